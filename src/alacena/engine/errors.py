@@ -1,0 +1,153 @@
+"""The exception tree. One rule: cache verbs degrade, coordination verbs raise.
+
+::
+
+    AlacenaError
+    ├── UsageError                      the caller's mistake: always raised, nothing was done
+    │   ├── MissingTenantError          (ValueError)
+    │   ├── InvalidKeyError             (ValueError)
+    │   ├── SettingsError               (ValueError)
+    │   ├── CacheClosedError            (RuntimeError)
+    │   └── WrongLoopError              (RuntimeError)
+    ├── BackendError                    Redis, translated once, ``__cause__`` kept
+    │   ├── BackendUnavailableError     nothing was executed
+    │   ├── OutcomeUnknownError         it may or may not have been executed
+    │   ├── ServerReplyError            the server refused the command
+    │   └── UnsafeServerError           the server may evict what must not be lost
+    ├── CodecError
+    │   ├── EncodeError                 (TypeError) names the path of the value that cannot be stored
+    │   └── DecodeError                 becomes a miss and an event, never reaches a reader
+    ├── LoadTimeoutError                (TimeoutError) the source did not answer within the hard timeout
+    └── CoordinationError
+        ├── LockLostError               the lock's lease ended while its block ran
+        ├── LockTimeoutError            (TimeoutError) the lock was not had in time
+        ├── NotOwnerError               a stranger's token: the item or lock belongs to somebody else
+        ├── IdempotencyConflictError    a known idempotency key with other figures
+        └── LimitExceededError          a budget or rate limit has no room for this request
+
+The loader's own exceptions are never wrapped.
+"""
+
+from __future__ import annotations
+
+
+class AlacenaError(Exception):
+    """Root of everything that Alacena raises by itself."""
+
+
+class UsageError(AlacenaError):
+    """The call cannot mean anything: it was refused before anything happened."""
+
+
+class MissingTenantError(UsageError, ValueError):
+    """No tenant was given and none is current.
+
+    Pass ``tenant_id=...``, or run inside ``async with Context(tenant_id=...)`` or a function decorated with
+    ``@with_context(tenant=True)``. ``"system"`` is the tenant of what belongs to nobody.
+    """
+
+    def __init__(self, message: str | None = None) -> None:
+        super().__init__(message or " ".join((self.__doc__ or "").split()))
+
+
+class InvalidKeyError(UsageError, ValueError):
+    """A part of a key (tenant, data type, id, scope, tag) is blank or not a string."""
+
+
+class SettingsError(UsageError, ValueError):
+    """One or more settings are wrong; the message lists every one of them."""
+
+
+class CacheClosedError(UsageError, RuntimeError):
+    """The cache is not open: use ``async with Cache(...)`` or ``await cache.open()`` first."""
+
+
+class WrongLoopError(UsageError, RuntimeError):
+    """The cache was opened on another event loop (or before a fork): close it there and open one here."""
+
+
+class BackendError(AlacenaError):
+    """Redis did not do what it was asked for."""
+
+
+class BackendUnavailableError(BackendError):
+    """The server could not be reached, or was not ready: the command was not executed."""
+
+
+class OutcomeUnknownError(BackendError):
+    """The connection was lost or the deadline passed after the command was sent: it may have been executed.
+
+    Retry only with the same idempotency id or token.
+    """
+
+
+class ServerReplyError(BackendError):
+    """The server answered with an error.
+
+    Attributes:
+        code: The first word of the error, such as ``"WRONGTYPE"`` or ``"NOSCRIPT"``.
+    """
+
+    def __init__(self, message: str) -> None:
+        super().__init__(message)
+        self.code = message.split(" ", 1)[0] if message else "ERR"
+
+
+class UnsafeServerError(BackendError):
+    """The server may evict queues, locks, counters or the ledger: set ``maxmemory-policy noeviction``."""
+
+
+class CodecError(AlacenaError):
+    """A value cannot be turned into bytes, or bytes into a value."""
+
+
+class EncodeError(CodecError, TypeError):
+    """The value holds something that cannot be stored.
+
+    Attributes:
+        path: Where it is, such as ``$.rows[3].created``.
+    """
+
+    def __init__(self, message: str, path: str = "$") -> None:
+        super().__init__(message)
+        self.path = path
+
+
+class DecodeError(CodecError, ValueError):
+    """The bytes are not an entry of ours: truncated, tampered with, foreign, or of an unknown version."""
+
+
+class LoadTimeoutError(AlacenaError, TimeoutError):
+    """The source did not answer within the hard timeout of its data type."""
+
+
+class CoordinationError(AlacenaError):
+    """A lock, queue, counter or ledger refused: what it protects would not hold."""
+
+
+class LockLostError(CoordinationError):
+    """The lock could not be renewed in time: its block was cancelled before the server could give it away."""
+
+
+class LockTimeoutError(CoordinationError, TimeoutError):
+    """The lock was not had within the time that the caller allowed."""
+
+
+class NotOwnerError(CoordinationError):
+    """The token is not (or no longer) the owner's: somebody else may be working on this."""
+
+
+class IdempotencyConflictError(CoordinationError, ValueError):
+    """This idempotency key was used before with other figures: use a key that names one provider call."""
+
+
+class LimitExceededError(CoordinationError):
+    """A budget or rate limit has no room.
+
+    Attributes:
+        retry_after_s: Seconds until it is worth asking again; ``None`` where time alone does not help.
+    """
+
+    def __init__(self, message: str, retry_after_s: float | None = None) -> None:
+        super().__init__(message)
+        self.retry_after_s = retry_after_s

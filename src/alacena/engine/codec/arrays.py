@@ -16,6 +16,7 @@ Layout, little-endian. The first byte is the one that MessagePack never uses, wh
 
 from __future__ import annotations
 
+import re
 import struct
 import sys
 from functools import cache, lru_cache
@@ -34,6 +35,8 @@ _FLOATS: Final = b"fc"
 _KINDS: Final = frozenset("biufcSUVMm")
 _BUFFERED_KINDS: Final = frozenset("biufc")
 _MAX_HEADER_BYTES: Final = 0xFFF8
+_TYPE: Final = re.compile(r"[<>|][biufcSUVMm]\d{1,9}(\[\w{1,20}\])?", re.ASCII)
+"""What numpy writes for a type. It reads a small language, with evaluation in it, which hostile bytes never reach."""
 
 
 @cache
@@ -167,6 +170,8 @@ def describe(dtype: Any) -> object:
 def _build(described: Any) -> Any:
     numpy = _numpy()
     if isinstance(described, str):
+        if not _TYPE.fullmatch(described):
+            raise ValueError(f"{described!r} is no type of elements")
         return numpy.dtype(described)
     if isinstance(described, list):
         base, shape = described

@@ -71,7 +71,7 @@ class Registry:
             UsageError: The name belongs to another class, the class has another name, or it is not of a kind that can
                 be taken apart.
         """
-        record = _record(cls, name or f"{cls.__module__}.{cls.__qualname__}", dump, load)
+        record = _record(cls, name, dump, load)
         known = self._by_name.get(record.name)
         if known is not None and known.cls is not cls:
             raise UsageError(
@@ -109,9 +109,12 @@ register: Final = default_registry.register
 """Register a class for the whole process. See `Registry.register`."""
 
 
-def _record(cls: Any, name: str, dump: Callable[[Any], object] | None, load: Callable[[Any], object] | None) -> Record:
+def _record(
+    cls: Any, name: str | None, dump: Callable[[Any], object] | None, load: Callable[[Any], object] | None
+) -> Record:
     if not isinstance(cls, type):
         raise UsageError(f"register() takes a class, not {cls!r}.")
+    name = name or f"{cls.__module__}.{cls.__qualname__}"
     if (dump is None) is not (load is None):
         raise UsageError("Give both dump= and load=, or neither.")
     if dump is not None and load is not None:

@@ -26,6 +26,8 @@ _FROZEN: Final = frozenset(
     }
 )  # fmt: skip
 
+_TREES: Final = frozenset({dict, list, tuple, set, frozenset})
+
 _OF_THE_PROGRAM: Final = (
     type,
     types.ModuleType,
@@ -84,7 +86,8 @@ def _is_named_tuple(kind: Any) -> bool:
 
 
 def _parts_of_dataclass(value: Any) -> list[object] | None:
-    if not type(value).__dataclass_params__.frozen:
+    params = vars(type(value)).get("__dataclass_params__")
+    if params is None or not params.frozen:
         return None
     fields = [getattr(value, field.name, None) for field in dataclasses.fields(value)]
     return [*fields, *getattr(value, "__dict__", {}).values()]
@@ -116,8 +119,10 @@ def size_of(value: object) -> int:
     level = [value]
     total = 0
     while level:
-        fresh = {id(item): item for item in level if id(item) not in seen}
-        seen.update(fresh)
+        fresh = dict(zip(map(id, level), level, strict=True))
+        for known in fresh.keys() & seen.keys():
+            del fresh[known]
+        seen |= fresh
         total += sum(map(sys.getsizeof, fresh.values()))
         level = _members([item for item in fresh.values() if type(item) not in _FROZEN])
     return total
@@ -125,12 +130,13 @@ def size_of(value: object) -> int:
 
 def _members(holders: list[Any]) -> list[Any]:
     """All that these objects refer to. The collector does not show a dict's keys where all are strings."""
-    trees = [item for item in holders if type(item) in (dict, list, tuple, set, frozenset)]
+    trees = [item for item in holders if type(item) in _TREES]
     members = get_referents(*trees)
-    members.extend(chain.from_iterable(item for item in trees if type(item) is dict))
-    for item in holders:
-        if type(item) not in (dict, list, tuple, set, frozenset):
-            members.extend(_members_of_object(item))
+    members.extend(chain.from_iterable([item for item in trees if type(item) is dict]))
+    if len(trees) < len(holders):
+        for item in holders:
+            if type(item) not in _TREES:
+                members.extend(_members_of_object(item))
     return members
 
 

@@ -15,6 +15,7 @@ small header (`alacena.engine.codec.arrays`), decoded without a copy.
 
 from __future__ import annotations
 
+import struct
 from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
@@ -49,6 +50,7 @@ _BROKEN: Final = (
     RuntimeError,
     TypeError,
     ValueError,
+    struct.error,
 )
 """What decoding hostile bytes, or bytes of a class that changed, may raise on its way."""
 

@@ -59,6 +59,7 @@ class Connection(Line, asyncio.Protocol):
         "_transport",
         "_unsent_limit",
         "error",
+        "on_error",
         "on_lost",
         "on_push",
     )
@@ -68,10 +69,12 @@ class Connection(Line, asyncio.Protocol):
         *,
         limits: Limits | None = None,
         on_push: Callable[[list[Any]], None] | None = None,
+        on_error: Callable[[ServerReplyError], None] | None = None,
         on_lost: Callable[[BackendError], None] | None = None,
     ) -> None:
         super().__init__(limits)
         self.on_push = on_push
+        self.on_error = on_error
         self.on_lost = on_lost
         self.error: BackendError | None = None
         self._reader = hiredis.Reader(protocolError=ProtocolDoubtError, replyError=ServerReplyError, notEnoughData=...)
@@ -113,6 +116,15 @@ class Connection(Line, asyncio.Protocol):
     def call(self, *command: Argument, timeout_s: float) -> asyncio.Future[Any]:
         """Send one command; the result is its answer. See `exchange`."""
         return self._ask(pack(command), None, timeout_s)
+
+    def check(self) -> None:
+        """Nothing, while the connection stands.
+
+        Raises:
+            BackendUnavailableError: Why it does not.
+        """
+        if self.error is not None:
+            raise BackendUnavailableError(f"the connection is closed: {self.error}") from self.error
 
     def _ask(self, data: bytes, group: Group | None, timeout_s: float) -> asyncio.Future[Any]:
         if not self._flush_due:
@@ -253,12 +265,18 @@ class Connection(Line, asyncio.Protocol):
                 future, _, group = place
                 if group is not None:
                     self._collect(group, place, reply)
-                elif not future.done():
-                    if kind is ServerReplyError:
-                        future.set_exception(reply)
-                    else:
-                        future.set_result(reply)
+                elif kind is not ServerReplyError and not future.done():
+                    future.set_result(reply)
+                if kind is ServerReplyError:
+                    self._refused(reply, place)
             reply = gets()
+
+    def _refused(self, error: ServerReplyError, place: Place) -> None:
+        future, _, group = place
+        if group is None and not future.done():
+            future.set_exception(error)
+        if self.on_error is not None and self.error is None:
+            self.on_error(error)
 
     def _push(self, push: list[Any]) -> None:
         if self.on_push is not None and self.error is None:

@@ -7,6 +7,7 @@ import random
 from typing import Any
 
 import pytest
+from tests.unit.engine.redis.wire.peer import bulk, connect, turns
 
 from alacena.engine.errors import (
     BackendUnavailableError,
@@ -16,7 +17,17 @@ from alacena.engine.errors import (
     WrongLoopError,
 )
 from alacena.engine.redis.wire import Connection
-from tests.unit.engine.redis.wire.peer import bulk, connect, turns
+
+
+def flood(connection: Connection) -> int:
+    """Ask until it is refused; how often it was not."""
+    for taken in range(10_000):
+        try:
+            connection.call("SET", "k", b"x" * 1000, timeout_s=1)
+        except BackendUnavailableError:
+            return taken
+    raise AssertionError("nothing was refused")
+
 
 PUSH = b">2\r\n$10\r\ninvalidate\r\n*1\r\n$1\r\nk\r\n"
 
@@ -313,17 +324,11 @@ async def test_more_than_may_be_in_flight_is_refused_at_once() -> None:
 
 async def test_more_bytes_than_may_wait_are_refused_within_one_turn_and_while_paused() -> None:
     connection, transport = connect(bounds={"unsent_bytes": 100_000})
-    taken = 0
-    with pytest.raises(BackendUnavailableError, match="bytes wait"):
-        for _ in range(10_000):
-            connection.call("SET", "k", b"x" * 1000, timeout_s=1)
-            taken += 1
+    taken = flood(connection)
     assert 50 < taken < 110
     await turns(1)
     connection.pause_writing()
-    with pytest.raises(BackendUnavailableError, match="bytes wait"):
-        for _ in range(10_000):
-            connection.call("SET", "k", b"x" * 1000, timeout_s=1)
+    flood(connection)
     assert len(transport.commands()) == taken
 
 

@@ -1,22 +1,32 @@
 """The fixtures that every test may ask for.
 
-``redis_url``       unix URL of an emptied server; the test runs once a flavour at hand (Valkey always, Redis where found)
+``redis_url``       unix URL of an emptied server; the test runs once a flavour (Valkey always, Redis where found)
 ``redis_server``    the server behind it: ``call()``, ``crash()``, ``restart()``, ``process.pause()``
 ``valkey_server``   the same, Valkey only: for tests that do not care
 ``start_redis``     factory of private servers: ``start_redis("valkey", password="x", tcp=True)``
+``redis_cluster``   three primaries, emptied; shared by the session; a run for each flavour
+``start_cluster``, ``start_sentinel``   factories of topologies of the test's own, for those that break them
+``postgres``        Postgres with pgvector and ``schema.sql``, emptied: ``execute(sql)``; ``postgres_dsn``: its DSN
+``gateway``         a Supabase project on loopback: ``requests``, ``objects``, ``fail_next``; ``supabase_url``: its URL
+``service_key``, ``anon_key``, ``tenant_key(tenant_id)``   keys and tokens for it
 ``environment``     ``FakeEnvironment`` with a seed that a failure prints; ``--seed N`` repeats one
 """
 
 from __future__ import annotations
 
+import os
 import zlib
 from contextlib import ExitStack
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import pytest
-
 from tests.servers.environment import FakeEnvironment
+from tests.servers.gateway import Gateway
+from tests.servers.postgres import Postgres
+from tests.servers.postgrest import NotObtainableError, Postgrest
 from tests.servers.redis_server import Flavour, RedisServer, find_binary
+from tests.servers.tokens import ANON_KEY, SERVICE_KEY, tenant_token
+from tests.servers.topology import RedisCluster, RedisSentinel
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -29,9 +39,16 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def require_flavour(flavour: Flavour) -> None:
-    """Skips, with the remedy, where the machine has no server of this flavour."""
+    """Does without a test, with the remedy, where the machine has no server of this flavour."""
     if find_binary(flavour) is None:
-        pytest.skip(f"no {flavour}-server here: install Debian's redis-server or run `make redis`")
+        do_without(f"no {flavour}-server here: install Debian's redis-server or run `make redis`")
+
+
+def do_without(reason: str) -> NoReturn:
+    """Skips the test; fails it where ``ALACENA_REQUIRE_SERVERS`` is set, so that CI cannot pass by skipping."""
+    if os.environ.get("ALACENA_REQUIRE_SERVERS"):
+        pytest.fail(reason, pytrace=False)
+    pytest.skip(reason)
 
 
 @pytest.fixture(scope="session")
@@ -82,6 +99,108 @@ def start_redis() -> Iterator[Callable[..., RedisServer]]:
             return servers.enter_context(RedisServer(flavour, **options))
 
         yield start
+
+
+@pytest.fixture(scope="session", params=FLAVOURS)
+def _cluster_processes(request: pytest.FixtureRequest) -> Iterator[RedisCluster]:
+    require_flavour(request.param)
+    with RedisCluster(request.param) as cluster:
+        yield cluster
+
+
+@pytest.fixture
+def redis_cluster(_cluster_processes: RedisCluster) -> RedisCluster:
+    """An emptied cluster of three primaries, shared by the session: do not break it."""
+    _cluster_processes.reset()
+    return _cluster_processes
+
+
+@pytest.fixture
+def start_cluster() -> Iterator[Callable[..., RedisCluster]]:
+    """A factory of clusters of the test's own (about 2 s each); takes the arguments of ``RedisCluster``."""
+    with ExitStack() as servers:
+
+        def start(flavour: Flavour = "valkey", **options: Any) -> RedisCluster:
+            require_flavour(flavour)
+            return servers.enter_context(RedisCluster(flavour, **options))
+
+        yield start
+
+
+@pytest.fixture
+def start_sentinel() -> Iterator[Callable[..., RedisSentinel]]:
+    """A factory of a primary with replicas under Sentinels (2 to 4 s); takes the arguments of ``RedisSentinel``."""
+    with ExitStack() as servers:
+
+        def start(flavour: Flavour = "valkey", **options: Any) -> RedisSentinel:
+            require_flavour(flavour)
+            return servers.enter_context(RedisSentinel(flavour, **options))
+
+        yield start
+
+
+@pytest.fixture(scope="session")
+def _postgres_process() -> Iterator[Postgres]:
+    try:
+        server = Postgres()
+    except FileNotFoundError as error:
+        do_without(str(error))
+    with server:
+        yield server
+
+
+@pytest.fixture
+def postgres(_postgres_process: Postgres) -> Postgres:
+    """Postgres with empty tables, shared by the session."""
+    _postgres_process.reset()
+    return _postgres_process
+
+
+@pytest.fixture
+def postgres_dsn(postgres: Postgres) -> str:
+    """The superuser's DSN."""
+    return postgres.dsn
+
+
+@pytest.fixture(scope="session")
+def _gateway_process(_postgres_process: Postgres) -> Iterator[Gateway]:
+    try:
+        postgrest = Postgrest(_postgres_process.dsn_of("authenticator"))
+    except NotObtainableError as error:
+        do_without(str(error))
+    with postgrest, Gateway(postgrest.socket_path) as gateway:
+        yield gateway
+
+
+@pytest.fixture
+def gateway(_gateway_process: Gateway, postgres: Postgres) -> Gateway:
+    """A Supabase project without rows or objects, shared by the session."""
+    _gateway_process.reset()
+    return _gateway_process
+
+
+@pytest.fixture
+def supabase_url(gateway: Gateway) -> str:
+    """What ``SUPABASE_URL`` would be."""
+    return gateway.url
+
+
+@pytest.fixture
+def service_key() -> str:
+    """The key that no policy holds back."""
+    return SERVICE_KEY
+
+
+@pytest.fixture
+def anon_key() -> str:
+    """The public key: it sees nothing by itself."""
+    return ANON_KEY
+
+
+@pytest.fixture
+def tenant_key() -> Callable[[str], str]:
+    """``tenant_key("acme")``: the token of a user of that tenant."""
+    return tenant_token
 
 
 @pytest.fixture

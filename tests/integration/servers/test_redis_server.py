@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING
 
 import hiredis
 import pytest
-
 from tests.servers.resp import call
 
 if TYPE_CHECKING:

@@ -151,7 +151,7 @@ def _postgres_process() -> Iterator[Postgres]:
 
 @pytest.fixture
 def postgres(_postgres_process: Postgres) -> Postgres:
-    """Postgres with empty tables, shared by the session."""
+    """Postgres with empty tables, shared by the session: to crash one, use ``with Postgres() as own``."""
     _postgres_process.reset()
     return _postgres_process
 

@@ -1,7 +1,7 @@
 """A test fails that leaves asyncio tasks or child processes behind, or breaks an invariant that it was given.
 
-``invariants``      ``invariants.add("no lease outlives its load", check)``; ``check`` (sync or async) returns a complaint
-                    or ``None``, and runs after the test's own fixtures have been torn down
+``invariants``      ``invariants.add("no lease outlives its load", check)``; ``check`` (sync or async) returns a
+                    complaint or ``None``, and runs after the test's own fixtures have been torn down
 ``EVERY_TEST``      the same for every test of the run: a conftest appends ``(name, check)``
 ``leaks_expected``  marker: this test leaves something behind on purpose
 """
@@ -15,11 +15,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+from tests.servers.process import Process
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 
-    Check = Callable[[], "str | None | Awaitable[str | None]"]
+    Check = Callable[[], "str | Awaitable[str | None] | None"]
 
 SETTLE_TURNS = 5
 """Turns of the loop that a cancelled task is given to end."""
@@ -66,15 +67,14 @@ def leaves_nothing_behind(request: pytest.FixtureRequest, invariants: Invariants
     tolerant = request.node.get_closest_marker("leaks_expected") is not None
     if inspect.iscoroutinefunction(request.function) and not tolerant:
         request.getfixturevalue("_watch_tasks")
-    before = child_processes()
+    before, homes = child_processes(), {process.directory for process in Process.started}
     yield
     if not inspect.iscoroutinefunction(request.function):
         _fail_on(asyncio.run(invariants.broken()))
-    left = child_processes().keys() - before.keys()
-    if left and not tolerant:
-        _fail_on(
-            [f"child process {pid} still runs: {command}" for pid, command in child_processes().items() if pid in left]
-        )
+    restarted = {process.pid for process in Process.started if process.running and process.directory in homes}
+    left = {pid: command for pid, command in child_processes().items() if pid not in before and pid not in restarted}
+    if not tolerant:
+        _fail_on([f"child process {pid} still runs: {command}" for pid, command in left.items()])
 
 
 @pytest.fixture

@@ -138,7 +138,7 @@ class Postgres(Server):
 
     def _launch(self, stop_signal: signal.Signals = signal.SIGQUIT) -> None:
         settings = [word for name, value in SETTINGS.items() for word in ("-c", f"{name}={value}")]
-        argv = [self._programs / "postgres", "-D", self._data, "-k", self.directory, *settings]
+        argv: list[str | Path] = [self._programs / "postgres", "-D", self._data, "-k", self.directory, *settings]
         self._process = Process(argv, self.directory, name="postgres", user=self._user, stop_signal=stop_signal)
         self._process.start(self._ready)
 
@@ -158,11 +158,10 @@ class Postgres(Server):
 
     def _run(self, program: str, *words: str | Path, stdin: bytes | None = None) -> str:
         argv = [str(self._programs / program), *map(str, words)]
-        groups = None if self._user is None else []
         done = subprocess.run(
             argv,
             user=self._user,
-            extra_groups=groups,
+            extra_groups=None if self._user is None else [],
             cwd=self.directory,
             input=stdin,
             capture_output=True,

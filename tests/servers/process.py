@@ -10,7 +10,8 @@ import tempfile
 import time
 from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, ClassVar, Self
+from weakref import WeakSet
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -49,6 +50,9 @@ class Process:
     Where ``setpriv`` exists (util-linux), the kernel ends the child when the thread that started it ends, so that a
     killed test run leaves nothing behind: start servers from the main thread.
     """
+
+    started: ClassVar[WeakSet[Process]] = WeakSet()
+    """Those that were started and still have an owner."""
 
     def __init__(
         self,
@@ -93,6 +97,7 @@ class Process:
                 user=self._user,
                 extra_groups=None if self._user is None else [],
             )
+        Process.started.add(self)
         try:
             wait_for(lambda: self._alive() and ready(), f"start of {self.name}", deadline_s)
         except TimeoutError as error:

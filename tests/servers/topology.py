@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
-from typing import Self
+from typing import TYPE_CHECKING, Self
 
 from tests.servers.process import PortTakenError, Process, Server, wait_for
 from tests.servers.redis_server import Flavour, RedisServer, free_port
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 SLOTS = 16_384
 LAST_CLIENT_PORT = 55_535
 """A cluster node's bus listens 10,000 ports higher."""
 NODE_TIMEOUT_MS = 1_000
 DOWN_AFTER_MS = 500
+PROMPT_REPLICATION = ("--repl-diskless-sync-delay", "0", "--repl-ping-replica-period", "1")
 TRIES = 8
 
 
@@ -25,7 +29,7 @@ class RedisCluster(Server):
     """
 
     def __init__(self, flavour: Flavour = "valkey", *, nodes: int = 3, replicas: int = 0) -> None:
-        flags = ("--cluster-enabled", "yes", "--cluster-node-timeout", str(NODE_TIMEOUT_MS))
+        flags = ("--cluster-enabled", "yes", "--cluster-node-timeout", str(NODE_TIMEOUT_MS), *PROMPT_REPLICATION)
         self.nodes = [_ClusterNode(flavour, databases=1, tcp=True, extra=flags) for _ in range(nodes * (1 + replicas))]
         self.primaries = self.nodes[:nodes]
 
@@ -127,7 +131,7 @@ class RedisSentinel(Server):
     """The name under which the Sentinels know the primary."""
 
     def __init__(self, flavour: Flavour = "valkey", *, replicas: int = 1, sentinels: int = 3) -> None:
-        flags = ("--repl-diskless-sync-delay", "0", "--repl-ping-replica-period", "1")
+        flags = PROMPT_REPLICATION
         self.servers = [RedisServer(flavour, tcp=True, extra=flags) for _ in range(1 + replicas)]
         self.primary = self.servers[0]
         quorum = sentinels // 2 + 1
@@ -197,7 +201,7 @@ class _SentinelNode(RedisServer):
         self.socket_path.unlink(missing_ok=True)
         configuration = self.directory / "sentinel.conf"
         configuration.write_text(self._configuration())
-        argv = [self._binary.path, configuration, "--sentinel"]
+        argv: list[str | Path] = [self._binary.path, configuration, "--sentinel"]
         self._process = Process(argv, self.directory, name=f"{self.flavour}-sentinel", env=self._binary.env)
         self._process.start(self.answers)
 

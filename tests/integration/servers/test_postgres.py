@@ -2,13 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import pytest
+from tests.servers.postgres import Postgres
 from tests.servers.process import StartError
-
-if TYPE_CHECKING:
-    from tests.servers.postgres import Postgres
 
 ONE_DOCUMENT = "insert into ai.documents (tenant_id, document_id) values ('a', 'd')"
 
@@ -20,20 +16,19 @@ def test_rows_of_another_test_are_gone(postgres: Postgres, turn: int) -> None:
     assert postgres.execute("select count(*) from documents") == "1"
 
 
-def test_a_crash_keeps_what_was_committed(postgres: Postgres) -> None:
-    postgres.execute(ONE_DOCUMENT)
-    postgres.execute("checkpoint")
-    pid = postgres.process.pid
-    postgres.restart()
-    assert postgres.process.pid != pid
-    assert postgres.execute("select document_id from documents") == "d"
+def test_a_crash_keeps_what_was_committed() -> None:
+    with Postgres() as own:
+        own.execute(ONE_DOCUMENT)
+        own.execute("checkpoint")
+        pid = own.process.pid
+        own.restart()
+        assert own.process.pid != pid
+        assert own.execute("select document_id from documents") == "d"
 
 
 def test_vectors_are_ordered_by_distance(postgres: Postgres) -> None:
-    near = postgres.execute(
-        "select v from (values ('[1,0,0]'::vector), ('[0,1,0]')) t(v) order by v <=> '[0,2,0]' limit 1"
-    )
-    assert near == "[0,1,0]"
+    two = "(values ('[1,0,0]'::vector), ('[0,1,0]')) t(v)"
+    assert postgres.execute(f"select v from {two} order by v <=> '[0,2,0]' limit 1") == "[0,1,0]"
 
 
 def test_a_role_without_a_tenant_sees_no_rows(postgres: Postgres) -> None:

@@ -25,6 +25,7 @@ from tests.servers.gateway import Gateway
 from tests.servers.postgres import Postgres
 from tests.servers.postgrest import NotObtainableError, Postgrest
 from tests.servers.redis_server import Flavour, RedisServer, find_binary
+from tests.servers.shared import SharedServers
 from tests.servers.tokens import ANON_KEY, SERVICE_KEY, tenant_token
 from tests.servers.topology import RedisCluster, RedisSentinel
 
@@ -52,28 +53,22 @@ def do_without(reason: str) -> NoReturn:
 
 
 @pytest.fixture(scope="session")
-def _valkey_process() -> Iterator[RedisServer]:
-    with RedisServer("valkey") as server:
-        yield server
-
-
-@pytest.fixture(scope="session", params=FLAVOURS)
-def _redis_process(request: pytest.FixtureRequest) -> Iterator[RedisServer]:
-    require_flavour(request.param)
-    with RedisServer(request.param) as server:
-        yield server
+def _servers() -> Iterator[SharedServers]:
+    with SharedServers() as servers:
+        yield servers
 
 
 @pytest.fixture
-def valkey_server(_valkey_process: RedisServer) -> RedisServer:
+def valkey_server(_servers: SharedServers) -> RedisServer:
     """An emptied Valkey, shared by the session."""
-    return _emptied(_valkey_process)
+    return _emptied(_servers.get(RedisServer, "valkey"))
 
 
-@pytest.fixture
-def redis_server(_redis_process: RedisServer) -> RedisServer:
+@pytest.fixture(params=FLAVOURS)
+def redis_server(request: pytest.FixtureRequest, _servers: SharedServers) -> RedisServer:
     """An emptied server of each flavour in turn, shared by the session."""
-    return _emptied(_redis_process)
+    require_flavour(request.param)
+    return _emptied(_servers.get(RedisServer, request.param))
 
 
 @pytest.fixture
@@ -101,18 +96,13 @@ def start_redis() -> Iterator[Callable[..., RedisServer]]:
         yield start
 
 
-@pytest.fixture(scope="session", params=FLAVOURS)
-def _cluster_processes(request: pytest.FixtureRequest) -> Iterator[RedisCluster]:
-    require_flavour(request.param)
-    with RedisCluster(request.param) as cluster:
-        yield cluster
-
-
-@pytest.fixture
-def redis_cluster(_cluster_processes: RedisCluster) -> RedisCluster:
+@pytest.fixture(params=FLAVOURS)
+def redis_cluster(request: pytest.FixtureRequest, _servers: SharedServers) -> RedisCluster:
     """An emptied cluster of three primaries, shared by the session: do not break it."""
-    _cluster_processes.reset()
-    return _cluster_processes
+    require_flavour(request.param)
+    cluster = _servers.get(RedisCluster, request.param)
+    cluster.reset()
+    return cluster
 
 
 @pytest.fixture
@@ -139,21 +129,15 @@ def start_sentinel() -> Iterator[Callable[..., RedisSentinel]]:
         yield start
 
 
-@pytest.fixture(scope="session")
-def _postgres_process() -> Iterator[Postgres]:
+@pytest.fixture
+def postgres(_servers: SharedServers) -> Postgres:
+    """Postgres with empty tables, shared by the session: to crash one, use ``with Postgres() as own``."""
     try:
-        server = Postgres()
+        server = _servers.get(Postgres)
     except FileNotFoundError as error:
         do_without(str(error))
-    with server:
-        yield server
-
-
-@pytest.fixture
-def postgres(_postgres_process: Postgres) -> Postgres:
-    """Postgres with empty tables, shared by the session: to crash one, use ``with Postgres() as own``."""
-    _postgres_process.reset()
-    return _postgres_process
+    server.reset()
+    return server
 
 
 @pytest.fixture
@@ -162,21 +146,16 @@ def postgres_dsn(postgres: Postgres) -> str:
     return postgres.dsn
 
 
-@pytest.fixture(scope="session")
-def _gateway_process(_postgres_process: Postgres) -> Iterator[Gateway]:
+@pytest.fixture
+def gateway(postgres: Postgres, _servers: SharedServers) -> Gateway:
+    """A Supabase project without rows or objects, shared by the session."""
     try:
-        postgrest = Postgrest(_postgres_process.dsn_of("authenticator"))
+        postgrest = _servers.get(Postgrest, postgres.dsn_of("authenticator"))
     except NotObtainableError as error:
         do_without(str(error))
-    with postgrest, Gateway(postgrest.socket_path) as gateway:
-        yield gateway
-
-
-@pytest.fixture
-def gateway(_gateway_process: Gateway, postgres: Postgres) -> Gateway:
-    """A Supabase project without rows or objects, shared by the session."""
-    _gateway_process.reset()
-    return _gateway_process
+    gateway = _servers.get(Gateway, postgrest.socket_path)
+    gateway.reset()
+    return gateway
 
 
 @pytest.fixture

@@ -67,12 +67,12 @@ def leaves_nothing_behind(request: pytest.FixtureRequest, invariants: Invariants
     tolerant = request.node.get_closest_marker("leaks_expected") is not None
     if inspect.iscoroutinefunction(request.function) and not tolerant:
         request.getfixturevalue("_watch_tasks")
-    before, homes = child_processes(), {process.directory for process in Process.started}
+    before = child_processes()
     yield
     if not inspect.iscoroutinefunction(request.function):
         _fail_on(asyncio.run(invariants.broken()))
-    restarted = {process.pid for process in Process.started if process.running and process.directory in homes}
-    left = {pid: command for pid, command in child_processes().items() if pid not in before and pid not in restarted}
+    ours = {process.pid for process in Process.started if process.running and process.directory in Process.shared_homes}
+    left = {pid: command for pid, command in child_processes().items() if pid not in before and pid not in ours}
     if not tolerant:
         _fail_on([f"child process {pid} still runs: {command}" for pid, command in left.items()])
 

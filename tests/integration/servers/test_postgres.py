@@ -51,9 +51,10 @@ def test_programs_in_a_private_folder_are_copied_to_where_another_user_can_run_t
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     (tmp_path / "elsewhere").mkdir()
-    programs = tmp_path / "private" / "pginstall" / "bin"
-    programs.mkdir(parents=True)
-    (programs / "postgres").write_text("")
+    programs = tmp_path / "private" / "package" / "pginstall" / "bin"
+    for program in (programs / "postgres", tmp_path / "private" / "package.libs" / "libpq.so"):
+        program.parent.mkdir(parents=True)
+        program.write_text("")
     (tmp_path / "private").chmod(0o700)
     monkeypatch.setattr("tests.servers.postgres.bundled_programs", lambda: programs)
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "elsewhere"))
@@ -61,4 +62,5 @@ def test_programs_in_a_private_folder_are_copied_to_where_another_user_can_run_t
     copied = readable_programs("nobody")
     assert copied.is_relative_to(tmp_path / "elsewhere")
     assert (copied / "postgres").exists()
+    assert (copied.parents[2] / "package.libs" / "libpq.so").exists()
     assert readable_programs("nobody") == copied

@@ -1,7 +1,7 @@
 """Alacena: a centralised, multi-tenant, multi-level asyncio cache: memory, then Redis or Valkey, then the source.
 
 Two faces: the guide's dialect (`CacheManager`, `get_with_cache_aside`, `Context` ...) over one process-wide cache, and
-the engine (`Cache`, `Settings`, `Scope` ...), explicit and without globals. Names are imported when they are first used.
+the engine (`Cache`, `Settings`, `Scope` ...), explicit and without globals. Names are imported at their first use.
 """
 
 from importlib import import_module
@@ -63,9 +63,9 @@ if TYPE_CHECKING:
         ERROR_TENANT_REQUIRED,
         ERROR_VALIDATION,
         INGESTION_QUEUE,
-        JOBS_QUEUE_KEY,
         JOB_LOCK_EXPIRY,
         JOB_LOCK_PREFIX,
+        JOBS_QUEUE_KEY,
         METRIC_CACHE_HIT,
         METRIC_CACHE_INVALIDATION,
         METRIC_CACHE_INVALIDATION_COORDINATED,
@@ -140,9 +140,7 @@ _HOMES = {
         "track_cache_metrics",
         "track_chunk_cache_metrics",
     ),
-    "alacena.common.cache.manager": (
-        "CacheManager",
-    ),
+    "alacena.common.cache.manager": ("CacheManager",),
     "alacena.common.context": (
         "Context",
         "get_current_agent_id",
@@ -222,15 +220,9 @@ _HOMES = {
         "TTL_SHORT",
         "TTL_STANDARD",
     ),
-    "alacena.common.install": (
-        "install_as_common",
-    ),
-    "alacena.common.runtime": (
-        "configure",
-    ),
-    "alacena.common.tracking": (
-        "track_token_usage",
-    ),
+    "alacena.common.install": ("install_as_common",),
+    "alacena.common.runtime": ("configure",),
+    "alacena.common.tracking": ("track_token_usage",),
     "alacena.engine": (
         "Cache",
         "Lookup",

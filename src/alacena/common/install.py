@@ -41,7 +41,7 @@ class _Alias(importlib.abc.MetaPathFinder, importlib.abc.Loader):
         return module
 
     def exec_module(self, module: ModuleType) -> None:
-        """Run nothing: it ran under its own name. Importing put the alias's spec on the module: give it its own back."""
+        """Run nothing: it ran under its own name. The import put the alias's spec on it: give it its own back."""
         alias = module.__spec__
         if alias is not None:
             module.__spec__ = self._specs.pop(alias.name)

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeAlias
 
 from alacena.common import runtime
-from alacena.common.cache.sources import Request, SourceFunction, asked, documents_in, plan
+from alacena.common.cache.sources import Plan, Request, SourceFunction, asked, documents_in, plan
 from alacena.common.cache.tenancy import Id, scope_of
 from alacena.common.context import Context
 from alacena.common.context.vars import TENANT
@@ -177,9 +177,7 @@ class _Read(NamedTuple):
         """Ask the sources whatever the shelves hold."""
         cache, started = await runtime.opened(), PROCESS.environment.now()
         load = _Load(self.request, self.sources)
-        value = await cache.refresh(
-            self.data_type, self.request.resource_id, self.request.scope, load, ttl=self.ttl
-        )
+        value = await cache.refresh(self.data_type, self.request.resource_id, self.request.scope, load, ttl=self.ttl)
         latency_s = PROCESS.environment.now() - started
         lookup = Lookup(value, "loader", origin=load.origin, found=value is not None, latency_s=latency_s)
         return lookup, self._metrics(lookup, load)
@@ -208,13 +206,14 @@ class _Load:
 
     async def __call__(self, load: LoadContext) -> Any:
         """Ask the database, then the generator; ``None`` where neither has a value."""
-        wanted = (
-            (self.sources.fetch, SOURCE_SUPABASE, "db_check_time_ms"),
-            (self.sources.generate, SOURCE_GENERATION, "generation_time_ms"),
-        )
-        planned = [(function, plan(function), *about) for function, *about in wanted if function is not None]
+        fetch, generate = self.sources.fetch, self.sources.generate
+        steps: list[tuple[SourceFunction, Plan, str, str]] = []
+        if fetch is not None:
+            steps.append((fetch, plan(fetch), SOURCE_SUPABASE, "db_check_time_ms"))
+        if generate is not None:
+            steps.append((generate, plan(generate), SOURCE_GENERATION, "generation_time_ms"))
         with Context(self.request.scope.tenant_id):
-            for function, how, origin, time_name in planned:
+            for function, how, origin, time_name in steps:
                 started = PROCESS.environment.now()
                 value = await asked(function, how, self.request, load)
                 self.times_ms[time_name] = (PROCESS.environment.now() - started) * 1000.0

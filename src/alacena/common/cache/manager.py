@@ -130,7 +130,7 @@ class CacheManager(Primitives):
             agent_id: Make it the agent's own. The same holds for the next two.
             conversation_id: Make it the conversation's own.
             collection_id: Make it the collection's own.
-            ttl: Seconds or a ``timedelta``; left out: the type's default; ``None`` (``TTL_PERMANENT``): it never expires.
+            ttl: Seconds or a ``timedelta``; left out: the type's default; ``None`` (``TTL_PERMANENT``): for ever.
             use_memory: Whether this process's memory keeps a copy.
             document_id: The document it was made from; left out: what the value itself names as its ``document_id``.
             tags: Other names that it depends on, for `invalidate`.
@@ -182,7 +182,7 @@ class CacheManager(Primitives):
             tenant, name = placed(key, tenant_id)
             return await cache.delete_name(name, tenant)
         if data_type is None or resource_id is None:
-            msg = "write delete(data_type, resource_id, tenant_id) for an entry, or delete(key=...) for a list, set or flag"
+            msg = "write delete(data_type, resource_id, tenant_id), or delete(key=...) for a list, a set or a flag"
             raise TypeError(msg)
         scope = scope_of(tenant_id, agent_id, conversation_id, collection_id)
         deleted = await cache.delete(data_type, resource_id, scope)

@@ -92,14 +92,16 @@ def plan(function: SourceFunction) -> Plan:
     return found
 
 
-def _plan(function: SourceFunction) -> Plan:
+def _plan(function: object) -> Plan:
     if not callable(function):
         msg = f"a source must be a function of (resource_id, tenant_id, ctx), or None; this is {function!r}"
         raise TypeError(msg)
     try:
         parameters = tuple(inspect.signature(function).parameters.values())
     except ValueError as error:
-        msg = f"the signature of {_name(function)} cannot be read: wrap it in a function of (resource_id, tenant_id, ctx)"
+        msg = (
+            f"the signature of {_name(function)} cannot be read: wrap it in a function of (resource_id, tenant_id, ctx)"
+        )
         raise TypeError(msg) from error
     kinds = {parameter.kind for parameter in parameters}
     if inspect.Parameter.VAR_POSITIONAL in kinds:
@@ -184,4 +186,3 @@ def documents_in(value: object) -> tuple[str, ...]:
         if isinstance(document_id, str) and document_id.strip():
             return (document_id,)
     return ()
-

@@ -5,7 +5,16 @@ from __future__ import annotations
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from alacena.common.context.vars import AGENT, COLLECTION, CONVERSATION, FIELDS, TENANT, USER, checked_id, require_tenant
+from alacena.common.context.vars import (
+    AGENT,
+    COLLECTION,
+    CONVERSATION,
+    FIELDS,
+    TENANT,
+    USER,
+    checked_id,
+    require_tenant,
+)
 
 if TYPE_CHECKING:
     from types import TracebackType

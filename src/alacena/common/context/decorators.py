@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Awaitable, Callable
 from functools import wraps
-from typing import Any, ParamSpec, TypeVar, overload
+from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar, overload
 
 from alacena.common.context.block import Context
 from alacena.common.context.vars import TENANT, require_tenant
 from alacena.engine.errors import MissingTenantError
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -162,7 +164,7 @@ def _decorated(target: Callable[P, R], wanted: _Wanted) -> Callable[P, R]:
             with context:
                 return await target(*args_, **kwargs_)
 
-        return run_async  # type: ignore[return-value]  # R is the coroutine that run_async makes
+        return run_async
 
     @wraps(target)
     def run(*args: P.args, **kwargs: P.kwargs) -> Any:

@@ -102,6 +102,7 @@ class Reader:
         self._counts = counts
         self._environment = environment
         self._settings = settings
+        self._looking: dict[bytes, list[asyncio.Future[bool]]] = {}
         self._limiter = LoadLimiter(settings.max_loads_per_tenant)
 
     async def look(self, keys: tuple[EntryKey, ...], policy: Policy, *, use_memory: bool) -> Lookup[Any]:
@@ -113,7 +114,7 @@ class Reader:
         started = self._environment.now()
         found = self.in_memory(keys, started) if use_memory and policy.use_memory else None
         if found is None:
-            found = await self._on_shelf(keys, policy, keep=use_memory)
+            found = await self._on_shelf(keys, policy, keep=use_memory and policy.use_memory)
         if found is None or found.fresh_for_s <= 0:
             self._counts.misses += 1
             return self._finished(keys[0], Lookup(None, "none", found=False), started)
@@ -163,11 +164,34 @@ class Reader:
         return None
 
     async def _on_shelf(self, keys: Sequence[EntryKey], policy: Policy, *, keep: bool) -> Found | None:
+        """Ask the second shelf. Who asks for a key that is being asked for waits and then looks into memory.
+
+        A follower never takes the leader's value: it may have been invalidated between the answer and the follower.
+        """
+        entry = keys[0].entry
+        while keep and (followers := self._looking.get(entry)) is not None:
+            turn: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
+            followers.append(turn)
+            if await turn:
+                return self.in_memory(keys)
+        return await self._ask_shelf(entry, keys, policy, keep=keep)
+
+    async def _ask_shelf(self, entry: bytes, keys: Sequence[EntryKey], policy: Policy, *, keep: bool) -> Found | None:
+        followers = self._looking.setdefault(entry, [])
+        answered = False
         try:
             found = await self._shelf.find(keys, policy, keep=keep)
+            answered = keep
         except BackendError as error:
             self.degraded("get", keys[0], error)
+            answered = True
             return None
+        finally:
+            if self._looking.get(entry) is followers:
+                del self._looking[entry]
+            for turn in followers:
+                if not turn.done():
+                    turn.set_result(answered)
         if found is not None and found.tier == "redis":
             self._counts.redis_hits += 1
         return found
@@ -239,6 +263,10 @@ class Reader:
                 return permit
             poll_s = self._settings.lease_poll_s * (0.5 + self._environment.random())
             await self._shelf.changed(request.key, min(left, poll_s))
+            found = await self._on_shelf((request.key,), request.policy, keep=request.keep)
+            if found is not None and found.fresh_for_s > 0:
+                self._flights.bar(request.key.entry)
+                return found
 
     async def ask(self, flight: Flight, request: Request) -> Lease | Found | None:
         """Ask for a lease once. ``None``: somebody else holds it, or Redis failed."""

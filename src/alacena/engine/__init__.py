@@ -32,7 +32,7 @@ from alacena.engine.policy import Policy
 from alacena.engine.scope import SYSTEM_TENANT, Scope
 from alacena.engine.settings import Settings
 from alacena.engine.shelf import MISSING, Lookup
-from alacena.engine.ttl import UNSET
+from alacena.engine.ttl import UNSET, TtlOrUnset
 
 __all__ = [
     "MISSING",
@@ -68,6 +68,7 @@ __all__ = [
     "Settings",
     "SettingsError",
     "SystemEnvironment",
+    "TtlOrUnset",
     "UnsafeServerError",
     "UsageError",
     "WrongLoopError",

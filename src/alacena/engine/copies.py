@@ -12,9 +12,11 @@ from typing import TYPE_CHECKING, Any
 
 from alacena.engine.codec import is_immutable, size_of
 from alacena.engine.memory import Slot
-from alacena.engine.shelf import Nothing
+from alacena.engine.shelf import MISSING, Nothing
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from alacena.engine.codec import Codec
     from alacena.engine.coherence import Generation
     from alacena.engine.environment import Environment
@@ -63,8 +65,10 @@ class Copies:
             load_s: How long its load took.
             policy: Whether it may be shared.
         """
-        thaw = None
-        if not (policy.shared or isinstance(value, Nothing) or is_immutable(value)):
+        thaw: Callable[[Any], Any] | None = None
+        if isinstance(value, Nothing):
+            thaw = _nothing
+        elif not (policy.shared or is_immutable(value)):
             encoded = bytes(payload) if payload is not None else self._codec.encode(value)
             if hasattr(value, "__array_interface__"):
                 value = self._codec.decode(encoded)
@@ -89,9 +93,16 @@ class Copies:
 
     @staticmethod
     def hand_out(slot: Slot) -> Any:
-        """The value of a slot, private to the receiver where it could be changed."""
+        """The value of a slot, private to the receiver where it could be changed; a kind of nothing as it is."""
+        if isinstance(slot.value, Nothing):
+            return slot.value
         return slot.value if slot.thaw is None else slot.thaw(slot.value)
 
     def fresh_for(self, slot: Slot) -> float:
         """Seconds a slot stays fresh; negative where it is stale."""
         return math.inf if slot.fresh_until == math.inf else slot.fresh_until - self._environment.now()
+
+
+def _nothing(_: object) -> object:
+    """What a look that knows only values sees where memory remembers an absence."""
+    return MISSING

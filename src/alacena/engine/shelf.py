@@ -146,14 +146,12 @@ Refusal: TypeAlias = Literal["", "lease", "generation", "hold", "replication", "
 
 
 class Shelf(Protocol):
-    """The second shelf.
-
-    Attributes:
-        is_up: Whether it is worth waiting for.
-    """
+    """The second shelf."""
 
     @property
-    def is_up(self) -> bool: ...  # noqa: D102 - described above
+    def is_up(self) -> bool:
+        """Whether it is worth waiting for."""
+        ...
 
     async def find(self, keys: Sequence[EntryKey], policy: Policy, *, keep: bool) -> Found | None:
         """The first of the keys (most specific first) that holds an entry which is alive, fresh or stale.

@@ -3,20 +3,24 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 import redis
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from tests.integration.coordination.live import blocking_client, server
 
 from alacena.engine.errors import ServerReplyError
 from alacena.engine.local import COMMANDS, Keyspace
-from tests.integration.coordination.live import blocking_client, server
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 KEYS = st.sampled_from([b"a", b"b", b"c"])
-WORDS = st.sampled_from([b"x", b"y", b"z", b"", b"10", b"-3", b"01", b"1.5", b"9223372036854775807", b"nan", b"\xff\x00"])
+WORDS = st.sampled_from(
+    [b"x", b"y", b"z", b"", b"10", b"-3", b"01", b"1.5", b"9223372036854775807", b"nan", b"\xff\x00"]
+)
 NUMBERS = st.integers(-4, 4).map(lambda n: b"%d" % n)
 SCORES = st.sampled_from([b"1", b"2", b"2.5", b"-1", b"inf", b"-inf", b"nan", b"(2", b"x"])
 LIFETIMES = st.sampled_from([b"100000", b"0", b"-1", b"x"])
@@ -101,7 +105,7 @@ def _model(space: Keyspace, call: list[bytes]) -> Any:
         return _code(str(refusal))
 
 
-@settings(max_examples=150, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=200, deadline=None, suppress_health_check=list(HealthCheck))
 @given(calls=st.lists(_calls(), min_size=1, max_size=60))
 def test_every_reply_and_refusal_is_the_servers(live: redis.Redis, calls: list[list[bytes]]) -> None:
     live.execute_command("FLUSHALL")
@@ -109,7 +113,7 @@ def test_every_reply_and_refusal_is_the_servers(live: redis.Redis, calls: list[l
     for call in calls:
         said, expected = _comparable(call, _model(space, call)), _comparable(call, _ask(live, call))
         assert said == expected, call
-    left = sorted(space.keys())
+    left = sorted(space.names())
     assert left == sorted(live.execute_command("KEYS", "*"))
 
 

@@ -100,7 +100,7 @@ class Lease:
         key: Which entry.
         token: Unique to the request that asked for it.
         stamps: The generations that the value will depend on, with their nonces when the lease was given.
-        journal: Nonce of the bucket's journal at that moment: while it stands, no tag was invalidated.
+        journal: The bucket's journal and its nonce at that moment: while it stands, no tag was invalidated.
         epoch: The server's replication id at that moment; empty without a server.
         storable: ``False`` while a source transaction holds the entry: the value is served, never stored.
     """
@@ -108,7 +108,7 @@ class Lease:
     key: EntryKey
     token: bytes
     stamps: tuple[tuple[Generation, bytes], ...]
-    journal: bytes = b""
+    journal: tuple[Generation, bytes]
     epoch: bytes = b""
     storable: bool = True
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import math
 from asyncio import get_running_loop
 from typing import TYPE_CHECKING, Any, Final, Literal
@@ -180,14 +181,16 @@ class CacheManager(Primitives):
         cache = await runtime.opened()
         if key is not None:
             tenant, name = placed(key, tenant_id)
-            return await cache.delete_name(name, tenant)
+            holders = (cache.lists, cache.sets, cache.flags)
+            return any(await asyncio.gather(*(holder.delete(name, tenant_id=tenant) for holder in holders)))
         if data_type is None or resource_id is None:
             msg = "write delete(data_type, resource_id, tenant_id), or delete(key=...) for a list, a set or a flag"
             raise TypeError(msg)
         scope = scope_of(tenant_id, agent_id, conversation_id, collection_id)
         deleted = await cache.delete(data_type, resource_id, scope)
         if data_type in _LOCKS:
-            deleted = await cache.delete_name(flag_name(data_type, resource_id), scope.tenant_id) or deleted
+            lowered = await cache.flags.delete(flag_name(data_type, resource_id), tenant_id=scope.tenant_id)
+            deleted = lowered or deleted
         return deleted
 
     @staticmethod
@@ -304,7 +307,8 @@ class CacheManager(Primitives):
         Atomicity: one command on the server; memory is never asked.
         """
         cache = await runtime.opened()
-        return await cache.set_nx(flag_name(data_type, resource_id), value, tenant_of(tenant_id), ex=ttl)
+        name = flag_name(data_type, resource_id)
+        return await cache.flags.set_nx(name, value, tenant_id=tenant_of(tenant_id), ttl_s=ttl)
 
 
 _INSTANCE: Final = CacheManager()

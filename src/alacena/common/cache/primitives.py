@@ -72,7 +72,7 @@ class Primitives:
         Atomicity: one command on the server; memory is never asked.
         """
         tenant, name = placed(key, tenant_id)
-        return await (await runtime.opened()).set_nx(name, value, tenant, ex=ex)
+        return await (await runtime.opened()).flags.set_nx(name, value, tenant_id=tenant, ttl_s=ex)
 
     @instance_only
     async def increment_counter(

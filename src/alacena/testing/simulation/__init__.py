@@ -27,7 +27,9 @@ from alacena.testing.simulation.link import Link, LinkProfile, Pipe
 from alacena.testing.simulation.loop import SimLoop
 from alacena.testing.simulation.network import SimNetwork
 from alacena.testing.simulation.process import SimProcess
+from alacena.testing.simulation.replication import Replication
 from alacena.testing.simulation.runner import Exploration, Outcome, SimOptions, Simulation, explore, run
+from alacena.testing.simulation.server import SimServer, Twin
 from alacena.testing.simulation.trace import Event, Trace
 
 __all__ = [
@@ -38,17 +40,20 @@ __all__ = [
     "LinkProfile",
     "Outcome",
     "Pipe",
+    "Replication",
     "SimDeadlockError",
     "SimEnvironment",
     "SimLoop",
     "SimNetwork",
     "SimOptions",
     "SimProcess",
+    "SimServer",
     "SimStuckError",
     "SimUnsupportedError",
     "Simulation",
     "SimulationError",
     "Trace",
+    "Twin",
     "UnhandledError",
     "explore",
     "run",

@@ -16,7 +16,9 @@ from alacena.engine.local import COMMANDS, Keyspace
 from tests.integration.coordination.live import blocking_client, server
 
 KEYS = st.sampled_from([b"a", b"b", b"c"])
-WORDS = st.sampled_from([b"x", b"y", b"z", b"", b"10", b"-3", b"01", b"1.5", b"9223372036854775807", b"nan", b"\xff\x00"])
+WORDS = st.sampled_from(
+    [b"x", b"y", b"z", b"", b"10", b"-3", b"01", b"1.5", b"9223372036854775807", b"nan", b"\xff\x00"]
+)
 NUMBERS = st.integers(-4, 4).map(lambda n: b"%d" % n)
 SCORES = st.sampled_from([b"1", b"2", b"2.5", b"-1", b"inf", b"-inf", b"nan", b"(2", b"x"])
 LIFETIMES = st.sampled_from([b"100000", b"0", b"-1", b"x"])

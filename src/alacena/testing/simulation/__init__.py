@@ -30,6 +30,7 @@ from alacena.testing.simulation.process import SimProcess
 from alacena.testing.simulation.replication import Replication
 from alacena.testing.simulation.runner import Exploration, Outcome, SimOptions, Simulation, explore, run
 from alacena.testing.simulation.server import SimServer, Twin
+from alacena.testing.simulation.source import Row, SimSource, SourceCrashError, Transaction
 from alacena.testing.simulation.trace import Event, Trace
 
 __all__ = [
@@ -41,6 +42,7 @@ __all__ = [
     "Outcome",
     "Pipe",
     "Replication",
+    "Row",
     "SimDeadlockError",
     "SimEnvironment",
     "SimLoop",
@@ -48,11 +50,14 @@ __all__ = [
     "SimOptions",
     "SimProcess",
     "SimServer",
+    "SimSource",
     "SimStuckError",
     "SimUnsupportedError",
     "Simulation",
     "SimulationError",
+    "SourceCrashError",
     "Trace",
+    "Transaction",
     "Twin",
     "UnhandledError",
     "explore",

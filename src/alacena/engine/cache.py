@@ -69,10 +69,10 @@ class Cache:
         self._now = self.environment.now
 
     async def open(self) -> Self:
-        """Connect. A server that cannot be reached is an error here, and only here.
+        """Connect. A server that is away is no error: reads go to the source until it is back.
 
         Raises:
-            BackendError: The server could not be reached within the connect timeout.
+            ServerReplyError: The server refuses us (wrong password, wrong database).
             SettingsError: The URL is wrong, or an extra that it needs is not installed.
         """
         if self._parts is None:

@@ -172,13 +172,21 @@ class Shelf(Protocol):
         """The same for many entries, each at its own key only. Cost: 1 round trip a node."""
         ...
 
-    async def lease(self, key: EntryKey, tags: Sequence[str], settled: Callable[[Lease | Found | None], None]) -> Lease | Found | None:
+    async def lease(
+        self,
+        key: EntryKey,
+        tags: Sequence[str],
+        settled: Callable[[Lease | Found | None], None],
+        *,
+        force: bool = False,
+    ) -> Lease | Found | None:
         """Ask for the permission to fill an entry.
 
         Args:
             key: Which entry.
             tags: Names it is known to depend on before it is loaded.
             settled: Told the outcome in the step in which it becomes true.
+            force: Give the lease though a fresh entry is there: it is about to be renewed.
 
         Returns:
             The lease; or the entry, if somebody filled it meanwhile; or ``None`` while another request holds the lease.

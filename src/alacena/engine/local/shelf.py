@@ -52,7 +52,12 @@ class LocalShelf:
         return [self._look(key) for key in keys]
 
     async def lease(
-        self, key: EntryKey, tags: Sequence[str], settled: Callable[[Lease | Found | None], None]
+        self,
+        key: EntryKey,
+        tags: Sequence[str],
+        settled: Callable[[Lease | Found | None], None],
+        *,
+        force: bool = False,  # noqa: ARG002 - nobody else fills
     ) -> Lease | Found | None:
         """See :meth:`alacena.engine.shelf.Shelf.lease`. A new lease replaces an older one: flights are single already."""
         names = (*key.generations, *(key.tag_name(tag) for tag in tags))

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import logging
 from typing import TYPE_CHECKING
 
+from alacena.engine.errors import BackendUnavailableError, ServerReplyError
 from alacena.engine.redis.endpoint import Endpoint
 from alacena.engine.redis.hooks import Hooks, LinkSettings
 from alacena.engine.redis.link import Link
@@ -23,6 +25,8 @@ if TYPE_CHECKING:
     from alacena.engine.settings import Settings
     from alacena.engine.shelf import Counts
 
+_log = logging.getLogger("alacena")
+
 
 class _Single:
     def __init__(self, link: Link) -> None:
@@ -36,6 +40,16 @@ class _Single:
 
     def links(self) -> tuple[Link, ...]:
         return (self._link,)
+
+
+async def _first_connection(link: Link, timeout_s: float) -> None:
+    """Wait for the first connection. A server that is away is no error: reads go to the source until it is back."""
+    try:
+        await link.open(timeout_s=timeout_s)
+    except BackendUnavailableError as error:
+        if isinstance(link.last_error, ServerReplyError):
+            raise link.last_error from error
+        _log.warning("starting without the second shelf: %s", error)
 
 
 async def open_shelf(
@@ -60,7 +74,7 @@ async def open_shelf(
     link = Link(endpoint.address, endpoint.access, environment=environment, hooks=hooks, settings=LinkSettings(pace=pace, role="master"))
     nodes.attach(_Single(link))
     closers.append(link.close)
-    await link.open(timeout_s=settings.redis_connect_timeout_s)
+    await _first_connection(link, settings.redis_connect_timeout_s)
     return RedisShelf(
         nodes=nodes, coherence=coherence, copies=copies, codec=codec,
         environment=environment, events=events, counts=counts, settings=settings,

@@ -137,10 +137,15 @@ class RedisShelf:
                 else:
                     found[index] = hit
 
-        await node.exchange((command,), settle=settle, timeout_s=max(self._budget_s, self._timeout_s))
+        await node.exchange((command,), settle=settle, timeout_s=self._budget_s * (1 + len(indexes) / 100))
 
     async def lease(
-        self, key: EntryKey, tags: Sequence[str], settled: Callable[[Lease | Found | None], None]
+        self,
+        key: EntryKey,
+        tags: Sequence[str],
+        settled: Callable[[Lease | Found | None], None],
+        *,
+        force: bool = False,
     ) -> Lease | Found | None:
         """See :meth:`alacena.engine.shelf.Shelf.lease`."""
         node = self._nodes.of(key.entry)
@@ -155,7 +160,7 @@ class RedisShelf:
             self._learn((journal, *depends), nonces)
             self._expect_minted(node, (journal, *depends), nonces, mint)
             permit: Lease | Found | None = None
-            if entry is not None:
+            if entry is not None and not force:
                 hit = self._opened(node, key, entry, _NO_COPY, keep=False)
                 permit = hit if isinstance(hit, Found) and hit.fresh_for_s > 0 else None
             mine = holder == token

@@ -15,7 +15,7 @@ HEADING_SEPARATOR = " › "
 _FENCE = re.compile(r"^\s{0,3}(```|~~~)")
 _HEADING = re.compile(r"^(#{1,6})\s+(.*?)\s*#*$")
 _SENTENCE_END = re.compile(r"(?<=[.!?…])\s+")
-_ITEM = re.compile(r"^\s*(?:[-*+>|]|\d+[.)])\s+", re.MULTILINE)
+_ITEM = re.compile(r"^\s*(?:\||(?:[-*+>]|\d+[.)])\s)\s*", re.MULTILINE)
 _EMPHASIS = re.compile(r"\*\*")
 
 

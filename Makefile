@@ -1,0 +1,101 @@
+# Everything a developer or CI runs. Each target sets up what it needs; a second run finds it there.
+#
+#   make test                 the whole suite on one Python      make test ARGS="-k queues -x"
+#   make test-all             and what needs no server, on every other Python from 3.12 on
+#   make check                style, types, import contracts, architecture
+#   make demo                 the example RAG service            make demo ARGS="--help"
+#   make bench                the figures                        make docs: the documentation, into site/
+
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+
+ARGS ?=
+# Test processes at the same time; 0: one, in the foreground, for a debugger.
+WORKERS ?= 2
+VENV := .venv
+PARTS := $(CURDIR)/.parts
+POSTGREST := $(PARTS)/postgrest-12.0.2-2/postgrest
+REDIS := $(PARTS)/redis/usr/bin/redis-server
+
+# find_python(version or nothing): a Python of that version (or any from 3.11 on) that runs, on PATH or from pyenv.
+find_python = $(firstword $(foreach python,$(1),$(shell \
+	'$(python)' -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo '$(python)')))
+candidates = python$(1) $(wildcard $(HOME)/.pyenv/versions/$(1).*/bin/python$(1))
+PYTHON := $(or $(PYTHON),$(call find_python,$(foreach version,3.11 3.12 3.13,$(call candidates,$(version))) python3))
+OTHER_VERSIONS := $(foreach version,3.12 3.13,$(if $(call find_python,$(call candidates,$(version))),$(version)))
+SERVERLESS := $(wildcard tests/unit tests/contract tests/conformance)
+
+.PHONY: help
+help: ## what there is to make
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 20
+
+.PHONY: demo
+demo: $(VENV)/.demo ## run the example RAG service
+	$(VENV)/bin/python -m examples.rag_service $(ARGS)
+
+.PHONY: test
+test: $(VENV)/.test $(POSTGREST) ## run the suite (ARGS go to pytest)
+	$(VENV)/bin/python -m pytest -n $(WORKERS) $(ARGS)
+
+.PHONY: test-all
+test-all: test test-others ## the suite, and its serverless part on the other Pythons
+
+.PHONY: test-others
+test-others: $(OTHER_VERSIONS:%=test-%) ## the serverless part on Python 3.12 and 3.13, where found
+	$(if $(OTHER_VERSIONS),,@echo "no other Python found")
+
+.PHONY: $(OTHER_VERSIONS:%=test-%)
+$(OTHER_VERSIONS:%=test-%): test-%: $(VENV)-%/.test
+	$(VENV)-$*/bin/python -m pytest -n $(WORKERS) -o cache_dir=.pytest_cache/$* $(SERVERLESS)
+
+.PHONY: check
+check: $(VENV)/.test ## style, types, import contracts, architecture
+	$(VENV)/bin/ruff check
+	$(VENV)/bin/ruff format --check
+	$(VENV)/bin/mypy
+	$(VENV)/bin/lint-imports
+	$(if $(wildcard tests/architecture),$(VENV)/bin/python -m pytest -q tests/architecture)
+
+.PHONY: bench
+bench: $(VENV)/.test ## print the figures of bench/
+	nice -n 10 $(VENV)/bin/python -m bench $(ARGS)
+
+.PHONY: docs
+docs: $(VENV)/.docs ## build the documentation into site/
+	$(VENV)/bin/mkdocs build --strict --site-dir site $(ARGS)
+
+.PHONY: redis
+redis: $(REDIS) ## unpack Debian's Redis into .parts/, so that tests run on it too
+	@LD_LIBRARY_PATH="$$(echo $(PARTS)/redis/usr/lib/*-linux-gnu)" $(REDIS) --version
+
+.PHONY: clean
+clean: ## remove what make made
+	rm -rf $(VENV) $(VENV)-* $(PARTS) build dist site .pytest_cache .mypy_cache .ruff_cache .hypothesis
+
+# One environment a Python; an extra is installed again when pyproject.toml changes.
+$(VENV)/.%: pyproject.toml | $(VENV)/bin/python
+	$(VENV)/bin/python -m pip install -qq --disable-pip-version-check -e '.[$*]'
+	@touch $@
+
+$(VENV)/bin/python:
+	$(if $(PYTHON),,$(error Python 3.11 or newer is needed: install Debian's python3 and python3-venv))
+	@$(PYTHON) -m venv $(VENV) || { echo "no venv module: install Debian's python3-venv" >&2; exit 1; }
+
+$(OTHER_VERSIONS:%=$(VENV)-%/.test): $(VENV)-%/.test: pyproject.toml
+	@$(call find_python,$(call candidates,$*)) -m venv $(VENV)-$*
+	$(VENV)-$*/bin/python -m pip install -qq --disable-pip-version-check -e '.[test]'
+	@touch $@
+
+$(POSTGREST): | $(VENV)/.test
+	$(VENV)/bin/python -m tests.servers.postgrest
+
+# The package and the libraries of its own that a machine without Redis lacks. apt may have no list yet.
+$(REDIS):
+	@rm -rf $(PARTS)/redis.new && mkdir -p $(PARTS)/redis.new
+	@cd $(PARTS)/redis.new && packages='redis-server redis-tools libjemalloc2 liblzf1 libatomic1 liblua5.1-0' \
+		&& { apt-get download -q $$packages >/dev/null 2>&1 \
+			|| { apt-get update -qq && apt-get download -q $$packages >/dev/null; } } \
+		&& for package in *.deb; do dpkg -x "$$package" .; done && rm -f -- *.deb
+	@rm -rf $(PARTS)/redis && mv $(PARTS)/redis.new $(PARTS)/redis

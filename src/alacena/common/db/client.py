@@ -1,0 +1,111 @@
+"""Supabase's asyncio client, made without ``await`` and usable with it."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import OrderedDict
+from typing import TYPE_CHECKING, Self
+
+import httpx
+from supabase import AsyncClient, AsyncClientOptions
+
+if TYPE_CHECKING:
+    from collections.abc import Generator
+
+    from postgrest import AsyncRequestBuilder
+    from supabase_auth.types import AuthChangeEvent, Session
+
+MAX_CLIENTS = 256
+"""Clients kept for one event loop; the least recently used one is forgotten, its connections are shared anyway."""
+
+
+class SupabaseClient(AsyncClient):
+    """``supabase.AsyncClient``, shared by all its callers.
+
+    ``await client`` gives the client itself, for callers who take the factory for a coroutine function;
+    ``table("ai.documents")`` looks in the schema that the name says; and whoever signs in through ``auth`` does not
+    turn everybody's requests into their own.
+    """
+
+    def __await__(self) -> Generator[object, None, Self]:
+        return self._itself().__await__()
+
+    async def _itself(self) -> Self:
+        return self
+
+    def from_(self, table_name: str) -> AsyncRequestBuilder:
+        """A request on a table, ``"table"`` or ``"schema.table"``; ``table()`` is the same."""
+        schema, dot, name = table_name.partition(".")
+        if not dot:
+            return super().from_(table_name)
+        return self.schema(schema).from_(name)
+
+    def _listen_to_auth_events(self, event: AuthChangeEvent, session: Session | None) -> None:
+        """Keeps the key and token that the client was made with: the base class would take over the session's."""
+
+
+class LoopClients:
+    """The clients of one event loop, one for each key and token, on one pool of connections.
+
+    Args:
+        timeout_s: How long a request may take, seconds.
+    """
+
+    def __init__(self, timeout_s: float) -> None:
+        self._http = httpx.AsyncClient(timeout=timeout_s, follow_redirects=True, http2=True)
+        self._clients: OrderedDict[tuple[str, str, str | None], SupabaseClient] = OrderedDict()
+
+    def get(self, url: str, key: str, access_token: str | None) -> SupabaseClient:
+        """The client for a key and, where one is given, a token in whose name it asks."""
+        name = (url, key, access_token)
+        client = self._clients.get(name)
+        if client is None:
+            client = self._clients[name] = self._make(url, key, access_token)
+            if len(self._clients) > MAX_CLIENTS:
+                self._clients.popitem(last=False)
+        self._clients.move_to_end(name)
+        return client
+
+    def _make(self, url: str, key: str, access_token: str | None) -> SupabaseClient:
+        options = AsyncClientOptions(httpx_client=self._http, auto_refresh_token=False, persist_session=False)
+        if access_token is not None:
+            options.headers["Authorization"] = f"Bearer {access_token}"
+        return SupabaseClient(url, key, options)
+
+    async def close(self) -> None:
+        """Closes the connections; the clients are of no use afterwards."""
+        self._clients.clear()
+        await self._http.aclose()
+
+
+class ClientRegistry:
+    """The clients of every event loop: a connection must not be used on a loop other than its own."""
+
+    def __init__(self) -> None:
+        self._by_loop: dict[tuple[asyncio.AbstractEventLoop | None, float], LoopClients] = {}
+
+    def here(self, timeout_s: float) -> LoopClients:
+        """The clients of the running loop; outside of one, those of the loop that will first use them."""
+        place = (_running_loop(), timeout_s)
+        if place not in self._by_loop:
+            self._forget_closed_loops()
+            self._by_loop[place] = LoopClients(timeout_s)
+        return self._by_loop[place]
+
+    def _forget_closed_loops(self) -> None:
+        for place in list(self._by_loop):
+            if place[0] is not None and place[0].is_closed():
+                del self._by_loop[place]
+
+    async def close_here(self) -> None:
+        """Closes the clients of the running loop, and those made outside of any."""
+        here = {None, _running_loop()}
+        for place in [place for place in self._by_loop if place[0] in here]:
+            await self._by_loop.pop(place).close()
+
+
+def _running_loop() -> asyncio.AbstractEventLoop | None:
+    try:
+        return asyncio.get_running_loop()
+    except RuntimeError:
+        return None

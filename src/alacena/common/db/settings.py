@@ -1,0 +1,99 @@
+"""Where the Supabase project is, and with which keys it is opened."""
+
+from __future__ import annotations
+
+import math
+import os
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from alacena.engine.errors import SettingsError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+URL_VARIABLE = "SUPABASE_URL"
+KEY_VARIABLE = "SUPABASE_KEY"
+SERVICE_KEY_VARIABLES = ("SUPABASE_SERVICE_KEY", "SUPABASE_SERVICE_ROLE_KEY")
+DEFAULT_TIMEOUT_S = 10.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class SupabaseSettings:
+    """A Supabase project and its keys; ``None`` where something is not known.
+
+    Attributes:
+        url: The project's URL, such as ``https://abc.supabase.co``, without ``/rest/v1``.
+        key: The public (anon, publishable) key: row-level security applies to it.
+        service_key: The service-role (secret) key: no policy applies to it.
+        timeout_s: How long a request may take, seconds.
+        tenant_token: Gives the access token of a tenant, for ``get_supabase_client(tenant_id)``.
+    """
+
+    url: str | None = None
+    key: str | None = field(default=None, repr=False)
+    service_key: str | None = field(default=None, repr=False)
+    timeout_s: float = DEFAULT_TIMEOUT_S
+    tenant_token: Callable[[str], str] | None = None
+
+    def __post_init__(self) -> None:
+        wrong = [complaint for complaint in (self._wrong_url(), self._wrong_timeout()) if complaint]
+        if wrong:
+            raise SettingsError("; ".join(wrong))
+
+    def _wrong_url(self) -> str | None:
+        if self.url is None:
+            return None
+        if not self.url.startswith(("http://", "https://")):
+            return f"the Supabase URL must start with https:// (or http://): {self.url!r}"
+        if self.url.rstrip("/").endswith("/v1"):
+            return f"the Supabase URL is the project's, without /rest/v1: {self.url!r}"
+        return None
+
+    def _wrong_timeout(self) -> str | None:
+        if self.timeout_s > 0 and math.isfinite(self.timeout_s):
+            return None
+        return f"timeout_s must be a positive number of seconds: {self.timeout_s!r}"
+
+    def or_from(self, environ: Mapping[str, str] = os.environ) -> SupabaseSettings:
+        """These settings, with what is not known filled in from the environment.
+
+        Read are ``SUPABASE_URL``, ``SUPABASE_KEY`` and ``SUPABASE_SERVICE_KEY`` (or ``SUPABASE_SERVICE_ROLE_KEY``).
+        """
+        service_key = next((environ[name] for name in SERVICE_KEY_VARIABLES if environ.get(name)), None)
+        return SupabaseSettings(
+            url=self.url or environ.get(URL_VARIABLE) or None,
+            key=self.key or environ.get(KEY_VARIABLE) or None,
+            service_key=self.service_key or service_key,
+            timeout_s=self.timeout_s,
+            tenant_token=self.tenant_token,
+        )
+
+    def address(self, *, use_service_role: bool | None) -> tuple[str, str]:
+        """The URL and the key to use.
+
+        Args:
+            use_service_role: ``True``: the service-role key; ``False``: the public key; ``None``: the public key where
+                there is one, else the service-role key.
+
+        Raises:
+            SettingsError: Something that is needed is missing; the message names all of it.
+        """
+        key = self._key(use_service_role=use_service_role)
+        if self.url is not None and key is not None:
+            return self.url, key
+        missing = [] if self.url is not None else [f"{URL_VARIABLE} (or configure_supabase(url=...))"]
+        if key is None:
+            missing.append(_name_of_key(use_service_role=use_service_role))
+        raise SettingsError(f"Supabase is not configured, missing: {'; '.join(missing)}")
+
+    def _key(self, *, use_service_role: bool | None) -> str | None:
+        if use_service_role is None:
+            return self.key or self.service_key
+        return self.service_key if use_service_role else self.key
+
+
+def _name_of_key(*, use_service_role: bool | None) -> str:
+    if use_service_role:
+        return f"{' or '.join(SERVICE_KEY_VARIABLES)} (or configure_supabase(service_key=...))"
+    return f"{KEY_VARIABLE} (or configure_supabase(key=...))"

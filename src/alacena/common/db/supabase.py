@@ -1,0 +1,126 @@
+"""The process's Supabase clients: one for each event loop, key and access token."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from alacena.common.db.settings import DEFAULT_TIMEOUT_S, SupabaseSettings
+from alacena.engine.errors import MissingTenantError, SettingsError, UsageError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from alacena.common.db.client import ClientRegistry, SupabaseClient
+
+
+class _Process:
+    """What this process knows of Supabase: the settings given in code, and the clients once there are any."""
+
+    def __init__(self) -> None:
+        self.given = SupabaseSettings()
+        self._registry: ClientRegistry | None = None
+
+    @property
+    def registry(self) -> ClientRegistry | None:
+        """The clients; ``None`` as long as nobody has asked for one."""
+        return self._registry
+
+    def open_registry(self) -> ClientRegistry:
+        """The clients, whose package is imported by the first that asks."""
+        if self._registry is None:
+            try:
+                from alacena.common.db.client import ClientRegistry
+            except ModuleNotFoundError as error:
+                raise SettingsError("the Supabase client is not installed: pip install 'alacena[supabase]'") from error
+            self._registry = ClientRegistry()
+        return self._registry
+
+
+_process = _Process()
+
+
+def configure_supabase(
+    *,
+    url: str | None = None,
+    key: str | None = None,
+    service_key: str | None = None,
+    timeout_s: float = DEFAULT_TIMEOUT_S,
+    tenant_token: Callable[[str], str] | None = None,
+) -> None:
+    """Says where the Supabase project is; what is left out comes from the environment.
+
+    Replaces what an earlier call said. Clients that were handed out keep what they were made with.
+
+    Args:
+        url: The project's URL, such as ``https://abc.supabase.co``; else ``SUPABASE_URL``.
+        key: The public key, which row-level security applies to; else ``SUPABASE_KEY``.
+        service_key: The service-role key, which no policy applies to; else ``SUPABASE_SERVICE_KEY`` or
+            ``SUPABASE_SERVICE_ROLE_KEY``.
+        timeout_s: How long a request may take, seconds.
+        tenant_token: Gives the access token (a JWT) of a tenant; with it ``get_supabase_client(tenant_id)`` asks in
+            that tenant's name.
+
+    Raises:
+        SettingsError: The URL or the timeout cannot be right; the message lists both.
+    """
+    _process.given = SupabaseSettings(
+        url=url, key=key, service_key=service_key, timeout_s=timeout_s, tenant_token=tenant_token
+    )
+
+
+def get_supabase_client(
+    tenant_id: str | bool | None = None,
+    *,
+    use_service_role: bool | None = None,
+    access_token: str | None = None,
+) -> SupabaseClient:
+    """The Supabase client of the running event loop; not a coroutine function, yet its result may be awaited.
+
+    Usage::
+
+        supabase = get_supabase_client()
+        result = await supabase.table("documents").select("*").eq("tenant_id", tenant_id).execute()
+
+    The same arguments give the same client, on connections that all clients of the loop share. Outside a running loop
+    (in a module's body) the client belongs to the loop that first uses it. A client is shared: a user who signs in
+    through its ``auth`` does not change whose rows it sees; pass that user's ``access_token`` here instead.
+
+    Cost: no network.
+
+    Args:
+        tenant_id: Whose rows the client is for. It limits the client only where ``configure_supabase`` was given a
+            ``tenant_token``: without one, filter by ``tenant_id`` in every query. ``True`` and ``False`` are taken as
+            ``use_service_role``.
+        use_service_role: ``True``: the service-role key, which no policy applies to. ``False``: the public key. Left
+            out: the public key where one is configured, else the service-role key.
+        access_token: A user's or a tenant's JWT: the request is made in its name, and its policies apply.
+
+    Raises:
+        SettingsError: URL or key is missing (the message names all that is), or the ``supabase`` extra is.
+        MissingTenantError: The tenant is blank.
+        UsageError: An access token and the service role were asked for together.
+    """
+    if isinstance(tenant_id, bool):
+        tenant_id, use_service_role = None, tenant_id
+    if use_service_role and access_token is not None:
+        raise UsageError("an access token limits what the service role may do to nothing: pass one of the two")
+    settings = _process.given.or_from()
+    if access_token is None and tenant_id is not None and not use_service_role:
+        access_token = _token_of(tenant_id, settings)
+    url, key = settings.address(use_service_role=use_service_role)
+    return _process.open_registry().here(settings.timeout_s).get(url, key, access_token)
+
+
+def _token_of(tenant_id: str, settings: SupabaseSettings) -> str | None:
+    if not tenant_id.strip():
+        raise MissingTenantError
+    return None if settings.tenant_token is None else settings.tenant_token(tenant_id)
+
+
+async def close_supabase_clients() -> None:
+    """Closes the clients of the running event loop, and those that were made outside of any; idempotent.
+
+    ``get_supabase_client()`` makes new ones afterwards. Clients of other loops are theirs to close.
+    """
+    if _process.registry is not None:
+        await _process.registry.close_here()

@@ -1,0 +1,535 @@
+"""The composition root: builds the parts, opens and closes them, and turns arguments into keys. No logic of its own."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from contextlib import asynccontextmanager
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any, Self
+
+from alacena.engine.assembly import Parts, assemble
+from alacena.engine.environment import SystemEnvironment
+from alacena.engine.errors import CacheClosedError, MissingTenantError, WrongLoopError
+from alacena.engine.events import Events
+from alacena.engine.keys import document_tag
+from alacena.engine.loading import adapted
+from alacena.engine.policy import Policy
+from alacena.engine.reader import Request
+from alacena.engine.scope import Scope
+from alacena.engine.settings import Settings
+from alacena.engine.shelf import MISSING
+from alacena.engine.ttl import UNSET, TtlOrUnset
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
+
+    from alacena.engine.batches import BatchLoader
+    from alacena.engine.coordination import Counters, Ledger, Limits, Lists, Locks, Queues, Sets
+    from alacena.engine.environment import Environment
+    from alacena.engine.events import Observer
+    from alacena.engine.keys import EntryKey, Ident
+    from alacena.engine.shelf import Lookup
+
+
+class Cache:
+    """A multi-tenant cache: this process's memory, then Redis or Valkey, then the source.
+
+    ::
+
+        async with Cache(Settings(redis_url="redis://localhost")) as cache:
+            document = await cache.load("document", "d1", "acme", load_document)
+
+    One cache belongs to one event loop and one process. Every verb takes the tenant, either by name or as a
+    :class:`Scope`; ``agent_id``, ``conversation_id`` and ``collection_id`` make an entry of its own.
+
+    Args:
+        settings: How it is set up; ``None``: memory only, with the defaults.
+        environment: Time and chance; ``None``: the machine's.
+        observers: Receive every event.
+        policies: How each data type wants to be kept and loaded, by its name.
+    """
+
+    def __init__(
+        self,
+        settings: Settings | None = None,
+        *,
+        environment: Environment | None = None,
+        observers: Iterable[Observer] = (),
+        policies: Mapping[str, Policy] | None = None,
+    ) -> None:
+        self.settings = settings or Settings()
+        self.environment: Environment = environment or SystemEnvironment()
+        self._events = Events(observers)
+        self._policies = dict(policies or {})
+        self._default_policy = Policy(ttl=self.settings.ttl_default_s)
+        self._parts: Parts | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._pid = 0
+        self._now = self.environment.now
+
+    async def open(self) -> Self:
+        """Connect. A server that cannot be reached is an error here, and only here.
+
+        Raises:
+            BackendError: The server could not be reached within the connect timeout.
+            SettingsError: The URL is wrong, or an extra that it needs is not installed.
+        """
+        if self._parts is None:
+            self._loop, self._pid = asyncio.get_running_loop(), os.getpid()
+            self._parts = await assemble(self.settings, self.environment, self._events)
+        return self
+
+    async def close(self) -> None:
+        """Finish the work under way (5 s at most), then disconnect. Closing twice is no error."""
+        parts, self._parts = self._parts, None
+        if parts is not None:
+            await parts.close()
+
+    async def __aenter__(self) -> Self:
+        return await self.open()
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.close()
+
+    @property
+    def is_open(self) -> bool:
+        """Whether it was opened and not closed since."""
+        return self._parts is not None
+
+    def peek(self, ident: Ident) -> Any:
+        """A fresh value in memory, or ``MISSING``: synchronous, never asks anybody.
+
+        Args:
+            ident: ``(tenant_id, data_type, resource_id)``; for a scoped entry followed by agent, conversation and
+                collection, ``None`` where not given.
+
+        Cost: 0 round trips, no allocation for values that are immutable or shared.
+        """
+        parts = self._parts
+        if parts is None:
+            return MISSING
+        slot = parts.memory.get(ident, self._now())
+        if slot is None:
+            return MISSING
+        return slot.value if slot.thaw is None else slot.thaw(slot.value)
+
+    async def get(
+        self,
+        data_type: str,
+        resource_id: str,
+        tenant_id: str | Scope,
+        *,
+        agent_id: str | None = None,
+        conversation_id: str | None = None,
+        collection_id: str | None = None,
+        use_memory: bool = True,
+        search_hierarchy: bool = True,
+        default: Any = None,
+    ) -> Any:
+        """The value of an entry, or ``default``.
+
+        Args:
+            data_type: Its type.
+            resource_id: Its id within the type.
+            tenant_id: Its tenant, or its whole scope.
+            agent_id: Its agent.
+            conversation_id: Its conversation.
+            collection_id: Its collection.
+            use_memory: ``False``: ask Redis even where memory has it (staleness bound 0).
+            search_hierarchy: Whether an entry of a more general scope may answer.
+            default: What a miss returns.
+
+        Returns:
+            The value, private to the caller unless it is immutable or its type's policy shares it.
+
+        Raises:
+            MissingTenantError: No tenant.
+            InvalidKeyError: A part of the key is blank or not text.
+
+        Cost: 0 round trips where memory has it, else 1.
+        If Redis fails: the default, within the read budget.
+        """
+        scope = _scope(tenant_id, agent_id, conversation_id, collection_id)
+        lookup = await self.lookup(
+            data_type, resource_id, scope, use_memory=use_memory, search_hierarchy=search_hierarchy
+        )
+        return lookup.value if lookup.found else default
+
+    async def lookup(
+        self,
+        data_type: str,
+        resource_id: str,
+        tenant_id: str | Scope,
+        loader: Callable[..., Any] | None = None,
+        *,
+        ttl: TtlOrUnset = UNSET,
+        tags: Iterable[str] = (),
+        document_ids: Iterable[str] = (),
+        policy: Policy | None = None,
+        use_memory: bool = True,
+        search_hierarchy: bool = True,
+    ) -> Lookup[Any]:
+        """Like :meth:`get` and :meth:`load`, with everything that is known about the answer.
+
+        Args:
+            data_type: Its type.
+            resource_id: Its id within the type.
+            tenant_id: Its tenant, or its whole scope.
+            loader: Asks the source on a miss; ``None``: only look. See :meth:`load`.
+            ttl: Seconds that what is loaded stays fresh; left out: the type's.
+            tags: What the value depends on, where that is known before it is loaded.
+            document_ids: Documents it depends on, likewise.
+            policy: In place of the type's.
+            use_memory: Whether memory may answer and keep a copy.
+            search_hierarchy: Whether an entry of a more general scope may answer.
+        """
+        parts = self._open_parts()
+        scope = tenant_id if isinstance(tenant_id, Scope) else _scope(tenant_id)
+        keys = (
+            parts.keys.entries(data_type, resource_id, scope)
+            if search_hierarchy
+            else (parts.keys.entry(data_type, resource_id, scope),)
+        )
+        policy = policy or self.policy(data_type)
+        if loader is None:
+            return await parts.reader.look(keys, policy, use_memory=use_memory)
+        request = Request(
+            keys=keys,
+            loader=adapted(loader),
+            policy=policy,
+            ttl=ttl,
+            tags=(*tags, *map(document_tag, document_ids)),
+            use_memory=use_memory,
+        )
+        return await parts.reader.load(request)
+
+    async def load(
+        self, data_type: str, resource_id: str, tenant_id: str | Scope, loader: Callable[..., Any], **options: Any
+    ) -> Any:
+        """The value of an entry; asks the source where the shelves do not have it.
+
+        Args:
+            data_type: Its type.
+            resource_id: Its id within the type.
+            tenant_id: Its tenant, or its whole scope.
+            loader: ``async def loader(context) -> value``; ``None`` means that the source has nothing. A loader
+                without parameters, or one that is not async, is accepted. See :class:`LoadContext`.
+            options: As for :meth:`lookup`.
+
+        Raises:
+            LoadTimeoutError: The type's hard timeout passed.
+            Exception: The loader's own, as they are.
+
+        Cost: 0 round trips from memory, 1 from Redis, 2 and the source on a miss.
+        Cancellation: leaves the load to the other callers; the last to leave cancels it.
+        If Redis fails: the source answers, and the value is not stored.
+        """
+        return (await self.lookup(data_type, resource_id, tenant_id, loader, **options)).value
+
+    async def refresh(
+        self, data_type: str, resource_id: str, tenant_id: str | Scope, loader: Callable[..., Any], *, ttl: TtlOrUnset = UNSET
+    ) -> Any:
+        """Ask the source whatever the shelves hold, and store its answer."""
+        parts = self._open_parts()
+        keys = (parts.keys.entry(data_type, resource_id, _scope(tenant_id)),)
+        request = Request(keys=keys, loader=adapted(loader), policy=self.policy(data_type), ttl=ttl)
+        return (await parts.reader.refresh(request)).value
+
+    async def set(
+        self,
+        data_type: str,
+        resource_id: str,
+        value: Any,
+        tenant_id: str | Scope,
+        *,
+        agent_id: str | None = None,
+        conversation_id: str | None = None,
+        collection_id: str | None = None,
+        ttl: TtlOrUnset = UNSET,
+        tags: Iterable[str] = (),
+        document_ids: Iterable[str] = (),
+        use_memory: bool = True,
+    ) -> bool:
+        """Store a value that the caller vouches for: a load in flight loses to it.
+
+        Args:
+            data_type: Its type.
+            resource_id: Its id within the type.
+            value: Anything the codec knows, except ``None``.
+            tenant_id: Its tenant, or its whole scope.
+            agent_id: Its agent.
+            conversation_id: Its conversation.
+            collection_id: Its collection.
+            ttl: Seconds it stays fresh; left out: the type's; ``None``: for ever.
+            tags: What it depends on.
+            document_ids: Documents it depends on.
+            use_memory: Whether this process keeps a copy.
+
+        Returns:
+            Whether it was stored; ``False`` while a source transaction holds the entry, or where Redis failed.
+
+        Raises:
+            EncodeError: The value holds something that cannot be stored; the message names where.
+            ValueError: ``ttl`` is not greater than 0, or the value is ``None``.
+
+        Cost: 1 round trip; one more for a scope or tag that this process has not met.
+        """
+        if value is None:
+            raise ValueError("None cannot be stored, it is how a miss looks: store another value, or delete the entry")
+        parts = self._open_parts()
+        key = parts.keys.entry(data_type, resource_id, _scope(tenant_id, agent_id, conversation_id, collection_id))
+        policy = self.policy(data_type)
+        if not use_memory:
+            policy = policy.but(use_memory=False)
+        return await parts.writer.set(key, value, policy, ttl, (*tags, *map(document_tag, document_ids)))
+
+    async def delete(
+        self,
+        data_type: str,
+        resource_id: str,
+        tenant_id: str | Scope,
+        *,
+        agent_id: str | None = None,
+        conversation_id: str | None = None,
+        collection_id: str | None = None,
+    ) -> bool:
+        """Remove the one entry named.
+
+        Returns:
+            Whether it existed on the second shelf.
+
+        Cost: 1 round trip.
+        If Redis fails: it is gone from memory, ``False`` is returned, and the removal is made up for when the
+            connection is back, before anything is read through it.
+        """
+        parts = self._open_parts()
+        key = parts.keys.entry(data_type, resource_id, _scope(tenant_id, agent_id, conversation_id, collection_id))
+        return await parts.writer.delete((key,)) > 0
+
+    async def invalidate(
+        self,
+        tenant_id: str | Scope,
+        data_type: str | None = None,
+        resource_id: str | None = None,
+        *,
+        agent_id: str | None = None,
+        conversation_id: str | None = None,
+        collection_id: str | None = None,
+        document_ids: Iterable[str] = (),
+        tags: Iterable[str] = (),
+    ) -> int:
+        """Make everything that matches a miss, wherever it is.
+
+        Args:
+            tenant_id: The tenant, or a scope.
+            data_type: Only this type; ``None``: every type.
+            resource_id: Only this resource, at every scope; ``None`` or ``"*"``: every one. Never a pattern.
+            agent_id: Only what belongs to the agent.
+            conversation_id: Only what belongs to the conversation.
+            collection_id: Only what belongs to the collection.
+            document_ids: Also everything that was made from these documents. Given alone (with tags or without), only that.
+            tags: Also everything that carries these tags.
+
+        Returns:
+            A number greater than 0 where the server confirmed; 0 where it did not.
+
+        Cost: 1 round trip a node, whatever the number of entries.
+        If Redis fails: as for :meth:`delete`.
+        """
+        parts = self._open_parts()
+        scope = _scope(tenant_id, agent_id, conversation_id, collection_id)
+        names = [*tags, *map(document_tag, document_ids)]
+        return await parts.writer.invalidate(scope, data_type, resource_id, names)
+
+    @asynccontextmanager
+    async def write(
+        self,
+        tenant_id: str | Scope,
+        *resources: tuple[str, str],
+        document_ids: Sequence[str] = (),
+        hold_s: float | None = None,
+    ) -> AsyncIterator[None]:
+        """Put this around a transaction of the source: readers bypass the entries until it is over.
+
+        ::
+
+            async with cache.write("acme", ("document", "d1"), document_ids=["d1"]):
+                async with connection.transaction():
+                    ...
+
+        A process that dies between its commit and the end of the block leaves a hold that expires after ``hold_s``
+        (left out: the setting), and nothing that was read before the commit.
+
+        Args:
+            tenant_id: The tenant, or a scope.
+            resources: ``(data_type, resource_id)`` of what the transaction changes; invalidated at every scope.
+            document_ids: Documents that it changes: what was made from them is invalidated when the block ends.
+            hold_s: Seconds; must be above the longest time the transaction may take.
+
+        Cost: 1 round trip before the block and 2 after it.
+        """
+        parts = self._open_parts()
+        held_s = self.settings.hold_s if hold_s is None else hold_s
+        async with parts.writer.write(_scope(tenant_id), resources, document_ids, held_s):
+            yield
+
+    async def get_many(
+        self, data_type: str, resource_ids: Iterable[str], tenant_id: str | Scope, *, use_memory: bool = True
+    ) -> dict[str, Any]:
+        """The values of many entries, by id; misses are left out. Cost: at most 1 round trip a node."""
+        parts = self._open_parts()
+        scope, ids = _scope(tenant_id), list(dict.fromkeys(resource_ids))
+        keys = [parts.keys.entry(data_type, resource_id, scope) for resource_id in ids]
+        found = await parts.batches.look(keys, self.policy(data_type), use_memory=use_memory)
+        return {i: hit.value for i, hit in zip(ids, found, strict=True) if hit is not None and hit.found}
+
+    async def load_many(
+        self,
+        data_type: str,
+        resource_ids: Iterable[str],
+        tenant_id: str | Scope,
+        loader: BatchLoader,
+        *,
+        ttl: TtlOrUnset = UNSET,
+        tags: Iterable[str] = (),
+        use_memory: bool = True,
+    ) -> dict[str, Any]:
+        """The values of many entries, by id, with one loader call for all that the shelves do not have.
+
+        Args:
+            data_type: Their type.
+            resource_ids: Their ids; repeated ones are loaded once.
+            tenant_id: Their tenant, or scope.
+            loader: ``async def loader(ids) -> mapping by id``, or a sequence in the order of the ids.
+            ttl: As for :meth:`set`.
+            tags: What all of them depend on.
+            use_memory: Whether memory may answer and keep copies.
+
+        Returns:
+            The values; an id that the source does not have is left out.
+
+        Cost: 1 round trip a node for the hits; one more, and one loader call, for the misses.
+        Cancellation: the load is finished and stored: it is paid for.
+        """
+        parts = self._open_parts()
+        scope, ids, policy = _scope(tenant_id), list(dict.fromkeys(resource_ids)), self.policy(data_type)
+        given = tuple(tags)
+        requests = [
+            Request(
+                keys=(parts.keys.entry(data_type, resource_id, scope),),
+                loader=_never,
+                policy=policy,
+                ttl=ttl,
+                tags=given,
+                use_memory=use_memory,
+            )
+            for resource_id in ids
+        ]
+        found = await parts.batches.load(requests, loader, policy, use_memory=use_memory)
+        return {i: lookup.value for i, lookup in zip(ids, found, strict=True) if lookup.found}
+
+    async def set_many(
+        self,
+        data_type: str,
+        values: Mapping[str, Any],
+        tenant_id: str | Scope,
+        *,
+        ttl: TtlOrUnset = UNSET,
+        tags: Iterable[str] = (),
+    ) -> int:
+        """Store many values; all are encoded before the first is sent. Returns how many were stored.
+
+        Cost: 1 round trip a node, the commands written together.
+        """
+        parts = self._open_parts()
+        scope, policy, given = _scope(tenant_id), self.policy(data_type), tuple(tags)
+        entries = [(parts.keys.entry(data_type, i, scope), value) for i, value in values.items()]
+        for _, value in entries:
+            parts.writer.parcel(value, policy, ttl, given)
+        stored = await asyncio.gather(*(parts.writer.set(key, value, policy, ttl, given) for key, value in entries))
+        return sum(stored)
+
+    async def ttl(self, data_type: str, resource_id: str, tenant_id: str | Scope, **scope_parts: str | None) -> float:
+        """Seconds that an entry stays fresh: -1 for ever, -2 absent. Cost: 1 round trip."""
+        parts = self._open_parts()
+        key = parts.keys.entry(data_type, resource_id, _scope(tenant_id, **scope_parts))
+        return await parts.reader.remaining(key, self.policy(data_type))
+
+    async def explain(self, data_type: str, resource_id: str, tenant_id: str | Scope, **scope_parts: str | None) -> dict[str, Any]:
+        """Why a read of this entry is what it is: for people. Cost: 1 round trip."""
+        parts = self._open_parts()
+        key = parts.keys.entry(data_type, resource_id, _scope(tenant_id, **scope_parts))
+        return await parts.explain(key)
+
+    def guarantee(self) -> Mapping[str, Any]:
+        """Which of the protocol's promises hold right now with this server, and why not where they do not."""
+        return MappingProxyType(dict(self._open_parts().shelf.guarantee()))
+
+    def stats(self) -> dict[str, Any]:
+        """Counts since the cache was opened, and what memory holds by tenant and type."""
+        return self._open_parts().stats()
+
+    def policy(self, data_type: str) -> Policy:
+        """How a data type is kept and loaded."""
+        return self._policies.get(data_type, self._default_policy)
+
+    @property
+    def locks(self) -> Locks:
+        """Locks across processes."""
+        return self._open_parts().locks
+
+    @property
+    def queues(self) -> Queues:
+        """Queues that lose nothing."""
+        return self._open_parts().queues
+
+    @property
+    def counters(self) -> Counters:
+        """Atomic counters."""
+        return self._open_parts().counters
+
+    @property
+    def limits(self) -> Limits:
+        """Rate limits and budgets."""
+        return self._open_parts().limits
+
+    @property
+    def ledger(self) -> Ledger:
+        """The token ledger."""
+        return self._open_parts().ledger
+
+    @property
+    def lists(self) -> Lists:
+        """Plain lists."""
+        return self._open_parts().lists
+
+    @property
+    def sets(self) -> Sets:
+        """Plain sets."""
+        return self._open_parts().sets
+
+    def _open_parts(self) -> Parts:
+        parts = self._parts
+        if parts is None:
+            raise CacheClosedError(CacheClosedError.__doc__)
+        if self._loop is not asyncio.get_running_loop() or self._pid != os.getpid():
+            raise WrongLoopError(WrongLoopError.__doc__)
+        return parts
+
+
+def _scope(
+    tenant_id: str | Scope,
+    agent_id: str | None = None,
+    conversation_id: str | None = None,
+    collection_id: str | None = None,
+) -> Scope:
+    if isinstance(tenant_id, Scope):
+        return tenant_id
+    if tenant_id is None:
+        raise MissingTenantError
+    return Scope(tenant_id, agent_id, conversation_id, collection_id)
+
+
+async def _never(_: object) -> None:
+    raise AssertionError("a batch is loaded by its batch loader")

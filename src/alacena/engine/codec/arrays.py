@@ -1,0 +1,191 @@
+"""numpy arrays as a small header and their raw buffer, read back without a copy.
+
+Layout, little-endian. The first byte is the one that MessagePack never uses, which tells an array from a tree::
+
+    0   0xC1
+    1   version of this layout
+    2   kind of the elements (numpy's letter)
+    3   "C" or "F": order of the buffer
+    4   u16  offset of the buffer, a multiple of 8
+    6   u16  length of the dtype's description
+    8   u8   number of dimensions
+    9   zero
+    10  u64 x dimensions: shape
+    ..  MessagePack: description of the dtype, then zeros up to the offset
+"""
+
+from __future__ import annotations
+
+import re
+import struct
+import sys
+from functools import cache, lru_cache
+from typing import Any, Final
+
+from msgspec import msgpack
+
+from alacena.engine.errors import DecodeError, EncodeError
+
+MARK: Final = 0xC1
+"""First byte of an encoded array."""
+
+_VERSION: Final = 1
+_HEAD: Final = struct.Struct("<BBssHHBx")
+_FLOATS: Final = b"fc"
+_KINDS: Final = frozenset("biufcSUVMm")
+_BUFFERED_KINDS: Final = frozenset("biufc")
+_MAX_HEADER_BYTES: Final = 0xFFF8
+_TYPE: Final = re.compile(r"[<>|][biufcSUVMm]\d{1,9}(\[\w{1,20}\])?", re.ASCII)
+"""What numpy writes for a type. It reads a small language, with evaluation in it, which hostile bytes never reach."""
+
+
+@cache
+def _numpy() -> Any:
+    import numpy as np
+
+    return np
+
+
+def is_array(value: object) -> bool:
+    """Whether ``value`` is exactly a ``numpy.ndarray``; numpy is not imported to find out."""
+    numpy = sys.modules.get("numpy")
+    return numpy is not None and type(value) is getattr(numpy, "ndarray", None)
+
+
+def is_scalar(value: object) -> bool:
+    """Whether ``value`` is a numpy scalar; numpy is not imported to find out."""
+    numpy = sys.modules.get("numpy")
+    return numpy is not None and isinstance(value, getattr(numpy, "generic", ()))
+
+
+def dump(array: Any) -> bytes:
+    """The bytes of an array: one copy of its buffer. An array in neither order is laid out in C order.
+
+    Raises:
+        EncodeError: Its elements have no portable bytes: objects, strings of variable length, long doubles.
+    """
+    flags = array.flags
+    in_order = flags.c_contiguous
+    order = "F" if flags.f_contiguous and not in_order else "C"
+    header = _header(array.dtype, array.shape, order)
+    if in_order and array.dtype.kind in _BUFFERED_KINDS:
+        return b"".join((header, array.data))
+    return header + bytes(array.tobytes(order=order))
+
+
+def load(data: bytes | memoryview) -> Any:
+    """The array whose bytes these are: a read-only view on ``data``, which it keeps alive.
+
+    The elements are aligned where ``data`` starts at a multiple of 8.
+
+    Raises:
+        DecodeError: The bytes are not an array's, or numpy is not installed.
+    """
+    try:
+        numpy = _numpy()
+    except ImportError as error:
+        raise DecodeError("The entry holds a numpy array: install alacena[numpy] to read it.") from error
+    if len(data) < _HEAD.size:
+        raise DecodeError("The array is truncated.")
+    if not isinstance(data, bytes):
+        data = data.toreadonly()
+    offset = _HEAD.unpack_from(data)[4]
+    dtype, shape, order, length = _layout(bytes(data[:offset]))
+    if len(data) != offset + length:
+        raise DecodeError(f"The array should have {length} bytes after its header, not {len(data) - offset}.")
+    return numpy.ndarray(shape, dtype, data, offset, None, order)
+
+
+def dump_scalar(value: Any) -> bytes:
+    """The bytes of a numpy scalar: those of an array without dimensions."""
+    array = _numpy().asarray(value)
+    if type(array[()]) is not type(value) or array.tobytes() != _numpy().asarray(array[()]).tobytes():
+        raise EncodeError(f"{type(value).__name__} cannot be stored as a numpy scalar: pass value.item()")
+    return dump(array)
+
+
+def load_scalar(data: bytes | memoryview) -> Any:
+    """The numpy scalar whose bytes these are."""
+    return load(data)[()]
+
+
+def worth_compressing(payload: bytes | memoryview) -> bool:
+    """Whether compression may pay: floats are noise to a compressor, and embeddings are most of what is stored."""
+    return payload[0] != MARK or bytes(payload[2:3]) not in _FLOATS
+
+
+@lru_cache(maxsize=512)
+def _header(dtype: Any, shape: tuple[int, ...], order: str) -> bytes:
+    _require_portable(dtype)
+    described = describe(dtype)
+    rebuilt = _build(described)
+    if rebuilt != dtype or rebuilt.type is not dtype.type:
+        raise EncodeError(f"the dtype {dtype} cannot be described: cast the array to a plain dtype")
+    text = msgpack.encode(described)
+    body = struct.pack(f"<{len(shape)}Q", *shape) + text
+    offset = -(-(_HEAD.size + len(body)) // 8) * 8
+    if offset > _MAX_HEADER_BYTES:
+        raise EncodeError(f"the dtype {dtype} has too many fields: store the columns as arrays of their own")
+    head = _HEAD.pack(MARK, _VERSION, dtype.kind.encode(), order.encode(), offset, len(text), len(shape))
+    return (head + body).ljust(offset, b"\0")
+
+
+@lru_cache(maxsize=512)
+def _layout(header: bytes) -> tuple[Any, tuple[int, ...], str, int]:
+    if len(header) < _HEAD.size:
+        raise DecodeError("The header of the array is truncated.")
+    mark, version, _, order, offset, described, dimensions = _HEAD.unpack_from(header)
+    start = _HEAD.size + 8 * dimensions
+    end = start + described
+    if (mark, version) != (MARK, _VERSION) or offset != len(header) or offset % 8 or end > offset:
+        raise DecodeError("This is not the header of an array that this release can read.")
+    shape = struct.unpack_from(f"<{dimensions}Q", header, _HEAD.size)
+    try:
+        dtype = _build(msgpack.decode(header[start:end]))
+        _require_portable(dtype)
+    except (ValueError, TypeError, KeyError, RecursionError) as error:
+        raise DecodeError("The array's dtype is unknown here.") from error
+    count = 1
+    for extent in shape:
+        count *= extent
+    return dtype, shape, "F" if order == b"F" else "C", count * dtype.itemsize
+
+
+def describe(dtype: Any) -> object:
+    """A dtype as plain data: numpy's own string, a record's fields, or base and shape of a sub-array."""
+    if dtype.subdtype is not None:
+        base, shape = dtype.subdtype
+        return [describe(base), list(shape)]
+    if dtype.names is None:
+        return dtype.str
+    fields = [dtype.fields[name] for name in dtype.names]
+    return {
+        "names": list(dtype.names),
+        "formats": [describe(field[0]) for field in fields],
+        "offsets": [field[1] for field in fields],
+        "itemsize": dtype.itemsize,
+    }
+
+
+def _build(described: Any) -> Any:
+    numpy = _numpy()
+    if isinstance(described, str):
+        if not _TYPE.fullmatch(described):
+            raise ValueError(f"{described!r} is no type of elements")
+        return numpy.dtype(described)
+    if isinstance(described, list):
+        base, shape = described
+        return numpy.dtype((_build(base), tuple(shape)))
+    return numpy.dtype({**described, "formats": [_build(item) for item in described["formats"]]})
+
+
+def _require_portable(dtype: Any) -> None:
+    if dtype.subdtype is not None:
+        _require_portable(dtype.subdtype[0])
+    elif dtype.names is not None:
+        for name in dtype.names:
+            _require_portable(dtype.fields[name][0])
+    elif dtype.hasobject or dtype.kind not in _KINDS:
+        raise EncodeError(f"an array of dtype {dtype} has no bytes of its own: pass array.tolist()")
+    elif dtype.char in "gG" and dtype.itemsize > _numpy().dtype("d" if dtype.char == "g" else "D").itemsize:
+        raise EncodeError(f"{dtype} differs between machines: cast the array to float64 or complex128")

@@ -1,0 +1,124 @@
+"""Payloads that only their tenant's key can read: AES-256-GCM with a key derived for each tenant (extra ``crypto``).
+
+A tenant's key is HKDF-SHA256 (RFC 5869) of a master key and the tenant's name, so nothing has to be stored for each
+tenant, and losing one derived key exposes one tenant. The entry's header is authenticated together with the payload:
+neither can be put into another entry.
+
+Nonces are random 96-bit numbers. NIST SP 800-38D allows 2**32 of them under one key: add a master key before any
+tenant has had that many entries written.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from typing import TYPE_CHECKING, Any, Final
+
+from alacena.engine.codec.faults import EntryError
+from alacena.engine.environment import SystemEnvironment
+from alacena.engine.errors import UsageError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from alacena.engine.environment import Environment
+
+NONE: Final = 0
+AES_GCM: Final = 1
+
+OVERHEAD_BYTES: Final = 28
+"""What encryption adds to a payload: the nonce before it and the tag after it."""
+
+_NONCE_BYTES: Final = 12
+_MASTER_BYTES: Final = 32
+_MAX_KEY_ID: Final = 0xFFFF
+_CIPHERS_KEPT: Final = 1024
+_PURPOSE: Final = b"alacena entry v1\0"
+
+
+class Keyring:
+    """Master keys by id: one that writes, and all those that may still be read.
+
+    Rotation: add the new key everywhere, then make it the current one, and remove the old one when its entries have
+    expired. Removing a key makes what it wrote unreadable, which erases it.
+
+    Args:
+        keys: Master keys of 32 random bytes each, by an id from 1 to 65535 that never gets another key.
+        current: The id of the key that writes.
+        environment: Where nonces come from.
+
+    Raises:
+        UsageError: A key or id is not as described, or ``cryptography`` is not installed.
+    """
+
+    def __init__(self, keys: Mapping[int, bytes], current: int, environment: Environment | None = None) -> None:
+        for key_id, master in keys.items():
+            if not 0 < key_id <= _MAX_KEY_ID or len(master) != _MASTER_BYTES:
+                raise UsageError(
+                    f"Master key {key_id!r} is refused: ids go from 1 to {_MAX_KEY_ID}, "
+                    f"keys have {_MASTER_BYTES} random bytes (secrets.token_bytes({_MASTER_BYTES}))."
+                )
+        if current not in keys:
+            raise UsageError(f"The current key {current!r} is not among the keys given: {sorted(keys)}.")
+        self.current: Final = current
+        self._keys: Final = dict(keys)
+        self._token = (environment or SystemEnvironment()).token
+        self._aead = _aead()
+        self._ciphers: OrderedDict[tuple[int, str], Any] = OrderedDict()
+
+    def encrypt(self, payload: bytes | memoryview, *, tenant: str, header: bytes) -> bytes:
+        """Nonce, ciphertext and tag of a payload, under the current key; ``header`` is authenticated with it.
+
+        Cost: about 3 µs, and 25 µs more for the first entry of a tenant.
+        """
+        nonce = self._token(_NONCE_BYTES)
+        sealed: bytes = self._cipher(self.current, tenant).encrypt(nonce, bytes(payload), header)
+        return nonce + sealed
+
+    def decrypt(self, stored: bytes | memoryview, *, key_id: int, tenant: str, header: bytes) -> bytes:
+        """The payload that `encrypt` was given.
+
+        Raises:
+            EntryError: Another tenant's, tampered with, or of a key that is not on this ring.
+        """
+        from cryptography.exceptions import InvalidTag
+
+        if key_id not in self._keys:
+            raise EntryError(f"The entry was encrypted with master key {key_id}, which is not on this ring.", "cipher")
+        if len(stored) < OVERHEAD_BYTES:
+            raise EntryError("The encrypted payload is truncated.", "truncated")
+        view = memoryview(stored)
+        cipher = self._cipher(key_id, tenant)
+        try:
+            payload: bytes = cipher.decrypt(bytes(view[:_NONCE_BYTES]), bytes(view[_NONCE_BYTES:]), header)
+        except InvalidTag:
+            raise EntryError("The payload is not what its tenant's key encrypted.", "cipher") from None
+        return payload
+
+    def _cipher(self, key_id: int, tenant: str) -> Any:
+        """The cipher of one tenant; the ones used last are kept."""
+        ciphers = self._ciphers
+        cipher = ciphers.get((key_id, tenant))
+        if cipher is None:
+            cipher = ciphers[key_id, tenant] = self._aead(derive(self._keys[key_id], tenant))
+            if len(ciphers) > _CIPHERS_KEPT:
+                ciphers.popitem(last=False)
+        else:
+            ciphers.move_to_end((key_id, tenant))
+        return cipher
+
+
+def derive(master: bytes, tenant: str) -> bytes:
+    """The 32-byte key of one tenant."""
+    from cryptography.hazmat.primitives.hashes import SHA256
+    from cryptography.hazmat.primitives.kdf.hkdf import HKDF
+
+    info = _PURPOSE + tenant.encode("utf-8", "surrogatepass")
+    return HKDF(algorithm=SHA256(), length=_MASTER_BYTES, salt=None, info=info).derive(master)
+
+
+def _aead() -> Any:
+    try:
+        from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+    except ImportError as error:
+        raise UsageError("A keyring needs the library cryptography: install alacena[crypto].") from error
+    return AESGCM

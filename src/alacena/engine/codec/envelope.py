@@ -1,0 +1,279 @@
+"""The entry of the second shelf: a versioned header, then the payload.
+
+Layout, little-endian::
+
+    0    4s   magic and version
+    4    16s  check of everything from byte 20 on (`alacena.engine.codec.integrity`)
+    20   u16  flags
+    22   u8   codec
+    23   u8   compression
+    24   u8   encryption
+    25   u8   number of stamps
+    26   u16  number of tags
+    28   u16  id of the encryption key
+    30   u8   length of the source version
+    31   u8   zero
+    32   u32  offset of the payload, a multiple of 8
+    36   u32  length of the payload
+    40   8s   replication id
+    48   16s  digest of the full key
+    64   u64  created, fresh until, expires: milliseconds since the epoch on the server's clock, 0 = never
+    88   u64  cost
+    96   u32  milliseconds that the load took
+    100  u32  zero
+    104  8s   x stamps
+    ..   tags: u8 length, name, 8s stamp
+    ..   source version, then zeros up to the payload
+
+Everything up to 104 has a fixed size, the stamps follow, and nothing after them depends on them: an entry is stamped as
+late as its writer likes. What comes before the check is constant, so the check covers all that varies.
+"""
+
+from __future__ import annotations
+
+from hmac import compare_digest
+from struct import Struct
+from struct import error as StructError  # noqa: N812 - a class that struct spells like a function
+from typing import TYPE_CHECKING, Any, Final
+
+import msgspec
+
+from alacena.engine.codec.faults import EntryError
+from alacena.engine.codec.integrity import CHECK_BYTES, crc
+from alacena.engine.errors import UsageError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from alacena.engine.codec.integrity import Check
+
+STAMP_BYTES: Final = 8
+DIGEST_BYTES: Final = 16
+MAX_TAGS: Final = 1024
+MAX_TAG_BYTES: Final = 255
+MAX_SOURCE_VERSION_BYTES: Final = 64
+
+_MAGIC: Final = b"\xa1LC"
+_VERSION: Final = 1
+_PREFIX: Final = _MAGIC + bytes([_VERSION])
+_BODY: Final = len(_PREFIX) + CHECK_BYTES
+_FIELDS: Final = Struct("<HBBBBHHBxII8s16sQQQQI4x")
+_FIXED: Final = _BODY + _FIELDS.size
+_NOT_FOUND: Final = 1
+_HAS_COST: Final = 2
+_KNOWN_FLAGS: Final = _NOT_FOUND | _HAS_COST
+_MAX_STAMPS: Final = 255
+
+MAX_HEADER_BYTES: Final = (
+    _FIXED + _MAX_STAMPS * STAMP_BYTES + MAX_TAGS * (1 + MAX_TAG_BYTES + STAMP_BYTES) + MAX_SOURCE_VERSION_BYTES + 8
+)
+
+
+class Envelope(msgspec.Struct, frozen=True, kw_only=True, gc=False):
+    """What an entry says about its payload.
+
+    Attributes:
+        key_digest: Digest of the full key, tenant included (16 bytes): the entry is this key's and no other's.
+        replication_id: The history of the server that the entry was written to (8 bytes).
+        created_ms: When it was written, in milliseconds since the epoch on the server's clock.
+        fresh_until_ms: When it becomes stale, on the same clock; 0 = never.
+        expires_ms: When it is gone, on the same clock; 0 = never.
+        load_ms: How long the source took.
+        cost: What the source charged, in millionths of the caller's unit; ``None`` = unknown.
+        stamps: Generations of the scopes that the entry is under, 8 bytes each, in canonical order.
+        tags: Name and generation (8 bytes) of each tag.
+        source_version: What the source calls this version of the value, up to 64 bytes; ``None`` = unknown.
+        not_found: The source was asked and has nothing: there is no value, and the payload is empty.
+        codec: Id of the payload's codec.
+        compression: Id of the payload's compression (`alacena.engine.codec.compression`), 0 = none.
+        encryption: Id of the payload's encryption (`alacena.engine.codec.encryption`), 0 = none.
+        key_id: Id of the encryption key, 0 = none.
+    """
+
+    key_digest: bytes
+    replication_id: bytes
+    created_ms: int
+    fresh_until_ms: int = 0
+    expires_ms: int = 0
+    load_ms: int = 0
+    cost: int | None = None
+    stamps: tuple[bytes, ...] = ()
+    tags: tuple[tuple[str, bytes], ...] = ()
+    source_version: bytes | None = None
+    not_found: bool = False
+    codec: int = 0
+    compression: int = 0
+    encryption: int = 0
+    key_id: int = 0
+
+
+def pack(
+    envelope: Envelope,
+    payload: bytes | memoryview,
+    *,
+    stamps: Sequence[bytes] | None = None,
+    check: Check = crc,
+) -> bytes:
+    """The bytes of an entry: one copy of the payload.
+
+    Args:
+        envelope: The header's fields.
+        payload: The encoded value; empty where nothing was found.
+        stamps: Instead of the envelope's, for a writer that learns them last.
+        check: `crc`, or the `Mac` of the integrity key.
+
+    Raises:
+        UsageError: A field does not fit into the header.
+    """
+    body = header(envelope, len(payload), stamps=stamps)
+    return b"".join((_PREFIX, check(body, payload), body, payload))
+
+
+def header(envelope: Envelope, payload_bytes: int, *, stamps: Sequence[bytes] | None = None) -> bytes:
+    """The header without magic and check, up to the payload: what encryption authenticates."""
+    stamps = envelope.stamps if stamps is None else stamps
+    stamped = b"".join(stamps)
+    if len(stamped) != STAMP_BYTES * len(stamps):
+        raise UsageError(f"A generation stamp has {STAMP_BYTES} bytes.")
+    rest = _tags(envelope.tags) + _source_version(envelope.source_version)
+    offset = -(-(_FIXED + len(stamped) + len(rest)) // 8) * 8
+    if len(envelope.key_digest) != DIGEST_BYTES or len(envelope.replication_id) != STAMP_BYTES:
+        raise UsageError(f"A key digest has {DIGEST_BYTES} bytes, a replication id {STAMP_BYTES}.")
+    try:
+        fields = _FIELDS.pack(
+            (_NOT_FOUND if envelope.not_found else 0) | (0 if envelope.cost is None else _HAS_COST),
+            envelope.codec,
+            envelope.compression,
+            envelope.encryption,
+            len(stamps),
+            len(envelope.tags),
+            envelope.key_id,
+            0 if envelope.source_version is None else len(envelope.source_version),
+            offset,
+            payload_bytes,
+            envelope.replication_id,
+            envelope.key_digest,
+            envelope.created_ms,
+            envelope.fresh_until_ms,
+            envelope.expires_ms,
+            envelope.cost or 0,
+            envelope.load_ms,
+        )
+    except StructError as error:
+        raise UsageError(f"A field of {envelope!r} does not fit into the header: {error}") from error
+    return (fields + stamped + rest).ljust(offset - _BODY, b"\0")
+
+
+def _tags(tags: tuple[tuple[str, bytes], ...]) -> bytes:
+    if not tags:
+        return b""
+    if len(tags) > MAX_TAGS:
+        raise UsageError(f"An entry has at most {MAX_TAGS} tags, not {len(tags)}.")
+    parts = []
+    for tag, stamp in tags:
+        name = tag.encode()
+        if not 0 < len(name) <= MAX_TAG_BYTES or len(stamp) != STAMP_BYTES:
+            raise UsageError(f"A tag has 1 to {MAX_TAG_BYTES} bytes of UTF-8 and a stamp of {STAMP_BYTES}: {tag!r}.")
+        parts.append(bytes([len(name)]) + name + stamp)
+    return b"".join(parts)
+
+
+def _source_version(version: bytes | None) -> bytes:
+    if version is None:
+        return b""
+    if not 0 < len(version) <= MAX_SOURCE_VERSION_BYTES:
+        raise UsageError(
+            f"A source version has 1 to {MAX_SOURCE_VERSION_BYTES} bytes, not {len(version)}: pass a digest of it."
+        )
+    return version
+
+
+def unpack(
+    data: bytes | memoryview,
+    *,
+    key_digest: bytes,
+    check: Check = crc,
+) -> tuple[Envelope, memoryview]:
+    """The header of an entry and a view on its payload, which starts at a multiple of 8.
+
+    The payload is as the check says: untouched, or with a `Mac`, written by somebody who has the key.
+
+    Args:
+        data: What the server answered.
+        key_digest: Digest of the full key that was asked for.
+        check: `crc`, or the `Mac` of the integrity key; it must be the writer's.
+
+    Raises:
+        EntryError: With ``reason`` ``"foreign"``, ``"version"``, ``"truncated"``, ``"checksum"`` or ``"key"``.
+    """
+    view = memoryview(data).toreadonly()
+    _require_magic(view)
+    if len(view) < _FIXED:
+        raise EntryError(f"The entry has {len(view)} bytes, fewer than its header.", "truncated")
+    fields = _FIELDS.unpack_from(view, _BODY)
+    offset, length = fields[8], fields[9]
+    if len(view) != offset + length:
+        raise EntryError(f"The entry has {len(view)} bytes where it declares {offset + length}.", "truncated")
+    if not compare_digest(view[len(_PREFIX) : _BODY], check(view[_BODY:])):
+        raise EntryError("The entry does not match its check: changed, or sealed with another key.", "checksum")
+    envelope = _envelope(fields, view)
+    if not compare_digest(envelope.key_digest, key_digest):
+        raise EntryError("The entry belongs to another key: somebody moved it.", "key")
+    return envelope, view[offset:]
+
+
+def authenticated(data: bytes | memoryview, payload_bytes: int) -> bytes:
+    """The part of an entry that encryption authenticated: what `header` returned for it."""
+    return bytes(memoryview(data)[_BODY : len(data) - payload_bytes])
+
+
+def _require_magic(view: memoryview) -> None:
+    if view[: len(_PREFIX)] == _PREFIX:
+        return
+    if view[: len(_MAGIC)] != _MAGIC[: len(view)]:
+        raise EntryError("These bytes are no entry of a cache.", "foreign")
+    if len(view) < len(_PREFIX):
+        raise EntryError("The entry is cut off inside its magic.", "truncated")
+    raise EntryError(f"The entry has version {view[len(_MAGIC)]}, this release knows {_VERSION}.", "version")
+
+
+def _envelope(fields: tuple[Any, ...], view: memoryview) -> Envelope:
+    """The envelope of an entry whose check passed: it is still taken for somebody's mistake, never trusted blindly."""
+    flags, codec, compression, encryption, stamp_count, tag_count, key_id, version_bytes, offset = fields[:9]
+    position = _FIXED + stamp_count * STAMP_BYTES
+    if flags & ~_KNOWN_FLAGS or offset % 8 or position + tag_count * (2 + STAMP_BYTES) + version_bytes > offset:
+        raise EntryError("The header contradicts itself.", "version")
+    stamps = tuple([bytes(view[at : at + STAMP_BYTES]) for at in range(_FIXED, position, STAMP_BYTES)])
+    tags, position = _read_tags(view, position, tag_count, offset - version_bytes) if tag_count else ((), position)
+    return Envelope(
+        key_digest=fields[11],
+        replication_id=fields[10],
+        created_ms=fields[12],
+        fresh_until_ms=fields[13],
+        expires_ms=fields[14],
+        load_ms=fields[16],
+        cost=fields[15] if flags & _HAS_COST else None,
+        stamps=stamps,
+        tags=tags,
+        source_version=bytes(view[position : position + version_bytes]) if version_bytes else None,
+        not_found=bool(flags & _NOT_FOUND),
+        codec=codec,
+        compression=compression,
+        encryption=encryption,
+        key_id=key_id,
+    )
+
+
+def _read_tags(view: memoryview, position: int, count: int, end: int) -> tuple[tuple[tuple[str, bytes], ...], int]:
+    tags = []
+    for _ in range(count):
+        middle = position + 1 + (view[position] if position < end else end)
+        if middle + STAMP_BYTES > end:
+            raise EntryError("The tags run out of the header.", "version")
+        try:
+            name = str(view[position + 1 : middle], "utf-8")
+        except UnicodeDecodeError as error:
+            raise EntryError("A tag is not UTF-8.", "version") from error
+        position = middle + STAMP_BYTES
+        tags.append((name, bytes(view[middle:position])))
+    return tuple(tags), position

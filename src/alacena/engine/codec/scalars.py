@@ -1,0 +1,118 @@
+"""Leaves that MessagePack has no type for: dates, decimals, UUIDs, integers beyond 64 bits, and the like."""
+
+from __future__ import annotations
+
+import datetime as dt
+import struct
+import uuid
+import zoneinfo
+from decimal import Decimal
+from typing import TYPE_CHECKING, Any, Final
+
+from msgspec import msgpack
+
+from alacena.engine.errors import DecodeError, EncodeError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+_DATETIME: Final = struct.Struct("<HBBBBBIB")
+_TIME: Final = struct.Struct("<BBBIB")
+_DATE: Final = struct.Struct("<I")
+_TIMEDELTA: Final = struct.Struct("<iII")
+_COMPLEX: Final = struct.Struct("<dd")
+_MICROSECOND: Final = dt.timedelta(microseconds=1)
+
+
+def _dump_zone(zone: dt.tzinfo | None) -> bytes:
+    if zone is None:
+        return b""
+    if type(zone) is dt.timezone:
+        offset, name = zone.utcoffset(None), zone.tzname(None)
+        given = [] if name == dt.timezone(offset).tzname(None) else [name]
+        return msgpack.encode([offset // _MICROSECOND, *given])
+    if type(zone) is zoneinfo.ZoneInfo and zone.key is not None:
+        return msgpack.encode(zone.key)
+    raise EncodeError(
+        f"a time zone of type {type(zone).__qualname__} cannot be restored: "
+        "use zoneinfo.ZoneInfo or value.astimezone(datetime.timezone.utc)"
+    )
+
+
+def _load_zone(data: memoryview) -> dt.tzinfo | None:
+    if not data:
+        return None
+    described = msgpack.decode(data)
+    if isinstance(described, str):
+        try:
+            return zoneinfo.ZoneInfo(described)
+        except (zoneinfo.ZoneInfoNotFoundError, ValueError, OSError) as error:
+            raise DecodeError(f"The time zone {described!r} is unknown on this machine: install tzdata.") from error
+    offset, *name = described
+    return dt.timezone(offset * _MICROSECOND, *name)
+
+
+def _dump_datetime(value: dt.datetime) -> bytes:
+    moment = (value.year, value.month, value.day, value.hour, value.minute, value.second)
+    return _DATETIME.pack(*moment, value.microsecond, value.fold) + _dump_zone(value.tzinfo)
+
+
+def _load_datetime(data: memoryview) -> dt.datetime:
+    year, month, day, hour, minute, second, micros, fold = _DATETIME.unpack_from(data)
+    zone = _load_zone(data[_DATETIME.size :])
+    return dt.datetime(year, month, day, hour, minute, second, micros, tzinfo=zone, fold=fold)
+
+
+def _dump_time(value: dt.time) -> bytes:
+    moment = (value.hour, value.minute, value.second, value.microsecond)
+    return _TIME.pack(*moment, value.fold) + _dump_zone(value.tzinfo)
+
+
+def _load_time(data: memoryview) -> dt.time:
+    hour, minute, second, micros, fold = _TIME.unpack_from(data)
+    return dt.time(hour, minute, second, micros, tzinfo=_load_zone(data[_TIME.size :]), fold=fold)
+
+
+def _dump_int(value: int) -> bytes:
+    return value.to_bytes(value.bit_length() // 8 + 1, "little", signed=True)
+
+
+def _load_int(data: memoryview) -> int:
+    return int.from_bytes(data, "little", signed=True)
+
+
+def _dump_decimal(value: Decimal) -> bytes:
+    return str(value).encode()
+
+
+def _load_decimal(data: memoryview) -> Decimal:
+    return Decimal(str(data, "ascii"))
+
+
+DUMPERS: Final[dict[type, tuple[int, Callable[[Any], bytes]]]] = {
+    int: (5, _dump_int),
+    str: (6, lambda value: value.encode("utf-8", "surrogatepass")),
+    complex: (7, lambda value: _COMPLEX.pack(value.real, value.imag)),
+    bytearray: (8, bytes),
+    dt.datetime: (9, _dump_datetime),
+    dt.date: (10, lambda value: _DATE.pack(value.toordinal())),
+    dt.time: (11, _dump_time),
+    dt.timedelta: (12, lambda value: _TIMEDELTA.pack(value.days, value.seconds, value.microseconds)),
+    Decimal: (13, _dump_decimal),
+    uuid.UUID: (14, lambda value: value.bytes),
+}
+"""Extension code and dumper by exact type. ``int`` and ``str`` only where MessagePack cannot hold them."""
+
+LOADERS: Final[dict[int, Callable[[memoryview], object]]] = {
+    5: _load_int,
+    6: lambda data: str(data, "utf-8", "surrogatepass"),
+    7: lambda data: complex(*_COMPLEX.unpack(data)),
+    8: bytearray,
+    9: _load_datetime,
+    10: lambda data: dt.date.fromordinal(_DATE.unpack(data)[0]),
+    11: _load_time,
+    12: lambda data: dt.timedelta(*_TIMEDELTA.unpack(data)),
+    13: _load_decimal,
+    14: lambda data: uuid.UUID(bytes=bytes(data)),
+}
+"""Loader by extension code."""

@@ -1,0 +1,148 @@
+"""Values to bytes and back: equal in value *and* in type, at every depth.
+
+What can be stored: ``None``, ``bool``, ``int`` of any size, ``float``, ``complex``, ``str`` (lone surrogates too),
+``bytes``, ``bytearray``, ``list``, ``tuple``, ``set``, ``frozenset``, ``dict`` with any storable hashable keys,
+``datetime`` (naive, ``timezone``, ``ZoneInfo``; the fold is kept), ``date``, ``time``, ``timedelta``, ``Decimal``,
+``UUID``, numpy arrays and scalars, and the classes of a `Registry`. Everything else, subclasses of these types
+included, is an `EncodeError`: nothing turns into something similar on its way through Redis. numpy arrays come back
+read-only.
+
+The bytes are MessagePack. What JSON knows, and bytes, is encoded and decoded by one call into C; before that, a scan
+makes sure that it applies, because the encoder would take a tuple for a list and a datetime for a string without a
+word. The other types travel as MessagePack extensions. An array that is a value by itself is its raw buffer behind a
+small header (`alacena.engine.codec.arrays`), decoded without a copy.
+"""
+
+from __future__ import annotations
+
+import struct
+from typing import TYPE_CHECKING, Any, Final
+
+import msgspec
+from msgspec import msgpack
+
+from alacena.engine.codec import arrays
+from alacena.engine.codec.registry import default_registry
+from alacena.engine.codec.scalars import LOADERS
+from alacena.engine.codec.wrapping import (
+    ARRAY,
+    FROZENSET,
+    MAP,
+    NUMPY_SCALAR,
+    REGISTERED,
+    SET,
+    TUPLE,
+    Wrapper,
+    is_plain,
+)
+from alacena.engine.errors import DecodeError, EncodeError
+
+if TYPE_CHECKING:
+    from alacena.engine.codec.registry import Registry
+
+_BROKEN: Final = (
+    msgspec.MsgspecError,
+    ArithmeticError,
+    AssertionError,
+    AttributeError,
+    LookupError,
+    MemoryError,
+    RuntimeError,
+    TypeError,
+    ValueError,
+    struct.error,
+)
+"""What decoding hostile bytes, or bytes of a class that changed, may raise on its way."""
+
+
+class ValueCodec:
+    """Turns values into bytes and back, with the classes of one registry.
+
+    Args:
+        registry: The classes of the application that may be stored. Left out: the process-wide registry.
+    """
+
+    def __init__(self, registry: Registry | None = None) -> None:
+        self._registry = default_registry if registry is None else registry
+        self._encode = msgpack.Encoder().encode
+        self._decode = msgpack.Decoder(ext_hook=self._restore).decode
+        self._decode_list = msgpack.Decoder(list, ext_hook=self._restore).decode
+
+    def encode(self, value: object) -> bytes:
+        """The bytes of ``value``, which nobody may change meanwhile.
+
+        Raises:
+            EncodeError: It holds something that cannot be stored (the message and ``path`` say where, and what to do),
+                or it is too deep or too large.
+        """
+        try:
+            if is_plain(value):
+                return self._encode(value)
+            if arrays.is_array(value):
+                return arrays.dump(value)
+            return self._encode(Wrapper(self._registry, self._encode, careful=False).wrap(value))
+        except (OverflowError, UnicodeEncodeError):
+            return self._encode_carefully(value)
+        except EncodeError as error:
+            raise _located(error) from error.__cause__
+
+    def _encode_carefully(self, value: object) -> bytes:
+        """Encode a value that holds an integer beyond 64 bits, or a string that UTF-8 cannot hold."""
+        try:
+            return self._encode(Wrapper(self._registry, self._encode, careful=True).wrap(value))
+        except EncodeError as error:
+            raise _located(error) from error.__cause__
+
+    def decode(self, data: bytes | memoryview) -> Any:
+        """The value whose bytes these are.
+
+        A hostile tree costs no more memory than about 80 bytes for each of its own (an empty dict is one byte long),
+        whatever sizes it declares, and no more depth than the interpreter's recursion limit.
+
+        Raises:
+            DecodeError: They are nobody's bytes, or of a class that changed or is not registered.
+        """
+        try:
+            if len(data) and data[0] == arrays.MARK:
+                return arrays.load(data)
+            return self._decode(data)
+        except DecodeError:
+            raise
+        except _BROKEN as error:
+            raise DecodeError(f"These bytes hold no value: {error}") from error
+
+    def _restore(self, code: int, data: memoryview) -> object:
+        load = LOADERS.get(code)
+        if load is not None:
+            return load(data)
+        if code in (ARRAY, NUMPY_SCALAR):
+            # A copy of its own aligns the elements and lets go of the rest of the tree.
+            own = bytes(data)
+            return arrays.load(own) if code == ARRAY else arrays.load_scalar(own)
+        return self._restore_container(code, self._decode_list(data))
+
+    def _restore_container(self, code: int, items: list[Any]) -> object:
+        if code == TUPLE:
+            return tuple(items)
+        if code == SET:
+            return set(items)
+        if code == FROZENSET:
+            return frozenset(items)
+        if code == MAP:
+            return dict(zip(items[::2], items[1::2], strict=True))
+        if code == REGISTERED:
+            name, shape, *state = items
+            return self._registry.restore(name, shape, state)
+        raise DecodeError(f"The extension {code} is unknown to this release.")
+
+
+def _located(error: EncodeError) -> EncodeError:
+    path = error.path if error.path.startswith("$") else "$" + error.path
+    return EncodeError(f"{path}: {error}.", path)
+
+
+_default: Final = ValueCodec()
+encode: Final = _default.encode
+"""Encode with the process-wide registry. See `ValueCodec.encode`."""
+decode: Final = _default.decode
+"""Decode with the process-wide registry. See `ValueCodec.decode`."""

@@ -1,0 +1,129 @@
+"""What this process knows about generations, and what it does when one of them ends.
+
+A generation is a random nonce that stands for "everything under this scope is still as it was". An entry is stamped
+with the nonces it was made under and is alive while all of them are equal to the current ones. Nothing is ordered and
+nothing is counted, so a lost, evicted or unknown generation can only make a miss, never bring old data back.
+
+The rules are the same with and without a server. Without one, this process mints the nonces; with one, the server holds
+them and :mod:`alacena.engine.redis.coherence` reports what the connection says, in byte order.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+from weakref import WeakValueDictionary
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from alacena.engine.flight import Flights
+    from alacena.engine.memory import Memory
+
+
+class Generation:
+    """One scope's current nonce; ``None`` while it is unknown.
+
+    Attributes:
+        name: Its key on the server.
+        nonce: The nonce, compared by equality only.
+    """
+
+    __slots__ = ("__weakref__", "name", "nonce")
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self.nonce: bytes | None = None
+
+
+class Coherence:
+    """Generations, the memory tier under them, and whoever waits for a key to change.
+
+    Everything here is synchronous: the wire's parser calls it in byte order.
+
+    Args:
+        memory: The memory tier it governs.
+        flights: The loads under way, which nobody may join once what they load was changed.
+    """
+
+    def __init__(self, memory: Memory, flights: Flights) -> None:
+        self.memory = memory
+        self._flights = flights
+        self._generations: WeakValueDictionary[str, Generation] = WeakValueDictionary()
+        self._shared: dict[tuple[str, ...], tuple[Generation, ...]] = {}
+        self._watchers: dict[bytes, set[asyncio.Future[bool]]] = {}
+
+    def generation(self, name: str) -> Generation:
+        """The one object for a name in this process."""
+        generation = self._generations.get(name)
+        if generation is None:
+            generation = self._generations[name] = Generation(name)
+        return generation
+
+    def generations(self, names: tuple[str, ...]) -> tuple[Generation, ...]:
+        """The objects for an entry's names, in their order."""
+        if len(names) > 2:
+            return tuple(self.generation(name) for name in names)
+        found = self._shared.get(names)
+        if found is None:
+            if len(self._shared) >= 65_536:
+                self._shared.clear()
+            found = self._shared[names] = tuple(self.generation(name) for name in names)
+        return found
+
+    def learned(self, generation: Generation, nonce: bytes | None) -> None:
+        """Take note of a nonce that the server reported."""
+        known = generation.nonce
+        generation.nonce = nonce
+        if known is not None and known != nonce:
+            self.memory.epoch += 1
+
+    def ended(self, name: str) -> None:
+        """A generation is over: everything under it dies, in one step."""
+        generation = self._generations.get(name)
+        if generation is not None:
+            self.learned(generation, None)
+
+    def dropped(self, entry: bytes) -> None:
+        """An entry's key was changed or removed: forget the copy, close its flight, wake whoever waits for it."""
+        self.memory.discard_wire(entry)
+        self.unleased(entry)
+
+    def unleased(self, entry: bytes) -> None:
+        """The lease on an entry ended: close the flight to newcomers and wake whoever waits for the entry."""
+        self._flights.bar(entry)
+        self.wake(entry)
+
+    def wake(self, key: bytes) -> None:
+        """Wake whoever watches a key."""
+        for watcher in self._watchers.pop(key, ()):
+            if not watcher.done():
+                watcher.set_result(True)
+
+    def lost(self) -> None:
+        """Nothing that was known can be trusted any more: memory goes off and is emptied, every nonce is unknown."""
+        self.memory.serving_until = float("-inf")
+        self.memory.clear()
+        self._flights.bar_all()
+        for generation in list(self._generations.values()):
+            generation.nonce = None
+        self.memory.epoch += 1
+        for key in list(self._watchers):
+            self.wake(key)
+
+    def watch(self, keys: Iterable[bytes]) -> asyncio.Future[bool]:
+        """A future that is done when one of the keys changes. Give it back with :meth:`unwatch`."""
+        watcher: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
+        for key in keys:
+            self._watchers.setdefault(key, set()).add(watcher)
+        return watcher
+
+    def unwatch(self, watcher: asyncio.Future[bool], keys: Iterable[bytes]) -> None:
+        """Stop watching."""
+        watcher.cancel()
+        for key in keys:
+            watchers = self._watchers.get(key)
+            if watchers is not None:
+                watchers.discard(watcher)
+                if not watchers:
+                    del self._watchers[key]

@@ -1,0 +1,108 @@
+"""How a value is kept in memory so that nobody can change it for the others.
+
+An immutable value is kept and handed out as it is, an array read-only and without a copy. A mutable container is kept
+encoded and every reader gets a private copy, at the price of a decode; where the data type's policy says ``shared``, all
+readers get the same object.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, Any
+
+from alacena.engine.codec import is_immutable, size_of
+from alacena.engine.memory import Slot
+from alacena.engine.shelf import MISSING, Nothing
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from alacena.engine.codec import Codec
+    from alacena.engine.coherence import Generation
+    from alacena.engine.environment import Environment
+    from alacena.engine.keys import EntryKey
+    from alacena.engine.memory import Memory
+    from alacena.engine.policy import Policy
+
+
+class Copies:
+    """Puts values into memory and hands them out again.
+
+    Args:
+        memory: The memory tier.
+        codec: Encodes what cannot be shared.
+        environment: The clock.
+    """
+
+    def __init__(self, memory: Memory, codec: Codec, environment: Environment) -> None:
+        self.memory = memory
+        self._codec = codec
+        self._environment = environment
+
+    def keep(
+        self,
+        key: EntryKey,
+        value: Any,
+        payload: bytes | memoryview | None,
+        generations: tuple[Generation, ...],
+        stamps: tuple[bytes, ...],
+        *,
+        fresh_for_s: float,
+        stale_for_s: float,
+        load_s: float,
+        policy: Policy,
+    ) -> None:
+        """Put one entry into memory.
+
+        Args:
+            key: Its key.
+            value: Its value; taken over, not copied, so it must be nobody else's unless it is immutable.
+            payload: Its encoded form, where the caller has it.
+            generations: What it depends on.
+            stamps: The nonces of these when the value was permitted.
+            fresh_for_s: Seconds until it is stale, ``inf`` for ever; negative where it is stale already.
+            stale_for_s: Seconds after that during which it may be served stale.
+            load_s: How long its load took.
+            policy: Whether it may be shared.
+        """
+        thaw: Callable[[Any], Any] | None = None
+        if isinstance(value, Nothing):
+            thaw = _nothing
+        elif not (policy.shared or is_immutable(value)):
+            encoded = bytes(payload) if payload is not None else self._codec.encode(value)
+            if hasattr(value, "__array_interface__"):
+                value = self._codec.decode(encoded)
+            else:
+                value, thaw = encoded, self._codec.decode
+        now = self._environment.now()
+        self.memory.put(
+            Slot(
+                key.ident,
+                value,
+                thaw=thaw,
+                fresh_until=now + fresh_for_s,
+                dead_after=now + fresh_for_s + stale_for_s,
+                generations=generations,
+                stamps=stamps,
+                checked=self.memory.epoch,
+                size=size_of(value),
+                cost=load_s,
+                wire_key=key.entry,
+            )
+        )
+
+    @staticmethod
+    def hand_out(slot: Slot) -> Any:
+        """The value of a slot, private to the receiver where it could be changed; a kind of nothing as it is."""
+        if isinstance(slot.value, Nothing):
+            return slot.value
+        return slot.value if slot.thaw is None else slot.thaw(slot.value)
+
+    def fresh_for(self, slot: Slot) -> float:
+        """Seconds a slot stays fresh; negative where it is stale."""
+        return math.inf if slot.fresh_until == math.inf else slot.fresh_until - self._environment.now()
+
+
+def _nothing(_: object) -> object:
+    """What a look that knows only values sees where memory remembers an absence."""
+    return MISSING

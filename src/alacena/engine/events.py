@@ -1,0 +1,135 @@
+"""What happened, in the past tense, for whoever wants to know: nothing is built while nobody listens."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+_log = logging.getLogger("alacena")
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """Root of the events.
+
+    Attributes:
+        tenant_id: Whose; ``None`` where no tenant is concerned.
+        data_type: Of which type; ``None`` where it concerns more than one.
+    """
+
+    tenant_id: str | None = None
+    data_type: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class LookupFinished(Event):
+    """A read that did not end in memory came to its end.
+
+    Attributes:
+        resource_id: Which entry.
+        source: ``"cache"``, ``"loader"``, ``"stale"`` or ``"none"``.
+        tier: ``"memory"``, ``"redis"`` or ``None``.
+        latency_s: From the call to the answer.
+    """
+
+    resource_id: str = ""
+    source: str = ""
+    tier: str | None = None
+    latency_s: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class FillRefused(Event):
+    """A loaded value was not stored, because its permission was gone: the answer itself was served.
+
+    Attributes:
+        resource_id: Which entry.
+        reason: ``"lease"``, ``"generation"``, ``"hold"``, ``"replication"``, ``"backend"`` or ``"size"``.
+    """
+
+    resource_id: str = ""
+    reason: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class EntryRejected(Event):
+    """Bytes under our key were not a valid entry: treated as a miss.
+
+    Attributes:
+        resource_id: Which entry.
+        reason: ``"truncated"``, ``"checksum"``, ``"version"``, ``"foreign"``, ``"key"`` or ``"value"``. ``"key"``
+            means that another key's entry was found: an alarm.
+    """
+
+    resource_id: str = ""
+    reason: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Invalidated(Event):
+    """A scope, a resource or a tag was invalidated.
+
+    Attributes:
+        what: In words.
+        count: Keys that the server removed.
+    """
+
+    what: str = ""
+    count: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class BackendFailed(Event):
+    """Redis did not answer a cache verb, which went on without it.
+
+    Attributes:
+        verb: Such as ``"get"`` or ``"set"``.
+        error: The error's text.
+    """
+
+    verb: str = ""
+    error: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class MemorySwitched(Event):
+    """The memory tier was switched on or off by the coherence protocol.
+
+    Attributes:
+        on: Whether it serves now.
+        reason: Why.
+    """
+
+    on: bool = False
+    reason: str = ""
+
+
+class Observer(Protocol):
+    """Receives every event, synchronously: keep it short and do not block."""
+
+    def observe(self, event: Event) -> None:
+        """Take note of one event. What it raises is logged and goes no further."""
+        ...
+
+
+class Events:
+    """The observers of one cache."""
+
+    def __init__(self, observers: Iterable[Observer] = ()) -> None:
+        self._observers = tuple(observers)
+
+    def __bool__(self) -> bool:
+        """Whether anybody listens."""
+        return bool(self._observers)
+
+    def emit(self, event: Event) -> None:
+        """Tell every observer; a failing observer never reaches the caller."""
+        for observer in self._observers:
+            try:
+                observer.observe(event)
+            except Exception:  # noqa: BLE001 - an observer's fault must not become the reader's
+                _log.exception("observer %r failed on %r", observer, event)

@@ -1,0 +1,237 @@
+"""The only place that renders keys: readable, injective, bound to their tenant.
+
+Layout, for namespace ``alacena``, tenant ``acme``, bucket 0::
+
+    alacena:e:{acme.0}:document:d1            entry          alacena:e:{acme.0}:document:d1:c=manuals   scoped entry
+    alacena:l:{acme.0}:document:d1            lease          alacena:h:{acme.0}:document:d1             hold
+    alacena:g:{acme.0}:t                      generation of the tenant
+    alacena:g:{acme.0}:y:document             ... of a type          alacena:g:{acme.0}:c:manuals    ... of a collection
+    alacena:g:{acme.0}:yc:document:manuals    ... of a type in it    alacena:g:{acme.0}:r:document:d1 ... of a resource
+    alacena:g:{acme.0}:k:document%3Ad1        ... of a tag           alacena:g:{acme.0}:j             ... of "any tag"
+
+Everything of one bucket shares one hash tag, so one command or script can name all that it needs in a cluster.
+Every part is percent-escaped, so that no separator, brace or NUL can be injected; a long part becomes a BLAKE2b
+digest marked with ``~``, which the escaping never produces. With ``secret``, every part becomes a keyed digest.
+"""
+
+from __future__ import annotations
+
+import re
+from base64 import b32encode
+from functools import lru_cache
+from hashlib import blake2b
+from typing import TYPE_CHECKING, Final
+from urllib.parse import quote
+from zlib import crc32
+
+from alacena.engine.errors import InvalidKeyError
+from alacena.engine.scope import Scope, identifier
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+_PLAIN = re.compile(r"[A-Za-z0-9_.@/+-]+").fullmatch
+_SAFE: Final = "_.-@/+"
+_LONGEST_PART: Final = 96
+_LETTERS: Final = (("agent_id", "a"), ("conversation_id", "v"), ("collection_id", "c"))
+
+Ident = tuple[str, str, str] | tuple[str, str, str, str | None, str | None, str | None]
+"""What the memory tier files an entry under: ``(tenant, type, id)``, with the three scope parts where there are any."""
+
+
+def document_tag(document_id: str) -> str:
+    """The tag of everything that was made from a document."""
+    return f"document:{identifier('document_id', document_id)}"
+
+
+@lru_cache(maxsize=65_536)
+def escaped(part: str) -> str:
+    """Render one part of a key without a secret."""
+    if len(part) <= _LONGEST_PART and _PLAIN(part):
+        return part
+    text = quote(part, safe=_SAFE, errors="surrogatepass").replace("~", "%7E")
+    return text if len(text) <= _LONGEST_PART else "~" + _digest(part, b"")
+
+
+def _digest(part: str, secret: bytes) -> str:
+    raw = blake2b(part.encode("utf-8", "surrogatepass"), digest_size=20, key=secret).digest()
+    return b32encode(raw).decode().lower()
+
+
+class EntryKey:
+    """The name of one entry and of everything that decides over it. Made by :class:`Keys`; compared by ``ident``.
+
+    Attributes:
+        ident: What memory files it under.
+        tenant_id: Its tenant.
+        data_type: Its type.
+        resource_id: Its id within the type.
+        scope: Its scope.
+        entry: The entry's key on the server.
+        generations: Names of the generations it depends on, in the order of its stamps.
+    """
+
+    __slots__ = ("_digest", "_head", "_part", "data_type", "entry", "generations", "ident", "resource_id", "scope", "tenant_id")
+
+    def __init__(
+        self,
+        ident: Ident,
+        scope: Scope,
+        head: tuple[str, str],
+        tail: str,
+        generations: tuple[str, ...],
+        part: Callable[[str], str],
+    ) -> None:
+        self.ident = ident
+        self._part = part
+        self.tenant_id, self.data_type, self.resource_id = ident[0], ident[1], ident[2]
+        self.scope = scope
+        self._head = (head, tail)
+        self._digest: bytes | None = None
+        self.entry = f"{head[0]}:e:{head[1]}:{tail}".encode()
+        self.generations = generations
+
+    @property
+    def lease(self) -> bytes:
+        """The key of the lease: who may fill the entry."""
+        (namespace, tag), tail = self._head
+        return f"{namespace}:l:{tag}:{tail}".encode()
+
+    @property
+    def hold(self) -> bytes:
+        """The key of the hold: a source transaction is under way."""
+        (namespace, tag), _ = self._head
+        return f"{namespace}:h:{tag}:{self._resource_tail}".encode()
+
+    @property
+    def _resource_tail(self) -> str:
+        return ":".join(self._head[1].split(":", 2)[:2])
+
+    @property
+    def journal(self) -> str:
+        """The generation that any invalidation by tag in this bucket ends."""
+        (namespace, tag), _ = self._head
+        return f"{namespace}:g:{tag}:j"
+
+    @property
+    def digest(self) -> bytes:
+        """16 bytes that stand for the full key in the entry's header."""
+        if self._digest is None:
+            self._digest = blake2b(self.entry, digest_size=16).digest()
+        return self._digest
+
+    def tag_name(self, tag: str) -> str:
+        """The name of a tag's generation in the entry's bucket."""
+        return f"{self.journal[:-1]}k:{self._part(identifier('tag', tag))}"
+
+    def __repr__(self) -> str:
+        return f"EntryKey({self.entry.decode()})"
+
+
+class Keys:
+    """Renders every key of one cache.
+
+    Args:
+        namespace: The first part of every key.
+        secret: Where names must not be seen by whoever can list the server's keys: every part becomes a digest
+            keyed with it.
+        buckets: Over how many hash tags a tenant is spread; 1 where it is not named. Every process must agree.
+    """
+
+    def __init__(self, namespace: str = "alacena", *, secret: bytes | None = None, buckets: Mapping[str, int] | None = None) -> None:
+        self.namespace = escaped(namespace)
+        self._buckets = dict(buckets or {})
+        self._part: Callable[[str], str] = escaped if secret is None else lru_cache(65_536)(lambda part: "~" + _digest(part, secret))
+        self._shared: dict[tuple[str, str, int], tuple[tuple[str, str], str, tuple[str, ...]]] = {}
+
+    def entry(self, data_type: str, resource_id: str, scope: Scope) -> EntryKey:
+        """The key of the entry at exactly this scope.
+
+        Raises:
+            InvalidKeyError: The type or the id is blank or not text.
+        """
+        if type(resource_id) is not str or not resource_id or resource_id.isspace():
+            resource_id = identifier("resource_id", resource_id)
+        tenant = scope.tenant_id
+        bucket = self.bucket(tenant, data_type, resource_id) if self._buckets else 0
+        head, kind, generations = self._shared.get((tenant, data_type, bucket)) or self._share(tenant, data_type, bucket)
+        tail = f"{kind}:{self._part(resource_id)}"
+        if scope.is_tenant_wide:
+            return EntryKey((tenant, data_type, resource_id), scope, head, tail, generations, self._part)
+        qualifiers, scoped = self._scoped(head, kind, scope)
+        ident = (tenant, data_type, resource_id, scope.agent_id, scope.conversation_id, scope.collection_id)
+        resource = f"{head[0]}:g:{head[1]}:r:{tail}"
+        names = (*generations, resource, *scoped)
+        return EntryKey(ident, scope, head, tail + qualifiers, names, self._part)
+
+    def entries(self, data_type: str, resource_id: str, scope: Scope) -> tuple[EntryKey, ...]:
+        """The keys a read looks at, most specific first."""
+        return tuple(self.entry(data_type, resource_id, wider) for wider in scope.widening())
+
+    def bucket(self, tenant_id: str, data_type: str, resource_id: str) -> int:
+        """In which of the tenant's buckets a resource lies."""
+        count = self._buckets.get(tenant_id, 1)
+        return crc32(f"{data_type}\0{resource_id}".encode("utf-8", "surrogatepass")) % count if count > 1 else 0
+
+    def resource_generation(self, data_type: str, resource_id: str, tenant_id: str) -> str:
+        """The generation of a resource's scoped entries."""
+        head = self._head(tenant_id, self.bucket(tenant_id, data_type, resource_id))
+        return f"{head[0]}:g:{head[1]}:r:{self._part(data_type)}:{self._part(resource_id)}"
+
+    def scope_generations(self, scope: Scope, data_type: str | None) -> tuple[tuple[str, ...], ...]:
+        """Names of the generations whose end invalidates a scope, for each bucket of the tenant.
+
+        A scope with more than one part below the tenant is covered by each of its parts: more may be invalidated
+        than asked for, never less.
+        """
+        return tuple(self._scope_names(self._head(scope.tenant_id, b), scope, data_type) for b in self._each(scope.tenant_id))
+
+    def tag_generations(self, tenant_id: str, tag: str) -> tuple[tuple[str, str], ...]:
+        """For each bucket of the tenant: the names of a tag's generation and of the bucket's journal."""
+        part = self._part(identifier("tag", tag))
+        heads = (self._head(tenant_id, bucket) for bucket in self._each(tenant_id))
+        return tuple((f"{ns}:g:{hash_tag}:k:{part}", f"{ns}:g:{hash_tag}:j") for ns, hash_tag in heads)
+
+    def render(self, kind: str, tenant_id: str, *parts: str) -> str:
+        """A key of another kind (queue, lock, counter, ...), all of whose parts share the tenant's first bucket."""
+        if not parts:
+            raise InvalidKeyError(f"a {kind!r} key needs a name")
+        namespace, tag = self._head(identifier("tenant_id", tenant_id), 0)
+        return ":".join((namespace, self._part(kind), tag, *(self._part(part) for part in parts)))
+
+    def _each(self, tenant_id: str) -> range:
+        return range(self._buckets.get(tenant_id, 1))
+
+    def _head(self, tenant_id: str, bucket: int) -> tuple[str, str]:
+        return self.namespace, f"{{{self._part(tenant_id)}.{bucket}}}"
+
+    def _share(self, tenant_id: str, data_type: str, bucket: int) -> tuple[tuple[str, str], str, tuple[str, ...]]:
+        head = self._head(tenant_id, bucket)
+        kind = self._part(identifier("data_type", data_type))
+        prefix = f"{head[0]}:g:{head[1]}"
+        shared = (head, kind, (f"{prefix}:t", f"{prefix}:y:{kind}"))
+        if len(self._shared) >= 65_536:
+            self._shared.clear()
+        self._shared[(tenant_id, data_type, bucket)] = shared
+        return shared
+
+    def _scoped(self, head: tuple[str, str], kind: str, scope: Scope) -> tuple[str, list[str]]:
+        prefix = f"{head[0]}:g:{head[1]}"
+        qualifiers = ""
+        names = []
+        for attribute, letter in _LETTERS:
+            if (value := getattr(scope, attribute)) is not None:
+                part = self._part(value)
+                qualifiers += f":{letter}={part}"
+                names += [f"{prefix}:{letter}:{part}", f"{prefix}:y{letter}:{kind}:{part}"]
+        return qualifiers, names
+
+    def _scope_names(self, head: tuple[str, str], scope: Scope, data_type: str | None) -> tuple[str, ...]:
+        prefix = f"{head[0]}:g:{head[1]}"
+        kind = None if data_type is None else self._part(identifier("data_type", data_type))
+        parts = [(letter, self._part(value)) for name, letter in _LETTERS if (value := getattr(scope, name)) is not None]
+        if not parts:
+            return (f"{prefix}:t",) if kind is None else (f"{prefix}:y:{kind}",)
+        if kind is None:
+            return tuple(f"{prefix}:{letter}:{part}" for letter, part in parts)
+        return tuple(f"{prefix}:y{letter}:{kind}:{part}" for letter, part in parts)

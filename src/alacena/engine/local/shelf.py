@@ -1,0 +1,193 @@
+"""The second shelf where there is no server: this process's memory is all there is, under the same rules."""
+
+from __future__ import annotations
+
+import asyncio
+import math
+from typing import TYPE_CHECKING, Any
+
+from alacena.engine.shelf import Found, Lease
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+    from alacena.engine.coherence import Coherence, Generation
+    from alacena.engine.copies import Copies
+    from alacena.engine.environment import Environment
+    from alacena.engine.keys import EntryKey
+    from alacena.engine.policy import Policy
+    from alacena.engine.shelf import Parcel, Refusal
+
+_NONCE_BYTES = 8
+
+
+class LocalShelf:
+    """Leases, generations and holds kept in this process. Nothing here waits for anything.
+
+    Args:
+        coherence: Generations and memory.
+        copies: How values are kept.
+        environment: Nonces and time.
+    """
+
+    def __init__(self, coherence: Coherence, copies: Copies, environment: Environment) -> None:
+        self._coherence = coherence
+        self._copies = copies
+        self._environment = environment
+        self._leases: dict[bytes, bytes] = {}
+        self._holds: dict[bytes, tuple[bytes, float]] = {}
+        self.is_up = True
+        coherence.memory.serving_until = math.inf
+
+    async def find(self, keys: Sequence[EntryKey], policy: Policy, *, keep: bool) -> Found | None:  # noqa: ARG002
+        """See :meth:`alacena.engine.shelf.Shelf.find`. Memory is the only shelf, so it is looked at here."""
+        for key in keys:
+            found = self._look(key)
+            if found is not None:
+                return found
+        return None
+
+    async def find_many(self, keys: Sequence[EntryKey], policy: Policy, *, keep: bool) -> list[Found | None]:  # noqa: ARG002
+        """See :meth:`alacena.engine.shelf.Shelf.find_many`."""
+        return [self._look(key) for key in keys]
+
+    async def lease(
+        self, key: EntryKey, tags: Sequence[str], settled: Callable[[Lease | Found | None], None]
+    ) -> Lease | Found | None:
+        """See :meth:`alacena.engine.shelf.Shelf.lease`. A new lease replaces an older one: flights are single already."""
+        names = (*key.generations, *(key.tag_name(tag) for tag in tags))
+        stamps = tuple((generation, self._nonce(generation)) for generation in self._coherence.generations(names))
+        journal = self._coherence.generation(key.journal)
+        token = self._leases[key.entry] = self._environment.token(16)
+        lease = Lease(key, token, stamps, (journal, self._nonce(journal)), storable=not self._held(key))
+        settled(lease)
+        return lease
+
+    async def changed(self, key: EntryKey, timeout_s: float) -> None:
+        """See :meth:`alacena.engine.shelf.Shelf.changed`."""
+        watcher = self._coherence.watch((key.entry,))
+        try:
+            await asyncio.wait((watcher,), timeout=timeout_s)
+        finally:
+            self._coherence.unwatch(watcher, (key.entry,))
+
+    def renew(self, lease: Lease) -> None:
+        """Leases of this process last as long as their load."""
+
+    def release(self, lease: Lease) -> None:
+        """See :meth:`alacena.engine.shelf.Shelf.release`."""
+        if self._leases.get(lease.key.entry) == lease.token:
+            del self._leases[lease.key.entry]
+
+    async def fill(self, lease: Lease, parcel: Parcel) -> Refusal:
+        """See :meth:`alacena.engine.shelf.Shelf.fill`."""
+        key = lease.key
+        if self._leases.get(key.entry) != lease.token:
+            return "lease"
+        del self._leases[key.entry]
+        if not lease.storable or self._held(key):
+            return "hold"
+        if not lease.stands:
+            return "generation"
+        late = [tag for tag in parcel.tags if key.tag_name(tag) not in {g.name for g, _ in lease.stamps}]
+        journal, nonce = lease.journal
+        if late and journal.nonce != nonce:
+            return "generation"
+        return self._keep(key, parcel, tuple(g for g, _ in lease.stamps), late)
+
+    async def store(self, key: EntryKey, parcel: Parcel) -> Refusal:
+        """See :meth:`alacena.engine.shelf.Shelf.store`."""
+        self._leases.pop(key.entry, None)
+        if self._held(key):
+            return "hold"
+        return self._keep(key, parcel, self._coherence.generations(key.generations), parcel.tags)
+
+    async def delete(self, keys: Sequence[EntryKey]) -> int:
+        """See :meth:`alacena.engine.shelf.Shelf.delete`."""
+        return sum(self._drop(key) for key in keys)
+
+    async def invalidate(self, generations: Sequence[Sequence[str]], keys: Sequence[EntryKey]) -> int:
+        """See :meth:`alacena.engine.shelf.Shelf.invalidate`."""
+        count = sum(self._drop(key) for key in keys)
+        for name in (name for group in generations for name in group):
+            count += self._coherence.generation(name).nonce is not None
+            self._coherence.ended(name)
+        return count
+
+    async def hold(self, keys: Sequence[EntryKey], hold_s: float) -> bytes:
+        """See :meth:`alacena.engine.shelf.Shelf.hold`."""
+        token = self._environment.token(16)
+        for key in keys:
+            self._holds[key.hold] = (token, self._environment.now() + hold_s)
+            self._drop(key)
+        return token
+
+    async def unhold(self, keys: Sequence[EntryKey], token: bytes) -> None:
+        """See :meth:`alacena.engine.shelf.Shelf.unhold`."""
+        for key in keys:
+            if self._holds.get(key.hold, (b"", 0.0))[0] == token:
+                del self._holds[key.hold]
+            self._drop(key)
+
+    async def inspect(self, key: EntryKey) -> dict[str, Any]:
+        """See :meth:`alacena.engine.shelf.Shelf.inspect`."""
+        return {
+            "shelf": "this process only",
+            "lease": key.entry in self._leases,
+            "hold": self._held(key),
+        }
+
+    def guarantee(self) -> Mapping[str, Any]:
+        """See :meth:`alacena.engine.shelf.Shelf.guarantee`."""
+        return {
+            "mode": "memory",
+            "no_stale_fill": True,
+            "staleness_bound_s": 0.0,
+            "lost_state_fails_closed": True,
+            "one_load": "per process",
+            "coordination": "this process only",
+            "why": "no redis_url is set: every promise holds within this process and none beyond it",
+        }
+
+    def _look(self, key: EntryKey) -> Found | None:
+        memory = self._coherence.memory
+        now = self._environment.now()
+        slot = memory.get(key.ident, now) or memory.get_stale(key.ident, now)
+        if slot is None:
+            return None
+        return Found(key, self._copies.hand_out(slot), "memory", self._copies.fresh_for(slot), slot.cost)
+
+    def _keep(self, key: EntryKey, parcel: Parcel, stamped: tuple[Generation, ...], late: Sequence[str]) -> Refusal:
+        tagged = self._coherence.generations(tuple(key.tag_name(tag) for tag in late)) if late else ()
+        generations = (*stamped, *tagged)
+        stamps = tuple(self._nonce(generation) for generation in generations)
+        self._copies.keep(
+            key,
+            parcel.value,
+            parcel.payload,
+            generations,
+            stamps,
+            fresh_for_s=math.inf if parcel.fresh_for_s is None else parcel.fresh_for_s,
+            stale_for_s=parcel.stale_for_s,
+            load_s=parcel.load_s,
+            policy=parcel.policy,
+        )
+        self._coherence.wake(key.entry)
+        return ""
+
+    def _drop(self, key: EntryKey) -> bool:
+        known = self._leases.pop(key.entry, None) is not None or key.ident in self._coherence.memory.slots
+        self._coherence.dropped(key.entry)
+        return known
+
+    def _held(self, key: EntryKey) -> bool:
+        token, until = self._holds.get(key.hold, (b"", 0.0))
+        if token and until <= self._environment.now():
+            del self._holds[key.hold]
+            return False
+        return bool(token)
+
+    def _nonce(self, generation: Generation) -> bytes:
+        if generation.nonce is None:
+            generation.nonce = self._environment.token(_NONCE_BYTES)
+        return generation.nonce

@@ -1,0 +1,19 @@
+-- Ask for the permission to fill an entry, and read all that the fill will rest on, in one step.
+-- KEYS: entry, lease, hold, journal, tenant generation, type generation, further generations ...
+-- ARGV: token, lease in ms, nonce for generations that are missing, life of further generations in ms
+-- Returns the values of all keys. The lease was given if its value is the token.
+for i = 4, #KEYS do
+  if redis.call('EXISTS', KEYS[i]) == 0 then
+    if i > 6 then
+      redis.call('SET', KEYS[i], ARGV[3], 'PX', ARGV[4])
+    else
+      redis.call('SET', KEYS[i], ARGV[3])
+    end
+  end
+end
+if redis.call('EXISTS', KEYS[2]) == 0 then
+  redis.call('SET', KEYS[2], ARGV[1], 'PX', ARGV[2])
+end
+-- Every key is read before it is written, so that our own write comes back as exactly one push, and again after it, so
+-- that the next writer's does.
+return redis.call('MGET', unpack(KEYS))

@@ -1,0 +1,12 @@
+-- Read generations, minting those that are missing.
+-- KEYS: generations.  ARGV: nonce, life in ms of those that are minted (0: for ever)
+for i = 1, #KEYS do
+  if redis.call('EXISTS', KEYS[i]) == 0 then
+    if ARGV[2] == '0' then
+      redis.call('SET', KEYS[i], ARGV[1])
+    else
+      redis.call('SET', KEYS[i], ARGV[1], 'PX', ARGV[2])
+    end
+  end
+end
+return redis.call('MGET', unpack(KEYS))

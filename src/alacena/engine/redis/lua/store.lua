@@ -1,0 +1,46 @@
+-- Store an entry if everything it rests on still stands.
+-- KEYS: entry, lease, hold, tenant generation, type generation, further generations ...
+-- ARGV: lease token ('' for a value that the caller vouches for), life in ms (0: for ever), entry,
+--       least life of further generations in ms, then the expected nonce of each generation
+-- Returns 'ok', or what is missing: 'lease', 'hold' or 'generation'.
+local function refuse(reason)
+  if ARGV[1] ~= '' and redis.call('GET', KEYS[2]) == ARGV[1] then
+    redis.call('DEL', KEYS[2])
+  end
+  return reason
+end
+
+if ARGV[1] ~= '' and redis.call('GET', KEYS[2]) ~= ARGV[1] then
+  return 'lease'
+end
+if redis.call('EXISTS', KEYS[3]) == 1 then
+  return refuse('hold')
+end
+for i = 4, #KEYS do
+  if redis.call('GET', KEYS[i]) ~= ARGV[i + 1] then
+    return refuse('generation')
+  end
+end
+
+local life = tonumber(ARGV[2])
+for i = 6, #KEYS do
+  if life == 0 then
+    redis.call('PERSIST', KEYS[i])
+  elseif redis.call('PTTL', KEYS[i]) < life and redis.call('PTTL', KEYS[i]) >= 0 then
+    redis.call('PEXPIRE', KEYS[i], math.max(life, tonumber(ARGV[4])))
+  end
+end
+-- The entry is read before it is written, so that our own write comes back as exactly one push, and again after it, so
+-- that the next writer's does.
+redis.call('STRLEN', KEYS[1])
+if life == 0 then
+  redis.call('SET', KEYS[1], ARGV[3])
+else
+  redis.call('SET', KEYS[1], ARGV[3], 'PX', life)
+end
+redis.call('DEL', KEYS[2])
+redis.call('STRLEN', KEYS[1])
+for i = 4, #KEYS do
+  redis.call('STRLEN', KEYS[i])
+end
+return 'ok'

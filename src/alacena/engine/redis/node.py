@@ -1,0 +1,242 @@
+"""What one server vouches for: its history, its clock, and until when memory may be served on its word.
+
+Everything rests on one connection. ``CLIENT TRACKING ON`` makes the server tell it of every change to a key that it
+read; the wire applies these pushes and the answers in byte order. An answer to a heartbeat therefore proves that every
+push sent before it has been applied, so memory may be served until ``H`` after the heartbeat was *sent*. When the
+connection is lost or in doubt, memory goes off first.
+
+``NOLOOP`` is not used: with it a server also keeps silent about keys that it evicts, or forgets to track, while it runs a
+command of ours. Without it, our own write comes back as exactly one push right behind its reply, provided that the key
+was tracked when it was written; our scripts read each key before they write it, so that this is certain, and
+:meth:`Node.expect` takes these pushes out of the stream.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, TypeVar, cast
+
+from alacena.engine.errors import BackendError, BackendUnavailableError, ServerReplyError
+from alacena.engine.redis.cache_scripts import CACHE_SCRIPTS
+
+if TYPE_CHECKING:
+    import asyncio
+    from collections.abc import Callable, Sequence
+
+    from alacena.engine.coherence import Coherence
+    from alacena.engine.environment import Environment
+    from alacena.engine.redis.link import Link
+    from alacena.engine.redis.wire.command import Command
+    from alacena.engine.redis.wire.connection import Connection
+    from alacena.engine.settings import Settings
+    from alacena.engine.store import Argument, Reply, Script
+
+T = TypeVar("T")
+
+_NEVER = float("-inf")
+
+
+class Node:
+    """One server, as the protocol sees it.
+
+    Args:
+        link: The supervised connection to it.
+        coherence: What dies when something is invalidated.
+        environment: The clock.
+        settings: The staleness bound and the namespace.
+        changed: Called when ``serving_until`` changed.
+    """
+
+    def __init__(
+        self,
+        link: Link,
+        coherence: Coherence,
+        environment: Environment,
+        settings: Settings,
+        changed: Callable[[], None],
+    ) -> None:
+        self.link = link
+        self.replication_id = b""
+        self.serving_until = _NEVER
+        self.tracked = False
+        self.doubt = "not connected yet"
+        self.maxmemory_policy = ""
+        self.server = ""
+        self._coherence = coherence
+        self._environment = environment
+        self._bound_s = settings.staleness_bound_s
+        self._timeout_s = settings.redis_timeout_s
+        self._canary = f"{settings.namespace}:canary:{environment.token(8).hex()}"
+        self._canary_died = False
+        self._own: dict[bytes, int] = {}
+        self._offset_ms = 0.0
+        self._changed = changed
+        namespace = settings.namespace.encode()
+        self._entries = namespace + b":e:"
+        self._leases = namespace + b":l:"
+        self._generations = namespace + b":g:"
+
+    @property
+    def is_up(self) -> bool:
+        """Whether the link is connected."""
+        return self.link.up
+
+    def server_ms(self) -> float:
+        """Milliseconds since the epoch on the server's clock, to within a round trip."""
+        return self._environment.now() * 1000.0 + self._offset_ms
+
+    def exchange(
+        self, commands: Sequence[Command], *, settle: Callable[[list[Reply]], T], timeout_s: float
+    ) -> asyncio.Future[T]:
+        """Commands written together; ``settle`` runs in the parser. See :meth:`Connection.exchange`."""
+        return self.link.exchange(commands, settle=settle, timeout_s=timeout_s)
+
+    async def evaluate(
+        self,
+        script: Script,
+        keys: Sequence[str | bytes],
+        args: Sequence[Argument],
+        settle: Callable[[Reply], T],
+        timeout_s: float,
+    ) -> T:
+        """Run a script; ``settle(reply)`` runs in the parser. A server that forgot the script is given it again."""
+
+        def checked(reply: Reply) -> T:
+            if isinstance(reply, ServerReplyError):
+                raise reply
+            return settle(reply)
+
+        answer = await self.link.script(
+            script.sha, script.source, keys, args, settle=checked, timeout_s=timeout_s, repeatable=script.idempotent
+        )
+        return cast("T", answer)
+
+    def tell(
+        self,
+        script: Script,
+        keys: Sequence[str | bytes],
+        args: Sequence[Argument],
+        settle: Callable[[Reply], None] = lambda _: None,
+    ) -> None:
+        """Run a script and do not wait for it: losing it costs time, never correctness."""
+        command = ("EVALSHA", script.sha, len(keys), *keys, *args)
+        try:
+            sent = self.exchange((command,), settle=lambda replies: settle(replies[0]), timeout_s=self._timeout_s)
+        except BackendError:
+            return
+        sent.add_done_callback(_forget)
+
+    def expect(self, key: bytes) -> None:
+        """A write of ours was just answered: the push about it is next, and says nothing new."""
+        if self.tracked:
+            self._own[key] = self._own.get(key, 0) + 1
+
+    async def prepare(self, connection: Connection) -> None:
+        """Make a fresh connection fit to serve: scripts, tracking, the canary, the first heartbeat.
+
+        Cost: 2 round trips.
+        """
+        self._canary_died = False
+        self._own.clear()
+        loads: list[Command] = [("SCRIPT", "LOAD", script.source) for script in CACHE_SCRIPTS]
+        # Our own write must come back as a push: the proof that pushes reach this connection.
+        canary: list[Command] = [
+            ("CLIENT", "TRACKING", "ON"),
+            ("GET", self._canary),
+            ("SET", self._canary, "1", "PX", 1000),
+        ]
+        about: list[Command] = [("INFO", "memory"), ("INFO", "server")]
+        replies = await connection.exchange((*loads, *canary, *about), settle=list, timeout_s=self._timeout_s)
+        self._read_server(replies[-2], replies[-1])
+        refusal = next((r for r in replies[len(loads) : -2] if isinstance(r, ServerReplyError)), None)
+        self.tracked = refusal is None and self._canary_died
+        if refusal is not None:
+            self.doubt = f"the server refused tracking: {refusal}"
+        elif not self.tracked:
+            self.doubt = "the canary's push did not arrive: something between here and the server swallows pushes"
+        else:
+            self.doubt = ""
+        await self.beat(connection)
+
+    def beat(self, connection: Connection) -> asyncio.Future[None]:
+        """Ask for the server's history and time; the answer extends the right to serve from memory."""
+        sent_at = self._environment.now()
+        return connection.exchange(
+            (("INFO", "replication"), ("TIME",)),
+            settle=lambda replies: self._heard(connection, sent_at, replies),
+            timeout_s=self._timeout_s,
+        )
+
+    def pushed(self, push: list[Any]) -> None:
+        """Apply one push of the server, in byte order."""
+        if push[0] != b"invalidate":
+            return
+        if push[1] is None:
+            self._coherence.lost()
+            self._serve(self.serving_until)
+            return
+        for key in push[1]:
+            if self._own and self._is_own(key):
+                continue
+            if key.startswith(self._entries):
+                self._coherence.dropped(key)
+            elif key.startswith(self._generations):
+                self._coherence.ended(key.decode())
+            elif key.startswith(self._leases):
+                self._coherence.unleased(self._entries + key[len(self._leases) :])
+            else:
+                self._canary_died = True
+
+    def _is_own(self, key: bytes) -> bool:
+        count = self._own.pop(key, 0)
+        if count > 1:
+            self._own[key] = count - 1
+        return count > 0
+
+    def down(self, error: BackendError) -> None:
+        """The connection is gone: memory goes off before anything else happens."""
+        self.doubt = f"not connected: {error}"
+        self.tracked = False
+        self.serving_until = _NEVER
+        self._own.clear()
+        self._coherence.lost()
+        self._changed()
+
+    def _heard(self, connection: Connection, sent_at: float, replies: list[Reply]) -> None:
+        info, time = replies
+        if isinstance(info, ServerReplyError) or isinstance(time, ServerReplyError):
+            self.doubt = f"the server hides its replication id or time: {info if isinstance(info, ServerReplyError) else time}"
+            self._serve(_NEVER)
+            return
+        facts = _facts(info)
+        if facts.get("role") != "master":
+            connection.close(BackendUnavailableError(f"this server is a {facts.get('role')} now, not the master"))
+            return
+        history = bytes.fromhex(facts.get("master_replid", "")[:16])
+        if self.replication_id and history != self.replication_id:
+            self._coherence.lost()
+        self.replication_id = history
+        self._offset_ms = int(time[0]) * 1000.0 + int(time[1]) / 1000.0 - sent_at * 1000.0
+        self._serve(sent_at + self._bound_s if self.tracked else _NEVER)
+
+    def _serve(self, until: float) -> None:
+        self.serving_until = until
+        self._changed()
+
+    def _read_server(self, memory: Reply, server: Reply) -> None:
+        facts = {} if isinstance(memory, ServerReplyError) else _facts(memory)
+        self.maxmemory_policy = facts.get("maxmemory_policy", "")
+        about = {} if isinstance(server, ServerReplyError) else _facts(server)
+        if "valkey_version" in about:
+            self.server = f"Valkey {about['valkey_version']}"
+        else:
+            self.server = f"Redis {about.get('redis_version', '?')}"
+
+
+def _facts(info: bytes) -> dict[str, str]:
+    lines = info.decode("utf-8", "replace").splitlines()
+    return dict(line.split(":", 1) for line in lines if ":" in line)
+
+
+def _forget(sent: asyncio.Future[Any]) -> None:
+    if not sent.cancelled():
+        sent.exception()

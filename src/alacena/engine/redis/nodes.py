@@ -1,0 +1,191 @@
+"""The servers of one cache: who holds which key, until when memory may be served, and what they vouch for together."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Any
+
+from alacena.engine.errors import BackendError
+from alacena.engine.redis.node import Node
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+    from alacena.engine.coherence import Coherence
+    from alacena.engine.environment import Environment
+    from alacena.engine.flight import Flights
+    from alacena.engine.redis.link import Link
+    from alacena.engine.redis.topology import Topology
+    from alacena.engine.redis.wire import Command, Connection, Reply
+    from alacena.engine.settings import Settings
+
+_RETRY_S = 0.05
+_LONGEST_RETRY_S = 2.0
+
+
+class Nodes:
+    """The nodes of a topology, and the removals that they still owe.
+
+    Args:
+        coherence: What dies when something is invalidated.
+        flights: Owns the work of making up for removals that failed.
+        environment: Time and chance.
+        settings: Bounds and budgets.
+    """
+
+    def __init__(self, coherence: Coherence, flights: Flights, environment: Environment, settings: Settings) -> None:
+        self._coherence = coherence
+        self._flights = flights
+        self._environment = environment
+        self._settings = settings
+        self._topology: Topology | None = None
+        self._nodes: dict[Link, Node] = {}
+        self._owed: dict[bytes, Command] = {}
+
+    def attach(self, topology: Topology) -> None:
+        """Say where the servers are; before anything else is asked."""
+        self._topology = topology
+
+    @property
+    def is_up(self) -> bool:
+        """Whether any node is connected."""
+        return any(node.is_up for node in self._nodes.values())
+
+    @property
+    def topology(self) -> Topology:
+        """Where the servers are."""
+        assert self._topology is not None
+        return self._topology
+
+    def all(self) -> list[Node]:
+        """Every node that is part of the topology now."""
+        return [self.at(link) for link in self.topology.links()]
+
+    def of(self, key: bytes) -> Node:
+        """The node that holds a key."""
+        return self.at(self.topology.link_for(key))
+
+    def at(self, link: Link) -> Node:
+        """The node behind a link."""
+        node = self._nodes.get(link)
+        if node is None:
+            node = self._nodes[link] = Node(link, self._coherence, self._environment, self._settings, self._refresh)
+        return node
+
+    def grouped(self, keys: Sequence[bytes]) -> list[tuple[Node, list[int]]]:
+        """Indexes of the keys, by what may be asked in one command."""
+        groups: dict[Any, tuple[Node, list[int]]] = {}
+        for index, key in enumerate(keys):
+            link = self.topology.link_for(key)
+            mark = (link, self.topology.slot(key))
+            groups.setdefault(mark, (self.at(link), []))[1].append(index)
+        return list(groups.values())
+
+    async def prepare(self, link: Link, connection: Connection) -> None:
+        """A connection was made: pay what is owed, then make it fit to serve."""
+        if self._owed:
+            await connection.exchange(tuple(self._owed.values()), settle=self._paid(tuple(self._owed)), timeout_s=self._settings.redis_timeout_s)
+        await self.at(link).prepare(connection)
+
+    async def beat(self, link: Link, connection: Connection) -> None:
+        """One heartbeat."""
+        await self.at(link).beat(connection)
+
+    def pushed(self, link: Link, push: list[Any]) -> None:
+        """One push."""
+        self.at(link).pushed(push)
+
+    def down(self, link: Link, error: BackendError) -> None:
+        """A connection was lost."""
+        self.at(link).down(error)
+
+    async def remove(
+        self, routes: Sequence[bytes], commands: Sequence[Command], *, counted: int, settled: Callable[[], None]
+    ) -> int:
+        """Send removals, each to the node of its route; what fails is owed and made up for.
+
+        Args:
+            routes: A key of each command.
+            commands: ``UNLINK`` commands.
+            counted: How many of them, from the first, count in the result.
+            settled: Called in the parser once the removals of a node are done.
+
+        Returns:
+            How many keys the counted commands removed.
+
+        Raises:
+            BackendError: Not every node confirmed. It will be tried until one does, and before a new connection serves.
+        """
+        by_link: dict[Link, list[int]] = {}
+        for index, route in enumerate(routes):
+            by_link.setdefault(self.topology.link_for(route), []).append(index)
+
+        async def send(link: Link, indexes: list[int]) -> int:
+            def settle(replies: list[Reply]) -> int:
+                settled()
+                for reply in replies:
+                    if isinstance(reply, BackendError):
+                        raise reply
+                return sum(reply for index, reply in zip(indexes, replies, strict=True) if index < counted)
+
+            batch = [commands[index] for index in indexes]
+            try:
+                return await link.exchange(batch, settle=settle, timeout_s=self._settings.redis_timeout_s)
+            except BackendError:
+                self._owe(batch)
+                raise
+
+        return sum(await asyncio.gather(*(send(link, indexes) for link, indexes in by_link.items())))
+
+    def guarantee(self) -> Mapping[str, Any]:
+        """See :meth:`alacena.engine.shelf.Shelf.guarantee`."""
+        nodes = list(self._nodes.values())
+        doubts = sorted({node.doubt for node in nodes if node.doubt})
+        coherent = bool(nodes) and all(node.tracked for node in nodes)
+        evicting = sorted({n.maxmemory_policy for n in nodes if n.maxmemory_policy.startswith("allkeys")})
+        return {
+            "mode": "redis",
+            "server": ", ".join(sorted({node.server for node in nodes if node.server})) or None,
+            "connected": self.is_up,
+            "no_stale_fill": True,
+            "memory": coherent,
+            "staleness_bound_s": self._settings.staleness_bound_s if coherent else 0.0,
+            "lost_state_fails_closed": all(node.replication_id for node in nodes),
+            "one_load": "all processes" if self.is_up else "per process",
+            "coordination": f"refused: maxmemory-policy is {evicting[0]}" if evicting else "all processes",
+            "removals_owed": len(self._owed),
+            "why": "; ".join(doubts) or "tracking, canary and heartbeat are in order",
+        }
+
+    def _refresh(self) -> None:
+        self._coherence.memory.serving_until = min((n.serving_until for n in self.all()), default=float("-inf"))
+
+    def _owe(self, commands: Sequence[Command]) -> None:
+        idle = not self._owed
+        for command in commands:
+            self._owed[repr(command).encode()] = command
+        if idle:
+            self._flights.own(self._make_up())
+
+    async def _make_up(self) -> None:
+        """Send what is owed again and again until it is confirmed."""
+        pause_s = _RETRY_S
+        while self._owed:
+            await asyncio.sleep(pause_s * (0.5 + self._environment.random()))
+            pause_s = min(pause_s * 2, _LONGEST_RETRY_S)
+            for mark, command in tuple(self._owed.items()):
+                key = command[1] if isinstance(command[1], bytes) else str(command[1]).encode()
+                try:
+                    await self.topology.link_for(key).exchange(
+                        (command,), settle=self._paid((mark,)), timeout_s=self._settings.redis_timeout_s
+                    )
+                except BackendError:
+                    break
+
+    def _paid(self, marks: Sequence[bytes]) -> Callable[[list[Reply]], None]:
+        def settle(replies: list[Reply]) -> None:
+            for mark, reply in zip(marks, replies, strict=True):
+                if not isinstance(reply, BackendError):
+                    self._owed.pop(mark, None)
+
+        return settle

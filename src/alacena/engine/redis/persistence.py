@@ -1,0 +1,101 @@
+"""Asking again, where that is safe, within a deadline and a budget."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Any, Protocol
+
+from alacena.engine.errors import BackendError, OutcomeUnknownError, ServerReplyError
+from alacena.engine.redis.commands import Remedy, classify, remedy
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from alacena.engine.environment import Environment
+    from alacena.engine.redis.hooks import LinkCounters, LinkSettings
+    from alacena.engine.redis.wire.command import Command, Reply
+    from alacena.engine.redis.wire.retry import RetryBudget
+
+
+class Asked(Protocol):
+    """Whoever can be asked: a link, or the nodes behind a topology."""
+
+    settings: LinkSettings
+    counters: LinkCounters
+    budget: RetryBudget
+    environment: Environment
+
+    def exchange(
+        self, commands: Sequence[Command], *, settle: Callable[[list[Reply]], Any] | None = None, timeout_s: float
+    ) -> asyncio.Future[Any]:
+        """One attempt."""
+        ...
+
+    async def wait_up(self, *, timeout_s: float) -> bool:
+        """Wait until there is somebody to ask."""
+        ...
+
+
+async def persist(
+    asked: Asked,
+    command: Command,
+    *,
+    settle: Callable[[Reply], Any] | None = None,
+    load: Command | None = None,
+    timeout_s: float,
+    repeatable: bool | None = None,
+) -> Any:
+    """Ask until there is an answer, the deadline has passed, the budget is spent, or asking again could do harm.
+
+    Args:
+        asked: Where.
+        command: What.
+        settle: Given the answer inside the parser, but not an error that is answered by asking again.
+        load: Sent before the command when the server has forgotten its script.
+        timeout_s: For all attempts together.
+        repeatable: Whether a second execution does no harm; ``None`` leaves that to `classify`.
+    """
+    loop = asyncio.get_running_loop()
+    deadline = loop.time() + timeout_s
+    commands = [command]
+    asked.budget.earn()
+    attempt = 0
+    while True:
+        try:
+            return await asked.exchange(commands, settle=_last(settle), timeout_s=deadline - loop.time())
+        except BackendError as error:
+            if load is not None and len(commands) == 1 and _remedy(error) is Remedy.LOAD_SCRIPT:
+                commands = [load, command]
+                continue
+            if not _may_repeat(error, command, repeatable) or not asked.budget.spend():
+                raise
+            pause_s = asked.settings.retry.pause_s(attempt, asked.environment)
+            if loop.time() + pause_s >= deadline:
+                raise
+            await asyncio.sleep(pause_s)
+            if not await asked.wait_up(timeout_s=deadline - loop.time()):
+                raise
+        attempt += 1
+        asked.counters.retries += 1
+
+
+def _last(settle: Callable[[Reply], Any] | None) -> Callable[[list[Reply]], Any]:
+    """Settle by the last answer. An error that waiting or loading mends is raised instead: the asking is not over."""
+
+    def judge(replies: list[Reply]) -> Any:
+        reply = replies[-1]
+        if isinstance(reply, ServerReplyError) and (settle is None or remedy(reply.code) is not Remedy.RAISE):
+            raise reply
+        return reply if settle is None else settle(reply)
+
+    return judge
+
+
+def _remedy(error: BackendError) -> Remedy:
+    return remedy(error.code) if isinstance(error, ServerReplyError) else Remedy.RAISE
+
+
+def _may_repeat(error: BackendError, command: Command, repeatable: bool | None) -> bool:
+    if isinstance(error, OutcomeUnknownError):
+        return classify(command).repeatable if repeatable is None else repeatable
+    return _remedy(error) in (Remedy.WAIT, Remedy.REDISCOVER)

@@ -1,0 +1,498 @@
+"""The second shelf on Redis or Valkey. What it finds or stores goes into memory inside the wire's parser."""
+
+from __future__ import annotations
+
+import asyncio
+import math
+from typing import TYPE_CHECKING, Any
+
+from alacena.engine.codec import NOTHING, EntryError, Envelope
+from alacena.engine.errors import BackendError, ServerReplyError
+from alacena.engine.events import EntryRejected
+from alacena.engine.policy import Policy
+from alacena.engine.redis.cache_scripts import LEASE, MINT, RELEASE, RENEW, STORE, UNHOLD
+from alacena.engine.shelf import ABSENT, NOT_FOUND, Found, Lease
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping, Sequence
+
+    from alacena.engine.codec import Codec
+    from alacena.engine.coherence import Coherence, Generation
+    from alacena.engine.copies import Copies
+    from alacena.engine.environment import Environment
+    from alacena.engine.events import Events
+    from alacena.engine.keys import EntryKey
+    from alacena.engine.redis.node import Node
+    from alacena.engine.redis.nodes import Nodes
+    from alacena.engine.settings import Settings
+    from alacena.engine.shelf import Counts, Parcel, Refusal
+    from alacena.engine.store import Reply
+
+_NARROW_LIFE_MS = 7 * 24 * 3600 * 1000
+"""Least life of generations below the type: there are as many as resources, conversations and tags."""
+
+_ABSENCE_S = 60.0
+"""How long memory remembers that a scope has no entry of its own: a push ends it sooner."""
+
+
+_NO_COPY = Policy()
+
+
+class RedisShelf:
+    """Entries, leases, generations and holds on the server.
+
+    Args:
+        nodes: The servers.
+        coherence: Generations and memory.
+        copies: How values are kept in memory.
+        codec: Seals and opens entries.
+        environment: Time and chance.
+        events: Who is told.
+        counts: What is counted.
+        settings: Budgets.
+    """
+
+    def __init__(
+        self,
+        *,
+        nodes: Nodes,
+        coherence: Coherence,
+        copies: Copies,
+        codec: Codec,
+        environment: Environment,
+        events: Events,
+        counts: Counts,
+        settings: Settings,
+    ) -> None:
+        self._nodes = nodes
+        self._coherence = coherence
+        self._copies = copies
+        self._codec = codec
+        self._environment = environment
+        self._events = events
+        self._counts = counts
+        self._budget_s = settings.redis_budget_s
+        self._timeout_s = settings.redis_timeout_s
+        self._lease_ms = max(1, round(settings.lease_s * 1000))
+
+    @property
+    def is_up(self) -> bool:
+        """Whether it is worth waiting for."""
+        return self._nodes.is_up
+
+    async def find(self, keys: Sequence[EntryKey], policy: Policy, *, keep: bool) -> Found | None:
+        """See :meth:`alacena.engine.shelf.Shelf.find`."""
+        node = self._nodes.of(keys[0].entry)
+        known = self._coherence.generations(keys[0].generations)
+        asked = [generation for generation in known if generation.nonce is None]
+        for last in (False, True):
+            command = ("MGET", *(key.entry for key in keys), *(generation.name for generation in asked))
+
+            def settle(replies: list[Reply], asked: list[Generation] = asked) -> Found | None | list[Generation]:
+                values = _values(replies[0])
+                self._learn(asked, values[len(keys) :])
+                return self._first(node, keys, values, policy, keep=keep)
+
+            found = await node.exchange((command,), settle=settle, timeout_s=self._budget_s)
+            if not isinstance(found, list):
+                return found
+            # It depends on tags that this process has not met; one that is missing then is one that has ended.
+            asked = found
+            if last:
+                break
+        return None
+
+    async def find_many(self, keys: Sequence[EntryKey], policy: Policy, *, keep: bool) -> list[Found | None]:
+        """See :meth:`alacena.engine.shelf.Shelf.find_many`."""
+        found: list[Found | None] = [None] * len(keys)
+        again: list[int] = []
+        groups = self._nodes.grouped([key.entry for key in keys])
+        await asyncio.gather(*(self._find_group(node, keys, indexes, policy, keep, found, again) for node, indexes in groups))
+        singles = await asyncio.gather(*(self.find((keys[index],), policy, keep=keep) for index in again))
+        for index, single in zip(again, singles, strict=True):
+            found[index] = single
+        return found
+
+    async def _find_group(
+        self,
+        node: Node,
+        keys: Sequence[EntryKey],
+        indexes: Sequence[int],
+        policy: Policy,
+        keep: bool,  # noqa: FBT001 - private
+        found: list[Found | None],
+        again: list[int],
+    ) -> None:
+        names = dict.fromkeys(name for index in indexes for name in keys[index].generations)
+        asked = [g for name in names if (g := self._coherence.generation(name)).nonce is None]
+        command = ("MGET", *(keys[index].entry for index in indexes), *(generation.name for generation in asked))
+
+        def settle(replies: list[Reply]) -> None:
+            values = _values(replies[0])
+            self._learn(asked, values[len(indexes) :])
+            for index, data in zip(indexes, values, strict=False):
+                hit = None if data is None else self._opened(node, keys[index], data, policy, keep=keep)
+                if isinstance(hit, list):
+                    again.append(index)
+                else:
+                    found[index] = hit
+
+        await node.exchange((command,), settle=settle, timeout_s=max(self._budget_s, self._timeout_s))
+
+    async def lease(
+        self, key: EntryKey, tags: Sequence[str], settled: Callable[[Lease | Found | None], None]
+    ) -> Lease | Found | None:
+        """See :meth:`alacena.engine.shelf.Shelf.lease`."""
+        node = self._nodes.of(key.entry)
+        depends = self._coherence.generations((*key.generations, *(key.tag_name(tag) for tag in tags)))
+        journal = self._coherence.generation(key.journal)
+        token = self._environment.token(16) + node.replication_id
+        epoch = node.replication_id
+        mint = self._environment.token(8)
+
+        def settle(reply: list[Any]) -> Lease | Found | None:
+            entry, holder, hold, *nonces = reply
+            self._learn((journal, *depends), nonces)
+            self._expect_minted(node, (journal, *depends), nonces, mint)
+            permit: Lease | Found | None = None
+            if entry is not None:
+                hit = self._opened(node, key, entry, _NO_COPY, keep=False)
+                permit = hit if isinstance(hit, Found) and hit.fresh_for_s > 0 else None
+            mine = holder == token
+            if mine:
+                node.expect(key.lease)
+            if permit is not None and mine:
+                node.tell(RELEASE, (key.lease,), (token,))
+            elif permit is None and mine:
+                stamps = tuple(zip(depends, nonces[1:], strict=True))
+                permit = Lease(key, token, stamps, (journal, nonces[0]), epoch, storable=hold is None)
+            settled(permit)
+            return permit
+
+        keys = (key.entry, key.lease, key.hold, journal.name, *(generation.name for generation in depends))
+        args = (token, self._lease_ms, mint, _NARROW_LIFE_MS)
+        return await node.evaluate(LEASE, keys, args, settle, self._timeout_s)
+
+    async def changed(self, key: EntryKey, timeout_s: float) -> None:
+        """See :meth:`alacena.engine.shelf.Shelf.changed`. The push that a fill causes wakes the waiter."""
+        watcher = self._coherence.watch((key.entry,))
+        try:
+            await asyncio.wait((watcher,), timeout=timeout_s)
+        finally:
+            self._coherence.unwatch(watcher, (key.entry,))
+
+    def renew(self, lease: Lease) -> None:
+        """See :meth:`alacena.engine.shelf.Shelf.renew`."""
+        node = self._nodes.of(lease.key.entry)
+
+        def settle(reply: Reply) -> None:
+            if reply == 1:
+                node.expect(lease.key.lease)
+
+        node.tell(RENEW, (lease.key.lease,), (lease.token, self._lease_ms), settle)
+
+    def release(self, lease: Lease) -> None:
+        """See :meth:`alacena.engine.shelf.Shelf.release`."""
+        self._nodes.of(lease.key.entry).tell(RELEASE, (lease.key.lease,), (lease.token,))
+
+    async def fill(self, lease: Lease, parcel: Parcel) -> Refusal:
+        """See :meth:`alacena.engine.shelf.Shelf.fill`."""
+        key = lease.key
+        node = self._nodes.of(key.entry)
+        known = {generation.name for generation, _ in lease.stamps}
+        early = [tag for tag in parcel.tags if key.tag_name(tag) in known]
+        late = [tag for tag in parcel.tags if key.tag_name(tag) not in known]
+        stamps = [*lease.stamps]
+        guard: tuple[tuple[Generation, bytes], ...] = ()
+        if late:
+            minted = await self._mint(node, [self._coherence.generation(key.tag_name(tag)) for tag in late], _NARROW_LIFE_MS)
+            stamps += minted
+            guard = (lease.journal,)
+        if node.replication_id != lease.epoch:
+            return "replication"
+        return await self._send(node, key, lease.token, stamps, guard, (*early, *late), parcel)
+
+    async def store(self, key: EntryKey, parcel: Parcel) -> Refusal:
+        """See :meth:`alacena.engine.shelf.Shelf.store`."""
+        node = self._nodes.of(key.entry)
+        names = (*key.generations, *(key.tag_name(tag) for tag in parcel.tags))
+        refusal: Refusal = ""
+        for _ in range(2):
+            generations = self._coherence.generations(names)
+            if any(generation.nonce is None for generation in generations):
+                await self._mint(node, generations[:2], 0)
+                await self._mint(node, generations[2:], _NARROW_LIFE_MS)
+            stamps = [(generation, generation.nonce or b"") for generation in generations]
+            refusal = await self._send(node, key, b"", stamps, (), parcel.tags, parcel)
+            if refusal != "generation":
+                break
+            for generation in generations:
+                self._coherence.learned(generation, None)
+        return refusal
+
+    async def delete(self, keys: Sequence[EntryKey]) -> int:
+        """See :meth:`alacena.engine.shelf.Shelf.delete`."""
+        return await self.invalidate((), keys)
+
+    async def invalidate(self, generations: Sequence[Sequence[str]], keys: Sequence[EntryKey]) -> int:
+        """See :meth:`alacena.engine.shelf.Shelf.invalidate`."""
+        names = [name for group in generations for name in group]
+        self._forget(names, keys)
+        commands = [("UNLINK", *group) for group in generations]
+        commands += [("UNLINK", key.entry) for key in keys]
+        leases = [("UNLINK", key.lease) for key in keys]
+        routes = [group[0].encode() for group in generations] + [key.entry for key in keys] * 2
+        return await self._nodes.remove(
+            routes, [*commands, *leases], counted=len(commands), settled=lambda: self._forget(names, keys)
+        )
+
+    async def hold(self, keys: Sequence[EntryKey], hold_s: float) -> bytes:
+        """See :meth:`alacena.engine.shelf.Shelf.hold`."""
+        token = self._environment.token(16)
+        hold_ms = max(1, round(hold_s * 1000))
+        self._forget((), keys)
+
+        async def take(node: Node, indexes: Sequence[int]) -> None:
+            commands = [("SET", keys[index].hold, token, "PX", hold_ms) for index in indexes]
+            commands += [("UNLINK", keys[index].entry, keys[index].lease) for index in indexes]
+            held = [keys[index] for index in indexes]
+            await node.exchange(commands, settle=lambda replies: self._held(replies, held), timeout_s=self._timeout_s)
+
+        await asyncio.gather(*(take(node, indexes) for node, indexes in self._nodes.grouped([key.entry for key in keys])))
+        return token
+
+    async def unhold(self, keys: Sequence[EntryKey], token: bytes) -> None:
+        """See :meth:`alacena.engine.shelf.Shelf.unhold`."""
+        self._forget((), keys)
+
+        async def end(key: EntryKey) -> None:
+            def settle(_: Reply) -> None:
+                self._forget((), (key,))
+
+            node = self._nodes.of(key.entry)
+            await node.evaluate(UNHOLD, (key.hold, key.entry, key.lease), (token,), settle, self._timeout_s)
+
+        await asyncio.gather(*(end(key) for key in keys))
+
+    async def inspect(self, key: EntryKey) -> dict[str, Any]:
+        """See :meth:`alacena.engine.shelf.Shelf.inspect`."""
+        node = self._nodes.of(key.entry)
+        names = [*key.generations]
+        command = ("MGET", key.entry, key.lease, key.hold, *names)
+        entry, lease, hold, *nonces = await node.exchange(
+            (command,), settle=lambda replies: _values(replies[0]), timeout_s=self._timeout_s
+        )
+        report: dict[str, Any] = {
+            "shelf": node.server,
+            "key": key.entry.decode(),
+            "lease": lease is not None,
+            "hold": hold is not None,
+            "generations": {name: nonce.hex() if nonce else None for name, nonce in zip(names, nonces, strict=True)},
+            "entry": None,
+        }
+        if entry is not None:
+            report["entry"] = self._described(node, key, entry, nonces)
+        return report
+
+    def guarantee(self) -> Mapping[str, Any]:
+        """See :meth:`alacena.engine.shelf.Shelf.guarantee`."""
+        return self._nodes.guarantee()
+
+    def _held(self, replies: list[Reply], keys: Sequence[EntryKey]) -> None:
+        self._forget((), keys)
+        for reply in replies:
+            if isinstance(reply, ServerReplyError):
+                raise reply
+
+    def _forget(self, names: Iterable[str], keys: Iterable[EntryKey]) -> None:
+        for name in names:
+            self._coherence.ended(name)
+        for key in keys:
+            self._coherence.dropped(key.entry)
+
+    def _learn(self, generations: Sequence[Generation], nonces: Sequence[bytes | None]) -> None:
+        for generation, nonce in zip(generations, nonces, strict=False):
+            self._coherence.learned(generation, nonce)
+
+    def _expect_minted(
+        self, node: Node, generations: Sequence[Generation], nonces: Sequence[bytes | None], mint: bytes
+    ) -> None:
+        for generation, nonce in zip(generations, nonces, strict=False):
+            if nonce == mint:
+                node.expect(generation.name.encode())
+
+    async def _mint(self, node: Node, generations: Sequence[Generation], life_ms: int) -> list[tuple[Generation, bytes]]:
+        """Read the generations' nonces, making those that are missing."""
+        if not generations:
+            return []
+
+        mint = self._environment.token(8)
+
+        def settle(reply: list[bytes]) -> list[tuple[Generation, bytes]]:
+            self._learn(generations, reply)
+            self._expect_minted(node, generations, reply, mint)
+            return list(zip(generations, reply, strict=True))
+
+        names = [generation.name for generation in generations]
+        return await node.evaluate(MINT, names, (mint, life_ms), settle, self._timeout_s)
+
+    async def _send(
+        self,
+        node: Node,
+        key: EntryKey,
+        token: bytes,
+        stamps: Sequence[tuple[Generation, bytes]],
+        guard: Sequence[tuple[Generation, bytes]],
+        tags: Sequence[str],
+        parcel: Parcel,
+    ) -> Refusal:
+        """Store one entry by script, and keep the copy in memory in the step in which the server said so."""
+        own = len(key.generations)
+        life_s = None if parcel.fresh_for_s is None else parcel.fresh_for_s + parcel.stale_for_s
+        sealed = self._sealed(node, key, stamps[:own], list(zip(tags, (n for _, n in stamps[own:]), strict=True)), parcel)
+        checked = [*stamps, *guard]
+
+        def settle(reply: bytes) -> Refusal:
+            if reply == b"ok":
+                node.expect(key.entry)
+                self._coherence.dropped(key.entry)
+                if parcel.policy.use_memory:
+                    self._keep(key, parcel, stamps)
+                return ""
+            return reply.decode()  # type: ignore[return-value]
+
+        names = (key.entry, key.lease, key.hold, *(generation.name for generation, _ in checked))
+        life_ms = 0 if life_s is None else max(1, math.ceil(life_s * 1000))
+        args = (token, life_ms, sealed, _NARROW_LIFE_MS, *(nonce for _, nonce in checked))
+        return await node.evaluate(STORE, names, args, settle, self._timeout_s)
+
+    def _sealed(
+        self,
+        node: Node,
+        key: EntryKey,
+        own: Sequence[tuple[Generation, bytes]],
+        tags: Sequence[tuple[str, bytes]],
+        parcel: Parcel,
+    ) -> bytes:
+        now_ms = node.server_ms()
+        fresh_ms = 0 if parcel.fresh_for_s is None else now_ms + parcel.fresh_for_s * 1000
+        encoded = NOTHING
+        if parcel.value is not NOT_FOUND:
+            plain = parcel.payload if parcel.payload is not None else self._codec.encode(parcel.value)
+            encoded = self._codec.pack(plain)
+        envelope = Envelope(
+            key_digest=key.digest,
+            replication_id=node.replication_id,
+            created_ms=round(now_ms),
+            fresh_until_ms=round(fresh_ms),
+            expires_ms=0 if parcel.fresh_for_s is None else round(fresh_ms + parcel.stale_for_s * 1000),
+            load_ms=min(round(parcel.load_s * 1000), 2**32 - 1),
+            stamps=tuple(nonce for _, nonce in own),
+            tags=tuple(tags),
+        )
+        return self._codec.seal(envelope, encoded, tenant=key.tenant_id)
+
+    def _keep(self, key: EntryKey, parcel: Parcel, stamps: Sequence[tuple[Generation, bytes]]) -> None:
+        self._copies.keep(
+            key,
+            parcel.value,
+            parcel.payload,
+            tuple(generation for generation, _ in stamps),
+            tuple(nonce for _, nonce in stamps),
+            fresh_for_s=math.inf if parcel.fresh_for_s is None else parcel.fresh_for_s,
+            stale_for_s=parcel.stale_for_s,
+            load_s=parcel.load_s,
+            policy=parcel.policy,
+        )
+
+    def _first(
+        self, node: Node, keys: Sequence[EntryKey], values: Sequence[bytes | None], policy: Policy, *, keep: bool
+    ) -> Found | None | list[Generation]:
+        for key, data in zip(keys, values, strict=False):
+            if data is not None:
+                hit = self._opened(node, key, data, policy, keep=keep)
+                if hit is not None:
+                    return hit
+            if keep and len(keys) > 1:
+                self._note_absence(key)
+        return None
+
+    def _note_absence(self, key: EntryKey) -> None:
+        self._copies.keep(key, ABSENT, None, (), (), fresh_for_s=_ABSENCE_S, stale_for_s=0.0, load_s=0.0, policy=_NO_COPY)
+
+    def _opened(
+        self, node: Node, key: EntryKey, data: bytes, policy: Policy, *, keep: bool
+    ) -> Found | None | list[Generation]:
+        """An entry of the server, if it is ours, whole and alive; generations to ask for where that cannot be told yet."""
+        try:
+            envelope, plain = self._codec.open(data, key_digest=key.digest, tenant=key.tenant_id)
+            depends = self._alive(node, key, envelope)
+            if depends is None or isinstance(depends, list):
+                return depends
+            fresh_for_s = math.inf
+            if envelope.fresh_until_ms:
+                fresh_for_s = (envelope.fresh_until_ms - node.server_ms()) / 1000
+            stale_for_s = (envelope.expires_ms - envelope.fresh_until_ms) / 1000
+            if fresh_for_s + stale_for_s <= 0:
+                return None
+            value = NOT_FOUND if envelope.not_found else self._codec.decode(plain)
+        except EntryError as error:
+            self._counts.rejected_entries += 1
+            self._events.emit(EntryRejected(key.tenant_id, key.data_type, key.resource_id, error.reason))
+            return None
+        load_s = envelope.load_ms / 1000
+        if keep:
+            generations, stamps = depends
+            self._copies.keep(
+                key, value, plain, generations, stamps,
+                fresh_for_s=fresh_for_s, stale_for_s=stale_for_s, load_s=load_s, policy=policy,
+            )  # fmt: skip
+        return Found(key, value, "redis", fresh_for_s, load_s)
+
+    def _alive(
+        self, node: Node, key: EntryKey, envelope: Envelope
+    ) -> tuple[tuple[Generation, ...], tuple[bytes, ...]] | list[Generation] | None:
+        """What an entry depends on, if all of it stands."""
+        if envelope.replication_id != node.replication_id:
+            return None
+        generations = self._coherence.generations(key.generations)
+        stamps = envelope.stamps
+        if len(stamps) != len(generations):
+            return None
+        for generation, stamp in zip(generations, stamps, strict=True):
+            if generation.nonce != stamp:
+                return None
+        if not envelope.tags:
+            return generations, stamps
+        tagged = [self._coherence.generation(key.tag_name(tag)) for tag, _ in envelope.tags]
+        unknown = [generation for generation in tagged if generation.nonce is None]
+        if unknown:
+            return unknown
+        if any(g.nonce != stamp for g, (_, stamp) in zip(tagged, envelope.tags, strict=True)):
+            return None
+        return (*generations, *tagged), (*stamps, *(stamp for _, stamp in envelope.tags))
+
+    def _described(self, node: Node, key: EntryKey, data: bytes, nonces: Sequence[bytes | None]) -> dict[str, Any]:
+        try:
+            envelope, plain = self._codec.open(data, key_digest=key.digest, tenant=key.tenant_id)
+        except EntryError as error:
+            return {"valid": False, "why": f"{error.reason}: {error}"}
+        now_ms = node.server_ms()
+        return {
+            "valid": True,
+            "bytes": len(data),
+            "payload_bytes": len(plain),
+            "age_s": (now_ms - envelope.created_ms) / 1000,
+            "fresh_for_s": (envelope.fresh_until_ms - now_ms) / 1000 if envelope.fresh_until_ms else None,
+            "load_s": envelope.load_ms / 1000,
+            "tags": [tag for tag, _ in envelope.tags],
+            "same_history": envelope.replication_id == node.replication_id,
+            "generations_stand": [stamp == nonce for stamp, nonce in zip(envelope.stamps, nonces, strict=False)],
+            "not_found": envelope.not_found,
+        }
+
+
+def _values(reply: Reply) -> list[bytes | None]:
+    if isinstance(reply, ServerReplyError):
+        raise reply
+    return reply  # type: ignore[no-any-return]

@@ -1,0 +1,37 @@
+"""How much a connection may hold, and how long it may wait."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+_HEADER = rb"(?:[*%~>](?:\d{8}|\d{0,7}\Z)|\|(?:\d|\Z))"
+
+suspect_at_start = re.compile(_HEADER).match
+"""Whether a segment begins with what may be a header that no server of ours sends: 10^7 elements, or an attribute
+(which the parser would count as an answer of its own); or with a header that is cut off before that can be told."""
+
+suspect_inside = re.compile(rb"\n" + _HEADER).search
+"""The same, anywhere after a line's end."""
+
+suspects = re.compile(rb"(?:\A|(?<=\n))" + _HEADER).finditer
+"""Every place of a segment that one of the two would stop at."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Limits:
+    """Bounds of one connection. Reaching one is an error at once, never a growing queue.
+
+    Attributes:
+        in_flight: Exchanges that may wait for an answer.
+        unsent_bytes: Bytes that may wait until the socket takes them.
+        reply_bytes: The longest answer that may be collected before the connection is given up.
+        stall_s: How long the oldest answer may be overdue before the connection is given up.
+        grain_s: How exactly deadlines are kept; one timer serves all of them.
+    """
+
+    in_flight: int = 65_536
+    unsent_bytes: int = 64 * 1024 * 1024
+    reply_bytes: int = 256 * 1024 * 1024
+    stall_s: float = 1.0
+    grain_s: float = 0.005

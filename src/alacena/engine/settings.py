@@ -1,0 +1,164 @@
+"""Every setting of a cache: frozen, with its unit in its name, all that is wrong said in one message."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field, fields
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any, Final
+
+from alacena.engine.errors import SettingsError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+_PREFIX: Final = "ALACENA_"
+_SECRET: Final = frozenset({"redis_url", "key_secret", "integrity_key"})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """How a cache is set up.
+
+    Attributes:
+        redis_url: The server: ``redis://``, ``rediss://``, ``unix://``, ``redis+sentinel://``, ``redis+cluster://``;
+            ``"embedded://"`` starts a private Valkey; ``None`` (the default): memory only, in this process.
+        namespace: The first part of every key; services that share entries share it.
+        memory_max_bytes: What the memory tier may hold, in bytes (default 128 MiB).
+        memory_max_entries: The same in entries; ``None`` (default): bytes alone decide.
+        ttl_default_s: Freshness of a type that no policy names, in seconds (default 3600).
+        ttl_jitter_ratio: The part of a time to live that is taken off at random, so that entries made together do not
+            expire together (default 0.1).
+        staleness_bound_s: H: after an invalidation was acknowledged, no process serves the old value longer than
+            this (default 1). Smaller means more heartbeats.
+        redis_budget_s: The longest a read waits for Redis before it goes to the source (default 0.05).
+        redis_timeout_s: The longest a write, a lock, queue or counter verb waits for its reply (default 1).
+        redis_connect_timeout_s: The longest a connection may take to be made (default 2).
+        lease_s: How long a lease outlives the process that holds it; it is renewed while its load runs (default 5).
+        lease_wait_s: The longest a process waits for another's load before it loads without storing (default 30).
+        lease_poll_s: How often a waiter looks again though no push came (default 1).
+        hold_s: How long a hold outlives the process of a source transaction (default 30); above the statement timeout.
+        max_value_bytes: The largest encoded value that is stored (default 8 MiB).
+        compress_over_bytes: Values above this are compressed where that saves a tenth; ``None``: never (default 4096).
+        max_loads_per_tenant: Loads that one tenant may have under way; ``None`` (default): no limit.
+        tenant_buckets: Over how many hash tags each large tenant is spread, by tenant id (default: 1 each).
+        key_secret: Where key names must not be seen: every part becomes a digest keyed with it.
+        integrity_key: With it, every entry carries a keyed digest, and one that was tampered with is a miss.
+        client_name: How connections are named on the server (default ``alacena``).
+    """
+
+    redis_url: str | None = None
+    namespace: str = "alacena"
+    memory_max_bytes: int = 128 * 1024 * 1024
+    memory_max_entries: int | None = None
+    ttl_default_s: float = 3600.0
+    ttl_jitter_ratio: float = 0.1
+    staleness_bound_s: float = 1.0
+    redis_budget_s: float = 0.05
+    redis_timeout_s: float = 1.0
+    redis_connect_timeout_s: float = 2.0
+    lease_s: float = 5.0
+    lease_wait_s: float = 30.0
+    lease_poll_s: float = 1.0
+    hold_s: float = 30.0
+    max_value_bytes: int = 8 * 1024 * 1024
+    compress_over_bytes: int | None = 4096
+    max_loads_per_tenant: int | None = None
+    tenant_buckets: Mapping[str, int] = field(default_factory=lambda: MappingProxyType({}))
+    key_secret: str | None = None
+    integrity_key: str | None = None
+    client_name: str = "alacena"
+
+    def __post_init__(self) -> None:
+        problems = [f"{f.name}: {problem}" for f in fields(self) if (problem := _problem(f.name, getattr(self, f.name)))]
+        if problems:
+            raise SettingsError("wrong settings:\n  " + "\n  ".join(problems))
+
+    def __repr__(self) -> str:
+        shown = (f"{f.name}={'...' if f.name in _SECRET and getattr(self, f.name) else repr(getattr(self, f.name))}" for f in fields(self))
+        return f"Settings({', '.join(shown)})"
+
+    @classmethod
+    def from_env(cls, environ: Mapping[str, str] | None = None, **overrides: Any) -> Settings:
+        """Read ``ALACENA_*`` (such as ``ALACENA_REDIS_BUDGET_S``) and, for the server, ``REDIS_URL``.
+
+        Args:
+            environ: The variables; ``None``: the process's.
+            overrides: Settings that win over the environment.
+
+        Raises:
+            SettingsError: One or more are wrong, or a variable with the prefix names no setting.
+        """
+        if environ is None:
+            import os
+
+            environ = os.environ
+        values: dict[str, Any] = {}
+        problems: list[str] = []
+        if environ.get("REDIS_URL"):
+            values["redis_url"] = environ["REDIS_URL"]
+        for name, text in sorted(environ.items()):
+            if name.startswith(_PREFIX):
+                _read(name, text, values, problems)
+        values.update(overrides)
+        problems += [f"{name}: {why}" for name, value in values.items() if (why := _problem(name, value))]
+        if problems:
+            raise SettingsError("wrong settings:\n  " + "\n  ".join(dict.fromkeys(problems)))
+        return cls(**values)
+
+
+_KINDS: Final = {f.name: str(f.type) for f in fields(Settings)}
+
+
+def _read(variable: str, text: str, values: dict[str, Any], problems: list[str]) -> None:
+    name = variable.removeprefix(_PREFIX).lower()
+    kind = _KINDS.get(name)
+    if kind is None:
+        problems.append(f"{variable}: no such setting; there are {', '.join(sorted(_KINDS))}")
+        return
+    try:
+        values[name] = _parsed(kind, text)
+    except ValueError:
+        problems.append(f"{variable}: {text!r} is not a valid {kind}")
+
+
+def _parsed(kind: str, text: str) -> Any:
+    if "None" in kind and text.lower() in {"", "none"}:
+        return None
+    if kind.startswith("Mapping"):
+        pairs = (pair.rsplit("=", 1) for pair in text.split(",") if pair)
+        return {tenant: int(count) for tenant, count in pairs}
+    if kind.startswith("int"):
+        return int(text)
+    if kind.startswith("float"):
+        return float(text)
+    return text
+
+
+def _problem(name: str, value: object) -> str | None:
+    kind = _KINDS.get(name)
+    if kind is None:
+        return f"no such setting; there are {', '.join(sorted(_KINDS))}"
+    if value is None:
+        return None if "None" in kind else "must not be None"
+    if kind.startswith("str"):
+        return None if isinstance(value, str) and value.strip() else f"must be a non-empty string, not {value!r}"
+    if kind.startswith("Mapping"):
+        return _buckets_problem(value)
+    return _number_problem(name, kind, value)
+
+
+def _buckets_problem(value: object) -> str | None:
+    items = list(value.items()) if hasattr(value, "items") else [(None, None)]
+    if all(isinstance(tenant, str) and isinstance(count, int) and 1 <= count <= 1024 for tenant, count in items):
+        return None
+    return f"must map tenant ids to 1..1024 buckets, not {value!r}"
+
+
+def _number_problem(name: str, kind: str, value: object) -> str | None:
+    whole = kind.startswith("int")
+    if isinstance(value, bool) or not isinstance(value, int if whole else int | float) or not math.isfinite(value):
+        return f"must be {'a whole number' if whole else 'a finite number'}, not {value!r}"
+    if name.endswith("_ratio"):
+        return None if 0 <= value < 1 else f"must be at least 0 and below 1, not {value!r}"
+    return None if value > 0 else f"must be greater than 0, not {value!r}"

@@ -1,0 +1,258 @@
+"""The second shelf as the reader and the writer see it: what is asked of it and what it answers with.
+
+Two shelves keep this contract: :class:`alacena.engine.redis.tier.RedisShelf` and, where there is no server,
+:class:`alacena.engine.local.shelf.LocalShelf`. Both put what they find or store into memory themselves, in the step
+in which it becomes true: doing it a step later is how caches store what was invalidated in between.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import Enum
+from typing import TYPE_CHECKING, Any, Final, Generic, Literal, Protocol, TypeAlias, TypeVar
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+    from alacena.engine.coherence import Generation
+    from alacena.engine.keys import EntryKey
+    from alacena.engine.policy import Policy
+
+V = TypeVar("V")
+
+
+class Nothing(Enum):
+    """The kinds of nothing, none of which is a value."""
+
+    MISSING = "MISSING"
+    NOT_FOUND = "NOT_FOUND"
+    ABSENT = "ABSENT"
+
+    def __repr__(self) -> str:
+        return self.value
+
+
+MISSING: Final = Nothing.MISSING
+"""No value, as distinct from every value, ``None`` included."""
+
+NOT_FOUND: Final = Nothing.NOT_FOUND
+"""What a remembered "the source has nothing" holds in place of a value."""
+
+ABSENT: Final = Nothing.ABSENT
+"""What memory holds for a scope at which the server has no entry: look at the next more general one."""
+
+Source: TypeAlias = Literal["cache", "loader", "stale", "none"]
+Tier: TypeAlias = Literal["memory", "redis"]
+
+
+@dataclass(frozen=True, slots=True)
+class Lookup(Generic[V]):
+    """The outcome of a read.
+
+    Attributes:
+        value: The value; ``None`` where there is none.
+        source: Who answered: a shelf (``"cache"``), the loader, an expired copy (``"stale"``) or nobody (``"none"``).
+        tier: The shelf that answered, or ``None``.
+        origin: What the loader said of itself (``context.origin``), such as ``"supabase"``.
+        found: Whether there is a value. ``False`` also for a remembered "the source has nothing".
+        stored: Whether a loaded value had the permission to be stored when the answer was given.
+        latency_s: From the call to the answer, in seconds.
+    """
+
+    value: V | None
+    source: Source
+    tier: Tier | None = None
+    origin: str | None = None
+    found: bool = True
+    stored: bool = False
+    latency_s: float = 0.0
+
+    @property
+    def hit(self) -> bool:
+        """Whether a shelf answered with a value."""
+        return self.found and self.source in {"cache", "stale"}
+
+
+@dataclass(slots=True)
+class Found:
+    """An entry that is alive.
+
+    Attributes:
+        key: Under which key.
+        value: The value, private to the receiver (or immutable); ``NOT_FOUND`` for a remembered absence.
+        tier: Where.
+        fresh_for_s: Seconds it stays fresh; negative: stale for that long; ``inf``: for ever.
+        load_s: How long its load took, in seconds; 0 where it is not known.
+    """
+
+    key: EntryKey
+    value: Any
+    tier: Tier
+    fresh_for_s: float
+    load_s: float = 0.0
+
+
+@dataclass(slots=True)
+class Lease:
+    """The permission to fill one entry once.
+
+    Attributes:
+        key: Which entry.
+        token: Unique to the request that asked for it.
+        stamps: The generations that the value will depend on, with their nonces when the lease was given.
+        journal: The bucket's journal and its nonce at that moment: while it stands, no tag was invalidated.
+        epoch: The server's replication id at that moment; empty without a server.
+        storable: ``False`` while a source transaction holds the entry: the value is served, never stored.
+    """
+
+    key: EntryKey
+    token: bytes
+    stamps: tuple[tuple[Generation, bytes], ...]
+    journal: tuple[Generation, bytes]
+    epoch: bytes = b""
+    storable: bool = True
+
+    @property
+    def stands(self) -> bool:
+        """Whether, as far as this process knows, nothing that the lease rests on has ended."""
+        return all(generation.nonce == nonce for generation, nonce in self.stamps)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Parcel:
+    """A value on its way to the shelves.
+
+    Attributes:
+        value: The value, or ``NOT_FOUND``.
+        payload: The value encoded, where that was done already.
+        fresh_for_s: Seconds until it is stale; ``None``: it never is.
+        stale_for_s: Seconds after that during which it is kept.
+        tags: Names it depends on besides its scope.
+        load_s: How long its load took.
+        policy: How its type wants to be kept.
+    """
+
+    value: Any
+    payload: bytes | None = None
+    fresh_for_s: float | None
+    stale_for_s: float = 0.0
+    tags: tuple[str, ...] = ()
+    load_s: float = 0.0
+    policy: Policy
+
+
+Refusal: TypeAlias = Literal["", "lease", "generation", "hold", "replication", "backend", "size", "value"]
+"""Why a value was not stored; empty where it was."""
+
+
+class Shelf(Protocol):
+    """The second shelf."""
+
+    @property
+    def is_up(self) -> bool:
+        """Whether it is worth waiting for."""
+        ...
+
+    async def find(self, keys: Sequence[EntryKey], policy: Policy, *, keep: bool) -> Found | None:
+        """The first of the keys (most specific first) that holds an entry which is alive, fresh or stale.
+
+        Args:
+            keys: The candidates, all of one bucket.
+            policy: How the copy in memory is kept.
+            keep: Whether a copy is put into memory.
+
+        Raises:
+            BackendError: The server did not answer.
+
+        Cost: 1 round trip; one more where the entry names tags that this process has not met.
+        """
+        ...
+
+    async def find_many(self, keys: Sequence[EntryKey], policy: Policy, *, keep: bool) -> list[Found | None]:
+        """The same for many entries, each at its own key only. Cost: 1 round trip a node."""
+        ...
+
+    async def lease(self, key: EntryKey, tags: Sequence[str], settled: Callable[[Lease | Found | None], None]) -> Lease | Found | None:
+        """Ask for the permission to fill an entry.
+
+        Args:
+            key: Which entry.
+            tags: Names it is known to depend on before it is loaded.
+            settled: Told the outcome in the step in which it becomes true.
+
+        Returns:
+            The lease; or the entry, if somebody filled it meanwhile; or ``None`` while another request holds the lease.
+
+        Cost: 1 round trip.
+        """
+        ...
+
+    async def changed(self, key: EntryKey, timeout_s: float) -> None:
+        """Wait until an entry or its lease changes, at most so long."""
+        ...
+
+    def renew(self, lease: Lease) -> None:
+        """Prolong a lease while its load is running. Sent and not waited for."""
+        ...
+
+    async def fill(self, lease: Lease, parcel: Parcel) -> Refusal:
+        """Store what was loaded, if everything the lease rests on still stands. Cost: 1 round trip; 2 with new tags."""
+        ...
+
+    def release(self, lease: Lease) -> None:
+        """Give a lease back unused, so that the next request need not wait for its end. Sent and not waited for."""
+        ...
+
+    async def store(self, key: EntryKey, parcel: Parcel) -> Refusal:
+        """Store a value that the caller vouches for: a fill in flight loses to it. Cost: 1 round trip; 2 with scopes not met."""
+        ...
+
+    async def delete(self, keys: Sequence[EntryKey]) -> int:
+        """Remove the entries named, in memory first. Cost: 1 round trip a node."""
+        ...
+
+    async def invalidate(self, generations: Sequence[Sequence[str]], keys: Sequence[EntryKey]) -> int:
+        """End generations (one group a bucket) and remove entries, in memory first.
+
+        Returns:
+            How many of the keys existed on the server; without a server, how many were known.
+
+        Cost: 1 round trip a node, whatever the number of entries.
+        """
+        ...
+
+    async def hold(self, keys: Sequence[EntryKey], hold_s: float) -> bytes:
+        """Make readers bypass entries while a source transaction runs. Returns the hold's token. Cost: 1 round trip a node."""
+        ...
+
+    async def unhold(self, keys: Sequence[EntryKey], token: bytes) -> None:
+        """End a hold and remove the entries once more. Cost: 1 round trip a node."""
+        ...
+
+    async def inspect(self, key: EntryKey) -> dict[str, Any]:
+        """What the shelf knows of an entry, for people."""
+        ...
+
+    def guarantee(self) -> Mapping[str, Any]:
+        """Which promises hold now, and why not where they do not."""
+        ...
+
+
+@dataclass(slots=True)
+class Counts:
+    """What happened beyond memory, since the cache was opened."""
+
+    redis_hits: int = 0
+    misses: int = 0
+    loads: int = 0
+    load_failures: int = 0
+    shared_loads: int = 0
+    stale_served: int = 0
+    fills: int = 0
+    backend_failures: int = 0
+    rejected_entries: int = 0
+    refused_fills: dict[str, int] = field(default_factory=dict)
+
+    def refused(self, reason: str) -> None:
+        """Count a fill that was not stored."""
+        self.refused_fills[reason] = self.refused_fills.get(reason, 0) + 1

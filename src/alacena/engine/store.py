@@ -1,0 +1,119 @@
+"""The port on which coordination stands: commands, scripts and bells of one keyspace.
+
+Locks, queues, counters and the ledger are written once against :class:`Store`. A Redis or Valkey server is one store;
+:class:`alacena.engine.local.store.LocalStore`, which lives in this process, is the other.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.resources
+from dataclasses import dataclass
+from functools import cache
+from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from contextlib import AbstractAsyncContextManager
+
+Reply: TypeAlias = Any
+"""What a server answers, in RESP3 shapes: ``bytes``, ``int``, ``float``, ``None``, ``list`` or ``dict`` of these."""
+
+Argument: TypeAlias = str | bytes | int | float
+"""A word of a command; text goes as UTF-8, numbers in decimal."""
+
+
+@cache
+def _source(name: str) -> str:
+    """The Lua text of a script. Read from the root package, so that reading it imports no client library."""
+    return (importlib.resources.files("alacena") / "engine" / "redis" / "lua" / f"{name}.lua").read_text("utf-8")
+
+
+@dataclass(frozen=True, slots=True)
+class Script:
+    """An atomic step: ``engine/redis/lua/NAME.lua`` on a server, the twin of the same name in memory.
+
+    Attributes:
+        name: The file's name without its ending; also the twin's.
+        idempotent: True where running it twice with the same arguments has the effect of once, and answers alike. Only
+            such a script may be sent again after :class:`~alacena.engine.errors.OutcomeUnknownError`.
+    """
+
+    name: str
+    idempotent: bool
+
+    @property
+    def source(self) -> str:
+        """The Lua text."""
+        return _source(self.name)
+
+    @property
+    def sha(self) -> str:
+        """The SHA-1 of the text in hexadecimal, by which a server knows the script (``EVALSHA``)."""
+        return hashlib.sha1(self.source.encode(), usedforsecurity=False).hexdigest()
+
+
+class Bell(Protocol):
+    """Rings when something is published on its channel. It says that it is worth looking, never what is there."""
+
+    async def wait(self, timeout_s: float) -> bool:
+        """Wait for a ring, or for one that came since the last wait.
+
+        A ring may be lost (the connection was away): whoever waits must look again after a while by itself.
+
+        Returns:
+            True if it rang, False if ``timeout_s`` seconds passed.
+        """
+        ...
+
+
+class Store(Protocol):
+    """One keyspace, its scripts and its bells."""
+
+    async def call(self, *command: Argument, timeout_s: float | None = None) -> Reply:
+        """Run one command, routed by its first key.
+
+        Raises:
+            BackendError: :class:`~alacena.engine.errors.BackendUnavailableError` where nothing was executed,
+                :class:`~alacena.engine.errors.OutcomeUnknownError` where it may have been,
+                :class:`~alacena.engine.errors.ServerReplyError` where the server refused.
+        """
+        ...
+
+    async def script(
+        self,
+        script: Script,
+        keys: Sequence[str | bytes],
+        args: Sequence[Argument],
+        *,
+        timeout_s: float | None = None,
+    ) -> Reply:
+        """Run one script atomically. All keys share one hash tag. A script unknown to the server is loaded and re-run.
+
+        Raises:
+            BackendError: As :meth:`call`.
+        """
+        ...
+
+    def listen(self, channel: str) -> AbstractAsyncContextManager[Bell]:
+        """A bell for one channel, subscribed when the context is entered, until it is left."""
+        ...
+
+    async def require_safe(self) -> None:
+        """Check once that the server does not evict keys without expiry.
+
+        Raises:
+            UnsafeServerError: ``maxmemory-policy`` is one of ``allkeys-*``.
+        """
+        ...
+
+    async def wait_aof(self, key: str, *, replicas: int = 0, timeout_s: float = 1.0) -> bool:
+        """Wait until all that was acknowledged so far on the node of ``key`` is fsynced to its append-only file.
+
+        ``WAITAOF`` counts from the last write of its own connection and blocks it: an implementation uses a connection
+        apart, and writes something there first.
+
+        Returns:
+            True if this node (and ``replicas`` replicas) confirmed; False where it did not, or cannot.
+        """
+        ...

@@ -1,0 +1,55 @@
+"""Times to live: what was left out, what never expires, and what is no time at all."""
+
+from __future__ import annotations
+
+import math
+from datetime import timedelta
+from enum import Enum
+from typing import Final, Literal, TypeAlias
+
+
+class Unset(Enum):
+    """The type of :data:`UNSET`."""
+
+    UNSET = "UNSET"
+
+    def __repr__(self) -> str:
+        return "UNSET"
+
+
+UNSET: Final = Unset.UNSET
+"""Left out, as distinct from ``None``: "the default of the data type" against "never expires"."""
+
+Ttl: TypeAlias = float | timedelta | None
+"""Seconds, or a ``timedelta``; ``None`` never expires."""
+
+TtlOrUnset: TypeAlias = Ttl | Literal[Unset.UNSET]
+
+
+def seconds(ttl: Ttl) -> float | None:
+    """Check a time to live and return it in seconds.
+
+    Raises:
+        ValueError: It is zero, negative or NaN.
+        TypeError: It is not a number, a ``timedelta`` or ``None``.
+    """
+    if ttl is None:
+        return None
+    if isinstance(ttl, timedelta):
+        ttl = ttl.total_seconds()
+    if isinstance(ttl, bool) or not isinstance(ttl, int | float):
+        raise TypeError(f"ttl must be seconds, a timedelta or None (never expires), not {type(ttl).__name__}")
+    if math.isnan(ttl) or ttl <= 0:
+        raise ValueError(f"ttl must be greater than 0, not {ttl}: use None for an entry that never expires")
+    return None if math.isinf(ttl) else float(ttl)
+
+
+def jittered(ttl_s: float | None, ratio: float, chance: float) -> float | None:
+    """Shorten a time to live by up to ``ratio`` of itself, so that entries set together do not expire together.
+
+    Args:
+        ttl_s: Seconds; ``None`` (never expires) is returned as it is.
+        ratio: The largest part that may be taken off, 0 to 1.
+        chance: A random number in ``[0, 1)``.
+    """
+    return None if ttl_s is None else ttl_s * (1.0 - ratio * chance)

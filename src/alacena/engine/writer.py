@@ -1,0 +1,165 @@
+"""The only code that changes what the shelves hold at a caller's word: set, delete, invalidate, and writes to the source."""
+
+from __future__ import annotations
+
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING, Any
+
+from alacena.engine.codec import is_immutable
+from alacena.engine.errors import BackendError, InvalidKeyError
+from alacena.engine.events import Invalidated
+from alacena.engine.keys import document_tag
+from alacena.engine.shelf import Parcel
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Iterable, Sequence
+
+    from alacena.engine.codec import Codec
+    from alacena.engine.events import Events
+    from alacena.engine.keys import EntryKey, Keys
+    from alacena.engine.policy import Policy
+    from alacena.engine.reader import Reader
+    from alacena.engine.scope import Scope
+    from alacena.engine.settings import Settings
+    from alacena.engine.shelf import Counts, Shelf
+    from alacena.engine.ttl import TtlOrUnset
+
+EVERY_RESOURCE = "*"
+"""What ``invalidate`` takes in place of an id for "the whole type"."""
+
+
+class Writer:
+    """Changes the shelves.
+
+    Args:
+        keys: Renders keys.
+        shelf: The second shelf, which looks after memory too.
+        codec: Encodes values.
+        reader: Computes lifetimes and notes failures.
+        events: Who is told.
+        counts: What is counted.
+        settings: Limits.
+    """
+
+    def __init__(
+        self, *, keys: Keys, shelf: Shelf, codec: Codec, reader: Reader, events: Events, counts: Counts, settings: Settings
+    ) -> None:
+        self._keys = keys
+        self._shelf = shelf
+        self._codec = codec
+        self._reader = reader
+        self._events = events
+        self._counts = counts
+        self._settings = settings
+
+    async def set(self, key: EntryKey, value: Any, policy: Policy, ttl: TtlOrUnset, tags: Sequence[str]) -> bool:
+        """Store a value that the caller vouches for. See :meth:`alacena.engine.cache.Cache.set`."""
+        parcel = self.parcel(value, policy, ttl, tags)
+        try:
+            refusal = await self._shelf.store(key, parcel)
+        except BackendError as error:
+            self._reader.degraded("set", key, error)
+            return False
+        if refusal:
+            self._counts.refused(refusal)
+        return not refusal
+
+    def parcel(self, value: Any, policy: Policy, ttl: TtlOrUnset, tags: Sequence[str]) -> Parcel:
+        """A value made ready for the shelves: encoded now, so that a bad value is refused before anything is sent."""
+        return Parcel(
+            value=value,
+            payload=None if is_immutable(value) else self._codec.encode(value),
+            fresh_for_s=self._reader.lifetime(policy, ttl),
+            stale_for_s=policy.stale_s,
+            tags=tuple(dict.fromkeys(tags)),
+            policy=policy,
+        )
+
+    async def delete(self, keys: Sequence[EntryKey]) -> int:
+        """Remove entries. See :meth:`alacena.engine.cache.Cache.delete`."""
+        try:
+            return await self._shelf.delete(keys)
+        except BackendError as error:
+            self._reader.degraded("delete", keys[0], error)
+            return 0
+
+    async def invalidate(
+        self,
+        scope: Scope,
+        data_type: str | None,
+        resource_id: str | None,
+        tags: Iterable[str],
+    ) -> int:
+        """End what a scope, a type, a resource or tags stand for. See :meth:`alacena.engine.cache.Cache.invalidate`."""
+        groups: list[tuple[str, ...]] = [
+            names for tag in tags for names in self._keys.tag_generations(scope.tenant_id, tag)
+        ]
+        entries: list[EntryKey] = []
+        if resource_id not in {None, EVERY_RESOURCE}:
+            generation, entries = self._resource(scope, data_type, resource_id)  # type: ignore[arg-type]
+            groups.append((generation,))
+        elif data_type is not None or not groups:
+            groups += self._keys.scope_generations(scope, data_type)
+        return await self.end(scope, data_type, groups, entries)
+
+    async def end(
+        self, scope: Scope, data_type: str | None, groups: Sequence[Sequence[str]], entries: Sequence[EntryKey]
+    ) -> int:
+        """End generations and remove entries, in one round trip a node."""
+        try:
+            count = await self._shelf.invalidate(groups, entries)
+        except BackendError as error:
+            witness = entries[0] if entries else self._keys.entry(data_type or "any", "any", scope)
+            self._reader.degraded("invalidate", witness, error)
+            return 0
+        if self._events:
+            what = ", ".join(name for group in groups for name in group)
+            self._events.emit(Invalidated(scope.tenant_id, data_type, what, count))
+        return max(count, 1)
+
+    def resource_group(self, scope: Scope, data_type: str, resource_id: str) -> tuple[str, list[EntryKey]]:
+        """What covers a resource at every scope: its generation, and the entries that can be named."""
+        return self._resource(scope, data_type, resource_id)
+
+    @asynccontextmanager
+    async def write(
+        self, scope: Scope, resources: Sequence[tuple[str, str]], document_ids: Sequence[str], hold_s: float
+    ) -> AsyncIterator[None]:
+        """Hold entries around a source transaction. See :meth:`alacena.engine.cache.Cache.write`."""
+        entries = [self._keys.entry(data_type, resource_id, scope) for data_type, resource_id in resources]
+        token: bytes | None = None
+        try:
+            token = await self._shelf.hold(entries, hold_s) if entries else None
+        except BackendError as error:
+            self._reader.degraded("write", entries[0], error)
+        try:
+            yield
+        finally:
+            await self._after_write(scope, resources, entries, document_ids, token)
+
+    async def _after_write(
+        self,
+        scope: Scope,
+        resources: Sequence[tuple[str, str]],
+        entries: Sequence[EntryKey],
+        document_ids: Sequence[str],
+        token: bytes | None,
+    ) -> None:
+        groups = [names for d in document_ids for names in self._keys.tag_generations(scope.tenant_id, document_tag(d))]
+        groups += [(self._keys.resource_generation(t, r, scope.tenant_id),) for t, r in resources]
+        await self.end(scope, None, groups, entries)
+        if token is None:
+            return
+        try:
+            await self._shelf.unhold(entries, token)
+        except BackendError as error:
+            self._reader.degraded("write", entries[0], error)
+
+    def _resource(self, scope: Scope, data_type: str | None, resource_id: str) -> tuple[str, list[EntryKey]]:
+        if data_type is None:
+            raise InvalidKeyError(
+                f"invalidate(resource_id={resource_id!r}) names no data_type: pass data_type=..., or leave resource_id "
+                "out to invalidate the tenant"
+            )
+        entries = list(self._keys.entries(data_type, resource_id, scope))
+        return self._keys.resource_generation(data_type, resource_id, scope.tenant_id), entries

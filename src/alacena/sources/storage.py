@@ -1,0 +1,131 @@
+"""Files of Supabase's storage, brought to the local disk."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import re
+import shutil
+import tempfile
+from contextlib import suppress
+from pathlib import Path, PurePosixPath
+from typing import TYPE_CHECKING, Protocol
+from urllib.parse import unquote
+
+from alacena.engine.errors import InvalidKeyError, MissingTenantError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+_PLAIN_SUFFIX = re.compile(r"\.[A-Za-z0-9]{1,16}")
+_CONTROL = re.compile(r"[\x00-\x1f\x7f\\]")
+
+
+class Bucket(Protocol):
+    """A bucket, as ``client.storage.from_(name)`` gives it."""
+
+    async def download(self, path: str, /) -> bytes:
+        """The object's bytes."""
+        ...
+
+
+class StorageDownloads:
+    """Downloads objects of a bucket; called with ``(file_key, tenant_id)`` it gives the path of a local copy.
+
+    Usage::
+
+        download_file_logic = StorageDownloads(lambda: get_supabase_client().storage.from_("documents"))
+        path = await download_file_logic("reports/2026.pdf", "acme")
+
+    Args:
+        bucket: Gives the bucket; asked at each download, so that each event loop uses a client of its own.
+        directory: Where the copies go; it stays the caller's. Left out: a private temporary folder, which ``close()``
+            removes.
+        by_tenant: The bucket keeps each tenant's objects under ``<tenant_id>/``: a key is looked for there, whether it
+            says so or not, so that no key leads to another tenant's object. With ``False`` keys are used as they are,
+            and the bucket's policies must hold the tenants apart.
+    """
+
+    def __init__(self, bucket: Callable[[], Bucket], *, directory: Path | None = None, by_tenant: bool = True) -> None:
+        self._bucket = bucket
+        self._given = directory
+        self._own: Path | None = None
+        self._by_tenant = by_tenant
+
+    async def __call__(self, file_key: str, tenant_id: str) -> str:
+        """Downloads one object and gives the path of its local copy, the same one each time.
+
+        The copy appears whole or not at all, and is replaced whole: readers of the last copy keep theirs.
+
+        Cost: one request; the whole object passes through memory.
+        Cancellation: safe, no half-written copy is left.
+
+        Args:
+            file_key: The object's path in the bucket.
+            tenant_id: Whose object it is.
+
+        Raises:
+            InvalidKeyError: The key or the tenant could lead out of its folder (``..``, a leading ``/``, a backslash).
+            MissingTenantError: The tenant is blank.
+        """
+        path = self.object_path(file_key, tenant_id)
+        data = await self._bucket().download(path)
+        return await asyncio.to_thread(_write_whole, data, self._local_path(path, tenant_id))
+
+    def object_path(self, file_key: str, tenant_id: str) -> str:
+        """The object's path in the bucket, checked."""
+        if not tenant_id.strip():
+            raise MissingTenantError
+        _check_path(tenant_id, "tenant_id")
+        _check_path(file_key, "file_key")
+        if not self._by_tenant:
+            return file_key
+        if "/" in tenant_id:
+            raise InvalidKeyError(f"tenant_id must be one folder, without '/': {tenant_id!r}")
+        return file_key if file_key.startswith(f"{tenant_id}/") else f"{tenant_id}/{file_key}"
+
+    def _local_path(self, path: str, tenant_id: str) -> Path:
+        """Made of digests, so that no key can name a place: two parts that cannot run into each other, and a suffix."""
+        suffix = PurePosixPath(path).suffix
+        ending = suffix if _PLAIN_SUFFIX.fullmatch(suffix) else ""
+        return self._directory() / _digest(tenant_id) / f"{_digest(path)}{ending}"
+
+    def _directory(self) -> Path:
+        if self._given is not None:
+            return self._given
+        if self._own is None:
+            self._own = Path(tempfile.mkdtemp(prefix="alacena-files-"))
+        return self._own
+
+    async def close(self) -> None:
+        """Removes the private temporary folder with its copies; does nothing to a directory that was given."""
+        own, self._own = self._own, None
+        if own is not None:
+            await asyncio.to_thread(shutil.rmtree, own, ignore_errors=True)
+
+
+def _check_path(path: str, what: str) -> None:
+    parts = unquote(path).split("/")
+    if _CONTROL.search(unquote(path)) or any(part.strip() in {"", ".", ".."} for part in parts):
+        raise InvalidKeyError(
+            f"{what} must be a relative path such as 'reports/2026.pdf', without empty, '.' or '..' parts, "
+            f"backslashes or control characters: {path!r}"
+        )
+
+
+def _digest(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()[:32]
+
+
+def _write_whole(data: bytes, target: Path) -> str:
+    target.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    with tempfile.NamedTemporaryFile(dir=target.parent, prefix=".part-", delete=False) as part:
+        draft = Path(part.name)
+        try:
+            part.write(data)
+            part.flush()
+            draft.replace(target)
+        finally:
+            with suppress(FileNotFoundError):
+                draft.unlink()
+    return str(target)

@@ -1,0 +1,173 @@
+"""The fault proxy in front of an echo server: each fault does what its name says, one direction at a time."""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING
+
+import pytest
+
+from alacena.testing.proxy import FaultProxy, play, torment
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+    from pathlib import Path
+
+SOON_S = 5.0
+LATER_S = 0.1
+
+
+class Echo:
+    """A server that counts what it reads and sends it back."""
+
+    def __init__(self) -> None:
+        self.seen = bytearray()
+        self.chunks: list[bytes] = []
+        self.arrived = asyncio.Event()
+
+    async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        try:
+            while data := await reader.read(1000):
+                self.seen += data
+                self.chunks.append(data)
+                self.arrived.set()
+                writer.write(data)
+                await writer.drain()
+        except ConnectionError:
+            pass
+        finally:
+            writer.close()
+
+
+@asynccontextmanager
+async def behind_proxy() -> AsyncIterator[tuple[FaultProxy, Echo]]:
+    echo = Echo()
+    server = await asyncio.start_server(echo.serve, "127.0.0.1", 0)
+    try:
+        async with FaultProxy(server.sockets[0].getsockname()[:2], seed=1) as proxy:
+            yield proxy, echo
+    finally:
+        server.close()
+
+
+async def ask(proxy: FaultProxy, data: bytes = b"hello") -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+    reader, writer = await asyncio.open_connection("127.0.0.1", proxy.port)
+    writer.write(data)
+    return reader, writer
+
+
+async def test_without_faults_bytes_pass_and_the_end_passes_too() -> None:
+    async with behind_proxy() as (proxy, _):
+        reader, writer = await ask(proxy)
+        writer.write_eof()
+        assert await asyncio.wait_for(reader.read(), SOON_S) == b"hello"
+        assert proxy.accepted == 1
+        writer.close()
+
+
+async def test_a_split_direction_delivers_every_byte_by_itself() -> None:
+    async with behind_proxy() as (proxy, echo):
+        proxy.up.split = "every"
+        reader, writer = await ask(proxy, b"abcdefgh")
+        assert await asyncio.wait_for(reader.readexactly(8), SOON_S) == b"abcdefgh"
+        assert len(echo.chunks) > 1
+        writer.close()
+
+
+async def test_a_lost_answer_still_reaches_the_server() -> None:
+    async with behind_proxy() as (proxy, echo):
+        proxy.down.lost = True
+        reader, writer = await ask(proxy)
+        await asyncio.wait_for(echo.arrived.wait(), SOON_S)
+        with pytest.raises(TimeoutError):
+            await asyncio.wait_for(reader.read(1), LATER_S)
+        writer.close()
+
+
+async def test_a_lost_request_never_reaches_the_server() -> None:
+    async with behind_proxy() as (proxy, echo):
+        proxy.up.lost = True
+        _, writer = await ask(proxy)
+        with pytest.raises(TimeoutError):
+            await asyncio.wait_for(echo.arrived.wait(), LATER_S)
+        writer.close()
+
+
+async def test_held_bytes_arrive_when_released_although_their_writer_has_gone() -> None:
+    async with behind_proxy() as (proxy, echo):
+        proxy.up.hold()
+        _, writer = await ask(proxy, b"zombie")
+        with pytest.raises(TimeoutError):
+            await asyncio.wait_for(echo.arrived.wait(), LATER_S)
+        writer.close()
+        await writer.wait_closed()
+        proxy.up.release()
+        await asyncio.wait_for(echo.arrived.wait(), SOON_S)
+        assert echo.seen == b"zombie"
+
+
+async def test_a_reset_is_a_reset_and_a_cut_is_an_end() -> None:
+    async with behind_proxy() as (proxy, _):
+        reader, writer = await ask(proxy)
+        await asyncio.wait_for(reader.readexactly(5), SOON_S)
+        proxy.reset()
+        with pytest.raises(ConnectionResetError):
+            await asyncio.wait_for(reader.read(1), SOON_S)
+        writer.close()
+        reader, writer = await ask(proxy)
+        await asyncio.wait_for(reader.readexactly(5), SOON_S)
+        proxy.cut()
+        assert await asyncio.wait_for(reader.read(1), SOON_S) == b""
+        assert proxy.connections == 0
+        writer.close()
+
+
+async def test_latency_delays_without_reordering() -> None:
+    async with behind_proxy() as (proxy, _):
+        proxy.up.latency_s, proxy.up.jitter_s = 0.05, 0.05
+        loop = asyncio.get_running_loop()
+        began = loop.time()
+        reader, writer = await ask(proxy, b"1")
+        for number in b"2345":
+            await asyncio.sleep(0.005)
+            writer.write(bytes([number]))
+        assert await asyncio.wait_for(reader.readexactly(5), SOON_S) == b"12345"
+        assert loop.time() - began >= 0.05
+        writer.close()
+
+
+async def test_a_refusing_proxy_closes_at_once() -> None:
+    async with behind_proxy() as (proxy, echo):
+        proxy.refusing = True
+        reader, writer = await ask(proxy)
+        with pytest.raises((ConnectionResetError, asyncio.IncompleteReadError)):
+            await asyncio.wait_for(reader.readexactly(1), SOON_S)
+        assert not echo.seen
+        writer.close()
+
+
+async def test_a_unix_socket_can_be_proxied_to_a_unix_socket(tmp_path: Path) -> None:
+    echo = Echo()
+    server = await asyncio.start_unix_server(echo.serve, str(tmp_path / "real"))
+    async with FaultProxy(str(tmp_path / "real"), listen=str(tmp_path / "proxy")) as proxy:
+        assert proxy.address == str(tmp_path / "proxy")
+        with pytest.raises(ValueError, match="use its address"):
+            _ = proxy.port
+        reader, writer = await asyncio.open_unix_connection(proxy.address)
+        writer.write(b"x")
+        assert await asyncio.wait_for(reader.readexactly(1), SOON_S) == b"x"
+        writer.close()
+    server.close()
+
+
+async def test_a_script_plays_in_order_and_torment_repeats_itself_and_ends_calm() -> None:
+    async with behind_proxy() as (proxy, _):
+        await play(proxy, [(0.0, lambda p: setattr(p.up, "lost", True)), (0.0, FaultProxy.calm)])
+        assert not proxy.up.lost
+        first = await torment(proxy, duration_s=0.05, every_s=0.002, seed=3)
+        assert len(first) > 3
+        assert not any([proxy.up.lost, proxy.down.lost, proxy.up.held, proxy.down.held])
+        second = await torment(proxy, duration_s=0.05, every_s=0.002, seed=3)
+        shared = min(len(first), len(second)) - 1
+        assert first[:shared] == second[:shared]

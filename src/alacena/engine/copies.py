@@ -24,6 +24,9 @@ if TYPE_CHECKING:
     from alacena.engine.memory import Memory
     from alacena.engine.policy import Policy
 
+_UNKNOWN_LOAD_S = 0.05
+"""What a value that nobody loaded here is taken to cost, so that it stands among the others."""
+
 
 class Copies:
     """Puts values into memory and hands them out again.
@@ -86,7 +89,7 @@ class Copies:
                 stamps=stamps,
                 checked=self.memory.epoch,
                 size=size_of(value),
-                cost=load_s,
+                cost=load_s or _UNKNOWN_LOAD_S,
                 wire_key=key.entry,
             )
         )

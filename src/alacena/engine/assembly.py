@@ -38,7 +38,7 @@ class Parts:
 
     keys: Keys
     memory: Memory
-    codec: Codec
+    copies: Copies
     flights: Flights
     shelf: Shelf
     reader: Reader
@@ -150,7 +150,7 @@ async def assemble(settings: Settings, environment: Environment, events: Events)
     return Parts(
         keys=keys,
         memory=memory,
-        codec=codec,
+        copies=copies,
         flights=flights,
         shelf=shelf,
         reader=reader,

@@ -117,6 +117,19 @@ class Connection(Line, asyncio.Protocol):
         """Send one command; the result is its answer. See `exchange`."""
         return self._ask(pack(command), None, timeout_s)
 
+    def tell(self, *command: Argument) -> None:
+        """Send a command that is answered by pushes alone, such as ``SUBSCRIBE``: it gets no place in line.
+
+        Raises:
+            BackendUnavailableError: The connection is closed, or the socket takes no more.
+        """
+        data = pack(command)
+        self._admit()
+        self._flush()
+        if self._paused:
+            raise BackendUnavailableError("the socket takes no more: nothing was sent")
+        cast("asyncio.Transport", self._transport).write(data)
+
     def check(self) -> None:
         """Nothing, while the connection stands.
 

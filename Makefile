@@ -76,7 +76,7 @@ clean: ## remove what make made
 
 # One environment a Python; an extra is installed again when pyproject.toml changes.
 $(VENV)/.%: pyproject.toml | $(VENV)/bin/python
-	$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check -e '.[$*]'
+	$(VENV)/bin/python -m pip install -qq --disable-pip-version-check -e '.[$*]'
 	@touch $@
 
 $(VENV)/bin/python:
@@ -85,7 +85,7 @@ $(VENV)/bin/python:
 
 $(OTHER_VERSIONS:%=$(VENV)-%/.test): $(VENV)-%/.test: pyproject.toml
 	@$(call find_python,$(call candidates,$*)) -m venv $(VENV)-$*
-	$(VENV)-$*/bin/python -m pip install --quiet --disable-pip-version-check -e '.[test]'
+	$(VENV)-$*/bin/python -m pip install -qq --disable-pip-version-check -e '.[test]'
 	@touch $@
 
 $(POSTGREST): | $(VENV)/.test

@@ -30,7 +30,7 @@ VALUES = [{"id": "d1", "n": [1, 2.5, None]}, (1, {2, 3}), "abc " * 40, b""]
 
 def samples(codec):
     entries = [
-        codec.seal(envelope, codec.encode(value), tenant="acme") for envelope in (PLAIN, TAGGED) for value in VALUES
+        codec.seal(envelope, codec.pack(codec.encode(value)), tenant="acme") for envelope in (PLAIN, TAGGED) for value in VALUES
     ]
     return [*entries, codec.seal(TAGGED, NOTHING, tenant="acme")]
 
@@ -93,7 +93,7 @@ def test_any_damage_is_noticed(codec, draw):
 def test_a_swap_between_keys_raises_the_alarm(codec):
     other = msgspec.structs.replace(TAGGED, key_digest=b"digest of b key.")
     for value in VALUES:
-        assert refuse(codec, codec.seal(other, codec.encode(value), tenant="acme")) == "key"
+        assert refuse(codec, codec.seal(other, codec.pack(codec.encode(value)), tenant="acme")) == "key"
 
 
 STAMP = st.binary(min_size=8, max_size=8)

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 import redis
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from tests.integration.coordination.live import blocking_client, server
 
 from alacena.engine.errors import ServerReplyError
 from alacena.engine.local import COMMANDS, Keyspace
-from tests.integration.coordination.live import blocking_client, server
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 KEYS = st.sampled_from([b"a", b"b", b"c"])
 WORDS = st.sampled_from(
@@ -103,7 +105,7 @@ def _model(space: Keyspace, call: list[bytes]) -> Any:
         return _code(str(refusal))
 
 
-@settings(max_examples=150, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=200, deadline=None, suppress_health_check=list(HealthCheck))
 @given(calls=st.lists(_calls(), min_size=1, max_size=60))
 def test_every_reply_and_refusal_is_the_servers(live: redis.Redis, calls: list[list[bytes]]) -> None:
     live.execute_command("FLUSHALL")
@@ -111,7 +113,7 @@ def test_every_reply_and_refusal_is_the_servers(live: redis.Redis, calls: list[l
     for call in calls:
         said, expected = _comparable(call, _model(space, call)), _comparable(call, _ask(live, call))
         assert said == expected, call
-    left = sorted(space.keys())
+    left = sorted(space.names())
     assert left == sorted(live.execute_command("KEYS", "*"))
 
 

@@ -55,10 +55,11 @@ def _unpack(folder: Path) -> None:
     digest = base64.b64encode(hashlib.sha512(archive.read_bytes()).digest()).decode()
     if digest != SHA512:
         raise NotObtainableError(f"{archive.name} is not the package that was tried: sha512 {digest}")
-    with tarfile.open(archive) as files:
-        files.extractall(packed, filter="data")
     folder.mkdir()
-    shutil.copy2(packed / "package" / "postgrest", folder / "postgrest")
+    with tarfile.open(archive) as files, (folder / "postgrest").open("wb") as program:
+        member = files.extractfile("package/postgrest")
+        assert member is not None
+        shutil.copyfileobj(member, program)
     (folder / "postgrest").chmod(0o755)
 
 

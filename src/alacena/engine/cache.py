@@ -48,7 +48,14 @@ class Cache:
         environment: Time and chance; ``None``: the machine's.
         observers: Receive every event.
         policies: How each data type wants to be kept and loaded, by its name.
+
+    Attributes:
+        peek: ``peek(ident)`` gives a fresh value in memory, or ``MISSING``; it is synchronous and asks nobody. ``ident``
+            is ``(tenant_id, data_type, resource_id)``, for a scoped entry followed by agent, conversation and
+            collection, ``None`` where not given. Nothing is allocated for values that are immutable or shared.
     """
+
+    peek: Callable[[Ident], Any]
 
     def __init__(
         self,
@@ -66,23 +73,24 @@ class Cache:
         self._parts: Parts | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
         self._pid = 0
-        self._now = self.environment.now
+        self.peek = _closed
 
     async def open(self) -> Self:
-        """Connect. A server that cannot be reached is an error here, and only here.
+        """Connect. A server that is away is no error: reads go to the source until it is back.
 
         Raises:
-            BackendError: The server could not be reached within the connect timeout.
+            ServerReplyError: The server refuses us (wrong password, wrong database).
             SettingsError: The URL is wrong, or an extra that it needs is not installed.
         """
         if self._parts is None:
             self._loop, self._pid = asyncio.get_running_loop(), os.getpid()
             self._parts = await assemble(self.settings, self.environment, self._events)
+            self.peek = self._parts.copies.peeker()
         return self
 
     async def close(self) -> None:
         """Finish the work under way (5 s at most), then disconnect. Closing twice is no error."""
-        parts, self._parts = self._parts, None
+        parts, self._parts, self.peek = self._parts, None, _closed
         if parts is not None:
             await parts.close()
 
@@ -96,23 +104,6 @@ class Cache:
     def is_open(self) -> bool:
         """Whether it was opened and not closed since."""
         return self._parts is not None
-
-    def peek(self, ident: Ident) -> Any:
-        """A fresh value in memory, or ``MISSING``: synchronous, never asks anybody.
-
-        Args:
-            ident: ``(tenant_id, data_type, resource_id)``; for a scoped entry followed by agent, conversation and
-                collection, ``None`` where not given.
-
-        Cost: 0 round trips, no allocation for values that are immutable or shared.
-        """
-        parts = self._parts
-        if parts is None:
-            return MISSING
-        slot = parts.memory.get(ident, self._now())
-        if slot is None:
-            return MISSING
-        return slot.value if slot.thaw is None else slot.thaw(slot.value)
 
     async def get(
         self,
@@ -529,6 +520,10 @@ def _scope(
     if tenant_id is None:
         raise MissingTenantError
     return Scope(tenant_id, agent_id, conversation_id, collection_id)
+
+
+def _closed(_: Ident) -> Any:
+    return MISSING
 
 
 async def _never(_: object) -> None:

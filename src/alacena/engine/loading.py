@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import inspect
 from contextlib import asynccontextmanager
 from enum import Enum
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
@@ -85,6 +86,28 @@ class LoadContext:
 
 Loader: TypeAlias = "Callable[[LoadContext], Awaitable[Any]]"
 """Gets the value from the source; ``None`` where the source has nothing."""
+
+
+def adapted(loader: Callable[..., Any]) -> Loader:
+    """A loader as the reader calls it: one that takes nothing, or is not async, is accepted too."""
+    takes_context = _takes_context(loader)
+
+    async def load(context: LoadContext) -> Any:
+        answer = loader(context) if takes_context else loader()
+        return await answer if inspect.isawaitable(answer) else answer
+
+    return load
+
+
+def _takes_context(loader: Callable[..., Any]) -> bool:
+    code = getattr(loader, "__code__", None)
+    if code is not None and not code.co_flags & inspect.CO_VARARGS:
+        return bool(code.co_argcount)
+    try:
+        parameters = inspect.signature(loader).parameters.values()
+    except (TypeError, ValueError):
+        return True
+    return any(p.kind in {p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD, p.VAR_POSITIONAL} for p in parameters)
 
 
 class LoadLimiter:

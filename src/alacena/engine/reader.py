@@ -9,6 +9,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
+from alacena.engine.breaker import Breaker
 from alacena.engine.codec import is_immutable
 from alacena.engine.errors import BackendError, CacheClosedError, EncodeError
 from alacena.engine.events import BackendFailed, FillRefused, LookupFinished
@@ -45,6 +46,7 @@ class Request:
         ttl: A time to live for this load.
         tags: What the value is known to depend on before it is loaded.
         use_memory: Whether memory may answer and keep a copy.
+        force: Whether the source is asked though the shelves hold a fresh entry.
     """
 
     keys: tuple[EntryKey, ...]
@@ -53,6 +55,7 @@ class Request:
     ttl: TtlOrUnset = UNSET
     tags: tuple[str, ...] = ()
     use_memory: bool = True
+    force: bool = False
 
     @property
     def key(self) -> EntryKey:
@@ -103,6 +106,7 @@ class Reader:
         self._environment = environment
         self._settings = settings
         self._looking: dict[bytes, list[asyncio.Future[bool]]] = {}
+        self._breaker = Breaker(environment)
         self._limiter = LoadLimiter(settings.max_loads_per_tenant)
 
     async def look(self, keys: tuple[EntryKey, ...], policy: Policy, *, use_memory: bool) -> Lookup[Any]:
@@ -148,7 +152,14 @@ class Reader:
     async def refresh(self, request: Request) -> Lookup[Any]:
         """Ask the source whatever the shelves hold, and store its answer."""
         started = self._environment.now()
-        return self._finished(request.key, await self._board(request, None), started)
+        return self._finished(request.key, await self._board(replace(request, force=True), None), started)
+
+    async def remaining(self, key: EntryKey, policy: Policy) -> float:
+        """Seconds that an entry stays fresh: -1 for ever, -2 absent."""
+        found = await self._on_shelf((key,), policy, keep=False)
+        if found is None or found.fresh_for_s <= 0:
+            return -2
+        return -1 if math.isinf(found.fresh_for_s) else found.fresh_for_s
 
     def in_memory(self, keys: Sequence[EntryKey], now: float | None = None) -> Found | None:
         """A fresh entry in memory; a more general one only where memory knows that the narrower ones are absent."""
@@ -177,15 +188,22 @@ class Reader:
         return await self._ask_shelf(entry, keys, policy, keep=keep)
 
     async def _ask_shelf(self, entry: bytes, keys: Sequence[EntryKey], policy: Policy, *, keep: bool) -> Found | None:
+        if not self._breaker.admits():
+            return None
         followers = self._looking.setdefault(entry, [])
         answered = False
         try:
             found = await self._shelf.find(keys, policy, keep=keep)
+            self._breaker.succeeded()
             answered = keep
         except BackendError as error:
+            self._breaker.failed()
             self.degraded("get", keys[0], error)
             answered = True
             return None
+        except asyncio.CancelledError:
+            self._breaker.abandoned()
+            raise
         finally:
             if self._looking.get(entry) is followers:
                 del self._looking[entry]
@@ -226,7 +244,8 @@ class Reader:
 
     def _refresh_behind(self, request: Request, found: Found) -> None:
         if self._flights.get(request.key.entry) is None:
-            flight = self._flights.start(request.key.entry, lambda started: self._fly(started, request, found))
+            forced = replace(request, force=True)
+            flight = self._flights.start(request.key.entry, lambda started: self._fly(started, forced, found))
             self._flights.own(flight.wait()).add_done_callback(_consume)
 
     async def _fly(self, flight: Flight, request: Request, stale: Found | None) -> None:
@@ -278,7 +297,7 @@ class Reader:
                 self._flights.bar(request.key.entry)
 
         try:
-            return await self._shelf.lease(request.key, request.tags, settled)
+            return await self._shelf.lease(request.key, request.tags, settled, force=request.force)
         except BackendError as error:
             self.degraded("lease", request.key, error)
             return None

@@ -100,7 +100,7 @@ class Lease:
         key: Which entry.
         token: Unique to the request that asked for it.
         stamps: The generations that the value will depend on, with their nonces when the lease was given.
-        journal: Nonce of the bucket's journal at that moment: while it stands, no tag was invalidated.
+        journal: The bucket's journal and its nonce at that moment: while it stands, no tag was invalidated.
         epoch: The server's replication id at that moment; empty without a server.
         storable: ``False`` while a source transaction holds the entry: the value is served, never stored.
     """
@@ -108,7 +108,7 @@ class Lease:
     key: EntryKey
     token: bytes
     stamps: tuple[tuple[Generation, bytes], ...]
-    journal: bytes = b""
+    journal: tuple[Generation, bytes]
     epoch: bytes = b""
     storable: bool = True
 
@@ -146,14 +146,12 @@ Refusal: TypeAlias = Literal["", "lease", "generation", "hold", "replication", "
 
 
 class Shelf(Protocol):
-    """The second shelf.
-
-    Attributes:
-        is_up: Whether it is worth waiting for.
-    """
+    """The second shelf."""
 
     @property
-    def is_up(self) -> bool: ...  # noqa: D102 - described above
+    def is_up(self) -> bool:
+        """Whether it is worth waiting for."""
+        ...
 
     async def find(self, keys: Sequence[EntryKey], policy: Policy, *, keep: bool) -> Found | None:
         """The first of the keys (most specific first) that holds an entry which is alive, fresh or stale.
@@ -174,13 +172,21 @@ class Shelf(Protocol):
         """The same for many entries, each at its own key only. Cost: 1 round trip a node."""
         ...
 
-    async def lease(self, key: EntryKey, tags: Sequence[str], settled: Callable[[Lease | Found | None], None]) -> Lease | Found | None:
+    async def lease(
+        self,
+        key: EntryKey,
+        tags: Sequence[str],
+        settled: Callable[[Lease | Found | None], None],
+        *,
+        force: bool = False,
+    ) -> Lease | Found | None:
         """Ask for the permission to fill an entry.
 
         Args:
             key: Which entry.
             tags: Names it is known to depend on before it is loaded.
             settled: Told the outcome in the step in which it becomes true.
+            force: Give the lease though a fresh entry is there: it is about to be renewed.
 
         Returns:
             The lease; or the entry, if somebody filled it meanwhile; or ``None`` while another request holds the lease.

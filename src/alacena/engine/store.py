@@ -26,7 +26,7 @@ Argument: TypeAlias = str | bytes | int | float
 @cache
 def _source(name: str) -> str:
     """The Lua text of a script. Read from the root package, so that reading it imports no client library."""
-    return importlib.resources.files("alacena").joinpath("engine", "redis", "lua", f"{name}.lua").read_text("utf-8")
+    return (importlib.resources.files("alacena") / "engine" / "redis" / "lua" / f"{name}.lua").read_text("utf-8")
 
 
 @dataclass(frozen=True, slots=True)

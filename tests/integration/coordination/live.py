@@ -7,9 +7,8 @@ import contextlib
 import subprocess
 import tempfile
 import time
-from collections.abc import AsyncIterator, Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import redis
 import redis.asyncio
@@ -25,7 +24,11 @@ from alacena.engine.errors import (
     UnsafeServerError,
 )
 from alacena.engine.redis.scripts import evaluate
-from alacena.engine.store import Argument, Reply, Script
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Iterator, Sequence
+
+    from alacena.engine.store import Argument, Reply, Script
 
 
 @contextlib.contextmanager

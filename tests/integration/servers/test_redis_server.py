@@ -6,13 +6,14 @@ from typing import TYPE_CHECKING
 
 import hiredis
 import pytest
+from tests.servers.process import StartError
+from tests.servers.redis_server import RedisServer
 from tests.servers.resp import call
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from tests.servers.environment import FakeEnvironment
-    from tests.servers.redis_server import RedisServer
 
 
 def test_redis_url_leads_to_an_empty_server(redis_url: str, redis_server: RedisServer) -> None:
@@ -52,6 +53,13 @@ def test_passwords_and_users_are_enforced(start_redis: Callable[..., RedisServer
     with pytest.raises(hiredis.ReplyError, match="NOAUTH"):
         call(server.address, "GET", "k")
     assert "user app on" in " ".join(server.call("ACL", "LIST"))
+
+
+def test_a_server_that_cannot_start_says_why_and_leaves_nothing() -> None:
+    server = RedisServer("valkey", extra=["--maxmemory-policy", "nonsense"])
+    with pytest.raises(StartError, match="nonsense"), server:
+        pass
+    assert not server.directory.exists()
 
 
 def test_the_seed_of_the_environment_is_its_whole_chance(environment: FakeEnvironment) -> None:

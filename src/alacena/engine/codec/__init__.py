@@ -81,8 +81,9 @@ class Codec:
             the server without the key writes misses. ``None``: a CRC-32, against accidents.
         keyring: Payloads are then encrypted, and entries that are not encrypted are refused.
 
-    Everything runs on the caller's thread. Cost: a small value takes about 5 µs to seal and as much to open;
-    compression adds about 3 µs a KB, a MAC and encryption about 1 µs a KB each.
+    Everything runs on the caller's thread. Cost: a small value takes about 3 µs to encode and seal, and as much to open;
+    a scan of types makes encoding a tree cost about 5 times a bare msgspec call, decoding it costs the bare call. Per
+    KB, compression adds up to 3 µs, a MAC 1 µs, encryption 0.3 µs.
     """
 
     def __init__(
@@ -100,8 +101,8 @@ class Codec:
         self._check: Check = crc if integrity_key is None else Mac(integrity_key)
         self._keyring = keyring
 
-    def encode(self, value: object) -> Encoded:
-        """The value as it will be stored, compressed where that pays.
+    def encode(self, value: object) -> bytes:
+        """The value's payload, neither compressed nor encrypted: what memory keeps of a value that could be changed.
 
         Raises:
             EncodeError: It holds something that cannot be stored, or is larger than ``max_value_bytes``.
@@ -112,9 +113,13 @@ class Codec:
                 f"$: the value takes {len(payload)} bytes, more than max_value_bytes={self._max_value_bytes}: "
                 "split it, or raise the limit."
             )
+        return payload
+
+    def pack(self, payload: bytes) -> Encoded:
+        """A payload as it will be stored, compressed where that pays."""
         if len(payload) > self._compress_over_bytes and arrays.worth_compressing(payload):
-            payload, how = compression.compress(payload)
-            return Encoded(payload, compression=how)
+            packed, how = compression.compress(payload)
+            return Encoded(packed, compression=how)
         return Encoded(payload)
 
     def seal(
@@ -147,13 +152,11 @@ class Codec:
             payload = ring.encrypt(payload, tenant=tenant, header=body)
         return pack(envelope, payload, check=self._check)
 
-    def open(self, data: bytes | memoryview, *, key_digest: bytes, tenant: str) -> tuple[Envelope, Any]:
-        """The envelope and the value of an entry; ``None`` where the envelope says ``not_found``.
-
-        Arrays that are a value by themselves are read-only views on ``data``, unless it was compressed or encrypted.
+    def open(self, data: bytes | memoryview, *, key_digest: bytes, tenant: str) -> tuple[Envelope, bytes | memoryview]:
+        """The envelope and the payload of an entry, decrypted and decompressed; see :meth:`decode`.
 
         Args:
-            data: What the server answered.
+            data: What the server answered. The payload may be a view on it.
             key_digest: Digest of the full key that was asked for.
             tenant: Whose key decrypts it.
 
@@ -165,8 +168,10 @@ class Codec:
         envelope, payload = unpack(data, key_digest=key_digest, check=self._check)
         plain = self._decrypt(envelope, payload, data, tenant)
         if envelope.not_found:
-            return envelope, None
-        return envelope, self.decode(Encoded(plain, envelope.codec, envelope.compression))
+            return envelope, b""
+        if envelope.codec != MSGPACK:
+            raise EntryError(f"The codec {envelope.codec} is unknown to this release.", "value")
+        return envelope, compression.decompress(plain, envelope.compression, max_bytes=self._max_value_bytes)
 
     def _decrypt(
         self, envelope: Envelope, payload: memoryview, data: bytes | memoryview, tenant: str
@@ -179,15 +184,12 @@ class Codec:
         body = authenticated(data, len(payload))
         return ring.decrypt(payload, key_id=envelope.key_id, tenant=tenant, header=body)
 
-    def decode(self, encoded: Encoded) -> Any:
-        """The value that `encode` was given.
+    def decode(self, payload: bytes | memoryview) -> Any:
+        """The value of a payload. An array that is a value by itself is a read-only view on it.
 
         Raises:
-            EntryError: The payload is broken, too large when decompressed, or holds a class that is not known here.
+            EntryError: The payload is broken, or holds a class that is not known here.
         """
-        if encoded.codec != MSGPACK:
-            raise EntryError(f"The codec {encoded.codec} is unknown to this release.", "value")
-        payload = compression.decompress(encoded.payload, encoded.compression, max_bytes=self._max_value_bytes)
         try:
             return self._values.decode(payload)
         except DecodeError as error:

@@ -111,7 +111,7 @@ def size_of(value: object) -> int:
     What is reached by several ways counts once, cycles end, and the buffers of arrays count as a whole, even where the
     array shows a part of one. Classes, functions, modules and enum members belong to the program, not to the value.
 
-    Cost: about 100 ns for a string, bytes or an array, about 150 ns for each element of a tree.
+    Cost: about 0.1 µs for a string or bytes, 2 µs for an array, 0.3 µs for each element of a tree.
     """
     if type(value) in _FROZEN:
         return sys.getsizeof(value)

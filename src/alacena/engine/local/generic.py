@@ -107,7 +107,7 @@ def persist(space: Keyspace, words: list[bytes]) -> Reply:
     return 1
 
 
-@command("SCAN", 1, None, keys=no_keys)
+@command("SCAN", 1, None, reads=True, keys=no_keys)
 def scan(space: Keyspace, words: list[bytes]) -> Reply:
     """All keys in one page, with MATCH, COUNT and TYPE."""
     if integer(words[0], "ERR invalid cursor") != 0:
@@ -119,7 +119,7 @@ def scan(space: Keyspace, words: list[bytes]) -> Reply:
     if not named.keys() <= {b"MATCH", b"COUNT", b"TYPE"}:
         raise syntax_error()
     match = _glob(named.get(b"MATCH", b"*")).fullmatch
-    found = [key for key in space.keys() if match(key)]  # noqa: SIM118 - expired ones are left out
+    found = [key for key in space.names() if match(key)]
     if b"TYPE" in named:
         found = [key for key in found if type_(space, [key]) == named[b"TYPE"].lower()]
     return [b"0", found]
@@ -169,7 +169,7 @@ def dbsize(space: Keyspace, words: list[bytes]) -> Reply:  # noqa: ARG001 - ever
 @command("FLUSHALL", 0, 1, keys=no_keys)
 def flushall(space: Keyspace, words: list[bytes]) -> Reply:  # noqa: ARG001 - every command has this shape
     """Delete everything."""
-    for key in list(space.keys()):
+    for key in list(space.names()):
         space.delete(key)
     return OK
 

@@ -161,13 +161,13 @@ class Keyspace:
         due = [key for key, deadline in self._deadlines_ms.items() if now > deadline]
         return sum(self.delete(key) for key in due)
 
-    def keys(self) -> Iterator[bytes]:
+    def names(self) -> Iterator[bytes]:
         """The keys that have not expired."""
         now = self.now_ms()
         return (key for key in list(self._values) if now <= self._deadlines_ms.get(key, now))
 
     def __len__(self) -> int:
-        return sum(1 for _ in self.keys())
+        return sum(1 for _ in self.names())
 
     # What commands are made of.
 

@@ -52,14 +52,19 @@ class LocalShelf:
         return [self._look(key) for key in keys]
 
     async def lease(
-        self, key: EntryKey, tags: Sequence[str], settled: Callable[[Lease | Found | None], None]
+        self,
+        key: EntryKey,
+        tags: Sequence[str],
+        settled: Callable[[Lease | Found | None], None],
+        *,
+        force: bool = False,  # noqa: ARG002 - nobody else fills
     ) -> Lease | Found | None:
         """See :meth:`alacena.engine.shelf.Shelf.lease`. A new lease replaces an older one: flights are single already."""
         names = (*key.generations, *(key.tag_name(tag) for tag in tags))
         stamps = tuple((generation, self._nonce(generation)) for generation in self._coherence.generations(names))
-        journal = self._nonce(self._coherence.generation(key.journal))
+        journal = self._coherence.generation(key.journal)
         token = self._leases[key.entry] = self._environment.token(16)
-        lease = Lease(key, token, stamps, journal, storable=not self._held(key))
+        lease = Lease(key, token, stamps, (journal, self._nonce(journal)), storable=not self._held(key))
         settled(lease)
         return lease
 
@@ -90,7 +95,8 @@ class LocalShelf:
         if not lease.stands:
             return "generation"
         late = [tag for tag in parcel.tags if key.tag_name(tag) not in {g.name for g, _ in lease.stamps}]
-        if late and self._coherence.generation(key.journal).nonce != lease.journal:
+        journal, nonce = lease.journal
+        if late and journal.nonce != nonce:
             return "generation"
         return self._keep(key, parcel, tuple(g for g, _ in lease.stamps), late)
 
@@ -160,8 +166,6 @@ class LocalShelf:
         tagged = self._coherence.generations(tuple(key.tag_name(tag) for tag in late)) if late else ()
         generations = (*stamped, *tagged)
         stamps = tuple(self._nonce(generation) for generation in generations)
-        if parcel.tags:
-            self._nonce(self._coherence.generation(key.journal))
         self._copies.keep(
             key,
             parcel.value,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from math import isnan
 from typing import TYPE_CHECKING
 
 from alacena.engine.errors import ServerReplyError
@@ -56,9 +57,11 @@ def zincrby(space: Keyspace, words: list[bytes]) -> Reply:
     """Add to a score; returns it."""
     key, amount, member = words
     step = floating(amount)
-    members = space.get_or_create(key, SortedSet)
-    score = (members.score(member) or 0.0) + step
-    members.put(member, score)
+    members = space.get(key, SortedSet)
+    score = ((members and members.score(member)) or 0.0) + step
+    if isnan(score):
+        raise ServerReplyError("ERR resulting score is not a number (NaN)")
+    space.get_or_create(key, SortedSet).put(member, score)
     space.changed(key)
     return score
 

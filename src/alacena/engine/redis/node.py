@@ -16,7 +16,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from alacena.engine.errors import BackendError, BackendUnavailableError, ServerReplyError
-from alacena.engine.redis.scripts import CACHE_SCRIPTS
+from alacena.engine.redis.cache_scripts import CACHE_SCRIPTS
 
 if TYPE_CHECKING:
     import asyncio

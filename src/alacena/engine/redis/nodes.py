@@ -57,6 +57,10 @@ class Nodes:
         assert self._topology is not None
         return self._topology
 
+    def all(self) -> list[Node]:
+        """Every node that is part of the topology now."""
+        return [self.at(link) for link in self.topology.links()]
+
     def of(self, key: bytes) -> Node:
         """The node that holds a key."""
         return self.at(self.topology.link_for(key))
@@ -154,8 +158,7 @@ class Nodes:
         }
 
     def _refresh(self) -> None:
-        nodes = [node for node in self._nodes.values() if node.link in self.topology.links()]
-        self._coherence.memory.serving_until = min((n.serving_until for n in nodes), default=float("-inf"))
+        self._coherence.memory.serving_until = min((n.serving_until for n in self.all()), default=float("-inf"))
 
     def _owe(self, commands: Sequence[Command]) -> None:
         idle = not self._owed

@@ -10,7 +10,7 @@ from alacena.engine.codec import NOTHING, EntryError, Envelope
 from alacena.engine.errors import BackendError, ServerReplyError
 from alacena.engine.events import EntryRejected
 from alacena.engine.policy import Policy
-from alacena.engine.redis.scripts import LEASE, MINT, RELEASE, RENEW, STORE, UNHOLD
+from alacena.engine.redis.cache_scripts import LEASE, MINT, RELEASE, RENEW, STORE, UNHOLD
 from alacena.engine.shelf import ABSENT, NOT_FOUND, Found, Lease
 
 if TYPE_CHECKING:
@@ -137,10 +137,15 @@ class RedisShelf:
                 else:
                     found[index] = hit
 
-        await node.exchange((command,), settle=settle, timeout_s=max(self._budget_s, self._timeout_s))
+        await node.exchange((command,), settle=settle, timeout_s=self._budget_s * (1 + len(indexes) / 100))
 
     async def lease(
-        self, key: EntryKey, tags: Sequence[str], settled: Callable[[Lease | Found | None], None]
+        self,
+        key: EntryKey,
+        tags: Sequence[str],
+        settled: Callable[[Lease | Found | None], None],
+        *,
+        force: bool = False,
     ) -> Lease | Found | None:
         """See :meth:`alacena.engine.shelf.Shelf.lease`."""
         node = self._nodes.of(key.entry)
@@ -155,7 +160,7 @@ class RedisShelf:
             self._learn((journal, *depends), nonces)
             self._expect_minted(node, (journal, *depends), nonces, mint)
             permit: Lease | Found | None = None
-            if entry is not None:
+            if entry is not None and not force:
                 hit = self._opened(node, key, entry, _NO_COPY, keep=False)
                 permit = hit if isinstance(hit, Found) and hit.fresh_for_s > 0 else None
             mine = holder == token
@@ -165,7 +170,7 @@ class RedisShelf:
                 node.tell(RELEASE, (key.lease,), (token,))
             elif permit is None and mine:
                 stamps = tuple(zip(depends, nonces[1:], strict=True))
-                permit = Lease(key, token, stamps, nonces[0], epoch, storable=hold is None)
+                permit = Lease(key, token, stamps, (journal, nonces[0]), epoch, storable=hold is None)
             settled(permit)
             return permit
 
@@ -207,7 +212,7 @@ class RedisShelf:
         if late:
             minted = await self._mint(node, [self._coherence.generation(key.tag_name(tag)) for tag in late], _NARROW_LIFE_MS)
             stamps += minted
-            guard = ((self._coherence.generation(key.journal), lease.journal),)
+            guard = (lease.journal,)
         if node.replication_id != lease.epoch:
             return "replication"
         return await self._send(node, key, lease.token, stamps, guard, (*early, *late), parcel)
@@ -378,8 +383,8 @@ class RedisShelf:
         fresh_ms = 0 if parcel.fresh_for_s is None else now_ms + parcel.fresh_for_s * 1000
         encoded = NOTHING
         if parcel.value is not NOT_FOUND:
-            plain = parcel.payload if parcel.payload is not None else self._codec.plain(parcel.value)
-            encoded = self._codec.packed(plain)
+            plain = parcel.payload if parcel.payload is not None else self._codec.encode(parcel.value)
+            encoded = self._codec.pack(plain)
         envelope = Envelope(
             key_digest=key.digest,
             replication_id=node.replication_id,
@@ -435,7 +440,7 @@ class RedisShelf:
             stale_for_s = (envelope.expires_ms - envelope.fresh_until_ms) / 1000
             if fresh_for_s + stale_for_s <= 0:
                 return None
-            value = NOT_FOUND if envelope.not_found else self._codec.value(plain)
+            value = NOT_FOUND if envelope.not_found else self._codec.decode(plain)
         except EntryError as error:
             self._counts.rejected_entries += 1
             self._events.emit(EntryRejected(key.tenant_id, key.data_type, key.resource_id, error.reason))

@@ -96,12 +96,11 @@ class Supervisor:
         self._lost.clear()
         attempt = asyncio.get_running_loop().create_task(self._timed_dial(), name="alacena: connect")
         await _finish(attempt)
-        error = attempt.exception()
+        error = attempt.exception() or attempt.result().error
         self.first_attempt_is_over = True
         if error is None:
-            connection = attempt.result()
-            self._rise(connection)
-            return connection
+            self._rise(attempt.result())
+            return attempt.result()
         self._failed(error)
         _report(error, "connecting failed for a reason that is not the server's")
         return None

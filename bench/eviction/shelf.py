@@ -1,0 +1,23 @@
+"""Alacena's own shelf, driven like any other policy."""
+
+from __future__ import annotations
+
+from alacena.engine.environment import SystemEnvironment
+from alacena.engine.memory import SLOT_BYTES, Memory, Slot
+from bench.eviction.traces import Trace
+
+
+def alacena(trace: Trace, capacity: int) -> int:
+    """The shelf with room for ``capacity`` entries of one size, one tenant, no expiry."""
+    memory = Memory(max_bytes=capacity * (SLOT_BYTES + 1), environment=SystemEnvironment(), max_slot_ratio=1.0)
+    kept = memory.slots.get
+    hits = 0
+    for key in trace:
+        ident = ("tenant", "type", key)
+        slot = kept(ident)
+        if slot is None:
+            memory.put(Slot(ident, None, wire_key=b"%d" % key, size=1))
+        else:
+            slot.hits += 1
+            hits += 1
+    return hits

@@ -1,0 +1,1 @@
+"""Programs that use Alacena as a product would."""

@@ -1,0 +1,124 @@
+"""The three services, put together over one cache and one database."""
+
+from __future__ import annotations
+
+import os
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from alacena import CacheManager, configure
+from examples.rag_service.answer import ChatAnswerer, ExtractiveAnswerer
+from examples.rag_service.database import open_database
+from examples.rag_service.embedder import LocalEmbedder, OpenAIEmbedder, openai_client
+from examples.rag_service.embedding import EmbeddingService
+from examples.rag_service.ingestion import IngestionService, drain
+from examples.rag_service.query import QueryService
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    from examples.rag_service.answer import Answerer
+    from examples.rag_service.database import Database, StoredDocument
+    from examples.rag_service.embedder import Embedder
+    from examples.rag_service.ingestion import Ingested
+    from examples.rag_service.query import Reply
+
+TENANT = "demo"
+COLLECTION = "library"
+
+
+@dataclass(frozen=True, slots=True)
+class Providers:
+    """What the services ask for vectors and for answers."""
+
+    embedder: Embedder
+    answerer: Answerer
+
+
+@dataclass(frozen=True, slots=True)
+class Services:
+    """One process of the product, open."""
+
+    database: Database
+    ingestion: IngestionService
+    query: QueryService
+
+    async def ask(self, question: str) -> Reply:
+        """Answer a question for the demo's tenant."""
+        return await self.query.ask(question, tenant_id=TENANT, collection_id=COLLECTION)
+
+    async def stored(self, document_id: str) -> StoredDocument:
+        """A document as the database has it.
+
+        Raises:
+            LookupError: There is none.
+        """
+        document = await self.database.document(TENANT, document_id)
+        if document is None:
+            raise LookupError(f"There is no document {document_id!r}.")
+        return document
+
+    async def edit(self, document_id: str, text: str) -> Ingested:
+        """Give a stored document another text, and make that text searchable."""
+        await self.ingestion.edit(document_id, text, tenant_id=TENANT)
+        (ingested,) = await drain(self.ingestion, tenant_id=TENANT)
+        return ingested
+
+
+def choose_providers(*, offline: bool) -> Providers:
+    """The endpoint that the environment configures, unless ``offline``; else the local parts.
+
+    ``OPENAI_EMBEDDING_MODEL`` and ``OPENAI_CHAT_MODEL`` name the endpoint's models.
+
+    Raises:
+        InputError: An endpoint is configured, and the ``openai`` package is not installed.
+    """
+    client = None if offline else openai_client()
+    if client is None:
+        local = LocalEmbedder()
+        return Providers(local, ExtractiveAnswerer(local))
+    return Providers(
+        OpenAIEmbedder(client, os.environ.get("OPENAI_EMBEDDING_MODEL") or "text-embedding-3-small"),
+        ChatAnswerer(client, os.environ.get("OPENAI_CHAT_MODEL") or "gpt-4o-mini"),
+    )
+
+
+@asynccontextmanager
+async def open_services(
+    providers: Providers, *, redis_url: str, dsn: str, create_tables: bool = False
+) -> AsyncIterator[Services]:
+    """Open the process-wide cache and the database, and close both.
+
+    Args:
+        providers: Vectors and answers.
+        redis_url: A server's URL, or ``embedded://`` to run a private one.
+        dsn: The Postgres to use.
+        create_tables: Make the tables first.
+    """
+    configure(redis_url=redis_url)
+    async with AsyncExitStack() as stack:
+        stack.push_async_callback(CacheManager.close)
+        await CacheManager.initialize()
+        dimensions = await providers.embedder.dimensions() if create_tables else None
+        database = await stack.enter_async_context(open_database(dsn, dimensions))
+        embedding = EmbeddingService(providers.embedder)
+        yield Services(
+            database=database,
+            ingestion=IngestionService(database, embedding),
+            query=QueryService(database, embedding, providers.answerer),
+        )
+
+
+def server_url() -> str:
+    """The URL of the server that the process-wide cache is connected to, for other processes to connect to."""
+    import alacena
+
+    return str(alacena.s.url)
+
+
+async def tokens_on_ledger() -> int:
+    """The tokens that the ledger holds for the demo's tenant."""
+    import alacena
+
+    return int(await alacena.s.r.get("tokens"))

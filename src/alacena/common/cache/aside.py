@@ -1,0 +1,274 @@
+"""`get_with_cache_aside`: the cache, then the database, then whoever can make it."""
+
+from __future__ import annotations
+
+import inspect
+import logging
+from asyncio import get_running_loop
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeAlias
+
+from alacena.common import runtime
+from alacena.common.cache.sources import Plan, Request, SourceFunction, asked, documents_in, plan
+from alacena.common.cache.tenancy import Id, scope_of
+from alacena.common.context import Context
+from alacena.common.context.vars import TENANT
+from alacena.common.core.constants import (
+    SOURCE_CACHE,
+    SOURCE_GENERATION,
+    SOURCE_NOT_FOUND,
+    SOURCE_STALE,
+    SOURCE_SUPABASE,
+)
+from alacena.common.runtime import PROCESS
+from alacena.engine import MISSING, UNSET, Lookup
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping
+
+    from alacena.engine import LoadContext, TtlOrUnset
+
+    Documents: TypeAlias = str | Iterable[str] | Callable[[Any], Iterable[str]]
+
+Metrics: TypeAlias = dict[str, Any]
+
+_log = logging.getLogger("alacena")
+
+_CONVERSION_ERRORS: Final = (TypeError, ValueError, LookupError, AttributeError, ArithmeticError, RecursionError)
+
+
+async def get_with_cache_aside(
+    data_type: str,
+    resource_id: str,
+    tenant_id: str | None = None,
+    fetch_from_db_func: SourceFunction | None = None,
+    generate_func: SourceFunction | None = None,
+    agent_id: Id = None,
+    conversation_id: Id = None,
+    collection_id: Id = None,
+    ctx: Context | None = None,
+    ttl: TtlOrUnset = None,
+    serializer: Callable[[Any], Any] | None = None,
+    deserializer: Callable[[Any], Any] | None = None,
+    *,
+    validation_func: Callable[[Any], Any] | None = None,
+    depends_on: Documents = (),
+    use_memory: bool = True,
+    idempotency_key: str | None = None,
+    metadata: Mapping[str, Any] | None = None,
+) -> tuple[Any, Metrics]:
+    """A value from the cache, else from the database, else made anew; and what the read was like.
+
+    Callers who ask for one entry at a time share one load. Only ``None`` means that a source has nothing: ``0``,
+    ``""``, ``[]``, ``{}`` and ``False`` are values and are cached.
+
+    Args:
+        data_type: What it is, such as ``"document"``.
+        resource_id: Which one.
+        tenant_id: Whose; left out: the tenant of ``ctx``, else the ambient one. The sources run for this tenant.
+        fetch_from_db_func: Gets it from the database; ``None``: there is no database to ask. See
+            `alacena.common.cache.sources` for what it may take.
+        generate_func: Makes it where the database has nothing.
+        agent_id: Make the entry the agent's own. The same holds for the next two.
+        conversation_id: Make it the conversation's own.
+        collection_id: Make it the collection's own.
+        ctx: What sources get as ``ctx``.
+        ttl: Seconds or a ``timedelta``; ``None``: the default of the data type.
+        serializer: What to store in place of the value. Give both or neither.
+        deserializer: Makes the value from what was stored.
+        validation_func: Sync or async; a cached value for which it answers falsely is loaded anew.
+        depends_on: The documents that the value is made from, or a function of the value that names them; left out:
+            what the value itself names as its ``document_id``. A source can also say it with
+            `alacena.common.cache.sources.depends_on`.
+        use_memory: Whether this process's memory may answer and keep a copy.
+        idempotency_key: Returned in the metrics. A load is shared, so it is made once with or without one.
+        metadata: Returned in the metrics.
+
+    Returns:
+        The value (``None`` where no source has one), and a dict with ``source`` (``"cache"``, ``"supabase"``,
+        ``"generation"``, ``"stale"`` or ``"not_found"``), ``tier`` (``"memory"``, ``"redis"`` or ``None``),
+        ``cache_hit``, ``data_type``, ``resource_id``, ``latency_ms`` and ``total_time_ms``; after a load of this
+        call also ``db_check_time_ms`` and ``generation_time_ms``.
+
+    Raises:
+        MissingTenantError: There is no tenant.
+        TypeError: A source needs arguments that are not known (before any source is called), or only one of
+            ``serializer`` and ``deserializer`` is given.
+        LoadTimeoutError: The sources did not answer within the type's hard timeout.
+        Exception: What a source raises, as it is.
+
+    Cost: 0 round trips on a memory hit, 1 on a Redis hit, 2 and the source on a miss.
+    If Redis fails: the sources answer, and nothing is stored.
+    """
+    started = PROCESS.environment.now()
+    if tenant_id is None:
+        tenant_id = TENANT.get() if ctx is None else ctx.get_tenant_id(validate=False)
+    if use_memory and deserializer is None and validation_func is None and PROCESS.loop is get_running_loop():
+        if agent_id is None and conversation_id is None and collection_id is None:
+            value = PROCESS.peek((tenant_id, data_type, resource_id))
+        else:
+            value = PROCESS.peek((tenant_id, data_type, resource_id, agent_id, conversation_id, collection_id))
+        if value is not MISSING and metadata is None and idempotency_key is None:
+            spent_ms = (PROCESS.environment.now() - started) * 1000.0
+            return value, {
+                "source": SOURCE_CACHE,
+                "tier": "memory",
+                "cache_hit": True,
+                "data_type": data_type,
+                "resource_id": resource_id,
+                "latency_ms": spent_ms,
+                "total_time_ms": spent_ms,
+            }
+    if (serializer is None) != (deserializer is None):
+        msg = "give serializer= and deserializer= together: with one of them, a hit is of another type than a miss"
+        raise TypeError(msg)
+    sources = _Sources(fetch_from_db_func, generate_func, serializer, depends_on)
+    scope = scope_of(tenant_id, agent_id, conversation_id, collection_id)
+    read = _Read(data_type, Request(resource_id, scope, ctx), sources, UNSET if ttl is None else ttl, use_memory)
+    value, metrics = await _checked(read, deserializer, validation_func)
+    metrics["total_time_ms"] = (PROCESS.environment.now() - started) * 1000.0
+    if idempotency_key is not None:
+        metrics["idempotency_key"] = idempotency_key
+    if metadata is not None:
+        metrics["metadata"] = dict(metadata)
+    return value, metrics
+
+
+class _Sources(NamedTuple):
+    """Who is asked on a miss, and what is done with the answer."""
+
+    fetch: SourceFunction | None
+    generate: SourceFunction | None
+    serializer: Callable[[Any], Any] | None
+    depends_on: Documents
+
+
+class _Unserialized(NamedTuple):
+    """A value that its serializer refused: handed to who waits for it, and not stored."""
+
+    value: Any
+    error: str
+
+
+class _Read(NamedTuple):
+    """One read of one entry that may load it."""
+
+    data_type: str
+    request: Request
+    sources: _Sources
+    ttl: TtlOrUnset
+    use_memory: bool
+
+    async def look_up(self) -> tuple[Lookup[Any], Metrics]:
+        """Look at the shelves and then at the sources."""
+        cache = await runtime.opened()
+        load = _Load(self.request, self.sources)
+        lookup = await cache.lookup(
+            self.data_type,
+            self.request.resource_id,
+            self.request.scope,
+            load,
+            ttl=self.ttl,
+            use_memory=self.use_memory,
+        )
+        return lookup, self._metrics(lookup, load)
+
+    async def ask_again(self) -> tuple[Lookup[Any], Metrics]:
+        """Ask the sources whatever the shelves hold."""
+        cache, started = await runtime.opened(), PROCESS.environment.now()
+        load = _Load(self.request, self.sources)
+        value = await cache.refresh(self.data_type, self.request.resource_id, self.request.scope, load, ttl=self.ttl)
+        latency_s = PROCESS.environment.now() - started
+        lookup = Lookup(value, "loader", origin=load.origin, found=value is not None, latency_s=latency_s)
+        return lookup, self._metrics(lookup, load)
+
+    def _metrics(self, lookup: Lookup[Any], load: _Load) -> Metrics:
+        sources = {"cache": SOURCE_CACHE, "stale": SOURCE_STALE, "loader": lookup.origin or SOURCE_SUPABASE}
+        return {
+            "source": sources[lookup.source] if lookup.found else SOURCE_NOT_FOUND,
+            "tier": lookup.tier,
+            "cache_hit": lookup.hit,
+            "data_type": self.data_type,
+            "resource_id": self.request.resource_id,
+            "latency_ms": lookup.latency_s * 1000.0,
+            **load.times_ms,
+        }
+
+
+@dataclass(slots=True)
+class _Load:
+    """The loader of one read, and what it learned where it was this read that loaded."""
+
+    request: Request
+    sources: _Sources
+    origin: str | None = None
+    times_ms: Metrics = field(default_factory=dict)
+
+    async def __call__(self, load: LoadContext) -> Any:
+        """Ask the database, then the generator; ``None`` where neither has a value."""
+        fetch, generate = self.sources.fetch, self.sources.generate
+        steps: list[tuple[SourceFunction, Plan, str, str]] = []
+        if fetch is not None:
+            steps.append((fetch, plan(fetch), SOURCE_SUPABASE, "db_check_time_ms"))
+        if generate is not None:
+            steps.append((generate, plan(generate), SOURCE_GENERATION, "generation_time_ms"))
+        with Context(self.request.scope.tenant_id):
+            for function, how, origin, time_name in steps:
+                started = PROCESS.environment.now()
+                value = await asked(function, how, self.request, load)
+                self.times_ms[time_name] = (PROCESS.environment.now() - started) * 1000.0
+                if value is not None:
+                    load.origin = self.origin = origin
+                    load.depends_on(self._documents(value))
+                    return self._serialized(load, value)
+        return None
+
+    def _documents(self, value: Any) -> tuple[str, ...]:
+        given = self.sources.depends_on
+        if callable(given):
+            return tuple(given(value))
+        return ((given,) if isinstance(given, str) else tuple(given)) or documents_in(value)
+
+    def _serialized(self, load: LoadContext, value: Any) -> Any:
+        if self.sources.serializer is None:
+            return value
+        try:
+            return self.sources.serializer(value)
+        except _CONVERSION_ERRORS as error:
+            _log.warning("%s/%s is not cached: its serializer failed: %r", load.data_type, load.resource_id, error)
+            load.skip()
+            return _Unserialized(value, repr(error))
+
+
+async def _checked(
+    read: _Read, deserializer: Callable[[Any], Any] | None, validation_func: Callable[[Any], Any] | None
+) -> tuple[Any, Metrics]:
+    """Read; and where what is cached cannot be used, read once more from the sources."""
+    lookup, metrics = await read.look_up()
+    value, error = _deserialized(lookup.value, deserializer)
+    refused = error is not None or (
+        validation_func is not None and lookup.hit and not await _answer(validation_func(value))
+    )
+    if refused and lookup.hit:
+        lookup, metrics = await read.ask_again()
+        value, error = _deserialized(lookup.value, deserializer)
+    if error is not None:
+        if not isinstance(lookup.value, _Unserialized):
+            raise error
+        metrics["serialization_error"] = str(error)
+    return value, metrics
+
+
+def _deserialized(stored: Any, deserializer: Callable[[Any], Any] | None) -> tuple[Any, Exception | None]:
+    if isinstance(stored, _Unserialized):
+        return stored.value, ValueError(stored.error)
+    if stored is None or deserializer is None:
+        return stored, None
+    try:
+        return deserializer(stored), None
+    except _CONVERSION_ERRORS as error:
+        return None, error
+
+
+async def _answer(value: Any) -> Any:
+    return await value if inspect.isawaitable(value) else value

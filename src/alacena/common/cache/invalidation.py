@@ -1,0 +1,154 @@
+"""Ending what depends on something that changed, in one word for the application's habits."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Any, Final
+
+from alacena.common.cache.manager import CacheManager
+from alacena.common.cache.metrics import METRICS
+from alacena.common.core.constants import METRIC_CACHE_INVALIDATION_COORDINATED, METRIC_CHUNK_CACHE_INVALIDATION
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+    from alacena.common.context import Context
+
+_ANSWER_TYPES: Final = ("query_result", "retrieval_cache", "vector_store", "semantic_index")
+"""What is made from the documents of a collection as a whole."""
+
+
+async def invalidate_resource_cache(
+    data_type: str,
+    resource_id: str,
+    tenant_id: str | None = None,
+    agent_id: str | None = None,
+    conversation_id: str | None = None,
+    collection_id: str | None = None,
+) -> bool:
+    """End one resource, at every scope or at the scopes given. Returns whether there could have been something."""
+    return bool(
+        await CacheManager.invalidate(tenant_id, data_type, resource_id, agent_id, conversation_id, collection_id)
+    )
+
+
+async def invalidate_coordinated(
+    tenant_id: str | None,
+    primary_data_type: str,
+    primary_resource_id: str | None,
+    related_invalidations: Iterable[Mapping[str, Any]] | None = None,
+    agent_id: str | None = None,
+    conversation_id: str | None = None,
+    collection_id: str | None = None,
+) -> dict[str, int]:
+    """End a resource and others that go with it.
+
+    Args:
+        tenant_id: Whose; ``None``: the ambient tenant.
+        primary_data_type: What changed.
+        primary_resource_id: Which; ``None`` or ``"*"``: all of the type.
+        related_invalidations: Dicts with ``data_type`` and, optionally, ``resource_id`` (left out or ``"*"``: all of
+            the type), ``agent_id``, ``conversation_id`` and ``collection_id``.
+        agent_id: Only what is the agent's own. The same holds for the next two. Related ones have scopes of their own.
+        conversation_id: Only what is the conversation's own.
+        collection_id: Only what is the collection's own.
+
+    Returns:
+        What `CacheManager.invalidate` returned, added up by data type.
+
+    Cost: 1 round trip for each resource, all under way together.
+    """
+    scope = {"agent_id": agent_id, "conversation_id": conversation_id, "collection_id": collection_id}
+    wanted = [{"data_type": primary_data_type, "resource_id": primary_resource_id, **scope}]
+    wanted += [dict(related) for related in related_invalidations or ()]
+    counts = await asyncio.gather(*(CacheManager.invalidate(tenant_id, **one) for one in wanted))
+    METRICS.add(primary_data_type, METRIC_CACHE_INVALIDATION_COORDINATED, sum(counts))
+    return _added_up(zip((str(one["data_type"]) for one in wanted), counts, strict=True))
+
+
+async def invalidate_document_update(
+    tenant_id: str | None,
+    document_id: str | None = None,
+    collection_id: str | None = None,
+    *,
+    metadata: Mapping[str, Any] | None = None,
+    ctx: Context | None = None,
+) -> dict[str, int]:
+    """End all that an update of a document makes wrong.
+
+    With ``document_id``: the document, at every scope, and every chunk, embedding and answer that was stored as made
+    from it. With ``collection_id``: what was stored for the collection as a whole (query results, retrievals, vector
+    stores, semantic indexes), at every scope that includes it.
+
+    Args:
+        tenant_id: Whose; ``None``: the tenant of ``ctx``, else the ambient one.
+        document_id: The document; left out: ``metadata["document_id"]``.
+        collection_id: Its collection; left out: ``metadata["collection_id"]``.
+        metadata: The document's metadata.
+        ctx: The context that the call works in.
+
+    Returns:
+        What was ended, as `CacheManager.invalidate` counts, by data type; ``"dependents"`` for what was made from it.
+
+    Raises:
+        ValueError: Neither a document nor a collection is named.
+
+    Cost: 1 round trip for each kind, all under way together.
+    """
+    known = metadata or {}
+    document_id = document_id or known.get("document_id") or None
+    collection_id = collection_id or known.get("collection_id") or None
+    if tenant_id is None and ctx is not None:
+        tenant_id = ctx.get_tenant_id()
+    if document_id is None and collection_id is None:
+        msg = "name what was updated: document_id=..., collection_id=..., or metadata= with one of them"
+        raise ValueError(msg)
+    work: dict[str, Any] = {}
+    if document_id is not None:
+        work["document"] = CacheManager.invalidate(tenant_id, "document", document_id)
+        work["dependents"] = CacheManager.invalidate(tenant_id, document_id=document_id)
+    if collection_id is not None:
+        for data_type in _ANSWER_TYPES:
+            work[data_type] = CacheManager.invalidate(tenant_id, data_type, collection_id=collection_id)
+    return _added_up(zip(work, await asyncio.gather(*work.values()), strict=True))
+
+
+async def invalidate_chunk_cache(
+    tenant_id: str | None,
+    chunk_id: str,
+    collection_id: str | None = None,
+    document_id: str | None = None,
+    model_name: str | None = None,
+    ctx: Context | None = None,
+) -> dict[str, int]:
+    """End a chunk and the embeddings stored under its id.
+
+    Args:
+        tenant_id: Whose; ``None``: the tenant of ``ctx``, else the ambient one.
+        chunk_id: The chunk.
+        collection_id: Only the collection's own copies; left out: at every scope.
+        document_id: With it, the answers made from the chunk's document end too.
+        model_name: The model whose embedding, stored as ``"{model}:{chunk_id}"``, ends too.
+        ctx: The context that the call works in.
+
+    Returns:
+        What `CacheManager.invalidate` returned, added up by data type.
+    """
+    if tenant_id is None and ctx is not None:
+        tenant_id = ctx.get_tenant_id()
+    ids = [("chunk", chunk_id), ("embedding", chunk_id)]
+    if model_name is not None:
+        ids.append(("embedding", f"{model_name}:{chunk_id}"))
+    work = [(kind, CacheManager.invalidate(tenant_id, kind, one, collection_id=collection_id)) for kind, one in ids]
+    if document_id is not None:
+        work.append(("dependents", CacheManager.invalidate(tenant_id, document_id=document_id)))
+    counts = await asyncio.gather(*(one for _, one in work))
+    METRICS.add("chunk", METRIC_CHUNK_CACHE_INVALIDATION, sum(counts))
+    return _added_up(zip((kind for kind, _ in work), counts, strict=True))
+
+
+def _added_up(counts: Iterable[tuple[str, int]]) -> dict[str, int]:
+    total: dict[str, int] = {}
+    for name, count in counts:
+        total[name] = total.get(name, 0) + count
+    return total

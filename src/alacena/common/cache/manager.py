@@ -1,0 +1,314 @@
+"""`CacheManager`: the guide's door to the process-wide cache."""
+
+from __future__ import annotations
+
+import asyncio
+import math
+from asyncio import get_running_loop
+from typing import TYPE_CHECKING, Any, Final, Literal
+
+from alacena.common import runtime
+from alacena.common.cache.names import flag_name, placed
+from alacena.common.cache.primitives import Primitives
+from alacena.common.cache.sources import documents_in
+from alacena.common.cache.tenancy import Id, left_out, scope_of, tenant_of
+from alacena.common.context.vars import TENANT
+from alacena.common.core.constants import TTL_EXTENDED, TTL_PERMANENT, TTL_SHORT, TTL_STANDARD
+from alacena.common.runtime import PROCESS
+from alacena.engine import MISSING, UNSET
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+    from alacena.engine import TtlOrUnset
+
+_LOCKS: Final = frozenset({"lock", "job_lock"})
+
+
+class CacheManager(Primitives):
+    """The process-wide cache, memory first, then Redis.
+
+    Basic operations are static: ``await CacheManager.get("document", doc_id, tenant_id)``. Lists, sets, counters and
+    flags belong to the instance: ``await CacheManager.get_instance().rpush(...)``. The static ones are there too.
+
+    Everywhere, ``tenant_id`` left out means the ambient tenant of `Context`; where there is none, that is a
+    `MissingTenantError`. Cache verbs (get, set, delete, invalidate) do not fail with Redis: reads miss, and
+    writes say ``False``. The instance's verbs raise `BackendError`: a pretended success would lose work.
+    """
+
+    ttl_short: Final = TTL_SHORT
+    ttl_standard: Final = TTL_STANDARD
+    ttl_extended: Final = TTL_EXTENDED
+    ttl_permanent: Final = TTL_PERMANENT
+
+    __slots__ = ()
+
+    @staticmethod
+    def get_instance() -> CacheManager:
+        """The instance. Not a coroutine; every call gives the same one."""
+        return _INSTANCE
+
+    @staticmethod
+    async def initialize() -> Literal[True]:
+        """Open the process-wide cache on the running loop. The first call of anything else does it too."""
+        await runtime.opened()
+        return True
+
+    @staticmethod
+    async def close() -> None:
+        """Close the process-wide cache; it can be configured and opened again, on another loop too."""
+        await runtime.close()
+
+    @staticmethod
+    async def get(
+        data_type: str,
+        resource_id: str,
+        tenant_id: str | None = None,
+        agent_id: Id = None,
+        conversation_id: Id = None,
+        collection_id: Id = None,
+        use_memory: bool = True,
+        search_hierarchy: bool = True,
+        *,
+        default: Any = None,
+    ) -> Any:
+        """The value of an entry, or ``default`` on a miss. ``0``, ``""``, ``[]``, ``{}`` and ``False`` are values.
+
+        Args:
+            data_type: What it is, such as ``"document"``.
+            resource_id: Which one.
+            tenant_id: Whose; left out: the ambient tenant.
+            agent_id: The agent's own entry. The same holds for the next two.
+            conversation_id: The conversation's own entry.
+            collection_id: The collection's own entry.
+            use_memory: Whether this process's memory may answer; ``False`` asks Redis.
+            search_hierarchy: Look at each more general scope too, most specific first.
+            default: What a miss returns.
+
+        Cost: 0 round trips on a memory hit, otherwise 1.
+        If Redis fails: a miss.
+        """
+        if use_memory and PROCESS.loop is get_running_loop():
+            tenant = TENANT.get() if tenant_id is None else tenant_id
+            if agent_id is None and conversation_id is None and collection_id is None:
+                value = PROCESS.peek((tenant, data_type, resource_id))
+            else:
+                value = PROCESS.peek((tenant, data_type, resource_id, agent_id, conversation_id, collection_id))
+            if value is not MISSING:
+                return value
+        scope = scope_of(tenant_id, agent_id, conversation_id, collection_id)
+        return await (await runtime.opened()).get(
+            data_type,
+            resource_id,
+            scope,
+            use_memory=use_memory,
+            search_hierarchy=search_hierarchy,
+            default=default,
+        )
+
+    @staticmethod
+    async def set(
+        data_type: str,
+        resource_id: str,
+        value: Any,
+        tenant_id: str | None = None,
+        agent_id: Id = None,
+        conversation_id: Id = None,
+        collection_id: Id = None,
+        ttl: TtlOrUnset = UNSET,
+        use_memory: bool = True,
+        *,
+        document_id: str | None = None,
+        tags: Iterable[str] = (),
+    ) -> bool:
+        """Store a value.
+
+        Args:
+            data_type: What it is.
+            resource_id: Which one.
+            value: Any supported value; it comes back with its type.
+            tenant_id: Whose; left out: the ambient tenant.
+            agent_id: Make it the agent's own. The same holds for the next two.
+            conversation_id: Make it the conversation's own.
+            collection_id: Make it the collection's own.
+            ttl: Seconds or a ``timedelta``; left out: the type's default; ``None`` (``TTL_PERMANENT``): for ever.
+            use_memory: Whether this process's memory keeps a copy.
+            document_id: The document it was made from; left out: what the value itself names as its ``document_id``.
+            tags: Other names that it depends on, for `invalidate`.
+
+        Returns:
+            Whether it was stored where other processes see it.
+
+        Raises:
+            EncodeError: The value cannot be stored; the message names the path of what cannot.
+            ValueError: ``ttl`` is zero, negative or NaN.
+
+        Cost: 1 round trip.
+        If Redis fails: ``False``.
+        """
+        return await (await runtime.opened()).set(
+            data_type,
+            resource_id,
+            value,
+            scope_of(tenant_id, agent_id, conversation_id, collection_id),
+            ttl=ttl,
+            use_memory=use_memory,
+            tags=tags,
+            document_ids=documents_in(value) if document_id is None else (document_id,),
+        )
+
+    @staticmethod
+    async def delete(
+        data_type: str | None = None,
+        resource_id: str | None = None,
+        tenant_id: str | None = None,
+        agent_id: Id = None,
+        conversation_id: Id = None,
+        collection_id: Id = None,
+        *,
+        key: str | None = None,
+    ) -> bool:
+        """Remove the one entry named; or, with ``key=``, the list, set or flag of that name.
+
+        Returns:
+            Whether there was something to remove.
+
+        Raises:
+            TypeError: Neither ``data_type`` and ``resource_id`` nor ``key`` is given.
+
+        Cost: 1 round trip. Other processes drop their copies.
+        """
+        cache = await runtime.opened()
+        if key is not None:
+            tenant, name = placed(key, tenant_id)
+            holders = (cache.lists, cache.sets, cache.flags)
+            return any(await asyncio.gather(*(holder.delete(name, tenant_id=tenant) for holder in holders)))
+        if data_type is None or resource_id is None:
+            msg = "write delete(data_type, resource_id, tenant_id), or delete(key=...) for a list, a set or a flag"
+            raise TypeError(msg)
+        scope = scope_of(tenant_id, agent_id, conversation_id, collection_id)
+        deleted = await cache.delete(data_type, resource_id, scope)
+        if data_type in _LOCKS:
+            lowered = await cache.flags.delete(flag_name(data_type, resource_id), tenant_id=scope.tenant_id)
+            deleted = lowered or deleted
+        return deleted
+
+    @staticmethod
+    async def invalidate(
+        tenant_id: str | None,
+        data_type: str | None = None,
+        resource_id: str | None = None,
+        agent_id: Id = None,
+        conversation_id: Id = None,
+        collection_id: Id = None,
+        *,
+        document_id: str | None = None,
+        tags: Iterable[str] = (),
+    ) -> int:
+        """End everything that a scope covers, in every process. Ids are literal, never patterns.
+
+        Args:
+            tenant_id: Whose; ``None``: the ambient tenant.
+            data_type: What; ``None``: every type.
+            resource_id: Which, at every scope; ``None`` or ``"*"``: the whole type.
+            agent_id: Only what is the agent's own. The same holds for the next two.
+            conversation_id: Only what is the conversation's own.
+            collection_id: Only what is the collection's own.
+            document_id: Everything that was made from this document.
+            tags: Everything that depends on one of these names.
+
+        Returns:
+            More than 0 where anything could have been invalidated.
+
+        Cost: 1 round trip, whatever the number of entries.
+        If Redis fails: 0; this process's memory is clean, and the server hears of it before it is read again.
+        """
+        return await (await runtime.opened()).invalidate(
+            tenant_of(tenant_id),
+            data_type,
+            None if resource_id == "*" else resource_id,
+            agent_id=left_out(agent_id),
+            conversation_id=left_out(conversation_id),
+            collection_id=left_out(collection_id),
+            document_ids=() if document_id is None else (document_id,),
+            tags=tags,
+        )
+
+    @staticmethod
+    async def invalidate_cache(
+        scope: Literal["tenant", "agent", "conversation", "collection"],
+        tenant_id: str | None = None,
+        agent_id: str | None = None,
+        conversation_id: str | None = None,
+        collection_id: str | None = None,
+    ) -> int:
+        """End all that belongs to a whole tenant, agent, conversation or collection. Returns as `invalidate` does.
+
+        Raises:
+            ValueError: There is no such scope, or the id that it needs is missing.
+        """
+        ids = {"agent": agent_id, "conversation": conversation_id, "collection": collection_id}
+        if scope == "tenant":
+            return await CacheManager.invalidate(tenant_id)
+        if ids.get(scope) is None:
+            msg = f"invalidate_cache(scope={scope!r}) needs {scope}_id=; scopes are tenant, {', '.join(ids)}"
+            raise ValueError(msg)
+        return await CacheManager.invalidate(tenant_id, **{f"{scope}_id": ids[scope]})  # type: ignore[arg-type]
+
+    @staticmethod
+    async def get_many(
+        data_type: str,
+        resource_ids: Iterable[str],
+        tenant_id: str | None = None,
+        agent_id: Id = None,
+        conversation_id: Id = None,
+        collection_id: Id = None,
+    ) -> dict[str, Any]:
+        """The values of many entries by id; ids without a value are left out. Cost: 1 round trip a node."""
+        scope = scope_of(tenant_id, agent_id, conversation_id, collection_id)
+        return await (await runtime.opened()).get_many(data_type, tuple(resource_ids), scope)
+
+    @staticmethod
+    async def set_many(
+        data_type: str,
+        values: Mapping[str, Any],
+        tenant_id: str | None = None,
+        agent_id: Id = None,
+        conversation_id: Id = None,
+        collection_id: Id = None,
+        ttl: TtlOrUnset = UNSET,
+    ) -> bool:
+        """Store many values by id, as `set` does each. Returns whether all were stored. Cost: 1 round trip a node."""
+        scope = scope_of(tenant_id, agent_id, conversation_id, collection_id)
+        return await (await runtime.opened()).set_many(data_type, values, scope, ttl=ttl) == len(values)
+
+    @staticmethod
+    async def ttl(
+        data_type: str,
+        resource_id: str,
+        tenant_id: str | None = None,
+        agent_id: Id = None,
+        conversation_id: Id = None,
+        collection_id: Id = None,
+    ) -> int:
+        """Seconds that an entry has left, rounded up; ``-1``: it never expires; ``-2``: there is none."""
+        scope = scope_of(tenant_id, agent_id, conversation_id, collection_id)
+        return math.ceil(await (await runtime.opened()).ttl(data_type, resource_id, scope))
+
+    @staticmethod
+    async def set_if_not_exists(
+        data_type: str, resource_id: str, value: Any, tenant_id: str | None = None, *, ttl: float | None = None
+    ) -> bool:
+        """Raise a flag unless it is raised; `delete` of the same ``"lock"`` or ``"job_lock"`` lowers it.
+
+        Returns:
+            ``True`` for the one caller who raised it. For work that must not run twice, prefer `acquire_job_lock`.
+
+        Atomicity: one command on the server; memory is never asked.
+        """
+        cache = await runtime.opened()
+        name = flag_name(data_type, resource_id)
+        return await cache.flags.set_nx(name, value, tenant_id=tenant_of(tenant_id), ttl_s=ttl)
+
+
+_INSTANCE: Final = CacheManager()

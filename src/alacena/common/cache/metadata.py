@@ -1,0 +1,109 @@
+"""What every document and chunk must say of itself, whichever service wrote it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from alacena.common.context import Context, get_full_context
+from alacena.common.runtime import PROCESS
+from alacena.engine.errors import MissingTenantError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+
+def standardize_llama_metadata(
+    metadata: Mapping[str, Any] | None = None,
+    tenant_id: str | None = None,
+    document_id: str | None = None,
+    chunk_id: str | int | None = None,
+    collection_id: str | None = None,
+    ctx: Any = None,
+    *,
+    agent_id: str | None = None,
+    conversation_id: str | None = None,
+) -> dict[str, Any]:
+    """A copy of the metadata of a LlamaIndex node with the fields that every service relies on.
+
+    An argument outranks the metadata, the metadata outranks ``ctx`` (without one: what is ambient). Blank values count
+    as absent; unknown fields stay. ``created_at`` becomes the present, in whole seconds since the epoch, where it is
+    absent. A bare number as ``chunk_id`` gets its document's id in front (``"doc1_3"``), so that it names one chunk in
+    the whole tenant. Doing it twice changes nothing.
+
+    Args:
+        metadata: What the node has; it is not changed.
+        tenant_id: The tenant.
+        document_id: The document.
+        chunk_id: The chunk; it must have a document.
+        collection_id: The collection.
+        ctx: The context that the call works in.
+        agent_id: The agent.
+        conversation_id: The conversation.
+
+    Raises:
+        ValueError: There is no tenant anywhere (`MissingTenantError`), or a chunk has no document.
+    """
+    standard = dict(metadata or {})
+    given = {
+        "tenant_id": tenant_id,
+        "document_id": document_id,
+        "chunk_id": chunk_id,
+        "collection_id": collection_id,
+        "agent_id": agent_id,
+        "conversation_id": conversation_id,
+    }
+    standard.update({name: value for name, value in given.items() if not _blank(value)})
+    for name, value in _surroundings(ctx).items():
+        if _blank(standard.get(name)) and not _blank(value):
+            standard[name] = value
+    if not isinstance(standard.get("tenant_id"), str) or _blank(standard["tenant_id"]):
+        msg = "tenant_id es obligatorio en los metadatos: pass tenant_id=..., or a ctx that has one"
+        raise MissingTenantError(msg)
+    if not _blank(standard.get("chunk_id")):
+        standard["chunk_id"] = _chunk_name(standard["chunk_id"], standard.get("document_id"))
+    if standard.get("created_at") is None:
+        standard["created_at"] = int(PROCESS.environment.wall())
+    return standard
+
+
+def standardize_langchain_metadata(
+    metadata: Mapping[str, Any] | None = None,
+    tenant_id: str | None = None,
+    agent_id: str | None = None,
+    conversation_id: str | None = None,
+    collection_id: str | None = None,
+    ctx: Any = None,
+) -> dict[str, Any]:
+    """As `standardize_llama_metadata`, for LangChain documents: marked with ``source_framework="langchain"``."""
+    standard = standardize_llama_metadata(
+        metadata,
+        tenant_id,
+        collection_id=collection_id,
+        ctx=ctx,
+        agent_id=agent_id,
+        conversation_id=conversation_id,
+    )
+    standard["source_framework"] = "langchain"
+    return standard
+
+
+def _blank(value: object) -> bool:
+    return value is None or (isinstance(value, str) and not value.strip())
+
+
+def _surroundings(ctx: Any) -> dict[str, Any]:
+    """The ids that a context gives: its own, then the ambient ones. Contexts of another make by their attributes."""
+    names = ("tenant_id", "collection_id", "agent_id", "conversation_id")
+    if ctx is None:
+        return dict(get_full_context())
+    if isinstance(ctx, Context):
+        return {**get_full_context(), **{name: own for name in names if (own := getattr(ctx, name)) is not None}}
+    return {name: getattr(ctx, name, None) for name in names}
+
+
+def _chunk_name(chunk_id: object, document_id: object) -> object:
+    if _blank(document_id):
+        msg = f"chunk {chunk_id!r} has no document: pass document_id=... with every chunk_id"
+        raise ValueError(msg)
+    bare = str(chunk_id) if isinstance(chunk_id, int) else chunk_id
+    return f"{document_id}_{bare}" if isinstance(bare, str) and bare.isdecimal() else bare

@@ -1,0 +1,47 @@
+"""The names of lists, sets, flags and counters: which tenant they carry, and how they are made of parts."""
+
+from __future__ import annotations
+
+from urllib.parse import quote
+
+from alacena.common.context.vars import TENANT
+from alacena.engine.errors import InvalidKeyError, MissingTenantError
+
+
+def composed(*parts: str | None) -> str:
+    """One name for several parts, different for different parts: ``None`` is a part too, and not the blank one."""
+    return ":".join("~" if part is None else quote(part, safe="").replace("~", "%7E") for part in parts)
+
+
+def flag_name(data_type: str, resource_id: str) -> str:
+    """The name of the flag that ``set_if_not_exists(data_type, resource_id, ...)`` raises."""
+    return composed("flag", data_type, resource_id)
+
+
+def placed(name: str, tenant_id: str | None) -> tuple[str, str]:
+    """The tenant and the bare name of a list, set or key whose name may begin with ``"{tenant}:"``.
+
+    ``placed("queue", "acme")``, ``placed("acme:queue", None)`` and ``placed("acme:queue", "acme")`` are the same.
+
+    Raises:
+        MissingTenantError: No tenant is given, none leads the name, and none is ambient.
+        InvalidKeyError: The name is blank; or it may or may not begin with another tenant than the ambient one.
+    """
+    if not isinstance(name, str) or not name.strip():
+        msg = f"the name of a list, set or key must be a string that is not blank, not {name!r}"
+        raise InvalidKeyError(msg)
+    head, colon, rest = name.partition(":")
+    ambient = TENANT.get()
+    if tenant_id is None and ambient is not None:
+        if colon and not name.startswith(f"{ambient}:"):
+            msg = (
+                f"{name!r} may name the tenant {head!r} or a list of the ambient tenant {ambient!r}: "
+                "pass tenant_id= to say which"
+            )
+            raise InvalidKeyError(msg)
+        tenant_id = ambient
+    if tenant_id is not None:
+        return tenant_id, name.removeprefix(f"{tenant_id}:")
+    if not colon or not head.strip():
+        raise MissingTenantError
+    return head, rest

@@ -1,0 +1,154 @@
+"""The verbs that `CacheManager` has on its instance only: lists, sets, counters and flags.
+
+They raise where Redis fails: a pretended success would lose work.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from alacena.common import runtime
+from alacena.common.cache.instance_only import instance_only
+from alacena.common.cache.names import composed, placed
+from alacena.common.cache.tenancy import Id, scope_of
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+
+class Primitives:
+    """Lists, sets, counters and flags of the process-wide cache.
+
+    A name may carry its tenant: ``rpush("queue", v, tenant_id="acme")``, ``rpush("acme:queue", v)`` and both together
+    reach the same list. Elements are values: a dict goes in, a dict comes out.
+
+    Every verb raises `MissingTenantError` where no tenant is given, none leads the name and none is ambient, and
+    `BackendError` where Redis fails.
+    """
+
+    __slots__ = ()
+
+    @instance_only
+    async def rpush(self, list_name: str, value: Any, tenant_id: str | None = None) -> int:
+        """Append a value to a list. Returns the list's length. Cost: 1 round trip."""
+        tenant, name = placed(list_name, tenant_id)
+        return await (await runtime.opened()).lists.rpush(name, value, tenant_id=tenant)
+
+    @instance_only
+    async def lpop(self, list_name: str, tenant_id: str | None = None) -> Any:
+        """Take the first value off a list; ``None`` where it is empty.
+
+        What was taken is gone, even if the worker dies over it: workers should use ``Cache.queues``, which hand out
+        items until they are acknowledged. Cost: 1 round trip.
+        """
+        tenant, name = placed(list_name, tenant_id)
+        return await (await runtime.opened()).lists.lpop(name, tenant_id=tenant)
+
+    @instance_only
+    async def lrange(self, list_name: str, start: int = 0, end: int = -1, tenant_id: str | None = None) -> list[Any]:
+        """The values from ``start`` to ``end``, both included; negative numbers count from the end."""
+        tenant, name = placed(list_name, tenant_id)
+        return await (await runtime.opened()).lists.lrange(name, start, end, tenant_id=tenant)
+
+    @instance_only
+    async def llen(self, list_name: str, tenant_id: str | None = None) -> int:
+        """How many values a list has."""
+        tenant, name = placed(list_name, tenant_id)
+        return await (await runtime.opened()).lists.llen(name, tenant_id=tenant)
+
+    @instance_only
+    async def set_nx(self, key: str, value: Any, tenant_id: str | None = None, ex: float | None = None) -> bool:
+        """Raise a flag unless it is raised; ``delete(key=...)`` lowers it.
+
+        Args:
+            key: The flag's name.
+            value: What it carries.
+            tenant_id: Whose; it may lead the name instead.
+            ex: Seconds after which it falls by itself; ``None``: never.
+
+        Returns:
+            ``True`` for the one caller who raised it, else ``False``.
+
+        Atomicity: one command on the server; memory is never asked.
+        """
+        tenant, name = placed(key, tenant_id)
+        return await (await runtime.opened()).flags.set_nx(name, value, tenant_id=tenant, ttl_s=ex)
+
+    @instance_only
+    async def increment_counter(
+        self,
+        counter_type: str,
+        amount: int = 1,
+        resource_id: str = "total",
+        tenant_id: str | None = None,
+        agent_id: Id = None,
+        conversation_id: Id = None,
+        collection_id: Id = None,
+        *,
+        token_type: str | None = None,
+        value: int | None = None,
+        ttl: float | None = None,
+        metadata: Mapping[str, Any] | None = None,  # noqa: ARG002 - accepted from callers; a counter is a number
+    ) -> int:
+        """Add to a counter and return its new value.
+
+        Args:
+            counter_type: What is counted.
+            amount: How much is added.
+            resource_id: Which counter of that type.
+            tenant_id: Whose; left out: the ambient tenant.
+            agent_id: The agent's own counter. The same holds for the next two.
+            conversation_id: The conversation's own counter.
+            collection_id: The collection's own counter.
+            token_type: Part of the counter's identity, for counters of tokens.
+            value: Another word for ``amount``.
+            ttl: Seconds after which a counter that this call began falls back to nothing; ``None``: never.
+            metadata: Not kept.
+
+        Atomicity: one script on the server, expiry included.
+        """
+        scope = scope_of(tenant_id, agent_id, conversation_id, collection_id)
+        name = composed(
+            counter_type, resource_id, token_type, scope.agent_id, scope.conversation_id, scope.collection_id
+        )
+        added = amount if value is None else value
+        return await (await runtime.opened()).counters.increment(name, added, tenant_id=scope.tenant_id, ttl_s=ttl)
+
+    @instance_only
+    async def get_counter(
+        self,
+        counter_type: str,
+        resource_id: str = "total",
+        tenant_id: str | None = None,
+        agent_id: Id = None,
+        conversation_id: Id = None,
+        collection_id: Id = None,
+        *,
+        token_type: str | None = None,
+    ) -> int:
+        """The value of the counter that `increment_counter` with the same arguments adds to; 0 where there is none."""
+        scope = scope_of(tenant_id, agent_id, conversation_id, collection_id)
+        name = composed(
+            counter_type, resource_id, token_type, scope.agent_id, scope.conversation_id, scope.collection_id
+        )
+        return await (await runtime.opened()).counters.get(name, tenant_id=scope.tenant_id)
+
+    @instance_only
+    async def add_to_set(
+        self, set_name: str, value: Any, tenant_id: str | None = None, ttl: float | None = None
+    ) -> int:
+        """Put a value into a set; with ``ttl``, the whole set falls that many seconds later. Returns 1 if it is new."""
+        tenant, name = placed(set_name, tenant_id)
+        return await (await runtime.opened()).sets.add(name, value, tenant_id=tenant, ttl_s=ttl)
+
+    @instance_only
+    async def remove_from_set(self, set_name: str, value: Any, tenant_id: str | None = None) -> int:
+        """Take a value out of a set. Returns 1 if it was there."""
+        tenant, name = placed(set_name, tenant_id)
+        return await (await runtime.opened()).sets.remove(name, value, tenant_id=tenant)
+
+    @instance_only
+    async def get_set_members(self, set_name: str, tenant_id: str | None = None) -> list[Any]:
+        """The values of a set, in no order."""
+        tenant, name = placed(set_name, tenant_id)
+        return await (await runtime.opened()).sets.members(name, tenant_id=tenant)

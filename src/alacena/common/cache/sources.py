@@ -1,0 +1,188 @@
+"""What loads a value: adapts the many shapes of ``fetch_from_db_func`` and ``generate_func`` to one.
+
+A source takes the guide's three arguments, ``resource_id, tenant_id, ctx``, or fewer, in this way:
+
+* a parameter that bears the name of one of them (or of a scope: ``agent_id``, ``conversation_id``, ``collection_id``)
+  gets that one, wherever it stands;
+* other required positional parameters get, in order, those of the three that no name claims;
+* ``*args`` gets all three; ``**kwargs`` without ``*args`` gets by name whatever is left;
+* a parameter with a default and a name of its own keeps the default (``lambda q=query: ...``), unless parameters that
+  follow it show that the function was written for the three.
+
+It may be sync (and runs on the event loop), async, or return something awaitable.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Mapping
+from contextvars import ContextVar
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final, TypeAlias
+from weakref import WeakKeyDictionary
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+    from inspect import Parameter
+
+    from alacena.common.context import Context
+    from alacena.engine import Scope
+
+SourceFunction: TypeAlias = Callable[..., Any]
+
+_CONTRACT: Final = ("resource_id", "tenant_id", "ctx")
+_SCOPES: Final = ("agent_id", "conversation_id", "collection_id")
+_NAMES: Final = frozenset((*_CONTRACT, *_SCOPES))
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """What a source is asked for."""
+
+    resource_id: str
+    scope: Scope
+    ctx: Context | None
+
+    def value(self, name: str) -> Any:
+        """The argument of that name."""
+        return getattr(self.scope if name in _SCOPES or name == "tenant_id" else self, name)
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """How one function is called: which argument goes where."""
+
+    positional: tuple[str, ...]
+    keywords: tuple[str, ...]
+    rest: tuple[str, ...]
+
+    async def ask(self, function: SourceFunction, request: Request) -> Any:
+        """Call the function and await what it returns, if that is awaitable. Its exceptions pass untouched."""
+        keywords = {name: request.value(name) for name in self.keywords}
+        for name in self.rest:
+            if (value := request.value(name)) is not None:
+                keywords[name] = value
+        result = function(*[request.value(name) for name in self.positional], **keywords)
+        return await result if inspect.isawaitable(result) else result
+
+
+_PLANS: Final[WeakKeyDictionary[Any, Plan]] = WeakKeyDictionary()
+_BOUND_PLANS: Final[WeakKeyDictionary[Any, Plan]] = WeakKeyDictionary()
+
+
+def plan(function: SourceFunction) -> Plan:
+    """How ``function`` is to be called; worked out once for each function.
+
+    Raises:
+        TypeError: It is not callable, or needs arguments that a source is not given. Nothing was called.
+    """
+    known, name = _PLANS, function
+    if inspect.ismethod(function):  # a new bound method is made at every attribute access: remember its function
+        known, name = _BOUND_PLANS, function.__func__
+    try:
+        found = known.get(name)
+    except TypeError:  # unhashable, or no weak references to it
+        return _plan(function)
+    if found is None:
+        found = _plan(function)
+        try:
+            known[name] = found
+        except TypeError:
+            return found
+    return found
+
+
+def _plan(function: object) -> Plan:
+    if not callable(function):
+        msg = f"a source must be a function of (resource_id, tenant_id, ctx), or None; this is {function!r}"
+        raise TypeError(msg)
+    try:
+        parameters = tuple(inspect.signature(function).parameters.values())
+    except ValueError as error:
+        msg = (
+            f"the signature of {_name(function)} cannot be read: wrap it in a function of (resource_id, tenant_id, ctx)"
+        )
+        raise TypeError(msg) from error
+    kinds = {parameter.kind for parameter in parameters}
+    if inspect.Parameter.VAR_POSITIONAL in kinds:
+        return Plan(_CONTRACT, _required_keywords(function, parameters), ())
+    positional, claimed = _positional(function, parameters)
+    keywords = _required_keywords(function, parameters)
+    rest: tuple[str, ...] = ()
+    if inspect.Parameter.VAR_KEYWORD in kinds:
+        taken = {*claimed, *keywords, *(parameter.name for parameter in parameters)}
+        rest = tuple(name for name in (*_CONTRACT, *_SCOPES) if name not in taken)
+    return Plan(positional, keywords, rest)
+
+
+def _positional(function: SourceFunction, parameters: Sequence[Parameter]) -> tuple[tuple[str, ...], set[str]]:
+    """The names of the arguments given by position, and as a set."""
+    slots = [p for p in parameters if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)]
+    written_for_it = max((i for i, p in enumerate(slots) if p.name in _NAMES), default=-1)
+    count = max(written_for_it + 1, sum(p.default is p.empty for p in slots))
+    unclaimed = [name for name in _CONTRACT if name not in {p.name for p in slots[:count]}]
+    given: list[str] = []
+    for parameter in slots[:count]:
+        if parameter.name in _NAMES:
+            given.append(parameter.name)
+        elif unclaimed:
+            given.append(unclaimed.pop(0))
+        else:
+            raise _too_many(function, parameter.name)
+    return tuple(given), set(given)
+
+
+def _required_keywords(function: SourceFunction, parameters: Iterable[Parameter]) -> tuple[str, ...]:
+    names = []
+    for parameter in parameters:
+        if parameter.kind is parameter.KEYWORD_ONLY:
+            if parameter.name in _NAMES:
+                names.append(parameter.name)
+            elif parameter.default is parameter.empty:
+                raise _too_many(function, parameter.name)
+    return tuple(names)
+
+
+def _too_many(function: SourceFunction, parameter: str) -> TypeError:
+    return TypeError(
+        f"{_name(function)} cannot be a source: nothing is known for its parameter {parameter!r}. A source gets "
+        "(resource_id, tenant_id, ctx) or fewer; bind what else it needs with functools.partial or a closure"
+    )
+
+
+def _name(function: object) -> str:
+    return str(getattr(function, "__qualname__", None) or repr(function))
+
+
+_LOAD: Final[ContextVar[Any]] = ContextVar("alacena.load", default=None)
+
+
+def depends_on(*document_ids: str) -> None:
+    """Say, inside a source, which documents its result is made from: updating one of them ends the result.
+
+    Outside a load nothing happens, so a search function can say it wherever it is called from.
+    """
+    load = _LOAD.get()
+    if load is not None and document_ids:
+        load.depends_on(document_ids)
+
+
+async def asked(function: SourceFunction, how: Plan, request: Request, load: Any) -> Any:
+    """Ask one source, with ``load`` as the load that `depends_on` speaks to."""
+    token = _LOAD.set(load)
+    try:
+        return await how.ask(function, request)
+    finally:
+        _LOAD.reset(token)
+
+
+def documents_in(value: object) -> tuple[str, ...]:
+    """The document that a chunk or a row says it belongs to: its ``document_id``, or that of its ``metadata``."""
+    if not isinstance(value, Mapping):
+        return ()
+    metadata = value.get("metadata")
+    for holder in (value, metadata if isinstance(metadata, Mapping) else {}):
+        document_id = holder.get("document_id")
+        if isinstance(document_id, str) and document_id.strip():
+            return (document_id,)
+    return ()

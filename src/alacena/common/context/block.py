@@ -1,0 +1,192 @@
+"""`Context`: a block of code that works for one tenant."""
+
+from __future__ import annotations
+
+from contextvars import ContextVar
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from alacena.common.context.vars import (
+    AGENT,
+    COLLECTION,
+    CONVERSATION,
+    FIELDS,
+    TENANT,
+    USER,
+    checked_id,
+    require_tenant,
+)
+
+if TYPE_CHECKING:
+    from types import TracebackType
+    from typing import Self
+
+    from alacena.common.context.vars import OptionalId
+
+
+class _Frame(NamedTuple):
+    """One entered block: what was ambient before it, and the block around it."""
+
+    owner: Context
+    before: tuple[OptionalId, ...]
+    outer: _Frame | None
+
+
+_FRAMES: ContextVar[_Frame | None] = ContextVar("alacena.context_frames", default=None)
+
+
+class Context:
+    """A tenant (with agent, conversation, collection, user) for the length of a block, sync or async.
+
+    The block restores everything that was ambient before it, whatever happened inside. One object may be entered
+    again while it is open, and by several tasks at once: what it must restore is kept with the task, not in the object.
+
+    Args:
+        tenant_id: The tenant; ``None`` keeps the ambient one.
+        agent_id: The agent; ``None`` keeps the ambient one. The same holds for the next two.
+        conversation_id: The conversation.
+        collection_id: The collection.
+        validate_tenant: Refuse a tenant that is missing, ``"default"`` or the nil UUID when the block is entered.
+        user_id: The user; ``None`` keeps the ambient one.
+        tenant_info: Anything the application knows about the tenant; its ``tenant_id`` counts where none is given.
+
+    Attributes:
+        metrics: Values by name, in the order in which they were added.
+        metadata: Values by key, the last one added.
+    """
+
+    __slots__ = (
+        "agent_id",
+        "collection_id",
+        "conversation_id",
+        "metadata",
+        "metrics",
+        "tenant_id",
+        "tenant_info",
+        "user_id",
+        "validate_tenant",
+    )
+
+    def __init__(
+        self,
+        tenant_id: str | None = None,
+        agent_id: str | None = None,
+        conversation_id: str | None = None,
+        collection_id: str | None = None,
+        validate_tenant: bool = False,
+        *,
+        user_id: str | None = None,
+        tenant_info: object = None,
+    ) -> None:
+        if tenant_id is None and tenant_info is not None:
+            tenant_id = getattr(tenant_info, "tenant_id", None)
+        self.tenant_id = checked_id("tenant_id", tenant_id)
+        self.agent_id = checked_id("agent_id", agent_id)
+        self.conversation_id = checked_id("conversation_id", conversation_id)
+        self.collection_id = checked_id("collection_id", collection_id)
+        self.user_id = checked_id("user_id", user_id)
+        self.validate_tenant = validate_tenant
+        self.tenant_info = tenant_info
+        self.metrics: dict[str, list[Any]] = {}
+        self.metadata: dict[str, Any] = {}
+
+    def __repr__(self) -> str:
+        given = ", ".join(f"{name}={getattr(self, name)!r}" for name in FIELDS if getattr(self, name) is not None)
+        return f"Context({given})"
+
+    def __enter__(self) -> Self:
+        if self.validate_tenant:
+            require_tenant(self.tenant_id if self.tenant_id is not None else TENANT.get())
+        before = tuple(variable.get() for variable in FIELDS.values())
+        _FRAMES.set(_Frame(self, before, _FRAMES.get()))
+        for name, variable in FIELDS.items():
+            if (value := getattr(self, name)) is not None:
+                variable.set(value)
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        frame = _FRAMES.get()
+        while frame is not None and frame.owner is not self:
+            frame = frame.outer
+        if frame is None:  # left in a task that never entered it: there is nothing to restore here
+            return
+        for variable, value in zip(FIELDS.values(), frame.before, strict=True):
+            variable.set(value)
+        _FRAMES.set(frame.outer)
+
+    async def __aenter__(self) -> Self:
+        return self.__enter__()
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.__exit__(kind, error, trace)
+
+    def get_tenant_id(self, validate: bool = True) -> str | None:
+        """This context's tenant, else the ambient one.
+
+        Args:
+            validate: Raise where there is none; with ``False`` the answer is ``None``.
+
+        Raises:
+            MissingTenantError: There is no tenant, or it is ``"default"`` or the nil UUID.
+        """
+        tenant_id = self.tenant_id if self.tenant_id is not None else TENANT.get()
+        return require_tenant(tenant_id) if validate else tenant_id
+
+    def has_tenant_id(self) -> bool:
+        """Whether `get_tenant_id` has something to give."""
+        return self.get_tenant_id(validate=False) is not None
+
+    def get_agent_id(self, validate: bool = False) -> str | None:
+        """This context's agent, else the ambient one, else ``None`` (with ``validate``: `LookupError`)."""
+        return _found("agent_id", self.agent_id, AGENT, validate)
+
+    def get_conversation_id(self, validate: bool = False) -> str | None:
+        """This context's conversation, else the ambient one, else ``None`` (with ``validate``: `LookupError`)."""
+        return _found("conversation_id", self.conversation_id, CONVERSATION, validate)
+
+    def get_collection_id(self, validate: bool = False) -> str | None:
+        """This context's collection, else the ambient one, else ``None`` (with ``validate``: `LookupError`)."""
+        return _found("collection_id", self.collection_id, COLLECTION, validate)
+
+    def get_user_id(self, validate: bool = False) -> str | None:
+        """This context's user, else the ambient one, else ``None`` (with ``validate``: `LookupError`)."""
+        return _found("user_id", self.user_id, USER, validate)
+
+    def set_agent_id(self, agent_id: str | None) -> None:
+        """Change the agent here and, while this is the innermost open block, in the code that runs."""
+        self.agent_id = checked_id("agent_id", agent_id)
+        self._publish(AGENT, self.agent_id)
+
+    def set_conversation_id(self, conversation_id: str | None) -> None:
+        """Change the conversation here and, while this is the innermost open block, in the code that runs."""
+        self.conversation_id = checked_id("conversation_id", conversation_id)
+        self._publish(CONVERSATION, self.conversation_id)
+
+    def set_collection_id(self, collection_id: str | None) -> None:
+        """Change the collection here and, while this is the innermost open block, in the code that runs."""
+        self.collection_id = checked_id("collection_id", collection_id)
+        self._publish(COLLECTION, self.collection_id)
+
+    def add_metric(self, name: str, value: Any) -> None:
+        """Keep a measurement, such as the metrics of a read, under ``name``."""
+        self.metrics.setdefault(name, []).append(value)
+
+    def add_metadata(self, key: str, value: Any) -> None:
+        """Keep something about this unit of work under ``key``."""
+        self.metadata[key] = value
+
+    def _publish(self, variable: ContextVar[OptionalId], value: OptionalId) -> None:
+        frame = _FRAMES.get()
+        if frame is not None and frame.owner is self:
+            variable.set(value)
+
+
+def _found(name: str, own: OptionalId, ambient: ContextVar[OptionalId], validate: bool) -> OptionalId:
+    value = own if own is not None else ambient.get()
+    if value is None and validate:
+        msg = f"no {name} was given and none is current: write Context({name}=...)"
+        raise LookupError(msg)
+    return value

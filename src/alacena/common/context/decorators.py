@@ -1,0 +1,183 @@
+"""`with_context`: run a function for the tenant that its arguments, or its caller's context, name."""
+
+from __future__ import annotations
+
+import inspect
+from functools import wraps
+from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar, overload
+
+from alacena.common.context.block import Context
+from alacena.common.context.vars import TENANT, require_tenant
+from alacena.engine.errors import MissingTenantError
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+_UNGIVEN = object()
+_INFO_NAMES = ("tenant_info", "tenant")
+
+
+class _Arguments:
+    """Where the arguments that say who is served stand in one function's signature."""
+
+    __slots__ = ("_positions", "takes_ctx")
+
+    def __init__(self, function: Callable[..., Any]) -> None:
+        parameters = inspect.signature(function).parameters
+        named = [p.name for p in parameters.values() if p.kind is not p.KEYWORD_ONLY and p.kind is not p.VAR_KEYWORD]
+        self._positions = {name: index for index, name in enumerate(named)}
+        self.takes_ctx = "ctx" in parameters
+
+    def value(self, name: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        """What the call gives for the parameter ``name``, or ``None``."""
+        if name in kwargs:
+            return kwargs[name]
+        position = self._positions.get(name)
+        return args[position] if position is not None and position < len(args) else None
+
+    def with_ctx(
+        self, context: Context, args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> tuple[tuple[Any, ...], dict[str, Any]]:
+        """The call's arguments with ``context`` as ``ctx``, where the function takes one and the call brings none."""
+        if not self.takes_ctx or self.value("ctx", args, kwargs) is not None:
+            return args, kwargs
+        position = self._positions.get("ctx")
+        if "ctx" not in kwargs and position is not None and position < len(args):
+            return (*args[:position], context, *args[position + 1 :]), kwargs
+        return args, {**kwargs, "ctx": context}
+
+
+class _Wanted:
+    """Which fields a decorated function works with."""
+
+    __slots__ = ("_fields", "_tenant", "_validate_tenant")
+
+    def __init__(self, fields: tuple[str, ...], *, tenant: bool, validate_tenant: bool) -> None:
+        self._fields = fields
+        self._tenant = tenant
+        self._validate_tenant = validate_tenant
+
+    def context(self, arguments: _Arguments, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Context:
+        """The block to run one call in."""
+        given = arguments.value("ctx", args, kwargs)
+        info = _tenant_info(arguments, args, kwargs)
+        tenant_id = self._tenant_id(arguments.value("tenant_id", args, kwargs), info, given)
+        fields = {name: self._field(name, arguments.value(name, args, kwargs), given) for name in self._fields}
+        return Context(tenant_id, tenant_info=info, **fields)
+
+    def _tenant_id(self, explicit: Any, info: Any, given: Any) -> str | None:
+        candidates = (explicit, getattr(info, "tenant_id", None), getattr(given, "tenant_id", None), TENANT.get())
+        tenant_id = next((value for value in candidates if value is not None), None)
+        if not self._tenant:
+            return tenant_id
+        if tenant_id is None:
+            raise MissingTenantError
+        return require_tenant(tenant_id) if self._validate_tenant else tenant_id
+
+    @staticmethod
+    def _field(name: str, explicit: Any, given: Any) -> Any:
+        value = explicit if explicit is not None else getattr(given, name, None)
+        return value or None
+
+
+def _tenant_info(arguments: _Arguments, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    """The argument that describes the tenant: by its parameter's name, or by its class (``...TenantInfo``).
+
+    A request body that merely has a ``tenant_id`` does not count: who calls must not choose the tenant with it.
+    """
+    for name in _INFO_NAMES:
+        value = arguments.value(name, args, kwargs)
+        if isinstance(getattr(value, "tenant_id", None), str):
+            return value
+    everything = (*args, *kwargs.values())
+    return next((value for value in everything if type(value).__name__.endswith("TenantInfo")), None)
+
+
+@overload
+def with_context(function: Callable[P, R], /) -> Callable[P, R]: ...
+@overload
+def with_context(
+    function: None = None,
+    /,
+    *,
+    tenant: bool = True,
+    agent: bool = False,
+    conversation: bool = False,
+    collection: bool = False,
+    user: bool = False,
+    validate_tenant: bool = True,
+) -> Callable[[Callable[P, R]], Callable[P, R]]: ...
+def with_context(
+    function: Callable[P, R] | None = None,
+    /,
+    *,
+    tenant: bool = True,
+    agent: bool = False,
+    conversation: bool = False,
+    collection: bool = False,
+    user: bool = False,
+    validate_tenant: bool = True,
+) -> Callable[P, R] | Callable[[Callable[P, R]], Callable[P, R]]:
+    """Run a function, sync or async, inside a `Context` made from its arguments and from what is ambient.
+
+    The tenant is the argument ``tenant_id``, else that of a ``TenantInfo``-like argument, else that of a ``ctx`` that
+    was passed, else the ambient one. ``ctx`` is handed to functions that have a parameter of that name, where the
+    call does not bring one. Written bare (``@with_context``) or with flags.
+
+    Args:
+        function: The function, where the decorator is written bare.
+        tenant: A tenant is required.
+        agent: An argument ``agent_id`` becomes ambient while the function runs. The same holds for the next three.
+        conversation: The same for ``conversation_id``.
+        collection: The same for ``collection_id``.
+        user: The same for ``user_id``.
+        validate_tenant: Refuse tenants named ``"default"`` or by the nil UUID as well.
+
+    Raises:
+        MissingTenantError: On a call that names no tenant where one is required.
+        TypeError: At once, for a generator function: enter a `Context` inside it instead.
+    """
+    flags = {"agent_id": agent, "conversation_id": conversation, "collection_id": collection, "user_id": user}
+    fields = tuple(name for name, wanted in flags.items() if wanted)
+    wanted = _Wanted(fields, tenant=tenant, validate_tenant=validate_tenant)
+
+    def decorate(target: Callable[P, R]) -> Callable[P, R]:
+        return _decorated(target, wanted)
+
+    return decorate if function is None else decorate(function)
+
+
+def _decorated(target: Callable[P, R], wanted: _Wanted) -> Callable[P, R]:
+    if inspect.isgeneratorfunction(target) or inspect.isasyncgenfunction(target):
+        msg = f"{target.__qualname__} is a generator: enter `with Context(...)` inside it instead of @with_context"
+        raise TypeError(msg)
+    arguments = _Arguments(target)
+    if inspect.iscoroutinefunction(target):
+
+        @wraps(target)
+        async def run_async(*args: P.args, **kwargs: P.kwargs) -> Any:
+            context = wanted.context(arguments, args, kwargs)
+            args_, kwargs_ = arguments.with_ctx(context, args, kwargs)
+            with context:
+                return await target(*args_, **kwargs_)
+
+        return run_async
+
+    @wraps(target)
+    def run(*args: P.args, **kwargs: P.kwargs) -> Any:
+        context = wanted.context(arguments, args, kwargs)
+        args_, kwargs_ = arguments.with_ctx(context, args, kwargs)
+        with context:
+            result = target(*args_, **kwargs_)  # type: ignore[arg-type]  # the same call with ctx added
+        return _within(context, result) if inspect.iscoroutine(result) else result
+
+    return run
+
+
+async def _within(context: Context, result: Awaitable[R]) -> R:
+    """Await what a plain function returned inside the block that it was called in."""
+    with context:
+        return await result

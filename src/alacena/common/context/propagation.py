@@ -1,0 +1,69 @@
+"""The ambient ids as HTTP headers, between services that trust each other.
+
+A header is not authentication: set a tenant from headers only behind a gateway that removes what strangers send.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+from urllib.parse import quote, unquote
+
+from alacena.common.context.block import Context
+from alacena.common.context.vars import FIELDS, get_full_context
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Mapping
+    from contextvars import Token
+    from typing import TypeVar
+
+    R = TypeVar("R")
+
+HEADERS: Final[Mapping[str, str]] = {
+    "tenant_id": "X-Tenant-ID",
+    "agent_id": "X-Agent-ID",
+    "conversation_id": "X-Conversation-ID",
+    "collection_id": "X-Collection-ID",
+}
+
+_SAFE: Final = "!#$&'()*+,/:;=?@[]~ "
+
+
+def extract_context_from_headers(headers: Mapping[str, str]) -> dict[str, str]:
+    """The ids that a request's headers carry, by field name; names of headers in any case, blank values left out."""
+    lowered = {name.lower(): value for name, value in headers.items()}
+    found = {field: unquote(lowered.get(header.lower(), "")).strip() for field, header in HEADERS.items()}
+    return {field: value for field, value in found.items() if value}
+
+
+def add_context_to_headers(headers: Mapping[str, str] | None = None) -> dict[str, str]:
+    """A copy of ``headers`` with the ambient ids added; ids that a header cannot carry are percent-encoded."""
+    ambient = get_full_context()
+    added = {header: quote(value, safe=_SAFE) for field, header in HEADERS.items() if (value := ambient[field])}
+    return {**(headers or {}), **added}
+
+
+def setup_context_from_headers(headers: Mapping[str, str]) -> list[tuple[Token[str | None], str]]:
+    """Make the ids of a request's headers ambient.
+
+    Returns:
+        A ``(token, field)`` for each: give them to `reset_context`, last one first.
+    """
+    return [(FIELDS[field].set(value), field) for field, value in extract_context_from_headers(headers).items()]
+
+
+def get_context_log_prefix() -> str:
+    """The ambient ids as a prefix for a log line, such as ``"[tenant_id=acme agent_id=a1] "``; empty without any."""
+    present = " ".join(f"{field}={value}" for field, value in get_full_context().items() if value)
+    return f"[{present}] " if present else ""
+
+
+async def run_public_context(
+    work: Awaitable[R],
+    tenant_id: str,
+    agent_id: str | None = None,
+    conversation_id: str | None = None,
+    collection_id: str | None = None,
+) -> R:
+    """Await ``work`` for a tenant that was named rather than authenticated, such as that of a public page."""
+    with Context(tenant_id, agent_id, conversation_id, collection_id, validate_tenant=True):
+        return await work

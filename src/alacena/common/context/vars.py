@@ -1,0 +1,141 @@
+"""Who the running code works for: one context variable a field, each with a getter and a setter.
+
+Tasks inherit the values of the task that starts them, and never change those of the starter.
+"""
+
+from __future__ import annotations
+
+from contextvars import ContextVar, Token
+from typing import Final, TypeAlias
+from uuid import UUID
+
+from alacena.common.core.constants import NIL_TENANT_ID
+from alacena.engine.errors import InvalidKeyError, MissingTenantError
+
+OptionalId: TypeAlias = str | None
+
+TENANT: Final[ContextVar[OptionalId]] = ContextVar("alacena.tenant_id", default=None)
+AGENT: Final[ContextVar[OptionalId]] = ContextVar("alacena.agent_id", default=None)
+CONVERSATION: Final[ContextVar[OptionalId]] = ContextVar("alacena.conversation_id", default=None)
+COLLECTION: Final[ContextVar[OptionalId]] = ContextVar("alacena.collection_id", default=None)
+USER: Final[ContextVar[OptionalId]] = ContextVar("alacena.user_id", default=None)
+
+FIELDS: Final[dict[str, ContextVar[OptionalId]]] = {
+    "tenant_id": TENANT,
+    "agent_id": AGENT,
+    "conversation_id": CONVERSATION,
+    "collection_id": COLLECTION,
+    "user_id": USER,
+}
+
+_NOT_TENANTS: Final = frozenset({"default", NIL_TENANT_ID})
+
+
+def checked_id(name: str, value: object) -> OptionalId:
+    """``value`` as the id of a field: a string that is not blank (a UUID by its text), or ``None``.
+
+    Raises:
+        InvalidKeyError: It is blank or not a string.
+    """
+    if isinstance(value, UUID):
+        return str(value)
+    if value is None or (isinstance(value, str) and value.strip()):
+        return value
+    msg = f"{name} must be a string that is not blank (or None), not {value!r}"
+    raise InvalidKeyError(msg)
+
+
+def is_valid_tenant_id(tenant_id: object) -> bool:
+    """Whether this can name a tenant: a non-blank string that is neither ``"default"`` nor the nil UUID."""
+    return isinstance(tenant_id, str) and bool(tenant_id.strip()) and tenant_id not in _NOT_TENANTS
+
+
+def require_tenant(tenant_id: object) -> str:
+    """``tenant_id`` where it can name a tenant.
+
+    Raises:
+        MissingTenantError: It is missing, blank, ``"default"`` or the nil UUID.
+    """
+    if isinstance(tenant_id, str) and is_valid_tenant_id(tenant_id):
+        return tenant_id
+    if tenant_id is None:
+        raise MissingTenantError
+    msg = f"{tenant_id!r} names no tenant: pass the real one (or 'system' for what belongs to nobody)"
+    raise MissingTenantError(msg)
+
+
+def get_current_tenant_id() -> OptionalId:
+    """The ambient tenant, or ``None``."""
+    return TENANT.get()
+
+
+def get_current_agent_id() -> OptionalId:
+    """The ambient agent, or ``None``."""
+    return AGENT.get()
+
+
+def get_current_conversation_id() -> OptionalId:
+    """The ambient conversation, or ``None``."""
+    return CONVERSATION.get()
+
+
+def get_current_collection_id() -> OptionalId:
+    """The ambient collection, or ``None``."""
+    return COLLECTION.get()
+
+
+def get_current_user_id() -> OptionalId:
+    """The ambient user, or ``None``."""
+    return USER.get()
+
+
+def set_current_tenant_id(tenant_id: OptionalId) -> Token[OptionalId]:
+    """Set the ambient tenant; give the token to `reset_context` afterwards. Prefer ``with Context(...)``."""
+    return TENANT.set(checked_id("tenant_id", tenant_id))
+
+
+def set_current_agent_id(agent_id: OptionalId) -> Token[OptionalId]:
+    """Set the ambient agent; give the token to `reset_context` afterwards."""
+    return AGENT.set(checked_id("agent_id", agent_id))
+
+
+def set_current_conversation_id(conversation_id: OptionalId) -> Token[OptionalId]:
+    """Set the ambient conversation; give the token to `reset_context` afterwards."""
+    return CONVERSATION.set(checked_id("conversation_id", conversation_id))
+
+
+def set_current_collection_id(collection_id: OptionalId) -> Token[OptionalId]:
+    """Set the ambient collection; give the token to `reset_context` afterwards."""
+    return COLLECTION.set(checked_id("collection_id", collection_id))
+
+
+def set_current_user_id(user_id: OptionalId) -> Token[OptionalId]:
+    """Set the ambient user; give the token to `reset_context` afterwards."""
+    return USER.set(checked_id("user_id", user_id))
+
+
+def reset_context(token: Token[OptionalId], name: str) -> None:
+    """Undo one setter.
+
+    Args:
+        token: What the setter returned.
+        name: The field it set, such as ``"tenant_id"``.
+
+    Raises:
+        InvalidKeyError: There is no field of that name.
+    """
+    variable = FIELDS.get(name)
+    if variable is None:
+        msg = f"there is no context field {name!r}: write one of {', '.join(FIELDS)}"
+        raise InvalidKeyError(msg)
+    variable.reset(token)
+
+
+def get_full_context() -> dict[str, OptionalId]:
+    """The ambient tenant, agent, conversation and collection by name."""
+    return {
+        "tenant_id": TENANT.get(),
+        "agent_id": AGENT.get(),
+        "conversation_id": CONVERSATION.get(),
+        "collection_id": COLLECTION.get(),
+    }

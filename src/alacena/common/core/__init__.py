@@ -1,0 +1,1 @@
+"""What every service shares and nothing depends on the other way: the constants."""

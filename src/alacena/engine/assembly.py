@@ -1,0 +1,165 @@
+"""How the parts of a cache are put together, and taken apart again."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from alacena.engine.batches import Batches
+from alacena.engine.codec import Codec
+from alacena.engine.coherence import Coherence
+from alacena.engine.copies import Copies
+from alacena.engine.flight import Flights
+from alacena.engine.keys import Keys
+from alacena.engine.local.shelf import LocalShelf
+from alacena.engine.memory import Memory
+from alacena.engine.reader import Reader
+from alacena.engine.shelf import Counts
+from alacena.engine.writer import Writer
+
+if TYPE_CHECKING:
+    import asyncio
+    from collections.abc import Awaitable, Callable
+
+    from alacena.engine.environment import Environment
+    from alacena.engine.events import Events
+    from alacena.engine.keys import EntryKey
+    from alacena.engine.settings import Settings
+    from alacena.engine.shelf import Shelf
+
+_GRACE_S = 5.0
+_EXPIRY_EVERY_S = 0.1
+_EXPIRY_BUDGET = 2_000
+
+
+@dataclass(slots=True)
+class Parts:
+    """The parts of an open cache."""
+
+    keys: Keys
+    memory: Memory
+    copies: Copies
+    flights: Flights
+    shelf: Shelf
+    reader: Reader
+    writer: Writer
+    batches: Batches
+    counts: Counts
+    environment: Environment
+    sweeper: Sweeper
+    closers: list[Callable[[], Awaitable[None]]] = field(default_factory=list)
+
+    async def close(self) -> None:
+        """Finish the work under way, then take the parts apart."""
+        await self.flights.drain(_GRACE_S)
+        self.sweeper.stop()
+        for closer in reversed(self.closers):
+            await closer()
+        self.memory.clear()
+
+    async def explain(self, key: EntryKey) -> dict[str, Any]:
+        """What every part knows of one entry."""
+        now = self.environment.now()
+        slot = self.memory.slots.get(key.ident)
+        in_memory = None
+        if slot is not None:
+            in_memory = {
+                "fresh_for_s": slot.fresh_until - now,
+                "hits": slot.hits,
+                "bytes": slot.size,
+                "alive": all(g.nonce == stamp for g, stamp in zip(slot.generations, slot.stamps, strict=True)),
+                "copied_on_read": slot.thaw is not None,
+            }
+        return {
+            "entry": key.entry.decode(),
+            "memory": in_memory,
+            "memory_serves_for_s": self.memory.serving_until - now,
+            "loading": self.flights.get(key.entry) is not None,
+            **await self.shelf.inspect(key),
+        }
+
+    def stats(self) -> dict[str, Any]:
+        """Counts since the cache was opened."""
+        counts = {name: getattr(self.counts, name) for name in self.counts.__slots__}
+        return {**counts, "flights": len(self.flights), "memory": self.memory.stats()}
+
+
+class Sweeper:
+    """Frees the memory of expired entries, a bounded number at a time."""
+
+    def __init__(self, memory: Memory, environment: Environment, loop: asyncio.AbstractEventLoop) -> None:
+        self._memory = memory
+        self._environment = environment
+        self._loop = loop
+        self._timer = loop.call_later(_EXPIRY_EVERY_S, self._sweep)
+
+    def _sweep(self) -> None:
+        swept = self._memory.expire(self._environment.now(), _EXPIRY_BUDGET)
+        pause_s = _EXPIRY_EVERY_S if swept < _EXPIRY_BUDGET else 0.0
+        self._timer = self._loop.call_later(pause_s, self._sweep)
+
+    def stop(self) -> None:
+        """Stop."""
+        self._timer.cancel()
+
+
+async def assemble(settings: Settings, environment: Environment, events: Events) -> Parts:
+    """Build the parts of a cache and connect them."""
+    import asyncio
+
+    memory = Memory(
+        max_bytes=settings.memory_max_bytes, max_entries=settings.memory_max_entries, environment=environment
+    )
+    flights = Flights()
+    coherence = Coherence(memory, flights)
+    codec = Codec(
+        compress_over_bytes=settings.compress_over_bytes,
+        max_value_bytes=settings.max_value_bytes,
+        integrity_key=None if settings.integrity_key is None else settings.integrity_key.encode(),
+    )
+    copies = Copies(memory, codec, environment)
+    keys = Keys(
+        settings.namespace,
+        secret=None if settings.key_secret is None else settings.key_secret.encode(),
+        buckets=settings.tenant_buckets,
+    )
+    counts = Counts()
+    closers: list[Callable[[], Awaitable[None]]] = []
+    shelf: Shelf
+    if settings.redis_url is None:
+        shelf = LocalShelf(coherence, copies, environment)
+    else:
+        from alacena.engine.redis.opening import open_shelf
+
+        shelf = await open_shelf(
+            coherence=coherence,
+            copies=copies,
+            codec=codec,
+            flights=flights,
+            environment=environment,
+            events=events,
+            counts=counts,
+            settings=settings,
+            closers=closers,
+        )
+    reader = Reader(
+        memory=memory, copies=copies, shelf=shelf, flights=flights, codec=codec,
+        events=events, counts=counts, environment=environment, settings=settings,
+    )  # fmt: skip
+    writer = Writer(keys=keys, shelf=shelf, codec=codec, reader=reader, events=events, counts=counts, settings=settings)
+    return Parts(
+        keys=keys,
+        memory=memory,
+        copies=copies,
+        flights=flights,
+        shelf=shelf,
+        reader=reader,
+        writer=writer,
+        batches=Batches(reader, shelf, flights),
+        counts=counts,
+        environment=environment,
+        sweeper=Sweeper(memory, environment, asyncio.get_running_loop()),
+        closers=closers,
+    )
+
+

@@ -1,0 +1,62 @@
+"""A circuit breaker: after failures in a row, do without for a while, then let one try."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from alacena.engine.environment import Environment
+
+_FAILURES: Final = 5
+_PAUSE_S: Final = 0.25
+_LONGEST_PAUSE_S: Final = 5.0
+
+
+class Breaker:
+    """Guards reads against a server that answers too late: going without it costs a load, waiting costs that and more.
+
+    It opens after 5 failures in a row, for a pause that doubles with each failed probe (0.25 s to 5 s, with jitter),
+    and closes with the first success. It is never open for ever: after each pause one probe goes through.
+
+    Args:
+        environment: Time and jitter.
+    """
+
+    def __init__(self, environment: Environment) -> None:
+        self._environment = environment
+        self._failures = 0
+        self._pauses = 0
+        self._open_until = float("-inf")
+        self._probing = False
+
+    @property
+    def is_open(self) -> bool:
+        """Whether it keeps callers away (a probe may be under way)."""
+        return self._failures >= _FAILURES
+
+    def admits(self) -> bool:
+        """Whether this caller may try. In the half-open state exactly one may, until it reports."""
+        if self._failures < _FAILURES:
+            return True
+        if self._probing or self._environment.now() < self._open_until:
+            return False
+        self._probing = True
+        return True
+
+    def succeeded(self) -> None:
+        """A try was answered in time."""
+        self._failures = self._pauses = 0
+        self._probing = False
+
+    def failed(self) -> None:
+        """A try was not answered, or too late."""
+        self._failures += 1
+        self._probing = False
+        if self._failures >= _FAILURES:
+            pause_s = min(_PAUSE_S * 2**self._pauses, _LONGEST_PAUSE_S)
+            self._open_until = self._environment.now() + pause_s * (0.75 + self._environment.random() / 2)
+            self._pauses += 1
+
+    def abandoned(self) -> None:
+        """A try was given up by its caller: it says nothing about the server."""
+        self._probing = False

@@ -1,0 +1,323 @@
+"""The first shelf: what this process keeps in memory."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, Any
+
+from alacena.engine.errors import SettingsError
+from alacena.engine.memory.compartment import Compartment
+from alacena.engine.memory.ghosts import Ghosts
+from alacena.engine.memory.shares import Shares
+from alacena.engine.memory.slot import SLOT_BYTES, Slot
+from alacena.engine.memory.tally import MemoryCounts
+from alacena.engine.memory.wheel import Wheel
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from alacena.engine.environment import Environment
+
+_KEPT_EMPTY_TENANTS = 1024
+_EXPIRED_PER_PUT = 4
+_SWEPT_PER_PUT = 4
+
+
+class Memory:
+    """Entries in this process: bounded by bytes, fair between tenants, expiring without being read.
+
+    Synchronous, for one thread: the one that runs the event loop. Every call but ``stats`` does a bounded amount of
+    work, whatever the number of entries.
+
+    A hit costs a look-up, three comparisons and one write (``slot.hits``). Everything else happens when entries come
+    and go: each tenant's ``Compartment`` decides what it keeps, ``Shares`` which tenant gives when the shelf is full,
+    ``Wheel`` what has died.
+
+    Args:
+        max_bytes: Bound of what all slots take together, each counted as its ``size`` plus ``SLOT_BYTES``.
+        max_entries: Bound of how many there are; ``None`` = as many as the bytes allow.
+        environment: Its ``now`` dates what is put.
+        max_slot_ratio: A slot that takes a larger part of ``max_bytes`` is not kept.
+        weights: Shares by tenant where they should differ: a tenant of weight 2 is guaranteed twice the bytes of one
+            of weight 1, which is what a tenant that is not listed has.
+
+    Attributes:
+        slots: Every slot by its ``ident``. To be read only.
+        epoch: Bumped by whoever keeps the generations, whenever one of them changes.
+        serving_until: Memory may be read while ``now <= serving_until``: ``inf`` where nothing can go stale behind its
+            back, ``-inf`` where memory must not be read.
+
+    Raises:
+        SettingsError: A bound, the ratio or a weight makes no sense.
+    """
+
+    __slots__ = (
+        "_binned",
+        "_by_wire_key",
+        "_bytes",
+        "_compartments",
+        "_empty",
+        "_ghosts",
+        "_largest",
+        "_max_bytes",
+        "_max_entries",
+        "_now",
+        "_shares",
+        "_wheel",
+        "epoch",
+        "serving_until",
+        "slots",
+    )
+
+    def __init__(
+        self,
+        *,
+        max_bytes: int,
+        max_entries: int | None = None,
+        environment: Environment,
+        max_slot_ratio: float = 0.125,
+        weights: Mapping[str, float] | None = None,
+    ) -> None:
+        if max_bytes < 1:
+            raise SettingsError(f"memory max_bytes must be at least 1, not {max_bytes}")
+        if max_entries is not None and max_entries < 1:
+            raise SettingsError(f"memory max_entries must be at least 1, or None for no bound, not {max_entries}")
+        if not 0.0 < max_slot_ratio <= 1.0:
+            raise SettingsError(f"memory max_slot_ratio must be above 0 and at most 1, not {max_slot_ratio}")
+        self.slots: dict[tuple[Any, ...], Slot] = {}
+        self.epoch = 0
+        self.serving_until = math.inf
+        self._max_bytes = max_bytes
+        self._max_entries = max_entries or 0
+        self._largest = int(max_bytes * max_slot_ratio)
+        self._now = environment.now
+        self._bytes = 0
+        self._by_wire_key: dict[bytes, Slot] = {}
+        self._compartments: dict[object, Compartment] = {}
+        self._empty: dict[object, None] = {}
+        self._binned: list[Slot] = []
+        self._shares = Shares(weights)
+        self._ghosts = Ghosts()
+        self._wheel = Wheel()
+
+    @property
+    def bytes(self) -> int:
+        """What the slots take together, overhead included; never above ``max_bytes``."""
+        return self._bytes
+
+    def get(self, ident: tuple[Any, ...], now: float) -> Slot | None:
+        """The slot, if it is fresh and alive; counted as a hit.
+
+        A slot whose generation changed is discarded on the way; one whose generations are not all known is a miss and
+        stays.
+
+        Args:
+            ident: Key of the entry.
+            now: ``environment.now()`` of this read.
+        """
+        slot = self.slots.get(ident)
+        if slot is None or now >= slot.fresh_until or now > self.serving_until:
+            return None
+        if slot.checked != self.epoch and not self._is_alive(slot):
+            return None
+        slot.hits += 1
+        return slot
+
+    def get_stale(self, ident: tuple[Any, ...], now: float) -> Slot | None:
+        """The slot, if it is alive but no longer fresh, and not dead yet; counted as a hit."""
+        slot = self.slots.get(ident)
+        if slot is None or not slot.fresh_until <= now < slot.dead_after or now > self.serving_until:
+            return None
+        if slot.checked != self.epoch and not self._is_alive(slot):
+            return None
+        slot.hits += 1
+        return slot
+
+    def put(self, slot: Slot) -> bool:
+        """Keep a slot, in place of what has its ``ident``, and let others go where room is needed.
+
+        Returns:
+            Whether the slot was kept: not if it is too large, or dead already.
+        """
+        self._sweep(_SWEPT_PER_PUT)
+        for older in (self.slots.get(slot.ident), self._by_wire_key.get(slot.wire_key)):
+            if older is not None and older.queue is not None:
+                self._drop(older)
+        now = self._now()
+        dies_at = max(slot.fresh_until, slot.dead_after)
+        charge = slot.size + SLOT_BYTES
+        if charge > self._largest or not now < dies_at:
+            return False
+        compartment = self._compartment_of(slot.ident[0])
+        tally = compartment.tally_of(slot.ident[1])
+        tally.entries += 1
+        tally.bytes += charge
+        slot.tally = tally
+        self.slots[slot.ident] = slot
+        self._by_wire_key[slot.wire_key] = slot
+        self._bytes += charge
+        self._wheel.add(slot, dies_at, now)
+        compartment.admit(slot, self._pressure())
+        self._shares.place(compartment)
+        self._make_room(compartment, now)
+        return slot.queue is not None
+
+    def discard(self, ident: tuple[Any, ...]) -> Slot | None:
+        """Let one entry go, and return it; ``None`` where there was none."""
+        slot = self.slots.get(ident)
+        if slot is not None:
+            self._drop(slot)
+        return slot
+
+    def discard_wire(self, wire_key: bytes) -> Slot | None:
+        """Let the entry go that the server knows by this key, and return it; ``None`` where there was none."""
+        slot = self._by_wire_key.get(wire_key)
+        if slot is not None:
+            self._drop(slot)
+        return slot
+
+    def clear(self) -> None:
+        """Let every entry go: from this call on nothing is found.
+
+        The entries are taken apart little by little, by the calls of ``put`` and ``expire`` that follow; until then
+        their values take memory that ``bytes`` does not count.
+        """
+        self._binned.extend(self.slots.values())
+        self.slots.clear()
+        self._by_wire_key.clear()
+        self._bytes = 0
+        self._wheel = Wheel()
+        self._shares.clear()
+        for compartment in self._compartments.values():
+            compartment.clear()
+        self._empty.update(dict.fromkeys(self._compartments))
+        self._forget_tenants()
+
+    def expire(self, now: float, budget: int) -> int:
+        """Free what has died, at most ``budget`` slots in this call.
+
+        To be called from a timer; again at once where it returned ``budget``. A slot is freed at most a sixteenth of
+        its life after its death (an eighth of a second, for the shortest lives); readers never see it in between.
+
+        Returns:
+            How many slots were freed, those included that ``clear`` had left to be taken apart.
+        """
+        freed = self._sweep(budget)
+        for _ in range(budget - freed):
+            slot = self._wheel.pop(now)
+            if slot is None:
+                break
+            freed += 1
+            self._expire_one(slot, now)
+        return freed
+
+    def stats(self) -> dict[tuple[Any, Any], MemoryCounts]:
+        """Counts by ``(tenant_id, data_type)``.
+
+        Cost: linear in the number of entries, because hits are counted where they happen, in the slots.
+        """
+        hits: dict[int, int] = {}
+        for slot in self.slots.values():
+            hits[id(slot.tally)] = hits.get(id(slot.tally), 0) + slot.hits
+        for slot in self._binned:
+            hits[id(slot.tally)] = hits.get(id(slot.tally), 0) + slot.hits
+        return {
+            (compartment.tenant, data_type): MemoryCounts(
+                tally.entries, tally.bytes, tally.hits + hits.get(id(tally), 0), tally.evictions, tally.expirations
+            )
+            for compartment in self._compartments.values()
+            for data_type, tally in compartment.tallies.items()
+        }
+
+    def _is_alive(self, slot: Slot) -> bool:
+        known = True
+        for generation, stamp in zip(slot.generations, slot.stamps, strict=True):
+            nonce = generation.nonce
+            if nonce is None:
+                known = False
+            elif nonce != stamp:
+                self._drop(slot)
+                return False
+        if known:
+            slot.checked = self.epoch
+        return known
+
+    def _pressure(self) -> float:
+        """How full the shelf is by the bound that is nearer; above 1 it is too full."""
+        pressure = self._bytes / self._max_bytes
+        if self._max_entries:
+            pressure = max(pressure, len(self.slots) / self._max_entries)
+        return pressure
+
+    def _make_room(self, putting: Compartment, now: float) -> None:
+        pressure = self._pressure()
+        if pressure <= 1.0:
+            return
+        self._ghosts.fit(len(self.slots))
+        if self._wheel.next_due <= now:
+            self.expire(now, _EXPIRED_PER_PUT)
+            pressure = self._pressure()
+        while pressure > 1.0:
+            compartment = self._shares.heaviest(putting)
+            slot = compartment.evict(compartment.bytes / pressure)
+            slot.tally.evictions += 1
+            self._unlink(slot)
+            self._shares.audit(len(self.slots))
+            pressure = self._pressure()
+
+    def _expire_one(self, slot: Slot, now: float) -> None:
+        dies_at = max(slot.fresh_until, slot.dead_after)
+        if now < dies_at:
+            self._wheel.add(slot, dies_at, now)
+            return
+        slot.tally.expirations += 1
+        self._drop(slot)
+
+    def _drop(self, slot: Slot) -> None:
+        slot.tally.compartment.remove(slot)
+        self._unlink(slot)
+
+    def _unlink(self, slot: Slot) -> None:
+        """Take a slot that has left its queue out of everything else."""
+        charge = slot.size + SLOT_BYTES
+        del self.slots[slot.ident]
+        del self._by_wire_key[slot.wire_key]
+        self._bytes -= charge
+        self._wheel.remove(slot)
+        tally = slot.tally
+        tally.entries -= 1
+        tally.bytes -= charge
+        tally.hits += slot.hits
+        compartment = tally.compartment
+        self._shares.place(compartment)
+        if not compartment.count:
+            self._empty[compartment.tenant] = None
+            self._forget_tenants()
+
+    def _sweep(self, budget: int) -> int:
+        """Take apart some of what ``clear`` left: its links go round in circles, which no reference count would free."""
+        binned = self._binned
+        swept = min(budget, len(binned))
+        for _ in range(swept):
+            slot = binned.pop()
+            slot.tally.hits += slot.hits
+            slot.unlink()
+        return swept
+
+    def _compartment_of(self, tenant: object) -> Compartment:
+        compartment = self._compartments.get(tenant)
+        if compartment is None:
+            compartment = Compartment(tenant, self._shares.weight_of(tenant), self._ghosts)
+            self._compartments[tenant] = compartment
+        elif not compartment.count:
+            self._empty.pop(tenant, None)
+        if compartment.idle:
+            self._shares.revive(compartment)
+        return compartment
+
+    def _forget_tenants(self) -> None:
+        """Keep what is known of tenants without entries, but not of every tenant that ever was."""
+        while len(self._empty) > _KEPT_EMPTY_TENANTS:
+            tenant = next(iter(self._empty))
+            del self._empty[tenant]
+            del self._compartments[tenant]

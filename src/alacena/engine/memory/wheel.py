@@ -1,0 +1,86 @@
+"""When slots die: found without a scan, each touched once."""
+
+from __future__ import annotations
+
+import heapq
+import math
+from typing import TYPE_CHECKING, cast
+
+if TYPE_CHECKING:
+    from alacena.engine.memory.slot import Slot
+
+_FINEST_EXPONENT = -3
+_STEPS_EXPONENT = 5
+
+
+class Bucket:
+    """Slots that are due at one instant: a ring of links inside the slots."""
+
+    __slots__ = ("due_newer", "due_older")
+
+    def __init__(self) -> None:
+        self.due_newer = self.due_older = cast("Slot", self)
+
+
+class Wheel:
+    """Deaths, rounded up to a grain that grows with the distance: the further away, the coarser.
+
+    The grain is a power of two seconds, at most a sixteenth of the remaining life and at least an eighth of a second.
+    So a slot's memory is freed that much late at most (readers compare instants themselves and never see it), a few
+    hundred buckets cover any spread of lives, and nothing cascades from coarse buckets to fine ones: the idea of the
+    Linux kernel's timer wheel since 4.8. A heap of the buckets' instants says which is next.
+    """
+
+    __slots__ = ("_buckets", "_order")
+
+    def __init__(self) -> None:
+        self._buckets: dict[float, Bucket] = {}
+        self._order: list[float] = []
+
+    @property
+    def next_due(self) -> float:
+        """Instant of the first bucket; ``inf`` where there is none."""
+        return self._order[0] if self._order else math.inf
+
+    def add(self, slot: Slot, dies_at: float, now: float) -> None:
+        """Note when a slot dies; one that never dies is not noted."""
+        if dies_at == math.inf:
+            return
+        exponent = max(math.frexp(dies_at - now)[1] - _STEPS_EXPONENT, _FINEST_EXPONENT)
+        grain = math.ldexp(1.0, exponent)
+        due = math.ceil(dies_at / grain) * grain
+        bucket = self._buckets.get(due)
+        if bucket is None:
+            bucket = self._buckets[due] = Bucket()
+            heapq.heappush(self._order, due)
+        last = bucket.due_older
+        slot.due_older = last
+        slot.due_newer = cast("Slot", bucket)
+        last.due_newer = bucket.due_older = slot
+        slot.bucket = bucket
+
+    def remove(self, slot: Slot) -> None:
+        """Forget a slot; one that was not noted is nobody's mistake."""
+        if slot.bucket is None:
+            return
+        older, newer = slot.due_older, slot.due_newer
+        older.due_newer, newer.due_older = newer, older
+        del slot.due_older, slot.due_newer
+        slot.bucket = None
+
+    def pop(self, now: float) -> Slot | None:
+        """Take one slot whose bucket is due, after dropping at most one bucket that ran empty; else ``None``."""
+        order = self._order
+        if not order or order[0] > now:
+            return None
+        bucket = self._buckets[order[0]]
+        if bucket.due_newer is bucket:  # type: ignore[comparison-overlap]  # the bucket closes the ring
+            del self._buckets[heapq.heappop(order)]
+            if not order or order[0] > now:
+                return None
+            bucket = self._buckets[order[0]]
+            if bucket.due_newer is bucket:  # type: ignore[comparison-overlap]
+                return None
+        slot = bucket.due_newer
+        self.remove(slot)
+        return slot

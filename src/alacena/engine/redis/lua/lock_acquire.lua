@@ -1,0 +1,39 @@
+-- Take a lock, or stand in line for it. Asking again with the same token answers alike.
+-- KEYS: lock, state (f: fence, r: token released last), line (token by place), alive (token by deadline)
+-- ARGV: token, ttl_ms, waiter_ms (0: do not stand in line), channel prefix
+-- Returns {1, fence} or {0, milliseconds the lock has left (-2: none holds it), place in line (-1: not in it)}.
+local token = ARGV[1]
+local time = redis.call('TIME')
+local now = time[1] * 1000 + math.floor(time[2] / 1000)
+for _, gone in ipairs(redis.call('ZRANGEBYSCORE', KEYS[4], '-inf', now, 'LIMIT', 0, 100)) do
+  if gone ~= token then
+    redis.call('ZREM', KEYS[3], gone)
+    redis.call('ZREM', KEYS[4], gone)
+  end
+end
+local owner = redis.call('GET', KEYS[1])
+if owner == token then
+  redis.call('PEXPIRE', KEYS[1], ARGV[2])
+  return {1, tonumber(redis.call('HGET', KEYS[2], 'f'))}
+end
+local head = redis.call('ZRANGE', KEYS[3], 0, 0)[1]
+if not owner and (not head or head == token) then
+  -- A clock under the count: a fence that a failover or a flush took back is still overtaken.
+  local fence = math.max((tonumber(redis.call('HGET', KEYS[2], 'f') or '0')) + 1, time[1] * 1000000 + time[2])
+  redis.call('SET', KEYS[1], token, 'PX', ARGV[2])
+  redis.call('HSET', KEYS[2], 'f', string.format('%.0f', fence))
+  redis.call('ZREM', KEYS[3], token)
+  redis.call('ZREM', KEYS[4], token)
+  head = redis.call('ZRANGE', KEYS[3], 0, 0)[1]
+  -- The next in line is told that it is next: from now on it is the one to watch this lock's expiry.
+  if head then redis.call('PUBLISH', ARGV[4] .. head, '1') end
+  return {1, fence}
+end
+if ARGV[3] == '0' then return {0, redis.call('PTTL', KEYS[1]), -1} end
+if not redis.call('ZSCORE', KEYS[3], token) then
+  local last = redis.call('ZRANGE', KEYS[3], -1, -1, 'WITHSCORES')[2]
+  local place = math.max(time[1] * 1000000 + time[2], last and tonumber(last) + 1 or 0)
+  redis.call('ZADD', KEYS[3], string.format('%.0f', place), token)
+end
+redis.call('ZADD', KEYS[4], now + tonumber(ARGV[3]), token)
+return {0, redis.call('PTTL', KEYS[1]), redis.call('ZRANK', KEYS[3], token)}

@@ -1,0 +1,49 @@
+-- Take the next items under a lease. The same token gets the same items for as long as it holds any.
+-- What is due becomes ready first; what a lease left behind is ready again, or dead after its last attempt.
+-- KEYS: data, ready, delayed, flight, dead   ARGV: token, max_items, visibility_ms, max_attempts
+-- Returns {{id, slot, attempt, record}..., milliseconds until something is due (-1: nothing)}.
+local time = redis.call('TIME')
+local now = time[1] * 1000 + math.floor(time[2] / 1000)
+local token, wanted, limit = ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[4])
+local function get(field) return redis.call('HGET', KEYS[1], field) end
+local items = {}
+for i = 1, wanted do
+  local slot = token .. ':' .. i
+  local id = get('k:' .. slot)
+  if id then items[#items + 1] = {id, slot, tonumber(get('n:' .. id)), get('v:' .. id)} end
+end
+if #items > 0 then return {items, 0} end
+
+for _, id in ipairs(redis.call('ZRANGEBYSCORE', KEYS[3], '-inf', now, 'LIMIT', 0, 100)) do
+  redis.call('ZREM', KEYS[3], id)
+  redis.call('RPUSH', KEYS[2], id)
+end
+for _, id in ipairs(redis.call('ZRANGEBYSCORE', KEYS[4], '-inf', now, 'LIMIT', 0, 100)) do
+  redis.call('ZREM', KEYS[4], id)
+  redis.call('HDEL', KEYS[1], 'k:' .. get('o:' .. id), 'o:' .. id)
+  if tonumber(get('n:' .. id)) >= limit then
+    if not get('x:' .. id) then redis.call('HSET', KEYS[1], 'x:' .. id, 'the lease ran out on the last attempt') end
+    redis.call('ZADD', KEYS[5], now, id)
+  else
+    redis.call('RPUSH', KEYS[2], id)
+  end
+end
+for i = 1, wanted do
+  local id = redis.call('LPOP', KEYS[2])
+  if not id then break end
+  local slot = token .. ':' .. i
+  local attempt = redis.call('HINCRBY', KEYS[1], 'n:' .. id, 1)
+  redis.call('HSET', KEYS[1], 'o:' .. id, slot, 'k:' .. slot, id)
+  redis.call('ZADD', KEYS[4], now + tonumber(ARGV[3]), id)
+  items[i] = {id, slot, attempt, get('v:' .. id)}
+end
+if #items > 0 then return {items, 0} end
+local soonest = -1
+for _, key in ipairs({KEYS[3], KEYS[4]}) do
+  local due = redis.call('ZRANGE', key, 0, 0, 'WITHSCORES')[2]
+  if due then
+    local left = math.max(tonumber(due) - now, 0)
+    if soonest < 0 or left < soonest then soonest = left end
+  end
+end
+return {items, soonest}

@@ -1,0 +1,153 @@
+"""The shape of the house, held by machine: what may know what, how long a function may be, what must be documented."""
+
+import ast
+import subprocess
+import sys
+from collections import Counter
+from pathlib import Path
+
+import pytest
+
+SOURCE = Path(__file__).parents[2] / "src" / "alacena"
+MODULES = sorted(SOURCE.rglob("*.py"))
+LONGEST_FUNCTION = 60
+LONGEST_MODULE = 320
+BROAD = {"Exception", "BaseException"}
+MAY_CATCH_ANYTHING = {
+    "engine/events.py": "an observer's fault must not become the reader's",
+    "engine/reader.py": "a loader's own exception belongs to every caller that shares the load",
+    "engine/batches.py": "whatever ends a batch ends the flights that wait for it",
+    "engine/redis/link.py": "whatever ends a dial closes the socket",
+    "engine/redis/wire/supervisor.py": "a connection is tried for ever, whatever ended the last one",
+    "engine/coordination/worker.py": "a handler's fault is the item's fate, not the worker's",
+    "testing/simulation/loop.py": "an event loop reports what its callbacks raise",
+}
+
+
+def tree_of(path: Path) -> ast.Module:
+    return ast.parse(path.read_text("utf-8"))
+
+
+def name_of(path: Path) -> str:
+    return path.relative_to(SOURCE).as_posix()
+
+
+def functions(tree: ast.AST) -> list[ast.FunctionDef | ast.AsyncFunctionDef]:
+    return [node for node in ast.walk(tree) if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)]
+
+
+def body_lines(function: ast.FunctionDef | ast.AsyncFunctionDef) -> int:
+    body = function.body[1:] if ast.get_docstring(function) else function.body
+    return (body[-1].end_lineno or 0) - body[0].lineno + 1 if body else 0
+
+
+def code_lines(path: Path) -> int:
+    """Lines that are neither blank, nor comment, nor docstring: prose is free."""
+    text = path.read_text("utf-8")
+    prose = set()
+    for node in ast.walk(ast.parse(text)):
+        if isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant) and isinstance(node.value.value, str):
+            prose |= set(range(node.lineno, (node.end_lineno or node.lineno) + 1))
+    lines = enumerate(text.splitlines(), start=1)
+    return sum(number not in prose and bool(line.strip()) and not line.strip().startswith("#") for number, line in lines)
+
+
+def is_overload(function: ast.AST) -> bool:
+    decorators = getattr(function, "decorator_list", [])
+    names = {ast.unparse(decorator) for decorator in decorators}
+    return any(name.endswith(("overload", ".setter")) for name in names)
+
+
+def test_imports_point_one_way() -> None:
+    linted = subprocess.run(
+        [str(Path(sys.executable).parent / "lint-imports")], cwd=SOURCE.parents[1], capture_output=True, text=True, check=False
+    )
+
+    assert linted.returncode == 0, linted.stdout + linted.stderr
+
+
+@pytest.mark.parametrize("path", MODULES, ids=name_of)
+def test_no_name_is_defined_twice(path: Path) -> None:
+    for scope in ast.walk(tree_of(path)):
+        if isinstance(scope, ast.Module | ast.ClassDef):
+            defined = Counter(
+                node.name
+                for node in scope.body
+                if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef) and not is_overload(node)
+            )
+
+            assert [name for name, times in defined.items() if times > 1] == []
+
+
+@pytest.mark.parametrize("path", MODULES, ids=name_of)
+def test_only_the_redis_package_knows_redis(path: Path) -> None:
+    if name_of(path).startswith("engine/redis/"):
+        return
+    imported = set()
+    for node in ast.walk(tree_of(path)):
+        if isinstance(node, ast.Import):
+            imported |= {alias.name.split(".")[0] for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            imported.add(node.module.split(".")[0])
+
+    assert imported & {"redis", "hiredis", "pickle", "marshal", "shelve"} == set()
+
+
+@pytest.mark.parametrize("path", MODULES, ids=name_of)
+def test_every_public_name_is_documented(path: Path) -> None:
+    tree = tree_of(path)
+    missing = [] if ast.get_docstring(tree) or not tree.body else [name_of(path)]
+    for scope in ast.walk(tree):
+        if not isinstance(scope, ast.Module | ast.ClassDef):
+            continue
+        if isinstance(scope, ast.ClassDef) and scope.name.startswith("_"):
+            continue
+        for node in scope.body:
+            if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
+                private = node.name.startswith("_")
+                if not private and not is_overload(node) and not ast.get_docstring(node):
+                    missing.append(f"{name_of(path)}:{node.lineno} {node.name}")
+
+    assert missing == []
+
+
+@pytest.mark.parametrize("path", MODULES, ids=name_of)
+def test_nothing_is_caught_without_saying_what(path: Path) -> None:
+    if name_of(path) in MAY_CATCH_ANYTHING:
+        return
+    broad = []
+    for node in ast.walk(tree_of(path)):
+        if isinstance(node, ast.ExceptHandler):
+            names = set() if node.type is None else {ast.unparse(n) for n in ast.walk(node.type) if isinstance(n, ast.Name)}
+            if node.type is None or names & BROAD:
+                broad.append(f"{name_of(path)}:{node.lineno}")
+
+    assert broad == []
+
+
+@pytest.mark.parametrize("path", MODULES, ids=name_of)
+def test_functions_are_read_without_scrolling(path: Path) -> None:
+    long = [f"{f.name}: {body_lines(f)}" for f in functions(tree_of(path)) if body_lines(f) > LONGEST_FUNCTION]
+
+    assert long == []
+
+
+@pytest.mark.parametrize("path", MODULES, ids=name_of)
+def test_modules_are_one_noun(path: Path) -> None:
+    assert path.stem not in {"utils", "base", "misc", "common_utils"}
+    assert code_lines(path) <= LONGEST_MODULE
+
+
+def test_most_functions_are_short() -> None:
+    lengths = sorted(body_lines(f) for path in MODULES for f in functions(tree_of(path)))
+
+    assert lengths[len(lengths) * 9 // 10] <= 20
+
+
+def test_public_names_are_exported_once() -> None:
+    import alacena
+    import alacena.engine
+
+    for package in (alacena, alacena.engine):
+        assert len(package.__all__) == len(set(package.__all__))
+        assert [name for name in package.__all__ if not hasattr(package, name)] == []

@@ -1,0 +1,145 @@
+"""The demo end to end, as a user starts it: real Valkey, real Postgres, a second process."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from examples.rag_service.documents import REPOSITORY
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+COMMAND = (sys.executable, "-m", "examples.rag_service")
+QUESTIONS = ("How are tenants kept apart?", "¿Cómo se encola un trabajo?", "What are tokens counted with?")
+WITHIN_S = 90
+
+DOCUMENTS = {
+    "tenants.md": "# Tenants\n\nTenants are kept apart by keys: every key names its tenant, and none is shared.\n",
+    "colas.md": "# Colas\n\nUn trabajo se encola con rpush.\n\n## Bloqueos\n\nUn bloqueo evita procesarlo dos veces.\n",
+    "tokens.txt": "Tokens are counted with a ledger. A key names each call, so that none is counted twice.\n",
+    "weather.txt": "It rains in the mountains. Snow falls above two thousand metres.\n",
+    "cooking.txt": "Boil the rice for eighteen minutes. Let it rest before you serve it.\n",
+    "music.txt": "The orchestra tunes to the oboe. The violins play the first theme.\n",
+}
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """Six small documents, of which no answer uses all."""
+    documents = tmp_path / "documents"
+    documents.mkdir()
+    for name, text in DOCUMENTS.items():
+        (documents / name).write_text(text, encoding="utf-8")
+    return documents
+
+
+def environment(**extra: str) -> dict[str, str]:
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(("OPENAI_", "ALACENA_", "REDIS"))}
+    return {**kept, **extra}
+
+
+def demo(*arguments: object, **extra: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [*COMMAND, *map(str, arguments)],
+        cwd=REPOSITORY,
+        env=environment(**extra),
+        capture_output=True,
+        text=True,
+        timeout=WITHIN_S,
+        check=False,
+    )
+
+
+@pytest.fixture
+def asked() -> list[str]:
+    """The questions as options."""
+    return [part for question in QUESTIONS for part in ("-q", question)]
+
+
+def test_the_whole_tour_keeps_every_promise(folder: Path, asked: list[str], tmp_path: Path) -> None:
+    before = {file.name: file.read_bytes() for file in folder.iterdir()}
+    temporary = tmp_path / "tmp"
+    temporary.mkdir()
+    done = demo(folder, *asked, "--json", tmp_path / "figures.json", TMPDIR=str(temporary))
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "\x1b" not in done.stdout
+    figures = json.loads((tmp_path / "figures.json").read_text(encoding="utf-8"))
+    assert (figures["documents"], figures["questions"]) == (6, list(QUESTIONS))
+    check_passes(figures)
+    check_edits(figures)
+    assert figures["tokens"] == figures["ledger_tokens"] > 0
+    assert all(verdict["holds"] for verdict in figures["verdicts"])
+    assert {file.name: file.read_bytes() for file in folder.iterdir()} == before
+    assert list(temporary.iterdir()) == []
+
+
+def check_passes(figures: dict[str, Any]) -> None:
+    first, second, other = (figures[name] for name in ("first_pass", "second_pass", "second_process"))
+    assert {reply["tier"] for reply in first["replies"]} == {"source"}
+    assert {reply["tier"] for reply in second["replies"]} == {"memory"}
+    assert {reply["tier"] for reply in other["replies"]} == {"redis"}
+    assert (second["hit_ratio"], second["tokens"]) == (1, 0)
+    assert second["tokens_saved"] == first["tokens"] > 0
+    assert other["tokens"] == 0
+    for one, again, elsewhere in zip(first["replies"], second["replies"], other["replies"], strict=True):
+        assert one["text"] == again["text"] == elsewhere["text"]
+
+
+def check_edits(figures: dict[str, Any]) -> None:
+    here, there = figures["edits"]
+    assert here["document_id"] == there["document_id"]
+    assert (here["version"], there["version"]) == (2, 3)
+    assert 0 < len(here["affected"]) < len(QUESTIONS)
+    assert here["affected"] == here["recomputed"]
+    assert there["affected"] == there["recomputed"]
+    assert here["embedded_chunks"] == 1
+    assert there["embedded_chunks"] == there["where"]["replies"][0]["tokens"] * 0
+    for edit in (here, there):
+        computed = {number for number, reply in enumerate(edit["where"]["replies"], 1) if reply["tokens"]}
+        assert computed == set(edit["affected"])
+        assert edit["elsewhere"]["tokens"] == 0
+    originals = [reply["text"] for reply in figures["first_pass"]["replies"]]
+    assert [reply["text"] for reply in there["where"]["replies"]] == originals
+    assert [reply["text"] for reply in here["where"]["replies"]] != originals
+
+
+def test_questions_come_from_the_headings_where_none_are_given(folder: Path, tmp_path: Path) -> None:
+    done = demo(folder, "--json", tmp_path / "figures.json")
+    assert done.returncode == 0, done.stdout + done.stderr
+    figures = json.loads((tmp_path / "figures.json").read_text(encoding="utf-8"))
+    assert figures["questions"] == ["Colas?", "Tenants?", "Bloqueos?"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["nowhere.md"], "nowhere.md: no such file or folder."),
+        (["empty"], "Nothing to read in empty"),
+        (["binary.md"], "binary.md: binary data; give Markdown or plain text."),
+        (["plain.txt"], "The documents have no headings to make questions from: ask with --question or --questions."),
+        (["plain.txt", "--questions", "none.txt"], "none.txt: no such file of questions."),
+        (["plain.txt", "-q", "?", "--json", "no/where.json"], "no/where.json: there is no folder no to write it in."),
+    ],
+)
+def test_bad_input_is_named_before_anything_starts(tmp_path: Path, arguments: list[str], message: str) -> None:
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "binary.md").write_bytes(b"a\x00b")
+    (tmp_path / "plain.txt").write_text("no headings")
+    path = os.pathsep.join(map(os.path.abspath, filter(None, [*os.environ.get("PYTHONPATH", "").split(os.pathsep)])))
+    done = subprocess.run(
+        [*COMMAND, *arguments],
+        cwd=tmp_path,
+        env=environment(PYTHONPATH=os.pathsep.join(filter(None, [str(REPOSITORY), path]))),
+        capture_output=True,
+        text=True,
+        timeout=WITHIN_S,
+        check=False,
+    )
+    assert done.returncode == 2
+    assert done.stderr.startswith(message)
+    assert "Traceback" not in done.stderr

@@ -1,0 +1,279 @@
+"""Every script and its twin: the same history gives the same answers and leaves the same keys behind."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, Any
+
+import pytest
+import redis
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from tests.integration.coordination.live import blocking_client, server
+
+from alacena.engine.errors import ServerReplyError
+from alacena.engine.local import Keyspace
+from alacena.engine.local.store import run_twin
+from alacena.engine.local.twins import TWINS
+from alacena.engine.store import Script
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+START_MS = 1_700_000_000_000
+CLOCK = b"clock"
+
+Step = tuple[str, list[bytes], list[bytes]]
+
+
+class Twice:
+    """A real server and the model, driven together on one clock that the test turns.
+
+    The scripts' ``TIME`` reads a key on the server; expiries are shortened by what the clock is turned.
+    """
+
+    def __init__(self, client: redis.Redis) -> None:
+        self.client = client
+        self.client.execute_command("FLUSHALL")
+        self.now_us = START_MS * 1000
+        self.space = Keyspace(lambda: self.now_us / 1_000_000, on_publish=self._ring)
+        self.rings: dict[bytes, list[bytes]] = {}
+        self._tell()
+
+    def _tell(self) -> None:
+        self.client.execute_command("DEL", CLOCK)
+        self.client.execute_command("RPUSH", CLOCK, self.now_us // 1_000_000, self.now_us % 1_000_000)
+
+    def _ring(self, channel: bytes, message: bytes) -> int:
+        self.rings.setdefault(channel, []).append(message)
+        return 0
+
+    def aimed(self, args: list[bytes]) -> list[bytes]:
+        """Put an item that is in flight, and the slot that holds it, where the history says so."""
+        flight = [member for member in self.space.execute([b"ZRANGE", FLIGHT, b"0", b"-1"])]
+        item = flight[len(args) % len(flight)] if flight else b"none"
+        slot = self.space.execute([b"HGET", DATA, b"o:" + item]) or b"none"
+        return [{b"?item": item, b"?slot": slot}.get(word, word) for word in args]
+
+    def turn(self, by_ms: int) -> None:
+        for key in self.client.execute_command("KEYS", "*"):
+            left = self.client.execute_command("PTTL", key)
+            if left >= 0:
+                self.client.execute_command("PEXPIRE", key, max(left - by_ms, 0))
+        self.now_us += by_ms * 1000
+        self._tell()
+
+    def both(self, name: str, keys: list[bytes], args: list[bytes]) -> tuple[Any, Any]:
+        source = Script(name, idempotent=True).source.replace("'PUBLISH'", "'RPUSH'")
+        source = source.replace("redis.call('TIME')", "redis.call('LRANGE', 'clock', 0, -1)")
+        try:
+            real = self.client.execute_command("EVAL", source, len(keys), *keys, *args)
+        except redis.ResponseError as refusal:
+            real = "!" + str(refusal).split(" ", 1)[0]
+        try:
+            model = run_twin(self.space, name, keys, args)
+        except ServerReplyError as refusal:
+            model = "!" + refusal.code
+        return real, model
+
+    def left(self) -> tuple[dict[bytes, Any], dict[bytes, Any]]:
+        keys = set(self.client.execute_command("KEYS", "*")) - {CLOCK}
+        real = {key: _content(self.client.execute_command, key) for key in keys}
+        return real, {
+            **self.rings,
+            **{key: _content(lambda *words: self.space.execute(list(words)), key) for key in self.space.names()},
+        }
+
+
+def _content(ask: Any, key: bytes) -> Any:
+    kind = ask(b"TYPE", key)
+    reader = {b"string": (b"GET",), b"hash": (b"HGETALL",), b"list": (b"LRANGE",), b"set": (b"SMEMBERS",)}
+    if kind == b"zset":
+        return dict(ask(b"ZRANGE", key, b"0", b"-1", b"WITHSCORES"))
+    words = reader[kind]
+    reply = ask(words[0], key, *([b"0", b"-1"] if kind == b"list" else []))
+    return sorted(reply) if kind == b"set" else reply
+
+
+def _nearly(real: Any, model: Any) -> bool:
+    """Equal, but for milliseconds that a real expiry lost while the test ran."""
+    if isinstance(real, list) and isinstance(model, list):
+        return len(real) == len(model) and all(map(_nearly, real, model))
+    if isinstance(real, int) and isinstance(model, int):
+        return real == model or (model > 100 and math.isclose(real, model, abs_tol=2_000) and model < 10**7)
+    return bool(real == model)
+
+
+@pytest.fixture(scope="module")
+def live() -> Iterator[redis.Redis]:
+    with server() as path, blocking_client(path) as client:
+        yield client
+
+
+def _run(live: redis.Redis, history: list[Step | int]) -> None:
+    twice = Twice(live)
+    for step in history:
+        if isinstance(step, int):
+            twice.turn(step)
+        else:
+            name, keys, args = step
+            real, model = twice.both(name, keys, twice.aimed(args) if keys[0] == DATA else args)
+            assert _nearly(real, model), (step, real, model)
+            twice.now_us += 7
+            twice._tell()
+    real_left, model_left = twice.left()
+    assert real_left == model_left
+
+
+def _step(name: str, keys: list[bytes], *args: st.SearchStrategy[Any]) -> st.SearchStrategy[Step]:
+    def words(values: tuple[Any, ...]) -> Step:
+        flat = [word for value in values for word in (value if isinstance(value, list) else [value])]
+        return name, keys, [word if isinstance(word, bytes) else str(word).encode() for word in flat]
+
+    return st.tuples(*args).map(words)
+
+
+TURNS = st.sampled_from([1, 10_000, 33_000, 70_000, 4_000_000])
+IDS = st.sampled_from([b"a", b"b", b"c", b"~d", b"\x00:1"])
+TOKENS = st.sampled_from([b"t1", b"t2", b"t3"])
+SLOTS = st.sampled_from([b"t1:1", b"t1:2", b"t2:1", b"t3:1", b"no:1"])
+LEASES = st.sampled_from([5_500, 30_500, 60_500])
+DATA, READY, DELAYED, FLIGHT, DEAD, DONE = (
+    b"q:" + word for word in (b"data", b"ready", b"delay", b"flight", b"dead", b"done")
+)
+FIVE = [DATA, READY, DELAYED, FLIGHT, DEAD]
+PAIRS = st.lists(st.tuples(IDS, SLOTS), min_size=1, max_size=3).map(
+    lambda pairs: [word for pair in pairs for word in pair]
+)
+
+QUEUE = st.one_of(
+    TURNS,
+    _step("queue_push", [DATA, READY, DELAYED, DONE], st.just(b"ch"), IDS, st.sampled_from([b"0", b"20500"]), IDS),
+    _step(
+        "queue_push",
+        [DATA, READY, DELAYED, DONE],
+        st.just(b"ch"),
+        IDS,
+        st.just(b"0"),
+        IDS,
+        IDS,
+        st.sampled_from([b"@%d" % (START_MS - 5), b"@%d" % (START_MS + 40_500)]),
+        IDS,
+    ),
+    _step("queue_reserve", FIVE, TOKENS, st.integers(1, 3), LEASES, st.integers(1, 3)),
+    _step("queue_reserve", FIVE, TOKENS, st.integers(1, 3), LEASES, st.integers(1, 3)),
+    _step("queue_ack", [DATA, FLIGHT, DONE], st.just(b"3600000"), st.just(b"60000"), PAIRS),
+    _step("queue_extend", [DATA, FLIGHT], LEASES, PAIRS),
+    _step(
+        "queue_nack",
+        FIVE,
+        st.just(b"ch"),
+        IDS,
+        SLOTS,
+        st.sampled_from([0, 9_500]),
+        st.sampled_from([b"", b"why"]),
+        st.integers(0, 3),
+        st.sampled_from([0, 1]),
+    ),
+    _step("queue_ack", [DATA, FLIGHT, DONE], st.just(b"3600000"), st.just(b"60000"), st.just([b"?item", b"?slot"])),
+    _step("queue_extend", [DATA, FLIGHT], LEASES, st.just([b"?item", b"?slot"])),
+    _step(
+        "queue_nack",
+        FIVE,
+        st.just(b"ch"),
+        st.just([b"?item", b"?slot"]),
+        st.sampled_from([0, 9_500]),
+        st.sampled_from([b"", b"why"]),
+        st.integers(0, 3),
+        st.sampled_from([0, 1]),
+    ),
+    _step("queue_dead", [DATA, DEAD], st.integers(1, 3)),
+    _step("queue_replay", [DATA, READY, DEAD], st.just(b"ch"), st.lists(IDS, max_size=2)),
+    _step("queue_discard", [DATA, DEAD], st.lists(IDS, max_size=2)),
+    _step("queue_stats", FIVE),
+)
+
+LOCK_KEYS = [b"l:lock", b"l:state", b"l:line", b"l:alive"]
+LOCK = st.one_of(
+    TURNS,
+    _step("lock_acquire", LOCK_KEYS, TOKENS, LEASES, st.sampled_from([0, 15_500]), st.just(b"bell:")),
+    _step("lock_acquire", LOCK_KEYS, TOKENS, LEASES, st.just(15_500), st.just(b"bell:")),
+    _step("lock_release", LOCK_KEYS, TOKENS, st.just(b"bell:")),
+    _step("lock_renew", [b"l:lock"], TOKENS, LEASES),
+)
+
+AMOUNTS = st.sampled_from([0, 1, 3, 10, 2**53 - 2])
+BUDGET = st.one_of(
+    TURNS,
+    _step("budget_reserve", [b"b:data", b"b:open", b"b:done"], st.just(12), TOKENS, AMOUNTS, LEASES, st.just(60_000)),
+    _step("budget_settle", [b"b:data", b"b:open", b"b:done"], TOKENS, AMOUNTS, st.just(60_000)),
+    _step("budget_extend", [b"b:open"], TOKENS, LEASES),
+    _step("budget_state", [b"b:data", b"b:open"]),
+)
+
+FIELDS = st.sampled_from([b"llm", b"embedding"])
+LEDGER_KEYS = [b"ever", b"month", b"day", b"outbox"]
+SMALL = st.one_of(
+    TURNS,
+    _step(
+        "counter_add",
+        [b"c"],
+        st.sampled_from([1, -5, 2**53 - 1, -(2**53) + 1]),
+        st.sampled_from([0, 20_500]),
+        st.just(0),
+    ),
+    _step("counter_add", [b"c", b"c:r1"], st.sampled_from([1, 2]), st.sampled_from([0, 20_500]), st.just(30_500)),
+    _step("set_add", [b"s"], st.sampled_from([0, 20_500]), st.lists(IDS, min_size=1, max_size=3)),
+    _step("limit_window", [b"w"], st.integers(1, 5), st.sampled_from([1_000, 60_000]), st.integers(1, 3), st.just(60)),
+    _step("limit_bucket", [b"g"], st.sampled_from([333_333.3333, 1_000_000.0]), st.integers(1, 4), st.integers(1, 5)),
+    _step("roster_announce", [b"r"], IDS, st.sampled_from([0, 1]), st.just(b"ch")),
+    _step("roster_turns", [b"r"], st.integers(1, 3)),
+    _step("roster_park", [b"r"], IDS, st.just(START_MS * 1000 + 8), st.sampled_from([-1, 5_000])),
+    *[
+        _step(
+            "ledger_record",
+            [receipt, *LEDGER_KEYS],
+            IDS,
+            st.just(99_500),
+            AMOUNTS,
+            FIELDS,
+            st.sampled_from([b"", b"r1"]),
+        )
+        for receipt in (b"i:1", b"i:2")
+    ],
+)
+
+HARD = settings(max_examples=120, deadline=None, suppress_health_check=list(HealthCheck))
+
+
+@HARD
+@given(history=st.lists(QUEUE, min_size=20, max_size=60))
+def test_queue_scripts_do_what_their_twins_do(live: redis.Redis, history: list[Step | int]) -> None:
+    _run(live, history)
+
+
+@HARD
+@given(history=st.lists(LOCK, min_size=20, max_size=60))
+def test_lock_scripts_do_what_their_twins_do(live: redis.Redis, history: list[Step | int]) -> None:
+    _run(live, history)
+
+
+@HARD
+@given(history=st.lists(BUDGET, min_size=20, max_size=60))
+def test_budget_scripts_do_what_their_twins_do(live: redis.Redis, history: list[Step | int]) -> None:
+    _run(live, history)
+
+
+@HARD
+@given(history=st.lists(SMALL, min_size=20, max_size=60))
+def test_the_other_scripts_do_what_their_twins_do(live: redis.Redis, history: list[Step | int]) -> None:
+    _run(live, history)
+
+
+def test_every_twin_has_its_script_and_its_place_in_a_history() -> None:
+    drawn = {"queue_push", "queue_reserve", "queue_ack", "queue_extend", "queue_nack", "queue_dead", "queue_replay"}
+    drawn |= {"queue_discard", "queue_stats", "lock_acquire", "lock_release", "lock_renew", "counter_add", "set_add"}
+    drawn |= {"budget_reserve", "budget_settle", "budget_extend", "budget_state", "ledger_record", "limit_window"}
+    drawn |= {"limit_bucket", "roster_announce", "roster_turns", "roster_park"}
+    assert set(TWINS) == drawn
+    assert all(Script(name, idempotent=True).source for name in TWINS)

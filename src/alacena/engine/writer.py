@@ -42,7 +42,15 @@ class Writer:
     """
 
     def __init__(
-        self, *, keys: Keys, shelf: Shelf, codec: Codec, reader: Reader, events: Events, counts: Counts, settings: Settings
+        self,
+        *,
+        keys: Keys,
+        shelf: Shelf,
+        codec: Codec,
+        reader: Reader,
+        events: Events,
+        counts: Counts,
+        settings: Settings,
     ) -> None:
         self._keys = keys
         self._shelf = shelf

@@ -94,7 +94,7 @@ class RedisShelf:
                 self._learn(asked, values[len(keys) :])
                 return self._first(node, keys, values, policy, keep=keep)
 
-            found = await node.exchange((command,), settle=settle, timeout_s=self._budget_s)
+            found = await node.exchange(keys[0].entry, (command,), settle=settle, timeout_s=self._budget_s)
             if not isinstance(found, list):
                 return found
             # It depends on tags that this process has not met; one that is missing then is one that has ended.
@@ -108,7 +108,9 @@ class RedisShelf:
         found: list[Found | None] = [None] * len(keys)
         again: list[int] = []
         groups = self._nodes.grouped([key.entry for key in keys])
-        await asyncio.gather(*(self._find_group(node, keys, indexes, policy, keep, found, again) for node, indexes in groups))
+        await asyncio.gather(
+            *(self._find_group(node, keys, indexes, policy, keep, found, again) for node, indexes in groups)
+        )
         singles = await asyncio.gather(*(self.find((keys[index],), policy, keep=keep) for index in again))
         for index, single in zip(again, singles, strict=True):
             found[index] = single
@@ -138,7 +140,8 @@ class RedisShelf:
                 else:
                     found[index] = hit
 
-        await node.exchange((command,), settle=settle, timeout_s=self._budget_s * (1 + len(indexes) / 100))
+        first = keys[indexes[0]].entry
+        await node.exchange(first, (command,), settle=settle, timeout_s=self._budget_s * (1 + len(indexes) / 100))
 
     async def lease(
         self,
@@ -211,7 +214,9 @@ class RedisShelf:
         stamps = [*lease.stamps]
         guard: tuple[tuple[Generation, bytes], ...] = ()
         if late:
-            minted = await self._mint(node, [self._coherence.generation(key.tag_name(tag)) for tag in late], _NARROW_LIFE_MS)
+            minted = await self._mint(
+                node, [self._coherence.generation(key.tag_name(tag)) for tag in late], _NARROW_LIFE_MS
+            )
             stamps += minted
             guard = (lease.journal,)
         if node.replication_id != lease.epoch:
@@ -262,9 +267,13 @@ class RedisShelf:
             commands = [("SET", keys[index].hold, token, "PX", hold_ms) for index in indexes]
             commands += [("UNLINK", keys[index].entry, keys[index].lease) for index in indexes]
             held = [keys[index] for index in indexes]
-            await node.exchange(commands, settle=lambda replies: self._held(replies, held), timeout_s=self._timeout_s)
+            await node.exchange(
+                held[0].entry, commands, settle=lambda replies: self._held(replies, held), timeout_s=self._timeout_s
+            )
 
-        await asyncio.gather(*(take(node, indexes) for node, indexes in self._nodes.grouped([key.entry for key in keys])))
+        await asyncio.gather(
+            *(take(node, indexes) for node, indexes in self._nodes.grouped([key.entry for key in keys]))
+        )
         return token
 
     async def unhold(self, keys: Sequence[EntryKey], token: bytes) -> None:
@@ -286,7 +295,7 @@ class RedisShelf:
         names = [*key.generations]
         command = ("MGET", key.entry, key.lease, key.hold, *names)
         entry, lease, hold, *nonces = await node.exchange(
-            (command,), settle=lambda replies: _values(replies[0]), timeout_s=self._timeout_s
+            key.entry, (command,), settle=lambda replies: _values(replies[0]), timeout_s=self._timeout_s
         )
         report: dict[str, Any] = {
             "shelf": node.server,
@@ -327,7 +336,9 @@ class RedisShelf:
             if nonce == mint:
                 node.expect(generation.name.encode())
 
-    async def _mint(self, node: Node, generations: Sequence[Generation], life_ms: int) -> list[tuple[Generation, bytes]]:
+    async def _mint(
+        self, node: Node, generations: Sequence[Generation], life_ms: int
+    ) -> list[tuple[Generation, bytes]]:
         """Read the generations' nonces, making those that are missing."""
         if not generations:
             return []
@@ -355,7 +366,9 @@ class RedisShelf:
         """Store one entry by script, and keep the copy in memory in the step in which the server said so."""
         own = len(key.generations)
         life_s = None if parcel.fresh_for_s is None else parcel.fresh_for_s + parcel.stale_for_s
-        sealed = self._sealed(node, key, stamps[:own], list(zip(tags, (n for _, n in stamps[own:]), strict=True)), parcel)
+        sealed = self._sealed(
+            node, key, stamps[:own], list(zip(tags, (n for _, n in stamps[own:]), strict=True)), parcel
+        )
         checked = [*stamps, *guard]
 
         def settle(reply: bytes) -> Refusal:
@@ -424,7 +437,9 @@ class RedisShelf:
         return None
 
     def _note_absence(self, key: EntryKey) -> None:
-        self._copies.keep(key, ABSENT, None, (), (), fresh_for_s=_ABSENCE_S, stale_for_s=0.0, load_s=0.0, policy=_NO_COPY)
+        self._copies.keep(
+            key, ABSENT, None, (), (), fresh_for_s=_ABSENCE_S, stale_for_s=0.0, load_s=0.0, policy=_NO_COPY
+        )
 
     def _opened(
         self, node: Node, key: EntryKey, data: bytes, policy: Policy, *, keep: bool

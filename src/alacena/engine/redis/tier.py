@@ -27,7 +27,8 @@ if TYPE_CHECKING:
     from alacena.engine.redis.nodes import Nodes
     from alacena.engine.settings import Settings
     from alacena.engine.shelf import Counts, Parcel, Refusal
-    from alacena.engine.store import Reply
+    from alacena.engine.redis.wire import Command
+    from alacena.engine.store import Argument, Reply
 
 _NARROW_LIFE_MS = 7 * 24 * 3600 * 1000
 """Least life of generations below the type: there are as many as resources, conversations and tags."""
@@ -87,7 +88,7 @@ class RedisShelf:
         known = self._coherence.generations(keys[0].generations)
         asked = [generation for generation in known if generation.nonce is None]
         for last in (False, True):
-            command = ("MGET", *(key.entry for key in keys), *(generation.name for generation in asked))
+            command: Command = ("MGET", *(key.entry for key in keys), *(generation.name for generation in asked))
 
             def settle(replies: list[Reply], asked: list[Generation] = asked) -> Found | None | list[Generation]:
                 values = _values(replies[0])
@@ -128,7 +129,8 @@ class RedisShelf:
     ) -> None:
         names = dict.fromkeys(name for index in indexes for name in keys[index].generations)
         asked = [g for name in names if (g := self._coherence.generation(name)).nonce is None]
-        command = ("MGET", *(keys[index].entry for index in indexes), *(generation.name for generation in asked))
+        entries = (keys[index].entry for index in indexes)
+        command: Command = ("MGET", *entries, *(generation.name for generation in asked))
 
         def settle(replies: list[Reply]) -> None:
             values = _values(replies[0])
@@ -178,7 +180,13 @@ class RedisShelf:
             settled(permit)
             return permit
 
-        keys = (key.entry, key.lease, key.hold, journal.name, *(generation.name for generation in depends))
+        keys: tuple[str | bytes, ...] = (
+            key.entry,
+            key.lease,
+            key.hold,
+            journal.name,
+            *(generation.name for generation in depends),
+        )
         args = (token, self._lease_ms, mint, _NARROW_LIFE_MS)
         return await node.evaluate(LEASE, keys, args, settle, self._timeout_s)
 
@@ -249,9 +257,9 @@ class RedisShelf:
         """See :meth:`alacena.engine.shelf.Shelf.invalidate`."""
         names = [name for group in generations for name in group]
         self._forget(names, keys)
-        commands = [("UNLINK", *group) for group in generations]
+        commands: list[Command] = [("UNLINK", *group) for group in generations]
         commands += [("UNLINK", key.entry) for key in keys]
-        leases = [("UNLINK", key.lease) for key in keys]
+        leases: list[Command] = [("UNLINK", key.lease) for key in keys]
         routes = [group[0].encode() for group in generations] + [key.entry for key in keys] * 2
         return await self._nodes.remove(
             routes, [*commands, *leases], counted=len(commands), settled=lambda: self._forget(names, keys)
@@ -264,7 +272,7 @@ class RedisShelf:
         self._forget((), keys)
 
         async def take(node: Node, indexes: Sequence[int]) -> None:
-            commands = [("SET", keys[index].hold, token, "PX", hold_ms) for index in indexes]
+            commands: list[Command] = [("SET", keys[index].hold, token, "PX", hold_ms) for index in indexes]
             commands += [("UNLINK", keys[index].entry, keys[index].lease) for index in indexes]
             held = [keys[index] for index in indexes]
             await node.exchange(
@@ -293,7 +301,7 @@ class RedisShelf:
         """See :meth:`alacena.engine.shelf.Shelf.inspect`."""
         node = self._nodes.of(key.entry)
         names = [*key.generations]
-        command = ("MGET", key.entry, key.lease, key.hold, *names)
+        command: Command = ("MGET", key.entry, key.lease, key.hold, *names)
         entry, lease, hold, *nonces = await node.exchange(
             key.entry, (command,), settle=lambda replies: _values(replies[0]), timeout_s=self._timeout_s
         )
@@ -380,9 +388,10 @@ class RedisShelf:
                 return ""
             return reply.decode()  # type: ignore[return-value]
 
-        names = (key.entry, key.lease, key.hold, *(generation.name for generation, _ in checked))
+        held = (generation.name for generation, _ in checked)
+        names: tuple[str | bytes, ...] = (key.entry, key.lease, key.hold, *held)
         life_ms = 0 if life_s is None else max(1, math.ceil(life_s * 1000))
-        args = (token, life_ms, sealed, _NARROW_LIFE_MS, *(nonce for _, nonce in checked))
+        args: tuple[Argument, ...] = (token, life_ms, sealed, _NARROW_LIFE_MS, *(nonce for _, nonce in checked))
         return await node.evaluate(STORE, names, args, settle, self._timeout_s)
 
     def _sealed(

@@ -17,7 +17,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
 
     from alacena.engine.codec import Codec
-    from alacena.engine.coherence import Coherence, Generation
+    from alacena.engine.coherence import Coherence
+    from alacena.engine.generation import Generation
     from alacena.engine.copies import Copies
     from alacena.engine.environment import Environment
     from alacena.engine.events import Events

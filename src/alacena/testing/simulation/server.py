@@ -301,7 +301,7 @@ class SimServer:
         """``FLUSHALL``."""
         self._flushing = True
         try:
-            for key in list(self.keyspace.keys()):
+            for key in list(self.keyspace.names()):
                 self.keyspace.delete(key)
         finally:
             self._flushing = False
@@ -320,7 +320,7 @@ class SimServer:
     def snapshot(self) -> Snapshot:
         """A copy of all data."""
         space = self.keyspace
-        return {key: (copy.deepcopy(space.peek(key)), space.deadline_ms(key)) for key in list(space.keys())}
+        return {key: (copy.deepcopy(space.peek(key)), space.deadline_ms(key)) for key in list(space.names())}
 
     def save(self) -> None:
         """Remember the data for a `restart` that finds them as they are now."""
@@ -343,7 +343,7 @@ class SimServer:
         """Replace all data."""
         self._flushing = True
         try:
-            for key in list(self.keyspace.keys()):
+            for key in list(self.keyspace.names()):
                 self.keyspace.delete(key)
             for key, (value, deadline_ms) in data.items():
                 self.keyspace.put(key, copy.deepcopy(value), deadline_ms)

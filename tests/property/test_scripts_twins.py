@@ -50,7 +50,7 @@ class Twice:
 
     def aimed(self, args: list[bytes]) -> list[bytes]:
         """Put an item that is in flight, and the slot that holds it, where the history says so."""
-        flight = [member for member in self.space.execute([b"ZRANGE", FLIGHT, b"0", b"-1"])]
+        flight = list(self.space.execute([b"ZRANGE", FLIGHT, b"0", b"-1"]))
         item = flight[len(args) % len(flight)] if flight else b"none"
         slot = self.space.execute([b"HGET", DATA, b"o:" + item]) or b"none"
         return [{b"?item": item, b"?slot": slot}.get(word, word) for word in args]

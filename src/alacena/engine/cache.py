@@ -25,7 +25,14 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 
     from alacena.engine.batches import BatchLoader
-    from alacena.engine.coordination import Counters, Ledger, Limits, Lists, Locks, Queues, Sets
+    from alacena.engine.coordination.budgets import Budgets
+    from alacena.engine.coordination.counters import Counters
+    from alacena.engine.coordination.flags import Flags
+    from alacena.engine.coordination.limits import Limits
+    from alacena.engine.coordination.lists import Lists
+    from alacena.engine.coordination.locks import Locks
+    from alacena.engine.coordination.queues import Queues
+    from alacena.engine.coordination.sets import Sets
     from alacena.engine.environment import Environment
     from alacena.engine.events import Observer
     from alacena.engine.keys import EntryKey, Ident
@@ -48,7 +55,14 @@ class Cache:
         environment: Time and chance; ``None``: the machine's.
         observers: Receive every event.
         policies: How each data type wants to be kept and loaded, by its name.
+
+    Attributes:
+        peek: ``peek(ident)`` gives a fresh value in memory, or ``MISSING``; it is synchronous and asks nobody. ``ident``
+            is ``(tenant_id, data_type, resource_id)``, for a scoped entry followed by agent, conversation and
+            collection, ``None`` where not given. Nothing is allocated for values that are immutable or shared.
     """
+
+    peek: Callable[[Ident], Any]
 
     def __init__(
         self,
@@ -66,7 +80,7 @@ class Cache:
         self._parts: Parts | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
         self._pid = 0
-        self._now = self.environment.now
+        self.peek = _closed
 
     async def open(self) -> Self:
         """Connect. A server that is away is no error: reads go to the source until it is back.
@@ -78,11 +92,12 @@ class Cache:
         if self._parts is None:
             self._loop, self._pid = asyncio.get_running_loop(), os.getpid()
             self._parts = await assemble(self.settings, self.environment, self._events)
+            self.peek = self._parts.copies.peeker()
         return self
 
     async def close(self) -> None:
         """Finish the work under way (5 s at most), then disconnect. Closing twice is no error."""
-        parts, self._parts = self._parts, None
+        parts, self._parts, self.peek = self._parts, None, _closed
         if parts is not None:
             await parts.close()
 
@@ -96,23 +111,6 @@ class Cache:
     def is_open(self) -> bool:
         """Whether it was opened and not closed since."""
         return self._parts is not None
-
-    def peek(self, ident: Ident) -> Any:
-        """A fresh value in memory, or ``MISSING``: synchronous, never asks anybody.
-
-        Args:
-            ident: ``(tenant_id, data_type, resource_id)``; for a scoped entry followed by agent, conversation and
-                collection, ``None`` where not given.
-
-        Cost: 0 round trips, no allocation for values that are immutable or shared.
-        """
-        parts = self._parts
-        if parts is None:
-            return MISSING
-        slot = parts.memory.get(ident, self._now())
-        if slot is None:
-            return MISSING
-        return slot.value if slot.thaw is None else slot.thaw(slot.value)
 
     async def get(
         self,
@@ -228,7 +226,13 @@ class Cache:
         return (await self.lookup(data_type, resource_id, tenant_id, loader, **options)).value
 
     async def refresh(
-        self, data_type: str, resource_id: str, tenant_id: str | Scope, loader: Callable[..., Any], *, ttl: TtlOrUnset = UNSET
+        self,
+        data_type: str,
+        resource_id: str,
+        tenant_id: str | Scope,
+        loader: Callable[..., Any],
+        *,
+        ttl: TtlOrUnset = UNSET,
     ) -> Any:
         """Ask the source whatever the shelves hold, and store its answer."""
         parts = self._open_parts()
@@ -456,7 +460,9 @@ class Cache:
         key = parts.keys.entry(data_type, resource_id, _scope(tenant_id, **scope_parts))
         return await parts.reader.remaining(key, self.policy(data_type))
 
-    async def explain(self, data_type: str, resource_id: str, tenant_id: str | Scope, **scope_parts: str | None) -> dict[str, Any]:
+    async def explain(
+        self, data_type: str, resource_id: str, tenant_id: str | Scope, **scope_parts: str | None
+    ) -> dict[str, Any]:
         """Why a read of this entry is what it is: for people. Cost: 1 round trip."""
         parts = self._open_parts()
         key = parts.keys.entry(data_type, resource_id, _scope(tenant_id, **scope_parts))
@@ -476,38 +482,43 @@ class Cache:
 
     @property
     def locks(self) -> Locks:
-        """Locks across processes."""
-        return self._open_parts().locks
+        """Locks across processes, with a fence."""
+        return self._open_parts().desk.locks
 
     @property
     def queues(self) -> Queues:
         """Queues that lose nothing."""
-        return self._open_parts().queues
+        return self._open_parts().desk.queues
 
     @property
     def counters(self) -> Counters:
         """Atomic counters."""
-        return self._open_parts().counters
+        return self._open_parts().desk.counters
 
     @property
     def limits(self) -> Limits:
-        """Rate limits and budgets."""
-        return self._open_parts().limits
+        """Rate limits."""
+        return self._open_parts().desk.limits
 
     @property
-    def ledger(self) -> Ledger:
-        """The token ledger."""
-        return self._open_parts().ledger
+    def budgets(self) -> Budgets:
+        """Budgets: reserve, commit, refund."""
+        return self._open_parts().desk.budgets
 
     @property
     def lists(self) -> Lists:
         """Plain lists."""
-        return self._open_parts().lists
+        return self._open_parts().desk.lists
 
     @property
     def sets(self) -> Sets:
         """Plain sets."""
-        return self._open_parts().sets
+        return self._open_parts().desk.sets
+
+    @property
+    def flags(self) -> Flags:
+        """Values that the first one to set them decides."""
+        return self._open_parts().desk.flags
 
     def _open_parts(self) -> Parts:
         parts = self._parts
@@ -529,6 +540,10 @@ def _scope(
     if tenant_id is None:
         raise MissingTenantError
     return Scope(tenant_id, agent_id, conversation_id, collection_id)
+
+
+def _closed(_: Ident) -> Any:
+    return MISSING
 
 
 async def _never(_: object) -> None:

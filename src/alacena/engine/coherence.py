@@ -14,26 +14,13 @@ import asyncio
 from typing import TYPE_CHECKING
 from weakref import WeakValueDictionary
 
+from alacena.engine.generation import Generation
+
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from alacena.engine.flight import Flights
     from alacena.engine.memory import Memory
-
-
-class Generation:
-    """One scope's current nonce; ``None`` while it is unknown.
-
-    Attributes:
-        name: Its key on the server.
-        nonce: The nonce, compared by equality only.
-    """
-
-    __slots__ = ("__weakref__", "name", "nonce")
-
-    def __init__(self, name: str) -> None:
-        self.name = name
-        self.nonce: bytes | None = None
 
 
 class Coherence:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Final, Generic, Literal, Protocol, TypeAl
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
-    from alacena.engine.coherence import Generation
+    from alacena.engine.generation import Generation
     from alacena.engine.keys import EntryKey
     from alacena.engine.policy import Policy
 

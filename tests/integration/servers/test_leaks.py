@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import re
 import subprocess
 import sys
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import pytest
-from tests.servers.leaks import Invariants, child_processes
-
-if TYPE_CHECKING:
-    from pathlib import Path
+from tests.servers.leaks import Invariants, _child_ids, _parent, child_processes
 
 OUTER = """
 pytest_plugins = ["tests.servers.fixtures", "tests.servers.leaks"]
@@ -64,6 +62,8 @@ def test_leaks_fail_the_test_that_made_them(tmp_path: Path) -> None:
 def test_children_are_listed_until_they_are_reaped() -> None:
     child = subprocess.Popen(["true"])
     assert child.pid in child_processes()
+    by_parent = [int(stat.parent.name) for stat in Path("/proc").glob("[0-9]*/stat") if _parent(stat) == os.getpid()]
+    assert sorted(by_parent) == sorted(_child_ids())
     child.wait()
     assert child.pid not in child_processes()
 

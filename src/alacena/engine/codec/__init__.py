@@ -81,9 +81,9 @@ class Codec:
             the server without the key writes misses. ``None``: a CRC-32, against accidents.
         keyring: Payloads are then encrypted, and entries that are not encrypted are refused.
 
-    Everything runs on the caller's thread. Cost: a small value takes about 3 µs to encode and seal, and as much to open;
-    a scan of types makes encoding a tree cost about 5 times a bare msgspec call, decoding it costs the bare call. Per
-    KB, compression adds up to 3 µs, a MAC 1 µs, encryption 0.3 µs.
+    Everything runs on the caller's thread. Cost: a small value takes about 3 µs to encode and seal, and as much to
+    open. The scan of types makes encoding a tree cost about 5 times a bare msgspec call; decoding costs the bare call.
+    Per KB, compression adds up to 3 µs, a MAC 1 µs, encryption 0.3 µs.
     """
 
     def __init__(

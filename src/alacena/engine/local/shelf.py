@@ -11,7 +11,8 @@ from alacena.engine.shelf import Found, Lease
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
-    from alacena.engine.coherence import Coherence, Generation
+    from alacena.engine.coherence import Coherence
+    from alacena.engine.generation import Generation
     from alacena.engine.copies import Copies
     from alacena.engine.environment import Environment
     from alacena.engine.keys import EntryKey

@@ -78,3 +78,4 @@ class LinkCounters:
     lost: int = 0
     refused_while_down: int = 0
     retries: int = 0
+    redirections: int = 0

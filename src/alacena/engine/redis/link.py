@@ -85,6 +85,11 @@ class Link:
         """The connection that stands, if one does."""
         return self._connection
 
+    @property
+    def tried(self) -> bool:
+        """Whether the first attempt to connect is over."""
+        return self._supervisor.first_attempt_is_over
+
     def exchange(
         self, commands: Sequence[Command], *, settle: Callable[[list[Reply]], T] | None = None, timeout_s: float
     ) -> asyncio.Future[T]:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from alacena.engine.errors import BackendError
 from alacena.engine.redis.node import Node
+from alacena.engine.redis.slots import slot_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -39,12 +40,14 @@ class Nodes:
         self._environment = environment
         self._settings = settings
         self._topology: Topology | None = None
+        self._by_slot = False
         self._nodes: dict[Link, Node] = {}
-        self._owed: dict[bytes, Command] = {}
+        self._owed: dict[bytes, tuple[bytes, Command]] = {}
 
-    def attach(self, topology: Topology) -> None:
-        """Say where the servers are; before anything else is asked."""
+    def attach(self, topology: Topology, *, by_slot: bool) -> None:
+        """Say where the servers are, and whether a command's keys must share a slot; before anything else is asked."""
         self._topology = topology
+        self._by_slot = by_slot
 
     @property
     def is_up(self) -> bool:
@@ -69,22 +72,32 @@ class Nodes:
         """The node behind a link."""
         node = self._nodes.get(link)
         if node is None:
-            node = self._nodes[link] = Node(link, self._coherence, self._environment, self._settings, self._refresh)
+            node = self._nodes[link] = Node(
+                link, self.topology, self._coherence, self._environment, self._settings, self._refresh
+            )
         return node
 
     def grouped(self, keys: Sequence[bytes]) -> list[tuple[Node, list[int]]]:
         """Indexes of the keys, by what may be asked in one command."""
         groups: dict[Any, tuple[Node, list[int]]] = {}
         for index, key in enumerate(keys):
-            link = self.topology.link_for(key)
-            mark = (link, self.topology.slot(key))
-            groups.setdefault(mark, (self.at(link), []))[1].append(index)
+            mark = self._group(key)
+            if mark not in groups:
+                groups[mark] = (self.of(key), [])
+            groups[mark][1].append(index)
         return list(groups.values())
+
+    def moved(self, _: frozenset[int]) -> None:
+        """Slots have another owner: what was filled through the old one's connection is not told of changes any more."""
+        self._coherence.lost()
+        self._refresh()
 
     async def prepare(self, link: Link, connection: Connection) -> None:
         """A connection was made: pay what is owed, then make it fit to serve."""
         if self._owed:
-            await connection.exchange(tuple(self._owed.values()), settle=self._paid(tuple(self._owed)), timeout_s=self._settings.redis_timeout_s)
+            commands = tuple(command for _, command in self._owed.values())
+            paid = self._paid(tuple(self._owed))
+            await connection.exchange(commands, settle=paid, timeout_s=self._settings.redis_timeout_s)
         await self.at(link).prepare(connection)
 
     async def beat(self, link: Link, connection: Connection) -> None:
@@ -116,11 +129,11 @@ class Nodes:
         Raises:
             BackendError: Not every node confirmed. It will be tried until one does, and before a new connection serves.
         """
-        by_link: dict[Link, list[int]] = {}
+        groups: dict[int, list[int]] = {}
         for index, route in enumerate(routes):
-            by_link.setdefault(self.topology.link_for(route), []).append(index)
+            groups.setdefault(self._group(route), []).append(index)
 
-        async def send(link: Link, indexes: list[int]) -> int:
+        async def send(indexes: list[int]) -> int:
             def settle(replies: list[Reply]) -> int:
                 settled()
                 for reply in replies:
@@ -130,12 +143,14 @@ class Nodes:
 
             batch = [commands[index] for index in indexes]
             try:
-                return await link.exchange(batch, settle=settle, timeout_s=self._settings.redis_timeout_s)
+                return await self.topology.exchange(
+                    routes[indexes[0]], batch, settle=settle, timeout_s=self._settings.redis_timeout_s
+                )
             except BackendError:
-                self._owe(batch)
+                self._owe([routes[index] for index in indexes], batch)
                 raise
 
-        return sum(await asyncio.gather(*(send(link, indexes) for link, indexes in by_link.items())))
+        return sum(await asyncio.gather(*(send(indexes) for indexes in groups.values())))
 
     def guarantee(self) -> Mapping[str, Any]:
         """See :meth:`alacena.engine.shelf.Shelf.guarantee`."""
@@ -160,10 +175,13 @@ class Nodes:
     def _refresh(self) -> None:
         self._coherence.memory.serving_until = min((n.serving_until for n in self.all()), default=float("-inf"))
 
-    def _owe(self, commands: Sequence[Command]) -> None:
+    def _group(self, key: bytes) -> int:
+        return slot_of(key) if self._by_slot else 0
+
+    def _owe(self, routes: Sequence[bytes], commands: Sequence[Command]) -> None:
         idle = not self._owed
-        for command in commands:
-            self._owed[repr(command).encode()] = command
+        for route, command in zip(routes, commands, strict=True):
+            self._owed[repr(command).encode()] = (route, command)
         if idle:
             self._flights.own(self._make_up())
 
@@ -173,11 +191,10 @@ class Nodes:
         while self._owed:
             await asyncio.sleep(pause_s * (0.5 + self._environment.random()))
             pause_s = min(pause_s * 2, _LONGEST_RETRY_S)
-            for mark, command in tuple(self._owed.items()):
-                key = command[1] if isinstance(command[1], bytes) else str(command[1]).encode()
+            for mark, (route, command) in tuple(self._owed.items()):
                 try:
-                    await self.topology.link_for(key).exchange(
-                        (command,), settle=self._paid((mark,)), timeout_s=self._settings.redis_timeout_s
+                    await self.topology.exchange(
+                        route, (command,), settle=self._paid((mark,)), timeout_s=self._settings.redis_timeout_s
                     )
                 except BackendError:
                     break

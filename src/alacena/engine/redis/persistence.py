@@ -9,7 +9,7 @@ from alacena.engine.errors import BackendError, OutcomeUnknownError, ServerReply
 from alacena.engine.redis.commands import Remedy, classify, remedy
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Awaitable, Callable, Sequence
 
     from alacena.engine.environment import Environment
     from alacena.engine.redis.hooks import LinkCounters, LinkSettings
@@ -27,7 +27,7 @@ class Asked(Protocol):
 
     def exchange(
         self, commands: Sequence[Command], *, settle: Callable[[list[Reply]], Any] | None = None, timeout_s: float
-    ) -> asyncio.Future[Any]:
+    ) -> Awaitable[Any]:
         """One attempt."""
         ...
 

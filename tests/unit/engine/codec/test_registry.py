@@ -174,6 +174,16 @@ def test_a_class_with_other_fields_turns_its_entries_into_decode_errors():
         ValueCodec(Registry()).decode(ValueCodec(old).encode(Before(1)))
 
 
+def test_a_renamed_field_turns_entries_into_decode_errors():
+    old, new = Registry(), Registry()
+    thing = old.register(msgspec.defstruct("Thing", ["width"]), "thing")
+    new.register(msgspec.defstruct("Thing", ["height"]), "thing")
+    value = ValueCodec(old).encode(thing(3))
+    assert ValueCodec(old).decode(value).width == 3
+    with pytest.raises(DecodeError, match="other fields"):
+        ValueCodec(new).decode(value)
+
+
 def test_a_member_that_is_gone_is_a_decode_error():
     old, new = Registry(), Registry()
     old.register(Status, "status")

@@ -22,7 +22,9 @@ Reply: TypeAlias = Any
 ``ServerReplyError``."""
 
 
-_pack_command: Callable[[Any], bytes] = hiredis.pack_command
+pack_unchecked: Callable[[Any], bytes] = hiredis.pack_command
+"""One command as bytes of the protocol; `refusal` says what a ``TypeError`` or ``ValueError`` means. Never for
+``()``."""
 
 
 def pack(command: Command) -> bytes:
@@ -31,22 +33,24 @@ def pack(command: Command) -> bytes:
     Raises:
         UsageError: The command is empty, or an argument is not text, bytes or a number.
     """
-    try:
-        packed = _pack_command(command)
-    except (TypeError, ValueError) as error:
-        raise UsageError(_complaint(command)) from error
     if not command:
-        raise UsageError(_complaint(command))
-    return packed
+        raise refusal(command)
+    try:
+        return pack_unchecked(command)
+    except (TypeError, ValueError) as error:
+        raise refusal(command) from error
 
 
 def pack_all(commands: Sequence[Command]) -> bytes:
     """Several commands as one run of bytes, so that nothing can come between them."""
-    if len(commands) == 1:
-        return pack(commands[0])
     if not commands:
         raise UsageError("an exchange needs at least one command, such as [('PING',)]")
     return b"".join([pack(command) for command in commands])
+
+
+def refusal(command: object) -> UsageError:
+    """Why the command cannot be sent."""
+    return UsageError(_complaint(command))
 
 
 def _complaint(command: object) -> str:

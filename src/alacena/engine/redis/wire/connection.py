@@ -7,12 +7,11 @@ import os
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 from weakref import WeakSet
 
-import hiredis
-
 from alacena.engine.errors import AlacenaError, BackendError, BackendUnavailableError, ServerReplyError, WrongLoopError
-from alacena.engine.redis.wire.command import pack, pack_all
-from alacena.engine.redis.wire.limits import Limits, suspect_at_start, suspect_inside, suspects
-from alacena.engine.redis.wire.line import PLACE_BYTES, Group, Line, Place, fail_all
+from alacena.engine.redis.wire.command import pack, pack_all, pack_unchecked, refusal
+from alacena.engine.redis.wire.incoming import Incoming, ProtocolDoubtError
+from alacena.engine.redis.wire.limits import Limits
+from alacena.engine.redis.wire.line import PLACE_BYTES, Group, Place, Settling, fail_all
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -22,15 +21,10 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 _WRITE_BUFFER_BYTES = 256 * 1024
-_HEADER_BYTES = 9
 _open: WeakSet[Connection] = WeakSet()
 
 
-class ProtocolDoubtError(BackendUnavailableError):
-    """The bytes do not make sense: who asked for what can no longer be told, so the connection ends."""
-
-
-class Connection(Line, asyncio.Protocol):
+class Connection(Incoming, asyncio.Protocol):
     """Commands out, answers and pushes in, strictly in the order of the bytes.
 
     The protocol object, not the awaiting task, matches answers to those who asked: a waiter that is cancelled or
@@ -50,18 +44,12 @@ class Connection(Line, asyncio.Protocol):
     __slots__ = (
         "__weakref__",
         "_flush_due",
-        "_held",
         "_now",
-        "_partial_bytes",
         "_paused",
-        "_reader",
         "_refusal",
         "_transport",
         "_unsent_limit",
-        "error",
-        "on_error",
         "on_lost",
-        "on_push",
     )
 
     def __init__(
@@ -72,20 +60,14 @@ class Connection(Line, asyncio.Protocol):
         on_error: Callable[[ServerReplyError], None] | None = None,
         on_lost: Callable[[BackendError], None] | None = None,
     ) -> None:
-        super().__init__(limits)
-        self.on_push = on_push
-        self.on_error = on_error
+        super().__init__(limits, on_push, on_error)
         self.on_lost = on_lost
-        self.error: BackendError | None = None
-        self._reader = hiredis.Reader(protocolError=ProtocolDoubtError, replyError=ServerReplyError, notEnoughData=...)
         self._transport: asyncio.Transport | None = None
         self._refusal: AlacenaError | None = BackendUnavailableError("the connection is not open yet")
         self._unsent_limit = self._limits.unsent_bytes
         self._now = 0.0
         self._flush_due = False
         self._paused = False
-        self._held = b""
-        self._partial_bytes = 0
         _open.add(self)
 
     # Asking
@@ -110,12 +92,32 @@ class Connection(Line, asyncio.Protocol):
             UsageError: A command cannot be sent.
         """
         count = len(commands)
-        group = None if settle is None and count == 1 else Group(count, settle)
-        return self._ask(pack_all(commands), group, timeout_s)
+        if count == 1:
+            return self._ask(pack(commands[0]), settle, timeout_s)
+        return self._ask(pack_all(commands), Group(count, settle), timeout_s)
 
     def call(self, *command: Argument, timeout_s: float) -> asyncio.Future[Any]:
         """Send one command; the result is its answer. See `exchange`."""
-        return self._ask(pack(command), None, timeout_s)
+        if not command:
+            raise refusal(command)
+        try:
+            data = pack_unchecked(command)
+        except (TypeError, ValueError) as error:
+            raise refusal(command) from error
+        return self._ask(data, None, timeout_s)
+
+    def tell(self, *command: Argument) -> None:
+        """Send a command that is answered by pushes alone, such as ``SUBSCRIBE``: it gets no place in line.
+
+        Raises:
+            BackendUnavailableError: The connection is closed, or the socket takes no more.
+        """
+        data = pack(command)
+        self._admit()
+        self._flush()
+        if self._paused:
+            raise BackendUnavailableError("the socket takes no more: nothing was sent")
+        cast("asyncio.Transport", self._transport).write(data)
 
     def check(self) -> None:
         """Nothing, while the connection stands.
@@ -126,7 +128,7 @@ class Connection(Line, asyncio.Protocol):
         if self.error is not None:
             raise BackendUnavailableError(f"the connection is closed: {self.error}") from self.error
 
-    def _ask(self, data: bytes, group: Group | None, timeout_s: float) -> asyncio.Future[Any]:
+    def _ask(self, data: bytes, settling: Settling, timeout_s: float) -> asyncio.Future[Any]:
         if not self._flush_due:
             self._admit()
         elif self._unsent_bytes > self._unsent_limit:
@@ -135,7 +137,7 @@ class Connection(Line, asyncio.Protocol):
         if deadline < self._alarm:
             self._set_alarm(deadline)
         future: asyncio.Future[Any] = asyncio.Future(loop=self._loop)
-        place = (future, deadline, group)
+        place: Place = (future, deadline, settling)
         if self._flush_due:
             self._unsent.append(place)
             self._out.append(data)
@@ -233,86 +235,6 @@ class Connection(Line, asyncio.Protocol):
             # Several tasks wake up now; what they ask for next leaves together, before the loop polls again.
             self._now = self._time()
             self._flush_soon()
-
-    # Parsing
-
-    def _take(self, data: bytes) -> None:
-        if self._held:
-            data, self._held = self._held + data, b""
-        if suspect_at_start(data) or suspect_inside(data):
-            self._take_carefully(data)
-        else:
-            self._reader.feed(data)
-            self._drain(len(data))
-
-    def _drain(self, fed_bytes: int) -> None:
-        gets = self._reader.gets
-        waiters = self._waiters
-        push_kind = hiredis.PushNotification
-        reply = gets()
-        if reply is ...:
-            self._count_partial(fed_bytes)
-            return
-        self._partial_bytes = 0
-        while reply is not ...:
-            kind = type(reply)
-            if kind is push_kind:
-                self._push(reply)
-            elif not waiters:
-                raise ProtocolDoubtError("an answer came that nobody asked for")
-            else:
-                place = waiters.popleft()
-                future, _, group = place
-                if group is not None:
-                    self._collect(group, place, reply)
-                elif kind is not ServerReplyError and not future.done():
-                    future.set_result(reply)
-                if kind is ServerReplyError:
-                    self._refused(reply, place)
-            reply = gets()
-
-    def _refused(self, error: ServerReplyError, place: Place) -> None:
-        future, _, group = place
-        if group is None and not future.done():
-            future.set_exception(error)
-        if self.on_error is not None and self.error is None:
-            self.on_error(error)
-
-    def _push(self, push: list[Any]) -> None:
-        if self.on_push is not None and self.error is None:
-            self.on_push(push)
-
-    def _collect(self, group: Group, place: Place, reply: Reply) -> None:
-        group.replies.append(reply)
-        if len(group.replies) < group.count:
-            self._waiters.appendleft(place)
-        else:
-            group.finish(place[0])
-
-    def _count_partial(self, fed_bytes: int) -> None:
-        self._partial_bytes += fed_bytes
-        if self._partial_bytes > self._limits.reply_bytes:
-            raise ProtocolDoubtError(f"one answer is longer than {self._limits.reply_bytes} bytes")
-
-    def _take_carefully(self, data: bytes) -> None:
-        """Parse up to each suspicious place, and look whether it is a header or the inside of a value.
-
-        The parser allocates what an array's header announces: it must not see a header that lies, nor half of one.
-        """
-        start = 0
-        for suspect in suspects(data):
-            place = suspect.start()
-            self._reader.feed(data[start:place])
-            self._drain(place - start)
-            start = place
-            if self._reader.has_data():
-                continue
-            if suspect.end() < len(data) or suspect.end() - place >= _HEADER_BYTES:
-                raise ProtocolDoubtError(f"refused a header of the stream: {suspect[0]!r}")
-            self._held = data[place:]
-            return
-        self._reader.feed(data[start:])
-        self._drain(len(data) - start)
 
     # The end
 

@@ -7,13 +7,13 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, TypeAlias, cast
 
 from alacena.engine.errors import ServerReplyError
+from alacena.engine.redis.wire.connection import Connection
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
     from alacena.engine.redis.endpoint import Access, Address
     from alacena.engine.redis.wire.command import Command, Reply
-    from alacena.engine.redis.wire.connection import Connection
 
 Opener: TypeAlias = "Callable[[Callable[[], asyncio.Protocol], Address, Access], Awaitable[object]]"
 """Opens a transport for the protocol that the factory makes; a simulation brings its own."""
@@ -77,6 +77,23 @@ async def greet(connection: Connection, access: Access, *, timeout_s: float) -> 
     if access.database:
         commands.append(("SELECT", access.database))
     return await connection.exchange(commands, settle=_read_greeting, timeout_s=timeout_s)
+
+
+async def ask_once(opener: Opener, address: Address, access: Access, command: Command, *, timeout_s: float) -> Reply:
+    """One command on a connection of its own, for questions such as where the master is.
+
+    Raises:
+        BackendError: No answer, or an error for one.
+        OSError: No connection.
+    """
+    connection = Connection()
+    try:
+        async with asyncio.timeout(timeout_s):
+            await opener(lambda: connection, address, access)
+            await greet(connection, access, timeout_s=timeout_s)
+            return await connection.call(*command, timeout_s=timeout_s)
+    finally:
+        connection.close()
 
 
 def _read_greeting(replies: list[Reply]) -> Greeting:

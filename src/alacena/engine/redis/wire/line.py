@@ -21,7 +21,7 @@ PLACE_BYTES = 512
 
 
 class Group:
-    """Several commands with one result, or one command whose answer is settled inside the parser."""
+    """Several commands with one result."""
 
     __slots__ = ("count", "replies", "settle")
 
@@ -35,22 +35,37 @@ class Group:
         try:
             result = self.replies if self.settle is None else self.settle(self.replies)
         except Exception as error:  # noqa: BLE001 - handed on, not swallowed
-            self._hand_on(error, future)
+            hand_on(error, future)
         else:
             if not future.done():
                 future.set_result(result)
 
-    def _hand_on(self, error: Exception, future: asyncio.Future[Any]) -> None:
+
+def settle_one(future: asyncio.Future[Any], settle: Callable[[list[Reply]], Any], reply: Reply) -> None:
+    """The one answer is in: settle, whether or not somebody still waits for the result."""
+    try:
+        result = settle([reply])
+    except Exception as error:  # noqa: BLE001 - handed on, not swallowed
+        hand_on(error, future)
+    else:
         if not future.done():
-            future.set_exception(error)
-        elif not isinstance(error, AlacenaError):
-            context = {"message": "settle() failed after its waiter had gone", "exception": error}
-            future.get_loop().call_exception_handler(context)
+            future.set_result(result)
 
 
-Place: TypeAlias = tuple["asyncio.Future[Any]", float, Group | None]
-"""A place in line: who waits, until when, and how several answers become one result. It stays when the one who waits
-has gone."""
+def hand_on(error: Exception, future: asyncio.Future[Any]) -> None:
+    """What ``settle`` raised goes to the one who asked; if that one has gone, a bug goes to the loop's handler."""
+    if not future.done():
+        future.set_exception(error)
+    elif not isinstance(error, AlacenaError):
+        context = {"message": "settle() failed after its waiter had gone", "exception": error}
+        future.get_loop().call_exception_handler(context)
+
+
+Settling: TypeAlias = "Group | Callable[[list[Reply]], Any] | None"
+"""How answers become a result: several, one with a ``settle``, or one as it is."""
+
+Place: TypeAlias = "tuple[asyncio.Future[Any], float, Settling]"
+"""A place in line: who waits, until when, for what. It stays when the one who waits has gone."""
 
 
 class Line:

@@ -1,0 +1,116 @@
+"""A lock that is held: renewed while it lives, and known to be lost before the server could give it away."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Final
+
+from alacena.engine.errors import BackendError, LockLostError
+from alacena.engine.store import Script
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from alacena.engine.coordination.errands import Errands
+    from alacena.engine.coordination.port import Port
+
+RENEW: Final = Script("lock_renew", idempotent=True)
+RELEASE: Final = Script("lock_release", idempotent=True)
+
+_DRIFT_RATIO: Final = 0.01
+"""How much faster than ours the server's clock may run."""
+
+_RENEW_RATIO: Final = 1 / 3
+_RETRY_RATIO: Final = 1 / 20
+
+
+class Lock:
+    """A lock held by this process.
+
+    It says *when* work may run, for efficiency: a process that was stopped, or a network that delivers late, can still
+    act after its lease. What makes work *safe* is :attr:`fence`, checked by the resource itself: see
+    :mod:`alacena.engine.coordination.fences`.
+
+    Attributes:
+        name: The lock's name.
+        token: 128 random bits that prove ownership.
+        fence: A number that grows with every owner and never goes back.
+        lost: Set when the lease could not be kept.
+    """
+
+    def __init__(
+        self, port: Port, errands: Errands, name: str, keys: list[str], token: str, fence: int, ttl_ms: int, sent: float
+    ) -> None:
+        self.name = name
+        self.token = token
+        self.fence = fence
+        self.lost = asyncio.Event()
+        self.on_lost: Callable[[], object] | None = None
+        self._port = port
+        self._errands = errands
+        self._keys = keys
+        self._ttl_ms = ttl_ms
+        self._deadline = self._deadline_from(sent)
+        self._renewal = asyncio.get_running_loop().create_task(self._renew())
+
+    @property
+    def remaining_s(self) -> float:
+        """Seconds for which the lock is surely held, if no renewal succeeds any more."""
+        return 0.0 if self.lost.is_set() else max(self._deadline - self._port.environment.now(), 0.0)
+
+    def check(self) -> None:
+        """Raise unless the lock is surely held now. Sends nothing.
+
+        Raises:
+            LockLostError: The lease is over.
+        """
+        if self.remaining_s <= 0:
+            raise LockLostError(f"lock {self.name!r} (fence {self.fence}) is lost")
+
+    async def release(self) -> bool:
+        """Give the lock back, if it is still this owner's, and wake the next in line.
+
+        Cost: 1 round trip. Cancellation: the release is finished in the background.
+        If Redis fails: raises; the lock ends with its lease.
+
+        Returns:
+            True if it was held until now; False if the lease had ended.
+        """
+        self._renewal.cancel()
+        step = self._port.run(RELEASE, self._keys, [self.token, bell_prefix(self._keys)])
+        return bool(await self._errands.finish(step))
+
+    def _deadline_from(self, sent: float) -> float:
+        """The server counts from when it got the command, which is after ``sent``."""
+        return sent + self._ttl_ms / 1000 * (1 - _DRIFT_RATIO)
+
+    async def _renew(self) -> None:
+        now = self._port.environment.now
+        pause_s = self._ttl_ms / 1000 * _RENEW_RATIO
+        while True:
+            await asyncio.sleep(min(pause_s, max(self._deadline - now(), 0)))
+            sent = now()
+            if sent >= self._deadline:
+                break
+            held = await self._ask(self._deadline - sent)
+            if held is False:
+                break
+            if held:
+                self._deadline = self._deadline_from(sent)
+            pause_s = self._ttl_ms / 1000 * (_RENEW_RATIO if held else _RETRY_RATIO)
+        self.lost.set()
+        if self.on_lost is not None:
+            self.on_lost()
+
+    async def _ask(self, timeout_s: float) -> bool | None:
+        """True: renewed. False: it belongs to somebody else. None: no answer."""
+        try:
+            async with asyncio.timeout(timeout_s):
+                return bool(await self._port.run(RENEW, self._keys[:1], [self.token, self._ttl_ms]))
+        except (BackendError, TimeoutError):
+            return None
+
+
+def bell_prefix(keys: list[str]) -> str:
+    """The head of the channels on which the waiters of a lock are woken; a waiter's token follows."""
+    return f"{keys[0]}:bell:"

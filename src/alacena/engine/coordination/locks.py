@@ -1,0 +1,212 @@
+"""Locks that are fair, fenced and renewed; waiters are woken, they do not poll.
+
+Ownership by random token and compare-and-delete after the documented pattern for one Redis node; fencing after
+Kleppmann, "How to do distributed locking" (2016); the line of waiters and its bells are this library's own.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Final
+
+from alacena.engine.coordination.errands import Errands
+from alacena.engine.coordination.lock import RELEASE, RENEW, Lock, bell_prefix
+from alacena.engine.coordination.port import milliseconds
+from alacena.engine.errors import BackendError, LockLostError, LockTimeoutError
+from alacena.engine.store import Script
+
+if TYPE_CHECKING:
+    from types import TracebackType
+
+    from alacena.engine.coordination.port import Port
+    from alacena.engine.store import Argument
+
+ACQUIRE: Final = Script("lock_acquire", idempotent=True)
+
+WAITER_S: Final = 15.0
+"""How long a waiter that has died may stand in line before the others pass it."""
+
+_HEARTBEAT_S: Final = 5.0
+_LEAST_TTL_MS: Final = 50
+
+
+class Locks:
+    """Locks by name and tenant.
+
+    If Redis fails: acquiring raises; a lock that is held is lost when its lease can no longer be proved.
+
+    Args:
+        port: Where the locks are.
+    """
+
+    def __init__(self, port: Port) -> None:
+        self._port = port
+        self._errands = Errands()
+
+    def acquire(self, name: str, *, tenant_id: str, ttl_s: float = 30.0, wait_s: float | None = None) -> LockBlock:
+        """A block that runs while the lock is held: ``async with locks.acquire(...) as lock``.
+
+        The lock is renewed every ``ttl_s / 3`` while the block runs. If it cannot be, the block's task is cancelled
+        before the server could give the lock away, and the block ends with :class:`LockLostError`.
+
+        Cost: 1 round trip to acquire where nobody holds it, 1 to release, 1 each ``ttl_s / 3``.
+        A waiter sends 4 commands in all (+ subscribe and unsubscribe), and 1 each 5 s to show that it lives.
+        Atomicity: owner, fence and line in one step. Cancellation: leaves the line, or releases, in the background.
+
+        Args:
+            name: What is locked.
+            tenant_id: Whose.
+            ttl_s: For how long the lock outlives its holder's death.
+            wait_s: For how long to wait; ``None`` = as long as it takes, 0 = not at all.
+
+        Raises:
+            LockTimeoutError: It was not had within ``wait_s``.
+            LockLostError: It was lost while the block ran.
+            BackendError: The store could not be asked.
+        """
+        return LockBlock(self, name, tenant_id, ttl_s, wait_s)
+
+    async def take(self, name: str, *, tenant_id: str, ttl_s: float = 30.0, wait_s: float | None = None) -> Lock:
+        """Take a lock without a block. It is renewed until :meth:`Lock.release`; watch :attr:`Lock.lost` yourself.
+
+        Raises:
+            LockTimeoutError: It was not had within ``wait_s``.
+            BackendError: The store could not be asked.
+        """
+        claim = _Claim(self._port, self._keys(name, tenant_id), milliseconds(ttl_s, "ttl_s", least=_LEAST_TTL_MS))
+        deadline = None if wait_s is None else self._port.environment.now() + wait_s
+        try:
+            granted = await claim.ask(in_line=wait_s is None or wait_s > 0)
+            if granted is None and wait_s != 0:
+                granted = await claim.stand_in_line(deadline)
+        except (BackendError, asyncio.CancelledError):
+            self._errands.start(claim.withdraw())
+            raise
+        if granted is None:
+            if wait_s != 0:
+                self._errands.start(claim.withdraw())
+            raise LockTimeoutError(f"lock {name!r} of tenant {tenant_id!r} was not had within {wait_s} s")
+        fence, sent = granted
+        return Lock(self._port, self._errands, name, claim.keys, claim.token, fence, claim.ttl_ms, sent)
+
+    async def try_acquire(
+        self, name: str, *, tenant_id: str, ttl_s: float = 30.0, token: str | None = None
+    ) -> int | None:
+        """Take a lock under a token of the caller's if it is free, without renewal. Idempotent by token.
+
+        Cost: 1 round trip.
+
+        Returns:
+            The fence, or ``None`` where somebody else holds the lock or is next in line.
+        """
+        ttl_ms = milliseconds(ttl_s, "ttl_s", least=_LEAST_TTL_MS)
+        granted = await _Claim(self._port, self._keys(name, tenant_id), ttl_ms, token).ask(in_line=False)
+        return None if granted is None else granted[0]
+
+    async def renew(self, name: str, *, tenant_id: str, token: str, ttl_s: float = 30.0) -> bool:
+        """Lengthen the lease of a token; False if it does not hold the lock. Cost: 1 round trip."""
+        words: list[Argument] = [token, milliseconds(ttl_s, "ttl_s", least=_LEAST_TTL_MS)]
+        return bool(await self._port.run(RENEW, self._keys(name, tenant_id)[:1], words))
+
+    async def release(self, name: str, *, tenant_id: str, token: str) -> bool:
+        """Give a lock back; False if the token does not hold it. Cost: 1 round trip. Idempotent."""
+        keys = self._keys(name, tenant_id)
+        return bool(await self._errands.finish(self._port.run(RELEASE, keys, [token, bell_prefix(keys)])))
+
+    async def close(self) -> None:
+        """Wait until what was given up has been given back."""
+        await self._errands.close()
+
+    def _keys(self, name: str, tenant_id: str) -> list[str]:
+        return [self._port.key("lock", tenant_id, name, part) for part in ("owner", "state", "line", "alive")]
+
+
+class _Claim:
+    """One attempt to have a lock, under one token."""
+
+    def __init__(self, port: Port, keys: list[str], ttl_ms: int, token: str | None = None) -> None:
+        self.keys = keys
+        self.ttl_ms = ttl_ms
+        self.token = token or port.token()
+        self._port = port
+        self._pause_s = _HEARTBEAT_S
+
+    async def ask(self, *, in_line: bool) -> tuple[int, float] | None:
+        """The fence and when it was asked for, or ``None``; then :attr:`_pause_s` says when to look again."""
+        sent = self._port.environment.now()
+        waiter_ms = round(WAITER_S * 1000) if in_line else 0
+        reply = await self._port.run(ACQUIRE, self.keys, [self.token, self.ttl_ms, waiter_ms, bell_prefix(self.keys)])
+        if reply[0] == 1:
+            return reply[1], sent
+        _, left_ms, place = reply
+        chance = self._port.environment.random()
+        self._pause_s = _HEARTBEAT_S * (0.8 + 0.2 * chance)
+        if place == 0 and left_ms >= 0:
+            # The first in line watches the holder's lease: if the holder died, nobody will ring.
+            self._pause_s = min(self._pause_s, left_ms / 1000 + 0.001 + 0.009 * chance)
+        return None
+
+    async def stand_in_line(self, deadline: float | None) -> tuple[int, float] | None:
+        """Wait for the turn, until ``deadline``."""
+        now = self._port.environment.now
+        async with self._port.store.listen(bell_prefix(self.keys) + self.token) as bell:
+            while True:
+                granted = await self.ask(in_line=True)
+                if granted is not None:
+                    return granted
+                left_s = self._pause_s if deadline is None else deadline - now()
+                if left_s <= 0:
+                    return None
+                await bell.wait(min(self._pause_s, left_s))
+
+    async def withdraw(self) -> None:
+        """Leave the line; give the lock back if a lost reply had granted it."""
+        await self._port.run(RELEASE, self.keys, [self.token, bell_prefix(self.keys)])
+
+
+class LockBlock:
+    """The context manager of :meth:`Locks.acquire`. Use each once."""
+
+    def __init__(self, locks: Locks, name: str, tenant_id: str, ttl_s: float, wait_s: float | None) -> None:
+        self._locks = locks
+        self._what = (name, tenant_id, ttl_s, wait_s)
+        self._lock: Lock | None = None
+        self._task: asyncio.Task[object] | None = None
+        self._cancelling = 0
+        self._interrupted = False
+
+    async def __aenter__(self) -> Lock:
+        name, tenant_id, ttl_s, wait_s = self._what
+        self._task = asyncio.current_task()
+        assert self._task is not None
+        self._cancelling = self._task.cancelling()
+        self._lock = await self._locks.take(name, tenant_id=tenant_id, ttl_s=ttl_s, wait_s=wait_s)
+        self._lock.on_lost = self._interrupt
+        return self._lock
+
+    def _interrupt(self) -> None:
+        assert self._task is not None
+        self._interrupted = True
+        self._task.cancel("the lock was lost")
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        assert self._lock is not None
+        assert self._task is not None
+        self._lock.on_lost = None
+        if not self._interrupted:
+            if not await self._released(self._lock) and error is None:
+                raise LockLostError(f"lock {self._lock.name!r} (fence {self._lock.fence}) had ended before its block")
+            return
+        others = self._task.uncancel() > self._cancelling
+        if error is None or (kind is asyncio.CancelledError and not others):
+            raise LockLostError(f"lock {self._lock.name!r} (fence {self._lock.fence}) could not be renewed") from error
+
+    async def _released(self, lock: Lock) -> bool:
+        """False if the lock was no longer held. Where the store is away, the lease that we can prove decides."""
+        proved = lock.remaining_s > 0
+        try:
+            return await lock.release()
+        except BackendError:
+            return proved

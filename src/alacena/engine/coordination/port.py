@@ -1,0 +1,128 @@
+"""What every coordination object stands on: a store, keys, time, elements, and one rule for when to ask again."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from alacena.engine.coordination.keys import Keys, coordination_key
+from alacena.engine.coordination.values import MSGPACK, Elements
+from alacena.engine.errors import (
+    AlacenaError,
+    IdempotencyConflictError,
+    LimitExceededError,
+    NotOwnerError,
+    OutcomeUnknownError,
+    ServerReplyError,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from alacena.engine.environment import Environment
+    from alacena.engine.store import Argument, Reply, Script, Store
+
+_ATTEMPTS: Final = 3
+
+_REFUSALS: Final[dict[str, type[AlacenaError]]] = {
+    "NOTOWNER": NotOwnerError,
+    "IDEMCONFLICT": IdempotencyConflictError,
+    "OVERFLOW": LimitExceededError,
+}
+
+
+class Port:
+    """The way from a coordination verb to its store.
+
+    Args:
+        store: Where things are.
+        keys: How they are named.
+        environment: Time and chance.
+        elements: How elements become bytes.
+
+    Attributes:
+        store: As above.
+        environment: As above.
+        elements: As above.
+    """
+
+    def __init__(self, store: Store, keys: Keys, environment: Environment, elements: Elements = MSGPACK) -> None:
+        self.store = store
+        self.environment = environment
+        self.elements = elements
+        self._keys = keys
+        self._safe = False
+
+    def key(self, kind: str, tenant_id: str, name: str, *parts: str) -> str:
+        """The key of one part of an object. See :func:`coordination_key`."""
+        return coordination_key(self._keys, kind, tenant_id, name, *parts)
+
+    def token(self) -> str:
+        """128 random bits in hexadecimal: an owner, or an id that nobody else has."""
+        return self.environment.token(16).hex()
+
+    async def require_safe(self) -> None:
+        """Refuse to start where the server may evict what must not be lost. Asks once.
+
+        Raises:
+            UnsafeServerError: ``maxmemory-policy`` is one of ``allkeys-*``.
+        """
+        if not self._safe:
+            await self.store.require_safe()
+            self._safe = True
+
+    async def call(self, *command: Argument) -> Reply:
+        """Run one plain command, once: a command whose outcome is unknown is not sent again."""
+        await self.require_safe()
+        return await self.store.call(*command)
+
+    async def run(self, script: Script, keys: Sequence[str], args: Sequence[Argument]) -> Reply:
+        """Run one script. Where it is idempotent, an unknown outcome is settled by asking again, up to three times.
+
+        Raises:
+            NotOwnerError: The script refused the token.
+            IdempotencyConflictError: The script knows the id with other figures.
+            LimitExceededError: A count would leave the range of exact integers.
+            OutcomeUnknownError: It may or may not have been executed.
+            BackendError: The store could not do it.
+        """
+        await self.require_safe()
+        for attempt in range(1, _ATTEMPTS + 1):
+            try:
+                return await self.store.script(script, keys, args)
+            except OutcomeUnknownError:
+                if not script.idempotent or attempt == _ATTEMPTS:
+                    raise
+            except ServerReplyError as refusal:
+                if refusal.code not in _REFUSALS:
+                    raise
+                raise _REFUSALS[refusal.code](str(refusal).partition(" ")[2]) from refusal
+        raise AssertionError("unreachable")
+
+
+def milliseconds(seconds: float, name: str, *, least: int = 1) -> int:
+    """A duration for the server, in whole milliseconds.
+
+    Raises:
+        ValueError: It is not a finite number of at least ``least`` milliseconds.
+    """
+    if isinstance(seconds, bool) or not isinstance(seconds, (int, float)) or not 0 <= seconds < 10**11:
+        raise ValueError(f"{name} must be a number of seconds, not {seconds!r}")
+    whole = round(seconds * 1000)
+    if whole < least:
+        raise ValueError(f"{name} must be at least {least / 1000} s, not {seconds!r}")
+    return whole
+
+
+def exact(amount: int, name: str, *, least: int | None = None) -> int:
+    """An amount that the server counts exactly.
+
+    Raises:
+        ValueError: It is not an integer, leaves ±(2^53 - 1), or is less than ``least``.
+    """
+    if isinstance(amount, bool) or not isinstance(amount, int):
+        raise ValueError(f"{name} must be an integer, not {amount!r}")  # noqa: TRY004 - one kind of error for bad amounts
+    if abs(amount) >= 2**53:
+        raise ValueError(f"{name} must lie within ±(2**53 - 1), not {amount}")
+    if least is not None and amount < least:
+        raise ValueError(f"{name} must be at least {least}, not {amount}")
+    return amount

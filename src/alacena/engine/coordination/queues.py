@@ -1,0 +1,84 @@
+"""Queues by name and tenant, and one view over all tenants of a name."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from alacena.engine.coordination.errands import Errands
+from alacena.engine.coordination.fair import AllTenants, SomeTenants
+from alacena.engine.coordination.queue import Queue
+from alacena.engine.coordination.roster import Roster
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from alacena.engine.coordination.item import Item
+    from alacena.engine.coordination.port import Port
+
+
+class Queues:
+    """Gives queues. Durable as the server is: with ``appendonly yes`` an item survives a crash of it.
+
+    Args:
+        port: Where the queues are.
+        fair: Keep the roster by which :meth:`any` serves all tenants. Every process that pushes must agree.
+    """
+
+    def __init__(self, port: Port, *, fair: bool = True) -> None:
+        self._port = port
+        self._errands = Errands()
+        self._fair = fair
+        self._rosters: dict[str, Roster] = {}
+
+    def __call__(self, name: str, *, tenant_id: str, max_attempts: int = 5) -> Queue:
+        """The queue ``name`` of a tenant. Nothing is sent.
+
+        Args:
+            name: Its name.
+            tenant_id: Whose.
+            max_attempts: After so many deliveries without an ack, an item is a dead letter.
+        """
+        return Queue(self._port, self._errands, self._roster(name), name, tenant_id, max_attempts)
+
+    def any(
+        self, name: str, *, tenant_ids: Sequence[str] | None = None, max_attempts: int = 5
+    ) -> AllTenants | SomeTenants:
+        """A view over the queue ``name`` of many tenants, served in turn whatever the length of each.
+
+        Args:
+            name: The queues' name.
+            tenant_ids: Whose; left out: every tenant that has items.
+            max_attempts: As above.
+        """
+        if tenant_ids is not None:
+            queues = [self(name, tenant_id=tenant, max_attempts=max_attempts) for tenant in tenant_ids]
+            return SomeTenants(self._port, queues)
+        roster = self._roster(name)
+        if roster is None:
+            raise ValueError("Queues(fair=False) keeps no roster of tenants: give tenant_ids")
+        return AllTenants(self._port, roster, lambda tenant: self(name, tenant_id=tenant, max_attempts=max_attempts))
+
+    async def reserve_any(
+        self,
+        name: str,
+        *,
+        tenant_ids: Sequence[str] | None = None,
+        max_items: int = 1,
+        visibility_s: float = 60.0,
+        wait_s: float = 0.0,
+        max_attempts: int = 5,
+    ) -> list[Item]:
+        """Take items of many tenants in turn. See :meth:`any`, whose view keeps its place between calls."""
+        view = self.any(name, tenant_ids=tenant_ids, max_attempts=max_attempts)
+        return await view.reserve(max_items, visibility_s=visibility_s, wait_s=wait_s)
+
+    async def close(self) -> None:
+        """Wait until what was given up has been given back."""
+        await self._errands.close()
+
+    def _roster(self, name: str) -> Roster | None:
+        if not self._fair:
+            return None
+        if name not in self._rosters:
+            self._rosters[name] = Roster(self._port, "queue", name)
+        return self._rosters[name]

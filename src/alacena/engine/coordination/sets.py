@@ -1,0 +1,64 @@
+"""Plain sets of values."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final
+
+from alacena.engine.coordination.port import milliseconds
+from alacena.engine.store import Script
+
+if TYPE_CHECKING:
+    from alacena.engine.coordination.port import Port
+
+ADD: Final = Script("set_add", idempotent=False)
+
+
+class Sets:
+    """Plain sets of scalars and whatever else encodes to the same bytes each time.
+
+    If Redis fails: every verb raises. After :class:`~alacena.engine.errors.OutcomeUnknownError` each can be repeated.
+
+    Args:
+        port: Where the sets are.
+    """
+
+    def __init__(self, port: Port) -> None:
+        self._port = port
+
+    async def add(self, name: str, *values: Any, tenant_id: str, ttl_s: float | None = None) -> int:
+        """Add values, and let the whole set expire ``ttl_s`` seconds from now where that is given.
+
+        Cost: 1 round trip. Atomicity: members and expiry in one step.
+
+        Returns:
+            How many are new.
+        """
+        ttl_ms = 0 if ttl_s is None else milliseconds(ttl_s, "ttl_s")
+        words = [self._port.elements.encode(value) for value in values]
+        added: int = await self._port.run(ADD, [self._key(name, tenant_id)], [ttl_ms, *words])
+        return added
+
+    async def remove(self, name: str, *values: Any, tenant_id: str) -> int:
+        """Remove values; returns how many were there. Cost: 1 round trip."""
+        if not values:
+            return 0
+        words = [self._port.elements.encode(value) for value in values]
+        removed: int = await self._port.call("SREM", self._key(name, tenant_id), *words)
+        return removed
+
+    async def members(self, name: str, *, tenant_id: str) -> list[Any]:
+        """All values, in no order. Cost: 1 round trip."""
+        rows = await self._port.call("SMEMBERS", self._key(name, tenant_id))
+        return [self._port.elements.decode(row) for row in rows]
+
+    async def contains(self, name: str, value: Any, *, tenant_id: str) -> bool:
+        """True if the value is a member. Cost: 1 round trip."""
+        word = self._port.elements.encode(value)
+        return bool(await self._port.call("SISMEMBER", self._key(name, tenant_id), word))
+
+    async def delete(self, name: str, *, tenant_id: str) -> bool:
+        """Delete the set; True if it was there. Cost: 1 round trip."""
+        return bool(await self._port.call("UNLINK", self._key(name, tenant_id)))
+
+    def _key(self, name: str, tenant_id: str) -> str:
+        return self._port.key("set", tenant_id, name)

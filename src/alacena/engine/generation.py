@@ -1,0 +1,18 @@
+"""A scope's generation: the nonce that everything under it is stamped with."""
+
+from __future__ import annotations
+
+
+class Generation:
+    """One scope's current nonce; ``None`` while it is unknown.
+
+    Attributes:
+        name: Its key on the server.
+        nonce: The nonce, compared by equality only.
+    """
+
+    __slots__ = ("__weakref__", "name", "nonce")
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self.nonce: bytes | None = None

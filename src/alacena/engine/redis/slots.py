@@ -1,0 +1,109 @@
+"""Slots of a cluster: which key is in which, and which server has it."""
+
+from __future__ import annotations
+
+from binascii import crc_hqx
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, TypeAlias
+
+from alacena.engine.redis.endpoint import Address
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from alacena.engine.errors import ServerReplyError
+    from alacena.engine.redis.wire import Reply
+
+Key: TypeAlias = str | bytes
+
+SLOTS = 16_384
+
+
+def slot_of(key: Key) -> int:
+    """The slot of a key: that of its hash tag, if it has one that is not empty."""
+    raw = key.encode() if isinstance(key, str) else key
+    start = raw.find(b"{")
+    if start >= 0:
+        end = raw.find(b"}", start + 1)
+        if end > start + 1:
+            raw = raw[start + 1 : end]
+    return crc_hqx(raw, 0) % SLOTS
+
+
+class SlotMap:
+    """Who has which slot, as far as is known."""
+
+    def __init__(self) -> None:
+        self._owners: list[Address | None] = [None] * SLOTS
+
+    def owner(self, slot: int) -> Address | None:
+        """Who has the slot; ``None`` while nobody is known to."""
+        return self._owners[slot]
+
+    def owners(self) -> set[Address]:
+        """Everybody who has a slot."""
+        return {owner for owner in self._owners if owner is not None}
+
+    def move(self, slot: int, owner: Address) -> frozenset[int]:
+        """Give one slot another owner; the slots that changed hands."""
+        former, self._owners[slot] = self._owners[slot], owner
+        return frozenset() if former in (None, owner) else frozenset({slot})
+
+    def adopt(self, ranges: Iterable[Range]) -> frozenset[int]:
+        """Take a server's word for all slots; the slots that changed hands."""
+        former = self._owners
+        self._owners = [None] * SLOTS
+        for one in ranges:
+            self._owners[one.first : one.last + 1] = [one.owner] * (one.last + 1 - one.first)
+        return frozenset(slot for slot in range(SLOTS) if former[slot] not in (None, self._owners[slot]))
+
+
+@dataclass(frozen=True, slots=True)
+class Range:
+    """Slots ``first`` to ``last``, both included, and the master that has them."""
+
+    first: int
+    last: int
+    owner: Address
+
+
+def read_slots(reply: Reply, asked: Address) -> list[Range]:
+    """From the answer to ``CLUSTER SLOTS`` of the server at ``asked``.
+
+    Raises:
+        ValueError: It is no such answer.
+    """
+    try:
+        return [Range(first, last, _node(master, asked)) for first, last, master, *_ in reply]
+    except (TypeError, IndexError, AttributeError) as error:
+        raise ValueError(f"this is no answer to CLUSTER SLOTS: {reply!r:.200}") from error
+
+
+def _node(node: list[Reply], asked: Address) -> Address:
+    """A server that does not know its own name means the one under which it was asked."""
+    host = b"" if node[0] is None else node[0]
+    return Address(asked.host if host in (b"", b"?") else host.decode(), int(node[1]))
+
+
+@dataclass(frozen=True, slots=True)
+class Redirection:
+    """Where the server says that a slot is.
+
+    Attributes:
+        slot: The slot.
+        address: Who has it, or is about to.
+        passing: Only this once (``ASK``): the slot is on its way there.
+    """
+
+    slot: int
+    address: Address
+    passing: bool
+
+    @classmethod
+    def read(cls, error: ServerReplyError, asked: Address) -> Redirection | None:
+        """From ``MOVED slot host:port`` or ``ASK slot host:port``; ``None`` from any other error."""
+        if error.code not in ("MOVED", "ASK"):
+            return None
+        _, slot, place = str(error).split(" ")[:3]
+        host, _, port = place.rpartition(":")
+        return cls(int(slot), Address(host or asked.host, int(port)), error.code == "ASK")

@@ -1,0 +1,121 @@
+"""Which server has which key."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
+
+from alacena.engine.redis.cluster import Cluster
+from alacena.engine.redis.link import Link
+from alacena.engine.redis.sentinel import Sentinel
+from alacena.engine.redis.standalone import OneLink
+from alacena.engine.redis.wire.handshake import open_socket
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Sequence
+
+    from alacena.engine.environment import Environment
+    from alacena.engine.redis.endpoint import Endpoint
+    from alacena.engine.redis.hooks import Hooks, LinkSettings
+    from alacena.engine.redis.slots import Key
+    from alacena.engine.redis.wire import Argument, Command, Reply
+    from alacena.engine.redis.wire.handshake import Opener
+
+T = TypeVar("T")
+
+
+class Topology(Protocol):
+    """The servers behind an endpoint, seen by key."""
+
+    async def open(self, *, timeout_s: float) -> None:
+        """Connect; return when every server that is needed can be asked.
+
+        Raises:
+            BackendUnavailableError: Not in time. Connecting goes on until `close`.
+        """
+        ...
+
+    async def close(self) -> None:
+        """Disconnect; return when everything that was started has ended."""
+        ...
+
+    def links(self) -> Sequence[Link]:
+        """The links of the moment."""
+        ...
+
+    def link_for(self, key: Key) -> Link:
+        """The link to the server that has the key.
+
+        Raises:
+            BackendUnavailableError: No server is known for it.
+        """
+        ...
+
+    def exchange(
+        self,
+        key: Key,
+        commands: Sequence[Command],
+        *,
+        settle: Callable[[list[Reply]], T] | None = None,
+        timeout_s: float,
+    ) -> Awaitable[T]:
+        """`Connection.exchange` at the server that has the key, following it where it has moved to.
+
+        All keys of an exchange are in one slot.
+
+        Cost: one round trip; one more for each redirection.
+        """
+        ...
+
+    async def call(self, key: Key, *command: Argument, timeout_s: float, repeatable: bool | None = None) -> Any:
+        """`Link.call` at the server that has the key, following it where it has moved to."""
+        ...
+
+    async def script(
+        self,
+        sha: str,
+        source: str | bytes,
+        keys: Sequence[Key],
+        args: Sequence[Argument] = (),
+        *,
+        settle: Callable[[Reply], T] | None = None,
+        timeout_s: float,
+        repeatable: bool = False,
+    ) -> Any:
+        """`Link.script` at the server that has the first key, following it where it has moved to."""
+        ...
+
+
+def connect_to(
+    endpoint: Endpoint,
+    *,
+    environment: Environment,
+    hooks: Hooks | None = None,
+    settings: LinkSettings | None = None,
+    on_slots_moved: Callable[[frozenset[int]], None] | None = None,
+    opener: Opener = open_socket,
+) -> Topology:
+    """The topology that the endpoint describes, not open yet.
+
+    Args:
+        endpoint: Where the servers are.
+        environment: Time and chance.
+        hooks: What happens around every link's connections.
+        settings: Times and bounds of every link.
+        on_slots_moved: In a cluster, told at once of slots that have another owner from now on.
+        opener: Opens transports; a simulation brings its own.
+    """
+    if endpoint.kind == "sentinel":
+        return Sentinel(endpoint, environment=environment, hooks=hooks, settings=settings, opener=opener)
+    if endpoint.kind == "cluster":
+        return Cluster(
+            endpoint,
+            environment=environment,
+            hooks=hooks,
+            settings=settings,
+            on_slots_moved=on_slots_moved,
+            opener=opener,
+        )
+    link = Link(
+        endpoint.address, endpoint.access, environment=environment, hooks=hooks, settings=settings, opener=opener
+    )
+    return OneLink(link)

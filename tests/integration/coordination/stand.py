@@ -1,0 +1,72 @@
+"""Stand-ins for what the cache injects, and a store that loses replies."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from typing import TYPE_CHECKING
+from urllib.parse import quote
+
+from alacena.engine.errors import OutcomeUnknownError
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Sequence
+    from contextlib import AbstractAsyncContextManager
+
+    from alacena.engine.store import Argument, Bell, Reply, Script, Store
+
+
+class PlainKeys:
+    """Injective keys with the tenant as hash tag."""
+
+    def render(self, kind: str, tenant_id: str, *parts: str) -> str:
+        tail = ":".join(quote(part, safe="") for part in parts)
+        return f"alacena:{kind}:{{{quote(tenant_id, safe='')}.0}}:{tail}"
+
+
+class LossyStore:
+    """Passes everything on; loses the replies that it is told to.
+
+    Attributes:
+        lose: How many replies to lose yet, by the name of a command or script.
+        sent: What was sent, by name.
+    """
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+        self.lose: dict[str, int] = {}
+        self.sent: list[str] = []
+
+    async def call(self, *command: Argument, timeout_s: float | None = None) -> Reply:
+        reply = await self._store.call(*command, timeout_s=timeout_s)
+        return self._deliver(str(command[0]), reply)
+
+    async def script(
+        self, script: Script, keys: Sequence[str | bytes], args: Sequence[Argument], *, timeout_s: float | None = None
+    ) -> Reply:
+        return self._deliver(script.name, await self._store.script(script, keys, args, timeout_s=timeout_s))
+
+    def _deliver(self, name: str, reply: Reply) -> Reply:
+        self.sent.append(name)
+        if self.lose.get(name, 0) > 0:
+            self.lose[name] -= 1
+            raise OutcomeUnknownError(f"the reply of {name} was lost")
+        return reply
+
+    def listen(self, channel: str) -> AbstractAsyncContextManager[Bell]:
+        self.sent.append("SUBSCRIBE")
+        return self._store.listen(channel)
+
+    async def require_safe(self) -> None:
+        await self._store.require_safe()
+
+    async def wait_aof(self, key: str, *, replicas: int = 0, timeout_s: float = 1.0) -> bool:
+        return await self._store.wait_aof(key, replicas=replicas, timeout_s=timeout_s)
+
+
+async def eventually(condition: Callable[[], Awaitable[object]], within_s: float = 10.0) -> None:
+    """Ask until the answer is true."""
+    deadline = time.monotonic() + within_s
+    while not await condition():
+        assert time.monotonic() < deadline, "it did not come about in time"
+        await asyncio.sleep(0.005)

@@ -9,6 +9,7 @@ import sys
 from typing import TYPE_CHECKING, Any
 
 import pytest
+
 from examples.rag_service.documents import REPOSITORY
 
 if TYPE_CHECKING:

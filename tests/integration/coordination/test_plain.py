@@ -6,6 +6,7 @@ import asyncio
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from tests.integration.coordination.stand import eventually
 
 from alacena.engine.coordination.counters import Counters
 from alacena.engine.coordination.flags import Flags
@@ -20,11 +21,11 @@ from alacena.engine.errors import (
     OutcomeUnknownError,
     ServerReplyError,
 )
-from tests.integration.coordination.stand import eventually
 
 if TYPE_CHECKING:
-    from alacena.engine.coordination.port import Port
     from tests.integration.coordination.stand import LossyStore
+
+    from alacena.engine.coordination.port import Port
 
 VALUES: list[Any] = [{"a": [1, None]}, 0, "", False, [], {}, 3.5, "ñ", b"\x00\xff", None]
 
@@ -108,7 +109,9 @@ async def test_a_counter_counts_from_zero_and_expires_from_its_first_increment(p
     assert await counters.get("c", tenant_id="t") == 0
 
 
-async def test_an_increment_with_an_id_counts_once_however_often_its_reply_is_lost(port: Port, store: LossyStore) -> None:
+async def test_an_increment_with_an_id_counts_once_however_often_its_reply_is_lost(
+    port: Port, store: LossyStore
+) -> None:
     counters = Counters(port)
     store.lose["counter_add"] = 2
     assert await counters.increment("c", 3, tenant_id="t", idempotency_id="x") == 3

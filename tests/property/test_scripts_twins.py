@@ -9,13 +9,13 @@ import pytest
 import redis
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from tests.integration.coordination.live import blocking_client, server
 
 from alacena.engine.errors import ServerReplyError
 from alacena.engine.local import Keyspace
 from alacena.engine.local.store import run_twin
 from alacena.engine.local.twins import TWINS
 from alacena.engine.store import Script
+from tests.integration.coordination.live import blocking_client, server
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

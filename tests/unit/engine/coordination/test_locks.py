@@ -7,13 +7,13 @@ import itertools
 from typing import TYPE_CHECKING
 
 import pytest
-from tests.integration.coordination.stand import PlainKeys
-from tests.unit.engine.coordination.virtual import VirtualEnvironment, run_virtual
 
 from alacena.engine.coordination.locks import Locks
 from alacena.engine.coordination.port import Port
 from alacena.engine.errors import BackendUnavailableError, LockLostError
 from alacena.engine.local.store import LocalStore
+from tests.integration.coordination.stand import PlainKeys
+from tests.unit.engine.coordination.virtual import VirtualEnvironment, run_virtual
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

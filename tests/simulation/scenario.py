@@ -320,11 +320,15 @@ FATES: dict[str, Callable[[Service], None]] = {
     "stall": _for_link(_stall),
     "suspend": _for_process(lambda process, service: process.suspend(3 * service.sim.chance.random())),
     "vanish": _for_link(lambda link, _service: link.vanish()),
-    "wall": _for_process(lambda process, service: process.environment.step_wall(7200 * (service.sim.chance.random() - 0.5))),
+    "wall": _for_process(
+        lambda process, service: process.environment.step_wall(7200 * (service.sim.chance.random() - 0.5))
+    ),
 }
 
 
-def play(plan: Plan, seed: int, *, options: SimOptions | None = None, sabotage: Callable[[Service], None] | None = None) -> tuple[Record, Report]:
+def play(
+    plan: Plan, seed: int, *, options: SimOptions | None = None, sabotage: Callable[[Service], None] | None = None
+) -> tuple[Record, Report]:
     """Run a plan with a seed and judge what it did."""
 
     async def main(sim: Simulation) -> Record:

@@ -110,9 +110,9 @@ async def track_token_usage(
         return True
     cache = await runtime.opened()
     await cache.ledger.record(
+        tenant,
         tokens,
-        tenant_id=tenant,
-        model=model,
+        model=model or "unknown",
         token_type=token_type,
         operation=operation,
         agent_id=AGENT.get() if agent_id is None else agent_id,

@@ -207,4 +207,6 @@ async def test_blank_and_foreign_ids_are_refused(blank: object) -> None:
     with pytest.raises(InvalidKeyError):
         await CacheManager.get("document", blank, "t")
     with pytest.raises(InvalidKeyError):
-        await CacheManager.set(blank, "d", 1, "t")
+        await get_with_cache_aside("document", blank, "t", lambda: 1)
+    with pytest.raises(InvalidKeyError):
+        await CacheManager.set("document", blank, 1, "t")

@@ -97,7 +97,9 @@ class SimServer:
         self.loaded: dict[str, Twin] = {}
         self.replications: list[Replication] = []
         self.offset = 0
-        self._known = {script_sha(source): twin for source, twin in (library_scripts() if scripts is None else scripts).items()}
+        self._known = {
+            script_sha(source): twin for source, twin in (library_scripts() if scripts is None else scripts).items()
+        }
         self._ids = 0
         self._current: Session | None = None
         self._executing = False
@@ -301,7 +303,7 @@ class SimServer:
         """``FLUSHALL``."""
         self._flushing = True
         try:
-            for key in list(self.keyspace.keys()):
+            for key in list(self.keyspace.names()):
                 self.keyspace.delete(key)
         finally:
             self._flushing = False
@@ -320,7 +322,7 @@ class SimServer:
     def snapshot(self) -> Snapshot:
         """A copy of all data."""
         space = self.keyspace
-        return {key: (copy.deepcopy(space.peek(key)), space.deadline_ms(key)) for key in list(space.keys())}
+        return {key: (copy.deepcopy(space.peek(key)), space.deadline_ms(key)) for key in list(space.names())}
 
     def save(self) -> None:
         """Remember the data for a `restart` that finds them as they are now."""
@@ -343,7 +345,7 @@ class SimServer:
         """Replace all data."""
         self._flushing = True
         try:
-            for key in list(self.keyspace.keys()):
+            for key in list(self.keyspace.names()):
                 self.keyspace.delete(key)
             for key, (value, deadline_ms) in data.items():
                 self.keyspace.put(key, copy.deepcopy(value), deadline_ms)

@@ -98,16 +98,16 @@ async def test_f2_callers_pass_validation_idempotency_and_metadata() -> None:
 @either
 async def test_f3_concurrent_misses_share_one_load() -> None:
     calls = []
-    gate = asyncio.Event()
+    begun, gate = asyncio.Event(), asyncio.Event()
 
     async def generate() -> list[int]:
         calls.append(1)
+        begun.set()
         await gate.wait()
         return [1]
 
     tasks = [asyncio.create_task(get_with_cache_aside("x", "d", "t", None, generate)) for _ in range(20)]
-    while not calls:
-        await asyncio.sleep(0)
+    await begun.wait()
     gate.set()
     results = await asyncio.gather(*tasks)
     assert len(calls) == 1

@@ -175,7 +175,11 @@ class Service:
             assert (owner, name) == (tenant, resource), f"{tenant}/{resource} was answered with {owner}/{name}"
             bound_s = None if use_memory or found.source == "loader" else 0.0
             self._note("read", f"{tenant}/{resource}", version, called_at, process, bound_s)
-            self.sim.trace.note("read", process.name, f"{tenant}/{resource} v{version} {found.source} {found.tier} {use_memory} {called_at:.5f}")
+            self.sim.trace.note(
+                "read",
+                process.name,
+                f"{tenant}/{resource} v{version} {found.source} {found.tier} {use_memory} {called_at:.5f}",
+            )
 
     def _loader(self, tenant: str, resource: str) -> Callable[[Any], Any]:
         async def load(_context: Any) -> list[Any]:
@@ -322,11 +326,15 @@ FATES: dict[str, Callable[[Service], None]] = {
     "stall": _for_link(_stall),
     "suspend": _for_process(lambda process, service: process.suspend(3 * service.sim.chance.random())),
     "vanish": _for_link(lambda link, _service: link.vanish()),
-    "wall": _for_process(lambda process, service: process.environment.step_wall(7200 * (service.sim.chance.random() - 0.5))),
+    "wall": _for_process(
+        lambda process, service: process.environment.step_wall(7200 * (service.sim.chance.random() - 0.5))
+    ),
 }
 
 
-def play(plan: Plan, seed: int, *, options: SimOptions | None = None, sabotage: Callable[[Service], None] | None = None) -> tuple[Record, Report]:
+def play(
+    plan: Plan, seed: int, *, options: SimOptions | None = None, sabotage: Callable[[Service], None] | None = None
+) -> tuple[Record, Report]:
     """Run a plan with a seed and judge what it did."""
 
     async def main(sim: Simulation) -> Record:

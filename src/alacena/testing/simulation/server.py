@@ -97,7 +97,9 @@ class SimServer:
         self.loaded: dict[str, Twin] = {}
         self.replications: list[Replication] = []
         self.offset = 0
-        self._known = {script_sha(source): twin for source, twin in (library_scripts() if scripts is None else scripts).items()}
+        self._known = {
+            script_sha(source): twin for source, twin in (library_scripts() if scripts is None else scripts).items()
+        }
         self._ids = 0
         self._current: Session | None = None
         self._executing = False

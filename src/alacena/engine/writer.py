@@ -153,7 +153,9 @@ class Writer:
         document_ids: Sequence[str],
         token: bytes | None,
     ) -> None:
-        groups: list[tuple[str, ...]] = [names for d in document_ids for names in self._keys.tag_generations(scope.tenant_id, document_tag(d))]
+        groups: list[tuple[str, ...]] = [
+            names for d in document_ids for names in self._keys.tag_generations(scope.tenant_id, document_tag(d))
+        ]
         groups += [(self._keys.resource_generation(t, r, scope.tenant_id),) for t, r in resources]
         await self.end(scope, None, groups, entries)
         if token is None:

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+
 from examples.rag_service.documents import REPOSITORY
 
 if TYPE_CHECKING:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from alacena.engine.errors import BackendError
 from alacena.engine.redis.node import Node
@@ -19,6 +19,9 @@ if TYPE_CHECKING:
     from alacena.engine.redis.topology import Topology
     from alacena.engine.redis.wire import Command, Connection, Reply
     from alacena.engine.settings import Settings
+
+Removal: TypeAlias = "tuple[bytes, Command, bool]"
+"""A key that says where to, an ``UNLINK`` command, and whether what it removes counts in the result."""
 
 _RETRY_S = 0.05
 _LONGEST_RETRY_S = 2.0
@@ -112,45 +115,41 @@ class Nodes:
         """A connection was lost."""
         self.at(link).down(error)
 
-    async def remove(
-        self, routes: Sequence[bytes], commands: Sequence[Command], *, counted: int, settled: Callable[[], None]
-    ) -> int:
-        """Send removals, each to the node of its route; what fails is owed and made up for.
+    async def remove(self, removals: Sequence[Removal], *, settled: Callable[[], None]) -> int:
+        """Send removals, each to the node of its key; what fails is owed and made up for.
 
         Args:
-            routes: A key of each command.
-            commands: ``UNLINK`` commands.
-            counted: How many of them, from the first, count in the result.
+            removals: In the order in which a node must execute them.
             settled: Called in the parser once the removals of a node are done.
 
         Returns:
-            How many keys the counted commands removed.
+            How many keys the counted ones removed.
 
         Raises:
             BackendError: Not every node confirmed. It will be tried until one does, and before a new connection serves.
         """
-        groups: dict[int, list[int]] = {}
-        for index, route in enumerate(routes):
-            groups.setdefault(self._group(route), []).append(index)
+        groups: dict[int, list[Removal]] = {}
+        for removal in removals:
+            groups.setdefault(self._group(removal[0]), []).append(removal)
 
-        async def send(indexes: list[int]) -> int:
+        async def send(group: list[Removal]) -> int:
             def settle(replies: list[Reply]) -> int:
                 settled()
                 for reply in replies:
                     if isinstance(reply, BackendError):
                         raise reply
-                return sum(reply for index, reply in zip(indexes, replies, strict=True) if index < counted)
+                return sum(reply for (_, _, counted), reply in zip(group, replies, strict=True) if counted)
 
-            batch = [commands[index] for index in indexes]
+            commands = [command for _, command, _ in group]
             try:
                 return await self.topology.exchange(
-                    routes[indexes[0]], batch, settle=settle, timeout_s=self._settings.redis_timeout_s
+                    group[0][0], commands, settle=settle, timeout_s=self._settings.redis_timeout_s
                 )
             except BackendError:
-                self._owe([routes[index] for index in indexes], batch)
+                self._owe(group)
                 raise
 
-        return sum(await asyncio.gather(*(send(indexes) for indexes in groups.values())))
+        return sum(await asyncio.gather(*(send(group) for group in groups.values())))
 
     def guarantee(self) -> Mapping[str, Any]:
         """See :meth:`alacena.engine.shelf.Shelf.guarantee`."""
@@ -178,10 +177,10 @@ class Nodes:
     def _group(self, key: bytes) -> int:
         return slot_of(key) if self._by_slot else 0
 
-    def _owe(self, routes: Sequence[bytes], commands: Sequence[Command]) -> None:
+    def _owe(self, removals: Sequence[Removal]) -> None:
         idle = not self._owed
-        for route, command in zip(routes, commands, strict=True):
-            self._owed[repr(command).encode()] = (route, command)
+        for key, command, _ in removals:
+            self._owed[repr(command).encode()] = (key, command)
         if idle:
             self._flights.own(self._make_up())
 

@@ -257,13 +257,13 @@ class RedisShelf:
         """See :meth:`alacena.engine.shelf.Shelf.invalidate`."""
         names = [name for group in generations for name in group]
         self._forget(names, keys)
-        commands: list[Command] = [("UNLINK", *group) for group in generations]
-        commands += [("UNLINK", key.entry) for key in keys]
-        leases: list[Command] = [("UNLINK", key.lease) for key in keys]
-        routes = [group[0].encode() for group in generations] + [key.entry for key in keys] * 2
-        return await self._nodes.remove(
-            routes, [*commands, *leases], counted=len(commands), settled=lambda: self._forget(names, keys)
-        )
+        # A lease goes before its entry: a fill that runs between the two commands is refused.
+        removals = [
+            *((group[0].encode(), ("UNLINK", *group), True) for group in generations),
+            *((key.entry, ("UNLINK", key.lease), False) for key in keys),
+            *((key.entry, ("UNLINK", key.entry), True) for key in keys),
+        ]
+        return await self._nodes.remove(removals, settled=lambda: self._forget(names, keys))
 
     async def hold(self, keys: Sequence[EntryKey], hold_s: float) -> bytes:
         """See :meth:`alacena.engine.shelf.Shelf.hold`."""
@@ -273,7 +273,7 @@ class RedisShelf:
 
         async def take(node: Node, indexes: Sequence[int]) -> None:
             commands: list[Command] = [("SET", keys[index].hold, token, "PX", hold_ms) for index in indexes]
-            commands += [("UNLINK", keys[index].entry, keys[index].lease) for index in indexes]
+            commands += [("UNLINK", keys[index].lease, keys[index].entry) for index in indexes]
             held = [keys[index] for index in indexes]
             await node.exchange(
                 held[0].entry, commands, settle=lambda replies: self._held(replies, held), timeout_s=self._timeout_s

@@ -12,7 +12,7 @@ ENTRY, LEASE, GENERATION = "entry", "lease", "generation"
 NOBODY = -1
 
 Verb = Literal["key", "scope", "store", "hold"]
-"""What the writer does after (``hold``: around) its commit: unlink the entry and its lease, unlink the generation, store
+"""What the writer does after (``hold``: around) its commit: unlink entry and lease, unlink the generation, store
 the new value, or hold the entry."""
 
 

@@ -5,12 +5,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import pytest
-from tests.integration.coordination.live import LiveStore, server
-from tests.integration.coordination.stand import LossyStore, PlainKeys
 
 from alacena.engine.coordination.port import Port
 from alacena.engine.environment import SystemEnvironment
 from alacena.engine.local.store import LocalStore
+from tests.integration.coordination.live import LiveStore, server
+from tests.integration.coordination.stand import LossyStore, PlainKeys
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator

@@ -6,7 +6,6 @@ import asyncio
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from tests.integration.coordination.stand import LossyStore, PlainKeys
 
 from alacena.engine.coordination.ledger import Ledger
 from alacena.engine.coordination.port import Port
@@ -23,6 +22,7 @@ from alacena.engine.errors import (
     UsageError,
 )
 from alacena.engine.local.store import LocalStore
+from tests.integration.coordination.stand import LossyStore, PlainKeys
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -7,15 +7,14 @@ from collections import Counter
 from typing import TYPE_CHECKING
 
 import pytest
-from tests.integration.coordination.stand import eventually
 
 from alacena.engine.coordination.locks import Locks
 from alacena.engine.errors import LockLostError, LockTimeoutError
+from tests.integration.coordination.stand import eventually
 
 if TYPE_CHECKING:
-    from tests.integration.coordination.stand import LossyStore
-
     from alacena.engine.coordination.port import Port
+    from tests.integration.coordination.stand import LossyStore
 
 
 async def _in_line(port: Port, count: int) -> None:

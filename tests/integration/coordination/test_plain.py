@@ -6,7 +6,6 @@ import asyncio
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from tests.integration.coordination.stand import eventually
 
 from alacena.engine.coordination.counters import Counters
 from alacena.engine.coordination.flags import Flags
@@ -21,11 +20,11 @@ from alacena.engine.errors import (
     OutcomeUnknownError,
     ServerReplyError,
 )
+from tests.integration.coordination.stand import eventually
 
 if TYPE_CHECKING:
-    from tests.integration.coordination.stand import LossyStore
-
     from alacena.engine.coordination.port import Port
+    from tests.integration.coordination.stand import LossyStore
 
 VALUES: list[Any] = [{"a": [1, None]}, 0, "", False, [], {}, 3.5, "ñ", b"\x00\xff", None]
 

@@ -8,7 +8,6 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from tests.integration.coordination.stand import LossyStore, PlainKeys, eventually
 
 from alacena.engine.coordination.port import Port
 from alacena.engine.coordination.queues import Queues
@@ -16,6 +15,7 @@ from alacena.engine.coordination.values import MSGPACK, Elements
 from alacena.engine.coordination.worker import Backoff, Worker
 from alacena.engine.environment import SystemEnvironment
 from alacena.engine.errors import DecodeError, EncodeError, InvalidKeyError, NotOwnerError
+from tests.integration.coordination.stand import LossyStore, PlainKeys, eventually
 
 if TYPE_CHECKING:
     from alacena.engine.coordination.item import Item, QueueStats

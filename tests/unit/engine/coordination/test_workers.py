@@ -6,14 +6,14 @@ import asyncio
 from typing import TYPE_CHECKING
 
 import pytest
-from tests.integration.coordination.stand import LossyStore, PlainKeys
-from tests.unit.engine.coordination.virtual import VirtualEnvironment, run_virtual
 
 from alacena.engine.coordination.port import Port
 from alacena.engine.coordination.queues import Queues
 from alacena.engine.coordination.worker import Backoff, Worker
 from alacena.engine.errors import BackendUnavailableError
 from alacena.engine.local.store import LocalStore
+from tests.integration.coordination.stand import LossyStore, PlainKeys
+from tests.unit.engine.coordination.virtual import VirtualEnvironment, run_virtual
 
 if TYPE_CHECKING:
     from alacena.engine.coordination.item import Item

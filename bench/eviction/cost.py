@@ -2,106 +2,132 @@
 
 from __future__ import annotations
 
+import asyncio
 import gc
 import time
 import tracemalloc
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from alacena.engine.environment import SystemEnvironment
 from alacena.engine.memory import SLOT_BYTES, Memory, Slot
 
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
 _ENTRIES = 50_000
+_FEW = 2_000
 _ROUNDS = 5
 _LIFE_S = 3_600.0
+_SIZE = 1_000
 
 
 class Costs(NamedTuple):
-    """Nanoseconds a call (the best of several rounds) and bytes an entry over a plain dict of the same values."""
+    """Nanoseconds of CPU a call, the best of several rounds; bytes an entry over a dict of the same values."""
 
-    lookup_ns: float
+    floor_ns: float
     hit_ns: float
     put_growing_ns: float
+    put_small_ns: float
     put_evicting_ns: float
     put_many_tenants_ns: float
     entry_bytes: float
+    key_bytes: float
 
 
-def _ident(number: int, tenants: int = 1) -> tuple[str, str, str]:
-    return (f"tenant-{number % tenants}", "document", f"doc-{number:012}")
-
-
-def _wire_key(number: int, tenants: int = 1) -> bytes:
-    return b"alacena:e:{tenant-%d.0}:document:doc-%012d" % (number % tenants, number)
+def _key(number: int, tenants: int) -> tuple[tuple[str, str, str], bytes]:
+    tenant = f"tenant-{number % tenants}"
+    resource = f"doc-{number:012}"
+    return (tenant, "document", resource), f"alacena:e:{{{tenant}.0}}:document:{resource}".encode()
 
 
 def _slots(start: int, count: int, tenants: int = 1) -> list[Slot]:
     until = SystemEnvironment().now() + _LIFE_S
+    keys = [_key(number, tenants) for number in range(start, start + count)]
     return [
-        Slot(
-            _ident(number, tenants),
-            None,
-            wire_key=_wire_key(number, tenants),
-            size=1_000,
-            fresh_until=until + number % 600,
-        )
-        for number in range(start, start + count)
+        Slot(ident, None, wire_key=wire_key, size=_SIZE, fresh_until=until + place % 600)
+        for place, (ident, wire_key) in enumerate(keys)
     ]
 
 
 def _memory(entries: int) -> Memory:
-    return Memory(max_bytes=entries * (1_000 + SLOT_BYTES), environment=SystemEnvironment())
+    return Memory(max_bytes=entries * (_SIZE + SLOT_BYTES), environment=SystemEnvironment())
 
 
-def _fill_ns(memory: Memory, slots: list[Slot]) -> float:
-    start = time.perf_counter_ns()
-    for slot in slots:
+def _each_ns(act: Callable[[Slot], object], items: Iterable[Slot], count: int) -> float:
+    start = time.process_time_ns()
+    for item in items:
+        act(item)
+    return (time.process_time_ns() - start) / count
+
+
+def _put_ns(entries: int, tenants: int = 1) -> tuple[float, float]:
+    """Of an insert while there is room, and of one that evicts."""
+    memory = _memory(entries)
+    growing = _each_ns(memory.put, _slots(0, entries, tenants), entries)
+    rounds = (_each_ns(memory.put, _slots(entries * turn, entries, tenants), entries) for turn in range(1, _ROUNDS))
+    return growing, min(rounds)
+
+
+def _hit_ns() -> float:
+    memory, now = _memory(_FEW), SystemEnvironment().now()
+    for slot in _slots(0, _FEW):
         memory.put(slot)
-    return (time.perf_counter_ns() - start) / len(slots)
+    idents = list(memory.slots) * 50
+    get = memory.get
+
+    def once() -> float:
+        start = time.process_time_ns()
+        for ident in idents:
+            get(ident, now)
+        return (time.process_time_ns() - start) / len(idents)
+
+    return min(once() for _ in range(_ROUNDS))
 
 
-def _read_ns(memory: Memory) -> tuple[float, float]:
-    idents, now = list(memory.slots), SystemEnvironment().now()
-    plain = dict.fromkeys(idents)
-    best = [float("inf"), float("inf")]
-    for _ in range(_ROUNDS):
-        for place, read in enumerate((lambda ident, _now, get=plain.get: get(ident), memory.get)):
-            start = time.perf_counter_ns()
-            for ident in idents:
-                read(ident, now)
-            best[place] = min(best[place], (time.perf_counter_ns() - start) / len(idents))
-    return best[0], best[1]
+def _floor_ns() -> float:
+    table = dict.fromkeys(range(_FEW))
+
+    async def look(key: int) -> object:
+        return table.get(key)
+
+    async def once() -> float:
+        start = time.process_time_ns()
+        for key in range(100_000):
+            await look(key)
+        return (time.process_time_ns() - start) / 100_000
+
+    return min(asyncio.run(once()) for _ in range(_ROUNDS))
 
 
-def _entry_bytes() -> float:
-    """Everything that a slot brings along but its value: key, wire key, links, index entries, ghosts."""
-    values = [bytes(100) for _ in range(_ENTRIES)]
-    until = SystemEnvironment().now() + _LIFE_S
+def _traced_bytes(build: Callable[[], object]) -> float:
     gc.collect()
     tracemalloc.start()
-    plain = {number: value for number, value in enumerate(values)}
-    base, _ = tracemalloc.get_traced_memory()
-    memory = _memory(_ENTRIES)
-    for number in range(2 * _ENTRIES):
-        slot = Slot(
-            _ident(number),
-            values[number % _ENTRIES],
-            wire_key=_wire_key(number),
-            size=1_000,
-            fresh_until=until + number / 100,
-        )
-        memory.put(slot)
-    total, _ = tracemalloc.get_traced_memory()
+    kept = build()
+    held, _ = tracemalloc.get_traced_memory()
     tracemalloc.stop()
-    return (total - base - base) / len(memory.slots) if plain else 0.0
+    del kept
+    return held / _ENTRIES
+
+
+def _entry_bytes() -> tuple[float, float]:
+    """Of an entry of a shelf that is full and has evicted as many again, and of its two keys alone."""
+
+    def shelf() -> Memory:
+        memory = _memory(_ENTRIES)
+        for turn in range(2):
+            for slot in _slots(turn * _ENTRIES, _ENTRIES):
+                memory.put(slot)
+        return memory
+
+    plain = _traced_bytes(lambda: dict.fromkeys(range(_ENTRIES)))
+    keys = _traced_bytes(lambda: [_key(number, 1) for number in range(_ENTRIES)])
+    return _traced_bytes(shelf) - plain, keys
 
 
 def measure() -> Costs:
-    """All of it, in a few seconds."""
-    memory = _memory(_ENTRIES)
-    growing = _fill_ns(memory, _slots(0, _ENTRIES))
-    lookup, hit = _read_ns(memory)
-    evicting = min(_fill_ns(memory, _slots(_ENTRIES * turn, _ENTRIES)) for turn in range(1, _ROUNDS))
-    shared = _memory(_ENTRIES)
-    _fill_ns(shared, _slots(0, _ENTRIES, tenants=1_000))
-    many = min(_fill_ns(shared, _slots(_ENTRIES * turn, _ENTRIES, tenants=1_000)) for turn in range(1, _ROUNDS))
-    return Costs(lookup, hit, growing, evicting, many, _entry_bytes())
+    """All of it, in some seconds."""
+    growing, evicting = _put_ns(_ENTRIES)
+    _, many = _put_ns(_ENTRIES, tenants=1_000)
+    _, small = _put_ns(_FEW)
+    entry, keys = _entry_bytes()
+    return Costs(_floor_ns(), _hit_ns(), growing, small, evicting, many, entry, keys)

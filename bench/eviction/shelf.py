@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from alacena.engine.environment import SystemEnvironment
 from alacena.engine.memory import SLOT_BYTES, Memory, Slot
-from bench.eviction.traces import Trace
+
+if TYPE_CHECKING:
+    from bench.eviction.traces import Trace
 
 
 def alacena(trace: Trace, capacity: int) -> int:

@@ -5,9 +5,12 @@ from __future__ import annotations
 import gzip
 import os
 import random
-from collections.abc import Callable, Iterator
 from itertools import accumulate
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
 
 Trace = list[int]
 """Requested keys in order, as dense integers."""

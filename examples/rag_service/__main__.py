@@ -8,10 +8,15 @@ import json
 import signal
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 if TYPE_CHECKING:
     from collections.abc import Coroutine, Sequence
+
+    from examples.rag_service.demo import Plan
+    from examples.rag_service.services import Providers
+
+Result = TypeVar("Result")
 
 DONE, DISPROVED, BAD_INPUT, INTERRUPTED = 0, 1, 2, 130
 
@@ -62,22 +67,26 @@ def _demo(options: argparse.Namespace) -> int:
     sys.stdout.reconfigure(errors="replace")  # type: ignore[union-attr]
     try:
         plan, providers = _prepare(options)
+        result, held = _run(plan, providers)
     except InputError as error:
         print(error, file=sys.stderr)
         return BAD_INPUT
+    if options.json:
+        options.json.write_text(json.dumps(result, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+    return DONE if held else DISPROVED
+
+
+def _run(plan: Plan, providers: Providers) -> tuple[dict[str, Any], bool]:
     from examples.rag_service.demo import run
     from examples.rag_service.screen import Screen
 
     screen = Screen()
     for file, reason in plan.library.skipped.items():
         screen.say(f"Passed over {file}: {reason}")
-    result, held = asyncio.run(_interruptible(run(plan, providers, screen)))
-    if options.json:
-        options.json.write_text(json.dumps(result, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
-    return DONE if held else DISPROVED
+    return asyncio.run(_interruptible(run(plan, providers, screen)))
 
 
-def _prepare(options: argparse.Namespace) -> tuple[Any, Any]:
+def _prepare(options: argparse.Namespace) -> tuple[Plan, Providers]:
     """Read what was asked for, before anything is started."""
     from examples.rag_service import questions
     from examples.rag_service.demo import Plan
@@ -97,7 +106,7 @@ def _prepare(options: argparse.Namespace) -> tuple[Any, Any]:
     return Plan(library, asked, options.offline), choose_providers(offline=options.offline)
 
 
-async def _interruptible(work: Coroutine[Any, Any, Any]) -> Any:
+async def _interruptible(work: Coroutine[Any, Any, Result]) -> Result:
     """Do the work; the first Ctrl-C, SIGTERM or hang-up cancels it, and further ones do not disturb the cleaning."""
     task = asyncio.ensure_future(work)
     loop = asyncio.get_running_loop()

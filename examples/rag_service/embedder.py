@@ -112,8 +112,20 @@ class OpenAIEmbedder:
         self._client = client
 
     async def dimensions(self) -> int:
-        """The length of its vectors, learnt by asking for one."""
-        return len((await self.embed(["dimensions"])).vectors[0])
+        """The length of its vectors, learnt by asking for one.
+
+        Raises:
+            InputError: The endpoint does not answer, or refuses.
+        """
+        from openai import OpenAIError
+
+        try:
+            return len((await self.embed(["dimensions"])).vectors[0])
+        except OpenAIError as error:
+            raise InputError(
+                f"The endpoint {self._client.base_url} gave no embedding from {self.model!r}: {error} "
+                "Set OPENAI_EMBEDDING_MODEL to a model that it has, or pass --offline to do without it."
+            ) from error
 
     async def embed(self, texts: Sequence[str]) -> Embedded:
         """Embed the texts in one request."""

@@ -5,10 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-import numpy as np
-
-from alacena import get_embeddings_batch_with_cache, track_token_usage
-from alacena.common.tracking import OPERATION_EMBEDDING, TOKEN_TYPE_EMBEDDING
+from alacena import OPERATION_EMBEDDING, TOKEN_TYPE_EMBEDDING, get_embeddings_batch_with_cache, track_token_usage
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -52,10 +49,13 @@ class EmbeddingService:
             return embedded.vectors
 
         vectors, metrics = await get_embeddings_batch_with_cache(
-            texts=list(texts), tenant_id=tenant_id, model_name=self._embedder.model, embedding_provider=provider
+            texts=texts,
+            tenant_id=tenant_id,
+            model_name=self._embedder.model,
+            embedding_provider=provider,
+            as_arrays=True,
         )
-        computed = int(metrics["cache_misses"])
-        return Batch([np.asarray(vector, np.float32) for vector in vectors], computed, sum(spent))
+        return Batch(vectors, int(metrics["cache_misses"]), sum(spent))
 
     async def _count(self, tokens: int, call_id: str, texts: int, tenant_id: str, collection_id: str) -> None:
         """Put one call on the ledger.

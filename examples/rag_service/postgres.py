@@ -7,6 +7,7 @@ import os
 import pwd
 import shutil
 import signal
+import stat
 import subprocess
 import tempfile
 from contextlib import asynccontextmanager, suppress
@@ -44,9 +45,9 @@ async def private_postgres() -> AsyncIterator[str]:
     Raises:
         RuntimeError: The server did not come up; the message ends with its log.
     """
-    folder = _private_folder()
+    account = _account()
+    folder = _private_folder(account)
     try:
-        account = _account()
         binaries = await asyncio.to_thread(_reachable_binaries, folder, account)
         data = folder / "data"
         data.mkdir(mode=0o700)
@@ -166,11 +167,17 @@ def _give(path: Path, account: str) -> None:
     os.chown(path, entry.pw_uid, entry.pw_gid)
 
 
-def _private_folder() -> Path:
-    """A new folder for this run; in ``/tmp`` where the usual place is too deep for the path of a unix socket."""
-    longest = Path(tempfile.gettempdir()) / "alacena-postgres-12345678" / "data" / ".s.PGSQL.5432"
-    parent = None if len(os.fsencode(longest)) <= _SOCKET_PATH_BYTES else "/tmp"
-    return Path(tempfile.mkdtemp(prefix="alacena-postgres-", dir=parent))
+def _private_folder(account: str | None) -> Path:
+    """A new folder for this run, where the account can enter and the path of a unix socket is not too long."""
+    socket = Path("alacena-postgres-12345678") / "data" / ".s.PGSQL.5432"
+    usual = Path(tempfile.gettempdir())
+    suits = len(os.fsencode(usual / socket)) <= _SOCKET_PATH_BYTES and (account is None or _open_to_all(usual))
+    return Path(tempfile.mkdtemp(prefix="alacena-postgres-", dir=usual if suits else "/tmp"))
+
+
+def _open_to_all(folder: Path) -> bool:
+    """Whether every account can enter a folder."""
+    return all(part.stat().st_mode & stat.S_IXOTH for part in (folder.resolve(), *folder.resolve().parents))
 
 
 def _installed_binaries() -> Path:
@@ -186,7 +193,7 @@ def _installed_binaries() -> Path:
 def _reachable_binaries(folder: Path, account: str | None) -> Path:
     """The folder of the server's programs, or of a copy where another account could not enter the original."""
     installed = _installed_binaries()
-    if account is None or all(parent.stat().st_mode & 0o001 for parent in (installed, *installed.parents)):
+    if account is None or _open_to_all(installed):
         return installed
     # The programs look for their libraries beside the package, so both are copied as they lie.
     package = installed.parents[1]

@@ -5,11 +5,17 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from alacena import TTL_SHORT, generate_resource_id_hash, get_with_cache_aside, track_token_usage
-from alacena.common.tracking import OPERATION_QUERY, TOKEN_TYPE_LLM
+from alacena import (
+    OPERATION_QUERY,
+    TOKEN_TYPE_LLM,
+    TTL_SHORT,
+    depends_on,
+    generate_resource_id_hash,
+    get_with_cache_aside,
+    track_token_usage,
+)
 
 if TYPE_CHECKING:
-    from alacena import Context
     from examples.rag_service.answer import Answerer
     from examples.rag_service.database import Database
     from examples.rag_service.embedding import EmbeddingService
@@ -56,8 +62,8 @@ class QueryService:
         """Answer a question, from the nearest tier that has the answer."""
         spent: list[int] = []
 
-        async def compute(_resource_id: str, _tenant_id: str, ctx: Context) -> dict[str, Any]:
-            answer = await self._compute(question, tenant_id, collection_id, top_k, ctx)
+        async def compute() -> dict[str, Any]:
+            answer = await self._compute(question, tenant_id, collection_id, top_k)
             spent.append(answer["tokens"])
             return answer
 
@@ -79,13 +85,11 @@ class QueryService:
             ms=metrics["total_time_ms"],
         )
 
-    async def _compute(
-        self, question: str, tenant_id: str, collection_id: str, top_k: int, ctx: Context
-    ) -> dict[str, Any]:
+    async def _compute(self, question: str, tenant_id: str, collection_id: str, top_k: int) -> dict[str, Any]:
         batch = await self._embedding.embed([question], tenant_id=tenant_id, collection_id=collection_id)
         hits = await self._database.nearest(tenant_id, collection_id, batch.vectors[0], top_k)
-        # Before their text is read: an edit from now on reaches this answer, however long it takes to write.
-        ctx.depends_on(hit.document_id for hit in hits)
+        # From here on an edit of one of these documents reaches this answer, however long it takes to write.
+        depends_on(*(hit.document_id for hit in hits))
         passages = await self._database.passages(tenant_id, [hit.chunk_id for hit in hits])
         answer = await self._answerer.answer(question, passages)
         await track_token_usage(

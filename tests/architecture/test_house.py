@@ -49,7 +49,9 @@ def code_lines(path: Path) -> int:
         if isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant) and isinstance(node.value.value, str):
             prose |= set(range(node.lineno, (node.end_lineno or node.lineno) + 1))
     lines = enumerate(text.splitlines(), start=1)
-    return sum(number not in prose and bool(line.strip()) and not line.strip().startswith("#") for number, line in lines)
+    return sum(
+        number not in prose and bool(line.strip()) and not line.strip().startswith("#") for number, line in lines
+    )
 
 
 def is_overload(function: ast.AST) -> bool:
@@ -60,7 +62,11 @@ def is_overload(function: ast.AST) -> bool:
 
 def test_imports_point_one_way() -> None:
     linted = subprocess.run(
-        [str(Path(sys.executable).parent / "lint-imports")], cwd=SOURCE.parents[1], capture_output=True, text=True, check=False
+        [str(Path(sys.executable).parent / "lint-imports")],
+        cwd=SOURCE.parents[1],
+        capture_output=True,
+        text=True,
+        check=False,
     )
 
     assert linted.returncode == 0, linted.stdout + linted.stderr
@@ -118,7 +124,9 @@ def test_nothing_is_caught_without_saying_what(path: Path) -> None:
     broad = []
     for node in ast.walk(tree_of(path)):
         if isinstance(node, ast.ExceptHandler):
-            names = set() if node.type is None else {ast.unparse(n) for n in ast.walk(node.type) if isinstance(n, ast.Name)}
+            names = (
+                set() if node.type is None else {ast.unparse(n) for n in ast.walk(node.type) if isinstance(n, ast.Name)}
+            )
             if node.type is None or names & BROAD:
                 broad.append(f"{name_of(path)}:{node.lineno}")
 

@@ -7,11 +7,11 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from tests.conformance.blocks import Block, blocks
-from tests.conformance.running import Services, namespace, run, run_as_body
 
 from alacena import CacheManager, Context
 from alacena.engine.errors import MissingTenantError
+from tests.conformance.blocks import Block, blocks
+from tests.conformance.running import Services, namespace, run, run_as_body
 
 BLOCKS = {block.name: block for block in blocks()}
 

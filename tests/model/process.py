@@ -70,7 +70,9 @@ def reader_steps(world: World, scope: Scope, rules: Rules) -> Iterator[WorldStep
         elif task.at == "wake":
             copy = Copy(task.version, task.stamp)
             process = world.processes[index]._replace(memory=copy)
-            yield Step(f"{who}: wakes and keeps version {task.version}", done(with_process(world, index, process), number))
+            yield Step(
+                f"{who}: wakes and keeps version {task.version}", done(with_process(world, index, process), number)
+            )
 
 
 def _lost_if_silenced(world: World, number: int, index: int) -> World:
@@ -111,7 +113,9 @@ def _land(world: World, number: int, index: int, who: str, scope: Scope, rules: 
     for other, follower in enumerate(world.tasks):
         if follower.at == "joined" and follower.leader == number:
             if task.version < follower.floor:
-                violation = f"task {other} joined a load of version {task.version} after {follower.floor} was acknowledged"
+                violation = (
+                    f"task {other} joined a load of version {task.version} after {follower.floor} was acknowledged"
+                )
             after = done(after, other)
     storable = task.stamp != NOBODY and not world.processes[index].silenced
     if storable and rules.epoch_in_lease and world.server.epoch != task.epoch:
@@ -121,7 +125,9 @@ def _land(world: World, number: int, index: int, who: str, scope: Scope, rules: 
         yield Step(f"{who}: sends the fill of version {task.version}", after, violation)
     else:
         if not rules.only_permitted_memory:
-            after = with_process(after, index, after.processes[index]._replace(memory=Copy(task.version, max(task.stamp, 0))))
+            after = with_process(
+                after, index, after.processes[index]._replace(memory=Copy(task.version, max(task.stamp, 0)))
+            )
         yield Step(f"{who}: serves version {task.version} without storing it", done(after, number), violation)
 
 
@@ -166,7 +172,9 @@ def delivery_steps(world: World, scope: Scope, rules: Rules) -> Iterator[WorldSt
 def _parse(world: World, index: int, message: Message, scope: Scope, rules: Rules) -> WorldStep:
     kind, what = message[0], message[1]
     if kind == "push":
-        return Step(f"process {index}: parses the push on {what or 'everything'}", _pushed(world, index, what, scope, rules))
+        return Step(
+            f"process {index}: parses the push on {what or 'everything'}", _pushed(world, index, what, scope, rules)
+        )
     if kind == "beat":
         assert isinstance(what, int)
         process = world.processes[index]
@@ -177,7 +185,9 @@ def _parse(world: World, index: int, message: Message, scope: Scope, rules: Rule
         if rules.memory_first:
             after = bar(forget(world, index, ENTRY if message[2] != "scope" else GENERATION), index, scope)
         assert isinstance(what, int)
-        return Step(f"process {index}: parses the acknowledgement", after._replace(acked=max(after.acked, what), writing="idle"))
+        return Step(
+            f"process {index}: parses the acknowledgement", after._replace(acked=max(after.acked, what), writing="idle")
+        )
     assert isinstance(what, int)
     parse = {"found": _found, "leased": _leased, "filled": _filled}[str(kind)]
     return parse(world, index, what, message, rules)
@@ -233,7 +243,9 @@ def _leased(world: World, index: int, number: int, message: Message, rules: Rule
     if isinstance(entry, Entry) and alive(entry, generation, world.server.epoch, rules):
         violation = None
         if entry.version < task.floor:
-            violation = f"a read returned version {entry.version} although {task.floor} was acknowledged before it began"
+            violation = (
+                f"a read returned version {entry.version} although {task.floor} was acknowledged before it began"
+            )
         return Step(f"{who}: parses version {entry.version} instead of a lease", done(world, number), violation)
     if not mine:
         return Step(f"{who}: parses that another has the lease", done(world, number))

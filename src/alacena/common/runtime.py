@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import contextmanager
+from threading import get_ident
 from typing import TYPE_CHECKING, Any
 
 from alacena.common.core.constants import DEFAULT_TTL_MAPPING, TTL_STANDARD
@@ -16,37 +17,63 @@ from alacena.engine.environment import SystemEnvironment
 from alacena.engine.errors import UsageError, WrongLoopError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping
+    from collections.abc import Coroutine, Iterable, Iterator, Mapping
 
-    from alacena.engine import Cache, Policy, Settings
-    from alacena.engine.environment import Environment
+    from alacena.engine import Cache, Environment, Observer, Policy, Settings
 
 
 class Process:
     """The state of the process-wide cache. There is one instance, `PROCESS`; it is changed and never replaced.
 
+    A memory hit must not cost more than it saves. It asks for the thread and not for the loop, which takes a system
+    call in Python 3.11; that the loop has not ended is watched by a task, which ends with it.
+
     Attributes:
         cache: The open cache, or ``None``.
-        loop: The loop it was opened on, or ``None``: a memory hit compares it with the running one.
+        loop: The loop it was opened on, or ``None``.
+        thread: The thread of that loop while it runs, else ``None``: on it, memory may answer by ``peek``.
         peek: The open cache's look at memory.
+        tasks: What runs beside the open cache.
+        environment: Time and chance, also before a cache is open.
+        now: The environment's clock.
     """
 
-    __slots__ = ("cache", "environment", "loop", "observers", "opening", "peek", "policies", "settings")
+    __slots__ = (
+        "cache",
+        "environment",
+        "loop",
+        "now",
+        "observers",
+        "opening",
+        "peek",
+        "policies",
+        "settings",
+        "tasks",
+        "thread",
+    )
 
     def __init__(self) -> None:
-        self.cache: Cache | None = None
-        self.loop: asyncio.AbstractEventLoop | None = None
-        self.peek: Any = None
         self.opening: asyncio.Task[Cache] | None = None
-        self.settings: Settings | None = None
-        self.policies: dict[str, Policy] = {}
-        self.environment: Environment = SystemEnvironment()
-        self.observers: tuple[Any, ...] = ()
+        self.tasks: set[asyncio.Task[None]] = set()
+        self.set_up(None, {}, SystemEnvironment(), ())
+        self.hold(None, None)
+
+    def set_up(
+        self,
+        settings: Settings | None,
+        policies: dict[str, Policy],
+        environment: Environment,
+        observers: tuple[Observer, ...],
+    ) -> None:
+        """Say how the next cache is made."""
+        self.settings, self.policies, self.observers = settings, policies, observers
+        self.environment, self.now = environment, environment.now
 
     def hold(self, cache: Cache | None, loop: asyncio.AbstractEventLoop | None) -> None:
-        """Make ``cache`` the process-wide one."""
+        """Make ``cache`` the process-wide one, on this thread."""
         self.cache, self.loop = cache, loop
-        self.peek = None if cache is None else cache.peek
+        self.peek: Any = None if cache is None else cache.peek
+        self.thread = None if cache is None else get_ident()
 
 
 PROCESS = Process()
@@ -56,7 +83,7 @@ def configure(
     *,
     policies: Mapping[str, Policy] | None = None,
     environment: Environment | None = None,
-    observers: Iterable[Any] = (),
+    observers: Iterable[Observer] = (),
     **settings: Any,
 ) -> None:
     """Say how the process-wide cache shall be. Whatever is not given has its default; nothing is opened.
@@ -78,10 +105,7 @@ def configure(
     if PROCESS.cache is not None or PROCESS.opening is not None:
         msg = "the process-wide cache is open: `await CacheManager.close()` before configure()"
         raise UsageError(msg)
-    PROCESS.settings = Settings(**settings)
-    PROCESS.policies = dict(policies or {})
-    PROCESS.environment = environment or SystemEnvironment()
-    PROCESS.observers = tuple(observers)
+    PROCESS.set_up(Settings(**settings), dict(policies or {}), environment or SystemEnvironment(), tuple(observers))
 
 
 async def opened() -> Cache:
@@ -117,19 +141,32 @@ async def close() -> None:
     if owner is not loop and owner is not None and not owner.is_closed():
         raise _wrong_loop()
     PROCESS.hold(None, None)
-    if owner is loop:  # with its loop, a cache's connections and tasks have ended too
-        await cache.close()
+    if owner is not loop:  # with its loop, a cache's connections and tasks have ended too
+        PROCESS.tasks.clear()
+        return
+    for task in PROCESS.tasks:
+        task.cancel()
+    await asyncio.gather(*PROCESS.tasks, return_exceptions=True)
+    await cache.close()
+
+
+def own(work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+    """Run something beside the process-wide cache; it is cancelled when the cache is closed."""
+    task = asyncio.get_running_loop().create_task(work)
+    PROCESS.tasks.add(task)
+    task.add_done_callback(PROCESS.tasks.discard)
+    return task
 
 
 @contextmanager
 def override(cache: Cache) -> Iterator[Cache]:
     """Make an open cache the process-wide one for the length of a block, on the running loop. The caller closes it."""
-    before = (PROCESS.cache, PROCESS.loop)
+    before = (PROCESS.cache, PROCESS.loop, PROCESS.peek, PROCESS.thread)
     PROCESS.hold(cache, asyncio.get_running_loop())
     try:
         yield cache
     finally:
-        PROCESS.hold(*before)
+        PROCESS.cache, PROCESS.loop, PROCESS.peek, PROCESS.thread = before
 
 
 def default_ttl(data_type: str) -> float | None:
@@ -151,9 +188,19 @@ async def _open(loop: asyncio.AbstractEventLoop) -> Cache:
         )
         await cache.open()
         PROCESS.hold(cache, loop)
+        own(_watch(cache))
     finally:
         PROCESS.opening = None
     return cache
+
+
+async def _watch(cache: Cache) -> None:
+    """End with the loop, and let memory answer no more from then on."""
+    try:
+        await asyncio.get_running_loop().create_future()
+    finally:
+        if PROCESS.cache is cache:
+            PROCESS.thread = None
 
 
 def _wrong_loop() -> WrongLoopError:

@@ -11,7 +11,11 @@ from alacena.engine.coherence import Coherence
 from alacena.engine.copies import Copies
 from alacena.engine.flight import Flights
 from alacena.engine.keys import Keys
+from alacena.engine.coordination.desk import Desk
+from alacena.engine.coordination.port import Port
+from alacena.engine.coordination.values import Elements
 from alacena.engine.local.shelf import LocalShelf
+from alacena.engine.local.store import LocalStore
 from alacena.engine.memory import Memory
 from alacena.engine.reader import Reader
 from alacena.engine.shelf import Counts
@@ -26,6 +30,7 @@ if TYPE_CHECKING:
     from alacena.engine.keys import EntryKey
     from alacena.engine.settings import Settings
     from alacena.engine.shelf import Shelf
+    from alacena.engine.store import Store
 
 _GRACE_S = 5.0
 _EXPIRY_EVERY_S = 0.1
@@ -44,6 +49,7 @@ class Parts:
     reader: Reader
     writer: Writer
     batches: Batches
+    desk: Desk
     counts: Counts
     environment: Environment
     sweeper: Sweeper
@@ -126,12 +132,13 @@ async def assemble(settings: Settings, environment: Environment, events: Events)
     counts = Counts()
     closers: list[Callable[[], Awaitable[None]]] = []
     shelf: Shelf
+    store: Store
     if settings.redis_url is None:
-        shelf = LocalShelf(coherence, copies, environment)
+        shelf, store = LocalShelf(coherence, copies, environment), LocalStore(environment)
     else:
-        from alacena.engine.redis.opening import open_shelf
+        from alacena.engine.redis.opening import open_redis
 
-        shelf = await open_shelf(
+        shelf, store = await open_redis(
             coherence=coherence,
             copies=copies,
             codec=codec,
@@ -147,6 +154,8 @@ async def assemble(settings: Settings, environment: Environment, events: Events)
         events=events, counts=counts, environment=environment, settings=settings,
     )  # fmt: skip
     writer = Writer(keys=keys, shelf=shelf, codec=codec, reader=reader, events=events, counts=counts, settings=settings)
+    desk = Desk(Port(store, keys, environment, Elements(codec.encode, codec.decode)))
+    closers.append(desk.close)
     return Parts(
         keys=keys,
         memory=memory,
@@ -156,10 +165,9 @@ async def assemble(settings: Settings, environment: Environment, events: Events)
         reader=reader,
         writer=writer,
         batches=Batches(reader, shelf, flights),
+        desk=desk,
         counts=counts,
         environment=environment,
         sweeper=Sweeper(memory, environment, asyncio.get_running_loop()),
         closers=closers,
     )
-
-

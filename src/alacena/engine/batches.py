@@ -92,12 +92,16 @@ class Batches:
             self._reader.count_batch(hits)
         return found
 
-    async def _load_missing(self, requests: Sequence[Request], loader: BatchLoader, policy: Policy) -> dict[bytes, Lookup[Any]]:
+    async def _load_missing(
+        self, requests: Sequence[Request], loader: BatchLoader, policy: Policy
+    ) -> dict[bytes, Lookup[Any]]:
         places = [_Place(request.key, self._flights.adopt(request.key.entry)) for request in requests]
         by_entry = {request.key.entry: request for request in requests}
         answers: dict[bytes, Lookup[Any]] = {}
         try:
-            permits = await asyncio.gather(*(self._reader.ask(place.flight, by_entry[place.key.entry]) for place in places))
+            permits = await asyncio.gather(
+                *(self._reader.ask(place.flight, by_entry[place.key.entry]) for place in places)
+            )
             mine, theirs = [], []
             for place, permit in zip(places, permits, strict=True):
                 if isinstance(permit, Found):
@@ -121,7 +125,9 @@ class Batches:
         self, places: list[_Place], by_entry: Mapping[bytes, Request], loader: BatchLoader, policy: Policy
     ) -> dict[bytes, Lookup[Any]]:
         """Entries that another process is loading: wait for it, and load what it did not bring."""
-        permits = await asyncio.gather(*(self._reader.permit(place.flight, by_entry[place.key.entry]) for place in places))
+        permits = await asyncio.gather(
+            *(self._reader.permit(place.flight, by_entry[place.key.entry]) for place in places)
+        )
         answers = {}
         left = []
         for place, permit in zip(places, permits, strict=True):
@@ -149,7 +155,9 @@ class Batches:
         fills = []
         for place, context, value in zip(places, contexts, values, strict=True):
             request = by_entry[place.key.entry]
-            parcel, lookup = self._reader.judged(request, context, value, stopwatch.elapsed_s / len(places), place.lease)
+            parcel, lookup = self._reader.judged(
+                request, context, value, stopwatch.elapsed_s / len(places), place.lease
+            )
             self._reader.land(place.flight, lookup, parcel, taken=True)
             self._flights.retire(place.key.entry, place.flight)
             answers[place.key.entry] = lookup

@@ -25,7 +25,14 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 
     from alacena.engine.batches import BatchLoader
-    from alacena.engine.coordination import Counters, Ledger, Limits, Lists, Locks, Queues, Sets
+    from alacena.engine.coordination.budgets import Budgets
+    from alacena.engine.coordination.counters import Counters
+    from alacena.engine.coordination.flags import Flags
+    from alacena.engine.coordination.limits import Limits
+    from alacena.engine.coordination.lists import Lists
+    from alacena.engine.coordination.locks import Locks
+    from alacena.engine.coordination.queues import Queues
+    from alacena.engine.coordination.sets import Sets
     from alacena.engine.environment import Environment
     from alacena.engine.events import Observer
     from alacena.engine.keys import EntryKey, Ident
@@ -219,7 +226,13 @@ class Cache:
         return (await self.lookup(data_type, resource_id, tenant_id, loader, **options)).value
 
     async def refresh(
-        self, data_type: str, resource_id: str, tenant_id: str | Scope, loader: Callable[..., Any], *, ttl: TtlOrUnset = UNSET
+        self,
+        data_type: str,
+        resource_id: str,
+        tenant_id: str | Scope,
+        loader: Callable[..., Any],
+        *,
+        ttl: TtlOrUnset = UNSET,
     ) -> Any:
         """Ask the source whatever the shelves hold, and store its answer."""
         parts = self._open_parts()
@@ -447,7 +460,9 @@ class Cache:
         key = parts.keys.entry(data_type, resource_id, _scope(tenant_id, **scope_parts))
         return await parts.reader.remaining(key, self.policy(data_type))
 
-    async def explain(self, data_type: str, resource_id: str, tenant_id: str | Scope, **scope_parts: str | None) -> dict[str, Any]:
+    async def explain(
+        self, data_type: str, resource_id: str, tenant_id: str | Scope, **scope_parts: str | None
+    ) -> dict[str, Any]:
         """Why a read of this entry is what it is: for people. Cost: 1 round trip."""
         parts = self._open_parts()
         key = parts.keys.entry(data_type, resource_id, _scope(tenant_id, **scope_parts))
@@ -467,38 +482,43 @@ class Cache:
 
     @property
     def locks(self) -> Locks:
-        """Locks across processes."""
-        return self._open_parts().locks
+        """Locks across processes, with a fence."""
+        return self._open_parts().desk.locks
 
     @property
     def queues(self) -> Queues:
         """Queues that lose nothing."""
-        return self._open_parts().queues
+        return self._open_parts().desk.queues
 
     @property
     def counters(self) -> Counters:
         """Atomic counters."""
-        return self._open_parts().counters
+        return self._open_parts().desk.counters
 
     @property
     def limits(self) -> Limits:
-        """Rate limits and budgets."""
-        return self._open_parts().limits
+        """Rate limits."""
+        return self._open_parts().desk.limits
 
     @property
-    def ledger(self) -> Ledger:
-        """The token ledger."""
-        return self._open_parts().ledger
+    def budgets(self) -> Budgets:
+        """Budgets: reserve, commit, refund."""
+        return self._open_parts().desk.budgets
 
     @property
     def lists(self) -> Lists:
         """Plain lists."""
-        return self._open_parts().lists
+        return self._open_parts().desk.lists
 
     @property
     def sets(self) -> Sets:
         """Plain sets."""
-        return self._open_parts().sets
+        return self._open_parts().desk.sets
+
+    @property
+    def flags(self) -> Flags:
+        """Values that the first one to set them decides."""
+        return self._open_parts().desk.flags
 
     def _open_parts(self) -> Parts:
         parts = self._parts

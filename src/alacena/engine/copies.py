@@ -57,6 +57,9 @@ class Copies:
     ) -> None:
         """Put one entry into memory.
 
+        Its generations are compared with its stamps at the first read, not here: this process may have ended one of
+        them already, with its own removal still under way.
+
         Args:
             key: Its key.
             value: Its value; taken over, not copied, so it must be nobody else's unless it is immutable.
@@ -87,7 +90,6 @@ class Copies:
                 dead_after=now + fresh_for_s + stale_for_s,
                 generations=generations,
                 stamps=stamps,
-                checked=self.memory.epoch,
                 size=size_of(value),
                 cost=load_s or _UNKNOWN_LOAD_S,
                 wire_key=key.entry,
@@ -105,12 +107,14 @@ class Copies:
             slot = slot_of(ident)
             if slot is None:
                 return MISSING
-            if slot.checked != memory.epoch and memory.get(ident, now()) is None:
-                return MISSING
             instant = now()
-            if instant >= slot.fresh_until or instant > memory.serving_until:
+            if slot.checked != memory.epoch:
+                if memory.get(ident, instant) is None:
+                    return MISSING
+            elif instant >= slot.fresh_until or instant > memory.serving_until:
                 return MISSING
-            slot.hits += 1
+            else:
+                slot.hits += 1
             thaw = slot.thaw
             return slot.value if thaw is None else thaw(slot.value)
 

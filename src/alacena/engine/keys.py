@@ -71,7 +71,18 @@ class EntryKey:
         generations: Names of the generations it depends on, in the order of its stamps.
     """
 
-    __slots__ = ("_digest", "_head", "_part", "data_type", "entry", "generations", "ident", "resource_id", "scope", "tenant_id")
+    __slots__ = (
+        "_digest",
+        "_head",
+        "_part",
+        "data_type",
+        "entry",
+        "generations",
+        "ident",
+        "resource_id",
+        "scope",
+        "tenant_id",
+    )
 
     def __init__(
         self,
@@ -138,10 +149,14 @@ class Keys:
         buckets: Over how many hash tags a tenant is spread; 1 where it is not named. Every process must agree.
     """
 
-    def __init__(self, namespace: str = "alacena", *, secret: bytes | None = None, buckets: Mapping[str, int] | None = None) -> None:
+    def __init__(
+        self, namespace: str = "alacena", *, secret: bytes | None = None, buckets: Mapping[str, int] | None = None
+    ) -> None:
         self.namespace = escaped(namespace)
         self._buckets = dict(buckets or {})
-        self._part: Callable[[str], str] = escaped if secret is None else lru_cache(65_536)(lambda part: "~" + _digest(part, secret))
+        self._part: Callable[[str], str] = (
+            escaped if secret is None else lru_cache(65_536)(lambda part: "~" + _digest(part, secret))
+        )
         self._shared: dict[tuple[str, str, int], tuple[tuple[str, str], str, tuple[str, ...]]] = {}
 
     def entry(self, data_type: str, resource_id: str, scope: Scope) -> EntryKey:
@@ -154,7 +169,9 @@ class Keys:
             resource_id = identifier("resource_id", resource_id)
         tenant = scope.tenant_id
         bucket = self.bucket(tenant, data_type, resource_id) if self._buckets else 0
-        head, kind, generations = self._shared.get((tenant, data_type, bucket)) or self._share(tenant, data_type, bucket)
+        head, kind, generations = self._shared.get((tenant, data_type, bucket)) or self._share(
+            tenant, data_type, bucket
+        )
         tail = f"{kind}:{self._part(resource_id)}"
         if scope.is_tenant_wide:
             return EntryKey((tenant, data_type, resource_id), scope, head, tail, generations, self._part)
@@ -184,7 +201,9 @@ class Keys:
         A scope with more than one part below the tenant is covered by each of its parts: more may be invalidated
         than asked for, never less.
         """
-        return tuple(self._scope_names(self._head(scope.tenant_id, b), scope, data_type) for b in self._each(scope.tenant_id))
+        return tuple(
+            self._scope_names(self._head(scope.tenant_id, b), scope, data_type) for b in self._each(scope.tenant_id)
+        )
 
     def tag_generations(self, tenant_id: str, tag: str) -> tuple[tuple[str, str], ...]:
         """For each bucket of the tenant: the names of a tag's generation and of the bucket's journal."""
@@ -229,7 +248,9 @@ class Keys:
     def _scope_names(self, head: tuple[str, str], scope: Scope, data_type: str | None) -> tuple[str, ...]:
         prefix = f"{head[0]}:g:{head[1]}"
         kind = None if data_type is None else self._part(identifier("data_type", data_type))
-        parts = [(letter, self._part(value)) for name, letter in _LETTERS if (value := getattr(scope, name)) is not None]
+        parts = [
+            (letter, self._part(value)) for name, letter in _LETTERS if (value := getattr(scope, name)) is not None
+        ]
         if not parts:
             return (f"{prefix}:t",) if kind is None else (f"{prefix}:y:{kind}",)
         if kind is None:

@@ -70,12 +70,17 @@ class Settings:
     client_name: str = "alacena"
 
     def __post_init__(self) -> None:
-        problems = [f"{f.name}: {problem}" for f in fields(self) if (problem := _problem(f.name, getattr(self, f.name)))]
+        problems = [
+            f"{f.name}: {problem}" for f in fields(self) if (problem := _problem(f.name, getattr(self, f.name)))
+        ]
         if problems:
             raise SettingsError("wrong settings:\n  " + "\n  ".join(problems))
 
     def __repr__(self) -> str:
-        shown = (f"{f.name}={'...' if f.name in _SECRET and getattr(self, f.name) else repr(getattr(self, f.name))}" for f in fields(self))
+        shown = (
+            f"{f.name}={'...' if f.name in _SECRET and getattr(self, f.name) else repr(getattr(self, f.name))}"
+            for f in fields(self)
+        )
         return f"Settings({', '.join(shown)})"
 
     @classmethod

@@ -42,7 +42,15 @@ class Writer:
     """
 
     def __init__(
-        self, *, keys: Keys, shelf: Shelf, codec: Codec, reader: Reader, events: Events, counts: Counts, settings: Settings
+        self,
+        *,
+        keys: Keys,
+        shelf: Shelf,
+        codec: Codec,
+        reader: Reader,
+        events: Events,
+        counts: Counts,
+        settings: Settings,
     ) -> None:
         self._keys = keys
         self._shelf = shelf
@@ -95,8 +103,8 @@ class Writer:
             names for tag in tags for names in self._keys.tag_generations(scope.tenant_id, tag)
         ]
         entries: list[EntryKey] = []
-        if resource_id not in {None, EVERY_RESOURCE}:
-            generation, entries = self._resource(scope, data_type, resource_id)  # type: ignore[arg-type]
+        if resource_id is not None and resource_id != EVERY_RESOURCE:
+            generation, entries = self._resource(scope, data_type, resource_id)
             groups.append((generation,))
         elif data_type is not None or not groups:
             groups += self._keys.scope_generations(scope, data_type)
@@ -145,7 +153,9 @@ class Writer:
         document_ids: Sequence[str],
         token: bytes | None,
     ) -> None:
-        groups = [names for d in document_ids for names in self._keys.tag_generations(scope.tenant_id, document_tag(d))]
+        groups: list[tuple[str, ...]] = [
+            names for d in document_ids for names in self._keys.tag_generations(scope.tenant_id, document_tag(d))
+        ]
         groups += [(self._keys.resource_generation(t, r, scope.tenant_id),) for t, r in resources]
         await self.end(scope, None, groups, entries)
         if token is None:

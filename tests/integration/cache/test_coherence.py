@@ -189,7 +189,9 @@ async def test_flushall_empties_memory_too(cache, other, redis_server):
     await cache.set("document", "d1", "v1", TENANT)
     assert await other.get("document", "d1", TENANT) == "v1"
     redis_server.call("FLUSHALL")
-    await until(lambda: other.peek((TENANT, "document", "d1")) != "v1" and cache.peek((TENANT, "document", "d1")) != "v1")
+    await until(
+        lambda: other.peek((TENANT, "document", "d1")) != "v1" and cache.peek((TENANT, "document", "d1")) != "v1"
+    )
 
     assert await cache.get("document", "d1", TENANT) is None
 

@@ -93,7 +93,11 @@ class LiveStore:
 
     def __init__(self, path: str) -> None:
         self.client = redis.asyncio.Redis(
-            unix_socket_path=path, protocol=3, max_connections=2_000, retry=AsyncRetry(NoBackoff(), 0), decode_responses=False
+            unix_socket_path=path,
+            protocol=3,
+            max_connections=2_000,
+            retry=AsyncRetry(NoBackoff(), 0),
+            decode_responses=False,
         )
         self.client.response_callbacks.clear()
         self.sent: list[str] = []

@@ -10,10 +10,18 @@ import pytest
 
 from alacena.engine.coordination.locks import Locks
 from alacena.engine.errors import LockLostError, LockTimeoutError
+from tests.integration.coordination.stand import eventually
 
 if TYPE_CHECKING:
     from alacena.engine.coordination.port import Port
     from tests.integration.coordination.stand import LossyStore
+
+
+async def _in_line(port: Port, count: int) -> None:
+    async def reached() -> bool:
+        return bool(await port.store.call("ZCARD", port.key("lock", "t", "l", "line")) >= count)
+
+    await eventually(reached)
 
 
 async def test_one_holder_at_a_time_and_fences_that_grow(port: Port) -> None:
@@ -47,9 +55,7 @@ async def test_waiters_are_served_in_the_order_in_which_they_came(port: Port) ->
         waiters = []
         for number in range(8):
             waiters.append(asyncio.create_task(contend(number)))
-            line = port.key("lock", "t", "l", "line")
-            while await port.store.call("ZCARD", line) <= number:
-                await asyncio.sleep(0.001)
+            await _in_line(port, number + 1)
     await asyncio.gather(*waiters)
     assert served == list(range(8))
 
@@ -64,8 +70,7 @@ async def test_a_waiter_sends_a_constant_number_of_commands(port: Port, store: L
     waiters = 50
     async with locks.acquire("l", tenant_id="t"):
         tasks = [asyncio.create_task(contend()) for _ in range(waiters)]
-        while await port.store.call("ZCARD", port.key("lock", "t", "l", "line")) < waiters:
-            await asyncio.sleep(0.001)
+        await _in_line(port, waiters)
         store.sent = [name for name in store.sent if name != "ZCARD"]
     await asyncio.gather(*tasks)
     counts = Counter(store.sent)
@@ -134,7 +139,7 @@ async def test_a_dead_holder_is_followed_when_its_lease_ends(port: Port) -> None
 
 async def test_a_lock_that_is_stolen_ends_its_block(port: Port) -> None:
     locks = Locks(port)
-    with pytest.raises(LockLostError):
+    with pytest.raises(LockLostError):  # noqa: PT012 - the block is the point
         async with locks.acquire("l", tenant_id="t", ttl_s=0.2) as lock:
             await port.store.call("SET", port.key("lock", "t", "l", "owner"), "thief")
             await asyncio.sleep(10)
@@ -147,8 +152,7 @@ async def test_a_cancelled_waiter_leaves_the_line(port: Port) -> None:
     async with locks.acquire("l", tenant_id="t"):
         waiter = asyncio.create_task(locks.take("l", tenant_id="t"))
         line = port.key("lock", "t", "l", "line")
-        while not await port.store.call("ZCARD", line):
-            await asyncio.sleep(0.001)
+        await _in_line(port, 1)
         waiter.cancel()
         with pytest.raises(asyncio.CancelledError):
             await waiter

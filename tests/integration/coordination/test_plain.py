@@ -108,7 +108,9 @@ async def test_a_counter_counts_from_zero_and_expires_from_its_first_increment(p
     assert await counters.get("c", tenant_id="t") == 0
 
 
-async def test_an_increment_with_an_id_counts_once_however_often_its_reply_is_lost(port: Port, store: LossyStore) -> None:
+async def test_an_increment_with_an_id_counts_once_however_often_its_reply_is_lost(
+    port: Port, store: LossyStore
+) -> None:
     counters = Counters(port)
     store.lose["counter_add"] = 2
     assert await counters.increment("c", 3, tenant_id="t", idempotency_id="x") == 3

@@ -9,7 +9,9 @@ import sys
 from typing import TYPE_CHECKING, Any
 
 import pytest
+
 from examples.rag_service.documents import REPOSITORY
+from tests.integration.demo.endpoint import endpoint
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -98,7 +100,7 @@ def check_edits(figures: dict[str, Any]) -> None:
     assert here["affected"] == here["recomputed"]
     assert there["affected"] == there["recomputed"]
     assert here["embedded_chunks"] == 1
-    assert there["embedded_chunks"] == there["where"]["replies"][0]["tokens"] * 0
+    assert there["embedded_chunks"] == 0
     for edit in (here, there):
         computed = {number for number, reply in enumerate(edit["where"]["replies"], 1) if reply["tokens"]}
         assert computed == set(edit["affected"])
@@ -113,6 +115,48 @@ def test_questions_come_from_the_headings_where_none_are_given(folder: Path, tmp
     assert done.returncode == 0, done.stdout + done.stderr
     figures = json.loads((tmp_path / "figures.json").read_text(encoding="utf-8"))
     assert figures["questions"] == ["Colas?", "Tenants?", "Bloqueos?"]
+
+
+def test_an_endpoint_is_asked_only_for_what_the_cache_lacks(folder: Path, asked: list[str], tmp_path: Path) -> None:
+    with endpoint() as served:
+        done = demo(folder, *asked, "--json", tmp_path / "figures.json", OPENAI_BASE_URL=served.url)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "text-embedding-3-small" in done.stdout
+    figures = json.loads((tmp_path / "figures.json").read_text(encoding="utf-8"))
+    recomputed = sum(len(edit["recomputed"]) for edit in figures["edits"])
+    assert served.calls["/v1/chat/completions"] == len(QUESTIONS) + recomputed
+    # One call to learn the length of its vectors, which the program makes for itself, costs a token more.
+    assert figures["ledger_tokens"] == served.tokens - 1
+
+
+def test_an_endpoint_that_refuses_is_bad_input(folder: Path, asked: list[str]) -> None:
+    with endpoint() as served:
+        served.refuse = True
+        done = demo(folder, *asked, OPENAI_BASE_URL=served.url)
+        assert done.returncode == 2, done.stdout + done.stderr
+        assert "gave no embedding from 'text-embedding-3-small'" in done.stderr
+        assert "pass --offline" in done.stderr
+        assert "Traceback" not in done.stderr
+        before = served.calls.total()
+        assert demo(folder, *asked, "--offline", OPENAI_BASE_URL=served.url).returncode == 0
+        assert served.calls.total() == before
+
+
+def test_a_reader_that_goes_away_ends_it_in_silence(folder: Path, asked: list[str]) -> None:
+    with subprocess.Popen(
+        [*COMMAND, str(folder), *asked],
+        cwd=REPOSITORY,
+        env=environment(),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as process:
+        assert process.stdout is not None
+        assert process.stderr is not None
+        process.stdout.readline()
+        process.stdout.close()
+        assert process.stderr.read() == ""
+    assert process.returncode == 1
 
 
 @pytest.mark.parametrize(

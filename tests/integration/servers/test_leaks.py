@@ -10,6 +10,7 @@ import sys
 from pathlib import Path
 
 import pytest
+
 from tests.servers.leaks import Invariants, _child_ids, _parent, child_processes
 
 OUTER = """

@@ -6,6 +6,7 @@ import tempfile
 from typing import TYPE_CHECKING
 
 import pytest
+
 from tests.servers.postgres import Postgres, readable_programs
 from tests.servers.process import StartError
 

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import hiredis
 import pytest
+
 from tests.servers.process import StartError
 from tests.servers.redis_server import RedisServer
 from tests.servers.resp import call

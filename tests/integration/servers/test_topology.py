@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import hiredis
 import pytest
+
 from tests.servers.fixtures import FLAVOURS
 
 if TYPE_CHECKING:

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
     from asyncpg import Pool
+
     from tests.servers.postgres import Postgres
 
 DOCUMENTS = """

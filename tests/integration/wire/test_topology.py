@@ -7,7 +7,6 @@ import signal
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from tests.integration.wire.servers import Farm, ask, make_cluster, until_answer, until_contains
 
 from alacena.engine.environment import SystemEnvironment
 from alacena.engine.errors import BackendError
@@ -16,6 +15,7 @@ from alacena.engine.redis.endpoint import Endpoint
 from alacena.engine.redis.hooks import Hooks
 from alacena.engine.redis.slots import slot_of
 from alacena.engine.redis.topology import connect_to
+from tests.integration.wire.servers import Farm, ask, make_cluster, until_answer, until_contains
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

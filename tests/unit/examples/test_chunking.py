@@ -5,9 +5,10 @@ from __future__ import annotations
 import re
 
 import pytest
-from examples.rag_service.chunking import split_into_chunks, split_into_sentences
 from hypothesis import given
 from hypothesis import strategies as st
+
+from examples.rag_service.chunking import split_into_chunks, split_into_sentences
 
 MARKDOWN = """\
 # Guide

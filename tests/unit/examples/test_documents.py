@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import pytest
+
 from examples.rag_service.documents import MAX_FILE_BYTES, InputError, default_paths, read_library
 
 if TYPE_CHECKING:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
+
 from examples.rag_service import embedder
 from examples.rag_service.documents import REPOSITORY, InputError
 from examples.rag_service.embedder import LocalEmbedder, OpenAIEmbedder, count_tokens, openai_client

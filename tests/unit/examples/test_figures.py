@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
+
 from examples.rag_service.figures import figures, verdicts
 from examples.rag_service.ingestion import Ingested
 from examples.rag_service.query import Reply

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import pytest
+
 from examples.rag_service.documents import Document, InputError
 from examples.rag_service.questions import ABOUT_THE_PROJECT, questions_from_file, questions_from_headings
 

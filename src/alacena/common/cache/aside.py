@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import inspect
 import logging
-from asyncio import get_running_loop
 from dataclasses import dataclass, field
+from threading import get_ident
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeAlias
 
 from alacena.common import runtime
@@ -100,16 +100,20 @@ async def get_with_cache_aside(
     Cost: 0 round trips on a memory hit, 1 on a Redis hit, 2 and the source on a miss.
     If Redis fails: the sources answer, and nothing is stored.
     """
-    started = PROCESS.environment.now()
+    started = PROCESS.now()
     if tenant_id is None:
         tenant_id = TENANT.get() if ctx is None else ctx.get_tenant_id(validate=False)
-    if use_memory and deserializer is None and validation_func is None and PROCESS.loop is get_running_loop():
-        if agent_id is None and conversation_id is None and collection_id is None:
-            value = PROCESS.peek((tenant_id, data_type, resource_id))
-        else:
-            value = PROCESS.peek((tenant_id, data_type, resource_id, agent_id, conversation_id, collection_id))
-        if value is not MISSING and metadata is None and idempotency_key is None:
-            spent_ms = (PROCESS.environment.now() - started) * 1000.0
+    plain = use_memory and deserializer is None and validation_func is None
+    if plain and metadata is None and idempotency_key is None and PROCESS.thread == get_ident():
+        try:
+            if agent_id is None and conversation_id is None and collection_id is None:
+                value = PROCESS.peek((tenant_id, data_type, resource_id))
+            else:
+                value = PROCESS.peek((tenant_id, data_type, resource_id, agent_id, conversation_id, collection_id))
+        except TypeError:  # a part that cannot be looked up: what follows says which
+            value = MISSING
+        if value is not MISSING:
+            spent_ms = (PROCESS.now() - started) * 1000.0
             return value, {
                 "source": SOURCE_CACHE,
                 "tier": "memory",
@@ -126,7 +130,7 @@ async def get_with_cache_aside(
     scope = scope_of(tenant_id, agent_id, conversation_id, collection_id)
     read = _Read(data_type, Request(resource_id, scope, ctx), sources, UNSET if ttl is None else ttl, use_memory)
     value, metrics = await _checked(read, deserializer, validation_func)
-    metrics["total_time_ms"] = (PROCESS.environment.now() - started) * 1000.0
+    metrics["total_time_ms"] = (PROCESS.now() - started) * 1000.0
     if idempotency_key is not None:
         metrics["idempotency_key"] = idempotency_key
     if metadata is not None:
@@ -175,10 +179,10 @@ class _Read(NamedTuple):
 
     async def ask_again(self) -> tuple[Lookup[Any], Metrics]:
         """Ask the sources whatever the shelves hold."""
-        cache, started = await runtime.opened(), PROCESS.environment.now()
+        cache, started = await runtime.opened(), PROCESS.now()
         load = _Load(self.request, self.sources)
         value = await cache.refresh(self.data_type, self.request.resource_id, self.request.scope, load, ttl=self.ttl)
-        latency_s = PROCESS.environment.now() - started
+        latency_s = PROCESS.now() - started
         lookup = Lookup(value, "loader", origin=load.origin, found=value is not None, latency_s=latency_s)
         return lookup, self._metrics(lookup, load)
 
@@ -214,9 +218,9 @@ class _Load:
             steps.append((generate, plan(generate), SOURCE_GENERATION, "generation_time_ms"))
         with Context(self.request.scope.tenant_id):
             for function, how, origin, time_name in steps:
-                started = PROCESS.environment.now()
+                started = PROCESS.now()
                 value = await asked(function, how, self.request, load)
-                self.times_ms[time_name] = (PROCESS.environment.now() - started) * 1000.0
+                self.times_ms[time_name] = (PROCESS.now() - started) * 1000.0
                 if value is not None:
                     load.origin = self.origin = origin
                     load.depends_on(self._documents(value))

@@ -71,7 +71,7 @@ async def get_embeddings_batch_with_cache(
     Cost: at most 1 round trip a node for what is cached; the provider's answer is stored behind.
     If Redis fails: the provider answers for all, and nothing that it was paid for is lost.
     """
-    started = PROCESS.environment.now()
+    started = PROCESS.now()
     if tenant_id is None and ctx is not None:
         tenant_id = ctx.get_tenant_id(validate=False)
     scope = scope_of(tenant_id, agent_id, conversation_id, collection_id)
@@ -90,7 +90,7 @@ async def get_embeddings_batch_with_cache(
         "cache_hits": len(ids) - misses,
         "cache_misses": misses,
         "generation_time_ms": provider.spent_ms,
-        "total_time_ms": (PROCESS.environment.now() - started) * 1000.0,
+        "total_time_ms": (PROCESS.now() - started) * 1000.0,
     }
     missing = [index for index, embedding in enumerate(embeddings) if embedding is None]
     if missing:
@@ -111,12 +111,12 @@ class _Provider:
     async def __call__(self, ids: Sequence[str]) -> dict[str, Any]:
         """The embeddings by id; without those that the provider left out."""
         self.asked.update(ids)
-        started = PROCESS.environment.now()
+        started = PROCESS.now()
         with Context(self._tenant_id):
             answer = self._provider([self._texts[one] for one in ids])
             if inspect.isawaitable(answer):
                 answer = await answer
-        self.spent_ms += (PROCESS.environment.now() - started) * 1000.0
+        self.spent_ms += (PROCESS.now() - started) * 1000.0
         made = list(answer["embeddings"] if isinstance(answer, Mapping) else answer)
         if len(made) != len(ids):
             msg = (

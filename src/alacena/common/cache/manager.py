@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import math
-from asyncio import get_running_loop
+from threading import get_ident
 from typing import TYPE_CHECKING, Any, Final, Literal
 
 from alacena.common import runtime
@@ -88,12 +88,15 @@ class CacheManager(Primitives):
         Cost: 0 round trips on a memory hit, otherwise 1.
         If Redis fails: a miss.
         """
-        if use_memory and PROCESS.loop is get_running_loop():
+        if use_memory and PROCESS.thread == get_ident():
             tenant = TENANT.get() if tenant_id is None else tenant_id
-            if agent_id is None and conversation_id is None and collection_id is None:
-                value = PROCESS.peek((tenant, data_type, resource_id))
-            else:
-                value = PROCESS.peek((tenant, data_type, resource_id, agent_id, conversation_id, collection_id))
+            try:
+                if agent_id is None and conversation_id is None and collection_id is None:
+                    value = PROCESS.peek((tenant, data_type, resource_id))
+                else:
+                    value = PROCESS.peek((tenant, data_type, resource_id, agent_id, conversation_id, collection_id))
+            except TypeError:  # a part that cannot be looked up: what follows says which
+                value = MISSING
             if value is not MISSING:
                 return value
         scope = scope_of(tenant_id, agent_id, conversation_id, collection_id)

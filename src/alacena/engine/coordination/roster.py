@@ -1,7 +1,7 @@
 """Who may have work: a list of tenants that many processes serve in turn.
 
 Tenants live on different nodes, so no script sees all their queues. The roster is one sorted set apart, by the instant
-of each tenant's next turn. It is a hint that repairs itself: who is on it without work is put off, who has some says so.
+of each tenant's next turn. It is a hint that repairs itself: who has no work is put off, who has some announces it.
 """
 
 from __future__ import annotations

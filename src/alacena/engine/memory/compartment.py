@@ -7,7 +7,7 @@ from zlib import crc32
 
 from alacena.engine.memory.dial import TAIL_RATIO, TURN_RATIO, Dial
 from alacena.engine.memory.ghosts import STAMP_MASK
-from alacena.engine.memory.slot import SLOT_BYTES, Queue
+from alacena.engine.memory.slot import Queue
 from alacena.engine.memory.tally import Tally
 
 if TYPE_CHECKING:
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 _MOST_FREQUENT = 15
 _EVENTS_PER_HALVING = 10
 _MOVES_PER_INSERT = 4
+_SHORTEST_TURN = 8
 _ATTEMPTS = 8
 _SECOND_CHANCES = 5
 _CLEAR_ADVANTAGE = 1.5
@@ -98,18 +99,22 @@ class Compartment:
         """
         self.count += 1
         self.put_count += 1
-        self.bytes += slot.size + SLOT_BYTES
+        self.bytes += slot.charge
         self._clock += 1
-        self._capacity = max(1, int(self.count / pressure))
-        self._note_events(1)
+        self._capacity = int(self.count / pressure) or 1
+        self._events += 1
+        if self._events >= _EVENTS_PER_HALVING * self._capacity:
+            self._events = 0
+            self._epoch += 1
         self._recall(slot)
         self._newest = slot
         self._young.push(slot)
-        self._settle(self.bytes / pressure, full=pressure >= 1.0)
-        if pressure >= 1.0 and self._clock >= self._turn_at:
-            interval = max(8, int(self._capacity * TURN_RATIO))
-            self._turn_at = self._clock + interval
-            self._dial.turn(interval / self._capacity, 1.0 / self._capacity)
+        if pressure < 1.0:
+            self._spread(self.bytes / pressure)
+            return
+        self._shift(self._dial.ratio * self.bytes / pressure)
+        if self._clock >= self._turn_at:
+            self._turn()
 
     def evict(self, room: float) -> Slot:
         """Choose who leaves and take it out of its queue; the compartment holds a slot.
@@ -124,7 +129,7 @@ class Compartment:
             loser = self._challenge(room - window)
             if loser is not None:
                 return loser
-        return self._take(self._old.first if self._old.count else self._young.first)
+        return self._take(self._old.newer if self._old.count else self._young.newer)
 
     def remove(self, slot: Slot) -> None:
         """Let a slot go that expired or was discarded; its uses are remembered, in case it comes back."""
@@ -138,14 +143,12 @@ class Compartment:
         self._newest = None
         self.count = self.bytes = 0
         self.floor = self.ceiling = 0.0
-        for tally in self.tallies.values():
-            tally.entries = tally.bytes = 0
 
     def is_used(self, sample: int) -> bool:
         """Whether a few slots of the main queue, others each time, were hit since they were last looked at."""
         used = False
         for _ in range(min(sample, self._main.count)):
-            slot = self._main.first
+            slot = self._main.newer
             used = used or slot.hits > slot.seen
             self._main.rotate()
         newest = self._newest
@@ -161,7 +164,7 @@ class Compartment:
         """Who loses between the window's oldest and the main queue's oldest; ``None`` where both may stay."""
         main = self._main
         queue = self._old if self._old.count else self._young
-        candidate = queue.first
+        candidate = queue.newer
         recent = self._look(candidate)
         if candidate is self._newest and self.count > 1:
             queue.remove(candidate)
@@ -169,11 +172,11 @@ class Compartment:
             return None
         if recent:
             self._dial.tail_left()
-        if main.bytes + candidate.size + SLOT_BYTES <= main_room:
+        if main.bytes + candidate.charge <= main_room:
             self._promote(candidate)
             return None
-        if main.count and self._wins(candidate, self._inspect(main.first)):
-            victim = main.first
+        if main.count and self._wins(candidate, self._inspect(main.newer)):
+            victim = main.newer
             self._promote(candidate)
             self._forget(victim, 0)
             return self._take(victim)
@@ -188,41 +191,51 @@ class Compartment:
     def _evict_from_main(self) -> Slot:
         main = self._main
         for _ in range(_SECOND_CHANCES):
-            victim = main.first
+            victim = main.newer
             seen = victim.seen
             self._inspect(victim)
             if victim.hits == seen:
                 break
             main.rotate()
-        victim = main.first
+        victim = main.newer
         self._forget(victim, 0)
         return self._take(victim)
 
     def _wins(self, candidate: Slot, victim: Slot) -> bool:
         mine, theirs = candidate.frequency, victim.frequency
-        worth = mine * candidate.cost * (victim.size + SLOT_BYTES)
-        bar = theirs * victim.cost * (candidate.size + SLOT_BYTES)
+        worth = mine * candidate.cost * victim.charge
+        bar = theirs * victim.cost * candidate.charge
         return worth > bar and (mine > theirs or worth > bar * _CLEAR_ADVANTAGE)
 
-    def _settle(self, room: float, *, full: bool) -> None:
-        """Move a few slots over the borders that newcomers and the dial have shifted."""
-        young, old, main = self._young, self._old, self._main
-        window = self._dial.ratio * room
+    def _shift(self, window: float) -> None:
+        """Move a few slots from the window's front to its tail, over the border that newcomers and the dial shift."""
+        young, old = self._young, self._old
         front = window * (1.0 - TAIL_RATIO)
         for _ in range(_MOVES_PER_INSERT):
-            if young.bytes > front and young.count:
-                slot = young.first
-                self._look(slot)
-                young.remove(slot)
-                old.push(slot)
-            elif full:
+            if young.bytes <= front or not young.count:
                 return
-            if not full and old.count and young.bytes + old.bytes > window:
-                slot = old.first
-                if slot is self._newest or main.bytes + slot.size + SLOT_BYTES > room - window:
-                    return
-                self._look(slot)
-                self._promote(slot)
+            slot = young.newer
+            self._look(slot)
+            young.remove(slot)
+            old.push(slot)
+
+    def _spread(self, room: float) -> None:
+        """While there is room for all, let the main queue fill up."""
+        window = self._dial.ratio * room
+        self._shift(window)
+        for _ in range(_MOVES_PER_INSERT):
+            if not self._old.count or self._young.bytes + self._old.bytes <= window:
+                return
+            slot = self._old.newer
+            if slot is self._newest or self._main.bytes + slot.charge > room - window:
+                return
+            self._look(slot)
+            self._promote(slot)
+
+    def _turn(self) -> None:
+        interval = max(_SHORTEST_TURN, int(self._capacity * TURN_RATIO))
+        self._turn_at = self._clock + interval
+        self._dial.turn(interval / self._capacity, 1.0 / self._capacity)
 
     def _promote(self, slot: Slot) -> None:
         if slot.queue is not None:
@@ -233,10 +246,13 @@ class Compartment:
     def _take(self, slot: Slot) -> Slot:
         if slot.queue is not None:
             slot.queue.remove(slot)
+            # A slot that somebody still holds must not keep its former neighbours alive.
+            del slot.newer, slot.older
+            slot.queue = None
         if slot is self._newest:
             self._newest = None
         self.count -= 1
-        self.bytes -= slot.size + SLOT_BYTES
+        self.bytes -= slot.charge
         return slot
 
     def _inspect(self, slot: Slot) -> Slot:
@@ -249,32 +265,30 @@ class Compartment:
     def _look(self, slot: Slot) -> int:
         """Read the hits since the last look, and bring the slot's use count up to date."""
         recent = slot.hits - slot.seen
-        slot.seen = slot.hits
         if recent:
-            self._note_events(recent)
-        frequency = slot.frequency
+            slot.seen = slot.hits
+            self._events += recent
         if slot.age != self._epoch:
-            frequency = max(1, frequency >> self._epoch - slot.age)
+            slot.frequency = (slot.frequency >> self._epoch - slot.age) or 1
             slot.age = self._epoch
-        slot.frequency = min(_MOST_FREQUENT, frequency + recent)
+        if recent:
+            slot.frequency = min(_MOST_FREQUENT, slot.frequency + recent)
         return recent
 
-    def _note_events(self, count: int) -> None:
-        self._events += count
-        if self._events >= _EVENTS_PER_HALVING * self._capacity:
-            self._events = 0
-            self._epoch += 1
-
     def _recall(self, slot: Slot) -> None:
-        stamp, frequency, age = self._ghosts.recall(crc32(slot.wire_key))
-        if stamp:
-            distance = (self._clock - stamp) & STAMP_MASK
-            if distance <= self._capacity:
-                self._dial.ghost_returned(distance / self._capacity)
+        """Greet a newcomer with what is remembered of its key, if anything."""
         slot.seen = slot.hits
         slot.since = self._clock
         slot.age = self._epoch
+        slot.frequency = 1
+        past = self._ghosts.recall(crc32(slot.wire_key))
+        if past is None:
+            return
+        stamp, frequency, age = past
         slot.frequency = min(_MOST_FREQUENT, (frequency >> (self._epoch - age & 15)) + 1)
+        distance = (self._clock - stamp) & STAMP_MASK
+        if stamp and distance <= self._capacity:
+            self._dial.ghost_returned(distance / self._capacity)
 
     def _forget(self, slot: Slot, stamp: int) -> None:
         self._ghosts.remember(crc32(slot.wire_key), stamp, slot.frequency, slot.age)

@@ -17,31 +17,36 @@ class Ghosts:
     ghost lasts for about four capacities of departures. Two keys that share a digest share their past, which costs
     at most one wrong guess.
 
+    Attributes:
+        slots: For how many slots there is room.
+
     A cell holds, from the high bits: digest (32), stamp (24), use count (4), age (4).
     """
 
-    __slots__ = ("_cells", "_mask")
+    __slots__ = ("_cells", "_mask", "slots")
 
     def __init__(self) -> None:
         self._cells = array("Q", bytes(8 * _FEWEST_CELLS))
         self._mask = _FEWEST_CELLS - 1
+        self.slots = _FEWEST_CELLS // _CELLS_PER_SLOT
 
     def fit(self, slots: int) -> None:
         """Make room for the past of a shelf that holds so many slots."""
-        wanted = min(slots * _CELLS_PER_SLOT, _MOST_CELLS)
         # Doubling by concatenation is a rehash: a cell's place is the low bits of the digest that it holds, so one of
         # the two copies stands where the longer mask looks for it, and the other can match nobody.
-        while self._mask < wanted - 1:
-            self._cells += self._cells
-            self._mask = len(self._cells) - 1
+        while self.slots < slots:
+            if len(self._cells) < _MOST_CELLS:
+                self._cells += self._cells
+            self.slots *= 2
+        self._mask = len(self._cells) - 1
 
     def remember(self, digest: int, stamp: int, frequency: int, age: int) -> None:
         """Note a departure; a ``stamp`` of 0 says nothing about the time."""
         self._cells[digest & self._mask] = digest << 32 | (stamp & STAMP_MASK) << 8 | frequency << 4 | age & 15
 
-    def recall(self, digest: int) -> tuple[int, int, int]:
-        """Stamp, use count and age that were noted; zeros where nothing was, or was overwritten."""
+    def recall(self, digest: int) -> tuple[int, int, int] | None:
+        """Stamp, use count and age that were noted; ``None`` where nothing was, or was overwritten."""
         cell = self._cells[digest & self._mask]
         if cell >> 32 != digest:
-            return 0, 0, 0
+            return None
         return cell >> 8 & STAMP_MASK, cell >> 4 & 15, cell & 15

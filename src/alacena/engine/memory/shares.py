@@ -23,14 +23,18 @@ class Shares:
     """Finds the tenant that holds most for its weight.
 
     The one that holds most is above its guaranteed share whenever anybody is, so what others leave unused can be
-    borrowed, and is given back by whoever borrowed most (max-min fairness). Tenants stand on levels two per cent apart,
-    and change level only when their bytes cross its border; on the highest level the tenant that is putting gives first.
+    borrowed, and is given back by whoever borrowed most (max-min fairness). Tenants stand on levels two per cent
+    apart, and change level only when their bytes cross its border; on the highest level the tenant that is putting
+    gives first.
 
     A tenant that neither puts nor is hit, seen over several turnovers of the shelf, counts for half its weight, then a
     quarter: a departed tenant's entries do not keep the room of the living. One hit or put restores it.
+
+    Attributes:
+        single: Whether one tenant has the shelf for itself.
     """
 
-    __slots__ = ("_audit_credit", "_audits", "_levels", "_top", "_weights")
+    __slots__ = ("_audit_credit", "_audits", "_levels", "_top", "_weights", "single")
 
     def __init__(self, weights: Mapping[str, float] | None) -> None:
         wrong = {tenant: weight for tenant, weight in (weights or {}).items() if not 0.0 < weight < float("inf")}
@@ -41,33 +45,32 @@ class Shares:
         self._top = 0
         self._audits: dict[Compartment, int] = {}
         self._audit_credit = 0
+        self.single = False
 
     def weight_of(self, tenant: object) -> float:
         """The configured weight; 1 where none is."""
         return self._weights.get(tenant, 1.0) if isinstance(tenant, str) else 1.0
 
     def place(self, compartment: Compartment) -> None:
-        """Put a compartment whose bytes changed on its level; an empty one stands on none."""
-        if compartment.floor <= compartment.bytes < compartment.ceiling:
-            return
+        """Put a compartment on its level, once its bytes have crossed the borders of the one it stands on."""
         self._leave(compartment)
-        if not compartment.bytes:
-            del self._audits[compartment]
+        if compartment.bytes:
+            self._audits.setdefault(compartment, compartment.put_count)
+            self._enter(compartment)
+        else:
+            self._audits.pop(compartment, None)
             compartment.floor = compartment.ceiling = 0.0
-            return
-        self._audits.setdefault(compartment, compartment.put_count)
-        self._enter(compartment)
+        self.single = len(self._audits) == 1
 
     def clear(self) -> None:
         """Forget every compartment."""
         self._levels.clear()
         self._audits.clear()
         self._top = 0
+        self.single = False
 
     def heaviest(self, putting: Compartment) -> Compartment:
         """The compartment to take from; some compartment holds something."""
-        if len(self._audits) == 1:
-            return putting if putting.bytes else next(iter(self._audits))
         if self._top not in self._levels:
             self._top = max(self._levels)
         highest = self._levels[self._top]
@@ -75,9 +78,8 @@ class Shares:
 
     def audit(self, entries: int) -> None:
         """Account for one eviction, and now and then look whether the next tenant in turn is still alive."""
-        tenants = len(self._audits)
-        self._audit_credit += tenants
-        if tenants < 2 or self._audit_credit < entries * _ENTRIES_PER_AUDIT:
+        self._audit_credit += len(self._audits)
+        if self._audit_credit < entries * _ENTRIES_PER_AUDIT:
             return
         self._audit_credit = 0
         compartment = next(iter(self._audits))

@@ -29,7 +29,8 @@ class Slot:
         stamps: The nonces under which the value was read.
         checked: ``Memory.epoch`` at which the generations were last found alive.
         hits: Reads served. The only field that a hit writes.
-        size: Bytes of the value, as the caller measured them; ``SLOT_BYTES`` comes on top.
+        size: Bytes of the value, as the caller measured them.
+        charge: What the shelf counts for the slot: ``size`` plus ``SLOT_BYTES``. Derived.
         cost: What it takes to make the value again, relative to other entries; 1 where nobody knows.
         wire_key: The key under which the server's pushes name the entry. Unique among the slots of a shelf.
     """
@@ -37,13 +38,14 @@ class Slot:
     __slots__ = (
         "age",
         "bucket",
+        "charge",
         "checked",
         "cost",
         "dead_after",
         "due_newer",
         "due_older",
-        "fresh_until",
         "frequency",
+        "fresh_until",
         "generations",
         "hits",
         "ident",
@@ -91,6 +93,7 @@ class Slot:
         self.checked = checked
         self.hits = 0
         self.size = size
+        self.charge = size + SLOT_BYTES
         self.cost = cost
         self.wire_key = wire_key
         self.queue: Queue | None = None
@@ -101,7 +104,7 @@ class Slot:
         self.since = 0
 
     def unlink(self) -> None:
-        """Break the links to other slots, where the queues that they belong to are gone."""
+        """Let go of the neighbours, where the queues that they stood in are gone."""
         if self.queue is not None:
             del self.newer, self.older
             self.queue = None
@@ -113,7 +116,7 @@ class Slot:
 class Queue:
     """Slots in order of arrival: a ring of links inside the slots, so that any of them leaves at once.
 
-    The queue itself stands in the ring as the place where the newest meets the oldest.
+    The queue itself stands in the ring where the newest meets the oldest: ``newer`` is its oldest slot.
     """
 
     __slots__ = ("bytes", "count", "newer", "older")
@@ -123,29 +126,22 @@ class Queue:
         self.count = 0
         self.bytes = 0
 
-    @property
-    def first(self) -> Slot:
-        """The oldest slot. Only for queues that hold one."""
-        return self.newer
-
     def push(self, slot: Slot) -> None:
-        """Put a slot that stands in no queue at the end of this one."""
+        """Put a slot that was taken out of its queue, or was in none, at the end of this one."""
         last = self.older
         slot.older = last
         slot.newer = cast("Slot", self)
         last.newer = self.older = slot
         slot.queue = self
         self.count += 1
-        self.bytes += slot.size + SLOT_BYTES
+        self.bytes += slot.charge
 
     def remove(self, slot: Slot) -> None:
-        """Take a slot of this queue out, wherever it stands."""
+        """Take a slot of this queue out, wherever it stands; its own links are left as they are."""
         older, newer = slot.older, slot.newer
         older.newer, newer.older = newer, older
-        del slot.older, slot.newer
-        slot.queue = None
         self.count -= 1
-        self.bytes -= slot.size + SLOT_BYTES
+        self.bytes -= slot.charge
 
     def rotate(self) -> None:
         """Send the oldest slot to the end."""

@@ -2,21 +2,22 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from alacena.engine.memory.compartment import Compartment
+    from alacena.engine.memory.slot import Slot
 
 
 class Tally:
-    """Running counts; the hits of slots that are still in memory are not in it yet."""
+    """Counts of what has left; what is still in memory is counted when somebody asks."""
 
-    __slots__ = ("bytes", "compartment", "entries", "evictions", "expirations", "hits")
+    __slots__ = ("compartment", "evictions", "expirations", "hits")
 
     def __init__(self, compartment: Compartment) -> None:
         self.compartment = compartment
-        self.entries = 0
-        self.bytes = 0
         self.hits = 0
         self.evictions = 0
         self.expirations = 0
@@ -34,3 +35,35 @@ class MemoryCounts(NamedTuple):
     hits: int
     evictions: int
     expirations: int
+
+
+def count_all(
+    compartments: Iterable[Compartment], held: Iterable[Slot], cleared: Iterable[Slot]
+) -> dict[tuple[Any, Any], MemoryCounts]:
+    """Add what slots count themselves to what the tallies know, by ``(tenant_id, data_type)``.
+
+    Args:
+        compartments: Every tenant that is known.
+        held: The slots in memory.
+        cleared: Slots that are gone, but whose hits no tally has yet.
+    """
+    tallies = {
+        (compartment.tenant, data_type): tally
+        for compartment in compartments
+        for data_type, tally in compartment.tallies.items()
+    }
+    sums = {tally: [0, 0, tally.hits] for tally in tallies.values()}
+    for slot in held:
+        counts = sums[slot.tally]
+        counts[0] += 1
+        counts[1] += slot.charge
+        counts[2] += slot.hits
+    for slot in cleared:
+        # A tenant that was forgotten since has no tally to add to.
+        if slot.tally in sums:
+            sums[slot.tally][2] += slot.hits
+    found = {}
+    for name, tally in tallies.items():
+        entries, size, hits = sums[tally]
+        found[name] = MemoryCounts(entries, size, hits, tally.evictions, tally.expirations)
+    return found

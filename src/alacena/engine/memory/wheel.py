@@ -21,6 +21,11 @@ class Bucket:
     def __init__(self) -> None:
         self.due_newer = self.due_older = cast("Slot", self)
 
+    @property
+    def is_empty(self) -> bool:
+        """Whether the ring holds nothing but the bucket."""
+        return self.due_newer is cast("Slot", self)
+
 
 class Wheel:
     """Deaths, rounded up to a grain that grows with the distance: the further away, the coarser.
@@ -29,18 +34,17 @@ class Wheel:
     So a slot's memory is freed that much late at most (readers compare instants themselves and never see it), a few
     hundred buckets cover any spread of lives, and nothing cascades from coarse buckets to fine ones: the idea of the
     Linux kernel's timer wheel since 4.8. A heap of the buckets' instants says which is next.
+
+    Attributes:
+        next_due: Instant of the first bucket; ``inf`` where there is none.
     """
 
-    __slots__ = ("_buckets", "_order")
+    __slots__ = ("_buckets", "_order", "next_due")
 
     def __init__(self) -> None:
+        self.next_due = math.inf
         self._buckets: dict[float, Bucket] = {}
         self._order: list[float] = []
-
-    @property
-    def next_due(self) -> float:
-        """Instant of the first bucket; ``inf`` where there is none."""
-        return self._order[0] if self._order else math.inf
 
     def add(self, slot: Slot, dies_at: float, now: float) -> None:
         """Note when a slot dies; one that never dies is not noted."""
@@ -53,6 +57,7 @@ class Wheel:
         if bucket is None:
             bucket = self._buckets[due] = Bucket()
             heapq.heappush(self._order, due)
+            self.next_due = self._order[0]
         last = bucket.due_older
         slot.due_older = last
         slot.due_newer = cast("Slot", bucket)
@@ -60,27 +65,20 @@ class Wheel:
         slot.bucket = bucket
 
     def remove(self, slot: Slot) -> None:
-        """Forget a slot; one that was not noted is nobody's mistake."""
-        if slot.bucket is None:
-            return
+        """Forget a slot that was noted."""
         older, newer = slot.due_older, slot.due_newer
         older.due_newer, newer.due_older = newer, older
         del slot.due_older, slot.due_newer
         slot.bucket = None
 
     def pop(self, now: float) -> Slot | None:
-        """Take one slot whose bucket is due, after dropping at most one bucket that ran empty; else ``None``."""
-        order = self._order
-        if not order or order[0] > now:
-            return None
-        bucket = self._buckets[order[0]]
-        if bucket.due_newer is bucket:  # type: ignore[comparison-overlap]  # the bucket closes the ring
-            del self._buckets[heapq.heappop(order)]
-            if not order or order[0] > now:
-                return None
-            bucket = self._buckets[order[0]]
-            if bucket.due_newer is bucket:  # type: ignore[comparison-overlap]
-                return None
-        slot = bucket.due_newer
-        self.remove(slot)
-        return slot
+        """Take one slot whose bucket is due; ``None`` where none is."""
+        while self.next_due <= now:
+            bucket = self._buckets[self.next_due]
+            if not bucket.is_empty:
+                slot = bucket.due_newer
+                self.remove(slot)
+                return slot
+            del self._buckets[heapq.heappop(self._order)]
+            self.next_due = self._order[0] if self._order else math.inf
+        return None

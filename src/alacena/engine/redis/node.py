@@ -20,11 +20,12 @@ from alacena.engine.redis.cache_scripts import CACHE_SCRIPTS
 
 if TYPE_CHECKING:
     import asyncio
-    from collections.abc import Callable, Sequence
+    from collections.abc import Awaitable, Callable, Sequence
 
     from alacena.engine.coherence import Coherence
     from alacena.engine.environment import Environment
     from alacena.engine.redis.link import Link
+    from alacena.engine.redis.topology import Topology
     from alacena.engine.redis.wire.command import Command
     from alacena.engine.redis.wire.connection import Connection
     from alacena.engine.settings import Settings
@@ -40,6 +41,7 @@ class Node:
 
     Args:
         link: The supervised connection to it.
+        topology: Finds the server that has a key, should it have moved.
         coherence: What dies when something is invalidated.
         environment: The clock.
         settings: The staleness bound and the namespace.
@@ -49,12 +51,14 @@ class Node:
     def __init__(
         self,
         link: Link,
+        topology: Topology,
         coherence: Coherence,
         environment: Environment,
         settings: Settings,
         changed: Callable[[], None],
     ) -> None:
         self.link = link
+        self._topology = topology
         self.replication_id = b""
         self.serving_until = _NEVER
         self.tracked = False
@@ -85,10 +89,14 @@ class Node:
         return self._environment.now() * 1000.0 + self._offset_ms
 
     def exchange(
-        self, commands: Sequence[Command], *, settle: Callable[[list[Reply]], T], timeout_s: float
-    ) -> asyncio.Future[T]:
-        """Commands written together; ``settle`` runs in the parser. See :meth:`Connection.exchange`."""
-        return self.link.exchange(commands, settle=settle, timeout_s=timeout_s)
+        self, key: bytes, commands: Sequence[Command], *, settle: Callable[[list[Reply]], T], timeout_s: float
+    ) -> Awaitable[T]:
+        """Commands about keys of one slot, written together; ``settle`` runs in the parser.
+
+        What another server answers, because the slot moved, carries a history that this node does not vouch for: such
+        entries are misses until the new owner's node is asked.
+        """
+        return self._topology.exchange(key, commands, settle=settle, timeout_s=timeout_s)
 
     async def evaluate(
         self,
@@ -105,7 +113,7 @@ class Node:
                 raise reply
             return settle(reply)
 
-        answer = await self.link.script(
+        answer = await self._topology.script(
             script.sha, script.source, keys, args, settle=checked, timeout_s=timeout_s, repeatable=script.idempotent
         )
         return cast("T", answer)
@@ -120,7 +128,7 @@ class Node:
         """Run a script and do not wait for it: losing it costs time, never correctness."""
         command = ("EVALSHA", script.sha, len(keys), *keys, *args)
         try:
-            sent = self.exchange((command,), settle=lambda replies: settle(replies[0]), timeout_s=self._timeout_s)
+            sent = self.link.exchange((command,), settle=lambda replies: settle(replies[0]), timeout_s=self._timeout_s)
         except BackendError:
             return
         sent.add_done_callback(_forget)
@@ -204,7 +212,9 @@ class Node:
     def _heard(self, connection: Connection, sent_at: float, replies: list[Reply]) -> None:
         info, time = replies
         if isinstance(info, ServerReplyError) or isinstance(time, ServerReplyError):
-            self.doubt = f"the server hides its replication id or time: {info if isinstance(info, ServerReplyError) else time}"
+            self.doubt = (
+                f"the server hides its replication id or time: {info if isinstance(info, ServerReplyError) else time}"
+            )
             self._serve(_NEVER)
             return
         facts = _facts(info)

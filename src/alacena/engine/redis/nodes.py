@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from alacena.engine.errors import BackendError
 from alacena.engine.redis.node import Node
+from alacena.engine.redis.slots import slot_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -18,6 +19,9 @@ if TYPE_CHECKING:
     from alacena.engine.redis.topology import Topology
     from alacena.engine.redis.wire import Command, Connection, Reply
     from alacena.engine.settings import Settings
+
+Removal: TypeAlias = "tuple[bytes, Command, bool]"
+"""A key that says where to, an ``UNLINK`` command, and whether what it removes counts in the result."""
 
 _RETRY_S = 0.05
 _LONGEST_RETRY_S = 2.0
@@ -39,12 +43,14 @@ class Nodes:
         self._environment = environment
         self._settings = settings
         self._topology: Topology | None = None
+        self._by_slot = False
         self._nodes: dict[Link, Node] = {}
-        self._owed: dict[bytes, Command] = {}
+        self._owed: dict[bytes, tuple[bytes, Command]] = {}
 
-    def attach(self, topology: Topology) -> None:
-        """Say where the servers are; before anything else is asked."""
+    def attach(self, topology: Topology, *, by_slot: bool) -> None:
+        """Say where the servers are, and whether a command's keys must share a slot; before anything else is asked."""
         self._topology = topology
+        self._by_slot = by_slot
 
     @property
     def is_up(self) -> bool:
@@ -69,22 +75,32 @@ class Nodes:
         """The node behind a link."""
         node = self._nodes.get(link)
         if node is None:
-            node = self._nodes[link] = Node(link, self._coherence, self._environment, self._settings, self._refresh)
+            node = self._nodes[link] = Node(
+                link, self.topology, self._coherence, self._environment, self._settings, self._refresh
+            )
         return node
 
     def grouped(self, keys: Sequence[bytes]) -> list[tuple[Node, list[int]]]:
         """Indexes of the keys, by what may be asked in one command."""
         groups: dict[Any, tuple[Node, list[int]]] = {}
         for index, key in enumerate(keys):
-            link = self.topology.link_for(key)
-            mark = (link, self.topology.slot(key))
-            groups.setdefault(mark, (self.at(link), []))[1].append(index)
+            mark = self._group(key)
+            if mark not in groups:
+                groups[mark] = (self.of(key), [])
+            groups[mark][1].append(index)
         return list(groups.values())
+
+    def moved(self, _: frozenset[int]) -> None:
+        """Slots have another owner: what was filled through the old one's connection is not told of changes any more."""
+        self._coherence.lost()
+        self._refresh()
 
     async def prepare(self, link: Link, connection: Connection) -> None:
         """A connection was made: pay what is owed, then make it fit to serve."""
         if self._owed:
-            await connection.exchange(tuple(self._owed.values()), settle=self._paid(tuple(self._owed)), timeout_s=self._settings.redis_timeout_s)
+            commands = tuple(command for _, command in self._owed.values())
+            paid = self._paid(tuple(self._owed))
+            await connection.exchange(commands, settle=paid, timeout_s=self._settings.redis_timeout_s)
         await self.at(link).prepare(connection)
 
     async def beat(self, link: Link, connection: Connection) -> None:
@@ -99,43 +115,41 @@ class Nodes:
         """A connection was lost."""
         self.at(link).down(error)
 
-    async def remove(
-        self, routes: Sequence[bytes], commands: Sequence[Command], *, counted: int, settled: Callable[[], None]
-    ) -> int:
-        """Send removals, each to the node of its route; what fails is owed and made up for.
+    async def remove(self, removals: Sequence[Removal], *, settled: Callable[[], None]) -> int:
+        """Send removals, each to the node of its key; what fails is owed and made up for.
 
         Args:
-            routes: A key of each command.
-            commands: ``UNLINK`` commands.
-            counted: How many of them, from the first, count in the result.
+            removals: In the order in which a node must execute them.
             settled: Called in the parser once the removals of a node are done.
 
         Returns:
-            How many keys the counted commands removed.
+            How many keys the counted ones removed.
 
         Raises:
             BackendError: Not every node confirmed. It will be tried until one does, and before a new connection serves.
         """
-        by_link: dict[Link, list[int]] = {}
-        for index, route in enumerate(routes):
-            by_link.setdefault(self.topology.link_for(route), []).append(index)
+        groups: dict[int, list[Removal]] = {}
+        for removal in removals:
+            groups.setdefault(self._group(removal[0]), []).append(removal)
 
-        async def send(link: Link, indexes: list[int]) -> int:
+        async def send(group: list[Removal]) -> int:
             def settle(replies: list[Reply]) -> int:
                 settled()
                 for reply in replies:
                     if isinstance(reply, BackendError):
                         raise reply
-                return sum(reply for index, reply in zip(indexes, replies, strict=True) if index < counted)
+                return sum(reply for (_, _, counted), reply in zip(group, replies, strict=True) if counted)
 
-            batch = [commands[index] for index in indexes]
+            commands = [command for _, command, _ in group]
             try:
-                return await link.exchange(batch, settle=settle, timeout_s=self._settings.redis_timeout_s)
+                return await self.topology.exchange(
+                    group[0][0], commands, settle=settle, timeout_s=self._settings.redis_timeout_s
+                )
             except BackendError:
-                self._owe(batch)
+                self._owe(group)
                 raise
 
-        return sum(await asyncio.gather(*(send(link, indexes) for link, indexes in by_link.items())))
+        return sum(await asyncio.gather(*(send(group) for group in groups.values())))
 
     def guarantee(self) -> Mapping[str, Any]:
         """See :meth:`alacena.engine.shelf.Shelf.guarantee`."""
@@ -160,10 +174,13 @@ class Nodes:
     def _refresh(self) -> None:
         self._coherence.memory.serving_until = min((n.serving_until for n in self.all()), default=float("-inf"))
 
-    def _owe(self, commands: Sequence[Command]) -> None:
+    def _group(self, key: bytes) -> int:
+        return slot_of(key) if self._by_slot else 0
+
+    def _owe(self, removals: Sequence[Removal]) -> None:
         idle = not self._owed
-        for command in commands:
-            self._owed[repr(command).encode()] = command
+        for key, command, _ in removals:
+            self._owed[repr(command).encode()] = (key, command)
         if idle:
             self._flights.own(self._make_up())
 
@@ -173,11 +190,10 @@ class Nodes:
         while self._owed:
             await asyncio.sleep(pause_s * (0.5 + self._environment.random()))
             pause_s = min(pause_s * 2, _LONGEST_RETRY_S)
-            for mark, command in tuple(self._owed.items()):
-                key = command[1] if isinstance(command[1], bytes) else str(command[1]).encode()
+            for mark, (route, command) in tuple(self._owed.items()):
                 try:
-                    await self.topology.link_for(key).exchange(
-                        (command,), settle=self._paid((mark,)), timeout_s=self._settings.redis_timeout_s
+                    await self.topology.exchange(
+                        route, (command,), settle=self._paid((mark,)), timeout_s=self._settings.redis_timeout_s
                     )
                 except BackendError:
                     break

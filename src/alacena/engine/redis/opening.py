@@ -1,16 +1,18 @@
-"""From a URL to a shelf that serves."""
+"""From a URL to a shelf and a store that serve."""
 
 from __future__ import annotations
 
 import logging
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from alacena.engine.errors import BackendUnavailableError, ServerReplyError
+from alacena.engine.redis.embedded import EmbeddedServer
 from alacena.engine.redis.endpoint import Endpoint
 from alacena.engine.redis.hooks import Hooks, LinkSettings
-from alacena.engine.redis.link import Link
 from alacena.engine.redis.nodes import Nodes
+from alacena.engine.redis.store import RedisStore
 from alacena.engine.redis.tier import RedisShelf
+from alacena.engine.redis.topology import Topology, connect_to
 from alacena.engine.redis.wire.supervisor import Pace
 
 if TYPE_CHECKING:
@@ -25,34 +27,12 @@ if TYPE_CHECKING:
     from alacena.engine.settings import Settings
     from alacena.engine.shelf import Counts
 
+EMBEDDED: Final = "embedded://"
+
 _log = logging.getLogger("alacena")
 
 
-class _Single:
-    def __init__(self, link: Link) -> None:
-        self._link = link
-
-    def link_for(self, key: bytes) -> Link:
-        return self._link
-
-    def slot(self, key: bytes) -> int:
-        return 0
-
-    def links(self) -> tuple[Link, ...]:
-        return (self._link,)
-
-
-async def _first_connection(link: Link, timeout_s: float) -> None:
-    """Wait for the first connection. A server that is away is no error: reads go to the source until it is back."""
-    try:
-        await link.open(timeout_s=timeout_s)
-    except BackendUnavailableError as error:
-        if isinstance(link.last_error, ServerReplyError):
-            raise link.last_error from error
-        _log.warning("starting without the second shelf: %s", error)
-
-
-async def open_shelf(
+async def open_redis(
     *,
     coherence: Coherence,
     copies: Copies,
@@ -63,19 +43,55 @@ async def open_shelf(
     counts: Counts,
     settings: Settings,
     closers: list[Callable[[], Awaitable[None]]],
-) -> RedisShelf:
-    """Connect to the server that the settings name."""
-    assert settings.redis_url is not None
-    url = settings.redis_url
+) -> tuple[RedisShelf, RedisStore]:
+    """Connect to the server that the settings name, and say how to take it apart again."""
+    endpoint = await _endpoint(settings, closers)
     nodes = Nodes(coherence, flights, environment, settings)
+
+    def connected(hooks: Hooks, beat_s: float) -> Topology:
+        pace = Pace(connect_timeout_s=settings.redis_connect_timeout_s, beat_s=beat_s)
+        return connect_to(
+            endpoint,
+            environment=environment,
+            hooks=hooks,
+            settings=LinkSettings(pace=pace, role="master"),
+            on_slots_moved=nodes.moved,
+        )
+
     hooks = Hooks(prepare=nodes.prepare, on_down=nodes.down, on_push=nodes.pushed, beat=nodes.beat)
-    pace = Pace(connect_timeout_s=settings.redis_connect_timeout_s, beat_s=settings.staleness_bound_s / 4)
-    endpoint = Endpoint.parse(url, client_name=settings.client_name)
-    link = Link(endpoint.address, endpoint.access, environment=environment, hooks=hooks, settings=LinkSettings(pace=pace, role="master"))
-    nodes.attach(_Single(link))
-    closers.append(link.close)
-    await _first_connection(link, settings.redis_connect_timeout_s)
-    return RedisShelf(
-        nodes=nodes, coherence=coherence, copies=copies, codec=codec,
-        environment=environment, events=events, counts=counts, settings=settings,
-    )  # fmt: skip
+    topology = connected(hooks, settings.staleness_bound_s / 4)
+    nodes.attach(topology, by_slot=endpoint.kind == "cluster")
+    store = RedisStore(nodes, settings.redis_timeout_s, lambda spare: connected(spare, 5.0))
+    closers += [topology.close, store.close]
+    await _first_connection(topology, settings.redis_connect_timeout_s)
+    shelf = RedisShelf(
+        nodes=nodes,
+        coherence=coherence,
+        copies=copies,
+        codec=codec,
+        environment=environment,
+        events=events,
+        counts=counts,
+        settings=settings,
+    )
+    return shelf, store
+
+
+async def _endpoint(settings: Settings, closers: list[Callable[[], Awaitable[None]]]) -> Endpoint:
+    url = settings.redis_url or ""
+    if url != EMBEDDED:
+        return Endpoint.parse(url, client_name=settings.client_name)
+    server = EmbeddedServer()
+    closers.append(server.close)
+    return await server.start()
+
+
+async def _first_connection(topology: Topology, timeout_s: float) -> None:
+    """Wait for the first connection. A server that is away is no error: reads go to the source until it is back."""
+    try:
+        await topology.open(timeout_s=timeout_s)
+    except BackendUnavailableError as error:
+        refusals = [link.last_error for link in topology.links() if isinstance(link.last_error, ServerReplyError)]
+        if refusals:
+            raise refusals[0] from error
+        _log.warning("starting without the second shelf: %s", error)

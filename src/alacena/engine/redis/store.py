@@ -8,12 +8,13 @@ from typing import TYPE_CHECKING, Any
 
 from alacena.engine.errors import BackendError, ServerReplyError, UnsafeServerError
 from alacena.engine.redis.hooks import Hooks
-from alacena.engine.redis.link import Link
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Sequence
 
+    from alacena.engine.redis.link import Link
     from alacena.engine.redis.nodes import Nodes
+    from alacena.engine.redis.topology import Topology
     from alacena.engine.redis.wire import Connection
     from alacena.engine.store import Argument, Reply, Script
 
@@ -41,21 +42,21 @@ class RedisStore:
     Args:
         nodes: The servers.
         timeout_s: The longest that a verb waits for its reply.
-        spare: Makes a link with other hooks to the same servers, for bells and for commands that block.
+        spare: Makes other connections to the same servers, with hooks of their own, for bells and for commands that block.
     """
 
-    def __init__(self, nodes: Nodes, timeout_s: float, spare: Callable[[Hooks], Link]) -> None:
+    def __init__(self, nodes: Nodes, timeout_s: float, spare: Callable[[Hooks], Topology]) -> None:
         self._nodes = nodes
         self._timeout_s = timeout_s
         self._spare = spare
         self._bells: dict[bytes, set[_Bell]] = {}
-        self._ringer: Link | None = None
-        self._blocker: Link | None = None
+        self._ringer: Topology | None = None
+        self._blocker: Topology | None = None
 
     async def call(self, *command: Argument, timeout_s: float | None = None) -> Reply:
         """See :meth:`alacena.engine.store.Store.call`."""
-        link = self._nodes.topology.link_for(_bytes(command[1]) if len(command) > 1 else b"")
-        return await link.call(*command, timeout_s=timeout_s or self._timeout_s)
+        key = _bytes(command[1]) if len(command) > 1 else b""
+        return await self._nodes.topology.call(key, *command, timeout_s=timeout_s or self._timeout_s)
 
     async def script(
         self,
@@ -66,8 +67,7 @@ class RedisStore:
         timeout_s: float | None = None,
     ) -> Reply:
         """See :meth:`alacena.engine.store.Store.script`."""
-        link = self._nodes.topology.link_for(_bytes(keys[0]))
-        return await link.script(
+        return await self._nodes.topology.script(
             script.sha, script.source, keys, args, timeout_s=timeout_s or self._timeout_s, repeatable=script.idempotent
         )
 
@@ -105,35 +105,39 @@ class RedisStore:
         mark = f"{key}:fsync"
         commands = (("SET", mark, "1", "PX", 60_000), ("WAITAOF", 1, replicas, round(timeout_s * 1000)))
         try:
-            reply = await self._blocker.exchange(commands, settle=lambda replies: replies[1], timeout_s=timeout_s * 2)
+            reply = await self._blocker.exchange(
+                key, commands, settle=lambda replies: replies[1], timeout_s=timeout_s * 2
+            )
         except BackendError:
             return False
         return not isinstance(reply, ServerReplyError) and reply[0] >= 1 and reply[1] >= replicas
 
     async def close(self) -> None:
         """End the connections apart."""
-        for link in (self._ringer, self._blocker):
-            if link is not None:
-                await link.close()
+        for apart in (self._ringer, self._blocker):
+            if apart is not None:
+                await apart.close()
 
     async def _subscribe(self, name: bytes) -> None:
         if self._ringer is None:
             self._ringer = self._spare(Hooks(prepare=self._subscribe_all, on_push=self._pushed))
             await self._ringer.open(timeout_s=self._timeout_s)
-        connection = self._ringer.connection
-        if connection is not None:
-            await connection.subscribe((name,), timeout_s=self._timeout_s)
+        self._say("SUBSCRIBE", name)
 
     def _unsubscribe(self, name: bytes) -> None:
-        connection = None if self._ringer is None else self._ringer.connection
+        if self._ringer is not None:
+            self._say("UNSUBSCRIBE", name)
+
+    def _say(self, verb: str, name: bytes) -> None:
+        """Tell the ringer's connection; the server answers with a push. While it is down, nothing needs to be said."""
+        connection = self._ringer.links()[0].connection if self._ringer is not None else None
         if connection is not None:
-            connection.unsubscribe((name,), timeout_s=self._timeout_s)
+            connection.tell(verb, name)
 
     async def _subscribe_all(self, _: Link, connection: Connection) -> None:
-        if self._bells:
-            await connection.subscribe(tuple(self._bells), timeout_s=self._timeout_s)
-            for name in self._bells:
-                self._ring(name)
+        for name in self._bells:
+            connection.tell("SUBSCRIBE", name)
+            self._ring(name)
 
     def _pushed(self, _: Link, push: list[Any]) -> None:
         if push[0] == b"message":

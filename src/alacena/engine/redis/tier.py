@@ -27,7 +27,8 @@ if TYPE_CHECKING:
     from alacena.engine.redis.nodes import Nodes
     from alacena.engine.settings import Settings
     from alacena.engine.shelf import Counts, Parcel, Refusal
-    from alacena.engine.store import Reply
+    from alacena.engine.redis.wire import Command
+    from alacena.engine.store import Argument, Reply
 
 _NARROW_LIFE_MS = 7 * 24 * 3600 * 1000
 """Least life of generations below the type: there are as many as resources, conversations and tags."""
@@ -87,14 +88,14 @@ class RedisShelf:
         known = self._coherence.generations(keys[0].generations)
         asked = [generation for generation in known if generation.nonce is None]
         for last in (False, True):
-            command = ("MGET", *(key.entry for key in keys), *(generation.name for generation in asked))
+            command: Command = ("MGET", *(key.entry for key in keys), *(generation.name for generation in asked))
 
             def settle(replies: list[Reply], asked: list[Generation] = asked) -> Found | None | list[Generation]:
                 values = _values(replies[0])
                 self._learn(asked, values[len(keys) :])
                 return self._first(node, keys, values, policy, keep=keep)
 
-            found = await node.exchange((command,), settle=settle, timeout_s=self._budget_s)
+            found = await node.exchange(keys[0].entry, (command,), settle=settle, timeout_s=self._budget_s)
             if not isinstance(found, list):
                 return found
             # It depends on tags that this process has not met; one that is missing then is one that has ended.
@@ -108,7 +109,9 @@ class RedisShelf:
         found: list[Found | None] = [None] * len(keys)
         again: list[int] = []
         groups = self._nodes.grouped([key.entry for key in keys])
-        await asyncio.gather(*(self._find_group(node, keys, indexes, policy, keep, found, again) for node, indexes in groups))
+        await asyncio.gather(
+            *(self._find_group(node, keys, indexes, policy, keep, found, again) for node, indexes in groups)
+        )
         singles = await asyncio.gather(*(self.find((keys[index],), policy, keep=keep) for index in again))
         for index, single in zip(again, singles, strict=True):
             found[index] = single
@@ -126,7 +129,8 @@ class RedisShelf:
     ) -> None:
         names = dict.fromkeys(name for index in indexes for name in keys[index].generations)
         asked = [g for name in names if (g := self._coherence.generation(name)).nonce is None]
-        command = ("MGET", *(keys[index].entry for index in indexes), *(generation.name for generation in asked))
+        entries = (keys[index].entry for index in indexes)
+        command: Command = ("MGET", *entries, *(generation.name for generation in asked))
 
         def settle(replies: list[Reply]) -> None:
             values = _values(replies[0])
@@ -138,7 +142,8 @@ class RedisShelf:
                 else:
                     found[index] = hit
 
-        await node.exchange((command,), settle=settle, timeout_s=self._budget_s * (1 + len(indexes) / 100))
+        first = keys[indexes[0]].entry
+        await node.exchange(first, (command,), settle=settle, timeout_s=self._budget_s * (1 + len(indexes) / 100))
 
     async def lease(
         self,
@@ -175,7 +180,13 @@ class RedisShelf:
             settled(permit)
             return permit
 
-        keys = (key.entry, key.lease, key.hold, journal.name, *(generation.name for generation in depends))
+        keys: tuple[str | bytes, ...] = (
+            key.entry,
+            key.lease,
+            key.hold,
+            journal.name,
+            *(generation.name for generation in depends),
+        )
         args = (token, self._lease_ms, mint, _NARROW_LIFE_MS)
         return await node.evaluate(LEASE, keys, args, settle, self._timeout_s)
 
@@ -211,7 +222,9 @@ class RedisShelf:
         stamps = [*lease.stamps]
         guard: tuple[tuple[Generation, bytes], ...] = ()
         if late:
-            minted = await self._mint(node, [self._coherence.generation(key.tag_name(tag)) for tag in late], _NARROW_LIFE_MS)
+            minted = await self._mint(
+                node, [self._coherence.generation(key.tag_name(tag)) for tag in late], _NARROW_LIFE_MS
+            )
             stamps += minted
             guard = (lease.journal,)
         if node.replication_id != lease.epoch:
@@ -244,13 +257,13 @@ class RedisShelf:
         """See :meth:`alacena.engine.shelf.Shelf.invalidate`."""
         names = [name for group in generations for name in group]
         self._forget(names, keys)
-        commands = [("UNLINK", *group) for group in generations]
-        commands += [("UNLINK", key.entry) for key in keys]
-        leases = [("UNLINK", key.lease) for key in keys]
-        routes = [group[0].encode() for group in generations] + [key.entry for key in keys] * 2
-        return await self._nodes.remove(
-            routes, [*commands, *leases], counted=len(commands), settled=lambda: self._forget(names, keys)
-        )
+        # A lease goes before its entry: a fill that runs between the two commands is refused.
+        removals = [
+            *((group[0].encode(), ("UNLINK", *group), True) for group in generations),
+            *((key.entry, ("UNLINK", key.lease), False) for key in keys),
+            *((key.entry, ("UNLINK", key.entry), True) for key in keys),
+        ]
+        return await self._nodes.remove(removals, settled=lambda: self._forget(names, keys))
 
     async def hold(self, keys: Sequence[EntryKey], hold_s: float) -> bytes:
         """See :meth:`alacena.engine.shelf.Shelf.hold`."""
@@ -259,12 +272,16 @@ class RedisShelf:
         self._forget((), keys)
 
         async def take(node: Node, indexes: Sequence[int]) -> None:
-            commands = [("SET", keys[index].hold, token, "PX", hold_ms) for index in indexes]
-            commands += [("UNLINK", keys[index].entry, keys[index].lease) for index in indexes]
+            commands: list[Command] = [("SET", keys[index].hold, token, "PX", hold_ms) for index in indexes]
+            commands += [("UNLINK", keys[index].lease, keys[index].entry) for index in indexes]
             held = [keys[index] for index in indexes]
-            await node.exchange(commands, settle=lambda replies: self._held(replies, held), timeout_s=self._timeout_s)
+            await node.exchange(
+                held[0].entry, commands, settle=lambda replies: self._held(replies, held), timeout_s=self._timeout_s
+            )
 
-        await asyncio.gather(*(take(node, indexes) for node, indexes in self._nodes.grouped([key.entry for key in keys])))
+        await asyncio.gather(
+            *(take(node, indexes) for node, indexes in self._nodes.grouped([key.entry for key in keys]))
+        )
         return token
 
     async def unhold(self, keys: Sequence[EntryKey], token: bytes) -> None:
@@ -284,9 +301,9 @@ class RedisShelf:
         """See :meth:`alacena.engine.shelf.Shelf.inspect`."""
         node = self._nodes.of(key.entry)
         names = [*key.generations]
-        command = ("MGET", key.entry, key.lease, key.hold, *names)
+        command: Command = ("MGET", key.entry, key.lease, key.hold, *names)
         entry, lease, hold, *nonces = await node.exchange(
-            (command,), settle=lambda replies: _values(replies[0]), timeout_s=self._timeout_s
+            key.entry, (command,), settle=lambda replies: _values(replies[0]), timeout_s=self._timeout_s
         )
         report: dict[str, Any] = {
             "shelf": node.server,
@@ -327,7 +344,9 @@ class RedisShelf:
             if nonce == mint:
                 node.expect(generation.name.encode())
 
-    async def _mint(self, node: Node, generations: Sequence[Generation], life_ms: int) -> list[tuple[Generation, bytes]]:
+    async def _mint(
+        self, node: Node, generations: Sequence[Generation], life_ms: int
+    ) -> list[tuple[Generation, bytes]]:
         """Read the generations' nonces, making those that are missing."""
         if not generations:
             return []
@@ -355,7 +374,9 @@ class RedisShelf:
         """Store one entry by script, and keep the copy in memory in the step in which the server said so."""
         own = len(key.generations)
         life_s = None if parcel.fresh_for_s is None else parcel.fresh_for_s + parcel.stale_for_s
-        sealed = self._sealed(node, key, stamps[:own], list(zip(tags, (n for _, n in stamps[own:]), strict=True)), parcel)
+        sealed = self._sealed(
+            node, key, stamps[:own], list(zip(tags, (n for _, n in stamps[own:]), strict=True)), parcel
+        )
         checked = [*stamps, *guard]
 
         def settle(reply: bytes) -> Refusal:
@@ -367,9 +388,10 @@ class RedisShelf:
                 return ""
             return reply.decode()  # type: ignore[return-value]
 
-        names = (key.entry, key.lease, key.hold, *(generation.name for generation, _ in checked))
+        held = (generation.name for generation, _ in checked)
+        names: tuple[str | bytes, ...] = (key.entry, key.lease, key.hold, *held)
         life_ms = 0 if life_s is None else max(1, math.ceil(life_s * 1000))
-        args = (token, life_ms, sealed, _NARROW_LIFE_MS, *(nonce for _, nonce in checked))
+        args: tuple[Argument, ...] = (token, life_ms, sealed, _NARROW_LIFE_MS, *(nonce for _, nonce in checked))
         return await node.evaluate(STORE, names, args, settle, self._timeout_s)
 
     def _sealed(
@@ -424,7 +446,9 @@ class RedisShelf:
         return None
 
     def _note_absence(self, key: EntryKey) -> None:
-        self._copies.keep(key, ABSENT, None, (), (), fresh_for_s=_ABSENCE_S, stale_for_s=0.0, load_s=0.0, policy=_NO_COPY)
+        self._copies.keep(
+            key, ABSENT, None, (), (), fresh_for_s=_ABSENCE_S, stale_for_s=0.0, load_s=0.0, policy=_NO_COPY
+        )
 
     def _opened(
         self, node: Node, key: EntryKey, data: bytes, policy: Policy, *, keep: bool

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 from alacena.engine.errors import ServerReplyError
 from alacena.engine.local.keyspace import COMMANDS, Keyspace
 from alacena.testing.simulation import connection_commands
+from alacena.testing.simulation.cache_twins import library_scripts
 from alacena.testing.simulation.connection_commands import CONNECTION_COMMANDS, NOTHING
 from alacena.testing.simulation.eviction import Evictor, Policy
 from alacena.testing.simulation.session import Session
@@ -58,6 +59,7 @@ class SimServer:
         address: Where it listens; port 0 picks a free one.
         name: Its process's name.
         scripts: Lua sources, each with its Python twin: what ``EVAL``, ``EVALSHA`` and ``SCRIPT LOAD`` can run.
+            Left out: the library's own.
         password: What ``AUTH`` wants; ``None`` if nothing.
         policy: ``maxmemory-policy``.
         maxmemory_bytes: ``maxmemory``, compared with keys and values as `eviction` weighs them; 0 for no limit.
@@ -95,7 +97,9 @@ class SimServer:
         self.loaded: dict[str, Twin] = {}
         self.replications: list[Replication] = []
         self.offset = 0
-        self._known = {script_sha(source): twin for source, twin in (scripts or {}).items()}
+        self._known = {
+            script_sha(source): twin for source, twin in (library_scripts() if scripts is None else scripts).items()
+        }
         self._ids = 0
         self._current: Session | None = None
         self._executing = False
@@ -299,7 +303,7 @@ class SimServer:
         """``FLUSHALL``."""
         self._flushing = True
         try:
-            for key in list(self.keyspace.keys()):
+            for key in list(self.keyspace.names()):
                 self.keyspace.delete(key)
         finally:
             self._flushing = False
@@ -318,7 +322,7 @@ class SimServer:
     def snapshot(self) -> Snapshot:
         """A copy of all data."""
         space = self.keyspace
-        return {key: (copy.deepcopy(space.peek(key)), space.deadline_ms(key)) for key in list(space.keys())}
+        return {key: (copy.deepcopy(space.peek(key)), space.deadline_ms(key)) for key in list(space.names())}
 
     def save(self) -> None:
         """Remember the data for a `restart` that finds them as they are now."""
@@ -341,7 +345,7 @@ class SimServer:
         """Replace all data."""
         self._flushing = True
         try:
-            for key in list(self.keyspace.keys()):
+            for key in list(self.keyspace.names()):
                 self.keyspace.delete(key)
             for key, (value, deadline_ms) in data.items():
                 self.keyspace.put(key, copy.deepcopy(value), deadline_ms)

@@ -67,7 +67,7 @@ SCALARS = [
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize("scalar", SCALARS, ids=repr)
+@pytest.mark.parametrize("scalar", SCALARS, ids=lambda value: type(value).__name__)
 def test_a_scalar_comes_back_of_its_type(scalar):
     back = decode(encode([scalar]))[0]
     assert type(back) is type(scalar)

@@ -94,7 +94,7 @@ INSTANCES = [
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize("value", INSTANCES, ids=repr)
+@pytest.mark.parametrize("value", INSTANCES, ids=lambda value: type(value).__name__)
 def test_an_instance_comes_back_equal_and_of_its_class(value):
     codec = ValueCodec(everything())
     back = codec.decode(codec.encode([value]))[0]

@@ -70,7 +70,7 @@ def with_attribute():
         frozenset({1, (2,)}), Colour.RED, Frozen((1,)), FrozenRow("a"), Pair(1, Frozen(Colour.RED)), np.float32(1),
         read_only(np.arange(3)), decode(encode([np.arange(3)]))[0], (read_only(np.arange(2)),),
     ],
-    ids=repr,
+    ids=lambda value: type(value).__name__,
 )  # fmt: skip
 def test_immutable(value):
     assert is_immutable(value)
@@ -85,7 +85,7 @@ def test_immutable(value):
         read_only(np.array([[1]], dtype=object)), object(), Loose(1), Text("a"), with_attribute(), memoryview(b"a"),
         read_only(np.frombuffer(bytearray(8), "u1")), np.zeros(1, dtype=[("a", "i4")])[0],
     ],
-    ids=repr,
+    ids=lambda value: type(value).__name__,
 )  # fmt: skip
 def test_mutable(value):
     assert not is_immutable(value)

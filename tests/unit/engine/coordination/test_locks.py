@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 from typing import TYPE_CHECKING
 
 import pytest
@@ -61,7 +62,7 @@ def test_the_block_is_cancelled_before_the_server_could_give_the_lock_away(slow_
     async def test(environment: VirtualEnvironment) -> float:
         locks, store = _locks(environment)
         store.slow_s = slow_s
-        with pytest.raises(LockLostError):
+        with pytest.raises(LockLostError):  # noqa: PT012 - the block is the point
             async with locks.acquire("l", tenant_id="t", ttl_s=30) as lock:
                 await asyncio.sleep(100)
                 store.away = True
@@ -97,7 +98,7 @@ def test_a_short_outage_does_not_cost_the_lock() -> None:
 def test_a_block_that_swallows_its_cancellation_still_ends_with_the_loss() -> None:
     async def test(environment: VirtualEnvironment) -> None:
         locks, store = _locks(environment)
-        with pytest.raises(LockLostError):
+        with pytest.raises(LockLostError):  # noqa: PT012 - the block is the point
             async with locks.acquire("l", tenant_id="t", ttl_s=1):
                 store.away = True
                 try:
@@ -149,7 +150,7 @@ def test_a_holder_that_dies_is_followed_within_its_lease_and_a_dead_waiter_is_pa
 
     first, passed = run_virtual(test)
     assert 10 <= first <= 10.02
-    assert passed <= 20
+    assert passed <= 11
 
 
 def test_the_next_in_line_watches_the_lease_of_each_holder() -> None:
@@ -165,7 +166,7 @@ def test_the_next_in_line_watches_the_lease_of_each_holder() -> None:
             lock._renewal.cancel()
 
         await asyncio.gather(*(take_and_die() for _ in range(20)))
-        return [later - sooner for sooner, later in zip(taken, taken[1:], strict=False)]
+        return [later - sooner for sooner, later in itertools.pairwise(taken)]
 
     gaps = run_virtual(test)
     assert len(gaps) == 19

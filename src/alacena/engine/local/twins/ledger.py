@@ -19,7 +19,7 @@ def ledger_record(server: Server, keys: list[bytes], args: list[bytes]) -> Reply
     if known is not None:
         if known != fingerprint:
             raise refuse("IDEMCONFLICT the key was used with other figures")
-        return [0, 0]
+        return [0, int(server.call("ZCARD", outbox) > 0)]
     if server.number("HGET", totals[0], b"t:" + field) + int(tokens) > MOST_EXACT:
         raise refuse("OVERFLOW the total would leave the range of exact integers")
     server.call("SET", receipt, fingerprint, "PX", receipt_ms)

@@ -35,6 +35,7 @@ def queue_push(server: Server, keys: list[bytes], args: list[bytes]) -> Reply:
         if forget_at is not None and forget_at > server.now_ms:
             continue
         if server.call("HSETNX", data, b"v:" + item, b"%d:%b" % (server.now_ms, payload)) == 0:
+            ring = ring if server.call("HEXISTS", data, b"n:" + item) else 1
             continue
         added += 1
         if due > server.now_ms:

@@ -1,10 +1,11 @@
 -- Count a use of tokens once: receipt, totals and outbox in one step.
 -- KEYS: receipt, ever, month, day, outbox   ARGV: fingerprint, receipt_ttl_ms, tokens, field, record ('': no outbox)
--- Returns {1 or 0 (counted before), 1 if the outbox was empty}.
+-- Returns {1 or 0 (counted before), 1 if somebody should be told of the outbox}.
 local known = redis.call('GET', KEYS[1])
 if known then
   if known ~= ARGV[1] then return redis.error_reply('IDEMCONFLICT the key was used with other figures') end
-  return {0, 0}
+  -- Whoever recorded it may not have lived to tell that the outbox holds something.
+  return {0, redis.call('ZCARD', KEYS[5]) > 0 and 1 or 0}
 end
 local tokens = tonumber(ARGV[3])
 if tonumber(redis.call('HGET', KEYS[2], 't:' .. ARGV[4]) or '0') + tokens > 9007199254740991 then

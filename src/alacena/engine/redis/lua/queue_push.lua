@@ -23,6 +23,8 @@ for i = 2, #ARGV, 3 do
       redis.call('RPUSH', KEYS[2], id)
       if was_empty then ring = 1 end
     end
+  elseif not known and redis.call('HEXISTS', KEYS[1], 'n:' .. id) == 0 then
+    ring = 1  -- Pushed before and never delivered: whoever pushed it may not have lived to tell.
   end
 end
 if added > 0 then redis.call('HINCRBY', KEYS[1], 'm:pushed', added) end

@@ -7,7 +7,6 @@ import random
 from typing import Any
 
 import pytest
-from tests.unit.engine.redis.wire.peer import bulk, connect, turns
 
 from alacena.engine.errors import (
     BackendUnavailableError,
@@ -17,6 +16,7 @@ from alacena.engine.errors import (
     WrongLoopError,
 )
 from alacena.engine.redis.wire import Connection
+from tests.unit.engine.redis.wire.peer import bulk, connect, turns
 
 
 def flood(connection: Connection) -> int:

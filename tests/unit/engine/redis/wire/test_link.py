@@ -7,7 +7,6 @@ import os
 from typing import Any
 
 import pytest
-from tests.unit.engine.redis.wire.virtual import FakeEnvironment, FakeServer, run_virtually, standing
 
 from alacena.engine.errors import (
     BackendError,
@@ -23,6 +22,7 @@ from alacena.engine.redis.link import Link
 from alacena.engine.redis.wire import Connection, Limits
 from alacena.engine.redis.wire.retry import Backoff
 from alacena.engine.redis.wire.supervisor import Pace
+from tests.unit.engine.redis.wire.virtual import FakeEnvironment, FakeServer, run_virtually, standing
 
 
 def make(environment: FakeEnvironment, server: FakeServer, **kwargs: Any) -> Link:

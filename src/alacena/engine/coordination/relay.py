@@ -1,0 +1,149 @@
+"""Carries usage from the outboxes to the authority: at least once, and counted there once."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+from alacena.engine.coordination.fair import pause_s
+from alacena.engine.coordination.usage import Usage, unpacked
+from alacena.engine.errors import BackendError, DecodeError, ServerReplyError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from alacena.engine.coordination.ledger import Authority, Ledger
+    from alacena.engine.coordination.port import Port
+    from alacena.engine.coordination.roster import Turn
+
+_TURNS_AT_ONCE: Final = 16
+
+_BAD_DATA: Final = frozenset({"22", "23", "54"})
+"""Classes of SQLSTATE that blame the data and not the server: data exception, integrity, program limit."""
+
+
+@dataclass(slots=True)
+class RelayCounts:
+    """What a relay has done.
+
+    Attributes:
+        carried: Records that the authority has, and that left the outbox.
+        conflicts: Of those, records whose key it knew with other figures.
+        unreadable: Records set aside because they cannot be read, or the authority can never take them.
+        outages: Times that the store or the authority could not be reached.
+    """
+
+    carried: int = 0
+    conflicts: int = 0
+    unreadable: int = 0
+    outages: int = 0
+
+
+class Relay:
+    """Moves the outboxes of all tenants, in turn, in batches. Any number may run.
+
+    A record leaves its outbox only after the authority has committed it; die in between, and it is brought again to an
+    authority that knows it.
+
+    Args:
+        port: Where the outboxes are.
+        ledger: Whose outboxes.
+        authority: Where usage is kept.
+        batch: How many records a transaction.
+        retry_s: How long to wait after an outage.
+
+    Attributes:
+        counts: What was done so far.
+    """
+
+    def __init__(
+        self, port: Port, ledger: Ledger, authority: Authority, *, batch: int = 500, retry_s: float = 1.0
+    ) -> None:
+        self.counts = RelayCounts()
+        self._port = port
+        self._ledger = ledger
+        self._authority = authority
+        self._batch = batch
+        self._retry_s = retry_s
+        self._stopping = asyncio.Event()
+
+    def stop(self) -> None:
+        """Let :meth:`run` return after the batch in hand."""
+        self._stopping.set()
+
+    async def run(self) -> RelayCounts:
+        """Carry until :meth:`stop`."""
+        while not self._stopping.is_set():
+            try:
+                async with self._ledger.roster.bell() as bell:
+                    while not self._stopping.is_set():
+                        next_s = await self.run_once()
+                        await self._until(asyncio.ensure_future(bell.wait(pause_s(self._port, next_s))))
+            except BackendError:
+                self.counts.outages += 1
+                pause = self._retry_s * (0.5 + self._port.environment.random())
+                await self._until(asyncio.ensure_future(asyncio.sleep(pause)))
+        return self.counts
+
+    async def run_once(self) -> float | None:
+        """Carry what there is; returns the seconds until it is worth looking again.
+
+        Cost: 1 round trip for the turns; for each batch of a tenant 2, and one transaction of the authority.
+        """
+        while not self._stopping.is_set():
+            turns, next_s = await self._ledger.roster.turns(_TURNS_AT_ONCE)
+            if not turns:
+                return next_s
+            for turn in turns:
+                await self._carry(turn)
+        return None
+
+    async def _carry(self, turn: Turn) -> None:
+        key = self._ledger.outbox_key(turn.tenant_id)
+        records = await self._port.call("ZRANGE", key, 0, self._batch - 1)
+        if not records:
+            await self._ledger.roster.put_off(turn, None)
+            return
+        self._ledger.roster.found(turn)
+        usages = await self._readable(key, records)
+        if usages:
+            await self._absorb(key, usages)
+        self.counts.carried += await self._port.call("ZREM", key, *records)
+
+    async def _absorb(self, key: str, usages: Sequence[Usage]) -> None:
+        """Hand a batch over; a record that the authority can never take must not hold the others up."""
+        try:
+            self.counts.conflicts += len(await self._authority.absorb(usages))
+        except ServerReplyError as refusal:
+            if refusal.code[:2] not in _BAD_DATA:
+                raise
+            if len(usages) == 1:
+                await self._set_aside(key, usages[0].packed())
+                return
+            half = len(usages) // 2
+            await self._absorb(key, usages[:half])
+            await self._absorb(key, usages[half:])
+
+    async def _readable(self, key: str, records: Sequence[bytes]) -> list[Usage]:
+        usages = []
+        for record in records:
+            try:
+                usages.append(unpacked(record))
+            except DecodeError:
+                await self._set_aside(key, record)
+        return usages
+
+    async def _set_aside(self, key: str, record: bytes) -> None:
+        await self._port.call("RPUSH", f"{key}:unreadable", record)
+        self.counts.unreadable += 1
+
+    async def _until(self, event: asyncio.Future[bool] | asyncio.Future[None]) -> None:
+        stop = asyncio.ensure_future(self._stopping.wait())
+        try:
+            await asyncio.wait([stop, event], return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            stop.cancel()
+            event.cancel()
+        if event.done() and not event.cancelled():
+            event.result()

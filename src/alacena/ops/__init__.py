@@ -1,0 +1,1 @@
+"""What an operator looks at: one read model, and the command line that shows it."""

@@ -1,0 +1,109 @@
+"""Postgres as the authority of the token ledger: a unique key decides what is counted.
+
+Needs the migrations beside this file, and asyncpg (extra ``postgres``), which is imported where it is used.
+"""
+
+from __future__ import annotations
+
+import importlib.resources
+import json
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Protocol
+
+import msgspec
+
+from alacena.engine.errors import BackendUnavailableError, OutcomeUnknownError, ServerReplyError, UsageError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from alacena.engine.coordination.usage import Usage
+
+_ABSORB = "SELECT conflict_tenant_id, conflict_key FROM alacena_absorb_usage($1::jsonb)"
+
+
+class Pool(Protocol):
+    """What the authority needs of a pool or a connection; asyncpg's have it."""
+
+    async def fetch(self, query: str, *args: Any) -> Any:
+        """The rows of a query."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Migration:
+    """One migration.
+
+    Attributes:
+        name: Its file's name; migrations apply in the order of their names.
+        sql: Its text; applying it again does no harm.
+    """
+
+    name: str
+    sql: str
+
+
+def migrations() -> list[Migration]:
+    """The migrations, in the order in which they apply, for plain Postgres (15 or newer) and Supabase alike."""
+    folder = importlib.resources.files("alacena") / "sources" / "migrations"
+    files = sorted((file for file in folder.iterdir() if file.name.endswith(".sql")), key=lambda file: file.name)
+    return [Migration(file.name, file.read_text("utf-8")) for file in files]
+
+
+class PostgresAuthority:
+    """Keeps each use of tokens once, with totals by day, in one statement a batch.
+
+    Args:
+        pool: An asyncpg pool. See :meth:`connect`.
+    """
+
+    def __init__(self, pool: Pool) -> None:
+        self._pool = pool
+
+    @classmethod
+    async def connect(cls, dsn: str, **options: Any) -> PostgresAuthority:
+        """Open a pool of its own; options go to ``asyncpg.create_pool``.
+
+        Raises:
+            UsageError: asyncpg is not installed.
+        """
+        return cls(await _asyncpg().create_pool(dsn, **options))
+
+    async def absorb(self, usages: Sequence[Usage]) -> list[Usage]:
+        """Keep those whose key is new and add exactly those to the totals.
+
+        Cost: 1 round trip to Postgres. Atomicity: one transaction. Idempotent by ``(tenant_id, idempotency_key)``.
+
+        Returns:
+            Those whose key is known with other figures: not counted, noted in ``alacena_token_conflicts``.
+
+        Raises:
+            BackendUnavailableError: Postgres could not be reached.
+            OutcomeUnknownError: The connection was lost: it may have been committed; absorb it again.
+            ServerReplyError: Postgres refused, such as when the migrations are missing.
+        """
+        records = [{**msgspec.to_builtins(usage), "fingerprint": usage.fingerprint} for usage in usages]
+        rows = await self._fetch(_ABSORB, json.dumps(records))
+        refused = {(row[0], row[1]) for row in rows}
+        return [usage for usage in usages if (usage.tenant_id, usage.idempotency_key) in refused]
+
+    async def _fetch(self, query: str, *args: Any) -> Any:
+        asyncpg = _asyncpg()
+        try:
+            return await self._pool.fetch(query, *args)
+        except (asyncpg.CannotConnectNowError, ConnectionRefusedError, FileNotFoundError) as error:
+            raise BackendUnavailableError(f"Postgres is away: {error}") from error
+        except (asyncpg.PostgresConnectionError, asyncpg.OperatorInterventionError, asyncpg.InterfaceError) as error:
+            raise OutcomeUnknownError(f"Postgres was lost: {error}") from error
+        except (OSError, TimeoutError) as error:
+            raise OutcomeUnknownError(f"Postgres was lost: {error}") from error
+        except asyncpg.PostgresError as error:
+            raise ServerReplyError(f"{error.sqlstate} {error}") from error
+
+
+def _asyncpg() -> Any:
+    try:
+        import asyncpg
+    except ImportError as error:
+        raise UsageError("the Postgres authority needs asyncpg: install alacena[postgres]") from error
+    return asyncpg

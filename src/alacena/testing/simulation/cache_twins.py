@@ -1,0 +1,122 @@
+"""What the cache's scripts do, in Python, for the simulated server; and the table of all the library's scripts.
+
+Each function keeps to the file of its name in ``engine/redis/lua``, command by command: which keys are read before and
+after a write decides what is tracked. A differential test runs both.
+"""
+
+from __future__ import annotations
+
+from functools import cache, partial
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any
+
+from alacena.engine.local.twins import TWINS, Server
+from alacena.engine.store import Script
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from alacena.engine.local.keyspace import Keyspace
+
+
+def lease(space: Keyspace, keys: list[bytes], args: list[bytes]) -> Any:
+    """``lease.lua``."""
+    token, lease_ms, nonce, narrow_ms = args
+    for number, key in enumerate(keys[3:], 4):
+        if space.execute([b"EXISTS", key]) == 0:
+            life = [b"PX", narrow_ms] if number > 6 else []
+            space.execute([b"SET", key, nonce, *life])
+    if space.execute([b"EXISTS", keys[1]]) == 0:
+        space.execute([b"SET", keys[1], token, b"PX", lease_ms])
+    return space.execute([b"MGET", *keys])
+
+
+def mint(space: Keyspace, keys: list[bytes], args: list[bytes]) -> Any:
+    """``mint.lua``."""
+    nonce, life_ms = args
+    for key in keys:
+        if space.execute([b"EXISTS", key]) == 0:
+            space.execute([b"SET", key, nonce, *([] if life_ms == b"0" else [b"PX", life_ms])])
+    return space.execute([b"MGET", *keys])
+
+
+def release(space: Keyspace, keys: list[bytes], args: list[bytes]) -> Any:
+    """``release.lua``."""
+    if space.execute([b"GET", keys[0]]) == args[0]:
+        return space.execute([b"DEL", keys[0]])
+    return 0
+
+
+def renew(space: Keyspace, keys: list[bytes], args: list[bytes]) -> Any:
+    """``renew.lua``."""
+    if space.execute([b"GET", keys[0]]) == args[0]:
+        space.execute([b"PEXPIRE", keys[0], args[1]])
+        space.execute([b"STRLEN", keys[0]])
+        return 1
+    return 0
+
+
+def store(space: Keyspace, keys: list[bytes], args: list[bytes]) -> Any:
+    """``store.lua``."""
+    refusal = _refusal(space, keys, args)
+    if refusal == b"lease":
+        return refusal
+    if refusal:
+        if args[0] and space.execute([b"GET", keys[1]]) == args[0]:
+            space.execute([b"DEL", keys[1]])
+        return refusal
+    life = int(args[1])
+    for key in keys[5:]:
+        _prolong(space, key, life, int(args[3]))
+    space.execute([b"STRLEN", keys[0]])
+    space.execute([b"SET", keys[0], args[2], *([b"PX", args[1]] if life else [])])
+    space.execute([b"DEL", keys[1]])
+    space.execute([b"STRLEN", keys[0]])
+    for key in keys[3:]:
+        space.execute([b"STRLEN", key])
+    return b"ok"
+
+
+def _refusal(space: Keyspace, keys: list[bytes], args: list[bytes]) -> bytes:
+    if args[0] and space.execute([b"GET", keys[1]]) != args[0]:
+        return b"lease"
+    if space.execute([b"EXISTS", keys[2]]) == 1:
+        return b"hold"
+    for key, nonce in zip(keys[3:], args[4:], strict=False):
+        if space.execute([b"GET", key]) != nonce:
+            return b"generation"
+    return b""
+
+
+def _prolong(space: Keyspace, key: bytes, life_ms: int, least_ms: int) -> None:
+    if life_ms == 0:
+        space.execute([b"PERSIST", key])
+    elif space.execute([b"PTTL", key]) < life_ms and space.execute([b"PTTL", key]) >= 0:
+        space.execute([b"PEXPIRE", key, b"%d" % max(life_ms, least_ms)])
+
+
+def unhold(space: Keyspace, keys: list[bytes], args: list[bytes]) -> Any:
+    """``unhold.lua``."""
+    lasted = 0
+    if space.execute([b"GET", keys[0]]) == args[0]:
+        space.execute([b"DEL", keys[0]])
+        lasted = 1
+    space.execute([b"UNLINK", *keys[1:]])
+    return lasted
+
+
+CACHE_TWINS: Mapping[str, Callable[[Keyspace, list[bytes], list[bytes]], Any]] = MappingProxyType(
+    {"lease": lease, "mint": mint, "release": release, "renew": renew, "store": store, "unhold": unhold}
+)
+"""The twins of the cache's scripts by the scripts' names."""
+
+
+def _on_server(twin: Callable[[Server, list[bytes], list[bytes]], Any], space: Keyspace, *rest: list[bytes]) -> Any:
+    return twin(Server(space), *rest)
+
+
+@cache
+def library_scripts() -> Mapping[str, Callable[[Keyspace, list[bytes], list[bytes]], Any]]:
+    """All scripts of the library by their Lua text: what a simulated server knows unless told otherwise."""
+    named = dict(CACHE_TWINS) | {name: partial(_on_server, twin) for name, twin in TWINS.items()}
+    return MappingProxyType({Script(name, idempotent=False).source: twin for name, twin in named.items()})

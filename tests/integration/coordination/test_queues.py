@@ -1,0 +1,352 @@
+"""Queues on both stores."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from alacena.engine.coordination.port import Port
+from alacena.engine.coordination.queues import Queues
+from alacena.engine.coordination.values import MSGPACK, Elements
+from alacena.engine.coordination.worker import Backoff, Worker
+from alacena.engine.environment import SystemEnvironment
+from alacena.engine.errors import DecodeError, EncodeError, InvalidKeyError, NotOwnerError
+from tests.integration.coordination.stand import LossyStore, PlainKeys, eventually
+
+if TYPE_CHECKING:
+    from alacena.engine.coordination.item import Item, QueueStats
+    from alacena.engine.coordination.queue import Queue
+
+
+@pytest.fixture
+def queue(port: Port) -> Queue:
+    return Queues(port, fair=False)("q", tenant_id="t", max_attempts=3)
+
+
+async def _law(queue: Queue) -> QueueStats:
+    stats = await queue.stats()
+    assert stats.pushed == stats.ready + stats.delayed + stats.in_flight + stats.dead + stats.acked
+    return stats
+
+
+async def test_an_item_goes_from_ready_to_in_flight_to_settled(queue: Queue) -> None:
+    item_id = await queue.push({"job": 1})
+    assert (await _law(queue)).ready == 1
+    [item] = await queue.reserve()
+    assert (item.id, item.value, item.attempt, item.tenant_id) == (item_id, {"job": 1}, 1, "t")
+    assert (await _law(queue)).in_flight == 1
+    assert await queue.reserve() == []
+    await item.ack()
+    stats = await _law(queue)
+    assert (stats.acked, stats.depth) == (1, 0)
+    assert stats.throughput_per_s > 0
+
+
+async def test_items_come_in_the_order_in_which_they_were_pushed(queue: Queue) -> None:
+    await queue.push_many(range(1_200))
+    values = []
+    while items := await queue.reserve(100):
+        values += [item.value for item in items]
+        assert await queue.ack(items) == []
+    assert values == list(range(1_200))
+
+
+async def test_the_same_id_is_taken_in_once_even_after_it_was_settled(queue: Queue) -> None:
+    for _ in range(3):
+        assert await queue.push("v", "order-7") == "order-7"
+    [item] = await queue.reserve(10)
+    await queue.push("v", "order-7")
+    await item.ack()
+    await queue.push("v", "order-7")
+    assert await queue.reserve(10) == []
+    assert (await _law(queue)).pushed == 1
+
+
+async def test_lost_replies_neither_lose_nor_double_an_item(queue: Queue, store: LossyStore) -> None:
+    store.lose = {"queue_push": 2, "queue_reserve": 2, "queue_ack": 2, "queue_nack": 2, "queue_extend": 2}
+    await queue.push("v")
+    [item] = await queue.reserve(5)
+    await item.extend(30)
+    await item.nack(reason="again")
+    [again] = await queue.reserve(5)
+    assert again.attempt == 2
+    await again.ack()
+    await again.ack()
+    assert (await _law(queue)).acked == 1
+
+
+async def test_the_same_token_gets_the_same_items_for_as_long_as_it_holds_any(queue: Queue) -> None:
+    await queue.push_many(range(4))
+    first = await queue.reserve(2, token="k")
+    again = await queue.reserve(2, token="k")
+    assert [(i.id, i.slot, i.attempt) for i in again] == [(i.id, i.slot, i.attempt) for i in first]
+    await first[0].ack()
+    assert [item.value for item in await queue.reserve(2, token="k")] == [1]
+    await first[1].ack()
+    assert [item.value for item in await queue.reserve(2, token="k")] == [2, 3]
+
+
+async def test_an_item_whose_lease_ended_is_delivered_again_and_its_old_holder_is_refused(queue: Queue) -> None:
+    await queue.push("v")
+    [zombie] = await queue.reserve(visibility_s=0.02)
+    [item] = await queue.reserve(wait_s=5, visibility_s=30)
+    assert item.attempt == 2
+    for verb in (zombie.ack(), zombie.extend(5), zombie.nack()):
+        with pytest.raises(NotOwnerError):
+            await verb
+    await item.ack()
+
+
+async def test_an_expired_lease_is_refused_even_before_anybody_else_has_the_item(queue: Queue) -> None:
+    await queue.push("v")
+    [item] = await queue.reserve(visibility_s=0.01)
+
+    async def refused() -> bool:
+        return await queue.extend([item], 0.005) == [item]
+
+    await eventually(refused)
+    with pytest.raises(NotOwnerError):
+        await item.ack()
+    assert (await _law(queue)).acked == 0
+
+
+async def test_an_extended_lease_holds(queue: Queue) -> None:
+    await queue.push("v")
+    [item] = await queue.reserve(visibility_s=0.5)
+    await item.extend(60)
+    assert await queue.reserve(wait_s=0.6) == []
+    await item.ack()
+
+
+async def test_the_last_attempt_leads_to_the_dead_letters_with_its_reason(queue: Queue) -> None:
+    await queue.push({"poison": True}, "p")
+    for attempt in (1, 2, 3):
+        [item] = await queue.reserve()
+        assert item.attempt == attempt
+        await item.nack(reason=f"boom {attempt}")
+        await _law(queue)
+    assert await queue.reserve() == []
+    [letter] = await queue.dead()
+    assert (letter.id, letter.value, letter.attempts, letter.reason) == ("p", {"poison": True}, 3, "boom 3")
+    assert await queue.replay(["p"]) == 1
+    [item] = await queue.reserve()
+    assert item.attempt == 1
+    await item.ack()
+    assert (await _law(queue)).acked == 1
+
+
+async def test_a_worker_that_dies_each_time_leads_to_the_dead_letters_too(queue: Queue) -> None:
+    await queue.push("v")
+    for _ in range(3):
+        assert await queue.reserve(wait_s=5, visibility_s=0.01)
+
+    async def dead() -> bool:
+        await queue.reserve()
+        return (await _law(queue)).dead == 1
+
+    await eventually(dead)
+    [letter] = await queue.dead()
+    assert letter.reason == "the lease ran out on the last attempt"
+
+
+async def test_dead_letters_are_discarded_or_replayed_all_together(queue: Queue) -> None:
+    await queue.push_many(range(5))
+    for _ in range(3):
+        for item in await queue.reserve(10):
+            await item.nack()
+    assert (await _law(queue)).dead == 5
+    some = [letter.id for letter in await queue.dead(2)]
+    assert await queue.discard(some) == 2
+    assert await queue.replay() == 3
+    stats = await _law(queue)
+    assert (stats.ready, stats.dead, stats.acked, stats.discarded) == (3, 0, 2, 2)
+
+
+async def test_delayed_and_scheduled_items_come_when_they_are_due(queue: Queue) -> None:
+    await queue.push("later", delay_s=0.06)
+    await queue.push("past", at=datetime(2020, 1, 1, tzinfo=UTC))
+    await queue.push("far", at=4_000_000_000)
+    assert [item.value for item in await queue.reserve(5)] == ["past"]
+    assert (await _law(queue)).delayed == 2
+    assert [item.value for item in await queue.reserve(5, wait_s=5)] == ["later"]
+    assert await queue.reserve(5) == []
+
+
+async def test_a_given_back_item_waits_for_its_delay(queue: Queue) -> None:
+    await queue.push("v")
+    [item] = await queue.reserve()
+    await item.nack(0.05)
+    assert await queue.reserve() == []
+    assert [again.attempt for again in await queue.reserve(wait_s=5)] == [2]
+
+
+async def test_a_waiting_reserve_is_woken_by_a_push(queue: Queue, store: LossyStore) -> None:
+    waiting = asyncio.create_task(queue.reserve(wait_s=60))
+
+    async def listens() -> bool:
+        return "SUBSCRIBE" in store.sent and store.sent.count("queue_reserve") == 2
+
+    await eventually(listens)
+    await queue.push("v")
+    [item] = await asyncio.wait_for(waiting, 3)
+    assert item.value == "v"
+    assert store.sent.count("queue_reserve") == 3
+
+
+async def test_a_cancelled_reserve_gives_back_what_it_took_without_counting_the_attempt(port: Port) -> None:
+    queues = Queues(port, fair=False)
+    queue = queues("q", tenant_id="t")
+    await queue.push("v")
+    for _ in range(3):
+        reserving = asyncio.create_task(queue.reserve())
+        await asyncio.sleep(0)
+        reserving.cancel()
+        await asyncio.wait([reserving])
+        await queues.close()
+    [item] = await queue.reserve()
+    assert item.attempt == 1
+
+
+async def test_an_item_that_cannot_be_read_is_a_dead_letter_and_holds_nobody_up(store: LossyStore) -> None:
+    def decode(raw: bytes) -> Any:
+        value = MSGPACK.decode(raw)
+        if value == "bad":
+            raise DecodeError("of an unknown version")
+        return value
+
+    port = Port(store, PlainKeys(), SystemEnvironment(), Elements(MSGPACK.encode, decode))
+    queue = Queues(port, fair=False)("q", tenant_id="t")
+    await queue.push_many(["bad", "good"])
+    assert [item.value for item in await queue.reserve(5)] == ["good"]
+    [letter] = await queue.dead()
+    assert (letter.value, letter.reason) == (None, "cannot be read: of an unknown version")
+
+
+async def test_bad_input_is_refused_before_anything_is_sent(queue: Queue, store: LossyStore) -> None:
+    with pytest.raises(EncodeError):
+        await queue.push(object())
+    for name in ("", " ", "~x", "x" * 513, 7):
+        with pytest.raises(InvalidKeyError):
+            await queue.push("v", name)  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match="aware"):
+        await queue.push("v", at=datetime(2030, 1, 1))  # noqa: DTZ001 - that is the point
+    with pytest.raises(ValueError, match="not both"):
+        await queue.push("v", at=1, delay_s=1)
+    for max_items in (0, 1001):
+        with pytest.raises(ValueError, match="max_items"):
+            await queue.reserve(max_items)
+    with pytest.raises(ValueError, match="2 values, but 1 ids"):
+        await queue.push_many([1, 2], ids=["a"])
+    assert store.sent == []
+
+
+async def test_a_verb_takes_one_round_trip(queue: Queue, store: LossyStore) -> None:
+    await queue.push_many(range(10))
+    items = await queue.reserve(10)
+    await queue.extend(items, 60)
+    await queue.ack(items)
+    await queue.stats()
+    assert store.sent == ["queue_push", "queue_reserve", "queue_extend", "queue_ack", "queue_stats"]
+
+
+async def test_tenants_are_served_in_turn_whatever_the_length_of_their_queues(port: Port) -> None:
+    queues = Queues(port)
+    for tenant, count in (("big", 300), ("small", 3), ("tiny", 1)):
+        await queues("q", tenant_id=tenant).push_many(range(count))
+    served: list[str] = []
+    view = queues.any("q")
+    while items := await view.reserve():
+        served += [item.tenant_id for item in items]
+        await items[0].ack()
+    assert Counter(served) == {"big": 300, "small": 3, "tiny": 1}
+    assert set(served[:3]) == {"big", "small", "tiny"}
+    assert max(at for at, tenant in enumerate(served) if tenant == "small") <= 8
+
+
+async def test_a_tenant_that_comes_back_is_served_again_at_once(port: Port) -> None:
+    queues = Queues(port)
+    view = queues.any("q")
+    for round_number in range(3):
+        await queues("q", tenant_id="t").push(round_number)
+        [item] = await view.reserve(wait_s=5)
+        await item.ack()
+        assert await view.reserve() == []
+
+
+async def test_a_view_of_all_tenants_waits_for_the_first_push_and_for_delays(port: Port) -> None:
+    queues = Queues(port)
+    waiting = asyncio.create_task(queues.any("q").reserve(wait_s=30))
+    await asyncio.sleep(0)
+    await queues("q", tenant_id="late").push("v", delay_s=0.05)
+    [item] = await asyncio.wait_for(waiting, 6)
+    assert item.tenant_id == "late"
+
+
+async def test_named_tenants_are_served_in_turn(port: Port) -> None:
+    queues = Queues(port)
+    await queues("q", tenant_id="a").push_many(range(4))
+    await queues("q", tenant_id="b").push_many(range(2))
+    await queues("q", tenant_id="c").push_many(range(2))
+    view = queues.any("q", tenant_ids=["a", "b"])
+    served = [(await view.reserve())[0].tenant_id for _ in range(6)]
+    assert served == ["a", "b", "a", "b", "a", "a"]
+    assert await view.reserve(2) == []
+    assert await queues.reserve_any("q", tenant_ids=["c"], max_items=5)
+
+
+async def test_a_worker_handles_retries_and_buries(port: Port) -> None:
+    queues = Queues(port)
+    queue = queues("q", tenant_id="t", max_attempts=3)
+    tries: Counter[int] = Counter()
+
+    async def handle(item: Item) -> None:
+        tries[item.value] += 1
+        if item.value == 13 or (item.value % 5 == 0 and item.attempt == 1):
+            raise RuntimeError(f"no {item.value}")
+
+    worker = Worker(port, queue, handle, concurrency=4, backoff=Backoff(first_s=0.001))
+    running = asyncio.create_task(worker.run())
+    await queue.push_many(range(50))
+
+    async def settled() -> bool:
+        stats = await _law(queue)
+        return stats.acked == 49 and stats.dead == 1
+
+    await eventually(settled)
+    worker.stop()
+    counts = await asyncio.wait_for(running, 5)
+    assert counts.done == 49
+    assert tries[13] == 3
+    assert all(tries[value] == (2 if value % 5 == 0 else 1) for value in range(50) if value != 13)
+    [letter] = await queue.dead()
+    assert letter.reason == "RuntimeError: no 13"
+
+
+async def test_workers_over_all_tenants_lose_nothing_when_replies_are_lost(port: Port, store: LossyStore) -> None:
+    queues = Queues(port)
+    seen: Counter[str] = Counter()
+
+    async def handle(item: Item) -> None:
+        seen[f"{item.tenant_id}{item.value}"] += 1
+
+    workers = [Worker(port, queues.any("q"), handle, concurrency=3) for _ in range(3)]
+    running = [asyncio.create_task(worker.run()) for worker in workers]
+    for number in range(40):
+        for name in ("queue_push", "queue_reserve", "queue_ack", "roster_turns", "roster_announce", "roster_park"):
+            store.lose[name] = number % 2
+        await queues("q", tenant_id="abc"[number % 3]).push(number)
+
+    async def settled() -> bool:
+        stats = [await _law(queues("q", tenant_id=tenant)) for tenant in "abc"]
+        return sum(stat.acked for stat in stats) == 40
+
+    await eventually(settled)
+    for worker in workers:
+        worker.stop()
+    await asyncio.gather(*running)
+    assert set(seen.values()) == {1}
+    assert len(seen) == 40

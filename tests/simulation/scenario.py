@@ -1,0 +1,338 @@
+"""A small service on the whole cache, in a simulation: processes that read, write, invalidate and get hurt.
+
+Everything that it does is judged afterwards by the stale-read rule; what a read returns is checked on the spot.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Literal
+
+from alacena.engine.cache import Cache
+from alacena.engine.settings import Settings
+from alacena.testing.simulation import (
+    LinkProfile,
+    Replication,
+    SimOptions,
+    SimProcess,
+    SimServer,
+    SimSource,
+    Simulation,
+    run,
+)
+from alacena.testing.staleness import Operation, Report, check
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from alacena.testing.simulation.eviction import Policy as Eviction
+
+TENANTS = ("acme", "zeta")
+TYPE = "document"
+BOUND_S = 1.0
+
+Fault = Literal[
+    "pause", "suspend", "server_pause", "restart_kept", "restart_lost", "flush", "kill_clients", "reset", "stall",
+    "vanish", "half_open_up", "half_open_down", "failover", "evict", "lose_generation", "kill", "lose_scripts", "wall",
+]  # fmt: skip
+
+
+@dataclass(frozen=True, kw_only=True)
+class Plan:
+    """What a run consists of.
+
+    Attributes:
+        processes: Processes with a cache each.
+        readers: Reading tasks a process.
+        writers: Writing tasks a process.
+        keys: Resources of each tenant.
+        duration_s: How long they work, in virtual seconds.
+        pause_s: Mean pause of a reader between reads; writers take ten times as long.
+        verbs: How writers make a commit known.
+        faults: What may happen; each is drawn alike.
+        fault_every_s: Mean pause between two faults.
+        profile: The network's habits.
+        eviction: The server's policy, with `maxmemory_bytes`.
+        maxmemory_bytes: The server's limit; 0: none.
+        tracking_table: ``tracking-table-max-keys``.
+        slow_load_ratio: Chance that a load takes seconds.
+        lag_s: How far the server's replica is behind.
+        bound_s: The cache's staleness bound.
+        bug: Called with the simulation, the server and every cache: switches a mechanism off.
+    """
+
+    processes: int = 3
+    readers: int = 2
+    writers: int = 1
+    keys: int = 2
+    duration_s: float = 6.0
+    pause_s: float = 0.02
+    verbs: tuple[str, ...] = ("resource", "resource", "type", "tenant", "write", "tag")
+    faults: tuple[Fault, ...] = ()
+    fault_every_s: float = 0.7
+    profile: LinkProfile = field(default_factory=lambda: LinkProfile(split_ratio=0.1))
+    eviction: Eviction = "noeviction"
+    maxmemory_bytes: int = 0
+    tracking_table: int = 1_000_000
+    slow_load_ratio: float = 0.02
+    lag_s: tuple[float, float] = (0.001, 0.2)
+    bound_s: float = BOUND_S
+
+
+@dataclass
+class Record:
+    """What a run did.
+
+    Attributes:
+        history: Reads and acknowledged invalidations.
+        loads: How many loads there were.
+        faults: What happened.
+        stats: The counters of every cache that was closed in order.
+        open_tasks: Tasks of the library that outlived their cache.
+    """
+
+    history: list[Operation] = field(default_factory=list)
+    loads: int = 0
+    faults: list[str] = field(default_factory=list)
+    stats: list[dict[str, Any]] = field(default_factory=list)
+
+
+class Service:
+    """The processes, the server and the source of one run."""
+
+    def __init__(self, sim: Simulation, plan: Plan) -> None:
+        self.sim = sim
+        self.plan = plan
+        self.record = Record()
+        self.source = SimSource(sim, read_s=(0.001, 0.03))
+        self.server = self._server("server", ("redis", 6379))
+        self.replication: Replication | None = None
+        self.processes: list[SimProcess] = []
+        self.ending = False
+        if "failover" in plan.faults:
+            self._add_replica()
+        for tenant in TENANTS:
+            for number in range(plan.keys):
+                self.source.commit({f"{tenant}/d{number}": None})
+
+    def _server(self, name: str, address: tuple[str, int]) -> SimServer:
+        plan = self.plan
+        return SimServer(
+            self.sim, address, name=name, policy=plan.eviction, maxmemory_bytes=plan.maxmemory_bytes,
+            tracking_table_max_keys=plan.tracking_table,
+        )  # fmt: skip
+
+    def _add_replica(self) -> None:
+        replica = self._server(f"replica{len(self.record.faults)}", ("replica", 0))
+        self.replication = Replication(self.server, replica, lag_s=self.plan.lag_s)
+
+    async def work(self) -> None:
+        """Run everything to its end."""
+        bodies = []
+        for number in range(self.plan.processes):
+            process = self.sim.process(f"p{number}", wall_skew_s=600.0 * (number - 1))
+            self.processes.append(process)
+            bodies.append(process.spawn(self._process(process)))
+        fate = asyncio.create_task(self._fate())
+        await asyncio.sleep(self.plan.duration_s)
+        self.ending = True
+        fate.cancel()
+        for process in self.processes:
+            if process.alive:
+                process.resume()
+        self.server.process.resume()
+        self.sim.network.calm()
+        living = [body for body, process in zip(bodies, self.processes, strict=True) if process.alive]
+        await asyncio.wait_for(asyncio.gather(*living), 60)
+
+    async def _process(self, process: SimProcess) -> None:
+        settings = Settings(redis_url="redis://redis:6379", staleness_bound_s=self.plan.bound_s, lease_s=2.0)
+        async with Cache(settings, environment=process.environment) as cache:
+            async with asyncio.TaskGroup() as group:
+                for _ in range(self.plan.readers):
+                    group.create_task(self._reader(process, cache))
+                for _ in range(self.plan.writers):
+                    group.create_task(self._writer(process, cache))
+            self.record.stats.append(cache.stats())
+
+    # Reading
+
+    async def _reader(self, process: SimProcess, cache: Cache) -> None:
+        chance = self.sim.chance
+        while not self.ending:
+            await asyncio.sleep(chance.expovariate(1 / self.plan.pause_s))
+            tenant, resource = self._pick()
+            use_memory = chance.random() < 0.8
+            with_loader = chance.random() < 0.8
+            called_at = self.sim.now()
+            loader = self._loader(tenant, resource) if with_loader else None
+            found = await cache.lookup(TYPE, resource, tenant, loader, tags=("all",), use_memory=use_memory)
+            if not found.found:
+                continue
+            owner, name, version = found.value
+            assert (owner, name) == (tenant, resource), f"{tenant}/{resource} was answered with {owner}/{name}"
+            bound_s = None if use_memory or found.tier == "memory" else 0.0
+            self._note("read", f"{tenant}/{resource}", version, called_at, process, bound_s)
+
+    def _loader(self, tenant: str, resource: str) -> Callable[[Any], Any]:
+        async def load(_context: Any) -> list[Any]:
+            self.record.loads += 1
+            row = await self.source.read(f"{tenant}/{resource}")
+            if self.sim.chance.random() < self.plan.slow_load_ratio:
+                await asyncio.sleep(3 * self.sim.chance.random())
+            return [tenant, resource, row.version]
+
+        return load
+
+    # Writing
+
+    async def _writer(self, process: SimProcess, cache: Cache) -> None:
+        chance = self.sim.chance
+        while not self.ending:
+            await asyncio.sleep(chance.expovariate(0.1 / self.plan.pause_s))
+            tenant, resource = self._pick()
+            verb = chance.choice(self.plan.verbs)
+            await self._write(verb, tenant, resource, process, cache)
+
+    async def _write(self, verb: str, tenant: str, resource: str, process: SimProcess, cache: Cache) -> None:
+        key = f"{tenant}/{resource}"
+        called_at = self.sim.now()
+        if verb == "write":
+            failures = cache.stats()["backend_failures"]
+            async with cache.write(tenant, (TYPE, resource), hold_s=5.0):
+                version = await self._commit(key)
+            confirmed = cache.stats()["backend_failures"] == failures
+        else:
+            version = await self._commit(key)
+            confirmed = await self._invalidate(verb, tenant, resource, cache) > 0
+        if confirmed:
+            self._note("invalidate", key, version, called_at, process)
+
+    async def _commit(self, key: str) -> int:
+        async with self.source.transaction() as transaction:
+            transaction.put(key, None)
+        return self.source.version(key)
+
+    @staticmethod
+    async def _invalidate(verb: str, tenant: str, resource: str, cache: Cache) -> int:
+        if verb == "resource":
+            return await cache.invalidate(tenant, TYPE, resource)
+        if verb == "type":
+            return await cache.invalidate(tenant, TYPE)
+        if verb == "tag":
+            return await cache.invalidate(tenant, tags=("all",))
+        return await cache.invalidate(tenant)
+
+    def _pick(self) -> tuple[str, str]:
+        return self.sim.chance.choice(TENANTS), f"d{self.sim.chance.randrange(self.plan.keys)}"
+
+    def _note(
+        self, kind: Any, key: str, version: int, called_at: float, process: SimProcess, bound_s: float | None = None
+    ) -> None:
+        operation = Operation(
+            kind=kind, key=key, version=version, called_at=called_at, returned_at=self.sim.now(),
+            actor=process.name, bound_s=bound_s,
+        )  # fmt: skip
+        self.record.history.append(operation)
+
+    # Fate
+
+    async def _fate(self) -> None:
+        chance = self.sim.chance
+        while self.plan.faults:
+            await asyncio.sleep(chance.expovariate(1 / self.plan.fault_every_s))
+            fault = chance.choice(self.plan.faults)
+            self.record.faults.append(fault)
+            self.sim.trace.note("fate", "-", fault)
+            FATES[fault](self)
+
+    def any_process(self) -> SimProcess | None:
+        """A process that is alive, if one is."""
+        living = [process for process in self.processes if process.alive]
+        return self.sim.chance.choice(living) if living else None
+
+    def any_link(self) -> Any:
+        """An open connection, if there is one."""
+        links = self.sim.network.links_to(self.server.address)
+        return self.sim.chance.choice(links) if links else None
+
+    def evict(self, marks: tuple[bytes, ...]) -> None:
+        """Evict a random key that has one of the marks."""
+        keys = [key for key in self.server.keyspace.keys() if any(mark in key for mark in marks)]
+        if keys:
+            self.server.evict(self.sim.chance.choice(sorted(keys)))
+
+    def fail_over(self) -> None:
+        """Promote the replica and give the new primary a replica of its own."""
+        if self.replication is not None:
+            self.server = self.replication.replica
+            self.replication.fail_over()
+            self._add_replica()
+
+    def kill(self) -> None:
+        """Kill a process, but never the last one."""
+        if sum(process.alive for process in self.processes) > 1:
+            process = self.any_process()
+            assert process is not None
+            process.kill(silently=self.sim.chance.random() < 0.3)
+
+
+def _for_process(action: Callable[[SimProcess, Service], object]) -> Callable[[Service], None]:
+    def strike(service: Service) -> None:
+        process = service.any_process()
+        if process is not None:
+            action(process, service)
+
+    return strike
+
+
+def _for_link(action: Callable[[Any, Service], object]) -> Callable[[Service], None]:
+    def strike(service: Service) -> None:
+        link = service.any_link()
+        if link is not None:
+            action(link, service)
+
+    return strike
+
+
+def _stall(link: Any, service: Service) -> None:
+    pipe = service.sim.chance.choice((link.up, link.down))
+    pipe.stall()
+    service.sim.loop.call_later(2 * service.sim.chance.random(), pipe.release)
+
+
+FATES: dict[str, Callable[[Service], None]] = {
+    "evict": lambda service: service.evict((b":e:", b":l:")),
+    "failover": lambda service: service.fail_over(),
+    "flush": lambda service: service.server.flush_everything(),
+    "half_open_down": _for_link(lambda link, _service: link.down.blackhole()),
+    "half_open_up": _for_link(lambda link, _service: link.up.blackhole()),
+    "kill": lambda service: service.kill(),
+    "kill_clients": lambda service: service.server.kill_clients(),
+    "lose_generation": lambda service: service.evict((b":g:",)),
+    "lose_scripts": lambda service: service.server.loaded.clear(),
+    "pause": _for_process(lambda process, service: process.pause_for(3 * service.sim.chance.random())),
+    "reset": _for_link(lambda link, _service: link.reset()),
+    "restart_kept": lambda service: service.server.restart("kept"),
+    "restart_lost": lambda service: service.server.restart("lost"),
+    "server_pause": lambda service: service.server.process.pause_for(2 * service.sim.chance.random()),
+    "stall": _for_link(_stall),
+    "suspend": _for_process(lambda process, service: process.suspend(3 * service.sim.chance.random())),
+    "vanish": _for_link(lambda link, _service: link.vanish()),
+    "wall": _for_process(lambda process, service: process.environment.step_wall(7200 * (service.sim.chance.random() - 0.5))),
+}
+
+
+def play(plan: Plan, seed: int, *, options: SimOptions | None = None, sabotage: Callable[[Service], None] | None = None) -> tuple[Record, Report]:
+    """Run a plan with a seed and judge what it did."""
+
+    async def main(sim: Simulation) -> Record:
+        service = Service(sim, plan)
+        if sabotage is not None:
+            sabotage(service)
+        await service.work()
+        return service.record
+
+    record = run(main, seed=seed, options=options or SimOptions(profile=plan.profile)).result
+    return record, check(record.history, plan.bound_s)

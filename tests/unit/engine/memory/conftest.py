@@ -1,0 +1,56 @@
+"""Time that stands still until a test moves it, and slots without ceremony."""
+
+from __future__ import annotations
+
+import math
+import random
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from alacena.engine.memory import SLOT_BYTES, Memory, Slot
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+
+class StillEnvironment:
+    def __init__(self) -> None:
+        self.at = 1_000.0
+        self.now: Callable[[], float] = lambda: self.at
+        self.wall: Callable[[], float] = lambda: self.at
+        self._random = random.Random(1)
+
+    def random(self) -> float:
+        return self._random.random()
+
+    def token(self, size: int) -> bytes:
+        return self._random.randbytes(size)
+
+
+@pytest.fixture
+def environment() -> StillEnvironment:
+    return StillEnvironment()
+
+
+@pytest.fixture
+def new_slot() -> Callable[..., Slot]:
+    def make(resource: object, *, tenant: str = "acme", data_type: str = "document", **fields: Any) -> Slot:
+        fields.setdefault("fresh_until", math.inf)
+        fields.setdefault("size", 100)
+        fields.setdefault("value", f"value of {resource}")
+        wire_key = f"{tenant}:{data_type}:{resource}".encode()
+        return Slot((tenant, data_type, resource), wire_key=wire_key, **fields)
+
+    return make
+
+
+@pytest.fixture
+def new_memory(environment: StillEnvironment) -> Callable[..., Memory]:
+    """A shelf with room for so many slots of 100 bytes."""
+
+    def make(entries: int, **settings: Any) -> Memory:
+        settings.setdefault("max_slot_ratio", 1.0)
+        return Memory(max_bytes=entries * (SLOT_BYTES + 100), environment=environment, **settings)
+
+    return make

@@ -1,0 +1,259 @@
+"""What the shelf hands out, what it refuses, and what it counts."""
+
+from __future__ import annotations
+
+import gc
+import math
+import weakref
+
+import pytest
+
+from alacena.engine.errors import SettingsError, UsageError
+from alacena.engine.memory import SLOT_BYTES, Memory
+
+KEY = ("acme", "document", "a")
+
+
+class Generation:
+    def __init__(self, nonce: bytes | None) -> None:
+        self.nonce = nonce
+
+
+class Value:
+    """Something that a weak reference can watch."""
+
+
+def test_a_kept_slot_is_found_and_each_read_counts_one_hit(new_memory, new_slot) -> None:
+    memory = new_memory(10)
+    assert memory.put(new_slot("a"))
+    slot = memory.get(KEY, 1_000.0)
+    assert slot is not None
+    assert slot.value == "value of a"
+    memory.get(KEY, 1_000.0)
+    assert slot.hits == 2
+    assert memory.get(("acme", "document", "b"), 1_000.0) is None
+
+
+def test_a_slot_is_fresh_before_its_instant_and_stale_from_it_until_its_death(new_memory, new_slot) -> None:
+    memory = new_memory(10)
+    memory.put(new_slot("a", fresh_until=1_010.0, dead_after=1_020.0))
+    assert memory.get(KEY, 1_009.9) is not None
+    assert memory.get_stale(KEY, 1_009.9) is None
+    assert memory.get(KEY, 1_010.0) is None
+    assert memory.get_stale(KEY, 1_010.0) is not None
+    assert memory.get_stale(KEY, 1_020.0) is None
+
+
+def test_nothing_is_served_after_serving_until(new_memory, new_slot) -> None:
+    memory = new_memory(10)
+    memory.put(new_slot("a", fresh_until=1_010.0, dead_after=1_020.0))
+    memory.serving_until = 1_000.0
+    assert memory.get(KEY, 1_000.0) is not None
+    assert memory.get(KEY, 1_000.1) is None
+    memory.serving_until = 1_012.0
+    assert memory.get_stale(KEY, 1_012.0) is not None
+    assert memory.get_stale(KEY, 1_012.1) is None
+    memory.serving_until = -math.inf
+    assert memory.get(KEY, 0.0) is None
+
+
+def test_a_changed_generation_discards_the_slot(new_memory, new_slot) -> None:
+    memory = new_memory(10)
+    generation = Generation(b"one")
+    memory.put(new_slot("a", generations=(generation,), stamps=(b"one",)))
+    assert memory.get(KEY, 1_000.0) is not None
+    generation.nonce = b"two"
+    memory.epoch += 1
+    assert memory.get(KEY, 1_000.0) is None
+    assert KEY not in memory.slots
+
+
+def test_an_unknown_generation_is_a_miss_and_the_slot_stays(new_memory, new_slot) -> None:
+    memory = new_memory(10)
+    generation = Generation(None)
+    memory.put(new_slot("a", generations=(generation,), stamps=(b"one",)))
+    assert memory.get(KEY, 1_000.0) is None
+    generation.nonce = b"one"
+    memory.epoch += 1
+    assert memory.get(KEY, 1_000.0) is not None
+
+
+def test_a_known_change_discards_even_beside_an_unknown_generation(new_memory, new_slot) -> None:
+    memory = new_memory(10)
+    memory.put(new_slot("a", generations=(Generation(None), Generation(b"new")), stamps=(b"one", b"old")))
+    assert memory.get(KEY, 1_000.0) is None
+    assert KEY not in memory.slots
+
+
+def test_generations_are_compared_once_an_epoch(new_memory, new_slot) -> None:
+    memory = new_memory(10)
+    generation = Generation(b"one")
+    slot = new_slot("a", generations=(generation,), stamps=(b"one",))
+    memory.put(slot)
+    memory.get(KEY, 1_000.0)
+    assert slot.checked == memory.epoch
+    memory.epoch += 1
+    memory.get(KEY, 1_000.0)
+    assert slot.checked == memory.epoch
+
+
+def test_a_stale_copy_of_a_changed_generation_is_never_served(new_memory, new_slot) -> None:
+    memory = new_memory(10)
+    generation = Generation(b"two")
+    memory.put(new_slot("a", fresh_until=1_001.0, dead_after=1_100.0, generations=(generation,), stamps=(b"one",)))
+    assert memory.get_stale(KEY, 1_002.0) is None
+    assert KEY not in memory.slots
+
+
+def test_put_replaces_and_keeps_the_books(new_memory, new_slot) -> None:
+    memory = new_memory(10)
+    memory.put(new_slot("a", size=100))
+    memory.put(new_slot("a", size=300, value="newer"))
+    assert len(memory.slots) == 1
+    assert memory.held_bytes == SLOT_BYTES + 300
+    assert memory.get(KEY, 1_000.0).value == "newer"
+
+
+def test_a_slot_that_is_too_large_is_not_kept_and_takes_its_older_version_along(new_memory, new_slot) -> None:
+    memory = new_memory(10, max_slot_ratio=0.5)
+    memory.put(new_slot("a"))
+    assert not memory.put(new_slot("a", size=5 * (SLOT_BYTES + 100)))
+    assert memory.get(KEY, 1_000.0) is None
+    assert memory.held_bytes == 0
+
+
+def test_a_slot_that_is_dead_already_is_not_kept(new_memory, new_slot) -> None:
+    memory = new_memory(10)
+    assert not memory.put(new_slot("a", fresh_until=1_000.0))
+    assert not memory.slots
+
+
+def test_a_slot_object_is_put_once(new_memory, new_slot) -> None:
+    memory = new_memory(10)
+    slot = new_slot("a")
+    memory.put(slot)
+    with pytest.raises(UsageError, match="make a new one"):
+        memory.put(slot)
+
+
+def test_a_push_discards_by_wire_key(new_memory, new_slot) -> None:
+    memory = new_memory(10)
+    slot = new_slot("a")
+    memory.put(slot)
+    assert memory.discard_wire(b"acme:document:b") is None
+    assert memory.discard_wire(b"acme:document:a") is slot
+    assert memory.discard(KEY) is None
+    assert memory.held_bytes == 0
+
+
+def test_a_wire_key_names_one_slot_even_where_idents_differ(new_memory, new_slot) -> None:
+    memory = new_memory(10)
+    first, second = new_slot("a"), new_slot("b")
+    second.wire_key = first.wire_key
+    memory.put(first)
+    memory.put(second)
+    assert list(memory.slots.values()) == [second]
+    assert memory.discard_wire(second.wire_key) is second
+
+
+def test_neither_bound_is_ever_exceeded(new_memory, new_slot) -> None:
+    memory = new_memory(40, max_entries=25)
+    for number in range(200):
+        memory.put(new_slot(number, size=number % 7 * 400))
+        assert len(memory.slots) <= 25
+        assert memory.held_bytes <= 40 * (SLOT_BYTES + 100)
+    assert len(memory.slots) > 10
+
+
+def test_the_newcomer_survives_its_own_put(new_memory, new_slot) -> None:
+    memory = new_memory(3)
+    for number in range(50):
+        assert memory.put(new_slot(number))
+        assert ("acme", "document", number) in memory.slots
+
+
+def test_clear_empties_at_once_and_frees_the_values_little_by_little(new_memory, new_slot) -> None:
+    memory = new_memory(100)
+    watched = []
+    for number in range(50):
+        value = Value()
+        watched.append(weakref.ref(value))
+        memory.put(new_slot(number, value=value, fresh_until=2_000.0))
+        del value
+    memory.get(("acme", "document", 7), 1_000.0)
+    find = memory.slots.get
+    memory.clear()
+    assert find(("acme", "document", 7)) is None
+    assert memory.held_bytes == 0
+    assert memory.expire(1_000.0, 30) == 30
+    assert memory.expire(1_000.0, 30) == 20
+    assert all(reference() is None for reference in watched)
+    assert memory.stats()["acme", "document"].hits == 1
+    assert memory.put(new_slot("again"))
+
+
+def test_evicted_values_are_freed_without_the_garbage_collector(new_memory, new_slot) -> None:
+    memory = new_memory(10)
+    watched = []
+    gc.disable()
+    try:
+        for number in range(100):
+            value = Value()
+            watched.append(weakref.ref(value))
+            memory.put(new_slot(number, value=value, fresh_until=2_000.0))
+            del value
+        assert sum(reference() is not None for reference in watched) == len(memory.slots)
+    finally:
+        gc.enable()
+
+
+def test_a_discarded_slot_keeps_no_neighbour_alive(new_memory, new_slot) -> None:
+    memory = new_memory(10)
+    for name in "abc":
+        memory.put(new_slot(name, value=Value(), fresh_until=2_000.0))
+    watched = weakref.ref(memory.slots["acme", "document", "c"].value)
+    held = memory.discard(("acme", "document", "b"))
+    memory.discard(("acme", "document", "c"))
+    assert held is not None
+    assert watched() is None
+
+
+def test_statistics_by_tenant_and_type(new_memory, new_slot, environment) -> None:
+    memory = new_memory(4)
+    for number in range(6):
+        memory.put(new_slot(number, data_type="chunk"))
+    memory.put(new_slot("soon", tenant="umbrella", fresh_until=1_001.0))
+    memory.get(("umbrella", "document", "soon"), 1_000.0)
+    environment.at = 1_002.0
+    memory.expire(environment.now(), 100)
+    counts = memory.stats()
+    assert counts["umbrella", "document"] == (0, 0, 1, 0, 1)
+    chunks = counts["acme", "chunk"]
+    assert chunks.entries == len(memory.slots)
+    assert chunks.bytes == memory.held_bytes
+    assert chunks.evictions == 6 - chunks.entries
+
+
+def test_what_is_known_of_departed_tenants_is_bounded(new_memory, new_slot) -> None:
+    memory = new_memory(10)
+    for number in range(3_000):
+        tenant = f"tenant-{number}"
+        memory.put(new_slot("a", tenant=tenant))
+        memory.discard((tenant, "document", "a"))
+    assert len(memory.stats()) <= 1_024
+
+
+@pytest.mark.parametrize(
+    ("settings", "complaint"),
+    [
+        ({"max_bytes": 0}, "max_bytes"),
+        ({"max_entries": 0}, "max_entries"),
+        ({"max_slot_ratio": 0.0}, "max_slot_ratio"),
+        ({"max_slot_ratio": 1.5}, "max_slot_ratio"),
+        ({"weights": {"acme": 0.0}}, "weights"),
+        ({"weights": {"acme": math.inf}}, "weights"),
+    ],
+)
+def test_settings_that_make_no_sense_are_refused(environment, settings, complaint) -> None:
+    with pytest.raises(SettingsError, match=complaint):
+        Memory(**{"max_bytes": 1_000, "environment": environment, **settings})

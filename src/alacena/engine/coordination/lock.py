@@ -20,6 +20,9 @@ RELEASE: Final = Script("lock_release", idempotent=True)
 _DRIFT_RATIO: Final = 0.01
 """How much faster than ours the server's clock may run."""
 
+HEAD_MS: Final = 6_000
+"""For how long the first in line may be silent before the others pass it; longer than its pauses and a lost ring."""
+
 _RENEW_RATIO: Final = 1 / 3
 _RETRY_RATIO: Final = 1 / 20
 
@@ -77,8 +80,7 @@ class Lock:
             True if it was held until now; False if the lease had ended.
         """
         self._renewal.cancel()
-        step = self._port.run(RELEASE, self._keys, [self.token, bell_prefix(self._keys)])
-        return bool(await self._errands.finish(step))
+        return bool(await self._errands.finish(give_back(self._port, self._keys, self.token)))
 
     def _deadline_from(self, sent: float) -> float:
         """The server counts from when it got the command, which is after ``sent``."""
@@ -109,6 +111,11 @@ class Lock:
                 return bool(await self._port.run(RENEW, self._keys[:1], [self.token, self._ttl_ms]))
         except (BackendError, TimeoutError):
             return None
+
+
+async def give_back(port: Port, keys: list[str], token: str) -> bool:
+    """Release a lock, or leave the line for it; True if the token held it."""
+    return bool(await port.run(RELEASE, keys, [token, HEAD_MS, bell_prefix(keys)]))
 
 
 def bell_prefix(keys: list[str]) -> str:

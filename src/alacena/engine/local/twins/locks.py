@@ -10,18 +10,30 @@ if TYPE_CHECKING:
     from alacena.engine.store import Reply
 
 
-def _strike_off(server: Server, keys: list[bytes], spared: bytes | None) -> None:
+def _strike_off(server: Server, keys: list[bytes], spared: bytes | None) -> int:
+    passed = 0
     for gone in server.due(keys[3], 100):
         if gone != spared:
-            server.call("ZREM", keys[2], gone)
+            passed += server.call("ZREM", keys[2], gone)
             server.call("ZREM", keys[3], gone)
+    return passed
+
+
+def _ring_first(server: Server, keys: list[bytes], head_ms: bytes, prefix: bytes) -> None:
+    head = server.first(keys[2])
+    if head is None:
+        return
+    deadline = server.now_ms + int(head_ms)
+    if server.call("ZSCORE", keys[3], head) > deadline:
+        server.call("ZADD", keys[3], deadline, head)
+    server.call("PUBLISH", prefix + head, "1")
 
 
 @twin
 def lock_acquire(server: Server, keys: list[bytes], args: list[bytes]) -> Reply:
     """Take a lock, or stand in line for it."""
-    token, ttl_ms, waiter_ms, prefix = args
-    _strike_off(server, keys, token)
+    token, ttl_ms, waiter_ms, head_ms, prefix = args
+    passed = _strike_off(server, keys, token)
     owner = server.call("GET", keys[0])
     if owner == token:
         server.call("PEXPIRE", keys[0], ttl_ms)
@@ -33,40 +45,35 @@ def lock_acquire(server: Server, keys: list[bytes], args: list[bytes]) -> Reply:
         server.call("HSET", keys[1], "f", fence)
         server.call("ZREM", keys[2], token)
         server.call("ZREM", keys[3], token)
-        _ring_first(server, keys[2], prefix)
+        _ring_first(server, keys, head_ms, prefix)
         return [1, fence]
+    if passed and head != token:
+        _ring_first(server, keys, head_ms, prefix)
     if waiter_ms == b"0":
         return [0, server.call("PTTL", keys[0]), -1]
     if server.call("ZSCORE", keys[2], token) is None:
         last = server.call("ZRANGE", keys[2], -1, -1, "WITHSCORES")
         server.call("ZADD", keys[2], max(server.now_us, int(last[0][1]) + 1 if last else 0), token)
-    server.call("ZADD", keys[3], server.now_ms + int(waiter_ms), token)
-    return [0, server.call("PTTL", keys[0]), server.call("ZRANK", keys[2], token)]
+    rank = server.call("ZRANK", keys[2], token)
+    server.call("ZADD", keys[3], server.now_ms + int(waiter_ms if rank else head_ms), token)
+    return [0, server.call("PTTL", keys[0]), rank]
 
 
 @twin
 def lock_release(server: Server, keys: list[bytes], args: list[bytes]) -> Reply:
     """Give a lock back, or leave the line for it."""
-    token, prefix = args
-    _strike_off(server, keys, None)
-    left = server.call("ZREM", keys[2], token)
+    token, head_ms, prefix = args
+    left = _strike_off(server, keys, None)
+    left += server.call("ZREM", keys[2], token)
     server.call("ZREM", keys[3], token)
     held = 0
     if server.call("GET", keys[0]) == token:
         server.call("DEL", keys[0])
         server.call("HSET", keys[1], "r", token)
         held = 1
-    elif server.call("HGET", keys[1], "r") == token:
-        return 1
     if held + left > 0:
-        _ring_first(server, keys[2], prefix)
-    return held
-
-
-def _ring_first(server: Server, line: bytes, prefix: bytes) -> None:
-    head = server.first(line)
-    if head is not None:
-        server.call("PUBLISH", prefix + head, "1")
+        _ring_first(server, keys, head_ms, prefix)
+    return held or int(server.call("HGET", keys[1], "r") == token)
 
 
 @twin

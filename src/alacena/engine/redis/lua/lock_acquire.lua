@@ -1,15 +1,24 @@
 -- Take a lock, or stand in line for it. Asking again with the same token answers alike.
 -- KEYS: lock, state (f: fence, r: token released last), line (token by place), alive (token by deadline)
--- ARGV: token, ttl_ms, waiter_ms (0: do not stand in line), channel prefix
+-- ARGV: token, ttl_ms, waiter_ms (0: do not stand in line), head_ms, channel prefix
 -- Returns {1, fence} or {0, milliseconds the lock has left (-2: none holds it), place in line (-1: not in it)}.
 local token = ARGV[1]
 local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
+local passed = 0
 for _, gone in ipairs(redis.call('ZRANGEBYSCORE', KEYS[4], '-inf', now, 'LIMIT', 0, 100)) do
   if gone ~= token then
-    redis.call('ZREM', KEYS[3], gone)
+    passed = passed + redis.call('ZREM', KEYS[3], gone)
     redis.call('ZREM', KEYS[4], gone)
   end
+end
+-- Whoever is first is told so: it watches this lock's expiry from now on, and must show soon that it lives.
+local function ring_first()
+  local head = redis.call('ZRANGE', KEYS[3], 0, 0)[1]
+  if not head or head == token then return end
+  local deadline = now + tonumber(ARGV[4])
+  if tonumber(redis.call('ZSCORE', KEYS[4], head)) > deadline then redis.call('ZADD', KEYS[4], deadline, head) end
+  redis.call('PUBLISH', ARGV[5] .. head, '1')
 end
 local owner = redis.call('GET', KEYS[1])
 if owner == token then
@@ -24,16 +33,16 @@ if not owner and (not head or head == token) then
   redis.call('HSET', KEYS[2], 'f', string.format('%.0f', fence))
   redis.call('ZREM', KEYS[3], token)
   redis.call('ZREM', KEYS[4], token)
-  head = redis.call('ZRANGE', KEYS[3], 0, 0)[1]
-  -- The next in line is told that it is next: from now on it is the one to watch this lock's expiry.
-  if head then redis.call('PUBLISH', ARGV[4] .. head, '1') end
+  ring_first()
   return {1, fence}
 end
+if passed > 0 then ring_first() end
 if ARGV[3] == '0' then return {0, redis.call('PTTL', KEYS[1]), -1} end
 if not redis.call('ZSCORE', KEYS[3], token) then
   local last = redis.call('ZRANGE', KEYS[3], -1, -1, 'WITHSCORES')[2]
   local place = math.max(time[1] * 1000000 + time[2], last and tonumber(last) + 1 or 0)
   redis.call('ZADD', KEYS[3], string.format('%.0f', place), token)
 end
-redis.call('ZADD', KEYS[4], now + tonumber(ARGV[3]), token)
-return {0, redis.call('PTTL', KEYS[1]), redis.call('ZRANK', KEYS[3], token)}
+local rank = redis.call('ZRANK', KEYS[3], token)
+redis.call('ZADD', KEYS[4], now + tonumber(rank == 0 and ARGV[4] or ARGV[3]), token)
+return {0, redis.call('PTTL', KEYS[1]), rank}

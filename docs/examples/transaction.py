@@ -1,0 +1,38 @@
+"""A change of the source that the cache takes part in: nothing old is read or stored meanwhile."""
+
+import asyncio
+from contextlib import asynccontextmanager
+
+from alacena import Cache, Policy, Settings
+
+TABLE = {"d1": "first"}
+
+
+@asynccontextmanager
+async def transaction():
+    """Stands for ``async with connection.transaction()``."""
+    draft = dict(TABLE)
+    yield draft
+    TABLE.update(draft)
+
+
+async def read(context):
+    return TABLE[context.resource_id]
+
+
+async def main():
+    async with Cache(Settings.from_env(), policies={"document": Policy(ttl=3600)}) as cache:
+        assert await cache.load("document", "d1", "acme", read) == "first"
+        # --8<-- [start:write]
+        async with cache.write("acme", ("document", "d1"), document_ids=["d1"]):
+            async with transaction() as rows:
+                rows["d1"] = "second"
+                during = await cache.lookup("document", "d1", "acme", read)
+        # --8<-- [end:write]
+        assert during.value == "first"  # read from the source, which has not committed
+        assert not during.stored  # and not stored
+        assert await cache.load("document", "d1", "acme", read) == "second"
+    print("what was read during the transaction was served and not stored")
+
+
+asyncio.run(main())

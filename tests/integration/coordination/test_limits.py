@@ -1,0 +1,167 @@
+"""Limits and budgets on both stores."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+
+import pytest
+from tests.integration.coordination.stand import eventually
+
+from alacena.engine.coordination.budgets import Budgets
+from alacena.engine.coordination.limits import Limits
+from alacena.engine.errors import IdempotencyConflictError, LimitExceededError, NotOwnerError
+
+if TYPE_CHECKING:
+    from tests.integration.coordination.stand import LossyStore
+
+    from alacena.engine.coordination.port import Port
+
+
+async def test_a_thousand_spenders_never_overspend_a_budget(port: Port, store: LossyStore) -> None:
+    budget = Budgets(port)("b", tenant_id="t", limit=1_000)
+    gate = asyncio.Semaphore(100)
+
+    async def spend(number: int) -> int:
+        async with gate:
+            store.lose["budget_reserve"] = number % 2
+            store.lose["budget_settle"] = number % 2
+            try:
+                reservation = await budget.reserve(7)
+            except LimitExceededError:
+                return 0
+            if number % 3 == 0:
+                await reservation.refund()
+                return 0
+            await reservation.commit(5)
+            return 5
+
+    spent = sum(await asyncio.gather(*(spend(number) for number in range(1_000))))
+    state = await budget.state()
+    assert state.spent == spent
+    assert state.reserved == state.open_reservations == 0
+    assert 990 <= spent <= 1_000
+
+
+async def test_a_reservation_that_does_not_fit_is_refused_with_when_to_come_back(port: Port) -> None:
+    budget = Budgets(port)("b", tenant_id="t", limit=10)
+    first = await budget.reserve(6, ttl_s=30)
+    assert first.remaining == 4
+    with pytest.raises(LimitExceededError) as refused:
+        await budget.reserve(5)
+    assert 25 < (refused.value.retry_after_s or 0) <= 30
+    await first.commit(10 - 4)
+    with pytest.raises(LimitExceededError) as refused:
+        await budget.reserve(5)
+    assert refused.value.retry_after_s is None
+    await budget.reset()
+    await budget.reserve(10)
+
+
+async def test_a_reservation_is_idempotent_by_its_id_and_settled_once(port: Port) -> None:
+    budget = Budgets(port)("b", tenant_id="t", limit=10)
+    reservation = await budget.reserve(4, reservation_id="r")
+    await budget.reserve(4, reservation_id="r")
+    assert (await budget.state()).reserved == 4
+    with pytest.raises(IdempotencyConflictError):
+        await budget.reserve(5, reservation_id="r")
+    await reservation.commit(3)
+    await reservation.commit(3)
+    with pytest.raises(IdempotencyConflictError):
+        await reservation.commit(2)
+    with pytest.raises(IdempotencyConflictError):
+        await reservation.refund()
+    with pytest.raises(ValueError, match="upper bound"):
+        await reservation.commit(5)
+    assert (await budget.state()).spent == 3
+
+
+async def test_a_reservation_that_ran_out_is_free_again_and_cannot_be_committed(port: Port) -> None:
+    budget = Budgets(port)("b", tenant_id="t", limit=10)
+    reservation = await budget.reserve(10, ttl_s=0.03)
+
+    async def fits() -> bool:
+        return (await budget.state()).remaining == 10
+
+    await eventually(fits)
+    for verb in (reservation.commit(1), reservation.extend(5)):
+        with pytest.raises(NotOwnerError):
+            await verb
+    await reservation.refund()
+    assert (await budget.state()).spent == 0
+
+
+async def test_an_extended_reservation_holds_and_a_block_refunds_what_it_did_not_commit(port: Port) -> None:
+    budget = Budgets(port)("b", tenant_id="t", limit=10)
+    async with await budget.reserve(10, ttl_s=5) as reservation:
+        await reservation.extend(60)
+        with pytest.raises(LimitExceededError) as refused:
+            await budget.reserve(1)
+        assert (refused.value.retry_after_s or 0) > 50
+    async with await budget.reserve(10) as reservation:
+        await reservation.commit(4)
+    assert (await budget.state()).remaining == 6
+
+
+async def test_a_token_bucket_gives_its_burst_and_then_its_rate(port: Port) -> None:
+    limits = Limits(port)
+    decisions = [await limits.token_bucket("l", tenant_id="t", rate_per_s=50, burst=5) for _ in range(6)]
+    assert [bool(decision) for decision in decisions] == [True] * 5 + [False]
+    wait_s = decisions[-1].retry_after_s
+    assert wait_s is not None
+    assert 0 < wait_s <= 0.021
+    await asyncio.sleep(wait_s)
+    assert (await limits.token_bucket("l", tenant_id="t", rate_per_s=50, burst=5)).allowed
+    never = await limits.token_bucket("l", tenant_id="t", rate_per_s=50, burst=5, cost=6)
+    assert (never.allowed, never.retry_after_s) == (False, None)
+    with pytest.raises(LimitExceededError):
+        never.require()
+
+
+async def test_a_sliding_window_never_admits_more_than_its_limit_in_any_window(port: Port) -> None:
+    limits = Limits(port)
+    now = port.environment.now
+    admitted: list[float] = []
+    end = now() + 0.9
+    while now() < end:
+        asked = now()
+        decision = await limits.sliding_window("l", tenant_id="t", limit=20, window_s=0.3)
+        if decision.allowed:
+            admitted.append((asked + now()) / 2)
+        else:
+            await asyncio.sleep(min(decision.retry_after_s or 0, 0.01))
+    in_each = [sum(1 for other in admitted if start <= other < start + 0.295) for start in admitted]
+    assert max(in_each) <= 20
+    assert len(admitted) >= 40
+
+
+async def test_a_refused_request_is_not_counted(port: Port) -> None:
+    limits = Limits(port)
+    assert (await limits.sliding_window("l", tenant_id="t", limit=5, window_s=60, cost=4)).remaining == 1
+    refused = await limits.sliding_window("l", tenant_id="t", limit=5, window_s=60, cost=2)
+    assert (refused.allowed, refused.remaining) == (False, 1)
+    assert 50 < (refused.retry_after_s or 0) <= 61
+    assert (await limits.sliding_window("l", tenant_id="t", limit=5, window_s=60)).allowed
+    assert (await limits.sliding_window("l", tenant_id="other", limit=5, window_s=60, cost=5)).allowed
+    assert (await limits.sliding_window("l", tenant_id="t", limit=5, window_s=60, cost=6)).retry_after_s is None
+
+
+async def test_bad_limits_are_refused(port: Port, store: LossyStore) -> None:
+    limits = Limits(port)
+    with pytest.raises(ValueError, match="rate_per_s"):
+        await limits.token_bucket("l", tenant_id="t", rate_per_s=0, burst=1)
+    with pytest.raises(ValueError, match="burst"):
+        await limits.token_bucket("l", tenant_id="t", rate_per_s=1, burst=0)
+    with pytest.raises(ValueError, match="window_s"):
+        await limits.sliding_window("l", tenant_id="t", limit=1, window_s=0)
+    with pytest.raises(ValueError, match="cost"):
+        await limits.sliding_window("l", tenant_id="t", limit=1, window_s=1, cost=0)
+    assert store.sent == []
+
+
+async def test_each_decision_takes_one_round_trip(port: Port, store: LossyStore) -> None:
+    limits, budget = Limits(port), Budgets(port)("b", tenant_id="t", limit=9)
+    await limits.sliding_window("l", tenant_id="t", limit=5, window_s=60)
+    await limits.token_bucket("l", tenant_id="t", rate_per_s=1, burst=5)
+    await (await budget.reserve(3)).commit(2)
+    assert store.sent == ["limit_window", "limit_bucket", "budget_reserve", "budget_settle"]

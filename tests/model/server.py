@@ -70,7 +70,7 @@ def execute_lease(world: World, number: int, index: int, rules: Rules) -> World:
     free = server.lease is None
     if free:
         server = server._replace(lease=Lease(token, server.epoch))
-    mine = free or server.lease is not None and server.lease.token == token
+    mine = free or (server.lease is not None and server.lease.token == token)
     before = track(world._replace(server=server), index, [GENERATION] if rules.track_generation else [])
     world = _to_others(before, GENERATION, index) if minted else before
     reply = ("leased", number, server.entry, mine or rules.token == "nobody", server.hold, server.generation, minted)
@@ -103,7 +103,7 @@ def execute_fill(world: World, number: int, index: int, rules: Rules) -> tuple[W
     if accepted:
         world = _own_push(world, ENTRY, index, rules, answered=task.at != "zombie")
         if rules.read_after_write and task.at != "zombie":
-            world = track(world, index, [ENTRY, GENERATION])
+            world = track(world, index, [ENTRY, GENERATION] if rules.track_generation else [ENTRY])
     return world, violation
 
 
@@ -134,17 +134,17 @@ def execute_store(world: World, index: int, known: int, rules: Rules) -> World:
     return changed(world, LEASE, rules)
 
 
-def execute_unlink(world: World, verb: str, rules: Rules, by: int) -> World:
-    """``UNLINK`` of the entry and its lease, or of the generation."""
+def execute_unlink(world: World, key: str, rules: Rules, by: int) -> World:
+    """``UNLINK`` of one key: a key that is not there pushes nothing."""
     server = world.server
-    if verb == "scope":
-        world = world._replace(server=server._replace(generation=0))
-        return changed(world, GENERATION, rules, by) if server.generation else world
-    lease = None if rules.unlink_lease else server.lease
-    world = world._replace(server=server._replace(entry=None, lease=lease))
-    if server.entry is not None:
-        world = changed(world, ENTRY, rules, by)
-    return changed(world, LEASE, rules, by) if server.lease is not None else world
+    if key == GENERATION:
+        after, was_there = server._replace(generation=0), bool(server.generation)
+    elif key == ENTRY:
+        after, was_there = server._replace(entry=None), server.entry is not None
+    else:
+        after, was_there = server._replace(lease=None), server.lease is not None
+    world = world._replace(server=after)
+    return changed(world, key, rules, by) if was_there else world
 
 
 def alive(entry: Entry | None, generation: int, epoch: int, rules: Rules) -> bool:

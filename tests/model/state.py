@@ -12,7 +12,7 @@ ENTRY, LEASE, GENERATION = "entry", "lease", "generation"
 NOBODY = -1
 
 Verb = Literal["key", "scope", "store", "hold"]
-"""What the writer does after (``hold``: around) its commit: unlink the entry and its lease, unlink the generation, store
+"""What the writer does after (``hold``: around) its commit: unlink entry and lease, unlink the generation, store
 the new value, or hold the entry."""
 
 
@@ -23,6 +23,7 @@ class Rules:
     Attributes:
         token: Whose a lease is: the ``request``'s, the ``process``'s, or ``nobody``'s (no check at the fill).
         unlink_lease: Invalidating the entry ends its lease.
+        unlink: Entry and lease are removed in one step, or in two with others' commands between them.
         stamps_at_fill: The fill compares the generation with the one read with the lease.
         stamps_at_read: A reader compares the entry's stamp with the generation.
         stamp_of_lease: The stamp is the generation read with the lease, not one read when filling.
@@ -50,6 +51,7 @@ class Rules:
 
     token: Literal["request", "process", "nobody"] = "request"
     unlink_lease: bool = True
+    unlink: Literal["together", "lease first", "entry first"] = "together"
     stamps_at_fill: bool = True
     stamps_at_read: bool = True
     stamp_of_lease: bool = True

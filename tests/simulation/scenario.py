@@ -137,7 +137,8 @@ class Service:
         fate = asyncio.create_task(self._fate())
         await asyncio.sleep(self.plan.duration_s)
         self.ending = True
-        fate.cancel()
+        if not fate.cancel():
+            fate.result()
         for process in self.processes:
             if process.alive:
                 process.resume()
@@ -172,8 +173,13 @@ class Service:
                 continue
             owner, name, version = found.value
             assert (owner, name) == (tenant, resource), f"{tenant}/{resource} was answered with {owner}/{name}"
-            bound_s = None if use_memory or found.tier == "memory" else 0.0
+            bound_s = None if use_memory or found.source == "loader" else 0.0
             self._note("read", f"{tenant}/{resource}", version, called_at, process, bound_s)
+            self.sim.trace.note(
+                "read",
+                process.name,
+                f"{tenant}/{resource} v{version} {found.source} {found.tier} {use_memory} {called_at:.5f}",
+            )
 
     def _loader(self, tenant: str, resource: str) -> Callable[[Any], Any]:
         async def load(_context: Any) -> list[Any]:
@@ -259,7 +265,7 @@ class Service:
 
     def evict(self, marks: tuple[bytes, ...]) -> None:
         """Evict a random key that has one of the marks."""
-        keys = [key for key in self.server.keyspace.keys() if any(mark in key for mark in marks)]
+        keys = [key for key in self.server.keyspace.names() if any(mark in key for mark in marks)]
         if keys:
             self.server.evict(self.sim.chance.choice(sorted(keys)))
 
@@ -320,11 +326,15 @@ FATES: dict[str, Callable[[Service], None]] = {
     "stall": _for_link(_stall),
     "suspend": _for_process(lambda process, service: process.suspend(3 * service.sim.chance.random())),
     "vanish": _for_link(lambda link, _service: link.vanish()),
-    "wall": _for_process(lambda process, service: process.environment.step_wall(7200 * (service.sim.chance.random() - 0.5))),
+    "wall": _for_process(
+        lambda process, service: process.environment.step_wall(7200 * (service.sim.chance.random() - 0.5))
+    ),
 }
 
 
-def play(plan: Plan, seed: int, *, options: SimOptions | None = None, sabotage: Callable[[Service], None] | None = None) -> tuple[Record, Report]:
+def play(
+    plan: Plan, seed: int, *, options: SimOptions | None = None, sabotage: Callable[[Service], None] | None = None
+) -> tuple[Record, Report]:
     """Run a plan with a seed and judge what it did."""
 
     async def main(sim: Simulation) -> Record:

@@ -212,7 +212,7 @@ class Pair:
 def pair_of(path: str, seed: int, **options: Any) -> Iterator[Pair]:
     """Both servers, empty, for steps from synchronous code."""
     with SimulationAtHand(seed) as simulation:
-        pair = Pair(path, SimServer(simulation, scripts=TWINS, **options))
+        pair = Pair(path, SimServer(simulation, **({"scripts": TWINS} | options)))
         try:
             yield pair
         finally:

@@ -93,7 +93,7 @@ def configure(
     Args:
         policies: How long and how entries live, by data type; types not named keep the guide's durations.
         environment: Time and chance, for tests.
-        observers: Called with the engine's events.
+        observers: Told of the engine's events, by their ``observe`` method.
         **settings: What `Settings` takes, such as ``redis_url``.
 
     Raises:

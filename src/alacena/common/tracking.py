@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from alacena.common import runtime
 from alacena.common.cache.metrics import METRICS, track_cache_metrics, track_chunk_cache_metrics
@@ -32,6 +32,8 @@ from alacena.common.core.constants import (
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+
+_UNKNOWN_MODEL: Final = "unknown"
 
 __all__ = [
     "METRICS",
@@ -80,7 +82,7 @@ async def track_token_usage(
     Args:
         tenant_id: Who pays; left out: the ambient tenant.
         tokens: How many; 0 counts nothing and does not use up the key.
-        model: The model that used them.
+        model: The model that used them; left out: ``"unknown"``.
         agent_id: The agent that used them; left out: the ambient one.
         conversation_id: The conversation in which it did; left out: the ambient one.
         collection_id: The collection it was for.
@@ -103,25 +105,19 @@ async def track_token_usage(
     Atomicity: key and counts in one step: concurrent repeats count once.
     """
     tenant = tenant_of(tenant_id)
-    if isinstance(tokens, bool) or not isinstance(tokens, int) or tokens < 0:
-        msg = f"tokens must be an integer of at least 0, not {tokens!r}"
-        raise ValueError(msg)
-    if tokens == 0:
-        return True
     cache = await runtime.opened()
-    await cache.ledger.record(
+    return await cache.ledger.record(
+        tenant,
         tokens,
-        tenant_id=tenant,
-        model=model,
+        model=_UNKNOWN_MODEL if model is None else model,
         token_type=token_type,
         operation=operation,
         agent_id=AGENT.get() if agent_id is None else agent_id,
         conversation_id=CONVERSATION.get() if conversation_id is None else conversation_id,
         collection_id=collection_id,
-        metadata=dict(metadata or {}),
+        metadata=dict(metadata) if metadata else None,
         idempotency_key=idempotency_key,
     )
-    return True
 
 
 async def track_embedding_usage(

@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING, Any
 from alacena.engine.batches import Batches
 from alacena.engine.codec import Codec
 from alacena.engine.coherence import Coherence
-from alacena.engine.copies import Copies
-from alacena.engine.flight import Flights
-from alacena.engine.keys import Keys
 from alacena.engine.coordination.desk import Desk
 from alacena.engine.coordination.port import Port
 from alacena.engine.coordination.values import Elements
+from alacena.engine.copies import Copies
+from alacena.engine.flight import Flights
+from alacena.engine.keys import Keys
 from alacena.engine.local.shelf import LocalShelf
 from alacena.engine.local.store import LocalStore
 from alacena.engine.memory import Memory
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     import asyncio
     from collections.abc import Awaitable, Callable
 
+    from alacena.engine.coordination.ledger import Authority
     from alacena.engine.environment import Environment
     from alacena.engine.events import Events
     from alacena.engine.keys import EntryKey
@@ -109,7 +110,9 @@ class Sweeper:
         self._timer.cancel()
 
 
-async def assemble(settings: Settings, environment: Environment, events: Events) -> Parts:
+async def assemble(
+    settings: Settings, environment: Environment, events: Events, authority: Authority | None = None
+) -> Parts:
     """Build the parts of a cache and connect them."""
     import asyncio
 
@@ -118,17 +121,9 @@ async def assemble(settings: Settings, environment: Environment, events: Events)
     )
     flights = Flights()
     coherence = Coherence(memory, flights)
-    codec = Codec(
-        compress_over_bytes=settings.compress_over_bytes,
-        max_value_bytes=settings.max_value_bytes,
-        integrity_key=None if settings.integrity_key is None else settings.integrity_key.encode(),
-    )
+    codec = _codec(settings)
     copies = Copies(memory, codec, environment)
-    keys = Keys(
-        settings.namespace,
-        secret=None if settings.key_secret is None else settings.key_secret.encode(),
-        buckets=settings.tenant_buckets,
-    )
+    keys = _keys(settings)
     counts = Counts()
     closers: list[Callable[[], Awaitable[None]]] = []
     shelf: Shelf
@@ -154,7 +149,9 @@ async def assemble(settings: Settings, environment: Environment, events: Events)
         events=events, counts=counts, environment=environment, settings=settings,
     )  # fmt: skip
     writer = Writer(keys=keys, shelf=shelf, codec=codec, reader=reader, events=events, counts=counts, settings=settings)
-    desk = Desk(Port(store, keys, environment, Elements(codec.encode, codec.decode)))
+    port = Port(store, keys, environment, Elements(codec.encode, codec.decode))
+    desk = Desk(port, authority=authority, spill_path=settings.ledger_spill_path)
+    desk.start()
     closers.append(desk.close)
     return Parts(
         keys=keys,
@@ -171,3 +168,16 @@ async def assemble(settings: Settings, environment: Environment, events: Events)
         sweeper=Sweeper(memory, environment, asyncio.get_running_loop()),
         closers=closers,
     )
+
+
+def _codec(settings: Settings) -> Codec:
+    return Codec(
+        compress_over_bytes=settings.compress_over_bytes,
+        max_value_bytes=settings.max_value_bytes,
+        integrity_key=None if settings.integrity_key is None else settings.integrity_key.encode(),
+    )
+
+
+def _keys(settings: Settings) -> Keys:
+    secret = None if settings.key_secret is None else settings.key_secret.encode()
+    return Keys(settings.namespace, secret=secret, buckets=settings.tenant_buckets)

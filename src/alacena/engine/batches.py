@@ -16,8 +16,9 @@ if TYPE_CHECKING:
 
     from alacena.engine.flight import Flights
     from alacena.engine.keys import EntryKey
+    from alacena.engine.loading import Request
     from alacena.engine.policy import Policy
-    from alacena.engine.reader import Reader, Request
+    from alacena.engine.reader import Reader
     from alacena.engine.shelf import Shelf
 
 BatchLoader: TypeAlias = "Callable[[list[str]], Awaitable[Mapping[str, Any] | Sequence[Any]]]"

@@ -13,9 +13,8 @@ from alacena.engine.environment import SystemEnvironment
 from alacena.engine.errors import CacheClosedError, MissingTenantError, WrongLoopError
 from alacena.engine.events import Events
 from alacena.engine.keys import document_tag
-from alacena.engine.loading import adapted
+from alacena.engine.loading import Request, adapted
 from alacena.engine.policy import Policy
-from alacena.engine.reader import Request
 from alacena.engine.scope import Scope
 from alacena.engine.settings import Settings
 from alacena.engine.shelf import MISSING
@@ -28,6 +27,7 @@ if TYPE_CHECKING:
     from alacena.engine.coordination.budgets import Budgets
     from alacena.engine.coordination.counters import Counters
     from alacena.engine.coordination.flags import Flags
+    from alacena.engine.coordination.ledger import Authority, Ledger
     from alacena.engine.coordination.limits import Limits
     from alacena.engine.coordination.lists import Lists
     from alacena.engine.coordination.locks import Locks
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from alacena.engine.coordination.sets import Sets
     from alacena.engine.environment import Environment
     from alacena.engine.events import Observer
-    from alacena.engine.keys import EntryKey, Ident
+    from alacena.engine.keys import Ident
     from alacena.engine.shelf import Lookup
 
 
@@ -55,6 +55,7 @@ class Cache:
         environment: Time and chance; ``None``: the machine's.
         observers: Receive every event.
         policies: How each data type wants to be kept and loaded, by its name.
+        authority: Where the token ledger keeps usage for good, such as :class:`alacena.sources.ledger.PostgresAuthority`.
 
     Attributes:
         peek: ``peek(ident)`` gives a fresh value in memory, or ``MISSING``; it is synchronous and asks nobody. ``ident``
@@ -71,12 +72,14 @@ class Cache:
         environment: Environment | None = None,
         observers: Iterable[Observer] = (),
         policies: Mapping[str, Policy] | None = None,
+        authority: Authority | None = None,
     ) -> None:
         self.settings = settings or Settings()
         self.environment: Environment = environment or SystemEnvironment()
         self._events = Events(observers)
         self._policies = dict(policies or {})
         self._default_policy = Policy(ttl=self.settings.ttl_default_s)
+        self._authority = authority
         self._parts: Parts | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
         self._pid = 0
@@ -91,7 +94,7 @@ class Cache:
         """
         if self._parts is None:
             self._loop, self._pid = asyncio.get_running_loop(), os.getpid()
-            self._parts = await assemble(self.settings, self.environment, self._events)
+            self._parts = await assemble(self.settings, self.environment, self._events, self._authority)
             self.peek = self._parts.copies.peeker()
         return self
 
@@ -519,6 +522,11 @@ class Cache:
     def flags(self) -> Flags:
         """Values that the first one to set them decides."""
         return self._open_parts().desk.flags
+
+    @property
+    def ledger(self) -> Ledger:
+        """The token ledger."""
+        return self._open_parts().desk.ledger
 
     def _open_parts(self) -> Parts:
         parts = self._parts

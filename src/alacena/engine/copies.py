@@ -18,8 +18,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from alacena.engine.codec import Codec
-    from alacena.engine.generation import Generation
     from alacena.engine.environment import Environment
+    from alacena.engine.generation import Generation
     from alacena.engine.keys import EntryKey, Ident
     from alacena.engine.memory import Memory
     from alacena.engine.policy import Policy

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import inspect
 from contextlib import asynccontextmanager
+from dataclasses import dataclass
 from enum import Enum
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
@@ -14,10 +15,12 @@ from alacena.engine.shelf import MISSING
 from alacena.engine.ttl import UNSET, TtlOrUnset
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
+    from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
 
+    from alacena.engine.environment import Environment
     from alacena.engine.keys import EntryKey
     from alacena.engine.policy import Policy
+    from alacena.engine.shelf import Lease, Shelf
 
 
 class _Unchanged(Enum):
@@ -110,6 +113,39 @@ def _takes_context(loader: Callable[..., Any]) -> bool:
     return any(p.kind in {p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD, p.VAR_POSITIONAL} for p in parameters)
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Request:
+    """A read that may load.
+
+    Attributes:
+        keys: Where the value may lie, most specific first; what is loaded is stored under the first.
+        loader: Asks the source.
+        policy: How the type wants it.
+        ttl: A time to live for this load.
+        tags: What the value is known to depend on before it is loaded.
+        use_memory: Whether memory may answer and keep a copy.
+        force: Whether the source is asked though the shelves hold a fresh entry.
+    """
+
+    keys: tuple[EntryKey, ...]
+    loader: Loader
+    policy: Policy
+    ttl: TtlOrUnset = UNSET
+    tags: tuple[str, ...] = ()
+    use_memory: bool = True
+    force: bool = False
+
+    @property
+    def key(self) -> EntryKey:
+        """The entry that a load fills."""
+        return self.keys[0]
+
+    @property
+    def keep(self) -> bool:
+        """Whether a copy is put into memory."""
+        return self.use_memory and self.policy.use_memory
+
+
 class LoadLimiter:
     """How many loads one tenant may have under way, so that an outage of the cache does not melt the source.
 
@@ -156,3 +192,43 @@ async def call_loader(loader: Loader, context: LoadContext, policy: Policy) -> A
             raise
         message = f"{context.data_type} {context.resource_id!r}: no answer within {policy.hard_timeout_s} s"
         raise LoadTimeoutError(message) from error
+
+
+class Stopwatch:
+    """How long a load took.
+
+    Attributes:
+        elapsed_s: Seconds; 0 until it is stopped.
+    """
+
+    __slots__ = ("_began", "_environment", "elapsed_s")
+
+    def __init__(self, environment: Environment) -> None:
+        self._environment = environment
+        self._began = environment.now()
+        self.elapsed_s = 0.0
+
+    def stop(self) -> None:
+        """Stop it."""
+        self.elapsed_s = self._environment.now() - self._began
+
+
+class Renewal:
+    """Prolongs leases again and again while their load runs."""
+
+    def __init__(self, shelf: Shelf, leases: Sequence[Lease], every_s: float) -> None:
+        self._shelf = shelf
+        self._leases = leases
+        self._every_s = every_s
+        self._loop = asyncio.get_running_loop()
+        self._timer = self._loop.call_later(every_s, self._renew) if leases else None
+
+    def _renew(self) -> None:
+        for lease in self._leases:
+            self._shelf.renew(lease)
+        self._timer = self._loop.call_later(self._every_s, self._renew)
+
+    def cancel(self) -> None:
+        """Stop."""
+        if self._timer is not None:
+            self._timer.cancel()

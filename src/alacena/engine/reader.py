@@ -6,14 +6,14 @@ import asyncio
 import logging
 import math
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from alacena.engine.breaker import Breaker
 from alacena.engine.codec import is_immutable
 from alacena.engine.errors import BackendError, CacheClosedError, EncodeError
 from alacena.engine.events import BackendFailed, FillRefused, LookupFinished
-from alacena.engine.loading import UNCHANGED, LoadContext, LoadLimiter, call_loader
+from alacena.engine.loading import UNCHANGED, LoadContext, LoadLimiter, Renewal, Stopwatch, call_loader
 from alacena.engine.shelf import ABSENT, MISSING, NOT_FOUND, Found, Lease, Lookup, Parcel
 from alacena.engine.ttl import UNSET, TtlOrUnset, jittered, seconds
 
@@ -26,46 +26,13 @@ if TYPE_CHECKING:
     from alacena.engine.events import Events
     from alacena.engine.flight import Flight, Flights
     from alacena.engine.keys import EntryKey
-    from alacena.engine.loading import Loader
+    from alacena.engine.loading import Request
     from alacena.engine.memory import Memory
     from alacena.engine.policy import Policy
     from alacena.engine.settings import Settings
     from alacena.engine.shelf import Counts, Shelf
 
 _log = logging.getLogger("alacena")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Request:
-    """A read that may load.
-
-    Attributes:
-        keys: Where the value may lie, most specific first; what is loaded is stored under the first.
-        loader: Asks the source.
-        policy: How the type wants it.
-        ttl: A time to live for this load.
-        tags: What the value is known to depend on before it is loaded.
-        use_memory: Whether memory may answer and keep a copy.
-        force: Whether the source is asked though the shelves hold a fresh entry.
-    """
-
-    keys: tuple[EntryKey, ...]
-    loader: Loader
-    policy: Policy
-    ttl: TtlOrUnset = UNSET
-    tags: tuple[str, ...] = ()
-    use_memory: bool = True
-    force: bool = False
-
-    @property
-    def key(self) -> EntryKey:
-        """The entry that a load fills."""
-        return self.keys[0]
-
-    @property
-    def keep(self) -> bool:
-        """Whether a copy is put into memory."""
-        return self.use_memory and self.policy.use_memory
 
 
 class Reader:
@@ -316,7 +283,7 @@ class Reader:
     @asynccontextmanager
     async def loading(self, key: EntryKey, leases: Sequence[Lease | None]) -> AsyncIterator[Stopwatch]:
         """Around a call of the source: a place in the tenant's limit, leases kept alive, the time taken."""
-        renewal = _Renewal(self._shelf, [lease for lease in leases if lease is not None], self._settings.lease_s / 3)
+        renewal = Renewal(self._shelf, [lease for lease in leases if lease is not None], self._settings.lease_s / 3)
         try:
             async with self._limiter.place(key.tenant_id):
                 stopwatch = Stopwatch(self._environment)
@@ -434,46 +401,6 @@ class Reader:
                 LookupFinished(key.tenant_id, key.data_type, key.resource_id, lookup.source, lookup.tier, latency_s)
             )
         return replace(lookup, latency_s=latency_s)
-
-
-class Stopwatch:
-    """How long a load took.
-
-    Attributes:
-        elapsed_s: Seconds; 0 until it is stopped.
-    """
-
-    __slots__ = ("_environment", "_began", "elapsed_s")
-
-    def __init__(self, environment: Environment) -> None:
-        self._environment = environment
-        self._began = environment.now()
-        self.elapsed_s = 0.0
-
-    def stop(self) -> None:
-        """Stop it."""
-        self.elapsed_s = self._environment.now() - self._began
-
-
-class _Renewal:
-    """Prolongs leases again and again while their load runs."""
-
-    def __init__(self, shelf: Shelf, leases: Sequence[Lease], every_s: float) -> None:
-        self._shelf = shelf
-        self._leases = leases
-        self._every_s = every_s
-        self._loop = asyncio.get_running_loop()
-        self._timer = self._loop.call_later(every_s, self._renew) if leases else None
-
-    def _renew(self) -> None:
-        for lease in self._leases:
-            self._shelf.renew(lease)
-        self._timer = self._loop.call_later(self._every_s, self._renew)
-
-    def cancel(self) -> None:
-        """Stop."""
-        if self._timer is not None:
-            self._timer.cancel()
 
 
 def _consume(task: asyncio.Task[Any]) -> None:

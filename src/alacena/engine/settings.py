@@ -42,6 +42,7 @@ class Settings:
         compress_over_bytes: Values above this are compressed where that saves a tenth; ``None``: never (default 4096).
         max_loads_per_tenant: Loads that one tenant may have under way; ``None`` (default): no limit.
         tenant_buckets: Over how many hash tags each large tenant is spread, by tenant id (default: 1 each).
+        ledger_spill_path: A file in which token usage waits while Redis is away; ``None`` (default): such a call raises.
         key_secret: Where key names must not be seen: every part becomes a digest keyed with it.
         integrity_key: With it, every entry carries a keyed digest, and one that was tampered with is a miss.
         client_name: How connections are named on the server (default ``alacena``).
@@ -65,6 +66,7 @@ class Settings:
     compress_over_bytes: int | None = 4096
     max_loads_per_tenant: int | None = None
     tenant_buckets: Mapping[str, int] = field(default_factory=lambda: MappingProxyType({}))
+    ledger_spill_path: str | None = None
     key_secret: str | None = None
     integrity_key: str | None = None
     client_name: str = "alacena"

@@ -29,6 +29,11 @@ def _source(name: str) -> str:
     return (importlib.resources.files("alacena") / "engine" / "redis" / "lua" / f"{name}.lua").read_text("utf-8")
 
 
+@cache
+def _sha(name: str) -> str:
+    return hashlib.sha1(_source(name).encode(), usedforsecurity=False).hexdigest()
+
+
 @dataclass(frozen=True, slots=True)
 class Script:
     """An atomic step: ``engine/redis/lua/NAME.lua`` on a server, the twin of the same name in memory.
@@ -50,7 +55,7 @@ class Script:
     @property
     def sha(self) -> str:
         """The SHA-1 of the text in hexadecimal, by which a server knows the script (``EVALSHA``)."""
-        return hashlib.sha1(self.source.encode(), usedforsecurity=False).hexdigest()
+        return _sha(self.name)
 
 
 class Bell(Protocol):

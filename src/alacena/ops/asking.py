@@ -19,8 +19,8 @@ def asked(redis_url: str | None, ask: Callable[[Cache], Awaitable[Sequence[repor
     """Open a cache, ask it, close it; an error of ours ends the program with its message."""
 
     async def run() -> Sequence[report.Row]:
-        overrides = {} if redis_url is None else {"redis_url": redis_url}
-        async with Cache(Settings.from_env(**overrides)) as cache:
+        settings = Settings.from_env() if redis_url is None else Settings.from_env(redis_url=redis_url)
+        async with Cache(settings) as cache:
             return await ask(cache)
 
     try:

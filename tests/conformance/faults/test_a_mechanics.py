@@ -11,7 +11,13 @@ from typing import Any
 import pytest
 
 import alacena.common
-from alacena import CacheManager, configure, get_embeddings_batch_with_cache
+from alacena import (
+    CacheManager,
+    Policy,
+    configure,
+    get_default_ttl_for_data_type,
+    get_embeddings_batch_with_cache,
+)
 from alacena.common import runtime
 from alacena.common.cache import primitives
 
@@ -76,30 +82,21 @@ async def test_a4_documented_verbs_exist_with_the_documented_parameters() -> Non
     assert await CacheManager.set_if_not_exists("lock", "j", value="v", ttl=5, tenant_id="t") is False
 
 
+@pytest.mark.usefixtures("unopened")
 async def test_a5_initialize_and_invalidate_cache_are_called_on_the_class() -> None:
-    configure()
-    try:
-        assert await CacheManager.initialize() is True
-        await CacheManager.set("document", "d", 1, "t")
-        assert await CacheManager.invalidate_cache(scope="tenant", tenant_id="t") > 0
-        assert await CacheManager.get("document", "d", "t") is None
-    finally:
-        await CacheManager.close()
+    assert await CacheManager.initialize() is True
+    await CacheManager.set("document", "d", 1, "t")
+    assert await CacheManager.invalidate_cache(scope="tenant", tenant_id="t") > 0
+    assert await CacheManager.get("document", "d", "t") is None
 
 
+@pytest.mark.usefixtures("unopened")
 async def test_a6_settings_take_effect() -> None:
-    from alacena import Policy
-    from alacena.common.cache import get_default_ttl_for_data_type
-
     configure(policies={"document": Policy(ttl=7.0), "secret": Policy(use_memory=False)}, ttl_jitter_ratio=0.0)
-    try:
-        await CacheManager.set("document", "d", 1, "t")
-        assert await CacheManager.ttl("document", "d", "t") == 7
-        assert get_default_ttl_for_data_type("document") == 7
-        assert get_default_ttl_for_data_type("file") == 86400
-    finally:
-        await CacheManager.close()
-        configure()
+    await CacheManager.set("document", "d", 1, "t")
+    assert await CacheManager.ttl("document", "d", "t") == 7
+    assert get_default_ttl_for_data_type("document") == 7
+    assert get_default_ttl_for_data_type("file") == 86400
 
 
 @pytest.mark.usefixtures("cache")

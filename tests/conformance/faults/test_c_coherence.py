@@ -12,19 +12,17 @@ from alacena import CacheManager, configure
 from alacena.common import runtime
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable
+    from collections.abc import Callable
 
     from alacena.engine import Cache
 
 
 @pytest.fixture
-async def clock(environment: Any) -> AsyncIterator[Any]:
+async def clock(environment: Any, unopened: None) -> Any:
     """The process-wide cache in memory, its time under the hand of the test."""
     configure(environment=environment, ttl_jitter_ratio=0.0)
     await runtime.opened()
-    yield environment
-    await runtime.close()
-    configure()
+    return environment
 
 
 async def eventually(true: Callable[[], Any], deadline_s: float = 5.0) -> None:

@@ -89,11 +89,11 @@ async def test_d5_an_invalidation_reaches_every_scope_below() -> None:
             await CacheManager.set("document", "d", "v", "t", **scope)
 
     async def left() -> list[str]:
-        found = []
-        for scope in SCOPES:
-            if await CacheManager.get("document", "d", "t", search_hierarchy=False, **scope) is not None:
-                found.append("".join(name[:2] for name, part in scope.items() if part))
-        return found
+        return [
+            "".join(name[:2] for name, part in scope.items() if part)
+            for scope in SCOPES
+            if await CacheManager.get("document", "d", "t", search_hierarchy=False, **scope) is not None
+        ]
 
     await fill()
     assert len(await left()) == 8
@@ -207,4 +207,6 @@ async def test_blank_and_foreign_ids_are_refused(blank: object) -> None:
     with pytest.raises(InvalidKeyError):
         await CacheManager.get("document", blank, "t")
     with pytest.raises(InvalidKeyError):
-        await CacheManager.set(blank, "d", 1, "t")
+        await get_with_cache_aside("document", blank, "t", lambda: 1)
+    with pytest.raises(InvalidKeyError):
+        await CacheManager.set("document", blank, 1, "t")

@@ -7,7 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from alacena import CacheManager, Context, acquire_job_lock, release_job_lock
+from alacena import CacheManager, Context, acquire_job_lock, configure, release_job_lock
+from alacena.common import runtime
+from alacena.common.cache import jobs
 from alacena.common.cache.jobs import job_lock_fence
 from alacena.engine.errors import BackendError
 
@@ -45,31 +47,25 @@ async def test_e2_and_e3_elements_come_out_as_they_went_in_and_falsy_ones_are_el
     assert await MANAGER.lpop("l", "t") is None
 
 
+@pytest.mark.usefixtures("unopened")
 async def test_e4_a_failure_is_an_error_and_not_an_empty_answer(start_redis: Any) -> None:
-    from alacena import configure
-    from alacena.common import runtime
-
     server = start_redis()
     configure(redis_url=server.url, redis_timeout_s=0.2, redis_connect_timeout_s=0.2)
     await runtime.opened()
-    try:
-        server.crash()
-        for call in (
-            MANAGER.rpush("l", 1, "t"),
-            MANAGER.lpop("l", "t"),
-            MANAGER.lrange("l", tenant_id="t"),
-            MANAGER.set_nx("k", 1, "t"),
-            MANAGER.increment_counter("c", tenant_id="t"),
-            MANAGER.get_set_members("s", "t"),
-            acquire_job_lock("j", "t"),
-        ):
-            with pytest.raises(BackendError):
-                await call
-        assert await CacheManager.get("document", "d", "t") is None
-        assert await CacheManager.set("document", "d", 1, "t") in {True, False}
-    finally:
-        await runtime.close()
-        configure()
+    server.crash()
+    for call in (
+        MANAGER.rpush("l", 1, "t"),
+        MANAGER.lpop("l", "t"),
+        MANAGER.lrange("l", tenant_id="t"),
+        MANAGER.set_nx("k", 1, "t"),
+        MANAGER.increment_counter("c", tenant_id="t"),
+        MANAGER.get_set_members("s", "t"),
+        acquire_job_lock("j", "t"),
+    ):
+        with pytest.raises(BackendError):
+            await call
+    assert await CacheManager.get("document", "d", "t") is None
+    assert await CacheManager.set("document", "d", 1, "t") is False
 
 
 @pytest.mark.usefixtures("cache")
@@ -92,10 +88,11 @@ async def test_e5_only_its_owner_releases_a_lock(cache: Cache) -> None:
 async def test_e5_a_lock_that_lapsed_is_the_next_owners_and_stays_so(cache: Cache) -> None:
     assert await acquire_job_lock("j", "t", expiry_seconds=600)
     first = job_lock_fence("j", "t")
-    from alacena.common.cache import jobs
-
-    held = jobs._HELD["t", "j"]
-    await cache.locks.release("job_lock:j", tenant_id="t", token=held.token)
+    lapsed = jobs._HELD["t", "j"].token
+    for token in (lapsed, "another"):
+        await cache.locks.release("job_lock:j", tenant_id="t", token=token)
+        await cache.locks.try_acquire("job_lock:j", tenant_id="t", token="another")
+    await cache.locks.release("job_lock:j", tenant_id="t", token="another")
     assert await cache.locks.try_acquire("job_lock:j", tenant_id="t", token="next") > first
     assert await release_job_lock("j", "t") is False
     assert await acquire_job_lock("j", "t") is False

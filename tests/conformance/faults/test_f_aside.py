@@ -8,20 +8,20 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from alacena import CacheManager, Context, Policy, configure, get_embeddings_batch_with_cache, get_with_cache_aside
-from alacena.common import runtime
 from alacena.common.cache.metrics import METRICS
 from alacena.engine.errors import InvalidKeyError, MissingTenantError
 
 if TYPE_CHECKING:
     from alacena.engine import Cache
 
-pytestmark = pytest.mark.usefixtures("cache")
+either = pytest.mark.usefixtures("cache")
 
 
 class ServiceError(Exception):
     """What services raise on purpose."""
 
 
+@either
 async def test_f1_what_a_source_raises_reaches_the_caller_as_it_is() -> None:
     error = ServiceError("403")
 
@@ -35,6 +35,7 @@ async def test_f1_what_a_source_raises_reaches_the_caller_as_it_is() -> None:
     assert (await get_with_cache_aside("document", "d", "t", lambda: 1))[0] == 1
 
 
+@either
 async def test_f1_nothing_found_is_not_an_error_and_not_remembered_by_default() -> None:
     calls = []
 
@@ -47,6 +48,7 @@ async def test_f1_nothing_found_is_not_an_error_and_not_remembered_by_default() 
     assert calls == ["d"] * 4
 
 
+@either
 async def test_f2_every_arity_works_and_an_impossible_one_is_refused_before_anything_is_called() -> None:
     called = []
 
@@ -71,6 +73,7 @@ async def test_f2_every_arity_works_and_an_impossible_one_is_refused_before_anyt
     assert answers == ["0", "d1", "t", "t", "t", "a"]
 
 
+@either
 async def test_f2_callers_pass_validation_idempotency_and_metadata() -> None:
     calls = []
 
@@ -92,18 +95,19 @@ async def test_f2_callers_pass_validation_idempotency_and_metadata() -> None:
     assert (third, metrics["source"]) == ({"version": 2}, "cache")
 
 
+@either
 async def test_f3_concurrent_misses_share_one_load() -> None:
     calls = []
-    gate = asyncio.Event()
+    begun, gate = asyncio.Event(), asyncio.Event()
 
     async def generate() -> list[int]:
         calls.append(1)
+        begun.set()
         await gate.wait()
         return [1]
 
     tasks = [asyncio.create_task(get_with_cache_aside("x", "d", "t", None, generate)) for _ in range(20)]
-    while not calls:
-        await asyncio.sleep(0)
+    await begun.wait()
     gate.set()
     results = await asyncio.gather(*tasks)
     assert len(calls) == 1
@@ -122,6 +126,7 @@ async def test_f4_reads_write_no_metrics_to_the_server_and_misses_are_misses(ser
     assert stats["misses"] == 3
 
 
+@either
 async def test_f5_a_missing_tenant_or_id_is_an_error() -> None:
     with pytest.raises(MissingTenantError):
         await get_with_cache_aside("x", "d", None, lambda: 1)
@@ -132,6 +137,7 @@ async def test_f5_a_missing_tenant_or_id_is_an_error() -> None:
             await get_with_cache_aside("x", blank, "t", lambda: 1)
 
 
+@either
 async def test_f6_a_batch_embeds_each_distinct_text_once_and_keeps_it() -> None:
     asked: list[list[str]] = []
 
@@ -154,6 +160,7 @@ async def test_f6_a_batch_embeds_each_distinct_text_once_and_keeps_it() -> None:
     assert len(asked) == 2
 
 
+@either
 async def test_f6_another_model_revision_size_tenant_or_scope_is_another_embedding() -> None:
     asked = []
 
@@ -174,6 +181,7 @@ async def test_f6_another_model_revision_size_tenant_or_scope_is_another_embeddi
     assert len(asked) == 6
 
 
+@either
 async def test_f6_partial_results_are_said_and_not_cached() -> None:
     async def half(texts: list[str]) -> list[Any]:
         return [[1.0] if text != "bad" else None for text in texts]
@@ -206,6 +214,7 @@ async def test_f6_partial_results_are_said_and_not_cached() -> None:
     )
 
 
+@either
 async def test_f6_what_the_provider_raises_passes_and_arrays_are_there_where_asked() -> None:
     numpy = pytest.importorskip("numpy")
 
@@ -238,8 +247,8 @@ async def test_f_memory_hits_and_redis_hits_report_their_tier(server_cache: Cach
     assert {"db_check_time_ms", "generation_time_ms"} <= set(metrics)
 
 
+@pytest.mark.usefixtures("unopened")
 async def test_f_stale_values_are_offered_where_the_policy_allows(environment: Any) -> None:
-    await runtime.close()
     policy = Policy(ttl=10.0, stale_if_error_s=60.0)
     configure(environment=environment, policies={"x": policy}, ttl_jitter_ratio=0.0)
 
@@ -255,6 +264,7 @@ async def test_f_stale_values_are_offered_where_the_policy_allows(environment: A
         await get_with_cache_aside("x", "d", "t", failing)
 
 
+@either
 async def test_f_sources_run_for_the_tenant_they_load_for() -> None:
     async def load() -> Any:
         return await CacheManager.get("secret", "s")
@@ -267,6 +277,7 @@ async def test_f_sources_run_for_the_tenant_they_load_for() -> None:
     assert (await get_with_cache_aside("copy", "d", None, load, ctx=Context("b")))[0] == "of b"
 
 
+@either
 async def test_f_a_serializer_alone_is_refused_and_a_failing_one_loses_nothing() -> None:
     with pytest.raises(TypeError, match="together"):
         await get_with_cache_aside("x", "d", "t", lambda: 1, serializer=str)

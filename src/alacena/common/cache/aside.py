@@ -181,7 +181,9 @@ class _Read(NamedTuple):
         """Ask the sources whatever the shelves hold."""
         cache, started = await runtime.opened(), PROCESS.now()
         load = _Load(self.request, self.sources)
-        value = await cache.refresh(self.data_type, self.request.resource_id, self.request.scope, load, ttl=self.ttl)
+        entry = (self.data_type, self.request.resource_id, self.request.scope)
+        await cache.delete(*entry)
+        value = await cache.refresh(*entry, load, ttl=self.ttl)
         latency_s = PROCESS.now() - started
         lookup = Lookup(value, "loader", origin=load.origin, found=value is not None, latency_s=latency_s)
         return lookup, self._metrics(lookup, load)

@@ -120,8 +120,8 @@ class _Provider:
         made = list(answer["embeddings"] if isinstance(answer, Mapping) else answer)
         if len(made) != len(ids):
             msg = (
-                f"the embedding provider got {len(ids)} texts and returned {len(made)} embeddings: return one for each, "
-                "in their order, and None for those it could not make"
+                f"the embedding provider got {len(ids)} texts and returned {len(made)} embeddings: return one for each "
+                "in their order, None for those it could not make"
             )
             raise ValueError(msg)
         return {one: _kept(embedding) for one, embedding in zip(ids, made, strict=True) if embedding is not None}

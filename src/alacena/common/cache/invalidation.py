@@ -59,9 +59,9 @@ async def invalidate_coordinated(
     Cost: 1 round trip for each resource, all under way together.
     """
     scope = {"agent_id": agent_id, "conversation_id": conversation_id, "collection_id": collection_id}
-    wanted = [{"data_type": primary_data_type, "resource_id": primary_resource_id, **scope}]
+    wanted: list[dict[str, Any]] = [{"data_type": primary_data_type, "resource_id": primary_resource_id, **scope}]
     wanted += [dict(related) for related in related_invalidations or ()]
-    counts = await asyncio.gather(*(CacheManager.invalidate(tenant_id, **one) for one in wanted))
+    counts = await asyncio.gather(*(_invalidate(tenant_id, **one) for one in wanted))
     METRICS.add(primary_data_type, METRIC_CACHE_INVALIDATION_COORDINATED, sum(counts))
     return _added_up(zip((str(one["data_type"]) for one in wanted), counts, strict=True))
 
@@ -145,6 +145,17 @@ async def invalidate_chunk_cache(
     counts = await asyncio.gather(*(one for _, one in work))
     METRICS.add("chunk", METRIC_CHUNK_CACHE_INVALIDATION, sum(counts))
     return _added_up(zip((kind for kind, _ in work), counts, strict=True))
+
+
+async def _invalidate(
+    tenant_id: str | None,
+    data_type: str,
+    resource_id: str | None = None,
+    agent_id: str | None = None,
+    conversation_id: str | None = None,
+    collection_id: str | None = None,
+) -> int:
+    return await CacheManager.invalidate(tenant_id, data_type, resource_id, agent_id, conversation_id, collection_id)
 
 
 def _added_up(counts: Iterable[tuple[str, int]]) -> dict[str, int]:

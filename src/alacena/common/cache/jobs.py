@@ -36,9 +36,7 @@ _HELD: Final[dict[tuple[str, str], _Held]] = {}
 _RENEWALS: Final[dict[_Held, asyncio.Task[None]]] = {}
 
 
-async def acquire_job_lock(
-    job_id: str, tenant_id: str | None = None, expiry_seconds: float = JOB_LOCK_EXPIRY
-) -> bool:
+async def acquire_job_lock(job_id: str, tenant_id: str | None = None, expiry_seconds: float = JOB_LOCK_EXPIRY) -> bool:
     """Take the lock of a job, unless somebody has it: another process, or another task of this one.
 
     The lock is renewed for as long as the task that took it runs, and lapses ``expiry_seconds`` after that task, or
@@ -115,8 +113,6 @@ def _forget(held: _Held, job_id: str) -> None:
 async def _renewed(held: _Held) -> bool:
     """Whether the lock is still ours, as far as can be told."""
     try:
-        return await held.cache.locks.renew(
-            held.name, tenant_id=held.tenant_id, token=held.token, ttl_s=held.ttl_s
-        )
+        return await held.cache.locks.renew(held.name, tenant_id=held.tenant_id, token=held.token, ttl_s=held.ttl_s)
     except BackendError:
         return True

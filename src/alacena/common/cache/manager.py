@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import math
 from threading import get_ident
 from typing import TYPE_CHECKING, Any, Final, Literal
 
@@ -294,9 +293,10 @@ class CacheManager(Primitives):
         conversation_id: Id = None,
         collection_id: Id = None,
     ) -> int:
-        """Seconds that an entry has left, rounded up; ``-1``: it never expires; ``-2``: there is none."""
+        """Whole seconds that an entry has left, at least 1; ``-1``: it never expires; ``-2``: there is none."""
         scope = scope_of(tenant_id, agent_id, conversation_id, collection_id)
-        return math.ceil(await (await runtime.opened()).ttl(data_type, resource_id, scope))
+        left_s = await (await runtime.opened()).ttl(data_type, resource_id, scope)
+        return round(left_s) if left_s < 0 else max(1, round(left_s))
 
     @staticmethod
     async def set_if_not_exists(

@@ -164,14 +164,14 @@ def _decorated(target: Callable[P, R], wanted: _Wanted) -> Callable[P, R]:
             with context:
                 return await target(*args_, **kwargs_)
 
-        return run_async
+        return run_async  # type: ignore[return-value]  # R is the coroutine that run_async makes
 
     @wraps(target)
     def run(*args: P.args, **kwargs: P.kwargs) -> Any:
         context = wanted.context(arguments, args, kwargs)
         args_, kwargs_ = arguments.with_ctx(context, args, kwargs)
         with context:
-            result = target(*args_, **kwargs_)  # type: ignore[arg-type]  # the same call with ctx added
+            result = target(*args_, **kwargs_)
         return _within(context, result) if inspect.iscoroutine(result) else result
 
     return run

@@ -2,15 +2,24 @@
 
 from __future__ import annotations
 
+import asyncio
+from typing import TYPE_CHECKING
+
 from alacena.engine.coordination.budgets import Budgets
 from alacena.engine.coordination.counters import Counters
 from alacena.engine.coordination.flags import Flags
+from alacena.engine.coordination.ledger import Ledger
 from alacena.engine.coordination.limits import Limits
 from alacena.engine.coordination.lists import Lists
 from alacena.engine.coordination.locks import Locks
-from alacena.engine.coordination.port import Port
 from alacena.engine.coordination.queues import Queues
+from alacena.engine.coordination.relay import Relay
 from alacena.engine.coordination.sets import Sets
+from alacena.engine.coordination.spill import Spill
+
+if TYPE_CHECKING:
+    from alacena.engine.coordination.ledger import Authority
+    from alacena.engine.coordination.port import Port
 
 
 class Desk:
@@ -18,9 +27,11 @@ class Desk:
 
     Args:
         port: The store under them.
+        authority: Where token usage is kept for good; with it, a relay carries the ledger's outbox there.
+        spill_path: A file in which token usage waits while Redis is away.
     """
 
-    def __init__(self, port: Port) -> None:
+    def __init__(self, port: Port, *, authority: Authority | None = None, spill_path: str | None = None) -> None:
         self.locks = Locks(port)
         self.queues = Queues(port)
         self.counters = Counters(port)
@@ -29,8 +40,20 @@ class Desk:
         self.lists = Lists(port)
         self.sets = Sets(port)
         self.flags = Flags(port)
+        spill = None if spill_path is None else Spill(spill_path)
+        self.ledger = Ledger(port, authority=authority, spill=spill)
+        self._relay = None if authority is None else Relay(port, self.ledger, authority)
+        self._relaying: asyncio.Task[object] | None = None
+
+    def start(self) -> None:
+        """Start what runs in the background."""
+        if self._relay is not None:
+            self._relaying = asyncio.get_running_loop().create_task(self._relay.run())
 
     async def close(self) -> None:
         """Finish what was begun."""
+        if self._relay is not None and self._relaying is not None:
+            self._relay.stop()
+            await self._relaying
         await self.queues.close()
         await self.locks.close()

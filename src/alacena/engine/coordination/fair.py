@@ -6,6 +6,8 @@ import asyncio
 from contextlib import AsyncExitStack
 from typing import TYPE_CHECKING, Final, Protocol, Self
 
+from alacena.engine.coordination.port import pause_s
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from contextlib import AbstractAsyncContextManager
@@ -16,7 +18,6 @@ if TYPE_CHECKING:
     from alacena.engine.coordination.roster import Roster, Turn
     from alacena.engine.store import Bell
 
-_LOOK_AGAIN_S: Final = 5.0
 _TURNS_AT_ONCE: Final = 16
 
 
@@ -44,13 +45,7 @@ async def reserve_from(source: Source, port: Port, max_items: int, visibility_s:
             left_s = deadline - port.environment.now()
             if items or left_s <= 0:
                 return items
-            await bell.wait(min(left_s, pause_s(port, due_s)))
-
-
-def pause_s(port: Port, due_s: float | None) -> float:
-    """How long to wait for a bell whose rings may be lost, when something is due in ``due_s``."""
-    look_again_s = _LOOK_AGAIN_S * (0.8 + 0.2 * port.environment.random())
-    return look_again_s if due_s is None else min(look_again_s, due_s + 0.001)
+            await bell.wait(min(left_s, pause_s(port.environment, due_s)))
 
 
 class AllTenants:

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from alacena.engine.store import Argument, Reply, Script, Store
 
 _ATTEMPTS: Final = 3
+_LOOK_AGAIN_S: Final = 5.0
 
 _REFUSALS: Final[dict[str, type[AlacenaError]]] = {
     "NOTOWNER": NotOwnerError,
@@ -97,6 +98,12 @@ class Port:
                     raise
                 raise _REFUSALS[refusal.code](str(refusal).partition(" ")[2]) from refusal
         raise AssertionError("unreachable")
+
+
+def pause_s(environment: Environment, due_s: float | None) -> float:
+    """How long to wait for a bell, whose rings may be lost, when something is due in ``due_s``, which rings none."""
+    look_again_s = _LOOK_AGAIN_S * (0.8 + 0.2 * environment.random())
+    return look_again_s if due_s is None else min(look_again_s, due_s + 0.001)
 
 
 def milliseconds(seconds: float, name: str, *, least: int = 1) -> int:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 from datetime import datetime
 from itertools import islice
 from typing import TYPE_CHECKING, Any, Final
 
 from alacena.engine.coordination.item import DeadLetter, Item, QueueStats, stats_from
-from alacena.engine.coordination.port import milliseconds
+from alacena.engine.coordination.port import milliseconds, pause_s
 from alacena.engine.errors import DecodeError, InvalidKeyError
 from alacena.engine.store import Script
 
@@ -32,7 +33,6 @@ STATS: Final = Script("queue_stats", idempotent=True)
 
 _REMEMBER_GIVEN_MS: Final = 3_600_000
 _REMEMBER_MADE_MS: Final = 120_000
-_LOOK_AGAIN_S: Final = 5.0
 _PAGE: Final = 500
 _PAGE_BYTES: Final = 1 << 20
 _LONGEST_ID: Final = 512
@@ -153,20 +153,25 @@ class Queue:
         if items or wait_s <= 0:
             return items
         deadline = self._port.environment.now() + wait_s
-        async with self.bell() as bell:
-            while True:
-                items, due_s = await self.take(max_items, visibility_s, own_token)
-                left_s = deadline - self._port.environment.now()
-                if items or left_s <= 0:
-                    return items
-                await bell.wait(min(left_s, self._pause_s(due_s)))
+        try:
+            async with self.bell() as bell:
+                while True:
+                    items, due_s = await self.take(max_items, visibility_s, own_token)
+                    left_s = deadline - self._port.environment.now()
+                    if items or left_s <= 0:
+                        return items
+                    await bell.wait(min(left_s, pause_s(self._port.environment, due_s)))
+        except asyncio.CancelledError:
+            # It may come while the bell is put away, with the items already in hand.
+            self._errands.start(self._give_back([[item.id, item.slot] for item in items]))
+            raise
 
     async def take(self, max_items: int, visibility_s: float, token: str) -> tuple[list[Item], float | None]:
         """Take what there is, without waiting; and the seconds until something is due (``None``: nothing known)."""
         if not 1 <= max_items <= _MOST_AT_ONCE:
             raise ValueError(f"max_items must be from 1 to {_MOST_AT_ONCE}, not {max_items}")
         words: list[Argument] = [token, max_items, milliseconds(visibility_s, "visibility_s"), self._max_attempts]
-        rows, due_ms = await self._errands.finish(self._port.run(RESERVE, self._five, words), self._give_back)
+        rows, due_ms = await self._errands.finish(self._port.run(RESERVE, self._five, words), self._undo_take)
         items = [item for row in rows if (item := await self._item(row)) is not None]
         return items, None if due_ms < 0 else due_ms / 1000
 
@@ -274,10 +279,12 @@ class Queue:
             return None
         return Item(self, _text(item_id), slot.decode(), attempt, value)
 
-    async def _give_back(self, reply: list[Any]) -> None:
-        for item_id, slot, _, _ in reply[0]:
-            words = (_text(item_id), slot.decode(), 0, "", self._max_attempts)
-            await self._nack(*words, count_attempt=False)
+    async def _undo_take(self, reply: list[Any]) -> None:
+        await self._give_back([[_text(item_id), slot.decode()] for item_id, slot, _, _ in reply[0]])
+
+    async def _give_back(self, held: Sequence[Sequence[str]]) -> None:
+        for item_id, slot in held:
+            await self._nack(item_id, slot, 0, "", self._max_attempts, count_attempt=False)
 
     def _letter(self, item_id: bytes, died_ms: int, attempts: int, reason: bytes, record: bytes) -> DeadLetter:
         try:
@@ -285,11 +292,6 @@ class Queue:
         except DecodeError:
             value = None
         return DeadLetter(_text(item_id), value, attempts, reason.decode("utf-8", "replace"), died_ms / 1000)
-
-    def _pause_s(self, due_s: float | None) -> float:
-        """How long to wait for the bell: rings may be lost, and what is due rings none."""
-        look_again_s = _LOOK_AGAIN_S * (0.8 + 0.2 * self._port.environment.random())
-        return look_again_s if due_s is None else min(look_again_s, due_s + 0.001)
 
 
 def _given(name: str) -> str:

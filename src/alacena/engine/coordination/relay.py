@@ -6,7 +6,7 @@ import asyncio
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
-from alacena.engine.coordination.fair import pause_s
+from alacena.engine.coordination.port import pause_s
 from alacena.engine.coordination.usage import Usage, unpacked
 from alacena.engine.errors import BackendError, DecodeError, ServerReplyError
 
@@ -79,7 +79,7 @@ class Relay:
                 async with self._ledger.roster.bell() as bell:
                     while not self._stopping.is_set():
                         next_s = await self.run_once()
-                        await self._until(asyncio.ensure_future(bell.wait(pause_s(self._port, next_s))))
+                        await self._until(asyncio.ensure_future(bell.wait(pause_s(self._port.environment, next_s))))
             except BackendError:
                 self.counts.outages += 1
                 pause = self._retry_s * (0.5 + self._port.environment.random())

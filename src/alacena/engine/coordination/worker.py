@@ -6,12 +6,13 @@ import asyncio
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from alacena.engine.coordination.fair import Source, pause_s
+from alacena.engine.coordination.port import pause_s
 from alacena.engine.errors import AlacenaError, BackendError, NotOwnerError
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
+    from alacena.engine.coordination.fair import Source
     from alacena.engine.coordination.item import Item
     from alacena.engine.coordination.port import Port
     from alacena.engine.coordination.queue import Queue
@@ -148,7 +149,7 @@ class Worker:
             for item in items:
                 self._start(item)
             if not items:
-                await self._until(asyncio.ensure_future(bell.wait(pause_s(self._port, due_s))))
+                await self._until(asyncio.ensure_future(bell.wait(pause_s(self._port.environment, due_s))))
 
     def _start(self, item: Item) -> None:
         job = _Job(item)

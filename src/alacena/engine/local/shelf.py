@@ -12,9 +12,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
     from alacena.engine.coherence import Coherence
-    from alacena.engine.generation import Generation
     from alacena.engine.copies import Copies
     from alacena.engine.environment import Environment
+    from alacena.engine.generation import Generation
     from alacena.engine.keys import EntryKey
     from alacena.engine.policy import Policy
     from alacena.engine.shelf import Parcel, Refusal

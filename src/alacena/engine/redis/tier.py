@@ -6,35 +6,31 @@ import asyncio
 import math
 from typing import TYPE_CHECKING, Any
 
-from alacena.engine.codec import NOTHING, EntryError, Envelope
-from alacena.engine.errors import BackendError, ServerReplyError
-from alacena.engine.events import EntryRejected
+from alacena.engine.errors import ServerReplyError
 from alacena.engine.policy import Policy
 from alacena.engine.redis.cache_scripts import LEASE, MINT, RELEASE, RENEW, STORE, UNHOLD
-from alacena.engine.shelf import ABSENT, NOT_FOUND, Found, Lease
+from alacena.engine.redis.entries import Entries
+from alacena.engine.shelf import Found, Lease
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
 
     from alacena.engine.codec import Codec
     from alacena.engine.coherence import Coherence
-    from alacena.engine.generation import Generation
     from alacena.engine.copies import Copies
     from alacena.engine.environment import Environment
     from alacena.engine.events import Events
+    from alacena.engine.generation import Generation
     from alacena.engine.keys import EntryKey
     from alacena.engine.redis.node import Node
     from alacena.engine.redis.nodes import Nodes
+    from alacena.engine.redis.wire import Command
     from alacena.engine.settings import Settings
     from alacena.engine.shelf import Counts, Parcel, Refusal
-    from alacena.engine.redis.wire import Command
     from alacena.engine.store import Argument, Reply
 
 _NARROW_LIFE_MS = 7 * 24 * 3600 * 1000
 """Least life of generations below the type: there are as many as resources, conversations and tags."""
-
-_ABSENCE_S = 60.0
-"""How long memory remembers that a scope has no entry of its own: a push ends it sooner."""
 
 
 _NO_COPY = Policy()
@@ -68,11 +64,8 @@ class RedisShelf:
     ) -> None:
         self._nodes = nodes
         self._coherence = coherence
-        self._copies = copies
-        self._codec = codec
+        self._entries = Entries(codec=codec, coherence=coherence, copies=copies, events=events, counts=counts)
         self._environment = environment
-        self._events = events
-        self._counts = counts
         self._budget_s = settings.redis_budget_s
         self._timeout_s = settings.redis_timeout_s
         self._lease_ms = max(1, round(settings.lease_s * 1000))
@@ -90,10 +83,10 @@ class RedisShelf:
         for last in (False, True):
             command: Command = ("MGET", *(key.entry for key in keys), *(generation.name for generation in asked))
 
-            def settle(replies: list[Reply], asked: list[Generation] = asked) -> Found | None | list[Generation]:
+            def settle(replies: list[Reply], asked: list[Generation] = asked) -> Found | list[Generation] | None:
                 values = _values(replies[0])
                 self._learn(asked, values[len(keys) :])
-                return self._first(node, keys, values, policy, keep=keep)
+                return self._entries.first(node, keys, values, policy, keep=keep)
 
             found = await node.exchange(keys[0].entry, (command,), settle=settle, timeout_s=self._budget_s)
             if not isinstance(found, list):
@@ -123,7 +116,7 @@ class RedisShelf:
         keys: Sequence[EntryKey],
         indexes: Sequence[int],
         policy: Policy,
-        keep: bool,  # noqa: FBT001 - private
+        keep: bool,
         found: list[Found | None],
         again: list[int],
     ) -> None:
@@ -136,7 +129,7 @@ class RedisShelf:
             values = _values(replies[0])
             self._learn(asked, values[len(indexes) :])
             for index, data in zip(indexes, values, strict=False):
-                hit = None if data is None else self._opened(node, keys[index], data, policy, keep=keep)
+                hit = None if data is None else self._entries.opened(node, keys[index], data, policy, keep=keep)
                 if isinstance(hit, list):
                     again.append(index)
                 else:
@@ -167,7 +160,7 @@ class RedisShelf:
             self._expect_minted(node, (journal, *depends), nonces, mint)
             permit: Lease | Found | None = None
             if entry is not None and not force:
-                hit = self._opened(node, key, entry, _NO_COPY, keep=False)
+                hit = self._entries.opened(node, key, entry, _NO_COPY, keep=False)
                 permit = hit if isinstance(hit, Found) and hit.fresh_for_s > 0 else None
             mine = holder == token
             if mine:
@@ -314,7 +307,7 @@ class RedisShelf:
             "entry": None,
         }
         if entry is not None:
-            report["entry"] = self._described(node, key, entry, nonces)
+            report["entry"] = self._entries.described(node, key, entry, nonces)
         return report
 
     def guarantee(self) -> Mapping[str, Any]:
@@ -374,7 +367,7 @@ class RedisShelf:
         """Store one entry by script, and keep the copy in memory in the step in which the server said so."""
         own = len(key.generations)
         life_s = None if parcel.fresh_for_s is None else parcel.fresh_for_s + parcel.stale_for_s
-        sealed = self._sealed(
+        sealed = self._entries.sealed(
             node, key, stamps[:own], list(zip(tags, (n for _, n in stamps[own:]), strict=True)), parcel
         )
         checked = [*stamps, *guard]
@@ -384,7 +377,7 @@ class RedisShelf:
                 node.expect(key.entry)
                 self._coherence.dropped(key.entry)
                 if parcel.policy.use_memory:
-                    self._keep(key, parcel, stamps)
+                    self._entries.keep(key, parcel, stamps)
                 return ""
             return reply.decode()  # type: ignore[return-value]
 
@@ -393,133 +386,6 @@ class RedisShelf:
         life_ms = 0 if life_s is None else max(1, math.ceil(life_s * 1000))
         args: tuple[Argument, ...] = (token, life_ms, sealed, _NARROW_LIFE_MS, *(nonce for _, nonce in checked))
         return await node.evaluate(STORE, names, args, settle, self._timeout_s)
-
-    def _sealed(
-        self,
-        node: Node,
-        key: EntryKey,
-        own: Sequence[tuple[Generation, bytes]],
-        tags: Sequence[tuple[str, bytes]],
-        parcel: Parcel,
-    ) -> bytes:
-        now_ms = node.server_ms()
-        fresh_ms = 0 if parcel.fresh_for_s is None else now_ms + parcel.fresh_for_s * 1000
-        encoded = NOTHING
-        if parcel.value is not NOT_FOUND:
-            plain = parcel.payload if parcel.payload is not None else self._codec.encode(parcel.value)
-            encoded = self._codec.pack(plain)
-        envelope = Envelope(
-            key_digest=key.digest,
-            replication_id=node.replication_id,
-            created_ms=round(now_ms),
-            fresh_until_ms=round(fresh_ms),
-            expires_ms=0 if parcel.fresh_for_s is None else round(fresh_ms + parcel.stale_for_s * 1000),
-            load_ms=min(round(parcel.load_s * 1000), 2**32 - 1),
-            stamps=tuple(nonce for _, nonce in own),
-            tags=tuple(tags),
-        )
-        return self._codec.seal(envelope, encoded, tenant=key.tenant_id)
-
-    def _keep(self, key: EntryKey, parcel: Parcel, stamps: Sequence[tuple[Generation, bytes]]) -> None:
-        self._copies.keep(
-            key,
-            parcel.value,
-            parcel.payload,
-            tuple(generation for generation, _ in stamps),
-            tuple(nonce for _, nonce in stamps),
-            fresh_for_s=math.inf if parcel.fresh_for_s is None else parcel.fresh_for_s,
-            stale_for_s=parcel.stale_for_s,
-            load_s=parcel.load_s,
-            policy=parcel.policy,
-        )
-
-    def _first(
-        self, node: Node, keys: Sequence[EntryKey], values: Sequence[bytes | None], policy: Policy, *, keep: bool
-    ) -> Found | None | list[Generation]:
-        for key, data in zip(keys, values, strict=False):
-            if data is not None:
-                hit = self._opened(node, key, data, policy, keep=keep)
-                if hit is not None:
-                    return hit
-            if keep and len(keys) > 1:
-                self._note_absence(key)
-        return None
-
-    def _note_absence(self, key: EntryKey) -> None:
-        self._copies.keep(
-            key, ABSENT, None, (), (), fresh_for_s=_ABSENCE_S, stale_for_s=0.0, load_s=0.0, policy=_NO_COPY
-        )
-
-    def _opened(
-        self, node: Node, key: EntryKey, data: bytes, policy: Policy, *, keep: bool
-    ) -> Found | None | list[Generation]:
-        """An entry of the server, if it is ours, whole and alive; generations to ask for where that cannot be told yet."""
-        try:
-            envelope, plain = self._codec.open(data, key_digest=key.digest, tenant=key.tenant_id)
-            depends = self._alive(node, key, envelope)
-            if depends is None or isinstance(depends, list):
-                return depends
-            fresh_for_s = math.inf
-            if envelope.fresh_until_ms:
-                fresh_for_s = (envelope.fresh_until_ms - node.server_ms()) / 1000
-            stale_for_s = (envelope.expires_ms - envelope.fresh_until_ms) / 1000
-            if fresh_for_s + stale_for_s <= 0:
-                return None
-            value = NOT_FOUND if envelope.not_found else self._codec.decode(plain)
-        except EntryError as error:
-            self._counts.rejected_entries += 1
-            self._events.emit(EntryRejected(key.tenant_id, key.data_type, key.resource_id, error.reason))
-            return None
-        load_s = envelope.load_ms / 1000
-        if keep:
-            generations, stamps = depends
-            self._copies.keep(
-                key, value, plain, generations, stamps,
-                fresh_for_s=fresh_for_s, stale_for_s=stale_for_s, load_s=load_s, policy=policy,
-            )  # fmt: skip
-        return Found(key, value, "redis", fresh_for_s, load_s)
-
-    def _alive(
-        self, node: Node, key: EntryKey, envelope: Envelope
-    ) -> tuple[tuple[Generation, ...], tuple[bytes, ...]] | list[Generation] | None:
-        """What an entry depends on, if all of it stands."""
-        if envelope.replication_id != node.replication_id:
-            return None
-        generations = self._coherence.generations(key.generations)
-        stamps = envelope.stamps
-        if len(stamps) != len(generations):
-            return None
-        for generation, stamp in zip(generations, stamps, strict=True):
-            if generation.nonce != stamp:
-                return None
-        if not envelope.tags:
-            return generations, stamps
-        tagged = [self._coherence.generation(key.tag_name(tag)) for tag, _ in envelope.tags]
-        unknown = [generation for generation in tagged if generation.nonce is None]
-        if unknown:
-            return unknown
-        if any(g.nonce != stamp for g, (_, stamp) in zip(tagged, envelope.tags, strict=True)):
-            return None
-        return (*generations, *tagged), (*stamps, *(stamp for _, stamp in envelope.tags))
-
-    def _described(self, node: Node, key: EntryKey, data: bytes, nonces: Sequence[bytes | None]) -> dict[str, Any]:
-        try:
-            envelope, plain = self._codec.open(data, key_digest=key.digest, tenant=key.tenant_id)
-        except EntryError as error:
-            return {"valid": False, "why": f"{error.reason}: {error}"}
-        now_ms = node.server_ms()
-        return {
-            "valid": True,
-            "bytes": len(data),
-            "payload_bytes": len(plain),
-            "age_s": (now_ms - envelope.created_ms) / 1000,
-            "fresh_for_s": (envelope.fresh_until_ms - now_ms) / 1000 if envelope.fresh_until_ms else None,
-            "load_s": envelope.load_ms / 1000,
-            "tags": [tag for tag, _ in envelope.tags],
-            "same_history": envelope.replication_id == node.replication_id,
-            "generations_stand": [stamp == nonce for stamp, nonce in zip(envelope.stamps, nonces, strict=False)],
-            "not_found": envelope.not_found,
-        }
 
 
 def _values(reply: Reply) -> list[bytes | None]:

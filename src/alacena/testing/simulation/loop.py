@@ -112,6 +112,10 @@ class SimLoop(asyncio.BaseEventLoop):
         self._numbers += 1
         return self._numbers
 
+    def allow(self, steps: int) -> None:
+        """Move the step limit to ``steps`` from now."""
+        self._max_steps = self.steps + steps
+
     # Scheduling
 
     def call_later(

@@ -155,8 +155,11 @@ class SimNetwork:
         self._serve(listener, link)
         protocol = factory()
         transport = self._end(link, link.up, link.down, contextvars.copy_context())
-        transport.attach(protocol)
-        await asyncio.sleep(0)
+        try:
+            await transport.attach(protocol)
+        except asyncio.CancelledError:
+            transport.close()
+            raise
         return transport, protocol
 
     def _open(self, address: Address, up: LinkProfile, down: LinkProfile) -> Link:

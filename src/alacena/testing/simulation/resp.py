@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from collections import deque
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from alacena.engine.errors import ServerReplyError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 _MAX_BULK_BYTES = 512 * 1024 * 1024
 
@@ -30,21 +33,18 @@ class CommandParser:
     def __init__(self) -> None:
         self._buffer = bytearray()
 
-    def feed(self, data: bytes) -> list[list[bytes]]:
-        """Take bytes; returns the commands that are complete now.
+    def feed(self, data: bytes) -> Iterator[list[bytes]]:
+        """Take bytes; gives the commands that are complete now, one after the other.
 
         Raises:
-            ProtocolError: The bytes are no command.
+            ProtocolError: What follows the commands given so far is no command.
         """
         self._buffer += data
-        commands: list[list[bytes]] = []
-        position = 0
-        while (parsed := self._parse(position)) is not None:
-            words, position = parsed
+        while (parsed := self._parse(0)) is not None:
+            words, end = parsed
+            del self._buffer[:end]
             if words:
-                commands.append(words)
-        del self._buffer[:position]
-        return commands
+                yield words
 
     def _parse(self, position: int) -> tuple[list[bytes], int] | None:
         head = self._line(position)

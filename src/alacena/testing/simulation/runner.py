@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Iterable, Iterator
 
 T = TypeVar("T")
+_UNWINDING_STEPS = 200_000
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -200,6 +201,7 @@ def _failure_note(simulation: Simulation) -> str:
 
 def _shut_down(simulation: Simulation) -> None:
     loop = simulation.loop
+    loop.allow(_UNWINDING_STEPS)
     try:
         for process in simulation.processes:
             process.bury()

@@ -50,11 +50,14 @@ class SimTransport(asyncio.Transport):
         self._high, self._low = 65_536, 16_384
         incoming.receiver = self
 
-    def attach(self, protocol: asyncio.BaseProtocol) -> None:
-        """Give the end its protocol and tell the protocol so, as a callback of its process."""
+    def attach(self, protocol: asyncio.BaseProtocol) -> asyncio.Future[None]:
+        """Give the end its protocol; the future is done when the protocol was told, as a callback of its process."""
+        told: asyncio.Future[None] = self._loop.create_future()
         self._protocol = protocol
         self._loop.call_soon(protocol.connection_made, self, context=self._context)
+        self._loop.call_soon(_settle, told, context=self._context)
         self._plan_drain()
+        return told
 
     # What the pipe calls
 
@@ -220,3 +223,8 @@ class SimTransport(asyncio.Transport):
         """The current protocol."""
         protocol: asyncio.BaseProtocol = self._protocol
         return protocol
+
+
+def _settle(future: asyncio.Future[None]) -> None:
+    if not future.done():
+        future.set_result(None)

@@ -45,7 +45,6 @@ def name_of(value):
     return re.sub(r" at 0x[0-9a-f]+", "", repr(value))
 
 
-
 @pytest.mark.parametrize("value", EXACT, ids=name_of)
 def test_a_value_comes_back_equal_and_of_the_same_type(value):
     back = decode(encode(value))

@@ -35,10 +35,12 @@ class UnreachableStore(LocalStore):
     async def script(
         self, script: Script, keys: Sequence[str | bytes], args: Sequence[Argument], *, timeout_s: float | None = None
     ) -> Reply:
-        await asyncio.sleep(self.slow_s)
         if self.away:
+            await asyncio.sleep(self.slow_s)
             raise BackendUnavailableError("the network is cut")
-        return await super().script(script, keys, args)
+        reply = await super().script(script, keys, args)
+        await asyncio.sleep(self.slow_s)
+        return reply
 
 
 def _locks(environment: VirtualEnvironment) -> tuple[Locks, UnreachableStore]:

@@ -10,13 +10,13 @@ from weakref import WeakSet
 from alacena.engine.errors import AlacenaError, BackendError, BackendUnavailableError, ServerReplyError, WrongLoopError
 from alacena.engine.redis.wire.command import pack, pack_all, pack_unchecked, refusal
 from alacena.engine.redis.wire.incoming import Incoming, ProtocolDoubtError
-from alacena.engine.redis.wire.limits import Limits
 from alacena.engine.redis.wire.line import PLACE_BYTES, Group, Place, Settling, fail_all
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from alacena.engine.redis.wire.command import Argument, Command, Reply
+    from alacena.engine.redis.wire.limits import Limits
 
 T = TypeVar("T")
 

@@ -96,10 +96,9 @@ class Supervisor:
         self._lost.clear()
         attempt = asyncio.get_running_loop().create_task(self._timed_dial(), name="alacena: connect")
         await _finish(attempt)
-        error = attempt.exception() or attempt.result().error
         self.first_attempt_is_over = True
+        error = _error_of(attempt)
         if error is None:
-            self._rise(attempt.result())
             return attempt.result()
         self._failed(error)
         _report(error, "connecting failed for a reason that is not the server's")
@@ -107,7 +106,13 @@ class Supervisor:
 
     async def _timed_dial(self) -> Connection:
         async with asyncio.timeout(self._pace.connect_timeout_s):
-            return await self._dial()
+            connection = await self._dial()
+            try:
+                self._rise(connection)
+            except BaseException:
+                connection.close(BackendUnavailableError("whoever was to use the connection failed"))
+                raise
+            return connection
 
     async def _live(self, connection: Connection) -> None:
         heart = asyncio.get_running_loop().create_task(self._keep_beating(connection), name="alacena: heartbeat")
@@ -122,6 +127,12 @@ class Supervisor:
         while True:
             await asyncio.sleep(self._pace.beat_s)
             await self._beat(connection)
+
+
+def _error_of(attempt: asyncio.Task[Connection]) -> BaseException | None:
+    if attempt.cancelled():
+        return BackendUnavailableError("connecting was cancelled")
+    return attempt.exception()
 
 
 def _stopped(heart: asyncio.Task[None], connection: Connection) -> None:

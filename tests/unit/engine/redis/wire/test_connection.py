@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import random
 from typing import Any
 
@@ -368,3 +369,42 @@ async def test_a_settle_that_closes_the_connection_stops_the_parser() -> None:
     assert pushes == []
     with pytest.raises(OutcomeUnknownError):
         await other
+
+
+def test_a_forked_child_that_runs_the_same_loop_is_refused() -> None:
+    with asyncio.Runner() as runner:
+
+        async def opened() -> Any:
+            return connect()
+
+        connection, transport = runner.run(opened())
+
+        async def ask() -> None:
+            connection.call("PING", timeout_s=1)
+
+        child = os.fork()
+        if child == 0:
+            code = 1
+            try:
+                runner.get_loop().run_until_complete(ask())
+            except WrongLoopError:
+                code = 0 if not transport.writes else 2
+            finally:
+                os._exit(code)
+        assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+        runner.run(ask())
+        assert len(transport.writes) == 1
+
+
+async def test_what_is_told_is_written_in_order_and_waits_for_no_answer() -> None:
+    pushes: list[Any] = []
+    connection, transport = connect(on_push=pushes.append)
+    first = connection.call("PING", timeout_s=1)
+    second = connection.call("ECHO", "a", timeout_s=1)
+    connection.tell("SUBSCRIBE", "c")
+    assert [command[0] for command in transport.commands()] == [b"PING", b"ECHO", b"SUBSCRIBE"]
+    connection.data_received(b"+PONG\r\n+a\r\n>3\r\n+subscribe\r\n+c\r\n:1\r\n")
+    assert (await first, await second, len(pushes), connection.in_flight) == (b"PONG", b"a", 1, 0)
+    connection.pause_writing()
+    with pytest.raises(BackendUnavailableError):
+        connection.tell("SUBSCRIBE", "d")

@@ -168,6 +168,33 @@ def test_a_preparation_that_fails_or_hangs_keeps_it_down_and_is_tried_again() ->
     run_virtually(story)
 
 
+def test_hooks_that_fail_or_cancel_do_not_end_the_trying() -> None:
+    async def story(environment: FakeEnvironment) -> None:
+        server, ups = FakeServer(), []
+
+        async def prepare(link: Link, connection: Connection) -> None:
+            if len(server.transports) == 1:
+                raise asyncio.CancelledError
+
+        def on_up(link: Link, connection: Connection) -> None:
+            ups.append(connection)
+            if len(ups) == 1:
+                raise ZeroDivisionError
+
+        reported: list[Any] = []
+        asyncio.get_running_loop().set_exception_handler(lambda _, context: reported.append(context["exception"]))
+        link = make(environment, server, hooks=Hooks(prepare=prepare, on_up=on_up))
+        link.start()
+        await asyncio.sleep(5)
+        assert link.up
+        assert len(server.transports) == 3
+        assert [type(error) for error in reported] == [ZeroDivisionError]
+        assert link.counters.lost == 1
+        await link.close()
+
+    run_virtually(story)
+
+
 def test_a_heartbeat_that_fails_ends_the_connection() -> None:
     async def story(environment: FakeEnvironment) -> None:
         server, down = FakeServer(), asyncio.Event()

@@ -1,0 +1,109 @@
+"""Run the scenarios and show what they found.
+
+    python -m bench                                all of them, about a quarter of an hour
+    python -m bench --quick                        the order of things, in three minutes
+    python -m bench --only redis_hit --only outage --json out.json --chart out.svg
+    python -m bench --list
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import os
+import platform
+import sys
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import msgspec
+from rich.console import Console
+
+from bench.figures.chart import draw
+from bench.figures.show import show_result, show_verdicts
+from bench.figures.tables import Report, Result
+from bench.scenarios import NAMES, loops, question, scenario
+from bench.stand.effort import FULL, QUICK
+from bench.stand.server import Server
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from bench.stand.effort import Effort
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Do what the command line says."""
+    options = _options(arguments)
+    console = Console()
+    if options.list:
+        for name in NAMES:
+            console.print(f"[bold]{name}[/bold]  {question(name)}", highlight=False)
+        return 0
+    effort = QUICK if options.quick else FULL
+    results: dict[str, Result] = {}
+    took_s: dict[str, float] = {}
+    with Server() as server:
+        machine = _machine(server)
+        for name in options.only or NAMES:
+            began = time.perf_counter()
+            server.flush()
+            results[name] = _run(name, server, effort, options.loop)
+            took_s[name] = time.perf_counter() - began
+            show_result(console, name, question(name), results[name])
+    report = Report(machine, results, took_s)
+    show_verdicts(console, report)
+    if options.json is not None:
+        options.json.write_bytes(msgspec.json.format(msgspec.json.encode(report)))
+    if options.chart is not None:
+        draw(report, options.chart)
+    return 0
+
+
+def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m bench", description="Alacena beside other caches and the floors.")
+    parser.add_argument("--only", action="append", choices=NAMES, metavar="NAME", help="one scenario; may be repeated")
+    parser.add_argument("--quick", action="store_true", help="fewer rounds, smaller sizes")
+    parser.add_argument("--loop", choices=("asyncio", "uvloop"), help="only this event loop, where there are several")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="also write everything as JSON")
+    parser.add_argument("--chart", type=_picture, metavar="FILE", help="also draw it, as .svg or .png")
+    parser.add_argument("--list", action="store_true", help="say which scenarios there are, and end")
+    return parser.parse_args(arguments)
+
+
+def _picture(name: str) -> Path:
+    path = Path(name)
+    if path.suffix not in {".svg", ".png"}:
+        raise argparse.ArgumentTypeError(f"{name}: write a file name that ends in .svg or .png")
+    return path
+
+
+def _run(name: str, server: Server, effort: Effort, loop: str | None) -> Result:
+    """One scenario, on each of its event loops."""
+    on = [one for one in loops(name) if loop in (None, one) or len(loops(name)) == 1]
+    parts = [_asked(name, server, effort, one) for one in on]
+    return Result(tuple(t for part in parts for t in part.tables), tuple(b for part in parts for b in part.bars))
+
+
+def _asked(name: str, server: Server, effort: Effort, loop: str) -> Result:
+    if loop == "uvloop":
+        import uvloop
+
+        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+            return runner.run(scenario(name).measure(server, effort))
+    return asyncio.run(scenario(name).measure(server, effort))
+
+
+def _machine(server: Server) -> dict[str, str]:
+    return {
+        "Python": platform.python_version(),
+        "server": server.version(),
+        "processors": str(os.cpu_count()),
+        "load": f"{os.getloadavg()[0]:.1f}",
+        "system": f"{platform.system()} {platform.machine()}",
+    }
+
+
+if __name__ == "__main__":
+    sys.exit(main())

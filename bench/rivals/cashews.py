@@ -1,0 +1,90 @@
+"""cashews: its decorator with a lock across processes, as its documentation recommends, and its default serializer.
+
+That one is pickle, written in C and the fastest of those it brings; arrays go through it as one buffer.
+"""
+
+from __future__ import annotations
+
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from cashews import Cache
+from cashews.backends.redis import Redis
+from cashews.picklers import PicklerType
+from cashews.wrapper.backend_settings import register_backend
+
+from bench.rivals.rival import TTL_S, Ask, Batches, Drops, Place
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+CONNECTIONS = 20
+
+
+class _Cashews(Drops, Batches):
+    """What both shelves share.
+
+    Attributes:
+        options: What its decorator is given against a stampede.
+    """
+
+    options: ClassVar[Mapping[str, Any]] = MappingProxyType({})
+
+    def _set_up(self, cache: Cache, place: Place) -> None:
+        raise NotImplementedError
+
+    async def open(self, place: Place) -> None:
+        self._cache = Cache()
+        self._set_up(self._cache, place)
+        await self._cache.init()
+        self.get = self._cache.get  # type: ignore[method-assign]
+
+        async def through(key: str) -> Any:
+            return await place.load(key)
+
+        self.get_or_load = self._cache(ttl=TTL_S, key="{key}", **self.options)(through)  # type: ignore[method-assign]
+
+    async def get(self, key: str) -> Any:
+        return await self._cache.get(key)
+
+    async def set(self, key: str, value: Any) -> None:
+        await self._cache.set(key, value, expire=TTL_S)
+
+    async def get_or_load(self, key: str) -> Any:
+        raise NotImplementedError
+
+    async def delete(self, key: str) -> None:
+        await self._cache.delete(key)
+
+    async def get_many(self, keys: Sequence[str]) -> list[Any]:
+        return list(await self._cache.get_many(*keys))
+
+    async def set_many(self, values: Mapping[str, Any]) -> None:
+        await self._cache.set_many(values, expire=TTL_S)
+
+    async def close(self) -> None:
+        await self._cache.close()
+
+    def hit(self, key: str) -> Ask:
+        return Ask(self._cache.get, (key,))
+
+
+class InMemory(_Cashews):
+    """Its memory backend."""
+
+    about = "mem://; decorator with protected=True"
+    options = MappingProxyType({"protected": True})
+
+    def _set_up(self, cache: Cache, place: Place) -> None:
+        cache.setup("mem://", size=place.entries)
+
+
+class OnRedis(_Cashews):
+    """Its Redis backend."""
+
+    about = f"pool of {CONNECTIONS}; decorator with lock=True; pickle"
+    options = MappingProxyType({"lock": True})
+
+    def _set_up(self, cache: Cache, place: Place) -> None:
+        register_backend("unix", Redis, pass_uri=True, pickler=PicklerType.DEFAULT)
+        cache.setup(place.url, max_connections=CONNECTIONS, suppress=False)

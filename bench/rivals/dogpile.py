@@ -1,0 +1,109 @@
+"""dogpile.cache: synchronous; in memory called directly, on a server in a thread, as its users in asyncio must."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+from dogpile.cache import make_region
+from dogpile.cache.api import NO_VALUE
+
+from bench.rivals.rival import TTL_S, Ask, Batches, Drops, Place
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+
+class InMemory(Drops):
+    """Its memory backend: a dict."""
+
+    about = "dogpile.cache.memory, called without await"
+
+    async def open(self, place: Place) -> None:
+        self._load = place.load
+        self._region = make_region().configure("dogpile.cache.memory", expiration_time=TTL_S)
+
+    async def get(self, key: str) -> Any:
+        value = self._region.get(key)
+        return None if value is NO_VALUE else value
+
+    async def set(self, key: str, value: Any) -> None:
+        self._region.set(key, value)
+
+    async def get_or_load(self, key: str) -> Any:
+        value = await self.get(key)
+        if value is None:
+            value = await self._load(key)
+            await self.set(key, value)
+        return value
+
+    async def delete(self, key: str) -> None:
+        self._region.delete(key)
+
+    async def close(self) -> None:
+        self._region.invalidate()
+
+    def hit(self, key: str) -> Ask:
+        return Ask(self._region.get, (key,), awaited=False)
+
+    def loaded_hit(self, key: str) -> Ask:
+        return Ask(self._region.get_or_create, (key, _impossible), awaited=False)
+
+
+class OnRedis(Drops, Batches):
+    """Its Redis backend; its creator runs in the thread and asks the loop for the value."""
+
+    about = "distributed_lock, in asyncio.to_thread; msgspec msgpack"
+
+    async def open(self, place: Place) -> None:
+        self._load = place.load
+        self._loop = asyncio.get_running_loop()
+        self._region = make_region(
+            serializer=msgspec.msgpack.Encoder().encode, deserializer=msgspec.msgpack.Decoder().decode
+        ).configure(
+            "dogpile.cache.redis",
+            expiration_time=TTL_S,
+            arguments={
+                "url": place.url,
+                "redis_expiration_time": TTL_S,
+                "distributed_lock": True,
+                "thread_local_lock": False,
+                "lock_timeout": 5,
+            },
+        )
+
+    async def get(self, key: str) -> Any:
+        value = await asyncio.to_thread(self._region.get, key)
+        return None if value is NO_VALUE else value
+
+    async def set(self, key: str, value: Any) -> None:
+        await asyncio.to_thread(self._region.set, key, value)
+
+    async def get_or_load(self, key: str) -> Any:
+        def create() -> Any:
+            return asyncio.run_coroutine_threadsafe(self._awaited(key), self._loop).result()
+
+        return await asyncio.to_thread(self._region.get_or_create, key, create)
+
+    async def _awaited(self, key: str) -> Any:
+        return await self._load(key)
+
+    async def delete(self, key: str) -> None:
+        await asyncio.to_thread(self._region.delete, key)
+
+    async def get_many(self, keys: Sequence[str]) -> list[Any]:
+        found = await asyncio.to_thread(self._region.get_multi, keys)
+        return [None if value is NO_VALUE else value for value in found]
+
+    async def set_many(self, values: Mapping[str, Any]) -> None:
+        await asyncio.to_thread(self._region.set_multi, dict(values))
+
+    async def close(self) -> None:
+        backend: Any = self._region.actual_backend
+        backend.reader_client.close()
+        backend.writer_client.close()
+
+
+def _impossible() -> Any:
+    raise AssertionError("the entry was there")

@@ -1,0 +1,53 @@
+"""The questions: one a file, said in its docstring."""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Protocol, cast
+
+if TYPE_CHECKING:
+    from bench.figures.tables import Result
+    from bench.stand.effort import Effort
+    from bench.stand.server import Server
+
+NAMES = (
+    "memory_hit",
+    "redis_hit",
+    "miss_fill",
+    "stampede",
+    "invalidate_tenant",
+    "lineage",
+    "embeddings",
+    "stale_fill",
+    "outage",
+    "cancellation",
+    "noisy_tenant",
+    "bytes_per_entry",
+    "expiry",
+)
+"""In the order in which they are run and shown."""
+
+
+class Scenario(Protocol):
+    """A module of this package."""
+
+    __doc__: str | None
+
+    async def measure(self, server: Server, effort: Effort) -> Result:
+        """Ask the question."""
+        ...
+
+
+def scenario(name: str) -> Scenario:
+    """One scenario by its name."""
+    return cast("Scenario", import_module(f"bench.scenarios.{name}"))
+
+
+def question(name: str) -> str:
+    """What a scenario asks: the first line of its docstring."""
+    return (scenario(name).__doc__ or name).strip().splitlines()[0]
+
+
+def loops(name: str) -> tuple[str, ...]:
+    """On which event loops a scenario is asked."""
+    return tuple(getattr(scenario(name), "LOOPS", ("asyncio",)))

@@ -1,0 +1,1 @@
+"""Where the contenders meet: one server, rounds in turn, processes of their own."""

@@ -1,0 +1,109 @@
+"""A relay that counts: what goes through a unix socket, and how often the talk changes sides."""
+
+from __future__ import annotations
+
+import asyncio
+import tempfile
+from pathlib import Path
+from typing import Self
+
+
+class _Side(asyncio.Protocol):
+    """One end of one connection."""
+
+    def __init__(self, relay: Relay, *, upward: bool) -> None:
+        self._relay = relay
+        self._upward = upward
+        self._early: list[bytes] = []
+        self.transport: asyncio.Transport | None = None
+        self.other: _Side | None = None
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        assert isinstance(transport, asyncio.Transport)
+        self.transport = transport
+        if self._upward:
+            self._relay.pair(self)
+
+    def data_received(self, data: bytes) -> None:
+        self._relay.passed(len(data), upward=self._upward)
+        if self.other is None or self.other.transport is None:
+            self._early.append(data)
+        else:
+            self.other.transport.write(data)
+
+    def join(self, other: _Side) -> None:
+        """Send to ``other`` from now on, and what came before it was there."""
+        self.other = other
+        if other.transport is not None and self._early:
+            other.transport.write(b"".join(self._early))
+            self._early.clear()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        if self.other is not None and self.other.transport is not None:
+            self.other.transport.close()
+
+
+class Relay:
+    """Between a client and a server; never while something is timed.
+
+    A round trip is counted when the server speaks after the client spoke: of one operation at a time, these are the
+    times that somebody waited.
+
+    Attributes:
+        round_trips: How many.
+        sent_bytes: From the client to the server.
+        received_bytes: From the server to the client.
+    """
+
+    def __init__(self, target: str) -> None:
+        self._target = target
+        self._folder = tempfile.TemporaryDirectory(prefix="relay-")
+        self.path = str(Path(self._folder.name) / "s")
+        self._server: asyncio.Server | None = None
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._client_spoke = False
+        self.round_trips = self.sent_bytes = self.received_bytes = 0
+
+    @property
+    def url(self) -> str:
+        """For whoever takes a URL."""
+        return f"unix://{self.path}"
+
+    async def __aenter__(self) -> Self:
+        loop = asyncio.get_running_loop()
+        self._server = await loop.create_unix_server(lambda: _Side(self, upward=True), self.path)
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        assert self._server is not None
+        self._server.close()
+        await asyncio.gather(*self._tasks)
+        self._folder.cleanup()
+
+    def reset(self) -> None:
+        """Count from 0."""
+        self.round_trips = self.sent_bytes = self.received_bytes = 0
+        self._client_spoke = False
+
+    def passed(self, size: int, *, upward: bool) -> None:
+        """Bytes went through."""
+        if upward:
+            self.sent_bytes += size
+            self._client_spoke = True
+            return
+        self.received_bytes += size
+        self.round_trips += self._client_spoke
+        self._client_spoke = False
+
+    def pair(self, client: _Side) -> None:
+        """Connect a new client to the server."""
+        task = asyncio.get_running_loop().create_task(self._connect(client))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _connect(self, client: _Side) -> None:
+        loop = asyncio.get_running_loop()
+        server = _Side(self, upward=False)
+        await loop.create_unix_connection(lambda: server, self._target)
+        server.join(client)
+        client.join(server)

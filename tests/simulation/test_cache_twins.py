@@ -1,0 +1,68 @@
+"""The cache's scripts and their twins: the same answers, the same keys left behind, the same pushes, on both servers."""
+
+from __future__ import annotations
+
+import random
+from typing import TYPE_CHECKING
+
+import pytest
+from tests.simulation.test_tracking_differential import Pair, pair_of, real_server  # noqa: F401 - a fixture
+
+from alacena.engine.redis.cache_scripts import CACHE_SCRIPTS
+from alacena.testing.simulation.cache_twins import CACHE_TWINS
+
+if TYPE_CHECKING:
+    from alacena.engine.store import Script
+
+TWINS = {script.source: CACHE_TWINS[script.name] for script in CACHE_SCRIPTS}
+GENERATIONS = ("gt", "gy", "gr", "gk")
+TOKENS = ("token1", "token2")
+NONCES = ("n1", "n2")
+
+
+def _keys_and_args(script: Script, chance: random.Random) -> tuple[list[str], list[str]]:
+    token, nonce = chance.choice(TOKENS), chance.choice(NONCES)
+    generations = list(GENERATIONS[: chance.randint(2, 4)])
+    nonces = [chance.choice(NONCES) for _ in generations]
+    life = chance.choice(("0", "100000"))
+    return {
+        "lease": (["e", "l", "h", "j", *generations], [token, "100000", nonce, "200000"]),
+        "mint": (generations, [nonce, life]),
+        "release": (["l"], [token]),
+        "renew": (["l"], [token, "100000"]),
+        "store": (["e", "l", "h", *generations], [chance.choice(("", token)), life, "value", "150000", *nonces]),
+        "unhold": (["h", "e", "l"], [token]),
+    }[script.name]
+
+
+def _step(chance: random.Random) -> tuple[str, ...]:
+    if chance.random() < 0.65:
+        script = chance.choice(CACHE_SCRIPTS)
+        keys, args = _keys_and_args(script, chance)
+        return ("EVAL", script.source, str(len(keys)), *keys, *args)
+    key = chance.choice(("e", "l", "h", "j", *GENERATIONS))
+    plain: list[tuple[str, ...]] = [
+        ("MGET", "e", *GENERATIONS),
+        ("UNLINK", key),
+        ("UNLINK", "l"),
+        ("UNLINK", "h"),
+        ("SET", "h", chance.choice(TOKENS), "PX", "100000"),
+        ("SET", key, chance.choice(NONCES)),
+        ("FLUSHALL",),
+    ]
+    return chance.choice(plain)
+
+
+@pytest.mark.parametrize("seed", range(40))
+def test_random_histories_of_four_clients_agree(real_server: str, seed: int) -> None:  # noqa: F811 - the fixture
+    chance = random.Random(seed)
+    with pair_of(real_server, seed, scripts=TWINS) as pair:
+        for _ in range(120):
+            pair.step(chance.choice(("noloop", "loop", "loop", "untracked")), _step(chance))
+        _same_keys(pair)
+
+
+def _same_keys(pair: Pair) -> None:
+    for key in ("e", "l", "h", "j", *GENERATIONS):
+        pair.step("untracked", ("GET", key))
+        pair.step("untracked", ("EXISTS", key))

@@ -1,0 +1,133 @@
+"""Deadlines in virtual time."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import cast
+
+import pytest
+from tests.unit.engine.redis.wire.peer import bulk, connect, turns
+from tests.unit.engine.redis.wire.virtual import FakeEnvironment, VirtualLoop, run_virtually
+
+from alacena.engine.errors import BackendError, OutcomeUnknownError
+
+
+def test_each_waiter_fails_within_a_grain_of_its_own_deadline() -> None:
+    async def story(environment: FakeEnvironment) -> None:
+        connection, _ = connect(bounds={"stall_s": 100, "grain_s": 0.005})
+        loop = asyncio.get_running_loop()
+        began = loop.time()
+        failed: dict[float, float] = {}
+        for timeout_s in (0.5, 0.05, 0.051, 3.0, 0.2, 0.0):
+            future = connection.call("GET", "k", timeout_s=timeout_s)
+            future.add_done_callback(lambda _, timeout_s=timeout_s: failed.update({timeout_s: loop.time() - began}))
+        await asyncio.sleep(4)
+        assert len(failed) == 6
+        for timeout_s, after_s in failed.items():
+            assert timeout_s <= after_s <= timeout_s + 0.0101
+        assert connection.in_flight == 6
+
+    run_virtually(story)
+
+
+def test_an_idle_connection_sets_no_timers() -> None:
+    async def story(environment: FakeEnvironment) -> None:
+        connection, _ = connect()
+        for _ in range(100):
+            future = connection.call("GET", "k", timeout_s=0.05)
+            connection.data_received(bulk(b"v"))
+            await future
+        await asyncio.sleep(1)
+        pending = [handle for handle in asyncio.get_running_loop()._scheduled if not handle.cancelled()]  # type: ignore[attr-defined]
+        assert pending == []
+
+    run_virtually(story)
+
+
+def test_a_loop_that_was_busy_reads_before_it_judges() -> None:
+    async def story(environment: FakeEnvironment) -> None:
+        connection, _ = connect()
+        loop = cast("VirtualLoop", asyncio.get_running_loop())
+        lucky = connection.call("GET", "a", timeout_s=0.05)
+        await turns()
+        loop.virtual_s += 0.3
+        await turns()
+        assert not lucky.done()
+        connection.data_received(bulk(b"v"))
+        assert await lucky == b"v"
+        unlucky = connection.call("GET", "b", timeout_s=0.05)
+        await turns()
+        loop.virtual_s += 0.3
+        began = loop.time()
+        with pytest.raises(OutcomeUnknownError):
+            await unlucky
+        assert loop.time() - began <= 0.0051
+
+    run_virtually(story)
+
+
+class History:
+    """Answers late, in pieces, or never; callers gone; writing paused."""
+
+    def __init__(self, environment: FakeEnvironment) -> None:
+        self.dice = environment._dice
+        self.connection, self.transport = connect(bounds={"stall_s": 0.5})
+        self.asked: list[asyncio.Future[bytes]] = []
+        self.settled: list[int] = []
+        self.answered = 0
+        self.pending = b""
+
+    def chance(self, share: float) -> bool:
+        return self.dice.random() < share
+
+    def ask(self, number: int) -> None:
+        def settle(replies: list[bytes]) -> bytes:
+            self.settled.append(number)
+            return replies[-1]
+
+        commands = [("ECHO", number)] * self.dice.choice([1, 1, 1, 3])
+        timeout_s = self.dice.choice([0.01, 0.1, 1.0])
+        self.asked.append(self.connection.exchange(commands, settle=settle, timeout_s=timeout_s))
+
+    def disturb(self) -> None:
+        if self.chance(0.2):
+            self.asked[self.dice.randrange(len(self.asked))].cancel()
+        if self.chance(0.05):
+            self.connection.pause_writing()
+        if self.chance(0.1):
+            self.connection.resume_writing()
+
+    def answer(self) -> None:
+        sent = self.transport.commands()
+        self.pending += b"".join(bulk(command[1]) for command in sent[self.answered :])
+        self.answered = len(sent)
+        cut = self.dice.randrange(len(self.pending) + 1)
+        self.connection.data_received(self.pending[:cut])
+        self.pending = self.pending[cut:]
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_a_random_history_keeps_every_promise(seed: int) -> None:
+    async def story(environment: FakeEnvironment) -> None:
+        history = History(environment)
+        for number in range(400):
+            if history.connection.error is not None:
+                break
+            history.ask(number)
+            history.disturb()
+            if history.chance(0.3):
+                await asyncio.sleep(history.dice.choice([0, 0.001, 0.02]))
+            if history.chance(0.5):
+                history.answer()
+        history.connection.close()
+        await turns()
+        assert history.settled == sorted(history.settled), f"seed {seed}: effects in the order of the asking"
+        assert len(history.settled) > 50
+        for number, future in enumerate(history.asked):
+            assert future.done(), f"seed {seed}: nobody waits for ever"
+            error = None if future.cancelled() else future.exception()
+            assert error is None or isinstance(error, BackendError)
+            if error is None and not future.cancelled():
+                assert future.result() == b"%d" % number, f"seed {seed}: the answer of another"
+
+    run_virtually(story, seed)

@@ -1,0 +1,35 @@
+"""Token usage: counted once, whatever is retried."""
+
+import asyncio
+
+from alacena import Cache, Settings, track_token_usage
+from alacena.common.runtime import override
+from alacena.engine import IdempotencyConflictError
+
+
+async def main():
+    async with Cache(Settings.from_env()) as cache:
+        with override(cache):
+            # --8<-- [start:track]
+            for _ in range(2):  # a retry
+                await track_token_usage(
+                    tenant_id="acme",
+                    tokens=1_250,
+                    model="gpt-4o-mini",
+                    operation="query",
+                    idempotency_key="chatcmpl-9f3",  # the provider's id of the call
+                )
+            # --8<-- [end:track]
+            # --8<-- [start:conflict]
+            try:
+                await track_token_usage("acme", 9, "gpt-4o-mini", idempotency_key="chatcmpl-9f3")
+            except IdempotencyConflictError as error:
+                print(error)
+            # --8<-- [end:conflict]
+        # --8<-- [start:totals]
+        totals = await cache.ledger.totals("acme")
+        assert (totals.used, totals.calls) == (1_250, 1)
+        # --8<-- [end:totals]
+
+
+asyncio.run(main())

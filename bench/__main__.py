@@ -1,9 +1,9 @@
 """Run the scenarios and show what they found.
 
-    python -m bench                                all of them, about a quarter of an hour
-    python -m bench --quick                        the order of things, in three minutes
-    python -m bench --only redis_hit --only outage --json out.json --chart out.svg
-    python -m bench --list
+python -m bench                                all of them, about a quarter of an hour
+python -m bench --quick                        the order of things, in three minutes
+python -m bench --only redis_hit --only outage --json out.json --chart out.svg
+python -m bench --list
 """
 
 from __future__ import annotations

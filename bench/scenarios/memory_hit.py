@@ -107,9 +107,7 @@ def _floors(pairs: list[Pair]) -> Spread:
     return ratio([pair.call_s for pair in pairs], [pair.floor_s for pair in pairs])
 
 
-def _table(
-    title: str, found: dict[str, list[Pair]], asks: dict[str, tuple[Ask, str]], notes: tuple[str, ...]
-) -> Table:
+def _table(title: str, found: dict[str, list[Pair]], asks: dict[str, tuple[Ask, str]], notes: tuple[str, ...]) -> Table:
     ours = {*_ours(), *_our_loads()}
     floor = spread([pair.floor_s for pairs in found.values() for pair in pairs]).times(1e9)
     rows = [Row(FLOOR, (1.0, floor, ""), "floor")]

@@ -12,7 +12,7 @@ from alacena import Settings
 from examples.rag_service.figures import figures, recomputed, verdicts
 from examples.rag_service.postgres import private_postgres
 from examples.rag_service.second_process import second_process
-from examples.rag_service.services import Providers, Services, open_services, server_url, tokens_on_ledger
+from examples.rag_service.services import Providers, Services, open_services, private_valkey, tokens_on_ledger
 from examples.rag_service.tour import Edit, Process, Record, ask_all, choose_document, edited, ingest, used_by
 
 if TYPE_CHECKING:
@@ -118,12 +118,11 @@ async def run(plan: Plan, providers: Providers, screen: Screen) -> tuple[dict[st
     async with AsyncExitStack() as stack:
         with screen.waiting("Starting Postgres, an embedded Valkey and a second process"):
             dsn = await stack.enter_async_context(private_postgres())
+            redis_url = await stack.enter_async_context(private_valkey())
             services = await stack.enter_async_context(
-                open_services(providers, redis_url="embedded://", dsn=dsn, create_tables=True)
+                open_services(providers, redis_url=redis_url, dsn=dsn, create_tables=True)
             )
-            other = await stack.enter_async_context(
-                second_process(redis_url=server_url(), dsn=dsn, offline=plan.offline)
-            )
+            other = await stack.enter_async_context(second_process(redis_url=redis_url, dsn=dsn, offline=plan.offline))
         _introduce(screen, providers, time.perf_counter() - started)
         demo = Demo(services, other, screen, plan.questions)
         await demo.take_in(plan.library)

@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from alacena import CacheManager, configure
+from alacena.common.runtime import opened
+from alacena.engine.redis.embedded import EmbeddedServer
 from examples.rag_service.answer import ChatAnswerer, ExtractiveAnswerer
 from examples.rag_service.database import open_database
 from examples.rag_service.embedder import LocalEmbedder, OpenAIEmbedder, openai_client
@@ -92,7 +94,7 @@ async def open_services(
 
     Args:
         providers: Vectors and answers.
-        redis_url: A server's URL, or ``embedded://`` to run a private one.
+        redis_url: The server's URL.
         dsn: The Postgres to use.
         create_tables: Make the tables first.
     """
@@ -110,15 +112,18 @@ async def open_services(
         )
 
 
-def server_url() -> str:
-    """The URL of the server that the process-wide cache is connected to, for other processes to connect to."""
-    import alacena
-
-    return str(alacena.s.url)
+@asynccontextmanager
+async def private_valkey() -> AsyncIterator[str]:
+    """Run the server that ``embedded://`` runs, and give its URL, so that more than one process can use it."""
+    server = EmbeddedServer()
+    try:
+        endpoint = await server.start()
+        yield f"unix://{endpoint.address.path}"
+    finally:
+        await server.close()
 
 
 async def tokens_on_ledger() -> int:
     """The tokens that the ledger holds for the demo's tenant."""
-    import alacena
-
-    return int(await alacena.s.r.get("tokens"))
+    cache = await opened()
+    return (await cache.ledger.totals(TENANT)).used

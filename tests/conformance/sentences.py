@@ -8,7 +8,7 @@ from __future__ import annotations
 
 BLOCKS = "test_blocks.py"
 CALLERS = "test_callers.py"
-A, B, C, D, E, F, H, I, J = (
+A, B, C, D, E, F, H, METADATA_FAULTS, J = (
     f"faults/test_{name}.py"
     for name in (
         "a_mechanics",
@@ -74,9 +74,9 @@ SENTENCES: dict[str, tuple[str, ...]] = {
     "Opcionalmente llama a `generate_func` si se proporciona": (f"{BLOCKS}::test_block19_semantic_search",),
     "Guarda el resultado con TTL apropiado": (f"{B}::test_b10_ttls_mean_what_they_say",),
     "Devuelve el valor y metadatos sobre la operación": (f"{F}::test_f_memory_hits_and_redis_hits_report_their_tier",),
-    "`tenant_id`: Obligatorio para multitenancy": (f"{I}::test_i1_a_blank_tenant_is_refused",),
+    "`tenant_id`: Obligatorio para multitenancy": (f"{METADATA_FAULTS}::test_i1_a_blank_tenant_is_refused",),
     "`document_id`: Obligatorio para chunks, permite trazabilidad": (
-        f"{I}::test_i2_a_chunk_without_a_document_is_refused",
+        f"{METADATA_FAULTS}::test_i2_a_chunk_without_a_document_is_refused",
     ),
     "`chunk_id`: Identificador único para el fragmento": (
         f"{METADATA}::test_only_bare_numbers_get_their_document_in_front",

@@ -8,6 +8,7 @@ Afterwards it can be configured and opened again, on another loop too. Tests put
 from __future__ import annotations
 
 import asyncio
+import os
 from contextlib import contextmanager
 from threading import get_ident
 from typing import TYPE_CHECKING, Any
@@ -77,6 +78,17 @@ class Process:
 
 
 PROCESS = Process()
+
+
+def _forget_parents_cache() -> None:
+    """In a forked child: the parent's connections, loop and tasks are not ours; the first call opens a cache anew."""
+    PROCESS.opening = None
+    PROCESS.tasks = set()
+    PROCESS.hold(None, None)
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_forget_parents_cache)
 
 
 def configure(

@@ -58,13 +58,18 @@ class Flight:
         for waiter in self._disembark():
             waiter.set_exception(error)
 
-    async def wait(self) -> Any:
-        """Wait for the outcome.
+    def wait(self) -> Coroutine[Any, Any, Any]:
+        """Board now, and return the wait for the outcome.
+
+        Boarding is not left to the first step of the wait: a load that ends at once would land without its passenger.
 
         Cancellation: leaves the flight; the last to leave cancels the load.
         """
         waiter: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
         self._waiters.add(waiter)
+        return self._until(waiter)
+
+    async def _until(self, waiter: asyncio.Future[Any]) -> Any:
         try:
             return await waiter
         finally:

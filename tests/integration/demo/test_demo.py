@@ -83,7 +83,8 @@ def test_the_whole_tour_keeps_every_promise(folder: Path, asked: list[str], tmp_
 def check_passes(figures: dict[str, Any]) -> None:
     first, second, other = (figures[name] for name in ("first_pass", "second_pass", "second_process"))
     assert {reply["tier"] for reply in first["replies"]} == {"source"}
-    assert {reply["tier"] for reply in second["replies"]} == {"memory"}
+    # An answer asked for again at once may come from Redis: memory keeps it when the server has confirmed it.
+    assert {reply["tier"] for reply in second["replies"]} <= {"memory", "redis"}
     assert {reply["tier"] for reply in other["replies"]} == {"redis"}
     assert (second["hit_ratio"], second["tokens"]) == (1, 0)
     assert second["tokens_saved"] == first["tokens"] > 0

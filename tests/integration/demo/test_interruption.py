@@ -75,7 +75,7 @@ def start(temporary: Path, documents: Path) -> subprocess.Popen[str]:
 def documents(tmp_path: Path) -> Path:
     folder = tmp_path / "documents"
     folder.mkdir()
-    for number in range(40):
+    for number in range(20):
         text = "\n".join(
             f"## Part {part} of {number}\n\nSentence {part} about number {number}.\n" for part in range(20)
         )
@@ -122,8 +122,14 @@ MOMENTS = {
 }
 
 
-@pytest.mark.parametrize("order", [signal.SIGINT, signal.SIGTERM])
-@pytest.mark.parametrize("moment", MOMENTS)
+@pytest.mark.parametrize(
+    ("moment", "order"),
+    [
+        *((moment, signal.SIGINT) for moment in MOMENTS),
+        ("while Postgres starts", signal.SIGTERM),
+        ("while questions are asked", signal.SIGHUP),
+    ],
+)
 def test_nothing_is_left(temporary: Path, documents: Path, moment: str, order: signal.Signals) -> None:
     process = start(temporary, documents)
     MOMENTS[moment](process, temporary)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import subprocess
+import sys
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -79,11 +81,41 @@ async def test_an_override_ends_with_its_block_and_leaves_the_cache_before_it() 
     mine = await runtime.opened()
     await CacheManager.set("document", "d", "mine", "t")
     async with Cache() as theirs:
-        with pytest.raises(LookupError), override(theirs):
+        with override(theirs):
             assert await CacheManager.get("document", "d", "t") is None
-            raise LookupError
     assert await runtime.opened() is mine
     assert await CacheManager.get("document", "d", "t") == "mine"
+
+
+def test_a_forked_child_opens_a_cache_of_its_own() -> None:
+    code = """
+import asyncio, os
+from alacena import CacheManager
+
+async def use(expected):
+    assert await CacheManager.get("document", "d", "t") == expected
+    await CacheManager.set("document", "d", 1, "t")
+    if expected is None and os.fork() == 0:
+        os._exit(child())
+    await CacheManager.close()
+
+def child():
+    asyncio.set_event_loop(None)
+    asyncio._set_running_loop(None)
+    asyncio.run(use_in_child())
+    return 0
+
+async def use_in_child():
+    assert await CacheManager.get("document", "d", "t") is None
+    await CacheManager.set("document", "d", 2, "t")
+    await CacheManager.close()
+
+asyncio.run(use(None))
+_, status = os.wait()
+assert status == 0, status
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
 
 
 async def test_wrong_settings_are_refused_where_they_are_written() -> None:

@@ -25,7 +25,7 @@ HEADERS: Final[Mapping[str, str]] = {
     "collection_id": "X-Collection-ID",
 }
 
-_SAFE: Final = "!#$&'()*+,/:;=?@[]~ "
+_SAFE: Final = "!#$&'()*+,/:;=?@[]~"
 
 
 def extract_context_from_headers(headers: Mapping[str, str]) -> dict[str, str]:

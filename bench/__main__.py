@@ -33,10 +33,13 @@ if TYPE_CHECKING:
     from bench.stand.effort import Effort
 
 
+_WIDTH_IN_A_FILE = 140
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Do what the command line says."""
     options = _options(arguments)
-    console = Console()
+    console = Console() if sys.stdout.isatty() else Console(width=_WIDTH_IN_A_FILE)
     if options.list:
         for name in NAMES:
             console.print(f"[bold]{name}[/bold]  {question(name)}", highlight=False)

@@ -127,9 +127,10 @@ class CachedFunction(Generic[P, R]):
         """Call the function whatever the cache holds, and keep its result."""
         resource_id, scope = self._place(args, kwargs)
         cache = await runtime.opened()
-        return await cache.refresh(
+        again = cache.refresh(
             self.data_type, resource_id, scope, lambda: self._function(*args, **kwargs), ttl=self._ttl
         )
+        return cast("R", await again)
 
     async def explain(self, *args: P.args, **kwargs: P.kwargs) -> dict[str, Any]:
         """Why a call with these arguments is answered as it is. Cost: 1 round trip."""

@@ -6,10 +6,10 @@ import random
 from typing import TYPE_CHECKING
 
 import pytest
-from tests.simulation.test_tracking_differential import Pair, pair_of, real_server  # noqa: F401 - a fixture
 
 from alacena.engine.redis.cache_scripts import CACHE_SCRIPTS
 from alacena.testing.simulation.cache_twins import CACHE_TWINS
+from tests.simulation.test_tracking_differential import Pair, pair_of, real_server  # noqa: F401 - a fixture
 
 if TYPE_CHECKING:
     from alacena.engine.store import Script

@@ -54,6 +54,7 @@ class Parts:
     counts: Counts
     environment: Environment
     sweeper: Sweeper
+    url: str | None
     closers: list[Callable[[], Awaitable[None]]] = field(default_factory=list)
 
     async def close(self) -> None:
@@ -128,12 +129,13 @@ async def assemble(
     closers: list[Callable[[], Awaitable[None]]] = []
     shelf: Shelf
     store: Store
+    url: str | None
     if settings.redis_url is None:
-        shelf, store = LocalShelf(coherence, copies, environment), LocalStore(environment)
+        shelf, store, url = LocalShelf(coherence, copies, environment), LocalStore(environment), None
     else:
         from alacena.engine.redis.opening import open_redis
 
-        shelf, store = await open_redis(
+        shelf, store, url = await open_redis(
             coherence=coherence,
             copies=copies,
             codec=codec,
@@ -166,6 +168,7 @@ async def assemble(
         counts=counts,
         environment=environment,
         sweeper=Sweeper(memory, environment, asyncio.get_running_loop()),
+        url=url,
         closers=closers,
     )
 

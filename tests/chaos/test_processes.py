@@ -58,7 +58,9 @@ class Fleet:
             str(self._folder / f"{number}.log"),
             str(DURATION_S),
         ]
-        self.processes.append(await asyncio.create_subprocess_exec(sys.executable, "-m", "tests.chaos.worker", *arguments))
+        self.processes.append(
+            await asyncio.create_subprocess_exec(sys.executable, "-m", "tests.chaos.worker", *arguments)
+        )
 
     async def _clear_up(self) -> None:
         for process in self.processes:

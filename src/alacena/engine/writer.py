@@ -199,7 +199,7 @@ class Writer:
         groups: list[tuple[str, ...]] = [
             names for d in document_ids for names in self._keys.tag_generations(scope.tenant_id, document_tag(d))
         ]
-        groups += [(self._keys.resource_generation(t, r, scope.tenant_id),) for t, r in resources]
+        groups += [(self._keys.resource_generation(t, r, scope),) for t, r in resources]
         await self.end(scope, None, groups, entries)
         if token is None:
             return
@@ -214,5 +214,5 @@ class Writer:
                 f"invalidate(resource_id={resource_id!r}) names no data_type: pass data_type=..., or leave resource_id "
                 "out to invalidate the tenant"
             )
-        entries = list(self._keys.entries(data_type, resource_id, scope))
-        return self._keys.resource_generation(data_type, resource_id, scope.tenant_id), entries
+        entry = self._keys.entry(data_type, resource_id, scope)
+        return self._keys.resource_generation(data_type, entry.resource_id, scope), [entry]

@@ -170,9 +170,7 @@ async def _edits(server: Server, side: Side, answers: Answers, edited: list[int]
     return found
 
 
-async def _edit(
-    server: Server, side: Side, answers: Answers, there: set[str], document: int
-) -> tuple[Edit, set[str]]:
+async def _edit(server: Server, side: Side, answers: Answers, there: set[str], document: int) -> tuple[Edit, set[str]]:
     concerned = {name for name in there if document in answers[name]}
     before, beats = server.sent(), server.heartbeats()
     began = time.perf_counter()

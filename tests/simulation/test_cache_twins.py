@@ -1,4 +1,4 @@
-"""The cache's scripts and their twins: the same answers, the same keys left behind, the same pushes, on both servers."""
+"""The cache's scripts and their twins: the same answers, keys left behind and pushes, on both servers."""
 
 from __future__ import annotations
 

@@ -9,7 +9,7 @@ import msgspec
 from dogpile.cache import make_region
 from dogpile.cache.api import NO_VALUE
 
-from bench.rivals.rival import TTL_S, Ask, Batches, Drops, Place
+from bench.rivals.rival import Ask, Batches, Drops, Place
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -22,7 +22,7 @@ class InMemory(Drops):
 
     async def open(self, place: Place) -> None:
         self._load = place.load
-        self._region = make_region().configure("dogpile.cache.memory", expiration_time=TTL_S)
+        self._region = make_region().configure("dogpile.cache.memory", expiration_time=place.ttl_s)
 
     async def get(self, key: str) -> Any:
         value = self._region.get(key)
@@ -63,10 +63,10 @@ class OnRedis(Drops, Batches):
             serializer=msgspec.msgpack.Encoder().encode, deserializer=msgspec.msgpack.Decoder().decode
         ).configure(
             "dogpile.cache.redis",
-            expiration_time=TTL_S,
+            expiration_time=place.ttl_s,
             arguments={
                 "url": place.url,
-                "redis_expiration_time": TTL_S,
+                "redis_expiration_time": place.ttl_s,
                 "distributed_lock": True,
                 "thread_local_lock": False,
                 "lock_timeout": 5,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import tempfile
+import threading
 from pathlib import Path
 from typing import Self
 
@@ -21,6 +22,7 @@ class _Side(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         assert isinstance(transport, asyncio.Transport)
         self.transport = transport
+        self._relay.transports.add(transport)
         if self._upward:
             self._relay.pair(self)
 
@@ -39,12 +41,14 @@ class _Side(asyncio.Protocol):
             self._early.clear()
 
     def connection_lost(self, exc: Exception | None) -> None:
+        if self.transport is not None:
+            self._relay.transports.discard(self.transport)
         if self.other is not None and self.other.transport is not None:
             self.other.transport.close()
 
 
 class Relay:
-    """Between a client and a server; never while something is timed.
+    """Between a client and a server, in a thread of its own; never while something is timed.
 
     A round trip is counted when the server speaks after the client spoke: of one operation at a time, these are the
     times that somebody waited.
@@ -53,13 +57,16 @@ class Relay:
         round_trips: How many.
         sent_bytes: From the client to the server.
         received_bytes: From the server to the client.
+        transports: The connections that stand, both ends of each.
     """
 
     def __init__(self, target: str) -> None:
         self._target = target
         self._folder = tempfile.TemporaryDirectory(prefix="relay-")
         self.path = str(Path(self._folder.name) / "s")
-        self._server: asyncio.Server | None = None
+        self._loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self._loop.run_forever, name="relay", daemon=True)
+        self.transports: set[asyncio.Transport] = set()
         self._tasks: set[asyncio.Task[None]] = set()
         self._client_spoke = False
         self.round_trips = self.sent_bytes = self.received_bytes = 0
@@ -69,16 +76,27 @@ class Relay:
         """For whoever takes a URL."""
         return f"unix://{self.path}"
 
-    async def __aenter__(self) -> Self:
-        loop = asyncio.get_running_loop()
-        self._server = await loop.create_unix_server(lambda: _Side(self, upward=True), self.path)
+    def __enter__(self) -> Self:
+        self._thread.start()
+        asyncio.run_coroutine_threadsafe(self._listen(), self._loop).result()
         return self
 
-    async def __aexit__(self, *_: object) -> None:
-        assert self._server is not None
-        self._server.close()
-        await asyncio.gather(*self._tasks)
+    def __exit__(self, *_: object) -> None:
+        asyncio.run_coroutine_threadsafe(self._end(), self._loop).result()
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join()
+        self._loop.close()
         self._folder.cleanup()
+
+    async def _listen(self) -> None:
+        self._server = await self._loop.create_unix_server(lambda: _Side(self, upward=True), self.path)
+
+    async def _end(self) -> None:
+        self._server.close()
+        for transport in tuple(self.transports):
+            transport.abort()
+        await asyncio.sleep(0)
+        await asyncio.gather(*self._tasks, return_exceptions=True)
 
     def reset(self) -> None:
         """Count from 0."""
@@ -97,13 +115,12 @@ class Relay:
 
     def pair(self, client: _Side) -> None:
         """Connect a new client to the server."""
-        task = asyncio.get_running_loop().create_task(self._connect(client))
+        task = self._loop.create_task(self._connect(client))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
     async def _connect(self, client: _Side) -> None:
-        loop = asyncio.get_running_loop()
         server = _Side(self, upward=False)
-        await loop.create_unix_connection(lambda: server, self._target)
+        await self._loop.create_unix_connection(lambda: server, self._target)
         server.join(client)
         client.join(server)

@@ -6,10 +6,10 @@ import asyncio
 from typing import cast
 
 import pytest
-from tests.unit.engine.redis.wire.peer import bulk, connect, turns
-from tests.unit.engine.redis.wire.virtual import FakeEnvironment, VirtualLoop, run_virtually
 
 from alacena.engine.errors import BackendError, OutcomeUnknownError
+from tests.unit.engine.redis.wire.peer import bulk, connect, turns
+from tests.unit.engine.redis.wire.virtual import FakeEnvironment, VirtualLoop, run_virtually
 
 
 def test_each_waiter_fails_within_a_grain_of_its_own_deadline() -> None:

@@ -17,7 +17,7 @@ from alacena.engine.redis.entries import Entries
 from alacena.engine.redis.node import Node
 from alacena.engine.redis.tier import RedisShelf
 from alacena.testing.simulation import SimEnvironment, cache_twins, tracking
-from alacena.testing.simulation.server import ServerKeyspace
+from alacena.testing.simulation.admission import ServerKeyspace
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

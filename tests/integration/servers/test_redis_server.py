@@ -14,7 +14,7 @@ from tests.servers.resp import call
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from tests.servers.environment import FakeEnvironment
+    from alacena.testing.doubles import FakeEnvironment
 
 
 def test_redis_url_leads_to_an_empty_server(redis_url: str, redis_server: RedisServer) -> None:

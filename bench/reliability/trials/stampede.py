@@ -58,7 +58,9 @@ async def rushed(who: str, effort: Effort, processes: int, callers: int, *, kill
     """Let all callers of all processes ask for one cold key; kill the process that loads, where asked to."""
     with folder() as home, RedisServer(effort.flavour) as server:
         Truth.create(home / "truth", 1)
-        async with crew("bench.reliability.waiting:wait", [_arguments(who, server, home, callers, n) for n in range(processes)]) as members:
+        async with crew(
+            "bench.reliability.waiting:wait", [_arguments(who, server, home, callers, n) for n in range(processes)]
+        ) as members:
             before = _commands(server)
             for member in members:
                 member.tell("go")
@@ -111,7 +113,7 @@ def _commands(server: RedisServer) -> dict[tuple[str, str], int]:
     return counts
 
 
-def _finding(who: str, effort: Effort, processes: int, callers: int, kill: bool, rush: Rush) -> Finding:  # noqa: FBT001
+def _finding(who: str, effort: Effort, processes: int, callers: int, kill: bool, rush: Rush) -> Finding:
     p99_ms = rush.waits[int(0.99 * (len(rush.waits) - 1))] * 1000
     most = 2 if kill else 1
     waiting = rush.commands[1:] or [0]

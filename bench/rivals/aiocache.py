@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 from aiocache import SimpleMemoryCache, cached, cached_stampede
 from aiocache.backends.redis import RedisCache
-from aiocache.serializers import BaseSerializer, PickleSerializer
+from aiocache.serializers import BaseSerializer, JsonSerializer, PickleSerializer
 from redis.asyncio import BlockingConnectionPool, Redis
 
 from bench.rivals.rival import Ask, Batches, Drops, Place
@@ -127,3 +127,12 @@ class Pickled(OnRedis):
 
     def _serializer(self) -> BaseSerializer:
         return PickleSerializer(protocol=_PROTOCOL)
+
+
+class Jsoned(OnRedis):
+    """With JSON, as its documentation shows it."""
+
+    about = f"pool of {CONNECTIONS}, timeout=None; JSON"
+
+    def _serializer(self) -> BaseSerializer:
+        return JsonSerializer()

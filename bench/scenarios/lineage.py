@@ -158,29 +158,27 @@ async def _edits(server: Server, side: Side, answers: Answers, edited: list[int]
         await side.present(names)
         relay.reset()
         await side.edit(_COUNTED)
-        trips = relay.round_trips
+        trips, commands = relay.round_trips, relay.asked
         await side.close()
     await side.open(server.url)
     there = await side.present(names)
     found = []
     for document in edited:
-        edit, there = await _edit(server, side, answers, there, document)
-        found.append(edit._replace(round_trips=trips))
+        edit, there = await _edit(side, answers, there, document)
+        found.append(edit._replace(round_trips=trips, commands=commands))
     await side.close()
     return found
 
 
-async def _edit(server: Server, side: Side, answers: Answers, there: set[str], document: int) -> tuple[Edit, set[str]]:
+async def _edit(side: Side, answers: Answers, there: set[str], document: int) -> tuple[Edit, set[str]]:
     concerned = {name for name in there if document in answers[name]}
-    before, beats = server.sent(), server.heartbeats()
     began = time.perf_counter()
     await side.edit(document)
     took_s = time.perf_counter() - began
-    commands = server.sent() - before - 2 * (server.heartbeats() - beats)
     left = await side.present(list(answers))
     gone = there - left
     kept_wrongly, gone_wrongly = len(concerned & left), len(gone - concerned)
-    return Edit(took_s, 0, commands, len(concerned), len(gone), kept_wrongly, gone_wrongly), left
+    return Edit(took_s, 0, 0, len(concerned), len(gone), kept_wrongly, gone_wrongly), left
 
 
 def _lots(count: int) -> dict[str, tuple[int, ...]]:

@@ -71,7 +71,8 @@ async def measure(server: Server, effort: Effort) -> Result:
         rows.append(Row(name, cells, "ours" if name == "alacena" else "floor" if name == FLOOR else "peer"))
     notes = (
         settings_of(field.present),
-        "bare and redis-py do not protect the source: every caller loads; alacena stores behind its answer",
+        "bare, redis-py, coredis and valkey-glide do not protect the source: every caller would load",
+        "alacena stores behind its answer: the caller waits for two of its round trips",
         *field.note,
     )
     return Result((Table(f"Misses, {_CALLERS} callers", _COLUMNS, tuple(rows), notes, charted=0),))
@@ -101,10 +102,8 @@ async def _counted(server: Server, name: str) -> tuple[float, float]:
         try:
             await _one_by_one(rival)
             relay.reset()
-            sent, beats = server.sent(), server.heartbeats()
             await _one_by_one(rival)
-            commands = server.sent() - sent - 2 * (server.heartbeats() - beats)
-            return relay.round_trips / _COUNTED, commands / _COUNTED
+            return relay.round_trips / _COUNTED, relay.asked / _COUNTED
         finally:
             await rival.close()
 

@@ -272,9 +272,7 @@ async def _counted(server: Server, flow: Flow, split: tuple[list[str], list[str]
     return trips
 
 
-def _table(
-    title: str, found: dict[str, list[float]], trips: dict[str, Trips], absent: tuple[str, ...]
-) -> Table:
+def _table(title: str, found: dict[str, list[float]], trips: dict[str, Trips], absent: tuple[str, ...]) -> Table:
     rows = []
     for name, samples in found.items():
         cells = (ratio(samples, found[_FLOOR]), spread(samples).times(1e3), *trips[name])

@@ -78,11 +78,7 @@ def accesses(reads: int, *, noisy: bool) -> list[tuple[str, str]]:
     chance = random.Random(_SEED)
     weights = [1 / (rank + 1) for rank in range(_WORKING_SET)]
     quiet = [f"t{number}" for number in range(_QUIET)]
-    picks = [
-        (tenant, f"d{key}")
-        for tenant in quiet
-        for key in chance.choices(range(_WORKING_SET), weights, k=reads)
-    ]
+    picks = [(tenant, f"d{key}") for tenant in quiet for key in chance.choices(range(_WORKING_SET), weights, k=reads)]
     if noisy:
         picks += [("noisy", f"n{number}") for number in range(reads * _LOUDER)]
     # One tenant's reads stay in their order: only whose turn it is, is drawn by lot.

@@ -78,17 +78,13 @@ async def measure(server: Server, effort: Effort) -> Result:
         for title, fault in _FAULTS.items():
             fates = {name: await _fate(server, name, fault, reads) for name in field.present}
             worst_ms = max(worst_ms, percentile(fates["alacena"].waits_s, 0.99) * 1e3)
-            rows = tuple(
-                Row(name, fate.cells, "ours" if name == "alacena" else "peer") for name, fate in fates.items()
-            )
+            rows = tuple(Row(name, fate.cells, "ours" if name == "alacena" else "peer") for name, fate in fates.items())
             tables.append(Table(title, _COLUMNS, rows, charted=1))
     finally:
         logging.disable(logging.NOTSET)
     notes = (settings_of(field.present), f"a read is given up after {_LIMIT_S:g} s", *field.note)
     tables[-1] = Table(tables[-1].title, _COLUMNS, tables[-1].rows, notes, charted=1)
-    return Result(
-        tuple(tables), (judged("outage: p99 of a read under the worst fault", worst_ms, bar=60, unit=" ms"),)
-    )
+    return Result(tuple(tables), (judged("outage: p99 of a read under the worst fault", worst_ms, bar=60, unit=" ms"),))
 
 
 async def _fate(server: Server, name: str, fault: Fault, reads: int) -> Fate:

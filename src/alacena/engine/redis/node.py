@@ -46,6 +46,7 @@ class Node:
         environment: The clock.
         settings: The staleness bound and the namespace.
         changed: Called when ``serving_until`` changed.
+        in_a_cluster: Whether the server has some of the slots only.
     """
 
     def __init__(
@@ -56,6 +57,8 @@ class Node:
         environment: Environment,
         settings: Settings,
         changed: Callable[[], None],
+        *,
+        in_a_cluster: bool = False,
     ) -> None:
         self.link = link
         self._topology = topology
@@ -71,6 +74,7 @@ class Node:
         self._timeout_s = settings.redis_timeout_s
         self._canary = f"{settings.namespace}:canary:{environment.token(8).hex()}"
         self._canary_died = False
+        self._in_a_cluster = in_a_cluster
         self._own: dict[bytes, int] = {}
         self._offset_ms = 0.0
         self._changed = changed
@@ -143,30 +147,50 @@ class Node:
 
         Cost: 2 round trips.
         """
-        self._canary_died = False
         self._own.clear()
+        self.tracked = False
         loads: list[Command] = [("SCRIPT", "LOAD", script.source) for script in CACHE_SCRIPTS]
-        # Our own write must come back as a push: the proof that pushes reach this connection.
-        canary: list[Command] = [
-            ("CLIENT", "TRACKING", "ON"),
-            ("GET", self._canary),
-            ("SET", self._canary, "1", "PX", 1000),
-        ]
         about: list[Command] = [("INFO", "memory"), ("INFO", "server")]
-        replies = await connection.exchange((*loads, *canary, *about), settle=list, timeout_s=self._timeout_s)
+        replies = await connection.exchange((*loads, *self._tracking(), *about), settle=list, timeout_s=self._timeout_s)
         self._read_server(replies[-2], replies[-1])
-        refusal = next((r for r in replies[len(loads) : -2] if isinstance(r, ServerReplyError)), None)
+        self._judge(replies[len(loads) : -2])
+        await self._ask_history(connection)
+
+    async def beat(self, connection: Connection) -> None:
+        """Ask for the server's history and time; the answer extends the right to serve from memory.
+
+        A server of a cluster that had no slot yet, or had just given its canary's away, gets another canary first.
+        """
+        if self._in_a_cluster and not self.tracked:
+            again = (*self._tracking(), ("PING",))
+            replies = await connection.exchange(again, settle=list, timeout_s=self._timeout_s)
+            self._coherence.lost()
+            self._judge(replies[:-1])
+        await self._ask_history(connection)
+
+    def _tracking(self) -> list[Command]:
+        """Switch tracking on and write a canary: as we track it, a push must come back before the next answer."""
+        tag = self._topology.tag_at(self.link)
+        self._canary_died = False
+        switch: Command = ("CLIENT", "TRACKING", "ON")
+        if tag is None:
+            return [switch]
+        canary = f"{self._canary}:{{{tag}}}"
+        return [switch, ("GET", canary), ("SET", canary, "1", "PX", 1000)]
+
+    def _judge(self, replies: Sequence[Reply]) -> None:
+        """Whether the answers to :meth:`_tracking`, and the canary's push, prove that tracking works."""
+        refusal = next((reply for reply in replies if isinstance(reply, ServerReplyError)), None)
         self.tracked = refusal is None and self._canary_died
+        self.doubt = ""
         if refusal is not None:
             self.doubt = f"the server refused tracking: {refusal}"
+        elif len(replies) == 1:
+            self.doubt = "the server has no slot of the cluster yet"
         elif not self.tracked:
             self.doubt = "the canary's push did not arrive: something between here and the server swallows pushes"
-        else:
-            self.doubt = ""
-        await self.beat(connection)
 
-    def beat(self, connection: Connection) -> asyncio.Future[None]:
-        """Ask for the server's history and time; the answer extends the right to serve from memory."""
+    def _ask_history(self, connection: Connection) -> asyncio.Future[None]:
         sent_at = self._environment.now()
         return connection.exchange(
             (("INFO", "replication"), ("TIME",)),

@@ -76,7 +76,13 @@ class Nodes:
         node = self._nodes.get(link)
         if node is None:
             node = self._nodes[link] = Node(
-                link, self.topology, self._coherence, self._environment, self._settings, self._refresh
+                link,
+                self.topology,
+                self._coherence,
+                self._environment,
+                self._settings,
+                self._refresh,
+                in_a_cluster=self._by_slot,
             )
         return node
 
@@ -153,7 +159,7 @@ class Nodes:
 
     def guarantee(self) -> Mapping[str, Any]:
         """See :meth:`alacena.engine.shelf.Shelf.guarantee`."""
-        nodes = list(self._nodes.values())
+        nodes = self.all()
         doubts = sorted({node.doubt for node in nodes if node.doubt})
         coherent = bool(nodes) and all(node.tracked for node in nodes)
         evicting = sorted({n.maxmemory_policy for n in nodes if n.maxmemory_policy.startswith("allkeys")})

@@ -1,9 +1,9 @@
 """Put the promises to the test and show the table.
 
-    python -m bench.reliability                             everything, about half an hour
-    python -m bench.reliability --quick                     everything, shorter
-    python -m bench.reliability --only staleness --seed 7 --json out.json
-    python -m bench.reliability --list
+python -m bench.reliability                             everything, about half an hour
+python -m bench.reliability --quick                     everything, shorter
+python -m bench.reliability --only staleness --seed 7 --json out.json
+python -m bench.reliability --list
 """
 
 from __future__ import annotations
@@ -49,12 +49,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
     broken = [finding for finding in found if finding.held is False]
     console.print(f"{len(found)} findings, {len(broken)} broken promises")
     if options.json is not None:
-        options.json.write_bytes(msgspec.json.format(msgspec.json.encode({"machine": _machine(options), "findings": found})))
+        options.json.write_bytes(
+            msgspec.json.format(msgspec.json.encode({"machine": _machine(options), "findings": found}))
+        )
     return 1 if broken else 0
 
 
 def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(prog="python -m bench.reliability", description="What is promised, put to the test.")
+    parser = argparse.ArgumentParser(
+        prog="python -m bench.reliability", description="What is promised, put to the test."
+    )
     parser.add_argument("--only", action="append", choices=NAMES, metavar="NAME", help="one trial; may be repeated")
     parser.add_argument("--quick", action="store_true", help="fewer processes, shorter runs")
     parser.add_argument("--seed", type=int, default=1, help="names everything that is drawn by lot (default 1)")

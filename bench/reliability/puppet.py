@@ -94,9 +94,7 @@ class Puppet:
         """The time, to see that it is awake."""
         return now()
 
-    async def _load(
-        self, key: int, *, gated: bool = False, use_memory: bool = True, tags: Sequence[str] = ()
-    ) -> int:
+    async def _load(self, key: int, *, gated: bool = False, use_memory: bool = True, tags: Sequence[str] = ()) -> int:
         async def source(_: object) -> int:
             version = self._truth.load(key)
             await (self._gate.wait() if gated else asyncio.sleep(self._load_s))

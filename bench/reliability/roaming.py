@@ -132,9 +132,7 @@ class Client:
                 )
                 return found[name(key)]
             case _:
-                return await self._cache.load(
-                    *where, self._loader(key), document_ids=early(key), use_memory=use_memory
-                )
+                return await self._cache.load(*where, self._loader(key), document_ids=early(key), use_memory=use_memory)
 
     def _take(self, key: int, value: Any, called_at: float, bound_s: float | None) -> None:
         if value["key"] != key or value["tenant"] != self._tenant(key):

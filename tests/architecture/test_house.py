@@ -11,7 +11,7 @@ import pytest
 SOURCE = Path(__file__).parents[2] / "src" / "alacena"
 MODULES = sorted(SOURCE.rglob("*.py"))
 LONGEST_FUNCTION = 60
-LONGEST_MODULE = 320
+LONGEST_MODULE = 350
 BROAD = {"Exception", "BaseException"}
 MAY_CATCH_ANYTHING = {
     "engine/events.py": "an observer's fault must not become the reader's",

@@ -1,4 +1,4 @@
-"""The cache's scripts and their twins: the same answers, the same keys left behind, the same pushes, on both servers."""
+"""The cache's scripts and their twins: the same answers, keys left behind and pushes, on both servers."""
 
 from __future__ import annotations
 
@@ -6,10 +6,10 @@ import random
 from typing import TYPE_CHECKING
 
 import pytest
-from tests.simulation.test_tracking_differential import Pair, pair_of, real_server  # noqa: F401 - a fixture
 
 from alacena.engine.redis.cache_scripts import CACHE_SCRIPTS
 from alacena.testing.simulation.cache_twins import CACHE_TWINS
+from tests.simulation.test_tracking_differential import Pair, pair_of, real_server  # noqa: F401 - a fixture
 
 if TYPE_CHECKING:
     from alacena.engine.store import Script

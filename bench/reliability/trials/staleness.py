@@ -90,7 +90,12 @@ def _arguments(
 
 def troubles(said: list[dict[str, Any]]) -> list[str]:
     """What the processes complain about: errors that surfaced, answers of others, tasks left behind."""
-    texts = [f"{one['actor']} {what}: {text}" for one in said for what in ("surfaced", "complaints", "leaked") for text in one[what]]
+    texts = [
+        f"{one['actor']} {what}: {text}"
+        for one in said
+        for what in ("surfaced", "complaints", "leaked")
+        for text in one[what]
+    ]
     return texts + [f"{one['actor']} read {one['wrong']} answers that belong to others" for one in said if one["wrong"]]
 
 
@@ -109,5 +114,10 @@ def _finding(
         f"stale reads after H: {len(report.violations)}; staleness of all reads p50 {p50:.2f} ms, p99 {p99:.2f} ms, "
         f"max {report.max_s * 1000:.1f} ms of H = {bound_s * 1000:.0f} ms; errors, leaks, foreign answers: {len(wrong)}",
         held=not report.violations and not wrong,
-        details={"violations": len(report.violations), "max_ms": report.max_s * 1000, "p99_ms": p99, "reads": report.reads},
+        details={
+            "violations": len(report.violations),
+            "max_ms": report.max_s * 1000,
+            "p99_ms": p99,
+            "reads": report.reads,
+        },
     )

@@ -54,6 +54,7 @@ class Parts:
     counts: Counts
     environment: Environment
     sweeper: Sweeper
+    url: str | None
     closers: list[Callable[[], Awaitable[None]]] = field(default_factory=list)
 
     async def close(self) -> None:
@@ -126,29 +127,31 @@ async def assemble(
     keys = _keys(settings)
     counts = Counts()
     closers: list[Callable[[], Awaitable[None]]] = []
-    shelf: Shelf
-    store: Store
-    if settings.redis_url is None:
-        shelf, store = LocalShelf(coherence, copies, environment), LocalStore(environment)
-    else:
-        from alacena.engine.redis.opening import open_redis
-
-        shelf, store = await open_redis(
-            coherence=coherence,
-            copies=copies,
-            codec=codec,
-            flights=flights,
-            environment=environment,
-            events=events,
-            counts=counts,
-            settings=settings,
-            closers=closers,
-        )
+    shelf, store, url = await _second_shelf(
+        coherence=coherence,
+        copies=copies,
+        codec=codec,
+        flights=flights,
+        environment=environment,
+        events=events,
+        counts=counts,
+        settings=settings,
+        closers=closers,
+    )
     reader = Reader(
         memory=memory, copies=copies, shelf=shelf, flights=flights, codec=codec,
         events=events, counts=counts, environment=environment, settings=settings,
     )  # fmt: skip
-    writer = Writer(keys=keys, shelf=shelf, codec=codec, reader=reader, events=events, counts=counts, settings=settings)
+    writer = Writer(
+        keys=keys,
+        shelf=shelf,
+        codec=codec,
+        reader=reader,
+        flights=flights,
+        events=events,
+        counts=counts,
+        settings=settings,
+    )
     port = Port(store, keys, environment, Elements(codec.encode, codec.decode))
     desk = Desk(port, authority=authority, spill_path=settings.ledger_spill_path)
     desk.start()
@@ -166,6 +169,7 @@ async def assemble(
         counts=counts,
         environment=environment,
         sweeper=Sweeper(memory, environment, asyncio.get_running_loop()),
+        url=url,
         closers=closers,
     )
 
@@ -181,3 +185,14 @@ def _codec(settings: Settings) -> Codec:
 def _keys(settings: Settings) -> Keys:
     secret = None if settings.key_secret is None else settings.key_secret.encode()
     return Keys(settings.namespace, secret=secret, buckets=settings.tenant_buckets)
+
+
+async def _second_shelf(
+    *, coherence: Coherence, copies: Copies, environment: Environment, settings: Settings, **rest: Any
+) -> tuple[Shelf, Store, str | None]:
+    """The shelf, the store under coordination, and where other processes reach both."""
+    if settings.redis_url is None:
+        return LocalShelf(coherence, copies, environment), LocalStore(environment), None
+    from alacena.engine.redis.opening import open_redis
+
+    return await open_redis(coherence=coherence, copies=copies, environment=environment, settings=settings, **rest)

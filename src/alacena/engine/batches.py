@@ -7,14 +7,13 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from alacena.engine.errors import BackendError
-from alacena.engine.flight import Flight
 from alacena.engine.loading import LoadContext, call_loader
 from alacena.engine.shelf import Found, Lease, Lookup
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 
-    from alacena.engine.flight import Flights
+    from alacena.engine.flight import Flight, Flights
     from alacena.engine.keys import EntryKey
     from alacena.engine.loading import Request
     from alacena.engine.policy import Policy

@@ -115,6 +115,11 @@ class Cache:
         """Whether it was opened and not closed since."""
         return self._parts is not None
 
+    @property
+    def url(self) -> str | None:
+        """Where other processes reach the same server, an embedded one too; ``None``: memory only."""
+        return self._open_parts().url
+
     async def get(
         self,
         data_type: str,

@@ -6,14 +6,13 @@ import asyncio
 import sys
 from typing import TYPE_CHECKING
 
-from tests.integration.coordination.live import LiveStore
-from tests.integration.coordination.stand import PlainKeys
-
 from alacena.engine.coordination.locks import Locks
 from alacena.engine.coordination.port import Port
 from alacena.engine.coordination.queues import Queues
 from alacena.engine.coordination.worker import Worker
 from alacena.engine.environment import SystemEnvironment
+from tests.integration.coordination.live import LiveStore
+from tests.integration.coordination.stand import PlainKeys
 
 if TYPE_CHECKING:
     from alacena.engine.coordination.item import Item

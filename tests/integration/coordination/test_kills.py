@@ -12,12 +12,11 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tests.integration.coordination.live import LiveStore
-from tests.integration.coordination.stand import PlainKeys, eventually
-
 from alacena.engine.coordination.port import Port
 from alacena.engine.coordination.queues import Queues
 from alacena.engine.environment import SystemEnvironment
+from tests.integration.coordination.live import LiveStore
+from tests.integration.coordination.stand import PlainKeys, eventually
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

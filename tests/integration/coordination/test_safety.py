@@ -5,8 +5,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from tests.integration.coordination.live import LiveStore, server
-from tests.integration.coordination.stand import PlainKeys
 
 from alacena.engine.coordination.counters import Counters
 from alacena.engine.coordination.lists import Lists
@@ -17,6 +15,8 @@ from alacena.engine.environment import SystemEnvironment
 from alacena.engine.errors import ServerReplyError, UnsafeServerError
 from alacena.engine.redis.scripts import evaluate
 from alacena.engine.store import Script
+from tests.integration.coordination.live import LiveStore, server
+from tests.integration.coordination.stand import PlainKeys
 
 if TYPE_CHECKING:
     from alacena.engine.store import Argument, Reply

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import math
 from typing import TYPE_CHECKING, Any
 
@@ -71,11 +70,7 @@ class LocalShelf:
 
     async def changed(self, key: EntryKey, timeout_s: float) -> None:
         """See :meth:`alacena.engine.shelf.Shelf.changed`."""
-        watcher = self._coherence.watch((key.entry,))
-        try:
-            await asyncio.wait((watcher,), timeout=timeout_s)
-        finally:
-            self._coherence.unwatch(watcher, (key.entry,))
+        await self._coherence.changed(key.entry, timeout_s)
 
     def renew(self, lease: Lease) -> None:
         """Leases of this process last as long as their load."""

@@ -185,11 +185,7 @@ class RedisShelf:
 
     async def changed(self, key: EntryKey, timeout_s: float) -> None:
         """See :meth:`alacena.engine.shelf.Shelf.changed`. The push that a fill causes wakes the waiter."""
-        watcher = self._coherence.watch((key.entry,))
-        try:
-            await asyncio.wait((watcher,), timeout=timeout_s)
-        finally:
-            self._coherence.unwatch(watcher, (key.entry,))
+        await self._coherence.changed(key.entry, timeout_s)
 
     def renew(self, lease: Lease) -> None:
         """See :meth:`alacena.engine.shelf.Shelf.renew`."""

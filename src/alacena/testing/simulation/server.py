@@ -336,7 +336,7 @@ class SimServer:
         """
         self.simulation.trace.note("fault", self.process.name, f"restarted, data {data}")
         kept = self.snapshot()
-        self.kill_clients()
+        self._drop_connections()
         self.load({} if data == "lost" else self._saved if data == "saved" else kept)
         self.loaded.clear()
         self.replid = self.new_replid()
@@ -356,7 +356,15 @@ class SimServer:
         """Die for good: connections are reset, the address refuses."""
         self.simulation.trace.note("fault", self.process.name, "stopped")
         self.listener.close()
+        self._drop_connections()
+        self.process.kill()
+
+    def _drop_connections(self) -> None:
+        """Reset every connection, those too that a paused server has not accepted yet."""
         self.kill_clients()
+        for link in list(self.simulation.network.links):
+            if link.listener is self.listener:
+                link.reset()
 
 
 def script_sha(source: str) -> str:

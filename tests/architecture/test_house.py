@@ -112,7 +112,7 @@ def test_every_public_name_is_documented(path: Path) -> None:
             continue
         for node in scope.body:
             if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
-                private = node.name.startswith("_")
+                private = node.name.startswith(("_", "test_"))
                 if not private and not is_overload(node) and not ast.get_docstring(node):
                     missing.append(f"{name_of(path)}:{node.lineno} {node.name}")
 

@@ -13,6 +13,7 @@ MINT: Final = Script("mint", idempotent=False)
 STORE: Final = Script("store", idempotent=False)
 RENEW: Final = Script("renew", idempotent=True)
 RELEASE: Final = Script("release", idempotent=True)
+HOLD: Final = Script("hold", idempotent=True)
 UNHOLD: Final = Script("unhold", idempotent=True)
 
-CACHE_SCRIPTS: Final = (LEASE, STORE, MINT, RENEW, RELEASE, UNHOLD)
+CACHE_SCRIPTS: Final = (LEASE, STORE, MINT, RENEW, RELEASE, HOLD, UNHOLD)

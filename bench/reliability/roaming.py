@@ -211,6 +211,23 @@ class Client:
         return f"t{key % self._plan.tenants}"
 
 
+class Watch:
+    """Notes when the cache had full service and when not, by its own word."""
+
+    def __init__(self, cache: Cache) -> None:
+        self.changes: list[tuple[float, bool]] = []
+        self._cache = cache
+
+    async def keep(self, until: float) -> None:
+        """Look again and again until the time has come."""
+        while now() < until:
+            promised = self._cache.guarantee()
+            full = bool(promised["connected"] and promised["memory"])
+            if not self.changes or self.changes[-1][1] != full:
+                self.changes.append((now(), full))
+            await asyncio.sleep(0.02)
+
+
 def kind(key: int) -> str:
     """The data type of a key."""
     return TYPES[key % len(TYPES)]
@@ -241,7 +258,9 @@ async def roam(talk: Talk, *, actor: str, url: str, truth: str, journal: str, pl
             talk.say("ready")
             await talk.hear()
             until = now() + what.seconds
+            watch = Watch(cache)
             async with asyncio.TaskGroup() as group:
+                group.create_task(watch.keep(until))
                 for client in clients:
                     group.create_task(client.roam(until))
             stats = cache.stats()
@@ -255,6 +274,7 @@ async def roam(talk: Talk, *, actor: str, url: str, truth: str, journal: str, pl
                 "slowest_s": max(tally.slowest_s for tally in tallies),
                 "complaints": complaints[:20],
                 "leaked": await leaked(),
+                "service": watch.changes,
                 "stats": {key: value for key, value in stats.items() if isinstance(value, int)},
                 "memory_hits": sum(counts.hits for counts in stats["memory"].values()),
             }

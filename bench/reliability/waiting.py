@@ -73,7 +73,7 @@ async def _opened(
         rival = rival_of(who)
         await rival.open(Place(load, path))
         return rival.get_or_load, rival.close
-    cache = Cache(Settings(redis_url=f"unix://{path}", **settings))
+    cache = Cache(Settings(**settings))
     await cache.open()
 
     async def read(key: str) -> Any:

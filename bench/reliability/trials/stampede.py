@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import statistics
+from collections import Counter
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from bench.reliability.crew import Member, crew
+from bench.reliability.monitor import monitored
 from bench.reliability.place import Effort, Finding, folder
 from bench.reliability.truth import Truth
 from bench.reliability.waiting import RIVALS, installed
@@ -20,6 +22,9 @@ NUMBERS = ("23",)
 _LOAD_S = 0.5
 _LEASE_S = 1.0
 _NO_HEARTBEAT = 60.0
+_SETTLED_S = 0.2
+_HELLO = frozenset({"HELLO", "CLIENT", "AUTH", "SELECT", "INFO", "TIME", "SCRIPT"})
+"""What connections say of themselves when they are made, ours and others'."""
 
 
 class Rush(NamedTuple):
@@ -28,7 +33,7 @@ class Rush(NamedTuple):
     Attributes:
         loads: How often the source was asked.
         waits: How long each caller waited, in seconds, ascending.
-        commands: Commands that each process sent from the first caller on, the most first.
+        commands: Commands that each connection sent from the first caller on, the most first; a process of ours has one.
         versions: What the callers got.
         errors: What they got instead.
     """
@@ -56,35 +61,28 @@ async def run(effort: Effort) -> list[Finding]:
 
 async def rushed(who: str, effort: Effort, processes: int, callers: int, *, kill: bool) -> Rush:
     """Let all callers of all processes ask for one cold key; kill the process that loads, where asked to."""
-    with folder() as home, RedisServer(effort.flavour) as server:
-        Truth.create(home / "truth", 1)
-        async with crew(
-            "bench.reliability.waiting:wait", [_arguments(who, server, home, callers, n) for n in range(processes)]
-        ) as members:
-            before = _commands(server)
+    with folder() as home, RedisServer(effort.flavour, tcp=True) as server, Truth.create(home / "truth", 1) as truth:
+        arguments = [_arguments(who, server, home, callers) for _ in range(processes)]
+        async with crew("bench.reliability.waiting:wait", arguments) as members, monitored(server) as monitor:
             for member in members:
                 member.tell("go")
             said = await _heard(members, kill=kill)
-            sent = {client: count - before.get(client, 0) for client, count in _commands(server).items()}
-        with Truth(home / "truth") as truth:
-            loads = truth.loads(0)
-    by_process: dict[str, int] = {}
-    for (client, name), count in sent.items():
-        by_process[name or client] = by_process.get(name or client, 0) + count
+            await asyncio.sleep(_SETTLED_S)
+        loads = truth.loads(0)
     return Rush(
         loads,
         sorted(wait for one in said for wait in one["waits"]),
-        sorted(by_process.values(), reverse=True),
+        sorted(Counter(one.client for one in monitor.sent() if one.name not in _HELLO).values(), reverse=True),
         {version for one in said for version in one["versions"]},
         [error for one in said for error in one["errors"]],
     )
 
 
-def _arguments(who: str, server: RedisServer, home: Path, callers: int, number: int) -> dict[str, Any]:
-    settings = {"client_name": f"p{number}", "lease_s": _LEASE_S, "staleness_bound_s": _NO_HEARTBEAT}
+def _arguments(who: str, server: RedisServer, home: Path, callers: int) -> dict[str, Any]:
+    settings = {"redis_url": server.tcp_url, "lease_s": _LEASE_S, "staleness_bound_s": _NO_HEARTBEAT}
     return {
         "who": who, "path": str(server.socket_path), "truth": str(home / "truth"), "callers": callers,
-        "load_s": _LOAD_S, "settings": settings if who == "alacena" else {},
+        "load_s": _LOAD_S, "settings": settings,
     }  # fmt: skip
 
 
@@ -101,16 +99,6 @@ async def _heard(members: list[Member], *, kill: bool) -> list[dict[str, Any]]:
 
     heard = await asyncio.gather(*(hear(member) for member in members))
     return [said for said in heard if said is not None]
-
-
-def _commands(server: RedisServer) -> dict[tuple[str, str], int]:
-    """How many commands each connection has sent, by its id and name; ours but the one that asks."""
-    counts = {}
-    for line in server.call("CLIENT", "LIST").splitlines():
-        facts = dict(part.split("=", 1) for part in line.split(" ") if "=" in part)
-        if facts["cmd"] != "client|list":
-            counts[facts["id"], facts["name"]] = int(facts.get("tot-cmds", 0))
-    return counts
 
 
 def _finding(who: str, effort: Effort, processes: int, callers: int, kill: bool, rush: Rush) -> Finding:

@@ -120,7 +120,7 @@ async def assemble(
     memory = Memory(
         max_bytes=settings.memory_max_bytes, max_entries=settings.memory_max_entries, environment=environment
     )
-    flights = Flights()
+    flights = Flights(memory, environment, settings.staleness_bound_s)
     coherence = Coherence(memory, flights)
     codec = _codec(settings)
     copies = Copies(memory, codec, environment)

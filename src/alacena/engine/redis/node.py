@@ -35,7 +35,8 @@ T = TypeVar("T")
 
 _NEVER = float("-inf")
 _CANARY_MS = 600_000
-_CANARY_TRIES = 1_000
+_UNKNOWN_HISTORY = bytes(8)
+"""Stands for the history of a server that hides it: a failover is not noticed then, and ``guarantee()`` says so."""
 
 
 class Node:
@@ -72,7 +73,6 @@ class Node:
         self._bound_s = settings.staleness_bound_s
         self._timeout_s = settings.redis_timeout_s
         self._canary = f"{settings.namespace}:canary:{environment.token(8).hex()}"
-        self._canary_number = 0
         self._canary_died = False
         self._refusal: ServerReplyError | None = None
         self._own: dict[bytes, int] = {}
@@ -166,7 +166,8 @@ class Node:
         the proof, each time anew, that pushes reach this connection. ``PEXPIRE`` changes it on a full server too.
         """
         sent_at = self._environment.now()
-        canary = self._canary_key()
+        tag = self._topology.tag_at(self.link)
+        canary = f"{self._canary}:{{{tag}}}"
         self._canary_died = False
         commands: list[Command] = [
             ("EXISTS", canary),
@@ -174,22 +175,12 @@ class Node:
             ("INFO", "replication"),
             ("TIME",),
         ]
-        return connection.exchange(
-            commands, settle=lambda replies: self._heard(connection, sent_at, replies), timeout_s=self._timeout_s
-        )
 
-    def _canary_key(self) -> str:
-        """A key of this node: in a cluster, one whose slot it has."""
-        for number in range(self._canary_number, self._canary_number + _CANARY_TRIES):
-            key = f"{self._canary}:{{{number}}}"
-            try:
-                here = self._topology.link_for(key) is self.link
-            except BackendError:
-                here = True
-            if here:
-                self._canary_number = number
-                return key
-        return f"{self._canary}:{{{self._canary_number}}}"
+        def settle(replies: list[Reply]) -> None:
+            if self._heard_history(connection, sent_at, replies[2], replies[3]):
+                self._judge(*self._verdict(connection, None if tag is None else canary, replies[1], sent_at))
+
+        return connection.exchange(commands, settle=settle, timeout_s=self._timeout_s)
 
     def pushed(self, push: list[Any]) -> None:
         """Apply one push of the server, in byte order."""
@@ -226,34 +217,50 @@ class Node:
         self._coherence.lost()
         self._changed()
 
-    def _heard(self, connection: Connection, sent_at: float, replies: list[Reply]) -> None:
-        _, canary, info, time = replies
+    def _heard_history(self, connection: Connection, sent_at: float, info: Reply, time: Reply) -> bool:
+        """Take note of the server's history and time; whether it is fit to be our server."""
         if isinstance(info, ServerReplyError) or isinstance(time, ServerReplyError):
-            hidden = info if isinstance(info, ServerReplyError) else time
-            self._judge(f"the server hides its replication id or its time: {hidden}")
-            return
+            self.replication_id = _UNKNOWN_HISTORY
+            self._offset_ms = (self._environment.wall() - self._environment.now()) * 1000.0
+            self._judge(
+                f"the server hides its history or its time: {info if isinstance(info, ServerReplyError) else time}"
+            )
+            return False
         facts = _facts(info)
         if facts.get("role") != "master":
             connection.close(BackendUnavailableError(f"this server is a {facts.get('role')} now, not the master"))
-            return
+            return False
         history = bytes.fromhex(facts.get("master_replid", "")[:16])
         if self.replication_id and history != self.replication_id:
             self._coherence.lost()
         self.replication_id = history
         self._offset_ms = int(time[0]) * 1000.0 + int(time[1]) / 1000.0 - sent_at * 1000.0
+        return True
+
+    def _verdict(self, connection: Connection, canary: str | None, changed: Reply, sent_at: float) -> tuple[str, float]:
+        """What stands against serving from memory, and until when it may be served."""
         if self._refusal is not None:
-            self._judge(f"the server refused tracking: {self._refusal}")
-        elif canary == 0:
-            laid = connection.call("SET", self._canary_key(), "1", "PX", _CANARY_MS, timeout_s=self._timeout_s)
+            return f"the server refused tracking: {self._refusal}", _NEVER
+        if canary is None:
+            return "the server has no slot of the cluster yet", _NEVER
+        if changed == 0:
+            laid = connection.call("SET", canary, "1", "PX", _CANARY_MS, timeout_s=self._timeout_s)
             laid.add_done_callback(_forget)
-            self._judge("the canary has to be laid first")
-        elif not self._canary_died:
-            self._judge(f"no push came for the canary: something between here and the server swallows them ({canary})")
-        else:
-            self._judge("", sent_at + self._bound_s)
+            return "the canary has to be laid first", _NEVER
+        if not self._canary_died:
+            return (
+                f"no push came for the canary: something between here and the server swallows them ({changed})",
+                _NEVER,
+            )
+        return "", sent_at + self._bound_s
 
     def _judge(self, doubt: str, until: float = _NEVER) -> None:
-        """Memory may be served until then, or there is a doubt and it may not."""
+        """Memory may be served until then, or there is a doubt and it may not.
+
+        What came into memory while there was a doubt was filled without the proof that pushes arrive: it goes.
+        """
+        if not doubt and not self.tracked:
+            self._coherence.lost()
         self.doubt = doubt
         self.tracked = not doubt
         self._serve(until)

@@ -76,7 +76,12 @@ class Nodes:
         node = self._nodes.get(link)
         if node is None:
             node = self._nodes[link] = Node(
-                link, self.topology, self._coherence, self._environment, self._settings, self._refresh
+                link,
+                self.topology,
+                self._coherence,
+                self._environment,
+                self._settings,
+                self._refresh,
             )
         return node
 
@@ -153,7 +158,7 @@ class Nodes:
 
     def guarantee(self) -> Mapping[str, Any]:
         """See :meth:`alacena.engine.shelf.Shelf.guarantee`."""
-        nodes = list(self._nodes.values())
+        nodes = self.all()
         doubts = sorted({node.doubt for node in nodes if node.doubt})
         coherent = bool(nodes) and all(node.tracked for node in nodes)
         evicting = sorted({n.maxmemory_policy for n in nodes if n.maxmemory_policy.startswith("allkeys")})
@@ -164,7 +169,7 @@ class Nodes:
             "no_stale_fill": True,
             "memory": coherent,
             "staleness_bound_s": self._settings.staleness_bound_s if coherent else 0.0,
-            "lost_state_fails_closed": all(node.replication_id for node in nodes),
+            "lost_state_fails_closed": all(any(node.replication_id) for node in nodes),
             "one_load": "all processes" if self.is_up else "per process",
             "coordination": f"refused: maxmemory-policy is {evicting[0]}" if evicting else "all processes",
             "removals_owed": len(self._owed),

@@ -222,19 +222,15 @@ class RedisShelf:
 
     async def store(self, key: EntryKey, parcel: Parcel) -> Refusal:
         """See :meth:`alacena.engine.shelf.Shelf.store`."""
-        node = self._nodes.of(key.entry)
         names = (*key.generations, *(key.tag_name(tag) for tag in parcel.tags))
         refusal: Refusal = ""
         for _ in range(2):
-            generations = self._coherence.generations(names)
-            if any(generation.nonce is None for generation in generations):
-                await self._mint(node, generations[:2], 0)
-                await self._mint(node, generations[2:], _NARROW_LIFE_MS)
-            stamps = [(generation, generation.nonce or b"") for generation in generations]
-            refusal = await self._send(node, key, b"", stamps, (), parcel.tags, parcel)
+            stamps = await self._current(self._nodes.of(key.entry), self._coherence.generations(names))
+            # Asking for the stamps may have shown that the entry's slot has moved.
+            refusal = await self._send(self._nodes.of(key.entry), key, b"", stamps, (), parcel.tags, parcel)
             if refusal != "generation":
                 break
-            for generation in generations:
+            for generation, _ in stamps:
                 self._coherence.learned(generation, None)
         return refusal
 
@@ -332,6 +328,17 @@ class RedisShelf:
         for generation, nonce in zip(generations, nonces, strict=False):
             if nonce == mint:
                 node.expect(generation.name.encode())
+
+    async def _current(self, node: Node, generations: Sequence[Generation]) -> list[tuple[Generation, bytes]]:
+        """The generations with their nonces: as known, or as the server says where one is unknown.
+
+        What it says is kept here: by the time that this is read, a push may have made it unknown again.
+        """
+        known = [(generation, nonce) for generation in generations if (nonce := generation.nonce) is not None]
+        if len(known) == len(generations):
+            return known
+        wide = await self._mint(node, generations[:2], 0)
+        return wide + await self._mint(node, generations[2:], _NARROW_LIFE_MS)
 
     async def _mint(
         self, node: Node, generations: Sequence[Generation], life_ms: int

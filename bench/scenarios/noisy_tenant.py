@@ -49,7 +49,7 @@ class Outcome(NamedTuple):
 
 async def measure(server: Server, effort: Effort) -> Result:
     """Ask everybody, without and with the noisy tenant."""
-    reads = effort.of(1_200, 300)
+    reads = effort.of(1_200, 150)
     field = invited(MEMORY, _NAMES)
     fared = {"alacena": (await _ours(reads, noisy=False), await _ours(reads, noisy=True))}
     for name in field.present:

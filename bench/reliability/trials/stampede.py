@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from bench.reliability.crew import Member, crew
 from bench.reliability.monitor import monitored
 from bench.reliability.place import Effort, Finding, folder
+from bench.reliability.rivalry import OURS, takers
 from bench.reliability.truth import Truth
-from bench.reliability.waiting import RIVALS, installed
 from tests.servers.redis_server import RedisServer
 
 if TYPE_CHECKING:
@@ -49,13 +49,10 @@ async def run(effort: Effort) -> list[Finding]:
     """Ours, ours with the loading process killed, and the others."""
     processes, callers = effort.of(8, 3), effort.of(500, 50)
     found = []
-    for kill in (False, True):
-        rush = await rushed("alacena", effort, processes, callers, kill=kill)
-        found.append(_finding("alacena", effort, processes, callers, kill, rush))
-    for who in RIVALS if effort.peers else ():
-        if installed(who):
-            rush = await rushed(who, effort, processes, callers, kill=False)
-            found.append(_finding(who, effort, processes, callers, kill=False, rush=rush))
+    for who in takers(peers=effort.peers):
+        for kill in (False, True) if who == OURS else (False,):
+            rush = await rushed(who, effort, processes, callers, kill=kill)
+            found.append(_finding(who, processes, callers, rush, kill=kill))
     return found
 
 
@@ -101,11 +98,11 @@ async def _heard(members: list[Member], *, kill: bool) -> list[dict[str, Any]]:
     return [said for said in heard if said is not None]
 
 
-def _finding(who: str, effort: Effort, processes: int, callers: int, kill: bool, rush: Rush) -> Finding:
+def _finding(who: str, processes: int, callers: int, rush: Rush, *, kill: bool) -> Finding:
     p99_ms = rush.waits[int(0.99 * (len(rush.waits) - 1))] * 1000
     most = 2 if kill else 1
     waiting = rush.commands[1:] or [0]
-    ours = who == "alacena"
+    ours = who == OURS
     held = rush.loads <= most and rush.versions == {1} and not rush.errors and (kill or max(waiting) <= 5)
     a_process = f"{max(waiting)} at most" if ours else f"{sum(rush.commands) / processes:.0f} on average"
     return Finding(

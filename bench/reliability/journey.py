@@ -69,10 +69,14 @@ class Journey(NamedTuple):
     def seen(self) -> str:
         """What came out of it."""
         stale = len(self.report.staleness_s)
-        text = f"stale reads after H: {len(self.report.violations)}; errors, leaks, foreign answers: {len(self.troubles)}"
+        text = (
+            f"stale reads after H: {len(self.report.violations)}; errors, leaks, foreign answers: {len(self.troubles)}"
+        )
         if stale:
             p50, p99 = (self.report.staleness_s[int(ratio * (stale - 1))] * 1000 for ratio in (0.5, 0.99))
-            text += f"; {stale} stale within H: p50 {p50:.1f} ms, p99 {p99:.1f} ms, max {self.report.max_s * 1000:.1f} ms"
+            text += (
+                f"; {stale} stale within H: p50 {p50:.1f} ms, p99 {p99:.1f} ms, max {self.report.max_s * 1000:.1f} ms"
+            )
         return text + ("" if stale else "; stale within H: none")
 
     def back_s(self, since: float) -> float:

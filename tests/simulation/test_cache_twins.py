@@ -27,7 +27,7 @@ def _keys_and_args(script: Script, chance: random.Random) -> tuple[list[str], li
     life = chance.choice(("0", "100000"))
     return {
         "lease": (["e", "l", "h", "j", *generations], [token, "100000", nonce, "200000"]),
-        "mint": (generations, [nonce, life]),
+        "mint": (generations, [nonce, chance.choice(("0", "300000"))]),
         "release": (["l"], [token]),
         "renew": (["l"], [token, "100000"]),
         "store": (["e", "l", "h", *generations], [chance.choice(("", token)), life, "value", "150000", *nonces]),

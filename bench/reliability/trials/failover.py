@@ -54,9 +54,7 @@ async def killed(url: str, kill: Callable[[], None], effort: Effort) -> Journey:
         return at
 
     urls = [url] * effort.of(8, 3)
-    return await roamed(
-        effort, urls, seconds=seconds, bound_s=1.0, trouble=trouble, keys=_KEYS, tenants=_TENANTS
-    )
+    return await roamed(effort, urls, seconds=seconds, bound_s=1.0, trouble=trouble, keys=_KEYS, tenants=_TENANTS)
 
 
 def _finding(title: str, effort: Effort, journey: Journey) -> Finding:

@@ -53,9 +53,7 @@ async def tormented(effort: Effort, *, bound_s: float, every_s: float | None, lo
             return sum(map(len, done))
 
         urls = [f"redis://127.0.0.1:{proxy.port}" for proxy in proxies]
-        return await roamed(
-            effort, urls, seconds=seconds, bound_s=bound_s, trouble=trouble, clocks=True, load_s=load_s
-        )
+        return await roamed(effort, urls, seconds=seconds, bound_s=bound_s, trouble=trouble, clocks=True, load_s=load_s)
 
 
 def _finding(title: str, effort: Effort, journey: Journey) -> Finding:

@@ -78,7 +78,7 @@ class Locks:
         claim = _Claim(self._port, self._keys(name, tenant_id), milliseconds(ttl_s, "ttl_s", least=_LEAST_TTL_MS))
         deadline = None if wait_s is None else self._port.environment.now() + wait_s
         try:
-            granted = await claim.ask(in_line=wait_s is None or wait_s > 0)
+            granted = await claim.ask(in_line=False)
             if granted is None and wait_s != 0:
                 granted = await claim.stand_in_line(deadline)
         except (BackendError, asyncio.CancelledError):
@@ -150,7 +150,7 @@ class _Claim:
         return None
 
     async def stand_in_line(self, deadline: float | None) -> tuple[int, float] | None:
-        """Wait for the turn, until ``deadline``."""
+        """Wait for the turn, until ``deadline``. Who stands in line must listen: a head that nobody hears is passed."""
         now = self._port.environment.now
         async with self._port.store.listen(bell_prefix(self.keys) + self.token) as bell:
             while True:

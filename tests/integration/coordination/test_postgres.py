@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from tests.integration.coordination.stand import PlainKeys
 
 from alacena.engine.coordination.fences import check_fence, fenced_update_sql
 from alacena.engine.coordination.ledger import Ledger
@@ -20,6 +19,7 @@ from alacena.engine.environment import SystemEnvironment
 from alacena.engine.errors import BackendUnavailableError, NotOwnerError, ServerReplyError, UsageError
 from alacena.engine.local.store import LocalStore
 from alacena.sources.ledger import PostgresAuthority, migrations
+from tests.integration.coordination.stand import PlainKeys
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator

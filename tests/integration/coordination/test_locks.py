@@ -174,5 +174,17 @@ async def test_a_cancelled_waiter_leaves_the_line(port: Port) -> None:
         waiter.cancel()
         with pytest.raises(asyncio.CancelledError):
             await waiter
-        await locks.close()
-        assert await port.store.call("ZCARD", line) == 0
+
+        async def left() -> bool:
+            return bool(await port.store.call("ZCARD", line) == 0)
+
+        await eventually(left)
+
+
+async def test_a_lock_that_is_held_when_its_cache_is_closed_is_lost(port: Port) -> None:
+    locks = Locks(port)
+    with pytest.raises(LockLostError):  # noqa: PT012 - the block is the point
+        async with locks.acquire("l", tenant_id="t", ttl_s=30) as lock:
+            await locks.close()
+            assert lock.remaining_s == 0
+            await asyncio.sleep(10)

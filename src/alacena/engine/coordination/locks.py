@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from typing import TYPE_CHECKING, Final
+from weakref import WeakSet
 
 from alacena.engine.coordination.errands import Errands
 from alacena.engine.coordination.lock import HEAD_MS, RENEW, Lock, bell_prefix, give_back
@@ -43,6 +44,7 @@ class Locks:
     def __init__(self, port: Port) -> None:
         self._port = port
         self._errands = Errands()
+        self._held: WeakSet[Lock] = WeakSet()
 
     def acquire(self, name: str, *, tenant_id: str, ttl_s: float = 30.0, wait_s: float | None = None) -> LockBlock:
         """A block that runs while the lock is held: ``async with locks.acquire(...) as lock``.
@@ -89,7 +91,9 @@ class Locks:
                 self._errands.start(claim.withdraw())
             raise LockTimeoutError(f"lock {name!r} of tenant {tenant_id!r} was not had within {wait_s} s")
         fence, sent = granted
-        return Lock(self._port, self._errands, name, claim.keys, claim.token, fence, claim.ttl_ms, sent)
+        lock = Lock(self._port, self._errands, name, claim.keys, claim.token, fence, claim.ttl_ms, sent)
+        self._held.add(lock)
+        return lock
 
     async def try_acquire(
         self, name: str, *, tenant_id: str, ttl_s: float = 30.0, token: str | None = None
@@ -116,8 +120,10 @@ class Locks:
         return await self._errands.finish(give_back(self._port, keys, token))
 
     async def close(self) -> None:
-        """Wait until what was given up has been given back."""
+        """Wait until what was given up has been given back; what is still held is renewed no more, and so lost."""
         await self._errands.close()
+        for lock in list(self._held):
+            lock.abandon()
 
     def _keys(self, name: str, tenant_id: str) -> list[str]:
         return [self._port.key("lock", tenant_id, name, part) for part in ("owner", "state", "line", "alive")]

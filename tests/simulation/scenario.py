@@ -187,7 +187,7 @@ class Service:
                 continue
             owner, name, version = found.value
             assert (owner, name) == (tenant, resource), f"{tenant}/{resource} was answered with {owner}/{name}"
-            bound_s = None if use_memory or found.source == "loader" else 0.0
+            bound_s = None if use_memory else 0.0
             self._note("read", f"{tenant}/{resource}", version, called_at, process, bound_s)
             self.sim.trace.note(
                 "read",

@@ -13,9 +13,9 @@ from alacena.testing.proxy import FaultProxy
 from bench.reliability.journal import now
 from bench.reliability.journey import KEYS, Journey, roamed
 from bench.reliability.place import Effort, Finding
+from bench.reliability.trials.failover import cluster_url
 from tests.servers.redis_server import RedisServer
 from tests.servers.topology import RedisCluster
-from bench.reliability.trials.failover import cluster_url
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -95,7 +95,9 @@ def _load_fast(server: RedisServer, _: FaultProxy) -> None:
 
 
 OUTAGES = (
-    Outage("killed, port closed, back empty", lambda server, _: server.crash(), lambda server, _: _start(server), cold=True),
+    Outage(
+        "killed, port closed, back empty", lambda server, _: server.crash(), lambda server, _: _start(server), cold=True
+    ),
     Outage("connections refused", _refuse, _calm),
     Outage("black hole", _deafen, _calm),
     Outage("1 s slower", _slow_down, _calm),

@@ -67,7 +67,7 @@ class Batches:
         for (entry, request), hit in zip(unique.items(), found, strict=True):
             if hit is not None and hit.fresh_for_s > 0:
                 answers[entry] = self._reader.answer(hit)
-            elif (flight := self._flights.get(entry, current=not use_memory)) is not None:
+            elif use_memory and (flight := self._flights.get(entry)) is not None:
                 waits[entry] = self._flights.own(flight.wait())
             else:
                 missing.append(request)

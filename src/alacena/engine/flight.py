@@ -123,19 +123,12 @@ class Flights:
         """Tasks that the cache owns and that are running."""
         return frozenset(self._tasks)
 
-    def get(self, entry: bytes, *, current: bool = False) -> Flight | None:
-        """The flight that a caller may join, if there is one.
-
-        Args:
-            entry: What it loads.
-            current: Join only a load that has not begun to ask the source: its answer cannot be older than this call.
-        """
+    def get(self, entry: bytes) -> Flight | None:
+        """The flight that a caller may join, if there is one."""
         flight = self._flights.get(entry)
         if flight is None or not flight.is_open:
             return None
-        if flight.began_at is None:
-            return flight
-        return None if current or not self._is_joinable(flight, flight.began_at) else flight
+        return flight if flight.began_at is None or self._is_joinable(flight, flight.began_at) else None
 
     def began(self, flight: Flight, lease: Lease | None) -> None:
         """The load was permitted (``None``: without the right to store), in the step in which that became true."""

@@ -184,7 +184,8 @@ class Reader:
     async def _board(self, request: Request, stale: Found | None) -> Lookup[Any]:
         """Join the load of the entry, or start it."""
         policy = request.policy
-        flight = self._flights.get(request.key.entry, current=not request.use_memory)
+        # Who does not trust memory joins nobody: a load may have read the second shelf before this call.
+        flight = self._flights.get(request.key.entry) if request.use_memory else None
         if flight is None:
             flight = self._flights.start(request.key.entry, lambda started: self._fly(started, request, stale))
         else:

@@ -13,9 +13,9 @@ from alacena.engine.coordination.worker import Worker
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
 
+    from alacena.engine.coordination.fair import Source
     from alacena.engine.coordination.item import Item
     from alacena.engine.coordination.port import Port
-    from alacena.engine.coordination.fair import Source
 
 
 class Queues:

@@ -56,6 +56,14 @@ def code_lines(path: Path) -> int:
     )
 
 
+def scopes(tree: ast.Module) -> list[ast.Module | ast.ClassDef]:
+    """The module and its classes, nested ones too; not what functions define for themselves."""
+    found: list[ast.Module | ast.ClassDef] = [tree]
+    for scope in found:
+        found += [node for node in scope.body if isinstance(node, ast.ClassDef)]
+    return found
+
+
 def is_overload(function: ast.AST) -> bool:
     decorators = getattr(function, "decorator_list", [])
     names = {ast.unparse(decorator) for decorator in decorators}
@@ -105,14 +113,12 @@ def test_only_the_redis_package_knows_redis(path: Path) -> None:
 def test_every_public_name_is_documented(path: Path) -> None:
     tree = tree_of(path)
     missing = [] if ast.get_docstring(tree) or not tree.body else [name_of(path)]
-    for scope in ast.walk(tree):
-        if not isinstance(scope, ast.Module | ast.ClassDef):
-            continue
+    for scope in scopes(tree):
         if isinstance(scope, ast.ClassDef) and scope.name.startswith("_"):
             continue
         for node in scope.body:
             if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
-                private = node.name.startswith("_")
+                private = node.name.startswith(("_", "test_"))
                 if not private and not is_overload(node) and not ast.get_docstring(node):
                     missing.append(f"{name_of(path)}:{node.lineno} {node.name}")
 

@@ -43,7 +43,7 @@ PLANS = {
     "trusting": TRUSTING,
     "trusting, flushed": replace(TRUSTING, faults=("flush",), fault_every_s=0.3),
     "trusting, entries evicted": replace(TRUSTING, verbs=("type", "resource"), faults=("evict",), fault_every_s=0.05),
-    "trusting, evicting": replace(TRUSTING, eviction="allkeys-random", maxmemory_bytes=1800),
+    "trusting, evicting": replace(TRUSTING, eviction="allkeys-lru", maxmemory_bytes=6000, keys=12),
     "trusting, cut off": replace(TRUSTING, faults=("half_open_down", "vanish"), fault_every_s=1.5),
     "paused": Plan(faults=("pause", "suspend", "server_pause", "wall")),
     "restarting": Plan(faults=("restart_kept", "restart_lost")),

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     import asyncio
     from collections.abc import Awaitable, Callable
 
+    from alacena.engine.codec import Keyring
     from alacena.engine.coordination.ledger import Authority
     from alacena.engine.environment import Environment
     from alacena.engine.events import Events
@@ -112,7 +113,11 @@ class Sweeper:
 
 
 async def assemble(
-    settings: Settings, environment: Environment, events: Events, authority: Authority | None = None
+    settings: Settings,
+    environment: Environment,
+    events: Events,
+    authority: Authority | None = None,
+    keyring: Keyring | None = None,
 ) -> Parts:
     """Build the parts of a cache and connect them."""
     import asyncio
@@ -120,9 +125,9 @@ async def assemble(
     memory = Memory(
         max_bytes=settings.memory_max_bytes, max_entries=settings.memory_max_entries, environment=environment
     )
-    flights = Flights()
+    flights = Flights(memory, environment, settings.staleness_bound_s)
     coherence = Coherence(memory, flights)
-    codec = _codec(settings)
+    codec = _codec(settings, keyring)
     copies = Copies(memory, codec, environment)
     keys = _keys(settings)
     counts = Counts()
@@ -174,11 +179,12 @@ async def assemble(
     )
 
 
-def _codec(settings: Settings) -> Codec:
+def _codec(settings: Settings, keyring: Keyring | None) -> Codec:
     return Codec(
         compress_over_bytes=settings.compress_over_bytes,
         max_value_bytes=settings.max_value_bytes,
         integrity_key=None if settings.integrity_key is None else settings.integrity_key.encode(),
+        keyring=keyring,
     )
 
 

@@ -67,7 +67,7 @@ class Batches:
         for (entry, request), hit in zip(unique.items(), found, strict=True):
             if hit is not None and hit.fresh_for_s > 0:
                 answers[entry] = self._reader.answer(hit)
-            elif (flight := self._flights.get(entry)) is not None:
+            elif use_memory and (flight := self._flights.get(entry)) is not None:
                 waits[entry] = self._flights.own(flight.wait())
             else:
                 missing.append(request)
@@ -149,6 +149,9 @@ class Batches:
         async def call(_: LoadContext) -> Any:
             return await loader(ids)
 
+        for place in places:
+            if place.lease is None:
+                self._flights.began(place.flight, None)
         async with self._reader.loading(places[0].key, [place.lease for place in places]) as stopwatch:
             values = aligned(ids, await call_loader(call, contexts[0], policy))
         answers = {}

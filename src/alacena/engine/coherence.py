@@ -65,6 +65,7 @@ class Coherence:
 
     def ended(self, name: str) -> None:
         """A generation is over: everything under it dies, in one step."""
+        self._flights.endings += 1
         generation = self._generations.get(name)
         if generation is not None:
             self.learned(generation, None)
@@ -89,6 +90,7 @@ class Coherence:
         """Nothing that was known can be trusted any more: memory goes off and is emptied, every nonce is unknown."""
         self.memory.serving_until = float("-inf")
         self.memory.clear()
+        self._flights.endings += 1
         self._flights.bar_all()
         for generation in list(self._generations.values()):
             generation.nonce = None

@@ -90,7 +90,10 @@ class Writer:
 
     async def set(self, key: EntryKey, value: Any, policy: Policy, ttl: TtlOrUnset, tags: Sequence[str]) -> bool:
         """Store a value that the caller vouches for. See :meth:`alacena.engine.cache.Cache.set`."""
-        parcel = self.parcel(value, policy, ttl, tags)
+        return await self.store(key, self.parcel(value, policy, ttl, tags))
+
+    async def store(self, key: EntryKey, parcel: Parcel) -> bool:
+        """Store a parcel. Returns whether it was stored."""
         try:
             refusal = await self._shelf.store(key, parcel)
         except BackendError as error:

@@ -17,6 +17,12 @@ NAMES = (
     "lost_invalidation",
     "half_open",
     "storm",
+    "outage",
+    "eviction",
+    "lost_keys",
+    "restart",
+    "pauses",
+    "zombies",
 )
 """In the order in which they are run and shown."""
 

@@ -145,7 +145,7 @@ class Parcel:
     policy: Policy
 
 
-Refusal: TypeAlias = Literal["", "lease", "generation", "hold", "replication", "backend", "value"]
+Refusal: TypeAlias = Literal["", "lease", "generation", "hold", "late", "replication", "backend", "value"]
 """Why a value was not stored; empty where it was."""
 
 

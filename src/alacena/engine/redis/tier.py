@@ -392,7 +392,10 @@ class RedisShelf:
         held = (generation.name for generation, _ in checked)
         names: tuple[str | bytes, ...] = (key.entry, key.lease, key.hold, *held)
         life_ms = 0 if life_s is None else max(1, math.ceil(life_s * 1000))
-        args: tuple[Argument, ...] = (token, life_ms, sealed, _NARROW_LIFE_MS, *(nonce for _, nonce in checked))
+        # A fill has its lease; a value without one must not arrive after its caller was told that it failed.
+        latest_ms = 0 if token else node.within_ms(self._timeout_s)
+        nonces = (nonce for _, nonce in checked)
+        args: tuple[Argument, ...] = (token, life_ms, sealed, _NARROW_LIFE_MS, latest_ms, *nonces)
         return await node.evaluate(STORE, names, args, settle, self._timeout_s)
 
 

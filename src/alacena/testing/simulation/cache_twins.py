@@ -80,11 +80,15 @@ def store(space: Keyspace, keys: list[bytes], args: list[bytes]) -> Any:
 
 
 def _refusal(space: Keyspace, keys: list[bytes], args: list[bytes]) -> bytes:
+    if int(args[4]) > 0:
+        seconds, microseconds = map(int, space.execute([b"TIME"]))
+        if seconds * 1000 + microseconds / 1000 > int(args[4]):
+            return b"late"
     if args[0] and space.execute([b"GET", keys[1]]) != args[0]:
         return b"lease"
     if space.execute([b"EXISTS", keys[2]]) == 1:
         return b"hold"
-    for key, nonce in zip(keys[3:], args[4:], strict=False):
+    for key, nonce in zip(keys[3:], args[5:], strict=False):
         if space.execute([b"GET", key]) != nonce:
             return b"generation"
     return b""

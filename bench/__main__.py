@@ -1,9 +1,9 @@
 """Run the scenarios and show what they found.
 
-    python -m bench                                all of them, about a quarter of an hour
-    python -m bench --quick                        the order of things, in three minutes
-    python -m bench --only redis_hit --only outage --json out.json --chart out.svg
-    python -m bench --list
+python -m bench                                all of them, about a quarter of an hour
+python -m bench --quick                        the order of things, in three minutes
+python -m bench --only redis_hit --only outage --json out.json --chart out.svg
+python -m bench --list
 """
 
 from __future__ import annotations
@@ -33,10 +33,13 @@ if TYPE_CHECKING:
     from bench.stand.effort import Effort
 
 
+_WIDTH_IN_A_FILE = 140
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Do what the command line says."""
     options = _options(arguments)
-    console = Console()
+    console = Console() if sys.stdout.isatty() else Console(width=_WIDTH_IN_A_FILE)
     if options.list:
         for name in NAMES:
             console.print(f"[bold]{name}[/bold]  {question(name)}", highlight=False)

@@ -9,10 +9,11 @@ import argparse
 import importlib.util
 from typing import TYPE_CHECKING
 
-from bench.eviction import cost, policies, traces
-from bench.eviction.shelf import alacena
 from rich.console import Console
 from rich.table import Table
+
+from bench.eviction import cost, policies, traces
+from bench.eviction.shelf import alacena
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

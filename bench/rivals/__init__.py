@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
 import importlib
-from typing import TYPE_CHECKING, NamedTuple
+from contextlib import AsyncExitStack, asynccontextmanager
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import AsyncIterator, Iterable, Mapping
 
-    from bench.rivals.rival import Rival
+    from bench.rivals.rival import Place, Rival
+
+_AT_ONCE = 128
 
 MEMORY = {
     "dict": "plain_dict:PlainDict",
@@ -34,6 +38,10 @@ REDIS = {
     "dogpile": "dogpile:OnRedis",
 }
 """Who keeps them on a server."""
+
+
+TRACKED = {"coredis, tracking cache": "coredis:Tracked"}
+"""Who keeps copies of what is on a server, and is told of changes."""
 
 
 class Field(NamedTuple):
@@ -70,3 +78,25 @@ def invited(places: dict[str, str], only: Iterable[str] | None = None) -> Field:
         except ModuleNotFoundError as error:
             absent[name] = error.name or str(error)
     return Field(present, absent)
+
+
+def settings_of(rivals: Mapping[str, Rival]) -> str:
+    """With which settings and serializer they play: a note under a table."""
+    return "with: " + "; ".join(f"{name}: {rival.about}" for name, rival in rivals.items())
+
+
+@asynccontextmanager
+async def opened(field: Field, place: Place) -> AsyncIterator[dict[str, Rival]]:
+    """Open them all at one place for the length of a block."""
+    async with AsyncExitStack() as stack:
+        for rival in field.present.values():
+            await rival.open(place)
+            stack.push_async_callback(rival.close)
+        yield field.present
+
+
+async def filled(rival: Rival, values: Mapping[str, Any]) -> None:
+    """Keep many values, some at a time."""
+    keys = list(values)
+    for start in range(0, len(keys), _AT_ONCE):
+        await asyncio.gather(*(rival.set(key, values[key]) for key in keys[start : start + _AT_ONCE]))

@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 from aiocache import SimpleMemoryCache, cached, cached_stampede
 from aiocache.backends.redis import RedisCache
-from aiocache.serializers import BaseSerializer, PickleSerializer
+from aiocache.serializers import BaseSerializer, JsonSerializer, PickleSerializer
 from redis.asyncio import BlockingConnectionPool, Redis
 
-from bench.rivals.rival import TTL_S, Ask, Batches, Drops, Place
+from bench.rivals.rival import Ask, Batches, Drops, Place
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -49,6 +49,7 @@ class _Aiocache(Drops, Batches):
         raise NotImplementedError
 
     async def open(self, place: Place) -> None:
+        self._ttl_s = place.ttl_s
         self._cache = self._made(place)
 
         async def through(key: str) -> Any:
@@ -64,7 +65,7 @@ class _Aiocache(Drops, Batches):
         return await self._cache.get(key)
 
     async def set(self, key: str, value: Any) -> None:
-        await self._cache.set(key, value, ttl=TTL_S)
+        await self._cache.set(key, value, ttl=self._ttl_s)
 
     async def get_or_load(self, key: str) -> Any:
         raise NotImplementedError
@@ -76,7 +77,7 @@ class _Aiocache(Drops, Batches):
         return list(await self._cache.multi_get(keys))
 
     async def set_many(self, values: Mapping[str, Any]) -> None:
-        await self._cache.multi_set(list(values.items()), ttl=TTL_S)
+        await self._cache.multi_set(list(values.items()), ttl=self._ttl_s)
 
     async def close(self) -> None:
         await self._cache.close()
@@ -98,7 +99,7 @@ class InMemory(_Aiocache):
         return SimpleMemoryCache(timeout=None)
 
     def _decorator(self) -> Any:
-        return cached(ttl=TTL_S, key_builder=_key_of)
+        return cached(ttl=self._ttl_s, key_builder=_key_of)
 
 
 class OnRedis(_Aiocache):
@@ -113,7 +114,7 @@ class OnRedis(_Aiocache):
         return cache
 
     def _decorator(self) -> Any:
-        return cached_stampede(lease=5, ttl=TTL_S, key_builder=_key_of)
+        return cached_stampede(lease=5, ttl=self._ttl_s, key_builder=_key_of)
 
     def _serializer(self) -> BaseSerializer:
         return Msgpack()
@@ -126,3 +127,12 @@ class Pickled(OnRedis):
 
     def _serializer(self) -> BaseSerializer:
         return PickleSerializer(protocol=_PROTOCOL)
+
+
+class Jsoned(OnRedis):
+    """With JSON, as its documentation shows it."""
+
+    about = f"pool of {CONNECTIONS}, timeout=None; JSON"
+
+    def _serializer(self) -> BaseSerializer:
+        return JsonSerializer()

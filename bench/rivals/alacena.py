@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import TYPE_CHECKING, Any
 
 from alacena import Cache, CacheManager, Settings, configure, get_with_cache_aside
+from alacena.common import runtime
+from alacena.engine import Policy
 from bench.rivals.rival import Ask, Batches, Drops, Place
 
 if TYPE_CHECKING:
@@ -20,8 +23,14 @@ class _Alacena(Drops, Batches):
 
     async def open(self, place: Place) -> None:
         self._load = place.load
-        configure(redis_url=place.url if place.path else None, memory_max_bytes=place.entries * _ROOM_BYTES)
+        configure(
+            redis_url=place.url if place.path else None,
+            memory_max_bytes=place.entries * _ROOM_BYTES,
+            memory_max_entries=place.entries,
+            policies={KIND: Policy(ttl=place.ttl_s)},
+        )
         await CacheManager.initialize()
+        self._cache = await runtime.opened()
 
     async def set(self, key: str, value: Any) -> None:
         await CacheManager.set(KIND, key, value, TENANT)
@@ -35,6 +44,10 @@ class _Alacena(Drops, Batches):
 
     async def set_many(self, values: Mapping[str, Any]) -> None:
         await CacheManager.set_many(KIND, values, TENANT)
+
+    async def settle(self) -> None:
+        while self._cache.stats()["flights"]:
+            await asyncio.sleep(0)
 
     async def close(self) -> None:
         await CacheManager.close()
@@ -71,12 +84,6 @@ class OnRedis(_Alacena):
         found = await self._cache.get_many(KIND, keys, TENANT, use_memory=False)
         return [found.get(key) for key in keys]
 
-    async def open(self, place: Place) -> None:
-        await super().open(place)
-        from alacena.common import runtime
-
-        self._cache = await runtime.opened()
-
     def hit(self, key: str) -> Ask:
         return Ask(CacheManager.get, (KIND, key, TENANT, None, None, None, False))
 
@@ -88,7 +95,7 @@ class Promoted(Drops):
 
     async def open(self, place: Place) -> None:
         self._load = place.load
-        self._cache = Cache(Settings(redis_url=place.url, memory_max_entries=1))
+        self._cache = Cache(Settings(redis_url=place.url, memory_max_entries=1, ttl_default_s=place.ttl_s))
         await self._cache.open()
 
     async def get(self, key: str) -> Any:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import hiredis
 import msgspec
 
-from bench.rivals.rival import TTL_S, Batches, Drops, Place
+from bench.rivals.rival import Batches, Drops, Place
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -63,6 +63,7 @@ class Bare(Drops, Batches):
 
     async def open(self, place: Place) -> None:
         self._load = place.load
+        self._ttl_s = place.ttl_s
         self._encode = msgspec.msgpack.Encoder().encode
         self._decode = msgspec.msgpack.Decoder().decode
         _, self.protocol = await asyncio.get_running_loop().create_unix_connection(BareProtocol, place.path)
@@ -72,7 +73,7 @@ class Bare(Drops, Batches):
         return None if data is None else self._decode(data)
 
     async def set(self, key: str, value: Any) -> None:
-        await self.protocol.call("SET", key, self._encode(value), "EX", TTL_S)
+        await self.protocol.call("SET", key, self._encode(value), "EX", self._ttl_s)
 
     async def get_or_load(self, key: str) -> Any:
         value = await self.get(key)

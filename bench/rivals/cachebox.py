@@ -6,7 +6,7 @@ from typing import Any
 
 import cachebox
 
-from bench.rivals.rival import TTL_S, Ask, Drops, Place
+from bench.rivals.rival import Ask, Drops, Place
 
 
 def _key_of(key: str) -> str:
@@ -19,7 +19,7 @@ class InMemory(Drops):
     about = "TTLCache, called without await; @cached without copies"
 
     async def open(self, place: Place) -> None:
-        self._cache: Any = cachebox.TTLCache(place.entries, TTL_S)
+        self._cache: Any = cachebox.TTLCache(place.entries, place.ttl_s)
 
         async def through(key: str) -> Any:
             return await place.load(key)

@@ -6,7 +6,7 @@ from typing import Any
 
 from cachetools import TTLCache
 
-from bench.rivals.rival import TTL_S, Ask, Drops, Place
+from bench.rivals.rival import Ask, Drops, Place
 
 
 class InMemory(Drops):
@@ -16,7 +16,7 @@ class InMemory(Drops):
 
     async def open(self, place: Place) -> None:
         self._load = place.load
-        self._cache: TTLCache[str, Any] = TTLCache(place.entries, TTL_S)
+        self._cache: TTLCache[str, Any] = TTLCache(place.entries, place.ttl_s)
 
     async def get(self, key: str) -> Any:
         return self._cache.get(key)

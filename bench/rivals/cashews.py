@@ -13,7 +13,7 @@ from cashews.backends.redis import Redis
 from cashews.picklers import PicklerType
 from cashews.wrapper.backend_settings import register_backend
 
-from bench.rivals.rival import TTL_S, Ask, Batches, Drops, Place
+from bench.rivals.rival import Ask, Batches, Drops, Place
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -26,47 +26,50 @@ class _Cashews(Drops, Batches):
 
     Attributes:
         options: What its decorator is given against a stampede.
+        cache: The cache itself, once it is open.
     """
 
+    cache: Cache
     options: ClassVar[Mapping[str, Any]] = MappingProxyType({})
 
     def _set_up(self, cache: Cache, place: Place) -> None:
         raise NotImplementedError
 
     async def open(self, place: Place) -> None:
-        self._cache = Cache()
-        self._set_up(self._cache, place)
-        await self._cache.init()
-        self.get = self._cache.get  # type: ignore[method-assign]
+        self._ttl_s = place.ttl_s
+        self.cache = Cache()
+        self._set_up(self.cache, place)
+        await self.cache.init()
+        self.get = self.cache.get  # type: ignore[method-assign]
 
         async def through(key: str) -> Any:
             return await place.load(key)
 
-        self.get_or_load = self._cache(ttl=TTL_S, key="{key}", **self.options)(through)  # type: ignore[method-assign]
+        self.get_or_load = self.cache(ttl=place.ttl_s, key="{key}", **self.options)(through)  # type: ignore[method-assign]
 
     async def get(self, key: str) -> Any:
-        return await self._cache.get(key)
+        return await self.cache.get(key)
 
     async def set(self, key: str, value: Any) -> None:
-        await self._cache.set(key, value, expire=TTL_S)
+        await self.cache.set(key, value, expire=self._ttl_s)
 
     async def get_or_load(self, key: str) -> Any:
         raise NotImplementedError
 
     async def delete(self, key: str) -> None:
-        await self._cache.delete(key)
+        await self.cache.delete(key)
 
     async def get_many(self, keys: Sequence[str]) -> list[Any]:
-        return list(await self._cache.get_many(*keys))
+        return list(await self.cache.get_many(*keys))
 
     async def set_many(self, values: Mapping[str, Any]) -> None:
-        await self._cache.set_many(values, expire=TTL_S)
+        await self.cache.set_many(values, expire=self._ttl_s)
 
     async def close(self) -> None:
-        await self._cache.close()
+        await self.cache.close()
 
     def hit(self, key: str) -> Ask:
-        return Ask(self._cache.get, (key,))
+        return Ask(self.cache.get, (key,))
 
 
 class InMemory(_Cashews):

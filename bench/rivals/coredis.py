@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING, Any
 
 import coredis
 import msgspec
-from coredis.cache import LRUCache
+from coredis.patterns.cache import LRUCache
 
-from bench.rivals.rival import TTL_S, Batches, Drops, Place
+from bench.rivals.rival import Batches, Drops, Place
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -21,6 +21,7 @@ class Coredis(Drops, Batches):
 
     async def open(self, place: Place) -> None:
         self._load = place.load
+        self._ttl_s = place.ttl_s
         self._encode = msgspec.msgpack.Encoder().encode
         self._decode = msgspec.msgpack.Decoder().decode
         self._client: Any = await self._made(place).__aenter__()
@@ -33,7 +34,7 @@ class Coredis(Drops, Batches):
         return None if data is None else self._decode(data)
 
     async def set(self, key: str, value: Any) -> None:
-        await self._client.set(key, self._encode(value), ex=TTL_S)
+        await self._client.set(key, self._encode(value), ex=self._ttl_s)
 
     async def get_or_load(self, key: str) -> Any:
         value = await self.get(key)
@@ -52,7 +53,7 @@ class Coredis(Drops, Batches):
     async def set_many(self, values: Mapping[str, Any]) -> None:
         async with self._client.pipeline(transaction=False) as pipeline:
             for key, value in values.items():
-                pipeline.set(key, self._encode(value), ex=TTL_S)
+                pipeline.set(key, self._encode(value), ex=self._ttl_s)
 
     async def close(self) -> None:
         await self._client.__aexit__(None, None, None)

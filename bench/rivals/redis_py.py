@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 from redis.asyncio import BlockingConnectionPool, Redis
 
-from bench.rivals.rival import TTL_S, Batches, Drops, Place
+from bench.rivals.rival import Batches, Drops, Place
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -23,17 +23,18 @@ class RedisPy(Drops, Batches):
 
     async def open(self, place: Place) -> None:
         self._load = place.load
+        self._ttl_s = place.ttl_s
         self._encode = msgspec.msgpack.Encoder().encode
         self._decode = msgspec.msgpack.Decoder().decode
         pool = BlockingConnectionPool.from_url(place.url, max_connections=CONNECTIONS, timeout=None, protocol=3)
         self._client = Redis.from_pool(pool)
 
     async def get(self, key: str) -> Any:
-        data = await self._client.get(key)
+        data: Any = await self._client.get(key)
         return None if data is None else self._decode(data)
 
     async def set(self, key: str, value: Any) -> None:
-        await self._client.set(key, self._encode(value), ex=TTL_S)
+        await self._client.set(key, self._encode(value), ex=self._ttl_s)
 
     async def get_or_load(self, key: str) -> Any:
         value = await self.get(key)
@@ -46,13 +47,13 @@ class RedisPy(Drops, Batches):
         await self._client.unlink(key)
 
     async def get_many(self, keys: Sequence[str]) -> list[Any]:
-        found = await self._client.mget(keys)
+        found: list[Any] = await self._client.mget(keys)
         return [None if data is None else self._decode(data) for data in found]
 
     async def set_many(self, values: Mapping[str, Any]) -> None:
         async with self._client.pipeline(transaction=False) as pipeline:
             for key, value in values.items():
-                pipeline.set(key, self._encode(value), ex=TTL_S)
+                pipeline.set(key, self._encode(value), ex=self._ttl_s)
             await pipeline.execute()
 
     async def close(self) -> None:

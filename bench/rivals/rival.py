@@ -9,8 +9,6 @@ from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping, Sequence
 
-TTL_S = 3600
-
 
 @dataclass(frozen=True, slots=True)
 class Place:
@@ -20,11 +18,13 @@ class Place:
         load: The source: what a key's value is.
         path: The unix socket of the server; empty where no server plays.
         entries: How many entries memory must have room for.
+        ttl_s: How long every entry lives, in whole seconds.
     """
 
     load: Callable[[str], Awaitable[Any]]
     path: str = ""
     entries: int = 100_000
+    ttl_s: int = 3600
 
     @property
     def url(self) -> str:
@@ -65,7 +65,7 @@ class Rival(ABC):
 
     @abstractmethod
     async def set(self, key: str, value: Any) -> None:
-        """Keep a value for ``TTL_S``."""
+        """Keep a value for the place's time."""
 
     @abstractmethod
     async def get_or_load(self, key: str) -> Any:
@@ -74,6 +74,9 @@ class Rival(ABC):
     @abstractmethod
     async def close(self) -> None:
         """End connections and tasks."""
+
+    async def settle(self) -> None:
+        """Wait for what the contender does behind its answers; most do nothing there."""
 
     def hit(self, key: str) -> Ask:
         """`get`, as its users call it."""

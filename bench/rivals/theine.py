@@ -7,9 +7,7 @@ from typing import Any
 
 from theine import Cache, Memoize
 
-from bench.rivals.rival import TTL_S, Ask, Drops, Place
-
-_LIFE = timedelta(seconds=TTL_S)
+from bench.rivals.rival import Ask, Drops, Place
 
 
 class InMemory(Drops):
@@ -23,7 +21,8 @@ class InMemory(Drops):
         async def through(key: str) -> Any:
             return await place.load(key)
 
-        self._memoize = Memoize(place.entries, _LIFE, nolock=True)
+        self._life = timedelta(seconds=place.ttl_s)
+        self._memoize = Memoize(place.entries, self._life, nolock=True)
         memoized: Any = self._memoize(through)
         memoized.key(lambda key: key)
         self.get_or_load = memoized  # type: ignore[method-assign]
@@ -32,7 +31,7 @@ class InMemory(Drops):
         return self._cache.get(key)[0]
 
     async def set(self, key: str, value: Any) -> None:
-        self._cache.set(key, value, _LIFE)
+        self._cache.set(key, value, self._life)
 
     async def get_or_load(self, key: str) -> Any:
         raise NotImplementedError

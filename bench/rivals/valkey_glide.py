@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import glide
 import msgspec
 
-from bench.rivals.rival import TTL_S, Batches, Drops, Place
+from bench.rivals.rival import Batches, Drops, Place
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -21,6 +21,7 @@ class Glide(Drops, Batches):
 
     async def open(self, place: Place) -> None:
         self._load = place.load
+        self._ttl_s = place.ttl_s
         self._encode = msgspec.msgpack.Encoder().encode
         self._decode = msgspec.msgpack.Decoder().decode
         glide.Logger.set_logger_config(glide.LogLevel.OFF)
@@ -33,7 +34,7 @@ class Glide(Drops, Batches):
         return None if data is None else self._decode(data)
 
     async def set(self, key: str, value: Any) -> None:
-        await self._client.set(key, self._encode(value), expiry=glide.ExpirySet(glide.ExpiryType.SEC, TTL_S))
+        await self._client.set(key, self._encode(value), expiry=glide.ExpirySet(glide.ExpiryType.SEC, self._ttl_s))
 
     async def get_or_load(self, key: str) -> Any:
         value = await self.get(key)

@@ -30,7 +30,7 @@ ASIDE = "get_with_cache_aside, immutable"
 _TENANT = "acme"
 _TEXT = "An answer of some length, as a language model gives it. " * 10
 _DOCUMENT = {"id": "d1", "title": "Manual", "pages": [1, 2, 3], "score": 0.5, "tags": ["a", "b"], "body": _TEXT}
-_COLUMNS = (Column("floors", 2, "low"), Column("ns a hit", 0, "low"), Column("with", 0))
+_COLUMNS = (Column("floors", 2, "low"), Column("ns a hit", 0, "low"))
 
 
 async def measure(server: Server, effort: Effort) -> Result:
@@ -107,13 +107,12 @@ def _floors(pairs: list[Pair]) -> Spread:
     return ratio([pair.call_s for pair in pairs], [pair.floor_s for pair in pairs])
 
 
-def _table(
-    title: str, found: dict[str, list[Pair]], asks: dict[str, tuple[Ask, str]], notes: tuple[str, ...]
-) -> Table:
+def _table(title: str, found: dict[str, list[Pair]], asks: dict[str, tuple[Ask, str]], notes: tuple[str, ...]) -> Table:
     ours = {*_ours(), *_our_loads()}
     floor = spread([pair.floor_s for pairs in found.values() for pair in pairs]).times(1e9)
-    rows = [Row(FLOOR, (1.0, floor, ""), "floor")]
-    for name, (_, about) in asks.items():
-        cells = (_floors(found[name]), spread([pair.call_s for pair in found[name]]).times(1e9), about)
+    rows = [Row(FLOOR, (1.0, floor), "floor")]
+    for name in asks:
+        cells = (_floors(found[name]), spread([pair.call_s for pair in found[name]]).times(1e9))
         rows.append(Row(name, cells, "ours" if name in ours else "peer"))
-    return Table(title, _COLUMNS, tuple(rows), notes, charted=0)
+    about = "with: " + "; ".join(f"{name}: {what}" for name, (_, what) in asks.items())
+    return Table(title, _COLUMNS, tuple(rows), (about, *notes), charted=0)

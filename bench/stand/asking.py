@@ -52,14 +52,12 @@ async def beside(floor: Ask, ask: Ask, repeat: int) -> Pair:
 async def seconds_a_call(ask: Ask, repeat: int) -> float:
     """How long one call takes, over ``repeat`` of them in one task, awaited one after the other."""
     turns = max(1, repeat // _UNROLLED)
-    took_s: float = await _loop(len(ask.arguments), ask.awaited)(
-        ask.function, ask.arguments, turns, time.perf_counter
-    )
+    took_s: float = await _loop(len(ask.arguments), ask.awaited)(ask.function, ask.arguments, turns, time.perf_counter)
     return took_s / (turns * _UNROLLED)
 
 
 @lru_cache
-def _loop(arity: int, awaited: bool) -> Callable[..., Any]:  # noqa: FBT001 - private
+def _loop(arity: int, awaited: bool) -> Callable[..., Any]:
     names = ", ".join(f"a{number}" for number in range(arity))
     call = f"{'await ' if awaited else ''}function({names})"
     space: dict[str, Any] = {}

@@ -4,8 +4,19 @@ from __future__ import annotations
 
 import asyncio
 import tempfile
+import threading
+from collections import Counter, deque
 from pathlib import Path
-from typing import Self
+from typing import TYPE_CHECKING, Self
+
+import hiredis
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+
+_HOLD_S = 0.002
+_HEARTBEAT = frozenset({"INFO", "TIME"})
 
 
 class _Side(asyncio.Protocol):
@@ -14,22 +25,42 @@ class _Side(asyncio.Protocol):
     def __init__(self, relay: Relay, *, upward: bool) -> None:
         self._relay = relay
         self._upward = upward
+        self._reader = hiredis.Reader()
         self._early: list[bytes] = []
+        self._held: deque[bytes] = deque()
         self.transport: asyncio.Transport | None = None
         self.other: _Side | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         assert isinstance(transport, asyncio.Transport)
         self.transport = transport
+        self._relay.transports.add(transport)
         if self._upward:
             self._relay.pair(self)
 
     def data_received(self, data: bytes) -> None:
+        if self._upward:
+            self._count(data)
+            self._deliver(data)
+        else:
+            self._held.append(data)
+            self._relay.later(self._release)
+
+    def _release(self) -> None:
+        self._deliver(self._held.popleft())
+
+    def _deliver(self, data: bytes) -> None:
         self._relay.passed(len(data), upward=self._upward)
         if self.other is None or self.other.transport is None:
             self._early.append(data)
         else:
             self.other.transport.write(data)
+
+    def _count(self, data: bytes) -> None:
+        """A command is an array of strings: what parses answers parses it too."""
+        self._reader.feed(data)
+        while (command := self._reader.gets()) is not False:
+            self._relay.commands[command[0].decode().upper()] += 1
 
     def join(self, other: _Side) -> None:
         """Send to ``other`` from now on, and what came before it was there."""
@@ -39,50 +70,78 @@ class _Side(asyncio.Protocol):
             self._early.clear()
 
     def connection_lost(self, exc: Exception | None) -> None:
+        if self.transport is not None:
+            self._relay.transports.discard(self.transport)
         if self.other is not None and self.other.transport is not None:
             self.other.transport.close()
 
 
 class Relay:
-    """Between a client and a server; never while something is timed.
+    """Between a client and a server, in a thread of its own; never while something is timed.
 
-    A round trip is counted when the server speaks after the client spoke: of one operation at a time, these are the
-    times that somebody waited.
+    Every answer is held back for a moment. A round trip is counted when the client hears something after it spoke: what
+    it said meanwhile is one round trip with it, and what it says only then is the next.
 
     Attributes:
         round_trips: How many.
         sent_bytes: From the client to the server.
         received_bytes: From the server to the client.
+        commands: How often each was sent, by name. What scripts execute on the server is not among them.
+        transports: The connections that stand, both ends of each.
     """
 
     def __init__(self, target: str) -> None:
         self._target = target
         self._folder = tempfile.TemporaryDirectory(prefix="relay-")
         self.path = str(Path(self._folder.name) / "s")
-        self._server: asyncio.Server | None = None
+        self._loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self._loop.run_forever, name="relay", daemon=True)
+        self.commands: Counter[str] = Counter()
+        self.transports: set[asyncio.Transport] = set()
         self._tasks: set[asyncio.Task[None]] = set()
         self._client_spoke = False
         self.round_trips = self.sent_bytes = self.received_bytes = 0
+
+    @property
+    def asked(self) -> int:
+        """Commands sent, without the heartbeats of our connections, which nobody else's commands look like."""
+        return sum(count for name, count in self.commands.items() if name not in _HEARTBEAT)
 
     @property
     def url(self) -> str:
         """For whoever takes a URL."""
         return f"unix://{self.path}"
 
-    async def __aenter__(self) -> Self:
-        loop = asyncio.get_running_loop()
-        self._server = await loop.create_unix_server(lambda: _Side(self, upward=True), self.path)
+    def __enter__(self) -> Self:
+        self._thread.start()
+        asyncio.run_coroutine_threadsafe(self._listen(), self._loop).result()
         return self
 
-    async def __aexit__(self, *_: object) -> None:
-        assert self._server is not None
-        self._server.close()
-        await asyncio.gather(*self._tasks)
+    def __exit__(self, *_: object) -> None:
+        asyncio.run_coroutine_threadsafe(self._end(), self._loop).result()
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join()
+        self._loop.close()
         self._folder.cleanup()
+
+    async def _listen(self) -> None:
+        self._server = await self._loop.create_unix_server(lambda: _Side(self, upward=True), self.path)
+
+    async def _end(self) -> None:
+        self._server.close()
+        for transport in tuple(self.transports):
+            transport.abort()
+        await asyncio.sleep(0)
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    def later(self, release: Callable[[], None]) -> None:
+        """Hold an answer back."""
+        self._loop.call_later(_HOLD_S, release)
 
     def reset(self) -> None:
         """Count from 0."""
         self.round_trips = self.sent_bytes = self.received_bytes = 0
+        self.commands.clear()
         self._client_spoke = False
 
     def passed(self, size: int, *, upward: bool) -> None:
@@ -97,13 +156,12 @@ class Relay:
 
     def pair(self, client: _Side) -> None:
         """Connect a new client to the server."""
-        task = asyncio.get_running_loop().create_task(self._connect(client))
+        task = self._loop.create_task(self._connect(client))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
     async def _connect(self, client: _Side) -> None:
-        loop = asyncio.get_running_loop()
         server = _Side(self, upward=False)
-        await loop.create_unix_connection(lambda: server, self._target)
+        await self._loop.create_unix_connection(lambda: server, self._target)
         server.join(client)
         client.join(server)

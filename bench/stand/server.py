@@ -95,23 +95,10 @@ class Server:
         facts = self.info("server")
         return f"Valkey {facts['valkey_version']}" if "valkey_version" in facts else f"Redis {facts['redis_version']}"
 
-    def sent(self) -> int:
-        """Commands that the connections of others have sent, those that stand now; inside scripts does not count."""
-        clients = self.ask("CLIENT", "LIST").decode().splitlines()
-        facts = [dict(part.split("=", 1) for part in line.split(" ") if "=" in part) for line in clients]
-        return sum(int(client["tot-cmds"]) for client in facts if int(client["id"]) != self._id)
-
     def calls(self) -> dict[str, int]:
         """How often each command was executed, by scripts too, without the heartbeat of our connections."""
         names = {name.removeprefix("cmdstat_"): facts for name, facts in self.info("commandstats").items()}
         counts = {name: int(facts.split(",")[0].removeprefix("calls=")) for name, facts in names.items()}
-        return {name: count for name, count in counts.items() if name not in _HEARTBEAT and not name.startswith("client|")}
-
-    def heartbeats(self) -> int:
-        """How often our connections asked for the history and the time."""
-        stats = self.info("commandstats")
-        return int(stats.get("cmdstat_time", "calls=0").split(",")[0].removeprefix("calls="))
-
-    def cut_others(self) -> None:
-        """End every connection but this one."""
-        self.ask("CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes")
+        return {
+            name: count for name, count in counts.items() if name not in _HEARTBEAT and not name.startswith("client|")
+        }

@@ -1,6 +1,6 @@
 """Processes of their own, that say one JSON line at a time and hear one word at a time.
 
-    python -m bench.stand.workers module:function '{"arguments": "as JSON"}'
+python -m bench.stand.workers module:function '{"arguments": "as JSON"}'
 """
 
 from __future__ import annotations

@@ -16,10 +16,10 @@ import time
 from typing import Any
 
 import redis.asyncio
-from bench.wire.bare import Bare
 
 from alacena.engine.redis.embedded import EmbeddedServer
 from alacena.engine.redis.wire import Connection
+from bench.wire.bare import Bare
 
 KEY = "alacena:e:{acme.0}:document:d1"
 TOTALS = {1: 2000, 10: 6000, 100: 20_000, 1000: 20_000}

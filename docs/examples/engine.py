@@ -28,6 +28,7 @@ async def main():
         # --8<-- [start:lookup]
         lookup = await cache.lookup("profile", "u1", "acme")
         assert (lookup.found, lookup.source, lookup.tier) == (True, "cache", "memory")
+
         # --8<-- [end:lookup]
         # --8<-- [start:many]
         async def load_all(ids):

@@ -24,10 +24,9 @@ async def main():
     async with Cache(Settings.from_env(), policies={"document": Policy(ttl=3600)}) as cache:
         assert await cache.load("document", "d1", "acme", read) == "first"
         # --8<-- [start:write]
-        async with cache.write("acme", ("document", "d1"), document_ids=["d1"]):
-            async with transaction() as rows:
-                rows["d1"] = "second"
-                during = await cache.lookup("document", "d1", "acme", read)
+        async with cache.write("acme", ("document", "d1"), document_ids=["d1"]), transaction() as rows:
+            rows["d1"] = "second"
+            during = await cache.lookup("document", "d1", "acme", read)
         # --8<-- [end:write]
         assert during.value == "first"  # read from the source, which has not committed
         assert not during.stored  # and not stored

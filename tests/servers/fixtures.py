@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 import pytest
 
-from tests.servers.environment import FakeEnvironment
+from alacena.testing.doubles import FakeEnvironment
 from tests.servers.gateway import Gateway
 from tests.servers.postgres import Postgres
 from tests.servers.postgrest import NotObtainableError, Postgrest
@@ -189,4 +189,4 @@ def environment(request: pytest.FixtureRequest) -> FakeEnvironment:
     given = request.config.getoption("--seed")
     seed = zlib.crc32(request.node.nodeid.encode()) if given is None else given
     request.node.add_report_section("setup", "seed", f"environment seed: {seed} (repeat it with --seed {seed})")
-    return FakeEnvironment(seed)
+    return FakeEnvironment(seed=seed)

@@ -21,6 +21,7 @@ from alacena.testing.simulation import (
     Simulation,
     run,
 )
+from alacena.testing.simulation.server import EXPIRY_CYCLE_S
 from alacena.testing.staleness import Operation, Report, check
 
 if TYPE_CHECKING:
@@ -35,6 +36,7 @@ BOUND_S = 1.0
 Fault = Literal[
     "pause", "suspend", "server_pause", "restart_kept", "restart_lost", "flush", "kill_clients", "reset", "stall",
     "vanish", "half_open_up", "half_open_down", "failover", "evict", "lose_generation", "kill", "lose_scripts", "wall",
+    "swap",
 ]  # fmt: skip
 
 
@@ -46,9 +48,11 @@ class Plan:
         processes: Processes with a cache each.
         readers: Reading tasks a process.
         writers: Writing tasks a process.
+        writing_processes: How many of the processes write.
         keys: Resources of each tenant.
         duration_s: How long they work, in virtual seconds.
-        pause_s: Mean pause of a reader between reads; writers take ten times as long.
+        pause_s: Mean pause of a reader between reads.
+        write_pause_s: Mean pause of a writer between writes.
         verbs: How writers make a commit known.
         faults: What may happen; each is drawn alike.
         fault_every_s: Mean pause between two faults.
@@ -56,18 +60,22 @@ class Plan:
         eviction: The server's policy, with `maxmemory_bytes`.
         maxmemory_bytes: The server's limit; 0: none.
         tracking_table: ``tracking-table-max-keys``.
+        memory_ratio: Part of the reads that memory may answer.
+        abandon_ratio: Part of the holds whose writer never comes back after its commit.
+        hold_s: How long a hold lasts.
         slow_load_ratio: Chance that a load takes seconds.
         lag_s: How far the server's replica is behind.
         bound_s: The cache's staleness bound.
-        bug: Called with the simulation, the server and every cache: switches a mechanism off.
     """
 
     processes: int = 3
     readers: int = 2
     writers: int = 1
+    writing_processes: int = 1_000
     keys: int = 2
     duration_s: float = 6.0
     pause_s: float = 0.02
+    write_pause_s: float = 0.2
     verbs: tuple[str, ...] = ("resource", "resource", "type", "tenant", "write", "tag")
     faults: tuple[Fault, ...] = ()
     fault_every_s: float = 0.7
@@ -75,6 +83,9 @@ class Plan:
     eviction: Eviction = "noeviction"
     maxmemory_bytes: int = 0
     tracking_table: int = 1_000_000
+    memory_ratio: float = 0.8
+    abandon_ratio: float = 0.0
+    hold_s: float = 0.5
     slow_load_ratio: float = 0.02
     lag_s: tuple[float, float] = (0.001, 0.2)
     bound_s: float = BOUND_S
@@ -89,13 +100,14 @@ class Record:
         loads: How many loads there were.
         faults: What happened.
         stats: The counters of every cache that was closed in order.
-        open_tasks: Tasks of the library that outlived their cache.
+        trace_digest: Stands for everything that happened.
     """
 
     history: list[Operation] = field(default_factory=list)
     loads: int = 0
     faults: list[str] = field(default_factory=list)
     stats: list[dict[str, Any]] = field(default_factory=list)
+    trace_digest: str = ""
 
 
 class Service:
@@ -109,6 +121,8 @@ class Service:
         self.server = self._server("server", ("redis", 6379))
         self.replication: Replication | None = None
         self.processes: list[SimProcess] = []
+        self.abandoned: list[Any] = []
+        self.moved: dict[bytes, None] = {}
         self.ending = False
         if "failover" in plan.faults:
             self._add_replica()
@@ -153,7 +167,7 @@ class Service:
             async with asyncio.TaskGroup() as group:
                 for _ in range(self.plan.readers):
                     group.create_task(self._reader(process, cache))
-                for _ in range(self.plan.writers):
+                for _ in range(self.plan.writers if self.processes.index(process) < self.plan.writing_processes else 0):
                     group.create_task(self._writer(process, cache))
             self.record.stats.append(cache.stats())
 
@@ -164,7 +178,7 @@ class Service:
         while not self.ending:
             await asyncio.sleep(chance.expovariate(1 / self.plan.pause_s))
             tenant, resource = self._pick()
-            use_memory = chance.random() < 0.8
+            use_memory = chance.random() < self.plan.memory_ratio
             with_loader = chance.random() < 0.8
             called_at = self.sim.now()
             loader = self._loader(tenant, resource) if with_loader else None
@@ -173,7 +187,7 @@ class Service:
                 continue
             owner, name, version = found.value
             assert (owner, name) == (tenant, resource), f"{tenant}/{resource} was answered with {owner}/{name}"
-            bound_s = None if use_memory or found.source == "loader" else 0.0
+            bound_s = None if use_memory else 0.0
             self._note("read", f"{tenant}/{resource}", version, called_at, process, bound_s)
             self.sim.trace.note(
                 "read",
@@ -196,7 +210,7 @@ class Service:
     async def _writer(self, process: SimProcess, cache: Cache) -> None:
         chance = self.sim.chance
         while not self.ending:
-            await asyncio.sleep(chance.expovariate(0.1 / self.plan.pause_s))
+            await asyncio.sleep(chance.expovariate(1 / self.plan.write_pause_s))
             tenant, resource = self._pick()
             verb = chance.choice(self.plan.verbs)
             await self._write(verb, tenant, resource, process, cache)
@@ -205,15 +219,33 @@ class Service:
         key = f"{tenant}/{resource}"
         called_at = self.sim.now()
         if verb == "write":
-            failures = cache.stats()["backend_failures"]
-            async with cache.write(tenant, (TYPE, resource), hold_s=5.0):
-                version = await self._commit(key)
-            confirmed = cache.stats()["backend_failures"] == failures
+            version, confirmed = await self._hold_and_write(tenant, resource, process, cache)
         else:
             version = await self._commit(key)
             confirmed = await self._invalidate(verb, tenant, resource, cache) > 0
         if confirmed:
             self._note("invalidate", key, version, called_at, process)
+
+    async def _hold_and_write(self, tenant: str, resource: str, process: SimProcess, cache: Cache) -> tuple[int, bool]:
+        """Commit under a hold; sometimes the writer never comes back, and the hold's expiry must be enough."""
+        key = f"{tenant}/{resource}"
+        failures = cache.stats()["backend_failures"]
+        block = cache.write(tenant, (TYPE, resource), hold_s=self.plan.hold_s)
+        await block.__aenter__()
+        held = cache.stats()["backend_failures"] == failures
+        await asyncio.sleep(self.plan.hold_s / 4 * self.sim.chance.random())
+        version = self.source.commit({key: None})[key]
+        if held:
+            now = self.sim.now()
+            self._append(
+                "invalidate", key, version, now, now + self.plan.hold_s + EXPIRY_CYCLE_S, "the hold's expiry", None
+            )
+        await asyncio.sleep(self.plan.hold_s / 4 * self.sim.chance.random())
+        if self.sim.chance.random() < self.plan.abandon_ratio:
+            self.abandoned.append(block)
+            return version, False
+        await block.__aexit__(None, None, None)
+        return version, cache.stats()["backend_failures"] == failures
 
     async def _commit(self, key: str) -> int:
         async with self.source.transaction() as transaction:
@@ -236,10 +268,20 @@ class Service:
     def _note(
         self, kind: Any, key: str, version: int, called_at: float, process: SimProcess, bound_s: float | None = None
     ) -> None:
+        self._append(kind, key, version, called_at, self.sim.now(), process.name, bound_s)
+
+    def _append(
+        self, kind: Any, key: str, version: int, called_at: float, returned_at: float, actor: str, bound_s: float | None
+    ) -> None:
         operation = Operation(
-            kind=kind, key=key, version=version, called_at=called_at, returned_at=self.sim.now(),
-            actor=process.name, bound_s=bound_s,
-        )  # fmt: skip
+            kind=kind,
+            key=key,
+            version=version,
+            called_at=called_at,
+            returned_at=returned_at,
+            actor=actor,
+            bound_s=bound_s,
+        )
         self.record.history.append(operation)
 
     # Fate
@@ -268,6 +310,23 @@ class Service:
         keys = [key for key in self.server.keyspace.names() if any(mark in key for mark in marks)]
         if keys:
             self.server.evict(self.sim.chance.choice(sorted(keys)))
+
+    def swap(self) -> None:
+        """Put one entry's bytes under another entry's key, as a mistaken writer would.
+
+        Never bytes that were moved before: an old entry that comes back under its own key is nobody's mistake.
+        """
+        space = self.server.keyspace
+        values = {key: space.peek(key) for key in sorted(space.names()) if b":e:" in key}
+        sources = [key for key, value in values.items() if value not in self.moved]
+        if sources and len(values) > 1:
+            source = self.sim.chance.choice(sources)
+            target = self.sim.chance.choice([key for key in values if key != source])
+            value = values[source]
+            assert isinstance(value, bytes)
+            self.moved[value] = None
+            space.put(target, value, space.deadline_ms(source))
+            self.server.flush()
 
     def fail_over(self) -> None:
         """Promote the replica and give the new primary a replica of its own."""
@@ -324,6 +383,7 @@ FATES: dict[str, Callable[[Service], None]] = {
     "restart_lost": lambda service: service.server.restart("lost"),
     "server_pause": lambda service: service.server.process.pause_for(2 * service.sim.chance.random()),
     "stall": _for_link(_stall),
+    "swap": lambda service: service.swap(),
     "suspend": _for_process(lambda process, service: process.suspend(3 * service.sim.chance.random())),
     "vanish": _for_link(lambda link, _service: link.vanish()),
     "wall": _for_process(
@@ -344,5 +404,6 @@ def play(
         await service.work()
         return service.record
 
-    record = run(main, seed=seed, options=options or SimOptions(profile=plan.profile)).result
-    return record, check(record.history, plan.bound_s)
+    outcome = run(main, seed=seed, options=options or SimOptions(profile=plan.profile))
+    outcome.result.trace_digest = outcome.trace.digest()
+    return outcome.result, check(outcome.result.history, plan.bound_s)

@@ -1,4 +1,4 @@
-"""The cache's scripts and their twins: the same answers, the same keys left behind, the same pushes, on both servers."""
+"""The cache's scripts and their twins: the same answers, keys left behind and pushes, on both servers."""
 
 from __future__ import annotations
 
@@ -6,10 +6,10 @@ import random
 from typing import TYPE_CHECKING
 
 import pytest
-from tests.simulation.test_tracking_differential import Pair, pair_of, real_server  # noqa: F401 - a fixture
 
 from alacena.engine.redis.cache_scripts import CACHE_SCRIPTS
 from alacena.testing.simulation.cache_twins import CACHE_TWINS
+from tests.simulation.test_tracking_differential import Pair, pair_of, real_server  # noqa: F401 - a fixture
 
 if TYPE_CHECKING:
     from alacena.engine.store import Script
@@ -27,10 +27,11 @@ def _keys_and_args(script: Script, chance: random.Random) -> tuple[list[str], li
     life = chance.choice(("0", "100000"))
     return {
         "lease": (["e", "l", "h", "j", *generations], [token, "100000", nonce, "200000"]),
-        "mint": (generations, [nonce, life]),
+        "mint": (generations, [nonce, chance.choice(("0", "300000"))]),
         "release": (["l"], [token]),
         "renew": (["l"], [token, "100000"]),
         "store": (["e", "l", "h", *generations], [chance.choice(("", token)), life, "value", "150000", *nonces]),
+        "hold": (["h", "e", "l"], [token, str(chance.randint(10**6, 10**10))]),
         "unhold": (["h", "e", "l"], [token]),
     }[script.name]
 
@@ -46,8 +47,8 @@ def _step(chance: random.Random) -> tuple[str, ...]:
         ("UNLINK", key),
         ("UNLINK", "l"),
         ("UNLINK", "h"),
-        ("SET", "h", chance.choice(TOKENS), "PX", "100000"),
-        ("SET", key, chance.choice(NONCES)),
+        ("SADD", "h", chance.choice(TOKENS)),
+        ("SET", chance.choice(("e", "l", "j", *GENERATIONS)), chance.choice(NONCES)),
         ("FLUSHALL",),
     ]
     return chance.choice(plain)

@@ -1,4 +1,4 @@
-"""The simulated server over the simulated network: what it answers, what it forgets, and what its clients hear of it."""
+"""The simulated server over the simulated network: what it answers, what it forgets, what its clients hear."""
 
 from __future__ import annotations
 

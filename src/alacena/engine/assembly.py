@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     import asyncio
     from collections.abc import Awaitable, Callable
 
+    from alacena.engine.codec import Keyring
     from alacena.engine.coordination.ledger import Authority
     from alacena.engine.environment import Environment
     from alacena.engine.events import Events
@@ -54,6 +55,7 @@ class Parts:
     counts: Counts
     environment: Environment
     sweeper: Sweeper
+    url: str | None
     closers: list[Callable[[], Awaitable[None]]] = field(default_factory=list)
 
     async def close(self) -> None:
@@ -111,7 +113,11 @@ class Sweeper:
 
 
 async def assemble(
-    settings: Settings, environment: Environment, events: Events, authority: Authority | None = None
+    settings: Settings,
+    environment: Environment,
+    events: Events,
+    authority: Authority | None = None,
+    keyring: Keyring | None = None,
 ) -> Parts:
     """Build the parts of a cache and connect them."""
     import asyncio
@@ -119,36 +125,38 @@ async def assemble(
     memory = Memory(
         max_bytes=settings.memory_max_bytes, max_entries=settings.memory_max_entries, environment=environment
     )
-    flights = Flights()
+    flights = Flights(memory, environment, settings.staleness_bound_s)
     coherence = Coherence(memory, flights)
-    codec = _codec(settings)
+    codec = _codec(settings, keyring)
     copies = Copies(memory, codec, environment)
     keys = _keys(settings)
     counts = Counts()
     closers: list[Callable[[], Awaitable[None]]] = []
-    shelf: Shelf
-    store: Store
-    if settings.redis_url is None:
-        shelf, store = LocalShelf(coherence, copies, environment), LocalStore(environment)
-    else:
-        from alacena.engine.redis.opening import open_redis
-
-        shelf, store = await open_redis(
-            coherence=coherence,
-            copies=copies,
-            codec=codec,
-            flights=flights,
-            environment=environment,
-            events=events,
-            counts=counts,
-            settings=settings,
-            closers=closers,
-        )
+    shelf, store, url = await _second_shelf(
+        coherence=coherence,
+        copies=copies,
+        codec=codec,
+        flights=flights,
+        environment=environment,
+        events=events,
+        counts=counts,
+        settings=settings,
+        closers=closers,
+    )
     reader = Reader(
         memory=memory, copies=copies, shelf=shelf, flights=flights, codec=codec,
         events=events, counts=counts, environment=environment, settings=settings,
     )  # fmt: skip
-    writer = Writer(keys=keys, shelf=shelf, codec=codec, reader=reader, events=events, counts=counts, settings=settings)
+    writer = Writer(
+        keys=keys,
+        shelf=shelf,
+        codec=codec,
+        reader=reader,
+        flights=flights,
+        events=events,
+        counts=counts,
+        settings=settings,
+    )
     port = Port(store, keys, environment, Elements(codec.encode, codec.decode))
     desk = Desk(port, authority=authority, spill_path=settings.ledger_spill_path)
     desk.start()
@@ -166,18 +174,31 @@ async def assemble(
         counts=counts,
         environment=environment,
         sweeper=Sweeper(memory, environment, asyncio.get_running_loop()),
+        url=url,
         closers=closers,
     )
 
 
-def _codec(settings: Settings) -> Codec:
+def _codec(settings: Settings, keyring: Keyring | None) -> Codec:
     return Codec(
         compress_over_bytes=settings.compress_over_bytes,
         max_value_bytes=settings.max_value_bytes,
         integrity_key=None if settings.integrity_key is None else settings.integrity_key.encode(),
+        keyring=keyring,
     )
 
 
 def _keys(settings: Settings) -> Keys:
     secret = None if settings.key_secret is None else settings.key_secret.encode()
     return Keys(settings.namespace, secret=secret, buckets=settings.tenant_buckets)
+
+
+async def _second_shelf(
+    *, coherence: Coherence, copies: Copies, environment: Environment, settings: Settings, **rest: Any
+) -> tuple[Shelf, Store, str | None]:
+    """The shelf, the store under coordination, and where other processes reach both."""
+    if settings.redis_url is None:
+        return LocalShelf(coherence, copies, environment), LocalStore(environment), None
+    from alacena.engine.redis.opening import open_redis
+
+    return await open_redis(coherence=coherence, copies=copies, environment=environment, settings=settings, **rest)

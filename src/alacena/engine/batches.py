@@ -7,14 +7,13 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from alacena.engine.errors import BackendError
-from alacena.engine.flight import Flight
 from alacena.engine.loading import LoadContext, call_loader
 from alacena.engine.shelf import Found, Lease, Lookup
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 
-    from alacena.engine.flight import Flights
+    from alacena.engine.flight import Flight, Flights
     from alacena.engine.keys import EntryKey
     from alacena.engine.loading import Request
     from alacena.engine.policy import Policy
@@ -68,7 +67,7 @@ class Batches:
         for (entry, request), hit in zip(unique.items(), found, strict=True):
             if hit is not None and hit.fresh_for_s > 0:
                 answers[entry] = self._reader.answer(hit)
-            elif (flight := self._flights.get(entry)) is not None:
+            elif use_memory and (flight := self._flights.get(entry)) is not None:
                 waits[entry] = self._flights.own(flight.wait())
             else:
                 missing.append(request)
@@ -150,6 +149,9 @@ class Batches:
         async def call(_: LoadContext) -> Any:
             return await loader(ids)
 
+        for place in places:
+            if place.lease is None:
+                self._flights.began(place.flight, None)
         async with self._reader.loading(places[0].key, [place.lease for place in places]) as stopwatch:
             values = aligned(ids, await call_loader(call, contexts[0], policy))
         answers = {}

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 
     from alacena.engine.batches import BatchLoader
+    from alacena.engine.codec import Keyring
     from alacena.engine.coordination.budgets import Budgets
     from alacena.engine.coordination.counters import Counters
     from alacena.engine.coordination.flags import Flags
@@ -56,6 +57,7 @@ class Cache:
         observers: Receive every event.
         policies: How each data type wants to be kept and loaded, by its name.
         authority: Where the token ledger keeps usage for good, such as :class:`alacena.sources.ledger.PostgresAuthority`.
+        keyring: Encrypts every value on the server, each tenant with a key of its own.
 
     Attributes:
         peek: ``peek(ident)`` gives a fresh value in memory, or ``MISSING``; it is synchronous and asks nobody. ``ident``
@@ -73,6 +75,7 @@ class Cache:
         observers: Iterable[Observer] = (),
         policies: Mapping[str, Policy] | None = None,
         authority: Authority | None = None,
+        keyring: Keyring | None = None,
     ) -> None:
         self.settings = settings or Settings()
         self.environment: Environment = environment or SystemEnvironment()
@@ -80,6 +83,7 @@ class Cache:
         self._policies = dict(policies or {})
         self._default_policy = Policy(ttl=self.settings.ttl_default_s)
         self._authority = authority
+        self._keyring = keyring
         self._parts: Parts | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
         self._pid = 0
@@ -94,7 +98,7 @@ class Cache:
         """
         if self._parts is None:
             self._loop, self._pid = asyncio.get_running_loop(), os.getpid()
-            self._parts = await assemble(self.settings, self.environment, self._events, self._authority)
+            self._parts = await assemble(self.settings, self.environment, self._events, self._authority, self._keyring)
             self.peek = self._parts.copies.peeker()
         return self
 
@@ -114,6 +118,11 @@ class Cache:
     def is_open(self) -> bool:
         """Whether it was opened and not closed since."""
         return self._parts is not None
+
+    @property
+    def url(self) -> str | None:
+        """Where other processes reach the same server, an embedded one too; ``None``: memory only."""
+        return self._open_parts().url
 
     async def get(
         self,
@@ -451,11 +460,11 @@ class Cache:
         """
         parts = self._open_parts()
         scope, policy, given = _scope(tenant_id), self.policy(data_type), tuple(tags)
-        entries = [(parts.keys.entry(data_type, i, scope), value) for i, value in values.items()]
-        for _, value in entries:
-            parts.writer.parcel(value, policy, ttl, given)
-        stored = await asyncio.gather(*(parts.writer.set(key, value, policy, ttl, given) for key, value in entries))
-        return sum(stored)
+        parcels = [
+            (parts.keys.entry(data_type, resource_id, scope), parts.writer.parcel(value, policy, ttl, given))
+            for resource_id, value in values.items()
+        ]
+        return sum(await asyncio.gather(*(parts.writer.store(key, parcel) for key, parcel in parcels)))
 
     async def ttl(self, data_type: str, resource_id: str, tenant_id: str | Scope, **scope_parts: str | None) -> float:
         """Seconds that an entry stays fresh: -1 for ever, -2 absent. Cost: 1 round trip."""

@@ -17,8 +17,6 @@ from weakref import WeakValueDictionary
 from alacena.engine.generation import Generation
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
-
     from alacena.engine.flight import Flights
     from alacena.engine.memory import Memory
 
@@ -67,6 +65,7 @@ class Coherence:
 
     def ended(self, name: str) -> None:
         """A generation is over: everything under it dies, in one step."""
+        self._flights.endings += 1
         generation = self._generations.get(name)
         if generation is not None:
             self.learned(generation, None)
@@ -91,6 +90,7 @@ class Coherence:
         """Nothing that was known can be trusted any more: memory goes off and is emptied, every nonce is unknown."""
         self.memory.serving_until = float("-inf")
         self.memory.clear()
+        self._flights.endings += 1
         self._flights.bar_all()
         for generation in list(self._generations.values()):
             generation.nonce = None
@@ -98,19 +98,15 @@ class Coherence:
         for key in list(self._watchers):
             self.wake(key)
 
-    def watch(self, keys: Iterable[bytes]) -> asyncio.Future[bool]:
-        """A future that is done when one of the keys changes. Give it back with :meth:`unwatch`."""
+    async def changed(self, entry: bytes, timeout_s: float) -> None:
+        """Wait until an entry or its lease changes, at most so long."""
         watcher: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
-        for key in keys:
-            self._watchers.setdefault(key, set()).add(watcher)
-        return watcher
-
-    def unwatch(self, watcher: asyncio.Future[bool], keys: Iterable[bytes]) -> None:
-        """Stop watching."""
-        watcher.cancel()
-        for key in keys:
-            watchers = self._watchers.get(key)
-            if watchers is not None:
-                watchers.discard(watcher)
-                if not watchers:
-                    del self._watchers[key]
+        watchers = self._watchers.setdefault(entry, set())
+        watchers.add(watcher)
+        try:
+            await asyncio.wait((watcher,), timeout=timeout_s)
+        finally:
+            watcher.cancel()
+            watchers.discard(watcher)
+            if not watchers and self._watchers.get(entry) is watchers:
+                del self._watchers[entry]

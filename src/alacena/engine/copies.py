@@ -27,6 +27,9 @@ if TYPE_CHECKING:
 _UNKNOWN_LOAD_S = 0.05
 """What a value that nobody loaded here is taken to cost, so that it stands among the others."""
 
+_REFRESH_WINDOW = 20.0
+"""In units of load time and beta: earlier than that, XFetch is due less than once in 10^8 reads."""
+
 
 class Copies:
     """Puts values into memory and hands them out again.
@@ -81,6 +84,10 @@ class Copies:
             else:
                 value, thaw = encoded, self._codec.decode
         now = self._environment.now()
+        if policy.early_refresh_beta and load_s and not math.isinf(fresh_for_s):
+            thaw = _Refreshed(
+                thaw, now + fresh_for_s - _REFRESH_WINDOW * load_s * policy.early_refresh_beta, self._environment
+            )
         self.memory.put(
             Slot(
                 key.ident,
@@ -125,11 +132,34 @@ class Copies:
         """The value of a slot, private to the receiver where it could be changed; a kind of nothing as it is."""
         if isinstance(slot.value, Nothing):
             return slot.value
-        return slot.value if slot.thaw is None else slot.thaw(slot.value)
+        thaw = slot.thaw.plain if isinstance(slot.thaw, _Refreshed) else slot.thaw
+        return slot.value if thaw is None else thaw(slot.value)
 
     def fresh_for(self, slot: Slot) -> float:
         """Seconds a slot stays fresh; negative where it is stale."""
         return math.inf if slot.fresh_until == math.inf else slot.fresh_until - self._environment.now()
+
+
+class _Refreshed:
+    """Hands out a value until its early refresh may be due; from then on a reader must go the longer way and decide.
+
+    Args:
+        plain: How the value is handed out; ``None``: as it is.
+        until: Instant from which the longer way is taken.
+        environment: The clock.
+    """
+
+    __slots__ = ("_environment", "_until", "plain")
+
+    def __init__(self, plain: Callable[[Any], Any] | None, until: float, environment: Environment) -> None:
+        self.plain = plain
+        self._until = until
+        self._environment = environment
+
+    def __call__(self, value: Any) -> Any:
+        if self._environment.now() >= self._until:
+            return MISSING
+        return value if self.plain is None else self.plain(value)
 
 
 def _nothing(_: object) -> object:

@@ -15,6 +15,8 @@ from alacena.engine.errors import CacheClosedError
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
 
+    from alacena.engine.environment import Environment
+    from alacena.engine.memory import Memory
     from alacena.engine.shelf import Lease
 
 
@@ -22,24 +24,28 @@ class Flight:
     """One load under way.
 
     Attributes:
-        lease: Its permission, once it has one. From then on it is joined only while the lease stands.
+        lease: Its permission, once it has one.
         boarding: Whether a caller may join at all.
+        began_at: When it was permitted to ask the source; ``None`` before that, when anybody may join.
+        endings: How many endings the process knew of at that moment.
         task: The task that loads.
     """
 
-    __slots__ = ("_landed", "_waiters", "boarding", "lease", "task")
+    __slots__ = ("_landed", "_waiters", "began_at", "boarding", "endings", "lease", "task")
 
     def __init__(self) -> None:
         self.lease: Lease | None = None
         self.boarding = True
+        self.began_at: float | None = None
+        self.endings = 0
         self.task: asyncio.Task[None] | None = None
         self._landed = False
         self._waiters: set[asyncio.Future[Any]] = set()
 
     @property
-    def takes_passengers(self) -> bool:
-        """Whether a caller who arrives now may share the outcome."""
-        return self.boarding and not self._landed and (self.lease is None or self.lease.stands)
+    def is_open(self) -> bool:
+        """Whether it has neither landed nor been closed to newcomers."""
+        return self.boarding and not self._landed
 
     def land(self, outcome: Any, copy: Callable[[Any], Any] | None = None, *, taken: bool = False) -> None:
         """Give everybody the outcome.
@@ -90,9 +96,22 @@ class Flight:
 
 
 class Flights:
-    """The flights of one cache, by the entry they load, and the background work that it owns."""
+    """The flights of one cache, by the entry they load, and the background work that it owns.
 
-    def __init__(self) -> None:
+    Args:
+        memory: Says whether the server's word is current.
+        environment: The clock.
+        bound_s: The staleness bound H.
+
+    Attributes:
+        endings: How many things this process has seen end: entries, generations, connections.
+    """
+
+    def __init__(self, memory: Memory, environment: Environment, bound_s: float) -> None:
+        self.endings = 0
+        self._memory = memory
+        self._environment = environment
+        self._bound_s = bound_s
         self._flights: dict[bytes, Flight] = {}
         self._tasks: set[asyncio.Task[Any]] = set()
 
@@ -107,7 +126,27 @@ class Flights:
     def get(self, entry: bytes) -> Flight | None:
         """The flight that a caller may join, if there is one."""
         flight = self._flights.get(entry)
-        return flight if flight is not None and flight.takes_passengers else None
+        if flight is None or not flight.is_open:
+            return None
+        return flight if flight.began_at is None or self._is_joinable(flight, flight.began_at) else None
+
+    def began(self, flight: Flight, lease: Lease | None) -> None:
+        """The load was permitted (``None``: without the right to store), in the step in which that became true."""
+        flight.lease = lease
+        flight.began_at = self._environment.now()
+        flight.endings = self.endings
+
+    def _is_joinable(self, flight: Flight, began_at: float) -> bool:
+        """Whether nothing that the load may have read can have ended before this moment, as far as the bound asks.
+
+        With a lease, its generations are compared; without one, any ending closes it. A load that began more than the
+        bound ago is joined only while the server's word is current: a process that is cut off hears of no endings.
+        """
+        stands = flight.endings == self.endings if flight.lease is None else flight.lease.stands
+        now = self._environment.now()
+        return stands and (
+            now - began_at <= self._bound_s or (flight.lease is not None and now <= self._memory.serving_until)
+        )
 
     def start(self, entry: bytes, load: Callable[[Flight], Coroutine[Any, Any, None]]) -> Flight:
         """Start a load; it replaces a flight that takes no passengers any more."""
@@ -132,6 +171,7 @@ class Flights:
 
     def bar(self, entry: bytes) -> None:
         """Let nobody board the flight of an entry that was just changed or removed."""
+        self.endings += 1
         flight = self._flights.pop(entry, None)
         if flight is not None:
             flight.boarding = False

@@ -7,6 +7,7 @@ Layout, for namespace ``alacena``, tenant ``acme``, bucket 0::
     alacena:g:{acme.0}:t                      generation of the tenant
     alacena:g:{acme.0}:y:document             ... of a type          alacena:g:{acme.0}:c:manuals    ... of a collection
     alacena:g:{acme.0}:yc:document:manuals    ... of a type in it    alacena:g:{acme.0}:r:document:d1 ... of a resource
+    alacena:g:{acme.0}:rc:document:d1:manuals ... of a resource in it, for entries that belong to more than one scope part
     alacena:g:{acme.0}:k:document%3Ad1        ... of a tag           alacena:g:{acme.0}:j             ... of "any tag"
 
 Everything of one bucket shares one hash tag, so one command or script can name all that it needs in a cluster.
@@ -175,7 +176,7 @@ class Keys:
         tail = f"{kind}:{self._part(resource_id)}"
         if scope.is_tenant_wide:
             return EntryKey((tenant, data_type, resource_id), scope, head, tail, generations, self._part)
-        qualifiers, scoped = self._scoped(head, kind, scope)
+        qualifiers, scoped = self._scoped(head, kind, tail, scope)
         ident = (tenant, data_type, resource_id, scope.agent_id, scope.conversation_id, scope.collection_id)
         resource = f"{head[0]}:g:{head[1]}:r:{tail}"
         names = (*generations, resource, *scoped)
@@ -190,16 +191,24 @@ class Keys:
         count = self._buckets.get(tenant_id, 1)
         return crc32(f"{data_type}\0{resource_id}".encode("utf-8", "surrogatepass")) % count if count > 1 else 0
 
-    def resource_generation(self, data_type: str, resource_id: str, tenant_id: str) -> str:
-        """The generation of a resource's scoped entries."""
-        head = self._head(tenant_id, self.bucket(tenant_id, data_type, resource_id))
-        return f"{head[0]}:g:{head[1]}:r:{self._part(data_type)}:{self._part(resource_id)}"
+    def resource_generation(self, data_type: str, resource_id: str, scope: Scope) -> str:
+        """The generation of a resource's scoped entries; with a scope, of those that belong to its narrowest part too.
+
+        The entry at exactly the scope is not covered by it: it can be named.
+        """
+        namespace, tag = self._head(scope.tenant_id, self.bucket(scope.tenant_id, data_type, resource_id))
+        tail = f"{self._part(data_type)}:{self._part(resource_id)}"
+        narrowest = self._narrowest(scope)
+        if narrowest is None:
+            return f"{namespace}:g:{tag}:r:{tail}"
+        letter, part = narrowest
+        return f"{namespace}:g:{tag}:r{letter}:{tail}:{part}"
 
     def scope_generations(self, scope: Scope, data_type: str | None) -> tuple[tuple[str, ...], ...]:
         """Names of the generations whose end invalidates a scope, for each bucket of the tenant.
 
-        A scope with more than one part below the tenant is covered by each of its parts: more may be invalidated
-        than asked for, never less.
+        A scope with more than one part below the tenant is covered by its narrowest part: more may be invalidated than
+        asked for, never less.
         """
         return tuple(
             self._scope_names(self._head(scope.tenant_id, b), scope, data_type) for b in self._each(scope.tenant_id)
@@ -234,25 +243,32 @@ class Keys:
         self._shared[(tenant_id, data_type, bucket)] = shared
         return shared
 
-    def _scoped(self, head: tuple[str, str], kind: str, scope: Scope) -> tuple[str, list[str]]:
+    def _scoped(self, head: tuple[str, str], kind: str, tail: str, scope: Scope) -> tuple[str, list[str]]:
         prefix = f"{head[0]}:g:{head[1]}"
-        qualifiers = ""
-        names = []
-        for attribute, letter in _LETTERS:
-            if (value := getattr(scope, attribute)) is not None:
-                part = self._part(value)
-                qualifiers += f":{letter}={part}"
-                names += [f"{prefix}:{letter}:{part}", f"{prefix}:y{letter}:{kind}:{part}"]
-        return qualifiers, names
+        given = [
+            (letter, self._part(value)) for name, letter in _LETTERS if (value := getattr(scope, name)) is not None
+        ]
+        names = [
+            name
+            for letter, part in given
+            for name in (f"{prefix}:{letter}:{part}", f"{prefix}:y{letter}:{kind}:{part}")
+        ]
+        if len(given) > 1:
+            names += [f"{prefix}:r{letter}:{tail}:{part}" for letter, part in given]
+        return "".join(f":{letter}={part}" for letter, part in given), names
 
     def _scope_names(self, head: tuple[str, str], scope: Scope, data_type: str | None) -> tuple[str, ...]:
         prefix = f"{head[0]}:g:{head[1]}"
         kind = None if data_type is None else self._part(identifier("data_type", data_type))
-        parts = [
-            (letter, self._part(value)) for name, letter in _LETTERS if (value := getattr(scope, name)) is not None
-        ]
-        if not parts:
+        narrowest = self._narrowest(scope)
+        if narrowest is None:
             return (f"{prefix}:t",) if kind is None else (f"{prefix}:y:{kind}",)
-        if kind is None:
-            return tuple(f"{prefix}:{letter}:{part}" for letter, part in parts)
-        return tuple(f"{prefix}:y{letter}:{kind}:{part}" for letter, part in parts)
+        letter, part = narrowest
+        return (f"{prefix}:{letter}:{part}",) if kind is None else (f"{prefix}:y{letter}:{kind}:{part}",)
+
+    def _narrowest(self, scope: Scope) -> tuple[str, str] | None:
+        """The part of a scope that the fewest entries share: its conversation, else its agent, else its collection."""
+        for name, letter in (_LETTERS[1], _LETTERS[0], _LETTERS[2]):
+            if (value := getattr(scope, name)) is not None:
+                return letter, self._part(value)
+        return None

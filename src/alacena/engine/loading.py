@@ -7,6 +7,7 @@ import inspect
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from enum import Enum
+from types import FunctionType
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 from alacena.engine.errors import LoadTimeoutError
@@ -103,9 +104,8 @@ def adapted(loader: Callable[..., Any]) -> Loader:
 
 
 def _takes_context(loader: Callable[..., Any]) -> bool:
-    code = getattr(loader, "__code__", None)
-    if code is not None and not code.co_flags & inspect.CO_VARARGS:
-        return bool(code.co_argcount)
+    if type(loader) is FunctionType and not loader.__code__.co_flags & inspect.CO_VARARGS:
+        return bool(loader.__code__.co_argcount)
     try:
         parameters = inspect.signature(loader).parameters.values()
     except (TypeError, ValueError):

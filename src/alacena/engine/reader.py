@@ -184,7 +184,8 @@ class Reader:
     async def _board(self, request: Request, stale: Found | None) -> Lookup[Any]:
         """Join the load of the entry, or start it."""
         policy = request.policy
-        flight = self._flights.get(request.key.entry)
+        # Who does not trust memory joins nobody: a load may have read the second shelf before this call.
+        flight = self._flights.get(request.key.entry) if request.use_memory else None
         if flight is None:
             flight = self._flights.start(request.key.entry, lambda started: self._fly(started, request, stale))
         else:
@@ -224,6 +225,8 @@ class Reader:
                 flight.land(self.answer(permit))
                 return
             lease = permit
+            if lease is None:
+                self._flights.began(flight, None)
             parcel, lookup = await self._from_source(request, lease, stale)
             self.land(flight, lookup, parcel)
             if lease is not None:
@@ -259,7 +262,7 @@ class Reader:
 
         def settled(permit: Lease | Found | None) -> None:
             if isinstance(permit, Lease):
-                flight.lease = permit
+                self._flights.began(flight, permit)
             elif permit is not None:
                 self._flights.bar(request.key.entry)
 

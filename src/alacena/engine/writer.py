@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
 
     from alacena.engine.codec import Codec
     from alacena.engine.events import Events
+    from alacena.engine.flight import Flights
     from alacena.engine.keys import EntryKey, Keys
     from alacena.engine.policy import Policy
     from alacena.engine.reader import Reader
@@ -28,6 +30,28 @@ EVERY_RESOURCE = "*"
 """What ``invalidate`` takes in place of an id for "the whole type"."""
 
 
+class Burst:
+    """What is invalidated in one turn of the loop.
+
+    Attributes:
+        groups: Generations to end, by bucket.
+        entries: Entries to remove.
+        sent: Their removal: how many keys there were, or ``None`` where it was not confirmed.
+        error: Why it was not.
+    """
+
+    def __init__(self) -> None:
+        self.groups: dict[tuple[str, ...], None] = {}
+        self.entries: dict[bytes, EntryKey] = {}
+        self.sent: asyncio.Task[int | None] | None = None
+        self.error: BackendError | None = None
+
+    def add(self, groups: Iterable[Sequence[str]], entries: Iterable[EntryKey]) -> None:
+        """Take some more; what is there already stays there once."""
+        self.groups.update((tuple(group), None) for group in groups)
+        self.entries.update((key.entry, key) for key in entries)
+
+
 class Writer:
     """Changes the shelves.
 
@@ -36,6 +60,7 @@ class Writer:
         shelf: The second shelf, which looks after memory too.
         codec: Encodes values.
         reader: Computes lifetimes and notes failures.
+        flights: Owns removals, so that a caller who leaves does not stop them.
         events: Who is told.
         counts: What is counted.
         settings: Limits.
@@ -48,6 +73,7 @@ class Writer:
         shelf: Shelf,
         codec: Codec,
         reader: Reader,
+        flights: Flights,
         events: Events,
         counts: Counts,
         settings: Settings,
@@ -56,13 +82,18 @@ class Writer:
         self._shelf = shelf
         self._codec = codec
         self._reader = reader
+        self._flights = flights
+        self._burst: Burst | None = None
         self._events = events
         self._counts = counts
         self._settings = settings
 
     async def set(self, key: EntryKey, value: Any, policy: Policy, ttl: TtlOrUnset, tags: Sequence[str]) -> bool:
         """Store a value that the caller vouches for. See :meth:`alacena.engine.cache.Cache.set`."""
-        parcel = self.parcel(value, policy, ttl, tags)
+        return await self.store(key, self.parcel(value, policy, ttl, tags))
+
+    async def store(self, key: EntryKey, parcel: Parcel) -> bool:
+        """Store a parcel. Returns whether it was stored."""
         try:
             refusal = await self._shelf.store(key, parcel)
         except BackendError as error:
@@ -113,21 +144,36 @@ class Writer:
     async def end(
         self, scope: Scope, data_type: str | None, groups: Sequence[Sequence[str]], entries: Sequence[EntryKey]
     ) -> int:
-        """End generations and remove entries, in one round trip a node."""
-        try:
-            count = await self._shelf.invalidate(groups, entries)
-        except BackendError as error:
+        """End generations and remove entries, in one round trip a node.
+
+        Whatever is ended in one turn of the loop leaves together, each name once: an ingestion that invalidates a
+        document for each of its chunks costs one command.
+        """
+        burst = self._burst
+        if burst is None:
+            burst = self._burst = Burst()
+            burst.add(groups, entries)
+            burst.sent = self._flights.own(self._send(burst))
+        else:
+            burst.add(groups, entries)
+        assert burst.sent is not None
+        count = await asyncio.shield(burst.sent)
+        if count is None:
             witness = entries[0] if entries else self._keys.entry(data_type or "any", "any", scope)
-            self._reader.degraded("invalidate", witness, error)
+            self._reader.degraded("invalidate", witness, burst.error or BackendError())
             return 0
         if self._events:
             what = ", ".join(name for group in groups for name in group)
             self._events.emit(Invalidated(scope.tenant_id, data_type, what, count))
         return max(count, 1)
 
-    def resource_group(self, scope: Scope, data_type: str, resource_id: str) -> tuple[str, list[EntryKey]]:
-        """What covers a resource at every scope: its generation, and the entries that can be named."""
-        return self._resource(scope, data_type, resource_id)
+    async def _send(self, burst: Burst) -> int | None:
+        self._burst = None
+        try:
+            return await self._shelf.invalidate(list(burst.groups), list(burst.entries.values()))
+        except BackendError as error:
+            burst.error = error
+            return None
 
     @asynccontextmanager
     async def write(
@@ -156,7 +202,7 @@ class Writer:
         groups: list[tuple[str, ...]] = [
             names for d in document_ids for names in self._keys.tag_generations(scope.tenant_id, document_tag(d))
         ]
-        groups += [(self._keys.resource_generation(t, r, scope.tenant_id),) for t, r in resources]
+        groups += [(self._keys.resource_generation(t, r, scope),) for t, r in resources]
         await self.end(scope, None, groups, entries)
         if token is None:
             return
@@ -171,5 +217,5 @@ class Writer:
                 f"invalidate(resource_id={resource_id!r}) names no data_type: pass data_type=..., or leave resource_id "
                 "out to invalidate the tenant"
             )
-        entries = list(self._keys.entries(data_type, resource_id, scope))
-        return self._keys.resource_generation(data_type, resource_id, scope.tenant_id), entries
+        entry = self._keys.entry(data_type, resource_id, scope)
+        return self._keys.resource_generation(data_type, entry.resource_id, scope), [entry]

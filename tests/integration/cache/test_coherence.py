@@ -307,3 +307,15 @@ async def test_stale_is_served_when_the_source_fails_and_never_when_it_was_inval
     await cache.invalidate(TENANT, "price", "p1")
     with pytest.raises(ConnectionError):
         await cache.load("price", "p1", TENANT, fails)
+
+
+async def test_a_burst_of_invalidations_is_one_command(cache, redis_server):
+    await cache.set("document", "d1", 1, TENANT, document_ids=["d1"])
+    redis_server.call("CONFIG", "RESETSTAT")
+
+    counts = await asyncio.gather(*(cache.invalidate(TENANT, document_ids=["d1"]) for _ in range(10_000)))
+
+    stats = redis_server.call("INFO", "commandstats").splitlines()
+    assert all(count > 0 for count in counts)
+    assert [line.split(",")[0] for line in stats if line.startswith("cmdstat_unlink")] == ["cmdstat_unlink:calls=1"]
+    assert await cache.get("document", "d1", TENANT) is None

@@ -14,8 +14,6 @@ from tests.servers.resp import call
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from tests.servers.environment import FakeEnvironment
-
 
 def test_redis_url_leads_to_an_empty_server(redis_url: str, redis_server: RedisServer) -> None:
     assert redis_url == redis_server.url
@@ -61,20 +59,6 @@ def test_a_server_that_cannot_start_says_why_and_leaves_nothing() -> None:
     with pytest.raises(StartError, match="nonsense"), server:
         pass
     assert not server.directory.exists()
-
-
-def test_the_seed_of_the_environment_is_its_whole_chance(environment: FakeEnvironment) -> None:
-    twin = type(environment)(environment.seed)
-    assert [environment.random(), environment.token(4)] == [twin.random(), twin.token(4)]
-
-
-def test_clocks_move_by_hand_and_only_the_wall_goes_back(environment: FakeEnvironment) -> None:
-    now, wall = environment.now(), environment.wall()
-    environment.advance(2.5)
-    environment.step_wall(-10)
-    assert (environment.now() - now, environment.wall() - wall) == (2.5, -7.5)
-    with pytest.raises(ValueError, match="does not go back"):
-        environment.advance(-1)
 
 
 def _run_id(server: RedisServer) -> str:

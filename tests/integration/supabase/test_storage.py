@@ -1,4 +1,3 @@
-# ruff: noqa: ASYNC230, ASYNC240 - the files are small and local
 """Files come down whole, under names that lead nowhere else, and only from the tenant's own folder."""
 
 from __future__ import annotations

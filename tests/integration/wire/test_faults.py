@@ -9,7 +9,6 @@ from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from tests.integration.wire.proxy import FaultProxy
 
 from alacena.engine.environment import SystemEnvironment
 from alacena.engine.errors import BackendError, BackendUnavailableError, OutcomeUnknownError
@@ -19,6 +18,7 @@ from alacena.engine.redis.link import Link
 from alacena.engine.redis.wire import Limits
 from alacena.engine.redis.wire.retry import Backoff
 from alacena.engine.redis.wire.supervisor import Pace
+from tests.integration.wire.proxy import FaultProxy
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable

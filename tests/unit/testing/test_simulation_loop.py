@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -148,7 +149,7 @@ def test_waiting_for_nothing_is_a_deadlock_that_names_the_waiters() -> None:
 
 def test_a_livelock_ends_at_the_step_limit() -> None:
     async def main(_sim: Simulation) -> None:
-        while True:
+        for _ in itertools.count():
             await asyncio.sleep(0)
 
     with pytest.raises(SimStuckError, match="after 1001 steps"):

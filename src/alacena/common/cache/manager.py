@@ -19,7 +19,7 @@ from alacena.engine import MISSING, UNSET
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
-    from alacena.engine import TtlOrUnset
+    from alacena.engine import Cache, TtlOrUnset
 
 _LOCKS: Final = frozenset({"lock", "job_lock"})
 
@@ -52,6 +52,11 @@ class CacheManager(Primitives):
         """Open the process-wide cache on the running loop. The first call of anything else does it too."""
         await runtime.opened()
         return True
+
+    @staticmethod
+    async def cache() -> Cache:
+        """The process-wide `Cache` itself, opened where it is not: its queues, locks, ledger, `explain`, `guarantee`."""
+        return await runtime.opened()
 
     @staticmethod
     async def close() -> None:

@@ -16,10 +16,11 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Mapping
-from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
 from weakref import WeakKeyDictionary
+
+from alacena.common.context.load import LOAD
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -154,26 +155,23 @@ def _name(function: object) -> str:
     return str(getattr(function, "__qualname__", None) or repr(function))
 
 
-_LOAD: Final[ContextVar[Any]] = ContextVar("alacena.load", default=None)
-
-
 def depends_on(*document_ids: str) -> None:
     """Say, inside a source, which documents its result is made from: updating one of them ends the result.
 
     Outside a load nothing happens, so a search function can say it wherever it is called from.
     """
-    load = _LOAD.get()
+    load = LOAD.get()
     if load is not None and document_ids:
         load.depends_on(document_ids)
 
 
 async def asked(function: SourceFunction, how: Plan, request: Request, load: Any) -> Any:
     """Ask one source, with ``load`` as the load that `depends_on` speaks to."""
-    token = _LOAD.set(load)
+    token = LOAD.set(load)
     try:
         return await how.ask(function, request)
     finally:
-        _LOAD.reset(token)
+        LOAD.reset(token)
 
 
 def documents_in(value: object) -> tuple[str, ...]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from alacena.common.context.load import SourceVoice
 from alacena.common.context.vars import (
     AGENT,
     COLLECTION,
@@ -34,7 +35,7 @@ class _Frame(NamedTuple):
 _FRAMES: ContextVar[_Frame | None] = ContextVar("alacena.context_frames", default=None)
 
 
-class Context:
+class Context(SourceVoice):
     """A tenant (with agent, conversation, collection, user) for the length of a block, sync or async.
 
     The block restores everything that was ambient before it, whatever happened inside. One object may be entered

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from contextlib import suppress
-from typing import TYPE_CHECKING, Final
+import logging
+from typing import TYPE_CHECKING
 
 from alacena.engine.coordination.budgets import Budgets
 from alacena.engine.coordination.counters import Counters
@@ -19,11 +19,12 @@ from alacena.engine.coordination.sets import Sets
 from alacena.engine.coordination.spill import Spill
 from alacena.engine.errors import BackendError
 
+_DRAIN_EVERY_S = 5.0
+_log = logging.getLogger("alacena")
+
 if TYPE_CHECKING:
     from alacena.engine.coordination.ledger import Authority
     from alacena.engine.coordination.port import Port
-
-_DRAIN_EVERY_S: Final = 5.0
 
 
 class Desk:
@@ -46,34 +47,32 @@ class Desk:
         self.flags = Flags(port)
         spill = None if spill_path is None else Spill(spill_path)
         self.ledger = Ledger(port, authority=authority, spill=spill)
-        self._random = port.environment.random
-        self._spills = spill is not None
         self._relay = None if authority is None else Relay(port, self.ledger, authority)
-        self._relaying: asyncio.Task[object] | None = None
-        self._draining: asyncio.Task[None] | None = None
+        self._drains = spill is not None
+        self._background: list[asyncio.Task[object]] = []
 
     def start(self) -> None:
-        """Start what runs in the background."""
+        """Start what runs in the background: the relay to the authority, and the counting of what was spilled."""
         loop = asyncio.get_running_loop()
         if self._relay is not None:
-            self._relaying = loop.create_task(self._relay.run())
-        if self._spills:
-            self._draining = loop.create_task(self._drain())
-
-    async def close(self) -> None:
-        """Finish what was begun. What waits in the spill file stays there for the next process."""
-        if self._draining is not None:
-            self._draining.cancel()
-            await asyncio.wait([self._draining])
-        if self._relay is not None and self._relaying is not None:
-            self._relay.stop()
-            await self._relaying
-        await self.queues.close()
-        await self.locks.close()
+            self._background.append(loop.create_task(self._relay.run()))
+        if self._drains:
+            self._background.append(loop.create_task(self._drain()))
 
     async def _drain(self) -> None:
-        """Count what waits in the spill file, also what another process left there, whenever the store is back."""
         while True:
-            with suppress(BackendError, OSError):  # It is still in the file.
+            try:
                 await self.ledger.drain()
-            await asyncio.sleep(_DRAIN_EVERY_S * (0.5 + self._random()))
+            except (BackendError, OSError) as error:
+                _log.debug("spilled usage waits on: %s", error)
+            await asyncio.sleep(_DRAIN_EVERY_S)
+
+    async def close(self) -> None:
+        """Finish what was begun."""
+        if self._relay is not None:
+            self._relay.stop()
+        if self._drains:
+            self._background[-1].cancel()
+        await asyncio.gather(*self._background, return_exceptions=True)
+        await self.queues.close()
+        await self.locks.close()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import math
 from typing import TYPE_CHECKING, Any
 
@@ -36,7 +35,7 @@ class LocalShelf:
         self._copies = copies
         self._environment = environment
         self._leases: dict[bytes, bytes] = {}
-        self._holds: dict[bytes, tuple[bytes, float]] = {}
+        self._holds: dict[bytes, dict[bytes, float]] = {}
         self.is_up = True
         coherence.memory.serving_until = math.inf
 
@@ -71,11 +70,7 @@ class LocalShelf:
 
     async def changed(self, key: EntryKey, timeout_s: float) -> None:
         """See :meth:`alacena.engine.shelf.Shelf.changed`."""
-        watcher = self._coherence.watch((key.entry,))
-        try:
-            await asyncio.wait((watcher,), timeout=timeout_s)
-        finally:
-            self._coherence.unwatch(watcher, (key.entry,))
+        await self._coherence.changed(key.entry, timeout_s)
 
     def renew(self, lease: Lease) -> None:
         """Leases of this process last as long as their load."""
@@ -124,15 +119,14 @@ class LocalShelf:
         """See :meth:`alacena.engine.shelf.Shelf.hold`."""
         token = self._environment.token(16)
         for key in keys:
-            self._holds[key.hold] = (token, self._environment.now() + hold_s)
+            self._holds.setdefault(key.hold, {})[token] = self._environment.now() + hold_s
             self._drop(key)
         return token
 
     async def unhold(self, keys: Sequence[EntryKey], token: bytes) -> None:
         """See :meth:`alacena.engine.shelf.Shelf.unhold`."""
         for key in keys:
-            if self._holds.get(key.hold, (b"", 0.0))[0] == token:
-                del self._holds[key.hold]
+            self._holds.get(key.hold, {}).pop(token, None)
             self._drop(key)
 
     async def inspect(self, key: EntryKey) -> dict[str, Any]:
@@ -187,11 +181,13 @@ class LocalShelf:
         return known
 
     def _held(self, key: EntryKey) -> bool:
-        token, until = self._holds.get(key.hold, (b"", 0.0))
-        if token and until <= self._environment.now():
-            del self._holds[key.hold]
-            return False
-        return bool(token)
+        now = self._environment.now()
+        holds = {token: until for token, until in self._holds.get(key.hold, {}).items() if until > now}
+        if holds:
+            self._holds[key.hold] = holds
+        else:
+            self._holds.pop(key.hold, None)
+        return bool(holds)
 
     def _nonce(self, generation: Generation) -> bytes:
         if generation.nonce is None:

@@ -43,10 +43,14 @@ async def open_redis(
     counts: Counts,
     settings: Settings,
     closers: list[Callable[[], Awaitable[None]]],
-) -> tuple[RedisShelf, RedisStore]:
-    """Connect to the server that the settings name, and say how to take it apart again."""
-    endpoint = await _endpoint(settings, closers)
-    nodes = Nodes(coherence, flights, environment, settings)
+) -> tuple[RedisShelf, RedisStore, str]:
+    """Connect to the server that the settings name, and say how to take it apart again.
+
+    Returns:
+        The shelf, the store, and the URL under which other processes reach the same server.
+    """
+    endpoint, url = await _endpoint(settings, closers)
+    nodes = Nodes(coherence, flights, environment, settings, events)
 
     def connected(hooks: Hooks, beat_s: float) -> Topology:
         pace = Pace(connect_timeout_s=settings.redis_connect_timeout_s, beat_s=beat_s)
@@ -74,16 +78,16 @@ async def open_redis(
         counts=counts,
         settings=settings,
     )
-    return shelf, store
+    return shelf, store, url
 
 
-async def _endpoint(settings: Settings, closers: list[Callable[[], Awaitable[None]]]) -> Endpoint:
+async def _endpoint(settings: Settings, closers: list[Callable[[], Awaitable[None]]]) -> tuple[Endpoint, str]:
     url = settings.redis_url or ""
-    if url != EMBEDDED:
-        return Endpoint.parse(url, client_name=settings.client_name)
-    server = EmbeddedServer()
-    closers.append(server.close)
-    return await server.start()
+    if url == EMBEDDED:
+        server = EmbeddedServer()
+        closers.append(server.close)
+        url = f"unix://{(await server.start()).address.path}"
+    return Endpoint.parse(url, client_name=settings.client_name), url
 
 
 async def _first_connection(topology: Topology, timeout_s: float) -> None:

@@ -175,14 +175,16 @@ class Link:
         number: Counts the connections of the network.
         client: The name of the process that connected.
         address: Where it connected to.
+        listener: Who accepted it; whoever takes over the address later is another.
         up: Client to server.
         down: Server to client.
     """
 
-    def __init__(self, number: int, client: str, address: object, up: Pipe, down: Pipe) -> None:
+    def __init__(self, number: int, client: str, address: object, listener: object, up: Pipe, down: Pipe) -> None:
         self.number = number
         self.client = client
         self.address = address
+        self.listener = listener
         self.up = up
         self.down = down
 

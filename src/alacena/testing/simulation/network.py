@@ -151,7 +151,7 @@ class SimNetwork:
         if listener is None or address in self._outages:
             self._trace.note("refused", current_name(), _text(address))
             raise _refusal(address)
-        link = self._open(address, up, down)
+        link = self._open(address, listener, up, down)
         self._serve(listener, link)
         protocol = factory()
         transport = self._end(link, link.up, link.down, contextvars.copy_context())
@@ -162,12 +162,12 @@ class SimNetwork:
             raise
         return transport, protocol
 
-    def _open(self, address: Address, up: LinkProfile, down: LinkProfile) -> Link:
+    def _open(self, address: Address, listener: Listener, up: LinkProfile, down: LinkProfile) -> Link:
         number = self.loop.next_number()
         name = f"{current_name()}#{number}>{_text(address)}"
         out = Pipe(self.loop, self._chance, self._trace, f"{name} up", up)
         back = Pipe(self.loop, self._chance, self._trace, f"{name} down", down)
-        link = Link(number, current_name(), address, out, back)
+        link = Link(number, current_name(), address, listener, out, back)
         self.links.append(link)
         self._trace.note("connect", name)
         return link

@@ -5,14 +5,13 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING
 
-from tests.integration.coordination.stand import LossyStore, PlainKeys
-from tests.unit.engine.coordination.virtual import VirtualEnvironment, run_virtual
-
 from alacena.engine.coordination.ledger import Ledger
 from alacena.engine.coordination.port import Port
 from alacena.engine.coordination.queues import Queues
 from alacena.engine.coordination.relay import Relay
 from alacena.engine.local.store import LocalStore
+from tests.integration.coordination.stand import LossyStore, PlainKeys
+from tests.unit.engine.coordination.virtual import VirtualEnvironment, run_virtual
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import asyncio
 
-from tests.unit.engine.coordination.virtual import VirtualEnvironment, run_virtual
-
 from alacena.engine.local.store import LocalStore
+from tests.unit.engine.coordination.virtual import VirtualEnvironment, run_virtual
 
 
 def test_its_clock_starts_at_the_walls_and_does_not_follow_its_steps() -> None:

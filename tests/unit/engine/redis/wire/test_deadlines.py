@@ -6,14 +6,14 @@ import asyncio
 from typing import cast
 
 import pytest
-from tests.unit.engine.redis.wire.peer import bulk, connect, turns
-from tests.unit.engine.redis.wire.virtual import FakeEnvironment, VirtualLoop, run_virtually
 
 from alacena.engine.errors import BackendError, OutcomeUnknownError
+from tests.unit.engine.redis.wire.peer import bulk, connect, turns
+from tests.unit.engine.redis.wire.virtual import LoopEnvironment, VirtualLoop, run_virtually
 
 
 def test_each_waiter_fails_within_a_grain_of_its_own_deadline() -> None:
-    async def story(environment: FakeEnvironment) -> None:
+    async def story(environment: LoopEnvironment) -> None:
         connection, _ = connect(bounds={"stall_s": 100, "grain_s": 0.005})
         loop = asyncio.get_running_loop()
         began = loop.time()
@@ -31,7 +31,7 @@ def test_each_waiter_fails_within_a_grain_of_its_own_deadline() -> None:
 
 
 def test_an_idle_connection_sets_no_timers() -> None:
-    async def story(environment: FakeEnvironment) -> None:
+    async def story(environment: LoopEnvironment) -> None:
         connection, _ = connect()
         for _ in range(100):
             future = connection.call("GET", "k", timeout_s=0.05)
@@ -45,7 +45,7 @@ def test_an_idle_connection_sets_no_timers() -> None:
 
 
 def test_a_loop_that_was_busy_reads_before_it_judges() -> None:
-    async def story(environment: FakeEnvironment) -> None:
+    async def story(environment: LoopEnvironment) -> None:
         connection, _ = connect()
         loop = cast("VirtualLoop", asyncio.get_running_loop())
         lucky = connection.call("GET", "a", timeout_s=0.05)
@@ -69,7 +69,7 @@ def test_a_loop_that_was_busy_reads_before_it_judges() -> None:
 class History:
     """Answers late, in pieces, or never; callers gone; writing paused."""
 
-    def __init__(self, environment: FakeEnvironment) -> None:
+    def __init__(self, environment: LoopEnvironment) -> None:
         self.dice = environment._dice
         self.connection, self.transport = connect(bounds={"stall_s": 0.5})
         self.asked: list[asyncio.Future[bytes]] = []
@@ -108,7 +108,7 @@ class History:
 
 @pytest.mark.parametrize("seed", range(20))
 def test_a_random_history_keeps_every_promise(seed: int) -> None:
-    async def story(environment: FakeEnvironment) -> None:
+    async def story(environment: LoopEnvironment) -> None:
         history = History(environment)
         for number in range(400):
             if history.connection.error is not None:

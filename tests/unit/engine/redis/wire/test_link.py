@@ -22,16 +22,16 @@ from alacena.engine.redis.link import Link
 from alacena.engine.redis.wire import Connection, Limits
 from alacena.engine.redis.wire.retry import Backoff
 from alacena.engine.redis.wire.supervisor import Pace
-from tests.unit.engine.redis.wire.virtual import FakeEnvironment, FakeServer, run_virtually, standing
+from tests.unit.engine.redis.wire.virtual import FakeServer, LoopEnvironment, run_virtually, standing
 
 
-def make(environment: FakeEnvironment, server: FakeServer, **kwargs: Any) -> Link:
+def make(environment: LoopEnvironment, server: FakeServer, **kwargs: Any) -> Link:
     kwargs.setdefault("access", Access())
     return Link(Address(), environment=environment, opener=server.open, **kwargs)
 
 
 def test_it_connects_greets_prepares_and_then_is_up() -> None:
-    async def story(environment: FakeEnvironment) -> None:
+    async def story(environment: LoopEnvironment) -> None:
         server, log = FakeServer(), []
 
         async def prepare(link: Link, connection: Connection) -> None:
@@ -52,7 +52,7 @@ def test_it_connects_greets_prepares_and_then_is_up() -> None:
 
 
 def test_callers_of_the_first_attempt_wait_and_later_ones_fail_at_once() -> None:
-    async def story(environment: FakeEnvironment) -> None:
+    async def story(environment: LoopEnvironment) -> None:
         server = FakeServer()
         server.delay_s = 0.2
         link = make(environment, server)
@@ -71,7 +71,7 @@ def test_callers_of_the_first_attempt_wait_and_later_ones_fail_at_once() -> None
 
 
 def test_a_caller_of_the_first_attempt_waits_no_longer_than_its_timeout() -> None:
-    async def story(environment: FakeEnvironment) -> None:
+    async def story(environment: LoopEnvironment) -> None:
         server = FakeServer()
         server.delay_s = 1.5
         link = make(environment, server)
@@ -87,7 +87,7 @@ def test_a_caller_of_the_first_attempt_waits_no_longer_than_its_timeout() -> Non
 
 @pytest.mark.parametrize("seed", range(5))
 def test_it_reconnects_with_full_jitter_and_never_gives_up(seed: int) -> None:
-    async def story(environment: FakeEnvironment) -> None:
+    async def story(environment: LoopEnvironment) -> None:
         server = FakeServer()
         server.delay_s = 0.0
         server.refuse = ConnectionRefusedError("refused")
@@ -110,7 +110,7 @@ def test_it_reconnects_with_full_jitter_and_never_gives_up(seed: int) -> None:
 
 
 def test_a_server_that_hangs_up_right_after_greeting_is_not_dialled_in_a_tight_loop() -> None:
-    async def story(environment: FakeEnvironment) -> None:
+    async def story(environment: LoopEnvironment) -> None:
         server = FakeServer()
 
         def hang_up(link: Link, connection: Connection) -> None:
@@ -126,7 +126,7 @@ def test_a_server_that_hangs_up_right_after_greeting_is_not_dialled_in_a_tight_l
 
 
 def test_down_is_told_before_any_waiter() -> None:
-    async def story(environment: FakeEnvironment) -> None:
+    async def story(environment: LoopEnvironment) -> None:
         server, log = FakeServer(), []
         hooks = Hooks(on_down=lambda link, error: log.append(f"down, up={link.up}"))
         link = make(environment, server, hooks=hooks)
@@ -144,7 +144,7 @@ def test_down_is_told_before_any_waiter() -> None:
 
 
 def test_a_preparation_that_fails_or_hangs_keeps_it_down_and_is_tried_again() -> None:
-    async def story(environment: FakeEnvironment) -> None:
+    async def story(environment: LoopEnvironment) -> None:
         server, calls = FakeServer(), []
 
         async def prepare(link: Link, connection: Connection) -> None:
@@ -169,7 +169,7 @@ def test_a_preparation_that_fails_or_hangs_keeps_it_down_and_is_tried_again() ->
 
 
 def test_hooks_that_fail_or_cancel_do_not_end_the_trying() -> None:
-    async def story(environment: FakeEnvironment) -> None:
+    async def story(environment: LoopEnvironment) -> None:
         server, ups = FakeServer(), []
 
         async def prepare(link: Link, connection: Connection) -> None:
@@ -196,7 +196,7 @@ def test_hooks_that_fail_or_cancel_do_not_end_the_trying() -> None:
 
 
 def test_a_heartbeat_that_fails_ends_the_connection() -> None:
-    async def story(environment: FakeEnvironment) -> None:
+    async def story(environment: LoopEnvironment) -> None:
         server, down = FakeServer(), asyncio.Event()
         settings = LinkSettings(pace=Pace(beat_s=0.25), beat_timeout_s=0.5)
         link = make(environment, server, settings=settings, hooks=Hooks(on_down=lambda link, error: down.set()))
@@ -213,7 +213,7 @@ def test_a_heartbeat_that_fails_ends_the_connection() -> None:
 
 
 def test_a_mute_server_is_noticed_by_its_oldest_answer() -> None:
-    async def story(environment: FakeEnvironment) -> None:
+    async def story(environment: LoopEnvironment) -> None:
         server = FakeServer()
         settings = LinkSettings(limits=Limits(stall_s=0.5), pace=Pace(beat_s=3600))
         link = make(environment, server, settings=settings)
@@ -233,7 +233,7 @@ def test_a_mute_server_is_noticed_by_its_oldest_answer() -> None:
 
 @pytest.mark.parametrize("code", ["LOADING", "MASTERDOWN", "CLUSTERDOWN", "TRYAGAIN", "BUSY"])
 def test_what_was_not_executed_is_asked_again(code: str) -> None:
-    async def story(environment: FakeEnvironment) -> None:
+    async def story(environment: LoopEnvironment) -> None:
         server = FakeServer()
         link = make(environment, server)
         await link.open(timeout_s=1)
@@ -247,7 +247,7 @@ def test_what_was_not_executed_is_asked_again(code: str) -> None:
 
 @pytest.mark.parametrize("code", ["OOM", "NOAUTH", "NOPERM", "WRONGTYPE", "CROSSSLOT", "ERR", "NOSCRIPT", "BUSYKEY"])
 def test_a_mistake_is_raised_and_not_repeated(code: str) -> None:
-    async def story(environment: FakeEnvironment) -> None:
+    async def story(environment: LoopEnvironment) -> None:
         server = FakeServer()
         link = make(environment, server)
         await link.open(timeout_s=1)
@@ -262,7 +262,7 @@ def test_a_mistake_is_raised_and_not_repeated(code: str) -> None:
 
 
 def test_a_demoted_server_is_left_and_the_command_goes_to_another_connection() -> None:
-    async def story(environment: FakeEnvironment) -> None:
+    async def story(environment: LoopEnvironment) -> None:
         server, downs = FakeServer(), []
         link = make(environment, server, hooks=Hooks(on_down=lambda link, error: downs.append(str(error))))
         await link.open(timeout_s=1)
@@ -278,7 +278,7 @@ def test_a_demoted_server_is_left_and_the_command_goes_to_another_connection() -
 
 
 def test_an_unknown_outcome_is_repeated_only_where_that_does_no_harm() -> None:
-    async def story(environment: FakeEnvironment) -> None:
+    async def story(environment: LoopEnvironment) -> None:
         server = FakeServer()
         link = make(environment, server)
         await link.open(timeout_s=1)
@@ -307,7 +307,7 @@ def test_an_unknown_outcome_is_repeated_only_where_that_does_no_harm() -> None:
 
 
 def test_repeats_stay_within_a_tenth_of_the_traffic() -> None:
-    async def story(environment: FakeEnvironment) -> None:
+    async def story(environment: LoopEnvironment) -> None:
         server = FakeServer()
         link = make(environment, server)
         await link.open(timeout_s=1)
@@ -325,7 +325,7 @@ def test_repeats_stay_within_a_tenth_of_the_traffic() -> None:
 
 
 def test_repeats_stop_at_the_deadline() -> None:
-    async def story(environment: FakeEnvironment) -> None:
+    async def story(environment: LoopEnvironment) -> None:
         server = FakeServer()
         link = make(environment, server)
         await link.open(timeout_s=1)
@@ -340,7 +340,7 @@ def test_repeats_stop_at_the_deadline() -> None:
 
 
 def test_a_forgotten_script_is_loaded_once_and_run() -> None:
-    async def story(environment: FakeEnvironment) -> None:
+    async def story(environment: LoopEnvironment) -> None:
         server, settled = FakeServer(), []
         link = make(environment, server)
         await link.open(timeout_s=1)
@@ -360,7 +360,7 @@ def test_a_forgotten_script_is_loaded_once_and_run() -> None:
 
 
 def test_the_wrong_role_is_refused() -> None:
-    async def story(environment: FakeEnvironment) -> None:
+    async def story(environment: LoopEnvironment) -> None:
         server = FakeServer()
         server.role = "replica"
         link = make(environment, server, settings=LinkSettings(role="master"))
@@ -374,7 +374,7 @@ def test_the_wrong_role_is_refused() -> None:
 
 
 def test_after_close_and_before_open_it_says_so() -> None:
-    async def story(environment: FakeEnvironment) -> None:
+    async def story(environment: LoopEnvironment) -> None:
         link = make(environment, FakeServer())
         with pytest.raises(CacheClosedError):
             link.exchange([("PING",)], timeout_s=1)
@@ -392,7 +392,7 @@ def test_after_close_and_before_open_it_says_so() -> None:
 
 
 def test_another_loop_is_refused_up_or_down() -> None:
-    async def story(environment: FakeEnvironment) -> None:
+    async def story(environment: LoopEnvironment) -> None:
         server = FakeServer()
         link = make(environment, server)
         await link.open(timeout_s=1)
@@ -409,17 +409,17 @@ def test_another_loop_is_refused_up_or_down() -> None:
             await asyncio.get_running_loop().run_in_executor(None, asyncio.run, stranger())
         await link.close()
 
-    async def patient(environment: FakeEnvironment) -> None:
+    async def patient(environment: LoopEnvironment) -> None:
         await story(environment)
 
     async def main() -> None:
-        await patient(FakeEnvironment(asyncio.get_running_loop()))
+        await patient(LoopEnvironment(asyncio.get_running_loop()))
 
     asyncio.run(main())
 
 
 def test_a_forked_child_is_refused_and_writes_nothing() -> None:
-    async def story(environment: FakeEnvironment) -> None:
+    async def story(environment: LoopEnvironment) -> None:
         server = FakeServer()
         link = make(environment, server)
         await link.open(timeout_s=1)

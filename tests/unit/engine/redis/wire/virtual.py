@@ -41,7 +41,7 @@ class VirtualLoop(asyncio.SelectorEventLoop):
         return self.virtual_s
 
 
-class FakeEnvironment:
+class LoopEnvironment:
     """The loop's time, and chance from a seed."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop, seed: int = 7) -> None:
@@ -56,11 +56,11 @@ class FakeEnvironment:
         return self._dice.randbytes(size)
 
 
-def run_virtually(story: Callable[[FakeEnvironment], Coroutine[Any, Any, None]], seed: int = 7) -> None:
+def run_virtually(story: Callable[[LoopEnvironment], Coroutine[Any, Any, None]], seed: int = 7) -> None:
     """Run a story in virtual time."""
 
     async def tell() -> None:
-        await story(FakeEnvironment(asyncio.get_running_loop(), seed))
+        await story(LoopEnvironment(asyncio.get_running_loop(), seed))
 
     with asyncio.Runner(loop_factory=VirtualLoop) as runner:
         runner.run(tell())

@@ -1,0 +1,1 @@
+"""What the protocol promises, put to the test with real processes, real servers and a fault proxy."""

@@ -1,0 +1,92 @@
+"""Put the promises to the test and show the table.
+
+python -m bench.reliability                             everything, about half an hour
+python -m bench.reliability --quick                     everything, shorter
+python -m bench.reliability --only staleness --seed 7 --json out.json
+python -m bench.reliability --list
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import os
+import platform
+import sys
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from bench.reliability.place import Effort, Finding
+from bench.reliability.trials import NAMES, question, trial
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+_VERDICTS = {True: Text("held", "bold green"), False: Text("BROKEN", "bold red"), None: Text("")}
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Do what the command line says; 1 where a promise was broken."""
+    options = _options(arguments)
+    console = Console()
+    if options.list:
+        for name in NAMES:
+            console.print(f"[bold]{name}[/bold] ({', '.join(trial(name).NUMBERS)})  {question(name)}", highlight=False)
+        return 0
+    effort = Effort(quick=options.quick, seed=options.seed, flavour=options.server, peers=not options.no_peers)
+    found: list[Finding] = []
+    for name in options.only or NAMES:
+        began = time.perf_counter()
+        findings = asyncio.run(trial(name).run(effort))
+        found += findings
+        console.print(_table(findings, f"{name}: {question(name)} ({time.perf_counter() - began:.0f} s)"))
+    broken = [finding for finding in found if finding.held is False]
+    console.print(f"{len(found)} findings, {len(broken)} broken promises")
+    if options.json is not None:
+        options.json.write_bytes(
+            msgspec.json.format(msgspec.json.encode({"machine": _machine(options), "findings": found}))
+        )
+    return 1 if broken else 0
+
+
+def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        prog="python -m bench.reliability", description="What is promised, put to the test."
+    )
+    parser.add_argument("--only", action="append", choices=NAMES, metavar="NAME", help="one trial; may be repeated")
+    parser.add_argument("--quick", action="store_true", help="fewer processes, shorter runs")
+    parser.add_argument("--seed", type=int, default=1, help="names everything that is drawn by lot (default 1)")
+    parser.add_argument("--server", choices=("valkey", "redis"), default="valkey", help="which server (default valkey)")
+    parser.add_argument("--no-peers", action="store_true", help="leave the other caches out")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="also write everything as JSON")
+    parser.add_argument("--list", action="store_true", help="say which trials there are, and end")
+    return parser.parse_args(arguments)
+
+
+def _table(findings: Sequence[Finding], title: str) -> Table:
+    shown = Table(title=title, title_justify="left", title_style="bold", header_style="bold")
+    for heading in ("#", "trial", "who", "ran", "seen", ""):
+        shown.add_column(heading)
+    for one in findings:
+        shown.add_row(one.number, one.name, one.who, one.ran, one.figure, _VERDICTS[one.held])
+    return shown
+
+
+def _machine(options: argparse.Namespace) -> dict[str, Any]:
+    return {
+        "python": platform.python_version(),
+        "server": options.server,
+        "seed": options.seed,
+        "processors": os.cpu_count(),
+        "system": f"{platform.system()} {platform.machine()}",
+    }
+
+
+if __name__ == "__main__":
+    sys.exit(main())

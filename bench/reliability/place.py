@@ -1,0 +1,71 @@
+"""What a trial may use: a folder of its own, a seed, and how long it may take."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, TypeVar
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from tests.servers.redis_server import Flavour
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class Effort:
+    """How much a trial does.
+
+    Attributes:
+        quick: Whether it is the short version, of a few seconds.
+        seed: Names everything that is drawn by lot.
+        flavour: Which server.
+        peers: Whether other caches are put to the same test.
+    """
+
+    quick: bool = False
+    seed: int = 1
+    flavour: Flavour = "valkey"
+    peers: bool = True
+
+    def of(self, full: T, quick: T) -> T:
+        """One of two sizes."""
+        return quick if self.quick else full
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """What one trial found about one cache.
+
+    Attributes:
+        number: Of the goal in the list of reliability goals.
+        name: Of the trial.
+        who: Which cache, or which variant.
+        ran: Seeds, processes, operations, faults.
+        figure: What was seen.
+        held: Whether that is what is promised; ``None`` for peers, which promised nothing.
+        details: Figures by name, for machines.
+    """
+
+    number: str
+    name: str
+    who: str
+    ran: str
+    figure: str
+    held: bool | None = None
+    details: dict[str, float] = field(default_factory=dict)
+
+
+@contextmanager
+def folder() -> Iterator[Path]:
+    """A private folder that is gone afterwards."""
+    path = Path(tempfile.mkdtemp(prefix="alacena-trial-"))
+    try:
+        yield path
+    finally:
+        shutil.rmtree(path, ignore_errors=True)

@@ -1,0 +1,290 @@
+"""A thousand embeddings of 1,536 float32 in one call: all cached, none, half. What do they cost beside a bare MGET?
+
+Every contender does what its users would: one call for what is cached, the provider for the rest, one call to store
+that; keys are SHA-256 digests of the texts, and arrays are what comes out. The provider answers at once. Ours starts
+each round with an empty memory, so that the server answers; memory is a row of its own.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import time
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
+
+from alacena import CacheManager, configure, get_embeddings_batch_with_cache
+from bench.figures.statistics import ratio, spread
+from bench.figures.tables import Bar, Column, Result, Row, Table, judged, unjudged
+from bench.rivals.bare import Bare
+from bench.rivals.rival import Place
+from bench.stand.relay import Relay
+from bench.stand.rounds import interleaved
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Sequence
+
+    from bench.rivals.rival import Batches
+    from bench.stand.effort import Effort
+    from bench.stand.server import Server
+
+_TEXTS = 1_000
+_DIMENSIONS = 1_536
+_MODEL = "model"
+_FLOOR = "bare MGET + frombuffer"
+_OURS = "alacena"
+_MEMORY = "alacena, from memory"
+_LISTS = "aiocache, lists as JSON"
+_PEERS = ("cashews, pickled arrays", "aiocache, pickled arrays")
+_COLUMNS = (
+    Column("of bare (time)", 2, "low"),
+    Column("ms", 1, "low"),
+    Column("round trips", 0, "low"),
+    Column("MB sent", 2, "low"),
+    Column("MB received", 2, "low"),
+)
+
+
+class Flow(Protocol):
+    """One way of getting embeddings for texts."""
+
+    async def open(self, path: str) -> None:
+        """Connect."""
+
+    async def prepare(self, cached: Sequence[str]) -> None:
+        """The server is empty: cache some of the texts."""
+
+    async def embed(self, texts: Sequence[str]) -> Sequence[Any]:
+        """What is timed."""
+        ...
+
+    async def close(self) -> None:
+        """Disconnect."""
+
+
+class Provider:
+    """Makes embeddings without a delay."""
+
+    def __init__(self) -> None:
+        import numpy as np
+
+        self._rows = np.random.default_rng(5).standard_normal((_TEXTS, _DIMENSIONS), dtype=np.float32)
+
+    def embed(self, texts: Sequence[str]) -> list[Any]:
+        """One embedding a text."""
+        return [self._rows[int(text.rpartition(" ")[2])] for text in texts]
+
+
+def _key(text: str) -> str:
+    return f"{_MODEL}:{hashlib.sha256(text.encode()).hexdigest()}"
+
+
+class Ours:
+    """`get_embeddings_batch_with_cache`."""
+
+    def __init__(self, provider: Provider, *, warm: bool) -> None:
+        self._provider = provider
+        self._warm = warm
+
+    async def open(self, path: str) -> None:
+        self._path = path
+
+    async def prepare(self, cached: Sequence[str]) -> None:
+        await CacheManager.close()
+        configure(redis_url=f"unix://{self._path}")
+        await CacheManager.initialize()
+        if cached:
+            await self.embed(cached)
+            await _quiet()
+        if not self._warm:
+            await CacheManager.close()
+            await CacheManager.initialize()
+        await CacheManager.get("embedding", "nobody", "acme")
+
+    async def embed(self, texts: Sequence[str]) -> Sequence[Any]:
+        found, _ = await get_embeddings_batch_with_cache(texts, "acme", _MODEL, self._provider.embed, as_arrays=True)
+        return found
+
+    async def close(self) -> None:
+        await CacheManager.close()
+
+
+async def _quiet() -> None:
+    from alacena.common import runtime
+
+    cache = await runtime.opened()
+    while cache.stats()["flights"]:
+        await asyncio.sleep(0.001)
+
+
+class Raw:
+    """The bare protocol: MGET, `frombuffer`, SETs in one write."""
+
+    def __init__(self, provider: Provider) -> None:
+        self._provider = provider
+        self._rival = Bare()
+
+    async def open(self, path: str) -> None:
+        await self._rival.open(Place(_no_source, path))
+
+    async def prepare(self, cached: Sequence[str]) -> None:
+        await self._store(cached)
+
+    async def _store(self, texts: Sequence[str]) -> list[Any]:
+        made = self._provider.embed(texts)
+        call = self._rival.protocol.call
+        await asyncio.gather(
+            *(call("SET", _key(text), one.tobytes(), "EX", 3600) for text, one in zip(texts, made, strict=True))
+        )
+        return made
+
+    async def embed(self, texts: Sequence[str]) -> Sequence[Any]:
+        import numpy as np
+
+        found = await self._rival.protocol.call("MGET", *map(_key, texts))
+        missing = [text for text, data in zip(texts, found, strict=True) if data is None]
+        made = iter(await self._store(missing) if missing else ())
+        return [next(made) if data is None else np.frombuffer(data, dtype=np.float32) for data in found]
+
+    async def close(self) -> None:
+        await self._rival.close()
+
+
+class Peer:
+    """A contender's `get_many`, the provider, its `set_many`."""
+
+    def __init__(self, provider: Provider, rival: Batches, *, lists: bool = False) -> None:
+        self._provider = provider
+        self._rival = rival
+        self._lists = lists
+
+    async def open(self, path: str) -> None:
+        await self._rival.open(Place(_no_source, path))
+
+    async def prepare(self, cached: Sequence[str]) -> None:
+        await self._store(cached)
+
+    async def _store(self, texts: Sequence[str]) -> list[Any]:
+        made = self._provider.embed(texts)
+        stored = [one.tolist() for one in made] if self._lists else made
+        if texts:
+            await self._rival.set_many({_key(text): one for text, one in zip(texts, stored, strict=True)})
+        return made
+
+    async def embed(self, texts: Sequence[str]) -> Sequence[Any]:
+        import numpy as np
+
+        found = await self._rival.get_many([_key(text) for text in texts])
+        missing = [text for text, one in zip(texts, found, strict=True) if one is None]
+        made = iter(await self._store(missing) if missing else ())
+        if self._lists:
+            found = [None if one is None else np.array(one, dtype=np.float32) for one in found]
+        return [next(made) if one is None else one for one in found]
+
+    async def close(self) -> None:
+        await self._rival.close()
+
+
+class Trips(NamedTuple):
+    """What went over the wire."""
+
+    round_trips: int
+    sent_mb: float
+    received_mb: float
+
+
+async def _no_source(_: str) -> None:
+    return None
+
+
+async def measure(server: Server, effort: Effort) -> Result:
+    """Ask with all, none and half of the texts cached."""
+    texts = [f"a chunk of a document, number {number}" for number in range(_TEXTS)]
+    flows, absent = _flows(Provider())
+    tables, bars = [], []
+    for title, cached in (("all cached", _TEXTS), ("none cached", 0), ("half cached", _TEXTS // 2)):
+        split = (texts[:cached], texts[cached:])
+        there = {name: flow for name, flow in flows.items() if name != _MEMORY or cached == _TEXTS}
+        if cached != _TEXTS:
+            there.pop(_LISTS, None)
+        trips = {name: await _counted(server, flow, split) for name, flow in there.items()}
+        for flow in there.values():
+            await flow.open(server.path)
+        found = await interleaved({name: _timed(server, flow, split) for name, flow in there.items()}, effort.rounds)
+        for flow in there.values():
+            await flow.close()
+        tables.append(_table(f"{_TEXTS:,} embeddings of {_DIMENSIONS:,} float32, {title}", found, trips, absent))
+        bars += _bars(title, found)
+    return Result(tuple(tables), tuple(bars))
+
+
+def _flows(provider: Provider) -> tuple[dict[str, Flow], tuple[str, ...]]:
+    flows: dict[str, Flow] = {
+        _FLOOR: Raw(provider),
+        _OURS: Ours(provider, warm=False),
+        _MEMORY: Ours(provider, warm=True),
+    }
+    absent = []
+    try:
+        from bench.rivals.cashews import OnRedis
+
+        flows["cashews, pickled arrays"] = Peer(provider, OnRedis())
+    except ModuleNotFoundError as error:
+        absent.append(f"absent, not installed: {error.name}")
+    try:
+        from bench.rivals.aiocache import Jsoned, Pickled
+
+        flows["aiocache, pickled arrays"] = Peer(provider, Pickled())
+        flows[_LISTS] = Peer(provider, Jsoned(), lists=True)
+    except ModuleNotFoundError as error:
+        absent.append(f"absent, not installed: {error.name}")
+    return flows, tuple(absent)
+
+
+def _timed(server: Server, flow: Flow, split: tuple[list[str], list[str]]) -> Callable[[], Awaitable[float]]:
+    async def timed() -> float:
+        server.flush()
+        await flow.prepare(split[0])
+        texts = [*split[0], *split[1]]
+        began = time.perf_counter()
+        found = await flow.embed(texts)
+        took_s = time.perf_counter() - began
+        assert len(found) == _TEXTS
+        assert all(one is not None and one.shape == (_DIMENSIONS,) for one in found)
+        return took_s
+
+    return timed
+
+
+async def _counted(server: Server, flow: Flow, split: tuple[list[str], list[str]]) -> Trips:
+    with Relay(server.path) as relay:
+        await flow.open(relay.path)
+        server.flush()
+        await flow.prepare(split[0])
+        relay.reset()
+        await flow.embed([*split[0], *split[1]])
+        if isinstance(flow, Ours):
+            await _quiet()
+        trips = Trips(relay.round_trips, relay.sent_bytes / 1e6, relay.received_bytes / 1e6)
+        await flow.close()
+    return trips
+
+
+def _table(title: str, found: dict[str, list[float]], trips: dict[str, Trips], absent: tuple[str, ...]) -> Table:
+    rows = []
+    for name, samples in found.items():
+        cells = (ratio(samples, found[_FLOOR]), spread(samples).times(1e3), *trips[name])
+        rows.append(Row(name, cells, "ours" if name.startswith(_OURS) else "floor" if name == _FLOOR else "peer"))
+    return Table(title, _COLUMNS, tuple(rows), absent, charted=0)
+
+
+def _bars(title: str, found: dict[str, list[float]]) -> list[Bar]:
+    bars = [
+        judged(f"1,000 embeddings, {title}: time, of a bare MGET", ratio(found[_OURS], found[_FLOOR]).median, bar=1.5)
+    ]
+    for peer in (*_PEERS, _LISTS):
+        question = f"1,000 embeddings, {title}: faster than {peer}"
+        if peer in found:
+            bars.append(judged(question, ratio(found[peer], found[_OURS]).median, bar=20, higher=True, unit="×"))
+        elif peer in _PEERS:
+            bars.append(unjudged(question, "≥ 20×", "–", "not installed"))
+    return bars

@@ -1,0 +1,1 @@
+"""Real processes, a real server and a proxy that misbehaves, judged by what the processes logged."""

@@ -1,0 +1,155 @@
+"""The two languages say the same, and both say what the code has."""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+import inspect
+import re
+from pathlib import Path
+
+import pytest
+
+from alacena.engine import errors, events
+from alacena.engine.policy import Policy
+from alacena.engine.settings import Settings
+
+ROOT = Path(__file__).parents[2]
+DOCS = ROOT / "docs"
+LANGUAGES = ("es", "en")
+PAGES = sorted(path.relative_to(DOCS / "en").as_posix() for path in (DOCS / "en").rglob("*.md"))
+EVERYWHERE = sorted(
+    [*ROOT.glob("*.md"), *DOCS.rglob("*.md")],
+)
+FENCE = re.compile(r"^```.*?^```\s*$", re.MULTILINE | re.DOTALL)
+LINK = re.compile(r"\[[^\]]*\]\(([^)\s]+)\)")
+SNIPPET = re.compile(r"^--8<--\n(\S+)\n--8<--$", re.MULTILINE)
+BLOCK = re.compile(r"^```python\n(.*?)^```", re.MULTILINE | re.DOTALL)
+
+
+def text_of(language: str, page: str) -> str:
+    return (DOCS / language / page).read_text("utf-8")
+
+
+def prose(text: str) -> str:
+    return FENCE.sub("", text)
+
+
+def slug(heading: str) -> str:
+    plain = re.sub(r"[^\w\s-]", "", heading.lower().replace("`", "")).strip()
+    return re.sub(r"[\s-]+", "-", plain)
+
+
+def test_both_languages_have_the_same_pages() -> None:
+    spanish = sorted(path.relative_to(DOCS / "es").as_posix() for path in (DOCS / "es").rglob("*.md"))
+
+    assert spanish == PAGES
+    assert "guide.md" in PAGES
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_headings_have_the_same_levels(page: str) -> None:
+    levels = [re.findall(r"^(#+) ", prose(text_of(language, page)), re.MULTILINE) for language in LANGUAGES]
+
+    assert levels[0] == levels[1]
+    assert levels[0][0] == "#"
+    assert levels[0].count("#") == 1
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_the_same_examples_are_included(page: str) -> None:
+    included = [SNIPPET.findall(text_of(language, page)) for language in LANGUAGES]
+
+    assert included[0] == included[1]
+    for name in included[0]:
+        file, _, section = name.partition(":")
+        source = (DOCS / "examples" / file).read_text("utf-8")
+        assert not section or f"[start:{section}]" in source
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_code_written_out_is_the_same(page: str) -> None:
+    """Commands and snippets may not drift apart; comments are prose and may differ."""
+    blocks = [re.findall(r"^```(\w+)", text_of(language, page), re.MULTILINE) for language in LANGUAGES]
+
+    assert blocks[0] == blocks[1]
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_the_first_paragraph_is_short(page: str) -> None:
+    """Each page opens with its answer, in one sentence."""
+    for language in LANGUAGES:
+        opening = text_of(language, page).split("\n\n")[1]
+        assert len(opening) <= 300, (language, opening)
+
+
+def test_every_example_is_shown() -> None:
+    shown = {name.partition(":")[0] for page in PAGES for name in SNIPPET.findall(text_of("en", page))}
+
+    assert {path.name for path in (DOCS / "examples").glob("*.py")} == shown
+
+
+@pytest.mark.parametrize("path", EVERYWHERE, ids=lambda path: path.relative_to(ROOT).as_posix())
+def test_relative_links_lead_somewhere(path: Path) -> None:
+    broken = []
+    for target in LINK.findall(prose(path.read_text("utf-8"))):
+        if target.startswith(("http://", "https://", "mailto:")):
+            continue
+        file, _, anchor = target.partition("#")
+        aim = (path.parent / file).resolve() if file else path
+        if not aim.exists():
+            broken.append(target)
+        elif anchor and aim.suffix == ".md":
+            headings = re.findall(r"^#+ (.+)$", prose(aim.read_text("utf-8")), re.MULTILINE)
+            if anchor not in {slug(heading) for heading in headings}:
+                broken.append(target)
+
+    assert broken == []
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_every_setting_is_documented_with_its_default(language: str) -> None:
+    text = text_of(language, "reference/settings.md")
+    missing = [field.name for field in dataclasses.fields(Settings) if f"| `{field.name}` |" not in text]
+    missing += [field.name for field in dataclasses.fields(Policy) if f"| `{field.name}` |" not in text]
+
+    assert missing == []
+    documented = set(re.findall(r"^\| `(\w+)` \|", text, re.MULTILINE))
+    assert documented == {field.name for kind in (Settings, Policy) for field in dataclasses.fields(kind)}
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_every_error_is_documented(language: str) -> None:
+    text = text_of(language, "reference/errors.md")
+    kinds = {name for name, kind in inspect.getmembers(errors, inspect.isclass) if issubclass(kind, Exception)}
+
+    assert [name for name in sorted(kinds) if f"`{name}`" not in text] == []
+    assert set(re.findall(r"^\| `(\w+Error)` \|", text, re.MULTILINE)) <= kinds
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_every_event_and_its_attributes_are_documented(language: str) -> None:
+    text = text_of(language, "reference/events.md")
+    kinds = [kind for _, kind in inspect.getmembers(events, inspect.isclass) if issubclass(kind, events.Event)]
+    for kind in kinds:
+        assert f"`{kind.__name__}`" in text
+        for field in dataclasses.fields(kind):
+            assert f"`{field.name}`" in text
+
+
+@pytest.mark.parametrize("name", ["README.md", "README.es.md"])
+async def test_readme_code_runs(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    for variable in ("REDIS_URL", "ALACENA_NAMESPACE"):
+        monkeypatch.delenv(variable, raising=False)
+    blocks = BLOCK.findall((ROOT / name).read_text("utf-8"))
+
+    assert blocks
+    for block in blocks:
+        code = compile(block, name, "exec")
+        await asyncio.to_thread(exec, code, {"__name__": "__main__"})
+
+
+def test_readmes_show_the_same_code() -> None:
+    shown = [BLOCK.findall((ROOT / name).read_text("utf-8")) for name in ("README.md", "README.es.md")]
+
+    assert shown[0] == shown[1]

@@ -1,0 +1,230 @@
+"""The protocol with one mechanism switched off, each as a context in which the whole cache runs without it."""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import ExitStack, contextmanager
+from typing import TYPE_CHECKING, Any
+from unittest.mock import patch
+
+from msgspec import structs
+
+from alacena.engine.coherence import Coherence
+from alacena.engine.copies import Copies
+from alacena.engine.flight import Flights
+from alacena.engine.memory import Memory
+from alacena.engine.redis.entries import Entries
+from alacena.engine.redis.node import Node
+from alacena.engine.redis.tier import RedisShelf
+from alacena.testing.simulation import SimEnvironment, cache_twins, tracking
+from alacena.testing.simulation.admission import ServerKeyspace
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from contextlib import AbstractContextManager
+
+    from alacena.engine.local import Keyspace
+    from alacena.testing.simulation.session import Session
+
+    Words = list[bytes]
+    Edit = Callable[[Words, Words], tuple[Words, Words]]
+
+
+@contextmanager
+def _script(name: str, twin: Callable[[Any, Words, Words], Any]) -> Iterator[None]:
+    """The server runs another script under a script's name."""
+    twins = dict(cache_twins.CACHE_TWINS) | {name: twin}
+    cache_twins.library_scripts.cache_clear()
+    try:
+        with patch.object(cache_twins, "CACHE_TWINS", twins):
+            yield
+    finally:
+        cache_twins.library_scripts.cache_clear()
+
+
+def _store(*, lease: bool = True, hold: bool = True, stamps: bool = True, reread: bool = True) -> Any:
+    """``store`` without some of its checks or reads."""
+
+    def store(space: Keyspace, keys: Words, args: Words) -> Any:
+        if lease and args[0] and space.execute([b"GET", keys[1]]) != args[0]:
+            return b"lease"
+        if hold and space.execute([b"EXISTS", keys[2]]) == 1:
+            return b"hold"
+        pairs = zip(keys[3:], args[4:], strict=False)
+        if stamps and any(space.execute([b"GET", key]) != nonce for key, nonce in pairs):
+            return b"generation"
+        space.execute([b"STRLEN", keys[0]])
+        space.execute([b"SET", keys[0], args[2], *([b"PX", args[1]] if int(args[1]) else [])])
+        space.execute([b"DEL", keys[1]])
+        if reread:
+            space.execute([b"STRLEN", keys[0]])
+            space.execute([b"MGET", *keys[3:]])
+        return b"ok"
+
+    return store
+
+
+def _lease_blind_to_holds(space: Keyspace, keys: Words, args: Words) -> Any:
+    reply = cache_twins.lease(space, keys, args)
+    return [*reply[:2], None, *reply[3:]]
+
+
+def _keep_late(copies: Copies, *args: Any, **kwargs: Any) -> None:
+    """Memory is filled a moment after the bytes were parsed, as a coroutine that wakes up does it."""
+    asyncio.get_running_loop().call_later(0.005, lambda: _keep(copies, *args, **kwargs))
+
+
+_keep = Copies.keep
+_token = SimEnvironment.token
+_pushed = Node.pushed
+_execute = ServerKeyspace.execute
+
+
+def _constant_nonce(environment: SimEnvironment, size: int) -> bytes:
+    return b"constant" if size == 8 else _token(environment, size)
+
+
+def _pushes_of(*kinds: bytes | None) -> Callable[[Node, list[Any]], None]:
+    """A node that heeds no push of some kinds."""
+
+    def pushed(node: Node, push: list[Any]) -> None:
+        keys = push[1]
+        if keys is None:
+            if None not in kinds:
+                _pushed(node, push)
+        elif not any(kind is not None and kind in key for kind in kinds for key in keys):
+            _pushed(node, push)
+
+    return pushed
+
+
+def _serve_for_ever(node: Node, _until: float) -> None:
+    node.serving_until = float("inf")
+    node._changed()
+
+
+def _judge_lightly(node: Node, doubt: str, until: float = float("-inf")) -> None:
+    """What was in memory before a doubt is served again after it."""
+    node.doubt, node.tracked = doubt, not doubt
+    node._serve(until)
+
+
+def _keep_leases(space: ServerKeyspace, words: Words) -> Any:
+    if words[0] == b"UNLINK" and any(b":l:" in word for word in words):
+        return 1
+    return _execute(space, words)
+
+
+def _lose_nothing(coherence: Coherence) -> None:
+    """The connection is gone, and memory is kept as if nothing could have happened meanwhile."""
+
+
+def _expect_two(node: Node, key: bytes) -> None:
+    """Two of our own pushes are taken to follow, where there is one: the next writer's is swallowed."""
+    if node.tracked:
+        node._own[key] = node._own.get(key, 0) + 2
+
+
+def _beat_nothing(_node: Node, _connection: Any) -> asyncio.Future[None]:
+    done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+    done.set_result(None)
+    return done
+
+
+def _first_beat_only() -> Callable[[Node, Any], Any]:
+    """The heartbeat at connect is answered and is the last one."""
+    beaten: dict[int, None] = {}
+    beat = Node.beat
+
+    def once(node: Node, connection: Any) -> Any:
+        if id(connection) in beaten:
+            return _beat_nothing(node, connection)
+        beaten[id(connection)] = None
+        return beat(node, connection)
+
+    return once
+
+
+class _Loopless(tracking.TrackingTable):
+    """``NOLOOP`` from the moment at which the canary has been seen."""
+
+    def invalidate(self, key: bytes, current: Session | None, *, executing: bool) -> None:
+        """Tell everybody but the client whose command runs."""
+        if current is not None and b"canary" not in key:
+            self._readers.get(key, {}).pop(current, None)
+        super().invalidate(key, current, executing=executing)
+
+
+class _Forgetful(tracking.TrackingTable):
+    """Pushes come long after what they are about, and after later replies, as with BCAST and a slow flush."""
+
+    def invalidate(self, key: bytes, current: Session | None, *, executing: bool) -> None:
+        """Tell everybody later."""
+        for session in self._readers.pop(key, {}):
+            message = tracking.invalidation(key)
+            asyncio.get_running_loop().call_later(3.0, lambda s=session, m=message: (s.push(m), s.flush()))
+
+
+def _same_history(shelf: Entries, node: Node, key: Any, envelope: Any) -> Any:
+    """An entry's replication id is whatever the reader wants it to be."""
+    return _alive(shelf, node, key, structs.replace(envelope, replication_id=node.replication_id))
+
+
+def _any_stamps(shelf: Entries, node: Node, key: Any, envelope: Any) -> Any:
+    """An entry is alive whatever the nonces of its generations are."""
+    generations = shelf._coherence.generations(key.generations)
+    return (), () if envelope.replication_id == node.replication_id and generations else None
+
+
+_alive = Entries._alive
+
+
+@contextmanager
+def _patched(*patches: AbstractContextManager[Any]) -> Iterator[None]:
+    with ExitStack() as stack:
+        for one in patches:
+            stack.enter_context(one)
+        yield
+
+
+MUTANTS: dict[str, tuple[str, Callable[[], AbstractContextManager[Any]]]] = {
+    "a fill needs no lease": ("calm", lambda: _script("store", _store(lease=False))),
+    "readers compare no stamps": ("calm", lambda: patch.object(Entries, "_alive", _any_stamps)),
+    "a lease outlives its entry": ("calm", lambda: patch.object(ServerKeyspace, "execute", _keep_leases)),
+    "a lease under a hold is redeemed": (
+        "holds",
+        lambda: _patched(_script("lease", _lease_blind_to_holds), _script("store", _store(hold=False))),
+    ),
+    "the filler is not tracked": ("trusting", lambda: _script("store", _store(reread=False))),
+    "an own push is expected that does not come": ("trusting", lambda: patch.object(Node, "expect", _expect_two)),
+    "memory is filled when the task wakes up": ("calm", lambda: patch.object(Copies, "keep", _keep_late)),
+    "generations restart with the same nonce": ("calm", lambda: patch.object(SimEnvironment, "token", _constant_nonce)),
+    "pushes on entries are not heeded": ("trusting", lambda: patch.object(Node, "pushed", _pushes_of(b":e:"))),
+    "pushes on generations are not heeded": ("calm", lambda: patch.object(Node, "pushed", _pushes_of(b":g:"))),
+    "neither the null push nor the canary's loss is heeded": (
+        "trusting, flushed",
+        lambda: _patched(patch.object(Node, "pushed", _pushes_of(None)), patch.object(Node, "_judge", _judge_lightly)),
+    ),
+    "no heartbeat bounds memory": (
+        "trusting, cut off",
+        lambda: _patched(patch.object(Node, "_serve", _serve_for_ever), patch.object(Node, "beat", _first_beat_only())),
+    ),
+    "memory survives the connection": ("cut off", lambda: patch.object(Coherence, "lost", _lose_nothing)),
+    "pushes come late": ("calm", lambda: patch("alacena.testing.simulation.server.TrackingTable", _Forgetful)),
+    "NOLOOP": (
+        "trusting, evicting",
+        lambda: _patched(
+            patch("alacena.testing.simulation.server.TrackingTable", _Loopless),
+            patch.object(Node, "expect", lambda *_: None),
+        ),
+    ),
+    "no replication id": ("failing over", lambda: patch.object(Entries, "_alive", _same_history)),
+    "the own process forgets last": ("calm", lambda: patch.object(RedisShelf, "_forget", lambda *_: None)),
+    "loads are joined after their invalidation": ("slow", lambda: patch.object(Flights, "bar", lambda *_: None)),
+    "memory forgets nothing": ("calm", lambda: patch.object(Memory, "discard_wire", lambda *_: None)),
+    "an entry is not asked whose it is": (
+        "swapped entries",
+        lambda: patch("alacena.engine.codec.envelope.compare_digest", lambda _one, _other: True),
+    ),
+}
+"""The mutants by name, each with the plan that shows it."""

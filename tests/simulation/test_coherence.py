@@ -1,0 +1,157 @@
+"""The promises of the coherence protocol, kept by the whole cache under every fault, and broken by every mutant."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+from dataclasses import replace
+from typing import TYPE_CHECKING, get_args
+
+import pytest
+
+from alacena.engine.cache import Cache
+from alacena.engine.settings import Settings
+from alacena.testing.simulation import LinkProfile, SimOptions, SimServer, Simulation, run
+from tests.simulation.mutants import MUTANTS
+from tests.simulation.scenario import Fault, Plan, play
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+SEEDS = int(os.environ.get("ALACENA_SIMULATION_SEEDS", "4"))
+"""How many seeds a plan is played with; a nightly run takes thousands."""
+FIRST = int(os.environ.get("ALACENA_SIMULATION_FIRST", "0"))
+
+ROUGH = LinkProfile(latency_s=(0.000_1, 0.02), split_ratio=0.5)
+BAD = LinkProfile(split_ratio=0.2, stall_ratio=0.01, reset_ratio=0.001, blackhole_ratio=0.000_5)
+CUTS: tuple[Fault, ...] = ("kill_clients", "reset", "stall", "vanish", "half_open_up", "half_open_down")
+TRUSTING = Plan(profile=ROUGH, memory_ratio=1.0, verbs=("resource",), keys=3, writing_processes=1)
+"""Reads that memory answers as long as it may, and invalidations that only a push on the entry tells of."""
+
+PLANS = {
+    "calm": Plan(profile=ROUGH),
+    "slow": Plan(
+        slow_load_ratio=0.3, faults=("kill_clients", "half_open_down", "half_open_up", "vanish", "server_pause")
+    ),
+    "cut off": Plan(faults=CUTS, fault_every_s=0.4),
+    "flushed": Plan(faults=("flush", "evict", "lose_generation", "lose_scripts")),
+    "evicting": Plan(eviction="allkeys-lru", maxmemory_bytes=2500, keys=6, duration_s=3),
+    "evicting volatile": Plan(eviction="volatile-ttl", maxmemory_bytes=2500, keys=6, duration_s=3),
+    "small tracking table": Plan(tracking_table=6, keys=4, duration_s=3),
+    "holds": Plan(verbs=("write",), keys=1, abandon_ratio=0.5),
+    "trusting": TRUSTING,
+    "trusting, flushed": replace(TRUSTING, faults=("flush",), fault_every_s=0.3),
+    "trusting, entries evicted": replace(TRUSTING, verbs=("type", "resource"), faults=("evict",), fault_every_s=0.05),
+    "trusting, evicting": replace(TRUSTING, eviction="allkeys-lru", maxmemory_bytes=6000, keys=12),
+    "trusting, cut off": replace(TRUSTING, faults=("half_open_down", "vanish"), fault_every_s=1.5),
+    "paused": Plan(faults=("pause", "suspend", "server_pause", "wall")),
+    "restarting": Plan(faults=("restart_kept", "restart_lost")),
+    "failing over": Plan(faults=("failover",), lag_s=(0.05, 0.6), fault_every_s=0.5),
+    "swapped entries": Plan(faults=("swap",), fault_every_s=0.05),
+    "everything": Plan(profile=BAD, faults=get_args(Fault), fault_every_s=0.5),
+}
+
+
+@pytest.fixture(autouse=True)
+def _quiet() -> Iterator[None]:
+    """A server that is away is logged, again and again."""
+    logging.disable(logging.CRITICAL)
+    yield
+    logging.disable(logging.NOTSET)
+
+
+@pytest.mark.parametrize("plan", PLANS)
+def test_no_read_is_stale_beyond_the_bound(plan: str) -> None:
+    reads = 0
+    for seed in range(FIRST, FIRST + SEEDS):
+        record, report = play(PLANS[plan], seed)
+        report.raise_for_violations()
+        assert report.max_s <= PLANS[plan].bound_s
+        reads += report.reads
+        assert len(record.history) > 100
+    assert reads > 100 * SEEDS
+
+
+@pytest.mark.parametrize("mutant", MUTANTS)
+def test_the_simulation_catches(mutant: str) -> None:
+    plan, switched_off = MUTANTS[mutant]
+    with switched_off():
+        assert any(_is_caught(PLANS[plan], seed) for seed in range(40)), f"{mutant}: not seen in 40 seeds of {plan!r}"
+
+
+def _is_caught(plan: Plan, seed: int) -> bool:
+    caught = False
+    try:
+        _, report = play(plan, seed)
+        caught = bool(report.violations)
+    except* AssertionError:
+        caught = True
+    return caught
+
+
+def test_a_run_repeats_itself_to_the_byte() -> None:
+    plan = replace(PLANS["everything"], duration_s=2.0)
+    options = SimOptions(profile=BAD, detailed_trace=True)
+    (first, _), (second, _) = (play(plan, 7, options=options) for _ in range(2))
+    assert first.trace_digest == second.trace_digest
+    assert first.history == second.history
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_a_cold_key_is_loaded_once_by_all_processes(seed: int) -> None:
+    async def main(sim: Simulation) -> int:
+        SimServer(sim)
+        loads = 0
+
+        async def load() -> str:
+            nonlocal loads
+            loads += 1
+            await asyncio.sleep(0.2)
+            return "value"
+
+        async def body(cache: Cache) -> None:
+            async with cache:
+                values = await asyncio.gather(*(cache.load("document", "d1", "acme", load) for _ in range(25)))
+                assert set(values) == {"value"}
+
+        bodies = []
+        for number in range(8):
+            process = sim.process(f"p{number}")
+            settings = Settings(redis_url="redis://redis:6379")
+            bodies.append(process.spawn(body(Cache(settings, environment=process.environment))))
+        await asyncio.gather(*bodies)
+        return loads
+
+    assert run(main, seed=seed).result == 1
+
+
+def test_a_load_whose_process_is_killed_is_done_once_more_after_its_lease() -> None:
+    async def main(sim: Simulation) -> tuple[int, float]:
+        SimServer(sim)
+        loads: list[str] = []
+
+        async def body(name: str, cache: Cache) -> None:
+            async def load() -> str:
+                loads.append(name)
+                await asyncio.sleep(0.5)
+                return "value"
+
+            async with cache:
+                assert await cache.load("document", "d1", "acme", load) == "value"
+
+        settings = Settings(redis_url="redis://redis:6379", lease_s=2.0)
+        first, second = sim.process("first"), sim.process("second")
+        first.spawn(body("first", Cache(settings, environment=first.environment)))
+        await asyncio.sleep(0.1)
+        task = second.spawn(body("second", Cache(settings, environment=second.environment)))
+        await asyncio.sleep(0.1)
+        first.kill()
+        began = sim.now()
+        await task
+        assert loads == ["first", "second"]
+        return len(loads), sim.now() - began
+
+    for seed in range(5):
+        _, waited = run(main, seed=seed).result
+        assert 1.5 < waited < 4.0

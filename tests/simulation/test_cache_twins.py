@@ -31,7 +31,10 @@ def _keys_and_args(script: Script, chance: random.Random) -> tuple[list[str], li
         "mint": (generations, [nonce, chance.choice(("0", "300000"))]),
         "release": (["l"], [token]),
         "renew": (["l"], [token, "100000"]),
-        "store": (["e", "l", "h", *generations], [chance.choice(("", token)), life, "value", "150000", latest, *nonces]),
+        "store": (
+            ["e", "l", "h", *generations],
+            [chance.choice(("", token)), life, "value", "150000", latest, *nonces],
+        ),
         "hold": (["h", "e", "l"], [token, str(chance.randint(10**6, 10**10))]),
         "unhold": (["h", "e", "l"], [token]),
     }[script.name]

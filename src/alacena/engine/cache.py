@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from alacena.engine.coordination.sets import Sets
     from alacena.engine.environment import Environment
     from alacena.engine.events import Observer
-    from alacena.engine.keys import Ident
+    from alacena.engine.keys import EntryKey, Ident
     from alacena.engine.shelf import Lookup
 
 
@@ -160,11 +160,20 @@ class Cache:
         Cost: 0 round trips where memory has it, else 1.
         If Redis fails: the default, within the read budget.
         """
-        scope = _scope(tenant_id, agent_id, conversation_id, collection_id)
-        lookup = await self.lookup(
-            data_type, resource_id, scope, use_memory=use_memory, search_hierarchy=search_hierarchy
-        )
-        return lookup.value if lookup.found else default
+        parts = self._open_parts()
+        policy = self._policies.get(data_type) or self._default_policy
+        if type(tenant_id) is str and agent_id is None and conversation_id is None and collection_id is None:
+            keys: tuple[EntryKey, ...] = (parts.keys.plain(data_type, resource_id, tenant_id),)
+        else:
+            scope = _scope(tenant_id, agent_id, conversation_id, collection_id)
+            if search_hierarchy:
+                keys = parts.keys.entries(data_type, resource_id, scope)
+            else:
+                keys = (parts.keys.entry(data_type, resource_id, scope),)
+        if parts.reader.is_observed:
+            lookup = await parts.reader.look(keys, policy, use_memory=use_memory)
+            return lookup.value if lookup.found else default
+        return await parts.reader.value(keys, policy, default, use_memory=use_memory)
 
     async def lookup(
         self,

@@ -70,6 +70,7 @@ class Reader:
         self._codec = codec
         self._events = events
         self._counts = counts
+        self._observed = bool(events)
         self._environment = environment
         self._settings = settings
         self._looking: dict[bytes, list[asyncio.Future[bool]]] = {}
@@ -90,6 +91,22 @@ class Reader:
             self._counts.misses += 1
             return self._finished(keys[0], Lookup(None, "none", found=False), started)
         return self._finished(keys[0], self.answer(found), started)
+
+    async def value(self, keys: tuple[EntryKey, ...], policy: Policy, default: Any, *, use_memory: bool) -> Any:
+        """The value that :meth:`look` finds, or the default: the same look without its report."""
+        keep = use_memory and policy.use_memory
+        found = self.in_memory(keys) if keep else None
+        if found is None:
+            found = await self._on_shelf(keys, policy, keep=keep)
+        if found is None or found.fresh_for_s <= 0:
+            self._counts.misses += 1
+            return default
+        return default if found.value is NOT_FOUND else found.value
+
+    @property
+    def is_observed(self) -> bool:
+        """Whether anybody is told of reads."""
+        return self._observed
 
     async def load(self, request: Request) -> Lookup[Any]:
         """Look at the shelves, then ask the source; callers who ask for one entry at a time share one load.
@@ -152,24 +169,27 @@ class Reader:
             followers.append(turn)
             if await turn:
                 return self.in_memory(keys)
-        return await self._ask_shelf(entry, keys, policy, keep=keep)
-
-    async def _ask_shelf(self, entry: bytes, keys: Sequence[EntryKey], policy: Policy, *, keep: bool) -> Found | None:
-        if not self._breaker.admits():
+        if self._breaker.failures and not self._breaker.admits():
             return None
+        return await (self._ask_for_all(entry, keys, policy) if keep else self._ask_alone(keys, policy))
+
+    async def _ask_for_all(self, entry: bytes, keys: Sequence[EntryKey], policy: Policy) -> Found | None:
+        """Ask the second shelf while others wait for memory to have the answer."""
+        breaker = self._breaker
         followers = self._looking.setdefault(entry, [])
         answered = False
         try:
-            found = await self._shelf.find(keys, policy, keep=keep)
-            self._breaker.succeeded()
-            answered = keep
+            found = await self._shelf.find(keys, policy, keep=True)
+            if breaker.failures:
+                breaker.succeeded()
+            answered = True
         except BackendError as error:
-            self._breaker.failed()
+            breaker.failed()
             self.degraded("get", keys[0], error)
             answered = True
             return None
         except asyncio.CancelledError:
-            self._breaker.abandoned()
+            breaker.abandoned()
             raise
         finally:
             if self._looking.get(entry) is followers:
@@ -177,6 +197,23 @@ class Reader:
             for turn in followers:
                 if not turn.done():
                     turn.set_result(answered)
+        if found is not None and found.tier == "redis":
+            self._counts.redis_hits += 1
+        return found
+
+    async def _ask_alone(self, keys: Sequence[EntryKey], policy: Policy) -> Found | None:
+        """Ask the second shelf for an answer that memory does not keep: nobody can wait for it in our place."""
+        try:
+            found = await self._shelf.find(keys, policy, keep=False)
+        except BackendError as error:
+            self._breaker.failed()
+            self.degraded("get", keys[0], error)
+            return None
+        except asyncio.CancelledError:
+            self._breaker.abandoned()
+            raise
+        if self._breaker.failures:
+            self._breaker.succeeded()
         if found is not None and found.tier == "redis":
             self._counts.redis_hits += 1
         return found
@@ -399,11 +436,11 @@ class Reader:
 
     def _finished(self, key: EntryKey, lookup: Lookup[Any], started: float) -> Lookup[Any]:
         latency_s = self._environment.now() - started
-        if self._events:
+        if self._observed:
             self._events.emit(
                 LookupFinished(key.tenant_id, key.data_type, key.resource_id, lookup.source, lookup.tier, latency_s)
             )
-        return replace(lookup, latency_s=latency_s)
+        return lookup.within(latency_s)
 
 
 def _consume(task: asyncio.Task[Any]) -> None:

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 TWINS = {script.source: CACHE_TWINS[script.name] for script in CACHE_SCRIPTS}
 GENERATIONS = ("gt", "gy", "gr", "gk")
-TOKENS = ("token1", "token2")
+TOKENS = ("token-1-xxxxxxxxhistory1", "token-2-xxxxxxxxhistory1", "token-3-xxxxxxxxhistory2", "token-4")
 NONCES = ("n1", "n2")
 
 

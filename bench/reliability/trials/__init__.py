@@ -21,8 +21,16 @@ NAMES = (
     "eviction",
     "lost_keys",
     "restart",
+    "wide",
     "pauses",
     "zombies",
+    "cancellation",
+    "own_writes",
+    "upgrade",
+    "error_grid",
+    "slot_moves",
+    "tracking",
+    "round_trips",
 )
 """In the order in which they are run and shown."""
 

@@ -19,9 +19,9 @@ POLICIES = (
     "volatile-random",
     "volatile-ttl",
 )
-_ROOM_BYTES = 400_000
+_ROOM_BYTES = 1_500_000
 _BLOB_BYTES = 16_000
-_KEYS = 60
+_KEYS = 200
 
 
 async def run(effort: Effort) -> list[Finding]:
@@ -61,10 +61,10 @@ async def squeezed(policy: str, effort: Effort) -> tuple[Journey, int, str]:
 
 async def _queued(server: RedisServer) -> str:
     """What happens to somebody who wants a queue there, once there is room for it."""
-    server.call("FLUSHALL")
+    server.call("CONFIG", "SET", "maxmemory", 0)
     async with Cache(Settings(redis_url=server.url)) as cache:
         try:
-            await cache.queues.push("jobs", {"n": 1}, "acme")
+            await cache.queues("jobs", tenant_id="acme").push({"n": 1})
         except UnsafeServerError:
             return "refused"
         except BackendError as error:

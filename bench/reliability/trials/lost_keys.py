@@ -19,21 +19,20 @@ NUMBERS = ("15",)
 
 async def run(effort: Effort) -> list[Finding]:
     """Single keys, then everything."""
-    found = []
-    for title, share, flush in (("generations, leases, holds", 0.2, False), ("FLUSHALL", 0.0, True)):
-        journey = await robbed(effort, share=share, flush=flush)
-        found.append(
-            Finding(
-                "15",
-                f"lost keys: {title}",
-                "alacena",
-                f"seed {effort.seed}, {journey.ran}, {journey.figure:.0f} keys or whole data sets removed behind its back",
-                journey.seen,
-                held=journey.held and journey.figure > 0,
-                details={"violations": len(journey.report.violations)},
-            )
+    robberies = (("generations, leases, holds", 0.2, False), ("FLUSHALL", 0.0, True))
+    journeys = await asyncio.gather(*(robbed(effort, share=share, flush=flush) for _, share, flush in robberies))
+    return [
+        Finding(
+            "15",
+            f"lost keys: {title}",
+            "alacena",
+            f"seed {effort.seed}, {journey.ran}, {journey.figure:.0f} keys or whole data sets removed behind its back",
+            journey.seen,
+            held=journey.held and journey.figure > 0,
+            details={"violations": len(journey.report.violations)},
         )
-    return found
+        for (title, *_), journey in zip(robberies, journeys, strict=True)
+    ]
 
 
 async def robbed(effort: Effort, *, share: float, flush: bool) -> Journey:

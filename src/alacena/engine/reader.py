@@ -9,6 +9,7 @@ from contextlib import asynccontextmanager
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
+from alacena.engine.asking import Asking
 from alacena.engine.breaker import Breaker
 from alacena.engine.codec import is_immutable
 from alacena.engine.errors import BackendError, CacheClosedError, EncodeError
@@ -73,8 +74,7 @@ class Reader:
         self._observed = bool(events)
         self._environment = environment
         self._settings = settings
-        self._looking: dict[bytes, list[asyncio.Future[bool]]] = {}
-        self._breaker = Breaker(environment)
+        self._asking = Asking(shelf, self.in_memory, Breaker(environment), counts, self.degraded)
         self._limiter = LoadLimiter(settings.max_loads_per_tenant)
 
     async def look(self, keys: tuple[EntryKey, ...], policy: Policy, *, use_memory: bool) -> Lookup[Any]:
@@ -86,7 +86,7 @@ class Reader:
         started = self._environment.now()
         found = self.in_memory(keys, started) if use_memory and policy.use_memory else None
         if found is None:
-            found = await self._on_shelf(keys, policy, keep=use_memory and policy.use_memory)
+            found = await self._asking.ask(keys, policy, keep=use_memory and policy.use_memory)
         if found is None or found.fresh_for_s <= 0:
             self._counts.misses += 1
             return self._finished(keys[0], Lookup(None, "none", found=False), started)
@@ -97,7 +97,7 @@ class Reader:
         keep = use_memory and policy.use_memory
         found = self.in_memory(keys) if keep else None
         if found is None:
-            found = await self._on_shelf(keys, policy, keep=keep)
+            found = await self._asking.ask(keys, policy, keep=keep)
         if found is None or found.fresh_for_s <= 0:
             self._counts.misses += 1
             return default
@@ -122,7 +122,7 @@ class Reader:
         started = self._environment.now()
         found = self.in_memory(request.keys, started) if request.keep else None
         if found is None:
-            found = await self._on_shelf(request.keys, request.policy, keep=request.keep)
+            found = await self._asking.ask(request.keys, request.policy, keep=request.keep)
         if found is not None and found.fresh_for_s > 0:
             if request.policy.early_refresh_beta and self._is_due(found, request.policy):
                 self._refresh_behind(request, found)
@@ -140,7 +140,7 @@ class Reader:
 
     async def remaining(self, key: EntryKey, policy: Policy) -> float:
         """Seconds that an entry stays fresh: -1 for ever, -2 absent."""
-        found = await self._on_shelf((key,), policy, keep=False)
+        found = await self._asking.ask((key,), policy, keep=False)
         if found is None or found.fresh_for_s <= 0:
             return -2
         return -1 if math.isinf(found.fresh_for_s) else found.fresh_for_s
@@ -157,66 +157,6 @@ class Reader:
                 value = self._copies.hand_out(slot)
                 return Found(key, value, "memory", self._copies.fresh_for(slot), slot.cost)
         return None
-
-    async def _on_shelf(self, keys: Sequence[EntryKey], policy: Policy, *, keep: bool) -> Found | None:
-        """Ask the second shelf. Who asks for a key that is being asked for waits and then looks into memory.
-
-        A follower never takes the leader's value: it may have been invalidated between the answer and the follower.
-        """
-        entry = keys[0].entry
-        while keep and (followers := self._looking.get(entry)) is not None:
-            turn: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
-            followers.append(turn)
-            if await turn:
-                return self.in_memory(keys)
-        if self._breaker.failures and not self._breaker.admits():
-            return None
-        return await (self._ask_for_all(entry, keys, policy) if keep else self._ask_alone(keys, policy))
-
-    async def _ask_for_all(self, entry: bytes, keys: Sequence[EntryKey], policy: Policy) -> Found | None:
-        """Ask the second shelf while others wait for memory to have the answer."""
-        breaker = self._breaker
-        followers = self._looking.setdefault(entry, [])
-        answered = False
-        try:
-            found = await self._shelf.find(keys, policy, keep=True)
-            if breaker.failures:
-                breaker.succeeded()
-            answered = True
-        except BackendError as error:
-            breaker.failed()
-            self.degraded("get", keys[0], error)
-            answered = True
-            return None
-        except asyncio.CancelledError:
-            breaker.abandoned()
-            raise
-        finally:
-            if self._looking.get(entry) is followers:
-                del self._looking[entry]
-            for turn in followers:
-                if not turn.done():
-                    turn.set_result(answered)
-        if found is not None and found.tier == "redis":
-            self._counts.redis_hits += 1
-        return found
-
-    async def _ask_alone(self, keys: Sequence[EntryKey], policy: Policy) -> Found | None:
-        """Ask the second shelf for an answer that memory does not keep: nobody can wait for it in our place."""
-        try:
-            found = await self._shelf.find(keys, policy, keep=False)
-        except BackendError as error:
-            self._breaker.failed()
-            self.degraded("get", keys[0], error)
-            return None
-        except asyncio.CancelledError:
-            self._breaker.abandoned()
-            raise
-        if self._breaker.failures:
-            self._breaker.succeeded()
-        if found is not None and found.tier == "redis":
-            self._counts.redis_hits += 1
-        return found
 
     async def _board(self, request: Request, stale: Found | None) -> Lookup[Any]:
         """Join the load of the entry, or start it."""
@@ -289,7 +229,7 @@ class Reader:
                 return permit
             poll_s = self._settings.lease_poll_s * (0.5 + self._environment.random())
             await self._shelf.changed(request.key, min(left, poll_s))
-            found = await self._on_shelf((request.key,), request.policy, keep=request.keep)
+            found = await self._asking.ask((request.key,), request.policy, keep=request.keep)
             if found is not None and found.fresh_for_s > 0:
                 self._flights.bar(request.key.entry)
                 return found

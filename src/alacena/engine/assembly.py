@@ -12,13 +12,16 @@ from alacena.engine.coordination.desk import Desk
 from alacena.engine.coordination.port import Port
 from alacena.engine.coordination.values import Elements
 from alacena.engine.copies import Copies
+from alacena.engine.fills import Fills
 from alacena.engine.flight import Flights
 from alacena.engine.keys import Keys
 from alacena.engine.local.shelf import LocalShelf
 from alacena.engine.local.store import LocalStore
 from alacena.engine.memory import Memory
+from alacena.engine.pilot import Pilot
 from alacena.engine.reader import Reader
 from alacena.engine.shelf import Counts
+from alacena.engine.shelves import Shelves
 from alacena.engine.writer import Writer
 
 if TYPE_CHECKING:
@@ -120,7 +123,7 @@ async def assemble(
     memory = Memory(
         max_bytes=settings.memory_max_bytes, max_entries=settings.memory_max_entries, environment=environment
     )
-    flights = Flights()
+    flights = Flights(memory, environment, settings.staleness_bound_s)
     coherence = Coherence(memory, flights)
     codec = _codec(settings)
     copies = Copies(memory, codec, environment)
@@ -138,20 +141,28 @@ async def assemble(
         settings=settings,
         closers=closers,
     )
+    shelves = Shelves(
+        memory=memory, copies=copies, shelf=shelf, events=events, counts=counts, environment=environment
+    )  # fmt: skip
+    fills = Fills(
+        shelves=shelves, shelf=shelf, codec=codec, events=events, counts=counts,
+        environment=environment, settings=settings,
+    )  # fmt: skip
+    pilot = Pilot(
+        shelves=shelves, shelf=shelf, flights=flights, fills=fills, counts=counts,
+        environment=environment, settings=settings,
+    )  # fmt: skip
     reader = Reader(
-        memory=memory, copies=copies, shelf=shelf, flights=flights, codec=codec,
-        events=events, counts=counts, environment=environment, settings=settings,
+        shelves=shelves, flights=flights, pilot=pilot, fills=fills, events=events, counts=counts,
+        environment=environment,
+    )  # fmt: skip
+    batches = Batches(
+        shelves=shelves, shelf=shelf, flights=flights, pilot=pilot, fills=fills, reader=reader, counts=counts,
+        environment=environment, settings=settings,
     )  # fmt: skip
     writer = Writer(
-        keys=keys,
-        shelf=shelf,
-        codec=codec,
-        reader=reader,
-        flights=flights,
-        events=events,
-        counts=counts,
-        settings=settings,
-    )
+        keys=keys, shelf=shelf, shelves=shelves, fills=fills, flights=flights, events=events, counts=counts
+    )  # fmt: skip
     port = Port(store, keys, environment, Elements(codec.encode, codec.decode))
     desk = Desk(port, authority=authority, spill_path=settings.ledger_spill_path)
     desk.start()
@@ -164,7 +175,7 @@ async def assemble(
         shelf=shelf,
         reader=reader,
         writer=writer,
-        batches=Batches(reader, shelf, flights),
+        batches=batches,
         desk=desk,
         counts=counts,
         environment=environment,

@@ -50,9 +50,10 @@ class Breaker:
 
     def failed(self) -> None:
         """A try was not answered, or too late."""
+        opens = self._failures == _FAILURES - 1 or (self._failures >= _FAILURES and self._probing)
         self._failures += 1
         self._probing = False
-        if self._failures >= _FAILURES:
+        if opens:
             pause_s = min(_PAUSE_S * 2**self._pauses, _LONGEST_PAUSE_S)
             self._open_until = self._environment.now() + pause_s * (0.75 + self._environment.random() / 2)
             self._pauses += 1

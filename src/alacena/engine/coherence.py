@@ -65,6 +65,7 @@ class Coherence:
 
     def ended(self, name: str) -> None:
         """A generation is over: everything under it dies, in one step."""
+        self._flights.endings += 1
         generation = self._generations.get(name)
         if generation is not None:
             self.learned(generation, None)

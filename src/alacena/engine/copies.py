@@ -15,7 +15,7 @@ from alacena.engine.memory import Slot
 from alacena.engine.shelf import MISSING, Nothing
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
     from alacena.engine.codec import Codec
     from alacena.engine.environment import Environment
@@ -54,8 +54,8 @@ class Copies:
         stale_for_s: float,
         load_s: float,
         policy: Policy,
-    ) -> None:
-        """Put one entry into memory.
+    ) -> bool:
+        """Put one entry into memory, and say whether it was kept there.
 
         Its generations are compared with its stamps at the first read, not here: this process may have ended one of
         them already, with its own removal still under way.
@@ -81,7 +81,7 @@ class Copies:
             else:
                 value, thaw = encoded, self._codec.decode
         now = self._environment.now()
-        self.memory.put(
+        return self.memory.put(
             Slot(
                 key.ident,
                 value,
@@ -96,10 +96,14 @@ class Copies:
             )
         )
 
-    def peeker(self) -> Callable[[Ident], Any]:
+    def peeker(self, policies: Mapping[str, Policy]) -> Callable[[Ident], Any]:
         """A function that gives the fresh value under an ident, or ``MISSING``: the shortest way to a value.
 
         It is a closure because a look at a local costs half of a look at an attribute, and this runs on every hit.
+        An entry that may be due for an early refresh is not given: whoever asks then has to take the way that decides it.
+
+        Args:
+            policies: How the types are kept, by name; only those that are refreshed early pay for it.
         """
         memory, slot_of, now = self.memory, self.memory.slots.get, self._environment.now
 
@@ -118,7 +122,16 @@ class Copies:
             thaw = slot.thaw
             return slot.value if thaw is None else thaw(slot.value)
 
-        return peek
+        eager = {name: policy for name, policy in policies.items() if policy.early_refresh_beta}
+
+        def peek_unless_due(ident: Ident) -> Any:
+            policy = eager.get(ident[1])
+            slot = None if policy is None else slot_of(ident)
+            if policy is None or slot is None or slot.fresh_until - now() > policy.earliest_refresh_s(slot.cost):
+                return peek(ident)
+            return MISSING
+
+        return peek_unless_due if eager else peek
 
     @staticmethod
     def hand_out(slot: Slot) -> Any:

@@ -181,7 +181,7 @@ class RedisShelf:
             *(generation.name for generation in depends),
         )
         args = (token, self._lease_ms, mint, _NARROW_LIFE_MS)
-        return await node.evaluate(LEASE, keys, args, settle, self._timeout_s)
+        return await node.evaluate(LEASE, keys, args, settle, self._budget_s)
 
     async def changed(self, key: EntryKey, timeout_s: float) -> None:
         """See :meth:`alacena.engine.shelf.Shelf.changed`. The push that a fill causes wakes the waiter."""

@@ -37,7 +37,7 @@ def draw(report: Report, path: Path) -> None:
 
 
 def _points(table: Table) -> list[tuple[str, Spread, str]]:
-    points = []
+    points: list[tuple[str, Spread, str]] = []
     for row in table.rows:
         cell = row.cells[table.charted or 0]
         if isinstance(cell, int | float):

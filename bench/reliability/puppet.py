@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import asyncio
+from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 
 from alacena.engine import Cache, Policy, Settings
-from bench.reliability.crew import Member
+from bench.reliability.crew import Member, crew
 from bench.reliability.journal import now
 from bench.reliability.roaming import leaked
 from bench.reliability.truth import Truth
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import AsyncIterator, Mapping, Sequence
+    from pathlib import Path
 
     from bench.stand.workers import Talk
 
@@ -82,6 +84,30 @@ class Puppet:
         """Store a version."""
         return await self._cache.set(KIND, f"d{key}", version, TENANT)
 
+    async def spin(self, key: int, seconds: float, *, load: bool = False) -> list[tuple[float, float, int]]:
+        """Read one key again and again; each time that the answer changed: when asked, when answered, what."""
+        seen: list[tuple[float, float, int]] = []
+        until = now() + seconds
+        while now() < until:
+            called_at = now()
+            version = await self._load(key) if load else await self._cache.get(KIND, f"d{key}", TENANT) or 0
+            if not seen or seen[-1][2] != version:
+                seen.append((called_at, now(), version))
+            else:
+                seen[-1] = (called_at, now(), version)
+            await asyncio.sleep(0.001)
+        return seen
+
+    async def peeked(self, keys: Sequence[int], version: int, deadline_s: float) -> list[float]:
+        """How long it took until memory did not hold that version of each key any more, in seconds."""
+        began, took = now(), [-1.0] * len(keys)
+        while -1.0 in took and now() < began + deadline_s:
+            for index, key in enumerate(keys):
+                if took[index] < 0 and self._cache.peek((TENANT, KIND, f"d{key}")) != version:
+                    took[index] = now() - began
+            await asyncio.sleep(0.001)
+        return took
+
     async def stats(self) -> dict[str, int]:
         """What the cache counted."""
         return {name: count for name, count in self._cache.stats().items() if isinstance(count, int)}
@@ -129,6 +155,30 @@ class Strings:
         if said is None or "error" in said:
             raise RuntimeError("the process is gone" if said is None else said["error"])
         return said["answer"]
+
+
+@asynccontextmanager
+async def puppets(
+    home: Path, urls: Sequence[str], *, load_s: float = 0.0, **settings: Any
+) -> AsyncIterator[list[Strings]]:
+    """A puppet for each URL; their source is the file ``truth`` in the folder."""
+    arguments = [{"url": url, "truth": str(home / "truth"), "load_s": load_s, "settings": settings} for url in urls]
+    async with crew("bench.reliability.puppet:obey", arguments) as members:
+        yield [Strings(member) for member in members]
+
+
+async def served(puppet: Strings, deadline_s: float = 20.0) -> None:
+    """Wait until a puppet's cache has a server and serves from memory.
+
+    Raises:
+        TimeoutError: It does not.
+    """
+    async with asyncio.timeout(deadline_s):
+        while True:
+            promised = await puppet.pull("guarantee")
+            if promised["connected"] and promised["memory"]:
+                return
+            await asyncio.sleep(0.05)
 
 
 async def obey(

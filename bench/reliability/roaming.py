@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import random
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -42,6 +42,8 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
         settings: More settings of the cache.
         clock_s: What the process's own clocks are off by.
         drift_ratio: By how much its clock runs too fast; below 0: too slowly.
+        timed: Whether every read is reported with its time.
+        blob_bytes: How much ballast values carry.
     """
 
     seed: int
@@ -56,6 +58,8 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     settings: dict[str, Any] = {}
     clock_s: float = 0.0
     drift_ratio: float = 0.0
+    timed: bool = False
+    blob_bytes: int = 0
 
 
 class Wrong(SystemEnvironment):
@@ -78,12 +82,14 @@ class Tally:
         wrong: Answers that belonged to another key or tenant.
         surfaced: Exceptions that came out of a cache verb.
         slowest_s: The longest that a read took beyond the source's own time.
+        reads: When each read was called, how long it took, and whether it asked the source; only where timed.
     """
 
     operations: int
     wrong: int
     surfaced: list[str]
     slowest_s: float = 0.0
+    reads: list[tuple[float, float, bool]] = field(default_factory=list)
 
 
 class Client:
@@ -116,7 +122,10 @@ class Client:
         strict = self._chance.random() < self._plan.strict_ratio
         called_at, self._asked_s = now(), 0.0
         value = await self._read_somehow(key, use_memory=not strict)
-        self.tally.slowest_s = max(self.tally.slowest_s, now() - called_at - self._asked_s)
+        took_s = now() - called_at
+        self.tally.slowest_s = max(self.tally.slowest_s, took_s - self._asked_s)
+        if self._plan.timed:
+            self.tally.reads.append((called_at, took_s, self._asked_s > 0))
         if value is not None:
             self._take(key, value, called_at, 0.0 if strict else None)
 
@@ -157,7 +166,10 @@ class Client:
         version = self._truth.load(key)
         await asyncio.sleep(self._plan.load_s * self._chance.random())
         self._asked_s += now() - began
-        return {"key": key, "tenant": self._tenant(key), "version": version}
+        return {"key": key, "tenant": self._tenant(key), "version": version, "ballast": self._ballast(key)}
+
+    def _ballast(self, key: int) -> bytes:
+        return random.Random(key).randbytes(self._plan.blob_bytes)
 
     # Writes
 
@@ -211,6 +223,23 @@ class Client:
         return f"t{key % self._plan.tenants}"
 
 
+class Watch:
+    """Notes when the cache had full service and when not, by its own word."""
+
+    def __init__(self, cache: Cache) -> None:
+        self.changes: list[tuple[float, bool]] = []
+        self._cache = cache
+
+    async def keep(self, until: float) -> None:
+        """Look again and again until the time has come."""
+        while now() < until:
+            promised = self._cache.guarantee()
+            full = bool(promised["connected"] and promised["memory"])
+            if not self.changes or self.changes[-1][1] != full:
+                self.changes.append((now(), full))
+            await asyncio.sleep(0.02)
+
+
 def kind(key: int) -> str:
     """The data type of a key."""
     return TYPES[key % len(TYPES)]
@@ -241,7 +270,9 @@ async def roam(talk: Talk, *, actor: str, url: str, truth: str, journal: str, pl
             talk.say("ready")
             await talk.hear()
             until = now() + what.seconds
+            watch = Watch(cache)
             async with asyncio.TaskGroup() as group:
+                group.create_task(watch.keep(until))
                 for client in clients:
                     group.create_task(client.roam(until))
             stats = cache.stats()
@@ -255,6 +286,8 @@ async def roam(talk: Talk, *, actor: str, url: str, truth: str, journal: str, pl
                 "slowest_s": max(tally.slowest_s for tally in tallies),
                 "complaints": complaints[:20],
                 "leaked": await leaked(),
+                "service": watch.changes,
+                "reads": [read for tally in tallies for read in tally.reads],
                 "stats": {key: value for key, value in stats.items() if isinstance(value, int)},
                 "memory_hits": sum(counts.hits for counts in stats["memory"].values()),
             }

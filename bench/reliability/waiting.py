@@ -5,8 +5,8 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, Any
 
-from alacena.engine import Cache, Settings
 from bench.reliability.journal import now
+from bench.reliability.rivalry import contender
 from bench.reliability.truth import Truth
 from bench.rivals.rival import Place
 
@@ -16,14 +16,6 @@ if TYPE_CHECKING:
     from bench.stand.workers import Talk
 
     Read = Callable[[str], Awaitable[Any]]
-
-RIVALS = {
-    "aiocache": "aiocache:OnRedis",
-    "cashews": "cashews:OnRedis",
-    "dogpile": "dogpile:OnRedis",
-    "coredis": "coredis:Tracked",
-}
-"""Other caches, each with what it has against a stampede, and where its adapter is."""
 
 
 async def wait(
@@ -38,15 +30,16 @@ async def wait(
             await asyncio.sleep(load_s)
             return version
 
-        read, close = await _opened(who, path, load, settings)
+        cache = contender(who, settings)
+        await cache.open(Place(load, path))
         try:
             talk.say("ready")
             await talk.hear()
-            waits, versions, errors = await _ask_all(read, callers)
+            waits, versions, errors = await _ask_all(cache.get_or_load, callers)
             talk.say({"waits": waits, "versions": versions, "errors": errors})
             await talk.hear()
         finally:
-            await close()
+            await cache.close()
 
 
 async def _ask_all(read: Read, callers: int) -> tuple[list[float], list[Any], list[str]]:
@@ -64,34 +57,3 @@ async def _ask_all(read: Read, callers: int) -> tuple[list[float], list[Any], li
 
     await asyncio.gather(*(caller() for _ in range(callers)))
     return waits, list(versions), errors[:5]
-
-
-async def _opened(
-    who: str, path: str, load: Callable[[str], Awaitable[int]], settings: dict[str, Any]
-) -> tuple[Read, Callable[[], Awaitable[None]]]:
-    if who in RIVALS:
-        rival = rival_of(who)
-        await rival.open(Place(load, path))
-        return rival.get_or_load, rival.close
-    cache = Cache(Settings(redis_url=f"unix://{path}", **settings))
-    await cache.open()
-
-    async def read(key: str) -> Any:
-        return await cache.load("document", key, "acme", lambda: load(key))
-
-    return read, cache.close
-
-
-def rival_of(who: str) -> Any:
-    """The adapter of another cache."""
-    from importlib import import_module
-
-    module, _, cls = RIVALS[who].partition(":")
-    return getattr(import_module(f"bench.rivals.{module}"), cls)()
-
-
-def installed(who: str) -> bool:
-    """Whether the other cache is here."""
-    from importlib.util import find_spec
-
-    return find_spec(who) is not None

@@ -40,6 +40,10 @@ REDIS = {
 """Who keeps them on a server."""
 
 
+TRACKED = {"coredis, tracking cache": "coredis:Tracked"}
+"""Who keeps copies of what is on a server, and is told of changes."""
+
+
 class Field(NamedTuple):
     """Who takes part.
 

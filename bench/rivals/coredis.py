@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import coredis
 import msgspec
-from coredis.cache import LRUCache
+from coredis.patterns.cache import LRUCache
 
 from bench.rivals.rival import Batches, Drops, Place
 

@@ -45,7 +45,7 @@ class InMemory(Drops):
         self._region.delete(key)
 
     async def close(self) -> None:
-        self._region.invalidate()
+        self._region = make_region()
 
     def hit(self, key: str) -> Ask:
         return Ask(self._region.get, (key,), awaited=False)

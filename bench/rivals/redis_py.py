@@ -30,7 +30,7 @@ class RedisPy(Drops, Batches):
         self._client = Redis.from_pool(pool)
 
     async def get(self, key: str) -> Any:
-        data = await self._client.get(key)
+        data: Any = await self._client.get(key)
         return None if data is None else self._decode(data)
 
     async def set(self, key: str, value: Any) -> None:
@@ -47,7 +47,7 @@ class RedisPy(Drops, Batches):
         await self._client.unlink(key)
 
     async def get_many(self, keys: Sequence[str]) -> list[Any]:
-        found = await self._client.mget(keys)
+        found: list[Any] = await self._client.mget(keys)
         return [None if data is None else self._decode(data) for data in found]
 
     async def set_many(self, values: Mapping[str, Any]) -> None:

@@ -55,7 +55,9 @@ def values(kind: str, entries: int) -> dict[str, Any]:
     """Distinct values by key."""
     if kind == "text":
         return {f"document-{n:09}": f"{n:0100}" for n in range(entries)}
-    return {f"document-{n:09}": {"id": n, "title": f"title {n}", "pages": [n, n + 1], "ok": True} for n in range(entries)}
+    return {
+        f"document-{n:09}": {"id": n, "title": f"title {n}", "pages": [n, n + 1], "ok": True} for n in range(entries)
+    }
 
 
 async def _in_memory(name: str, entries: int, kind: str) -> float:

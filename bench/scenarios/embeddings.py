@@ -50,8 +50,8 @@ class Flow(Protocol):
     async def open(self, path: str) -> None:
         """Connect."""
 
-    async def prepare(self, cached: Sequence[str], cold: Sequence[str]) -> None:
-        """Bring it about that exactly some of the texts are cached."""
+    async def prepare(self, cached: Sequence[str]) -> None:
+        """The server is empty: cache some of the texts."""
 
     async def embed(self, texts: Sequence[str]) -> Sequence[Any]:
         """What is timed."""
@@ -88,11 +88,10 @@ class Ours:
     async def open(self, path: str) -> None:
         self._path = path
 
-    async def prepare(self, cached: Sequence[str], cold: Sequence[str]) -> None:
+    async def prepare(self, cached: Sequence[str]) -> None:
         await CacheManager.close()
         configure(redis_url=f"unix://{self._path}")
         await CacheManager.initialize()
-        await CacheManager.invalidate("acme")
         if cached:
             await self.embed(cached)
             await _quiet()
@@ -127,8 +126,7 @@ class Raw:
     async def open(self, path: str) -> None:
         await self._rival.open(Place(_no_source, path))
 
-    async def prepare(self, cached: Sequence[str], cold: Sequence[str]) -> None:
-        await self._rival.protocol.call("UNLINK", *(_key(text) for text in cold), "x")
+    async def prepare(self, cached: Sequence[str]) -> None:
         await self._store(cached)
 
     async def _store(self, texts: Sequence[str]) -> list[Any]:
@@ -162,9 +160,7 @@ class Peer:
     async def open(self, path: str) -> None:
         await self._rival.open(Place(_no_source, path))
 
-    async def prepare(self, cached: Sequence[str], cold: Sequence[str]) -> None:
-        for text in cold:
-            await self._rival.delete(_key(text))  # type: ignore[attr-defined]
+    async def prepare(self, cached: Sequence[str]) -> None:
         await self._store(cached)
 
     async def _store(self, texts: Sequence[str]) -> list[Any]:
@@ -210,11 +206,10 @@ async def measure(server: Server, effort: Effort) -> Result:
         there = {name: flow for name, flow in flows.items() if name != _MEMORY or cached == _TEXTS}
         if cached != _TEXTS:
             there.pop(_LISTS, None)
-        server.flush()
         trips = {name: await _counted(server, flow, split) for name, flow in there.items()}
         for flow in there.values():
             await flow.open(server.path)
-        found = await interleaved({name: _timed(flow, split) for name, flow in there.items()}, effort.rounds)
+        found = await interleaved({name: _timed(server, flow, split) for name, flow in there.items()}, effort.rounds)
         for flow in there.values():
             await flow.close()
         tables.append(_table(f"{_TEXTS:,} embeddings of {_DIMENSIONS:,} float32, {title}", found, trips, absent))
@@ -245,9 +240,10 @@ def _flows(provider: Provider) -> tuple[dict[str, Flow], tuple[str, ...]]:
     return flows, tuple(absent)
 
 
-def _timed(flow: Flow, split: tuple[list[str], list[str]]) -> Callable[[], Awaitable[float]]:
+def _timed(server: Server, flow: Flow, split: tuple[list[str], list[str]]) -> Callable[[], Awaitable[float]]:
     async def timed() -> float:
-        await flow.prepare(*split)
+        server.flush()
+        await flow.prepare(split[0])
         texts = [*split[0], *split[1]]
         began = time.perf_counter()
         found = await flow.embed(texts)
@@ -262,7 +258,8 @@ def _timed(flow: Flow, split: tuple[list[str], list[str]]) -> Callable[[], Await
 async def _counted(server: Server, flow: Flow, split: tuple[list[str], list[str]]) -> Trips:
     with Relay(server.path) as relay:
         await flow.open(relay.path)
-        await flow.prepare(*split)
+        server.flush()
+        await flow.prepare(split[0])
         relay.reset()
         await flow.embed([*split[0], *split[1]])
         if isinstance(flow, Ours):
@@ -272,9 +269,7 @@ async def _counted(server: Server, flow: Flow, split: tuple[list[str], list[str]
     return trips
 
 
-def _table(
-    title: str, found: dict[str, list[float]], trips: dict[str, Trips], absent: tuple[str, ...]
-) -> Table:
+def _table(title: str, found: dict[str, list[float]], trips: dict[str, Trips], absent: tuple[str, ...]) -> Table:
     rows = []
     for name, samples in found.items():
         cells = (ratio(samples, found[_FLOOR]), spread(samples).times(1e3), *trips[name])

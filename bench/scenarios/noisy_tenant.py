@@ -49,7 +49,7 @@ class Outcome(NamedTuple):
 
 async def measure(server: Server, effort: Effort) -> Result:
     """Ask everybody, without and with the noisy tenant."""
-    reads = effort.of(1_200, 300)
+    reads = effort.of(1_200, 150)
     field = invited(MEMORY, _NAMES)
     fared = {"alacena": (await _ours(reads, noisy=False), await _ours(reads, noisy=True))}
     for name in field.present:
@@ -78,11 +78,7 @@ def accesses(reads: int, *, noisy: bool) -> list[tuple[str, str]]:
     chance = random.Random(_SEED)
     weights = [1 / (rank + 1) for rank in range(_WORKING_SET)]
     quiet = [f"t{number}" for number in range(_QUIET)]
-    picks = [
-        (tenant, f"d{key}")
-        for tenant in quiet
-        for key in chance.choices(range(_WORKING_SET), weights, k=reads)
-    ]
+    picks = [(tenant, f"d{key}") for tenant in quiet for key in chance.choices(range(_WORKING_SET), weights, k=reads)]
     if noisy:
         picks += [("noisy", f"n{number}") for number in range(reads * _LOUDER)]
     # One tenant's reads stay in their order: only whose turn it is, is drawn by lot.

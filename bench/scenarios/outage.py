@@ -15,6 +15,8 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+import hiredis
+
 from alacena.testing.proxy import FaultProxy
 from bench.figures.statistics import percentile
 from bench.figures.tables import Column, Result, Row, Table, judged
@@ -30,7 +32,8 @@ if TYPE_CHECKING:
 
 _NAMES = ("alacena", "redis-py", "valkey-glide", "cashews", "aiocache")
 _SOURCE_S = 0.001
-_LIMIT_S = 3.0
+_LIMIT_S = 2.0
+_OPENING_S = 10.0
 _CALLERS = 10
 _SLOW_S = 0.3
 _COLUMNS = (
@@ -58,14 +61,28 @@ class Fate(NamedTuple):
 
 
 class Loading(asyncio.Protocol):
-    """A server that answers everything with LOADING, as one that was just started does."""
+    """A server that was just started: it greets and tells about itself, and answers everything else with LOADING."""
+
+    def __init__(self) -> None:
+        self._reader = hiredis.Reader()
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport: Any = transport
 
     def data_received(self, data: bytes) -> None:
-        commands = data.count(b"*")
-        self._transport.write(b"-LOADING Redis is loading the dataset in memory\r\n" * commands)
+        self._reader.feed(data)
+        while (command := self._reader.gets()) is not False:
+            self._transport.write(_ANSWERS.get(command[0].upper(), _LOADING))
+
+
+_LOADING = b"-LOADING Redis is loading the dataset in memory\r\n"
+_INFO = b"redis_version:7.2.4\r\nrole:master\r\nloading:1\r\n"
+_ANSWERS = {
+    b"HELLO": b"%3\r\n+server\r\n+redis\r\n+proto\r\n:3\r\n+role\r\n+master\r\n",
+    b"INFO": b"$%d\r\n%b\r\n" % (len(_INFO), _INFO),
+    b"CLIENT": b"+OK\r\n",
+    b"SELECT": b"+OK\r\n",
+}
 
 
 async def measure(server: Server, effort: Effort) -> Result:
@@ -78,17 +95,13 @@ async def measure(server: Server, effort: Effort) -> Result:
         for title, fault in _FAULTS.items():
             fates = {name: await _fate(server, name, fault, reads) for name in field.present}
             worst_ms = max(worst_ms, percentile(fates["alacena"].waits_s, 0.99) * 1e3)
-            rows = tuple(
-                Row(name, fate.cells, "ours" if name == "alacena" else "peer") for name, fate in fates.items()
-            )
+            rows = tuple(Row(name, fate.cells, "ours" if name == "alacena" else "peer") for name, fate in fates.items())
             tables.append(Table(title, _COLUMNS, rows, charted=1))
     finally:
         logging.disable(logging.NOTSET)
     notes = (settings_of(field.present), f"a read is given up after {_LIMIT_S:g} s", *field.note)
     tables[-1] = Table(tables[-1].title, _COLUMNS, tables[-1].rows, notes, charted=1)
-    return Result(
-        tuple(tables), (judged("outage: p99 of a read under the worst fault", worst_ms, bar=60, unit=" ms"),)
-    )
+    return Result(tuple(tables), (judged("outage: p99 of a read under the worst fault", worst_ms, bar=60, unit=" ms"),))
 
 
 async def _fate(server: Server, name: str, fault: Fault, reads: int) -> Fate:
@@ -131,7 +144,7 @@ async def _fate(server: Server, name: str, fault: Fault, reads: int) -> Fate:
 async def _opened(rival: Rival, place: Place) -> bool:
     """Open it; where it will not even do that without a server, there is nothing to measure."""
     try:
-        await asyncio.wait_for(rival.open(place), _LIMIT_S)
+        await asyncio.wait_for(rival.open(place), _OPENING_S)
     except (Exception, asyncio.CancelledError):
         return False
     return True
@@ -139,7 +152,7 @@ async def _opened(rival: Rival, place: Place) -> bool:
 
 async def _closed(rival: Rival) -> None:
     try:
-        await asyncio.wait_for(rival.close(), _LIMIT_S)
+        await asyncio.wait_for(rival.close(), _OPENING_S)
     except (Exception, asyncio.CancelledError):
         return
 

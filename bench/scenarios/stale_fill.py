@@ -13,8 +13,7 @@ import random
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from bench.figures.tables import Column, Result, Row, Table, judged
-from bench.rivals import REDIS, invited, settings_of
-from bench.rivals.coredis import Tracked
+from bench.rivals import REDIS, TRACKED, invited, settings_of
 from bench.rivals.rival import Drops, Place
 
 if TYPE_CHECKING:
@@ -51,9 +50,9 @@ def schedule(seed: int) -> Schedule:
 async def measure(server: Server, effort: Effort) -> Result:
     """Run every schedule against everybody."""
     schedules = [schedule(seed) for seed in range(effort.of(1_000, 200))]
-    field = invited(REDIS, _NAMES)
+    field = invited({**REDIS, **TRACKED}, (*_NAMES, *TRACKED))
     rows = []
-    for name, rival in _with_tracking(field.present).items():
+    for name, rival in field.present.items():
         server.flush()
         stale, late = await _stale(server, rival, schedules)
         cells = (stale, late, len(schedules), 100 * stale / max(late, 1))
@@ -64,15 +63,6 @@ async def measure(server: Server, effort: Effort) -> Result:
         (Table("Old values stored after the invalidation", _COLUMNS, tuple(rows), notes, charted=3),),
         (judged("read the source, invalidate, store late: stale stores", float(str(ours.cells[0])), bar=0),),
     )
-
-
-def _with_tracking(rivals: dict[str, Rival]) -> dict[str, Rival]:
-    found: dict[str, Rival] = {}
-    for name, rival in rivals.items():
-        found[name] = rival
-        if name == "coredis":
-            found["coredis, tracking cache"] = Tracked()
-    return found
 
 
 class _Source:

@@ -70,8 +70,10 @@ async def measure(server: Server, effort: Effort) -> Result:
                 f"One cold key, {sizes}, the loading process killed",
                 _COLUMNS,
                 _rows(killed),
-                (f"killed {_KILL_AFTER_S} s into its load, its callers are not counted; our lease lasts 5 s",
-                    f"a caller who waits {_GIVE_UP_S:g} s counts as an error",),
+                (
+                    f"killed {_KILL_AFTER_S} s into its load, its callers are not counted; our lease lasts 5 s",
+                    f"a caller who waits {_GIVE_UP_S:g} s counts as an error",
+                ),
             ),
         ),
         (

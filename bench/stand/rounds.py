@@ -29,13 +29,18 @@ async def interleaved(contenders: Mapping[str, Callable[[], Awaitable[T]]], roun
     order = random.Random(_SEED)
     names = list(contenders)
     found: dict[str, list[T]] = {name: [] for name in names}
-    for number in range(rounds + 1):
-        order.shuffle(names)
-        for name in names:
-            gc.collect()
-            sample = await contenders[name]()
-            if number:
-                found[name].append(sample)
+    gc.collect()
+    gc.freeze()
+    try:
+        for number in range(rounds + 1):
+            order.shuffle(names)
+            for name in names:
+                gc.collect()
+                sample = await contenders[name]()
+                if number:
+                    found[name].append(sample)
+    finally:
+        gc.unfreeze()
     return found
 
 

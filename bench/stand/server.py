@@ -99,4 +99,6 @@ class Server:
         """How often each command was executed, by scripts too, without the heartbeat of our connections."""
         names = {name.removeprefix("cmdstat_"): facts for name, facts in self.info("commandstats").items()}
         counts = {name: int(facts.split(",")[0].removeprefix("calls=")) for name, facts in names.items()}
-        return {name: count for name, count in counts.items() if name not in _HEARTBEAT and not name.startswith("client|")}
+        return {
+            name: count for name, count in counts.items() if name not in _HEARTBEAT and not name.startswith("client|")
+        }

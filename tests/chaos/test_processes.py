@@ -1,4 +1,4 @@
-"""Several processes, each behind a proxy of its own that misbehaves, on a real server: no read is stale beyond the bound."""
+"""Processes on a real server, each behind a proxy of its own that misbehaves: no read is stale beyond the bound."""
 
 from __future__ import annotations
 
@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from alacena.testing.proxy import FaultProxy, torment
+from alacena.testing.proxy import FaultProxy
 from alacena.testing.staleness import Report, check, load
+from alacena.testing.trouble import torment
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable

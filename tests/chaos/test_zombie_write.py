@@ -10,13 +10,17 @@ from alacena.engine.settings import Settings
 from alacena.testing.proxy import FaultProxy
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from tests.servers.redis_server import RedisServer
 
 
-async def _until(condition: object, timeout_s: float = 5.0) -> None:
-    async with asyncio.timeout(timeout_s):
-        while not condition():  # type: ignore[operator]
-            await asyncio.sleep(0.01)
+async def _until(condition: Callable[[], bool], tries: int = 500) -> None:
+    for _ in range(tries):
+        if condition():
+            return
+        await asyncio.sleep(0.01)
+    raise AssertionError("it did not come to pass")
 
 
 async def test_a_fill_that_arrives_after_the_invalidation_is_refused(valkey_server: RedisServer) -> None:

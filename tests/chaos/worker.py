@@ -97,13 +97,15 @@ class Worker:
         self._log.write(dump(operation) + "\n")
 
 
-async def main(name: str, url: str, source_path: str, log_path: str, duration_s: float) -> None:
-    """Work for so long; the log is written line by line, so that a killed process leaves what it did."""
+async def main(name: str, url: str, source_path: str, log: TextIO, duration_s: float) -> None:
+    """Work for so long."""
     logging.disable(logging.CRITICAL)
-    with Path(log_path).open("a", buffering=1) as log:
-        async with redis.asyncio.Redis(unix_socket_path=source_path) as source:
-            await Worker(name, log, source, time.monotonic() + duration_s).work(url)
+    async with redis.asyncio.Redis(unix_socket_path=source_path) as source:
+        await Worker(name, log, source, time.monotonic() + duration_s).work(url)
 
 
 if __name__ == "__main__":
-    asyncio.run(main(*sys.argv[1:5], float(sys.argv[5])))
+    _, who, server, source, path, seconds = sys.argv
+    # Line by line, so that a killed process leaves what it did.
+    with Path(path).open("a", buffering=1) as lines:
+        asyncio.run(main(who, server, source, lines, float(seconds)))

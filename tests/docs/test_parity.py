@@ -23,7 +23,7 @@ EVERYWHERE = sorted(
 )
 FENCE = re.compile(r"^```.*?^```\s*$", re.MULTILINE | re.DOTALL)
 LINK = re.compile(r"\[[^\]]*\]\(([^)\s]+)\)")
-SNIPPET = re.compile(r'--8<-- "([^"]+)"')
+SNIPPET = re.compile(r"^--8<--\n(\S+)\n--8<--$", re.MULTILINE)
 BLOCK = re.compile(r"^```python\n(.*?)^```", re.MULTILINE | re.DOTALL)
 
 

@@ -21,7 +21,10 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 START_MS = 1_700_000_000_000
+STEP_US = 7
 CLOCK = b"clock"
+CHANNELS = [b"ch", b"bell:t1", b"bell:t2"]
+"""Who is listened to; rings on other channels find nobody."""
 
 Step = tuple[str, list[bytes], list[bytes]]
 
@@ -37,7 +40,9 @@ class Twice:
         self.client.execute_command("FLUSHALL")
         self.now_us = START_MS * 1000
         self.space = Keyspace(lambda: self.now_us / 1_000_000, on_publish=self._ring)
-        self.rings: dict[bytes, list[bytes]] = {}
+        self.rings: dict[bytes, list[bytes]] = {channel: [b"listened to"] for channel in CHANNELS}
+        for channel in CHANNELS:
+            self.client.execute_command("RPUSH", channel, "listened to")
         self._tell()
 
     def _tell(self) -> None:
@@ -45,8 +50,11 @@ class Twice:
         self.client.execute_command("RPUSH", CLOCK, self.now_us // 1_000_000, self.now_us % 1_000_000)
 
     def _ring(self, channel: bytes, message: bytes) -> int:
-        self.rings.setdefault(channel, []).append(message)
-        return 0
+        """What ``RPUSHX`` does on the server: only a list that is there takes a ring; 0 says that nobody listens."""
+        listening = self.rings.get(channel, [])
+        if listening:
+            listening.append(message)
+        return len(listening)
 
     def aimed(self, args: list[bytes]) -> list[bytes]:
         """Put an item that is in flight, and the slot that holds it, where the history says so."""
@@ -64,7 +72,7 @@ class Twice:
         self._tell()
 
     def both(self, name: str, keys: list[bytes], args: list[bytes]) -> tuple[Any, Any]:
-        source = Script(name, idempotent=True).source.replace("'PUBLISH'", "'RPUSH'")
+        source = Script(name, idempotent=True).source.replace("'PUBLISH'", "'RPUSHX'")
         source = source.replace("redis.call('TIME')", "redis.call('LRANGE', 'clock', 0, -1)")
         try:
             real = self.client.execute_command("EVAL", source, len(keys), *keys, *args)
@@ -119,7 +127,7 @@ def _run(live: redis.Redis, history: list[Step | int]) -> None:
             name, keys, args = step
             real, model = twice.both(name, keys, twice.aimed(args) if keys[0] == DATA else args)
             assert _nearly(real, model), (step, real, model)
-            twice.now_us += 7
+            twice.now_us += STEP_US
             twice._tell()
     real_left, model_left = twice.left()
     assert real_left == model_left
@@ -212,6 +220,8 @@ BUDGET = st.one_of(
 )
 
 FIELDS = st.sampled_from([b"llm", b"embedding"])
+ROSTER = [b"r", b"r:announced"]
+MARKS = [START_MS * 1000 + STEP_US * steps for steps in range(4)]
 LEDGER_KEYS = [b"ever", b"month", b"day", b"outbox"]
 SMALL = st.one_of(
     TURNS,
@@ -226,9 +236,9 @@ SMALL = st.one_of(
     _step("set_add", [b"s"], st.sampled_from([0, 20_500]), st.lists(IDS, min_size=1, max_size=3)),
     _step("limit_window", [b"w"], st.integers(1, 5), st.sampled_from([1_000, 60_000]), st.integers(1, 3), st.just(60)),
     _step("limit_bucket", [b"g"], st.sampled_from([333_333.3333, 1_000_000.0]), st.integers(1, 4), st.integers(1, 5)),
-    _step("roster_announce", [b"r"], IDS, st.sampled_from([0, 1]), st.just(b"ch")),
-    _step("roster_turns", [b"r"], st.integers(1, 3)),
-    _step("roster_park", [b"r"], IDS, st.just(START_MS * 1000 + 8), st.sampled_from([-1, 5_000])),
+    _step("roster_announce", ROSTER, IDS, st.sampled_from([0, 1]), st.just(b"ch")),
+    _step("roster_turns", ROSTER, st.integers(1, 3)),
+    _step("roster_park", ROSTER, IDS, st.sampled_from([0, *MARKS]), st.sampled_from([-1, 5_000])),
     *[
         _step(
             "ledger_record",

@@ -17,7 +17,7 @@ from alacena.engine.redis.entries import Entries
 from alacena.engine.redis.node import Node
 from alacena.engine.redis.tier import RedisShelf
 from alacena.testing.simulation import SimEnvironment, cache_twins, tracking
-from alacena.testing.simulation.server import ServerKeyspace
+from alacena.testing.simulation.admission import ServerKeyspace
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -101,6 +101,12 @@ def _pushes_of(*kinds: bytes | None) -> Callable[[Node, list[Any]], None]:
 def _serve_for_ever(node: Node, _until: float) -> None:
     node.serving_until = float("inf")
     node._changed()
+
+
+def _judge_lightly(node: Node, doubt: str, until: float = float("-inf")) -> None:
+    """What was in memory before a doubt is served again after it."""
+    node.doubt, node.tracked = doubt, not doubt
+    node._serve(until)
 
 
 def _keep_leases(space: ServerKeyspace, words: Words) -> Any:
@@ -195,7 +201,10 @@ MUTANTS: dict[str, tuple[str, Callable[[], AbstractContextManager[Any]]]] = {
     "generations restart with the same nonce": ("calm", lambda: patch.object(SimEnvironment, "token", _constant_nonce)),
     "pushes on entries are not heeded": ("trusting", lambda: patch.object(Node, "pushed", _pushes_of(b":e:"))),
     "pushes on generations are not heeded": ("calm", lambda: patch.object(Node, "pushed", _pushes_of(b":g:"))),
-    "the null push is not heeded": ("trusting, flushed", lambda: patch.object(Node, "pushed", _pushes_of(None))),
+    "neither the null push nor the canary's loss is heeded": (
+        "trusting, flushed",
+        lambda: _patched(patch.object(Node, "pushed", _pushes_of(None)), patch.object(Node, "_judge", _judge_lightly)),
+    ),
     "no heartbeat bounds memory": (
         "trusting, cut off",
         lambda: _patched(patch.object(Node, "_serve", _serve_for_ever), patch.object(Node, "beat", _first_beat_only())),

@@ -122,6 +122,7 @@ class Service:
         self.replication: Replication | None = None
         self.processes: list[SimProcess] = []
         self.abandoned: list[Any] = []
+        self.moved: dict[bytes, None] = {}
         self.ending = False
         if "failover" in plan.faults:
             self._add_replica()
@@ -186,7 +187,7 @@ class Service:
                 continue
             owner, name, version = found.value
             assert (owner, name) == (tenant, resource), f"{tenant}/{resource} was answered with {owner}/{name}"
-            bound_s = None if use_memory or found.source == "loader" else 0.0
+            bound_s = None if use_memory else 0.0
             self._note("read", f"{tenant}/{resource}", version, called_at, process, bound_s)
             self.sim.trace.note(
                 "read",
@@ -311,13 +312,20 @@ class Service:
             self.server.evict(self.sim.chance.choice(sorted(keys)))
 
     def swap(self) -> None:
-        """Put one entry's bytes under another entry's key, as a mistaken or malicious writer would."""
-        keys = sorted(key for key in self.server.keyspace.names() if b":e:" in key)
-        if len(keys) > 1:
-            source, target = self.sim.chance.sample(keys, 2)
-            value = self.server.keyspace.peek(source)
+        """Put one entry's bytes under another entry's key, as a mistaken writer would.
+
+        Never bytes that were moved before: an old entry that comes back under its own key is nobody's mistake.
+        """
+        space = self.server.keyspace
+        values = {key: space.peek(key) for key in sorted(space.names()) if b":e:" in key}
+        sources = [key for key, value in values.items() if value not in self.moved]
+        if sources and len(values) > 1:
+            source = self.sim.chance.choice(sources)
+            target = self.sim.chance.choice([key for key in values if key != source])
+            value = values[source]
             assert isinstance(value, bytes)
-            self.server.keyspace.put(target, value, self.server.keyspace.deadline_ms(source))
+            self.moved[value] = None
+            space.put(target, value, space.deadline_ms(source))
             self.server.flush()
 
     def fail_over(self) -> None:

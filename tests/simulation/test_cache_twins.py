@@ -27,10 +27,11 @@ def _keys_and_args(script: Script, chance: random.Random) -> tuple[list[str], li
     life = chance.choice(("0", "100000"))
     return {
         "lease": (["e", "l", "h", "j", *generations], [token, "100000", nonce, "200000"]),
-        "mint": (generations, [nonce, life]),
+        "mint": (generations, [nonce, chance.choice(("0", "300000"))]),
         "release": (["l"], [token]),
         "renew": (["l"], [token, "100000"]),
         "store": (["e", "l", "h", *generations], [chance.choice(("", token)), life, "value", "150000", *nonces]),
+        "hold": (["h", "e", "l"], [token, str(chance.randint(10**6, 10**10))]),
         "unhold": (["h", "e", "l"], [token]),
     }[script.name]
 
@@ -46,8 +47,8 @@ def _step(chance: random.Random) -> tuple[str, ...]:
         ("UNLINK", key),
         ("UNLINK", "l"),
         ("UNLINK", "h"),
-        ("SET", "h", chance.choice(TOKENS), "PX", "100000"),
-        ("SET", key, chance.choice(NONCES)),
+        ("SADD", "h", chance.choice(TOKENS)),
+        ("SET", chance.choice(("e", "l", "j", *GENERATIONS)), chance.choice(NONCES)),
         ("FLUSHALL",),
     ]
     return chance.choice(plain)

@@ -10,8 +10,13 @@ if TYPE_CHECKING:
 
 NAMES = (
     "stale_fill",
+    "stale_fill",
     "staleness",
     "stampede",
+    "failover",
+    "lost_invalidation",
+    "half_open",
+    "storm",
 )
 """In the order in which they are run and shown."""
 

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import statistics
+from collections import Counter
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from bench.reliability.crew import Member, crew
+from bench.reliability.monitor import monitored
 from bench.reliability.place import Effort, Finding, folder
+from bench.reliability.rivalry import OURS, takers
 from bench.reliability.truth import Truth
-from bench.reliability.waiting import RIVALS, installed
 from tests.servers.redis_server import RedisServer
 
 if TYPE_CHECKING:
@@ -20,6 +22,9 @@ NUMBERS = ("23",)
 _LOAD_S = 0.5
 _LEASE_S = 1.0
 _NO_HEARTBEAT = 60.0
+_SETTLED_S = 0.2
+_HELLO = frozenset({"HELLO", "CLIENT", "AUTH", "SELECT", "INFO", "TIME", "SCRIPT"})
+"""What connections say of themselves when they are made, ours and others'."""
 
 
 class Rush(NamedTuple):
@@ -28,7 +33,7 @@ class Rush(NamedTuple):
     Attributes:
         loads: How often the source was asked.
         waits: How long each caller waited, in seconds, ascending.
-        commands: Commands that each process sent from the first caller on, the most first.
+        commands: Commands that each connection sent from the first caller on, the most first; a process of ours has one.
         versions: What the callers got.
         errors: What they got instead.
     """
@@ -44,47 +49,37 @@ async def run(effort: Effort) -> list[Finding]:
     """Ours, ours with the loading process killed, and the others."""
     processes, callers = effort.of(8, 3), effort.of(500, 50)
     found = []
-    for kill in (False, True):
-        rush = await rushed("alacena", effort, processes, callers, kill=kill)
-        found.append(_finding("alacena", effort, processes, callers, kill, rush))
-    for who in RIVALS if effort.peers else ():
-        if installed(who):
-            rush = await rushed(who, effort, processes, callers, kill=False)
-            found.append(_finding(who, effort, processes, callers, kill=False, rush=rush))
+    for who in takers(peers=effort.peers):
+        for kill in (False, True) if who == OURS else (False,):
+            rush = await rushed(who, effort, processes, callers, kill=kill)
+            found.append(_finding(who, processes, callers, rush, kill=kill))
     return found
 
 
 async def rushed(who: str, effort: Effort, processes: int, callers: int, *, kill: bool) -> Rush:
     """Let all callers of all processes ask for one cold key; kill the process that loads, where asked to."""
-    with folder() as home, RedisServer(effort.flavour) as server:
-        Truth.create(home / "truth", 1)
-        async with crew(
-            "bench.reliability.waiting:wait", [_arguments(who, server, home, callers, n) for n in range(processes)]
-        ) as members:
-            before = _commands(server)
+    with folder() as home, RedisServer(effort.flavour, tcp=True) as server, Truth.create(home / "truth", 1) as truth:
+        arguments = [_arguments(who, server, home, callers) for _ in range(processes)]
+        async with crew("bench.reliability.waiting:wait", arguments) as members, monitored(server) as monitor:
             for member in members:
                 member.tell("go")
             said = await _heard(members, kill=kill)
-            sent = {client: count - before.get(client, 0) for client, count in _commands(server).items()}
-        with Truth(home / "truth") as truth:
-            loads = truth.loads(0)
-    by_process: dict[str, int] = {}
-    for (client, name), count in sent.items():
-        by_process[name or client] = by_process.get(name or client, 0) + count
+            await asyncio.sleep(_SETTLED_S)
+        loads = truth.loads(0)
     return Rush(
         loads,
         sorted(wait for one in said for wait in one["waits"]),
-        sorted(by_process.values(), reverse=True),
+        sorted(Counter(one.client for one in monitor.sent() if one.name not in _HELLO).values(), reverse=True),
         {version for one in said for version in one["versions"]},
         [error for one in said for error in one["errors"]],
     )
 
 
-def _arguments(who: str, server: RedisServer, home: Path, callers: int, number: int) -> dict[str, Any]:
-    settings = {"client_name": f"p{number}", "lease_s": _LEASE_S, "staleness_bound_s": _NO_HEARTBEAT}
+def _arguments(who: str, server: RedisServer, home: Path, callers: int) -> dict[str, Any]:
+    settings = {"redis_url": server.tcp_url, "lease_s": _LEASE_S, "staleness_bound_s": _NO_HEARTBEAT}
     return {
         "who": who, "path": str(server.socket_path), "truth": str(home / "truth"), "callers": callers,
-        "load_s": _LOAD_S, "settings": settings if who == "alacena" else {},
+        "load_s": _LOAD_S, "settings": settings,
     }  # fmt: skip
 
 
@@ -103,21 +98,11 @@ async def _heard(members: list[Member], *, kill: bool) -> list[dict[str, Any]]:
     return [said for said in heard if said is not None]
 
 
-def _commands(server: RedisServer) -> dict[tuple[str, str], int]:
-    """How many commands each connection has sent, by its id and name; ours but the one that asks."""
-    counts = {}
-    for line in server.call("CLIENT", "LIST").splitlines():
-        facts = dict(part.split("=", 1) for part in line.split(" ") if "=" in part)
-        if facts["cmd"] != "client|list":
-            counts[facts["id"], facts["name"]] = int(facts.get("tot-cmds", 0))
-    return counts
-
-
-def _finding(who: str, effort: Effort, processes: int, callers: int, kill: bool, rush: Rush) -> Finding:
+def _finding(who: str, processes: int, callers: int, rush: Rush, *, kill: bool) -> Finding:
     p99_ms = rush.waits[int(0.99 * (len(rush.waits) - 1))] * 1000
     most = 2 if kill else 1
     waiting = rush.commands[1:] or [0]
-    ours = who == "alacena"
+    ours = who == OURS
     held = rush.loads <= most and rush.versions == {1} and not rush.errors and (kill or max(waiting) <= 5)
     a_process = f"{max(waiting)} at most" if ours else f"{sum(rush.commands) / processes:.0f} on average"
     return Finding(

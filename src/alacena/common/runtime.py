@@ -20,7 +20,7 @@ from alacena.engine.errors import UsageError, WrongLoopError
 if TYPE_CHECKING:
     from collections.abc import Coroutine, Iterable, Iterator, Mapping
 
-    from alacena.engine import Cache, Environment, Observer, Policy, Settings
+    from alacena.engine import Authority, Cache, Environment, Keyring, Observer, Policy, Settings
 
 
 class Process:
@@ -40,8 +40,10 @@ class Process:
     """
 
     __slots__ = (
+        "authority",
         "cache",
         "environment",
+        "keyring",
         "loop",
         "now",
         "observers",
@@ -65,8 +67,12 @@ class Process:
         policies: dict[str, Policy],
         environment: Environment,
         observers: tuple[Observer, ...],
+        *,
+        authority: Authority | None = None,
+        keyring: Keyring | None = None,
     ) -> None:
         """Say how the next cache is made."""
+        self.authority, self.keyring = authority, keyring
         self.settings, self.policies, self.observers = settings, policies, observers
         self.environment, self.now = environment, environment.now
 
@@ -96,6 +102,8 @@ def configure(
     policies: Mapping[str, Policy] | None = None,
     environment: Environment | None = None,
     observers: Iterable[Observer] = (),
+    authority: Authority | None = None,
+    keyring: Keyring | None = None,
     **settings: Any,
 ) -> None:
     """Say how the process-wide cache shall be. Whatever is not given has its default; nothing is opened.
@@ -106,6 +114,8 @@ def configure(
         policies: How long and how entries live, by data type; types not named keep the guide's durations.
         environment: Time and chance, for tests.
         observers: Told of the engine's events, by their ``observe`` method.
+        authority: Where token usage is kept for good, such as `alacena.sources.ledger.PostgresAuthority`.
+        keyring: Encrypts every value on the server.
         **settings: What `Settings` takes, such as ``redis_url``.
 
     Raises:
@@ -117,7 +127,14 @@ def configure(
     if PROCESS.cache is not None or PROCESS.opening is not None:
         msg = "the process-wide cache is open: `await CacheManager.close()` before configure()"
         raise UsageError(msg)
-    PROCESS.set_up(Settings(**settings), dict(policies or {}), environment or SystemEnvironment(), tuple(observers))
+    PROCESS.set_up(
+        Settings(**settings),
+        dict(policies or {}),
+        environment or SystemEnvironment(),
+        tuple(observers),
+        authority=authority,
+        keyring=keyring,
+    )
 
 
 async def opened() -> Cache:
@@ -197,6 +214,8 @@ async def _open(loop: asyncio.AbstractEventLoop) -> Cache:
             environment=PROCESS.environment,
             observers=PROCESS.observers,
             policies={**guide, **PROCESS.policies},
+            authority=PROCESS.authority,
+            keyring=PROCESS.keyring,
         )
         await cache.open()
         PROCESS.hold(cache, loop)

@@ -1,6 +1,8 @@
 """The engine: explicit and injectable. No globals, no environment variables, no context variables."""
 
 from alacena.engine.cache import Cache
+from alacena.engine.codec import Keyring
+from alacena.engine.coordination.ledger import Authority
 from alacena.engine.environment import Environment, SystemEnvironment
 from alacena.engine.errors import (
     AlacenaError,
@@ -41,6 +43,7 @@ __all__ = [
     "UNCHANGED",
     "UNSET",
     "AlacenaError",
+    "Authority",
     "BackendError",
     "BackendUnavailableError",
     "Cache",
@@ -53,6 +56,7 @@ __all__ = [
     "Event",
     "IdempotencyConflictError",
     "InvalidKeyError",
+    "Keyring",
     "LimitExceededError",
     "LoadCancelledError",
     "LoadContext",

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     import asyncio
     from collections.abc import Awaitable, Callable
 
+    from alacena.engine.codec import Keyring
     from alacena.engine.coordination.ledger import Authority
     from alacena.engine.environment import Environment
     from alacena.engine.events import Events
@@ -115,7 +116,11 @@ class Sweeper:
 
 
 async def assemble(
-    settings: Settings, environment: Environment, events: Events, authority: Authority | None = None
+    settings: Settings,
+    environment: Environment,
+    events: Events,
+    authority: Authority | None = None,
+    keyring: Keyring | None = None,
 ) -> Parts:
     """Build the parts of a cache and connect them."""
     import asyncio
@@ -125,7 +130,7 @@ async def assemble(
     )
     flights = Flights(memory, environment, settings.staleness_bound_s)
     coherence = Coherence(memory, flights)
-    codec = _codec(settings)
+    codec = _codec(settings, keyring)
     copies = Copies(memory, codec, environment)
     keys = _keys(settings)
     counts = Counts()
@@ -141,25 +146,13 @@ async def assemble(
         settings=settings,
         closers=closers,
     )
-    shelves = Shelves(
-        memory=memory, copies=copies, shelf=shelf, events=events, counts=counts, environment=environment
-    )  # fmt: skip
-    fills = Fills(
-        shelves=shelves, shelf=shelf, codec=codec, events=events, counts=counts,
-        environment=environment, settings=settings,
-    )  # fmt: skip
-    pilot = Pilot(
-        shelves=shelves, shelf=shelf, flights=flights, fills=fills, counts=counts,
-        environment=environment, settings=settings,
-    )  # fmt: skip
-    reader = Reader(
-        shelves=shelves, flights=flights, pilot=pilot, fills=fills, events=events, counts=counts,
-        environment=environment,
-    )  # fmt: skip
-    batches = Batches(
-        shelves=shelves, shelf=shelf, flights=flights, pilot=pilot, fills=fills, reader=reader, counts=counts,
-        environment=environment, settings=settings,
-    )  # fmt: skip
+    common: dict[str, Any] = {"shelf": shelf, "counts": counts, "environment": environment}
+    shelves = Shelves(memory=memory, copies=copies, events=events, **common)
+    fills = Fills(shelves=shelves, codec=codec, events=events, settings=settings, **common)
+    pilot = Pilot(shelves=shelves, flights=flights, fills=fills, settings=settings, **common)
+    loading: dict[str, Any] = {"shelves": shelves, "flights": flights, "pilot": pilot, "fills": fills}
+    reader = Reader(events=events, counts=counts, environment=environment, **loading)
+    batches = Batches(reader=reader, settings=settings, **loading, **common)
     writer = Writer(
         keys=keys, shelf=shelf, shelves=shelves, fills=fills, flights=flights, events=events, counts=counts
     )  # fmt: skip
@@ -185,11 +178,12 @@ async def assemble(
     )
 
 
-def _codec(settings: Settings) -> Codec:
+def _codec(settings: Settings, keyring: Keyring | None) -> Codec:
     return Codec(
         compress_over_bytes=settings.compress_over_bytes,
         max_value_bytes=settings.max_value_bytes,
         integrity_key=None if settings.integrity_key is None else settings.integrity_key.encode(),
+        keyring=keyring,
     )
 
 

@@ -7,14 +7,14 @@ import inspect
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
-from alacena.engine.errors import BackendError
+from alacena.engine.errors import BackendError, InvalidKeyError
 from alacena.engine.flight import ended
 from alacena.engine.loading import UNCHANGED, LoadContext, Renewal
 from alacena.engine.reader import consume
 from alacena.engine.shelf import Found, Lease, Lookup
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Mapping, Sequence
+    from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 
     from alacena.engine.environment import Environment
     from alacena.engine.fills import Fills
@@ -278,6 +278,17 @@ class Batches:
     def _settle(self, place: _Place, found: Found, policy: Policy) -> None:
         self._fills.land(place.flight, self._fills.found(found), policy)
         self._flights.retire(place.key.entry, place.flight)
+
+
+def distinct(resource_ids: Iterable[str]) -> list[str]:
+    """The ids of a batch, each once.
+
+    Raises:
+        InvalidKeyError: It is one string, whose letters would be taken for ids.
+    """
+    if isinstance(resource_ids, str | bytes):
+        raise InvalidKeyError(f"resource_ids is one id, {resource_ids!r:.80}: give a list of ids")
+    return list(dict.fromkeys(resource_ids))
 
 
 def aligned(ids: Sequence[str], values: Any) -> list[Any]:

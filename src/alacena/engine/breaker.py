@@ -9,13 +9,13 @@ if TYPE_CHECKING:
 
 _FAILURES: Final = 5
 _PAUSE_S: Final = 0.25
-_LONGEST_PAUSE_S: Final = 5.0
+_LONGEST_PAUSE_S: Final = 1.0
 
 
 class Breaker:
     """Guards reads against a server that answers too late: going without it costs a load, waiting costs that and more.
 
-    It opens after 5 failures in a row, for a pause that doubles with each failed probe (0.25 s to 5 s, with jitter),
+    It opens after 5 failures in a row, for a pause that doubles with each failed probe (0.25 s to 1 s, with jitter),
     and closes with the first success. It is never open for ever: after each pause one probe goes through.
 
     Args:

@@ -9,10 +9,11 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Self
 
 from alacena.engine.assembly import Parts, assemble
+from alacena.engine.batches import distinct
 from alacena.engine.environment import SystemEnvironment
-from alacena.engine.errors import CacheClosedError, InvalidKeyError, MissingTenantError, WrongLoopError
+from alacena.engine.errors import CacheClosedError, MissingTenantError, WrongLoopError
 from alacena.engine.events import Events
-from alacena.engine.keys import document_tag
+from alacena.engine.keys import named
 from alacena.engine.loading import Request, adapted
 from alacena.engine.policy import Policy
 from alacena.engine.scope import Scope
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 
     from alacena.engine.batches import BatchLoader
+    from alacena.engine.codec import Keyring
     from alacena.engine.coordination.budgets import Budgets
     from alacena.engine.coordination.counters import Counters
     from alacena.engine.coordination.flags import Flags
@@ -56,6 +58,7 @@ class Cache:
         observers: Receive every event.
         policies: How each data type wants to be kept and loaded, by its name.
         authority: Where the token ledger keeps usage for good, such as :class:`alacena.sources.ledger.PostgresAuthority`.
+        keyring: Encrypts every value on the server, each tenant with a key of its own.
 
     Attributes:
         peek: ``peek(ident)`` gives a fresh value in memory, or ``MISSING``; it is synchronous and asks nobody. ``ident``
@@ -73,6 +76,7 @@ class Cache:
         observers: Iterable[Observer] = (),
         policies: Mapping[str, Policy] | None = None,
         authority: Authority | None = None,
+        keyring: Keyring | None = None,
     ) -> None:
         self.settings = settings or Settings()
         self.environment: Environment = environment or SystemEnvironment()
@@ -80,6 +84,7 @@ class Cache:
         self._policies = dict(policies or {})
         self._default_policy = Policy(ttl=self.settings.ttl_default_s)
         self._authority = authority
+        self._keyring = keyring
         self._parts: Parts | None = None
         self._opening: asyncio.Task[None] | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -105,8 +110,8 @@ class Cache:
     async def _open(self) -> None:
         try:
             self._loop, self._pid = asyncio.get_running_loop(), os.getpid()
-            self._parts = await assemble(self.settings, self.environment, self._events, self._authority)
-            self.peek = self._parts.copies.peeker(self._policies)
+            self._parts = await assemble(self.settings, self.environment, self._events, self._authority, self._keyring)
+            self.peek = self._parts.copies.peeker()
         finally:
             self._opening = None
 
@@ -232,7 +237,7 @@ class Cache:
             loader=adapted(loader),
             policy=policy,
             ttl=ttl,
-            tags=_names(tags, document_ids),
+            tags=named(tags, document_ids),
             use_memory=use_memory,
         )
         return await parts.reader.load(request)
@@ -291,7 +296,7 @@ class Cache:
             loader=adapted(loader),
             policy=self.policy(data_type),
             ttl=checked(ttl),
-            tags=_names(tags, document_ids),
+            tags=named(tags, document_ids),
         )
         return (await parts.reader.refresh(request)).value
 
@@ -339,7 +344,7 @@ class Cache:
         policy = self.policy(data_type)
         if not use_memory:
             policy = policy.but(use_memory=False)
-        return await parts.writer.set(key, parts.writer.parcel(value, policy, ttl, _names(tags, document_ids)))
+        return await parts.writer.store(key, parts.writer.parcel(value, policy, ttl, named(tags, document_ids)))
 
     async def delete(
         self,
@@ -396,7 +401,7 @@ class Cache:
         """
         parts = self._open_parts()
         scope = _scope(tenant_id, agent_id, conversation_id, collection_id)
-        return await parts.writer.invalidate(scope, data_type, resource_id, _names(tags, document_ids))
+        return await parts.writer.invalidate(scope, data_type, resource_id, named(tags, document_ids))
 
     @asynccontextmanager
     async def write(
@@ -427,7 +432,7 @@ class Cache:
         """
         parts = self._open_parts()
         held_s = self.settings.hold_s if hold_s is None else hold_s
-        tags = _names((), document_ids)
+        tags = named((), document_ids)
         async with parts.writer.write(_scope(tenant_id), resources, tags, held_s):
             yield
 
@@ -436,7 +441,7 @@ class Cache:
     ) -> dict[str, Any]:
         """The values of many entries, by id; misses are left out. Cost: at most 1 round trip a node."""
         parts = self._open_parts()
-        scope, ids = _scope(tenant_id), _ids(resource_ids)
+        scope, ids = _scope(tenant_id), distinct(resource_ids)
         keys = [parts.keys.entry(data_type, resource_id, scope) for resource_id in ids]
         found = await parts.batches.look(keys, self.policy(data_type), use_memory=use_memory)
         return {i: hit.value for i, hit in zip(ids, found, strict=True) if hit.found}
@@ -478,8 +483,8 @@ class Cache:
         Cancellation: the load is finished and stored: it is paid for.
         """
         parts, ttl = self._open_parts(), checked(ttl)
-        scope, ids, policy = _scope(tenant_id), _ids(resource_ids), self.policy(data_type)
-        given = _names(tags, document_ids)
+        scope, ids, policy = _scope(tenant_id), distinct(resource_ids), self.policy(data_type)
+        given = named(tags, document_ids)
         requests = [
             Request(
                 keys=(parts.keys.entry(data_type, resource_id, scope),),
@@ -509,12 +514,12 @@ class Cache:
         Cost: 1 round trip a node, the commands written together.
         """
         parts = self._open_parts()
-        scope, policy, given = _scope(tenant_id), self.policy(data_type), _names(tags, document_ids)
+        scope, policy, given = _scope(tenant_id), self.policy(data_type), named(tags, document_ids)
         made = [
             (parts.keys.entry(data_type, resource_id, scope), parts.writer.parcel(value, policy, ttl, given))
             for resource_id, value in values.items()
         ]
-        return sum(await asyncio.gather(*(parts.writer.set(key, parcel) for key, parcel in made)))
+        return sum(await asyncio.gather(*(parts.writer.store(key, parcel) for key, parcel in made)))
 
     async def ttl(self, data_type: str, resource_id: str, tenant_id: str | Scope, **scope_parts: str | None) -> float:
         """Seconds that an entry stays fresh: -1 for ever, -2 absent. Cost: 1 round trip."""
@@ -607,19 +612,6 @@ def _scope(
     if tenant_id is None:
         raise MissingTenantError
     return Scope(tenant_id, agent_id, conversation_id, collection_id)
-
-
-def _names(tags: Iterable[str], document_ids: Iterable[str]) -> tuple[str, ...]:
-    """Tags and documents as tags. A lone string is one name, not its letters."""
-    given = (tags,) if isinstance(tags, str) else tags
-    ids = (document_ids,) if isinstance(document_ids, str) else document_ids
-    return (*given, *map(document_tag, ids))
-
-
-def _ids(resource_ids: Iterable[str]) -> list[str]:
-    if isinstance(resource_ids, str | bytes):
-        raise InvalidKeyError(f"resource_ids is one id, {resource_ids!r:.80}: give a list of ids")
-    return list(dict.fromkeys(resource_ids))
 
 
 def _closed(_: Ident) -> Any:

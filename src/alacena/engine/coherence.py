@@ -90,6 +90,7 @@ class Coherence:
         """Nothing that was known can be trusted any more: memory goes off and is emptied, every nonce is unknown."""
         self.memory.serving_until = float("-inf")
         self.memory.clear()
+        self._flights.endings += 1
         self._flights.bar_all()
         for generation in list(self._generations.values()):
             generation.nonce = None

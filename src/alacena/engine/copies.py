@@ -15,7 +15,7 @@ from alacena.engine.memory import Slot
 from alacena.engine.shelf import MISSING, Nothing
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable
 
     from alacena.engine.codec import Codec
     from alacena.engine.environment import Environment
@@ -26,6 +26,9 @@ if TYPE_CHECKING:
 
 _UNKNOWN_LOAD_S = 0.05
 """What a value that nobody loaded here is taken to cost, so that it stands among the others."""
+
+_REFRESH_WINDOW = 20.0
+"""In units of load time and beta: earlier than that, XFetch is due less than once in 10^8 reads."""
 
 
 class Copies:
@@ -81,6 +84,10 @@ class Copies:
             else:
                 value, thaw = encoded, self._codec.decode
         now = self._environment.now()
+        if policy.early_refresh_beta and load_s and not math.isinf(fresh_for_s):
+            thaw = _Refreshed(
+                thaw, now + fresh_for_s - _REFRESH_WINDOW * load_s * policy.early_refresh_beta, self._environment
+            )
         return self.memory.put(
             Slot(
                 key.ident,
@@ -96,14 +103,10 @@ class Copies:
             )
         )
 
-    def peeker(self, policies: Mapping[str, Policy]) -> Callable[[Ident], Any]:
+    def peeker(self) -> Callable[[Ident], Any]:
         """A function that gives the fresh value under an ident, or ``MISSING``: the shortest way to a value.
 
         It is a closure because a look at a local costs half of a look at an attribute, and this runs on every hit.
-        An entry that may be due for an early refresh is not given: whoever asks then has to take the way that decides it.
-
-        Args:
-            policies: How the types are kept, by name; only those that are refreshed early pay for it.
         """
         memory, slot_of, now = self.memory, self.memory.slots.get, self._environment.now
 
@@ -122,27 +125,41 @@ class Copies:
             thaw = slot.thaw
             return slot.value if thaw is None else thaw(slot.value)
 
-        eager = {name: policy for name, policy in policies.items() if policy.early_refresh_beta}
-
-        def peek_unless_due(ident: Ident) -> Any:
-            policy = eager.get(ident[1])
-            slot = None if policy is None else slot_of(ident)
-            if policy is None or slot is None or slot.fresh_until - now() > policy.earliest_refresh_s(slot.cost):
-                return peek(ident)
-            return MISSING
-
-        return peek_unless_due if eager else peek
+        return peek
 
     @staticmethod
     def hand_out(slot: Slot) -> Any:
         """The value of a slot, private to the receiver where it could be changed; a kind of nothing as it is."""
         if isinstance(slot.value, Nothing):
             return slot.value
-        return slot.value if slot.thaw is None else slot.thaw(slot.value)
+        thaw = slot.thaw.plain if isinstance(slot.thaw, _Refreshed) else slot.thaw
+        return slot.value if thaw is None else thaw(slot.value)
 
     def fresh_for(self, slot: Slot) -> float:
         """Seconds a slot stays fresh; negative where it is stale."""
         return math.inf if slot.fresh_until == math.inf else slot.fresh_until - self._environment.now()
+
+
+class _Refreshed:
+    """Hands out a value until its early refresh may be due; from then on a reader must go the longer way and decide.
+
+    Args:
+        plain: How the value is handed out; ``None``: as it is.
+        until: Instant from which the longer way is taken.
+        environment: The clock.
+    """
+
+    __slots__ = ("_environment", "_until", "plain")
+
+    def __init__(self, plain: Callable[[Any], Any] | None, until: float, environment: Environment) -> None:
+        self.plain = plain
+        self._until = until
+        self._environment = environment
+
+    def __call__(self, value: Any) -> Any:
+        if self._environment.now() >= self._until:
+            return MISSING
+        return value if self.plain is None else self.plain(value)
 
 
 def _nothing(_: object) -> object:

@@ -48,7 +48,7 @@ class FillRefused(Event):
 
     Attributes:
         resource_id: Which entry.
-        reason: ``"lease"``, ``"generation"``, ``"hold"``, ``"replication"``, ``"backend"`` or ``"size"``.
+        reason: ``"lease"``, ``"generation"``, ``"hold"``, ``"replication"``, ``"backend"`` or ``"value"``.
     """
 
     resource_id: str = ""
@@ -61,8 +61,8 @@ class EntryRejected(Event):
 
     Attributes:
         resource_id: Which entry.
-        reason: ``"truncated"``, ``"checksum"``, ``"version"``, ``"foreign"``, ``"key"`` or ``"value"``. ``"key"``
-            means that another key's entry was found: an alarm.
+        reason: ``"truncated"``, ``"checksum"``, ``"version"``, ``"foreign"``, ``"key"``, ``"size"``, ``"cipher"``,
+            ``"compression"`` or ``"value"``. ``"key"`` means that another key's entry was found: an alarm.
     """
 
     resource_id: str = ""
@@ -75,7 +75,7 @@ class Invalidated(Event):
 
     Attributes:
         what: In words.
-        count: Keys that the server removed.
+        count: Keys that the server removed for all that was invalidated in the same turn of the loop.
     """
 
     what: str = ""

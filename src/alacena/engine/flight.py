@@ -33,8 +33,8 @@ class Flight:
     Attributes:
         lease: Its permission, once it has one. From then on it is joined only while the lease stands.
         boarding: Whether a caller may join at all.
-        departed_at: When the source was asked, on the environment's clock; ``None`` before that.
-        endings: How many generations had ended by then; see :attr:`Flights.endings`.
+        departed_at: When the source was asked; ``None`` before that, when anybody may join.
+        endings: How many endings the process knew of at that moment.
         task: The task that loads.
     """
 
@@ -106,10 +106,10 @@ class Flights:
     Args:
         memory: Says until when this process is sure to hear of invalidations.
         environment: The clock.
-        bound_s: For how long after it departed a flight may be joined by a process that is not sure.
+        bound_s: The staleness bound H.
 
     Attributes:
-        endings: How many generations have ended so far, as far as this process knows.
+        endings: How many things this process has seen end: entries, generations, connections.
     """
 
     def __init__(self, memory: Memory, environment: Environment, bound_s: float) -> None:
@@ -133,28 +133,32 @@ class Flights:
 
         Args:
             entry: What it loads.
-            exact: Whether the caller wants nothing that was read before it called.
+            exact: Whether the caller does not trust memory: it joins nobody, because a flight may have read the second
+                shelf before this call. Without a server there is nothing to distrust.
         """
         flight = self._flights.get(entry)
         if flight is None or not flight.boarding or flight.is_over:
             return None
-        if flight.departed_at is None:
-            return flight
-        return flight if self._is_current(flight, flight.departed_at, exact=exact) else None
+        if exact and self._memory.serving_until != math.inf:
+            return None
+        return flight if flight.departed_at is None or self._is_joinable(flight, flight.departed_at) else None
 
     def depart(self, flight: Flight) -> None:
         """The source is being asked: from now on the flight carries what was true now."""
         flight.departed_at = self._environment.now()
         flight.endings = self.endings
 
-    def _is_current(self, flight: Flight, departed_at: float, *, exact: bool) -> bool:
-        """Whether nothing that was acknowledged more than the bound ago can be missing from what a flight carries."""
-        stands = self.endings == flight.endings if flight.lease is None else flight.lease.stands
-        if self._memory.serving_until == math.inf or not stands:
-            return stands
+    def _is_joinable(self, flight: Flight, departed_at: float) -> bool:
+        """Whether nothing that the load may have read can have ended before this moment, as far as the bound asks.
+
+        With a lease, its generations are compared; without one, any ending closes it. A load that began more than the
+        bound ago is joined only while the server's word is current: a process that is cut off hears of no endings.
+        """
+        stands = flight.endings == self.endings if flight.lease is None else flight.lease.stands
         now = self._environment.now()
-        told = flight.lease is not None and now <= self._memory.serving_until
-        return not exact and (told or now - departed_at <= self._bound_s)
+        return stands and (
+            now - departed_at <= self._bound_s or (flight.lease is not None and now <= self._memory.serving_until)
+        )
 
     def start(self, entry: bytes, load: Callable[[Flight], Coroutine[Any, Any, None]]) -> Flight:
         """Start a load; it replaces a flight that takes no passengers any more."""
@@ -179,6 +183,7 @@ class Flights:
 
     def bar(self, entry: bytes) -> None:
         """Let nobody board the flight of an entry that was just changed or removed."""
+        self.endings += 1
         flight = self._flights.pop(entry, None)
         if flight is not None:
             flight.boarding = False

@@ -11,7 +11,7 @@ from types import FunctionType
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 from alacena.engine.errors import LoadTimeoutError
-from alacena.engine.keys import document_tag
+from alacena.engine.keys import named
 from alacena.engine.shelf import MISSING
 from alacena.engine.ttl import UNSET, TtlOrUnset, checked
 
@@ -84,8 +84,7 @@ class LoadContext:
         It may be called before or after the documents were read: while the load runs, any invalidation by tag in the
         tenant makes a value with tags unstorable unless they were given with the call.
         """
-        ids = (document_ids,) if isinstance(document_ids, str) else document_ids
-        self.tags += [document_tag(document_id) for document_id in ids]
+        self.tags += named((), document_ids)
 
     def skip(self) -> None:
         """Do not store the value: it is for this caller (and those who share the load) alone."""

@@ -4,13 +4,10 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, fields, replace
-from typing import Any, Final
+from typing import Any
 
 from alacena.engine.errors import SettingsError
 from alacena.engine.ttl import Ttl, seconds
-
-LEAST_CHANCE: Final = 1e-12
-"""The smallest random number that counts when an early refresh is drawn: none is drawn earlier than it allows."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,10 +55,6 @@ class Policy:
     def stale_s(self) -> float:
         """Seconds for which an expired entry is kept at all."""
         return max(self.stale_if_error_s, self.stale_while_revalidate_s)
-
-    def earliest_refresh_s(self, load_s: float) -> float:
-        """Seconds before expiry at which an early refresh may be drawn for the first time."""
-        return load_s * self.early_refresh_beta * -math.log(LEAST_CHANCE)
 
     def but(self, **changes: Any) -> Policy:
         """A copy with some attributes changed."""

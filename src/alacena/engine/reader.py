@@ -9,7 +9,6 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from alacena.engine.events import LookupFinished
-from alacena.engine.policy import LEAST_CHANCE
 from alacena.engine.shelf import NOT_FOUND, Found, Lookup
 
 if TYPE_CHECKING:
@@ -133,9 +132,9 @@ class Reader:
 
     def is_due(self, found: Found, policy: Policy) -> bool:
         """XFetch: renew with a probability that grows towards the expiry, the sooner the longer a load takes."""
-        if not policy.early_refresh_beta or found.fresh_for_s >= policy.earliest_refresh_s(found.load_s):
+        if not policy.early_refresh_beta or not found.load_s or math.isinf(found.fresh_for_s):
             return False
-        chance = max(self._environment.random(), LEAST_CHANCE)
+        chance = max(self._environment.random(), 1e-12)
         return -found.load_s * policy.early_refresh_beta * math.log(chance) >= found.fresh_for_s
 
     async def _board(self, request: Request, stale: Found | None) -> Lookup[Any]:

@@ -148,6 +148,8 @@ def _problem(name: str, value: object) -> str | None:
         return f"no such setting; there are {', '.join(sorted(_KINDS))}"
     if value is None:
         return None if "None" in kind else "must not be None"
+    if name == "integrity_key" and isinstance(value, str) and not 16 <= len(value.encode()) <= 64:
+        return f"must have 16 to 64 bytes, not {len(value.encode())}"
     if kind.startswith("str"):
         return None if isinstance(value, str) and value.strip() else f"must be a non-empty string, not {value!r}"
     if kind.startswith("Mapping"):

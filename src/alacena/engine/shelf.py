@@ -141,7 +141,7 @@ class Parcel:
     policy: Policy
 
 
-Refusal: TypeAlias = Literal["", "lease", "generation", "hold", "replication", "backend", "size", "value"]
+Refusal: TypeAlias = Literal["", "lease", "generation", "hold", "replication", "backend", "value"]
 """Why a value was not stored; empty where it was."""
 
 

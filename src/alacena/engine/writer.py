@@ -81,8 +81,8 @@ class Writer:
         self._events = events
         self._counts = counts
 
-    async def set(self, key: EntryKey, parcel: Parcel) -> bool:
-        """Store a value that the caller vouches for. See :meth:`alacena.engine.cache.Cache.set`."""
+    async def store(self, key: EntryKey, parcel: Parcel) -> bool:
+        """Store what the caller vouches for. See :meth:`alacena.engine.cache.Cache.set`."""
         try:
             refusal = await self._shelf.store(key, parcel)
         except BackendError as error:

@@ -8,7 +8,7 @@
             async with Cache(Settings(redis_url=OUR_REDIS), policies=OUR_POLICIES) as cache:
                 yield cache
 
-The tests are synchronous methods that any test runner collects; each opens a cache of its own under a tenant of its own.
+The tests are synchronous methods that any test runner collects; each opens a cache of its own, for a tenant of its own.
 """
 
 from __future__ import annotations
@@ -290,5 +290,5 @@ class _Source:
 
 async def _raised(call: Coroutine[Any, Any, Any]) -> BaseException | None:
     """The exception that a call ends with."""
-    (outcome,) = await asyncio.gather(call, return_exceptions=True)
+    outcome: Any = (await asyncio.gather(call, return_exceptions=True))[0]
     return outcome if isinstance(outcome, BaseException) else None

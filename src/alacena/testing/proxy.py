@@ -10,10 +10,7 @@ import random
 import socket
 import struct
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Literal, Self, TypeAlias
-
-if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+from typing import Literal, Self, TypeAlias
 
 Address: TypeAlias = tuple[str, int] | str
 """``(host, port)``, or the path of a unix socket."""
@@ -279,76 +276,3 @@ def _prepare_reset(writer: asyncio.StreamWriter) -> None:
     raw = writer.get_extra_info("socket")
     if raw is not None and raw.fileno() >= 0 and raw.family in {socket.AF_INET, socket.AF_INET6}:
         raw.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _NO_LINGER)
-
-
-Step: TypeAlias = "tuple[float, Callable[[FaultProxy], Awaitable[None] | None]]"
-"""Seconds to wait, then what to do with the proxy."""
-
-
-async def play(proxy: FaultProxy, steps: list[Step]) -> None:
-    """Run a script of faults: wait, act, wait, act.
-
-    Args:
-        proxy: The proxy to break.
-        steps: Each a pause in seconds and an action, such as ``(0.5, FaultProxy.reset)``.
-    """
-    for pause_s, action in steps:
-        await asyncio.sleep(pause_s)
-        result = action(proxy)
-        if result is not None:
-            await result
-
-
-async def torment(proxy: FaultProxy, *, duration_s: float, every_s: float, seed: int) -> list[str]:
-    """Do something random to a proxy again and again, and leave it calm.
-
-    Args:
-        proxy: The proxy to break.
-        duration_s: For how long, in seconds.
-        every_s: Mean pause between two faults.
-        seed: Names the faults and pauses.
-
-    Returns:
-        The names of the faults, in their order.
-    """
-    chance = random.Random(seed)  # noqa: S311 - reproducible on purpose
-    loop = asyncio.get_running_loop()
-    until = loop.time() + duration_s
-    done: list[str] = []
-    try:
-        while loop.time() < until:
-            await asyncio.sleep(min(chance.expovariate(1 / every_s), max(0.0, until - loop.time())))
-            name = chance.choice(list(_TORMENTS))
-            done.append(name)
-            _TORMENTS[name](proxy, chance)
-    finally:
-        proxy.calm()
-    return done
-
-
-def _delay(proxy: FaultProxy, chance: random.Random) -> None:
-    side = chance.choice([proxy.up, proxy.down])
-    side.latency_s, side.jitter_s = 0.05 * chance.random(), 0.05 * chance.random()
-
-
-def _split(proxy: FaultProxy, chance: random.Random) -> None:
-    chance.choice([proxy.up, proxy.down]).split = chance.choice(["none", "random", "every"])
-
-
-def _lose(proxy: FaultProxy, chance: random.Random) -> None:
-    chance.choice([proxy.up, proxy.down]).lost = True
-
-
-def _hold(proxy: FaultProxy, chance: random.Random) -> None:
-    chance.choice([proxy.up, proxy.down]).hold()
-
-
-_TORMENTS: dict[str, Callable[[FaultProxy, random.Random], None]] = {
-    "calm": lambda proxy, _chance: proxy.calm(),
-    "cut": lambda proxy, _chance: proxy.cut(),
-    "delay": _delay,
-    "hold": _hold,
-    "lose": _lose,
-    "reset": lambda proxy, _chance: proxy.reset(),
-    "split": _split,
-}

@@ -7,12 +7,14 @@ import time
 from typing import TYPE_CHECKING
 from urllib.parse import quote
 
+from alacena.engine.coordination.port import Port
 from alacena.engine.errors import OutcomeUnknownError
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
     from contextlib import AbstractAsyncContextManager
 
+    from alacena.engine.cache import Cache
     from alacena.engine.store import Argument, Bell, Reply, Script, Store
 
 
@@ -24,18 +26,27 @@ class PlainKeys:
         return f"alacena:{kind}:{{{quote(tenant_id, safe='')}.0}}:{tail}"
 
 
+def port_of(cache: Cache, store: Store | None = None) -> Port:
+    """A port like that of an open cache's own objects, over its store or another one."""
+    own = cache.locks._port
+    return Port(own.store if store is None else store, own._keys, own.environment, own.elements)
+
+
 class LossyStore:
     """Passes everything on; loses the replies that it is told to.
 
     Attributes:
         lose: How many replies to lose yet, by the name of a command or script.
+        lose_first: Names of scripts of which the reply to every request is lost once.
         sent: What was sent, by name.
     """
 
     def __init__(self, store: Store) -> None:
         self._store = store
         self.lose: dict[str, int] = {}
+        self.lose_first: set[str] = set()
         self.sent: list[str] = []
+        self._lost: set[int] = set()
 
     async def call(self, *command: Argument, timeout_s: float | None = None) -> Reply:
         reply = await self._store.call(*command, timeout_s=timeout_s)
@@ -44,7 +55,12 @@ class LossyStore:
     async def script(
         self, script: Script, keys: Sequence[str | bytes], args: Sequence[Argument], *, timeout_s: float | None = None
     ) -> Reply:
-        return self._deliver(script.name, await self._store.script(script, keys, args, timeout_s=timeout_s))
+        reply = await self._store.script(script, keys, args, timeout_s=timeout_s)
+        request = hash((script, *keys, *args))
+        if script.name in self.lose_first and request not in self._lost:
+            self._lost.add(request)
+            self.lose[script.name] = self.lose.get(script.name, 0) + 1
+        return self._deliver(script.name, reply)
 
     def _deliver(self, name: str, reply: Reply) -> Reply:
         self.sent.append(name)

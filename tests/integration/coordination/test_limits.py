@@ -19,12 +19,11 @@ if TYPE_CHECKING:
 
 async def test_a_thousand_spenders_never_overspend_a_budget(port: Port, store: LossyStore) -> None:
     budget = Budgets(port)("b", tenant_id="t", limit=1_000)
+    store.lose_first = {"budget_reserve", "budget_settle"}
     gate = asyncio.Semaphore(100)
 
     async def spend(number: int) -> int:
         async with gate:
-            store.lose["budget_reserve"] = number % 2
-            store.lose["budget_settle"] = number % 2
             try:
                 reservation = await budget.reserve(7)
             except LimitExceededError:

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from alacena.engine.coordination.locks import Locks
+from alacena.engine.coordination.lock import bell_prefix
+from alacena.engine.coordination.locks import ACQUIRE, Locks
 from alacena.engine.errors import LockLostError, LockTimeoutError
 from tests.integration.coordination.stand import eventually
 
@@ -120,7 +121,8 @@ async def test_lost_replies_neither_lose_nor_double_a_lock(port: Port, store: Lo
 async def test_a_fence_that_was_lost_with_the_server_is_still_overtaken(port: Port) -> None:
     locks = Locks(port)
     before = await locks.try_acquire("l", tenant_id="t", token="a")
-    await port.store.call("FLUSHALL")
+    for part in ("owner", "state"):
+        await port.store.call("DEL", port.key("lock", "t", "l", part))
     after = await locks.try_acquire("l", tenant_id="t", token="b")
     assert before is not None
     assert after is not None
@@ -147,6 +149,22 @@ async def test_a_lock_that_is_stolen_ends_its_block(port: Port) -> None:
     assert not asyncio.current_task().cancelling()  # type: ignore[union-attr]
 
 
+async def test_waiters_that_do_not_listen_any_more_are_passed_over_at_once(port: Port) -> None:
+    locks = Locks(port)
+    keys = [port.key("lock", "t", "l", part) for part in ("owner", "state", "line", "alive")]
+    async with locks.acquire("l", tenant_id="t"):
+        for number in range(20):
+            words = [f"dead-{number}", 30_000, 15_000, 6_000, bell_prefix(keys)]
+            assert (await port.run(ACQUIRE, keys, words))[0] == 0
+        living = asyncio.create_task(locks.take("l", tenant_id="t"))
+        await _in_line(port, 21)
+        began = port.environment.now()
+    lock = await living
+    assert port.environment.now() - began < 1.0
+    assert await port.store.call("ZCARD", keys[2]) == await port.store.call("ZCARD", keys[3]) == 0
+    await lock.release()
+
+
 async def test_a_cancelled_waiter_leaves_the_line(port: Port) -> None:
     locks = Locks(port)
     async with locks.acquire("l", tenant_id="t"):
@@ -156,5 +174,17 @@ async def test_a_cancelled_waiter_leaves_the_line(port: Port) -> None:
         waiter.cancel()
         with pytest.raises(asyncio.CancelledError):
             await waiter
-        await locks.close()
-        assert await port.store.call("ZCARD", line) == 0
+
+        async def left() -> bool:
+            return bool(await port.store.call("ZCARD", line) == 0)
+
+        await eventually(left)
+
+
+async def test_a_lock_that_is_held_when_its_cache_is_closed_is_lost(port: Port) -> None:
+    locks = Locks(port)
+    with pytest.raises(LockLostError):  # noqa: PT012 - the block is the point
+        async with locks.acquire("l", tenant_id="t", ttl_s=30) as lock:
+            await locks.close()
+            assert lock.remaining_s == 0
+            await asyncio.sleep(10)

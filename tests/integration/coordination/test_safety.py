@@ -6,56 +6,54 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from alacena.engine.coordination.counters import Counters
-from alacena.engine.coordination.lists import Lists
-from alacena.engine.coordination.locks import Locks
-from alacena.engine.coordination.port import Port
-from alacena.engine.coordination.queues import Queues
-from alacena.engine.environment import SystemEnvironment
-from alacena.engine.errors import ServerReplyError, UnsafeServerError
-from alacena.engine.redis.scripts import evaluate
-from alacena.engine.store import Script
-from tests.integration.coordination.live import LiveStore, server
-from tests.integration.coordination.stand import PlainKeys
+from alacena.engine.cache import Cache
+from alacena.engine.errors import UnsafeServerError
+from alacena.engine.settings import Settings
 
 if TYPE_CHECKING:
-    from alacena.engine.store import Argument, Reply
+    from collections.abc import Callable
+
+    from tests.servers.redis_server import Flavour, RedisServer
 
 
-async def test_a_server_that_evicts_is_refused_before_anything_is_entrusted_to_it() -> None:
-    with server("--maxmemory", "50mb", "--maxmemory-policy", "allkeys-lru") as path:
-        store = LiveStore(path)
-        port = Port(store, PlainKeys(), SystemEnvironment())
+@pytest.mark.parametrize("flavour", ["valkey", "redis"])
+@pytest.mark.parametrize("policy", ["allkeys-lru", "allkeys-lfu", "allkeys-random"])
+async def test_a_server_that_evicts_is_refused_before_anything_is_entrusted_to_it(
+    flavour: Flavour, policy: str, start_redis: Callable[..., RedisServer]
+) -> None:
+    server = start_redis(flavour, maxmemory_bytes=50_000_000, maxmemory_policy=policy)
+    async with Cache(Settings(redis_url=server.url)) as cache:
+        before = server.call("DBSIZE")
         verbs: list[Any] = [
-            Lists(port).rpush("l", 1, tenant_id="t"),
-            Counters(port).increment("c", tenant_id="t"),
-            Queues(port)("q", tenant_id="t").push(1),
-            Locks(port).try_acquire("l", tenant_id="t"),
+            cache.lists.rpush("l", 1, tenant_id="t"),
+            cache.lists.lpop("l", tenant_id="t"),
+            cache.sets.add("s", 1, tenant_id="t"),
+            cache.flags.set_nx("f", 1, tenant_id="t"),
+            cache.counters.increment("c", tenant_id="t"),
+            cache.limits.token_bucket("b", tenant_id="t", rate_per_s=1, burst=1),
+            cache.budgets("b", tenant_id="t", limit=1).reserve(1),
+            cache.queues("q", tenant_id="t").push(1),
+            cache.locks.try_acquire("l", tenant_id="t"),
+            cache.ledger.record("t", 1, model="m"),
         ]
         for verb in verbs:
-            with pytest.raises(UnsafeServerError):
+            with pytest.raises(UnsafeServerError, match=policy):
                 await verb
-        assert await store.call("DBSIZE") == 0
-        await store.aclose()
+        assert server.call("DBSIZE") == before
+        assert cache.guarantee()["coordination"] == f"refused: maxmemory-policy is {policy}"
 
 
-async def test_a_forgotten_script_is_loaded_and_run_once(server_path: str) -> None:
-    store = LiveStore(server_path)
-    await store.call("FLUSHALL")
-    counters = Counters(Port(store, PlainKeys(), SystemEnvironment()))
-    assert await counters.increment("c", tenant_id="t") == 1
-    await store.call("SCRIPT", "FLUSH", "SYNC")
-    assert await counters.increment("c", tenant_id="t") == 2
-    await store.aclose()
+@pytest.mark.parametrize("policy", ["noeviction", "volatile-lru", "volatile-ttl"])
+async def test_a_server_that_keeps_what_has_no_expiry_is_accepted(
+    policy: str, start_redis: Callable[..., RedisServer]
+) -> None:
+    server = start_redis(maxmemory_bytes=50_000_000, maxmemory_policy=policy)
+    async with Cache(Settings(redis_url=server.url)) as cache:
+        assert await cache.counters.increment("c", tenant_id="t") == 1
 
 
-async def test_other_refusals_of_a_script_are_not_tried_again() -> None:
-    sent = []
-
-    async def send(*command: Argument) -> Reply:
-        sent.append(command[0])
-        raise ServerReplyError("OOM command not allowed")
-
-    with pytest.raises(ServerReplyError, match="OOM"):
-        await evaluate(send, Script("lock_renew", idempotent=True), ["k"], ["t", 5])
-    assert sent == ["EVALSHA"]
+async def test_a_forgotten_script_is_loaded_and_run_once(file_server: RedisServer) -> None:
+    async with Cache(Settings(redis_url=file_server.url)) as cache:
+        assert await cache.counters.increment("c", tenant_id="t") == 1
+        file_server.call("SCRIPT", "FLUSH", "SYNC")
+        assert await cache.counters.increment("c", tenant_id="t") == 2

@@ -1,4 +1,4 @@
-"""The contract, kept by the memory-only cache, by the whole cache in a simulation, and by the whole cache on a server."""
+"""The contract, kept by the memory-only cache, by the whole cache in a simulation, and on a server."""
 
 from __future__ import annotations
 

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from alacena.testing.proxy import FaultProxy, play, torment
+from alacena.testing.proxy import FaultProxy
+from alacena.testing.trouble import play, torment
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from typing import TYPE_CHECKING
 
 from alacena.engine.coordination.budgets import Budgets
@@ -16,6 +17,10 @@ from alacena.engine.coordination.queues import Queues
 from alacena.engine.coordination.relay import Relay
 from alacena.engine.coordination.sets import Sets
 from alacena.engine.coordination.spill import Spill
+from alacena.engine.errors import BackendError
+
+_DRAIN_EVERY_S = 5.0
+_log = logging.getLogger("alacena")
 
 if TYPE_CHECKING:
     from alacena.engine.coordination.ledger import Authority
@@ -43,17 +48,31 @@ class Desk:
         spill = None if spill_path is None else Spill(spill_path)
         self.ledger = Ledger(port, authority=authority, spill=spill)
         self._relay = None if authority is None else Relay(port, self.ledger, authority)
-        self._relaying: asyncio.Task[object] | None = None
+        self._drains = spill is not None
+        self._background: list[asyncio.Task[object]] = []
 
     def start(self) -> None:
-        """Start what runs in the background."""
+        """Start what runs in the background: the relay to the authority, and the counting of what was spilled."""
+        loop = asyncio.get_running_loop()
         if self._relay is not None:
-            self._relaying = asyncio.get_running_loop().create_task(self._relay.run())
+            self._background.append(loop.create_task(self._relay.run()))
+        if self._drains:
+            self._background.append(loop.create_task(self._drain()))
+
+    async def _drain(self) -> None:
+        while True:
+            try:
+                await self.ledger.drain()
+            except BackendError:
+                _log.debug("the server is away: spilled usage waits on")
+            await asyncio.sleep(_DRAIN_EVERY_S)
 
     async def close(self) -> None:
         """Finish what was begun."""
-        if self._relay is not None and self._relaying is not None:
+        if self._relay is not None:
             self._relay.stop()
-            await self._relaying
+        if self._drains:
+            self._background[-1].cancel()
+        await asyncio.gather(*self._background, return_exceptions=True)
         await self.queues.close()
         await self.locks.close()

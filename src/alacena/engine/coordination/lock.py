@@ -100,6 +100,14 @@ class Lock:
             if held:
                 self._deadline = self._deadline_from(sent)
             pause_s = self._ttl_ms / 1000 * (_RENEW_RATIO if held else _RETRY_RATIO)
+        self._lose()
+
+    def abandon(self) -> None:
+        """Renew no more, because the cache is closed: the lock is lost, and ends with its lease."""
+        if self._renewal.cancel():
+            self._lose()
+
+    def _lose(self) -> None:
         self.lost.set()
         if self.on_lost is not None:
             self.on_lost()

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from typing import TYPE_CHECKING, Final
+from weakref import WeakSet
 
 from alacena.engine.coordination.errands import Errands
 from alacena.engine.coordination.lock import HEAD_MS, RENEW, Lock, bell_prefix, give_back
@@ -43,6 +44,7 @@ class Locks:
     def __init__(self, port: Port) -> None:
         self._port = port
         self._errands = Errands()
+        self._held: WeakSet[Lock] = WeakSet()
 
     def acquire(self, name: str, *, tenant_id: str, ttl_s: float = 30.0, wait_s: float | None = None) -> LockBlock:
         """A block that runs while the lock is held: ``async with locks.acquire(...) as lock``.
@@ -78,7 +80,7 @@ class Locks:
         claim = _Claim(self._port, self._keys(name, tenant_id), milliseconds(ttl_s, "ttl_s", least=_LEAST_TTL_MS))
         deadline = None if wait_s is None else self._port.environment.now() + wait_s
         try:
-            granted = await claim.ask(in_line=wait_s is None or wait_s > 0)
+            granted = await claim.ask(in_line=False)
             if granted is None and wait_s != 0:
                 granted = await claim.stand_in_line(deadline)
         except (BackendError, asyncio.CancelledError):
@@ -89,7 +91,9 @@ class Locks:
                 self._errands.start(claim.withdraw())
             raise LockTimeoutError(f"lock {name!r} of tenant {tenant_id!r} was not had within {wait_s} s")
         fence, sent = granted
-        return Lock(self._port, self._errands, name, claim.keys, claim.token, fence, claim.ttl_ms, sent)
+        lock = Lock(self._port, self._errands, name, claim.keys, claim.token, fence, claim.ttl_ms, sent)
+        self._held.add(lock)
+        return lock
 
     async def try_acquire(
         self, name: str, *, tenant_id: str, ttl_s: float = 30.0, token: str | None = None
@@ -116,8 +120,10 @@ class Locks:
         return await self._errands.finish(give_back(self._port, keys, token))
 
     async def close(self) -> None:
-        """Wait until what was given up has been given back."""
+        """Wait until what was given up has been given back; what is still held is renewed no more, and so lost."""
         await self._errands.close()
+        for lock in list(self._held):
+            lock.abandon()
 
     def _keys(self, name: str, tenant_id: str) -> list[str]:
         return [self._port.key("lock", tenant_id, name, part) for part in ("owner", "state", "line", "alive")]
@@ -150,7 +156,7 @@ class _Claim:
         return None
 
     async def stand_in_line(self, deadline: float | None) -> tuple[int, float] | None:
-        """Wait for the turn, until ``deadline``."""
+        """Wait for the turn, until ``deadline``. Who stands in line must listen: a head that nobody hears is passed."""
         now = self._port.environment.now
         async with self._port.store.listen(bell_prefix(self.keys) + self.token) as bell:
             while True:

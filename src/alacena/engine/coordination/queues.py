@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from alacena.engine.coordination.errands import Errands
 from alacena.engine.coordination.fair import AllTenants, SomeTenants
 from alacena.engine.coordination.queue import Queue
 from alacena.engine.coordination.roster import Roster
+from alacena.engine.coordination.worker import Worker
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Awaitable, Callable, Sequence
 
+    from alacena.engine.coordination.fair import Source
     from alacena.engine.coordination.item import Item
     from alacena.engine.coordination.port import Port
 
@@ -71,6 +73,16 @@ class Queues:
         """Take items of many tenants in turn. See :meth:`any`, whose view keeps its place between calls."""
         view = self.any(name, tenant_ids=tenant_ids, max_attempts=max_attempts)
         return await view.reserve(max_items, visibility_s=visibility_s, wait_s=wait_s)
+
+    def worker(self, source: Source, handler: Callable[[Item], Awaitable[object]], **options: Any) -> Worker:
+        """A worker on one or more of these queues: ``await cache.queues.worker(queue, handle).run()``.
+
+        Args:
+            source: A queue, or what :meth:`any` gives.
+            handler: Called with each item; when it returns, the item is done.
+            options: As for :class:`~alacena.engine.coordination.worker.Worker`.
+        """
+        return Worker(self._port, source, handler, **options)
 
     async def close(self) -> None:
         """Wait until what was given up has been given back."""

@@ -58,6 +58,7 @@ class Roster:
     def __init__(self, port: Port, kind: str, name: str) -> None:
         self._port = port
         self._key = port.key(f"{kind}-roster", NOBODY, name)
+        self._both = [self._key, port.key(f"{kind}-roster", NOBODY, name, "announced")]
         self._ensured: dict[str, float] = {}
         self._idle: dict[str, int] = {}
 
@@ -69,12 +70,12 @@ class Roster:
         """Be on the roster before work is added. Cost: 1 round trip each quarter of an hour, else none."""
         now = self._port.environment.now()
         if now >= self._ensured.get(tenant_id, now):
-            await self._port.run(ANNOUNCE, [self._key], [tenant_id, 0, self._channel])
+            await self._port.run(ANNOUNCE, self._both, [tenant_id, 0, self._channel])
             self._ensured[tenant_id] = now + _ENSURE_S
 
     async def announce(self, tenant_id: str) -> None:
         """Say that there is work now. Cost: 1 round trip."""
-        await self._port.run(ANNOUNCE, [self._key], [tenant_id, 1, self._channel])
+        await self._port.run(ANNOUNCE, self._both, [tenant_id, 1, self._channel])
 
     async def turns(self, count: int) -> tuple[list[Turn], float | None]:
         """Whose turn it is, and the seconds until the next one (``None``: nobody is there).
@@ -83,7 +84,7 @@ class Roster:
 
         Cost: 1 round trip.
         """
-        rows, left_ms = await self._port.run(TURNS, [self._key], [count])
+        rows, left_ms = await self._port.run(TURNS, self._both, [count])
         found = [Turn(member.decode("utf-8", "surrogatepass"), mark.decode()) for member, mark in rows]
         return found, None if left_ms < 0 else left_ms / 1000
 
@@ -103,7 +104,7 @@ class Roster:
         if idle > _STRIKE_OFF_AFTER:
             del self._idle[turn.tenant_id]
             pause_ms = -1
-        await self._port.run(PARK, [self._key], [turn.tenant_id, turn.mark, pause_ms])
+        await self._port.run(PARK, self._both, [turn.tenant_id, turn.mark, pause_ms])
 
     @property
     def _channel(self) -> str:

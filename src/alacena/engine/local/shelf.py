@@ -35,7 +35,7 @@ class LocalShelf:
         self._copies = copies
         self._environment = environment
         self._leases: dict[bytes, bytes] = {}
-        self._holds: dict[bytes, tuple[bytes, float]] = {}
+        self._holds: dict[bytes, dict[bytes, float]] = {}
         self.is_up = True
         coherence.memory.serving_until = math.inf
 
@@ -120,15 +120,14 @@ class LocalShelf:
         """See :meth:`alacena.engine.shelf.Shelf.hold`."""
         token = self._environment.token(16)
         for key in keys:
-            self._holds[key.hold] = (token, self._environment.now() + hold_s)
+            self._holds.setdefault(key.hold, {})[token] = self._environment.now() + hold_s
             self._drop(key)
         return token
 
     async def unhold(self, keys: Sequence[EntryKey], token: bytes) -> None:
         """See :meth:`alacena.engine.shelf.Shelf.unhold`."""
         for key in keys:
-            if self._holds.get(key.hold, (b"", 0.0))[0] == token:
-                del self._holds[key.hold]
+            self._holds.get(key.hold, {}).pop(token, None)
             self._drop(key)
 
     async def inspect(self, key: EntryKey) -> dict[str, Any]:
@@ -175,7 +174,7 @@ class LocalShelf:
             policy=parcel.policy,
         )
         self._coherence.wake(key.entry)
-        return "" if kept or parcel.fresh_for_s == 0 else "size"
+        return "" if kept or parcel.fresh_for_s == 0 else "value"
 
     def _drop(self, key: EntryKey) -> bool:
         known = self._leases.pop(key.entry, None) is not None or key.ident in self._coherence.memory.slots
@@ -183,11 +182,13 @@ class LocalShelf:
         return known
 
     def _held(self, key: EntryKey) -> bool:
-        token, until = self._holds.get(key.hold, (b"", 0.0))
-        if token and until <= self._environment.now():
-            del self._holds[key.hold]
-            return False
-        return bool(token)
+        now = self._environment.now()
+        holds = {token: until for token, until in self._holds.get(key.hold, {}).items() if until > now}
+        if holds:
+            self._holds[key.hold] = holds
+        else:
+            self._holds.pop(key.hold, None)
+        return bool(holds)
 
     def _nonce(self, generation: Generation) -> bytes:
         if generation.nonce is None:

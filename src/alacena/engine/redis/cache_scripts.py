@@ -6,11 +6,14 @@ from typing import Final
 
 from alacena.engine.store import Script
 
-LEASE: Final = Script("lease", idempotent=True)
+# Not to be sent again after an unknown outcome, though a second run would do no harm on the server: who sees its own
+# nonce expects the push of its own write, and there is none if an earlier run wrote it.
+LEASE: Final = Script("lease", idempotent=False)
+MINT: Final = Script("mint", idempotent=False)
 STORE: Final = Script("store", idempotent=False)
-MINT: Final = Script("mint", idempotent=True)
 RENEW: Final = Script("renew", idempotent=True)
 RELEASE: Final = Script("release", idempotent=True)
+HOLD: Final = Script("hold", idempotent=True)
 UNHOLD: Final = Script("unhold", idempotent=True)
 
-CACHE_SCRIPTS: Final = (LEASE, STORE, MINT, RENEW, RELEASE, UNHOLD)
+CACHE_SCRIPTS: Final = (LEASE, STORE, MINT, RENEW, RELEASE, HOLD, UNHOLD)

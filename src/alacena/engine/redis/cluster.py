@@ -110,6 +110,10 @@ class Cluster:
             raise BackendUnavailableError(f"no server is known for slot {slot_of(key)}")
         return self._link_at(owner)
 
+    def tag_at(self, link: Link) -> str | None:
+        """A tag in a slot that the link's server has. See `Topology.tag_at`."""
+        return None if link.address is None else self._map.tag_at(link.address)
+
     # Asking
 
     async def exchange(

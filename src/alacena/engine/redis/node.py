@@ -34,6 +34,9 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 _NEVER = float("-inf")
+_CANARY_MS = 600_000
+_UNKNOWN_HISTORY = bytes(8)
+"""Stands for the history of a server that hides it: a failover is not noticed then, and ``guarantee()`` says so."""
 
 
 class Node:
@@ -71,6 +74,7 @@ class Node:
         self._timeout_s = settings.redis_timeout_s
         self._canary = f"{settings.namespace}:canary:{environment.token(8).hex()}"
         self._canary_died = False
+        self._refusal: ServerReplyError | None = None
         self._own: dict[bytes, int] = {}
         self._offset_ms = 0.0
         self._changed = changed
@@ -78,6 +82,7 @@ class Node:
         self._entries = namespace + b":e:"
         self._leases = namespace + b":l:"
         self._generations = namespace + b":g:"
+        self._canary_prefix = self._canary.encode()
 
     @property
     def is_up(self) -> bool:
@@ -139,40 +144,43 @@ class Node:
             self._own[key] = self._own.get(key, 0) + 1
 
     async def prepare(self, connection: Connection) -> None:
-        """Make a fresh connection fit to serve: scripts, tracking, the canary, the first heartbeat.
+        """Make a fresh connection fit to serve: scripts, tracking, the first heartbeat.
 
-        Cost: 2 round trips.
+        Cost: 2 round trips; 3 the first time.
         """
-        self._canary_died = False
         self._own.clear()
         loads: list[Command] = [("SCRIPT", "LOAD", script.source) for script in CACHE_SCRIPTS]
-        # Our own write must come back as a push: the proof that pushes reach this connection.
-        canary: list[Command] = [
-            ("CLIENT", "TRACKING", "ON"),
-            ("GET", self._canary),
-            ("SET", self._canary, "1", "PX", 1000),
-        ]
-        about: list[Command] = [("INFO", "memory"), ("INFO", "server")]
-        replies = await connection.exchange((*loads, *canary, *about), settle=list, timeout_s=self._timeout_s)
-        self._read_server(replies[-2], replies[-1])
-        refusal = next((r for r in replies[len(loads) : -2] if isinstance(r, ServerReplyError)), None)
-        self.tracked = refusal is None and self._canary_died
-        if refusal is not None:
-            self.doubt = f"the server refused tracking: {refusal}"
-        elif not self.tracked:
-            self.doubt = "the canary's push did not arrive: something between here and the server swallows pushes"
-        else:
-            self.doubt = ""
+        about: list[Command] = [("INFO", "memory"), ("INFO", "server"), ("CLIENT", "TRACKING", "ON")]
+        replies = await connection.exchange((*loads, *about), settle=list, timeout_s=self._timeout_s)
+        memory, server, tracking = replies[-3:]
+        self._read_server(memory, server)
+        self._refusal = tracking if isinstance(tracking, ServerReplyError) else None
         await self.beat(connection)
+        if not self.tracked and self._refusal is None:
+            await self.beat(connection)  # The first one may have had to lay the canary.
 
     def beat(self, connection: Connection) -> asyncio.Future[None]:
-        """Ask for the server's history and time; the answer extends the right to serve from memory."""
+        """Ask for the server's history and time; the answer extends the right to serve from memory.
+
+        It also changes a key that it read a moment before. The push about that must come before the rest of the answer:
+        the proof, each time anew, that pushes reach this connection. ``PEXPIRE`` changes it on a full server too.
+        """
         sent_at = self._environment.now()
-        return connection.exchange(
-            (("INFO", "replication"), ("TIME",)),
-            settle=lambda replies: self._heard(connection, sent_at, replies),
-            timeout_s=self._timeout_s,
-        )
+        tag = self._topology.tag_at(self.link)
+        canary = f"{self._canary}:{{{tag}}}"
+        self._canary_died = False
+        commands: list[Command] = [
+            ("EXISTS", canary),
+            ("PEXPIRE", canary, _CANARY_MS),
+            ("INFO", "replication"),
+            ("TIME",),
+        ]
+
+        def settle(replies: list[Reply]) -> None:
+            if self._heard_history(connection, sent_at, replies[2], replies[3]):
+                self._judge(*self._verdict(connection, None if tag is None else canary, replies[1], sent_at))
+
+        return connection.exchange(commands, settle=settle, timeout_s=self._timeout_s)
 
     def pushed(self, push: list[Any]) -> None:
         """Apply one push of the server, in byte order."""
@@ -191,7 +199,7 @@ class Node:
                 self._coherence.ended(key.decode())
             elif key.startswith(self._leases):
                 self._coherence.unleased(self._entries + key[len(self._leases) :])
-            else:
+            elif key.startswith(self._canary_prefix):
                 self._canary_died = True
 
     def _is_own(self, key: bytes) -> bool:
@@ -209,24 +217,53 @@ class Node:
         self._coherence.lost()
         self._changed()
 
-    def _heard(self, connection: Connection, sent_at: float, replies: list[Reply]) -> None:
-        info, time = replies
+    def _heard_history(self, connection: Connection, sent_at: float, info: Reply, time: Reply) -> bool:
+        """Take note of the server's history and time; whether it is fit to be our server."""
         if isinstance(info, ServerReplyError) or isinstance(time, ServerReplyError):
-            self.doubt = (
-                f"the server hides its replication id or time: {info if isinstance(info, ServerReplyError) else time}"
+            self.replication_id = _UNKNOWN_HISTORY
+            self._offset_ms = (self._environment.wall() - self._environment.now()) * 1000.0
+            self._judge(
+                f"the server hides its history or its time: {info if isinstance(info, ServerReplyError) else time}"
             )
-            self._serve(_NEVER)
-            return
+            return False
         facts = _facts(info)
         if facts.get("role") != "master":
             connection.close(BackendUnavailableError(f"this server is a {facts.get('role')} now, not the master"))
-            return
+            return False
         history = bytes.fromhex(facts.get("master_replid", "")[:16])
         if self.replication_id and history != self.replication_id:
             self._coherence.lost()
         self.replication_id = history
         self._offset_ms = int(time[0]) * 1000.0 + int(time[1]) / 1000.0 - sent_at * 1000.0
-        self._serve(sent_at + self._bound_s if self.tracked else _NEVER)
+        return True
+
+    def _verdict(self, connection: Connection, canary: str | None, changed: Reply, sent_at: float) -> tuple[str, float]:
+        """What stands against serving from memory, and until when it may be served."""
+        if self._refusal is not None:
+            return f"the server refused tracking: {self._refusal}", _NEVER
+        if canary is None:
+            return "the server has no slot of the cluster yet", _NEVER
+        if changed == 0:
+            laid = connection.call("SET", canary, "1", "PX", _CANARY_MS, timeout_s=self._timeout_s)
+            laid.add_done_callback(_forget)
+            return "the canary has to be laid first", _NEVER
+        if not self._canary_died:
+            return (
+                f"no push came for the canary: something between here and the server swallows them ({changed})",
+                _NEVER,
+            )
+        return "", sent_at + self._bound_s
+
+    def _judge(self, doubt: str, until: float = _NEVER) -> None:
+        """Memory may be served until then, or there is a doubt and it may not.
+
+        What came into memory while there was a doubt was filled without the proof that pushes arrive: it goes.
+        """
+        if not doubt and not self.tracked:
+            self._coherence.lost()
+        self.doubt = doubt
+        self.tracked = not doubt
+        self._serve(until)
 
     def _serve(self, until: float) -> None:
         self.serving_until = until

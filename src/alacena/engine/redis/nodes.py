@@ -6,6 +6,7 @@ import asyncio
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from alacena.engine.errors import BackendError
+from alacena.engine.events import MemorySwitched
 from alacena.engine.redis.node import Node
 from alacena.engine.redis.slots import slot_of
 
@@ -14,6 +15,7 @@ if TYPE_CHECKING:
 
     from alacena.engine.coherence import Coherence
     from alacena.engine.environment import Environment
+    from alacena.engine.events import Events
     from alacena.engine.flight import Flights
     from alacena.engine.redis.link import Link
     from alacena.engine.redis.topology import Topology
@@ -23,6 +25,7 @@ if TYPE_CHECKING:
 Removal: TypeAlias = "tuple[bytes, Command, bool]"
 """A key that says where to, an ``UNLINK`` command, and whether what it removes counts in the result."""
 
+_NEVER = float("-inf")
 _RETRY_S = 0.05
 _LONGEST_RETRY_S = 2.0
 
@@ -35,13 +38,18 @@ class Nodes:
         flights: Owns the work of making up for removals that failed.
         environment: Time and chance.
         settings: Bounds and budgets.
+        events: Told when memory is switched on or off.
     """
 
-    def __init__(self, coherence: Coherence, flights: Flights, environment: Environment, settings: Settings) -> None:
+    def __init__(
+        self, coherence: Coherence, flights: Flights, environment: Environment, settings: Settings, events: Events
+    ) -> None:
         self._coherence = coherence
         self._flights = flights
         self._environment = environment
         self._settings = settings
+        self._events = events
+        self._serves = False
         self._topology: Topology | None = None
         self._by_slot = False
         self._nodes: dict[Link, Node] = {}
@@ -76,7 +84,12 @@ class Nodes:
         node = self._nodes.get(link)
         if node is None:
             node = self._nodes[link] = Node(
-                link, self.topology, self._coherence, self._environment, self._settings, self._refresh
+                link,
+                self.topology,
+                self._coherence,
+                self._environment,
+                self._settings,
+                self._refresh,
             )
         return node
 
@@ -153,7 +166,7 @@ class Nodes:
 
     def guarantee(self) -> Mapping[str, Any]:
         """See :meth:`alacena.engine.shelf.Shelf.guarantee`."""
-        nodes = list(self._nodes.values())
+        nodes = self.all()
         doubts = sorted({node.doubt for node in nodes if node.doubt})
         coherent = bool(nodes) and all(node.tracked for node in nodes)
         evicting = sorted({n.maxmemory_policy for n in nodes if n.maxmemory_policy.startswith("allkeys")})
@@ -164,7 +177,7 @@ class Nodes:
             "no_stale_fill": True,
             "memory": coherent,
             "staleness_bound_s": self._settings.staleness_bound_s if coherent else 0.0,
-            "lost_state_fails_closed": all(node.replication_id for node in nodes),
+            "lost_state_fails_closed": all(any(node.replication_id) for node in nodes),
             "one_load": "all processes" if self.is_up else "per process",
             "coordination": f"refused: maxmemory-policy is {evicting[0]}" if evicting else "all processes",
             "removals_owed": len(self._owed),
@@ -172,7 +185,14 @@ class Nodes:
         }
 
     def _refresh(self) -> None:
-        self._coherence.memory.serving_until = min((n.serving_until for n in self.all()), default=float("-inf"))
+        nodes = self.all()
+        until = min((node.serving_until for node in nodes), default=_NEVER)
+        self._coherence.memory.serving_until = until
+        serves = until > _NEVER
+        if serves != self._serves:
+            self._serves = serves
+            reason = "; ".join(sorted({node.doubt for node in nodes if node.doubt}))
+            self._events.emit(MemorySwitched(on=serves, reason=reason or "pushes arrive and the heartbeat is answered"))
 
     def _group(self, key: bytes) -> int:
         return slot_of(key) if self._by_slot else 0

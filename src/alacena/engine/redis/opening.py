@@ -50,7 +50,7 @@ async def open_redis(
         The shelf, the store, and the URL under which other processes reach the same server.
     """
     endpoint, url = await _endpoint(settings, closers)
-    nodes = Nodes(coherence, flights, environment, settings)
+    nodes = Nodes(coherence, flights, environment, settings, events)
 
     def connected(hooks: Hooks, beat_s: float) -> Topology:
         pace = Pace(connect_timeout_s=settings.redis_connect_timeout_s, beat_s=beat_s)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from binascii import crc_hqx
 from dataclasses import dataclass
+from itertools import count
 from typing import TYPE_CHECKING, TypeAlias
 
 from alacena.engine.redis.endpoint import Address
@@ -43,6 +44,13 @@ class SlotMap:
     def owners(self) -> set[Address]:
         """Everybody who has a slot."""
         return {owner for owner in self._owners if owner is not None}
+
+    def tag_at(self, owner: Address) -> str | None:
+        """The least number that, as a hash tag, falls into a slot of this owner; ``None`` where it has no slot."""
+        if owner not in self.owners():
+            return None
+        tags = (f"{number}" for number in count())
+        return next(tag for tag in tags if self._owners[slot_of(tag)] == owner)
 
     def move(self, slot: int, owner: Address) -> frozenset[int]:
         """Give one slot another owner; the slots that changed hands."""

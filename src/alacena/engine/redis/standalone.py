@@ -36,6 +36,10 @@ class OneLink:
         """The one link."""
         return self.link
 
+    def tag_at(self, link: Link) -> str | None:  # noqa: ARG002
+        """Any tag: the one server has all keys."""
+        return "here"
+
     def exchange(
         self,
         key: Key,  # noqa: ARG002

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from alacena.engine.errors import ServerReplyError
 from alacena.engine.policy import Policy
-from alacena.engine.redis.cache_scripts import LEASE, MINT, RELEASE, RENEW, STORE, UNHOLD
+from alacena.engine.redis.cache_scripts import HOLD, LEASE, MINT, RELEASE, RENEW, STORE, UNHOLD
 from alacena.engine.redis.entries import Entries
 from alacena.engine.shelf import Found, Lease
 
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from alacena.engine.redis.wire import Command
     from alacena.engine.settings import Settings
     from alacena.engine.shelf import Counts, Parcel, Refusal
-    from alacena.engine.store import Argument, Reply
+    from alacena.engine.store import Argument, Reply, Script
 
 _NARROW_LIFE_MS = 7 * 24 * 3600 * 1000
 """Least life of generations below the type: there are as many as resources, conversations and tags."""
@@ -169,7 +169,7 @@ class RedisShelf:
                 node.tell(RELEASE, (key.lease,), (token,))
             elif permit is None and mine:
                 stamps = tuple(zip(depends, nonces[1:], strict=True))
-                permit = Lease(key, token, stamps, (journal, nonces[0]), epoch, storable=hold is None)
+                permit = Lease(key, token, stamps, (journal, nonces[0]), epoch, storable=not hold)
             settled(permit)
             return permit
 
@@ -222,19 +222,15 @@ class RedisShelf:
 
     async def store(self, key: EntryKey, parcel: Parcel) -> Refusal:
         """See :meth:`alacena.engine.shelf.Shelf.store`."""
-        node = self._nodes.of(key.entry)
         names = (*key.generations, *(key.tag_name(tag) for tag in parcel.tags))
         refusal: Refusal = ""
         for _ in range(2):
-            generations = self._coherence.generations(names)
-            if any(generation.nonce is None for generation in generations):
-                await self._mint(node, generations[:2], 0)
-                await self._mint(node, generations[2:], _NARROW_LIFE_MS)
-            stamps = [(generation, generation.nonce or b"") for generation in generations]
-            refusal = await self._send(node, key, b"", stamps, (), parcel.tags, parcel)
+            stamps = await self._current(self._nodes.of(key.entry), self._coherence.generations(names))
+            # Asking for the stamps may have shown that the entry's slot has moved.
+            refusal = await self._send(self._nodes.of(key.entry), key, b"", stamps, (), parcel.tags, parcel)
             if refusal != "generation":
                 break
-            for generation in generations:
+            for generation, _ in stamps:
                 self._coherence.learned(generation, None)
         return refusal
 
@@ -257,48 +253,38 @@ class RedisShelf:
     async def hold(self, keys: Sequence[EntryKey], hold_s: float) -> bytes:
         """See :meth:`alacena.engine.shelf.Shelf.hold`."""
         token = self._environment.token(16)
-        hold_ms = max(1, round(hold_s * 1000))
-        self._forget((), keys)
-
-        async def take(node: Node, indexes: Sequence[int]) -> None:
-            commands: list[Command] = [("SET", keys[index].hold, token, "PX", hold_ms) for index in indexes]
-            commands += [("UNLINK", keys[index].lease, keys[index].entry) for index in indexes]
-            held = [keys[index] for index in indexes]
-            await node.exchange(
-                held[0].entry, commands, settle=lambda replies: self._held(replies, held), timeout_s=self._timeout_s
-            )
-
-        await asyncio.gather(
-            *(take(node, indexes) for node, indexes in self._nodes.grouped([key.entry for key in keys]))
-        )
+        await self._holding(HOLD, keys, (token, max(1, round(hold_s * 1000))))
         return token
 
     async def unhold(self, keys: Sequence[EntryKey], token: bytes) -> None:
         """See :meth:`alacena.engine.shelf.Shelf.unhold`."""
+        await self._holding(UNHOLD, keys, (token,))
+
+    async def _holding(self, script: Script, keys: Sequence[EntryKey], args: Sequence[Argument]) -> None:
         self._forget((), keys)
 
-        async def end(key: EntryKey) -> None:
+        async def run(key: EntryKey) -> None:
             def settle(_: Reply) -> None:
                 self._forget((), (key,))
 
             node = self._nodes.of(key.entry)
-            await node.evaluate(UNHOLD, (key.hold, key.entry, key.lease), (token,), settle, self._timeout_s)
+            await node.evaluate(script, (key.hold, key.entry, key.lease), args, settle, self._timeout_s)
 
-        await asyncio.gather(*(end(key) for key in keys))
+        await asyncio.gather(*(run(key) for key in keys))
 
     async def inspect(self, key: EntryKey) -> dict[str, Any]:
         """See :meth:`alacena.engine.shelf.Shelf.inspect`."""
         node = self._nodes.of(key.entry)
         names = [*key.generations]
-        command: Command = ("MGET", key.entry, key.lease, key.hold, *names)
-        entry, lease, hold, *nonces = await node.exchange(
-            key.entry, (command,), settle=lambda replies: _values(replies[0]), timeout_s=self._timeout_s
+        commands: list[Command] = [("MGET", key.entry, key.lease, *names), ("EXISTS", key.hold)]
+        (entry, lease, *nonces), hold = await node.exchange(
+            key.entry, commands, settle=lambda replies: (_values(replies[0]), replies[1]), timeout_s=self._timeout_s
         )
         report: dict[str, Any] = {
             "shelf": node.server,
             "key": key.entry.decode(),
             "lease": lease is not None,
-            "hold": hold is not None,
+            "hold": hold == 1,
             "generations": {name: nonce.hex() if nonce else None for name, nonce in zip(names, nonces, strict=True)},
             "entry": None,
         }
@@ -309,12 +295,6 @@ class RedisShelf:
     def guarantee(self) -> Mapping[str, Any]:
         """See :meth:`alacena.engine.shelf.Shelf.guarantee`."""
         return self._nodes.guarantee()
-
-    def _held(self, replies: list[Reply], keys: Sequence[EntryKey]) -> None:
-        self._forget((), keys)
-        for reply in replies:
-            if isinstance(reply, ServerReplyError):
-                raise reply
 
     def _forget(self, names: Iterable[str], keys: Iterable[EntryKey]) -> None:
         for name in names:
@@ -332,6 +312,17 @@ class RedisShelf:
         for generation, nonce in zip(generations, nonces, strict=False):
             if nonce == mint:
                 node.expect(generation.name.encode())
+
+    async def _current(self, node: Node, generations: Sequence[Generation]) -> list[tuple[Generation, bytes]]:
+        """The generations with their nonces: as known, or as the server says where one is unknown.
+
+        What it says is kept here: by the time that this is read, a push may have made it unknown again.
+        """
+        known = [(generation, nonce) for generation in generations if (nonce := generation.nonce) is not None]
+        if len(known) == len(generations):
+            return known
+        wide = await self._mint(node, generations[:2], 0)
+        return wide + await self._mint(node, generations[2:], _NARROW_LIFE_MS)
 
     async def _mint(
         self, node: Node, generations: Sequence[Generation], life_ms: int

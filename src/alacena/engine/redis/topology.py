@@ -50,6 +50,10 @@ class Topology(Protocol):
         """
         ...
 
+    def tag_at(self, link: Link) -> str | None:
+        """A hash tag whose keys are at the link's server; ``None`` while it has no slot of the cluster."""
+        ...
+
     def exchange(
         self,
         key: Key,

@@ -28,7 +28,9 @@ def lease(space: Keyspace, keys: list[bytes], args: list[bytes]) -> Any:
             space.execute([b"SET", key, nonce, *life])
     if space.execute([b"EXISTS", keys[1]]) == 0:
         space.execute([b"SET", keys[1], token, b"PX", lease_ms])
-    return space.execute([b"MGET", *keys])
+    found = space.execute([b"MGET", *keys])
+    found[2] = space.execute([b"EXISTS", keys[2]])
+    return found
 
 
 def mint(space: Keyspace, keys: list[bytes], args: list[bytes]) -> Any:
@@ -95,18 +97,24 @@ def _prolong(space: Keyspace, key: bytes, life_ms: int, least_ms: int) -> None:
         space.execute([b"PEXPIRE", key, b"%d" % max(life_ms, least_ms)])
 
 
+def hold(space: Keyspace, keys: list[bytes], args: list[bytes]) -> Any:
+    """``hold.lua``."""
+    space.execute([b"SADD", keys[0], args[0]])
+    if space.execute([b"PTTL", keys[0]]) < int(args[1]):
+        space.execute([b"PEXPIRE", keys[0], args[1]])
+    space.execute([b"UNLINK", keys[2], keys[1]])
+    return 1
+
+
 def unhold(space: Keyspace, keys: list[bytes], args: list[bytes]) -> Any:
     """``unhold.lua``."""
-    lasted = 0
-    if space.execute([b"GET", keys[0]]) == args[0]:
-        space.execute([b"DEL", keys[0]])
-        lasted = 1
-    space.execute([b"UNLINK", *keys[1:]])
+    lasted = space.execute([b"SREM", keys[0], args[0]])
+    space.execute([b"UNLINK", keys[2], keys[1]])
     return lasted
 
 
 CACHE_TWINS: Mapping[str, Callable[[Keyspace, list[bytes], list[bytes]], Any]] = MappingProxyType(
-    {"lease": lease, "mint": mint, "release": release, "renew": renew, "store": store, "unhold": unhold}
+    {"hold": hold, "lease": lease, "mint": mint, "release": release, "renew": renew, "store": store, "unhold": unhold}
 )
 """The twins of the cache's scripts by the scripts' names."""
 

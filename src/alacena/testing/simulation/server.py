@@ -9,8 +9,8 @@ import random
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 from alacena.engine.errors import ServerReplyError
-from alacena.engine.local.keyspace import COMMANDS, Keyspace
 from alacena.testing.simulation import connection_commands
+from alacena.testing.simulation.admission import ServerKeyspace, check_allowed, check_form
 from alacena.testing.simulation.cache_twins import library_scripts
 from alacena.testing.simulation.connection_commands import CONNECTION_COMMANDS, NOTHING
 from alacena.testing.simulation.eviction import Evictor, Policy
@@ -20,6 +20,7 @@ from alacena.testing.simulation.tracking import TrackingTable
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
+    from alacena.engine.local.keyspace import Keyspace
     from alacena.testing.simulation.network import Address, Listener
     from alacena.testing.simulation.replication import Replication
     from alacena.testing.simulation.runner import Simulation
@@ -31,24 +32,6 @@ Snapshot: TypeAlias = "dict[bytes, tuple[Any, int | None]]"
 
 EXPIRY_CYCLE_S = 0.1
 """The longest time that an expired key stays until the server finds it by itself."""
-_SHRINKING = frozenset(
-    b"DEL UNLINK EXPIRE PEXPIRE EXPIREAT PEXPIREAT PERSIST FLUSHALL FLUSHDB LPOP RPOP GETDEL HDEL SREM ZREM".split()
-)
-
-
-class ServerKeyspace(Keyspace):
-    """A keyspace that tells of reads that failed too: a server tracks a key that holds another type than asked for."""
-
-    def execute(self, words: list[bytes]) -> Any:
-        """Run one command given as its words."""
-        try:
-            return super().execute(words)
-        except ServerReplyError as error:
-            command = COMMANDS.get(words[0].upper())
-            if error.code == "WRONGTYPE" and command is not None and command.reads and self.on_read is not None:
-                for key in command.keys(words[1:]):
-                    self.on_read(key)
-            raise
 
 
 class SimServer:
@@ -184,8 +167,8 @@ class SimServer:
         roomy = self.evictor.make_room()
         self.tracking.enforce_limit(session)
         try:
-            self._check(words)
-            self._check_allowed(words, roomy=roomy)
+            check_form(words)
+            check_allowed(words, replica=self.role == "slave", roomy=roomy)
         except ServerReplyError:
             session.broken = session.queue is not None
             raise
@@ -231,30 +214,6 @@ class SimServer:
     def version_of(self, key: bytes) -> int:
         """How often a key was changed; what ``WATCH`` compares."""
         return self._versions.get(key, 0)
-
-    def _check(self, words: list[bytes]) -> None:
-        name = words[0].upper()
-        if name in CONNECTION_COMMANDS:
-            return
-        command = COMMANDS.get(name)
-        if command is None:
-            raise ServerReplyError(
-                f"ERR unknown command '{words[0].decode(errors='replace')}', with args beginning with: "
-            )
-        given = len(words) - 1
-        if given < command.at_least or (command.at_most is not None and given > command.at_most):
-            raise ServerReplyError(f"ERR wrong number of arguments for '{name.decode().lower()}' command")
-
-    def _check_allowed(self, words: list[bytes], *, roomy: bool) -> None:
-        name = words[0].upper()
-        command = COMMANDS.get(name)
-        writes = name in {b"EVAL", b"EVALSHA", b"FLUSHALL", b"FLUSHDB"} or (
-            command is not None and not command.reads and any(True for _ in command.keys(words[1:]))
-        )
-        if writes and self.role == "slave":
-            raise ServerReplyError("READONLY You can't write against a read only replica.")
-        if writes and not roomy and name not in _SHRINKING:
-            raise ServerReplyError("OOM command not allowed when used memory > 'maxmemory'.")
 
     # What the keyspace tells
 

@@ -19,14 +19,16 @@ def _strike_off(server: Server, keys: list[bytes], spared: bytes | None) -> int:
     return passed
 
 
-def _ring_first(server: Server, keys: list[bytes], head_ms: bytes, prefix: bytes) -> None:
-    head = server.first(keys[2])
-    if head is None:
-        return
-    deadline = server.now_ms + int(head_ms)
-    if server.call("ZSCORE", keys[3], head) > deadline:
-        server.call("ZADD", keys[3], deadline, head)
-    server.call("PUBLISH", prefix + head, "1")
+def _ring_first(server: Server, keys: list[bytes], head_ms: bytes, prefix: bytes, own: bytes | None) -> bytes | None:
+    """Ring the first in line that listens, unless that is whoever asks; the others are passed over."""
+    while (head := server.first(keys[2])) not in {None, own} and not server.call("PUBLISH", prefix + head, "1"):
+        server.call("ZREM", keys[2], head)
+        server.call("ZREM", keys[3], head)
+    if head not in {None, own}:
+        deadline = server.now_ms + int(head_ms)
+        if server.call("ZSCORE", keys[3], head) > deadline:
+            server.call("ZADD", keys[3], deadline, head)
+    return head
 
 
 @twin
@@ -38,17 +40,15 @@ def lock_acquire(server: Server, keys: list[bytes], args: list[bytes]) -> Reply:
     if owner == token:
         server.call("PEXPIRE", keys[0], ttl_ms)
         return [1, server.number("HGET", keys[1], "f")]
-    head = server.first(keys[2])
+    head = _ring_first(server, keys, head_ms, prefix, token) if owner is None or passed else None
     if owner is None and head in {None, token}:
         fence = max(server.number("HGET", keys[1], "f") + 1, server.now_us)
         server.call("SET", keys[0], token, "PX", ttl_ms)
         server.call("HSET", keys[1], "f", fence)
         server.call("ZREM", keys[2], token)
         server.call("ZREM", keys[3], token)
-        _ring_first(server, keys, head_ms, prefix)
+        _ring_first(server, keys, head_ms, prefix, token)
         return [1, fence]
-    if passed and head != token:
-        _ring_first(server, keys, head_ms, prefix)
     if waiter_ms == b"0":
         return [0, server.call("PTTL", keys[0]), -1]
     if server.call("ZSCORE", keys[2], token) is None:
@@ -72,7 +72,7 @@ def lock_release(server: Server, keys: list[bytes], args: list[bytes]) -> Reply:
         server.call("HSET", keys[1], "r", token)
         held = 1
     if held + left > 0:
-        _ring_first(server, keys, head_ms, prefix)
+        _ring_first(server, keys, head_ms, prefix, None)
     return held or int(server.call("HGET", keys[1], "r") == token)
 
 

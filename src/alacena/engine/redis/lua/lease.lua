@@ -1,7 +1,7 @@
 -- Ask for the permission to fill an entry, and read all that the fill will rest on, in one step.
 -- KEYS: entry, lease, hold, journal, tenant generation, type generation, further generations ...
 -- ARGV: token, lease in ms, nonce for generations that are missing, life of further generations in ms
--- Returns the values of all keys. The lease was given if its value is the token.
+-- Returns the values of all keys; for the hold, whether there is one. The lease was given if its value is the token.
 for i = 4, #KEYS do
   if redis.call('EXISTS', KEYS[i]) == 0 then
     if i > 6 then
@@ -16,4 +16,6 @@ if redis.call('EXISTS', KEYS[2]) == 0 then
 end
 -- Every key is read before it is written, so that our own write comes back as exactly one push, and again after it, so
 -- that the next writer's does.
-return redis.call('MGET', unpack(KEYS))
+local found = redis.call('MGET', unpack(KEYS))
+found[3] = redis.call('EXISTS', KEYS[3])
+return found

@@ -13,19 +13,26 @@ for _, gone in ipairs(redis.call('ZRANGEBYSCORE', KEYS[4], '-inf', now, 'LIMIT',
   end
 end
 -- Whoever is first is told so: it watches this lock's expiry from now on, and must show soon that it lives.
+-- Whoever does not listen has died or lost its connection, and is passed over.
 local function ring_first()
   local head = redis.call('ZRANGE', KEYS[3], 0, 0)[1]
-  if not head or head == token then return end
-  local deadline = now + tonumber(ARGV[4])
-  if tonumber(redis.call('ZSCORE', KEYS[4], head)) > deadline then redis.call('ZADD', KEYS[4], deadline, head) end
-  redis.call('PUBLISH', ARGV[5] .. head, '1')
+  while head and head ~= token and redis.call('PUBLISH', ARGV[5] .. head, '1') == 0 do
+    redis.call('ZREM', KEYS[3], head)
+    redis.call('ZREM', KEYS[4], head)
+    head = redis.call('ZRANGE', KEYS[3], 0, 0)[1]
+  end
+  if head and head ~= token then
+    local deadline = now + tonumber(ARGV[4])
+    if tonumber(redis.call('ZSCORE', KEYS[4], head)) > deadline then redis.call('ZADD', KEYS[4], deadline, head) end
+  end
+  return head
 end
 local owner = redis.call('GET', KEYS[1])
 if owner == token then
   redis.call('PEXPIRE', KEYS[1], ARGV[2])
   return {1, tonumber(redis.call('HGET', KEYS[2], 'f'))}
 end
-local head = redis.call('ZRANGE', KEYS[3], 0, 0)[1]
+local head = (not owner or passed > 0) and ring_first()
 if not owner and (not head or head == token) then
   -- A clock under the count: a fence that a failover or a flush took back is still overtaken.
   local fence = math.max((tonumber(redis.call('HGET', KEYS[2], 'f') or '0')) + 1, time[1] * 1000000 + time[2])
@@ -36,7 +43,6 @@ if not owner and (not head or head == token) then
   ring_first()
   return {1, fence}
 end
-if passed > 0 then ring_first() end
 if ARGV[3] == '0' then return {0, redis.call('PTTL', KEYS[1]), -1} end
 if not redis.call('ZSCORE', KEYS[3], token) then
   local last = redis.call('ZRANGE', KEYS[3], -1, -1, 'WITHSCORES')[2]

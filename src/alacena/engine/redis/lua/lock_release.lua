@@ -17,11 +17,16 @@ if redis.call('GET', KEYS[1]) == token then
   redis.call('HSET', KEYS[2], 'r', token)
   held = 1
 end
-local head = redis.call('ZRANGE', KEYS[3], 0, 0)[1]
-if held + left > 0 and head then
+local head = held + left > 0 and redis.call('ZRANGE', KEYS[3], 0, 0)[1]
+-- Whoever does not listen has died or lost its connection, and is passed over.
+while head and redis.call('PUBLISH', ARGV[3] .. head, '1') == 0 do
+  redis.call('ZREM', KEYS[3], head)
+  redis.call('ZREM', KEYS[4], head)
+  head = redis.call('ZRANGE', KEYS[3], 0, 0)[1]
+end
+if head then
   local deadline = now + tonumber(ARGV[2])
   if tonumber(redis.call('ZSCORE', KEYS[4], head)) > deadline then redis.call('ZADD', KEYS[4], deadline, head) end
-  redis.call('PUBLISH', ARGV[3] .. head, '1')
 end
 if held == 0 and redis.call('HGET', KEYS[2], 'r') == token then return 1 end
 return held

@@ -1,8 +1,7 @@
 -- Put a member's next turn off, or strike it off, unless it announced itself since its turn.
--- KEYS: roster   ARGV: member, mark of its turn, milliseconds from now (-1: strike it off)
--- Returns 1 if done, 0 if it announced itself.
-local mark = redis.call('ZSCORE', KEYS[1], ARGV[1])
-if not mark or tonumber(mark) ~= tonumber(ARGV[2]) then return 0 end
+-- KEYS: roster, announced   ARGV: member, mark of its turn, milliseconds from now (-1: strike it off)
+-- Returns 1 if done, 0 if it announced itself or was not on the roster.
+if (redis.call('HGET', KEYS[2], ARGV[1]) or '0') ~= ARGV[2] then return 0 end
 if ARGV[3] == '-1' then return redis.call('ZREM', KEYS[1], ARGV[1]) end
 local time = redis.call('TIME')
 local now = time[1] * 1000000 + time[2]

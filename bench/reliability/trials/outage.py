@@ -1,0 +1,226 @@
+"""What do readers get while the server is away, deaf, slow, loading, demoted, full, busy or frozen; and how does it end?"""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from contextlib import AsyncExitStack, suppress
+from typing import TYPE_CHECKING, NamedTuple
+
+import hiredis
+
+from alacena.testing.proxy import FaultProxy
+from bench.reliability.journal import now
+from bench.reliability.journey import KEYS, Journey, roamed
+from bench.reliability.place import Effort, Finding
+from bench.reliability.trials.failover import cluster_url
+from tests.servers.redis_server import RedisServer
+from tests.servers.topology import RedisCluster
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from bench.reliability.crew import Member
+
+    Act = Callable[[RedisServer, FaultProxy], None]
+
+NUMBERS = ("24", "25", "26")
+_BUDGET_S = 0.05
+_LOAD_S = 0.005
+_SLACK_S = 0.03
+"""What a busy machine may add to a read."""
+_BOUND_S = 0.4
+
+
+class Outage(NamedTuple):
+    """One way to fail.
+
+    Attributes:
+        name: In words.
+        begin: Breaks the server, or the way to it.
+        end: Mends it.
+        cold: Whether the server is empty afterwards.
+    """
+
+    name: str
+    begin: Act
+    end: Act
+    cold: bool = False
+
+
+def _deafen(_: RedisServer, proxy: FaultProxy) -> None:
+    proxy.up.lost = proxy.down.lost = True
+
+
+def _slow_down(_: RedisServer, proxy: FaultProxy) -> None:
+    proxy.down.latency_s = 1.0
+
+
+def _calm(_: RedisServer, proxy: FaultProxy) -> None:
+    proxy.calm()
+
+
+def _refuse(_: RedisServer, proxy: FaultProxy) -> None:
+    proxy.refusing = True
+    proxy.reset()
+
+
+def _keep_busy(server: RedisServer, _: FaultProxy) -> None:
+    server.call("CONFIG", "SET", "busy-reply-threshold", 10)
+
+    def spin() -> None:
+        with suppress(hiredis.ReplyError, OSError):
+            server.call("EVAL", "while true do end", 0)
+
+    threading.Thread(target=spin, daemon=True).start()
+
+
+def _reload_slowly(server: RedisServer, _: FaultProxy) -> None:
+    """Reload everything, with a pause at each key: it answers LOADING meanwhile."""
+    for number in range(2_000):
+        server.call("SET", f"ballast:{number}", "x" * 2_000)
+    server.call("CONFIG", "SET", "loading-process-events-interval-bytes", 2048)
+    server.call("CONFIG", "SET", "key-load-delay", 800)
+
+    def reload() -> None:
+        with suppress(hiredis.ReplyError, OSError):
+            server.call("DEBUG", "RELOAD")
+
+    threading.Thread(target=reload, daemon=True).start()
+
+
+def _load_fast(server: RedisServer, _: FaultProxy) -> None:
+    with suppress(hiredis.ReplyError, OSError):
+        server.call("CONFIG", "SET", "key-load-delay", 0)
+
+
+OUTAGES = (
+    Outage(
+        "killed, port closed, back empty", lambda server, _: server.crash(), lambda server, _: _start(server), cold=True
+    ),
+    Outage("connections refused", _refuse, _calm),
+    Outage("black hole", _deafen, _calm),
+    Outage("1 s slower", _slow_down, _calm),
+    Outage("LOADING", _reload_slowly, _load_fast),
+    Outage(
+        "READONLY",
+        lambda server, _: server.call("REPLICAOF", "127.0.0.1", 1),
+        lambda server, _: server.call("REPLICAOF", "NO", "ONE"),
+    ),
+    Outage(
+        "OOM",
+        lambda server, _: server.call("CONFIG", "SET", "maxmemory", 1),
+        lambda server, _: server.call("CONFIG", "SET", "maxmemory", 0),
+    ),
+    Outage("BUSY", _keep_busy, lambda server, _: server.call("SCRIPT", "KILL")),
+    Outage("frozen (SIGSTOP)", lambda server, _: server.process.pause(), lambda server, _: server.process.resume()),
+)
+
+
+def _start(server: RedisServer) -> None:
+    server.start()
+
+
+async def run(effort: Effort) -> list[Finding]:
+    """Each outage on one server, then a cluster that is down."""
+    found = []
+    for outage in OUTAGES:
+        window, journey = await suffered(outage, effort)
+        found.append(finding(outage.name, effort, window, journey))
+    window, journey = await cluster_down(effort)
+    found.append(finding("CLUSTERDOWN", effort, window, journey))
+    return found
+
+
+class Window(NamedTuple):
+    """When it was bad, and when the end of that began."""
+
+    began_at: float
+    ended_at: float
+
+
+async def suffered(outage: Outage, effort: Effort) -> tuple[Window, Journey]:
+    """Let processes roam through an outage of a third of the time."""
+    seconds = effort.of(12.0, 6.0)
+    extra = ("--enable-debug-command", "yes")
+    async with AsyncExitStack() as stack:
+        server = stack.enter_context(RedisServer(effort.flavour, tcp=True, extra=extra))
+        proxy = await stack.enter_async_context(FaultProxy(("127.0.0.1", server.port), seed=effort.seed))
+        window: list[float] = []
+
+        async def trouble(_: list[Member]) -> float:
+            await asyncio.sleep(seconds / 4)
+            window.append(now())
+            await asyncio.to_thread(outage.begin, server, proxy)
+            await asyncio.sleep(seconds / 4)
+            await asyncio.to_thread(outage.end, server, proxy)
+            window.append(now())
+            return 0.0
+
+        urls = [f"redis://127.0.0.1:{proxy.port}"] * effort.of(8, 3)
+        journey = await _roamed(effort, urls, seconds, trouble)
+    return Window(*window), journey
+
+
+async def cluster_down(effort: Effort) -> tuple[Window, Journey]:
+    """Kill one of three primaries that has no replica: the whole cluster refuses to serve."""
+    seconds = effort.of(16.0, 10.0)
+    window: list[float] = []
+    with RedisCluster(effort.flavour) as cluster:
+
+        async def trouble(_: list[Member]) -> float:
+            await asyncio.sleep(seconds / 4)
+            window.append(now())
+            await asyncio.to_thread(cluster.primaries[0].crash)
+            await asyncio.sleep(seconds / 4)
+            await asyncio.to_thread(cluster.primaries[0].start)
+            window.append(now())
+            return 0.0
+
+        journey = await _roamed(effort, [cluster_url(cluster)] * effort.of(8, 3), seconds, trouble)
+    return Window(*window), journey
+
+
+async def _roamed(effort: Effort, urls: list[str], seconds: float, trouble: object) -> Journey:
+    return await roamed(
+        effort,
+        urls,
+        seconds=seconds,
+        bound_s=_BOUND_S,
+        trouble=trouble,  # type: ignore[arg-type]
+        load_s=_LOAD_S,
+        timed=True,
+        write_ratio=0.02,
+    )
+
+
+def finding(name: str, effort: Effort, window: Window, journey: Journey) -> Finding:
+    """What it was like."""
+    reads = sorted(read for one in journey.said for read in one["reads"])
+    during = [read for read in reads if window.began_at <= read[0] < window.ended_at]
+    waits = sorted(took_s for _, took_s, _ in during)
+    p99_s = waits[int(0.99 * (len(waits) - 1))]
+    after = [read for read in reads if read[0] >= window.ended_at]
+    loads_after = sum(loaded for *_, loaded in after)
+    hits_s = _hit_again_s(after, window.ended_at)
+    service_s = journey.back_s(window.ended_at)
+    surfaced = sum(len(one["surfaced"]) for one in journey.said)
+    return Finding(
+        "24, 25, 26",
+        f"outage: {name}",
+        "alacena",
+        f"seed {effort.seed}, {journey.ran}, {window.ended_at - window.began_at:.1f} s of outage",
+        f"{len(during):,} reads answered, {surfaced} errors; p99 {p99_s * 1000:.0f} ms, slowest {waits[-1] * 1000:.0f} ms "
+        f"(source up to {_LOAD_S * 1000:.0f} ms); then 95 % hits after {hits_s:.1f} s, full service after "
+        f"{service_s:.1f} s, {loads_after} loads of {KEYS} keys; stale reads after H: {len(journey.report.violations)}",
+        held=journey.held and p99_s <= _BUDGET_S + _LOAD_S + _SLACK_S and service_s < 8,
+        details={"p99_ms": p99_s * 1000, "slowest_ms": waits[-1] * 1000, "service_s": service_s, "hits_s": hits_s},
+    )
+
+
+def _hit_again_s(reads: list[tuple[float, float, bool]], since: float) -> float:
+    """After how long 95 of 100 reads in a row were hits."""
+    for first in range(0, len(reads) - 100, 10):
+        if sum(loaded for *_, loaded in reads[first : first + 100]) <= 5:
+            return reads[first][0] - since
+    return float("inf")

@@ -1,0 +1,117 @@
+"""The cache in a cluster: memory is served there too, and follows its slots."""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import AsyncExitStack
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from alacena.engine import Cache, Settings
+from alacena.engine.redis.endpoint import Address
+from alacena.engine.redis.slots import SLOTS, Range, SlotMap, slot_of
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Awaitable, Callable
+
+    from tests.servers.topology import RedisCluster
+
+TENANTS = [f"t{number}" for number in range(12)]
+DEADLINE_S = 10.0
+
+
+async def until(condition: Callable[[], bool], what: str) -> None:
+    async with asyncio.timeout(DEADLINE_S):
+        while not condition():
+            await asyncio.sleep(0.01)
+
+
+def url_of(cluster: RedisCluster) -> str:
+    return "redis+cluster://" + ",".join(f"{host}:{port}" for host, port in cluster.addresses)
+
+
+def entry_of(tenant: str) -> str:
+    return f"alacena:e:{{{tenant}.0}}:document:d1"
+
+
+@pytest.fixture
+async def open_caches(redis_cluster: RedisCluster) -> AsyncIterator[Callable[..., Awaitable[Cache]]]:
+    async with AsyncExitStack() as stack:
+
+        async def opened(**settings: Any) -> Cache:
+            return await stack.enter_async_context(Cache(Settings(redis_url=url_of(redis_cluster), **settings)))
+
+        yield opened
+
+
+async def test_memory_serves_what_every_server_of_the_cluster_holds(open_caches: Any) -> None:
+    writer, reader = await open_caches(), await open_caches()
+    for tenant in TENANTS:
+        await writer.set("document", "d1", f"of {tenant}", tenant)
+
+    assert reader.guarantee()["memory"], reader.guarantee()["why"]
+    for tenant in TENANTS:
+        assert (await reader.lookup("document", "d1", tenant)).tier == "redis"
+        found = await reader.lookup("document", "d1", tenant)
+        assert (found.value, found.tier) == (f"of {tenant}", "memory")
+
+
+async def test_a_change_at_any_server_reaches_memory_elsewhere(open_caches: Any) -> None:
+    writer, reader = await open_caches(), await open_caches()
+    for tenant in TENANTS:
+        await writer.set("document", "d1", 1, tenant)
+        await reader.get("document", "d1", tenant)
+        assert reader.peek((tenant, "document", "d1")) == 1
+
+    for tenant in TENANTS:
+        await writer.invalidate(tenant, "document", "d1")
+        await until(lambda tenant=tenant: reader.peek((tenant, "document", "d1")) != 1, "the push")
+
+
+async def test_a_slot_that_moves_takes_nothing_stale_along(start_cluster: Callable[..., RedisCluster]) -> None:
+    with_slots = start_cluster(nodes=2)
+    async with (
+        Cache(Settings(redis_url=url_of(with_slots))) as one,
+        Cache(Settings(redis_url=url_of(with_slots))) as two,
+    ):
+        tenant = next(name for name in TENANTS if with_slots.node_of(entry_of(name)) is with_slots.primaries[0])
+        await one.set("document", "d1", 1, tenant)
+        assert await two.get("document", "d1", tenant) == 1
+        source, target = with_slots.primaries
+        slot = slot_of(entry_of(tenant))
+        for name in source.call("CLUSTER", "GETKEYSINSLOT", slot, 1000):
+            source.call("DEL", name)
+        with_slots.move_slot(slot, source, target)
+
+        await one.set("document", "d1", 2, tenant)
+        async with asyncio.timeout(DEADLINE_S):
+            while await two.get("document", "d1", tenant) != 2:
+                await asyncio.sleep(0.02)
+        await until(lambda: two.guarantee()["memory"], "memory with the new owner")
+        await two.get("document", "d1", tenant)
+        assert two.peek((tenant, "document", "d1")) == 2
+
+
+async def test_the_promise_counts_the_servers_of_now_and_not_those_that_are_gone(
+    start_cluster: Callable[..., RedisCluster],
+) -> None:
+    cluster = start_cluster(nodes=3, replicas=1)
+    async with Cache(Settings(redis_url=url_of(cluster))) as cache:
+        await until(lambda: cache.guarantee()["memory"], "memory")
+        cluster.primaries[0].crash()
+        await until(lambda: not cache.guarantee()["memory"], "the loss to be noticed")
+        await until(lambda: cache.guarantee()["memory"], "full service after the failover")
+        for tenant in TENANTS:
+            await cache.set("document", "d1", 1, tenant)
+            assert cache.peek((tenant, "document", "d1")) == 1
+
+
+def test_every_slot_has_a_tag_and_a_server_without_slots_has_none() -> None:
+    first, second, stranger = Address(port=1), Address(port=2), Address(port=3)
+    slots = SlotMap()
+    slots.adopt([Range(0, 0, first), Range(1, SLOTS - 1, second)])
+
+    assert slot_of(f"canary:{{{slots.tag_at(first)}}}") == 0
+    assert slot_of(f"canary:{{{slots.tag_at(second)}}}") != 0
+    assert slots.tag_at(stranger) is None

@@ -1,0 +1,152 @@
+"""Scenarios ask one question each, and their tables have the rows and bars that they promise. Nothing is timed here."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from bench import __main__ as command
+from bench.rivals import MEMORY, REDIS, invited
+from bench.scenarios import NAMES, loops, question, scenario
+from bench.scenarios.noisy_tenant import accesses
+from bench.scenarios.stale_fill import schedule
+from bench.stand.effort import Effort
+
+if TYPE_CHECKING:
+    from bench.figures.tables import Result
+    from bench.stand.server import Server
+
+pytestmark = [
+    pytest.mark.filterwarnings(f"ignore::{name}")
+    for name in ("DeprecationWarning", "ResourceWarning", "pytest.PytestUnraisableExceptionWarning")
+]
+"""What the contenders' own code is warned of."""
+
+pytest.importorskip("uvloop")
+
+
+class Trial(Effort):
+    """As little as possible."""
+
+    def of(self, full: Any, quick: Any) -> Any:
+        return 40 if isinstance(quick, int) and quick > 40 else quick
+
+
+TRIAL = Trial(quick=True, rounds=1)
+
+
+async def trial(name: str, server: Server) -> Result:
+    return await scenario(name).measure(server, TRIAL)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_scenario_asks_one_question_in_one_line(name: str) -> None:
+    assert question(name).count("?") == 1
+    assert question(name).endswith((".", "?"))
+    assert set(loops(name)) <= {"asyncio", "uvloop"}
+
+
+def _present(places: dict[str, str]) -> set[str]:
+    return set(invited(places).present)
+
+
+async def test_memory_hit_compares_every_contender_with_the_floor(server: Server) -> None:
+    result = await trial("memory_hit", server)
+    get, load = result.tables
+    assert {row.name for row in get.rows} >= (_present(MEMORY) - {"dict", "alacena"}) | {"await of a dict look-up"}
+    assert [row.name for row in get.rows if row.role == "ours"] == [
+        "CacheManager.get, immutable", "CacheManager.get, scoped", "CacheManager.get, shared", "CacheManager.get, copied",
+    ]  # fmt: skip
+    assert next(row.name for row in load.rows if row.role == "ours") == "get_with_cache_aside, immutable"
+    assert get.cell("await of a dict look-up", "floors") == 1.0
+    assert [bar.question for bar in result.bars] == [
+        "memory hit, CacheManager.get", "memory hit, get_with_cache_aside",
+    ]  # fmt: skip
+
+
+async def test_redis_hit_has_a_row_for_everybody_at_each_number_of_callers(
+    server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("bench.scenarios.redis_hit._READS", {1: 8, 100: 400})
+    result = await trial("redis_hit", server)
+    assert [re.search(r"(\d+) caller", table.title)[1] for table in result.tables] == ["1", "100"]  # type: ignore[index]
+    for table in result.tables:
+        assert {row.name for row in table.rows} == _present(REDIS) - {"dogpile"}
+    assert len(result.bars) == 5
+
+
+async def test_lineage_loses_exactly_the_answers_that_were_made_from_the_document(
+    server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("bench.scenarios.lineage._DOCUMENTS", 20)
+    result = await trial("lineage", server)
+    (table,) = result.tables
+    assert table.rows[0].name == "alacena"
+    assert table.cell("alacena", "kept though made from it") == 0
+    assert table.cell("alacena", "gone though not") == 0
+    assert [bar.verdict for bar in result.bars] == ["goal", "goal"]
+
+
+async def test_invalidating_a_tenant_takes_one_round_trip_and_nothing_is_served_afterwards(
+    server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("bench.scenarios.invalidate_tenant._REAL", 20)
+    monkeypatch.setattr(Trial, "of", lambda *_: (50, 100))
+    result = await trial("invalidate_tenant", server)
+    assert len(result.tables) == 2
+    for table in result.tables:
+        assert table.cell("CacheManager.invalidate(tenant)", "round trips") == 1
+        assert table.cell("CacheManager.invalidate(tenant)", "served though ended") == 0
+        assert table.cell("SCAN + UNLINK (redis-py)", "served though ended") == 0
+
+
+async def test_a_late_fill_is_never_served_by_ours_and_always_by_a_plain_client(server: Server) -> None:
+    result = await trial("stale_fill", server)
+    (table,) = result.tables
+    assert table.cell("alacena", "stale stores") == 0
+    assert table.cell("redis-py", "stale stores") == table.cell("redis-py", "late answers") != 0
+
+
+async def test_a_storm_of_cancellations_leaves_nothing_of_ours(server: Server) -> None:
+    result = await trial("cancellation", server)
+    (table,) = result.tables
+    columns = ("failed by another's", "tasks left", "flights left", "leases left")
+    assert [table.cell("alacena", column) for column in columns] == [0, 0, 0, 0]
+    assert [bar.verdict for bar in result.bars] == ["goal", "goal"]
+
+
+async def test_a_miss_has_round_trips_and_commands_for_everybody(
+    server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("bench.scenarios.miss_fill._CALLERS", 4)
+    result = await trial("miss_fill", server)
+    (table,) = result.tables
+    assert table.cell("bare", "round trips a miss") == table.cell("bare", "commands a miss") == 2
+    assert table.cell("alacena", "round trips a miss") == 3, "look, lease, and the fill behind the answer"
+
+
+def test_schedules_of_a_seed_are_always_the_same() -> None:
+    assert schedule(7) == schedule(7) != schedule(8)
+    assert all(one.read_at_s <= one.answered_at_s for one in map(schedule, range(50)))
+
+
+def test_accesses_beside_a_noisy_tenant_are_the_quiet_ones_and_its_own() -> None:
+    quiet, both = accesses(10, noisy=False), accesses(10, noisy=True)
+    assert len(quiet) == 500
+    assert sorted(pick for pick in both if pick[0] != "noisy") == sorted(quiet)
+    assert len(both) - len(quiet) == 1_000
+
+
+def test_the_command_lists_its_scenarios(capsys: pytest.CaptureFixture[str]) -> None:
+    assert command.main(["--list"]) == 0
+    shown = capsys.readouterr().out
+    assert all(name in shown for name in NAMES)
+
+
+@pytest.mark.parametrize("wrong", [["--chart", "x.pdf"], ["--only", "nothing"], ["--loop", "trio"]])
+def test_a_wrong_option_is_refused_with_a_reason(wrong: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        command.main(wrong)
+    assert wrong[1] in capsys.readouterr().err

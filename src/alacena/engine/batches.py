@@ -98,13 +98,9 @@ class Batches:
         """What the shelves hold, in the order of the keys. Cost: at most 1 round trip a node."""
         started = self._environment.now()
         found = await self._shelves.find_many(keys, policy, keep=use_memory and policy.use_memory)
-        answers = []
-        for key, hit in zip(keys, found, strict=True):
-            if hit is None or hit.fresh_for_s <= 0:
-                self._counts.misses += 1
-                answers.append(self._reader.finished(key, Lookup(None, "none", found=False), started))
-            else:
-                answers.append(self._reader.finished(key, self._fills.found(hit), started))
+        answers = [_MISS if hit is None or hit.fresh_for_s <= 0 else self._fills.found(hit) for hit in found]
+        self._counts.misses += sum(answer is _MISS for answer in answers)
+        self._reader.told(zip(keys, answers, strict=True), started)
         return answers
 
     async def load(self, requests: Sequence[Request], loader: BatchLoader, policy: Policy) -> list[Lookup[Any]]:
@@ -134,7 +130,8 @@ class Batches:
         self._start(behind, loader, policy)
         if missing:
             answers |= await self._landed(missing, self._start(missing, loader, policy), policy)
-        return [self._reader.finished(request.key, answers[request.key.entry], started) for request in requests]
+        self._reader.told(((request.key, answers[entry]) for entry, request in unique.items()), started)
+        return [answers[request.key.entry] for request in requests]
 
     def _start(self, wanted: Sequence[_Wanted], loader: BatchLoader, policy: Policy) -> list[Flight]:
         """Join the flights of what is being loaded, and adopt those of the rest at once: who comes next joins them."""
@@ -313,6 +310,9 @@ def aligned(ids: Sequence[str], values: Any) -> list[Any]:
 _REMEDY: Final = (
     "return a mapping by id, or one value for each id in their order, None for what the source does not have"
 )
+
+
+_MISS: Final[Lookup[Any]] = Lookup(None, "none", found=False)
 
 
 def _is_well(landing: asyncio.Future[Any]) -> bool:

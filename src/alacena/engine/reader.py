@@ -12,6 +12,8 @@ from alacena.engine.events import LookupFinished
 from alacena.engine.shelf import NOT_FOUND, Found, Lookup
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from alacena.engine.environment import Environment
     from alacena.engine.events import Events
     from alacena.engine.fills import Fills
@@ -71,8 +73,8 @@ class Reader:
             found = await self._shelves.find(keys, policy, keep=keep)
         if found is None or found.fresh_for_s <= 0:
             self._counts.misses += 1
-            return self.finished(keys[0], Lookup(None, "none", found=False), started)
-        return self.finished(keys[0], self._fills.found(found), started)
+            return self._finished(keys[0], Lookup(None, "none", found=False), started)
+        return self._finished(keys[0], self._fills.found(found), started)
 
     async def load(self, request: Request) -> Lookup[Any]:
         """Look at the shelves, then ask the source; callers who ask for one entry at a time share one load.
@@ -92,12 +94,12 @@ class Reader:
         if found is not None and found.fresh_for_s > 0:
             if self.is_due(found, request.policy):
                 self._refresh_behind(request, found)
-            return self.finished(request.key, self._fills.found(found), started)
+            return self._finished(request.key, self._fills.found(found), started)
         self._counts.misses += 1
         if found is not None and -found.fresh_for_s < request.policy.stale_while_revalidate_s:
             self._refresh_behind(request, found)
-            return self.finished(request.key, self.stale(found), started)
-        return self.finished(request.key, await self._board(request, found), started)
+            return self._finished(request.key, self.stale(found), started)
+        return self._finished(request.key, await self._board(request, found), started)
 
     async def refresh(self, request: Request) -> Lookup[Any]:
         """Ask the source whatever the shelves hold and whoever is loading, and store its answer."""
@@ -105,7 +107,7 @@ class Reader:
         self._flights.bar(request.key.entry)
         insisting = replace(request, insist=True)
         flight = self._flights.start(request.key.entry, lambda started: self._pilot.fly(started, insisting, None))
-        return self.finished(request.key, await flight.board(), started)
+        return self._finished(request.key, await flight.board(), started)
 
     async def remaining(self, key: EntryKey, policy: Policy) -> float:
         """Seconds that an entry stays fresh: -1 for ever, -2 absent."""
@@ -121,14 +123,18 @@ class Reader:
             return Lookup(None, "none", found.tier, found=False)
         return Lookup(found.value, "stale", found.tier)
 
-    def finished(self, key: EntryKey, lookup: Lookup[Any], started: float) -> Lookup[Any]:
-        """The end of a read: its event, and the time it took."""
+    def told(self, outcomes: Iterable[tuple[EntryKey, Lookup[Any]]], started: float) -> float:
+        """The end of reads: their events. Returns how long they took, in seconds."""
         latency_s = self._environment.now() - started
         if self._events:
-            self._events.emit(
-                LookupFinished(key.tenant_id, key.data_type, key.resource_id, lookup.source, lookup.tier, latency_s)
-            )
-        return replace(lookup, latency_s=latency_s)
+            for key, lookup in outcomes:
+                self._events.emit(
+                    LookupFinished(key.tenant_id, key.data_type, key.resource_id, lookup.source, lookup.tier, latency_s)
+                )
+        return latency_s
+
+    def _finished(self, key: EntryKey, lookup: Lookup[Any], started: float) -> Lookup[Any]:
+        return replace(lookup, latency_s=self.told(((key, lookup),), started))
 
     def is_due(self, found: Found, policy: Policy) -> bool:
         """XFetch: renew with a probability that grows towards the expiry, the sooner the longer a load takes."""

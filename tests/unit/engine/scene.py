@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Iterable
 
     from alacena.engine import LoadContext
-    from alacena.testing.simulation import Simulation
+    from alacena.testing.simulation import SimProcess, Simulation
 
 TENANT = "acme"
 SEEDS = (1, 2, 3)
@@ -61,17 +61,23 @@ class Stage:
 
     Attributes:
         sim: Time, chance, network.
-        caches: One for each process; on one server, if there is one.
+        processes: The simulated processes.
+        caches: One for each; on one server, if there is one.
         server: The simulated server, or ``None``.
         seen: Their events.
     """
 
-    def __init__(self, sim: Simulation, caches: list[Cache], server: SimServer | None, seen: RecordingObserver) -> None:
+    def __init__(self, sim: Simulation, server: SimServer | None) -> None:
         self.sim = sim
-        self.caches = caches
-        self.cache = caches[0]
+        self.processes: list[SimProcess] = []
+        self.caches: list[Cache] = []
         self.server = server
-        self.seen = seen
+        self.seen = RecordingObserver()
+
+    @property
+    def cache(self) -> Cache:
+        """The first one."""
+        return self.caches[0]
 
     def now(self) -> float:
         """Virtual seconds."""
@@ -119,17 +125,18 @@ def play(
     options = {"ttl_jitter_ratio": 0.0, **({"redis_url": "redis://redis:6379"} if server else {}), **settings}
 
     async def main(sim: Simulation) -> None:
-        seen = RecordingObserver()
-        running = SimServer(sim, ("redis", 6379)) if server else None
+        stage = Stage(sim, SimServer(sim, ("redis", 6379)) if server else None)
         async with AsyncExitStack() as stack:
-            caches = []
             for number in range(processes):
                 process = sim.process(f"p{number}")
-                cache = Cache(Settings(**options), environment=process.environment, policies=kept, observers=[seen])
+                cache = Cache(
+                    Settings(**options), environment=process.environment, policies=kept, observers=[stage.seen]
+                )
                 await process.spawn(cache.open())
                 stack.push_async_callback(cache.close)
-                caches.append(cache)
-            await scenario(Stage(sim, caches, running, seen))
+                stage.processes.append(process)
+                stage.caches.append(cache)
+            await scenario(stage)
 
     for seed in seeds:
         run(main, seed=seed, options=SimOptions(allow_unhandled=allow_unhandled))

@@ -9,13 +9,13 @@ if TYPE_CHECKING:
 
 _FAILURES: Final = 5
 _PAUSE_S: Final = 0.25
-_LONGEST_PAUSE_S: Final = 5.0
+_LONGEST_PAUSE_S: Final = 1.0
 
 
 class Breaker:
     """Guards reads against a server that answers too late: going without it costs a load, waiting costs that and more.
 
-    It opens after 5 failures in a row, for a pause that doubles with each failed probe (0.25 s to 5 s, with jitter),
+    It opens after 5 failures in a row, for a pause that doubles with each failed probe (0.25 s to 1 s, with jitter),
     and closes with the first success. It is never open for ever: after each pause one probe goes through.
 
     Args:
@@ -53,9 +53,10 @@ class Breaker:
 
     def failed(self) -> None:
         """A try was not answered, or too late."""
+        opens = self.failures == _FAILURES - 1 or (self.failures >= _FAILURES and self._probing)
         self.failures += 1
         self._probing = False
-        if self.failures >= _FAILURES:
+        if opens:
             pause_s = min(_PAUSE_S * 2**self._pauses, _LONGEST_PAUSE_S)
             self._open_until = self._environment.now() + pause_s * (0.75 + self._environment.random() / 2)
             self._pauses += 1

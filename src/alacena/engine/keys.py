@@ -29,7 +29,7 @@ from alacena.engine.errors import InvalidKeyError
 from alacena.engine.scope import Scope, identifier
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Iterable, Mapping
 
 _PLAIN = re.compile(r"[A-Za-z0-9_.@/+-]+").fullmatch
 _SAFE: Final = "_.-@/+"
@@ -43,6 +43,13 @@ Ident = tuple[str, str, str] | tuple[str, str, str, str | None, str | None, str 
 def document_tag(document_id: str) -> str:
     """The tag of everything that was made from a document."""
     return f"document:{identifier('document_id', document_id)}"
+
+
+def named(tags: Iterable[str], document_ids: Iterable[str]) -> tuple[str, ...]:
+    """Tags, and documents as tags. A lone string is one name, not its letters."""
+    given = (tags,) if isinstance(tags, str) else tags
+    ids = (document_ids,) if isinstance(document_ids, str) else document_ids
+    return (*given, *map(document_tag, ids))
 
 
 @lru_cache(maxsize=65_536)

@@ -121,6 +121,12 @@ class Lease:
         """Whether, as far as this process knows, nothing that the lease rests on has ended."""
         return all(generation.nonce == nonce for generation, nonce in self.stamps)
 
+    @property
+    def is_untouched(self) -> bool:
+        """Whether, beyond that, no tag of the bucket has ended: the load may still name one that it depends on."""
+        journal, nonce = self.journal
+        return journal.nonce == nonce and self.stands
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Parcel:

@@ -1,7 +1,8 @@
 """How fast is a hit on the server, for 1, 10, 100 and 1,000 callers at a time, and what does it cost on both sides?
 
 A document of about 500 bytes; every read goes to the server and comes back as an object. The callers are tasks of one
-process, each asking again as soon as it has its answer.
+process, each asking again as soon as it has its answer. A contender that gives up in time answers with nothing: a row
+with such answers is no measure of hits.
 """
 
 from __future__ import annotations
@@ -48,6 +49,7 @@ _COLUMNS = (
     Column("k hits/s", 1, "high"),
     Column("µs CPU here", 1, "low"),
     Column("µs CPU server", 1, "low"),
+    Column("unanswered, %", 1, "low"),
 )
 
 
@@ -58,6 +60,7 @@ class Sample(NamedTuple):
     bare_per_s: float
     cpu_us: float
     server_us: float
+    unanswered: float
 
 
 async def measure(server: Server, effort: Effort) -> Result:
@@ -96,7 +99,7 @@ async def _sample(server: Server, floor: tuple[Rival, int], own: tuple[Rival, in
     Each comes with the number of reads that a caller makes in a slice.
     """
     asks, floor_asks = [own[0].hit(key) for key in _KEYS], [floor[0].hit(key) for key in _KEYS]
-    wall_s, cpu_s, server_s, bare_s = [], 0.0, 0.0, []
+    wall_s, cpu_s, server_s, bare_s, missing = [], 0.0, 0.0, [], 0
     for turn in range(_SLICES + 1):
         with Stopwatch() as beside:
             await _rush(floor_asks, callers, floor[1])
@@ -104,8 +107,9 @@ async def _sample(server: Server, floor: tuple[Rival, int], own: tuple[Rival, in
             bare_s.append(beside.wall_s)
         before_s = server.cpu_s()
         with Stopwatch() as watch:
-            await _rush(asks, callers, own[1])
+            unanswered = await _rush(asks, callers, own[1])
         if turn:
+            missing += unanswered
             wall_s.append(watch.wall_s)
             cpu_s += watch.cpu_s
             server_s += server.cpu_s() - before_s
@@ -115,16 +119,21 @@ async def _sample(server: Server, floor: tuple[Rival, int], own: tuple[Rival, in
         bare_per_s=floor_reads / statistics.median(bare_s),
         cpu_us=cpu_s / reads / _SLICES * 1e6,
         server_us=server_s / reads / _SLICES * 1e6,
+        unanswered=100 * missing / reads / _SLICES,
     )
 
 
-async def _rush(asks: list[Ask], callers: int, each: int) -> None:
-    async def caller(number: int) -> None:
+async def _rush(asks: list[Ask], callers: int, each: int) -> int:
+    """Let all callers ask; how often nothing came back, because the contender gave up in time."""
+
+    async def caller(number: int) -> int:
+        unanswered = 0
         for turn in range(each):
             function, arguments, _ = asks[(number + turn * callers) % len(asks)]
-            await function(*arguments)
+            unanswered += await function(*arguments) is None
+        return unanswered
 
-    await asyncio.gather(*(caller(number) for number in range(callers)))
+    return sum(await asyncio.gather(*(caller(number) for number in range(callers))))
 
 
 def _table(title: str, found: dict[str, list[Sample]], rivals: dict[str, Rival], notes: tuple[str, ...]) -> Table:
@@ -135,6 +144,7 @@ def _table(title: str, found: dict[str, list[Sample]], rivals: dict[str, Rival],
             spread([sample.per_s for sample in samples]).times(1e-3),
             spread([sample.cpu_us for sample in samples]),
             spread([sample.server_us for sample in samples]),
+            spread([sample.unanswered for sample in samples]),
         )
         rows.append(Row(name, cells, "ours" if name.startswith(OURS) else "floor" if name == FLOOR else "peer"))
     return Table(title, _COLUMNS, tuple(rows), (settings_of(rivals), *notes), charted=0)

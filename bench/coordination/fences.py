@@ -145,7 +145,9 @@ async def _one(url: str, postgres: Postgres, peer: str, check: str, stops: int) 
         await asyncio.wait(resumed)
         await asyncio.sleep(0.3)
         lines = crew.lines()
-    sql = "SELECT count(*) FROM (SELECT turn, max(turn) OVER (ORDER BY seq) AS latest FROM writes) w WHERE turn < latest"
+    sql = (
+        "SELECT count(*) FROM (SELECT turn, max(turn) OVER (ORDER BY seq) AS latest FROM writes) w WHERE turn < latest"
+    )
     found = int(postgres.execute(sql))
     kinds = [line.split(" ")[0] for line in lines]
     return (found, *(kinds.count(kind) for kind in ("accepted", "refused", "told", "stop", "error")))

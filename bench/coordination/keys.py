@@ -41,7 +41,9 @@ async def measure(effort: Effort, seed: int) -> Result:
     return Result((table,), bars)
 
 
-async def _ask(cache: Cache, authority: PostgresAuthority, redis: RedisServer, postgres: Postgres, count: int) -> list[Row]:
+async def _ask(
+    cache: Cache, authority: PostgresAuthority, redis: RedisServer, postgres: Postgres, count: int
+) -> list[Row]:
     ledger, rows = cache.ledger, []
 
     async def refused(**figures: Any) -> int:

@@ -153,9 +153,7 @@ async def _pause(crew: Crew, course: Course, chance: random.Random) -> None:
         course.pauses += 1
 
 
-def _result(
-    count: int, stats: QueueStats, dead: Counter[int], crew: Crew, course: Course, took_s: float
-) -> Result:
+def _result(count: int, stats: QueueStats, dead: Counter[int], crew: Crew, course: Course, took_s: float) -> Result:
     attempts: dict[str, list[int]] = {}
     refused = 0
     for line in crew.lines():

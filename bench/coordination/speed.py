@@ -54,7 +54,11 @@ async def measure(effort: Effort, seed: int) -> Result:
         rows.append(
             Row(peer.name, (ratio(ours, worked), spread(worked), spread([each for each, _ in samples])), peer.role)  # type: ignore[arg-type]
         )
-    columns = (Column("Worker is so many times as fast", 2), Column("worked off/s", 0, "high"), Column("sent/s", 0, "high"))
+    columns = (
+        Column("Worker is so many times as fast", 2),
+        Column("worked off/s", 0, "high"),
+        Column("sent/s", 0, "high"),
+    )
     notes = (
         f"{count} items whose handler notes their number; {WORKERS} processes, {AT_ONCE} handlers at a time in each",
         "sent the fastest way that each documents: ours 500 a command, arq and taskiq a hundred calls at a time",

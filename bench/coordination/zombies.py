@@ -94,7 +94,9 @@ async def _zombies(url: str, processes: int, each: int) -> tuple[Table, tuple[Ba
 async def _poison(url: str, count: int, poison: int) -> tuple[Table, tuple[Bar, ...]]:
     async with Cache(Settings(redis_url=url)) as cache:
         queue = cache.queues("p", tenant_id="acme", max_attempts=ATTEMPTS)
-        values = [-1 - number // (count // poison) if number % (count // poison) == 5 else number for number in range(count)]
+        values = [
+            -1 - number // (count // poison) if number % (count // poison) == 5 else number for number in range(count)
+        ]
         await queue.push_many(values)
         bad = sum(value < 0 for value in values)
         with Crew(swallow, 3, url=url) as crew:

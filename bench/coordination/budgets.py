@@ -78,11 +78,14 @@ async def spend_naively(journal: Journal, url: str, limit: int, seed: int, place
 async def measure(effort: Effort, seed: int) -> Result:
     """Both ways, with the same faults."""
     limit = effort.of(100_000, 20_000)
-    ours = await _one(limit, seed, naive=False)
-    naive = await _one(limit, seed, naive=True)
+    ours = await spend_all(limit, seed, naive=False)
+    naive = await spend_all(limit, seed, naive=True)
     notes = (
-        f"{PROCESSES} processes with {EACH} spenders each, 1 to {MOST} at a time; of the reservations 7 in 10 are committed at "
-        f"a part, 2 refunded, 1 forgotten (it runs out after {TTL_S:g} s); a process is killed and all links are cut each second",
+        (
+            f"{PROCESSES} processes with {EACH} spenders each, 1 to {MOST} at a time; of the reservations 7 in 10 are committed "
+            f"at a part, 2 refunded, 1 forgotten (it runs out after {TTL_S:g} s); each second "
+            "a process is killed and all links are cut"
+        ),
         "confirmed: what the spenders know to be spent; the rest was committed by one who died or lost the reply",
     )
     rows = (Row("alacena, budgets", ours, "ours"), Row("read, compare, add", naive, "floor"))
@@ -98,7 +101,7 @@ async def measure(effort: Effort, seed: int) -> Result:
 _COLUMNS = ("limit", "spent", "overspent", "confirmed", "samples above it", "samples", "kills", "cuts", "settled/s")
 
 
-async def _one(limit: int, seed: int, *, naive: bool) -> tuple[Cell, ...]:
+async def spend_all(limit: int, seed: int, *, naive: bool) -> tuple[Cell, ...]:
     chance = random.Random(seed)
     work = spend_naively if naive else spend
     with RedisServer("valkey") as server, tempfile.TemporaryDirectory(prefix="alacena-") as home:

@@ -178,7 +178,7 @@ async def measure(effort: Effort, seed: int) -> Result:
             server.call("SCRIPT", "LOAD", Script(name, idempotent=True).source)
         for verb in VERBS:
             server.call("FLUSHALL", "SYNC")
-            said, applied, after = await _one(verb, server, seed)
+            said, applied, after = await lose(verb, server, seed)
             expected = 0 if verb.name.startswith("locks.take") else 1
             doubles += applied > expected or (after is not None and after != 1)
             lies += said != OutcomeUnknownError.__name__
@@ -186,8 +186,10 @@ async def measure(effort: Effort, seed: int) -> Result:
         server.reset()
         rows.append(Row("redis-py's incrby", await _redis_py(server, seed), "peer"))
     notes = (
-        f"replies are held from before the call until it has failed; timeout {TIMEOUT_S:g} s; again: the same call once more "
-        "with its id or token, as a caller would",
+        (
+            f"replies are held from before the call until it has failed; timeout {TIMEOUT_S:g} s; again: the same call once more "
+            "with its id or token, as a caller would"
+        ),
     )
     columns = (Column("said", 0), Column("applied", 0), Column("after calling again", 0))
     bars = (
@@ -197,7 +199,7 @@ async def measure(effort: Effort, seed: int) -> Result:
     return Result((Table("Lost replies", columns, tuple(rows), notes),), bars)
 
 
-async def _one(verb: Verb, server: RedisServer, seed: int) -> tuple[str, int, int | None]:
+async def lose(verb: Verb, server: RedisServer, seed: int) -> tuple[str, int, int | None]:
     with tempfile.TemporaryDirectory(prefix="alacena-") as home:
         settings = Settings(redis_url=f"unix://{home}/s", redis_timeout_s=TIMEOUT_S)
         async with (

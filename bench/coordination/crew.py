@@ -18,6 +18,14 @@ if TYPE_CHECKING:
     Work = Callable[..., Awaitable[None]]
 
 _CONTEXT = multiprocessing.get_context("forkserver")
+_PRELOADED = [
+    "__main__",
+    "alacena.engine.redis.opening",
+    *(
+        f"bench.coordination.{name}"
+        for name in ("budgets", "fences", "kills", "ledger", "liveness", "million", "zombies")
+    ),
+]
 
 
 class Journal:
@@ -47,7 +55,7 @@ class Crew:
     """
 
     def __init__(self, work: Work, size: int, **arguments: Any) -> None:
-        _CONTEXT.set_forkserver_preload([work.__module__, "alacena.engine.redis.opening"])
+        _CONTEXT.set_forkserver_preload(_PRELOADED)
         self._folder = tempfile.TemporaryDirectory(prefix="alacena-crew-")
         self._work = work
         self._arguments = arguments

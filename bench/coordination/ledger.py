@@ -30,7 +30,7 @@ TENANTS = 8
 KILL_EVERY_S = 0.7
 ROLES = ("client", "redis", "postgres", "relay", "client", "client")
 """Whose turn it is to be killed."""
-DSN_OPTIONS: dict[str, Any] = {"min_size": 1, "max_size": 8, "timeout": 5, "command_timeout": 5}
+DSN_OPTIONS: dict[str, Any] = {"max_size": 8, "timeout": 5, "command_timeout": 5}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -102,15 +102,19 @@ async def measure(effort: Effort, seed: int) -> Result:
     del seed
     plans = _plans(effort)
     kill_every_s = effort.of(KILL_EVERY_S, 0.25)
-    seen = [await _run(plan, kill_every_s) for plan in plans]
+    seen = [await run(plan, kill_every_s) for plan in plans]
     wrong = sum(run.over + (run.under if plan.file else 0) for plan, run in zip(plans, seen, strict=True))
     facts = [run.facts(plan) for plan, run in zip(plans, seen, strict=True)]
     rows = tuple(Row(name, tuple(each[name] for each in facts), "ours") for name in facts[0])
     notes = (
-        f"{CLIENTS} clients and a relay; each call is made once, twice or three times with its key; one of them, Redis or "
-        f"Postgres is killed each {kill_every_s:g} s, in turn: {', '.join(ROLES)}",
-        "truth: the tokens of all calls. Redis is killed, not unplugged: what it wrote to its file survives that in "
-        "every mode. Calls a second count the repeats, and the outages",
+        (
+            f"{CLIENTS} clients and a relay; each call is made once, twice or three times with its key; one of them, Redis or "
+            f"Postgres is killed each {kill_every_s:g} s, in turn: {', '.join(ROLES)}"
+        ),
+        (
+            "truth: the tokens of all calls. Redis is killed, not unplugged: what it wrote to its file survives that in "
+            "every mode. Calls a second count the repeats, and the outages"
+        ),
     )
     table = Table("The ledger under faults", tuple(Column(plan.name, 0) for plan in plans), rows, notes)
     return Result((table,), (judged("tokens over or under the truth", wrong, bar=0),))
@@ -161,7 +165,7 @@ class Seen:
         }
 
 
-async def _run(plan: Plan, kill_every_s: float) -> Seen:
+async def run(plan: Plan, kill_every_s: float) -> Seen:
     flags = ("--appendonly", "yes") if plan.file else ()
     with RedisServer("valkey", extra=flags) as redis, Postgres() as postgres, _folder() as home:
         prepare(postgres)
@@ -201,7 +205,8 @@ async def _kill_in_turn(
 
 async def _all_carried(cache: Cache, home: Path) -> bool:
     """Whether nothing waits any more, on the way to Redis or to Postgres."""
-    if any(path.name.startswith("spill") and path.suffix in {"", ".draining"} for path in home.iterdir()):
+    waiting = await asyncio.to_thread(lambda: [path.suffix for path in home.glob("spill*")])
+    if {"", ".draining"} & set(waiting):
         return False
     return not sum([await cache.ledger.backlog(f"tenant-{number}") for number in range(TENANTS)])
 

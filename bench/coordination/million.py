@@ -78,7 +78,11 @@ class Course:
 
 async def measure(effort: Effort, seed: int) -> Result:
     """Run it once: it is long, and exact."""
-    count = effort.of(1_000_000, 100_000)
+    return await run(effort.of(1_000_000, 60_000), seed)
+
+
+async def run(count: int, seed: int) -> Result:
+    """Push so many items, and have them worked off."""
     with RedisServer("valkey") as server, tempfile.TemporaryDirectory(prefix="alacena-") as home:
         async with (
             FaultProxy(str(server.socket_path), listen=f"{home}/s", seed=seed) as proxy,
@@ -178,11 +182,15 @@ def _result(count: int, stats: QueueStats, dead: Counter[int], crew: Crew, cours
         "late acknowledgements (refused)": refused,
     }
     notes = (
-        f"{WORKERS} workers, batches of {BATCH}, leases of {VISIBILITY_S:g} s, {ATTEMPTS} attempts; "
-        f"{crew.kills} SIGKILLs, all links cut {course.cuts} times, {course.pauses} pauses of "
-        f"{VISIBILITY_S + 0.5:g} s in {took_s:.0f} s; pushing took {course.pushed_s:.0f} s of them",
-        f"pushed = ready + delayed + in flight + dead + acked in {course.samples - course.broken} of "
-        f"{course.samples} samples, and at the end: {stats.pushed} = {stats.depth} + {stats.dead} + {stats.acked}",
+        (
+            f"{WORKERS} workers, batches of {BATCH}, leases of {VISIBILITY_S:g} s, {ATTEMPTS} attempts; "
+            f"{crew.kills} SIGKILLs, all links cut {course.cuts} times, {course.pauses} pauses of "
+            f"{VISIBILITY_S + 0.5:g} s in {took_s:.0f} s; pushing took {course.pushed_s:.0f} s of them"
+        ),
+        (
+            f"pushed = ready + delayed + in flight + dead + acked in {course.samples - course.broken} of "
+            f"{course.samples} samples, and at the end: {stats.pushed} = {stats.depth} + {stats.dead} + {stats.acked}"
+        ),
         "handled more than once: the worker died, was stopped or lost its link between the work and its ack",
     )
     rows = tuple(Row(name, (cell,), "ours") for name, cell in facts.items())

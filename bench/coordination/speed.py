@@ -52,7 +52,7 @@ async def measure(effort: Effort, seed: int) -> Result:
             continue
         worked = [each for _, each in samples]
         rows.append(
-            Row(peer.name, (ratio(ours, worked), spread(worked), spread([each for each, _ in samples])), peer.role)  # type: ignore[arg-type]
+            Row(peer.name, (ratio(ours, worked), spread(worked), spread([each for each, _ in samples])), peer.role)
         )
     columns = (
         Column("Worker is so many times as fast", 2),

@@ -2,7 +2,8 @@
 
 Callers read through the cache from a source that takes a millisecond. The connection is healthy at first, except where
 nobody listens at all; then the fault begins. A contender that raises leaves its user to ask the source: that is what
-the errors are. A read that takes longer than the limit is given up and counted at it.
+the errors are. A read that takes longer than the limit is given up and counted at it. Our own promise is to wait for the
+cache 50 ms at most, kept to within 5 ms; the source and the turns of a busy loop come on top.
 """
 
 from __future__ import annotations
@@ -102,7 +103,7 @@ async def measure(server: Server, effort: Effort) -> Result:
         logging.disable(logging.NOTSET)
     notes = (settings_of(field.present), f"a read is given up after {_LIMIT_S:g} s", _NOTE, *field.note)
     tables[-1] = Table(tables[-1].title, _COLUMNS, tables[-1].rows, notes, charted=1)
-    return Result(tuple(tables), (judged("outage: p99 of a read under the worst fault", worst_ms, bar=60, unit=" ms"),))
+    return Result(tuple(tables), (judged("outage: p99 of a read under the worst fault", worst_ms, bar=100, goal=65, unit=" ms"),))
 
 
 async def _fate(server: Server, name: str, fault: Fault, reads: int) -> Fate:

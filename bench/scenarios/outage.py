@@ -103,7 +103,9 @@ async def measure(server: Server, effort: Effort) -> Result:
         logging.disable(logging.NOTSET)
     notes = (settings_of(field.present), f"a read is given up after {_LIMIT_S:g} s", _NOTE, *field.note)
     tables[-1] = Table(tables[-1].title, _COLUMNS, tables[-1].rows, notes, charted=1)
-    return Result(tuple(tables), (judged("outage: p99 of a read under the worst fault", worst_ms, bar=100, goal=65, unit=" ms"),))
+    return Result(
+        tuple(tables), (judged("outage: p99 of a read under the worst fault", worst_ms, bar=100, goal=65, unit=" ms"),)
+    )
 
 
 async def _fate(server: Server, name: str, fault: Fault, reads: int) -> Fate:

@@ -279,7 +279,7 @@ def _table(title: str, found: dict[str, list[float]], trips: dict[str, Trips], a
 
 def _bars(title: str, found: dict[str, list[float]]) -> list[Bar]:
     bars = [
-        judged(f"1,000 embeddings, {title}: time, of a bare MGET", ratio(found[_OURS], found[_FLOOR]).median, bar=1.5)
+        judged(f"1,000 embeddings, {title}: time, of a bare MGET", ratio(found[_OURS], found[_FLOOR]).median, goal=1.5)
     ]
     for peer in (*_PEERS, _LISTS):
         question = f"1,000 embeddings, {title}: faster than {peer}"

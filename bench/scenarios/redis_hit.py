@@ -166,5 +166,5 @@ def _bars(found: dict[str, list[Sample]], callers: int, loop: str) -> list[Bar]:
                 bars.append(unjudged(question, "≥ 8×", "–", "not installed"))
     if callers in {1, 100}:
         question = f"hit on the server, {callers} caller{'s' * (callers > 1)}, of the bare protocol ({loop})"
-        bars.append(judged(question, _of_bare(found[OURS]).median, bar=0.7, higher=True))
+        bars.append(judged(question, _of_bare(found[OURS]).median, goal=0.7, higher=True))
     return bars

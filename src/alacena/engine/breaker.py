@@ -20,11 +20,14 @@ class Breaker:
 
     Args:
         environment: Time and jitter.
+
+    Attributes:
+        failures: Failures in a row; while it is 0, there is nothing to ask and nothing to report.
     """
 
     def __init__(self, environment: Environment) -> None:
         self._environment = environment
-        self._failures = 0
+        self.failures = 0
         self._pauses = 0
         self._open_until = float("-inf")
         self._probing = False
@@ -32,11 +35,11 @@ class Breaker:
     @property
     def is_open(self) -> bool:
         """Whether it keeps callers away (a probe may be under way)."""
-        return self._failures >= _FAILURES
+        return self.failures >= _FAILURES
 
     def admits(self) -> bool:
         """Whether this caller may try. In the half-open state exactly one may, until it reports."""
-        if self._failures < _FAILURES:
+        if self.failures < _FAILURES:
             return True
         if self._probing or self._environment.now() < self._open_until:
             return False
@@ -45,13 +48,13 @@ class Breaker:
 
     def succeeded(self) -> None:
         """A try was answered in time."""
-        self._failures = self._pauses = 0
+        self.failures = self._pauses = 0
         self._probing = False
 
     def failed(self) -> None:
         """A try was not answered, or too late."""
-        opens = self._failures == _FAILURES - 1 or (self._failures >= _FAILURES and self._probing)
-        self._failures += 1
+        opens = self.failures == _FAILURES - 1 or (self.failures >= _FAILURES and self._probing)
+        self.failures += 1
         self._probing = False
         if opens:
             pause_s = min(_PAUSE_S * 2**self._pauses, _LONGEST_PAUSE_S)

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 from alacena.engine.assembly import Parts, assemble
 from alacena.engine.batches import distinct
+from alacena.engine.coordination.face import CoordinationFace
 from alacena.engine.environment import SystemEnvironment
 from alacena.engine.errors import CacheClosedError, MissingTenantError, WrongLoopError
 from alacena.engine.events import Events
@@ -26,22 +27,15 @@ if TYPE_CHECKING:
 
     from alacena.engine.batches import BatchLoader
     from alacena.engine.codec import Keyring
-    from alacena.engine.coordination.budgets import Budgets
-    from alacena.engine.coordination.counters import Counters
-    from alacena.engine.coordination.flags import Flags
-    from alacena.engine.coordination.ledger import Authority, Ledger
-    from alacena.engine.coordination.limits import Limits
-    from alacena.engine.coordination.lists import Lists
-    from alacena.engine.coordination.locks import Locks
-    from alacena.engine.coordination.queues import Queues
-    from alacena.engine.coordination.sets import Sets
+    from alacena.engine.coordination.desk import Desk
+    from alacena.engine.coordination.ledger import Authority
     from alacena.engine.environment import Environment
     from alacena.engine.events import Observer
-    from alacena.engine.keys import Ident
+    from alacena.engine.keys import EntryKey, Ident
     from alacena.engine.shelf import Lookup
 
 
-class Cache:
+class Cache(CoordinationFace):
     """A multi-tenant cache: this process's memory, then Redis or Valkey, then the source.
 
     ::
@@ -185,11 +179,20 @@ class Cache:
         Cost: 0 round trips where memory has it, else 1.
         If Redis fails: the default, within the read budget.
         """
-        scope = _scope(tenant_id, agent_id, conversation_id, collection_id)
-        lookup = await self.lookup(
-            data_type, resource_id, scope, use_memory=use_memory, search_hierarchy=search_hierarchy
-        )
-        return lookup.value if lookup.found else default
+        parts = self._open_parts()
+        policy = self._policies.get(data_type) or self._default_policy
+        if type(tenant_id) is str and agent_id is None and conversation_id is None and collection_id is None:
+            keys: tuple[EntryKey, ...] = (parts.keys.plain(data_type, resource_id, tenant_id),)
+        else:
+            scope = _scope(tenant_id, agent_id, conversation_id, collection_id)
+            if search_hierarchy:
+                keys = parts.keys.entries(data_type, resource_id, scope)
+            else:
+                keys = (parts.keys.entry(data_type, resource_id, scope),)
+        if parts.reader.is_observed:
+            lookup = await parts.reader.look(keys, policy, use_memory=use_memory)
+            return lookup.value if lookup.found else default
+        return await parts.reader.value(keys, policy, default, use_memory=use_memory)
 
     async def lookup(
         self,
@@ -548,49 +551,8 @@ class Cache:
         return self._policies.get(data_type, self._default_policy)
 
     @property
-    def locks(self) -> Locks:
-        """Locks across processes, with a fence."""
-        return self._open_parts().desk.locks
-
-    @property
-    def queues(self) -> Queues:
-        """Queues that lose nothing."""
-        return self._open_parts().desk.queues
-
-    @property
-    def counters(self) -> Counters:
-        """Atomic counters."""
-        return self._open_parts().desk.counters
-
-    @property
-    def limits(self) -> Limits:
-        """Rate limits."""
-        return self._open_parts().desk.limits
-
-    @property
-    def budgets(self) -> Budgets:
-        """Budgets: reserve, commit, refund."""
-        return self._open_parts().desk.budgets
-
-    @property
-    def lists(self) -> Lists:
-        """Plain lists."""
-        return self._open_parts().desk.lists
-
-    @property
-    def sets(self) -> Sets:
-        """Plain sets."""
-        return self._open_parts().desk.sets
-
-    @property
-    def flags(self) -> Flags:
-        """Values that the first one to set them decides."""
-        return self._open_parts().desk.flags
-
-    @property
-    def ledger(self) -> Ledger:
-        """The token ledger."""
-        return self._open_parts().desk.ledger
+    def _desk(self) -> Desk:
+        return self._open_parts().desk
 
     def _open_parts(self) -> Parts:
         parts = self._parts

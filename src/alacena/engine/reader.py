@@ -58,6 +58,7 @@ class Reader:
         self._fills = fills
         self._events = events
         self._counts = counts
+        self._observed = bool(events)
         self._environment = environment
 
     async def look(self, keys: tuple[EntryKey, ...], policy: Policy, *, use_memory: bool) -> Lookup[Any]:
@@ -75,6 +76,22 @@ class Reader:
             self._counts.misses += 1
             return self._finished(keys[0], Lookup(None, "none", found=False), started)
         return self._finished(keys[0], self._fills.found(found), started)
+
+    async def value(self, keys: tuple[EntryKey, ...], policy: Policy, default: Any, *, use_memory: bool) -> Any:
+        """The value that :meth:`look` finds, or the default: the same look without its report."""
+        keep = use_memory and policy.use_memory
+        found = self._shelves.in_memory(keys) if keep else None
+        if found is None:
+            found = await self._shelves.find(keys, policy, keep=keep)
+        if found is None or found.fresh_for_s <= 0:
+            self._counts.misses += 1
+            return default
+        return default if found.value is NOT_FOUND else found.value
+
+    @property
+    def is_observed(self) -> bool:
+        """Whether anybody is told of reads."""
+        return self._observed
 
     async def load(self, request: Request) -> Lookup[Any]:
         """Look at the shelves, then ask the source; callers who ask for one entry at a time share one load.

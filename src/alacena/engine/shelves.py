@@ -89,8 +89,10 @@ class Shelves:
 
         If Redis fails: ``None``, and an event.
         """
+        if not keep:
+            return await self._ask(keys, policy, keep=False)
         entry = keys[0].entry
-        while keep and (followers := self._looking.get(entry)) is not None:
+        while (followers := self._looking.get(entry)) is not None:
             turn: asyncio.Future[_Word] = asyncio.get_running_loop().create_future()
             followers.append(turn)
             word = await turn
@@ -169,11 +171,20 @@ class Shelves:
         return _Word.KEPT if found.key.ident in self._memory.slots else _Word.ASK
 
     async def _ask(self, keys: Sequence[EntryKey], policy: Policy, *, keep: bool) -> Found | None:
+        breaker = self._breaker
+        if breaker.failures and not breaker.admits():
+            return None
         try:
-            found = await self._guarded(lambda: self._shelf.find(keys, policy, keep=keep))
+            found = await self._shelf.find(keys, policy, keep=keep)
         except BackendError as error:
+            breaker.failed()
             self.degraded("get", keys[0], error)
             return None
+        except asyncio.CancelledError:
+            breaker.abandoned()
+            raise
+        if breaker.failures:
+            breaker.succeeded()
         self._counts.redis_hits += found is not None and found.tier == "redis"
         return found
 

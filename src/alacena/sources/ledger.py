@@ -29,6 +29,10 @@ class Pool(Protocol):
         """The rows of a query."""
         ...
 
+    async def close(self) -> None:
+        """End it."""
+        ...
+
 
 @dataclass(frozen=True, slots=True)
 class Migration:
@@ -62,12 +66,16 @@ class PostgresAuthority:
 
     @classmethod
     async def connect(cls, dsn: str, **options: Any) -> PostgresAuthority:
-        """Open a pool of its own; options go to ``asyncpg.create_pool``.
+        """Open a pool of its own, until :meth:`close`; options go to ``asyncpg.create_pool``.
 
         Raises:
             UsageError: asyncpg is not installed.
         """
         return cls(await _asyncpg().create_pool(dsn, **options))
+
+    async def close(self) -> None:
+        """Close the pool. After the caches that have this authority: their relays use it to the end."""
+        await self._pool.close()
 
     async def absorb(self, usages: Sequence[Usage]) -> list[Usage]:
         """Keep those whose key is new and add exactly those to the totals.

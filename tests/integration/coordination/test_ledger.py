@@ -7,12 +7,14 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from alacena.engine.cache import Cache
 from alacena.engine.coordination.ledger import Ledger
 from alacena.engine.coordination.port import Port
 from alacena.engine.coordination.relay import Relay
 from alacena.engine.coordination.spill import Spill
 from alacena.engine.environment import SystemEnvironment
 from alacena.engine.errors import (
+    BackendError,
     BackendUnavailableError,
     EncodeError,
     IdempotencyConflictError,
@@ -22,14 +24,16 @@ from alacena.engine.errors import (
     UsageError,
 )
 from alacena.engine.local.store import LocalStore
-from tests.integration.coordination.stand import LossyStore, PlainKeys
+from alacena.engine.settings import Settings
+from tests.integration.coordination.stand import LossyStore, PlainKeys, eventually
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
     from pathlib import Path
 
     from alacena.engine.coordination.usage import Usage
     from alacena.engine.store import Argument, Reply, Script
+    from tests.servers.redis_server import RedisServer
 
 
 class Book:
@@ -306,3 +310,26 @@ async def test_without_a_spill_file_an_outage_is_raised() -> None:
     store.away = True
     with pytest.raises(BackendUnavailableError):
         await Ledger(Port(store, PlainKeys(), environment)).record("t", 1, model="m")
+
+
+async def test_an_open_cache_counts_by_itself_what_was_spilled(
+    tmp_path: Path, start_redis: Callable[..., RedisServer], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("alacena.engine.coordination.desk._DRAIN_EVERY_S", 0.1)
+    server = start_redis()
+    settings = Settings(redis_url=server.url, ledger_spill_path=str(tmp_path / "spill"), redis_timeout_s=0.2)
+    async with Cache(settings) as cache:
+        await cache.ledger.record("t", 5, model="m", idempotency_key="before")
+        server.crash()
+        for number in range(10):
+            assert await cache.ledger.record("t", 10, model="m", idempotency_key=f"k{number % 5}")
+        server.start()
+
+        async def counted() -> bool:
+            try:
+                return (await cache.ledger.totals("t")).used == 50
+            except BackendError:
+                return False
+
+        await eventually(counted)
+    assert not (tmp_path / "spill").exists()

@@ -162,6 +162,9 @@ async def test_a_postgres_that_is_away_is_said_to_be(tmp_path: Path) -> None:
         async def fetch(self, query: str, *args: Any) -> Any:
             raise ConnectionRefusedError("nobody listens")
 
+        async def close(self) -> None:
+            pass
+
     with pytest.raises(BackendUnavailableError):
         await PostgresAuthority(Away()).absorb([_usage("k")])
 

@@ -208,7 +208,7 @@ BAD_IDS = ["", " ", None, 1.5, b"x", True]
 
 
 @pytest.mark.parametrize("verb", [v for v in VERBS if v != "write"])
-@pytest.mark.parametrize("tenant", TENANTS, ids=repr)
+@pytest.mark.parametrize("tenant", TENANTS, ids=lambda value: type(value).__name__)
 async def test_there_is_no_default_tenant(verb, tenant, monkeypatch):
     async with Cache() as cache:
         monkeypatch.setattr(f"{__name__}.TENANT", tenant)
@@ -216,7 +216,7 @@ async def test_there_is_no_default_tenant(verb, tenant, monkeypatch):
             await VERBS[verb](cache)
 
 
-@pytest.mark.parametrize("bad", BAD_IDS, ids=repr)
+@pytest.mark.parametrize("bad", BAD_IDS, ids=lambda value: type(value).__name__)
 @pytest.mark.parametrize("where", ["data_type", "resource_id", "agent_id"])
 async def test_a_part_of_a_key_that_is_none_is_named(bad, where):
     parts = {"data_type": "note", "resource_id": "n", "tenant_id": TENANT}

@@ -63,8 +63,8 @@ class Desk:
         while True:
             try:
                 await self.ledger.drain()
-            except BackendError:
-                _log.debug("the server is away: spilled usage waits on")
+            except (BackendError, OSError) as error:
+                _log.debug("spilled usage waits on: %s", error)
             await asyncio.sleep(_DRAIN_EVERY_S)
 
     async def close(self) -> None:

@@ -32,6 +32,9 @@ if TYPE_CHECKING:
 
 RECORD: Final = Script("ledger_record", idempotent=True)
 KIND: Final = "tokens"
+_FSYNC_S: Final = 5.0
+"""How long the server's file may take: two rounds of ``everysec``, with room for a slow disk."""
+
 Mode = Literal["fast", "safe", "durable"]
 
 
@@ -61,7 +64,8 @@ class Ledger:
     durable    the authority has committed it              nothing
     =========  ==========================================  ===========================================================
 
-    If Redis fails: with a spill file the use is kept there, on disk, and counted by :meth:`drain`; without: raises.
+    If Redis fails: with a spill file the use is kept there, on disk, and counted by :meth:`drain`, which an open cache
+    calls every few seconds; without: raises.
 
     Args:
         port: Where the counts are.
@@ -192,7 +196,7 @@ class Ledger:
             await self._roster.announce(tenant)
 
     async def _confirm(self, usage: Usage, record: bytes) -> None:
-        if await self._port.store.wait_aof(self._key(usage.tenant_id, "ever")):
+        if await self._port.store.wait_aof(self._key(usage.tenant_id, "ever"), timeout_s=_FSYNC_S):
             return
         if self._spill is None:
             raise OutcomeUnknownError(
@@ -219,7 +223,7 @@ class Ledger:
         Raises:
             BackendError: The server is (still) away; the rest waits on.
         """
-        if self._spill is None:
+        if self._spill is None or not self._spill.holds_any:
             return 0
         rest = await self._spill.take()
         if rest is None:

@@ -30,6 +30,11 @@ class Spill:
         self._rejected = Path(f"{path}.rejected")
         self._drain: BinaryIO | None = None
 
+    @property
+    def holds_any(self) -> bool:
+        """Whether there is something to drain. Looks at the disk, reads nothing."""
+        return self._path.exists() or self._draining.exists()
+
     async def append(self, line: bytes) -> None:
         """Keep a line. When this returns, it is on disk.
 

@@ -21,6 +21,7 @@ _VERDICTS = {
     "goal": ("goal reached", "bold green"),
     "bar": ("bar met", "green"),
     "missed": ("missed", "bold red"),
+    "short": ("short of the goal", "yellow"),
     "unknown": ("unknown", "yellow"),
 }
 

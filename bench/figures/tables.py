@@ -8,6 +8,7 @@ import msgspec
 
 from bench.figures.statistics import Spread
 
+Verdict: TypeAlias = Literal["goal", "bar", "missed", "short", "unknown"]
 Cell: TypeAlias = Spread | str | float | int | None
 """A figure with its spread, a plain one, a word, or nothing where it does not apply."""
 
@@ -78,14 +79,15 @@ class Bar(msgspec.Struct, frozen=True):
         bar: What had to be reached.
         goal: What was hoped for.
         seen: What was measured.
-        verdict: How it came out; ``"unknown"`` where a rival that it needs is not installed.
+        verdict: How it came out; ``"short"``: there is no bar, and the goal was not reached; ``"unknown"``: a rival that
+            it needs is not installed.
     """
 
     question: str
     bar: str
     goal: str
     seen: str
-    verdict: Literal["goal", "bar", "missed", "unknown"]
+    verdict: Verdict
 
 
 class Result(msgspec.Struct, frozen=True):
@@ -115,27 +117,37 @@ class Report(msgspec.Struct, frozen=True):
 
 
 def judged(
-    question: str, seen: float, *, bar: float, goal: float | None = None, higher: bool = False, unit: str = ""
+    question: str,
+    seen: float,
+    *,
+    bar: float | None = None,
+    goal: float | None = None,
+    higher: bool = False,
+    unit: str = "",
 ) -> Bar:
     """Hold a figure against a bar and a goal.
 
     Args:
         question: What was asked.
         seen: The figure.
-        bar: What it must reach.
-        goal: What it should reach; ``None``: there is none beyond the bar.
+        bar: What it must reach; ``None``: nothing.
+        goal: What it should reach; ``None``: nothing beyond the bar.
         higher: Whether more is better.
         unit: Shown behind each.
     """
-    sign = "≥" if higher else "≤"
 
     def reaches(limit: float) -> bool:
         return seen >= limit if higher else seen <= limit
 
-    wanted = goal if goal is not None else bar
-    verdict: Literal["goal", "bar", "missed"] = "goal" if reaches(wanted) else "bar" if reaches(bar) else "missed"
-    shown_goal = "–" if goal is None else f"{sign} {goal:g}{unit}"
-    return Bar(question, f"{sign} {bar:g}{unit}", shown_goal, f"{seen:.3g}{unit}", verdict)
+    def shown(limit: float | None) -> str:
+        return "–" if limit is None else f"{'≥' if higher else '≤'} {limit:g}{unit}"
+
+    verdict: Verdict = "short"
+    if bar is not None:
+        verdict = "bar" if reaches(bar) else "missed"
+    if verdict != "missed" and goal is not None and reaches(goal):
+        verdict = "goal"
+    return Bar(question, shown(bar), shown(goal), f"{seen:,.4g}{unit}", verdict)
 
 
 def unjudged(question: str, bar: str, goal: str, why: str) -> Bar:

@@ -80,9 +80,9 @@ class Puppet:
             return await self._cache.invalidate(TENANT, KIND)
         return await self._cache.invalidate(TENANT, tags=[scope])
 
-    async def set(self, key: int, version: int) -> bool:
-        """Store a version."""
-        return await self._cache.set(KIND, f"d{key}", version, TENANT)
+    async def set_all(self, keys: Sequence[int], version: int) -> int:
+        """Store a version under each key, all at a time; how many were."""
+        return sum(await asyncio.gather(*(self._cache.set(KIND, f"d{key}", version, TENANT) for key in keys)))
 
     async def spin(self, key: int, seconds: float, *, load: bool = False) -> list[tuple[float, float, int]]:
         """Read one key again and again; each time that the answer changed: when asked, when answered, what."""

@@ -203,6 +203,7 @@ class Client:
     async def _write_wide(self, key: int) -> None:
         """Everything that the scope covers was committed before the call, whoever did it."""
         self._truth.commit(key)
+        options: dict[str, Any]
         match self._chance.randrange(3):
             case 0:
                 covered, options = [key], {"document_ids": [name(key)]}

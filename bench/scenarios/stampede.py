@@ -78,7 +78,7 @@ async def measure(server: Server, effort: Effort) -> Result:
         ),
         (
             judged("one cold key, all processes: loads", calm["alacena"].loads, bar=1),
-            judged("one cold key, commands a process", calm["alacena"].commands, bar=5),
+            judged("one cold key, commands a process", calm["alacena"].commands, goal=5),
             judged("one cold key, loader killed: loads that were finished", killed["alacena"].loads - 1, bar=1),
             judged("one cold key, loader killed: errors", killed["alacena"].errors, bar=0),
         ),

@@ -15,7 +15,7 @@ LONGEST_MODULE = 350
 BROAD = {"Exception", "BaseException"}
 MAY_CATCH_ANYTHING = {
     "engine/events.py": "an observer's fault must not become the reader's",
-    "engine/reader.py": "a loader's own exception belongs to every caller that shares the load",
+    "engine/pilot.py": "a loader's own exception belongs to every caller that shares the load",
     "engine/batches.py": "whatever ends a batch ends the flights that wait for it",
     "engine/redis/link.py": "whatever ends a dial closes the socket",
     "engine/redis/wire/line.py": "what a settle raises belongs to whoever asked",

@@ -50,7 +50,7 @@ def _store(*, lease: bool = True, hold: bool = True, stamps: bool = True, reread
             return b"lease"
         if hold and space.execute([b"EXISTS", keys[2]]) == 1:
             return b"hold"
-        pairs = zip(keys[3:], args[4:], strict=False)
+        pairs = zip(keys[3:], args[5:], strict=False)
         if stamps and any(space.execute([b"GET", key]) != nonce for key, nonce in pairs):
             return b"generation"
         space.execute([b"STRLEN", keys[0]])

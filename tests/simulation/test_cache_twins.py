@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 TWINS = {script.source: CACHE_TWINS[script.name] for script in CACHE_SCRIPTS}
 GENERATIONS = ("gt", "gy", "gr", "gk")
-TOKENS = ("token1", "token2")
+TOKENS = ("token-1-xxxxxxxxhistory1", "token-2-xxxxxxxxhistory1", "token-3-xxxxxxxxhistory2", "token-4")
 NONCES = ("n1", "n2")
 
 
@@ -25,12 +25,16 @@ def _keys_and_args(script: Script, chance: random.Random) -> tuple[list[str], li
     generations = list(GENERATIONS[: chance.randint(2, 4)])
     nonces = [chance.choice(NONCES) for _ in generations]
     life = chance.choice(("0", "100000"))
+    latest = chance.choice(("0", "0", "1", "99999999999999"))
     return {
         "lease": (["e", "l", "h", "j", *generations], [token, "100000", nonce, "200000"]),
         "mint": (generations, [nonce, chance.choice(("0", "300000"))]),
         "release": (["l"], [token]),
         "renew": (["l"], [token, "100000"]),
-        "store": (["e", "l", "h", *generations], [chance.choice(("", token)), life, "value", "150000", *nonces]),
+        "store": (
+            ["e", "l", "h", *generations],
+            [chance.choice(("", token)), life, "value", "150000", latest, *nonces],
+        ),
         "hold": (["h", "e", "l"], [token, str(chance.randint(10**6, 10**10))]),
         "unhold": (["h", "e", "l"], [token]),
     }[script.name]

@@ -17,6 +17,22 @@ NAMES = (
     "lost_invalidation",
     "half_open",
     "storm",
+    "outage",
+    "eviction",
+    "lost_keys",
+    "local_copies",
+    "restart",
+    "wide",
+    "pauses",
+    "zombies",
+    "cancellation",
+    "own_writes",
+    "upgrade",
+    "error_grid",
+    "slot_moves",
+    "tracking",
+    "round_trips",
+    "simulated",
 )
 """In the order in which they are run and shown."""
 

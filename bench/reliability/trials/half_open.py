@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from contextlib import AsyncExitStack
 from typing import TYPE_CHECKING
 
@@ -27,11 +28,12 @@ async def run(effort: Effort) -> list[Finding]:
         "client to server lost": lambda proxy: setattr(proxy.up, "lost", True),
         "both held": _hold,
     }
-    found = []
-    for way, spoil in ways.items():
-        stale = [await _staleness(effort, spoil, load=load) for load in (False, True) for _ in range(effort.of(5, 1))]
-        found.append(_finding(way, stale))
-    return found
+    rounds = [load for load in (False, True) for _ in range(effort.of(5, 1))]
+
+    async def spoilt(way: str, spoil: Callable[[FaultProxy], None]) -> Finding:
+        return _finding(way, [await _staleness(effort, spoil, load=load) for load in rounds])
+
+    return list(await asyncio.gather(*(spoilt(way, spoil) for way, spoil in ways.items())))
 
 
 def _hold(proxy: FaultProxy) -> None:

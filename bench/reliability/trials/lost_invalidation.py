@@ -67,7 +67,8 @@ async def _promoted(title: str, effort: Effort) -> Seen:
             return await promoted(pair, effort)
     with RedisCluster(effort.flavour, replicas=1) as cluster:
         primary = cluster.node_of(f"{{{TENANT}.0}}")
-        replica = cluster.nodes[len(cluster.primaries) + cluster.primaries.index(primary)]
+        place = next(number for number, node in enumerate(cluster.primaries) if node is primary)
+        replica = cluster.nodes[len(cluster.primaries) + place]
         return await promoted(Pair(cluster_url(cluster), primary, replica), effort)
 
 

@@ -6,7 +6,8 @@ import asyncio
 from contextlib import AsyncExitStack
 from typing import TYPE_CHECKING
 
-from alacena.testing.proxy import FaultProxy, torment
+from alacena.testing.proxy import FaultProxy
+from alacena.testing.trouble import torment
 from bench.reliability.journey import Journey, roamed
 from bench.reliability.place import Effort, Finding
 from tests.servers.redis_server import RedisServer

@@ -12,13 +12,16 @@ from alacena.engine.coordination.desk import Desk
 from alacena.engine.coordination.port import Port
 from alacena.engine.coordination.values import Elements
 from alacena.engine.copies import Copies
+from alacena.engine.fills import Fills
 from alacena.engine.flight import Flights
 from alacena.engine.keys import Keys
 from alacena.engine.local.shelf import LocalShelf
 from alacena.engine.local.store import LocalStore
 from alacena.engine.memory import Memory
+from alacena.engine.pilot import Pilot
 from alacena.engine.reader import Reader
 from alacena.engine.shelf import Counts
+from alacena.engine.shelves import Shelves
 from alacena.engine.writer import Writer
 
 if TYPE_CHECKING:
@@ -119,7 +122,27 @@ async def assemble(
     authority: Authority | None = None,
     keyring: Keyring | None = None,
 ) -> Parts:
-    """Build the parts of a cache and connect them."""
+    """Build the parts of a cache and connect them. What fails leaves nothing running."""
+    closers: list[Callable[[], Awaitable[None]]] = []
+    done = False
+    try:
+        parts = await _assembled(settings, environment, events, authority, keyring, closers)
+        done = True
+    finally:
+        if not done:
+            for closer in reversed(closers):
+                await closer()
+    return parts
+
+
+async def _assembled(
+    settings: Settings,
+    environment: Environment,
+    events: Events,
+    authority: Authority | None,
+    keyring: Keyring | None,
+    closers: list[Callable[[], Awaitable[None]]],
+) -> Parts:
     import asyncio
 
     memory = Memory(
@@ -131,7 +154,6 @@ async def assemble(
     copies = Copies(memory, codec, environment)
     keys = _keys(settings)
     counts = Counts()
-    closers: list[Callable[[], Awaitable[None]]] = []
     shelf, store, url = await _second_shelf(
         coherence=coherence,
         copies=copies,
@@ -143,20 +165,16 @@ async def assemble(
         settings=settings,
         closers=closers,
     )
-    reader = Reader(
-        memory=memory, copies=copies, shelf=shelf, flights=flights, codec=codec,
-        events=events, counts=counts, environment=environment, settings=settings,
-    )  # fmt: skip
+    common: dict[str, Any] = {"shelf": shelf, "counts": counts, "environment": environment}
+    shelves = Shelves(memory=memory, copies=copies, events=events, **common)
+    fills = Fills(shelves=shelves, codec=codec, events=events, settings=settings, **common)
+    pilot = Pilot(shelves=shelves, flights=flights, fills=fills, settings=settings, **common)
+    loading: dict[str, Any] = {"shelves": shelves, "flights": flights, "pilot": pilot, "fills": fills}
+    reader = Reader(events=events, counts=counts, environment=environment, **loading)
+    batches = Batches(reader=reader, settings=settings, **loading, **common)
     writer = Writer(
-        keys=keys,
-        shelf=shelf,
-        codec=codec,
-        reader=reader,
-        flights=flights,
-        events=events,
-        counts=counts,
-        settings=settings,
-    )
+        keys=keys, shelf=shelf, shelves=shelves, fills=fills, flights=flights, events=events, counts=counts
+    )  # fmt: skip
     port = Port(store, keys, environment, Elements(codec.encode, codec.decode))
     desk = Desk(port, authority=authority, spill_path=settings.ledger_spill_path)
     desk.start()
@@ -169,7 +187,7 @@ async def assemble(
         shelf=shelf,
         reader=reader,
         writer=writer,
-        batches=Batches(reader, shelf, flights),
+        batches=batches,
         desk=desk,
         counts=counts,
         environment=environment,

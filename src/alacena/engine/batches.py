@@ -3,22 +3,30 @@
 from __future__ import annotations
 
 import asyncio
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, TypeAlias
+import inspect
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
-from alacena.engine.errors import BackendError
-from alacena.engine.loading import LoadContext, call_loader
+from alacena.engine.errors import BackendError, InvalidKeyError
+from alacena.engine.flight import ended
+from alacena.engine.loading import UNCHANGED, LoadContext, Renewal
+from alacena.engine.reader import consume
 from alacena.engine.shelf import Found, Lease, Lookup
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 
+    from alacena.engine.environment import Environment
+    from alacena.engine.fills import Fills
     from alacena.engine.flight import Flight, Flights
     from alacena.engine.keys import EntryKey
     from alacena.engine.loading import Request
+    from alacena.engine.pilot import Pilot
     from alacena.engine.policy import Policy
     from alacena.engine.reader import Reader
-    from alacena.engine.shelf import Shelf
+    from alacena.engine.settings import Settings
+    from alacena.engine.shelf import Counts, Shelf
+    from alacena.engine.shelves import Shelves
 
 BatchLoader: TypeAlias = "Callable[[list[str]], Awaitable[Mapping[str, Any] | Sequence[Any]]]"
 """Gets many values from the source: a mapping by id, or a sequence in the order of the ids it was given."""
@@ -26,169 +34,290 @@ BatchLoader: TypeAlias = "Callable[[list[str]], Awaitable[Mapping[str, Any] | Se
 
 @dataclass(slots=True)
 class _Place:
-    """One missing entry of a batch that is being loaded here."""
+    """One entry that a batch loads.
 
-    key: EntryKey
+    Attributes:
+        request: What is asked for.
+        flight: Who waits for it; it holds the lease.
+        replaces: Whether an older entry is there.
+    """
+
+    request: Request
     flight: Flight
-    lease: Lease | None = None
+    replaces: bool
+
+    @property
+    def key(self) -> EntryKey:
+        """The entry."""
+        return self.request.key
+
+
+_Wanted: TypeAlias = "tuple[Request, Found | None]"
+"""What is asked for, and the entry that is there."""
 
 
 class Batches:
     """Reads and loads of many entries.
 
     Args:
-        reader: Reads, lands and fills single entries.
-        shelf: The second shelf.
+        shelves: Where to look.
+        shelf: The second shelf, for the leases.
         flights: The loads under way.
+        pilot: Gets permissions and places.
+        fills: Says what becomes of a value.
+        reader: Makes answers and events.
+        counts: What is counted.
+        environment: The clock.
+        settings: How often leases are renewed.
     """
 
-    def __init__(self, reader: Reader, shelf: Shelf, flights: Flights) -> None:
-        self._reader = reader
+    def __init__(
+        self,
+        *,
+        shelves: Shelves,
+        shelf: Shelf,
+        flights: Flights,
+        pilot: Pilot,
+        fills: Fills,
+        reader: Reader,
+        counts: Counts,
+        environment: Environment,
+        settings: Settings,
+    ) -> None:
+        self._shelves = shelves
         self._shelf = shelf
         self._flights = flights
+        self._pilot = pilot
+        self._fills = fills
+        self._reader = reader
+        self._counts = counts
+        self._environment = environment
+        self._renew_every_s = settings.lease_s / 3
 
-    async def look(self, keys: Sequence[EntryKey], policy: Policy, *, use_memory: bool) -> list[Lookup[Any] | None]:
-        """What the shelves hold, in the order of the keys; ``None`` for a miss. Cost: at most 1 round trip a node."""
-        found = await self._find(keys, policy, use_memory=use_memory)
-        return [None if f is None or f.fresh_for_s <= 0 else self._reader.answer(f) for f in found]
+    async def look(self, keys: Sequence[EntryKey], policy: Policy, *, use_memory: bool) -> list[Lookup[Any]]:
+        """What the shelves hold, in the order of the keys. Cost: at most 1 round trip a node."""
+        started = self._environment.now()
+        found = await self._shelves.find_many(keys, policy, keep=use_memory and policy.use_memory)
+        answers = [_MISS if hit is None or hit.fresh_for_s <= 0 else self._fills.found(hit) for hit in found]
+        self._counts.misses += sum(answer is _MISS for answer in answers)
+        self._reader.told(zip(keys, answers, strict=True), started)
+        return answers
 
-    async def load(
-        self, requests: Sequence[Request], loader: BatchLoader, policy: Policy, *, use_memory: bool
-    ) -> list[Lookup[Any]]:
+    async def load(self, requests: Sequence[Request], loader: BatchLoader, policy: Policy) -> list[Lookup[Any]]:
         """What the shelves hold, and one loader call for the rest; in the order of the requests.
 
         Cancellation: the load goes on and its values are stored: they are paid for.
         """
+        started = self._environment.now()
         unique = {request.key.entry: request for request in requests}
-        found = await self._find([r.key for r in unique.values()], policy, use_memory=use_memory)
+        keep = any(request.keep for request in requests)
+        found = await self._shelves.find_many([r.key for r in unique.values()], policy, keep=keep)
         answers: dict[bytes, Lookup[Any]] = {}
-        waits: dict[bytes, asyncio.Task[Lookup[Any]]] = {}
-        missing: list[Request] = []
+        missing: list[_Wanted] = []
+        behind: list[_Wanted] = []
         for (entry, request), hit in zip(unique.items(), found, strict=True):
             if hit is not None and hit.fresh_for_s > 0:
-                answers[entry] = self._reader.answer(hit)
-            elif use_memory and (flight := self._flights.get(entry)) is not None:
-                waits[entry] = self._flights.own(flight.wait())
+                answers[entry] = self._fills.found(hit)
+                if self._reader.is_due(hit, policy):
+                    behind.append((replace(request, renew=True), hit))
+                continue
+            self._counts.misses += 1
+            if hit is not None and -hit.fresh_for_s < policy.stale_while_revalidate_s:
+                answers[entry] = self._reader.stale(hit)
+                behind.append((replace(request, renew=True), hit))
             else:
-                missing.append(request)
+                missing.append((request, hit))
+        self._start(behind, loader, policy)
         if missing:
-            answers |= await asyncio.shield(self._flights.own(self._load_missing(missing, loader, policy)))
-        for entry, wait in waits.items():
-            answers[entry] = await wait
+            answers |= await self._landed(missing, self._start(missing, loader, policy), policy)
+        self._reader.told(((request.key, answers[entry]) for entry, request in unique.items()), started)
         return [answers[request.key.entry] for request in requests]
 
-    async def _find(self, keys: Sequence[EntryKey], policy: Policy, *, use_memory: bool) -> list[Found | None]:
-        keep = use_memory and policy.use_memory
-        found = [self._reader.in_memory((key,)) if keep else None for key in keys]
-        rest = [index for index, hit in enumerate(found) if hit is None]
-        if rest:
-            try:
-                hits = await self._shelf.find_many([keys[index] for index in rest], policy, keep=keep)
-            except BackendError as error:
-                self._reader.degraded("get_many", keys[rest[0]], error)
-                hits = [None] * len(rest)
-            for index, hit in zip(rest, hits, strict=True):
-                found[index] = hit
-            self._reader.count_batch(hits)
-        return found
+    def _start(self, wanted: Sequence[_Wanted], loader: BatchLoader, policy: Policy) -> list[Flight]:
+        """Join the flights of what is being loaded, and adopt those of the rest at once: who comes next joins them."""
+        flights = []
+        places = []
+        for request, stale in wanted:
+            flight = self._flights.get(request.key.entry, exact=not request.use_memory)
+            if flight is None:
+                flight = self._flights.adopt(request.key.entry)
+                places.append(_Place(request, flight, replaces=stale is not None))
+            else:
+                self._counts.shared_loads += 1
+            flights.append(flight)
+        if places:
+            self._flights.own(self._run(places, loader, policy))
+        return flights
 
-    async def _load_missing(
-        self, requests: Sequence[Request], loader: BatchLoader, policy: Policy
+    # Waiting
+
+    async def _landed(
+        self, wanted: Sequence[_Wanted], flights: Sequence[Flight], policy: Policy
     ) -> dict[bytes, Lookup[Any]]:
-        places = [_Place(request.key, self._flights.adopt(request.key.entry)) for request in requests]
-        by_entry = {request.key.entry: request for request in requests}
-        answers: dict[bytes, Lookup[Any]] = {}
+        """The outcomes of flights, or stale entries in place of those that fail or take too long."""
+        landings = {request.key.entry: flight.board() for (request, _), flight in zip(wanted, flights, strict=True)}
+        replaceable = all(stale is not None and -stale.fresh_for_s < policy.stale_s for _, stale in wanted)
         try:
-            permits = await asyncio.gather(
-                *(self._reader.ask(place.flight, by_entry[place.key.entry]) for place in places)
-            )
-            mine, theirs = [], []
-            for place, permit in zip(places, permits, strict=True):
-                if isinstance(permit, Found):
-                    answers[place.key.entry] = self._settle(place, self._reader.answer(permit))
-                elif isinstance(permit, Lease):
-                    place.lease = permit
-                    mine.append(place)
-                else:
-                    theirs.append(place)
-            answers |= await self._call(mine, by_entry, loader, policy)
-            answers |= await self._await_others(theirs, by_entry, loader, policy)
-        except BaseException as error:
-            for place in places:
-                self._flights.give_up(place.key.entry, place.flight, error)
-                if place.lease is not None:
-                    self._shelf.release(place.lease)
+            await asyncio.wait(landings.values(), timeout=policy.soft_timeout_s if replaceable else None)
+            answers = {e: landing.result() for e, landing in landings.items() if _is_well(landing)}
+            if len(answers) < len(landings):
+                answers |= await self._stand_ins(wanted, landings, policy)
+            for entry, landing in landings.items():
+                if entry not in answers:
+                    answers[entry] = await landing
+        except asyncio.CancelledError:
+            for landing in landings.values():
+                landing.cancel()
             raise
+        finally:
+            for landing in landings.values():
+                landing.add_done_callback(consume)
         return answers
 
-    async def _await_others(
-        self, places: list[_Place], by_entry: Mapping[bytes, Request], loader: BatchLoader, policy: Policy
+    async def _stand_ins(
+        self, wanted: Sequence[_Wanted], landings: Mapping[bytes, asyncio.Future[Lookup[Any]]], policy: Policy
     ) -> dict[bytes, Lookup[Any]]:
-        """Entries that another process is loading: wait for it, and load what it did not bring."""
-        permits = await asyncio.gather(
-            *(self._reader.permit(place.flight, by_entry[place.key.entry]) for place in places)
-        )
+        """Stale entries, looked up once more: they may have been invalidated meanwhile, or renewed."""
+        keys = [r.key for r, stale in wanted if stale is not None and not _is_well(landings[r.key.entry])]
         answers = {}
-        left = []
+        for key, hit in zip(keys, await self._shelves.find_many(keys, policy, keep=False), strict=True):
+            limit_s = policy.stale_if_error_s if landings[key.entry].done() else policy.stale_s
+            if hit is not None and hit.fresh_for_s > 0:
+                answers[key.entry] = self._fills.found(hit)
+            elif hit is not None and -hit.fresh_for_s < limit_s:
+                answers[key.entry] = self._reader.stale(hit)
+        return answers
+
+    # Loading
+
+    async def _run(self, places: list[_Place], loader: BatchLoader, policy: Policy) -> None:
+        """Load a batch to its end. Whatever ends it, whoever waits is told and no lease is left."""
+        task = asyncio.current_task()
+        assert task is not None
+        renewal = Renewal(self._shelf, lambda: [p.flight.lease for p in places if p.flight.lease], self._renew_every_s)
+        try:
+            await self._load(places, loader, policy)
+        except BaseException as error:
+            self._counts.load_failures += 1
+            reason = ended(task, error, f"a batch of {len(places)} {places[0].key.data_type!r} entries")
+            for place in places:
+                self._flights.give_up(place.key.entry, place.flight, reason)
+            if task.cancelling() or isinstance(error, KeyboardInterrupt | SystemExit):
+                raise
+        finally:
+            renewal.cancel()
+            for place in places:
+                self._pilot.hand_back(place.flight)
+
+    async def _load(self, places: list[_Place], loader: BatchLoader, policy: Policy) -> None:
+        permits = await asyncio.gather(*(self._asked(place) for place in places))
+        mine, theirs = [], []
         for place, permit in zip(places, permits, strict=True):
             if isinstance(permit, Found):
-                answers[place.key.entry] = self._settle(place, self._reader.answer(permit))
+                self._settle(place, permit, policy)
+            elif permit is None:
+                theirs.append(place)
             else:
-                place.lease = permit
-                left.append(place)
-        return answers | await self._call(left, by_entry, loader, policy)
+                mine.append(place)
+        await self._call(mine, loader, policy)
+        await self._await_others(theirs, loader, policy)
 
-    async def _call(
-        self, places: list[_Place], by_entry: Mapping[bytes, Request], loader: BatchLoader, policy: Policy
-    ) -> dict[bytes, Lookup[Any]]:
+    async def _asked(self, place: _Place) -> Lease | Found | BackendError | None:
+        """What the second shelf says at once; without it, the entry is loaded and not stored."""
+        try:
+            return await self._pilot.ask(place.flight, place.request)
+        except BackendError as error:
+            return error
+
+    async def _await_others(self, places: list[_Place], loader: BatchLoader, policy: Policy) -> None:
+        """Entries that other processes are loading: take each as it comes, and load what does not come."""
+        waits = {self._flights.own(self._pilot.permit(place.flight, place.request)): place for place in places}
+        try:
+            while waits:
+                done, _ = await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
+                left = []
+                for wait in done:
+                    place, permit = waits.pop(wait), wait.result()
+                    if isinstance(permit, Found):
+                        self._settle(place, permit, policy)
+                    else:
+                        left.append(place)
+                await self._call(left, loader, policy)
+        finally:
+            for wait in waits:
+                wait.cancel()
+
+    async def _call(self, places: list[_Place], loader: BatchLoader, policy: Policy) -> None:
+        """Call the loader for entries that nobody else will bring."""
         if not places:
-            return {}
+            return
         ids = [place.key.resource_id for place in places]
-        contexts = [LoadContext(place.key, tags=by_entry[place.key.entry].tags) for place in places]
+        async with self._pilot.asking(places[0].key, policy, [place.flight for place in places]) as stopwatch:
+            answer = loader(list(ids))
+            values = aligned(ids, await answer if inspect.isawaitable(answer) else answer)
+        each_s = stopwatch.elapsed_s / len(places)
+        await asyncio.gather(*(self._delivered(p, v, each_s, policy) for p, v in zip(places, values, strict=True)))
 
-        async def call(_: LoadContext) -> Any:
-            return await loader(ids)
+    def _delivered(self, place: _Place, value: Any, load_s: float, policy: Policy) -> Awaitable[None]:
+        """Land one value now; what is returned stores it. A value that cannot be handed out fails its own entry alone."""
+        request, flight = place.request, place.flight
+        lease, parcel = flight.lease, None
+        context = LoadContext(request.key, tags=request.tags)
+        try:
+            parcel, lookup = self._fills.judged(request, context, value, load_s, lease, replaces=place.replaces)
+            self._fills.land(flight, lookup, policy, parcel)
+        except Exception as error:  # noqa: BLE001 - one value's fault must not take the others with it
+            flight.crash(error)
+        self._flights.retire(request.key.entry, flight)
+        flight.lease = None
+        return _nothing() if lease is None else self._fills.fill(lease, parcel)
 
-        for place in places:
-            if place.lease is None:
-                self._flights.began(place.flight, None)
-        async with self._reader.loading(places[0].key, [place.lease for place in places]) as stopwatch:
-            values = aligned(ids, await call_loader(call, contexts[0], policy))
-        answers = {}
-        fills = []
-        for place, context, value in zip(places, contexts, values, strict=True):
-            request = by_entry[place.key.entry]
-            parcel, lookup = self._reader.judged(
-                request, context, value, stopwatch.elapsed_s / len(places), place.lease
-            )
-            self._reader.land(place.flight, lookup, parcel, taken=True)
-            self._flights.retire(place.key.entry, place.flight)
-            answers[place.key.entry] = lookup
-            if place.lease is not None:
-                permit, place.lease = place.lease, None
-                store = lookup.stored and parcel.fresh_for_s != 0
-                fills.append(self._reader.fill(permit, parcel, store=store))
-        await asyncio.gather(*fills)
-        return answers
-
-    def _settle(self, place: _Place, lookup: Lookup[Any]) -> Lookup[Any]:
-        place.flight.land(lookup)
+    def _settle(self, place: _Place, found: Found, policy: Policy) -> None:
+        self._fills.land(place.flight, self._fills.found(found), policy)
         self._flights.retire(place.key.entry, place.flight)
-        return lookup
 
 
-def aligned(ids: Sequence[str], values: Mapping[str, Any] | Sequence[Any] | Iterable[Any]) -> list[Any]:
+def distinct(resource_ids: Iterable[str]) -> list[str]:
+    """The ids of a batch, each once.
+
+    Raises:
+        InvalidKeyError: It is one string, whose letters would be taken for ids.
+    """
+    if isinstance(resource_ids, str | bytes):
+        raise InvalidKeyError(f"resource_ids is one id, {resource_ids!r:.80}: give a list of ids")
+    return list(dict.fromkeys(resource_ids))
+
+
+def aligned(ids: Sequence[str], values: Any) -> list[Any]:
     """A batch loader's answer in the order of the ids it was given; ``None`` for what the source does not have.
 
     Raises:
-        ValueError: A sequence of another length: whose value is whose cannot be told.
+        ValueError: A sequence of another length (whose value is whose cannot be told), or no sequence at all.
     """
     if hasattr(values, "keys"):
-        return [values.get(resource_id) for resource_id in ids]  # type: ignore[union-attr]
-    listed = list(values)
+        listed = [values.get(resource_id) for resource_id in ids]
+    elif isinstance(values, str | bytes) or not hasattr(values, "__iter__"):
+        raise ValueError(f"the loader was asked for {len(ids)} values and returned {values!r:.80}: {_REMEDY}")
+    else:
+        listed = list(values)
     if len(listed) != len(ids):
-        raise ValueError(
-            f"the loader was asked for {len(ids)} values and returned {len(listed)}: return a mapping by id, or one "
-            "value for each id in their order, None for what the source does not have"
-        )
+        raise ValueError(f"the loader was asked for {len(ids)} values and returned {len(listed)}: {_REMEDY}")
+    if any(value is UNCHANGED for value in listed):
+        raise ValueError("load_many's loader is given no previous values: return the value instead of UNCHANGED")
     return listed
+
+
+_REMEDY: Final = (
+    "return a mapping by id, or one value for each id in their order, None for what the source does not have"
+)
+
+
+_MISS: Final[Lookup[Any]] = Lookup(None, "none", found=False)
+
+
+def _is_well(landing: asyncio.Future[Any]) -> bool:
+    return landing.done() and landing.exception() is None
+
+
+async def _nothing() -> None:
+    """There is nothing to store."""

@@ -9,38 +9,33 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Self
 
 from alacena.engine.assembly import Parts, assemble
+from alacena.engine.batches import distinct
+from alacena.engine.coordination.face import CoordinationFace
 from alacena.engine.environment import SystemEnvironment
 from alacena.engine.errors import CacheClosedError, MissingTenantError, WrongLoopError
 from alacena.engine.events import Events
-from alacena.engine.keys import document_tag
+from alacena.engine.keys import named
 from alacena.engine.loading import Request, adapted
 from alacena.engine.policy import Policy
 from alacena.engine.scope import Scope
 from alacena.engine.settings import Settings
 from alacena.engine.shelf import MISSING
-from alacena.engine.ttl import UNSET, TtlOrUnset
+from alacena.engine.ttl import UNSET, TtlOrUnset, checked
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 
     from alacena.engine.batches import BatchLoader
     from alacena.engine.codec import Keyring
-    from alacena.engine.coordination.budgets import Budgets
-    from alacena.engine.coordination.counters import Counters
-    from alacena.engine.coordination.flags import Flags
-    from alacena.engine.coordination.ledger import Authority, Ledger
-    from alacena.engine.coordination.limits import Limits
-    from alacena.engine.coordination.lists import Lists
-    from alacena.engine.coordination.locks import Locks
-    from alacena.engine.coordination.queues import Queues
-    from alacena.engine.coordination.sets import Sets
+    from alacena.engine.coordination.desk import Desk
+    from alacena.engine.coordination.ledger import Authority
     from alacena.engine.environment import Environment
     from alacena.engine.events import Observer
-    from alacena.engine.keys import Ident
+    from alacena.engine.keys import EntryKey, Ident
     from alacena.engine.shelf import Lookup
 
 
-class Cache:
+class Cache(CoordinationFace):
     """A multi-tenant cache: this process's memory, then Redis or Valkey, then the source.
 
     ::
@@ -85,27 +80,51 @@ class Cache:
         self._authority = authority
         self._keyring = keyring
         self._parts: Parts | None = None
+        self._opening: asyncio.Task[None] | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
         self._pid = 0
         self.peek = _closed
 
     async def open(self) -> Self:
-        """Connect. A server that is away is no error: reads go to the source until it is back.
+        """Connect. A server that is away is no error: reads go to the source until it is back. Opening twice is no error.
 
         Raises:
             ServerReplyError: The server refuses us (wrong password, wrong database).
             SettingsError: The URL is wrong, or an extra that it needs is not installed.
+            WrongLoopError: It is open on another event loop.
         """
         if self._parts is None:
+            loop = asyncio.get_running_loop()
+            if self._opening is None or self._opening.get_loop() is not loop:
+                self._opening = loop.create_task(self._open())
+            await asyncio.shield(self._opening)
+        self._open_parts()
+        return self
+
+    async def _open(self) -> None:
+        try:
             self._loop, self._pid = asyncio.get_running_loop(), os.getpid()
             self._parts = await assemble(self.settings, self.environment, self._events, self._authority, self._keyring)
             self.peek = self._parts.copies.peeker()
-        return self
+        finally:
+            self._opening = None
 
     async def close(self) -> None:
-        """Finish the work under way (5 s at most), then disconnect. Closing twice is no error."""
+        """Finish the work under way (5 s at most), then disconnect. Closing twice is no error.
+
+        A cache whose event loop has ended, or that was inherited by a fork, is let go of as it is.
+
+        Raises:
+            WrongLoopError: It was opened on another event loop that has not ended.
+        """
+        if self._opening is not None:
+            await asyncio.wait((self._opening,))
+        if self._parts is not None and self._loop is not asyncio.get_running_loop() and self._pid == os.getpid():
+            assert self._loop is not None
+            if not self._loop.is_closed():
+                raise WrongLoopError(WrongLoopError.__doc__)
         parts, self._parts, self.peek = self._parts, None, _closed
-        if parts is not None:
+        if parts is not None and self._loop is asyncio.get_running_loop() and self._pid == os.getpid():
             await parts.close()
 
     async def __aenter__(self) -> Self:
@@ -160,11 +179,20 @@ class Cache:
         Cost: 0 round trips where memory has it, else 1.
         If Redis fails: the default, within the read budget.
         """
-        scope = _scope(tenant_id, agent_id, conversation_id, collection_id)
-        lookup = await self.lookup(
-            data_type, resource_id, scope, use_memory=use_memory, search_hierarchy=search_hierarchy
-        )
-        return lookup.value if lookup.found else default
+        parts = self._open_parts()
+        policy = self._policies.get(data_type) or self._default_policy
+        if type(tenant_id) is str and agent_id is None and conversation_id is None and collection_id is None:
+            keys: tuple[EntryKey, ...] = (parts.keys.plain(data_type, resource_id, tenant_id),)
+        else:
+            scope = _scope(tenant_id, agent_id, conversation_id, collection_id)
+            if search_hierarchy:
+                keys = parts.keys.entries(data_type, resource_id, scope)
+            else:
+                keys = (parts.keys.entry(data_type, resource_id, scope),)
+        if parts.reader.is_observed:
+            lookup = await parts.reader.look(keys, policy, use_memory=use_memory)
+            return lookup.value if lookup.found else default
+        return await parts.reader.value(keys, policy, default, use_memory=use_memory)
 
     async def lookup(
         self,
@@ -193,8 +221,11 @@ class Cache:
             policy: In place of the type's.
             use_memory: Whether memory may answer and keep a copy.
             search_hierarchy: Whether an entry of a more general scope may answer.
+
+        Raises:
+            ValueError: ``ttl`` is not greater than 0.
         """
-        parts = self._open_parts()
+        parts, ttl = self._open_parts(), checked(ttl)
         scope = tenant_id if isinstance(tenant_id, Scope) else _scope(tenant_id)
         keys = (
             parts.keys.entries(data_type, resource_id, scope)
@@ -209,7 +240,7 @@ class Cache:
             loader=adapted(loader),
             policy=policy,
             ttl=ttl,
-            tags=(*tags, *map(document_tag, document_ids)),
+            tags=named(tags, document_ids),
             use_memory=use_memory,
         )
         return await parts.reader.load(request)
@@ -245,11 +276,31 @@ class Cache:
         loader: Callable[..., Any],
         *,
         ttl: TtlOrUnset = UNSET,
+        tags: Iterable[str] = (),
+        document_ids: Iterable[str] = (),
     ) -> Any:
-        """Ask the source whatever the shelves hold, and store its answer."""
+        """Ask the source whatever the shelves hold and whoever is loading, and store its answer.
+
+        What the source says after the call is returned: a load that was under way is not joined, and loses to this one.
+        Where the source has nothing, the entry is gone.
+
+        Args:
+            data_type: Its type.
+            resource_id: Its id within the type.
+            tenant_id: Its tenant, or its whole scope.
+            loader: As for :meth:`load`.
+            ttl: As for :meth:`set`.
+            tags: What the value depends on.
+            document_ids: Documents it depends on.
+        """
         parts = self._open_parts()
-        keys = (parts.keys.entry(data_type, resource_id, _scope(tenant_id)),)
-        request = Request(keys=keys, loader=adapted(loader), policy=self.policy(data_type), ttl=ttl)
+        request = Request(
+            keys=(parts.keys.entry(data_type, resource_id, _scope(tenant_id)),),
+            loader=adapted(loader),
+            policy=self.policy(data_type),
+            ttl=checked(ttl),
+            tags=named(tags, document_ids),
+        )
         return (await parts.reader.refresh(request)).value
 
     async def set(
@@ -291,14 +342,12 @@ class Cache:
 
         Cost: 1 round trip; one more for a scope or tag that this process has not met.
         """
-        if value is None:
-            raise ValueError("None cannot be stored, it is how a miss looks: store another value, or delete the entry")
         parts = self._open_parts()
         key = parts.keys.entry(data_type, resource_id, _scope(tenant_id, agent_id, conversation_id, collection_id))
         policy = self.policy(data_type)
         if not use_memory:
             policy = policy.but(use_memory=False)
-        return await parts.writer.set(key, value, policy, ttl, (*tags, *map(document_tag, document_ids)))
+        return await parts.writer.store(key, parts.writer.parcel(value, policy, ttl, named(tags, document_ids)))
 
     async def delete(
         self,
@@ -355,8 +404,7 @@ class Cache:
         """
         parts = self._open_parts()
         scope = _scope(tenant_id, agent_id, conversation_id, collection_id)
-        names = [*tags, *map(document_tag, document_ids)]
-        return await parts.writer.invalidate(scope, data_type, resource_id, names)
+        return await parts.writer.invalidate(scope, data_type, resource_id, named(tags, document_ids))
 
     @asynccontextmanager
     async def write(
@@ -387,7 +435,8 @@ class Cache:
         """
         parts = self._open_parts()
         held_s = self.settings.hold_s if hold_s is None else hold_s
-        async with parts.writer.write(_scope(tenant_id), resources, document_ids, held_s):
+        tags = named((), document_ids)
+        async with parts.writer.write(_scope(tenant_id), resources, tags, held_s):
             yield
 
     async def get_many(
@@ -395,10 +444,10 @@ class Cache:
     ) -> dict[str, Any]:
         """The values of many entries, by id; misses are left out. Cost: at most 1 round trip a node."""
         parts = self._open_parts()
-        scope, ids = _scope(tenant_id), list(dict.fromkeys(resource_ids))
+        scope, ids = _scope(tenant_id), distinct(resource_ids)
         keys = [parts.keys.entry(data_type, resource_id, scope) for resource_id in ids]
         found = await parts.batches.look(keys, self.policy(data_type), use_memory=use_memory)
-        return {i: hit.value for i, hit in zip(ids, found, strict=True) if hit is not None and hit.found}
+        return {i: hit.value for i, hit in zip(ids, found, strict=True) if hit.found}
 
     async def load_many(
         self,
@@ -409,6 +458,7 @@ class Cache:
         *,
         ttl: TtlOrUnset = UNSET,
         tags: Iterable[str] = (),
+        document_ids: Iterable[str] = (),
         use_memory: bool = True,
     ) -> dict[str, Any]:
         """The values of many entries, by id, with one loader call for all that the shelves do not have.
@@ -417,20 +467,27 @@ class Cache:
             data_type: Their type.
             resource_ids: Their ids; repeated ones are loaded once.
             tenant_id: Their tenant, or scope.
-            loader: ``async def loader(ids) -> mapping by id``, or a sequence in the order of the ids.
+            loader: ``async def loader(ids) -> mapping by id``, or a sequence in the order of the ids; ``None`` (or no
+                entry in the mapping) for what the source does not have. One that is not async is accepted.
             ttl: As for :meth:`set`.
             tags: What all of them depend on.
+            document_ids: Documents that all of them depend on.
             use_memory: Whether memory may answer and keep copies.
 
         Returns:
-            The values; an id that the source does not have is left out.
+            The values; an id that the source does not have is left out. Each is private to the caller, as for :meth:`get`.
+
+        Raises:
+            LoadTimeoutError: The type's hard timeout passed, and not every missing entry has a stale one to stand in.
+            ValueError: The loader returned something whose values cannot be told apart.
+            Exception: The loader's own, as they are. What was loaded before is stored.
 
         Cost: 1 round trip a node for the hits; one more, and one loader call, for the misses.
         Cancellation: the load is finished and stored: it is paid for.
         """
-        parts = self._open_parts()
-        scope, ids, policy = _scope(tenant_id), list(dict.fromkeys(resource_ids)), self.policy(data_type)
-        given = tuple(tags)
+        parts, ttl = self._open_parts(), checked(ttl)
+        scope, ids, policy = _scope(tenant_id), distinct(resource_ids), self.policy(data_type)
+        given = named(tags, document_ids)
         requests = [
             Request(
                 keys=(parts.keys.entry(data_type, resource_id, scope),),
@@ -442,7 +499,7 @@ class Cache:
             )
             for resource_id in ids
         ]
-        found = await parts.batches.load(requests, loader, policy, use_memory=use_memory)
+        found = await parts.batches.load(requests, loader, policy)
         return {i: lookup.value for i, lookup in zip(ids, found, strict=True) if lookup.found}
 
     async def set_many(
@@ -453,18 +510,19 @@ class Cache:
         *,
         ttl: TtlOrUnset = UNSET,
         tags: Iterable[str] = (),
+        document_ids: Iterable[str] = (),
     ) -> int:
         """Store many values; all are encoded before the first is sent. Returns how many were stored.
 
         Cost: 1 round trip a node, the commands written together.
         """
         parts = self._open_parts()
-        scope, policy, given = _scope(tenant_id), self.policy(data_type), tuple(tags)
-        parcels = [
+        scope, policy, given = _scope(tenant_id), self.policy(data_type), named(tags, document_ids)
+        made = [
             (parts.keys.entry(data_type, resource_id, scope), parts.writer.parcel(value, policy, ttl, given))
             for resource_id, value in values.items()
         ]
-        return sum(await asyncio.gather(*(parts.writer.store(key, parcel) for key, parcel in parcels)))
+        return sum(await asyncio.gather(*(parts.writer.store(key, parcel) for key, parcel in made)))
 
     async def ttl(self, data_type: str, resource_id: str, tenant_id: str | Scope, **scope_parts: str | None) -> float:
         """Seconds that an entry stays fresh: -1 for ever, -2 absent. Cost: 1 round trip."""
@@ -493,49 +551,8 @@ class Cache:
         return self._policies.get(data_type, self._default_policy)
 
     @property
-    def locks(self) -> Locks:
-        """Locks across processes, with a fence."""
-        return self._open_parts().desk.locks
-
-    @property
-    def queues(self) -> Queues:
-        """Queues that lose nothing."""
-        return self._open_parts().desk.queues
-
-    @property
-    def counters(self) -> Counters:
-        """Atomic counters."""
-        return self._open_parts().desk.counters
-
-    @property
-    def limits(self) -> Limits:
-        """Rate limits."""
-        return self._open_parts().desk.limits
-
-    @property
-    def budgets(self) -> Budgets:
-        """Budgets: reserve, commit, refund."""
-        return self._open_parts().desk.budgets
-
-    @property
-    def lists(self) -> Lists:
-        """Plain lists."""
-        return self._open_parts().desk.lists
-
-    @property
-    def sets(self) -> Sets:
-        """Plain sets."""
-        return self._open_parts().desk.sets
-
-    @property
-    def flags(self) -> Flags:
-        """Values that the first one to set them decides."""
-        return self._open_parts().desk.flags
-
-    @property
-    def ledger(self) -> Ledger:
-        """The token ledger."""
-        return self._open_parts().desk.ledger
+    def _desk(self) -> Desk:
+        return self._open_parts().desk
 
     def _open_parts(self) -> Parts:
         parts = self._parts

@@ -27,6 +27,9 @@ if TYPE_CHECKING:
 _UNKNOWN_LOAD_S = 0.05
 """What a value that nobody loaded here is taken to cost, so that it stands among the others."""
 
+_HEADER_BYTES = 1024
+"""What may lie before an array in the bytes that it was received in."""
+
 _REFRESH_WINDOW = 20.0
 """In units of load time and beta: earlier than that, XFetch is due less than once in 10^8 reads."""
 
@@ -57,8 +60,8 @@ class Copies:
         stale_for_s: float,
         load_s: float,
         policy: Policy,
-    ) -> None:
-        """Put one entry into memory.
+    ) -> bool:
+        """Put one entry into memory, and say whether it was kept there.
 
         Its generations are compared with its stamps at the first read, not here: this process may have ended one of
         them already, with its own removal still under way.
@@ -74,21 +77,13 @@ class Copies:
             load_s: How long its load took.
             policy: Whether it may be shared.
         """
-        thaw: Callable[[Any], Any] | None = None
-        if isinstance(value, Nothing):
-            thaw = _nothing
-        elif not (policy.shared or is_immutable(value)):
-            encoded = bytes(payload) if payload is not None else self._codec.encode(value)
-            if hasattr(value, "__array_interface__"):
-                value = self._codec.decode(encoded)
-            else:
-                value, thaw = encoded, self._codec.decode
+        value, thaw = self._kept(value, payload, policy)
         now = self._environment.now()
         if policy.early_refresh_beta and load_s and not math.isinf(fresh_for_s):
             thaw = _Refreshed(
                 thaw, now + fresh_for_s - _REFRESH_WINDOW * load_s * policy.early_refresh_beta, self._environment
             )
-        self.memory.put(
+        return self.memory.put(
             Slot(
                 key.ident,
                 value,
@@ -102,6 +97,19 @@ class Copies:
                 wire_key=key.entry,
             )
         )
+
+    def _kept(
+        self, value: Any, payload: bytes | memoryview | None, policy: Policy
+    ) -> tuple[Any, Callable[[Any], Any] | None]:
+        """What is kept of a value, and what makes a private copy of that for a reader."""
+        if isinstance(value, Nothing):
+            return value, _nothing
+        is_array = hasattr(value, "__array_interface__")
+        as_it_is = policy.shared or is_immutable(value)
+        if as_it_is and not (is_array and _holds_more_than_it_shows(value)):
+            return value, None
+        encoded = bytes(payload) if payload is not None else self._codec.encode(value)
+        return (self._codec.decode(encoded), None) if is_array or policy.shared else (encoded, self._codec.decode)
 
     def peeker(self) -> Callable[[Ident], Any]:
         """A function that gives the fresh value under an ident, or ``MISSING``: the shortest way to a value.
@@ -160,6 +168,11 @@ class _Refreshed:
         if self._environment.now() >= self._until:
             return MISSING
         return value if self.plain is None else self.plain(value)
+
+
+def _holds_more_than_it_shows(array: Any) -> bool:
+    """Whether keeping an array would keep a larger buffer alive, of which it is a part."""
+    return array.base is not None and size_of(array) > 1.5 * array.nbytes + _HEADER_BYTES
 
 
 def _nothing(_: object) -> object:

@@ -18,6 +18,7 @@
     │   ├── EncodeError                 (TypeError) names the path of the value that cannot be stored
     │   └── DecodeError                 becomes a miss and an event, never reaches a reader
     ├── LoadTimeoutError                (TimeoutError) the source did not answer within the hard timeout
+    ├── LoadCancelledError              the loader was cancelled, and not by its callers
     └── CoordinationError
         ├── LockLostError               the lock's lease ended while its block ran
         ├── LockTimeoutError            (TimeoutError) the lock was not had in time
@@ -119,6 +120,10 @@ class DecodeError(CodecError, ValueError):
 
 class LoadTimeoutError(AlacenaError, TimeoutError):
     """The source did not answer within the hard timeout of its data type."""
+
+
+class LoadCancelledError(AlacenaError):
+    """The loader was cancelled by something that it waited for: its callers were not, and should not look as if."""
 
 
 class CoordinationError(AlacenaError):

@@ -8,9 +8,11 @@ gets a load that began later.
 from __future__ import annotations
 
 import asyncio
+import logging
+import math
 from typing import TYPE_CHECKING, Any
 
-from alacena.engine.errors import CacheClosedError
+from alacena.engine.errors import CacheClosedError, LoadCancelledError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
@@ -19,87 +21,90 @@ if TYPE_CHECKING:
     from alacena.engine.memory import Memory
     from alacena.engine.shelf import Lease
 
+_log = logging.getLogger("alacena")
+
+_ENDING_S = 1.0
+"""How long a cancelled task is given to end when the cache closes."""
+
 
 class Flight:
     """One load under way.
 
     Attributes:
-        lease: Its permission, once it has one.
+        lease: Its permission, once it has one. From then on it is joined only while the lease stands.
         boarding: Whether a caller may join at all.
-        began_at: When it was permitted to ask the source; ``None`` before that, when anybody may join.
+        departed_at: When the source was asked; ``None`` before that, when anybody may join.
         endings: How many endings the process knew of at that moment.
         task: The task that loads.
     """
 
-    __slots__ = ("_landed", "_waiters", "began_at", "boarding", "endings", "lease", "task")
+    __slots__ = ("_landed", "_waiters", "boarding", "departed_at", "endings", "lease", "task")
 
     def __init__(self) -> None:
         self.lease: Lease | None = None
         self.boarding = True
-        self.began_at: float | None = None
+        self.departed_at: float | None = None
         self.endings = 0
         self.task: asyncio.Task[None] | None = None
         self._landed = False
         self._waiters: set[asyncio.Future[Any]] = set()
 
     @property
-    def is_open(self) -> bool:
-        """Whether it has neither landed nor been closed to newcomers."""
-        return self.boarding and not self._landed
+    def is_over(self) -> bool:
+        """Whether it landed, crashed or was given up."""
+        return self._landed
 
     def land(self, outcome: Any, copy: Callable[[Any], Any] | None = None, *, taken: bool = False) -> None:
         """Give everybody the outcome.
 
         Args:
             outcome: The outcome.
-            copy: Makes a private copy of it; without it all get the same object.
+            copy: Makes a private copy of it; without it all get the same object. What it raises is raised before
+                anybody has anything.
             taken: Whether somebody who is not aboard has the original; otherwise the first waiter gets it.
         """
-        for waiter in self._disembark():
-            waiter.set_result(copy(outcome) if copy is not None and taken else outcome)
-            taken = True
+        waiting = [waiter for waiter in self._waiters if not waiter.done()]
+        outcomes = [outcome] * len(waiting)
+        if copy is not None:
+            first = 0 if taken else 1
+            outcomes[first:] = [copy(outcome) for _ in waiting[first:]]
+        self._end()
+        for waiter, private in zip(waiting, outcomes, strict=True):
+            waiter.set_result(private)
 
     def crash(self, error: BaseException) -> None:
-        """Give everybody the loader's error, as it is."""
-        for waiter in self._disembark():
+        """Give everybody the loader's error, as it is. Nothing happens where it is over."""
+        waiting = [waiter for waiter in self._waiters if not waiter.done()]
+        self._end()
+        for waiter in waiting:
             waiter.set_exception(error)
 
-    def wait(self) -> Coroutine[Any, Any, Any]:
-        """Board now, and return the wait for the outcome.
+    def board(self) -> asyncio.Future[Any]:
+        """Board now, and return the outcome to wait for.
 
-        Boarding is not left to the first step of the wait: a load that ends at once would land without its passenger.
-
-        Cancellation: leaves the flight; the last to leave cancels the load.
+        Cancellation: of the future leaves the flight; the last to leave cancels the load.
         """
         waiter: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
         self._waiters.add(waiter)
-        return self._until(waiter)
+        waiter.add_done_callback(self._left)
+        return waiter
 
-    async def _until(self, waiter: asyncio.Future[Any]) -> Any:
-        try:
-            return await waiter
-        finally:
-            self._waiters.discard(waiter)
-            if not self._waiters and not self._landed:
-                self._abandon()
-
-    def _disembark(self) -> list[asyncio.Future[Any]]:
-        self._landed = True
-        waiting = [waiter for waiter in self._waiters if not waiter.done()]
-        self._waiters.clear()
-        return waiting
-
-    def _abandon(self) -> None:
-        self._landed = True
-        if self.task is not None:
+    def _left(self, waiter: asyncio.Future[Any]) -> None:
+        self._waiters.discard(waiter)
+        if waiter.cancelled() and not self._waiters and not self._landed and self.task is not None:
+            self._landed = True
             self.task.cancel()
+
+    def _end(self) -> None:
+        self._landed = True
+        self._waiters.clear()
 
 
 class Flights:
     """The flights of one cache, by the entry they load, and the background work that it owns.
 
     Args:
-        memory: Says whether the server's word is current.
+        memory: Says until when this process is sure to hear of invalidations.
         environment: The clock.
         bound_s: The staleness bound H.
 
@@ -123,20 +128,27 @@ class Flights:
         """Tasks that the cache owns and that are running."""
         return frozenset(self._tasks)
 
-    def get(self, entry: bytes) -> Flight | None:
-        """The flight that a caller may join, if there is one."""
-        flight = self._flights.get(entry)
-        if flight is None or not flight.is_open:
-            return None
-        return flight if flight.began_at is None or self._is_joinable(flight, flight.began_at) else None
+    def get(self, entry: bytes, *, exact: bool = False) -> Flight | None:
+        """The flight that a caller may join, if there is one.
 
-    def began(self, flight: Flight, lease: Lease | None) -> None:
-        """The load was permitted (``None``: without the right to store), in the step in which that became true."""
-        flight.lease = lease
-        flight.began_at = self._environment.now()
+        Args:
+            entry: What it loads.
+            exact: Whether the caller does not trust memory: it joins nobody, because a flight may have read the second
+                shelf before this call. Without a server there is nothing to distrust.
+        """
+        flight = self._flights.get(entry)
+        if flight is None or not flight.boarding or flight.is_over:
+            return None
+        if exact and self._memory.serving_until != math.inf:
+            return None
+        return flight if flight.departed_at is None or self._is_joinable(flight, flight.departed_at) else None
+
+    def depart(self, flight: Flight) -> None:
+        """The source is being asked: from now on the flight carries what was true now."""
+        flight.departed_at = self._environment.now()
         flight.endings = self.endings
 
-    def _is_joinable(self, flight: Flight, began_at: float) -> bool:
+    def _is_joinable(self, flight: Flight, departed_at: float) -> bool:
         """Whether nothing that the load may have read can have ended before this moment, as far as the bound asks.
 
         With a lease, its generations are compared; without one, any ending closes it. A load that began more than the
@@ -145,7 +157,7 @@ class Flights:
         stands = flight.endings == self.endings if flight.lease is None else flight.lease.stands
         now = self._environment.now()
         return stands and (
-            now - began_at <= self._bound_s or (flight.lease is not None and now <= self._memory.serving_until)
+            now - departed_at <= self._bound_s or (flight.lease is not None and now <= self._memory.serving_until)
         )
 
     def start(self, entry: bytes, load: Callable[[Flight], Coroutine[Any, Any, None]]) -> Flight:
@@ -166,7 +178,7 @@ class Flights:
 
     def give_up(self, entry: bytes, flight: Flight, error: BaseException) -> None:
         """End an adopted flight with an error, if it has not landed."""
-        flight.crash(error if isinstance(error, Exception) else CacheClosedError("the batch was cancelled"))
+        flight.crash(error)
         self._forget(entry, flight)
 
     def bar(self, entry: bytes) -> None:
@@ -189,14 +201,33 @@ class Flights:
         return task
 
     async def drain(self, grace_s: float) -> None:
-        """Wait for the work under way, then cancel what is left."""
-        if self._tasks:
-            await asyncio.wait(self._tasks, timeout=grace_s)
+        """Wait for the work under way and what it starts, then cancel what is left."""
+        loop = asyncio.get_running_loop()
+        deadline = loop.time() + grace_s
+        while self._tasks and loop.time() < deadline:
+            await asyncio.wait(self._tasks, timeout=deadline - loop.time())
         left = tuple(self._tasks)
         for task in left:
             task.cancel()
-        await asyncio.gather(*left, return_exceptions=True)
+        if left:
+            _, deaf = await asyncio.wait(left, timeout=_ENDING_S)
+            for task in deaf:
+                _log.warning("%r does not end though it was cancelled: the cache closes without it", task)
 
     def _forget(self, entry: bytes, flight: Flight) -> None:
         if self._flights.get(entry) is flight:
             del self._flights[entry]
+
+
+def ended(task: asyncio.Task[Any], error: BaseException, what: str) -> BaseException:
+    """What the callers of a load are told that ended with ``error``.
+
+    Nobody's cancellation but a caller's own may reach that caller, and an order to stop the process reaches the loop.
+    """
+    if isinstance(error, asyncio.CancelledError):
+        if task.cancelling():
+            return CacheClosedError(f"{what}: the cache was closed while it was being loaded")
+        return LoadCancelledError(f"{what}: its loader was cancelled from inside, by something that it waited for")
+    if isinstance(error, KeyboardInterrupt | SystemExit):
+        return LoadCancelledError(f"{what}: the process was told to stop while it was being loaded")
+    return error

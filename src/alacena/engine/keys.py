@@ -29,7 +29,7 @@ from alacena.engine.errors import InvalidKeyError
 from alacena.engine.scope import Scope, identifier
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Iterable, Mapping
 
 _PLAIN = re.compile(r"[A-Za-z0-9_.@/+-]+").fullmatch
 _SAFE: Final = "_.-@/+"
@@ -43,6 +43,13 @@ Ident = tuple[str, str, str] | tuple[str, str, str, str | None, str | None, str 
 def document_tag(document_id: str) -> str:
     """The tag of everything that was made from a document."""
     return f"document:{identifier('document_id', document_id)}"
+
+
+def named(tags: Iterable[str], document_ids: Iterable[str]) -> tuple[str, ...]:
+    """Tags, and documents as tags. A lone string is one name, not its letters."""
+    given = (tags,) if isinstance(tags, str) else tags
+    ids = (document_ids,) if isinstance(document_ids, str) else document_ids
+    return (*given, *map(document_tag, ids))
 
 
 @lru_cache(maxsize=65_536)
@@ -59,71 +66,78 @@ def _digest(part: str, secret: bytes) -> str:
     return b32encode(raw).decode().lower()
 
 
+class _Family:
+    """What all entries of one tenant, type and bucket have in common."""
+
+    __slots__ = ("generations", "kind", "namespace", "part", "prefix", "tag")
+
+    def __init__(self, namespace: str, tag: str, kind: str, part: Callable[[str], str]) -> None:
+        self.namespace = namespace
+        self.tag = tag
+        self.kind = kind
+        self.part = part
+        self.prefix = f"{namespace}:e:{tag}:{kind}:".encode()
+        self.generations = (f"{namespace}:g:{tag}:t", f"{namespace}:g:{tag}:y:{kind}")
+
+
 class EntryKey:
     """The name of one entry and of everything that decides over it. Made by :class:`Keys`; compared by ``ident``.
 
     Attributes:
         ident: What memory files it under.
-        tenant_id: Its tenant.
-        data_type: Its type.
-        resource_id: Its id within the type.
-        scope: Its scope.
         entry: The entry's key on the server.
         generations: Names of the generations it depends on, in the order of its stamps.
     """
 
-    __slots__ = (
-        "_digest",
-        "_head",
-        "_part",
-        "data_type",
-        "entry",
-        "generations",
-        "ident",
-        "resource_id",
-        "scope",
-        "tenant_id",
-    )
+    __slots__ = ("_digest", "_family", "_name", "_qualifiers", "entry", "generations", "ident")
 
     def __init__(
-        self,
-        ident: Ident,
-        scope: Scope,
-        head: tuple[str, str],
-        tail: str,
-        generations: tuple[str, ...],
-        part: Callable[[str], str],
+        self, ident: Ident, family: _Family, name: str, qualifiers: str = "", narrower: tuple[str, ...] = ()
     ) -> None:
         self.ident = ident
-        self._part = part
-        self.tenant_id, self.data_type, self.resource_id = ident[0], ident[1], ident[2]
-        self.scope = scope
-        self._head = (head, tail)
+        self._family = family
+        self._name = name
+        self._qualifiers = qualifiers
         self._digest: bytes | None = None
-        self.entry = f"{head[0]}:e:{head[1]}:{tail}".encode()
-        self.generations = generations
+        self.entry = family.prefix + (name + qualifiers).encode()
+        self.generations = family.generations + narrower if narrower else family.generations
+
+    @property
+    def tenant_id(self) -> str:
+        """Its tenant."""
+        return self.ident[0]
+
+    @property
+    def data_type(self) -> str:
+        """Its type."""
+        return self.ident[1]
+
+    @property
+    def resource_id(self) -> str:
+        """Its id within the type."""
+        return self.ident[2]
+
+    @property
+    def scope(self) -> Scope:
+        """Its scope."""
+        return Scope(self.ident[0], *self.ident[3:])
 
     @property
     def lease(self) -> bytes:
         """The key of the lease: who may fill the entry."""
-        (namespace, tag), tail = self._head
-        return f"{namespace}:l:{tag}:{tail}".encode()
+        family = self._family
+        return f"{family.namespace}:l:{family.tag}:{family.kind}:{self._name}{self._qualifiers}".encode()
 
     @property
     def hold(self) -> bytes:
-        """The key of the hold: a source transaction is under way."""
-        (namespace, tag), _ = self._head
-        return f"{namespace}:h:{tag}:{self._resource_tail}".encode()
-
-    @property
-    def _resource_tail(self) -> str:
-        return ":".join(self._head[1].split(":", 2)[:2])
+        """The key of the hold, which covers the resource at every scope: a source transaction is under way."""
+        family = self._family
+        return f"{family.namespace}:h:{family.tag}:{family.kind}:{self._name}".encode()
 
     @property
     def journal(self) -> str:
         """The generation that any invalidation by tag in this bucket ends."""
-        (namespace, tag), _ = self._head
-        return f"{namespace}:g:{tag}:j"
+        return f"{self._family.namespace}:g:{self._family.tag}:j"
 
     @property
     def digest(self) -> bytes:
@@ -134,7 +148,7 @@ class EntryKey:
 
     def tag_name(self, tag: str) -> str:
         """The name of a tag's generation in the entry's bucket."""
-        return f"{self.journal[:-1]}k:{self._part(identifier('tag', tag))}"
+        return f"{self.journal[:-1]}k:{self._family.part(identifier('tag', tag))}"
 
     def __repr__(self) -> str:
         return f"EntryKey({self.entry.decode()})"
@@ -158,7 +172,7 @@ class Keys:
         self._part: Callable[[str], str] = (
             escaped if secret is None else lru_cache(65_536)(lambda part: "~" + _digest(part, secret))
         )
-        self._shared: dict[tuple[str, str, int], tuple[tuple[str, str], str, tuple[str, ...]]] = {}
+        self._families: dict[tuple[str, str, int], _Family] = {}
 
     def entry(self, data_type: str, resource_id: str, scope: Scope) -> EntryKey:
         """The key of the entry at exactly this scope.
@@ -166,21 +180,26 @@ class Keys:
         Raises:
             InvalidKeyError: The type or the id is blank or not text.
         """
+        if scope.is_tenant_wide:
+            return self.plain(data_type, resource_id, scope.tenant_id)
+        resource_id = identifier("resource_id", resource_id)
+        family = self._family(scope.tenant_id, data_type, resource_id)
+        name = self._part(resource_id)
+        qualifiers, narrower = self._scoped(family, name, scope)
+        ident = (scope.tenant_id, data_type, resource_id, scope.agent_id, scope.conversation_id, scope.collection_id)
+        return EntryKey(ident, family, name, qualifiers, narrower)
+
+    def plain(self, data_type: str, resource_id: str, tenant_id: str) -> EntryKey:
+        """The key of the tenant's own entry: no agent, no conversation, no collection.
+
+        Raises:
+            InvalidKeyError: The type or the id is blank or not text.
+            MissingTenantError: The tenant is blank.
+        """
         if type(resource_id) is not str or not resource_id or resource_id.isspace():
             resource_id = identifier("resource_id", resource_id)
-        tenant = scope.tenant_id
-        bucket = self.bucket(tenant, data_type, resource_id) if self._buckets else 0
-        head, kind, generations = self._shared.get((tenant, data_type, bucket)) or self._share(
-            tenant, data_type, bucket
-        )
-        tail = f"{kind}:{self._part(resource_id)}"
-        if scope.is_tenant_wide:
-            return EntryKey((tenant, data_type, resource_id), scope, head, tail, generations, self._part)
-        qualifiers, scoped = self._scoped(head, kind, tail, scope)
-        ident = (tenant, data_type, resource_id, scope.agent_id, scope.conversation_id, scope.collection_id)
-        resource = f"{head[0]}:g:{head[1]}:r:{tail}"
-        names = (*generations, resource, *scoped)
-        return EntryKey(ident, scope, head, tail + qualifiers, names, self._part)
+        family = self._family(tenant_id, data_type, resource_id)
+        return EntryKey((tenant_id, data_type, resource_id), family, self._part(resource_id))
 
     def entries(self, data_type: str, resource_id: str, scope: Scope) -> tuple[EntryKey, ...]:
         """The keys a read looks at, most specific first."""
@@ -233,29 +252,36 @@ class Keys:
     def _head(self, tenant_id: str, bucket: int) -> tuple[str, str]:
         return self.namespace, f"{{{self._part(tenant_id)}.{bucket}}}"
 
-    def _share(self, tenant_id: str, data_type: str, bucket: int) -> tuple[tuple[str, str], str, tuple[str, ...]]:
-        head = self._head(tenant_id, bucket)
-        kind = self._part(identifier("data_type", data_type))
-        prefix = f"{head[0]}:g:{head[1]}"
-        shared = (head, kind, (f"{prefix}:t", f"{prefix}:y:{kind}"))
-        if len(self._shared) >= 65_536:
-            self._shared.clear()
-        self._shared[(tenant_id, data_type, bucket)] = shared
-        return shared
+    def _family(self, tenant_id: str, data_type: str, resource_id: str) -> _Family:
+        if type(data_type) is not str:
+            data_type = identifier("data_type", data_type)
+        if type(tenant_id) is not str:
+            tenant_id = Scope(tenant_id).tenant_id
+        bucket = self.bucket(tenant_id, data_type, resource_id) if self._buckets else 0
+        family = self._families.get((tenant_id, data_type, bucket))
+        if family is None:
+            tenant_id = Scope(tenant_id).tenant_id
+            namespace, tag = self._head(tenant_id, bucket)
+            family = _Family(namespace, tag, self._part(identifier("data_type", data_type)), self._part)
+            if len(self._families) >= 65_536:
+                self._families.clear()
+            self._families[(tenant_id, data_type, bucket)] = family
+        return family
 
-    def _scoped(self, head: tuple[str, str], kind: str, tail: str, scope: Scope) -> tuple[str, list[str]]:
-        prefix = f"{head[0]}:g:{head[1]}"
+    def _scoped(self, family: _Family, name: str, scope: Scope) -> tuple[str, tuple[str, ...]]:
+        prefix = f"{family.namespace}:g:{family.tag}"
+        tail = f"{family.kind}:{name}"
         given = [
-            (letter, self._part(value)) for name, letter in _LETTERS if (value := getattr(scope, name)) is not None
+            (letter, self._part(value))
+            for attribute, letter in _LETTERS
+            if (value := getattr(scope, attribute)) is not None
         ]
-        names = [
-            name
-            for letter, part in given
-            for name in (f"{prefix}:{letter}:{part}", f"{prefix}:y{letter}:{kind}:{part}")
-        ]
+        names = [f"{prefix}:r:{tail}"]
+        for letter, part in given:
+            names += [f"{prefix}:{letter}:{part}", f"{prefix}:y{letter}:{family.kind}:{part}"]
         if len(given) > 1:
             names += [f"{prefix}:r{letter}:{tail}:{part}" for letter, part in given]
-        return "".join(f":{letter}={part}" for letter, part in given), names
+        return "".join(f":{letter}={part}" for letter, part in given), tuple(names)
 
     def _scope_names(self, head: tuple[str, str], scope: Scope, data_type: str | None) -> tuple[str, ...]:
         prefix = f"{head[0]}:g:{head[1]}"

@@ -1,4 +1,4 @@
-"""One load: a loader, what it may say about its value, and who may run how many at once."""
+"""One load: a loader, what it may say about its value, how long it may take."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from types import FunctionType
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 from alacena.engine.errors import LoadTimeoutError
-from alacena.engine.keys import document_tag
+from alacena.engine.keys import named
 from alacena.engine.shelf import MISSING
-from alacena.engine.ttl import UNSET, TtlOrUnset
+from alacena.engine.ttl import UNSET, TtlOrUnset, checked
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
+    from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 
     from alacena.engine.environment import Environment
     from alacena.engine.keys import EntryKey
@@ -46,7 +46,7 @@ class LoadContext:
         conversation_id: Its conversation, or ``None``.
         collection_id: Its collection, or ``None``.
         previous: The expired value, where one is still there; ``MISSING`` otherwise. See :data:`UNCHANGED`.
-        ttl: Set it to give this value a time to live of its own.
+        ttl: Set it to give this value a time to live of its own; checked where it is set.
         origin: Set it to say where the value came from; reads report it.
         tags: What the value depends on; see :meth:`depends_on`.
         stored: ``False`` after :meth:`skip`.
@@ -62,12 +62,21 @@ class LoadContext:
         self.conversation_id = key.scope.conversation_id
         self.collection_id = key.scope.collection_id
         self.previous = previous
-        self.ttl: TtlOrUnset = UNSET
+        self._ttl: TtlOrUnset = UNSET
         self.origin: str | None = None
         self.tags: list[str] = list(tags)
         self.stored = True
         self.tokens = 0
         self.usd = 0.0
+
+    @property
+    def ttl(self) -> TtlOrUnset:
+        """The time to live that the loader gave, or ``UNSET``."""
+        return self._ttl
+
+    @ttl.setter
+    def ttl(self, ttl: TtlOrUnset) -> None:
+        self._ttl = checked(ttl)
 
     def depends_on(self, document_ids: str | Iterable[str]) -> None:
         """Record the documents that the value is made from: it is gone when one of them is invalidated.
@@ -75,8 +84,7 @@ class LoadContext:
         It may be called before or after the documents were read: while the load runs, any invalidation by tag in the
         tenant makes a value with tags unstorable unless they were given with the call.
         """
-        ids = (document_ids,) if isinstance(document_ids, str) else document_ids
-        self.tags += [document_tag(document_id) for document_id in ids]
+        self.tags += named((), document_ids)
 
     def skip(self) -> None:
         """Do not store the value: it is for this caller (and those who share the load) alone."""
@@ -87,6 +95,15 @@ class LoadContext:
         self.tokens += tokens
         self.usd += usd
 
+
+_POSITIONAL: Final = frozenset(
+    {
+        inspect.Parameter.POSITIONAL_ONLY,
+        inspect.Parameter.POSITIONAL_OR_KEYWORD,
+        inspect.Parameter.VAR_POSITIONAL,
+    }
+)
+_CONTEXT_NAMES: Final = frozenset({"context", "ctx", "load", "load_context"})
 
 Loader: TypeAlias = "Callable[[LoadContext], Awaitable[Any]]"
 """Gets the value from the source; ``None`` where the source has nothing."""
@@ -103,14 +120,35 @@ def adapted(loader: Callable[..., Any]) -> Loader:
     return load
 
 
-def _takes_context(loader: Callable[..., Any]) -> bool:
-    if type(loader) is FunctionType and not loader.__code__.co_flags & inspect.CO_VARARGS:
-        return bool(loader.__code__.co_argcount)
+def _takes_context(loader: Any) -> bool:
+    """Whether the first positional parameter is meant for the context.
+
+    One with a default is the loader's own (``lambda d=d: fetch(d)``), unless its name says otherwise.
+    """
+    function, bound = loader, 0
+    if not isinstance(loader, FunctionType):
+        function = getattr(loader, "__func__", None) or getattr(type(loader), "__call__", None)  # noqa: B004
+        bound = 1
+    if not isinstance(function, FunctionType):
+        return _signature_takes_context(loader)
+    code, defaults = function.__code__, function.__defaults__ or ()
+    count = code.co_argcount - bound
+    if count <= 0:
+        return bool(code.co_flags & inspect.CO_VARARGS)
+    return len(defaults) < count or _is_contexts_name(code.co_varnames[bound])
+
+
+def _signature_takes_context(loader: Callable[..., Any]) -> bool:
     try:
         parameters = inspect.signature(loader).parameters.values()
     except (TypeError, ValueError):
         return True
-    return any(p.kind in {p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD, p.VAR_POSITIONAL} for p in parameters)
+    first = next((p for p in parameters if p.kind in _POSITIONAL), None)
+    return first is not None and (first.default is first.empty or _is_contexts_name(first.name))
+
+
+def _is_contexts_name(name: str) -> bool:
+    return name in _CONTEXT_NAMES or name.startswith("_")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -124,7 +162,8 @@ class Request:
         ttl: A time to live for this load.
         tags: What the value is known to depend on before it is loaded.
         use_memory: Whether memory may answer and keep a copy.
-        force: Whether the source is asked though the shelves hold a fresh entry.
+        renew: Whether the source is asked though the shelves hold a fresh entry; what somebody else loads will do.
+        insist: Whether nothing will do but what the source says from now on.
     """
 
     keys: tuple[EntryKey, ...]
@@ -133,7 +172,8 @@ class Request:
     ttl: TtlOrUnset = UNSET
     tags: tuple[str, ...] = ()
     use_memory: bool = True
-    force: bool = False
+    renew: bool = False
+    insist: bool = False
 
     @property
     def key(self) -> EntryKey:
@@ -146,51 +186,23 @@ class Request:
         return self.use_memory and self.policy.use_memory
 
 
-class LoadLimiter:
-    """How many loads one tenant may have under way, so that an outage of the cache does not melt the source.
-
-    Args:
-        per_tenant: The limit; ``None``: no limit.
-    """
-
-    def __init__(self, per_tenant: int | None) -> None:
-        self._per_tenant = per_tenant
-        self._places: dict[str, tuple[asyncio.Semaphore, int]] = {}
-
-    @asynccontextmanager
-    async def place(self, tenant_id: str) -> AsyncIterator[None]:
-        """A place for one load; waits while the tenant has none left."""
-        if self._per_tenant is None:
-            yield
-            return
-        semaphore, users = self._places.get(tenant_id) or (asyncio.Semaphore(self._per_tenant), 0)
-        self._places[tenant_id] = (semaphore, users + 1)
-        try:
-            async with semaphore:
-                yield
-        finally:
-            semaphore, users = self._places[tenant_id]
-            if users > 1:
-                self._places[tenant_id] = (semaphore, users - 1)
-            else:
-                del self._places[tenant_id]
-
-
-async def call_loader(loader: Loader, context: LoadContext, policy: Policy) -> Any:
-    """Call a loader within its type's hard timeout.
+@asynccontextmanager
+async def within(policy: Policy, key: EntryKey) -> AsyncIterator[None]:
+    """A type's hard timeout around the wait for a place and the call of a loader.
 
     Raises:
-        LoadTimeoutError: The hard timeout passed; the loader was cancelled.
+        LoadTimeoutError: The hard timeout passed; what ran inside was cancelled.
     """
     if policy.hard_timeout_s is None:
-        return await loader(context)
+        yield
+        return
     try:
         async with asyncio.timeout(policy.hard_timeout_s) as limit:
-            return await loader(context)
+            yield
     except TimeoutError as error:
         if not limit.expired():
             raise
-        message = f"{context.data_type} {context.resource_id!r}: no answer within {policy.hard_timeout_s} s"
+        message = f"{key.data_type} {key.resource_id!r}: no answer within {policy.hard_timeout_s} s"
         raise LoadTimeoutError(message) from error
 
 
@@ -214,21 +226,26 @@ class Stopwatch:
 
 
 class Renewal:
-    """Prolongs leases again and again while their load runs."""
+    """Prolongs leases again and again while their load is on its way.
 
-    def __init__(self, shelf: Shelf, leases: Sequence[Lease], every_s: float) -> None:
+    Args:
+        shelf: Where they are.
+        leases: Which ones, at that moment.
+        every_s: How often, in seconds.
+    """
+
+    def __init__(self, shelf: Shelf, leases: Callable[[], Iterable[Lease]], every_s: float) -> None:
         self._shelf = shelf
         self._leases = leases
         self._every_s = every_s
         self._loop = asyncio.get_running_loop()
-        self._timer = self._loop.call_later(every_s, self._renew) if leases else None
+        self._timer = self._loop.call_later(every_s, self._renew)
 
     def _renew(self) -> None:
-        for lease in self._leases:
+        for lease in self._leases():
             self._shelf.renew(lease)
         self._timer = self._loop.call_later(self._every_s, self._renew)
 
     def cancel(self) -> None:
         """Stop."""
-        if self._timer is not None:
-            self._timer.cancel()
+        self._timer.cancel()

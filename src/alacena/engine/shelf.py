@@ -72,6 +72,10 @@ class Lookup(Generic[V]):
         """Whether a shelf answered with a value."""
         return self.found and self.source in {"cache", "stale"}
 
+    def within(self, latency_s: float) -> Lookup[V]:
+        """The same outcome with its latency."""
+        return Lookup(self.value, self.source, self.tier, self.origin, self.found, self.stored, latency_s)
+
 
 @dataclass(slots=True)
 class Found:
@@ -141,7 +145,7 @@ class Parcel:
     policy: Policy
 
 
-Refusal: TypeAlias = Literal["", "lease", "generation", "hold", "replication", "backend", "value"]
+Refusal: TypeAlias = Literal["", "lease", "generation", "hold", "late", "replication", "backend", "value"]
 """Why a value was not stored; empty where it was."""
 
 

@@ -44,6 +44,11 @@ def seconds(ttl: Ttl) -> float | None:
     return None if math.isinf(ttl) else float(ttl)
 
 
+def checked(ttl: TtlOrUnset) -> TtlOrUnset:
+    """A time to live that may have been left out, checked and in seconds. Raises what :func:`seconds` does."""
+    return ttl if ttl is UNSET else seconds(ttl)
+
+
 def jittered(ttl_s: float | None, ratio: float, chance: float) -> float | None:
     """Shorten a time to live by up to ``ratio`` of itself, so that entries set together do not expire together.
 

@@ -6,24 +6,20 @@ import asyncio
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
-from alacena.engine.codec import is_immutable
 from alacena.engine.errors import BackendError, InvalidKeyError
 from alacena.engine.events import Invalidated
-from alacena.engine.keys import document_tag
-from alacena.engine.shelf import Parcel
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterable, Sequence
 
-    from alacena.engine.codec import Codec
     from alacena.engine.events import Events
+    from alacena.engine.fills import Fills
     from alacena.engine.flight import Flights
     from alacena.engine.keys import EntryKey, Keys
     from alacena.engine.policy import Policy
-    from alacena.engine.reader import Reader
     from alacena.engine.scope import Scope
-    from alacena.engine.settings import Settings
-    from alacena.engine.shelf import Counts, Shelf
+    from alacena.engine.shelf import Counts, Parcel, Shelf
+    from alacena.engine.shelves import Shelves
     from alacena.engine.ttl import TtlOrUnset
 
 EVERY_RESOURCE = "*"
@@ -58,12 +54,11 @@ class Writer:
     Args:
         keys: Renders keys.
         shelf: The second shelf, which looks after memory too.
-        codec: Encodes values.
-        reader: Computes lifetimes and notes failures.
+        shelves: Notes failures.
+        fills: Makes values ready for the shelves.
         flights: Owns removals, so that a caller who leaves does not stop them.
         events: Who is told.
         counts: What is counted.
-        settings: Limits.
     """
 
     def __init__(
@@ -71,55 +66,49 @@ class Writer:
         *,
         keys: Keys,
         shelf: Shelf,
-        codec: Codec,
-        reader: Reader,
+        shelves: Shelves,
+        fills: Fills,
         flights: Flights,
         events: Events,
         counts: Counts,
-        settings: Settings,
     ) -> None:
         self._keys = keys
         self._shelf = shelf
-        self._codec = codec
-        self._reader = reader
+        self._shelves = shelves
+        self._fills = fills
         self._flights = flights
         self._burst: Burst | None = None
         self._events = events
         self._counts = counts
-        self._settings = settings
-
-    async def set(self, key: EntryKey, value: Any, policy: Policy, ttl: TtlOrUnset, tags: Sequence[str]) -> bool:
-        """Store a value that the caller vouches for. See :meth:`alacena.engine.cache.Cache.set`."""
-        return await self.store(key, self.parcel(value, policy, ttl, tags))
 
     async def store(self, key: EntryKey, parcel: Parcel) -> bool:
-        """Store a parcel. Returns whether it was stored."""
+        """Store what the caller vouches for. See :meth:`alacena.engine.cache.Cache.set`."""
         try:
             refusal = await self._shelf.store(key, parcel)
         except BackendError as error:
-            self._reader.degraded("set", key, error)
+            self._shelves.degraded("set", key, error)
             return False
         if refusal:
             self._counts.refused(refusal)
         return not refusal
 
-    def parcel(self, value: Any, policy: Policy, ttl: TtlOrUnset, tags: Sequence[str]) -> Parcel:
-        """A value made ready for the shelves: encoded now, so that a bad value is refused before anything is sent."""
-        return Parcel(
-            value=value,
-            payload=None if is_immutable(value) else self._codec.encode(value),
-            fresh_for_s=self._reader.lifetime(policy, ttl),
-            stale_for_s=policy.stale_s,
-            tags=tuple(dict.fromkeys(tags)),
-            policy=policy,
-        )
+    def parcel(self, value: Any, policy: Policy, ttl: TtlOrUnset, tags: tuple[str, ...]) -> Parcel:
+        """A value made ready for the shelves: encoded now, so that a bad value is refused before anything is sent.
+
+        Raises:
+            EncodeError: It holds something that cannot be stored.
+            ValueError: It is ``None``, or ``ttl`` is not greater than 0.
+        """
+        if value is None:
+            raise ValueError("None cannot be stored, it is how a miss looks: store another value, or delete the entry")
+        return self._fills.parcel(value, policy, ttl, tags)
 
     async def delete(self, keys: Sequence[EntryKey]) -> int:
         """Remove entries. See :meth:`alacena.engine.cache.Cache.delete`."""
         try:
             return await self._shelf.delete(keys)
         except BackendError as error:
-            self._reader.degraded("delete", keys[0], error)
+            self._shelves.degraded("delete", keys[0], error)
             return 0
 
     async def invalidate(
@@ -160,7 +149,7 @@ class Writer:
         count = await asyncio.shield(burst.sent)
         if count is None:
             witness = entries[0] if entries else self._keys.entry(data_type or "any", "any", scope)
-            self._reader.degraded("invalidate", witness, burst.error or BackendError())
+            self._shelves.degraded("invalidate", witness, burst.error or BackendError())
             return 0
         if self._events:
             what = ", ".join(name for group in groups for name in group)
@@ -177,7 +166,7 @@ class Writer:
 
     @asynccontextmanager
     async def write(
-        self, scope: Scope, resources: Sequence[tuple[str, str]], document_ids: Sequence[str], hold_s: float
+        self, scope: Scope, resources: Sequence[tuple[str, str]], tags: Sequence[str], hold_s: float
     ) -> AsyncIterator[None]:
         """Hold entries around a source transaction. See :meth:`alacena.engine.cache.Cache.write`."""
         entries = [self._keys.entry(data_type, resource_id, scope) for data_type, resource_id in resources]
@@ -185,22 +174,22 @@ class Writer:
         try:
             token = await self._shelf.hold(entries, hold_s) if entries else None
         except BackendError as error:
-            self._reader.degraded("write", entries[0], error)
+            self._shelves.degraded("write", entries[0], error)
         try:
             yield
         finally:
-            await self._after_write(scope, resources, entries, document_ids, token)
+            await asyncio.shield(self._flights.own(self._after_write(scope, resources, entries, tags, token)))
 
     async def _after_write(
         self,
         scope: Scope,
         resources: Sequence[tuple[str, str]],
         entries: Sequence[EntryKey],
-        document_ids: Sequence[str],
+        tags: Sequence[str],
         token: bytes | None,
     ) -> None:
         groups: list[tuple[str, ...]] = [
-            names for d in document_ids for names in self._keys.tag_generations(scope.tenant_id, document_tag(d))
+            names for tag in tags for names in self._keys.tag_generations(scope.tenant_id, tag)
         ]
         groups += [(self._keys.resource_generation(t, r, scope),) for t, r in resources]
         await self.end(scope, None, groups, entries)
@@ -209,7 +198,7 @@ class Writer:
         try:
             await self._shelf.unhold(entries, token)
         except BackendError as error:
-            self._reader.degraded("write", entries[0], error)
+            self._shelves.degraded("write", entries[0], error)
 
     def _resource(self, scope: Scope, data_type: str | None, resource_id: str) -> tuple[str, list[EntryKey]]:
         if data_type is None:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from bench import __main__ as command
+from bench.figures.statistics import Spread
 from bench.rivals import MEMORY, REDIS, invited
 from bench.scenarios import NAMES, loops, question, scenario
 from bench.scenarios.noisy_tenant import accesses
@@ -74,6 +75,11 @@ async def test_redis_hit_has_a_row_for_everybody_at_each_number_of_callers(
     assert [re.search(r"(\d+) caller", table.title)[1] for table in result.tables] == ["1", "100"]  # type: ignore[index]
     for table in result.tables:
         assert {row.name for row in table.rows} == _present(REDIS) - {"dogpile"}
+        for row in table.rows:
+            if row.role != "ours":  # ours may give up in time on a busy machine; the others wait
+                answered = table.cell(row.name, "unanswered, %")
+                assert isinstance(answered, Spread)
+                assert answered.high == 0, f"{row.name} did not find what it had stored"
     assert len(result.bars) == 5
 
 
@@ -86,7 +92,7 @@ async def test_lineage_loses_exactly_the_answers_that_were_made_from_the_documen
     assert table.rows[0].name == "alacena"
     assert table.cell("alacena", "kept though made from it") == 0
     assert table.cell("alacena", "gone though not") == 0
-    assert [bar.verdict for bar in result.bars] == ["goal", "goal"]
+    assert [bar.verdict for bar in result.bars] == ["bar", "bar"]
 
 
 async def test_invalidating_a_tenant_takes_one_round_trip_and_nothing_is_served_afterwards(
@@ -114,7 +120,7 @@ async def test_a_storm_of_cancellations_leaves_nothing_of_ours(server: Server) -
     (table,) = result.tables
     columns = ("failed by another's", "tasks left", "flights left", "leases left")
     assert [table.cell("alacena", column) for column in columns] == [0, 0, 0, 0]
-    assert [bar.verdict for bar in result.bars] == ["goal", "goal"]
+    assert [bar.verdict for bar in result.bars] == ["bar", "bar"]
 
 
 async def test_a_miss_has_round_trips_and_commands_for_everybody(

@@ -38,13 +38,15 @@ _REPORT = Report(
         (2.0, 5, 3, False, "goal"),
         (4.0, 5, 3, False, "bar"),
         (6.0, 5, 3, False, "missed"),
-        (9.0, 8, None, True, "goal"),
+        (9.0, 8, None, True, "bar"),
         (7.9, 8, None, True, "missed"),
-        (5.0, 5, None, False, "goal"),
+        (5.0, 5, None, False, "bar"),
+        (0.7, None, 0.7, True, "goal"),
+        (0.6, None, 0.7, True, "short"),
     ],
 )
 def test_a_figure_is_held_against_bar_and_goal(
-    seen: float, bar: float, goal: float | None, higher: bool, verdict: str
+    seen: float, bar: float | None, goal: float | None, higher: bool, verdict: str
 ) -> None:
     assert judged("q", seen, bar=bar, goal=goal, higher=higher).verdict == verdict
 
@@ -79,7 +81,7 @@ def test_the_screen_shows_rows_notes_bars_and_verdicts() -> None:
         show_result(console, "hits", "How fast?", _REPORT.results["hits"])
         show_verdicts(console, _REPORT)
     shown = capture.get()
-    for text in ("How fast?", "alacena", "0.80 [0.70…0.90]", "a note", "≥ 0.7", "goal reached", "Python 3.11"):
+    for text in ("How fast?", "alacena", "0.80 [0.70…0.90]", "a note", "≥ 0.7", "bar met", "Python 3.11"):
         assert text in shown
 
 

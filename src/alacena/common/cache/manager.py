@@ -103,11 +103,12 @@ class CacheManager(Primitives):
                 value = MISSING
             if value is not MISSING:
                 return value
-        scope = scope_of(tenant_id, agent_id, conversation_id, collection_id)
+        plain = agent_id is None and conversation_id is None and collection_id is None
+        whose = tenant_of(tenant_id) if plain else scope_of(tenant_id, agent_id, conversation_id, collection_id)
         return await (await runtime.opened()).get(
             data_type,
             resource_id,
-            scope,
+            whose,
             use_memory=use_memory,
             search_hierarchy=search_hierarchy,
             default=default,

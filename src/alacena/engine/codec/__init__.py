@@ -14,7 +14,7 @@ from msgspec.structs import replace
 
 from alacena.engine.codec import arrays, compression, encryption
 from alacena.engine.codec.encryption import Keyring
-from alacena.engine.codec.envelope import MAX_HEADER_BYTES, Envelope, authenticated, header, pack, unpack
+from alacena.engine.codec.envelope import MAX_HEADER_BYTES, Envelope, authenticated, glance, header, pack, unpack
 from alacena.engine.codec.faults import EntryError
 from alacena.engine.codec.integrity import Mac, crc
 from alacena.engine.codec.registry import Registry, default_registry, register
@@ -100,6 +100,7 @@ class Codec:
         self._max_value_bytes = max_value_bytes
         self._check: Check = crc if integrity_key is None else Mac(integrity_key)
         self._keyring = keyring
+        self._is_plain = keyring is None and integrity_key is None
 
     def encode(self, value: object) -> bytes:
         """The value's payload, neither compressed nor encrypted: what memory keeps of a value that could be changed.
@@ -183,6 +184,10 @@ class Codec:
             raise EntryError("The entry is encrypted where it should not be, or the other way round.", "cipher")
         body = authenticated(data, len(payload))
         return ring.decrypt(payload, key_id=envelope.key_id, tenant=tenant, header=body)
+
+    def glance(self, data: bytes, witness: bytes, stamps: bytes) -> tuple[int, int, int, memoryview] | None:
+        """The short way into an entry that needs no key; see :func:`alacena.engine.codec.envelope.glance`."""
+        return glance(data, witness, stamps) if self._is_plain else None
 
     def decode(self, payload: bytes | memoryview) -> Any:
         """The value of a payload. An array that is a value by itself is a read-only view on it.

@@ -99,6 +99,7 @@ class LocalShelf:
     async def store(self, key: EntryKey, parcel: Parcel) -> Refusal:
         """See :meth:`alacena.engine.shelf.Shelf.store`."""
         self._leases.pop(key.entry, None)
+        self._coherence.unleased(key.entry)
         if self._held(key):
             return "hold"
         return self._keep(key, parcel, self._coherence.generations(key.generations), parcel.tags)
@@ -161,7 +162,7 @@ class LocalShelf:
         tagged = self._coherence.generations(tuple(key.tag_name(tag) for tag in late)) if late else ()
         generations = (*stamped, *tagged)
         stamps = tuple(self._nonce(generation) for generation in generations)
-        self._copies.keep(
+        kept = self._copies.keep(
             key,
             parcel.value,
             parcel.payload,
@@ -173,7 +174,7 @@ class LocalShelf:
             policy=parcel.policy,
         )
         self._coherence.wake(key.entry)
-        return ""
+        return "" if kept or parcel.fresh_for_s == 0 else "value"
 
     def _drop(self, key: EntryKey) -> bool:
         known = self._leases.pop(key.entry, None) is not None or key.ident in self._coherence.memory.slots

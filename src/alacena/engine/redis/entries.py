@@ -100,6 +100,33 @@ class Entries:
                 self._note_absence(key)
         return None
 
+    def glanced(
+        self, node: Node, key: EntryKey, data: bytes, policy: Policy, *, keep: bool
+    ) -> Found | list[Generation] | None:
+        """Like :meth:`opened`, by the short way where the entry is a plain one."""
+        generations = self._coherence.generations(key.generations)
+        nonces = [generation.nonce or b"" for generation in generations]
+        found = self._codec.glance(data, node.replication_id + key.digest, b"".join(nonces))
+        if found is None or not all(nonces):
+            return self.opened(node, key, data, policy, keep=keep)
+        fresh_ms, expires_ms, load_ms, payload = found
+        fresh_for_s, stale_for_s = math.inf, 0.0
+        if fresh_ms:
+            fresh_for_s = (fresh_ms - node.server_ms()) / 1000
+            stale_for_s = (expires_ms - fresh_ms) / 1000
+            if fresh_for_s + stale_for_s <= 0:
+                return None
+        try:
+            value = self._codec.decode(payload)
+        except EntryError:
+            return self.opened(node, key, data, policy, keep=keep)
+        if keep:
+            self._copies.keep(
+                key, value, payload, generations, tuple(nonces),
+                fresh_for_s=fresh_for_s, stale_for_s=stale_for_s, load_s=load_ms / 1000, policy=policy,
+            )  # fmt: skip
+        return Found(key, value, "redis", fresh_for_s, load_ms / 1000)
+
     def opened(
         self, node: Node, key: EntryKey, data: bytes, policy: Policy, *, keep: bool
     ) -> Found | list[Generation] | None:

@@ -13,9 +13,11 @@ was tracked when it was written; our scripts read each key before they write it,
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from alacena.engine.errors import BackendError, BackendUnavailableError, ServerReplyError
+from alacena.engine.keys import escaped
 from alacena.engine.redis.cache_scripts import CACHE_SCRIPTS
 
 if TYPE_CHECKING:
@@ -72,13 +74,15 @@ class Node:
         self._environment = environment
         self._bound_s = settings.staleness_bound_s
         self._timeout_s = settings.redis_timeout_s
-        self._canary = f"{settings.namespace}:canary:{environment.token(8).hex()}"
+        name = escaped(settings.namespace)
+        self._canary = f"{name}:canary:{environment.token(8).hex()}"
         self._canary_died = False
         self._refusal: ServerReplyError | None = None
         self._own: dict[bytes, int] = {}
         self._offset_ms = 0.0
+        self._least_offset_ms: float | None = None
         self._changed = changed
-        namespace = settings.namespace.encode()
+        namespace = name.encode()
         self._entries = namespace + b":e:"
         self._leases = namespace + b":l:"
         self._generations = namespace + b":g:"
@@ -92,6 +96,15 @@ class Node:
     def server_ms(self) -> float:
         """Milliseconds since the epoch on the server's clock, to within a round trip."""
         return self._environment.now() * 1000.0 + self._offset_ms
+
+    def within_ms(self, seconds: float) -> int:
+        """A time on the server's clock, in ms since the epoch, that is at most so far ahead; 0 where it hides its clock.
+
+        The server answered the heartbeat before the answer came: from that instant its clock is taken to have run.
+        """
+        if self._least_offset_ms is None:
+            return 0
+        return max(1, math.floor((self._environment.now() + seconds) * 1000.0 + self._least_offset_ms))
 
     def exchange(
         self, key: bytes, commands: Sequence[Command], *, settle: Callable[[list[Reply]], T], timeout_s: float
@@ -222,6 +235,7 @@ class Node:
         if isinstance(info, ServerReplyError) or isinstance(time, ServerReplyError):
             self.replication_id = _UNKNOWN_HISTORY
             self._offset_ms = (self._environment.wall() - self._environment.now()) * 1000.0
+            self._least_offset_ms = None
             self._judge(
                 f"the server hides its history or its time: {info if isinstance(info, ServerReplyError) else time}"
             )
@@ -234,8 +248,16 @@ class Node:
         if self.replication_id and history != self.replication_id:
             self._coherence.lost()
         self.replication_id = history
-        self._offset_ms = int(time[0]) * 1000.0 + int(time[1]) / 1000.0 - sent_at * 1000.0
+        self._read_clock(int(time[0]) * 1000.0 + int(time[1]) / 1000.0, sent_at)
         return True
+
+    def _read_clock(self, server_ms: float, sent_at: float) -> None:
+        """The server's clock stood at ``server_ms`` at some instant between ``sent_at`` and now."""
+        self._offset_ms = server_ms - sent_at * 1000.0
+        least_ms = server_ms - self._environment.now() * 1000.0
+        known_ms = self._least_offset_ms
+        if known_ms is None or not least_ms <= known_ms <= self._offset_ms:
+            self._least_offset_ms = least_ms
 
     def _verdict(self, connection: Connection, canary: str | None, changed: Reply, sent_at: float) -> tuple[str, float]:
         """What stands against serving from memory, and until when it may be served."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias, cast
 
 from alacena.engine.errors import BackendError
 from alacena.engine.events import MemorySwitched
@@ -68,8 +68,7 @@ class Nodes:
     @property
     def topology(self) -> Topology:
         """Where the servers are."""
-        assert self._topology is not None
-        return self._topology
+        return cast("Topology", self._topology)
 
     def all(self) -> list[Node]:
         """Every node that is part of the topology now."""
@@ -77,7 +76,8 @@ class Nodes:
 
     def of(self, key: bytes) -> Node:
         """The node that holds a key."""
-        return self.at(self.topology.link_for(key))
+        link = self.topology.link_for(key)
+        return self._nodes.get(link) or self.at(link)
 
     def at(self, link: Link) -> Node:
         """The node behind a link."""

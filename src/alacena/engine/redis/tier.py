@@ -77,9 +77,30 @@ class RedisShelf:
 
     async def find(self, keys: Sequence[EntryKey], policy: Policy, *, keep: bool) -> Found | None:
         """See :meth:`alacena.engine.shelf.Shelf.find`."""
-        node = self._nodes.of(keys[0].entry)
-        known = self._coherence.generations(keys[0].generations)
+        key = keys[0]
+        node = self._nodes.of(key.entry)
+        known = self._coherence.generations(key.generations)
         asked = [generation for generation in known if generation.nonce is None]
+        if asked or len(keys) > 1:
+            return await self._find_among(node, keys, asked, policy, keep=keep)
+
+        def settle(replies: list[Reply]) -> Found | list[Generation] | None:
+            data = replies[0]
+            if data is None:
+                return None
+            if type(data) is not bytes:
+                raise data
+            return self._entries.glanced(node, key, data, policy, keep=keep)
+
+        found = await node.exchange(key.entry, (("GET", key.entry),), settle=settle, timeout_s=self._budget_s)
+        if isinstance(found, list):
+            return await self._find_among(node, keys, found, policy, keep=keep)
+        return found
+
+    async def _find_among(
+        self, node: Node, keys: Sequence[EntryKey], asked: list[Generation], policy: Policy, *, keep: bool
+    ) -> Found | None:
+        """Look at several keys, and learn the generations that are not known."""
         for last in (False, True):
             command: Command = ("MGET", *(key.entry for key in keys), *(generation.name for generation in asked))
 
@@ -371,7 +392,10 @@ class RedisShelf:
         held = (generation.name for generation, _ in checked)
         names: tuple[str | bytes, ...] = (key.entry, key.lease, key.hold, *held)
         life_ms = 0 if life_s is None else max(1, math.ceil(life_s * 1000))
-        args: tuple[Argument, ...] = (token, life_ms, sealed, _NARROW_LIFE_MS, *(nonce for _, nonce in checked))
+        # A fill has its lease; a value without one must not arrive after its caller was told that it failed.
+        latest_ms = 0 if token else node.within_ms(self._timeout_s)
+        nonces = (nonce for _, nonce in checked)
+        args: tuple[Argument, ...] = (token, life_ms, sealed, _NARROW_LIFE_MS, latest_ms, *nonces)
         return await node.evaluate(STORE, names, args, settle, self._timeout_s)
 
 

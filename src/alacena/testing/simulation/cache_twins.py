@@ -18,6 +18,9 @@ if TYPE_CHECKING:
 
     from alacena.engine.local.keyspace import Keyspace
 
+_TOKEN_BYTES = 16
+"""What of a lease's token is its own; the rest is the history that it was asked for under."""
+
 
 def lease(space: Keyspace, keys: list[bytes], args: list[bytes]) -> Any:
     """``lease.lua``."""
@@ -26,7 +29,8 @@ def lease(space: Keyspace, keys: list[bytes], args: list[bytes]) -> Any:
         if space.execute([b"EXISTS", key]) == 0:
             life = [b"PX", narrow_ms] if number > 6 else []
             space.execute([b"SET", key, nonce, *life])
-    if space.execute([b"EXISTS", keys[1]]) == 0:
+    held, history = space.execute([b"GET", keys[1]]), token[_TOKEN_BYTES:]
+    if held is None or (history and held[_TOKEN_BYTES:] != history):
         space.execute([b"SET", keys[1], token, b"PX", lease_ms])
     found = space.execute([b"MGET", *keys])
     found[2] = space.execute([b"EXISTS", keys[2]])
@@ -80,11 +84,15 @@ def store(space: Keyspace, keys: list[bytes], args: list[bytes]) -> Any:
 
 
 def _refusal(space: Keyspace, keys: list[bytes], args: list[bytes]) -> bytes:
+    if int(args[4]) > 0:
+        seconds, microseconds = map(int, space.execute([b"TIME"]))
+        if seconds * 1000 + microseconds / 1000 > int(args[4]):
+            return b"late"
     if args[0] and space.execute([b"GET", keys[1]]) != args[0]:
         return b"lease"
     if space.execute([b"EXISTS", keys[2]]) == 1:
         return b"hold"
-    for key, nonce in zip(keys[3:], args[4:], strict=False):
+    for key, nonce in zip(keys[3:], args[5:], strict=False):
         if space.execute([b"GET", key]) != nonce:
             return b"generation"
     return b""

@@ -11,7 +11,11 @@ for i = 4, #KEYS do
     end
   end
 end
-if redis.call('EXISTS', KEYS[2]) == 0 then
+-- A token ends with the history that it was asked for under. After a promotion, or when a slot has moved, nobody can
+-- redeem what was given before: who waited for that lease to end would wait for nothing.
+local held = redis.call('GET', KEYS[2])
+local history = string.sub(ARGV[1], 17)
+if not held or (history ~= '' and string.sub(held, 17) ~= history) then
   redis.call('SET', KEYS[2], ARGV[1], 'PX', ARGV[2])
 end
 -- Every key is read before it is written, so that our own write comes back as exactly one push, and again after it, so

@@ -1,8 +1,9 @@
 -- Store an entry if everything it rests on still stands.
 -- KEYS: entry, lease, hold, tenant generation, type generation, further generations ...
 -- ARGV: lease token ('' for a value that the caller vouches for), life in ms (0: for ever), entry,
---       least life of further generations in ms, then the expected nonce of each generation
--- Returns 'ok', or what is missing: 'lease', 'hold' or 'generation'.
+--       least life of further generations in ms, latest time in ms since the epoch (0: any),
+--       then the expected nonce of each generation
+-- Returns 'ok', or why not: 'late', or what is missing: 'lease', 'hold' or 'generation'.
 local function refuse(reason)
   if ARGV[1] ~= '' and redis.call('GET', KEYS[2]) == ARGV[1] then
     redis.call('DEL', KEYS[2])
@@ -10,6 +11,14 @@ local function refuse(reason)
   return reason
 end
 
+-- Who sent this has given it up by then, and what has happened since must not be undone.
+local latest = tonumber(ARGV[5])
+if latest > 0 then
+  local now = redis.call('TIME')
+  if now[1] * 1000 + now[2] / 1000 > latest then
+    return refuse('late')
+  end
+end
 if ARGV[1] ~= '' and redis.call('GET', KEYS[2]) ~= ARGV[1] then
   return 'lease'
 end
@@ -17,7 +26,7 @@ if redis.call('EXISTS', KEYS[3]) == 1 then
   return refuse('hold')
 end
 for i = 4, #KEYS do
-  if redis.call('GET', KEYS[i]) ~= ARGV[i + 1] then
+  if redis.call('GET', KEYS[i]) ~= ARGV[i + 2] then
     return refuse('generation')
   end
 end

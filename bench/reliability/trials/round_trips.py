@@ -1,0 +1,102 @@
+"""How many times does each operation wait for the server?"""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import AsyncExitStack
+from typing import TYPE_CHECKING, Any
+
+from alacena.engine import Cache, Settings
+from bench.reliability.place import Effort, Finding
+from bench.stand.relay import Relay
+from tests.servers.redis_server import RedisServer
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+    Work = Callable[[Cache, str], Awaitable[Any]]
+
+NUMBERS = ("47",)
+_NO_HEARTBEAT = 400.0
+
+
+async def _loaded() -> int:
+    return 1
+
+
+async def _set(cache: Cache, name: str) -> None:
+    await cache.set("document", name, 1, "acme")
+
+
+async def _nothing(cache: Cache, name: str) -> None:
+    """The key is cold."""
+
+
+LEDGER: tuple[tuple[str, int, Work, Work], ...] = (
+    ("memory hit", 0, _set, lambda cache, name: cache.get("document", name, "acme")),
+    ("Redis hit", 1, _set, lambda cache, name: cache.get("document", name, "acme", use_memory=False)),
+    (
+        "miss, without the fill behind it",
+        2,
+        _nothing,
+        lambda cache, name: cache.load("document", name, "acme", _loaded),
+    ),
+    ("set", 1, _nothing, _set),
+    ("delete", 1, _set, lambda cache, name: cache.delete("document", name, "acme")),
+    ("invalidate a resource", 1, _set, lambda cache, name: cache.invalidate("acme", "document", name)),
+    ("invalidate a type", 1, _set, lambda cache, name: cache.invalidate("acme", "document")),
+    ("invalidate a tenant", 1, _set, lambda cache, name: cache.invalidate("acme")),
+    (
+        "get 100",
+        1,
+        _nothing,
+        lambda cache, name: cache.get_many("document", [f"{name}-{n}" for n in range(100)], "acme"),
+    ),
+)
+"""Operation, round trips promised, what comes before it, and the operation."""
+
+
+async def run(effort: Effort) -> list[Finding]:
+    """Each operation again and again, through a relay that counts."""
+    times = effort.of(200, 20)
+    found = []
+    for name, promised, before, work in LEDGER:
+        counts = await counted(effort, before, work, times)
+        found.append(
+            Finding(
+                "47",
+                f"round trips: {name}",
+                "alacena",
+                f"{times} times",
+                f"{min(counts)} to {max(counts)}, promised {promised}",
+                held=max(counts) <= promised,
+                details={"max": max(counts)},
+            )
+        )
+    return found
+
+
+async def counted(effort: Effort, before: Work, work: Work, times: int) -> list[int]:
+    """The round trips of each of so many operations."""
+    counts = []
+    async with AsyncExitStack() as stack:
+        server = stack.enter_context(RedisServer(effort.flavour))
+        relay = stack.enter_context(Relay(str(server.socket_path)))
+        settings = Settings(redis_url=relay.url, staleness_bound_s=_NO_HEARTBEAT)
+        cache = await stack.enter_async_context(Cache(settings))
+        await cache.load("document", "first", "acme", _loaded)
+        for number in range(times):
+            await before(cache, f"d{number}")
+            await _settled(relay)
+            relay.reset()
+            await work(cache, f"d{number}")
+            counts.append(relay.round_trips)
+    return counts
+
+
+async def _settled(relay: Relay) -> None:
+    """Wait until nothing is under way: what goes on behind an answer belongs to nobody's wait."""
+    seen = -1
+    while (spoken := relay.sent_bytes + relay.received_bytes) != seen:
+        seen = spoken
+        await asyncio.sleep(0.01)

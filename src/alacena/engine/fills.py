@@ -1,0 +1,200 @@
+"""What a loaded value becomes: a parcel for the shelves, and an answer for each caller."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+from alacena.engine.codec import is_immutable
+from alacena.engine.errors import BackendError, EncodeError
+from alacena.engine.events import FillRefused
+from alacena.engine.loading import UNCHANGED
+from alacena.engine.shelf import MISSING, NOT_FOUND, Found, Lookup, Parcel
+from alacena.engine.ttl import UNSET, TtlOrUnset, jittered, seconds
+
+if TYPE_CHECKING:
+    from alacena.engine.codec import Codec
+    from alacena.engine.environment import Environment
+    from alacena.engine.events import Events
+    from alacena.engine.flight import Flight
+    from alacena.engine.keys import EntryKey
+    from alacena.engine.loading import LoadContext, Request
+    from alacena.engine.policy import Policy
+    from alacena.engine.settings import Settings
+    from alacena.engine.shelf import Counts, Lease, Refusal, Shelf
+    from alacena.engine.shelves import Shelves
+
+_log = logging.getLogger("alacena")
+
+
+class Fills:
+    """Turns values into parcels and answers, and redeems leases.
+
+    Args:
+        shelves: Notes failures.
+        shelf: The second shelf.
+        codec: Encodes values, and makes private copies of them.
+        events: Who is told.
+        counts: What is counted.
+        environment: Chance.
+        settings: The jitter.
+    """
+
+    def __init__(
+        self,
+        *,
+        shelves: Shelves,
+        shelf: Shelf,
+        codec: Codec,
+        events: Events,
+        counts: Counts,
+        environment: Environment,
+        settings: Settings,
+    ) -> None:
+        self._shelves = shelves
+        self._shelf = shelf
+        self._codec = codec
+        self._events = events
+        self._counts = counts
+        self._environment = environment
+        self._jitter_ratio = settings.ttl_jitter_ratio
+
+    def parcel(
+        self, value: Any, policy: Policy, ttl: TtlOrUnset, tags: tuple[str, ...], *, load_s: float = 0.0
+    ) -> Parcel:
+        """A value made ready for the shelves.
+
+        It is encoded here in any case, so that a value which cannot be stored is refused before anything is sent, and
+        alike with and without a server.
+
+        Raises:
+            EncodeError: The value cannot be stored.
+        """
+        return Parcel(
+            value=value,
+            payload=self._codec.encode(value),
+            fresh_for_s=self.lifetime(policy, ttl),
+            stale_for_s=policy.stale_s,
+            tags=tuple(dict.fromkeys(tags)),
+            load_s=load_s,
+            policy=policy,
+        )
+
+    def lifetime(self, policy: Policy, ttl: TtlOrUnset) -> float | None:
+        """Seconds that a value stays fresh: the time asked for or the type's own, less the jitter."""
+        asked = policy.ttl_s if ttl is UNSET else seconds(ttl)
+        ratio = self._jitter_ratio if policy.jitter_ratio is None else policy.jitter_ratio
+        return jittered(asked, ratio, self._environment.random())
+
+    def judged(
+        self, request: Request, context: LoadContext, value: Any, load_s: float, lease: Lease | None, *, replaces: bool
+    ) -> tuple[Parcel | None, Lookup[Any]]:
+        """What a loaded value becomes: a parcel, unless it is not to be stored, and an answer for the callers.
+
+        Args:
+            request: What was asked for.
+            context: What the loader said about the value.
+            value: What it returned.
+            load_s: How long it took.
+            lease: The permission to store it.
+            replaces: Whether there is an older entry: then that the source has nothing is stored in any case, as dead
+                at once where it is not to be remembered, and the older entry is gone.
+        """
+        if value is UNCHANGED:
+            value = None if context.previous is MISSING else context.previous
+        policy = request.policy if request.keep else request.policy.but(use_memory=False)
+        may_store = context.stored and lease is not None and lease.storable
+        if value is None:
+            remember = may_store and (replaces or policy.negative_ttl_s > 0)
+            tags = tuple(dict.fromkeys(context.tags))
+            nothing = Parcel(value=NOT_FOUND, fresh_for_s=policy.negative_ttl_s, tags=tags, policy=policy)
+            lookup: Lookup[Any] = Lookup(
+                None, "none", origin=context.origin, found=False, stored=may_store and policy.negative_ttl_s > 0
+            )
+            return nothing if remember else None, lookup
+        parcel = None
+        if may_store:
+            ttl = request.ttl if context.ttl is UNSET else context.ttl
+            tags = tuple(context.tags)
+            parcel = self._storable(request.key, value, policy, ttl, tags, max(load_s, context.usd))
+        return parcel, Lookup(value, "loader", origin=context.origin, stored=parcel is not None)
+
+    def found(self, found: Found) -> Lookup[Any]:
+        """An entry of a shelf as an answer."""
+        if found.value is NOT_FOUND:
+            return Lookup(None, "cache", found.tier, found=False)
+        return Lookup(found.value, "cache", found.tier)
+
+    def private(self, found: Found, policy: Policy) -> Found:
+        """The same entry with a value of its own, for a second receiver."""
+        if self._is_shared(found.value, policy):
+            return found
+        return replace(found, value=self._codec.decode(self._codec.encode(found.value)))
+
+    def land(
+        self, flight: Flight, lookup: Lookup[Any], policy: Policy, parcel: Parcel | None = None, *, taken: bool = False
+    ) -> None:
+        """Give the callers their answer, each a private copy where the value could be changed.
+
+        Args:
+            flight: The flight they are on.
+            lookup: The answer.
+            policy: Whether the value may be shared.
+            parcel: The value's parcel, if it has one.
+            taken: Whether somebody who is not aboard has the original.
+        """
+        if self._is_shared(lookup.value, policy):
+            flight.land(lookup)
+            return
+        payload = None if parcel is None else parcel.payload
+
+        def copy(original: Lookup[Any]) -> Lookup[Any]:
+            nonlocal payload
+            try:
+                payload = payload or self._codec.encode(original.value)
+            except EncodeError:  # what nobody can copy, all share
+                return original
+            return replace(original, value=self._codec.decode(payload))
+
+        flight.land(lookup, copy, taken=taken)
+
+    async def fill(self, lease: Lease, parcel: Parcel | None) -> None:
+        """Redeem a lease, or give it back where there is nothing to store."""
+        refusal: Refusal | None = None
+        try:
+            if parcel is not None:
+                refusal = await self._shelf.fill(lease, parcel)
+        except BackendError as error:
+            self._shelves.degraded("fill", lease.key, error)
+            self._refused(lease.key, "backend")
+        finally:
+            if refusal not in _SETTLED:
+                self._shelf.release(lease)
+        if refusal:
+            self._refused(lease.key, refusal)
+        elif refusal is not None:
+            self._counts.fills += 1
+
+    def _storable(
+        self, key: EntryKey, value: Any, policy: Policy, ttl: TtlOrUnset, tags: tuple[str, ...], load_s: float
+    ) -> Parcel | None:
+        try:
+            return self.parcel(value, policy, ttl, tags, load_s=load_s)
+        except EncodeError as error:
+            _log.warning("%s/%s is served but cannot be cached: %s", key.data_type, key.resource_id, error)
+            self._refused(key, "value")
+            return None
+
+    def _refused(self, key: EntryKey, reason: Refusal) -> None:
+        self._counts.refused(reason)
+        if self._events:
+            self._events.emit(FillRefused(key.tenant_id, key.data_type, key.resource_id, reason))
+
+    @staticmethod
+    def _is_shared(value: Any, policy: Policy) -> bool:
+        return policy.shared or value is NOT_FOUND or is_immutable(value)
+
+
+_SETTLED = frozenset({"", "lease", "generation", "hold"})
+"""Outcomes of a fill after which the server has no lease of ours any more."""

@@ -1,0 +1,173 @@
+"""Flies a load: permission, source, landing, fill."""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING
+
+from alacena.engine.errors import BackendError
+from alacena.engine.flight import ended
+from alacena.engine.limiter import LoadLimiter
+from alacena.engine.loading import LoadContext, Renewal, Stopwatch, within
+from alacena.engine.shelf import MISSING, NOT_FOUND, Found, Lease
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Sequence
+
+    from alacena.engine.environment import Environment
+    from alacena.engine.fills import Fills
+    from alacena.engine.flight import Flight, Flights
+    from alacena.engine.keys import EntryKey
+    from alacena.engine.loading import Request
+    from alacena.engine.policy import Policy
+    from alacena.engine.settings import Settings
+    from alacena.engine.shelf import Counts, Shelf
+    from alacena.engine.shelves import Shelves
+
+
+class Pilot:
+    """Gets permissions, calls loaders, brings what they return to where it belongs.
+
+    Args:
+        shelves: Where to look whether somebody else has loaded meanwhile.
+        shelf: The second shelf, which gives leases.
+        flights: The loads under way.
+        fills: Says what becomes of a value.
+        counts: What is counted.
+        environment: Time and chance.
+        settings: Waits and limits.
+    """
+
+    def __init__(
+        self,
+        *,
+        shelves: Shelves,
+        shelf: Shelf,
+        flights: Flights,
+        fills: Fills,
+        counts: Counts,
+        environment: Environment,
+        settings: Settings,
+    ) -> None:
+        self._shelves = shelves
+        self._shelf = shelf
+        self._flights = flights
+        self._fills = fills
+        self._counts = counts
+        self._environment = environment
+        self._settings = settings
+        self._limiter = LoadLimiter(settings.max_loads_per_tenant)
+
+    async def fly(self, flight: Flight, request: Request, stale: Found | None) -> None:
+        """Run one load to its end. Whatever ends it, the callers are told and no lease is left.
+
+        Args:
+            flight: The flight, run by this task.
+            request: What to load.
+            stale: The entry that is there already: the loader's ``previous``; nobody else's.
+        """
+        task = asyncio.current_task()
+        assert task is not None
+        try:
+            await self._fly(flight, request, stale)
+        except BaseException as error:
+            self._counts.load_failures += not flight.is_over
+            reason = ended(task, error, f"{request.key.data_type} {request.key.resource_id!r}")
+            flight.crash(reason)
+            if task.cancelling() or isinstance(error, KeyboardInterrupt | SystemExit):
+                raise
+        finally:
+            self.hand_back(flight)
+
+    async def _fly(self, flight: Flight, request: Request, stale: Found | None) -> None:
+        permit = await self.permit(flight, request)
+        if isinstance(permit, Found):
+            self._fills.land(flight, self._fills.found(permit), request.policy)
+            return
+        previous = MISSING if stale is None or stale.value is NOT_FOUND else stale.value
+        context = LoadContext(request.key, previous, request.tags)
+        leases = () if permit is None else (permit,)
+        renewal = Renewal(self._shelf, lambda: leases, self._settings.lease_s / 3)
+        try:
+            async with self.asking(request.key, request.policy, (flight,)) as stopwatch:
+                value = await request.loader(context)
+            replaces = stale is not None or request.renew or request.insist
+            parcel, lookup = self._fills.judged(request, context, value, stopwatch.elapsed_s, permit, replaces=replaces)
+            self._fills.land(flight, lookup, request.policy, parcel)
+        finally:
+            renewal.cancel()
+        if permit is not None:
+            flight.lease = None
+            await self._fills.fill(permit, parcel)
+
+    async def permit(self, flight: Flight, request: Request) -> Lease | Found | None:
+        """Get a lease, or the entry that somebody else filled meanwhile; ``None``: load without storing."""
+        deadline = self._environment.now() + self._settings.lease_wait_s
+        while True:
+            try:
+                permit = await self.ask(flight, request)
+            except BackendError:
+                return None
+            left = deadline - self._environment.now()
+            if permit is not None or left <= 0 or not self._shelf.is_up:
+                return permit
+            if request.insist:
+                # Another load began before this one was asked for: it must not store what it brings.
+                await self._take_over(request.key)
+                continue
+            poll_s = self._settings.lease_poll_s * (0.5 + self._environment.random())
+            await self._shelf.changed(request.key, min(left, poll_s))
+            found = await self._shelves.find((request.key,), request.policy, keep=request.keep)
+            if found is not None and found.fresh_for_s > 0:
+                self._flights.bar(request.key.entry)
+                return found
+
+    async def ask(self, flight: Flight, request: Request) -> Lease | Found | None:
+        """Ask for a lease once. ``None``: somebody else holds it.
+
+        A lease that comes when nobody waits for it any more is given back: what is read from the source without
+        waiting for it may be older.
+
+        Raises:
+            BackendError: Redis failed.
+        """
+        waiting = True
+
+        def settled(permit: Lease | Found | None) -> None:
+            if isinstance(permit, Lease):
+                if waiting:
+                    flight.lease = permit
+                else:
+                    self._shelf.release(permit)
+            elif permit is not None:
+                self._flights.bar(request.key.entry)
+
+        force = request.renew or request.insist
+        try:
+            return await self._shelves.lease(request.key, request.tags, settled, force=force)
+        finally:
+            waiting = False
+
+    def hand_back(self, flight: Flight) -> None:
+        """Give back the lease that a flight still has."""
+        lease, flight.lease = flight.lease, None
+        if lease is not None:
+            self._shelf.release(lease)
+
+    @asynccontextmanager
+    async def asking(self, key: EntryKey, policy: Policy, flights: Sequence[Flight]) -> AsyncIterator[Stopwatch]:
+        """Around a call of the source: the hard timeout, a place in the tenant's limit, the time taken."""
+        async with within(policy, key), self._limiter.place(key.tenant_id):
+            for flight in flights:
+                self._flights.depart(flight)
+            stopwatch = Stopwatch(self._environment)
+            self._counts.loads += 1
+            yield stopwatch
+            stopwatch.stop()
+
+    async def _take_over(self, key: EntryKey) -> None:
+        try:
+            await self._shelf.delete((key,))
+        except BackendError as error:
+            self._shelves.degraded("refresh", key, error)

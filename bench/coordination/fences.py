@@ -96,13 +96,13 @@ async def _write(journal: Journal, pool: Any, check: str, fence: int, turn: int)
 async def measure(effort: Effort, seed: int) -> Result:
     """Each way to write by itself."""
     del seed
-    stops = effort.of(40, 8)
+    stops = effort.of(40, 4)
     absent = {peer.name for peer in PEERS if peer.absent}
     rows: list[Row] = []
     violations = 0
     with RedisServer("valkey") as redis, Postgres() as postgres:
         prepare(postgres)
-        for name, peer, check in ROWS:
+        for name, peer, check in ROWS if not effort.quick else (ROWS[0], ROWS[2], ROWS[3]):
             if peer in absent:
                 rows.append(Row(name, (ABSENT, *(None,) * 5), "peer"))
                 continue

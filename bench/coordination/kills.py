@@ -21,14 +21,14 @@ if TYPE_CHECKING:
 
 WORKERS = 4
 PAUSE_S = 0.02
-_QUICK = ("alacena, Worker", "a list and LPOP", "taskiq, Stream")
+_QUICK = ("alacena, Worker", "a list and LPOP")
 SETTLED_S = 16.0
 """No progress for so long: what is missing is lost. arq adds 10 s to what it is told to reclaim after."""
 
 
 async def measure(effort: Effort, seed: int) -> Result:
     """Each library by itself, on an emptied server."""
-    count, kills = effort.of((3_000, 12), (600, 5))
+    count, kills = effort.of((3_000, 12), (300, 3))
     rows = []
     lost = 0
     with RedisServer("valkey") as server:
@@ -39,7 +39,7 @@ async def measure(effort: Effort, seed: int) -> Result:
                 rows.append(Row(peer.name, (ABSENT, *(None,) * (len(_COLUMNS) - 1)), "peer"))
                 continue
             server.reset()
-            settled_s = effort.of(SETTLED_S, 4.0)
+            settled_s = effort.of(SETTLED_S, 3.0)
             cells = await kill_workers(peer, server.url, count, kills, settled_s, random.Random(seed))
             if peer.role == "ours":
                 lost += int(str(cells[2]))
@@ -48,7 +48,7 @@ async def measure(effort: Effort, seed: int) -> Result:
         (
             f"{WORKERS} workers, {AT_ONCE} handlers of {PAUSE_S * 1000:g} ms at a time in each; every library reclaims "
             f"after about {RECLAIM_S:g} s (arq: {RECLAIM_S + 10:g}); "
-            f"lost: did not come while nothing came for {effort.of(SETTLED_S, 4.0):g} s"
+            f"lost: did not come while nothing came for {effort.of(SETTLED_S, 3.0):g} s"
         ),
     )
     table = Table("SIGKILL", tuple(Column(name, digits) for name, digits in _COLUMNS), tuple(rows), notes)

@@ -121,9 +121,9 @@ async def measure(effort: Effort, seed: int) -> Result:
 
 
 def _plans(effort: Effort) -> list[Plan]:
-    few = effort.of(20_000, 2_000)
+    few = effort.of(20_000, 500)
     return [
-        Plan(name="fast", mode="fast", calls=effort.of(100_000, 8_000), at_once=50, bound="≤ 1 s"),
+        Plan(name="fast", mode="fast", calls=effort.of(100_000, 2_000), at_once=50, bound="≤ 1 s"),
         Plan(name="fast, spilling", mode="fast", calls=few, at_once=50, spill=True, bound="≤ 1 s"),
         Plan(name="safe", mode="safe", calls=few, at_once=500, bound="0, on disk"),
         Plan(name="durable", mode="durable", calls=few, at_once=100, bound="0, committed"),

@@ -78,7 +78,7 @@ class Course:
 
 async def measure(effort: Effort, seed: int) -> Result:
     """Run it once: it is long, and exact."""
-    return await run(effort.of(1_000_000, 60_000), seed)
+    return await run(effort.of(1_000_000, 40_000), seed)
 
 
 async def run(count: int, seed: int) -> Result:

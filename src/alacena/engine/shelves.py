@@ -131,6 +131,7 @@ class Shelves:
         settled: Callable[[Lease | Found | None], None],
         *,
         force: bool,
+        among: int = 1,
     ) -> Lease | Found | None:
         """See :meth:`alacena.engine.shelf.Shelf.lease`.
 
@@ -138,7 +139,7 @@ class Shelves:
             BackendError: Redis failed; it was told of.
         """
         try:
-            return await self._guarded(lambda: self._shelf.lease(key, tags, settled, force=force))
+            return await self._guarded(lambda: self._shelf.lease(key, tags, settled, force=force, among=among))
         except BackendError as error:
             self.degraded("lease", key, error)
             raise

@@ -77,7 +77,8 @@ class Journey(NamedTuple):
             text += (
                 f"; {stale} stale within H: p50 {p50:.1f} ms, p99 {p99:.1f} ms, max {self.report.max_s * 1000:.1f} ms"
             )
-        return text + ("" if stale else "; stale within H: none")
+        text += "" if stale else "; stale within H: none"
+        return text + (f"; first complaint: {self.troubles[0]:.300}" if self.troubles else "")
 
     def back_s(self, since: float) -> float:
         """How long after an instant everybody had full service again for good; infinite where somebody never had."""

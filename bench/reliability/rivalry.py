@@ -119,6 +119,16 @@ class Contender:
         """Read, loading where need be."""
         return [await self._read(key) for key in keys]
 
+    async def look(self, keys: Sequence[int]) -> list[int]:
+        """What the cache has, without loading; 0 where it has nothing, or fails."""
+        found = []
+        for key in keys:
+            try:
+                found.append(await self._cache.get(f"d{key}") or 0)
+            except Exception:
+                found.append(0)
+        return found
+
     async def _read(self, key: int) -> int:
         version: int = await self._cache.get_or_load(f"d{key}")
         return version

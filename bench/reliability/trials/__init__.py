@@ -20,6 +20,7 @@ NAMES = (
     "outage",
     "eviction",
     "lost_keys",
+    "local_copies",
     "restart",
     "wide",
     "pauses",
@@ -31,6 +32,7 @@ NAMES = (
     "slot_moves",
     "tracking",
     "round_trips",
+    "simulated",
 )
 """In the order in which they are run and shown."""
 

@@ -122,7 +122,27 @@ async def assemble(
     authority: Authority | None = None,
     keyring: Keyring | None = None,
 ) -> Parts:
-    """Build the parts of a cache and connect them."""
+    """Build the parts of a cache and connect them. What fails leaves nothing running."""
+    closers: list[Callable[[], Awaitable[None]]] = []
+    done = False
+    try:
+        parts = await _assembled(settings, environment, events, authority, keyring, closers)
+        done = True
+    finally:
+        if not done:
+            for closer in reversed(closers):
+                await closer()
+    return parts
+
+
+async def _assembled(
+    settings: Settings,
+    environment: Environment,
+    events: Events,
+    authority: Authority | None,
+    keyring: Keyring | None,
+    closers: list[Callable[[], Awaitable[None]]],
+) -> Parts:
     import asyncio
 
     memory = Memory(
@@ -134,7 +154,6 @@ async def assemble(
     copies = Copies(memory, codec, environment)
     keys = _keys(settings)
     counts = Counts()
-    closers: list[Callable[[], Awaitable[None]]] = []
     shelf, store, url = await _second_shelf(
         coherence=coherence,
         copies=copies,

@@ -126,7 +126,8 @@ def _read(variable: str, text: str, values: dict[str, Any], problems: list[str])
     try:
         values[name] = _parsed(kind, text)
     except ValueError:
-        problems.append(f"{variable}: {text!r} is not a valid {kind}")
+        wanted = "like tenant=8,other=2" if kind.startswith("Mapping") else f"a valid {kind}"
+        problems.append(f"{variable}: {text!r} is not {wanted}")
 
 
 def _parsed(kind: str, text: str) -> Any:
@@ -148,18 +149,29 @@ def _problem(name: str, value: object) -> str | None:
         return f"no such setting; there are {', '.join(sorted(_KINDS))}"
     if value is None:
         return None if "None" in kind else "must not be None"
-    if name == "integrity_key" and isinstance(value, str) and not 16 <= len(value.encode()) <= 64:
-        return f"must have 16 to 64 bytes, not {len(value.encode())}"
     if kind.startswith("str"):
-        return None if isinstance(value, str) and value.strip() else f"must be a non-empty string, not {value!r}"
+        return _text_problem(name, value)
     if kind.startswith("Mapping"):
         return _buckets_problem(value)
     return _number_problem(name, kind, value)
 
 
+def _text_problem(name: str, value: object) -> str | None:
+    if not isinstance(value, str) or not value.strip():
+        return f"must be a non-empty string, not {value!r}"
+    size = len(value.encode("utf-8", "surrogatepass"))
+    if name == "integrity_key" and not 16 <= size <= 64:
+        return f"must have 16 to 64 bytes, not {size}"
+    if name == "key_secret" and size > 64:
+        return f"must have at most 64 bytes, not {size}"
+    if name == "redis_url" and "://" not in value:
+        return "must be a URL such as redis://host:6379"
+    return None
+
+
 def _buckets_problem(value: object) -> str | None:
     items = list(value.items()) if hasattr(value, "items") else [(None, None)]
-    if all(isinstance(tenant, str) and isinstance(count, int) and 1 <= count <= 1024 for tenant, count in items):
+    if all(isinstance(tenant, str) and type(count) is int and 1 <= count <= 1024 for tenant, count in items):
         return None
     return f"must map tenant ids to 1..1024 buckets, not {value!r}"
 

@@ -19,7 +19,13 @@ if TYPE_CHECKING:
 
     from alacena.engine.coordination.usage import Usage
 
-_ABSORB = "SELECT conflict_tenant_id, conflict_key FROM alacena_absorb_usage($1::jsonb)"
+_ABSORB = """
+SELECT conflict_tenant_id, conflict_key FROM alacena_absorb_usage(CASE
+    WHEN current_setting('synchronous_commit') <> 'off' THEN $1::jsonb
+    WHEN set_config('synchronous_commit', 'on', true) = 'on' THEN $1::jsonb
+END)
+"""
+"""A commit is waited for also where the database says otherwise: what is confirmed here is deleted elsewhere."""
 
 
 class Pool(Protocol):
@@ -27,6 +33,10 @@ class Pool(Protocol):
 
     async def fetch(self, query: str, *args: Any) -> Any:
         """The rows of a query."""
+        ...
+
+    async def close(self) -> None:
+        """End it."""
         ...
 
 
@@ -62,12 +72,18 @@ class PostgresAuthority:
 
     @classmethod
     async def connect(cls, dsn: str, **options: Any) -> PostgresAuthority:
-        """Open a pool of its own; options go to ``asyncpg.create_pool``.
+        """Open a pool of its own, until :meth:`close`; options go to ``asyncpg.create_pool``.
+
+        It connects when it is first needed (``min_size=0``, unless given), so that a Postgres that is away is no error.
 
         Raises:
             UsageError: asyncpg is not installed.
         """
-        return cls(await _asyncpg().create_pool(dsn, **options))
+        return cls(await _asyncpg().create_pool(dsn, **{"min_size": 0, **options}))
+
+    async def close(self) -> None:
+        """Close the pool. After the caches that have this authority: their relays use it to the end."""
+        await self._pool.close()
 
     async def absorb(self, usages: Sequence[Usage]) -> list[Usage]:
         """Keep those whose key is new and add exactly those to the totals.

@@ -28,7 +28,8 @@ class Faults:
         jitter_s: Up to this much more, from the seed; order is kept.
         split: How bytes are cut: ``"none"``, at ``"random"`` places, or at ``"every"`` byte.
         bytes_per_s: Trickle: at most so many bytes a second; ``None`` for no limit.
-        lost: Whether everything is swallowed without a word (half-open, black hole).
+        lost: Whether everything is swallowed without a word (half-open, black hole). A connection that has lost
+            something is reset by the first bytes that would follow it: a stream has no holes.
         held: Whether everything is kept until it is released (a zombie write: it arrives after its writer gave up).
     """
 
@@ -202,8 +203,8 @@ class FaultProxy:
         else:
             there, back = await asyncio.open_connection(*self._target)
         channel = _Channel(writer, back)
-        up = asyncio.create_task(self._pump(reader, back, self.up))
-        down = asyncio.create_task(self._pump(there, writer, self.down))
+        up = asyncio.create_task(self._pump(channel, reader, back, self.up))
+        down = asyncio.create_task(self._pump(channel, there, writer, self.down))
         channel.pumps = (up, down)
         self._channels[channel] = None
         try:
@@ -212,11 +213,13 @@ class FaultProxy:
             self._channels.pop(channel, None)
             channel.end(reset=False)
 
-    async def _pump(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, faults: Faults) -> None:
+    async def _pump(
+        self, channel: _Channel, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, faults: Faults
+    ) -> None:
         """Carry one direction: one task takes bytes in, another lets them out in order, late and in pieces."""
         line: asyncio.Queue[tuple[float, bytes]] = asyncio.Queue()
         now = asyncio.get_running_loop().time
-        outlet = asyncio.create_task(self._let_out(line, writer, faults))
+        outlet = asyncio.create_task(self._let_out(channel, line, writer, faults))
         try:
             while data := await _read(reader):
                 line.put_nowait((now() + faults.latency_s + faults.jitter_s * self._chance.random(), data))
@@ -226,15 +229,25 @@ class FaultProxy:
             outlet.cancel()
 
     async def _let_out(
-        self, line: asyncio.Queue[tuple[float, bytes]], writer: asyncio.StreamWriter, faults: Faults
+        self,
+        channel: _Channel,
+        line: asyncio.Queue[tuple[float, bytes]],
+        writer: asyncio.StreamWriter,
+        faults: Faults,
     ) -> None:
         now = asyncio.get_running_loop().time
+        has_hole = False
         while True:
             due, data = await line.get()
             await asyncio.sleep(max(0.0, due - now()))
             await faults.until_released()
             if faults.lost:
+                has_hole = True
                 continue
+            if has_hole:
+                # TCP sends what is missing or gives the connection up: what came later is never delivered without it.
+                channel.end(reset=True)
+                return
             try:
                 if data:
                     await self._write(writer, data, faults)

@@ -263,7 +263,7 @@ async def got_by_a_batch_that_others_joined(cache, value):
 
 
 @pytest.mark.parametrize("server", [False, True])
-@pytest.mark.parametrize("value", MUTABLE, ids=repr)
+@pytest.mark.parametrize("value", MUTABLE, ids=lambda value: type(value).__name__)
 @pytest.mark.parametrize(
     "get_it",
     [

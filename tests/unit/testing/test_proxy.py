@@ -95,6 +95,19 @@ async def test_a_lost_request_never_reaches_the_server() -> None:
         writer.close()
 
 
+async def test_a_stream_has_no_hole_where_something_was_lost() -> None:
+    async with behind_proxy() as (proxy, echo):
+        proxy.down.lost = True
+        reader, writer = await ask(proxy, b"lost")
+        await asyncio.wait_for(echo.arrived.wait(), SOON_S)
+        await asyncio.sleep(LATER_S)
+        proxy.calm()
+        writer.write(b"later")
+        with pytest.raises(ConnectionResetError):
+            await asyncio.wait_for(reader.read(9), SOON_S)
+        writer.close()
+
+
 async def test_held_bytes_arrive_when_released_although_their_writer_has_gone() -> None:
     async with behind_proxy() as (proxy, echo):
         proxy.up.hold()

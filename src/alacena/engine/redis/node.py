@@ -17,6 +17,7 @@ import math
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from alacena.engine.errors import BackendError, BackendUnavailableError, ServerReplyError
+from alacena.engine.keys import escaped
 from alacena.engine.redis.cache_scripts import CACHE_SCRIPTS
 
 if TYPE_CHECKING:
@@ -73,14 +74,15 @@ class Node:
         self._environment = environment
         self._bound_s = settings.staleness_bound_s
         self._timeout_s = settings.redis_timeout_s
-        self._canary = f"{settings.namespace}:canary:{environment.token(8).hex()}"
+        name = escaped(settings.namespace)
+        self._canary = f"{name}:canary:{environment.token(8).hex()}"
         self._canary_died = False
         self._refusal: ServerReplyError | None = None
         self._own: dict[bytes, int] = {}
         self._offset_ms = 0.0
         self._least_offset_ms: float | None = None
         self._changed = changed
-        namespace = settings.namespace.encode()
+        namespace = name.encode()
         self._entries = namespace + b":e:"
         self._leases = namespace + b":l:"
         self._generations = namespace + b":g:"

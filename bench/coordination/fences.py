@@ -1,0 +1,157 @@
+"""Holders stopped past their lease, and resumed: does a table take a write from an owner who is not the last one?"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from typing import TYPE_CHECKING, Any
+
+from alacena.engine.coordination.fences import check_fence, fenced_update_sql
+from alacena.engine.errors import LockLostError, NotOwnerError
+from bench.coordination.crew import Crew, until
+from bench.coordination.ledger import prepare
+from bench.coordination.peers import ABSENT
+from bench.coordination.peers.locks import PEERS
+from bench.figures.tables import Column, Result, Row, Table, judged
+from tests.servers.postgres import Postgres
+from tests.servers.redis_server import RedisServer
+
+if TYPE_CHECKING:
+    from bench.coordination.crew import Journal
+    from bench.figures.tables import Cell
+    from bench.stand.effort import Effort
+
+PROCESSES = 4
+TTL_S = 0.3
+STOPPED_S = 0.5
+EVERY = 3
+"""Each process stops itself in every third block."""
+
+SCHEMA = """
+DROP TABLE IF EXISTS writes; DROP TABLE IF EXISTS document; DROP SEQUENCE IF EXISTS turns;
+CREATE SEQUENCE turns;
+CREATE TABLE document (id int PRIMARY KEY, body text, fence bigint NOT NULL DEFAULT 0);
+CREATE TABLE writes (seq bigserial PRIMARY KEY, turn bigint NOT NULL);
+INSERT INTO document VALUES (1, '', 0);
+"""
+FENCED = fenced_update_sql("document", ["body"])
+UNFENCED = "UPDATE document SET body = $1 WHERE id = $2"
+
+ROWS = (
+    ("alacena, fenced row", "alacena", "row"),
+    ("alacena, check_fence", "alacena", "table"),
+    ("alacena, fence ignored", "alacena", "none"),
+    ("redis-py", "redis-py", "none"),
+    ("coredis", "coredis", "none"),
+    ("aiocache RedLock", "aiocache RedLock", "none"),
+)
+
+
+async def write(journal: Journal, url: str, dsn: str, peer: str, check: str, place: int) -> None:
+    """Take the lock, note the turn, stand still now and then, write, again and again.
+
+    The write cannot be cancelled, like one that a thread makes or that is already on its way.
+    """
+    import asyncpg
+
+    by_name = {each.name: each for each in PEERS}
+    async with asyncpg.create_pool(dsn, min_size=1, max_size=4) as pool, by_name[peer].connect(url, TTL_S) as take:
+        for number in range(place, 1_000_000):
+            writing: asyncio.Future[None] | None = None
+            try:
+                async with take() as fence:
+                    turn = await pool.fetchval("SELECT nextval('turns')")
+                    if number % EVERY == 0:
+                        journal.note("stop")
+                        os.kill(os.getpid(), 19)
+                    writing = asyncio.ensure_future(_write(journal, pool, check, fence or 0, turn))
+                    await asyncio.shield(writing)
+            except LockLostError:
+                journal.note("told")
+            except Exception as error:
+                journal.note(f"error {type(error).__name__}")
+                await asyncio.sleep(0.01)
+            if writing is not None:
+                await writing
+
+
+async def _write(journal: Journal, pool: Any, check: str, fence: int, turn: int) -> None:
+    try:
+        async with pool.acquire() as connection, connection.transaction():
+            if check == "table":
+                await check_fence(connection, "acme", "document", fence)
+            if check == "row":
+                done = await connection.execute(FENCED, f"by {turn}", fence, 1)
+            else:
+                done = await connection.execute(UNFENCED, f"by {turn}", 1)
+            if done != "UPDATE 1":
+                raise NotOwnerError("a later owner has written")
+            await connection.execute("INSERT INTO writes (turn) VALUES ($1)", turn)
+    except NotOwnerError:
+        journal.note("refused")
+    else:
+        journal.note("accepted")
+
+
+async def measure(effort: Effort, seed: int) -> Result:
+    """Each way to write by itself."""
+    del seed
+    stops = effort.of(40, 8)
+    absent = {peer.name for peer in PEERS if peer.absent}
+    rows: list[Row] = []
+    violations = 0
+    with RedisServer("valkey") as redis, Postgres() as postgres:
+        prepare(postgres)
+        for name, peer, check in ROWS:
+            if peer in absent:
+                rows.append(Row(name, (ABSENT, *(None,) * 5), "peer"))
+                continue
+            redis.reset()
+            postgres.execute(SCHEMA + "TRUNCATE alacena_fences;")
+            cells = await write_under(redis.url, postgres, peer, check, stops)
+            rows.append(Row(name, cells, "ours" if check != "none" else "floor" if peer == "alacena" else "peer"))
+            violations += int(str(cells[0])) if check != "none" else 0
+    notes = (
+        (
+            f"{PROCESSES} processes, leases of {TTL_S:g} s; each stops (SIGSTOP) for {STOPPED_S:g} s between taking the lock "
+            f"and writing in every {EVERY}rd block"
+        ),
+        (
+            "out of order: writes that were accepted after one of a later owner; refused: by the fence; told: holders whose "
+            "block was cancelled because their lease was over. The write itself cannot be cancelled, like one in a thread"
+        ),
+    )
+    table = Table("Fences", tuple(Column(name, 0) for name in _COLUMNS), tuple(rows), notes)
+    return Result((table,), (judged("fenced writes accepted out of order", violations, bar=0),))
+
+
+_COLUMNS = ("out of order", "accepted", "refused", "told", "stops", "errors")
+
+
+async def write_under(url: str, postgres: Postgres, peer: str, check: str, stops: int) -> tuple[Cell, ...]:
+    with Crew(write, PROCESSES, url=url, dsn=postgres.dsn, peer=peer, check=check) as crew:
+        resumed: set[asyncio.Task[None]] = set()
+        stopped: set[int] = set()
+
+        async def resume(place: int) -> None:
+            await asyncio.sleep(STOPPED_S)
+            crew.resume(place)
+            stopped.discard(place)
+
+        def enough() -> bool:
+            for place in range(PROCESSES):
+                if place not in stopped and crew.paused(place):
+                    stopped.add(place)
+                    resumed.add(asyncio.ensure_future(resume(place)))
+            return len(resumed) >= stops
+
+        await until(enough, 60, every_s=0.01)
+        await asyncio.wait(resumed)
+        await asyncio.sleep(0.3)
+        lines = crew.lines()
+    sql = (
+        "SELECT count(*) FROM (SELECT turn, max(turn) OVER (ORDER BY seq) AS latest FROM writes) w WHERE turn < latest"
+    )
+    found = int(postgres.execute(sql))
+    kinds = [line.split(" ")[0] for line in lines]
+    return (found, *(kinds.count(kind) for kind in ("accepted", "refused", "told", "stop", "error")))

@@ -1,0 +1,64 @@
+"""The breaker: open after failures in a row, never for ever, one probe at a time."""
+
+import pytest
+
+from alacena.engine.breaker import Breaker
+
+
+@pytest.fixture
+def breaker(environment):
+    return Breaker(environment)
+
+
+def fail(breaker, times):
+    for _ in range(times):
+        assert breaker.admits()
+        breaker.failed()
+
+
+def test_it_opens_after_five_failures_in_a_row_and_not_before(breaker):
+    fail(breaker, 4)
+    breaker.succeeded()
+    fail(breaker, 4)
+    assert not breaker.is_open
+    fail(breaker, 1)
+    assert breaker.is_open
+    assert not breaker.admits()
+
+
+def test_after_the_pause_exactly_one_may_try(breaker, environment):
+    fail(breaker, 5)
+    environment.advance(0.18)
+    assert not breaker.admits()
+    environment.advance(0.14)
+    assert [breaker.admits() for _ in range(5)] == [True, False, False, False, False]
+    breaker.succeeded()
+    assert [breaker.admits() for _ in range(5)] == [True] * 5
+
+
+def test_failed_probes_double_the_pause_up_to_a_second(breaker, environment):
+    fail(breaker, 5)
+    for longest in (0.25, 0.5, 1.0, 1.0, 1.0):
+        waited = 0.0
+        while not breaker.admits():
+            environment.advance(0.01)
+            waited += 0.01
+        assert 0.75 * longest - 0.01 <= waited <= 1.25 * longest + 0.02
+        breaker.failed()
+
+
+def test_many_who_fail_at_the_same_moment_are_one_failure_of_the_server(breaker, environment):
+    assert all(breaker.admits() for _ in range(100))
+    for _ in range(100):
+        breaker.failed()
+    environment.advance(0.25 * 1.25 + 0.001)
+    assert breaker.admits()
+
+
+def test_a_probe_that_is_given_up_lets_the_next_one_try(breaker, environment):
+    fail(breaker, 5)
+    environment.advance(1)
+    assert breaker.admits()
+    breaker.abandoned()
+    assert breaker.admits()
+    assert not breaker.admits()

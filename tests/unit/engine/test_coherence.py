@@ -1,0 +1,129 @@
+"""Generations in this process: what ends, what dies with it, who is woken."""
+
+import asyncio
+import gc
+import math
+
+import pytest
+
+from alacena.engine.coherence import Coherence
+from alacena.engine.flight import Flights
+from alacena.engine.generation import Generation
+from alacena.engine.memory import Memory, Slot
+
+
+@pytest.fixture
+def parts(environment):
+    memory = Memory(max_bytes=1_000_000, environment=environment)
+    flights = Flights(memory, environment, 1.0)
+    return Coherence(memory, flights), memory, flights
+
+
+def put(coherence, name, *generations):
+    objects = coherence.generations(tuple(generations))
+    for generation in objects:
+        generation.nonce = generation.nonce or b"nonce"
+    slot = Slot(
+        ("acme", "note", name), name, wire_key=name.encode(), size=10, fresh_until=math.inf,
+        generations=objects, stamps=tuple(g.nonce for g in objects),
+    )  # fmt: skip
+    coherence.memory.put(slot)
+
+
+def alive(memory, name):
+    return memory.get(("acme", "note", name), 0.0) is not None
+
+
+def test_one_object_stands_for_a_name(parts):
+    coherence, *_ = parts
+    assert coherence.generation("t") is coherence.generation("t")
+    assert coherence.generations(("t", "y")) is coherence.generations(("t", "y"))
+    assert coherence.generations(("t", "y", "c"))[0] is coherence.generation("t")
+
+
+def test_a_generation_that_nobody_depends_on_is_forgotten(parts):
+    coherence, *_ = parts
+    coherence.generation("passing")
+    gc.collect()
+    assert "passing" not in coherence._generations
+
+
+def test_an_ending_kills_exactly_what_is_under_it(parts):
+    coherence, memory, _ = parts
+    put(coherence, "a", "t", "y:note", "c:1")
+    put(coherence, "b", "t", "y:note", "c:2")
+    put(coherence, "c", "t", "y:other", "c:1")
+    coherence.ended("c:1")
+    assert [alive(memory, name) for name in "abc"] == [False, True, False]
+    coherence.ended("unheard of")
+    assert alive(memory, "b")
+
+
+def test_what_is_unknown_is_no_hit_and_comes_back_when_it_is_the_same(parts):
+    coherence, memory, _ = parts
+    put(coherence, "a", "t", "y", "c")
+    generation = coherence.generation("c")
+    coherence.learned(generation, None)
+    assert not alive(memory, "a")
+    coherence.learned(generation, b"nonce")
+    assert alive(memory, "a")
+    coherence.learned(generation, b"other")
+    assert not alive(memory, "a")
+    coherence.learned(generation, b"nonce")
+    assert not alive(memory, "a"), "what was found dead is gone"
+
+
+def test_a_drop_forgets_the_copy_and_closes_the_flight(parts):
+    coherence, memory, flights = parts
+    put(coherence, "a", "t", "y")
+    flight = flights.adopt(b"a")
+    coherence.dropped(b"a")
+    assert not alive(memory, "a")
+    assert flights.get(b"a") is None
+    assert not flight.boarding
+
+
+def test_losing_everything_turns_memory_off_before_anything_else(parts):
+    coherence, memory, flights = parts
+    put(coherence, "a", "t", "y")
+    flights.adopt(b"a")
+    epoch = memory.epoch
+    coherence.lost()
+    assert memory.serving_until == -math.inf
+    assert len(memory.slots) == 0
+    assert memory.epoch > epoch
+    assert coherence.generation("t").nonce is None
+    assert flights.get(b"a") is None
+
+
+async def test_who_waits_for_an_entry_is_woken_by_its_change_and_by_a_loss(parts):
+    coherence, *_ = parts
+    for change in (lambda: coherence.dropped(b"a"), lambda: coherence.unleased(b"a"), coherence.lost):
+        waiting = [asyncio.create_task(coherence.changed(b"a", 60)) for _ in range(3)]
+        await asyncio.sleep(0)
+        coherence.dropped(b"b")
+        await asyncio.sleep(0)
+        assert not any(task.done() for task in waiting)
+        change()
+        await asyncio.gather(*waiting)
+        assert coherence._watchers == {}
+
+
+async def test_who_stops_waiting_leaves_nothing(parts):
+    coherence, *_ = parts
+    await coherence.changed(b"a", 0.001)
+    waiting = [asyncio.create_task(coherence.changed(b"a", 60)) for _ in range(2)]
+    await asyncio.sleep(0)
+    waiting[0].cancel()
+    await asyncio.gather(waiting[0], return_exceptions=True)
+    assert len(coherence._watchers[b"a"]) == 1
+    waiting[1].cancel()
+    await asyncio.gather(waiting[1], return_exceptions=True)
+    assert coherence._watchers == {}
+
+
+def test_a_generation_is_compared_by_its_nonce_alone():
+    generation = Generation("t")
+    assert generation.nonce is None
+    with pytest.raises(AttributeError):
+        generation.other = 1

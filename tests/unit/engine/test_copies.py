@@ -1,0 +1,135 @@
+"""What memory keeps of a value, and what it hands out."""
+
+import math
+
+import numpy as np
+import pytest
+
+from alacena.engine import MISSING, Policy
+from alacena.engine.codec import Codec
+from alacena.engine.copies import Copies
+from alacena.engine.generation import Generation
+from alacena.engine.keys import Keys
+from alacena.engine.memory import Memory
+from alacena.engine.scope import Scope
+from alacena.engine.shelf import ABSENT, NOT_FOUND
+
+KEY = Keys().entry("note", "n", Scope("acme"))
+
+
+@pytest.fixture
+def copies(environment):
+    return Copies(Memory(max_bytes=1_000_000, environment=environment), Codec(), environment)
+
+
+def keep(copies, value, *, fresh_for_s=math.inf, stale_for_s=0.0, load_s=0.0, generations=(), **policy):
+    stamps = tuple(generation.nonce for generation in generations)
+    return copies.keep(
+        KEY, value, None, generations, stamps,
+        fresh_for_s=fresh_for_s, stale_for_s=stale_for_s, load_s=load_s, policy=Policy(**policy),
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize("value", ["text", b"bytes", 7, 1.5, True, (1, ("a", b"b")), frozenset({1}), 2**100])
+def test_an_immutable_value_is_handed_out_as_it_is(copies, value):
+    keep(copies, value)
+    assert copies.peeker()(KEY.ident) is value
+
+
+@pytest.mark.parametrize("value", [[1], {"a": [1]}, {1}, ([1],), bytearray(b"x")])
+def test_a_mutable_value_is_kept_encoded_and_every_reader_has_his_own(copies, value):
+    keep(copies, value)
+    peek = copies.peeker()
+    first, second = peek(KEY.ident), peek(KEY.ident)
+    assert first == second == value
+    assert first is not second
+    assert first is not value
+    assert isinstance(copies.memory.slots[KEY.ident].value, bytes)
+
+
+def test_a_shared_value_is_the_same_object_for_all(copies):
+    value = {"a": 1}
+    keep(copies, value, shared=True)
+    assert copies.peeker()(KEY.ident) is value
+
+
+def test_an_array_is_kept_read_only(copies):
+    array = np.arange(10.0)
+    keep(copies, array)
+    kept = copies.peeker()(KEY.ident)
+    array[0] = 99
+    assert kept[0] == 0.0
+    assert not kept.flags.writeable
+    assert copies.peeker()(KEY.ident) is kept
+
+
+def test_a_read_only_array_of_its_own_is_not_copied(copies):
+    array = np.arange(1000.0)
+    array.setflags(write=False)
+    keep(copies, array)
+    assert copies.peeker()(KEY.ident) is array
+
+
+@pytest.mark.parametrize("shared", [False, True])
+def test_a_part_of_a_larger_array_is_cut_out(copies, shared):
+    table = np.arange(100_000.0)
+    table.setflags(write=False)
+    keep(copies, table[:10], shared=shared)
+    kept = copies.peeker()(KEY.ident)
+    assert np.array_equal(kept, table[:10])
+    assert not np.shares_memory(kept, table)
+    assert copies.memory.slots[KEY.ident].size < 2_000
+
+
+@pytest.mark.parametrize("nothing", [NOT_FOUND, ABSENT])
+def test_a_kind_of_nothing_is_no_value_to_who_peeks(copies, nothing):
+    keep(copies, nothing)
+    assert copies.peeker()(KEY.ident) is MISSING
+    assert copies.hand_out(copies.memory.slots[KEY.ident]) is nothing
+
+
+def test_peek_gives_only_what_is_fresh_alive_and_allowed(copies, environment):
+    generation = Generation("t")
+    generation.nonce = b"one"
+    peek = copies.peeker()
+    assert peek(KEY.ident) is MISSING
+
+    def again(**life):
+        generation.nonce = b"one"
+        copies.memory.epoch += 1
+        copies.memory.serving_until = math.inf
+        keep(copies, "v", generations=(generation,), **life)
+        assert peek(KEY.ident) == peek(KEY.ident) == "v"
+
+    again(fresh_for_s=10, stale_for_s=10)
+    environment.advance(10)
+    assert peek(KEY.ident) is MISSING
+    again()
+    copies.memory.serving_until = environment.now() - 1
+    assert peek(KEY.ident) is MISSING
+    again()
+    generation.nonce = b"two"
+    copies.memory.epoch += 1
+    assert peek(KEY.ident) is MISSING
+
+
+def test_hits_are_counted_once_each(copies):
+    keep(copies, "v")
+    peek = copies.peeker()
+    for _ in range(5):
+        peek(KEY.ident)
+    assert copies.memory.slots[KEY.ident].hits == 5
+
+
+def test_what_is_too_large_is_not_kept_and_says_so(copies):
+    assert keep(copies, "x" * 1000) is True
+    assert keep(copies, "x" * 500_000) is False
+    assert copies.peeker()(KEY.ident) is MISSING
+
+
+def test_seconds_left_are_told(copies, environment):
+    keep(copies, "v", fresh_for_s=10.0)
+    environment.advance(4)
+    assert copies.fresh_for(copies.memory.slots[KEY.ident]) == pytest.approx(6)
+    keep(copies, "v")
+    assert copies.fresh_for(copies.memory.slots[KEY.ident]) == math.inf

@@ -1,0 +1,226 @@
+"""Flights: who may board, what everybody gets, whose leaving matters."""
+
+import asyncio
+import math
+
+import pytest
+
+from alacena.engine import CacheClosedError, LoadCancelledError
+from alacena.engine.flight import Flight, Flights, ended
+from alacena.engine.generation import Generation
+from alacena.engine.keys import Keys
+from alacena.engine.memory import Memory
+from alacena.engine.scope import Scope
+from alacena.engine.shelf import Lease
+
+KEY = Keys().entry("note", "n", Scope("acme"))
+
+
+@pytest.fixture
+def memory(environment):
+    return Memory(max_bytes=1_000_000, environment=environment)
+
+
+@pytest.fixture
+def flights(memory, environment):
+    return Flights(memory, environment, 1.0)
+
+
+def lease(*generations):
+    return Lease(KEY, b"token", tuple((g, g.nonce) for g in generations), (Generation("j"), b"j"))
+
+
+async def test_everybody_gets_the_outcome_the_first_the_original_the_rest_copies():
+    flight = Flight()
+    waiters = [flight.board() for _ in range(3)]
+    original = ["v"]
+    flight.land(original, list)
+    got = [await waiter for waiter in waiters]
+    assert got == [["v"]] * 3
+    assert len({id(value) for value in got}) == 3
+    assert sum(value is original for value in got) == 1
+
+
+async def test_where_somebody_else_has_the_original_all_get_copies():
+    flight = Flight()
+    waiters = [flight.board() for _ in range(2)]
+    original = ["v"]
+    flight.land(original, list, taken=True)
+    got = [await waiter for waiter in waiters]
+    assert got == [["v"]] * 2
+    assert all(value is not original for value in got)
+
+
+async def test_a_copy_that_cannot_be_made_leaves_nobody_waiting_for_ever():
+    flight = Flight()
+    waiters = [flight.board() for _ in range(3)]
+
+    def broken(_):
+        raise ValueError("cannot be copied")
+
+    with pytest.raises(ValueError, match="cannot be copied"):
+        flight.land(["v"], broken)
+    assert not flight.is_over
+    flight.crash(ValueError("cannot be copied"))
+    outcomes = await asyncio.gather(*waiters, return_exceptions=True)
+    assert [type(outcome) for outcome in outcomes] == [ValueError] * 3
+
+
+async def test_landing_and_crashing_twice_changes_nothing():
+    flight = Flight()
+    waiter = flight.board()
+    flight.land("first")
+    flight.land("second")
+    flight.crash(OSError())
+    assert await waiter == "first"
+
+
+async def test_only_the_last_to_leave_cancels_the_load(flights):
+    began, gone = asyncio.Event(), asyncio.Event()
+
+    async def load(_):
+        began.set()
+        try:
+            await asyncio.Event().wait()
+        finally:
+            gone.set()
+
+    flight = flights.start(b"n", load)
+    waiters = [flight.board() for _ in range(3)]
+    await began.wait()
+    for waiter in waiters[:2]:
+        waiter.cancel()
+    await asyncio.sleep(0.001)
+    assert not gone.is_set()
+    late = flights.get(b"n").board()
+    waiters[2].cancel()
+    await asyncio.sleep(0.001)
+    assert not gone.is_set()
+    late.cancel()
+    await gone.wait()
+    assert flights.get(b"n") is None
+    await flights.drain(1)
+    assert len(flights) == 0
+
+
+async def test_a_passenger_boards_even_if_the_load_ends_at_once(flights):
+    async def load(flight):
+        flight.land("v")
+
+    flight = flights.start(b"n", load)
+    assert await flight.board() == "v"
+
+
+async def test_an_adopted_flight_is_cancelled_by_nobody(flights):
+    flight = flights.adopt(b"n")
+    flight.board().cancel()
+    await asyncio.sleep(0)
+    waiter = flights.get(b"n").board()
+    flight.land("v")
+    flights.retire(b"n", flight)
+    assert await waiter == "v"
+    assert len(flights) == 0
+
+
+async def test_a_flight_that_was_replaced_does_not_take_its_successor_with_it(flights):
+    first = flights.adopt(b"n")
+    second = flights.adopt(b"n")
+    flights.retire(b"n", first)
+    assert flights.get(b"n") is second
+    flights.give_up(b"n", second, OSError())
+    assert flights.get(b"n") is None
+
+
+async def test_who_comes_after_an_ending_does_not_board(flights):
+    flight = flights.adopt(b"n")
+    flights.bar(b"n")
+    assert flights.get(b"n") is None
+    assert not flight.boarding
+    for name in (b"a", b"b"):
+        flights.adopt(name)
+    flights.bar_all()
+    assert len(flights) == 0
+
+
+async def test_before_the_source_is_asked_anybody_may_board(flights, memory):
+    memory.serving_until = -math.inf
+    flight = flights.adopt(b"n")
+    flights.endings += 1
+    assert flights.get(b"n") is flight
+
+
+async def test_with_a_lease_its_generations_decide(flights, environment):
+    generation = Generation("t")
+    generation.nonce = b"one"
+    flight = flights.adopt(b"n")
+    flight.lease = lease(generation)
+    flights.depart(flight)
+    flights.endings += 1
+    environment.advance(60)
+    assert flights.get(b"n") is flight
+    generation.nonce = None
+    assert flights.get(b"n") is None
+
+
+async def test_without_a_lease_any_ending_closes_it(flights):
+    flight = flights.adopt(b"n")
+    flights.depart(flight)
+    assert flights.get(b"n") is flight
+    flights.endings += 1
+    assert flights.get(b"n") is None
+
+
+async def test_who_may_not_hear_of_endings_boards_within_the_bound_only(flights, memory, environment):
+    memory.serving_until = environment.now() + 0.5
+    flight = flights.adopt(b"n")
+    flight.lease = lease()
+    flights.depart(flight)
+    environment.advance(0.9)
+    assert flights.get(b"n") is flight
+    environment.advance(0.2)
+    assert flights.get(b"n") is None
+    memory.serving_until = environment.now() + 0.5
+    assert flights.get(b"n") is flight
+
+
+async def test_who_does_not_trust_memory_boards_nothing_where_there_is_a_server(flights, memory, environment):
+    flight = flights.adopt(b"n")
+    assert flights.get(b"n", exact=True) is flight
+    memory.serving_until = environment.now() + 1
+    assert flights.get(b"n", exact=True) is None
+
+
+async def test_draining_waits_for_what_is_started_meanwhile(flights):
+    done = []
+
+    async def second():
+        await asyncio.sleep(0.001)
+        done.append(2)
+
+    async def first():
+        await asyncio.sleep(0.001)
+        flights.own(second())
+        done.append(1)
+
+    flights.own(first())
+    await flights.drain(5)
+    assert done == [1, 2]
+    assert flights.tasks == frozenset()
+
+
+async def test_what_a_load_ends_with_is_told_in_words_that_are_true():
+    task = asyncio.current_task()
+    error = OSError("the source's")
+    assert ended(task, error, "note 'n'") is error
+    assert isinstance(ended(task, asyncio.CancelledError(), "note 'n'"), LoadCancelledError)
+    assert isinstance(ended(task, KeyboardInterrupt(), "note 'n'"), LoadCancelledError)
+
+    async def closed():
+        with pytest.raises(asyncio.CancelledError) as caught:
+            await asyncio.sleep(60)
+        return ended(asyncio.current_task(), caught.value, "note 'n'")
+
+    other = asyncio.create_task(closed())
+    await asyncio.sleep(0)
+    other.cancel()
+    assert isinstance(await other, CacheClosedError)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from alacena.engine import Cache, Settings
 from alacena.engine.errors import BackendError, LimitExceededError, NotOwnerError
 from alacena.testing.proxy import FaultProxy
-from bench.coordination.crew import Crew, until
+from bench.coordination.crew import Crew, patiently, until
 from bench.figures.tables import Column, Result, Row, Table, judged
 from tests.servers.redis_server import RedisServer
 
@@ -115,8 +115,8 @@ async def spend_all(limit: int, seed: int, *, naive: bool) -> tuple[Cell, ...]:
 
             async def taken() -> int:
                 if naive:
-                    return await cache.counters.get("spent", tenant_id=TENANT)
-                state = await budget.state()
+                    return await patiently(lambda: cache.counters.get("spent", tenant_id=TENANT))
+                state = await patiently(budget.state)
                 samples.append(state.spent + state.reserved)
                 return state.spent
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from alacena.engine import Cache, Settings
 from alacena.engine.errors import BackendError
 from alacena.sources.ledger import PostgresAuthority, migrations
-from bench.coordination.crew import Crew, until
+from bench.coordination.crew import Crew, patiently, until
 from bench.figures.tables import Column, Result, Row, Table, judged
 from tests.servers.postgres import Postgres
 from tests.servers.redis_server import RedisServer
@@ -208,7 +208,8 @@ async def _all_carried(cache: Cache, home: Path) -> bool:
     waiting = await asyncio.to_thread(lambda: [path.suffix for path in home.glob("spill*")])
     if {"", ".draining"} & set(waiting):
         return False
-    return not sum([await cache.ledger.backlog(f"tenant-{number}") for number in range(TENANTS)])
+    waits = [await patiently(lambda n=number: cache.ledger.backlog(f"tenant-{n}")) for number in range(TENANTS)]  # type: ignore[misc]
+    return not sum(waits)
 
 
 def prepare(postgres: Postgres) -> None:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from alacena.engine import Cache, Settings
 from alacena.engine.errors import BackendError
 from alacena.testing.proxy import FaultProxy
-from bench.coordination.crew import Crew
+from bench.coordination.crew import Crew, patiently
 from bench.figures.tables import Column, Result, Row, Table, judged
 from tests.servers.redis_server import RedisServer
 
@@ -92,7 +92,7 @@ async def run(count: int, seed: int) -> Result:
             with Crew(work, WORKERS, url=f"unix://{home}/s") as crew:
                 stats = await _run(queue, count, crew, proxy, course, random.Random(seed))
                 took_s = time.monotonic() - course.began
-                dead = Counter([letter.value % BAD for letter in await queue.dead(100_000)])
+                dead = Counter([letter.value % BAD for letter in await patiently(lambda: queue.dead(100_000))])
                 return _result(count, stats, dead, crew, course, took_s)
 
 
@@ -107,7 +107,7 @@ async def _run(
     try:
         await _push(queue, count, course, chance)
         while True:
-            stats = await queue.stats()
+            stats = await patiently(queue.stats)
             course.samples += 1
             course.broken += stats.pushed != stats.depth + stats.dead + stats.acked
             if stats.acked + stats.dead >= count:
@@ -125,7 +125,8 @@ async def _push(queue: Queue, count: int, course: Course, chance: random.Random)
     for start in range(0, count, 500):
         page = range(start, min(start + 500, count))
         for again in range(2 if chance.random() < 0.1 else 1):
-            await queue.push_many(page, ids=[f"i{number}" for number in page])
+            ids = [f"i{number}" for number in page]
+            await patiently(lambda page=page, ids=ids: queue.push_many(page, ids=ids))  # type: ignore[misc]
             course.duplicates += again * len(page)
     course.pushed_s = time.monotonic() - began
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from alacena.engine import Cache, Settings
 from alacena.engine.errors import NotOwnerError
-from bench.coordination.crew import Crew, until
+from bench.coordination.crew import Crew, patiently, until
 from bench.figures.statistics import percentile
 from bench.figures.tables import Column, Result, Row, Table, judged
 from tests.servers.redis_server import RedisServer
@@ -107,7 +107,7 @@ async def poison(url: str, count: int, bad: int) -> tuple[Table, tuple[Bar, ...]
 
             async def over() -> bool:
                 crew.replace_dead()
-                stats = await queue.stats()
+                stats = await patiently(queue.stats)
                 return stats.dead + stats.acked == count
 
             began = time.monotonic()

@@ -195,7 +195,9 @@ async def test_none_is_no_value(face, tenant):
         await face.set("note", "n", None, tenant)
 
 
-@pytest.mark.parametrize("value", [object(), {"a": [object()]}, lambda: 1, type, iter([1])], ids=lambda value: type(value).__name__)
+@pytest.mark.parametrize(
+    "value", [object(), {"a": [object()]}, lambda: 1, type, iter([1])], ids=lambda value: type(value).__name__
+)
 async def test_what_cannot_be_stored_is_refused_with_its_path(face, tenant, value):
     with pytest.raises(EncodeError, match=r"^\$"):
         await face.set("note", "n", value, tenant)

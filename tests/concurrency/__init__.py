@@ -1,0 +1,1 @@
+"""Storms: many callers, seeded schedules, cancellations anywhere."""

@@ -1,0 +1,1 @@
+"""One contract, kept by both faces of the cache over every second shelf."""

@@ -115,3 +115,15 @@ def test_every_slot_has_a_tag_and_a_server_without_slots_has_none() -> None:
     assert slot_of(f"canary:{{{slots.tag_at(first)}}}") == 0
     assert slot_of(f"canary:{{{slots.tag_at(second)}}}") != 0
     assert slots.tag_at(stranger) is None
+
+
+def test_the_owners_are_those_of_the_map_of_now() -> None:
+    first, second, third = Address(port=1), Address(port=2), Address(port=3)
+    slots = SlotMap()
+    assert slots.owners() == set()
+    slots.adopt([Range(0, 0, first), Range(1, SLOTS - 1, second)])
+    assert slots.owners() == {first, second}
+    assert slots.move(0, third) == {0}
+    assert slots.owners() == {third, second}
+    assert slots.adopt([Range(0, SLOTS - 1, Address(port=2))]) == {0}
+    assert slots.owners() == {second}

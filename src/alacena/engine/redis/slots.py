@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from binascii import crc_hqx
 from dataclasses import dataclass
-from itertools import count
+from itertools import count, groupby
 from typing import TYPE_CHECKING, TypeAlias
 
 from alacena.engine.redis.endpoint import Address
@@ -36,14 +36,17 @@ class SlotMap:
 
     def __init__(self) -> None:
         self._owners: list[Address | None] = [None] * SLOTS
+        self._distinct: frozenset[Address] | None = frozenset()
 
     def owner(self, slot: int) -> Address | None:
         """Who has the slot; ``None`` while nobody is known to."""
         return self._owners[slot]
 
-    def owners(self) -> set[Address]:
-        """Everybody who has a slot."""
-        return {owner for owner in self._owners if owner is not None}
+    def owners(self) -> frozenset[Address]:
+        """Everybody who has a slot. Found out once a change of the map: heartbeats ask for it."""
+        if self._distinct is None:
+            self._distinct = frozenset(owner for owner, _ in groupby(self._owners) if owner is not None)
+        return self._distinct
 
     def tag_at(self, owner: Address) -> str | None:
         """The least number that, as a hash tag, falls into a slot of this owner; ``None`` where it has no slot."""
@@ -55,14 +58,18 @@ class SlotMap:
     def move(self, slot: int, owner: Address) -> frozenset[int]:
         """Give one slot another owner; the slots that changed hands."""
         former, self._owners[slot] = self._owners[slot], owner
+        self._distinct = None
         return frozenset() if former in (None, owner) else frozenset({slot})
 
     def adopt(self, ranges: Iterable[Range]) -> frozenset[int]:
         """Take a server's word for all slots; the slots that changed hands."""
         former = self._owners
+        # Who was there before stays the same object: what is identical is not compared field by field.
+        known = {owner: owner for owner in self.owners()}
         self._owners = [None] * SLOTS
+        self._distinct = None
         for one in ranges:
-            self._owners[one.first : one.last + 1] = [one.owner] * (one.last + 1 - one.first)
+            self._owners[one.first : one.last + 1] = [known.get(one.owner, one.owner)] * (one.last + 1 - one.first)
         return frozenset(slot for slot in range(SLOTS) if former[slot] not in (None, self._owners[slot]))
 
 

@@ -27,8 +27,8 @@ if TYPE_CHECKING:
 NUMBERS = ("24", "25", "26")
 _BUDGET_S = 0.05
 _LOAD_S = 0.005
-_SLACK_S = 0.03
-"""What a busy machine may add to a read."""
+_SLACK_S = 0.02
+"""What a busy machine may add to a read, beyond what it adds while all is well."""
 _BOUND_S = 0.4
 
 
@@ -195,27 +195,29 @@ async def _roamed(effort: Effort, urls: list[str], seconds: float, trouble: obje
 
 
 def finding(name: str, effort: Effort, window: Window, journey: Journey) -> Finding:
-    """What it was like."""
+    """What it was like, beside what it was like before."""
     reads = sorted(read for one in journey.said for read in one["reads"])
-    during = [read for read in reads if window.began_at <= read[0] < window.ended_at]
-    waits = sorted(took_s for _, took_s, _ in during)
-    p99_s = waits[int(0.99 * (len(waits) - 1))]
+    calm_s = _p99_s([took_s for called_at, took_s, _ in reads if called_at < window.began_at])
+    waits = [took_s for called_at, took_s, _ in reads if window.began_at <= called_at < window.ended_at]
     after = [read for read in reads if read[0] >= window.ended_at]
-    loads_after = sum(loaded for *_, loaded in after)
-    hits_s = _hit_again_s(after, window.ended_at)
-    service_s = journey.back_s(window.ended_at)
-    surfaced = sum(len(one["surfaced"]) for one in journey.said)
+    hits_s, service_s = _hit_again_s(after, window.ended_at), journey.back_s(window.ended_at)
+    p99_s, surfaced = _p99_s(waits), sum(len(one["surfaced"]) for one in journey.said)
     return Finding(
         "24, 25, 26",
         f"outage: {name}",
         "alacena",
         f"seed {effort.seed}, {journey.ran}, {window.ended_at - window.began_at:.1f} s of outage",
-        f"{len(during):,} reads answered, {surfaced} errors; p99 {p99_s * 1000:.0f} ms, slowest {waits[-1] * 1000:.0f} ms "
-        f"(source up to {_LOAD_S * 1000:.0f} ms); then 95 % hits after {hits_s:.1f} s, full service after "
-        f"{service_s:.1f} s, {loads_after} loads of {KEYS} keys; stale reads after H: {len(journey.report.violations)}",
-        held=journey.held and p99_s <= _BUDGET_S + _LOAD_S + _SLACK_S and service_s < 8,
-        details={"p99_ms": p99_s * 1000, "slowest_ms": waits[-1] * 1000, "service_s": service_s, "hits_s": hits_s},
+        f"{len(waits):,} reads answered, {surfaced} errors; p99 {p99_s * 1000:.0f} ms (before: {calm_s * 1000:.0f} ms), "
+        f"slowest {max(waits, default=0.0) * 1000:.0f} ms; then 95 % hits after {hits_s:.1f} s, full service after "
+        f"{service_s:.1f} s, {sum(loaded for *_, loaded in after)} loads of {KEYS} keys; "
+        f"stale reads after H: {len(journey.report.violations)}",
+        held=journey.held and bool(waits) and p99_s <= _BUDGET_S + _SLACK_S + calm_s and service_s < 8,
+        details={"p99_ms": p99_s * 1000, "calm_ms": calm_s * 1000, "service_s": service_s, "hits_s": hits_s},
     )
+
+
+def _p99_s(waits: list[float]) -> float:
+    return sorted(waits)[int(0.99 * (len(waits) - 1))] if waits else 0.0
 
 
 def _hit_again_s(reads: list[tuple[float, float, bool]], since: float) -> float:

@@ -121,6 +121,12 @@ class Lease:
         """Whether, as far as this process knows, nothing that the lease rests on has ended."""
         return all(generation.nonce == nonce for generation, nonce in self.stamps)
 
+    @property
+    def is_current(self) -> bool:
+        """Whether it stands and no tag of its bucket has ended since: the load may still name any tag."""
+        journal, nonce = self.journal
+        return journal.nonce == nonce and self.stands
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Parcel:

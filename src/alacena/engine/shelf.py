@@ -122,8 +122,8 @@ class Lease:
         return all(generation.nonce == nonce for generation, nonce in self.stamps)
 
     @property
-    def is_untouched(self) -> bool:
-        """Whether, beyond that, no tag of the bucket has ended: the load may still name one that it depends on."""
+    def is_current(self) -> bool:
+        """Whether it stands and no tag of its bucket has ended since: the load may still name any tag."""
         journal, nonce = self.journal
         return journal.nonce == nonce and self.stands
 

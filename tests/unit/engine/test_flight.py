@@ -26,15 +26,10 @@ def flights(memory, environment):
     return Flights(memory, environment, 1.0)
 
 
-def lease(*generations, journal=None):
-    journal = journal or known("j")
-    return Lease(KEY, b"token", tuple((g, g.nonce) for g in generations), (journal, journal.nonce))
-
-
-def known(name):
-    generation = Generation(name)
-    generation.nonce = name.encode()
-    return generation
+def lease(*generations):
+    journal = Generation("j")
+    journal.nonce = b"j"
+    return Lease(KEY, b"token", tuple((g, g.nonce) for g in generations), (journal, b"j"))
 
 
 async def test_everybody_gets_the_outcome_the_first_the_original_the_rest_copies():
@@ -169,23 +164,21 @@ async def test_with_a_lease_its_generations_decide(flights, environment):
     assert flights.get(b"n") is None
 
 
+async def test_a_tag_that_ended_closes_a_load_that_may_still_name_it(flights):
+    flight = flights.adopt(b"n")
+    flight.lease = lease()
+    flights.depart(flight)
+    assert flights.get(b"n") is flight
+    flight.lease.journal[0].nonce = None
+    assert flights.get(b"n") is None
+
+
 async def test_without_a_lease_any_ending_closes_it(flights):
     flight = flights.adopt(b"n")
     flights.depart(flight)
     assert flights.get(b"n") is flight
     flights.endings += 1
     assert flights.get(b"n") is None
-
-
-async def test_a_tag_that_ends_closes_a_load_that_may_still_name_it(flights):
-    journal = known("j")
-    flight = flights.adopt(b"n")
-    flight.lease = lease(known("t"), journal=journal)
-    flights.depart(flight)
-    assert flights.get(b"n") is flight
-    journal.nonce = None
-    assert flights.get(b"n") is None
-    assert flight.lease.stands
 
 
 async def test_who_may_not_hear_of_endings_boards_within_the_bound_only(flights, memory, environment):

@@ -1,6 +1,6 @@
 """Put the promises to the test and show the table.
 
-python -m bench.reliability                             everything, about half an hour
+python -m bench.reliability                             everything, about a quarter of an hour
 python -m bench.reliability --quick                     everything, shorter
 python -m bench.reliability --only staleness --seed 7 --json out.json
 python -m bench.reliability --list
@@ -41,7 +41,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 0
     effort = Effort(quick=options.quick, seed=options.seed, flavour=options.server, peers=not options.no_peers)
     found: list[Finding] = []
-    for name in options.only or NAMES:
+    for name in _chosen(options.only):
         began = time.perf_counter()
         findings = asyncio.run(trial(name).run(effort))
         found += findings
@@ -59,7 +59,7 @@ def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         prog="python -m bench.reliability", description="What is promised, put to the test."
     )
-    parser.add_argument("--only", action="append", choices=NAMES, metavar="NAME", help="one trial; may be repeated")
+    parser.add_argument("--only", action="append", metavar="NAME", help="one trial, by name or number; may be repeated")
     parser.add_argument("--quick", action="store_true", help="fewer processes, shorter runs")
     parser.add_argument("--seed", type=int, default=1, help="names everything that is drawn by lot (default 1)")
     parser.add_argument("--server", choices=("valkey", "redis"), default="valkey", help="which server (default valkey)")
@@ -67,6 +67,18 @@ def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--json", type=Path, metavar="FILE", help="also write everything as JSON")
     parser.add_argument("--list", action="store_true", help="say which trials there are, and end")
     return parser.parse_args(arguments)
+
+
+def _chosen(wanted: Sequence[str] | None) -> list[str]:
+    """The trials of these names and numbers, in the order in which they are run; all of them where none is given."""
+    if not wanted:
+        return list(NAMES)
+    chosen = [name for name in NAMES if name in wanted or set(trial(name).NUMBERS) & set(wanted)]
+    known = {*NAMES, *(number for name in NAMES for number in trial(name).NUMBERS)}
+    strangers = [one for one in wanted if one not in known]
+    if strangers:
+        raise SystemExit(f"no trial is called {', '.join(strangers)}: --list shows what there is")
+    return chosen
 
 
 def _table(findings: Sequence[Finding], title: str) -> Table:

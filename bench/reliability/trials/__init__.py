@@ -10,7 +10,6 @@ if TYPE_CHECKING:
 
 NAMES = (
     "stale_fill",
-    "stale_fill",
     "staleness",
     "stampede",
     "failover",

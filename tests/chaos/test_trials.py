@@ -12,6 +12,7 @@ from bench.reliability.trials import (
     eviction,
     failover,
     half_open,
+    local_copies,
     lost_invalidation,
     lost_keys,
     outage,
@@ -38,6 +39,7 @@ if TYPE_CHECKING:
 QUICK = (
     cancellation,
     half_open,
+    local_copies,
     lost_keys,
     own_writes,
     pauses,

@@ -37,21 +37,21 @@ async def _storm(effort: Effort, number: str, title: str, *, every_s: float, sha
         "alacena",
         f"seed {effort.seed}, {journey.ran}, {killed} kills",
         f"{journey.seen}; full service everywhere {back_s:.2f} s after the last kill",
-        held=journey.held and back_s < 5,
+        held=journey.held and back_s < 10,
         details={"violations": len(journey.report.violations), "killed": killed, "back_s": back_s},
     )
 
 
 async def stormed(effort: Effort, *, every_s: float, share: float) -> tuple[Journey, int, float]:
     """Roam while connections are killed; how many were, and when the last one was."""
-    seconds = effort.of(15.0, 6.0)
+    seconds = effort.of(15.0, 7.0)
     killed = 0
     with RedisServer(effort.flavour) as server, Line(server) as line:
 
         async def kill(_: list[Member]) -> float:
             nonlocal killed
             chance = random.Random(f"{effort.seed}/{every_s}")
-            until, due = now() + seconds / 2, now()
+            until, due = now() + seconds / 3, now()
             while now() < until:
                 due += every_s
                 await wait_until(due)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import AsyncExitStack
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -33,6 +34,10 @@ def url_of(cluster: RedisCluster) -> str:
 
 def entry_of(tenant: str) -> str:
     return f"alacena:e:{{{tenant}.0}}:document:d1"
+
+
+def lost(reader: Cache, tenant: str) -> bool:
+    return bool(reader.peek((tenant, "document", "d1")) != 1)
 
 
 @pytest.fixture
@@ -66,7 +71,7 @@ async def test_a_change_at_any_server_reaches_memory_elsewhere(open_caches: Any)
 
     for tenant in TENANTS:
         await writer.invalidate(tenant, "document", "d1")
-        await until(lambda tenant=tenant: reader.peek((tenant, "document", "d1")) != 1, "the push")
+        await until(partial(lost, reader, tenant), "the push")
 
 
 async def test_a_slot_that_moves_takes_nothing_stale_along(start_cluster: Callable[..., RedisCluster]) -> None:

@@ -26,6 +26,9 @@ if TYPE_CHECKING:
     T = TypeVar("T")
 
 
+_AT_ONCE_S = 0.005
+
+
 class _Word(Enum):
     """What those who waited for somebody else's look are told of it."""
 
@@ -178,10 +181,11 @@ class Shelves:
         breaker = self._breaker
         if breaker.failures and not breaker.admits():
             return None
+        began = self._environment.now()
         try:
             found = await self._shelf.find(keys, policy, keep=keep)
         except BackendError as error:
-            breaker.failed()
+            self._failed(error, began)
             self.degraded("get", keys[0], error)
             return None
         except asyncio.CancelledError:
@@ -200,21 +204,31 @@ class Shelves:
         """
         if not self._breaker.admits():
             raise _LeftAloneError("Redis failed again and again: it is left alone for a moment")
-        failed: bool | None = None
+        began = self._environment.now()
+        settled = False
         try:
             answer = await ask()
-            failed = False
-        except BackendError:
-            failed = True
+            self._breaker.succeeded()
+            settled = True
+        except BackendError as error:
+            self._failed(error, began)
+            settled = True
             raise
         finally:
-            if failed is None:
+            if not settled:
                 self._breaker.abandoned()
-            elif failed:
-                self._breaker.failed()
-            else:
-                self._breaker.succeeded()
         return answer
+
+    def _failed(self, error: BackendError, began: float) -> None:
+        """Tell the breaker, unless it was known at once that nobody is there: that made nobody wait.
+
+        Where it counted, reads would stay away for a while from a server that is back, or from those of a cluster that
+        are well.
+        """
+        if isinstance(error, BackendUnavailableError) and self._environment.now() - began < _AT_ONCE_S:
+            self._breaker.abandoned()
+        else:
+            self._breaker.failed()
 
     def _alive_in_memory(self, keys: Sequence[EntryKey]) -> Found | None:
         """A fresh entry in memory, else the first that is alive at all."""

@@ -22,12 +22,17 @@ KEY = Keys("alacena").entry("document", "d1", Scope("acme"))
 class Slow:
     """A second shelf that answers nothing in time until it is told to."""
 
-    def __init__(self) -> None:
+    def __init__(self, environment: FakeEnvironment, *, after_s: float = 0.05) -> None:
         self.fails = True
         self.leases = 0
+        self.looks = 0
+        self._environment = environment
+        self._after_s = after_s
 
     async def find(self, *_: Any, **__: Any) -> None:
+        self.looks += 1
         if self.fails:
+            self._environment.advance(self._after_s)
             raise BackendUnavailableError("too late")
 
     async def lease(self, *_: Any, **__: Any) -> None:
@@ -47,7 +52,8 @@ def shelves(shelf: Slow, environment: FakeEnvironment) -> Shelves:
 
 
 async def test_no_lease_is_asked_for_right_after_a_look_that_failed() -> None:
-    shelf, environment = Slow(), FakeEnvironment()
+    environment = FakeEnvironment()
+    shelf = Slow(environment)
     both = shelves(shelf, environment)
     assert await both.find((KEY,), Policy(), keep=False) is None
 
@@ -57,7 +63,8 @@ async def test_no_lease_is_asked_for_right_after_a_look_that_failed() -> None:
 
 
 async def test_a_look_that_succeeds_and_a_moment_that_passes_open_the_way_again() -> None:
-    shelf, environment = Slow(), FakeEnvironment()
+    environment = FakeEnvironment()
+    shelf = Slow(environment)
     both = shelves(shelf, environment)
     await both.find((KEY,), Policy(), keep=False)
     environment.advance(0.1)
@@ -68,3 +75,24 @@ async def test_a_look_that_succeeds_and_a_moment_that_passes_open_the_way_again(
     await both.find((KEY,), Policy(), keep=False)
     await both.lease(KEY, (), lambda _: None, force=False)
     assert shelf.leases == 2
+
+
+async def test_what_makes_everybody_wait_is_left_alone_after_a_few_failures() -> None:
+    environment = FakeEnvironment()
+    shelf = Slow(environment)
+    both = shelves(shelf, environment)
+    for _ in range(20):
+        await both.find((KEY,), Policy(), keep=False)
+    assert shelf.looks < 10
+
+
+async def test_a_server_that_is_known_to_be_away_is_asked_again_as_soon_as_it_is_back() -> None:
+    environment = FakeEnvironment()
+    shelf = Slow(environment, after_s=0.0)
+    both = shelves(shelf, environment)
+    for _ in range(20):
+        await both.find((KEY,), Policy(), keep=False)
+    shelf.fails = False
+    await both.find((KEY,), Policy(), keep=False)
+    await both.lease(KEY, (), lambda _: None, force=False)
+    assert (shelf.looks, shelf.leases) == (21, 1)

@@ -129,6 +129,7 @@ async def run(effort: Effort) -> list[Finding]:
         found.append(finding(outage.name, effort, window, journey))
     window, journey = await cluster_down(effort)
     found.append(finding("CLUSTERDOWN", effort, window, journey))
+    found.append(herd(effort, *await suffered(OUTAGES[0], effort, write_ratio=0.0)))
     return found
 
 
@@ -139,8 +140,8 @@ class Window(NamedTuple):
     ended_at: float
 
 
-async def suffered(outage: Outage, effort: Effort) -> tuple[Window, Journey]:
-    """Let processes roam through an outage of a third of the time."""
+async def suffered(outage: Outage, effort: Effort, *, write_ratio: float = 0.02) -> tuple[Window, Journey]:
+    """Let processes roam through an outage of a quarter of the time."""
     seconds = effort.of(12.0, 6.0)
     extra = ("--enable-debug-command", "yes")
     async with AsyncExitStack() as stack:
@@ -158,7 +159,7 @@ async def suffered(outage: Outage, effort: Effort) -> tuple[Window, Journey]:
             return 0.0
 
         urls = [f"redis://127.0.0.1:{proxy.port}"] * effort.of(8, 3)
-        journey = await _roamed(effort, urls, seconds, trouble)
+        journey = await _roamed(effort, urls, seconds, trouble, write_ratio)
     return Window(*window), journey
 
 
@@ -181,7 +182,9 @@ async def cluster_down(effort: Effort) -> tuple[Window, Journey]:
     return Window(*window), journey
 
 
-async def _roamed(effort: Effort, urls: list[str], seconds: float, trouble: object) -> Journey:
+async def _roamed(
+    effort: Effort, urls: list[str], seconds: float, trouble: object, write_ratio: float = 0.02
+) -> Journey:
     return await roamed(
         effort,
         urls,
@@ -190,17 +193,19 @@ async def _roamed(effort: Effort, urls: list[str], seconds: float, trouble: obje
         trouble=trouble,  # type: ignore[arg-type]
         load_s=_LOAD_S,
         timed=True,
-        write_ratio=0.02,
+        write_ratio=write_ratio,
     )
 
 
 def finding(name: str, effort: Effort, window: Window, journey: Journey) -> Finding:
     """What it was like, beside what it was like before."""
     reads = sorted(read for one in journey.said for read in one["reads"])
-    calm_s = _p99_s([took_s for called_at, took_s, _ in reads if called_at < window.began_at])
+    before = [read for read in reads if read[0] < window.began_at]
+    calm_s = _p99_s([took_s for _, took_s, _ in before])
     waits = [took_s for called_at, took_s, _ in reads if window.began_at <= called_at < window.ended_at]
     after = [read for read in reads if read[0] >= window.ended_at]
-    hits_s, service_s = _hit_again_s(after, window.ended_at), journey.back_s(window.ended_at)
+    missed_ratio = sum(loaded for *_, loaded in before) / len(before)
+    hits_s, service_s = _hit_again_s(after, window.ended_at, missed_ratio), journey.back_s(window.ended_at)
     p99_s, surfaced = _p99_s(waits), sum(len(one["surfaced"]) for one in journey.said)
     return Finding(
         "24, 25, 26",
@@ -208,9 +213,8 @@ def finding(name: str, effort: Effort, window: Window, journey: Journey) -> Find
         "alacena",
         f"seed {effort.seed}, {journey.ran}, {window.ended_at - window.began_at:.1f} s of outage",
         f"{len(waits):,} reads answered, {surfaced} errors; p99 {p99_s * 1000:.0f} ms (before: {calm_s * 1000:.0f} ms), "
-        f"slowest {max(waits, default=0.0) * 1000:.0f} ms; then 95 % hits after {hits_s:.1f} s, full service after "
-        f"{service_s:.1f} s, {sum(loaded for *_, loaded in after)} loads of {KEYS} keys; "
-        f"stale reads after H: {len(journey.report.violations)}",
+        f"slowest {max(waits, default=0.0) * 1000:.0f} ms; hits as before {hits_s:.1f} s and full service {service_s:.1f} s "
+        f"after its end; stale reads after H: {len(journey.report.violations)}",
         held=journey.held and bool(waits) and p99_s <= _BUDGET_S + _SLACK_S + calm_s and service_s < 8,
         details={"p99_ms": p99_s * 1000, "calm_ms": calm_s * 1000, "service_s": service_s, "hits_s": hits_s},
     )
@@ -220,9 +224,29 @@ def _p99_s(waits: list[float]) -> float:
     return sorted(waits)[int(0.99 * (len(waits) - 1))] if waits else 0.0
 
 
-def _hit_again_s(reads: list[tuple[float, float, bool]], since: float) -> float:
-    """After how long 95 of 100 reads in a row were hits."""
-    for first in range(0, len(reads) - 100, 10):
-        if sum(loaded for *_, loaded in reads[first : first + 100]) <= 5:
+def _hit_again_s(reads: list[tuple[float, float, bool]], since: float, missed_ratio: float) -> float:
+    """After how long, of 200 reads in a row, hardly more went to the source than before."""
+    for first in range(0, len(reads) - 200, 10):
+        if sum(loaded for *_, loaded in reads[first : first + 200]) <= 200 * (missed_ratio + 0.05):
             return reads[first][0] - since
     return float("inf")
+
+
+def herd(effort: Effort, window: Window, journey: Journey) -> Finding:
+    """What the source had to bear while the server was away, and when everybody came back to an empty one."""
+    reads = sorted(read for one in journey.said for read in one["reads"])
+    back_s = journey.back_s(window.ended_at)
+    loads = [called_at for called_at, _, loaded in reads if loaded]
+    away = [at for at in loads if window.began_at <= at < window.ended_at]
+    returning = [at for at in loads if window.ended_at <= at < window.ended_at + back_s]
+    settled = [at for at in loads if at >= window.ended_at + back_s]
+    return Finding(
+        "25",
+        "recovery herd",
+        "alacena",
+        f"seed {effort.seed}, {journey.ran}, {KEYS} keys, {window.ended_at - window.began_at:.1f} s away, back empty",
+        f"loads/s while away {len(away) / (window.ended_at - window.began_at):.0f}, while the first to reconnect wait for "
+        f"the last ({back_s:.1f} s) {len(returning) / max(back_s, 0.001):.0f}; loads after that: {len(settled)}",
+        held=journey.held and len(settled) <= KEYS,
+        details={"settled": len(settled), "back_s": back_s},
+    )

@@ -31,7 +31,7 @@ class Flight:
     """One load under way.
 
     Attributes:
-        lease: Its permission, once it has one. From then on it is joined only while the lease stands.
+        lease: Its permission, once it has one. From then on it is joined only while the lease is current.
         boarding: Whether a caller may join at all.
         departed_at: When the source was asked; ``None`` before that, when anybody may join.
         endings: How many endings the process knew of at that moment.
@@ -154,7 +154,7 @@ class Flights:
         With a lease, its generations are compared; without one, any ending closes it. A load that began more than the
         bound ago is joined only while the server's word is current: a process that is cut off hears of no endings.
         """
-        stands = flight.endings == self.endings if flight.lease is None else flight.lease.stands
+        stands = flight.endings == self.endings if flight.lease is None else flight.lease.is_current
         now = self._environment.now()
         return stands and (
             now - departed_at <= self._bound_s or (flight.lease is not None and now <= self._memory.serving_until)

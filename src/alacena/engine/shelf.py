@@ -121,6 +121,12 @@ class Lease:
         """Whether, as far as this process knows, nothing that the lease rests on has ended."""
         return all(generation.nonce == nonce for generation, nonce in self.stamps)
 
+    @property
+    def is_current(self) -> bool:
+        """Whether it stands and no tag of its bucket has ended since: the load may still name any tag."""
+        journal, nonce = self.journal
+        return journal.nonce == nonce and self.stands
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Parcel:
@@ -183,6 +189,7 @@ class Shelf(Protocol):
         settled: Callable[[Lease | Found | None], None],
         *,
         force: bool = False,
+        among: int = 1,
     ) -> Lease | Found | None:
         """Ask for the permission to fill an entry.
 
@@ -191,6 +198,7 @@ class Shelf(Protocol):
             tags: Names it is known to depend on before it is loaded.
             settled: Told the outcome in the step in which it becomes true.
             force: Give the lease though a fresh entry is there: it is about to be renewed.
+            among: How many are asked for at once: each takes the server a moment, so all are waited for longer.
 
         Returns:
             The lease; or the entry, if somebody filled it meanwhile; or ``None`` while another request holds the lease.

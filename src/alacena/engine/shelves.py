@@ -131,6 +131,7 @@ class Shelves:
         settled: Callable[[Lease | Found | None], None],
         *,
         force: bool,
+        among: int = 1,
     ) -> Lease | Found | None:
         """See :meth:`alacena.engine.shelf.Shelf.lease`.
 
@@ -141,7 +142,7 @@ class Shelves:
         try:
             if self._breaker.just_failed:
                 raise _LeftAloneError("Redis has just failed")
-            return await self._guarded(lambda: self._shelf.lease(key, tags, settled, force=force))
+            return await self._guarded(lambda: self._shelf.lease(key, tags, settled, force=force, among=among))
         except BackendError as error:
             self.degraded("lease", key, error)
             raise

@@ -27,7 +27,9 @@ def flights(memory, environment):
 
 
 def lease(*generations):
-    return Lease(KEY, b"token", tuple((g, g.nonce) for g in generations), (Generation("j"), b"j"))
+    journal = Generation("j")
+    journal.nonce = b"j"
+    return Lease(KEY, b"token", tuple((g, g.nonce) for g in generations), (journal, b"j"))
 
 
 async def test_everybody_gets_the_outcome_the_first_the_original_the_rest_copies():
@@ -159,6 +161,15 @@ async def test_with_a_lease_its_generations_decide(flights, environment):
     environment.advance(60)
     assert flights.get(b"n") is flight
     generation.nonce = None
+    assert flights.get(b"n") is None
+
+
+async def test_a_tag_that_ended_closes_a_load_that_may_still_name_it(flights):
+    flight = flights.adopt(b"n")
+    flight.lease = lease()
+    flights.depart(flight)
+    assert flights.get(b"n") is flight
+    flight.lease.journal[0].nonce = None
     assert flights.get(b"n") is None
 
 

@@ -68,6 +68,7 @@ class Seen:
     commands: float
     unfair: float
     errors: int
+    idle: float
 
 
 async def measure(effort: Effort, seed: int) -> Result:
@@ -77,7 +78,7 @@ async def measure(effort: Effort, seed: int) -> Result:
     with RedisServer("valkey") as server:
         for peer in PEERS[: effort.of(len(PEERS), 2)]:
             if peer.absent:
-                rows.append(Row(peer.name, (ABSENT, *(None,) * 6), "peer"))
+                rows.append(Row(peer.name, (ABSENT, *(None,) * 7), "peer"))
                 continue
             server.reset()
             seen = await watch(peer, server, effort.of(12, 2), effort.of(4.0, 0.6), random.Random(seed))
@@ -95,7 +96,7 @@ async def measure(effort: Effort, seed: int) -> Result:
             "leaves at least two thirds of its lease behind, one that does not the rest of it"
         ),
         (
-            "commands: sent by the contenders, over the blocks, without kills; "
+            "commands: sent by the contenders, over the blocks, without kills; by a waiter in a second while one holds it; "
             "most/mean: blocks of the luckiest contender over the mean, 1 is fair"
         ),
     )
@@ -105,7 +106,7 @@ async def measure(effort: Effort, seed: int) -> Result:
 
 _COLUMNS = (
     ("next holder, s", 2), ("worst, s", 2), ("two at once", 0), ("blocks/s", 0), ("commands a block", 1),
-    ("most/mean", 1), ("errors", 0),
+    ("a waiter and second", 2),     ("most/mean", 1), ("errors", 0),
 )  # fmt: skip
 
 
@@ -113,7 +114,7 @@ def _cells(seen: Seen) -> tuple[Cell, ...]:
     waits = seen.waits_s
     return (
         spread(waits) if waits else None, percentile(waits, 1.0) if waits else None, seen.overlaps, seen.blocks,
-        seen.commands, seen.unfair, seen.errors,
+        seen.commands, seen.idle, seen.unfair, seen.errors,
     )  # fmt: skip
 
 
@@ -127,7 +128,8 @@ async def watch(peer: LockPeer, server: RedisServer, kills: int, calm_s: float, 
         commands = _sent(server, peer.sends) - commands
         blocks = len(_blocks(crew)) - before
         per_second = blocks / (time.monotonic() - began)
-        waits = [await _kill_a_holder(peer, server, crew, chance) for _ in range(kills)]
+        idle: list[tuple[float, int]] = []
+        waits = [await _kill_a_holder(peer, server, crew, chance, idle) for _ in range(kills)]
         found = sorted(tuple(map(float, line.split(" ")[:2])) for line in _blocks(crew))
         turns: dict[str, int] = {}
         for line in _blocks(crew):
@@ -139,16 +141,24 @@ async def watch(peer: LockPeer, server: RedisServer, kills: int, calm_s: float, 
     return Seen(
         [wait for wait in waits if wait is not None], overlaps, round(per_second), commands / max(blocks, 1),
         max(turns.values()) / mean, errors,
+        sum(sent for _, sent in idle) / max(sum(held for held, _ in idle), 0.001) / (PROCESSES * EACH),
     )  # fmt: skip
 
 
-async def _kill_a_holder(peer: LockPeer, server: RedisServer, crew: Crew, chance: random.Random) -> float | None:
-    """Seconds from the death of a process that held the lock to the next block of another."""
+async def _kill_a_holder(
+    peer: LockPeer, server: RedisServer, crew: Crew, chance: random.Random, idle: list[tuple[float, int]]
+) -> float | None:
+    """Seconds from the death of a process that held the lock to the next block of another.
+
+    ``idle`` gets for how long it held the lock, and how many commands the waiters sent meanwhile.
+    """
     with Crew(hold, 1, url=server.url, peer=peer.name) as holder:
         if not await until(lambda: bool(holder.lines()), 30):
             return None
+        began, commands = time.monotonic(), _sent(server, peer.sends)
         await asyncio.sleep(TTL_S * chance.random())
         killed = time.monotonic()
+        idle.append((killed - began, _sent(server, peer.sends) - commands))
         holder.members[0].kill()
         holder.members[0].join()
         await until(lambda: any(float(line.split(" ")[0]) > killed for line in _blocks(crew)), 30)

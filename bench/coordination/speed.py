@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
+import os
+import tempfile
 import time
-from typing import TYPE_CHECKING
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
 
-from bench.coordination.crew import Crew, until
+from bench.coordination.crew import Crew
 from bench.coordination.peers import ABSENT
 from bench.coordination.peers.queues import AT_ONCE, PEERS
 from bench.figures.statistics import ratio, spread
@@ -16,22 +20,34 @@ from tests.servers.redis_server import RedisServer
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
+    from bench.coordination.crew import Journal
     from bench.coordination.peers.queues import QueuePeer
     from bench.figures.tables import Bar
     from bench.stand.effort import Effort
 
 WORKERS = 2
-WARM = 50
 LINE = 8
-PATIENCE_S = 60.0
+PATIENCE_S = 10.0
 _SLOW = ("alacena, batches", "dramatiq")
 """Not in the quick run."""
 
-Sample = tuple[float, float]
+
+class Sample(NamedTuple):
+    """One round of one library.
+
+    Attributes:
+        sent: Items a second.
+        worked: Items a second.
+        missing: Items that did not come.
+    """
+
+    sent: float
+    worked: float
+    missing: int
 
 
 async def measure(effort: Effort, seed: int) -> Result:
-    """Rounds in turn; in each, workers of their own, warmed up and stopped while the items are sent."""
+    """Rounds in turn; in each, workers of their own, which begin when all items have been sent."""
     del seed
     count = effort.of(6_000, 500)
     peers = [peer for peer in PEERS if not peer.absent and (not effort.quick or peer.name not in _SLOW)]
@@ -45,21 +61,21 @@ async def measure(effort: Effort, seed: int) -> Result:
             return once
 
         found = await interleaved({peer.name: contender(peer) for peer in peers}, effort.of(5, 1))
-    ours = [worked for _, worked in found[PEERS[0].name]]
+    ours = [sample.worked for sample in found[PEERS[0].name]]
     rows = []
     for peer in PEERS:
         samples = found.get(peer.name)
         if samples is None:
-            rows.append(Row(peer.name, (None, None, ABSENT if peer.absent else "–"), "peer"))
+            rows.append(Row(peer.name, (None, None, None, ABSENT if peer.absent else None), "peer"))
             continue
-        worked = [each for _, each in samples]
-        rows.append(
-            Row(peer.name, (ratio(ours, worked), spread(worked), spread([each for each, _ in samples])), peer.role)
-        )
+        worked = [sample.worked for sample in samples]
+        sent, missing = spread([sample.sent for sample in samples]), sum(sample.missing for sample in samples)
+        rows.append(Row(peer.name, (ratio(ours, worked), spread(worked), sent, missing), peer.role))
     columns = (
         Column("Worker is so many times as fast", 2),
         Column("worked off/s", 0, "high"),
         Column("sent/s", 0, "high"),
+        Column("did not come", 0),
     )
     notes = (
         f"{count} items whose handler notes their number; {WORKERS} processes, {AT_ONCE} handlers at a time in each",
@@ -68,35 +84,40 @@ async def measure(effort: Effort, seed: int) -> Result:
     return Result((Table("Queue speed", columns, tuple(rows), notes, charted=1),), _bars(found))
 
 
+async def gated(journal: Journal, peer: str, url: str, gate: str, place: int) -> None:
+    """Work as a peer does, once there is a file named ``gate``."""
+    by_name = {each.name: each for each in PEERS}
+    while not os.path.exists(gate):  # noqa: PTH110 - nothing else runs yet
+        await asyncio.sleep(0.002)
+    await by_name[peer].work(journal, url=url, pause_s=0.0, place=place)
+
+
 async def _one(peer: QueuePeer, url: str, count: int) -> Sample:
-    with Crew(peer.work, WORKERS, url=url, pause_s=0.0) as crew:
-        await peer.send(url, range(WARM))
-        await _noted(crew, WARM)
-        for place in range(WORKERS):
-            crew.pause(place)
-        began = time.perf_counter()
-        await peer.send(url, range(count))
-        sent_s = time.perf_counter() - began
-        began = time.perf_counter()
-        for place in range(WORKERS):
-            crew.resume(place)
-        await _noted(crew, WARM + count)
-        return count / sent_s, count / (time.perf_counter() - began)
-
-
-async def _noted(crew: Crew, count: int) -> None:
-    if not await until(lambda: crew.noted_bytes() >= count * LINE, PATIENCE_S, every_s=0.002):
-        raise TimeoutError(f"{crew.noted_bytes() // LINE} of {count} items were handled in {PATIENCE_S:g} s")
+    with tempfile.TemporaryDirectory(prefix="alacena-") as home:
+        gate = f"{home}/gate"
+        with Crew(gated, WORKERS, peer=peer.name, url=url, gate=gate) as crew:
+            began = time.perf_counter()
+            await peer.send(url, range(count))
+            sent_s = time.perf_counter() - began
+            began = time.perf_counter()
+            Path(gate).touch()
+            last, noted = began, 0
+            while (now := crew.noted_bytes()) < count * LINE and time.perf_counter() - last < PATIENCE_S:
+                if now > noted:
+                    noted, last = now, time.perf_counter()
+                await asyncio.sleep(0.002)
+            ended = time.perf_counter() if now >= count * LINE else last
+            return Sample(count / sent_s, now / LINE / (ended - began), count - now // LINE)
 
 
 def _bars(found: dict[str, list[Sample]]) -> tuple[Bar, ...]:
-    ours = [worked for _, worked in found["alacena, Worker"]]
+    ours = [sample.worked for sample in found["alacena, Worker"]]
     bars = []
     for name in ("arq", "taskiq, Stream", "taskiq, ListQueue"):
         question = f"worked off, over {name}"
         if name not in found:
             bars.append(unjudged(question, "≥ 1", "–", ABSENT))
             continue
-        times = ratio(ours, [worked for _, worked in found[name]]).median
+        times = ratio(ours, [sample.worked for sample in found[name]]).median
         bars.append(judged(question, times, bar=1.0, higher=True, unit="×"))
     return tuple(bars)

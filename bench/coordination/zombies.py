@@ -78,7 +78,9 @@ async def zombies(url: str, processes: int, each: int) -> tuple[Table, tuple[Bar
             await until(lambda: all(crew.paused(place) for place in range(processes)), 20)
             held = len(crew.lines())
             await asyncio.sleep(VISIBILITY_S + 0.1)
-            half = await queue.reserve(min(count // 2, 1000), visibility_s=60)
+            half: list[Item] = []
+            while len(half) < count // 2:
+                half += await queue.reserve(min(count // 2 - len(half), 100), visibility_s=60)
             for place in range(processes):
                 crew.resume(place)
             await until(lambda: len(crew.lines()) == 2 * held, 20)

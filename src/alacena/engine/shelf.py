@@ -105,6 +105,7 @@ class Lease:
         token: Unique to the request that asked for it.
         stamps: The generations that the value will depend on, with their nonces when the lease was given.
         journal: Where the bucket's journal of ended tags stood at that moment, and the record at that place.
+        tags: What stands for the journal in this process, with its nonce at that moment.
         epoch: The server's replication id at that moment; empty without a server.
         storable: ``False`` while a source transaction holds the entry: the value is served, never stored.
     """
@@ -113,6 +114,7 @@ class Lease:
     token: bytes
     stamps: tuple[tuple[Generation, bytes], ...]
     journal: tuple[int, bytes]
+    tags: tuple[Generation, bytes]
     epoch: bytes = b""
     storable: bool = True
 
@@ -120,6 +122,12 @@ class Lease:
     def stands(self) -> bool:
         """Whether, as far as this process knows, nothing that the lease rests on has ended."""
         return all(generation.nonce == nonce for generation, nonce in self.stamps)
+
+    @property
+    def is_current(self) -> bool:
+        """Whether, besides, no tag has ended that the load might name when it is done."""
+        journal, nonce = self.tags
+        return journal.nonce == nonce and self.stands
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

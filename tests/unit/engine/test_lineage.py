@@ -71,6 +71,86 @@ def test_what_ended_before_the_load_began_does_not_matter(server):
     play(scenario, server=server)
 
 
+@pytest.mark.parametrize("server", [False, True])
+def test_who_asks_after_a_document_ended_does_not_get_an_answer_that_was_begun_before(server):
+    async def scenario(stage):
+        documents = {"d1": "old"}
+
+        async def load(context):
+            text = documents["d1"]
+            await asyncio.sleep(5)
+            context.depends_on("d1")
+            return text
+
+        early = asyncio.create_task(stage.cache.load("note", "q", TENANT, load))
+        await asyncio.sleep(1)
+        documents["d1"] = "new"
+        await stage.caches[-1].invalidate(TENANT, document_ids=["d1"])
+        await asyncio.sleep(1.1)
+        late = [asyncio.create_task(cache.load("note", "q", TENANT, load)) for cache in stage.caches for _ in range(5)]
+        assert set(await asyncio.gather(*late)) == {"new"}
+        assert await early == "old"
+
+    play(scenario, server=server, processes=2 if server else 1)
+
+
+@pytest.mark.parametrize("server", [False, True])
+def test_an_ingestion_of_other_documents_costs_no_load_more(server):
+    async def scenario(stage):
+        asked = 0
+
+        async def load(context):
+            nonlocal asked
+            asked += 1
+            await asyncio.sleep(3)
+            context.depends_on("d1")
+            return "answer"
+
+        async def call(cache):
+            await asyncio.sleep(stage.sim.chance.random() * 4)
+            return await cache.load("note", "q", TENANT, load)
+
+        async def ingest():
+            for number in range(40):
+                await asyncio.sleep(0.1)
+                await stage.caches[-1].invalidate(TENANT, document_ids=[f"other-{number}"])
+
+        calls = [call(cache) for cache in stage.caches for _ in range(20)]
+        answers = await asyncio.gather(ingest(), *calls)
+        assert set(answers[1:]) == {"answer"}
+        assert asked == 1
+
+    play(scenario, server=server, processes=2 if server else 1, seeds=range(5))
+
+
+@pytest.mark.parametrize("server", [False, True])
+@pytest.mark.parametrize("many", [False, True])
+def test_who_comes_after_an_ending_does_not_wait_for_a_load_that_can_store_nothing(server, many):
+    async def scenario(stage):
+        async def slow(_):
+            await asyncio.sleep(60)
+            return "old"
+
+        async def load_many(ids):
+            return dict.fromkeys(ids, "new")
+
+        early = asyncio.create_task(stage.cache.load("note", "q", TENANT, slow))
+        await asyncio.sleep(1)
+        await stage.cache.invalidate(TENANT, "note")
+        began = stage.now()
+        if many:
+            assert await stage.cache.load_many("note", ["q"], TENANT, load_many) == {"q": "new"}
+        else:
+            assert await stage.cache.load("note", "q", TENANT, answer(takes_s=0)) == "from ()"
+        assert stage.now() - began < 0.2
+        await asyncio.sleep(0.1)
+        assert await stage.cache.get("note", "q", TENANT) in {"new", "from ()"}
+        assert await early == "old"
+        assert await stage.cache.get("note", "q", TENANT) in {"new", "from ()"}
+
+    play(scenario, server=server)
+
+
 @pytest.mark.parametrize(
     "loss",
     [

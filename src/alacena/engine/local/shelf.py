@@ -63,7 +63,7 @@ class LocalShelf:
         self._coherence = coherence
         self._copies = copies
         self._environment = environment
-        self._leases: dict[bytes, bytes] = {}
+        self._leases: dict[bytes, Lease] = {}
         self._holds: dict[bytes, dict[bytes, float]] = {}
         self._journal = _Journal()
         self.is_up = True
@@ -89,11 +89,22 @@ class LocalShelf:
         *,
         force: bool = False,  # noqa: ARG002 - nobody else fills
     ) -> Lease | Found | None:
-        """See :meth:`alacena.engine.shelf.Shelf.lease`. A new lease replaces an older one: flights are single already."""
+        """See :meth:`alacena.engine.shelf.Shelf.lease`. A lease that does not stand any more is nobody's."""
+        held = self._leases.get(key.entry)
+        if held is not None and held.stands:
+            settled(None)
+            return None
         names = (*key.generations, *(key.tag_name(tag) for tag in tags))
         stamps = tuple((generation, self._nonce(generation)) for generation in self._coherence.generations(names))
-        token = self._leases[key.entry] = self._environment.token(16)
-        lease = Lease(key, token, stamps, (self._journal.position, b""), storable=not self._held(key))
+        journal = self._coherence.generation(key.journal)
+        lease = self._leases[key.entry] = Lease(
+            key,
+            self._environment.token(16),
+            stamps,
+            (self._journal.position, b""),
+            (journal, self._nonce(journal)),
+            storable=not self._held(key),
+        )
         settled(lease)
         return lease
 
@@ -106,15 +117,16 @@ class LocalShelf:
 
     def release(self, lease: Lease) -> None:
         """See :meth:`alacena.engine.shelf.Shelf.release`."""
-        if self._leases.get(lease.key.entry) == lease.token:
+        if self._leases.get(lease.key.entry) is lease:
             del self._leases[lease.key.entry]
+            self._coherence.wake(lease.key.entry)
 
     async def fill(self, lease: Lease, parcel: Parcel) -> Refusal:
         """See :meth:`alacena.engine.shelf.Shelf.fill`."""
         key = lease.key
-        if self._leases.get(key.entry) != lease.token:
+        if self._leases.get(key.entry) is not lease:
             return "lease"
-        del self._leases[key.entry]
+        self.release(lease)
         if not lease.storable or self._held(key):
             return "hold"
         if not lease.stands:
@@ -145,6 +157,7 @@ class LocalShelf:
             self._coherence.ended(name)
             if journal:
                 self._journal.note(name)
+                self._coherence.ended(journal[0])
         return count
 
     async def hold(self, keys: Sequence[EntryKey], hold_s: float) -> bytes:

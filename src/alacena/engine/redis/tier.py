@@ -174,11 +174,16 @@ class RedisShelf:
         token = self._environment.token(16) + node.replication_id
         epoch = node.replication_id
         mint = self._environment.token(8)
+        record = first_record(self._environment)
+        journal = self._coherence.generation(key.journal)
 
         def settle(reply: list[Any]) -> Lease | Found | None:
             entry, holder, hold, (length, mark), *nonces = reply
             self._learn(depends, nonces)
             self._expect_minted(node, depends, nonces, mint)
+            # Nothing in memory depends on a journal: its nonce may change without a word to memory.
+            journal.nonce = mark
+            self._expect_minted(node, (journal,), (mark,), record)
             permit: Lease | Found | None = None
             if entry is not None and not force:
                 hit = self._entries.opened(node, key, entry, _NO_COPY, keep=False)
@@ -190,7 +195,8 @@ class RedisShelf:
                 node.tell(RELEASE, (key.lease,), (token,))
             elif permit is None and mine:
                 stamps = tuple(zip(depends, nonces, strict=True))
-                permit = Lease(key, token, stamps, (length - len(mark), mark), epoch, storable=not hold)
+                position = (length - len(mark), mark)
+                permit = Lease(key, token, stamps, position, (journal, mark), epoch, storable=not hold)
             settled(permit)
             return permit
 
@@ -201,7 +207,7 @@ class RedisShelf:
             key.journal,
             *(generation.name for generation in depends),
         )
-        args = (token, self._lease_ms, mint, _NARROW_LIFE_MS, first_record(self._environment))
+        args = (token, self._lease_ms, mint, _NARROW_LIFE_MS, record)
         return await node.evaluate(LEASE, keys, args, settle, self._budget_s)
 
     async def changed(self, key: EntryKey, timeout_s: float) -> None:

@@ -59,8 +59,8 @@ check: $(VENV)/.test ## style, types, import contracts, architecture
 	$(if $(wildcard tests/architecture),$(VENV)/bin/python -m pytest -q tests/architecture)
 
 .PHONY: bench
-bench: $(VENV)/.test ## print the figures of bench/
-	nice -n 10 $(VENV)/bin/python -m bench $(ARGS)
+bench: $(VENV)/.bench ## print the figures of bench/ (ARGS="--quick": smaller; bench.reliability and bench.coordination beside it)
+	$(VENV)/bin/python -m bench $(ARGS)
 
 .PHONY: docs
 docs: $(VENV)/.docs ## build the documentation into site/

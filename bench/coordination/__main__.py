@@ -31,12 +31,13 @@ if TYPE_CHECKING:
     from bench.figures.tables import Result
 
 SEED = 20_260_911
+_WIDE = 132
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Do what the command line says."""
     options = _options(arguments)
-    console = Console()
+    console = Console(width=None if sys.stdout.isatty() else _WIDE)
     results: dict[str, Result] = {}
     took_s: dict[str, float] = {}
     console.print(f"seed {options.seed} (repeat it with --seed {options.seed})", style="dim")

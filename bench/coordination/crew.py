@@ -9,7 +9,9 @@ import signal
 import tempfile
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, Self, TypeVar
+
+from alacena.engine.errors import BackendError
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -17,7 +19,17 @@ if TYPE_CHECKING:
 
     Work = Callable[..., Awaitable[None]]
 
+T = TypeVar("T")
+
 _CONTEXT = multiprocessing.get_context("forkserver")
+_PRELOADED = [
+    "__main__",
+    "alacena.engine.redis.opening",
+    *(
+        f"bench.coordination.{name}"
+        for name in ("budgets", "fences", "kills", "ledger", "liveness", "million", "zombies")
+    ),
+]
 
 
 class Journal:
@@ -47,7 +59,7 @@ class Crew:
     """
 
     def __init__(self, work: Work, size: int, **arguments: Any) -> None:
-        _CONTEXT.set_forkserver_preload([work.__module__, "alacena.engine.redis.opening"])
+        _CONTEXT.set_forkserver_preload(_PRELOADED)
         self._folder = tempfile.TemporaryDirectory(prefix="alacena-crew-")
         self._work = work
         self._arguments = arguments
@@ -123,6 +135,15 @@ def _whole_lines(path: Path) -> list[str]:
 def _run(work: Work, path: str, arguments: dict[str, Any]) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     asyncio.run(work(Journal(Path(path)), **arguments))  # type: ignore[arg-type]
+
+
+async def patiently(ask: Callable[[], Awaitable[T]]) -> T:
+    """Ask again while the store does not answer: for whoever watches on a machine that is busy."""
+    while True:
+        try:
+            return await ask()
+        except BackendError:
+            await asyncio.sleep(0.1)
 
 
 async def until(condition: Callable[[], Awaitable[bool] | bool], within_s: float, every_s: float = 0.02) -> bool:

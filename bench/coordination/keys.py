@@ -28,20 +28,24 @@ async def measure(effort: Effort, seed: int) -> Result:
     count = effort.of(2_000, 300)
     with RedisServer("valkey") as redis, Postgres() as postgres:
         prepare(postgres)
-        authority = await PostgresAuthority.connect(postgres.dsn, min_size=1, max_size=4)
+        authority = await PostgresAuthority.connect(postgres.dsn, max_size=4)
         async with Cache(Settings(redis_url=redis.url), authority=authority) as cache:
-            rows = await _ask(cache, authority, redis, postgres, count)
+            rows = await ask(cache, authority, redis, postgres, count)
         await authority.close()
     note = f"{count} keys a question; expiry: receipts that Redis remembers for {REMEMBER_S:g} s instead of seven days"
     table = Table("Keys", (Column("seen", 0), Column("of", 0)), tuple(rows), (note,))
     bars = (
-        judged("conflicts not raised or not noted", 3 * count - sum(int(row.cells[0]) for row in rows[:3]), bar=0),  # type: ignore[arg-type]
-        judged("keys that Postgres counted twice", int(rows[4].cells[0]), bar=0),  # type: ignore[arg-type]
+        judged("conflicts not raised or not noted", 3 * count - sum(_seen(row) for row in rows[:3]), bar=0),
+        judged("keys that Postgres counted twice", _seen(rows[4]), bar=0),
     )
     return Result((table,), bars)
 
 
-async def _ask(
+def _seen(row: Row) -> int:
+    return int(str(row.cells[0]))
+
+
+async def ask(
     cache: Cache, authority: PostgresAuthority, redis: RedisServer, postgres: Postgres, count: int
 ) -> list[Row]:
     ledger, rows = cache.ledger, []

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from alacena.engine import Cache, Settings
 from alacena.engine.errors import BackendError
 from alacena.sources.ledger import PostgresAuthority, migrations
-from bench.coordination.crew import Crew, until
+from bench.coordination.crew import Crew, patiently, until
 from bench.figures.tables import Column, Result, Row, Table, judged
 from tests.servers.postgres import Postgres
 from tests.servers.redis_server import RedisServer
@@ -30,7 +30,7 @@ TENANTS = 8
 KILL_EVERY_S = 0.7
 ROLES = ("client", "redis", "postgres", "relay", "client", "client")
 """Whose turn it is to be killed."""
-DSN_OPTIONS: dict[str, Any] = {"min_size": 1, "max_size": 8, "timeout": 5, "command_timeout": 5}
+DSN_OPTIONS: dict[str, Any] = {"max_size": 8, "timeout": 5, "command_timeout": 5}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -102,24 +102,28 @@ async def measure(effort: Effort, seed: int) -> Result:
     del seed
     plans = _plans(effort)
     kill_every_s = effort.of(KILL_EVERY_S, 0.25)
-    seen = [await _run(plan, kill_every_s) for plan in plans]
+    seen = [await run(plan, kill_every_s) for plan in plans]
     wrong = sum(run.over + (run.under if plan.file else 0) for plan, run in zip(plans, seen, strict=True))
     facts = [run.facts(plan) for plan, run in zip(plans, seen, strict=True)]
     rows = tuple(Row(name, tuple(each[name] for each in facts), "ours") for name in facts[0])
     notes = (
-        f"{CLIENTS} clients and a relay; each call is made once, twice or three times with its key; one of them, Redis or "
-        f"Postgres is killed each {kill_every_s:g} s, in turn: {', '.join(ROLES)}",
-        "truth: the tokens of all calls. Redis is killed, not unplugged: what it wrote to its file survives that in "
-        "every mode. Calls a second count the repeats, and the outages",
+        (
+            f"{CLIENTS} clients and a relay; each call is made once, twice or three times with its key; one of them, Redis or "
+            f"Postgres is killed each {kill_every_s:g} s, in turn: {', '.join(ROLES)}"
+        ),
+        (
+            "truth: the tokens of all calls. Redis is killed, not unplugged: what it wrote to its file survives that in "
+            "every mode. Calls a second count the repeats, and the outages"
+        ),
     )
     table = Table("The ledger under faults", tuple(Column(plan.name, 0) for plan in plans), rows, notes)
     return Result((table,), (judged("tokens over or under the truth", wrong, bar=0),))
 
 
 def _plans(effort: Effort) -> list[Plan]:
-    few = effort.of(20_000, 2_000)
+    few = effort.of(20_000, 500)
     return [
-        Plan(name="fast", mode="fast", calls=effort.of(100_000, 8_000), at_once=50, bound="≤ 1 s"),
+        Plan(name="fast", mode="fast", calls=effort.of(100_000, 2_000), at_once=50, bound="≤ 1 s"),
         Plan(name="fast, spilling", mode="fast", calls=few, at_once=50, spill=True, bound="≤ 1 s"),
         Plan(name="safe", mode="safe", calls=few, at_once=500, bound="0, on disk"),
         Plan(name="durable", mode="durable", calls=few, at_once=100, bound="0, committed"),
@@ -161,7 +165,7 @@ class Seen:
         }
 
 
-async def _run(plan: Plan, kill_every_s: float) -> Seen:
+async def run(plan: Plan, kill_every_s: float) -> Seen:
     flags = ("--appendonly", "yes") if plan.file else ()
     with RedisServer("valkey", extra=flags) as redis, Postgres() as postgres, _folder() as home:
         prepare(postgres)
@@ -201,9 +205,11 @@ async def _kill_in_turn(
 
 async def _all_carried(cache: Cache, home: Path) -> bool:
     """Whether nothing waits any more, on the way to Redis or to Postgres."""
-    if any(path.name.startswith("spill") and path.suffix in {"", ".draining"} for path in home.iterdir()):
+    waiting = await asyncio.to_thread(lambda: [path.suffix for path in home.glob("spill*")])
+    if {"", ".draining"} & set(waiting):
         return False
-    return not sum([await cache.ledger.backlog(f"tenant-{number}") for number in range(TENANTS)])
+    waits = [await patiently(lambda n=number: cache.ledger.backlog(f"tenant-{n}")) for number in range(TENANTS)]  # type: ignore[misc]
+    return not sum(waits)
 
 
 def prepare(postgres: Postgres) -> None:

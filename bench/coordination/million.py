@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from alacena.engine import Cache, Settings
 from alacena.engine.errors import BackendError
 from alacena.testing.proxy import FaultProxy
-from bench.coordination.crew import Crew
+from bench.coordination.crew import Crew, patiently
 from bench.figures.tables import Column, Result, Row, Table, judged
 from tests.servers.redis_server import RedisServer
 
@@ -78,7 +78,11 @@ class Course:
 
 async def measure(effort: Effort, seed: int) -> Result:
     """Run it once: it is long, and exact."""
-    count = effort.of(1_000_000, 100_000)
+    return await run(effort.of(1_000_000, 40_000), seed)
+
+
+async def run(count: int, seed: int) -> Result:
+    """Push so many items, and have them worked off."""
     with RedisServer("valkey") as server, tempfile.TemporaryDirectory(prefix="alacena-") as home:
         async with (
             FaultProxy(str(server.socket_path), listen=f"{home}/s", seed=seed) as proxy,
@@ -88,7 +92,7 @@ async def measure(effort: Effort, seed: int) -> Result:
             with Crew(work, WORKERS, url=f"unix://{home}/s") as crew:
                 stats = await _run(queue, count, crew, proxy, course, random.Random(seed))
                 took_s = time.monotonic() - course.began
-                dead = Counter([letter.value % BAD for letter in await queue.dead(100_000)])
+                dead = Counter([letter.value % BAD for letter in await patiently(lambda: queue.dead(100_000))])
                 return _result(count, stats, dead, crew, course, took_s)
 
 
@@ -103,7 +107,7 @@ async def _run(
     try:
         await _push(queue, count, course, chance)
         while True:
-            stats = await queue.stats()
+            stats = await patiently(queue.stats)
             course.samples += 1
             course.broken += stats.pushed != stats.depth + stats.dead + stats.acked
             if stats.acked + stats.dead >= count:
@@ -121,7 +125,8 @@ async def _push(queue: Queue, count: int, course: Course, chance: random.Random)
     for start in range(0, count, 500):
         page = range(start, min(start + 500, count))
         for again in range(2 if chance.random() < 0.1 else 1):
-            await queue.push_many(page, ids=[f"i{number}" for number in page])
+            ids = [f"i{number}" for number in page]
+            await patiently(lambda page=page, ids=ids: queue.push_many(page, ids=ids))  # type: ignore[misc]
             course.duplicates += again * len(page)
     course.pushed_s = time.monotonic() - began
 
@@ -178,11 +183,15 @@ def _result(count: int, stats: QueueStats, dead: Counter[int], crew: Crew, cours
         "late acknowledgements (refused)": refused,
     }
     notes = (
-        f"{WORKERS} workers, batches of {BATCH}, leases of {VISIBILITY_S:g} s, {ATTEMPTS} attempts; "
-        f"{crew.kills} SIGKILLs, all links cut {course.cuts} times, {course.pauses} pauses of "
-        f"{VISIBILITY_S + 0.5:g} s in {took_s:.0f} s; pushing took {course.pushed_s:.0f} s of them",
-        f"pushed = ready + delayed + in flight + dead + acked in {course.samples - course.broken} of "
-        f"{course.samples} samples, and at the end: {stats.pushed} = {stats.depth} + {stats.dead} + {stats.acked}",
+        (
+            f"{WORKERS} workers, batches of {BATCH}, leases of {VISIBILITY_S:g} s, {ATTEMPTS} attempts; "
+            f"{crew.kills} SIGKILLs, all links cut {course.cuts} times, {course.pauses} pauses of "
+            f"{VISIBILITY_S + 0.5:g} s in {took_s:.0f} s; pushing took {course.pushed_s:.0f} s of them"
+        ),
+        (
+            f"pushed = ready + delayed + in flight + dead + acked in {course.samples - course.broken} of "
+            f"{course.samples} samples, and at the end: {stats.pushed} = {stats.depth} + {stats.dead} + {stats.acked}"
+        ),
         "handled more than once: the worker died, was stopped or lost its link between the work and its ack",
     )
     rows = tuple(Row(name, (cell,), "ours") for name, cell in facts.items())

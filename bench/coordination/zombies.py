@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import os
 import time
 from typing import TYPE_CHECKING
 
 from alacena.engine import Cache, Settings
 from alacena.engine.errors import NotOwnerError
-from bench.coordination.crew import Crew, until
+from bench.coordination.crew import Crew, patiently, until
 from bench.figures.statistics import percentile
 from bench.figures.tables import Column, Result, Row, Table, judged
 from tests.servers.redis_server import RedisServer
@@ -33,7 +34,7 @@ async def hold(journal: Journal, url: str, each: int, place: int) -> None:
         journal.note(*("held" for _ in items))
         os.kill(os.getpid(), 19)
         for number, item in enumerate(items):
-            verb = (item.ack, item.nack, lambda item=item: item.extend(60))[number % 3]  # type: ignore[misc]
+            verb = (item.ack, item.nack, lambda item=item: item.extend(60))[number % 3]
             try:
                 await verb()
                 journal.note("accepted")
@@ -60,13 +61,15 @@ async def measure(effort: Effort, seed: int) -> Result:
     """Three questions, one after the other."""
     del seed
     with RedisServer("valkey") as server:
-        zombies, first = await _zombies(server.url, effort.of(8, 4), effort.of(200, 50))
-        poison, second = await _poison(server.url, effort.of(400, 150), effort.of(6, 3))
-        twins, third = await _twins(server.url, effort.of(20_000, 3_000))
-    return Result((zombies, poison, twins), (*first, *second, *third))
+        answers = [
+            await zombies(server.url, effort.of(8, 4), effort.of(200, 50)),
+            await poison(server.url, effort.of(400, 150), effort.of(6, 3)),
+            await twins(server.url, effort.of(20_000, 3_000)),
+        ]
+    return Result(tuple(table for table, _ in answers), tuple(bar for _, bars in answers for bar in bars))
 
 
-async def _zombies(url: str, processes: int, each: int) -> tuple[Table, tuple[Bar, ...]]:
+async def zombies(url: str, processes: int, each: int) -> tuple[Table, tuple[Bar, ...]]:
     count = processes * each
     async with Cache(Settings(redis_url=url)) as cache:
         queue = cache.queues("q", tenant_id="acme", max_attempts=50)
@@ -86,24 +89,25 @@ async def _zombies(url: str, processes: int, each: int) -> tuple[Table, tuple[Ba
         Row("late verbs accepted", (accepted, held), "ours"),
         Row("items acknowledged behind their new holder's back", (stats.acked, len(half)), "ours"),
     )
-    note = f"{processes} processes stopped (SIGSTOP) past their leases of {VISIBILITY_S:g} s; half of their items had a new holder"
+    note = (
+        f"{processes} processes stopped past their leases of {VISIBILITY_S:g} s; half of their items had a new holder"
+    )
     table = Table("Zombies: ack, nack and extend in turn", COLUMNS, rows, (note,))
     return table, (judged("late verbs accepted", accepted + stats.acked, bar=0),)
 
 
-async def _poison(url: str, count: int, poison: int) -> tuple[Table, tuple[Bar, ...]]:
+async def poison(url: str, count: int, bad: int) -> tuple[Table, tuple[Bar, ...]]:
     async with Cache(Settings(redis_url=url)) as cache:
         queue = cache.queues("p", tenant_id="acme", max_attempts=ATTEMPTS)
-        values = [
-            -1 - number // (count // poison) if number % (count // poison) == 5 else number for number in range(count)
-        ]
+        every = count // bad
+        values = [-1 - number if number % every == 5 else number for number in range(count)]
         await queue.push_many(values)
         bad = sum(value < 0 for value in values)
         with Crew(swallow, 3, url=url) as crew:
 
             async def over() -> bool:
                 crew.replace_dead()
-                stats = await queue.stats()
+                stats = await patiently(queue.stats)
                 return stats.dead + stats.acked == count
 
             began = time.monotonic()
@@ -113,7 +117,7 @@ async def _poison(url: str, count: int, poison: int) -> tuple[Table, tuple[Bar, 
         stats, letters = await queue.stats(), await queue.dead()
     crashes = sum(line[0] == "poison" for line in lines)
     done = sorted(float(line[1]) for line in lines if line[0] == "done")
-    gaps = [after - before for before, after in zip(done, done[1:], strict=False)]
+    gaps = [after - before for before, after in itertools.pairwise(done)]
     rows = (
         Row("poison in the dead letters", (sum(letter.value < 0 for letter in letters), bad), "ours"),
         Row("others in the dead letters", (sum(letter.value >= 0 for letter in letters), count - bad), "ours"),
@@ -122,19 +126,21 @@ async def _poison(url: str, count: int, poison: int) -> tuple[Table, tuple[Bar, 
         Row("longest time without another item done, ms", (1000 * max(gaps), None), "ours"),
     )
     notes = (
-        f"each poison item ends its process; {ATTEMPTS} attempts, leases of {POISON_VISIBILITY_S:g} s, one item at a time; "
-        f"all was over after {took_s:.1f} s. Reason: {letters[0].reason if letters else '–'}",
+        (
+            f"each poison item ends its process; {ATTEMPTS} attempts, leases of {POISON_VISIBILITY_S:g} s, one item at a time; "
+            f"all was over after {took_s:.1f} s. Reason: {letters[0].reason if letters else '–'}"
+        ),
     )
     lost = count - stats.acked - stats.dead
     table = Table("Poison", COLUMNS, rows, notes)
     bars = (
-        judged("poison not buried", bad - int(rows[0].cells[0]), bar=0),  # type: ignore[arg-type]
-        judged("others buried or lost", int(rows[1].cells[0]) + lost, bar=0),  # type: ignore[arg-type]
+        judged("poison not buried", bad - int(str(rows[0].cells[0])), bar=0),
+        judged("others buried or lost", int(str(rows[1].cells[0])) + lost, bar=0),
     )
     return table, bars
 
 
-async def _twins(url: str, count: int) -> tuple[Table, tuple[Bar, ...]]:
+async def twins(url: str, count: int) -> tuple[Table, tuple[Bar, ...]]:
     """Everybody sends everything, at once, while it is worked off."""
     async with Cache(Settings(redis_url=url)) as cache:
         queue = cache.queues("t", tenant_id="acme")

@@ -80,7 +80,7 @@ def _costs(console: Console) -> None:
 def main() -> None:
     """Read the options and print the tables."""
     parser = argparse.ArgumentParser(prog="python -m bench.eviction", description=__doc__)
-    parser.add_argument("--traces", help="folder of NAME.txt.gz; default: $ALACENA_TRACES or ../shared/traces")
+    parser.add_argument("--traces", help="folder of NAME.txt.gz; default: $BENCH_TRACES or ../shared/traces")
     parser.add_argument("--only", choices=("recorded", "synthetic", "cost"), help="one part instead of all three")
     options = parser.parse_args()
     console = Console(width=None if Console().is_terminal else 170)
@@ -91,7 +91,7 @@ def main() -> None:
         if any(folder.glob("*.txt.gz")):
             _compare(console, f"Hit ratio, %: recorded traces in {folder}", traces.recorded(folder))
         else:
-            console.print(f"No recorded traces: {folder} holds no *.txt.gz. Pass --traces DIR or set ALACENA_TRACES.")
+            console.print(f"No recorded traces: {folder} holds no *.txt.gz. Pass --traces DIR or set BENCH_TRACES.")
     if options.only in (None, "synthetic"):
         _compare(console, f"Hit ratio, %: synthetic families, seed {SEED}", traces.synthetic(SEED))
     if options.only in (None, "cost"):

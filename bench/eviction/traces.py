@@ -19,8 +19,8 @@ DEFAULT_FOLDER = Path("../shared/traces")
 
 
 def folder_of(option: str | None) -> Path:
-    """The folder to read: the option, else ``ALACENA_TRACES``, else the default."""
-    return Path(option or os.environ.get("ALACENA_TRACES") or DEFAULT_FOLDER)
+    """The folder to read: the option, else ``BENCH_TRACES``, else the default."""
+    return Path(option or os.environ.get("BENCH_TRACES") or DEFAULT_FOLDER)
 
 
 def recorded(folder: Path) -> Iterator[tuple[str, Trace]]:

@@ -13,7 +13,8 @@ import time
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 from alacena import CacheManager, configure, get_embeddings_batch_with_cache
-from bench.figures.statistics import ratio, spread
+from alacena.common import runtime
+from bench.figures.statistics import Spread, ratio, spread
 from bench.figures.tables import Bar, Column, Result, Row, Table, judged, unjudged
 from bench.rivals.bare import Bare
 from bench.rivals.rival import Place
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
 _TEXTS = 1_000
 _DIMENSIONS = 1_536
 _MODEL = "model"
+_FILLS_S = 3.0
 _FLOOR = "bare MGET + frombuffer"
 _OURS = "alacena"
 _MEMORY = "alacena, from memory"
@@ -41,6 +43,7 @@ _COLUMNS = (
     Column("round trips", 0, "low"),
     Column("MB sent", 2, "low"),
     Column("MB received", 2, "low"),
+    Column("made again", 0, "low"),
 )
 
 
@@ -62,15 +65,21 @@ class Flow(Protocol):
 
 
 class Provider:
-    """Makes embeddings without a delay."""
+    """Makes embeddings without a delay.
+
+    Attributes:
+        made: How many, so far.
+    """
 
     def __init__(self) -> None:
         import numpy as np
 
+        self.made = 0
         self._rows = np.random.default_rng(5).standard_normal((_TEXTS, _DIMENSIONS), dtype=np.float32)
 
     def embed(self, texts: Sequence[str]) -> list[Any]:
         """One embedding a text."""
+        self.made += len(texts)
         return [self._rows[int(text.rpartition(" ")[2])] for text in texts]
 
 
@@ -83,7 +92,7 @@ class Ours:
 
     def __init__(self, provider: Provider, *, warm: bool) -> None:
         self._provider = provider
-        self._warm = warm
+        self.warm = warm
 
     async def open(self, path: str) -> None:
         self._path = path
@@ -94,8 +103,8 @@ class Ours:
         await CacheManager.initialize()
         if cached:
             await self.embed(cached)
-            await _quiet()
-        if not self._warm:
+            await _filled(len(cached))
+        if not self.warm:
             await CacheManager.close()
             await CacheManager.initialize()
         await CacheManager.get("embedding", "nobody", "acme")
@@ -108,12 +117,15 @@ class Ours:
         await CacheManager.close()
 
 
-async def _quiet() -> None:
-    from alacena.common import runtime
-
+async def _filled(count: int) -> None:
+    """Wait until so many fills have been accepted or refused since the cache was opened, a few seconds at most."""
     cache = await runtime.opened()
-    while cache.stats()["flights"]:
-        await asyncio.sleep(0.001)
+    deadline = time.perf_counter() + _FILLS_S
+    while time.perf_counter() < deadline:
+        stats = cache.stats()
+        if stats["fills"] + sum(stats["refused_fills"].values()) >= count:
+            return
+        await asyncio.sleep(0.002)
 
 
 class Raw:
@@ -184,6 +196,13 @@ class Peer:
         await self._rival.close()
 
 
+class Sample(NamedTuple):
+    """One round of one contender."""
+
+    took_s: float
+    made_again: int
+
+
 class Trips(NamedTuple):
     """What went over the wire."""
 
@@ -199,7 +218,8 @@ async def _no_source(_: str) -> None:
 async def measure(server: Server, effort: Effort) -> Result:
     """Ask with all, none and half of the texts cached."""
     texts = [f"a chunk of a document, number {number}" for number in range(_TEXTS)]
-    flows, absent = _flows(Provider())
+    provider = Provider()
+    flows, absent = _flows(provider)
     tables, bars = [], []
     for title, cached in (("all cached", _TEXTS), ("none cached", 0), ("half cached", _TEXTS // 2)):
         split = (texts[:cached], texts[cached:])
@@ -209,7 +229,9 @@ async def measure(server: Server, effort: Effort) -> Result:
         trips = {name: await _counted(server, flow, split) for name, flow in there.items()}
         for flow in there.values():
             await flow.open(server.path)
-        found = await interleaved({name: _timed(server, flow, split) for name, flow in there.items()}, effort.rounds)
+        found = await interleaved(
+            {name: _timed(server, flow, provider, split) for name, flow in there.items()}, effort.rounds
+        )
         for flow in there.values():
             await flow.close()
         tables.append(_table(f"{_TEXTS:,} embeddings of {_DIMENSIONS:,} float32, {title}", found, trips, absent))
@@ -240,17 +262,20 @@ def _flows(provider: Provider) -> tuple[dict[str, Flow], tuple[str, ...]]:
     return flows, tuple(absent)
 
 
-def _timed(server: Server, flow: Flow, split: tuple[list[str], list[str]]) -> Callable[[], Awaitable[float]]:
-    async def timed() -> float:
+def _timed(
+    server: Server, flow: Flow, provider: Provider, split: tuple[list[str], list[str]]
+) -> Callable[[], Awaitable[Sample]]:
+    async def timed() -> Sample:
         server.flush()
         await flow.prepare(split[0])
         texts = [*split[0], *split[1]]
+        before = provider.made
         began = time.perf_counter()
         found = await flow.embed(texts)
         took_s = time.perf_counter() - began
         assert len(found) == _TEXTS
         assert all(one is not None and one.shape == (_DIMENSIONS,) for one in found)
-        return took_s
+        return Sample(took_s, provider.made - before - len(split[1]))
 
     return timed
 
@@ -263,28 +288,36 @@ async def _counted(server: Server, flow: Flow, split: tuple[list[str], list[str]
         relay.reset()
         await flow.embed([*split[0], *split[1]])
         if isinstance(flow, Ours):
-            await _quiet()
+            await _filled(len(split[1]) + (len(split[0]) if flow.warm else 0))
         trips = Trips(relay.round_trips, relay.sent_bytes / 1e6, relay.received_bytes / 1e6)
         await flow.close()
     return trips
 
 
-def _table(title: str, found: dict[str, list[float]], trips: dict[str, Trips], absent: tuple[str, ...]) -> Table:
+def _table(title: str, found: dict[str, list[Sample]], trips: dict[str, Trips], absent: tuple[str, ...]) -> Table:
     rows = []
     for name, samples in found.items():
-        cells = (ratio(samples, found[_FLOOR]), spread(samples).times(1e3), *trips[name])
+        took = spread([sample.took_s for sample in samples]).times(1e3)
+        again = spread([sample.made_again for sample in samples])
+        cells = (_of(found, name, _FLOOR), took, *trips[name], again)
         rows.append(Row(name, cells, "ours" if name.startswith(_OURS) else "floor" if name == _FLOOR else "peer"))
     return Table(title, _COLUMNS, tuple(rows), absent, charted=0)
 
 
-def _bars(title: str, found: dict[str, list[float]]) -> list[Bar]:
+def _of(found: dict[str, list[Sample]], above: str, below: str) -> Spread:
+    return ratio([sample.took_s for sample in found[above]], [sample.took_s for sample in found[below]])
+
+
+def _bars(title: str, found: dict[str, list[Sample]]) -> list[Bar]:
+    again = max(sample.made_again for sample in found[_OURS])
     bars = [
-        judged(f"1,000 embeddings, {title}: time, of a bare MGET", ratio(found[_OURS], found[_FLOOR]).median, goal=1.5)
+        judged(f"1,000 embeddings, {title}: time, of a bare MGET", _of(found, _OURS, _FLOOR).median, goal=1.5),
+        judged(f"1,000 embeddings, {title}: made again though they were stored", again, bar=0),
     ]
     for peer in (*_PEERS, _LISTS):
         question = f"1,000 embeddings, {title}: faster than {peer}"
         if peer in found:
-            bars.append(judged(question, ratio(found[peer], found[_OURS]).median, bar=20, higher=True, unit="×"))
+            bars.append(judged(question, _of(found, peer, _OURS).median, bar=20, higher=True, unit="×"))
         elif peer in _PEERS:
             bars.append(unjudged(question, "≥ 20×", "–", "not installed"))
     return bars

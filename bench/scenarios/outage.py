@@ -2,7 +2,8 @@
 
 Callers read through the cache from a source that takes a millisecond. The connection is healthy at first, except where
 nobody listens at all; then the fault begins. A contender that raises leaves its user to ask the source: that is what
-the errors are. A read that takes longer than the limit is given up and counted at it.
+the errors are. A read that takes longer than the limit is given up and counted at it. Our own promise is to wait for the
+cache 50 ms at most, kept to within 5 ms; the source and the turns of a busy loop come on top.
 """
 
 from __future__ import annotations
@@ -30,7 +31,8 @@ if TYPE_CHECKING:
     from bench.stand.effort import Effort
     from bench.stand.server import Server
 
-_NAMES = ("alacena", "redis-py", "valkey-glide", "cashews", "aiocache")
+_NAMES = ("alacena", "redis-py", "cashews", "aiocache")
+_NOTE = "valkey-glide is left out: it blocks the loop while it connects, and the loop is where the faults are made"
 _SOURCE_S = 0.001
 _LIMIT_S = 2.0
 _OPENING_S = 10.0
@@ -88,7 +90,7 @@ _ANSWERS = {
 async def measure(server: Server, effort: Effort) -> Result:
     """Ask everybody under each fault."""
     reads = effort.of(60, 20)
-    field = invited(REDIS, effort.of(_NAMES, ("alacena", "redis-py", "cashews", "aiocache")))
+    field = invited(REDIS, _NAMES)
     logging.disable(logging.ERROR)
     tables, worst_ms = [], 0.0
     try:
@@ -99,9 +101,11 @@ async def measure(server: Server, effort: Effort) -> Result:
             tables.append(Table(title, _COLUMNS, rows, charted=1))
     finally:
         logging.disable(logging.NOTSET)
-    notes = (settings_of(field.present), f"a read is given up after {_LIMIT_S:g} s", *field.note)
+    notes = (settings_of(field.present), f"a read is given up after {_LIMIT_S:g} s", _NOTE, *field.note)
     tables[-1] = Table(tables[-1].title, _COLUMNS, tables[-1].rows, notes, charted=1)
-    return Result(tuple(tables), (judged("outage: p99 of a read under the worst fault", worst_ms, bar=60, unit=" ms"),))
+    return Result(
+        tuple(tables), (judged("outage: p99 of a read under the worst fault", worst_ms, bar=100, goal=65, unit=" ms"),)
+    )
 
 
 async def _fate(server: Server, name: str, fault: Fault, reads: int) -> Fate:

@@ -1,7 +1,8 @@
 """How fast is a hit on the server, for 1, 10, 100 and 1,000 callers at a time, and what does it cost on both sides?
 
 A document of about 500 bytes; every read goes to the server and comes back as an object. The callers are tasks of one
-process, each asking again as soon as it has its answer.
+process, each asking again as soon as it has its answer. A contender that gives up in time answers with nothing: a row
+with such answers is no measure of hits.
 """
 
 from __future__ import annotations
@@ -32,7 +33,7 @@ _READS = {1: 1_000, 10: 4_000, 100: 10_000, 1000: 10_000}
 _SLOW = {"redis-py": 5, "coredis": 5, "cashews": 5, "aiocache": 5, "valkey-glide": 2, "dogpile": 20}
 """How many times fewer reads a contender makes, so that all take about as long."""
 
-_KEYS = tuple(f"d{number}" for number in range(1024))
+_KEYS = 1_024
 _DOCUMENT = {
     "id": "d1",
     "title": "Manual of the boiler, second edition",
@@ -48,6 +49,7 @@ _COLUMNS = (
     Column("k hits/s", 1, "high"),
     Column("µs CPU here", 1, "low"),
     Column("µs CPU server", 1, "low"),
+    Column("unanswered, %", 1, "low"),
 )
 
 
@@ -58,6 +60,7 @@ class Sample(NamedTuple):
     bare_per_s: float
     cpu_us: float
     server_us: float
+    unanswered: float
 
 
 async def measure(server: Server, effort: Effort) -> Result:
@@ -66,14 +69,19 @@ async def measure(server: Server, effort: Effort) -> Result:
     loop = type(asyncio.get_running_loop()).__module__.partition(".")[0]
     tables, bars = [], []
     async with opened(field, Place(_source, server.path)):
-        for rival in field.present.values():
-            await filled(rival, dict.fromkeys(_KEYS, _DOCUMENT))
+        for name, rival in field.present.items():
+            await filled(rival, dict.fromkeys(_keys(name), _DOCUMENT))
         for callers in effort.of(_CALLERS, (1, 100)):
             found = await interleaved(_contenders(server, field.present, callers, effort), effort.rounds)
             title = f"Hits on the server, {callers:,} caller{'s' * (callers > 1)} ({loop})"
             tables.append(_table(title, found, field.present, field.note))
             bars += _bars(found, callers, loop)
     return Result(tuple(tables), tuple(bars))
+
+
+def _keys(name: str) -> list[str]:
+    """Keys of a contender's own: nobody can read what another's serializer wrote."""
+    return [f"{name}.{number}" for number in range(_KEYS)]
 
 
 async def _source(_: str) -> Any:
@@ -85,27 +93,32 @@ def _contenders(
 ) -> dict[str, Callable[[], Awaitable[Sample]]]:
     def contender(name: str, rival: Rival) -> Callable[[], Awaitable[Sample]]:
         each = max(1, _READS[callers] // effort.of(1, 2) // _SLICES // callers)
-        return lambda: _sample(server, (rivals[FLOOR], each), (rival, max(1, each // _SLOW.get(name, 1))), callers)
+        own, floor = (_asks(name, rival) for name, rival in ((name, rival), (FLOOR, rivals[FLOOR])))
+        return lambda: _sample(server, (floor, each), (own, max(1, each // _SLOW.get(name, 1))), callers)
 
     return {name: contender(name, rival) for name, rival in rivals.items()}
 
 
-async def _sample(server: Server, floor: tuple[Rival, int], own: tuple[Rival, int], callers: int) -> Sample:
+def _asks(name: str, rival: Rival) -> list[Ask]:
+    return [rival.hit(key) for key in _keys(name)]
+
+
+async def _sample(server: Server, floor: tuple[list[Ask], int], own: tuple[list[Ask], int], callers: int) -> Sample:
     """Slices of the bare protocol and of the contender in turn: what slows the machine down hits both.
 
     Each comes with the number of reads that a caller makes in a slice.
     """
-    asks, floor_asks = [own[0].hit(key) for key in _KEYS], [floor[0].hit(key) for key in _KEYS]
-    wall_s, cpu_s, server_s, bare_s = [], 0.0, 0.0, []
+    wall_s, cpu_s, server_s, bare_s, missing = [], 0.0, 0.0, [], 0
     for turn in range(_SLICES + 1):
         with Stopwatch() as beside:
-            await _rush(floor_asks, callers, floor[1])
+            await _rush(floor[0], callers, floor[1])
         if turn:
             bare_s.append(beside.wall_s)
         before_s = server.cpu_s()
         with Stopwatch() as watch:
-            await _rush(asks, callers, own[1])
+            unanswered = await _rush(own[0], callers, own[1])
         if turn:
+            missing += unanswered
             wall_s.append(watch.wall_s)
             cpu_s += watch.cpu_s
             server_s += server.cpu_s() - before_s
@@ -115,16 +128,21 @@ async def _sample(server: Server, floor: tuple[Rival, int], own: tuple[Rival, in
         bare_per_s=floor_reads / statistics.median(bare_s),
         cpu_us=cpu_s / reads / _SLICES * 1e6,
         server_us=server_s / reads / _SLICES * 1e6,
+        unanswered=100 * missing / reads / _SLICES,
     )
 
 
-async def _rush(asks: list[Ask], callers: int, each: int) -> None:
-    async def caller(number: int) -> None:
+async def _rush(asks: list[Ask], callers: int, each: int) -> int:
+    """Let all callers ask; how often nothing came back, because the contender gave up in time."""
+
+    async def caller(number: int) -> int:
+        unanswered = 0
         for turn in range(each):
             function, arguments, _ = asks[(number + turn * callers) % len(asks)]
-            await function(*arguments)
+            unanswered += await function(*arguments) is None
+        return unanswered
 
-    await asyncio.gather(*(caller(number) for number in range(callers)))
+    return sum(await asyncio.gather(*(caller(number) for number in range(callers))))
 
 
 def _table(title: str, found: dict[str, list[Sample]], rivals: dict[str, Rival], notes: tuple[str, ...]) -> Table:
@@ -135,6 +153,7 @@ def _table(title: str, found: dict[str, list[Sample]], rivals: dict[str, Rival],
             spread([sample.per_s for sample in samples]).times(1e-3),
             spread([sample.cpu_us for sample in samples]),
             spread([sample.server_us for sample in samples]),
+            spread([sample.unanswered for sample in samples]),
         )
         rows.append(Row(name, cells, "ours" if name.startswith(OURS) else "floor" if name == FLOOR else "peer"))
     return Table(title, _COLUMNS, tuple(rows), (settings_of(rivals), *notes), charted=0)

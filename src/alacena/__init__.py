@@ -111,6 +111,7 @@ if TYPE_CHECKING:
         TTL_SHORT,
         TTL_STANDARD,
     )
+    from alacena.common.db import configure_supabase, get_supabase_client
     from alacena.common.install import install_as_common
     from alacena.common.runtime import configure
     from alacena.common.tracking import track_token_usage
@@ -261,6 +262,7 @@ _HOMES = {
     ),
     "alacena.common.install": ("install_as_common",),
     "alacena.common.runtime": ("configure",),
+    "alacena.common.db": ("configure_supabase", "get_supabase_client"),
     "alacena.common.tracking": ("track_token_usage",),
     "alacena.engine": (
         "AlacenaError",
@@ -408,6 +410,7 @@ __all__ = [
     "acquire_job_lock",
     "cached",
     "configure",
+    "configure_supabase",
     "depends_on",
     "deserialize_chunk_data",
     "deserialize_from_cache",
@@ -420,6 +423,7 @@ __all__ = [
     "get_default_ttl_for_data_type",
     "get_embeddings_batch_with_cache",
     "get_full_context",
+    "get_supabase_client",
     "get_with_cache_aside",
     "install_as_common",
     "invalidate_chunk_cache",

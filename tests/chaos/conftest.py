@@ -16,11 +16,11 @@ from tests.servers.fixtures import FLAVOURS, require_flavour
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    config.addinivalue_line("markers", "chaos: minutes of trouble; run with -m chaos, or with ALACENA_CHAOS=1")
+    config.addinivalue_line("markers", "chaos: minutes of trouble; run with -m chaos, or with TESTS_CHAOS=1")
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    if os.environ.get("ALACENA_CHAOS") or "chaos" in config.getoption("markexpr"):
+    if os.environ.get("TESTS_CHAOS") or "chaos" in config.getoption("markexpr"):
         return
     home = Path(__file__).parent
     left_out = [item for item in items if home in item.path.parents and item.get_closest_marker("chaos")]

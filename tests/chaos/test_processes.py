@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from tests.servers.redis_server import RedisServer
 
-DURATION_S = float(os.environ.get("ALACENA_CHAOS_S", "4"))
+DURATION_S = float(os.environ.get("TESTS_CHAOS_S", "4"))
 BOUND_S = 1.0
 PROCESSES = 3
 

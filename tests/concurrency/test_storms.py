@@ -1,6 +1,6 @@
 """Callers who are cancelled at any moment, in their tens of thousands: nobody else notices, nothing is left.
 
-``ALACENA_STORM_CANCELS=100000`` makes the storm as long as the figures are given for.
+``TESTS_STORM_CANCELS=100000`` makes the storm as long as the figures are given for.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ import pytest
 from alacena.engine import Cache, Policy, Settings
 from tests.unit.engine.scene import TENANT, play
 
-CANCELS = int(os.environ.get("ALACENA_STORM_CANCELS", "20000"))
+CANCELS = int(os.environ.get("TESTS_STORM_CANCELS", "20000"))
 KEYS = 40
 POLICIES = {
     "plain": Policy(ttl=0.5),

@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 from alacena.engine.codec import NOTHING, Codec, EntryError, Envelope, Keyring
 from alacena.engine.codec.envelope import pack, unpack
 
-SEED = int(os.environ.get("ALACENA_SEED", "20250512"))
-EXAMPLES = int(os.environ.get("ALACENA_EXAMPLES", "400"))
+SEED = int(os.environ.get("TESTS_SEED", "20250512"))
+EXAMPLES = int(os.environ.get("TESTS_EXAMPLES", "400"))
 steady = settings(max_examples=EXAMPLES, deadline=None, database=None)
 
 DIGEST = b"digest of a key."

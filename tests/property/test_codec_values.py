@@ -17,8 +17,8 @@ from alacena.engine.codec import decode, encode, is_immutable, size_of
 from alacena.engine.codec.wrapping import is_plain
 from alacena.engine.errors import DecodeError
 
-SEED = int(os.environ.get("ALACENA_SEED", "20250512"))
-EXAMPLES = int(os.environ.get("ALACENA_EXAMPLES", "400"))
+SEED = int(os.environ.get("TESTS_SEED", "20250512"))
+EXAMPLES = int(os.environ.get("TESTS_EXAMPLES", "400"))
 steady = settings(
     max_examples=EXAMPLES,
     deadline=None,

@@ -47,8 +47,8 @@ def require_flavour(flavour: Flavour) -> None:
 
 
 def do_without(reason: str) -> NoReturn:
-    """Skips the test; fails it where ``ALACENA_REQUIRE_SERVERS`` is set, so that CI cannot pass by skipping."""
-    if os.environ.get("ALACENA_REQUIRE_SERVERS"):
+    """Skips the test; fails it where ``TESTS_REQUIRE_SERVERS`` is set, so that CI cannot pass by skipping."""
+    if os.environ.get("TESTS_REQUIRE_SERVERS"):
         pytest.fail(reason, pytrace=False)
     pytest.skip(reason)
 

@@ -114,11 +114,11 @@ def child_processes() -> dict[int, str]:
 def _child_ids() -> list[int]:
     """From the kernel's list where it keeps one (CONFIG_PROC_CHILDREN), else from every process's parent.
 
-    The kernel's list is quick and may lack somebody while children come and go; ``ALACENA_EXACT_CHILDREN`` asks for the
+    The kernel's list is quick and may lack somebody while children come and go; ``TESTS_EXACT_CHILDREN`` asks for the
     slow way.
     """
     try:
-        if os.environ.get("ALACENA_EXACT_CHILDREN"):
+        if os.environ.get("TESTS_EXACT_CHILDREN"):
             raise OSError
         lists = [(task / "children").read_text() for task in Path("/proc/self/task").iterdir()]
     except OSError:

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-PARTS = Path(os.environ.get("ALACENA_PARTS", Path(__file__).parents[2] / ".parts")).resolve()
-"""The folder that ``make`` fills; ``ALACENA_PARTS`` names another one."""
+PARTS = Path(os.environ.get("TESTS_PARTS", Path(__file__).parents[2] / ".parts")).resolve()
+"""The folder that ``make`` fills; ``TESTS_PARTS`` names another one."""
 
 
 def publish(build: Callable[[Path], object], target: Path) -> None:

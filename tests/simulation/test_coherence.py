@@ -19,9 +19,9 @@ from tests.simulation.scenario import Fault, Plan, play
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-SEEDS = int(os.environ.get("ALACENA_SIMULATION_SEEDS", "4"))
+SEEDS = int(os.environ.get("TESTS_SIMULATION_SEEDS", "4"))
 """How many seeds a plan is played with; a nightly run takes thousands."""
-FIRST = int(os.environ.get("ALACENA_SIMULATION_FIRST", "0"))
+FIRST = int(os.environ.get("TESTS_SIMULATION_FIRST", "0"))
 
 ROUGH = LinkProfile(latency_s=(0.000_1, 0.02), split_ratio=0.5)
 BAD = LinkProfile(split_ratio=0.2, stall_ratio=0.01, reset_ratio=0.001, blackhole_ratio=0.000_5)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from alacena.engine import Cache, Settings
 from bench.coordination.peers import installed
@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
     from contextlib import AbstractAsyncContextManager
 
+    Role = Literal["ours", "floor", "peer"]
     Take = Callable[[], AbstractAsyncContextManager[int | None]]
     Connect = Callable[[str, float], AbstractAsyncContextManager[Take]]
 
@@ -35,7 +36,7 @@ class LockPeer:
     package: str
     connect: Connect
     sends: tuple[str, ...] = ("set", "evalsha", "eval")
-    role: str = "peer"
+    role: Role = "peer"
 
     @property
     def absent(self) -> bool:
@@ -76,8 +77,8 @@ async def _coredis(url: str, ttl_s: float) -> AsyncIterator[Take]:
 @asynccontextmanager
 async def _aiocache(url: str, ttl_s: float) -> AsyncIterator[Take]:
     import redis.asyncio
-    from aiocache import RedisCache
-    from aiocache.lock import RedLock
+    from aiocache import RedisCache  # type: ignore[import-untyped]
+    from aiocache.lock import RedLock  # type: ignore[import-untyped]
 
     cache = RedisCache()
     cache.client = redis.asyncio.Redis.from_url(url, max_connections=500)

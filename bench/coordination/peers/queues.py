@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from alacena.engine import Cache, Settings
 from bench.coordination.peers import installed
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from alacena.engine.coordination.item import Item
     from bench.coordination.crew import Journal
 
+    Role = Literal["ours", "floor", "peer"]
     Send = Callable[[str, Sequence[int]], Awaitable[None]]
     Work = Callable[..., Awaitable[None]]
 
@@ -45,7 +46,7 @@ class QueuePeer:
     send: Send
     work: Work
     promise: str
-    role: str = "peer"
+    role: Role = "peer"
 
     @property
     def absent(self) -> bool:
@@ -125,7 +126,7 @@ async def _work_arq(journal: Journal, url: str, pause_s: float, place: int) -> N
         await _handle(journal, number, pause_s)
 
     worker = ArqWorker(
-        [func(handle, name="handle", keep_result=0, max_tries=50)],  # type: ignore[list-item]
+        [func(handle, name="handle", keep_result=0, max_tries=50)],  # type: ignore[arg-type]
         redis_pool=await _arq_pool(url),
         handle_signals=False,
         max_jobs=AT_ONCE,
@@ -212,7 +213,8 @@ def _dramatiq(url: str, journal: Journal | None, pause_s: float) -> tuple[Any, A
     import dramatiq
     from dramatiq.brokers.redis import RedisBroker
 
-    broker = RedisBroker(url=url, heartbeat_timeout=round(RECLAIM_S * 1000), maintenance_chance=100_000)
+    make: Any = RedisBroker
+    broker = make(url=url, heartbeat_timeout=round(RECLAIM_S * 1000), maintenance_chance=100_000)
 
     def handle(number: int) -> None:
         if pause_s:
@@ -220,7 +222,7 @@ def _dramatiq(url: str, journal: Journal | None, pause_s: float) -> tuple[Any, A
         if journal is not None:
             journal.note(f"{number:07}")
 
-    return broker, dramatiq.actor(handle, broker=broker, actor_name="handle", max_retries=50)
+    return broker, dramatiq.actor(broker=broker, actor_name="handle", max_retries=50)(handle)
 
 
 async def _send_dramatiq(url: str, numbers: Sequence[int]) -> None:

@@ -46,7 +46,7 @@ async def run(effort: Effort) -> list[Finding]:
 
 async def raced(who: str, variant: Variant, effort: Effort, races: int) -> int:
     """After how many races somebody read an old value."""
-    readers = 1 if who == "dogpile" else effort.of(8, 2)
+    readers = _readers(who, effort)
     stale: set[int] = set()
     with folder() as home, RedisServer(effort.flavour) as server, Truth.create(home / "truth", races) as truth:
         arguments = {"who": who, "path": str(server.socket_path), "truth": str(home / "truth")}
@@ -66,6 +66,11 @@ async def raced(who: str, variant: Variant, effort: Effort, races: int) -> int:
     return len(stale)
 
 
+def _readers(who: str, effort: Effort) -> int:
+    """How many read a key at a time; where each takes a thread, one."""
+    return 1 if who == "dogpile" else effort.of(8, 2)
+
+
 async def _invalidate(writer: Strings, how: str, batch: list[int]) -> None:
     if how == "delete":
         await writer.pull("delete", batch)
@@ -78,7 +83,7 @@ def _finding(who: str, variant: Variant, effort: Effort, races: int, stale: int)
         "1",
         f"stale fill, {variant.title}",
         who,
-        f"{races} races in 2 processes, {effort.of(8, 2)} readers each",
+        f"{races} races in 2 processes, {_readers(who, effort)} readers each",
         f"old value read after the invalidation had returned: {stale} of {races}",
         held=stale == 0 if who == OURS else None,
         details={"stale": stale, "races": races},

@@ -7,7 +7,8 @@ import random
 from typing import TYPE_CHECKING
 
 from bench.reliability.journal import now
-from bench.reliability.journey import Journey, roamed
+from bench.reliability.journey import Journey, roamed, wait_until
+from bench.reliability.line import Line
 from bench.reliability.place import Effort, Finding
 from tests.servers.redis_server import RedisServer
 
@@ -21,7 +22,7 @@ _BOUND_S = 0.5
 async def run(effort: Effort) -> list[Finding]:
     """All at a high rate, then some at a low one."""
     storms = (
-        _storm(effort, "7", "reconnect storm, 50 kills/s", every_s=0.02, share=0.0),
+        _storm(effort, "7", "reconnect storm, a kill every 20 ms", every_s=0.02, share=0.0),
         _storm(effort, "8", "random subsets of connections killed", every_s=0.5, share=0.5),
     )
     return list(await asyncio.gather(*storms)) if effort.quick else [await storm for storm in storms]
@@ -45,15 +46,16 @@ async def stormed(effort: Effort, *, every_s: float, share: float) -> tuple[Jour
     """Roam while connections are killed; how many were, and when the last one was."""
     seconds = effort.of(15.0, 6.0)
     killed = 0
-    with RedisServer(effort.flavour) as server:
+    with RedisServer(effort.flavour) as server, Line(server) as line:
 
         async def kill(_: list[Member]) -> float:
             nonlocal killed
             chance = random.Random(f"{effort.seed}/{every_s}")
-            until = now() + seconds / 2
+            until, due = now() + seconds / 2, now()
             while now() < until:
-                await asyncio.sleep(every_s)
-                killed += await asyncio.to_thread(_kill_some, server, chance, share)
+                due += every_s
+                await wait_until(due)
+                killed += _kill_some(line, chance, share)
             return now()
 
         urls = [server.url] * effort.of(8, 3)
@@ -61,8 +63,9 @@ async def stormed(effort: Effort, *, every_s: float, share: float) -> tuple[Jour
     return journey, killed, journey.figure
 
 
-def _kill_some(server: RedisServer, chance: random.Random, share: float) -> int:
-    """Kill one connection, or each with a probability."""
-    clients = [line.split(" ")[0].partition("=")[2] for line in server.call("CLIENT", "LIST").splitlines()]
-    chosen = [one for one in clients if chance.random() < share] if share else [chance.choice(clients)]
-    return sum(int(server.call("CLIENT", "KILL", "ID", one)) for one in chosen)
+def _kill_some(line: Line, chance: random.Random, share: float) -> int:
+    """Kill one connection, or each with a probability; never the one that does it."""
+    clients = [one.split(" ")[0].partition("=")[2] for one in line.ask("CLIENT", "LIST").splitlines()]
+    clients.remove(str(line.client_id))
+    chosen = [one for one in clients if chance.random() < share] if share else clients and [chance.choice(clients)]
+    return sum(int(line.ask("CLIENT", "KILL", "ID", one)) for one in chosen)

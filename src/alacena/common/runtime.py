@@ -14,6 +14,7 @@ from threading import get_ident
 from typing import TYPE_CHECKING, Any
 
 from alacena.common.core.constants import DEFAULT_TTL_MAPPING, TTL_STANDARD
+from alacena.common.db import close_supabase_clients
 from alacena.engine.environment import SystemEnvironment
 from alacena.engine.errors import UsageError, WrongLoopError
 
@@ -156,7 +157,7 @@ async def opened() -> Cache:
 
 
 async def close() -> None:
-    """Close the process-wide cache; nothing happens where none is open.
+    """Close the process-wide cache and this loop's Supabase clients; nothing happens where no cache is open.
 
     Raises:
         WrongLoopError: It was opened on another event loop that still runs: close it there.
@@ -177,6 +178,7 @@ async def close() -> None:
         task.cancel()
     await asyncio.gather(*PROCESS.tasks, return_exceptions=True)
     await cache.close()
+    await close_supabase_clients()
 
 
 def own(work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:

@@ -210,7 +210,7 @@ class Batches:
                 self._pilot.hand_back(place.flight)
 
     async def _load(self, places: list[_Place], loader: BatchLoader, policy: Policy) -> None:
-        permits = await asyncio.gather(*(self._asked(place) for place in places))
+        permits = await asyncio.gather(*(self._asked(place, len(places)) for place in places))
         mine, theirs = [], []
         for place, permit in zip(places, permits, strict=True):
             if isinstance(permit, Found):
@@ -222,10 +222,10 @@ class Batches:
         await self._call(mine, loader, policy)
         await self._await_others(theirs, loader, policy)
 
-    async def _asked(self, place: _Place) -> Lease | Found | BackendError | None:
+    async def _asked(self, place: _Place, among: int) -> Lease | Found | BackendError | None:
         """What the second shelf says at once; without it, the entry is loaded and not stored."""
         try:
-            return await self._pilot.ask(place.flight, place.request)
+            return await self._pilot.ask(place.flight, place.request, among=among)
         except BackendError as error:
             return error
 

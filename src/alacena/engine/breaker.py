@@ -9,6 +9,7 @@ if TYPE_CHECKING:
 
 _FAILURES: Final = 5
 _PAUSE_S: Final = 0.25
+_MOMENT_S: Final = 0.05
 _LONGEST_PAUSE_S: Final = 1.0
 
 
@@ -29,8 +30,13 @@ class Breaker:
         self._environment = environment
         self.failures = 0
         self._pauses = 0
-        self._open_until = float("-inf")
+        self._open_until = self._failed_at = float("-inf")
         self._probing = False
+
+    @property
+    def just_failed(self) -> bool:
+        """Whether the last try failed, a moment ago: who was made to wait by it should not be made to wait again."""
+        return self.failures > 0 and self._environment.now() < self._failed_at + _MOMENT_S
 
     @property
     def is_open(self) -> bool:
@@ -55,6 +61,7 @@ class Breaker:
         """A try was not answered, or too late."""
         opens = self.failures == _FAILURES - 1 or (self.failures >= _FAILURES and self._probing)
         self.failures += 1
+        self._failed_at = self._environment.now()
         self._probing = False
         if opens:
             pause_s = min(_PAUSE_S * 2**self._pauses, _LONGEST_PAUSE_S)

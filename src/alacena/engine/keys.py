@@ -52,9 +52,13 @@ def named(tags: Iterable[str], document_ids: Iterable[str]) -> tuple[str, ...]:
     return (*given, *map(document_tag, ids))
 
 
-@lru_cache(maxsize=65_536)
+@lru_cache(maxsize=1_024)
 def escaped(part: str) -> str:
-    """Render one part of a key without a secret."""
+    """Render one part of a key without a secret.
+
+    Few are remembered: each lives in memory between the parts of an entry, and what lives keeps the allocator from
+    giving the memory around it back when the entries have expired.
+    """
     if len(part) <= _LONGEST_PART and _PLAIN(part):
         return part
     text = quote(part, safe=_SAFE, errors="surrogatepass").replace("~", "%7E")

@@ -125,8 +125,8 @@ class Pilot:
                 self._flights.bar(request.key.entry)
                 return found
 
-    async def ask(self, flight: Flight, request: Request) -> Lease | Found | None:
-        """Ask for a lease once. ``None``: somebody else holds it.
+    async def ask(self, flight: Flight, request: Request, *, among: int = 1) -> Lease | Found | None:
+        """Ask for a lease once, as one ``among`` several. ``None``: somebody else holds it.
 
         A lease that comes when nobody waits for it any more is given back: what is read from the source without
         waiting for it may be older.
@@ -147,7 +147,7 @@ class Pilot:
 
         force = request.renew or request.insist
         try:
-            return await self._shelves.lease(request.key, request.tags, settled, force=force)
+            return await self._shelves.lease(request.key, request.tags, settled, force=force, among=among)
         finally:
             waiting = False
 

@@ -131,14 +131,18 @@ class Shelves:
         settled: Callable[[Lease | Found | None], None],
         *,
         force: bool,
+        among: int = 1,
     ) -> Lease | Found | None:
         """See :meth:`alacena.engine.shelf.Shelf.lease`.
 
         Raises:
-            BackendError: Redis failed; it was told of.
+            BackendError: Redis failed; it was told of. Or it had just failed: the read whose look has used its budget
+                up goes on to the source.
         """
         try:
-            return await self._guarded(lambda: self._shelf.lease(key, tags, settled, force=force))
+            if self._breaker.just_failed:
+                raise _LeftAloneError("Redis has just failed")
+            return await self._guarded(lambda: self._shelf.lease(key, tags, settled, force=force, among=among))
         except BackendError as error:
             self.degraded("lease", key, error)
             raise

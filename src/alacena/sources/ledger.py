@@ -19,7 +19,13 @@ if TYPE_CHECKING:
 
     from alacena.engine.coordination.usage import Usage
 
-_ABSORB = "SELECT conflict_tenant_id, conflict_key FROM alacena_absorb_usage($1::jsonb)"
+_ABSORB = """
+SELECT conflict_tenant_id, conflict_key FROM alacena_absorb_usage(CASE
+    WHEN current_setting('synchronous_commit') <> 'off' THEN $1::jsonb
+    WHEN set_config('synchronous_commit', 'on', true) = 'on' THEN $1::jsonb
+END)
+"""
+"""A commit is waited for also where the database says otherwise: what is confirmed here is deleted elsewhere."""
 
 
 class Pool(Protocol):
@@ -68,10 +74,12 @@ class PostgresAuthority:
     async def connect(cls, dsn: str, **options: Any) -> PostgresAuthority:
         """Open a pool of its own, until :meth:`close`; options go to ``asyncpg.create_pool``.
 
+        It connects when it is first needed (``min_size=0``, unless given), so that a Postgres that is away is no error.
+
         Raises:
             UsageError: asyncpg is not installed.
         """
-        return cls(await _asyncpg().create_pool(dsn, **options))
+        return cls(await _asyncpg().create_pool(dsn, **{"min_size": 0, **options}))
 
     async def close(self) -> None:
         """Close the pool. After the caches that have this authority: their relays use it to the end."""

@@ -136,7 +136,7 @@ async def test_a_dead_holder_is_followed_when_its_lease_ends(port: Port) -> None
     await locks.try_acquire("l", tenant_id="t", ttl_s=0.3, token="dead")
     async with locks.acquire("l", tenant_id="t", wait_s=5):
         waited = now() - began
-    assert 0.29 <= waited < 1.0
+    assert 0.29 <= waited < 4.0
 
 
 async def test_a_lock_that_is_stolen_ends_its_block(port: Port) -> None:

@@ -96,7 +96,7 @@ async def test_set_nx_is_a_strict_bool_and_the_first_one_wins(port: Port) -> Non
 async def test_a_counter_counts_from_zero_and_expires_from_its_first_increment(port: Port, store: LossyStore) -> None:
     counters = Counters(port)
     assert await counters.get("c", tenant_id="t") == 0
-    assert await counters.increment("c", 5, tenant_id="t", ttl_s=0.05) == 5
+    assert await counters.increment("c", 5, tenant_id="t", ttl_s=0.5) == 5
     assert await counters.increment("c", -7, tenant_id="t", ttl_s=1000) == -2
 
     async def gone() -> bool:

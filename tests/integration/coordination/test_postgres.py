@@ -16,10 +16,12 @@ from alacena.engine.coordination.port import Port
 from alacena.engine.coordination.relay import Relay
 from alacena.engine.coordination.usage import Usage
 from alacena.engine.environment import SystemEnvironment
-from alacena.engine.errors import BackendUnavailableError, NotOwnerError, ServerReplyError, UsageError
+from alacena.engine.errors import BackendError, BackendUnavailableError, NotOwnerError, ServerReplyError, UsageError
 from alacena.engine.local.store import LocalStore
 from alacena.sources.ledger import PostgresAuthority, migrations
-from tests.integration.coordination.stand import PlainKeys
+from bench.coordination.ledger import prepare
+from tests.integration.coordination.stand import PlainKeys, eventually
+from tests.servers.postgres import Postgres
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
@@ -218,3 +220,32 @@ async def test_a_fenced_update_refuses_an_older_fence(pool: Any) -> None:
     assert await pool.fetchval("SELECT body FROM documents") == "new"
     with pytest.raises(UsageError, match="plain SQL name"):
         fenced_update_sql("documents; DROP TABLE documents", ["body"])
+
+
+async def test_what_was_confirmed_survives_a_crash_where_commits_are_not_waited_for() -> None:
+    with Postgres() as own:
+        prepare(own)
+        assert own.execute("SHOW synchronous_commit") == "off"
+        authority = await PostgresAuthority.connect(own.dsn, max_size=2)
+        for number in range(5):
+            await authority.absorb([_usage(f"k{number}", 1)])
+            own.restart()
+            assert own.execute("SELECT sum(tokens) FROM alacena_token_daily") == str(number + 1)
+            await eventually(lambda number=number: _absorbed(authority, f"k{number}"))
+        await authority.close()
+
+
+async def _absorbed(authority: PostgresAuthority, key: str) -> bool:
+    """Absorb again what is known, until the pool has found its way back."""
+    try:
+        await authority.absorb([_usage(key, 1)])
+    except BackendError:
+        return False
+    return True
+
+
+async def test_a_postgres_that_is_away_at_the_start_is_no_error_of_the_start() -> None:
+    authority = await PostgresAuthority.connect("postgresql://nobody@/none?host=/nonexistent")
+    with pytest.raises(BackendUnavailableError):
+        await authority.absorb([_usage("k")])
+    await authority.close()

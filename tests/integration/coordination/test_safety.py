@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -57,3 +58,24 @@ async def test_a_forgotten_script_is_loaded_and_run_once(file_server: RedisServe
         assert await cache.counters.increment("c", tenant_id="t") == 1
         file_server.call("SCRIPT", "FLUSH", "SYNC")
         assert await cache.counters.increment("c", tenant_id="t") == 2
+
+
+async def test_a_user_without_rights_on_channels_is_served_by_looking_again(
+    start_redis: Callable[..., RedisServer], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("alacena.engine.coordination.port._LOOK_AGAIN_S", 0.2)
+    server = start_redis(users=["app on >pw ~alacena:* resetchannels +@all"])
+    settings = Settings(redis_url=f"unix://app:pw@{server.socket_path}", redis_timeout_s=0.3)
+    async with Cache(settings) as cache:
+        queue = cache.queues("q", tenant_id="t")
+        waiting = asyncio.create_task(queue.reserve(wait_s=20))
+        await asyncio.sleep(0.5)
+        await queue.push("v", id="once")
+        [item] = await waiting
+        await item.ack()
+        async with cache.locks.acquire("l", tenant_id="t"), asyncio.timeout(20):
+            next_one = asyncio.create_task(cache.locks.take("l", tenant_id="t", wait_s=20))
+            await asyncio.sleep(0.5)
+        await (await next_one).release()
+        await cache.ledger.record("t", 5, model="m")
+        assert (await queue.stats()).acked == 1

@@ -53,7 +53,7 @@ def test_leaks_fail_the_test_that_made_them(tmp_path: Path) -> None:
     (tmp_path / "test_inner.py").write_text(INNER)
     options = ["-p", "no:cacheprovider", "-o", "asyncio_mode=auto", "-rA", "--rootdir", str(tmp_path)]
     argv = [sys.executable, "-m", "pytest", *options, str(tmp_path)]
-    exact = {**os.environ, "ALACENA_EXACT_CHILDREN": "1"}
+    exact = {**os.environ, "TESTS_EXACT_CHILDREN": "1"}
     out = subprocess.run(argv, capture_output=True, text=True, check=False, timeout=60, env=exact).stdout
     assert set(re.findall(r"^ERROR .*::(\w+)", out, re.MULTILINE)) == COMPLAINTS.keys(), out
     assert all(complaint in out for complaint in COMPLAINTS.values()), out

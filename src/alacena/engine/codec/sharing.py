@@ -28,6 +28,9 @@ _FROZEN: Final = frozenset(
 
 _TREES: Final = frozenset({dict, list, tuple, set, frozenset})
 
+_CONTAINERS: Final = frozenset({dict, list, set, bytearray})
+"""What anybody can change, whatever is in it."""
+
 _OF_THE_PROGRAM: Final = (
     type,
     types.ModuleType,
@@ -50,6 +53,8 @@ def is_immutable(value: object) -> bool:
     """
     if type(value) in _FROZEN:
         return True
+    if type(value) in _CONTAINERS:
+        return False
     todo = [value]
     seen: set[int] = set()
     while todo:
@@ -111,10 +116,12 @@ def size_of(value: object) -> int:
     What is reached by several ways counts once, cycles end, and the buffers of arrays count as a whole, even where the
     array shows a part of one. Classes, functions, modules and enum members belong to the program, not to the value.
 
-    Cost: about 0.1 µs for a string or bytes, 2 µs for an array, 0.3 µs for each element of a tree.
+    Cost: about 0.1 µs for a string or bytes, 0.5 µs for an array, 0.3 µs for each element of a tree.
     """
     if type(value) in _FROZEN:
         return sys.getsizeof(value)
+    if arrays.is_array(value) and (size := _size_of_array(value)):
+        return size
     seen: dict[int, object] = {}
     level = [value]
     total = 0
@@ -125,6 +132,17 @@ def size_of(value: object) -> int:
         seen |= fresh
         total += sum(map(sys.getsizeof, fresh.values()))
         level = _members([item for item in fresh.values() if type(item) not in _FROZEN])
+    return total
+
+
+def _size_of_array(array: Any) -> int:
+    """The array, and whatever holds its buffer; 0 where it holds objects, which have to be followed."""
+    if array.dtype.hasobject:
+        return 0
+    total, holder = 0, array
+    while holder is not None:
+        total += sys.getsizeof(holder)
+        holder = holder.obj if type(holder) is memoryview else getattr(holder, "base", None)
     return total
 
 

@@ -58,7 +58,7 @@ class Item:
     async def nack(self, delay_s: float = 0.0, reason: str | None = None, *, count_attempt: bool = True) -> None:
         """Give it back: to be tried again after ``delay_s``, or to the dead letters after its last attempt.
 
-        Cost: 1 round trip. Idempotent.
+        Cost: 1 round trip, and 1 where the queue is served for all tenants. Idempotent.
 
         Args:
             delay_s: Seconds before it is ready again.

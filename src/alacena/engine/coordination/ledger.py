@@ -201,7 +201,7 @@ class Ledger:
         if self._spill is None:
             raise OutcomeUnknownError(
                 f"counted under key {usage.idempotency_key!r}, but the server did not confirm it on disk: "
-                "set appendonly yes, give a spill_path, or repeat with this key"
+                "set appendonly yes (Valkey, or Redis 7.2 or newer), give a spill_path, or repeat with this key"
             )
         await self._spill.append(record)
 

@@ -30,6 +30,8 @@ WAITER_S: Final = 15.0
 _HEARTBEAT_S: Final = 5.0
 _HEAD_HEARTBEAT_S: Final = 2.0
 _LEAST_TTL_MS: Final = 50
+_WITHDRAW_S: Final = 5.0
+_WITHDRAW_AGAIN_S: Final = 0.1
 
 
 class Locks:
@@ -169,8 +171,18 @@ class _Claim:
                 await bell.wait(min(self._pause_s, left_s))
 
     async def withdraw(self) -> None:
-        """Leave the line; give the lock back if a lost reply had granted it."""
-        await give_back(self._port, self.keys, self.token)
+        """Leave the line; give the lock back if a lost reply had granted it. Asks again for as long as that may help."""
+        now = self._port.environment.now
+        deadline = now() + min(self.ttl_ms / 1000, _WITHDRAW_S)
+        while True:
+            try:
+                await give_back(self._port, self.keys, self.token)
+            except BackendError:
+                if now() >= deadline:
+                    return
+                await asyncio.sleep(_WITHDRAW_AGAIN_S)
+            else:
+                return
 
 
 class LockBlock:

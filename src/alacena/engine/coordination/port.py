@@ -8,6 +8,7 @@ from alacena.engine.coordination.keys import Keys, coordination_key
 from alacena.engine.coordination.values import MSGPACK, Elements
 from alacena.engine.errors import (
     AlacenaError,
+    BackendUnavailableError,
     IdempotencyConflictError,
     LimitExceededError,
     NotOwnerError,
@@ -87,12 +88,18 @@ class Port:
             BackendError: The store could not do it.
         """
         await self.require_safe()
+        unknown: OutcomeUnknownError | None = None
         for attempt in range(1, _ATTEMPTS + 1):
             try:
                 return await self.store.script(script, keys, args)
-            except OutcomeUnknownError:
+            except OutcomeUnknownError as error:
+                unknown = error
                 if not script.idempotent or attempt == _ATTEMPTS:
                     raise
+            except BackendUnavailableError as error:
+                if unknown is None:
+                    raise
+                raise unknown from error  # This attempt was not executed; an earlier one may have been.
             except ServerReplyError as refusal:
                 if refusal.code not in _REFUSALS:
                     raise

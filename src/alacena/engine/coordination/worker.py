@@ -65,6 +65,23 @@ class _Job:
 class Worker:
     """Runs ``handler(item)`` for each item of a source, several at a time.
 
+    An ingestion service, in place of a loop on ``lpop``: a process that dies loses nothing, a job that always fails
+    ends in the dead letters, and a large tenant does not keep the others waiting::
+
+        await cache.queues("ingestion", tenant_id=tenant_id).push(job, id=job["job_id"])
+
+        async def ingest(item: Item) -> None:
+            async with Context(tenant_id=item.tenant_id):
+                response = await embed(item.value["chunks"])
+                await track_token_usage(..., idempotency_key=f"embed:{item.id}")
+
+        worker = cache.queues.worker(cache.queues.any("ingestion"), ingest, concurrency=8)
+        asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, worker.stop)
+        await worker.run()
+
+    The same job may be handled again after its worker died: make what a handler does idempotent by ``item.id``, or
+    fence it with ``item.attempt``. A lock of the job is not needed: a lease is one.
+
     A handler that returns acknowledges its item; one that raises gives it back after a growing delay, with the
     exception as the reason. Leases are lengthened in one command a queue for as long as handlers run; a handler whose
     lease ended is cancelled. A store that is away is asked again after a while.

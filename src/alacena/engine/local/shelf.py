@@ -87,6 +87,7 @@ class LocalShelf:
         tags: Sequence[str],
         settled: Callable[[Lease | Found | None], None],
         *,
+        among: int = 1,  # noqa: ARG002 - nobody waits
         force: bool = False,  # noqa: ARG002 - nobody else fills
     ) -> Lease | Found | None:
         """See :meth:`alacena.engine.shelf.Shelf.lease`. A lease that does not stand any more is nobody's."""

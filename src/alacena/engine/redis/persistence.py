@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, Any, Protocol
 
-from alacena.engine.errors import BackendError, OutcomeUnknownError, ServerReplyError
+from alacena.engine.errors import BackendError, BackendUnavailableError, OutcomeUnknownError, ServerReplyError
 from alacena.engine.redis.commands import Remedy, classify, remedy
 
 if TYPE_CHECKING:
@@ -60,6 +60,7 @@ async def persist(
     commands = [command]
     asked.budget.earn()
     attempt = 0
+    unknown: OutcomeUnknownError | None = None
     while True:
         try:
             return await asked.exchange(commands, settle=_last(settle), timeout_s=deadline - loop.time())
@@ -67,16 +68,33 @@ async def persist(
             if load is not None and len(commands) == 1 and _remedy(error) is Remedy.LOAD_SCRIPT:
                 commands = [load, command]
                 continue
-            if not _may_repeat(error, command, repeatable) or not asked.budget.spend():
-                raise
-            pause_s = asked.settings.retry.pause_s(attempt, asked.environment)
-            if loop.time() + pause_s >= deadline:
-                raise
-            await asyncio.sleep(pause_s)
-            if not await asked.wait_up(timeout_s=deadline - loop.time()):
+            if isinstance(error, OutcomeUnknownError):
+                unknown = error
+            if not await _again_soon(asked, error, command, repeatable, attempt, deadline):
+                if unknown is not None and _not_executed(error):
+                    raise unknown from error
                 raise
         attempt += 1
         asked.counters.retries += 1
+
+
+async def _again_soon(
+    asked: Asked, error: BackendError, command: Command, repeatable: bool | None, attempt: int, deadline: float
+) -> bool:
+    """Wait until the next attempt may be made; whether it may."""
+    loop = asyncio.get_running_loop()
+    if not _may_repeat(error, command, repeatable) or not asked.budget.spend():
+        return False
+    pause_s = asked.settings.retry.pause_s(attempt, asked.environment)
+    if loop.time() + pause_s >= deadline:
+        return False
+    await asyncio.sleep(pause_s)
+    return await asked.wait_up(timeout_s=deadline - loop.time())
+
+
+def _not_executed(error: BackendError) -> bool:
+    """Whether an error speaks of its own attempt alone, and leaves open what became of an earlier one."""
+    return isinstance(error, BackendUnavailableError) or _remedy(error) in (Remedy.WAIT, Remedy.REDISCOVER)
 
 
 def _last(settle: Callable[[Reply], Any] | None) -> Callable[[list[Reply]], Any]:

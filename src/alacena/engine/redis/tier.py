@@ -167,6 +167,7 @@ class RedisShelf:
         settled: Callable[[Lease | Found | None], None],
         *,
         force: bool = False,
+        among: int = 1,
     ) -> Lease | Found | None:
         """See :meth:`alacena.engine.shelf.Shelf.lease`."""
         node = self._nodes.of(key.entry)
@@ -208,7 +209,7 @@ class RedisShelf:
             *(generation.name for generation in depends),
         )
         args = (token, self._lease_ms, mint, _NARROW_LIFE_MS, record)
-        return await node.evaluate(LEASE, keys, args, settle, self._budget_s)
+        return await node.evaluate(LEASE, keys, args, settle, self._budget_s * (1 + (among - 1) / 100))
 
     async def changed(self, key: EntryKey, timeout_s: float) -> None:
         """See :meth:`alacena.engine.shelf.Shelf.changed`. The push that a fill causes wakes the waiter."""

@@ -13,10 +13,11 @@ for _, gone in ipairs(redis.call('ZRANGEBYSCORE', KEYS[4], '-inf', now, 'LIMIT',
   end
 end
 -- Whoever is first is told so: it watches this lock's expiry from now on, and must show soon that it lives.
--- Whoever does not listen has died or lost its connection, and is passed over.
+-- Whoever does not listen has died or lost its connection, and is passed over. Where we may not
+-- publish (pcall), that cannot be told: it looks by itself after a while.
 local function ring_first()
   local head = redis.call('ZRANGE', KEYS[3], 0, 0)[1]
-  while head and head ~= token and redis.call('PUBLISH', ARGV[5] .. head, '1') == 0 do
+  while head and head ~= token and redis.pcall('PUBLISH', ARGV[5] .. head, '1') == 0 do
     redis.call('ZREM', KEYS[3], head)
     redis.call('ZREM', KEYS[4], head)
     head = redis.call('ZRANGE', KEYS[3], 0, 0)[1]

@@ -18,8 +18,9 @@ if redis.call('GET', KEYS[1]) == token then
   held = 1
 end
 local head = held + left > 0 and redis.call('ZRANGE', KEYS[3], 0, 0)[1]
--- Whoever does not listen has died or lost its connection, and is passed over.
-while head and redis.call('PUBLISH', ARGV[3] .. head, '1') == 0 do
+-- Whoever does not listen has died or lost its connection, and is passed over. Where we may not
+-- publish (pcall), that cannot be told: it looks by itself after a while.
+while head and redis.pcall('PUBLISH', ARGV[3] .. head, '1') == 0 do
   redis.call('ZREM', KEYS[3], head)
   redis.call('ZREM', KEYS[4], head)
   head = redis.call('ZRANGE', KEYS[3], 0, 0)[1]

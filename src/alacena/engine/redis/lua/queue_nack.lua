@@ -24,5 +24,5 @@ else
   redis.call('RPUSH', KEYS[2], id)
 end
 redis.call('HSET', KEYS[1], 'r:' .. id, state .. slot)
-if state < 3 then redis.call('PUBLISH', ARGV[1], '1') end
+if state < 3 then redis.pcall('PUBLISH', ARGV[1], '1') end
 return state

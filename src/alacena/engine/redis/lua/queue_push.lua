@@ -28,5 +28,5 @@ for i = 2, #ARGV, 3 do
   end
 end
 if added > 0 then redis.call('HINCRBY', KEYS[1], 'm:pushed', added) end
-if ring == 1 then redis.call('PUBLISH', ARGV[1], '1') end
+if ring == 1 then redis.pcall('PUBLISH', ARGV[1], '1') end
 return {added, ring}

@@ -10,5 +10,5 @@ for _, id in ipairs(ids) do
     count = count + 1
   end
 end
-if count > 0 then redis.call('PUBLISH', ARGV[1], '1') end
+if count > 0 then redis.pcall('PUBLISH', ARGV[1], '1') end
 return count

@@ -6,7 +6,7 @@ local now = time[1] * 1000000 + time[2]
 if ARGV[2] == '1' then
   redis.call('ZADD', KEYS[1], string.format('%.0f', now), ARGV[1])
   redis.call('HSET', KEYS[2], ARGV[1], string.format('%.0f', now))
-  redis.call('PUBLISH', ARGV[3], '1')
+  redis.pcall('PUBLISH', ARGV[3], '1')
 else
   redis.call('ZADD', KEYS[1], 'NX', string.format('%.0f', now), ARGV[1])
 end

@@ -1,0 +1,42 @@
+"""The ledger while clients, relays, Redis and Postgres are killed in turn: Postgres has the truth, to the token."""
+
+from __future__ import annotations
+
+import pytest
+
+from alacena.engine import Cache, Settings
+from alacena.sources.ledger import PostgresAuthority
+from bench.coordination.keys import ask
+from bench.coordination.ledger import DSN_OPTIONS, Plan, prepare, run
+from tests.servers.postgres import Postgres
+from tests.servers.redis_server import RedisServer
+
+PLANS = [
+    Plan(name="fast", mode="fast", calls=600, at_once=20, bound=""),
+    Plan(name="fast, spilling", mode="fast", calls=300, at_once=20, spill=True, bound=""),
+    Plan(name="safe", mode="safe", calls=300, at_once=100, bound=""),
+    Plan(name="durable", mode="durable", calls=300, at_once=50, bound=""),
+]
+
+
+@pytest.mark.parametrize("plan", PLANS, ids=lambda plan: plan.name)
+async def test_the_total_is_the_truth_whoever_is_killed(plan: Plan) -> None:
+    seen = await run(plan, 0.25)
+    assert sum(seen.kills.values()) >= 2
+    assert (seen.postgres, seen.redis) == (seen.truth, seen.truth)
+
+
+async def test_without_a_file_in_redis_nothing_is_ever_counted_twice() -> None:
+    plan = Plan(name="fast, no file", mode="fast", calls=400, at_once=20, bound="", file=False)
+    assert (await run(plan, 0.25)).over == 0
+
+
+async def test_a_key_with_other_figures_is_refused_and_an_expired_receipt_doubles_nothing() -> None:
+    count = 40
+    with RedisServer() as redis, Postgres() as postgres:
+        prepare(postgres)
+        authority = await PostgresAuthority.connect(postgres.dsn, **DSN_OPTIONS)
+        async with Cache(Settings(redis_url=redis.url), authority=authority) as cache:
+            rows = await ask(cache, authority, redis, postgres, count)
+        await authority.close()
+    assert [row.cells[0] for row in rows] == [count, count, count, count, 0]

@@ -1,0 +1,41 @@
+"""Locks while their holders are killed and stopped: one at a time, the next in time, no late write."""
+
+from __future__ import annotations
+
+import random
+from typing import TYPE_CHECKING
+
+import pytest
+
+from bench.coordination.fences import SCHEMA, write_under
+from bench.coordination.ledger import prepare
+from bench.coordination.liveness import TTL_S, watch
+from bench.coordination.peers.locks import PEERS
+from tests.servers.postgres import Postgres
+
+if TYPE_CHECKING:
+    from tests.servers.redis_server import RedisServer
+
+SEED = 20_260_914
+
+
+async def test_a_hundred_contenders_go_on_within_the_lease_of_a_killed_holder(redis_server: RedisServer) -> None:
+    seen = await watch(PEERS[0], redis_server, 1, 0.5, random.Random(SEED))
+    assert seen.overlaps == seen.errors == 0
+    assert max(seen.waits_s) <= TTL_S + 1.0
+    assert seen.commands <= 8.0
+
+
+@pytest.mark.parametrize("check", ["row", "table"])
+async def test_no_write_of_a_stopped_holder_is_accepted_after_a_later_owners(
+    check: str, valkey_server: RedisServer
+) -> None:
+    with Postgres() as postgres:
+        prepare(postgres)
+        postgres.execute(SCHEMA)
+        out_of_order, accepted, _, told, stops, errors = await write_under(
+            valkey_server.url, postgres, "alacena", check, 4
+        )
+    assert (out_of_order, errors) == (0, 0)
+    assert int(str(accepted)) > 0
+    assert int(str(told)) + 1 >= int(str(stops)) - 3

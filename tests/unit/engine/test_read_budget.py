@@ -1,0 +1,70 @@
+"""A read waits for the second shelf once: when its look has failed, it does not wait for a lease too."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+from typing import Any, cast
+
+import pytest
+
+from alacena.engine.errors import BackendError, BackendUnavailableError
+from alacena.engine.events import Events
+from alacena.engine.keys import Keys
+from alacena.engine.policy import Policy
+from alacena.engine.scope import Scope
+from alacena.engine.shelf import Counts
+from alacena.engine.shelves import Shelves
+from alacena.testing.doubles import FakeEnvironment
+
+KEY = Keys("alacena").entry("document", "d1", Scope("acme"))
+
+
+class Slow:
+    """A second shelf that answers nothing in time until it is told to."""
+
+    def __init__(self) -> None:
+        self.fails = True
+        self.leases = 0
+
+    async def find(self, *_: Any, **__: Any) -> None:
+        if self.fails:
+            raise BackendUnavailableError("too late")
+
+    async def lease(self, *_: Any, **__: Any) -> None:
+        self.leases += 1
+
+
+def shelves(shelf: Slow, environment: FakeEnvironment) -> Shelves:
+    nothing: Any = SimpleNamespace()
+    return Shelves(
+        memory=nothing,
+        copies=nothing,
+        shelf=cast("Any", shelf),
+        events=Events(()),
+        counts=Counts(),
+        environment=environment,
+    )
+
+
+async def test_no_lease_is_asked_for_right_after_a_look_that_failed() -> None:
+    shelf, environment = Slow(), FakeEnvironment()
+    both = shelves(shelf, environment)
+    assert await both.find((KEY,), Policy(), keep=False) is None
+
+    with pytest.raises(BackendError, match="just failed"):
+        await both.lease(KEY, (), lambda _: None, force=False)
+    assert shelf.leases == 0
+
+
+async def test_a_look_that_succeeds_and_a_moment_that_passes_open_the_way_again() -> None:
+    shelf, environment = Slow(), FakeEnvironment()
+    both = shelves(shelf, environment)
+    await both.find((KEY,), Policy(), keep=False)
+    environment.advance(0.1)
+    await both.lease(KEY, (), lambda _: None, force=False)
+
+    await both.find((KEY,), Policy(), keep=False)
+    shelf.fails = False
+    await both.find((KEY,), Policy(), keep=False)
+    await both.lease(KEY, (), lambda _: None, force=False)
+    assert shelf.leases == 2

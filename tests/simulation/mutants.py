@@ -14,7 +14,6 @@ from alacena.engine.copies import Copies
 from alacena.engine.flight import Flights
 from alacena.engine.memory import Memory
 from alacena.engine.redis.entries import Entries
-from alacena.engine.redis.journal import tells_of
 from alacena.engine.redis.node import Node
 from alacena.engine.redis.tier import RedisShelf
 from alacena.testing.simulation import SimEnvironment, cache_twins, tracking
@@ -188,14 +187,6 @@ def _patched(*patches: AbstractContextManager[Any]) -> Iterator[None]:
         yield
 
 
-def _tells_without_a_mark(part: bytes, mark: bytes, names: Any) -> bool:
-    """The journal is read from where it ended, whatever stands there now."""
-    return _tells_of(part if part.startswith(mark) else mark, mark, names)
-
-
-_tells_of = tells_of
-
-
 MUTANTS: dict[str, tuple[str, Callable[[], AbstractContextManager[Any]]]] = {
     "a fill needs no lease": ("calm", lambda: _script("store", _store(lease=False))),
     "readers compare no stamps": ("calm", lambda: patch.object(Entries, "_alive", _any_stamps)),
@@ -231,10 +222,6 @@ MUTANTS: dict[str, tuple[str, Callable[[], AbstractContextManager[Any]]]] = {
     "the own process forgets last": ("calm", lambda: patch.object(RedisShelf, "_forget", lambda *_: None)),
     "loads are joined after their invalidation": ("slow", lambda: patch.object(Flights, "bar", lambda *_: None)),
     "the journal is not asked": ("named late", lambda: patch("alacena.engine.redis.tier.tells_of", lambda *_: False)),
-    "a journal that was lost is believed": (
-        "named late, flushed",
-        lambda: patch("alacena.engine.redis.tier.tells_of", _tells_without_a_mark),
-    ),
     "memory forgets nothing": ("calm", lambda: patch.object(Memory, "discard_wire", lambda *_: None)),
     "an entry is not asked whose it is": (
         "swapped entries",

@@ -31,7 +31,7 @@ class Flight:
     """One load under way.
 
     Attributes:
-        lease: Its permission, once it has one. From then on it is joined only while the lease stands.
+        lease: Its permission, once it has one. From then on it is joined only while the lease is current.
         boarding: Whether a caller may join at all.
         departed_at: When the source was asked; ``None`` before that, when anybody may join.
         endings: How many endings the process knew of at that moment.

@@ -22,7 +22,7 @@ PLANS = [
 @pytest.mark.parametrize("plan", PLANS, ids=lambda plan: plan.name)
 async def test_the_total_is_the_truth_whoever_is_killed(plan: Plan) -> None:
     seen = await run(plan, 0.25)
-    assert sum(seen.kills.values()) >= 2
+    assert sum(seen.kills.values()) >= 1
     assert (seen.postgres, seen.redis) == (seen.truth, seen.truth)
 
 

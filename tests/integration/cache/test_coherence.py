@@ -161,6 +161,29 @@ async def test_a_document_edited_while_an_answer_is_made_leaves_no_answer(cache,
     await until(lambda: cache.stats()["refused_fills"] == {"generation": 1})
 
 
+async def test_a_caller_after_an_edit_never_shares_an_answer_that_used_the_old_document(cache):
+    gate, reading = asyncio.Event(), asyncio.Event()
+    document = {"text": "old"}
+
+    async def answer(context):
+        text = document["text"]
+        reading.set()
+        await gate.wait()
+        context.depends_on("d1")
+        return f"from the {text} d1"
+
+    early = asyncio.create_task(cache.load("answer", "q1", TENANT, answer))
+    await reading.wait()
+    document["text"] = "new"
+    await cache.invalidate(TENANT, document_ids=["d1"])
+    late = asyncio.create_task(cache.load("answer", "q1", TENANT, answer))
+    await asyncio.sleep(0.05)
+    gate.set()
+
+    assert await early == "from the old d1"
+    assert await late == "from the new d1"
+
+
 async def test_readers_bypass_what_a_transaction_holds(cache, other):
     source = Source()
     await other.load("document", "d1", TENANT, source.load)

@@ -40,7 +40,7 @@ def _calls() -> st.SearchStrategy[list[bytes]]:
         *[of(name, KEYS, WORDS, WORDS) for name in ("HSET", "HSETNX", "HMGET", "HDEL", "RPUSH", "SADD", "HINCRBY")],
         *[of(name, KEYS, KEYS) for name in ("MGET", "DEL", "UNLINK", "EXISTS")],
         *[of(name, KEYS, NUMBERS) for name in ("LPOP", "RPOP", "LINDEX", "ZPOPMIN")],
-        *[of(name, KEYS, NUMBERS, NUMBERS) for name in ("LRANGE", "LTRIM", "ZRANGE")],
+        *[of(name, KEYS, NUMBERS, NUMBERS) for name in ("LRANGE", "LTRIM", "ZRANGE", "GETRANGE")],
         *[of(name, KEYS, LIFETIMES) for name in ("EXPIRE", "PEXPIRE")],
         *[of(name, KEYS, LIFETIMES, flag) for name in ("EXPIRE", "PEXPIRE")],
         *[of(name, KEYS, SCORES, SCORES) for name in ("ZCOUNT", "ZREMRANGEBYSCORE", "ZRANGEBYSCORE")],

@@ -221,6 +221,7 @@ MUTANTS: dict[str, tuple[str, Callable[[], AbstractContextManager[Any]]]] = {
     "no replication id": ("failing over", lambda: patch.object(Entries, "_alive", _same_history)),
     "the own process forgets last": ("calm", lambda: patch.object(RedisShelf, "_forget", lambda *_: None)),
     "loads are joined after their invalidation": ("slow", lambda: patch.object(Flights, "bar", lambda *_: None)),
+    "the journal is not asked": ("named late", lambda: patch("alacena.engine.redis.tier.tells_of", lambda *_: False)),
     "memory forgets nothing": ("calm", lambda: patch.object(Memory, "discard_wire", lambda *_: None)),
     "an entry is not asked whose it is": (
         "swapped entries",

@@ -66,6 +66,7 @@ class Plan:
         slow_load_ratio: Chance that a load takes seconds.
         lag_s: How far the server's replica is behind.
         bound_s: The cache's staleness bound.
+        late_tags: Whether loaders name a document once they have read it; the verb ``"document"`` invalidates it.
     """
 
     processes: int = 3
@@ -89,6 +90,7 @@ class Plan:
     slow_load_ratio: float = 0.02
     lag_s: tuple[float, float] = (0.001, 0.2)
     bound_s: float = BOUND_S
+    late_tags: bool = False
 
 
 @dataclass
@@ -196,11 +198,13 @@ class Service:
             )
 
     def _loader(self, tenant: str, resource: str) -> Callable[[Any], Any]:
-        async def load(_context: Any) -> list[Any]:
+        async def load(context: Any) -> list[Any]:
             self.record.loads += 1
             row = await self.source.read(f"{tenant}/{resource}")
             if self.sim.chance.random() < self.plan.slow_load_ratio:
                 await asyncio.sleep(3 * self.sim.chance.random())
+            if self.plan.late_tags:
+                context.depends_on(resource)
             return [tenant, resource, row.version]
 
         return load
@@ -260,6 +264,8 @@ class Service:
             return await cache.invalidate(tenant, TYPE)
         if verb == "tag":
             return await cache.invalidate(tenant, tags=("all",))
+        if verb == "document":
+            return await cache.invalidate(tenant, document_ids=(resource,))
         return await cache.invalidate(tenant)
 
     def _pick(self) -> tuple[str, str]:

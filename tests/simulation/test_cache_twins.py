@@ -18,6 +18,7 @@ TWINS = {script.source: CACHE_TWINS[script.name] for script in CACHE_SCRIPTS}
 GENERATIONS = ("gt", "gy", "gr", "gk")
 TOKENS = ("token-1-xxxxxxxxhistory1", "token-2-xxxxxxxxhistory1", "token-3-xxxxxxxxhistory2", "token-4")
 NONCES = ("n1", "n2")
+RECORDS = ("abcd", "efgh", "ijkl")
 
 
 def _keys_and_args(script: Script, chance: random.Random) -> tuple[list[str], list[str]]:
@@ -27,8 +28,10 @@ def _keys_and_args(script: Script, chance: random.Random) -> tuple[list[str], li
     life = chance.choice(("0", "100000"))
     latest = chance.choice(("0", "0", "1", "99999999999999"))
     return {
-        "lease": (["e", "l", "h", "j", *generations], [token, "100000", nonce, "200000"]),
+        "lease": (["e", "l", "h", "j", *generations], [token, "100000", nonce, "200000", chance.choice(RECORDS)]),
         "mint": (generations, [nonce, chance.choice(("0", "300000"))]),
+        "late": (["j", *generations], [nonce, "200000", str(chance.randint(0, 3) * 4)]),
+        "end_tags": (["j", *generations], ["".join(chance.choices(RECORDS, k=len(generations))), "40"]),
         "release": (["l"], [token]),
         "renew": (["l"], [token, "100000"]),
         "store": (

@@ -49,6 +49,14 @@ PLANS = {
     "restarting": Plan(faults=("restart_kept", "restart_lost")),
     "failing over": Plan(faults=("failover",), lag_s=(0.05, 0.6), fault_every_s=0.5),
     "swapped entries": Plan(faults=("swap",), fault_every_s=0.05),
+    "named late": Plan(profile=ROUGH, verbs=("document",), late_tags=True, keys=3),
+    "named late, flushed": Plan(
+        verbs=("document", "document", "tag"), late_tags=True, keys=3, faults=("flush", "evict", "lose_generation")
+    ),
+    "named late, cut off": Plan(verbs=("document",), late_tags=True, keys=3, faults=CUTS, fault_every_s=0.4),
+    "named late, failing over": Plan(
+        verbs=("document",), late_tags=True, keys=3, faults=("failover",), lag_s=(0.05, 0.6), fault_every_s=0.5
+    ),
     "everything": Plan(profile=BAD, faults=get_args(Fault), fault_every_s=0.5),
 }
 

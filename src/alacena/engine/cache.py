@@ -17,6 +17,7 @@ from alacena.engine.events import Events
 from alacena.engine.keys import named
 from alacena.engine.loading import Request, adapted
 from alacena.engine.policy import Policy
+from alacena.engine.reader import consume
 from alacena.engine.scope import Scope
 from alacena.engine.settings import Settings
 from alacena.engine.shelf import MISSING
@@ -97,6 +98,7 @@ class Cache(CoordinationFace):
             loop = asyncio.get_running_loop()
             if self._opening is None or self._opening.get_loop() is not loop:
                 self._opening = loop.create_task(self._open())
+                self._opening.add_done_callback(consume)
             await asyncio.shield(self._opening)
         self._open_parts()
         return self

@@ -35,12 +35,14 @@ class Flight:
         boarding: Whether a caller may join at all.
         departed_at: When the source was asked; ``None`` before that, when anybody may join.
         endings: How many endings the process knew of at that moment.
+        before: The flight that it replaces, which carries what is not true any more.
         task: The task that loads.
     """
 
-    __slots__ = ("_landed", "_waiters", "boarding", "departed_at", "endings", "lease", "task")
+    __slots__ = ("_landed", "_waiters", "before", "boarding", "departed_at", "endings", "lease", "task")
 
-    def __init__(self) -> None:
+    def __init__(self, before: Flight | None = None) -> None:
+        self.before = before
         self.lease: Lease | None = None
         self.boarding = True
         self.departed_at: float | None = None
@@ -151,8 +153,9 @@ class Flights:
     def _is_joinable(self, flight: Flight, departed_at: float) -> bool:
         """Whether nothing that the load may have read can have ended before this moment, as far as the bound asks.
 
-        With a lease, its generations are compared; without one, any ending closes it. A load that began more than the
-        bound ago is joined only while the server's word is current: a process that is cut off hears of no endings.
+        With a lease, its generations are compared, and no tag may have ended that it might name; without one, any ending
+        closes it. A load that began more than the bound ago is joined only while the server's word is current: a process
+        that is cut off hears of no endings.
         """
         stands = flight.endings == self.endings if flight.lease is None else flight.lease.is_current
         now = self._environment.now()
@@ -162,14 +165,17 @@ class Flights:
 
     def start(self, entry: bytes, load: Callable[[Flight], Coroutine[Any, Any, None]]) -> Flight:
         """Start a load; it replaces a flight that takes no passengers any more."""
-        flight = self._flights[entry] = Flight()
+        flight = self.adopt(entry)
         flight.task = self.own(load(flight))
         flight.task.add_done_callback(lambda _: self._forget(entry, flight))
         return flight
 
     def adopt(self, entry: bytes) -> Flight:
         """A flight without a task of its own: a batch loads it, and nobody's leaving cancels that."""
-        flight = self._flights[entry] = Flight()
+        before = self._flights.get(entry)
+        if before is not None:
+            before.before = None
+        flight = self._flights[entry] = Flight(before)
         return flight
 
     def retire(self, entry: bytes, flight: Flight) -> None:

@@ -8,7 +8,7 @@ Layout, for namespace ``alacena``, tenant ``acme``, bucket 0::
     alacena:g:{acme.0}:y:document             ... of a type          alacena:g:{acme.0}:c:manuals    ... of a collection
     alacena:g:{acme.0}:yc:document:manuals    ... of a type in it    alacena:g:{acme.0}:r:document:d1 ... of a resource
     alacena:g:{acme.0}:rc:document:d1:manuals ... of a resource in it, for entries that belong to more than one scope part
-    alacena:g:{acme.0}:k:document%3Ad1        ... of a tag           alacena:g:{acme.0}:j             ... of "any tag"
+    alacena:g:{acme.0}:k:document%3Ad1        ... of a tag           alacena:g:{acme.0}:j             the journal of tags
 
 Everything of one bucket shares one hash tag, so one command or script can name all that it needs in a cluster.
 Every part is percent-escaped, so that no separator, brace or NUL can be injected; a long part becomes a BLAKE2b
@@ -140,7 +140,7 @@ class EntryKey:
 
     @property
     def journal(self) -> str:
-        """The generation that any invalidation by tag in this bucket ends."""
+        """The name of the record of tags that ended in this bucket."""
         return f"{self._family.namespace}:g:{self._family.tag}:j"
 
     @property

@@ -81,8 +81,8 @@ class LoadContext:
     def depends_on(self, document_ids: str | Iterable[str]) -> None:
         """Record the documents that the value is made from: it is gone when one of them is invalidated.
 
-        It may be called before or after the documents were read: while the load runs, any invalidation by tag in the
-        tenant makes a value with tags unstorable unless they were given with the call.
+        It may be called before or after the documents were read: a document that was invalidated while the load ran
+        makes the value unstorable, whenever it is named.
         """
         self.tags += named((), document_ids)
 

@@ -109,6 +109,8 @@ class Pilot:
                 permit = await self.ask(flight, request)
             except BackendError:
                 return None
+            if permit is None and self._clears_the_way(flight):
+                continue
             left = deadline - self._environment.now()
             if permit is not None or left <= 0 or not self._shelf.is_up:
                 return permit
@@ -165,6 +167,14 @@ class Pilot:
             self._counts.loads += 1
             yield stopwatch
             stopwatch.stop()
+
+    def _clears_the_way(self, flight: Flight) -> bool:
+        """Give back the lease of the flight before, if what that flight carries can be stored no more."""
+        before, flight.before = flight.before, None
+        if before is None or before.lease is None or before.lease.stands:
+            return False
+        self.hand_back(before)
+        return True
 
     async def _take_over(self, key: EntryKey) -> None:
         try:

@@ -208,7 +208,7 @@ class Reader:
             flight.board().add_done_callback(consume)
 
 
-def consume(landing: asyncio.Future[Any]) -> None:
+def consume(work: asyncio.Future[Any]) -> None:
     """Take note of a failure that nobody may be waiting for, so that asyncio does not report it as never retrieved."""
-    if not landing.cancelled() and landing.exception() is not None:
-        _log.info("a load failed: %r", landing.exception())
+    if not work.cancelled() and work.exception() is not None:
+        _log.info("what may have been waited for failed: %r", work.exception())

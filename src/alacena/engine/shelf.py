@@ -104,7 +104,8 @@ class Lease:
         key: Which entry.
         token: Unique to the request that asked for it.
         stamps: The generations that the value will depend on, with their nonces when the lease was given.
-        journal: The bucket's journal and its nonce at that moment: while it stands, no tag was invalidated.
+        journal: Where the bucket's journal of ended tags stood at that moment, and the record at that place.
+        tags: What stands for the journal in this process, with its nonce at that moment.
         epoch: The server's replication id at that moment; empty without a server.
         storable: ``False`` while a source transaction holds the entry: the value is served, never stored.
     """
@@ -112,7 +113,8 @@ class Lease:
     key: EntryKey
     token: bytes
     stamps: tuple[tuple[Generation, bytes], ...]
-    journal: tuple[Generation, bytes]
+    journal: tuple[int, bytes]
+    tags: tuple[Generation, bytes]
     epoch: bytes = b""
     storable: bool = True
 
@@ -123,8 +125,8 @@ class Lease:
 
     @property
     def is_current(self) -> bool:
-        """Whether it stands and no tag of its bucket has ended since: the load may still name any tag."""
-        journal, nonce = self.journal
+        """Whether, besides, no tag has ended that the load might name when it is done."""
+        journal, nonce = self.tags
         return journal.nonce == nonce and self.stands
 
 
@@ -232,7 +234,11 @@ class Shelf(Protocol):
         ...
 
     async def invalidate(self, generations: Sequence[Sequence[str]], keys: Sequence[EntryKey]) -> int:
-        """End generations (one group a bucket) and remove entries, in memory first.
+        """End generations and remove entries, in memory first.
+
+        Args:
+            generations: Groups of names, each of one bucket: a scope's generation, or a tag's followed by the journal.
+            keys: Entries.
 
         Returns:
             How many of the keys existed on the server; without a server, how many were known.

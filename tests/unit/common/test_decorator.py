@@ -77,6 +77,23 @@ async def test_invalidate_refresh_and_explain_find_the_entry_by_the_same_argumen
     assert len(calls) == 4
 
 
+@pytest.mark.parametrize("tags", ["red", ["red", "blue"]])
+@pytest.mark.parametrize("refreshed", [False, True])
+async def test_a_result_ends_with_its_tags_refreshed_or_not(tags, refreshed):
+    price, calls = counted(tags=tags)
+    async with Context("acme"):
+        await price("p1")
+        if refreshed:
+            await price.refresh("p1")
+        before = len(calls)
+        await CacheManager.invalidate("acme", tags=["r"])
+        await price("p1")
+        assert len(calls) == before
+        await CacheManager.invalidate("acme", tags=["red"])
+        await price("p1")
+        assert len(calls) == before + 1
+
+
 async def test_callers_at_a_time_share_one_call():
     price, calls = counted()
     async with Context("acme"):

@@ -26,10 +26,9 @@ def flights(memory, environment):
     return Flights(memory, environment, 1.0)
 
 
-def lease(*generations):
-    journal = Generation("j")
-    journal.nonce = b"j"
-    return Lease(KEY, b"token", tuple((g, g.nonce) for g in generations), (journal, b"j"))
+def lease(*generations, journal=None):
+    journal = journal or Generation("j")
+    return Lease(KEY, b"token", tuple((g, g.nonce) for g in generations), (0, b""), (journal, journal.nonce))
 
 
 async def test_everybody_gets_the_outcome_the_first_the_original_the_rest_copies():
@@ -164,13 +163,21 @@ async def test_with_a_lease_its_generations_decide(flights, environment):
     assert flights.get(b"n") is None
 
 
-async def test_a_tag_that_ended_closes_a_load_that_may_still_name_it(flights):
+async def test_a_tag_that_ends_may_be_one_that_the_load_will_name(flights):
+    journal = Generation("j")
+    journal.nonce = b"one"
     flight = flights.adopt(b"n")
-    flight.lease = lease()
+    flight.lease = lease(journal=journal)
     flights.depart(flight)
     assert flights.get(b"n") is flight
-    flight.lease.journal[0].nonce = None
+    journal.nonce = None
     assert flights.get(b"n") is None
+    assert flight.lease.stands, "its fill may be good all the same"
+
+
+async def test_a_flight_knows_the_one_before_it_and_no_other(flights):
+    first, second, third = [flights.adopt(b"n") for _ in range(3)]
+    assert (first.before, second.before, third.before) == (None, None, second)
 
 
 async def test_without_a_lease_any_ending_closes_it(flights):

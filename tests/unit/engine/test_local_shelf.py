@@ -57,7 +57,6 @@ async def test_what_takes_the_lease_away(shelf):
     for taken in (
         lambda: shelf.delete((KEY,)),
         lambda: shelf.store(KEY, parcel("mine")),
-        lambda: leased(shelf),
         lambda: shelf.invalidate((), (KEY,)),
     ):
         lease = await leased(shelf)
@@ -66,8 +65,20 @@ async def test_what_takes_the_lease_away(shelf):
         assert await found(shelf) != "late"
 
 
+async def test_one_request_at_a_time_has_the_lease_unless_it_can_store_nothing_any_more(shelf):
+    lease = await leased(shelf)
+    settled = []
+    assert await shelf.lease(KEY, (), settled.append) is None
+    assert settled == [None]
+    await shelf.invalidate(KEYS.scope_generations(SCOPE, "note"), ())
+    newer = await leased(shelf)
+    assert await shelf.fill(lease, parcel("late")) == "lease"
+    assert await shelf.fill(newer, parcel("new")) == ""
+
+
 async def test_a_lease_that_was_given_back_is_gone_and_a_strangers_is_left_alone(shelf):
     lease = await leased(shelf)
+    shelf.release(lease)
     newer = await leased(shelf)
     shelf.release(lease)
     assert await shelf.fill(newer, parcel()) == ""

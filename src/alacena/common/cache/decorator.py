@@ -60,8 +60,9 @@ def cached(
     """
 
     def decorate(function: Callable[P, Coroutine[Any, Any, R]]) -> CachedFunction[P, R]:
+        names = (tags,) if isinstance(tags, str) else tuple(tags)
         kind = data_type or f"{function.__module__}.{function.__qualname__}"
-        return CachedFunction(function, kind, ttl, key, tuple(tags), frozenset((*_IGNORED, *ignore)))
+        return CachedFunction(function, kind, ttl, key, names, frozenset((*_IGNORED, *ignore)))
 
     return decorate
 
@@ -128,7 +129,7 @@ class CachedFunction(Generic[P, R]):
         resource_id, scope = self._place(args, kwargs)
         cache = await runtime.opened()
         again = cache.refresh(
-            self.data_type, resource_id, scope, lambda: self._function(*args, **kwargs), ttl=self._ttl
+            self.data_type, resource_id, scope, lambda: self._function(*args, **kwargs), ttl=self._ttl, tags=self._tags
         )
         return cast("R", await again)
 

@@ -20,6 +20,35 @@ if TYPE_CHECKING:
 
 _NONCE_BYTES = 8
 
+_NOTED_TAGS = 10_000
+"""Endings of tags that are remembered: how many may come during a load that names its tags late."""
+
+
+class _Journal:
+    """Which tags ended in this process, in their order, for loads that name their tags only when they are done.
+
+    Attributes:
+        position: How many endings it has noted.
+    """
+
+    def __init__(self) -> None:
+        self.position = 0
+        self._forgotten = 0
+        self._ended: dict[str, int] = {}
+
+    def note(self, name: str) -> None:
+        """A tag ended."""
+        self.position += 1
+        self._ended.pop(name, None)
+        self._ended[name] = self.position
+        if len(self._ended) > _NOTED_TAGS:
+            oldest = next(iter(self._ended))
+            self._forgotten = self._ended.pop(oldest)
+
+    def tells_of(self, name: str, since: int) -> bool:
+        """Whether a tag may have ended since a position."""
+        return since < self._forgotten or self._ended.get(name, 0) > since
+
 
 class LocalShelf:
     """Leases, generations and holds kept in this process. Nothing here waits for anything.
@@ -34,8 +63,9 @@ class LocalShelf:
         self._coherence = coherence
         self._copies = copies
         self._environment = environment
-        self._leases: dict[bytes, bytes] = {}
+        self._leases: dict[bytes, Lease] = {}
         self._holds: dict[bytes, dict[bytes, float]] = {}
+        self._journal = _Journal()
         self.is_up = True
         coherence.memory.serving_until = math.inf
 
@@ -60,12 +90,22 @@ class LocalShelf:
         among: int = 1,  # noqa: ARG002 - nobody waits
         force: bool = False,  # noqa: ARG002 - nobody else fills
     ) -> Lease | Found | None:
-        """See :meth:`alacena.engine.shelf.Shelf.lease`. A new lease replaces an older one: flights are single already."""
+        """See :meth:`alacena.engine.shelf.Shelf.lease`. A lease that does not stand any more is nobody's."""
+        held = self._leases.get(key.entry)
+        if held is not None and held.stands:
+            settled(None)
+            return None
         names = (*key.generations, *(key.tag_name(tag) for tag in tags))
         stamps = tuple((generation, self._nonce(generation)) for generation in self._coherence.generations(names))
         journal = self._coherence.generation(key.journal)
-        token = self._leases[key.entry] = self._environment.token(16)
-        lease = Lease(key, token, stamps, (journal, self._nonce(journal)), storable=not self._held(key))
+        lease = self._leases[key.entry] = Lease(
+            key,
+            self._environment.token(16),
+            stamps,
+            (self._journal.position, b""),
+            (journal, self._nonce(journal)),
+            storable=not self._held(key),
+        )
         settled(lease)
         return lease
 
@@ -78,22 +118,23 @@ class LocalShelf:
 
     def release(self, lease: Lease) -> None:
         """See :meth:`alacena.engine.shelf.Shelf.release`."""
-        if self._leases.get(lease.key.entry) == lease.token:
+        if self._leases.get(lease.key.entry) is lease:
             del self._leases[lease.key.entry]
+            self._coherence.wake(lease.key.entry)
 
     async def fill(self, lease: Lease, parcel: Parcel) -> Refusal:
         """See :meth:`alacena.engine.shelf.Shelf.fill`."""
         key = lease.key
-        if self._leases.get(key.entry) != lease.token:
+        if self._leases.get(key.entry) is not lease:
             return "lease"
-        del self._leases[key.entry]
+        self.release(lease)
         if not lease.storable or self._held(key):
             return "hold"
         if not lease.stands:
             return "generation"
         late = [tag for tag in parcel.tags if key.tag_name(tag) not in {g.name for g, _ in lease.stamps}]
-        journal, nonce = lease.journal
-        if late and journal.nonce != nonce:
+        since, _ = lease.journal
+        if any(self._journal.tells_of(key.tag_name(tag), since) for tag in late):
             return "generation"
         return self._keep(key, parcel, tuple(g for g, _ in lease.stamps), late)
 
@@ -112,9 +153,12 @@ class LocalShelf:
     async def invalidate(self, generations: Sequence[Sequence[str]], keys: Sequence[EntryKey]) -> int:
         """See :meth:`alacena.engine.shelf.Shelf.invalidate`."""
         count = sum(self._drop(key) for key in keys)
-        for name in (name for group in generations for name in group):
+        for name, *journal in generations:
             count += self._coherence.generation(name).nonce is not None
             self._coherence.ended(name)
+            if journal:
+                self._journal.note(name)
+                self._coherence.ended(journal[0])
         return count
 
     async def hold(self, keys: Sequence[EntryKey], hold_s: float) -> bytes:

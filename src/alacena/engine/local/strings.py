@@ -32,6 +32,18 @@ def strlen(space: Keyspace, words: list[bytes]) -> Reply:
     return len(space.get(words[0], bytes) or b"")
 
 
+@command("GETRANGE", 3, reads=True)
+def getrange(space: Keyspace, words: list[bytes]) -> Reply:
+    """A part of the value, both ends included; negative positions count from the end."""
+    value = space.get(words[0], bytes) or b""
+    start, end = integer(words[1]), integer(words[2])
+    if start < 0 and end < 0 and start > end:
+        return b""
+    start = max(len(value) + start if start < 0 else start, 0)
+    end = max(len(value) + end if end < 0 else end, 0)
+    return value[start : end + 1]
+
+
 @command("APPEND", 2)
 def append(space: Keyspace, words: list[bytes]) -> Reply:
     """Append, keeping the expiry; returns the length."""

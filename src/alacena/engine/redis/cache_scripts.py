@@ -10,10 +10,12 @@ from alacena.engine.store import Script
 # nonce expects the push of its own write, and there is none if an earlier run wrote it.
 LEASE: Final = Script("lease", idempotent=False)
 MINT: Final = Script("mint", idempotent=False)
+LATE: Final = Script("late", idempotent=False)
 STORE: Final = Script("store", idempotent=False)
+END_TAGS: Final = Script("end_tags", idempotent=True)
 RENEW: Final = Script("renew", idempotent=True)
 RELEASE: Final = Script("release", idempotent=True)
 HOLD: Final = Script("hold", idempotent=True)
 UNHOLD: Final = Script("unhold", idempotent=True)
 
-CACHE_SCRIPTS: Final = (LEASE, STORE, MINT, RENEW, RELEASE, HOLD, UNHOLD)
+CACHE_SCRIPTS: Final = (LEASE, STORE, MINT, LATE, END_TAGS, RENEW, RELEASE, HOLD, UNHOLD)

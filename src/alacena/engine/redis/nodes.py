@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from alacena.engine.settings import Settings
 
 Removal: TypeAlias = "tuple[bytes, Command, bool]"
-"""A key that says where to, an ``UNLINK`` command, and whether what it removes counts in the result."""
+"""A key that says where to, a command that removes and may be repeated, and whether what it removes counts in the result."""
 
 _NEVER = float("-inf")
 _RETRY_S = 0.05

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 from alacena.engine.errors import ServerReplyError
 from alacena.engine.policy import Policy
-from alacena.engine.redis.cache_scripts import HOLD, LEASE, MINT, RELEASE, RENEW, STORE, UNHOLD
+from alacena.engine.redis.cache_scripts import END_TAGS, HOLD, LATE, LEASE, MINT, RELEASE, RENEW, STORE, UNHOLD
 from alacena.engine.redis.entries import Entries
+from alacena.engine.redis.journal import LONGEST_BYTES, MOST_AT_ONCE, first_record, records, tells_of
 from alacena.engine.shelf import Found, Lease
 
 if TYPE_CHECKING:
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
     from alacena.engine.generation import Generation
     from alacena.engine.keys import EntryKey
     from alacena.engine.redis.node import Node
-    from alacena.engine.redis.nodes import Nodes
+    from alacena.engine.redis.nodes import Nodes, Removal
     from alacena.engine.redis.wire import Command
     from alacena.engine.settings import Settings
     from alacena.engine.shelf import Counts, Parcel, Refusal
@@ -171,15 +172,19 @@ class RedisShelf:
         """See :meth:`alacena.engine.shelf.Shelf.lease`."""
         node = self._nodes.of(key.entry)
         depends = self._coherence.generations((*key.generations, *(key.tag_name(tag) for tag in tags)))
-        journal = self._coherence.generation(key.journal)
         token = self._environment.token(16) + node.replication_id
         epoch = node.replication_id
         mint = self._environment.token(8)
+        record = first_record(self._environment)
+        journal = self._coherence.generation(key.journal)
 
         def settle(reply: list[Any]) -> Lease | Found | None:
-            entry, holder, hold, *nonces = reply
-            self._learn((journal, *depends), nonces)
-            self._expect_minted(node, (journal, *depends), nonces, mint)
+            entry, holder, hold, (length, mark), *nonces = reply
+            self._learn(depends, nonces)
+            self._expect_minted(node, depends, nonces, mint)
+            # Nothing in memory depends on a journal: its nonce may change without a word to memory.
+            journal.nonce = mark
+            self._expect_minted(node, (journal,), (mark,), record)
             permit: Lease | Found | None = None
             if entry is not None and not force:
                 hit = self._entries.opened(node, key, entry, _NO_COPY, keep=False)
@@ -190,8 +195,9 @@ class RedisShelf:
             if permit is not None and mine:
                 node.tell(RELEASE, (key.lease,), (token,))
             elif permit is None and mine:
-                stamps = tuple(zip(depends, nonces[1:], strict=True))
-                permit = Lease(key, token, stamps, (journal, nonces[0]), epoch, storable=not hold)
+                stamps = tuple(zip(depends, nonces, strict=True))
+                position = (length - len(mark), mark)
+                permit = Lease(key, token, stamps, position, (journal, mark), epoch, storable=not hold)
             settled(permit)
             return permit
 
@@ -199,10 +205,10 @@ class RedisShelf:
             key.entry,
             key.lease,
             key.hold,
-            journal.name,
+            key.journal,
             *(generation.name for generation in depends),
         )
-        args = (token, self._lease_ms, mint, _NARROW_LIFE_MS)
+        args = (token, self._lease_ms, mint, _NARROW_LIFE_MS, record)
         return await node.evaluate(LEASE, keys, args, settle, self._budget_s * (1 + (among - 1) / 100))
 
     async def changed(self, key: EntryKey, timeout_s: float) -> None:
@@ -231,16 +237,15 @@ class RedisShelf:
         early = [tag for tag in parcel.tags if key.tag_name(tag) in known]
         late = [tag for tag in parcel.tags if key.tag_name(tag) not in known]
         stamps = [*lease.stamps]
-        guard: tuple[tuple[Generation, bytes], ...] = ()
         if late:
-            minted = await self._mint(
-                node, [self._coherence.generation(key.tag_name(tag)) for tag in late], _NARROW_LIFE_MS
-            )
+            minted = await self._late(node, lease, [self._coherence.generation(key.tag_name(tag)) for tag in late])
+            if minted is None:
+                self.release(lease)
+                return "generation"
             stamps += minted
-            guard = (lease.journal,)
         if node.replication_id != lease.epoch:
             return "replication"
-        return await self._send(node, key, lease.token, stamps, guard, (*early, *late), parcel)
+        return await self._send(node, key, lease.token, stamps, (*early, *late), parcel)
 
     async def store(self, key: EntryKey, parcel: Parcel) -> Refusal:
         """See :meth:`alacena.engine.shelf.Shelf.store`."""
@@ -249,7 +254,7 @@ class RedisShelf:
         for _ in range(2):
             stamps = await self._current(self._nodes.of(key.entry), self._coherence.generations(names))
             # Asking for the stamps may have shown that the entry's slot has moved.
-            refusal = await self._send(self._nodes.of(key.entry), key, b"", stamps, (), parcel.tags, parcel)
+            refusal = await self._send(self._nodes.of(key.entry), key, b"", stamps, parcel.tags, parcel)
             if refusal != "generation":
                 break
             for generation, _ in stamps:
@@ -265,12 +270,25 @@ class RedisShelf:
         names = [name for group in generations for name in group]
         self._forget(names, keys)
         # A lease goes before its entry: a fill that runs between the two commands is refused.
-        removals = [
-            *((group[0].encode(), ("UNLINK", *group), True) for group in generations),
+        removals: list[Removal] = [
+            *self._ended_tags(group for group in generations if len(group) > 1),
+            *((group[0].encode(), ("UNLINK", *group), True) for group in generations if len(group) == 1),
             *((key.entry, ("UNLINK", key.lease), False) for key in keys),
             *((key.entry, ("UNLINK", key.entry), True) for key in keys),
         ]
         return await self._nodes.remove(removals, settled=lambda: self._forget(names, keys))
+
+    def _ended_tags(self, pairs: Iterable[Sequence[str]]) -> Iterable[Removal]:
+        """The scripts that end tags, each with its bucket's journal."""
+        by_journal: dict[str, list[str]] = {}
+        for name, journal in pairs:
+            by_journal.setdefault(journal, []).append(name)
+        for journal, names in by_journal.items():
+            for at in range(0, len(names), MOST_AT_ONCE):
+                some = names[at : at + MOST_AT_ONCE]
+                noted = records(some, self._environment)
+                ending: Command = ("EVAL", END_TAGS.source, 1 + len(some), journal, *some, noted, LONGEST_BYTES)
+                yield journal.encode(), ending, True
 
     async def hold(self, keys: Sequence[EntryKey], hold_s: float) -> bytes:
         """See :meth:`alacena.engine.shelf.Shelf.hold`."""
@@ -363,13 +381,32 @@ class RedisShelf:
         names = [generation.name for generation in generations]
         return await node.evaluate(MINT, names, (mint, life_ms), settle, self._timeout_s)
 
+    async def _late(
+        self, node: Node, lease: Lease, generations: Sequence[Generation]
+    ) -> list[tuple[Generation, bytes]] | None:
+        """The nonces of tags that were named late, or ``None`` if one of them may have ended since the lease.
+
+        Should one end after this was read, its nonce is another one, and the entry is dead.
+        """
+        position, mark = lease.journal
+        mint = self._environment.token(8)
+        names = [generation.name for generation in generations]
+
+        def settle(reply: list[bytes]) -> list[tuple[Generation, bytes]] | None:
+            since, *nonces = reply
+            self._learn(generations, nonces)
+            self._expect_minted(node, generations, nonces, mint)
+            return None if tells_of(since, mark, names) else list(zip(generations, nonces, strict=True))
+
+        args = (mint, _NARROW_LIFE_MS, position)
+        return await node.evaluate(LATE, (lease.key.journal, *names), args, settle, self._timeout_s)
+
     async def _send(
         self,
         node: Node,
         key: EntryKey,
         token: bytes,
         stamps: Sequence[tuple[Generation, bytes]],
-        guard: Sequence[tuple[Generation, bytes]],
         tags: Sequence[str],
         parcel: Parcel,
     ) -> Refusal:
@@ -379,7 +416,6 @@ class RedisShelf:
         sealed = self._entries.sealed(
             node, key, stamps[:own], list(zip(tags, (n for _, n in stamps[own:]), strict=True)), parcel
         )
-        checked = [*stamps, *guard]
 
         def settle(reply: bytes) -> Refusal:
             if reply == b"ok":
@@ -390,12 +426,12 @@ class RedisShelf:
                 return ""
             return reply.decode()  # type: ignore[return-value]
 
-        held = (generation.name for generation, _ in checked)
+        held = (generation.name for generation, _ in stamps)
         names: tuple[str | bytes, ...] = (key.entry, key.lease, key.hold, *held)
         life_ms = 0 if life_s is None else max(1, math.ceil(life_s * 1000))
         # A fill has its lease; a value without one must not arrive after its caller was told that it failed.
         latest_ms = 0 if token else node.within_ms(self._timeout_s)
-        nonces = (nonce for _, nonce in checked)
+        nonces = (nonce for _, nonce in stamps)
         args: tuple[Argument, ...] = (token, life_ms, sealed, _NARROW_LIFE_MS, latest_ms, *nonces)
         return await node.evaluate(STORE, names, args, settle, self._timeout_s)
 

@@ -24,17 +24,22 @@ _TOKEN_BYTES = 16
 
 def lease(space: Keyspace, keys: list[bytes], args: list[bytes]) -> Any:
     """``lease.lua``."""
-    token, lease_ms, nonce, narrow_ms = args
+    token, lease_ms, nonce, narrow_ms, record = args
+    journal, keys = keys[3], [*keys[:3], *keys[4:]]
+    length = space.execute([b"STRLEN", journal])
+    if length == 0:
+        space.execute([b"SET", journal, record])
+        length = len(record)
     for number, key in enumerate(keys[3:], 4):
         if space.execute([b"EXISTS", key]) == 0:
-            life = [b"PX", narrow_ms] if number > 6 else []
+            life = [b"PX", narrow_ms] if number > 5 else []
             space.execute([b"SET", key, nonce, *life])
     held, history = space.execute([b"GET", keys[1]]), token[_TOKEN_BYTES:]
     if held is None or (history and held[_TOKEN_BYTES:] != history):
         space.execute([b"SET", keys[1], token, b"PX", lease_ms])
     found = space.execute([b"MGET", *keys])
     found[2] = space.execute([b"EXISTS", keys[2]])
-    return found
+    return [*found[:3], [length, space.execute([b"GETRANGE", journal, b"-%d" % len(record), b"-1"])], *found[3:]]
 
 
 def mint(space: Keyspace, keys: list[bytes], args: list[bytes]) -> Any:
@@ -44,6 +49,23 @@ def mint(space: Keyspace, keys: list[bytes], args: list[bytes]) -> Any:
         if space.execute([b"EXISTS", key]) == 0:
             space.execute([b"SET", key, nonce, *([] if life_ms == b"0" else [b"PX", life_ms])])
     return space.execute([b"MGET", *keys])
+
+
+def late(space: Keyspace, keys: list[bytes], args: list[bytes]) -> Any:
+    """``late.lua``."""
+    nonce, life_ms, position = args
+    found = mint(space, keys[1:], [nonce, life_ms])
+    return [space.execute([b"GETRANGE", keys[0], position, b"-1"]), *found]
+
+
+def end_tags(space: Keyspace, keys: list[bytes], args: list[bytes]) -> Any:
+    """``end_tags.lua``."""
+    length = space.execute([b"STRLEN", keys[0]])
+    if length + len(args[0]) > int(args[1]):
+        space.execute([b"UNLINK", keys[0]])
+    elif length > 0:
+        space.execute([b"APPEND", keys[0], args[0]])
+    return space.execute([b"UNLINK", *keys[1:]])
 
 
 def release(space: Keyspace, keys: list[bytes], args: list[bytes]) -> Any:
@@ -122,7 +144,17 @@ def unhold(space: Keyspace, keys: list[bytes], args: list[bytes]) -> Any:
 
 
 CACHE_TWINS: Mapping[str, Callable[[Keyspace, list[bytes], list[bytes]], Any]] = MappingProxyType(
-    {"hold": hold, "lease": lease, "mint": mint, "release": release, "renew": renew, "store": store, "unhold": unhold}
+    {
+        "end_tags": end_tags,
+        "hold": hold,
+        "late": late,
+        "lease": lease,
+        "mint": mint,
+        "release": release,
+        "renew": renew,
+        "store": store,
+        "unhold": unhold,
+    }
 )
 """The twins of the cache's scripts by the scripts' names."""
 

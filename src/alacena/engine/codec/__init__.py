@@ -14,7 +14,16 @@ from msgspec.structs import replace
 
 from alacena.engine.codec import arrays, compression, encryption
 from alacena.engine.codec.encryption import Keyring
-from alacena.engine.codec.envelope import MAX_HEADER_BYTES, Envelope, authenticated, glance, header, pack, unpack
+from alacena.engine.codec.envelope import (
+    MAX_HEADER_BYTES,
+    Envelope,
+    authenticated,
+    glance,
+    glance_all,
+    header,
+    pack,
+    unpack,
+)
 from alacena.engine.codec.faults import EntryError
 from alacena.engine.codec.integrity import Mac, crc
 from alacena.engine.codec.registry import Registry, default_registry, register
@@ -189,13 +198,19 @@ class Codec:
         """The short way into an entry that needs no key; see :func:`alacena.engine.codec.envelope.glance`."""
         return glance(data, witness, stamps) if self._is_plain else None
 
-    def decode(self, payload: bytes | memoryview) -> Any:
-        """The value of a payload. An array that is a value by itself is a read-only view on it.
+    def glance_all(
+        self, entries: Sequence[bytes], witnesses: Sequence[bytes], stamps: bytes
+    ) -> list[tuple[int, int, int, int] | None]:
+        """The short way into many entries; see :func:`alacena.engine.codec.envelope.glance_all`."""
+        return glance_all(entries, witnesses, stamps) if self._is_plain else [None] * len(entries)
+
+    def decode(self, payload: bytes | memoryview, start: int = 0) -> Any:
+        """The value of a payload, which begins at ``start``. An array that is a value by itself is a read-only view on it.
 
         Raises:
             EntryError: The payload is broken, or holds a class that is not known here.
         """
         try:
-            return self._values.decode(payload)
+            return self._values.decode(payload, start)
         except DecodeError as error:
             raise EntryError(str(error), "value") from error

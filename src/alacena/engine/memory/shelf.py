@@ -13,7 +13,7 @@ from alacena.engine.memory.tally import MemoryCounts, count_all
 from alacena.engine.memory.wheel import Wheel
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from alacena.engine.environment import Environment
     from alacena.engine.memory.slot import Slot
@@ -170,6 +170,11 @@ class Memory:
         if pressure > 1.0:
             self._make_room(compartment, pressure, now)
         return slot.queue is not None
+
+    def put_all(self, slots: Sequence[Slot]) -> None:
+        """What :meth:`put` does with each of the slots."""
+        for slot in slots:
+            self.put(slot)
 
     def discard(self, ident: tuple[Any, ...]) -> Slot | None:
         """Let one entry go, and return it; ``None`` where there was none."""

@@ -62,7 +62,7 @@ def escaped(part: str) -> str:
     """
     if len(part) <= _LONGEST_PART and _PLAIN(part):
         return part
-    if _COLONS(part):
+    if len(part) <= _LONGEST_PART and _COLONS(part):
         text = part.replace(":", "%3A")
     else:
         text = quote(part, safe=_SAFE, errors="surrogatepass").replace("~", "%7E")

@@ -227,7 +227,10 @@ class Batches:
             raise
         finally:
             for landing in landings.values():
-                landing.add_done_callback(consume)
+                if landing.done():
+                    consume(landing)
+                else:
+                    landing.add_done_callback(consume)
         return answers
 
     async def _stand_ins(

@@ -180,7 +180,7 @@ class Memory:
         now = self._now()
         room = self._max_bytes - self._bytes - sum([slot.charge for slot in slots])
         crowded = room < 0 or (self._max_entries and len(self.slots) + len(slots) > self._max_entries)
-        if not slots or crowded or self._binned or not all([self._is_newcomer(slot, now) for slot in slots]):
+        if not slots or crowded or self._binned or not all(self._is_newcomer(slot, now) for slot in slots):
             for slot in slots:
                 self.put(slot)
             return

@@ -9,7 +9,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Self
 
 from alacena.engine.assembly import Parts, assemble
-from alacena.engine.batches import distinct
+from alacena.engine.batches import Batch, distinct
 from alacena.engine.coordination.face import CoordinationFace
 from alacena.engine.environment import SystemEnvironment
 from alacena.engine.errors import CacheClosedError, MissingTenantError, WrongLoopError
@@ -450,9 +450,9 @@ class Cache(CoordinationFace):
         """The values of many entries, by id; misses are left out. Cost: at most 1 round trip a node."""
         parts = self._open_parts()
         scope, ids = _scope(tenant_id), distinct(resource_ids)
-        keys = [parts.keys.entry(data_type, resource_id, scope) for resource_id in ids]
-        found = await parts.batches.look(keys, self.policy(data_type), use_memory=use_memory)
-        return {i: hit.value for i, hit in zip(ids, found, strict=True) if hit.found}
+        keys = parts.keys.many(data_type, ids, scope)
+        values = await parts.batches.look(keys, self.policy(data_type), use_memory=use_memory)
+        return {i: value for i, value in zip(ids, values, strict=True) if value is not MISSING}
 
     async def load_many(
         self,
@@ -491,21 +491,17 @@ class Cache(CoordinationFace):
         Cancellation: the load is finished and stored: it is paid for.
         """
         parts, ttl = self._open_parts(), checked(ttl)
-        scope, ids, policy = _scope(tenant_id), distinct(resource_ids), self.policy(data_type)
-        given = named(tags, document_ids)
-        requests = [
-            Request(
-                keys=(parts.keys.entry(data_type, resource_id, scope),),
-                loader=_never,
-                policy=policy,
-                ttl=ttl,
-                tags=given,
-                use_memory=use_memory,
-            )
-            for resource_id in ids
-        ]
-        found = await parts.batches.load(requests, loader, policy)
-        return {i: lookup.value for i, lookup in zip(ids, found, strict=True) if lookup.found}
+        scope, ids = _scope(tenant_id), distinct(resource_ids)
+        batch = Batch(
+            keys=parts.keys.many(data_type, ids, scope),
+            loader=loader,
+            policy=self.policy(data_type),
+            ttl=ttl,
+            tags=named(tags, document_ids),
+            use_memory=use_memory,
+        )
+        values = await parts.batches.load(batch)
+        return {i: value for i, value in zip(ids, values, strict=True) if value is not MISSING}
 
     async def set_many(
         self,
@@ -590,7 +586,3 @@ def _closed(_: Ident) -> Any:
 
 async def _gone(*_: object) -> None:
     raise CacheClosedError(CacheClosedError.__doc__)
-
-
-async def _never(_: object) -> None:
-    raise AssertionError("a batch is loaded by its batch loader")

@@ -8,14 +8,15 @@ readers get the same object.
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, Any
+from sys import getsizeof
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from alacena.engine.codec import is_immutable, size_of
 from alacena.engine.memory import Slot
-from alacena.engine.shelf import MISSING, Nothing
+from alacena.engine.shelf import MISSING, Found, Nothing
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
 
     from alacena.engine.codec import Codec
     from alacena.engine.environment import Environment
@@ -29,6 +30,10 @@ _UNKNOWN_LOAD_S = 0.05
 
 _HEADER_BYTES = 1024
 """What may lie before an array in the bytes that it was received in."""
+
+Received: TypeAlias = tuple[Found, float, bytes, int]
+"""What was found, for how many seconds after its expiry it may be served, its entry's bytes, and where in them its
+payload begins."""
 
 _REFRESH_WINDOW = 20.0
 """In units of load time and beta: earlier than that, XFetch is due less than once in 10^8 reads."""
@@ -97,6 +102,47 @@ class Copies:
                 wire_key=key.entry,
             )
         )
+
+    def keep_received(
+        self,
+        received: Iterable[Received],
+        generations: tuple[Generation, ...],
+        stamps: tuple[bytes, ...],
+        policy: Policy,
+    ) -> None:
+        """Put many entries into memory that have just been received and depend on the same generations; see :meth:`keep`."""
+        if policy.early_refresh_beta:
+            for found, stale_for_s, data, start in received:
+                self.keep(
+                    found.key, found.value, memoryview(data)[start:], generations, stamps,
+                    fresh_for_s=found.fresh_for_s, stale_for_s=stale_for_s, load_s=found.load_s, policy=policy,
+                )  # fmt: skip
+            return
+        now = self._environment.now()
+        slots = []
+        for found, stale_for_s, data, start in received:
+            key, value, thaw = found.key, found.value, None
+            if getattr(value, "base", None) is data and len(data) <= 1.5 * value.nbytes + _HEADER_BYTES:
+                size = getsizeof(value) + getsizeof(data)
+            else:
+                value, thaw = self._kept(value, memoryview(data)[start:], policy)
+                size = size_of(value)
+            fresh_until = now + found.fresh_for_s
+            slots.append(
+                Slot(
+                    key.ident,
+                    value,
+                    thaw=thaw,
+                    fresh_until=fresh_until,
+                    dead_after=fresh_until + stale_for_s,
+                    generations=generations,
+                    stamps=stamps,
+                    size=size,
+                    cost=found.load_s or _UNKNOWN_LOAD_S,
+                    wire_key=key.entry,
+                )
+            )
+        self.memory.put_all(slots)
 
     def _kept(
         self, value: Any, payload: bytes | memoryview | None, policy: Policy

@@ -31,9 +31,10 @@ from alacena.engine.errors import InvalidKeyError
 from alacena.engine.scope import Scope, identifier
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
 _PLAIN = re.compile(r"[A-Za-z0-9_.@/+-]+").fullmatch
+_COLONS = re.compile(r"[A-Za-z0-9_.@/+:-]+").fullmatch
 _SAFE: Final = "_.-@/+"
 _LONGEST_PART: Final = 96
 _LETTERS: Final = (("agent_id", "a"), ("conversation_id", "v"), ("collection_id", "c"))
@@ -66,7 +67,10 @@ def _quoted(part: str) -> str:
     Few are remembered: each lives in memory between the parts of an entry, and what lives keeps the allocator from
     giving the memory around it back when the entries have expired.
     """
-    text = quote(part, safe=_SAFE, errors="surrogatepass").replace("~", "%7E")
+    if len(part) <= _LONGEST_PART and _COLONS(part):
+        text = part.replace(":", "%3A")
+    else:
+        text = quote(part, safe=_SAFE, errors="surrogatepass").replace("~", "%7E")
     return text if len(text) <= _LONGEST_PART else "~" + _digest(part, b"")
 
 
@@ -235,6 +239,23 @@ class Keys:
             if family is not None:
                 return family, resource_id.encode()
         return None
+
+    def many(self, data_type: str, resource_ids: Sequence[str], scope: Scope) -> list[EntryKey]:
+        """What :meth:`entry` gives for each of the ids, in their order.
+
+        Raises:
+            InvalidKeyError: The type or an id is blank or not text.
+        """
+        if self._buckets or not scope.is_tenant_wide:
+            return [self.entry(data_type, resource_id, scope) for resource_id in resource_ids]
+        tenant_id, part = scope.tenant_id, self._part
+        family = self._family(tenant_id, data_type, "")
+        texts = [i if type(i) is str and i and not i.isspace() else identifier("resource_id", i) for i in resource_ids]
+        names = [(text, part(text).encode()) for text in texts]
+        prefix, generations = family.entry, family.generations
+        return [
+            EntryKey((tenant_id, data_type, text), family, prefix + name, generations, name) for text, name in names
+        ]
 
     def entries(self, data_type: str, resource_id: str, scope: Scope) -> tuple[EntryKey, ...]:
         """The keys a read looks at, most specific first."""

@@ -154,8 +154,7 @@ class Shelves:
 
     async def find_many(self, keys: Sequence[EntryKey], policy: Policy, *, keep: bool) -> list[Found | None]:
         """The same for many entries, each at its own key only, in memory and then at once on the second shelf."""
-        now = self._environment.now()
-        found = [self.in_memory((key,), now) if keep else None for key in keys]
+        found: list[Found | None] = self._all_in_memory(keys) if keep else [None] * len(keys)
         rest = [index for index, hit in enumerate(found) if hit is None]
         if rest:
             asked = [keys[index] for index in rest]
@@ -166,7 +165,19 @@ class Shelves:
                 return found
             for index, hit in zip(rest, hits, strict=True):
                 found[index] = hit
-                self._counts.redis_hits += hit is not None and hit.tier == "redis"
+            self._counts.redis_hits += sum(hit is not None and hit.tier == "redis" for hit in hits)
+        return found
+
+    def _all_in_memory(self, keys: Sequence[EntryKey]) -> list[Found | None]:
+        """What :meth:`in_memory` gives for each of the keys."""
+        slots, get, hand_out, now = self._memory.slots, self._memory.get, self._copies.hand_out, self._environment.now()
+        found: list[Found | None] = []
+        for key in keys:
+            slot = get(key.ident, now) if key.ident in slots else None
+            if slot is None or slot.value is ABSENT:
+                found.append(None)
+            else:
+                found.append(Found(key, hand_out(slot), "memory", slot.fresh_until - now, slot.cost))
         return found
 
     async def lease(

@@ -20,6 +20,7 @@ from alacena.engine.codec.envelope import (
     Glance,
     authenticated,
     glance,
+    glance_all,
     header,
     pack,
     unpack,
@@ -203,13 +204,19 @@ class Codec:
         body = authenticated(data, len(payload))
         return ring.decrypt(payload, key_id=envelope.key_id, tenant=tenant, header=body)
 
-    def decode(self, payload: bytes | memoryview) -> Any:
-        """The value of a payload. An array that is a value by itself is a read-only view on it.
+    def glance_all(
+        self, entries: Sequence[bytes], witnesses: Sequence[bytes], stamps: bytes
+    ) -> list[tuple[int, int, int, int] | None]:
+        """The short way into many entries; see :func:`alacena.engine.codec.envelope.glance_all`."""
+        return glance_all(entries, witnesses, stamps) if self.glance is glance else [None] * len(entries)
+
+    def decode(self, payload: bytes | memoryview, start: int = 0) -> Any:
+        """The value of a payload, which begins at ``start``. An array that is a value by itself is a read-only view on it.
 
         Raises:
             EntryError: The payload is broken, or holds a class that is not known here.
         """
         try:
-            return self._values.decode(payload)
+            return self._values.decode(payload, start)
         except DecodeError as error:
             raise EntryError(str(error), "value") from error

@@ -11,6 +11,8 @@ from alacena.engine.memory.slot import Queue
 from alacena.engine.memory.tally import Tally
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from alacena.engine.memory.ghosts import Ghosts
     from alacena.engine.memory.slot import Slot
 
@@ -116,6 +118,29 @@ class Compartment:
         if self._clock >= self._turn_at:
             self._turn()
 
+    def admit_all(self, slots: Sequence[Slot], pressure: float) -> None:
+        """Take newcomers in, for all of whom there is room.
+
+        Args:
+            slots: Stand in no queue.
+            pressure: How full the shelf is with all of them, at most 1.
+        """
+        push = self._young.push
+        self.count += len(slots)
+        self.put_count += len(slots)
+        self._events += len(slots)
+        self._capacity = int(self.count / pressure) or 1
+        while self._events >= _EVENTS_PER_HALVING * self._capacity:
+            self._events -= _EVENTS_PER_HALVING * self._capacity
+            self._epoch += 1
+        for slot in slots:
+            self._clock += 1
+            self.bytes += slot.charge
+            self._recall(slot)
+            push(slot)
+        self._newest = slots[-1]
+        self._spread(self.bytes / pressure, _MOVES_PER_INSERT * len(slots))
+
     def evict(self, room: float) -> Slot:
         """Choose who leaves and take it out of its queue; the compartment holds a slot.
 
@@ -207,11 +232,11 @@ class Compartment:
         bar = theirs * victim.cost * candidate.charge
         return worth > bar and (mine > theirs or worth > bar * _CLEAR_ADVANTAGE)
 
-    def _shift(self, window: float) -> None:
+    def _shift(self, window: float, moves: int = _MOVES_PER_INSERT) -> None:
         """Move a few slots from the window's front to its tail, over the border that newcomers and the dial shift."""
         young, old = self._young, self._old
         front = window * (1.0 - TAIL_RATIO)
-        for _ in range(_MOVES_PER_INSERT):
+        for _ in range(moves):
             if young.bytes <= front or not young.count:
                 return
             slot = young.newer
@@ -219,11 +244,11 @@ class Compartment:
             young.remove(slot)
             old.push(slot)
 
-    def _spread(self, room: float) -> None:
+    def _spread(self, room: float, moves: int = _MOVES_PER_INSERT) -> None:
         """While there is room for all, let the main queue fill up."""
         window = self._dial.ratio * room
-        self._shift(window)
-        for _ in range(_MOVES_PER_INSERT):
+        self._shift(window, moves)
+        for _ in range(moves):
             if not self._old.count or self._young.bytes + self._old.bytes <= window:
                 return
             slot = self._old.newer

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, Any
+from itertools import groupby
+from typing import TYPE_CHECKING, Any, cast
 
 from alacena.engine.codec import NOTHING, EntryError, Envelope
 from alacena.engine.events import EntryRejected
@@ -15,7 +16,7 @@ if TYPE_CHECKING:
 
     from alacena.engine.codec import Codec
     from alacena.engine.coherence import Coherence
-    from alacena.engine.copies import Copies
+    from alacena.engine.copies import Copies, Received
     from alacena.engine.environment import Environment
     from alacena.engine.events import Events
     from alacena.engine.generation import Generation
@@ -202,6 +203,61 @@ class Entries:
             return MISSING
         self._counts.redis_hits += 1
         return found.value
+
+    def opened_many(
+        self, node: Node, keys: Sequence[EntryKey], values: Sequence[bytes | None], policy: Policy, *, keep: bool
+    ) -> list[Found | Unsettled | None]:
+        """What :meth:`opened` gives for each of many, by the short way where the entries are plain ones.
+
+        What depends on the same generations is judged together: of a tenant's own entries of one type, all.
+        """
+        opened: list[Found | Unsettled | None] = [None] * len(keys)
+        there = [index for index, data in enumerate(values) if data is not None]
+        for names, run in groupby(there, key=lambda index: keys[index].generations):
+            indexes = list(run)
+            entries = [(keys[index], cast("bytes", values[index])) for index in indexes]
+            hits = self._glanced_together(node, names, entries, policy, keep=keep)
+            for index, (key, data), hit in zip(indexes, entries, hits, strict=True):
+                opened[index] = self.opened(node, key, data, policy, keep=keep) if hit is None else hit
+        return opened
+
+    def _glanced_together(
+        self,
+        node: Node,
+        names: tuple[str, ...],
+        entries: Sequence[tuple[EntryKey, bytes]],
+        policy: Policy,
+        *,
+        keep: bool,
+    ) -> list[Found | None]:
+        """Entries that depend on the same generations, and are alive beyond doubt; ``None`` where there is a doubt."""
+        found: list[Found | None] = [None] * len(entries)
+        generations = self._coherence.generations(names)
+        nonces = tuple(generation.nonce or b"" for generation in generations)
+        if not all(nonces):
+            return found
+        history, now_ms = node.replication_id, node.server_ms()
+        witnesses = [history + key.digest for key, _ in entries]
+        glances = self._codec.glance_all([data for _, data in entries], witnesses, b"".join(nonces))
+        received: list[Received] = []
+        for index, glance in enumerate(glances):
+            if glance is None:
+                continue
+            key, data = entries[index]
+            fresh_ms, expires_ms, load_ms, start = glance
+            fresh_for_s = (fresh_ms - now_ms) / 1000 if fresh_ms else math.inf
+            stale_for_s = (expires_ms - fresh_ms) / 1000
+            if fresh_for_s + stale_for_s <= 0:
+                continue
+            try:
+                value = self._codec.decode(data, start)
+            except EntryError:
+                continue
+            hit = found[index] = Found(key, value, "redis", fresh_for_s, load_ms / 1000)
+            received.append((hit, stale_for_s, data, start))
+        if keep:
+            self._copies.keep_received(received, generations, nonces, policy)
+        return found
 
     def opened(self, node: Node, key: EntryKey, data: bytes, policy: Policy, *, keep: bool) -> Found | Unsettled | None:
         """An entry of the server, if it is ours, whole and alive; generations to ask for where that cannot be told yet."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import math
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from alacena.engine.errors import ServerReplyError
 from alacena.engine.policy import Policy
@@ -132,46 +132,47 @@ class RedisShelf:
 
     async def find_many(self, keys: Sequence[EntryKey], policy: Policy, *, keep: bool) -> list[Found | None]:
         """See :meth:`alacena.engine.shelf.Shelf.find_many`."""
-        found: list[Found | None] = [None] * len(keys)
-        again: dict[int, Unsettled] = {}
         groups = self._nodes.grouped([key.entry for key in keys])
-        await asyncio.gather(
-            *(self._find_group(node, keys, indexes, policy, keep, found, again) for node, indexes in groups)
-        )
+        if len(groups) == 1:
+            found = await self._find_group(groups[0][0], keys, policy, keep=keep)
+        else:
+            found = [None] * len(keys)
+            asked = ([keys[index] for index in indexes] for _, indexes in groups)
+            answers = await asyncio.gather(
+                *(
+                    self._find_group(node, some, policy, keep=keep)
+                    for (node, _), some in zip(groups, asked, strict=True)
+                )
+            )
+            for (_, indexes), answer in zip(groups, answers, strict=True):
+                for index, hit in zip(indexes, answer, strict=True):
+                    found[index] = hit
+        again = [(index, hit.unknown) for index, hit in enumerate(found) if isinstance(hit, Unsettled)]
         singles = await asyncio.gather(
-            *(self.find((keys[index],), policy, keep=keep, unknown=open_.unknown) for index, open_ in again.items())
+            *(self.find((keys[index],), policy, keep=keep, unknown=unknown) for index, unknown in again)
         )
-        for index, single in zip(again, singles, strict=True):
+        for (index, _), single in zip(again, singles, strict=True):
             found[index] = single if isinstance(single, Found) else None
-        return found
+        return cast("list[Found | None]", found)
 
     async def _find_group(
-        self,
-        node: Node,
-        keys: Sequence[EntryKey],
-        indexes: Sequence[int],
-        policy: Policy,
-        keep: bool,
-        found: list[Found | None],
-        again: dict[int, Unsettled],
-    ) -> None:
-        names = dict.fromkeys(name for index in indexes for name in keys[index].generations)
+        self, node: Node, keys: Sequence[EntryKey], policy: Policy, *, keep: bool
+    ) -> list[Found | Unsettled | None]:
+        """Look at keys of one slot, and learn the generations that are not known."""
+        names = dict.fromkeys(name for group in dict.fromkeys(key.generations for key in keys) for name in group)
         asked = [g for name in names if (g := self._coherence.generation(name)).nonce is None]
-        entries = (keys[index].entry for index in indexes)
-        command: Command = ("MGET", *entries, *(generation.name for generation in asked))
+        command: Command = ("MGET", *[key.entry for key in keys], *[generation.name for generation in asked])
 
-        def settle(replies: list[Reply]) -> None:
+        def settle(replies: list[Reply]) -> list[Found | Unsettled | None]:
             values = _values(replies[0])
-            self._learn(asked, values[len(indexes) :])
-            for index, data in zip(indexes, values, strict=False):
-                hit = None if data is None else self._entries.opened(node, keys[index], data, policy, keep=keep)
-                if isinstance(hit, Unsettled):
-                    again[index] = hit
-                else:
-                    found[index] = hit
+            self._learn(asked, values[len(keys) :])
+            return self._entries.opened_many(node, keys, values[: len(keys)], policy, keep=keep)
 
-        first = keys[indexes[0]].entry
-        await node.exchange(first, (command,), settle=settle, timeout_s=self._budget_s * (1 + len(indexes) / 100))
+        timeout_s = self._budget_s * (1 + len(keys) / 100)
+        answer = node.exchange(keys[0].entry, (command,), settle=settle, timeout_s=timeout_s)
+        for key in keys:
+            _ = key.digest  # Worked out while the server is at work.
+        return await answer
 
     async def lease(
         self,

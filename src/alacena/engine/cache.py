@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from alacena.engine.environment import Environment
     from alacena.engine.events import Observer
     from alacena.engine.keys import EntryKey, Ident
+    from alacena.engine.memory import Slot
     from alacena.engine.shelf import Lookup
 
 
@@ -59,9 +60,12 @@ class Cache(CoordinationFace):
         peek: ``peek(ident)`` gives a fresh value in memory, or ``MISSING``; it is synchronous and asks nobody. ``ident``
             is ``(tenant_id, data_type, resource_id)``, for a scoped entry followed by agent, conversation and
             collection, ``None`` where not given. Nothing is allocated for values that are immutable or shared.
+        peek_slot: ``peek_slot(ident)`` gives the slot that holds the value, or ``None``: for a caller that must know
+            whether there is work in handing it out (``slot.thaw``).
     """
 
     peek: Callable[[Ident], Any]
+    peek_slot: Callable[[Ident], Slot | None]
 
     def __init__(
         self,
@@ -84,7 +88,7 @@ class Cache(CoordinationFace):
         self._opening: asyncio.Task[None] | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
         self._pid = 0
-        self.peek = _closed
+        self.peek, self.peek_slot = _closed, _no_slot
 
     async def open(self) -> Self:
         """Connect. A server that is away is no error: reads go to the source until it is back. Opening twice is no error.
@@ -107,7 +111,7 @@ class Cache(CoordinationFace):
         try:
             self._loop, self._pid = asyncio.get_running_loop(), os.getpid()
             self._parts = await assemble(self.settings, self.environment, self._events, self._authority, self._keyring)
-            self.peek = self._parts.copies.peeker()
+            self.peek, self.peek_slot = self._parts.copies.peeker(), self._parts.copies.slot_peeker()
         finally:
             self._opening = None
 
@@ -125,7 +129,7 @@ class Cache(CoordinationFace):
             assert self._loop is not None
             if not self._loop.is_closed():
                 raise WrongLoopError(WrongLoopError.__doc__)
-        parts, self._parts, self.peek = self._parts, None, _closed
+        parts, self._parts, self.peek, self.peek_slot = self._parts, None, _closed, _no_slot
         if parts is not None and self._loop is asyncio.get_running_loop() and self._pid == os.getpid():
             await parts.close()
 
@@ -580,6 +584,10 @@ def _scope(
 
 def _closed(_: Ident) -> Any:
     return MISSING
+
+
+def _no_slot(_: Ident) -> Slot | None:
+    return None
 
 
 async def _never(_: object) -> None:

@@ -135,6 +135,24 @@ class Copies:
 
         return peek
 
+    def slot_peeker(self) -> Callable[[Ident], Slot | None]:
+        """A function that gives the slot of the fresh value under an ident, counted as read, or ``None``."""
+        memory, slot_of, now = self.memory, self.memory.slots.get, self._environment.now
+
+        def peek_slot(ident: Ident) -> Slot | None:
+            slot = slot_of(ident)
+            if slot is None:
+                return None
+            instant = now()
+            if slot.checked != memory.epoch:
+                return memory.get(ident, instant)
+            if instant >= slot.fresh_until or instant > memory.serving_until:
+                return None
+            slot.hits += 1
+            return slot
+
+        return peek_slot
+
     @staticmethod
     def hand_out(slot: Slot) -> Any:
         """The value of a slot, private to the receiver where it could be changed; a kind of nothing as it is."""

@@ -8,6 +8,7 @@ readers get the same object.
 from __future__ import annotations
 
 import math
+import sys
 from typing import TYPE_CHECKING, Any
 
 from alacena.engine.codec import is_immutable, size_of
@@ -26,6 +27,8 @@ if TYPE_CHECKING:
 
 _UNKNOWN_LOAD_S = 0.05
 """What a value that nobody loaded here is taken to cost, so that it stands among the others."""
+
+_BYTES_BYTES = sys.getsizeof(b"")
 
 _HEADER_BYTES = 1024
 """What may lie before an array in the bytes that it was received in."""
@@ -46,6 +49,8 @@ class Copies:
     def __init__(self, memory: Memory, codec: Codec, environment: Environment) -> None:
         self.memory = memory
         self._codec = codec
+        # One bound method for all slots: made for each, it would take a tenth of what a slot does.
+        self._decode = codec.decode
         self._environment = environment
 
     def keep(
@@ -83,33 +88,39 @@ class Copies:
             thaw = _Refreshed(
                 thaw, now + fresh_for_s - _REFRESH_WINDOW * load_s * policy.early_refresh_beta, self._environment
             )
-        return self.memory.put(
-            Slot(
-                key.ident,
-                value,
-                thaw=thaw,
-                fresh_until=now + fresh_for_s,
-                dead_after=now + fresh_for_s + stale_for_s,
-                generations=generations,
-                stamps=stamps,
-                size=size_of(value),
-                cost=load_s or _UNKNOWN_LOAD_S,
-                wire_key=key.entry,
-            )
+        fresh_until = now + fresh_for_s
+        size = len(value) + _BYTES_BYTES if type(value) is bytes else size_of(value)
+        slot = Slot(
+            key.ident,
+            value,
+            key.entry,
+            size,
+            thaw,
+            fresh_until,
+            fresh_until + stale_for_s if stale_for_s else None,
+            generations,
+            stamps,
+            load_s or _UNKNOWN_LOAD_S,
         )
+        return self.memory.put(slot, now)
 
     def _kept(
         self, value: Any, payload: bytes | memoryview | None, policy: Policy
     ) -> tuple[Any, Callable[[Any], Any] | None]:
         """What is kept of a value, and what makes a private copy of that for a reader."""
-        if isinstance(value, Nothing):
+        kind = type(value)
+        if kind is str or kind is bytes:
+            return value, None
+        if kind is Nothing:
             return value, _nothing
+        if kind is dict and payload is not None and not policy.shared:
+            return bytes(payload), self._decode
         is_array = hasattr(value, "__array_interface__")
         as_it_is = policy.shared or is_immutable(value)
         if as_it_is and not (is_array and _holds_more_than_it_shows(value)):
             return value, None
         encoded = bytes(payload) if payload is not None else self._codec.encode(value)
-        return (self._codec.decode(encoded), None) if is_array or policy.shared else (encoded, self._codec.decode)
+        return (self._codec.decode(encoded), None) if is_array or policy.shared else (encoded, self._decode)
 
     def peeker(self) -> Callable[[Ident], Any]:
         """A function that gives the fresh value under an ident, or ``MISSING``: the shortest way to a value.

@@ -17,6 +17,7 @@ from alacena.engine.shelf import MISSING, Nothing
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from typing import TypeAlias
 
     from alacena.engine.codec import Codec
     from alacena.engine.environment import Environment
@@ -25,6 +26,9 @@ if TYPE_CHECKING:
     from alacena.engine.memory import Memory
     from alacena.engine.policy import Policy
 
+    _Generations: TypeAlias = tuple[Generation, ...]
+    _Stamps: TypeAlias = tuple[bytes, ...]
+
 _UNKNOWN_LOAD_S = 0.05
 """What a value that nobody loaded here is taken to cost, so that it stands among the others."""
 
@@ -32,6 +36,11 @@ _BYTES_BYTES = sys.getsizeof(b"")
 
 _HEADER_BYTES = 1024
 """What may lie before an array in the bytes that it was received in."""
+
+_GROUND = 2
+"""How many generations an entry of the whole tenant has: the tenant's and the type's, which its neighbours share."""
+
+_MOST_GROUNDS = 4096
 
 _REFRESH_WINDOW = 20.0
 """In units of load time and beta: earlier than that, XFetch is due less than once in 10^8 reads."""
@@ -52,6 +61,7 @@ class Copies:
         # One bound method for all slots: made for each, it would take a tenth of what a slot does.
         self._decode = codec.decode
         self._environment = environment
+        self._grounds: dict[_Generations, tuple[_Generations, _Stamps]] = {}
 
     def keep(
         self,
@@ -88,6 +98,8 @@ class Copies:
             thaw = _Refreshed(
                 thaw, now + fresh_for_s - _REFRESH_WINDOW * load_s * policy.early_refresh_beta, self._environment
             )
+        if len(generations) == _GROUND:
+            generations, stamps = self._ground(generations, stamps)
         fresh_until = now + fresh_for_s
         size = len(value) + _BYTES_BYTES if type(value) is bytes else size_of(value)
         slot = Slot(
@@ -121,6 +133,15 @@ class Copies:
             return value, None
         encoded = bytes(payload) if payload is not None else self._codec.encode(value)
         return (self._codec.decode(encoded), None) if is_array or policy.shared else (encoded, self._decode)
+
+    def _ground(self, generations: _Generations, stamps: _Stamps) -> tuple[_Generations, _Stamps]:
+        """Equal tuples of an earlier entry, if there was one: the entries of a type mostly stand on the same ground."""
+        known = self._grounds.get(generations)
+        if known is None or known[1] != stamps:
+            if len(self._grounds) >= _MOST_GROUNDS:
+                self._grounds.clear()
+            known = self._grounds[generations] = (generations, stamps)
+        return known
 
     def peeker(self) -> Callable[[Ident], Any]:
         """A function that gives the fresh value under an ident, or ``MISSING``: the shortest way to a value.

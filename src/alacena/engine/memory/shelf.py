@@ -22,6 +22,10 @@ _KEPT_EMPTY_TENANTS = 1024
 _EXPIRED_PER_PUT = 4
 _SWEPT_PER_PUT = 4
 
+_SMALL_TABLE_BYTES = 1 << 20
+_SPARSE_BYTES = 2048
+"""A table that takes more than that for each entry is rebuilt; one that has just grown takes a tenth of it."""
+
 
 class Memory:
     """Entries in this process: bounded by bytes, fair between tenants, expiring without being read.
@@ -227,6 +231,16 @@ class Memory:
             self._expire_one(slot, now)
         return freed
 
+    def compact(self) -> None:
+        """Give back what the tables of a shelf take that holds few of the entries that it held.
+
+        A dict does not shrink while entries leave, but when others come. To be called from a timer, between sweeps.
+
+        Cost: two comparisons; or, now and then, linear in the entries that are left, at most a few ten thousand.
+        """
+        _compact(self.slots)
+        _compact(self._by_wire_key)
+
     def stats(self) -> dict[tuple[Any, Any], MemoryCounts]:
         """Counts by ``(tenant_id, data_type)``.
 
@@ -294,7 +308,7 @@ class Memory:
         del self.slots[slot.ident]
         del self._by_wire_key[slot.wire_key]
         self._bytes -= slot.charge
-        if slot.bucket is not None:
+        if slot.due_older is not None:
             self._wheel.remove(slot)
         tally = slot.tally
         tally.hits += slot.hits
@@ -332,3 +346,11 @@ class Memory:
             tenant = next(iter(self._empty))
             del self._empty[tenant]
             del self._compartments[tenant]
+
+
+def _compact(table: dict[Any, Slot]) -> None:
+    if table.__sizeof__() > max(_SMALL_TABLE_BYTES, _SPARSE_BYTES * len(table)):
+        left = dict(table)
+        # In place: readers hold on to the table itself.
+        table.clear()
+        table.update(left)

@@ -9,7 +9,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from alacena.engine.memory.tally import Tally
-    from alacena.engine.memory.wheel import Bucket
 
 SLOT_BYTES = 800
 """Charged for every slot beside its ``size``: the slot, its two index entries, key, wire key, links and share of the
@@ -37,7 +36,6 @@ class Slot:
 
     __slots__ = (
         "age",
-        "bucket",
         "charge",
         "checked",
         "cost",
@@ -64,7 +62,6 @@ class Slot:
     newer: Slot
     older: Slot
     due_newer: Slot
-    due_older: Slot
     tally: Tally
     seen: int
     since: int
@@ -98,7 +95,7 @@ class Slot:
         self.cost = cost
         self.wire_key = wire_key
         self.queue: Queue | None = None
-        self.bucket: Bucket | None = None
+        self.due_older: Slot | None = None
 
     @property
     def size(self) -> int:
@@ -110,9 +107,9 @@ class Slot:
         if self.queue is not None:
             del self.newer, self.older
             self.queue = None
-        if self.bucket is not None:
-            del self.due_newer, self.due_older
-            self.bucket = None
+        if self.due_older is not None:
+            del self.due_newer
+            self.due_older = None
 
 
 class Queue:

@@ -23,11 +23,6 @@ class Bucket:
         self.due = due
         self.due_newer = self.due_older = cast("Slot", self)
 
-    @property
-    def is_empty(self) -> bool:
-        """Whether the ring holds nothing but the bucket."""
-        return self.due_newer is cast("Slot", self)
-
 
 class Wheel:
     """Deaths, rounded up to a grain that grows with the distance: the further away, the coarser.
@@ -61,7 +56,6 @@ class Wheel:
         slot.due_older = last
         slot.due_newer = cast("Slot", bucket)
         last.due_newer = bucket.due_older = slot
-        slot.bucket = bucket
 
     def _bucket(self, dies_at: float, now: float) -> Bucket:
         exponent = max(math.frexp(dies_at - now)[1] - _STEPS_EXPONENT, _FINEST_EXPONENT)
@@ -75,18 +69,20 @@ class Wheel:
         return bucket
 
     def remove(self, slot: Slot) -> None:
-        """Forget a slot that was noted."""
-        older, newer = slot.due_older, slot.due_newer
-        older.due_newer, newer.due_older = newer, older
-        del slot.due_older, slot.due_newer
-        slot.bucket = None
+        """Forget a slot, if it was noted."""
+        older = slot.due_older
+        if older is not None:
+            newer = slot.due_newer
+            older.due_newer, newer.due_older = newer, older
+            del slot.due_newer
+            slot.due_older = None
 
     def pop(self, now: float) -> Slot | None:
         """Take one slot whose bucket is due; ``None`` where none is."""
         while self.next_due <= now:
             bucket = self._buckets[self.next_due]
-            if not bucket.is_empty:
-                slot = bucket.due_newer
+            slot = bucket.due_newer
+            if slot is not cast("Slot", bucket):
                 self.remove(slot)
                 return slot
             del self._buckets[heapq.heappop(self._order)]

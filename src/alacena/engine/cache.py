@@ -560,7 +560,11 @@ class Cache(CoordinationFace):
         parts = self._parts
         if parts is None:
             raise CacheClosedError(CacheClosedError.__doc__)
-        if self._loop is not asyncio.get_running_loop() or self._pid != os.getpid():
+        try:
+            here = asyncio.get_running_loop()
+        except RuntimeError:
+            raise WrongLoopError("no event loop runs here: use the cache inside the coroutines of its loop") from None
+        if self._loop is not here or self._pid != os.getpid():
             raise WrongLoopError(WrongLoopError.__doc__)
         return parts
 

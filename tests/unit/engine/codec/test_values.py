@@ -63,7 +63,9 @@ class DriversUUID(uuid.UUID):
     """As a database driver has one, for speed."""
 
 
-@pytest.mark.parametrize("shape", [lambda u: u, lambda u: [u], lambda u: {"id": u}, lambda u: {u: 1}, lambda u: (u, {u})])
+@pytest.mark.parametrize(
+    "shape", [lambda u: u, lambda u: [u], lambda u: {"id": u}, lambda u: {u: 1}, lambda u: (u, {u})]
+)
 def test_a_drivers_own_uuid_comes_back_as_the_plain_one_that_it_equals(shape):
     plain, own = uuid.UUID(int=7), DriversUUID(int=7)
     assert encode(shape(own)) == encode(shape(plain))

@@ -18,6 +18,7 @@ NAMES = (
     "keys",
     "liveness",
     "fences",
+    "failovers",
     "budgets",
     "lost_replies",
     "rounds",

@@ -27,7 +27,7 @@ _PRELOADED = [
     "alacena.engine.redis.opening",
     *(
         f"bench.coordination.{name}"
-        for name in ("budgets", "fences", "kills", "ledger", "liveness", "million", "zombies")
+        for name in ("budgets", "failovers", "fences", "kills", "ledger", "liveness", "million", "zombies")
     ),
 ]
 

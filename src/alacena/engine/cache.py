@@ -565,11 +565,12 @@ class Cache(CoordinationFace):
         if parts is None:
             raise CacheClosedError(CacheClosedError.__doc__)
         try:
-            if asyncio.get_running_loop() is self._loop:
-                return parts
-        except RuntimeError:  # no loop runs, or it was inherited by a fork
-            pass
-        raise WrongLoopError(WrongLoopError.__doc__)
+            here = asyncio.get_running_loop()
+        except RuntimeError:
+            raise WrongLoopError("no event loop runs here: use the cache inside the coroutines of its loop") from None
+        if self._loop is not here:
+            raise WrongLoopError(WrongLoopError.__doc__)
+        return parts
 
 
 def _scope(

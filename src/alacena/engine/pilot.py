@@ -170,7 +170,7 @@ class Pilot:
 
     def _clears_the_way(self, flight: Flight) -> bool:
         """Give back the lease of the flight before, if what that flight carries can be stored no more."""
-        before, flight.before = flight.before, None
+        before = flight.before
         if before is None or before.lease is None or before.lease.stands:
             return False
         self.hand_back(before)

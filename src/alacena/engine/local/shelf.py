@@ -102,8 +102,8 @@ class LocalShelf:
             key,
             self._environment.token(16),
             stamps,
-            (self._journal.position, b""),
             (journal, self._nonce(journal)),
+            self._journal.position,
             storable=not self._held(key),
         )
         settled(lease)
@@ -133,8 +133,7 @@ class LocalShelf:
         if not lease.stands:
             return "generation"
         late = [tag for tag in parcel.tags if key.tag_name(tag) not in {g.name for g, _ in lease.stamps}]
-        since, _ = lease.journal
-        if any(self._journal.tells_of(key.tag_name(tag), since) for tag in late):
+        if any(self._journal.tells_of(key.tag_name(tag), lease.noted) for tag in late):
             return "generation"
         return self._keep(key, parcel, tuple(g for g, _ in lease.stamps), late)
 

@@ -10,7 +10,15 @@ from alacena.engine.errors import ServerReplyError
 from alacena.engine.policy import Policy
 from alacena.engine.redis.cache_scripts import END_TAGS, HOLD, LATE, LEASE, MINT, RELEASE, RENEW, STORE, UNHOLD
 from alacena.engine.redis.entries import Entries
-from alacena.engine.redis.journal import LONGEST_BYTES, MOST_AT_ONCE, first_record, records, tells_of
+from alacena.engine.redis.journal import (
+    LONGEST_BYTES,
+    MOST_AT_ONCE,
+    NAME_BYTES,
+    new_name,
+    records,
+    state,
+    tells_of,
+)
 from alacena.engine.shelf import Found, Lease
 
 if TYPE_CHECKING:
@@ -175,16 +183,16 @@ class RedisShelf:
         token = self._environment.token(16) + node.replication_id
         epoch = node.replication_id
         mint = self._environment.token(8)
-        record = first_record(self._environment)
+        mint_name = new_name(self._environment)
         journal = self._coherence.generation(key.journal)
 
         def settle(reply: list[Any]) -> Lease | Found | None:
-            entry, holder, hold, (length, mark), *nonces = reply
+            entry, holder, hold, (name, length), *nonces = reply
             self._learn(depends, nonces)
             self._expect_minted(node, depends, nonces, mint)
             # Nothing in memory depends on a journal: its nonce may change without a word to memory.
-            journal.nonce = mark
-            self._expect_minted(node, (journal,), (mark,), record)
+            journal.nonce = noted = state(name, length)
+            self._expect_minted(node, (journal,), (name,), mint_name)
             permit: Lease | Found | None = None
             if entry is not None and not force:
                 hit = self._entries.opened(node, key, entry, _NO_COPY, keep=False)
@@ -196,8 +204,7 @@ class RedisShelf:
                 node.tell(RELEASE, (key.lease,), (token,))
             elif permit is None and mine:
                 stamps = tuple(zip(depends, nonces, strict=True))
-                position = (length - len(mark), mark)
-                permit = Lease(key, token, stamps, position, (journal, mark), epoch, storable=not hold)
+                permit = Lease(key, token, stamps, (journal, noted), length, epoch, storable=not hold)
             settled(permit)
             return permit
 
@@ -208,7 +215,7 @@ class RedisShelf:
             key.journal,
             *(generation.name for generation in depends),
         )
-        args = (token, self._lease_ms, mint, _NARROW_LIFE_MS, record)
+        args = (token, self._lease_ms, mint, _NARROW_LIFE_MS, mint_name)
         return await node.evaluate(LEASE, keys, args, settle, self._budget_s * (1 + (among - 1) / 100))
 
     async def changed(self, key: EntryKey, timeout_s: float) -> None:
@@ -286,7 +293,7 @@ class RedisShelf:
         for journal, names in by_journal.items():
             for at in range(0, len(names), MOST_AT_ONCE):
                 some = names[at : at + MOST_AT_ONCE]
-                noted = records(some, self._environment)
+                noted = records(some)
                 ending: Command = ("EVAL", END_TAGS.source, 1 + len(some), journal, *some, noted, LONGEST_BYTES)
                 yield journal.encode(), ending, True
 
@@ -388,17 +395,17 @@ class RedisShelf:
 
         Should one end after this was read, its nonce is another one, and the entry is dead.
         """
-        position, mark = lease.journal
+        _, remembered = lease.journal
         mint = self._environment.token(8)
         names = [generation.name for generation in generations]
 
         def settle(reply: list[bytes]) -> list[tuple[Generation, bytes]] | None:
-            since, *nonces = reply
+            name, since, *nonces = reply
             self._learn(generations, nonces)
             self._expect_minted(node, generations, nonces, mint)
-            return None if tells_of(since, mark, names) else list(zip(generations, nonces, strict=True))
+            return None if tells_of(name, since, remembered, names) else list(zip(generations, nonces, strict=True))
 
-        args = (mint, _NARROW_LIFE_MS, position)
+        args = (mint, _NARROW_LIFE_MS, NAME_BYTES, lease.noted)
         return await node.evaluate(LATE, (lease.key.journal, *names), args, settle, self._timeout_s)
 
     async def _send(

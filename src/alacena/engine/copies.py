@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from alacena.engine.codec import is_immutable, size_of
 from alacena.engine.memory import Slot
-from alacena.engine.shelf import MISSING, Nothing
+from alacena.engine.shelf import MISSING, Found, Nothing
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -142,6 +142,10 @@ class Copies:
             return slot.value
         thaw = slot.thaw.plain if isinstance(slot.thaw, _Refreshed) else slot.thaw
         return slot.value if thaw is None else thaw(slot.value)
+
+    def found(self, key: EntryKey, slot: Slot) -> Found:
+        """A slot as a shelf's answer."""
+        return Found(key, self.hand_out(slot), "memory", self.fresh_for(slot), slot.cost, slot.generations)
 
     def fresh_for(self, slot: Slot) -> float:
         """Seconds a slot stays fresh; negative where it is stale."""

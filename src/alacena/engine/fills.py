@@ -103,6 +103,7 @@ class Fills:
         """
         if value is UNCHANGED:
             value = None if context.previous is MISSING else context.previous
+            context.tags += context.previous_tags
         policy = request.policy if request.keep else request.policy.but(use_memory=False)
         may_store = context.stored and lease is not None and lease.storable
         if value is None:

@@ -87,6 +87,7 @@ class Found:
         tier: Where.
         fresh_for_s: Seconds it stays fresh; negative: stale for that long; ``inf``: for ever.
         load_s: How long its load took, in seconds; 0 where it is not known.
+        generations: What it depends on.
     """
 
     key: EntryKey
@@ -94,6 +95,12 @@ class Found:
     tier: Tier
     fresh_for_s: float
     load_s: float = 0.0
+    generations: tuple[Generation, ...] = ()
+
+    @property
+    def tags(self) -> tuple[str, ...]:
+        """The tags that it depends on."""
+        return tuple(generation.tag for generation in self.generations if generation.tag is not None)
 
 
 @dataclass(slots=True)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from alacena.engine.breaker import Breaker
 from alacena.engine.errors import BackendError, BackendUnavailableError
 from alacena.engine.events import BackendFailed
-from alacena.engine.shelf import ABSENT, Found
+from alacena.engine.shelf import ABSENT
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
@@ -19,9 +19,9 @@ if TYPE_CHECKING:
     from alacena.engine.environment import Environment
     from alacena.engine.events import Events
     from alacena.engine.keys import EntryKey
-    from alacena.engine.memory import Memory, Slot
+    from alacena.engine.memory import Memory
     from alacena.engine.policy import Policy
-    from alacena.engine.shelf import Counts, Lease, Shelf
+    from alacena.engine.shelf import Counts, Found, Lease, Shelf
 
     T = TypeVar("T")
 
@@ -82,7 +82,7 @@ class Shelves:
             if slot is None:
                 return None
             if slot.value is not ABSENT:
-                return self._handed_out(key, slot)
+                return self._copies.found(key, slot)
         return None
 
     async def find(self, keys: Sequence[EntryKey], policy: Policy, *, keep: bool) -> Found | None:
@@ -238,8 +238,5 @@ class Shelves:
             if slot is None:
                 return None
             if slot.value is not ABSENT:
-                return self._handed_out(key, slot)
+                return self._copies.found(key, slot)
         return None
-
-    def _handed_out(self, key: EntryKey, slot: Slot) -> Found:
-        return Found(key, self._copies.hand_out(slot), "memory", self._copies.fresh_for(slot), slot.cost)

@@ -4,6 +4,7 @@ import asyncio
 
 import pytest
 
+from alacena.engine import MISSING, UNCHANGED, Policy
 from alacena.engine.local.shelf import _NOTED_TAGS, _Journal
 from alacena.engine.redis.journal import LONGEST_BYTES, RECORD_BYTES, new_name, records, state, tells_of
 from tests.unit.engine.scene import TENANT, play
@@ -298,3 +299,53 @@ def test_the_journal_of_a_process_remembers_in_order_and_forgets_safely():
         journal.note(f"x{number}")
     assert journal.tells_of("c", start), "what was forgotten may be anything"
     assert not journal.tells_of("c", journal.position - 10)
+
+
+@pytest.mark.parametrize("server", [False, True])
+@pytest.mark.parametrize("early", [False, True])
+@pytest.mark.parametrize("memory", [False, True])
+def test_what_is_unchanged_still_depends_on_what_it_was_made_from(server, early, memory):
+    async def scenario(stage):
+        async def load(context):
+            if context.previous is not MISSING:
+                assert context.previous_tags == ("t", "document:d1")
+                return UNCHANGED
+            context.depends_on("d1")
+            return {"from": "d1"}
+
+        options = {"tags": ["t"], "use_memory": memory} if early else {"use_memory": memory}
+        await stage.cache.load("note", "q", TENANT, load, tags=["t"], use_memory=memory)
+        for _ in range(2):
+            await asyncio.sleep(11)
+            assert await stage.caches[-1].load("note", "q", TENANT, load, **options) == {"from": "d1"}
+            await asyncio.sleep(0.1)
+            assert await stage.cache.get("note", "q", TENANT) is not None
+        await stage.caches[-1].invalidate(TENANT, document_ids=["d1"])
+        await asyncio.sleep(0.1)
+        assert await stage.cache.get("note", "q", TENANT) is None
+
+    policy = Policy(ttl=10, stale_if_error_s=60)
+    play(scenario, server=server, processes=2 if server else 1, policy=policy)
+
+
+@pytest.mark.parametrize("server", [False, True])
+def test_what_is_unchanged_is_not_stored_where_its_document_ended_meanwhile(server):
+    async def scenario(stage):
+        async def load(context):
+            if context.previous is not MISSING:
+                await asyncio.sleep(2)
+                return UNCHANGED
+            context.depends_on("d1")
+            return "answer"
+
+        await stage.cache.load("note", "q", TENANT, load)
+        await asyncio.sleep(11)
+        again = asyncio.create_task(stage.cache.load("note", "q", TENANT, load))
+        await asyncio.sleep(1)
+        await stage.caches[-1].invalidate(TENANT, document_ids=["d1"])
+        assert await again == "answer"
+        await asyncio.sleep(0.1)
+        assert await stage.cache.get("note", "q", TENANT) is None
+
+    policy = Policy(ttl=10, stale_if_error_s=60)
+    play(scenario, server=server, processes=2 if server else 1, policy=policy)

@@ -179,7 +179,7 @@ class RedisShelf:
     ) -> Lease | Found | None:
         """See :meth:`alacena.engine.shelf.Shelf.lease`."""
         node = self._nodes.of(key.entry)
-        depends = self._coherence.generations((*key.generations, *(key.tag_name(tag) for tag in tags)))
+        depends = (*self._coherence.generations(key.generations), *self._coherence.tagged(key, tags))
         token = self._environment.token(16) + node.replication_id
         epoch = node.replication_id
         mint = self._environment.token(8)
@@ -245,7 +245,7 @@ class RedisShelf:
         late = [tag for tag in parcel.tags if key.tag_name(tag) not in known]
         stamps = [*lease.stamps]
         if late:
-            minted = await self._late(node, lease, [self._coherence.generation(key.tag_name(tag)) for tag in late])
+            minted = await self._late(node, lease, self._coherence.tagged(key, late))
             if minted is None:
                 self.release(lease)
                 return "generation"
@@ -256,10 +256,10 @@ class RedisShelf:
 
     async def store(self, key: EntryKey, parcel: Parcel) -> Refusal:
         """See :meth:`alacena.engine.shelf.Shelf.store`."""
-        names = (*key.generations, *(key.tag_name(tag) for tag in parcel.tags))
+        depends = (*self._coherence.generations(key.generations), *self._coherence.tagged(key, parcel.tags))
         refusal: Refusal = ""
         for _ in range(2):
-            stamps = await self._current(self._nodes.of(key.entry), self._coherence.generations(names))
+            stamps = await self._current(self._nodes.of(key.entry), depends)
             # Asking for the stamps may have shown that the entry's slot has moved.
             refusal = await self._send(self._nodes.of(key.entry), key, b"", stamps, parcel.tags, parcel)
             if refusal != "generation":

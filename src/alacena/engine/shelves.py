@@ -237,13 +237,13 @@ class Shelves:
         breaker = self._breaker
         if breaker.failures and not breaker.admits():
             return None
-        began = self._environment.now()
+        began, answers = self._environment.now(), breaker.answers
         try:
             found = await self._shelf.find(keys, policy, keep=keep, unknown=unknown)
             if isinstance(found, Unsettled):
                 found = await self._shelf.find(keys, policy, keep=keep, unknown=found.unknown)
         except BackendError as error:
-            self._failed(error, began)
+            self._failed(error, began, answers)
             self.degraded("get", keys[0], error)
             return None
         except asyncio.CancelledError:
@@ -251,6 +251,8 @@ class Shelves:
             raise
         if breaker.failures:
             breaker.succeeded()
+        else:
+            breaker.answers += 1
         if found is None or isinstance(found, Unsettled):  # what the server does not know either has ended
             return None
         self._counts.redis_hits += found.tier == "redis"
@@ -264,14 +266,14 @@ class Shelves:
         """
         if not self._breaker.admits():
             raise _LeftAloneError("Redis failed again and again: it is left alone for a moment")
-        began = self._environment.now()
+        began, answers = self._environment.now(), self._breaker.answers
         settled = False
         try:
             answer = await ask()
             self._breaker.succeeded()
             settled = True
         except BackendError as error:
-            self._failed(error, began)
+            self._failed(error, began, answers)
             settled = True
             raise
         finally:
@@ -279,7 +281,7 @@ class Shelves:
                 self._breaker.abandoned()
         return answer
 
-    def _failed(self, error: BackendError, began: float) -> None:
+    def _failed(self, error: BackendError, began: float, answers: int) -> None:
         """Tell the breaker, unless it was known at once that nobody is there: that made nobody wait.
 
         Where it counted, reads would stay away for a while from a server that is back, or from those of a cluster that
@@ -288,7 +290,7 @@ class Shelves:
         if isinstance(error, BackendUnavailableError) and self._environment.now() - began < _AT_ONCE_S:
             self._breaker.abandoned()
         else:
-            self._breaker.failed()
+            self._breaker.failed(answers)
 
     def _alive_in_memory(self, keys: Sequence[EntryKey]) -> Found | None:
         """A fresh entry in memory, else the first that is alive at all."""

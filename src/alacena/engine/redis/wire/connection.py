@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import select
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 from weakref import WeakSet
 
@@ -239,6 +240,10 @@ class Connection(Incoming, asyncio.Protocol):
             self._now = self._time()
             self._flush_soon()
 
+    def _has_unread(self) -> bool:
+        socket = cast("asyncio.Transport", self._transport).get_extra_info("socket")
+        return socket is not None and is_readable(socket.fileno())
+
     # The end
 
     def close(self, error: BackendError | None = None) -> None:
@@ -263,6 +268,15 @@ class Connection(Incoming, asyncio.Protocol):
         self._refusal = WrongLoopError("the process was forked: open a connection of its own in the child")
         self._flush_due = False
         self._leave()
+
+
+def is_readable(file: int) -> bool:
+    """Whether an open socket has bytes, or its end, to be read."""
+    if file < 0:
+        return False
+    poll = select.poll()
+    poll.register(file, select.POLLIN)
+    return bool(poll.poll(0))
 
 
 def _disown_all() -> None:

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from alacena.engine.generation import Generation
     from alacena.engine.keys import EntryKey, Keys
     from alacena.engine.memory import Memory, Slot
-    from alacena.engine.shelf import Counts, Lease, Shelf
+    from alacena.engine.shelf import Counts, Held, Lease, Shelf
 
     T = TypeVar("T")
 
@@ -130,18 +130,20 @@ class Shelves:
         If Redis fails: the default, and an event.
         """
         unknown: Sequence[Generation] = ()
-        if not self._breaker.failures:
-            asked = None
+        breaker = self._breaker
+        if not breaker.failures:
+            asked, answers = None, breaker.answers
             try:
                 asked = self._shelf.seek(data_type, resource_id, tenant_id)
                 if asked is not None:
                     found = await asked
+                    breaker.answers += 1
                     if type(found) is not Unsettled:
                         return default if found is MISSING else found
                     unknown = found.unknown
             except BackendError as error:
                 if asked is not None:  # else it was known at once that nobody is there
-                    self._breaker.failed()
+                    breaker.failed(answers)
                 self.degraded("get", self._keys.plain(data_type, resource_id, tenant_id), error)
                 return self.worth(None, default)
         key = self._keys.plain(data_type, resource_id, tenant_id)
@@ -184,11 +186,11 @@ class Shelves:
         self,
         key: EntryKey,
         tags: Sequence[str],
-        settled: Callable[[Lease | Found | None], None],
+        settled: Callable[[Lease | Found | Held], None],
         *,
         force: bool,
         among: int = 1,
-    ) -> Lease | Found | None:
+    ) -> Lease | Found | Held:
         """See :meth:`alacena.engine.shelf.Shelf.lease`.
 
         Raises:

@@ -10,8 +10,8 @@ from weakref import WeakSet
 
 from alacena.engine.errors import AlacenaError, BackendError, BackendUnavailableError, ServerReplyError, WrongLoopError
 from alacena.engine.redis.wire.command import pack, pack_all, pack_unchecked, refusal
-from alacena.engine.redis.wire.incoming import Incoming, ProtocolDoubtError
-from alacena.engine.redis.wire.line import PLACE_BYTES, Group, Place, Settling, fail_all
+from alacena.engine.redis.wire.incoming import Incoming
+from alacena.engine.redis.wire.line import PLACE_BYTES, Group, Place, ProtocolDoubtError, Settling, fail_all
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -80,8 +80,9 @@ class Connection(Incoming, asyncio.Protocol):
 
         ``settle(replies)`` runs inside the parser when the last answer is in, in byte order with pushes and other
         answers. An error that the server answered with is a ``ServerReplyError`` inside the list. What ``settle``
-        returns or raises becomes the result. Without ``settle`` the result is the one answer (raised if it is an
-        error), or the list of them.
+        returns becomes the result, and so does an error of this library that it raises; any other says that the answer
+        is not what was asked for, which ends the connection. Without ``settle`` the result is the one answer (raised if
+        it is an error), or the list of them.
 
         Cost: one round trip.
         Cancellation: the place in line is kept and ``settle`` still runs; only the result is dropped.

@@ -45,13 +45,25 @@ class Group:
                 future.set_result(result)
 
 
+class ProtocolDoubtError(BackendUnavailableError):
+    """The bytes do not make sense: who asked for what can no longer be told, so the connection ends."""
+
+
 def hand_on(error: Exception, future: asyncio.Future[Any]) -> None:
-    """What ``settle`` raised goes to the one who asked; if that one has gone, a bug goes to the loop's handler."""
-    if not future.done():
-        future.set_exception(error)
-    elif not isinstance(error, AlacenaError):
-        context = {"message": "settle() failed after its waiter had gone", "exception": error}
-        future.get_loop().call_exception_handler(context)
+    """What ``settle`` raised goes to the one who asked.
+
+    Raises:
+        ProtocolDoubtError: It could make nothing of the answer, which may be another's. The loop's handler is told, as
+            of a bug.
+    """
+    if isinstance(error, AlacenaError):
+        if not future.done():
+            future.set_exception(error)
+        return
+    future.get_loop().call_exception_handler({"message": "an answer could not be settled", "exception": error})
+    doubt = ProtocolDoubtError(f"an answer is not what was asked for: {error!r}")
+    fail(future, OutcomeUnknownError(str(doubt)))
+    raise doubt from error
 
 
 Settling: TypeAlias = "Group | Callable[[Reply], Any] | None"

@@ -12,7 +12,7 @@ from alacena.engine.policy import Policy
 from alacena.engine.redis.cache_scripts import HOLD, LATE, LEASE, MINT, RELEASE, RENEW, STORE, UNHOLD
 from alacena.engine.redis.entries import Entries
 from alacena.engine.redis.journal import NAME_BYTES, endings, new_name, state, tells_of
-from alacena.engine.shelf import Found, Lease, Unsettled
+from alacena.engine.shelf import Found, Held, Lease, Unsettled
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
@@ -178,11 +178,11 @@ class RedisShelf:
         self,
         key: EntryKey,
         tags: Sequence[str],
-        settled: Callable[[Lease | Found | None], None],
+        settled: Callable[[Lease | Found | Held], None],
         *,
         force: bool = False,
         among: int = 1,
-    ) -> Lease | Found | None:
+    ) -> Lease | Found | Held:
         """See :meth:`alacena.engine.shelf.Shelf.lease`."""
         node = self._nodes.of(key.entry)
         depends = (*self._coherence.generations(key.generations), *self._coherence.tagged(key, tags))
@@ -192,14 +192,14 @@ class RedisShelf:
         mint_name = new_name(self._environment)
         journal = self._coherence.generation(key.journal)
 
-        def settle(reply: list[Any]) -> Lease | Found | None:
-            entry, holder, hold, (name, length), *nonces = reply
+        def settle(reply: list[Any]) -> Lease | Found | Held:
+            entry, (holder, left_ms), hold, (name, length), *nonces = reply
             self._learn(depends, nonces)
             self._expect_minted(node, depends, nonces, mint)
             # Nothing in memory depends on a journal: its nonce may change without a word to memory.
             journal.nonce = noted = state(name, length)
             self._expect_minted(node, (journal,), (name,), mint_name)
-            permit: Lease | Found | None = None
+            permit: Lease | Found | Held | None = None
             if entry is not None and not force:
                 hit = self._entries.opened(node, key, entry, _NO_COPY, keep=False)
                 permit = hit if isinstance(hit, Found) and hit.fresh_for_s > 0 else None
@@ -211,22 +211,16 @@ class RedisShelf:
             elif permit is None and mine:
                 stamps = tuple(zip(depends, nonces, strict=True))
                 permit = Lease(key, token, stamps, (journal, noted), length, epoch, storable=not hold)
+            elif permit is None:
+                for_ms = self._lease_ms if left_ms < 0 else left_ms + 1
+                permit = Held(self._coherence.watch(key.entry), for_ms / 1000, is_told=node.tracked)
             settled(permit)
             return permit
 
-        keys: tuple[str | bytes, ...] = (
-            key.entry,
-            key.lease,
-            key.hold,
-            key.journal,
-            *(generation.name for generation in depends),
-        )
+        names = (generation.name for generation in depends)
+        keys: tuple[str | bytes, ...] = (key.entry, key.lease, key.hold, key.journal, *names)
         args = (token, self._lease_ms, mint, _NARROW_LIFE_MS, mint_name)
         return await node.evaluate(LEASE, keys, args, settle, self._budget_s * (1 + (among - 1) / 100))
-
-    async def changed(self, key: EntryKey, timeout_s: float) -> None:
-        """See :meth:`alacena.engine.shelf.Shelf.changed`. The push that a fill causes wakes the waiter."""
-        await self._coherence.changed(key.entry, timeout_s)
 
     def renew(self, lease: Lease) -> None:
         """See :meth:`alacena.engine.shelf.Shelf.renew`."""

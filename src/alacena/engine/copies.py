@@ -9,15 +9,14 @@ from __future__ import annotations
 
 import math
 import sys
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from alacena.engine.codec import is_immutable, size_of
 from alacena.engine.memory import Slot
-from alacena.engine.shelf import MISSING, Nothing
+from alacena.engine.shelf import MISSING, Found, Nothing
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-    from typing import TypeAlias
+    from collections.abc import Callable, Iterable
 
     from alacena.engine.codec import Codec
     from alacena.engine.environment import Environment
@@ -37,6 +36,9 @@ _BYTES_BYTES = sys.getsizeof(b"")
 _HEADER_BYTES = 1024
 """What may lie before an array in the bytes that it was received in."""
 
+Received: TypeAlias = tuple[Found, float, bytes, int]
+"""What was found, for how many seconds after its expiry it may be served, its entry's bytes, and where in them its
+payload begins."""
 _GROUND = 2
 """How many generations an entry of the whole tenant has: the tenant's and the type's, which its neighbours share."""
 
@@ -115,6 +117,49 @@ class Copies:
             load_s or _UNKNOWN_LOAD_S,
         )
         return self.memory.put(slot, now)
+
+    def keep_received(
+        self,
+        received: Iterable[Received],
+        generations: tuple[Generation, ...],
+        stamps: tuple[bytes, ...],
+        policy: Policy,
+    ) -> None:
+        """Put many entries into memory that have just been received and depend on the same generations; see :meth:`keep`."""
+        if policy.early_refresh_beta:
+            for found, stale_for_s, data, start in received:
+                self.keep(
+                    found.key, found.value, memoryview(data)[start:], generations, stamps,
+                    fresh_for_s=found.fresh_for_s, stale_for_s=stale_for_s, load_s=found.load_s, policy=policy,
+                )  # fmt: skip
+            return
+        if len(generations) == _GROUND:
+            generations, stamps = self._ground(generations, stamps)
+        now = self._environment.now()
+        slots = []
+        for found, stale_for_s, data, start in received:
+            key, value, thaw = found.key, found.value, None
+            if getattr(value, "base", None) is data and len(data) <= 1.5 * value.nbytes + _HEADER_BYTES:
+                size = sys.getsizeof(value) + sys.getsizeof(data)
+            else:
+                value, thaw = self._kept(value, memoryview(data)[start:], policy)
+                size = size_of(value)
+            fresh_until = now + found.fresh_for_s
+            slots.append(
+                Slot(
+                    key.ident,
+                    value,
+                    key.entry,
+                    size,
+                    thaw,
+                    fresh_until,
+                    fresh_until + stale_for_s if stale_for_s else None,
+                    generations,
+                    stamps,
+                    found.load_s or _UNKNOWN_LOAD_S,
+                )
+            )
+        self.memory.put_all(slots)
 
     def _kept(
         self, value: Any, payload: bytes | memoryview | None, policy: Policy

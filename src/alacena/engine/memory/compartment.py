@@ -11,6 +11,8 @@ from alacena.engine.memory.slot import Queue
 from alacena.engine.memory.tally import Tally
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from alacena.engine.memory.ghosts import Ghosts
     from alacena.engine.memory.slot import Slot
 
@@ -103,13 +105,7 @@ class Compartment:
         if self._events >= _EVENTS_PER_HALVING * capacity:
             self._events = 0
             self._epoch += 1
-        slot.seen = slot.hits
-        slot.since = self.put_count
-        slot.age = self._epoch
-        slot.frequency = 1
-        past = self._ghosts.recall(crc32(slot.wire_key))
-        if past is not None:
-            self._recall(slot, past)
+        self._greet(slot)
         self._newest = slot
         self._young.push(slot)
         if pressure < 1.0:
@@ -118,6 +114,28 @@ class Compartment:
         self._shift(self._dial.ratio * self.bytes / pressure)
         if self.put_count >= self._turn_at:
             self._turn()
+
+    def admit_all(self, slots: Sequence[Slot], pressure: float) -> None:
+        """Take newcomers in, for all of whom there is room.
+
+        Args:
+            slots: Stand in no queue.
+            pressure: How full the shelf is with all of them, at most 1.
+        """
+        push = self._young.push
+        self.count += len(slots)
+        self._events += len(slots)
+        self._capacity = int(self.count / pressure) or 1
+        while self._events >= _EVENTS_PER_HALVING * self._capacity:
+            self._events -= _EVENTS_PER_HALVING * self._capacity
+            self._epoch += 1
+        for slot in slots:
+            self.put_count += 1
+            self.bytes += slot.charge
+            self._greet(slot)
+            push(slot)
+        self._newest = slots[-1]
+        self._spread(self.bytes / pressure, _MOVES_PER_INSERT * len(slots))
 
     def evict(self, room: float) -> Slot:
         """Choose who leaves and take it out of its queue; the compartment holds a slot.
@@ -206,11 +224,11 @@ class Compartment:
         bar = theirs * victim.cost * candidate.charge
         return worth > bar and (mine > theirs or worth > bar * _CLEAR_ADVANTAGE)
 
-    def _shift(self, window: float) -> None:
+    def _shift(self, window: float, moves: int = _MOVES_PER_INSERT) -> None:
         """Move a few slots from the window's front to its tail, over the border that newcomers and the dial shift."""
         young, old = self._young, self._old
         front = window * (1.0 - TAIL_RATIO)
-        for _ in range(_MOVES_PER_INSERT):
+        for _ in range(moves):
             if young.bytes <= front or not young.count:
                 return
             slot = young.newer
@@ -218,11 +236,11 @@ class Compartment:
                 self._look(slot)
             old.take(slot)
 
-    def _spread(self, room: float) -> None:
+    def _spread(self, room: float, moves: int = _MOVES_PER_INSERT) -> None:
         """While there is room for all, let the main queue fill up."""
         window = self._dial.ratio * room
-        self._shift(window)
-        for _ in range(_MOVES_PER_INSERT):
+        self._shift(window, moves)
+        for _ in range(moves):
             if not self._old.count or self._young.bytes + self._old.bytes <= window:
                 return
             slot = self._old.newer
@@ -271,8 +289,15 @@ class Compartment:
             slot.frequency = min(_MOST_FREQUENT, slot.frequency + recent)
         return recent
 
-    def _recall(self, slot: Slot, past: tuple[int, int, int]) -> None:
-        """Greet a newcomer with what is remembered of its key."""
+    def _greet(self, slot: Slot) -> None:
+        """Take a newcomer's particulars, with what is remembered of its key."""
+        slot.seen = slot.hits
+        slot.since = self.put_count
+        slot.age = self._epoch
+        slot.frequency = 1
+        past = self._ghosts.recall(crc32(slot.wire_key))
+        if past is None:
+            return
         stamp, frequency, age = past
         slot.frequency = min(_MOST_FREQUENT, (frequency >> (self._epoch - age & 15)) + 1)
         distance = (self.put_count - stamp) & STAMP_MASK

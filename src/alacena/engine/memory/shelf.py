@@ -13,7 +13,7 @@ from alacena.engine.memory.tally import MemoryCounts, count_all
 from alacena.engine.memory.wheel import Wheel
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from alacena.engine.environment import Environment
     from alacena.engine.memory.slot import Slot
@@ -179,6 +179,41 @@ class Memory:
         if not compartment.floor <= compartment.bytes < compartment.ceiling:
             self._shares.place(compartment)
         return slot.queue is not None
+
+    def put_all(self, slots: Sequence[Slot]) -> None:
+        """What :meth:`put` does with each of the slots; for half the price where there is room for all of them.
+
+        Args:
+            slots: Of one tenant and one data type.
+        """
+        now = self._now()
+        room = self._max_bytes - self._bytes - sum([slot.charge for slot in slots])
+        crowded = room < 0 or (self._max_entries and len(self.slots) + len(slots) > self._max_entries)
+        if not slots or crowded or self._binned or not all(self._is_newcomer(slot, now) for slot in slots):
+            for slot in slots:
+                self.put(slot)
+            return
+        tenant, data_type = slots[0].ident[:2]
+        compartment = self._compartment_of(tenant)
+        tally = compartment.tally_of(data_type)
+        for slot in slots:
+            slot.tally = tally
+            self._wheel.add(slot, slot.dead_after, now)
+            self.slots[slot.ident] = self._by_wire_key[slot.wire_key] = slot
+            self._bytes += slot.charge
+        self._ghosts.fit(len(self.slots))
+        compartment.admit_all(slots, self._pressure())
+        if not compartment.floor <= compartment.bytes < compartment.ceiling:
+            self._shares.place(compartment)
+
+    def _is_newcomer(self, slot: Slot, now: float) -> bool:
+        return (
+            slot.ident not in self.slots
+            and slot.wire_key not in self._by_wire_key
+            and slot.charge <= self._largest
+            and now < slot.fresh_until <= slot.dead_after
+            and slot.queue is None
+        )
 
     def discard(self, ident: tuple[Any, ...]) -> Slot | None:
         """Let one entry go, and return it; ``None`` where there was none."""

@@ -155,6 +155,7 @@ async def _assembled(
     keys = _keys(settings)
     counts = Counts()
     shelf, store, url = await _second_shelf(
+        keys=keys,
         coherence=coherence,
         copies=copies,
         codec=codec,
@@ -166,11 +167,11 @@ async def _assembled(
         closers=closers,
     )
     common: dict[str, Any] = {"shelf": shelf, "counts": counts, "environment": environment}
-    shelves = Shelves(memory=memory, copies=copies, events=events, **common)
+    shelves = Shelves(keys=keys, memory=memory, copies=copies, events=events, **common)
     fills = Fills(shelves=shelves, codec=codec, events=events, settings=settings, **common)
     pilot = Pilot(shelves=shelves, flights=flights, fills=fills, settings=settings, **common)
     loading: dict[str, Any] = {"shelves": shelves, "flights": flights, "pilot": pilot, "fills": fills}
-    reader = Reader(events=events, counts=counts, environment=environment, **loading)
+    reader = Reader(keys=keys, events=events, counts=counts, environment=environment, **loading)
     batches = Batches(reader=reader, settings=settings, **loading, **common)
     writer = Writer(
         keys=keys, shelf=shelf, shelves=shelves, fills=fills, flights=flights, events=events, counts=counts
@@ -212,11 +213,13 @@ def _keys(settings: Settings) -> Keys:
 
 
 async def _second_shelf(
-    *, coherence: Coherence, copies: Copies, environment: Environment, settings: Settings, **rest: Any
+    *, keys: Keys, coherence: Coherence, copies: Copies, environment: Environment, settings: Settings, **rest: Any
 ) -> tuple[Shelf, Store, str | None]:
     """The shelf, the store under coordination, and where other processes reach both."""
     if settings.redis_url is None:
         return LocalShelf(coherence, copies, environment), LocalStore(environment), None
     from alacena.engine.redis.opening import open_redis
 
-    return await open_redis(coherence=coherence, copies=copies, environment=environment, settings=settings, **rest)
+    return await open_redis(
+        keys=keys, coherence=coherence, copies=copies, environment=environment, settings=settings, **rest
+    )

@@ -24,7 +24,7 @@ from alacena.engine.shelf import MISSING
 from alacena.engine.ttl import UNSET, TtlOrUnset, checked
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
+    from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Mapping, Sequence
 
     from alacena.engine.batches import BatchLoader
     from alacena.engine.codec import Keyring
@@ -59,9 +59,12 @@ class Cache(CoordinationFace):
         peek: ``peek(ident)`` gives a fresh value in memory, or ``MISSING``; it is synchronous and asks nobody. ``ident``
             is ``(tenant_id, data_type, resource_id)``, for a scoped entry followed by agent, conversation and
             collection, ``None`` where not given. Nothing is allocated for values that are immutable or shared.
+        seek: ``await seek(data_type, resource_id, tenant_id, default)`` gives the fresh value that Redis has for the
+            tenant's own entry, whatever memory has: what :meth:`get` does with ``use_memory=False``, in fewer steps.
     """
 
     peek: Callable[[Ident], Any]
+    seek: Callable[[str, str, str, Any], Coroutine[Any, Any, Any]]
 
     def __init__(
         self,
@@ -84,7 +87,7 @@ class Cache(CoordinationFace):
         self._opening: asyncio.Task[None] | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
         self._pid = 0
-        self.peek = _closed
+        self.peek, self.seek = _closed, _gone
 
     async def open(self) -> Self:
         """Connect. A server that is away is no error: reads go to the source until it is back. Opening twice is no error.
@@ -107,7 +110,7 @@ class Cache(CoordinationFace):
         try:
             self._loop, self._pid = asyncio.get_running_loop(), os.getpid()
             self._parts = await assemble(self.settings, self.environment, self._events, self._authority, self._keyring)
-            self.peek = self._parts.copies.peeker()
+            self.peek, self.seek = self._parts.copies.peeker(), self._parts.reader.seeker()
         finally:
             self._opening = None
 
@@ -125,7 +128,8 @@ class Cache(CoordinationFace):
             assert self._loop is not None
             if not self._loop.is_closed():
                 raise WrongLoopError(WrongLoopError.__doc__)
-        parts, self._parts, self.peek = self._parts, None, _closed
+        parts, self._parts = self._parts, None
+        self.peek, self.seek = _closed, _gone
         if parts is not None and self._loop is asyncio.get_running_loop() and self._pid == os.getpid():
             await parts.close()
 
@@ -184,6 +188,8 @@ class Cache(CoordinationFace):
         parts = self._open_parts()
         policy = self._policies.get(data_type) or self._default_policy
         if type(tenant_id) is str and agent_id is None and conversation_id is None and collection_id is None:
+            if not (use_memory and policy.use_memory):
+                return await self.seek(data_type, resource_id, tenant_id, default)
             keys: tuple[EntryKey, ...] = (parts.keys.plain(data_type, resource_id, tenant_id),)
         else:
             scope = _scope(tenant_id, agent_id, conversation_id, collection_id)
@@ -191,9 +197,6 @@ class Cache(CoordinationFace):
                 keys = parts.keys.entries(data_type, resource_id, scope)
             else:
                 keys = (parts.keys.entry(data_type, resource_id, scope),)
-        if parts.reader.is_observed:
-            lookup = await parts.reader.look(keys, policy, use_memory=use_memory)
-            return lookup.value if lookup.found else default
         return await parts.reader.value(keys, policy, default, use_memory=use_memory)
 
     async def lookup(
@@ -556,9 +559,12 @@ class Cache(CoordinationFace):
         parts = self._parts
         if parts is None:
             raise CacheClosedError(CacheClosedError.__doc__)
-        if self._loop is not asyncio.get_running_loop() or self._pid != os.getpid():
-            raise WrongLoopError(WrongLoopError.__doc__)
-        return parts
+        try:
+            if asyncio.get_running_loop() is self._loop:
+                return parts
+        except RuntimeError:  # no loop runs, or it was inherited by a fork
+            pass
+        raise WrongLoopError(WrongLoopError.__doc__)
 
 
 def _scope(
@@ -576,3 +582,7 @@ def _scope(
 
 def _closed(_: Ident) -> Any:
     return MISSING
+
+
+async def _gone(*_: object) -> None:
+    raise CacheClosedError(CacheClosedError.__doc__)

@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import math
-from typing import TYPE_CHECKING, Any, cast
+from functools import partial
+from typing import TYPE_CHECKING, Any
 
 from alacena.engine.errors import ServerReplyError
 from alacena.engine.policy import Policy
 from alacena.engine.redis.cache_scripts import END_TAGS, HOLD, LATE, LEASE, MINT, RELEASE, RENEW, STORE, UNHOLD
 from alacena.engine.redis.entries import Entries
 from alacena.engine.redis.journal import LONGEST_BYTES, MOST_AT_ONCE, first_record, records, tells_of
-from alacena.engine.shelf import Found, Lease
+from alacena.engine.shelf import Found, Lease, Unsettled
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping, Sequence
+    from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 
     from alacena.engine.codec import Codec
     from alacena.engine.coherence import Coherence
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
     from alacena.engine.environment import Environment
     from alacena.engine.events import Events
     from alacena.engine.generation import Generation
-    from alacena.engine.keys import EntryKey
+    from alacena.engine.keys import EntryKey, Keys
     from alacena.engine.redis.node import Node
     from alacena.engine.redis.nodes import Nodes, Removal
     from alacena.engine.redis.wire import Command
@@ -42,6 +43,7 @@ class RedisShelf:
 
     Args:
         nodes: The servers.
+        keys: Renders names.
         coherence: Generations and memory.
         copies: How values are kept in memory.
         codec: Seals and opens entries.
@@ -55,6 +57,7 @@ class RedisShelf:
         self,
         *,
         nodes: Nodes,
+        keys: Keys,
         coherence: Coherence,
         copies: Copies,
         codec: Codec,
@@ -64,8 +67,17 @@ class RedisShelf:
         settings: Settings,
     ) -> None:
         self._nodes = nodes
+        self._keys = keys
         self._coherence = coherence
-        self._entries = Entries(codec=codec, coherence=coherence, copies=copies, events=events, counts=counts)
+        self._entries = Entries(
+            codec=codec,
+            keys=keys,
+            coherence=coherence,
+            copies=copies,
+            environment=environment,
+            events=events,
+            counts=counts,
+        )
         self._environment = environment
         self._budget_s = settings.redis_budget_s
         self._timeout_s = settings.redis_timeout_s
@@ -76,81 +88,74 @@ class RedisShelf:
         """Whether it is worth waiting for."""
         return self._nodes.is_up
 
-    async def find(self, keys: Sequence[EntryKey], policy: Policy, *, keep: bool) -> Found | None:
+    def find(
+        self, keys: Sequence[EntryKey], policy: Policy, *, keep: bool, unknown: Sequence[Generation] = ()
+    ) -> Awaitable[Found | Unsettled | None]:
         """See :meth:`alacena.engine.shelf.Shelf.find`."""
         key = keys[0]
-        node = self._nodes.of(key.entry)
-        known = self._coherence.generations(key.generations)
-        asked = [generation for generation in known if generation.nonce is None]
-        if asked or len(keys) > 1:
-            return await self._find_among(node, keys, asked, policy, keep=keep)
+        entry = key.entry
+        node = self._nodes.of(entry)
+        generations = self._coherence.generations(key.generations)
+        if unknown or len(keys) > 1 or generations[0].nonce is None or generations[1].nonce is None:
+            missing = [generation for generation in generations if generation.nonce is None]
+            return self._find_among(node, keys, [*missing, *unknown], policy, keep=keep)
+        settle = partial(self._entries.glanced, node, key, generations, policy, keep)
+        return node.fetch(entry, settle, self._budget_s)
 
-        def settle(replies: list[Reply]) -> Found | list[Generation] | None:
-            data = replies[0]
-            if data is None:
-                return None
-            if type(data) is not bytes:
-                raise data
-            return self._entries.glanced(node, key, data, policy, keep=keep)
-
-        found = await node.exchange(key.entry, (("GET", key.entry),), settle=settle, timeout_s=self._budget_s)
-        if isinstance(found, list):
-            return await self._find_among(node, keys, found, policy, keep=keep)
-        return found
+    def seek(self, data_type: str, resource_id: str, tenant_id: str) -> Awaitable[Any] | None:
+        """See :meth:`alacena.engine.shelf.Shelf.seek`."""
+        place = self._keys.place(data_type, resource_id, tenant_id)
+        if place is None:
+            return None
+        family, name = place
+        generations = self._coherence.generations(family.generations)
+        if generations[0].nonce is None or generations[1].nonce is None:
+            return None
+        entry = family.entry + name
+        node = self._nodes.of(entry)
+        ident = (tenant_id, data_type, resource_id)
+        settle = partial(self._entries.sought, node, ident, place, generations)
+        return node.fetch(entry, settle, self._budget_s)
 
     async def _find_among(
-        self, node: Node, keys: Sequence[EntryKey], asked: list[Generation], policy: Policy, *, keep: bool
-    ) -> Found | None:
+        self, node: Node, keys: Sequence[EntryKey], asked: Sequence[Generation], policy: Policy, *, keep: bool
+    ) -> Found | Unsettled | None:
         """Look at several keys, and learn the generations that are not known."""
-        for last in (False, True):
-            command: Command = ("MGET", *(key.entry for key in keys), *(generation.name for generation in asked))
+        command: Command = ("MGET", *(key.entry for key in keys), *(generation.name for generation in asked))
 
-            def settle(replies: list[Reply], asked: list[Generation] = asked) -> Found | list[Generation] | None:
-                values = _values(replies[0])
-                self._learn(asked, values[len(keys) :])
-                return self._entries.first(node, keys, values, policy, keep=keep)
+        def settle(replies: list[Reply]) -> Found | Unsettled | None:
+            values = _values(replies[0])
+            self._learn(asked, values[len(keys) :])
+            return self._entries.first(node, keys, values, policy, keep=keep)
 
-            found = await node.exchange(keys[0].entry, (command,), settle=settle, timeout_s=self._budget_s)
-            if not isinstance(found, list):
-                return found
-            # It depends on tags that this process has not met; one that is missing then is one that has ended.
-            asked = found
-            if last:
-                break
-        return None
+        return await node.exchange(keys[0].entry, (command,), settle=settle, timeout_s=self._budget_s)
 
     async def find_many(self, keys: Sequence[EntryKey], policy: Policy, *, keep: bool) -> list[Found | None]:
         """See :meth:`alacena.engine.shelf.Shelf.find_many`."""
+        outcomes: list[Found | Unsettled | None] = [None] * len(keys)
         groups = self._nodes.grouped([key.entry for key in keys])
-        if len(groups) == 1:
-            found = await self._find_group(groups[0][0], keys, policy, keep=keep)
-        else:
-            found = [None] * len(keys)
-            asked = ([keys[index] for index in indexes] for _, indexes in groups)
-            answers = await asyncio.gather(
-                *(
-                    self._find_group(node, some, policy, keep=keep)
-                    for (node, _), some in zip(groups, asked, strict=True)
-                )
-            )
-            for (_, indexes), answer in zip(groups, answers, strict=True):
-                for index, hit in zip(indexes, answer, strict=True):
-                    found[index] = hit
-        again = [index for index, hit in enumerate(found) if type(hit) is list]
-        singles = await asyncio.gather(*(self.find((keys[index],), policy, keep=keep) for index in again))
+        asked = [(node, [keys[index] for index in indexes]) for node, indexes in groups]
+        answers = await asyncio.gather(*(self._find_group(node, some, policy, keep=keep) for node, some in asked))
+        for (_, indexes), answer in zip(groups, answers, strict=True):
+            for index, outcome in zip(indexes, answer, strict=True):
+                outcomes[index] = outcome
+        again = {index: outcome for index, outcome in enumerate(outcomes) if isinstance(outcome, Unsettled)}
+        singles = await asyncio.gather(
+            *(self.find((keys[index],), policy, keep=keep, unknown=open_.unknown) for index, open_ in again.items())
+        )
         for index, single in zip(again, singles, strict=True):
-            found[index] = single
-        return cast("list[Found | None]", found)
+            outcomes[index] = single
+        return [outcome if isinstance(outcome, Found) else None for outcome in outcomes]
 
     async def _find_group(
         self, node: Node, keys: Sequence[EntryKey], policy: Policy, *, keep: bool
-    ) -> list[Found | list[Generation] | None]:
+    ) -> list[Found | Unsettled | None]:
         """Look at keys of one slot, and learn the generations that are not known."""
         names = dict.fromkeys(name for group in dict.fromkeys(key.generations for key in keys) for name in group)
         asked = [g for name in names if (g := self._coherence.generation(name)).nonce is None]
         command: Command = ("MGET", *[key.entry for key in keys], *[generation.name for generation in asked])
 
-        def settle(replies: list[Reply]) -> list[Found | list[Generation] | None]:
+        def settle(replies: list[Reply]) -> list[Found | Unsettled | None]:
             values = _values(replies[0])
             self._learn(asked, values[len(keys) :])
             return self._entries.opened_many(node, keys, values[: len(keys)], policy, keep=keep)

@@ -8,7 +8,7 @@ import hiredis
 
 from alacena.engine.errors import BackendError, BackendUnavailableError, ServerReplyError
 from alacena.engine.redis.wire.limits import Limits, past_long_values, suspect_at_start, suspect_inside, suspects
-from alacena.engine.redis.wire.line import Group, Line, Place, settle_one
+from alacena.engine.redis.wire.line import Group, Line, Place, hand_on
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -69,7 +69,7 @@ class Incoming(Line):
         self._inside = max(0, start - len(data))
         return start
 
-    def _drain(self, fed_bytes: int) -> None:
+    def _drain(self, fed_bytes: int) -> None:  # noqa: C901 - a call costs more than what it would tidy up
         gets = self._reader.gets
         waiters = self._waiters
         push_kind = hiredis.PushNotification
@@ -93,7 +93,14 @@ class Incoming(Line):
                 elif isinstance(settling, Group):
                     self._collect(settling, place, reply)
                 else:
-                    settle_one(future, settling, reply)
+                    # Whether or not somebody still waits for the result.
+                    try:
+                        result = settling(reply)
+                    except Exception as error:  # noqa: BLE001 - handed on, not swallowed
+                        hand_on(error, future)
+                    else:
+                        if not future.done():
+                            future.set_result(result)
                 if kind is ServerReplyError:
                     self._refused(reply, place)
             reply = gets()

@@ -38,6 +38,17 @@ def test_an_array_comes_back_bit_by_bit_alone_and_inside_a_tree(array):
     same_array(decode(encode({"a": [1, array]}))["a"][1], array)
 
 
+@pytest.mark.parametrize("array", ARRAYS, ids=lambda array: f"{array.dtype.str}{array.shape}")
+def test_an_array_is_read_out_of_the_middle_of_an_entry_without_a_copy(array):
+    data = b"a header" * 5 + encode(array)
+    back = arrays.load(data, 40)
+    same_array(back, array)
+    assert back.base is data
+    for cut in (data[:-1], data[:45]) if array.nbytes else (data[:45],):
+        with pytest.raises(DecodeError):
+            arrays.load(cut, 40)
+
+
 def test_a_slice_is_stored_without_what_it_skips():
     array = np.arange(100, dtype="f4")[::7]
     back = decode(encode(array))

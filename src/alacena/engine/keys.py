@@ -57,7 +57,12 @@ def named(tags: Iterable[str], document_ids: Iterable[str]) -> tuple[str, ...]:
 
 def escaped(part: str) -> str:
     """Render one part of a key without a secret."""
-    return part if len(part) <= _LONGEST_PART and _PLAIN(part) else _quoted(part)
+    if len(part) <= _LONGEST_PART:
+        if _PLAIN(part):
+            return part
+        if _COLONS(part) and len(text := part.replace(":", "%3A")) <= _LONGEST_PART:
+            return text
+    return _quoted(part)
 
 
 @lru_cache(maxsize=1_024)
@@ -67,10 +72,7 @@ def _quoted(part: str) -> str:
     Few are remembered: each lives in memory between the parts of an entry, and what lives keeps the allocator from
     giving the memory around it back when the entries have expired.
     """
-    if len(part) <= _LONGEST_PART and _COLONS(part):
-        text = part.replace(":", "%3A")
-    else:
-        text = quote(part, safe=_SAFE, errors="surrogatepass").replace("~", "%7E")
+    text = quote(part, safe=_SAFE, errors="surrogatepass").replace("~", "%7E")
     return text if len(text) <= _LONGEST_PART else "~" + _digest(part, b"")
 
 

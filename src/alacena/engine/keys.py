@@ -250,14 +250,21 @@ class Keys:
         """
         if self._buckets or not scope.is_tenant_wide:
             return [self.entry(data_type, resource_id, scope) for resource_id in resource_ids]
-        tenant_id, part = scope.tenant_id, self._part
-        family = self._family(tenant_id, data_type, "")
-        entry, generations = family.entry, family.generations
+        tenant_id, family = scope.tenant_id, self._family(scope.tenant_id, data_type, "")
         texts = [i if type(i) is str and i and not i.isspace() else identifier("resource_id", i) for i in resource_ids]
+        entry, generations = family.entry, family.generations
         return [
-            EntryKey((tenant_id, data_type, text), family, entry + (name := part(text).encode()), generations, name)
-            for text in texts
+            EntryKey((tenant_id, data_type, text), family, entry + name, generations, name)
+            for text, name in zip(texts, self._names(texts), strict=True)
         ]
+
+    def _names(self, texts: Sequence[str]) -> Sequence[bytes]:
+        """Parts rendered: together where all of them are simple, as they mostly are where they come in numbers."""
+        if self._part is escaped and _COLONS("".join(texts)):
+            names = "\n".join(texts).replace(":", "%3A").encode().split(b"\n")
+            if max(map(len, names)) <= _LONGEST_PART:
+                return names
+        return [self._part(text).encode() for text in texts]
 
     def entries(self, data_type: str, resource_id: str, scope: Scope) -> tuple[EntryKey, ...]:
         """The keys a read looks at, most specific first."""

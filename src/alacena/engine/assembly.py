@@ -39,7 +39,9 @@ if TYPE_CHECKING:
 
 _GRACE_S = 5.0
 _EXPIRY_EVERY_S = 0.1
-_EXPIRY_BUDGET = 2_000
+_EXPIRY_STEP_S = 0.001
+_EXPIRY_STEP = 2_000
+_EXPIRY_BATCH = 50
 
 
 @dataclass(slots=True)
@@ -97,7 +99,7 @@ class Parts:
 
 
 class Sweeper:
-    """Frees the memory of expired entries, a bounded number at a time."""
+    """Frees the memory of expired entries, for a millisecond in one turn of the loop and on in the next."""
 
     def __init__(self, memory: Memory, environment: Environment, loop: asyncio.AbstractEventLoop) -> None:
         self._memory = memory
@@ -106,8 +108,16 @@ class Sweeper:
         self._timer = loop.call_later(_EXPIRY_EVERY_S, self._sweep)
 
     def _sweep(self) -> None:
-        swept = self._memory.expire(self._environment.now(), _EXPIRY_BUDGET)
-        pause_s = _EXPIRY_EVERY_S if swept < _EXPIRY_BUDGET else 0.0
+        now = self._environment.now()
+        end, left = now + _EXPIRY_STEP_S, _EXPIRY_STEP
+        pause_s = 0.0
+        while left and now < end:
+            if self._memory.expire(now, _EXPIRY_BATCH) < _EXPIRY_BATCH:
+                self._memory.compact()
+                pause_s = _EXPIRY_EVERY_S
+                break
+            left -= _EXPIRY_BATCH
+            now = self._environment.now()
         self._timer = self._loop.call_later(pause_s, self._sweep)
 
     def stop(self) -> None:

@@ -22,6 +22,10 @@ _KEPT_EMPTY_TENANTS = 1024
 _EXPIRED_PER_PUT = 4
 _SWEPT_PER_PUT = 4
 
+_SMALL_TABLE_BYTES = 1 << 20
+_SPARSE_BYTES = 2048
+"""A table that takes more than that for each entry is rebuilt; one that has just grown takes a tenth of it."""
+
 
 class Memory:
     """Entries in this process: bounded by bytes, fair between tenants, expiring without being read.
@@ -133,10 +137,14 @@ class Memory:
         slot.hits += 1
         return slot
 
-    def put(self, slot: Slot) -> bool:
+    def put(self, slot: Slot, now: float | None = None) -> bool:
         """Keep a slot, in place of what has its ``ident``, and let others go where room is needed.
 
-        Its ``hits`` start from 0. What has the same ``ident`` or ``wire_key`` goes even where the slot is not kept.
+        What has the same ``ident`` or ``wire_key`` goes even where the slot is not kept.
+
+        Args:
+            slot: Whoever puts it has no further use for it.
+            now: ``environment.now()``, where the caller has it.
 
         Returns:
             Whether the slot was kept: not if it is too large, or dead already.
@@ -148,27 +156,28 @@ class Memory:
             raise UsageError(f"slot {slot.ident!r} was put already: make a new one for each put")
         if self._binned:
             self._sweep(_SWEPT_PER_PUT)
-        ident = slot.ident
-        if ident in self.slots:
+        now = self._now() if now is None else now
+        ident, slots = slot.ident, self.slots
+        if slot.charge > self._largest or not now < slot.dead_after:
             self.discard(ident)
-        if slot.wire_key in self._by_wire_key:
             self.discard_wire(slot.wire_key)
-        now = self._now()
-        dies_at = max(slot.fresh_until, slot.dead_after)
-        if slot.charge > self._largest or not now < dies_at:
             return False
-        compartment = self._compartment_of(ident[0])
-        slot.tally = compartment.tally_of(ident[1])
-        self._wheel.add(slot, dies_at, now)
-        self._link(slot)
-        if self._ghosts.slots < len(self.slots):
-            self._ghosts.fit(len(self.slots))
-        pressure = self._pressure()
+        if slots.setdefault(ident, slot) is not slot or self._by_wire_key.setdefault(slot.wire_key, slot) is not slot:
+            self._displace(slot)
+        compartment = self._compartments.get(ident[0])
+        if compartment is None or compartment.idle or not compartment.count:
+            compartment = self._compartment_of(ident[0])
+        slot.tally = compartment.tallies.get(ident[1]) or compartment.tally_of(ident[1])
+        self._wheel.add(slot, slot.dead_after, now)
+        self._bytes += slot.charge
+        if self._ghosts.slots < len(slots):
+            self._ghosts.fit(len(slots))
+        pressure = self._pressure() if self._max_entries else self._bytes / self._max_bytes
         compartment.admit(slot, pressure)
-        if not compartment.floor <= compartment.bytes < compartment.ceiling:
-            self._shares.place(compartment)
         if pressure > 1.0:
             self._make_room(compartment, pressure, now)
+        if not compartment.floor <= compartment.bytes < compartment.ceiling:
+            self._shares.place(compartment)
         return slot.queue is not None
 
     def put_all(self, slots: Sequence[Slot]) -> None:
@@ -188,7 +197,8 @@ class Memory:
         for slot in slots:
             slot.tally = tally
             self._wheel.add(slot, slot.dead_after, now)
-            self._link(slot)
+            self.slots[slot.ident] = self._by_wire_key[slot.wire_key] = slot
+            self._bytes += slot.charge
         self._ghosts.fit(len(self.slots))
         compartment.admit_all(slots, self._pressure())
         if not compartment.floor <= compartment.bytes < compartment.ceiling:
@@ -245,6 +255,16 @@ class Memory:
             self._expire_one(slot, now)
         return freed
 
+    def compact(self) -> None:
+        """Give back what the tables of a shelf take that holds few of the entries that it held.
+
+        A dict does not shrink while entries leave, but when others come. To be called from a timer, between sweeps.
+
+        Cost: two comparisons; or, now and then, linear in the entries that are left, at most a few ten thousand.
+        """
+        _compact(self.slots)
+        _compact(self._by_wire_key)
+
     def stats(self) -> dict[tuple[Any, Any], MemoryCounts]:
         """Counts by ``(tenant_id, data_type)``.
 
@@ -290,6 +310,8 @@ class Memory:
         )
 
     def _make_room(self, putting: Compartment, pressure: float, now: float) -> None:
+        if not putting.ceiling:
+            self._shares.place(putting)
         if self._wheel.next_due <= now:
             self.expire(now, _EXPIRED_PER_PUT)
             pressure = self._pressure()
@@ -310,11 +332,13 @@ class Memory:
         slot.tally.expirations += 1
         self._drop(slot)
 
-    def _link(self, slot: Slot) -> None:
-        slot.hits = 0
+    def _displace(self, slot: Slot) -> None:
+        """Let those go that have a slot's ident or wire key, and enter it under both."""
+        for held in (self.slots.get(slot.ident), self._by_wire_key.get(slot.wire_key)):
+            if held is not None and held is not slot and held.queue is not None:
+                self._drop(held)
         self.slots[slot.ident] = slot
         self._by_wire_key[slot.wire_key] = slot
-        self._bytes += slot.charge
 
     def _drop(self, slot: Slot) -> None:
         slot.tally.compartment.remove(slot)
@@ -325,7 +349,7 @@ class Memory:
         del self.slots[slot.ident]
         del self._by_wire_key[slot.wire_key]
         self._bytes -= slot.charge
-        if slot.bucket is not None:
+        if slot.due_older is not None:
             self._wheel.remove(slot)
         tally = slot.tally
         tally.hits += slot.hits
@@ -363,3 +387,11 @@ class Memory:
             tenant = next(iter(self._empty))
             del self._empty[tenant]
             del self._compartments[tenant]
+
+
+def _compact(table: dict[Any, Slot]) -> None:
+    if table.__sizeof__() > max(_SMALL_TABLE_BYTES, _SPARSE_BYTES * len(table)):
+        left = dict(table)
+        # In place: readers hold on to the table itself.
+        table.clear()
+        table.update(left)

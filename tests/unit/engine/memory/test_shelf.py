@@ -161,6 +161,19 @@ def test_what_was_put_at_once_expires_and_makes_room(new_memory, new_slot, envir
     assert all(slot.fresh_until == math.inf for slot in memory.slots.values())
 
 
+def test_put_replaces_both_where_one_has_the_ident_and_another_the_wire_key(new_memory, new_slot) -> None:
+    memory = new_memory(10)
+    memory.put(new_slot("a"))
+    memory.put(new_slot("b"))
+    newcomer = new_slot("a", size=300)
+    newcomer.wire_key = b"acme:document:b"
+    assert memory.put(newcomer)
+    assert list(memory.slots.values()) == [newcomer]
+    assert memory.held_bytes == SLOT_BYTES + 300
+    assert memory.discard_wire(b"acme:document:a") is None
+    assert memory.discard_wire(b"acme:document:b") is newcomer
+
+
 def test_a_slot_that_is_too_large_is_not_kept_and_takes_its_older_version_along(new_memory, new_slot) -> None:
     memory = new_memory(10, max_slot_ratio=0.5)
     memory.put(new_slot("a"))

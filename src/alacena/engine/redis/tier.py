@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import math
 from functools import partial
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 from alacena.engine.errors import ServerReplyError
 from alacena.engine.policy import Policy
@@ -132,28 +132,20 @@ class RedisShelf:
 
     async def find_many(self, keys: Sequence[EntryKey], policy: Policy, *, keep: bool) -> list[Found | None]:
         """See :meth:`alacena.engine.shelf.Shelf.find_many`."""
+        outcomes: list[Found | Unsettled | None] = [None] * len(keys)
         groups = self._nodes.grouped([key.entry for key in keys])
-        if len(groups) == 1:
-            found = await self._find_group(groups[0][0], keys, policy, keep=keep)
-        else:
-            found = [None] * len(keys)
-            asked = ([keys[index] for index in indexes] for _, indexes in groups)
-            answers = await asyncio.gather(
-                *(
-                    self._find_group(node, some, policy, keep=keep)
-                    for (node, _), some in zip(groups, asked, strict=True)
-                )
-            )
-            for (_, indexes), answer in zip(groups, answers, strict=True):
-                for index, hit in zip(indexes, answer, strict=True):
-                    found[index] = hit
-        again = [(index, hit.unknown) for index, hit in enumerate(found) if isinstance(hit, Unsettled)]
+        asked = [(node, [keys[index] for index in indexes]) for node, indexes in groups]
+        answers = await asyncio.gather(*(self._find_group(node, some, policy, keep=keep) for node, some in asked))
+        for (_, indexes), answer in zip(groups, answers, strict=True):
+            for index, outcome in zip(indexes, answer, strict=True):
+                outcomes[index] = outcome
+        again = {index: outcome for index, outcome in enumerate(outcomes) if isinstance(outcome, Unsettled)}
         singles = await asyncio.gather(
-            *(self.find((keys[index],), policy, keep=keep, unknown=unknown) for index, unknown in again)
+            *(self.find((keys[index],), policy, keep=keep, unknown=open_.unknown) for index, open_ in again.items())
         )
-        for (index, _), single in zip(again, singles, strict=True):
-            found[index] = single if isinstance(single, Found) else None
-        return cast("list[Found | None]", found)
+        for index, single in zip(again, singles, strict=True):
+            outcomes[index] = single
+        return [outcome if isinstance(outcome, Found) else None for outcome in outcomes]
 
     async def _find_group(
         self, node: Node, keys: Sequence[EntryKey], policy: Policy, *, keep: bool

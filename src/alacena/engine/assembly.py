@@ -40,7 +40,9 @@ if TYPE_CHECKING:
 
 _GRACE_S = 5.0
 _EXPIRY_EVERY_S = 0.1
-_EXPIRY_BUDGET = 2_000
+_EXPIRY_STEP_S = 0.001
+_EXPIRY_STEP = 2_000
+_EXPIRY_BATCH = 50
 
 
 @dataclass(slots=True)
@@ -100,7 +102,7 @@ class Parts:
 
 
 class Sweeper:
-    """Frees the memory of expired entries, a bounded number at a time."""
+    """Frees the memory of expired entries, for a millisecond in one turn of the loop and on in the next."""
 
     def __init__(self, memory: Memory, environment: Environment, loop: asyncio.AbstractEventLoop) -> None:
         self._memory = memory
@@ -109,8 +111,16 @@ class Sweeper:
         self._timer = loop.call_later(_EXPIRY_EVERY_S, self._sweep)
 
     def _sweep(self) -> None:
-        swept = self._memory.expire(self._environment.now(), _EXPIRY_BUDGET)
-        pause_s = _EXPIRY_EVERY_S if swept < _EXPIRY_BUDGET else 0.0
+        now = self._environment.now()
+        end, left = now + _EXPIRY_STEP_S, _EXPIRY_STEP
+        pause_s = 0.0
+        while left and now < end:
+            if self._memory.expire(now, _EXPIRY_BATCH) < _EXPIRY_BATCH:
+                self._memory.compact()
+                pause_s = _EXPIRY_EVERY_S
+                break
+            left -= _EXPIRY_BATCH
+            now = self._environment.now()
         self._timer = self._loop.call_later(pause_s, self._sweep)
 
     def stop(self) -> None:
@@ -158,6 +168,7 @@ async def _assembled(
     keys = _keys(settings)
     counts = Counts()
     shelf, store, url = await _second_shelf(
+        keys=keys,
         coherence=coherence,
         copies=copies,
         codec=codec,
@@ -169,7 +180,7 @@ async def _assembled(
         closers=closers,
     )
     common: dict[str, Any] = {"shelf": shelf, "counts": counts, "environment": environment}
-    shelves = Shelves(memory=memory, copies=copies, events=events, **common)
+    shelves = Shelves(keys=keys, memory=memory, copies=copies, events=events, **common)
     fills = Fills(shelves=shelves, codec=codec, events=events, settings=settings, **common)
     loading: dict[str, Any] = {
         "shelves": shelves,
@@ -178,7 +189,7 @@ async def _assembled(
         "respites": Respites(environment),
     }
     loading["pilot"] = Pilot(settings=settings, **loading, **common)
-    reader = Reader(events=events, counts=counts, environment=environment, **loading)
+    reader = Reader(keys=keys, events=events, counts=counts, environment=environment, **loading)
     batches = Batches(reader=reader, settings=settings, **loading, **common)
     writer = Writer(
         keys=keys, shelf=shelf, shelves=shelves, fills=fills, flights=flights, events=events, counts=counts
@@ -221,11 +232,13 @@ def _keys(settings: Settings) -> Keys:
 
 
 async def _second_shelf(
-    *, coherence: Coherence, copies: Copies, environment: Environment, settings: Settings, **rest: Any
+    *, keys: Keys, coherence: Coherence, copies: Copies, environment: Environment, settings: Settings, **rest: Any
 ) -> tuple[Shelf, Store, str | None]:
     """The shelf, the store under coordination, and where other processes reach both."""
     if settings.redis_url is None:
         return LocalShelf(coherence, copies, environment), LocalStore(environment), None
     from alacena.engine.redis.opening import open_redis
 
-    return await open_redis(coherence=coherence, copies=copies, environment=environment, settings=settings, **rest)
+    return await open_redis(
+        keys=keys, coherence=coherence, copies=copies, environment=environment, settings=settings, **rest
+    )

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import inspect
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 from alacena.engine.errors import BackendError, InvalidKeyError
 from alacena.engine.flight import ended
-from alacena.engine.loading import UNCHANGED, LoadContext, Renewal
+from alacena.engine.loading import UNCHANGED, LoadContext, Renewal, Request
 from alacena.engine.reader import consume
-from alacena.engine.shelf import Found, Lease, Lookup
+from alacena.engine.shelf import MISSING, NOT_FOUND, Found, Lease, Lookup
+from alacena.engine.ttl import UNSET, TtlOrUnset
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
@@ -20,7 +21,6 @@ if TYPE_CHECKING:
     from alacena.engine.fills import Fills
     from alacena.engine.flight import Flight, Flights
     from alacena.engine.keys import EntryKey
-    from alacena.engine.loading import Request
     from alacena.engine.pilot import Pilot
     from alacena.engine.policy import Policy
     from alacena.engine.reader import Reader
@@ -31,6 +31,44 @@ if TYPE_CHECKING:
 
 BatchLoader: TypeAlias = "Callable[[list[str]], Awaitable[Mapping[str, Any] | Sequence[Any]]]"
 """Gets many values from the source: a mapping by id, or a sequence in the order of the ids it was given."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Batch:
+    """A read of many entries that may load.
+
+    Attributes:
+        keys: Where the values may lie, each at its own key only.
+        loader: Asks the source for all that is missing.
+        policy: How their type wants it.
+        ttl: A time to live for this load.
+        tags: What all of them are known to depend on.
+        use_memory: Whether memory may answer and keep copies.
+    """
+
+    keys: Sequence[EntryKey]
+    loader: BatchLoader
+    policy: Policy
+    ttl: TtlOrUnset = UNSET
+    tags: tuple[str, ...] = ()
+    use_memory: bool = True
+
+    @property
+    def keep(self) -> bool:
+        """Whether copies are put into memory."""
+        return self.use_memory and self.policy.use_memory
+
+    def request(self, key: EntryKey, *, renew: bool = False) -> Request:
+        """The part of the batch that is about one entry."""
+        return Request(
+            keys=(key,),
+            loader=_never,
+            policy=self.policy,
+            ttl=self.ttl,
+            tags=self.tags,
+            use_memory=self.use_memory,
+            renew=renew,
+        )
 
 
 @dataclass(slots=True)
@@ -98,43 +136,63 @@ class Batches:
         self._environment = environment
         self._renew_every_s = settings.lease_s / 3
 
-    async def look(self, keys: Sequence[EntryKey], policy: Policy, *, use_memory: bool) -> list[Lookup[Any]]:
-        """What the shelves hold, in the order of the keys. Cost: at most 1 round trip a node."""
+    async def look(self, keys: Sequence[EntryKey], policy: Policy, *, use_memory: bool) -> list[Any]:
+        """What the shelves hold, in the order of the keys, ``MISSING`` for nothing. Cost: at most 1 round trip a node."""
         started = self._environment.now()
         found = await self._shelves.find_many(keys, policy, keep=use_memory and policy.use_memory)
-        answers = [_MISS if hit is None or hit.fresh_for_s <= 0 else self._fills.found(hit) for hit in found]
-        self._counts.misses += sum(answer is _MISS for answer in answers)
-        self._reader.told(zip(keys, answers, strict=True), started)
-        return answers
+        hits = [hit if hit is not None and hit.fresh_for_s > 0 else None for hit in found]
+        self._counts.misses += hits.count(None)
+        self._reader.told(((key, self._told(hit or _MISS)) for key, hit in zip(keys, hits, strict=True)), started)
+        return [_value_of(hit) for hit in hits]
 
-    async def load(self, requests: Sequence[Request], loader: BatchLoader, policy: Policy) -> list[Lookup[Any]]:
-        """What the shelves hold, and one loader call for the rest; in the order of the requests.
+    async def load(self, batch: Batch) -> list[Any]:
+        """What the shelves hold, and one loader call for the rest; in the order of the keys, ``MISSING`` for nothing.
 
         Cancellation: the load goes on and its values are stored: they are paid for.
         """
         started = self._environment.now()
-        unique = {request.key.entry: request for request in requests}
-        keep = any(request.keep for request in requests)
-        found = await self._shelves.find_many([r.key for r in unique.values()], policy, keep=keep)
+        unique = {key.entry: key for key in batch.keys}
+        keys = list(unique.values())
+        found = await self._shelves.find_many(keys, batch.policy, keep=batch.keep)
         answers: dict[bytes, Lookup[Any]] = {}
+        missing, behind = self._judged(batch, keys, found, answers)
+        self._start(behind, batch.loader, batch.policy)
+        if missing:
+            flights = self._start(missing, batch.loader, batch.policy)
+            answers |= await self._landed(missing, flights, batch.policy)
+        outcomes = [answers.get(entry) or hit for entry, hit in zip(unique, found, strict=True)]
+        self._reader.told(((key, self._told(outcome)) for key, outcome in zip(keys, outcomes, strict=True)), started)
+        values = [_value_of(outcome) for outcome in outcomes]
+        if len(values) == len(batch.keys):
+            return values
+        by_entry = dict(zip(unique, values, strict=True))
+        return [by_entry[key.entry] for key in batch.keys]
+
+    def _judged(
+        self, batch: Batch, keys: Sequence[EntryKey], found: Sequence[Found | None], answers: dict[bytes, Lookup[Any]]
+    ) -> tuple[list[_Wanted], list[_Wanted]]:
+        """What has to be loaded now, and what behind an answer that is served: fresh, or stale and put into ``answers``."""
+        policy, eager = batch.policy, batch.policy.early_refresh_beta > 0
         missing: list[_Wanted] = []
         behind: list[_Wanted] = []
-        for (entry, request), hit in zip(unique.items(), found, strict=True):
+        for key, hit in zip(keys, found, strict=True):
             if hit is not None and hit.fresh_for_s > 0:
-                answers[entry] = self._fills.found(hit)
-            else:
-                self._counts.misses += 1
-                if hit is None or not self._reader.stands_in(hit, request):
-                    missing.append((request, hit))
-                    continue
-                answers[entry] = self._reader.stale(hit)
-            if self._reader.is_due(hit, request):
-                behind.append((replace(request, renew=True), hit))
-        self._start(behind, loader, policy)
-        if missing:
-            answers |= await self._landed(missing, self._start(missing, loader, policy), policy)
-        self._reader.told(((request.key, answers[entry]) for entry, request in unique.items()), started)
-        return [answers[request.key.entry] for request in requests]
+                if eager and self._reader.is_due(hit, key.entry, policy):
+                    behind.append((batch.request(key, renew=True), hit))
+                continue
+            self._counts.misses += 1
+            if hit is None or not self._reader.stands_in(hit, key.entry, policy):
+                missing.append((batch.request(key), hit))
+                continue
+            answers[key.entry] = self._reader.stale(hit)
+            if self._reader.is_due(hit, key.entry, policy):
+                behind.append((batch.request(key, renew=True), hit))
+        return missing, behind
+
+    def _told(self, outcome: Lookup[Any] | Found | None) -> Lookup[Any]:
+        """What a read's event is made from."""
+        assert outcome is not None
+        return self._fills.found(outcome) if isinstance(outcome, Found) else outcome
 
     def _start(self, wanted: Sequence[_Wanted], loader: BatchLoader, policy: Policy) -> list[Flight]:
         """Join the flights of what is being loaded, and adopt those of the rest at once: who comes next joins them."""
@@ -175,7 +233,10 @@ class Batches:
             raise
         finally:
             for landing in landings.values():
-                landing.add_done_callback(consume)
+                if landing.done():
+                    consume(landing)
+                else:
+                    landing.add_done_callback(consume)
         return answers
 
     async def _stand_ins(
@@ -317,6 +378,17 @@ def aligned(ids: Sequence[str], values: Any) -> list[Any]:
 _REMEDY: Final = (
     "return a mapping by id, or one value for each id in their order, None for what the source does not have"
 )
+
+
+def _value_of(outcome: Lookup[Any] | Found | None) -> Any:
+    """The value of an outcome, ``MISSING`` where there is none."""
+    if isinstance(outcome, Found):
+        return MISSING if outcome.value is NOT_FOUND else outcome.value
+    return outcome.value if outcome is not None and outcome.found else MISSING
+
+
+async def _never(_: object) -> None:
+    raise AssertionError("a batch is loaded by its batch loader")
 
 
 _MISS: Final[Lookup[Any]] = Lookup(None, "none", found=False)

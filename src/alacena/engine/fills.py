@@ -131,7 +131,8 @@ class Fills:
         """The same entry with a value of its own, for a second receiver."""
         if self._is_shared(found.value, policy):
             return found
-        return replace(found, value=self._codec.decode(self._codec.encode(found.value)))
+        own = self._codec.decode(self._codec.encode(found.value))
+        return Found(found.key, own, found.tier, found.fresh_for_s, found.load_s, found.generations)
 
     def land(
         self, flight: Flight, lookup: Lookup[Any], policy: Policy, parcel: Parcel | None = None, *, taken: bool = False

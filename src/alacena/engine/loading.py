@@ -61,9 +61,10 @@ class LoadContext:
         self.tenant_id = key.tenant_id
         self.data_type = key.data_type
         self.resource_id = key.resource_id
-        self.agent_id = key.scope.agent_id
-        self.conversation_id = key.scope.conversation_id
-        self.collection_id = key.scope.collection_id
+        scope = key.scope
+        self.agent_id = scope.agent_id
+        self.conversation_id = scope.conversation_id
+        self.collection_id = scope.collection_id
         self.previous = previous
         self.previous_tags = tuple(previous_tags)
         self._ttl: TtlOrUnset = UNSET

@@ -9,23 +9,24 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from alacena.engine.events import LookupFinished
+from alacena.engine.policy import Policy
 from alacena.engine.shelf import NOT_FOUND, Found, Lookup
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Coroutine, Iterable
 
     from alacena.engine.environment import Environment
     from alacena.engine.events import Events
     from alacena.engine.fills import Fills
     from alacena.engine.flight import Flight, Flights
-    from alacena.engine.keys import EntryKey
+    from alacena.engine.keys import EntryKey, Keys
     from alacena.engine.loading import Request
     from alacena.engine.pilot import Pilot
-    from alacena.engine.policy import Policy
     from alacena.engine.respite import Respites
     from alacena.engine.shelf import Counts
     from alacena.engine.shelves import Shelves
 
+_UNKEPT = Policy()
 _log = logging.getLogger("alacena")
 
 
@@ -34,6 +35,7 @@ class Reader:
 
     Args:
         shelves: Where to look.
+        keys: Renders names.
         flights: The loads under way.
         pilot: Flies them.
         fills: Makes answers.
@@ -47,6 +49,7 @@ class Reader:
         self,
         *,
         shelves: Shelves,
+        keys: Keys,
         flights: Flights,
         pilot: Pilot,
         fills: Fills,
@@ -56,6 +59,7 @@ class Reader:
         environment: Environment,
     ) -> None:
         self._shelves = shelves
+        self._keys = keys
         self._flights = flights
         self._pilot = pilot
         self._fills = fills
@@ -81,21 +85,24 @@ class Reader:
             return self._finished(keys[0], Lookup(None, "none", found=False), started)
         return self._finished(keys[0], self._fills.found(found), started)
 
+    def seeker(self) -> Callable[[str, str, str, Any], Coroutine[Any, Any, Any]]:
+        """What looks for a tenant's own entry on the second shelf, with as few steps as there can be."""
+        return self._sought if self._observed else self._shelves.seek
+
+    async def _sought(self, data_type: str, resource_id: str, tenant_id: str, default: Any) -> Any:
+        key = self._keys.plain(data_type, resource_id, tenant_id)
+        return await self.value((key,), _UNKEPT, default, use_memory=False)
+
     async def value(self, keys: tuple[EntryKey, ...], policy: Policy, default: Any, *, use_memory: bool) -> Any:
-        """The value that :meth:`look` finds, or the default: the same look without its report."""
+        """The value that :meth:`look` finds, or the default: the same look, without its report where nobody is told."""
+        if self._observed:
+            lookup = await self.look(keys, policy, use_memory=use_memory)
+            return lookup.value if lookup.found else default
         keep = use_memory and policy.use_memory
         found = self._shelves.in_memory(keys) if keep else None
         if found is None:
             found = await self._shelves.find(keys, policy, keep=keep)
-        if found is None or found.fresh_for_s <= 0:
-            self._counts.misses += 1
-            return default
-        return default if found.value is NOT_FOUND else found.value
-
-    @property
-    def is_observed(self) -> bool:
-        """Whether anybody is told of reads."""
-        return self._observed
+        return self._shelves.worth(found, default)
 
     async def load(self, request: Request) -> Lookup[Any]:
         """Look at the shelves, then ask the source; callers who ask for one entry at a time share one load.
@@ -113,12 +120,12 @@ class Reader:
         if found is None:
             found = await self._shelves.find(request.keys, request.policy, keep=request.keep)
         if found is not None and found.fresh_for_s > 0:
-            if self.is_due(found, request):
+            if self.is_due(found, request.key.entry, request.policy):
                 self._refresh_behind(request, found)
             return self._finished(request.key, self._fills.found(found), started)
         self._counts.misses += 1
-        if found is not None and self.stands_in(found, request):
-            if self.is_due(found, request):
+        if found is not None and self.stands_in(found, request.key.entry, request.policy):
+            if self.is_due(found, request.key.entry, request.policy):
                 self._refresh_behind(request, found)
             return self._finished(request.key, self.stale(found), started)
         return self._finished(request.key, await self._board(request, found), started)
@@ -158,17 +165,17 @@ class Reader:
     def _finished(self, key: EntryKey, lookup: Lookup[Any], started: float) -> Lookup[Any]:
         return replace(lookup, latency_s=self.told(((key, lookup),), started))
 
-    def stands_in(self, found: Found, request: Request) -> bool:
+    def stands_in(self, found: Found, entry: bytes, policy: Policy) -> bool:
         """Whether an expired entry is the answer at once: it may be renewed behind, or its source has just failed."""
-        stale_for_s, policy = -found.fresh_for_s, request.policy
+        stale_for_s = -found.fresh_for_s
         return stale_for_s < policy.stale_while_revalidate_s or (
-            stale_for_s < policy.stale_if_error_s and self._respites.holds(request.key.entry)
+            stale_for_s < policy.stale_if_error_s and self._respites.holds(entry)
         )
 
-    def is_due(self, found: Found, request: Request) -> bool:
+    def is_due(self, found: Found, entry: bytes, policy: Policy) -> bool:
         """Whether an entry that is answered with is to be renewed behind: expired, or soon; not if that has just failed."""
-        due = found.fresh_for_s <= 0 or self.is_early(found, request.policy)
-        return due and not self._respites.holds(request.key.entry)
+        due = found.fresh_for_s <= 0 or self.is_early(found, policy)
+        return due and not self._respites.holds(entry)
 
     def is_early(self, found: Found, policy: Policy) -> bool:
         """XFetch: renew with a probability that grows towards the expiry, the sooner the longer a load takes."""

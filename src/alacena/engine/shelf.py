@@ -11,8 +11,10 @@ from dataclasses import dataclass, field
 from enum import Enum
 from typing import TYPE_CHECKING, Any, Final, Generic, Literal, Protocol, TypeAlias, TypeVar
 
+import msgspec
+
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Awaitable, Callable, Mapping, Sequence
 
     from alacena.engine.generation import Generation
     from alacena.engine.keys import EntryKey
@@ -77,8 +79,7 @@ class Lookup(Generic[V]):
         return Lookup(self.value, self.source, self.tier, self.origin, self.found, self.stored, latency_s)
 
 
-@dataclass(slots=True)
-class Found:
+class Found(msgspec.Struct, eq=False, gc=False):
     """An entry that is alive.
 
     Attributes:
@@ -101,6 +102,17 @@ class Found:
     def tags(self) -> tuple[str, ...]:
         """The tags that it depends on."""
         return tuple(generation.tag for generation in self.generations if generation.tag is not None)
+
+
+@dataclass(slots=True)
+class Unsettled:
+    """An entry of which it cannot be told yet whether it is alive.
+
+    Attributes:
+        unknown: The generations that it depends on and that this process has not met.
+    """
+
+    unknown: list[Generation]
 
 
 @dataclass(slots=True)
@@ -172,18 +184,37 @@ class Shelf(Protocol):
         """Whether it is worth waiting for."""
         ...
 
-    async def find(self, keys: Sequence[EntryKey], policy: Policy, *, keep: bool) -> Found | None:
+    def find(
+        self, keys: Sequence[EntryKey], policy: Policy, *, keep: bool, unknown: Sequence[Generation] = ()
+    ) -> Awaitable[Found | Unsettled | None]:
         """The first of the keys (most specific first) that holds an entry which is alive, fresh or stale.
+
+        Not a coroutine, which would be one more step on the way of every read that memory does not answer.
 
         Args:
             keys: The candidates, all of one bucket.
             policy: How the copy in memory is kept.
             keep: Whether a copy is put into memory.
+            unknown: Generations to ask for along with the entry: those of an answer that was not settled.
 
         Raises:
             BackendError: The server did not answer.
 
-        Cost: 1 round trip; one more where the entry names tags that this process has not met.
+        Cost: 1 round trip.
+        """
+        ...
+
+    def seek(self, data_type: str, resource_id: str, tenant_id: str) -> Awaitable[Any] | None:
+        """The fresh value of a tenant's own entry, by the shortest way there is; counted as a hit or a miss.
+
+        Returns:
+            ``None`` where only :meth:`find` can tell; else what to await: the value, ``MISSING`` where there is none, or
+            an :class:`Unsettled` for :meth:`find` to go on with.
+
+        Raises:
+            BackendError: The server did not answer.
+
+        Cost: 1 round trip.
         """
         ...
 

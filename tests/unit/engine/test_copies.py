@@ -133,3 +133,40 @@ def test_seconds_left_are_told(copies, environment):
     assert copies.fresh_for(copies.memory.slots[KEY.ident]) == pytest.approx(6)
     keep(copies, "v")
     assert copies.fresh_for(copies.memory.slots[KEY.ident]) == math.inf
+
+
+def test_entries_on_the_same_ground_share_their_stamps_and_not_after_one_of_them_changed(copies):
+    tenant, kind = Generation("t"), Generation("y")
+    tenant.nonce, kind.nonce = b"1" * 16, b"2" * 16
+    keys = Keys()
+
+    def kept(name):
+        key = keys.entry("note", name, Scope("acme"))
+        copies.keep(
+            key, name, None, (tenant, kind), tuple(bytes(bytearray(g.nonce)) for g in (tenant, kind)),
+            fresh_for_s=9.0, stale_for_s=0.0, load_s=0.0, policy=Policy(),
+        )  # fmt: skip
+        return copies.memory.slots[key.ident]
+
+    first, second = kept("a"), kept("b")
+    assert first.stamps is second.stamps
+    assert first.generations is second.generations
+    kind.nonce = b"3" * 16
+    copies.memory.epoch += 1
+    third = kept("c")
+    assert third.stamps == (tenant.nonce, kind.nonce)
+    peek = copies.peeker()
+    assert [peek(slot.ident) for slot in (first, second, third)] == [MISSING, MISSING, "c"]
+
+
+def test_the_slot_that_is_peeked_at_is_the_one_whose_value_would_be(copies):
+    keep(copies, {"a": [1]}, fresh_for_s=9.0)
+    slot = copies.slot_peeker()(KEY.ident)
+    assert slot is copies.memory.slots[KEY.ident]
+    assert slot.thaw(slot.value) == {"a": [1]}
+    assert slot.hits == 1
+    copies.memory.serving_until = -math.inf
+    assert copies.slot_peeker()(KEY.ident) is None
+    copies.memory.serving_until = math.inf
+    copies.memory.discard(KEY.ident)
+    assert copies.slot_peeker()(KEY.ident) is None

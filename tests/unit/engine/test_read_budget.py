@@ -42,6 +42,7 @@ class Slow:
 def shelves(shelf: Slow, environment: FakeEnvironment) -> Shelves:
     nothing: Any = SimpleNamespace()
     return Shelves(
+        keys=Keys(),
         memory=nothing,
         copies=nothing,
         shelf=cast("Any", shelf),

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
 
     from alacena.engine import LoadContext, TtlOrUnset
+    from alacena.engine.memory import Slot
 
     Documents: TypeAlias = str | Iterable[str] | Callable[[Any], Iterable[str]]
 
@@ -88,7 +89,8 @@ async def get_with_cache_aside(
         The value (``None`` where no source has one), and a dict with ``source`` (``"cache"``, ``"supabase"``,
         ``"generation"``, ``"stale"`` or ``"not_found"``), ``tier`` (``"memory"``, ``"redis"`` or ``None``),
         ``cache_hit``, ``data_type``, ``resource_id``, ``latency_ms`` and ``total_time_ms``; after a load of this
-        call also ``db_check_time_ms`` and ``generation_time_ms``.
+        call also ``db_check_time_ms`` and ``generation_time_ms``. Where memory hands out the object that it holds,
+        both times are 0.0: that takes less than a microsecond, and reading the clock would be a third of it.
 
     Raises:
         MissingTenantError: There is no tenant.
@@ -100,29 +102,27 @@ async def get_with_cache_aside(
     Cost: 0 round trips on a memory hit, 1 on a Redis hit, 2 and the source on a miss.
     If Redis fails: the sources answer, and nothing is stored.
     """
-    started = PROCESS.now()
     if tenant_id is None:
         tenant_id = TENANT.get() if ctx is None else ctx.get_tenant_id(validate=False)
-    plain = use_memory and deserializer is None and validation_func is None
+    plain = use_memory and serializer is deserializer is None and validation_func is None
     if plain and metadata is None and idempotency_key is None and PROCESS.thread == get_ident():
         try:
             if agent_id is None and conversation_id is None and collection_id is None:
-                value = PROCESS.peek((tenant_id, data_type, resource_id))
+                slot = PROCESS.peek_slot((tenant_id, data_type, resource_id))
             else:
-                value = PROCESS.peek((tenant_id, data_type, resource_id, agent_id, conversation_id, collection_id))
+                slot = PROCESS.peek_slot((tenant_id, data_type, resource_id, agent_id, conversation_id, collection_id))
         except TypeError:  # a part that cannot be looked up: what follows says which
-            value = MISSING
-        if value is not MISSING:
-            spent_ms = (PROCESS.now() - started) * 1000.0
-            return value, {
-                "source": SOURCE_CACHE,
-                "tier": "memory",
-                "cache_hit": True,
-                "data_type": data_type,
-                "resource_id": resource_id,
-                "latency_ms": spent_ms,
-                "total_time_ms": spent_ms,
-            }
+            slot = None
+        if slot is not None:
+            metrics = _metrics_of_a_hit()
+            metrics["data_type"] = data_type
+            metrics["resource_id"] = resource_id
+            if slot.thaw is None:
+                return slot.value, metrics
+            value = _thawed(slot, metrics)
+            if value is not MISSING:
+                return value, metrics
+    started = PROCESS.now()
     if (serializer is None) != (deserializer is None):
         msg = "give serializer= and deserializer= together: with one of them, a hit is of another type than a miss"
         raise TypeError(msg)
@@ -131,11 +131,35 @@ async def get_with_cache_aside(
     read = _Read(data_type, Request(resource_id, scope, ctx), sources, UNSET if ttl is None else ttl, use_memory)
     value, metrics = await _checked(read, deserializer, validation_func)
     metrics["total_time_ms"] = (PROCESS.now() - started) * 1000.0
+    _give_back(metrics, idempotency_key, metadata)
+    return value, metrics
+
+
+_metrics_of_a_hit: Final = {
+    "source": SOURCE_CACHE,
+    "tier": "memory",
+    "cache_hit": True,
+    "data_type": "",
+    "resource_id": "",
+    "latency_ms": 0.0,
+    "total_time_ms": 0.0,
+}.copy
+"""A copy of a dict costs less than building one; a hit in memory fills in what differs."""
+
+
+def _thawed(slot: Slot, metrics: Metrics) -> Any:
+    """The reader's own copy of what a slot holds, ``MISSING`` where there is none to hand out; how long it took."""
+    started = PROCESS.now()
+    value = slot.thaw(slot.value) if slot.thaw is not None else slot.value
+    metrics["latency_ms"] = metrics["total_time_ms"] = (PROCESS.now() - started) * 1000.0
+    return value
+
+
+def _give_back(metrics: Metrics, idempotency_key: str | None, metadata: Mapping[str, Any] | None) -> None:
     if idempotency_key is not None:
         metrics["idempotency_key"] = idempotency_key
     if metadata is not None:
         metrics["metadata"] = dict(metadata)
-    return value, metrics
 
 
 class _Sources(NamedTuple):

@@ -73,10 +73,10 @@ def dump(array: Any) -> bytes:
     return header + bytes(array.tobytes(order=order))
 
 
-def load(data: bytes | memoryview) -> Any:
-    """The array whose bytes these are: a read-only view on ``data``, which it keeps alive.
+def load(data: bytes | memoryview, start: int = 0) -> Any:
+    """The array whose bytes are those from ``start`` on: a read-only view on ``data``, which it keeps alive.
 
-    The elements are aligned where ``data`` starts at a multiple of 8.
+    The elements are aligned where ``data`` begins, and the array starts, at a multiple of 8.
 
     Raises:
         DecodeError: The bytes are not an array's, or numpy is not installed.
@@ -85,12 +85,12 @@ def load(data: bytes | memoryview) -> Any:
         numpy = _numpy()
     except ImportError as error:
         raise DecodeError("The entry holds a numpy array: install alacena[numpy] to read it.") from error
-    if len(data) < _HEAD.size:
+    if len(data) < start + _HEAD.size:
         raise DecodeError("The array is truncated.")
     if not isinstance(data, bytes):
         data = data.toreadonly()
-    offset = _HEAD.unpack_from(data)[4]
-    dtype, shape, order, length = _layout(bytes(data[:offset]))
+    offset = start + _HEAD.unpack_from(data, start)[4]
+    dtype, shape, order, length = _layout(bytes(data[start:offset]))
     if len(data) != offset + length:
         raise DecodeError(f"The array should have {length} bytes after its header, not {len(data) - offset}.")
     return numpy.ndarray(shape, dtype, data, offset, None, order)

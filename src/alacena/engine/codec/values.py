@@ -4,8 +4,8 @@ What can be stored: ``None``, ``bool``, ``int`` of any size, ``float``, ``comple
 ``bytes``, ``bytearray``, ``list``, ``tuple``, ``set``, ``frozenset``, ``dict`` with any storable hashable keys,
 ``datetime`` (naive, ``timezone``, ``ZoneInfo``; the fold is kept), ``date``, ``time``, ``timedelta``, ``Decimal``,
 ``UUID``, numpy arrays and scalars, and the classes of a `Registry`. Everything else, subclasses of these types
-included, is an `EncodeError`: nothing turns into something similar on its way through Redis. numpy arrays come back
-read-only.
+included, is an `EncodeError`: nothing turns into something similar on its way through Redis. Two exceptions: numpy
+arrays come back read-only, and a database driver's subclass of ``UUID`` comes back as the plain ``UUID`` it equals.
 
 The bytes are MessagePack. What JSON knows, and bytes, is encoded and decoded by one call into C; before that, a scan
 makes sure that it applies, because the encoder would take a tuple for a list and a datetime for a string without a
@@ -93,8 +93,8 @@ class ValueCodec:
         except EncodeError as error:
             raise _located(error) from error.__cause__
 
-    def decode(self, data: bytes | memoryview) -> Any:
-        """The value whose bytes these are.
+    def decode(self, data: bytes | memoryview, start: int = 0) -> Any:
+        """The value whose bytes are those from ``start`` on.
 
         A hostile tree costs no more memory than about 80 bytes for each of its own (an empty dict is one byte long),
         whatever sizes it declares, and no more depth than the interpreter's recursion limit.
@@ -103,9 +103,9 @@ class ValueCodec:
             DecodeError: They are nobody's bytes, or of a class that changed or is not registered.
         """
         try:
-            if len(data) and data[0] == arrays.MARK:
-                return arrays.load(data)
-            return self._decode(data)
+            if len(data) > start and data[start] == arrays.MARK:
+                return arrays.load(data, start)
+            return self._decode(memoryview(data)[start:] if start else data)
         except DecodeError:
             raise
         except _BROKEN as error:

@@ -69,13 +69,23 @@ class LocalShelf:
         self.is_up = True
         coherence.memory.serving_until = math.inf
 
-    async def find(self, keys: Sequence[EntryKey], policy: Policy, *, keep: bool) -> Found | None:  # noqa: ARG002
+    async def find(
+        self,
+        keys: Sequence[EntryKey],
+        policy: Policy,  # noqa: ARG002
+        *,
+        keep: bool,  # noqa: ARG002
+        unknown: Sequence[Generation] = (),  # noqa: ARG002
+    ) -> Found | None:
         """See :meth:`alacena.engine.shelf.Shelf.find`. Memory is the only shelf, so it is looked at here."""
         for key in keys:
             found = self._look(key)
             if found is not None:
                 return found
         return None
+
+    def seek(self, data_type: str, resource_id: str, tenant_id: str) -> None:
+        """See :meth:`alacena.engine.shelf.Shelf.seek`. Memory is the only shelf: there is no shorter way."""
 
     async def find_many(self, keys: Sequence[EntryKey], policy: Policy, *, keep: bool) -> list[Found | None]:  # noqa: ARG002
         """See :meth:`alacena.engine.shelf.Shelf.find_many`."""

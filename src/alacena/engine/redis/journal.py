@@ -10,10 +10,14 @@ from __future__ import annotations
 from hashlib import blake2b
 from typing import TYPE_CHECKING, Final
 
+from alacena.engine.redis.cache_scripts import END_TAGS
+
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Sequence
 
     from alacena.engine.environment import Environment
+    from alacena.engine.redis.nodes import Removal
+    from alacena.engine.redis.wire import Command
 
 NAME_BYTES: Final = 8
 RECORD_BYTES: Final = 8
@@ -21,7 +25,7 @@ RECORD_BYTES: Final = 8
 LONGEST_BYTES: Final = 16 * 1024
 """A journal that would grow beyond this begins anew. It says how many tags may end while a load runs."""
 
-MOST_AT_ONCE: Final = 500
+_MOST_AT_ONCE: Final = 500
 """Tags that one script ends."""
 
 
@@ -38,6 +42,22 @@ def state(name: bytes, length: int) -> bytes:
 def records(tags: Iterable[str]) -> bytes:
     """Records of tags' generations, to append. The same each time, so that a removal which is owed twice is owed once."""
     return b"".join(_digest(tag) for tag in tags)
+
+
+def endings(pairs: Iterable[Sequence[str]]) -> Iterable[Removal]:
+    """The scripts that end tags, each with its bucket's journal.
+
+    Args:
+        pairs: Names of a tag's generation and of that journal.
+    """
+    by_journal: dict[str, list[str]] = {}
+    for name, journal in pairs:
+        by_journal.setdefault(journal, []).append(name)
+    for journal, names in by_journal.items():
+        for at in range(0, len(names), _MOST_AT_ONCE):
+            some = names[at : at + _MOST_AT_ONCE]
+            ending: Command = ("EVAL", END_TAGS.source, 1 + len(some), journal, *some, records(some), LONGEST_BYTES)
+            yield journal.encode(), ending, True
 
 
 def tells_of(name: bytes, since: bytes, remembered: bytes, tags: Iterable[str]) -> bool:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, Any, TypeAlias, cast
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from alacena.engine.errors import BackendError
 from alacena.engine.events import MemorySwitched
@@ -41,6 +41,9 @@ class Nodes:
         environment: Time and chance.
         settings: Bounds and budgets.
         events: Told when memory is switched on or off.
+
+    Attributes:
+        topology: Where the servers are; from :meth:`attach` on.
     """
 
     def __init__(
@@ -52,25 +55,20 @@ class Nodes:
         self._settings = settings
         self._events = events
         self._serves = False
-        self._topology: Topology | None = None
+        self.topology: Topology
         self._by_slot = False
         self._nodes: dict[Link, Node] = {}
         self._owed: dict[Command, bytes] = {}
 
     def attach(self, topology: Topology, *, by_slot: bool) -> None:
         """Say where the servers are, and whether a command's keys must share a slot; before anything else is asked."""
-        self._topology = topology
+        self.topology = topology
         self._by_slot = by_slot
 
     @property
     def is_up(self) -> bool:
         """Whether any node is connected."""
         return any(node.is_up for node in self._nodes.values())
-
-    @property
-    def topology(self) -> Topology:
-        """Where the servers are."""
-        return cast("Topology", self._topology)
 
     def all(self) -> list[Node]:
         """Every node that is part of the topology now."""
@@ -79,7 +77,8 @@ class Nodes:
     def of(self, key: bytes) -> Node:
         """The node that holds a key."""
         link = self.topology.link_for(key)
-        return self._nodes.get(link) or self.at(link)
+        node = self._nodes.get(link)
+        return self.at(link) if node is None else node
 
     def at(self, link: Link) -> Node:
         """The node behind a link."""

@@ -4,25 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import math
-from typing import TYPE_CHECKING, Any
+from functools import partial
+from typing import TYPE_CHECKING, Any, cast
 
 from alacena.engine.errors import ServerReplyError
 from alacena.engine.policy import Policy
-from alacena.engine.redis.cache_scripts import END_TAGS, HOLD, LATE, LEASE, MINT, RELEASE, RENEW, STORE, UNHOLD
+from alacena.engine.redis.cache_scripts import HOLD, LATE, LEASE, MINT, RELEASE, RENEW, STORE, UNHOLD
 from alacena.engine.redis.entries import Entries
-from alacena.engine.redis.journal import (
-    LONGEST_BYTES,
-    MOST_AT_ONCE,
-    NAME_BYTES,
-    new_name,
-    records,
-    state,
-    tells_of,
-)
-from alacena.engine.shelf import Found, Lease
+from alacena.engine.redis.journal import NAME_BYTES, endings, new_name, state, tells_of
+from alacena.engine.shelf import Found, Lease, Unsettled
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping, Sequence
+    from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 
     from alacena.engine.codec import Codec
     from alacena.engine.coherence import Coherence
@@ -30,7 +23,7 @@ if TYPE_CHECKING:
     from alacena.engine.environment import Environment
     from alacena.engine.events import Events
     from alacena.engine.generation import Generation
-    from alacena.engine.keys import EntryKey
+    from alacena.engine.keys import EntryKey, Keys
     from alacena.engine.redis.node import Node
     from alacena.engine.redis.nodes import Nodes, Removal
     from alacena.engine.redis.wire import Command
@@ -50,6 +43,7 @@ class RedisShelf:
 
     Args:
         nodes: The servers.
+        keys: Renders names.
         coherence: Generations and memory.
         copies: How values are kept in memory.
         codec: Seals and opens entries.
@@ -63,6 +57,7 @@ class RedisShelf:
         self,
         *,
         nodes: Nodes,
+        keys: Keys,
         coherence: Coherence,
         copies: Copies,
         codec: Codec,
@@ -72,8 +67,17 @@ class RedisShelf:
         settings: Settings,
     ) -> None:
         self._nodes = nodes
+        self._keys = keys
         self._coherence = coherence
-        self._entries = Entries(codec=codec, coherence=coherence, copies=copies, events=events, counts=counts)
+        self._entries = Entries(
+            codec=codec,
+            keys=keys,
+            coherence=coherence,
+            copies=copies,
+            environment=environment,
+            events=events,
+            counts=counts,
+        )
         self._environment = environment
         self._budget_s = settings.redis_budget_s
         self._timeout_s = settings.redis_timeout_s
@@ -84,89 +88,91 @@ class RedisShelf:
         """Whether it is worth waiting for."""
         return self._nodes.is_up
 
-    async def find(self, keys: Sequence[EntryKey], policy: Policy, *, keep: bool) -> Found | None:
+    def find(
+        self, keys: Sequence[EntryKey], policy: Policy, *, keep: bool, unknown: Sequence[Generation] = ()
+    ) -> Awaitable[Found | Unsettled | None]:
         """See :meth:`alacena.engine.shelf.Shelf.find`."""
         key = keys[0]
-        node = self._nodes.of(key.entry)
-        known = self._coherence.generations(key.generations)
-        asked = [generation for generation in known if generation.nonce is None]
-        if asked or len(keys) > 1:
-            return await self._find_among(node, keys, asked, policy, keep=keep)
+        entry = key.entry
+        node = self._nodes.of(entry)
+        generations = self._coherence.generations(key.generations)
+        if unknown or len(keys) > 1 or generations[0].nonce is None or generations[1].nonce is None:
+            missing = [generation for generation in generations if generation.nonce is None]
+            return self._find_among(node, keys, [*missing, *unknown], policy, keep=keep)
+        settle = partial(self._entries.glanced, node, key, generations, policy, keep)
+        return node.fetch(entry, settle, self._budget_s)
 
-        def settle(replies: list[Reply]) -> Found | list[Generation] | None:
-            data = replies[0]
-            if data is None:
-                return None
-            if type(data) is not bytes:
-                raise data
-            return self._entries.glanced(node, key, data, policy, keep=keep)
-
-        found = await node.exchange(key.entry, (("GET", key.entry),), settle=settle, timeout_s=self._budget_s)
-        if isinstance(found, list):
-            return await self._find_among(node, keys, found, policy, keep=keep)
-        return found
+    def seek(self, data_type: str, resource_id: str, tenant_id: str) -> Awaitable[Any] | None:
+        """See :meth:`alacena.engine.shelf.Shelf.seek`."""
+        place = self._keys.place(data_type, resource_id, tenant_id)
+        if place is None:
+            return None
+        family, name = place
+        generations = self._coherence.generations(family.generations)
+        if generations[0].nonce is None or generations[1].nonce is None:
+            return None
+        entry = family.entry + name
+        node = self._nodes.of(entry)
+        ident = (tenant_id, data_type, resource_id)
+        settle = partial(self._entries.sought, node, ident, place, generations)
+        return node.fetch(entry, settle, self._budget_s)
 
     async def _find_among(
-        self, node: Node, keys: Sequence[EntryKey], asked: list[Generation], policy: Policy, *, keep: bool
-    ) -> Found | None:
+        self, node: Node, keys: Sequence[EntryKey], asked: Sequence[Generation], policy: Policy, *, keep: bool
+    ) -> Found | Unsettled | None:
         """Look at several keys, and learn the generations that are not known."""
-        for last in (False, True):
-            command: Command = ("MGET", *(key.entry for key in keys), *(generation.name for generation in asked))
+        command: Command = ("MGET", *(key.entry for key in keys), *(generation.name for generation in asked))
 
-            def settle(replies: list[Reply], asked: list[Generation] = asked) -> Found | list[Generation] | None:
-                values = _values(replies[0])
-                self._learn(asked, values[len(keys) :])
-                return self._entries.first(node, keys, values, policy, keep=keep)
+        def settle(replies: list[Reply]) -> Found | Unsettled | None:
+            values = _values(replies[0])
+            self._learn(asked, values[len(keys) :])
+            return self._entries.first(node, keys, values, policy, keep=keep)
 
-            found = await node.exchange(keys[0].entry, (command,), settle=settle, timeout_s=self._budget_s)
-            if not isinstance(found, list):
-                return found
-            # It depends on tags that this process has not met; one that is missing then is one that has ended.
-            asked = found
-            if last:
-                break
-        return None
+        return await node.exchange(keys[0].entry, (command,), settle=settle, timeout_s=self._budget_s)
 
     async def find_many(self, keys: Sequence[EntryKey], policy: Policy, *, keep: bool) -> list[Found | None]:
         """See :meth:`alacena.engine.shelf.Shelf.find_many`."""
-        found: list[Found | None] = [None] * len(keys)
-        again: list[int] = []
         groups = self._nodes.grouped([key.entry for key in keys])
-        await asyncio.gather(
-            *(self._find_group(node, keys, indexes, policy, keep, found, again) for node, indexes in groups)
+        if len(groups) == 1:
+            found = await self._find_group(groups[0][0], keys, policy, keep=keep)
+        else:
+            found = [None] * len(keys)
+            asked = ([keys[index] for index in indexes] for _, indexes in groups)
+            answers = await asyncio.gather(
+                *(
+                    self._find_group(node, some, policy, keep=keep)
+                    for (node, _), some in zip(groups, asked, strict=True)
+                )
+            )
+            for (_, indexes), answer in zip(groups, answers, strict=True):
+                for index, hit in zip(indexes, answer, strict=True):
+                    found[index] = hit
+        again = [(index, hit.unknown) for index, hit in enumerate(found) if isinstance(hit, Unsettled)]
+        singles = await asyncio.gather(
+            *(self.find((keys[index],), policy, keep=keep, unknown=unknown) for index, unknown in again)
         )
-        singles = await asyncio.gather(*(self.find((keys[index],), policy, keep=keep) for index in again))
-        for index, single in zip(again, singles, strict=True):
-            found[index] = single
-        return found
+        for (index, _), single in zip(again, singles, strict=True):
+            found[index] = single if isinstance(single, Found) else None
+        return cast("list[Found | None]", found)
 
     async def _find_group(
-        self,
-        node: Node,
-        keys: Sequence[EntryKey],
-        indexes: Sequence[int],
-        policy: Policy,
-        keep: bool,
-        found: list[Found | None],
-        again: list[int],
-    ) -> None:
-        names = dict.fromkeys(name for index in indexes for name in keys[index].generations)
+        self, node: Node, keys: Sequence[EntryKey], policy: Policy, *, keep: bool
+    ) -> list[Found | Unsettled | None]:
+        """Look at keys of one slot, and learn the generations that are not known."""
+        names = dict.fromkeys(name for group in dict.fromkeys(key.generations for key in keys) for name in group)
         asked = [g for name in names if (g := self._coherence.generation(name)).nonce is None]
-        entries = (keys[index].entry for index in indexes)
-        command: Command = ("MGET", *entries, *(generation.name for generation in asked))
+        command: Command = ("MGET", *[key.entry for key in keys], *[generation.name for generation in asked])
 
-        def settle(replies: list[Reply]) -> None:
+        def settle(replies: list[Reply]) -> list[Found | Unsettled | None]:
             values = _values(replies[0])
-            self._learn(asked, values[len(indexes) :])
-            for index, data in zip(indexes, values, strict=False):
-                hit = None if data is None else self._entries.opened(node, keys[index], data, policy, keep=keep)
-                if isinstance(hit, list):
-                    again.append(index)
-                else:
-                    found[index] = hit
+            self._learn(asked, values[len(keys) :])
+            return self._entries.opened_many(node, keys, values[: len(keys)], policy, keep=keep)
 
-        first = keys[indexes[0]].entry
-        await node.exchange(first, (command,), settle=settle, timeout_s=self._budget_s * (1 + len(indexes) / 100))
+        timeout_s = self._budget_s * (1 + len(keys) / 100)
+        answer = node.exchange(keys[0].entry, (command,), settle=settle, timeout_s=timeout_s)
+        for key in keys:
+            _ = key.digest  # Worked out while the server is at work.
+        return await answer
 
     async def lease(
         self,
@@ -278,24 +284,12 @@ class RedisShelf:
         self._forget(names, keys)
         # A lease goes before its entry: a fill that runs between the two commands is refused.
         removals: list[Removal] = [
-            *self._ended_tags(group for group in generations if len(group) > 1),
+            *endings([group for group in generations if len(group) > 1]),
             *((group[0].encode(), ("UNLINK", *group), True) for group in generations if len(group) == 1),
             *((key.entry, ("UNLINK", key.lease), False) for key in keys),
             *((key.entry, ("UNLINK", key.entry), True) for key in keys),
         ]
         return await self._nodes.remove(removals, settled=lambda: self._forget(names, keys))
-
-    def _ended_tags(self, pairs: Iterable[Sequence[str]]) -> Iterable[Removal]:
-        """The scripts that end tags, each with its bucket's journal."""
-        by_journal: dict[str, list[str]] = {}
-        for name, journal in pairs:
-            by_journal.setdefault(journal, []).append(name)
-        for journal, names in by_journal.items():
-            for at in range(0, len(names), MOST_AT_ONCE):
-                some = names[at : at + MOST_AT_ONCE]
-                noted = records(some)
-                ending: Command = ("EVAL", END_TAGS.source, 1 + len(some), journal, *some, noted, LONGEST_BYTES)
-                yield journal.encode(), ending, True
 
     async def hold(self, keys: Sequence[EntryKey], hold_s: float) -> bytes:
         """See :meth:`alacena.engine.shelf.Shelf.hold`."""

@@ -114,6 +114,19 @@ def test_put_replaces_and_keeps_the_books(new_memory, new_slot) -> None:
     assert memory.get(KEY, 1_000.0).value == "newer"
 
 
+def test_put_replaces_both_where_one_has_the_ident_and_another_the_wire_key(new_memory, new_slot) -> None:
+    memory = new_memory(10)
+    memory.put(new_slot("a"))
+    memory.put(new_slot("b"))
+    newcomer = new_slot("a", size=300)
+    newcomer.wire_key = b"acme:document:b"
+    assert memory.put(newcomer)
+    assert list(memory.slots.values()) == [newcomer]
+    assert memory.held_bytes == SLOT_BYTES + 300
+    assert memory.discard_wire(b"acme:document:a") is None
+    assert memory.discard_wire(b"acme:document:b") is newcomer
+
+
 def test_a_slot_that_is_too_large_is_not_kept_and_takes_its_older_version_along(new_memory, new_slot) -> None:
     memory = new_memory(10, max_slot_ratio=0.5)
     memory.put(new_slot("a"))

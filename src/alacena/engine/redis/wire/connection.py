@@ -91,10 +91,13 @@ class Connection(Incoming, asyncio.Protocol):
             WrongLoopError: The connection belongs to another event loop or process.
             UsageError: A command cannot be sent.
         """
-        count = len(commands)
-        if count == 1:
-            return self._ask(pack(commands[0]), settle, timeout_s)
-        return self._ask(pack_all(commands), Group(count, settle), timeout_s)
+        if settle is None and len(commands) == 1:
+            return self._ask(pack(commands[0]), None, timeout_s)
+        return self._ask(pack_all(commands), Group(len(commands), settle), timeout_s)
+
+    def fetch(self, key: bytes, settle: Callable[[Reply], T], timeout_s: float) -> asyncio.Future[T]:
+        """``GET`` by the shortest way, and give its one answer to ``settle``. See `exchange`."""
+        return self._ask(b"*2\r\n$3\r\nGET\r\n$%d\r\n%b\r\n" % (len(key), key), settle, timeout_s)
 
     def call(self, *command: Argument, timeout_s: float) -> asyncio.Future[Any]:
         """Send one command; the result is its answer. See `exchange`."""

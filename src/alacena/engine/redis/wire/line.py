@@ -41,17 +41,6 @@ class Group:
                 future.set_result(result)
 
 
-def settle_one(future: asyncio.Future[Any], settle: Callable[[list[Reply]], Any], reply: Reply) -> None:
-    """The one answer is in: settle, whether or not somebody still waits for the result."""
-    try:
-        result = settle([reply])
-    except Exception as error:  # noqa: BLE001 - handed on, not swallowed
-        hand_on(error, future)
-    else:
-        if not future.done():
-            future.set_result(result)
-
-
 def hand_on(error: Exception, future: asyncio.Future[Any]) -> None:
     """What ``settle`` raised goes to the one who asked; if that one has gone, a bug goes to the loop's handler."""
     if not future.done():
@@ -61,8 +50,8 @@ def hand_on(error: Exception, future: asyncio.Future[Any]) -> None:
         future.get_loop().call_exception_handler(context)
 
 
-Settling: TypeAlias = "Group | Callable[[list[Reply]], Any] | None"
-"""How answers become a result: several, one with a ``settle``, or one as it is."""
+Settling: TypeAlias = "Group | Callable[[Reply], Any] | None"
+"""How answers become a result: a list of them with a ``settle``, one with a ``settle``, or one as it is."""
 
 Place: TypeAlias = "tuple[asyncio.Future[Any], float, Settling]"
 """A place in line: who waits, until when, for what. It stays when the one who waits has gone."""

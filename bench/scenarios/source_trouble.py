@@ -2,8 +2,9 @@
 
 All entries are filled while the source is well, and have just expired when the trouble begins. Reads arrive at instants
 drawn from a seed, whether or not those before them were answered; so do the turns of a flapping source. When the trouble
-is over, they go on for a while: how long does it take until every entry has given a fresh value again? A value is fresh for its
-time to live after the source gave it; what is older is stale, and what is raised, or not answered in time, is an error.
+is over, they go on for a while: how long does it take until every entry has given a fresh value again? A value is fresh
+for its time to live after the source gave it; what is older is stale, and what is raised, or not answered in time, is an
+error.
 
 FusionCache is for another language and cannot take part: what it documents for the same cases stands in a table of its
 own, beside what ours does, which `tests/unit/engine/test_fail_safe.py` holds it to.

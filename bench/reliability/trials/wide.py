@@ -154,8 +154,7 @@ async def ended(effort: Effort, entries: int) -> Ending:
                 for use_memory in (True, False):
                     alive += await _found(reader, "acme", use_memory=use_memory)
                     foreign += _REAL - await _found(reader, "rival", use_memory=use_memory)
-            sent = [one for one in monitor.sent() if one.name not in {"INFO", "TIME"}]
-            return Ending(len(sent), took_s, next_read_s, alive, foreign)
+            return Ending(len(monitor.sent()), took_s, next_read_s, alive, foreign)
 
 
 async def _source() -> str:

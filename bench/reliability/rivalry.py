@@ -42,6 +42,9 @@ RIVALS = {
 }
 """Other caches, each with the best that it has for several processes; the last, a client, with a cache-aside by hand."""
 
+THREADED = ("dogpile",)
+"""Those whose calls run in threads: nobody can cancel them, nor give them up."""
+
 _TENANT = "acme"
 _KIND = "document"
 

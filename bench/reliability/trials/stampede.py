@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from bench.reliability.crew import Member, crew
 from bench.reliability.monitor import monitored
 from bench.reliability.place import Effort, Finding, folder
-from bench.reliability.rivalry import OURS, takers
+from bench.reliability.rivalry import OURS, others
 from bench.reliability.truth import Truth
 from tests.servers.redis_server import RedisServer
 
@@ -49,7 +49,7 @@ async def run(effort: Effort) -> list[Finding]:
     """Ours, ours with the loading process killed, and the others."""
     processes, callers = effort.of(8, 3), effort.of(500, 50)
     found = []
-    for who in takers(peers=effort.peers):
+    for who in (OURS, *others(effort)):
         for kill in (False, True) if who == OURS else (False,):
             rush = await rushed(who, effort, processes, callers, kill=kill)
             found.append(_finding(who, processes, callers, rush, kill=kill))

@@ -238,6 +238,10 @@ class Copies:
         thaw = slot.thaw.plain if isinstance(slot.thaw, _Refreshed) else slot.thaw
         return slot.value if thaw is None else thaw(slot.value)
 
+    def found(self, key: EntryKey, slot: Slot) -> Found:
+        """A slot as a shelf's answer."""
+        return Found(key, self.hand_out(slot), "memory", self.fresh_for(slot), slot.cost, slot.generations)
+
     def fresh_for(self, slot: Slot) -> float:
         """Seconds a slot stays fresh; negative where it is stale."""
         return math.inf if slot.fresh_until == math.inf else slot.fresh_until - self._environment.now()

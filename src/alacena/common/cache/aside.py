@@ -21,7 +21,7 @@ from alacena.common.core.constants import (
     SOURCE_SUPABASE,
 )
 from alacena.common.runtime import PROCESS
-from alacena.engine import MISSING, UNSET, Lookup
+from alacena.engine import MISSING, UNCHANGED, UNSET, Lookup
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
@@ -249,6 +249,8 @@ class _Load:
                 self.times_ms[time_name] = (PROCESS.now() - started) * 1000.0
                 if value is not None:
                     load.origin = self.origin = origin
+                    if value is UNCHANGED:
+                        return value
                     load.depends_on(self._documents(value))
                     return self._serialized(load, value)
         return None

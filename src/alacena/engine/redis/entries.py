@@ -279,13 +279,13 @@ class Entries:
             self._events.emit(EntryRejected(key.tenant_id, key.data_type, key.resource_id, error.reason))
             return None
         load_s = envelope.load_ms / 1000
+        generations, stamps = depends
         if keep:
-            generations, stamps = depends
             self._copies.keep(
                 key, value, plain, generations, stamps,
                 fresh_for_s=fresh_for_s, stale_for_s=stale_for_s, load_s=load_s, policy=policy,
             )  # fmt: skip
-        return Found(key, value, "redis", fresh_for_s, load_s)
+        return Found(key, value, "redis", fresh_for_s, load_s, generations)
 
     def described(self, node: Node, key: EntryKey, data: bytes, nonces: Sequence[bytes | None]) -> dict[str, Any]:
         """What an entry says of itself, for people."""
@@ -327,7 +327,7 @@ class Entries:
                 return None
         if not envelope.tags:
             return generations, stamps
-        tagged = [self._coherence.generation(key.tag_name(tag)) for tag, _ in envelope.tags]
+        tagged = self._coherence.tagged(key, (tag for tag, _ in envelope.tags))
         unknown = [generation for generation in tagged if generation.nonce is None]
         if unknown:
             return Unsettled(unknown)

@@ -111,15 +111,31 @@ async def test_what_settle_raises_fails_its_own_waiter_only() -> None:
     connection, _ = connect()
 
     def refuse(replies: list[Any]) -> None:
-        raise LookupError("no")
+        raise ServerReplyError("ERR no")
 
     bad = connection.exchange([("PING",)], settle=refuse, timeout_s=1)
     good = connection.call("PING", timeout_s=1)
     await turns(1)
     connection.data_received(b"+A\r\n+B\r\n")
-    with pytest.raises(LookupError):
+    with pytest.raises(ServerReplyError):
         await bad
     assert await good == b"B"
+
+
+async def test_an_answer_that_settle_can_make_nothing_of_ends_the_connection() -> None:
+    """It may be another's: something between here and the server put in an answer, or took one out."""
+    connection, _ = connect()
+    told: list[Any] = []
+    asyncio.get_running_loop().set_exception_handler(lambda _, context: told.append(context["exception"]))
+    first = connection.exchange([("GET", "a")], settle=lambda replies: len(replies[0]), timeout_s=1)
+    second = connection.call("GET", "b", timeout_s=1)
+    await turns(1)
+    connection.data_received(b":7\r\n$1\r\na\r\n$1\r\nb\r\n")
+    for asked in (first, second):
+        with pytest.raises(OutcomeUnknownError):
+            await asked
+    assert [type(error) for error in told] == [TypeError]
+    assert isinstance(connection.error, BackendUnavailableError)
 
 
 @pytest.mark.parametrize("order", ["answer first", "push first"])

@@ -137,7 +137,7 @@ class Entries:
                 return None
             raise data
         try:
-            stamps = generations[0].nonce + generations[1].nonce  # type: ignore[operator]
+            stamps: bytes = generations[0].nonce + generations[1].nonce  # type: ignore[operator]
             if len(generations) > 2:
                 stamps += b"".join([generation.nonce for generation in generations[2:]])  # type: ignore[misc]
         except TypeError:  # one of them ended while the answer was under way

@@ -379,3 +379,14 @@ async def test_a_policy_can_be_given_for_one_call():
         assert await cache.ttl("note", "n", TENANT) > 900
         assert cache.policy("note").ttl == 10
         assert cache.policy("other").ttl == 3600
+
+
+async def test_a_scoped_entry_is_found_each_time_by_who_keeps_nothing_in_memory(redis_url):
+    scope = Scope(TENANT, agent_id="a", collection_id="c")
+    async with Cache(Settings(redis_url=redis_url)) as writer, Cache(Settings(redis_url=redis_url)) as reader:
+        await writer.set_many("note", {"n": "v", "m": "w"}, scope)
+        for _ in range(4):
+            assert await reader.get("note", "n", scope, use_memory=False) == "v"
+            assert await reader.get("note", "n", scope, use_memory=False, search_hierarchy=False) == "v"
+            assert await reader.get_many("note", ["n", "m"], scope, use_memory=False) == {"n": "v", "m": "w"}
+        assert reader.stats()["misses"] == 0

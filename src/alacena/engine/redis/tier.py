@@ -97,8 +97,7 @@ class RedisShelf:
         node = self._nodes.of(entry)
         generations = self._coherence.generations(key.generations)
         if unknown or len(keys) > 1 or generations[0].nonce is None or generations[1].nonce is None:
-            missing = [generation for generation in generations if generation.nonce is None]
-            return self._find_among(node, keys, [*missing, *unknown], policy, keep=keep)
+            return self._find_among(node, keys, unknown, policy, keep=keep)
         settle = partial(self._entries.glanced, node, key, generations, policy, keep)
         return node.fetch(entry, settle, self._budget_s)
 
@@ -118,9 +117,11 @@ class RedisShelf:
         return node.fetch(entry, settle, self._budget_s)
 
     async def _find_among(
-        self, node: Node, keys: Sequence[EntryKey], asked: Sequence[Generation], policy: Policy, *, keep: bool
+        self, node: Node, keys: Sequence[EntryKey], unknown: Sequence[Generation], policy: Policy, *, keep: bool
     ) -> Found | Unsettled | None:
-        """Look at several keys, and learn the generations that are not known."""
+        """Look at several keys, and learn the generations that are not known; the others are held meanwhile."""
+        held = self._coherence.generations(keys[0].generations)
+        asked = [*(generation for generation in held if generation.nonce is None), *unknown]
         command: Command = ("MGET", *(key.entry for key in keys), *(generation.name for generation in asked))
 
         def settle(replies: list[Reply]) -> Found | Unsettled | None:
@@ -150,9 +151,10 @@ class RedisShelf:
     async def _find_group(
         self, node: Node, keys: Sequence[EntryKey], policy: Policy, *, keep: bool
     ) -> list[Found | Unsettled | None]:
-        """Look at keys of one slot, and learn the generations that are not known."""
+        """Look at keys of one slot, and learn the generations that are not known; the others are held meanwhile."""
         names = dict.fromkeys(name for group in dict.fromkeys(key.generations for key in keys) for name in group)
-        asked = [g for name in names if (g := self._coherence.generation(name)).nonce is None]
+        held = [self._coherence.generation(name) for name in names]
+        asked = [generation for generation in held if generation.nonce is None]
         command: Command = ("MGET", *[key.entry for key in keys], *[generation.name for generation in asked])
 
         def settle(replies: list[Reply]) -> list[Found | Unsettled | None]:

@@ -118,10 +118,11 @@ class Queue:
     The queue itself stands in the ring where the newest meets the oldest: ``newer`` is its oldest slot.
     """
 
-    __slots__ = ("bytes", "count", "newer", "older")
+    __slots__ = ("bytes", "count", "end", "newer", "older")
 
     def __init__(self) -> None:
-        self.newer = self.older = cast("Slot", self)
+        # Told once that it may stand among slots: a cast at each link would be a call.
+        self.newer = self.older = self.end = cast("Slot", self)
         self.count = 0
         self.bytes = 0
 
@@ -129,7 +130,7 @@ class Queue:
         """Put a slot that was taken out of its queue, or was in none, at the end of this one."""
         last = self.older
         slot.older = last
-        slot.newer = cast("Slot", self)
+        slot.newer = self.end
         last.newer = self.older = slot
         slot.queue = self
         self.count += 1
@@ -158,7 +159,7 @@ class Queue:
             slot.queue = self
         last = self.older
         slot.older = last
-        slot.newer = cast("Slot", self)
+        slot.newer = self.end
         last.newer = self.older = slot
 
     def rotate(self) -> None:
@@ -167,6 +168,6 @@ class Queue:
         if slot is self.older:
             return
         second, last = slot.newer, self.older
-        self.newer, second.older = second, cast("Slot", self)
+        self.newer, second.older = second, self.end
         last.newer, slot.older = slot, last
-        slot.newer, self.older = cast("Slot", self), slot
+        slot.newer, self.older = self.end, slot

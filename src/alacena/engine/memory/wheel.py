@@ -16,10 +16,10 @@ _STEPS_EXPONENT = 5
 class Bucket:
     """Slots that are due at one instant: a ring of links inside the slots."""
 
-    __slots__ = ("due_newer", "due_older", "end")
+    __slots__ = ("due_newer", "due_older")
 
     def __init__(self) -> None:
-        self.due_newer = self.due_older = self.end = cast("Slot", self)
+        self.due_newer = self.due_older = cast("Slot", self)
 
 
 class Wheel:
@@ -57,7 +57,7 @@ class Wheel:
             self.next_due = self._order[0]
         last = bucket.due_older
         slot.due_older = last
-        slot.due_newer = bucket.end
+        slot.due_newer = bucket  # type: ignore[assignment] # a cast is a call, and this is hot
         last.due_newer = bucket.due_older = slot
 
     def _suit(self, life_s: float) -> None:
@@ -81,7 +81,7 @@ class Wheel:
         while self.next_due <= now:
             bucket = self._buckets[self.next_due]
             slot = bucket.due_newer
-            if slot is not bucket.end:
+            if slot is not cast("Slot", bucket):
                 self.remove(slot)
                 return slot
             del self._buckets[heapq.heappop(self._order)]

@@ -20,6 +20,7 @@ from alacena.engine.local.store import LocalStore
 from alacena.engine.memory import Memory
 from alacena.engine.pilot import Pilot
 from alacena.engine.reader import Reader
+from alacena.engine.respite import Respites
 from alacena.engine.shelf import Counts
 from alacena.engine.shelves import Shelves
 from alacena.engine.writer import Writer
@@ -59,6 +60,7 @@ class Parts:
     desk: Desk
     counts: Counts
     environment: Environment
+    respites: Respites
     sweeper: Sweeper
     url: str | None
     closers: list[Callable[[], Awaitable[None]]] = field(default_factory=list)
@@ -89,6 +91,7 @@ class Parts:
             "memory": in_memory,
             "memory_serves_for_s": self.memory.serving_until - now,
             "loading": self.flights.get(key.entry) is not None,
+            "source_left_alone": self.respites.holds(key.entry),
             **await self.shelf.inspect(key),
         }
 
@@ -179,8 +182,13 @@ async def _assembled(
     common: dict[str, Any] = {"shelf": shelf, "counts": counts, "environment": environment}
     shelves = Shelves(keys=keys, memory=memory, copies=copies, events=events, **common)
     fills = Fills(shelves=shelves, codec=codec, events=events, settings=settings, **common)
-    pilot = Pilot(shelves=shelves, flights=flights, fills=fills, settings=settings, **common)
-    loading: dict[str, Any] = {"shelves": shelves, "flights": flights, "pilot": pilot, "fills": fills}
+    loading: dict[str, Any] = {
+        "shelves": shelves,
+        "flights": flights,
+        "fills": fills,
+        "respites": Respites(environment),
+    }
+    loading["pilot"] = Pilot(settings=settings, **loading, **common)
     reader = Reader(keys=keys, events=events, counts=counts, environment=environment, **loading)
     batches = Batches(reader=reader, settings=settings, **loading, **common)
     writer = Writer(
@@ -202,6 +210,7 @@ async def _assembled(
         desk=desk,
         counts=counts,
         environment=environment,
+        respites=loading["respites"],
         sweeper=Sweeper(memory, environment, asyncio.get_running_loop()),
         url=url,
         closers=closers,

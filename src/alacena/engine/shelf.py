@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Final, Generic, Literal, Protocol, TypeAl
 import msgspec
 
 if TYPE_CHECKING:
+    import asyncio
     from collections.abc import Awaitable, Callable, Mapping, Sequence
 
     from alacena.engine.generation import Generation
@@ -88,6 +89,7 @@ class Found(msgspec.Struct, eq=False, gc=False):
         tier: Where.
         fresh_for_s: Seconds it stays fresh; negative: stale for that long; ``inf``: for ever.
         load_s: How long its load took, in seconds; 0 where it is not known.
+        generations: What it depends on.
     """
 
     key: EntryKey
@@ -95,6 +97,12 @@ class Found(msgspec.Struct, eq=False, gc=False):
     tier: Tier
     fresh_for_s: float
     load_s: float = 0.0
+    generations: tuple[Generation, ...] = ()
+
+    @property
+    def tags(self) -> tuple[str, ...]:
+        """The tags that it depends on."""
+        return tuple(generation.tag for generation in self.generations if generation.tag is not None)
 
 
 @dataclass(slots=True)
@@ -116,8 +124,8 @@ class Lease:
         key: Which entry.
         token: Unique to the request that asked for it.
         stamps: The generations that the value will depend on, with their nonces when the lease was given.
-        journal: Where the bucket's journal of ended tags stood at that moment, and the record at that place.
-        tags: What stands for the journal in this process, with its nonce at that moment.
+        journal: What stands for the bucket's journal of ended tags in this process, with its nonce at that moment.
+        noted: How far that journal had come by then.
         epoch: The server's replication id at that moment; empty without a server.
         storable: ``False`` while a source transaction holds the entry: the value is served, never stored.
     """
@@ -125,8 +133,8 @@ class Lease:
     key: EntryKey
     token: bytes
     stamps: tuple[tuple[Generation, bytes], ...]
-    journal: tuple[int, bytes]
-    tags: tuple[Generation, bytes]
+    journal: tuple[Generation, bytes]
+    noted: int
     epoch: bytes = b""
     storable: bool = True
 
@@ -138,8 +146,24 @@ class Lease:
     @property
     def is_current(self) -> bool:
         """Whether, besides, no tag has ended that the load might name when it is done."""
-        journal, nonce = self.tags
+        journal, nonce = self.journal
         return journal.nonce == nonce and self.stands
+
+
+@dataclass(frozen=True, slots=True)
+class Held:
+    """Somebody else has the lease.
+
+    Attributes:
+        change: Tells, once, that the entry may have been filled since (``True``), or that only the lease has changed
+            (``False``). Whoever gets it cancels it when it is not waited for any more.
+        for_s: How long the lease lasts, in seconds, unless it is prolonged, which is a change.
+        is_told: Whether changes are sure to be told of; otherwise one may pass unheard.
+    """
+
+    change: asyncio.Future[bool]
+    for_s: float
+    is_told: bool
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -219,11 +243,11 @@ class Shelf(Protocol):
         self,
         key: EntryKey,
         tags: Sequence[str],
-        settled: Callable[[Lease | Found | None], None],
+        settled: Callable[[Lease | Found | Held], None],
         *,
         force: bool = False,
         among: int = 1,
-    ) -> Lease | Found | None:
+    ) -> Lease | Found | Held:
         """Ask for the permission to fill an entry.
 
         Args:
@@ -234,14 +258,10 @@ class Shelf(Protocol):
             among: How many are asked for at once: each takes the server a moment, so all are waited for longer.
 
         Returns:
-            The lease; or the entry, if somebody filled it meanwhile; or ``None`` while another request holds the lease.
+            The lease; or the entry, if somebody filled it meanwhile; or who has it, while that is another request.
 
         Cost: 1 round trip.
         """
-        ...
-
-    async def changed(self, key: EntryKey, timeout_s: float) -> None:
-        """Wait until an entry or its lease changes, at most so long."""
         ...
 
     def renew(self, lease: Lease) -> None:

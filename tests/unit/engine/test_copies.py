@@ -202,14 +202,15 @@ def test_entries_on_the_same_ground_share_their_stamps_and_not_after_one_of_them
     assert [peek(slot.ident) for slot in (first, second, third)] == [MISSING, MISSING, "c"]
 
 
-def test_the_slot_that_is_peeked_at_is_the_one_whose_value_would_be(copies):
+def test_the_slot_that_is_peeked_at_is_the_one_whose_value_would_be(copies, environment):
     keep(copies, {"a": [1]}, fresh_for_s=9.0)
-    slot = copies.slot_peeker()(KEY.ident)
+    slot = copies.slot_peeker()(KEY.ident, environment.now())
     assert slot is copies.memory.slots[KEY.ident]
     assert slot.thaw(slot.value) == {"a": [1]}
     assert slot.hits == 1
     copies.memory.serving_until = -math.inf
-    assert copies.slot_peeker()(KEY.ident) is None
+    assert copies.slot_peeker()(KEY.ident, environment.now()) is None
     copies.memory.serving_until = math.inf
+    assert copies.slot_peeker()(KEY.ident, environment.now() + 9.0) is None
     copies.memory.discard(KEY.ident)
-    assert copies.slot_peeker()(KEY.ident) is None
+    assert copies.slot_peeker()(KEY.ident, environment.now()) is None

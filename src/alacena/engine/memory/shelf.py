@@ -184,7 +184,7 @@ class Memory:
         """What :meth:`put` does with each of the slots; for half the price where there is room for all of them.
 
         Args:
-            slots: Of one tenant and one data type.
+            slots: Of one tenant and one data type, no two of them with the same ident or wire key.
         """
         now = self._now()
         if not slots or self._binned or not self._have_room(slots) or not self._are_newcomers(slots, now):
@@ -260,10 +260,11 @@ class Memory:
 
         A dict does not shrink while entries leave, but when others come. To be called from a timer, between sweeps.
 
-        Cost: two comparisons; or, now and then, linear in the entries that are left, at most a few ten thousand.
+        Cost: two comparisons; or, now and then, about what it took the dict to grow to its size: 7 ms for a million
+        entries. One table a call.
         """
-        _compact(self.slots)
-        _compact(self._by_wire_key)
+        if not _compact(self.slots):
+            _compact(self._by_wire_key)
 
     def stats(self) -> dict[tuple[Any, Any], MemoryCounts]:
         """Counts by ``(tenant_id, data_type)``.
@@ -389,9 +390,11 @@ class Memory:
             del self._compartments[tenant]
 
 
-def _compact(table: dict[Any, Slot]) -> None:
-    if table.__sizeof__() > max(_SMALL_TABLE_BYTES, _SPARSE_BYTES * len(table)):
-        left = dict(table)
-        # In place: readers hold on to the table itself.
-        table.clear()
-        table.update(left)
+def _compact(table: dict[Any, Slot]) -> bool:
+    if table.__sizeof__() <= max(_SMALL_TABLE_BYTES, _SPARSE_BYTES * len(table)):
+        return False
+    left = dict(table)
+    # In place: readers hold on to the table itself.
+    table.clear()
+    table.update(left)
+    return True

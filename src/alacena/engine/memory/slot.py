@@ -120,6 +120,8 @@ class Queue:
 
     __slots__ = ("bytes", "count", "newer", "older")
 
+    # Where the queue links itself among slots, the checker is told to look away: a cast is a call, and these are hot.
+
     def __init__(self) -> None:
         self.newer = self.older = cast("Slot", self)
         self.count = 0
@@ -129,7 +131,7 @@ class Queue:
         """Put a slot that was taken out of its queue, or was in none, at the end of this one."""
         last = self.older
         slot.older = last
-        slot.newer = cast("Slot", self)
+        slot.newer = self  # type: ignore[assignment]
         last.newer = self.older = slot
         slot.queue = self
         self.count += 1
@@ -158,7 +160,7 @@ class Queue:
             slot.queue = self
         last = self.older
         slot.older = last
-        slot.newer = cast("Slot", self)
+        slot.newer = self  # type: ignore[assignment]
         last.newer = self.older = slot
 
     def rotate(self) -> None:
@@ -167,6 +169,8 @@ class Queue:
         if slot is self.older:
             return
         second, last = slot.newer, self.older
-        self.newer, second.older = second, cast("Slot", self)
+        self.newer = second
+        second.older = self  # type: ignore[assignment]
         last.newer, slot.older = slot, last
-        slot.newer, self.older = cast("Slot", self), slot
+        slot.newer = self  # type: ignore[assignment]
+        self.older = slot

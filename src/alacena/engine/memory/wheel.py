@@ -11,16 +11,14 @@ if TYPE_CHECKING:
 
 _FINEST_EXPONENT = -3
 _STEPS_EXPONENT = 5
-_LATENESS_RATIO = 1 / 16
 
 
 class Bucket:
     """Slots that are due at one instant: a ring of links inside the slots."""
 
-    __slots__ = ("due", "due_newer", "due_older")
+    __slots__ = ("due_newer", "due_older")
 
-    def __init__(self, due: float) -> None:
-        self.due = due
+    def __init__(self) -> None:
         self.due_newer = self.due_older = cast("Slot", self)
 
 
@@ -36,37 +34,38 @@ class Wheel:
         next_due: Instant of the first bucket; ``inf`` where there is none.
     """
 
-    __slots__ = ("_buckets", "_latest", "_order", "next_due")
+    __slots__ = ("_buckets", "_grain", "_longest", "_order", "_shortest", "next_due")
 
     def __init__(self) -> None:
         self.next_due = math.inf
         self._buckets: dict[float, Bucket] = {}
-        self._latest: Bucket | None = None
         self._order: list[float] = []
+        self._grain = self._shortest = self._longest = 0.0
 
     def add(self, slot: Slot, dies_at: float, now: float) -> None:
         """Note when a slot dies; one that never dies is not noted."""
         if dies_at == math.inf:
             return
-        # Entries that come one after the other mostly live equally long.
-        bucket = self._latest
-        if bucket is None or not 0.0 <= bucket.due - dies_at <= (dies_at - now) * _LATENESS_RATIO:
-            bucket = self._latest = self._bucket(dies_at, now)
-        last = bucket.due_older
-        slot.due_older = last
-        slot.due_newer = cast("Slot", bucket)
-        last.due_newer = bucket.due_older = slot
-
-    def _bucket(self, dies_at: float, now: float) -> Bucket:
-        exponent = max(math.frexp(dies_at - now)[1] - _STEPS_EXPONENT, _FINEST_EXPONENT)
-        grain = math.ldexp(1.0, exponent)
-        due = math.ceil(dies_at / grain) * grain
+        # Entries that come one after the other mostly live about as long.
+        if not self._shortest <= dies_at - now < self._longest:
+            self._suit(dies_at - now)
+        due = -(-dies_at // self._grain) * self._grain
         bucket = self._buckets.get(due)
         if bucket is None:
-            bucket = self._buckets[due] = Bucket(due)
+            bucket = self._buckets[due] = Bucket()
             heapq.heappush(self._order, due)
             self.next_due = self._order[0]
-        return bucket
+        last = bucket.due_older
+        slot.due_older = last
+        slot.due_newer = bucket  # type: ignore[assignment] # a cast is a call, and this is hot
+        last.due_newer = bucket.due_older = slot
+
+    def _suit(self, life_s: float) -> None:
+        """Choose the grain for a life, and note for which others it is the right one too."""
+        exponent = math.frexp(life_s)[1] - _STEPS_EXPONENT
+        self._grain = math.ldexp(1.0, max(exponent, _FINEST_EXPONENT))
+        self._longest = self._grain * 2**_STEPS_EXPONENT
+        self._shortest = 0.0 if exponent <= _FINEST_EXPONENT else self._longest / 2
 
     def remove(self, slot: Slot) -> None:
         """Forget a slot, if it was noted."""
@@ -86,7 +85,5 @@ class Wheel:
                 self.remove(slot)
                 return slot
             del self._buckets[heapq.heappop(self._order)]
-            if bucket is self._latest:
-                self._latest = None
             self.next_due = self._order[0] if self._order else math.inf
         return None

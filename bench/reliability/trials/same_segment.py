@@ -33,7 +33,7 @@ async def run(effort: Effort) -> list[Finding]:
 
 
 async def _raced(who: str, effort: Effort) -> Finding:
-    races = effort.of(10_000, 1_000)
+    races = effort.of(5_000, 1_000)
     caught, stale = await raced(who, effort, races)
     return Finding(
         "2, 3",

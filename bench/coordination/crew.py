@@ -21,13 +21,16 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
+NOISE = "BENCH_NOISE"
+"""A variable of the environment; where it is set, one sees what the processes complain of while they are killed."""
+
 _CONTEXT = multiprocessing.get_context("forkserver")
 _PRELOADED = [
     "__main__",
     "alacena.engine.redis.opening",
     *(
         f"bench.coordination.{name}"
-        for name in ("budgets", "fences", "kills", "ledger", "liveness", "million", "zombies")
+        for name in ("budgets", "failovers", "fences", "kills", "ledger", "liveness", "million", "poison", "zombies")
     ),
 ]
 
@@ -134,6 +137,8 @@ def _whole_lines(path: Path) -> list[str]:
 
 def _run(work: Work, path: str, arguments: dict[str, Any]) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    if NOISE not in os.environ:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
     asyncio.run(work(Journal(Path(path)), **arguments))  # type: ignore[arg-type]
 
 

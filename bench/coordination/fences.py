@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from alacena.engine.coordination.fences import check_fence, fenced_update_sql
 from alacena.engine.errors import LockLostError, NotOwnerError
+from bench.coordination.clocks import let_scripts_see_wrong_clocks
 from bench.coordination.crew import Crew, until
 from bench.coordination.ledger import prepare
 from bench.coordination.peers import ABSENT
@@ -47,13 +48,17 @@ ROWS = (
 )
 
 
-async def write(journal: Journal, url: str, dsn: str, peer: str, check: str, place: int) -> None:
+async def write(
+    journal: Journal, url: str, dsn: str, peer: str, check: str, place: int, clocks_off: bool = False
+) -> None:
     """Take the lock, note the turn, stand still now and then, write, again and again.
 
     The write cannot be cancelled, like one that a thread makes or that is already on its way.
     """
     import asyncpg
 
+    if clocks_off:
+        let_scripts_see_wrong_clocks()
     by_name = {each.name: each for each in PEERS}
     async with asyncpg.create_pool(dsn, min_size=1, max_size=4) as pool, by_name[peer].connect(url, TTL_S) as take:
         for number in range(place, 1_000_000):
@@ -61,6 +66,7 @@ async def write(journal: Journal, url: str, dsn: str, peer: str, check: str, pla
             try:
                 async with take() as fence:
                     turn = await pool.fetchval("SELECT nextval('turns')")
+                    journal.note(f"turn {turn} {fence or 0}")
                     if number % EVERY == 0:
                         journal.note("stop")
                         os.kill(os.getpid(), 19)
@@ -130,28 +136,50 @@ _COLUMNS = ("out of order", "accepted", "refused", "told", "stops", "errors")
 
 async def write_under(url: str, postgres: Postgres, peer: str, check: str, stops: int) -> tuple[Cell, ...]:
     with Crew(write, PROCESSES, url=url, dsn=postgres.dsn, peer=peer, check=check) as crew:
-        resumed: set[asyncio.Task[None]] = set()
-        stopped: set[int] = set()
-
-        async def resume(place: int) -> None:
-            await asyncio.sleep(STOPPED_S)
-            crew.resume(place)
-            stopped.discard(place)
-
-        def enough() -> bool:
-            for place in range(PROCESSES):
-                if place not in stopped and crew.paused(place):
-                    stopped.add(place)
-                    resumed.add(asyncio.ensure_future(resume(place)))
-            return len(resumed) >= stops
-
-        await until(enough, 60, every_s=0.01)
-        await asyncio.wait(resumed)
-        await asyncio.sleep(0.3)
+        resuming = Resuming(crew)
+        await until(lambda: resuming.look() >= stops, 60, every_s=0.01)
+        await resuming.ended()
         lines = crew.lines()
+    return (out_of_order(postgres), *counted(lines))
+
+
+class Resuming:
+    """Sets those going again that have stopped themselves, after a while."""
+
+    def __init__(self, crew: Crew) -> None:
+        self._crew = crew
+        self._stopped: set[int] = set()
+        self._resumed: set[asyncio.Task[None]] = set()
+
+    def look(self) -> int:
+        """Look for those that stand still; how many there were so far."""
+        for place in range(PROCESSES):
+            if place not in self._stopped and self._crew.paused(place):
+                self._stopped.add(place)
+                self._resumed.add(asyncio.ensure_future(self._resume(place)))
+        return len(self._resumed)
+
+    async def _resume(self, place: int) -> None:
+        await asyncio.sleep(STOPPED_S)
+        self._crew.resume(place)
+        self._stopped.discard(place)
+
+    async def ended(self) -> None:
+        """Wait until the last one goes again, and has written."""
+        if self._resumed:
+            await asyncio.wait(self._resumed)
+        await asyncio.sleep(0.3)
+
+
+def out_of_order(postgres: Postgres) -> int:
+    """How many writes were accepted after one of a later owner."""
     sql = (
         "SELECT count(*) FROM (SELECT turn, max(turn) OVER (ORDER BY seq) AS latest FROM writes) w WHERE turn < latest"
     )
-    found = int(postgres.execute(sql))
+    return int(postgres.execute(sql))
+
+
+def counted(lines: list[str]) -> tuple[int, ...]:
+    """How often each thing was noted, in the order of the columns."""
     kinds = [line.split(" ")[0] for line in lines]
-    return (found, *(kinds.count(kind) for kind in ("accepted", "refused", "told", "stop", "error")))
+    return tuple(kinds.count(kind) for kind in ("accepted", "refused", "told", "stop", "error"))

@@ -1,16 +1,15 @@
-"""Who comes too late is refused, who crashes its worker is buried, who is pushed twice is taken in once: always?"""
+"""Who comes too late is refused, and who is pushed twice is taken in once: always?"""
 
 from __future__ import annotations
 
 import asyncio
-import itertools
 import os
 import time
 from typing import TYPE_CHECKING
 
 from alacena.engine import Cache, Settings
 from alacena.engine.errors import NotOwnerError
-from bench.coordination.crew import Crew, patiently, until
+from bench.coordination.crew import Crew, until
 from bench.figures.statistics import percentile
 from bench.figures.tables import Column, Result, Row, Table, judged
 from tests.servers.redis_server import RedisServer
@@ -22,8 +21,6 @@ if TYPE_CHECKING:
     from bench.stand.effort import Effort
 
 VISIBILITY_S = 0.6
-POISON_VISIBILITY_S = 0.3
-ATTEMPTS = 3
 COLUMNS = (Column("seen", 0), Column("of", 0))
 
 
@@ -43,27 +40,12 @@ async def hold(journal: Journal, url: str, each: int, place: int) -> None:
         await asyncio.Event().wait()
 
 
-async def swallow(journal: Journal, url: str, place: int) -> None:
-    """Handle items; poison ends the process at once."""
-
-    async def handle(item: Item) -> None:
-        if item.value < 0:
-            journal.note(f"poison {item.value}")
-            os._exit(1)
-        journal.note(f"done {time.monotonic():.4f}")
-
-    async with Cache(Settings(redis_url=url)) as cache:
-        queue = cache.queues("p", tenant_id="acme", max_attempts=ATTEMPTS)
-        await cache.queues.worker(queue, handle, concurrency=1, visibility_s=POISON_VISIBILITY_S).run()
-
-
 async def measure(effort: Effort, seed: int) -> Result:
-    """Three questions, one after the other."""
+    """Two questions, one after the other."""
     del seed
     with RedisServer("valkey") as server:
         answers = [
             await zombies(server.url, effort.of(8, 4), effort.of(200, 50)),
-            await poison(server.url, effort.of(400, 150), effort.of(6, 3)),
             await twins(server.url, effort.of(20_000, 3_000)),
         ]
     return Result(tuple(table for table, _ in answers), tuple(bar for _, bars in answers for bar in bars))
@@ -96,50 +78,6 @@ async def zombies(url: str, processes: int, each: int) -> tuple[Table, tuple[Bar
     )
     table = Table("Zombies: ack, nack and extend in turn", COLUMNS, rows, (note,))
     return table, (judged("late verbs accepted", accepted + stats.acked, bar=0),)
-
-
-async def poison(url: str, count: int, bad: int) -> tuple[Table, tuple[Bar, ...]]:
-    async with Cache(Settings(redis_url=url)) as cache:
-        queue = cache.queues("p", tenant_id="acme", max_attempts=ATTEMPTS)
-        every = count // bad
-        values = [-1 - number if number % every == 5 else number for number in range(count)]
-        await queue.push_many(values)
-        bad = sum(value < 0 for value in values)
-        with Crew(swallow, 3, url=url) as crew:
-
-            async def over() -> bool:
-                crew.replace_dead()
-                stats = await patiently(queue.stats)
-                return stats.dead + stats.acked == count
-
-            began = time.monotonic()
-            await until(over, 60, every_s=0.05)
-            took_s = time.monotonic() - began
-            lines = [line.split(" ") for line in crew.lines()]
-        stats, letters = await queue.stats(), await queue.dead()
-    crashes = sum(line[0] == "poison" for line in lines)
-    done = sorted(float(line[1]) for line in lines if line[0] == "done")
-    gaps = [after - before for before, after in itertools.pairwise(done)]
-    rows = (
-        Row("poison in the dead letters", (sum(letter.value < 0 for letter in letters), bad), "ours"),
-        Row("others in the dead letters", (sum(letter.value >= 0 for letter in letters), count - bad), "ours"),
-        Row("others handled", (stats.acked, count - bad), "ours"),
-        Row("workers that they ended", (crashes, bad * ATTEMPTS), "ours"),
-        Row("longest time without another item done, ms", (1000 * max(gaps), None), "ours"),
-    )
-    notes = (
-        (
-            f"each poison item ends its process; {ATTEMPTS} attempts, leases of {POISON_VISIBILITY_S:g} s, one item at a time; "
-            f"all was over after {took_s:.1f} s. Reason: {letters[0].reason if letters else '–'}"
-        ),
-    )
-    lost = count - stats.acked - stats.dead
-    table = Table("Poison", COLUMNS, rows, notes)
-    bars = (
-        judged("poison not buried", bad - int(str(rows[0].cells[0])), bar=0),
-        judged("others buried or lost", int(str(rows[1].cells[0])) + lost, bar=0),
-    )
-    return table, bars
 
 
 async def twins(url: str, count: int) -> tuple[Table, tuple[Bar, ...]]:

@@ -30,7 +30,7 @@ def _keys_and_args(script: Script, chance: random.Random) -> tuple[list[str], li
     return {
         "lease": (["e", "l", "h", "j", *generations], [token, "100000", nonce, "200000", chance.choice(RECORDS)]),
         "mint": (generations, [nonce, chance.choice(("0", "300000"))]),
-        "late": (["j", *generations], [nonce, "200000", str(chance.randint(0, 3) * 4)]),
+        "late": (["j", *generations], [nonce, "200000", "4", str(chance.randint(0, 3) * 4)]),
         "end_tags": (["j", *generations], ["".join(chance.choices(RECORDS, k=len(generations))), "40"]),
         "release": (["l"], [token]),
         "renew": (["l"], [token, "100000"]),

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from alacena.engine.pilot import Pilot
     from alacena.engine.policy import Policy
     from alacena.engine.reader import Reader
+    from alacena.engine.respite import Respites
     from alacena.engine.settings import Settings
     from alacena.engine.shelf import Counts, Shelf
     from alacena.engine.shelves import Shelves
@@ -106,6 +107,7 @@ class Batches:
         pilot: Gets permissions and places.
         fills: Says what becomes of a value.
         reader: Makes answers and events.
+        respites: Sources that failed.
         counts: What is counted.
         environment: The clock.
         settings: How often leases are renewed.
@@ -120,6 +122,7 @@ class Batches:
         pilot: Pilot,
         fills: Fills,
         reader: Reader,
+        respites: Respites,
         counts: Counts,
         environment: Environment,
         settings: Settings,
@@ -130,6 +133,7 @@ class Batches:
         self._pilot = pilot
         self._fills = fills
         self._reader = reader
+        self._respites = respites
         self._counts = counts
         self._environment = environment
         self._renew_every_s = settings.lease_s / 3
@@ -175,15 +179,16 @@ class Batches:
         behind: list[_Wanted] = []
         for key, hit in zip(keys, found, strict=True):
             if hit is not None and hit.fresh_for_s > 0:
-                if eager and self._reader.is_due(hit, policy):
+                if eager and self._reader.is_due(hit, key.entry, policy):
                     behind.append((batch.request(key, renew=True), hit))
                 continue
             self._counts.misses += 1
-            if hit is not None and -hit.fresh_for_s < policy.stale_while_revalidate_s:
-                answers[key.entry] = self._reader.stale(hit)
-                behind.append((batch.request(key, renew=True), hit))
-            else:
+            if hit is None or not self._reader.stands_in(hit, key.entry, policy):
                 missing.append((batch.request(key), hit))
+                continue
+            answers[key.entry] = self._reader.stale(hit)
+            if self._reader.is_due(hit, key.entry, policy):
+                behind.append((batch.request(key, renew=True), hit))
         return missing, behind
 
     def _told(self, outcome: Lookup[Any] | Found | None) -> Lookup[Any]:
@@ -216,7 +221,8 @@ class Batches:
         landings = {request.key.entry: flight.board() for (request, _), flight in zip(wanted, flights, strict=True)}
         replaceable = all(stale is not None and -stale.fresh_for_s < policy.stale_s for _, stale in wanted)
         try:
-            await asyncio.wait(landings.values(), timeout=policy.soft_timeout_s if replaceable else None)
+            patience_s = self._reader.patience_s(flights, policy) if replaceable else None
+            await asyncio.wait(landings.values(), timeout=patience_s)
             answers = {e: landing.result() for e, landing in landings.items() if _is_well(landing)}
             if len(answers) < len(landings):
                 answers |= await self._stand_ins(wanted, landings, policy)
@@ -262,6 +268,8 @@ class Batches:
             self._counts.load_failures += 1
             reason = ended(task, error, f"a batch of {len(places)} {places[0].key.data_type!r} entries")
             for place in places:
+                if place.replaces and not place.flight.is_over and not task.cancelling():
+                    self._respites.give(place.key.entry, policy)
                 self._flights.give_up(place.key.entry, place.flight, reason)
             if task.cancelling() or isinstance(error, KeyboardInterrupt | SystemExit):
                 raise
@@ -329,6 +337,7 @@ class Batches:
     def _delivered(self, place: _Place, value: Any, load_s: float, policy: Policy) -> Awaitable[None]:
         """Land one value now; what is returned stores it. A value that cannot be handed out fails its own entry alone."""
         request, flight = place.request, place.flight
+        self._respites.end(request.key.entry)
         lease, parcel = flight.lease, None
         context = LoadContext(request.key, tags=request.tags)
         try:

@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from alacena.engine.environment import Environment
     from alacena.engine.events import Observer
     from alacena.engine.keys import EntryKey, Ident
+    from alacena.engine.memory import Slot
     from alacena.engine.shelf import Lookup
 
 
@@ -61,9 +62,12 @@ class Cache(CoordinationFace):
             collection, ``None`` where not given. Nothing is allocated for values that are immutable or shared.
         seek: ``await seek(data_type, resource_id, tenant_id, default)`` gives the fresh value that Redis has for the
             tenant's own entry, whatever memory has: what :meth:`get` does with ``use_memory=False``, in fewer steps.
+        peek_slot: ``peek_slot(ident, environment.now())`` gives the slot that holds the value, or ``None``: for a caller
+            that has read the clock already. ``slot.thaw``, if there is one, makes the reader's own copy.
     """
 
     peek: Callable[[Ident], Any]
+    peek_slot: Callable[[Ident, float], Slot | None]
     seek: Callable[[str, str, str, Any], Coroutine[Any, Any, Any]]
 
     def __init__(
@@ -87,7 +91,7 @@ class Cache(CoordinationFace):
         self._opening: asyncio.Task[None] | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
         self._pid = 0
-        self.peek, self.seek = _closed, _gone
+        self.peek, self.peek_slot, self.seek = _closed, _no_slot, _gone
 
     async def open(self) -> Self:
         """Connect. A server that is away is no error: reads go to the source until it is back. Opening twice is no error.
@@ -110,7 +114,8 @@ class Cache(CoordinationFace):
         try:
             self._loop, self._pid = asyncio.get_running_loop(), os.getpid()
             self._parts = await assemble(self.settings, self.environment, self._events, self._authority, self._keyring)
-            self.peek, self.seek = self._parts.copies.peeker(), self._parts.reader.seeker()
+            copies = self._parts.copies
+            self.peek, self.peek_slot, self.seek = copies.peeker(), copies.slot_peeker(), self._parts.reader.seeker()
         finally:
             self._opening = None
 
@@ -129,7 +134,7 @@ class Cache(CoordinationFace):
             if not self._loop.is_closed():
                 raise WrongLoopError(WrongLoopError.__doc__)
         parts, self._parts = self._parts, None
-        self.peek, self.seek = _closed, _gone
+        self.peek, self.peek_slot, self.seek = _closed, _no_slot, _gone
         if parts is not None and self._loop is asyncio.get_running_loop() and self._pid == os.getpid():
             await parts.close()
 
@@ -560,11 +565,12 @@ class Cache(CoordinationFace):
         if parts is None:
             raise CacheClosedError(CacheClosedError.__doc__)
         try:
-            if asyncio.get_running_loop() is self._loop:
-                return parts
-        except RuntimeError:  # no loop runs, or it was inherited by a fork
-            pass
-        raise WrongLoopError(WrongLoopError.__doc__)
+            here = asyncio.get_running_loop()
+        except RuntimeError:
+            raise WrongLoopError("no event loop runs here: use the cache inside the coroutines of its loop") from None
+        if self._loop is not here:
+            raise WrongLoopError(WrongLoopError.__doc__)
+        return parts
 
 
 def _scope(
@@ -582,6 +588,10 @@ def _scope(
 
 def _closed(_: Ident) -> Any:
     return MISSING
+
+
+def _no_slot(_: Ident, __: float) -> Slot | None:
+    return None
 
 
 async def _gone(*_: object) -> None:

@@ -17,7 +17,10 @@ from weakref import WeakValueDictionary
 from alacena.engine.generation import Generation
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from alacena.engine.flight import Flights
+    from alacena.engine.keys import EntryKey
     from alacena.engine.memory import Memory
 
 
@@ -55,6 +58,15 @@ class Coherence:
                 self._shared.clear()
             found = self._shared[names] = tuple(self.generation(name) for name in names)
         return found
+
+    def tagged(self, key: EntryKey, tags: Iterable[str]) -> tuple[Generation, ...]:
+        """The objects for an entry's tags, in their order."""
+        found = []
+        for tag in tags:
+            generation = self.generation(key.tag_name(tag))
+            generation.tag = tag
+            found.append(generation)
+        return tuple(found)
 
     def learned(self, generation: Generation, nonce: bytes | None) -> None:
         """Take note of a nonce that the server reported."""

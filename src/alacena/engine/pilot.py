@@ -10,7 +10,7 @@ from alacena.engine.errors import BackendError
 from alacena.engine.flight import ended
 from alacena.engine.limiter import LoadLimiter
 from alacena.engine.loading import LoadContext, Renewal, Stopwatch, within
-from alacena.engine.shelf import MISSING, NOT_FOUND, Found, Held, Lease
+from alacena.engine.shelf import NOT_FOUND, Found, Held, Lease
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Sequence
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from alacena.engine.keys import EntryKey
     from alacena.engine.loading import Request
     from alacena.engine.policy import Policy
+    from alacena.engine.respite import Respites
     from alacena.engine.settings import Settings
     from alacena.engine.shelf import Counts, Shelf
     from alacena.engine.shelves import Shelves
@@ -34,6 +35,7 @@ class Pilot:
         shelf: The second shelf, which gives leases.
         flights: The loads under way.
         fills: Says what becomes of a value.
+        respites: Sources that failed.
         counts: What is counted.
         environment: Time and chance.
         settings: Waits and limits.
@@ -46,6 +48,7 @@ class Pilot:
         shelf: Shelf,
         flights: Flights,
         fills: Fills,
+        respites: Respites,
         counts: Counts,
         environment: Environment,
         settings: Settings,
@@ -54,6 +57,7 @@ class Pilot:
         self._shelf = shelf
         self._flights = flights
         self._fills = fills
+        self._respites = respites
         self._counts = counts
         self._environment = environment
         self._settings = settings
@@ -72,7 +76,10 @@ class Pilot:
         try:
             await self._fly(flight, request, stale)
         except BaseException as error:
-            self._counts.load_failures += not flight.is_over
+            if not flight.is_over:
+                self._counts.load_failures += 1
+                if stale is not None and not task.cancelling():
+                    self._respites.give(request.key.entry, request.policy)
             reason = ended(task, error, f"{request.key.data_type} {request.key.resource_id!r}")
             flight.crash(reason)
             if task.cancelling() or isinstance(error, KeyboardInterrupt | SystemExit):
@@ -85,13 +92,13 @@ class Pilot:
         if isinstance(permit, Found):
             self._fills.land(flight, self._fills.found(permit), request.policy)
             return
-        previous = MISSING if stale is None or stale.value is NOT_FOUND else stale.value
-        context = LoadContext(request.key, previous, request.tags)
+        context = _context(request, stale)
         leases = () if permit is None else (permit,)
         renewal = Renewal(self._shelf, lambda: leases, self._settings.lease_s / 3)
         try:
             async with self.asking(request.key, request.policy, (flight,)) as stopwatch:
                 value = await request.loader(context)
+            self._respites.end(request.key.entry)
             replaces = stale is not None or request.renew or request.insist
             parcel, lookup = self._fills.judged(request, context, value, stopwatch.elapsed_s, permit, replaces=replaces)
             self._fills.land(flight, lookup, request.policy, parcel)
@@ -203,7 +210,7 @@ class Pilot:
 
     def _clears_the_way(self, flight: Flight) -> bool:
         """Give back the lease of the flight before, if what that flight carries can be stored no more."""
-        before, flight.before = flight.before, None
+        before = flight.before
         if before is None or before.lease is None or before.lease.stands:
             return False
         self.hand_back(before)
@@ -214,3 +221,9 @@ class Pilot:
             await self._shelf.delete((key,))
         except BackendError as error:
             self._shelves.degraded("refresh", key, error)
+
+
+def _context(request: Request, previous: Found | None) -> LoadContext:
+    if previous is None or previous.value is NOT_FOUND:
+        return LoadContext(request.key, tags=request.tags)
+    return LoadContext(request.key, previous.value, request.tags, previous.tags)

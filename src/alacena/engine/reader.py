@@ -18,10 +18,11 @@ if TYPE_CHECKING:
     from alacena.engine.environment import Environment
     from alacena.engine.events import Events
     from alacena.engine.fills import Fills
-    from alacena.engine.flight import Flights
+    from alacena.engine.flight import Flight, Flights
     from alacena.engine.keys import EntryKey, Keys
     from alacena.engine.loading import Request
     from alacena.engine.pilot import Pilot
+    from alacena.engine.respite import Respites
     from alacena.engine.shelf import Counts
     from alacena.engine.shelves import Shelves
 
@@ -38,6 +39,7 @@ class Reader:
         flights: The loads under way.
         pilot: Flies them.
         fills: Makes answers.
+        respites: Sources that are left alone.
         events: Who is told.
         counts: What is counted.
         environment: Time and chance.
@@ -51,6 +53,7 @@ class Reader:
         flights: Flights,
         pilot: Pilot,
         fills: Fills,
+        respites: Respites,
         events: Events,
         counts: Counts,
         environment: Environment,
@@ -60,6 +63,7 @@ class Reader:
         self._flights = flights
         self._pilot = pilot
         self._fills = fills
+        self._respites = respites
         self._events = events
         self._counts = counts
         self._observed = bool(events)
@@ -116,12 +120,13 @@ class Reader:
         if found is None:
             found = await self._shelves.find(request.keys, request.policy, keep=request.keep)
         if found is not None and found.fresh_for_s > 0:
-            if self.is_due(found, request.policy):
+            if self.is_due(found, request.key.entry, request.policy):
                 self._refresh_behind(request, found)
             return self._finished(request.key, self._fills.found(found), started)
         self._counts.misses += 1
-        if found is not None and -found.fresh_for_s < request.policy.stale_while_revalidate_s:
-            self._refresh_behind(request, found)
+        if found is not None and self.stands_in(found, request.key.entry, request.policy):
+            if self.is_due(found, request.key.entry, request.policy):
+                self._refresh_behind(request, found)
             return self._finished(request.key, self.stale(found), started)
         return self._finished(request.key, await self._board(request, found), started)
 
@@ -160,7 +165,19 @@ class Reader:
     def _finished(self, key: EntryKey, lookup: Lookup[Any], started: float) -> Lookup[Any]:
         return replace(lookup, latency_s=self.told(((key, lookup),), started))
 
-    def is_due(self, found: Found, policy: Policy) -> bool:
+    def stands_in(self, found: Found, entry: bytes, policy: Policy) -> bool:
+        """Whether an expired entry is the answer at once: it may be renewed behind, or its source has just failed."""
+        stale_for_s = -found.fresh_for_s
+        return stale_for_s < policy.stale_while_revalidate_s or (
+            stale_for_s < policy.stale_if_error_s and self._respites.holds(entry)
+        )
+
+    def is_due(self, found: Found, entry: bytes, policy: Policy) -> bool:
+        """Whether an entry that is answered with is to be renewed behind: expired, or soon; not if that has just failed."""
+        due = found.fresh_for_s <= 0 or self.is_early(found, policy)
+        return due and not self._respites.holds(entry)
+
+    def is_early(self, found: Found, policy: Policy) -> bool:
         """XFetch: renew with a probability that grows towards the expiry, the sooner the longer a load takes."""
         if not policy.early_refresh_beta or not found.load_s or math.isinf(found.fresh_for_s):
             return False
@@ -179,18 +196,30 @@ class Reader:
         landing = flight.board()
         landing.add_done_callback(consume)
         try:
-            return await self._with_a_net(request, landing)
+            return await self._with_a_net(request, landing, self.patience_s((flight,), request.policy))
         except asyncio.CancelledError:
             landing.cancel()
             raise
 
-    async def _with_a_net(self, request: Request, landing: asyncio.Future[Lookup[Any]]) -> Lookup[Any]:
+    def patience_s(self, flights: Iterable[Flight], policy: Policy) -> float | None:
+        """Seconds to wait for loads that stale entries may stand in for; ``None``: without limit.
+
+        The soft timeout is a load's, not each reader's: who joins a load that is slow already waits no more for it.
+        """
+        if policy.soft_timeout_s is None:
+            return None
+        began_at = max(flight.began_at for flight in flights)
+        return max(0.0, began_at + policy.soft_timeout_s - self._environment.now())
+
+    async def _with_a_net(
+        self, request: Request, landing: asyncio.Future[Lookup[Any]], patience_s: float | None
+    ) -> Lookup[Any]:
         """Wait for a load that a stale entry may stand in for, if the load takes too long or fails.
 
         The entry is looked up once more at that moment: it may have been invalidated, or renewed, meanwhile.
         """
         policy = request.policy
-        await asyncio.wait((landing,), timeout=policy.soft_timeout_s)
+        await asyncio.wait((landing,), timeout=patience_s)
         error = landing.exception() if landing.done() else None
         if landing.done() and error is None:
             return landing.result()

@@ -89,6 +89,7 @@ class Found(msgspec.Struct, eq=False, gc=False):
         tier: Where.
         fresh_for_s: Seconds it stays fresh; negative: stale for that long; ``inf``: for ever.
         load_s: How long its load took, in seconds; 0 where it is not known.
+        generations: What it depends on.
     """
 
     key: EntryKey
@@ -96,6 +97,12 @@ class Found(msgspec.Struct, eq=False, gc=False):
     tier: Tier
     fresh_for_s: float
     load_s: float = 0.0
+    generations: tuple[Generation, ...] = ()
+
+    @property
+    def tags(self) -> tuple[str, ...]:
+        """The tags that it depends on."""
+        return tuple(generation.tag for generation in self.generations if generation.tag is not None)
 
 
 @dataclass(slots=True)
@@ -117,8 +124,8 @@ class Lease:
         key: Which entry.
         token: Unique to the request that asked for it.
         stamps: The generations that the value will depend on, with their nonces when the lease was given.
-        journal: Where the bucket's journal of ended tags stood at that moment, and the record at that place.
-        tags: What stands for the journal in this process, with its nonce at that moment.
+        journal: What stands for the bucket's journal of ended tags in this process, with its nonce at that moment.
+        noted: How far that journal had come by then.
         epoch: The server's replication id at that moment; empty without a server.
         storable: ``False`` while a source transaction holds the entry: the value is served, never stored.
     """
@@ -126,8 +133,8 @@ class Lease:
     key: EntryKey
     token: bytes
     stamps: tuple[tuple[Generation, bytes], ...]
-    journal: tuple[int, bytes]
-    tags: tuple[Generation, bytes]
+    journal: tuple[Generation, bytes]
+    noted: int
     epoch: bytes = b""
     storable: bool = True
 
@@ -139,7 +146,7 @@ class Lease:
     @property
     def is_current(self) -> bool:
         """Whether, besides, no tag has ended that the load might name when it is done."""
-        journal, nonce = self.tags
+        journal, nonce = self.journal
         return journal.nonce == nonce and self.stands
 
 

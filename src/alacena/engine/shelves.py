@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from alacena.engine.events import Events
     from alacena.engine.generation import Generation
     from alacena.engine.keys import EntryKey, Keys
-    from alacena.engine.memory import Memory, Slot
+    from alacena.engine.memory import Memory
     from alacena.engine.shelf import Counts, Held, Lease, Shelf
 
     T = TypeVar("T")
@@ -87,7 +87,7 @@ class Shelves:
             if slot is None:
                 return None
             if slot.value is not ABSENT:
-                return self._handed_out(key, slot)
+                return self._copies.found(key, slot)
         return None
 
     def find(self, keys: Sequence[EntryKey], policy: Policy, *, keep: bool) -> Awaitable[Found | None]:
@@ -179,7 +179,7 @@ class Shelves:
             if slot is None or slot.value is ABSENT:
                 found.append(None)
             else:
-                found.append(Found(key, hand_out(slot), "memory", slot.fresh_until - now, slot.cost))
+                found.append(Found(key, hand_out(slot), "memory", slot.fresh_until - now, slot.cost, slot.generations))
         return found
 
     async def lease(
@@ -302,8 +302,5 @@ class Shelves:
             if slot is None:
                 return None
             if slot.value is not ABSENT:
-                return self._handed_out(key, slot)
+                return self._copies.found(key, slot)
         return None
-
-    def _handed_out(self, key: EntryKey, slot: Slot) -> Found:
-        return Found(key, self._copies.hand_out(slot), "memory", self._copies.fresh_for(slot), slot.cost)

@@ -8,14 +8,20 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from alacena.engine.cache import Cache
 from alacena.engine.coordination.lock import bell_prefix
 from alacena.engine.coordination.locks import ACQUIRE, Locks
 from alacena.engine.errors import LockLostError, LockTimeoutError
+from alacena.engine.settings import Settings
 from tests.integration.coordination.stand import eventually
+from tests.servers.topology import PROMPT_REPLICATION
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from alacena.engine.coordination.port import Port
     from tests.integration.coordination.stand import LossyStore
+    from tests.servers.redis_server import RedisServer
 
 
 async def _in_line(port: Port, count: int) -> None:
@@ -188,3 +194,60 @@ async def test_a_lock_that_is_held_when_its_cache_is_closed_is_lost(port: Port) 
             await locks.close()
             assert lock.remaining_s == 0
             await asyncio.sleep(10)
+
+
+HOUR_US = 3_600_000_000
+
+
+async def _fence(url: str, token: str) -> int:
+    """Take the lock, give it back; its fence."""
+    async with Cache(Settings(redis_url=url)) as cache:
+        fence = await cache.locks.try_acquire("l", tenant_id="t", token=token)
+        assert fence is not None
+        await cache.locks.release("l", tenant_id="t", token=token)
+        return fence
+
+
+@pytest.mark.parametrize("known", [True, False], ids=["replicated before", "never replicated"])
+async def test_after_a_failover_that_lost_fences_the_next_one_is_hours_ahead_of_any_clock(
+    known: bool, start_redis: Callable[..., RedisServer]
+) -> None:
+    primary, replica = (start_redis(tcp=True, extra=PROMPT_REPLICATION) for _ in range(2))
+    replica.call("REPLICAOF", "127.0.0.1", primary.port)
+    if known:
+        await _fence(primary.url, "known to the replica")
+    offset = primary.call("ROLE")[1]
+    await eventually(lambda: _in_step(replica, offset))
+    replica.call("REPLICAOF", "NO", "ONE")
+    lost = [await _fence(primary.url, f"lost {number}") for number in range(3)]
+    primary.crash()
+    after = [await _fence(replica.url, f"after {number}") for number in range(3)]
+    if known:
+        assert after[0] - lost[-1] > 12 * HOUR_US
+    assert [*lost, *after] == sorted({*lost, *after})
+    assert after[-1] - after[0] < HOUR_US
+
+
+async def _in_step(replica: RedisServer, offset: int) -> bool:
+    role = replica.call("ROLE")
+    return bool(role[3] == "connected" and role[4] >= offset)
+
+
+async def test_a_restart_puts_fences_hours_ahead_and_an_unbroken_history_does_not(
+    start_redis: Callable[..., RedisServer],
+) -> None:
+    server = start_redis(extra=("--appendonly", "yes", "--appendfsync", "always"))
+    first, second = [await _fence(server.url, token) for token in "ab"]
+    server.restart()
+    third = await _fence(server.url, "c")
+    assert second - first < HOUR_US
+    assert third - second > 12 * HOUR_US
+
+
+async def test_a_user_who_may_not_see_the_history_has_fences_that_grow(start_redis: Callable[..., RedisServer]) -> None:
+    server = start_redis(users=["app on >pw ~alacena:* &alacena:* +@all -info"])
+    seen = [await _fence(f"unix://app:pw@{server.socket_path}", token) for token in "ab"]
+    server.call("ACL", "SETUSER", "other", "on", ">pw", "~*", "&*", "+@all")
+    seen.append(await _fence(f"unix://other:pw@{server.socket_path}", "c"))
+    seen.append(await _fence(f"unix://app:pw@{server.socket_path}", "d"))
+    assert seen == sorted(set(seen))

@@ -87,6 +87,18 @@ def test_another_loop_is_told_so(verb):
     home.close()
 
 
+@pytest.mark.parametrize(
+    "part", ["locks", "queues", "counters", "limits", "budgets", "lists", "sets", "flags", "ledger", "url"]
+)
+def test_outside_of_any_loop_it_says_where_it_may_be_used(part):
+    home = asyncio.new_event_loop()
+    cache = home.run_until_complete(Cache().open())
+    with pytest.raises(WrongLoopError, match="no event loop runs here"):
+        getattr(cache, part)
+    home.run_until_complete(cache.close())
+    home.close()
+
+
 def test_a_cache_whose_loop_has_ended_can_be_let_go_and_opened_again():
     async def first():
         await cache.open()

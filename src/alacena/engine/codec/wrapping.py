@@ -6,6 +6,7 @@ import enum
 import re
 from gc import get_referents
 from typing import TYPE_CHECKING, Any, Final
+from uuid import UUID
 
 from msgspec.msgpack import Ext
 
@@ -127,6 +128,10 @@ class Wrapper:
         record = self._registry.of(kind)
         if record is not None:
             return self._wrap_registered(value, record, depth)
+        if isinstance(value, UUID):
+            # A database driver's own UUID says nothing that a plain one does not, and is equal to it.
+            code, dump = DUMPERS[UUID]
+            return Ext(code, dump(value))
         if arrays.is_array(value):
             return Ext(ARRAY, arrays.dump(value))
         if arrays.is_scalar(value):

@@ -74,5 +74,6 @@ class Desk:
         if self._drains:
             self._background[-1].cancel()
         await asyncio.gather(*self._background, return_exceptions=True)
+        await self.ledger.close()
         await self.queues.close()
         await self.locks.close()

@@ -6,9 +6,11 @@ the outbox to an :class:`Authority`, where a unique key decides. Die anywhere, r
 
 from __future__ import annotations
 
+import asyncio
 from datetime import UTC, date, datetime
 from typing import TYPE_CHECKING, Any, Final, Literal, Protocol
 
+from alacena.engine.coordination.commits import Commits
 from alacena.engine.coordination.port import exact, milliseconds
 from alacena.engine.coordination.roster import Roster
 from alacena.engine.coordination.totals import Totals, totals_from
@@ -33,7 +35,7 @@ if TYPE_CHECKING:
 RECORD: Final = Script("ledger_record", idempotent=True)
 KIND: Final = "tokens"
 _FSYNC_S: Final = 5.0
-"""How long the server's file may take: two rounds of ``everysec``, with room for a slow disk."""
+"""How long the server's file may take: two questions, with room for a slow disk."""
 
 Mode = Literal["fast", "safe", "durable"]
 
@@ -85,7 +87,7 @@ class Ledger:
         remember_s: float = 7 * 86_400.0,
     ) -> None:
         self._port = port
-        self._authority = authority
+        self._commits = None if authority is None else Commits(authority, self._committed)
         self._spill = spill
         self._remember_ms = milliseconds(remember_s, "remember_s")
         self._outbox = outbox or authority is not None
@@ -109,7 +111,8 @@ class Ledger:
     ) -> bool:
         """Count one use of tokens.
 
-        Cost: 1 round trip; ``safe``: + the fsync; ``durable``: + one transaction of the authority.
+        Cost: 1 round trip; ``safe``: + the fsync; ``durable``: + one transaction of the authority and 1 round trip,
+        shared with whoever waits at the same time.
         Atomicity: receipt, totals and outbox in one step. Cancellation: it may have been counted; repeat with the key.
 
         Args:
@@ -152,7 +155,7 @@ class Ledger:
                 metadata=metadata,
             )
         )
-        if mode == "durable" and self._authority is None:
+        if mode == "durable" and self._commits is None:
             raise UsageError("mode='durable' needs an authority: give the ledger one, or use 'safe'")
         if tokens:
             await self._record(usage, mode)
@@ -170,7 +173,8 @@ class Ledger:
             if mode == "safe":
                 await self._confirm(usage, record)
         if mode == "durable":
-            await self._commit(usage, record)
+            assert self._commits is not None
+            await self._commits.commit(usage)
 
     async def _count(self, usage: Usage, record: bytes) -> None:
         tenant = usage.tenant_id
@@ -201,18 +205,28 @@ class Ledger:
         if self._spill is None:
             raise OutcomeUnknownError(
                 f"counted under key {usage.idempotency_key!r}, but the server did not confirm it on disk: "
-                "set appendonly yes (Valkey, or Redis 7.2 or newer), give a spill_path, or repeat with this key"
+                "set appendonly yes (Valkey, or Redis 7.2 or newer; the user needs WAITAOF, INFO and BLPOP), give a spill "
+                "path, or repeat with this key"
             )
         await self._spill.append(record)
 
-    async def _commit(self, usage: Usage, record: bytes) -> None:
-        assert self._authority is not None
-        if await self._authority.absorb([usage]):
-            raise IdempotencyConflictError(f"key {usage.idempotency_key!r} was used before with other figures")
+    async def _committed(self, usages: Sequence[Usage]) -> None:
+        """Take out of the outboxes what the authority has."""
+        by_tenant: dict[str, list[bytes]] = {}
+        for usage in usages:
+            by_tenant.setdefault(usage.tenant_id, []).append(usage.packed())
+        await asyncio.gather(*(self._take_out(tenant, records) for tenant, records in by_tenant.items()))
+
+    async def _take_out(self, tenant_id: str, records: Sequence[bytes]) -> None:
         try:
-            await self._port.call("ZREM", self.outbox_key(usage.tenant_id), record)
+            await self._port.call("ZREM", self.outbox_key(tenant_id), *records)
         except (BackendUnavailableError, OutcomeUnknownError):
-            return  # The relay will bring it once more, and the authority will know it.
+            return  # The relay will bring them once more, and the authority will know them.
+
+    async def close(self) -> None:
+        """Wait until the transactions that were begun have come to their end."""
+        if self._commits is not None:
+            await self._commits.close()
 
     async def drain(self) -> int:
         """Count what waits in the spill file. Safe to repeat; each line is counted once.

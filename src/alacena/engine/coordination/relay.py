@@ -6,9 +6,10 @@ import asyncio
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
+from alacena.engine.coordination.handover import hand_over
 from alacena.engine.coordination.port import pause_s
 from alacena.engine.coordination.usage import Usage, unpacked
-from alacena.engine.errors import BackendError, DecodeError, ServerReplyError
+from alacena.engine.errors import BackendError, DecodeError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -18,9 +19,6 @@ if TYPE_CHECKING:
     from alacena.engine.coordination.roster import Turn
 
 _TURNS_AT_ONCE: Final = 16
-
-_BAD_DATA: Final = frozenset({"22", "23", "54"})
-"""Classes of SQLSTATE that blame the data and not the server: data exception, integrity, program limit."""
 
 
 @dataclass(slots=True)
@@ -112,18 +110,10 @@ class Relay:
         self.counts.carried += await self._port.call("ZREM", key, *records)
 
     async def _absorb(self, key: str, usages: Sequence[Usage]) -> None:
-        """Hand a batch over; a record that the authority can never take must not hold the others up."""
-        try:
-            self.counts.conflicts += len(await self._authority.absorb(usages))
-        except ServerReplyError as refusal:
-            if refusal.code[:2] not in _BAD_DATA:
-                raise
-            if len(usages) == 1:
-                await self._set_aside(key, usages[0].packed())
-                return
-            half = len(usages) // 2
-            await self._absorb(key, usages[:half])
-            await self._absorb(key, usages[half:])
+        handed = await hand_over(self._authority, usages)
+        self.counts.conflicts += len(handed.conflicts)
+        for usage, _ in handed.unfit:
+            await self._set_aside(key, usage.packed())
 
     async def _readable(self, key: str, records: Sequence[bytes]) -> list[Usage]:
         usages = []

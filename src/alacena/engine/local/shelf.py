@@ -106,15 +106,15 @@ class LocalShelf:
             permit = Held(self._coherence.watch(key.entry), math.inf, is_told=True)
             settled(permit)
             return permit
-        names = (*key.generations, *(key.tag_name(tag) for tag in tags))
-        stamps = tuple((generation, self._nonce(generation)) for generation in self._coherence.generations(names))
+        depends = (*self._coherence.generations(key.generations), *self._coherence.tagged(key, tags))
+        stamps = tuple((generation, self._nonce(generation)) for generation in depends)
         journal = self._coherence.generation(key.journal)
         lease = self._leases[key.entry] = Lease(
             key,
             self._environment.token(16),
             stamps,
-            (self._journal.position, b""),
             (journal, self._nonce(journal)),
+            self._journal.position,
             storable=not self._held(key),
         )
         settled(lease)
@@ -140,8 +140,7 @@ class LocalShelf:
         if not lease.stands:
             return "generation"
         late = [tag for tag in parcel.tags if key.tag_name(tag) not in {g.name for g, _ in lease.stamps}]
-        since, _ = lease.journal
-        if any(self._journal.tells_of(key.tag_name(tag), since) for tag in late):
+        if any(self._journal.tells_of(key.tag_name(tag), lease.noted) for tag in late):
             return "generation"
         return self._keep(key, parcel, tuple(g for g, _ in lease.stamps), late)
 
@@ -208,11 +207,10 @@ class LocalShelf:
         slot = memory.get(key.ident, now) or memory.get_stale(key.ident, now)
         if slot is None:
             return None
-        return Found(key, self._copies.hand_out(slot), "memory", self._copies.fresh_for(slot), slot.cost)
+        return self._copies.found(key, slot)
 
     def _keep(self, key: EntryKey, parcel: Parcel, stamped: tuple[Generation, ...], late: Sequence[str]) -> Refusal:
-        tagged = self._coherence.generations(tuple(key.tag_name(tag) for tag in late)) if late else ()
-        generations = (*stamped, *tagged)
+        generations = (*stamped, *self._coherence.tagged(key, late))
         stamps = tuple(self._nonce(generation) for generation in generations)
         kept = self._copies.keep(
             key,

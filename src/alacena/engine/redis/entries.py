@@ -137,7 +137,7 @@ class Entries:
                 return None
             raise data
         try:
-            stamps = generations[0].nonce + generations[1].nonce  # type: ignore[operator]
+            stamps: bytes = generations[0].nonce + generations[1].nonce  # type: ignore[operator]
             if len(generations) > 2:
                 stamps += b"".join([generation.nonce for generation in generations[2:]])  # type: ignore[misc]
         except TypeError:  # one of them ended while the answer was under way
@@ -239,6 +239,7 @@ class Entries:
         history, now_ms = node.replication_id, node.server_ms()
         witnesses = [history + key.digest for key, _ in entries]
         glances = self._codec.glance_all([data for _, data in entries], witnesses, b"".join(nonces))
+        decode = self._codec.decoder()
         received: list[Received] = []
         for index, glance in enumerate(glances):
             if glance is None:
@@ -250,7 +251,7 @@ class Entries:
             if fresh_for_s + stale_for_s <= 0:
                 continue
             try:
-                value = self._codec.decode(data, start)
+                value = decode(data, start)
             except EntryError:
                 continue
             hit = found[index] = Found(key, value, "redis", fresh_for_s, load_ms / 1000)
@@ -278,13 +279,13 @@ class Entries:
             self._events.emit(EntryRejected(key.tenant_id, key.data_type, key.resource_id, error.reason))
             return None
         load_s = envelope.load_ms / 1000
+        generations, stamps = depends
         if keep:
-            generations, stamps = depends
             self._copies.keep(
                 key, value, plain, generations, stamps,
                 fresh_for_s=fresh_for_s, stale_for_s=stale_for_s, load_s=load_s, policy=policy,
             )  # fmt: skip
-        return Found(key, value, "redis", fresh_for_s, load_s)
+        return Found(key, value, "redis", fresh_for_s, load_s, generations)
 
     def described(self, node: Node, key: EntryKey, data: bytes, nonces: Sequence[bytes | None]) -> dict[str, Any]:
         """What an entry says of itself, for people."""
@@ -326,7 +327,7 @@ class Entries:
                 return None
         if not envelope.tags:
             return generations, stamps
-        tagged = [self._coherence.generation(key.tag_name(tag)) for tag, _ in envelope.tags]
+        tagged = self._coherence.tagged(key, (tag for tag, _ in envelope.tags))
         unknown = [generation for generation in tagged if generation.nonce is None]
         if unknown:
             return Unsettled(unknown)

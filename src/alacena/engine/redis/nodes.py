@@ -28,6 +28,8 @@ Removal: TypeAlias = "tuple[bytes, Command, bool]"
 _NEVER = float("-inf")
 _RETRY_S = 0.05
 _LONGEST_RETRY_S = 2.0
+_PAID_AT_ONCE = 500
+"""Few enough to be answered in time: what was paid stays paid, however large the rest."""
 
 
 class Nodes:
@@ -56,7 +58,7 @@ class Nodes:
         self.topology: Topology
         self._by_slot = False
         self._nodes: dict[Link, Node] = {}
-        self._owed: dict[bytes, tuple[bytes, Command]] = {}
+        self._owed: dict[Command, bytes] = {}
 
     def attach(self, topology: Topology, *, by_slot: bool) -> None:
         """Say where the servers are, and whether a command's keys must share a slot; before anything else is asked."""
@@ -109,10 +111,10 @@ class Nodes:
 
     async def prepare(self, link: Link, connection: Connection) -> None:
         """A connection was made: pay what is owed, then make it fit to serve."""
-        if self._owed:
-            commands = tuple(command for _, command in self._owed.values())
-            paid = self._paid(tuple(self._owed))
-            await connection.exchange(commands, settle=paid, timeout_s=self._settings.redis_timeout_s)
+        owed = tuple(self._owed)
+        for at in range(0, len(owed), _PAID_AT_ONCE):
+            commands = owed[at : at + _PAID_AT_ONCE]
+            await connection.exchange(commands, settle=self._paid(commands), timeout_s=self._settings.redis_timeout_s)
         await self.at(link).prepare(connection)
 
     async def beat(self, link: Link, connection: Connection) -> None:
@@ -199,7 +201,7 @@ class Nodes:
     def _owe(self, removals: Sequence[Removal]) -> None:
         idle = not self._owed
         for key, command, _ in removals:
-            self._owed[repr(command).encode()] = (key, command)
+            self._owed[command] = key
         if idle:
             self._flights.own(self._make_up())
 
@@ -209,18 +211,18 @@ class Nodes:
         while self._owed:
             await asyncio.sleep(pause_s * (0.5 + self._environment.random()))
             pause_s = min(pause_s * 2, _LONGEST_RETRY_S)
-            for mark, (route, command) in tuple(self._owed.items()):
+            for command, route in tuple(self._owed.items()):
                 try:
                     await self.topology.exchange(
-                        route, (command,), settle=self._paid((mark,)), timeout_s=self._settings.redis_timeout_s
+                        route, (command,), settle=self._paid((command,)), timeout_s=self._settings.redis_timeout_s
                     )
                 except BackendError:
                     break
 
-    def _paid(self, marks: Sequence[bytes]) -> Callable[[list[Reply]], None]:
+    def _paid(self, commands: Sequence[Command]) -> Callable[[list[Reply]], None]:
         def settle(replies: list[Reply]) -> None:
-            for mark, reply in zip(marks, replies, strict=True):
+            for command, reply in zip(commands, replies, strict=True):
                 if not isinstance(reply, BackendError):
-                    self._owed.pop(mark, None)
+                    self._owed.pop(command, None)
 
         return settle

@@ -5,13 +5,13 @@ from __future__ import annotations
 import asyncio
 import math
 from functools import partial
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 from alacena.engine.errors import ServerReplyError
 from alacena.engine.policy import Policy
-from alacena.engine.redis.cache_scripts import END_TAGS, HOLD, LATE, LEASE, MINT, RELEASE, RENEW, STORE, UNHOLD
+from alacena.engine.redis.cache_scripts import HOLD, LATE, LEASE, MINT, RELEASE, RENEW, STORE, UNHOLD
 from alacena.engine.redis.entries import Entries
-from alacena.engine.redis.journal import LONGEST_BYTES, MOST_AT_ONCE, first_record, records, tells_of
+from alacena.engine.redis.journal import NAME_BYTES, endings, new_name, state, tells_of
 from alacena.engine.shelf import Found, Held, Lease, Unsettled
 
 if TYPE_CHECKING:
@@ -132,28 +132,20 @@ class RedisShelf:
 
     async def find_many(self, keys: Sequence[EntryKey], policy: Policy, *, keep: bool) -> list[Found | None]:
         """See :meth:`alacena.engine.shelf.Shelf.find_many`."""
+        outcomes: list[Found | Unsettled | None] = [None] * len(keys)
         groups = self._nodes.grouped([key.entry for key in keys])
-        if len(groups) == 1:
-            found = await self._find_group(groups[0][0], keys, policy, keep=keep)
-        else:
-            found = [None] * len(keys)
-            asked = ([keys[index] for index in indexes] for _, indexes in groups)
-            answers = await asyncio.gather(
-                *(
-                    self._find_group(node, some, policy, keep=keep)
-                    for (node, _), some in zip(groups, asked, strict=True)
-                )
-            )
-            for (_, indexes), answer in zip(groups, answers, strict=True):
-                for index, hit in zip(indexes, answer, strict=True):
-                    found[index] = hit
-        again = [(index, hit.unknown) for index, hit in enumerate(found) if isinstance(hit, Unsettled)]
+        asked = [(node, [keys[index] for index in indexes]) for node, indexes in groups]
+        answers = await asyncio.gather(*(self._find_group(node, some, policy, keep=keep) for node, some in asked))
+        for (_, indexes), answer in zip(groups, answers, strict=True):
+            for index, outcome in zip(indexes, answer, strict=True):
+                outcomes[index] = outcome
+        again = {index: outcome for index, outcome in enumerate(outcomes) if isinstance(outcome, Unsettled)}
         singles = await asyncio.gather(
-            *(self.find((keys[index],), policy, keep=keep, unknown=unknown) for index, unknown in again)
+            *(self.find((keys[index],), policy, keep=keep, unknown=open_.unknown) for index, open_ in again.items())
         )
-        for (index, _), single in zip(again, singles, strict=True):
-            found[index] = single if isinstance(single, Found) else None
-        return cast("list[Found | None]", found)
+        for index, single in zip(again, singles, strict=True):
+            outcomes[index] = single
+        return [outcome if isinstance(outcome, Found) else None for outcome in outcomes]
 
     async def _find_group(
         self, node: Node, keys: Sequence[EntryKey], policy: Policy, *, keep: bool
@@ -185,20 +177,20 @@ class RedisShelf:
     ) -> Lease | Found | Held:
         """See :meth:`alacena.engine.shelf.Shelf.lease`."""
         node = self._nodes.of(key.entry)
-        depends = self._coherence.generations((*key.generations, *(key.tag_name(tag) for tag in tags)))
+        depends = (*self._coherence.generations(key.generations), *self._coherence.tagged(key, tags))
         token = self._environment.token(16) + node.replication_id
         epoch = node.replication_id
         mint = self._environment.token(8)
-        record = first_record(self._environment)
+        mint_name = new_name(self._environment)
         journal = self._coherence.generation(key.journal)
 
         def settle(reply: list[Any]) -> Lease | Found | Held:
-            entry, (holder, left_ms), hold, (length, mark), *nonces = reply
+            entry, (holder, left_ms), hold, (name, length), *nonces = reply
             self._learn(depends, nonces)
             self._expect_minted(node, depends, nonces, mint)
             # Nothing in memory depends on a journal: its nonce may change without a word to memory.
-            journal.nonce = mark
-            self._expect_minted(node, (journal,), (mark,), record)
+            journal.nonce = noted = state(name, length)
+            self._expect_minted(node, (journal,), (name,), mint_name)
             permit: Lease | Found | Held | None = None
             if entry is not None and not force:
                 hit = self._entries.opened(node, key, entry, _NO_COPY, keep=False)
@@ -210,8 +202,7 @@ class RedisShelf:
                 node.tell(RELEASE, (key.lease,), (token,))
             elif permit is None and mine:
                 stamps = tuple(zip(depends, nonces, strict=True))
-                position = (length - len(mark), mark)
-                permit = Lease(key, token, stamps, position, (journal, mark), epoch, storable=not hold)
+                permit = Lease(key, token, stamps, (journal, noted), length, epoch, storable=not hold)
             elif permit is None:
                 for_ms = self._lease_ms if left_ms < 0 else left_ms + 1
                 permit = Held(self._coherence.watch(key.entry), for_ms / 1000, is_told=node.tracked)
@@ -220,7 +211,7 @@ class RedisShelf:
 
         names = (generation.name for generation in depends)
         keys: tuple[str | bytes, ...] = (key.entry, key.lease, key.hold, key.journal, *names)
-        args = (token, self._lease_ms, mint, _NARROW_LIFE_MS, record)
+        args = (token, self._lease_ms, mint, _NARROW_LIFE_MS, mint_name)
         return await node.evaluate(LEASE, keys, args, settle, self._budget_s * (1 + (among - 1) / 100))
 
     def renew(self, lease: Lease) -> None:
@@ -246,7 +237,7 @@ class RedisShelf:
         late = [tag for tag in parcel.tags if key.tag_name(tag) not in known]
         stamps = [*lease.stamps]
         if late:
-            minted = await self._late(node, lease, [self._coherence.generation(key.tag_name(tag)) for tag in late])
+            minted = await self._late(node, lease, self._coherence.tagged(key, late))
             if minted is None:
                 self.release(lease)
                 return "generation"
@@ -257,10 +248,10 @@ class RedisShelf:
 
     async def store(self, key: EntryKey, parcel: Parcel) -> Refusal:
         """See :meth:`alacena.engine.shelf.Shelf.store`."""
-        names = (*key.generations, *(key.tag_name(tag) for tag in parcel.tags))
+        depends = (*self._coherence.generations(key.generations), *self._coherence.tagged(key, parcel.tags))
         refusal: Refusal = ""
         for _ in range(2):
-            stamps = await self._current(self._nodes.of(key.entry), self._coherence.generations(names))
+            stamps = await self._current(self._nodes.of(key.entry), depends)
             # Asking for the stamps may have shown that the entry's slot has moved.
             refusal = await self._send(self._nodes.of(key.entry), key, b"", stamps, parcel.tags, parcel)
             if refusal != "generation":
@@ -279,24 +270,12 @@ class RedisShelf:
         self._forget(names, keys)
         # A lease goes before its entry: a fill that runs between the two commands is refused.
         removals: list[Removal] = [
-            *self._ended_tags(group for group in generations if len(group) > 1),
+            *endings([group for group in generations if len(group) > 1]),
             *((group[0].encode(), ("UNLINK", *group), True) for group in generations if len(group) == 1),
             *((key.entry, ("UNLINK", key.lease), False) for key in keys),
             *((key.entry, ("UNLINK", key.entry), True) for key in keys),
         ]
         return await self._nodes.remove(removals, settled=lambda: self._forget(names, keys))
-
-    def _ended_tags(self, pairs: Iterable[Sequence[str]]) -> Iterable[Removal]:
-        """The scripts that end tags, each with its bucket's journal."""
-        by_journal: dict[str, list[str]] = {}
-        for name, journal in pairs:
-            by_journal.setdefault(journal, []).append(name)
-        for journal, names in by_journal.items():
-            for at in range(0, len(names), MOST_AT_ONCE):
-                some = names[at : at + MOST_AT_ONCE]
-                noted = records(some, self._environment)
-                ending: Command = ("EVAL", END_TAGS.source, 1 + len(some), journal, *some, noted, LONGEST_BYTES)
-                yield journal.encode(), ending, True
 
     async def hold(self, keys: Sequence[EntryKey], hold_s: float) -> bytes:
         """See :meth:`alacena.engine.shelf.Shelf.hold`."""
@@ -396,17 +375,17 @@ class RedisShelf:
 
         Should one end after this was read, its nonce is another one, and the entry is dead.
         """
-        position, mark = lease.journal
+        _, remembered = lease.journal
         mint = self._environment.token(8)
         names = [generation.name for generation in generations]
 
         def settle(reply: list[bytes]) -> list[tuple[Generation, bytes]] | None:
-            since, *nonces = reply
+            name, since, *nonces = reply
             self._learn(generations, nonces)
             self._expect_minted(node, generations, nonces, mint)
-            return None if tells_of(since, mark, names) else list(zip(generations, nonces, strict=True))
+            return None if tells_of(name, since, remembered, names) else list(zip(generations, nonces, strict=True))
 
-        args = (mint, _NARROW_LIFE_MS, position)
+        args = (mint, _NARROW_LIFE_MS, NAME_BYTES, lease.noted)
         return await node.evaluate(LATE, (lease.key.journal, *names), args, settle, self._timeout_s)
 
     async def _send(

@@ -59,6 +59,29 @@ def test_equal_keys_and_numbers_of_other_types_keep_theirs():
     assert [type(next(iter(item))) for item in back[6:]] == [int, float, bool]
 
 
+class DriversUUID(uuid.UUID):
+    """As a database driver has one, for speed."""
+
+
+@pytest.mark.parametrize(
+    "shape", [lambda u: u, lambda u: [u], lambda u: {"id": u}, lambda u: {u: 1}, lambda u: (u, {u})]
+)
+def test_a_drivers_own_uuid_comes_back_as_the_plain_one_that_it_equals(shape):
+    plain, own = uuid.UUID(int=7), DriversUUID(int=7)
+    assert encode(shape(own)) == encode(shape(plain))
+    assert repr(decode(encode(shape(own)))) == repr(shape(plain))
+
+
+def test_asyncpgs_uuid_is_stored_as_a_plain_one():
+    pgproto = pytest.importorskip("asyncpg.pgproto.pgproto")
+    plain = uuid.UUID(int=2**128 - 1)
+    own = pgproto.UUID(str(plain))
+    assert type(own) is not uuid.UUID
+    back = decode(encode({"id": own}))
+    assert type(back["id"]) is uuid.UUID
+    assert back == {"id": own}
+
+
 def test_nan_and_infinities_and_the_sign_of_zero_survive():
     nan, positive, negative, zero = decode(encode([math.nan, math.inf, -math.inf, -0.0]))
     assert math.isnan(nan)

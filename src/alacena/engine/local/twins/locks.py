@@ -33,7 +33,7 @@ def _ring_first(server: Server, keys: list[bytes], head_ms: bytes, prefix: bytes
 
 @twin
 def lock_acquire(server: Server, keys: list[bytes], args: list[bytes]) -> Reply:
-    """Take a lock, or stand in line for it."""
+    """Take a lock, or stand in line for it. A store in this process has one history, in which no fence is lost."""
     token, ttl_ms, waiter_ms, head_ms, prefix = args
     passed = _strike_off(server, keys, token)
     owner = server.call("GET", keys[0])

@@ -1,5 +1,5 @@
 -- Take a lock, or stand in line for it. Asking again with the same token answers alike.
--- KEYS: lock, state (f: fence, r: token released last), line (token by place), alive (token by deadline)
+-- KEYS: lock, state (f: fence, h: history it was given in, r: token released last), line (token by place), alive (token by deadline)
 -- ARGV: token, ttl_ms, waiter_ms (0: do not stand in line), head_ms, channel prefix
 -- Returns {1, fence} or {0, milliseconds the lock has left (-2: none holds it), place in line (-1: not in it)}.
 local token = ARGV[1]
@@ -35,8 +35,15 @@ if owner == token then
 end
 local head = (not owner or passed > 0) and ring_first()
 if not owner and (not head or head == token) then
-  -- A clock under the count: a fence that a failover or a flush took back is still overtaken.
+  -- A clock under the count: a fence that a flush took back is still overtaken. In another history (a failover, a
+  -- restart) fences may be lost that another clock gave: a day more than either overtakes them all.
   local fence = math.max((tonumber(redis.call('HGET', KEYS[2], 'f') or '0')) + 1, time[1] * 1000000 + time[2])
+  local info = redis.pcall('INFO', 'replication')
+  local history = type(info) == 'string' and string.match(info, 'master_replid:(%x+)')
+  if history and redis.call('HGET', KEYS[2], 'h') ~= history then
+    redis.call('HSET', KEYS[2], 'h', history)
+    fence = fence + 86400000000
+  end
   redis.call('SET', KEYS[1], token, 'PX', ARGV[2])
   redis.call('HSET', KEYS[2], 'f', string.format('%.0f', fence))
   redis.call('ZREM', KEYS[3], token)

@@ -233,6 +233,49 @@ async def test_an_oldest_answer_that_will_not_come_ends_the_connection() -> None
     assert len(lost) == 1
 
 
+LOOKALIKE = b"\r\n*99999999999\r\n>88888888\r\n|1\r\n$70000\r\n\n"
+
+
+def _long_stream(chance: random.Random) -> tuple[bytes, list[Any]]:
+    """An array of long and short values, all of which look like protocol, with a push behind it."""
+    values: list[Any] = [chance.choice([None, b"", LOOKALIKE, LOOKALIKE * chance.randint(30, 700)]) for _ in range(24)]
+    elements = b"".join(b"_\r\n" if value is None else bulk(value) for value in values)
+    return b"*%d\r\n" % len(values) + elements + PUSH, values
+
+
+@pytest.mark.parametrize("seed", range(6))
+async def test_long_values_mean_the_same_wherever_their_stream_is_cut(seed: int) -> None:
+    chance = random.Random(seed)
+    for _ in range(30):
+        parts = [_long_stream(chance) for _ in range(3)]
+        stream, pushes = b"".join(part for part, _ in parts), list[Any]()
+        connection, _ = connect(on_push=pushes.append)
+        futures = [connection.call("MGET", "k", timeout_s=1) for _ in parts]
+        await turns(1)
+        at = 0
+        while at < len(stream):
+            size = chance.choice([1, 7, 300, 20_000, 64_000, 262_144])
+            connection.data_received(stream[at : at + size])
+            at += size
+        assert connection.error is None
+        assert [await future for future in futures] == [values for _, values in parts]
+        assert len(pushes) == len(parts)
+
+
+@pytest.mark.parametrize("size", [1_000, 17_000, 20_003, 1_000_000])
+@pytest.mark.parametrize("lie", [b"*10000000\r\n", b"|1\r\n", b">999999999\r\n"])
+async def test_a_header_that_lies_behind_a_long_value_ends_the_connection(size: int, lie: bytes) -> None:
+    stream = b"*4\r\n" + bulk(b"v" * 20_000) + bulk(b"w" * 1_500) + lie + b":1\r\n" * 9_000
+    connection, _ = connect()
+    future = connection.call("MGET", "k", timeout_s=1)
+    await turns(1)
+    for at in range(0, len(stream), size):
+        connection.data_received(stream[at : at + size])
+    assert connection.error is not None
+    with pytest.raises(OutcomeUnknownError):
+        await future
+
+
 @pytest.mark.parametrize(
     "garbage",
     [

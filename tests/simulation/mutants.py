@@ -13,6 +13,7 @@ from alacena.engine.coherence import Coherence
 from alacena.engine.copies import Copies
 from alacena.engine.flight import Flights
 from alacena.engine.memory import Memory
+from alacena.engine.redis import journal, tier
 from alacena.engine.redis.entries import Entries
 from alacena.engine.redis.node import Node
 from alacena.engine.redis.tier import RedisShelf
@@ -20,7 +21,7 @@ from alacena.testing.simulation import SimEnvironment, cache_twins, tracking
 from alacena.testing.simulation.admission import ServerKeyspace
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Sequence
     from contextlib import AbstractContextManager
 
     from alacena.engine.local import Keyspace
@@ -179,6 +180,42 @@ def _any_stamps(shelf: Entries, node: Node, key: Any, envelope: Any) -> Any:
 _alive = Entries._alive
 
 
+def _endings(*, noted: bool = True, cut: bool = True) -> Any:
+    """``end_tags`` that does not write endings down, or does not cut a journal that has no room for them."""
+
+    def end_tags(space: Keyspace, keys: Words, args: Words) -> Any:
+        length = space.execute([b"STRLEN", keys[0]])
+        if length + len(args[0]) > int(args[1]):
+            if cut:
+                space.execute([b"UNLINK", keys[0]])
+        elif length > 0 and noted:
+            space.execute([b"APPEND", keys[0], args[0]])
+        return space.execute([b"UNLINK", *keys[1:]])
+
+    return end_tags
+
+
+def _overlook_the_first(part: bytes, mark: bytes, names: Sequence[str]) -> bool:
+    """The first record behind the mark is taken for the mark's own second half."""
+    return journal.tells_of(part[:16] + part[32:], mark, names)
+
+
+def _believe_any_mark(part: bytes, mark: bytes, names: Sequence[str]) -> bool:
+    """The record at the mark's place is not compared: it may be another journal's."""
+    return bool(names) and journal.tells_of(mark + part[16:], mark, names)
+
+
+def _tells_of(names_of: Callable[[Sequence[str]], Sequence[str]]) -> AbstractContextManager[Any]:
+    """Tags that were named late are compared by other names, or not all of them."""
+    return patch.object(tier, "tells_of", lambda part, mark, names: journal.tells_of(part, mark, names_of(names)))
+
+
+def _late_without_nonces(space: Keyspace, keys: Words, args: Words) -> Any:
+    """What the journal says is read in a step of its own, long before: nothing has ended since the lease."""
+    part, *nonces = cache_twins.late(space, keys, args)
+    return [part[:16], *nonces]
+
+
 @contextmanager
 def _patched(*patches: AbstractContextManager[Any]) -> Iterator[None]:
     with ExitStack() as stack:
@@ -222,6 +259,28 @@ MUTANTS: dict[str, tuple[str, Callable[[], AbstractContextManager[Any]]]] = {
     "the own process forgets last": ("calm", lambda: patch.object(RedisShelf, "_forget", lambda *_: None)),
     "loads are joined after their invalidation": ("slow", lambda: patch.object(Flights, "bar", lambda *_: None)),
     "the journal is not asked": ("named late", lambda: patch("alacena.engine.redis.tier.tells_of", lambda *_: False)),
+    "endings are not written into the journal": ("named late", lambda: _script("end_tags", _endings(noted=False))),
+    "a journal that is full is left as it is": (
+        "named late",
+        lambda: _patched(_script("end_tags", _endings(cut=False)), patch.object(tier, "LONGEST_BYTES", 48)),
+    ),
+    "the first ending after the lease is overlooked": (
+        "named late",
+        lambda: patch.object(tier, "tells_of", _overlook_the_first),
+    ),
+    "the journal is read as it was at the lease": ("named late", lambda: _script("late", _late_without_nonces)),
+    "late tags are compared by their short names": (
+        "named late",
+        lambda: _tells_of(lambda names: [name.rpartition(":")[2] for name in names]),
+    ),
+    "only the first late tag is compared": ("named late", lambda: _tells_of(lambda names: names[:1])),
+    "a journal begun anew is believed": (
+        "named late, generations lost",
+        lambda: _patched(
+            patch.object(tier, "first_record", lambda _: bytes(16)),
+            patch.object(tier, "tells_of", _believe_any_mark),
+        ),
+    ),
     "memory forgets nothing": ("calm", lambda: patch.object(Memory, "discard_wire", lambda *_: None)),
     "an entry is not asked whose it is": (
         "swapped entries",

@@ -66,7 +66,7 @@ class Plan:
         slow_load_ratio: Chance that a load takes seconds.
         lag_s: How far the server's replica is behind.
         bound_s: The cache's staleness bound.
-        late_tags: Whether loaders name a document once they have read it; the verb ``"document"`` invalidates it.
+        late_tags: Whether loaders name two documents once they have read them; the verb ``"document"`` invalidates it.
     """
 
     processes: int = 3
@@ -204,7 +204,7 @@ class Service:
             if self.sim.chance.random() < self.plan.slow_load_ratio:
                 await asyncio.sleep(3 * self.sim.chance.random())
             if self.plan.late_tags:
-                context.depends_on(resource)
+                context.depends_on(("preface", resource))
             return [tenant, resource, row.version]
 
         return load

@@ -53,6 +53,14 @@ PLANS = {
     "named late, flushed": Plan(
         verbs=("document", "document", "tag"), late_tags=True, keys=3, faults=("flush", "evict", "lose_generation")
     ),
+    "named late, generations lost": Plan(
+        verbs=("document",),
+        late_tags=True,
+        keys=6,
+        slow_load_ratio=0.05,
+        faults=("lose_generation",),
+        fault_every_s=0.2,
+    ),
     "named late, cut off": Plan(verbs=("document",), late_tags=True, keys=3, faults=CUTS, fault_every_s=0.4),
     "named late, failing over": Plan(
         verbs=("document",), late_tags=True, keys=3, faults=("failover",), lag_s=(0.05, 0.6), fault_every_s=0.5

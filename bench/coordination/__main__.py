@@ -1,7 +1,7 @@
 """Run the shows of coordination.
 
 python -m bench.coordination                 all of them, about a quarter of an hour
-python -m bench.coordination --quick         the same with less, in a minute or two
+python -m bench.coordination --quick         the same with less, in three minutes
 python -m bench.coordination --only million --json out.json --seed 7
 """
 

@@ -131,7 +131,7 @@ def _plans(effort: Effort) -> list[Plan]:
     return [
         Plan(name="fast", mode="fast", calls=calls, at_once=50, bound="≤ 1 s"),
         Plan(name="fast, spilling", mode="fast", calls=calls, at_once=50, spill=True, bound="≤ 1 s"),
-        Plan(name="safe", mode="safe", calls=calls, at_once=effort.of(2_500, 500), bound="0, on disk", patience=effort.of(2, 5)),
+        Plan(name="safe", mode="safe", calls=effort.of(calls, 600), at_once=effort.of(2_500, 150), bound="0, on disk", patience=effort.of(2, 5)),
         Plan(name="durable", mode="durable", calls=calls, at_once=100, bound="0, committed"),
         Plan(name="fast, no file", mode="fast", calls=calls, at_once=50, file=False, bound="Redis"),
     ]  # fmt: skip

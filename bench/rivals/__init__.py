@@ -40,6 +40,22 @@ REDIS = {
 """Who keeps them on a server."""
 
 
+STALE = {
+    "alacena, default policy": "alacena:InMemory",
+    "alacena, fail-safe": "alacena:FailSafe",
+    "alacena, renewed behind": "alacena:Behind",
+    "cashews": "cashews:InMemory",
+    "cashews, failover": "cashews:Failover",
+    "cashews, soft": "cashews:Soft",
+    "cashews, early": "cashews:Early",
+    "aiocache": "aiocache:InMemory",
+    "dogpile, in threads": "dogpile:Threaded",
+    "theine": "theine:InMemory",
+    "cachebox": "cachebox:InMemory",
+}
+"""Who keeps values in this process, and what each does with those that expired."""
+
+
 TRACKED = {"coredis, tracking cache": "coredis:Tracked"}
 """Who keeps copies of what is on a server, and is told of changes."""
 

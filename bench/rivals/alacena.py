@@ -27,10 +27,13 @@ class _Alacena(Drops, Batches):
             redis_url=place.url if place.path else None,
             memory_max_bytes=place.entries * _ROOM_BYTES,
             memory_max_entries=place.entries,
-            policies={KIND: Policy(ttl=place.ttl_s)},
+            policies={KIND: self._policy(place)},
         )
         await CacheManager.initialize()
         self._cache = await runtime.opened()
+
+    def _policy(self, place: Place) -> Policy:
+        return Policy(ttl=place.ttl_s)
 
     async def set(self, key: str, value: Any) -> None:
         await CacheManager.set(KIND, key, value, TENANT)
@@ -70,6 +73,29 @@ class InMemory(_Alacena):
 
     def hit(self, key: str) -> Ask:
         return Ask(CacheManager.get, (KIND, key, TENANT))
+
+
+class FailSafe(InMemory):
+    """An expired value where the source fails, or takes longer than a tenth of the time to live."""
+
+    about = "stale_if_error_s, soft_timeout_s, retry_after_s of one time to live"
+
+    def _policy(self, place: Place) -> Policy:
+        return Policy(
+            ttl=place.ttl_s,
+            stale_if_error_s=place.stale_s,
+            soft_timeout_s=place.ttl_s / 10,
+            retry_after_s=place.ttl_s,
+        )
+
+
+class Behind(InMemory):
+    """An expired value at once, renewed behind."""
+
+    about = "stale_while_revalidate_s, retry_after_s of one time to live"
+
+    def _policy(self, place: Place) -> Policy:
+        return Policy(ttl=place.ttl_s, stale_while_revalidate_s=place.stale_s, retry_after_s=place.ttl_s)
 
 
 class OnRedis(_Alacena):

@@ -66,7 +66,11 @@ class Bare(Drops, Batches):
         self._ttl_s = place.ttl_s
         self._encode = msgspec.msgpack.Encoder().encode
         self._decode = msgspec.msgpack.Decoder().decode
-        _, self.protocol = await asyncio.get_running_loop().create_unix_connection(BareProtocol, place.path)
+        loop = asyncio.get_running_loop()
+        if place.port:
+            _, self.protocol = await loop.create_connection(BareProtocol, "127.0.0.1", place.port)
+        else:
+            _, self.protocol = await loop.create_unix_connection(BareProtocol, place.path)
 
     async def get(self, key: str) -> Any:
         data = await self.protocol.call("GET", key)

@@ -45,7 +45,10 @@ class _Cashews(Drops, Batches):
         async def through(key: str) -> Any:
             return await place.load(key)
 
-        self.get_or_load = self.cache(ttl=place.ttl_s, key="{key}", **self.options)(through)  # type: ignore[method-assign]
+        self.get_or_load = self._decorated(through, place)  # type: ignore[method-assign]
+
+    def _decorated(self, through: Any, place: Place) -> Any:
+        return self.cache(ttl=place.ttl_s, key="{key}", **self.options)(through)
 
     async def get(self, key: str) -> Any:
         return await self.cache.get(key)
@@ -82,12 +85,47 @@ class InMemory(_Cashews):
         cache.setup("mem://", size=place.entries)
 
 
+class Early(InMemory):
+    """Its decorator that renews behind."""
+
+    about = "mem://; @cache.early"
+
+    def _decorated(self, through: Any, place: Place) -> Any:
+        return self.cache.early(ttl=place.ttl_s + place.stale_s, early_ttl=place.ttl_s, key="{key}")(through)
+
+
+class Soft(InMemory):
+    """Its decorator that keeps what expired in case of a failure."""
+
+    about = "mem://; @cache.soft"
+
+    def _decorated(self, through: Any, place: Place) -> Any:
+        return self.cache.soft(ttl=place.ttl_s + place.stale_s, soft_ttl=place.ttl_s, key="{key}")(through)
+
+
+class Failover(InMemory):
+    """Its decorator for failures, around the plain one."""
+
+    about = "mem://; @cache.failover around @cache"
+
+    def _decorated(self, through: Any, place: Place) -> Any:
+        return self.cache.failover(ttl=place.ttl_s + place.stale_s, key="{key}")(super()._decorated(through, place))
+
+
 class OnRedis(_Cashews):
     """Its Redis backend."""
 
     about = f"pool of {CONNECTIONS}; decorator with lock=True; pickle"
     options = MappingProxyType({"lock": True})
+    pickler = PicklerType.DEFAULT
 
     def _set_up(self, cache: Cache, place: Place) -> None:
-        register_backend("unix", Redis, pass_uri=True, pickler=PicklerType.DEFAULT)
+        register_backend("unix", Redis, pass_uri=True, pickler=self.pickler)
         cache.setup(place.url, max_connections=CONNECTIONS, suppress=False)
+
+
+class Jsoned(OnRedis):
+    """With JSON, the other one of its own that holds lists of numbers."""
+
+    about = f"pool of {CONNECTIONS}; JSON"
+    pickler = PicklerType.JSON

@@ -27,7 +27,7 @@ class Coredis(Drops, Batches):
         self._client: Any = await self._made(place).__aenter__()
 
     def _made(self, place: Place) -> Any:
-        return coredis.Redis(unix_socket_path=place.path)
+        return coredis.Redis(**_address(place))
 
     async def get(self, key: str) -> Any:
         data = await self._client.get(key)
@@ -65,4 +65,8 @@ class Tracked(Coredis):
     about = "LRUCache with client tracking; msgspec msgpack"
 
     def _made(self, place: Place) -> Any:
-        return coredis.Redis(unix_socket_path=place.path, cache=LRUCache(max_keys=place.entries))
+        return coredis.Redis(**_address(place), cache=LRUCache(max_keys=place.entries))
+
+
+def _address(place: Place) -> dict[str, Any]:
+    return {"host": "127.0.0.1", "port": place.port} if place.port else {"unix_socket_path": place.path}

@@ -54,28 +54,17 @@ class InMemory(Drops):
         return Ask(self._region.get_or_create, (key, _impossible), awaited=False)
 
 
-class OnRedis(Drops, Batches):
-    """Its Redis backend; its creator runs in the thread and asks the loop for the value."""
-
-    about = "distributed_lock, in 64 threads; msgspec msgpack"
+class _InThreads(Drops):
+    """What its users in asyncio must do: call it in a thread, whose creator asks the loop for the value."""
 
     async def open(self, place: Place) -> None:
         self._load = place.load
         self._loop = asyncio.get_running_loop()
         self._threads = ThreadPoolExecutor(_THREADS, "dogpile")
-        self._region = make_region(
-            serializer=msgspec.msgpack.Encoder().encode, deserializer=msgspec.msgpack.Decoder().decode
-        ).configure(
-            "dogpile.cache.redis",
-            expiration_time=place.ttl_s,
-            arguments={
-                "url": place.url,
-                "redis_expiration_time": place.ttl_s,
-                "distributed_lock": True,
-                "thread_local_lock": False,
-                "lock_timeout": 5,
-            },
-        )
+        self._region = self._made(place)
+
+    def _made(self, place: Place) -> Any:
+        raise NotImplementedError
 
     async def _in_thread(self, function: Callable[..., Any], *arguments: Any) -> Any:
         return await self._loop.run_in_executor(self._threads, function, *arguments)
@@ -99,6 +88,39 @@ class OnRedis(Drops, Batches):
     async def delete(self, key: str) -> None:
         await self._in_thread(self._region.delete, key)
 
+    async def close(self) -> None:
+        self._threads.shutdown(wait=False)
+
+
+class Threaded(_InThreads):
+    """Its memory backend: whoever comes while one thread renews an expired value is given that value."""
+
+    about = f"dogpile.cache.memory, get_or_create in {_THREADS} threads"
+
+    def _made(self, place: Place) -> Any:
+        return make_region().configure("dogpile.cache.memory", expiration_time=place.ttl_s)
+
+
+class OnRedis(_InThreads, Batches):
+    """Its Redis backend."""
+
+    about = f"distributed_lock, in {_THREADS} threads; msgspec msgpack"
+
+    def _made(self, place: Place) -> Any:
+        return make_region(
+            serializer=msgspec.msgpack.Encoder().encode, deserializer=msgspec.msgpack.Decoder().decode
+        ).configure(
+            "dogpile.cache.redis",
+            expiration_time=place.ttl_s,
+            arguments={
+                "url": place.url,
+                "redis_expiration_time": place.ttl_s,
+                "distributed_lock": True,
+                "thread_local_lock": False,
+                "lock_timeout": 5,
+            },
+        )
+
     async def get_many(self, keys: Sequence[str]) -> list[Any]:
         found = await self._in_thread(self._region.get_multi, keys)
         return [None if value is NO_VALUE else value for value in found]
@@ -107,7 +129,7 @@ class OnRedis(Drops, Batches):
         await self._in_thread(self._region.set_multi, dict(values))
 
     async def close(self) -> None:
-        self._threads.shutdown(wait=False)
+        await super().close()
         backend: Any = self._region.actual_backend
         backend.reader_client.close()
         backend.writer_client.close()

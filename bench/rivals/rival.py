@@ -17,19 +17,23 @@ class Place:
     Attributes:
         load: The source: what a key's value is.
         path: The unix socket of the server; empty where no server plays.
+        port: Its port on 127.0.0.1, where it is to be reached by that; 0: by its socket.
         entries: How many entries memory must have room for.
-        ttl_s: How long every entry lives, in whole seconds.
+        ttl_s: How long every entry lives; in whole seconds where a server plays.
+        stale_s: For how long after that it may be served all the same, to who can.
     """
 
     load: Callable[[str], Awaitable[Any]]
     path: str = ""
     entries: int = 100_000
-    ttl_s: int = 3600
+    ttl_s: float = 3600
+    stale_s: float = 0.0
+    port: int = 0
 
     @property
     def url(self) -> str:
         """The server, for whoever takes a URL."""
-        return f"unix://{self.path}"
+        return f"redis://127.0.0.1:{self.port}" if self.port else f"unix://{self.path}"
 
 
 class Ask(NamedTuple):

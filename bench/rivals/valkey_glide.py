@@ -25,7 +25,9 @@ class Glide(Drops, Batches):
         self._encode = msgspec.msgpack.Encoder().encode
         self._decode = msgspec.msgpack.Decoder().decode
         glide.Logger.set_logger_config(glide.LogLevel.OFF)
-        addresses = [glide.NodeAddress(unix_socket_path=place.path)]
+        addresses = [
+            glide.NodeAddress("127.0.0.1", place.port) if place.port else glide.NodeAddress(unix_socket_path=place.path)
+        ]
         settings = glide.GlideClientConfiguration(addresses, request_timeout=5_000, inflight_requests_limit=4_000)
         self._client = await glide.GlideClient.create(settings)
 

@@ -2,7 +2,7 @@
 
 A document of about 500 bytes; every read goes to the server and comes back as an object. The callers are tasks of one
 process, each asking again as soon as it has its answer. A contender that gives up in time answers with nothing: a row
-with such answers is no measure of hits.
+with such answers is no measure of hits. Over TCP, as services reach their server, and over a unix socket.
 """
 
 from __future__ import annotations
@@ -68,14 +68,15 @@ async def measure(server: Server, effort: Effort) -> Result:
     field = invited(REDIS, [name for name in REDIS if name != "dogpile"])
     loop = type(asyncio.get_running_loop()).__module__.partition(".")[0]
     tables, bars = [], []
-    async with opened(field, Place(_source, server.path)):
-        for name, rival in field.present.items():
-            await filled(rival, dict.fromkeys(_keys(name), _DOCUMENT))
-        for callers in effort.of(_CALLERS, (1, 100)):
-            found = await interleaved(_contenders(server, field.present, callers, effort), effort.rounds)
-            title = f"Hits on the server, {callers:,} caller{'s' * (callers > 1)} ({loop})"
-            tables.append(_table(title, found, field.present, field.note))
-            bars += _bars(found, callers, loop)
+    for way, port, numbers in (("TCP", server.port, _CALLERS), ("unix socket", 0, (1, 100))):
+        async with opened(field, Place(_source, server.path, port=port)):
+            for name, rival in field.present.items():
+                await filled(rival, dict.fromkeys(_keys(name), _DOCUMENT))
+            for callers in effort.of(numbers, (1, 100) if port else ()):
+                found = await interleaved(_contenders(server, field.present, callers, effort), effort.rounds)
+                title = f"Hits on the server, {callers:,} caller{'s' * (callers > 1)} ({way}, {loop})"
+                tables.append(_table(title, found, field.present, field.note))
+                bars += _bars(found, callers, f"{way}, {loop}")
     return Result(tuple(tables), tuple(bars))
 
 
@@ -167,23 +168,23 @@ def _of(found: dict[str, list[Sample]], peer: str) -> float:
     return _of_bare(found[OURS]).median / _of_bare(found[peer]).median
 
 
-def _bars(found: dict[str, list[Sample]], callers: int, loop: str) -> list[Bar]:
+def _bars(found: dict[str, list[Sample]], callers: int, where: str) -> list[Bar]:
     peers = [name for name in found if name != FLOOR and not name.startswith(OURS)]
     bars = []
     if callers == 1:
-        question = f"hit on the server, 1 caller, of the best peer ({loop})"
+        question = f"hit on the server, 1 caller, of the best peer ({where})"
         if peers:
             bars.append(judged(question, min(_of(found, peer) for peer in peers), bar=3, higher=True, unit="×"))
         else:
             bars.append(unjudged(question, "≥ 3×", "–", "no peer is installed"))
     if callers == 100:
         for peer in ("cashews", "aiocache"):
-            question = f"hit on the server, 100 callers, of {peer} ({loop})"
+            question = f"hit on the server, 100 callers, of {peer} ({where})"
             if peer in found:
                 bars.append(judged(question, _of(found, peer), bar=8, higher=True, unit="×"))
             else:
                 bars.append(unjudged(question, "≥ 8×", "–", "not installed"))
     if callers in {1, 100}:
-        question = f"hit on the server, {callers} caller{'s' * (callers > 1)}, of the bare protocol ({loop})"
+        question = f"hit on the server, {callers} caller{'s' * (callers > 1)}, of the bare protocol ({where})"
         bars.append(judged(question, _of_bare(found[OURS]).median, goal=0.7, higher=True))
     return bars

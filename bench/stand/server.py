@@ -18,14 +18,19 @@ _HEARTBEAT = frozenset({"info", "time"})
 
 
 class Server:
-    """A Valkey of the benchmark's own on a unix socket, and a plain blocking connection to ask it about itself.
+    """A Valkey of the benchmark's own, on a unix socket and on a port of loopback, and a plain connection to ask it.
 
     Args:
         options: More of its command line.
+
+    Attributes:
+        path: Its unix socket, once it runs.
+        port: Its port on 127.0.0.1.
     """
 
     def __init__(self, options: Sequence[str] = ()) -> None:
-        self._server = EmbeddedServer(options)
+        self.port = _free_port()
+        self._server = EmbeddedServer(("--port", str(self.port), "--bind", "127.0.0.1", *options))
         self._socket: socket.socket | None = None
         self._reader = hiredis.Reader()
         self._id = 0
@@ -102,3 +107,9 @@ class Server:
         return {
             name: count for name, count in counts.items() if name not in _HEARTBEAT and not name.startswith("client|")
         }
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])

@@ -18,6 +18,7 @@ MAY_CATCH_ANYTHING = {
     "engine/pilot.py": "a loader's own exception belongs to every caller that shares the load",
     "engine/batches.py": "whatever ends a batch ends the flights that wait for it",
     "engine/redis/link.py": "whatever ends a dial closes the socket",
+    "engine/redis/wire/incoming.py": "what a settle raises belongs to whoever asked",
     "engine/redis/wire/line.py": "what a settle raises belongs to whoever asked",
     "engine/redis/wire/supervisor.py": "a connection is tried for ever, whatever ended the last one",
     "engine/coordination/worker.py": "a handler's fault is the item's fate, not the worker's",

@@ -21,7 +21,9 @@ CANCELS = int(os.environ.get("TESTS_STORM_CANCELS", "20000"))
 KEYS = 40
 POLICIES = {
     "plain": Policy(ttl=0.5),
-    "stale": Policy(ttl=0.05, stale_while_revalidate_s=0.2, stale_if_error_s=1.0, soft_timeout_s=0.01),
+    "stale": Policy(
+        ttl=0.05, stale_while_revalidate_s=0.2, stale_if_error_s=1.0, retry_after_s=0.05, soft_timeout_s=0.01
+    ),
     "hard": Policy(ttl=0.1, hard_timeout_s=0.05, negative_ttl_s=0.05),
 }
 

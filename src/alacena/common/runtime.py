@@ -35,6 +35,7 @@ class Process:
         loop: The loop it was opened on, or ``None``.
         thread: The thread of that loop while it runs, else ``None``: on it, memory may answer by ``peek``.
         peek: The open cache's look at memory.
+        peek_slot: The same look, for whoever hands out the value itself.
         tasks: What runs beside the open cache.
         environment: Time and chance, also before a cache is open.
         now: The environment's clock.
@@ -50,6 +51,7 @@ class Process:
         "observers",
         "opening",
         "peek",
+        "peek_slot",
         "policies",
         "settings",
         "tasks",
@@ -81,6 +83,7 @@ class Process:
         """Make ``cache`` the process-wide one, on this thread."""
         self.cache, self.loop = cache, loop
         self.peek: Any = None if cache is None else cache.peek
+        self.peek_slot: Any = None if cache is None else cache.peek_slot
         self.thread = None if cache is None else get_ident()
 
 
@@ -192,12 +195,12 @@ def own(work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
 @contextmanager
 def override(cache: Cache) -> Iterator[Cache]:
     """Make an open cache the process-wide one for the length of a block, on the running loop. The caller closes it."""
-    before = (PROCESS.cache, PROCESS.loop, PROCESS.peek, PROCESS.thread)
+    before = (PROCESS.cache, PROCESS.loop, PROCESS.peek, PROCESS.peek_slot, PROCESS.thread)
     PROCESS.hold(cache, asyncio.get_running_loop())
     try:
         yield cache
     finally:
-        PROCESS.cache, PROCESS.loop, PROCESS.peek, PROCESS.thread = before
+        PROCESS.cache, PROCESS.loop, PROCESS.peek, PROCESS.peek_slot, PROCESS.thread = before
 
 
 def default_ttl(data_type: str) -> float | None:

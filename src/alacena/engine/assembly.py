@@ -20,6 +20,7 @@ from alacena.engine.local.store import LocalStore
 from alacena.engine.memory import Memory
 from alacena.engine.pilot import Pilot
 from alacena.engine.reader import Reader
+from alacena.engine.respite import Respites
 from alacena.engine.shelf import Counts
 from alacena.engine.shelves import Shelves
 from alacena.engine.writer import Writer
@@ -39,7 +40,9 @@ if TYPE_CHECKING:
 
 _GRACE_S = 5.0
 _EXPIRY_EVERY_S = 0.1
-_EXPIRY_BUDGET = 2_000
+_EXPIRY_STEP_S = 0.001
+_EXPIRY_STEP = 2_000
+_EXPIRY_BATCH = 50
 
 
 @dataclass(slots=True)
@@ -57,6 +60,7 @@ class Parts:
     desk: Desk
     counts: Counts
     environment: Environment
+    respites: Respites
     sweeper: Sweeper
     url: str | None
     closers: list[Callable[[], Awaitable[None]]] = field(default_factory=list)
@@ -87,6 +91,7 @@ class Parts:
             "memory": in_memory,
             "memory_serves_for_s": self.memory.serving_until - now,
             "loading": self.flights.get(key.entry) is not None,
+            "source_left_alone": self.respites.holds(key.entry),
             **await self.shelf.inspect(key),
         }
 
@@ -97,7 +102,7 @@ class Parts:
 
 
 class Sweeper:
-    """Frees the memory of expired entries, a bounded number at a time."""
+    """Frees the memory of expired entries, for a millisecond in one turn of the loop and on in the next."""
 
     def __init__(self, memory: Memory, environment: Environment, loop: asyncio.AbstractEventLoop) -> None:
         self._memory = memory
@@ -106,8 +111,16 @@ class Sweeper:
         self._timer = loop.call_later(_EXPIRY_EVERY_S, self._sweep)
 
     def _sweep(self) -> None:
-        swept = self._memory.expire(self._environment.now(), _EXPIRY_BUDGET)
-        pause_s = _EXPIRY_EVERY_S if swept < _EXPIRY_BUDGET else 0.0
+        now = self._environment.now()
+        end, left = now + _EXPIRY_STEP_S, _EXPIRY_STEP
+        pause_s = 0.0
+        while left and now < end:
+            if self._memory.expire(now, _EXPIRY_BATCH) < _EXPIRY_BATCH:
+                self._memory.compact()
+                pause_s = _EXPIRY_EVERY_S
+                break
+            left -= _EXPIRY_BATCH
+            now = self._environment.now()
         self._timer = self._loop.call_later(pause_s, self._sweep)
 
     def stop(self) -> None:
@@ -155,6 +168,7 @@ async def _assembled(
     keys = _keys(settings)
     counts = Counts()
     shelf, store, url = await _second_shelf(
+        keys=keys,
         coherence=coherence,
         copies=copies,
         codec=codec,
@@ -166,11 +180,16 @@ async def _assembled(
         closers=closers,
     )
     common: dict[str, Any] = {"shelf": shelf, "counts": counts, "environment": environment}
-    shelves = Shelves(memory=memory, copies=copies, events=events, **common)
+    shelves = Shelves(keys=keys, memory=memory, copies=copies, events=events, **common)
     fills = Fills(shelves=shelves, codec=codec, events=events, settings=settings, **common)
-    pilot = Pilot(shelves=shelves, flights=flights, fills=fills, settings=settings, **common)
-    loading: dict[str, Any] = {"shelves": shelves, "flights": flights, "pilot": pilot, "fills": fills}
-    reader = Reader(events=events, counts=counts, environment=environment, **loading)
+    loading: dict[str, Any] = {
+        "shelves": shelves,
+        "flights": flights,
+        "fills": fills,
+        "respites": Respites(environment),
+    }
+    loading["pilot"] = Pilot(settings=settings, **loading, **common)
+    reader = Reader(keys=keys, events=events, counts=counts, environment=environment, **loading)
     batches = Batches(reader=reader, settings=settings, **loading, **common)
     writer = Writer(
         keys=keys, shelf=shelf, shelves=shelves, fills=fills, flights=flights, events=events, counts=counts
@@ -191,6 +210,7 @@ async def _assembled(
         desk=desk,
         counts=counts,
         environment=environment,
+        respites=loading["respites"],
         sweeper=Sweeper(memory, environment, asyncio.get_running_loop()),
         url=url,
         closers=closers,
@@ -212,11 +232,13 @@ def _keys(settings: Settings) -> Keys:
 
 
 async def _second_shelf(
-    *, coherence: Coherence, copies: Copies, environment: Environment, settings: Settings, **rest: Any
+    *, keys: Keys, coherence: Coherence, copies: Copies, environment: Environment, settings: Settings, **rest: Any
 ) -> tuple[Shelf, Store, str | None]:
     """The shelf, the store under coordination, and where other processes reach both."""
     if settings.redis_url is None:
         return LocalShelf(coherence, copies, environment), LocalStore(environment), None
     from alacena.engine.redis.opening import open_redis
 
-    return await open_redis(coherence=coherence, copies=copies, environment=environment, settings=settings, **rest)
+    return await open_redis(
+        keys=keys, coherence=coherence, copies=copies, environment=environment, settings=settings, **rest
+    )

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import inspect
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 from alacena.engine.errors import BackendError, InvalidKeyError
 from alacena.engine.flight import ended
-from alacena.engine.loading import UNCHANGED, LoadContext, Renewal
+from alacena.engine.loading import UNCHANGED, LoadContext, Renewal, Request
 from alacena.engine.reader import consume
-from alacena.engine.shelf import Found, Lease, Lookup
+from alacena.engine.shelf import MISSING, NOT_FOUND, Found, Held, Lease, Lookup
+from alacena.engine.ttl import UNSET, TtlOrUnset
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
@@ -20,16 +21,54 @@ if TYPE_CHECKING:
     from alacena.engine.fills import Fills
     from alacena.engine.flight import Flight, Flights
     from alacena.engine.keys import EntryKey
-    from alacena.engine.loading import Request
     from alacena.engine.pilot import Pilot
     from alacena.engine.policy import Policy
     from alacena.engine.reader import Reader
+    from alacena.engine.respite import Respites
     from alacena.engine.settings import Settings
     from alacena.engine.shelf import Counts, Shelf
     from alacena.engine.shelves import Shelves
 
 BatchLoader: TypeAlias = "Callable[[list[str]], Awaitable[Mapping[str, Any] | Sequence[Any]]]"
 """Gets many values from the source: a mapping by id, or a sequence in the order of the ids it was given."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Batch:
+    """A read of many entries that may load.
+
+    Attributes:
+        keys: Where the values may lie, each at its own key only.
+        loader: Asks the source for all that is missing.
+        policy: How their type wants it.
+        ttl: A time to live for this load.
+        tags: What all of them are known to depend on.
+        use_memory: Whether memory may answer and keep copies.
+    """
+
+    keys: Sequence[EntryKey]
+    loader: BatchLoader
+    policy: Policy
+    ttl: TtlOrUnset = UNSET
+    tags: tuple[str, ...] = ()
+    use_memory: bool = True
+
+    @property
+    def keep(self) -> bool:
+        """Whether copies are put into memory."""
+        return self.use_memory and self.policy.use_memory
+
+    def request(self, key: EntryKey, *, renew: bool = False) -> Request:
+        """The part of the batch that is about one entry."""
+        return Request(
+            keys=(key,),
+            loader=_never,
+            policy=self.policy,
+            ttl=self.ttl,
+            tags=self.tags,
+            use_memory=self.use_memory,
+            renew=renew,
+        )
 
 
 @dataclass(slots=True)
@@ -40,11 +79,13 @@ class _Place:
         request: What is asked for.
         flight: Who waits for it; it holds the lease.
         replaces: Whether an older entry is there.
+        held: Who else loads it already.
     """
 
     request: Request
     flight: Flight
     replaces: bool
+    held: Held | None = None
 
     @property
     def key(self) -> EntryKey:
@@ -66,6 +107,7 @@ class Batches:
         pilot: Gets permissions and places.
         fills: Says what becomes of a value.
         reader: Makes answers and events.
+        respites: Sources that failed.
         counts: What is counted.
         environment: The clock.
         settings: How often leases are renewed.
@@ -80,6 +122,7 @@ class Batches:
         pilot: Pilot,
         fills: Fills,
         reader: Reader,
+        respites: Respites,
         counts: Counts,
         environment: Environment,
         settings: Settings,
@@ -90,48 +133,68 @@ class Batches:
         self._pilot = pilot
         self._fills = fills
         self._reader = reader
+        self._respites = respites
         self._counts = counts
         self._environment = environment
         self._renew_every_s = settings.lease_s / 3
 
-    async def look(self, keys: Sequence[EntryKey], policy: Policy, *, use_memory: bool) -> list[Lookup[Any]]:
-        """What the shelves hold, in the order of the keys. Cost: at most 1 round trip a node."""
+    async def look(self, keys: Sequence[EntryKey], policy: Policy, *, use_memory: bool) -> list[Any]:
+        """What the shelves hold, in the order of the keys, ``MISSING`` for nothing. Cost: at most 1 round trip a node."""
         started = self._environment.now()
         found = await self._shelves.find_many(keys, policy, keep=use_memory and policy.use_memory)
-        answers = [_MISS if hit is None or hit.fresh_for_s <= 0 else self._fills.found(hit) for hit in found]
-        self._counts.misses += sum(answer is _MISS for answer in answers)
-        self._reader.told(zip(keys, answers, strict=True), started)
-        return answers
+        hits = [hit if hit is not None and hit.fresh_for_s > 0 else None for hit in found]
+        self._counts.misses += hits.count(None)
+        self._reader.told(((key, self._told(hit or _MISS)) for key, hit in zip(keys, hits, strict=True)), started)
+        return [_value_of(hit) for hit in hits]
 
-    async def load(self, requests: Sequence[Request], loader: BatchLoader, policy: Policy) -> list[Lookup[Any]]:
-        """What the shelves hold, and one loader call for the rest; in the order of the requests.
+    async def load(self, batch: Batch) -> list[Any]:
+        """What the shelves hold, and one loader call for the rest; in the order of the keys, ``MISSING`` for nothing.
 
         Cancellation: the load goes on and its values are stored: they are paid for.
         """
         started = self._environment.now()
-        unique = {request.key.entry: request for request in requests}
-        keep = any(request.keep for request in requests)
-        found = await self._shelves.find_many([r.key for r in unique.values()], policy, keep=keep)
+        unique = {key.entry: key for key in batch.keys}
+        keys = list(unique.values())
+        found = await self._shelves.find_many(keys, batch.policy, keep=batch.keep)
         answers: dict[bytes, Lookup[Any]] = {}
+        missing, behind = self._judged(batch, keys, found, answers)
+        self._start(behind, batch.loader, batch.policy)
+        if missing:
+            flights = self._start(missing, batch.loader, batch.policy)
+            answers |= await self._landed(missing, flights, batch.policy)
+        outcomes = [answers.get(entry) or hit for entry, hit in zip(unique, found, strict=True)]
+        self._reader.told(((key, self._told(outcome)) for key, outcome in zip(keys, outcomes, strict=True)), started)
+        values = [_value_of(outcome) for outcome in outcomes]
+        if len(values) == len(batch.keys):
+            return values
+        by_entry = dict(zip(unique, values, strict=True))
+        return [by_entry[key.entry] for key in batch.keys]
+
+    def _judged(
+        self, batch: Batch, keys: Sequence[EntryKey], found: Sequence[Found | None], answers: dict[bytes, Lookup[Any]]
+    ) -> tuple[list[_Wanted], list[_Wanted]]:
+        """What has to be loaded now, and what behind an answer that is served: fresh, or stale and put into ``answers``."""
+        policy, eager = batch.policy, batch.policy.early_refresh_beta > 0
         missing: list[_Wanted] = []
         behind: list[_Wanted] = []
-        for (entry, request), hit in zip(unique.items(), found, strict=True):
+        for key, hit in zip(keys, found, strict=True):
             if hit is not None and hit.fresh_for_s > 0:
-                answers[entry] = self._fills.found(hit)
-                if self._reader.is_due(hit, policy):
-                    behind.append((replace(request, renew=True), hit))
+                if eager and self._reader.is_due(hit, key.entry, policy):
+                    behind.append((batch.request(key, renew=True), hit))
                 continue
             self._counts.misses += 1
-            if hit is not None and -hit.fresh_for_s < policy.stale_while_revalidate_s:
-                answers[entry] = self._reader.stale(hit)
-                behind.append((replace(request, renew=True), hit))
-            else:
-                missing.append((request, hit))
-        self._start(behind, loader, policy)
-        if missing:
-            answers |= await self._landed(missing, self._start(missing, loader, policy), policy)
-        self._reader.told(((request.key, answers[entry]) for entry, request in unique.items()), started)
-        return [answers[request.key.entry] for request in requests]
+            if hit is None or not self._reader.stands_in(hit, key.entry, policy):
+                missing.append((batch.request(key), hit))
+                continue
+            answers[key.entry] = self._reader.stale(hit)
+            if self._reader.is_due(hit, key.entry, policy):
+                behind.append((batch.request(key, renew=True), hit))
+        return missing, behind
+
+    def _told(self, outcome: Lookup[Any] | Found | None) -> Lookup[Any]:
+        """What a read's event is made from."""
+        assert outcome is not None
+        return self._fills.found(outcome) if isinstance(outcome, Found) else outcome
 
     def _start(self, wanted: Sequence[_Wanted], loader: BatchLoader, policy: Policy) -> list[Flight]:
         """Join the flights of what is being loaded, and adopt those of the rest at once: who comes next joins them."""
@@ -158,7 +221,8 @@ class Batches:
         landings = {request.key.entry: flight.board() for (request, _), flight in zip(wanted, flights, strict=True)}
         replaceable = all(stale is not None and -stale.fresh_for_s < policy.stale_s for _, stale in wanted)
         try:
-            await asyncio.wait(landings.values(), timeout=policy.soft_timeout_s if replaceable else None)
+            patience_s = self._reader.patience_s(flights, policy) if replaceable else None
+            await asyncio.wait(landings.values(), timeout=patience_s)
             answers = {e: landing.result() for e, landing in landings.items() if _is_well(landing)}
             if len(answers) < len(landings):
                 answers |= await self._stand_ins(wanted, landings, policy)
@@ -171,7 +235,10 @@ class Batches:
             raise
         finally:
             for landing in landings.values():
-                landing.add_done_callback(consume)
+                if landing.done():
+                    consume(landing)
+                else:
+                    landing.add_done_callback(consume)
         return answers
 
     async def _stand_ins(
@@ -201,6 +268,8 @@ class Batches:
             self._counts.load_failures += 1
             reason = ended(task, error, f"a batch of {len(places)} {places[0].key.data_type!r} entries")
             for place in places:
+                if place.replaces and not place.flight.is_over and not task.cancelling():
+                    self._respites.give(place.key.entry, policy)
                 self._flights.give_up(place.key.entry, place.flight, reason)
             if task.cancelling() or isinstance(error, KeyboardInterrupt | SystemExit):
                 raise
@@ -208,6 +277,8 @@ class Batches:
             renewal.cancel()
             for place in places:
                 self._pilot.hand_back(place.flight)
+                if place.held is not None:
+                    place.held.change.cancel()
 
     async def _load(self, places: list[_Place], loader: BatchLoader, policy: Policy) -> None:
         permits = await asyncio.gather(*(self._asked(place, len(places)) for place in places))
@@ -215,23 +286,28 @@ class Batches:
         for place, permit in zip(places, permits, strict=True):
             if isinstance(permit, Found):
                 self._settle(place, permit, policy)
-            elif permit is None:
+            elif isinstance(permit, Held):
                 theirs.append(place)
             else:
                 mine.append(place)
         await self._call(mine, loader, policy)
         await self._await_others(theirs, loader, policy)
 
-    async def _asked(self, place: _Place, among: int) -> Lease | Found | BackendError | None:
+    async def _asked(self, place: _Place, among: int) -> Lease | Found | Held | BackendError:
         """What the second shelf says at once; without it, the entry is loaded and not stored."""
         try:
-            return await self._pilot.ask(place.flight, place.request, among=among)
+            permit = await self._pilot.ask(place.flight, place.request, among=among)
         except BackendError as error:
             return error
+        if isinstance(permit, Held):
+            place.held = permit
+        return permit
 
     async def _await_others(self, places: list[_Place], loader: BatchLoader, policy: Policy) -> None:
         """Entries that other processes are loading: take each as it comes, and load what does not come."""
-        waits = {self._flights.own(self._pilot.permit(place.flight, place.request)): place for place in places}
+        waits = {
+            self._flights.own(self._pilot.permit(place.flight, place.request, place.held)): place for place in places
+        }
         try:
             while waits:
                 done, _ = await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
@@ -261,6 +337,7 @@ class Batches:
     def _delivered(self, place: _Place, value: Any, load_s: float, policy: Policy) -> Awaitable[None]:
         """Land one value now; what is returned stores it. A value that cannot be handed out fails its own entry alone."""
         request, flight = place.request, place.flight
+        self._respites.end(request.key.entry)
         lease, parcel = flight.lease, None
         context = LoadContext(request.key, tags=request.tags)
         try:
@@ -310,6 +387,17 @@ def aligned(ids: Sequence[str], values: Any) -> list[Any]:
 _REMEDY: Final = (
     "return a mapping by id, or one value for each id in their order, None for what the source does not have"
 )
+
+
+def _value_of(outcome: Lookup[Any] | Found | None) -> Any:
+    """The value of an outcome, ``MISSING`` where there is none."""
+    if isinstance(outcome, Found):
+        return MISSING if outcome.value is NOT_FOUND else outcome.value
+    return outcome.value if outcome is not None and outcome.found else MISSING
+
+
+async def _never(_: object) -> None:
+    raise AssertionError("a batch is loaded by its batch loader")
 
 
 _MISS: Final[Lookup[Any]] = Lookup(None, "none", found=False)

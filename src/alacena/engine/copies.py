@@ -8,14 +8,15 @@ readers get the same object.
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, Any
+import sys
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from alacena.engine.codec import is_immutable, size_of
 from alacena.engine.memory import Slot
-from alacena.engine.shelf import MISSING, Nothing
+from alacena.engine.shelf import MISSING, Found, Nothing
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
 
     from alacena.engine.codec import Codec
     from alacena.engine.environment import Environment
@@ -24,11 +25,24 @@ if TYPE_CHECKING:
     from alacena.engine.memory import Memory
     from alacena.engine.policy import Policy
 
+    _Generations: TypeAlias = tuple[Generation, ...]
+    _Stamps: TypeAlias = tuple[bytes, ...]
+
 _UNKNOWN_LOAD_S = 0.05
 """What a value that nobody loaded here is taken to cost, so that it stands among the others."""
 
+_BYTES_BYTES = sys.getsizeof(b"")
+
 _HEADER_BYTES = 1024
 """What may lie before an array in the bytes that it was received in."""
+
+Received: TypeAlias = tuple[Found, float, bytes, int]
+"""What was found, for how many seconds after its expiry it may be served, its entry's bytes, and where in them its
+payload begins."""
+_GROUND = 2
+"""How many generations an entry of the whole tenant has: the tenant's and the type's, which its neighbours share."""
+
+_MOST_GROUNDS = 4096
 
 _REFRESH_WINDOW = 20.0
 """In units of load time and beta: earlier than that, XFetch is due less than once in 10^8 reads."""
@@ -46,7 +60,10 @@ class Copies:
     def __init__(self, memory: Memory, codec: Codec, environment: Environment) -> None:
         self.memory = memory
         self._codec = codec
+        # One bound method for all slots: made for each, it would take a tenth of what a slot does.
+        self._decode = codec.decode
         self._environment = environment
+        self._grounds: dict[_Generations, tuple[_Generations, _Stamps]] = {}
 
     def keep(
         self,
@@ -83,33 +100,93 @@ class Copies:
             thaw = _Refreshed(
                 thaw, now + fresh_for_s - _REFRESH_WINDOW * load_s * policy.early_refresh_beta, self._environment
             )
-        return self.memory.put(
-            Slot(
-                key.ident,
-                value,
-                thaw=thaw,
-                fresh_until=now + fresh_for_s,
-                dead_after=now + fresh_for_s + stale_for_s,
-                generations=generations,
-                stamps=stamps,
-                size=size_of(value),
-                cost=load_s or _UNKNOWN_LOAD_S,
-                wire_key=key.entry,
-            )
+        if len(generations) == _GROUND:
+            generations, stamps = self._ground(generations, stamps)
+        fresh_until = now + fresh_for_s
+        size = len(value) + _BYTES_BYTES if type(value) is bytes else size_of(value)
+        slot = Slot(
+            key.ident,
+            value,
+            key.entry,
+            size,
+            thaw,
+            fresh_until,
+            fresh_until + stale_for_s if stale_for_s else None,
+            generations,
+            stamps,
+            load_s or _UNKNOWN_LOAD_S,
         )
+        return self.memory.put(slot, now)
+
+    def keep_received(
+        self,
+        received: Iterable[Received],
+        generations: tuple[Generation, ...],
+        stamps: tuple[bytes, ...],
+        policy: Policy,
+    ) -> None:
+        """Put many entries into memory that have just been received and depend on the same generations; see :meth:`keep`."""
+        if policy.early_refresh_beta:
+            for found, stale_for_s, data, start in received:
+                self.keep(
+                    found.key, found.value, memoryview(data)[start:], generations, stamps,
+                    fresh_for_s=found.fresh_for_s, stale_for_s=stale_for_s, load_s=found.load_s, policy=policy,
+                )  # fmt: skip
+            return
+        if len(generations) == _GROUND:
+            generations, stamps = self._ground(generations, stamps)
+        now = self._environment.now()
+        slots = []
+        for found, stale_for_s, data, start in received:
+            key, value, thaw = found.key, found.value, None
+            if getattr(value, "base", None) is data and len(data) <= 1.5 * value.nbytes + _HEADER_BYTES:
+                size = sys.getsizeof(value) + sys.getsizeof(data)
+            else:
+                value, thaw = self._kept(value, memoryview(data)[start:], policy)
+                size = size_of(value)
+            fresh_until = now + found.fresh_for_s
+            slots.append(
+                Slot(
+                    key.ident,
+                    value,
+                    key.entry,
+                    size,
+                    thaw,
+                    fresh_until,
+                    fresh_until + stale_for_s if stale_for_s else None,
+                    generations,
+                    stamps,
+                    found.load_s or _UNKNOWN_LOAD_S,
+                )
+            )
+        self.memory.put_all(slots)
 
     def _kept(
         self, value: Any, payload: bytes | memoryview | None, policy: Policy
     ) -> tuple[Any, Callable[[Any], Any] | None]:
         """What is kept of a value, and what makes a private copy of that for a reader."""
-        if isinstance(value, Nothing):
+        kind = type(value)
+        if kind is str or kind is bytes:
+            return value, None
+        if kind is Nothing:
             return value, _nothing
+        if kind is dict and payload is not None and not policy.shared:
+            return bytes(payload), self._decode
         is_array = hasattr(value, "__array_interface__")
         as_it_is = policy.shared or is_immutable(value)
         if as_it_is and not (is_array and _holds_more_than_it_shows(value)):
             return value, None
         encoded = bytes(payload) if payload is not None else self._codec.encode(value)
-        return (self._codec.decode(encoded), None) if is_array or policy.shared else (encoded, self._codec.decode)
+        return (self._codec.decode(encoded), None) if is_array or policy.shared else (encoded, self._decode)
+
+    def _ground(self, generations: _Generations, stamps: _Stamps) -> tuple[_Generations, _Stamps]:
+        """Equal tuples of an earlier entry, if there was one: the entries of a type mostly stand on the same ground."""
+        known = self._grounds.get(generations)
+        if known is None or known[1] != stamps:
+            if len(self._grounds) >= _MOST_GROUNDS:
+                self._grounds.clear()
+            known = self._grounds[generations] = (generations, stamps)
+        return known
 
     def peeker(self) -> Callable[[Ident], Any]:
         """A function that gives the fresh value under an ident, or ``MISSING``: the shortest way to a value.
@@ -135,6 +212,23 @@ class Copies:
 
         return peek
 
+    def slot_peeker(self) -> Callable[[Ident, float], Slot | None]:
+        """A function that gives the slot of the value that is fresh at an instant, counted as read, or ``None``."""
+        memory, slot_of = self.memory, self.memory.slots.get
+
+        def peek_slot(ident: Ident, instant: float) -> Slot | None:
+            slot = slot_of(ident)
+            if slot is None:
+                return None
+            if slot.checked != memory.epoch:
+                return memory.get(ident, instant)
+            if instant >= slot.fresh_until or instant > memory.serving_until:
+                return None
+            slot.hits += 1
+            return slot
+
+        return peek_slot
+
     @staticmethod
     def hand_out(slot: Slot) -> Any:
         """The value of a slot, private to the receiver where it could be changed; a kind of nothing as it is."""
@@ -142,6 +236,10 @@ class Copies:
             return slot.value
         thaw = slot.thaw.plain if isinstance(slot.thaw, _Refreshed) else slot.thaw
         return slot.value if thaw is None else thaw(slot.value)
+
+    def found(self, key: EntryKey, slot: Slot) -> Found:
+        """A slot as a shelf's answer."""
+        return Found(key, self.hand_out(slot), "memory", self.fresh_for(slot), slot.cost, slot.generations)
 
     def fresh_for(self, slot: Slot) -> float:
         """Seconds a slot stays fresh; negative where it is stale."""

@@ -103,6 +103,7 @@ class Fills:
         """
         if value is UNCHANGED:
             value = None if context.previous is MISSING else context.previous
+            context.tags += context.previous_tags
         policy = request.policy if request.keep else request.policy.but(use_memory=False)
         may_store = context.stored and lease is not None and lease.storable
         if value is None:
@@ -130,7 +131,8 @@ class Fills:
         """The same entry with a value of its own, for a second receiver."""
         if self._is_shared(found.value, policy):
             return found
-        return replace(found, value=self._codec.decode(self._codec.encode(found.value)))
+        own = self._codec.decode(self._codec.encode(found.value))
+        return Found(found.key, own, found.tier, found.fresh_for_s, found.load_s, found.generations)
 
     def land(
         self, flight: Flight, lookup: Lookup[Any], policy: Policy, parcel: Parcel | None = None, *, taken: bool = False

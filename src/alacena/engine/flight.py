@@ -36,13 +36,15 @@ class Flight:
         departed_at: When the source was asked; ``None`` before that, when anybody may join.
         endings: How many endings the process knew of at that moment.
         before: The flight that it replaces, which carries what is not true any more.
+        began_at: When somebody first wanted it.
         task: The task that loads.
     """
 
-    __slots__ = ("_landed", "_waiters", "before", "boarding", "departed_at", "endings", "lease", "task")
+    __slots__ = ("_landed", "_waiters", "before", "began_at", "boarding", "departed_at", "endings", "lease", "task")
 
-    def __init__(self, before: Flight | None = None) -> None:
+    def __init__(self, before: Flight | None = None, began_at: float = 0.0) -> None:
         self.before = before
+        self.began_at = began_at
         self.lease: Lease | None = None
         self.boarding = True
         self.departed_at: float | None = None
@@ -175,7 +177,7 @@ class Flights:
         before = self._flights.get(entry)
         if before is not None:
             before.before = None
-        flight = self._flights[entry] = Flight(before)
+        flight = self._flights[entry] = Flight(before, self._environment.now())
         return flight
 
     def retire(self, entry: bytes, flight: Flight) -> None:

@@ -25,13 +25,16 @@ from typing import TYPE_CHECKING, Final
 from urllib.parse import quote
 from zlib import crc32
 
+import msgspec
+
 from alacena.engine.errors import InvalidKeyError
 from alacena.engine.scope import Scope, identifier
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
 _PLAIN = re.compile(r"[A-Za-z0-9_.@/+-]+").fullmatch
+_COLONS = re.compile(r"[A-Za-z0-9_.@/+:-]+").fullmatch
 _SAFE: Final = "_.-@/+"
 _LONGEST_PART: Final = 96
 _LETTERS: Final = (("agent_id", "a"), ("conversation_id", "v"), ("collection_id", "c"))
@@ -52,15 +55,23 @@ def named(tags: Iterable[str], document_ids: Iterable[str]) -> tuple[str, ...]:
     return (*given, *map(document_tag, ids))
 
 
-@lru_cache(maxsize=1_024)
 def escaped(part: str) -> str:
-    """Render one part of a key without a secret.
+    """Render one part of a key without a secret."""
+    if len(part) <= _LONGEST_PART:
+        if _PLAIN(part):
+            return part
+        if _COLONS(part) and len(text := part.replace(":", "%3A")) <= _LONGEST_PART:
+            return text
+    return _quoted(part)
+
+
+@lru_cache(maxsize=1_024)
+def _quoted(part: str) -> str:
+    """A part that cannot stand in a key as it is.
 
     Few are remembered: each lives in memory between the parts of an entry, and what lives keeps the allocator from
     giving the memory around it back when the entries have expired.
     """
-    if len(part) <= _LONGEST_PART and _PLAIN(part):
-        return part
     text = quote(part, safe=_SAFE, errors="surrogatepass").replace("~", "%7E")
     return text if len(text) <= _LONGEST_PART else "~" + _digest(part, b"")
 
@@ -70,21 +81,34 @@ def _digest(part: str, secret: bytes) -> str:
     return b32encode(raw).decode().lower()
 
 
-class _Family:
-    """What all entries of one tenant, type and bucket have in common."""
+class Family:
+    """What all entries of one tenant, type and bucket have in common.
 
-    __slots__ = ("generations", "kind", "namespace", "part", "prefix", "tag")
+    Attributes:
+        entry: The first part of their keys on the server.
+        generations: Names of the generations that all of them depend on: their tenant's and their type's.
+    """
+
+    __slots__ = ("entry", "generations", "hasher", "hold", "journal", "kind", "lease", "namespace", "part", "tag")
 
     def __init__(self, namespace: str, tag: str, kind: str, part: Callable[[str], str]) -> None:
         self.namespace = namespace
         self.tag = tag
         self.kind = kind
         self.part = part
-        self.prefix = f"{namespace}:e:{tag}:{kind}:".encode()
+        self.entry, self.lease, self.hold = (f"{namespace}:{what}:{tag}:{kind}:".encode() for what in "elh")
+        self.hasher = blake2b(self.entry, digest_size=16)
+        self.journal = f"{namespace}:g:{tag}:j"
         self.generations = (f"{namespace}:g:{tag}:t", f"{namespace}:g:{tag}:y:{kind}")
 
+    def digest(self, rest: bytes) -> bytes:
+        """16 bytes that stand for the key of an entry in its header; with what follows ``entry`` in that key."""
+        hasher = self.hasher.copy()
+        hasher.update(rest)
+        return hasher.digest()
 
-class EntryKey:
+
+class EntryKey(msgspec.Struct, eq=False, gc=False):
     """The name of one entry and of everything that decides over it. Made by :class:`Keys`; compared by ``ident``.
 
     Attributes:
@@ -93,18 +117,13 @@ class EntryKey:
         generations: Names of the generations it depends on, in the order of its stamps.
     """
 
-    __slots__ = ("_digest", "_family", "_name", "_qualifiers", "entry", "generations", "ident")
-
-    def __init__(
-        self, ident: Ident, family: _Family, name: str, qualifiers: str = "", narrower: tuple[str, ...] = ()
-    ) -> None:
-        self.ident = ident
-        self._family = family
-        self._name = name
-        self._qualifiers = qualifiers
-        self._digest: bytes | None = None
-        self.entry = family.prefix + (name + qualifiers).encode()
-        self.generations = family.generations + narrower if narrower else family.generations
+    ident: Ident
+    _family: Family
+    entry: bytes
+    generations: tuple[str, ...]
+    _name: bytes
+    _qualifiers: bytes = b""
+    _digest: bytes | None = None
 
     @property
     def tenant_id(self) -> str:
@@ -129,26 +148,25 @@ class EntryKey:
     @property
     def lease(self) -> bytes:
         """The key of the lease: who may fill the entry."""
-        family = self._family
-        return f"{family.namespace}:l:{family.tag}:{family.kind}:{self._name}{self._qualifiers}".encode()
+        return self._family.lease + self._name + self._qualifiers
 
     @property
     def hold(self) -> bytes:
         """The key of the hold, which covers the resource at every scope: a source transaction is under way."""
-        family = self._family
-        return f"{family.namespace}:h:{family.tag}:{family.kind}:{self._name}".encode()
+        return self._family.hold + self._name
 
     @property
     def journal(self) -> str:
         """The name of the record of tags that ended in this bucket."""
-        return f"{self._family.namespace}:g:{self._family.tag}:j"
+        return self._family.journal
 
     @property
     def digest(self) -> bytes:
         """16 bytes that stand for the full key in the entry's header."""
-        if self._digest is None:
-            self._digest = blake2b(self.entry, digest_size=16).digest()
-        return self._digest
+        digest = self._digest
+        if digest is None:
+            digest = self._digest = self._family.digest(self._name + self._qualifiers)
+        return digest
 
     def tag_name(self, tag: str) -> str:
         """The name of a tag's generation in the entry's bucket."""
@@ -176,7 +194,8 @@ class Keys:
         self._part: Callable[[str], str] = (
             escaped if secret is None else lru_cache(65_536)(lambda part: "~" + _digest(part, secret))
         )
-        self._families: dict[tuple[str, str, int], _Family] = {}
+        self._is_simple = secret is None and not self._buckets
+        self._families: dict[tuple[str, str, int], Family] = {}
 
     def entry(self, data_type: str, resource_id: str, scope: Scope) -> EntryKey:
         """The key of the entry at exactly this scope.
@@ -191,7 +210,10 @@ class Keys:
         name = self._part(resource_id)
         qualifiers, narrower = self._scoped(family, name, scope)
         ident = (scope.tenant_id, data_type, resource_id, scope.agent_id, scope.conversation_id, scope.collection_id)
-        return EntryKey(ident, family, name, qualifiers, narrower)
+        tail = qualifiers.encode()
+        return EntryKey(
+            ident, family, family.entry + name.encode() + tail, family.generations + narrower, name.encode(), tail
+        )
 
     def plain(self, data_type: str, resource_id: str, tenant_id: str) -> EntryKey:
         """The key of the tenant's own entry: no agent, no conversation, no collection.
@@ -200,10 +222,49 @@ class Keys:
             InvalidKeyError: The type or the id is blank or not text.
             MissingTenantError: The tenant is blank.
         """
-        if type(resource_id) is not str or not resource_id or resource_id.isspace():
+        place = self.place(data_type, resource_id, tenant_id)
+        if place is None:
             resource_id = identifier("resource_id", resource_id)
-        family = self._family(tenant_id, data_type, resource_id)
-        return EntryKey((tenant_id, data_type, resource_id), family, self._part(resource_id))
+            place = self._family(tenant_id, data_type, resource_id), self._part(resource_id).encode()
+        family, name = place
+        return EntryKey((tenant_id, data_type, resource_id), family, family.entry + name, family.generations, name)
+
+    def place(self, data_type: str, resource_id: str, tenant_id: str) -> tuple[Family, bytes] | None:
+        """Where the tenant's own entry lies, its name rendered; ``None`` where that takes more than a look."""
+        if (
+            self._is_simple
+            and type(tenant_id) is type(data_type) is type(resource_id) is str
+            and len(resource_id) <= _LONGEST_PART
+            and _PLAIN(resource_id)
+        ):
+            family = self._families.get((tenant_id, data_type, 0))
+            if family is not None:
+                return family, resource_id.encode()
+        return None
+
+    def many(self, data_type: str, resource_ids: Sequence[str], scope: Scope) -> list[EntryKey]:
+        """What :meth:`entry` gives for each of the ids, in their order.
+
+        Raises:
+            InvalidKeyError: The type or an id is blank or not text.
+        """
+        if self._buckets or not scope.is_tenant_wide:
+            return [self.entry(data_type, resource_id, scope) for resource_id in resource_ids]
+        tenant_id, family = scope.tenant_id, self._family(scope.tenant_id, data_type, "")
+        texts = [i if type(i) is str and i and not i.isspace() else identifier("resource_id", i) for i in resource_ids]
+        entry, generations = family.entry, family.generations
+        return [
+            EntryKey((tenant_id, data_type, text), family, entry + name, generations, name)
+            for text, name in zip(texts, self._names(texts), strict=True)
+        ]
+
+    def _names(self, texts: Sequence[str]) -> Sequence[bytes]:
+        """Parts rendered: together where all of them are simple, as they mostly are where they come in numbers."""
+        if self._part is escaped and _COLONS("".join(texts)):
+            names = "\n".join(texts).replace(":", "%3A").encode().split(b"\n")
+            if max(map(len, names)) <= _LONGEST_PART:
+                return names
+        return [self._part(text).encode() for text in texts]
 
     def entries(self, data_type: str, resource_id: str, scope: Scope) -> tuple[EntryKey, ...]:
         """The keys a read looks at, most specific first."""
@@ -256,7 +317,7 @@ class Keys:
     def _head(self, tenant_id: str, bucket: int) -> tuple[str, str]:
         return self.namespace, f"{{{self._part(tenant_id)}.{bucket}}}"
 
-    def _family(self, tenant_id: str, data_type: str, resource_id: str) -> _Family:
+    def _family(self, tenant_id: str, data_type: str, resource_id: str) -> Family:
         if type(data_type) is not str:
             data_type = identifier("data_type", data_type)
         if type(tenant_id) is not str:
@@ -266,13 +327,13 @@ class Keys:
         if family is None:
             tenant_id = Scope(tenant_id).tenant_id
             namespace, tag = self._head(tenant_id, bucket)
-            family = _Family(namespace, tag, self._part(identifier("data_type", data_type)), self._part)
+            family = Family(namespace, tag, self._part(identifier("data_type", data_type)), self._part)
             if len(self._families) >= 65_536:
                 self._families.clear()
             self._families[(tenant_id, data_type, bucket)] = family
         return family
 
-    def _scoped(self, family: _Family, name: str, scope: Scope) -> tuple[str, tuple[str, ...]]:
+    def _scoped(self, family: Family, name: str, scope: Scope) -> tuple[str, tuple[str, ...]]:
         prefix = f"{family.namespace}:g:{family.tag}"
         tail = f"{family.kind}:{name}"
         given = [

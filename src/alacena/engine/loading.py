@@ -32,7 +32,7 @@ class _Unchanged(Enum):
 
 
 UNCHANGED: Final = _Unchanged.UNCHANGED
-"""What a loader returns where ``context.previous`` is still what the source holds: its life begins anew."""
+"""What a loader returns where ``context.previous`` is still what the source holds: its life begins anew, with its tags."""
 
 
 class LoadContext:
@@ -46,6 +46,7 @@ class LoadContext:
         conversation_id: Its conversation, or ``None``.
         collection_id: Its collection, or ``None``.
         previous: The expired value, where one is still there; ``MISSING`` otherwise. See :data:`UNCHANGED`.
+        previous_tags: What it depends on.
         ttl: Set it to give this value a time to live of its own; checked where it is set.
         origin: Set it to say where the value came from; reads report it.
         tags: What the value depends on; see :meth:`depends_on`.
@@ -54,14 +55,15 @@ class LoadContext:
         usd: What :meth:`cost` was told.
     """
 
-    def __init__(self, key: EntryKey, previous: Any = MISSING, tags: Iterable[str] = ()) -> None:
+    def __init__(
+        self, key: EntryKey, previous: Any = MISSING, tags: Iterable[str] = (), previous_tags: Iterable[str] = ()
+    ) -> None:
         self.tenant_id = key.tenant_id
         self.data_type = key.data_type
         self.resource_id = key.resource_id
-        self.agent_id = key.scope.agent_id
-        self.conversation_id = key.scope.conversation_id
-        self.collection_id = key.scope.collection_id
+        self.agent_id, self.conversation_id, self.collection_id = key.ident[3:] or (None, None, None)
         self.previous = previous
+        self.previous_tags = tuple(previous_tags)
         self._ttl: TtlOrUnset = UNSET
         self.origin: str | None = None
         self.tags: list[str] = list(tags)

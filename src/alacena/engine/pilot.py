@@ -10,7 +10,7 @@ from alacena.engine.errors import BackendError
 from alacena.engine.flight import ended
 from alacena.engine.limiter import LoadLimiter
 from alacena.engine.loading import LoadContext, Renewal, Stopwatch, within
-from alacena.engine.shelf import MISSING, NOT_FOUND, Found, Lease
+from alacena.engine.shelf import NOT_FOUND, Found, Held, Lease
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Sequence
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from alacena.engine.keys import EntryKey
     from alacena.engine.loading import Request
     from alacena.engine.policy import Policy
+    from alacena.engine.respite import Respites
     from alacena.engine.settings import Settings
     from alacena.engine.shelf import Counts, Shelf
     from alacena.engine.shelves import Shelves
@@ -34,6 +35,7 @@ class Pilot:
         shelf: The second shelf, which gives leases.
         flights: The loads under way.
         fills: Says what becomes of a value.
+        respites: Sources that failed.
         counts: What is counted.
         environment: Time and chance.
         settings: Waits and limits.
@@ -46,6 +48,7 @@ class Pilot:
         shelf: Shelf,
         flights: Flights,
         fills: Fills,
+        respites: Respites,
         counts: Counts,
         environment: Environment,
         settings: Settings,
@@ -54,6 +57,7 @@ class Pilot:
         self._shelf = shelf
         self._flights = flights
         self._fills = fills
+        self._respites = respites
         self._counts = counts
         self._environment = environment
         self._settings = settings
@@ -72,7 +76,10 @@ class Pilot:
         try:
             await self._fly(flight, request, stale)
         except BaseException as error:
-            self._counts.load_failures += not flight.is_over
+            if not flight.is_over:
+                self._counts.load_failures += 1
+                if stale is not None and not task.cancelling():
+                    self._respites.give(request.key.entry, request.policy)
             reason = ended(task, error, f"{request.key.data_type} {request.key.resource_id!r}")
             flight.crash(reason)
             if task.cancelling() or isinstance(error, KeyboardInterrupt | SystemExit):
@@ -85,13 +92,13 @@ class Pilot:
         if isinstance(permit, Found):
             self._fills.land(flight, self._fills.found(permit), request.policy)
             return
-        previous = MISSING if stale is None or stale.value is NOT_FOUND else stale.value
-        context = LoadContext(request.key, previous, request.tags)
+        context = _context(request, stale)
         leases = () if permit is None else (permit,)
         renewal = Renewal(self._shelf, lambda: leases, self._settings.lease_s / 3)
         try:
             async with self.asking(request.key, request.policy, (flight,)) as stopwatch:
                 value = await request.loader(context)
+            self._respites.end(request.key.entry)
             replaces = stale is not None or request.renew or request.insist
             parcel, lookup = self._fills.judged(request, context, value, stopwatch.elapsed_s, permit, replaces=replaces)
             self._fills.land(flight, lookup, request.policy, parcel)
@@ -101,32 +108,37 @@ class Pilot:
             flight.lease = None
             await self._fills.fill(permit, parcel)
 
-    async def permit(self, flight: Flight, request: Request) -> Lease | Found | None:
-        """Get a lease, or the entry that somebody else filled meanwhile; ``None``: load without storing."""
+    async def permit(self, flight: Flight, request: Request, held: Held | None = None) -> Lease | Found | None:
+        """Get a lease, or the entry that somebody else filled meanwhile; ``None``: load without storing.
+
+        Args:
+            flight: The flight.
+            request: What it loads.
+            held: The answer of :meth:`ask`, where it was asked already.
+        """
         deadline = self._environment.now() + self._settings.lease_wait_s
         while True:
             try:
-                permit = await self.ask(flight, request)
+                permit = held or await self.ask(flight, request)
             except BackendError:
                 return None
-            if permit is None and self._clears_the_way(flight):
-                continue
-            left = deadline - self._environment.now()
-            if permit is not None or left <= 0 or not self._shelf.is_up:
+            held = None
+            if not isinstance(permit, Held):
                 return permit
-            if request.insist:
-                # Another load began before this one was asked for: it must not store what it brings.
-                await self._take_over(request.key)
-                continue
-            poll_s = self._settings.lease_poll_s * (0.5 + self._environment.random())
-            await self._shelf.changed(request.key, min(left, poll_s))
-            found = await self._shelves.find((request.key,), request.policy, keep=request.keep)
-            if found is not None and found.fresh_for_s > 0:
-                self._flights.bar(request.key.entry)
+            try:
+                if self._clears_the_way(flight):
+                    continue
+                left_s = deadline - self._environment.now()
+                if left_s <= 0 or not self._shelf.is_up:
+                    return None
+                found = await self._awaited(request, permit, left_s)
+            finally:
+                permit.change.cancel()
+            if found is not None:
                 return found
 
-    async def ask(self, flight: Flight, request: Request, *, among: int = 1) -> Lease | Found | None:
-        """Ask for a lease once, as one ``among`` several. ``None``: somebody else holds it.
+    async def ask(self, flight: Flight, request: Request, *, among: int = 1) -> Lease | Found | Held:
+        """Ask for a lease once, as one ``among`` several.
 
         A lease that comes when nobody waits for it any more is given back: what is read from the source without
         waiting for it may be older.
@@ -134,22 +146,30 @@ class Pilot:
         Raises:
             BackendError: Redis failed.
         """
-        waiting = True
+        waiting, came = True, None
 
-        def settled(permit: Lease | Found | None) -> None:
+        def settled(permit: Lease | Found | Held) -> None:
+            nonlocal came
+            came = permit
             if isinstance(permit, Lease):
                 if waiting:
                     flight.lease = permit
                 else:
                     self._shelf.release(permit)
-            elif permit is not None:
+            elif isinstance(permit, Found):
                 self._flights.bar(request.key.entry)
+            elif not waiting:
+                permit.change.cancel()
 
         force = request.renew or request.insist
         try:
-            return await self._shelves.lease(request.key, request.tags, settled, force=force, among=among)
+            answer = await self._shelves.lease(request.key, request.tags, settled, force=force, among=among)
+            came = None
+            return answer
         finally:
             waiting = False
+            if isinstance(came, Held):
+                came.change.cancel()
 
     def hand_back(self, flight: Flight) -> None:
         """Give back the lease that a flight still has."""
@@ -168,9 +188,29 @@ class Pilot:
             yield stopwatch
             stopwatch.stop()
 
+    async def _awaited(self, request: Request, held: Held, left_s: float) -> Found | None:
+        """What somebody else has filled meanwhile; ``None`` where the lease is to be asked for again.
+
+        Where pushes are sure to come, nothing is sent until one does, or the lease is over.
+        """
+        if request.insist:
+            # Another load began before this one was asked for: it must not store what it brings.
+            await self._take_over(request.key)
+            return None
+        poll_s = self._settings.lease_poll_s * (0.5 + self._environment.random())
+        await asyncio.wait((held.change,), timeout=min(left_s, held.for_s if held.is_told else poll_s))
+        may_be_filled = held.change.result() if held.change.done() else not held.is_told
+        if not may_be_filled:
+            return None
+        found = await self._shelves.find((request.key,), request.policy, keep=request.keep)
+        if found is None or found.fresh_for_s <= 0:
+            return None
+        self._flights.bar(request.key.entry)
+        return found
+
     def _clears_the_way(self, flight: Flight) -> bool:
         """Give back the lease of the flight before, if what that flight carries can be stored no more."""
-        before, flight.before = flight.before, None
+        before = flight.before
         if before is None or before.lease is None or before.lease.stands:
             return False
         self.hand_back(before)
@@ -181,3 +221,9 @@ class Pilot:
             await self._shelf.delete((key,))
         except BackendError as error:
             self._shelves.degraded("refresh", key, error)
+
+
+def _context(request: Request, previous: Found | None) -> LoadContext:
+    if previous is None or previous.value is NOT_FOUND:
+        return LoadContext(request.key, tags=request.tags)
+    return LoadContext(request.key, previous.value, request.tags, previous.tags)

@@ -19,7 +19,10 @@ class Policy:
         stale_if_error_s: Seconds after expiry during which the entry may be served if its source fails.
         stale_while_revalidate_s: Seconds after expiry during which the entry is served at once, while one load
             renews it behind.
-        soft_timeout_s: Seconds after which a stale entry is served and the load goes on behind; ``None``: wait.
+        retry_after_s: Seconds after a failed load during which an entry that may be served in its place is served at
+            once, and the source left alone; in this process, and less up to a tenth. 0: each read asks again.
+        soft_timeout_s: Seconds of a load after which a stale entry is served and the load goes on behind; ``None``:
+            wait.
         hard_timeout_s: Seconds after which a load is given up with ``LoadTimeoutError``; ``None``: never.
         early_refresh_beta: How eagerly an entry is renewed before it expires (XFetch, Vattani et al., VLDB 2015):
             0 is off, 1 the paper's optimum, more is earlier.
@@ -33,6 +36,7 @@ class Policy:
     ttl: Ttl = 3600.0
     stale_if_error_s: float = 0.0
     stale_while_revalidate_s: float = 0.0
+    retry_after_s: float = 5.0
     soft_timeout_s: float | None = None
     hard_timeout_s: float | None = None
     early_refresh_beta: float = 0.0

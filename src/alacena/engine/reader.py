@@ -9,22 +9,24 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from alacena.engine.events import LookupFinished
+from alacena.engine.policy import Policy
 from alacena.engine.shelf import NOT_FOUND, Found, Lookup
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Coroutine, Iterable
 
     from alacena.engine.environment import Environment
     from alacena.engine.events import Events
     from alacena.engine.fills import Fills
-    from alacena.engine.flight import Flights
-    from alacena.engine.keys import EntryKey
+    from alacena.engine.flight import Flight, Flights
+    from alacena.engine.keys import EntryKey, Keys
     from alacena.engine.loading import Request
     from alacena.engine.pilot import Pilot
-    from alacena.engine.policy import Policy
+    from alacena.engine.respite import Respites
     from alacena.engine.shelf import Counts
     from alacena.engine.shelves import Shelves
 
+_UNKEPT = Policy()
 _log = logging.getLogger("alacena")
 
 
@@ -33,9 +35,11 @@ class Reader:
 
     Args:
         shelves: Where to look.
+        keys: Renders names.
         flights: The loads under way.
         pilot: Flies them.
         fills: Makes answers.
+        respites: Sources that are left alone.
         events: Who is told.
         counts: What is counted.
         environment: Time and chance.
@@ -45,17 +49,21 @@ class Reader:
         self,
         *,
         shelves: Shelves,
+        keys: Keys,
         flights: Flights,
         pilot: Pilot,
         fills: Fills,
+        respites: Respites,
         events: Events,
         counts: Counts,
         environment: Environment,
     ) -> None:
         self._shelves = shelves
+        self._keys = keys
         self._flights = flights
         self._pilot = pilot
         self._fills = fills
+        self._respites = respites
         self._events = events
         self._counts = counts
         self._observed = bool(events)
@@ -77,21 +85,24 @@ class Reader:
             return self._finished(keys[0], Lookup(None, "none", found=False), started)
         return self._finished(keys[0], self._fills.found(found), started)
 
+    def seeker(self) -> Callable[[str, str, str, Any], Coroutine[Any, Any, Any]]:
+        """What looks for a tenant's own entry on the second shelf, with as few steps as there can be."""
+        return self._sought if self._observed else self._shelves.seek
+
+    async def _sought(self, data_type: str, resource_id: str, tenant_id: str, default: Any) -> Any:
+        key = self._keys.plain(data_type, resource_id, tenant_id)
+        return await self.value((key,), _UNKEPT, default, use_memory=False)
+
     async def value(self, keys: tuple[EntryKey, ...], policy: Policy, default: Any, *, use_memory: bool) -> Any:
-        """The value that :meth:`look` finds, or the default: the same look without its report."""
+        """The value that :meth:`look` finds, or the default: the same look, without its report where nobody is told."""
+        if self._observed:
+            lookup = await self.look(keys, policy, use_memory=use_memory)
+            return lookup.value if lookup.found else default
         keep = use_memory and policy.use_memory
         found = self._shelves.in_memory(keys) if keep else None
         if found is None:
             found = await self._shelves.find(keys, policy, keep=keep)
-        if found is None or found.fresh_for_s <= 0:
-            self._counts.misses += 1
-            return default
-        return default if found.value is NOT_FOUND else found.value
-
-    @property
-    def is_observed(self) -> bool:
-        """Whether anybody is told of reads."""
-        return self._observed
+        return self._shelves.worth(found, default)
 
     async def load(self, request: Request) -> Lookup[Any]:
         """Look at the shelves, then ask the source; callers who ask for one entry at a time share one load.
@@ -109,12 +120,13 @@ class Reader:
         if found is None:
             found = await self._shelves.find(request.keys, request.policy, keep=request.keep)
         if found is not None and found.fresh_for_s > 0:
-            if self.is_due(found, request.policy):
+            if self.is_due(found, request.key.entry, request.policy):
                 self._refresh_behind(request, found)
             return self._finished(request.key, self._fills.found(found), started)
         self._counts.misses += 1
-        if found is not None and -found.fresh_for_s < request.policy.stale_while_revalidate_s:
-            self._refresh_behind(request, found)
+        if found is not None and self.stands_in(found, request.key.entry, request.policy):
+            if self.is_due(found, request.key.entry, request.policy):
+                self._refresh_behind(request, found)
             return self._finished(request.key, self.stale(found), started)
         return self._finished(request.key, await self._board(request, found), started)
 
@@ -153,7 +165,19 @@ class Reader:
     def _finished(self, key: EntryKey, lookup: Lookup[Any], started: float) -> Lookup[Any]:
         return replace(lookup, latency_s=self.told(((key, lookup),), started))
 
-    def is_due(self, found: Found, policy: Policy) -> bool:
+    def stands_in(self, found: Found, entry: bytes, policy: Policy) -> bool:
+        """Whether an expired entry is the answer at once: it may be renewed behind, or its source has just failed."""
+        stale_for_s = -found.fresh_for_s
+        return stale_for_s < policy.stale_while_revalidate_s or (
+            stale_for_s < policy.stale_if_error_s and self._respites.holds(entry)
+        )
+
+    def is_due(self, found: Found, entry: bytes, policy: Policy) -> bool:
+        """Whether an entry that is answered with is to be renewed behind: expired, or soon; not if that has just failed."""
+        due = found.fresh_for_s <= 0 or self.is_early(found, policy)
+        return due and not self._respites.holds(entry)
+
+    def is_early(self, found: Found, policy: Policy) -> bool:
         """XFetch: renew with a probability that grows towards the expiry, the sooner the longer a load takes."""
         if not policy.early_refresh_beta or not found.load_s or math.isinf(found.fresh_for_s):
             return False
@@ -172,18 +196,30 @@ class Reader:
         landing = flight.board()
         landing.add_done_callback(consume)
         try:
-            return await self._with_a_net(request, landing)
+            return await self._with_a_net(request, landing, self.patience_s((flight,), request.policy))
         except asyncio.CancelledError:
             landing.cancel()
             raise
 
-    async def _with_a_net(self, request: Request, landing: asyncio.Future[Lookup[Any]]) -> Lookup[Any]:
+    def patience_s(self, flights: Iterable[Flight], policy: Policy) -> float | None:
+        """Seconds to wait for loads that stale entries may stand in for; ``None``: without limit.
+
+        The soft timeout is a load's, not each reader's: who joins a load that is slow already waits no more for it.
+        """
+        if policy.soft_timeout_s is None:
+            return None
+        began_at = max(flight.began_at for flight in flights)
+        return max(0.0, began_at + policy.soft_timeout_s - self._environment.now())
+
+    async def _with_a_net(
+        self, request: Request, landing: asyncio.Future[Lookup[Any]], patience_s: float | None
+    ) -> Lookup[Any]:
         """Wait for a load that a stale entry may stand in for, if the load takes too long or fails.
 
         The entry is looked up once more at that moment: it may have been invalidated, or renewed, meanwhile.
         """
         policy = request.policy
-        await asyncio.wait((landing,), timeout=policy.soft_timeout_s)
+        await asyncio.wait((landing,), timeout=patience_s)
         error = landing.exception() if landing.done() else None
         if landing.done() and error is None:
             return landing.result()

@@ -11,8 +11,11 @@ from dataclasses import dataclass, field
 from enum import Enum
 from typing import TYPE_CHECKING, Any, Final, Generic, Literal, Protocol, TypeAlias, TypeVar
 
+import msgspec
+
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    import asyncio
+    from collections.abc import Awaitable, Callable, Mapping, Sequence
 
     from alacena.engine.generation import Generation
     from alacena.engine.keys import EntryKey
@@ -77,8 +80,7 @@ class Lookup(Generic[V]):
         return Lookup(self.value, self.source, self.tier, self.origin, self.found, self.stored, latency_s)
 
 
-@dataclass(slots=True)
-class Found:
+class Found(msgspec.Struct, eq=False, gc=False):
     """An entry that is alive.
 
     Attributes:
@@ -87,6 +89,7 @@ class Found:
         tier: Where.
         fresh_for_s: Seconds it stays fresh; negative: stale for that long; ``inf``: for ever.
         load_s: How long its load took, in seconds; 0 where it is not known.
+        generations: What it depends on.
     """
 
     key: EntryKey
@@ -94,6 +97,23 @@ class Found:
     tier: Tier
     fresh_for_s: float
     load_s: float = 0.0
+    generations: tuple[Generation, ...] = ()
+
+    @property
+    def tags(self) -> tuple[str, ...]:
+        """The tags that it depends on."""
+        return tuple(generation.tag for generation in self.generations if generation.tag is not None)
+
+
+@dataclass(slots=True)
+class Unsettled:
+    """An entry of which it cannot be told yet whether it is alive.
+
+    Attributes:
+        unknown: The generations that it depends on and that this process has not met.
+    """
+
+    unknown: list[Generation]
 
 
 @dataclass(slots=True)
@@ -104,8 +124,8 @@ class Lease:
         key: Which entry.
         token: Unique to the request that asked for it.
         stamps: The generations that the value will depend on, with their nonces when the lease was given.
-        journal: Where the bucket's journal of ended tags stood at that moment, and the record at that place.
-        tags: What stands for the journal in this process, with its nonce at that moment.
+        journal: What stands for the bucket's journal of ended tags in this process, with its nonce at that moment.
+        noted: How far that journal had come by then.
         epoch: The server's replication id at that moment; empty without a server.
         storable: ``False`` while a source transaction holds the entry: the value is served, never stored.
     """
@@ -113,8 +133,8 @@ class Lease:
     key: EntryKey
     token: bytes
     stamps: tuple[tuple[Generation, bytes], ...]
-    journal: tuple[int, bytes]
-    tags: tuple[Generation, bytes]
+    journal: tuple[Generation, bytes]
+    noted: int
     epoch: bytes = b""
     storable: bool = True
 
@@ -126,8 +146,24 @@ class Lease:
     @property
     def is_current(self) -> bool:
         """Whether, besides, no tag has ended that the load might name when it is done."""
-        journal, nonce = self.tags
+        journal, nonce = self.journal
         return journal.nonce == nonce and self.stands
+
+
+@dataclass(frozen=True, slots=True)
+class Held:
+    """Somebody else has the lease.
+
+    Attributes:
+        change: Tells, once, that the entry may have been filled since (``True``), or that only the lease has changed
+            (``False``). Whoever gets it cancels it when it is not waited for any more.
+        for_s: How long the lease lasts, in seconds, unless it is prolonged, which is a change.
+        is_told: Whether changes are sure to be told of; otherwise one may pass unheard.
+    """
+
+    change: asyncio.Future[bool]
+    for_s: float
+    is_told: bool
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -165,18 +201,37 @@ class Shelf(Protocol):
         """Whether it is worth waiting for."""
         ...
 
-    async def find(self, keys: Sequence[EntryKey], policy: Policy, *, keep: bool) -> Found | None:
+    def find(
+        self, keys: Sequence[EntryKey], policy: Policy, *, keep: bool, unknown: Sequence[Generation] = ()
+    ) -> Awaitable[Found | Unsettled | None]:
         """The first of the keys (most specific first) that holds an entry which is alive, fresh or stale.
+
+        Not a coroutine, which would be one more step on the way of every read that memory does not answer.
 
         Args:
             keys: The candidates, all of one bucket.
             policy: How the copy in memory is kept.
             keep: Whether a copy is put into memory.
+            unknown: Generations to ask for along with the entry: those of an answer that was not settled.
 
         Raises:
             BackendError: The server did not answer.
 
-        Cost: 1 round trip; one more where the entry names tags that this process has not met.
+        Cost: 1 round trip.
+        """
+        ...
+
+    def seek(self, data_type: str, resource_id: str, tenant_id: str) -> Awaitable[Any] | None:
+        """The fresh value of a tenant's own entry, by the shortest way there is; counted as a hit or a miss.
+
+        Returns:
+            ``None`` where only :meth:`find` can tell; else what to await: the value, ``MISSING`` where there is none, or
+            an :class:`Unsettled` for :meth:`find` to go on with.
+
+        Raises:
+            BackendError: The server did not answer.
+
+        Cost: 1 round trip.
         """
         ...
 
@@ -188,11 +243,11 @@ class Shelf(Protocol):
         self,
         key: EntryKey,
         tags: Sequence[str],
-        settled: Callable[[Lease | Found | None], None],
+        settled: Callable[[Lease | Found | Held], None],
         *,
         force: bool = False,
         among: int = 1,
-    ) -> Lease | Found | None:
+    ) -> Lease | Found | Held:
         """Ask for the permission to fill an entry.
 
         Args:
@@ -203,14 +258,10 @@ class Shelf(Protocol):
             among: How many are asked for at once: each takes the server a moment, so all are waited for longer.
 
         Returns:
-            The lease; or the entry, if somebody filled it meanwhile; or ``None`` while another request holds the lease.
+            The lease; or the entry, if somebody filled it meanwhile; or who has it, while that is another request.
 
         Cost: 1 round trip.
         """
-        ...
-
-    async def changed(self, key: EntryKey, timeout_s: float) -> None:
-        """Wait until an entry or its lease changes, at most so long."""
         ...
 
     def renew(self, lease: Lease) -> None:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import asyncio
 from enum import Enum
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from alacena.engine.breaker import Breaker
 from alacena.engine.errors import BackendError, BackendUnavailableError
 from alacena.engine.events import BackendFailed
-from alacena.engine.shelf import ABSENT, Found
+from alacena.engine.policy import Policy
+from alacena.engine.shelf import ABSENT, MISSING, NOT_FOUND, Found, Unsettled
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
@@ -18,15 +19,16 @@ if TYPE_CHECKING:
     from alacena.engine.copies import Copies
     from alacena.engine.environment import Environment
     from alacena.engine.events import Events
-    from alacena.engine.keys import EntryKey
-    from alacena.engine.memory import Memory, Slot
-    from alacena.engine.policy import Policy
-    from alacena.engine.shelf import Counts, Lease, Shelf
+    from alacena.engine.generation import Generation
+    from alacena.engine.keys import EntryKey, Keys
+    from alacena.engine.memory import Memory
+    from alacena.engine.shelf import Counts, Held, Lease, Shelf
 
     T = TypeVar("T")
 
 
 _AT_ONCE_S = 0.005
+_UNKEPT = Policy()
 
 
 class _Word(Enum):
@@ -49,6 +51,7 @@ class Shelves:
         memory: The first shelf.
         copies: Hands its values out.
         shelf: The second shelf.
+        keys: Renders names.
         events: Who is told of its failures.
         counts: What is counted.
         environment: Time and chance.
@@ -60,6 +63,7 @@ class Shelves:
         memory: Memory,
         copies: Copies,
         shelf: Shelf,
+        keys: Keys,
         events: Events,
         counts: Counts,
         environment: Environment,
@@ -67,6 +71,7 @@ class Shelves:
         self._memory = memory
         self._copies = copies
         self._shelf = shelf
+        self._keys = keys
         self._events = events
         self._counts = counts
         self._environment = environment
@@ -82,18 +87,25 @@ class Shelves:
             if slot is None:
                 return None
             if slot.value is not ABSENT:
-                return self._handed_out(key, slot)
+                return self._copies.found(key, slot)
         return None
 
-    async def find(self, keys: Sequence[EntryKey], policy: Policy, *, keep: bool) -> Found | None:
+    def find(self, keys: Sequence[EntryKey], policy: Policy, *, keep: bool) -> Awaitable[Found | None]:
         """Ask the second shelf. Who asks for a key that is being asked for waits, and then looks into memory.
-
-        A follower never takes the leader's value: it may have been invalidated between the answer and the follower.
 
         If Redis fails: ``None``, and an event.
         """
         if not keep:
-            return await self._ask(keys, policy, keep=False)
+            return self._ask(keys, policy, keep=False)
+        if keys[0].entry in self._looking:
+            return self._follow(keys, policy)
+        return self._lead(keys, policy)
+
+    async def _follow(self, keys: Sequence[EntryKey], policy: Policy) -> Found | None:
+        """Wait for somebody else's look, and then look into memory.
+
+        A follower never takes the leader's value: it may have been invalidated between the answer and the follower.
+        """
         entry = keys[0].entry
         while (followers := self._looking.get(entry)) is not None:
             turn: asyncio.Future[_Word] = asyncio.get_running_loop().create_future()
@@ -102,8 +114,40 @@ class Shelves:
             if word is _Word.NOTHING:
                 return self.in_memory(keys)
             if word is not _Word.LEFT:
-                return self._alive_in_memory(keys) or await self._ask(keys, policy, keep=keep)
-        return await self._lead(keys, policy, keep=keep)
+                return self._alive_in_memory(keys) or await self._ask(keys, policy, keep=True)
+        return await self._lead(keys, policy)
+
+    def worth(self, found: Found | None, default: Any) -> Any:
+        """The value of a fresh entry, else the default."""
+        if found is None or found.fresh_for_s <= 0:
+            self._counts.misses += 1
+            return default
+        return default if found.value is NOT_FOUND else found.value
+
+    async def seek(self, data_type: str, resource_id: str, tenant_id: str, default: Any) -> Any:
+        """The fresh value of a tenant's own entry on the second shelf, else the default, by the shortest way.
+
+        If Redis fails: the default, and an event.
+        """
+        unknown: Sequence[Generation] = ()
+        breaker = self._breaker
+        if not breaker.failures:
+            asked, answers = None, breaker.answers
+            try:
+                asked = self._shelf.seek(data_type, resource_id, tenant_id)
+                if asked is not None:
+                    found = await asked
+                    breaker.answers += 1
+                    if type(found) is not Unsettled:
+                        return default if found is MISSING else found
+                    unknown = found.unknown
+            except BackendError as error:
+                if asked is not None:  # else it was known at once that nobody is there
+                    breaker.failed(answers)
+                self.degraded("get", self._keys.plain(data_type, resource_id, tenant_id), error)
+                return self.worth(None, default)
+        key = self._keys.plain(data_type, resource_id, tenant_id)
+        return self.worth(await self._ask((key,), _UNKEPT, keep=False, unknown=unknown), default)
 
     async def find_again(self, keys: Sequence[EntryKey], policy: Policy, *, keep: bool) -> Found | None:
         """What is alive now, fresh or stale: what was found before may have been invalidated since."""
@@ -112,8 +156,7 @@ class Shelves:
 
     async def find_many(self, keys: Sequence[EntryKey], policy: Policy, *, keep: bool) -> list[Found | None]:
         """The same for many entries, each at its own key only, in memory and then at once on the second shelf."""
-        now = self._environment.now()
-        found = [self.in_memory((key,), now) if keep else None for key in keys]
+        found: list[Found | None] = self._all_in_memory(keys) if keep else [None] * len(keys)
         rest = [index for index, hit in enumerate(found) if hit is None]
         if rest:
             asked = [keys[index] for index in rest]
@@ -124,18 +167,30 @@ class Shelves:
                 return found
             for index, hit in zip(rest, hits, strict=True):
                 found[index] = hit
-                self._counts.redis_hits += hit is not None and hit.tier == "redis"
+            self._counts.redis_hits += sum(hit is not None and hit.tier == "redis" for hit in hits)
+        return found
+
+    def _all_in_memory(self, keys: Sequence[EntryKey]) -> list[Found | None]:
+        """What :meth:`in_memory` gives for each of the keys."""
+        slots, get, hand_out, now = self._memory.slots, self._memory.get, self._copies.hand_out, self._environment.now()
+        found: list[Found | None] = []
+        for key in keys:
+            slot = get(key.ident, now) if key.ident in slots else None
+            if slot is None or slot.value is ABSENT:
+                found.append(None)
+            else:
+                found.append(Found(key, hand_out(slot), "memory", slot.fresh_until - now, slot.cost, slot.generations))
         return found
 
     async def lease(
         self,
         key: EntryKey,
         tags: Sequence[str],
-        settled: Callable[[Lease | Found | None], None],
+        settled: Callable[[Lease | Found | Held], None],
         *,
         force: bool,
         among: int = 1,
-    ) -> Lease | Found | None:
+    ) -> Lease | Found | Held:
         """See :meth:`alacena.engine.shelf.Shelf.lease`.
 
         Raises:
@@ -158,13 +213,13 @@ class Shelves:
         if self._events:
             self._events.emit(BackendFailed(key.tenant_id, key.data_type, verb, str(error)))
 
-    async def _lead(self, keys: Sequence[EntryKey], policy: Policy, *, keep: bool) -> Found | None:
+    async def _lead(self, keys: Sequence[EntryKey], policy: Policy) -> Found | None:
         """Ask for oneself and for whoever comes meanwhile."""
         entry = keys[0].entry
         followers = self._looking.setdefault(entry, [])
         word = _Word.LEFT
         try:
-            found = await self._ask(keys, policy, keep=keep)
+            found = await self._ask(keys, policy, keep=True)
             word = _Word.NOTHING if found is None else self._where(found)
         finally:
             if self._looking.get(entry) is followers:
@@ -177,15 +232,20 @@ class Shelves:
     def _where(self, found: Found) -> _Word:
         return _Word.KEPT if found.key.ident in self._memory.slots else _Word.ASK
 
-    async def _ask(self, keys: Sequence[EntryKey], policy: Policy, *, keep: bool) -> Found | None:
+    async def _ask(
+        self, keys: Sequence[EntryKey], policy: Policy, *, keep: bool, unknown: Sequence[Generation] = ()
+    ) -> Found | None:
+        """Ask, whoever else is asking, for the entry and for generations that are not known."""
         breaker = self._breaker
         if breaker.failures and not breaker.admits():
             return None
-        began = self._environment.now()
+        began, answers = self._environment.now(), breaker.answers
         try:
-            found = await self._shelf.find(keys, policy, keep=keep)
+            found = await self._shelf.find(keys, policy, keep=keep, unknown=unknown)
+            if isinstance(found, Unsettled):
+                found = await self._shelf.find(keys, policy, keep=keep, unknown=found.unknown)
         except BackendError as error:
-            self._failed(error, began)
+            self._failed(error, began, answers)
             self.degraded("get", keys[0], error)
             return None
         except asyncio.CancelledError:
@@ -193,7 +253,11 @@ class Shelves:
             raise
         if breaker.failures:
             breaker.succeeded()
-        self._counts.redis_hits += found is not None and found.tier == "redis"
+        else:
+            breaker.answers += 1
+        if found is None or isinstance(found, Unsettled):  # what the server does not know either has ended
+            return None
+        self._counts.redis_hits += found.tier == "redis"
         return found
 
     async def _guarded(self, ask: Callable[[], Awaitable[T]]) -> T:
@@ -204,14 +268,14 @@ class Shelves:
         """
         if not self._breaker.admits():
             raise _LeftAloneError("Redis failed again and again: it is left alone for a moment")
-        began = self._environment.now()
+        began, answers = self._environment.now(), self._breaker.answers
         settled = False
         try:
             answer = await ask()
             self._breaker.succeeded()
             settled = True
         except BackendError as error:
-            self._failed(error, began)
+            self._failed(error, began, answers)
             settled = True
             raise
         finally:
@@ -219,7 +283,7 @@ class Shelves:
                 self._breaker.abandoned()
         return answer
 
-    def _failed(self, error: BackendError, began: float) -> None:
+    def _failed(self, error: BackendError, began: float, answers: int) -> None:
         """Tell the breaker, unless it was known at once that nobody is there: that made nobody wait.
 
         Where it counted, reads would stay away for a while from a server that is back, or from those of a cluster that
@@ -228,7 +292,7 @@ class Shelves:
         if isinstance(error, BackendUnavailableError) and self._environment.now() - began < _AT_ONCE_S:
             self._breaker.abandoned()
         else:
-            self._breaker.failed()
+            self._breaker.failed(answers)
 
     def _alive_in_memory(self, keys: Sequence[EntryKey]) -> Found | None:
         """A fresh entry in memory, else the first that is alive at all."""
@@ -238,8 +302,5 @@ class Shelves:
             if slot is None:
                 return None
             if slot.value is not ABSENT:
-                return self._handed_out(key, slot)
+                return self._copies.found(key, slot)
         return None
-
-    def _handed_out(self, key: EntryKey, slot: Slot) -> Found:
-        return Found(key, self._copies.hand_out(slot), "memory", self._copies.fresh_for(slot), slot.cost)

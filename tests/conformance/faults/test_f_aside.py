@@ -247,6 +247,17 @@ async def test_f_memory_hits_and_redis_hits_report_their_tier(server_cache: Cach
     assert {"db_check_time_ms", "generation_time_ms"} <= set(metrics)
 
 
+@either
+async def test_f_a_memory_hit_reports_how_long_it_took() -> None:
+    for resource_id, value in (("text", "v"), ("document", {"a": [1]})):
+        await CacheManager.set("x", resource_id, value, "t")
+        got, metrics = await get_with_cache_aside("x", resource_id, "t", lambda: "loaded")
+        assert (got, metrics["tier"], metrics["cache_hit"]) == (value, "memory", True)
+        assert (metrics["data_type"], metrics["resource_id"]) == ("x", resource_id)
+        assert metrics["total_time_ms"] == metrics["latency_ms"] > 0
+        metrics["tier"] = "the caller's own"
+
+
 @pytest.mark.usefixtures("unopened")
 async def test_f_stale_values_are_offered_where_the_policy_allows(environment: Any) -> None:
     policy = Policy(ttl=10.0, stale_if_error_s=60.0)
@@ -279,8 +290,12 @@ async def test_f_sources_run_for_the_tenant_they_load_for() -> None:
 
 @either
 async def test_f_a_serializer_alone_is_refused_and_a_failing_one_loses_nothing() -> None:
-    with pytest.raises(TypeError, match="together"):
-        await get_with_cache_aside("x", "d", "t", lambda: 1, serializer=str)
+    for one in ({"serializer": str}, {"deserializer": int}):
+        with pytest.raises(TypeError, match="together"):
+            await get_with_cache_aside("x", "d", "t", lambda: 1, **one)
+        await CacheManager.set("x", "f", "in memory", "t")
+        with pytest.raises(TypeError, match="together"):
+            await get_with_cache_aside("x", "f", "t", lambda: 1, **one)
 
     def refuse(value: Any) -> Any:
         raise ValueError("cannot")

@@ -342,3 +342,20 @@ async def test_a_burst_of_invalidations_is_one_command(cache, redis_server):
     assert all(count > 0 for count in counts)
     assert [line.split(",")[0] for line in stats if line.startswith("cmdstat_unlink")] == ["cmdstat_unlink:calls=1"]
     assert await cache.get("document", "d1", TENANT) is None
+
+
+async def test_a_document_can_be_ended_on_a_server_that_is_full(open_cache, start_redis):
+    server = start_redis(maxmemory_bytes=50_000_000, maxmemory_policy="noeviction")
+    cache = await open_cache(redis_url=server.url)
+
+    async def load(context):
+        context.depends_on("d1")
+        return "answer"
+
+    await cache.load("answer", "q1", TENANT, load)
+    await until(lambda: cache.get("answer", "q1", TENANT, use_memory=False))
+    server.call("CONFIG", "SET", "maxmemory", "1000")
+
+    assert await cache.invalidate(TENANT, document_ids=["d1"]) > 0
+    assert cache.guarantee()["removals_owed"] == 0
+    assert await cache.get("answer", "q1", TENANT) is None

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from bench.rivals import MEMORY, REDIS, filled, invited, opened
+from bench.rivals import MEMORY, REDIS, STALE, filled, invited, opened
 from bench.rivals.rival import Batches, Drops, Place
 
 if TYPE_CHECKING:
@@ -25,7 +25,7 @@ pytestmark = [
 ]
 """What the contenders' own code is warned of."""
 
-_ALL = [("memory", name) for name in MEMORY] + [("redis", name) for name in REDIS]
+_ALL = [(kind, name) for kind, places in {"memory": MEMORY, "redis": REDIS, "stale": STALE}.items() for name in places]
 _VALUE = {"id": "d1", "pages": [1, 2], "score": 0.5, "ok": True, "none": None}
 
 
@@ -49,7 +49,7 @@ def source() -> Counted:
 def play(request: pytest.FixtureRequest, server: Server, source: Counted) -> Play:
     """Opens one contender inside the test: some insist on being closed by the task that opened them."""
     kind, name = request.param
-    field = invited({"memory": MEMORY, "redis": REDIS}[kind], (name,))
+    field = invited({"memory": MEMORY, "redis": REDIS, "stale": STALE}[kind], (name,))
     if field.absent:
         pytest.skip(f"{name} is not installed: {field.absent[name]}")
 

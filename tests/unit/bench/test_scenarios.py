@@ -9,7 +9,7 @@ import pytest
 
 from bench import __main__ as command
 from bench.figures.statistics import Spread
-from bench.rivals import MEMORY, REDIS, invited
+from bench.rivals import MEMORY, REDIS, STALE, invited
 from bench.scenarios import NAMES, loops, question, scenario
 from bench.scenarios.noisy_tenant import accesses
 from bench.scenarios.stale_fill import schedule
@@ -92,7 +92,7 @@ async def test_lineage_loses_exactly_the_answers_that_were_made_from_the_documen
     assert table.rows[0].name == "alacena"
     assert table.cell("alacena", "kept though made from it") == 0
     assert table.cell("alacena", "gone though not") == 0
-    assert [bar.verdict for bar in result.bars] == ["bar", "bar"]
+    assert [bar.verdict for bar in result.bars] == ["bar", "bar", "bar"]
 
 
 async def test_invalidating_a_tenant_takes_one_round_trip_and_nothing_is_served_afterwards(
@@ -136,6 +136,44 @@ async def test_a_miss_has_round_trips_and_commands_for_everybody(
 def test_schedules_of_a_seed_are_always_the_same() -> None:
     assert schedule(7) == schedule(7) != schedule(8)
     assert all(one.read_at_s <= one.answered_at_s for one in map(schedule, range(50)))
+
+
+async def test_an_ingestion_refuses_exactly_the_answers_whose_documents_it_ended(server: Server) -> None:
+    result = await trial("ingestion", server)
+    costs, losses = result.tables
+    assert costs.rows[0].name == "alacena, all at once"
+    assert costs.cell("alacena, all at once", "round trips") == 1
+    for row in ("alacena", "any ending refuses"):
+        assert losses.cell(row, "kept though a document ended") == 0
+    assert losses.cell("alacena", "refused though nothing of theirs ended") == 0
+    stored = losses.cell("alacena", "stored")
+    assert isinstance(stored, int)
+    assert stored > 0
+    assert {bar.verdict for bar in result.bars} == {"bar"}
+
+
+async def test_fail_safe_lets_no_error_of_the_source_through(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    own = {name: place for name, place in STALE.items() if name.startswith("alacena")}
+    monkeypatch.setattr("bench.scenarios.source_trouble.STALE", own)
+    monkeypatch.setattr("bench.scenarios.source_trouble._AFTER_S", 0.2)
+    result = await trial("source_trouble", server)
+    down, slow, flapping, documented = result.tables
+    for table in (down, slow, flapping):
+        assert [row.name for row in table.rows] == list(own)
+        assert table.cell("alacena, fail-safe", "errors") == 0
+        assert table.cell("alacena, renewed behind", "errors") == 0
+    assert down.cell("alacena, default policy", "stale") == 0
+    assert down.cell("alacena, default policy", "errors") != 0
+    assert down.cell("alacena, fail-safe", "stale") != 0
+    assert len(documented.rows) > 5
+
+
+async def test_a_noisy_tenant_meets_everybody_at_each_size(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("bench.scenarios.noisy_tenant._LOUDER", 5)
+    result = await trial("noisy_tenant", server)
+    assert len(result.tables) == 3
+    for table in result.tables:
+        assert {row.name for row in table.rows} >= {"alacena", "alacena, all tenants as one"}
 
 
 def test_accesses_beside_a_noisy_tenant_are_the_quiet_ones_and_its_own() -> None:

@@ -4,8 +4,19 @@ import asyncio
 
 import pytest
 
-from alacena import CacheManager, Context, cached, configure
+from alacena import (
+    UNCHANGED,
+    CacheManager,
+    Context,
+    Policy,
+    cached,
+    configure,
+    depends_on,
+    get_with_cache_aside,
+    invalidate_document_update,
+)
 from alacena.engine.errors import EncodeError, MissingTenantError
+from alacena.testing.doubles import FakeEnvironment
 
 
 @pytest.fixture(autouse=True)
@@ -134,3 +145,50 @@ async def test_a_method_is_cached_by_its_arguments_and_not_by_its_object():
         await Shop().stock.invalidate("p1")
         assert await Shop().stock("p1") == 2
     assert Shop.stock.__name__ == "stock"
+
+
+async def test_a_result_ends_with_the_document_that_its_function_says_it_used():
+    calls = []
+
+    async def search():
+        depends_on("d1")
+
+    @cached("answer")
+    async def answer(question: str) -> str:
+        calls.append(question)
+        await asyncio.create_task(search())
+        return "from d1"
+
+    async with Context("acme"):
+        for ask in (answer, answer.refresh):
+            await ask("q")
+            before = len(calls)
+            await invalidate_document_update("acme", "other")
+            await answer("q")
+            assert len(calls) == before
+            await invalidate_document_update("acme", "d1")
+            await answer("q")
+            assert len(calls) == before + 1
+
+
+@pytest.mark.parametrize("door", ["aside", "decorated"])
+async def test_a_source_is_told_what_it_answered_before_and_may_say_that_it_is_unchanged(door):
+    environment = FakeEnvironment()
+    configure(policies={"note": Policy(ttl=10, stale_if_error_s=60, jitter_ratio=0)}, environment=environment)
+    told = []
+
+    async def fetch(resource_id):
+        ctx = Context("acme")
+        told.append(ctx.previous)
+        return {"document_id": "d1"} if ctx.previous is None else UNCHANGED
+
+    decorated = cached("note", key=lambda resource_id: resource_id)(fetch)
+    async with Context("acme"):
+        for _ in range(3):
+            if door == "aside":
+                value, _ = await get_with_cache_aside("note", "n", "acme", fetch, serializer=dict, deserializer=dict)
+            else:
+                value = await decorated("n")
+            assert value == {"document_id": "d1"}
+            environment.advance(11)
+    assert told == [None, {"document_id": "d1"}, {"document_id": "d1"}]

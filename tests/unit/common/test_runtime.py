@@ -12,7 +12,9 @@ import pytest
 from alacena import Cache, CacheManager, Context, configure, get_with_cache_aside
 from alacena.common import runtime
 from alacena.common.runtime import PROCESS, override
+from alacena.engine import MISSING
 from alacena.engine.errors import SettingsError
+from alacena.engine.memory import Slot
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -33,10 +35,12 @@ class Unreachable:
         self.asked: list[tuple[Any, ...]] = []
 
     def peek(self, ident: tuple[Any, ...]) -> Any:
-        from alacena.engine import MISSING
-
         self.asked.append(ident)
         return self.values.get(ident, MISSING)
+
+    def peek_slot(self, ident: tuple[Any, ...], _: float) -> Slot | None:
+        value = self.peek(ident)
+        return None if value is MISSING else Slot(ident, value, wire_key=b"", size=0)
 
 
 async def test_a_hit_in_memory_asks_nothing_else() -> None:

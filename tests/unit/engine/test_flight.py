@@ -28,7 +28,7 @@ def flights(memory, environment):
 
 def lease(*generations, journal=None):
     journal = journal or Generation("j")
-    return Lease(KEY, b"token", tuple((g, g.nonce) for g in generations), (0, b""), (journal, journal.nonce))
+    return Lease(KEY, b"token", tuple((g, g.nonce) for g in generations), (journal, journal.nonce), 0)
 
 
 async def test_everybody_gets_the_outcome_the_first_the_original_the_rest_copies():

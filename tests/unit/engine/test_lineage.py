@@ -4,8 +4,9 @@ import asyncio
 
 import pytest
 
+from alacena.engine import MISSING, UNCHANGED, Policy
 from alacena.engine.local.shelf import _NOTED_TAGS, _Journal
-from alacena.engine.redis.journal import LONGEST_BYTES, RECORD_BYTES, first_record, records, tells_of
+from alacena.engine.redis.journal import LONGEST_BYTES, RECORD_BYTES, new_name, records, state, tells_of
 from tests.unit.engine.scene import TENANT, play
 
 
@@ -186,6 +187,34 @@ def test_a_journal_that_was_lost_and_begun_anew_refuses_the_fill():
     play(scenario, server=True)
 
 
+def test_an_ending_that_is_sent_again_does_not_hide_one_that_a_lost_journal_has_forgotten():
+    async def scenario(stage):
+        def unlink_journal():
+            stage.server.keyspace.execute([b"UNLINK", b"alacena:g:{acme.0}:j"])
+
+        await stage.cache.load("note", "warm", TENANT, answer("x", takes_s=0))
+        await stage.cache.invalidate(TENANT, document_ids=["other"])
+
+        async def lose_and_repeat():
+            unlink_journal()
+            await stage.cache.invalidate(TENANT, document_ids=["d1"])
+            await stage.cache.load("note", "another", TENANT, answer("x", takes_s=0))
+            await stage.cache.invalidate(TENANT, document_ids=["other"])
+
+        assert not await loaded(stage, lose_and_repeat, "d1")
+
+    play(scenario, server=True)
+
+
+def test_a_journal_that_nobody_asks_for_any_more_goes_by_itself():
+    async def scenario(stage):
+        await stage.cache.load("note", "q", TENANT, answer("d1", takes_s=0))
+        await stage.cache.invalidate(TENANT, document_ids=["d1"])
+        assert stage.server.keyspace.execute([b"PTTL", b"alacena:g:{acme.0}:j"]) > 0
+
+    play(scenario, server=True, seeds=(1,))
+
+
 @pytest.mark.parametrize("server", [False, True])
 def test_more_endings_than_a_journal_holds_refuse_the_fill_rather_than_be_forgotten(server):
     async def scenario(stage):
@@ -242,20 +271,18 @@ def test_exactly_the_answers_that_used_a_document_are_gone(server, buckets):
 
 
 def test_a_part_of_a_journal_tells_what_ended_and_distrusts_everything_else(environment):
-    mark = first_record(environment)
-    part = mark + records(["a", "b"], environment)
-    assert len(mark) == RECORD_BYTES
-    assert tells_of(part, mark, ["x", "a"])
-    assert tells_of(part, mark, ["b"])
-    assert not tells_of(part, mark, ["x", "y"])
-    assert not tells_of(part, mark, [])
-    assert not tells_of(mark, mark, ["a"])
-    last = part[-RECORD_BYTES:]
-    assert not tells_of(last, last, ["b"]), "what ended before the mark"
-    for broken in (b"", part[1:], part[RECORD_BYTES:], first_record(environment)):
-        assert tells_of(broken, mark, ["x"])
-    assert tells_of(part, b"", ["x"])
-    assert records(["a"], environment) != records(["a"], environment), "a record is never repeated"
+    name = new_name(environment)
+    remembered = state(name, 80)
+    since = records(["a", "b"])
+    assert len(since) == 2 * RECORD_BYTES
+    assert tells_of(name, since, remembered, ["x", "a"])
+    assert tells_of(name, since, remembered, ["b"])
+    assert not tells_of(name, since, remembered, ["x", "y"])
+    assert not tells_of(name, since, remembered, [])
+    assert not tells_of(name, b"", remembered, ["a"])
+    for lost in (b"", name[:4], new_name(environment)):
+        assert tells_of(lost, since, remembered, ["x"])
+    assert state(name, 80) != state(name, 88), "each ending makes another state"
 
 
 def test_the_journal_of_a_process_remembers_in_order_and_forgets_safely():
@@ -272,3 +299,53 @@ def test_the_journal_of_a_process_remembers_in_order_and_forgets_safely():
         journal.note(f"x{number}")
     assert journal.tells_of("c", start), "what was forgotten may be anything"
     assert not journal.tells_of("c", journal.position - 10)
+
+
+@pytest.mark.parametrize("server", [False, True])
+@pytest.mark.parametrize("early", [False, True])
+@pytest.mark.parametrize("memory", [False, True])
+def test_what_is_unchanged_still_depends_on_what_it_was_made_from(server, early, memory):
+    async def scenario(stage):
+        async def load(context):
+            if context.previous is not MISSING:
+                assert context.previous_tags == ("t", "document:d1")
+                return UNCHANGED
+            context.depends_on("d1")
+            return {"from": "d1"}
+
+        options = {"tags": ["t"], "use_memory": memory} if early else {"use_memory": memory}
+        await stage.cache.load("note", "q", TENANT, load, tags=["t"], use_memory=memory)
+        for _ in range(2):
+            await asyncio.sleep(11)
+            assert await stage.caches[-1].load("note", "q", TENANT, load, **options) == {"from": "d1"}
+            await asyncio.sleep(0.1)
+            assert await stage.cache.get("note", "q", TENANT) is not None
+        await stage.caches[-1].invalidate(TENANT, document_ids=["d1"])
+        await asyncio.sleep(0.1)
+        assert await stage.cache.get("note", "q", TENANT) is None
+
+    policy = Policy(ttl=10, stale_if_error_s=60)
+    play(scenario, server=server, processes=2 if server else 1, policy=policy)
+
+
+@pytest.mark.parametrize("server", [False, True])
+def test_what_is_unchanged_is_not_stored_where_its_document_ended_meanwhile(server):
+    async def scenario(stage):
+        async def load(context):
+            if context.previous is not MISSING:
+                await asyncio.sleep(2)
+                return UNCHANGED
+            context.depends_on("d1")
+            return "answer"
+
+        await stage.cache.load("note", "q", TENANT, load)
+        await asyncio.sleep(11)
+        again = asyncio.create_task(stage.cache.load("note", "q", TENANT, load))
+        await asyncio.sleep(1)
+        await stage.caches[-1].invalidate(TENANT, document_ids=["d1"])
+        assert await again == "answer"
+        await asyncio.sleep(0.1)
+        assert await stage.cache.get("note", "q", TENANT) is None
+
+    policy = Policy(ttl=10, stale_if_error_s=60)
+    play(scenario, server=server, processes=2 if server else 1, policy=policy)

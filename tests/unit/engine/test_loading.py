@@ -310,11 +310,11 @@ def test_early_refreshes_follow_xfetch():
         reader, policy = stage.cache._parts.reader, Policy(early_refresh_beta=2.0)
         for left_s in (0.5, 2.0, 5.0):
             found = Found(KEY, "v", "memory", left_s, 1.0)
-            due = sum(reader.is_due(found, policy) for _ in range(20_000)) / 20_000
+            due = sum(reader.is_early(found, policy) for _ in range(20_000)) / 20_000
             assert due == pytest.approx(math.exp(-left_s / 2.0), abs=0.015)
-        assert not reader.is_due(Found(KEY, "v", "memory", math.inf, 1.0), policy)
-        assert not reader.is_due(Found(KEY, "v", "memory", 1e-9, 0.0), policy)
-        assert not reader.is_due(Found(KEY, "v", "memory", 1e-9, 1.0), Policy())
+        assert not reader.is_early(Found(KEY, "v", "memory", math.inf, 1.0), policy)
+        assert not reader.is_early(Found(KEY, "v", "memory", 1e-9, 0.0), policy)
+        assert not reader.is_early(Found(KEY, "v", "memory", 1e-9, 1.0), Policy())
 
     play(scenario, seeds=(1,))
 

@@ -87,6 +87,45 @@ def test_what_redis_did_not_confirm_is_zero_for_all_gone_here_and_made_up_for():
     play(scenario, server=True, processes=2, seeds=range(5))
 
 
+def test_what_is_ended_again_and_again_during_an_outage_is_owed_once():
+    async def scenario(stage):
+        here, there = stage.caches
+        await here.set("note", "n", "old", TENANT, tags=["t"])
+        assert await there.get("note", "n", TENANT) == "old"
+        stage.sim.network.fail(("redis", 6379))
+        for link in stage.sim.network.links_of("p0"):
+            link.reset()
+        for _ in range(20):
+            assert await here.invalidate(TENANT, "note", "n", tags=["t"]) == 0
+            await asyncio.sleep(1)
+        assert here.guarantee()["removals_owed"] <= 4
+        stage.sim.network.restore(("redis", 6379))
+        await asyncio.sleep(5)
+        assert here.guarantee()["removals_owed"] == 0
+        assert await there.get("note", "n", TENANT) is None
+
+    play(scenario, server=True, processes=2, seeds=range(3))
+
+
+def test_a_debt_too_large_for_one_answer_is_paid_in_parts():
+    async def scenario(stage):
+        here, there = stage.caches
+        await there.set("note", "n1999", "old", TENANT, tags=["t1999"])
+        stage.sim.network.fail(("redis", 6379))
+        for link in stage.sim.network.links_of("p0"):
+            link.reset()
+        await asyncio.sleep(1)
+        for number in range(2_000):
+            await here.invalidate(TENANT, tags=[f"t{number}"])
+        assert here.guarantee()["removals_owed"] == 2_000
+        stage.sim.network.restore(("redis", 6379))
+        await asyncio.sleep(5)
+        assert here.guarantee()["removals_owed"] == 0
+        assert await there.get("note", "n1999", TENANT) is None
+
+    play(scenario, server=True, processes=2, seeds=(1,))
+
+
 def test_everybody_is_told_of_his_own_invalidation():
     async def scenario(stage):
         await asyncio.gather(

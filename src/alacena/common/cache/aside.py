@@ -21,7 +21,7 @@ from alacena.common.core.constants import (
     SOURCE_SUPABASE,
 )
 from alacena.common.runtime import PROCESS
-from alacena.engine import MISSING, UNSET, Lookup
+from alacena.engine import MISSING, UNCHANGED, UNSET, Lookup
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
@@ -103,26 +103,24 @@ async def get_with_cache_aside(
     started = PROCESS.now()
     if tenant_id is None:
         tenant_id = TENANT.get() if ctx is None else ctx.get_tenant_id(validate=False)
-    plain = use_memory and deserializer is None and validation_func is None
+    plain = use_memory and serializer is deserializer is None and validation_func is None
     if plain and metadata is None and idempotency_key is None and PROCESS.thread == get_ident():
         try:
             if agent_id is None and conversation_id is None and collection_id is None:
-                value = PROCESS.peek((tenant_id, data_type, resource_id))
+                slot = PROCESS.peek_slot((tenant_id, data_type, resource_id), started)
             else:
-                value = PROCESS.peek((tenant_id, data_type, resource_id, agent_id, conversation_id, collection_id))
+                ident = (tenant_id, data_type, resource_id, agent_id, conversation_id, collection_id)
+                slot = PROCESS.peek_slot(ident, started)
         except TypeError:  # a part that cannot be looked up: what follows says which
-            value = MISSING
-        if value is not MISSING:
-            spent_ms = (PROCESS.now() - started) * 1000.0
-            return value, {
-                "source": SOURCE_CACHE,
-                "tier": "memory",
-                "cache_hit": True,
-                "data_type": data_type,
-                "resource_id": resource_id,
-                "latency_ms": spent_ms,
-                "total_time_ms": spent_ms,
-            }
+            slot = None
+        if slot is not None:
+            value = slot.value if slot.thaw is None else slot.thaw(slot.value)
+            if value is not MISSING:
+                metrics = _metrics_of_a_hit()
+                metrics["data_type"] = data_type
+                metrics["resource_id"] = resource_id
+                metrics["latency_ms"] = metrics["total_time_ms"] = (PROCESS.now() - started) * 1000.0
+                return value, metrics
     if (serializer is None) != (deserializer is None):
         msg = "give serializer= and deserializer= together: with one of them, a hit is of another type than a miss"
         raise TypeError(msg)
@@ -131,11 +129,27 @@ async def get_with_cache_aside(
     read = _Read(data_type, Request(resource_id, scope, ctx), sources, UNSET if ttl is None else ttl, use_memory)
     value, metrics = await _checked(read, deserializer, validation_func)
     metrics["total_time_ms"] = (PROCESS.now() - started) * 1000.0
+    _give_back(metrics, idempotency_key, metadata)
+    return value, metrics
+
+
+_metrics_of_a_hit: Final = {
+    "source": SOURCE_CACHE,
+    "tier": "memory",
+    "cache_hit": True,
+    "data_type": "",
+    "resource_id": "",
+    "latency_ms": 0.0,
+    "total_time_ms": 0.0,
+}.copy
+"""A copy of a dict costs less than building one; a hit in memory fills in what differs."""
+
+
+def _give_back(metrics: Metrics, idempotency_key: str | None, metadata: Mapping[str, Any] | None) -> None:
     if idempotency_key is not None:
         metrics["idempotency_key"] = idempotency_key
     if metadata is not None:
         metrics["metadata"] = dict(metadata)
-    return value, metrics
 
 
 class _Sources(NamedTuple):
@@ -225,6 +239,8 @@ class _Load:
                 self.times_ms[time_name] = (PROCESS.now() - started) * 1000.0
                 if value is not None:
                     load.origin = self.origin = origin
+                    if value is UNCHANGED:
+                        return value
                     load.depends_on(self._documents(value))
                     return self._serialized(load, value)
         return None

@@ -9,13 +9,14 @@ from typing import TYPE_CHECKING, Any, Generic, ParamSpec, TypeVar, cast
 
 from alacena.common import runtime
 from alacena.common.cache.tenancy import tenant_of
+from alacena.common.context.load import LOAD
 from alacena.engine import UNSET, EncodeError, Scope
 from alacena.engine.codec import ValueCodec
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Iterable
 
-    from alacena.engine import TtlOrUnset
+    from alacena.engine import LoadContext, TtlOrUnset
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -49,7 +50,8 @@ def cached(
 
     The key is made from the bound arguments: ``price("p1")`` and ``price(product_id="p1", currency="EUR")`` are one
     entry. Parameters called ``tenant_id``, ``agent_id``, ``conversation_id`` and ``collection_id`` are its scope; ``self``,
-    ``cls`` and ``ctx`` are no part of it. ``None`` is not kept, unless the type's policy remembers absences.
+    ``cls`` and ``ctx`` are no part of it. ``None`` is not kept, unless the type's policy remembers absences. Inside the
+    function, `depends_on` says what its result is made from.
 
     Args:
         data_type: The type of the entries, whose policy holds; left out: the function's qualified name.
@@ -108,7 +110,7 @@ class CachedFunction(Generic[P, R]):
             self.data_type,
             resource_id,
             scope,
-            lambda: self._function(*args, **kwargs),
+            self._loader(args, kwargs),
             ttl=self._ttl,
             tags=self._tags,
             search_hierarchy=False,
@@ -129,7 +131,7 @@ class CachedFunction(Generic[P, R]):
         resource_id, scope = self._place(args, kwargs)
         cache = await runtime.opened()
         again = cache.refresh(
-            self.data_type, resource_id, scope, lambda: self._function(*args, **kwargs), ttl=self._ttl, tags=self._tags
+            self.data_type, resource_id, scope, self._loader(args, kwargs), ttl=self._ttl, tags=self._tags
         )
         return cast("R", await again)
 
@@ -137,6 +139,16 @@ class CachedFunction(Generic[P, R]):
         """Why a call with these arguments is answered as it is. Cost: 1 round trip."""
         resource_id, scope = self._place(args, kwargs)
         return await (await runtime.opened()).explain(self.data_type, resource_id, scope)
+
+    def _loader(self, args: Any, kwargs: Any) -> Callable[[LoadContext], Coroutine[Any, Any, R]]:
+        async def load(context: LoadContext) -> R:
+            token = LOAD.set(context)
+            try:
+                return await self._function(*args, **kwargs)
+            finally:
+                LOAD.reset(token)
+
+        return load
 
     def _place(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[str, Scope]:
         bound = self._signature.bind(*args, **kwargs)

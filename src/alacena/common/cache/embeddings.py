@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import hashlib
 import inspect
 import json
 from collections.abc import Mapping
+from hashlib import sha256
+from json.encoder import encode_basestring_ascii as quoted
 from typing import TYPE_CHECKING, Any, Final
 
 from alacena.common import runtime
@@ -15,15 +16,24 @@ from alacena.common.core.constants import SOURCE_CACHE, SOURCE_GENERATION, SOURC
 from alacena.common.runtime import PROCESS
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterable, Sequence
 
 _TYPE: Final = "embedding"
 
 
 def embedding_id(text: str, model_name: str, *, revision: str | None = None, dimensions: int | None = None) -> str:
     """The resource id of a text's embedding: another one for another model, revision or number of dimensions."""
-    what = json.dumps([model_name, revision, dimensions, text], separators=(",", ":"))
-    return f"{model_name}:{hashlib.sha256(what.encode()).hexdigest()}"
+    return _embedding_ids((text,), model_name, revision, dimensions)[0]
+
+
+def _embedding_ids(texts: Iterable[str], model_name: str, revision: str | None, dimensions: int | None) -> list[str]:
+    """The digest of what tells an embedding from the others, as a JSON list, behind the model's name."""
+    shared = json.dumps([model_name, revision, dimensions], separators=(",", ":"))[:-1]
+    try:
+        return [f"{model_name}:{sha256(f'{shared},{quoted(text)}]'.encode()).hexdigest()}" for text in texts]
+    except TypeError as error:
+        msg = "texts is a list of strings: something else is among them"
+        raise TypeError(msg) from error
 
 
 async def get_embeddings_batch_with_cache(
@@ -75,14 +85,16 @@ async def get_embeddings_batch_with_cache(
     if tenant_id is None and ctx is not None:
         tenant_id = ctx.get_tenant_id(validate=False)
     scope = scope_of(tenant_id, agent_id, conversation_id, collection_id)
-    ids = [embedding_id(text, model_name, revision=revision, dimensions=dimensions) for text in texts]
+    ids = _embedding_ids(texts, model_name, revision, dimensions)
     provider = _Provider(embedding_provider, dict(zip(ids, texts, strict=True)), scope.tenant_id)
     found: Mapping[str, Any] = {}
     if ids:
         cache = await runtime.opened()
         found = await cache.load_many(_TYPE, tuple(dict.fromkeys(ids)), scope, provider)
-    embeddings = [_shaped(found.get(one), as_arrays=as_arrays) for one in ids]
-    misses = sum(one in provider.asked for one in ids)
+    embeddings = [found.get(one) for one in ids]
+    if not as_arrays:
+        embeddings = [one if one is None or isinstance(one, list) else one.tolist() for one in embeddings]
+    misses = sum(one in provider.asked for one in ids) if provider.asked else 0
     metrics: dict[str, Any] = {
         "source": SOURCE_CACHE if not misses else SOURCE_GENERATION if misses == len(ids) else SOURCE_MIXED,
         "data_type": "embedding_batch",
@@ -136,7 +148,3 @@ def _kept(embedding: Any) -> Any:
     array = np.array(embedding, dtype=np.float32)
     array.setflags(write=False)
     return array
-
-
-def _shaped(embedding: Any, *, as_arrays: bool) -> Any:
-    return embedding if embedding is None or as_arrays or isinstance(embedding, list) else embedding.tolist()

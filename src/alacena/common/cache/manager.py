@@ -103,9 +103,14 @@ class CacheManager(Primitives):
                 value = MISSING
             if value is not MISSING:
                 return value
+        cache = PROCESS.cache if PROCESS.thread == get_ident() else None
+        if cache is None:
+            cache = await runtime.opened()
         plain = agent_id is None and conversation_id is None and collection_id is None
+        if plain and not use_memory:
+            return await cache.seek(data_type, resource_id, tenant_of(tenant_id), default)
         whose = tenant_of(tenant_id) if plain else scope_of(tenant_id, agent_id, conversation_id, collection_id)
-        return await (await runtime.opened()).get(
+        return await cache.get(
             data_type,
             resource_id,
             whose,

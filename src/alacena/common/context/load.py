@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from contextvars import ContextVar
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
-from alacena.engine import UNSET
+from alacena.engine import MISSING, UNSET
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -38,6 +38,15 @@ class SourceVoice:
         """Record what the value cost: dearer values stay longer when memory is short."""
         if (load := LOAD.get()) is not None:
             load.cost(tokens=tokens, usd=usd)
+
+    @property
+    def previous(self) -> Any:
+        """The expired value as it was stored, where one is still there, else ``None``.
+
+        Where it is still what the source holds, return ``UNCHANGED``: it lives anew, with what it depends on.
+        """
+        load = LOAD.get()
+        return None if load is None or load.previous is MISSING else load.previous
 
     @property
     def ttl(self) -> TtlOrUnset:

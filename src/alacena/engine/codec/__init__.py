@@ -14,7 +14,17 @@ from msgspec.structs import replace
 
 from alacena.engine.codec import arrays, compression, encryption
 from alacena.engine.codec.encryption import Keyring
-from alacena.engine.codec.envelope import MAX_HEADER_BYTES, Envelope, authenticated, glance, header, pack, unpack
+from alacena.engine.codec.envelope import (
+    MAX_HEADER_BYTES,
+    Envelope,
+    Glance,
+    authenticated,
+    glance,
+    glance_all,
+    header,
+    pack,
+    unpack,
+)
 from alacena.engine.codec.faults import EntryError
 from alacena.engine.codec.integrity import Mac, crc
 from alacena.engine.codec.registry import Registry, default_registry, register
@@ -23,7 +33,7 @@ from alacena.engine.codec.values import ValueCodec, decode, encode
 from alacena.engine.errors import DecodeError, EncodeError
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from alacena.engine.codec.integrity import Check
 
@@ -69,6 +79,10 @@ NOTHING: Final = Encoded(b"", codec=NO_CODEC)
 """The payload of an entry that says that the source has nothing."""
 
 
+def _no_glance(data: bytes, witness: bytes, stamps: bytes) -> None:
+    """Where entries are encrypted or carry a MAC, all of them take the long way."""
+
+
 class Codec:
     """Encodes values and seals them into entries; opens entries and decodes what they hold.
 
@@ -80,6 +94,9 @@ class Codec:
         integrity_key: 16 to 64 secret bytes, the same in every process: entries then carry a MAC, and whoever writes to
             the server without the key writes misses. ``None``: a CRC-32, against accidents.
         keyring: Payloads are then encrypted, and entries that are not encrypted are refused.
+
+    Attributes:
+        glance: The short way into an entry; see :func:`alacena.engine.codec.envelope.glance`. With a key, there is none.
 
     Everything runs on the caller's thread. Cost: a small value takes about 3 µs to encode and seal, and as much to
     open. The scan of types makes encoding a tree cost about 5 times a bare msgspec call; decoding costs the bare call.
@@ -100,7 +117,9 @@ class Codec:
         self._max_value_bytes = max_value_bytes
         self._check: Check = crc if integrity_key is None else Mac(integrity_key)
         self._keyring = keyring
-        self._is_plain = keyring is None and integrity_key is None
+        self.glance: Callable[[bytes, bytes, bytes], Glance | None] = (
+            glance if keyring is None and integrity_key is None else _no_glance
+        )
 
     def encode(self, value: object) -> bytes:
         """The value's payload, neither compressed nor encrypted: what memory keeps of a value that could be changed.
@@ -185,17 +204,23 @@ class Codec:
         body = authenticated(data, len(payload))
         return ring.decrypt(payload, key_id=envelope.key_id, tenant=tenant, header=body)
 
-    def glance(self, data: bytes, witness: bytes, stamps: bytes) -> tuple[int, int, int, memoryview] | None:
-        """The short way into an entry that needs no key; see :func:`alacena.engine.codec.envelope.glance`."""
-        return glance(data, witness, stamps) if self._is_plain else None
+    def glance_all(
+        self, entries: Sequence[bytes], witnesses: Sequence[bytes], stamps: bytes
+    ) -> list[tuple[int, int, int, int] | None]:
+        """The short way into many entries; see :func:`alacena.engine.codec.envelope.glance_all`."""
+        return glance_all(entries, witnesses, stamps) if self.glance is glance else [None] * len(entries)
 
-    def decode(self, payload: bytes | memoryview) -> Any:
-        """The value of a payload. An array that is a value by itself is a read-only view on it.
+    def decoder(self) -> Callable[[bytes, int], Any]:
+        """:meth:`decode` for a batch, of which most may be arrays alike."""
+        return arrays.remembering(self.decode)
+
+    def decode(self, payload: bytes | memoryview, start: int = 0) -> Any:
+        """The value of a payload, which begins at ``start``. An array that is a value by itself is a read-only view on it.
 
         Raises:
             EntryError: The payload is broken, or holds a class that is not known here.
         """
         try:
-            return self._values.decode(payload)
+            return self._values.decode(payload, start)
         except DecodeError as error:
             raise EntryError(str(error), "value") from error

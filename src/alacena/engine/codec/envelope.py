@@ -34,7 +34,8 @@ from __future__ import annotations
 from hmac import compare_digest
 from struct import Struct
 from struct import error as StructError  # noqa: N812 - a class that struct spells like a function
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, TypeAlias
+from zlib import crc32
 
 import msgspec
 
@@ -222,11 +223,25 @@ def unpack(
     return envelope, view[offset:]
 
 
-_GLANCE: Final = Struct("<4s16s12sII24sQQQQI4x")
-_PLAIN_META: Final = tuple(Struct("<HBBBBHHBx").pack(0, 1, 0, 0, count, 0, 0, 0) for count in range(17))
+_GLANCE: Final = tuple(Struct(f"<4sI28sI24s8xQQ8xI4x{count * STAMP_BYTES}s") for count in range(17))
 
 
-def glance(data: bytes, witness: bytes, stamps: bytes) -> tuple[int, int, int, memoryview] | None:
+def _plain(stamps: int) -> bytes:
+    """What lies between the CRC-32 and the payload's length of a plain entry: zeros, its kind, where the payload is."""
+    kind = _FIELDS.pack(0, 1, 0, 0, stamps, 0, 0, 0, _FIXED + stamps * STAMP_BYTES, 0, b"", b"", 0, 0, 0, 0, 0)
+    return bytes(CHECK_BYTES - 4) + kind[:16]
+
+
+Glance: TypeAlias = tuple[int, int, int, "bytes | memoryview"]
+"""Fresh until and expires (milliseconds on the server's clock, 0 = never), milliseconds of the load, and the payload."""
+
+_SMALL_BYTES: Final = 4096
+"""Up to here a copy of the payload is cheaper than a view on it."""
+
+_PLAIN: Final = tuple(_plain(count) for count in range(17))
+
+
+def glance(data: bytes, witness: bytes, stamps: bytes) -> Glance | None:
     """The short way into a plain entry: known codec, no tags, neither compressed nor encrypted, checked by CRC-32.
 
     Everything that :func:`unpack` checks is checked here, by comparing runs of bytes with what they must be.
@@ -237,24 +252,55 @@ def glance(data: bytes, witness: bytes, stamps: bytes) -> tuple[int, int, int, m
         stamps: The current generations, joined, that it must carry.
 
     Returns:
-        Fresh until and expires (milliseconds), load time (milliseconds) and the payload; ``None`` where the long way
-        has to tell.
+        What the entry says; ``None`` where the long way has to tell.
     """
-    if len(data) < _FIXED or len(stamps) > 16 * STAMP_BYTES:
+    count = len(stamps) // STAMP_BYTES
+    start = _FIXED + len(stamps)
+    if count >= len(_GLANCE) or len(data) < start:
         return None
-    prefix, check, meta, offset, length, found, _, fresh_ms, expires_ms, _, load_ms = _GLANCE.unpack_from(data)
+    prefix, check, meta, length, found, fresh_ms, expires_ms, load_ms, stamped = _GLANCE[count].unpack_from(data)
     if (
         found != witness
-        or meta != _PLAIN_META[len(stamps) // STAMP_BYTES]
+        or stamped != stamps
+        or meta != _PLAIN[count]
         or prefix != _PREFIX
-        or len(data) != offset + length
-        or data[_FIXED : _FIXED + len(stamps)] != stamps
+        or len(data) != start + length
     ):
         return None
-    view = memoryview(data)
-    if crc(view[_BODY:]) != check:
+    body = (data if len(data) <= _SMALL_BYTES else memoryview(data))[_BODY:]
+    if crc32(body) != check:
         return None
-    return fresh_ms, expires_ms, load_ms, view[offset:]
+    return fresh_ms, expires_ms, load_ms, body[start - _BODY :]
+
+
+def glance_all(
+    entries: Sequence[bytes], witnesses: Sequence[bytes], stamps: bytes
+) -> list[tuple[int, int, int, int] | None]:
+    """The same for entries that depend on the same generations, each with its own witness.
+
+    Returns:
+        For each what :func:`glance` gives, with the place where the payload begins instead of the payload.
+    """
+    count = len(stamps) // STAMP_BYTES
+    if count >= len(_GLANCE):
+        return [None] * len(entries)
+    start, unpack_from, plain = _FIXED + len(stamps), _GLANCE[count].unpack_from, _PLAIN[count]
+    glances: list[tuple[int, int, int, int] | None] = []
+    for data, witness in zip(entries, witnesses, strict=True):
+        glances.append(None)
+        if len(data) < start:
+            continue
+        prefix, check, meta, length, found, fresh_ms, expires_ms, load_ms, stamped = unpack_from(data)
+        if (
+            found == witness
+            and stamped == stamps
+            and meta == plain
+            and prefix == _PREFIX
+            and len(data) == start + length
+            and crc32(memoryview(data)[_BODY:]) == check
+        ):
+            glances[-1] = (fresh_ms, expires_ms, load_ms, start)
+    return glances
 
 
 def authenticated(data: bytes | memoryview, payload_bytes: int) -> bytes:

@@ -93,8 +93,8 @@ class ValueCodec:
         except EncodeError as error:
             raise _located(error) from error.__cause__
 
-    def decode(self, data: bytes | memoryview) -> Any:
-        """The value whose bytes these are.
+    def decode(self, data: bytes | memoryview, start: int = 0) -> Any:
+        """The value whose bytes are those from ``start`` on.
 
         A hostile tree costs no more memory than about 80 bytes for each of its own (an empty dict is one byte long),
         whatever sizes it declares, and no more depth than the interpreter's recursion limit.
@@ -103,9 +103,9 @@ class ValueCodec:
             DecodeError: They are nobody's bytes, or of a class that changed or is not registered.
         """
         try:
-            if len(data) and data[0] == arrays.MARK:
-                return arrays.load(data)
-            return self._decode(data)
+            if len(data) > start and data[start] == arrays.MARK:
+                return arrays.load(data, start)
+            return self._decode(memoryview(data)[start:] if start else data)
         except DecodeError:
             raise
         except _BROKEN as error:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING, Any
 
-from alacena.engine.shelf import Found, Lease
+from alacena.engine.shelf import Found, Held, Lease
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -69,13 +69,23 @@ class LocalShelf:
         self.is_up = True
         coherence.memory.serving_until = math.inf
 
-    async def find(self, keys: Sequence[EntryKey], policy: Policy, *, keep: bool) -> Found | None:  # noqa: ARG002
+    async def find(
+        self,
+        keys: Sequence[EntryKey],
+        policy: Policy,  # noqa: ARG002
+        *,
+        keep: bool,  # noqa: ARG002
+        unknown: Sequence[Generation] = (),  # noqa: ARG002
+    ) -> Found | None:
         """See :meth:`alacena.engine.shelf.Shelf.find`. Memory is the only shelf, so it is looked at here."""
         for key in keys:
             found = self._look(key)
             if found is not None:
                 return found
         return None
+
+    def seek(self, data_type: str, resource_id: str, tenant_id: str) -> None:
+        """See :meth:`alacena.engine.shelf.Shelf.seek`. Memory is the only shelf: there is no shorter way."""
 
     async def find_many(self, keys: Sequence[EntryKey], policy: Policy, *, keep: bool) -> list[Found | None]:  # noqa: ARG002
         """See :meth:`alacena.engine.shelf.Shelf.find_many`."""
@@ -85,33 +95,30 @@ class LocalShelf:
         self,
         key: EntryKey,
         tags: Sequence[str],
-        settled: Callable[[Lease | Found | None], None],
+        settled: Callable[[Lease | Found | Held], None],
         *,
         among: int = 1,  # noqa: ARG002 - nobody waits
         force: bool = False,  # noqa: ARG002 - nobody else fills
-    ) -> Lease | Found | None:
+    ) -> Lease | Found | Held:
         """See :meth:`alacena.engine.shelf.Shelf.lease`. A lease that does not stand any more is nobody's."""
         held = self._leases.get(key.entry)
         if held is not None and held.stands:
-            settled(None)
-            return None
-        names = (*key.generations, *(key.tag_name(tag) for tag in tags))
-        stamps = tuple((generation, self._nonce(generation)) for generation in self._coherence.generations(names))
+            permit = Held(self._coherence.watch(key.entry), math.inf, is_told=True)
+            settled(permit)
+            return permit
+        depends = (*self._coherence.generations(key.generations), *self._coherence.tagged(key, tags))
+        stamps = tuple((generation, self._nonce(generation)) for generation in depends)
         journal = self._coherence.generation(key.journal)
         lease = self._leases[key.entry] = Lease(
             key,
             self._environment.token(16),
             stamps,
-            (self._journal.position, b""),
             (journal, self._nonce(journal)),
+            self._journal.position,
             storable=not self._held(key),
         )
         settled(lease)
         return lease
-
-    async def changed(self, key: EntryKey, timeout_s: float) -> None:
-        """See :meth:`alacena.engine.shelf.Shelf.changed`."""
-        await self._coherence.changed(key.entry, timeout_s)
 
     def renew(self, lease: Lease) -> None:
         """Leases of this process last as long as their load."""
@@ -120,7 +127,7 @@ class LocalShelf:
         """See :meth:`alacena.engine.shelf.Shelf.release`."""
         if self._leases.get(lease.key.entry) is lease:
             del self._leases[lease.key.entry]
-            self._coherence.wake(lease.key.entry)
+            self._coherence.wake(lease.key.entry, filled=True)
 
     async def fill(self, lease: Lease, parcel: Parcel) -> Refusal:
         """See :meth:`alacena.engine.shelf.Shelf.fill`."""
@@ -133,8 +140,7 @@ class LocalShelf:
         if not lease.stands:
             return "generation"
         late = [tag for tag in parcel.tags if key.tag_name(tag) not in {g.name for g, _ in lease.stamps}]
-        since, _ = lease.journal
-        if any(self._journal.tells_of(key.tag_name(tag), since) for tag in late):
+        if any(self._journal.tells_of(key.tag_name(tag), lease.noted) for tag in late):
             return "generation"
         return self._keep(key, parcel, tuple(g for g, _ in lease.stamps), late)
 
@@ -201,11 +207,10 @@ class LocalShelf:
         slot = memory.get(key.ident, now) or memory.get_stale(key.ident, now)
         if slot is None:
             return None
-        return Found(key, self._copies.hand_out(slot), "memory", self._copies.fresh_for(slot), slot.cost)
+        return self._copies.found(key, slot)
 
     def _keep(self, key: EntryKey, parcel: Parcel, stamped: tuple[Generation, ...], late: Sequence[str]) -> Refusal:
-        tagged = self._coherence.generations(tuple(key.tag_name(tag) for tag in late)) if late else ()
-        generations = (*stamped, *tagged)
+        generations = (*stamped, *self._coherence.tagged(key, late))
         stamps = tuple(self._nonce(generation) for generation in generations)
         kept = self._copies.keep(
             key,
@@ -218,7 +223,7 @@ class LocalShelf:
             load_s=parcel.load_s,
             policy=parcel.policy,
         )
-        self._coherence.wake(key.entry)
+        self._coherence.wake(key.entry, filled=True)
         return "" if kept or parcel.fresh_for_s == 0 else "value"
 
     def _drop(self, key: EntryKey) -> bool:

@@ -11,6 +11,8 @@ from alacena.engine.memory.slot import Queue
 from alacena.engine.memory.tally import Tally
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from alacena.engine.memory.ghosts import Ghosts
     from alacena.engine.memory.slot import Slot
 
@@ -41,7 +43,6 @@ class Compartment:
 
     __slots__ = (
         "_capacity",
-        "_clock",
         "_dial",
         "_epoch",
         "_events",
@@ -78,7 +79,6 @@ class Compartment:
         self._young, self._old, self._main = Queue(), Queue(), Queue()
         self._newest: Slot | None = None
         self._capacity = 1
-        self._clock = 0
         self._turn_at = 0
         self._events = 0
         self._epoch = 0
@@ -100,21 +100,42 @@ class Compartment:
         self.count += 1
         self.put_count += 1
         self.bytes += slot.charge
-        self._clock += 1
-        self._capacity = int(self.count / pressure) or 1
+        self._capacity = capacity = int(self.count / pressure) or 1
         self._events += 1
-        if self._events >= _EVENTS_PER_HALVING * self._capacity:
+        if self._events >= _EVENTS_PER_HALVING * capacity:
             self._events = 0
             self._epoch += 1
-        self._recall(slot)
+        self._greet(slot)
         self._newest = slot
         self._young.push(slot)
         if pressure < 1.0:
             self._spread(self.bytes / pressure)
             return
         self._shift(self._dial.ratio * self.bytes / pressure)
-        if self._clock >= self._turn_at:
+        if self.put_count >= self._turn_at:
             self._turn()
+
+    def admit_all(self, slots: Sequence[Slot], pressure: float) -> None:
+        """Take newcomers in, for all of whom there is room.
+
+        Args:
+            slots: Stand in no queue.
+            pressure: How full the shelf is with all of them, at most 1.
+        """
+        push = self._young.push
+        self.count += len(slots)
+        self._events += len(slots)
+        self._capacity = int(self.count / pressure) or 1
+        while self._events >= _EVENTS_PER_HALVING * self._capacity:
+            self._events -= _EVENTS_PER_HALVING * self._capacity
+            self._epoch += 1
+        for slot in slots:
+            self.put_count += 1
+            self.bytes += slot.charge
+            self._greet(slot)
+            push(slot)
+        self._newest = slots[-1]
+        self._spread(self.bytes / pressure, _MOVES_PER_INSERT * len(slots))
 
     def evict(self, room: float) -> Slot:
         """Choose who leaves and take it out of its queue; the compartment holds a slot.
@@ -123,18 +144,23 @@ class Compartment:
             room: Bytes that the compartment should come down to.
         """
         window = self._dial.ratio * room
+        young, old, main = self._young, self._old, self._main
         for _ in range(_ATTEMPTS):
-            if not self._window_overflows(window):
-                return self._evict_from_main()
-            loser = self._challenge(room - window)
+            if main.count and (young.bytes + old.bytes <= window or young.count + old.count <= 1):
+                loser: Slot | None = self._least_of_main()
+            else:
+                loser = self._challenge(old if old.count else young, room - window)
             if loser is not None:
-                return loser
-        return self._take(self._old.newer if self._old.count else self._young.newer)
+                break
+        else:
+            loser = old.newer if old.count else young.newer
+        self._take(loser)
+        return loser
 
     def remove(self, slot: Slot) -> None:
         """Let a slot go that expired or was discarded; its uses are remembered, in case it comes back."""
         self._look(slot)
-        self._forget(slot, 0)
+        self._ghosts.remember(crc32(slot.wire_key), 0, slot.frequency, slot.age)
         self._take(slot)
 
     def clear(self) -> None:
@@ -154,41 +180,32 @@ class Compartment:
         newest = self._newest
         return used or (newest is not None and newest.queue is not None and newest.hits > newest.seen)
 
-    def _window_overflows(self, window: float) -> bool:
-        young, old = self._young, self._old
-        if not self._main.count:
-            return True
-        return young.bytes + old.bytes > window and young.count + old.count > 1
-
-    def _challenge(self, main_room: float) -> Slot | None:
-        """Who loses between the window's oldest and the main queue's oldest; ``None`` where both may stay."""
+    def _challenge(self, queue: Queue, main_room: float) -> Slot | None:
+        """Who loses between a queue's oldest and the main queue's oldest; ``None`` where both may stay."""
         main = self._main
-        queue = self._old if self._old.count else self._young
         candidate = queue.newer
-        recent = self._look(candidate)
+        recent = self._look(candidate) if candidate.hits != candidate.seen or candidate.age != self._epoch else 0
         if candidate is self._newest and self.count > 1:
-            queue.remove(candidate)
-            self._young.push(candidate)
+            self._young.take(candidate)
             return None
         if recent:
             self._dial.tail_left()
         if main.bytes + candidate.charge <= main_room:
             self._promote(candidate)
             return None
-        if main.count and self._wins(candidate, self._inspect(main.newer)):
-            victim = main.newer
+        victim = main.newer
+        if main.count and self._wins(candidate, self._inspect(victim)):
             self._promote(candidate)
-            self._forget(victim, 0)
-            return self._take(victim)
+            self._ghosts.remember(crc32(victim.wire_key), 0, victim.frequency, victim.age)
+            return victim
         main.rotate()
         if recent:
-            queue.remove(candidate)
-            self._young.push(candidate)
+            self._young.take(candidate)
             return None
-        self._forget(candidate, candidate.since)
-        return self._take(candidate)
+        self._ghosts.remember(crc32(candidate.wire_key), candidate.since, candidate.frequency, candidate.age)
+        return candidate
 
-    def _evict_from_main(self) -> Slot:
+    def _least_of_main(self) -> Slot:
         main = self._main
         for _ in range(_SECOND_CHANCES):
             victim = main.newer
@@ -198,8 +215,8 @@ class Compartment:
                 break
             main.rotate()
         victim = main.newer
-        self._forget(victim, 0)
-        return self._take(victim)
+        self._ghosts.remember(crc32(victim.wire_key), 0, victim.frequency, victim.age)
+        return victim
 
     def _wins(self, candidate: Slot, victim: Slot) -> bool:
         mine, theirs = candidate.frequency, victim.frequency
@@ -207,23 +224,23 @@ class Compartment:
         bar = theirs * victim.cost * candidate.charge
         return worth > bar and (mine > theirs or worth > bar * _CLEAR_ADVANTAGE)
 
-    def _shift(self, window: float) -> None:
+    def _shift(self, window: float, moves: int = _MOVES_PER_INSERT) -> None:
         """Move a few slots from the window's front to its tail, over the border that newcomers and the dial shift."""
         young, old = self._young, self._old
         front = window * (1.0 - TAIL_RATIO)
-        for _ in range(_MOVES_PER_INSERT):
+        for _ in range(moves):
             if young.bytes <= front or not young.count:
                 return
             slot = young.newer
-            self._look(slot)
-            young.remove(slot)
-            old.push(slot)
+            if slot.hits != slot.seen or slot.age != self._epoch:
+                self._look(slot)
+            old.take(slot)
 
-    def _spread(self, room: float) -> None:
+    def _spread(self, room: float, moves: int = _MOVES_PER_INSERT) -> None:
         """While there is room for all, let the main queue fill up."""
         window = self._dial.ratio * room
-        self._shift(window)
-        for _ in range(_MOVES_PER_INSERT):
+        self._shift(window, moves)
+        for _ in range(moves):
             if not self._old.count or self._young.bytes + self._old.bytes <= window:
                 return
             slot = self._old.newer
@@ -234,32 +251,29 @@ class Compartment:
 
     def _turn(self) -> None:
         interval = max(_SHORTEST_TURN, int(self._capacity * TURN_RATIO))
-        self._turn_at = self._clock + interval
+        self._turn_at = self.put_count + interval
         self._dial.turn(interval / self._capacity, 1.0 / self._capacity)
 
     def _promote(self, slot: Slot) -> None:
-        if slot.queue is not None:
-            slot.queue.remove(slot)
-        slot.since = self._clock
-        self._main.push(slot)
+        slot.since = self.put_count
+        self._main.take(slot)
 
-    def _take(self, slot: Slot) -> Slot:
+    def _take(self, slot: Slot) -> None:
         if slot.queue is not None:
             slot.queue.remove(slot)
-            # A slot that somebody still holds must not keep its former neighbours alive.
-            del slot.newer, slot.older
-            slot.queue = None
         if slot is self._newest:
             self._newest = None
         self.count -= 1
         self.bytes -= slot.charge
-        return slot
 
     def _inspect(self, slot: Slot) -> Slot:
         """Look at a slot of the main queue, and tell the dial."""
-        elapsed = max(1, self._clock - slot.since)
-        slot.since = self._clock
-        self._dial.main_looked(self._capacity / elapsed if self._look(slot) else 0.0)
+        since, slot.since = slot.since, self.put_count
+        if slot.hits == slot.seen and slot.age == self._epoch:
+            self._dial.main_looked(0.0)
+        else:
+            used = self._look(slot)
+            self._dial.main_looked(self._capacity / max(1, self.put_count - since) if used else 0.0)
         return slot
 
     def _look(self, slot: Slot) -> int:
@@ -275,10 +289,10 @@ class Compartment:
             slot.frequency = min(_MOST_FREQUENT, slot.frequency + recent)
         return recent
 
-    def _recall(self, slot: Slot) -> None:
-        """Greet a newcomer with what is remembered of its key, if anything."""
+    def _greet(self, slot: Slot) -> None:
+        """Take a newcomer's particulars, with what is remembered of its key."""
         slot.seen = slot.hits
-        slot.since = self._clock
+        slot.since = self.put_count
         slot.age = self._epoch
         slot.frequency = 1
         past = self._ghosts.recall(crc32(slot.wire_key))
@@ -286,9 +300,6 @@ class Compartment:
             return
         stamp, frequency, age = past
         slot.frequency = min(_MOST_FREQUENT, (frequency >> (self._epoch - age & 15)) + 1)
-        distance = (self._clock - stamp) & STAMP_MASK
+        distance = (self.put_count - stamp) & STAMP_MASK
         if stamp and distance <= self._capacity:
             self._dial.ghost_returned(distance / self._capacity)
-
-    def _forget(self, slot: Slot, stamp: int) -> None:
-        self._ghosts.remember(crc32(slot.wire_key), stamp, slot.frequency, slot.age)

@@ -54,13 +54,17 @@ class Shares:
     def place(self, compartment: Compartment) -> None:
         """Put a compartment on its level, once its bytes have crossed the borders of the one it stands on."""
         self._leave(compartment)
-        if compartment.bytes:
-            self._audits.setdefault(compartment, compartment.put_count)
-            self._enter(compartment)
-        else:
+        if not compartment.bytes:
             self._audits.pop(compartment, None)
-            compartment.floor = compartment.ceiling = 0.0
-        self.single = len(self._audits) == 1
+            self.single = len(self._audits) == 1
+            return
+        self._audits.setdefault(compartment, compartment.put_count)
+        was_single, self.single = self.single, len(self._audits) == 1
+        if was_single and not self.single:
+            for other in self._audits.keys() - {compartment}:
+                self._leave(other)
+                self._enter(other)
+        self._enter(compartment)
 
     def clear(self) -> None:
         """Forget every compartment."""
@@ -70,11 +74,17 @@ class Shares:
         self.single = False
 
     def heaviest(self, putting: Compartment) -> Compartment:
-        """The compartment to take from; some compartment holds something."""
+        """The compartment to take from, where there are several.
+
+        Args:
+            putting: Gives first where it holds enough for the highest level, which it need not have been moved to: what
+                it puts and what it gives for it mostly leave it where it was.
+        """
         if self._top not in self._levels:
             self._top = max(self._levels)
-        highest = self._levels[self._top]
-        return putting if putting in highest else next(iter(highest))
+        if putting.bytes >= _LEVEL_WIDTH**self._top * _scale(putting):
+            return putting
+        return next(iter(self._levels[self._top]))
 
     def audit(self, entries: int) -> None:
         """Account for one eviction, and now and then look whether the next tenant in turn is still alive."""
@@ -103,7 +113,10 @@ class Shares:
             self._enter(compartment)
 
     def _enter(self, compartment: Compartment) -> None:
-        scale = compartment.weight / (1 << compartment.idle)
+        if self.single:
+            compartment.floor, compartment.ceiling = 1.0, math.inf
+            return
+        scale = _scale(compartment)
         level = math.floor(math.log(compartment.bytes / scale) / _LOG_WIDTH)
         compartment.level = level
         compartment.floor = _LEVEL_WIDTH**level * scale
@@ -112,9 +125,13 @@ class Shares:
         self._top = max(self._top, level)
 
     def _leave(self, compartment: Compartment) -> None:
-        if not compartment.ceiling:
-            return
-        level = self._levels[compartment.level]
-        del level[compartment]
-        if not level:
-            del self._levels[compartment.level]
+        if 0.0 < compartment.ceiling < math.inf:
+            level = self._levels[compartment.level]
+            del level[compartment]
+            if not level:
+                del self._levels[compartment.level]
+        compartment.floor = compartment.ceiling = 0.0
+
+
+def _scale(compartment: Compartment) -> float:
+    return compartment.weight / (1 << compartment.idle)

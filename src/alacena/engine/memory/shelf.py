@@ -13,7 +13,7 @@ from alacena.engine.memory.tally import MemoryCounts, count_all
 from alacena.engine.memory.wheel import Wheel
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from alacena.engine.environment import Environment
     from alacena.engine.memory.slot import Slot
@@ -21,6 +21,10 @@ if TYPE_CHECKING:
 _KEPT_EMPTY_TENANTS = 1024
 _EXPIRED_PER_PUT = 4
 _SWEPT_PER_PUT = 4
+
+_SMALL_TABLE_BYTES = 1 << 20
+_SPARSE_BYTES = 2048
+"""A table that takes more than that for each entry is rebuilt; one that has just grown takes a tenth of it."""
 
 
 class Memory:
@@ -133,10 +137,14 @@ class Memory:
         slot.hits += 1
         return slot
 
-    def put(self, slot: Slot) -> bool:
+    def put(self, slot: Slot, now: float | None = None) -> bool:
         """Keep a slot, in place of what has its ``ident``, and let others go where room is needed.
 
-        Its ``hits`` start from 0. What has the same ``ident`` or ``wire_key`` goes even where the slot is not kept.
+        What has the same ``ident`` or ``wire_key`` goes even where the slot is not kept.
+
+        Args:
+            slot: Whoever puts it has no further use for it.
+            now: ``environment.now()``, where the caller has it.
 
         Returns:
             Whether the slot was kept: not if it is too large, or dead already.
@@ -148,28 +156,53 @@ class Memory:
             raise UsageError(f"slot {slot.ident!r} was put already: make a new one for each put")
         if self._binned:
             self._sweep(_SWEPT_PER_PUT)
-        ident = slot.ident
-        if ident in self.slots:
+        now = self._now() if now is None else now
+        ident, slots = slot.ident, self.slots
+        if slot.charge > self._largest or not now < slot.dead_after:
             self.discard(ident)
-        if slot.wire_key in self._by_wire_key:
             self.discard_wire(slot.wire_key)
-        now = self._now()
-        dies_at = max(slot.fresh_until, slot.dead_after)
-        if slot.charge > self._largest or not now < dies_at:
             return False
-        compartment = self._compartment_of(ident[0])
-        slot.tally = compartment.tally_of(ident[1])
-        self._wheel.add(slot, dies_at, now)
-        self._link(slot)
-        if self._ghosts.slots < len(self.slots):
-            self._ghosts.fit(len(self.slots))
-        pressure = self._pressure()
+        if slots.setdefault(ident, slot) is not slot or self._by_wire_key.setdefault(slot.wire_key, slot) is not slot:
+            self._displace(slot)
+        compartment = self._compartments.get(ident[0])
+        if compartment is None or compartment.idle or not compartment.count:
+            compartment = self._compartment_of(ident[0])
+        slot.tally = compartment.tallies.get(ident[1]) or compartment.tally_of(ident[1])
+        self._wheel.add(slot, slot.dead_after, now)
+        self._bytes += slot.charge
+        if self._ghosts.slots < len(slots):
+            self._ghosts.fit(len(slots))
+        pressure = self._pressure() if self._max_entries else self._bytes / self._max_bytes
         compartment.admit(slot, pressure)
-        if not compartment.floor <= compartment.bytes < compartment.ceiling:
-            self._shares.place(compartment)
         if pressure > 1.0:
             self._make_room(compartment, pressure, now)
+        if not compartment.floor <= compartment.bytes < compartment.ceiling:
+            self._shares.place(compartment)
         return slot.queue is not None
+
+    def put_all(self, slots: Sequence[Slot]) -> None:
+        """What :meth:`put` does with each of the slots; for half the price where there is room for all of them.
+
+        Args:
+            slots: Of one tenant and one data type.
+        """
+        now = self._now()
+        if not slots or self._binned or not self._have_room(slots) or not self._are_newcomers(slots, now):
+            for slot in slots:
+                self.put(slot)
+            return
+        tenant, data_type = slots[0].ident[:2]
+        compartment = self._compartment_of(tenant)
+        tally = compartment.tally_of(data_type)
+        for slot in slots:
+            slot.tally = tally
+            self._wheel.add(slot, slot.dead_after, now)
+            self.slots[slot.ident] = self._by_wire_key[slot.wire_key] = slot
+            self._bytes += slot.charge
+        self._ghosts.fit(len(self.slots))
+        compartment.admit_all(slots, self._pressure())
+        if not compartment.floor <= compartment.bytes < compartment.ceiling:
+            self._shares.place(compartment)
 
     def discard(self, ident: tuple[Any, ...]) -> Slot | None:
         """Let one entry go, and return it; ``None`` where there was none."""
@@ -222,6 +255,16 @@ class Memory:
             self._expire_one(slot, now)
         return freed
 
+    def compact(self) -> None:
+        """Give back what the tables of a shelf take that holds few of the entries that it held.
+
+        A dict does not shrink while entries leave, but when others come. To be called from a timer, between sweeps.
+
+        Cost: two comparisons; or, now and then, linear in the entries that are left, at most a few ten thousand.
+        """
+        _compact(self.slots)
+        _compact(self._by_wire_key)
+
     def stats(self) -> dict[tuple[Any, Any], MemoryCounts]:
         """Counts by ``(tenant_id, data_type)``.
 
@@ -249,7 +292,26 @@ class Memory:
             pressure = max(pressure, len(self.slots) / self._max_entries)
         return pressure
 
+    def _have_room(self, slots: Sequence[Slot]) -> bool:
+        """Whether nothing has to go for them."""
+        held_bytes = self._bytes + sum([slot.charge for slot in slots])
+        return held_bytes <= self._max_bytes and not 0 < self._max_entries < len(self.slots) + len(slots)
+
+    def _are_newcomers(self, slots: Sequence[Slot], now: float) -> bool:
+        """Whether all of them will be kept, and none replaces anything."""
+        idents, wire_keys = {slot.ident for slot in slots}, {slot.wire_key for slot in slots}
+        return (
+            len(idents) == len(wire_keys) == len(slots)
+            and self.slots.keys().isdisjoint(idents)
+            and self._by_wire_key.keys().isdisjoint(wire_keys)
+            and all(
+                s.queue is None and s.charge <= self._largest and now < s.fresh_until <= s.dead_after for s in slots
+            )
+        )
+
     def _make_room(self, putting: Compartment, pressure: float, now: float) -> None:
+        if not putting.ceiling:
+            self._shares.place(putting)
         if self._wheel.next_due <= now:
             self.expire(now, _EXPIRED_PER_PUT)
             pressure = self._pressure()
@@ -270,11 +332,13 @@ class Memory:
         slot.tally.expirations += 1
         self._drop(slot)
 
-    def _link(self, slot: Slot) -> None:
-        slot.hits = 0
+    def _displace(self, slot: Slot) -> None:
+        """Let those go that have a slot's ident or wire key, and enter it under both."""
+        for held in (self.slots.get(slot.ident), self._by_wire_key.get(slot.wire_key)):
+            if held is not None and held is not slot and held.queue is not None:
+                self._drop(held)
         self.slots[slot.ident] = slot
         self._by_wire_key[slot.wire_key] = slot
-        self._bytes += slot.charge
 
     def _drop(self, slot: Slot) -> None:
         slot.tally.compartment.remove(slot)
@@ -285,7 +349,7 @@ class Memory:
         del self.slots[slot.ident]
         del self._by_wire_key[slot.wire_key]
         self._bytes -= slot.charge
-        if slot.bucket is not None:
+        if slot.due_older is not None:
             self._wheel.remove(slot)
         tally = slot.tally
         tally.hits += slot.hits
@@ -323,3 +387,11 @@ class Memory:
             tenant = next(iter(self._empty))
             del self._empty[tenant]
             del self._compartments[tenant]
+
+
+def _compact(table: dict[Any, Slot]) -> None:
+    if table.__sizeof__() > max(_SMALL_TABLE_BYTES, _SPARSE_BYTES * len(table)):
+        left = dict(table)
+        # In place: readers hold on to the table itself.
+        table.clear()
+        table.update(left)

@@ -9,7 +9,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from alacena.engine.memory.tally import Tally
-    from alacena.engine.memory.wheel import Bucket
 
 SLOT_BYTES = 800
 """Charged for every slot beside its ``size``: the slot, its two index entries, key, wire key, links and share of the
@@ -24,20 +23,19 @@ class Slot:
         value: What is handed out.
         thaw: Makes a private copy of ``value`` for a reader; ``None`` where the value may be handed out as it is.
         fresh_until: Instant (``environment.now()``) from which the entry is stale; ``inf`` = never.
-        dead_after: Instant until which a stale copy may be served; equal to ``fresh_until`` where none may.
+        dead_after: Instant until which a stale copy may be served, and the slot is held; ``fresh_until`` where none may.
         generations: Objects with a ``nonce``, each compared by equality with its neighbour in ``stamps``.
         stamps: The nonces under which the value was read.
         checked: ``Memory.epoch`` at which the generations were last found alive.
         hits: Reads served. The only field that a hit writes.
-        size: Bytes of the value, as the caller measured them.
-        charge: What the shelf counts for the slot: ``size`` plus ``SLOT_BYTES``. Derived.
+        charge: What the shelf counts for the slot: ``size``, the bytes of the value as the caller measured them, plus
+            ``SLOT_BYTES``.
         cost: What it takes to make the value again, relative to other entries; 1 where nobody knows.
         wire_key: The key under which the server's pushes name the entry. Unique among the slots of a shelf.
     """
 
     __slots__ = (
         "age",
-        "bucket",
         "charge",
         "checked",
         "cost",
@@ -54,7 +52,6 @@ class Slot:
         "queue",
         "seen",
         "since",
-        "size",
         "stamps",
         "tally",
         "thaw",
@@ -65,14 +62,16 @@ class Slot:
     newer: Slot
     older: Slot
     due_newer: Slot
-    due_older: Slot
     tally: Tally
+    seen: int
+    since: int
+    age: int
+    frequency: int
 
     def __init__(
         self,
         ident: tuple[Any, ...],
         value: object,
-        *,
         wire_key: bytes,
         size: int,
         thaw: Callable[[object], object] | None = None,
@@ -80,9 +79,9 @@ class Slot:
         dead_after: float | None = None,
         generations: tuple[Any, ...] = (),
         stamps: tuple[Any, ...] = (),
-        checked: int = -1,
         cost: float = 1.0,
     ) -> None:
+        # What only a slot in a queue has is set when it enters one: every assignment here is paid for at each put.
         self.ident = ident
         self.value = value
         self.thaw = thaw
@@ -90,27 +89,27 @@ class Slot:
         self.dead_after = fresh_until if dead_after is None else dead_after
         self.generations = generations
         self.stamps = stamps
-        self.checked = checked
+        self.checked = -1
         self.hits = 0
-        self.size = size
         self.charge = size + SLOT_BYTES
         self.cost = cost
         self.wire_key = wire_key
         self.queue: Queue | None = None
-        self.bucket: Bucket | None = None
-        self.seen = 0
-        self.frequency = 1
-        self.age = 0
-        self.since = 0
+        self.due_older: Slot | None = None
+
+    @property
+    def size(self) -> int:
+        """Bytes of the value, as the caller measured them."""
+        return self.charge - SLOT_BYTES
 
     def unlink(self) -> None:
         """Let go of the neighbours, where the queues that they stood in are gone."""
         if self.queue is not None:
             del self.newer, self.older
             self.queue = None
-        if self.bucket is not None:
-            del self.due_newer, self.due_older
-            self.bucket = None
+        if self.due_older is not None:
+            del self.due_newer
+            self.due_older = None
 
 
 class Queue:
@@ -137,11 +136,30 @@ class Queue:
         self.bytes += slot.charge
 
     def remove(self, slot: Slot) -> None:
-        """Take a slot of this queue out, wherever it stands; its own links are left as they are."""
+        """Take a slot of this queue out, wherever it stands."""
         older, newer = slot.older, slot.newer
         older.newer, newer.older = newer, older
+        # A slot that somebody still holds must not keep its former neighbours alive.
+        del slot.newer, slot.older
+        slot.queue = None
         self.count -= 1
         self.bytes -= slot.charge
+
+    def take(self, slot: Slot) -> None:
+        """Put a slot that stands in a queue, be it this one, at the end of this one."""
+        older, newer, charge = slot.older, slot.newer, slot.charge
+        older.newer, newer.older = newer, older
+        source = slot.queue
+        if source is not None and source is not self:
+            source.count -= 1
+            source.bytes -= charge
+            self.count += 1
+            self.bytes += charge
+            slot.queue = self
+        last = self.older
+        slot.older = last
+        slot.newer = cast("Slot", self)
+        last.newer = self.older = slot
 
     def rotate(self) -> None:
         """Send the oldest slot to the end."""

@@ -11,20 +11,17 @@ if TYPE_CHECKING:
 
 _FINEST_EXPONENT = -3
 _STEPS_EXPONENT = 5
+_LATENESS_RATIO = 1 / 16
 
 
 class Bucket:
     """Slots that are due at one instant: a ring of links inside the slots."""
 
-    __slots__ = ("due_newer", "due_older")
+    __slots__ = ("due", "due_newer", "due_older")
 
-    def __init__(self) -> None:
+    def __init__(self, due: float) -> None:
+        self.due = due
         self.due_newer = self.due_older = cast("Slot", self)
-
-    @property
-    def is_empty(self) -> bool:
-        """Whether the ring holds nothing but the bucket."""
-        return self.due_newer is cast("Slot", self)
 
 
 class Wheel:
@@ -39,46 +36,57 @@ class Wheel:
         next_due: Instant of the first bucket; ``inf`` where there is none.
     """
 
-    __slots__ = ("_buckets", "_order", "next_due")
+    __slots__ = ("_buckets", "_latest", "_order", "next_due")
 
     def __init__(self) -> None:
         self.next_due = math.inf
         self._buckets: dict[float, Bucket] = {}
+        self._latest: Bucket | None = None
         self._order: list[float] = []
 
     def add(self, slot: Slot, dies_at: float, now: float) -> None:
         """Note when a slot dies; one that never dies is not noted."""
         if dies_at == math.inf:
             return
+        # Entries that come one after the other mostly live equally long.
+        bucket = self._latest
+        if bucket is None or not 0.0 <= bucket.due - dies_at <= (dies_at - now) * _LATENESS_RATIO:
+            bucket = self._latest = self._bucket(dies_at, now)
+        last = bucket.due_older
+        slot.due_older = last
+        slot.due_newer = cast("Slot", bucket)
+        last.due_newer = bucket.due_older = slot
+
+    def _bucket(self, dies_at: float, now: float) -> Bucket:
         exponent = max(math.frexp(dies_at - now)[1] - _STEPS_EXPONENT, _FINEST_EXPONENT)
         grain = math.ldexp(1.0, exponent)
         due = math.ceil(dies_at / grain) * grain
         bucket = self._buckets.get(due)
         if bucket is None:
-            bucket = self._buckets[due] = Bucket()
+            bucket = self._buckets[due] = Bucket(due)
             heapq.heappush(self._order, due)
             self.next_due = self._order[0]
-        last = bucket.due_older
-        slot.due_older = last
-        slot.due_newer = cast("Slot", bucket)
-        last.due_newer = bucket.due_older = slot
-        slot.bucket = bucket
+        return bucket
 
     def remove(self, slot: Slot) -> None:
-        """Forget a slot that was noted."""
-        older, newer = slot.due_older, slot.due_newer
-        older.due_newer, newer.due_older = newer, older
-        del slot.due_older, slot.due_newer
-        slot.bucket = None
+        """Forget a slot, if it was noted."""
+        older = slot.due_older
+        if older is not None:
+            newer = slot.due_newer
+            older.due_newer, newer.due_older = newer, older
+            del slot.due_newer
+            slot.due_older = None
 
     def pop(self, now: float) -> Slot | None:
         """Take one slot whose bucket is due; ``None`` where none is."""
         while self.next_due <= now:
             bucket = self._buckets[self.next_due]
-            if not bucket.is_empty:
-                slot = bucket.due_newer
+            slot = bucket.due_newer
+            if slot is not cast("Slot", bucket):
                 self.remove(slot)
                 return slot
             del self._buckets[heapq.heappop(self._order)]
+            if bucket is self._latest:
+                self._latest = None
             self.next_due = self._order[0] if self._order else math.inf
         return None

@@ -16,7 +16,7 @@ from alacena.engine.redis.wire.handshake import Opener, ask_once, open_socket
 from alacena.engine.redis.wire.retry import Backoff, RetryBudget
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Awaitable, Callable, Sequence
 
     from alacena.engine.environment import Environment
     from alacena.engine.redis.endpoint import Address, Endpoint
@@ -137,6 +137,13 @@ class Cluster:
             self.counters.redirections += 1
             link, passing = self._link_at(outcome.address), outcome.passing
         raise BackendUnavailableError(f"slot {slot_of(key)} was redirected {_MAX_REDIRECTIONS + 1} times: not executed")
+
+    def fetch(self, key: bytes, settle: Callable[[Reply], T], timeout_s: float) -> Awaitable[T]:
+        """``GET`` at the master that has the key. See `Topology.fetch`."""
+        link = self.link_for(key)
+        if link.tried and not link.up:
+            raise BackendUnavailableError(f"{link.address} is not connected")
+        return self.exchange(key, (("GET", key),), settle=lambda replies: settle(replies[0]), timeout_s=timeout_s)
 
     async def call(self, key: Key, *command: Argument, timeout_s: float, repeatable: bool | None = None) -> Any:
         """`Link.call` at the master that has the key. See `Topology.call`."""

@@ -3,23 +3,26 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, Any
+from itertools import groupby
+from typing import TYPE_CHECKING, Any, cast
 
 from alacena.engine.codec import NOTHING, EntryError, Envelope
 from alacena.engine.events import EntryRejected
 from alacena.engine.policy import Policy
-from alacena.engine.shelf import ABSENT, NOT_FOUND, Found
+from alacena.engine.shelf import ABSENT, MISSING, NOT_FOUND, Found, Unsettled
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from alacena.engine.codec import Codec
     from alacena.engine.coherence import Coherence
-    from alacena.engine.copies import Copies
+    from alacena.engine.copies import Copies, Received
+    from alacena.engine.environment import Environment
     from alacena.engine.events import Events
     from alacena.engine.generation import Generation
-    from alacena.engine.keys import EntryKey
+    from alacena.engine.keys import EntryKey, Family, Ident, Keys
     from alacena.engine.redis.node import Node
+    from alacena.engine.redis.wire import Reply
     from alacena.engine.shelf import Counts, Parcel
 
 _ABSENCE_S = 60.0
@@ -33,16 +36,31 @@ class Entries:
 
     Args:
         codec: Seals and opens entries.
+        keys: Renders names.
         coherence: What this process knows of generations.
         copies: Puts values into memory.
+        environment: The clock.
         events: Who is told of entries that are not ours.
         counts: Where they are counted.
     """
 
-    def __init__(self, *, codec: Codec, coherence: Coherence, copies: Copies, events: Events, counts: Counts) -> None:
+    def __init__(
+        self,
+        *,
+        codec: Codec,
+        keys: Keys,
+        coherence: Coherence,
+        copies: Copies,
+        environment: Environment,
+        events: Events,
+        counts: Counts,
+    ) -> None:
         self._codec = codec
+        self._glance, self._decode = codec.glance, codec.decode
+        self._keys = keys
         self._coherence = coherence
         self._copies = copies
+        self._now = environment.now
         self._events = events
         self._counts = counts
 
@@ -89,7 +107,7 @@ class Entries:
 
     def first(
         self, node: Node, keys: Sequence[EntryKey], values: Sequence[bytes | None], policy: Policy, *, keep: bool
-    ) -> Found | list[Generation] | None:
+    ) -> Found | Unsettled | None:
         """The first of the keys whose entry is alive; see :meth:`opened`. What is not there is remembered as absent."""
         for key, data in zip(keys, values, strict=False):
             if data is not None:
@@ -100,41 +118,154 @@ class Entries:
                 self._note_absence(key)
         return None
 
-    def glanced(
-        self, node: Node, key: EntryKey, data: bytes, policy: Policy, *, keep: bool
-    ) -> Found | list[Generation] | None:
-        """Like :meth:`opened`, by the short way where the entry is a plain one."""
-        generations = self._coherence.generations(key.generations)
-        nonces = [generation.nonce or b"" for generation in generations]
-        found = self._codec.glance(data, node.replication_id + key.digest, b"".join(nonces))
-        if found is None or not all(nonces):
+    def glanced(  # noqa: C901 - one step of the most used way: a call costs more than what it would tidy up
+        self,
+        node: Node,
+        key: EntryKey,
+        generations: tuple[Generation, ...],
+        policy: Policy,
+        keep: bool,
+        data: Reply,
+    ) -> Found | Unsettled | None:
+        """Like :meth:`opened`, by the short way where the entry is a plain one; with the generations of its key.
+
+        Raises:
+            ServerReplyError: The server answered with an error.
+        """
+        if type(data) is not bytes:
+            if data is None:
+                return None
+            raise data
+        try:
+            stamps: bytes = generations[0].nonce + generations[1].nonce  # type: ignore[operator]
+            if len(generations) > 2:
+                stamps += b"".join([generation.nonce for generation in generations[2:]])  # type: ignore[misc]
+        except TypeError:  # one of them ended while the answer was under way
             return self.opened(node, key, data, policy, keep=keep)
-        fresh_ms, expires_ms, load_ms, payload = found
+        glance = self._glance(data, node.replication_id + key.digest, stamps)
+        if glance is None:
+            return self.opened(node, key, data, policy, keep=keep)
+        fresh_ms, expires_ms, load_ms, payload = glance
         fresh_for_s, stale_for_s = math.inf, 0.0
         if fresh_ms:
-            fresh_for_s = (fresh_ms - node.server_ms()) / 1000
-            stale_for_s = (expires_ms - fresh_ms) / 1000
-            if fresh_for_s + stale_for_s <= 0:
+            now_ms = node.server_ms()
+            if expires_ms <= now_ms:
                 return None
+            fresh_for_s = (fresh_ms - now_ms) / 1000
+            stale_for_s = (expires_ms - fresh_ms) / 1000
         try:
-            value = self._codec.decode(payload)
+            value = self._decode(payload)
         except EntryError:
             return self.opened(node, key, data, policy, keep=keep)
         if keep:
+            nonces = tuple([generation.nonce for generation in generations])
             self._copies.keep(
-                key, value, payload, generations, tuple(nonces),
+                key, value, payload, generations, nonces,  # type: ignore[arg-type]
                 fresh_for_s=fresh_for_s, stale_for_s=stale_for_s, load_s=load_ms / 1000, policy=policy,
             )  # fmt: skip
         return Found(key, value, "redis", fresh_for_s, load_ms / 1000)
 
-    def opened(
-        self, node: Node, key: EntryKey, data: bytes, policy: Policy, *, keep: bool
-    ) -> Found | list[Generation] | None:
+    def sought(
+        self, node: Node, ident: Ident, place: tuple[Family, bytes], generations: tuple[Generation, ...], data: Reply
+    ) -> Any:
+        """The fresh value of a tenant's own entry, ``MISSING`` where there is none, or what cannot be told yet.
+
+        Raises:
+            ServerReplyError: The server answered with an error.
+        """
+        if type(data) is not bytes:
+            if data is None:
+                self._counts.misses += 1
+                return MISSING
+            raise data
+        first, second = generations[0].nonce, generations[1].nonce
+        if first is not None and second is not None:
+            family, name = place
+            glance = self._glance(data, node.replication_id + family.digest(name), first + second)
+            if glance is not None and (not glance[0] or glance[0] > self._now() * 1000.0 + node.offset_ms):
+                try:
+                    value = self._decode(glance[3])
+                except EntryError:
+                    pass
+                else:
+                    self._counts.redis_hits += 1
+                    return value
+        return self._sought_carefully(node, ident, data)
+
+    def _sought_carefully(self, node: Node, ident: Ident, data: bytes) -> Any:
+        """The same for an entry of any other kind: with tags, compressed, encrypted, stale, dead or broken."""
+        tenant_id, data_type, resource_id, *_ = ident
+        found = self.opened(node, self._keys.plain(data_type, resource_id, tenant_id), data, _NO_COPY, keep=False)
+        if isinstance(found, Unsettled):
+            return found
+        if found is None or found.fresh_for_s <= 0 or found.value is NOT_FOUND:
+            self._counts.misses += 1
+            return MISSING
+        self._counts.redis_hits += 1
+        return found.value
+
+    def opened_many(
+        self, node: Node, keys: Sequence[EntryKey], values: Sequence[bytes | None], policy: Policy, *, keep: bool
+    ) -> list[Found | Unsettled | None]:
+        """What :meth:`opened` gives for each of many, by the short way where the entries are plain ones.
+
+        What depends on the same generations is judged together: of a tenant's own entries of one type, all.
+        """
+        opened: list[Found | Unsettled | None] = [None] * len(keys)
+        there = [index for index, data in enumerate(values) if data is not None]
+        for names, run in groupby(there, key=lambda index: keys[index].generations):
+            indexes = list(run)
+            entries = [(keys[index], cast("bytes", values[index])) for index in indexes]
+            hits = self._glanced_together(node, names, entries, policy, keep=keep)
+            for index, (key, data), hit in zip(indexes, entries, hits, strict=True):
+                opened[index] = self.opened(node, key, data, policy, keep=keep) if hit is None else hit
+        return opened
+
+    def _glanced_together(
+        self,
+        node: Node,
+        names: tuple[str, ...],
+        entries: Sequence[tuple[EntryKey, bytes]],
+        policy: Policy,
+        *,
+        keep: bool,
+    ) -> list[Found | None]:
+        """Entries that depend on the same generations, and are alive beyond doubt; ``None`` where there is a doubt."""
+        found: list[Found | None] = [None] * len(entries)
+        generations = self._coherence.generations(names)
+        nonces = tuple(generation.nonce or b"" for generation in generations)
+        if not all(nonces):
+            return found
+        history, now_ms = node.replication_id, node.server_ms()
+        witnesses = [history + key.digest for key, _ in entries]
+        glances = self._codec.glance_all([data for _, data in entries], witnesses, b"".join(nonces))
+        decode = self._codec.decoder()
+        received: list[Received] = []
+        for index, glance in enumerate(glances):
+            if glance is None:
+                continue
+            key, data = entries[index]
+            fresh_ms, expires_ms, load_ms, start = glance
+            fresh_for_s = (fresh_ms - now_ms) / 1000 if fresh_ms else math.inf
+            stale_for_s = (expires_ms - fresh_ms) / 1000
+            if fresh_for_s + stale_for_s <= 0:
+                continue
+            try:
+                value = decode(data, start)
+            except EntryError:
+                continue
+            hit = found[index] = Found(key, value, "redis", fresh_for_s, load_ms / 1000)
+            received.append((hit, stale_for_s, data, start))
+        if keep:
+            self._copies.keep_received(received, generations, nonces, policy)
+        return found
+
+    def opened(self, node: Node, key: EntryKey, data: bytes, policy: Policy, *, keep: bool) -> Found | Unsettled | None:
         """An entry of the server, if it is ours, whole and alive; generations to ask for where that cannot be told yet."""
         try:
             envelope, plain = self._codec.open(data, key_digest=key.digest, tenant=key.tenant_id)
             depends = self._alive(node, key, envelope)
-            if depends is None or isinstance(depends, list):
+            if depends is None or isinstance(depends, Unsettled):
                 return depends
             fresh_for_s = math.inf
             if envelope.fresh_until_ms:
@@ -148,13 +279,13 @@ class Entries:
             self._events.emit(EntryRejected(key.tenant_id, key.data_type, key.resource_id, error.reason))
             return None
         load_s = envelope.load_ms / 1000
+        generations, stamps = depends
         if keep:
-            generations, stamps = depends
             self._copies.keep(
                 key, value, plain, generations, stamps,
                 fresh_for_s=fresh_for_s, stale_for_s=stale_for_s, load_s=load_s, policy=policy,
             )  # fmt: skip
-        return Found(key, value, "redis", fresh_for_s, load_s)
+        return Found(key, value, "redis", fresh_for_s, load_s, generations)
 
     def described(self, node: Node, key: EntryKey, data: bytes, nonces: Sequence[bytes | None]) -> dict[str, Any]:
         """What an entry says of itself, for people."""
@@ -183,7 +314,7 @@ class Entries:
 
     def _alive(
         self, node: Node, key: EntryKey, envelope: Envelope
-    ) -> tuple[tuple[Generation, ...], tuple[bytes, ...]] | list[Generation] | None:
+    ) -> tuple[tuple[Generation, ...], tuple[bytes, ...]] | Unsettled | None:
         """What an entry depends on, if all of it stands."""
         if envelope.replication_id != node.replication_id:
             return None
@@ -196,10 +327,10 @@ class Entries:
                 return None
         if not envelope.tags:
             return generations, stamps
-        tagged = [self._coherence.generation(key.tag_name(tag)) for tag, _ in envelope.tags]
+        tagged = self._coherence.tagged(key, (tag for tag, _ in envelope.tags))
         unknown = [generation for generation in tagged if generation.nonce is None]
         if unknown:
-            return unknown
+            return Unsettled(unknown)
         if any(g.nonce != stamp for g, (_, stamp) in zip(tagged, envelope.tags, strict=True)):
             return None
         return (*generations, *tagged), (*stamps, *(stamp for _, stamp in envelope.tags))

@@ -1,8 +1,8 @@
 """The journal of a bucket: which tags ended, for loads that name their tags only when they are done.
 
-It is a string of records that grows at its end: a digest of the tag's name and a random half. A lease remembers where
-the end was, and which record stood there. The fill reads on from that record: if it is still there, what follows is
-every tag that ended since; if it is not (the journal was lost, cut or evicted), any tag may have ended.
+It is a string that only grows: a name of its own, at random, and then a digest of each tag that ended. A lease remembers
+the name and how long it was. The fill reads on from there: what follows is every tag that ended since. If the name is
+another one, the journal was lost, evicted or begun anew, and any tag may have ended.
 """
 
 from __future__ import annotations
@@ -10,38 +10,70 @@ from __future__ import annotations
 from hashlib import blake2b
 from typing import TYPE_CHECKING, Final
 
+from alacena.engine.redis.cache_scripts import END_TAGS
+
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Sequence
 
     from alacena.engine.environment import Environment
+    from alacena.engine.redis.nodes import Removal
+    from alacena.engine.redis.wire import Command
 
-_HALF: Final = 8
-RECORD_BYTES: Final = 2 * _HALF
+NAME_BYTES: Final = 8
+RECORD_BYTES: Final = 8
 
 LONGEST_BYTES: Final = 16 * 1024
 """A journal that would grow beyond this begins anew. It says how many tags may end while a load runs."""
 
-MOST_AT_ONCE: Final = 500
+_MOST_AT_ONCE: Final = 500
 """Tags that one script ends."""
 
 
-def records(names: Iterable[str], environment: Environment) -> bytes:
-    """Records of tags' generations, to append."""
-    return b"".join(_digest(name) + environment.token(_HALF) for name in names)
+def new_name(environment: Environment) -> bytes:
+    """What a new journal begins with."""
+    return environment.token(NAME_BYTES)
 
 
-def first_record(environment: Environment) -> bytes:
-    """What a new journal begins with: nobody's record."""
-    return environment.token(RECORD_BYTES)
+def state(name: bytes, length: int) -> bytes:
+    """What stands for a journal in this process: another one with each tag that ends, and in each journal."""
+    return name + length.to_bytes(4, "big")
 
 
-def tells_of(part: bytes, mark: bytes, names: Iterable[str]) -> bool:
-    """Whether one of the tags may have ended, as far as the part of a journal says that begins at a mark."""
-    if not mark or not part.startswith(mark):
+def records(tags: Iterable[str]) -> bytes:
+    """Records of tags' generations, to append. The same each time, so that a removal which is owed twice is owed once."""
+    return b"".join(_digest(tag) for tag in tags)
+
+
+def endings(pairs: Iterable[Sequence[str]]) -> Iterable[Removal]:
+    """The scripts that end tags, each with its bucket's journal.
+
+    Args:
+        pairs: Names of a tag's generation and of that journal.
+    """
+    by_journal: dict[str, list[str]] = {}
+    for name, journal in pairs:
+        by_journal.setdefault(journal, []).append(name)
+    for journal, names in by_journal.items():
+        for at in range(0, len(names), _MOST_AT_ONCE):
+            some = names[at : at + _MOST_AT_ONCE]
+            ending: Command = ("EVAL", END_TAGS.source, 1 + len(some), journal, *some, records(some), LONGEST_BYTES)
+            yield journal.encode(), ending, True
+
+
+def tells_of(name: bytes, since: bytes, remembered: bytes, tags: Iterable[str]) -> bool:
+    """Whether one of the tags may have ended.
+
+    Args:
+        name: What the journal is called now.
+        since: What was written to it since the lease.
+        remembered: Its state at the lease.
+        tags: Their generations.
+    """
+    if len(name) < NAME_BYTES or not remembered.startswith(name):
         return True
-    ended = {part[at : at + _HALF] for at in range(len(mark), len(part), RECORD_BYTES)}
-    return any(_digest(name) in ended for name in names)
+    ended = {since[at : at + RECORD_BYTES] for at in range(0, len(since), RECORD_BYTES)}
+    return any(_digest(tag) in ended for tag in tags)
 
 
-def _digest(name: str) -> bytes:
-    return blake2b(name.encode(), digest_size=_HALF).digest()
+def _digest(tag: str) -> bytes:
+    return blake2b(tag.encode(), digest_size=RECORD_BYTES).digest()

@@ -107,6 +107,12 @@ class Link:
             raise self._unavailable()
         return loop.create_task(self._exchange_when_up(commands, settle, timeout_s))
 
+    def fetch(self, key: bytes, settle: Callable[[Reply], T], timeout_s: float) -> asyncio.Future[T]:
+        """`Connection.fetch` on the connection of the moment, without any repeat. See `exchange`."""
+        if self._connection is not None:
+            return self._connection.fetch(key, settle, timeout_s)
+        return self.exchange((("GET", key),), settle=lambda replies: settle(replies[0]), timeout_s=timeout_s)
+
     async def call(self, *command: Argument, timeout_s: float, repeatable: bool | None = None) -> Any:
         """One command, repeated inside its deadline where that is safe; its answer.
 

@@ -51,6 +51,11 @@ class Node:
         environment: The clock.
         settings: The staleness bound and the namespace.
         changed: Called when ``serving_until`` changed.
+
+    Attributes:
+        link: The connection.
+        fetch: Asks for one entry by the shortest way: ``Topology.fetch``.
+        offset_ms: What the server's clock shows, in milliseconds since the epoch, when ours shows 0.
     """
 
     def __init__(
@@ -63,6 +68,7 @@ class Node:
         changed: Callable[[], None],
     ) -> None:
         self.link = link
+        self.fetch = topology.fetch
         self._topology = topology
         self.replication_id = b""
         self.serving_until = _NEVER
@@ -79,7 +85,7 @@ class Node:
         self._canary_died = False
         self._refusal: ServerReplyError | None = None
         self._own: dict[bytes, int] = {}
-        self._offset_ms = 0.0
+        self.offset_ms = 0.0
         self._least_offset_ms: float | None = None
         self._changed = changed
         namespace = name.encode()
@@ -95,7 +101,7 @@ class Node:
 
     def server_ms(self) -> float:
         """Milliseconds since the epoch on the server's clock, to within a round trip."""
-        return self._environment.now() * 1000.0 + self._offset_ms
+        return self._environment.now() * 1000.0 + self.offset_ms
 
     def within_ms(self, seconds: float) -> int:
         """A time on the server's clock, in ms since the epoch, that is at most so far ahead; 0 where it hides its clock.
@@ -234,7 +240,7 @@ class Node:
         """Take note of the server's history and time; whether it is fit to be our server."""
         if isinstance(info, ServerReplyError) or isinstance(time, ServerReplyError):
             self.replication_id = _UNKNOWN_HISTORY
-            self._offset_ms = (self._environment.wall() - self._environment.now()) * 1000.0
+            self.offset_ms = (self._environment.wall() - self._environment.now()) * 1000.0
             self._least_offset_ms = None
             self._judge(
                 f"the server hides its history or its time: {info if isinstance(info, ServerReplyError) else time}"
@@ -253,10 +259,10 @@ class Node:
 
     def _read_clock(self, server_ms: float, sent_at: float) -> None:
         """The server's clock stood at ``server_ms`` at some instant between ``sent_at`` and now."""
-        self._offset_ms = server_ms - sent_at * 1000.0
+        self.offset_ms = server_ms - sent_at * 1000.0
         least_ms = server_ms - self._environment.now() * 1000.0
         known_ms = self._least_offset_ms
-        if known_ms is None or not least_ms <= known_ms <= self._offset_ms:
+        if known_ms is None or not least_ms <= known_ms <= self.offset_ms:
             self._least_offset_ms = least_ms
 
     def _verdict(self, connection: Connection, canary: str | None, changed: Reply, sent_at: float) -> tuple[str, float]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, Any, TypeAlias, cast
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from alacena.engine.errors import BackendError
 from alacena.engine.events import MemorySwitched
@@ -28,6 +28,8 @@ Removal: TypeAlias = "tuple[bytes, Command, bool]"
 _NEVER = float("-inf")
 _RETRY_S = 0.05
 _LONGEST_RETRY_S = 2.0
+_PAID_AT_ONCE = 500
+"""Few enough to be answered in time: what was paid stays paid, however large the rest."""
 
 
 class Nodes:
@@ -39,6 +41,9 @@ class Nodes:
         environment: Time and chance.
         settings: Bounds and budgets.
         events: Told when memory is switched on or off.
+
+    Attributes:
+        topology: Where the servers are; from :meth:`attach` on.
     """
 
     def __init__(
@@ -50,25 +55,20 @@ class Nodes:
         self._settings = settings
         self._events = events
         self._serves = False
-        self._topology: Topology | None = None
+        self.topology: Topology
         self._by_slot = False
         self._nodes: dict[Link, Node] = {}
-        self._owed: dict[bytes, tuple[bytes, Command]] = {}
+        self._owed: dict[Command, bytes] = {}
 
     def attach(self, topology: Topology, *, by_slot: bool) -> None:
         """Say where the servers are, and whether a command's keys must share a slot; before anything else is asked."""
-        self._topology = topology
+        self.topology = topology
         self._by_slot = by_slot
 
     @property
     def is_up(self) -> bool:
         """Whether any node is connected."""
         return any(node.is_up for node in self._nodes.values())
-
-    @property
-    def topology(self) -> Topology:
-        """Where the servers are."""
-        return cast("Topology", self._topology)
 
     def all(self) -> list[Node]:
         """Every node that is part of the topology now."""
@@ -77,7 +77,8 @@ class Nodes:
     def of(self, key: bytes) -> Node:
         """The node that holds a key."""
         link = self.topology.link_for(key)
-        return self._nodes.get(link) or self.at(link)
+        node = self._nodes.get(link)
+        return self.at(link) if node is None else node
 
     def at(self, link: Link) -> Node:
         """The node behind a link."""
@@ -110,10 +111,10 @@ class Nodes:
 
     async def prepare(self, link: Link, connection: Connection) -> None:
         """A connection was made: pay what is owed, then make it fit to serve."""
-        if self._owed:
-            commands = tuple(command for _, command in self._owed.values())
-            paid = self._paid(tuple(self._owed))
-            await connection.exchange(commands, settle=paid, timeout_s=self._settings.redis_timeout_s)
+        owed = tuple(self._owed)
+        for at in range(0, len(owed), _PAID_AT_ONCE):
+            commands = owed[at : at + _PAID_AT_ONCE]
+            await connection.exchange(commands, settle=self._paid(commands), timeout_s=self._settings.redis_timeout_s)
         await self.at(link).prepare(connection)
 
     async def beat(self, link: Link, connection: Connection) -> None:
@@ -200,7 +201,7 @@ class Nodes:
     def _owe(self, removals: Sequence[Removal]) -> None:
         idle = not self._owed
         for key, command, _ in removals:
-            self._owed[repr(command).encode()] = (key, command)
+            self._owed[command] = key
         if idle:
             self._flights.own(self._make_up())
 
@@ -210,18 +211,18 @@ class Nodes:
         while self._owed:
             await asyncio.sleep(pause_s * (0.5 + self._environment.random()))
             pause_s = min(pause_s * 2, _LONGEST_RETRY_S)
-            for mark, (route, command) in tuple(self._owed.items()):
+            for command, route in tuple(self._owed.items()):
                 try:
                     await self.topology.exchange(
-                        route, (command,), settle=self._paid((mark,)), timeout_s=self._settings.redis_timeout_s
+                        route, (command,), settle=self._paid((command,)), timeout_s=self._settings.redis_timeout_s
                     )
                 except BackendError:
                     break
 
-    def _paid(self, marks: Sequence[bytes]) -> Callable[[list[Reply]], None]:
+    def _paid(self, commands: Sequence[Command]) -> Callable[[list[Reply]], None]:
         def settle(replies: list[Reply]) -> None:
-            for mark, reply in zip(marks, replies, strict=True):
+            for command, reply in zip(commands, replies, strict=True):
                 if not isinstance(reply, BackendError):
-                    self._owed.pop(mark, None)
+                    self._owed.pop(command, None)
 
         return settle

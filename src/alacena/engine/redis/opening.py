@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from alacena.engine.environment import Environment
     from alacena.engine.events import Events
     from alacena.engine.flight import Flights
+    from alacena.engine.keys import Keys
     from alacena.engine.settings import Settings
     from alacena.engine.shelf import Counts
 
@@ -34,6 +35,7 @@ _log = logging.getLogger("alacena")
 
 async def open_redis(
     *,
+    keys: Keys,
     coherence: Coherence,
     copies: Copies,
     codec: Codec,
@@ -70,6 +72,7 @@ async def open_redis(
     await _first_connection(topology, settings.redis_connect_timeout_s)
     shelf = RedisShelf(
         nodes=nodes,
+        keys=keys,
         coherence=coherence,
         copies=copies,
         codec=codec,

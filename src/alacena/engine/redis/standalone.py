@@ -15,10 +15,16 @@ T = TypeVar("T")
 
 
 class OneLink:
-    """A topology in which one server at a time has everything."""
+    """A topology in which one server at a time has everything.
+
+    Attributes:
+        link: The connection to it.
+        fetch: `Link.fetch`, without a layer in between.
+    """
 
     def __init__(self, link: Link) -> None:
         self.link = link
+        self.fetch = link.fetch
 
     async def open(self, *, timeout_s: float) -> None:
         """Connect. See `Topology.open`."""

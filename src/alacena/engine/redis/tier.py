@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import math
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from alacena.engine.errors import ServerReplyError
 from alacena.engine.policy import Policy
-from alacena.engine.redis.cache_scripts import END_TAGS, HOLD, LATE, LEASE, MINT, RELEASE, RENEW, STORE, UNHOLD
+from alacena.engine.redis.cache_scripts import HOLD, LATE, LEASE, MINT, RELEASE, RENEW, STORE, UNHOLD
 from alacena.engine.redis.entries import Entries
-from alacena.engine.redis.journal import LONGEST_BYTES, MOST_AT_ONCE, first_record, records, tells_of
-from alacena.engine.shelf import Found, Lease
+from alacena.engine.redis.journal import NAME_BYTES, endings, new_name, state, tells_of
+from alacena.engine.shelf import Found, Held, Lease, Unsettled
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping, Sequence
+    from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 
     from alacena.engine.codec import Codec
     from alacena.engine.coherence import Coherence
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
     from alacena.engine.environment import Environment
     from alacena.engine.events import Events
     from alacena.engine.generation import Generation
-    from alacena.engine.keys import EntryKey
+    from alacena.engine.keys import EntryKey, Keys
     from alacena.engine.redis.node import Node
     from alacena.engine.redis.nodes import Nodes, Removal
     from alacena.engine.redis.wire import Command
@@ -42,6 +43,7 @@ class RedisShelf:
 
     Args:
         nodes: The servers.
+        keys: Renders names.
         coherence: Generations and memory.
         copies: How values are kept in memory.
         codec: Seals and opens entries.
@@ -55,6 +57,7 @@ class RedisShelf:
         self,
         *,
         nodes: Nodes,
+        keys: Keys,
         coherence: Coherence,
         copies: Copies,
         codec: Codec,
@@ -64,8 +67,17 @@ class RedisShelf:
         settings: Settings,
     ) -> None:
         self._nodes = nodes
+        self._keys = keys
         self._coherence = coherence
-        self._entries = Entries(codec=codec, coherence=coherence, copies=copies, events=events, counts=counts)
+        self._entries = Entries(
+            codec=codec,
+            keys=keys,
+            coherence=coherence,
+            copies=copies,
+            environment=environment,
+            events=events,
+            counts=counts,
+        )
         self._environment = environment
         self._budget_s = settings.redis_budget_s
         self._timeout_s = settings.redis_timeout_s
@@ -76,116 +88,110 @@ class RedisShelf:
         """Whether it is worth waiting for."""
         return self._nodes.is_up
 
-    async def find(self, keys: Sequence[EntryKey], policy: Policy, *, keep: bool) -> Found | None:
+    def find(
+        self, keys: Sequence[EntryKey], policy: Policy, *, keep: bool, unknown: Sequence[Generation] = ()
+    ) -> Awaitable[Found | Unsettled | None]:
         """See :meth:`alacena.engine.shelf.Shelf.find`."""
         key = keys[0]
-        node = self._nodes.of(key.entry)
-        known = self._coherence.generations(key.generations)
-        asked = [generation for generation in known if generation.nonce is None]
-        if asked or len(keys) > 1:
-            return await self._find_among(node, keys, asked, policy, keep=keep)
+        entry = key.entry
+        node = self._nodes.of(entry)
+        generations = self._coherence.generations(key.generations)
+        if unknown or len(keys) > 1 or generations[0].nonce is None or generations[1].nonce is None:
+            missing = [generation for generation in generations if generation.nonce is None]
+            return self._find_among(node, keys, [*missing, *unknown], policy, keep=keep)
+        settle = partial(self._entries.glanced, node, key, generations, policy, keep)
+        return node.fetch(entry, settle, self._budget_s)
 
-        def settle(replies: list[Reply]) -> Found | list[Generation] | None:
-            data = replies[0]
-            if data is None:
-                return None
-            if type(data) is not bytes:
-                raise data
-            return self._entries.glanced(node, key, data, policy, keep=keep)
-
-        found = await node.exchange(key.entry, (("GET", key.entry),), settle=settle, timeout_s=self._budget_s)
-        if isinstance(found, list):
-            return await self._find_among(node, keys, found, policy, keep=keep)
-        return found
+    def seek(self, data_type: str, resource_id: str, tenant_id: str) -> Awaitable[Any] | None:
+        """See :meth:`alacena.engine.shelf.Shelf.seek`."""
+        place = self._keys.place(data_type, resource_id, tenant_id)
+        if place is None:
+            return None
+        family, name = place
+        generations = self._coherence.generations(family.generations)
+        if generations[0].nonce is None or generations[1].nonce is None:
+            return None
+        entry = family.entry + name
+        node = self._nodes.of(entry)
+        ident = (tenant_id, data_type, resource_id)
+        settle = partial(self._entries.sought, node, ident, place, generations)
+        return node.fetch(entry, settle, self._budget_s)
 
     async def _find_among(
-        self, node: Node, keys: Sequence[EntryKey], asked: list[Generation], policy: Policy, *, keep: bool
-    ) -> Found | None:
+        self, node: Node, keys: Sequence[EntryKey], asked: Sequence[Generation], policy: Policy, *, keep: bool
+    ) -> Found | Unsettled | None:
         """Look at several keys, and learn the generations that are not known."""
-        for last in (False, True):
-            command: Command = ("MGET", *(key.entry for key in keys), *(generation.name for generation in asked))
+        command: Command = ("MGET", *(key.entry for key in keys), *(generation.name for generation in asked))
 
-            def settle(replies: list[Reply], asked: list[Generation] = asked) -> Found | list[Generation] | None:
-                values = _values(replies[0])
-                self._learn(asked, values[len(keys) :])
-                return self._entries.first(node, keys, values, policy, keep=keep)
+        def settle(replies: list[Reply]) -> Found | Unsettled | None:
+            values = _values(replies[0])
+            self._learn(asked, values[len(keys) :])
+            return self._entries.first(node, keys, values, policy, keep=keep)
 
-            found = await node.exchange(keys[0].entry, (command,), settle=settle, timeout_s=self._budget_s)
-            if not isinstance(found, list):
-                return found
-            # It depends on tags that this process has not met; one that is missing then is one that has ended.
-            asked = found
-            if last:
-                break
-        return None
+        return await node.exchange(keys[0].entry, (command,), settle=settle, timeout_s=self._budget_s)
 
     async def find_many(self, keys: Sequence[EntryKey], policy: Policy, *, keep: bool) -> list[Found | None]:
         """See :meth:`alacena.engine.shelf.Shelf.find_many`."""
-        found: list[Found | None] = [None] * len(keys)
-        again: list[int] = []
+        outcomes: list[Found | Unsettled | None] = [None] * len(keys)
         groups = self._nodes.grouped([key.entry for key in keys])
-        await asyncio.gather(
-            *(self._find_group(node, keys, indexes, policy, keep, found, again) for node, indexes in groups)
+        asked = [(node, [keys[index] for index in indexes]) for node, indexes in groups]
+        answers = await asyncio.gather(*(self._find_group(node, some, policy, keep=keep) for node, some in asked))
+        for (_, indexes), answer in zip(groups, answers, strict=True):
+            for index, outcome in zip(indexes, answer, strict=True):
+                outcomes[index] = outcome
+        again = {index: outcome for index, outcome in enumerate(outcomes) if isinstance(outcome, Unsettled)}
+        singles = await asyncio.gather(
+            *(self.find((keys[index],), policy, keep=keep, unknown=open_.unknown) for index, open_ in again.items())
         )
-        singles = await asyncio.gather(*(self.find((keys[index],), policy, keep=keep) for index in again))
         for index, single in zip(again, singles, strict=True):
-            found[index] = single
-        return found
+            outcomes[index] = single
+        return [outcome if isinstance(outcome, Found) else None for outcome in outcomes]
 
     async def _find_group(
-        self,
-        node: Node,
-        keys: Sequence[EntryKey],
-        indexes: Sequence[int],
-        policy: Policy,
-        keep: bool,
-        found: list[Found | None],
-        again: list[int],
-    ) -> None:
-        names = dict.fromkeys(name for index in indexes for name in keys[index].generations)
+        self, node: Node, keys: Sequence[EntryKey], policy: Policy, *, keep: bool
+    ) -> list[Found | Unsettled | None]:
+        """Look at keys of one slot, and learn the generations that are not known."""
+        names = dict.fromkeys(name for group in dict.fromkeys(key.generations for key in keys) for name in group)
         asked = [g for name in names if (g := self._coherence.generation(name)).nonce is None]
-        entries = (keys[index].entry for index in indexes)
-        command: Command = ("MGET", *entries, *(generation.name for generation in asked))
+        command: Command = ("MGET", *[key.entry for key in keys], *[generation.name for generation in asked])
 
-        def settle(replies: list[Reply]) -> None:
+        def settle(replies: list[Reply]) -> list[Found | Unsettled | None]:
             values = _values(replies[0])
-            self._learn(asked, values[len(indexes) :])
-            for index, data in zip(indexes, values, strict=False):
-                hit = None if data is None else self._entries.opened(node, keys[index], data, policy, keep=keep)
-                if isinstance(hit, list):
-                    again.append(index)
-                else:
-                    found[index] = hit
+            self._learn(asked, values[len(keys) :])
+            return self._entries.opened_many(node, keys, values[: len(keys)], policy, keep=keep)
 
-        first = keys[indexes[0]].entry
-        await node.exchange(first, (command,), settle=settle, timeout_s=self._budget_s * (1 + len(indexes) / 100))
+        timeout_s = self._budget_s * (1 + len(keys) / 100)
+        answer = node.exchange(keys[0].entry, (command,), settle=settle, timeout_s=timeout_s)
+        for key in keys:
+            _ = key.digest  # Worked out while the server is at work.
+        return await answer
 
     async def lease(
         self,
         key: EntryKey,
         tags: Sequence[str],
-        settled: Callable[[Lease | Found | None], None],
+        settled: Callable[[Lease | Found | Held], None],
         *,
         force: bool = False,
         among: int = 1,
-    ) -> Lease | Found | None:
+    ) -> Lease | Found | Held:
         """See :meth:`alacena.engine.shelf.Shelf.lease`."""
         node = self._nodes.of(key.entry)
-        depends = self._coherence.generations((*key.generations, *(key.tag_name(tag) for tag in tags)))
+        depends = (*self._coherence.generations(key.generations), *self._coherence.tagged(key, tags))
         token = self._environment.token(16) + node.replication_id
         epoch = node.replication_id
         mint = self._environment.token(8)
-        record = first_record(self._environment)
+        mint_name = new_name(self._environment)
         journal = self._coherence.generation(key.journal)
 
-        def settle(reply: list[Any]) -> Lease | Found | None:
-            entry, holder, hold, (length, mark), *nonces = reply
+        def settle(reply: list[Any]) -> Lease | Found | Held:
+            entry, (holder, left_ms), hold, (name, length), *nonces = reply
             self._learn(depends, nonces)
             self._expect_minted(node, depends, nonces, mint)
             # Nothing in memory depends on a journal: its nonce may change without a word to memory.
-            journal.nonce = mark
-            self._expect_minted(node, (journal,), (mark,), record)
-            permit: Lease | Found | None = None
+            journal.nonce = noted = state(name, length)
+            self._expect_minted(node, (journal,), (name,), mint_name)
+            permit: Lease | Found | Held | None = None
             if entry is not None and not force:
                 hit = self._entries.opened(node, key, entry, _NO_COPY, keep=False)
                 permit = hit if isinstance(hit, Found) and hit.fresh_for_s > 0 else None
@@ -196,24 +202,17 @@ class RedisShelf:
                 node.tell(RELEASE, (key.lease,), (token,))
             elif permit is None and mine:
                 stamps = tuple(zip(depends, nonces, strict=True))
-                position = (length - len(mark), mark)
-                permit = Lease(key, token, stamps, position, (journal, mark), epoch, storable=not hold)
+                permit = Lease(key, token, stamps, (journal, noted), length, epoch, storable=not hold)
+            elif permit is None:
+                for_ms = self._lease_ms if left_ms < 0 else left_ms + 1
+                permit = Held(self._coherence.watch(key.entry), for_ms / 1000, is_told=node.tracked)
             settled(permit)
             return permit
 
-        keys: tuple[str | bytes, ...] = (
-            key.entry,
-            key.lease,
-            key.hold,
-            key.journal,
-            *(generation.name for generation in depends),
-        )
-        args = (token, self._lease_ms, mint, _NARROW_LIFE_MS, record)
+        names = (generation.name for generation in depends)
+        keys: tuple[str | bytes, ...] = (key.entry, key.lease, key.hold, key.journal, *names)
+        args = (token, self._lease_ms, mint, _NARROW_LIFE_MS, mint_name)
         return await node.evaluate(LEASE, keys, args, settle, self._budget_s * (1 + (among - 1) / 100))
-
-    async def changed(self, key: EntryKey, timeout_s: float) -> None:
-        """See :meth:`alacena.engine.shelf.Shelf.changed`. The push that a fill causes wakes the waiter."""
-        await self._coherence.changed(key.entry, timeout_s)
 
     def renew(self, lease: Lease) -> None:
         """See :meth:`alacena.engine.shelf.Shelf.renew`."""
@@ -238,7 +237,7 @@ class RedisShelf:
         late = [tag for tag in parcel.tags if key.tag_name(tag) not in known]
         stamps = [*lease.stamps]
         if late:
-            minted = await self._late(node, lease, [self._coherence.generation(key.tag_name(tag)) for tag in late])
+            minted = await self._late(node, lease, self._coherence.tagged(key, late))
             if minted is None:
                 self.release(lease)
                 return "generation"
@@ -249,10 +248,10 @@ class RedisShelf:
 
     async def store(self, key: EntryKey, parcel: Parcel) -> Refusal:
         """See :meth:`alacena.engine.shelf.Shelf.store`."""
-        names = (*key.generations, *(key.tag_name(tag) for tag in parcel.tags))
+        depends = (*self._coherence.generations(key.generations), *self._coherence.tagged(key, parcel.tags))
         refusal: Refusal = ""
         for _ in range(2):
-            stamps = await self._current(self._nodes.of(key.entry), self._coherence.generations(names))
+            stamps = await self._current(self._nodes.of(key.entry), depends)
             # Asking for the stamps may have shown that the entry's slot has moved.
             refusal = await self._send(self._nodes.of(key.entry), key, b"", stamps, parcel.tags, parcel)
             if refusal != "generation":
@@ -271,24 +270,12 @@ class RedisShelf:
         self._forget(names, keys)
         # A lease goes before its entry: a fill that runs between the two commands is refused.
         removals: list[Removal] = [
-            *self._ended_tags(group for group in generations if len(group) > 1),
+            *endings([group for group in generations if len(group) > 1]),
             *((group[0].encode(), ("UNLINK", *group), True) for group in generations if len(group) == 1),
             *((key.entry, ("UNLINK", key.lease), False) for key in keys),
             *((key.entry, ("UNLINK", key.entry), True) for key in keys),
         ]
         return await self._nodes.remove(removals, settled=lambda: self._forget(names, keys))
-
-    def _ended_tags(self, pairs: Iterable[Sequence[str]]) -> Iterable[Removal]:
-        """The scripts that end tags, each with its bucket's journal."""
-        by_journal: dict[str, list[str]] = {}
-        for name, journal in pairs:
-            by_journal.setdefault(journal, []).append(name)
-        for journal, names in by_journal.items():
-            for at in range(0, len(names), MOST_AT_ONCE):
-                some = names[at : at + MOST_AT_ONCE]
-                noted = records(some, self._environment)
-                ending: Command = ("EVAL", END_TAGS.source, 1 + len(some), journal, *some, noted, LONGEST_BYTES)
-                yield journal.encode(), ending, True
 
     async def hold(self, keys: Sequence[EntryKey], hold_s: float) -> bytes:
         """See :meth:`alacena.engine.shelf.Shelf.hold`."""
@@ -388,17 +375,17 @@ class RedisShelf:
 
         Should one end after this was read, its nonce is another one, and the entry is dead.
         """
-        position, mark = lease.journal
+        _, remembered = lease.journal
         mint = self._environment.token(8)
         names = [generation.name for generation in generations]
 
         def settle(reply: list[bytes]) -> list[tuple[Generation, bytes]] | None:
-            since, *nonces = reply
+            name, since, *nonces = reply
             self._learn(generations, nonces)
             self._expect_minted(node, generations, nonces, mint)
-            return None if tells_of(since, mark, names) else list(zip(generations, nonces, strict=True))
+            return None if tells_of(name, since, remembered, names) else list(zip(generations, nonces, strict=True))
 
-        args = (mint, _NARROW_LIFE_MS, position)
+        args = (mint, _NARROW_LIFE_MS, NAME_BYTES, lease.noted)
         return await node.evaluate(LATE, (lease.key.journal, *names), args, settle, self._timeout_s)
 
     async def _send(

@@ -70,6 +70,13 @@ class Topology(Protocol):
         """
         ...
 
+    def fetch(self, key: bytes, settle: Callable[[Reply], T], timeout_s: float) -> Awaitable[T]:
+        """``GET`` by the shortest way, at the server that has the key; ``settle`` is given the one answer.
+
+        Cost: one round trip; one more for each redirection.
+        """
+        ...
+
     async def call(self, key: Key, *command: Argument, timeout_s: float, repeatable: bool | None = None) -> Any:
         """`Link.call` at the server that has the key, following it where it has moved to."""
         ...

@@ -24,12 +24,12 @@ _TOKEN_BYTES = 16
 
 def lease(space: Keyspace, keys: list[bytes], args: list[bytes]) -> Any:
     """``lease.lua``."""
-    token, lease_ms, nonce, narrow_ms, record = args
+    token, lease_ms, nonce, narrow_ms, name = args
     journal, keys = keys[3], [*keys[:3], *keys[4:]]
     length = space.execute([b"STRLEN", journal])
     if length == 0:
-        space.execute([b"SET", journal, record])
-        length = len(record)
+        space.execute([b"SET", journal, name, b"PX", narrow_ms])
+        length = len(name)
     for number, key in enumerate(keys[3:], 4):
         if space.execute([b"EXISTS", key]) == 0:
             life = [b"PX", narrow_ms] if number > 5 else []
@@ -38,8 +38,9 @@ def lease(space: Keyspace, keys: list[bytes], args: list[bytes]) -> Any:
     if held is None or (history and held[_TOKEN_BYTES:] != history):
         space.execute([b"SET", keys[1], token, b"PX", lease_ms])
     found = space.execute([b"MGET", *keys])
+    found[1] = [found[1], space.execute([b"PTTL", keys[1]])]
     found[2] = space.execute([b"EXISTS", keys[2]])
-    return [*found[:3], [length, space.execute([b"GETRANGE", journal, b"-%d" % len(record), b"-1"])], *found[3:]]
+    return [*found[:3], [space.execute([b"GETRANGE", journal, b"0", b"%d" % (len(name) - 1)]), length], *found[3:]]
 
 
 def mint(space: Keyspace, keys: list[bytes], args: list[bytes]) -> Any:
@@ -53,19 +54,21 @@ def mint(space: Keyspace, keys: list[bytes], args: list[bytes]) -> Any:
 
 def late(space: Keyspace, keys: list[bytes], args: list[bytes]) -> Any:
     """``late.lua``."""
-    nonce, life_ms, position = args
+    nonce, life_ms, name_bytes, since = args
     found = mint(space, keys[1:], [nonce, life_ms])
-    return [space.execute([b"GETRANGE", keys[0], position, b"-1"]), *found]
+    name = space.execute([b"GETRANGE", keys[0], b"0", b"%d" % (int(name_bytes) - 1)])
+    return [name, space.execute([b"GETRANGE", keys[0], since, b"-1"]), *found]
 
 
 def end_tags(space: Keyspace, keys: list[bytes], args: list[bytes]) -> Any:
     """``end_tags.lua``."""
+    there = space.execute([b"UNLINK", *keys[1:]])
     length = space.execute([b"STRLEN", keys[0]])
     if length + len(args[0]) > int(args[1]):
         space.execute([b"UNLINK", keys[0]])
     elif length > 0:
         space.execute([b"APPEND", keys[0], args[0]])
-    return space.execute([b"UNLINK", *keys[1:]])
+    return there
 
 
 def release(space: Keyspace, keys: list[bytes], args: list[bytes]) -> Any:

@@ -22,7 +22,7 @@ def environment() -> FakeEnvironment:
 
 @pytest.fixture
 def node(environment: FakeEnvironment) -> Node:
-    nothing: Any = SimpleNamespace()
+    nothing: Any = SimpleNamespace(fetch=None)
     return Node(nothing, nothing, nothing, environment, Settings(), lambda: None)
 
 

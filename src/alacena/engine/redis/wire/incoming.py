@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING, Any
 
 import hiredis
 
-from alacena.engine.errors import BackendError, BackendUnavailableError, ServerReplyError
-from alacena.engine.redis.wire.limits import Limits, suspect_at_start, suspect_inside, suspects
-from alacena.engine.redis.wire.line import Group, Line, Place, settle_one
+from alacena.engine.errors import BackendError, ServerReplyError
+from alacena.engine.redis.wire.limits import Limits, past_long_values, suspect_at_start, suspect_inside, suspects
+from alacena.engine.redis.wire.line import Group, Line, Place, ProtocolDoubtError, hand_on
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -17,9 +17,8 @@ if TYPE_CHECKING:
 
 _HEADER_BYTES = 9
 
-
-class ProtocolDoubtError(BackendUnavailableError):
-    """The bytes do not make sense: who asked for what can no longer be told, so the connection ends."""
+_LARGE_BYTES = 16 * 1024
+"""Segments from this length on may be mostly values, in which nothing has to be looked for."""
 
 
 class Incoming(Line):
@@ -31,7 +30,7 @@ class Incoming(Line):
         error: Why the connection ended; ``None`` while it has not.
     """
 
-    __slots__ = ("_held", "_partial_bytes", "_reader", "error", "on_error", "on_push")
+    __slots__ = ("_held", "_inside", "_partial_bytes", "_reader", "error", "on_error", "on_push")
 
     def __init__(
         self,
@@ -45,18 +44,28 @@ class Incoming(Line):
         self.error: BackendError | None = None
         self._reader = hiredis.Reader(protocolError=ProtocolDoubtError, replyError=ServerReplyError, notEnoughData=...)
         self._held = b""
+        self._inside = 0
         self._partial_bytes = 0
 
     def _take(self, data: bytes) -> None:
         if self._held:
             data, self._held = self._held + data, b""
-        if suspect_at_start(data) or suspect_inside(data):
+        start = 0 if len(data) < _LARGE_BYTES and not self._inside else self._skip_long_values(data)
+        if (not start and suspect_at_start(data)) or suspect_inside(data, max(0, start - 1)):
             self._take_carefully(data)
         else:
             self._reader.feed(data)
             self._drain(len(data))
 
-    def _drain(self, fed_bytes: int) -> None:
+    def _skip_long_values(self, data: bytes) -> int:
+        """How much of a segment is known to be long values with their headers, beginning where the parser stands."""
+        start = self._inside
+        if start <= len(data) and (start or not self._reader.has_data()):
+            start = past_long_values(data, start)
+        self._inside = max(0, start - len(data))
+        return start
+
+    def _drain(self, fed_bytes: int) -> None:  # noqa: C901 - a call costs more than what it would tidy up
         gets = self._reader.gets
         waiters = self._waiters
         push_kind = hiredis.PushNotification
@@ -80,7 +89,14 @@ class Incoming(Line):
                 elif isinstance(settling, Group):
                     self._collect(settling, place, reply)
                 else:
-                    settle_one(future, settling, reply)
+                    # Whether or not somebody still waits for the result.
+                    try:
+                        result = settling(reply)
+                    except Exception as error:  # noqa: BLE001 - handed on, not swallowed
+                        hand_on(error, future)
+                    else:
+                        if not future.done():
+                            future.set_result(result)
                 if kind is ServerReplyError:
                     self._refused(reply, place)
             reply = gets()

@@ -18,6 +18,23 @@ suspects = re.compile(rb"(?:\A|(?<=\n))" + _HEADER).finditer
 """Every place of a segment that one of the two would stop at."""
 
 
+_long_value = re.compile(rb"(?:\*\d{1,7}\r\n|_\r\n)*\$(\d{4,9})\r\n").match
+
+
+def past_long_values(data: bytes, start: int) -> int:
+    """Where a segment goes on behind the long values that follow from ``start`` on, perhaps beyond its end.
+
+    What is inside a value needs no look: in an embedding, one byte in 256 is a line's end.
+
+    Args:
+        data: The segment.
+        start: Where in it a header begins.
+    """
+    while (header := _long_value(data, start)) is not None:
+        start = header.end() + int(header[1]) + 2
+    return start
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Limits:
     """Bounds of one connection. Reaching one is an error at once, never a growing queue.

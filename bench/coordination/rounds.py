@@ -101,6 +101,6 @@ def _verbs(cache: Cache) -> list[tuple[str, int, Verb]]:
         ("queue.stats", 1, queue.stats),
         ("locks.acquire + release, free", 2, lock_and_release),
         ("ledger.record, fast", 1, lambda: record("fast")),
-        ("ledger.record, safe", 2, lambda: record("safe")),
+        ("ledger.record, safe", 3, lambda: record("safe")),
         ("ledger.totals", 1, lambda: cache.ledger.totals(T["tenant_id"])),
     ]

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from bench.coordination.failovers import OFF_S, fail_over_under
 from bench.coordination.fences import SCHEMA, write_under
 from bench.coordination.ledger import prepare
 from bench.coordination.liveness import TTL_S, watch
@@ -39,3 +40,15 @@ async def test_no_write_of_a_stopped_holder_is_accepted_after_a_later_owners(
     assert (out_of_order, errors) == (0, 0)
     assert int(str(accepted)) > 0
     assert int(str(told)) + 1 >= int(str(stops)) - 3
+
+
+@pytest.mark.parametrize("off_s", [OFF_S, -OFF_S], ids=["ahead", "behind"])
+async def test_no_failover_that_loses_fences_gives_lower_ones_whatever_the_clocks_say(off_s: int) -> None:
+    with Postgres() as postgres:
+        prepare(postgres)
+        postgres.execute(SCHEMA)
+        out_of_order, accepted, *_, fell = await fail_over_under(
+            postgres, "alacena", "row", off_s, 2, random.Random(SEED)
+        )
+    assert (out_of_order, fell) == (0, 0)
+    assert int(str(accepted)) > 0

@@ -61,7 +61,7 @@ class Ledger:
     =========  ==========================================  ===========================================================
     mode       returns when                                may be lost then
     =========  ==========================================  ===========================================================
-    fast       Redis has counted it                        what Redis loses in a crash: about 1 s with ``everysec``
+    fast       Redis has counted it                        what Redis loses with its machine: 1 s with ``everysec``
     safe       it is on disk: Redis's file, or the spill   nothing, short of a lost disk or an unreplicated failover
     durable    the authority has committed it              nothing
     =========  ==========================================  ===========================================================

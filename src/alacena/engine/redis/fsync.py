@@ -84,7 +84,7 @@ class Fsyncs:
             async with asyncio.timeout(timeout_s):
                 while answer is False:
                     answer = await self._exchange(topology, key, place[1], timeout_s)
-        except (TimeoutError, BackendError):
+        except (TimeoutError, BackendError, CacheClosedError):
             return False
         finally:
             del self._open[place]

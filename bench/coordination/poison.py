@@ -103,7 +103,11 @@ def judge(seen: Seen) -> tuple[Bar, ...]:
 
 def _cells(without: Seen, seen: Seen) -> tuple[Cell, ...]:
     tries = seen.tries.values()
-    buried = [None, None] if seen.buried is None else [sum(n < POISON for n in seen.buried), sum(n >= POISON for n in seen.buried)]
+    buried = (
+        [None, None]
+        if seen.buried is None
+        else [sum(n < POISON for n in seen.buried), sum(n >= POISON for n in seen.buried)]
+    )
     return (
         seen.lost, buried[0], 1000 * without.done_s, 1000 * seen.done_s, 1000 * seen.gap_s, buried[1], seen.poison,
         f"{min(tries)} to {max(tries)}" if len(seen.tries) == seen.poison else "not all", seen.ended, seen.late_tries,

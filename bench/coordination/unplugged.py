@@ -4,33 +4,28 @@ from __future__ import annotations
 
 import asyncio
 import itertools
-import os
 import random
+import tempfile
 import time
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
-
-import hiredis
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 from alacena.engine import Cache, Settings
 from alacena.engine.errors import BackendError
 from alacena.sources.ledger import PostgresAuthority
 from bench.coordination.crew import until
 from bench.coordination.ledger import DSN_OPTIONS, prepare, tokens_of
-from bench.figures.tables import Column, Result, Row, Table, judged
+from bench.coordination.syncs import Syncs, compiler
+from bench.figures.tables import Column, Result, Row, Table, judged, unjudged
 from tests.servers.postgres import Postgres
 from tests.servers.redis_server import RedisServer
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from bench.coordination.ledger import Mode
     from bench.figures.tables import Cell
     from bench.stand.effort import Effort
 
-MARK_EVERY_S = 0.005
-CALLERS = {"fast": 8, "safe": 300, "durable": 20}
-PAUSE_S = 0.002
 SYNC_S = 1.0
 """What ``appendfsync everysec`` promises, but for the time that a sync takes."""
 SLACK_S = 0.25
@@ -41,69 +36,25 @@ _COLUMNS = (
 _SAYS = {"fast": "about 1 s", "safe": "nothing", "durable": "nothing"}
 
 
-class Marks:
-    """Writes a mark each few milliseconds and asks with each when it is synced.
+@dataclass(frozen=True, slots=True)
+class Load:
+    """Who calls.
 
-    A server says so to everybody whom a sync covers at the same moment. What stands before the first mark that was not
-    confirmed is therefore all that was surely on disk, and at most one mark's distance more.
+    Attributes:
+        name: As it is shown.
+        callers: How many of each mode.
+        pause_s: Of each, after a call.
     """
 
-    def __init__(self, path: str) -> None:
-        self._path = path
-        self._course = os.urandom(8).hex()
-        self._asked: list[asyncio.Task[bool]] = []
-        self._idle: list[tuple[asyncio.StreamReader, asyncio.StreamWriter]] = []
-
-    async def run(self) -> None:
-        """Mark until cancelled, or until the server has gone."""
-        for number in itertools.count():
-            try:
-                wires = self._idle.pop() if self._idle else await asyncio.open_unix_connection(self._path)
-            except OSError:
-                return
-            self._asked.append(asyncio.create_task(self._ask(number, *wires)))
-            await asyncio.sleep(MARK_EVERY_S)
-
-    async def _ask(self, number: int, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> bool:
-        """Whether a mark was confirmed before the server went."""
-        parser, replies = hiredis.Reader(), list[Any]()
-        writer.write(hiredis.pack_command(("SET", "mark", self._mark(number))) + hiredis.pack_command(("WAITAOF", 1, 0, 0)))
-        while len(replies) < 2:
-            try:
-                data = await reader.read(1 << 16)
-            except ConnectionError:
-                data = b""
-            if not data:
-                writer.close()
-                return False
-            parser.feed(data)
-            while (reply := parser.gets()) is not False:
-                replies.append(reply)
-        self._idle.append((reader, writer))
-        return bool(replies[1][0] >= 1)
-
-    async def first_unsynced(self) -> bytes:
-        """The first mark that was not confirmed. The server must have gone."""
-        confirmed = await asyncio.gather(*self._asked)
-        for _, writer in self._idle:
-            writer.close()
-        return self._mark(confirmed.index(False) if False in confirmed else len(confirmed))
-
-    def _mark(self, number: int) -> bytes:
-        return f"{self._course}-{number:012}".encode()
+    name: str
+    callers: dict[str, int]
+    pause_s: float
 
 
-def forget_what_was_not_synced(folder: Path, mark: bytes) -> int:
-    """Cut a server's file off before a mark; how many bytes that were."""
-    file = sorted((folder / "appendonlydir").glob("*.incr.aof"))[-1]
-    data = file.read_bytes()
-    place = data.rfind(mark)
-    if place < 0:
-        return 0
-    start = data.rfind(b"*3\r\n$3\r\nSET\r\n", 0, place)
-    with file.open("r+b") as opened:
-        opened.truncate(start)
-    return len(data) - start
+LOADS = (
+    Load("busy", {"fast": 8, "safe": 300, "durable": 20}, 0.002),
+    Load("quiet", {"fast": 1, "safe": 3, "durable": 1}, 0.15),
+)
 
 
 @dataclass(slots=True)
@@ -131,27 +82,41 @@ class Course:
 
 
 async def measure(effort: Effort, seed: int) -> Result:
-    """All modes at once, through the same crashes."""
-    crashes = effort.of(12, 3)
-    courses = await unplug(crashes, random.Random(seed))
-    rows = tuple(Row(mode, _cells(mode, course, crashes), "ours") for mode, course in courses.items())
+    """All modes at once through the same crashes, with much to do and with little."""
+    if compiler() is None:
+        return Result((), (unjudged("confirmed calls lost when unplugged", "≤ 0", "–", "no C compiler here"),))
+    crashes = effort.of(8, 2)
+    chance = random.Random(seed)
+    seen = {load.name: await unplug(load, crashes, chance) for load in LOADS}
+    rows = tuple(
+        Row(f"{mode}, {name}", _cells(mode, course, crashes), "ours")
+        for name, courses in seen.items()
+        for mode, course in courses.items()
+    )
+    loads = "; ".join(f"{load.name}: {', '.join(f'{n} {mode}' for mode, n in load.callers.items())}" for load in LOADS)
     notes = (
         (
-            "the server (everysec) is killed, and all of its file that no sync had covered is cut off before it starts again: "
-            f"from the first mark that it had not confirmed as synced, one is written each {MARK_EVERY_S * 1000:g} ms"
+            "the server (everysec) is killed, and all of its file that no fsync had covered is cut off before it starts "
+            f"again. Callers at once, {loads}"
         ),
         "lost: confirmed calls that Redis (durable: Postgres) does not know afterwards. No caller repeats, no relay helps",
     )
     table = Table("Redis unplugged", tuple(Column(name, 0) for name in _COLUMNS), rows, notes)
-    oldest_s = max((age for age, _ in courses["fast"].lost), default=0.0)
+
+    def lost(mode: str) -> list[tuple[float, int]]:
+        return [each for courses in seen.values() for each in courses[mode].lost]
+
     return Result(
         (table,),
         (
-            judged("fast: oldest call lost", oldest_s, bar=SYNC_S + SLACK_S, goal=SYNC_S, unit=" s"),
-            judged("safe: confirmed calls lost", len(courses["safe"].lost), bar=0),
-            judged("durable: confirmed calls lost", len(courses["durable"].lost), bar=0),
+            judged(
+                "fast: oldest call lost", max((age for age, _ in lost("fast")), default=0.0),
+                bar=SYNC_S + SLACK_S, goal=SYNC_S, unit=" s",
+            ),
+            judged("safe: confirmed calls lost", len(lost("safe")), bar=0),
+            judged("durable: confirmed calls lost", len(lost("durable")), bar=0),
         ),
-    )
+    )  # fmt: skip
 
 
 def _cells(mode: str, course: Course, crashes: int) -> tuple[Cell, ...]:
@@ -160,31 +125,45 @@ def _cells(mode: str, course: Course, crashes: int) -> tuple[Cell, ...]:
     return (_SAYS[mode], course.calls, len(course.lost), tokens, oldest_ms, course.crashes, crashes)
 
 
-async def unplug(crashes: int, chance: random.Random) -> dict[str, Course]:
+async def unplug(load: Load, crashes: int, chance: random.Random) -> dict[str, Course]:
     """Call in every mode while the server is unplugged again and again."""
-    courses = {mode: Course() for mode in CALLERS}
-    with RedisServer("valkey", extra=_FLAGS) as redis, Postgres() as postgres:
+    courses = {mode: Course() for mode in load.callers}
+    redis = RedisServer("valkey", extra=_FLAGS)
+    with tempfile.TemporaryDirectory(prefix="alacena-") as home, Postgres() as postgres:
+        syncs = Syncs(Path(home))
         prepare(postgres)
-        authority = await PostgresAuthority.connect(postgres.dsn, **DSN_OPTIONS)
-        settings = Settings(redis_url=redis.url)
-        async with Cache(settings) as plain, Cache(settings, authority=authority) as with_postgres:
-            caches = {"fast": plain, "safe": plain, "durable": with_postgres}
-            numbers = itertools.count()
-            callers = [
-                asyncio.create_task(_call(caches[mode], mode, numbers, courses[mode]))  # type: ignore[arg-type]
-                for mode, count in CALLERS.items()
-                for _ in range(count)
-            ]
-            for _ in range(crashes):
-                await _unplug_once(redis, postgres, plain, courses, 1.5 + 1.5 * chance.random())
-            for caller in callers:
-                caller.cancel()
-            await asyncio.gather(*callers, return_exceptions=True)
-        await authority.close()
+        with syncs.watched():
+            redis.start()
+        try:
+            await _unplug(redis, postgres, syncs, courses, load, crashes, chance)
+        finally:
+            redis.stop()
     return courses
 
 
-async def _call(cache: Cache, mode: Mode, numbers: itertools.count[int], course: Course) -> None:
+async def _unplug(
+    redis: RedisServer, postgres: Postgres, syncs: Syncs, courses: dict[str, Course], load: Load, crashes: int,
+    chance: random.Random,
+) -> None:  # fmt: skip
+    authority = await PostgresAuthority.connect(postgres.dsn, **DSN_OPTIONS)
+    settings = Settings(redis_url=redis.url)
+    async with Cache(settings) as plain, Cache(settings, authority=authority) as with_postgres:
+        caches = {"fast": plain, "safe": plain, "durable": with_postgres}
+        numbers = itertools.count()
+        callers = [
+            asyncio.create_task(_call(caches[mode], mode, numbers, courses[mode], load.pause_s))  # type: ignore[arg-type]
+            for mode, count in load.callers.items()
+            for _ in range(count)
+        ]
+        for _ in range(crashes):
+            await _unplug_once(redis, postgres, syncs, plain, courses, 1.5 + 1.5 * chance.random())
+        for caller in callers:
+            caller.cancel()
+        await asyncio.gather(*callers, return_exceptions=True)
+    await authority.close()
+
+
+async def _call(cache: Cache, mode: Mode, numbers: itertools.count[int], course: Course, pause_s: float) -> None:
     for number in numbers:
         try:
             await cache.ledger.record(mode, tokens_of(number), model="m", idempotency_key=f"c{number}", mode=mode)
@@ -192,25 +171,22 @@ async def _call(cache: Cache, mode: Mode, numbers: itertools.count[int], course:
             await asyncio.sleep(0.05)  # The caller was told: whether it counts is not asked.
         else:
             course.confirmed[number] = time.monotonic()
-        await asyncio.sleep(PAUSE_S)
+        await asyncio.sleep(pause_s)
 
 
 async def _unplug_once(
-    redis: RedisServer, postgres: Postgres, cache: Cache, courses: dict[str, Course], after_s: float
+    redis: RedisServer, postgres: Postgres, syncs: Syncs, cache: Cache, courses: dict[str, Course], after_s: float
 ) -> None:
-    marks = Marks(str(redis.socket_path))
-    marking = asyncio.create_task(marks.run())
     await asyncio.sleep(after_s)
     redis.crash()
     at = time.monotonic()
-    await asyncio.sleep(0)
-    marking.cancel()
-    mark = await marks.first_unsynced()
+    await asyncio.sleep(0.05)  # What it had said before is still read.
     said = {mode: course.confirmed for mode, course in courses.items()}
     for course in courses.values():
         course.confirmed = {}
-    forget_what_was_not_synced(redis.directory, mark)
-    redis.start()
+    syncs.forget_the_rest(max((redis.directory / "appendonlydir").glob("*.incr.aof")))
+    with syncs.watched():
+        redis.start()
     await until(lambda: _answers(cache), 20)
     for mode, course in courses.items():
         kept = _in_postgres(postgres) if mode == "durable" else await _in_redis(cache, mode, said[mode])

@@ -70,6 +70,8 @@ def _costs(console: Console) -> None:
         ("insert that evicts, 2,000 entries", costs.put_small_ns),
         ("insert that evicts, 50,000 entries", costs.put_evicting_ns),
         ("insert that evicts, 50,000 entries of 1,000 tenants", costs.put_many_tenants_ns),
+        ("promotion of a document while there is room: Copies.keep", costs.promote_growing_ns),
+        ("promotion of a document that evicts, 2,000 entries: Copies.keep", costs.promote_evicting_ns),
     ):
         table.add_row(what, f"{value:,.0f} ns", f"{value / costs.floor_ns:.1f}")
     table.add_row("bytes an entry beside its value (key and wire key included)", f"{costs.entry_bytes:,.0f}", "")

@@ -6,13 +6,22 @@ import asyncio
 import gc
 import time
 import tracemalloc
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
+from alacena.engine.codec import Codec, size_of
+from alacena.engine.copies import Copies
 from alacena.engine.environment import SystemEnvironment
+from alacena.engine.generation import Generation
+from alacena.engine.keys import Keys
 from alacena.engine.memory import SLOT_BYTES, Memory, Slot
+from alacena.engine.policy import Policy
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
+
+    from alacena.engine.keys import EntryKey
+
+T = TypeVar("T")
 
 _ENTRIES = 50_000
 _FEW = 2_000
@@ -30,6 +39,8 @@ class Costs(NamedTuple):
     put_small_ns: float
     put_evicting_ns: float
     put_many_tenants_ns: float
+    promote_growing_ns: float
+    promote_evicting_ns: float
     entry_bytes: float
     key_bytes: float
 
@@ -53,7 +64,7 @@ def _memory(entries: int) -> Memory:
     return Memory(max_bytes=entries * (_SIZE + SLOT_BYTES), environment=SystemEnvironment())
 
 
-def _each_ns(act: Callable[[Slot], object], items: Iterable[Slot], count: int) -> float:
+def _each_ns(act: Callable[[T], object], items: Iterable[T], count: int) -> float:
     start = time.process_time_ns()
     for item in items:
         act(item)
@@ -66,6 +77,34 @@ def _put_ns(entries: int, tenants: int = 1) -> tuple[float, float]:
     growing = _each_ns(memory.put, _slots(0, entries, tenants), entries)
     rounds = (_each_ns(memory.put, _slots(entries * turn, entries, tenants), entries) for turn in range(1, _ROUNDS))
     return growing, min(rounds)
+
+
+def _promote_ns() -> tuple[float, float]:
+    """Of keeping a document that came from the server: while there is room, and where one has to leave for it."""
+    environment, codec, keys, policy = SystemEnvironment(), Codec(), Keys(), Policy()
+    value = {"id": "d1", "title": "Manual", "pages": list(range(20)), "tags": ["a", "b"], "body": "Close it. " * 30}
+    payload = codec.encode(value)
+    generations = (Generation("tenant"), Generation("type"))
+    stamps = (b"0" * 16, b"1" * 16)
+
+    def shelf() -> Copies:
+        room = _FEW * (size_of(payload) + SLOT_BYTES)
+        return Copies(Memory(max_bytes=room, environment=environment), codec, environment)
+
+    def once(copies: Copies, turn: int) -> float:
+        def keep(key: EntryKey) -> object:
+            return copies.keep(
+                key, value, payload, generations, stamps,
+                fresh_for_s=_LIFE_S, stale_for_s=0.0, load_s=0.05, policy=policy,
+            )  # fmt: skip
+
+        fresh = [keys.plain("document", f"doc-{turn}-{number:09}", "tenant") for number in range(_FEW)]
+        return _each_ns(keep, fresh, _FEW)
+
+    growing = min(once(shelf(), 0) for _ in range(_ROUNDS))
+    full = shelf()
+    once(full, 0)
+    return growing, min(once(full, turn) for turn in range(1, 2 * _ROUNDS))
 
 
 def _hit_ns() -> float:
@@ -129,5 +168,6 @@ def measure() -> Costs:
     growing, evicting = _put_ns(_ENTRIES)
     _, many = _put_ns(_ENTRIES, tenants=1_000)
     _, small = _put_ns(_FEW)
+    promotions = _promote_ns()
     entry, keys = _entry_bytes()
-    return Costs(_floor_ns(), _hit_ns(), growing, small, evicting, many, entry, keys)
+    return Costs(_floor_ns(), _hit_ns(), growing, small, evicting, many, *promotions, entry, keys)

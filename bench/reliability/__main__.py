@@ -1,7 +1,7 @@
-"""Put the promises to the test and show the table.
+"""Put the promises to the test and show the table: a row for each number, cache and fault, with what was seen.
 
-python -m bench.reliability                             everything, about a quarter of an hour
-python -m bench.reliability --quick                     everything, shorter
+python -m bench.reliability                             everything, about twenty minutes
+python -m bench.reliability --quick                     everything, in five minutes
 python -m bench.reliability --only staleness --seed 7 --json out.json
 python -m bench.reliability --list
 """
@@ -22,37 +22,51 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from bench.reliability.place import Effort, Finding
+from bench.reliability.place import OURS, Effort, Finding, failed
 from bench.reliability.trials import NAMES, question, trial
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+_WIDTH_IN_A_FILE = 180
 _VERDICTS = {True: Text("held", "bold green"), False: Text("BROKEN", "bold red"), None: Text("")}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Do what the command line says; 1 where a promise was broken."""
     options = _options(arguments)
-    console = Console()
+    console = Console() if sys.stdout.isatty() else Console(width=_WIDTH_IN_A_FILE)
     if options.list:
         for name in NAMES:
             console.print(f"[bold]{name}[/bold] ({', '.join(trial(name).NUMBERS)})  {question(name)}", highlight=False)
         return 0
     effort = Effort(quick=options.quick, seed=options.seed, flavour=options.server, peers=not options.no_peers)
+    began = time.perf_counter()
     found: list[Finding] = []
     for name in _chosen(options.only):
-        began = time.perf_counter()
-        findings = asyncio.run(trial(name).run(effort))
-        found += findings
-        console.print(_table(findings, f"{name}: {question(name)} ({time.perf_counter() - began:.0f} s)"))
+        found += _tried(console, name, effort)
+    found.sort(key=lambda finding: [int(number) for number in finding.number.split(", ")])
+    console.print(_table(found))
     broken = [finding for finding in found if finding.held is False]
-    console.print(f"{len(found)} findings, {len(broken)} broken promises")
+    console.print(f"{len(found)} findings, {len(broken)} broken promises, {time.perf_counter() - began:.0f} s")
     if options.json is not None:
         options.json.write_bytes(
             msgspec.json.format(msgspec.json.encode({"machine": _machine(options), "findings": found}))
         )
     return 1 if broken else 0
+
+
+def _tried(console: Console, name: str, effort: Effort) -> list[Finding]:
+    """What one trial found; that it failed, where it could not be brought to its end."""
+    began = time.perf_counter()
+    try:
+        findings = asyncio.run(trial(name).run(effort))
+    except Exception as error:
+        findings = [failed(", ".join(trial(name).NUMBERS), name, OURS, error)]
+    broken = sum(finding.held is False for finding in findings)
+    verdict = f"[red]{broken} broken[/red]" if broken else "[green]held[/green]"
+    console.print(f"{name}: {len(findings)} findings, {verdict}, {time.perf_counter() - began:.0f} s", highlight=False)
+    return findings
 
 
 def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
@@ -81,8 +95,8 @@ def _chosen(wanted: Sequence[str] | None) -> list[str]:
     return chosen
 
 
-def _table(findings: Sequence[Finding], title: str) -> Table:
-    shown = Table(title=title, title_justify="left", title_style="bold", header_style="bold")
+def _table(findings: Sequence[Finding]) -> Table:
+    shown = Table(header_style="bold")
     for heading in ("#", "trial", "who", "ran", "seen", ""):
         shown.add_column(heading)
     for one in findings:

@@ -21,11 +21,13 @@ class Grumbler:
         error: What it answers to every command that is about keys, such as ``"OOM command not allowed"``; empty: it has
             nothing, and takes everything.
         silent: Whether it does not push invalidations, like a proxy that swallows them.
+        old: Whether it knows no ``HELLO``, like a server of before RESP3.
     """
 
     def __init__(self) -> None:
         self.error = ""
         self.silent = False
+        self.old = False
         self._server: asyncio.Server | None = None
         self._writers: set[asyncio.StreamWriter] = set()
 
@@ -62,6 +64,8 @@ class Grumbler:
 
     def _answer(self, command: list[bytes]) -> bytes:
         name = command[0].upper()
+        if name == b"HELLO" and self.old:
+            return b"-ERR unknown command 'HELLO'\r\n"
         if name in _POLITE:
             return _POLITE[name]()
         if len(command) > 1 and _CANARY in command[1]:

@@ -12,7 +12,9 @@ if TYPE_CHECKING:
 
     from tests.servers.redis_server import RedisServer
 
-_LINE = re.compile(rb'^\+[\d.]+ \[\d+ (?P<client>[^\]]+)\] "(?P<name>[^"]*)"')
+_LINE = re.compile(rb'^\+[\d.]+ \[\d+ (?P<client>[^\]]+)\] "(?P<name>[^"]*)"(?: "(?P<first>[^"]*)")?')
+_HEARTBEAT = frozenset({"INFO", "TIME"})
+"""What a heartbeat asks, besides what it does to its canary."""
 
 
 class Asked(NamedTuple):
@@ -21,10 +23,17 @@ class Asked(NamedTuple):
     Attributes:
         client: The address that it came from; ``"lua"`` for what a script did.
         name: The command's name, in capitals.
+        first: Its first argument.
     """
 
     client: str
     name: str
+    first: str = ""
+
+    @property
+    def is_heartbeat(self) -> bool:
+        """Whether a connection of ours says it whatever is asked for, and nobody waits for it."""
+        return self.name in _HEARTBEAT or ":canary:" in self.first
 
 
 class Monitor:
@@ -34,15 +43,20 @@ class Monitor:
         self.asked: list[Asked] = []
 
     def sent(self) -> list[Asked]:
-        """What clients sent; what their scripts did then is not in it."""
-        return [one for one in self.asked if one.client != "lua"]
+        """What clients sent for somebody; neither heartbeats nor what their scripts did then are in it."""
+        return [one for one in self.asked if one.client != "lua" and not one.is_heartbeat]
+
+    def heartbeats(self) -> int:
+        """How many commands were heartbeats."""
+        return sum(one.is_heartbeat for one in self.asked)
 
     async def listen(self, reader: asyncio.StreamReader) -> None:
         """Take the lines down until the connection ends."""
         while line := await reader.readline():
             found = _LINE.match(line)
             if found is not None:
-                self.asked.append(Asked(found["client"].decode(), found["name"].decode().upper()))
+                first = (found["first"] or b"").decode(errors="replace")
+                self.asked.append(Asked(found["client"].decode(), found["name"].decode().upper(), first))
 
 
 @asynccontextmanager

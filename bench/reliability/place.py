@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import shutil
 import tempfile
 from contextlib import contextmanager
@@ -10,11 +11,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Awaitable, Iterator
 
     from tests.servers.redis_server import Flavour
 
 T = TypeVar("T")
+
+OURS = "alacena"
+_PATIENCE_S = 15.0
+"""Nothing that is attempted takes as long, unless it hangs."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +64,20 @@ class Finding:
     figure: str
     held: bool | None = None
     details: dict[str, float] = field(default_factory=dict)
+
+
+async def attempted(number: str, name: str, who: str, finding: Awaitable[Finding]) -> Finding:
+    """A finding, or that it could not be made: what fails keeps no other row from being shown."""
+    try:
+        async with asyncio.timeout(_PATIENCE_S):
+            return await finding
+    except Exception as error:
+        return failed(number, name, who, error)
+
+
+def failed(number: str, name: str, who: str, error: BaseException) -> Finding:
+    """The row of what could not be brought to its end: a broken promise where it is ours."""
+    return Finding(number, name, who, "not to its end", f"failed: {error!r:.300}", held=False if who == OURS else None)
 
 
 @contextmanager

@@ -5,28 +5,45 @@ from __future__ import annotations
 import asyncio
 from importlib import import_module
 from importlib.util import find_spec
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import msgspec
 
 from alacena.engine import Cache, Settings
+from bench.reliability.place import OURS
 from bench.reliability.truth import Truth
 from bench.rivals.rival import Drops, Place
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Sequence
+    from collections.abc import Awaitable, Callable, Container, Sequence
 
+    from bench.reliability.place import Effort
     from bench.stand.workers import Talk
 
-OURS = "alacena"
+
+class _Rival(NamedTuple):
+    """Where another cache's adapter is.
+
+    Attributes:
+        package: What has to be installed.
+        adapter: Module and class.
+    """
+
+    package: str
+    adapter: str
+
 
 RIVALS = {
-    "aiocache": "aiocache:OnRedis",
-    "cashews": "cashews:OnRedis",
-    "dogpile": "dogpile:OnRedis",
-    "coredis": "coredis:Tracked",
+    "aiocache": _Rival("aiocache", "aiocache:OnRedis"),
+    "cashews": _Rival("cashews", "cashews:OnRedis"),
+    "dogpile": _Rival("dogpile", "dogpile:OnRedis"),
+    "coredis": _Rival("coredis", "coredis:Tracked"),
+    "redis-py": _Rival("redis", "redis_py:RedisPy"),
 }
-"""Other caches, each with the best that it has for several processes, and where its adapter is."""
+"""Other caches, each with the best that it has for several processes; the last, a client, with a cache-aside by hand."""
+
+THREADED = ("dogpile",)
+"""Those whose calls run in threads: nobody can cancel them, nor give them up."""
 
 _TENANT = "acme"
 _KIND = "document"
@@ -66,16 +83,16 @@ class Ours(Drops):
         await self._cache.close()
 
 
-def takers(*, peers: bool) -> list[str]:
-    """Who takes part: ours, and the others where they are wanted and installed."""
-    return [OURS, *(who for who in RIVALS if peers and find_spec(who) is not None)]
+def others(effort: Effort, *, but: Container[str] = ()) -> list[str]:
+    """The other caches, where they are wanted and installed."""
+    return [who for who, rival in RIVALS.items() if effort.peers and who not in but and find_spec(rival.package)]
 
 
 def contender(who: str, settings: dict[str, Any] | None = None) -> Drops:
     """One of them, not open yet."""
     if who == OURS:
         return Ours(settings)
-    module, _, cls = RIVALS[who].partition(":")
+    module, _, cls = RIVALS[who].adapter.partition(":")
     made: Drops = getattr(import_module(f"bench.rivals.{module}"), cls)()
     return made
 

@@ -117,7 +117,15 @@ class OnRedis(_Cashews):
 
     about = f"pool of {CONNECTIONS}; decorator with lock=True; pickle"
     options = MappingProxyType({"lock": True})
+    pickler = PicklerType.DEFAULT
 
     def _set_up(self, cache: Cache, place: Place) -> None:
-        register_backend("unix", Redis, pass_uri=True, pickler=PicklerType.DEFAULT)
+        register_backend("unix", Redis, pass_uri=True, pickler=self.pickler)
         cache.setup(place.url, max_connections=CONNECTIONS, suppress=False)
+
+
+class Jsoned(OnRedis):
+    """With JSON, the other one of its own that holds lists of numbers."""
+
+    about = f"pool of {CONNECTIONS}; JSON"
+    pickler = PicklerType.JSON

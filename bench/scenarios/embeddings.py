@@ -3,6 +3,11 @@
 Every contender does what its users would: one call for what is cached, the provider for the rest, one call to store
 that; keys are SHA-256 digests of the texts, and arrays are what comes out. The provider answers at once. Ours starts
 each round with an empty memory, so that the server answers; memory is a row of its own.
+
+The bar: 20 times as fast as aiocache and cashews, whichever of their serializers is taken. The goal: at most 1.5 times
+the bare MGET. A list of numbers, as JSON or MessagePack, is decoded number by number; a pickled array is one buffer, as
+ours is. Where aiocache reads pickled arrays in less than 20 times what the bare MGET takes, nobody can meet that bar:
+its rows are there to be seen.
 """
 
 from __future__ import annotations
@@ -35,7 +40,7 @@ _FILLS_S = 3.0
 _FLOOR = "bare MGET + frombuffer"
 _OURS = "alacena"
 _MEMORY = "alacena, from memory"
-_LISTS = "aiocache, lists as JSON"
+_LISTS = ("aiocache, lists as JSON", "cashews, lists as JSON", "aiocache, lists as msgpack")
 _PEERS = ("cashews, pickled arrays", "aiocache, pickled arrays")
 _COLUMNS = (
     Column("of bare (time)", 2, "low"),
@@ -225,7 +230,7 @@ async def measure(server: Server, effort: Effort) -> Result:
         split = (texts[:cached], texts[cached:])
         there = {name: flow for name, flow in flows.items() if name != _MEMORY or cached == _TEXTS}
         if cached != _TEXTS:
-            there.pop(_LISTS, None)
+            there = {name: flow for name, flow in there.items() if name not in _LISTS}
         trips = {name: await _counted(server, flow, split) for name, flow in there.items()}
         for flow in there.values():
             await flow.open(server.path)
@@ -247,16 +252,18 @@ def _flows(provider: Provider) -> tuple[dict[str, Flow], tuple[str, ...]]:
     }
     absent = []
     try:
-        from bench.rivals.cashews import OnRedis
+        from bench.rivals import cashews
 
-        flows["cashews, pickled arrays"] = Peer(provider, OnRedis())
+        flows["cashews, pickled arrays"] = Peer(provider, cashews.OnRedis())
+        flows["cashews, lists as JSON"] = Peer(provider, cashews.Jsoned(), lists=True)
     except ModuleNotFoundError as error:
         absent.append(f"absent, not installed: {error.name}")
     try:
-        from bench.rivals.aiocache import Jsoned, Pickled
+        from bench.rivals import aiocache
 
-        flows["aiocache, pickled arrays"] = Peer(provider, Pickled())
-        flows[_LISTS] = Peer(provider, Jsoned(), lists=True)
+        flows["aiocache, pickled arrays"] = Peer(provider, aiocache.Pickled())
+        flows["aiocache, lists as JSON"] = Peer(provider, aiocache.Jsoned(), lists=True)
+        flows["aiocache, lists as msgpack"] = Peer(provider, aiocache.OnRedis(), lists=True)
     except ModuleNotFoundError as error:
         absent.append(f"absent, not installed: {error.name}")
     return flows, tuple(absent)
@@ -314,10 +321,10 @@ def _bars(title: str, found: dict[str, list[Sample]]) -> list[Bar]:
         judged(f"1,000 embeddings, {title}: time, of a bare MGET", _of(found, _OURS, _FLOOR).median, goal=1.5),
         judged(f"1,000 embeddings, {title}: made again though they were stored", again, bar=0),
     ]
-    for peer in (*_PEERS, _LISTS):
+    for peer in (*_LISTS, *_PEERS) if _MEMORY in found else _PEERS:
         question = f"1,000 embeddings, {title}: faster than {peer}"
         if peer in found:
             bars.append(judged(question, _of(found, peer, _OURS).median, bar=20, higher=True, unit="×"))
-        elif peer in _PEERS:
+        else:
             bars.append(unjudged(question, "≥ 20×", "–", "not installed"))
     return bars

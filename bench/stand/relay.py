@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import tempfile
 import threading
-from collections import Counter, deque
+from collections import deque
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 _HOLD_S = 0.002
 _HEARTBEAT = frozenset({"INFO", "TIME"})
+"""What a heartbeat of ours asks, besides what it does to its canary; nobody else's commands look like this."""
 
 
 class _Side(asyncio.Protocol):
@@ -60,7 +61,7 @@ class _Side(asyncio.Protocol):
         """A command is an array of strings: what parses answers parses it too."""
         self._reader.feed(data)
         while (command := self._reader.gets()) is not False:
-            self._relay.commands[command[0].decode().upper()] += 1
+            self._relay.note(command)
 
     def join(self, other: _Side) -> None:
         """Send to ``other`` from now on, and what came before it was there."""
@@ -86,7 +87,8 @@ class Relay:
         round_trips: How many.
         sent_bytes: From the client to the server.
         received_bytes: From the server to the client.
-        commands: How often each was sent, by name. What scripts execute on the server is not among them.
+        asked: Commands sent, without heartbeats. What scripts execute on the server is not among them.
+        heartbeats: Commands of our connections' heartbeats, which belong to nobody's wait.
         transports: The connections that stand, both ends of each.
     """
 
@@ -96,16 +98,10 @@ class Relay:
         self.path = str(Path(self._folder.name) / "s")
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, name="relay", daemon=True)
-        self.commands: Counter[str] = Counter()
         self.transports: set[asyncio.Transport] = set()
         self._tasks: set[asyncio.Task[None]] = set()
         self._client_spoke = False
-        self.round_trips = self.sent_bytes = self.received_bytes = 0
-
-    @property
-    def asked(self) -> int:
-        """Commands sent, without the heartbeats of our connections, which nobody else's commands look like."""
-        return sum(count for name, count in self.commands.items() if name not in _HEARTBEAT)
+        self.round_trips = self.sent_bytes = self.received_bytes = self.asked = self.heartbeats = 0
 
     @property
     def url(self) -> str:
@@ -140,9 +136,15 @@ class Relay:
 
     def reset(self) -> None:
         """Count from 0."""
-        self.round_trips = self.sent_bytes = self.received_bytes = 0
-        self.commands.clear()
+        self.round_trips = self.sent_bytes = self.received_bytes = self.asked = self.heartbeats = 0
         self._client_spoke = False
+
+    def note(self, command: list[bytes]) -> None:
+        """A command was sent."""
+        if command[0].decode().upper() in _HEARTBEAT or (len(command) > 1 and b":canary:" in command[1]):
+            self.heartbeats += 1
+        else:
+            self.asked += 1
 
     def passed(self, size: int, *, upward: bool) -> None:
         """Bytes went through."""

@@ -78,6 +78,27 @@ class MemoryMachine(RuleBasedStateMachine):
         assert kept == (self.memory.slots.get(ident) is slot)
         self.latest[ident] = slot
 
+    @rule(
+        tenant=tenants, data_type=types, chosen=st.lists(resources, max_size=8), size=st.integers(0, 400), fresh=lives
+    )
+    def put_all(self, tenant: str, data_type: str, chosen: list[int], size: int, fresh: float) -> None:
+        generation, slots = self.generations[tenant], []
+        for resource in chosen:
+            ident = (tenant, data_type, resource)
+            self.puts += 1
+            slot = Slot(
+                ident,
+                self.puts,
+                wire_key=repr(ident).encode(),
+                size=size,
+                fresh_until=self.environment.at + fresh,
+                generations=(generation,),
+                stamps=(generation.nonce,),
+            )
+            slots.append(slot)
+            self.latest[ident] = slot
+        self.memory.put_all(slots)
+
     @rule(ident=idents)
     def get(self, ident: tuple[str, str, int]) -> None:
         slot = self.memory.get(ident, self.environment.at)

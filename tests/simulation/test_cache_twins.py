@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -66,8 +66,16 @@ def test_random_histories_of_four_clients_agree(real_server: str, seed: int) -> 
     chance = random.Random(seed)
     with pair_of(real_server, seed, scripts=TWINS) as pair:
         for _ in range(120):
-            pair.step(chance.choice(("noloop", "loop", "loop", "untracked")), _step(chance))
+            pair.step(chance.choice(("noloop", "loop", "loop", "untracked")), _step(chance), rounded=_rounded)
         _same_keys(pair)
+
+
+def _rounded(answers: list[Any]) -> list[Any]:
+    """What a lease has left goes by each server's own clock, so to within 10 s; all other numbers are small."""
+    return [
+        _rounded(one) if isinstance(one, list) else round(one, -4) if isinstance(one, int) and one > 10_000 else one
+        for one in answers
+    ]
 
 
 def _same_keys(pair: Pair) -> None:

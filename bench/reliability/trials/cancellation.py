@@ -8,7 +8,9 @@ from contextlib import AsyncExitStack
 from typing import Any, NamedTuple
 
 from alacena.engine import Cache, Settings
-from bench.reliability.place import Effort, Finding
+from bench.reliability.place import Effort, Finding, attempted
+from bench.reliability.rivalry import THREADED, contender, others
+from bench.rivals.rival import Drops, Place
 from tests.servers.redis_server import RedisServer
 
 NUMBERS = ("21",)
@@ -37,6 +39,10 @@ class Tally(NamedTuple):
 async def run(effort: Effort) -> list[Finding]:
     """Gets and loads, each cancelled after a random time."""
     tally = await stormed(effort, effort.of(200_000, 5_000))
+    peers = [
+        await attempted("21", "cancellation storm", who, _peers(who, effort, effort.of(10_000, 1_000)))
+        for who in others(effort, but=THREADED)
+    ]
     return [
         Finding(
             "21",
@@ -47,8 +53,35 @@ async def run(effort: Effort) -> list[Finding]:
             f"wrong replies: {tally.wrong}; errors: {len(tally.errors)}; flights, tasks, leases left: {len(tally.left)}",
             held=not tally.wrong and not tally.errors and not tally.left,
             details={"cancelled": tally.cancelled, "wrong": tally.wrong, "left": len(tally.left)},
-        )
+        ),
+        *peers,
     ]
+
+
+async def _peers(who: str, effort: Effort, calls: int) -> Finding:
+    """Gets of another cache, each cancelled after a random time; every value is its own key's number."""
+    with RedisServer(effort.flavour) as server:
+        cache = contender(who)
+        await cache.open(Place(_number_of, str(server.socket_path)))
+        storm = _PeersStorm(cache, random.Random(effort.seed))
+        try:
+            for number in range(_KEYS):
+                await cache.set(f"d{number}", number)
+            await asyncio.gather(*(storm.call(calls // _CALLERS) for _ in range(_CALLERS)))
+        finally:
+            await cache.close()
+    return Finding(
+        "21",
+        "cancellation storm",
+        who,
+        f"seed {effort.seed}, {storm.calls:,} gets of {_CALLERS} tasks, {storm.cancelled:,} of them cancelled",
+        f"wrong replies: {storm.wrong}; errors: {len(storm.errors)}"
+        + (f": {storm.errors[0]:.100}" if storm.errors else ""),
+    )
+
+
+async def _number_of(key: str) -> int:
+    return int(key[1:])
 
 
 async def stormed(effort: Effort, calls: int) -> Tally:
@@ -73,7 +106,7 @@ async def stormed(effort: Effort, calls: int) -> Tally:
 class _Storm:
     """Callers that lose patience."""
 
-    def __init__(self, cache: Cache, chance: random.Random) -> None:
+    def __init__(self, cache: Any, chance: random.Random) -> None:
         self.calls = self.cancelled = self.wrong = 0
         self.errors: list[str] = []
         self._cache = cache
@@ -122,6 +155,17 @@ class _Storm:
                 return None
             case _:
                 return await self._cache.load(*where, load)
+
+
+class _PeersStorm(_Storm):
+    """The same callers at another cache."""
+
+    def __init__(self, cache: Drops, chance: random.Random) -> None:
+        super().__init__(None, chance)
+        self._peer = cache
+
+    async def _one(self, key: int) -> Any:
+        return await self._peer.get(f"d{key}")
 
 
 async def _left(cache: Cache, server: RedisServer) -> list[str]:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from bench.reliability.crew import crew
 from bench.reliability.place import Effort, Finding, folder
 from bench.reliability.puppet import Strings
-from bench.reliability.rivalry import OURS, takers
+from bench.reliability.rivalry import OURS, others
 from bench.reliability.truth import Truth
 from tests.servers.redis_server import RedisServer
 
@@ -48,7 +48,7 @@ async def run(effort: Effort) -> list[Finding]:
     """Both events, for each cache that keeps copies."""
     found = []
     keys = effort.of(100, 20)
-    for who in [one for one in takers(peers=effort.peers) if one in _KEEPERS]:
+    for who in [OURS, *(who for who in others(effort) if who in _KEEPERS)]:
         for number, event, happen in _EVENTS:
             stale = await kept(who, effort, keys, happen)
             found.append(

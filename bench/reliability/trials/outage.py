@@ -12,8 +12,10 @@ import hiredis
 from alacena.testing.proxy import FaultProxy
 from bench.reliability.journal import now
 from bench.reliability.journey import KEYS, Journey, roamed
-from bench.reliability.place import Effort, Finding
+from bench.reliability.place import Effort, Finding, attempted
+from bench.reliability.rivalry import THREADED, contender, others
 from bench.reliability.trials.failover import cluster_url
+from bench.rivals.rival import Place
 from tests.servers.redis_server import RedisServer
 from tests.servers.topology import RedisCluster
 
@@ -129,8 +131,59 @@ async def run(effort: Effort) -> list[Finding]:
         found.append(finding(outage.name, effort, window, journey))
     window, journey = await cluster_down(effort)
     found.append(finding("CLUSTERDOWN", effort, window, journey))
+    found += [
+        await attempted("24", "outage: black hole", who, _peers(who, effort)) for who in others(effort, but=THREADED)
+    ]
     found.append(herd(effort, *await suffered(OUTAGES[0], effort, write_ratio=0.0)))
     return found
+
+
+async def _peers(who: str, effort: Effort) -> Finding:
+    """Readers of another cache while nothing passes in either direction, each read given up after a while."""
+    seconds = effort.of(5.0, 2.0)
+    waits: list[float] = []
+    errors = given_up = 0
+
+    async def source(key: str) -> str:
+        await asyncio.sleep(_LOAD_S)
+        return key
+
+    async def reader(number: int) -> None:
+        nonlocal errors, given_up
+        until = now() + seconds
+        while (began := now()) < until:
+            try:
+                async with asyncio.timeout(seconds):
+                    await cache.get_or_load(f"d{number}")
+            except TimeoutError:
+                given_up += 1
+            except Exception:
+                errors += 1
+                await asyncio.sleep(_LOAD_S)
+            else:
+                waits.append(now() - began)
+
+    async with AsyncExitStack() as stack:
+        server = stack.enter_context(RedisServer(effort.flavour, tcp=True))
+        proxy = await stack.enter_async_context(FaultProxy(("127.0.0.1", server.port), seed=effort.seed))
+        cache = contender(who)
+        await cache.open(Place(source, port=proxy.port))
+        for number in range(KEYS):
+            await cache.get_or_load(f"d{number}")
+        _deafen(server, proxy)
+        await asyncio.gather(*(reader(number) for number in range(KEYS)))
+        _calm(server, proxy)
+        proxy.reset()
+        with suppress(Exception):
+            async with asyncio.timeout(5):
+                await cache.close()
+    return Finding(
+        "24",
+        "outage: black hole",
+        who,
+        f"1 process x {KEYS} tasks, {seconds:g} s, every read given up after as long",
+        f"{len(waits):,} reads answered, {errors} errors, {given_up} given up; p99 {_p99_s(waits) * 1000:.0f} ms",
+    )
 
 
 class Window(NamedTuple):

@@ -7,7 +7,9 @@ from contextlib import AsyncExitStack
 from typing import TYPE_CHECKING, Any
 
 from alacena.engine import Cache, Settings
-from bench.reliability.place import Effort, Finding
+from bench.reliability.place import Effort, Finding, attempted
+from bench.reliability.rivalry import contender, others
+from bench.rivals.rival import Drops, Place
 from bench.stand.relay import Relay
 from tests.servers.redis_server import RedisServer
 
@@ -30,6 +32,15 @@ async def _set(cache: Cache, name: str) -> None:
 
 async def _nothing(cache: Cache, name: str) -> None:
     """The key is cold."""
+
+
+async def _set_and_read(cache: Drops, name: str) -> None:
+    await cache.set(name, 1)
+    await cache.get(name)
+
+
+async def _no_set(cache: Drops, name: str) -> None:
+    """The key is cold for another cache too."""
 
 
 LEDGER: tuple[tuple[str, int, Work, Work], ...] = (
@@ -56,10 +67,23 @@ LEDGER: tuple[tuple[str, int, Work, Work], ...] = (
 """Operation, round trips promised, what comes before it, and the operation."""
 
 
+async def _one(_: str) -> int:
+    return 1
+
+
+PEERS_LEDGER: tuple[tuple[str, Callable[[Drops, str], Awaitable[Any]], Callable[[Drops, str], Awaitable[Any]]], ...] = (
+    ("hit", lambda cache, name: cache.set(name, 1), lambda cache, name: cache.get(name)),
+    ("second hit", _set_and_read, lambda cache, name: cache.get(name)),
+    ("miss with its fill", _no_set, lambda cache, name: cache.get_or_load(name)),
+    ("delete", lambda cache, name: cache.set(name, 1), lambda cache, name: cache.delete(name)),
+)
+"""Operation, what comes before it, and the operation, in the words of the other caches."""
+
+
 async def run(effort: Effort) -> list[Finding]:
     """Each operation again and again, through a relay that counts."""
     times = effort.of(200, 20)
-    found = []
+    found: list[Finding] = []
     for name, promised, before, work in LEDGER:
         counts = await counted(effort, before, work, times)
         found.append(
@@ -73,7 +97,30 @@ async def run(effort: Effort) -> list[Finding]:
                 details={"max": max(counts)},
             )
         )
-    return found
+    peers = [await attempted("47", "round trips", who, _peers(who, effort, times)) for who in others(effort)]
+    return [*found, *peers]
+
+
+async def _peers(who: str, effort: Effort, times: int) -> Finding:
+    """The same of another cache, for the operations that it has; what goes on behind an answer is not counted."""
+    figures = []
+    with RedisServer(effort.flavour) as server, Relay(str(server.socket_path)) as relay:
+        cache = contender(who)
+        await cache.open(Place(_one, relay.path))
+        try:
+            await cache.get_or_load("first")
+            for name, before, work in PEERS_LEDGER:
+                counts = []
+                for number in range(times):
+                    await before(cache, f"{name}-{number}")
+                    await _settled(relay)
+                    relay.reset()
+                    await work(cache, f"{name}-{number}")
+                    counts.append(relay.round_trips)
+                figures.append(f"{name} {min(counts)} to {max(counts)}")
+        finally:
+            await cache.close()
+    return Finding("47", "round trips", who, f"{times} times each", "; ".join(figures))
 
 
 async def counted(effort: Effort, before: Work, work: Work, times: int) -> list[int]:

@@ -11,7 +11,7 @@ from typing import NamedTuple
 from bench.reliability.crew import crew
 from bench.reliability.place import Effort, Finding, folder
 from bench.reliability.puppet import Strings
-from bench.reliability.rivalry import OURS, takers
+from bench.reliability.rivalry import OURS, others
 from bench.reliability.truth import Truth
 from tests.servers.redis_server import RedisServer
 
@@ -35,7 +35,7 @@ class Variant(NamedTuple):
 async def run(effort: Effort) -> list[Finding]:
     """Ours with every way to invalidate, the others with the one that they have."""
     found = []
-    for who in takers(peers=effort.peers):
+    for who in (OURS, *others(effort)):
         ways = ("delete", "resource", "type", "tenant") if who == OURS else ("delete",)
         for variant in [Variant(elsewhere, how) for how in ways for elsewhere in (False, True)]:
             races = effort.of(200, 12) if who == OURS else effort.of(40, 8)

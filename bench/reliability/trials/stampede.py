@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from bench.reliability.crew import Member, crew
 from bench.reliability.monitor import monitored
 from bench.reliability.place import Effort, Finding, folder
-from bench.reliability.rivalry import OURS, takers
+from bench.reliability.rivalry import OURS, others
 from bench.reliability.truth import Truth
 from tests.servers.redis_server import RedisServer
 
@@ -21,9 +21,8 @@ NUMBERS = ("23",)
 
 _LOAD_S = 0.3
 _LEASE_S = 1.0
-_NO_HEARTBEAT = 60.0
 _SETTLED_S = 0.2
-_HELLO = frozenset({"HELLO", "CLIENT", "AUTH", "SELECT", "INFO", "TIME", "SCRIPT"})
+_HELLO = frozenset({"HELLO", "CLIENT", "AUTH", "SELECT", "SCRIPT"})
 """What connections say of themselves when they are made, ours and others'."""
 
 
@@ -34,6 +33,7 @@ class Rush(NamedTuple):
         loads: How often the source was asked.
         waits: How long each caller waited, in seconds, ascending.
         commands: Commands that each connection sent from the first caller on, the most first; a process of ours has one.
+        heartbeats: Commands of heartbeats, of all processes: they are sent whether or not anybody waits.
         versions: What the callers got.
         errors: What they got instead.
     """
@@ -41,6 +41,7 @@ class Rush(NamedTuple):
     loads: int
     waits: list[float]
     commands: list[int]
+    heartbeats: int
     versions: set[Any]
     errors: list[str]
 
@@ -49,7 +50,7 @@ async def run(effort: Effort) -> list[Finding]:
     """Ours, ours with the loading process killed, and the others."""
     processes, callers = effort.of(8, 3), effort.of(500, 50)
     found = []
-    for who in takers(peers=effort.peers):
+    for who in (OURS, *others(effort)):
         for kill in (False, True) if who == OURS else (False,):
             rush = await rushed(who, effort, processes, callers, kill=kill)
             found.append(_finding(who, processes, callers, rush, kill=kill))
@@ -70,13 +71,14 @@ async def rushed(who: str, effort: Effort, processes: int, callers: int, *, kill
         loads,
         sorted(wait for one in said for wait in one["waits"]),
         sorted(Counter(one.client for one in monitor.sent() if one.name not in _HELLO).values(), reverse=True),
+        monitor.heartbeats(),
         {version for one in said for version in one["versions"]},
         [error for one in said for error in one["errors"]],
     )
 
 
 def _arguments(who: str, server: RedisServer, home: Path, callers: int) -> dict[str, Any]:
-    settings = {"redis_url": server.tcp_url, "lease_s": _LEASE_S, "staleness_bound_s": _NO_HEARTBEAT}
+    settings = {"redis_url": server.tcp_url, "lease_s": _LEASE_S}
     return {
         "who": who, "path": str(server.socket_path), "truth": str(home / "truth"), "callers": callers,
         "load_s": _LOAD_S, "settings": settings,
@@ -103,8 +105,9 @@ def _finding(who: str, processes: int, callers: int, rush: Rush, *, kill: bool) 
     most = 2 if kill else 1
     waiting = rush.commands[1:] or [0]
     ours = who == OURS
-    held = rush.loads <= most and rush.versions == {1} and not rush.errors and (kill or max(waiting) <= 5)
-    a_process = f"{max(waiting)} at most" if ours else f"{sum(rush.commands) / processes:.0f} on average"
+    held = rush.loads <= most and rush.versions == {1} and not rush.errors and max(waiting) <= 5
+    beats = f" (and {rush.heartbeats / processes:.0f} of its heartbeats)"
+    a_process = f"{max(waiting)} at most{beats}" if ours else f"{sum(rush.commands) / processes:.0f} on average"
     return Finding(
         "23",
         "stampede, loader killed" if kill else "stampede",

@@ -3,14 +3,22 @@
 from __future__ import annotations
 
 import asyncio
-from typing import NamedTuple
+from importlib import import_module
+from typing import TYPE_CHECKING, NamedTuple
+
+from redis.asyncio import Redis
 
 from alacena.engine import Cache, Settings
 from bench.reliability.journal import now
 from bench.reliability.monitor import monitored
-from bench.reliability.place import Effort, Finding
+from bench.reliability.place import Effort, Finding, attempted
+from bench.reliability.rivalry import others
+from bench.rivals.rival import Place
 from tests.servers.redis_server import RedisServer
 from tests.servers.resp import call
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
 
 NUMBERS = ("16",)
 _REAL = 500
@@ -58,7 +66,69 @@ async def run(effort: Effort) -> list[Finding]:
                 details={"commands": ending.commands, "ms": ending.took_s * 1000},
             )
         )
+    patterns = {"redis-py": _scanned, "cashews": _matched, "aiocache": _cleared}
+    for who in others(effort):
+        if who in patterns:
+            peer = _peers(who, patterns[who], effort, effort.of(1_000_000, 10_000))
+            found.append(await attempted("16", "wide invalidation", who, peer))
     return found
+
+
+async def _peers(who: str, end: Callable[[RedisServer], Awaitable[str]], effort: Effort, entries: int) -> Finding:
+    """What other caches have for it: a pattern that every name is held against."""
+    with RedisServer(effort.flavour) as server:
+        for tenant, count in (("acme", entries), ("rival", _REAL)):
+            server.call("SET", f"{tenant}:d0", "x" * 200)
+            await asyncio.to_thread(_copy, server, f"{tenant}:d0", count - 1)
+        before, began = _calls(server), now()
+        how = await end(server)
+        took_s, commands = now() - began, _calls(server) - before
+        left = int(server.call("DBSIZE"))
+    return Finding(
+        "16",
+        "wide invalidation",
+        who,
+        f"{how}: a tenant of {entries:,} entries, and {_REAL} of another tenant",
+        f"commands: {commands:,}; {took_s * 1000:,.0f} ms; entries that are left: {left - _REAL}",
+        details={"commands": commands, "ms": took_s * 1000},
+    )
+
+
+async def _scanned(server: RedisServer) -> str:
+    async with Redis.from_url(server.url) as client:
+        cursor = -1
+        while cursor:
+            cursor, names = await client.scan(max(cursor, 0), match="acme:*", count=1_000)
+            if names:
+                await client.unlink(*names)
+    return "SCAN and UNLINK, 1,000 at a time"
+
+
+async def _matched(server: RedisServer) -> str:
+    cache = import_module("bench.rivals.cashews").OnRedis()
+    await cache.open(Place(_source_of, str(server.socket_path)))
+    await cache.cache.delete_match("acme:*")
+    await cache.close()
+    return "delete_match"
+
+
+async def _cleared(server: RedisServer) -> str:
+    cache = import_module("bench.rivals.aiocache").OnRedis()
+    await cache.open(Place(_source_of, str(server.socket_path)))
+    await cache._cache.clear(namespace="acme:")
+    await cache.close()
+    return "clear(namespace)"
+
+
+def _calls(server: RedisServer) -> int:
+    """How many commands that find or remove keys were executed."""
+    lines = [line.removeprefix("cmdstat_") for line in server.call("INFO", "commandstats").splitlines()]
+    counted = [line for line in lines if line.startswith(("scan:", "keys:", "unlink:", "del:"))]
+    return sum(int(line.split("calls=")[1].split(",")[0]) for line in counted)
+
+
+async def _source_of(_: str) -> str:
+    return "new"
 
 
 async def ended(effort: Effort, entries: int) -> Ending:
@@ -70,7 +140,7 @@ async def ended(effort: Effort, entries: int) -> Ending:
                 await cache.set_many("document", {f"d{number}": number for number in range(_REAL)}, tenant)
                 for number in range(_REAL):
                     await other.get("document", f"d{number}", tenant)
-            await asyncio.to_thread(_copy, server, entries - _REAL)
+            await asyncio.to_thread(_copy, server, "alacena:e:{acme.0}:document:d0", entries - _REAL)
             async with monitored(server) as monitor:
                 began = now()
                 await cache.invalidate("acme")
@@ -84,8 +154,7 @@ async def ended(effort: Effort, entries: int) -> Ending:
                 for use_memory in (True, False):
                     alive += await _found(reader, "acme", use_memory=use_memory)
                     foreign += _REAL - await _found(reader, "rival", use_memory=use_memory)
-            sent = [one for one in monitor.sent() if one.name not in {"INFO", "TIME"}]
-            return Ending(len(sent), took_s, next_read_s, alive, foreign)
+            return Ending(len(monitor.sent()), took_s, next_read_s, alive, foreign)
 
 
 async def _source() -> str:
@@ -98,8 +167,7 @@ async def _found(reader: Cache, tenant: str, *, use_memory: bool) -> int:
     return len(await reader.get_many("document", names, tenant, use_memory=use_memory))
 
 
-def _copy(server: RedisServer, copies: int) -> None:
+def _copy(server: RedisServer, name: str, copies: int) -> None:
     """Copy an entry under other names of its tenant: what a million entries weigh."""
-    name = "alacena:e:{acme.0}:document:d0"
     for first in range(0, copies, _PAGE):
         call(server.address, "EVAL", _COPIES, 1, name, first, min(first + _PAGE, copies) - 1, timeout_s=60)

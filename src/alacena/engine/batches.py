@@ -11,7 +11,7 @@ from alacena.engine.errors import BackendError, InvalidKeyError
 from alacena.engine.flight import ended
 from alacena.engine.loading import UNCHANGED, LoadContext, Renewal, Request
 from alacena.engine.reader import consume
-from alacena.engine.shelf import MISSING, NOT_FOUND, Found, Lease, Lookup
+from alacena.engine.shelf import MISSING, NOT_FOUND, Found, Held, Lease, Lookup
 from alacena.engine.ttl import UNSET, TtlOrUnset
 
 if TYPE_CHECKING:
@@ -79,11 +79,13 @@ class _Place:
         request: What is asked for.
         flight: Who waits for it; it holds the lease.
         replaces: Whether an older entry is there.
+        held: Who else loads it already.
     """
 
     request: Request
     flight: Flight
     replaces: bool
+    held: Held | None = None
 
     @property
     def key(self) -> EntryKey:
@@ -275,6 +277,8 @@ class Batches:
             renewal.cancel()
             for place in places:
                 self._pilot.hand_back(place.flight)
+                if place.held is not None:
+                    place.held.change.cancel()
 
     async def _load(self, places: list[_Place], loader: BatchLoader, policy: Policy) -> None:
         permits = await asyncio.gather(*(self._asked(place, len(places)) for place in places))
@@ -282,23 +286,28 @@ class Batches:
         for place, permit in zip(places, permits, strict=True):
             if isinstance(permit, Found):
                 self._settle(place, permit, policy)
-            elif permit is None:
+            elif isinstance(permit, Held):
                 theirs.append(place)
             else:
                 mine.append(place)
         await self._call(mine, loader, policy)
         await self._await_others(theirs, loader, policy)
 
-    async def _asked(self, place: _Place, among: int) -> Lease | Found | BackendError | None:
+    async def _asked(self, place: _Place, among: int) -> Lease | Found | Held | BackendError:
         """What the second shelf says at once; without it, the entry is loaded and not stored."""
         try:
-            return await self._pilot.ask(place.flight, place.request, among=among)
+            permit = await self._pilot.ask(place.flight, place.request, among=among)
         except BackendError as error:
             return error
+        if isinstance(permit, Held):
+            place.held = permit
+        return permit
 
     async def _await_others(self, places: list[_Place], loader: BatchLoader, policy: Policy) -> None:
         """Entries that other processes are loading: take each as it comes, and load what does not come."""
-        waits = {self._flights.own(self._pilot.permit(place.flight, place.request)): place for place in places}
+        waits = {
+            self._flights.own(self._pilot.permit(place.flight, place.request, place.held)): place for place in places
+        }
         try:
             while waits:
                 done, _ = await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)

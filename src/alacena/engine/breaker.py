@@ -17,18 +17,20 @@ class Breaker:
     """Guards reads against a server that answers too late: going without it costs a load, waiting costs that and more.
 
     It opens after 5 failures in a row, for a pause that doubles with each failed probe (0.25 s to 1 s, with jitter),
-    and closes with the first success. It is never open for ever: after each pause one probe goes through.
+    and closes with the first success. It is never open for ever: after each pause one probe goes through. A failure
+    while others were answered begins the row anew: what is late then is this process, or one among many.
 
     Args:
         environment: Time and jitter.
 
     Attributes:
-        failures: Failures in a row; while it is 0, there is nothing to ask and nothing to report.
+        failures: Failures in a row; while it is 0, there is nothing to ask and nothing to report but the answer.
+        answers: Tries that were answered in time.
     """
 
     def __init__(self, environment: Environment) -> None:
         self._environment = environment
-        self.failures = 0
+        self.failures = self.answers = 0
         self._pauses = 0
         self._open_until = self._failed_at = float("-inf")
         self._probing = False
@@ -55,10 +57,13 @@ class Breaker:
     def succeeded(self) -> None:
         """A try was answered in time."""
         self.failures = self._pauses = 0
+        self.answers += 1
         self._probing = False
 
-    def failed(self) -> None:
-        """A try was not answered, or too late."""
+    def failed(self, answers: int) -> None:
+        """A try was not answered, or too late. ``answers``: how many there were when it began."""
+        if answers != self.answers and not self.is_open:
+            self.failures = 0
         opens = self.failures == _FAILURES - 1 or (self.failures >= _FAILURES and self._probing)
         self.failures += 1
         self._failed_at = self._environment.now()

@@ -62,12 +62,12 @@ class Cache(CoordinationFace):
             collection, ``None`` where not given. Nothing is allocated for values that are immutable or shared.
         seek: ``await seek(data_type, resource_id, tenant_id, default)`` gives the fresh value that Redis has for the
             tenant's own entry, whatever memory has: what :meth:`get` does with ``use_memory=False``, in fewer steps.
-        peek_slot: ``peek_slot(ident)`` gives the slot that holds the value, or ``None``: for a caller that must know
-            whether there is work in handing it out (``slot.thaw``).
+        peek_slot: ``peek_slot(ident, environment.now())`` gives the slot that holds the value, or ``None``: for a caller
+            that has read the clock already. ``slot.thaw``, if there is one, makes the reader's own copy.
     """
 
     peek: Callable[[Ident], Any]
-    peek_slot: Callable[[Ident], Slot | None]
+    peek_slot: Callable[[Ident, float], Slot | None]
     seek: Callable[[str, str, str, Any], Coroutine[Any, Any, Any]]
 
     def __init__(
@@ -590,7 +590,7 @@ def _closed(_: Ident) -> Any:
     return MISSING
 
 
-def _no_slot(_: Ident) -> Slot | None:
+def _no_slot(_: Ident, __: float) -> Slot | None:
     return None
 
 

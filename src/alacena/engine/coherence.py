@@ -85,18 +85,19 @@ class Coherence:
     def dropped(self, entry: bytes) -> None:
         """An entry's key was changed or removed: forget the copy, close its flight, wake whoever waits for it."""
         self.memory.discard_wire(entry)
-        self.unleased(entry)
+        self._flights.bar(entry)
+        self.wake(entry, filled=True)
 
     def unleased(self, entry: bytes) -> None:
         """The lease on an entry ended: close the flight to newcomers and wake whoever waits for the entry."""
         self._flights.bar(entry)
-        self.wake(entry)
+        self.wake(entry, filled=False)
 
-    def wake(self, key: bytes) -> None:
-        """Wake whoever watches a key."""
-        for watcher in self._watchers.pop(key, ()):
+    def wake(self, entry: bytes, *, filled: bool) -> None:
+        """Tell whoever watches an entry that it may be filled, or that only its lease has changed."""
+        for watcher in self._watchers.pop(entry, ()):
             if not watcher.done():
-                watcher.set_result(True)
+                watcher.set_result(filled)
 
     def lost(self) -> None:
         """Nothing that was known can be trusted any more: memory goes off and is emptied, every nonce is unknown."""
@@ -107,18 +108,22 @@ class Coherence:
         for generation in list(self._generations.values()):
             generation.nonce = None
         self.memory.epoch += 1
-        for key in list(self._watchers):
-            self.wake(key)
+        for entry in list(self._watchers):
+            self.wake(entry, filled=True)
 
-    async def changed(self, entry: bytes, timeout_s: float) -> None:
-        """Wait until an entry or its lease changes, at most so long."""
+    def watch(self, entry: bytes) -> asyncio.Future[bool]:
+        """A future that tells, once, that an entry may be filled (``True``), or that only its lease has changed (``False``).
+
+        Whoever gets it cancels it in the end.
+        """
         watcher: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
-        watchers = self._watchers.setdefault(entry, set())
-        watchers.add(watcher)
-        try:
-            await asyncio.wait((watcher,), timeout=timeout_s)
-        finally:
-            watcher.cancel()
+        self._watchers.setdefault(entry, set()).add(watcher)
+        watcher.add_done_callback(lambda _: self._unwatch(entry, watcher))
+        return watcher
+
+    def _unwatch(self, entry: bytes, watcher: asyncio.Future[bool]) -> None:
+        watchers = self._watchers.get(entry)
+        if watchers is not None:
             watchers.discard(watcher)
-            if not watchers and self._watchers.get(entry) is watchers:
+            if not watchers:
                 del self._watchers[entry]

@@ -212,15 +212,14 @@ class Copies:
 
         return peek
 
-    def slot_peeker(self) -> Callable[[Ident], Slot | None]:
-        """A function that gives the slot of the fresh value under an ident, counted as read, or ``None``."""
-        memory, slot_of, now = self.memory, self.memory.slots.get, self._environment.now
+    def slot_peeker(self) -> Callable[[Ident, float], Slot | None]:
+        """A function that gives the slot of the value that is fresh at an instant, counted as read, or ``None``."""
+        memory, slot_of = self.memory, self.memory.slots.get
 
-        def peek_slot(ident: Ident) -> Slot | None:
+        def peek_slot(ident: Ident, instant: float) -> Slot | None:
             slot = slot_of(ident)
             if slot is None:
                 return None
-            instant = now()
             if slot.checked != memory.epoch:
                 return memory.get(ident, instant)
             if instant >= slot.fresh_until or instant > memory.serving_until:

@@ -57,7 +57,12 @@ def named(tags: Iterable[str], document_ids: Iterable[str]) -> tuple[str, ...]:
 
 def escaped(part: str) -> str:
     """Render one part of a key without a secret."""
-    return part if len(part) <= _LONGEST_PART and _PLAIN(part) else _quoted(part)
+    if len(part) <= _LONGEST_PART:
+        if _PLAIN(part):
+            return part
+        if _COLONS(part) and len(text := part.replace(":", "%3A")) <= _LONGEST_PART:
+            return text
+    return _quoted(part)
 
 
 @lru_cache(maxsize=1_024)
@@ -67,10 +72,7 @@ def _quoted(part: str) -> str:
     Few are remembered: each lives in memory between the parts of an entry, and what lives keeps the allocator from
     giving the memory around it back when the entries have expired.
     """
-    if len(part) <= _LONGEST_PART and _COLONS(part):
-        text = part.replace(":", "%3A")
-    else:
-        text = quote(part, safe=_SAFE, errors="surrogatepass").replace("~", "%7E")
+    text = quote(part, safe=_SAFE, errors="surrogatepass").replace("~", "%7E")
     return text if len(text) <= _LONGEST_PART else "~" + _digest(part, b"")
 
 
@@ -248,14 +250,21 @@ class Keys:
         """
         if self._buckets or not scope.is_tenant_wide:
             return [self.entry(data_type, resource_id, scope) for resource_id in resource_ids]
-        tenant_id, part = scope.tenant_id, self._part
-        family = self._family(tenant_id, data_type, "")
+        tenant_id, family = scope.tenant_id, self._family(scope.tenant_id, data_type, "")
         texts = [i if type(i) is str and i and not i.isspace() else identifier("resource_id", i) for i in resource_ids]
-        names = [(text, part(text).encode()) for text in texts]
-        prefix, generations = family.entry, family.generations
+        entry, generations = family.entry, family.generations
         return [
-            EntryKey((tenant_id, data_type, text), family, prefix + name, generations, name) for text, name in names
+            EntryKey((tenant_id, data_type, text), family, entry + name, generations, name)
+            for text, name in zip(texts, self._names(texts), strict=True)
         ]
+
+    def _names(self, texts: Sequence[str]) -> Sequence[bytes]:
+        """Parts rendered: together where all of them are simple, as they mostly are where they come in numbers."""
+        if self._part is escaped and _COLONS("".join(texts)):
+            names = "\n".join(texts).replace(":", "%3A").encode().split(b"\n")
+            if max(map(len, names)) <= _LONGEST_PART:
+                return names
+        return [self._part(text).encode() for text in texts]
 
     def entries(self, data_type: str, resource_id: str, scope: Scope) -> tuple[EntryKey, ...]:
         """The keys a read looks at, most specific first."""

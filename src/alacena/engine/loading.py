@@ -61,10 +61,7 @@ class LoadContext:
         self.tenant_id = key.tenant_id
         self.data_type = key.data_type
         self.resource_id = key.resource_id
-        scope = key.scope
-        self.agent_id = scope.agent_id
-        self.conversation_id = scope.conversation_id
-        self.collection_id = scope.collection_id
+        self.agent_id, self.conversation_id, self.collection_id = key.ident[3:] or (None, None, None)
         self.previous = previous
         self.previous_tags = tuple(previous_tags)
         self._ttl: TtlOrUnset = UNSET

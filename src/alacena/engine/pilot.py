@@ -10,7 +10,7 @@ from alacena.engine.errors import BackendError
 from alacena.engine.flight import ended
 from alacena.engine.limiter import LoadLimiter
 from alacena.engine.loading import LoadContext, Renewal, Stopwatch, within
-from alacena.engine.shelf import NOT_FOUND, Found, Lease
+from alacena.engine.shelf import NOT_FOUND, Found, Held, Lease
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Sequence
@@ -108,32 +108,37 @@ class Pilot:
             flight.lease = None
             await self._fills.fill(permit, parcel)
 
-    async def permit(self, flight: Flight, request: Request) -> Lease | Found | None:
-        """Get a lease, or the entry that somebody else filled meanwhile; ``None``: load without storing."""
+    async def permit(self, flight: Flight, request: Request, held: Held | None = None) -> Lease | Found | None:
+        """Get a lease, or the entry that somebody else filled meanwhile; ``None``: load without storing.
+
+        Args:
+            flight: The flight.
+            request: What it loads.
+            held: The answer of :meth:`ask`, where it was asked already.
+        """
         deadline = self._environment.now() + self._settings.lease_wait_s
         while True:
             try:
-                permit = await self.ask(flight, request)
+                permit = held or await self.ask(flight, request)
             except BackendError:
                 return None
-            if permit is None and self._clears_the_way(flight):
-                continue
-            left = deadline - self._environment.now()
-            if permit is not None or left <= 0 or not self._shelf.is_up:
+            held = None
+            if not isinstance(permit, Held):
                 return permit
-            if request.insist:
-                # Another load began before this one was asked for: it must not store what it brings.
-                await self._take_over(request.key)
-                continue
-            poll_s = self._settings.lease_poll_s * (0.5 + self._environment.random())
-            await self._shelf.changed(request.key, min(left, poll_s))
-            found = await self._shelves.find((request.key,), request.policy, keep=request.keep)
-            if found is not None and found.fresh_for_s > 0:
-                self._flights.bar(request.key.entry)
+            try:
+                if self._clears_the_way(flight):
+                    continue
+                left_s = deadline - self._environment.now()
+                if left_s <= 0 or not self._shelf.is_up:
+                    return None
+                found = await self._awaited(request, permit, left_s)
+            finally:
+                permit.change.cancel()
+            if found is not None:
                 return found
 
-    async def ask(self, flight: Flight, request: Request, *, among: int = 1) -> Lease | Found | None:
-        """Ask for a lease once, as one ``among`` several. ``None``: somebody else holds it.
+    async def ask(self, flight: Flight, request: Request, *, among: int = 1) -> Lease | Found | Held:
+        """Ask for a lease once, as one ``among`` several.
 
         A lease that comes when nobody waits for it any more is given back: what is read from the source without
         waiting for it may be older.
@@ -141,22 +146,30 @@ class Pilot:
         Raises:
             BackendError: Redis failed.
         """
-        waiting = True
+        waiting, came = True, None
 
-        def settled(permit: Lease | Found | None) -> None:
+        def settled(permit: Lease | Found | Held) -> None:
+            nonlocal came
+            came = permit
             if isinstance(permit, Lease):
                 if waiting:
                     flight.lease = permit
                 else:
                     self._shelf.release(permit)
-            elif permit is not None:
+            elif isinstance(permit, Found):
                 self._flights.bar(request.key.entry)
+            elif not waiting:
+                permit.change.cancel()
 
         force = request.renew or request.insist
         try:
-            return await self._shelves.lease(request.key, request.tags, settled, force=force, among=among)
+            answer = await self._shelves.lease(request.key, request.tags, settled, force=force, among=among)
+            came = None
+            return answer
         finally:
             waiting = False
+            if isinstance(came, Held):
+                came.change.cancel()
 
     def hand_back(self, flight: Flight) -> None:
         """Give back the lease that a flight still has."""
@@ -174,6 +187,26 @@ class Pilot:
             self._counts.loads += 1
             yield stopwatch
             stopwatch.stop()
+
+    async def _awaited(self, request: Request, held: Held, left_s: float) -> Found | None:
+        """What somebody else has filled meanwhile; ``None`` where the lease is to be asked for again.
+
+        Where pushes are sure to come, nothing is sent until one does, or the lease is over.
+        """
+        if request.insist:
+            # Another load began before this one was asked for: it must not store what it brings.
+            await self._take_over(request.key)
+            return None
+        poll_s = self._settings.lease_poll_s * (0.5 + self._environment.random())
+        await asyncio.wait((held.change,), timeout=min(left_s, held.for_s if held.is_told else poll_s))
+        may_be_filled = held.change.result() if held.change.done() else not held.is_told
+        if not may_be_filled:
+            return None
+        found = await self._shelves.find((request.key,), request.policy, keep=request.keep)
+        if found is None or found.fresh_for_s <= 0:
+            return None
+        self._flights.bar(request.key.entry)
+        return found
 
     def _clears_the_way(self, flight: Flight) -> bool:
         """Give back the lease of the flight before, if what that flight carries can be stored no more."""

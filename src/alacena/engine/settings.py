@@ -36,7 +36,8 @@ class Settings:
         redis_connect_timeout_s: The longest a connection may take to be made (default 2).
         lease_s: How long a lease outlives the process that holds it; it is renewed while its load runs (default 5).
         lease_wait_s: The longest a process waits for another's load before it loads without storing (default 30).
-        lease_poll_s: How often a waiter looks again though no push came (default 1).
+        lease_poll_s: How often a waiter looks again where pushes are not proven to arrive; where they are, it does when the
+            lease is over (default 1).
         hold_s: How long a hold outlives the process of a source transaction (default 30); above the statement timeout.
         max_value_bytes: The largest encoded value that is stored (default 8 MiB).
         compress_over_bytes: Values above this are compressed where that saves a tenth; ``None``: never (default 4096).

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Final, Generic, Literal, Protocol, TypeAl
 import msgspec
 
 if TYPE_CHECKING:
+    import asyncio
     from collections.abc import Awaitable, Callable, Mapping, Sequence
 
     from alacena.engine.generation import Generation
@@ -149,6 +150,22 @@ class Lease:
         return journal.nonce == nonce and self.stands
 
 
+@dataclass(frozen=True, slots=True)
+class Held:
+    """Somebody else has the lease.
+
+    Attributes:
+        change: Tells, once, that the entry may have been filled since (``True``), or that only the lease has changed
+            (``False``). Whoever gets it cancels it when it is not waited for any more.
+        for_s: How long the lease lasts, in seconds, unless it is prolonged, which is a change.
+        is_told: Whether changes are sure to be told of; otherwise one may pass unheard.
+    """
+
+    change: asyncio.Future[bool]
+    for_s: float
+    is_told: bool
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Parcel:
     """A value on its way to the shelves.
@@ -226,11 +243,11 @@ class Shelf(Protocol):
         self,
         key: EntryKey,
         tags: Sequence[str],
-        settled: Callable[[Lease | Found | None], None],
+        settled: Callable[[Lease | Found | Held], None],
         *,
         force: bool = False,
         among: int = 1,
-    ) -> Lease | Found | None:
+    ) -> Lease | Found | Held:
         """Ask for the permission to fill an entry.
 
         Args:
@@ -241,14 +258,10 @@ class Shelf(Protocol):
             among: How many are asked for at once: each takes the server a moment, so all are waited for longer.
 
         Returns:
-            The lease; or the entry, if somebody filled it meanwhile; or ``None`` while another request holds the lease.
+            The lease; or the entry, if somebody filled it meanwhile; or who has it, while that is another request.
 
         Cost: 1 round trip.
         """
-        ...
-
-    async def changed(self, key: EntryKey, timeout_s: float) -> None:
-        """Wait until an entry or its lease changes, at most so long."""
         ...
 
     def renew(self, lease: Lease) -> None:

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from alacena.engine.generation import Generation
     from alacena.engine.keys import EntryKey, Keys
     from alacena.engine.memory import Memory
-    from alacena.engine.shelf import Counts, Lease, Shelf
+    from alacena.engine.shelf import Counts, Held, Lease, Shelf
 
     T = TypeVar("T")
 
@@ -130,18 +130,20 @@ class Shelves:
         If Redis fails: the default, and an event.
         """
         unknown: Sequence[Generation] = ()
-        if not self._breaker.failures:
-            asked = None
+        breaker = self._breaker
+        if not breaker.failures:
+            asked, answers = None, breaker.answers
             try:
                 asked = self._shelf.seek(data_type, resource_id, tenant_id)
                 if asked is not None:
                     found = await asked
+                    breaker.answers += 1
                     if type(found) is not Unsettled:
                         return default if found is MISSING else found
                     unknown = found.unknown
             except BackendError as error:
                 if asked is not None:  # else it was known at once that nobody is there
-                    self._breaker.failed()
+                    breaker.failed(answers)
                 self.degraded("get", self._keys.plain(data_type, resource_id, tenant_id), error)
                 return self.worth(None, default)
         key = self._keys.plain(data_type, resource_id, tenant_id)
@@ -184,11 +186,11 @@ class Shelves:
         self,
         key: EntryKey,
         tags: Sequence[str],
-        settled: Callable[[Lease | Found | None], None],
+        settled: Callable[[Lease | Found | Held], None],
         *,
         force: bool,
         among: int = 1,
-    ) -> Lease | Found | None:
+    ) -> Lease | Found | Held:
         """See :meth:`alacena.engine.shelf.Shelf.lease`.
 
         Raises:
@@ -237,13 +239,13 @@ class Shelves:
         breaker = self._breaker
         if breaker.failures and not breaker.admits():
             return None
-        began = self._environment.now()
+        began, answers = self._environment.now(), breaker.answers
         try:
             found = await self._shelf.find(keys, policy, keep=keep, unknown=unknown)
             if isinstance(found, Unsettled):
                 found = await self._shelf.find(keys, policy, keep=keep, unknown=found.unknown)
         except BackendError as error:
-            self._failed(error, began)
+            self._failed(error, began, answers)
             self.degraded("get", keys[0], error)
             return None
         except asyncio.CancelledError:
@@ -251,6 +253,8 @@ class Shelves:
             raise
         if breaker.failures:
             breaker.succeeded()
+        else:
+            breaker.answers += 1
         if found is None or isinstance(found, Unsettled):  # what the server does not know either has ended
             return None
         self._counts.redis_hits += found.tier == "redis"
@@ -264,14 +268,14 @@ class Shelves:
         """
         if not self._breaker.admits():
             raise _LeftAloneError("Redis failed again and again: it is left alone for a moment")
-        began = self._environment.now()
+        began, answers = self._environment.now(), self._breaker.answers
         settled = False
         try:
             answer = await ask()
             self._breaker.succeeded()
             settled = True
         except BackendError as error:
-            self._failed(error, began)
+            self._failed(error, began, answers)
             settled = True
             raise
         finally:
@@ -279,7 +283,7 @@ class Shelves:
                 self._breaker.abandoned()
         return answer
 
-    def _failed(self, error: BackendError, began: float) -> None:
+    def _failed(self, error: BackendError, began: float, answers: int) -> None:
         """Tell the breaker, unless it was known at once that nobody is there: that made nobody wait.
 
         Where it counted, reads would stay away for a while from a server that is back, or from those of a cluster that
@@ -288,7 +292,7 @@ class Shelves:
         if isinstance(error, BackendUnavailableError) and self._environment.now() - began < _AT_ONCE_S:
             self._breaker.abandoned()
         else:
-            self._breaker.failed()
+            self._breaker.failed(answers)
 
     def _alive_in_memory(self, keys: Sequence[EntryKey]) -> Found | None:
         """A fresh entry in memory, else the first that is alive at all."""

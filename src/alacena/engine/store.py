@@ -112,11 +112,11 @@ class Store(Protocol):
         """
         ...
 
-    async def wait_aof(self, key: str, *, replicas: int = 0, timeout_s: float = 1.0) -> bool:
+    async def wait_aof(self, key: str, *, replicas: int = 0, timeout_s: float = 5.0) -> bool:
         """Wait until all that was acknowledged so far on the node of ``key`` is fsynced to its append-only file.
 
-        ``WAITAOF`` counts from the last write of its own connection and blocks it: an implementation uses a connection
-        apart, and writes something there first.
+        ``WAITAOF`` counts from the last write of its own connection and blocks it, and some servers answer it too early:
+        an implementation uses a connection apart, writes something there first, and makes sure of the fsync.
 
         Returns:
             True if this node (and ``replicas`` replicas) confirmed; False where it did not, or cannot.

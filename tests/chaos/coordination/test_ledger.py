@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import random
+
 import pytest
 
 from alacena.engine import Cache, Settings
 from alacena.sources.ledger import PostgresAuthority
 from bench.coordination.keys import ask
 from bench.coordination.ledger import DSN_OPTIONS, Plan, prepare, run
+from bench.coordination.syncs import compiler
+from bench.coordination.unplugged import LOADS, Load, unplug
 from tests.servers.postgres import Postgres
 from tests.servers.redis_server import RedisServer
 
@@ -23,6 +27,15 @@ PLANS = [
 async def test_the_total_is_the_truth_whoever_is_killed(plan: Plan) -> None:
     seen = await run(plan, 0.15)  # Seconds between kills: how many there are depends on how fast the machine is.
     assert (seen.postgres, seen.redis) == (seen.truth, seen.truth)
+
+
+@pytest.mark.skipif(compiler() is None, reason="no C compiler here")
+@pytest.mark.parametrize("load", LOADS, ids=lambda load: load.name)
+async def test_a_server_that_loses_what_it_had_not_synced_loses_nothing_that_was_safe_or_durable(load: Load) -> None:
+    courses = await unplug(load, 2, random.Random(7))
+    assert courses["safe"].calls > 0
+    assert [courses[mode].lost for mode in ("safe", "durable")] == [[], []]
+    assert courses["fast"].lost
 
 
 async def test_without_a_file_in_redis_nothing_is_ever_counted_twice() -> None:

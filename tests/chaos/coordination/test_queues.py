@@ -10,7 +10,8 @@ import pytest
 from bench.coordination.kills import kill_workers
 from bench.coordination.million import run
 from bench.coordination.peers.queues import PEERS
-from bench.coordination.zombies import poison, twins, zombies
+from bench.coordination.poison import judge, swallow
+from bench.coordination.zombies import twins, zombies
 
 if TYPE_CHECKING:
     from bench.figures.tables import Bar
@@ -43,8 +44,8 @@ async def test_late_holders_are_refused_by_every_verb(redis_server: RedisServer)
 
 
 async def test_poison_ends_in_the_dead_letters_and_holds_nobody_up(redis_server: RedisServer) -> None:
-    _, bars = await poison(redis_server.url, 60, 2)
-    _require(bars)
+    worker = next(peer for peer in PEERS if peer.name == "alacena, Worker")
+    _require(judge(await swallow(worker, redis_server.url, 60, 2)))
 
 
 async def test_many_senders_of_the_same_items_send_each_once(redis_server: RedisServer) -> None:

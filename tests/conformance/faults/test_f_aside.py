@@ -248,14 +248,13 @@ async def test_f_memory_hits_and_redis_hits_report_their_tier(server_cache: Cach
 
 
 @either
-async def test_f_a_memory_hit_reports_the_time_of_a_copy_and_none_where_nothing_is_copied() -> None:
+async def test_f_a_memory_hit_reports_how_long_it_took() -> None:
     for resource_id, value in (("text", "v"), ("document", {"a": [1]})):
         await CacheManager.set("x", resource_id, value, "t")
         got, metrics = await get_with_cache_aside("x", resource_id, "t", lambda: "loaded")
         assert (got, metrics["tier"], metrics["cache_hit"]) == (value, "memory", True)
         assert (metrics["data_type"], metrics["resource_id"]) == ("x", resource_id)
-        assert metrics["total_time_ms"] == metrics["latency_ms"]
-        assert (metrics["latency_ms"] > 0) is (resource_id == "document")
+        assert metrics["total_time_ms"] == metrics["latency_ms"] > 0
         metrics["tier"] = "the caller's own"
 
 

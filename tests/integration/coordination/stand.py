@@ -76,7 +76,7 @@ class LossyStore:
     async def require_safe(self) -> None:
         await self._store.require_safe()
 
-    async def wait_aof(self, key: str, *, replicas: int = 0, timeout_s: float = 1.0) -> bool:
+    async def wait_aof(self, key: str, *, replicas: int = 0, timeout_s: float = 5.0) -> bool:
         return await self._store.wait_aof(key, replicas=replicas, timeout_s=timeout_s)
 
 

@@ -125,6 +125,31 @@ async def test_whoever_waits_for_the_file_at_the_same_time_is_answered_together(
         valkey_server.call("CONFIG", "SET", "appendonly", "no")
 
 
+@pytest.mark.parametrize(
+    ("policy", "confirmed", "pauses"), [("always", True, 0), ("everysec", True, 2), ("no", False, 0)]
+)
+async def test_waitaof_is_believed_alone_only_where_each_write_is_synced(
+    policy: str, confirmed: bool, pauses: int, start_redis: Callable[..., RedisServer]
+) -> None:
+    server = start_redis(extra=("--appendonly", "yes", "--appendfsync", policy))
+    async with Cache(Settings(redis_url=server.url)) as cache:
+        assert await port_of(cache).store.wait_aof("k", timeout_s=10) is confirmed
+    assert _calls(server, "blpop") == pauses
+
+
+async def test_a_user_who_may_not_ask_for_the_policy_is_confirmed_and_one_who_may_not_wait_is_not(
+    start_redis: Callable[..., RedisServer],
+) -> None:
+    users = ["plain on >pw ~* &* +@all -config", "shy on >pw ~* &* +@all -blpop"]
+    server = start_redis(users=users, extra=("--appendonly", "yes", "--appendfsync", "always"))
+    for user, confirmed in (("plain", True), ("shy", True)):
+        async with Cache(Settings(redis_url=f"unix://{user}:pw@{server.socket_path}")) as cache:
+            assert await port_of(cache).store.wait_aof("k", timeout_s=10) is confirmed
+    server.call("CONFIG", "SET", "appendfsync", "everysec")
+    async with Cache(Settings(redis_url=f"unix://shy:pw@{server.socket_path}")) as cache:
+        assert not await port_of(cache).store.wait_aof("k", timeout_s=10)
+
+
 async def test_a_server_without_a_file_or_without_an_answer_does_not_confirm(
     redis_server: RedisServer, start_redis: Callable[..., RedisServer]
 ) -> None:

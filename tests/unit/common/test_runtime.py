@@ -38,7 +38,7 @@ class Unreachable:
         self.asked.append(ident)
         return self.values.get(ident, MISSING)
 
-    def peek_slot(self, ident: tuple[Any, ...]) -> Slot | None:
+    def peek_slot(self, ident: tuple[Any, ...], _: float) -> Slot | None:
         value = self.peek(ident)
         return None if value is MISSING else Slot(ident, value, wire_key=b"", size=0)
 

@@ -6,7 +6,7 @@ import gc
 import numpy as np
 import pytest
 
-from alacena.engine import Cache, InvalidKeyError, LoadTimeoutError, Policy, Settings
+from alacena.engine import Cache, InvalidKeyError, Keyring, LoadTimeoutError, Policy, Scope, Settings
 from alacena.engine.batches import aligned
 from alacena.engine.events import LookupFinished
 from tests.unit.engine.scene import TENANT, Source, play
@@ -368,3 +368,50 @@ def test_rows_of_one_array_are_kept_apart_from_it(server):
         assert all(slot.size < 4_400 for slot in slots.values()), [slot.size for slot in slots.values()]
 
     play(scenario, server=server)
+
+
+SORTS = {
+    "plain": {},
+    "tagged": {"tags": ["t"]},
+    "of a scope": {"scope": {"agent_id": "a", "collection_id": "c"}},
+    "encrypted": {"keyring": Keyring({1: bytes(32)}, 1)},
+    "with a key": {"settings": {"integrity_key": "0" * 32}},
+}
+
+
+@pytest.mark.parametrize("sort", SORTS)
+async def test_many_are_read_as_each_would_be_whatever_the_sort_of_entry(redis_url, sort):
+    how = {"tags": (), "scope": {}, "keyring": None, "settings": {}, **SORTS[sort]}
+    scope = Scope(TENANT, **how["scope"])
+    values = {f"n{i}": v for i, v in enumerate(["text", 1, [1, 2], {"a": [1]}, "long " * 2_000, (1, 2), b"bytes"])}
+    values["array"] = np.arange(1536, dtype=np.float32)
+
+    def opened():
+        return Cache(Settings(redis_url=redis_url, **how["settings"]), keyring=how["keyring"])
+
+    async with opened() as writer, opened() as reader:
+        await writer.set_many("note", values, scope, tags=how["tags"])
+        for use_memory in (False, True, True):
+            found = await reader.get_many("note", [*values, "absent"], scope, use_memory=use_memory)
+            assert list(found) == list(values)
+            for name, value in values.items():
+                one = await reader.get("note", name, scope, use_memory=use_memory)
+                np.testing.assert_equal(found[name], value)
+                np.testing.assert_equal(one, value)
+        found["n2"].append(3)
+        assert (await reader.get_many("note", ["n2"], scope))["n2"] == [1, 2], "what a reader is given is the reader's"
+        stats = reader.stats()
+        assert (stats["redis_hits"], stats["misses"]) == (3 * len(values), 3)
+        await writer.invalidate(scope, "note")
+        assert await reader.get_many("note", values, scope, use_memory=False) == {}
+
+
+async def test_ids_that_name_one_entry_are_read_and_loaded_once(redis_url):
+    shop = Shop()
+    async with Cache(Settings(redis_url=redis_url)) as cache:
+        for ids in ([1, "1", "2"], [1, "1", "3"]):
+            assert list(await cache.load_many("note", ids, TENANT, shop.load)) == ids
+            found = await cache.get_many("note", ids, TENANT)
+            assert list(found) == ids
+            assert found[1] == found["1"] == "value of 1"
+        assert shop.asked == ["1", "2", "3"]

@@ -98,27 +98,27 @@ def test_losing_everything_turns_memory_off_before_anything_else(parts):
 
 async def test_who_waits_for_an_entry_is_woken_by_its_change_and_by_a_loss(parts):
     coherence, *_ = parts
-    for change in (lambda: coherence.dropped(b"a"), lambda: coherence.unleased(b"a"), coherence.lost):
-        waiting = [asyncio.create_task(coherence.changed(b"a", 60)) for _ in range(3)]
-        await asyncio.sleep(0)
+    for change, may_be_filled in (
+        (lambda: coherence.dropped(b"a"), True),
+        (lambda: coherence.unleased(b"a"), False),
+        (coherence.lost, True),
+    ):
+        waiting = [coherence.watch(b"a") for _ in range(3)]
         coherence.dropped(b"b")
-        await asyncio.sleep(0)
-        assert not any(task.done() for task in waiting)
+        assert not any(watcher.done() for watcher in waiting)
         change()
-        await asyncio.gather(*waiting)
+        assert await asyncio.gather(*waiting) == [may_be_filled] * 3
         assert coherence._watchers == {}
 
 
 async def test_who_stops_waiting_leaves_nothing(parts):
     coherence, *_ = parts
-    await coherence.changed(b"a", 0.001)
-    waiting = [asyncio.create_task(coherence.changed(b"a", 60)) for _ in range(2)]
+    one, other = coherence.watch(b"a"), coherence.watch(b"a")
+    one.cancel()
     await asyncio.sleep(0)
-    waiting[0].cancel()
-    await asyncio.gather(waiting[0], return_exceptions=True)
-    assert len(coherence._watchers[b"a"]) == 1
-    waiting[1].cancel()
-    await asyncio.gather(waiting[1], return_exceptions=True)
+    assert coherence._watchers == {b"a": {other}}
+    other.cancel()
+    await asyncio.sleep(0)
     assert coherence._watchers == {}
 
 

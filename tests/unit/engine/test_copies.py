@@ -12,7 +12,7 @@ from alacena.engine.generation import Generation
 from alacena.engine.keys import Keys
 from alacena.engine.memory import Memory
 from alacena.engine.scope import Scope
-from alacena.engine.shelf import ABSENT, NOT_FOUND
+from alacena.engine.shelf import ABSENT, NOT_FOUND, Found
 
 KEY = Keys().entry("note", "n", Scope("acme"))
 
@@ -133,6 +133,49 @@ def test_seconds_left_are_told(copies, environment):
     assert copies.fresh_for(copies.memory.slots[KEY.ident]) == pytest.approx(6)
     keep(copies, "v")
     assert copies.fresh_for(copies.memory.slots[KEY.ident]) == math.inf
+
+
+@pytest.mark.parametrize(
+    "policy", [Policy(), Policy(shared=True), Policy(early_refresh_beta=1.0)], ids=["", "shared", "early"]
+)
+def test_what_is_received_together_is_kept_as_if_it_had_come_alone(copies, environment, policy):
+    codec, keys = Codec(), Keys()
+    values = ["text", {"a": [1]}, np.arange(1536, dtype=np.float32), np.arange(3.0), (1, [2]), 7]
+    generation = Generation("t")
+    generation.nonce = b"one"
+    alone = Copies(Memory(max_bytes=1_000_000, environment=environment), codec, environment)
+    received = []
+    for number, value in enumerate(values):
+        data = b"8 bytes." + codec.encode(value)
+        found = Found(keys.entry("note", f"n{number}", Scope("acme")), codec.decode(data, 8), "redis", 60.0, 0.5)
+        received.append((found, 30.0, data, 8))
+        alone.keep(
+            found.key, codec.decode(data, 8), data[8:], (generation,), (b"one",),
+            fresh_for_s=60.0, stale_for_s=30.0, load_s=0.5, policy=policy,
+        )  # fmt: skip
+    copies.keep_received(received, (generation,), (b"one",), policy)
+    for found, _, data, _ in received:
+        slot, other = copies.memory.slots[found.key.ident], alone.memory.slots[found.key.ident]
+        np.testing.assert_equal(copies.hand_out(slot), alone.hand_out(other))
+        assert type(slot.value) is type(other.value)
+        assert (slot.fresh_until, slot.dead_after, slot.cost) == (other.fresh_until, other.dead_after, other.cost)
+        assert (slot.stamps, slot.wire_key, slot.size) == (
+            other.stamps,
+            other.wire_key,
+            pytest.approx(other.size, abs=64),
+        )
+        if isinstance(slot.value, np.ndarray):
+            assert slot.value.base is data
+            assert not slot.value.flags.writeable
+
+
+def test_a_small_array_does_not_keep_a_large_entry_alive(copies):
+    codec, key = Codec(), Keys().entry("note", "n", Scope("acme"))
+    data = bytes(8_000) + codec.encode(np.arange(3.0))
+    copies.keep_received([(Found(key, codec.decode(data, 8_000), "redis", 60.0), 0.0, data, 8_000)], (), (), Policy())
+    slot = copies.memory.slots[key.ident]
+    assert np.array_equal(slot.value, np.arange(3.0))
+    assert slot.size < 500
 
 
 def test_entries_on_the_same_ground_share_their_stamps_and_not_after_one_of_them_changed(copies):

@@ -33,6 +33,22 @@ def test_different_parts_make_different_keys(secret):
         assert not any(b"acme" in entry or "é".encode() in entry for entry in made)
 
 
+@pytest.mark.parametrize("secret", [None, b"s"])
+@pytest.mark.parametrize("buckets", [None, {"acme": 4}])
+@pytest.mark.parametrize("scope", [Scope("acme"), Scope("acme", agent_id="bot")], ids=["tenant", "agent"])
+def test_the_keys_of_many_are_those_of_each(scope, buckets, secret):
+    keys = Keys(secret=secret, buckets=buckets)
+    ids = [*USABLE, 7]
+    for made, resource in zip(keys.many("note:s", ids, scope), ids, strict=True):
+        key = keys.entry("note:s", resource, scope)
+        assert (made.ident, made.entry, made.generations) == (key.ident, key.entry, key.generations)
+        assert (made.lease, made.hold, made.digest) == (key.lease, key.hold, key.digest)
+    assert keys.many("note", [], scope) == []
+    for wrong in ("", " ", None):
+        with pytest.raises(InvalidKeyError, match="resource_id"):
+            keys.many("note", ["a", wrong], scope)
+
+
 @pytest.mark.parametrize("part", USABLE)
 def test_no_part_brings_a_separator_a_brace_or_a_nul_along(part):
     assert not set(escaped(part)) & set(":{}\0 \r\n*")

@@ -13,7 +13,7 @@ from alacena.engine.keys import Keys
 from alacena.engine.local.shelf import LocalShelf
 from alacena.engine.memory import Memory
 from alacena.engine.scope import Scope
-from alacena.engine.shelf import Lease, Parcel
+from alacena.engine.shelf import Held, Lease, Parcel
 
 KEYS = Keys()
 SCOPE = Scope("acme")
@@ -68,8 +68,12 @@ async def test_what_takes_the_lease_away(shelf):
 async def test_one_request_at_a_time_has_the_lease_unless_it_can_store_nothing_any_more(shelf):
     lease = await leased(shelf)
     settled = []
-    assert await shelf.lease(KEY, (), settled.append) is None
-    assert settled == [None]
+    held = await shelf.lease(KEY, (), settled.append)
+    assert isinstance(held, Held)
+    assert settled == [held]
+    shelf.release(lease)
+    assert await held.change
+    lease = await leased(shelf)
     await shelf.invalidate(KEYS.scope_generations(SCOPE, "note"), ())
     newer = await leased(shelf)
     assert await shelf.fill(lease, parcel("late")) == "lease"

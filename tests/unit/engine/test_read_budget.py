@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
 
-from alacena.engine.errors import BackendError, BackendUnavailableError
+from alacena.engine.errors import BackendError, BackendUnavailableError, OutcomeUnknownError
 from alacena.engine.events import Events
 from alacena.engine.keys import Keys
 from alacena.engine.policy import Policy
@@ -37,6 +38,17 @@ class Slow:
 
     async def lease(self, *_: Any, **__: Any) -> None:
         self.leases += 1
+
+
+class Waves(Slow):
+    """Whoever asks waits for a turn of the loop; the first of them is answered, the others are not."""
+
+    async def find(self, *_: Any, **__: Any) -> None:
+        self.looks += 1
+        is_first = self.looks % 101 == 1
+        await asyncio.sleep(0)
+        if not is_first:
+            raise OutcomeUnknownError("too late")
 
 
 def shelves(shelf: Slow, environment: FakeEnvironment) -> Shelves:
@@ -97,3 +109,13 @@ async def test_a_server_that_is_known_to_be_away_is_asked_again_as_soon_as_it_is
     await both.find((KEY,), Policy(), keep=False)
     await both.lease(KEY, (), lambda _: None, force=False)
     assert (shelf.looks, shelf.leases) == (21, 1)
+
+
+async def test_reads_that_are_given_up_while_others_are_answered_do_not_keep_the_rest_away() -> None:
+    """In each wave all ask at once: one is answered, then a hundred are given up."""
+    environment = FakeEnvironment()
+    shelf = Waves(environment)
+    both = shelves(shelf, environment)
+    for _ in range(5):
+        await asyncio.gather(*(both.find((KEY,), Policy(), keep=False) for _ in range(101)))
+    assert shelf.looks == 505

@@ -210,6 +210,10 @@ class Codec:
         """The short way into many entries; see :func:`alacena.engine.codec.envelope.glance_all`."""
         return glance_all(entries, witnesses, stamps) if self.glance is glance else [None] * len(entries)
 
+    def decoder(self) -> Callable[[bytes, int], Any]:
+        """:meth:`decode` for a batch, of which most may be arrays alike."""
+        return arrays.remembering(self.decode)
+
     def decode(self, payload: bytes | memoryview, start: int = 0) -> Any:
         """The value of a payload, which begins at ``start``. An array that is a value by itself is a read-only view on it.
 

@@ -20,11 +20,14 @@ import re
 import struct
 import sys
 from functools import cache, lru_cache
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from msgspec import msgpack
 
 from alacena.engine.errors import DecodeError, EncodeError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 MARK: Final = 0xC1
 """First byte of an encoded array."""
@@ -94,6 +97,28 @@ def load(data: bytes | memoryview, start: int = 0) -> Any:
     if len(data) != offset + length:
         raise DecodeError(f"The array should have {length} bytes after its header, not {len(data) - offset}.")
     return numpy.ndarray(shape, dtype, data, offset, None, order)
+
+
+def remembering(decode: Callable[[bytes, int], Any]) -> Callable[[bytes, int], Any]:
+    """A function like ``decode`` for payloads most of which are arrays alike: what the last one's header says is known."""
+    header = b""
+    length = -1
+    layout: Any = None
+
+    def decode_next(data: bytes, start: int) -> Any:
+        nonlocal header, length, layout
+        offset = start + len(header)
+        if len(data) == offset + length and data[start:offset] == header:
+            array_type, shape, dtype, order = layout
+            return array_type(shape, dtype, data, offset, None, order)
+        value = decode(data, start)
+        if len(data) > start and data[start] == MARK:
+            length = value.nbytes
+            header = data[start : len(data) - length]
+            layout = type(value), value.shape, value.dtype, header[3:4].decode()
+        return value
+
+    return decode_next
 
 
 def dump_scalar(value: Any) -> bytes:

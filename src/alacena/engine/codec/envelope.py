@@ -281,25 +281,26 @@ def glance_all(
     Returns:
         For each what :func:`glance` gives, with the place where the payload begins instead of the payload.
     """
-    count, start = len(stamps) // STAMP_BYTES, _FIXED + len(stamps)
-    found: list[tuple[int, int, int, int] | None] = [None] * len(entries)
+    count = len(stamps) // STAMP_BYTES
     if count >= len(_GLANCE):
-        return found
-    unpack_from, plain, view = _GLANCE[count].unpack_from, _PLAIN[count], memoryview
-    for index, (data, witness) in enumerate(zip(entries, witnesses, strict=True)):
+        return [None] * len(entries)
+    start, unpack_from, plain = _FIXED + len(stamps), _GLANCE[count].unpack_from, _PLAIN[count]
+    glances: list[tuple[int, int, int, int] | None] = []
+    for data, witness in zip(entries, witnesses, strict=True):
+        glances.append(None)
         if len(data) < start:
             continue
-        prefix, check, meta, length, witnessed, fresh_ms, expires_ms, load_ms, stamped = unpack_from(data)
+        prefix, check, meta, length, found, fresh_ms, expires_ms, load_ms, stamped = unpack_from(data)
         if (
-            witnessed == witness
+            found == witness
             and stamped == stamps
             and meta == plain
             and prefix == _PREFIX
             and len(data) == start + length
-            and crc32(view(data)[_BODY:]) == check
+            and crc32(memoryview(data)[_BODY:]) == check
         ):
-            found[index] = fresh_ms, expires_ms, load_ms, start
-    return found
+            glances[-1] = (fresh_ms, expires_ms, load_ms, start)
+    return glances
 
 
 def authenticated(data: bytes | memoryview, payload_bytes: int) -> bytes:

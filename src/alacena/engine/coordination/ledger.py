@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 RECORD: Final = Script("ledger_record", idempotent=True)
 KIND: Final = "tokens"
 _FSYNC_S: Final = 5.0
-"""How long the server's file may take: two rounds of ``everysec``, with room for a slow disk."""
+"""How long the server's file may take: two questions, with room for a slow disk."""
 
 Mode = Literal["fast", "safe", "durable"]
 
@@ -205,7 +205,8 @@ class Ledger:
         if self._spill is None:
             raise OutcomeUnknownError(
                 f"counted under key {usage.idempotency_key!r}, but the server did not confirm it on disk: "
-                "set appendonly yes (Valkey, or Redis 7.2 or newer), give a spill_path, or repeat with this key"
+                "set appendonly yes (Valkey, or Redis 7.2 or newer; the user needs WAITAOF, INFO and BLPOP), give a spill "
+                "path, or repeat with this key"
             )
         await self._spill.append(record)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING, Any
 
-from alacena.engine.shelf import Found, Lease
+from alacena.engine.shelf import Found, Held, Lease
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -95,16 +95,17 @@ class LocalShelf:
         self,
         key: EntryKey,
         tags: Sequence[str],
-        settled: Callable[[Lease | Found | None], None],
+        settled: Callable[[Lease | Found | Held], None],
         *,
         among: int = 1,  # noqa: ARG002 - nobody waits
         force: bool = False,  # noqa: ARG002 - nobody else fills
-    ) -> Lease | Found | None:
+    ) -> Lease | Found | Held:
         """See :meth:`alacena.engine.shelf.Shelf.lease`. A lease that does not stand any more is nobody's."""
         held = self._leases.get(key.entry)
         if held is not None and held.stands:
-            settled(None)
-            return None
+            permit = Held(self._coherence.watch(key.entry), math.inf, is_told=True)
+            settled(permit)
+            return permit
         depends = (*self._coherence.generations(key.generations), *self._coherence.tagged(key, tags))
         stamps = tuple((generation, self._nonce(generation)) for generation in depends)
         journal = self._coherence.generation(key.journal)
@@ -119,10 +120,6 @@ class LocalShelf:
         settled(lease)
         return lease
 
-    async def changed(self, key: EntryKey, timeout_s: float) -> None:
-        """See :meth:`alacena.engine.shelf.Shelf.changed`."""
-        await self._coherence.changed(key.entry, timeout_s)
-
     def renew(self, lease: Lease) -> None:
         """Leases of this process last as long as their load."""
 
@@ -130,7 +127,7 @@ class LocalShelf:
         """See :meth:`alacena.engine.shelf.Shelf.release`."""
         if self._leases.get(lease.key.entry) is lease:
             del self._leases[lease.key.entry]
-            self._coherence.wake(lease.key.entry)
+            self._coherence.wake(lease.key.entry, filled=True)
 
     async def fill(self, lease: Lease, parcel: Parcel) -> Refusal:
         """See :meth:`alacena.engine.shelf.Shelf.fill`."""
@@ -226,7 +223,7 @@ class LocalShelf:
             load_s=parcel.load_s,
             policy=parcel.policy,
         )
-        self._coherence.wake(key.entry)
+        self._coherence.wake(key.entry, filled=True)
         return "" if kept or parcel.fresh_for_s == 0 else "value"
 
     def _drop(self, key: EntryKey) -> bool:

@@ -100,7 +100,7 @@ class LocalStore:
     async def require_safe(self) -> None:
         """Nothing is evicted here."""
 
-    async def wait_aof(self, key: str, *, replicas: int = 0, timeout_s: float = 1.0) -> bool:  # noqa: ARG002 - the port's
+    async def wait_aof(self, key: str, *, replicas: int = 0, timeout_s: float = 5.0) -> bool:  # noqa: ARG002 - the port's
         """There is no file: never confirmed."""
         return False
 

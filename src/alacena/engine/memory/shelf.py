@@ -187,9 +187,7 @@ class Memory:
             slots: Of one tenant and one data type.
         """
         now = self._now()
-        room = self._max_bytes - self._bytes - sum([slot.charge for slot in slots])
-        crowded = room < 0 or (self._max_entries and len(self.slots) + len(slots) > self._max_entries)
-        if not slots or crowded or self._binned or not all(self._is_newcomer(slot, now) for slot in slots):
+        if not slots or self._binned or not self._have_room(slots) or not self._are_newcomers(slots, now):
             for slot in slots:
                 self.put(slot)
             return
@@ -205,15 +203,6 @@ class Memory:
         compartment.admit_all(slots, self._pressure())
         if not compartment.floor <= compartment.bytes < compartment.ceiling:
             self._shares.place(compartment)
-
-    def _is_newcomer(self, slot: Slot, now: float) -> bool:
-        return (
-            slot.ident not in self.slots
-            and slot.wire_key not in self._by_wire_key
-            and slot.charge <= self._largest
-            and now < slot.fresh_until <= slot.dead_after
-            and slot.queue is None
-        )
 
     def discard(self, ident: tuple[Any, ...]) -> Slot | None:
         """Let one entry go, and return it; ``None`` where there was none."""
@@ -302,6 +291,23 @@ class Memory:
         if self._max_entries:
             pressure = max(pressure, len(self.slots) / self._max_entries)
         return pressure
+
+    def _have_room(self, slots: Sequence[Slot]) -> bool:
+        """Whether nothing has to go for them."""
+        held_bytes = self._bytes + sum([slot.charge for slot in slots])
+        return held_bytes <= self._max_bytes and not 0 < self._max_entries < len(self.slots) + len(slots)
+
+    def _are_newcomers(self, slots: Sequence[Slot], now: float) -> bool:
+        """Whether all of them will be kept, and none replaces anything."""
+        idents, wire_keys = {slot.ident for slot in slots}, {slot.wire_key for slot in slots}
+        return (
+            len(idents) == len(wire_keys) == len(slots)
+            and self.slots.keys().isdisjoint(idents)
+            and self._by_wire_key.keys().isdisjoint(wire_keys)
+            and all(
+                s.queue is None and s.charge <= self._largest and now < s.fresh_until <= s.dead_after for s in slots
+            )
+        )
 
     def _make_room(self, putting: Compartment, pressure: float, now: float) -> None:
         if not putting.ceiling:

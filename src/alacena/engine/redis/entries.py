@@ -137,7 +137,7 @@ class Entries:
                 return None
             raise data
         try:
-            stamps = generations[0].nonce + generations[1].nonce  # type: ignore[operator]
+            stamps: bytes = generations[0].nonce + generations[1].nonce  # type: ignore[operator]
             if len(generations) > 2:
                 stamps += b"".join([generation.nonce for generation in generations[2:]])  # type: ignore[misc]
         except TypeError:  # one of them ended while the answer was under way
@@ -239,6 +239,7 @@ class Entries:
         history, now_ms = node.replication_id, node.server_ms()
         witnesses = [history + key.digest for key, _ in entries]
         glances = self._codec.glance_all([data for _, data in entries], witnesses, b"".join(nonces))
+        decode = self._codec.decoder()
         received: list[Received] = []
         for index, glance in enumerate(glances):
             if glance is None:
@@ -250,7 +251,7 @@ class Entries:
             if fresh_for_s + stale_for_s <= 0:
                 continue
             try:
-                value = self._codec.decode(data, start)
+                value = decode(data, start)
             except EntryError:
                 continue
             hit = found[index] = Found(key, value, "redis", fresh_for_s, load_ms / 1000)

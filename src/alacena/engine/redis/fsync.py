@@ -13,16 +13,24 @@ if TYPE_CHECKING:
 
     from alacena.engine.redis.link import Link
     from alacena.engine.redis.topology import Topology
-    from alacena.engine.redis.wire import Reply
+    from alacena.engine.redis.wire import Command, Reply
 
 _MARK_MS = 60_000
+_EVERYSEC_S = 1.05
+"""After so long a server with ``appendfsync everysec`` has begun an fsync of what it had written, or is due to."""
+_MOMENT_S = 0.05
+"""Long enough for a turn of the server's loop, in which it begins the fsync that is due."""
 
 
 class Fsyncs:
-    """Asks ``WAITAOF`` on a connection apart, because it holds up everybody behind it.
+    """Asks whether writes are on disk, on a connection apart, because the question holds up everybody behind it.
 
-    It is answered with the next fsync, which is up to a second away. Who comes while a question is open cannot be
-    answered by it; all of them share the next one.
+    ``WAITAOF`` alone does not say so: servers of several versions (Redis 7.4, Valkey 9.1) answer it before the fsync
+    where nothing is written for a moment. Where the server does not sync each write, we therefore wait until an fsync of
+    what came before is due, give it a moment to begin, and hear that none is under way any more and none has failed;
+    all in one exchange, so that a server which was restarted in between has not answered.
+
+    Who comes while a question is open cannot be answered by it; all of them share the next one.
 
     Args:
         spare: Makes connections to the servers; used when the first question is asked.
@@ -71,15 +79,55 @@ class Fsyncs:
         if place in self._open:
             await asyncio.wait((self._open[place],))
         self._open[place] = self._next.pop(place)
-        commands = (("SET", f"{key}:fsync", "1", "PX", _MARK_MS), ("WAITAOF", 1, place[1], round(timeout_s * 1000)))
+        answer: bool | None = False
         try:
-            return await topology.exchange(
-                key, commands, settle=lambda replies: _confirmed(replies, place[1]), timeout_s=timeout_s + 1.0
-            )
-        except BackendError:
+            async with asyncio.timeout(timeout_s):
+                while answer is False:
+                    answer = await self._exchange(topology, key, place[1], timeout_s)
+        except (TimeoutError, BackendError):
             return False
         finally:
             del self._open[place]
+        return bool(answer)
+
+    async def _exchange(self, topology: Topology, key: str, replicas: int, timeout_s: float) -> bool | None:
+        """Whether all that came before is on disk; ``None``: it cannot be said of this server."""
+
+        async def ask(*commands: Command) -> list[Reply]:
+            replies: list[Reply] = await topology.exchange(key, commands, settle=list, timeout_s=timeout_s + 1.0)
+            return replies
+
+        look: Command = ("INFO", "persistence")
+        policy, facts, known = await ask(("CONFIG", "GET", "appendfsync"), look, ("WAITAOF", 0, 0, 1))
+        if isinstance(known, ServerReplyError) or not _keeps_a_file(facts) or _says(policy, b"no"):
+            return None
+        mark: Command = ("SET", f"{key}:fsync", "1", "PX", _MARK_MS)
+        wait: Command = ("WAITAOF", 1, replicas, round(timeout_s * 1000))
+        if _says(policy, b"always"):
+            return _confirmed(await ask(mark, wait), replicas) or None
+        pause, moment = (("BLPOP", f"{key}:never", seconds) for seconds in (_EVERYSEC_S, _MOMENT_S))
+        marked, paused, before, _, waited, after = await ask(mark, pause, look, moment, wait, look)
+        if isinstance(paused, ServerReplyError) or not _confirmed([marked, waited], replicas):
+            return None
+        return _at_rest(before) and _at_rest(after)
+
+
+def _says(policy: Reply, word: bytes) -> bool:
+    """Whether that is how the server syncs. One that does not tell us is taken to sync each second."""
+    if isinstance(policy, dict):
+        return policy.get(b"appendfsync") == word
+    return isinstance(policy, list) and word in policy
+
+
+def _keeps_a_file(info: Reply) -> bool:
+    return not isinstance(info, ServerReplyError) and b"aof_enabled:1" in info
+
+
+def _at_rest(info: Reply) -> bool:
+    """Whether no fsync of the file is waited for, and none has failed."""
+    if not _keeps_a_file(info):
+        return False
+    return {b"aof_pending_bio_fsync:0", b"aof_last_write_status:ok"} <= set(bytes(info).split(b"\r\n"))
 
 
 def _confirmed(replies: list[Reply], replicas: int) -> bool:

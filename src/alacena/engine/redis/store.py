@@ -65,11 +65,13 @@ class RedisStore:
                     "server of its own"
                 )
 
-    async def wait_aof(self, key: str, *, replicas: int = 0, timeout_s: float = 1.0) -> bool:
+    async def wait_aof(self, key: str, *, replicas: int = 0, timeout_s: float = 5.0) -> bool:
         """See :meth:`alacena.engine.store.Store.wait_aof`.
 
-        Cost: up to two fsyncs of the server (a second each with ``everysec``), shared by all who wait at the time.
-        Needs Valkey, or Redis 7.2 or newer.
+        Cost: 2 round trips, shared by all who wait at the time, and with ``appendfsync everysec`` 1.1 to 2.2 s, because
+        ``WAITAOF`` is not believed alone (see :mod:`alacena.engine.redis.fsync`); with ``always`` no more than that.
+        Needs Valkey, or Redis 7.2 or newer, and the rights to ``WAITAOF``, ``INFO`` and ``BLPOP``. Where ``CONFIG GET`` is
+        refused, the server is taken to sync each second.
         """
         return await self._fsyncs.wait(key, replicas, timeout_s)
 

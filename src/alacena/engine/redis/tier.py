@@ -5,14 +5,14 @@ from __future__ import annotations
 import asyncio
 import math
 from functools import partial
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 from alacena.engine.errors import ServerReplyError
 from alacena.engine.policy import Policy
 from alacena.engine.redis.cache_scripts import HOLD, LATE, LEASE, MINT, RELEASE, RENEW, STORE, UNHOLD
 from alacena.engine.redis.entries import Entries
 from alacena.engine.redis.journal import NAME_BYTES, endings, new_name, state, tells_of
-from alacena.engine.shelf import Found, Lease, Unsettled
+from alacena.engine.shelf import Found, Held, Lease, Unsettled
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
@@ -132,28 +132,20 @@ class RedisShelf:
 
     async def find_many(self, keys: Sequence[EntryKey], policy: Policy, *, keep: bool) -> list[Found | None]:
         """See :meth:`alacena.engine.shelf.Shelf.find_many`."""
+        outcomes: list[Found | Unsettled | None] = [None] * len(keys)
         groups = self._nodes.grouped([key.entry for key in keys])
-        if len(groups) == 1:
-            found = await self._find_group(groups[0][0], keys, policy, keep=keep)
-        else:
-            found = [None] * len(keys)
-            asked = ([keys[index] for index in indexes] for _, indexes in groups)
-            answers = await asyncio.gather(
-                *(
-                    self._find_group(node, some, policy, keep=keep)
-                    for (node, _), some in zip(groups, asked, strict=True)
-                )
-            )
-            for (_, indexes), answer in zip(groups, answers, strict=True):
-                for index, hit in zip(indexes, answer, strict=True):
-                    found[index] = hit
-        again = [(index, hit.unknown) for index, hit in enumerate(found) if isinstance(hit, Unsettled)]
+        asked = [(node, [keys[index] for index in indexes]) for node, indexes in groups]
+        answers = await asyncio.gather(*(self._find_group(node, some, policy, keep=keep) for node, some in asked))
+        for (_, indexes), answer in zip(groups, answers, strict=True):
+            for index, outcome in zip(indexes, answer, strict=True):
+                outcomes[index] = outcome
+        again = {index: outcome for index, outcome in enumerate(outcomes) if isinstance(outcome, Unsettled)}
         singles = await asyncio.gather(
-            *(self.find((keys[index],), policy, keep=keep, unknown=unknown) for index, unknown in again)
+            *(self.find((keys[index],), policy, keep=keep, unknown=open_.unknown) for index, open_ in again.items())
         )
-        for (index, _), single in zip(again, singles, strict=True):
-            found[index] = single if isinstance(single, Found) else None
-        return cast("list[Found | None]", found)
+        for index, single in zip(again, singles, strict=True):
+            outcomes[index] = single
+        return [outcome if isinstance(outcome, Found) else None for outcome in outcomes]
 
     async def _find_group(
         self, node: Node, keys: Sequence[EntryKey], policy: Policy, *, keep: bool
@@ -178,11 +170,11 @@ class RedisShelf:
         self,
         key: EntryKey,
         tags: Sequence[str],
-        settled: Callable[[Lease | Found | None], None],
+        settled: Callable[[Lease | Found | Held], None],
         *,
         force: bool = False,
         among: int = 1,
-    ) -> Lease | Found | None:
+    ) -> Lease | Found | Held:
         """See :meth:`alacena.engine.shelf.Shelf.lease`."""
         node = self._nodes.of(key.entry)
         depends = (*self._coherence.generations(key.generations), *self._coherence.tagged(key, tags))
@@ -192,14 +184,14 @@ class RedisShelf:
         mint_name = new_name(self._environment)
         journal = self._coherence.generation(key.journal)
 
-        def settle(reply: list[Any]) -> Lease | Found | None:
-            entry, holder, hold, (name, length), *nonces = reply
+        def settle(reply: list[Any]) -> Lease | Found | Held:
+            entry, (holder, left_ms), hold, (name, length), *nonces = reply
             self._learn(depends, nonces)
             self._expect_minted(node, depends, nonces, mint)
             # Nothing in memory depends on a journal: its nonce may change without a word to memory.
             journal.nonce = noted = state(name, length)
             self._expect_minted(node, (journal,), (name,), mint_name)
-            permit: Lease | Found | None = None
+            permit: Lease | Found | Held | None = None
             if entry is not None and not force:
                 hit = self._entries.opened(node, key, entry, _NO_COPY, keep=False)
                 permit = hit if isinstance(hit, Found) and hit.fresh_for_s > 0 else None
@@ -211,22 +203,16 @@ class RedisShelf:
             elif permit is None and mine:
                 stamps = tuple(zip(depends, nonces, strict=True))
                 permit = Lease(key, token, stamps, (journal, noted), length, epoch, storable=not hold)
+            elif permit is None:
+                for_ms = self._lease_ms if left_ms < 0 else left_ms + 1
+                permit = Held(self._coherence.watch(key.entry), for_ms / 1000, is_told=node.tracked)
             settled(permit)
             return permit
 
-        keys: tuple[str | bytes, ...] = (
-            key.entry,
-            key.lease,
-            key.hold,
-            key.journal,
-            *(generation.name for generation in depends),
-        )
+        names = (generation.name for generation in depends)
+        keys: tuple[str | bytes, ...] = (key.entry, key.lease, key.hold, key.journal, *names)
         args = (token, self._lease_ms, mint, _NARROW_LIFE_MS, mint_name)
         return await node.evaluate(LEASE, keys, args, settle, self._budget_s * (1 + (among - 1) / 100))
-
-    async def changed(self, key: EntryKey, timeout_s: float) -> None:
-        """See :meth:`alacena.engine.shelf.Shelf.changed`. The push that a fill causes wakes the waiter."""
-        await self._coherence.changed(key.entry, timeout_s)
 
     def renew(self, lease: Lease) -> None:
         """See :meth:`alacena.engine.shelf.Shelf.renew`."""

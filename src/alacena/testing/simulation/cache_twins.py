@@ -38,6 +38,7 @@ def lease(space: Keyspace, keys: list[bytes], args: list[bytes]) -> Any:
     if held is None or (history and held[_TOKEN_BYTES:] != history):
         space.execute([b"SET", keys[1], token, b"PX", lease_ms])
     found = space.execute([b"MGET", *keys])
+    found[1] = [found[1], space.execute([b"PTTL", keys[1]])]
     found[2] = space.execute([b"EXISTS", keys[2]])
     return [*found[:3], [space.execute([b"GETRANGE", journal, b"0", b"%d" % (len(name) - 1)]), length], *found[3:]]
 

@@ -5,7 +5,7 @@ import sys
 import numpy as np
 import pytest
 
-from alacena.engine.codec import arrays, decode, encode
+from alacena.engine.codec import Codec, arrays, decode, encode
 from alacena.engine.errors import DecodeError, EncodeError
 
 RECORD = np.dtype([("id", "<i4"), ("vector", "<f4", (3,)), ("inner", [("when", "<M8[ms]"), ("name", "<U5")])])
@@ -36,6 +36,35 @@ def same_array(back, array):
 def test_an_array_comes_back_bit_by_bit_alone_and_inside_a_tree(array):
     same_array(decode(encode(array)), array)
     same_array(decode(encode({"a": [1, array]}))["a"][1], array)
+
+
+@pytest.mark.parametrize("array", ARRAYS, ids=lambda array: f"{array.dtype.str}{array.shape}")
+def test_an_array_is_read_out_of_the_middle_of_an_entry_without_a_copy(array):
+    data = b"a header" * 5 + encode(array)
+    back = arrays.load(data, 40)
+    same_array(back, array)
+    assert back.base is data
+    for cut in (data[:-1], data[:45]) if array.nbytes else (data[:45],):
+        with pytest.raises(DecodeError):
+            arrays.load(cut, 40)
+
+
+def test_what_is_remembered_of_one_array_is_never_taken_for_another():
+    rest = [*ARRAYS, *ARRAYS[::-1], *(array for array in ARRAYS for _ in range(2)), "text", {"a": ARRAYS[0]}, b"", 7]
+    decode_next = arrays.remembering(Codec().decode)
+    for value in rest:
+        data = b"a header" * 5 + encode(value)
+        back = decode_next(data, 40)
+        if isinstance(value, np.ndarray):
+            same_array(back, value)
+            assert back.base is data
+        elif isinstance(value, dict):
+            same_array(back["a"], value["a"])
+        else:
+            assert back == value
+    for broken in (data[:40], b"a header" * 5 + encode(ARRAYS[0])[:-1], b"a header" * 5 + b"\xc1" * 9):
+        with pytest.raises(DecodeError):
+            decode_next(broken, 40)
 
 
 def test_a_slice_is_stored_without_what_it_skips():

@@ -114,6 +114,53 @@ def test_put_replaces_and_keeps_the_books(new_memory, new_slot) -> None:
     assert memory.get(KEY, 1_000.0).value == "newer"
 
 
+@pytest.mark.parametrize("entries", [200, 40, 3])
+def test_many_put_at_once_are_kept_as_if_they_had_come_one_by_one(new_memory, new_slot, entries) -> None:
+    together, apart = new_memory(entries), new_memory(entries)
+    for memory in (together, apart):
+        for number in range(30):
+            memory.put(new_slot(f"before {number}"))
+    batch = range(10, 60)
+    together.put_all([new_slot(f"before {number}", value="new") for number in batch])
+    for number in batch:
+        apart.put(new_slot(f"before {number}", value="new"))
+    more = range(100, 150)
+    together.put_all([new_slot(number) for number in more])
+    for number in more:
+        apart.put(new_slot(number))
+    assert {ident: slot.value for ident, slot in together.slots.items()} == {
+        ident: slot.value for ident, slot in apart.slots.items()
+    }
+    assert together.stats() == apart.stats()
+
+
+def test_what_is_put_at_once_is_kept_once_and_not_where_it_is_dead_or_too_large(new_memory, new_slot) -> None:
+    memory = new_memory(20, max_slot_ratio=0.2)
+    memory.put_all([])
+    memory.put_all([new_slot("a", value="first"), new_slot("b"), new_slot("a", value="last")])
+    assert memory.slots[KEY].value == "last"
+    memory.put_all([new_slot("c", fresh_until=999.0), new_slot("d", size=5_000), new_slot("e")])
+    assert {resource for _, _, resource in memory.slots} == {"a", "b", "e"}
+    again = new_slot("f")
+    memory.put(again)
+    with pytest.raises(UsageError, match="put already"):
+        memory.put_all([again])
+    for slot in list(memory.slots.values()):
+        assert memory.discard_wire(slot.wire_key) is slot
+    assert memory.held_bytes == 0
+
+
+def test_what_was_put_at_once_expires_and_makes_room(new_memory, new_slot, environment) -> None:
+    memory = new_memory(100)
+    memory.put_all([new_slot(number, fresh_until=1_010.0 + number % 3) for number in range(60)])
+    for number in range(60, 150):
+        memory.put(new_slot(number))
+    assert len(memory.slots) == 100
+    environment.at += 20
+    memory.expire(environment.at, 1_000)
+    assert all(slot.fresh_until == math.inf for slot in memory.slots.values())
+
+
 def test_put_replaces_both_where_one_has_the_ident_and_another_the_wire_key(new_memory, new_slot) -> None:
     memory = new_memory(10)
     memory.put(new_slot("a"))

@@ -2,8 +2,8 @@
 -- KEYS: entry, lease, hold, journal, tenant generation, type generation, further generations ...
 -- ARGV: token, lease in ms, nonce for generations that are missing, life of further generations in ms,
 --       name of the journal where there is none
--- Returns the values of all keys; for the hold, whether there is one; for the journal, its name and its length.
--- The lease was given if its value is the token.
+-- Returns the values of all keys; for the lease, how long it lasts in ms too; for the hold, whether there is one; for the
+-- journal, its name and its length. The lease was given if its value is the token.
 local journal = table.remove(KEYS, 4)
 local length = redis.call('STRLEN', journal)
 if length == 0 then
@@ -29,6 +29,7 @@ end
 -- Every key is read before it is written, so that our own write comes back as exactly one push, and again after it, so
 -- that the next writer's does.
 local found = redis.call('MGET', unpack(KEYS))
+found[2] = {found[2], redis.call('PTTL', KEYS[2])}
 found[3] = redis.call('EXISTS', KEYS[3])
 table.insert(found, 4, {redis.call('GETRANGE', journal, 0, #ARGV[5] - 1), length})
 return found

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import os
+import select
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 from weakref import WeakSet
 
 from alacena.engine.errors import AlacenaError, BackendError, BackendUnavailableError, ServerReplyError, WrongLoopError
 from alacena.engine.redis.wire.command import pack, pack_all, pack_unchecked, refusal
-from alacena.engine.redis.wire.incoming import Incoming, ProtocolDoubtError
-from alacena.engine.redis.wire.line import PLACE_BYTES, Group, Place, Settling, fail_all
+from alacena.engine.redis.wire.incoming import Incoming
+from alacena.engine.redis.wire.line import PLACE_BYTES, Group, Place, ProtocolDoubtError, Settling, fail_all
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -79,8 +80,9 @@ class Connection(Incoming, asyncio.Protocol):
 
         ``settle(replies)`` runs inside the parser when the last answer is in, in byte order with pushes and other
         answers. An error that the server answered with is a ``ServerReplyError`` inside the list. What ``settle``
-        returns or raises becomes the result. Without ``settle`` the result is the one answer (raised if it is an
-        error), or the list of them.
+        returns becomes the result, and so does an error of this library that it raises; any other says that the answer
+        is not what was asked for, which ends the connection. Without ``settle`` the result is the one answer (raised if
+        it is an error), or the list of them.
 
         Cost: one round trip.
         Cancellation: the place in line is kept and ``settle`` still runs; only the result is dropped.
@@ -239,6 +241,10 @@ class Connection(Incoming, asyncio.Protocol):
             self._now = self._time()
             self._flush_soon()
 
+    def _has_unread(self) -> bool:
+        socket = cast("asyncio.Transport", self._transport).get_extra_info("socket")
+        return socket is not None and is_readable(socket.fileno())
+
     # The end
 
     def close(self, error: BackendError | None = None) -> None:
@@ -263,6 +269,15 @@ class Connection(Incoming, asyncio.Protocol):
         self._refusal = WrongLoopError("the process was forked: open a connection of its own in the child")
         self._flush_due = False
         self._leave()
+
+
+def is_readable(file: int) -> bool:
+    """Whether an open socket has bytes, or its end, to be read."""
+    if file < 0:
+        return False
+    poll = select.poll()
+    poll.register(file, select.POLLIN)
+    return bool(poll.poll(0))
 
 
 def _disown_all() -> None:

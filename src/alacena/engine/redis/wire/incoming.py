@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING, Any
 
 import hiredis
 
-from alacena.engine.errors import BackendError, BackendUnavailableError, ServerReplyError
+from alacena.engine.errors import BackendError, ServerReplyError
 from alacena.engine.redis.wire.limits import Limits, past_long_values, suspect_at_start, suspect_inside, suspects
-from alacena.engine.redis.wire.line import Group, Line, Place, hand_on
+from alacena.engine.redis.wire.line import Group, Line, Place, ProtocolDoubtError, hand_on
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -19,10 +19,6 @@ _HEADER_BYTES = 9
 
 _LARGE_BYTES = 16 * 1024
 """Segments from this length on may be mostly values, in which nothing has to be looked for."""
-
-
-class ProtocolDoubtError(BackendUnavailableError):
-    """The bytes do not make sense: who asked for what can no longer be told, so the connection ends."""
 
 
 class Incoming(Line):

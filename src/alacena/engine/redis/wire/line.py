@@ -20,6 +20,10 @@ PLACE_BYTES = 512
 """What a place in line weighs beside its command: a flood of tiny commands is bounded too."""
 
 
+_BARELY = 0.2
+"""What the time between two ticks counts for, in grains, while answers wait for us: even then, nobody waits for ever."""
+
+
 class Group:
     """Several commands with one result."""
 
@@ -41,13 +45,25 @@ class Group:
                 future.set_result(result)
 
 
+class ProtocolDoubtError(BackendUnavailableError):
+    """The bytes do not make sense: who asked for what can no longer be told, so the connection ends."""
+
+
 def hand_on(error: Exception, future: asyncio.Future[Any]) -> None:
-    """What ``settle`` raised goes to the one who asked; if that one has gone, a bug goes to the loop's handler."""
-    if not future.done():
-        future.set_exception(error)
-    elif not isinstance(error, AlacenaError):
-        context = {"message": "settle() failed after its waiter had gone", "exception": error}
-        future.get_loop().call_exception_handler(context)
+    """What ``settle`` raised goes to the one who asked.
+
+    Raises:
+        ProtocolDoubtError: It could make nothing of the answer, which may be another's. The loop's handler is told, as
+            of a bug.
+    """
+    if isinstance(error, AlacenaError):
+        if not future.done():
+            future.set_exception(error)
+        return
+    future.get_loop().call_exception_handler({"message": "an answer could not be settled", "exception": error})
+    doubt = ProtocolDoubtError(f"an answer is not what was asked for: {error!r}")
+    fail(future, OutcomeUnknownError(str(doubt)))
+    raise doubt from error
 
 
 Settling: TypeAlias = "Group | Callable[[Reply], Any] | None"
@@ -61,16 +77,22 @@ class Line:
     """Places in line, in the order of their bytes: sent ones first, then those whose bytes can still be taken back.
 
     Deadlines cost no timer each: one timer a line fails whoever is overdue, and gives the connection up when its oldest
-    answer will not come.
+    answer will not come. They count the time in which this process could have heard an answer. While something waits,
+    the timer ticks: what a tick comes late by, the loop was busy and heard nobody, and while answers lie in the socket
+    unread, it is this process that is waited for, not the server.
     """
 
     __slots__ = (
         "_alarm",
+        "_busy_s",
+        "_clock",
+        "_due",
+        "_first",
         "_late",
         "_limits",
         "_loop",
         "_out",
-        "_time",
+        "_ticked",
         "_timer",
         "_unsent",
         "_unsent_bytes",
@@ -80,13 +102,16 @@ class Line:
     def __init__(self, limits: Limits | None) -> None:
         self._limits = limits or Limits()
         self._loop = asyncio.get_running_loop()
-        self._time = self._loop.time
+        self._clock = self._loop.time
+        self._busy_s = 0.0
         self._waiters: deque[Place] = deque()
         self._unsent: list[Place] = []
         self._out: list[bytes] = []
         self._unsent_bytes = 0
         self._timer: asyncio.TimerHandle | None = None
         self._alarm = NEVER
+        self._ticked = self._due = 0.0
+        self._first: Place | None = None
         self._late = False
 
     @property
@@ -98,16 +123,35 @@ class Line:
         """Give the connection up."""
         raise NotImplementedError
 
+    def _time(self) -> float:
+        """The loop's time, without that in which the loop was too busy to listen: what deadlines are told in."""
+        return self._clock() - self._busy_s
+
+    def _has_unread(self) -> bool:
+        """Whether bytes have arrived that were not read yet."""
+        raise NotImplementedError
+
     def _set_alarm(self, deadline: float) -> None:
         if self._timer is not None:
             self._timer.cancel()
         self._alarm = deadline
-        self._timer = self._loop.call_at(deadline + self._limits.grain_s, self._tend)
+        self._tick()
+
+    def _tick(self) -> None:
+        now, grain_s = self._time(), self._limits.grain_s
+        self._ticked, self._due = now, min(now + 2 * grain_s, max(now, self._alarm) + grain_s)
+        self._first = self._waiters[0] if self._waiters else None
+        self._timer = self._loop.call_at(self._due + self._busy_s, self._tend)
 
     def _tend(self) -> None:
         """Fail who is overdue; end a connection whose oldest answer will not come; set the next alarm."""
+        waits_on = self._is_to_look_again()
         now = self._time()
-        if self._look_again(now):
+        if now < self._alarm or waits_on:
+            if self._waiters or self._unsent:
+                self._tick()
+            else:
+                self._timer, self._alarm = None, NEVER
             return
         self._timer, self._alarm = None, NEVER
         self._withdraw(now)
@@ -119,17 +163,25 @@ class Line:
             return
         upcoming = self._upcoming()
         if upcoming < NEVER:
-            self._set_alarm(max(upcoming, now))
+            self._set_alarm(upcoming)
 
-    def _look_again(self, now: float) -> bool:
-        """Whether the timer itself is late: the loop was busy, and answers may lie in the socket, unread.
+    def _is_to_look_again(self) -> bool:
+        """Leave out of the time what was not the server's since the last tick; whether to judge only at the next one.
 
-        Some loops run timers before they read, so the verdict waits for one more turn.
+        Some loops run timers before they read, so a verdict that was held up waits for one more turn. Each turn reads so
+        many bytes and no more: where a long one brought answers, more of them may be on their way.
         """
-        grain_s = self._limits.grain_s
-        self._late = not self._late and now > self._alarm + 2 * grain_s
-        if self._late:
-            self._timer = self._loop.call_at(now + grain_s, self._tend)
+        now, grain_s = self._time(), self._limits.grain_s
+        is_late = now > self._due + grain_s
+        brought = self._first is not None and not (self._waiters and self._waiters[0] is self._first)
+        if (is_late and brought) or self._has_unread():
+            self._busy_s += now - self._ticked - _BARELY * grain_s
+        elif is_late:
+            self._busy_s += now - self._due
+        else:
+            self._late = False
+            return False
+        self._late = not self._late
         return self._late
 
     def _upcoming(self) -> float:

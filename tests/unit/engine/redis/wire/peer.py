@@ -13,8 +13,8 @@ from alacena.engine.redis.wire import Connection, Limits
 class MemoryTransport(asyncio.Transport):
     """Keeps what is written; hangs up when told to."""
 
-    def __init__(self, protocol: asyncio.Protocol) -> None:
-        super().__init__()
+    def __init__(self, protocol: asyncio.Protocol, extra: dict[str, Any] | None = None) -> None:
+        super().__init__(extra)
         self.protocol = protocol
         self.writes: list[bytes] = []
         self.aborted = False
@@ -43,9 +43,10 @@ class MemoryTransport(asyncio.Transport):
 
 def connect(**kwargs: Any) -> tuple[Connection, MemoryTransport]:
     """An open connection to a peer that answers when the test does."""
+    extra = kwargs.pop("extra", None)
     limits = kwargs.pop("limits", None) or Limits(**kwargs.pop("bounds", {}))
     connection = Connection(limits=limits, **kwargs)
-    transport = MemoryTransport(connection)
+    transport = MemoryTransport(connection, extra)
     connection.connection_made(transport)
     return connection, transport
 

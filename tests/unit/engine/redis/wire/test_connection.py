@@ -111,15 +111,31 @@ async def test_what_settle_raises_fails_its_own_waiter_only() -> None:
     connection, _ = connect()
 
     def refuse(replies: list[Any]) -> None:
-        raise LookupError("no")
+        raise ServerReplyError("ERR no")
 
     bad = connection.exchange([("PING",)], settle=refuse, timeout_s=1)
     good = connection.call("PING", timeout_s=1)
     await turns(1)
     connection.data_received(b"+A\r\n+B\r\n")
-    with pytest.raises(LookupError):
+    with pytest.raises(ServerReplyError):
         await bad
     assert await good == b"B"
+
+
+async def test_an_answer_that_settle_can_make_nothing_of_ends_the_connection() -> None:
+    """It may be another's: something between here and the server put in an answer, or took one out."""
+    connection, _ = connect()
+    told: list[Any] = []
+    asyncio.get_running_loop().set_exception_handler(lambda _, context: told.append(context["exception"]))
+    first = connection.exchange([("GET", "a")], settle=lambda replies: len(replies[0]), timeout_s=1)
+    second = connection.call("GET", "b", timeout_s=1)
+    await turns(1)
+    connection.data_received(b":7\r\n$1\r\na\r\n$1\r\nb\r\n")
+    for asked in (first, second):
+        with pytest.raises(OutcomeUnknownError):
+            await asked
+    assert [type(error) for error in told] == [TypeError]
+    assert isinstance(connection.error, BackendUnavailableError)
 
 
 @pytest.mark.parametrize("order", ["answer first", "push first"])
@@ -215,6 +231,49 @@ async def test_an_oldest_answer_that_will_not_come_ends_the_connection() -> None
         await second
     assert transport.aborted
     assert len(lost) == 1
+
+
+LOOKALIKE = b"\r\n*99999999999\r\n>88888888\r\n|1\r\n$70000\r\n\n"
+
+
+def _long_stream(chance: random.Random) -> tuple[bytes, list[Any]]:
+    """An array of long and short values, all of which look like protocol, with a push behind it."""
+    values: list[Any] = [chance.choice([None, b"", LOOKALIKE, LOOKALIKE * chance.randint(30, 700)]) for _ in range(24)]
+    elements = b"".join(b"_\r\n" if value is None else bulk(value) for value in values)
+    return b"*%d\r\n" % len(values) + elements + PUSH, values
+
+
+@pytest.mark.parametrize("seed", range(6))
+async def test_long_values_mean_the_same_wherever_their_stream_is_cut(seed: int) -> None:
+    chance = random.Random(seed)
+    for _ in range(30):
+        parts = [_long_stream(chance) for _ in range(3)]
+        stream, pushes = b"".join(part for part, _ in parts), list[Any]()
+        connection, _ = connect(on_push=pushes.append)
+        futures = [connection.call("MGET", "k", timeout_s=1) for _ in parts]
+        await turns(1)
+        at = 0
+        while at < len(stream):
+            size = chance.choice([1, 7, 300, 20_000, 64_000, 262_144])
+            connection.data_received(stream[at : at + size])
+            at += size
+        assert connection.error is None
+        assert [await future for future in futures] == [values for _, values in parts]
+        assert len(pushes) == len(parts)
+
+
+@pytest.mark.parametrize("size", [1_000, 17_000, 20_003, 1_000_000])
+@pytest.mark.parametrize("lie", [b"*10000000\r\n", b"|1\r\n", b">999999999\r\n"])
+async def test_a_header_that_lies_behind_a_long_value_ends_the_connection(size: int, lie: bytes) -> None:
+    stream = b"*4\r\n" + bulk(b"v" * 20_000) + bulk(b"w" * 1_500) + lie + b":1\r\n" * 9_000
+    connection, _ = connect()
+    future = connection.call("MGET", "k", timeout_s=1)
+    await turns(1)
+    for at in range(0, len(stream), size):
+        connection.data_received(stream[at : at + size])
+    assert connection.error is not None
+    with pytest.raises(OutcomeUnknownError):
+        await future
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 from typing import cast
 
 import pytest
@@ -55,13 +56,110 @@ def test_a_loop_that_was_busy_reads_before_it_judges() -> None:
         assert not lucky.done()
         connection.data_received(bulk(b"v"))
         assert await lucky == b"v"
-        unlucky = connection.call("GET", "b", timeout_s=0.05)
+
+    run_virtually(story)
+
+
+BUDGET_S, GRAIN_S = 0.05, 0.005
+
+
+def busy(turn_s: float) -> asyncio.Task[None]:
+    """The loop is busy for so long in each of its turns."""
+    loop = cast("VirtualLoop", asyncio.get_running_loop())
+
+    async def work() -> None:
+        while True:
+            loop.virtual_s += turn_s
+            await asyncio.sleep(0)
+
+    return asyncio.create_task(work())
+
+
+@pytest.mark.parametrize("turn_s", [0.02, 0.06, 0.3])
+def test_answers_that_a_busy_loop_is_slow_to_read_are_in_time(turn_s: float) -> None:
+    """A thousand ask; each turn takes as long as the budget or longer, and brings a third of the answers."""
+
+    async def story(environment: LoopEnvironment) -> None:
+        connection, _ = connect()
+        work = busy(turn_s)
+        asked = [connection.call("GET", "k", timeout_s=BUDGET_S) for _ in range(1_000)]
         await turns()
+        for _ in range(3):
+            await asyncio.sleep(0)
+            connection.data_received(bulk(b"v") * min(334, connection.in_flight))
+        assert await asyncio.gather(*asked) == [b"v"] * 1_000
+        work.cancel()
+
+    run_virtually(story)
+
+
+@pytest.mark.parametrize("turn_s", [0.0005, 0.02, 0.06])
+def test_a_server_that_is_silent_is_given_up_by_a_busy_loop_too(turn_s: float) -> None:
+    """Of each turn, at least a grain is listened."""
+
+    async def story(environment: LoopEnvironment) -> None:
+        connection, _ = connect()
+        work = busy(turn_s)
+        began = asyncio.get_running_loop().time()
+        with pytest.raises(OutcomeUnknownError):
+            await connection.call("GET", "k", timeout_s=BUDGET_S)
+        taken_s = asyncio.get_running_loop().time() - began
+        assert BUDGET_S <= taken_s <= (BUDGET_S / GRAIN_S + 3) * max(turn_s, GRAIN_S)
+        work.cancel()
+
+    run_virtually(story)
+
+
+def test_the_wait_for_the_server_goes_on_after_a_busy_moment_and_is_never_longer_than_its_budget() -> None:
+    async def story(environment: LoopEnvironment) -> None:
+        connection, _ = connect()
+        loop = cast("VirtualLoop", asyncio.get_running_loop())
+        unlucky = connection.call("GET", "b", timeout_s=BUDGET_S)
+        await asyncio.sleep(0.02)
         loop.virtual_s += 0.3
         began = loop.time()
         with pytest.raises(OutcomeUnknownError):
             await unlucky
-        assert loop.time() - began <= 0.0051
+        assert loop.time() - began >= BUDGET_S - 0.02 - 3 * GRAIN_S
+        assert loop.time() - began <= BUDGET_S - 0.02 + 4 * GRAIN_S
+
+    run_virtually(story)
+
+
+def test_answers_for_others_prolong_nobodys_wait() -> None:
+    """A server that answers one every 10 ms, to a process that has nothing else to do."""
+
+    async def story(environment: LoopEnvironment) -> None:
+        connection, _ = connect()
+        loop = asyncio.get_running_loop()
+        began = loop.time()
+        failed: list[float] = []
+        asked = [connection.call("GET", "k", timeout_s=BUDGET_S) for _ in range(20)]
+        for future in asked:
+            future.add_done_callback(lambda f: failed.append(loop.time() - began) if f.exception() else None)
+        for _ in range(20):
+            await asyncio.sleep(0.01)
+            connection.data_received(bulk(b"v"))
+        assert 14 <= len(failed) <= 16
+        assert max(failed) <= BUDGET_S + 2 * GRAIN_S
+
+    run_virtually(story)
+
+
+def test_nobody_is_given_up_while_answers_lie_in_the_socket() -> None:
+    """Turns that are not too long, each of which reads a part of what has arrived."""
+
+    async def story(environment: LoopEnvironment) -> None:
+        ours, theirs = socket.socketpair()
+        with ours, theirs:
+            connection, _ = connect(extra={"socket": ours})
+            theirs.sendall(bulk(b"v"))
+            asked = connection.call("GET", "k", timeout_s=BUDGET_S)
+            await asyncio.sleep(4 * BUDGET_S)
+            assert not asked.done()
+            ours.recv(1000)
+            with pytest.raises(OutcomeUnknownError):
+                await asked
 
     run_virtually(story)
 

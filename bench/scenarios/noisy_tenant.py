@@ -43,13 +43,13 @@ _COLUMNS = (
     Column("points lost", 1, "low"),
     Column("the worst off lost", 1, "low"),
     Column("the noisy one's hits, %", 1),
-    Column("p99 alone, µs", 1, "low"),
-    Column("p99 beside it, µs", 1, "low"),
+    Column("p99 alone, µs of processor", 1, "low"),
+    Column("p99 beside it, µs of processor", 1, "low"),
 )
 
 
 class Outcome(NamedTuple):
-    """How the tenants fared: hits in memory by tenant, and how long a quiet one's read took."""
+    """How the tenants fared: hits in memory by tenant, and how long a quiet one's read kept the processor."""
 
     hit_ratios: dict[str, float]
     p99_s: float
@@ -136,11 +136,11 @@ async def _played(read: Read, picks: list[tuple[str, str]]) -> Outcome:
     counted: dict[str, int] = {}
     took_s = []
     for number, (tenant, key) in enumerate(picks):
-        began = time.perf_counter()
+        began = time.thread_time()
         hit = await read(tenant, key)
         if number > len(picks) // 3:
             if tenant != _NOISY:
-                took_s.append(time.perf_counter() - began)
+                took_s.append(time.thread_time() - began)
             hits[tenant] = hits.get(tenant, 0) + hit
             counted[tenant] = counted.get(tenant, 0) + 1
     return Outcome({tenant: hits[tenant] / count for tenant, count in counted.items()}, percentile(took_s, 0.99))

@@ -142,7 +142,8 @@ async def test_an_ingestion_refuses_exactly_the_answers_whose_documents_it_ended
     result = await trial("ingestion", server)
     costs, losses = result.tables
     assert costs.rows[0].name == "alacena, all at once"
-    assert costs.cell("alacena, all at once", "round trips") == 1
+    trips = costs.cell("alacena, all at once", "round trips")
+    assert trips in {1, 2}, "one, and perhaps a heartbeat"
     for row in ("alacena", "any ending refuses"):
         assert losses.cell(row, "kept though a document ended") == 0
     assert losses.cell("alacena", "refused though nothing of theirs ended") == 0

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 OURS = "alacena"
-_PATIENCE_S = 120.0
+_PATIENCE_S = 300.0
 """Nothing that is attempted takes as long, unless it hangs."""
 
 

@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING
 
 from bench.reliability.journal import now
 from bench.reliability.journey import Journey, roamed
-from bench.reliability.place import Effort, Finding
+from bench.reliability.place import OURS, Effort, Finding, attempted
 from tests.servers.topology import RedisCluster, RedisSentinel
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Awaitable, Callable
 
     from bench.reliability.crew import Member
 
@@ -23,13 +23,22 @@ _TENANTS = 12
 async def run(effort: Effort) -> list[Finding]:
     """First Sentinel, then Cluster."""
     found = []
-    with RedisSentinel(effort.flavour) as sentinel:
-        journey = await killed(sentinel_url(sentinel), sentinel.primary.crash, effort)
-        found.append(_finding("Sentinel master killed", effort, journey))
-    with RedisCluster(effort.flavour, replicas=1) as cluster:
-        journey = await killed(cluster_url(cluster), cluster.primaries[0].crash, effort)
-        found.append(_finding("Cluster primary killed", effort, journey))
+    for name, killing in (
+        ("Sentinel master killed", _sentinel_killed(effort)),
+        ("Cluster primary killed", _cluster_killed(effort)),
+    ):
+        found.append(await attempted("11", name, OURS, _judged(name, effort, killing)))
     return found
+
+
+async def _sentinel_killed(effort: Effort) -> Journey:
+    with RedisSentinel(effort.flavour) as sentinel:
+        return await killed(sentinel_url(sentinel), sentinel.primary.crash, effort)
+
+
+async def _cluster_killed(effort: Effort) -> Journey:
+    with RedisCluster(effort.flavour, replicas=1) as cluster:
+        return await killed(cluster_url(cluster), cluster.primaries[0].crash, effort)
 
 
 def sentinel_url(sentinel: RedisSentinel) -> str:
@@ -57,7 +66,8 @@ async def killed(url: str, kill: Callable[[], None], effort: Effort) -> Journey:
     return await roamed(effort, urls, seconds=seconds, bound_s=1.0, trouble=trouble, keys=_KEYS, tenants=_TENANTS)
 
 
-def _finding(title: str, effort: Effort, journey: Journey) -> Finding:
+async def _judged(title: str, effort: Effort, killing: Awaitable[Journey]) -> Finding:
+    journey = await killing
     service_s = journey.back_s(journey.figure)
     surfaced = sum(len(one["surfaced"]) for one in journey.said)
     return Finding(

@@ -12,7 +12,7 @@ import hiredis
 from alacena.testing.proxy import FaultProxy
 from bench.reliability.journal import now
 from bench.reliability.journey import KEYS, Journey, roamed
-from bench.reliability.place import Effort, Finding, attempted
+from bench.reliability.place import OURS, Effort, Finding, attempted
 from bench.reliability.rivalry import THREADED, contender, others
 from bench.reliability.trials.failover import cluster_url
 from bench.rivals.rival import Place
@@ -20,7 +20,7 @@ from tests.servers.redis_server import RedisServer
 from tests.servers.topology import RedisCluster
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Awaitable, Callable
 
     from bench.reliability.crew import Member
 
@@ -126,16 +126,24 @@ def _start(server: RedisServer) -> None:
 async def run(effort: Effort) -> list[Finding]:
     """Each outage on one server, then a cluster that is down."""
     found = []
-    for outage in OUTAGES:
-        window, journey = await suffered(outage, effort)
-        found.append(finding(outage.name, effort, window, journey))
-    window, journey = await cluster_down(effort)
-    found.append(finding("CLUSTERDOWN", effort, window, journey))
+    for name, suffering in (
+        *((outage.name, suffered(outage, effort)) for outage in OUTAGES),
+        ("CLUSTERDOWN", cluster_down(effort)),
+    ):
+        found.append(await attempted("24, 25, 26", f"outage: {name}", OURS, _judged(name, effort, suffering)))
     found += [
         await attempted("24", "outage: black hole", who, _peers(who, effort)) for who in others(effort, but=THREADED)
     ]
-    found.append(herd(effort, *await suffered(OUTAGES[0], effort, write_ratio=0.0)))
-    return found
+    herding = suffered(OUTAGES[0], effort, write_ratio=0.0)
+    return [*found, await attempted("25", "recovery herd", OURS, _herded(effort, herding))]
+
+
+async def _judged(name: str, effort: Effort, suffering: Awaitable[tuple[Window, Journey]]) -> Finding:
+    return finding(name, effort, *await suffering)
+
+
+async def _herded(effort: Effort, suffering: Awaitable[tuple[Window, Journey]]) -> Finding:
+    return herd(effort, *await suffering)
 
 
 async def _peers(who: str, effort: Effort) -> Finding:

@@ -6,7 +6,7 @@ import asyncio
 import logging
 from typing import TYPE_CHECKING
 
-from bench.reliability.place import Effort, Finding
+from bench.reliability.place import OURS, Effort, Finding, attempted
 from tests.model.protocol import verify
 from tests.model.test_protocol import MUTANTS as MODEL_MUTANTS
 from tests.model.test_protocol import SYSTEMS
@@ -28,11 +28,14 @@ async def run(effort: Effort) -> list[Finding]:
     logging.disable(logging.CRITICAL)
     try:
         return [
-            await asyncio.to_thread(_schedules, effort),
-            await asyncio.to_thread(_mutants, effort),
-            await asyncio.to_thread(_repeated, effort),
-            await asyncio.to_thread(_model, effort),
-            await asyncio.to_thread(_twins, effort),
+            await attempted(number, name, OURS, asyncio.to_thread(prove, effort))
+            for number, name, prove in (
+                ("1, 2, 3, 9, 12, 15, 19, 20", "simulated schedules", _schedules),
+                ("43", "mutants of the protocol, simulated", _mutants),
+                ("45", "replay", _repeated),
+                ("42, 43", "model checker", _model),
+                ("44", "Lua and its twins", _twins),
+            )
         ]
     finally:
         logging.disable(logging.NOTSET)
@@ -52,7 +55,7 @@ def _schedules(effort: Effort) -> Finding:
     return Finding(
         "1, 2, 3, 9, 12, 15, 19, 20",
         "simulated schedules",
-        "alacena",
+        OURS,
         f"{len(PLANS)} plans of faults x {seeds} seeds, {reads:,} reads, {invalidations:,} invalidations",
         f"stale reads after H: {violations}; worst staleness {worst_s * 100:.0f} % of H",
         held=not violations,
@@ -71,7 +74,7 @@ def _mutants(effort: Effort) -> Finding:
     return Finding(
         "43",
         "mutants of the protocol, simulated",
-        "alacena",
+        OURS,
         f"{len(chosen)} mechanisms switched off, one at a time, at most {_PATIENCE} seeds each",
         f"killed: {len(chosen) - len(alive)} of {len(chosen)}" + (f"; alive: {', '.join(alive)}" if alive else ""),
         held=not alive,
@@ -96,7 +99,7 @@ def _repeated(effort: Effort) -> Finding:
     return Finding(
         "45",
         "replay",
-        "alacena",
+        OURS,
         f"{runs} seeds of the plan with every fault, run twice",
         f"traces that are the same to the byte: {same} of {runs}",
         held=same == runs,
@@ -117,7 +120,7 @@ def _model(effort: Effort) -> Finding:
     return Finding(
         "42, 43",
         "model checker",
-        "alacena",
+        OURS,
         f"every interleaving of {len(systems)} small systems, {states:,} states; {len(mutants)} mechanisms switched off",
         f"broken promises: {broken}; mutants killed: {killed} of {len(mutants)}",
         held=not broken and killed == len(mutants),
@@ -133,7 +136,7 @@ def _twins(effort: Effort) -> Finding:
     return Finding(
         "44",
         "Lua and its twins",
-        "alacena",
+        OURS,
         f"{histories} random histories of four clients, 120 steps each, on {effort.flavour} and on the simulated server",
         "answers, keys and pushes that differ: 0",
         held=True,

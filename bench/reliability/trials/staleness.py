@@ -9,10 +9,12 @@ from typing import TYPE_CHECKING
 from alacena.testing.proxy import FaultProxy
 from alacena.testing.trouble import torment
 from bench.reliability.journey import Journey, roamed
-from bench.reliability.place import Effort, Finding
+from bench.reliability.place import OURS, Effort, Finding, attempted
 from tests.servers.redis_server import RedisServer
 
 if TYPE_CHECKING:
+    from collections.abc import Awaitable
+
     from bench.reliability.crew import Member
 
 NUMBERS = ("5", "2", "19", "39")
@@ -27,8 +29,9 @@ async def run(effort: Effort) -> list[Finding]:
         ("faults, H = 0.2 s", 0.2, 0.4, 0.01),
         ("faults, loads up to 1 s, H = 0.2 s", 0.2, 0.4, 1.0),
     ):
-        journey = await tormented(effort, bound_s=bound_s, every_s=every_s, load_s=load_s)
-        found.append(_finding(title, effort, journey))
+        roaming = tormented(effort, bound_s=bound_s, every_s=every_s, load_s=load_s)
+        name = f"staleness bound, {title}"
+        found.append(await attempted("5, 2, 19, 39", name, OURS, _judged(name, effort, roaming)))
     return found
 
 
@@ -57,10 +60,11 @@ async def tormented(effort: Effort, *, bound_s: float, every_s: float | None, lo
         return await roamed(effort, urls, seconds=seconds, bound_s=bound_s, trouble=trouble, clocks=True, load_s=load_s)
 
 
-def _finding(title: str, effort: Effort, journey: Journey) -> Finding:
+async def _judged(name: str, effort: Effort, roaming: Awaitable[Journey]) -> Finding:
+    journey = await roaming
     return Finding(
         "5, 2, 19, 39",
-        f"staleness bound, {title}",
+        name,
         "alacena",
         f"seed {effort.seed}, {journey.ran}, {journey.figure:.0f} faults, clocks off by up to an hour",
         journey.seen,

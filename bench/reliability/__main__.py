@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import logging
 import os
 import platform
 import sys
@@ -40,6 +41,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         for name in NAMES:
             console.print(f"[bold]{name}[/bold] ({', '.join(trial(name).NUMBERS)})  {question(name)}", highlight=False)
         return 0
+    logging.disable(logging.CRITICAL)  # What fails is in the table, not in what each library says while it does.
     effort = Effort(quick=options.quick, seed=options.seed, flavour=options.server, peers=not options.no_peers)
     began = time.perf_counter()
     found: list[Finding] = []

@@ -11,6 +11,7 @@ from bench.reliability.trials import (
     error_grid,
     eviction,
     failover,
+    fuzz,
     half_open,
     local_copies,
     lost_invalidation,
@@ -20,6 +21,7 @@ from bench.reliability.trials import (
     pauses,
     restart,
     round_trips,
+    same_segment,
     slot_moves,
     stale_fill,
     staleness,
@@ -38,6 +40,7 @@ if TYPE_CHECKING:
 
 QUICK = (
     cancellation,
+    fuzz,
     half_open,
     local_copies,
     lost_keys,
@@ -45,6 +48,7 @@ QUICK = (
     pauses,
     restart,
     round_trips,
+    same_segment,
     stale_fill,
     stampede,
     storm,

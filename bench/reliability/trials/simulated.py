@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 from typing import TYPE_CHECKING
 
 from bench.reliability.place import OURS, Effort, Finding, attempted
@@ -25,20 +24,16 @@ _PATIENCE = 40
 
 async def run(effort: Effort) -> list[Finding]:
     """Schedules, mutants, repetition, model: each in a thread, as a simulation brings a loop of its own."""
-    logging.disable(logging.CRITICAL)
-    try:
-        return [
-            await attempted(number, name, OURS, asyncio.to_thread(prove, effort))
-            for number, name, prove in (
-                ("1, 2, 3, 9, 12, 15, 19, 20", "simulated schedules", _schedules),
-                ("43", "mutants of the protocol, simulated", _mutants),
-                ("45", "replay", _repeated),
-                ("42, 43", "model checker", _model),
-                ("44", "Lua and its twins", _twins),
-            )
-        ]
-    finally:
-        logging.disable(logging.NOTSET)
+    return [
+        await attempted(number, name, OURS, asyncio.to_thread(prove, effort))
+        for number, name, prove in (
+            ("1, 2, 3, 9, 12, 15, 19, 20", "simulated schedules", _schedules),
+            ("43", "mutants of the protocol, simulated", _mutants),
+            ("45", "replay", _repeated),
+            ("42, 43", "model checker", _model),
+            ("44", "Lua and its twins", _twins),
+        )
+    ]
 
 
 def _schedules(effort: Effort) -> Finding:

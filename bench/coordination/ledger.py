@@ -107,7 +107,10 @@ async def measure(effort: Effort, seed: int) -> Result:
     plans = _plans(effort)
     kill_every_s = effort.of(KILL_EVERY_S, 0.25)
     seen = [await run(plan, kill_every_s) for plan in plans]
-    wrong = sum(run.over + (run.under if plan.file else 0) for plan, run in zip(plans, seen, strict=True))
+    runs = list(zip(plans, seen, strict=True))
+    over = sum(run.over for _, run in runs)
+    under = sum(run.under for plan, run in runs if plan.mode != "fast")
+    lost_s = max(run.lost_s for plan, run in runs if plan.mode == "fast" and plan.file)
     facts = [run.facts(plan) for plan, run in zip(plans, seen, strict=True)]
     rows = tuple(Row(name, tuple(each[name] for each in facts), "ours") for name in facts[0])
     notes = (
@@ -117,13 +120,20 @@ async def measure(effort: Effort, seed: int) -> Result:
             f"in turn: {', '.join(ROLES)}"
         ),
         (
-            "truth: the tokens of all calls. Servers are killed, not unplugged: what they wrote to their files survives that "
-            "in every mode. Calls a second count the repeats, and the outages; safe waits a second or two for each, whatever "
+            "truth: the tokens of all calls. Servers are killed, not unplugged: what they wrote to their files survives that. "
+            "While its disk is slow, Redis writes up to two seconds late, and then even its death alone costs fast a little. Calls a second count the repeats, and the outages; safe waits a second or two for each, whatever "
             "the number at once. Postgres does not wait for its disk here: on one that does, durable is slower"
         ),
     )
     table = Table("The ledger under faults", tuple(Column(plan.name, 0) for plan in plans), rows, notes)
-    return Result((table,), (judged("tokens over or under the truth", wrong, bar=0),))
+    return Result(
+        (table,),
+        (
+            judged("tokens over the truth", over, bar=0),
+            judged("safe, durable: tokens under the truth", under, bar=0),
+            judged("fast, with a file: counting lost a crash of Redis", lost_s, bar=1.0, goal=0.0, unit=" s"),
+        ),
+    )
 
 
 def _plans(effort: Effort) -> list[Plan]:
@@ -146,6 +156,12 @@ class Seen:
     redis: int
     calls_per_s: float
     kills: dict[str, int]
+    took_s: float
+
+    @property
+    def lost_s(self) -> float:
+        """Counted too little, in seconds of counting, for each death of Redis."""
+        return self.under / self.truth * self.took_s / max(self.kills.get("redis", 0), 1)
 
     @property
     def over(self) -> int:
@@ -188,7 +204,7 @@ async def run(plan: Plan, kill_every_s: float) -> Seen:
                 used = [(await cache.ledger.totals(f"tenant-{number}")).used for number in range(TENANTS)]
         total = int(postgres.execute("SELECT coalesce(sum(tokens), 0) FROM alacena_token_daily WHERE NOT saved"))
     truth = sum(map(tokens_of, range(plan.calls)))
-    return Seen(truth, total, sum(used), sum(1 + n % 3 for n in range(plan.calls)) / took_s, kills)
+    return Seen(truth, total, sum(used), sum(1 + n % 3 for n in range(plan.calls)) / took_s, kills, took_s)
 
 
 async def _kill_in_turn(

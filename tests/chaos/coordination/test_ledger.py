@@ -26,7 +26,11 @@ PLANS = [
 @pytest.mark.parametrize("plan", PLANS, ids=lambda plan: plan.name)
 async def test_the_total_is_the_truth_whoever_is_killed(plan: Plan) -> None:
     seen = await run(plan, 0.15)  # Seconds between kills: how many there are depends on how fast the machine is.
-    assert (seen.postgres, seen.redis) == (seen.truth, seen.truth)
+    if plan.mode == "fast":  # A Redis whose disk is slow writes late, and may die before it has.
+        assert (seen.over, seen.redis) == (0, seen.postgres)
+        assert seen.lost_s <= 1.0
+    else:
+        assert (seen.postgres, seen.redis) == (seen.truth, seen.truth)
 
 
 @pytest.mark.skipif(compiler() is None, reason="no C compiler here")

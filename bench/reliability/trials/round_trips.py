@@ -83,7 +83,7 @@ PEERS_LEDGER: tuple[tuple[str, Callable[[Drops, str], Awaitable[Any]], Callable[
 
 async def run(effort: Effort) -> list[Finding]:
     """Each operation again and again, through a relay that counts."""
-    times = effort.of(200, 20)
+    times = effort.of(100, 20)
     found: list[Finding] = []
     for name, promised, before, work in LEDGER:
         counts = await counted(effort, before, work, times)

@@ -7,7 +7,7 @@ import os
 import shutil
 import signal
 import sys
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
@@ -82,7 +82,8 @@ class Member:
 
     def _signal(self, number: signal.Signals) -> None:
         if self._process.returncode is None:
-            os.kill(self.pid, number)
+            with suppress(ProcessLookupError):  # it has ended, and this loop has not heard of it yet
+                os.kill(self.pid, number)
 
 
 @asynccontextmanager

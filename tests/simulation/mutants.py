@@ -195,25 +195,24 @@ def _endings(*, noted: bool = True, cut: bool = True) -> Any:
     return end_tags
 
 
-def _overlook_the_first(part: bytes, mark: bytes, names: Sequence[str]) -> bool:
-    """The first record behind the mark is taken for the mark's own second half."""
-    return journal.tells_of(part[:16] + part[32:], mark, names)
-
-
-def _believe_any_mark(part: bytes, mark: bytes, names: Sequence[str]) -> bool:
-    """The record at the mark's place is not compared: it may be another journal's."""
-    return bool(names) and journal.tells_of(mark + part[16:], mark, names)
+def _overlook_the_first(name: bytes, since: bytes, remembered: bytes, tags: Sequence[str]) -> bool:
+    """What was written first after the lease is skipped."""
+    return journal.tells_of(name, since[journal.RECORD_BYTES :], remembered, tags)
 
 
 def _tells_of(names_of: Callable[[Sequence[str]], Sequence[str]]) -> AbstractContextManager[Any]:
     """Tags that were named late are compared by other names, or not all of them."""
-    return patch.object(tier, "tells_of", lambda part, mark, names: journal.tells_of(part, mark, names_of(names)))
+
+    def tells_of(name: bytes, since: bytes, remembered: bytes, tags: Sequence[str]) -> bool:
+        return journal.tells_of(name, since, remembered, names_of(tags))
+
+    return patch.object(tier, "tells_of", tells_of)
 
 
 def _late_without_nonces(space: Keyspace, keys: Words, args: Words) -> Any:
     """What the journal says is read in a step of its own, long before: nothing has ended since the lease."""
-    part, *nonces = cache_twins.late(space, keys, args)
-    return [part[:16], *nonces]
+    name, _, *nonces = cache_twins.late(space, keys, args)
+    return [name, b"", *nonces]
 
 
 @contextmanager
@@ -262,7 +261,7 @@ MUTANTS: dict[str, tuple[str, Callable[[], AbstractContextManager[Any]]]] = {
     "endings are not written into the journal": ("named late", lambda: _script("end_tags", _endings(noted=False))),
     "a journal that is full is left as it is": (
         "named late",
-        lambda: _patched(_script("end_tags", _endings(cut=False)), patch.object(tier, "LONGEST_BYTES", 48)),
+        lambda: _patched(_script("end_tags", _endings(cut=False)), patch.object(journal, "LONGEST_BYTES", 24)),
     ),
     "the first ending after the lease is overlooked": (
         "named late",
@@ -276,10 +275,7 @@ MUTANTS: dict[str, tuple[str, Callable[[], AbstractContextManager[Any]]]] = {
     "only the first late tag is compared": ("named late", lambda: _tells_of(lambda names: names[:1])),
     "a journal begun anew is believed": (
         "named late, generations lost",
-        lambda: _patched(
-            patch.object(tier, "first_record", lambda _: bytes(16)),
-            patch.object(tier, "tells_of", _believe_any_mark),
-        ),
+        lambda: patch.object(tier, "new_name", lambda _: bytes(journal.NAME_BYTES)),
     ),
     "memory forgets nothing": ("calm", lambda: patch.object(Memory, "discard_wire", lambda *_: None)),
     "an entry is not asked whose it is": (

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import random
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, suppress
 from typing import TYPE_CHECKING
 
 from alacena.engine import Cache, Settings
@@ -86,7 +86,7 @@ class _Ventriloquist(FaultProxy):
     def say(self, data: bytes) -> None:
         """Say something to the client, between two pieces of what the server says."""
         for channel in self._channels:
-            if not channel.client.is_closing():
+            with suppress(RuntimeError):  # it may be hanging up
                 channel.client.write(data)
 
 

@@ -115,7 +115,7 @@ async def _matched(server: RedisServer) -> str:
 async def _cleared(server: RedisServer) -> str:
     cache = import_module("bench.rivals.aiocache").OnRedis()
     await cache.open(Place(_source_of, str(server.socket_path)))
-    await cache._cache.clear(namespace="acme:")
+    await cache._cache.clear(namespace="acme")
     await cache.close()
     return "clear(namespace)"
 

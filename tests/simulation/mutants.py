@@ -195,25 +195,25 @@ def _endings(*, noted: bool = True, cut: bool = True) -> Any:
     return end_tags
 
 
-def _overlook_the_first(part: bytes, mark: bytes, names: Sequence[str]) -> bool:
-    """The first record behind the mark is taken for the mark's own second half."""
-    return journal.tells_of(part[:16] + part[32:], mark, names)
+def _overlook_the_first(name: bytes, since: bytes, remembered: bytes, tags: Sequence[str]) -> bool:
+    """What was written to the journal is read from one record too far on."""
+    return journal.tells_of(name, since[journal.RECORD_BYTES :], remembered, tags)
 
 
-def _believe_any_mark(part: bytes, mark: bytes, names: Sequence[str]) -> bool:
-    """The record at the mark's place is not compared: it may be another journal's."""
-    return bool(names) and journal.tells_of(mark + part[16:], mark, names)
+def _believe_any_name(_: bytes, since: bytes, remembered: bytes, tags: Sequence[str]) -> bool:
+    """The journal's name is not compared: it may be another journal."""
+    return journal.tells_of(remembered[: journal.NAME_BYTES], since, remembered, tags)
 
 
 def _tells_of(names_of: Callable[[Sequence[str]], Sequence[str]]) -> AbstractContextManager[Any]:
     """Tags that were named late are compared by other names, or not all of them."""
-    return patch.object(tier, "tells_of", lambda part, mark, names: journal.tells_of(part, mark, names_of(names)))
+    return patch.object(tier, "tells_of", lambda *args: journal.tells_of(*args[:3], names_of(args[3])))
 
 
-def _late_without_nonces(space: Keyspace, keys: Words, args: Words) -> Any:
+def _late_as_at_the_lease(space: Keyspace, keys: Words, args: Words) -> Any:
     """What the journal says is read in a step of its own, long before: nothing has ended since the lease."""
-    part, *nonces = cache_twins.late(space, keys, args)
-    return [part[:16], *nonces]
+    name, _, *nonces = cache_twins.late(space, keys, args)
+    return [name, b"", *nonces]
 
 
 @contextmanager
@@ -262,13 +262,13 @@ MUTANTS: dict[str, tuple[str, Callable[[], AbstractContextManager[Any]]]] = {
     "endings are not written into the journal": ("named late", lambda: _script("end_tags", _endings(noted=False))),
     "a journal that is full is left as it is": (
         "named late",
-        lambda: _patched(_script("end_tags", _endings(cut=False)), patch.object(tier, "LONGEST_BYTES", 48)),
+        lambda: _patched(_script("end_tags", _endings(cut=False)), patch.object(journal, "LONGEST_BYTES", 24)),
     ),
     "the first ending after the lease is overlooked": (
         "named late",
         lambda: patch.object(tier, "tells_of", _overlook_the_first),
     ),
-    "the journal is read as it was at the lease": ("named late", lambda: _script("late", _late_without_nonces)),
+    "the journal is read as it was at the lease": ("named late", lambda: _script("late", _late_as_at_the_lease)),
     "late tags are compared by their short names": (
         "named late",
         lambda: _tells_of(lambda names: [name.rpartition(":")[2] for name in names]),
@@ -276,10 +276,7 @@ MUTANTS: dict[str, tuple[str, Callable[[], AbstractContextManager[Any]]]] = {
     "only the first late tag is compared": ("named late", lambda: _tells_of(lambda names: names[:1])),
     "a journal begun anew is believed": (
         "named late, generations lost",
-        lambda: _patched(
-            patch.object(tier, "first_record", lambda _: bytes(16)),
-            patch.object(tier, "tells_of", _believe_any_mark),
-        ),
+        lambda: patch.object(tier, "tells_of", _believe_any_name),
     ),
     "memory forgets nothing": ("calm", lambda: patch.object(Memory, "discard_wire", lambda *_: None)),
     "an entry is not asked whose it is": (

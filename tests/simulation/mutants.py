@@ -196,20 +196,21 @@ def _endings(*, noted: bool = True, cut: bool = True) -> Any:
 
 
 def _overlook_the_first(name: bytes, since: bytes, remembered: bytes, tags: Sequence[str]) -> bool:
-    """What was written first after the lease is skipped."""
+    """What was written to the journal is read from one record too far on."""
     return journal.tells_of(name, since[journal.RECORD_BYTES :], remembered, tags)
+
+
+def _believe_any_name(_: bytes, since: bytes, remembered: bytes, tags: Sequence[str]) -> bool:
+    """The journal's name is not compared: it may be another journal."""
+    return journal.tells_of(remembered[: journal.NAME_BYTES], since, remembered, tags)
 
 
 def _tells_of(names_of: Callable[[Sequence[str]], Sequence[str]]) -> AbstractContextManager[Any]:
     """Tags that were named late are compared by other names, or not all of them."""
-
-    def tells_of(name: bytes, since: bytes, remembered: bytes, tags: Sequence[str]) -> bool:
-        return journal.tells_of(name, since, remembered, names_of(tags))
-
-    return patch.object(tier, "tells_of", tells_of)
+    return patch.object(tier, "tells_of", lambda *args: journal.tells_of(*args[:3], names_of(args[3])))
 
 
-def _late_without_nonces(space: Keyspace, keys: Words, args: Words) -> Any:
+def _late_as_at_the_lease(space: Keyspace, keys: Words, args: Words) -> Any:
     """What the journal says is read in a step of its own, long before: nothing has ended since the lease."""
     name, _, *nonces = cache_twins.late(space, keys, args)
     return [name, b"", *nonces]
@@ -267,7 +268,7 @@ MUTANTS: dict[str, tuple[str, Callable[[], AbstractContextManager[Any]]]] = {
         "named late",
         lambda: patch.object(tier, "tells_of", _overlook_the_first),
     ),
-    "the journal is read as it was at the lease": ("named late", lambda: _script("late", _late_without_nonces)),
+    "the journal is read as it was at the lease": ("named late", lambda: _script("late", _late_as_at_the_lease)),
     "late tags are compared by their short names": (
         "named late",
         lambda: _tells_of(lambda names: [name.rpartition(":")[2] for name in names]),
@@ -275,7 +276,7 @@ MUTANTS: dict[str, tuple[str, Callable[[], AbstractContextManager[Any]]]] = {
     "only the first late tag is compared": ("named late", lambda: _tells_of(lambda names: names[:1])),
     "a journal begun anew is believed": (
         "named late, generations lost",
-        lambda: patch.object(tier, "new_name", lambda _: bytes(journal.NAME_BYTES)),
+        lambda: patch.object(tier, "tells_of", _believe_any_name),
     ),
     "memory forgets nothing": ("calm", lambda: patch.object(Memory, "discard_wire", lambda *_: None)),
     "an entry is not asked whose it is": (

@@ -35,6 +35,7 @@ REDIS = {
     "valkey-glide": "valkey_glide:Glide",
     "cashews": "cashews:OnRedis",
     "aiocache": "aiocache:OnRedis",
+    "aiocache, defaults": "aiocache:Documented",
     "dogpile": "dogpile:OnRedis",
 }
 """Who keeps them on a server."""

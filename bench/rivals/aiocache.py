@@ -136,3 +136,15 @@ class Jsoned(OnRedis):
 
     def _serializer(self) -> BaseSerializer:
         return JsonSerializer()
+
+
+class Documented(OnRedis):
+    """As its documentation sets it up: JSON, and a time-out for each call."""
+
+    about = f"pool of {CONNECTIONS}, its defaults: timeout=5, JSON; @cached_stampede"
+
+    def _made(self, place: Place) -> Any:
+        cache = RedisCache()
+        pool = BlockingConnectionPool.from_url(place.url, max_connections=CONNECTIONS, timeout=None)
+        cache.client = Redis.from_pool(pool)
+        return cache

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from bench.stand.server import Server
 
 FLOOR = "bare"
-_NAMES = tuple(name for name in REDIS if name != "alacena, promoted")
+_NAMES = tuple(name for name in REDIS if "," not in name)
 _CALLERS = 50
 _COUNTED = 20
 _DOCUMENT = {"id": "d1", "title": "Manual", "pages": [1, 2, 3], "body": "Close the valve before you drain. " * 8}

@@ -80,7 +80,7 @@ async def test_redis_hit_has_a_row_for_everybody_at_each_number_of_callers(
                 answered = table.cell(row.name, "unanswered, %")
                 assert isinstance(answered, Spread)
                 assert answered.high == 0, f"{row.name} did not find what it had stored"
-    assert len(result.bars) == 5
+    assert len(result.bars) == 6
 
 
 async def test_lineage_loses_exactly_the_answers_that_were_made_from_the_document(

@@ -2,7 +2,7 @@
 
 Every contender does what its users would: one call for what is cached, the provider for the rest, one call to store
 that; keys are SHA-256 digests of the texts, and arrays are what comes out. The provider answers at once. Ours starts
-each round with an empty memory, so that the server answers; memory is a row of its own.
+each round with an empty memory, so that the server answers, over TCP; memory is a row of its own.
 
 The bar: 20 times as fast as aiocache and cashews, whichever of their serializers is taken. The goal: at most 1.5 times
 the bare MGET. A list of numbers, as JSON or MessagePack, is decoded number by number; a pickled array is one buffer, as
@@ -55,7 +55,7 @@ _COLUMNS = (
 class Flow(Protocol):
     """One way of getting embeddings for texts."""
 
-    async def open(self, path: str) -> None:
+    async def open(self, place: Place) -> None:
         """Connect."""
 
     async def prepare(self, cached: Sequence[str]) -> None:
@@ -99,12 +99,12 @@ class Ours:
         self._provider = provider
         self.warm = warm
 
-    async def open(self, path: str) -> None:
-        self._path = path
+    async def open(self, place: Place) -> None:
+        self._url = place.url
 
     async def prepare(self, cached: Sequence[str]) -> None:
         await CacheManager.close()
-        configure(redis_url=f"unix://{self._path}")
+        configure(redis_url=self._url)
         await CacheManager.initialize()
         if cached:
             await self.embed(cached)
@@ -140,8 +140,8 @@ class Raw:
         self._provider = provider
         self._rival = Bare()
 
-    async def open(self, path: str) -> None:
-        await self._rival.open(Place(_no_source, path))
+    async def open(self, place: Place) -> None:
+        await self._rival.open(place)
 
     async def prepare(self, cached: Sequence[str]) -> None:
         await self._store(cached)
@@ -174,8 +174,8 @@ class Peer:
         self._rival = rival
         self._lists = lists
 
-    async def open(self, path: str) -> None:
-        await self._rival.open(Place(_no_source, path))
+    async def open(self, place: Place) -> None:
+        await self._rival.open(place)
 
     async def prepare(self, cached: Sequence[str]) -> None:
         await self._store(cached)
@@ -233,7 +233,7 @@ async def measure(server: Server, effort: Effort) -> Result:
             there = {name: flow for name, flow in there.items() if name not in _LISTS}
         trips = {name: await _counted(server, flow, split) for name, flow in there.items()}
         for flow in there.values():
-            await flow.open(server.path)
+            await flow.open(Place(_no_source, server.path, port=server.port))
         found = await interleaved(
             {name: _timed(server, flow, provider, split) for name, flow in there.items()}, effort.rounds
         )
@@ -289,7 +289,7 @@ def _timed(
 
 async def _counted(server: Server, flow: Flow, split: tuple[list[str], list[str]]) -> Trips:
     with Relay(server.path) as relay:
-        await flow.open(relay.path)
+        await flow.open(Place(_no_source, relay.path))
         server.flush()
         await flow.prepare(split[0])
         relay.reset()

@@ -12,7 +12,7 @@ import pytest
 
 from alacena.engine.cache import Cache
 from alacena.engine.settings import Settings
-from alacena.testing.simulation import LinkProfile, SimOptions, SimServer, Simulation, run
+from alacena.testing.simulation import LinkProfile, SimOptions, SimServer, Simulation, UnhandledError, run
 from tests.simulation.mutants import MUTANTS
 from tests.simulation.scenario import Fault, Plan, play
 
@@ -22,6 +22,9 @@ if TYPE_CHECKING:
 SEEDS = int(os.environ.get("TESTS_SIMULATION_SEEDS", "4"))
 """How many seeds a plan is played with; a nightly run takes thousands."""
 FIRST = int(os.environ.get("TESTS_SIMULATION_FIRST", "0"))
+
+_MISFITS = (AttributeError, NameError, TypeError)
+"""What code raises that does not fit the code around it."""
 
 ROUGH = LinkProfile(latency_s=(0.000_1, 0.02), split_ratio=0.5)
 BAD = LinkProfile(split_ratio=0.2, stall_ratio=0.01, reset_ratio=0.001, blackhole_ratio=0.000_5)
@@ -101,9 +104,22 @@ def _is_caught(plan: Plan, seed: int) -> bool:
     try:
         _, report = play(plan, seed)
         caught = bool(report.violations)
+    except* UnhandledError as group:
+        # A mutant that only does not fit the code any more proves nothing.
+        if any(isinstance(error, _MISFITS) for error in _unhandled(group)):
+            pytest.fail(f"the mutant is broken: {group}")
+        caught = True
     except* AssertionError:
         caught = True
     return caught
+
+
+def _unhandled(group: ExceptionGroup[UnhandledError]) -> Iterator[object]:
+    for error in group.exceptions:
+        if isinstance(error, ExceptionGroup):
+            yield from _unhandled(error)
+        else:
+            yield from (context.get("exception") for context in error.contexts)
 
 
 def test_a_run_repeats_itself_to_the_byte() -> None:

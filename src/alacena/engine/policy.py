@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, fields, replace
-from typing import Any
+from typing import Any, Final
 
 from alacena.engine.errors import SettingsError
 from alacena.engine.ttl import Ttl, seconds
@@ -83,3 +83,7 @@ def _problem(name: str, value: object) -> str | None:
     if name == "jitter_ratio" and value >= 1:
         return f"must be below 1, not {value!r}"
     return None
+
+
+UNKEPT: Final = Policy()
+"""For a look of which nothing is kept: how it would be kept does not matter."""

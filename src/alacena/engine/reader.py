@@ -9,7 +9,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from alacena.engine.events import LookupFinished
-from alacena.engine.policy import Policy
+from alacena.engine.policy import UNKEPT, Policy
 from alacena.engine.shelf import NOT_FOUND, Found, Lookup
 
 if TYPE_CHECKING:
@@ -26,7 +26,6 @@ if TYPE_CHECKING:
     from alacena.engine.shelf import Counts
     from alacena.engine.shelves import Shelves
 
-_UNKEPT = Policy()
 _log = logging.getLogger("alacena")
 
 
@@ -91,7 +90,7 @@ class Reader:
 
     async def _sought(self, data_type: str, resource_id: str, tenant_id: str, default: Any) -> Any:
         key = self._keys.plain(data_type, resource_id, tenant_id)
-        return await self.value((key,), _UNKEPT, default, use_memory=False)
+        return await self.value((key,), UNKEPT, default, use_memory=False)
 
     async def value(self, keys: tuple[EntryKey, ...], policy: Policy, default: Any, *, use_memory: bool) -> Any:
         """The value that :meth:`look` finds, or the default: the same look, without its report where nobody is told."""

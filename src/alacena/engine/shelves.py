@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from alacena.engine.breaker import Breaker
 from alacena.engine.errors import BackendError, BackendUnavailableError
 from alacena.engine.events import BackendFailed
-from alacena.engine.policy import Policy
+from alacena.engine.policy import UNKEPT, Policy
 from alacena.engine.shelf import ABSENT, MISSING, NOT_FOUND, Found, Unsettled
 
 if TYPE_CHECKING:
@@ -28,7 +28,6 @@ if TYPE_CHECKING:
 
 
 _AT_ONCE_S = 0.005
-_UNKEPT = Policy()
 
 
 class _Word(Enum):
@@ -147,7 +146,7 @@ class Shelves:
                 self.degraded("get", self._keys.plain(data_type, resource_id, tenant_id), error)
                 return self.worth(None, default)
         key = self._keys.plain(data_type, resource_id, tenant_id)
-        return self.worth(await self._ask((key,), _UNKEPT, keep=False, unknown=unknown), default)
+        return self.worth(await self._ask((key,), UNKEPT, keep=False, unknown=unknown), default)
 
     async def find_again(self, keys: Sequence[EntryKey], policy: Policy, *, keep: bool) -> Found | None:
         """What is alive now, fresh or stale: what was found before may have been invalidated since."""

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from alacena.engine.codec import NOTHING, EntryError, Envelope
 from alacena.engine.events import EntryRejected
-from alacena.engine.policy import Policy
+from alacena.engine.policy import UNKEPT, Policy
 from alacena.engine.shelf import ABSENT, MISSING, NOT_FOUND, Found, Unsettled
 
 if TYPE_CHECKING:
@@ -27,8 +27,6 @@ if TYPE_CHECKING:
 
 _ABSENCE_S = 60.0
 """How long memory remembers that a scope has no entry of its own: a push ends it sooner."""
-
-_NO_COPY = Policy()
 
 
 class Entries:
@@ -195,7 +193,7 @@ class Entries:
     def _sought_carefully(self, node: Node, ident: Ident, data: bytes) -> Any:
         """The same for an entry of any other kind: with tags, compressed, encrypted, stale, dead or broken."""
         tenant_id, data_type, resource_id, *_ = ident
-        found = self.opened(node, self._keys.plain(data_type, resource_id, tenant_id), data, _NO_COPY, keep=False)
+        found = self.opened(node, self._keys.plain(data_type, resource_id, tenant_id), data, UNKEPT, keep=False)
         if isinstance(found, Unsettled):
             return found
         if found is None or found.fresh_for_s <= 0 or found.value is NOT_FOUND:
@@ -308,9 +306,7 @@ class Entries:
         }
 
     def _note_absence(self, key: EntryKey) -> None:
-        self._copies.keep(
-            key, ABSENT, None, (), (), fresh_for_s=_ABSENCE_S, stale_for_s=0.0, load_s=0.0, policy=_NO_COPY
-        )
+        self._copies.keep(key, ABSENT, None, (), (), fresh_for_s=_ABSENCE_S, stale_for_s=0.0, load_s=0.0, policy=UNKEPT)
 
     def _alive(
         self, node: Node, key: EntryKey, envelope: Envelope

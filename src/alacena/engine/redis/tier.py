@@ -8,7 +8,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from alacena.engine.errors import ServerReplyError
-from alacena.engine.policy import Policy
+from alacena.engine.policy import UNKEPT, Policy
 from alacena.engine.redis.cache_scripts import HOLD, LATE, LEASE, MINT, RELEASE, RENEW, STORE, UNHOLD
 from alacena.engine.redis.entries import Entries
 from alacena.engine.redis.journal import NAME_BYTES, endings, new_name, state, tells_of
@@ -33,9 +33,6 @@ if TYPE_CHECKING:
 
 _NARROW_LIFE_MS = 7 * 24 * 3600 * 1000
 """Least life of generations below the type: there are as many as resources, conversations and tags."""
-
-
-_NO_COPY = Policy()
 
 
 class RedisShelf:
@@ -195,7 +192,7 @@ class RedisShelf:
             self._expect_minted(node, (journal,), (name,), mint_name)
             permit: Lease | Found | Held | None = None
             if entry is not None and not force:
-                hit = self._entries.opened(node, key, entry, _NO_COPY, keep=False)
+                hit = self._entries.opened(node, key, entry, UNKEPT, keep=False)
                 permit = hit if isinstance(hit, Found) and hit.fresh_for_s > 0 else None
             mine = holder == token
             if mine:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING
 
 from bench.reliability.place import OURS, Effort, Finding, attempted
 from tests.model.protocol import verify
@@ -13,10 +12,7 @@ from tests.servers.redis_server import RedisServer
 from tests.simulation.mutants import MUTANTS
 from tests.simulation.scenario import play
 from tests.simulation.test_cache_twins import test_random_histories_of_four_clients_agree
-from tests.simulation.test_coherence import PLANS
-
-if TYPE_CHECKING:
-    from tests.simulation.scenario import Plan
+from tests.simulation.test_coherence import PLANS, is_caught
 
 NUMBERS = ("1", "2", "3", "9", "12", "15", "19", "20", "42", "43", "44", "45")
 _PATIENCE = 40
@@ -64,7 +60,7 @@ def _mutants(effort: Effort) -> Finding:
     for name in chosen:
         plan, switched_off = MUTANTS[name]
         with switched_off():
-            if not any(_is_caught(PLANS[plan], seed) for seed in range(_PATIENCE)):
+            if not any(is_caught(PLANS[plan], seed) for seed in range(_PATIENCE)):
                 alive.append(name)
     return Finding(
         "43",
@@ -75,14 +71,6 @@ def _mutants(effort: Effort) -> Finding:
         held=not alive,
         details={"killed": len(chosen) - len(alive), "mutants": len(chosen)},
     )
-
-
-def _is_caught(plan: Plan, seed: int) -> bool:
-    try:
-        return bool(play(plan, seed)[1].violations)
-    except* AssertionError:
-        pass
-    return True
 
 
 def _repeated(effort: Effort) -> Finding:

@@ -50,6 +50,13 @@ test-others: $(OTHER_VERSIONS:%=test-%) ## the serverless part on Python 3.12 an
 $(OTHER_VERSIONS:%=test-%): test-%: $(VENV)-%/.test
 	$(VENV)-$*/bin/python -m pytest -n $(WORKERS) -o cache_dir=.pytest_cache/$* $(SERVERLESS)
 
+.PHONY: test-wheel
+test-wheel: $(VENV)-wheel/.test ## what needs no server of the repository, against the built wheel, with src/ out of the way
+	rm -rf build/wheel && mkdir -p build/wheel
+	cp -r tests bench examples docs pyproject.toml README.md README.es.md build/wheel/
+	cd build/wheel && $(CURDIR)/$(VENV)-wheel/bin/python -m pytest -q -p no:cacheprovider -n $(WORKERS) \
+		tests/contract tests/conformance tests/strangers $(ARGS)
+
 .PHONY: check
 check: $(VENV)/.test ## style, types, import contracts, architecture
 	$(VENV)/bin/ruff check
@@ -86,6 +93,14 @@ $(VENV)/bin/python:
 $(OTHER_VERSIONS:%=$(VENV)-%/.test): $(VENV)-%/.test: pyproject.toml
 	@$(call find_python,$(call candidates,$*)) -m venv $(VENV)-$*
 	$(VENV)-$*/bin/python -m pip install -qq --disable-pip-version-check -e '.[test]'
+	@touch $@
+
+# The wheel is built by the frontend that publishes it, and installed as users install it.
+$(VENV)-wheel/.test: $(shell find src -name '*.py' -o -name '*.lua' -o -name '*.sql') pyproject.toml
+	rm -rf dist $(VENV)-wheel && $(PYTHON) -m venv $(VENV)-wheel
+	$(VENV)-wheel/bin/python -m pip install -qq --disable-pip-version-check build
+	$(VENV)-wheel/bin/python -m build --outdir dist . >/dev/null
+	wheel=$$(echo dist/*.whl) && $(VENV)-wheel/bin/python -m pip install -qq --disable-pip-version-check "$$wheel[test]"
 	@touch $@
 
 $(POSTGREST): | $(VENV)/.test

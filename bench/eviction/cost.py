@@ -55,7 +55,14 @@ def _slots(start: int, count: int, tenants: int = 1) -> list[Slot]:
     until = SystemEnvironment().now() + _LIFE_S
     keys = [_key(number, tenants) for number in range(start, start + count)]
     return [
-        Slot(ident, None, wire_key=wire_key, size=_SIZE, fresh_until=until + place % 600)
+        Slot(
+            ident,
+            None,
+            wire_key=wire_key,
+            charge=_SIZE + SLOT_BYTES,
+            fresh_until=until + place % 600,
+            dead_after=until + place % 600,
+        )
         for place, (ident, wire_key) in enumerate(keys)
     ]
 

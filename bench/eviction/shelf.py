@@ -20,7 +20,7 @@ def alacena(trace: Trace, capacity: int) -> int:
         ident = ("tenant", "type", key)
         slot = kept(ident)
         if slot is None:
-            memory.put(Slot(ident, None, wire_key=b"%d" % key, size=1))
+            memory.put(Slot(ident, None, wire_key=b"%d" % key, charge=1 + SLOT_BYTES))
         else:
             slot.hits += 1
             hits += 1

@@ -12,7 +12,7 @@ import sys
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from alacena.engine.codec import is_immutable, size_of
-from alacena.engine.memory import Slot
+from alacena.engine.memory import SLOT_BYTES, Slot
 from alacena.engine.shelf import MISSING, Found, Nothing
 
 if TYPE_CHECKING:
@@ -108,10 +108,10 @@ class Copies:
             key.ident,
             value,
             key.entry,
-            size,
+            size + SLOT_BYTES,
             thaw,
             fresh_until,
-            fresh_until + stale_for_s if stale_for_s else None,
+            fresh_until + stale_for_s,
             generations,
             stamps,
             load_s or _UNKNOWN_LOAD_S,
@@ -150,10 +150,10 @@ class Copies:
                     key.ident,
                     value,
                     key.entry,
-                    size,
+                    size + SLOT_BYTES,
                     thaw,
                     fresh_until,
-                    fresh_until + stale_for_s if stale_for_s else None,
+                    fresh_until + stale_for_s,
                     generations,
                     stamps,
                     found.load_s or _UNKNOWN_LOAD_S,

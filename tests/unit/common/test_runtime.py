@@ -40,7 +40,7 @@ class Unreachable:
 
     def peek_slot(self, ident: tuple[Any, ...], _: float) -> Slot | None:
         value = self.peek(ident)
-        return None if value is MISSING else Slot(ident, value, wire_key=b"", size=0)
+        return None if value is MISSING else Slot(ident, value, wire_key=b"", charge=0)
 
 
 async def test_a_hit_in_memory_asks_nothing_else() -> None:

@@ -24,7 +24,7 @@ def put(coherence, name, *generations):
     for generation in objects:
         generation.nonce = generation.nonce or b"nonce"
     slot = Slot(
-        ("acme", "note", name), name, wire_key=name.encode(), size=10, fresh_until=math.inf,
+        ("acme", "note", name), name, wire_key=name.encode(), charge=10, fresh_until=math.inf,
         generations=objects, stamps=tuple(g.nonce for g in objects),
     )  # fmt: skip
     coherence.memory.put(slot)

@@ -38,7 +38,16 @@ def filled(environment: FakeEnvironment, lives: Callable[[int], float]) -> Memor
     memory = Memory(max_bytes=10**9, environment=environment)
     for number in range(ENTRIES):
         wire_key = b"%d" % number
-        memory.put(Slot(("t", "x", number), None, wire_key, 1, fresh_until=environment.now() + lives(number)))
+        memory.put(
+            Slot(
+                ("t", "x", number),
+                None,
+                wire_key,
+                1,
+                fresh_until=environment.now() + lives(number),
+                dead_after=environment.now() + lives(number),
+            )
+        )
     return memory
 
 

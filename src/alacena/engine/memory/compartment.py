@@ -165,10 +165,20 @@ class Compartment:
 
     def clear(self) -> None:
         """Stand empty. What was learnt stays; the slots' own links are left to whoever takes them apart."""
+        for queue in (self._young, self._old, self._main):
+            queue.unlink()
         self._young, self._old, self._main = Queue(), Queue(), Queue()
         self._newest = None
         self.count = self.bytes = 0
         self.floor = self.ceiling = 0.0
+
+    def unlink(self) -> None:
+        """Cut the links that go in circles, which nobody else would: the compartment is given up."""
+        for queue in (self._young, self._old, self._main):
+            queue.unlink()
+        for tally in self.tallies.values():
+            tally.compartment = None
+        self._newest = None
 
     def is_used(self, sample: int) -> bool:
         """Whether a few slots of the main queue, others each time, were hit since they were last looked at."""
@@ -183,7 +193,7 @@ class Compartment:
     def _challenge(self, queue: Queue, main_room: float) -> Slot | None:
         """Who loses between a queue's oldest and the main queue's oldest; ``None`` where both may stay."""
         main = self._main
-        candidate = queue.newer
+        candidate: Slot = queue.newer
         recent = self._look(candidate) if candidate.hits != candidate.seen or candidate.age != self._epoch else 0
         if candidate is self._newest and self.count > 1:
             self._young.take(candidate)
@@ -193,7 +203,7 @@ class Compartment:
         if main.bytes + candidate.charge <= main_room:
             self._promote(candidate)
             return None
-        victim = main.newer
+        victim: Slot = main.newer
         if main.count and self._wins(candidate, self._inspect(victim)):
             self._promote(candidate)
             self._ghosts.remember(crc32(victim.wire_key), 0, victim.frequency, victim.age)
@@ -207,6 +217,7 @@ class Compartment:
 
     def _least_of_main(self) -> Slot:
         main = self._main
+        victim: Slot
         for _ in range(_SECOND_CHANCES):
             victim = main.newer
             seen = victim.seen

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from array import array
+
+import msgspec
+
 _START_RATIO = 0.05
 _LOWEST_RATIO = 0.01
 _HIGHEST_RATIO = 0.97
@@ -9,6 +13,7 @@ _STEP_UP = 0.05
 _STEP_DOWN = 0.025
 _BINS = 16
 _DECAY = 0.9
+_NONE_RETURNED = array("d", bytes(8 * _BINS))
 
 TAIL_RATIO = 0.25
 """Part of the window, its oldest, whose hits tell what a smaller window would lose."""
@@ -17,7 +22,7 @@ TURN_RATIO = 0.1
 """Capacities of insertions between two turns."""
 
 
-class Dial:
+class Dial(msgspec.Struct, gc=False, eq=False):
     """The window's ratio, turned towards where one more place saves more misses.
 
     Three densities are compared, each in misses saved per place and capacity of insertions:
@@ -32,16 +37,14 @@ class Dial:
     displace keeps it from following a loop. Everything comes from insertions and looks, nothing from hits.
     """
 
-    __slots__ = ("_elapsed", "_ghosts", "_main_density", "_main_hits", "_main_looks", "_tail_hits", "ratio")
-
-    def __init__(self) -> None:
-        self.ratio = _START_RATIO
-        self._ghosts = [0.0] * _BINS
-        self._tail_hits = 0.0
-        self._main_hits = 0.0
-        self._main_looks = 0.0
-        self._main_density = 0.0
-        self._elapsed = 0.0
+    ratio: float = _START_RATIO
+    # Most tenants never fill their part, and no ghost of theirs ever returns: the bins are made for the first that does.
+    _ghosts: array[float] = _NONE_RETURNED
+    _tail_hits: float = 0.0
+    _main_hits: float = 0.0
+    _main_looks: float = 0.0
+    _main_density: float = 0.0
+    _elapsed: float = 0.0
 
     def ghost_returned(self, distance: float) -> None:
         """A key came back that the window let go; ``distance`` in capacities of insertions since it first came."""
@@ -52,6 +55,8 @@ class Dial:
                 return
             distance = self.ratio + excess / remaining
         if distance < 1.0:
+            if self._ghosts is _NONE_RETURNED:
+                self._ghosts = array("d", _NONE_RETURNED)
             self._ghosts[int(distance * _BINS)] += 1.0
 
     def tail_left(self) -> None:
@@ -73,7 +78,8 @@ class Dial:
             self.ratio = min(_HIGHEST_RATIO, self.ratio + _STEP_UP)
         elif self._tail_hits / max(place, self.ratio * TAIL_RATIO) * scale < self._main_density:
             self.ratio = max(_LOWEST_RATIO, self.ratio - _STEP_DOWN)
-        self._ghosts = [count * _DECAY for count in self._ghosts]
+        if self._ghosts is not _NONE_RETURNED:
+            self._ghosts = array("d", [count * _DECAY for count in self._ghosts])
         self._tail_hits *= _DECAY
         self._main_hits *= _DECAY
         self._main_looks *= _DECAY

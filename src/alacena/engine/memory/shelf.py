@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import weakref
 from typing import TYPE_CHECKING, Any
 
 from alacena.engine.errors import SettingsError, UsageError
@@ -56,6 +57,7 @@ class Memory:
     """
 
     __slots__ = (
+        "__weakref__",
         "_binned",
         "_by_wire_key",
         "_bytes",
@@ -103,6 +105,9 @@ class Memory:
         self._shares = Shares(weights)
         self._ghosts = Ghosts()
         self._wheel = Wheel()
+        # A shelf that is dropped without being closed: nobody else would take its slots apart. At the interpreter's end
+        # there is nothing to give back.
+        weakref.finalize(self, _take_apart, self.slots, self._binned, self._compartments).atexit = False
 
     @property
     def held_bytes(self) -> int:
@@ -387,7 +392,18 @@ class Memory:
         while len(self._empty) > _KEPT_EMPTY_TENANTS:
             tenant = next(iter(self._empty))
             del self._empty[tenant]
-            del self._compartments[tenant]
+            self._compartments.pop(tenant).unlink()
+
+
+def _take_apart(
+    slots: dict[tuple[Any, ...], Slot], binned: list[Slot], compartments: dict[object, Compartment]
+) -> None:
+    for compartment in compartments.values():
+        compartment.unlink()
+    for slot in slots.values():
+        slot.unlink()
+    for slot in binned:
+        slot.unlink()
 
 
 def _compact(table: dict[Any, Slot]) -> bool:

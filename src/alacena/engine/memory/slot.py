@@ -3,99 +3,61 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, Any, cast
+from typing import Any
 
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from alacena.engine.memory.tally import Tally
+import msgspec
 
 SLOT_BYTES = 800
 """Charged for every slot beside its ``size``: the slot, its two index entries, key, wire key, links and share of the
 ghosts. ``python -m bench.eviction --only cost`` measures it on the running interpreter."""
 
 
-class Slot:
+class Slot(msgspec.Struct, gc=False, eq=False):
     """One entry in memory. Whoever makes it fills the public fields; the shelf owns it from ``put`` on.
+
+    The garbage collector does not see it: a million entries that a full collection walks through stop the event loop
+    for a second or two. So its links, which go in circles, are taken apart by hand (``unlink``) when it leaves, when
+    the shelf is cleared and when the shelf itself is dropped; a value that refers to the cache lives until then.
 
     Attributes:
         ident: Key of the entry: ``(tenant_id, data_type, resource_id)`` or a longer tuple with the scope.
         value: What is handed out.
+        wire_key: The key under which the server's pushes name the entry. Unique among the slots of a shelf.
+        charge: What the shelf counts for the slot: the bytes of the value as the caller measured them, plus
+            ``SLOT_BYTES``.
         thaw: Makes a private copy of ``value`` for a reader; ``None`` where the value may be handed out as it is.
         fresh_until: Instant (``environment.now()``) from which the entry is stale; ``inf`` = never.
         dead_after: Instant until which a stale copy may be served, and the slot is held; ``fresh_until`` where none may.
         generations: Objects with a ``nonce``, each compared by equality with its neighbour in ``stamps``.
         stamps: The nonces under which the value was read.
+        cost: What it takes to make the value again, relative to other entries; 1 where nobody knows.
         checked: ``Memory.epoch`` at which the generations were last found alive.
         hits: Reads served. The only field that a hit writes.
-        charge: What the shelf counts for the slot: ``size``, the bytes of the value as the caller measured them, plus
-            ``SLOT_BYTES``.
-        cost: What it takes to make the value again, relative to other entries; 1 where nobody knows.
-        wire_key: The key under which the server's pushes name the entry. Unique among the slots of a shelf.
     """
 
-    __slots__ = (
-        "age",
-        "charge",
-        "checked",
-        "cost",
-        "dead_after",
-        "due_newer",
-        "due_older",
-        "frequency",
-        "fresh_until",
-        "generations",
-        "hits",
-        "ident",
-        "newer",
-        "older",
-        "queue",
-        "seen",
-        "since",
-        "stamps",
-        "tally",
-        "thaw",
-        "value",
-        "wire_key",
-    )
-
-    newer: Slot
-    older: Slot
-    due_newer: Slot
-    tally: Tally
-    seen: int
-    since: int
-    age: int
-    frequency: int
-
-    def __init__(
-        self,
-        ident: tuple[Any, ...],
-        value: object,
-        wire_key: bytes,
-        size: int,
-        thaw: Callable[[object], object] | None = None,
-        fresh_until: float = math.inf,
-        dead_after: float | None = None,
-        generations: tuple[Any, ...] = (),
-        stamps: tuple[Any, ...] = (),
-        cost: float = 1.0,
-    ) -> None:
-        # What only a slot in a queue has is set when it enters one: every assignment here is paid for at each put.
-        self.ident = ident
-        self.value = value
-        self.thaw = thaw
-        self.fresh_until = fresh_until
-        self.dead_after = fresh_until if dead_after is None else dead_after
-        self.generations = generations
-        self.stamps = stamps
-        self.checked = -1
-        self.hits = 0
-        self.charge = size + SLOT_BYTES
-        self.cost = cost
-        self.wire_key = wire_key
-        self.queue: Queue | None = None
-        self.due_older: Slot | None = None
+    ident: tuple[Any, ...]
+    value: Any
+    wire_key: bytes
+    charge: int
+    thaw: Any = None
+    fresh_until: float = math.inf
+    dead_after: float = math.inf
+    generations: tuple[Any, ...] = ()
+    stamps: tuple[Any, ...] = ()
+    cost: float = 1.0
+    checked: int = -1
+    hits: int = 0
+    # What only a slot in a queue has. Untyped for the checker where it is set from the start: the reader asks ``queue``.
+    queue: Queue | None = None
+    tally: Any = None
+    newer: Any = None
+    older: Any = None
+    due_newer: Any = None
+    due_older: Any = None
+    seen: int = 0
+    since: int = 0
+    age: int = 0
+    frequency: int = 1
 
     @property
     def size(self) -> int:
@@ -103,35 +65,33 @@ class Slot:
         return self.charge - SLOT_BYTES
 
     def unlink(self) -> None:
-        """Let go of the neighbours, where the queues that they stood in are gone."""
-        if self.queue is not None:
-            del self.newer, self.older
-            self.queue = None
-        if self.due_older is not None:
-            del self.due_newer
-            self.due_older = None
+        """Let go of the neighbours and of the counts, where the queues that they stood in are gone."""
+        self.newer = self.older = self.queue = self.due_newer = self.due_older = self.tally = None
 
 
-class Queue:
+class Queue(msgspec.Struct, gc=False, eq=False):
     """Slots in order of arrival: a ring of links inside the slots, so that any of them leaves at once.
 
     The queue itself stands in the ring where the newest meets the oldest: ``newer`` is its oldest slot.
     """
 
-    __slots__ = ("bytes", "count", "newer", "older")
+    newer: Any = None
+    older: Any = None
+    count: int = 0
+    bytes: int = 0
 
-    # Where the queue links itself among slots, the checker is told to look away: a cast is a call, and these are hot.
+    def __post_init__(self) -> None:
+        self.newer = self.older = self
 
-    def __init__(self) -> None:
-        self.newer = self.older = cast("Slot", self)
-        self.count = 0
-        self.bytes = 0
+    def unlink(self) -> None:
+        """Let go of the slots, and of itself: like them, it is invisible to the garbage collector."""
+        self.newer = self.older = None
 
     def push(self, slot: Slot) -> None:
         """Put a slot that was taken out of its queue, or was in none, at the end of this one."""
         last = self.older
         slot.older = last
-        slot.newer = self  # type: ignore[assignment]
+        slot.newer = self
         last.newer = self.older = slot
         slot.queue = self
         self.count += 1
@@ -142,8 +102,7 @@ class Queue:
         older, newer = slot.older, slot.newer
         older.newer, newer.older = newer, older
         # A slot that somebody still holds must not keep its former neighbours alive.
-        del slot.newer, slot.older
-        slot.queue = None
+        slot.newer = slot.older = slot.queue = None
         self.count -= 1
         self.bytes -= slot.charge
 
@@ -160,7 +119,7 @@ class Queue:
             slot.queue = self
         last = self.older
         slot.older = last
-        slot.newer = self  # type: ignore[assignment]
+        slot.newer = self
         last.newer = self.older = slot
 
     def rotate(self) -> None:
@@ -170,7 +129,7 @@ class Queue:
             return
         second, last = slot.newer, self.older
         self.newer = second
-        second.older = self  # type: ignore[assignment]
+        second.older = self
         last.newer, slot.older = slot, last
-        slot.newer = self  # type: ignore[assignment]
+        slot.newer = self
         self.older = slot

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+import msgspec
+
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
@@ -11,16 +13,16 @@ if TYPE_CHECKING:
     from alacena.engine.memory.slot import Slot
 
 
-class Tally:
-    """Counts of what has left; what is still in memory is counted when somebody asks."""
+class Tally(msgspec.Struct, gc=False, eq=False):
+    """Counts of what has left; what is still in memory is counted when somebody asks.
 
-    __slots__ = ("compartment", "evictions", "expirations", "hits")
+    Its compartment holds it too, and the garbage collector sees neither link: ``Compartment.unlink`` cuts them.
+    """
 
-    def __init__(self, compartment: Compartment) -> None:
-        self.compartment = compartment
-        self.hits = 0
-        self.evictions = 0
-        self.expirations = 0
+    compartment: Any
+    hits: int = 0
+    evictions: int = 0
+    expirations: int = 0
 
 
 class MemoryCounts(NamedTuple):

@@ -57,7 +57,7 @@ class Wheel:
             self.next_due = self._order[0]
         last = bucket.due_older
         slot.due_older = last
-        slot.due_newer = bucket  # type: ignore[assignment] # a cast is a call, and this is hot
+        slot.due_newer = bucket
         last.due_newer = bucket.due_older = slot
 
     def _suit(self, life_s: float) -> None:
@@ -73,8 +73,7 @@ class Wheel:
         if older is not None:
             newer = slot.due_newer
             older.due_newer, newer.due_older = newer, older
-            del slot.due_newer
-            slot.due_older = None
+            slot.due_newer = slot.due_older = None
 
     def pop(self, now: float) -> Slot | None:
         """Take one slot whose bucket is due; ``None`` where none is."""

@@ -37,7 +37,8 @@ def environment() -> StillEnvironment:
 def new_slot() -> Callable[..., Slot]:
     def make(resource: object, *, tenant: str = "acme", data_type: str = "document", **fields: Any) -> Slot:
         fields.setdefault("fresh_until", math.inf)
-        fields.setdefault("size", 100)
+        fields.setdefault("dead_after", fields["fresh_until"])
+        fields["charge"] = fields.pop("size", 100) + SLOT_BYTES
         fields.setdefault("value", f"value of {resource}")
         wire_key = f"{tenant}:{data_type}:{resource}".encode()
         return Slot((tenant, data_type, resource), wire_key=wire_key, **fields)

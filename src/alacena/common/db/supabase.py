@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from alacena.common.db.settings import DEFAULT_TIMEOUT_S, SupabaseSettings
-from alacena.engine.errors import MissingTenantError, SettingsError, UsageError
+from alacena.engine.errors import SettingsError, UsageError
+from alacena.engine.scope import tenant_text
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -112,8 +113,7 @@ def get_supabase_client(
 
 
 def _token_of(tenant_id: str, settings: SupabaseSettings) -> str | None:
-    if not tenant_id.strip():
-        raise MissingTenantError
+    tenant_id = tenant_text(tenant_id)
     return None if settings.tenant_token is None else settings.tenant_token(tenant_id)
 
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 from alacena.engine.coordination.item import DeadLetter, Item, QueueStats, stats_from
 from alacena.engine.coordination.port import milliseconds, pause_s
 from alacena.engine.errors import DecodeError, InvalidKeyError
+from alacena.engine.scope import identifier, tenant_text
 from alacena.engine.store import Script
 
 if TYPE_CHECKING:
@@ -56,8 +57,8 @@ class Queue:
     ) -> None:
         if max_attempts < 1:
             raise ValueError(f"max_attempts must be at least 1, not {max_attempts}")
-        self.name = name
-        self.tenant_id = tenant_id
+        self.name = name = identifier("the name of a queue", name)
+        self.tenant_id = tenant_id = tenant_text(tenant_id)
         self._port = port
         self._errands = errands
         self._roster = roster
@@ -251,7 +252,8 @@ class Queue:
 
     async def _letters(self, script: Script, keys: list[str], words: list[Argument], ids: Sequence[str] | None) -> int:
         count = 0
-        pages = [[]] if ids is None else [ids[at : at + 1000] for at in range(0, len(ids), 1000)]
+        names = None if ids is None else [identifier("an item's id", one) for one in ids]
+        pages = [[]] if names is None else [names[at : at + 1000] for at in range(0, len(names), 1000)]
         for page in pages:
             while True:
                 done = await self._port.run(script, keys, [*words, *page])
@@ -294,12 +296,13 @@ class Queue:
         return DeadLetter(_text(item_id), value, attempts, reason.decode("utf-8", "replace"), died_ms / 1000)
 
 
-def _given(name: str) -> str:
-    if not isinstance(name, str) or not name.strip() or name.startswith("~") or len(name) > _LONGEST_ID:
+def _given(name: object) -> str:
+    text = identifier("an item's id", name)
+    if text.startswith("~") or len(text) > _LONGEST_ID:
         raise InvalidKeyError(
-            f"an item's id must be text of 1 to {_LONGEST_ID} characters without a leading '~': {name!r}"
+            f"an item's id must be text of 1 to {_LONGEST_ID} characters without a leading '~': {text!r:.80}"
         )
-    return name
+    return text
 
 
 def _text(raw: bytes) -> str:

@@ -73,6 +73,13 @@ class Parts:
             await closer()
         self.memory.clear()
 
+    def let_go(self) -> None:
+        """Forget the parts, whose event loop has ended, and end what outlives it: a server of this process."""
+        if self.url is not None:
+            from alacena.engine.redis.embedded import end_orphans
+
+            end_orphans()
+
     async def explain(self, key: EntryKey) -> dict[str, Any]:
         """What every part knows of one entry."""
         now = self.environment.now()

@@ -135,8 +135,12 @@ class Cache(CoordinationFace):
                 raise WrongLoopError(WrongLoopError.__doc__)
         parts, self._parts = self._parts, None
         self.peek, self.peek_slot, self.seek = _closed, _no_slot, _gone
-        if parts is not None and self._loop is asyncio.get_running_loop() and self._pid == os.getpid():
+        if parts is None or self._pid != os.getpid():
+            return
+        if self._loop is asyncio.get_running_loop():
             await parts.close()
+        else:
+            parts.let_go()
 
     async def __aenter__(self) -> Self:
         return await self.open()

@@ -45,9 +45,13 @@ def _text(name: str, value: object) -> str:
         return str.__str__(value)
     if isinstance(value, UUID):
         return str(value)
-    if isinstance(value, Integral) and type(value) is not bool:
+    if isinstance(value, Integral) and not _is_bool(value):
         return int.__repr__(int(value))
     raise InvalidKeyError(f"{name} must be a string, an int or a UUID, not {type(value).__name__}: {value!r:.80}")
+
+
+def _is_bool(value: object) -> bool:
+    return isinstance(value, bool)
 
 
 def tenant_text(value: object) -> str:

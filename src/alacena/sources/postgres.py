@@ -45,8 +45,7 @@ async def create_pool(
         TimeoutError: It did not answer in ``connect_timeout_s``.
     """
     asyncpg = _import_asyncpg()
-    if not dsn.startswith(("postgres://", "postgresql://")):
-        raise SettingsError("the DSN must look like postgresql://user:password@host:5432/database")
+    _check_dsn(dsn)
     if not 0 <= min_size <= max_size or max_size < 1:
         raise SettingsError(f"min_size ({min_size}) must be between 0 and max_size ({max_size}), which is at least 1")
     try:
@@ -60,8 +59,11 @@ async def create_pool(
         )
     except (asyncpg.InvalidAuthorizationSpecificationError, asyncpg.InvalidCatalogNameError) as error:
         raise SettingsError(f"Postgres at {_without_password(dsn)} refused the log-in: {error}") from error
-    except asyncpg.exceptions.ClientConfigurationError as error:
-        raise SettingsError(f"the DSN {_without_password(dsn)} cannot be used: {error}") from error
+    except (asyncpg.exceptions.ClientConfigurationError, ValueError) as error:
+        # Their text quotes what they could not read.
+        raise SettingsError(
+            f"the DSN {_without_password(dsn)} cannot be used ({type(error).__name__}): {_DSN_MEND}"
+        ) from None
     except OSError as error:
         error.add_note(f"while connecting to {_without_password(dsn)}")
         raise
@@ -87,8 +89,27 @@ def _to_json(value: object) -> str:
     return msgspec.json.encode(value).decode()
 
 
+_DSN_MEND = (
+    "write postgresql://user:password@host:5432/database, and percent-encode the password "
+    "(urllib.parse.quote(password, safe=''))"
+)
+
+
+def _check_dsn(dsn: str) -> None:
+    """Refuse a DSN whose password was cut at one of its own characters, before a driver quotes what is left of it."""
+    scheme, separator, rest = dsn.partition("://")
+    before = rest.partition("?")[0]
+    credentials, at, _ = before.partition("/")[0].rpartition("@")
+    if not separator or scheme not in ("postgres", "postgresql"):
+        raise SettingsError(f"the DSN must look like postgresql://user:password@host:5432/database: {_DSN_MEND}")
+    cut = "@" in before.partition("/")[2] or ("@" in rest and not at) or {"[", "]"} & set(credentials)
+    if cut or "#" in rest:
+        raise SettingsError(f"the DSN holds '/', '?', '#', '[' or ']' before its last '@': {_DSN_MEND}")
+
+
 def _without_password(dsn: str) -> str:
-    scheme, _, rest = dsn.partition("://")
+    """User, host and database of a DSN; nothing of its password, and none of its options, which may hold one too."""
+    scheme, _, rest = dsn.partition("?")[0].partition("://")
     credentials, at, place = rest.rpartition("@")
     return f"{scheme}://{credentials.partition(':')[0]}{at}{place}"
 

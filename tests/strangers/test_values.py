@@ -104,9 +104,7 @@ EQUAL_IN_TYPE: tuple[Any, ...] = (
 
 
 @pytest.mark.parametrize("value", EQUAL_IN_TYPE, ids=lambda one: f"{type(one).__name__}")
-async def test_it_comes_back_equal_with_its_type(
-    open_cache: Callable[..., Awaitable[Cache]], value: Any
-) -> None:
+async def test_it_comes_back_equal_with_its_type(open_cache: Callable[..., Awaitable[Cache]], value: Any) -> None:
     """langchain-ai/langchain#27264, MagicStack/asyncpg#451: what frameworks and drivers return was never kept."""
     cache = await open_cache()
     other = await open_cache() if cache.url else cache
@@ -114,7 +112,8 @@ async def test_it_comes_back_equal_with_its_type(
     back = (await other.get("thing", "1", "acme"))["value"]
     assert back == value
     assert type(back) is type(value)
-    assert repr(back) == repr(value)
+    if " at 0x" not in repr(value):
+        assert repr(back) == repr(value)
 
 
 def test_objects_of_langchain_and_llama_index_come_back_equal() -> None:
@@ -124,7 +123,7 @@ def test_objects_of_langchain_and_llama_index_come_back_equal() -> None:
     schema = pytest.importorskip("llama_index.core.schema")
     answer = messages.AIMessage(content="30 days", tool_calls=[{"name": "f", "args": {}, "id": "1"}])
     page = documents.Document(page_content="x", metadata={"page": 1})
-    node = schema.TextNode(text="clause 4", metadata={"page": 1, "at": dt.datetime(2024, 1, 1)})
+    node = schema.TextNode(text="clause 4", metadata={"page": 1, "at": dt.datetime(2024, 1, 1, tzinfo=dt.UTC)})
     node.relationships[schema.NodeRelationship.SOURCE] = schema.RelatedNodeInfo(node_id="d1")
     for value in (answer, [page], [schema.NodeWithScore(node=node, score=0.5)]):
         assert decode(encode(value)) == value
@@ -179,30 +178,6 @@ async def test_a_model_with_an_aware_time_stamp_is_kept(open_cache: Callable[...
     [item] = await cache.queues("orders", tenant_id="acme").reserve()
     assert item.value == order
     await item.ack()
-
-
-def test_a_row_of_postgres_is_a_dict() -> None:
-    """MagicStack/asyncpg#451: the row itself was never kept, its dict was."""
-    row = _record({"id": 1, "name": "d1"})
-    assert decode(encode({"rows": [row]})) == {"rows": [{"id": 1, "name": "d1"}]}
-
-
-def _record(fields: dict[str, Any]) -> Any:
-    """A row as asyncpg gives it; only its protocol can make one, so its class stands in."""
-
-    class Record:
-        def items(self) -> Any:
-            return fields.items()
-
-    Record.__module__ = "asyncpg.protocol.record"
-
-    class Real(Record, asyncpg.Record):
-        pass
-
-    made = object.__new__(type("Record", (Record,), {"__module__": "asyncpg.protocol.record"}))
-    if asyncpg.Record not in type(made).__mro__:
-        pytest.skip("a Record of asyncpg can be made by its driver only; see the tests with a Postgres")
-    return made
 
 
 @pytest.mark.parametrize(
@@ -297,7 +272,12 @@ def _versions(kind: str) -> tuple[Any, Any]:
             msgspec.defstruct("Job", ["a", ("gone", int, 1)]),
             msgspec.defstruct("Job", ["a", ("new", list, msgspec.field(default_factory=list))]),
         )
-    return NamedTuple("Job", [("a", Any), ("gone", int)]), collections.namedtuple("Job", ["a", "new"], defaults=[[]])
+
+    class Job(NamedTuple):
+        a: Any
+        new: list[int] = []  # noqa: RUF012 - a default like any other
+
+    return NamedTuple("Job", [("a", Any), ("gone", int)]), Job
 
 
 @pytest.mark.parametrize("kind", ["dataclass", "pydantic", "struct", "named tuple"])
@@ -323,7 +303,7 @@ def test_a_rolling_deploy_reads_the_jobs_of_both_versions(kind: str) -> None:
 async def test_a_keyring_covers_queues_lists_sets_and_flags(open_cache: Callable[..., Awaitable[Cache]]) -> None:
     """The promise is "every value on the server"; the payloads of coordination lay there in the clear."""
     pytest.importorskip("cryptography")
-    ring = Keyring({"k1": b"0" * 32}, active="k1")
+    ring = Keyring({1: b"0" * 32}, 1)
     cache = await open_cache(keyring=ring)
     other = await open_cache(keyring=ring) if cache.url else cache
     plain = await open_cache() if cache.url else None
@@ -345,6 +325,22 @@ async def test_a_keyring_covers_queues_lists_sets_and_flags(open_cache: Callable
         assert (await other.lists.lrange("l", tenant_id="acme"))[0] == {"v": "written before"}
         with pytest.raises(DecodeError):
             await plain.sets.members("s", tenant_id="acme")
+        strict = await open_cache(keyring=ring, integrity_key="x" * 32)
+        with pytest.raises(DecodeError, match="not encrypted"):
+            await strict.lists.lpop("l", tenant_id="acme")
+
+
+async def test_members_of_a_set_are_found_when_the_key_has_changed(open_cache: Callable[..., Awaitable[Cache]]) -> None:
+    """Equal members are equal bytes, by the key of their time; a rotation must not hide them."""
+    pytest.importorskip("cryptography")
+    keys = {1: b"0" * 32, 2: b"1" * 32}
+    cache = await open_cache(keyring=Keyring(keys, 1))
+    await cache.sets.add("s", "a", tenant_id="acme")
+    if cache.url:
+        rotated = await open_cache(keyring=Keyring(keys, 2))
+        assert await rotated.sets.contains("s", "a", tenant_id="acme")
+        assert await rotated.sets.remove("s", "a", tenant_id="acme") == 1
+        assert await cache.sets.members("s", tenant_id="acme") == []
 
 
 def test_numpy_texts_are_as_they_were() -> None:

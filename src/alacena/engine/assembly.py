@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from alacena.engine.batches import Batches
 from alacena.engine.codec import Codec
+from alacena.engine.codec.elements import ElementCipher
 from alacena.engine.coherence import Coherence
 from alacena.engine.coordination.desk import Desk
 from alacena.engine.coordination.port import Port
@@ -201,7 +202,8 @@ async def _assembled(
     writer = Writer(
         keys=keys, shelf=shelf, shelves=shelves, fills=fills, flights=flights, events=events, counts=counts
     )  # fmt: skip
-    port = Port(store, keys, environment, Elements(codec.encode, codec.decode))
+    cipher = None if keyring is None else ElementCipher(keyring, refuse_plain=settings.integrity_key is not None)
+    port = Port(store, keys, environment, Elements(codec.encode, codec.decode, cipher))
     desk = Desk(port, authority=authority, spill_path=settings.ledger_spill_path)
     desk.start()
     closers.append(desk.close)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from contextlib import asynccontextmanager
+import sys
+from contextlib import asynccontextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -27,8 +28,11 @@ async def create_pool(
     max_size: int = 10,
     connect_timeout_s: float = 5.0,
     command_timeout_s: float = 10.0,
+    init: Callable[[Connection], Awaitable[object]] | None = None,
 ) -> Pool:
     """A pool of asyncpg connections on which ``json`` and ``jsonb`` are Python values; the caller closes it.
+
+    If the application has imported ``pgvector.asyncpg``, and the database has its types, vectors are values too.
 
     Cost: ``min_size`` connections.
 
@@ -38,6 +42,7 @@ async def create_pool(
         max_size: The most connections.
         connect_timeout_s: How long the first connections may take, seconds.
         command_timeout_s: How long a statement may take, seconds.
+        init: Called with each new connection, such as ``pgvector.asyncpg.register_vector``.
 
     Raises:
         SettingsError: The DSN, its user, password or database is wrong, or the ``postgres`` extra is not installed.
@@ -48,6 +53,13 @@ async def create_pool(
     _check_dsn(dsn)
     if not 0 <= min_size <= max_size or max_size < 1:
         raise SettingsError(f"min_size ({min_size}) must be between 0 and max_size ({max_size}), which is at least 1")
+
+    async def prepare(connection: Connection) -> None:
+        await _speak_json(connection)
+        await _speak_vectors(connection)
+        if init is not None:
+            await init(connection)
+
     try:
         pool: Pool = await asyncpg.create_pool(
             dsn,
@@ -55,7 +67,7 @@ async def create_pool(
             max_size=max_size,
             timeout=connect_timeout_s,
             command_timeout=command_timeout_s,
-            init=_speak_json,
+            init=prepare,
         )
     except (asyncpg.InvalidAuthorizationSpecificationError, asyncpg.InvalidCatalogNameError) as error:
         raise SettingsError(f"Postgres at {_without_password(dsn)} refused the log-in: {error}") from error
@@ -83,6 +95,13 @@ async def _speak_json(connection: Connection) -> None:
         await connection.set_type_codec(
             name, schema="pg_catalog", encoder=_to_json, decoder=msgspec.json.decode, format="text"
         )
+
+
+async def _speak_vectors(connection: Connection) -> None:
+    pgvector = sys.modules.get("pgvector.asyncpg")
+    if pgvector is not None:
+        with suppress(ValueError):  # the database does not have its types
+            await pgvector.register_vector(connection)
 
 
 def _to_json(value: object) -> str:

@@ -102,7 +102,7 @@ _DRIVERS: Final[dict[str, Callable[[Any], _Pair]]] = {
         lambda state: cls(*state[0], is_closed=state[1]),
     ),
     "asyncpg.pgproto.types.Polygon": lambda cls: (lambda value: list(value.points), lambda state: cls(*state)),
-    "asyncpg.pgproto.types.BitString": lambda cls: (lambda value: value.as_string(), lambda text: cls(text)),
+    "asyncpg.pgproto.types.BitString": lambda cls: (lambda value: value.as_string(), cls),
 }
 
 
@@ -123,8 +123,8 @@ def known_name(name: str) -> Record | None:
     for cls in _STANDARD:
         if f"{cls.__module__}.{cls.__qualname__}" == name:
             return known_class(cls)
-    cls = _found(name) if name in _DRIVERS or _holds_data(name.rpartition(".")[0]) else None
-    return None if cls is None or f"{cls.__module__}.{cls.__qualname__}" != name else known_class(cls)
+    found = _found(name) if name in _DRIVERS or _holds_data(name.rpartition(".")[0]) else None
+    return None if found is None or f"{found.__module__}.{found.__qualname__}" != name else known_class(found)
 
 
 def plain(value: Any) -> Any:

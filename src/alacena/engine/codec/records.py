@@ -117,7 +117,9 @@ def annotations_of(cls: type) -> list[Any]:
     try:
         return list(typing.get_type_hints(cls).values())
     except NameError as error:
-        raise UsageError(f"the types of {cls!r} cannot be looked up ({error}): register each class by itself") from error
+        raise UsageError(
+            f"the types of {cls!r} cannot be looked up ({error}): register each class by itself"
+        ) from error
 
 
 def _of_functions(cls: type, name: str, dump: Callable[[Any], object], load: Callable[[Any], object]) -> Record:

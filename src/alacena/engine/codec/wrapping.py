@@ -46,7 +46,10 @@ _ADVICE: Final[tuple[tuple[type, str], ...]] = (
     (dict, "it is a subclass of dict, which would come back as dict: pass dict(value)"),
     (list, "it is a subclass of list, which would come back as list: pass list(value)"),
     (tuple, "register its class, or pass tuple(value)"),
-    (dt.datetime, "it is a subclass of datetime: pass value.to_pydatetime(), or datetime.fromisoformat(value.isoformat())"),
+    (
+        dt.datetime,
+        "it is a subclass of datetime: pass value.to_pydatetime(), or datetime.fromisoformat(value.isoformat())",
+    ),
     (memoryview, "pass bytes(value)"),
 )
 

@@ -69,6 +69,7 @@ class Queue:
         )
         self._five = [self._data, self._ready, self._delayed, self._flight, self._dead]
         self._channel = f"{self._data}:bell"
+        self._elements = port.elements.of(tenant_id, self._data)
 
     async def push(
         self,
@@ -113,7 +114,7 @@ class Queue:
         Returns:
             The ids, in order.
         """
-        payloads = [self._port.elements.encode(value) for value in values]
+        payloads = [self._elements.encode(value) for value in values]
         names = [f"~{self._port.token()}" for _ in payloads] if ids is None else [_given(name) for name in ids]
         if len(names) != len(payloads):
             raise ValueError(f"{len(payloads)} values, but {len(names)} ids")
@@ -275,7 +276,7 @@ class Queue:
         """The item of a row; one that cannot be read goes to the dead letters, and holds nobody else up."""
         item_id, slot, attempt, record = row
         try:
-            value = self._port.elements.decode(record.partition(b":")[2])
+            value = self._elements.decode(record.partition(b":")[2])
         except DecodeError as error:
             await self._nack(_text(item_id), slot.decode(), 0, f"cannot be read: {error}", 0)
             return None
@@ -290,7 +291,7 @@ class Queue:
 
     def _letter(self, item_id: bytes, died_ms: int, attempts: int, reason: bytes, record: bytes) -> DeadLetter:
         try:
-            value = self._port.elements.decode(record.partition(b":")[2])
+            value = self._elements.decode(record.partition(b":")[2])
         except DecodeError:
             value = None
         return DeadLetter(_text(item_id), value, attempts, reason.decode("utf-8", "replace"), died_ms / 1000)

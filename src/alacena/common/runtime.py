@@ -1,16 +1,17 @@
 """The process-wide cache: the one global of the library.
 
 `configure` says how it shall be, the first call (or `initialize`) opens it on the running event loop, `close` ends it.
-Afterwards it can be configured and opened again, on another loop too. Tests put a cache of their own in its place with
-`override`.
+Afterwards it can be configured and opened again, on another loop too; so it can if its loop has ended without `close`.
+Tests put a cache of their own in its place with `override`.
 """
 
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
 from contextlib import contextmanager
-from threading import get_ident
+from threading import Lock, get_ident
 from typing import TYPE_CHECKING, Any
 
 from alacena.common.core.constants import DEFAULT_TTL_MAPPING, TTL_STANDARD
@@ -22,6 +23,9 @@ if TYPE_CHECKING:
     from collections.abc import Coroutine, Iterable, Iterator, Mapping
 
     from alacena.engine import Authority, Cache, Environment, Keyring, Observer, Policy, Settings
+
+
+_log = logging.getLogger("alacena")
 
 
 class Process:
@@ -37,6 +41,7 @@ class Process:
         peek: The open cache's look at memory.
         peek_slot: The same look, for whoever hands out the value itself.
         tasks: What runs beside the open cache.
+        turn: Held while it is decided which loop opens the cache.
         environment: Time and chance, also before a cache is open.
         now: The environment's clock.
     """
@@ -56,9 +61,11 @@ class Process:
         "settings",
         "tasks",
         "thread",
+        "turn",
     )
 
     def __init__(self) -> None:
+        self.turn = Lock()
         self.opening: asyncio.Task[Cache] | None = None
         self.tasks: set[asyncio.Task[None]] = set()
         self.set_up(None, {}, SystemEnvironment(), ())
@@ -86,12 +93,20 @@ class Process:
         self.peek_slot: Any = None if cache is None else cache.peek_slot
         self.thread = None if cache is None else get_ident()
 
+    def abandon(self) -> Cache | None:
+        """Forget the cache of an event loop that has ended: its connections and tasks have ended with it."""
+        cache, self.opening = self.cache, None
+        self.tasks.clear()
+        self.hold(None, None)
+        return cache
+
 
 PROCESS = Process()
 
 
 def _forget_parents_cache() -> None:
     """In a forked child: the parent's connections, loop and tasks are not ours; the first call opens a cache anew."""
+    PROCESS.turn = Lock()
     PROCESS.opening = None
     PROCESS.tasks = set()
     PROCESS.hold(None, None)
@@ -128,6 +143,8 @@ def configure(
     """
     from alacena.engine import Settings
 
+    if PROCESS.loop is not None and PROCESS.loop.is_closed():
+        PROCESS.abandon()
     if PROCESS.cache is not None or PROCESS.opening is not None:
         msg = "the process-wide cache is open: `await CacheManager.close()` before configure()"
         raise UsageError(msg)
@@ -144,19 +161,28 @@ def configure(
 async def opened() -> Cache:
     """The process-wide cache, opened by the first call.
 
+    A cache whose event loop has ended without closing it is let go of, and a new one is opened.
+
     Raises:
-        WrongLoopError: It was opened on another event loop and not closed there.
+        WrongLoopError: It was opened, or is being opened, on another event loop that has not ended.
 
     Cancellation: a caller that goes does not stop the opening that others wait for.
     """
     loop = asyncio.get_running_loop()
-    if PROCESS.cache is not None:
-        if PROCESS.loop is not loop:
+    with PROCESS.turn:  # two threads that start together must not open one cache each
+        if PROCESS.cache is not None and PROCESS.loop is loop:
+            return PROCESS.cache
+        owner = PROCESS.loop if PROCESS.opening is None else PROCESS.opening.get_loop()
+        if owner is not None and owner is not loop and not owner.is_closed():
             raise _wrong_loop()
-        return PROCESS.cache
-    if PROCESS.opening is None or PROCESS.opening.get_loop() is not loop:
-        PROCESS.opening = loop.create_task(_open(loop))
-    return await asyncio.shield(PROCESS.opening)
+        abandoned = PROCESS.abandon() if owner is not loop else None
+        if PROCESS.opening is None:
+            PROCESS.opening = loop.create_task(_open(loop))
+        opening = PROCESS.opening
+    if abandoned is not None:
+        _log.info("the process-wide cache is opened anew: the event loop that it was opened on has ended")
+        await abandoned.close()
+    return await asyncio.shield(opening)
 
 
 async def close() -> None:
@@ -173,10 +199,11 @@ async def close() -> None:
         return
     if owner is not loop and owner is not None and not owner.is_closed():
         raise _wrong_loop()
-    PROCESS.hold(None, None)
-    if owner is not loop:  # with its loop, a cache's connections and tasks have ended too
-        PROCESS.tasks.clear()
+    if owner is not loop:
+        PROCESS.abandon()
+        await cache.close()
         return
+    PROCESS.hold(None, None)
     for task in PROCESS.tasks:
         task.cancel()
     await asyncio.gather(*PROCESS.tasks, return_exceptions=True)
@@ -226,7 +253,8 @@ async def _open(loop: asyncio.AbstractEventLoop) -> Cache:
         PROCESS.hold(cache, loop)
         own(_watch(cache))
     finally:
-        PROCESS.opening = None
+        if PROCESS.opening is asyncio.current_task():
+            PROCESS.opening = None
     return cache
 
 
@@ -240,13 +268,7 @@ async def _watch(cache: Cache) -> None:
 
 
 def _wrong_loop() -> WrongLoopError:
-    state = "closed" if PROCESS.loop is not None and PROCESS.loop.is_closed() else "other"
-    if state == "closed":
-        return WrongLoopError(
-            "the process-wide cache was opened on an event loop that is closed now: `await CacheManager.close()` "
-            "before a loop ends (calling it here drops what is left of the old one)"
-        )
     return WrongLoopError(
-        "the process-wide cache was opened on another event loop: use it there, or `await CacheManager.close()` there "
-        "before opening it here"
+        "the process-wide cache belongs to another event loop, which has not ended: use it there, or `await "
+        "CacheManager.close()` there before opening it here; threads with loops of their own each take a `Cache`"
     )

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from alacena.engine.batches import Batches
 from alacena.engine.codec import Codec
+from alacena.engine.codec.elements import ElementCipher
 from alacena.engine.coherence import Coherence
 from alacena.engine.coordination.desk import Desk
 from alacena.engine.coordination.port import Port
@@ -72,6 +73,13 @@ class Parts:
         for closer in reversed(self.closers):
             await closer()
         self.memory.clear()
+
+    def let_go(self) -> None:
+        """Forget the parts, whose event loop has ended, and end what outlives it: a server of this process."""
+        if self.url is not None:
+            from alacena.engine.redis.embedded import end_orphans
+
+            end_orphans()
 
     async def explain(self, key: EntryKey) -> dict[str, Any]:
         """What every part knows of one entry."""
@@ -194,7 +202,8 @@ async def _assembled(
     writer = Writer(
         keys=keys, shelf=shelf, shelves=shelves, fills=fills, flights=flights, events=events, counts=counts
     )  # fmt: skip
-    port = Port(store, keys, environment, Elements(codec.encode, codec.decode))
+    cipher = None if keyring is None else ElementCipher(keyring, refuse_plain=settings.integrity_key is not None)
+    port = Port(store, keys, environment, Elements(codec.encode, codec.decode, cipher))
     desk = Desk(port, authority=authority, spill_path=settings.ledger_spill_path)
     desk.start()
     closers.append(desk.close)

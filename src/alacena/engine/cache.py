@@ -9,7 +9,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Self
 
 from alacena.engine.assembly import Parts, assemble
-from alacena.engine.batches import Batch, distinct
+from alacena.engine.batches import Batch, as_asked, distinct
 from alacena.engine.coordination.face import CoordinationFace
 from alacena.engine.environment import SystemEnvironment
 from alacena.engine.errors import CacheClosedError, MissingTenantError, WrongLoopError
@@ -18,7 +18,7 @@ from alacena.engine.keys import named
 from alacena.engine.loading import Request, adapted
 from alacena.engine.policy import Policy
 from alacena.engine.reader import consume
-from alacena.engine.scope import Scope
+from alacena.engine.scope import Scope, identifier
 from alacena.engine.settings import Settings
 from alacena.engine.shelf import MISSING
 from alacena.engine.ttl import UNSET, TtlOrUnset, checked
@@ -115,9 +115,24 @@ class Cache(CoordinationFace):
             self._loop, self._pid = asyncio.get_running_loop(), os.getpid()
             self._parts = await assemble(self.settings, self.environment, self._events, self._authority, self._keyring)
             copies = self._parts.copies
-            self.peek, self.peek_slot, self.seek = copies.peeker(), copies.slot_peeker(), self._parts.reader.seeker()
+            self.peek, self.peek_slot, self.seek = copies.peeker(), copies.slot_peeker(), self._seeker(self._parts)
         finally:
             self._opening = None
+
+    def _seeker(self, parts: Parts) -> Callable[[str, str, str, Any], Coroutine[Any, Any, Any]]:
+        """The look at the second shelf alone; if a type has a budget of its own, by way of its policy."""
+        shortest = parts.reader.seeker()
+        if all(policy.redis_budget_s is None for policy in self._policies.values()):
+            return shortest
+
+        async def seek(data_type: str, resource_id: str, tenant_id: str, default: Any) -> Any:
+            policy = self.policy(data_type)
+            if policy.redis_budget_s is None:
+                return await shortest(data_type, resource_id, tenant_id, default)
+            key = parts.keys.plain(data_type, resource_id, tenant_id)
+            return await parts.reader.value((key,), policy, default, use_memory=False)
+
+        return seek
 
     async def close(self) -> None:
         """Finish the work under way (5 s at most), then disconnect. Closing twice is no error.
@@ -135,8 +150,12 @@ class Cache(CoordinationFace):
                 raise WrongLoopError(WrongLoopError.__doc__)
         parts, self._parts = self._parts, None
         self.peek, self.peek_slot, self.seek = _closed, _no_slot, _gone
-        if parts is not None and self._loop is asyncio.get_running_loop() and self._pid == os.getpid():
+        if parts is None or self._pid != os.getpid():
+            return
+        if self._loop is asyncio.get_running_loop():
             await parts.close()
+        else:
+            parts.let_go()
 
     async def __aenter__(self) -> Self:
         return await self.open()
@@ -191,7 +210,7 @@ class Cache(CoordinationFace):
         If Redis fails: the default, within the read budget.
         """
         parts = self._open_parts()
-        policy = self._policies.get(data_type) or self._default_policy
+        policy = self._policies.get(data_type) or self.policy(data_type)
         if type(tenant_id) is str and agent_id is None and conversation_id is None and collection_id is None:
             if not (use_memory and policy.use_memory):
                 return await self.seek(data_type, resource_id, tenant_id, default)
@@ -478,7 +497,8 @@ class Cache(CoordinationFace):
             resource_ids: Their ids; repeated ones are loaded once.
             tenant_id: Their tenant, or scope.
             loader: ``async def loader(ids) -> mapping by id``, or a sequence in the order of the ids; ``None`` (or no
-                entry in the mapping) for what the source does not have. One that is not async is accepted.
+                entry in the mapping) for what the source does not have. One that is not async is accepted. It is given
+                the ids as they were passed here, and its mapping's are compared with them as text.
             ttl: As for :meth:`set`.
             tags: What all of them depend on.
             document_ids: Documents that all of them depend on.
@@ -489,7 +509,8 @@ class Cache(CoordinationFace):
 
         Raises:
             LoadTimeoutError: The type's hard timeout passed, and not every missing entry has a stale one to stand in.
-            ValueError: The loader returned something whose values cannot be told apart.
+            ValueError: The loader returned something whose values cannot be told apart, or named other ids in place of
+                some that it was asked for.
             Exception: The loader's own, as they are. What was loaded before is stored.
 
         Cost: 1 round trip a node for the hits; one more, and one loader call, for the misses.
@@ -499,7 +520,7 @@ class Cache(CoordinationFace):
         scope, ids = _scope(tenant_id), distinct(resource_ids)
         batch = Batch(
             keys=parts.keys.many(data_type, ids, scope),
-            loader=loader,
+            loader=as_asked(loader, ids),
             policy=self.policy(data_type),
             ttl=ttl,
             tags=named(tags, document_ids),
@@ -554,6 +575,9 @@ class Cache(CoordinationFace):
 
     def policy(self, data_type: str) -> Policy:
         """How a data type is kept and loaded."""
+        if type(data_type) is not str:
+            # A member of an Enum is hashed by its name, and would not be found by its text.
+            data_type = identifier("data_type", data_type)
         return self._policies.get(data_type, self._default_policy)
 
     @property

@@ -21,14 +21,14 @@ import re
 from base64 import b32encode
 from functools import lru_cache
 from hashlib import blake2b
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import quote
 from zlib import crc32
 
 import msgspec
 
 from alacena.engine.errors import InvalidKeyError
-from alacena.engine.scope import Scope, identifier
+from alacena.engine.scope import Scope, identifier, tenant_text
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -49,10 +49,13 @@ def document_tag(document_id: str) -> str:
 
 
 def named(tags: Iterable[str], document_ids: Iterable[str]) -> tuple[str, ...]:
-    """Tags, and documents as tags. A lone string is one name, not its letters."""
-    given = (tags,) if isinstance(tags, str) else tags
-    ids = (document_ids,) if isinstance(document_ids, str) else document_ids
-    return (*given, *map(document_tag, ids))
+    """Tags, and documents as tags. A lone name is one name, not its letters."""
+    given = [identifier("tag", tag) for tag in _several(tags)]
+    return (*given, *map(document_tag, _several(document_ids)))
+
+
+def _several(names: Any) -> Iterable[Any]:
+    return (names,) if isinstance(names, str | bytes) or not hasattr(names, "__iter__") else names
 
 
 def escaped(part: str) -> str:
@@ -190,7 +193,7 @@ class Keys:
         self, namespace: str = "alacena", *, secret: bytes | None = None, buckets: Mapping[str, int] | None = None
     ) -> None:
         self.namespace = escaped(namespace)
-        self._buckets = dict(buckets or {})
+        self._buckets = {tenant_text(tenant): count for tenant, count in (buckets or {}).items()}
         self._part: Callable[[str], str] = (
             escaped if secret is None else lru_cache(65_536)(lambda part: "~" + _digest(part, secret))
         )
@@ -205,7 +208,7 @@ class Keys:
         """
         if scope.is_tenant_wide:
             return self.plain(data_type, resource_id, scope.tenant_id)
-        resource_id = identifier("resource_id", resource_id)
+        data_type, resource_id = identifier("data_type", data_type), identifier("resource_id", resource_id)
         family = self._family(scope.tenant_id, data_type, resource_id)
         name = self._part(resource_id)
         qualifiers, narrower = self._scoped(family, name, scope)
@@ -224,6 +227,7 @@ class Keys:
         """
         place = self.place(data_type, resource_id, tenant_id)
         if place is None:
+            tenant_id, data_type = tenant_text(tenant_id), identifier("data_type", data_type)
             resource_id = identifier("resource_id", resource_id)
             place = self._family(tenant_id, data_type, resource_id), self._part(resource_id).encode()
         family, name = place
@@ -250,6 +254,7 @@ class Keys:
         """
         if self._buckets or not scope.is_tenant_wide:
             return [self.entry(data_type, resource_id, scope) for resource_id in resource_ids]
+        data_type = identifier("data_type", data_type)
         tenant_id, family = scope.tenant_id, self._family(scope.tenant_id, data_type, "")
         texts = [i if type(i) is str and i and not i.isspace() else identifier("resource_id", i) for i in resource_ids]
         entry, generations = family.entry, family.generations
@@ -280,6 +285,7 @@ class Keys:
 
         The entry at exactly the scope is not covered by it: it can be named.
         """
+        data_type, resource_id = identifier("data_type", data_type), identifier("resource_id", resource_id)
         namespace, tag = self._head(scope.tenant_id, self.bucket(scope.tenant_id, data_type, resource_id))
         tail = f"{self._part(data_type)}:{self._part(resource_id)}"
         narrowest = self._narrowest(scope)
@@ -308,7 +314,7 @@ class Keys:
         """A key of another kind (queue, lock, counter, ...), all of whose parts share the tenant's first bucket."""
         if not parts:
             raise InvalidKeyError(f"a {kind!r} key needs a name")
-        namespace, tag = self._head(identifier("tenant_id", tenant_id), 0)
+        namespace, tag = self._head(tenant_text(tenant_id), 0)
         return ":".join((namespace, self._part(kind), tag, *(self._part(part) for part in parts)))
 
     def _each(self, tenant_id: str) -> range:
@@ -318,16 +324,11 @@ class Keys:
         return self.namespace, f"{{{self._part(tenant_id)}.{bucket}}}"
 
     def _family(self, tenant_id: str, data_type: str, resource_id: str) -> Family:
-        if type(data_type) is not str:
-            data_type = identifier("data_type", data_type)
-        if type(tenant_id) is not str:
-            tenant_id = Scope(tenant_id).tenant_id
         bucket = self.bucket(tenant_id, data_type, resource_id) if self._buckets else 0
         family = self._families.get((tenant_id, data_type, bucket))
         if family is None:
-            tenant_id = Scope(tenant_id).tenant_id
             namespace, tag = self._head(tenant_id, bucket)
-            family = Family(namespace, tag, self._part(identifier("data_type", data_type)), self._part)
+            family = Family(namespace, tag, self._part(data_type), self._part)
             if len(self._families) >= 65_536:
                 self._families.clear()
             self._families[(tenant_id, data_type, bucket)] = family

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from enum import Enum
 from itertools import combinations
+from numbers import Integral
 from typing import Final
 from uuid import UUID
 
@@ -17,9 +19,10 @@ DIMENSIONS: Final = ("agent_id", "conversation_id", "collection_id")
 
 
 def identifier(name: str, value: object) -> str:
-    """Check one part of a key and return it as text.
+    """Returns one part of a key as text: exactly ``str``, so that equal parts are equal in every key and every table.
 
-    Strings are taken literally (separators, NUL and emoji included); integers and UUIDs by their usual text.
+    Strings are taken literally (separators, NUL and emoji included); integers (numpy's too) and UUIDs by their usual
+    text; a member of an `Enum` by its value; a subclass of ``str`` by its characters.
 
     Args:
         name: What the part is, for the error message.
@@ -28,13 +31,39 @@ def identifier(name: str, value: object) -> str:
     Raises:
         InvalidKeyError: The part is blank, or of a type that has no single text form.
     """
+    text = value if type(value) is str else _text(name, value)
+    if text and not text.isspace():
+        return text
+    raise InvalidKeyError(f"{name} is blank: give a string with at least one visible character")
+
+
+def _text(name: str, value: object) -> str:
+    if isinstance(value, Enum):
+        # Its own str() and hash() go by its name, and differ between versions of Python.
+        return identifier(name, value.value)
     if isinstance(value, str):
-        if value and not value.isspace():
-            return value
-        raise InvalidKeyError(f"{name} is blank: give a string with at least one visible character")
-    if isinstance(value, UUID) or (isinstance(value, int) and not isinstance(value, bool)):
+        return str.__str__(value)
+    if isinstance(value, UUID):
         return str(value)
+    if isinstance(value, Integral) and not _is_bool(value):
+        return int.__repr__(int(value))
     raise InvalidKeyError(f"{name} must be a string, an int or a UUID, not {type(value).__name__}: {value!r:.80}")
+
+
+def _is_bool(value: object) -> bool:
+    return isinstance(value, bool)
+
+
+def tenant_text(value: object) -> str:
+    """Returns a tenant as text, by the rule of :func:`identifier`.
+
+    Raises:
+        MissingTenantError: It is ``None`` or blank.
+        InvalidKeyError: It is of a type that has no single text form.
+    """
+    if value is None or (isinstance(value, str) and not str.strip(value)):
+        raise MissingTenantError
+    return identifier("tenant_id", value)
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,9 +87,7 @@ class Scope:
     collection_id: str | None = None
 
     def __post_init__(self) -> None:
-        if self.tenant_id is None or (isinstance(self.tenant_id, str) and not self.tenant_id.strip()):
-            raise MissingTenantError
-        object.__setattr__(self, "tenant_id", identifier("tenant_id", self.tenant_id))
+        object.__setattr__(self, "tenant_id", tenant_text(self.tenant_id))
         for name in DIMENSIONS:
             value = getattr(self, name)
             if value is not None:

@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import logging
 import math
+import re
 from dataclasses import dataclass, field, fields
+from difflib import get_close_matches
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final
 
+from alacena.engine import server_url
 from alacena.engine.errors import SettingsError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+
+_log = logging.getLogger("alacena")
 
 _PREFIX: Final = "ALACENA_"
 _SECRET: Final = frozenset({"redis_url", "key_secret", "integrity_key"})
@@ -95,7 +101,9 @@ class Settings:
             overrides: Settings that win over the environment.
 
         Raises:
-            SettingsError: One or more are wrong, or a variable with the prefix names no setting.
+            SettingsError: One or more are wrong, or a variable with the prefix is nearly a setting. Others with the
+                prefix are somebody else's, such as those that Kubernetes makes for a service called ``alacena``: they
+                are named in one warning.
         """
         if environ is None:
             import os
@@ -105,9 +113,14 @@ class Settings:
         problems: list[str] = []
         if environ.get("REDIS_URL"):
             values["redis_url"] = environ["REDIS_URL"]
+        foreign: list[str] = []
         for name, text in sorted(environ.items()):
             if name.startswith(_PREFIX):
-                _read(name, text, values, problems)
+                _read(name, text, values, problems, foreign)
+            elif name.upper().startswith(_PREFIX):
+                foreign.append(name)
+        if foreign:
+            _log.warning("variables that begin with %s and are no settings: %s", _PREFIX, ", ".join(foreign))
         values.update(overrides)
         problems += [f"{name}: {why}" for name, value in values.items() if (why := _problem(name, value))]
         if problems:
@@ -118,11 +131,35 @@ class Settings:
 _KINDS: Final = {f.name: str(f.type) for f in fields(Settings)}
 
 
-def _read(variable: str, text: str, values: dict[str, Any], problems: list[str]) -> None:
-    name = variable.removeprefix(_PREFIX).lower()
+_OF_A_SERVICE: Final = re.compile(
+    r"(\w+_)?(SERVICE_(HOST|PORT(_\w+)?)|PORT(_\d+_(TCP|UDP|SCTP)(_(PROTO|PORT|ADDR))?)?)"
+)
+"""What Kubernetes and Docker call the variables of a service, after its name."""
+
+_NEAR: Final = 0.75
+
+
+def _is_meant(name: str) -> bool:
+    """Whether a name that is no setting is one misspelled, rather than a variable of somebody else."""
+    first = name.partition("_")[0]
+    return bool(get_close_matches(name, _KINDS, 1, _NEAR)) or any(known.startswith(f"{first}_") for known in _KINDS)
+
+
+def _no_such_setting(name: str) -> str:
+    near = get_close_matches(name, _KINDS, 1, _NEAR)
+    meant = f" (is {near[0]} meant?)" if near else ""
+    return f"no such setting; there are {', '.join(sorted(_KINDS))}{meant}"
+
+
+def _read(variable: str, text: str, values: dict[str, Any], problems: list[str], foreign: list[str]) -> None:
+    rest = variable.removeprefix(_PREFIX)
+    name = rest.lower()
     kind = _KINDS.get(name)
     if kind is None:
-        problems.append(f"{variable}: no such setting; there are {', '.join(sorted(_KINDS))}")
+        if _OF_A_SERVICE.fullmatch(rest) or not _is_meant(name):
+            foreign.append(variable)
+        else:
+            problems.append(f"{variable}: {_no_such_setting(name)}")
         return
     try:
         values[name] = _parsed(kind, text)
@@ -147,7 +184,7 @@ def _parsed(kind: str, text: str) -> Any:
 def _problem(name: str, value: object) -> str | None:
     kind = _KINDS.get(name)
     if kind is None:
-        return f"no such setting; there are {', '.join(sorted(_KINDS))}"
+        return _no_such_setting(name)
     if value is None:
         return None if "None" in kind else "must not be None"
     if kind.startswith("str"):
@@ -159,14 +196,16 @@ def _problem(name: str, value: object) -> str | None:
 
 def _text_problem(name: str, value: object) -> str | None:
     if not isinstance(value, str) or not value.strip():
-        return f"must be a non-empty string, not {value!r}"
+        hidden = "blank text" if isinstance(value, str) else f"a {type(value).__name__}"
+        shown = hidden if name in _SECRET and value else repr(value)
+        return f"must be a non-empty string, not {shown}"
     size = len(value.encode("utf-8", "surrogatepass"))
     if name == "integrity_key" and not 16 <= size <= 64:
         return f"must have 16 to 64 bytes, not {size}"
     if name == "key_secret" and size > 64:
         return f"must have at most 64 bytes, not {size}"
-    if name == "redis_url" and "://" not in value:
-        return "must be a URL such as redis://host:6379"
+    if name == "redis_url":
+        return "; ".join(server_url.faults(value)) or None
     return None
 
 

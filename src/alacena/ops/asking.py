@@ -31,7 +31,10 @@ def asked(redis_url: str | None, ask: Callable[[Cache], Awaitable[Sequence[repor
 
 def applied(dsn: str) -> list[str]:
     """Apply the migrations to a Postgres; their names."""
-    asyncio.run(_apply(dsn))
+    try:
+        asyncio.run(_apply(dsn))
+    except (AlacenaError, OSError) as error:
+        sys.exit(f"alacena: {error}")
     return [name for name, _ in report.migrations()]
 
 
@@ -39,10 +42,12 @@ def show(title: str, found: Sequence[report.Row]) -> None:
     """Print rows as a table."""
     from rich.console import Console
     from rich.table import Table
+    from rich.text import Text
 
-    table = Table(title=title, title_justify="left", show_header=False, box=None, pad_edge=False)
+    # Ids are the users' own text: as markup, "[/]" in one of them would be an order.
+    table = Table(title=Text(title), title_justify="left", show_header=False, box=None, pad_edge=False)
     for row in found:
-        table.add_row(f"[bold]{row.name}[/]", f"[{_COLOURS[row.good]}]{row.value}[/]")
+        table.add_row(Text(row.name, "bold"), Text(row.value, _COLOURS[row.good]))
     Console().print(table)
 
 

@@ -8,7 +8,12 @@ from alacena.engine import Cache
 from alacena.ops import report
 from alacena.ops.asking import applied, asked, show
 
-app = typer.Typer(no_args_is_help=True, add_completion=False, help="Look into an Alacena cache.")
+app = typer.Typer(
+    no_args_is_help=True,
+    add_completion=False,
+    help="Look into an Alacena cache.",
+    pretty_exceptions_show_locals=False,  # among them are URLs with their passwords
+)
 
 Url = Annotated[str | None, typer.Option("--url", help="The server; left out: ALACENA_REDIS_URL or REDIS_URL.")]
 Tenant = Annotated[str, typer.Option("--tenant", help="Whose entries.")]

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from contextlib import asynccontextmanager
+import sys
+from contextlib import asynccontextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from alacena.engine.errors import MissingTenantError, SettingsError
+from alacena.engine.errors import SettingsError
+from alacena.engine.scope import identifier, tenant_text
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable
@@ -26,8 +28,11 @@ async def create_pool(
     max_size: int = 10,
     connect_timeout_s: float = 5.0,
     command_timeout_s: float = 10.0,
+    init: Callable[[Connection], Awaitable[object]] | None = None,
 ) -> Pool:
     """A pool of asyncpg connections on which ``json`` and ``jsonb`` are Python values; the caller closes it.
+
+    If the application has imported ``pgvector.asyncpg``, and the database has its types, vectors are values too.
 
     Cost: ``min_size`` connections.
 
@@ -37,6 +42,7 @@ async def create_pool(
         max_size: The most connections.
         connect_timeout_s: How long the first connections may take, seconds.
         command_timeout_s: How long a statement may take, seconds.
+        init: Called with each new connection, such as ``pgvector.asyncpg.register_vector``.
 
     Raises:
         SettingsError: The DSN, its user, password or database is wrong, or the ``postgres`` extra is not installed.
@@ -44,10 +50,16 @@ async def create_pool(
         TimeoutError: It did not answer in ``connect_timeout_s``.
     """
     asyncpg = _import_asyncpg()
-    if not dsn.startswith(("postgres://", "postgresql://")):
-        raise SettingsError("the DSN must look like postgresql://user:password@host:5432/database")
+    _check_dsn(dsn)
     if not 0 <= min_size <= max_size or max_size < 1:
         raise SettingsError(f"min_size ({min_size}) must be between 0 and max_size ({max_size}), which is at least 1")
+
+    async def prepare(connection: Connection) -> None:
+        await _speak_json(connection)
+        await _speak_vectors(connection)
+        if init is not None:
+            await init(connection)
+
     try:
         pool: Pool = await asyncpg.create_pool(
             dsn,
@@ -55,12 +67,15 @@ async def create_pool(
             max_size=max_size,
             timeout=connect_timeout_s,
             command_timeout=command_timeout_s,
-            init=_speak_json,
+            init=prepare,
         )
     except (asyncpg.InvalidAuthorizationSpecificationError, asyncpg.InvalidCatalogNameError) as error:
         raise SettingsError(f"Postgres at {_without_password(dsn)} refused the log-in: {error}") from error
-    except asyncpg.exceptions.ClientConfigurationError as error:
-        raise SettingsError(f"the DSN {_without_password(dsn)} cannot be used: {error}") from error
+    except (asyncpg.exceptions.ClientConfigurationError, ValueError) as error:
+        # Their text quotes what they could not read.
+        raise SettingsError(
+            f"the DSN {_without_password(dsn)} cannot be used ({type(error).__name__}): {_DSN_MEND}"
+        ) from None
     except OSError as error:
         error.add_note(f"while connecting to {_without_password(dsn)}")
         raise
@@ -82,12 +97,38 @@ async def _speak_json(connection: Connection) -> None:
         )
 
 
+async def _speak_vectors(connection: Connection) -> None:
+    pgvector = sys.modules.get("pgvector.asyncpg")
+    if pgvector is not None:
+        with suppress(ValueError):  # the database does not have its types
+            await pgvector.register_vector(connection)
+
+
 def _to_json(value: object) -> str:
     return msgspec.json.encode(value).decode()
 
 
+_DSN_MEND = (
+    "write postgresql://user:password@host:5432/database, and percent-encode the password "
+    "(urllib.parse.quote(password, safe=''))"
+)
+
+
+def _check_dsn(dsn: str) -> None:
+    """Refuse a DSN whose password was cut at one of its own characters, before a driver quotes what is left of it."""
+    scheme, separator, rest = dsn.partition("://")
+    before = rest.partition("?")[0]
+    credentials, at, _ = before.partition("/")[0].rpartition("@")
+    if not separator or scheme not in ("postgres", "postgresql"):
+        raise SettingsError(f"the DSN must look like postgresql://user:password@host:5432/database: {_DSN_MEND}")
+    cut = "@" in before.partition("/")[2] or ("@" in rest and not at) or {"[", "]"} & set(credentials)
+    if cut or "#" in rest:
+        raise SettingsError(f"the DSN holds '/', '?', '#', '[' or ']' before its last '@': {_DSN_MEND}")
+
+
 def _without_password(dsn: str) -> str:
-    scheme, _, rest = dsn.partition("://")
+    """User, host and database of a DSN; nothing of its password, and none of its options, which may hold one too."""
+    scheme, _, rest = dsn.partition("?")[0].partition("://")
     credentials, at, place = rest.rpartition("@")
     return f"{scheme}://{credentials.partition(':')[0]}{at}{place}"
 
@@ -110,9 +151,7 @@ async def as_tenant(pool: Pool, tenant_id: str, *, role: str = "authenticated") 
     Raises:
         MissingTenantError: The tenant is blank.
     """
-    if not tenant_id.strip():
-        raise MissingTenantError
-    claims = _to_json({"role": role, "tenant_id": tenant_id})
+    claims = _to_json({"role": role, "tenant_id": tenant_text(tenant_id)})
     async with pool.acquire() as connection, connection.transaction():
         await connection.execute("select set_config($1, $2, true), set_config('role', $3, true)", CLAIMS, claims, role)
         yield connection
@@ -139,7 +178,7 @@ def row_loader(
     statement = f"select * from {name} where {conditions} limit 1"  # noqa: S608 - quoted identifiers, bound values
 
     async def load_row(resource_id: str, tenant_id: str) -> dict[str, Any] | None:
-        row = await pool.fetchrow(statement, resource_id, tenant_id)
+        row = await pool.fetchrow(statement, identifier("resource_id", resource_id), tenant_text(tenant_id))
         return None if row is None else dict(row)
 
     return load_row

@@ -10,14 +10,16 @@ import tempfile
 from contextlib import suppress
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Protocol
-from urllib.parse import unquote
+from urllib.parse import quote, unquote
 
-from alacena.engine.errors import InvalidKeyError, MissingTenantError
+from alacena.engine.errors import InvalidKeyError, SettingsError, UsageError
+from alacena.engine.scope import identifier, tenant_text
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
 _PLAIN_SUFFIX = re.compile(r"\.[A-Za-z0-9]{1,16}")
+_COPY = re.compile(r"[0-9a-f]{32}/[0-9a-f]{32}(\.[A-Za-z0-9]{1,16})?")
 _CONTROL = re.compile(r"[\x00-\x1f\x7f\\]")
 
 
@@ -44,10 +46,28 @@ class StorageDownloads:
         by_tenant: The bucket keeps each tenant's objects under ``<tenant_id>/``: a key is looked for there, whether it
             says so or not, so that no key leads to another tenant's object. With ``False`` keys are used as they are,
             and the bucket's policies must hold the tenants apart.
+        max_files: How many copies are kept; beyond that the oldest are removed.
+        max_bytes: How many bytes of copies are kept, likewise. A larger object is an error.
+
+    Raises:
+        SettingsError: A limit is less than 1.
     """
 
-    def __init__(self, bucket: Callable[[], Bucket], *, directory: Path | None = None, by_tenant: bool = True) -> None:
+    def __init__(
+        self,
+        bucket: Callable[[], Bucket],
+        *,
+        directory: Path | None = None,
+        by_tenant: bool = True,
+        max_files: int = 1_000,
+        max_bytes: int = 1024 * 1024 * 1024,
+    ) -> None:
+        for name, limit in (("max_files", max_files), ("max_bytes", max_bytes)):
+            if type(limit) is not int or limit < 1:
+                raise SettingsError(f"{name} must be a whole number of at least 1, not {limit!r}")
         self._bucket = bucket
+        self._max_files = max_files
+        self._max_bytes = max_bytes
         self._given = directory
         self._own: Path | None = None
         self._by_tenant = by_tenant
@@ -67,15 +87,27 @@ class StorageDownloads:
         Raises:
             InvalidKeyError: The key or the tenant could lead out of its folder (``..``, a leading ``/``, a backslash).
             MissingTenantError: The tenant is blank.
+            UsageError: The object is larger than ``max_bytes``.
         """
+        tenant_id = tenant_text(tenant_id)
         path = self.object_path(file_key, tenant_id)
-        data = await self._bucket().download(path)
-        return await asyncio.to_thread(_write_whole, data, self._local_path(path, tenant_id))
+        bucket = self._bucket()
+        data = await bucket.download(_as_it_reads(bucket, path))
+        if len(data) > self._max_bytes:
+            raise UsageError(
+                f"the object takes {len(data)} bytes, more than max_bytes={self._max_bytes}: raise the limit, or read it "
+                "from the bucket itself"
+            )
+        return await asyncio.to_thread(self._keep, data, self._local_path(path, tenant_id))
+
+    def _keep(self, data: bytes, target: Path) -> str:
+        kept = _write_whole(data, target)
+        _remove_oldest(self._directory(), target, self._max_files, self._max_bytes)
+        return kept
 
     def object_path(self, file_key: str, tenant_id: str) -> str:
         """The object's path in the bucket, checked."""
-        if not tenant_id.strip():
-            raise MissingTenantError
+        tenant_id, file_key = tenant_text(tenant_id), identifier("file_key", file_key) if file_key else ""
         _check_path(tenant_id, "tenant_id")
         _check_path(file_key, "file_key")
         if not self._by_tenant:
@@ -111,6 +143,30 @@ def _check_path(path: str, what: str) -> None:
             f"{what} must be a relative path such as 'reports/2026.pdf', without empty, '.' or '..' parts, "
             f"backslashes or control characters: {path!r}"
         )
+
+
+def _as_it_reads(bucket: object, path: str) -> str:
+    """The path as the bucket must be given it, so that it asks for this object and no other.
+
+    Supabase's takes what looks percent-encoded for encoded, and in some versions ends the path at a question mark.
+    """
+    return quote(path) if type(bucket).__module__.startswith("storage3.") else path
+
+
+def _remove_oldest(directory: Path, newest: Path, max_files: int, max_bytes: int) -> None:
+    """Remove copies, oldest first, until the rest is within the limits. What else lies in the folder is left alone."""
+    copies = []
+    for path in directory.glob("*/*"):
+        if path != newest and _COPY.fullmatch(f"{path.parent.name}/{path.name}"):
+            with suppress(FileNotFoundError):
+                told = path.stat()
+                copies.append((told.st_mtime_ns, told.st_size, path))
+    files, size = len(copies) + 1, sum(copy[1] for copy in copies) + newest.stat().st_size
+    for _, its_size, path in sorted(copies):
+        if files <= max_files and size <= max_bytes:
+            return
+        path.unlink(missing_ok=True)
+        files, size = files - 1, size - its_size
 
 
 def _digest(text: str) -> str:

@@ -229,7 +229,7 @@ async def test_an_item_that_cannot_be_read_is_a_dead_letter_and_holds_nobody_up(
 async def test_bad_input_is_refused_before_anything_is_sent(queue: Queue, store: LossyStore) -> None:
     with pytest.raises(EncodeError):
         await queue.push(object())
-    for name in ("", " ", "~x", "x" * 513, 7):
+    for name in ("", " ", "~x", "x" * 513, 7.5):
         with pytest.raises(InvalidKeyError):
             await queue.push("v", name)  # type: ignore[arg-type]
     with pytest.raises(ValueError, match="aware"):

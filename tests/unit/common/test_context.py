@@ -116,7 +116,7 @@ def test_leaving_a_block_that_was_never_entered_changes_nothing() -> None:
         assert get_current_tenant_id() == "a"
 
 
-@pytest.mark.parametrize("tenant", ["", "  ", "\t\n", 7, b"a"])
+@pytest.mark.parametrize("tenant", ["", "  ", "\t\n", True, b"a"])
 def test_a_blank_or_foreign_tenant_is_refused_at_once(tenant: object) -> None:
     with pytest.raises(InvalidKeyError, match="tenant_id"):
         Context(tenant)

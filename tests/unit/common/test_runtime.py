@@ -137,7 +137,7 @@ async def test_without_configure_the_environment_decides(monkeypatch: pytest.Mon
 
 
 async def test_an_opening_that_fails_is_tried_again_by_the_next_call() -> None:
-    configure(redis_url="nonsense://")
+    configure(redis_url="rediss://h?ssl_ca_certs=/nowhere/ca.pem")
     with pytest.raises(SettingsError):
         await CacheManager.initialize()
     assert PROCESS.opening is None

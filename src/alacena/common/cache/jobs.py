@@ -13,6 +13,7 @@ from alacena.common import runtime
 from alacena.common.cache.tenancy import tenant_of
 from alacena.common.core.constants import JOB_LOCK_EXPIRY, JOB_LOCK_PREFIX
 from alacena.engine import BackendError
+from alacena.engine.scope import identifier, tenant_text
 
 if TYPE_CHECKING:
     from alacena.engine import Cache
@@ -56,7 +57,7 @@ async def acquire_job_lock(job_id: str, tenant_id: str | None = None, expiry_sec
 
     Cost: 1 round trip, and 1 each ``expiry_seconds / 3`` while it is held.
     """
-    tenant = tenant_of(tenant_id)
+    tenant, job_id = _job(job_id, tenant_id)
     cache = await runtime.opened()
     name, token = f"{JOB_LOCK_PREFIX}:{job_id}", runtime.PROCESS.environment.token(16).hex()
     fence = await cache.locks.try_acquire(name, tenant_id=tenant, ttl_s=expiry_seconds, token=token)
@@ -78,7 +79,7 @@ async def release_job_lock(job_id: str, tenant_id: str | None = None) -> bool:
     Cost: 1 round trip.
     Atomicity: the owner is compared and the lock deleted in one step.
     """
-    held = _HELD.pop((tenant_of(tenant_id), job_id), None)
+    held = _HELD.pop(_job(job_id, tenant_id), None)
     if held is None:
         return False
     _RENEWALS[held].cancel()
@@ -91,8 +92,12 @@ def job_lock_fence(job_id: str, tenant_id: str | None = None) -> int | None:
     It grows with every owner. Write it along with what the job writes, and refuse smaller ones there: that is what
     keeps a holder that was paused too long from undoing the work of the next one.
     """
-    held = _HELD.get((tenant_of(tenant_id), job_id))
+    held = _HELD.get(_job(job_id, tenant_id))
     return None if held is None else held.fence
+
+
+def _job(job_id: object, tenant_id: str | None) -> tuple[str, str]:
+    return tenant_text(tenant_of(tenant_id)), identifier("job_id", job_id)
 
 
 async def _renew(held: _Held, owner: asyncio.Task[object] | None) -> None:

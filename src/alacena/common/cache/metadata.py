@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 from alacena.common.context import Context, get_full_context
 from alacena.common.runtime import PROCESS
 from alacena.engine.errors import MissingTenantError
+from alacena.engine.scope import identifier
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -27,8 +28,8 @@ def standardize_llama_metadata(
 
     An argument outranks the metadata, the metadata outranks ``ctx`` (without one: what is ambient). Blank values count
     as absent; unknown fields stay. ``created_at`` becomes the present, in whole seconds since the epoch, where it is
-    absent. A bare number as ``chunk_id`` gets its document's id in front (``"doc1_3"``), so that it names one chunk in
-    the whole tenant. Doing it twice changes nothing.
+    absent. Ids become text (ints, numpy's too, UUIDs and members of an `Enum`). A bare number as ``chunk_id`` gets its
+    document's id in front (``"doc1_3"``), so that it names one chunk in the whole tenant. Doing it twice changes nothing.
 
     Args:
         metadata: What the node has; it is not changed.
@@ -41,7 +42,8 @@ def standardize_llama_metadata(
         conversation_id: The conversation.
 
     Raises:
-        ValueError: There is no tenant anywhere (`MissingTenantError`), or a chunk has no document.
+        ValueError: There is no tenant anywhere (`MissingTenantError`), a chunk has no document, or an id is neither text
+            nor a number nor a UUID (`InvalidKeyError`).
     """
     standard = dict(metadata or {})
     given = {
@@ -56,9 +58,10 @@ def standardize_llama_metadata(
     for name, value in _surroundings(ctx).items():
         if _blank(standard.get(name)) and not _blank(value):
             standard[name] = value
-    if not isinstance(standard.get("tenant_id"), str) or _blank(standard["tenant_id"]):
+    if _blank(standard.get("tenant_id")):
         msg = "tenant_id es obligatorio en los metadatos: pass tenant_id=..., or a ctx that has one"
         raise MissingTenantError(msg)
+    standard.update({name: identifier(name, standard[name]) for name in given if not _blank(standard.get(name))})
     if not _blank(standard.get("chunk_id")):
         standard["chunk_id"] = _chunk_name(standard["chunk_id"], standard.get("document_id"))
     if standard.get("created_at") is None:
@@ -101,9 +104,8 @@ def _surroundings(ctx: Any) -> dict[str, Any]:
     return {name: getattr(ctx, name, None) for name in names}
 
 
-def _chunk_name(chunk_id: object, document_id: object) -> object:
-    if _blank(document_id):
+def _chunk_name(chunk_id: str, document_id: str | None) -> str:
+    if document_id is None or _blank(document_id):
         msg = f"chunk {chunk_id!r} has no document: pass document_id=... with every chunk_id"
         raise ValueError(msg)
-    bare = str(chunk_id) if isinstance(chunk_id, int) else chunk_id
-    return f"{document_id}_{bare}" if isinstance(bare, str) and bare.isdecimal() else bare
+    return f"{document_id}_{chunk_id}" if chunk_id.removeprefix("-").isdecimal() else chunk_id

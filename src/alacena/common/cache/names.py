@@ -6,11 +6,17 @@ from urllib.parse import quote
 
 from alacena.common.context.vars import TENANT
 from alacena.engine.errors import InvalidKeyError, MissingTenantError
+from alacena.engine.scope import identifier, tenant_text
 
 
 def composed(*parts: str | None) -> str:
     """One name for several parts, different for different parts: ``None`` is a part too, and not the blank one."""
-    return ":".join("~" if part is None else quote(part, safe="").replace("~", "%7E") for part in parts)
+    return ":".join("~" if part is None else _quoted(part) for part in parts)
+
+
+def _quoted(part: str) -> str:
+    text = part if part == "" else identifier("a part of a name", part)
+    return quote(text, safe="", errors="surrogatepass").replace("~", "%7E")
 
 
 def flag_name(data_type: str, resource_id: str) -> str:
@@ -27,9 +33,9 @@ def placed(name: str, tenant_id: str | None) -> tuple[str, str]:
         MissingTenantError: No tenant is given, none leads the name, and none is ambient.
         InvalidKeyError: The name is blank; or it may or may not begin with another tenant than the ambient one.
     """
-    if not isinstance(name, str) or not name.strip():
-        msg = f"the name of a list, set or key must be a string that is not blank, not {name!r}"
-        raise InvalidKeyError(msg)
+    name = identifier("the name of a list, set or key", name)
+    if tenant_id is not None:
+        tenant_id = tenant_text(tenant_id)
     head, colon, rest = name.partition(":")
     ambient = TENANT.get()
     if tenant_id is None and ambient is not None:

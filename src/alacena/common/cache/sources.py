@@ -20,6 +20,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
 from weakref import WeakKeyDictionary
 
+from alacena.common.cache.queries import executed
 from alacena.common.context.load import LOAD
 
 if TYPE_CHECKING:
@@ -64,7 +65,8 @@ class Plan:
             if (value := request.value(name)) is not None:
                 keywords[name] = value
         result = function(*[request.value(name) for name in self.positional], **keywords)
-        return await result if inspect.isawaitable(result) else result
+        value = await result if inspect.isawaitable(result) else result
+        return executed(await value if inspect.iscoroutine(value) else value, _name(function))
 
 
 _PLANS: Final[WeakKeyDictionary[Any, Plan]] = WeakKeyDictionary()

@@ -8,22 +8,24 @@ from typing import TypeAlias
 from alacena.common.context.vars import TENANT
 from alacena.engine import Scope
 from alacena.engine.errors import MissingTenantError
+from alacena.engine.scope import tenant_text
 
 Id: TypeAlias = str | EllipsisType | None
 """An optional id. ``...`` counts as left out: the guide writes it where the optional arguments of a call stand."""
 
 
 def tenant_of(tenant_id: str | None) -> str:
-    """The tenant given, else the ambient one.
+    """The tenant given, as text, else the ambient one.
 
     Raises:
         MissingTenantError: There is neither.
+        InvalidKeyError: It is neither text nor an int nor a UUID.
     """
     if tenant_id is None:
         tenant_id = TENANT.get()
         if tenant_id is None:
             raise MissingTenantError
-    return tenant_id
+    return tenant_id if type(tenant_id) is str else tenant_text(tenant_id)
 
 
 def scope_of(tenant_id: str | None, agent_id: Id = None, conversation_id: Id = None, collection_id: Id = None) -> Scope:

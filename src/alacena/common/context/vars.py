@@ -7,10 +7,10 @@ from __future__ import annotations
 
 from contextvars import ContextVar, Token
 from typing import Final, TypeAlias
-from uuid import UUID
 
 from alacena.common.core.constants import NIL_TENANT_ID
-from alacena.engine.errors import InvalidKeyError, MissingTenantError
+from alacena.engine.errors import InvalidKeyError, MissingTenantError, UsageError
+from alacena.engine.scope import identifier, tenant_text
 
 OptionalId: TypeAlias = str | None
 
@@ -32,35 +32,33 @@ _NOT_TENANTS: Final = frozenset({"default", NIL_TENANT_ID})
 
 
 def checked_id(name: str, value: object) -> OptionalId:
-    """``value`` as the id of a field: a string that is not blank (a UUID by its text), or ``None``.
+    """``value`` as the id of a field, by the rule of every id (`alacena.engine.scope.identifier`), or ``None``.
 
     Raises:
-        InvalidKeyError: It is blank or not a string.
+        InvalidKeyError: It is blank, or neither text nor an int nor a UUID.
     """
-    if isinstance(value, UUID):
-        return str(value)
-    if value is None or (isinstance(value, str) and value.strip()):
-        return value
-    msg = f"{name} must be a string that is not blank (or None), not {value!r}"
-    raise InvalidKeyError(msg)
+    return None if value is None else identifier(name, value)
 
 
 def is_valid_tenant_id(tenant_id: object) -> bool:
-    """Whether this can name a tenant: a non-blank string that is neither ``"default"`` nor the nil UUID."""
-    return isinstance(tenant_id, str) and bool(tenant_id.strip()) and tenant_id not in _NOT_TENANTS
+    """Whether this can name a tenant: an id (text, an int or a UUID) that is neither ``"default"`` nor the nil UUID."""
+    try:
+        return tenant_text(tenant_id) not in _NOT_TENANTS
+    except UsageError:
+        return False
 
 
 def require_tenant(tenant_id: object) -> str:
-    """``tenant_id`` where it can name a tenant.
+    """``tenant_id`` as text, if it can name a tenant.
 
     Raises:
         MissingTenantError: It is missing, blank, ``"default"`` or the nil UUID.
+        InvalidKeyError: It is neither text nor an int nor a UUID.
     """
-    if isinstance(tenant_id, str) and is_valid_tenant_id(tenant_id):
-        return tenant_id
-    if tenant_id is None:
-        raise MissingTenantError
-    msg = f"{tenant_id!r} names no tenant: pass the real one (or 'system' for what belongs to nobody)"
+    text = tenant_text(tenant_id)
+    if is_valid_tenant_id(text):
+        return text
+    msg = f"{text!r} names no tenant: pass the real one (or 'system' for what belongs to nobody)"
     raise MissingTenantError(msg)
 
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
+from alacena.common.db.pages import all_rows
 from alacena.common.db.supabase import close_supabase_clients, configure_supabase, get_supabase_client
 from alacena.common.db.tables import get_table_name
 
-__all__ = ["close_supabase_clients", "configure_supabase", "get_supabase_client", "get_table_name"]
+__all__ = ["all_rows", "close_supabase_clients", "configure_supabase", "get_supabase_client", "get_table_name"]

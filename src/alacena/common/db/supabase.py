@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import inspect
 from typing import TYPE_CHECKING
 
 from alacena.common.db.settings import DEFAULT_TIMEOUT_S, SupabaseSettings
-from alacena.engine.errors import MissingTenantError, SettingsError, UsageError
+from alacena.engine.errors import SettingsError, UsageError
+from alacena.engine.scope import tenant_text
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -81,7 +83,8 @@ def get_supabase_client(
         supabase = get_supabase_client()
         result = await supabase.table("documents").select("*").eq("tenant_id", tenant_id).execute()
 
-    The same arguments give the same client, on connections that all clients of the loop share. Outside a running loop
+    The same arguments give the same client (with a ``tenant_token``: as long as it gives the same token), on
+    connections that all clients of the loop share. Outside a running loop
     (in a module's body) the client belongs to the loop that first uses it. A client is shared: a user who signs in
     through its ``auth`` does not change whose rows it sees; pass that user's ``access_token`` here instead.
 
@@ -96,7 +99,8 @@ def get_supabase_client(
         access_token: A user's or a tenant's JWT: the request is made in its name, and its policies apply.
 
     Raises:
-        SettingsError: URL or key is missing (the message names all that is), or the ``supabase`` extra is.
+        SettingsError: URL or key is missing (the message names all that is), or the ``supabase`` extra is; or
+            ``tenant_token`` gave no text.
         MissingTenantError: The tenant is blank.
         UsageError: An access token and the service role were asked for together.
     """
@@ -112,9 +116,18 @@ def get_supabase_client(
 
 
 def _token_of(tenant_id: str, settings: SupabaseSettings) -> str | None:
-    if not tenant_id.strip():
-        raise MissingTenantError
-    return None if settings.tenant_token is None else settings.tenant_token(tenant_id)
+    tenant_id = tenant_text(tenant_id)
+    if settings.tenant_token is None:
+        return None
+    token: object = settings.tenant_token(tenant_id)
+    if isinstance(token, str) and token.strip():
+        return token
+    if inspect.iscoroutine(token):
+        token.close()
+    raise SettingsError(
+        f"tenant_token gave a {type(token).__name__} for a tenant, and must give its token as text: it is a plain "
+        "function; mint tokens elsewhere, and let it look them up"
+    )
 
 
 async def close_supabase_clients() -> None:

@@ -33,6 +33,7 @@ _MASTER_BYTES: Final = 32
 _MAX_KEY_ID: Final = 0xFFFF
 _CIPHERS_KEPT: Final = 1024
 _PURPOSE: Final = b"alacena entry v1\0"
+_SET_PURPOSE: Final = b"alacena set member v1\0"
 
 
 class Keyring:
@@ -63,7 +64,7 @@ class Keyring:
         self._keys: Final = dict(keys)
         self._token = (environment or SystemEnvironment()).token
         self._aead = _aead()
-        self._ciphers: OrderedDict[tuple[int, str], Any] = OrderedDict()
+        self._ciphers: OrderedDict[tuple[int, str, bool], Any] = OrderedDict()
 
     def encrypt(self, payload: bytes | memoryview, *, tenant: str, header: bytes) -> bytes:
         """Nonce, ciphertext and tag of a payload, under the current key; ``header`` is authenticated with it.
@@ -82,8 +83,7 @@ class Keyring:
         """
         from cryptography.exceptions import InvalidTag
 
-        if key_id not in self._keys:
-            raise EntryError(f"The entry was encrypted with master key {key_id}, which is not on this ring.", "cipher")
+        self._check(key_id)
         if len(stored) < OVERHEAD_BYTES:
             raise EntryError("The encrypted payload is truncated.", "truncated")
         view = memoryview(stored)
@@ -94,26 +94,64 @@ class Keyring:
             raise EntryError("The payload is not what its tenant's key encrypted.", "cipher") from None
         return payload
 
-    def _cipher(self, key_id: int, tenant: str) -> Any:
+    @property
+    def ids(self) -> tuple[int, ...]:
+        """The ids of the keys on this ring."""
+        return tuple(self._keys)
+
+    def encrypt_alike(self, payload: bytes, *, key_id: int, tenant: str, header: bytes) -> bytes:
+        """Tag and ciphertext of a payload, the same each time (AES-SIV, RFC 5297): equal payloads can be told."""
+        sealed: bytes = self._cipher(key_id, tenant, alike=True).encrypt(payload, [header])
+        return sealed
+
+    def decrypt_alike(self, stored: bytes | memoryview, *, key_id: int, tenant: str, header: bytes) -> bytes:
+        """The payload that `encrypt_alike` was given.
+
+        Raises:
+            EntryError: Another tenant's, tampered with, or of a key that is not on this ring.
+        """
+        from cryptography.exceptions import InvalidTag
+
+        self._check(key_id)
+        try:
+            payload: bytes = self._cipher(key_id, tenant, alike=True).decrypt(bytes(stored), [header])
+        except (InvalidTag, ValueError):
+            raise EntryError("The payload is not what its tenant's key encrypted.", "cipher") from None
+        return payload
+
+    def _check(self, key_id: int) -> None:
+        if key_id not in self._keys:
+            raise EntryError(f"The entry was encrypted with master key {key_id}, which is not on this ring.", "cipher")
+
+    def _cipher(self, key_id: int, tenant: str, *, alike: bool = False) -> Any:
         """The cipher of one tenant; the ones used last are kept."""
         ciphers = self._ciphers
-        cipher = ciphers.get((key_id, tenant))
+        name = (key_id, tenant, alike)
+        cipher = ciphers.get(name)
         if cipher is None:
-            cipher = ciphers[key_id, tenant] = self._aead(derive(self._keys[key_id], tenant))
+            master = self._keys[key_id]
+            cipher = ciphers[name] = _siv(master, tenant) if alike else self._aead(derive(master, tenant))
             if len(ciphers) > _CIPHERS_KEPT:
                 ciphers.popitem(last=False)
         else:
-            ciphers.move_to_end((key_id, tenant))
+            ciphers.move_to_end(name)
         return cipher
 
 
-def derive(master: bytes, tenant: str) -> bytes:
-    """The 32-byte key of one tenant."""
+def _siv(master: bytes, tenant: str) -> Any:
+    """The cipher for members of a tenant's sets. AES-SIV wants two keys in one."""
+    from cryptography.hazmat.primitives.ciphers.aead import AESSIV
+
+    return AESSIV(derive(master, tenant, _SET_PURPOSE, 2 * _MASTER_BYTES))
+
+
+def derive(master: bytes, tenant: str, purpose: bytes = _PURPOSE, size: int = _MASTER_BYTES) -> bytes:
+    """The key of one tenant for one purpose."""
     from cryptography.hazmat.primitives.hashes import SHA256
     from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
-    info = _PURPOSE + tenant.encode("utf-8", "surrogatepass")
-    return HKDF(algorithm=SHA256(), length=_MASTER_BYTES, salt=None, info=info).derive(master)
+    info = purpose + tenant.encode("utf-8", "surrogatepass")
+    return HKDF(algorithm=SHA256(), length=size, salt=None, info=info).derive(master)
 
 
 def _aead() -> Any:

@@ -2,40 +2,30 @@
 
 from __future__ import annotations
 
-import dataclasses
-import enum
-import sys
-import zlib
-from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, Any, Final, TypeVar, get_args
 
-import msgspec
-
-from alacena.engine.errors import DecodeError, EncodeError, UsageError
+from alacena.engine.codec.frameworks import known_class, known_name
+from alacena.engine.codec.records import annotations_of, can_be_taken_apart, record_of
+from alacena.engine.errors import DecodeError, UsageError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable
+
+    from alacena.engine.codec.records import Record
 
 C = TypeVar("C", bound=type)
-
-
-class Record(NamedTuple):
-    """How the instances of one registered class are taken apart and put together again."""
-
-    cls: type
-    name: str
-    shape: int
-    """CRC-32 of the kind of class and of its field names: an entry of another shape is refused."""
-    fields: tuple[str, ...]
-    dump: Callable[[Any], Sequence[object]]
-    load: Callable[[list[Any]], object]
 
 
 class Registry:
     """Classes by the name that stands for them in an entry. Only what was registered is ever instantiated.
 
-    An entry holds the registered name, a fingerprint of the field names and the values of the fields. When a field is
-    added, renamed or removed, older entries become misses instead of objects of the wrong shape. Give the class a new
+    An entry holds the registered name, and the fields by name. So two versions of a class read one another's entries and
+    jobs, as they must while a new one is deployed: a field that an entry does not have gets its default, and one that the
+    class does not have is left out. A field without a default that is missing is a `DecodeError`. Give the class a new
     name when a field keeps its name and changes its meaning.
+
+    Classes of the standard library, of openai, langchain-core, llama-index-core, pgvector and asyncpg that hold data need
+    no registration: see `alacena.engine.codec.frameworks`.
 
     Dataclasses and pydantic models are restored as they were, without running ``__init__``, ``__post_init__`` or
     validators again. A ``msgspec.Struct`` is built through its constructor, the only way that it offers. Attributes
@@ -45,6 +35,7 @@ class Registry:
     def __init__(self) -> None:
         self._by_class: dict[type, Record] = {}
         self._by_name: dict[str, Record] = {}
+        self._known: dict[type, Record] = {}
 
     def register(
         self,
@@ -53,6 +44,7 @@ class Registry:
         *,
         dump: Callable[[Any], object] | None = None,
         load: Callable[[Any], object] | None = None,
+        deep: bool = False,
     ) -> C:
         """Allow instances of exactly ``cls`` (not of its subclasses) to be stored. Usable as a class decorator.
 
@@ -63,6 +55,8 @@ class Registry:
                 qualified name, so that moving the class turns its entries into misses.
             dump: Takes an instance, returns a value that can be stored.
             load: Takes that value, returns the instance. Raise ``ValueError`` for a value that means nothing.
+            deep: Register the classes that the types of its fields name too, and those that theirs name, each under its
+                module and qualified name.
 
         Returns:
             ``cls`` itself.
@@ -71,7 +65,7 @@ class Registry:
             UsageError: The name belongs to another class, the class has another name, or it is not of a kind that can
                 be taken apart.
         """
-        record = _record(cls, name, dump, load)
+        record = record_of(cls, name, dump, load)
         known = self._by_name.get(record.name)
         if known is not None and known.cls is not cls:
             raise UsageError(
@@ -82,24 +76,36 @@ class Registry:
         if other is not None and other.name != record.name:
             raise UsageError(f"{cls!r} is already registered as {other.name!r}: a class has one name.")
         self._by_name[record.name] = self._by_class[cls] = record
+        if deep:
+            self._register_below(cls)
         return cls
+
+    def _register_below(self, cls: type) -> None:
+        todo = annotations_of(cls)
+        while todo:
+            found = todo.pop()
+            todo += get_args(found)
+            if can_be_taken_apart(found) and found not in self._by_class:
+                self.register(found)
+                todo += annotations_of(found)
 
     def of(self, cls: type) -> Record | None:
         """The record of exactly this class, or ``None``."""
-        return self._by_class.get(cls)
+        record = self._by_class.get(cls) or self._known.get(cls)
+        if record is None and (record := known_class(cls)) is not None:
+            self._known[cls] = record
+        return record
 
     def restore(self, name: object, shape: object, state: list[Any]) -> object:
         """The instance that an entry describes.
 
         Raises:
-            DecodeError: No class has this name here, or it has other fields by now.
+            DecodeError: No class has this name here, or it needs a field that the entry does not have.
         """
-        record = self._by_name.get(name) if isinstance(name, str) else None
+        record = (self._by_name.get(name) or known_name(name)) if isinstance(name, str) else None
         if record is None:
             raise DecodeError(f"No class is registered as {name!r} in this process: register it before reading.")
-        if shape != record.shape or len(state) != len(record.fields):
-            raise DecodeError(f"The class registered as {name!r} had other fields when this entry was written.")
-        return record.load(state)
+        return record.restore(shape, state)
 
 
 default_registry: Final = Registry()
@@ -107,125 +113,3 @@ default_registry: Final = Registry()
 
 register: Final = default_registry.register
 """Register a class for the whole process. See `Registry.register`."""
-
-
-def _record(
-    cls: Any, name: str | None, dump: Callable[[Any], object] | None, load: Callable[[Any], object] | None
-) -> Record:
-    if not isinstance(cls, type):
-        raise UsageError(f"register() takes a class, not {cls!r}.")
-    name = name or f"{cls.__module__}.{cls.__qualname__}"
-    if (dump is None) is not (load is None):
-        raise UsageError("Give both dump= and load=, or neither.")
-    if dump is not None and load is not None:
-        return _of_functions(cls, name, dump, load)
-    if issubclass(cls, enum.Enum):
-        return _of_enum(cls, name)
-    if issubclass(cls, msgspec.Struct):
-        return _of_struct(cls, name)
-    if _is_pydantic(cls):
-        return _of_pydantic(cls, name)
-    if dataclasses.is_dataclass(cls):
-        return _of_dataclass(cls, name)
-    if issubclass(cls, tuple) and hasattr(cls, "_fields"):
-        return _of_named_tuple(cls, name)
-    raise UsageError(
-        f"{cls!r} is no Enum, dataclass, pydantic model, msgspec.Struct or named tuple: "
-        "pass dump= and load=, which turn an instance into a storable value and back."
-    )
-
-
-def _shape(kind: str, fields: Sequence[str]) -> int:
-    return zlib.crc32("\0".join((kind, *fields)).encode())
-
-
-def _of_functions(cls: type, name: str, dump: Callable[[Any], object], load: Callable[[Any], object]) -> Record:
-    def take_apart(value: object) -> list[object]:
-        return [dump(value)]
-
-    def put_together(state: list[Any]) -> object:
-        return load(state[0])
-
-    return Record(cls, name, _shape("functions", ()), ("",), take_apart, put_together)
-
-
-def _of_enum(cls: type[enum.Enum], name: str) -> Record:
-    by_value = issubclass(cls, enum.Flag)
-
-    def dump(member: enum.Enum) -> list[object]:
-        if by_value:
-            return [member.value]
-        if cls.__members__.get(member.name) is not member:
-            raise EncodeError(f"{member!r} is not one of the members that {cls.__qualname__} declares")
-        return [member.name]
-
-    def load(state: list[Any]) -> object:
-        return cls(state[0]) if by_value else cls[state[0]]
-
-    return Record(cls, name, _shape("enum", ()), ("",), dump, load)
-
-
-def _of_struct(cls: type[msgspec.Struct], name: str) -> Record:
-    fields = cls.__struct_fields__
-
-    def dump(value: msgspec.Struct) -> list[object]:
-        return [getattr(value, field) for field in fields]
-
-    def load(state: list[Any]) -> object:
-        return cls(**dict(zip(fields, state, strict=True)))
-
-    return Record(cls, name, _shape("struct", fields), fields, dump, load)
-
-
-def _of_dataclass(cls: type, name: str) -> Record:
-    fields = tuple(field.name for field in dataclasses.fields(cls))
-
-    def dump(value: object) -> list[object]:
-        return [getattr(value, field) for field in fields]
-
-    def load(state: list[Any]) -> object:
-        value: object = object.__new__(cls)
-        for field, item in zip(fields, state, strict=True):
-            object.__setattr__(value, field, item)
-        return value
-
-    return Record(cls, name, _shape("dataclass", fields), fields, dump, load)
-
-
-def _of_named_tuple(cls: Any, name: str) -> Record:
-    fields: tuple[str, ...] = cls._fields
-
-    def load(state: list[Any]) -> object:
-        restored: object = tuple.__new__(cls, state)
-        return restored
-
-    return Record(cls, name, _shape("named tuple", fields), fields, list, load)
-
-
-def _is_pydantic(cls: type) -> bool:
-    """Whether ``cls`` is a pydantic model: there is none unless somebody else has imported pydantic."""
-    pydantic = sys.modules.get("pydantic")
-    return pydantic is not None and issubclass(cls, pydantic.BaseModel)
-
-
-_PYDANTIC_STATE: Final = ("__pydantic_extra__", "__pydantic_fields_set__", "__pydantic_private__")
-
-
-def _of_pydantic(cls: Any, name: str) -> Record:
-    declared = tuple(cls.model_fields)
-
-    def dump(value: Any) -> list[object]:
-        state = value.__getstate__()
-        held = state["__dict__"]
-        return [*(held[field] for field in declared), *(state[part] for part in _PYDANTIC_STATE)]
-
-    def load(state: list[Any]) -> object:
-        value: Any = cls.__new__(cls)
-        count = len(declared)
-        rest = dict(zip(_PYDANTIC_STATE, state[count:], strict=True))
-        value.__setstate__({"__dict__": dict(zip(declared, state[:count], strict=True)), **rest})
-        restored: object = value
-        return restored
-
-    fields = (*declared, *_PYDANTIC_STATE)
-    return Record(cls, name, _shape("pydantic", fields), fields, dump, load)

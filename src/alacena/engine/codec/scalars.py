@@ -24,7 +24,9 @@ _COMPLEX: Final = struct.Struct("<dd")
 _MICROSECOND: Final = dt.timedelta(microseconds=1)
 
 
-def _dump_zone(zone: dt.tzinfo | None) -> bytes:
+def _dump_zone(value: dt.datetime | dt.time) -> bytes:
+    """The zone of a value: by its name or offset; of another make, the offset that it has at this value."""
+    zone = value.tzinfo
     if zone is None:
         return b""
     if type(zone) is dt.timezone:
@@ -33,10 +35,13 @@ def _dump_zone(zone: dt.tzinfo | None) -> bytes:
         return msgpack.encode([offset // _MICROSECOND, *given])
     if type(zone) is zoneinfo.ZoneInfo and zone.key is not None:
         return msgpack.encode(zone.key)
-    raise EncodeError(
-        f"a time zone of type {type(zone).__qualname__} cannot be restored: "
-        "use zoneinfo.ZoneInfo or value.astimezone(datetime.timezone.utc)"
-    )
+    at = value.utcoffset()
+    if at is None:
+        raise EncodeError(
+            f"a time zone of type {type(zone).__qualname__} has no offset at this value: "
+            "use zoneinfo.ZoneInfo or value.astimezone(datetime.timezone.utc)"
+        )
+    return msgpack.encode([at // _MICROSECOND])
 
 
 def _load_zone(data: memoryview) -> dt.tzinfo | None:
@@ -54,7 +59,7 @@ def _load_zone(data: memoryview) -> dt.tzinfo | None:
 
 def _dump_datetime(value: dt.datetime) -> bytes:
     moment = (value.year, value.month, value.day, value.hour, value.minute, value.second)
-    return _DATETIME.pack(*moment, value.microsecond, value.fold) + _dump_zone(value.tzinfo)
+    return _DATETIME.pack(*moment, value.microsecond, value.fold) + _dump_zone(value)
 
 
 def _load_datetime(data: memoryview) -> dt.datetime:
@@ -65,7 +70,7 @@ def _load_datetime(data: memoryview) -> dt.datetime:
 
 def _dump_time(value: dt.time) -> bytes:
     moment = (value.hour, value.minute, value.second, value.microsecond)
-    return _TIME.pack(*moment, value.fold) + _dump_zone(value.tzinfo)
+    return _TIME.pack(*moment, value.fold) + _dump_zone(value)
 
 
 def _load_time(data: memoryview) -> dt.time:

@@ -75,7 +75,7 @@ def _frozen_parts(value: Any) -> list[object] | None:
     if kind is tuple or kind is frozenset or (issubclass(kind, tuple) and _is_named_tuple(kind)):
         return list(value)
     if isinstance(value, enum.Enum):
-        return []
+        return None if isinstance(value, str) else []  # not registered, it comes back from a server as text
     if issubclass(kind, msgspec.Struct):
         fields = kind.__struct_fields__
         return [getattr(value, field) for field in fields] if kind.__struct_config__.frozen else None

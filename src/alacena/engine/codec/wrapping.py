@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import enum
 import re
 from gc import get_referents
@@ -11,13 +12,15 @@ from uuid import UUID
 from msgspec.msgpack import Ext
 
 from alacena.engine.codec import arrays
+from alacena.engine.codec.frameworks import plain
 from alacena.engine.codec.scalars import DUMPERS
 from alacena.engine.errors import EncodeError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Mapping
 
-    from alacena.engine.codec.registry import Record, Registry
+    from alacena.engine.codec.records import Record
+    from alacena.engine.codec.registry import Registry
 
 MAX_DEPTH: Final = 128
 """Levels of containers that a value may have."""
@@ -36,13 +39,17 @@ _LONGEST_KEY: Final = 60
 
 _ADVICE: Final[tuple[tuple[type, str], ...]] = (
     (enum.Enum, "register its class: alacena.engine.codec.register"),
-    (str, "it is a subclass of str, which would come back as str: pass str(value)"),
+    (str, "it is a subclass of str with attributes of its own, which would be lost: pass str(value)"),
     (bytes, "it is a subclass of bytes, which would come back as bytes: pass bytes(value)"),
     (int, "it is a subclass of int, which would come back as int: pass int(value)"),
     (float, "it is a subclass of float, which would come back as float: pass float(value)"),
     (dict, "it is a subclass of dict, which would come back as dict: pass dict(value)"),
     (list, "it is a subclass of list, which would come back as list: pass list(value)"),
     (tuple, "register its class, or pass tuple(value)"),
+    (
+        dt.datetime,
+        "it is a subclass of datetime: pass value.to_pydatetime(), or datetime.fromisoformat(value.isoformat())",
+    ),
     (memoryview, "pass bytes(value)"),
 )
 
@@ -136,6 +143,9 @@ class Wrapper:
             return Ext(ARRAY, arrays.dump(value))
         if arrays.is_scalar(value):
             return Ext(NUMPY_SCALAR, arrays.dump_scalar(value))
+        bare = plain(value)
+        if bare is not value:
+            return self.wrap(bare, depth)
         raise EncodeError(f"a value of type {kind.__module__}.{kind.__qualname__} cannot be stored: {_advice(value)}")
 
     def _wrap_items(self, items: Collection[Any], depth: int, segment: str = "[{}]") -> list[object]:

@@ -35,12 +35,14 @@ class Flags:
         """
         lifetime = () if ttl_s is None else ("PX", milliseconds(ttl_s, "ttl_s"))
         key = self._port.key("flag", tenant_id, name)
-        return await self._port.call("SET", key, self._port.elements.encode(value), "NX", *lifetime) is not None
+        word = self._port.elements.of(tenant_id, key).encode(value)
+        return await self._port.call("SET", key, word, "NX", *lifetime) is not None
 
     async def get(self, name: str, *, tenant_id: str) -> Any:
         """The value, or ``None``. Cost: 1 round trip."""
-        raw = await self._port.call("GET", self._port.key("flag", tenant_id, name))
-        return None if raw is None else self._port.elements.decode(raw)
+        key = self._port.key("flag", tenant_id, name)
+        raw = await self._port.call("GET", key)
+        return None if raw is None else self._port.elements.of(tenant_id, key).decode(raw)
 
     async def delete(self, name: str, *, tenant_id: str) -> bool:
         """Delete the value, whoever set it; True if it was there. Cost: 1 round trip."""

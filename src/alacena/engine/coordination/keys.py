@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Protocol
 
-from alacena.engine.errors import InvalidKeyError, MissingTenantError
+from alacena.engine.scope import identifier, tenant_text
 
 
 class Keys(Protocol):
@@ -22,8 +22,5 @@ def coordination_key(keys: Keys, kind: str, tenant_id: str, name: str, *parts: s
         MissingTenantError: ``tenant_id`` is blank.
         InvalidKeyError: ``name`` or a part is blank or not text.
     """
-    if not isinstance(tenant_id, str) or not tenant_id.strip():
-        raise MissingTenantError
-    if not isinstance(name, str) or not name.strip():
-        raise InvalidKeyError(f"the name of a {kind} must be text that is not blank, not {name!r}")
-    return keys.render(kind, tenant_id, name, *parts)
+    what = f"the name of a {kind}"
+    return keys.render(kind, tenant_text(tenant_id), *(identifier(what, part) for part in (name, *parts)))

@@ -32,8 +32,9 @@ class Lists:
         """
         if not values:
             return await self.llen(name, tenant_id=tenant_id)
-        encode = self._port.elements.encode
-        length: int = await self._port.call("RPUSH", self._key(name, tenant_id), *(encode(value) for value in values))
+        key = self._key(name, tenant_id)
+        encode = self._port.elements.of(tenant_id, key).encode
+        length: int = await self._port.call("RPUSH", key, *(encode(value) for value in values))
         return length
 
     async def lpop(self, name: str, *, tenant_id: str) -> Any:
@@ -41,16 +42,18 @@ class Lists:
 
         Cost: 1 round trip.
         """
-        raw = await self._port.call("LPOP", self._key(name, tenant_id))
-        return None if raw is None else self._port.elements.decode(raw)
+        key = self._key(name, tenant_id)
+        raw = await self._port.call("LPOP", key)
+        return None if raw is None else self._port.elements.of(tenant_id, key).decode(raw)
 
     async def lrange(self, name: str, start: int = 0, end: int = -1, *, tenant_id: str) -> list[Any]:
         """The values from ``start`` to ``end``, both included; negative places count from the end.
 
         Cost: 1 round trip.
         """
-        rows = await self._port.call("LRANGE", self._key(name, tenant_id), start, end)
-        return [self._port.elements.decode(row) for row in rows]
+        key = self._key(name, tenant_id)
+        decode = self._port.elements.of(tenant_id, key).decode
+        return [decode(row) for row in await self._port.call("LRANGE", key, start, end)]
 
     async def llen(self, name: str, *, tenant_id: str) -> int:
         """How many values there are. Cost: 1 round trip."""

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 from alacena.engine.coordination.item import DeadLetter, Item, QueueStats, stats_from
 from alacena.engine.coordination.port import milliseconds, pause_s
 from alacena.engine.errors import DecodeError, InvalidKeyError
+from alacena.engine.scope import identifier, tenant_text
 from alacena.engine.store import Script
 
 if TYPE_CHECKING:
@@ -56,8 +57,8 @@ class Queue:
     ) -> None:
         if max_attempts < 1:
             raise ValueError(f"max_attempts must be at least 1, not {max_attempts}")
-        self.name = name
-        self.tenant_id = tenant_id
+        self.name = name = identifier("the name of a queue", name)
+        self.tenant_id = tenant_id = tenant_text(tenant_id)
         self._port = port
         self._errands = errands
         self._roster = roster
@@ -68,6 +69,7 @@ class Queue:
         )
         self._five = [self._data, self._ready, self._delayed, self._flight, self._dead]
         self._channel = f"{self._data}:bell"
+        self._elements = port.elements.of(tenant_id, self._data)
 
     async def push(
         self,
@@ -112,7 +114,7 @@ class Queue:
         Returns:
             The ids, in order.
         """
-        payloads = [self._port.elements.encode(value) for value in values]
+        payloads = [self._elements.encode(value) for value in values]
         names = [f"~{self._port.token()}" for _ in payloads] if ids is None else [_given(name) for name in ids]
         if len(names) != len(payloads):
             raise ValueError(f"{len(payloads)} values, but {len(names)} ids")
@@ -251,7 +253,8 @@ class Queue:
 
     async def _letters(self, script: Script, keys: list[str], words: list[Argument], ids: Sequence[str] | None) -> int:
         count = 0
-        pages = [[]] if ids is None else [ids[at : at + 1000] for at in range(0, len(ids), 1000)]
+        names = None if ids is None else [identifier("an item's id", one) for one in ids]
+        pages = [[]] if names is None else [names[at : at + 1000] for at in range(0, len(names), 1000)]
         for page in pages:
             while True:
                 done = await self._port.run(script, keys, [*words, *page])
@@ -273,7 +276,7 @@ class Queue:
         """The item of a row; one that cannot be read goes to the dead letters, and holds nobody else up."""
         item_id, slot, attempt, record = row
         try:
-            value = self._port.elements.decode(record.partition(b":")[2])
+            value = self._elements.decode(record.partition(b":")[2])
         except DecodeError as error:
             await self._nack(_text(item_id), slot.decode(), 0, f"cannot be read: {error}", 0)
             return None
@@ -288,18 +291,19 @@ class Queue:
 
     def _letter(self, item_id: bytes, died_ms: int, attempts: int, reason: bytes, record: bytes) -> DeadLetter:
         try:
-            value = self._port.elements.decode(record.partition(b":")[2])
+            value = self._elements.decode(record.partition(b":")[2])
         except DecodeError:
             value = None
         return DeadLetter(_text(item_id), value, attempts, reason.decode("utf-8", "replace"), died_ms / 1000)
 
 
-def _given(name: str) -> str:
-    if not isinstance(name, str) or not name.strip() or name.startswith("~") or len(name) > _LONGEST_ID:
+def _given(name: object) -> str:
+    text = identifier("an item's id", name)
+    if text.startswith("~") or len(text) > _LONGEST_ID:
         raise InvalidKeyError(
-            f"an item's id must be text of 1 to {_LONGEST_ID} characters without a leading '~': {name!r}"
+            f"an item's id must be text of 1 to {_LONGEST_ID} characters without a leading '~': {text!r:.80}"
         )
-    return name
+    return text
 
 
 def _text(raw: bytes) -> str:

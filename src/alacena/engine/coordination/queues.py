@@ -9,6 +9,7 @@ from alacena.engine.coordination.fair import AllTenants, SomeTenants
 from alacena.engine.coordination.queue import Queue
 from alacena.engine.coordination.roster import Roster
 from alacena.engine.coordination.worker import Worker
+from alacena.engine.scope import identifier
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
@@ -91,6 +92,7 @@ class Queues:
     def _roster(self, name: str) -> Roster | None:
         if not self._fair:
             return None
+        name = identifier("the name of a queue", name)
         if name not in self._rosters:
             self._rosters[name] = Roster(self._port, "queue", name)
         return self._rosters[name]

@@ -34,27 +34,34 @@ class Sets:
             How many are new.
         """
         ttl_ms = 0 if ttl_s is None else milliseconds(ttl_s, "ttl_s")
-        words = [self._port.elements.encode(value) for value in values]
-        added: int = await self._port.run(ADD, [self._key(name, tenant_id)], [ttl_ms, *words])
+        key = self._key(name, tenant_id)
+        members = self._port.elements.members(tenant_id, key)
+        added: int = await self._port.run(ADD, [key], [ttl_ms, *map(members.encode, values)])
         return added
 
     async def remove(self, name: str, *values: Any, tenant_id: str) -> int:
         """Remove values; returns how many were there. Cost: 1 round trip."""
         if not values:
             return 0
-        words = [self._port.elements.encode(value) for value in values]
-        removed: int = await self._port.call("SREM", self._key(name, tenant_id), *words)
+        key = self._key(name, tenant_id)
+        members = self._port.elements.members(tenant_id, key)
+        words = [word for value in values for word in members.forms(value)]
+        removed: int = await self._port.call("SREM", key, *words)
         return removed
 
     async def members(self, name: str, *, tenant_id: str) -> list[Any]:
         """All values, in no order. Cost: 1 round trip."""
-        rows = await self._port.call("SMEMBERS", self._key(name, tenant_id))
-        return [self._port.elements.decode(row) for row in rows]
+        key = self._key(name, tenant_id)
+        members = self._port.elements.members(tenant_id, key)
+        return [members.decode(row) for row in await self._port.call("SMEMBERS", key)]
 
     async def contains(self, name: str, value: Any, *, tenant_id: str) -> bool:
-        """True if the value is a member. Cost: 1 round trip."""
-        word = self._port.elements.encode(value)
-        return bool(await self._port.call("SISMEMBER", self._key(name, tenant_id), word))
+        """True if the value is a member. Cost: 1 round trip; with a keyring up to 1 for each of its keys, and 1 more."""
+        key = self._key(name, tenant_id)
+        for word in self._port.elements.members(tenant_id, key).forms(value):
+            if await self._port.call("SISMEMBER", key, word):
+                return True
+        return False
 
     async def delete(self, name: str, *, tenant_id: str) -> bool:
         """Delete the set; True if it was there. Cost: 1 round trip."""

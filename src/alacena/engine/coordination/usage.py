@@ -7,9 +7,11 @@ from hashlib import blake2b
 from typing import Any, Final
 
 import msgspec
+from msgspec.structs import replace
 
 from alacena.engine.coordination.port import exact
-from alacena.engine.errors import DecodeError, EncodeError, MissingTenantError
+from alacena.engine.errors import DecodeError, EncodeError
+from alacena.engine.scope import DIMENSIONS, identifier, tenant_text
 
 _NUL = re.compile(rb"(?<!\\)(?:\\\\)*\\u0000").search
 _LONGEST_KEY: Final = 512
@@ -91,19 +93,17 @@ def unpacked(record: bytes) -> Usage:
 
 
 def checked(usage: Usage) -> Usage:
-    """Refuse what cannot be counted.
+    """Returns the use with its names as text, and refuses what cannot be counted.
 
     Raises:
         MissingTenantError: No tenant.
         ValueError: Negative or inexact tokens; a blank model, type, operation or key.
     """
-    if not isinstance(usage.tenant_id, str) or not usage.tenant_id.strip():
-        raise MissingTenantError
+    names = {name: identifier(name, getattr(usage, name)) for name in ("model", "token_type", "operation")}
+    parts = {name: getattr(usage, name) for name in DIMENSIONS}
+    given = {name: identifier(name, part) for name, part in parts.items() if part is not None and part != ""}
+    usage = replace(usage, tenant_id=tenant_text(usage.tenant_id), **names, **given)
     exact(usage.tokens, "tokens", least=0)
-    for name in ("model", "token_type", "operation", "idempotency_key"):
-        text = getattr(usage, name)
-        if not isinstance(text, str) or not text.strip():
-            raise ValueError(f"{name} must be text that is not blank, not {text!r}")
     for name, longest in _LONGEST.items():
         if len(_bytes(getattr(usage, name))) > longest:
             raise ValueError(f"{name} must be at most {longest} bytes")
@@ -112,7 +112,8 @@ def checked(usage: Usage) -> Usage:
 
 def short_key(key: str) -> str:
     """The key itself, or a digest of one that is too long for an index; such a digest is marked with ``~``."""
-    if not isinstance(key, str) or len(_bytes(key)) <= _LONGEST_KEY:
+    key = identifier("idempotency_key", key)
+    if len(_bytes(key)) <= _LONGEST_KEY:
         return key
     return "~" + blake2b(_bytes(key), digest_size=32).hexdigest()
 

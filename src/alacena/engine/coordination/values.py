@@ -8,9 +8,12 @@ from typing import TYPE_CHECKING, Any, Final
 import msgspec
 
 from alacena.engine.errors import DecodeError, EncodeError
+from alacena.engine.scope import tenant_text
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+    from alacena.engine.codec.elements import ElementCipher
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,10 +23,56 @@ class Elements:
     Attributes:
         encode: Raises :class:`~alacena.engine.errors.EncodeError` for what cannot be stored.
         decode: Raises :class:`~alacena.engine.errors.DecodeError` for bytes that it did not write.
+        cipher: Encrypts what is encoded; ``None``: nothing does.
     """
 
     encode: Callable[[Any], bytes]
     decode: Callable[[bytes], Any]
+    cipher: ElementCipher | None = None
+
+    def of(self, tenant_id: str, place: str) -> Elements:
+        """The elements of one object, encrypted for it if there is a cipher."""
+        cipher = self.cipher
+        if cipher is None:
+            return self
+        tenant, encode, decode = tenant_text(tenant_id), self.encode, self.decode
+        return Elements(
+            lambda value: cipher.seal(encode(value), tenant, place),
+            lambda raw: decode(cipher.open(raw, tenant, place, alike=False)),
+        )
+
+    def members(self, tenant_id: str, place: str) -> Members:
+        """The members of one set."""
+        return Members(self, tenant_text(tenant_id), place)
+
+
+class Members:
+    """How the members of one set become bytes: equal ones the same bytes, so that the server can tell.
+
+    Args:
+        elements: How values become bytes.
+        tenant: Whose set it is.
+        place: The set's key.
+    """
+
+    def __init__(self, elements: Elements, tenant: str, place: str) -> None:
+        self._elements = elements
+        self._where = (tenant, place)
+
+    def encode(self, value: Any) -> bytes:
+        """The bytes under which a value is added."""
+        return self.forms(value)[0]
+
+    def forms(self, value: Any) -> list[bytes]:
+        """All bytes under which a value may be a member: those of earlier keys, and of before there were keys, too."""
+        payload = self._elements.encode(value)
+        cipher = self._elements.cipher
+        return [payload] if cipher is None else cipher.seal_alike(payload, *self._where)
+
+    def decode(self, raw: bytes) -> Any:
+        """The value of a member."""
+        cipher = self._elements.cipher
+        return self._elements.decode(raw if cipher is None else cipher.open(raw, *self._where, alike=True))
 
 
 def _encode(value: Any) -> bytes:

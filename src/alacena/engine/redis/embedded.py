@@ -7,6 +7,7 @@ import os
 import subprocess
 import tempfile
 from pathlib import Path
+from threading import Thread
 from typing import TYPE_CHECKING
 from weakref import WeakSet
 
@@ -47,6 +48,7 @@ class EmbeddedServer:
         self._options = tuple(options)
         self._folder: Path | None = None
         self._guard: subprocess.Popen[bytes] | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None
 
     @property
     def endpoint(self) -> Endpoint:
@@ -64,7 +66,9 @@ class EmbeddedServer:
             SettingsError: The extra is not installed, or the folder for temporary files has too long a name.
             BackendUnavailableError: It did not come up in time; the message holds the end of its log.
         """
+        end_orphans()
         if self._guard is None:
+            self._loop = asyncio.get_running_loop()
             binary = _binary()
             self._folder = Path(tempfile.mkdtemp(prefix="alacena-"))
             self._guard = _launch(self._command(binary), self._folder)
@@ -86,6 +90,16 @@ class EmbeddedServer:
             assert guard.stdin is not None
             guard.stdin.close()
             await asyncio.get_running_loop().run_in_executor(None, guard.wait)
+
+    def end_if_orphaned(self) -> None:
+        """End it if the event loop that it was started on has ended: nobody is left to await :meth:`close`."""
+        if self._loop is None or not self._loop.is_closed():
+            return
+        guard, self._guard, self._folder = self._guard, None, None
+        if guard is not None:
+            assert guard.stdin is not None
+            guard.stdin.close()
+            Thread(target=guard.wait, name="alacena: embedded server ends", daemon=True).start()
 
     def _disown(self) -> None:
         """This is a forked child: the server ends with the parent, and must not be kept alive from here."""
@@ -116,6 +130,12 @@ class EmbeddedServer:
         if self._folder is None or not (self._folder / "log").exists():
             return "it wrote nothing"
         return (self._folder / "log").read_text(errors="replace")[-500:].strip() or "it wrote nothing"
+
+
+def end_orphans() -> None:
+    """End the servers of this process whose event loops have ended without closing them."""
+    for server in list(_running):
+        server.end_if_orphaned()
 
 
 def _binary() -> str:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import logging
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
+from urllib.parse import quote
 
 from alacena.engine.errors import BackendUnavailableError, ServerReplyError
 from alacena.engine.redis.embedded import EmbeddedServer
@@ -14,6 +15,7 @@ from alacena.engine.redis.store import RedisStore
 from alacena.engine.redis.tier import RedisShelf
 from alacena.engine.redis.topology import Topology, connect_to
 from alacena.engine.redis.wire.supervisor import Pace
+from alacena.engine.server_url import EMBEDDED
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -27,8 +29,6 @@ if TYPE_CHECKING:
     from alacena.engine.keys import Keys
     from alacena.engine.settings import Settings
     from alacena.engine.shelf import Counts
-
-EMBEDDED: Final = "embedded://"
 
 _log = logging.getLogger("alacena")
 
@@ -89,7 +89,8 @@ async def _endpoint(settings: Settings, closers: list[Callable[[], Awaitable[Non
     if url == EMBEDDED:
         server = EmbeddedServer()
         closers.append(server.close)
-        url = f"unix://{(await server.start()).address.path}"
+        # A folder for temporary files may hold any character, and a URL gives some of them a meaning of its own.
+        url = f"unix://{quote((await server.start()).address.path or '')}"
     return Endpoint.parse(url, client_name=settings.client_name), url
 
 

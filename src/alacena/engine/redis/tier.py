@@ -96,7 +96,7 @@ class RedisShelf:
         if unknown or len(keys) > 1 or generations[0].nonce is None or generations[1].nonce is None:
             return self._find_among(node, keys, unknown, policy, keep=keep)
         settle = partial(self._entries.glanced, node, key, generations, policy, keep)
-        return node.fetch(entry, settle, self._budget_s)
+        return node.fetch(entry, settle, policy.redis_budget_s or self._budget_s)
 
     def seek(self, data_type: str, resource_id: str, tenant_id: str) -> Awaitable[Any] | None:
         """See :meth:`alacena.engine.shelf.Shelf.seek`."""
@@ -126,7 +126,8 @@ class RedisShelf:
             self._learn(asked, values[len(keys) :])
             return self._entries.first(node, keys, values, policy, keep=keep)
 
-        return await node.exchange(keys[0].entry, (command,), settle=settle, timeout_s=self._budget_s)
+        budget_s = policy.redis_budget_s or self._budget_s
+        return await node.exchange(keys[0].entry, (command,), settle=settle, timeout_s=budget_s)
 
     async def find_many(self, keys: Sequence[EntryKey], policy: Policy, *, keep: bool) -> list[Found | None]:
         """See :meth:`alacena.engine.shelf.Shelf.find_many`."""
@@ -159,7 +160,7 @@ class RedisShelf:
             self._learn(asked, values[len(keys) :])
             return self._entries.opened_many(node, keys, values[: len(keys)], policy, keep=keep)
 
-        timeout_s = self._budget_s * (1 + len(keys) / 100)
+        timeout_s = (policy.redis_budget_s or self._budget_s) * (1 + len(keys) / 100)
         answer = node.exchange(keys[0].entry, (command,), settle=settle, timeout_s=timeout_s)
         for key in keys:
             _ = key.digest  # Worked out while the server is at work.

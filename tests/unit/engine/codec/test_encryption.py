@@ -86,7 +86,7 @@ def test_no_more_than_a_thousand_ciphers_are_kept():
     for tenant in range(1100):
         ring.encrypt(b"", tenant=str(tenant), header=b"")
     assert len(ring._ciphers) == 1024
-    assert (1, "1099") in ring._ciphers
+    assert (1, "1099", False) in ring._ciphers
 
 
 @pytest.mark.parametrize(

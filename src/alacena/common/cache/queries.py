@@ -1,0 +1,23 @@
+"""Queries that a source returned in place of their rows."""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+_QUERIES: Final = ("postgrest.", "supabase.", "storage3.")
+
+
+def executed(value: Any, source: str) -> Any:
+    """Returns what a source returned, if it is a value.
+
+    Args:
+        value: What it returned.
+        source: The source's name.
+
+    Raises:
+        TypeError: It is a query of Supabase's that was not executed.
+    """
+    if type(value).__module__.startswith(_QUERIES) and callable(getattr(value, "execute", None)):
+        msg = f"{source} returned a query that was not executed: write `(await query.execute()).data` in it"
+        raise TypeError(msg)
+    return value

@@ -1,0 +1,248 @@
+"""How the instances of one class are taken apart and put together again: its fields by name, or a pair of functions."""
+
+from __future__ import annotations
+
+import dataclasses
+import enum
+import sys
+import zlib
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
+
+import msgspec
+
+from alacena.engine.errors import DecodeError, EncodeError, UsageError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+
+def _required(field: str) -> object:
+    raise LookupError(field)
+
+
+class Record(NamedTuple):
+    """How the instances of one class are stored.
+
+    Attributes:
+        cls: The class.
+        name: What stands for it in an entry.
+        kind: What kind of class it is.
+        fields: The names of its parts, in the order of their values in an entry.
+        dump: Takes an instance apart.
+        load: Puts one together.
+        default: The value of a field that an entry does not have; `LookupError` if the class has none for it.
+    """
+
+    cls: type
+    name: str
+    kind: str
+    fields: tuple[str, ...]
+    dump: Callable[[Any], Sequence[object]]
+    load: Callable[[list[Any]], object]
+    default: Callable[[str], object] = _required
+
+    @property
+    def shape(self) -> str:
+        """The kind and the fields, as an entry says them."""
+        return "\0".join((self.kind, *self.fields))
+
+    def restore(self, shape: object, state: list[Any]) -> object:
+        """The instance that an entry describes; fields by name, whatever fields the class had when it was written.
+
+        Raises:
+            DecodeError: It was of another kind, or a field without a default is missing.
+        """
+        own = self.shape
+        if len(state) == len(self.fields) and (shape == own or shape == zlib.crc32(own.encode())):
+            return self.load(state)
+        kind, *fields = shape.split("\0") if isinstance(shape, str) else ("",)
+        if kind != self.kind or len(fields) != len(state):
+            raise DecodeError(
+                f"The class registered as {self.name!r} was of another kind, or had other fields, when this entry was written."
+            )
+        given = dict(zip(fields, state, strict=True))
+        try:
+            return self.load([given[f] if f in given else self.default(f) for f in self.fields])
+        except LookupError as missing:
+            raise DecodeError(
+                f"The class registered as {self.name!r} had other fields when this entry was written: give "
+                f"{missing} a default."
+            ) from missing
+
+
+def record_of(
+    cls: Any,
+    name: str | None = None,
+    dump: Callable[[Any], object] | None = None,
+    load: Callable[[Any], object] | None = None,
+) -> Record:
+    """Makes the record of a class.
+
+    Raises:
+        UsageError: The class is not of a kind that can be taken apart, and no functions are given that do.
+    """
+    if not isinstance(cls, type):
+        raise UsageError(f"register() takes a class, not {cls!r}.")
+    name = name or f"{cls.__module__}.{cls.__qualname__}"
+    if (dump is None) is not (load is None):
+        raise UsageError("Give both dump= and load=, or neither.")
+    if dump is not None and load is not None:
+        return _of_functions(cls, name, dump, load)
+    for is_such, make in _KINDS:
+        if is_such(cls):
+            return make(cls, name)
+    raise UsageError(
+        f"{cls!r} is no Enum, dataclass, pydantic model, msgspec.Struct or named tuple: "
+        "pass dump= and load=, which turn an instance into a storable value and back."
+    )
+
+
+def can_be_taken_apart(cls: Any) -> bool:
+    """Whether :func:`record_of` needs no functions for a class."""
+    return isinstance(cls, type) and any(is_such(cls) for is_such, _ in _KINDS)
+
+
+def annotations_of(cls: type) -> list[Any]:
+    """The types of a class's fields, as far as they can be found out.
+
+    Raises:
+        UsageError: A name in them means nothing where the class was written.
+    """
+    if is_pydantic(cls):
+        return [field.annotation for field in cls.model_fields.values()]  # type: ignore[attr-defined]  # pydantic's
+    if issubclass(cls, enum.Enum):
+        return []
+    import typing
+
+    try:
+        return list(typing.get_type_hints(cls).values())
+    except NameError as error:
+        raise UsageError(
+            f"the types of {cls!r} cannot be looked up ({error}): register each class by itself"
+        ) from error
+
+
+def _of_functions(cls: type, name: str, dump: Callable[[Any], object], load: Callable[[Any], object]) -> Record:
+    def take_apart(value: object) -> list[object]:
+        return [dump(value)]
+
+    def put_together(state: list[Any]) -> object:
+        return load(state[0])
+
+    return Record(cls, name, "functions", ("",), take_apart, put_together)
+
+
+def _of_enum(cls: type[enum.Enum], name: str) -> Record:
+    by_value = issubclass(cls, enum.Flag)
+
+    def dump(member: enum.Enum) -> list[object]:
+        if by_value:
+            return [member.value]
+        if cls.__members__.get(member.name) is not member:
+            raise EncodeError(f"{member!r} is not one of the members that {cls.__qualname__} declares")
+        return [member.name]
+
+    def load(state: list[Any]) -> object:
+        return cls(state[0]) if by_value else cls[state[0]]
+
+    return Record(cls, name, "enum", ("",), dump, load)
+
+
+def _of_struct(cls: type[msgspec.Struct], name: str) -> Record:
+    fields = cls.__struct_fields__
+    defaults = {one.name: one for one in msgspec.structs.fields(cls)}
+
+    def dump(value: msgspec.Struct) -> list[object]:
+        return [getattr(value, field) for field in fields]
+
+    def load(state: list[Any]) -> object:
+        return cls(**dict(zip(fields, state, strict=True)))
+
+    def default(field: str) -> object:
+        one = defaults[field]
+        if one.default is not msgspec.NODEFAULT:
+            return one.default
+        return one.default_factory() if one.default_factory is not msgspec.NODEFAULT else _required(field)
+
+    return Record(cls, name, "struct", fields, dump, load, default)
+
+
+def _of_dataclass(cls: type, name: str) -> Record:
+    declared = {field.name: field for field in dataclasses.fields(cls)}
+    fields = tuple(declared)
+
+    def dump(value: object) -> list[object]:
+        return [getattr(value, field) for field in fields]
+
+    def load(state: list[Any]) -> object:
+        value: object = object.__new__(cls)
+        for field, item in zip(fields, state, strict=True):
+            object.__setattr__(value, field, item)
+        return value
+
+    def default(field: str) -> object:
+        one = declared[field]
+        if one.default is not dataclasses.MISSING:
+            return one.default
+        return one.default_factory() if one.default_factory is not dataclasses.MISSING else _required(field)
+
+    return Record(cls, name, "dataclass", fields, dump, load, default)
+
+
+def _of_named_tuple(cls: Any, name: str) -> Record:
+    fields: tuple[str, ...] = cls._fields
+
+    def load(state: list[Any]) -> object:
+        restored: object = tuple.__new__(cls, state)
+        return restored
+
+    defaults: dict[str, object] = getattr(cls, "_field_defaults", {})
+    return Record(cls, name, "named tuple", fields, list, load, defaults.__getitem__)
+
+
+def is_pydantic(cls: type) -> bool:
+    """Whether ``cls`` is a pydantic model: there is none unless somebody else has imported pydantic."""
+    pydantic = sys.modules.get("pydantic")
+    return pydantic is not None and issubclass(cls, pydantic.BaseModel)
+
+
+_PYDANTIC_STATE: Final = ("__pydantic_extra__", "__pydantic_fields_set__", "__pydantic_private__")
+
+
+def _of_pydantic(cls: Any, name: str) -> Record:
+    declared = tuple(cls.model_fields)
+
+    def dump(value: Any) -> list[object]:
+        state = value.__getstate__()
+        held = state["__dict__"]
+        return [*(held[field] for field in declared), *(state[part] for part in _PYDANTIC_STATE)]
+
+    def load(state: list[Any]) -> object:
+        value: Any = cls.__new__(cls)
+        count = len(declared)
+        rest = dict(zip(_PYDANTIC_STATE, state[count:], strict=True))
+        if not rest["__pydantic_fields_set__"] <= known and rest["__pydantic_extra__"] is None:
+            rest["__pydantic_fields_set__"] &= known
+        value.__setstate__({"__dict__": dict(zip(declared, state[:count], strict=True)), **rest})
+        restored: object = value
+        return restored
+
+    def default(field: str) -> object:
+        one = cls.model_fields[field]
+        return _required(field) if one.is_required() else one.get_default(call_default_factory=True)
+
+    known = frozenset(declared)
+    return Record(cls, name, "pydantic", (*declared, *_PYDANTIC_STATE), dump, load, default)
+
+
+def _is_named_tuple(cls: type) -> bool:
+    return issubclass(cls, tuple) and hasattr(cls, "_fields")
+
+
+_KINDS: Final[tuple[tuple[Callable[[Any], bool], Callable[[Any, str], Record]], ...]] = (
+    (lambda cls: issubclass(cls, enum.Enum), _of_enum),
+    (lambda cls: issubclass(cls, msgspec.Struct), _of_struct),
+    (is_pydantic, _of_pydantic),
+    (dataclasses.is_dataclass, _of_dataclass),
+    (_is_named_tuple, _of_named_tuple),
+)

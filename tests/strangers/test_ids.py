@@ -1,0 +1,223 @@
+"""Ids as databases, enums and data frames give them: one text for each, in every verb."""
+
+from __future__ import annotations
+
+import enum
+import uuid
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pytest
+
+from alacena import (
+    CacheManager,
+    Context,
+    acquire_job_lock,
+    get_with_cache_aside,
+    release_job_lock,
+    standardize_llama_metadata,
+    track_token_usage,
+)
+from alacena.common.cache.jobs import job_lock_fence
+from alacena.engine import Cache, InvalidKeyError, MissingTenantError, Policy, Scope
+from alacena.sources.postgres import row_loader
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Sequence
+
+
+class Type(str, enum.Enum):  # noqa: UP042 - not the same as a StrEnum
+    DOCUMENT = "document"
+
+
+class Tenant(str, enum.Enum):  # noqa: UP042 - not the same as a StrEnum
+    ACME = "acme"
+
+
+class Number(int, enum.Enum):
+    SEVEN = 7
+
+
+class Plain(enum.Enum):
+    TWIN = "twin"
+
+
+class Sub(str):
+    def __str__(self) -> str:
+        return "something else"
+
+
+T = uuid.UUID(int=5)
+FORMS: tuple[tuple[Any, str], ...] = (
+    (Type.DOCUMENT, "document"),
+    (Number.SEVEN, "7"),
+    (Plain.TWIN, "twin"),
+    (Sub("sub"), "sub"),
+    (np.str_("text"), "text"),
+    (np.int64(7), "7"),
+    (7, "7"),
+    (-1, "-1"),
+    (T, str(T)),
+)
+NO_IDS: tuple[Any, ...] = (True, 1.5, b"a", ("t",), np.float64(1), np.True_)
+
+
+@pytest.mark.parametrize(("form", "text"), FORMS, ids=lambda one: repr(one)[:30])
+async def test_an_id_is_its_text_in_every_part_of_an_entry(
+    open_cache: Callable[..., Awaitable[Cache]], form: Any, text: str
+) -> None:
+    """aio-libs/aiocache#633: Python 3.11 writes members of ``class X(str, Enum)`` as X.MEMBER, so keys differ."""
+    cache = await open_cache()
+    other = await open_cache() if cache.url else cache
+    await cache.set(form, form, "value", Scope(form, form, form, form), tags=[form], document_ids=form)
+    assert await other.get(text, text, Scope(text, text, text, text)) == "value"
+    assert await cache.invalidate(text, tags=[text])
+    assert await cache.get(form, form, Scope(form, form, form, form)) is None
+    await cache.set(form, form, "again", form)
+    assert await other.get(text, text, text) == "again"
+    assert await other.get_many(form, [form], form) == {form: "again"}
+    assert await other.invalidate(text, text, text)
+    assert await cache.get(form, form, form) is None
+
+
+async def test_a_policy_holds_for_the_member_that_names_its_type(open_cache: Callable[..., Awaitable[Cache]]) -> None:
+    """aio-libs/aiocache#633, a variation: a member is hashed by its name, so a table of policies does not find it."""
+    cache = await open_cache(policies={"document": Policy(ttl=77)})
+    assert cache.policy(Type.DOCUMENT).ttl == 77
+
+
+async def test_coordination_names_are_texts(open_cache: Callable[..., Awaitable[Cache]]) -> None:
+    """aio-libs/aiocache#633, where it costs most: two holders of one lock, and a job that nobody finds."""
+    cache = await open_cache()
+    other = await open_cache() if cache.url else cache
+    assert await cache.locks.try_acquire(Type.DOCUMENT, tenant_id=Tenant.ACME) is not None
+    assert await other.locks.try_acquire("document", tenant_id="acme") is None
+    pushed = await cache.queues(Type.DOCUMENT, tenant_id=Tenant.ACME).push("job", id=T)
+    assert pushed == str(T)
+    [item] = await other.queues.reserve_any("document")
+    assert item.id == str(T)
+    await item.ack()
+    assert await cache.queues("document", tenant_id=7).push("job", id=Number.SEVEN) == "7"
+    assert await cache.counters.increment("c", tenant_id=T, idempotency_id=T) == 1
+    assert await cache.counters.increment("c", tenant_id=str(T), idempotency_id=str(T)) == 1
+    await cache.lists.rpush(Type.DOCUMENT, "a", tenant_id=Tenant.ACME)
+    assert await other.lists.lrange("document", tenant_id="acme") == ["a"]
+    await cache.sets.add(Type.DOCUMENT, "a", tenant_id=Number.SEVEN)
+    assert await other.sets.members("document", tenant_id="7") == ["a"]
+    await cache.ledger.record(T, 5, model=Plain.TWIN, agent_id=Number.SEVEN, idempotency_key=T)
+    await cache.ledger.record(str(T), 5, model="twin", agent_id="7", idempotency_key=str(T))
+    assert (await other.ledger.totals(T)).used == 5
+
+
+async def test_the_guides_verbs_take_a_uuid_everywhere(manager: type[CacheManager]) -> None:
+    """langchain-ai/langgraph#4181: UUID objects for text; here some verbs said that no tenant was given."""
+    verbs = manager.get_instance()
+    assert await track_token_usage(T, 5, "m", idempotency_key=T)
+    assert await acquire_job_lock(T, T)
+    assert job_lock_fence(str(T), str(T)) is not None
+    assert await release_job_lock(str(T), T)
+    assert await verbs.rpush("q", 1, tenant_id=T) == 1
+    assert await verbs.lpop(f"{T}:q") == 1
+    assert await verbs.set_nx(T, 1, tenant_id=T)
+    assert not await verbs.set_nx(str(T), 1, tenant_id=str(T))
+    assert await verbs.increment_counter(Type.DOCUMENT, resource_id=T, tenant_id=T) == 1
+    assert await verbs.get_counter("document", str(T), str(T)) == 1
+    assert (await get_with_cache_aside(Type.DOCUMENT, T, T, lambda: 1))[0] == 1
+    assert await manager.get("document", str(T), str(T)) == 1
+    async with Context(tenant_id=T, agent_id=7) as ctx:
+        assert ctx.get_tenant_id() == str(T)
+        assert ctx.get_agent_id() == "7"
+        assert await manager.get("document", T) == 1
+
+
+@pytest.mark.parametrize("wrong", NO_IDS, ids=repr)
+async def test_what_has_no_single_text_is_refused_with_its_type(manager: type[CacheManager], wrong: Any) -> None:
+    """langchain-ai/langgraph#4181: the error must say what is wrong with the id, not that there is none."""
+    cache, verbs = await manager.cache(), manager.get_instance()
+    calls: list[Callable[[], Awaitable[Any]]] = [
+        lambda: manager.set("t", wrong, 1, "acme"),
+        lambda: manager.get("t", "r", wrong),
+        lambda: manager.get(wrong, "r", "acme"),
+        lambda: verbs.rpush("q", 1, tenant_id=wrong),
+        lambda: verbs.rpush(wrong, 1, tenant_id="acme"),
+        lambda: acquire_job_lock("j", wrong),
+        lambda: acquire_job_lock(wrong, "acme"),
+        lambda: track_token_usage(wrong, 5, idempotency_key="k"),
+        lambda: track_token_usage("acme", 5, idempotency_key=wrong),
+        lambda: cache.queues("q", tenant_id="acme").push("v", wrong),
+        lambda: cache.locks.try_acquire("l", tenant_id=wrong),
+        lambda: cache.set("t", "r", 1, "acme", tags=[wrong]),
+    ]
+    for call in calls:
+        with pytest.raises(InvalidKeyError, match=f"must be a string, an int or a UUID, not {type(wrong).__name__}"):
+            await call()
+    with pytest.raises(InvalidKeyError, match="must be a string"):
+        Context(tenant_id=wrong)
+    with pytest.raises(InvalidKeyError, match="must be a string"):
+        standardize_llama_metadata({"document_id": wrong}, "acme")
+
+
+async def test_no_tenant_is_still_said_to_be_none(manager: type[CacheManager]) -> None:
+    for blank in (None, "", "  "):
+        with pytest.raises(MissingTenantError):
+            await manager.get("t", "r", blank)
+        with pytest.raises(MissingTenantError):
+            await manager.get_instance().rpush("q", 1, tenant_id=blank)
+
+
+async def test_a_batch_loader_may_answer_by_ids_of_any_form(cache: Cache) -> None:
+    """langchain-ai/langgraph#4181: rows by int and UUID, as the driver gives them, were lost without a word."""
+    rows = {7: "row 7", T: "row T"}
+    asked: list[Sequence[Any]] = []
+
+    async def load_rows(ids: Sequence[Any]) -> dict[Any, str]:
+        asked.append(ids)
+        return {one: rows[one] for one in ids if one in rows}
+
+    assert await cache.load_many("row", [7, T, 8], "acme", load_rows) == rows
+    assert await cache.load_many("row", [7, T], "acme", load_rows) == rows
+    assert asked == [[7, T, 8]]
+
+    async def by_number(ids: Sequence[str]) -> dict[Any, str]:
+        return {int(one): f"row {one}" for one in ids}
+
+    assert await cache.load_many("row", ["11", "12"], "acme", by_number) == {"11": "row 11", "12": "row 12"}
+
+
+async def test_a_batch_loader_that_answers_for_others_is_told_which(cache: Cache) -> None:
+    """langchain-ai/langgraph#4181: a mapping by other ids is a mistake, and was taken for "the source has nothing"."""
+
+    async def others(ids: Sequence[str]) -> dict[Any, Any]:
+        return {"nobody asked for this": 1, 3.5: 2}
+
+    with pytest.raises(ValueError, match=r"'nobody asked for this', 3\.5"):
+        await cache.load_many("row", ["a"], "acme", others)
+
+
+async def test_an_array_by_id_is_still_a_value(cache: Cache) -> None:
+    async def load(ids: Sequence[str]) -> dict[str, Any]:
+        return {one: np.zeros(3) for one in ids}
+
+    assert len(await cache.load_many("row", ["a", "b"], "acme", load)) == 2
+
+
+def test_metadata_has_ids_as_text() -> None:
+    """langchain-ai/langgraph#4181: numbers of chunks come from numpy and pandas."""
+    meta = standardize_llama_metadata({"collection_id": Number.SEVEN}, T, T, np.int64(3))
+    assert (meta["tenant_id"], meta["document_id"], meta["collection_id"]) == (str(T), str(T), "7")
+    assert meta["chunk_id"] == f"{T}_3"
+    assert all(type(value) is str for name, value in meta.items() if name.endswith("_id"))
+    assert standardize_llama_metadata({}, "acme", "d1", chunk_id=-1)["chunk_id"] == "d1_-1"
+    assert standardize_llama_metadata(meta) == meta
+
+
+async def test_row_loader_compares_as_text() -> None:
+    """langchain-ai/langgraph#4181: an int id for a statement that compares texts was the driver's error."""
+
+    class Pool:
+        async def fetchrow(self, statement: str, *args: Any) -> dict[str, Any]:
+            return {"args": args}
+
+    row = await row_loader(Pool(), "documents")(7, Tenant.ACME)  # type: ignore[arg-type]  # what users pass
+    assert row == {"args": ("7", "acme")}
+    assert all(type(one) is str for one in row["args"])

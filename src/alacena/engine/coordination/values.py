@@ -10,7 +10,7 @@ import msgspec
 from alacena.engine.errors import DecodeError, EncodeError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,6 +24,32 @@ class Elements:
 
     encode: Callable[[Any], bytes]
     decode: Callable[[bytes], Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Unreadable:
+    """Stands for an element that cannot be read here, among others that can.
+
+    Attributes:
+        position: Its place in the answer, from 0.
+        reason: Why it cannot be read.
+        raw: Its bytes.
+    """
+
+    position: int
+    reason: str
+    raw: bytes
+
+
+def all_read(elements: Elements, rows: Sequence[bytes]) -> list[Any]:
+    """The values of rows, with an :class:`Unreadable` in place of each that cannot be read."""
+    values: list[Any] = []
+    for position, row in enumerate(rows):
+        try:
+            values.append(elements.decode(row))
+        except DecodeError as error:
+            values.append(Unreadable(position, str(error), row))
+    return values
 
 
 def _encode(value: Any) -> bytes:

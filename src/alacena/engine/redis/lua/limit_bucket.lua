@@ -4,8 +4,10 @@
 local interval, burst, cost = tonumber(ARGV[1]), tonumber(ARGV[2]), tonumber(ARGV[3])
 local time = redis.call('TIME')
 local now = time[1] * 1000000 + time[2]
-local full_at = math.max(tonumber(redis.call('GET', KEYS[1]) or '0'), now)
-local room = now + math.ceil(burst * interval) - full_at
+local whole = math.ceil(burst * interval)
+-- An instant further ahead than a whole burst is that of a clock which was set back: the bucket is empty, no more.
+local full_at = math.min(math.max(tonumber(redis.call('GET', KEYS[1]) or '0'), now), now + whole)
+local room = now + whole - full_at
 local need = math.ceil(cost * interval)
 if cost > burst then return {0, math.floor(room / interval), -1} end
 if need > room then return {0, math.floor(room / interval), math.ceil((need - room) / 1000)} end

@@ -49,7 +49,10 @@ def limit_bucket(server: Server, keys: list[bytes], args: list[bytes]) -> Reply:
     interval, burst, cost = (float(word) for word in args)
     now = server.now_us
     whole = ceil(burst * interval)
-    full_at = min(max(server.number("GET", keys[0]), now), now + whole)
+    full_at = max(server.number("GET", keys[0]), now)
+    if full_at > now + whole:
+        full_at = now + whole
+        server.call("SET", keys[0], full_at, "PX", ceil((full_at - now) / 1000) + 1)
     room = now + whole - full_at
     need = ceil(cost * interval)
     if cost > burst:

@@ -35,6 +35,7 @@ class Gate(LossyStore):
         super().__init__(store)
         self.waits: set[str] = set()
         self.away: set[str] = set()
+        self.lost: set[str] = set()
         self.reached = asyncio.Event()
         self.open = asyncio.Event()
 
@@ -45,6 +46,8 @@ class Gate(LossyStore):
         if script.name in self.waits:
             self.reached.set()
             await self.open.wait()
+        if script.name in self.lost:
+            raise OutcomeUnknownError(f"the reply of {script.name} was lost")
         return reply
 
 
@@ -81,8 +84,11 @@ async def _states(*queues: Queue) -> list[tuple[int, int, int, int]]:
     return [(stat.ready, stat.delayed, stat.in_flight, stat.dead) for stat in stats]
 
 
+@pytest.mark.parametrize("lost", [True, False])
 @pytest.mark.parametrize("named", [True, False])
-async def test_a_view_that_is_cancelled_gives_back_what_it_took(port: Port, gate: Gate, named: bool) -> None:
+async def test_a_view_that_is_cancelled_gives_back_what_it_took(
+    port: Port, gate: Gate, named: bool, lost: bool
+) -> None:
     """rq/rq 507, python-arq/arq 192: workers are cancelled at each deploy, and jobs that nobody saw were dead letters."""
     queues = Queues(port)
     own = [queues("jobs", tenant_id=tenant, max_attempts=1) for tenant in ("a", "b")]
@@ -90,12 +96,14 @@ async def test_a_view_that_is_cancelled_gives_back_what_it_took(port: Port, gate
         await queue.push("job", "j")
     view = queues.any("jobs", tenant_ids=["a", "b"] if named else None, max_attempts=1)
     gate.waits = {"queue_reserve"}
+    gate.lost = {"queue_reserve"} if lost else set()
     taking = asyncio.create_task(view.reserve(2, wait_s=30))
     await gate.reached.wait()
     taking.cancel()
     gate.open.set()
     await asyncio.wait([taking])
     await queues.close()
+    gate.lost.clear()
     assert await _states(*own) == [(1, 0, 0, 0), (1, 0, 0, 0)]
     assert [item.attempt for item in await view.reserve(2)] == [1, 1]
 

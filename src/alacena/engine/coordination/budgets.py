@@ -169,8 +169,10 @@ class Budget:
         held = Reservation(self._port, self._keys, own_id, amount, 0, self._keep_ms)
         words: list[Argument] = [self._limit, own_id, amount, milliseconds(ttl_s, "ttl_s"), self._keep_ms]
 
-        async def give_back(reply: list[int]) -> None:
-            if reply[0] == _NEW:
+        async def give_back(reply: list[int] | None) -> None:
+            if reply is None and reservation_id is None:
+                await held.refund()
+            elif reply is not None and reply[0] == _NEW:
                 # With an id of the caller's, the same request may come again: then it must not be known as settled.
                 await self._port.run(
                     SETTLE, self._keys, [own_id, 0, 0 if reservation_id else _REMEMBER_MS, self._keep_ms]

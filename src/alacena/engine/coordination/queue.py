@@ -319,7 +319,9 @@ class Queue:
             try:
                 value = self._port.elements.decode(record.partition(b":")[2])
             except DecodeError as error:
-                unreadable.append(Item(self, _text(name), slot.decode(), attempt, f"cannot be read: {error}"))
+                unreadable.append(
+                    Item(self, _text(name), slot.decode(), attempt, f"cannot be read: {str(error).rstrip('.')}")
+                )
             else:
                 items.append(Item(self, _text(name), slot.decode(), attempt, value))
         return items, unreadable

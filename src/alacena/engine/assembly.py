@@ -203,7 +203,7 @@ async def _assembled(
         keys=keys, shelf=shelf, shelves=shelves, fills=fills, flights=flights, events=events, counts=counts
     )  # fmt: skip
     cipher = None if keyring is None else ElementCipher(keyring, refuse_plain=settings.integrity_key is not None)
-    port = Port(store, keys, environment, Elements(codec.encode, codec.decode, cipher))
+    port = Port(store, keys, environment, Elements(codec.encode, codec.decode, cipher), events.emit)
     desk = Desk(port, authority=authority, spill_path=settings.ledger_spill_path)
     desk.start()
     closers.append(desk.close)

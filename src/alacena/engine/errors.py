@@ -115,7 +115,15 @@ class EncodeError(CodecError, TypeError):
 
 
 class DecodeError(CodecError, ValueError):
-    """The bytes are not an entry of ours: truncated, tampered with, foreign, or of an unknown version."""
+    """The bytes are not an entry of ours: truncated, tampered with, foreign, or of an unknown version.
+
+    Attributes:
+        raw: The bytes, where they would else be lost; else ``None``.
+    """
+
+    def __init__(self, message: str, *, raw: bytes | None = None) -> None:
+        super().__init__(message)
+        self.raw = raw
 
 
 class LoadTimeoutError(AlacenaError, TimeoutError):

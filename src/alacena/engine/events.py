@@ -108,6 +108,23 @@ class MemorySwitched(Event):
     reason: str = ""
 
 
+@dataclass(frozen=True, slots=True)
+class ItemRejected(Event):
+    """An item of a queue could not be read here: it was given back, to be tried again or, at last, dead.
+
+    Attributes:
+        queue: The queue's name.
+        item_id: Which item.
+        attempt: Which attempt this was.
+        reason: Why it could not be read.
+    """
+
+    queue: str = ""
+    item_id: str = ""
+    attempt: int = 0
+    reason: str = ""
+
+
 class Observer(Protocol):
     """Receives every event, synchronously: keep it short and do not block."""
 

@@ -13,6 +13,7 @@ from alacena.engine.coordination.lists import Lists
 from alacena.engine.coordination.lock import Lock
 from alacena.engine.coordination.locks import LockBlock, Locks
 from alacena.engine.coordination.port import Port
+from alacena.engine.coordination.pushed import Pushed
 from alacena.engine.coordination.queue import Queue
 from alacena.engine.coordination.queues import Queues
 from alacena.engine.coordination.relay import Relay, RelayCounts
@@ -20,7 +21,7 @@ from alacena.engine.coordination.sets import Sets
 from alacena.engine.coordination.spill import Spill
 from alacena.engine.coordination.totals import TotalRow, Totals
 from alacena.engine.coordination.usage import Usage
-from alacena.engine.coordination.values import MSGPACK, Elements
+from alacena.engine.coordination.values import MSGPACK, Elements, Unreadable
 from alacena.engine.coordination.worker import Backoff, Worker, WorkerCounts
 
 __all__ = [
@@ -43,6 +44,7 @@ __all__ = [
     "LockBlock",
     "Locks",
     "Port",
+    "Pushed",
     "Queue",
     "QueueStats",
     "Queues",
@@ -53,6 +55,7 @@ __all__ = [
     "Spill",
     "TotalRow",
     "Totals",
+    "Unreadable",
     "Usage",
     "Worker",
     "WorkerCounts",

@@ -45,7 +45,8 @@ class Counters:
             name: The counter.
             amount: What to add; may be negative.
             tenant_id: Whose counter.
-            ttl_s: Seconds until the counter starts again, counted from its first increment; later ones leave it.
+            ttl_s: Seconds until the counter starts again, counted from its first increment; later ones leave it, or
+                shorten what is left to theirs.
             idempotency_id: Names this one increment: the same id counts once, and answers the same.
             remember_s: For how long the id is known.
 

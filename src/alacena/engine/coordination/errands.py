@@ -22,10 +22,10 @@ class Errands:
     def __init__(self) -> None:
         self._tasks: set[asyncio.Task[Any]] = set()
 
-    async def finish(self, step: Coroutine[Any, Any, T], undo: Callable[[T], Awaitable[Any]] | None = None) -> T:
+    async def finish(self, step: Coroutine[Any, Any, T], undo: Callable[[T | None], Awaitable[Any]] | None = None) -> T:
         """Run a step to its end.
 
-        Cancellation: the caller leaves, the step goes on; ``undo`` then gets its result.
+        Cancellation: the caller leaves, the step goes on; ``undo`` then gets its result, or ``None`` where it failed.
         """
         task = self._own(step)
         try:
@@ -64,8 +64,9 @@ async def _quietly(step: Awaitable[Any]) -> None:
         return
 
 
-async def _undo(task: asyncio.Task[T], undo: Callable[[T], Awaitable[Any]]) -> None:
+async def _undo(task: asyncio.Task[T], undo: Callable[[T | None], Awaitable[Any]]) -> None:
     try:
-        await undo(await task)
+        result = await task
     except (AlacenaError, asyncio.CancelledError):
-        return
+        result = None  # It may have been executed all the same.
+    await _quietly(undo(result))

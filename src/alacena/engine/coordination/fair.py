@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from contextlib import AsyncExitStack
-from typing import TYPE_CHECKING, Final, Protocol, Self
+from typing import TYPE_CHECKING, Final, Self
 
-from alacena.engine.coordination.port import pause_s
+from alacena.engine.coordination.source import MOST_BYTES, reserve_from, taking
+from alacena.engine.errors import BackendError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -16,36 +18,14 @@ if TYPE_CHECKING:
     from alacena.engine.coordination.port import Port
     from alacena.engine.coordination.queue import Queue
     from alacena.engine.coordination.roster import Roster, Turn
+    from alacena.engine.coordination.source import Taken
     from alacena.engine.store import Bell
 
 _TURNS_AT_ONCE: Final = 16
+_FAILED_PAUSE_S: Final = 5.0
+"""For how long a tenant whose queue fails is passed over."""
 
-
-class Source(Protocol):
-    """Whatever gives items: one queue, or the queues of many tenants."""
-
-    async def take(self, max_items: int, visibility_s: float, token: str) -> tuple[list[Item], float | None]:
-        """Take what there is, without waiting; and the seconds until something is due."""
-        ...
-
-    def bell(self) -> AbstractAsyncContextManager[Bell]:
-        """Rings when it is worth looking."""
-        ...
-
-
-async def reserve_from(source: Source, port: Port, max_items: int, visibility_s: float, wait_s: float) -> list[Item]:
-    """Take items, waiting up to ``wait_s`` seconds for the first."""
-    items, _ = await source.take(max_items, visibility_s, port.token())
-    if items or wait_s <= 0:
-        return items
-    deadline = port.environment.now() + wait_s
-    async with source.bell() as bell:
-        while True:
-            items, due_s = await source.take(max_items, visibility_s, port.token())
-            left_s = deadline - port.environment.now()
-            if items or left_s <= 0:
-                return items
-            await bell.wait(min(left_s, pause_s(port.environment, due_s)))
+_log = logging.getLogger("alacena")
 
 
 class AllTenants:
@@ -65,7 +45,11 @@ class AllTenants:
     async def reserve(self, max_items: int = 1, *, visibility_s: float = 60.0, wait_s: float = 0.0) -> list[Item]:
         """Take up to ``max_items`` of the tenants whose turn it is.
 
+        A tenant whose queue fails does not keep the others waiting: it is passed over for a while, and said in the log.
+
         Cost: 2 round trips (turns, then all their queues at once); 1 more for each tenant that had nothing.
+        Cancellation: what was taken is given back in the background, without counting as an attempt.
+        If Redis fails: raises where nothing was had.
         """
         return await reserve_from(self, self._port, max_items, visibility_s, wait_s)
 
@@ -73,27 +57,45 @@ class AllTenants:
         """Rings when a tenant announces work."""
         return self._roster.bell()
 
-    async def take(self, max_items: int, visibility_s: float, token: str) -> tuple[list[Item], float | None]:
-        """Take what there is, without waiting; and the seconds until the next turn."""
-        items: list[Item] = []
-        while True:
-            turns, next_s = await self._roster.turns(min(max_items - len(items), _TURNS_AT_ONCE))
-            if not turns:
-                return items, next_s
-            share = max((max_items - len(items)) // len(turns), 1)
-            asked = (self._serve(turn, share, visibility_s, token) for turn in turns)
-            for found in await asyncio.gather(*asked):
-                items += found
-            if items:
-                return items, 0.0
+    async def take(self, max_items: int, visibility_s: float, token: str | None = None) -> Taken:
+        """Take what there is, without waiting; ``due_s`` are the seconds until the next turn. See :meth:`reserve`."""
+        with taking(self._port) as taken:
+            while not taken.items:
+                turns, taken.due_s = await self._roster.turns(min(max_items, _TURNS_AT_ONCE))
+                if not turns:
+                    return taken
+                share = max(max_items // len(turns), 1)
+                asked = (
+                    self._serve(turn, share, visibility_s, token, taken, MOST_BYTES // len(turns)) for turn in turns
+                )
+                # All of them come to their end first, so that nothing is taken after it was given back.
+                failed = [error for error in await asyncio.gather(*asked, return_exceptions=True) if error is not None]
+                if failed and not (taken.items and isinstance(failed[0], BackendError)):
+                    raise failed[0]
+            taken.due_s = 0.0
+        return taken
 
-    async def _serve(self, turn: Turn, share: int, visibility_s: float, token: str) -> list[Item]:
-        items, due_s = await self._queue_of(turn.tenant_id).take(share, visibility_s, token)
-        if items:
-            self._roster.found(turn)
-        else:
-            await self._roster.put_off(turn, due_s)
-        return items
+    async def _serve(
+        self, turn: Turn, share: int, visibility_s: float, token: str | None, taken: Taken, max_bytes: int
+    ) -> None:
+        """Add what a tenant has to what was taken."""
+        try:
+            found = await self._queue_of(turn.tenant_id).take(share, visibility_s, token, max_bytes)
+            _add(taken, found)
+            if found.items:
+                self._roster.found(turn)
+            else:
+                await self._roster.put_off(turn, found.due_s)
+        except BackendError as error:
+            await self._pass_over(turn, error)
+            raise
+
+    async def _pass_over(self, turn: Turn, error: BackendError) -> None:
+        _tell(self._port, turn.tenant_id, error)
+        try:
+            await self._roster.put_off(turn, _FAILED_PAUSE_S)
+        except BackendError as another:
+            _log.debug("the turn of %r was not put off: %s", turn.tenant_id, another)
 
 
 class SomeTenants:
@@ -114,7 +116,11 @@ class SomeTenants:
     async def reserve(self, max_items: int = 1, *, visibility_s: float = 60.0, wait_s: float = 0.0) -> list[Item]:
         """Take up to ``max_items``, one of each tenant in turn.
 
+        A tenant whose queue fails does not keep the others waiting: it is passed over, and said in the log.
+
         Cost: 1 round trip for each tenant looked at, until there are enough or all were looked at.
+        Cancellation: what was taken is given back in the background, without counting as an attempt.
+        If Redis fails: raises where nothing was had.
         """
         return await reserve_from(self, self._port, max_items, visibility_s, wait_s)
 
@@ -122,21 +128,36 @@ class SomeTenants:
         """Rings when one of the tenants' queues does."""
         return _Bells(self._queues)
 
-    async def take(self, max_items: int, visibility_s: float, token: str) -> tuple[list[Item], float | None]:
-        """Take what there is, without waiting; and the seconds until something is due."""
-        items: list[Item] = []
-        dues: list[float] = []
+    async def take(self, max_items: int, visibility_s: float, token: str | None = None) -> Taken:
+        """Take what there is, without waiting. See :meth:`reserve`."""
+        failed: BackendError | None = None
         share = max(max_items // len(self._queues), 1)
-        for _ in range(len(self._queues)):
-            queue = self._queues[self._at]
-            self._at = (self._at + 1) % len(self._queues)
-            found, due_s = await queue.take(min(share, max_items - len(items)), visibility_s, token)
-            items += found
-            if due_s is not None:
-                dues.append(due_s)
-            if len(items) >= max_items:
-                break
-        return items, min(dues, default=None)
+        with taking(self._port) as taken:
+            for _ in range(len(self._queues)):
+                queue = self._queues[self._at]
+                self._at = (self._at + 1) % len(self._queues)
+                try:
+                    _add(taken, await queue.take(min(share, max_items - len(taken.items)), visibility_s, token))
+                except BackendError as error:
+                    failed = error
+                    _tell(self._port, queue.tenant_id, error)
+                if len(taken.items) >= max_items:
+                    break
+        if failed is not None and not taken.items:
+            raise failed
+        return taken
+
+
+def _add(taken: Taken, found: Taken) -> None:
+    taken.items += found.items
+    taken.unreadable += found.unreadable
+    if found.due_s is not None:
+        taken.due_s = found.due_s if taken.due_s is None else min(taken.due_s, found.due_s)
+
+
+def _tell(port: Port, tenant_id: str, error: BackendError) -> None:
+    if port.says_first(f"{tenant_id}: {type(error).__name__}"):
+        _log.warning("the queue of tenant %r failed, and is passed over: %s", tenant_id, error)
 
 
 class _Bells:

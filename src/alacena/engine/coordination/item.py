@@ -84,10 +84,11 @@ class DeadLetter:
 
     Attributes:
         id: Its id.
-        value: What was pushed; ``None`` with a reason that says so where the bytes cannot be read.
+        value: What was pushed; ``None`` where the bytes cannot be read here.
         attempts: How often it was delivered.
         reason: Why the last attempt failed.
         died_at: When, in seconds since the epoch on the server's clock.
+        raw: The bytes, where they cannot be read here. ``replay`` brings them back to be read elsewhere.
     """
 
     id: str
@@ -95,6 +96,7 @@ class DeadLetter:
     attempts: int
     reason: str
     died_at: float
+    raw: bytes | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,6 +146,6 @@ def stats_from(reply: list[Any]) -> QueueStats:
         dead,
         acked,
         discarded,
-        oldest_age_s=(now_ms - int(first)) / 1000 if first else None,
+        oldest_age_s=max(now_ms - int(first), 0) / 1000 if first else None,
         throughput_per_s=(this + before * (1 - into_minute)) / 60,
     )

@@ -63,32 +63,33 @@ class Limits:
     ) -> Decision:
         """At most ``limit`` within any ``window_s`` seconds.
 
-        The window is cut into sixty buckets and one more is counted with it: never a request too many, at worst a
+        Its counts are those of name and window: two windows under one name do not meet, and one whose length is changed
+        starts empty. The window is cut into sixty buckets and one more is counted with it: never a request too many, at worst a
         sixtieth of the window too few. Memory: 61 small fields, whatever the limit.
 
         Cost: 1 round trip. Atomicity: look and count in one step, on the server's clock.
         """
-        words = [
-            exact(limit, "limit", least=0),
-            milliseconds(window_s, "window_s", least=_BUCKETS),
-            _cost(cost),
-            _BUCKETS,
-        ]
-        return _decision(await self._port.run(WINDOW, [self._port.key("limit", tenant_id, name, "window")], words))
+        window_ms = milliseconds(window_s, "window_s", least=_BUCKETS)
+        words = [exact(limit, "limit", least=0), window_ms, _cost(cost), _BUCKETS]
+        key = self._port.key("limit", tenant_id, name, "window", str(window_ms))
+        return _decision(await self._port.run(WINDOW, [key], words))
 
     async def token_bucket(
         self, name: str, *, tenant_id: str, rate_per_s: float, burst: int, cost: int = 1
     ) -> Decision:
         """``rate_per_s`` in the long run, up to ``burst`` at once.
 
-        The generic cell rate algorithm: one instant a bucket, no refilling task.
+        The generic cell rate algorithm: one instant a bucket, no refilling task. A bucket is that of name, rate and
+        burst: two under one name do not meet, and one that is changed starts full.
 
         Cost: 1 round trip. Atomicity: look and count in one step, on the server's clock.
         """
         if not 0 < rate_per_s <= 1_000_000:
             raise ValueError(f"rate_per_s must be above 0 and at most 1,000,000, not {rate_per_s!r}")
-        words: list[Argument] = [repr(1_000_000 / rate_per_s), exact(burst, "burst", least=1), _cost(cost)]
-        return _decision(await self._port.run(BUCKET, [self._port.key("limit", tenant_id, name, "bucket")], words))
+        interval = repr(1_000_000 / rate_per_s)
+        words: list[Argument] = [interval, exact(burst, "burst", least=1), _cost(cost)]
+        key = self._port.key("limit", tenant_id, name, "bucket", interval, str(burst))
+        return _decision(await self._port.run(BUCKET, [key], words))
 
 
 def _cost(cost: int) -> int:

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from alacena.engine.coordination.values import all_read
+from alacena.engine.errors import BackendError, DecodeError
+
 if TYPE_CHECKING:
     from alacena.engine.coordination.port import Port
 
@@ -37,23 +40,48 @@ class Lists:
         length: int = await self._port.call("RPUSH", key, *(encode(value) for value in values))
         return length
 
-    async def lpop(self, name: str, *, tenant_id: str) -> Any:
+    async def lpop(self, name: str, *, tenant_id: str, raw: bool = False) -> Any:
         """Take the first value off; ``None`` if the list is empty. At most once: see the class.
 
-        Cost: 1 round trip.
+        A value that cannot be read here is put back, so that another version may read it.
+
+        Cost: 1 round trip, and 1 where it is put back. Cancellation: a value may be taken off and lost.
+
+        Args:
+            name: The list.
+            tenant_id: Whose.
+            raw: Take it off as its bytes, unread: for what nobody can read any more.
+
+        Raises:
+            DecodeError: It cannot be read here; ``raw`` of the error are its bytes.
         """
         key = self._key(name, tenant_id)
-        raw = await self._port.call("LPOP", key)
-        return None if raw is None else self._port.elements.of(tenant_id, key).decode(raw)
+        element = await self._port.call("LPOP", key)
+        if element is None or raw:
+            return element
+        try:
+            return self._port.elements.of(tenant_id, key).decode(element)
+        except DecodeError as error:
+            words = f"the first element of list {name!r} cannot be read: {error}; "
+            try:
+                await self._port.errands.finish(self._port.call("LPUSH", key, element))
+            except BackendError:
+                words += "it could not be put back, and is the error's raw"
+            else:
+                words += "it is first again: register its class, or take it off with lpop(..., raw=True)"
+            raise DecodeError(words, raw=element) from error
 
     async def lrange(self, name: str, start: int = 0, end: int = -1, *, tenant_id: str) -> list[Any]:
         """The values from ``start`` to ``end``, both included; negative places count from the end.
 
+        In place of a value that cannot be read here stands an
+        :class:`~alacena.engine.coordination.values.Unreadable` with its bytes.
+
         Cost: 1 round trip.
         """
         key = self._key(name, tenant_id)
-        decode = self._port.elements.of(tenant_id, key).decode
-        return [decode(row) for row in await self._port.call("LRANGE", key, start, end)]
+        rows = await self._port.call("LRANGE", key, start, end)
+        return all_read(self._port.elements.of(tenant_id, key).decode, rows)
 
     async def llen(self, name: str, *, tenant_id: str) -> int:
         """How many values there are. Cost: 1 round trip."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from alacena.engine.errors import BackendError, LockLostError
 from alacena.engine.store import Script
@@ -39,6 +39,9 @@ class Lock:
         token: 128 random bits that prove ownership.
         fence: A number that grows with every owner and never goes back.
         lost: Set when the lease could not be kept.
+        on_lost: Called then.
+        taker: The task that took it.
+        is_block: Whether it is held until a block of that task ends.
     """
 
     def __init__(
@@ -49,6 +52,8 @@ class Lock:
         self.fence = fence
         self.lost = asyncio.Event()
         self.on_lost: Callable[[], object] | None = None
+        self.taker: asyncio.Task[Any] | None = None
+        self.is_block = False
         self._port = port
         self._errands = errands
         self._keys = keys
@@ -60,6 +65,10 @@ class Lock:
     def remaining_s(self) -> float:
         """Seconds for which the lock is surely held, if no renewal succeeds any more."""
         return 0.0 if self.lost.is_set() else max(self._deadline - self._port.environment.now(), 0.0)
+
+    def is_of(self, keys: list[str]) -> bool:
+        """Whether it is the lock of these keys."""
+        return self._keys == keys
 
     def check(self) -> None:
         """Raise unless the lock is surely held now. Sends nothing.
@@ -80,6 +89,7 @@ class Lock:
             True if it was held until now; False if the lease had ended.
         """
         self._renewal.cancel()
+        self.taker = None
         return bool(await self._errands.finish(give_back(self._port, self._keys, self.token)))
 
     def _deadline_from(self, sent: float) -> float:
@@ -116,7 +126,7 @@ class Lock:
         """True: renewed. False: it belongs to somebody else. None: no answer."""
         try:
             async with asyncio.timeout(timeout_s):
-                return bool(await self._port.run(RENEW, self._keys[:1], [self.token, self._ttl_ms]))
+                return bool(await self._port.run(RENEW, self._keys[:2], [self.token, self._ttl_ms]))
         except (BackendError, TimeoutError):
             return None
 

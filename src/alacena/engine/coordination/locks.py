@@ -7,13 +7,13 @@ Kleppmann, "How to do distributed locking" (2016); the line of waiters and its b
 from __future__ import annotations
 
 import asyncio
+import logging
 from typing import TYPE_CHECKING, Final
 from weakref import WeakSet
 
-from alacena.engine.coordination.errands import Errands
 from alacena.engine.coordination.lock import HEAD_MS, RENEW, Lock, bell_prefix, give_back
 from alacena.engine.coordination.port import milliseconds
-from alacena.engine.errors import BackendError, LockLostError, LockTimeoutError
+from alacena.engine.errors import BackendError, LockLostError, LockTimeoutError, UsageError
 from alacena.engine.store import Script
 
 if TYPE_CHECKING:
@@ -33,9 +33,11 @@ _LEAST_TTL_MS: Final = 50
 _WITHDRAW_S: Final = 5.0
 _WITHDRAW_AGAIN_S: Final = 0.1
 
+_log = logging.getLogger("alacena")
+
 
 class Locks:
-    """Locks by name and tenant.
+    """Locks by name and tenant. They are not re-entrant: who holds one and takes it again would wait for himself.
 
     If Redis fails: acquiring raises; a lock that is held is lost when its lease can no longer be proved.
 
@@ -45,7 +47,7 @@ class Locks:
 
     def __init__(self, port: Port) -> None:
         self._port = port
-        self._errands = Errands()
+        self._errands = port.errands
         self._held: WeakSet[Lock] = WeakSet()
 
     def acquire(self, name: str, *, tenant_id: str, ttl_s: float = 30.0, wait_s: float | None = None) -> LockBlock:
@@ -66,6 +68,7 @@ class Locks:
             wait_s: For how long to wait; ``None`` = as long as it takes, 0 = not at all.
 
         Raises:
+            UsageError: This task holds the lock already, and would wait for itself without an end.
             LockTimeoutError: It was not had within ``wait_s``.
             LockLostError: It was lost while the block ran.
             BackendError: The store could not be asked.
@@ -76,14 +79,17 @@ class Locks:
         """Take a lock without a block. It is renewed until :meth:`Lock.release`; watch :attr:`Lock.lost` yourself.
 
         Raises:
+            UsageError: This task holds the lock in a block, and would wait for itself without an end.
             LockTimeoutError: It was not had within ``wait_s``.
             BackendError: The store could not be asked.
         """
         claim = _Claim(self._port, self._keys(name, tenant_id), milliseconds(ttl_s, "ttl_s", least=_LEAST_TTL_MS))
         deadline = None if wait_s is None else self._port.environment.now() + wait_s
+        hint = ""
         try:
             granted = await claim.ask(in_line=False)
             if granted is None and wait_s != 0:
+                hint = self._own_hint(name, tenant_id, is_patient=wait_s is None)
                 granted = await claim.stand_in_line(deadline)
         except (BackendError, asyncio.CancelledError):
             self._errands.start(claim.withdraw())
@@ -91,11 +97,28 @@ class Locks:
         if granted is None:
             if wait_s != 0:
                 self._errands.start(claim.withdraw())
-            raise LockTimeoutError(f"lock {name!r} of tenant {tenant_id!r} was not had within {wait_s} s")
+            raise LockTimeoutError(f"lock {name!r} of tenant {tenant_id!r} was not had within {wait_s} s{hint}")
         fence, sent = granted
         lock = Lock(self._port, self._errands, name, claim.keys, claim.token, fence, claim.ttl_ms, sent)
+        lock.taker = asyncio.current_task()
         self._held.add(lock)
         return lock
+
+    def _own_hint(self, name: str, tenant_id: str, *, is_patient: bool) -> str:
+        """Words for a task that waits for a lock of its own.
+
+        Raises:
+            UsageError: It would wait for ever, for its own block to end.
+        """
+        task, keys = asyncio.current_task(), self._keys(name, tenant_id)
+        for lock in self._held:
+            if lock.taker is task and lock.is_of(keys) and lock.remaining_s > 0:
+                hint = "this task holds it already, and locks are not re-entrant"
+                if lock.is_block and is_patient:
+                    raise UsageError(f"lock {name!r} of tenant {tenant_id!r}: {hint}: pass on what its block gave")
+                _log.warning("lock %r of tenant %r: %s: it waits for whoever releases it", name, tenant_id, hint)
+                return f": {hint}"
+        return ""
 
     async def try_acquire(
         self, name: str, *, tenant_id: str, ttl_s: float = 30.0, token: str | None = None
@@ -114,7 +137,7 @@ class Locks:
     async def renew(self, name: str, *, tenant_id: str, token: str, ttl_s: float = 30.0) -> bool:
         """Lengthen the lease of a token; False if it does not hold the lock. Cost: 1 round trip."""
         words: list[Argument] = [token, milliseconds(ttl_s, "ttl_s", least=_LEAST_TTL_MS)]
-        return bool(await self._port.run(RENEW, self._keys(name, tenant_id)[:1], words))
+        return bool(await self._port.run(RENEW, self._keys(name, tenant_id)[:2], words))
 
     async def release(self, name: str, *, tenant_id: str, token: str) -> bool:
         """Give a lock back; False if the token does not hold it. Cost: 1 round trip. Idempotent."""
@@ -202,6 +225,7 @@ class LockBlock:
         assert self._task is not None
         self._cancelling = self._task.cancelling()
         self._lock = await self._locks.take(name, tenant_id=tenant_id, ttl_s=ttl_s, wait_s=wait_s)
+        self._lock.is_block = True
         self._lock.on_lost = self._interrupt
         return self._lock
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
+from alacena.engine.coordination.errands import Errands
 from alacena.engine.coordination.keys import Keys, coordination_key
 from alacena.engine.coordination.values import MSGPACK, Elements
 from alacena.engine.errors import (
@@ -17,13 +18,15 @@ from alacena.engine.errors import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from alacena.engine.environment import Environment
+    from alacena.engine.events import Event
     from alacena.engine.store import Argument, Reply, Script, Store
 
 _ATTEMPTS: Final = 3
 _LOOK_AGAIN_S: Final = 5.0
+_MOST_SAID: Final = 1_000
 
 _REFUSALS: Final[dict[str, type[AlacenaError]]] = {
     "NOTOWNER": NotOwnerError,
@@ -40,17 +43,30 @@ class Port:
         keys: How they are named.
         environment: Time and chance.
         elements: How elements become bytes.
+        emit: Is told of what happened, if somebody listens.
 
     Attributes:
         store: As above.
         environment: As above.
         elements: As above.
+        emit: As above.
+        errands: Steps that go on where their caller has left.
     """
 
-    def __init__(self, store: Store, keys: Keys, environment: Environment, elements: Elements = MSGPACK) -> None:
+    def __init__(
+        self,
+        store: Store,
+        keys: Keys,
+        environment: Environment,
+        elements: Elements = MSGPACK,
+        emit: Callable[[Event], None] | None = None,
+    ) -> None:
         self.store = store
         self.environment = environment
         self.elements = elements
+        self.emit = emit
+        self.errands = Errands()
+        self._said: set[str] = set()
         self._keys = keys
         self._safe = False
 
@@ -61,6 +77,13 @@ class Port:
     def token(self) -> str:
         """128 random bits in hexadecimal: an owner, or an id that nobody else has."""
         return self.environment.token(16).hex()
+
+    def says_first(self, words: str) -> bool:
+        """Whether something is said for the first time: what goes to the log must not fill it."""
+        if words in self._said or len(self._said) >= _MOST_SAID:
+            return False
+        self._said.add(words)
+        return True
 
     async def require_safe(self) -> None:
         """Refuse to start where the server may evict what must not be lost. Asks once.
@@ -134,7 +157,10 @@ def exact(amount: int, name: str, *, least: int | None = None) -> int:
         ValueError: It is not an integer, leaves ±(2^53 - 1), or is less than ``least``.
     """
     if isinstance(amount, bool) or not isinstance(amount, int):
-        raise ValueError(f"{name} must be an integer, not {amount!r}")  # noqa: TRY004 - one kind of error for bad amounts
+        # One kind of error for bad amounts.
+        raise ValueError(  # noqa: TRY004
+            f"{name} must be an integer, not {amount!r}: count in the smallest unit (tokens, cents, millionths)"
+        )
     if abs(amount) >= 2**53:
         raise ValueError(f"{name} must lie within ±(2**53 - 1), not {amount}")
     if least is not None and amount < least:

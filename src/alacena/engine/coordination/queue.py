@@ -3,27 +3,31 @@
 from __future__ import annotations
 
 import asyncio
-from datetime import datetime
-from itertools import islice
-from typing import TYPE_CHECKING, Any, Final
+import logging
+from typing import TYPE_CHECKING, Any, Final, Literal
 
 from alacena.engine.coordination.item import DeadLetter, Item, QueueStats, stats_from
-from alacena.engine.coordination.port import milliseconds, pause_s
-from alacena.engine.errors import DecodeError, InvalidKeyError
+from alacena.engine.coordination.port import milliseconds
+from alacena.engine.coordination.pushed import OUTCOMES, Pushed, due_word, item_id, pages
+from alacena.engine.coordination.source import MOST_BYTES, Taken, give_back, reserve_from
+from alacena.engine.errors import BackendError, DecodeError, OutcomeUnknownError
+from alacena.engine.events import ItemRejected
 from alacena.engine.scope import identifier, tenant_text
 from alacena.engine.store import Script
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Iterable, Sequence
     from contextlib import AbstractAsyncContextManager
+    from datetime import datetime
+    from uuid import UUID
 
-    from alacena.engine.coordination.errands import Errands
     from alacena.engine.coordination.port import Port
     from alacena.engine.coordination.roster import Roster
     from alacena.engine.store import Argument, Bell
 
 PUSH: Final = Script("queue_push", idempotent=True)
 RESERVE: Final = Script("queue_reserve", idempotent=True)
+RETURN: Final = Script("queue_return", idempotent=True)
 ACK: Final = Script("queue_ack", idempotent=True)
 EXTEND: Final = Script("queue_extend", idempotent=True)
 NACK: Final = Script("queue_nack", idempotent=True)
@@ -34,10 +38,11 @@ STATS: Final = Script("queue_stats", idempotent=True)
 
 _REMEMBER_GIVEN_MS: Final = 3_600_000
 _REMEMBER_MADE_MS: Final = 120_000
-_PAGE: Final = 500
-_PAGE_BYTES: Final = 1 << 20
-_LONGEST_ID: Final = 512
 _MOST_AT_ONCE: Final = 1_000
+_UNREADABLE_FACTOR: Final = 8
+_UNREADABLE_MOST_S: Final = 300.0
+
+_log = logging.getLogger("alacena")
 
 
 class Queue:
@@ -52,94 +57,114 @@ class Queue:
         tenant_id: Whose it is.
     """
 
-    def __init__(
-        self, port: Port, errands: Errands, roster: Roster | None, name: str, tenant_id: str, max_attempts: int
-    ) -> None:
+    def __init__(self, port: Port, roster: Roster | None, name: str, tenant_id: str, max_attempts: int) -> None:
         if max_attempts < 1:
             raise ValueError(f"max_attempts must be at least 1, not {max_attempts}")
         self.name = name = identifier("the name of a queue", name)
         self.tenant_id = tenant_id = tenant_text(tenant_id)
         self._port = port
-        self._errands = errands
+        self._errands = port.errands
         self._roster = roster
         self._max_attempts = max_attempts
         parts = ("data", "ready", "delayed", "flight", "dead", "done")
-        self._data, self._ready, self._delayed, self._flight, self._dead, self._done = (
-            port.key("queue", tenant_id, name, part) for part in parts
-        )
-        self._five = [self._data, self._ready, self._delayed, self._flight, self._dead]
+        self._keys = [port.key("queue", tenant_id, name, part) for part in parts]
+        self._data, self._ready, *_ = self._keys
         self._channel = f"{self._data}:bell"
         self._elements = port.elements.of(tenant_id, self._data)
 
     async def push(
         self,
         value: Any,
-        id: str | None = None,  # noqa: A002 - the public name of what it is
+        id: str | int | UUID | None = None,  # noqa: A002 - the public name of what it is
         *,
         delay_s: float = 0.0,
         at: float | datetime | None = None,
-    ) -> str:
+        if_dead: Literal["revive", "keep"] = "revive",
+    ) -> Pushed:
         """Put a value in.
 
         Cost: 1 round trip; 2 where the queue was empty and it is served for all tenants. Atomicity: all or nothing.
 
         Args:
             value: Anything that the codec takes.
-            id: Names this piece of work: pushed again while it is known (until an hour after it was settled), it is
-                not taken in twice. Left out, one is made before anything is sent, so that no retry doubles it.
+            id: Names this piece of work: pushed again while it is known (until an hour after it was acknowledged), it
+                is not taken in twice. Left out, one is made before anything is sent, so that no retry doubles it.
             delay_s: Seconds before it is ready.
             at: When it is ready instead, in seconds since the epoch or as an aware ``datetime``.
+            if_dead: What becomes of an ``id`` that is a dead letter: ``"revive"`` takes it in anew, with this value
+                and all its attempts before it; ``"keep"`` leaves it dead.
 
         Returns:
-            The id.
+            The id, which tells in :attr:`~alacena.engine.coordination.pushed.Pushed.outcome` what became of it.
 
         Raises:
             EncodeError: The value cannot be stored.
-            BackendError: The server did not confirm.
+            BackendError: The server did not confirm. With an id, push it again.
         """
-        return (await self.push_many([value], ids=None if id is None else [id], delay_s=delay_s, at=at))[0]
+        return (
+            await self.push_many([value], ids=None if id is None else [id], delay_s=delay_s, at=at, if_dead=if_dead)
+        )[0]
 
     async def push_many(
         self,
         values: Iterable[Any],
         *,
-        ids: Sequence[str] | None = None,
+        ids: Sequence[str | int | UUID] | None = None,
         delay_s: float = 0.0,
         at: float | datetime | None = None,
-    ) -> list[str]:
+        if_dead: Literal["revive", "keep"] = "revive",
+    ) -> list[Pushed]:
         """Put values in. See :meth:`push`.
 
-        Cost: 1 round trip for each 500 values or MiB. Atomicity: of each of those.
+        Cost: 1 round trip for each 500 values or MiB. Atomicity: of each of those: give ids, so that you can push all
+        of them again where one failed.
 
         Returns:
-            The ids, in order.
+            The ids, in order, each with its outcome.
         """
+        if if_dead not in {"revive", "keep"}:
+            raise ValueError(f'if_dead must be "revive" or "keep", not {if_dead!r}')
         payloads = [self._elements.encode(value) for value in values]
-        names = [f"~{self._port.token()}" for _ in payloads] if ids is None else [_given(name) for name in ids]
+        names = [f"~{self._port.token()}" for _ in payloads] if ids is None else [item_id(name) for name in ids]
         if len(names) != len(payloads):
             raise ValueError(f"{len(payloads)} values, but {len(names)} ids")
-        due = _due(delay_s, at)
+        head: list[Argument] = [self._channel, int(if_dead == "revive"), self._port.token()[:16]]
+        due = due_word(delay_s, at)
         if self._roster is not None and payloads:
             await self._roster.ensure(self.tenant_id)
-        keys = [self._data, self._ready, self._delayed, self._done]
         announce = False
-        for page in _pages(zip(names, payloads, strict=True)):
-            words: list[Argument] = [self._channel]
-            for name, payload in page:
-                words += (name, due, payload)
-            _, ring = await self._port.run(PUSH, keys, words)
-            announce = announce or bool(ring)
-        if announce and self._roster is not None:
-            await self._roster.announce(self.tenant_id)
-        return names
+        pushed: list[Pushed] = []
+        try:
+            for page in pages(zip(names, payloads, strict=True)):
+                words = [word for name, payload in page for word in (name, due, payload)]
+                ring, codes = await self._port.run(PUSH, self._keys, [*head, *words])
+                announce = announce or bool(ring)
+                pushed += [Pushed(name, OUTCOMES[code]) for (name, _), code in zip(page, codes, strict=True)]
+        finally:
+            if announce:
+                await self._announce()
+        return pushed
+
+    async def _announce(self) -> None:
+        """Put the tenant's turn first. That may fail: what is in the queue stays there, and is found a while later."""
+        if self._roster is not None:
+            try:
+                await self._errands.finish(self._roster.announce(self.tenant_id))
+            except BackendError as error:
+                _log.debug("queue %r of %r: its turn was not put first: %s", self.name, self.tenant_id, error)
+                self._errands.start(self._roster.announce(self.tenant_id))
 
     async def reserve(
         self, max_items: int = 1, *, visibility_s: float = 60.0, wait_s: float = 0.0, token: str | None = None
     ) -> list[Item]:
-        """Take up to ``max_items`` under a lease.
+        """Take up to ``max_items`` under a lease, and up to 8 MiB of values; one item may be larger.
+
+        What cannot be read here is given back after a delay, with its attempt counted, and said in the log and in an
+        ``ItemRejected`` event: another version may be able to. After its last attempt it is a dead letter.
 
         Cost: 1 round trip where there is something; while waiting, woken and not polling, 1 each 5 s.
         Cancellation: what was taken is given back in the background, without counting as an attempt.
+        If Redis fails: raises; where only the reply was lost, and no ``token`` was given, the same.
 
         Args:
             max_items: At most so many.
@@ -150,32 +175,32 @@ class Queue:
         Returns:
             The items; an empty list if there was nothing.
         """
-        own_token = token or self._port.token()
-        items, _ = await self.take(max_items, visibility_s, own_token)
-        if items or wait_s <= 0:
-            return items
-        deadline = self._port.environment.now() + wait_s
-        try:
-            async with self.bell() as bell:
-                while True:
-                    items, due_s = await self.take(max_items, visibility_s, own_token)
-                    left_s = deadline - self._port.environment.now()
-                    if items or left_s <= 0:
-                        return items
-                    await bell.wait(min(left_s, pause_s(self._port.environment, due_s)))
-        except asyncio.CancelledError:
-            # It may come while the bell is put away, with the items already in hand.
-            self._errands.start(self._give_back([[item.id, item.slot] for item in items]))
-            raise
+        return await reserve_from(self, self._port, max_items, visibility_s, wait_s, token)
 
-    async def take(self, max_items: int, visibility_s: float, token: str) -> tuple[list[Item], float | None]:
-        """Take what there is, without waiting; and the seconds until something is due (``None``: nothing known)."""
+    async def take(
+        self, max_items: int, visibility_s: float, token: str | None = None, max_bytes: int = MOST_BYTES
+    ) -> Taken:
+        """Take what there is, without waiting. See :meth:`reserve`."""
         if not 1 <= max_items <= _MOST_AT_ONCE:
             raise ValueError(f"max_items must be from 1 to {_MOST_AT_ONCE}, not {max_items}")
-        words: list[Argument] = [token, max_items, milliseconds(visibility_s, "visibility_s"), self._max_attempts]
-        rows, due_ms = await self._errands.finish(self._port.run(RESERVE, self._five, words), self._undo_take)
-        items = [item for row in rows if (item := await self._item(row)) is not None]
-        return items, None if due_ms < 0 else due_ms / 1000
+        holder = token or self._port.token()
+        words: list[Argument] = [holder, max_items, milliseconds(visibility_s, "visibility_s"), self._max_attempts]
+        try:
+            rows, due_ms = await self._errands.finish(
+                self._port.run(RESERVE, self._keys, [*words, max_bytes]), lambda _: self._return(holder, max_items)
+            )
+        except OutcomeUnknownError:
+            if token is None:  # Nobody else can ask for what this token holds: nobody has seen it, nobody will.
+                self._errands.start(self._return(holder, max_items))
+            raise
+        items, unreadable = self._read(rows)
+        if unreadable:
+            try:
+                await self._errands.finish(self._put_off(unreadable))
+            except asyncio.CancelledError:
+                give_back(self._port, items)
+                raise
+        return Taken(items, None if due_ms < 0 else due_ms / 1000, len(unreadable))
 
     def bell(self) -> AbstractAsyncContextManager[Bell]:
         """Rings when something becomes ready, or due sooner."""
@@ -190,7 +215,7 @@ class Queue:
             Those whose lease had ended: they are or will be somebody else's.
         """
         words: list[Argument] = [_REMEMBER_GIVEN_MS, _REMEMBER_MADE_MS]
-        return await self._each(ACK, [self._data, self._flight, self._done], words, items)
+        return await self._each(ACK, words, items)
 
     async def extend(self, items: Sequence[Item], visibility_s: float) -> list[Item]:
         """Lengthen the leases of items of this queue.
@@ -201,7 +226,7 @@ class Queue:
             Those whose lease had ended.
         """
         words: list[Argument] = [milliseconds(visibility_s, "visibility_s")]
-        return await self._each(EXTEND, [self._data, self._flight], words, items)
+        return await self._each(EXTEND, words, items)
 
     async def nack(
         self, item: Item, delay_s: float = 0.0, reason: str | None = None, *, count_attempt: bool = True
@@ -213,11 +238,17 @@ class Queue:
         )
 
     async def dead(self, limit: int = 100) -> list[DeadLetter]:
-        """The oldest dead letters. Cost: 1 round trip."""
-        rows = await self._port.run(DEAD, [self._data, self._dead], [limit])
-        return [self._letter(*row) for row in rows]
+        """The oldest dead letters. Cost: 1 round trip for each 8 MiB of values."""
+        letters: list[DeadLetter] = []
+        while len(letters) < limit:
+            words: list[Argument] = [len(letters), limit - len(letters), MOST_BYTES]
+            rows = await self._port.run(DEAD, self._keys, words)
+            if not rows:
+                break
+            letters += [self._letter(*row) for row in rows]
+        return letters
 
-    async def replay(self, ids: Sequence[str] | None = None) -> int:
+    async def replay(self, ids: Sequence[str | int | UUID] | None = None) -> int:
         """Make dead letters ready again, with all their attempts before them; all of them where no ids are given.
 
         Cost: 1 round trip a thousand, and 1 where it is served for all tenants.
@@ -225,39 +256,49 @@ class Queue:
         Returns:
             How many there were; less where a reply was lost, although all were.
         """
-        count = await self._letters(REPLAY, [self._data, self._ready, self._dead], [self._channel], ids)
-        if self._roster is not None:
-            await self._roster.announce(self.tenant_id)
+        count = await self._letters(REPLAY, [self._channel], ids)
+        await self._announce()
         return count
 
-    async def discard(self, ids: Sequence[str] | None = None) -> int:
-        """Forget dead letters for good; all of them where no ids are given.
+    async def discard(self, ids: Sequence[str | int | UUID] | None = None) -> int:
+        """Forget dead letters for good, and their ids at once; all of them where no ids are given.
 
         Cost: 1 round trip a thousand.
 
         Returns:
             How many there were; less where a reply was lost, although all were.
         """
-        return await self._letters(DISCARD, [self._data, self._dead], [], ids)
+        return await self._letters(DISCARD, [], ids)
 
     async def stats(self) -> QueueStats:
-        """The queue now. Cost: 1 round trip. Atomicity: all figures are of one instant."""
-        return stats_from(await self._port.run(STATS, self._five, []))
+        """The queue now. Cost: 1 round trip. Atomicity: all figures are of one instant.
 
-    async def _each(self, script: Script, keys: list[str], words: list[Argument], items: Sequence[Item]) -> list[Item]:
+        A queue that was empty for a day is forgotten, and counts from 0 again.
+        """
+        return stats_from(await self._port.run(STATS, self._keys, []))
+
+    async def give_back(self, items: Sequence[Item]) -> None:
+        """Give items back that nobody has tried: at once, and without counting the attempt. Those lost are left out.
+
+        Cost: 1 round trip each, all of them at once.
+        """
+        gone = (self._nack(item.id, item.slot, 0, "", self._max_attempts, count_attempt=False) for item in items)
+        await asyncio.gather(*gone)
+
+    async def _each(self, script: Script, words: list[Argument], items: Sequence[Item]) -> list[Item]:
         if not items:
             return []
         pairs = [word for item in items for word in (item.id, item.slot)]
-        answers = await self._port.run(script, keys, [*words, *pairs])
+        answers = await self._port.run(script, self._keys, [*words, *pairs])
         return [item for item, answer in zip(items, answers, strict=True) if not answer]
 
-    async def _letters(self, script: Script, keys: list[str], words: list[Argument], ids: Sequence[str] | None) -> int:
+    async def _letters(self, script: Script, words: list[Argument], ids: Sequence[str | int | UUID] | None) -> int:
         count = 0
-        names = None if ids is None else [identifier("an item's id", one) for one in ids]
-        pages = [[]] if names is None else [names[at : at + 1000] for at in range(0, len(names), 1000)]
-        for page in pages:
+        names: list[str] = [] if ids is None else [_letter_id(name) for name in ids]
+        pages_of_ids = [[]] if ids is None else [names[at : at + 1000] for at in range(0, len(names), 1000)]
+        for page in pages_of_ids:
             while True:
-                done = await self._port.run(script, keys, [*words, *page])
+                done = await self._port.run(script, self._keys, [*words, *page])
                 count += done
                 if page or not done:
                     break
@@ -267,69 +308,78 @@ class Queue:
         self, item_id: str, slot: str, delay_ms: int, reason: str, max_attempts: int, *, count_attempt: bool = True
     ) -> bool:
         words: list[Argument] = [self._channel, item_id, slot, delay_ms, reason, max_attempts, int(not count_attempt)]
-        state = await self._port.run(NACK, self._five, words)
-        if state in {1, 2} and self._roster is not None:
-            await self._roster.announce(self.tenant_id)
+        state = await self._port.run(NACK, self._keys, words)
+        if state in {1, 2}:
+            await self._announce()
         return bool(state)
 
-    async def _item(self, row: list[Any]) -> Item | None:
-        """The item of a row; one that cannot be read goes to the dead letters, and holds nobody else up."""
-        item_id, slot, attempt, record = row
+    def _read(self, rows: Sequence[list[Any]]) -> tuple[list[Item], list[Item]]:
+        """The items that can be read, and those that cannot, with the reason as their value."""
+        items: list[Item] = []
+        unreadable: list[Item] = []
+        for name, slot, attempt, record in rows:
+            try:
+                value = self._elements.decode(record.partition(b":")[2])
+            except DecodeError as error:
+                unreadable.append(
+                    Item(self, _text(name), slot.decode(), attempt, f"cannot be read: {str(error).rstrip('.')}")
+                )
+            else:
+                items.append(Item(self, _text(name), slot.decode(), attempt, value))
+        return items, unreadable
+
+    async def _put_off(self, unreadable: Sequence[Item]) -> None:
+        """Give back what cannot be read here, to be tried a while later: another version may read it."""
+        for item in unreadable:
+            self._tell(item)
         try:
-            value = self._elements.decode(record.partition(b":")[2])
-        except DecodeError as error:
-            await self._nack(_text(item_id), slot.decode(), 0, f"cannot be read: {error}", 0)
-            return None
-        return Item(self, _text(item_id), slot.decode(), attempt, value)
+            await asyncio.gather(
+                *(
+                    self._nack(item.id, item.slot, _unreadable_ms(item.attempt), item.value, self._max_attempts)
+                    for item in unreadable
+                )
+            )
+        except BackendError:
+            return  # Their leases end by themselves.
 
-    async def _undo_take(self, reply: list[Any]) -> None:
-        await self._give_back([[_text(item_id), slot.decode()] for item_id, slot, _, _ in reply[0]])
+    def _tell(self, item: Item) -> None:
+        if self._port.emit is not None:
+            self._port.emit(
+                ItemRejected(self.tenant_id, None, self.name, item.id, item.attempt, item.value.partition(": ")[2])
+            )
+        if self._port.says_first(f"queue {self.name}: {item.value}"):
+            _log.warning(
+                "queue %r: item %r %s; it is given back and tried again, up to %d attempts, then it is a dead letter "
+                "that replay() brings back: register its class here, or let workers of its version run",
+                self.name,
+                item.id,
+                item.value,
+                self._max_attempts,
+            )
 
-    async def _give_back(self, held: Sequence[Sequence[str]]) -> None:
-        for item_id, slot in held:
-            await self._nack(item_id, slot, 0, "", self._max_attempts, count_attempt=False)
+    async def _return(self, holder: str, max_items: int) -> None:
+        if await self._port.run(RETURN, self._keys, [self._channel, holder, max_items]):
+            await self._announce()
 
-    def _letter(self, item_id: bytes, died_ms: int, attempts: int, reason: bytes, record: bytes) -> DeadLetter:
+    def _letter(self, name: bytes, died_ms: int, attempts: int, reason: bytes, record: bytes) -> DeadLetter:
+        payload = record.partition(b":")[2]
+        words = reason.decode("utf-8", "replace")
         try:
-            value = self._elements.decode(record.partition(b":")[2])
+            value = self._elements.decode(payload)
         except DecodeError:
-            value = None
-        return DeadLetter(_text(item_id), value, attempts, reason.decode("utf-8", "replace"), died_ms / 1000)
+            return DeadLetter(_text(name), None, attempts, words, died_ms / 1000, payload)
+        return DeadLetter(_text(name), value, attempts, words, died_ms / 1000)
 
 
-def _given(name: object) -> str:
-    text = identifier("an item's id", name)
-    if text.startswith("~") or len(text) > _LONGEST_ID:
-        raise InvalidKeyError(
-            f"an item's id must be text of 1 to {_LONGEST_ID} characters without a leading '~': {text!r:.80}"
-        )
-    return text
+def _letter_id(name: str | int | UUID) -> str:
+    """An id of a dead letter, which may also be one that was made."""
+    return name if isinstance(name, str) else item_id(name)
+
+
+def _unreadable_ms(attempt: int) -> int:
+    """How long an item waits that could not be read: 1 s at first, minutes at last, as long as a deploy may take."""
+    return round(1000 * min(float(_UNREADABLE_FACTOR) ** min(attempt - 1, 9), _UNREADABLE_MOST_S))
 
 
 def _text(raw: bytes) -> str:
     return raw.decode("utf-8", "surrogatepass")
-
-
-def _due(delay_s: float, at: float | datetime | None) -> str:
-    """The instant for the script: milliseconds from now, or ``@`` and milliseconds since the epoch."""
-    if at is None:
-        return str(milliseconds(delay_s, "delay_s", least=0))
-    if delay_s:
-        raise ValueError("give delay_s or at, not both")
-    if isinstance(at, datetime):
-        if at.tzinfo is None:
-            raise ValueError("at must be an aware datetime: give it a time zone")
-        at = at.timestamp()
-    return f"@{milliseconds(at, 'at', least=0)}"
-
-
-def _pages(pairs: Iterable[tuple[str, bytes]]) -> Iterator[list[tuple[str, bytes]]]:
-    rest = iter(pairs)
-    while page := list(islice(rest, 1)):
-        size = len(page[0][1])
-        for pair in islice(rest, _PAGE - 1):
-            page.append(pair)
-            size += len(pair[1])
-            if size >= _PAGE_BYTES:
-                break
-        yield page

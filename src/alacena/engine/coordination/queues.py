@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
-from alacena.engine.coordination.errands import Errands
 from alacena.engine.coordination.fair import AllTenants, SomeTenants
 from alacena.engine.coordination.queue import Queue
 from alacena.engine.coordination.roster import Roster
@@ -14,9 +13,11 @@ from alacena.engine.scope import identifier
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
 
-    from alacena.engine.coordination.fair import Source
     from alacena.engine.coordination.item import Item
     from alacena.engine.coordination.port import Port
+    from alacena.engine.coordination.source import Source
+
+_MOST_ROSTERS: Final = 1_000
 
 
 class Queues:
@@ -29,7 +30,6 @@ class Queues:
 
     def __init__(self, port: Port, *, fair: bool = True) -> None:
         self._port = port
-        self._errands = Errands()
         self._fair = fair
         self._rosters: dict[str, Roster] = {}
 
@@ -41,7 +41,7 @@ class Queues:
             tenant_id: Whose.
             max_attempts: After so many deliveries without an ack, an item is a dead letter.
         """
-        return Queue(self._port, self._errands, self._roster(name), name, tenant_id, max_attempts)
+        return Queue(self._port, self._roster(name), name, tenant_id, max_attempts)
 
     def any(
         self, name: str, *, tenant_ids: Sequence[str] | None = None, max_attempts: int = 5
@@ -75,7 +75,7 @@ class Queues:
         view = self.any(name, tenant_ids=tenant_ids, max_attempts=max_attempts)
         return await view.reserve(max_items, visibility_s=visibility_s, wait_s=wait_s)
 
-    def worker(self, source: Source, handler: Callable[[Item], Awaitable[object]], **options: Any) -> Worker:
+    def worker(self, source: Source, handler: Callable[[Item], Awaitable[object] | object], **options: Any) -> Worker:
         """A worker on one or more of these queues: ``await cache.queues.worker(queue, handle).run()``.
 
         Args:
@@ -87,12 +87,14 @@ class Queues:
 
     async def close(self) -> None:
         """Wait until what was given up has been given back."""
-        await self._errands.close()
+        await self._port.errands.close()
 
     def _roster(self, name: str) -> Roster | None:
         if not self._fair:
             return None
         name = identifier("the name of a queue", name)
-        if name not in self._rosters:
-            self._rosters[name] = Roster(self._port, "queue", name)
-        return self._rosters[name]
+        roster = self._rosters.pop(name, None) or Roster(self._port, "queue", name)
+        self._rosters[name] = roster
+        if len(self._rosters) > _MOST_ROSTERS:
+            del self._rosters[next(iter(self._rosters))]  # Its next push announces its tenant once more.
+        return roster

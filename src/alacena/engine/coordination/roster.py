@@ -27,6 +27,8 @@ NOBODY: Final = "system"
 _ENSURE_S: Final = 900.0
 _LONGEST_PAUSE_S: Final = 600.0
 _STRIKE_OFF_AFTER: Final = 10
+_MOST_KNOWN: Final = 10_000
+"""Tenants that a process remembers something of; the others cost a round trip more."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +49,8 @@ class Roster:
 
     A tenant announces itself when its work begins, and once each quarter of an hour before it adds to it; it is struck
     off after more than an hour without any. Work could be overlooked only if its producer was stopped for most of an
-    hour between the two, and died before it could announce it.
+    hour between the two, and died before it could announce it. A roster that nobody asks or adds to for 90 days is
+    forgotten.
 
     Args:
         port: Where the roster is.
@@ -58,7 +61,8 @@ class Roster:
     def __init__(self, port: Port, kind: str, name: str) -> None:
         self._port = port
         self._key = port.key(f"{kind}-roster", NOBODY, name)
-        self._both = [self._key, port.key(f"{kind}-roster", NOBODY, name, "announced")]
+        parts = ("announced", "clock")
+        self._keys = [self._key, *(port.key(f"{kind}-roster", NOBODY, name, part) for part in parts)]
         self._ensured: dict[str, float] = {}
         self._idle: dict[str, int] = {}
 
@@ -70,12 +74,15 @@ class Roster:
         """Be on the roster before work is added. Cost: 1 round trip each quarter of an hour, else none."""
         now = self._port.environment.now()
         if now >= self._ensured.get(tenant_id, now):
-            await self._port.run(ANNOUNCE, self._both, [tenant_id, 0, self._channel])
+            await self._port.run(ANNOUNCE, self._keys, [tenant_id, 0, self._channel])
+            self._ensured.pop(tenant_id, None)
             self._ensured[tenant_id] = now + _ENSURE_S
+            while len(self._ensured) > _MOST_KNOWN or next(iter(self._ensured.values())) <= now:
+                del self._ensured[next(iter(self._ensured))]
 
     async def announce(self, tenant_id: str) -> None:
         """Say that there is work now. Cost: 1 round trip."""
-        await self._port.run(ANNOUNCE, self._both, [tenant_id, 1, self._channel])
+        await self._port.run(ANNOUNCE, self._keys, [tenant_id, 1, self._channel])
 
     async def turns(self, count: int) -> tuple[list[Turn], float | None]:
         """Whose turn it is, and the seconds until the next one (``None``: nobody is there).
@@ -84,7 +91,7 @@ class Roster:
 
         Cost: 1 round trip.
         """
-        rows, left_ms = await self._port.run(TURNS, self._both, [count])
+        rows, left_ms = await self._port.run(TURNS, self._keys, [count])
         found = [Turn(member.decode("utf-8", "surrogatepass"), mark.decode()) for member, mark in rows]
         return found, None if left_ms < 0 else left_ms / 1000
 
@@ -97,14 +104,16 @@ class Roster:
 
         Cost: 1 round trip.
         """
-        idle = 0 if due_s is not None else self._idle.get(turn.tenant_id, 0) + 1
+        idle = 0 if due_s is not None else self._idle.pop(turn.tenant_id, 0) + 1
         self._idle[turn.tenant_id] = idle
+        if len(self._idle) > _MOST_KNOWN:
+            del self._idle[next(iter(self._idle))]
         pause_s = min(_LONGEST_PAUSE_S, 60.0 * 2**idle if due_s is None else due_s)
         pause_ms = round(pause_s * 1000) + 1
         if idle > _STRIKE_OFF_AFTER:
-            del self._idle[turn.tenant_id]
+            self._idle.pop(turn.tenant_id, None)
             pause_ms = -1
-        await self._port.run(PARK, self._both, [turn.tenant_id, turn.mark, pause_ms])
+        await self._port.run(PARK, self._keys, [turn.tenant_id, turn.mark, pause_ms])
 
     @property
     def _channel(self) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Final
 
 from alacena.engine.coordination.port import milliseconds
+from alacena.engine.coordination.values import all_read
 from alacena.engine.store import Script
 
 if TYPE_CHECKING:
@@ -50,10 +51,14 @@ class Sets:
         return removed
 
     async def members(self, name: str, *, tenant_id: str) -> list[Any]:
-        """All values, in no order. Cost: 1 round trip."""
+        """All values, in no order. Cost: 1 round trip.
+
+        In place of a value that cannot be read here stands an
+        :class:`~alacena.engine.coordination.values.Unreadable` with its bytes.
+        """
         key = self._key(name, tenant_id)
-        members = self._port.elements.members(tenant_id, key)
-        return [members.decode(row) for row in await self._port.call("SMEMBERS", key)]
+        rows = await self._port.call("SMEMBERS", key)
+        return all_read(self._port.elements.members(tenant_id, key).decode, list(rows))
 
     async def contains(self, name: str, value: Any, *, tenant_id: str) -> bool:
         """True if the value is a member. Cost: 1 round trip; with a keyring up to 1 for each of its keys, and 1 more."""

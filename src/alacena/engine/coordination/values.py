@@ -11,7 +11,7 @@ from alacena.engine.errors import DecodeError, EncodeError
 from alacena.engine.scope import tenant_text
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from alacena.engine.codec.elements import ElementCipher
 
@@ -73,6 +73,32 @@ class Members:
         """The value of a member."""
         cipher = self._elements.cipher
         return self._elements.decode(raw if cipher is None else cipher.open(raw, *self._where, alike=True))
+
+
+@dataclass(frozen=True, slots=True)
+class Unreadable:
+    """Stands for an element that cannot be read here, among others that can.
+
+    Attributes:
+        position: Its place in the answer, from 0.
+        reason: Why it cannot be read.
+        raw: Its bytes.
+    """
+
+    position: int
+    reason: str
+    raw: bytes
+
+
+def all_read(decode: Callable[[bytes], Any], rows: Sequence[bytes]) -> list[Any]:
+    """The values of rows, with an :class:`Unreadable` in place of each that cannot be read."""
+    values: list[Any] = []
+    for position, row in enumerate(rows):
+        try:
+            values.append(decode(row))
+        except DecodeError as error:
+            values.append(Unreadable(position, str(error), row))
+    return values
 
 
 def _encode(value: Any) -> bytes:

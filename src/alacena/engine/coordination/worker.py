@@ -3,20 +3,25 @@
 from __future__ import annotations
 
 import asyncio
+import inspect
+import logging
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from alacena.engine.coordination.port import pause_s
-from alacena.engine.errors import AlacenaError, BackendError, NotOwnerError
+from alacena.engine.coordination.source import give_back
+from alacena.engine.errors import AlacenaError, BackendError, NotOwnerError, UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
-    from alacena.engine.coordination.fair import Source
     from alacena.engine.coordination.item import Item
     from alacena.engine.coordination.port import Port
     from alacena.engine.coordination.queue import Queue
+    from alacena.engine.coordination.source import Source
     from alacena.engine.store import Bell
+
+_log = logging.getLogger("alacena")
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,12 +53,14 @@ class WorkerCounts:
         failed: Attempts given back because the handler raised.
         lost: Items whose lease ended while their handler ran.
         outages: Times that the store could not be asked.
+        unreadable: Deliveries that could not be read here, and were given back.
     """
 
     done: int = 0
     failed: int = 0
     lost: int = 0
     outages: int = 0
+    unreadable: int = 0
 
 
 @dataclass(eq=False, slots=True)
@@ -89,7 +96,7 @@ class Worker:
     Args:
         port: Where the source is.
         source: A queue, or :meth:`~alacena.engine.coordination.queues.Queues.any`.
-        handler: The work.
+        handler: The work. A plain function is called on the event loop: let it call ``asyncio.to_thread`` if it blocks.
         concurrency: How many handlers at a time.
         visibility_s: The length of a lease: for how long an item of a worker that died is out of sight.
         heartbeat_s: How often leases are lengthened; left out: a third of ``visibility_s``.
@@ -104,7 +111,7 @@ class Worker:
         self,
         port: Port,
         source: Source,
-        handler: Callable[[Item], Awaitable[object]],
+        handler: Callable[[Item], Awaitable[object] | object],
         *,
         concurrency: int = 4,
         visibility_s: float = 60.0,
@@ -114,6 +121,8 @@ class Worker:
     ) -> None:
         if concurrency < 1:
             raise ValueError(f"concurrency must be at least 1, not {concurrency}")
+        if not callable(handler):
+            raise UsageError(f"a worker's handler must be callable with an item, not {handler!r:.80}")
         self.counts = WorkerCounts()
         self._port = port
         self._source = source
@@ -162,11 +171,12 @@ class Worker:
             if not free:
                 await self._until(*(job.task for job in self._jobs), own=False)
                 continue
-            items, due_s = await self._source.take(free, self._visibility_s, self._port.token())
-            for item in items:
+            taken = await self._source.take(free, self._visibility_s)
+            self.counts.unreadable += taken.unreadable
+            for item in taken.items:
                 self._start(item)
-            if not items:
-                await self._until(asyncio.ensure_future(bell.wait(pause_s(self._port.environment, due_s))))
+            if not taken.items:
+                await self._until(asyncio.ensure_future(bell.wait(pause_s(self._port.environment, taken.due_s))))
 
     def _start(self, item: Item) -> None:
         job = _Job(item)
@@ -185,9 +195,14 @@ class Worker:
             if event.done() and not event.cancelled():
                 event.result()
 
+    async def _handle(self, item: Item) -> None:
+        done = self._handler(item)
+        if inspect.isawaitable(done):
+            await done
+
     async def _work(self, job: _Job) -> None:
         try:
-            work = asyncio.ensure_future(self._handler(job.item))
+            work = asyncio.ensure_future(self._handle(job.item))
             try:
                 await asyncio.wait([work])
             except asyncio.CancelledError:
@@ -199,10 +214,14 @@ class Worker:
             self.counts.lost += 1
         except BackendError:
             self.counts.outages += 1  # The lease ends by itself: the item is delivered again.
+        except Exception:  # noqa: BLE001 - the item is given back, whatever it was
+            # What is wrong here is not the item's fault: it goes back at once, for another try.
+            _log.exception("a worker could not settle item %r, and gives it back", job.item.id)
+            give_back(self._port, [job.item])
         finally:
             self._jobs.discard(job)
 
-    async def _settle(self, item: Item, work: asyncio.Future[object]) -> None:
+    async def _settle(self, item: Item, work: asyncio.Future[None]) -> None:
         error = asyncio.CancelledError("cancelled itself") if work.cancelled() else work.exception()
         if error is None:
             await item.ack()
@@ -210,7 +229,7 @@ class Worker:
             return
         self.counts.failed += 1
         delay_s = self._backoff.delay_s(item.attempt, self._port.environment.random())
-        await item.nack(delay_s, f"{type(error).__name__}: {error}"[:1000])
+        await item.nack(delay_s, _reason(error))
 
     async def _beat(self) -> None:
         while True:
@@ -218,13 +237,12 @@ class Worker:
             by_queue: dict[Queue, list[_Job]] = {}
             for job in self._jobs:
                 by_queue.setdefault(job.item.queue, []).append(job)
-            for queue, jobs in by_queue.items():
-                await self._lengthen(queue, jobs)
+            await asyncio.gather(*(self._lengthen(queue, jobs) for queue, jobs in by_queue.items()))
 
     async def _lengthen(self, queue: Queue, jobs: list[_Job]) -> None:
         try:
             lost = await queue.extend([job.item for job in jobs], self._visibility_s)
-        except BackendError:
+        except AlacenaError:
             self.counts.outages += 1
             return
         for job in jobs:
@@ -239,8 +257,20 @@ class Worker:
             job.task.cancel()
         if jobs:
             await asyncio.wait([job.task for job in jobs])
+        await self._port.errands.finish(self._give_back_all(jobs))
+
+    async def _give_back_all(self, jobs: list[_Job]) -> None:
         for job in jobs:
             try:
                 await job.item.nack(0, "the worker was stopped", count_attempt=False)
             except AlacenaError:
                 continue  # Settled meanwhile, or the store is away: then its lease ends by itself.
+
+
+def _reason(error: BaseException) -> str:
+    """What a handler's exception says; one that cannot even be printed is a reason, too."""
+    try:
+        words = str(error)
+    except Exception as another:  # noqa: BLE001 - the exception is the application's
+        words = f"(its text raised {type(another).__name__})"
+    return f"{type(error).__name__}: {words}"[:1000].encode("utf-8", "backslashreplace").decode()

@@ -6,6 +6,7 @@ Modelled after the documented behaviour of Redis 7 and Valkey 9, and held to it 
 
 from __future__ import annotations
 
+import heapq
 from collections import deque
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, TypeAlias, TypeVar
@@ -22,6 +23,9 @@ Value: TypeAlias = "bytes | dict[bytes, bytes] | deque[bytes] | Members | Sorted
 V = TypeVar("V", bytes, dict[bytes, bytes], "deque[bytes]", "Members", SortedSet)
 
 OK: Final = b"OK"
+
+_LEAST_NOTED: Final = 64
+"""Deadlines that are over for other reasons and may wait to be cleared away, whatever there is."""
 
 
 class Members(dict[bytes, None]):
@@ -124,6 +128,7 @@ class Keyspace:
         self.on_publish = on_publish
         self._values: dict[bytes, Value] = {}
         self._deadlines_ms: dict[bytes, int] = {}
+        self._by_deadline: list[tuple[int, bytes]] = []
 
     def execute(self, words: list[bytes]) -> Reply:
         """Run one command given as its words.
@@ -155,11 +160,26 @@ class Keyspace:
         """Drop a key as a server short of memory does; True if it was there."""
         return self.delete(key)
 
-    def sweep(self) -> int:
-        """Delete what has expired, as the server's background cycle does; returns how many keys that were."""
-        now = self.now_ms()
-        due = [key for key, deadline in self._deadlines_ms.items() if now > deadline]
-        return sum(self.delete(key) for key in due)
+    def sweep(self, limit: int | None = None) -> int:
+        """Delete what has expired, as the server's background cycle does; returns how many keys that were.
+
+        Args:
+            limit: How many deadlines are looked at; left out: all that are over.
+        """
+        now, gone = self.now_ms(), 0
+        while self._by_deadline and now > self._by_deadline[0][0] and limit != 0:
+            deadline, key = heapq.heappop(self._by_deadline)
+            limit = None if limit is None else limit - 1
+            if self._deadlines_ms.get(key) == deadline:
+                gone += self.delete(key)
+        return gone
+
+    def _note_deadline(self, key: bytes, deadline_ms: int) -> None:
+        self._deadlines_ms[key] = deadline_ms
+        heapq.heappush(self._by_deadline, (deadline_ms, key))
+        if len(self._by_deadline) > 2 * len(self._deadlines_ms) + _LEAST_NOTED:
+            self._by_deadline = [(deadline, key) for key, deadline in self._deadlines_ms.items()]
+            heapq.heapify(self._by_deadline)
 
     def names(self) -> Iterator[bytes]:
         """The keys that have not expired."""
@@ -205,7 +225,7 @@ class Keyspace:
         if deadline_ms is None:
             self._deadlines_ms.pop(key, None)
         else:
-            self._deadlines_ms[key] = deadline_ms
+            self._note_deadline(key, deadline_ms)
         self.touched(key)
 
     def delete(self, key: bytes) -> bool:
@@ -240,7 +260,7 @@ class Keyspace:
             self.delete(key)
             return
         else:
-            self._deadlines_ms[key] = deadline_ms
+            self._note_deadline(key, deadline_ms)
         self.touched(key)
 
 

@@ -178,7 +178,10 @@ class LocalShelf:
     async def unhold(self, keys: Sequence[EntryKey], token: bytes) -> None:
         """See :meth:`alacena.engine.shelf.Shelf.unhold`."""
         for key in keys:
-            self._holds.get(key.hold, {}).pop(token, None)
+            holds = self._holds.get(key.hold, {})
+            holds.pop(token, None)
+            if not holds:
+                self._holds.pop(key.hold, None)
             self._drop(key)
 
     async def inspect(self, key: EntryKey) -> dict[str, Any]:

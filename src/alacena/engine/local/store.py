@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from alacena.engine.local.keyspace import Keyspace
 from alacena.engine.local.twins import TWINS, Server
@@ -14,6 +14,9 @@ if TYPE_CHECKING:
 
     from alacena.engine.environment import Environment
     from alacena.engine.store import Argument, Reply, Script
+
+_SWEPT: Final = 16
+"""Expired keys that each call clears away: more than a call adds, so that they do not gather."""
 
 
 def encoded(word: Argument) -> bytes:
@@ -71,6 +74,7 @@ class LocalStore:
 
     async def call(self, *command: Argument, timeout_s: float | None = None) -> Reply:  # noqa: ARG002 - never waits
         """Run one command."""
+        self.keyspace.sweep(_SWEPT)
         return self.keyspace.execute([encoded(word) for word in command])
 
     async def script(
@@ -82,6 +86,7 @@ class LocalStore:
         timeout_s: float | None = None,  # noqa: ARG002 - never waits
     ) -> Reply:
         """Run one script's twin."""
+        self.keyspace.sweep(_SWEPT)
         return run_twin(self.keyspace, script.name, [encoded(key) for key in keys], [encoded(arg) for arg in args])
 
     @asynccontextmanager

@@ -24,8 +24,10 @@ def counter_add(server: Server, keys: list[bytes], args: list[bytes]) -> Reply:
     if current.lstrip(b"-").isdigit() and abs(int(current) + int(amount)) > MOST_EXACT:
         raise refuse("OVERFLOW the counter would leave the range of exact integers")
     value = server.call("INCRBY", keys[0], amount)
-    if ttl_ms != b"0" and server.call("PTTL", keys[0]) == -1:
-        server.call("PEXPIRE", keys[0], ttl_ms)
+    if ttl_ms != b"0":
+        left = server.call("PTTL", keys[0])
+        if left == -1 or left > int(ttl_ms):
+            server.call("PEXPIRE", keys[0], ttl_ms)
     if len(keys) > 1:
         server.call("SET", keys[1], b"%b:%d" % (amount, value), "PX", receipt_ms)
     return value

@@ -21,8 +21,12 @@ def limit_window(server: Server, keys: list[bytes], args: list[bytes]) -> Reply:
     for name, amount in server.call("HGETALL", keys[0]).items():
         if int(name) < current - buckets:
             server.call("HDEL", keys[0], name)
-        else:
-            counted.append((int(name), int(amount)))
+            continue
+        if int(name) > current:
+            server.call("HDEL", keys[0], name)
+            server.call("HINCRBY", keys[0], current, amount)
+            server.call("PEXPIRE", keys[0], window + 2 * width)
+        counted.append((min(int(name), current), int(amount)))
     used = sum(amount for _, amount in counted)
     if used + cost <= limit:
         server.call("HINCRBY", keys[0], current, cost)
@@ -44,8 +48,12 @@ def limit_bucket(server: Server, keys: list[bytes], args: list[bytes]) -> Reply:
     """A token bucket as one instant."""
     interval, burst, cost = (float(word) for word in args)
     now = server.now_us
+    whole = ceil(burst * interval)
     full_at = max(server.number("GET", keys[0]), now)
-    room = now + ceil(burst * interval) - full_at
+    if full_at > now + whole:
+        full_at = now + whole
+        server.call("SET", keys[0], full_at, "PX", ceil((full_at - now) / 1000) + 1)
+    room = now + whole - full_at
     need = ceil(cost * interval)
     if cost > burst:
         return [0, floor(room / interval), -1]

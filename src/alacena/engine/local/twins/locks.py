@@ -10,6 +10,9 @@ if TYPE_CHECKING:
     from alacena.engine.store import Reply
 
 
+_FORGET_MS = 86_400_000
+
+
 def _strike_off(server: Server, keys: list[bytes], spared: bytes | None) -> int:
     passed = 0
     for gone in server.due(keys[3], 100):
@@ -31,6 +34,16 @@ def _ring_first(server: Server, keys: list[bytes], head_ms: bytes, prefix: bytes
     return head
 
 
+def _keep_state(server: Server, state: bytes, fence: int, ttl_ms: bytes) -> None:
+    server.call("HSET", state, "f", fence, "t", ttl_ms)
+    _expire_state(server, state, fence, int(ttl_ms))
+
+
+def _expire_state(server: Server, state: bytes, fence: int, ttl_ms: int) -> None:
+    """The state outlives the clock's way to its fence by a day."""
+    server.call("PEXPIRE", state, max(-(-fence // 1000) - server.now_ms, 0) + ttl_ms + _FORGET_MS)
+
+
 @twin
 def lock_acquire(server: Server, keys: list[bytes], args: list[bytes]) -> Reply:
     """Take a lock, or stand in line for it. A store in this process has one history, in which no fence is lost."""
@@ -39,12 +52,17 @@ def lock_acquire(server: Server, keys: list[bytes], args: list[bytes]) -> Reply:
     owner = server.call("GET", keys[0])
     if owner == token:
         server.call("PEXPIRE", keys[0], ttl_ms)
-        return [1, server.number("HGET", keys[1], "f")]
+        fence = server.number("HGET", keys[1], "f") or server.now_us
+        _keep_state(server, keys[1], fence, ttl_ms)
+        return [1, fence]
+    most = server.call("HGET", keys[1], "t") if owner is not None else None
+    if most is not None and server.call("PTTL", keys[0]) > int(most):
+        server.call("PEXPIRE", keys[0], most)
     head = _ring_first(server, keys, head_ms, prefix, token) if owner is None or passed else None
     if owner is None and head in {None, token}:
         fence = max(server.number("HGET", keys[1], "f") + 1, server.now_us)
         server.call("SET", keys[0], token, "PX", ttl_ms)
-        server.call("HSET", keys[1], "f", fence)
+        _keep_state(server, keys[1], fence, ttl_ms)
         server.call("ZREM", keys[2], token)
         server.call("ZREM", keys[3], token)
         _ring_first(server, keys, head_ms, prefix, token)
@@ -56,6 +74,8 @@ def lock_acquire(server: Server, keys: list[bytes], args: list[bytes]) -> Reply:
         server.call("ZADD", keys[2], max(server.now_us, int(last[0][1]) + 1 if last else 0), token)
     rank = server.call("ZRANK", keys[2], token)
     server.call("ZADD", keys[3], server.now_ms + int(waiter_ms if rank else head_ms), token)
+    for key in keys[2:]:
+        server.call("PEXPIRE", key, int(waiter_ms) + 60_000)
     return [0, server.call("PTTL", keys[0]), rank]
 
 
@@ -70,6 +90,8 @@ def lock_release(server: Server, keys: list[bytes], args: list[bytes]) -> Reply:
     if server.call("GET", keys[0]) == token:
         server.call("DEL", keys[0])
         server.call("HSET", keys[1], "r", token)
+        if server.call("PTTL", keys[1]) == -1:
+            _expire_state(server, keys[1], server.number("HGET", keys[1], "f"), 0)
         held = 1
     if held + left > 0:
         _ring_first(server, keys, head_ms, prefix, None)
@@ -79,4 +101,10 @@ def lock_release(server: Server, keys: list[bytes], args: list[bytes]) -> Reply:
 @twin
 def lock_renew(server: Server, keys: list[bytes], args: list[bytes]) -> Reply:
     """Lengthen a lock's lease for its owner alone."""
-    return 0 if server.call("GET", keys[0]) != args[0] else server.call("PEXPIRE", keys[0], args[1])
+    if server.call("GET", keys[0]) != args[0]:
+        return 0
+    fence = server.call("HGET", keys[1], "f")
+    if fence is not None:
+        server.call("HSET", keys[1], "t", args[1])
+        _expire_state(server, keys[1], int(fence), int(args[1]))
+    return server.call("PEXPIRE", keys[0], args[1])

@@ -42,11 +42,21 @@ class Server:
         """The reply of a command as an integer; 0 for null."""
         return int(self.call(*words) or 0)
 
-    def due(self, key: bytes, limit: int | None = None) -> list[bytes]:
-        """The members of a sorted set whose score is not in the future."""
-        window: tuple[Argument, ...] = () if limit is None else ("LIMIT", 0, limit)
-        found: list[bytes] = self.call("ZRANGEBYSCORE", key, "-inf", self.now_ms, *window)
+    def due(self, key: bytes, limit: int, now: int | None = None) -> list[bytes]:
+        """The members of a sorted set whose score is not in the future, ``limit`` of them at most."""
+        until = self.now_ms if now is None else now
+        found: list[bytes] = self.call("ZRANGEBYSCORE", key, "-inf", until, "LIMIT", 0, limit)
         return found
+
+    def own_clock(self, key: bytes, wall: int, prefix: str = "") -> tuple[int, int]:
+        """An object's own clock, which goes on where the server's is set back: its time, and how far it is ahead."""
+        last, before = self.call("HMGET", key, f"{prefix}clock", f"{prefix}ahead")
+        ahead = int(before or 0) + max(int(last or 0) - wall, 0)
+        return wall + ahead, ahead
+
+    def keep_clock(self, key: bytes, wall: int, ahead: int, prefix: str = "") -> None:
+        """Keep an object's own clock."""
+        self.call("HSET", key, f"{prefix}clock", wall, f"{prefix}ahead", ahead)
 
     def first(self, key: bytes) -> bytes | None:
         """The member of lowest score."""

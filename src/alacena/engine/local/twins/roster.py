@@ -9,30 +9,43 @@ from alacena.engine.local.twins.registry import Server, twin
 if TYPE_CHECKING:
     from alacena.engine.store import Reply
 
+_FORGET_MS = 7_776_000_000
+
+
+def _expire(server: Server, keys: list[bytes]) -> None:
+    for key in keys:
+        server.call("PEXPIRE", key, _FORGET_MS)
+
 
 @twin
 def roster_announce(server: Server, keys: list[bytes], args: list[bytes]) -> Reply:
     """Say that a member may have work."""
     member, has_work, channel = args
+    now, ahead = server.own_clock(keys[2], server.now_us)
+    server.keep_clock(keys[2], server.now_us, ahead)
     if has_work == b"1":
-        server.call("ZADD", keys[0], server.now_us, member)
-        server.call("HSET", keys[1], member, server.now_us)
+        server.call("ZADD", keys[0], now, member)
+        server.call("HSET", keys[1], member, now)
         server.call("PUBLISH", channel, "1")
     else:
-        server.call("ZADD", keys[0], "NX", server.now_us, member)
+        server.call("ZADD", keys[0], "NX", now, member)
+    _expire(server, keys)
     return 1
 
 
 @twin
 def roster_turns(server: Server, keys: list[bytes], args: list[bytes]) -> Reply:
     """Take the members whose turn it is."""
+    now, ahead = server.own_clock(keys[2], server.now_us)
     turns = []
-    due = server.call("ZRANGEBYSCORE", keys[0], "-inf", server.now_us, "LIMIT", 0, args[0])
-    for at, member in enumerate(due, 1):
-        server.call("ZADD", keys[0], server.now_us + at, member)
+    for at, member in enumerate(server.due(keys[0], int(args[0]), now), 1):
+        server.call("ZADD", keys[0], now + at, member)
         turns.append([member, server.call("HGET", keys[1], member) or b"0"])
     soonest = server.lowest(keys[0])
-    left = -1 if soonest is None else max(-((server.now_us - int(soonest)) // 1000), 0)
+    if soonest is not None:
+        server.keep_clock(keys[2], server.now_us, ahead)
+        _expire(server, keys)
+    left = -1 if soonest is None else max(-((now - int(soonest)) // 1000), 0)
     return [turns, left]
 
 
@@ -43,6 +56,10 @@ def roster_park(server: Server, keys: list[bytes], args: list[bytes]) -> Reply:
     if (server.call("HGET", keys[1], member) or b"0") != mark:
         return 0
     if pause_ms == b"-1":
+        server.call("HDEL", keys[1], member)
         return server.call("ZREM", keys[0], member)
-    server.call("ZADD", keys[0], server.now_us + int(pause_ms) * 1000, member)
+    now, ahead = server.own_clock(keys[2], server.now_us)
+    server.keep_clock(keys[2], server.now_us, ahead)
+    server.call("ZADD", keys[0], now + int(pause_ms) * 1000, member)
+    _expire(server, keys)
     return 1

@@ -14,7 +14,11 @@ if current and math.abs(current + tonumber(ARGV[1])) > 9007199254740991 then
   return redis.error_reply('OVERFLOW the counter would leave the range of exact integers')
 end
 local value = redis.call('INCRBY', KEYS[1], ARGV[1])
-if ARGV[2] ~= '0' and redis.call('PTTL', KEYS[1]) == -1 then redis.call('PEXPIRE', KEYS[1], ARGV[2]) end
+if ARGV[2] ~= '0' then
+  -- Longer than it was given can only be a clock that was set back.
+  local left = redis.call('PTTL', KEYS[1])
+  if left == -1 or left > tonumber(ARGV[2]) then redis.call('PEXPIRE', KEYS[1], ARGV[2]) end
+end
 if KEYS[2] then
   redis.call('SET', KEYS[2], ARGV[1] .. ':' .. string.format('%.0f', value), 'PX', ARGV[3])
 end

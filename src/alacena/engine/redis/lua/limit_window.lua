@@ -13,6 +13,13 @@ for i = 1, #flat, 2 do
   if bucket < current - buckets then
     redis.call('HDEL', KEYS[1], flat[i])
   else
+    if bucket > current then
+      -- The server's clock was set back: what was counted ahead of it counts as of now, for one window and no longer.
+      redis.call('HDEL', KEYS[1], flat[i])
+      redis.call('HINCRBY', KEYS[1], string.format('%.0f', current), flat[i + 1])
+      redis.call('PEXPIRE', KEYS[1], window + 2 * width)
+      bucket = current
+    end
     used = used + count
     counted[#counted + 1] = {bucket, count}
   end

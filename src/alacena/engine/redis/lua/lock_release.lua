@@ -15,6 +15,10 @@ local held = 0
 if redis.call('GET', KEYS[1]) == token then
   redis.call('DEL', KEYS[1])
   redis.call('HSET', KEYS[2], 'r', token)
+  if redis.call('PTTL', KEYS[2]) == -1 then
+    local fence = tonumber(redis.call('HGET', KEYS[2], 'f') or '0')
+    redis.call('PEXPIRE', KEYS[2], math.max(math.ceil(fence / 1000) - now, 0) + 86400000)
+  end
   held = 1
 end
 local head = held + left > 0 and redis.call('ZRANGE', KEYS[3], 0, 0)[1]

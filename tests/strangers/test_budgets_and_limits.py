@@ -1,0 +1,213 @@
+"""Budgets and limits as strangers use them: what was spent is spent, and what a state means is part of its name."""
+
+from __future__ import annotations
+
+import asyncio
+from decimal import Decimal
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from alacena.engine.coordination import Budgets
+from alacena.engine.errors import (
+    BackendUnavailableError,
+    IdempotencyConflictError,
+    LimitExceededError,
+    LockTimeoutError,
+    OutcomeUnknownError,
+    UsageError,
+)
+from tests.integration.coordination.stand import port_of
+from tests.strangers.test_queues import Gate
+
+if TYPE_CHECKING:
+    from alacena.engine import Cache
+    from alacena.engine.coordination import Budget, Port, Reservation
+
+
+@pytest.fixture
+async def gate(cache: Cache) -> Gate:
+    return Gate(port_of(cache).store)
+
+
+@pytest.fixture
+async def port(cache: Cache, gate: Gate) -> Port:
+    return port_of(cache, gate)
+
+
+@pytest.fixture
+async def budget(port: Port) -> Budget:
+    return Budgets(port)("tokens", tenant_id="acme", limit=1_000)
+
+
+async def test_what_was_spent_over_the_reservation_counts_in_full(budget: Budget) -> None:
+    """sapientinc/PRAXIST 81, headroomlabs-ai/headroom 2713, BerriAI/litellm 26672: the limit was never reached."""
+    async with await budget.reserve(800) as reservation:
+        await reservation.commit(1_200)
+    state = await budget.state()
+    assert (state.spent, state.reserved, state.remaining) == (1_200, 0, -200)
+    with pytest.raises(LimitExceededError, match="0 of 1000 left"):
+        await budget.reserve(1)
+
+
+async def test_a_commit_that_failed_is_no_refund_and_can_be_made_again(budget: Budget, gate: Gate) -> None:
+    """A network that hangs while it is committed: the block ended with a refund of what was spent."""
+    reservation = await budget.reserve(800)
+
+    async def work(held: Reservation, spent: int) -> None:
+        async with held:
+            await held.commit(spent)
+
+    gate.lose["budget_settle"] = 3
+    with pytest.raises(OutcomeUnknownError):
+        await work(reservation, 700)
+    for _ in range(2):
+        await reservation.commit(700)
+    assert (await budget.state()).spent == 700
+    with pytest.raises(IdempotencyConflictError):
+        await reservation.commit(800)
+    another = await budget.reserve(300)
+    gate.away = {"budget_settle"}
+    with pytest.raises(BackendUnavailableError):
+        await work(another, 250)
+    gate.away.clear()
+    assert (await budget.state()).reserved == 300
+    await another.commit(250)
+    assert (await budget.state()).spent == 950
+
+
+async def test_the_blocks_own_error_is_not_hidden_by_a_refund_that_failed(budget: Budget, gate: Gate) -> None:
+    async def work() -> None:
+        async with await budget.reserve(800):
+            gate.away = {"budget_settle"}
+            raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        await work()
+
+
+async def test_reservations_that_ran_out_are_freed_however_many_they_are(port: Port) -> None:
+    """300 reservations ran out; state() said that the budget was free, and reserve() refused."""
+    budget = Budgets(port)("many", tenant_id="acme", limit=1_200)
+    await asyncio.gather(*(budget.reserve(1, ttl_s=0.001) for _ in range(1_200)))
+
+    async def freed() -> bool:
+        return (await budget.reserve(1, ttl_s=0.001)).amount == 1
+
+    assert await freed()
+    assert (await budget.reserve(1_100)).amount == 1_100
+    assert (await budget.state()).reserved <= 1_200
+
+
+@pytest.mark.parametrize("reservation_id", [None, "request-7"])
+async def test_a_cancelled_reserve_keeps_no_money(
+    port: Port, budget: Budget, gate: Gate, reservation_id: str | None
+) -> None:
+    """redis/redis-py 3847: clients hang up while it is asked for, and the money was gone for five minutes."""
+    gate.waits = {"budget_reserve"}
+    asking = asyncio.create_task(budget.reserve(1_000, reservation_id=reservation_id))
+    await gate.reached.wait()
+    asking.cancel()
+    gate.open.set()
+    await asyncio.wait([asking])
+    await port.errands.close()
+    assert (await budget.state()).remaining == 1_000
+    again = await budget.reserve(1_000, reservation_id=reservation_id)
+    await again.commit(10)
+    assert (await budget.state()).spent == 10
+
+
+async def test_a_cancelled_request_keeps_what_the_same_request_had_set_aside_before(
+    port: Port, budget: Budget, gate: Gate
+) -> None:
+    held = await budget.reserve(1_000, reservation_id="request-7")
+    gate.waits = {"budget_reserve"}
+    asking = asyncio.create_task(budget.reserve(1_000, reservation_id="request-7"))
+    await gate.reached.wait()
+    asking.cancel()
+    gate.open.set()
+    await asyncio.wait([asking])
+    await port.errands.close()
+    await held.commit(1_000)
+    assert (await budget.state()).spent == 1_000
+
+
+async def test_a_reserve_whose_reply_was_lost_keeps_no_money(port: Port, budget: Budget, gate: Gate) -> None:
+    gate.lose["budget_reserve"] = 3
+    with pytest.raises(OutcomeUnknownError):
+        await budget.reserve(1_000)
+    await port.errands.close()
+    assert (await budget.state()).remaining == 1_000
+
+
+async def test_a_cancelled_refund_is_finished_and_a_cancelled_commit_too(
+    port: Port, budget: Budget, gate: Gate
+) -> None:
+    async def request(entered: asyncio.Event) -> None:
+        async with await budget.reserve(100):
+            entered.set()
+            await asyncio.Event().wait()
+
+    entered = asyncio.Event()
+    asking = asyncio.create_task(request(entered))
+    await entered.wait()
+    gate.waits = {"budget_settle"}
+    asking.cancel()
+    await gate.reached.wait()
+    asking.cancel()
+    gate.open.set()
+    await asyncio.wait([asking])
+    await port.errands.close()
+    assert (await budget.state()).reserved == 0
+    gate.reached.clear()
+    gate.open.clear()
+    reservation = await budget.reserve(100)
+    committing = asyncio.create_task(reservation.commit(70))
+    await gate.reached.wait()
+    committing.cancel()
+    gate.open.set()
+    await asyncio.wait([committing])
+    await port.errands.close()
+    assert (await budget.state()).spent == 70
+
+
+@pytest.mark.parametrize("amount", [Decimal("1.50"), 1.5, True, "7"])
+async def test_amounts_are_counted_in_the_smallest_unit(budget: Budget, amount: Any) -> None:
+    with pytest.raises(ValueError, match="smallest unit"):
+        await budget.reserve(amount)
+    async with await budget.reserve(10) as reservation:
+        with pytest.raises(ValueError, match="smallest unit"):
+            await reservation.commit(amount)
+
+
+async def test_two_windows_under_one_name_do_not_meet(cache: Cache) -> None:
+    """long2ice/fastapi-limiter 38, laravel/framework 46290, express-rate-limit 362: 58 passed where 20 were allowed."""
+    passed = 0
+    for _ in range(40):
+        second = await cache.limits.sliding_window("questions", tenant_id="acme", limit=30, window_s=1_000)
+        minute = await cache.limits.sliding_window("questions", tenant_id="acme", limit=20, window_s=60_000)
+        passed += bool(second and minute)
+    assert passed == 20
+
+
+async def test_two_buckets_under_one_name_do_not_meet(cache: Cache) -> None:
+    async def ask(rate_per_s: float, burst: int) -> bool:
+        decision = await cache.limits.token_bucket("calls", tenant_id="acme", rate_per_s=rate_per_s, burst=burst)
+        return decision.allowed
+
+    assert [await ask(0.001, 3) for _ in range(4)] == [True, True, True, False]
+    assert [await ask(0.002, 2) for _ in range(3)] == [True, True, False]
+    assert [await ask(0.001, 2) for _ in range(3)] == [True, True, False]
+
+
+async def test_a_task_that_takes_its_own_lock_again_is_told(cache: Cache) -> None:
+    """A lock taken twice by one task waited for itself without a word."""
+    async with cache.locks.acquire("l", tenant_id="acme"):
+        with pytest.raises(UsageError, match="not re-entrant"):
+            async with cache.locks.acquire("l", tenant_id="acme"):
+                pass
+        with pytest.raises(LockTimeoutError, match="not re-entrant"):
+            await cache.locks.take("l", tenant_id="acme", wait_s=0.01)
+        assert await cache.locks.try_acquire("l", tenant_id="acme") is None
+    async with cache.locks.acquire("l", tenant_id="acme", wait_s=5):
+        pass

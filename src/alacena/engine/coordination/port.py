@@ -15,6 +15,7 @@ from alacena.engine.errors import (
     OutcomeUnknownError,
     ServerReplyError,
 )
+from alacena.engine.health import Health
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -40,19 +41,28 @@ class Port:
         keys: How they are named.
         environment: Time and chance.
         elements: How elements become bytes.
+        health: Where parts that work in the background report their faults.
 
     Attributes:
         store: As above.
         environment: As above.
         elements: As above.
+        health: As above.
     """
 
-    def __init__(self, store: Store, keys: Keys, environment: Environment, elements: Elements = MSGPACK) -> None:
+    def __init__(
+        self,
+        store: Store,
+        keys: Keys,
+        environment: Environment,
+        elements: Elements = MSGPACK,
+        health: Health | None = None,
+    ) -> None:
         self.store = store
         self.environment = environment
         self.elements = elements
         self._keys = keys
-        self._safe = False
+        self.health = health or Health()
 
     def key(self, kind: str, tenant_id: str, name: str, *parts: str) -> str:
         """The key of one part of an object. See :func:`coordination_key`."""
@@ -63,14 +73,13 @@ class Port:
         return self.environment.token(16).hex()
 
     async def require_safe(self) -> None:
-        """Refuse to start where the server may evict what must not be lost. Asks once.
+        """Refuse where the server may evict what must not be lost. Each verb looks: a policy may be changed at any time.
 
         Raises:
-            UnsafeServerError: ``maxmemory-policy`` is one of ``allkeys-*``.
+            UnsafeServerError: ``maxmemory-policy`` is not ``noeviction``, or the server does not tell.
+            BackendUnavailableError: No server is connected.
         """
-        if not self._safe:
-            await self.store.require_safe()
-            self._safe = True
+        await self.store.require_safe()
 
     async def call(self, *command: Argument) -> Reply:
         """Run one plain command, once: a command whose outcome is unknown is not sent again."""

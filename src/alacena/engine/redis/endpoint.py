@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import ssl
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Literal, Protocol, TypeAlias
+from typing import TYPE_CHECKING, Literal, TypeAlias
 from urllib.parse import SplitResult, parse_qsl, unquote, urlsplit
 
+from alacena.engine.credentials import CredentialProvider, ask
 from alacena.engine.errors import SettingsError
 
 if TYPE_CHECKING:
@@ -36,14 +37,6 @@ _OPTIONS = (
     "ssl_cert_reqs",
     "ssl_check_hostname",
 )
-
-
-class CredentialProvider(Protocol):
-    """Whoever knows the user and password of the moment; redis-py's providers (cloud identities among them) fit."""
-
-    async def get_credentials_async(self) -> tuple[str] | tuple[str, str]:
-        """``(password,)`` or ``(username, password)``, asked for at each connect."""
-        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,8 +76,7 @@ class Access:
     async def credentials(self) -> tuple[str, str] | None:
         """User and password for ``HELLO ... AUTH``; ``None`` where the server asks for none."""
         if self.provider is not None:
-            given = await self.provider.get_credentials_async()
-            return (given[0], given[1]) if len(given) == 2 else ("default", given[0])
+            return await ask(self.provider)
         if self.password is None and self.username is None:
             return None
         return self.username or "default", self.password or ""

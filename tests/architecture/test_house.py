@@ -14,6 +14,8 @@ LONGEST_FUNCTION = 60
 LONGEST_MODULE = 350
 BROAD = {"Exception", "BaseException"}
 MAY_CATCH_ANYTHING = {
+    "engine/credentials.py": "a provider's fault is one more reason to try to connect again",
+    "engine/redis/cluster.py": "the slots are asked for as long as the cluster is open, whatever ended the last question",
     "engine/events.py": "an observer's fault must not become the reader's",
     "engine/pilot.py": "a loader's own exception belongs to every caller that shares the load",
     "engine/batches.py": "whatever ends a batch ends the flights that wait for it",

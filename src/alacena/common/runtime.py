@@ -22,7 +22,7 @@ from alacena.engine.errors import UsageError, WrongLoopError
 if TYPE_CHECKING:
     from collections.abc import Coroutine, Iterable, Iterator, Mapping
 
-    from alacena.engine import Authority, Cache, Environment, Keyring, Observer, Policy, Settings
+    from alacena.engine import Authority, Cache, CredentialProvider, Environment, Keyring, Observer, Policy, Settings
 
 
 _log = logging.getLogger("alacena")
@@ -49,6 +49,7 @@ class Process:
     __slots__ = (
         "authority",
         "cache",
+        "credentials",
         "environment",
         "keyring",
         "loop",
@@ -80,9 +81,10 @@ class Process:
         *,
         authority: Authority | None = None,
         keyring: Keyring | None = None,
+        credentials: CredentialProvider | None = None,
     ) -> None:
         """Say how the next cache is made."""
-        self.authority, self.keyring = authority, keyring
+        self.authority, self.keyring, self.credentials = authority, keyring, credentials
         self.settings, self.policies, self.observers = settings, policies, observers
         self.environment, self.now = environment, environment.now
 
@@ -123,6 +125,7 @@ def configure(
     observers: Iterable[Observer] = (),
     authority: Authority | None = None,
     keyring: Keyring | None = None,
+    credentials: CredentialProvider | None = None,
     **settings: Any,
 ) -> None:
     """Say how the process-wide cache shall be. Whatever is not given has its default; nothing is opened.
@@ -135,6 +138,7 @@ def configure(
         observers: Told of the engine's events, by their ``observe`` method.
         authority: Where token usage is kept for good, such as `alacena.sources.ledger.PostgresAuthority`.
         keyring: Encrypts every value on the server.
+        credentials: Gives user and password at each connect, for passwords and tokens that change. See `Cache`.
         **settings: What `Settings` takes, such as ``redis_url``.
 
     Raises:
@@ -155,6 +159,7 @@ def configure(
         tuple(observers),
         authority=authority,
         keyring=keyring,
+        credentials=credentials,
     )
 
 
@@ -248,6 +253,7 @@ async def _open(loop: asyncio.AbstractEventLoop) -> Cache:
             policies={**guide, **PROCESS.policies},
             authority=PROCESS.authority,
             keyring=PROCESS.keyring,
+            credentials=PROCESS.credentials,
         )
         await cache.open()
         PROCESS.hold(cache, loop)

@@ -3,6 +3,7 @@
 from alacena.engine.cache import Cache
 from alacena.engine.codec import Keyring
 from alacena.engine.coordination.ledger import Authority
+from alacena.engine.credentials import CredentialProvider
 from alacena.engine.environment import Environment, SystemEnvironment
 from alacena.engine.errors import (
     AlacenaError,
@@ -50,6 +51,7 @@ __all__ = [
     "CacheClosedError",
     "CodecError",
     "CoordinationError",
+    "CredentialProvider",
     "DecodeError",
     "EncodeError",
     "Environment",

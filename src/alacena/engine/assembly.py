@@ -15,6 +15,7 @@ from alacena.engine.coordination.values import Elements
 from alacena.engine.copies import Copies
 from alacena.engine.fills import Fills
 from alacena.engine.flight import Flights
+from alacena.engine.health import Health
 from alacena.engine.keys import Keys
 from alacena.engine.local.shelf import LocalShelf
 from alacena.engine.local.store import LocalStore
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
 
     from alacena.engine.codec import Keyring
     from alacena.engine.coordination.ledger import Authority
+    from alacena.engine.credentials import CredentialProvider
     from alacena.engine.environment import Environment
     from alacena.engine.events import Events
     from alacena.engine.keys import EntryKey
@@ -60,6 +62,7 @@ class Parts:
     batches: Batches
     desk: Desk
     counts: Counts
+    health: Health
     environment: Environment
     respites: Respites
     sweeper: Sweeper
@@ -142,12 +145,13 @@ async def assemble(
     events: Events,
     authority: Authority | None = None,
     keyring: Keyring | None = None,
+    credentials: CredentialProvider | None = None,
 ) -> Parts:
     """Build the parts of a cache and connect them. What fails leaves nothing running."""
     closers: list[Callable[[], Awaitable[None]]] = []
     done = False
     try:
-        parts = await _assembled(settings, environment, events, authority, keyring, closers)
+        parts = await _assembled(settings, environment, events, authority, keyring, credentials, closers)
         done = True
     finally:
         if not done:
@@ -162,6 +166,7 @@ async def _assembled(
     events: Events,
     authority: Authority | None,
     keyring: Keyring | None,
+    credentials: CredentialProvider | None,
     closers: list[Callable[[], Awaitable[None]]],
 ) -> Parts:
     import asyncio
@@ -174,7 +179,7 @@ async def _assembled(
     codec = _codec(settings, keyring)
     copies = Copies(memory, codec, environment)
     keys = _keys(settings)
-    counts = Counts()
+    counts, health = Counts(), Health()
     shelf, store, url = await _second_shelf(
         keys=keys,
         coherence=coherence,
@@ -186,6 +191,8 @@ async def _assembled(
         counts=counts,
         settings=settings,
         closers=closers,
+        health=health,
+        credentials=credentials,
     )
     common: dict[str, Any] = {"shelf": shelf, "counts": counts, "environment": environment}
     shelves = Shelves(keys=keys, memory=memory, copies=copies, events=events, **common)
@@ -203,7 +210,7 @@ async def _assembled(
         keys=keys, shelf=shelf, shelves=shelves, fills=fills, flights=flights, events=events, counts=counts
     )  # fmt: skip
     cipher = None if keyring is None else ElementCipher(keyring, refuse_plain=settings.integrity_key is not None)
-    port = Port(store, keys, environment, Elements(codec.encode, codec.decode, cipher), events.emit)
+    port = Port(store, keys, environment, Elements(codec.encode, codec.decode, cipher), events.emit, health)
     desk = Desk(port, authority=authority, spill_path=settings.ledger_spill_path)
     desk.start()
     closers.append(desk.close)
@@ -218,6 +225,7 @@ async def _assembled(
         batches=batches,
         desk=desk,
         counts=counts,
+        health=health,
         environment=environment,
         respites=loading["respites"],
         sweeper=Sweeper(memory, environment, asyncio.get_running_loop()),

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Self
 from alacena.engine.assembly import Parts, assemble
 from alacena.engine.batches import Batch, as_asked, distinct
 from alacena.engine.coordination.face import CoordinationFace
+from alacena.engine.credentials import checked_credentials
 from alacena.engine.environment import SystemEnvironment
 from alacena.engine.errors import CacheClosedError, MissingTenantError, WrongLoopError
 from alacena.engine.events import Events
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
     from alacena.engine.codec import Keyring
     from alacena.engine.coordination.desk import Desk
     from alacena.engine.coordination.ledger import Authority
+    from alacena.engine.credentials import CredentialProvider
     from alacena.engine.environment import Environment
     from alacena.engine.events import Observer
     from alacena.engine.keys import EntryKey, Ident
@@ -55,6 +57,9 @@ class Cache(CoordinationFace):
         policies: How each data type wants to be kept and loaded, by its name.
         authority: Where the token ledger keeps usage for good, such as :class:`alacena.sources.ledger.PostgresAuthority`.
         keyring: Encrypts every value on the server, each tenant with a key of its own.
+        credentials: Gives user and password at each connect, in place of those in the URL: for passwords and tokens that
+            change. An object with ``async def get_credentials_async()``, which returns ``(password,)`` or
+            ``(user, password)``, as those for redis-py do. If it fails, connecting is tried again.
 
     Attributes:
         peek: ``peek(ident)`` gives a fresh value in memory, or ``MISSING``; it is synchronous and asks nobody. ``ident``
@@ -79,6 +84,7 @@ class Cache(CoordinationFace):
         policies: Mapping[str, Policy] | None = None,
         authority: Authority | None = None,
         keyring: Keyring | None = None,
+        credentials: CredentialProvider | None = None,
     ) -> None:
         self.settings = settings or Settings()
         self.environment: Environment = environment or SystemEnvironment()
@@ -87,6 +93,7 @@ class Cache(CoordinationFace):
         self._default_policy = Policy(ttl=self.settings.ttl_default_s)
         self._authority = authority
         self._keyring = keyring
+        self._credentials = checked_credentials(credentials)
         self._parts: Parts | None = None
         self._opening: asyncio.Task[None] | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -113,7 +120,9 @@ class Cache(CoordinationFace):
     async def _open(self) -> None:
         try:
             self._loop, self._pid = asyncio.get_running_loop(), os.getpid()
-            self._parts = await assemble(self.settings, self.environment, self._events, self._authority, self._keyring)
+            self._parts = await assemble(
+                self.settings, self.environment, self._events, self._authority, self._keyring, self._credentials
+            )
             copies = self._parts.copies
             self.peek, self.peek_slot, self.seek = copies.peeker(), copies.slot_peeker(), self._seeker(self._parts)
         finally:
@@ -566,8 +575,12 @@ class Cache(CoordinationFace):
         return await parts.explain(key)
 
     def guarantee(self) -> Mapping[str, Any]:
-        """Which of the protocol's promises hold right now with this server, and why not where they do not."""
-        return MappingProxyType(dict(self._open_parts().shelf.guarantee()))
+        """Which of the protocol's promises hold right now with this server, and why not where they do not.
+
+        ``faults`` holds what is wrong with parts that work in the background, by part.
+        """
+        parts = self._open_parts()
+        return MappingProxyType({**parts.shelf.guarantee(), "faults": parts.health.faults()})
 
     def stats(self) -> dict[str, Any]:
         """Counts since the cache was opened, and what memory holds by tenant and type."""

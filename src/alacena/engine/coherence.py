@@ -17,7 +17,7 @@ from weakref import WeakValueDictionary
 from alacena.engine.generation import Generation
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Container, Iterable
 
     from alacena.engine.flight import Flights
     from alacena.engine.keys import EntryKey
@@ -32,11 +32,15 @@ class Coherence:
     Args:
         memory: The memory tier it governs.
         flights: The loads under way, which nobody may join once what they load was changed.
+
+    Attributes:
+        barred: Names of generations whose end no server has confirmed yet: their nonces stay unknown; ``None``: none.
     """
 
     def __init__(self, memory: Memory, flights: Flights) -> None:
         self.memory = memory
         self._flights = flights
+        self.barred: Container[str] | None = None
         self._generations: WeakValueDictionary[str, Generation] = WeakValueDictionary()
         self._shared: dict[tuple[str, ...], tuple[Generation, ...]] = {}
         self._watchers: dict[bytes, set[asyncio.Future[bool]]] = {}
@@ -70,10 +74,20 @@ class Coherence:
 
     def learned(self, generation: Generation, nonce: bytes | None) -> None:
         """Take note of a nonce that the server reported."""
+        if self.barred is not None and nonce is not None and generation.name in self.barred:
+            nonce = None
         known = generation.nonce
         generation.nonce = nonce
+        generation.glimpse = None
         if known is not None and known != nonce:
             self.memory.epoch += 1
+
+    def glimpsed(self, generations: Iterable[Generation]) -> None:
+        """Forget nonces that were good for one step only: nobody would tell of their end."""
+        for generation in generations:
+            nonce = generation.nonce
+            self.learned(generation, None)
+            generation.glimpse = nonce
 
     def ended(self, name: str) -> None:
         """A generation is over: everything under it dies, in one step."""
@@ -106,7 +120,7 @@ class Coherence:
         self._flights.endings += 1
         self._flights.bar_all()
         for generation in list(self._generations.values()):
-            generation.nonce = None
+            generation.nonce = generation.glimpse = None
         self.memory.epoch += 1
         for entry in list(self._watchers):
             self.wake(entry, filled=True)

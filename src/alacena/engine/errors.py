@@ -95,7 +95,7 @@ class ServerReplyError(BackendError):
 
 
 class UnsafeServerError(BackendError):
-    """The server may evict queues, locks, counters or the ledger: set ``maxmemory-policy noeviction``."""
+    """The server may evict queues, locks, counters or the ledger, or does not tell: set ``maxmemory-policy noeviction``."""
 
 
 class CodecError(AlacenaError):

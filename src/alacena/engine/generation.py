@@ -10,11 +10,18 @@ class Generation:
         name: Its key on the server.
         nonce: The nonce, compared by equality only.
         tag: The tag that it stands for, if it does not stand for a scope.
+        glimpse: What the server said last where it does not tell of changes; the nonce is unknown then. A read must not
+            use it. It only tells whether a load that is under way may still be joined.
     """
 
-    __slots__ = ("__weakref__", "name", "nonce", "tag")
+    __slots__ = ("__weakref__", "glimpse", "name", "nonce", "tag")
 
     def __init__(self, name: str) -> None:
         self.name = name
         self.nonce: bytes | None = None
+        self.glimpse: bytes | None = None
         self.tag: str | None = None
+
+    def stands(self, nonce: bytes) -> bool:
+        """Whether, as far as this process knows, the generation has not ended since it had this nonce."""
+        return nonce == (self.glimpse if self.nonce is None else self.nonce)

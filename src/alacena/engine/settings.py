@@ -52,6 +52,8 @@ class Settings:
         ledger_spill_path: A file in which token usage waits while Redis is away; ``None`` (default): such a call raises.
         key_secret: Where key names must not be seen: every part becomes a digest keyed with it.
         integrity_key: With it, every entry carries a keyed digest, and one that was tampered with is a miss.
+        trust_eviction_policy: Says that the server evicts nothing, where it does not tell (``INFO`` is refused). Without it,
+            locks, queues, counters, limits and the ledger are refused there (default ``False``).
         client_name: How connections are named on the server (default ``alacena``).
     """
 
@@ -76,6 +78,7 @@ class Settings:
     ledger_spill_path: str | None = None
     key_secret: str | None = None
     integrity_key: str | None = None
+    trust_eviction_policy: bool = False
     client_name: str = "alacena"
 
     def __post_init__(self) -> None:
@@ -128,6 +131,7 @@ class Settings:
         return cls(**values)
 
 
+_BOOLS: Final = {"true": True, "1": True, "false": False, "0": False}
 _KINDS: Final = {f.name: str(f.type) for f in fields(Settings)}
 
 
@@ -165,6 +169,7 @@ def _read(variable: str, text: str, values: dict[str, Any], problems: list[str],
         values[name] = _parsed(kind, text)
     except ValueError:
         wanted = "like tenant=8,other=2" if kind.startswith("Mapping") else f"a valid {kind}"
+        wanted = "true or false" if kind == "bool" else wanted
         problems.append(f"{variable}: {text!r} is not {wanted}")
 
 
@@ -174,6 +179,10 @@ def _parsed(kind: str, text: str) -> Any:
     if kind.startswith("Mapping"):
         pairs = (pair.rsplit("=", 1) for pair in text.split(",") if pair)
         return {tenant: int(count) for tenant, count in pairs}
+    if kind == "bool":
+        if text.lower() not in _BOOLS:
+            raise ValueError(text)
+        return _BOOLS[text.lower()]
     if kind.startswith("int"):
         return int(text)
     if kind.startswith("float"):
@@ -187,6 +196,8 @@ def _problem(name: str, value: object) -> str | None:
         return _no_such_setting(name)
     if value is None:
         return None if "None" in kind else "must not be None"
+    if kind == "bool":
+        return None if isinstance(value, bool) else f"must be True or False, not {value!r}"
     if kind.startswith("str"):
         return _text_problem(name, value)
     if kind.startswith("Mapping"):

@@ -141,13 +141,13 @@ class Lease:
     @property
     def stands(self) -> bool:
         """Whether, as far as this process knows, nothing that the lease rests on has ended."""
-        return all(generation.nonce == nonce for generation, nonce in self.stamps)
+        return all(generation.stands(nonce) for generation, nonce in self.stamps)
 
     @property
     def is_current(self) -> bool:
         """Whether, besides, no tag has ended that the load might name when it is done."""
         journal, nonce = self.journal
-        return journal.nonce == nonce and self.stands
+        return journal.stands(nonce) and self.stands
 
 
 @dataclass(frozen=True, slots=True)
@@ -295,6 +295,14 @@ class Shelf(Protocol):
             How many of the keys existed on the server; without a server, how many were known.
 
         Cost: 1 round trip a node, whatever the number of entries.
+        """
+        ...
+
+    def owe(self, generations: Sequence[Sequence[str]], keys: Sequence[EntryKey]) -> None:
+        """Owe the removal of what may be out of date and could not be removed or replaced; memory forgets it at once.
+
+        It is removed as soon as the server takes that, and nothing that it covers is read before. Arguments as those of
+        :meth:`invalidate`.
         """
         ...
 

@@ -105,10 +105,11 @@ class Store(Protocol):
         ...
 
     async def require_safe(self) -> None:
-        """Check once that the server does not evict keys without expiry.
+        """Check that the server evicts nothing, by what it said last.
 
         Raises:
-            UnsafeServerError: ``maxmemory-policy`` is one of ``allkeys-*``.
+            UnsafeServerError: ``maxmemory-policy`` is not ``noeviction``, or the server does not tell.
+            BackendUnavailableError: No server is connected.
         """
         ...
 

@@ -16,6 +16,7 @@ from alacena.engine.errors import (
     OutcomeUnknownError,
     ServerReplyError,
 )
+from alacena.engine.health import Health
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -44,6 +45,7 @@ class Port:
         environment: Time and chance.
         elements: How elements become bytes.
         emit: Is told of what happened, if somebody listens.
+        health: Where parts that work in the background report their faults.
 
     Attributes:
         store: As above.
@@ -51,6 +53,7 @@ class Port:
         elements: As above.
         emit: As above.
         errands: Steps that go on where their caller has left.
+        health: As above.
     """
 
     def __init__(
@@ -60,6 +63,7 @@ class Port:
         environment: Environment,
         elements: Elements = MSGPACK,
         emit: Callable[[Event], None] | None = None,
+        health: Health | None = None,
     ) -> None:
         self.store = store
         self.environment = environment
@@ -68,7 +72,7 @@ class Port:
         self.errands = Errands()
         self._said: set[str] = set()
         self._keys = keys
-        self._safe = False
+        self.health = health or Health()
 
     def key(self, kind: str, tenant_id: str, name: str, *parts: str) -> str:
         """The key of one part of an object. See :func:`coordination_key`."""
@@ -86,14 +90,13 @@ class Port:
         return True
 
     async def require_safe(self) -> None:
-        """Refuse to start where the server may evict what must not be lost. Asks once.
+        """Refuse where the server may evict what must not be lost. Each verb looks: a policy may be changed at any time.
 
         Raises:
-            UnsafeServerError: ``maxmemory-policy`` is one of ``allkeys-*``.
+            UnsafeServerError: ``maxmemory-policy`` is not ``noeviction``, or the server does not tell.
+            BackendUnavailableError: No server is connected.
         """
-        if not self._safe:
-            await self.store.require_safe()
-            self._safe = True
+        await self.store.require_safe()
 
     async def call(self, *command: Argument) -> Reply:
         """Run one plain command, once: a command whose outcome is unknown is not sent again."""

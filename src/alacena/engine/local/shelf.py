@@ -167,6 +167,14 @@ class LocalShelf:
                 self._coherence.ended(journal[0])
         return count
 
+    def owe(self, generations: Sequence[Sequence[str]], keys: Sequence[EntryKey]) -> None:
+        """See :meth:`alacena.engine.shelf.Shelf.owe`. Nothing can be owed here: it is removed."""
+        for group in generations:
+            for name in group:
+                self._coherence.ended(name)
+        for key in keys:
+            self._coherence.dropped(key.entry)
+
     async def hold(self, keys: Sequence[EntryKey], hold_s: float) -> bytes:
         """See :meth:`alacena.engine.shelf.Shelf.hold`."""
         token = self._environment.token(16)

@@ -6,13 +6,12 @@ import asyncio
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
-from alacena.engine.errors import BackendUnavailableError, CacheClosedError
+from alacena.engine.errors import BackendError, BackendUnavailableError, CacheClosedError
 from alacena.engine.redis.hooks import Hooks
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
 
-    from alacena.engine.errors import BackendError
     from alacena.engine.redis.link import Link
     from alacena.engine.redis.topology import Topology
     from alacena.engine.redis.wire import Connection
@@ -117,7 +116,7 @@ class Bells:
             async with asyncio.timeout(self._timeout_s):
                 await self._topology.open(timeout_s=self._timeout_s)
                 await channel.heard.wait()
-        except (TimeoutError, BackendUnavailableError):
+        except (TimeoutError, BackendError):
             channel.missed = True
 
     def _leave(self, name: bytes, channel: _Channel) -> None:

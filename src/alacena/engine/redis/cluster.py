@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from alacena.engine.errors import BackendError, BackendUnavailableError, ServerReplyError
-from alacena.engine.redis.commands import classify
+from alacena.engine.redis.commands import classify, is_lasting
 from alacena.engine.redis.hooks import Hooks, LinkCounters, LinkSettings
 from alacena.engine.redis.link import Link
 from alacena.engine.redis.persistence import persist
@@ -24,6 +25,8 @@ if TYPE_CHECKING:
     from alacena.engine.redis.wire import Argument, Command, Reply
 
 T = TypeVar("T")
+
+_log = logging.getLogger("alacena")
 
 _MAX_REDIRECTIONS = 5
 _MULTI = ("MULTI",)
@@ -69,6 +72,7 @@ class Cluster:
         self._links: dict[Address, Link] = {}
         self._known = asyncio.Event()
         self._doubt = asyncio.Event()
+        self._refusal: ServerReplyError | None = None
         self._keeper: asyncio.Task[None] | None = None
 
     # Life
@@ -86,6 +90,8 @@ class Cluster:
         except TimeoutError as error:
             seeds = ", ".join(map(str, self._endpoint.addresses))
             raise BackendUnavailableError(f"no server of {seeds} could tell where the slots are") from error
+        if not self._map.owners() and self._refusal is not None:
+            raise self._refusal
         for link in self.links():
             await link.open(timeout_s=deadline - loop.time())
 
@@ -123,6 +129,7 @@ class Cluster:
         *,
         settle: Callable[[list[Reply]], T] | None = None,
         timeout_s: float,
+        answered: Callable[[Link], None] | None = None,
     ) -> T:
         """Ask the master that has the key, and follow it where it has moved to. See `Topology.exchange`."""
         loop = asyncio.get_running_loop()
@@ -130,7 +137,7 @@ class Cluster:
         link, passing = self.link_for(key), False
         for _ in range(_MAX_REDIRECTIONS + 1):
             asked = _asking(commands) if passing else commands
-            judge = _judge(commands, settle, link, passing=passing)
+            judge = _judge(commands, settle, link, answered, passing=passing)
             outcome = await link.exchange(asked, settle=judge, timeout_s=deadline - loop.time())
             if not isinstance(outcome, Redirection):
                 return cast("T", outcome)
@@ -159,11 +166,12 @@ class Cluster:
         settle: Callable[[Reply], T] | None = None,
         timeout_s: float,
         repeatable: bool = False,
+        answered: Callable[[Link], None] | None = None,
     ) -> Any:
         """`Link.script` at the master that has the first key. See `Topology.script`."""
         run: Command = ("EVALSHA", sha, len(keys), *keys, *args)
         load: Command = ("SCRIPT", "LOAD", source)
-        where = _At(self, keys[0])
+        where = _At(self, keys[0], answered)
         return await persist(where, run, settle=settle, load=load, timeout_s=timeout_s, repeatable=repeatable)
 
     # The map
@@ -174,7 +182,12 @@ class Cluster:
         while True:
             await self._doubt.wait()
             self._doubt.clear()
-            if await self._refresh() and all(link.up for link in self.links()):
+            try:
+                is_whole = await self._refresh() and all(link.up for link in self.links())
+            except Exception:  # noqa: BLE001 - whatever ended this question, the next one is asked
+                _log.exception("asking for the cluster's slots failed for a reason that is not the server's")
+                is_whole = False
+            if is_whole:
                 attempt = 0
             else:
                 attempt += 1
@@ -192,14 +205,23 @@ class Cluster:
                     timeout_s=self.settings.pace.connect_timeout_s,
                 )
                 ranges = read_slots(reply, address)
-            except (BackendError, OSError, ValueError):
+            except (BackendError, OSError, ValueError) as error:
+                self._note(address, error)
                 continue
             if ranges:
+                self._refusal = None
                 self._moved(self._map.adopt(ranges))
                 await self._settle_links()
                 self._known.set()
                 return True
         return False
+
+    def _note(self, address: Address, error: Exception) -> None:
+        """Who waits for the map is told at once of a refusal that lasts."""
+        self._hooks.on_failed(self._links.get(address), address, error)
+        if isinstance(error, ServerReplyError) and is_lasting(error):
+            self._refusal = error
+            self._known.set()
 
     def _candidates(self) -> list[Address]:
         """Whom to ask, in random order: connected ones first, then the rest, then the seeds."""
@@ -258,18 +280,21 @@ class Cluster:
 class _At:
     """A cluster, asked about one key."""
 
-    def __init__(self, cluster: Cluster, key: Key) -> None:
+    def __init__(self, cluster: Cluster, key: Key, answered: Callable[[Link], None] | None = None) -> None:
         self.settings = cluster.settings
         self.counters = cluster.counters
         self.budget = cluster.budget
         self.environment = cluster.environment
         self._cluster = cluster
         self._key = key
+        self._answered = answered
 
     async def exchange(
         self, commands: Sequence[Command], *, settle: Callable[[list[Reply]], Any] | None = None, timeout_s: float
     ) -> Any:
-        return await self._cluster.exchange(self._key, commands, settle=settle, timeout_s=timeout_s)
+        return await self._cluster.exchange(
+            self._key, commands, settle=settle, timeout_s=timeout_s, answered=self._answered
+        )
 
     async def wait_up(self, *, timeout_s: float) -> bool:
         """Wait for the key's master, whoever that is by then."""
@@ -282,7 +307,12 @@ class _At:
 
 
 def _judge(
-    commands: Sequence[Command], settle: Callable[[list[Reply]], Any] | None, link: Link, *, passing: bool
+    commands: Sequence[Command],
+    settle: Callable[[list[Reply]], Any] | None,
+    link: Link,
+    answered: Callable[[Link], None] | None,
+    *,
+    passing: bool,
 ) -> Callable[[list[Reply]], Any]:
     """Settle in the parser, unless the server sent us elsewhere and nothing was done yet."""
 
@@ -294,6 +324,8 @@ def _judge(
             elsewhere = None if link.address is None else Redirection.read(error, link.address)
             if elsewhere is not None and _nothing_done(commands, replies):
                 return elsewhere
+        if answered is not None:
+            answered(link)
         if settle is not None:
             return settle(replies)
         if len(replies) > 1:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from enum import Enum
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
+
+from alacena.engine.errors import ServerReplyError
 
 if TYPE_CHECKING:
     from alacena.engine.redis.wire.command import Argument, Command
@@ -150,6 +152,37 @@ def classify(command: Command) -> Kind:
 def remedy(code: str) -> Remedy:
     """What the first word of the server's error asks for."""
     return _REMEDIES.get(code, Remedy.RAISE)
+
+
+_LASTING: Final = frozenset({"WRONGPASS", "NOAUTH", "NOPERM", "NOPROTO"})
+_LASTING_WORDS: Final = (
+    "invalid db index",
+    "db index is out of range",
+    "select is not allowed in cluster mode",
+    "invalid password",
+    "without any password configured",
+    "does not speak resp3",
+    "unknown command",
+)
+
+
+def is_lasting(error: BaseException | None) -> bool:
+    """Whether a refusal at connect lasts until somebody changes the settings: a wrong password, a wrong database.
+
+    All others pass by themselves: no room for another client, data being loaded, a script that blocks the server.
+    """
+    if not isinstance(error, ServerReplyError):
+        return False
+    text = str(error).lower()
+    return error.code in _LASTING or any(words in text for words in _LASTING_WORDS)
+
+
+def is_forbidden(reply: object) -> bool:
+    """Whether an answer says that the user may not do this, or that the command was renamed away."""
+    if not isinstance(reply, ServerReplyError):
+        return False
+    text = str(reply).lower()
+    return reply.code == "NOPERM" or "unknown command" in text or "unknown subcommand" in text
 
 
 def _has(command: Command, words: frozenset[str]) -> bool:

@@ -5,23 +5,16 @@ from __future__ import annotations
 import logging
 import ssl
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 from alacena.engine import server_url
+from alacena.engine.credentials import CredentialProvider, ask
 from alacena.engine.errors import SettingsError
 
 if TYPE_CHECKING:
     from alacena.engine.server_url import Kind, ServerUrl
 
 _log = logging.getLogger("alacena")
-
-
-class CredentialProvider(Protocol):
-    """Whoever knows the user and password of the moment; redis-py's providers (cloud identities among them) fit."""
-
-    async def get_credentials_async(self) -> tuple[str] | tuple[str, str]:
-        """``(password,)`` or ``(username, password)``, asked for at each connect."""
-        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,8 +54,7 @@ class Access:
     async def credentials(self) -> tuple[str, str] | None:
         """User and password for ``HELLO ... AUTH``; ``None`` where the server asks for none."""
         if self.provider is not None:
-            given = await self.provider.get_credentials_async()
-            return (given[0], given[1]) if len(given) == 2 else ("default", given[0])
+            return await ask(self.provider)
         if self.password is None and self.username is None:
             return None
         return self.username or "default", self.password or ""

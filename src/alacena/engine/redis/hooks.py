@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
     from alacena.engine.errors import BackendError, ServerReplyError
+    from alacena.engine.redis.endpoint import Address
     from alacena.engine.redis.link import Link
     from alacena.engine.redis.wire import Connection
 
@@ -21,7 +22,7 @@ async def _nothing_to_prepare(link: Link, connection: Connection) -> None:
     """No preparation."""
 
 
-def _nothing(link: Link, *_: object) -> None:
+def _nothing(link: Link | None, *_: object) -> None:
     """No reaction."""
 
 
@@ -37,6 +38,8 @@ class Hooks:
         prepare: Awaited on a new connection before it is declared up; if it raises, the connection is given up.
         on_up: The connection serves from now on.
         on_down: It does not any more. Called synchronously, before any waiter is told and before anything else happens.
+        on_failed: An attempt to connect, or to learn where to, has failed; it is made again. Given the link, if there is
+            one already, the address, if it is known, and the reason.
         on_push: A push came, in byte order with the answers around it; also while ``prepare`` runs.
         on_error: The server answered with an error; whoever asked was told already.
         beat: Awaited every ``beat_s`` on the living connection; if it raises, the connection is given up.
@@ -45,6 +48,7 @@ class Hooks:
     prepare: Callable[[Link, Connection], Awaitable[None]] = _nothing_to_prepare
     on_up: Callable[[Link, Connection], None] = _nothing
     on_down: Callable[[Link, BackendError], None] = _nothing
+    on_failed: Callable[[Link | None, Address | None, BaseException], None] = _nothing
     on_push: Callable[[Link, list[Any]], None] = _nothing
     on_error: Callable[[Link, ServerReplyError], None] = _nothing
     beat: Callable[[Link, Connection], Awaitable[None]] = _ping

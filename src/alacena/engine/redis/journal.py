@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
     from alacena.engine.environment import Environment
-    from alacena.engine.redis.nodes import Removal
+    from alacena.engine.redis.removals import Removal
     from alacena.engine.redis.wire import Command
 
 NAME_BYTES: Final = 8

@@ -7,8 +7,8 @@ import os
 from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
-from alacena.engine.errors import BackendUnavailableError, CacheClosedError, WrongLoopError
-from alacena.engine.redis.commands import Remedy, remedy
+from alacena.engine.errors import BackendUnavailableError, CacheClosedError, ServerReplyError, WrongLoopError
+from alacena.engine.redis.commands import Remedy, is_lasting, remedy
 from alacena.engine.redis.hooks import Hooks, LinkCounters, LinkSettings
 from alacena.engine.redis.persistence import persist
 from alacena.engine.redis.wire import Connection
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
 
     from alacena.engine.environment import Environment
-    from alacena.engine.errors import BackendError, ServerReplyError
+    from alacena.engine.errors import BackendError
     from alacena.engine.redis.endpoint import Access, Address
     from alacena.engine.redis.wire import Argument, Command, Reply
 
@@ -79,6 +79,11 @@ class Link:
     def up(self) -> bool:
         """Whether a prepared connection stands."""
         return self._connection is not None
+
+    @property
+    def is_closed(self) -> bool:
+        """Whether it was closed here: a connection that ends then is no loss."""
+        return self._closed
 
     @property
     def connection(self) -> Connection | None:
@@ -174,9 +179,16 @@ class Link:
 
         Raises:
             BackendUnavailableError: It does not stand yet; the link goes on trying.
+            ServerReplyError: At once, where the server refuses us for good (wrong password, wrong database).
         """
         self.start()
-        if not await self.wait_up(timeout_s=timeout_s):
+        loop = self._admit()
+        deadline = loop.time() + timeout_s
+        while not self.up and not self._closed and (left_s := deadline - loop.time()) > 0:
+            await self._changed(left_s)
+            if isinstance(self.last_error, ServerReplyError) and is_lasting(self.last_error):
+                raise self.last_error
+        if not self.up:
             raise self._unavailable()
 
     async def wait_up(self, *, timeout_s: float) -> bool:
@@ -251,6 +263,7 @@ class Link:
     def _failed(self, error: BaseException) -> None:
         self.last_error = error
         self.counters.connect_failures += 1
+        self.hooks.on_failed(self, self.address, error)
         self._announce()
 
     async def _beat(self, connection: Connection) -> None:

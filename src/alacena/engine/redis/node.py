@@ -18,7 +18,8 @@ from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from alacena.engine.errors import BackendError, BackendUnavailableError, ServerReplyError
 from alacena.engine.keys import escaped
-from alacena.engine.redis.cache_scripts import CACHE_SCRIPTS
+from alacena.engine.redis.commands import Remedy, remedy
+from alacena.engine.redis.facts import Facts, facts
 
 if TYPE_CHECKING:
     import asyncio
@@ -51,10 +52,14 @@ class Node:
         environment: The clock.
         settings: The staleness bound and the namespace.
         changed: Called when ``serving_until`` changed.
+        at: Gives the node behind another link, for what was redirected there; ``None``: nothing is redirected.
 
     Attributes:
         link: The connection.
-        fetch: Asks for one entry by the shortest way: ``Topology.fetch``.
+        fetch: Asks for one entry by the shortest way: ``Topology.fetch``, or one that bars what is owed.
+        tracked: Whether pushes are sure to come; only then a nonce is good for more than the step that it came in.
+        facts: What the server says of itself, and which rights are missing.
+        refuses_writes: Why the server takes no writes now; empty while it does.
         offset_ms: What the server's clock shows, in milliseconds since the epoch, when ours shows 0.
     """
 
@@ -66,24 +71,28 @@ class Node:
         environment: Environment,
         settings: Settings,
         changed: Callable[[], None],
+        at: Callable[[Link], Node] | None = None,
     ) -> None:
         self.link = link
         self.fetch = topology.fetch
+        self._at = at
         self._topology = topology
         self.replication_id = b""
         self.serving_until = _NEVER
         self.tracked = False
         self.doubt = "not connected yet"
-        self.maxmemory_policy = ""
-        self.server = ""
+        self.facts = Facts()
+        self.refuses_writes = ""
         self._coherence = coherence
         self._environment = environment
         self._bound_s = settings.staleness_bound_s
         self._timeout_s = settings.redis_timeout_s
-        name = escaped(settings.namespace)
+        name = self._name = escaped(settings.namespace)
         self._canary = f"{name}:canary:{environment.token(8).hex()}"
         self._canary_died = False
         self._refusal: ServerReplyError | None = None
+        self._asks_for_tracking = True
+        self._probes = True
         self._own: dict[bytes, int] = {}
         self.offset_ms = 0.0
         self._least_offset_ms: float | None = None
@@ -113,34 +122,54 @@ class Node:
         return max(1, math.floor((self._environment.now() + seconds) * 1000.0 + self._least_offset_ms))
 
     def exchange(
-        self, key: bytes, commands: Sequence[Command], *, settle: Callable[[list[Reply]], T], timeout_s: float
+        self, key: bytes, commands: Sequence[Command], *, settle: Callable[[Node, list[Reply]], T], timeout_s: float
     ) -> Awaitable[T]:
-        """Commands about keys of one slot, written together; ``settle`` runs in the parser.
+        """Commands about keys of one slot, written together; ``settle(node, replies)`` runs in the parser.
 
-        What another server answers, because the slot moved, carries a history that this node does not vouch for: such
-        entries are misses until the new owner's node is asked.
+        The node that it is given is the one that answered: another than this one where the slot has moved. What that one
+        answers carries a history that this node does not vouch for: such entries are misses until it is asked itself.
         """
-        return self._topology.exchange(key, commands, settle=settle, timeout_s=timeout_s)
+        answering = self
+
+        def answered(link: Link) -> None:
+            nonlocal answering
+            answering = self._node_at(link)
+
+        return self._topology.exchange(
+            key, commands, settle=lambda replies: settle(answering, replies), timeout_s=timeout_s, answered=answered
+        )
 
     async def evaluate(
         self,
         script: Script,
         keys: Sequence[str | bytes],
         args: Sequence[Argument],
-        settle: Callable[[Reply], T],
+        settle: Callable[[Node, Reply], T],
         timeout_s: float,
     ) -> T:
-        """Run a script; ``settle(reply)`` runs in the parser. A server that forgot the script is given it again."""
+        """Run a script; ``settle(node, reply)`` runs in the parser, with the node that answered.
+
+        A server that forgot the script is given it again.
+        """
+        answering = self
+
+        def answered(link: Link) -> None:
+            nonlocal answering
+            answering = self._node_at(link)
 
         def checked(reply: Reply) -> T:
             if isinstance(reply, ServerReplyError):
                 raise reply
-            return settle(reply)
+            return settle(answering, reply)
 
         answer = await self._topology.script(
-            script.sha, script.source, keys, args, settle=checked, timeout_s=timeout_s, repeatable=script.idempotent
-        )
+            script.sha, script.source, keys, args,
+            settle=checked, timeout_s=timeout_s, repeatable=script.idempotent, answered=answered,
+        )  # fmt: skip
         return cast("T", answer)
+
+    def _node_at(self, link: Link) -> Node:
+        return self if link is self.link or self._at is None else self._at(link)
 
     def tell(
         self,
@@ -149,10 +178,25 @@ class Node:
         args: Sequence[Argument],
         settle: Callable[[Reply], None] = lambda _: None,
     ) -> None:
-        """Run a script and do not wait for it: losing it costs time, never correctness."""
-        command = ("EVALSHA", script.sha, len(keys), *keys, *args)
+        """Run a script and do not wait for it: losing it costs time, never correctness.
+
+        A server that forgot the script is given it again.
+        """
+        run: Command = ("EVALSHA", script.sha, len(keys), *keys, *args)
+        load: Command = ("SCRIPT", "LOAD", script.source)
+
+        def judge(replies: list[Reply]) -> None:
+            reply = replies[-1]
+            if len(replies) == 1 and isinstance(reply, ServerReplyError) and remedy(reply.code) is Remedy.LOAD_SCRIPT:
+                self._send((load, run), judge)
+            else:
+                settle(reply)
+
+        self._send((run,), judge)
+
+    def _send(self, commands: Sequence[Command], settle: Callable[[list[Reply]], None]) -> None:
         try:
-            sent = self.link.exchange((command,), settle=lambda replies: settle(replies[0]), timeout_s=self._timeout_s)
+            sent = self.link.exchange(commands, settle=settle, timeout_s=self._timeout_s)
         except BackendError:
             return
         sent.add_done_callback(_forget)
@@ -162,44 +206,69 @@ class Node:
         if self.tracked:
             self._own[key] = self._own.get(key, 0) + 1
 
+    def forget_expectations(self) -> None:
+        """Slots have moved: a push that is expected here may come elsewhere, and the next one may be somebody else's."""
+        self._own.clear()
+
     async def prepare(self, connection: Connection) -> None:
         """Make a fresh connection fit to serve: scripts, tracking, the first heartbeat.
 
         Cost: 2 round trips; 3 the first time.
         """
         self._own.clear()
-        loads: list[Command] = [("SCRIPT", "LOAD", script.source) for script in CACHE_SCRIPTS]
-        about: list[Command] = [("INFO", "memory"), ("INFO", "server"), ("CLIENT", "TRACKING", "ON")]
-        replies = await connection.exchange((*loads, *about), settle=list, timeout_s=self._timeout_s)
-        memory, server, tracking = replies[-3:]
-        self._read_server(memory, server)
-        self._refusal = tracking if isinstance(tracking, ServerReplyError) else None
+        self._asks_for_tracking = self._probes = True
+        introduction = self.facts.introduction()
+        replies = await connection.exchange(introduction, settle=list, timeout_s=self._timeout_s)
+        self.facts.read_introduction(replies)
         await self.beat(connection)
         if not self.tracked and self._refusal is None:
             await self.beat(connection)  # The first one may have had to lay the canary.
 
+    def refused(self, error: ServerReplyError) -> None:
+        """The server refused something: a right that was taken away is looked for with the next heartbeat."""
+        if error.code == "NOPERM":
+            self._probes = True
+
     def beat(self, connection: Connection) -> asyncio.Future[None]:
-        """Ask for the server's history and time; the answer extends the right to serve from memory.
+        """Ask for the server's history, time and policy; the answer extends the right to serve from memory.
 
         It also changes a key that it read a moment before. The push about that must come before the rest of the answer:
         the proof, each time anew, that pushes reach this connection. ``PEXPIRE`` changes it on a full server too.
+        Tracking that was refused, for a moment or for good, is asked for again each time.
         """
         sent_at = self._environment.now()
         tag = self._topology.tag_at(self.link)
         canary = f"{self._canary}:{{{tag}}}"
         self._canary_died = False
-        commands: list[Command] = [
-            ("EXISTS", canary),
-            ("PEXPIRE", canary, _CANARY_MS),
-            ("INFO", "replication"),
-            ("TIME",),
-        ]
+        asks_for_tracking = self._asks_for_tracking
+        commands: list[Command] = [("CLIENT", "TRACKING", "ON")] if asks_for_tracking else []
+        commands += [("EXISTS", canary), ("PEXPIRE", canary, _CANARY_MS), ("INFO", "replication"), ("TIME",)]
+        asked = len(commands)
+        commands += self.facts.questions()
+        probed = len(commands)
+        if tag is not None and (self._probes or self.facts.missing):
+            commands += self.facts.probes(self._name, tag)
 
         def settle(replies: list[Reply]) -> None:
-            if self._heard_history(connection, sent_at, replies[2], replies[3]):
-                self._judge(*self._verdict(connection, None if tag is None else canary, replies[1], sent_at))
+            # Every push on a write of ours has come by now: one that is still expected is another server's, or nobody's.
+            self._own.clear()
+            if asks_for_tracking:
+                self._read_tracking(replies[0])
+            self.facts.read(replies[asked:probed])
+            if len(replies) > probed:
+                self._probes = False
+                self.facts.read_probes(replies[probed:])
+            _, changed, info, time = replies[asked - 4 : asked]
+            self.refuses_writes = str(changed) if isinstance(changed, ServerReplyError) else ""
+            if self._heard_history(connection, sent_at, info, time):
+                self._judge(*self._verdict(connection, None if tag is None else canary, changed, sent_at))
 
         return connection.exchange(commands, settle=settle, timeout_s=self._timeout_s)
+
+    def _read_tracking(self, reply: Reply) -> None:
+        self._refusal = reply if isinstance(reply, ServerReplyError) else None
+        self._asks_for_tracking = self._refusal is not None
+        self.facts.read_tracking(reply)
 
     def pushed(self, push: list[Any]) -> None:
         """Apply one push of the server, in byte order."""
@@ -233,8 +302,13 @@ class Node:
         self.tracked = False
         self.serving_until = _NEVER
         self._own.clear()
+        self.facts.forget()
         self._coherence.lost()
         self._changed()
+
+    def unreached(self, error: BaseException) -> None:
+        """Another attempt to connect has failed: say why, rather than how the last connection ended."""
+        self.doubt = f"not connected: {error}"
 
     def _heard_history(self, connection: Connection, sent_at: float, info: Reply, time: Reply) -> bool:
         """Take note of the server's history and time; whether it is fit to be our server."""
@@ -246,11 +320,11 @@ class Node:
                 f"the server hides its history or its time: {info if isinstance(info, ServerReplyError) else time}"
             )
             return False
-        facts = _facts(info)
-        if facts.get("role") != "master":
-            connection.close(BackendUnavailableError(f"this server is a {facts.get('role')} now, not the master"))
+        said = facts(info)
+        if said.get("role") != "master":
+            connection.close(BackendUnavailableError(f"this server is a {said.get('role')} now, not the master"))
             return False
-        history = bytes.fromhex(facts.get("master_replid", "")[:16])
+        history = bytes.fromhex(said.get("master_replid", "")[:16])
         if self.replication_id and history != self.replication_id:
             self._coherence.lost()
         self.replication_id = history
@@ -269,6 +343,8 @@ class Node:
         """What stands against serving from memory, and until when it may be served."""
         if self._refusal is not None:
             return f"the server refused tracking: {self._refusal}", _NEVER
+        if self.refuses_writes:
+            return f"the server refuses writes, so that pushes cannot be proven: {self.refuses_writes}", _NEVER
         if canary is None:
             return "the server has no slot of the cluster yet", _NEVER
         if changed == 0:
@@ -276,18 +352,16 @@ class Node:
             laid.add_done_callback(_forget)
             return "the canary has to be laid first", _NEVER
         if not self._canary_died:
-            return (
-                f"no push came for the canary: something between here and the server swallows them ({changed})",
-                _NEVER,
-            )
+            return "no push came for the canary: something between here and the server swallows them", _NEVER
         return "", sent_at + self._bound_s
 
     def _judge(self, doubt: str, until: float = _NEVER) -> None:
         """Memory may be served until then, or there is a doubt and it may not.
 
-        What came into memory while there was a doubt was filled without the proof that pushes arrive: it goes.
+        What came into memory while there was a doubt was filled without the proof that pushes arrive: it goes. And where
+        a doubt begins, what was known of generations goes: nobody is sure to tell of their end.
         """
-        if not doubt and not self.tracked:
+        if bool(doubt) == self.tracked:
             self._coherence.lost()
         self.doubt = doubt
         self.tracked = not doubt
@@ -296,20 +370,6 @@ class Node:
     def _serve(self, until: float) -> None:
         self.serving_until = until
         self._changed()
-
-    def _read_server(self, memory: Reply, server: Reply) -> None:
-        facts = {} if isinstance(memory, ServerReplyError) else _facts(memory)
-        self.maxmemory_policy = facts.get("maxmemory_policy", "")
-        about = {} if isinstance(server, ServerReplyError) else _facts(server)
-        if "valkey_version" in about:
-            self.server = f"Valkey {about['valkey_version']}"
-        else:
-            self.server = f"Redis {about.get('redis_version', '?')}"
-
-
-def _facts(info: bytes) -> dict[str, str]:
-    lines = info.decode("utf-8", "replace").splitlines()
-    return dict(line.split(":", 1) for line in lines if ":" in line)
 
 
 def _forget(sent: asyncio.Future[Any]) -> None:

@@ -3,33 +3,38 @@
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any
 
-from alacena.engine.errors import BackendError
+from alacena.engine.errors import (
+    BackendError,
+    BackendUnavailableError,
+    ServerReplyError,
+    UnsafeServerError,
+)
 from alacena.engine.events import MemorySwitched
+from alacena.engine.health import Health
 from alacena.engine.redis.node import Node
+from alacena.engine.redis.notices import Notices
+from alacena.engine.redis.promises import REMEDY, promises, unsafe
+from alacena.engine.redis.removals import Removals
 from alacena.engine.redis.slots import slot_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
     from alacena.engine.coherence import Coherence
     from alacena.engine.environment import Environment
     from alacena.engine.events import Events
     from alacena.engine.flight import Flights
+    from alacena.engine.keys import EntryKey
+    from alacena.engine.redis.endpoint import Address
     from alacena.engine.redis.link import Link
+    from alacena.engine.redis.removals import Removal
     from alacena.engine.redis.topology import Topology
-    from alacena.engine.redis.wire import Command, Connection, Reply
+    from alacena.engine.redis.wire import Connection
     from alacena.engine.settings import Settings
 
-Removal: TypeAlias = "tuple[bytes, Command, bool]"
-"""A key that says where to, a command that removes and may be repeated, and whether what it removes counts in the result."""
-
 _NEVER = float("-inf")
-_RETRY_S = 0.05
-_LONGEST_RETRY_S = 2.0
-_PAID_AT_ONCE = 500
-"""Few enough to be answered in time: what was paid stays paid, however large the rest."""
 
 
 class Nodes:
@@ -41,13 +46,21 @@ class Nodes:
         environment: Time and chance.
         settings: Bounds and budgets.
         events: Told when memory is switched on or off.
+        health: Where faults of the connection are reported.
 
     Attributes:
         topology: Where the servers are; from :meth:`attach` on.
+        debts: The removals that no server has confirmed; what is in it must not be read.
     """
 
     def __init__(
-        self, coherence: Coherence, flights: Flights, environment: Environment, settings: Settings, events: Events
+        self,
+        coherence: Coherence,
+        flights: Flights,
+        environment: Environment,
+        settings: Settings,
+        events: Events,
+        health: Health | None = None,
     ) -> None:
         self._coherence = coherence
         self._flights = flights
@@ -58,7 +71,9 @@ class Nodes:
         self.topology: Topology
         self._by_slot = False
         self._nodes: dict[Link, Node] = {}
-        self._owed: dict[Command, bytes] = {}
+        self._notices = Notices(health or Health())
+        self._removals = Removals(self, coherence, flights, environment, settings, self._notices)
+        self.debts = self._removals.debts
 
     def attach(self, topology: Topology, *, by_slot: bool) -> None:
         """Say where the servers are, and whether a command's keys must share a slot; before anything else is asked."""
@@ -90,36 +105,59 @@ class Nodes:
                 self._coherence,
                 self._environment,
                 self._settings,
-                self._refresh,
+                self.refresh,
+                self.at,
             )
+            self._removals.guard(node)
         return node
 
     def grouped(self, keys: Sequence[bytes]) -> list[tuple[Node, list[int]]]:
         """Indexes of the keys, by what may be asked in one command."""
         groups: dict[Any, tuple[Node, list[int]]] = {}
         for index, key in enumerate(keys):
-            mark = self._group(key)
+            mark = self.group(key)
             if mark not in groups:
                 groups[mark] = (self.of(key), [])
             groups[mark][1].append(index)
         return list(groups.values())
 
     def moved(self, _: frozenset[int]) -> None:
-        """Slots have another owner: what was filled through the old one's connection is not told of changes any more."""
+        """Slots have another owner: what was filled through the old one's connection is not told of changes any more.
+
+        Nor does a push that is expected there say anything about who wrote, should the slot come back.
+        """
+        for node in self._nodes.values():
+            node.forget_expectations()
         self._coherence.lost()
-        self._refresh()
+        self.refresh()
 
     async def prepare(self, link: Link, connection: Connection) -> None:
-        """A connection was made: pay what is owed, then make it fit to serve."""
-        owed = tuple(self._owed)
-        for at in range(0, len(owed), _PAID_AT_ONCE):
-            commands = owed[at : at + _PAID_AT_ONCE]
-            await connection.exchange(commands, settle=self._paid(commands), timeout_s=self._settings.redis_timeout_s)
+        """A connection was made: pay what is owed, as far as it is taken, then make it fit to serve.
+
+        What is not taken stays owed, and bars what it covers on this connection too.
+        """
+        await self._removals.pay_over(connection)
         await self.at(link).prepare(connection)
+        self._note_facts(link)
+
+    def up(self, link: Link, _: Connection) -> None:
+        """A connection serves from now on."""
+        self._notices.connected(str(link.address))
+
+    def failed(self, link: Link | None, address: Address | None, error: BaseException) -> None:
+        """An attempt to connect has failed."""
+        if link is not None:
+            self.at(link).unreached(error)
+        self._notices.unreached(str(address or "the server"), error)
+
+    def refused(self, link: Link, error: ServerReplyError) -> None:
+        """A server answered with an error."""
+        self.at(link).refused(error)
 
     async def beat(self, link: Link, connection: Connection) -> None:
         """One heartbeat."""
         await self.at(link).beat(connection)
+        self._note_facts(link)
 
     def pushed(self, link: Link, push: list[Any]) -> None:
         """One push."""
@@ -128,64 +166,72 @@ class Nodes:
     def down(self, link: Link, error: BackendError) -> None:
         """A connection was lost."""
         self.at(link).down(error)
+        if not link.is_closed:
+            self._notices.lost(str(link.address), error)
 
-    async def remove(self, removals: Sequence[Removal], *, settled: Callable[[], None]) -> int:
-        """Send removals, each to the node of its key; what fails is owed and made up for.
+    async def remove(
+        self,
+        removals: Sequence[Removal],
+        generations: Sequence[Sequence[str]],
+        keys: Sequence[EntryKey],
+        *,
+        settled: Callable[[], None],
+    ) -> int:
+        """Send removals; what is not confirmed is owed. See :meth:`alacena.engine.redis.removals.Removals.send`."""
+        return await self._removals.send(removals, generations, keys, settled=settled)
+
+    def owe(
+        self, generations: Sequence[Sequence[str]], keys: Sequence[EntryKey], error: BackendError | None = None
+    ) -> None:
+        """Owe removals: they are tried until a server confirms them, and what they cover is not read before.
+
+        For whoever changed the source and could not make the server forget what it has: a removal that failed, a value
+        that could not be stored in the place of an older one, a hold that could not be set. Memory forgets at once.
+        Owing the same again costs nothing.
 
         Args:
-            removals: In the order in which a node must execute them.
-            settled: Called in the parser once the removals of a node are done.
-
-        Returns:
-            How many keys the counted ones removed.
-
-        Raises:
-            BackendError: Not every node confirmed. It will be tried until one does, and before a new connection serves.
+            generations: Names of generations that must end, in groups, as ``invalidate`` takes them.
+            keys: Entries that must go, with their leases.
+            error: Why; shown to operators.
         """
-        groups: dict[int, list[Removal]] = {}
-        for removal in removals:
-            groups.setdefault(self._group(removal[0]), []).append(removal)
-
-        async def send(group: list[Removal]) -> int:
-            def settle(replies: list[Reply]) -> int:
-                settled()
-                for reply in replies:
-                    if isinstance(reply, BackendError):
-                        raise reply
-                return sum(reply for (_, _, counted), reply in zip(group, replies, strict=True) if counted)
-
-            commands = [command for _, command, _ in group]
-            try:
-                return await self.topology.exchange(
-                    group[0][0], commands, settle=settle, timeout_s=self._settings.redis_timeout_s
-                )
-            except BackendError:
-                self._owe(group)
-                raise
-
-        return sum(await asyncio.gather(*(send(group) for group in groups.values())))
+        self._removals.owe(generations, keys, error)
 
     def guarantee(self) -> Mapping[str, Any]:
         """See :meth:`alacena.engine.shelf.Shelf.guarantee`."""
-        nodes = self.all()
-        doubts = sorted({node.doubt for node in nodes if node.doubt})
-        coherent = bool(nodes) and all(node.tracked for node in nodes)
-        evicting = sorted({n.maxmemory_policy for n in nodes if n.maxmemory_policy.startswith("allkeys")})
-        return {
-            "mode": "redis",
-            "server": ", ".join(sorted({node.server for node in nodes if node.server})) or None,
-            "connected": self.is_up,
-            "no_stale_fill": True,
-            "memory": coherent,
-            "staleness_bound_s": self._settings.staleness_bound_s if coherent else 0.0,
-            "lost_state_fails_closed": all(any(node.replication_id) for node in nodes),
-            "one_load": "all processes" if self.is_up else "per process",
-            "coordination": f"refused: maxmemory-policy is {evicting[0]}" if evicting else "all processes",
-            "removals_owed": len(self._owed),
-            "why": "; ".join(doubts) or "tracking, canary and heartbeat are in order",
-        }
+        return promises(self.all(), self._settings, len(self.debts))
 
-    def _refresh(self) -> None:
+    async def require_safe(self) -> None:
+        """See :meth:`alacena.engine.store.Store.require_safe`. Cost: none, the heartbeat knows."""
+        nodes = self.all()
+        if not any(node.is_up for node in nodes):
+            await asyncio.gather(*(self._first_attempt(node.link) for node in nodes))
+            nodes = self.all()
+        if not any(node.is_up for node in nodes):
+            why = "; ".join(sorted({node.doubt for node in nodes})) or "no server of the cluster is known yet"
+            raise BackendUnavailableError(f"nothing was sent: {why}")
+        for node in nodes:
+            if node.is_up and (why := unsafe(node, self._settings)):
+                raise UnsafeServerError(
+                    f"{node.facts.server} at {node.link.address}: {why}, so it may evict queues, locks, counters, "
+                    f"limits and the ledger. {REMEDY}"
+                )
+
+    async def _first_attempt(self, link: Link) -> None:
+        if not link.tried:
+            await link.wait_up(timeout_s=self._settings.redis_timeout_s)
+
+    def _note_facts(self, link: Link) -> None:
+        node = self.at(link)
+        self._notices.rights(str(link.address), node.facts.missing)
+        self._notices.doubt(str(link.address), "" if node.facts.missing else node.doubt)
+        self._removals.choose_verb(has_unlink="UNLINK" not in node.facts.missing)
+
+    def known(self) -> Iterable[Node]:
+        """Every node that was ever asked for."""
+        return self._nodes.values()
+
+    def refresh(self) -> None:
+        """Say until when memory may be served, by what the nodes vouch for."""
         nodes = self.all()
         until = min((node.serving_until for node in nodes), default=_NEVER)
         self._coherence.memory.serving_until = until
@@ -195,34 +241,6 @@ class Nodes:
             reason = "; ".join(sorted({node.doubt for node in nodes if node.doubt}))
             self._events.emit(MemorySwitched(on=serves, reason=reason or "pushes arrive and the heartbeat is answered"))
 
-    def _group(self, key: bytes) -> int:
+    def group(self, key: bytes) -> int:
+        """What keys must share to be asked for in one exchange."""
         return slot_of(key) if self._by_slot else 0
-
-    def _owe(self, removals: Sequence[Removal]) -> None:
-        idle = not self._owed
-        for key, command, _ in removals:
-            self._owed[command] = key
-        if idle:
-            self._flights.own(self._make_up())
-
-    async def _make_up(self) -> None:
-        """Send what is owed again and again until it is confirmed."""
-        pause_s = _RETRY_S
-        while self._owed:
-            await asyncio.sleep(pause_s * (0.5 + self._environment.random()))
-            pause_s = min(pause_s * 2, _LONGEST_RETRY_S)
-            for command, route in tuple(self._owed.items()):
-                try:
-                    await self.topology.exchange(
-                        route, (command,), settle=self._paid((command,)), timeout_s=self._settings.redis_timeout_s
-                    )
-                except BackendError:
-                    break
-
-    def _paid(self, commands: Sequence[Command]) -> Callable[[list[Reply]], None]:
-        def settle(replies: list[Reply]) -> None:
-            for command, reply in zip(commands, replies, strict=True):
-                if not isinstance(reply, BackendError):
-                    self._owed.pop(command, None)
-
-        return settle

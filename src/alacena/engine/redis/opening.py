@@ -6,7 +6,7 @@ import logging
 from typing import TYPE_CHECKING
 from urllib.parse import quote
 
-from alacena.engine.errors import BackendUnavailableError, ServerReplyError
+from alacena.engine.errors import BackendUnavailableError
 from alacena.engine.redis.embedded import EmbeddedServer
 from alacena.engine.redis.endpoint import Endpoint
 from alacena.engine.redis.hooks import Hooks, LinkSettings
@@ -23,9 +23,11 @@ if TYPE_CHECKING:
     from alacena.engine.codec import Codec
     from alacena.engine.coherence import Coherence
     from alacena.engine.copies import Copies
+    from alacena.engine.credentials import CredentialProvider
     from alacena.engine.environment import Environment
     from alacena.engine.events import Events
     from alacena.engine.flight import Flights
+    from alacena.engine.health import Health
     from alacena.engine.keys import Keys
     from alacena.engine.settings import Settings
     from alacena.engine.shelf import Counts
@@ -45,14 +47,16 @@ async def open_redis(
     counts: Counts,
     settings: Settings,
     closers: list[Callable[[], Awaitable[None]]],
+    health: Health,
+    credentials: CredentialProvider | None = None,
 ) -> tuple[RedisShelf, RedisStore, str]:
     """Connect to the server that the settings name, and say how to take it apart again.
 
     Returns:
         The shelf, the store, and the URL under which other processes reach the same server.
     """
-    endpoint, url = await _endpoint(settings, closers)
-    nodes = Nodes(coherence, flights, environment, settings, events)
+    endpoint, url = await _endpoint(settings, credentials, closers)
+    nodes = Nodes(coherence, flights, environment, settings, events, health)
 
     def connected(hooks: Hooks, beat_s: float) -> Topology:
         pace = Pace(connect_timeout_s=settings.redis_connect_timeout_s, beat_s=beat_s)
@@ -64,7 +68,15 @@ async def open_redis(
             on_slots_moved=nodes.moved,
         )
 
-    hooks = Hooks(prepare=nodes.prepare, on_down=nodes.down, on_push=nodes.pushed, beat=nodes.beat)
+    hooks = Hooks(
+        prepare=nodes.prepare,
+        on_up=nodes.up,
+        on_down=nodes.down,
+        on_failed=nodes.failed,
+        on_push=nodes.pushed,
+        on_error=nodes.refused,
+        beat=nodes.beat,
+    )
     topology = connected(hooks, settings.staleness_bound_s / 4)
     nodes.attach(topology, by_slot=endpoint.kind == "cluster")
     store = RedisStore(nodes, settings.redis_timeout_s, lambda spare: connected(spare, 5.0))
@@ -84,22 +96,28 @@ async def open_redis(
     return shelf, store, url
 
 
-async def _endpoint(settings: Settings, closers: list[Callable[[], Awaitable[None]]]) -> tuple[Endpoint, str]:
+async def _endpoint(
+    settings: Settings, credentials: CredentialProvider | None, closers: list[Callable[[], Awaitable[None]]]
+) -> tuple[Endpoint, str]:
     url = settings.redis_url or ""
     if url == EMBEDDED:
         server = EmbeddedServer()
         closers.append(server.close)
         # A folder for temporary files may hold any character, and a URL gives some of them a meaning of its own.
         url = f"unix://{quote((await server.start()).address.path or '')}"
-    return Endpoint.parse(url, client_name=settings.client_name), url
+        credentials = None  # A private server, which nobody else reaches, asks for none.
+    return Endpoint.parse(url, provider=credentials, client_name=settings.client_name), url
 
 
 async def _first_connection(topology: Topology, timeout_s: float) -> None:
-    """Wait for the first connection. A server that is away is no error: reads go to the source until it is back."""
+    """Wait for the first connection. A server that is away, or that refuses us for a moment, is no error.
+
+    Reads go to the source until it is back.
+
+    Raises:
+        ServerReplyError: It refuses us for good: wrong password, wrong database.
+    """
     try:
         await topology.open(timeout_s=timeout_s)
     except BackendUnavailableError as error:
-        refusals = [link.last_error for link in topology.links() if isinstance(link.last_error, ServerReplyError)]
-        if refusals:
-            raise refusals[0] from error
-        _log.warning("starting without the second shelf: %s", error)
+        _log.warning("starting without the second shelf, reads go to the source until it is there: %s", error)

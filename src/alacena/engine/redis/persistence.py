@@ -102,6 +102,8 @@ def _last(settle: Callable[[Reply], Any] | None) -> Callable[[list[Reply]], Any]
 
     def judge(replies: list[Reply]) -> Any:
         reply = replies[-1]
+        if len(replies) > 1 and isinstance(replies[0], ServerReplyError) and isinstance(reply, ServerReplyError):
+            reply = replies[0]  # Why the script could not be loaded says more than that it is not there.
         if isinstance(reply, ServerReplyError) and (settle is None or remedy(reply.code) is not Remedy.RAISE):
             raise reply
         return reply if settle is None else settle(reply)

@@ -53,6 +53,7 @@ class OneLink:
         *,
         settle: Callable[[list[Reply]], T] | None = None,
         timeout_s: float,
+        answered: Callable[[Link], None] | None = None,  # noqa: ARG002 - nobody else can answer
     ) -> Awaitable[T]:
         """`Link.exchange`."""
         return self.link.exchange(commands, settle=settle, timeout_s=timeout_s)
@@ -77,6 +78,7 @@ class OneLink:
         settle: Callable[[Reply], T] | None = None,
         timeout_s: float,
         repeatable: bool = False,
+        answered: Callable[[Link], None] | None = None,  # noqa: ARG002
     ) -> Any:
         """`Link.script`."""
         return await self.link.script(

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from alacena.engine.errors import UnsafeServerError
 from alacena.engine.redis.bells import Bells
 from alacena.engine.redis.fsync import Fsyncs
 
@@ -56,14 +55,8 @@ class RedisStore:
         return self._bells.listen(channel.encode())
 
     async def require_safe(self) -> None:
-        """See :meth:`alacena.engine.store.Store.require_safe`. Cost: none, the heartbeat knows."""
-        for node in self._nodes.all():
-            if node.maxmemory_policy.startswith("allkeys"):
-                raise UnsafeServerError(
-                    f"{node.server} at {node.link.address} has maxmemory-policy {node.maxmemory_policy}: it may evict "
-                    "queues, locks, counters and the ledger. Set maxmemory-policy noeviction, or give coordination a "
-                    "server of its own"
-                )
+        """See :meth:`alacena.engine.store.Store.require_safe`. Cost: none, each heartbeat asks."""
+        await self._nodes.require_safe()
 
     async def wait_aof(self, key: str, *, replicas: int = 0, timeout_s: float = 5.0) -> bool:
         """See :meth:`alacena.engine.store.Store.wait_aof`.

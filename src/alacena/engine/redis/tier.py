@@ -7,7 +7,7 @@ import math
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from alacena.engine.errors import ServerReplyError
+from alacena.engine.errors import BackendError, ServerReplyError
 from alacena.engine.policy import UNKEPT, Policy
 from alacena.engine.redis.cache_scripts import HOLD, LATE, LEASE, MINT, RELEASE, RENEW, STORE, UNHOLD
 from alacena.engine.redis.entries import Entries
@@ -25,7 +25,8 @@ if TYPE_CHECKING:
     from alacena.engine.generation import Generation
     from alacena.engine.keys import EntryKey, Keys
     from alacena.engine.redis.node import Node
-    from alacena.engine.redis.nodes import Nodes, Removal
+    from alacena.engine.redis.nodes import Nodes
+    from alacena.engine.redis.removals import Removal
     from alacena.engine.redis.wire import Command
     from alacena.engine.settings import Settings
     from alacena.engine.shelf import Counts, Parcel, Refusal
@@ -64,6 +65,7 @@ class RedisShelf:
         settings: Settings,
     ) -> None:
         self._nodes = nodes
+        self._debts = nodes.debts
         self._keys = keys
         self._coherence = coherence
         self._entries = Entries(
@@ -121,10 +123,12 @@ class RedisShelf:
         asked = [*(generation for generation in held if generation.nonce is None), *unknown]
         command: Command = ("MGET", *(key.entry for key in keys), *(generation.name for generation in asked))
 
-        def settle(replies: list[Reply]) -> Found | Unsettled | None:
+        def settle(answering: Node, replies: list[Reply]) -> Found | Unsettled | None:
             values = _values(replies[0])
             self._learn(asked, values[len(keys) :])
-            return self._entries.first(node, keys, values, policy, keep=keep)
+            found = self._entries.first(node, keys, self._readable(keys, values), policy, keep=keep)
+            self._unlearn(answering, asked)
+            return found
 
         budget_s = policy.redis_budget_s or self._budget_s
         return await node.exchange(keys[0].entry, (command,), settle=settle, timeout_s=budget_s)
@@ -155,10 +159,12 @@ class RedisShelf:
         asked = [generation for generation in held if generation.nonce is None]
         command: Command = ("MGET", *[key.entry for key in keys], *[generation.name for generation in asked])
 
-        def settle(replies: list[Reply]) -> list[Found | Unsettled | None]:
+        def settle(answering: Node, replies: list[Reply]) -> list[Found | Unsettled | None]:
             values = _values(replies[0])
             self._learn(asked, values[len(keys) :])
-            return self._entries.opened_many(node, keys, values[: len(keys)], policy, keep=keep)
+            found = self._entries.opened_many(node, keys, self._readable(keys, values), policy, keep=keep)
+            self._unlearn(answering, asked)
+            return found
 
         timeout_s = (policy.redis_budget_s or self._budget_s) * (1 + len(keys) / 100)
         answer = node.exchange(keys[0].entry, (command,), settle=settle, timeout_s=timeout_s)
@@ -184,28 +190,29 @@ class RedisShelf:
         mint_name = new_name(self._environment)
         journal = self._coherence.generation(key.journal)
 
-        def settle(reply: list[Any]) -> Lease | Found | Held:
+        def settle(answering: Node, reply: list[Any]) -> Lease | Found | Held:
             entry, (holder, left_ms), hold, (name, length), *nonces = reply
             self._learn(depends, nonces)
-            self._expect_minted(node, depends, nonces, mint)
+            self._expect_minted(answering, depends, nonces, mint)
             # Nothing in memory depends on a journal: its nonce may change without a word to memory.
             journal.nonce = noted = state(name, length)
-            self._expect_minted(node, (journal,), (name,), mint_name)
+            self._expect_minted(answering, (journal,), (name,), mint_name)
             permit: Lease | Found | Held | None = None
-            if entry is not None and not force:
+            if entry is not None and not force and not (self._debts and key.entry in self._debts):
                 hit = self._entries.opened(node, key, entry, UNKEPT, keep=False)
                 permit = hit if isinstance(hit, Found) and hit.fresh_for_s > 0 else None
             mine = holder == token
             if mine:
-                node.expect(key.lease)
+                answering.expect(key.lease)
             if permit is not None and mine:
-                node.tell(RELEASE, (key.lease,), (token,))
+                answering.tell(RELEASE, (key.lease,), (token,))
             elif permit is None and mine:
                 stamps = tuple(zip(depends, nonces, strict=True))
                 permit = Lease(key, token, stamps, (journal, noted), length, epoch, storable=not hold)
             elif permit is None:
                 for_ms = self._lease_ms if left_ms < 0 else left_ms + 1
-                permit = Held(self._coherence.watch(key.entry), for_ms / 1000, is_told=node.tracked)
+                permit = Held(self._coherence.watch(key.entry), for_ms / 1000, is_told=answering.tracked)
+            self._unlearn(answering, (*depends, journal))
             settled(permit)
             return permit
 
@@ -216,7 +223,10 @@ class RedisShelf:
 
     def renew(self, lease: Lease) -> None:
         """See :meth:`alacena.engine.shelf.Shelf.renew`."""
-        node = self._nodes.of(lease.key.entry)
+        try:
+            node = self._nodes.of(lease.key.entry)
+        except BackendError:  # Nobody has the slot now: the lease ends by itself.
+            return
 
         def settle(reply: Reply) -> None:
             if reply == 1:
@@ -226,7 +236,11 @@ class RedisShelf:
 
     def release(self, lease: Lease) -> None:
         """See :meth:`alacena.engine.shelf.Shelf.release`."""
-        self._nodes.of(lease.key.entry).tell(RELEASE, (lease.key.lease,), (lease.token,))
+        try:
+            node = self._nodes.of(lease.key.entry)
+        except BackendError:  # Nobody has the slot now: the lease ends by itself.
+            return
+        node.tell(RELEASE, (lease.key.lease,), (lease.token,))
 
     async def fill(self, lease: Lease, parcel: Parcel) -> Refusal:
         """See :meth:`alacena.engine.shelf.Shelf.fill`."""
@@ -275,7 +289,11 @@ class RedisShelf:
             *((key.entry, ("UNLINK", key.lease), False) for key in keys),
             *((key.entry, ("UNLINK", key.entry), True) for key in keys),
         ]
-        return await self._nodes.remove(removals, settled=lambda: self._forget(names, keys))
+        return await self._nodes.remove(removals, generations, keys, settled=lambda: self._forget(names, keys))
+
+    def owe(self, generations: Sequence[Sequence[str]], keys: Sequence[EntryKey]) -> None:
+        """See :meth:`alacena.engine.shelf.Shelf.owe`."""
+        self._nodes.owe(generations, keys)
 
     async def hold(self, keys: Sequence[EntryKey], hold_s: float) -> bytes:
         """See :meth:`alacena.engine.shelf.Shelf.hold`."""
@@ -291,11 +309,15 @@ class RedisShelf:
         self._forget((), keys)
 
         async def run(key: EntryKey) -> None:
-            def settle(_: Reply) -> None:
+            def settle(_: Node, __: Reply) -> None:
                 self._forget((), (key,))
 
-            node = self._nodes.of(key.entry)
-            await node.evaluate(script, (key.hold, key.entry, key.lease), args, settle, self._timeout_s)
+            try:
+                node = self._nodes.of(key.entry)
+                await node.evaluate(script, (key.hold, key.entry, key.lease), args, settle, self._timeout_s)
+            except BackendError as error:
+                self._nodes.owe((), (key,), error)  # The script removes the entry too.
+                raise
 
         await asyncio.gather(*(run(key) for key in keys))
 
@@ -305,13 +327,14 @@ class RedisShelf:
         names = [*key.generations]
         commands: list[Command] = [("MGET", key.entry, key.lease, *names), ("EXISTS", key.hold)]
         (entry, lease, *nonces), hold = await node.exchange(
-            key.entry, commands, settle=lambda replies: (_values(replies[0]), replies[1]), timeout_s=self._timeout_s
+            key.entry, commands, settle=lambda _, replies: (_values(replies[0]), replies[1]), timeout_s=self._timeout_s
         )
         report: dict[str, Any] = {
-            "shelf": node.server,
+            "shelf": node.facts.server,
             "key": key.entry.decode(),
             "lease": lease is not None,
             "hold": hold == 1,
+            "removal_owed": key.entry in self._debts or any(name in self._debts for name in names),
             "generations": {name: nonce.hex() if nonce else None for name, nonce in zip(names, nonces, strict=True)},
             "entry": None,
         }
@@ -332,6 +355,17 @@ class RedisShelf:
     def _learn(self, generations: Sequence[Generation], nonces: Sequence[bytes | None]) -> None:
         for generation, nonce in zip(generations, nonces, strict=False):
             self._coherence.learned(generation, nonce)
+
+    def _unlearn(self, node: Node, generations: Sequence[Generation]) -> None:
+        """Keep nothing that nobody would tell of: what the node said was good for this step."""
+        if not node.tracked:
+            self._coherence.glimpsed(generations)
+
+    def _readable(self, keys: Sequence[EntryKey], values: Sequence[bytes | None]) -> Sequence[bytes | None]:
+        """The values of entries; what is owed a removal is not there."""
+        if not self._debts:
+            return values[: len(keys)]
+        return [None if key.entry in self._debts else value for key, value in zip(keys, values, strict=False)]
 
     def _expect_minted(
         self, node: Node, generations: Sequence[Generation], nonces: Sequence[bytes | None], mint: bytes
@@ -360,9 +394,10 @@ class RedisShelf:
 
         mint = self._environment.token(8)
 
-        def settle(reply: list[bytes]) -> list[tuple[Generation, bytes]]:
+        def settle(answering: Node, reply: list[bytes]) -> list[tuple[Generation, bytes]]:
             self._learn(generations, reply)
-            self._expect_minted(node, generations, reply, mint)
+            self._unlearn(answering, generations)
+            self._expect_minted(answering, generations, reply, mint)
             return list(zip(generations, reply, strict=True))
 
         names = [generation.name for generation in generations]
@@ -379,10 +414,11 @@ class RedisShelf:
         mint = self._environment.token(8)
         names = [generation.name for generation in generations]
 
-        def settle(reply: list[bytes]) -> list[tuple[Generation, bytes]] | None:
+        def settle(answering: Node, reply: list[bytes]) -> list[tuple[Generation, bytes]] | None:
             name, since, *nonces = reply
             self._learn(generations, nonces)
-            self._expect_minted(node, generations, nonces, mint)
+            self._unlearn(answering, generations)
+            self._expect_minted(answering, generations, nonces, mint)
             return None if tells_of(name, since, remembered, names) else list(zip(generations, nonces, strict=True))
 
         args = (mint, _NARROW_LIFE_MS, NAME_BYTES, lease.noted)
@@ -404,11 +440,12 @@ class RedisShelf:
             node, key, stamps[:own], list(zip(tags, (n for _, n in stamps[own:]), strict=True)), parcel
         )
 
-        def settle(reply: bytes) -> Refusal:
+        def settle(answering: Node, reply: bytes) -> Refusal:
             if reply == b"ok":
-                node.expect(key.entry)
+                # Where the slot has moved, the push comes from the server that answered; and that one is asked for a copy.
+                answering.expect(key.entry)
                 self._coherence.dropped(key.entry)
-                if parcel.policy.use_memory:
+                if parcel.policy.use_memory and answering is node and key.entry not in self._debts:
                     self._entries.keep(key, parcel, stamps)
                 return ""
             return reply.decode()  # type: ignore[return-value]

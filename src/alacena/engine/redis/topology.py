@@ -61,10 +61,12 @@ class Topology(Protocol):
         *,
         settle: Callable[[list[Reply]], T] | None = None,
         timeout_s: float,
+        answered: Callable[[Link], None] | None = None,
     ) -> Awaitable[T]:
         """`Connection.exchange` at the server that has the key, following it where it has moved to.
 
-        All keys of an exchange are in one slot.
+        All keys of an exchange are in one slot. ``answered`` is told whose answer ``settle`` is about to be given, where
+        that may be another server than the one that was asked first.
 
         Cost: one round trip; one more for each redirection.
         """
@@ -91,6 +93,7 @@ class Topology(Protocol):
         settle: Callable[[Reply], T] | None = None,
         timeout_s: float,
         repeatable: bool = False,
+        answered: Callable[[Link], None] | None = None,
     ) -> Any:
         """`Link.script` at the server that has the first key, following it where it has moved to."""
         ...

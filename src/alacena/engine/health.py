@@ -1,0 +1,27 @@
+"""Which parts of a cache that work in the background have a fault now."""
+
+from __future__ import annotations
+
+
+class Health:
+    """Faults of the parts that nobody waits for: a task that has died, a server that is not reached.
+
+    Each part reports under a name of its own, and takes the report back once it is well again.
+    """
+
+    def __init__(self) -> None:
+        self._faults: dict[str, str] = {}
+
+    def report(self, part: str, fault: str) -> bool:
+        """Notes what is wrong with a part. Returns whether that is news: what is no news need not be logged again."""
+        is_news = self._faults.get(part) != fault
+        self._faults[part] = fault
+        return is_news
+
+    def mend(self, part: str) -> bool:
+        """Notes that a part is well. Returns whether it was not."""
+        return self._faults.pop(part, None) is not None
+
+    def faults(self) -> dict[str, str]:
+        """Returns what is wrong now, by part."""
+        return dict(self._faults)

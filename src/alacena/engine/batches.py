@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 from alacena.engine.errors import BackendError, InvalidKeyError, UnsharableValueError
-from alacena.engine.flight import ended, is_ended
+from alacena.engine.flight import ended, is_ended, is_order
 from alacena.engine.loading import UNCHANGED, LoadContext, Renewal, Request
 from alacena.engine.oneshot import refuse_generator_function
 from alacena.engine.reader import consume
@@ -164,7 +164,7 @@ class Batches:
         if missing:
             for request, _ in missing:
                 self._flights.check(request.key)
-                self._respites.repeat(request.key.entry)
+                self._respites.repeat(request.key.entry, batch.policy)
             flights = self._start(missing, batch.loader, batch.policy)
             answers |= await self._landed(missing, flights, batch.policy, unsharable)
             if unsharable:
@@ -284,7 +284,7 @@ class Batches:
                 if not (place.flight.is_over or is_ended(task, error)):
                     self._pilot.leave_alone(place.key, policy, place.flight, error, stands_in=place.replaces)
                 self._flights.give_up(place.key.entry, place.flight, reason)
-            if is_ended(task, error) or isinstance(error, KeyboardInterrupt | SystemExit):
+            if is_order(task, error):
                 raise
         finally:
             renewal.cancel()

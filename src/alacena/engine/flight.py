@@ -291,11 +291,15 @@ class Flights:
     def bar(self, entry: bytes) -> None:
         """Let nobody board the flight of an entry that was just changed or removed."""
         self.endings += 1
-        if self._respites is not None:
-            self._respites.end(entry)
         flight = self._flights.pop(entry, None)
         if flight is not None:
             flight.boarding = False
+
+    def replaced(self, entry: bytes) -> None:
+        """An entry was changed or removed: nobody boards its flight, and its source may be asked again."""
+        self.bar(entry)
+        if self._respites is not None:
+            self._respites.end(entry)
 
     def bar_all(self) -> None:
         """Let nobody board anything: what was known is in doubt."""
@@ -340,6 +344,13 @@ def _cancel(task: asyncio.Task[Any]) -> None:
 def is_ended(task: asyncio.Task[Any], error: BaseException) -> bool:
     """Whether a task of the cache that raises ``error`` was told to end, by the cache or by whoever ends the loop."""
     return task in _CANCELLED or (isinstance(error, asyncio.CancelledError) and task.cancelling() > 0)
+
+
+def is_order(task: asyncio.Task[Any], error: BaseException) -> bool:
+    """Whether ``error`` is an order to end, which the task must follow; any other has been told to those who waited."""
+    if isinstance(error, asyncio.CancelledError):
+        return is_ended(task, error)
+    return isinstance(error, KeyboardInterrupt | SystemExit)
 
 
 def _copied(copy: Callable[[Any], Any], outcome: Any) -> Any:

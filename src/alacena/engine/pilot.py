@@ -11,10 +11,11 @@ from alacena.engine.errors import (
     BackendError,
     CircularLoadError,
     LoadCancelledError,
+    LoadTimeoutError,
     OneShotValueError,
     UnsharableValueError,
 )
-from alacena.engine.flight import ended, is_ended
+from alacena.engine.flight import ended, is_ended, is_order
 from alacena.engine.limiter import LoadLimiter
 from alacena.engine.loading import LoadContext, Renewal, Stopwatch, within
 from alacena.engine.respite import told_pause
@@ -92,7 +93,7 @@ class Pilot:
                     self.leave_alone(request.key, request.policy, flight, error, stands_in=stale is not None)
             reason = ended(task, error, f"{request.key.data_type} {request.key.resource_id!r}")
             flight.crash(reason)
-            if is_ended(task, error) or isinstance(error, KeyboardInterrupt | SystemExit):
+            if is_order(task, error):
                 raise
         finally:
             self.hand_back(flight)
@@ -228,9 +229,9 @@ class Pilot:
         told_s = flight.retry_after_s
         if told_s is None:
             told_s = told_pause(error, self._environment)
-        repeated = None
-        if isinstance(error, Exception) and not isinstance(error, _NOT_THE_SOURCES):
-            repeated = error if told_s is not None or policy.retry_after_s is not None else None
+        repeated = error if isinstance(error, Exception) and not isinstance(error, _NOT_THE_SOURCES) else None
+        if told_s is None and policy.retry_after_s is None:
+            repeated = None
         if repeated is None and not stands_in:
             return
         lease, endings = flight.lease, self._flights.endings
@@ -283,8 +284,14 @@ class Pilot:
             self._shelves.degraded("refresh", key, error)
 
 
-_NOT_THE_SOURCES: Final = (CircularLoadError, LoadCancelledError, OneShotValueError, UnsharableValueError)
-"""What a load fails with by its own fault: another load may do better at once."""
+_NOT_THE_SOURCES: Final = (
+    CircularLoadError,
+    LoadCancelledError,
+    LoadTimeoutError,
+    OneShotValueError,
+    UnsharableValueError,
+)
+"""What the source did not say: another load may do better at once."""
 
 
 def _context(request: Request, previous: Found | None) -> LoadContext:

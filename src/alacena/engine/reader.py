@@ -131,7 +131,7 @@ class Reader:
                 self._refresh_behind(request, found)
             return self._finished(request.key, self.stale(found), started)
         self._flights.check(request.key)
-        self._respites.repeat(request.key.entry)
+        self._respites.repeat(request.key.entry, request.policy)
         try:
             lookup = await self._board(request, found)
         except UnsharableValueError:

@@ -27,6 +27,7 @@ class _Respite(NamedTuple):
     """For how long a source is left alone, and what it failed with, where that is to be raised meanwhile."""
 
     until: float
+    is_told: bool
     error: Exception | None
     traceback: TracebackType | None
     stands: Callable[[], bool]
@@ -75,7 +76,7 @@ class Respites:
             return
         self._respites.pop(entry, None)
         trace = None if error is None else error.__traceback__
-        self._respites[entry] = _Respite(self._environment.now() + pause_s, error, trace, stands)
+        self._respites[entry] = _Respite(self._environment.now() + pause_s, told_s is not None, error, trace, stands)
         if len(self._respites) > _MOST:
             del self._respites[next(iter(self._respites))]
 
@@ -93,15 +94,20 @@ class Respites:
         del self._respites[entry]
         return False
 
-    def repeat(self, entry: bytes) -> None:
+    def repeat(self, entry: bytes, policy: Policy) -> None:
         """Raise what the source of an entry has just failed with, if it is to be left alone and nothing stands in.
+
+        Args:
+            entry: The entry.
+            policy: How the read wants it: one that names no ``retry_after_s`` hears what the source itself asked for.
 
         Raises:
             Exception: The source's own, as it was: its traceback does not grow with those who get it.
         """
         if self._respites and self.holds(entry):
             respite = self._respites[entry]
-            if respite.error is not None and respite.stands():
+            is_wanted = respite.is_told or policy.retry_after_s is not None
+            if respite.error is not None and is_wanted and respite.stands():
                 raise respite.error.with_traceback(respite.traceback)
 
 

@@ -303,8 +303,21 @@ class Batches:
                 theirs.append(place)
             else:
                 mine.append(place)
-        await self._call(mine, loader, policy)
-        await self._await_others(theirs, loader, policy)
+        if not (mine and theirs):
+            await self._call(mine, loader, policy)
+            await self._await_others(theirs, loader, policy)
+            return
+        # At the same time: the loader may ask for one of those that others load, and must not wait for its own end.
+        call = self._flights.own(self._call(mine, loader, policy))
+        others = self._flights.own(self._await_others(theirs, loader, policy))
+        try:
+            await asyncio.wait((call, others), return_when=asyncio.FIRST_EXCEPTION)
+            await call  # what it loads is paid for, whatever becomes of the others
+            await others
+        finally:
+            for work in (call, others):
+                work.cancel()
+                work.add_done_callback(consume)
 
     async def _asked(self, place: _Place, among: int) -> Lease | Found | Held | BackendError | None:
         """What the second shelf says at once; without it, the entry is loaded and not stored."""

@@ -136,8 +136,10 @@ class Fills:
             parcel = self._storable(request.key, value, policy, ttl, tags, load_s, context.usd)
         if parcel is None:  # what was encoded holds nothing that is used up by being read
             refuse_one_shot(value, f"{request.key.data_type} {request.key.resource_id!r}")
-        reason = context.refusal or ("value" if parcel is None else None)
-        return parcel, Lookup(value, "loader", origin=context.origin, stored=parcel is not None, reason=reason)
+            context.refuse("value")
+        return parcel, Lookup(
+            value, "loader", origin=context.origin, stored=parcel is not None, reason=context.refusal or None
+        )
 
     def found(self, found: Found) -> Lookup[Any]:
         """An entry of a shelf as an answer."""

@@ -204,7 +204,16 @@ class _Read(NamedTuple):
         await cache.delete(*entry)
         value = await cache.refresh(*entry, load, ttl=self.ttl)
         latency_s = PROCESS.now() - started
-        lookup = Lookup(value, "loader", origin=load.origin, found=value is not None, latency_s=latency_s)
+        reason = None if load.context is None else load.context.refusal or None
+        lookup = Lookup(
+            value,
+            "loader",
+            origin=load.origin,
+            found=value is not None,
+            stored=value is not None and reason is None,
+            latency_s=latency_s,
+            reason=reason,
+        )
         return lookup, self._metrics(lookup, load)
 
     def _metrics(self, lookup: Lookup[Any], load: _Load) -> Metrics:
@@ -230,10 +239,12 @@ class _Load:
     sources: _Sources
     origin: str | None = None
     source_name: str = ""
+    context: LoadContext | None = None
     times_ms: Metrics = field(default_factory=dict)
 
     async def __call__(self, load: LoadContext) -> Any:
         """Ask the database, then the generator; ``None`` where neither has a value."""
+        self.context = load
         fetch, generate = self.sources.fetch, self.sources.generate
         steps: list[tuple[SourceFunction, Plan, str, str]] = []
         if fetch is not None:

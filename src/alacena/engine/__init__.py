@@ -10,6 +10,7 @@ from alacena.engine.errors import (
     BackendError,
     BackendUnavailableError,
     CacheClosedError,
+    CircularLoadError,
     CodecError,
     CoordinationError,
     DecodeError,
@@ -23,15 +24,18 @@ from alacena.engine.errors import (
     LockTimeoutError,
     MissingTenantError,
     NotOwnerError,
+    OneShotValueError,
     OutcomeUnknownError,
     ServerReplyError,
     SettingsError,
     UnsafeServerError,
+    UnsharableValueError,
     UsageError,
     WrongLoopError,
 )
 from alacena.engine.events import Event, Observer
 from alacena.engine.loading import UNCHANGED, LoadContext
+from alacena.engine.oneshot import collected
 from alacena.engine.policy import Policy
 from alacena.engine.scope import SYSTEM_TENANT, Scope
 from alacena.engine.settings import Settings
@@ -49,6 +53,7 @@ __all__ = [
     "BackendUnavailableError",
     "Cache",
     "CacheClosedError",
+    "CircularLoadError",
     "CodecError",
     "CoordinationError",
     "CredentialProvider",
@@ -69,6 +74,7 @@ __all__ = [
     "MissingTenantError",
     "NotOwnerError",
     "Observer",
+    "OneShotValueError",
     "OutcomeUnknownError",
     "Policy",
     "Scope",
@@ -78,6 +84,8 @@ __all__ = [
     "SystemEnvironment",
     "TtlOrUnset",
     "UnsafeServerError",
+    "UnsharableValueError",
     "UsageError",
     "WrongLoopError",
+    "collected",
 ]

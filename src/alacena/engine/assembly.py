@@ -174,7 +174,8 @@ async def _assembled(
     memory = Memory(
         max_bytes=settings.memory_max_bytes, max_entries=settings.memory_max_entries, environment=environment
     )
-    flights = Flights(memory, environment, settings.staleness_bound_s)
+    respites = Respites(environment)
+    flights = Flights(memory, environment, settings.staleness_bound_s, respites)
     coherence = Coherence(memory, flights)
     codec = _codec(settings, keyring)
     copies = Copies(memory, codec, environment)
@@ -201,7 +202,7 @@ async def _assembled(
         "shelves": shelves,
         "flights": flights,
         "fills": fills,
-        "respites": Respites(environment),
+        "respites": respites,
     }
     loading["pilot"] = Pilot(settings=settings, **loading, **common)
     reader = Reader(keys=keys, events=events, counts=counts, environment=environment, **loading)

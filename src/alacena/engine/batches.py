@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import inspect
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
 from uuid import UUID
 
-from alacena.engine.errors import BackendError, InvalidKeyError
-from alacena.engine.flight import ended
+from alacena.engine.errors import BackendError, InvalidKeyError, UnsharableValueError
+from alacena.engine.flight import ended, is_ended, is_order
 from alacena.engine.loading import UNCHANGED, LoadContext, Renewal, Request
+from alacena.engine.oneshot import refuse_generator_function
 from alacena.engine.reader import consume
 from alacena.engine.scope import identifier
 from alacena.engine.shelf import MISSING, NOT_FOUND, Found, Held, Lease, Lookup
@@ -159,11 +160,19 @@ class Batches:
         keys = list(unique.values())
         found = await self._shelves.find_many(keys, batch.policy, keep=batch.keep)
         answers: dict[bytes, Lookup[Any]] = {}
+        unsharable: set[bytes] = set()
         missing, behind = self._judged(batch, keys, found, answers)
         self._start(behind, batch.loader, batch.policy)
         if missing:
+            for request, _ in missing:
+                self._flights.check(request.key)
+                self._respites.repeat(request.key.entry, batch.policy)
             flights = self._start(missing, batch.loader, batch.policy)
-            answers |= await self._landed(missing, flights, batch.policy)
+            answers |= await self._landed(missing, flights, batch.policy, unsharable)
+            if unsharable:
+                alone = [(replace(r, alone=True), s) for r, s in missing if r.key.entry in unsharable]
+                flights = self._start(alone, batch.loader, batch.policy)
+                answers |= await self._landed(alone, flights, batch.policy, set())
         outcomes = [answers.get(entry) or hit for entry, hit in zip(unique, found, strict=True)]
         self._reader.told(((key, self._told(outcome)) for key, outcome in zip(keys, outcomes, strict=True)), started)
         values = [_value_of(outcome) for outcome in outcomes]
@@ -203,9 +212,9 @@ class Batches:
         flights = []
         places = []
         for request, stale in wanted:
-            flight = self._flights.get(request.key.entry, exact=not request.use_memory)
+            flight = None if request.alone else self._flights.get(request.key.entry, exact=not request.use_memory)
             if flight is None:
-                flight = self._flights.adopt(request.key.entry)
+                flight = self._flights.solo() if request.alone else self._flights.adopt(request.key.entry)
                 places.append(_Place(request, flight, replaces=stale is not None))
             else:
                 self._counts.shared_loads += 1
@@ -217,19 +226,23 @@ class Batches:
     # Waiting
 
     async def _landed(
-        self, wanted: Sequence[_Wanted], flights: Sequence[Flight], policy: Policy
+        self, wanted: Sequence[_Wanted], flights: Sequence[Flight], policy: Policy, unsharable: set[bytes]
     ) -> dict[bytes, Lookup[Any]]:
-        """The outcomes of flights, or stale entries in place of those that fail or take too long."""
+        """The outcomes of flights, or stale entries in place of those that fail or take too long.
+
+        Without those, put into ``unsharable``, whose value another caller has and nobody can copy.
+        """
         landings = {request.key.entry: flight.board() for (request, _), flight in zip(wanted, flights, strict=True)}
         replaceable = all(stale is not None and -stale.fresh_for_s < policy.stale_s for _, stale in wanted)
         try:
             patience_s = self._reader.patience_s(flights, policy) if replaceable else None
             await asyncio.wait(landings.values(), timeout=patience_s)
+            unsharable.update(entry for entry, landing in landings.items() if _is_unsharable(landing))
             answers = {e: landing.result() for e, landing in landings.items() if _is_well(landing)}
             if len(answers) < len(landings):
                 answers |= await self._stand_ins(wanted, landings, policy)
             for entry, landing in landings.items():
-                if entry not in answers:
+                if entry not in answers and entry not in unsharable:
                     answers[entry] = await landing
         except asyncio.CancelledError:
             for landing in landings.values():
@@ -270,10 +283,10 @@ class Batches:
             self._counts.load_failures += 1
             reason = ended(task, error, f"a batch of {len(places)} {places[0].key.data_type!r} entries")
             for place in places:
-                if place.replaces and not place.flight.is_over and not task.cancelling():
-                    self._respites.give(place.key.entry, policy)
+                if not (place.flight.is_over or is_ended(task, error)):
+                    self._pilot.leave_alone(place.key, policy, place.flight, error, stands_in=place.replaces)
                 self._flights.give_up(place.key.entry, place.flight, reason)
-            if task.cancelling() or isinstance(error, KeyboardInterrupt | SystemExit):
+            if is_order(task, error):
                 raise
         finally:
             renewal.cancel()
@@ -292,14 +305,30 @@ class Batches:
                 theirs.append(place)
             else:
                 mine.append(place)
-        await self._call(mine, loader, policy)
-        await self._await_others(theirs, loader, policy)
+        if not (mine and theirs):
+            await self._call(mine, loader, policy)
+            await self._await_others(theirs, loader, policy)
+            return
+        # At the same time: the loader may ask for one of those that others load, and must not wait for its own end.
+        call = self._flights.own(self._call(mine, loader, policy))
+        others = self._flights.own(self._await_others(theirs, loader, policy))
+        try:
+            await asyncio.wait((call, others), return_when=asyncio.FIRST_EXCEPTION)
+            await call  # what it loads is paid for, whatever becomes of the others
+            await others
+        finally:
+            for work in (call, others):
+                work.cancel()
+                work.add_done_callback(consume)
 
-    async def _asked(self, place: _Place, among: int) -> Lease | Found | Held | BackendError:
+    async def _asked(self, place: _Place, among: int) -> Lease | Found | Held | BackendError | None:
         """What the second shelf says at once; without it, the entry is loaded and not stored."""
+        if place.request.alone:
+            return None
         try:
             permit = await self._pilot.ask(place.flight, place.request, among=among)
         except BackendError as error:
+            place.flight.unleased = "backend"
             return error
         if isinstance(permit, Held):
             place.held = permit
@@ -329,8 +358,10 @@ class Batches:
         """Call the loader for entries that nobody else will bring."""
         if not places:
             return
-        ids = [place.key.resource_id for place in places]
-        async with self._pilot.asking(places[0].key, policy, [place.flight for place in places]) as stopwatch:
+        keys = [place.key for place in places]
+        ids = [key.resource_id for key in keys]
+        async with self._pilot.asking(keys, policy, [place.flight for place in places], loader) as stopwatch:
+            refuse_generator_function(loader)
             answer = loader(list(ids))
             values = aligned(ids, await answer if inspect.isawaitable(answer) else answer)
         each_s = stopwatch.elapsed_s / len(places)
@@ -342,6 +373,8 @@ class Batches:
         self._respites.end(request.key.entry)
         lease, parcel = flight.lease, None
         context = LoadContext(request.key, tags=request.tags)
+        if lease is None:
+            context.refuse(flight.unleased)
         try:
             parcel, lookup = self._fills.judged(request, context, value, load_s, lease, replaces=place.replaces)
             self._fills.land(flight, lookup, policy, parcel)
@@ -444,6 +477,10 @@ _MISS: Final[Lookup[Any]] = Lookup(None, "none", found=False)
 
 def _is_well(landing: asyncio.Future[Any]) -> bool:
     return landing.done() and landing.exception() is None
+
+
+def _is_unsharable(landing: asyncio.Future[Any]) -> bool:
+    return landing.done() and isinstance(landing.exception(), UnsharableValueError)
 
 
 async def _nothing() -> None:

@@ -99,7 +99,7 @@ class Coherence:
     def dropped(self, entry: bytes) -> None:
         """An entry's key was changed or removed: forget the copy, close its flight, wake whoever waits for it."""
         self.memory.discard_wire(entry)
-        self._flights.bar(entry)
+        self._flights.replaced(entry)
         self.wake(entry, filled=True)
 
     def unleased(self, entry: bytes) -> None:

@@ -31,6 +31,9 @@ if TYPE_CHECKING:
 _UNKNOWN_LOAD_S = 0.05
 """What a value that nobody loaded here is taken to cost, so that it stands among the others."""
 
+_WORTH_OF_A_DOLLAR = 100.0
+"""How much longer than by a second of load time a dollar keeps a value in memory: a cent counts as a second does."""
+
 _BYTES_BYTES = sys.getsizeof(b"")
 
 _HEADER_BYTES = 1024
@@ -77,6 +80,7 @@ class Copies:
         stale_for_s: float,
         load_s: float,
         policy: Policy,
+        usd: float = 0.0,
     ) -> bool:
         """Put one entry into memory, and say whether it was kept there.
 
@@ -91,15 +95,16 @@ class Copies:
             stamps: The nonces of these when the value was permitted.
             fresh_for_s: Seconds until it is stale, ``inf`` for ever; negative where it is stale already.
             stale_for_s: Seconds after that during which it may be served stale.
-            load_s: How long its load took.
+            load_s: How long its load took, in seconds: that drives the early refresh.
+            usd: What its load cost, in dollars: with the time, that is what its place in memory is worth.
             policy: Whether it may be shared.
         """
         value, thaw = self._kept(value, payload, policy)
         now = self._environment.now()
-        if policy.early_refresh_beta and load_s and not math.isinf(fresh_for_s):
-            thaw = _Refreshed(
-                thaw, now + fresh_for_s - _REFRESH_WINDOW * load_s * policy.early_refresh_beta, self._environment
-            )
+        is_eager = policy.early_refresh_beta and load_s and not math.isinf(fresh_for_s)
+        if is_eager or usd:
+            window_s = _REFRESH_WINDOW * load_s * policy.early_refresh_beta if is_eager else 0.0
+            thaw = _Refreshed(thaw, now + fresh_for_s - window_s, self._environment, load_s)
         if len(generations) == _GROUND:
             generations, stamps = self._ground(generations, stamps)
         fresh_until = now + fresh_for_s
@@ -114,7 +119,7 @@ class Copies:
             fresh_until + stale_for_s,
             generations,
             stamps,
-            load_s or _UNKNOWN_LOAD_S,
+            (load_s or _UNKNOWN_LOAD_S) + usd * _WORTH_OF_A_DOLLAR,
         )
         return self.memory.put(slot, now)
 
@@ -239,7 +244,8 @@ class Copies:
 
     def found(self, key: EntryKey, slot: Slot) -> Found:
         """A slot as a shelf's answer."""
-        return Found(key, self.hand_out(slot), "memory", self.fresh_for(slot), slot.cost, slot.generations)
+        load_s = slot.thaw.load_s if isinstance(slot.thaw, _Refreshed) else slot.cost
+        return Found(key, self.hand_out(slot), "memory", self.fresh_for(slot), load_s, slot.generations)
 
     def fresh_for(self, slot: Slot) -> float:
         """Seconds a slot stays fresh; negative where it is stale."""
@@ -255,10 +261,13 @@ class _Refreshed:
         environment: The clock.
     """
 
-    __slots__ = ("_environment", "_until", "plain")
+    __slots__ = ("_environment", "_until", "load_s", "plain")
 
-    def __init__(self, plain: Callable[[Any], Any] | None, until: float, environment: Environment) -> None:
+    def __init__(
+        self, plain: Callable[[Any], Any] | None, until: float, environment: Environment, load_s: float
+    ) -> None:
         self.plain = plain
+        self.load_s = load_s
         self._until = until
         self._environment = environment
 

@@ -19,6 +19,9 @@
     │   └── DecodeError                 becomes a miss and an event, never reaches a reader
     ├── LoadTimeoutError                (TimeoutError) the source did not answer within the hard timeout
     ├── LoadCancelledError              the loader was cancelled, and not by its callers
+    ├── CircularLoadError               (RuntimeError) a load waits for itself, directly or through others
+    ├── OneShotValueError               (TypeError) the source returned what can be read only once
+    ├── UnsharableValueError            (TypeError) a value for several callers can be neither stored nor copied
     └── CoordinationError
         ├── LockLostError               the lock's lease ended while its block ran
         ├── LockTimeoutError            (TimeoutError) the lock was not had in time
@@ -132,6 +135,24 @@ class LoadTimeoutError(AlacenaError, TimeoutError):
 
 class LoadCancelledError(AlacenaError):
     """The loader was cancelled by something that it waited for: its callers were not, and should not look as if."""
+
+
+class CircularLoadError(AlacenaError, RuntimeError):
+    """A load asked for the entry that it is loading, or for one whose load waits for it: it would wait for ever."""
+
+
+class OneShotValueError(AlacenaError, TypeError):
+    """The source returned a generator, stream, cursor, file or coroutine: whoever reads it second finds it empty.
+
+    Return what it gives, or wrap the source in ``collected(...)``, which reads it to its end.
+    """
+
+
+class UnsharableValueError(AlacenaError, TypeError):
+    """Several callers shared a load whose value can be neither stored nor copied, so that one of them has it.
+
+    Return something that can be stored, or give ``serializer=`` and ``deserializer=``.
+    """
 
 
 class CoordinationError(AlacenaError):

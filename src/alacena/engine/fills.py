@@ -10,6 +10,7 @@ from alacena.engine.codec import is_immutable
 from alacena.engine.errors import BackendError, EncodeError
 from alacena.engine.events import FillRefused
 from alacena.engine.loading import UNCHANGED
+from alacena.engine.oneshot import duplicate, refuse_one_shot
 from alacena.engine.shelf import MISSING, NOT_FOUND, Found, Lookup, Parcel
 from alacena.engine.ttl import UNSET, TtlOrUnset, jittered, seconds
 
@@ -61,7 +62,14 @@ class Fills:
         self._jitter_ratio = settings.ttl_jitter_ratio
 
     def parcel(
-        self, value: Any, policy: Policy, ttl: TtlOrUnset, tags: tuple[str, ...], *, load_s: float = 0.0
+        self,
+        value: Any,
+        policy: Policy,
+        ttl: TtlOrUnset,
+        tags: tuple[str, ...],
+        *,
+        load_s: float = 0.0,
+        usd: float = 0.0,
     ) -> Parcel:
         """A value made ready for the shelves.
 
@@ -71,13 +79,18 @@ class Fills:
         Raises:
             EncodeError: The value cannot be stored.
         """
+        payload = self._codec.encode(value)
+        if policy.shared and not is_immutable(value):
+            # What memory hands to everybody must be what the server has, whatever the caller does with its own.
+            value = self._codec.decode(payload)
         return Parcel(
             value=value,
-            payload=self._codec.encode(value),
+            payload=payload,
             fresh_for_s=self.lifetime(policy, ttl),
             stale_for_s=policy.stale_s,
             tags=tuple(dict.fromkeys(tags)),
             load_s=load_s,
+            usd=usd,
             policy=policy,
         )
 
@@ -105,7 +118,9 @@ class Fills:
             value = None if context.previous is MISSING else context.previous
             context.tags += context.previous_tags
         policy = request.policy if request.keep else request.policy.but(use_memory=False)
-        may_store = context.stored and lease is not None and lease.storable
+        if lease is None or not lease.storable:
+            context.refuse("lease" if lease is None else "hold")
+        may_store = context.stored
         if value is None:
             remember = may_store and (replaces or policy.negative_ttl_s > 0)
             tags = tuple(dict.fromkeys(context.tags))
@@ -118,8 +133,13 @@ class Fills:
         if may_store:
             ttl = request.ttl if context.ttl is UNSET else context.ttl
             tags = tuple(context.tags)
-            parcel = self._storable(request.key, value, policy, ttl, tags, max(load_s, context.usd))
-        return parcel, Lookup(value, "loader", origin=context.origin, stored=parcel is not None)
+            parcel = self._storable(request.key, value, policy, ttl, tags, load_s, context.usd)
+        if parcel is None:  # what was encoded holds nothing that is used up by being read
+            refuse_one_shot(value, f"{request.key.data_type} {request.key.resource_id!r}")
+            context.refuse("value")
+        return parcel, Lookup(
+            value, "loader", origin=context.origin, stored=parcel is not None, reason=context.refusal or None
+        )
 
     def found(self, found: Found) -> Lookup[Any]:
         """An entry of a shelf as an answer."""
@@ -155,8 +175,8 @@ class Fills:
             nonlocal payload
             try:
                 payload = payload or self._codec.encode(original.value)
-            except EncodeError:  # what nobody can copy, all share
-                return original
+            except EncodeError:
+                return replace(original, value=duplicate(original.value))
             return replace(original, value=self._codec.decode(payload))
 
         flight.land(lookup, copy, taken=taken)
@@ -179,11 +199,19 @@ class Fills:
             self._counts.fills += 1
 
     def _storable(
-        self, key: EntryKey, value: Any, policy: Policy, ttl: TtlOrUnset, tags: tuple[str, ...], load_s: float
+        self,
+        key: EntryKey,
+        value: Any,
+        policy: Policy,
+        ttl: TtlOrUnset,
+        tags: tuple[str, ...],
+        load_s: float,
+        usd: float,
     ) -> Parcel | None:
         try:
-            return self.parcel(value, policy, ttl, tags, load_s=load_s)
+            return self.parcel(value, policy, ttl, tags, load_s=load_s, usd=usd)
         except EncodeError as error:
+            refuse_one_shot(value, f"{key.data_type} {key.resource_id!r}")
             _log.warning("%s/%s is served but cannot be cached: %s", key.data_type, key.resource_id, error)
             self._refused(key, "value")
             return None

@@ -10,21 +10,55 @@ from __future__ import annotations
 import asyncio
 import logging
 import math
-from typing import TYPE_CHECKING, Any
+from contextlib import contextmanager
+from contextvars import ContextVar
+from typing import TYPE_CHECKING, Any, Final
+from weakref import WeakSet
 
-from alacena.engine.errors import CacheClosedError, LoadCancelledError
+from alacena.engine.errors import CacheClosedError, CircularLoadError, LoadCancelledError, UnsharableValueError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine
+    from collections.abc import Callable, Coroutine, Iterator, Sequence
 
     from alacena.engine.environment import Environment
+    from alacena.engine.keys import EntryKey
     from alacena.engine.memory import Memory
-    from alacena.engine.shelf import Lease
+    from alacena.engine.respite import Respites
+    from alacena.engine.shelf import Lease, Refusal
 
 _log = logging.getLogger("alacena")
 
 _ENDING_S = 1.0
 """How long a cancelled task is given to end when the cache closes."""
+
+
+class Load:
+    """A call of a source that is under way, as the code sees it that the source runs.
+
+    Args:
+        flights: The flights of its cache: one process may have several caches, with equal names for other entries.
+        keys: What it loads.
+        aboard: The flights that carry it.
+    """
+
+    __slots__ = ("aboard", "flights", "is_over", "keys")
+
+    def __init__(self, flights: Flights, keys: Sequence[EntryKey], aboard: Sequence[Flight]) -> None:
+        self.flights = flights
+        self.keys = keys
+        self.aboard = aboard
+        self.is_over = False
+
+
+# The one context variable of the engine, and nobody's but this module's: whether a load was asked for by another load
+# can be told by nothing else, since loaders start tasks of their own.
+_INSIDE: Final[ContextVar[Load | None]] = ContextVar("alacena_load", default=None)
+
+
+def _current_load() -> Load | None:
+    """The load that the running code works for; a task that outlived its load works for none."""
+    load = _INSIDE.get()
+    return None if load is None or load.is_over else load
 
 
 class Flight:
@@ -38,9 +72,25 @@ class Flight:
         before: The flight that it replaces, which carries what is not true any more.
         began_at: When somebody first wanted it.
         task: The task that loads.
+        retry_after_s: For how long its source, which failed, asked to be left alone, if it said so.
+        unleased: Why it has no lease, where it loads without one.
+        hurry: What to do when another load begins to wait for it; ``None``: nothing.
     """
 
-    __slots__ = ("_landed", "_waiters", "before", "began_at", "boarding", "departed_at", "endings", "lease", "task")
+    __slots__ = (
+        "_landed",
+        "_waiters",
+        "before",
+        "began_at",
+        "boarding",
+        "departed_at",
+        "endings",
+        "hurry",
+        "lease",
+        "retry_after_s",
+        "task",
+        "unleased",
+    )
 
     def __init__(self, before: Flight | None = None, began_at: float = 0.0) -> None:
         self.before = before
@@ -50,31 +100,43 @@ class Flight:
         self.departed_at: float | None = None
         self.endings = 0
         self.task: asyncio.Task[None] | None = None
+        self.retry_after_s: float | None = None
+        self.unleased: Refusal = "lease"
+        self.hurry: Callable[[], None] | None = None
         self._landed = False
-        self._waiters: set[asyncio.Future[Any]] = set()
+        self._waiters: dict[asyncio.Future[Any], Load | None] = {}
 
     @property
     def is_over(self) -> bool:
         """Whether it landed, crashed or was given up."""
         return self._landed
 
+    @property
+    def loads_behind(self) -> list[Load]:
+        """The loads that wait for this one."""
+        return [load for waiter, load in self._waiters.items() if load and not load.is_over and not waiter.done()]
+
     def land(self, outcome: Any, copy: Callable[[Any], Any] | None = None, *, taken: bool = False) -> None:
         """Give everybody the outcome.
 
         Args:
             outcome: The outcome.
-            copy: Makes a private copy of it; without it all get the same object. What it raises is raised before
-                anybody has anything.
+            copy: Makes a private copy of it; without it all get the same object. Where it raises
+                ``UnsharableValueError``, that waiter gets the error in place of a copy; what else it raises is raised
+                before anybody has anything.
             taken: Whether somebody who is not aboard has the original; otherwise the first waiter gets it.
         """
         waiting = [waiter for waiter in self._waiters if not waiter.done()]
         outcomes = [outcome] * len(waiting)
         if copy is not None:
             first = 0 if taken else 1
-            outcomes[first:] = [copy(outcome) for _ in waiting[first:]]
+            outcomes[first:] = [_copied(copy, outcome) for _ in waiting[first:]]
         self._end()
         for waiter, private in zip(waiting, outcomes, strict=True):
-            waiter.set_result(private)
+            if isinstance(private, UnsharableValueError):
+                waiter.set_exception(private)
+            else:
+                waiter.set_result(private)
 
     def crash(self, error: BaseException) -> None:
         """Give everybody the loader's error, as it is. Nothing happens where it is over."""
@@ -83,21 +145,27 @@ class Flight:
         for waiter in waiting:
             waiter.set_exception(error)
 
-    def board(self) -> asyncio.Future[Any]:
+    def board(self, *, behind: bool = False) -> asyncio.Future[Any]:
         """Board now, and return the outcome to wait for.
+
+        Args:
+            behind: Whether nobody waits for the outcome.
 
         Cancellation: of the future leaves the flight; the last to leave cancels the load.
         """
         waiter: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
-        self._waiters.add(waiter)
+        load = None if behind else _current_load()
+        self._waiters[waiter] = load
         waiter.add_done_callback(self._left)
+        if load is not None and self.hurry is not None:
+            self.hurry()
         return waiter
 
     def _left(self, waiter: asyncio.Future[Any]) -> None:
-        self._waiters.discard(waiter)
+        self._waiters.pop(waiter, None)
         if waiter.cancelled() and not self._waiters and not self._landed and self.task is not None:
             self._landed = True
-            self.task.cancel()
+            _cancel(self.task)
 
     def _end(self) -> None:
         self._landed = True
@@ -111,16 +179,20 @@ class Flights:
         memory: Says until when this process is sure to hear of invalidations.
         environment: The clock.
         bound_s: The staleness bound H.
+        respites: Sources that failed: an entry that was removed is asked for again.
 
     Attributes:
         endings: How many things this process has seen end: entries, generations, connections.
     """
 
-    def __init__(self, memory: Memory, environment: Environment, bound_s: float) -> None:
+    def __init__(
+        self, memory: Memory, environment: Environment, bound_s: float, respites: Respites | None = None
+    ) -> None:
         self.endings = 0
         self._memory = memory
         self._environment = environment
         self._bound_s = bound_s
+        self._respites = respites
         self._flights: dict[bytes, Flight] = {}
         self._tasks: set[asyncio.Task[Any]] = set()
 
@@ -131,6 +203,31 @@ class Flights:
     def tasks(self) -> frozenset[asyncio.Task[Any]]:
         """Tasks that the cache owns and that are running."""
         return frozenset(self._tasks)
+
+    def check(self, key: EntryKey) -> None:
+        """Refuse to wait for an entry where the load that asks for it is itself waited for by a load of that entry.
+
+        Raises:
+            CircularLoadError: It would wait for itself. The message names the circle.
+        """
+        load = _current_load()
+        if load is not None and (circle := _circle(self, key, load, set())) is not None:
+            raise CircularLoadError(_told(circle))
+
+    @contextmanager
+    def inside(self, keys: Sequence[EntryKey], aboard: Sequence[Flight]) -> Iterator[None]:
+        """Around the call of a source: what it asks for is asked for by its load."""
+        load = Load(self, keys, aboard)
+        token = _INSIDE.set(load)
+        try:
+            yield
+        finally:
+            load.is_over = True
+            _INSIDE.reset(token)
+
+    def solo(self) -> Flight:
+        """A flight that nobody else may join."""
+        return Flight(None, self._environment.now())
 
     def get(self, entry: bytes, *, exact: bool = False) -> Flight | None:
         """The flight that a caller may join, if there is one.
@@ -165,9 +262,11 @@ class Flights:
             now - departed_at <= self._bound_s or (flight.lease is not None and now <= self._memory.serving_until)
         )
 
-    def start(self, entry: bytes, load: Callable[[Flight], Coroutine[Any, Any, None]]) -> Flight:
-        """Start a load; it replaces a flight that takes no passengers any more."""
-        flight = self.adopt(entry)
+    def start(
+        self, entry: bytes, load: Callable[[Flight], Coroutine[Any, Any, None]], *, alone: bool = False
+    ) -> Flight:
+        """Start a load; it replaces a flight that takes no passengers any more, or is ``alone`` beside it."""
+        flight = self.solo() if alone else self.adopt(entry)
         flight.task = self.own(load(flight))
         flight.task.add_done_callback(lambda _: self._forget(entry, flight))
         return flight
@@ -196,6 +295,12 @@ class Flights:
         if flight is not None:
             flight.boarding = False
 
+    def replaced(self, entry: bytes) -> None:
+        """An entry was changed or removed: nobody boards its flight, and its source may be asked again."""
+        self.bar(entry)
+        if self._respites is not None:
+            self._respites.end(entry)
+
     def bar_all(self) -> None:
         """Let nobody board anything: what was known is in doubt."""
         for entry in tuple(self._flights):
@@ -216,7 +321,7 @@ class Flights:
             await asyncio.wait(self._tasks, timeout=deadline - loop.time())
         left = tuple(self._tasks)
         for task in left:
-            task.cancel()
+            _cancel(task)
         if left:
             _, deaf = await asyncio.wait(left, timeout=_ENDING_S)
             for task in deaf:
@@ -227,13 +332,61 @@ class Flights:
             del self._flights[entry]
 
 
+# Not `task.cancelling()`: before Python 3.13 a `TaskGroup` whose child fails while it is being left counts one too many.
+_CANCELLED: Final[WeakSet[asyncio.Task[Any]]] = WeakSet()
+
+
+def _cancel(task: asyncio.Task[Any]) -> None:
+    _CANCELLED.add(task)
+    task.cancel()
+
+
+def is_ended(task: asyncio.Task[Any], error: BaseException) -> bool:
+    """Whether a task of the cache that raises ``error`` was told to end, by the cache or by whoever ends the loop."""
+    return task in _CANCELLED or (isinstance(error, asyncio.CancelledError) and task.cancelling() > 0)
+
+
+def is_order(task: asyncio.Task[Any], error: BaseException) -> bool:
+    """Whether ``error`` is an order to end, which the task must follow; any other has been told to those who waited."""
+    if isinstance(error, asyncio.CancelledError):
+        return is_ended(task, error)
+    return isinstance(error, KeyboardInterrupt | SystemExit)
+
+
+def _copied(copy: Callable[[Any], Any], outcome: Any) -> Any:
+    try:
+        return copy(outcome)
+    except UnsharableValueError as error:
+        return error
+
+
+def _circle(flights: Flights, key: EntryKey, load: Load, seen: set[Load]) -> list[EntryKey] | None:
+    """The entries from ``key`` to those of ``load``, if the load is waited for by one of ``key``; else ``None``."""
+    if load.flights is flights and any(own.entry == key.entry for own in load.keys):
+        return [key]
+    seen.add(load)
+    for own, flight in zip(load.keys, load.aboard, strict=True):
+        for behind in flight.loads_behind:
+            if behind not in seen and (circle := _circle(flights, key, behind, seen)) is not None:
+                return [*circle, own]
+    return None
+
+
+def _told(circle: Sequence[EntryKey]) -> str:
+    names = [f"{key.data_type} {key.resource_id!r}" for key in (*circle, circle[0])]
+    return (
+        f"a load waits for itself: {' asks for '.join(names)}. Call the source itself there, or give the inner entry an "
+        "id of its own"
+    )
+
+
 def ended(task: asyncio.Task[Any], error: BaseException, what: str) -> BaseException:
     """What the callers of a load are told that ended with ``error``.
 
     Nobody's cancellation but a caller's own may reach that caller, and an order to stop the process reaches the loop.
     """
     if isinstance(error, asyncio.CancelledError):
-        if task.cancelling():
+        if is_ended(task, error):
             return CacheClosedError(f"{what}: the cache was closed while it was being loaded")
         return LoadCancelledError(f"{what}: its loader was cancelled from inside, by something that it waited for")
     if isinstance(error, KeyboardInterrupt | SystemExit):

@@ -3,36 +3,41 @@
 from __future__ import annotations
 
 import asyncio
+from collections import deque
 from contextlib import asynccontextmanager
-from contextvars import ContextVar
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Sequence
+
+    from alacena.engine.flight import Flight
 
 
-class _Place:
-    """A place that is held, as those see it who work inside."""
+class _Line:
+    """The places of one tenant, and who waits for one."""
 
-    __slots__ = ("held", "limiter", "tenant_id")
+    __slots__ = ("free", "waiting")
 
-    def __init__(self, limiter: LoadLimiter, tenant_id: str) -> None:
-        self.limiter = limiter
-        self.tenant_id = tenant_id
-        self.held = True
+    def __init__(self, places: int) -> None:
+        self.free = places
+        self.waiting: deque[asyncio.Future[bool]] = deque()
 
-
-# The one context variable of the engine, and nobody's but this module's: whether a load was started by another load
-# can be told by nothing else, since loaders start tasks of their own.
-_INSIDE: Final[ContextVar[_Place | None]] = ContextVar("alacena_load_place", default=None)
+    def give(self) -> None:
+        """Give a place to who waits longest."""
+        while self.waiting:
+            turn = self.waiting.popleft()
+            if not turn.done():
+                turn.set_result(True)
+                return
+        self.free += 1
 
 
 class LoadLimiter:
     """Gives places to loads, so that an outage of the cache does not melt the source.
 
-    Who waits for a tenant's place waits in line behind that tenant alone. A load that a loader of the same tenant asks
-    for rides on the place of the outer one: if it had to wait for one, loads that wait for each other's places would
-    wait for ever.
+    Who waits for a tenant's place waits in line behind that tenant alone. A load that another load waits for goes ahead
+    of the line and needs no place: the other one may have the place that it would wait for, or may come to wait for it
+    later. So the limit counts the loads that a request waits for, not those inside them.
 
     Args:
         per_tenant: The limit; ``None``: no limit.
@@ -40,35 +45,54 @@ class LoadLimiter:
 
     def __init__(self, per_tenant: int | None) -> None:
         self._per_tenant = per_tenant
-        self._lines: dict[str, tuple[asyncio.Semaphore, int]] = {}
+        self._lines: dict[str, _Line] = {}
 
     @asynccontextmanager
-    async def place(self, tenant_id: str) -> AsyncIterator[None]:
-        """A place for one load; waits while the tenant has none left."""
-        if self._per_tenant is None or self._is_inside(tenant_id):
+    async def place(self, tenant_id: str, flights: Sequence[Flight] = ()) -> AsyncIterator[None]:
+        """A place for one load; waits while the tenant has none left and no other load waits for this one.
+
+        Args:
+            tenant_id: The tenant.
+            flights: Who waits for the load.
+        """
+        if self._per_tenant is None or any(flight.loads_behind for flight in flights):
             yield
             return
-        semaphore, users = self._lines.get(tenant_id) or (asyncio.Semaphore(self._per_tenant), 0)
-        self._lines[tenant_id] = (semaphore, users + 1)
+        line = self._lines.setdefault(tenant_id, _Line(self._per_tenant))
         try:
-            async with semaphore:
-                place = _Place(self, tenant_id)
-                token = _INSIDE.set(place)
-                try:
-                    yield
-                finally:
-                    place.held = False
-                    _INSIDE.reset(token)
+            has_place = await self._turn(line, flights)
+            try:
+                yield
+            finally:
+                if has_place:
+                    line.give()
         finally:
-            self._leave(tenant_id)
+            if line.free == self._per_tenant and not line.waiting:
+                self._lines.pop(tenant_id, None)
 
-    def _is_inside(self, tenant_id: str) -> bool:
-        place = _INSIDE.get()
-        return place is not None and place.held and place.limiter is self and place.tenant_id == tenant_id
+    @staticmethod
+    async def _turn(line: _Line, flights: Sequence[Flight]) -> bool:
+        """Wait for a place, or for another load to wait for this one; whether there is a place to give back."""
+        if line.free:
+            line.free -= 1
+            return True
+        turn: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
 
-    def _leave(self, tenant_id: str) -> None:
-        semaphore, users = self._lines[tenant_id]
-        if users > 1:
-            self._lines[tenant_id] = (semaphore, users - 1)
-        else:
-            del self._lines[tenant_id]
+        def hurry() -> None:
+            if not turn.done():
+                turn.set_result(False)
+
+        line.waiting.append(turn)
+        for flight in flights:
+            flight.hurry = hurry
+        try:
+            return await turn
+        except asyncio.CancelledError:
+            if turn.done() and not turn.cancelled() and turn.result():
+                line.give()  # it came in the step in which its load was cancelled
+            raise
+        finally:
+            for flight in flights:
+                flight.hurry = None
+            if turn in line.waiting:
+                line.waiting.remove(turn)

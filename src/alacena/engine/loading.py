@@ -7,21 +7,26 @@ import inspect
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from enum import Enum
+from functools import partial
 from types import FunctionType
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 from alacena.engine.errors import LoadTimeoutError
 from alacena.engine.keys import named
+from alacena.engine.oneshot import refuse_generator_function
+from alacena.engine.respite import pause
 from alacena.engine.shelf import MISSING
 from alacena.engine.ttl import UNSET, TtlOrUnset, checked
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
+    from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
+    from datetime import timedelta
+    from decimal import Decimal
 
     from alacena.engine.environment import Environment
     from alacena.engine.keys import EntryKey
     from alacena.engine.policy import Policy
-    from alacena.engine.shelf import Lease, Shelf
+    from alacena.engine.shelf import Lease, Refusal, Shelf
 
 
 class _Unchanged(Enum):
@@ -50,9 +55,14 @@ class LoadContext:
         ttl: Set it to give this value a time to live of its own; checked where it is set.
         origin: Set it to say where the value came from; reads report it.
         tags: What the value depends on; see :meth:`depends_on`.
+        retry_after: Set it before raising: for how many seconds (or a ``timedelta``) this source is not to be asked
+            again for this entry. Readers get what expired, or the same error, meanwhile.
         stored: ``False`` after :meth:`skip`.
+        refusal: Why the value is not stored, where that is known already; empty where it may be.
+        slips: What the loader said that means nothing. It costs nobody the value, which was paid for: a wrong ``cost``
+            is left out; after a wrong ``ttl`` or :meth:`depends_on` the value is handed out and not stored.
         tokens: What :meth:`cost` was told.
-        usd: What :meth:`cost` was told.
+        usd: What :meth:`cost` was told, in dollars.
     """
 
     def __init__(
@@ -68,8 +78,11 @@ class LoadContext:
         self.origin: str | None = None
         self.tags: list[str] = list(tags)
         self.stored = True
+        self.refusal: Refusal = ""
+        self.slips: list[str] = []
         self.tokens = 0
         self.usd = 0.0
+        self._retry_after_s: float | None = None
 
     @property
     def ttl(self) -> TtlOrUnset:
@@ -78,7 +91,21 @@ class LoadContext:
 
     @ttl.setter
     def ttl(self, ttl: TtlOrUnset) -> None:
-        self._ttl = checked(ttl)
+        try:
+            self._ttl = checked(ttl)
+        except (TypeError, ValueError) as error:
+            self._slip("ttl", f"ttl = {ttl!r:.80}: {error}")
+
+    @property
+    def retry_after(self) -> float | None:
+        """For how many seconds the loader asks to be left alone if it fails; ``None``: it did not say."""
+        return self._retry_after_s
+
+    @retry_after.setter
+    def retry_after(self, retry_after: float | timedelta | None) -> None:
+        if (pause_s := pause(retry_after)) is None and retry_after is not None:
+            self._slip("", f"retry_after = {retry_after!r:.80}: it must be a number of seconds, or a timedelta")
+        self._retry_after_s = pause_s
 
     def depends_on(self, document_ids: str | Iterable[str]) -> None:
         """Record the documents that the value is made from: it is gone when one of them is invalidated.
@@ -86,16 +113,32 @@ class LoadContext:
         It may be called before or after the documents were read: a document that was invalidated while the load ran
         makes the value unstorable, whenever it is named.
         """
-        self.tags += named((), document_ids)
+        try:
+            self.tags += named((), document_ids)
+        except (TypeError, ValueError) as error:
+            self._slip("tags", f"depends_on({document_ids!r:.80}): {error}")
 
     def skip(self) -> None:
         """Do not store the value: it is for this caller (and those who share the load) alone."""
-        self.stored = False
+        self.refuse("skip")
 
-    def cost(self, *, tokens: int = 0, usd: float = 0.0) -> None:
+    def refuse(self, reason: Refusal) -> None:
+        """Let the value not be stored, and say why; the first reason stays."""
+        self.stored = False
+        self.refusal = self.refusal or reason
+
+    def cost(self, *, tokens: int = 0, usd: float | Decimal = 0.0) -> None:
         """Record what the load cost: dearer values stay longer when memory is short."""
-        self.tokens += tokens
-        self.usd += usd
+        try:
+            self.tokens += int(tokens)
+            self.usd += float(usd)
+        except (TypeError, ValueError, OverflowError) as error:
+            self._slip("", f"cost(tokens={tokens!r:.80}, usd={usd!r:.80}): {error}")
+
+    def _slip(self, reason: Refusal, what: str) -> None:
+        self.slips.append(what)
+        if reason:
+            self.refuse(reason)
 
 
 _POSITIONAL: Final = frozenset(
@@ -116,10 +159,23 @@ def adapted(loader: Callable[..., Any]) -> Loader:
     takes_context = _takes_context(loader)
 
     async def load(context: LoadContext) -> Any:
+        refuse_generator_function(loader)
         answer = loader(context) if takes_context else loader()
         return await answer if inspect.isawaitable(answer) else answer
 
+    load.__wrapped__ = loader  # type: ignore[attr-defined]
     return load
+
+
+def source_name(loader: object) -> str:
+    """How messages call a loader; one that calls another has that one's name, in ``source_name`` or ``__wrapped__``."""
+    if name := getattr(loader, "source_name", None):
+        return str(name)
+    if (wrapped := getattr(loader, "__wrapped__", None)) is not None:
+        return source_name(wrapped)
+    if isinstance(loader, partial):
+        return source_name(loader.func)
+    return str(getattr(loader, "__qualname__", None) or type(loader).__qualname__)
 
 
 def _takes_context(loader: Any) -> bool:
@@ -127,6 +183,8 @@ def _takes_context(loader: Any) -> bool:
 
     One with a default is the loader's own (``lambda d=d: fetch(d)``), unless its name says otherwise.
     """
+    if hasattr(loader, "__wrapped__"):
+        return _signature_takes_context(loader)
     function, bound = loader, 0
     if not isinstance(loader, FunctionType):
         function = getattr(loader, "__func__", None) or getattr(type(loader), "__call__", None)  # noqa: B004
@@ -166,6 +224,7 @@ class Request:
         use_memory: Whether memory may answer and keep a copy.
         renew: Whether the source is asked though the shelves hold a fresh entry; what somebody else loads will do.
         insist: Whether nothing will do but what the source says from now on.
+        alone: Whether the value is for this caller alone, and is not stored.
     """
 
     keys: tuple[EntryKey, ...]
@@ -176,6 +235,7 @@ class Request:
     use_memory: bool = True
     renew: bool = False
     insist: bool = False
+    alone: bool = False
 
     @property
     def key(self) -> EntryKey:
@@ -189,8 +249,13 @@ class Request:
 
 
 @asynccontextmanager
-async def within(policy: Policy, key: EntryKey) -> AsyncIterator[None]:
+async def within(policy: Policy, keys: Sequence[EntryKey], loader: object) -> AsyncIterator[None]:
     """A type's hard timeout around the wait for a place and the call of a loader.
+
+    Args:
+        policy: The type's policy.
+        keys: What is loaded.
+        loader: What loads it.
 
     Raises:
         LoadTimeoutError: The hard timeout passed; what ran inside was cancelled.
@@ -201,10 +266,15 @@ async def within(policy: Policy, key: EntryKey) -> AsyncIterator[None]:
     try:
         async with asyncio.timeout(policy.hard_timeout_s) as limit:
             yield
-    except TimeoutError as error:
+    except (TimeoutError, asyncio.CancelledError) as error:  # the latter after a TaskGroup that failed, before 3.13
         if not limit.expired():
             raise
-        message = f"{key.data_type} {key.resource_id!r}: no answer within {policy.hard_timeout_s} s"
+        key, others = keys[0], f" and {len(keys) - 1} more" if len(keys) > 1 else ""
+        message = (
+            f"{key.data_type} {key.resource_id!r}{others}: no answer of {source_name(loader)} within "
+            f"{policy.hard_timeout_s:g} s, the hard_timeout_s of {key.data_type!r}: give the type a "
+            "Policy(hard_timeout_s=...) of its own if its source may take longer"
+        )
         raise LoadTimeoutError(message) from error
 
 

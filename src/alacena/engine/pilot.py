@@ -3,13 +3,22 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
-from alacena.engine.errors import BackendError
-from alacena.engine.flight import ended
+from alacena.engine.errors import (
+    BackendError,
+    CircularLoadError,
+    LoadCancelledError,
+    LoadTimeoutError,
+    OneShotValueError,
+    UnsharableValueError,
+)
+from alacena.engine.flight import ended, is_ended, is_order
 from alacena.engine.limiter import LoadLimiter
 from alacena.engine.loading import LoadContext, Renewal, Stopwatch, within
+from alacena.engine.respite import told_pause
 from alacena.engine.shelf import NOT_FOUND, Found, Held, Lease
 
 if TYPE_CHECKING:
@@ -25,6 +34,8 @@ if TYPE_CHECKING:
     from alacena.engine.settings import Settings
     from alacena.engine.shelf import Counts, Shelf
     from alacena.engine.shelves import Shelves
+
+_log = logging.getLogger("alacena")
 
 
 class Pilot:
@@ -78,17 +89,17 @@ class Pilot:
         except BaseException as error:
             if not flight.is_over:
                 self._counts.load_failures += 1
-                if stale is not None and not task.cancelling():
-                    self._respites.give(request.key.entry, request.policy)
+                if not is_ended(task, error):
+                    self.leave_alone(request.key, request.policy, flight, error, stands_in=stale is not None)
             reason = ended(task, error, f"{request.key.data_type} {request.key.resource_id!r}")
             flight.crash(reason)
-            if task.cancelling() or isinstance(error, KeyboardInterrupt | SystemExit):
+            if is_order(task, error):
                 raise
         finally:
             self.hand_back(flight)
 
     async def _fly(self, flight: Flight, request: Request, stale: Found | None) -> None:
-        permit = await self.permit(flight, request)
+        permit = None if request.alone else await self.permit(flight, request)
         if isinstance(permit, Found):
             self._fills.land(flight, self._fills.found(permit), request.policy)
             return
@@ -96,8 +107,14 @@ class Pilot:
         leases = () if permit is None else (permit,)
         renewal = Renewal(self._shelf, lambda: leases, self._settings.lease_s / 3)
         try:
-            async with self.asking(request.key, request.policy, (flight,)) as stopwatch:
-                value = await request.loader(context)
+            async with self.asking((request.key,), request.policy, (flight,), request.loader) as stopwatch:
+                try:
+                    value = await request.loader(context)
+                finally:
+                    flight.retry_after_s = context.retry_after
+            self._note(request.key, context)
+            if permit is None:
+                context.refuse(flight.unleased)
             self._respites.end(request.key.entry)
             replaces = stale is not None or request.renew or request.insist
             parcel, lookup = self._fills.judged(request, context, value, stopwatch.elapsed_s, permit, replaces=replaces)
@@ -116,11 +133,13 @@ class Pilot:
             request: What it loads.
             held: The answer of :meth:`ask`, where it was asked already.
         """
-        deadline = self._environment.now() + self._settings.lease_wait_s
+        began = self._environment.now()
+        deadline, nested_deadline = began + self._settings.lease_wait_s, began + self._settings.lease_s
         while True:
             try:
                 permit = held or await self.ask(flight, request)
             except BackendError:
+                flight.unleased = "backend"
                 return None
             held = None
             if not isinstance(permit, Held):
@@ -128,7 +147,10 @@ class Pilot:
             try:
                 if self._clears_the_way(flight):
                     continue
-                left_s = deadline - self._environment.now()
+                # A load that another load waits for may be part of a circle through another process, where nobody sees
+                # all of it: then each side loads for itself, and finds out that it asks for what it is loading.
+                awaited = bool(flight.loads_behind)
+                left_s = (min(deadline, nested_deadline) if awaited else deadline) - self._environment.now()
                 if left_s <= 0 or not self._shelf.is_up:
                     return None
                 found = await self._awaited(request, permit, left_s)
@@ -178,15 +200,54 @@ class Pilot:
             self._shelf.release(lease)
 
     @asynccontextmanager
-    async def asking(self, key: EntryKey, policy: Policy, flights: Sequence[Flight]) -> AsyncIterator[Stopwatch]:
+    async def asking(
+        self, keys: Sequence[EntryKey], policy: Policy, flights: Sequence[Flight], loader: object
+    ) -> AsyncIterator[Stopwatch]:
         """Around a call of the source: the hard timeout, a place in the tenant's limit, the time taken."""
-        async with within(policy, key), self._limiter.place(key.tenant_id):
+        async with within(policy, keys, loader), self._limiter.place(keys[0].tenant_id, flights):
             for flight in flights:
                 self._flights.depart(flight)
             stopwatch = Stopwatch(self._environment)
             self._counts.loads += 1
-            yield stopwatch
+            with self._flights.inside(keys, flights):
+                yield stopwatch
             stopwatch.stop()
+
+    def leave_alone(
+        self, key: EntryKey, policy: Policy, flight: Flight, error: BaseException, *, stands_in: bool
+    ) -> None:
+        """Note that a source failed, and for how long it is not to be asked again.
+
+        Args:
+            key: The entry.
+            policy: How long, where the source does not say it.
+            flight: The load that failed.
+            error: What it failed with: where the source says for how long, or the policy does, it is raised meanwhile
+                for readers that nothing expired stands in for.
+            stands_in: Whether there is an expired entry.
+        """
+        told_s = flight.retry_after_s
+        if told_s is None:
+            told_s = told_pause(error, self._environment)
+        repeated = error if isinstance(error, Exception) and not isinstance(error, _NOT_THE_SOURCES) else None
+        if told_s is None and policy.retry_after_s is None:
+            repeated = None
+        if repeated is None and not stands_in:
+            return
+        lease, endings = flight.lease, self._flights.endings
+
+        def stands() -> bool:
+            return self._flights.endings == endings if lease is None else lease.stands
+
+        self._respites.give(key.entry, policy, told_s, repeated, stands)
+
+    def _note(self, key: EntryKey, context: LoadContext) -> None:
+        """Tell of what a source said wrongly about its value, which its callers get all the same."""
+        for slip in context.slips:
+            self._counts.slips += 1
+            _log.warning(
+                "%s %r: its source said something that is left out of account: %s", key.data_type, key.resource_id, slip
+            )
 
     async def _awaited(self, request: Request, held: Held, left_s: float) -> Found | None:
         """What somebody else has filled meanwhile; ``None`` where the lease is to be asked for again.
@@ -221,6 +282,16 @@ class Pilot:
             await self._shelf.delete((key,))
         except BackendError as error:
             self._shelves.degraded("refresh", key, error)
+
+
+_NOT_THE_SOURCES: Final = (
+    CircularLoadError,
+    LoadCancelledError,
+    LoadTimeoutError,
+    OneShotValueError,
+    UnsharableValueError,
+)
+"""What the source did not say: another load may do better at once."""
 
 
 def _context(request: Request, previous: Found | None) -> LoadContext:

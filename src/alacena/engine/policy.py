@@ -19,11 +19,16 @@ class Policy:
         stale_if_error_s: Seconds after expiry during which the entry may be served if its source fails.
         stale_while_revalidate_s: Seconds after expiry during which the entry is served at once, while one load
             renews it behind.
-        retry_after_s: Seconds after a failed load during which an entry that may be served in its place is served at
-            once, and the source left alone; in this process, and less up to a tenth. 0: each read asks again.
+        retry_after_s: Seconds after a failed load during which this process leaves the source of the entry alone, less
+            up to a tenth: what may be served stale is served at once, and where there is nothing, readers get the
+            error that it failed with. ``None``: 5 s where something stale stands in, and else each read asks again;
+            0: each read asks in any case. A source that says for how long itself (``ctx.retry_after``, an exception's
+            ``retry_after``, the ``Retry-After`` of its 429 or 503) is left alone for that long.
         soft_timeout_s: Seconds of a load after which a stale entry is served and the load goes on behind; ``None``:
             wait.
-        hard_timeout_s: Seconds after which a load is given up with ``LoadTimeoutError``; ``None``: never.
+        hard_timeout_s: Seconds after which a load (of one entry, or of a batch) is given up with
+            ``LoadTimeoutError``; ``None``: never. Two minutes are longer than a patient client of a model waits for
+            an answer, and short enough that a load that would never end becomes an error.
         early_refresh_beta: How eagerly an entry is renewed before it expires (XFetch, Vattani et al., VLDB 2015):
             0 is off, 1 the paper's optimum, more is earlier.
         negative_ttl_s: Seconds during which "the source has nothing" is remembered; 0 is off.
@@ -39,9 +44,9 @@ class Policy:
     ttl: Ttl = 3600.0
     stale_if_error_s: float = 0.0
     stale_while_revalidate_s: float = 0.0
-    retry_after_s: float = 5.0
+    retry_after_s: float | None = None
     soft_timeout_s: float | None = None
-    hard_timeout_s: float | None = None
+    hard_timeout_s: float | None = 120.0
     early_refresh_beta: float = 0.0
     negative_ttl_s: float = 0.0
     jitter_ratio: float | None = None
@@ -78,7 +83,8 @@ def _problem(name: str, value: object) -> str | None:
         return None
     if name in {"use_memory", "shared"}:
         return None if isinstance(value, bool) else f"must be True or False, not {value!r}"
-    if value is None and name in {"soft_timeout_s", "hard_timeout_s", "jitter_ratio", "redis_budget_s"}:
+    optional = {"retry_after_s", "soft_timeout_s", "hard_timeout_s", "jitter_ratio", "redis_budget_s"}
+    if value is None and name in optional:
         return None
     if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value) or value < 0:
         return f"must be a number of at least 0, not {value!r}"

@@ -8,6 +8,7 @@ import math
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
+from alacena.engine.errors import UnsharableValueError
 from alacena.engine.events import LookupFinished
 from alacena.engine.policy import UNKEPT, Policy
 from alacena.engine.shelf import NOT_FOUND, Found, Lookup
@@ -108,6 +109,8 @@ class Reader:
 
         Raises:
             LoadTimeoutError: The source did not answer within the type's hard timeout and nothing stale may be served.
+            CircularLoadError: The load that asks is itself waited for by a load of this entry.
+            OneShotValueError: The source returned what can be read only once.
             Exception: The loader's own exceptions, as they are.
 
         Cost: 0 round trips where memory answers, 1 where Redis does, 2 and the source on a miss; the fill is not waited for.
@@ -127,11 +130,18 @@ class Reader:
             if self.is_due(found, request.key.entry, request.policy):
                 self._refresh_behind(request, found)
             return self._finished(request.key, self.stale(found), started)
-        return self._finished(request.key, await self._board(request, found), started)
+        self._flights.check(request.key)
+        self._respites.repeat(request.key.entry, request.policy)
+        try:
+            lookup = await self._board(request, found)
+        except UnsharableValueError:
+            lookup = await self._board(replace(request, alone=True), found)
+        return self._finished(request.key, lookup, started)
 
     async def refresh(self, request: Request) -> Lookup[Any]:
         """Ask the source whatever the shelves hold and whoever is loading, and store its answer."""
         started = self._environment.now()
+        self._flights.check(request.key)
         self._flights.bar(request.key.entry)
         insisting = replace(request, insist=True)
         flight = self._flights.start(request.key.entry, lambda started: self._pilot.fly(started, insisting, None))
@@ -185,9 +195,11 @@ class Reader:
 
     async def _board(self, request: Request, stale: Found | None) -> Lookup[Any]:
         """Join the load of the entry, or start it."""
-        flight = self._flights.get(request.key.entry, exact=not request.use_memory)
+        flight = None if request.alone else self._flights.get(request.key.entry, exact=not request.use_memory)
         if flight is None:
-            flight = self._flights.start(request.key.entry, lambda started: self._pilot.fly(started, request, stale))
+            flight = self._flights.start(
+                request.key.entry, lambda started: self._pilot.fly(started, request, stale), alone=request.alone
+            )
         else:
             self._counts.shared_loads += 1
         if stale is None or -stale.fresh_for_s >= request.policy.stale_s:
@@ -220,7 +232,7 @@ class Reader:
         policy = request.policy
         await asyncio.wait((landing,), timeout=patience_s)
         error = landing.exception() if landing.done() else None
-        if landing.done() and error is None:
+        if landing.done() and (error is None or isinstance(error, UnsharableValueError)):
             return landing.result()
         found = await self._shelves.find_again(request.keys, policy, keep=request.keep)
         if found is not None and found.fresh_for_s > 0:
@@ -240,7 +252,7 @@ class Reader:
             renewing = replace(request, renew=True)
             previous = self._fills.private(found, request.policy)
             flight = self._flights.start(entry, lambda started: self._pilot.fly(started, renewing, previous))
-            flight.board().add_done_callback(consume)
+            flight.board(behind=True).add_done_callback(consume)
 
 
 def consume(work: asyncio.Future[Any]) -> None:

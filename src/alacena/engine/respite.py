@@ -2,20 +2,39 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+import math
+from datetime import UTC, datetime, timedelta
+from email.utils import parsedate_to_datetime
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from alacena.engine.ttl import jittered
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+    from types import TracebackType
+
     from alacena.engine.environment import Environment
     from alacena.engine.policy import Policy
 
+_DEFAULT_S: Final = 5.0
+_LONGEST_S: Final = 3600.0
+_TOO_MANY: Final = frozenset({429, 503})
 _MOST: Final = 10_000
 _SPREAD: Final = 0.1
 
 
+class _Respite(NamedTuple):
+    """For how long a source is left alone, and what it failed with, where that is to be raised meanwhile."""
+
+    until: float
+    is_told: bool
+    error: Exception | None
+    traceback: TracebackType | None
+    stands: Callable[[], bool]
+
+
 class Respites:
-    """Keeps a source that has just failed from being asked again by every read of an entry that may stand in for it.
+    """Keeps a source that has just failed from being asked again by every read of its entry.
 
     Of one process, by entry. What is forgotten, because there are too many, costs a call of the source.
 
@@ -25,31 +44,107 @@ class Respites:
 
     def __init__(self, environment: Environment) -> None:
         self._environment = environment
-        self._until: dict[bytes, float] = {}
+        self._respites: dict[bytes, _Respite] = {}
 
     def __len__(self) -> int:
-        return len(self._until)
+        return len(self._respites)
 
-    def give(self, entry: bytes, policy: Policy) -> None:
-        """The source of an entry failed."""
-        pause_s = jittered(policy.retry_after_s, _SPREAD, self._environment.random())
+    def give(
+        self,
+        entry: bytes,
+        policy: Policy,
+        told_s: float | None = None,
+        error: Exception | None = None,
+        stands: Callable[[], bool] = bool,
+    ) -> None:
+        """The source of an entry failed.
+
+        Args:
+            entry: The entry.
+            policy: For how long its source is left alone, less up to a tenth.
+            told_s: For how long the source itself asked to be left alone: that long, and up to a tenth more.
+            error: What it failed with, where it is to be raised again meanwhile.
+            stands: Whether nothing has ended since that the error may have come from.
+        """
+        chance = self._environment.random()
+        if told_s is not None:
+            pause_s = told_s * (1.0 + _SPREAD * chance)
+        else:
+            asked_s = _DEFAULT_S if policy.retry_after_s is None else policy.retry_after_s
+            pause_s = jittered(asked_s, _SPREAD, chance) or 0.0
         if not pause_s:
             return
-        self._until.pop(entry, None)
-        self._until[entry] = self._environment.now() + pause_s
-        if len(self._until) > _MOST:
-            del self._until[next(iter(self._until))]
+        self._respites.pop(entry, None)
+        trace = None if error is None else error.__traceback__
+        self._respites[entry] = _Respite(self._environment.now() + pause_s, told_s is not None, error, trace, stands)
+        if len(self._respites) > _MOST:
+            del self._respites[next(iter(self._respites))]
 
     def end(self, entry: bytes) -> None:
-        """The source of an entry answered."""
-        self._until.pop(entry, None)
+        """The source of an entry answered, or the entry was removed."""
+        self._respites.pop(entry, None)
 
     def holds(self, entry: bytes) -> bool:
         """Whether the source of an entry is to be left alone now."""
-        until = self._until.get(entry)
-        if until is None:
+        respite = self._respites.get(entry)
+        if respite is None:
             return False
-        if self._environment.now() < until:
+        if self._environment.now() < respite.until:
             return True
-        del self._until[entry]
+        del self._respites[entry]
         return False
+
+    def repeat(self, entry: bytes, policy: Policy) -> None:
+        """Raise what the source of an entry has just failed with, if it is to be left alone and nothing stands in.
+
+        Args:
+            entry: The entry.
+            policy: How the read wants it: one that names no ``retry_after_s`` hears what the source itself asked for.
+
+        Raises:
+            Exception: The source's own, as it was: its traceback does not grow with those who get it.
+        """
+        if self._respites and self.holds(entry):
+            respite = self._respites[entry]
+            is_wanted = respite.is_told or policy.retry_after_s is not None
+            if respite.error is not None and is_wanted and respite.stands():
+                raise respite.error.with_traceback(respite.traceback)
+
+
+def pause(given: Any) -> float | None:
+    """A time that somebody gave as seconds or a ``timedelta``, an hour at most; ``None`` where it is no such thing."""
+    if isinstance(given, timedelta):
+        given = given.total_seconds()
+    if isinstance(given, bool) or not isinstance(given, int | float) or not given > 0 or math.isnan(given):
+        return None
+    return min(float(given), _LONGEST_S)
+
+
+def told_pause(error: BaseException, environment: Environment) -> float | None:
+    """For how many seconds an exception says that its source is to be left alone.
+
+    It says so in an attribute ``retry_after``, or in the ``Retry-After`` of the response that it carries, as those of
+    httpx, openai, anthropic and requests do.
+    """
+    told_s = pause(getattr(error, "retry_after", None))
+    response = getattr(error, "response", None)
+    if told_s is not None or getattr(response, "status_code", None) not in _TOO_MANY:
+        return told_s
+    try:
+        given = str(response.headers["retry-after"])  # type: ignore[union-attr]
+    except (AttributeError, LookupError, TypeError):
+        return None
+    try:
+        return pause(float(given))
+    except ValueError:
+        return _until(given, environment)
+
+
+def _until(given: str, environment: Environment) -> float | None:
+    """The seconds until a date as HTTP writes it."""
+    try:
+        at = parsedate_to_datetime(given)
+    except (TypeError, ValueError):
+        return None
+    at = at if at.tzinfo is not None else at.replace(tzinfo=UTC)
+    return pause((at - datetime.fromtimestamp(environment.wall(), UTC)).total_seconds())

@@ -59,6 +59,7 @@ class Lookup(Generic[V]):
         origin: What the loader said of itself (``context.origin``), such as ``"supabase"``.
         found: Whether there is a value. ``False`` also for a remembered "the source has nothing".
         stored: Whether a loaded value had the permission to be stored when the answer was given.
+        reason: Why a loaded value was not to be stored; ``None`` where it was, and where nothing was loaded.
         latency_s: From the call to the answer, in seconds.
     """
 
@@ -69,6 +70,7 @@ class Lookup(Generic[V]):
     found: bool = True
     stored: bool = False
     latency_s: float = 0.0
+    reason: Refusal | None = None
 
     @property
     def hit(self) -> bool:
@@ -77,7 +79,7 @@ class Lookup(Generic[V]):
 
     def within(self, latency_s: float) -> Lookup[V]:
         """The same outcome with its latency."""
-        return Lookup(self.value, self.source, self.tier, self.origin, self.found, self.stored, latency_s)
+        return Lookup(self.value, self.source, self.tier, self.origin, self.found, self.stored, latency_s, self.reason)
 
 
 class Found(msgspec.Struct, eq=False, gc=False):
@@ -177,6 +179,7 @@ class Parcel:
         stale_for_s: Seconds after that during which it is kept.
         tags: Names it depends on besides its scope.
         load_s: How long its load took.
+        usd: What its load cost, in dollars.
         policy: How its type wants to be kept.
     """
 
@@ -186,11 +189,20 @@ class Parcel:
     stale_for_s: float = 0.0
     tags: tuple[str, ...] = ()
     load_s: float = 0.0
+    usd: float = 0.0
     policy: Policy
 
 
-Refusal: TypeAlias = Literal["", "lease", "generation", "hold", "late", "replication", "backend", "value"]
-"""Why a value was not stored; empty where it was."""
+Refusal: TypeAlias = Literal[
+    "", "lease", "generation", "hold", "late", "replication", "backend", "value", "skip", "ttl", "tags"
+]
+"""Why a value was not stored; empty where it was.
+
+``lease``: it took longer than its permission, or never had one. ``generation``: what it depends on ended meanwhile.
+``hold``: a source transaction was under way. ``late``: it arrived too late. ``replication``: the server lost its state.
+``backend``: the server did not answer. ``value``: it cannot be encoded, or is too large. ``skip``: its source said so.
+``ttl``, ``tags``: its source gave a time to live, or documents, that mean nothing.
+"""
 
 
 class Shelf(Protocol):
@@ -335,6 +347,7 @@ class Counts:
     stale_served: int = 0
     fills: int = 0
     backend_failures: int = 0
+    slips: int = 0
     rejected_entries: int = 0
     refused_fills: dict[str, int] = field(default_factory=dict)
 

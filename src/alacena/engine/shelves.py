@@ -39,6 +39,21 @@ class _Word(Enum):
     LEFT = "whoever asked has left"
 
 
+class _Look:
+    """One look that is under way.
+
+    Attributes:
+        candidates: How many keys it asks for: more is what a follower may want that looks at more general scopes.
+        followers: Who waits for it.
+    """
+
+    __slots__ = ("candidates", "followers")
+
+    def __init__(self, candidates: int) -> None:
+        self.candidates = candidates
+        self.followers: list[asyncio.Future[_Word]] = []
+
+
 class _LeftAloneError(BackendUnavailableError):
     """The breaker is open: nothing was asked, so nothing failed."""
 
@@ -75,7 +90,7 @@ class Shelves:
         self._counts = counts
         self._environment = environment
         self._breaker = Breaker(environment)
-        self._looking: dict[bytes, list[asyncio.Future[_Word]]] = {}
+        self._looking: dict[bytes, _Look] = {}
 
     def in_memory(self, keys: Sequence[EntryKey], now: float | None = None) -> Found | None:
         """A fresh entry in memory; a more general one only where memory knows that the narrower ones are absent."""
@@ -106,13 +121,13 @@ class Shelves:
         A follower never takes the leader's value: it may have been invalidated between the answer and the follower.
         """
         entry = keys[0].entry
-        while (followers := self._looking.get(entry)) is not None:
+        while (look := self._looking.get(entry)) is not None:
             turn: asyncio.Future[_Word] = asyncio.get_running_loop().create_future()
-            followers.append(turn)
+            look.followers.append(turn)
             word = await turn
-            if word is _Word.NOTHING:
+            if word is _Word.NOTHING and len(keys) <= look.candidates:
                 return self.in_memory(keys)
-            if word is not _Word.LEFT:
+            if word is _Word.KEPT or word is _Word.ASK:
                 return self._alive_in_memory(keys) or await self._ask(keys, policy, keep=True)
         return await self._lead(keys, policy)
 
@@ -215,15 +230,15 @@ class Shelves:
     async def _lead(self, keys: Sequence[EntryKey], policy: Policy) -> Found | None:
         """Ask for oneself and for whoever comes meanwhile."""
         entry = keys[0].entry
-        followers = self._looking.setdefault(entry, [])
+        look = self._looking.setdefault(entry, _Look(len(keys)))
         word = _Word.LEFT
         try:
             found = await self._ask(keys, policy, keep=True)
             word = _Word.NOTHING if found is None else self._where(found)
         finally:
-            if self._looking.get(entry) is followers:
+            if self._looking.get(entry) is look:
                 del self._looking[entry]
-            for turn in followers:
+            for turn in look.followers:
                 if not turn.done():
                     turn.set_result(word)
         return found

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 import logging
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from threading import get_ident
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeAlias
 
@@ -22,6 +22,7 @@ from alacena.common.core.constants import (
 )
 from alacena.common.runtime import PROCESS
 from alacena.engine import MISSING, UNCHANGED, UNSET, Lookup
+from alacena.engine.loading import source_name
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
@@ -87,13 +88,16 @@ async def get_with_cache_aside(
     Returns:
         The value (``None`` where no source has one), and a dict with ``source`` (``"cache"``, ``"supabase"``,
         ``"generation"``, ``"stale"`` or ``"not_found"``), ``tier`` (``"memory"``, ``"redis"`` or ``None``),
-        ``cache_hit``, ``data_type``, ``resource_id``, ``latency_ms`` and ``total_time_ms``; after a load of this
-        call also ``db_check_time_ms`` and ``generation_time_ms``.
+        ``cache_hit``, ``data_type``, ``resource_id``, ``latency_ms``, ``total_time_ms`` and ``stored``; where that is
+        ``False``, also the ``reason``; after a load of this call also ``db_check_time_ms`` and
+        ``generation_time_ms``.
 
     Raises:
         MissingTenantError: There is no tenant.
         TypeError: A source needs arguments that are not known (before any source is called), or only one of
             ``serializer`` and ``deserializer`` is given.
+        CircularLoadError: The load that asks is itself waited for by a load of this entry.
+        OneShotValueError: A source is a generator function, or returned what can be read only once.
         LoadTimeoutError: The sources did not answer within the type's hard timeout.
         Exception: What a source raises, as it is.
 
@@ -141,6 +145,7 @@ _metrics_of_a_hit: Final = {
     "resource_id": "",
     "latency_ms": 0.0,
     "total_time_ms": 0.0,
+    "stored": True,
 }.copy
 """A copy of a dict costs less than building one; a hit in memory fills in what differs."""
 
@@ -199,7 +204,16 @@ class _Read(NamedTuple):
         await cache.delete(*entry)
         value = await cache.refresh(*entry, load, ttl=self.ttl)
         latency_s = PROCESS.now() - started
-        lookup = Lookup(value, "loader", origin=load.origin, found=value is not None, latency_s=latency_s)
+        reason = None if load.context is None else load.context.refusal or None
+        lookup = Lookup(
+            value,
+            "loader",
+            origin=load.origin,
+            found=value is not None,
+            stored=value is not None and reason is None,
+            latency_s=latency_s,
+            reason=reason,
+        )
         return lookup, self._metrics(lookup, load)
 
     def _metrics(self, lookup: Lookup[Any], load: _Load) -> Metrics:
@@ -211,6 +225,8 @@ class _Read(NamedTuple):
             "data_type": self.data_type,
             "resource_id": self.request.resource_id,
             "latency_ms": lookup.latency_s * 1000.0,
+            "stored": lookup.stored or lookup.hit,
+            **({"reason": lookup.reason} if lookup.reason else {}),
             **load.times_ms,
         }
 
@@ -222,33 +238,43 @@ class _Load:
     request: Request
     sources: _Sources
     origin: str | None = None
+    source_name: str = ""
+    context: LoadContext | None = None
     times_ms: Metrics = field(default_factory=dict)
 
     async def __call__(self, load: LoadContext) -> Any:
         """Ask the database, then the generator; ``None`` where neither has a value."""
+        self.context = load
         fetch, generate = self.sources.fetch, self.sources.generate
         steps: list[tuple[SourceFunction, Plan, str, str]] = []
         if fetch is not None:
             steps.append((fetch, plan(fetch), SOURCE_SUPABASE, "db_check_time_ms"))
         if generate is not None:
             steps.append((generate, plan(generate), SOURCE_GENERATION, "generation_time_ms"))
-        with Context(self.request.scope.tenant_id):
+        with Context(self.request.scope.tenant_id) as own:
+            request = self.request if self.request.ctx is not None else replace(self.request, ctx=own)
             for function, how, origin, time_name in steps:
+                self.source_name = source_name(function)
                 started = PROCESS.now()
-                value = await asked(function, how, self.request, load)
+                value = await asked(function, how, request, load)
                 self.times_ms[time_name] = (PROCESS.now() - started) * 1000.0
                 if value is not None:
                     load.origin = self.origin = origin
                     if value is UNCHANGED:
                         return value
-                    load.depends_on(self._documents(value))
+                    load.depends_on(self._documents(load, value))
                     return self._serialized(load, value)
         return None
 
-    def _documents(self, value: Any) -> tuple[str, ...]:
+    def _documents(self, load: LoadContext, value: Any) -> tuple[str, ...]:
         given = self.sources.depends_on
         if callable(given):
-            return tuple(given(value))
+            try:
+                return tuple(given(value))
+            except _CONVERSION_ERRORS as error:  # the value was paid for
+                _log.warning("%s/%s is not cached: its depends_on= failed: %r", load.data_type, load.resource_id, error)
+                load.refuse("tags")
+                return ()
         return ((given,) if isinstance(given, str) else tuple(given)) or documents_in(value)
 
     def _serialized(self, load: LoadContext, value: Any) -> Any:

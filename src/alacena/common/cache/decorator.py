@@ -51,7 +51,9 @@ def cached(
     The key is made from the bound arguments: ``price("p1")`` and ``price(product_id="p1", currency="EUR")`` are one
     entry. Parameters called ``tenant_id``, ``agent_id``, ``conversation_id`` and ``collection_id`` are its scope; ``self``,
     ``cls`` and ``ctx`` are no part of it. ``None`` is not kept, unless the type's policy remembers absences. Inside the
-    function, `depends_on` says what its result is made from.
+    function, `depends_on` says what its result is made from, `skip` that it is not to be kept, `set_ttl` for how long it
+    is, `add_cost` what it cost, and `set_retry_after` for how long it is not to be called again once it has failed. One
+    that streams is wrapped in `collected` first.
 
     Args:
         data_type: The type of the entries, whose policy holds; left out: the function's qualified name.

@@ -20,11 +20,14 @@ from alacena.common.cache.serialization import (
     serialize_chunk_data,
     serialize_for_cache,
 )
-from alacena.common.cache.sources import depends_on
+from alacena.common.cache.sources import add_cost, depends_on, set_retry_after, set_ttl, skip
+from alacena.engine import collected
 
 __all__ = [
     "METRICS",
     "acquire_job_lock",
+    "add_cost",
+    "collected",
     "depends_on",
     "deserialize_chunk_data",
     "deserialize_from_cache",
@@ -41,6 +44,9 @@ __all__ = [
     "release_job_lock",
     "serialize_chunk_data",
     "serialize_for_cache",
+    "set_retry_after",
+    "set_ttl",
+    "skip",
     "standardize_langchain_metadata",
     "standardize_llama_metadata",
     "track_cache_metrics",

@@ -9,7 +9,8 @@ A source takes the guide's three arguments, ``resource_id, tenant_id, ctx``, or 
 * a parameter with a default and a name of its own keeps the default (``lambda q=query: ...``), unless parameters that
   follow it show that the function was written for the three.
 
-It may be sync (and runs on the event loop), async, or return something awaitable.
+It may be sync (and runs on the event loop), async, or return something awaitable. One that streams is wrapped in
+`alacena.collected`; as it is, it is refused. ``ctx`` is the one that the caller gave, else one for the tenant.
 """
 
 from __future__ import annotations
@@ -22,13 +23,16 @@ from weakref import WeakKeyDictionary
 
 from alacena.common.cache.queries import executed
 from alacena.common.context.load import LOAD
+from alacena.engine.oneshot import refuse_generator_function
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
+    from datetime import timedelta
+    from decimal import Decimal
     from inspect import Parameter
 
     from alacena.common.context import Context
-    from alacena.engine import Scope
+    from alacena.engine import Scope, TtlOrUnset
 
 SourceFunction: TypeAlias = Callable[..., Any]
 
@@ -78,6 +82,7 @@ def plan(function: SourceFunction) -> Plan:
 
     Raises:
         TypeError: It is not callable, or needs arguments that a source is not given. Nothing was called.
+        OneShotValueError: It is a generator function that nobody wrapped in ``collected``. Nothing was called.
     """
     known, name = _PLANS, function
     if inspect.ismethod(function):  # a new bound method is made at every attribute access: remember its function
@@ -99,6 +104,7 @@ def _plan(function: object) -> Plan:
     if not callable(function):
         msg = f"a source must be a function of (resource_id, tenant_id, ctx), or None; this is {function!r}"
         raise TypeError(msg)
+    refuse_generator_function(function)
     try:
         parameters = tuple(inspect.signature(function).parameters.values())
     except ValueError as error:
@@ -165,6 +171,30 @@ def depends_on(*document_ids: str) -> None:
     load = LOAD.get()
     if load is not None and document_ids:
         load.depends_on(document_ids)
+
+
+def skip() -> None:
+    """Say, inside a source, that its result is not to be stored: it is for those who wait for it now."""
+    if (load := LOAD.get()) is not None:
+        load.skip()
+
+
+def set_ttl(ttl: TtlOrUnset) -> None:
+    """Give, inside a source, its result a time to live of its own: seconds, a ``timedelta``, or ``None`` for ever."""
+    if (load := LOAD.get()) is not None:
+        load.ttl = ttl
+
+
+def set_retry_after(retry_after: float | timedelta) -> None:
+    """Say, inside a source that is about to fail, for how many seconds it is not to be asked again for this entry."""
+    if (load := LOAD.get()) is not None:
+        load.retry_after = retry_after
+
+
+def add_cost(*, tokens: int = 0, usd: float | Decimal = 0.0) -> None:
+    """Say, inside a source, what its result cost: dearer results stay longer when memory is short."""
+    if (load := LOAD.get()) is not None:
+        load.cost(tokens=tokens, usd=usd)
 
 
 async def asked(function: SourceFunction, how: Plan, request: Request, load: Any) -> Any:

@@ -9,6 +9,8 @@ from alacena.engine import MISSING, UNSET
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
+    from datetime import timedelta
+    from decimal import Decimal
 
     from alacena.engine import LoadContext, TtlOrUnset
 
@@ -34,7 +36,7 @@ class SourceVoice:
         if (load := LOAD.get()) is not None:
             load.skip()
 
-    def cost(self, *, tokens: int = 0, usd: float = 0.0) -> None:
+    def cost(self, *, tokens: int = 0, usd: float | Decimal = 0.0) -> None:
         """Record what the value cost: dearer values stay longer when memory is short."""
         if (load := LOAD.get()) is not None:
             load.cost(tokens=tokens, usd=usd)
@@ -58,6 +60,17 @@ class SourceVoice:
     def ttl(self, ttl: TtlOrUnset) -> None:
         if (load := LOAD.get()) is not None:
             load.ttl = ttl
+
+    @property
+    def retry_after(self) -> float | None:
+        """For how many seconds the source asks to be left alone if it fails, where it said so."""
+        load = LOAD.get()
+        return None if load is None else load.retry_after
+
+    @retry_after.setter
+    def retry_after(self, retry_after: float | timedelta | None) -> None:
+        if (load := LOAD.get()) is not None:
+            load.retry_after = retry_after
 
     @property
     def tags(self) -> list[str]:

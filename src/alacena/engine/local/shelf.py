@@ -232,6 +232,7 @@ class LocalShelf:
             fresh_for_s=math.inf if parcel.fresh_for_s is None else parcel.fresh_for_s,
             stale_for_s=parcel.stale_for_s,
             load_s=parcel.load_s,
+            usd=parcel.usd,
             policy=parcel.policy,
         )
         self._coherence.wake(key.entry, filled=True)

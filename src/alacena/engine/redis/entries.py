@@ -100,6 +100,7 @@ class Entries:
             fresh_for_s=math.inf if parcel.fresh_for_s is None else parcel.fresh_for_s,
             stale_for_s=parcel.stale_for_s,
             load_s=parcel.load_s,
+            usd=parcel.usd,
             policy=parcel.policy,
         )
 

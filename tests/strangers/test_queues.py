@@ -217,6 +217,15 @@ async def test_ids_are_text_numbers_or_uuids(cache: Cache) -> None:
     assert isinstance(await queue.push("w", uuid), Pushed)
 
 
+async def test_the_id_that_a_push_gives_is_used_and_stored_as_text(cache: Cache) -> None:
+    pushed = await cache.queues("jobs", tenant_id="t").push("v", "job-1")
+    assert await cache.set("job", pushed, {"id": pushed}, "t")
+    stored = await cache.get("job", "job-1", "t", use_memory=False)
+    assert stored == {"id": "job-1"}
+    assert type(stored["id"]) is str
+    assert (await cache.queues("more", tenant_id="t").push({"parent": pushed}, pushed)) == "job-1"
+
+
 async def test_a_replayed_dead_letter_is_worked_on_and_may_die_again(cache: Cache) -> None:
     queue = cache.queues("jobs", tenant_id="t", max_attempts=2)
     await queue.push("v", "1")

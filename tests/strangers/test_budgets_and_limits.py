@@ -5,9 +5,12 @@ from __future__ import annotations
 import asyncio
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
+from unittest.mock import patch
 
 import pytest
 
+from alacena.common.cache import acquire_job_lock, release_job_lock
+from alacena.common.runtime import override
 from alacena.engine.coordination import Budgets
 from alacena.engine.errors import (
     BackendUnavailableError,
@@ -21,8 +24,13 @@ from tests.integration.coordination.stand import port_of
 from tests.strangers.test_queues import Gate
 
 if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+    from typing import TypeAlias
+
     from alacena.engine import Cache
     from alacena.engine.coordination import Budget, Port, Reservation
+
+    OpenCache: TypeAlias = Callable[..., Awaitable[Cache]]
 
 
 @pytest.fixture
@@ -211,3 +219,23 @@ async def test_a_task_that_takes_its_own_lock_again_is_told(cache: Cache) -> Non
         assert await cache.locks.try_acquire("l", tenant_id="acme") is None
     async with cache.locks.acquire("l", tenant_id="acme", wait_s=5):
         pass
+
+
+async def test_a_job_lock_whose_taker_was_cancelled_is_free(port: Port, gate: Gate, open_cache: OpenCache) -> None:
+    """redis/redis-py 3847: the caller had left, and the lock of its job was held for ten minutes."""
+    cache = await open_cache()
+    gate.waits = {"lock_acquire"}
+    with override(cache), patch.object(cache.locks, "_port", port):
+        taking = asyncio.create_task(acquire_job_lock("job-1", "acme"))
+        await gate.reached.wait()
+        taking.cancel()
+        gate.open.set()
+        await asyncio.wait([taking])
+        await cache.locks._errands.close()
+        gate.waits.clear()
+        gate.lose["lock_acquire"] = 3
+        with pytest.raises(OutcomeUnknownError):
+            await acquire_job_lock("job-1", "acme")
+        await cache.locks._errands.close()
+        assert await acquire_job_lock("job-1", "acme")
+        assert await release_job_lock("job-1", "acme")

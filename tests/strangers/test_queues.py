@@ -6,6 +6,7 @@ import asyncio
 import logging
 import random
 from collections import Counter
+from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
@@ -20,7 +21,7 @@ from alacena.testing.doubles import RecordingObserver
 from tests.integration.coordination.stand import LossyStore, port_of
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+    from collections.abc import AsyncIterator, Awaitable, Callable
 
     from alacena.engine import Cache
     from alacena.engine.coordination import Item, Queue
@@ -34,6 +35,7 @@ class Gate(LossyStore):
     def __init__(self, store: Any) -> None:
         super().__init__(store)
         self.waits: set[str] = set()
+        self.only = ""
         self.away: set[str] = set()
         self.lost: set[str] = set()
         self.reached = asyncio.Event()
@@ -43,7 +45,7 @@ class Gate(LossyStore):
         if script.name in self.away:
             raise BackendUnavailableError(f"{script.name} finds nobody")
         reply = await super().script(script, keys, args, timeout_s=timeout_s)
-        if script.name in self.waits:
+        if script.name in self.waits and self.only in str(keys[0]):
             self.reached.set()
             await self.open.wait()
         if script.name in self.lost:
@@ -106,6 +108,45 @@ async def test_a_view_that_is_cancelled_gives_back_what_it_took(
     gate.lost.clear()
     assert await _states(*own) == [(1, 0, 0, 0), (1, 0, 0, 0)]
     assert [item.attempt for item in await view.reserve(2)] == [1, 1]
+
+
+@pytest.mark.parametrize("named", [True, False])
+async def test_a_view_that_is_cancelled_gives_back_what_the_first_tenant_had_brought(
+    port: Port, gate: Gate, named: bool
+) -> None:
+    queues = Queues(port)
+    own = [queues("jobs", tenant_id=tenant, max_attempts=1) for tenant in ("first", "second")]
+    for queue in own:
+        await queue.push("job", "j")
+    view = queues.any("jobs", tenant_ids=["first", "second"] if named else None, max_attempts=1)
+    gate.waits, gate.only = {"queue_reserve"}, "second"
+    taking = asyncio.create_task(view.reserve(2, wait_s=30))
+    await gate.reached.wait()
+    while (await _states(own[0])) != [(0, 0, 1, 0)]:
+        await asyncio.sleep(0)
+    taking.cancel()
+    gate.open.set()
+    await asyncio.wait([taking])
+    await queues.close()
+    assert await _states(*own) == [(1, 0, 0, 0), (1, 0, 0, 0)]
+    assert [item.attempt for item in await view.reserve(2)] == [1, 1]
+
+
+async def test_a_bell_that_cannot_be_put_away_costs_no_item(port: Port, monkeypatch: pytest.MonkeyPatch) -> None:
+    queues = Queues(port)
+    queue = queues("jobs", tenant_id="t", max_attempts=1)
+
+    @asynccontextmanager
+    async def broken(_: str) -> AsyncIterator[Any]:
+        await queue.push("v", "1")
+        yield None
+        raise BackendUnavailableError("away")
+
+    monkeypatch.setattr(port.store, "listen", broken)
+    with pytest.raises(BackendUnavailableError):
+        await queue.reserve(wait_s=30)
+    await queues.close()
+    assert await _states(queue) == [(1, 0, 0, 0)]
 
 
 @pytest.mark.parametrize("named", [True, False])
@@ -215,6 +256,15 @@ async def test_ids_are_text_numbers_or_uuids(cache: Cache) -> None:
     assert await queue.replay([7]) == 1
     assert await queue.discard([uuid]) == 1
     assert isinstance(await queue.push("w", uuid), Pushed)
+
+
+async def test_the_id_that_a_push_gives_is_used_and_stored_as_text(cache: Cache) -> None:
+    pushed = await cache.queues("jobs", tenant_id="t").push("v", "job-1")
+    assert await cache.set("job", pushed, {"id": pushed}, "t")
+    stored = await cache.get("job", "job-1", "t", use_memory=False)
+    assert stored == {"id": "job-1"}
+    assert type(stored["id"]) is str
+    assert (await cache.queues("more", tenant_id="t").push({"parent": pushed}, pushed)) == "job-1"
 
 
 async def test_a_replayed_dead_letter_is_worked_on_and_may_die_again(cache: Cache) -> None:

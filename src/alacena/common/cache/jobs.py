@@ -53,14 +53,19 @@ async def acquire_job_lock(job_id: str, tenant_id: str | None = None, expiry_sec
 
     Raises:
         MissingTenantError: There is no tenant.
-        BackendError: Redis failed: the lock was not taken.
+        BackendError: Redis failed: the lock is not had.
 
     Cost: 1 round trip, and 1 each ``expiry_seconds / 3`` while it is held.
+    Cancellation: what may have been taken is given back in the background.
     """
     tenant, job_id = _job(job_id, tenant_id)
     cache = await runtime.opened()
     name, token = f"{JOB_LOCK_PREFIX}:{job_id}", runtime.PROCESS.environment.token(16).hex()
-    fence = await cache.locks.try_acquire(name, tenant_id=tenant, ttl_s=expiry_seconds, token=token)
+    try:
+        fence = await cache.locks.try_acquire(name, tenant_id=tenant, ttl_s=expiry_seconds, token=token)
+    except (BackendError, asyncio.CancelledError):
+        cache.locks.withdraw(name, tenant_id=tenant, token=token, ttl_s=expiry_seconds)
+        raise
     if fence is None:
         return False
     held = _HELD[tenant, job_id] = _Held(cache, name, tenant, token, fence, expiry_seconds)

@@ -39,7 +39,8 @@ class Primitives:
         """Take the first value off a list; ``None`` where it is empty.
 
         What was taken is gone, even if the worker dies over it: workers should use ``Cache.queues``, which hand out
-        items until they are acknowledged. Cost: 1 round trip.
+        items until they are acknowledged. A value that cannot be read here is put back, and a `DecodeError` says so.
+        Cost: 1 round trip.
         """
         tenant, name = placed(list_name, tenant_id)
         return await (await runtime.opened()).lists.lpop(name, tenant_id=tenant)

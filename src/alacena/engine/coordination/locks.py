@@ -125,14 +125,28 @@ class Locks:
     ) -> int | None:
         """Take a lock under a token of the caller's if it is free, without renewal. Idempotent by token.
 
-        Cost: 1 round trip.
+        Cost: 1 round trip. Cancellation: it may be taken; then :meth:`withdraw` the token, or ask again with it.
 
         Returns:
             The fence, or ``None`` where somebody else holds the lock or is next in line.
         """
         ttl_ms = milliseconds(ttl_s, "ttl_s", least=_LEAST_TTL_MS)
-        granted = await _Claim(self._port, self._keys(name, tenant_id), ttl_ms, token).ask(in_line=False)
+        claim = _Claim(self._port, self._keys(name, tenant_id), ttl_ms, token)
+        try:
+            granted = await claim.ask(in_line=False)
+        except (BackendError, asyncio.CancelledError):
+            if token is None:  # Nobody knows the one that was made.
+                self._errands.start(claim.withdraw())
+            raise
         return None if granted is None else granted[0]
+
+    def withdraw(self, name: str, *, tenant_id: str, token: str, ttl_s: float = 30.0) -> None:
+        """Give a lock back in the background that :meth:`try_acquire` may have taken, although it raised.
+
+        Do not use the token again.
+        """
+        ttl_ms = milliseconds(ttl_s, "ttl_s", least=_LEAST_TTL_MS)
+        self._errands.start(_Claim(self._port, self._keys(name, tenant_id), ttl_ms, token).withdraw())
 
     async def renew(self, name: str, *, tenant_id: str, token: str, ttl_s: float = 30.0) -> bool:
         """Lengthen the lease of a token; False if it does not hold the lock. Cost: 1 round trip."""

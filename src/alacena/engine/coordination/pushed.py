@@ -6,6 +6,7 @@ from datetime import datetime
 from itertools import islice
 from typing import TYPE_CHECKING, Final, Literal, Self
 
+from alacena.engine.codec.scalars import DUMPERS
 from alacena.engine.coordination.port import milliseconds
 from alacena.engine.errors import InvalidKeyError
 from alacena.engine.scope import identifier
@@ -84,3 +85,7 @@ def pages(pairs: Iterable[tuple[str, bytes]]) -> Iterator[list[tuple[str, bytes]
             if size >= _PAGE_BYTES:
                 break
         yield page
+
+
+# Who stores the id that a push gave stores a string, as ever.
+DUMPERS[Pushed] = DUMPERS[str]

@@ -84,6 +84,7 @@ class Queue:
         """Put a value in.
 
         Cost: 1 round trip; 2 where the queue was empty and it is served for all tenants. Atomicity: all or nothing.
+        Cancellation: it is put in all the same, in the background.
 
         Args:
             value: Anything that the codec takes.
@@ -132,10 +133,15 @@ class Queue:
         due = due_word(delay_s, at)
         if self._roster is not None and payloads:
             await self._roster.ensure(self.tenant_id)
+        pairs = list(zip(names, payloads, strict=True))
+        return await self._errands.finish(self._push_pages(pairs, due, head))
+
+    async def _push_pages(self, pairs: list[tuple[str, bytes]], due: str, head: list[Argument]) -> list[Pushed]:
+        """Send all portions, and announce what came into an empty queue, also where a later portion fails."""
         announce = False
         pushed: list[Pushed] = []
         try:
-            for page in pages(zip(names, payloads, strict=True)):
+            for page in pages(pairs):
                 words = [word for name, payload in page for word in (name, due, payload)]
                 ring, codes = await self._port.run(PUSH, self._keys, [*head, *words])
                 announce = announce or bool(ring)

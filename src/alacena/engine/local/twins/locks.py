@@ -34,8 +34,8 @@ def _ring_first(server: Server, keys: list[bytes], head_ms: bytes, prefix: bytes
     return head
 
 
-def _keep_state(server: Server, state: bytes, fence: int, ttl_ms: bytes) -> None:
-    server.call("HSET", state, "f", fence, "t", ttl_ms)
+def _keep_state(server: Server, state: bytes, fence: int, ttl_ms: bytes, token: bytes) -> None:
+    server.call("HSET", state, "f", fence, "t", b"%b:%b" % (ttl_ms, token))
     _expire_state(server, state, fence, int(ttl_ms))
 
 
@@ -53,16 +53,16 @@ def lock_acquire(server: Server, keys: list[bytes], args: list[bytes]) -> Reply:
     if owner == token:
         server.call("PEXPIRE", keys[0], ttl_ms)
         fence = server.number("HGET", keys[1], "f") or server.now_us
-        _keep_state(server, keys[1], fence, ttl_ms)
+        _keep_state(server, keys[1], fence, ttl_ms, token)
         return [1, fence]
-    most = server.call("HGET", keys[1], "t") if owner is not None else None
-    if most is not None and server.call("PTTL", keys[0]) > int(most):
+    most, _, by = (server.call("HGET", keys[1], "t") or b"").partition(b":")
+    if most and by == owner and server.call("PTTL", keys[0]) > int(most):
         server.call("PEXPIRE", keys[0], most)
     head = _ring_first(server, keys, head_ms, prefix, token) if owner is None or passed else None
     if owner is None and head in {None, token}:
         fence = max(server.number("HGET", keys[1], "f") + 1, server.now_us)
         server.call("SET", keys[0], token, "PX", ttl_ms)
-        _keep_state(server, keys[1], fence, ttl_ms)
+        _keep_state(server, keys[1], fence, ttl_ms, token)
         server.call("ZREM", keys[2], token)
         server.call("ZREM", keys[3], token)
         _ring_first(server, keys, head_ms, prefix, token)
@@ -105,6 +105,6 @@ def lock_renew(server: Server, keys: list[bytes], args: list[bytes]) -> Reply:
         return 0
     fence = server.call("HGET", keys[1], "f")
     if fence is not None:
-        server.call("HSET", keys[1], "t", args[1])
+        server.call("HSET", keys[1], "t", b"%b:%b" % (args[1], args[0]))
         _expire_state(server, keys[1], int(fence), int(args[1]))
     return server.call("PEXPIRE", keys[0], args[1])

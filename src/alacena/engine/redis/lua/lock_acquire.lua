@@ -1,5 +1,5 @@
 -- Take a lock, or stand in line for it. Asking again with the same token answers alike.
--- KEYS: lock, state (f: fence, h: history it was given in, r: token released last, t: ttl of the lease), line (token by place), alive (token by deadline)
+-- KEYS: lock, state (f: fence, h: history it was given in, r: token released last, t: ttl of the lease and its token), line (token by place), alive (token by deadline)
 -- ARGV: token, ttl_ms, waiter_ms (0: do not stand in line), head_ms, channel prefix
 -- Returns {1, fence} or {0, milliseconds the lock has left (-2: none holds it), place in line (-1: not in it)}.
 local token = ARGV[1]
@@ -36,13 +36,13 @@ end
 if owner == token then
   redis.call('PEXPIRE', KEYS[1], ARGV[2])
   local fence = tonumber(redis.call('HGET', KEYS[2], 'f') or string.format('%.0f', time[1] * 1000000 + time[2]))
-  redis.call('HSET', KEYS[2], 'f', string.format('%.0f', fence), 't', ARGV[2])
+  redis.call('HSET', KEYS[2], 'f', string.format('%.0f', fence), 't', ARGV[2] .. ':' .. token)
   keep_state(fence)
   return {1, fence}
 end
--- A lease longer than it was given for is that of a clock which was set back.
-local most = owner and redis.call('HGET', KEYS[2], 't')
-if most and redis.call('PTTL', KEYS[1]) > tonumber(most) then redis.call('PEXPIRE', KEYS[1], most) end
+-- A lease longer than this owner was given is that of a clock which was set back.
+local most, by = string.match(owner and redis.call('HGET', KEYS[2], 't') or '', '^(%d+):(.*)$')
+if most and by == owner and redis.call('PTTL', KEYS[1]) > tonumber(most) then redis.call('PEXPIRE', KEYS[1], most) end
 local head = (not owner or passed > 0) and ring_first()
 if not owner and (not head or head == token) then
   -- A clock under the count: a fence that a flush took back is still overtaken. In another history (a failover, a
@@ -55,7 +55,7 @@ if not owner and (not head or head == token) then
     fence = fence + 86400000000
   end
   redis.call('SET', KEYS[1], token, 'PX', ARGV[2])
-  redis.call('HSET', KEYS[2], 'f', string.format('%.0f', fence), 't', ARGV[2])
+  redis.call('HSET', KEYS[2], 'f', string.format('%.0f', fence), 't', ARGV[2] .. ':' .. token)
   keep_state(fence)
   redis.call('ZREM', KEYS[3], token)
   redis.call('ZREM', KEYS[4], token)

@@ -6,7 +6,7 @@ local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
 local fence = redis.call('HGET', KEYS[2], 'f')
 if fence then
-  redis.call('HSET', KEYS[2], 't', ARGV[2])
+  redis.call('HSET', KEYS[2], 't', ARGV[2] .. ':' .. ARGV[1])
   redis.call('PEXPIRE', KEYS[2], math.max(math.ceil(tonumber(fence) / 1000) - now, 0) + tonumber(ARGV[2]) + 86400000)
 end
 return redis.call('PEXPIRE', KEYS[1], ARGV[2])

@@ -9,7 +9,7 @@ import sys
 import types
 import uuid
 import zoneinfo
-from collections import Counter, OrderedDict, defaultdict
+from collections import defaultdict
 from decimal import Decimal
 
 import msgspec

@@ -143,7 +143,7 @@ def test_variables_of_a_kubernetes_service_do_not_stop_the_service(caplog: pytes
         assert name in record.getMessage()
 
 
-@pytest.mark.parametrize("name", ["LEASE", "REDIS_TIMEOUT", "REDIS_HOST", "NAMESPACES", "MEMORY_MAX"])
+@pytest.mark.parametrize("name", ["LEASE", "REDIS_TIMEOUT", "REDIS_HOST", "REDIS_PORT", "NAMESPACES", "MEMORY_MAX"])
 def test_a_misspelled_setting_is_still_an_error(name: str) -> None:
     with pytest.raises(SettingsError, match=f"ALACENA_{name}: no such setting"):
         Settings.from_env({f"ALACENA_{name}": "5"})

@@ -124,24 +124,13 @@ class Cache(CoordinationFace):
                 self.settings, self.environment, self._events, self._authority, self._keyring, self._credentials
             )
             copies = self._parts.copies
-            self.peek, self.peek_slot, self.seek = copies.peeker(), copies.slot_peeker(), self._seeker(self._parts)
+            self.peek, self.peek_slot, self.seek = (
+                copies.peeker(),
+                copies.slot_peeker(),
+                self._parts.reader.seeker(self._policies),
+            )
         finally:
             self._opening = None
-
-    def _seeker(self, parts: Parts) -> Callable[[str, str, str, Any], Coroutine[Any, Any, Any]]:
-        """The look at the second shelf alone; if a type has a budget of its own, by way of its policy."""
-        shortest = parts.reader.seeker()
-        if all(policy.redis_budget_s is None for policy in self._policies.values()):
-            return shortest
-
-        async def seek(data_type: str, resource_id: str, tenant_id: str, default: Any) -> Any:
-            policy = self.policy(data_type)
-            if policy.redis_budget_s is None:
-                return await shortest(data_type, resource_id, tenant_id, default)
-            key = parts.keys.plain(data_type, resource_id, tenant_id)
-            return await parts.reader.value((key,), policy, default, use_memory=False)
-
-        return seek
 
     async def close(self) -> None:
         """Finish the work under way (5 s at most), then disconnect. Closing twice is no error.

@@ -11,10 +11,11 @@ from typing import TYPE_CHECKING, Any
 from alacena.engine.errors import UnsharableValueError
 from alacena.engine.events import LookupFinished
 from alacena.engine.policy import UNKEPT, Policy
+from alacena.engine.scope import identifier
 from alacena.engine.shelf import NOT_FOUND, Found, Lookup
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine, Iterable
+    from collections.abc import Callable, Coroutine, Iterable, Mapping
 
     from alacena.engine.environment import Environment
     from alacena.engine.events import Events
@@ -85,9 +86,25 @@ class Reader:
             return self._finished(keys[0], Lookup(None, "none", found=False), started)
         return self._finished(keys[0], self._fills.found(found), started)
 
-    def seeker(self) -> Callable[[str, str, str, Any], Coroutine[Any, Any, Any]]:
-        """What looks for a tenant's own entry on the second shelf, with as few steps as there can be."""
-        return self._sought if self._observed else self._shelves.seek
+    def seeker(self, policies: Mapping[str, Policy]) -> Callable[[str, str, str, Any], Coroutine[Any, Any, Any]]:
+        """What looks for a tenant's own entry on the second shelf, with as few steps as there can be.
+
+        Args:
+            policies: By type; one with a budget of its own takes a step more.
+        """
+        shortest = self._sought if self._observed else self._shelves.seek
+        patient = {kind: policy for kind, policy in policies.items() if policy.redis_budget_s is not None}
+        if not patient:
+            return shortest
+
+        async def seek(data_type: str, resource_id: str, tenant_id: str, default: Any) -> Any:
+            policy = patient.get(identifier("data_type", data_type))
+            if policy is None:
+                return await shortest(data_type, resource_id, tenant_id, default)
+            key = self._keys.plain(data_type, resource_id, tenant_id)
+            return await self.value((key,), policy, default, use_memory=False)
+
+        return seek
 
     async def _sought(self, data_type: str, resource_id: str, tenant_id: str, default: Any) -> Any:
         key = self._keys.plain(data_type, resource_id, tenant_id)

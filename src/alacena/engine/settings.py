@@ -160,7 +160,10 @@ def _read(variable: str, text: str, values: dict[str, Any], problems: list[str],
     name = rest.lower()
     kind = _KINDS.get(name)
     if kind is None:
-        if _OF_A_SERVICE.fullmatch(rest) or not _is_meant(name):
+        of_a_service = _OF_A_SERVICE.fullmatch(rest) and (
+            not rest.endswith("PORT") or "SERVICE" in rest or "://" in text
+        )
+        if of_a_service or not _is_meant(name):
             foreign.append(variable)
         else:
             problems.append(f"{variable}: {_no_such_setting(name)}")

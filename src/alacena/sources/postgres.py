@@ -117,12 +117,12 @@ _DSN_MEND = (
 def _check_dsn(dsn: str) -> None:
     """Refuse a DSN whose password was cut at one of its own characters, before a driver quotes what is left of it."""
     scheme, separator, rest = dsn.partition("://")
-    before = rest.partition("?")[0]
+    before, _, query = rest.partition("?")
     credentials, at, _ = before.partition("/")[0].rpartition("@")
     if not separator or scheme not in ("postgres", "postgresql"):
         raise SettingsError(f"the DSN must look like postgresql://user:password@host:5432/database: {_DSN_MEND}")
-    cut = "@" in before.partition("/")[2] or ("@" in rest and not at) or {"[", "]"} & set(credentials)
-    if cut or "#" in rest:
+    cut = "@" in before.partition("/")[2] or ("@" in query and not at and "=" not in query.partition("@")[0])
+    if cut or "#" in rest or {"[", "]"} & set(credentials):
         raise SettingsError(f"the DSN holds '/', '?', '#', '[' or ']' before its last '@': {_DSN_MEND}")
 
 

@@ -31,6 +31,7 @@ class Record(NamedTuple):
         dump: Takes an instance apart.
         load: Puts one together.
         default: The value of a field that an entry does not have; `LookupError` if the class has none for it.
+        shape: The kind and the fields, as an entry says them.
     """
 
     cls: type
@@ -39,12 +40,8 @@ class Record(NamedTuple):
     fields: tuple[str, ...]
     dump: Callable[[Any], Sequence[object]]
     load: Callable[[list[Any]], object]
-    default: Callable[[str], object] = _required
-
-    @property
-    def shape(self) -> str:
-        """The kind and the fields, as an entry says them."""
-        return "\0".join((self.kind, *self.fields))
+    default: Callable[[str], object]
+    shape: str
 
     def restore(self, shape: object, state: list[Any]) -> object:
         """The instance that an entry describes; fields by name, whatever fields the class had when it was written.
@@ -68,6 +65,18 @@ class Record(NamedTuple):
                 f"The class registered as {self.name!r} had other fields when this entry was written: give "
                 f"{missing} a default."
             ) from missing
+
+
+def _record(
+    cls: type,
+    name: str,
+    kind: str,
+    fields: tuple[str, ...],
+    dump: Callable[[Any], Sequence[object]],
+    load: Callable[[list[Any]], object],
+    default: Callable[[str], object] = _required,
+) -> Record:
+    return Record(cls, name, kind, fields, dump, load, default, "\0".join((kind, *fields)))
 
 
 def record_of(
@@ -129,7 +138,7 @@ def _of_functions(cls: type, name: str, dump: Callable[[Any], object], load: Cal
     def put_together(state: list[Any]) -> object:
         return load(state[0])
 
-    return Record(cls, name, "functions", ("",), take_apart, put_together)
+    return _record(cls, name, "functions", ("",), take_apart, put_together)
 
 
 def _of_enum(cls: type[enum.Enum], name: str) -> Record:
@@ -145,7 +154,7 @@ def _of_enum(cls: type[enum.Enum], name: str) -> Record:
     def load(state: list[Any]) -> object:
         return cls(state[0]) if by_value else cls[state[0]]
 
-    return Record(cls, name, "enum", ("",), dump, load)
+    return _record(cls, name, "enum", ("",), dump, load)
 
 
 def _of_struct(cls: type[msgspec.Struct], name: str) -> Record:
@@ -164,7 +173,7 @@ def _of_struct(cls: type[msgspec.Struct], name: str) -> Record:
             return one.default
         return one.default_factory() if one.default_factory is not msgspec.NODEFAULT else _required(field)
 
-    return Record(cls, name, "struct", fields, dump, load, default)
+    return _record(cls, name, "struct", fields, dump, load, default)
 
 
 def _of_dataclass(cls: type, name: str) -> Record:
@@ -186,7 +195,7 @@ def _of_dataclass(cls: type, name: str) -> Record:
             return one.default
         return one.default_factory() if one.default_factory is not dataclasses.MISSING else _required(field)
 
-    return Record(cls, name, "dataclass", fields, dump, load, default)
+    return _record(cls, name, "dataclass", fields, dump, load, default)
 
 
 def _of_named_tuple(cls: Any, name: str) -> Record:
@@ -197,7 +206,7 @@ def _of_named_tuple(cls: Any, name: str) -> Record:
         return restored
 
     defaults: dict[str, object] = getattr(cls, "_field_defaults", {})
-    return Record(cls, name, "named tuple", fields, list, load, defaults.__getitem__)
+    return _record(cls, name, "named tuple", fields, list, load, defaults.__getitem__)
 
 
 def is_pydantic(cls: type) -> bool:
@@ -232,7 +241,7 @@ def _of_pydantic(cls: Any, name: str) -> Record:
         return _required(field) if one.is_required() else one.get_default(call_default_factory=True)
 
     known = frozenset(declared)
-    return Record(cls, name, "pydantic", (*declared, *_PYDANTIC_STATE), dump, load, default)
+    return _record(cls, name, "pydantic", (*declared, *_PYDANTIC_STATE), dump, load, default)
 
 
 def _is_named_tuple(cls: type) -> bool:

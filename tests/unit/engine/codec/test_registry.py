@@ -3,6 +3,7 @@
 import dataclasses
 import enum
 import functools
+import zlib
 from typing import NamedTuple
 
 import msgspec
@@ -173,6 +174,22 @@ def test_versions_of_a_class_read_one_another_by_field():
     assert ValueCodec(old).decode(ValueCodec(new).encode(After(2, 3))) == Before(3)
     with pytest.raises(DecodeError, match="registered"):
         ValueCodec(Registry()).decode(ValueCodec(old).encode(Before(1)))
+
+
+def test_an_entry_that_says_its_fields_by_a_digest_is_read_while_they_are_the_same():
+    registry = Registry()
+    thing = registry.register(msgspec.defstruct("Thing", ["width"]), "thing")
+    digest = zlib.crc32(b"struct\0width")
+    assert registry.restore("thing", digest, [3]) == thing(3)
+    for shape, state in (
+        (digest + 1, [3]),
+        (digest, [3, 4]),
+        ("struct\0width\0x", [3]),
+        ("enum\0width", [3]),
+        (None, []),
+    ):
+        with pytest.raises(DecodeError):
+            registry.restore("thing", shape, state)
 
 
 def test_a_renamed_field_turns_entries_into_decode_errors():

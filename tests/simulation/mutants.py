@@ -14,6 +14,7 @@ from alacena.engine.copies import Copies
 from alacena.engine.flight import Flights
 from alacena.engine.memory import Memory
 from alacena.engine.redis import journal, tier
+from alacena.engine.redis.debts import Debts
 from alacena.engine.redis.entries import Entries
 from alacena.engine.redis.node import Node
 from alacena.engine.redis.tier import RedisShelf
@@ -277,6 +278,18 @@ MUTANTS: dict[str, tuple[str, Callable[[], AbstractContextManager[Any]]]] = {
     "a journal begun anew is believed": (
         "named late, generations lost",
         lambda: patch.object(tier, "tells_of", _believe_any_name),
+    ),
+    "a nonce is kept where nobody tells of its end": (
+        "tracking refused",
+        lambda: patch.object(RedisShelf, "_unlearn", lambda *_: None),
+    ),
+    "a nonce is kept while pushes are swallowed": (
+        "pushes swallowed",
+        lambda: patch.object(RedisShelf, "_unlearn", lambda *_: None),
+    ),
+    "what is owed a removal is read": (
+        "writes refused",
+        lambda: patch.object(Debts, "__contains__", lambda *_: False),
     ),
     "memory forgets nothing": ("calm", lambda: patch.object(Memory, "discard_wire", lambda *_: None)),
     "an entry is not asked whose it is": (

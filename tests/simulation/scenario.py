@@ -36,7 +36,7 @@ BOUND_S = 1.0
 Fault = Literal[
     "pause", "suspend", "server_pause", "restart_kept", "restart_lost", "flush", "kill_clients", "reset", "stall",
     "vanish", "half_open_up", "half_open_down", "failover", "evict", "lose_generation", "kill", "lose_scripts", "wall",
-    "swap",
+    "swap", "refuse_writes",
 ]  # fmt: skip
 
 
@@ -66,6 +66,7 @@ class Plan:
         slow_load_ratio: Chance that a load takes seconds.
         lag_s: How far the server's replica is behind.
         bound_s: The cache's staleness bound.
+        tracking: Whether the server tells of changes: it does, refuses to, or something swallows what it says.
         late_tags: Whether loaders name two documents once they have read them; the verb ``"document"`` invalidates it.
     """
 
@@ -91,6 +92,7 @@ class Plan:
     lag_s: tuple[float, float] = (0.001, 0.2)
     bound_s: float = BOUND_S
     late_tags: bool = False
+    tracking: Literal["works", "refused", "swallowed"] = "works"
 
 
 @dataclass
@@ -125,6 +127,7 @@ class Service:
         self.processes: list[SimProcess] = []
         self.abandoned: list[Any] = []
         self.moved: dict[bytes, None] = {}
+        self.ended_by: dict[tuple[str, str], int] = {}
         self.ending = False
         if "failover" in plan.faults:
             self._add_replica()
@@ -134,10 +137,12 @@ class Service:
 
     def _server(self, name: str, address: tuple[str, int]) -> SimServer:
         plan = self.plan
-        return SimServer(
+        server = SimServer(
             self.sim, address, name=name, policy=plan.eviction, maxmemory_bytes=plan.maxmemory_bytes,
             tracking_table_max_keys=plan.tracking_table,
         )  # fmt: skip
+        server.tracks = plan.tracking
+        return server
 
     def _add_replica(self) -> None:
         replica = self._server(f"replica{len(self.record.faults)}", ("replica", 0))
@@ -183,13 +188,15 @@ class Service:
             use_memory = chance.random() < self.plan.memory_ratio
             with_loader = chance.random() < 0.8
             called_at = self.sim.now()
+            least = self.ended_by.get((process.name, f"{tenant}/{resource}"), 0)
             loader = self._loader(tenant, resource) if with_loader else None
             found = await cache.lookup(TYPE, resource, tenant, loader, tags=("all",), use_memory=use_memory)
             if not found.found:
                 continue
             owner, name, version = found.value
             assert (owner, name) == (tenant, resource), f"{tenant}/{resource} was answered with {owner}/{name}"
-            bound_s = None if use_memory else 0.0
+            assert version >= least, f"{process.name} reads {version} after it has ended all before {least} itself"
+            bound_s = None if use_memory and self.plan.tracking == "works" else 0.0
             self._note("read", f"{tenant}/{resource}", version, called_at, process, bound_s)
             self.sim.trace.note(
                 "read",
@@ -227,6 +234,9 @@ class Service:
         else:
             version = await self._commit(key)
             confirmed = await self._invalidate(verb, tenant, resource, cache) > 0
+        mine = (process.name, key)
+        # Confirmed or not: the process that invalidates reads nothing older from then on.
+        self.ended_by[mine] = max(version, self.ended_by.get(mine, 0))
         if confirmed:
             self._note("invalidate", key, version, called_at, process)
 
@@ -373,6 +383,12 @@ def _stall(link: Any, service: Service) -> None:
     service.sim.loop.call_later(2 * service.sim.chance.random(), pipe.release)
 
 
+def _refuse_writes(service: Service) -> None:
+    server = service.server
+    server.refusing_writes = "MISCONF Errors writing to disk: commands that may modify the data set are disabled."
+    server.simulation.loop.call_later(1.5 * service.sim.chance.random(), setattr, server, "refusing_writes", None)
+
+
 FATES: dict[str, Callable[[Service], None]] = {
     "evict": lambda service: service.evict((b":e:", b":l:")),
     "failover": lambda service: service.fail_over(),
@@ -384,6 +400,7 @@ FATES: dict[str, Callable[[Service], None]] = {
     "lose_generation": lambda service: service.evict((b":g:",)),
     "lose_scripts": lambda service: service.server.loaded.clear(),
     "pause": _for_process(lambda process, service: process.pause_for(3 * service.sim.chance.random())),
+    "refuse_writes": _refuse_writes,
     "reset": _for_link(lambda link, _service: link.reset()),
     "restart_kept": lambda service: service.server.restart("kept"),
     "restart_lost": lambda service: service.server.restart("lost"),

@@ -68,6 +68,13 @@ PLANS = {
     "named late, failing over": Plan(
         verbs=("document",), late_tags=True, keys=3, faults=("failover",), lag_s=(0.05, 0.6), fault_every_s=0.5
     ),
+    "tracking refused": Plan(profile=ROUGH, tracking="refused", keys=3),
+    "tracking refused, flushed": Plan(
+        tracking="refused", faults=("flush", "evict", "lose_generation"), fault_every_s=0.3
+    ),
+    "pushes swallowed": Plan(profile=ROUGH, tracking="swallowed", keys=3),
+    "writes refused": Plan(faults=("refuse_writes",), fault_every_s=1.0),
+    "writes refused, cut off": Plan(faults=("refuse_writes", "kill_clients", "half_open_down"), fault_every_s=0.6),
     "everything": Plan(profile=BAD, faults=get_args(Fault), fault_every_s=0.5),
 }
 

@@ -10,8 +10,8 @@ class Generation:
         name: Its key on the server.
         nonce: The nonce, compared by equality only.
         tag: The tag that it stands for, if it does not stand for a scope.
-        glimpse: What the server said last where it does not tell of changes; the nonce is unknown then. A read must not
-            use it. It only tells whether a load that is under way may still be joined.
+        glimpse: What the server said last where it does not tell of changes; the nonce is unknown then. No read may use
+            it. It only shows that a lease is not known to be worthless.
     """
 
     __slots__ = ("__weakref__", "glimpse", "name", "nonce", "tag")

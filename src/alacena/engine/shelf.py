@@ -147,9 +147,12 @@ class Lease:
 
     @property
     def is_current(self) -> bool:
-        """Whether, besides, no tag has ended that the load might name when it is done."""
-        journal, nonce = self.journal
-        return journal.stands(nonce) and self.stands
+        """Whether it is sure that nothing of this has ended, nor a tag that the load might name when it is done.
+
+        Where the server does not tell of changes, it never is: who comes later waits for what the load stores.
+        """
+        pairs = (self.journal, *self.stamps)
+        return all(generation.nonce == nonce for generation, nonce in pairs)
 
 
 @dataclass(frozen=True, slots=True)

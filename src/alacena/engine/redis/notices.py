@@ -79,7 +79,7 @@ class Notices:
         _log.warning(
             "a removal was not confirmed: %s. Reads of what it covers go to the source until the server takes it; it is "
             "tried again by itself. Where this lasts, see whether the server may write (disk, replicas, rights)",
-            reason,
+            reason.rstrip("."),
         )
 
     def paid(self) -> None:

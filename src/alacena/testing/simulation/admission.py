@@ -45,11 +45,11 @@ def check_form(words: list[bytes]) -> None:
         raise ServerReplyError(f"ERR wrong number of arguments for '{name.decode().lower()}' command")
 
 
-def check_allowed(words: list[bytes], *, replica: bool, roomy: bool) -> None:
-    """See that the server's role and memory allow the command.
+def check_allowed(words: list[bytes], *, replica: bool, roomy: bool, refusal: str | None = None) -> None:
+    """See that the server's role, memory and disk allow the command.
 
     Raises:
-        ServerReplyError: ``READONLY`` or ``OOM``.
+        ServerReplyError: ``READONLY``, ``OOM``, or the ``refusal`` that writes get now.
     """
     name = words[0].upper()
     command = COMMANDS.get(name)
@@ -58,5 +58,7 @@ def check_allowed(words: list[bytes], *, replica: bool, roomy: bool) -> None:
     )
     if writes and replica:
         raise ServerReplyError("READONLY You can't write against a read only replica.")
+    if writes and refusal is not None:
+        raise ServerReplyError(refusal)
     if writes and not roomy and name not in _SHRINKING:
         raise ServerReplyError("OOM command not allowed when used memory > 'maxmemory'.")

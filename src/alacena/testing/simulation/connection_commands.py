@@ -102,6 +102,8 @@ def _client(server: SimServer, session: Session, words: list[bytes]) -> Any:
         session.name = rest[0]
         return OK
     if what == b"TRACKING" and rest:
+        if server.tracks == "refused":
+            raise ServerReplyError("NOPERM User app has no permissions to run the 'client|tracking' command")
         return _tracking(session, rest)
     if what in {b"SETINFO", b"NO-EVICT", b"NO-TOUCH"}:
         return OK

@@ -54,6 +54,9 @@ class SimServer:
         replid: ``master_replid``, which changes with every promotion and restart.
         role: ``"master"`` or ``"slave"``.
         refusing: An error that every command gets meanwhile, such as ``"LOADING ..."``; ``None`` normally.
+        refusing_writes: An error that every write gets meanwhile, such as ``"MISCONF ..."``; ``None`` normally.
+        tracks: Whether ``CLIENT TRACKING`` works: it does, it is ``"refused"``, or its pushes are ``"swallowed"`` on
+            their way.
         commands: How many commands were executed, by name.
     """
 
@@ -75,6 +78,8 @@ class SimServer:
         self.password = password
         self.role: Literal["master", "slave"] = "master"
         self.refusing: str | None = None
+        self.refusing_writes: str | None = None
+        self.tracks: Literal["works", "refused", "swallowed"] = "works"
         self.commands: dict[str, int] = {}
         self.sessions: dict[Session, None] = {}
         self.loaded: dict[str, Twin] = {}
@@ -168,7 +173,7 @@ class SimServer:
         self.tracking.enforce_limit(session)
         try:
             check_form(words)
-            check_allowed(words, replica=self.role == "slave", roomy=roomy)
+            check_allowed(words, replica=self.role == "slave", roomy=roomy, refusal=self.refusing_writes)
         except ServerReplyError:
             session.broken = session.queue is not None
             raise

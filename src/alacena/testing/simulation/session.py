@@ -67,6 +67,8 @@ class Session(asyncio.Protocol):
 
     def push(self, message: Push) -> None:
         """Queue an out-of-band message behind what was queued before."""
+        if message[0] == b"invalidate" and self._server.tracks == "swallowed":
+            return
         if self.version == 3:
             self._outbox += encode(message, 3)
         elif message[0] != b"invalidate":

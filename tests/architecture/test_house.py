@@ -19,6 +19,7 @@ MAY_CATCH_ANYTHING = {
     "engine/events.py": "an observer's fault must not become the reader's",
     "engine/pilot.py": "a loader's own exception belongs to every caller that shares the load",
     "engine/batches.py": "whatever ends a batch ends the flights that wait for it",
+    "engine/oneshot.py": "how a value of the application's is copied may raise anything",
     "engine/redis/link.py": "whatever ends a dial closes the socket",
     "engine/redis/wire/incoming.py": "what a settle raises belongs to whoever asked",
     "engine/redis/wire/line.py": "what a settle raises belongs to whoever asked",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import inspect
+import math
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from enum import Enum
@@ -130,8 +131,9 @@ class LoadContext:
     def cost(self, *, tokens: int = 0, usd: float | Decimal = 0.0) -> None:
         """Record what the load cost: dearer values stay longer when memory is short."""
         try:
-            self.tokens += int(tokens)
-            self.usd += float(usd)
+            counted, paid = _amount(int(tokens)), _amount(float(usd))
+            self.tokens += int(counted)
+            self.usd += paid
         except (TypeError, ValueError, OverflowError) as error:
             self._slip("", f"cost(tokens={tokens!r:.80}, usd={usd!r:.80}): {error}")
 
@@ -139,6 +141,12 @@ class LoadContext:
         self.slips.append(what)
         if reason:
             self.refuse(reason)
+
+
+def _amount(given: float) -> float:
+    if not 0 <= given < math.inf:
+        raise ValueError("tokens and dollars are finite and not below 0")
+    return given
 
 
 _POSITIONAL: Final = frozenset(

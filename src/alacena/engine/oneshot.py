@@ -166,9 +166,6 @@ def _joined(parts: list[Any]) -> Any:
     return parts
 
 
-_COPY_ERRORS: Final = (TypeError, ValueError, AttributeError, LookupError, RuntimeError, ArithmeticError, OSError)
-
-
 def duplicate(value: Any) -> Any:
     """A copy of a value that cannot be encoded, for one more receiver.
 
@@ -177,7 +174,7 @@ def duplicate(value: Any) -> Any:
     """
     try:
         return copy.deepcopy(value)
-    except (*_COPY_ERRORS, ImportError, NotImplementedError, copy.Error) as error:
+    except Exception as error:
         raise UnsharableValueError(
             f"several callers share a load whose value, a {type(value).__qualname__}, can be neither stored nor copied "
             f"({error}): return something that can be stored, or give serializer= and deserializer="

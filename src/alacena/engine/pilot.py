@@ -228,7 +228,10 @@ class Pilot:
         """
         told_s = flight.retry_after_s
         if told_s is None:
-            told_s = told_pause(error, self._environment)
+            try:
+                told_s = told_pause(error, self._environment)
+            except Exception:  # noqa: BLE001 - an attribute of somebody else's exception, and its callers wait for it
+                told_s = None
         repeated = error if isinstance(error, Exception) and not isinstance(error, _NOT_THE_SOURCES) else None
         if told_s is None and policy.retry_after_s is None:
             repeated = None

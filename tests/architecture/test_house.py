@@ -16,6 +16,7 @@ BROAD = {"Exception", "BaseException"}
 MAY_CATCH_ANYTHING = {
     "engine/events.py": "an observer's fault must not become the reader's",
     "engine/pilot.py": "a loader's own exception belongs to every caller that shares the load",
+    "engine/fills.py": "what fails after the callers have landed has nobody to be raised to",
     "engine/batches.py": "whatever ends a batch ends the flights that wait for it",
     "engine/redis/link.py": "whatever ends a dial closes the socket",
     "engine/redis/wire/incoming.py": "what a settle raises belongs to whoever asked",

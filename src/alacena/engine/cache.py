@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from alacena.engine.events import Observer
     from alacena.engine.keys import EntryKey, Ident
     from alacena.engine.memory import Slot
-    from alacena.engine.shelf import Lookup
+    from alacena.engine.shelf import Ended, Lookup
 
 
 class Cache(CoordinationFace):
@@ -357,7 +357,7 @@ class Cache(CoordinationFace):
         policy = self.policy(data_type)
         if not use_memory:
             policy = policy.but(use_memory=False)
-        return await parts.writer.store(key, parts.writer.parcel(value, policy, ttl, named(tags, document_ids)))
+        return await parts.writer.store(key, parts.writer.parcel(key, value, policy, ttl, named(tags, document_ids)))
 
     async def delete(
         self,
@@ -393,7 +393,7 @@ class Cache(CoordinationFace):
         collection_id: str | None = None,
         document_ids: Iterable[str] = (),
         tags: Iterable[str] = (),
-    ) -> int:
+    ) -> Ended:
         """Make everything that matches a miss, wherever it is.
 
         Args:
@@ -407,7 +407,8 @@ class Cache(CoordinationFace):
             tags: Also everything that carries these tags.
 
         Returns:
-            A number greater than 0 where the server confirmed; 0 where it did not.
+            A number greater than 0 where the server confirmed; 0 where it did not. Its ``known`` says how much of what
+            was named there was: with 0, nothing that may still be alive was ever stored as depending on it.
 
         Cost: 1 round trip a node, whatever the number of entries.
         If Redis fails: as for :meth:`delete`.
@@ -524,10 +525,8 @@ class Cache(CoordinationFace):
         """
         parts = self._open_parts()
         scope, policy, given = _scope(tenant_id), self.policy(data_type), named(tags, document_ids)
-        made = [
-            (parts.keys.entry(data_type, resource_id, scope), parts.writer.parcel(value, policy, ttl, given))
-            for resource_id, value in values.items()
-        ]
+        keyed = [(parts.keys.entry(data_type, resource_id, scope), value) for resource_id, value in values.items()]
+        made = [(key, parts.writer.parcel(key, value, policy, ttl, given)) for key, value in keyed]
         return sum(await asyncio.gather(*(parts.writer.store(key, parcel) for key, parcel in made)))
 
     async def ttl(self, data_type: str, resource_id: str, tenant_id: str | Scope, **scope_parts: str | None) -> float:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import inspect
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass
 from enum import Enum
 from types import FunctionType
@@ -12,11 +13,12 @@ from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 from alacena.engine.errors import LoadTimeoutError
 from alacena.engine.keys import named
+from alacena.engine.lineage import UNDER_WAY, Reads
 from alacena.engine.shelf import MISSING
 from alacena.engine.ttl import UNSET, TtlOrUnset, checked
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
+    from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator
 
     from alacena.engine.environment import Environment
     from alacena.engine.keys import EntryKey
@@ -51,6 +53,7 @@ class LoadContext:
         origin: Set it to say where the value came from; reads report it.
         tags: What the value depends on; see :meth:`depends_on`.
         stored: ``False`` after :meth:`skip`.
+        reads: What the load has read from the cache so far: its value depends on all that this depends on.
         tokens: What :meth:`cost` was told.
         usd: What :meth:`cost` was told.
     """
@@ -68,6 +71,7 @@ class LoadContext:
         self.origin: str | None = None
         self.tags: list[str] = list(tags)
         self.stored = True
+        self.reads = Reads(key)
         self.tokens = 0
         self.usd = 0.0
 
@@ -96,6 +100,30 @@ class LoadContext:
         """Record what the load cost: dearer values stay longer when memory is short."""
         self.tokens += tokens
         self.usd += usd
+
+
+LOAD: Final[ContextVar[LoadContext | None]] = ContextVar("alacena.load", default=None)
+"""The load under way in this task."""
+
+
+@contextmanager
+def loading(context: LoadContext) -> Iterator[None]:
+    """Around the call of a loader: what it reads from the cache is noted, in tasks that it starts too."""
+    token = LOAD.set(context)
+    UNDER_WAY.add(1)
+    try:
+        yield
+    finally:
+        UNDER_WAY.add(-1)
+        LOAD.reset(token)
+        context.reads.close()
+
+
+def reads_under_way() -> Reads | None:
+    """Where the running code notes what it reads; ``None`` outside of loads."""
+    if not UNDER_WAY.count or (load := LOAD.get()) is None:
+        return None
+    return load.reads
 
 
 _POSITIONAL: Final = frozenset(

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from alacena.engine.errors import BackendError
 from alacena.engine.flight import ended
 from alacena.engine.limiter import LoadLimiter
-from alacena.engine.loading import LoadContext, Renewal, Stopwatch, within
+from alacena.engine.loading import LoadContext, Renewal, Stopwatch, loading, within
 from alacena.engine.shelf import NOT_FOUND, Found, Held, Lease
 
 if TYPE_CHECKING:
@@ -97,7 +97,8 @@ class Pilot:
         renewal = Renewal(self._shelf, lambda: leases, self._settings.lease_s / 3)
         try:
             async with self.asking(request.key, request.policy, (flight,)) as stopwatch:
-                value = await request.loader(context)
+                with loading(context):
+                    value = await request.loader(context)
             self._respites.end(request.key.entry)
             replaces = stale is not None or request.renew or request.insist
             parcel, lookup = self._fills.judged(request, context, value, stopwatch.elapsed_s, permit, replaces=replaces)

@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-from contextvars import ContextVar
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any
 
 from alacena.engine import MISSING, UNSET
+from alacena.engine.loading import LOAD
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from alacena.engine import LoadContext, TtlOrUnset
-
-LOAD: Final[ContextVar[LoadContext | None]] = ContextVar("alacena.load", default=None)
-"""The load under way in this task."""
+    from alacena.engine import TtlOrUnset
 
 
 class SourceVoice:

@@ -85,7 +85,7 @@ class Entries:
             expires_ms=0 if parcel.fresh_for_s is None else round(fresh_ms + parcel.stale_for_s * 1000),
             load_ms=min(round(parcel.load_s * 1000), 2**32 - 1),
             stamps=tuple(nonce for _, nonce in own),
-            tags=tuple(tags),
+            tags=tuple((key.tag_in_header(tag), nonce) for tag, nonce in tags),
         )
         return self._codec.seal(envelope, encoded, tenant=key.tenant_id)
 

@@ -7,8 +7,10 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 from alacena.engine.errors import BackendError
 from alacena.engine.events import MemorySwitched
+from alacena.engine.redis.journal import ended
 from alacena.engine.redis.node import Node
 from alacena.engine.redis.slots import slot_of
+from alacena.engine.shelf import Ended
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -129,7 +131,7 @@ class Nodes:
         """A connection was lost."""
         self.at(link).down(error)
 
-    async def remove(self, removals: Sequence[Removal], *, settled: Callable[[], None]) -> int:
+    async def remove(self, removals: Sequence[Removal], *, settled: Callable[[], None]) -> Ended:
         """Send removals, each to the node of its key; what fails is owed and made up for.
 
         Args:
@@ -137,7 +139,7 @@ class Nodes:
             settled: Called in the parser once the removals of a node are done.
 
         Returns:
-            How many keys the counted ones removed.
+            How many keys the counted ones removed, and which.
 
         Raises:
             BackendError: Not every node confirmed. It will be tried until one does, and before a new connection serves.
@@ -146,13 +148,14 @@ class Nodes:
         for removal in removals:
             groups.setdefault(self._group(removal[0]), []).append(removal)
 
-        async def send(group: list[Removal]) -> int:
-            def settle(replies: list[Reply]) -> int:
+        async def send(group: list[Removal]) -> list[Any]:
+            def settle(replies: list[Reply]) -> list[Any]:
                 settled()
                 for reply in replies:
                     if isinstance(reply, BackendError):
                         raise reply
-                return sum(reply for (_, _, counted), reply in zip(group, replies, strict=True) if counted)
+                counted = [(one[1], reply) for one, reply in zip(group, replies, strict=True) if one[2]]
+                return [name for command, reply in counted for name in ended(command, reply)]
 
             commands = [command for _, command, _ in group]
             try:
@@ -163,7 +166,8 @@ class Nodes:
                 self._owe(group)
                 raise
 
-        return sum(await asyncio.gather(*(send(group) for group in groups.values())))
+        there = [name for some in await asyncio.gather(*map(send, groups.values())) for name in some]
+        return Ended(len(there), there)
 
     def guarantee(self) -> Mapping[str, Any]:
         """See :meth:`alacena.engine.shelf.Shelf.guarantee`."""

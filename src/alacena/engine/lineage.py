@@ -1,0 +1,219 @@
+"""What a value is made from: what it says itself, and what its load read from the cache."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Set
+from enum import Enum
+from operator import index
+from threading import Lock
+from typing import TYPE_CHECKING, Any, Final
+from uuid import UUID
+
+from alacena.engine.keys import MANY, MOST_TAGS, collapsed, collection_tag, document_tag, marked
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from alacena.engine.generation import Generation
+    from alacena.engine.keys import EntryKey, Ident
+
+DEEPEST: Final = 8
+"""How far down in a value documents are looked for."""
+
+MOST_OBJECTS: Final = 50_000
+"""How many objects inside a value are looked at. A larger one that names documents ends with any document."""
+
+ANSWER_TYPES: Final = ("query_result", "retrieval_cache", "vector_store", "semantic_index")
+"""What is made from the documents of a collection as a whole."""
+
+_PARTS: Final = frozenset({"document", "chunk", "embedding"})
+"""What documents consist of: another document of the collection changes nothing about them."""
+
+_FIELD: Final = "document_id"
+_FIELDS: Final = "document_ids"
+_LEAVES: Final = frozenset({str, bytes, bytearray, int, float, bool, complex, type(None)})
+
+
+class Reads:
+    """What one load has read from the cache. Bounded: beyond what an entry can name it only counts that it was much.
+
+    Args:
+        key: What is loaded. What is read of other tenants is not what it depends on: nothing of theirs decides over it.
+    """
+
+    def __init__(self, key: EntryKey) -> None:
+        self._key = key
+        self._idents: dict[Ident, None] = {}
+        self._tags: dict[str, None] = {}
+        self._is_over = False
+
+    def note(self, ident: Ident, tags: Iterable[str]) -> None:
+        """The load read an entry that depends on tags."""
+        if self._is_over or ident[0] != self._key.tenant_id:
+            return
+        if len(self._idents) + len(self._tags) > 4 * MOST_TAGS:
+            self._tags[MANY] = None
+            return
+        self._idents[ident] = None
+        self._tags.update(dict.fromkeys(tags))
+
+    def note_slot(self, ident: Ident, generations: Iterable[Generation]) -> None:
+        """The load read an entry in memory."""
+        self.note(ident, [tag_of(generation) for generation in generations][2:])
+
+    def tags(self) -> tuple[str, ...]:
+        """What the value depends on because of it."""
+        if not self._idents:
+            return ()
+        own = {marked(name) for name in self._key.generations}
+        known = dict.fromkeys(tag for ident in self._idents for tag in self._key.lineage(ident))
+        return tuple(tag for tag in {**known, **self._tags} if tag not in own)
+
+    def close(self) -> None:
+        """The load is over: what its tasks go on to read is not what its value was made from."""
+        self._is_over = True
+
+
+def tag_of(generation: Generation) -> str:
+    """The tag that a generation stands for; where it stands for a scope, one that names it."""
+    return generation.tag or marked(generation.name)
+
+
+class _UnderWay:
+    """How many loads are under way in this process: with none, a hit in memory is nobody's lineage.
+
+    Attributes:
+        count: Their number.
+    """
+
+    __slots__ = ("_lock", "count")
+
+    def __init__(self) -> None:
+        self.count = 0
+        self._lock = Lock()
+
+    def add(self, number: int) -> None:
+        """Count loads that begin, or with -1 one that is over; caches in several threads share the count."""
+        with self._lock:
+            self.count += number
+
+
+UNDER_WAY: Final = _UnderWay()
+"""Asked before the context variable is: a hit in memory has no nanoseconds to spare for one."""
+
+
+def made_from(key: EntryKey, value: Any, tags: Iterable[str]) -> tuple[str, ...]:
+    """All that a value depends on, each once, as an entry can name it.
+
+    What belongs to a collection and names none of its documents depends on the collection's documents as a whole; so
+    does an answer that names neither.
+
+    Args:
+        key: Where the value is stored.
+        value: What may name its documents itself.
+        tags: What is known besides.
+    """
+    names = (*tags, *map(document_tag, documents_in(value)))
+    collection_id = key.ident[5] if len(key.ident) > 3 else None
+    of_collection = key.data_type in ANSWER_TYPES if collection_id is None else key.data_type not in _PARTS
+    if of_collection and not any(name.startswith("document:") for name in names):
+        names = (*names, collection_tag(collection_id))
+    return collapsed(names)
+
+
+def documents_in(value: Any) -> tuple[str, ...]:
+    """The documents that a value says it belongs to, by their text, each once.
+
+    It says so in fields called ``document_id`` (text, a number, a UUID, a member of an enumeration) and
+    ``document_ids``, wherever they stand: in the value, in what its lists, tuples, sets and mappings hold, in fields of
+    objects, such as the ``metadata`` of LangChain's and LlamaIndex's.
+
+    Returns:
+        Their ids; :data:`alacena.engine.keys.MANY` in front would be no id, so a value with more than can be looked at
+        gives as many as an entry cannot name.
+
+    Cost: texts, bytes, numbers and arrays nothing; others 0.1 microseconds an object inside, of which
+        :data:`MOST_OBJECTS` are looked at, down to depth :data:`DEEPEST`.
+    """
+    if type(value) in _LEAVES:
+        return ()
+    search = _Search()
+    search.look(value, DEEPEST)
+    return tuple(search.found)
+
+
+class _Search:
+    """Looks for documents inside one value."""
+
+    def __init__(self) -> None:
+        self.found: dict[str, None] = {}
+        self.left = MOST_OBJECTS
+        self._open: set[int] = set()
+
+    def look(self, value: Any, depth: int) -> None:
+        """Look at a value and into it."""
+        if isinstance(value, Mapping):
+            inside: Iterable[Any] = self._fields(value)
+        elif isinstance(value, list | tuple | Set):
+            names = getattr(value, "_fields", None)
+            inside = self._fields(dict(zip(names, value, strict=False))) if names else value
+        elif (fields := _fields_of(value)) is not None:
+            inside = self._fields(fields)
+        else:
+            return
+        if depth and id(value) not in self._open:
+            self._open.add(id(value))
+            self._look_into(inside, depth - 1)
+            self._open.discard(id(value))
+
+    def _look_into(self, inside: Iterable[Any], depth: int) -> None:
+        for one in inside:
+            self.left -= 1
+            if self.left < 0:
+                return
+            if type(one) not in _LEAVES:
+                self.look(one, depth)
+
+    def _fields(self, fields: Mapping[Any, Any]) -> Iterable[Any]:
+        """Take note of what fields say of the value's document, and return what else they hold."""
+        self._name(fields.get(_FIELD))
+        several = fields.get(_FIELDS)
+        if isinstance(several, list | tuple | Set):
+            for one in several:
+                self._name(one)
+        return fields.values()
+
+    def _name(self, document_id: Any) -> None:
+        text = document_text(document_id)
+        if text is not None:
+            self.found[text] = None
+
+
+def document_text(document_id: Any) -> str | None:
+    """The text of a document's id, whatever a source gives it as; ``None`` where it is blank or no id."""
+    if isinstance(document_id, Enum):
+        document_id = document_id.value
+    if isinstance(document_id, str):
+        return str.__str__(document_id) if document_id.strip() else None
+    if isinstance(document_id, UUID):
+        return str(document_id)
+    if isinstance(document_id, bool) or not hasattr(type(document_id), "__index__"):
+        return None
+    try:
+        return str(index(document_id))
+    except TypeError:  # an array of numbers has the method, and is no number
+        return None
+
+
+def _fields_of(value: Any) -> Mapping[Any, Any] | None:
+    """The fields of an object, ``None`` where it has none. No property and no method of it runs."""
+    if isinstance(value, type):
+        return None
+    names = getattr(type(value), "__struct_fields__", None) or getattr(type(value), "__dataclass_fields__", None)
+    if names is not None:
+        return {name: getattr(value, name, None) for name in names}
+    try:
+        fields = object.__getattribute__(value, "__dict__")
+    except AttributeError:
+        return None
+    return fields if isinstance(fields, dict) else None

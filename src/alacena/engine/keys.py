@@ -20,10 +20,13 @@ from __future__ import annotations
 
 import re
 from base64 import b32encode
+from enum import Enum
 from functools import lru_cache
 from hashlib import blake2b
-from typing import TYPE_CHECKING, Final
+from operator import index
+from typing import TYPE_CHECKING, Any, Final, TypeAlias
 from urllib.parse import quote
+from uuid import UUID
 from zlib import crc32
 
 import msgspec
@@ -58,9 +61,33 @@ Ident = tuple[str, str, str] | tuple[str, str, str, str | None, str | None, str 
 """What the memory tier files an entry under: ``(tenant, type, id)``, with the three scope parts where there are any."""
 
 
+DocumentId: TypeAlias = str | int | UUID | Enum
+"""The id of a document as sources give it; numbers of numpy count as numbers."""
+
+
 def document_tag(document_id: object) -> str:
-    """The tag of everything that was made from a document."""
-    return f"document:{identifier('document_id', document_id)}"
+    """The tag of everything that was made from a document.
+
+    Raises:
+        InvalidKeyError: The id is blank, or has no single text form.
+    """
+    return f"document:{document_text(document_id) or identifier('document_id', document_id)}"
+
+
+def document_text(document_id: Any) -> str | None:
+    """The text of a document's id, whatever a source gives it as; ``None`` where it is blank or no id."""
+    if isinstance(document_id, Enum):
+        document_id = document_id.value
+    if isinstance(document_id, str):
+        return str.__str__(document_id) if document_id.strip() else None
+    if isinstance(document_id, UUID):
+        return str(document_id)
+    if isinstance(document_id, bool) or not hasattr(type(document_id), "__index__"):
+        return None
+    try:
+        return str(index(document_id))
+    except TypeError:  # an array of numbers has the method, and is no number
+        return None
 
 
 def collection_tag(collection_id: str | None) -> str:

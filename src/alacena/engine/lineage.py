@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Set
-from enum import Enum
-from operator import index
+from collections.abc import Mapping
+from collections.abc import Set as AbstractSet
 from threading import Lock
 from typing import TYPE_CHECKING, Any, Final
-from uuid import UUID
 
-from alacena.engine.keys import MANY, MOST_TAGS, collapsed, collection_tag, document_tag, marked
+from alacena.engine.keys import MANY, MOST_TAGS, collapsed, collection_tag, document_tag, document_text, marked
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -154,7 +152,7 @@ class _Search:
         """Look at a value and into it."""
         if isinstance(value, Mapping):
             inside: Iterable[Any] = self._fields(value)
-        elif isinstance(value, list | tuple | Set):
+        elif isinstance(value, list | tuple | AbstractSet):
             names = getattr(value, "_fields", None)
             inside = self._fields(dict(zip(names, value, strict=False))) if names else value
         elif (fields := _fields_of(value)) is not None:
@@ -178,7 +176,7 @@ class _Search:
         """Take note of what fields say of the value's document, and return what else they hold."""
         self._name(fields.get(_FIELD))
         several = fields.get(_FIELDS)
-        if isinstance(several, list | tuple | Set):
+        if isinstance(several, list | tuple | AbstractSet):
             for one in several:
                 self._name(one)
         return fields.values()
@@ -187,22 +185,6 @@ class _Search:
         text = document_text(document_id)
         if text is not None:
             self.found[text] = None
-
-
-def document_text(document_id: Any) -> str | None:
-    """The text of a document's id, whatever a source gives it as; ``None`` where it is blank or no id."""
-    if isinstance(document_id, Enum):
-        document_id = document_id.value
-    if isinstance(document_id, str):
-        return str.__str__(document_id) if document_id.strip() else None
-    if isinstance(document_id, UUID):
-        return str(document_id)
-    if isinstance(document_id, bool) or not hasattr(type(document_id), "__index__"):
-        return None
-    try:
-        return str(index(document_id))
-    except TypeError:  # an array of numbers has the method, and is no number
-        return None
 
 
 def _fields_of(value: Any) -> Mapping[Any, Any] | None:

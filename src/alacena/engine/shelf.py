@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from enum import Enum
-from typing import TYPE_CHECKING, Any, Final, Generic, Literal, Protocol, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, Any, Final, Generic, Literal, Protocol, Self, TypeAlias, TypeVar
 
 import msgspec
 
@@ -203,7 +203,7 @@ class Ended(int):
 
     names: frozenset[str | bytes]
 
-    def __new__(cls, count: int, names: Iterable[str | bytes] = ()) -> Ended:
+    def __new__(cls, count: int, names: Iterable[str | bytes] = ()) -> Self:
         """A count with the names that it is about."""
         ended = super().__new__(cls, count)
         ended.names = frozenset(names)

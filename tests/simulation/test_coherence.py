@@ -68,6 +68,12 @@ PLANS = {
     "named late, failing over": Plan(
         verbs=("document",), late_tags=True, keys=3, faults=("failover",), lag_s=(0.05, 0.6), fault_every_s=0.5
     ),
+    "nested": Plan(profile=ROUGH, nested=True, keys=3, slow_load_ratio=0.1, verbs=("resource", "type", "tag")),
+    "nested, cut off": Plan(nested=True, keys=3, slow_load_ratio=0.1, faults=CUTS, fault_every_s=0.4),
+    "nested, generations lost": Plan(
+        nested=True, keys=3, slow_load_ratio=0.1, faults=("lose_generation", "flush"), fault_every_s=0.2
+    ),
+    "entries removed": Plan(verbs=("delete",), slow_load_ratio=0.3),
     "everything": Plan(profile=BAD, faults=get_args(Fault), fault_every_s=0.5),
 }
 

@@ -210,7 +210,7 @@ class Copies:
                 return MISSING
             else:
                 slot.hits += 1
-            if under_way.count and (load := loading()) is not None:
+            if under_way and (load := loading()) is not None:
                 load.reads.note_slot(slot.ident, slot.generations)
             thaw = slot.thaw
             return slot.value if thaw is None else thaw(slot.value)
@@ -233,7 +233,7 @@ class Copies:
                 return None
             else:
                 slot.hits += 1
-            if under_way.count and (load := loading()) is not None:
+            if under_way and (load := loading()) is not None:
                 load.reads.note_slot(slot.ident, slot.generations)
             return slot
 

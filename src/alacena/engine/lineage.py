@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from collections.abc import Set as AbstractSet
-from threading import Lock
 from typing import TYPE_CHECKING, Any, Final
 
 from alacena.engine.keys import MANY, MOST_TAGS, collapsed, collection_tag, document_tag, document_text, marked
@@ -77,27 +76,12 @@ def tag_of(generation: Generation) -> str:
     return generation.tag or marked(generation.name)
 
 
-class _UnderWay:
-    """How many loads are under way in this process: with none, a hit in memory is nobody's lineage.
+UNDER_WAY: Final[list[None]] = []
+"""One for each load under way in this process, whichever cache or thread it belongs to.
 
-    Attributes:
-        count: Their number.
-    """
-
-    __slots__ = ("_lock", "count")
-
-    def __init__(self) -> None:
-        self.count = 0
-        self._lock = Lock()
-
-    def add(self, number: int) -> None:
-        """Count loads that begin, or with -1 one that is over; caches in several threads share the count."""
-        with self._lock:
-            self.count += number
-
-
-UNDER_WAY: Final = _UnderWay()
-"""Asked before the context variable is: a hit in memory has no nanoseconds to spare for one."""
+It is asked before the context variable is: a hit in memory has no nanoseconds to spare for one. It is a list because
+adding to one and taking from it need no lock, and asking whether it is empty is the cheapest question there is.
+"""
 
 
 def made_from(key: EntryKey, value: Any, tags: Iterable[str]) -> tuple[str, ...]:

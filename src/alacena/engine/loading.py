@@ -110,18 +110,18 @@ LOAD: Final[ContextVar[LoadContext | None]] = ContextVar("alacena.load", default
 def loading(context: LoadContext) -> Iterator[None]:
     """Around the call of a loader: what it reads from the cache is noted, in tasks that it starts too."""
     token = LOAD.set(context)
-    UNDER_WAY.add(1)
+    UNDER_WAY.append(None)
     try:
         yield
     finally:
-        UNDER_WAY.add(-1)
+        UNDER_WAY.pop()
         LOAD.reset(token)
         context.reads.close()
 
 
 def reads_under_way() -> Reads | None:
     """Where the running code notes what it reads; ``None`` outside of loads."""
-    if not UNDER_WAY.count or (load := LOAD.get()) is None:
+    if not UNDER_WAY or (load := LOAD.get()) is None:
         return None
     return load.reads
 

@@ -132,7 +132,7 @@ class Shelves:
         """
         unknown: Sequence[Generation] = ()
         breaker = self._breaker
-        reads = reads_under_way() if UNDER_WAY.count else None
+        reads = reads_under_way() if UNDER_WAY else None
         if not breaker.failures and reads is None:
             asked, answers = None, breaker.answers
             try:

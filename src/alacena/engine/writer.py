@@ -161,8 +161,14 @@ class Writer:
 
     async def _send(self, burst: Burst) -> Ended | None:
         self._burst = None
+        groups, entries = list(burst.groups), list(burst.entries.values())
         try:
-            return await self._shelf.invalidate(list(burst.groups), list(burst.entries.values()))
+            ended = await self._shelf.invalidate(groups, entries)
+            if len({group[1] for group in groups if len(group) > 1}) > 1:
+                # Buckets hear of it one after the other: what was made in one that had heard, from an entry of one that
+                # had not, would outlive this.
+                await self._shelf.invalidate(groups, ())
+            return ended
         except BackendError as error:
             burst.error = error
             return None

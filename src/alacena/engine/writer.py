@@ -168,10 +168,11 @@ class Writer:
                 # Buckets hear of it one after the other: what was made in one that had heard, from an entry of one that
                 # had not, would outlive this.
                 await self._shelf.invalidate(groups, ())
-            return ended
         except BackendError as error:
             burst.error = error
             return None
+        else:
+            return ended
 
     @asynccontextmanager
     async def write(

@@ -95,7 +95,7 @@ def collection_tag(collection_id: str | None) -> str:
     return "collection:*" if collection_id is None else f"collection:{identifier('collection_id', collection_id)}"
 
 
-def named(tags: Iterable[str], document_ids: Iterable[str]) -> tuple[str, ...]:
+def named(tags: Iterable[str], document_ids: Iterable[DocumentId]) -> tuple[str, ...]:
     """Tags, and documents as tags, each once. What is no collection of names is one name, not its letters.
 
     Raises:

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 DEEPEST: Final = 8
 """How far down in a value documents are looked for."""
 
-MOST_OBJECTS: Final = 50_000
+MOST_OBJECTS: Final = 20_000
 """How many objects inside a value are looked at. A larger one that names a document among these ends with any document."""
 
 ANSWER_TYPES: Final = ("query_result", "retrieval_cache", "vector_store", "semantic_index")

@@ -155,7 +155,7 @@ class Writer:
             return Ended(0)
         if self._events:
             what = ", ".join(name for group in groups for name in group)
-            self._events.emit(Invalidated(scope.tenant_id, data_type, what, ended))
+            self._events.emit(Invalidated(scope.tenant_id, data_type, what, int(ended)))
         named: set[str | bytes] = {*(group[0] for group in groups), *(key.entry for key in entries)}
         return Ended(max(ended, 1), ended.names & named)
 

@@ -156,7 +156,7 @@ async def invalidate_chunk_cache(
 async def _known(tenant_id: str | None, tags: tuple[str, ...]) -> int:
     """End what carries tags, and say of how many of them anything is known that does."""
     cache = await runtime.opened()
-    return (await cache.invalidate(tenant_of(tenant_id), tags=tags)).known
+    return await cache.invalidate_known(tenant_of(tenant_id), tags=tags)
 
 
 async def _invalidate(

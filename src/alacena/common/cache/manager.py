@@ -236,8 +236,7 @@ class CacheManager(Primitives):
             tags: Everything that depends on one of these names.
 
         Returns:
-            More than 0 where anything could have been invalidated. Its ``known`` says how much of what was named there
-            was: with 0, nothing that may still be alive was ever tied to it.
+            More than 0 where anything could have been invalidated.
 
         Cost: 1 round trip, whatever the number of entries.
         If Redis fails: 0; this process's memory is clean, and the server hears of it before it is read again.

@@ -62,7 +62,7 @@ def late(space: Keyspace, keys: list[bytes], args: list[bytes]) -> Any:
 
 def end_tags(space: Keyspace, keys: list[bytes], args: list[bytes]) -> Any:
     """``end_tags.lua``."""
-    space.execute([b"UNLINK", keys[1]])
+    space.execute([b"DEL", keys[1]])
     there = [space.execute([b"UNLINK", key]) for key in keys[2:]]
     length = space.execute([b"STRLEN", keys[0]])
     if length + len(args[0]) > int(args[1]):

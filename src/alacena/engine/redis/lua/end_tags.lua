@@ -4,7 +4,7 @@
 -- ARGV: a record for each, longest journal in bytes
 -- Returns for each of the generations 1 where there was one, else 0.
 -- They go first: what a script adds after its first write is not refused by a server that is full.
-redis.call('UNLINK', KEYS[2])
+redis.call('DEL', KEYS[2])
 local there = {}
 for i = 3, #KEYS do
   there[i - 2] = redis.call('UNLINK', KEYS[i])

@@ -183,6 +183,21 @@ async def test_an_answer_made_from_a_cached_document_depends_on_it(manager: type
     assert await summary("acme") == "of new"
 
 
+async def test_what_a_source_stores_by_hand_counts_as_read(manager: type[CacheManager]) -> None:
+    async def answer() -> str:
+        chunk = await manager.get("chunk", "c", "acme")
+        if chunk is None:
+            chunk = {"document_id": "d1", "text": "x"}
+            await manager.set("chunk", "c", chunk, "acme")
+        return f"made of {chunk['text']}"
+
+    await answered("reply", answer)
+    await stored(await manager.cache())
+    assert await manager.get("reply", "q", "acme") is not None
+    await invalidate_document_update("acme", "d1")
+    assert await manager.get("reply", "q", "acme") is None
+
+
 async def test_lineage_passes_through_any_number_of_loads(
     manager: type[CacheManager], open_cache: Callable[..., Awaitable[Cache]], url: str | None
 ) -> None:

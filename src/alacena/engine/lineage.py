@@ -43,17 +43,16 @@ class Reads:
         self._key = key
         self._idents: dict[Ident, None] = {}
         self._tags: dict[str, None] = {}
+        self._is_many = False
         self._is_over = False
 
     def note(self, ident: Ident, tags: Iterable[str]) -> None:
-        """The load read an entry that depends on tags."""
-        if self._is_over or ident[0] != self._key.tenant_id:
-            return
-        if len(self._idents) + len(self._tags) > 4 * MOST_TAGS:
-            self._tags[MANY] = None
+        """The load has in hand an entry that depends on tags: it read it, or stored it itself."""
+        if self._is_over or self._is_many or ident[0] != self._key.tenant_id:
             return
         self._idents[ident] = None
         self._tags.update(dict.fromkeys(tags))
+        self._is_many = len(self._idents) > MOST_TAGS or len(self._tags) > MOST_TAGS
 
     def note_slot(self, ident: Ident, generations: Iterable[Generation]) -> None:
         """The load read an entry in memory."""
@@ -61,8 +60,8 @@ class Reads:
 
     def tags(self) -> tuple[str, ...]:
         """What the value depends on because of it."""
-        if not self._idents:
-            return ()
+        if self._is_many:
+            return (MANY,)
         own = {marked(name) for name in self._key.generations}
         known = dict.fromkeys(tag for ident in self._idents for tag in self._key.lineage(ident))
         return tuple(tag for tag in {**known, **self._tags} if tag not in own)

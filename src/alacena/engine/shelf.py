@@ -107,7 +107,8 @@ class Found(msgspec.Struct, eq=False, gc=False):
     @property
     def tags(self) -> tuple[str, ...]:
         """The tags that it depends on."""
-        return tuple(tag_of(generation) for generation in self.generations[len(self.key.generations) :])
+        own = len(self.key.generations)
+        return tuple(map(tag_of, self.generations[own:])) if len(self.generations) > own else ()
 
 
 @dataclass(slots=True)

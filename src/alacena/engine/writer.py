@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from alacena.engine.errors import BackendError, InvalidKeyError
 from alacena.engine.events import Invalidated
 from alacena.engine.lineage import made_from
+from alacena.engine.loading import reads_under_way
 from alacena.engine.shelf import Ended
 
 if TYPE_CHECKING:
@@ -85,6 +86,9 @@ class Writer:
 
     async def store(self, key: EntryKey, parcel: Parcel) -> bool:
         """Store what the caller vouches for. See :meth:`alacena.engine.cache.Cache.set`."""
+        # A source that looks, finds nothing, makes it and stores it by hand has it in hand as if it had read it.
+        if (reads := reads_under_way()) is not None:
+            reads.note(key.ident, parcel.tags)
         try:
             refusal = await self._shelf.store(key, parcel)
         except BackendError as error:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from alacena.engine.codec import NOTHING, EntryError, Envelope
 from alacena.engine.events import EntryRejected
+from alacena.engine.keys import MARK
 from alacena.engine.policy import UNKEPT, Policy
 from alacena.engine.shelf import ABSENT, MISSING, NOT_FOUND, Found, Unsettled
 
@@ -299,7 +300,7 @@ class Entries:
             "age_s": (now_ms - envelope.created_ms) / 1000,
             "fresh_for_s": (envelope.fresh_until_ms - now_ms) / 1000 if envelope.fresh_until_ms else None,
             "load_s": envelope.load_ms / 1000,
-            "tags": [tag for tag, _ in envelope.tags],
+            "tags": [tag.removeprefix(MARK) for tag, _ in envelope.tags],
             "same_history": envelope.replication_id == node.replication_id,
             "generations_stand": [stamp == nonce for stamp, nonce in zip(envelope.stamps, nonces, strict=False)],
             "not_found": envelope.not_found,

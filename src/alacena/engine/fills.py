@@ -113,7 +113,9 @@ class Fills:
         tags = made_from(request.key, value, (*context.tags, *context.reads.tags()))
         if value is None:
             remember = may_store and (replaces or policy.negative_ttl_s > 0)
-            nothing = Parcel(value=NOT_FOUND, fresh_for_s=policy.negative_ttl_s, tags=tags, policy=policy)
+            nothing = Parcel(
+                value=NOT_FOUND, fresh_for_s=min(policy.negative_ttl_s, _LONGEST_S), tags=tags, policy=policy
+            )
             lookup: Lookup[Any] = Lookup(
                 None,
                 "none",

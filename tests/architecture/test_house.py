@@ -18,6 +18,7 @@ MAY_CATCH_ANYTHING = {
     "engine/redis/cluster.py": "the slots are asked for as long as the cluster is open, whatever ended the last question",
     "engine/events.py": "an observer's fault must not become the reader's",
     "engine/pilot.py": "a loader's own exception belongs to every caller that shares the load",
+    "engine/fills.py": "what fails after the callers have landed has nobody to be raised to",
     "engine/batches.py": "whatever ends a batch ends the flights that wait for it",
     "engine/oneshot.py": "how a value of the application's is copied may raise anything",
     "engine/redis/link.py": "whatever ends a dial closes the socket",

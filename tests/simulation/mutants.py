@@ -12,6 +12,7 @@ from msgspec import structs
 from alacena.engine.coherence import Coherence
 from alacena.engine.copies import Copies
 from alacena.engine.flight import Flights
+from alacena.engine.lineage import Reads
 from alacena.engine.memory import Memory
 from alacena.engine.redis import journal, tier
 from alacena.engine.redis.debts import Debts
@@ -185,15 +186,27 @@ def _endings(*, noted: bool = True, cut: bool = True) -> Any:
     """``end_tags`` that does not write endings down, or does not cut a journal that has no room for them."""
 
     def end_tags(space: Keyspace, keys: Words, args: Words) -> Any:
+        there = [space.execute([b"UNLINK", key]) for key in keys[1:]][1:]
         length = space.execute([b"STRLEN", keys[0]])
         if length + len(args[0]) > int(args[1]):
             if cut:
                 space.execute([b"UNLINK", keys[0]])
         elif length > 0 and noted:
             space.execute([b"APPEND", keys[0], args[0]])
-        return space.execute([b"UNLINK", *keys[1:]])
+        return there
 
     return end_tags
+
+
+_note = Reads.note
+
+
+def _records_of_tags(names: Sequence[str]) -> bytes:
+    """Only tags are written down: another ending gets a record that nobody looks for."""
+    return b"".join(_records([name]) if ":k:" in name else bytes(journal.RECORD_BYTES) for name in names)
+
+
+_records = journal.records
 
 
 def _overlook_the_first(name: bytes, since: bytes, remembered: bytes, tags: Sequence[str]) -> bool:
@@ -258,7 +271,16 @@ MUTANTS: dict[str, tuple[str, Callable[[], AbstractContextManager[Any]]]] = {
     ),
     "no replication id": ("failing over", lambda: patch.object(Entries, "_alive", _same_history)),
     "the own process forgets last": ("calm", lambda: patch.object(RedisShelf, "_forget", lambda *_: None)),
-    "loads are joined after their invalidation": ("slow", lambda: patch.object(Flights, "bar", lambda *_: None)),
+    "loads are joined after their removal": ("entries removed", lambda: patch.object(Flights, "bar", lambda *_: None)),
+    "what a load reads from memory is not noted": ("nested", lambda: patch.object(Reads, "note", lambda *_: None)),
+    "what a load reads is noted without its tags": (
+        "nested",
+        lambda: patch.object(Reads, "note", lambda self, ident, _: _note(self, ident, ())),
+    ),
+    "the ending of a resource is not written into the journal": (
+        "nested",
+        lambda: patch.object(journal, "records", _records_of_tags),
+    ),
     "the journal is not asked": ("named late", lambda: patch("alacena.engine.redis.tier.tells_of", lambda *_: False)),
     "endings are not written into the journal": ("named late", lambda: _script("end_tags", _endings(noted=False))),
     "a journal that is full is left as it is": (

@@ -67,6 +67,7 @@ class Plan:
         lag_s: How far the server's replica is behind.
         bound_s: The cache's staleness bound.
         tracking: Whether the server tells of changes: it does, refuses to, or something swallows what it says.
+        nested: Whether half of the reads ask for an answer, which is made from the entry that the others read.
         late_tags: Whether loaders name two documents once they have read them; the verb ``"document"`` invalidates it.
     """
 
@@ -91,6 +92,7 @@ class Plan:
     slow_load_ratio: float = 0.02
     lag_s: tuple[float, float] = (0.001, 0.2)
     bound_s: float = BOUND_S
+    nested: bool = False
     late_tags: bool = False
     tracking: Literal["works", "refused", "swallowed"] = "works"
 
@@ -190,7 +192,11 @@ class Service:
             called_at = self.sim.now()
             least = self.ended_by.get((process.name, f"{tenant}/{resource}"), 0)
             loader = self._loader(tenant, resource) if with_loader else None
-            found = await cache.lookup(TYPE, resource, tenant, loader, tags=("all",), use_memory=use_memory)
+            if self.plan.nested and chance.random() < 0.5:
+                made = self._answer(tenant, resource, cache, use_memory) if with_loader else None
+                found = await cache.lookup("answer", resource, tenant, made, use_memory=use_memory)
+            else:
+                found = await cache.lookup(TYPE, resource, tenant, loader, tags=("all",), use_memory=use_memory)
             if not found.found:
                 continue
             owner, name, version = found.value
@@ -213,6 +219,18 @@ class Service:
             if self.plan.late_tags:
                 context.depends_on(("preface", resource))
             return [tenant, resource, row.version]
+
+        return load
+
+    def _answer(self, tenant: str, resource: str, cache: Cache, use_memory: bool) -> Callable[[], Any]:
+        """A loader that asks the cache, and names nothing itself."""
+
+        async def load() -> Any:
+            loader = self._loader(tenant, resource)
+            value = await cache.load(TYPE, resource, tenant, loader, tags=("all",), use_memory=use_memory)
+            if self.sim.chance.random() < self.plan.slow_load_ratio:
+                await asyncio.sleep(3 * self.sim.chance.random())
+            return value
 
         return load
 
@@ -270,6 +288,8 @@ class Service:
     async def _invalidate(verb: str, tenant: str, resource: str, cache: Cache) -> int:
         if verb == "resource":
             return await cache.invalidate(tenant, TYPE, resource)
+        if verb == "delete":
+            return await cache.delete(TYPE, resource, tenant)
         if verb == "type":
             return await cache.invalidate(tenant, TYPE)
         if verb == "tag":

@@ -10,7 +10,7 @@ from uuid import UUID
 
 from alacena.engine.errors import BackendError, InvalidKeyError, UnsharableValueError
 from alacena.engine.flight import ended, is_ended, is_order
-from alacena.engine.loading import UNCHANGED, LoadContext, Renewal, Request
+from alacena.engine.loading import UNCHANGED, LoadContext, Renewal, Request, loading, reads_under_way
 from alacena.engine.oneshot import refuse_generator_function
 from alacena.engine.reader import consume
 from alacena.engine.scope import identifier
@@ -148,6 +148,7 @@ class Batches:
         hits = [hit if hit is not None and hit.fresh_for_s > 0 else None for hit in found]
         self._counts.misses += hits.count(None)
         self._reader.told(((key, self._told(hit or _MISS)) for key, hit in zip(keys, hits, strict=True)), started)
+        self._note(keys, hits)
         return [_value_of(hit) for hit in hits]
 
     async def load(self, batch: Batch) -> list[Any]:
@@ -175,6 +176,7 @@ class Batches:
                 answers |= await self._landed(alone, flights, batch.policy, set())
         outcomes = [answers.get(entry) or hit for entry, hit in zip(unique, found, strict=True)]
         self._reader.told(((key, self._told(outcome)) for key, outcome in zip(keys, outcomes, strict=True)), started)
+        self._note(keys, outcomes)
         values = [_value_of(outcome) for outcome in outcomes]
         if len(values) == len(batch.keys):
             return values
@@ -201,6 +203,15 @@ class Batches:
             if self._reader.is_due(hit, key.entry, policy):
                 behind.append((batch.request(key, renew=True), hit))
         return missing, behind
+
+    @staticmethod
+    def _note(keys: Sequence[EntryKey], outcomes: Sequence[Lookup[Any] | Found | None]) -> None:
+        """What a load that is under way in this task depends on from now on."""
+        reads = reads_under_way()
+        if reads is not None:
+            for key, outcome in zip(keys, outcomes, strict=True):
+                if outcome is not None:
+                    reads.note(key.ident, outcome.tags)
 
     def _told(self, outcome: Lookup[Any] | Found | None) -> Lookup[Any]:
         """What a read's event is made from."""
@@ -360,19 +371,26 @@ class Batches:
             return
         keys = [place.key for place in places]
         ids = [key.resource_id for key in keys]
+        shared = LoadContext(keys[0])  # what the loader reads and says is about all of its values
         async with self._pilot.asking(keys, policy, [place.flight for place in places], loader) as stopwatch:
             refuse_generator_function(loader)
-            answer = loader(list(ids))
-            values = aligned(ids, await answer if inspect.isawaitable(answer) else answer)
+            with loading(shared):
+                answer = loader(list(ids))
+                values = aligned(ids, await answer if inspect.isawaitable(answer) else answer)
         each_s = stopwatch.elapsed_s / len(places)
-        await asyncio.gather(*(self._delivered(p, v, each_s, policy) for p, v in zip(places, values, strict=True)))
+        tags = (*shared.tags, *shared.reads.tags())
+        await asyncio.gather(
+            *(self._delivered(p, v, each_s, policy, tags) for p, v in zip(places, values, strict=True))
+        )
 
-    def _delivered(self, place: _Place, value: Any, load_s: float, policy: Policy) -> Awaitable[None]:
+    def _delivered(
+        self, place: _Place, value: Any, load_s: float, policy: Policy, tags: tuple[str, ...]
+    ) -> Awaitable[None]:
         """Land one value now; what is returned stores it. A value that cannot be handed out fails its own entry alone."""
         request, flight = place.request, place.flight
         self._respites.end(request.key.entry)
         lease, parcel = flight.lease, None
-        context = LoadContext(request.key, tags=request.tags)
+        context = LoadContext(request.key, tags=(*request.tags, *tags))
         if lease is None:
             context.refuse(flight.unleased)
         try:

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 from weakref import WeakValueDictionary
 
 from alacena.engine.generation import Generation
+from alacena.engine.keys import MARK
 
 if TYPE_CHECKING:
     from collections.abc import Container, Iterable
@@ -68,7 +69,8 @@ class Coherence:
         found = []
         for tag in tags:
             generation = self.generation(key.tag_name(tag))
-            generation.tag = tag
+            if not tag.startswith(MARK):  # else it is the generation of a scope, and stands for no tag
+                generation.tag = tag
             found.append(generation)
         return tuple(found)
 

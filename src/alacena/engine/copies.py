@@ -12,6 +12,8 @@ import sys
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from alacena.engine.codec import is_immutable, size_of
+from alacena.engine.lineage import UNDER_WAY
+from alacena.engine.loading import LOAD
 from alacena.engine.memory import SLOT_BYTES, Slot
 from alacena.engine.shelf import MISSING, Found, Nothing
 
@@ -199,6 +201,7 @@ class Copies:
         It is a closure because a look at a local costs half of a look at an attribute, and this runs on every hit.
         """
         memory, slot_of, now = self.memory, self.memory.slots.get, self._environment.now
+        under_way, loading = UNDER_WAY, LOAD.get
 
         def peek(ident: Ident) -> Any:
             slot = slot_of(ident)
@@ -212,6 +215,8 @@ class Copies:
                 return MISSING
             else:
                 slot.hits += 1
+            if under_way and (load := loading()) is not None:
+                load.reads.note_slot(slot.ident, slot.generations)
             thaw = slot.thaw
             return slot.value if thaw is None else thaw(slot.value)
 
@@ -220,16 +225,21 @@ class Copies:
     def slot_peeker(self) -> Callable[[Ident, float], Slot | None]:
         """A function that gives the slot of the value that is fresh at an instant, counted as read, or ``None``."""
         memory, slot_of = self.memory, self.memory.slots.get
+        under_way, loading = UNDER_WAY, LOAD.get
 
         def peek_slot(ident: Ident, instant: float) -> Slot | None:
             slot = slot_of(ident)
             if slot is None:
                 return None
             if slot.checked != memory.epoch:
-                return memory.get(ident, instant)
-            if instant >= slot.fresh_until or instant > memory.serving_until:
+                if memory.get(ident, instant) is None:
+                    return None
+            elif instant >= slot.fresh_until or instant > memory.serving_until:
                 return None
-            slot.hits += 1
+            else:
+                slot.hits += 1
+            if under_way and (load := loading()) is not None:
+                load.reads.note_slot(slot.ident, slot.generations)
             return slot
 
         return peek_slot

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from alacena.engine.codec import is_immutable
 from alacena.engine.errors import BackendError, EncodeError
 from alacena.engine.events import FillRefused
+from alacena.engine.lineage import made_from
 from alacena.engine.loading import UNCHANGED
 from alacena.engine.oneshot import duplicate, refuse_one_shot
 from alacena.engine.shelf import MISSING, NOT_FOUND, Found, Lookup, Parcel
@@ -60,6 +61,7 @@ class Fills:
         self._counts = counts
         self._environment = environment
         self._jitter_ratio = settings.ttl_jitter_ratio
+        self._told: set[str] = set()
 
     def parcel(
         self,
@@ -87,7 +89,7 @@ class Fills:
             value=value,
             payload=payload,
             fresh_for_s=self.lifetime(policy, ttl),
-            stale_for_s=policy.stale_s,
+            stale_for_s=min(policy.stale_s, _LONGEST_S),
             tags=tuple(dict.fromkeys(tags)),
             load_s=load_s,
             usd=usd,
@@ -98,6 +100,8 @@ class Fills:
         """Seconds that a value stays fresh: the time asked for or the type's own, less the jitter."""
         asked = policy.ttl_s if ttl is UNSET else seconds(ttl)
         ratio = self._jitter_ratio if policy.jitter_ratio is None else policy.jitter_ratio
+        if asked is not None and asked > _LONGEST_S:
+            return _LONGEST_S
         return jittered(asked, ratio, self._environment.random())
 
     def judged(
@@ -121,31 +125,43 @@ class Fills:
         if lease is None or not lease.storable:
             context.refuse("lease" if lease is None else "hold")
         may_store = context.stored
+        tags = made_from(request.key, value, (*context.tags, *context.reads.tags()))
         if value is None:
             remember = may_store and (replaces or policy.negative_ttl_s > 0)
-            tags = tuple(dict.fromkeys(context.tags))
-            nothing = Parcel(value=NOT_FOUND, fresh_for_s=policy.negative_ttl_s, tags=tags, policy=policy)
+            nothing = Parcel(
+                value=NOT_FOUND, fresh_for_s=min(policy.negative_ttl_s, _LONGEST_S), tags=tags, policy=policy
+            )
             lookup: Lookup[Any] = Lookup(
-                None, "none", origin=context.origin, found=False, stored=may_store and policy.negative_ttl_s > 0
+                None,
+                "none",
+                None,
+                context.origin,
+                found=False,
+                stored=may_store and policy.negative_ttl_s > 0,
+                tags=tags,
             )
             return nothing if remember else None, lookup
         parcel = None
         if may_store:
             ttl = request.ttl if context.ttl is UNSET else context.ttl
-            tags = tuple(context.tags)
             parcel = self._storable(request.key, value, policy, ttl, tags, load_s, context.usd)
         if parcel is None:  # what was encoded holds nothing that is used up by being read
             refuse_one_shot(value, f"{request.key.data_type} {request.key.resource_id!r}")
             context.refuse("value")
         return parcel, Lookup(
-            value, "loader", origin=context.origin, stored=parcel is not None, reason=context.refusal or None
+            value,
+            "loader",
+            origin=context.origin,
+            stored=parcel is not None,
+            reason=context.refusal or None,
+            tags=tags,
         )
 
     def found(self, found: Found) -> Lookup[Any]:
         """An entry of a shelf as an answer."""
         if found.value is NOT_FOUND:
-            return Lookup(None, "cache", found.tier, found=False)
-        return Lookup(found.value, "cache", found.tier)
+            return Lookup(None, "cache", found.tier, found=False, tags=found.tags)
+        return Lookup(found.value, "cache", found.tier, tags=found.tags)
 
     def private(self, found: Found, policy: Policy) -> Found:
         """The same entry with a value of its own, for a second receiver."""
@@ -182,14 +198,19 @@ class Fills:
         flight.land(lookup, copy, taken=taken)
 
     async def fill(self, lease: Lease, parcel: Parcel | None) -> None:
-        """Redeem a lease, or give it back where there is nothing to store."""
+        """Redeem a lease, or give it back where there is nothing to store.
+
+        Whatever goes wrong is said by events, counts and the log: the callers have their answer, so nobody else hears.
+        """
         refusal: Refusal | None = None
         try:
             if parcel is not None:
                 refusal = await self._shelf.fill(lease, parcel)
         except BackendError as error:
             self._shelves.degraded("fill", lease.key, error)
-            self._refused(lease.key, "backend")
+            self._failed(lease.key, "backend", error)
+        except Exception as error:  # noqa: BLE001 - what fails after the landing has no caller to be raised to
+            self._failed(lease.key, "value", error)
         finally:
             if refusal not in _SETTLED:
                 self._shelf.release(lease)
@@ -216,6 +237,13 @@ class Fills:
             self._refused(key, "value")
             return None
 
+    def _failed(self, key: EntryKey, reason: Refusal, error: Exception) -> None:
+        """A fill was not answered, or could not be sent: said in the log once a type."""
+        self._refused(key, reason)
+        if key.data_type not in self._told:
+            self._told.add(key.data_type)
+            _log.warning("%s/%s was served and not stored: %r", key.data_type, key.resource_id, error)
+
     def _refused(self, key: EntryKey, reason: Refusal) -> None:
         self._counts.refused(reason)
         if self._events:
@@ -225,6 +253,9 @@ class Fills:
     def _is_shared(value: Any, policy: Policy) -> bool:
         return policy.shared or value is NOT_FOUND or is_immutable(value)
 
+
+_LONGEST_S = 1_000 * 365.25 * 24 * 3600
+"""A thousand years. What is to live longer is kept for so long: no server counts the milliseconds of more."""
 
 _SETTLED = frozenset({"", "lease", "generation", "hold"})
 """Outcomes of a fill after which the server has no lease of ours any more."""

@@ -8,7 +8,8 @@ Layout, for namespace ``alacena``, tenant ``acme``, bucket 0::
     alacena:g:{acme.0}:y:document             ... of a type          alacena:g:{acme.0}:c:manuals    ... of a collection
     alacena:g:{acme.0}:yc:document:manuals    ... of a type in it    alacena:g:{acme.0}:r:document:d1 ... of a resource
     alacena:g:{acme.0}:rc:document:d1:manuals ... of a resource in it, for entries that belong to more than one scope part
-    alacena:g:{acme.0}:k:document%3Ad1        ... of a tag           alacena:g:{acme.0}:j             the journal of tags
+    alacena:g:{acme.0}:k:document%3Ad1        ... of a tag           alacena:g:{acme.0}:j             the journal of endings
+    alacena:g:{acme.0}:d                      ... of what depends on more than an entry can name: it ends with any other
 
 Everything of one bucket shares one hash tag, so one command or script can name all that it needs in a cluster.
 Every part is percent-escaped, so that no separator, brace or NUL can be injected; a long part becomes a BLAKE2b
@@ -19,10 +20,13 @@ from __future__ import annotations
 
 import re
 from base64 import b32encode
+from enum import Enum
 from functools import lru_cache
 from hashlib import blake2b
-from typing import TYPE_CHECKING, Any, Final
+from operator import index
+from typing import TYPE_CHECKING, Any, Final, TypeAlias
 from urllib.parse import quote
+from uuid import UUID
 from zlib import crc32
 
 import msgspec
@@ -39,23 +43,85 @@ _SAFE: Final = "_.-@/+"
 _LONGEST_PART: Final = 96
 _LETTERS: Final = (("agent_id", "a"), ("conversation_id", "v"), ("collection_id", "c"))
 
+MARK: Final = "\x1f"
+"""What a tag begins with that stands for a generation by its own name (``y:document``) and not for a name of the caller."""
+
+MANY: Final = MARK + "d"
+"""The tag of an entry that depends on more than it can name: it ends whenever anything of the tenant is ended."""
+
+MOST_TAGS: Final = 1024
+"""How many tags an entry can name; one that depends on more carries :data:`MANY` in their place."""
+
+MAX_TAG_BYTES: Final = 255
+"""How long the text of a tag may be in an entry's header; a longer one is named by its generation's key."""
+
+_WHOLE_DOCUMENTS: Final = "document"
+
 Ident = tuple[str, str, str] | tuple[str, str, str, str | None, str | None, str | None]
 """What the memory tier files an entry under: ``(tenant, type, id)``, with the three scope parts where there are any."""
 
 
-def document_tag(document_id: str) -> str:
-    """The tag of everything that was made from a document."""
-    return f"document:{identifier('document_id', document_id)}"
+DocumentId: TypeAlias = str | int | UUID | Enum
+"""The id of a document as sources give it; numbers of numpy count as numbers."""
 
 
-def named(tags: Iterable[str], document_ids: Iterable[str]) -> tuple[str, ...]:
-    """Tags, and documents as tags. A lone name is one name, not its letters."""
+def document_tag(document_id: object) -> str:
+    """The tag of everything that was made from a document.
+
+    Raises:
+        InvalidKeyError: The id is blank, or has no single text form.
+    """
+    return f"document:{document_text(document_id) or identifier('document_id', document_id)}"
+
+
+def document_text(document_id: Any) -> str | None:
+    """The text of a document's id, whatever a source gives it as; ``None`` where it is blank or no id."""
+    if isinstance(document_id, Enum):
+        document_id = document_id.value
+    if isinstance(document_id, str):
+        return str.__str__(document_id) if document_id.strip() else None
+    if isinstance(document_id, UUID):
+        return str(document_id)
+    if isinstance(document_id, bool) or not hasattr(type(document_id), "__index__"):
+        return None
+    try:
+        return str(index(document_id))
+    except TypeError:  # an array of numbers has the method, and is no number
+        return None
+
+
+def collection_tag(collection_id: str | None) -> str:
+    """The tag of what was made from a collection and names none of its documents; ``None``: from no collection named."""
+    return "collection:*" if collection_id is None else f"collection:{identifier('collection_id', collection_id)}"
+
+
+def named(tags: Iterable[str], document_ids: Iterable[DocumentId]) -> tuple[str, ...]:
+    """Tags, and documents as tags, each once. What is no collection of names is one name, not its letters.
+
+    Raises:
+        InvalidKeyError: A tag begins with the mark of this library's own.
+    """
     given = [identifier("tag", tag) for tag in _several(tags)]
-    return (*given, *map(document_tag, _several(document_ids)))
+    names: tuple[str, ...] = (*given, *map(document_tag, _several(document_ids)))
+    if any(name.startswith(MARK) for name in names):
+        raise InvalidKeyError(f"a tag begins with {MARK!r}, which is kept for this library's own: give it another name")
+    return names
 
 
 def _several(names: Any) -> Iterable[Any]:
     return (names,) if isinstance(names, str | bytes) or not hasattr(names, "__iter__") else names
+
+
+def collapsed(tags: Iterable[str]) -> tuple[str, ...]:
+    """Tags, each once; :data:`MANY` alone where they are more than an entry can name."""
+    names = tuple(dict.fromkeys(tags))
+    return names if len(names) <= MOST_TAGS and MANY not in names else (MANY,)
+
+
+def marked(generation: str) -> str:
+    """The tag that stands for a generation by its own name."""
+    tag = MARK + generation.partition("}:")[2]
+    return tag if len(tag) <= MAX_TAG_BYTES else MANY
 
 
 def escaped(part: str) -> str:
@@ -173,7 +239,36 @@ class EntryKey(msgspec.Struct, eq=False, gc=False):
 
     def tag_name(self, tag: str) -> str:
         """The name of a tag's generation in the entry's bucket."""
+        if type(tag) is str and tag.startswith(MARK):
+            return self.journal[:-1] + tag[1:]
         return f"{self.journal[:-1]}k:{self._family.part(identifier('tag', tag))}"
+
+    def tag_in_header(self, tag: str) -> str:
+        """A tag as an entry's header names it: by its text, or by its generation's name where that does not fit."""
+        try:
+            if len(tag.encode()) <= MAX_TAG_BYTES:
+                return tag
+        except UnicodeEncodeError:
+            pass
+        return marked(self.tag_name(tag))
+
+    def lineage(self, ident: Ident) -> tuple[str, ...]:
+        """The tags of what was made from another entry of the same tenant: for all that can invalidate that one.
+
+        Of a document they are those of what was made from the document.
+        """
+        part, (_, data_type, resource_id, *scope) = self._family.part, ident
+        kind, name = part(data_type), part(resource_id)
+        made = [f"y:{kind}", f"r:{kind}:{name}"]
+        for (_, letter), value in zip(_LETTERS, scope, strict=False):
+            if value is not None:
+                narrow = part(value)
+                made += [f"{letter}:{narrow}", f"y{letter}:{kind}:{narrow}", f"r{letter}:{kind}:{name}:{narrow}"]
+        own = {name.partition("}:")[2] for name in self.generations}
+        tags = [tag if len(tag := MARK + one) <= MAX_TAG_BYTES else MANY for one in made if one not in own]
+        if data_type == _WHOLE_DOCUMENTS:
+            tags.append(document_tag(resource_id))
+        return tuple(tags)
 
     def __repr__(self) -> str:
         return f"EntryKey({self.entry.decode()})"
@@ -286,29 +381,50 @@ class Keys:
         The entry at exactly the scope is not covered by it: it can be named.
         """
         data_type, resource_id = identifier("data_type", data_type), identifier("resource_id", resource_id)
-        namespace, tag = self._head(scope.tenant_id, self.bucket(scope.tenant_id, data_type, resource_id))
+        bucket = self.bucket(scope.tenant_id, data_type, resource_id)
+        namespace, tag = self._head(scope.tenant_id, bucket)
+        return f"{namespace}:g:{tag}:{self._resource(data_type, resource_id, scope)}"
+
+    def resource_generations(self, data_type: str, resource_id: str, scope: Scope) -> tuple[tuple[str, str, str], ...]:
+        """Names of that generation in each bucket of the tenant, for what was made from the resource elsewhere."""
+        return self._endings(scope.tenant_id, self._resource(data_type, resource_id, scope))
+
+    def _resource(self, data_type: str, resource_id: str, scope: Scope) -> str:
         tail = f"{self._part(data_type)}:{self._part(resource_id)}"
         narrowest = self._narrowest(scope)
         if narrowest is None:
-            return f"{namespace}:g:{tag}:r:{tail}"
+            return f"r:{tail}"
         letter, part = narrowest
-        return f"{namespace}:g:{tag}:r{letter}:{tail}:{part}"
+        return f"r{letter}:{tail}:{part}"
 
     def scope_generations(self, scope: Scope, data_type: str | None) -> tuple[tuple[str, ...], ...]:
         """Names of the generations whose end invalidates a scope, for each bucket of the tenant.
 
         A scope with more than one part below the tenant is covered by its narrowest part: more may be invalidated than
         asked for, never less.
-        """
-        return tuple(
-            self._scope_names(self._head(scope.tenant_id, b), scope, data_type) for b in self._each(scope.tenant_id)
-        )
 
-    def tag_generations(self, tenant_id: str, tag: str) -> tuple[tuple[str, str], ...]:
-        """For each bucket of the tenant: the names of a tag's generation and of the bucket's journal."""
-        part = self._part(identifier("tag", tag))
+        Returns:
+            Groups as :meth:`tag_generations` gives them; for the whole tenant, on which everything depends, the
+            generation alone.
+        """
+        kind = None if data_type is None else self._part(identifier("data_type", data_type))
+        narrowest = self._narrowest(scope)
+        if narrowest is not None:
+            letter, part = narrowest
+            return self._endings(scope.tenant_id, f"{letter}:{part}" if kind is None else f"y{letter}:{kind}:{part}")
+        if kind is not None:
+            return self._endings(scope.tenant_id, f"y:{kind}")
+        heads = (self._head(scope.tenant_id, bucket) for bucket in self._each(scope.tenant_id))
+        return tuple((f"{namespace}:g:{tag}:t",) for namespace, tag in heads)
+
+    def tag_generations(self, tenant_id: str, tag: str) -> tuple[tuple[str, str, str], ...]:
+        """For each bucket: a tag's generation, the bucket's journal, the generation of what depends on too much to name."""
+        return self._endings(tenant_id, f"k:{self._part(identifier('tag', tag))}")
+
+    def _endings(self, tenant_id: str, what: str) -> tuple[tuple[str, str, str], ...]:
         heads = (self._head(tenant_id, bucket) for bucket in self._each(tenant_id))
-        return tuple((f"{ns}:g:{hash_tag}:k:{part}", f"{ns}:g:{hash_tag}:j") for ns, hash_tag in heads)
+        prefixes = (f"{namespace}:g:{tag}:" for namespace, tag in heads)
+        return tuple((f"{prefix}{what}", f"{prefix}j", f"{prefix}{MANY[1:]}") for prefix in prefixes)
 
     def render(self, kind: str, tenant_id: str, *parts: str) -> str:
         """A key of another kind (queue, lock, counter, ...), all of whose parts share the tenant's first bucket."""
@@ -348,15 +464,6 @@ class Keys:
         if len(given) > 1:
             names += [f"{prefix}:r{letter}:{tail}:{part}" for letter, part in given]
         return "".join(f":{letter}={part}" for letter, part in given), tuple(names)
-
-    def _scope_names(self, head: tuple[str, str], scope: Scope, data_type: str | None) -> tuple[str, ...]:
-        prefix = f"{head[0]}:g:{head[1]}"
-        kind = None if data_type is None else self._part(identifier("data_type", data_type))
-        narrowest = self._narrowest(scope)
-        if narrowest is None:
-            return (f"{prefix}:t",) if kind is None else (f"{prefix}:y:{kind}",)
-        letter, part = narrowest
-        return (f"{prefix}:{letter}:{part}",) if kind is None else (f"{prefix}:y{letter}:{kind}:{part}",)
 
     def _narrowest(self, scope: Scope) -> tuple[str, str] | None:
         """The part of a scope that the fewest entries share: its conversation, else its agent, else its collection."""

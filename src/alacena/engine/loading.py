@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import inspect
 import math
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass
 from enum import Enum
 from functools import partial
@@ -14,13 +15,14 @@ from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 from alacena.engine.errors import LoadTimeoutError
 from alacena.engine.keys import named
+from alacena.engine.lineage import UNDER_WAY, Reads
 from alacena.engine.oneshot import refuse_generator_function
 from alacena.engine.respite import pause
 from alacena.engine.shelf import MISSING
 from alacena.engine.ttl import UNSET, TtlOrUnset, checked
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
+    from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Sequence
     from datetime import timedelta
     from decimal import Decimal
 
@@ -62,6 +64,7 @@ class LoadContext:
         refusal: Why the value is not stored, where that is known already; empty where it may be.
         slips: What the loader said that means nothing. It costs nobody the value, which was paid for: a wrong ``cost``
             is left out; after a wrong ``ttl`` or :meth:`depends_on` the value is handed out and not stored.
+        reads: What the load has read from the cache so far: its value depends on all that this depends on.
         tokens: What :meth:`cost` was told.
         usd: What :meth:`cost` was told, in dollars.
     """
@@ -81,6 +84,7 @@ class LoadContext:
         self.stored = True
         self.refusal: Refusal = ""
         self.slips: list[str] = []
+        self.reads = Reads(key)
         self.tokens = 0
         self.usd = 0.0
         self._retry_after_s: float | None = None
@@ -147,6 +151,30 @@ def _amount(given: float) -> float:
     if not 0 <= given < math.inf:
         raise ValueError("tokens and dollars are finite and not below 0")
     return given
+
+
+LOAD: Final[ContextVar[LoadContext | None]] = ContextVar("alacena.load", default=None)
+"""The load under way in this task."""
+
+
+@contextmanager
+def loading(context: LoadContext) -> Iterator[None]:
+    """Around the call of a loader: what it reads from the cache is noted, in tasks that it starts too."""
+    token = LOAD.set(context)
+    UNDER_WAY.append(None)
+    try:
+        yield
+    finally:
+        UNDER_WAY.pop()
+        LOAD.reset(token)
+        context.reads.close()
+
+
+def reads_under_way() -> Reads | None:
+    """Where the running code notes what it reads; ``None`` outside of loads."""
+    if not UNDER_WAY or (load := LOAD.get()) is None:
+        return None
+    return load.reads
 
 
 _POSITIONAL: Final = frozenset(

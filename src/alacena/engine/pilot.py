@@ -17,7 +17,7 @@ from alacena.engine.errors import (
 )
 from alacena.engine.flight import ended, is_ended, is_order
 from alacena.engine.limiter import LoadLimiter
-from alacena.engine.loading import LoadContext, Renewal, Stopwatch, within
+from alacena.engine.loading import LoadContext, Renewal, Stopwatch, loading, within
 from alacena.engine.respite import told_pause
 from alacena.engine.shelf import NOT_FOUND, Found, Held, Lease
 
@@ -109,7 +109,8 @@ class Pilot:
         try:
             async with self.asking((request.key,), request.policy, (flight,), request.loader) as stopwatch:
                 try:
-                    value = await request.loader(context)
+                    with loading(context):
+                        value = await request.loader(context)
                 finally:
                     flight.retry_after_s = context.retry_after
             self._note(request.key, context)

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from alacena.engine.errors import UnsharableValueError
 from alacena.engine.events import LookupFinished
+from alacena.engine.loading import reads_under_way
 from alacena.engine.policy import UNKEPT, Policy
 from alacena.engine.scope import identifier
 from alacena.engine.shelf import NOT_FOUND, Found, Lookup
@@ -119,6 +120,8 @@ class Reader:
         found = self._shelves.in_memory(keys) if keep else None
         if found is None:
             found = await self._shelves.find(keys, policy, keep=keep)
+        if found is not None and (reads := reads_under_way()) is not None:
+            reads.note(keys[0].ident, found.tags)
         return self._shelves.worth(found, default)
 
     async def load(self, request: Request) -> Lookup[Any]:
@@ -175,8 +178,8 @@ class Reader:
         """An expired entry as an answer."""
         self._counts.stale_served += 1
         if found.value is NOT_FOUND:
-            return Lookup(None, "none", found.tier, found=False)
-        return Lookup(found.value, "stale", found.tier)
+            return Lookup(None, "none", found.tier, found=False, tags=found.tags)
+        return Lookup(found.value, "stale", found.tier, tags=found.tags)
 
     def told(self, outcomes: Iterable[tuple[EntryKey, Lookup[Any]]], started: float) -> float:
         """The end of reads: their events. Returns how long they took, in seconds."""
@@ -189,6 +192,9 @@ class Reader:
         return latency_s
 
     def _finished(self, key: EntryKey, lookup: Lookup[Any], started: float) -> Lookup[Any]:
+        # By the most specific key that was asked for: whatever ends the entry that answered ends one of its generations.
+        if (reads := reads_under_way()) is not None:
+            reads.note(key.ident, lookup.tags)
         return replace(lookup, latency_s=self.told(((key, lookup),), started))
 
     def stands_in(self, found: Found, entry: bytes, policy: Policy) -> bool:

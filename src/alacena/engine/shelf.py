@@ -9,13 +9,15 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from enum import Enum
-from typing import TYPE_CHECKING, Any, Final, Generic, Literal, Protocol, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, Any, Final, Generic, Literal, Protocol, Self, TypeAlias, TypeVar
 
 import msgspec
 
+from alacena.engine.lineage import tag_of
+
 if TYPE_CHECKING:
     import asyncio
-    from collections.abc import Awaitable, Callable, Mapping, Sequence
+    from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 
     from alacena.engine.generation import Generation
     from alacena.engine.keys import EntryKey
@@ -61,6 +63,8 @@ class Lookup(Generic[V]):
         stored: Whether a loaded value had the permission to be stored when the answer was given.
         reason: Why a loaded value was not to be stored; ``None`` where it was, and where nothing was loaded.
         latency_s: From the call to the answer, in seconds.
+        tags: What the value depends on besides its scope. Those that begin with
+            :data:`alacena.engine.keys.MARK` name the generation of another entry that it was made from.
     """
 
     value: V | None
@@ -71,6 +75,7 @@ class Lookup(Generic[V]):
     stored: bool = False
     latency_s: float = 0.0
     reason: Refusal | None = None
+    tags: tuple[str, ...] = ()
 
     @property
     def hit(self) -> bool:
@@ -79,7 +84,17 @@ class Lookup(Generic[V]):
 
     def within(self, latency_s: float) -> Lookup[V]:
         """The same outcome with its latency."""
-        return Lookup(self.value, self.source, self.tier, self.origin, self.found, self.stored, latency_s, self.reason)
+        return Lookup(
+            self.value,
+            self.source,
+            self.tier,
+            self.origin,
+            self.found,
+            self.stored,
+            latency_s,
+            self.reason,
+            self.tags,
+        )
 
 
 class Found(msgspec.Struct, eq=False, gc=False):
@@ -104,7 +119,8 @@ class Found(msgspec.Struct, eq=False, gc=False):
     @property
     def tags(self) -> tuple[str, ...]:
         """The tags that it depends on."""
-        return tuple(generation.tag for generation in self.generations if generation.tag is not None)
+        own = len(self.key.generations)
+        return tuple(map(tag_of, self.generations[own:])) if len(self.generations) > own else ()
 
 
 @dataclass(slots=True)
@@ -194,6 +210,27 @@ class Parcel:
     load_s: float = 0.0
     usd: float = 0.0
     policy: Policy
+
+
+class Ended(int):
+    """What an invalidation did: more than 0 where it was confirmed or anything was there, else 0.
+
+    Attributes:
+        names: Of the generations and entries that were named, those that there were.
+    """
+
+    names: frozenset[str | bytes]
+
+    def __new__(cls, count: int, names: Iterable[str | bytes] = ()) -> Self:
+        """A count with the names that it is about."""
+        ended = super().__new__(cls, count)
+        ended.names = frozenset(names)
+        return ended
+
+    @property
+    def known(self) -> int:
+        """How many of them there were: with 0, nothing that may still be alive was ever stored as depending on any."""
+        return len(self.names)
 
 
 Refusal: TypeAlias = Literal[
@@ -299,15 +336,16 @@ class Shelf(Protocol):
         """Remove the entries named, in memory first. Cost: 1 round trip a node."""
         ...
 
-    async def invalidate(self, generations: Sequence[Sequence[str]], keys: Sequence[EntryKey]) -> int:
+    async def invalidate(self, generations: Sequence[Sequence[str]], keys: Sequence[EntryKey]) -> Ended:
         """End generations and remove entries, in memory first.
 
         Args:
-            generations: Groups of names, each of one bucket: a scope's generation, or a tag's followed by the journal.
+            generations: Groups of names, each of one bucket: a generation, followed by the journal and the generation of
+                what depends on too much to name, if anything but what is under it may depend on it.
             keys: Entries.
 
         Returns:
-            How many of the keys existed on the server; without a server, how many were known.
+            How many of them existed on the server, and which; without a server, what was known.
 
         Cost: 1 round trip a node, whatever the number of entries.
         """

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any
 from alacena.engine.breaker import Breaker
 from alacena.engine.errors import BackendError, BackendUnavailableError
 from alacena.engine.events import BackendFailed
+from alacena.engine.lineage import UNDER_WAY
+from alacena.engine.loading import reads_under_way
 from alacena.engine.policy import UNKEPT, Policy
 from alacena.engine.shelf import ABSENT, MISSING, NOT_FOUND, Found, Unsettled
 
@@ -145,7 +147,8 @@ class Shelves:
         """
         unknown: Sequence[Generation] = ()
         breaker = self._breaker
-        if not breaker.failures:
+        reads = reads_under_way() if UNDER_WAY else None
+        if not breaker.failures and reads is None:
             asked, answers = None, breaker.answers
             try:
                 asked = self._shelf.seek(data_type, resource_id, tenant_id)
@@ -161,7 +164,10 @@ class Shelves:
                 self.degraded("get", self._keys.plain(data_type, resource_id, tenant_id), error)
                 return self.worth(None, default)
         key = self._keys.plain(data_type, resource_id, tenant_id)
-        return self.worth(await self._ask((key,), UNKEPT, keep=False, unknown=unknown), default)
+        found = await self._ask((key,), UNKEPT, keep=False, unknown=unknown)
+        if reads is not None and found is not None:
+            reads.note(found.key.ident, found.tags)
+        return self.worth(found, default)
 
     async def find_again(self, keys: Sequence[EntryKey], policy: Policy, *, keep: bool) -> Found | None:
         """What is alive now, fresh or stale: what was found before may have been invalidated since."""

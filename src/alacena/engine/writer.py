@@ -8,6 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 from alacena.engine.errors import BackendError, InvalidKeyError
 from alacena.engine.events import Invalidated
+from alacena.engine.lineage import made_from
+from alacena.engine.loading import reads_under_way
+from alacena.engine.shelf import Ended
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterable, Sequence
@@ -32,14 +35,14 @@ class Burst:
     Attributes:
         groups: Generations to end, by bucket.
         entries: Entries to remove.
-        sent: Their removal: how many keys there were, or ``None`` where it was not confirmed.
+        sent: Their removal: what there was, or ``None`` where it was not confirmed.
         error: Why it was not.
     """
 
     def __init__(self) -> None:
         self.groups: dict[tuple[str, ...], None] = {}
         self.entries: dict[bytes, EntryKey] = {}
-        self.sent: asyncio.Task[int | None] | None = None
+        self.sent: asyncio.Task[Ended | None] | None = None
         self.error: BackendError | None = None
 
     def add(self, groups: Iterable[Sequence[str]], entries: Iterable[EntryKey]) -> None:
@@ -83,6 +86,9 @@ class Writer:
 
     async def store(self, key: EntryKey, parcel: Parcel) -> bool:
         """Store what the caller vouches for. See :meth:`alacena.engine.cache.Cache.set`."""
+        # A source that looks, finds nothing, makes it and stores it by hand has it in hand as if it had read it.
+        if (reads := reads_under_way()) is not None:
+            reads.note(key.ident, parcel.tags)
         try:
             refusal = await self._shelf.store(key, parcel)
         except BackendError as error:
@@ -92,7 +98,7 @@ class Writer:
             self._counts.refused(refusal)
         return not refusal
 
-    def parcel(self, value: Any, policy: Policy, ttl: TtlOrUnset, tags: tuple[str, ...]) -> Parcel:
+    def parcel(self, key: EntryKey, value: Any, policy: Policy, ttl: TtlOrUnset, tags: tuple[str, ...]) -> Parcel:
         """A value made ready for the shelves: encoded now, so that a bad value is refused before anything is sent.
 
         Raises:
@@ -101,7 +107,7 @@ class Writer:
         """
         if value is None:
             raise ValueError("None cannot be stored, it is how a miss looks: store another value, or delete the entry")
-        return self._fills.parcel(value, policy, ttl, tags)
+        return self._fills.parcel(value, policy, ttl, made_from(key, value, tags))
 
     async def delete(self, keys: Sequence[EntryKey]) -> int:
         """Remove entries. See :meth:`alacena.engine.cache.Cache.delete`."""
@@ -117,22 +123,22 @@ class Writer:
         data_type: str | None,
         resource_id: str | None,
         tags: Iterable[str],
-    ) -> int:
+    ) -> Ended:
         """End what a scope, a type, a resource or tags stand for. See :meth:`alacena.engine.cache.Cache.invalidate`."""
         groups: list[tuple[str, ...]] = [
             names for tag in tags for names in self._keys.tag_generations(scope.tenant_id, tag)
         ]
         entries: list[EntryKey] = []
         if resource_id is not None and resource_id != EVERY_RESOURCE:
-            generation, entries = self._resource(scope, data_type, resource_id)
-            groups.append((generation,))
+            named, entries = self._resource(scope, data_type, resource_id)
+            groups += named
         elif data_type is not None or not groups:
             groups += self._keys.scope_generations(scope, data_type)
         return await self.end(scope, data_type, groups, entries)
 
     async def end(
         self, scope: Scope, data_type: str | None, groups: Sequence[Sequence[str]], entries: Sequence[EntryKey]
-    ) -> int:
+    ) -> Ended:
         """End generations and remove entries, in one round trip a node.
 
         Whatever is ended in one turn of the loop leaves together, each name once: an ingestion that invalidates a
@@ -146,23 +152,31 @@ class Writer:
         else:
             burst.add(groups, entries)
         assert burst.sent is not None
-        count = await asyncio.shield(burst.sent)
-        if count is None:
+        ended = await asyncio.shield(burst.sent)
+        if ended is None:
             witness = entries[0] if entries else self._keys.entry(data_type or "any", "any", scope)
             self._shelves.degraded("invalidate", witness, burst.error or BackendError())
-            return 0
+            return Ended(0)
         if self._events:
             what = ", ".join(name for group in groups for name in group)
-            self._events.emit(Invalidated(scope.tenant_id, data_type, what, count))
-        return max(count, 1)
+            self._events.emit(Invalidated(scope.tenant_id, data_type, what, int(ended)))
+        named: set[str | bytes] = {*(group[0] for group in groups), *(key.entry for key in entries)}
+        return Ended(max(ended, 1), ended.names & named)
 
-    async def _send(self, burst: Burst) -> int | None:
+    async def _send(self, burst: Burst) -> Ended | None:
         self._burst = None
+        groups, entries = list(burst.groups), list(burst.entries.values())
         try:
-            return await self._shelf.invalidate(list(burst.groups), list(burst.entries.values()))
+            ended = await self._shelf.invalidate(groups, entries)
+            if len({group[1] for group in groups if len(group) > 1}) > 1:
+                # Buckets hear of it one after the other: what was made in one that had heard, from an entry of one that
+                # had not, would outlive this.
+                await self._shelf.invalidate(groups, ())
         except BackendError as error:
             burst.error = error
             return None
+        else:
+            return ended
 
     @asynccontextmanager
     async def write(
@@ -191,7 +205,7 @@ class Writer:
         groups: list[tuple[str, ...]] = [
             names for tag in tags for names in self._keys.tag_generations(scope.tenant_id, tag)
         ]
-        groups += [(self._keys.resource_generation(t, r, scope),) for t, r in resources]
+        groups += [names for t, r in resources for names in self._keys.resource_generations(t, r, scope)]
         await self.end(scope, None, groups, entries)
         if token is None:
             return
@@ -200,11 +214,13 @@ class Writer:
         except BackendError as error:
             self._shelves.degraded("write", entries[0], error)
 
-    def _resource(self, scope: Scope, data_type: str | None, resource_id: str) -> tuple[str, list[EntryKey]]:
+    def _resource(
+        self, scope: Scope, data_type: str | None, resource_id: str
+    ) -> tuple[Sequence[tuple[str, ...]], list[EntryKey]]:
         if data_type is None:
             raise InvalidKeyError(
                 f"invalidate(resource_id={resource_id!r}) names no data_type: pass data_type=..., or leave resource_id "
                 "out to invalidate the tenant"
             )
         entry = self._keys.entry(data_type, resource_id, scope)
-        return self._keys.resource_generation(data_type, entry.resource_id, scope), [entry]
+        return self._keys.resource_generations(data_type, entry.resource_id, scope), [entry]

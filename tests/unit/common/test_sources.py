@@ -216,8 +216,9 @@ async def test_depends_on_reaches_the_load_under_way_and_nothing_outside_one() -
         ({"document_id": "d"}, ("d",)),
         ({"metadata": {"document_id": "d"}}, ("d",)),
         ({"document_id": "", "metadata": None}, ()),
-        ({"document_id": 3}, ()),
-        ([{"document_id": "d"}], ()),
+        ({"document_id": 3}, ("3",)),
+        ({"document_id": True}, ()),
+        ([{"document_id": "d"}], ("d",)),
         (None, ()),
     ],
 )

@@ -28,8 +28,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
 
     from alacena.engine import LoadContext, TtlOrUnset
+    from alacena.engine.keys import DocumentId
 
-    Documents: TypeAlias = str | Iterable[str] | Callable[[Any], Iterable[str]]
+    Documents: TypeAlias = DocumentId | Iterable[DocumentId] | Callable[[Any], DocumentId | Iterable[DocumentId]]
 
 Metrics: TypeAlias = dict[str, Any]
 
@@ -78,9 +79,9 @@ async def get_with_cache_aside(
         serializer: What to store in place of the value. Give both or neither.
         deserializer: Makes the value from what was stored.
         validation_func: Sync or async; a cached value for which it answers falsely is loaded anew.
-        depends_on: The documents that the value is made from, or a function of the value that names them; left out:
-            what the value itself names as its ``document_id``. A source can also say it with
-            `alacena.common.cache.sources.depends_on`.
+        depends_on: The documents that the value is made from, or a function of the value that names them, besides what
+            the value names itself (`alacena.engine.lineage.documents_in`), what the sources say with
+            `alacena.common.cache.sources.depends_on`, and what the entries depend on that they read from the cache.
         use_memory: Whether this process's memory may answer and keep a copy.
         idempotency_key: Returned in the metrics. A load is shared, so it is made once with or without one.
         metadata: Returned in the metrics.
@@ -266,16 +267,20 @@ class _Load:
                     return self._serialized(load, value)
         return None
 
-    def _documents(self, load: LoadContext, value: Any) -> tuple[str, ...]:
-        given = self.sources.depends_on
+    def _documents(self, load: LoadContext, value: Any) -> tuple[Any, ...]:
+        given: Any = self.sources.depends_on
         if callable(given):
             try:
-                return tuple(given(value))
+                given = tuple(given(value))
             except _CONVERSION_ERRORS as error:  # the value was paid for
                 _log.warning("%s/%s is not cached: its depends_on= failed: %r", load.data_type, load.resource_id, error)
                 load.refuse("tags")
                 return ()
-        return ((given,) if isinstance(given, str) else tuple(given)) or documents_in(value)
+        named: tuple[Any, ...] = (given,)
+        if hasattr(given, "__iter__") and not isinstance(given, str):
+            named = tuple(given)
+        # What is stored in its place may say no more of it.
+        return named if self.sources.serializer is None else (*named, *documents_in(value))
 
     def _serialized(self, load: LoadContext, value: Any) -> Any:
         if self.sources.serializer is None:

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any, Generic, ParamSpec, TypeVar, cast
 
 from alacena.common import runtime
 from alacena.common.cache.tenancy import tenant_of
-from alacena.common.context.load import LOAD
 from alacena.engine import UNSET, EncodeError, Scope
 from alacena.engine.codec import ValueCodec
 
@@ -143,12 +142,8 @@ class CachedFunction(Generic[P, R]):
         return await (await runtime.opened()).explain(self.data_type, resource_id, scope)
 
     def _loader(self, args: Any, kwargs: Any) -> Callable[[LoadContext], Coroutine[Any, Any, R]]:
-        async def load(context: LoadContext) -> R:
-            token = LOAD.set(context)
-            try:
-                return await self._function(*args, **kwargs)
-            finally:
-                LOAD.reset(token)
+        async def load(_: LoadContext) -> R:
+            return await self._function(*args, **kwargs)
 
         return load
 

@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any
 
+from alacena.common import runtime
 from alacena.common.cache.manager import CacheManager
 from alacena.common.cache.metrics import METRICS
+from alacena.common.cache.tenancy import tenant_of
 from alacena.common.core.constants import METRIC_CACHE_INVALIDATION_COORDINATED, METRIC_CHUNK_CACHE_INVALIDATION
+from alacena.engine.keys import collection_tag, document_tag, document_text
+from alacena.engine.lineage import ANSWER_TYPES
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
     from alacena.common.context import Context
-
-_ANSWER_TYPES: Final = ("query_result", "retrieval_cache", "vector_store", "semantic_index")
-"""What is made from the documents of a collection as a whole."""
+    from alacena.engine.keys import DocumentId
 
 
 async def invalidate_resource_cache(
@@ -68,7 +70,7 @@ async def invalidate_coordinated(
 
 async def invalidate_document_update(
     tenant_id: str | None,
-    document_id: str | None = None,
+    document_id: DocumentId | None = None,
     collection_id: str | None = None,
     *,
     metadata: Mapping[str, Any] | None = None,
@@ -77,8 +79,9 @@ async def invalidate_document_update(
     """End all that an update of a document makes wrong.
 
     With ``document_id``: the document, at every scope, and every chunk, embedding and answer that was stored as made
-    from it. With ``collection_id``: what was stored for the collection as a whole (query results, retrievals, vector
-    stores, semantic indexes), at every scope that includes it.
+    from it, or from an entry that was. With ``collection_id``: what was stored for the collection as a whole (query
+    results, retrievals, vector stores, semantic indexes), at every scope that includes it; and what was stored for it,
+    of whatever type but chunks and embeddings, and names no document: an answer that found nothing may find this one.
 
     Args:
         tenant_id: Whose; ``None``: the tenant of ``ctx``, else the ambient one.
@@ -88,7 +91,9 @@ async def invalidate_document_update(
         ctx: The context that the call works in.
 
     Returns:
-        What was ended, as `CacheManager.invalidate` counts, by data type; ``"dependents"`` for what was made from it.
+        What was ended, as `CacheManager.invalidate` counts, by data type. ``"dependents"`` says whether anything is
+        known that was made from the document, ``"undocumented"`` whether anything that names none: with 0, nothing that
+        may still be alive was ever tied to it.
 
     Raises:
         ValueError: Neither a document nor a collection is named.
@@ -105,11 +110,12 @@ async def invalidate_document_update(
         raise ValueError(msg)
     work: dict[str, Any] = {}
     if document_id is not None:
-        work["document"] = CacheManager.invalidate(tenant_id, "document", document_id)
-        work["dependents"] = CacheManager.invalidate(tenant_id, document_id=document_id)
+        work["document"] = CacheManager.invalidate(tenant_id, "document", document_text(document_id))
+        work["dependents"] = _known(tenant_id, (document_tag(document_id),))
     if collection_id is not None:
-        for data_type in _ANSWER_TYPES:
+        for data_type in ANSWER_TYPES:
             work[data_type] = CacheManager.invalidate(tenant_id, data_type, collection_id=collection_id)
+        work["undocumented"] = _known(tenant_id, (collection_tag(collection_id), collection_tag(None)))
     return _added_up(zip(work, await asyncio.gather(*work.values()), strict=True))
 
 
@@ -117,7 +123,7 @@ async def invalidate_chunk_cache(
     tenant_id: str | None,
     chunk_id: str,
     collection_id: str | None = None,
-    document_id: str | None = None,
+    document_id: DocumentId | None = None,
     model_name: str | None = None,
     ctx: Context | None = None,
 ) -> dict[str, int]:
@@ -141,10 +147,16 @@ async def invalidate_chunk_cache(
         ids.append(("embedding", f"{model_name}:{chunk_id}"))
     work = [(kind, CacheManager.invalidate(tenant_id, kind, one, collection_id=collection_id)) for kind, one in ids]
     if document_id is not None:
-        work.append(("dependents", CacheManager.invalidate(tenant_id, document_id=document_id)))
+        work.append(("dependents", _known(tenant_id, (document_tag(document_id),))))
     counts = await asyncio.gather(*(one for _, one in work))
     METRICS.add("chunk", METRIC_CHUNK_CACHE_INVALIDATION, sum(counts))
     return _added_up(zip((kind for kind, _ in work), counts, strict=True))
+
+
+async def _known(tenant_id: str | None, tags: tuple[str, ...]) -> int:
+    """End what carries tags, and say of how many of them anything is known that does."""
+    cache = await runtime.opened()
+    return await cache.invalidate_known(tenant_of(tenant_id), tags=tags)
 
 
 async def _invalidate(

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any, Final, Literal
 from alacena.common import runtime
 from alacena.common.cache.names import flag_name, placed
 from alacena.common.cache.primitives import Primitives
-from alacena.common.cache.sources import documents_in
 from alacena.common.cache.tenancy import Id, left_out, scope_of, tenant_of
 from alacena.common.context.vars import TENANT
 from alacena.common.core.constants import TTL_EXTENDED, TTL_PERMANENT, TTL_SHORT, TTL_STANDARD
@@ -20,6 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
     from alacena.engine import Cache, TtlOrUnset
+    from alacena.engine.keys import DocumentId
 
 _LOCKS: Final = frozenset({"lock", "job_lock"})
 
@@ -131,7 +131,8 @@ class CacheManager(Primitives):
         ttl: TtlOrUnset = UNSET,
         use_memory: bool = True,
         *,
-        document_id: str | None = None,
+        document_id: DocumentId | None = None,
+        document_ids: Iterable[DocumentId] = (),
         tags: Iterable[str] = (),
     ) -> bool:
         """Store a value.
@@ -146,7 +147,9 @@ class CacheManager(Primitives):
             collection_id: Make it the collection's own.
             ttl: Seconds or a ``timedelta``; left out: the type's default; ``None`` (``TTL_PERMANENT``): for ever.
             use_memory: Whether this process's memory keeps a copy.
-            document_id: The document it was made from; left out: what the value itself names as its ``document_id``.
+            document_id: The document it was made from, besides those that the value itself names; see
+                `alacena.engine.lineage.documents_in`.
+            document_ids: Several of them.
             tags: Other names that it depends on, for `invalidate`.
 
         Returns:
@@ -167,7 +170,7 @@ class CacheManager(Primitives):
             ttl=ttl,
             use_memory=use_memory,
             tags=tags,
-            document_ids=documents_in(value) if document_id is None else (document_id,),
+            document_ids=_documents(document_id, document_ids),
         )
 
     @staticmethod
@@ -215,7 +218,8 @@ class CacheManager(Primitives):
         conversation_id: Id = None,
         collection_id: Id = None,
         *,
-        document_id: str | None = None,
+        document_id: DocumentId | None = None,
+        document_ids: Iterable[DocumentId] = (),
         tags: Iterable[str] = (),
     ) -> int:
         """End everything that a scope covers, in every process. Ids are literal, never patterns.
@@ -228,6 +232,7 @@ class CacheManager(Primitives):
             conversation_id: Only what is the conversation's own.
             collection_id: Only what is the collection's own.
             document_id: Everything that was made from this document.
+            document_ids: Everything that was made from one of these.
             tags: Everything that depends on one of these names.
 
         Returns:
@@ -243,7 +248,7 @@ class CacheManager(Primitives):
             agent_id=left_out(agent_id),
             conversation_id=left_out(conversation_id),
             collection_id=left_out(collection_id),
-            document_ids=() if document_id is None else (document_id,),
+            document_ids=_documents(document_id, document_ids),
             tags=tags,
         )
 
@@ -290,10 +295,30 @@ class CacheManager(Primitives):
         conversation_id: Id = None,
         collection_id: Id = None,
         ttl: TtlOrUnset = UNSET,
+        *,
+        document_id: DocumentId | None = None,
+        document_ids: Iterable[DocumentId] = (),
+        tags: Iterable[str] = (),
     ) -> bool:
-        """Store many values by id, as `set` does each. Returns whether all were stored. Cost: 1 round trip a node."""
+        """Store many values by id, as `set` does each. Returns whether all were stored. Cost: 1 round trip a node.
+
+        Args:
+            data_type: What they are.
+            values: The values by id.
+            tenant_id: Whose; left out: the ambient tenant.
+            agent_id: Make them the agent's own. The same holds for the next two.
+            conversation_id: Make them the conversation's own.
+            collection_id: Make them the collection's own.
+            ttl: As for `set`.
+            document_id: The document that all of them were made from, besides those that each of them names itself.
+            document_ids: Several of them.
+            tags: Other names that all of them depend on, for `invalidate`.
+        """
         scope = scope_of(tenant_id, agent_id, conversation_id, collection_id)
-        return await (await runtime.opened()).set_many(data_type, values, scope, ttl=ttl) == len(values)
+        given = _documents(document_id, document_ids)
+        cache = await runtime.opened()
+        stored = await cache.set_many(data_type, values, scope, ttl=ttl, tags=tags, document_ids=given)
+        return stored == len(values)
 
     @staticmethod
     async def ttl(
@@ -323,6 +348,11 @@ class CacheManager(Primitives):
         cache = await runtime.opened()
         name = flag_name(data_type, resource_id)
         return await cache.flags.set_nx(name, value, tenant_id=tenant_of(tenant_id), ttl_s=ttl)
+
+
+def _documents(document_id: DocumentId | None, document_ids: Iterable[DocumentId]) -> tuple[Any, ...]:
+    several = (document_ids,) if isinstance(document_ids, str) else tuple(document_ids)
+    return several if document_id is None else (document_id, *several)
 
 
 _INSTANCE: Final = CacheManager()

@@ -16,13 +16,14 @@ It may be sync (and runs on the event loop), async, or return something awaitabl
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
 from weakref import WeakKeyDictionary
 
 from alacena.common.cache.queries import executed
-from alacena.common.context.load import LOAD
+from alacena.engine.lineage import documents_in
+from alacena.engine.loading import LOAD
 from alacena.engine.oneshot import refuse_generator_function
 
 if TYPE_CHECKING:
@@ -33,6 +34,8 @@ if TYPE_CHECKING:
 
     from alacena.common.context import Context
     from alacena.engine import Scope, TtlOrUnset
+
+__all__ = ["Plan", "Request", "SourceFunction", "asked", "depends_on", "documents_in", "plan"]
 
 SourceFunction: TypeAlias = Callable[..., Any]
 
@@ -163,7 +166,7 @@ def _name(function: object) -> str:
     return str(getattr(function, "__qualname__", None) or repr(function))
 
 
-def depends_on(*document_ids: str) -> None:
+def depends_on(*document_ids: Any) -> None:
     """Say, inside a source, which documents its result is made from: updating one of them ends the result.
 
     Outside a load nothing happens, so a search function can say it wherever it is called from.
@@ -204,15 +207,3 @@ async def asked(function: SourceFunction, how: Plan, request: Request, load: Any
         return await how.ask(function, request)
     finally:
         LOAD.reset(token)
-
-
-def documents_in(value: object) -> tuple[str, ...]:
-    """The document that a chunk or a row says it belongs to: its ``document_id``, or that of its ``metadata``."""
-    if not isinstance(value, Mapping):
-        return ()
-    metadata = value.get("metadata")
-    for holder in (value, metadata if isinstance(metadata, Mapping) else {}):
-        document_id = holder.get("document_id")
-        if isinstance(document_id, str) and document_id.strip():
-            return (document_id,)
-    return ()

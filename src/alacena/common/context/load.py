@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-from contextvars import ContextVar
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any
 
 from alacena.engine import MISSING, UNSET
+from alacena.engine.loading import LOAD
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
     from datetime import timedelta
     from decimal import Decimal
 
-    from alacena.engine import LoadContext, TtlOrUnset
-
-LOAD: Final[ContextVar[LoadContext | None]] = ContextVar("alacena.load", default=None)
-"""The load under way in this task."""
+    from alacena.engine import TtlOrUnset
 
 
 class SourceVoice:

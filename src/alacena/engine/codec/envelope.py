@@ -42,6 +42,7 @@ import msgspec
 from alacena.engine.codec.faults import EntryError
 from alacena.engine.codec.integrity import CHECK_BYTES, crc
 from alacena.engine.errors import UsageError
+from alacena.engine.keys import MAX_TAG_BYTES, MOST_TAGS
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -50,8 +51,6 @@ if TYPE_CHECKING:
 
 STAMP_BYTES: Final = 8
 DIGEST_BYTES: Final = 16
-MAX_TAGS: Final = 1024
-MAX_TAG_BYTES: Final = 255
 MAX_SOURCE_VERSION_BYTES: Final = 64
 
 _MAGIC: Final = b"\xa1LC"
@@ -66,7 +65,7 @@ _KNOWN_FLAGS: Final = _NOT_FOUND | _HAS_COST
 _MAX_STAMPS: Final = 255
 
 MAX_HEADER_BYTES: Final = (
-    _FIXED + _MAX_STAMPS * STAMP_BYTES + MAX_TAGS * (1 + MAX_TAG_BYTES + STAMP_BYTES) + MAX_SOURCE_VERSION_BYTES + 8
+    _FIXED + _MAX_STAMPS * STAMP_BYTES + MOST_TAGS * (1 + MAX_TAG_BYTES + STAMP_BYTES) + MAX_SOURCE_VERSION_BYTES + 8
 )
 
 
@@ -168,8 +167,8 @@ def header(envelope: Envelope, payload_bytes: int, *, stamps: Sequence[bytes] | 
 def _tags(tags: tuple[tuple[str, bytes], ...]) -> bytes:
     if not tags:
         return b""
-    if len(tags) > MAX_TAGS:
-        raise UsageError(f"An entry has at most {MAX_TAGS} tags, not {len(tags)}.")
+    if len(tags) > MOST_TAGS:
+        raise UsageError(f"An entry has at most {MOST_TAGS} tags, not {len(tags)}.")
     parts = []
     for tag, stamp in tags:
         name = tag.encode()

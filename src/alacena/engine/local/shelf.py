@@ -5,7 +5,8 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING, Any
 
-from alacena.engine.shelf import Found, Held, Lease
+from alacena.engine.keys import MANY
+from alacena.engine.shelf import Ended, Found, Held, Lease
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -139,8 +140,9 @@ class LocalShelf:
             return "hold"
         if not lease.stands:
             return "generation"
-        late = [tag for tag in parcel.tags if key.tag_name(tag) not in {g.name for g, _ in lease.stamps}]
-        if any(self._journal.tells_of(key.tag_name(tag), lease.noted) for tag in late):
+        known = {generation.name for generation, _ in lease.stamps}
+        late = [tag for tag in parcel.tags if key.tag_name(tag) not in known]
+        if any(self._ended(key, tag, lease.noted) for tag in late):
             return "generation"
         return self._keep(key, parcel, tuple(g for g, _ in lease.stamps), late)
 
@@ -156,16 +158,17 @@ class LocalShelf:
         """See :meth:`alacena.engine.shelf.Shelf.delete`."""
         return sum(self._drop(key) for key in keys)
 
-    async def invalidate(self, generations: Sequence[Sequence[str]], keys: Sequence[EntryKey]) -> int:
+    async def invalidate(self, generations: Sequence[Sequence[str]], keys: Sequence[EntryKey]) -> Ended:
         """See :meth:`alacena.engine.shelf.Shelf.invalidate`."""
-        count = sum(self._drop(key) for key in keys)
-        for name, *journal in generations:
-            count += self._coherence.generation(name).nonce is not None
-            self._coherence.ended(name)
-            if journal:
+        there: list[str | bytes] = [key.entry for key in keys if self._drop(key)]
+        for name, *others in generations:
+            if self._coherence.generation(name).nonce is not None:
+                there.append(name)
+            for one in (name, *others):
+                self._coherence.ended(one)
+            if others:
                 self._journal.note(name)
-                self._coherence.ended(journal[0])
-        return count
+        return Ended(len(there), there)
 
     def owe(self, generations: Sequence[Sequence[str]], keys: Sequence[EntryKey]) -> None:
         """See :meth:`alacena.engine.shelf.Shelf.owe`. Nothing can be owed here: it is removed."""
@@ -237,6 +240,10 @@ class LocalShelf:
         )
         self._coherence.wake(key.entry, filled=True)
         return "" if kept or parcel.fresh_for_s == 0 else "value"
+
+    def _ended(self, key: EntryKey, tag: str, since: int) -> bool:
+        """Whether what a tag stands for may have ended since a position of the journal; :data:`MANY` stands for all."""
+        return self._journal.position > since if tag == MANY else self._journal.tells_of(key.tag_name(tag), since)
 
     def _drop(self, key: EntryKey) -> bool:
         known = self._leases.pop(key.entry, None) is not None or key.ident in self._coherence.memory.slots

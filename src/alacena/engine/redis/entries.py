@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from alacena.engine.codec import NOTHING, EntryError, Envelope
 from alacena.engine.events import EntryRejected
+from alacena.engine.keys import MARK
 from alacena.engine.policy import UNKEPT, Policy
 from alacena.engine.shelf import ABSENT, MISSING, NOT_FOUND, Found, Unsettled
 
@@ -85,7 +86,7 @@ class Entries:
             expires_ms=0 if parcel.fresh_for_s is None else round(fresh_ms + parcel.stale_for_s * 1000),
             load_ms=min(round(parcel.load_s * 1000), 2**32 - 1),
             stamps=tuple(nonce for _, nonce in own),
-            tags=tuple(tags),
+            tags=tuple((key.tag_in_header(tag), nonce) for tag, nonce in tags),
         )
         return self._codec.seal(envelope, encoded, tenant=key.tenant_id)
 
@@ -300,7 +301,7 @@ class Entries:
             "age_s": (now_ms - envelope.created_ms) / 1000,
             "fresh_for_s": (envelope.fresh_until_ms - now_ms) / 1000 if envelope.fresh_until_ms else None,
             "load_s": envelope.load_ms / 1000,
-            "tags": [tag for tag, _ in envelope.tags],
+            "tags": [tag.removeprefix(MARK) for tag, _ in envelope.tags],
             "same_history": envelope.replication_id == node.replication_id,
             "generations_stand": [stamp == nonce for stamp, nonce in zip(envelope.stamps, nonces, strict=False)],
             "not_found": envelope.not_found,

@@ -1,15 +1,17 @@
-"""The journal of a bucket: which tags ended, for loads that name their tags only when they are done.
+"""The journal of a bucket: which generations ended, for loads that know what they depend on only when they are done.
 
-It is a string that only grows: a name of its own, at random, and then a digest of each tag that ended. A lease remembers
-the name and how long it was. The fill reads on from there: what follows is every tag that ended since. If the name is
-another one, the journal was lost, evicted or begun anew, and any tag may have ended.
+It is a string that only grows: a name of its own, at random, and then a digest of each generation that ended: a tag's, a
+resource's, a type's or a scope's. A lease remembers the name and how long it was. The fill reads on from there: what
+follows is every one that ended since. If the name is another one, the journal was lost, evicted or begun anew, and any
+may have ended.
 """
 
 from __future__ import annotations
 
 from hashlib import blake2b
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
+from alacena.engine.keys import MANY
 from alacena.engine.redis.cache_scripts import END_TAGS
 
 if TYPE_CHECKING:
@@ -23,10 +25,12 @@ NAME_BYTES: Final = 8
 RECORD_BYTES: Final = 8
 
 LONGEST_BYTES: Final = 16 * 1024
-"""A journal that would grow beyond this begins anew. It says how many tags may end while a load runs."""
+"""A journal that would grow beyond this begins anew. It says how many generations may end while a load runs."""
 
 _MOST_AT_ONCE: Final = 500
-"""Tags that one script ends."""
+"""Generations that one script ends."""
+
+_MANY: Final = "}:" + MANY[1:]
 
 
 def new_name(environment: Environment) -> bytes:
@@ -44,20 +48,28 @@ def records(tags: Iterable[str]) -> bytes:
     return b"".join(_digest(tag) for tag in tags)
 
 
-def endings(pairs: Iterable[Sequence[str]]) -> Iterable[Removal]:
-    """The scripts that end tags, each with its bucket's journal.
+def endings(groups: Iterable[Sequence[str]]) -> Iterable[Removal]:
+    """The scripts that end generations, each with its bucket's journal.
 
     Args:
-        pairs: Names of a tag's generation and of that journal.
+        groups: Names of a generation, of that journal, and of the generation of what depends on too much to name.
     """
-    by_journal: dict[str, list[str]] = {}
-    for name, journal in pairs:
-        by_journal.setdefault(journal, []).append(name)
-    for journal, names in by_journal.items():
+    by_bucket: dict[tuple[str, str], list[str]] = {}
+    for name, journal, many in groups:
+        by_bucket.setdefault((journal, many), []).append(name)
+    for (journal, many), names in by_bucket.items():
         for at in range(0, len(names), _MOST_AT_ONCE):
             some = names[at : at + _MOST_AT_ONCE]
-            ending: Command = ("EVAL", END_TAGS.source, 1 + len(some), journal, *some, records(some), LONGEST_BYTES)
+            keys = (journal, many, *some)
+            ending: Command = ("EVAL", END_TAGS.source, len(keys), *keys, records(some), LONGEST_BYTES)
             yield journal.encode(), ending, True
+
+
+def ended(command: Command, reply: Any) -> Sequence[Any]:
+    """What a command has ended that removes keys or, by script, generations, as it names them."""
+    if isinstance(reply, list):
+        return [name for name, there in zip(command[5:-2], reply, strict=True) if there]
+    return command[1:] if reply else ()
 
 
 def tells_of(name: bytes, since: bytes, remembered: bytes, tags: Iterable[str]) -> bool:
@@ -71,8 +83,10 @@ def tells_of(name: bytes, since: bytes, remembered: bytes, tags: Iterable[str]) 
     """
     if len(name) < NAME_BYTES or not remembered.startswith(name):
         return True
+    if not since:
+        return False
     ended = {since[at : at + RECORD_BYTES] for at in range(0, len(since), RECORD_BYTES)}
-    return any(_digest(tag) in ended for tag in tags)
+    return any(_digest(tag) in ended or tag.endswith(_MANY) for tag in tags)
 
 
 def _digest(tag: str) -> bytes:

@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from alacena.engine.redis.topology import Topology
     from alacena.engine.redis.wire import Connection
     from alacena.engine.settings import Settings
+    from alacena.engine.shelf import Ended
 
 _NEVER = float("-inf")
 
@@ -176,7 +177,7 @@ class Nodes:
         keys: Sequence[EntryKey],
         *,
         settled: Callable[[], None],
-    ) -> int:
+    ) -> Ended:
         """Send removals; what is not confirmed is owed. See :meth:`alacena.engine.redis.removals.Removals.send`."""
         return await self._removals.send(removals, generations, keys, settled=settled)
 

@@ -10,6 +10,8 @@ from alacena.engine.errors import BackendError, BackendUnavailableError, ServerR
 from alacena.engine.keys import escaped
 from alacena.engine.redis.commands import Remedy, is_forbidden, remedy
 from alacena.engine.redis.debts import Debts
+from alacena.engine.redis.journal import ended
+from alacena.engine.shelf import Ended
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
@@ -78,7 +80,7 @@ class Removals:
         keys: Sequence[EntryKey],
         *,
         settled: Callable[[], None],
-    ) -> int:
+    ) -> Ended:
         """Send removals, each to the node of its key; what is not confirmed is owed.
 
         Args:
@@ -88,7 +90,7 @@ class Removals:
             settled: Called in the parser once the removals of a node are done.
 
         Returns:
-            How many keys the counted ones removed.
+            How many keys the counted ones removed, and which.
 
         Raises:
             BackendError: Not every node confirmed. It will be tried until one does, and what is owed is not read before.
@@ -107,21 +109,23 @@ class Removals:
         for outcome in outcomes:
             if isinstance(outcome, BaseException):
                 raise outcome
-        return sum(cast("list[int]", outcomes))
+        there = [name for some in cast("list[list[Any]]", outcomes) for name in some]
+        return Ended(len(there), there)
 
     async def _send(
         self, group: Sequence[Removal], owe: Callable[[BackendError], None], settled: Callable[[], None]
-    ) -> int:
+    ) -> list[Any]:
         """Send what may be asked together."""
 
-        def settle(replies: list[Reply]) -> int:
+        def settle(replies: list[Reply]) -> list[Any]:
             settled()
             for reply in replies:
                 if isinstance(reply, ServerReplyError):
                     self._heed(reply)
                     owe(reply)  # In the parser: what the server answers next may be the old value.
                     raise reply
-            return sum(reply for (_, _, counted), reply in zip(group, replies, strict=True) if counted)
+            counted = [(command, reply) for (_, command, counts), reply in zip(group, replies, strict=True) if counts]
+            return [name for command, reply in counted for name in ended(command, reply)]
 
         commands = [(self._verb, *command[1:]) if command[0] == "UNLINK" else command for _, command, _ in group]
         try:

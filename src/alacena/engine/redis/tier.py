@@ -12,7 +12,7 @@ from alacena.engine.policy import UNKEPT, Policy
 from alacena.engine.redis.cache_scripts import HOLD, LATE, LEASE, MINT, RELEASE, RENEW, STORE, UNHOLD
 from alacena.engine.redis.entries import Entries
 from alacena.engine.redis.journal import NAME_BYTES, endings, new_name, state, tells_of
-from alacena.engine.shelf import Found, Held, Lease, Unsettled
+from alacena.engine.shelf import Ended, Found, Held, Lease, Unsettled
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
@@ -249,7 +249,9 @@ class RedisShelf:
         known = {generation.name for generation, _ in lease.stamps}
         early = [tag for tag in parcel.tags if key.tag_name(tag) in known]
         late = [tag for tag in parcel.tags if key.tag_name(tag) not in known]
-        stamps = [*lease.stamps]
+        by_name = {generation.name: (generation, nonce) for generation, nonce in lease.stamps}
+        own = [by_name[name] for name in key.generations]
+        stamps = [*own, *(by_name[key.tag_name(tag)] for tag in early)]
         if late:
             minted = await self._late(node, lease, self._coherence.tagged(key, late))
             if minted is None:
@@ -278,7 +280,7 @@ class RedisShelf:
         """See :meth:`alacena.engine.shelf.Shelf.delete`."""
         return await self.invalidate((), keys)
 
-    async def invalidate(self, generations: Sequence[Sequence[str]], keys: Sequence[EntryKey]) -> int:
+    async def invalidate(self, generations: Sequence[Sequence[str]], keys: Sequence[EntryKey]) -> Ended:
         """See :meth:`alacena.engine.shelf.Shelf.invalidate`."""
         names = [name for group in generations for name in group]
         self._forget(names, keys)

@@ -30,10 +30,10 @@ def lease(space: Keyspace, keys: list[bytes], args: list[bytes]) -> Any:
     if length == 0:
         space.execute([b"SET", journal, name, b"PX", narrow_ms])
         length = len(name)
-    for number, key in enumerate(keys[3:], 4):
-        if space.execute([b"EXISTS", key]) == 0:
-            life = [b"PX", narrow_ms] if number > 5 else []
-            space.execute([b"SET", key, nonce, *life])
+    for number, there in enumerate(space.execute([b"MGET", *keys])):
+        if number >= 3 and there is None:
+            life = [b"PX", narrow_ms] if number >= 5 else []
+            space.execute([b"SET", keys[number], nonce, *life])
     held, history = space.execute([b"GET", keys[1]]), token[_TOKEN_BYTES:]
     if held is None or (history and held[_TOKEN_BYTES:] != history):
         space.execute([b"SET", keys[1], token, b"PX", lease_ms])
@@ -46,8 +46,8 @@ def lease(space: Keyspace, keys: list[bytes], args: list[bytes]) -> Any:
 def mint(space: Keyspace, keys: list[bytes], args: list[bytes]) -> Any:
     """``mint.lua``."""
     nonce, life_ms = args
-    for key in keys:
-        if space.execute([b"EXISTS", key]) == 0:
+    for key, there in zip(keys, space.execute([b"MGET", *keys]), strict=True):
+        if there is None:
             space.execute([b"SET", key, nonce, *([] if life_ms == b"0" else [b"PX", life_ms])])
     return space.execute([b"MGET", *keys])
 
@@ -62,7 +62,8 @@ def late(space: Keyspace, keys: list[bytes], args: list[bytes]) -> Any:
 
 def end_tags(space: Keyspace, keys: list[bytes], args: list[bytes]) -> Any:
     """``end_tags.lua``."""
-    there = space.execute([b"UNLINK", *keys[1:]])
+    space.execute([b"DEL", keys[1]])
+    there = [space.execute([b"UNLINK", key]) for key in keys[2:]]
     length = space.execute([b"STRLEN", keys[0]])
     if length + len(args[0]) > int(args[1]):
         space.execute([b"UNLINK", keys[0]])
@@ -103,8 +104,7 @@ def store(space: Keyspace, keys: list[bytes], args: list[bytes]) -> Any:
     space.execute([b"SET", keys[0], args[2], *([b"PX", args[1]] if life else [])])
     space.execute([b"DEL", keys[1]])
     space.execute([b"STRLEN", keys[0]])
-    for key in keys[3:]:
-        space.execute([b"STRLEN", key])
+    space.execute([b"MGET", *keys[3:]])
     return b"ok"
 
 
@@ -117,17 +117,14 @@ def _refusal(space: Keyspace, keys: list[bytes], args: list[bytes]) -> bytes:
         return b"lease"
     if space.execute([b"EXISTS", keys[2]]) == 1:
         return b"hold"
-    for key, nonce in zip(keys[3:], args[5:], strict=False):
-        if space.execute([b"GET", key]) != nonce:
-            return b"generation"
-    return b""
+    return b"" if space.execute([b"MGET", *keys[3:]]) == args[5:] else b"generation"
 
 
 def _prolong(space: Keyspace, key: bytes, life_ms: int, least_ms: int) -> None:
     if life_ms == 0:
         space.execute([b"PERSIST", key])
-    elif space.execute([b"PTTL", key]) < life_ms and space.execute([b"PTTL", key]) >= 0:
-        space.execute([b"PEXPIRE", key, b"%d" % max(life_ms, least_ms)])
+    elif space.execute([b"PEXPIRE", key, b"%d" % life_ms, b"GT"]) == 1 and least_ms > life_ms:
+        space.execute([b"PEXPIRE", key, b"%d" % least_ms])
 
 
 def hold(space: Keyspace, keys: list[bytes], args: list[bytes]) -> Any:

@@ -10,8 +10,10 @@ if length == 0 then
   redis.call('SET', journal, ARGV[5], 'PX', ARGV[4])
   length = #ARGV[5]
 end
+-- All are read by one command: Redis 7.0 notes every key of the script at each that reads.
+local there = redis.call('MGET', unpack(KEYS))
 for i = 4, #KEYS do
-  if redis.call('EXISTS', KEYS[i]) == 0 then
+  if not there[i] then
     if i > 5 then
       redis.call('SET', KEYS[i], ARGV[3], 'PX', ARGV[4])
     else

@@ -25,8 +25,10 @@ end
 if redis.call('EXISTS', KEYS[3]) == 1 then
   return refuse('hold')
 end
+-- All generations are read by one command: Redis 7.0 notes every key of the script at each that reads.
+local nonces = redis.call('MGET', unpack(KEYS, 4))
 for i = 4, #KEYS do
-  if redis.call('GET', KEYS[i]) ~= ARGV[i + 2] then
+  if nonces[i - 3] ~= ARGV[i + 2] then
     return refuse('generation')
   end
 end
@@ -35,8 +37,8 @@ local life = tonumber(ARGV[2])
 for i = 6, #KEYS do
   if life == 0 then
     redis.call('PERSIST', KEYS[i])
-  elseif redis.call('PTTL', KEYS[i]) < life and redis.call('PTTL', KEYS[i]) >= 0 then
-    redis.call('PEXPIRE', KEYS[i], math.max(life, tonumber(ARGV[4])))
+  elseif redis.call('PEXPIRE', KEYS[i], ARGV[2], 'GT') == 1 and tonumber(ARGV[4]) > life then
+    redis.call('PEXPIRE', KEYS[i], ARGV[4])
   end
 end
 -- The entry is read before it is written, so that our own write comes back as exactly one push, and again after it, so
@@ -49,7 +51,5 @@ else
 end
 redis.call('DEL', KEYS[2])
 redis.call('STRLEN', KEYS[1])
-for i = 4, #KEYS do
-  redis.call('STRLEN', KEYS[i])
-end
+redis.call('MGET', unpack(KEYS, 4))
 return 'ok'

@@ -303,11 +303,11 @@ MUTANTS: dict[str, tuple[str, Callable[[], AbstractContextManager[Any]]]] = {
     ),
     "a nonce is kept where nobody tells of its end": (
         "tracking refused",
-        lambda: patch.object(RedisShelf, "_unlearn", lambda *_: None),
+        lambda: patch.object(Node, "unlearn", lambda *_: None),
     ),
     "a nonce is kept while pushes are swallowed": (
         "pushes swallowed",
-        lambda: patch.object(RedisShelf, "_unlearn", lambda *_: None),
+        lambda: patch.object(Node, "unlearn", lambda *_: None),
     ),
     "what is owed a removal is read": (
         "writes refused",

@@ -11,8 +11,9 @@ from itertools import count
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterator, Mapping, Sequence
 
+    from alacena.engine.keys import EntryKey
     from alacena.engine.redis.wire import Command
 
 _MOST_OF_A_BUCKET: Final = 4_096
@@ -59,6 +60,12 @@ class Debts:
         text = name.decode() if isinstance(name, bytes) else str(name)
         bucket = _bucket(text)
         return bucket in self._whole or text in self._buckets.get(bucket, ())
+
+    def readable(self, keys: Sequence[EntryKey], values: Sequence[bytes | None]) -> Sequence[bytes | None]:
+        """Returns the values of entries, the first of ``values``; what is owed a removal is not there."""
+        if not self:
+            return values[: len(keys)]
+        return [None if key.entry in self else value for key, value in zip(keys, values, strict=False)]
 
     @property
     def owes_everything(self) -> bool:

@@ -23,10 +23,11 @@ from alacena.engine.redis.facts import Facts, facts
 
 if TYPE_CHECKING:
     import asyncio
-    from collections.abc import Awaitable, Callable, Sequence
+    from collections.abc import Awaitable, Callable, Iterable, Sequence
 
     from alacena.engine.coherence import Coherence
     from alacena.engine.environment import Environment
+    from alacena.engine.generation import Generation
     from alacena.engine.redis.link import Link
     from alacena.engine.redis.topology import Topology
     from alacena.engine.redis.wire.command import Command
@@ -205,6 +206,11 @@ class Node:
         """A write of ours was just answered: the push about it is next, and says nothing new."""
         if self.tracked:
             self._own[key] = self._own.get(key, 0) + 1
+
+    def unlearn(self, generations: Iterable[Generation]) -> None:
+        """Keep no nonce that nobody would tell the end of: what this server has just said was good for one step."""
+        if not self.tracked:
+            self._coherence.glimpsed(generations)
 
     def forget_expectations(self) -> None:
         """Slots have moved: a push that is expected here may come elsewhere, and the next one may be somebody else's."""

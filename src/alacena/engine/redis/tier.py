@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import math
+from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -126,8 +127,8 @@ class RedisShelf:
         def settle(answering: Node, replies: list[Reply]) -> Found | Unsettled | None:
             values = _values(replies[0])
             self._learn(asked, values[len(keys) :])
-            found = self._entries.first(node, keys, self._readable(keys, values), policy, keep=keep)
-            self._unlearn(answering, asked)
+            found = self._entries.first(node, keys, self._debts.readable(keys, values), policy, keep=keep)
+            answering.unlearn(asked)
             return found
 
         budget_s = policy.redis_budget_s or self._budget_s
@@ -162,8 +163,8 @@ class RedisShelf:
         def settle(answering: Node, replies: list[Reply]) -> list[Found | Unsettled | None]:
             values = _values(replies[0])
             self._learn(asked, values[len(keys) :])
-            found = self._entries.opened_many(node, keys, self._readable(keys, values), policy, keep=keep)
-            self._unlearn(answering, asked)
+            found = self._entries.opened_many(node, keys, self._debts.readable(keys, values), policy, keep=keep)
+            answering.unlearn(asked)
             return found
 
         timeout_s = (policy.redis_budget_s or self._budget_s) * (1 + len(keys) / 100)
@@ -212,7 +213,7 @@ class RedisShelf:
             elif permit is None:
                 for_ms = self._lease_ms if left_ms < 0 else left_ms + 1
                 permit = Held(self._coherence.watch(key.entry), for_ms / 1000, is_told=answering.tracked)
-            self._unlearn(answering, (*depends, journal))
+            answering.unlearn((*depends, journal))
             settled(permit)
             return permit
 
@@ -236,11 +237,8 @@ class RedisShelf:
 
     def release(self, lease: Lease) -> None:
         """See :meth:`alacena.engine.shelf.Shelf.release`."""
-        try:
-            node = self._nodes.of(lease.key.entry)
-        except BackendError:  # Nobody has the slot now: the lease ends by itself.
-            return
-        node.tell(RELEASE, (lease.key.lease,), (lease.token,))
+        with suppress(BackendError):  # Nobody has the slot now: the lease ends by itself.
+            self._nodes.of(lease.key.entry).tell(RELEASE, (lease.key.lease,), (lease.token,))
 
     async def fill(self, lease: Lease, parcel: Parcel) -> Refusal:
         """See :meth:`alacena.engine.shelf.Shelf.fill`."""
@@ -358,17 +356,6 @@ class RedisShelf:
         for generation, nonce in zip(generations, nonces, strict=False):
             self._coherence.learned(generation, nonce)
 
-    def _unlearn(self, node: Node, generations: Sequence[Generation]) -> None:
-        """Keep nothing that nobody would tell of: what the node said was good for this step."""
-        if not node.tracked:
-            self._coherence.glimpsed(generations)
-
-    def _readable(self, keys: Sequence[EntryKey], values: Sequence[bytes | None]) -> Sequence[bytes | None]:
-        """The values of entries; what is owed a removal is not there."""
-        if not self._debts:
-            return values[: len(keys)]
-        return [None if key.entry in self._debts else value for key, value in zip(keys, values, strict=False)]
-
     def _expect_minted(
         self, node: Node, generations: Sequence[Generation], nonces: Sequence[bytes | None], mint: bytes
     ) -> None:
@@ -398,7 +385,7 @@ class RedisShelf:
 
         def settle(answering: Node, reply: list[bytes]) -> list[tuple[Generation, bytes]]:
             self._learn(generations, reply)
-            self._unlearn(answering, generations)
+            answering.unlearn(generations)
             self._expect_minted(answering, generations, reply, mint)
             return list(zip(generations, reply, strict=True))
 
@@ -419,7 +406,7 @@ class RedisShelf:
         def settle(answering: Node, reply: list[bytes]) -> list[tuple[Generation, bytes]] | None:
             name, since, *nonces = reply
             self._learn(generations, nonces)
-            self._unlearn(answering, generations)
+            answering.unlearn(generations)
             self._expect_minted(answering, generations, nonces, mint)
             return None if tells_of(name, since, remembered, names) else list(zip(generations, nonces, strict=True))
 

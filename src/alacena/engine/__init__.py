@@ -32,6 +32,7 @@ from alacena.engine.errors import (
 from alacena.engine.events import Event, Observer
 from alacena.engine.loading import UNCHANGED, LoadContext
 from alacena.engine.policy import Policy
+from alacena.engine.reading import Reading
 from alacena.engine.scope import SYSTEM_TENANT, Scope
 from alacena.engine.settings import Settings
 from alacena.engine.shelf import MISSING, Lookup
@@ -69,6 +70,7 @@ __all__ = [
     "Observer",
     "OutcomeUnknownError",
     "Policy",
+    "Reading",
     "Scope",
     "ServerReplyError",
     "Settings",

@@ -192,7 +192,8 @@ async def _assembled(
     reader = Reader(keys=keys, events=events, counts=counts, environment=environment, **loading)
     batches = Batches(reader=reader, settings=settings, **loading, **common)
     writer = Writer(
-        keys=keys, shelf=shelf, shelves=shelves, fills=fills, flights=flights, events=events, counts=counts
+        keys=keys, shelf=shelf, shelves=shelves, fills=fills, flights=flights, events=events, counts=counts,
+        environment=environment,
     )  # fmt: skip
     port = Port(store, keys, environment, Elements(codec.encode, codec.decode))
     desk = Desk(port, authority=authority, spill_path=settings.ledger_spill_path)

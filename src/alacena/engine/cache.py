@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+from collections.abc import Mapping
 from contextlib import asynccontextmanager
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Self
@@ -18,13 +19,14 @@ from alacena.engine.keys import named
 from alacena.engine.loading import Request, adapted
 from alacena.engine.policy import Policy
 from alacena.engine.reader import consume
+from alacena.engine.reading import Reading
 from alacena.engine.scope import Scope
 from alacena.engine.settings import Settings
 from alacena.engine.shelf import MISSING
 from alacena.engine.ttl import UNSET, TtlOrUnset, checked
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Mapping, Sequence
+    from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Sequence
 
     from alacena.engine.batches import BatchLoader
     from alacena.engine.codec import Keyring
@@ -343,21 +345,27 @@ class Cache(CoordinationFace):
             document_ids: Documents it depends on.
             use_memory: Whether this process keeps a copy.
 
+        The value replaces an older one in any case: if it cannot be stored, the older one is removed.
+
         Returns:
-            Whether it was stored; ``False`` while a source transaction holds the entry, or where Redis failed.
+            Whether it was stored; ``False`` while a source transaction holds the entry, if an invalidation overtook it,
+            or if Redis failed. See :meth:`reading` for values whose making takes a while.
 
         Raises:
             EncodeError: The value holds something that cannot be stored; the message names where.
             ValueError: ``ttl`` is not greater than 0, or the value is ``None``.
 
         Cost: 1 round trip; one more for a scope or tag that this process has not met.
+        If Redis fails: ``False``; the older value is gone from memory, and its removal is made up for as for :meth:`delete`.
         """
         parts = self._open_parts()
         key = parts.keys.entry(data_type, resource_id, _scope(tenant_id, agent_id, conversation_id, collection_id))
         policy = self.policy(data_type)
         if not use_memory:
             policy = policy.but(use_memory=False)
-        return await parts.writer.store(key, parts.writer.parcel(value, policy, ttl, named(tags, document_ids)))
+        depends, writer = named(tags, document_ids), parts.writer
+        parcel = await writer.storable(lambda: writer.parcel(value, policy, ttl, depends), (key,))
+        return await writer.store((key,), (parcel,)) > 0
 
     async def delete(
         self,
@@ -432,13 +440,15 @@ class Cache(CoordinationFace):
                 async with connection.transaction():
                     ...
 
-        A process that dies between its commit and the end of the block leaves a hold that expires after ``hold_s``
-        (left out: the setting), and nothing that was read before the commit.
+        What is named is invalidated when the block begins and once more when it ends. A process that dies between its
+        commit and the end of the block leaves a hold that expires after ``hold_s`` (left out: the setting), and nothing of
+        the resources that was read before the commit.
 
         Args:
             tenant_id: The tenant, or a scope.
             resources: ``(data_type, resource_id)`` of what the transaction changes; invalidated at every scope.
-            document_ids: Documents that it changes: what was made from them is invalidated when the block ends.
+            document_ids: Documents that it changes: what was made from them is invalidated too. It is not held: what is
+                made from them while the block runs stays if the process dies inside.
             hold_s: Seconds; must be above the longest time the transaction may take.
 
         Cost: 1 round trip before the block and 2 after it.
@@ -448,6 +458,48 @@ class Cache(CoordinationFace):
         tags = named((), document_ids)
         async with parts.writer.write(_scope(tenant_id), resources, tags, held_s):
             yield
+
+    @asynccontextmanager
+    async def reading(
+        self,
+        tenant_id: str | Scope,
+        *,
+        document_ids: Iterable[str] = (),
+        tags: Iterable[str] = (),
+        data_types: Iterable[str] = (),
+        documents_of: Callable[[Any], Iterable[str]] = lambda _: (),
+    ) -> AsyncIterator[Reading]:
+        """Put this around code that reads the source, works on what it read, and stores the outcome.
+
+        ::
+
+            async with cache.reading("acme", document_ids=["d1"]) as reading:
+                chunks = split(await fetch("d1"))
+                await reading.set_many("chunk", chunks)
+
+        What is invalidated after the block began is not stored by it, however long the work takes: it was read before.
+
+        Args:
+            tenant_id: The tenant, or a scope: all that the reading stores lies there.
+            document_ids: Documents that are read: all that the reading stores depends on them.
+            tags: Other names, likewise.
+            data_types: Types that the reading stores, if it is to end with an invalidation of the whole type too.
+            documents_of: Finds, in a value that is stored, further documents that it depends on.
+
+        Cost: 1 round trip before the block.
+        If Redis fails: the block runs; what it stores is not stored, and ``set`` returns ``False``.
+        """
+        parts, scope, depends = self._open_parts(), _scope(tenant_id), named(tags, document_ids)
+        began = await parts.writer.begin(scope, data_types, depends)
+        yield Reading(
+            scope,
+            depends,
+            began,
+            keys=parts.keys,
+            writer=parts.writer,
+            policy_of=self.policy,
+            documents_of=documents_of,
+        )
 
     async def get_many(
         self, data_type: str, resource_ids: Iterable[str], tenant_id: str | Scope, *, use_memory: bool = True
@@ -516,19 +568,39 @@ class Cache(CoordinationFace):
         *,
         ttl: TtlOrUnset = UNSET,
         tags: Iterable[str] = (),
-        document_ids: Iterable[str] = (),
+        document_ids: Iterable[str] | Mapping[str, Iterable[str]] = (),
     ) -> int:
-        """Store many values; all are encoded before the first is sent. Returns how many were stored.
+        """Store many values, as :meth:`set` does each; all are encoded before the first is sent.
+
+        Args:
+            data_type: Their type.
+            values: The values by id.
+            tenant_id: Their tenant, or scope.
+            ttl: As for :meth:`set`.
+            tags: What all of them depend on.
+            document_ids: Documents that all of them depend on; or, by id, those of each.
+
+        Returns:
+            How many were stored.
+
+        Raises:
+            EncodeError: As for :meth:`set`.
+            ValueError: As for :meth:`set`.
 
         Cost: 1 round trip a node, the commands written together.
         """
         parts = self._open_parts()
-        scope, policy, given = _scope(tenant_id), self.policy(data_type), named(tags, document_ids)
-        made = [
-            (parts.keys.entry(data_type, resource_id, scope), parts.writer.parcel(value, policy, ttl, given))
-            for resource_id, value in values.items()
-        ]
-        return sum(await asyncio.gather(*(parts.writer.store(key, parcel) for key, parcel in made)))
+        scope, policy, writer, given = _scope(tenant_id), self.policy(data_type), parts.writer, named(tags, ())
+
+        def depends(resource_id: str) -> tuple[str, ...]:
+            own = document_ids.get(resource_id, ()) if isinstance(document_ids, Mapping) else document_ids
+            return (*given, *named((), own))
+
+        keys = [parts.keys.entry(data_type, resource_id, scope) for resource_id in values]
+        parcels = await writer.storable(
+            lambda: [writer.parcel(value, policy, ttl, depends(i)) for i, value in values.items()], keys
+        )
+        return await writer.store(keys, parcels)
 
     async def ttl(self, data_type: str, resource_id: str, tenant_id: str | Scope, **scope_parts: str | None) -> float:
         """Seconds that an entry stays fresh: -1 for ever, -2 absent. Cost: 1 round trip."""

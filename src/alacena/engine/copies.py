@@ -239,7 +239,8 @@ class Copies:
 
     def found(self, key: EntryKey, slot: Slot) -> Found:
         """A slot as a shelf's answer."""
-        return Found(key, self.hand_out(slot), "memory", self.fresh_for(slot), slot.cost, slot.generations)
+        value, fresh_for_s = self.hand_out(slot), self.fresh_for(slot)
+        return Found(key, value, "memory", fresh_for_s, slot.cost, slot.generations, slot.stamps)
 
     def fresh_for(self, slot: Slot) -> float:
         """Seconds a slot stays fresh; negative where it is stale."""

@@ -88,38 +88,47 @@ class Pilot:
             self.hand_back(flight)
 
     async def _fly(self, flight: Flight, request: Request, stale: Found | None) -> None:
-        permit = await self.permit(flight, request)
+        previous_tags = () if stale is None else stale.tags
+        permit = await self.permit(flight, request, also=previous_tags)
         if isinstance(permit, Found):
             self._fills.land(flight, self._fills.found(permit), request.policy)
             return
-        context = _context(request, stale)
-        leases = () if permit is None else (permit,)
+        lease = permit if isinstance(permit, Lease) else None
+        context = LoadContext(request.key, tags=request.tags)
+        leases = () if lease is None else (lease,)
         renewal = Renewal(self._shelf, lambda: leases, self._settings.lease_s / 3)
         try:
             async with self.asking(request.key, request.policy, (flight,)) as stopwatch:
+                _offer(context, stale, lease)
                 value = await request.loader(context)
             self._respites.end(request.key.entry)
             replaces = stale is not None or request.renew or request.insist
-            parcel, lookup = self._fills.judged(request, context, value, stopwatch.elapsed_s, permit, replaces=replaces)
+            parcel, lookup = self._fills.judged(request, context, value, stopwatch.elapsed_s, lease, replaces=replaces)
             self._fills.land(flight, lookup, request.policy, parcel)
         finally:
             renewal.cancel()
-        if permit is not None:
-            flight.lease = None
-            await self._fills.fill(permit, parcel)
+        flight.lease = None
+        replaces = replaces and not isinstance(permit, Held)  # else it is for the holder to replace
+        await self._fills.fill(request.key, lease, parcel, replaces=replaces)
 
-    async def permit(self, flight: Flight, request: Request, held: Held | None = None) -> Lease | Found | None:
-        """Get a lease, or the entry that somebody else filled meanwhile; ``None``: load without storing.
+    async def permit(
+        self, flight: Flight, request: Request, held: Held | None = None, *, also: Sequence[str] = ()
+    ) -> Lease | Found | Held | None:
+        """Get a lease, or the entry that somebody else filled meanwhile; else load without storing.
 
         Args:
             flight: The flight.
             request: What it loads.
             held: The answer of :meth:`ask`, where it was asked already.
+            also: Tags that the value may depend on besides those of the request.
+
+        Returns:
+            :class:`Held` if somebody else had the lease for too long, ``None`` if the second shelf failed.
         """
         deadline = self._environment.now() + self._settings.lease_wait_s
         while True:
             try:
-                permit = held or await self.ask(flight, request)
+                permit = held or await self.ask(flight, request, also=also)
             except BackendError:
                 return None
             held = None
@@ -130,15 +139,17 @@ class Pilot:
                     continue
                 left_s = deadline - self._environment.now()
                 if left_s <= 0 or not self._shelf.is_up:
-                    return None
+                    return permit
                 found = await self._awaited(request, permit, left_s)
             finally:
                 permit.change.cancel()
             if found is not None:
                 return found
 
-    async def ask(self, flight: Flight, request: Request, *, among: int = 1) -> Lease | Found | Held:
-        """Ask for a lease once, as one ``among`` several.
+    async def ask(
+        self, flight: Flight, request: Request, *, among: int = 1, also: Sequence[str] = ()
+    ) -> Lease | Found | Held:
+        """Ask for a lease once, as one ``among`` several; it rests on the tags of the request, and on others ``also``.
 
         A lease that comes when nobody waits for it any more is given back: what is read from the source without
         waiting for it may be older.
@@ -163,7 +174,8 @@ class Pilot:
 
         force = request.renew or request.insist
         try:
-            answer = await self._shelves.lease(request.key, request.tags, settled, force=force, among=among)
+            tags = tuple(dict.fromkeys((*request.tags, *also)))
+            answer = await self._shelves.lease(request.key, tags, settled, force=force, among=among)
             came = None
             return answer
         finally:
@@ -223,7 +235,7 @@ class Pilot:
             self._shelves.degraded("refresh", key, error)
 
 
-def _context(request: Request, previous: Found | None) -> LoadContext:
-    if previous is None or previous.value is NOT_FOUND:
-        return LoadContext(request.key, tags=request.tags)
-    return LoadContext(request.key, previous.value, request.tags, previous.tags)
+def _offer(context: LoadContext, previous: Found | None, lease: Lease | None) -> None:
+    """Hand the loader the value that is there, unless that has ended since it was found: it may be stored again."""
+    if previous is not None and previous.value is not NOT_FOUND and previous.stands(lease):
+        context.previous, context.previous_tags = previous.value, previous.tags

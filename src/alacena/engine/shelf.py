@@ -90,6 +90,7 @@ class Found(msgspec.Struct, eq=False, gc=False):
         fresh_for_s: Seconds it stays fresh; negative: stale for that long; ``inf``: for ever.
         load_s: How long its load took, in seconds; 0 where it is not known.
         generations: What it depends on.
+        stamps: Their nonces when it was made; both are empty if they were not kept.
     """
 
     key: EntryKey
@@ -98,6 +99,17 @@ class Found(msgspec.Struct, eq=False, gc=False):
     fresh_for_s: float
     load_s: float = 0.0
     generations: tuple[Generation, ...] = ()
+    stamps: tuple[bytes, ...] = ()
+
+    def stands(self, lease: Lease | None) -> bool:
+        """Whether nothing that it depends on has ended: not until the lease was given, nor, as far as is known, since."""
+        if not self.stamps:
+            return False
+        given = {} if lease is None else {generation.name: nonce for generation, nonce in lease.stamps}
+        return all(
+            generation.nonce == stamp and given.get(generation.name, stamp) == stamp
+            for generation, stamp in zip(self.generations, self.stamps, strict=True)
+        )
 
     @property
     def tags(self) -> tuple[str, ...]:
@@ -148,6 +160,23 @@ class Lease:
         """Whether, besides, no tag has ended that the load might name when it is done."""
         journal, nonce = self.journal
         return journal.nonce == nonce and self.stands
+
+
+@dataclass(frozen=True, slots=True)
+class Beginning:
+    """What a reading of the source rests on in one bucket: what it brings is stored under nothing later.
+
+    Attributes:
+        stamps: Generations with their nonces when it began.
+        journal: As for a :class:`Lease`.
+        noted: As for a :class:`Lease`.
+        epoch: As for a :class:`Lease`.
+    """
+
+    stamps: tuple[tuple[Generation, bytes], ...]
+    journal: tuple[Generation, bytes]
+    noted: int
+    epoch: bytes = b""
 
 
 @dataclass(frozen=True, slots=True)
@@ -276,8 +305,43 @@ class Shelf(Protocol):
         """Give a lease back unused, so that the next request need not wait for its end. Sent and not waited for."""
         ...
 
-    async def store(self, key: EntryKey, parcel: Parcel) -> Refusal:
-        """Store a value that the caller vouches for: a fill in flight loses to it. Cost: 1 round trip; 2 with scopes not met."""
+    async def discard(self, lease: Lease) -> None:
+        """Remove the entry that a load was to replace, and give the lease back; nothing if the lease is another's by now.
+
+        Raises:
+            BackendError: The server did not confirm; the removal is owed.
+
+        Cost: 1 round trip.
+        """
+        ...
+
+    async def store(self, key: EntryKey, parcel: Parcel, began: Beginning | None = None) -> Refusal:
+        """Store a value that the caller vouches for: a fill in flight loses to it.
+
+        Args:
+            key: Where.
+            parcel: What.
+            began: What the reading rests on that brought the value: it is refused if any of that has ended since.
+
+        Raises:
+            BackendError: The server did not confirm; the removal of what the value was to replace is owed.
+
+        Cost: 1 round trip; 2 with scopes not met.
+        """
+        ...
+
+    async def begin(self, buckets: Sequence[Sequence[str]], wide: int) -> tuple[Beginning, ...]:
+        """Note what a reading of the source rests on.
+
+        Args:
+            buckets: For each bucket, the name of its journal, then those of generations.
+            wide: How many of these generations, the first ones, are a tenant's or a type's.
+
+        Raises:
+            BackendError: The server did not answer.
+
+        Cost: 1 round trip.
+        """
         ...
 
     async def delete(self, keys: Sequence[EntryKey]) -> int:
@@ -298,8 +362,22 @@ class Shelf(Protocol):
         """
         ...
 
-    async def hold(self, keys: Sequence[EntryKey], hold_s: float) -> bytes:
-        """Make readers bypass entries while a source transaction runs. Returns the hold's token. Cost: 1 round trip a node."""
+    async def hold(self, keys: Sequence[EntryKey], resources: Sequence[str], hold_s: float) -> bytes:
+        """Remove entries and end their resources' generations, and make readers bypass them while a transaction runs.
+
+        Args:
+            keys: The entries.
+            resources: The generation of each one's resource.
+            hold_s: Seconds after which the hold ends by itself, whoever else holds the same.
+
+        Returns:
+            The hold's token.
+
+        Raises:
+            BackendError: Not all are held; those that are held already are given back.
+
+        Cost: 1 round trip a node.
+        """
         ...
 
     async def unhold(self, keys: Sequence[EntryKey], token: bytes) -> None:

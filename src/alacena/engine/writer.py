@@ -6,21 +6,26 @@ import asyncio
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
-from alacena.engine.errors import BackendError, InvalidKeyError
+from alacena.engine.errors import BackendError, EncodeError, InvalidKeyError
 from alacena.engine.events import Invalidated
+from alacena.engine.underway import UnderWay
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterable, Sequence
+    from collections.abc import AsyncIterator, Callable, Iterable, Sequence
+    from typing import TypeVar
 
+    from alacena.engine.environment import Environment
     from alacena.engine.events import Events
     from alacena.engine.fills import Fills
     from alacena.engine.flight import Flights
     from alacena.engine.keys import EntryKey, Keys
     from alacena.engine.policy import Policy
     from alacena.engine.scope import Scope
-    from alacena.engine.shelf import Counts, Parcel, Shelf
+    from alacena.engine.shelf import Beginning, Counts, Parcel, Shelf
     from alacena.engine.shelves import Shelves
     from alacena.engine.ttl import TtlOrUnset
+
+    T = TypeVar("T")
 
 EVERY_RESOURCE = "*"
 """What ``invalidate`` takes in place of an id for "the whole type"."""
@@ -59,6 +64,7 @@ class Writer:
         flights: Owns removals, so that a caller who leaves does not stop them.
         events: Who is told.
         counts: What is counted.
+        environment: The clock.
     """
 
     def __init__(
@@ -71,6 +77,7 @@ class Writer:
         flights: Flights,
         events: Events,
         counts: Counts,
+        environment: Environment,
     ) -> None:
         self._keys = keys
         self._shelf = shelf
@@ -80,17 +87,62 @@ class Writer:
         self._burst: Burst | None = None
         self._events = events
         self._counts = counts
+        self._under_way = UnderWay(environment)
 
-    async def store(self, key: EntryKey, parcel: Parcel) -> bool:
-        """Store what the caller vouches for. See :meth:`alacena.engine.cache.Cache.set`."""
+    async def store(self, keys: Sequence[EntryKey], parcels: Sequence[Parcel]) -> int:
+        """Store what the caller vouches for. See :meth:`alacena.engine.cache.Cache.set`. Returns how many were stored."""
+        overtaken = self._under_way.overtaken
+        stores = [
+            self._refused(key) if overtaken(map(key.tag_name, parcel.tags)) else self._stored(key, parcel, None)
+            for key, parcel in zip(keys, parcels, strict=True)
+        ]
+        return sum(await asyncio.gather(*stores)) if len(stores) != 1 else await stores[0]
+
+    async def _refused(self, key: EntryKey) -> bool:
+        self._counts.refused("generation")
+        await self.delete((key,))
+        return False
+
+    async def store_read(self, key: EntryKey, parcel: Parcel, began: Beginning | None) -> bool:
+        """Store what a reading brought, if nothing has ended since it began; ``None``: what it rests on is not known."""
+        if began is None:
+            self._counts.refused("backend")
+            await self.delete((key,))
+            return False
+        return await self._stored(key, parcel, began)
+
+    async def _stored(self, key: EntryKey, parcel: Parcel, began: Beginning | None) -> bool:
         try:
-            refusal = await self._shelf.store(key, parcel)
+            refusal = await self._shelf.store(key, parcel, began)
         except BackendError as error:
             self._shelves.degraded("set", key, error)
             return False
         if refusal:
             self._counts.refused(refusal)
+            await self.delete((key,))  # The caller knows of a newer value: the older one is not served any more.
         return not refusal
+
+    async def begin(self, scope: Scope, data_types: Iterable[str], tags: Sequence[str]) -> tuple[Beginning, ...] | None:
+        """Note what a reading rests on, for each bucket of the tenant; ``None`` if the second shelf failed."""
+        buckets, wide = self._keys.groundwork(scope, data_types, tags)
+        try:
+            return await self._shelf.begin(buckets, wide)
+        except BackendError as error:
+            self._shelves.degraded("reading", self._keys.entry("any", "any", scope), error)
+            return None
+
+    async def storable(self, made: Callable[[], T], keys: Sequence[EntryKey]) -> T:
+        """Parcels for entries. If a value cannot be stored, what was there is outdated all the same, and is removed.
+
+        Raises:
+            EncodeError: A value holds something that cannot be stored.
+            ValueError: It is ``None``, or ``ttl`` is not greater than 0.
+        """
+        try:
+            return made()
+        except EncodeError:
+            await self.delete(keys)
+            raise
 
     def parcel(self, value: Any, policy: Policy, ttl: TtlOrUnset, tags: tuple[str, ...]) -> Parcel:
         """A value made ready for the shelves: encoded now, so that a bad value is refused before anything is sent.
@@ -145,6 +197,7 @@ class Writer:
             burst.sent = self._flights.own(self._send(burst))
         else:
             burst.add(groups, entries)
+        self._under_way.ended(group[0] for group in groups if len(group) > 1)
         assert burst.sent is not None
         count = await asyncio.shield(burst.sent)
         if count is None:
@@ -170,29 +223,34 @@ class Writer:
     ) -> AsyncIterator[None]:
         """Hold entries around a source transaction. See :meth:`alacena.engine.cache.Cache.write`."""
         entries = [self._keys.entry(data_type, resource_id, scope) for data_type, resource_id in resources]
+        generations = [self._keys.resource_generation(t, r, scope) for t, r in resources]
+        groups = [names for tag in tags for names in self._keys.tag_generations(scope.tenant_id, tag)]
         token: bytes | None = None
         try:
-            token = await self._shelf.hold(entries, hold_s) if entries else None
-        except BackendError as error:
-            self._shelves.degraded("write", entries[0], error)
-        try:
+            # What is old ends now, not when the block does: a process that dies inside leaves nothing of it.
+            ending = self.end(scope, None, groups, ()) if groups else _nothing()
+            token, _ = await asyncio.gather(self._held(entries, generations, hold_s), ending)
             yield
         finally:
-            await asyncio.shield(self._flights.own(self._after_write(scope, resources, entries, tags, token)))
+            after = self._after_write(scope, [(name,) for name in generations], groups, entries, token)
+            await asyncio.shield(self._flights.own(after))
+
+    async def _held(self, entries: Sequence[EntryKey], generations: Sequence[str], hold_s: float) -> bytes | None:
+        try:
+            return await self._shelf.hold(entries, generations, hold_s) if entries else None
+        except BackendError as error:
+            self._shelves.degraded("write", entries[0], error)
+            return None
 
     async def _after_write(
         self,
         scope: Scope,
-        resources: Sequence[tuple[str, str]],
+        generations: Sequence[Sequence[str]],
+        groups: Sequence[Sequence[str]],
         entries: Sequence[EntryKey],
-        tags: Sequence[str],
         token: bytes | None,
     ) -> None:
-        groups: list[tuple[str, ...]] = [
-            names for tag in tags for names in self._keys.tag_generations(scope.tenant_id, tag)
-        ]
-        groups += [(self._keys.resource_generation(t, r, scope),) for t, r in resources]
-        await self.end(scope, None, groups, entries)
+        await self.end(scope, None, (*groups, *generations), entries)
         if token is None:
             return
         try:
@@ -208,3 +266,7 @@ class Writer:
             )
         entry = self._keys.entry(data_type, resource_id, scope)
         return self._keys.resource_generation(data_type, entry.resource_id, scope), [entry]
+
+
+async def _nothing() -> None:
+    """There is nothing to end."""

@@ -198,6 +198,10 @@ class Nodes:
     def _group(self, key: bytes) -> int:
         return slot_of(key) if self._by_slot else 0
 
+    def owe(self, removals: Sequence[Removal]) -> None:
+        """Take removals over: each is tried until it is confirmed, and before a new connection serves."""
+        self._owe(removals)
+
     def _owe(self, removals: Sequence[Removal]) -> None:
         idle = not self._owed
         for key, command, _ in removals:

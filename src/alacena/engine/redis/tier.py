@@ -7,12 +7,23 @@ import math
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from alacena.engine.errors import ServerReplyError
+from alacena.engine.errors import BackendError, ServerReplyError
 from alacena.engine.policy import UNKEPT, Policy
-from alacena.engine.redis.cache_scripts import HOLD, LATE, LEASE, MINT, RELEASE, RENEW, STORE, UNHOLD
+from alacena.engine.redis.cache_scripts import (
+    BEGIN,
+    DISCARD,
+    HOLD,
+    LATE,
+    LEASE,
+    MINT,
+    RELEASE,
+    RENEW,
+    STORE,
+    UNHOLD,
+)
 from alacena.engine.redis.entries import Entries
 from alacena.engine.redis.journal import NAME_BYTES, endings, new_name, state, tells_of
-from alacena.engine.shelf import Found, Held, Lease, Unsettled
+from alacena.engine.shelf import Beginning, Found, Held, Lease, Unsettled
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
@@ -194,23 +205,25 @@ class RedisShelf:
             if entry is not None and not force:
                 hit = self._entries.opened(node, key, entry, UNKEPT, keep=False)
                 permit = hit if isinstance(hit, Found) and hit.fresh_for_s > 0 else None
-            mine = holder == token
+            mine = holder.startswith(token)
             if mine:
                 node.expect(key.lease)
             if permit is not None and mine:
-                node.tell(RELEASE, (key.lease,), (token,))
+                node.tell(RELEASE, (key.lease,), (holder,))
             elif permit is None and mine:
                 stamps = tuple(zip(depends, nonces, strict=True))
-                permit = Lease(key, token, stamps, (journal, noted), length, epoch, storable=not hold)
+                permit = Lease(key, holder, stamps, (journal, noted), length, epoch, storable=not hold)
             elif permit is None:
                 for_ms = self._lease_ms if left_ms < 0 else left_ms + 1
-                permit = Held(self._coherence.watch(key.entry), for_ms / 1000, is_told=node.tracked)
+                names = [generation.name for generation in depends]
+                change = self._coherence.watch(key.entry, names)
+                permit = Held(change, for_ms / 1000, is_told=node.tracked)
             settled(permit)
             return permit
 
         names = (generation.name for generation in depends)
         keys: tuple[str | bytes, ...] = (key.entry, key.lease, key.hold, key.journal, *names)
-        args = (token, self._lease_ms, mint, _NARROW_LIFE_MS, mint_name)
+        args = (token, self._lease_ms, mint, _NARROW_LIFE_MS, mint_name, len(key.generations))
         return await node.evaluate(LEASE, keys, args, settle, self._budget_s * (1 + (among - 1) / 100))
 
     def renew(self, lease: Lease) -> None:
@@ -230,34 +243,88 @@ class RedisShelf:
     async def fill(self, lease: Lease, parcel: Parcel) -> Refusal:
         """See :meth:`alacena.engine.shelf.Shelf.fill`."""
         key = lease.key
+        self._coherence.memory.discard_wire(key.entry)
         node = self._nodes.of(key.entry)
-        known = {generation.name for generation, _ in lease.stamps}
-        early = [tag for tag in parcel.tags if key.tag_name(tag) in known]
-        late = [tag for tag in parcel.tags if key.tag_name(tag) not in known]
-        stamps = [*lease.stamps]
-        if late:
-            minted = await self._late(node, lease, self._coherence.tagged(key, late))
-            if minted is None:
-                self.release(lease)
-                return "generation"
-            stamps += minted
+        known = {generation.name: (generation, nonce) for generation, nonce in lease.stamps}
+        if not await self._know_late(node, lease, key, parcel.tags, known):
+            self.release(lease)
+            return "generation"
         if node.replication_id != lease.epoch:
             return "replication"
-        return await self._send(node, key, lease.token, stamps, (*early, *late), parcel)
+        return await self._send(node, key, lease.token, self._stamps(key, parcel.tags, known), parcel)
 
-    async def store(self, key: EntryKey, parcel: Parcel) -> Refusal:
+    async def store(self, key: EntryKey, parcel: Parcel, began: Beginning | None = None) -> Refusal:
         """See :meth:`alacena.engine.shelf.Shelf.store`."""
+        self._coherence.memory.discard_wire(key.entry)
+        try:
+            return await self._store(key, parcel, began)
+        except BackendError:
+            self._nodes.owe(_removals(key))
+            raise
+
+    async def _store(self, key: EntryKey, parcel: Parcel, began: Beginning | None) -> Refusal:
+        node = self._nodes.of(key.entry)
         depends = (*self._coherence.generations(key.generations), *self._coherence.tagged(key, parcel.tags))
-        refusal: Refusal = ""
-        for _ in range(2):
-            stamps = await self._current(self._nodes.of(key.entry), depends)
-            # Asking for the stamps may have shown that the entry's slot has moved.
-            refusal = await self._send(self._nodes.of(key.entry), key, b"", stamps, parcel.tags, parcel)
-            if refusal != "generation":
-                break
-            for generation, _ in stamps:
+        # Taken down before anything is asked: the value is not newer than this call, and what ends from now on ended after
+        # the value was read.
+        known = {g.name: (g, nonce) for g in depends if (nonce := g.nonce) is not None}
+        if began is not None:
+            known = {generation.name: (generation, nonce) for generation, nonce in began.stamps}
+            if node.replication_id != began.epoch:
+                return "replication"
+            if not await self._know_late(node, began, key, parcel.tags, known):
+                return "generation"
+        for generations, life_ms in ((depends[:2], 0), (depends[2:], _NARROW_LIFE_MS)):
+            unknown = [generation for generation in generations if generation.name not in known]
+            if unknown:
+                known.update(await self._mint(node, unknown, life_ms))
+        # Asking for the stamps may have shown that the entry's slot has moved.
+        node = self._nodes.of(key.entry)
+        refusal = await self._send(node, key, b"", self._stamps(key, parcel.tags, known), parcel)
+        if refusal == "generation":
+            # One of them ended while the value was on its way, or what was known here was not current. The value was read
+            # before either: it is not stored under what is current now.
+            for generation in depends:
                 self._coherence.learned(generation, None)
         return refusal
+
+    async def discard(self, lease: Lease) -> None:
+        """See :meth:`alacena.engine.shelf.Shelf.discard`."""
+        key = lease.key
+        node = self._nodes.of(key.entry)
+        self._coherence.memory.discard_wire(key.entry)
+
+        def settle(reply: Reply) -> None:
+            if reply == 1:
+                self._coherence.dropped(key.entry)
+
+        try:
+            await node.evaluate(DISCARD, (key.entry, key.lease), (lease.token,), settle, self._timeout_s)
+        except BackendError:
+            self._nodes.owe(_removals(key))
+            raise
+
+    async def begin(self, buckets: Sequence[Sequence[str]], wide: int) -> tuple[Beginning, ...]:
+        """See :meth:`alacena.engine.shelf.Shelf.begin`."""
+        return tuple(await asyncio.gather(*(self._begin(journal, names, wide) for journal, *names in buckets)))
+
+    async def _begin(self, journal_name: str, names: Sequence[str], wide: int) -> Beginning:
+        node = self._nodes.of(journal_name.encode())
+        epoch = node.replication_id
+        generations = [self._coherence.generation(name) for name in names]
+        journal = self._coherence.generation(journal_name)
+        mint, mint_name = self._environment.token(8), new_name(self._environment)
+
+        def settle(reply: list[Any]) -> Beginning:
+            name, length, *nonces = reply
+            self._learn(generations, nonces)
+            self._expect_minted(node, generations, nonces, mint)
+            journal.nonce = noted = state(name, length)
+            self._expect_minted(node, (journal,), (name,), mint_name)
+            return Beginning(tuple(zip(generations, nonces, strict=True)), (journal, noted), length, epoch)
+
+        args = (mint, wide, _NARROW_LIFE_MS, mint_name)
+        return await node.evaluate(BEGIN, (journal_name, *names), args, settle, self._timeout_s)
 
     async def delete(self, keys: Sequence[EntryKey]) -> int:
         """See :meth:`alacena.engine.shelf.Shelf.delete`."""
@@ -267,36 +334,46 @@ class RedisShelf:
         """See :meth:`alacena.engine.shelf.Shelf.invalidate`."""
         names = [name for group in generations for name in group]
         self._forget(names, keys)
-        # A lease goes before its entry: a fill that runs between the two commands is refused.
         removals: list[Removal] = [
             *endings([group for group in generations if len(group) > 1]),
             *((group[0].encode(), ("UNLINK", *group), True) for group in generations if len(group) == 1),
-            *((key.entry, ("UNLINK", key.lease), False) for key in keys),
-            *((key.entry, ("UNLINK", key.entry), True) for key in keys),
+            *(removal for key in keys for removal in _removals(key)),
         ]
         return await self._nodes.remove(removals, settled=lambda: self._forget(names, keys))
 
-    async def hold(self, keys: Sequence[EntryKey], hold_s: float) -> bytes:
+    async def hold(self, keys: Sequence[EntryKey], resources: Sequence[str], hold_s: float) -> bytes:
         """See :meth:`alacena.engine.shelf.Shelf.hold`."""
         token = self._environment.token(16)
-        await self._holding(HOLD, keys, (token, max(1, round(hold_s * 1000))))
+        args = (token, max(1, round(hold_s * 1000)))
+        self._forget(resources, keys)
+        asked = [self._run_on(HOLD, k, (name,), args) for k, name in zip(keys, resources, strict=True)]
+        try:
+            outcomes = await asyncio.gather(*asked, return_exceptions=True)
+        except asyncio.CancelledError:
+            self._undo_holds(keys, token)
+            raise
+        failures = [outcome for outcome in outcomes if isinstance(outcome, BaseException)]
+        if failures:
+            self._undo_holds(keys, token)
+            raise failures[0]
         return token
 
     async def unhold(self, keys: Sequence[EntryKey], token: bytes) -> None:
         """See :meth:`alacena.engine.shelf.Shelf.unhold`."""
-        await self._holding(UNHOLD, keys, (token,))
-
-    async def _holding(self, script: Script, keys: Sequence[EntryKey], args: Sequence[Argument]) -> None:
         self._forget((), keys)
+        await asyncio.gather(*(self._run_on(UNHOLD, key, (), (token,)) for key in keys))
 
-        async def run(key: EntryKey) -> None:
-            def settle(_: Reply) -> None:
-                self._forget((), (key,))
+    def _undo_holds(self, keys: Sequence[EntryKey], token: bytes) -> None:
+        """End the holds of a block that does not have all of them. What cannot be told comes to its end by itself."""
+        for key in keys:
+            self._nodes.of(key.entry).tell(UNHOLD, (key.hold, key.entry, key.lease), (token,))
 
-            node = self._nodes.of(key.entry)
-            await node.evaluate(script, (key.hold, key.entry, key.lease), args, settle, self._timeout_s)
+    async def _run_on(self, script: Script, key: EntryKey, resource: Sequence[str], args: Sequence[Argument]) -> None:
+        def settle(_: Reply) -> None:
+            self._forget(resource, (key,))
 
-        await asyncio.gather(*(run(key) for key in keys))
+        node = self._nodes.of(key.entry)
+        await node.evaluate(script, (key.hold, key.entry, key.lease, *resource), args, settle, self._timeout_s)
 
     async def inspect(self, key: EntryKey) -> dict[str, Any]:
         """See :meth:`alacena.engine.shelf.Shelf.inspect`."""
@@ -339,53 +416,60 @@ class RedisShelf:
             if nonce == mint:
                 node.expect(generation.name.encode())
 
-    async def _current(self, node: Node, generations: Sequence[Generation]) -> list[tuple[Generation, bytes]]:
-        """The generations with their nonces: as known, or as the server says where one is unknown.
-
-        What it says is kept here: by the time that this is read, a push may have made it unknown again.
-        """
-        known = [(generation, nonce) for generation in generations if (nonce := generation.nonce) is not None]
-        if len(known) == len(generations):
-            return known
-        wide = await self._mint(node, generations[:2], 0)
-        return wide + await self._mint(node, generations[2:], _NARROW_LIFE_MS)
-
     async def _mint(
         self, node: Node, generations: Sequence[Generation], life_ms: int
-    ) -> list[tuple[Generation, bytes]]:
-        """Read the generations' nonces, making those that are missing."""
-        if not generations:
-            return []
+    ) -> dict[str, tuple[Generation, bytes]]:
+        """Read the generations' nonces, making those that are missing; by name.
 
+        What the server says is returned, not what is noted here: by the time that this is read, a push may have made it
+        unknown again.
+        """
         mint = self._environment.token(8)
 
-        def settle(reply: list[bytes]) -> list[tuple[Generation, bytes]]:
+        def settle(reply: list[bytes]) -> dict[str, tuple[Generation, bytes]]:
             self._learn(generations, reply)
             self._expect_minted(node, generations, reply, mint)
-            return list(zip(generations, reply, strict=True))
+            return {generation.name: (generation, nonce) for generation, nonce in zip(generations, reply, strict=True)}
 
         names = [generation.name for generation in generations]
         return await node.evaluate(MINT, names, (mint, life_ms), settle, self._timeout_s)
 
-    async def _late(
-        self, node: Node, lease: Lease, generations: Sequence[Generation]
-    ) -> list[tuple[Generation, bytes]] | None:
-        """The nonces of tags that were named late, or ``None`` if one of them may have ended since the lease.
+    async def _know_late(
+        self,
+        node: Node,
+        since: Lease | Beginning,
+        key: EntryKey,
+        tags: Sequence[str],
+        known: dict[str, tuple[Generation, bytes]],
+    ) -> bool:
+        """Learn the nonces of tags that were not named from the beginning; ``False`` if one may have ended since then.
 
         Should one end after this was read, its nonce is another one, and the entry is dead.
         """
-        _, remembered = lease.journal
+        late = [tag for tag in tags if key.tag_name(tag) not in known]
+        if not late:
+            return True
+        generations = self._coherence.tagged(key, late)
+        _, remembered = since.journal
         mint = self._environment.token(8)
         names = [generation.name for generation in generations]
 
-        def settle(reply: list[bytes]) -> list[tuple[Generation, bytes]] | None:
-            name, since, *nonces = reply
+        def settle(reply: list[bytes]) -> bool:
+            name, written, *nonces = reply
             self._learn(generations, nonces)
             self._expect_minted(node, generations, nonces, mint)
-            return None if tells_of(name, since, remembered, names) else list(zip(generations, nonces, strict=True))
+            known.update(zip(names, zip(generations, nonces, strict=True), strict=True))
+            return not tells_of(name, written, remembered, names)
 
-        args = (mint, _NARROW_LIFE_MS, NAME_BYTES, lease.noted)
-        return await node.evaluate(LATE, (lease.key.journal, *names), args, settle, self._timeout_s)
+        args = (mint, _NARROW_LIFE_MS, NAME_BYTES, since.noted)
+        return await node.evaluate(LATE, (key.journal, *names), args, settle, self._timeout_s)
+
+    @staticmethod
+    def _stamps(
+        key: EntryKey, tags: Sequence[str], known: Mapping[str, tuple[Generation, bytes]]
+    ) -> list[tuple[Generation, bytes]]:
+        """What an entry is stored under: its own generations, then its tags'."""
+        return [known[name] for name in (*key.generations, *map(key.tag_name, tags))]
 
     async def _send(
         self,
@@ -393,14 +477,13 @@ class RedisShelf:
         key: EntryKey,
         token: bytes,
         stamps: Sequence[tuple[Generation, bytes]],
-        tags: Sequence[str],
         parcel: Parcel,
     ) -> Refusal:
         """Store one entry by script, and keep the copy in memory in the step in which the server said so."""
         own = len(key.generations)
         life_s = None if parcel.fresh_for_s is None else parcel.fresh_for_s + parcel.stale_for_s
         sealed = self._entries.sealed(
-            node, key, stamps[:own], list(zip(tags, (n for _, n in stamps[own:]), strict=True)), parcel
+            node, key, stamps[:own], list(zip(parcel.tags, (n for _, n in stamps[own:]), strict=True)), parcel
         )
 
         def settle(reply: bytes) -> Refusal:
@@ -420,6 +503,11 @@ class RedisShelf:
         nonces = (nonce for _, nonce in stamps)
         args: tuple[Argument, ...] = (token, life_ms, sealed, _NARROW_LIFE_MS, latest_ms, *nonces)
         return await node.evaluate(STORE, names, args, settle, self._timeout_s)
+
+
+def _removals(key: EntryKey) -> list[Removal]:
+    """What removes an entry: its lease goes first, so that a fill that runs between the two commands is refused."""
+    return [(key.entry, ("UNLINK", key.lease), False), (key.entry, ("UNLINK", key.entry), True)]
 
 
 def _values(reply: Reply) -> list[bytes | None]:

@@ -18,6 +18,10 @@ _REMEMBERED_S = 5.0
 _MOST = 10_000
 """Endings that are remembered."""
 
+_MANY = 200
+_PAUSE_S = 20e-6
+"""For each of many tasks, how long no other look is taken: it costs a small part of that."""
+
 _WAITS_FOR_WORK = asyncio.Queue.get.__code__
 
 
@@ -35,18 +39,32 @@ class UnderWay:
     def __init__(self, environment: Environment) -> None:
         self._environment = environment
         self._ended: dict[str, tuple[float, WeakSet[asyncio.Task[Any]]]] = {}
+        self._at_work: WeakSet[asyncio.Task[Any]] = WeakSet()
+        self._look_again_at = 0.0
 
-    def ended(self, names: Iterable[str]) -> None:
-        """The current task ends tags, given by the names of their generations."""
+    def ended(self, names: Iterable[str], *, anew: bool) -> None:
+        """The current task ends tags, given by the names of their generations.
+
+        Args:
+            names: The names.
+            anew: Whether it is the first in this turn of the loop; the others are at work with the same tasks.
+        """
         names = list(names)
         if not names:
             return
+        now = self._environment.now()
+        if anew and now >= self._look_again_at:
+            tasks = asyncio.all_tasks()
+            self._at_work = WeakSet(task for task in tasks if not _waits_for_work(task))
+            # Among very many tasks a look at all of them takes a while: then some that are new are overlooked instead.
+            self._look_again_at = now + len(tasks) * _PAUSE_S if len(tasks) > _MANY else now
         current = asyncio.current_task()
-        at_work = WeakSet(task for task in asyncio.all_tasks() if task is not current and not _waits_for_work(task))
-        until = self._environment.now() + _REMEMBERED_S
+        if current is not None:
+            self._at_work.discard(current)
+        mark = (now + _REMEMBERED_S, self._at_work)
         for name in names:
             self._ended.pop(name, None)
-            self._ended[name] = (until, at_work)
+            self._ended[name] = mark
         self._forget()
 
     def overtaken(self, names: Iterable[str]) -> bool:

@@ -191,13 +191,13 @@ class Writer:
         document for each of its chunks costs one command.
         """
         burst = self._burst
+        self._under_way.ended((group[0] for group in groups if len(group) > 1), anew=burst is None)
         if burst is None:
             burst = self._burst = Burst()
             burst.add(groups, entries)
             burst.sent = self._flights.own(self._send(burst))
         else:
             burst.add(groups, entries)
-        self._under_way.ended(group[0] for group in groups if len(group) > 1)
         assert burst.sent is not None
         count = await asyncio.shield(burst.sent)
         if count is None:

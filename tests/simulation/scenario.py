@@ -10,7 +10,11 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
 from alacena.engine.cache import Cache
+from alacena.engine.loading import UNCHANGED
+from alacena.engine.policy import Policy
+from alacena.engine.scope import Scope
 from alacena.engine.settings import Settings
+from alacena.engine.shelf import MISSING
 from alacena.testing.simulation import (
     LinkProfile,
     Replication,
@@ -27,6 +31,7 @@ from alacena.testing.staleness import Operation, Report, check
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from alacena.engine.shelf import Lookup
     from alacena.testing.simulation.eviction import Policy as Eviction
 
 TENANTS = ("acme", "zeta")
@@ -67,6 +72,9 @@ class Plan:
         lag_s: How far the server's replica is behind.
         bound_s: The cache's staleness bound.
         late_tags: Whether loaders name two documents once they have read them; the verb ``"document"`` invalidates it.
+        conditional: Whether an expired value is kept if its version is still the source's, and loads may fail or wait.
+        outgrown_ratio: Chance that a loaded value cannot be stored; some loads are refreshes then.
+        scoped: Whether half of the reads are of an agent's own entry, and another entry is made from the document.
     """
 
     processes: int = 3
@@ -91,6 +99,9 @@ class Plan:
     lag_s: tuple[float, float] = (0.001, 0.2)
     bound_s: float = BOUND_S
     late_tags: bool = False
+    conditional: bool = False
+    outgrown_ratio: float = 0.0
+    scoped: bool = False
 
 
 @dataclass
@@ -164,8 +175,11 @@ class Service:
         await asyncio.wait_for(asyncio.gather(*living), 60)
 
     async def _process(self, process: SimProcess) -> None:
-        settings = Settings(redis_url="redis://redis:6379", staleness_bound_s=self.plan.bound_s, lease_s=2.0)
-        async with Cache(settings, environment=process.environment) as cache:
+        settings = Settings(
+            redis_url="redis://redis:6379", staleness_bound_s=self.plan.bound_s, lease_s=2.0, ttl_jitter_ratio=0.0
+        )
+        policies = {TYPE: Policy(ttl=0.3, stale_if_error_s=60.0)} if self.plan.conditional else {}
+        async with Cache(settings, environment=process.environment, policies=policies) as cache:
             async with asyncio.TaskGroup() as group:
                 for _ in range(self.plan.readers):
                     group.create_task(self._reader(process, cache))
@@ -184,8 +198,8 @@ class Service:
             with_loader = chance.random() < 0.8
             called_at = self.sim.now()
             loader = self._loader(tenant, resource) if with_loader else None
-            found = await cache.lookup(TYPE, resource, tenant, loader, tags=("all",), use_memory=use_memory)
-            if not found.found:
+            found = await self._read(cache, tenant, resource, loader, use_memory=use_memory)
+            if found is None or not found.found:
                 continue
             owner, name, version = found.value
             assert (owner, name) == (tenant, resource), f"{tenant}/{resource} was answered with {owner}/{name}"
@@ -197,10 +211,42 @@ class Service:
                 f"{tenant}/{resource} v{version} {found.source} {found.tier} {use_memory} {called_at:.5f}",
             )
 
+    async def _read(
+        self, cache: Cache, tenant: str, resource: str, loader: Callable[[Any], Any] | None, *, use_memory: bool
+    ) -> Lookup[Any] | None:
+        chance = self.sim.chance
+        if self.plan.outgrown_ratio and loader is not None and chance.random() < 0.3:
+            called_at = self.sim.now()
+            value = await cache.refresh(TYPE, resource, tenant, loader, tags=("all",))
+            # Nobody meets an older one afterwards. What is done behind the answer is given the time of a few round trips.
+            settled_at = self.sim.now() + 0.3
+            self._append("invalidate", f"{tenant}/{resource}", value[2], called_at, settled_at, "a refresh", None)
+            return None
+        options: dict[str, Any] = {"tags": ("all",)}
+        whose: Any = tenant
+        if self.plan.scoped:
+            options["document_ids"] = (resource,)
+            if chance.random() < 0.5:
+                whose, options["search_hierarchy"] = Scope(tenant, agent_id="a1"), False
+        try:
+            return await cache.lookup(TYPE, resource, whose, loader, use_memory=use_memory, **options)
+        except ConnectionError:
+            return None
+
     def _loader(self, tenant: str, resource: str) -> Callable[[Any], Any]:
         async def load(context: Any) -> list[Any]:
             self.record.loads += 1
+            chance = self.sim.chance
+            if self.plan.conditional:
+                if chance.random() < 0.3:
+                    await asyncio.sleep(chance.random())
+                    raise ConnectionError("the source is away")
+                if context.previous is not MISSING:
+                    # What the cache says that it has is believed, as a source does that is asked with its version.
+                    return UNCHANGED
             row = await self.source.read(f"{tenant}/{resource}")
+            if chance.random() < self.plan.outgrown_ratio:
+                context.skip()
             if self.sim.chance.random() < self.plan.slow_load_ratio:
                 await asyncio.sleep(3 * self.sim.chance.random())
             if self.plan.late_tags:
@@ -222,6 +268,12 @@ class Service:
     async def _write(self, verb: str, tenant: str, resource: str, process: SimProcess, cache: Cache) -> None:
         key = f"{tenant}/{resource}"
         called_at = self.sim.now()
+        if verb == "commit":
+            await self._commit(key)
+            return
+        if verb == "reading":
+            await self._ingest(tenant, resource, cache)
+            return
         if verb == "write":
             version, confirmed = await self._hold_and_write(tenant, resource, process, cache)
         else:
@@ -234,7 +286,8 @@ class Service:
         """Commit under a hold; sometimes the writer never comes back, and the hold's expiry must be enough."""
         key = f"{tenant}/{resource}"
         failures = cache.stats()["backend_failures"]
-        block = cache.write(tenant, (TYPE, resource), hold_s=self.plan.hold_s)
+        documents = (resource,) if self.plan.scoped else ()
+        block = cache.write(tenant, (TYPE, resource), document_ids=documents, hold_s=self.plan.hold_s)
         await block.__aenter__()
         held = cache.stats()["backend_failures"] == failures
         await asyncio.sleep(self.plan.hold_s / 4 * self.sim.chance.random())
@@ -250,6 +303,16 @@ class Service:
             return version, False
         await block.__aexit__(None, None, None)
         return version, cache.stats()["backend_failures"] == failures
+
+    async def _ingest(self, tenant: str, resource: str, cache: Cache) -> None:
+        """Read, work for a while, and store what was read, unless it was invalidated meanwhile."""
+        early = self.sim.chance.random() < 0.5
+        known = {"document_ids": (resource, "preface")} if early else {}
+        async with cache.reading(tenant, tags=("all",), data_types=(TYPE,), **known) as reading:
+            row = await self.source.read(f"{tenant}/{resource}")
+            await asyncio.sleep(self.sim.chance.random() / 2)
+            named = {} if early else {"document_ids": ("preface", resource)}
+            await reading.set(TYPE, resource, [tenant, resource, row.version], **named)
 
     async def _commit(self, key: str) -> int:
         async with self.source.transaction() as transaction:

@@ -99,7 +99,7 @@ class Pilot:
         renewal = Renewal(self._shelf, lambda: leases, self._settings.lease_s / 3)
         try:
             async with self.asking(request.key, request.policy, (flight,)) as stopwatch:
-                _offer(context, stale, lease)
+                _offer(context, stale, lease, flight)
                 value = await request.loader(context)
             self._respites.end(request.key.entry)
             replaces = stale is not None or request.renew or request.insist
@@ -235,7 +235,11 @@ class Pilot:
             self._shelves.degraded("refresh", key, error)
 
 
-def _offer(context: LoadContext, previous: Found | None, lease: Lease | None) -> None:
-    """Hand the loader the value that is there, unless that has ended since it was found: it may be stored again."""
-    if previous is not None and previous.value is not NOT_FOUND and previous.stands(lease):
+def _offer(context: LoadContext, stale: Found | None, lease: Lease | None, flight: Flight) -> None:
+    """Hand the loader the value that is there, as it may be stored again: none that has ended since it was found.
+
+    With a lease, it is what was there when the lease was given. The flight is barred once the entry is removed.
+    """
+    previous = stale if stale is None or lease is None else lease.previous
+    if previous is not None and previous.value is not NOT_FOUND and previous.stands and flight.boarding:
         context.previous, context.previous_tags = previous.value, previous.tags

@@ -101,15 +101,11 @@ class Found(msgspec.Struct, eq=False, gc=False):
     generations: tuple[Generation, ...] = ()
     stamps: tuple[bytes, ...] = ()
 
-    def stands(self, lease: Lease | None) -> bool:
-        """Whether nothing that it depends on has ended: not until the lease was given, nor, as far as is known, since."""
-        if not self.stamps:
-            return False
-        given = {} if lease is None else {generation.name: nonce for generation, nonce in lease.stamps}
-        return all(
-            generation.nonce == stamp and given.get(generation.name, stamp) == stamp
-            for generation, stamp in zip(self.generations, self.stamps, strict=True)
-        )
+    @property
+    def stands(self) -> bool:
+        """Whether, as far as this process knows, nothing that it depends on has ended since it was found."""
+        pairs = zip(self.generations, self.stamps, strict=True)
+        return bool(self.stamps) and all(generation.nonce == stamp for generation, stamp in pairs)
 
     @property
     def tags(self) -> tuple[str, ...]:
@@ -140,6 +136,7 @@ class Lease:
         noted: How far that journal had come by then.
         epoch: The server's replication id at that moment; empty without a server.
         storable: ``False`` while a source transaction holds the entry: the value is served, never stored.
+        previous: The entry that was there at that moment, alive but not fresh enough; what was found before may have ended.
     """
 
     key: EntryKey
@@ -149,6 +146,7 @@ class Lease:
     noted: int
     epoch: bytes = b""
     storable: bool = True
+    previous: Found | None = None
 
     @property
     def stands(self) -> bool:

@@ -117,6 +117,7 @@ class LocalShelf:
             (journal, self._nonce(journal)),
             self._journal.position,
             storable=not self._held(key),
+            previous=self._look(key),
         )
         settled(lease)
         return lease

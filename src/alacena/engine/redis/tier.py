@@ -201,10 +201,11 @@ class RedisShelf:
             # Nothing in memory depends on a journal: its nonce may change without a word to memory.
             journal.nonce = noted = state(name, length)
             self._expect_minted(node, (journal,), (name,), mint_name)
+            there = None if entry is None else self._entries.opened(node, key, entry, UNKEPT, keep=False)
+            previous = there if isinstance(there, Found) else None
             permit: Lease | Found | Held | None = None
-            if entry is not None and not force:
-                hit = self._entries.opened(node, key, entry, UNKEPT, keep=False)
-                permit = hit if isinstance(hit, Found) and hit.fresh_for_s > 0 else None
+            if previous is not None and not force and previous.fresh_for_s > 0:
+                permit = previous
             mine = holder.startswith(token)
             if mine:
                 node.expect(key.lease)
@@ -212,7 +213,7 @@ class RedisShelf:
                 node.tell(RELEASE, (key.lease,), (holder,))
             elif permit is None and mine:
                 stamps = tuple(zip(depends, nonces, strict=True))
-                permit = Lease(key, holder, stamps, (journal, noted), length, epoch, storable=not hold)
+                permit = Lease(key, holder, stamps, (journal, noted), length, epoch, not hold, previous)
             elif permit is None:
                 for_ms = self._lease_ms if left_ms < 0 else left_ms + 1
                 names = [generation.name for generation in depends]

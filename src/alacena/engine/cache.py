@@ -363,9 +363,7 @@ class Cache(CoordinationFace):
         policy = self.policy(data_type)
         if not use_memory:
             policy = policy.but(use_memory=False)
-        depends, writer = named(tags, document_ids), parts.writer
-        parcel = await writer.storable(lambda: writer.parcel(value, policy, ttl, depends), (key,))
-        return await writer.store((key,), (parcel,)) > 0
+        return await parts.writer.set((key,), (value,), (named(tags, document_ids),), policy, ttl) > 0
 
     async def delete(
         self,
@@ -489,17 +487,10 @@ class Cache(CoordinationFace):
         Cost: 1 round trip before the block.
         If Redis fails: the block runs; what it stores is not stored, and ``set`` returns ``False``.
         """
-        parts, scope, depends = self._open_parts(), _scope(tenant_id), named(tags, document_ids)
-        began = await parts.writer.begin(scope, data_types, depends)
-        yield Reading(
-            scope,
-            depends,
-            began,
-            keys=parts.keys,
-            writer=parts.writer,
-            policy_of=self.policy,
-            documents_of=documents_of,
-        )
+        parts, scope = self._open_parts(), _scope(tenant_id)
+        reading = Reading(scope, named(tags, document_ids), parts.keys, parts.writer, self.policy, documents_of)
+        await reading.begin(data_types)
+        yield reading
 
     async def get_many(
         self, data_type: str, resource_ids: Iterable[str], tenant_id: str | Scope, *, use_memory: bool = True
@@ -590,17 +581,10 @@ class Cache(CoordinationFace):
         Cost: 1 round trip a node, the commands written together.
         """
         parts = self._open_parts()
-        scope, policy, writer, given = _scope(tenant_id), self.policy(data_type), parts.writer, named(tags, ())
-
-        def depends(resource_id: str) -> tuple[str, ...]:
-            own = document_ids.get(resource_id, ()) if isinstance(document_ids, Mapping) else document_ids
-            return (*given, *named((), own))
-
+        scope, each = _scope(tenant_id), document_ids if isinstance(document_ids, Mapping) else {}
         keys = [parts.keys.entry(data_type, resource_id, scope) for resource_id in values]
-        parcels = await writer.storable(
-            lambda: [writer.parcel(value, policy, ttl, depends(i)) for i, value in values.items()], keys
-        )
-        return await writer.store(keys, parcels)
+        depends = [named(tags, each.get(i, ()) if each is document_ids else document_ids) for i in values]
+        return await parts.writer.set(keys, list(values.values()), depends, self.policy(data_type), ttl)
 
     async def ttl(self, data_type: str, resource_id: str, tenant_id: str | Scope, **scope_parts: str | None) -> float:
         """Seconds that an entry stays fresh: -1 for ever, -2 absent. Cost: 1 round trip."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from typing import TYPE_CHECKING, Any
 
 from alacena.engine.keys import named
@@ -14,7 +13,7 @@ if TYPE_CHECKING:
     from alacena.engine.keys import Keys
     from alacena.engine.policy import Policy
     from alacena.engine.scope import Scope
-    from alacena.engine.shelf import Beginning, Parcel
+    from alacena.engine.shelf import Beginning
     from alacena.engine.writer import Writer
 
 
@@ -26,7 +25,6 @@ class Reading:
     Args:
         scope: Whose it is.
         tags: What all of it depends on.
-        began: What it rests on, by bucket; ``None`` if the second shelf did not say: then nothing is stored.
         keys: Renders keys.
         writer: Stores.
         policy_of: How a type wants to be kept.
@@ -37,8 +35,6 @@ class Reading:
         self,
         scope: Scope,
         tags: tuple[str, ...],
-        began: tuple[Beginning, ...] | None,
-        *,
         keys: Keys,
         writer: Writer,
         policy_of: Callable[[str], Policy],
@@ -46,11 +42,15 @@ class Reading:
     ) -> None:
         self._scope = scope
         self._tags = tags
-        self._began = began
         self._keys = keys
         self._writer = writer
         self._policy_of = policy_of
         self._documents_of = documents_of
+        self._began: tuple[Beginning, ...] | None = None
+
+    async def begin(self, data_types: Iterable[str]) -> None:
+        """Note what the reading rests on; with the types that are named. Cost: 1 round trip."""
+        self._began = await self._writer.begin(self._scope, data_types, self._tags)
 
     async def set(
         self,
@@ -114,18 +114,16 @@ class Reading:
         Cost: 1 round trip a node, the commands written together.
         If Redis fails: 0.
         """
-        policy, tags = self._policy_of(data_type), (*self._tags, *named(tags, document_ids))
-
-        def parcel(value: Any) -> Parcel:
-            return self._writer.parcel(value, policy, ttl, (*tags, *named((), self._documents_of(value))))
-
-        keys = [self._keys.entry(data_type, resource_id, self._scope) for resource_id in values]
-        parcels = await self._writer.storable(lambda: [parcel(value) for value in values.values()], keys)
-        beginnings = [self._beginning(data_type, resource_id) for resource_id in values]
-        stores = map(self._writer.store_read, keys, parcels, beginnings)
-        return sum(await asyncio.gather(*stores))
-
-    def _beginning(self, data_type: str, resource_id: str) -> Beginning | None:
-        if self._began is None:
-            return None
-        return self._began[self._keys.bucket(self._scope.tenant_id, data_type, resource_id)]
+        given = (*self._tags, *named(tags, document_ids))
+        tenant_id, bucket = self._scope.tenant_id, self._keys.bucket
+        beginnings = None
+        if self._began is not None:
+            beginnings = [self._began[bucket(tenant_id, data_type, resource_id)] for resource_id in values]
+        return await self._writer.set_read(
+            [self._keys.entry(data_type, resource_id, self._scope) for resource_id in values],
+            list(values.values()),
+            [(*given, *named((), self._documents_of(value))) for value in values.values()],
+            self._policy_of(data_type),
+            ttl,
+            beginnings,
+        )

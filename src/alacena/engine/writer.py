@@ -11,8 +11,7 @@ from alacena.engine.events import Invalidated
 from alacena.engine.underway import UnderWay
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Iterable, Sequence
-    from typing import TypeVar
+    from collections.abc import AsyncIterator, Iterable, Sequence
 
     from alacena.engine.environment import Environment
     from alacena.engine.events import Events
@@ -21,11 +20,9 @@ if TYPE_CHECKING:
     from alacena.engine.keys import EntryKey, Keys
     from alacena.engine.policy import Policy
     from alacena.engine.scope import Scope
-    from alacena.engine.shelf import Beginning, Counts, Parcel, Shelf
+    from alacena.engine.shelf import Beginning, Counts, Parcel, Refusal, Shelf
     from alacena.engine.shelves import Shelves
     from alacena.engine.ttl import TtlOrUnset
-
-    T = TypeVar("T")
 
 EVERY_RESOURCE = "*"
 """What ``invalidate`` takes in place of an id for "the whole type"."""
@@ -89,27 +86,63 @@ class Writer:
         self._counts = counts
         self._under_way = UnderWay(environment)
 
-    async def store(self, keys: Sequence[EntryKey], parcels: Sequence[Parcel]) -> int:
-        """Store what the caller vouches for. See :meth:`alacena.engine.cache.Cache.set`. Returns how many were stored."""
+    async def set(
+        self,
+        keys: Sequence[EntryKey],
+        values: Sequence[Any],
+        depends: Sequence[tuple[str, ...]],
+        policy: Policy,
+        ttl: TtlOrUnset,
+    ) -> int:
+        """Store values that the caller vouches for, each with its tags. See :meth:`alacena.engine.cache.Cache.set`.
+
+        Returns:
+            How many were stored.
+
+        Raises:
+            EncodeError: A value holds something that cannot be stored.
+            ValueError: A value is ``None``, or ``ttl`` is not greater than 0.
+        """
+        parcels = await self._parcels(keys, values, depends, policy, ttl)
         overtaken = self._under_way.overtaken
         stores = [
-            self._refused(key) if overtaken(map(key.tag_name, parcel.tags)) else self._stored(key, parcel, None)
+            self._refused(key, "generation")
+            if overtaken(map(key.tag_name, parcel.tags))
+            else self._stored(key, parcel, None)
             for key, parcel in zip(keys, parcels, strict=True)
         ]
         return sum(await asyncio.gather(*stores)) if len(stores) != 1 else await stores[0]
 
-    async def _refused(self, key: EntryKey) -> bool:
-        self._counts.refused("generation")
+    async def set_read(
+        self,
+        keys: Sequence[EntryKey],
+        values: Sequence[Any],
+        depends: Sequence[tuple[str, ...]],
+        policy: Policy,
+        ttl: TtlOrUnset,
+        beginnings: Sequence[Beginning] | None,
+    ) -> int:
+        """Store what a reading brought, if nothing has ended since it began. See :class:`alacena.engine.reading.Reading`.
+
+        ``beginnings`` is ``None`` if it is not known what the reading rests on: then nothing is stored.
+
+        Returns:
+            How many were stored.
+
+        Raises:
+            EncodeError: As for :meth:`set`.
+            ValueError: As for :meth:`set`.
+        """
+        parcels = await self._parcels(keys, values, depends, policy, ttl)
+        if beginnings is None:
+            return sum([await self._refused(key, "backend") for key in keys])
+        return sum(await asyncio.gather(*map(self._stored, keys, parcels, beginnings)))
+
+    async def _refused(self, key: EntryKey, reason: Refusal) -> bool:
+        """The caller knows of a newer value that is not stored: the older one is not served any more."""
+        self._counts.refused(reason)
         await self.delete((key,))
         return False
-
-    async def store_read(self, key: EntryKey, parcel: Parcel, began: Beginning | None) -> bool:
-        """Store what a reading brought, if nothing has ended since it began; ``None``: what it rests on is not known."""
-        if began is None:
-            self._counts.refused("backend")
-            await self.delete((key,))
-            return False
-        return await self._stored(key, parcel, began)
 
     async def _stored(self, key: EntryKey, parcel: Parcel, began: Beginning | None) -> bool:
         try:
@@ -117,10 +150,7 @@ class Writer:
         except BackendError as error:
             self._shelves.degraded("set", key, error)
             return False
-        if refusal:
-            self._counts.refused(refusal)
-            await self.delete((key,))  # The caller knows of a newer value: the older one is not served any more.
-        return not refusal
+        return await self._refused(key, refusal) if refusal else True
 
     async def begin(self, scope: Scope, data_types: Iterable[str], tags: Sequence[str]) -> tuple[Beginning, ...] | None:
         """Note what a reading rests on, for each bucket of the tenant; ``None`` if the second shelf failed."""
@@ -131,29 +161,26 @@ class Writer:
             self._shelves.degraded("reading", self._keys.entry("any", "any", scope), error)
             return None
 
-    async def storable(self, made: Callable[[], T], keys: Sequence[EntryKey]) -> T:
-        """Parcels for entries. If a value cannot be stored, what was there is outdated all the same, and is removed.
+    async def _parcels(
+        self,
+        keys: Sequence[EntryKey],
+        values: Sequence[Any],
+        depends: Sequence[tuple[str, ...]],
+        policy: Policy,
+        ttl: TtlOrUnset,
+    ) -> list[Parcel]:
+        """Values made ready for the shelves: encoded now, so that a bad value is refused before anything is sent.
 
-        Raises:
-            EncodeError: A value holds something that cannot be stored.
-            ValueError: It is ``None``, or ``ttl`` is not greater than 0.
+        If one cannot be stored, what was there before is outdated all the same, and is removed.
         """
+        if any(value is None for value in values):
+            raise ValueError("None cannot be stored, it is how a miss looks: store another value, or delete the entry")
         try:
-            return made()
+            pairs = zip(values, depends, strict=True)
+            return [self._fills.parcel(value, policy, ttl, tags) for value, tags in pairs]
         except EncodeError:
             await self.delete(keys)
             raise
-
-    def parcel(self, value: Any, policy: Policy, ttl: TtlOrUnset, tags: tuple[str, ...]) -> Parcel:
-        """A value made ready for the shelves: encoded now, so that a bad value is refused before anything is sent.
-
-        Raises:
-            EncodeError: It holds something that cannot be stored.
-            ValueError: It is ``None``, or ``ttl`` is not greater than 0.
-        """
-        if value is None:
-            raise ValueError("None cannot be stored, it is how a miss looks: store another value, or delete the entry")
-        return self._fills.parcel(value, policy, ttl, tags)
 
     async def delete(self, keys: Sequence[EntryKey]) -> int:
         """Remove entries. See :meth:`alacena.engine.cache.Cache.delete`."""

@@ -9,21 +9,12 @@ from typing import TYPE_CHECKING, Any
 
 from alacena.engine.errors import BackendError, ServerReplyError
 from alacena.engine.policy import UNKEPT, Policy
-from alacena.engine.redis.cache_scripts import (
-    BEGIN,
-    DISCARD,
-    HOLD,
-    LATE,
-    LEASE,
-    MINT,
-    RELEASE,
-    RENEW,
-    STORE,
-    UNHOLD,
-)
+from alacena.engine.redis.beginnings import NARROW_LIFE_MS, Beginnings
+from alacena.engine.redis.cache_scripts import DISCARD, LATE, LEASE, MINT, RELEASE, RENEW, STORE
 from alacena.engine.redis.entries import Entries
+from alacena.engine.redis.holds import Holds
 from alacena.engine.redis.journal import NAME_BYTES, endings, new_name, state, tells_of
-from alacena.engine.shelf import Beginning, Found, Held, Lease, Unsettled
+from alacena.engine.shelf import Found, Held, Lease, Unsettled
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
@@ -39,11 +30,8 @@ if TYPE_CHECKING:
     from alacena.engine.redis.nodes import Nodes, Removal
     from alacena.engine.redis.wire import Command
     from alacena.engine.settings import Settings
-    from alacena.engine.shelf import Counts, Parcel, Refusal
-    from alacena.engine.store import Argument, Reply, Script
-
-_NARROW_LIFE_MS = 7 * 24 * 3600 * 1000
-"""Least life of generations below the type: there are as many as resources, conversations and tags."""
+    from alacena.engine.shelf import Beginning, Counts, Parcel, Refusal
+    from alacena.engine.store import Argument, Reply
 
 
 class RedisShelf:
@@ -90,6 +78,9 @@ class RedisShelf:
         self._budget_s = settings.redis_budget_s
         self._timeout_s = settings.redis_timeout_s
         self._lease_ms = max(1, round(settings.lease_s * 1000))
+        holds = Holds(nodes, coherence, environment, self._timeout_s)
+        self.hold, self.unhold = holds.hold, holds.unhold
+        self.begin = Beginnings(nodes, coherence, environment, self._timeout_s).begin
 
     @property
     def is_up(self) -> bool:
@@ -216,15 +207,14 @@ class RedisShelf:
                 permit = Lease(key, holder, stamps, (journal, noted), length, epoch, not hold, previous)
             elif permit is None:
                 for_ms = self._lease_ms if left_ms < 0 else left_ms + 1
-                names = [generation.name for generation in depends]
-                change = self._coherence.watch(key.entry, names)
+                change = self._coherence.watch(key.entry, [generation.name for generation in depends])
                 permit = Held(change, for_ms / 1000, is_told=node.tracked)
             settled(permit)
             return permit
 
         names = (generation.name for generation in depends)
         keys: tuple[str | bytes, ...] = (key.entry, key.lease, key.hold, key.journal, *names)
-        args = (token, self._lease_ms, mint, _NARROW_LIFE_MS, mint_name, len(key.generations))
+        args = (token, self._lease_ms, mint, NARROW_LIFE_MS, mint_name, len(key.generations))
         return await node.evaluate(LEASE, keys, args, settle, self._budget_s * (1 + (among - 1) / 100))
 
     def renew(self, lease: Lease) -> None:
@@ -275,7 +265,7 @@ class RedisShelf:
                 return "replication"
             if not await self._know_late(node, began, key, parcel.tags, known):
                 return "generation"
-        for generations, life_ms in ((depends[:2], 0), (depends[2:], _NARROW_LIFE_MS)):
+        for generations, life_ms in ((depends[:2], 0), (depends[2:], NARROW_LIFE_MS)):
             unknown = [generation for generation in generations if generation.name not in known]
             if unknown:
                 known.update(await self._mint(node, unknown, life_ms))
@@ -305,28 +295,6 @@ class RedisShelf:
             self._nodes.owe(_removals(key))
             raise
 
-    async def begin(self, buckets: Sequence[Sequence[str]], wide: int) -> tuple[Beginning, ...]:
-        """See :meth:`alacena.engine.shelf.Shelf.begin`."""
-        return tuple(await asyncio.gather(*(self._begin(journal, names, wide) for journal, *names in buckets)))
-
-    async def _begin(self, journal_name: str, names: Sequence[str], wide: int) -> Beginning:
-        node = self._nodes.of(journal_name.encode())
-        epoch = node.replication_id
-        generations = [self._coherence.generation(name) for name in names]
-        journal = self._coherence.generation(journal_name)
-        mint, mint_name = self._environment.token(8), new_name(self._environment)
-
-        def settle(reply: list[Any]) -> Beginning:
-            name, length, *nonces = reply
-            self._learn(generations, nonces)
-            self._expect_minted(node, generations, nonces, mint)
-            journal.nonce = noted = state(name, length)
-            self._expect_minted(node, (journal,), (name,), mint_name)
-            return Beginning(tuple(zip(generations, nonces, strict=True)), (journal, noted), length, epoch)
-
-        args = (mint, wide, _NARROW_LIFE_MS, mint_name)
-        return await node.evaluate(BEGIN, (journal_name, *names), args, settle, self._timeout_s)
-
     async def delete(self, keys: Sequence[EntryKey]) -> int:
         """See :meth:`alacena.engine.shelf.Shelf.delete`."""
         return await self.invalidate((), keys)
@@ -341,40 +309,6 @@ class RedisShelf:
             *(removal for key in keys for removal in _removals(key)),
         ]
         return await self._nodes.remove(removals, settled=lambda: self._forget(names, keys))
-
-    async def hold(self, keys: Sequence[EntryKey], resources: Sequence[str], hold_s: float) -> bytes:
-        """See :meth:`alacena.engine.shelf.Shelf.hold`."""
-        token = self._environment.token(16)
-        args = (token, max(1, round(hold_s * 1000)))
-        self._forget(resources, keys)
-        asked = [self._run_on(HOLD, k, (name,), args) for k, name in zip(keys, resources, strict=True)]
-        try:
-            outcomes = await asyncio.gather(*asked, return_exceptions=True)
-        except asyncio.CancelledError:
-            self._undo_holds(keys, token)
-            raise
-        failures = [outcome for outcome in outcomes if isinstance(outcome, BaseException)]
-        if failures:
-            self._undo_holds(keys, token)
-            raise failures[0]
-        return token
-
-    async def unhold(self, keys: Sequence[EntryKey], token: bytes) -> None:
-        """See :meth:`alacena.engine.shelf.Shelf.unhold`."""
-        self._forget((), keys)
-        await asyncio.gather(*(self._run_on(UNHOLD, key, (), (token,)) for key in keys))
-
-    def _undo_holds(self, keys: Sequence[EntryKey], token: bytes) -> None:
-        """End the holds of a block that does not have all of them. What cannot be told comes to its end by itself."""
-        for key in keys:
-            self._nodes.of(key.entry).tell(UNHOLD, (key.hold, key.entry, key.lease), (token,))
-
-    async def _run_on(self, script: Script, key: EntryKey, resource: Sequence[str], args: Sequence[Argument]) -> None:
-        def settle(_: Reply) -> None:
-            self._forget(resource, (key,))
-
-        node = self._nodes.of(key.entry)
-        await node.evaluate(script, (key.hold, key.entry, key.lease, *resource), args, settle, self._timeout_s)
 
     async def inspect(self, key: EntryKey) -> dict[str, Any]:
         """See :meth:`alacena.engine.shelf.Shelf.inspect`."""
@@ -462,7 +396,7 @@ class RedisShelf:
             known.update(zip(names, zip(generations, nonces, strict=True), strict=True))
             return not tells_of(name, written, remembered, names)
 
-        args = (mint, _NARROW_LIFE_MS, NAME_BYTES, since.noted)
+        args = (mint, NARROW_LIFE_MS, NAME_BYTES, since.noted)
         return await node.evaluate(LATE, (key.journal, *names), args, settle, self._timeout_s)
 
     @staticmethod
@@ -502,7 +436,7 @@ class RedisShelf:
         # A fill has its lease; a value without one must not arrive after its caller was told that it failed.
         latest_ms = 0 if token else node.within_ms(self._timeout_s)
         nonces = (nonce for _, nonce in stamps)
-        args: tuple[Argument, ...] = (token, life_ms, sealed, _NARROW_LIFE_MS, latest_ms, *nonces)
+        args: tuple[Argument, ...] = (token, life_ms, sealed, NARROW_LIFE_MS, latest_ms, *nonces)
         return await node.evaluate(STORE, names, args, settle, self._timeout_s)
 
 

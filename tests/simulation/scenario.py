@@ -74,7 +74,7 @@ class Plan:
         late_tags: Whether loaders name two documents once they have read them; the verb ``"document"`` invalidates it.
         conditional: Whether an expired value is kept if its version is still the source's, and loads may fail or wait.
         outgrown_ratio: Chance that a loaded value cannot be stored; some loads are refreshes then.
-        scoped: Whether half of the reads are of an agent's own entry, and another entry is made from the document.
+        scoped: Whether half of the reads are of an agent's own entry, and all name their document; some write blocks name it too.
     """
 
     processes: int = 3
@@ -286,7 +286,7 @@ class Service:
         """Commit under a hold; sometimes the writer never comes back, and the hold's expiry must be enough."""
         key = f"{tenant}/{resource}"
         failures = cache.stats()["backend_failures"]
-        documents = (resource,) if self.plan.scoped else ()
+        documents = (resource,) if self.plan.scoped and self.sim.chance.random() < 0.3 else ()
         block = cache.write(tenant, (TYPE, resource), document_ids=documents, hold_s=self.plan.hold_s)
         await block.__aenter__()
         held = cache.stats()["backend_failures"] == failures

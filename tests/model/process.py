@@ -55,8 +55,9 @@ def reader_steps(world: World, scope: Scope, rules: Rules) -> Iterator[WorldStep
             after = with_task(execute_find(world, number, index, rules), number, task._replace(at="await"))
             yield Step(f"{who}: the server looks up", _lost_if_silenced(after, number, index))
         elif task.at == "lease":
-            after = with_task(execute_lease(world, number, index, rules), number, task._replace(at="await"))
-            yield Step(f"{who}: the server runs the lease script", _lost_if_silenced(after, number, index))
+            leased, violation = execute_lease(world, number, index, rules)
+            after = with_task(leased, number, task._replace(at="await"))
+            yield Step(f"{who}: the server runs the lease script", _lost_if_silenced(after, number, index), violation)
         elif task.at == "load":
             after = with_task(world, number, task._replace(at="loaded", version=world.committed))
             yield Step(f"{who}: the source answers version {world.committed}", after)

@@ -58,8 +58,11 @@ def execute_find(world: World, number: int, index: int, rules: Rules) -> World:
     return post(world, index, ("found", number, server.entry, server.generation))
 
 
-def execute_lease(world: World, number: int, index: int, rules: Rules) -> World:
-    """The lease script: mint a missing generation, take the lease if it is free, read everything."""
+def execute_lease(world: World, number: int, index: int, rules: Rules) -> tuple[World, str | None]:
+    """The lease script: mint a missing generation, take the lease if it is free, read everything.
+
+    Says what is wrong if it leaves the lease with a load that can store nothing, for the asker to wait for.
+    """
     server = world.server
     minted = not server.generation
     if minted:
@@ -67,9 +70,16 @@ def execute_lease(world: World, number: int, index: int, rules: Rules) -> World:
         server = server._replace(generation=nonce)
         world = world._replace(minted=world.minted + 1)
     token = _token(world, number, index, rules)
-    free = server.lease is None
+    redeemable = server.lease is not None and server.lease.stamp == server.generation
+    free = server.lease is None or (rules.stamp_in_lease and not redeemable)
+    useless = rules.no_useless_waits and not free and not redeemable
+    violation = "a read waits for a load whose generation has ended" if useless else None
     if free:
-        server = server._replace(lease=Lease(token, server.epoch))
+        taken = server.lease is not None
+        server = server._replace(lease=Lease(token, server.epoch, server.generation))
+        if taken:
+            world = changed(world._replace(server=server), LEASE, rules)
+            server = world.server
     mine = free or (server.lease is not None and server.lease.token == token)
     before = track(world._replace(server=server), index, [GENERATION] if rules.track_generation else [])
     world = _to_others(before, GENERATION, index) if minted else before
@@ -77,7 +87,7 @@ def execute_lease(world: World, number: int, index: int, rules: Rules) -> World:
     world = post(world, index, reply)
     if minted:
         world = _own_push(world, GENERATION, index, rules)
-    return track(world, index, [ENTRY, GENERATION] if rules.track_generation else [ENTRY])
+    return track(world, index, [ENTRY, GENERATION] if rules.track_generation else [ENTRY]), violation
 
 
 def execute_fill(world: World, number: int, index: int, rules: Rules) -> tuple[World, str | None]:

@@ -47,6 +47,8 @@ class Rules:
         memory_first: The writer's own memory forgets before the server is told, and again at the answer.
         bar_flights: Nobody joins a load after what it loads was invalidated.
         only_permitted_memory: A refused fill stays out of memory.
+        stamp_in_lease: A lease whose generation has changed is given to whoever asks next.
+        no_useless_waits: It is wrong to wait for a load that can store nothing.
     """
 
     token: Literal["request", "process", "nobody"] = "request"
@@ -75,6 +77,8 @@ class Rules:
     memory_first: bool = True
     bar_flights: bool = True
     only_permitted_memory: bool = True
+    stamp_in_lease: bool = True
+    no_useless_waits: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,10 +117,11 @@ class Entry(NamedTuple):
 
 
 class Lease(NamedTuple):
-    """A lease on the server: its token, which names its replication id."""
+    """A lease on the server: its token, which names its replication id, and the generation that it rests on."""
 
     token: tuple[int, int]
     epoch: int
+    stamp: int
 
 
 class Server(NamedTuple):

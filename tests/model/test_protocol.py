@@ -42,7 +42,9 @@ MUTANTS = {
     "the lease outlives the entry": Rules(unlink_lease=False),
     "the entry is unlinked before its lease": Rules(unlink="entry first"),
     "no stamps": Rules(stamps_at_read=False),
-    "the stamp is read when filling": Rules(stamps_at_fill=False, stamp_of_lease=False),
+    "the stamp is read when filling": Rules(
+        stamps_at_fill=False, stamp_of_lease=False, stamp_in_lease=False, no_useless_waits=False
+    ),
     "a generation restarts with the same nonce": Rules(fresh_nonce=False),
     "no replication id in entries": Rules(epoch_in_entry=False),
     "a replicated lease is redeemed": Rules(epoch_in_lease=False, entry_epoch_of_lease=False),
@@ -61,9 +63,13 @@ MUTANTS = {
     "memory forgets after the server": Rules(memory_first=False),
     "loads are joined after the invalidation": Rules(bar_flights=False),
     "a refused fill stays in memory": Rules(only_permitted_memory=False),
+    "a lease is its holder's though its generation has ended": Rules(stamp_in_lease=False),
 }
 
 REDUNDANT = {
+    "the stamp is read when filling, and a lease whose generation has ended is nobody's": Rules(
+        stamps_at_fill=False, stamp_of_lease=False
+    ),
     "the fill compares no stamps": Rules(stamps_at_fill=False),
     "the stamp is read when filling, and compared": Rules(stamp_of_lease=False),
     "the lease's replication id is not compared": Rules(epoch_in_lease=False),

@@ -9,8 +9,10 @@ from unittest.mock import patch
 
 from msgspec import structs
 
+from alacena.engine import pilot
 from alacena.engine.coherence import Coherence
 from alacena.engine.copies import Copies
+from alacena.engine.fills import Fills
 from alacena.engine.flight import Flights
 from alacena.engine.lineage import Reads
 from alacena.engine.memory import Memory
@@ -51,7 +53,7 @@ def _store(*, lease: bool = True, hold: bool = True, stamps: bool = True, reread
     def store(space: Keyspace, keys: Words, args: Words) -> Any:
         if lease and args[0] and space.execute([b"GET", keys[1]]) != args[0]:
             return b"lease"
-        if hold and space.execute([b"EXISTS", keys[2]]) == 1:
+        if hold and cache_twins._holds(space, keys[2]):
             return b"hold"
         pairs = zip(keys[3:], args[5:], strict=False)
         if stamps and any(space.execute([b"GET", key]) != nonce for key, nonce in pairs):
@@ -238,6 +240,30 @@ def _patched(*patches: AbstractContextManager[Any]) -> Iterator[None]:
         yield
 
 
+def _offer_what_was_found(context: Any, previous: Any, _lease: Any, _flight: Any) -> None:
+    """The loader is handed what was found before the lease was asked for."""
+    if previous is not None:
+        context.previous, context.previous_tags = previous.value, previous.tags
+
+
+async def _leave_the_older(fills: Fills, _key: Any, lease: Any, *, replaces: bool) -> None:
+    if lease is not None:
+        fills._shelf.release(lease)
+
+
+def _hold_the_entry_alone(space: Keyspace, keys: Words, args: Words) -> Any:
+    """``hold`` without the generation of what the resource has at other scopes."""
+    return cache_twins.hold(space, [*keys[:3], b"nothing"], args)
+
+
+async def _store_as_if_just_read(shelf: RedisShelf, key: Any, parcel: Any, _began: Any = None) -> Any:
+    """A value is stamped with what is current when it is stored, whenever it was read."""
+    return await _store_now(shelf, key, parcel, None)
+
+
+_store_now = RedisShelf.store
+
+
 MUTANTS: dict[str, tuple[str, Callable[[], AbstractContextManager[Any]]]] = {
     "a fill needs no lease": ("calm", lambda: _script("store", _store(lease=False))),
     "readers compare no stamps": ("calm", lambda: patch.object(Entries, "_alive", _any_stamps)),
@@ -280,6 +306,19 @@ MUTANTS: dict[str, tuple[str, Callable[[], AbstractContextManager[Any]]]] = {
     "the ending of a resource is not written into the journal": (
         "nested",
         lambda: patch.object(journal, "records", _records_of_tags),
+    ),
+    "a loader is handed what has ended": (
+        "unchanged after a wait",
+        lambda: patch.object(pilot, "_offer", _offer_what_was_found),
+    ),
+    "an older value outlives a newer one that is not stored": (
+        "outgrown",
+        lambda: patch.object(Fills, "_end_older", _leave_the_older),
+    ),
+    "a hold ends no generation": ("blocks that die", lambda: _script("hold", _hold_the_entry_alone)),
+    "a reading is stored under what is current": (
+        "readings",
+        lambda: patch.object(RedisShelf, "store", _store_as_if_just_read),
     ),
     "the journal is not asked": ("named late", lambda: patch("alacena.engine.redis.tier.tells_of", lambda *_: False)),
     "endings are not written into the journal": ("named late", lambda: _script("end_tags", _endings(noted=False))),

@@ -10,7 +10,11 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
 from alacena.engine.cache import Cache
+from alacena.engine.loading import UNCHANGED
+from alacena.engine.policy import Policy
+from alacena.engine.scope import Scope
 from alacena.engine.settings import Settings
+from alacena.engine.shelf import MISSING
 from alacena.testing.simulation import (
     LinkProfile,
     Replication,
@@ -27,6 +31,7 @@ from alacena.testing.staleness import Operation, Report, check
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from alacena.engine.shelf import Lookup
     from alacena.testing.simulation.eviction import Policy as Eviction
 
 TENANTS = ("acme", "zeta")
@@ -69,6 +74,9 @@ class Plan:
         tracking: Whether the server tells of changes: it does, refuses to, or something swallows what it says.
         nested: Whether half of the reads ask for an answer, which is made from the entry that the others read.
         late_tags: Whether loaders name two documents once they have read them; the verb ``"document"`` invalidates it.
+        conditional: Whether an expired value is kept if its version is still the source's, and loads may fail or wait.
+        outgrown_ratio: Chance that a loaded value cannot be stored; some loads are refreshes then.
+        scoped: Whether half of the reads are of an agent's own entry, and all name their document; some write blocks name it too.
     """
 
     processes: int = 3
@@ -95,6 +103,9 @@ class Plan:
     nested: bool = False
     late_tags: bool = False
     tracking: Literal["works", "refused", "swallowed"] = "works"
+    conditional: bool = False
+    outgrown_ratio: float = 0.0
+    scoped: bool = False
 
 
 @dataclass
@@ -171,8 +182,11 @@ class Service:
         await asyncio.wait_for(asyncio.gather(*living), 60)
 
     async def _process(self, process: SimProcess) -> None:
-        settings = Settings(redis_url="redis://redis:6379", staleness_bound_s=self.plan.bound_s, lease_s=2.0)
-        async with Cache(settings, environment=process.environment) as cache:
+        settings = Settings(
+            redis_url="redis://redis:6379", staleness_bound_s=self.plan.bound_s, lease_s=2.0, ttl_jitter_ratio=0.0
+        )
+        policies = {TYPE: Policy(ttl=0.3, stale_if_error_s=60.0)} if self.plan.conditional else {}
+        async with Cache(settings, environment=process.environment, policies=policies) as cache:
             async with asyncio.TaskGroup() as group:
                 for _ in range(self.plan.readers):
                     group.create_task(self._reader(process, cache))
@@ -192,12 +206,8 @@ class Service:
             called_at = self.sim.now()
             least = self.ended_by.get((process.name, f"{tenant}/{resource}"), 0)
             loader = self._loader(tenant, resource) if with_loader else None
-            if self.plan.nested and chance.random() < 0.5:
-                made = self._answer(tenant, resource, cache, use_memory) if with_loader else None
-                found = await cache.lookup("answer", resource, tenant, made, use_memory=use_memory)
-            else:
-                found = await cache.lookup(TYPE, resource, tenant, loader, tags=("all",), use_memory=use_memory)
-            if not found.found:
+            found = await self._read(cache, tenant, resource, loader, use_memory=use_memory)
+            if found is None or not found.found:
                 continue
             owner, name, version = found.value
             assert (owner, name) == (tenant, resource), f"{tenant}/{resource} was answered with {owner}/{name}"
@@ -210,10 +220,42 @@ class Service:
                 f"{tenant}/{resource} v{version} {found.source} {found.tier} {use_memory} {called_at:.5f}",
             )
 
+    async def _read(
+        self, cache: Cache, tenant: str, resource: str, loader: Callable[[Any], Any] | None, *, use_memory: bool
+    ) -> Lookup[Any] | None:
+        chance = self.sim.chance
+        if self.plan.outgrown_ratio and loader is not None and chance.random() < 0.3:
+            called_at = self.sim.now()
+            value = await cache.refresh(TYPE, resource, tenant, loader, tags=("all",))
+            # Nobody meets an older one afterwards. What is done behind the answer is given the time of a few round trips.
+            settled_at = self.sim.now() + 0.3
+            self._append("invalidate", f"{tenant}/{resource}", value[2], called_at, settled_at, "a refresh", None)
+            return None
+        options: dict[str, Any] = {"tags": ("all",)}
+        whose: Any = tenant
+        if self.plan.scoped:
+            options["document_ids"] = (resource,)
+            if chance.random() < 0.5:
+                whose, options["search_hierarchy"] = Scope(tenant, agent_id="a1"), False
+        try:
+            return await cache.lookup(TYPE, resource, whose, loader, use_memory=use_memory, **options)
+        except ConnectionError:
+            return None
+
     def _loader(self, tenant: str, resource: str) -> Callable[[Any], Any]:
         async def load(context: Any) -> list[Any]:
             self.record.loads += 1
+            chance = self.sim.chance
+            if self.plan.conditional:
+                if chance.random() < 0.3:
+                    await asyncio.sleep(chance.random())
+                    raise ConnectionError("the source is away")
+                if context.previous is not MISSING:
+                    # What the cache says that it has is believed, as a source does that is asked with its version.
+                    return UNCHANGED
             row = await self.source.read(f"{tenant}/{resource}")
+            if chance.random() < self.plan.outgrown_ratio:
+                context.skip()
             if self.sim.chance.random() < self.plan.slow_load_ratio:
                 await asyncio.sleep(3 * self.sim.chance.random())
             if self.plan.late_tags:
@@ -247,6 +289,12 @@ class Service:
     async def _write(self, verb: str, tenant: str, resource: str, process: SimProcess, cache: Cache) -> None:
         key = f"{tenant}/{resource}"
         called_at = self.sim.now()
+        if verb == "commit":
+            await self._commit(key)
+            return
+        if verb == "reading":
+            await self._ingest(tenant, resource, cache)
+            return
         if verb == "write":
             version, confirmed = await self._hold_and_write(tenant, resource, process, cache)
         else:
@@ -262,7 +310,8 @@ class Service:
         """Commit under a hold; sometimes the writer never comes back, and the hold's expiry must be enough."""
         key = f"{tenant}/{resource}"
         failures = cache.stats()["backend_failures"]
-        block = cache.write(tenant, (TYPE, resource), hold_s=self.plan.hold_s)
+        documents = (resource,) if self.plan.scoped and self.sim.chance.random() < 0.3 else ()
+        block = cache.write(tenant, (TYPE, resource), document_ids=documents, hold_s=self.plan.hold_s)
         await block.__aenter__()
         held = cache.stats()["backend_failures"] == failures
         await asyncio.sleep(self.plan.hold_s / 4 * self.sim.chance.random())
@@ -278,6 +327,16 @@ class Service:
             return version, False
         await block.__aexit__(None, None, None)
         return version, cache.stats()["backend_failures"] == failures
+
+    async def _ingest(self, tenant: str, resource: str, cache: Cache) -> None:
+        """Read, work for a while, and store what was read, unless it was invalidated meanwhile."""
+        early = self.sim.chance.random() < 0.5
+        known = {"document_ids": (resource, "preface")} if early else {}
+        async with cache.reading(tenant, tags=("all",), data_types=(TYPE,), **known) as reading:
+            row = await self.source.read(f"{tenant}/{resource}")
+            await asyncio.sleep(self.sim.chance.random() / 2)
+            named = {} if early else {"document_ids": ("preface", resource)}
+            await reading.set(TYPE, resource, [tenant, resource, row.version], **named)
 
     async def _commit(self, key: str) -> int:
         async with self.source.transaction() as transaction:

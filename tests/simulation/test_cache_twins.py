@@ -28,7 +28,10 @@ def _keys_and_args(script: Script, chance: random.Random) -> tuple[list[str], li
     life = chance.choice(("0", "100000"))
     latest = chance.choice(("0", "0", "1", "99999999999999"))
     return {
-        "lease": (["e", "l", "h", "j", *generations], [token, "100000", nonce, "200000", chance.choice(RECORDS)]),
+        "lease": (
+            ["e", "l", "h", "j", *generations],
+            [token, "100000", nonce, "200000", chance.choice(RECORDS), str(chance.randint(2, len(generations)))],
+        ),
         "mint": (generations, [nonce, chance.choice(("0", "300000"))]),
         "late": (["j", *generations], [nonce, "200000", "4", str(chance.randint(0, 3) * 4)]),
         "end_tags": (["j", *generations], ["".join(chance.choices(RECORDS, k=len(generations))), "40"]),
@@ -38,7 +41,9 @@ def _keys_and_args(script: Script, chance: random.Random) -> tuple[list[str], li
             ["e", "l", "h", *generations],
             [chance.choice(("", token)), life, "value", "150000", latest, *nonces],
         ),
-        "hold": (["h", "e", "l"], [token, str(chance.randint(10**6, 10**10))]),
+        "discard": (["e", "l"], [token]),
+        "begin": (["j", *generations], [nonce, "2", "200000", chance.choice(RECORDS)]),
+        "hold": (["h", "e", "l", "gr"], [token, str(chance.randint(10**6, 10**10))]),
         "unhold": (["h", "e", "l"], [token]),
     }[script.name]
 
@@ -54,8 +59,9 @@ def _step(chance: random.Random) -> tuple[str, ...]:
         ("UNLINK", key),
         ("UNLINK", "l"),
         ("UNLINK", "h"),
-        ("SADD", "h", chance.choice(TOKENS)),
+        ("ZADD", "h", chance.choice(("1", "99999999999999")), chance.choice(TOKENS)),
         ("SET", chance.choice(("e", "l", "j", *GENERATIONS)), chance.choice(NONCES)),
+        ("SET", "l", chance.choice(TOKENS)),
         ("FLUSHALL",),
     ]
     return chance.choice(plain)

@@ -81,6 +81,29 @@ PLANS = {
         nested=True, keys=3, slow_load_ratio=0.1, faults=("lose_generation", "flush"), fault_every_s=0.2
     ),
     "entries removed": Plan(verbs=("delete",), slow_load_ratio=0.3),
+    "unchanged after a wait": Plan(profile=ROUGH, conditional=True, verbs=("resource", "tag", "tag"), keys=2),
+    "unchanged after a wait, cut off": Plan(conditional=True, verbs=("tag", "type"), faults=CUTS, fault_every_s=0.4),
+    "outgrown": Plan(profile=ROUGH, outgrown_ratio=0.5, verbs=("commit", "commit", "resource"), write_pause_s=0.5),
+    "blocks that die": Plan(verbs=("write",), keys=1, abandon_ratio=0.7, scoped=True),
+    "blocks that die, evicted": Plan(
+        verbs=("write",), keys=1, abandon_ratio=0.5, scoped=True, faults=("evict", "lose_generation")
+    ),
+    "readings": Plan(
+        profile=ROUGH,
+        late_tags=True,
+        verbs=("reading", "reading", "document", "type", "tag"),
+        keys=2,
+        write_pause_s=0.1,
+    ),
+    "readings, flushed": Plan(
+        verbs=("reading", "reading", "document", "tag"),
+        late_tags=True,
+        keys=2,
+        faults=("flush", "evict", "lose_generation"),
+    ),
+    "readings, cut off": Plan(
+        late_tags=True, verbs=("reading", "reading", "document", "tag"), faults=CUTS, fault_every_s=0.4
+    ),
     "everything": Plan(profile=BAD, faults=get_args(Fault), fault_every_s=0.5),
 }
 

@@ -37,6 +37,7 @@ from alacena.engine.events import Event, Observer
 from alacena.engine.loading import UNCHANGED, LoadContext
 from alacena.engine.oneshot import collected
 from alacena.engine.policy import Policy
+from alacena.engine.reading import Reading
 from alacena.engine.scope import SYSTEM_TENANT, Scope
 from alacena.engine.settings import Settings
 from alacena.engine.shelf import MISSING, Lookup
@@ -77,6 +78,7 @@ __all__ = [
     "OneShotValueError",
     "OutcomeUnknownError",
     "Policy",
+    "Reading",
     "Scope",
     "ServerReplyError",
     "Settings",

@@ -207,7 +207,10 @@ async def _assembled(
     loading["pilot"] = Pilot(settings=settings, **loading, **common)
     reader = Reader(keys=keys, events=events, counts=counts, environment=environment, **loading)
     batches = Batches(reader=reader, settings=settings, **loading, **common)
-    writer = Writer(keys=keys, shelves=shelves, fills=fills, flights=flights, events=events, shelf=shelf, counts=counts)
+    writer = Writer(
+        keys=keys, shelf=shelf, shelves=shelves, fills=fills, flights=flights, events=events, counts=counts,
+        environment=environment,
+    )  # fmt: skip
     cipher = None if keyring is None else ElementCipher(keyring, refuse_plain=settings.integrity_key is not None)
     port = Port(store, keys, environment, Elements(codec.encode, codec.decode, cipher), events.emit, health)
     desk = Desk(port, authority=authority, spill_path=settings.ledger_spill_path)

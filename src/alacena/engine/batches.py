@@ -400,7 +400,9 @@ class Batches:
             flight.crash(error)
         self._flights.retire(request.key.entry, flight)
         flight.lease = None
-        return _nothing() if lease is None else self._fills.fill(lease, parcel)
+        theirs = lease is None and place.held is not None  # then it is for the holder to replace
+        replaces = place.replaces and not theirs
+        return self._fills.fill(request.key, lease, parcel, replaces=replaces)
 
     def _settle(self, place: _Place, found: Found, policy: Policy) -> None:
         self._fills.land(place.flight, self._fills.found(found), policy)
@@ -499,7 +501,3 @@ def _is_well(landing: asyncio.Future[Any]) -> bool:
 
 def _is_unsharable(landing: asyncio.Future[Any]) -> bool:
     return landing.done() and isinstance(landing.exception(), UnsharableValueError)
-
-
-async def _nothing() -> None:
-    """There is nothing to store."""

@@ -19,6 +19,7 @@ from alacena.engine.keys import collapsed, named
 from alacena.engine.loading import Request, adapted
 from alacena.engine.policy import Policy
 from alacena.engine.reader import consume
+from alacena.engine.reading import Reading
 from alacena.engine.scope import Scope, identifier
 from alacena.engine.settings import Settings
 from alacena.engine.shelf import MISSING
@@ -360,21 +361,25 @@ class Cache(CoordinationFace):
             document_ids: Documents it depends on.
             use_memory: Whether this process keeps a copy.
 
+        The value replaces an older one in any case: if it cannot be stored, the older one is removed.
+
         Returns:
-            Whether it was stored; ``False`` while a source transaction holds the entry, or where Redis failed.
+            Whether it was stored; ``False`` while a source transaction holds the entry, if an invalidation overtook it,
+            or if Redis failed. See :meth:`reading` for values whose making takes a while.
 
         Raises:
             EncodeError: The value holds something that cannot be stored; the message names where.
             ValueError: ``ttl`` is not greater than 0, or the value is ``None``.
 
         Cost: 1 round trip; one more for a scope or tag that this process has not met.
+        If Redis fails: ``False``; the older value is gone from memory, and its removal is made up for as for :meth:`delete`.
         """
         parts = self._open_parts()
         key = parts.keys.entry(data_type, resource_id, _scope(tenant_id, agent_id, conversation_id, collection_id))
         policy = self.policy(data_type)
         if not use_memory:
             policy = policy.but(use_memory=False)
-        return await parts.writer.store(key, parts.writer.parcel(key, value, policy, ttl, named(tags, document_ids)))
+        return await parts.writer.set((key,), (value,), (named(tags, document_ids),), policy, ttl) > 0
 
     async def delete(
         self,
@@ -469,13 +474,15 @@ class Cache(CoordinationFace):
                 async with connection.transaction():
                     ...
 
-        A process that dies between its commit and the end of the block leaves a hold that expires after ``hold_s``
-        (left out: the setting), and nothing that was read before the commit.
+        What is named is invalidated when the block begins and once more when it ends. A process that dies between its
+        commit and the end of the block leaves a hold that expires after ``hold_s`` (left out: the setting), and nothing of
+        the resources that was read before the commit.
 
         Args:
             tenant_id: The tenant, or a scope.
             resources: ``(data_type, resource_id)`` of what the transaction changes; invalidated at every scope.
-            document_ids: Documents that it changes: what was made from them is invalidated when the block ends.
+            document_ids: Documents that it changes: what was made from them is invalidated too. It is not held: what is
+                made from them while the block runs stays if the process dies inside.
             hold_s: Seconds; must be above the longest time the transaction may take.
 
         Cost: 1 round trip before the block and 2 after it.
@@ -485,6 +492,40 @@ class Cache(CoordinationFace):
         tags = named((), document_ids)
         async with parts.writer.write(_scope(tenant_id), resources, tags, held_s):
             yield
+
+    @asynccontextmanager
+    async def reading(
+        self,
+        tenant_id: str | Scope,
+        *,
+        document_ids: Iterable[DocumentId] = (),
+        tags: Iterable[str] = (),
+        data_types: Iterable[str] = (),
+    ) -> AsyncIterator[Reading]:
+        """Put this around code that reads the source, works on what it read, and stores the outcome.
+
+        ::
+
+            async with cache.reading("acme", document_ids=["d1"]) as reading:
+                chunks = split(await fetch("d1"))
+                await reading.set_many("chunk", chunks)
+
+        What is invalidated after the block began is not stored by it, however long the work takes: it was read before.
+
+        Args:
+            tenant_id: The tenant, or a scope: all that the reading stores lies there.
+            document_ids: Documents that are read: all that the reading stores depends on them. What a value itself names
+                as its ``document_id`` is added to them.
+            tags: Other names, likewise.
+            data_types: Types that the reading stores, if it is to end with an invalidation of the whole type too.
+
+        Cost: 1 round trip before the block.
+        If Redis fails: the block runs; what it stores is not stored, and ``set`` returns ``False``.
+        """
+        parts, scope = self._open_parts(), _scope(tenant_id)
+        reading = Reading(scope, named(tags, document_ids), parts.keys, parts.writer, self.policy)
+        await reading.begin(data_types)
+        yield reading
 
     async def get_many(
         self, data_type: str, resource_ids: Iterable[str], tenant_id: str | Scope, *, use_memory: bool = True
@@ -557,15 +598,29 @@ class Cache(CoordinationFace):
         tags: Iterable[str] = (),
         document_ids: Iterable[DocumentId] = (),
     ) -> int:
-        """Store many values; all are encoded before the first is sent. Returns how many were stored.
+        """Store many values, as :meth:`set` does each; all are encoded before the first is sent.
+
+        Args:
+            data_type: Their type.
+            values: The values by id.
+            tenant_id: Their tenant, or scope.
+            ttl: As for :meth:`set`.
+            tags: What all of them depend on.
+            document_ids: Documents that all of them depend on; or, by id, those of each.
+
+        Returns:
+            How many were stored.
+
+        Raises:
+            EncodeError: As for :meth:`set`.
+            ValueError: As for :meth:`set`.
 
         Cost: 1 round trip a node, the commands written together.
         """
         parts = self._open_parts()
-        scope, policy, given = _scope(tenant_id), self.policy(data_type), named(tags, document_ids)
-        keyed = [(parts.keys.entry(data_type, resource_id, scope), value) for resource_id, value in values.items()]
-        made = [(key, parts.writer.parcel(key, value, policy, ttl, given)) for key, value in keyed]
-        return sum(await asyncio.gather(*(parts.writer.store(key, parcel) for key, parcel in made)))
+        scope, given = _scope(tenant_id), named(tags, document_ids)
+        keys = [parts.keys.entry(data_type, resource_id, scope) for resource_id in values]
+        return await parts.writer.set(keys, list(values.values()), [given] * len(keys), self.policy(data_type), ttl)
 
     async def ttl(self, data_type: str, resource_id: str, tenant_id: str | Scope, **scope_parts: str | None) -> float:
         """Seconds that an entry stays fresh: -1 for ever, -2 absent. Cost: 1 round trip."""

@@ -11,7 +11,7 @@ them and :mod:`alacena.engine.redis.coherence` reports what the connection says,
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 from weakref import WeakValueDictionary
 
 from alacena.engine.generation import Generation
@@ -45,6 +45,7 @@ class Coherence:
         self._generations: WeakValueDictionary[str, Generation] = WeakValueDictionary()
         self._shared: dict[tuple[str, ...], tuple[Generation, ...]] = {}
         self._watchers: dict[bytes, set[asyncio.Future[bool]]] = {}
+        self._dependents: dict[str, set[asyncio.Future[bool]]] = {}
 
     def generation(self, name: str) -> Generation:
         """The one object for a name in this process."""
@@ -97,6 +98,9 @@ class Coherence:
         generation = self._generations.get(name)
         if generation is not None:
             self.learned(generation, None)
+        for watcher in self._dependents.pop(name, ()):
+            if not watcher.done():
+                watcher.set_result(False)
 
     def dropped(self, entry: bytes) -> None:
         """An entry's key was changed or removed: forget the copy, close its flight, wake whoever waits for it."""
@@ -127,19 +131,31 @@ class Coherence:
         for entry in list(self._watchers):
             self.wake(entry, filled=True)
 
-    def watch(self, entry: bytes) -> asyncio.Future[bool]:
+    def watch(self, entry: bytes, names: Iterable[str] = ()) -> asyncio.Future[bool]:
         """A future that tells, once, that an entry may be filled (``True``), or that only its lease has changed (``False``).
 
-        Whoever gets it cancels it in the end.
+        The lease has changed too if a generation ended that it rests on: it is nobody's then. Whoever gets the future
+        cancels it in the end.
+
+        Args:
+            entry: The entry's key.
+            names: The generations that the lease rests on, as far as they are known.
         """
         watcher: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
-        self._watchers.setdefault(entry, set()).add(watcher)
-        watcher.add_done_callback(lambda _: self._unwatch(entry, watcher))
+        listings: list[tuple[dict[Any, set[asyncio.Future[bool]]], Any]] = [(self._watchers, entry)]
+        listings += [(self._dependents, name) for name in names]
+        for table, mark in listings:
+            table.setdefault(mark, set()).add(watcher)
+        watcher.add_done_callback(lambda _: _unlist(listings, watcher))
         return watcher
 
-    def _unwatch(self, entry: bytes, watcher: asyncio.Future[bool]) -> None:
-        watchers = self._watchers.get(entry)
+
+def _unlist(
+    listings: Iterable[tuple[dict[Any, set[asyncio.Future[bool]]], Any]], watcher: asyncio.Future[bool]
+) -> None:
+    for table, mark in listings:
+        watchers = table.get(mark)
         if watchers is not None:
             watchers.discard(watcher)
             if not watchers:
-                del self._watchers[entry]
+                del table[mark]

@@ -255,7 +255,8 @@ class Copies:
     def found(self, key: EntryKey, slot: Slot) -> Found:
         """A slot as a shelf's answer."""
         load_s = slot.thaw.load_s if isinstance(slot.thaw, _Refreshed) else slot.cost
-        return Found(key, self.hand_out(slot), "memory", self.fresh_for(slot), load_s, slot.generations)
+        value, fresh_for_s = self.hand_out(slot), self.fresh_for(slot)
+        return Found(key, value, "memory", fresh_for_s, load_s, slot.generations, slot.stamps)
 
     def fresh_for(self, slot: Slot) -> float:
         """Seconds a slot stays fresh; negative where it is stale."""

@@ -6,6 +6,8 @@ import logging
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
+from msgspec import structs
+
 from alacena.engine.codec import is_immutable
 from alacena.engine.errors import BackendError, EncodeError
 from alacena.engine.events import FillRefused
@@ -168,7 +170,7 @@ class Fills:
         if self._is_shared(found.value, policy):
             return found
         own = self._codec.decode(self._codec.encode(found.value))
-        return Found(found.key, own, found.tier, found.fresh_for_s, found.load_s, found.generations)
+        return structs.replace(found, value=own)
 
     def land(
         self, flight: Flight, lookup: Lookup[Any], policy: Policy, parcel: Parcel | None = None, *, taken: bool = False
@@ -197,15 +199,23 @@ class Fills:
 
         flight.land(lookup, copy, taken=taken)
 
-    async def fill(self, lease: Lease, parcel: Parcel | None) -> None:
-        """Redeem a lease, or give it back where there is nothing to store.
+    async def fill(self, key: EntryKey, lease: Lease | None, parcel: Parcel | None, *, replaces: bool) -> None:
+        """Redeem a lease, or give it back if there is nothing to store.
+
+        Args:
+            key: The entry.
+            lease: The permission; ``None``: the shelf gave none.
+            parcel: What was loaded; ``None``: it is not to be stored.
+            replaces: Whether it was to replace an older entry. That one is not served any more if it was not replaced.
 
         Whatever goes wrong is said by events, counts and the log: the callers have their answer, so nobody else hears.
         """
+        if lease is None or parcel is None:
+            await self._end_older(key, lease, replaces=replaces)
+            return
         refusal: Refusal | None = None
         try:
-            if parcel is not None:
-                refusal = await self._shelf.fill(lease, parcel)
+            refusal = await self._shelf.fill(lease, parcel)
         except BackendError as error:
             self._shelves.degraded("fill", lease.key, error)
             self._failed(lease.key, "backend", error)
@@ -214,10 +224,26 @@ class Fills:
         finally:
             if refusal not in _SETTLED:
                 self._shelf.release(lease)
-        if refusal:
+        if not refusal:
+            self._counts.fills += refusal is not None
+        else:
             self._refused(lease.key, refusal)
-        elif refusal is not None:
-            self._counts.fills += 1
+        if refusal not in _TAKEN_CARE_OF:
+            await self._end_older(key, None, replaces=replaces)
+
+    async def _end_older(self, key: EntryKey, lease: Lease | None, *, replaces: bool) -> None:
+        """Remove the older value that a newer one was to replace; what another load or `set` has stored since stays."""
+        if not replaces:
+            if lease is not None:
+                self._shelf.release(lease)
+            return
+        try:
+            if lease is None:
+                await self._shelf.delete((key,))
+            else:
+                await self._shelf.discard(lease)
+        except BackendError as error:
+            self._shelves.degraded("fill", key, error)
 
     def _storable(
         self,
@@ -259,3 +285,6 @@ _LONGEST_S = 1_000 * 365.25 * 24 * 3600
 
 _SETTLED = frozenset({"", "lease", "generation", "hold"})
 """Outcomes of a fill after which the server has no lease of ours any more."""
+
+_TAKEN_CARE_OF = frozenset({"", "lease"})
+"""Outcomes of a fill after which the older value is not there any more, or is for somebody else to replace."""

@@ -426,6 +426,31 @@ class Keys:
         prefixes = (f"{namespace}:g:{tag}:" for namespace, tag in heads)
         return tuple((f"{prefix}{what}", f"{prefix}j", f"{prefix}{MANY[1:]}") for prefix in prefixes)
 
+    def groundwork(
+        self, scope: Scope, data_types: Iterable[str], tags: Iterable[str]
+    ) -> tuple[list[tuple[str, ...]], int]:
+        """What a reading rests on as far as it is known before: names for each bucket, and how many of them are wide.
+
+        Returns:
+            For each bucket of the tenant the name of its journal, then those of the tenant's and the types' generations
+            (the wide ones), of the scope's, and of the tags'; and the number of the wide ones.
+        """
+        kinds, names = dict.fromkeys(data_types), dict.fromkeys(tags)
+        tenant = Scope(scope.tenant_id)
+        parts = [
+            Scope(scope.tenant_id, **{attribute: value})
+            for attribute, _ in _LETTERS
+            if (value := getattr(scope, attribute)) is not None
+        ]
+        covers = [self.scope_generations(part, kind) for part in (tenant, *parts) for kind in (None, *kinds)]
+        covers += [tuple((name,) for name, *_ in self.tag_generations(scope.tenant_id, tag)) for tag in names]
+        heads = (self._head(scope.tenant_id, bucket) for bucket in self._each(scope.tenant_id))
+        buckets = [
+            (f"{ns}:g:{hash_tag}:j", *(cover[bucket][0] for cover in covers))
+            for bucket, (ns, hash_tag) in enumerate(heads)
+        ]
+        return buckets, 1 + len(kinds)
+
     def render(self, kind: str, tenant_id: str, *parts: str) -> str:
         """A key of another kind (queue, lock, counter, ...), all of whose parts share the tenant's first bucket."""
         if not parts:

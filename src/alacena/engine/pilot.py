@@ -99,46 +99,55 @@ class Pilot:
             self.hand_back(flight)
 
     async def _fly(self, flight: Flight, request: Request, stale: Found | None) -> None:
-        permit = None if request.alone else await self.permit(flight, request)
+        previous_tags = () if stale is None else stale.tags
+        permit = None if request.alone else await self.permit(flight, request, also=previous_tags)
         if isinstance(permit, Found):
             self._fills.land(flight, self._fills.found(permit), request.policy)
             return
-        context = _context(request, stale)
-        leases = () if permit is None else (permit,)
+        lease = permit if isinstance(permit, Lease) else None
+        context = LoadContext(request.key, tags=request.tags)
+        leases = () if lease is None else (lease,)
         renewal = Renewal(self._shelf, lambda: leases, self._settings.lease_s / 3)
         try:
             async with self.asking((request.key,), request.policy, (flight,), request.loader) as stopwatch:
+                _offer(context, stale, lease, flight)
                 try:
                     with loading(context):
                         value = await request.loader(context)
                 finally:
                     flight.retry_after_s = context.retry_after
             self._note(request.key, context)
-            if permit is None:
+            if lease is None:
                 context.refuse(flight.unleased)
             self._respites.end(request.key.entry)
             replaces = stale is not None or request.renew or request.insist
-            parcel, lookup = self._fills.judged(request, context, value, stopwatch.elapsed_s, permit, replaces=replaces)
+            parcel, lookup = self._fills.judged(request, context, value, stopwatch.elapsed_s, lease, replaces=replaces)
             self._fills.land(flight, lookup, request.policy, parcel)
         finally:
             renewal.cancel()
-        if permit is not None:
-            flight.lease = None
-            await self._fills.fill(permit, parcel)
+        flight.lease = None
+        replaces = replaces and not isinstance(permit, Held)  # else it is for the holder to replace
+        await self._fills.fill(request.key, lease, parcel, replaces=replaces)
 
-    async def permit(self, flight: Flight, request: Request, held: Held | None = None) -> Lease | Found | None:
-        """Get a lease, or the entry that somebody else filled meanwhile; ``None``: load without storing.
+    async def permit(
+        self, flight: Flight, request: Request, held: Held | None = None, *, also: Sequence[str] = ()
+    ) -> Lease | Found | Held | None:
+        """Get a lease, or the entry that somebody else filled meanwhile; else load without storing.
 
         Args:
             flight: The flight.
             request: What it loads.
             held: The answer of :meth:`ask`, where it was asked already.
+            also: Tags that the value may depend on besides those of the request.
+
+        Returns:
+            :class:`Held` if somebody else had the lease for too long, ``None`` if the second shelf failed.
         """
         began = self._environment.now()
         deadline, nested_deadline = began + self._settings.lease_wait_s, began + self._settings.lease_s
         while True:
             try:
-                permit = held or await self.ask(flight, request)
+                permit = held or await self.ask(flight, request, also=also)
             except BackendError:
                 flight.unleased = "backend"
                 return None
@@ -153,15 +162,17 @@ class Pilot:
                 awaited = bool(flight.loads_behind)
                 left_s = (min(deadline, nested_deadline) if awaited else deadline) - self._environment.now()
                 if left_s <= 0 or not self._shelf.is_up:
-                    return None
+                    return permit
                 found = await self._awaited(request, permit, left_s)
             finally:
                 permit.change.cancel()
             if found is not None:
                 return found
 
-    async def ask(self, flight: Flight, request: Request, *, among: int = 1) -> Lease | Found | Held:
-        """Ask for a lease once, as one ``among`` several.
+    async def ask(
+        self, flight: Flight, request: Request, *, among: int = 1, also: Sequence[str] = ()
+    ) -> Lease | Found | Held:
+        """Ask for a lease once, as one ``among`` several; it rests on the tags of the request, and on others ``also``.
 
         A lease that comes when nobody waits for it any more is given back: what is read from the source without
         waiting for it may be older.
@@ -186,7 +197,8 @@ class Pilot:
 
         force = request.renew or request.insist
         try:
-            answer = await self._shelves.lease(request.key, request.tags, settled, force=force, among=among)
+            tags = tuple(dict.fromkeys((*request.tags, *also)))
+            answer = await self._shelves.lease(request.key, tags, settled, force=force, among=among)
             came = None
             return answer
         finally:
@@ -298,7 +310,11 @@ _NOT_THE_SOURCES: Final = (
 """What the source did not say: another load may do better at once."""
 
 
-def _context(request: Request, previous: Found | None) -> LoadContext:
-    if previous is None or previous.value is NOT_FOUND:
-        return LoadContext(request.key, tags=request.tags)
-    return LoadContext(request.key, previous.value, request.tags, previous.tags)
+def _offer(context: LoadContext, stale: Found | None, lease: Lease | None, flight: Flight) -> None:
+    """Hand the loader the value that is there, as it may be stored again: none that has ended since it was found.
+
+    With a lease, it is what was there when the lease was given. The flight is barred once the entry is removed.
+    """
+    previous = stale if stale is None or lease is None else lease.previous
+    if previous is not None and previous.value is not NOT_FOUND and previous.stands and flight.boarding:
+        context.previous, context.previous_tags = previous.value, previous.tags

@@ -107,6 +107,7 @@ class Found(msgspec.Struct, eq=False, gc=False):
         fresh_for_s: Seconds it stays fresh; negative: stale for that long; ``inf``: for ever.
         load_s: How long its load took, in seconds; 0 where it is not known.
         generations: What it depends on.
+        stamps: Their nonces when it was made; both are empty if they were not kept.
     """
 
     key: EntryKey
@@ -115,6 +116,13 @@ class Found(msgspec.Struct, eq=False, gc=False):
     fresh_for_s: float
     load_s: float = 0.0
     generations: tuple[Generation, ...] = ()
+    stamps: tuple[bytes, ...] = ()
+
+    @property
+    def stands(self) -> bool:
+        """Whether, as far as this process knows, nothing that it depends on has ended since it was found."""
+        pairs = zip(self.generations, self.stamps, strict=True)
+        return bool(self.stamps) and all(generation.nonce == stamp for generation, stamp in pairs)
 
     @property
     def tags(self) -> tuple[str, ...]:
@@ -146,6 +154,7 @@ class Lease:
         noted: How far that journal had come by then.
         epoch: The server's replication id at that moment; empty without a server.
         storable: ``False`` while a source transaction holds the entry: the value is served, never stored.
+        previous: The entry that was there at that moment, alive but not fresh enough; what was found before may have ended.
     """
 
     key: EntryKey
@@ -155,6 +164,7 @@ class Lease:
     noted: int
     epoch: bytes = b""
     storable: bool = True
+    previous: Found | None = None
 
     @property
     def stands(self) -> bool:
@@ -169,6 +179,23 @@ class Lease:
         """
         pairs = (self.journal, *self.stamps)
         return all(generation.nonce == nonce for generation, nonce in pairs)
+
+
+@dataclass(frozen=True, slots=True)
+class Beginning:
+    """What a reading of the source rests on in one bucket: what it brings is stored under nothing later.
+
+    Attributes:
+        stamps: Generations with their nonces when it began.
+        journal: As for a :class:`Lease`.
+        noted: As for a :class:`Lease`.
+        epoch: As for a :class:`Lease`.
+    """
+
+    stamps: tuple[tuple[Generation, bytes], ...]
+    journal: tuple[Generation, bytes]
+    noted: int
+    epoch: bytes = b""
 
 
 @dataclass(frozen=True, slots=True)
@@ -328,8 +355,43 @@ class Shelf(Protocol):
         """Give a lease back unused, so that the next request need not wait for its end. Sent and not waited for."""
         ...
 
-    async def store(self, key: EntryKey, parcel: Parcel) -> Refusal:
-        """Store a value that the caller vouches for: a fill in flight loses to it. Cost: 1 round trip; 2 with scopes not met."""
+    async def discard(self, lease: Lease) -> None:
+        """Remove the entry that a load was to replace, and give the lease back; nothing if the lease is another's by now.
+
+        Raises:
+            BackendError: The server did not confirm; the removal is owed.
+
+        Cost: 1 round trip.
+        """
+        ...
+
+    async def store(self, key: EntryKey, parcel: Parcel, began: Beginning | None = None) -> Refusal:
+        """Store a value that the caller vouches for: a fill in flight loses to it.
+
+        Args:
+            key: Where.
+            parcel: What.
+            began: What the reading rests on that brought the value: it is refused if any of that has ended since.
+
+        Raises:
+            BackendError: The server did not confirm; the removal of what the value was to replace is owed.
+
+        Cost: 1 round trip; 2 with scopes not met.
+        """
+        ...
+
+    async def begin(self, buckets: Sequence[Sequence[str]], wide: int) -> tuple[Beginning, ...]:
+        """Note what a reading of the source rests on.
+
+        Args:
+            buckets: For each bucket, the name of its journal, then those of generations.
+            wide: How many of these generations, the first ones, are a tenant's or a type's.
+
+        Raises:
+            BackendError: The server did not answer.
+
+        Cost: 1 round trip.
+        """
         ...
 
     async def delete(self, keys: Sequence[EntryKey]) -> int:
@@ -359,8 +421,22 @@ class Shelf(Protocol):
         """
         ...
 
-    async def hold(self, keys: Sequence[EntryKey], hold_s: float) -> bytes:
-        """Make readers bypass entries while a source transaction runs. Returns the hold's token. Cost: 1 round trip a node."""
+    async def hold(self, keys: Sequence[EntryKey], resources: Sequence[str], hold_s: float) -> bytes:
+        """Remove entries and end their resources' generations, and make readers bypass them while a transaction runs.
+
+        Args:
+            keys: The entries.
+            resources: The generation of each one's resource.
+            hold_s: Seconds after which the hold ends by itself, whoever else holds the same.
+
+        Returns:
+            The hold's token.
+
+        Raises:
+            BackendError: Not all are held; those that are held already are given back.
+
+        Cost: 1 round trip a node.
+        """
         ...
 
     async def unhold(self, keys: Sequence[EntryKey], token: bytes) -> None:

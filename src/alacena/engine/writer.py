@@ -6,22 +6,24 @@ import asyncio
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
-from alacena.engine.errors import BackendError, InvalidKeyError
+from alacena.engine.errors import BackendError, EncodeError, InvalidKeyError
 from alacena.engine.events import Invalidated
 from alacena.engine.lineage import made_from
 from alacena.engine.loading import reads_under_way
 from alacena.engine.shelf import Ended
+from alacena.engine.underway import UnderWay
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterable, Sequence
 
+    from alacena.engine.environment import Environment
     from alacena.engine.events import Events
     from alacena.engine.fills import Fills
     from alacena.engine.flight import Flights
     from alacena.engine.keys import EntryKey, Keys
     from alacena.engine.policy import Policy
     from alacena.engine.scope import Scope
-    from alacena.engine.shelf import Counts, Parcel, Shelf
+    from alacena.engine.shelf import Beginning, Counts, Parcel, Refusal, Shelf
     from alacena.engine.shelves import Shelves
     from alacena.engine.ttl import TtlOrUnset
 
@@ -62,6 +64,7 @@ class Writer:
         flights: Owns removals, so that a caller who leaves does not stop them.
         events: Who is told.
         counts: What is counted.
+        environment: The clock.
     """
 
     def __init__(
@@ -74,6 +77,7 @@ class Writer:
         flights: Flights,
         events: Events,
         counts: Counts,
+        environment: Environment,
     ) -> None:
         self._keys = keys
         self._shelf = shelf
@@ -83,31 +87,110 @@ class Writer:
         self._burst: Burst | None = None
         self._events = events
         self._counts = counts
+        self._under_way = UnderWay(environment)
 
-    async def store(self, key: EntryKey, parcel: Parcel) -> bool:
-        """Store what the caller vouches for. See :meth:`alacena.engine.cache.Cache.set`."""
-        # A source that looks, finds nothing, makes it and stores it by hand has it in hand as if it had read it.
-        if (reads := reads_under_way()) is not None:
-            reads.note(key.ident, parcel.tags)
+    async def set(
+        self,
+        keys: Sequence[EntryKey],
+        values: Sequence[Any],
+        depends: Sequence[tuple[str, ...]],
+        policy: Policy,
+        ttl: TtlOrUnset,
+    ) -> int:
+        """Store values that the caller vouches for, each with its tags. See :meth:`alacena.engine.cache.Cache.set`.
+
+        Returns:
+            How many were stored.
+
+        Raises:
+            EncodeError: A value holds something that cannot be stored.
+            ValueError: A value is ``None``, or ``ttl`` is not greater than 0.
+        """
+        parcels = await self._parcels(keys, values, depends, policy, ttl)
+        overtaken = self._under_way.overtaken
+        stores = [
+            self._refused(key, "generation")
+            if overtaken(map(key.tag_name, parcel.tags))
+            else self._stored(key, parcel, None)
+            for key, parcel in zip(keys, parcels, strict=True)
+        ]
+        return sum(await asyncio.gather(*stores)) if len(stores) != 1 else await stores[0]
+
+    async def set_read(
+        self,
+        keys: Sequence[EntryKey],
+        values: Sequence[Any],
+        depends: Sequence[tuple[str, ...]],
+        policy: Policy,
+        ttl: TtlOrUnset,
+        beginnings: Sequence[Beginning] | None,
+    ) -> int:
+        """Store what a reading brought, if nothing has ended since it began. See :class:`alacena.engine.reading.Reading`.
+
+        ``beginnings`` is ``None`` if it is not known what the reading rests on: then nothing is stored.
+
+        Returns:
+            How many were stored.
+
+        Raises:
+            EncodeError: As for :meth:`set`.
+            ValueError: As for :meth:`set`.
+        """
+        parcels = await self._parcels(keys, values, depends, policy, ttl)
+        if beginnings is None:
+            return sum([await self._refused(key, "backend") for key in keys])
+        return sum(await asyncio.gather(*map(self._stored, keys, parcels, beginnings)))
+
+    async def _refused(self, key: EntryKey, reason: Refusal) -> bool:
+        """The caller knows of a newer value that is not stored: the older one is not served any more."""
+        self._counts.refused(reason)
+        await self.delete((key,))
+        return False
+
+    async def _stored(self, key: EntryKey, parcel: Parcel, began: Beginning | None) -> bool:
         try:
-            refusal = await self._shelf.store(key, parcel)
+            refusal = await self._shelf.store(key, parcel, began)
         except BackendError as error:
             self._shelves.degraded("set", key, error)
             return False
-        if refusal:
-            self._counts.refused(refusal)
-        return not refusal
+        return await self._refused(key, refusal) if refusal else True
 
-    def parcel(self, key: EntryKey, value: Any, policy: Policy, ttl: TtlOrUnset, tags: tuple[str, ...]) -> Parcel:
-        """A value made ready for the shelves: encoded now, so that a bad value is refused before anything is sent.
+    async def begin(self, scope: Scope, data_types: Iterable[str], tags: Sequence[str]) -> tuple[Beginning, ...] | None:
+        """Note what a reading rests on, for each bucket of the tenant; ``None`` if the second shelf failed."""
+        buckets, wide = self._keys.groundwork(scope, data_types, tags)
+        try:
+            return await self._shelf.begin(buckets, wide)
+        except BackendError as error:
+            self._shelves.degraded("reading", self._keys.entry("any", "any", scope), error)
+            return None
 
-        Raises:
-            EncodeError: It holds something that cannot be stored.
-            ValueError: It is ``None``, or ``ttl`` is not greater than 0.
+    async def _parcels(
+        self,
+        keys: Sequence[EntryKey],
+        values: Sequence[Any],
+        depends: Sequence[tuple[str, ...]],
+        policy: Policy,
+        ttl: TtlOrUnset,
+    ) -> list[Parcel]:
+        """Values made ready for the shelves: encoded now, so that a bad value is refused before anything is sent.
+
+        If one cannot be stored, what was there before is outdated all the same, and is removed.
         """
-        if value is None:
+        if any(value is None for value in values):
             raise ValueError("None cannot be stored, it is how a miss looks: store another value, or delete the entry")
-        return self._fills.parcel(value, policy, ttl, made_from(key, value, tags))
+        try:
+            triples = zip(keys, values, depends, strict=True)
+            parcels = [
+                self._fills.parcel(value, policy, ttl, made_from(key, value, tags)) for key, value, tags in triples
+            ]
+        except EncodeError:
+            await self.delete(keys)
+            raise
+        # A source that looks, finds nothing, makes it and stores it by hand has it in hand as if it had read it.
+        if (reads := reads_under_way()) is not None:
+            for key, parcel in zip(keys, parcels, strict=True):
+                reads.note(key.ident, parcel.tags)
+        return parcels
 
     async def delete(self, keys: Sequence[EntryKey]) -> int:
         """Remove entries. See :meth:`alacena.engine.cache.Cache.delete`."""
@@ -145,6 +228,7 @@ class Writer:
         document for each of its chunks costs one command.
         """
         burst = self._burst
+        self._under_way.ended((group[0] for group in groups if len(group) > 1), anew=burst is None)
         if burst is None:
             burst = self._burst = Burst()
             burst.add(groups, entries)
@@ -184,28 +268,34 @@ class Writer:
     ) -> AsyncIterator[None]:
         """Hold entries around a source transaction. See :meth:`alacena.engine.cache.Cache.write`."""
         entries = [self._keys.entry(data_type, resource_id, scope) for data_type, resource_id in resources]
+        generations = [self._keys.resource_generation(t, r, scope) for t, r in resources]
+        groups = [names for tag in tags for names in self._keys.tag_generations(scope.tenant_id, tag)]
+        # With the journals: what was made from a resource is named by loads when they are done.
+        groups += [names for t, r in resources for names in self._keys.resource_generations(t, r, scope)]
         token: bytes | None = None
         try:
-            token = await self._shelf.hold(entries, hold_s) if entries else None
-        except BackendError as error:
-            self._shelves.degraded("write", entries[0], error)
-        try:
+            # What is old ends now, not when the block does: a process that dies inside leaves nothing of it.
+            ending = self.end(scope, None, groups, ()) if groups else _nothing()
+            token, _ = await asyncio.gather(self._held(entries, generations, hold_s), ending)
             yield
         finally:
-            await asyncio.shield(self._flights.own(self._after_write(scope, resources, entries, tags, token)))
+            after = self._after_write(scope, groups, entries, token)
+            await asyncio.shield(self._flights.own(after))
+
+    async def _held(self, entries: Sequence[EntryKey], generations: Sequence[str], hold_s: float) -> bytes | None:
+        try:
+            return await self._shelf.hold(entries, generations, hold_s) if entries else None
+        except BackendError as error:
+            self._shelves.degraded("write", entries[0], error)
+            return None
 
     async def _after_write(
         self,
         scope: Scope,
-        resources: Sequence[tuple[str, str]],
+        groups: Sequence[Sequence[str]],
         entries: Sequence[EntryKey],
-        tags: Sequence[str],
         token: bytes | None,
     ) -> None:
-        groups: list[tuple[str, ...]] = [
-            names for tag in tags for names in self._keys.tag_generations(scope.tenant_id, tag)
-        ]
-        groups += [names for t, r in resources for names in self._keys.resource_generations(t, r, scope)]
         await self.end(scope, None, groups, entries)
         if token is None:
             return
@@ -224,3 +314,7 @@ class Writer:
             )
         entry = self._keys.entry(data_type, resource_id, scope)
         return self._keys.resource_generations(data_type, entry.resource_id, scope), [entry]
+
+
+async def _nothing() -> None:
+    """There is nothing to end."""

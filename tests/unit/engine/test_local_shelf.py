@@ -18,6 +18,7 @@ from alacena.engine.shelf import Held, Lease, Parcel
 KEYS = Keys()
 SCOPE = Scope("acme")
 KEY = KEYS.entry("note", "n", SCOPE)
+RESOURCE = KEYS.resource_generation("note", "n", SCOPE)
 POLICY = Policy()
 
 
@@ -124,7 +125,7 @@ async def test_a_late_tag_that_ended_during_the_load_refuses_the_fill(shelf):
 async def test_a_hold_keeps_everything_out_until_its_owner_ends_it_or_it_expires(shelf, environment):
     await shelf.store(KEY, parcel("old"))
     before = await leased(shelf)
-    token = await shelf.hold((KEY,), 30)
+    token = await shelf.hold((KEY,), (RESOURCE,), 30)
     assert await found(shelf) is None
     assert await shelf.fill(before, parcel()) == "lease"
     during = await leased(shelf)
@@ -135,7 +136,7 @@ async def test_a_hold_keeps_everything_out_until_its_owner_ends_it_or_it_expires
     assert await shelf.store(KEY, parcel()) == "hold"
     await shelf.unhold((KEY,), token)
     assert await shelf.store(KEY, parcel("new")) == ""
-    await shelf.hold((KEY,), 30)
+    await shelf.hold((KEY,), (RESOURCE,), 30)
     environment.advance(29)
     assert await shelf.store(KEY, parcel()) == "hold"
     environment.advance(2)
@@ -144,7 +145,7 @@ async def test_a_hold_keeps_everything_out_until_its_owner_ends_it_or_it_expires
 
 
 async def test_a_lease_from_under_a_hold_is_not_redeemed_after_it(shelf):
-    token = await shelf.hold((KEY,), 30)
+    token = await shelf.hold((KEY,), (RESOURCE,), 30)
     lease = await leased(shelf)
     await shelf.unhold((KEY,), token)
     assert await shelf.fill(lease, parcel("read during the transaction")) in {"lease", "hold"}
@@ -153,7 +154,7 @@ async def test_a_lease_from_under_a_hold_is_not_redeemed_after_it(shelf):
 
 async def test_a_hold_covers_every_scope_of_its_resource(shelf):
     scoped = KEYS.entry("note", "n", Scope("acme", agent_id="a"))
-    await shelf.hold((KEY,), 30)
+    await shelf.hold((KEY,), (RESOURCE,), 30)
     assert await shelf.store(scoped, parcel()) == "hold"
 
 
@@ -186,7 +187,7 @@ async def test_it_says_what_it_promises_and_what_it_knows(shelf):
     guarantee = shelf.guarantee()
     assert (guarantee["mode"], guarantee["no_stale_fill"], guarantee["staleness_bound_s"]) == ("memory", True, 0.0)
     await leased(shelf)
-    await shelf.hold((KEYS.entry("note", "m", SCOPE),), 30)
+    await shelf.hold((KEYS.entry("note", "m", SCOPE),), (RESOURCE,), 30)
     assert await shelf.inspect(KEY) == {"shelf": "this process only", "lease": True, "hold": False}
     assert (await shelf.inspect(KEYS.entry("note", "m", SCOPE)))["hold"] is True
     assert shelf._coherence.memory.serving_until == math.inf

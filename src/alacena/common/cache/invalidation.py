@@ -14,7 +14,7 @@ from alacena.engine.keys import collection_tag, document_tag, document_text
 from alacena.engine.lineage import ANSWER_TYPES
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Coroutine, Iterable, Mapping
 
     from alacena.common.context import Context
     from alacena.engine.keys import DocumentId
@@ -109,14 +109,16 @@ async def invalidate_document_update(
         msg = "name what was updated: document_id=..., collection_id=..., or metadata= with one of them"
         raise ValueError(msg)
     work: dict[str, Any] = {}
+    own = None
     if document_id is not None:
         work["document"] = CacheManager.invalidate(tenant_id, "document", document_text(document_id))
-        work["dependents"] = _known(tenant_id, (document_tag(document_id),))
+        own = _known(tenant_id, (document_tag(document_id),))
     if collection_id is not None:
         for data_type in ANSWER_TYPES:
             work[data_type] = CacheManager.invalidate(tenant_id, data_type, collection_id=collection_id)
         work["undocumented"] = _known(tenant_id, (collection_tag(collection_id), collection_tag(None)))
-    return _added_up(zip(work, await asyncio.gather(*work.values()), strict=True))
+    names = [*work] if own is None else [*work, "dependents"]
+    return _added_up(zip(names, await _together(own, work.values()), strict=True))
 
 
 async def invalidate_chunk_cache(
@@ -146,11 +148,27 @@ async def invalidate_chunk_cache(
     if model_name is not None:
         ids.append(("embedding", f"{model_name}:{chunk_id}"))
     work = [(kind, CacheManager.invalidate(tenant_id, kind, one, collection_id=collection_id)) for kind, one in ids]
+    kinds = [kind for kind, _ in work]
+    own = None
     if document_id is not None:
-        work.append(("dependents", _known(tenant_id, (document_tag(document_id),))))
-    counts = await asyncio.gather(*(one for _, one in work))
+        own = _known(tenant_id, (document_tag(document_id),))
+        kinds.append("dependents")
+    counts = await _together(own, [one for _, one in work])
     METRICS.add("chunk", METRIC_CHUNK_CACHE_INVALIDATION, sum(counts))
-    return _added_up(zip((kind for kind, _ in work), counts, strict=True))
+    return _added_up(zip(kinds, counts, strict=True))
+
+
+async def _together(own: Coroutine[Any, Any, int] | None, others: Iterable[Coroutine[Any, Any, int]]) -> list[int]:
+    """What all of them return, ``own`` last; that one runs in the caller's task, the others in tasks of their own.
+
+    The engine tells whoever ended a document from those who read it before by the task that did it.
+    """
+    rest = asyncio.gather(*others)
+    try:
+        ended = [] if own is None else [await own]
+        return [*await rest, *ended]
+    finally:
+        rest.cancel()
 
 
 async def _known(tenant_id: str | None, tags: tuple[str, ...]) -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from contextlib import asynccontextmanager
 from threading import get_ident
 from typing import TYPE_CHECKING, Any, Final, Literal
 
@@ -16,9 +17,9 @@ from alacena.common.runtime import PROCESS
 from alacena.engine import MISSING, UNSET
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import AsyncIterator, Iterable, Mapping
 
-    from alacena.engine import Cache, TtlOrUnset
+    from alacena.engine import Cache, Reading, TtlOrUnset
     from alacena.engine.keys import DocumentId
 
 _LOCKS: Final = frozenset({"lock", "job_lock"})
@@ -319,6 +320,52 @@ class CacheManager(Primitives):
         cache = await runtime.opened()
         stored = await cache.set_many(data_type, values, scope, ttl=ttl, tags=tags, document_ids=given)
         return stored == len(values)
+
+    @staticmethod
+    @asynccontextmanager
+    async def reading(
+        tenant_id: str | None = None,
+        agent_id: Id = None,
+        conversation_id: Id = None,
+        collection_id: Id = None,
+        *,
+        document_id: DocumentId | None = None,
+        document_ids: Iterable[DocumentId] = (),
+        tags: Iterable[str] = (),
+        data_types: Iterable[str] = (),
+    ) -> AsyncIterator[Reading]:
+        """Put this around code that reads a document, works on it, and stores what it made of it.
+
+        ::
+
+            async with CacheManager.reading("acme", document_id="d1") as reading:
+                chunks = split(await fetch("d1"))
+                await reading.set_many("chunk", chunks)
+
+        What is invalidated after the block began is not stored by it: a document that is deleted while it is ingested
+        leaves no chunks.
+
+        Args:
+            tenant_id: Whose; ``None``: the ambient tenant.
+            agent_id: All that is stored is the agent's own. The same holds for the next two.
+            conversation_id: All that is stored is the conversation's own.
+            collection_id: All that is stored is the collection's own.
+            document_id: The document that is read: all that is stored depends on it.
+            document_ids: Others, likewise. What a value itself names as its ``document_id`` is added to them.
+            tags: Other names, likewise.
+            data_types: Types that are stored, if an invalidation of the whole type is to stop them too.
+
+        Cost: 1 round trip before the block.
+        If Redis fails: the block runs; its ``set`` returns ``False``.
+        """
+        cache = await runtime.opened()
+        async with cache.reading(
+            scope_of(tenant_id, agent_id, conversation_id, collection_id),
+            document_ids=_documents(document_id, document_ids),
+            tags=tags,
+            data_types=data_types,
+        ) as reading:
+            yield reading
 
     @staticmethod
     async def ttl(

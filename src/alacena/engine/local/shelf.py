@@ -6,7 +6,7 @@ import math
 from typing import TYPE_CHECKING, Any
 
 from alacena.engine.keys import MANY
-from alacena.engine.shelf import Ended, Found, Held, Lease
+from alacena.engine.shelf import Beginning, Ended, Found, Held, Lease
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -104,7 +104,8 @@ class LocalShelf:
         """See :meth:`alacena.engine.shelf.Shelf.lease`. A lease that does not stand any more is nobody's."""
         held = self._leases.get(key.entry)
         if held is not None and held.stands:
-            permit = Held(self._coherence.watch(key.entry), math.inf, is_told=True)
+            names = [generation.name for generation, _ in held.stamps]
+            permit = Held(self._coherence.watch(key.entry, names), math.inf, is_told=True)
             settled(permit)
             return permit
         depends = (*self._coherence.generations(key.generations), *self._coherence.tagged(key, tags))
@@ -117,6 +118,7 @@ class LocalShelf:
             (journal, self._nonce(journal)),
             self._journal.position,
             storable=not self._held(key),
+            previous=self._look(key),
         )
         settled(lease)
         return lease
@@ -144,15 +146,35 @@ class LocalShelf:
         late = [tag for tag in parcel.tags if key.tag_name(tag) not in known]
         if any(self._ended(key, tag, lease.noted) for tag in late):
             return "generation"
-        return self._keep(key, parcel, tuple(g for g, _ in lease.stamps), late)
+        return self._keep(key, parcel)
 
-    async def store(self, key: EntryKey, parcel: Parcel) -> Refusal:
+    async def discard(self, lease: Lease) -> None:
+        """See :meth:`alacena.engine.shelf.Shelf.discard`."""
+        if self._leases.get(lease.key.entry) is lease:
+            self._drop(lease.key)
+
+    async def store(self, key: EntryKey, parcel: Parcel, began: Beginning | None = None) -> Refusal:
         """See :meth:`alacena.engine.shelf.Shelf.store`."""
         self._leases.pop(key.entry, None)
         self._coherence.unleased(key.entry)
+        self._coherence.memory.discard_wire(key.entry)
         if self._held(key):
             return "hold"
-        return self._keep(key, parcel, self._coherence.generations(key.generations), parcel.tags)
+        if began is not None:
+            if any(generation.nonce != nonce for generation, nonce in began.stamps):
+                return "generation"
+            if any(self._journal.tells_of(key.tag_name(tag), began.noted) for tag in parcel.tags):
+                return "generation"
+        return self._keep(key, parcel)
+
+    async def begin(self, buckets: Sequence[Sequence[str]], wide: int) -> tuple[Beginning, ...]:  # noqa: ARG002
+        """See :meth:`alacena.engine.shelf.Shelf.begin`."""
+        begun = []
+        for names in buckets:
+            journal, *generations = (self._coherence.generation(name) for name in names)
+            stamps = tuple((generation, self._nonce(generation)) for generation in generations)
+            begun.append(Beginning(stamps, (journal, self._nonce(journal)), self._journal.position))
+        return tuple(begun)
 
     async def delete(self, keys: Sequence[EntryKey]) -> int:
         """See :meth:`alacena.engine.shelf.Shelf.delete`."""
@@ -178,9 +200,11 @@ class LocalShelf:
         for key in keys:
             self._coherence.dropped(key.entry)
 
-    async def hold(self, keys: Sequence[EntryKey], hold_s: float) -> bytes:
+    async def hold(self, keys: Sequence[EntryKey], resources: Sequence[str], hold_s: float) -> bytes:
         """See :meth:`alacena.engine.shelf.Shelf.hold`."""
         token = self._environment.token(16)
+        for name in resources:
+            self._coherence.ended(name)
         for key in keys:
             self._holds.setdefault(key.hold, {})[token] = self._environment.now() + hold_s
             self._drop(key)
@@ -223,8 +247,8 @@ class LocalShelf:
             return None
         return self._copies.found(key, slot)
 
-    def _keep(self, key: EntryKey, parcel: Parcel, stamped: tuple[Generation, ...], late: Sequence[str]) -> Refusal:
-        generations = (*stamped, *self._coherence.tagged(key, late))
+    def _keep(self, key: EntryKey, parcel: Parcel) -> Refusal:
+        generations = (*self._coherence.generations(key.generations), *self._coherence.tagged(key, parcel.tags))
         stamps = tuple(self._nonce(generation) for generation in generations)
         kept = self._copies.keep(
             key,

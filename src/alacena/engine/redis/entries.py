@@ -153,16 +153,21 @@ class Entries:
                 return None
             fresh_for_s = (fresh_ms - now_ms) / 1000
             stale_for_s = (expires_ms - fresh_ms) / 1000
+            if fresh_for_s <= 0 or (
+                policy.early_refresh_beta and not keep
+            ):  # it may be renewed: its stamps are asked for
+                return self.opened(node, key, data, policy, keep=keep)
         try:
             value = self._decode(payload)
         except EntryError:
             return self.opened(node, key, data, policy, keep=keep)
         if keep:
-            nonces = tuple([generation.nonce for generation in generations])
+            nonces: Any = tuple([generation.nonce for generation in generations])
             self._copies.keep(
-                key, value, payload, generations, nonces,  # type: ignore[arg-type]
+                key, value, payload, generations, nonces,
                 fresh_for_s=fresh_for_s, stale_for_s=stale_for_s, load_s=load_ms / 1000, policy=policy,
             )  # fmt: skip
+            return Found(key, value, "redis", fresh_for_s, load_ms / 1000, generations, nonces)
         return Found(key, value, "redis", fresh_for_s, load_ms / 1000)
 
     def sought(
@@ -285,7 +290,7 @@ class Entries:
                 key, value, plain, generations, stamps,
                 fresh_for_s=fresh_for_s, stale_for_s=stale_for_s, load_s=load_s, policy=policy,
             )  # fmt: skip
-        return Found(key, value, "redis", fresh_for_s, load_s, generations)
+        return Found(key, value, "redis", fresh_for_s, load_s, generations, stamps)
 
     def described(self, node: Node, key: EntryKey, data: bytes, nonces: Sequence[bytes | None]) -> dict[str, Any]:
         """What an entry says of itself, for people."""

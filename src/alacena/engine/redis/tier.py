@@ -10,8 +10,10 @@ from typing import TYPE_CHECKING, Any
 
 from alacena.engine.errors import BackendError, ServerReplyError
 from alacena.engine.policy import UNKEPT, Policy
-from alacena.engine.redis.cache_scripts import HOLD, LATE, LEASE, MINT, RELEASE, RENEW, STORE, UNHOLD
+from alacena.engine.redis.beginnings import NARROW_LIFE_MS, Beginnings
+from alacena.engine.redis.cache_scripts import DISCARD, LATE, LEASE, MINT, RELEASE, RENEW, STORE
 from alacena.engine.redis.entries import Entries
+from alacena.engine.redis.holds import Holds
 from alacena.engine.redis.journal import NAME_BYTES, endings, new_name, state, tells_of
 from alacena.engine.shelf import Ended, Found, Held, Lease, Unsettled
 
@@ -30,11 +32,8 @@ if TYPE_CHECKING:
     from alacena.engine.redis.removals import Removal
     from alacena.engine.redis.wire import Command
     from alacena.engine.settings import Settings
-    from alacena.engine.shelf import Counts, Parcel, Refusal
-    from alacena.engine.store import Argument, Reply, Script
-
-_NARROW_LIFE_MS = 7 * 24 * 3600 * 1000
-"""Least life of generations below the type: there are as many as resources, conversations and tags."""
+    from alacena.engine.shelf import Beginning, Counts, Parcel, Refusal
+    from alacena.engine.store import Argument, Reply
 
 
 class RedisShelf:
@@ -82,6 +81,9 @@ class RedisShelf:
         self._budget_s = settings.redis_budget_s
         self._timeout_s = settings.redis_timeout_s
         self._lease_ms = max(1, round(settings.lease_s * 1000))
+        holds = Holds(nodes, coherence, environment, self._timeout_s)
+        self.hold, self.unhold = holds.hold, holds.unhold
+        self.begin = Beginnings(nodes, coherence, environment, self._timeout_s).begin
 
     @property
     def is_up(self) -> bool:
@@ -198,28 +200,31 @@ class RedisShelf:
             # Nothing in memory depends on a journal: its nonce may change without a word to memory.
             journal.nonce = noted = state(name, length)
             self._expect_minted(answering, (journal,), (name,), mint_name)
+            owed = self._debts and key.entry in self._debts
+            there = None if entry is None or owed else self._entries.opened(node, key, entry, UNKEPT, keep=False)
+            previous = there if isinstance(there, Found) else None
             permit: Lease | Found | Held | None = None
-            if entry is not None and not force and not (self._debts and key.entry in self._debts):
-                hit = self._entries.opened(node, key, entry, UNKEPT, keep=False)
-                permit = hit if isinstance(hit, Found) and hit.fresh_for_s > 0 else None
-            mine = holder == token
+            if previous is not None and not force and previous.fresh_for_s > 0:
+                permit = previous
+            mine = holder.startswith(token)
             if mine:
                 answering.expect(key.lease)
             if permit is not None and mine:
-                answering.tell(RELEASE, (key.lease,), (token,))
+                answering.tell(RELEASE, (key.lease,), (holder,))
             elif permit is None and mine:
                 stamps = tuple(zip(depends, nonces, strict=True))
-                permit = Lease(key, token, stamps, (journal, noted), length, epoch, storable=not hold)
+                permit = Lease(key, holder, stamps, (journal, noted), length, epoch, not hold, previous)
             elif permit is None:
                 for_ms = self._lease_ms if left_ms < 0 else left_ms + 1
-                permit = Held(self._coherence.watch(key.entry), for_ms / 1000, is_told=answering.tracked)
+                change = self._coherence.watch(key.entry, [generation.name for generation in depends])
+                permit = Held(change, for_ms / 1000, is_told=answering.tracked)
             answering.unlearn((*depends, journal))
             settled(permit)
             return permit
 
         names = (generation.name for generation in depends)
         keys: tuple[str | bytes, ...] = (key.entry, key.lease, key.hold, key.journal, *names)
-        args = (token, self._lease_ms, mint, _NARROW_LIFE_MS, mint_name)
+        args = (token, self._lease_ms, mint, NARROW_LIFE_MS, mint_name, len(key.generations))
         return await node.evaluate(LEASE, keys, args, settle, self._budget_s * (1 + (among - 1) / 100))
 
     def renew(self, lease: Lease) -> None:
@@ -243,36 +248,66 @@ class RedisShelf:
     async def fill(self, lease: Lease, parcel: Parcel) -> Refusal:
         """See :meth:`alacena.engine.shelf.Shelf.fill`."""
         key = lease.key
+        self._coherence.memory.discard_wire(key.entry)
         node = self._nodes.of(key.entry)
-        known = {generation.name for generation, _ in lease.stamps}
-        early = [tag for tag in parcel.tags if key.tag_name(tag) in known]
-        late = [tag for tag in parcel.tags if key.tag_name(tag) not in known]
-        by_name = {generation.name: (generation, nonce) for generation, nonce in lease.stamps}
-        own = [by_name[name] for name in key.generations]
-        stamps = [*own, *(by_name[key.tag_name(tag)] for tag in early)]
-        if late:
-            minted = await self._late(node, lease, self._coherence.tagged(key, late))
-            if minted is None:
-                self.release(lease)
-                return "generation"
-            stamps += minted
+        known = {generation.name: (generation, nonce) for generation, nonce in lease.stamps}
+        if not await self._know_late(node, lease, key, parcel.tags, known):
+            self.release(lease)
+            return "generation"
         if node.replication_id != lease.epoch:
             return "replication"
-        return await self._send(node, key, lease.token, stamps, (*early, *late), parcel)
+        return await self._send(node, key, lease.token, self._stamps(key, parcel.tags, known), parcel)
 
-    async def store(self, key: EntryKey, parcel: Parcel) -> Refusal:
+    async def store(self, key: EntryKey, parcel: Parcel, began: Beginning | None = None) -> Refusal:
         """See :meth:`alacena.engine.shelf.Shelf.store`."""
+        self._coherence.memory.discard_wire(key.entry)
+        try:
+            return await self._store(key, parcel, began)
+        except BackendError as error:
+            self._nodes.owe((), (key,), error)
+            raise
+
+    async def _store(self, key: EntryKey, parcel: Parcel, began: Beginning | None) -> Refusal:
+        node = self._nodes.of(key.entry)
         depends = (*self._coherence.generations(key.generations), *self._coherence.tagged(key, parcel.tags))
-        refusal: Refusal = ""
-        for _ in range(2):
-            stamps = await self._current(self._nodes.of(key.entry), depends)
-            # Asking for the stamps may have shown that the entry's slot has moved.
-            refusal = await self._send(self._nodes.of(key.entry), key, b"", stamps, parcel.tags, parcel)
-            if refusal != "generation":
-                break
-            for generation, _ in stamps:
+        # Taken down before anything is asked: the value is not newer than this call, and what ends from now on ended after
+        # the value was read.
+        known = {g.name: (g, nonce) for g in depends if (nonce := g.nonce) is not None}
+        if began is not None:
+            known = {generation.name: (generation, nonce) for generation, nonce in began.stamps}
+            if node.replication_id != began.epoch:
+                return "replication"
+            if not await self._know_late(node, began, key, parcel.tags, known):
+                return "generation"
+        for generations, life_ms in ((depends[:2], 0), (depends[2:], NARROW_LIFE_MS)):
+            unknown = [generation for generation in generations if generation.name not in known]
+            if unknown:
+                known.update(await self._mint(node, unknown, life_ms))
+        # Asking for the stamps may have shown that the entry's slot has moved.
+        node = self._nodes.of(key.entry)
+        refusal = await self._send(node, key, b"", self._stamps(key, parcel.tags, known), parcel)
+        if refusal == "generation":
+            # One of them ended while the value was on its way, or what was known here was not current. The value was read
+            # before either: it is not stored under what is current now.
+            for generation in depends:
                 self._coherence.learned(generation, None)
         return refusal
+
+    async def discard(self, lease: Lease) -> None:
+        """See :meth:`alacena.engine.shelf.Shelf.discard`."""
+        key = lease.key
+        node = self._nodes.of(key.entry)
+        self._coherence.memory.discard_wire(key.entry)
+
+        def settle(_: Node, reply: Reply) -> None:
+            if reply == 1:
+                self._coherence.dropped(key.entry)
+
+        try:
+            await node.evaluate(DISCARD, (key.entry, key.lease), (lease.token,), settle, self._timeout_s)
+        except BackendError as error:
+            self._nodes.owe((), (key,), error)
+            raise
 
     async def delete(self, keys: Sequence[EntryKey]) -> int:
         """See :meth:`alacena.engine.shelf.Shelf.delete`."""
@@ -282,44 +317,16 @@ class RedisShelf:
         """See :meth:`alacena.engine.shelf.Shelf.invalidate`."""
         names = [name for group in generations for name in group]
         self._forget(names, keys)
-        # A lease goes before its entry: a fill that runs between the two commands is refused.
         removals: list[Removal] = [
             *endings([group for group in generations if len(group) > 1]),
             *((group[0].encode(), ("UNLINK", *group), True) for group in generations if len(group) == 1),
-            *((key.entry, ("UNLINK", key.lease), False) for key in keys),
-            *((key.entry, ("UNLINK", key.entry), True) for key in keys),
+            *(removal for key in keys for removal in _removals(key)),
         ]
         return await self._nodes.remove(removals, generations, keys, settled=lambda: self._forget(names, keys))
 
     def owe(self, generations: Sequence[Sequence[str]], keys: Sequence[EntryKey]) -> None:
         """See :meth:`alacena.engine.shelf.Shelf.owe`."""
         self._nodes.owe(generations, keys)
-
-    async def hold(self, keys: Sequence[EntryKey], hold_s: float) -> bytes:
-        """See :meth:`alacena.engine.shelf.Shelf.hold`."""
-        token = self._environment.token(16)
-        await self._holding(HOLD, keys, (token, max(1, round(hold_s * 1000))))
-        return token
-
-    async def unhold(self, keys: Sequence[EntryKey], token: bytes) -> None:
-        """See :meth:`alacena.engine.shelf.Shelf.unhold`."""
-        await self._holding(UNHOLD, keys, (token,))
-
-    async def _holding(self, script: Script, keys: Sequence[EntryKey], args: Sequence[Argument]) -> None:
-        self._forget((), keys)
-
-        async def run(key: EntryKey) -> None:
-            def settle(_: Node, __: Reply) -> None:
-                self._forget((), (key,))
-
-            try:
-                node = self._nodes.of(key.entry)
-                await node.evaluate(script, (key.hold, key.entry, key.lease), args, settle, self._timeout_s)
-            except BackendError as error:
-                self._nodes.owe((), (key,), error)  # The script removes the entry too.
-                raise
-
-        await asyncio.gather(*(run(key) for key in keys))
 
     async def inspect(self, key: EntryKey) -> dict[str, Any]:
         """See :meth:`alacena.engine.shelf.Shelf.inspect`."""
@@ -363,55 +370,62 @@ class RedisShelf:
             if nonce == mint:
                 node.expect(generation.name.encode())
 
-    async def _current(self, node: Node, generations: Sequence[Generation]) -> list[tuple[Generation, bytes]]:
-        """The generations with their nonces: as known, or as the server says where one is unknown.
-
-        What it says is kept here: by the time that this is read, a push may have made it unknown again.
-        """
-        known = [(generation, nonce) for generation in generations if (nonce := generation.nonce) is not None]
-        if len(known) == len(generations):
-            return known
-        wide = await self._mint(node, generations[:2], 0)
-        return wide + await self._mint(node, generations[2:], _NARROW_LIFE_MS)
-
     async def _mint(
         self, node: Node, generations: Sequence[Generation], life_ms: int
-    ) -> list[tuple[Generation, bytes]]:
-        """Read the generations' nonces, making those that are missing."""
-        if not generations:
-            return []
+    ) -> dict[str, tuple[Generation, bytes]]:
+        """Read the generations' nonces, making those that are missing; by name.
 
+        What the server says is returned, not what is noted here: by the time that this is read, a push may have made it
+        unknown again.
+        """
         mint = self._environment.token(8)
 
-        def settle(answering: Node, reply: list[bytes]) -> list[tuple[Generation, bytes]]:
+        def settle(answering: Node, reply: list[bytes]) -> dict[str, tuple[Generation, bytes]]:
             self._learn(generations, reply)
             answering.unlearn(generations)
             self._expect_minted(answering, generations, reply, mint)
-            return list(zip(generations, reply, strict=True))
+            return {generation.name: (generation, nonce) for generation, nonce in zip(generations, reply, strict=True)}
 
         names = [generation.name for generation in generations]
         return await node.evaluate(MINT, names, (mint, life_ms), settle, self._timeout_s)
 
-    async def _late(
-        self, node: Node, lease: Lease, generations: Sequence[Generation]
-    ) -> list[tuple[Generation, bytes]] | None:
-        """The nonces of tags that were named late, or ``None`` if one of them may have ended since the lease.
+    async def _know_late(
+        self,
+        node: Node,
+        since: Lease | Beginning,
+        key: EntryKey,
+        tags: Sequence[str],
+        known: dict[str, tuple[Generation, bytes]],
+    ) -> bool:
+        """Learn the nonces of tags that were not named from the beginning; ``False`` if one may have ended since then.
 
         Should one end after this was read, its nonce is another one, and the entry is dead.
         """
-        _, remembered = lease.journal
+        late = [tag for tag in tags if key.tag_name(tag) not in known]
+        if not late:
+            return True
+        generations = self._coherence.tagged(key, late)
+        _, remembered = since.journal
         mint = self._environment.token(8)
         names = [generation.name for generation in generations]
 
-        def settle(answering: Node, reply: list[bytes]) -> list[tuple[Generation, bytes]] | None:
-            name, since, *nonces = reply
+        def settle(answering: Node, reply: list[bytes]) -> bool:
+            name, written, *nonces = reply
             self._learn(generations, nonces)
             answering.unlearn(generations)
             self._expect_minted(answering, generations, nonces, mint)
-            return None if tells_of(name, since, remembered, names) else list(zip(generations, nonces, strict=True))
+            known.update(zip(names, zip(generations, nonces, strict=True), strict=True))
+            return not tells_of(name, written, remembered, names)
 
-        args = (mint, _NARROW_LIFE_MS, NAME_BYTES, lease.noted)
-        return await node.evaluate(LATE, (lease.key.journal, *names), args, settle, self._timeout_s)
+        args = (mint, NARROW_LIFE_MS, NAME_BYTES, since.noted)
+        return await node.evaluate(LATE, (key.journal, *names), args, settle, self._timeout_s)
+
+    @staticmethod
+    def _stamps(
+        key: EntryKey, tags: Sequence[str], known: Mapping[str, tuple[Generation, bytes]]
+    ) -> list[tuple[Generation, bytes]]:
+        """What an entry is stored under: its own generations, then its tags'."""
+        return [known[name] for name in (*key.generations, *map(key.tag_name, tags))]
 
     async def _send(
         self,
@@ -419,14 +433,13 @@ class RedisShelf:
         key: EntryKey,
         token: bytes,
         stamps: Sequence[tuple[Generation, bytes]],
-        tags: Sequence[str],
         parcel: Parcel,
     ) -> Refusal:
         """Store one entry by script, and keep the copy in memory in the step in which the server said so."""
         own = len(key.generations)
         life_s = None if parcel.fresh_for_s is None else parcel.fresh_for_s + parcel.stale_for_s
         sealed = self._entries.sealed(
-            node, key, stamps[:own], list(zip(tags, (n for _, n in stamps[own:]), strict=True)), parcel
+            node, key, stamps[:own], list(zip(parcel.tags, (n for _, n in stamps[own:]), strict=True)), parcel
         )
 
         def settle(answering: Node, reply: bytes) -> Refusal:
@@ -445,8 +458,13 @@ class RedisShelf:
         # A fill has its lease; a value without one must not arrive after its caller was told that it failed.
         latest_ms = 0 if token else node.within_ms(self._timeout_s)
         nonces = (nonce for _, nonce in stamps)
-        args: tuple[Argument, ...] = (token, life_ms, sealed, _NARROW_LIFE_MS, latest_ms, *nonces)
+        args: tuple[Argument, ...] = (token, life_ms, sealed, NARROW_LIFE_MS, latest_ms, *nonces)
         return await node.evaluate(STORE, names, args, settle, self._timeout_s)
+
+
+def _removals(key: EntryKey) -> list[Removal]:
+    """What removes an entry: its lease goes first, so that a fill that runs between the two commands is refused."""
+    return [(key.entry, ("UNLINK", key.lease), False), (key.entry, ("UNLINK", key.entry), True)]
 
 
 def _values(reply: Reply) -> list[bytes | None]:

@@ -7,6 +7,7 @@ after a write decides what is tracked. A differential test runs both.
 from __future__ import annotations
 
 from functools import cache, partial
+from hashlib import sha1
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
@@ -20,27 +21,58 @@ if TYPE_CHECKING:
 
 _TOKEN_BYTES = 16
 """What of a lease's token is its own; the rest is the history that it was asked for under."""
+_STAMP_BYTES = 48
+"""What a lease says behind its token of what it rests on."""
 
 
 def lease(space: Keyspace, keys: list[bytes], args: list[bytes]) -> Any:
     """``lease.lua``."""
-    token, lease_ms, nonce, narrow_ms, name = args
+    token, lease_ms, nonce, narrow_ms, name, own = args
     journal, keys = keys[3], [*keys[:3], *keys[4:]]
     length = space.execute([b"STRLEN", journal])
     if length == 0:
         space.execute([b"SET", journal, name, b"PX", narrow_ms])
         length = len(name)
-    for number, there in enumerate(space.execute([b"MGET", *keys])):
-        if number >= 3 and there is None:
+    there = space.execute([b"MGET", *keys])
+    for number, nonce_there in enumerate(there):
+        if number >= 3 and nonce_there is None:
             life = [b"PX", narrow_ms] if number >= 5 else []
             space.execute([b"SET", keys[number], nonce, *life])
-    held, history = space.execute([b"GET", keys[1]]), token[_TOKEN_BYTES:]
-    if held is None or (history and held[_TOKEN_BYTES:] != history):
-        space.execute([b"SET", keys[1], token, b"PX", lease_ms])
+    stamp = _stamp(keys[3:], [one or nonce for one in there[3:]], int(own))
+    held = space.execute([b"GET", keys[1]])
+    if held is None or not _stands(held, token[_TOKEN_BYTES:], stamp):
+        space.execute([b"SET", keys[1], token + stamp, b"PX", lease_ms])
     found = space.execute([b"MGET", *keys])
     found[1] = [found[1], space.execute([b"PTTL", keys[1]])]
-    found[2] = space.execute([b"EXISTS", keys[2]])
+    found[2] = _holds(space, keys[2])
     return [*found[:3], [space.execute([b"GETRANGE", journal, b"0", b"%d" % (len(name) - 1)]), length], *found[3:]]
+
+
+def _stamp(generations: list[bytes], nonces: list[bytes], own: int) -> bytes:
+    """What a lease rests on: its own generations' nonces, its tags' names and their nonces, as digests."""
+    return _digest(nonces[:own]) + _digest(generations[own:]) + _digest(nonces[own:])
+
+
+def _digest(parts: list[bytes]) -> bytes:
+    return sha1(b"\0".join(parts), usedforsecurity=False).hexdigest()[:16].encode()
+
+
+def _stands(held: bytes, history: bytes, stamp: bytes) -> bool:
+    """Whether somebody else's lease can be redeemed yet, as far as it can be told."""
+    if history and held[_TOKEN_BYTES:-_STAMP_BYTES] != history:
+        return False
+    own, tags, nonces = held[-48:-32], held[-32:-16], held[-16:]
+    return own == stamp[:16] and (tags != stamp[16:32] or nonces == stamp[32:])
+
+
+def _holds(space: Keyspace, hold: bytes) -> Any:
+    """How many holds have not come to their end."""
+    return space.execute([b"ZCOUNT", hold, b"(%d" % _now_ms(space), b"+inf"])
+
+
+def _now_ms(space: Keyspace) -> int:
+    seconds, microseconds = map(int, space.execute([b"TIME"]))
+    return seconds * 1000 + microseconds // 1000
 
 
 def mint(space: Keyspace, keys: list[bytes], args: list[bytes]) -> Any:
@@ -109,13 +141,11 @@ def store(space: Keyspace, keys: list[bytes], args: list[bytes]) -> Any:
 
 
 def _refusal(space: Keyspace, keys: list[bytes], args: list[bytes]) -> bytes:
-    if int(args[4]) > 0:
-        seconds, microseconds = map(int, space.execute([b"TIME"]))
-        if seconds * 1000 + microseconds / 1000 > int(args[4]):
-            return b"late"
+    if 0 < int(args[4]) < _now_ms(space):
+        return b"late"
     if args[0] and space.execute([b"GET", keys[1]]) != args[0]:
         return b"lease"
-    if space.execute([b"EXISTS", keys[2]]) == 1:
+    if _holds(space, keys[2]) > 0:
         return b"hold"
     return b"" if space.execute([b"MGET", *keys[3:]]) == args[5:] else b"generation"
 
@@ -129,22 +159,50 @@ def _prolong(space: Keyspace, key: bytes, life_ms: int, least_ms: int) -> None:
 
 def hold(space: Keyspace, keys: list[bytes], args: list[bytes]) -> Any:
     """``hold.lua``."""
-    space.execute([b"SADD", keys[0], args[0]])
+    now = _now_ms(space)
+    space.execute([b"ZREMRANGEBYSCORE", keys[0], b"-inf", b"%d" % now])
+    space.execute([b"ZADD", keys[0], b"%d" % (now + int(args[1])), args[0]])
     if space.execute([b"PTTL", keys[0]]) < int(args[1]):
         space.execute([b"PEXPIRE", keys[0], args[1]])
-    space.execute([b"UNLINK", keys[2], keys[1]])
+    space.execute([b"UNLINK", keys[3], keys[2], keys[1]])
     return 1
 
 
 def unhold(space: Keyspace, keys: list[bytes], args: list[bytes]) -> Any:
     """``unhold.lua``."""
-    lasted = space.execute([b"SREM", keys[0], args[0]])
+    space.execute([b"ZREMRANGEBYSCORE", keys[0], b"-inf", b"%d" % _now_ms(space)])
+    lasted = space.execute([b"ZREM", keys[0], args[0]])
     space.execute([b"UNLINK", keys[2], keys[1]])
     return lasted
 
 
+def discard(space: Keyspace, keys: list[bytes], args: list[bytes]) -> Any:
+    """``discard.lua``."""
+    if space.execute([b"GET", keys[1]]) == args[0]:
+        space.execute([b"UNLINK", keys[1], keys[0]])
+        return 1
+    return 0
+
+
+def begin(space: Keyspace, keys: list[bytes], args: list[bytes]) -> Any:
+    """``begin.lua``."""
+    nonce, wide, life_ms, name = args
+    length = space.execute([b"STRLEN", keys[0]])
+    if length == 0:
+        space.execute([b"SET", keys[0], name, b"PX", life_ms])
+        length = len(name)
+    found = [space.execute([b"GETRANGE", keys[0], b"0", b"%d" % (len(name) - 1)]), length]
+    for number, key in enumerate(keys[1:], 1):
+        if space.execute([b"EXISTS", key]) == 0:
+            space.execute([b"SET", key, nonce, *([b"PX", life_ms] if number > int(wide) else [])])
+        found.append(space.execute([b"GET", key]))
+    return found
+
+
 CACHE_TWINS: Mapping[str, Callable[[Keyspace, list[bytes], list[bytes]], Any]] = MappingProxyType(
     {
+        "begin": begin,
+        "discard": discard,
         "end_tags": end_tags,
         "hold": hold,
         "late": late,

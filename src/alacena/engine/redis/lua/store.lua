@@ -11,18 +11,17 @@ local function refuse(reason)
   return reason
 end
 
+local time = redis.call('TIME')
+local now = time[1] * 1000 + math.floor(time[2] / 1000)
 -- Who sent this has given it up by then, and what has happened since must not be undone.
 local latest = tonumber(ARGV[5])
-if latest > 0 then
-  local now = redis.call('TIME')
-  if now[1] * 1000 + now[2] / 1000 > latest then
-    return refuse('late')
-  end
+if latest > 0 and now > latest then
+  return refuse('late')
 end
 if ARGV[1] ~= '' and redis.call('GET', KEYS[2]) ~= ARGV[1] then
   return 'lease'
 end
-if redis.call('EXISTS', KEYS[3]) == 1 then
+if redis.call('ZCOUNT', KEYS[3], '(' .. now, '+inf') > 0 then
   return refuse('hold')
 end
 -- All generations are read by one command: Redis 7.0 notes every key of the script at each that reads.

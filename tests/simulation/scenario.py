@@ -231,6 +231,9 @@ class Service:
             settled_at = self.sim.now() + 0.3
             self._append("invalidate", f"{tenant}/{resource}", value[2], called_at, settled_at, "a refresh", None)
             return None
+        if self.plan.nested and chance.random() < 0.5:
+            made = None if loader is None else self._answer(tenant, resource, cache, use_memory)
+            return await cache.lookup("answer", resource, tenant, made, use_memory=use_memory)
         options: dict[str, Any] = {"tags": ("all",)}
         whose: Any = tenant
         if self.plan.scoped:

@@ -75,7 +75,9 @@ PLANS = {
     "pushes swallowed": Plan(profile=ROUGH, tracking="swallowed", keys=3),
     "writes refused": Plan(faults=("refuse_writes",), fault_every_s=1.0),
     "writes refused, cut off": Plan(faults=("refuse_writes", "kill_clients", "half_open_down"), fault_every_s=0.6),
-    "nested": Plan(profile=ROUGH, nested=True, keys=3, slow_load_ratio=0.1, verbs=("resource", "type", "tag")),
+    "nested": Plan(
+        profile=ROUGH, nested=True, keys=3, slow_load_ratio=0.1, verbs=("resource", "type", "tag"), readers=4
+    ),
     "nested, cut off": Plan(nested=True, keys=3, slow_load_ratio=0.1, faults=CUTS, fault_every_s=0.4),
     "nested, generations lost": Plan(
         nested=True, keys=3, slow_load_ratio=0.1, faults=("lose_generation", "flush"), fault_every_s=0.2

@@ -33,14 +33,23 @@ async def test_a_lease_of_another_history_is_taken_over(redis_server: RedisServe
 
 
 async def test_a_lease_of_this_history_is_waited_for(redis_server: RedisServer) -> None:
-    async with Cache(Settings(redis_url=redis_server.url, lease_wait_s=0.3, lease_poll_s=0.1)) as cache:
-        info = redis_server.call("INFO", "replication").split("master_replid:")[1]
-        redis_server.call("SET", LEASE, b"t" * 16 + bytes.fromhex(info[:16]), "PX", AGES_MS)
-        loop = asyncio.get_running_loop()
-        began = loop.time()
+    settings = Settings(redis_url=redis_server.url, lease_wait_s=0.3, lease_poll_s=0.1)
+    async with Cache(settings) as holder, Cache(settings) as cache:
+        goes_on = asyncio.Event()
+
+        async def slow(_: object) -> int:
+            await goes_on.wait()
+            return 8
+
+        load = asyncio.create_task(holder.load("document", "d1", "acme", slow))
+        async with asyncio.timeout(DEADLINE_S):
+            while not redis_server.call("EXISTS", LEASE):
+                await asyncio.sleep(0.01)
+        # It waits, loads for itself, and stores nothing: the lease is not its own.
         assert await cache.load("document", "d1", "acme", source) == 7
-        assert loop.time() - began >= 0.29
         assert await cache.get("document", "d1", "acme", use_memory=False) is None
+        goes_on.set()
+        assert await load == 8
 
 
 async def test_an_entry_of_another_history_is_a_miss(redis_server: RedisServer) -> None:

@@ -194,7 +194,7 @@ async def _assembled(
     writer = Writer(
         keys=keys, shelf=shelf, shelves=shelves, fills=fills, flights=flights, events=events, counts=counts
     )  # fmt: skip
-    port = Port(store, keys, environment, Elements(codec.encode, codec.decode))
+    port = Port(store, keys, environment, Elements(codec.encode, codec.decode, codec.canonical))
     desk = Desk(port, authority=authority, spill_path=settings.ledger_spill_path)
     desk.start()
     closers.append(desk.close)

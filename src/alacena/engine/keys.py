@@ -10,6 +10,9 @@ Layout, for namespace ``alacena``, tenant ``acme``, bucket 0::
     alacena:g:{acme.0}:rc:document:d1:manuals ... of a resource in it, for entries that belong to more than one scope part
     alacena:g:{acme.0}:k:document%3Ad1        ... of a tag           alacena:g:{acme.0}:j             the journal of tags
 
+The letters of scope parts are ``a`` (agent), ``v`` (conversation), ``c`` (collection), ``u`` (user) and ``p``
+(permissions, as a digest of the set).
+
 Everything of one bucket shares one hash tag, so one command or script can name all that it needs in a cluster.
 Every part is percent-escaped, so that no separator, brace or NUL can be injected; a long part becomes a BLAKE2b
 digest marked with ``~``, which the escaping never produces. With ``secret``, every part becomes a keyed digest.
@@ -21,7 +24,7 @@ import re
 from base64 import b32encode
 from functools import lru_cache
 from hashlib import blake2b
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import quote
 from zlib import crc32
 
@@ -37,10 +40,33 @@ _PLAIN = re.compile(r"[A-Za-z0-9_.@/+-]+").fullmatch
 _COLONS = re.compile(r"[A-Za-z0-9_.@/+:-]+").fullmatch
 _SAFE: Final = "_.-@/+"
 _LONGEST_PART: Final = 96
-_LETTERS: Final = (("agent_id", "a"), ("conversation_id", "v"), ("collection_id", "c"))
+_LETTERS: Final = (
+    ("agent_id", "a"),
+    ("conversation_id", "v"),
+    ("collection_id", "c"),
+    ("user_id", "u"),
+    ("permissions", "p"),
+)
+_NARROWEST_FIRST: Final = ("v", "u", "a", "p", "c")
 
-Ident = tuple[str, str, str] | tuple[str, str, str, str | None, str | None, str | None]
-"""What the memory tier files an entry under: ``(tenant, type, id)``, with the three scope parts where there are any."""
+Ident = tuple[Any, ...]
+"""What the memory tier files an entry under: ``(tenant, type, id)``; if there are scope parts, followed by agent,
+conversation and collection; if one of them names a reader, followed by user and permissions too."""
+
+
+def ident_of(data_type: str, resource_id: str, scope: Scope) -> Ident:
+    """Returns what the memory tier files an entry under, at exactly this scope."""
+    if scope.is_tenant_wide:
+        return (scope.tenant_id, data_type, resource_id)
+    parts = (scope.agent_id, scope.conversation_id, scope.collection_id)
+    readers = (scope.user_id, scope.permissions) if scope.names_reader else ()
+    return (scope.tenant_id, data_type, resource_id, *parts, *readers)
+
+
+@lru_cache(maxsize=1_024)
+def permission_digest(permissions: frozenset[str]) -> str:
+    """Returns the text that stands for a set of permissions in keys: equal for equal sets, in every process."""
+    return _digest("".join(f"{len(one)}:{one}" for one in sorted(permissions)), b"")
 
 
 def document_tag(document_id: str) -> str:
@@ -128,17 +154,17 @@ class EntryKey(msgspec.Struct, eq=False, gc=False):
     @property
     def tenant_id(self) -> str:
         """Its tenant."""
-        return self.ident[0]
+        return str(self.ident[0])
 
     @property
     def data_type(self) -> str:
         """Its type."""
-        return self.ident[1]
+        return str(self.ident[1])
 
     @property
     def resource_id(self) -> str:
         """Its id within the type."""
-        return self.ident[2]
+        return str(self.ident[2])
 
     @property
     def scope(self) -> Scope:
@@ -209,7 +235,7 @@ class Keys:
         family = self._family(scope.tenant_id, data_type, resource_id)
         name = self._part(resource_id)
         qualifiers, narrower = self._scoped(family, name, scope)
-        ident = (scope.tenant_id, data_type, resource_id, scope.agent_id, scope.conversation_id, scope.collection_id)
+        ident = ident_of(data_type, resource_id, scope)
         tail = qualifiers.encode()
         return EntryKey(
             ident, family, family.entry + name.encode() + tail, family.generations + narrower, name.encode(), tail
@@ -336,11 +362,7 @@ class Keys:
     def _scoped(self, family: Family, name: str, scope: Scope) -> tuple[str, tuple[str, ...]]:
         prefix = f"{family.namespace}:g:{family.tag}"
         tail = f"{family.kind}:{name}"
-        given = [
-            (letter, self._part(value))
-            for attribute, letter in _LETTERS
-            if (value := getattr(scope, attribute)) is not None
-        ]
+        given = self._given(scope)
         names = [f"{prefix}:r:{tail}"]
         for letter, part in given:
             names += [f"{prefix}:{letter}:{part}", f"{prefix}:y{letter}:{family.kind}:{part}"]
@@ -357,9 +379,16 @@ class Keys:
         letter, part = narrowest
         return (f"{prefix}:{letter}:{part}",) if kind is None else (f"{prefix}:y{letter}:{kind}:{part}",)
 
+    def _given(self, scope: Scope) -> list[tuple[str, str]]:
+        """The parts of a scope below the tenant, each by its letter, rendered."""
+        given: list[tuple[str, str]] = []
+        for attribute, letter in _LETTERS:
+            value = getattr(scope, attribute)
+            if value is not None:
+                given.append((letter, self._part(permission_digest(value) if letter == "p" else value)))
+        return given
+
     def _narrowest(self, scope: Scope) -> tuple[str, str] | None:
-        """The part of a scope that the fewest entries share: its conversation, else its agent, else its collection."""
-        for name, letter in (_LETTERS[1], _LETTERS[0], _LETTERS[2]):
-            if (value := getattr(scope, name)) is not None:
-                return letter, self._part(value)
-        return None
+        """The part of a scope that the fewest entries share."""
+        given = dict(self._given(scope))
+        return next(((letter, given[letter]) for letter in _NARROWEST_FIRST if letter in given), None)

@@ -109,6 +109,15 @@ register: Final = default_registry.register
 """Register a class for the whole process. See `Registry.register`."""
 
 
+def describe(cls: type) -> Record:
+    """Returns how the instances of a class are taken apart, whether it is registered or not.
+
+    Raises:
+        UsageError: It is no Enum, dataclass, pydantic model, msgspec.Struct or named tuple.
+    """
+    return _record(cls, None, None, None)
+
+
 def _record(
     cls: Any, name: str | None, dump: Callable[[Any], object] | None, load: Callable[[Any], object] | None
 ) -> Record:
@@ -208,7 +217,10 @@ def _is_pydantic(cls: type) -> bool:
     return pydantic is not None and issubclass(cls, pydantic.BaseModel)
 
 
-_PYDANTIC_STATE: Final = ("__pydantic_extra__", "__pydantic_fields_set__", "__pydantic_private__")
+PYDANTIC_FIELDS_SET: Final = "__pydantic_fields_set__"
+"""The part of a model's state that says which fields were given: equal models may differ in it."""
+
+_PYDANTIC_STATE: Final = ("__pydantic_extra__", PYDANTIC_FIELDS_SET, "__pydantic_private__")
 
 
 def _of_pydantic(cls: Any, name: str) -> Record:

@@ -14,7 +14,7 @@ ADD: Final = Script("set_add", idempotent=False)
 
 
 class Sets:
-    """Plain sets of scalars and whatever else encodes to the same bytes each time.
+    """Plain sets of values. Equal values of one type are one member: the order of a dict or a set does not count.
 
     If Redis fails: every verb raises. After :class:`~alacena.engine.errors.OutcomeUnknownError` each can be repeated.
 
@@ -34,7 +34,7 @@ class Sets:
             How many are new.
         """
         ttl_ms = 0 if ttl_s is None else milliseconds(ttl_s, "ttl_s")
-        words = [self._port.elements.encode(value) for value in values]
+        words = [self._port.elements.canonical(value) for value in values]
         added: int = await self._port.run(ADD, [self._key(name, tenant_id)], [ttl_ms, *words])
         return added
 
@@ -42,7 +42,7 @@ class Sets:
         """Remove values; returns how many were there. Cost: 1 round trip."""
         if not values:
             return 0
-        words = [self._port.elements.encode(value) for value in values]
+        words = [self._port.elements.canonical(value) for value in values]
         removed: int = await self._port.call("SREM", self._key(name, tenant_id), *words)
         return removed
 
@@ -53,7 +53,7 @@ class Sets:
 
     async def contains(self, name: str, value: Any, *, tenant_id: str) -> bool:
         """True if the value is a member. Cost: 1 round trip."""
-        word = self._port.elements.encode(value)
+        word = self._port.elements.canonical(value)
         return bool(await self._port.call("SISMEMBER", self._key(name, tenant_id), word))
 
     async def delete(self, name: str, *, tenant_id: str) -> bool:

@@ -20,15 +20,17 @@ class Elements:
     Attributes:
         encode: Raises :class:`~alacena.engine.errors.EncodeError` for what cannot be stored.
         decode: Raises :class:`~alacena.engine.errors.DecodeError` for bytes that it did not write.
+        canonical: As ``encode``, with the same bytes for all equal values, in every process.
     """
 
     encode: Callable[[Any], bytes]
     decode: Callable[[bytes], Any]
+    canonical: Callable[[Any], bytes]
 
 
 def _encode(value: Any) -> bytes:
     try:
-        return msgspec.msgpack.encode(value)
+        return msgspec.msgpack.encode(value, order="deterministic")
     except (TypeError, OverflowError) as error:
         raise EncodeError(f"{type(value).__name__} cannot be stored: {error}") from error
 
@@ -40,5 +42,5 @@ def _decode(raw: bytes) -> Any:
         raise DecodeError(f"not an element of ours: {error}") from error
 
 
-MSGPACK: Final = Elements(_encode, _decode)
+MSGPACK: Final = Elements(_encode, _decode, _encode)
 """Plain MessagePack: scalars, lists and dictionaries come back as they went in; tuples come back as lists."""

@@ -12,7 +12,8 @@ from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Protocol
 from urllib.parse import unquote
 
-from alacena.engine.errors import InvalidKeyError, MissingTenantError
+from alacena.engine.errors import InvalidKeyError
+from alacena.sources.surroundings import check_tenant
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -67,6 +68,7 @@ class StorageDownloads:
         Raises:
             InvalidKeyError: The key or the tenant could lead out of its folder (``..``, a leading ``/``, a backslash).
             MissingTenantError: The tenant is blank.
+            TenantMismatchError: The code runs for another tenant.
         """
         path = self.object_path(file_key, tenant_id)
         data = await self._bucket().download(path)
@@ -74,8 +76,7 @@ class StorageDownloads:
 
     def object_path(self, file_key: str, tenant_id: str) -> str:
         """The object's path in the bucket, checked."""
-        if not tenant_id.strip():
-            raise MissingTenantError
+        check_tenant(tenant_id)
         _check_path(tenant_id, "tenant_id")
         _check_path(file_key, "file_key")
         if not self._by_tenant:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from urllib.parse import quote
 
+from alacena.common.cache.tenancy import tenant_of
 from alacena.common.context.vars import TENANT
 from alacena.engine.errors import InvalidKeyError, MissingTenantError
 
@@ -26,6 +27,7 @@ def placed(name: str, tenant_id: str | None) -> tuple[str, str]:
     Raises:
         MissingTenantError: No tenant is given, none leads the name, and none is ambient.
         InvalidKeyError: The name is blank; or it may or may not begin with another tenant than the ambient one.
+        TenantMismatchError: The tenant given is not the ambient one.
     """
     if not isinstance(name, str) or not name.strip():
         msg = f"the name of a list, set or key must be a string that is not blank, not {name!r}"
@@ -41,6 +43,7 @@ def placed(name: str, tenant_id: str | None) -> tuple[str, str]:
             raise InvalidKeyError(msg)
         tenant_id = ambient
     if tenant_id is not None:
+        tenant_id = tenant_of(tenant_id)
         return tenant_id, name.removeprefix(f"{tenant_id}:")
     if not colon or not head.strip():
         raise MissingTenantError

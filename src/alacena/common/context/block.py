@@ -16,6 +16,7 @@ from alacena.common.context.vars import (
     checked_id,
     require_tenant,
 )
+from alacena.engine.errors import TenantMismatchError
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -41,6 +42,12 @@ class Context(SourceVoice):
     The block restores everything that was ambient before it, whatever happened inside. One object may be entered
     again while it is open, and by several tasks at once: what it must restore is kept with the task, not in the object.
 
+    Entered inside another tenant's block it is the one door from tenant to tenant: every other name of a tenant must
+    agree with the block. So only code that may cross enters it, and never with a tenant that a caller or data named.
+
+    A generator that is iterated runs in its consumer: a block that it leaves open at a ``yield`` would be the
+    consumer's too. Decorate the generator with `with_context` instead.
+
     Args:
         tenant_id: The tenant; ``None`` keeps the ambient one.
         agent_id: The agent; ``None`` keeps the ambient one. The same holds for the next two.
@@ -48,7 +55,11 @@ class Context(SourceVoice):
         collection_id: The collection.
         validate_tenant: Refuse a tenant that is missing, ``"default"`` or the nil UUID when the block is entered.
         user_id: The user; ``None`` keeps the ambient one.
-        tenant_info: Anything the application knows about the tenant; its ``tenant_id`` counts where none is given.
+        tenant_info: Anything the application knows about the tenant; its ``tenant_id`` counts, and agrees with the
+            argument if both are given.
+
+    Raises:
+        TenantMismatchError: ``tenant_id`` and ``tenant_info`` name different tenants.
 
     Attributes:
         metrics: Values by name, in the order in which they were added.
@@ -78,9 +89,12 @@ class Context(SourceVoice):
         user_id: str | None = None,
         tenant_info: object = None,
     ) -> None:
-        if tenant_id is None and tenant_info is not None:
-            tenant_id = getattr(tenant_info, "tenant_id", None)
         self.tenant_id = checked_id("tenant_id", tenant_id)
+        in_info = checked_id("tenant_id", getattr(tenant_info, "tenant_id", None))
+        if self.tenant_id is None:
+            self.tenant_id = in_info
+        elif in_info is not None and in_info != self.tenant_id:
+            raise TenantMismatchError("the argument tenant_id", self.tenant_id, in_info)
         self.agent_id = checked_id("agent_id", agent_id)
         self.conversation_id = checked_id("conversation_id", conversation_id)
         self.collection_id = checked_id("collection_id", collection_id)

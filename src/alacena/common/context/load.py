@@ -6,6 +6,7 @@ from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any, Final
 
 from alacena.engine import MISSING, UNSET
+from alacena.engine.errors import UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -14,6 +15,23 @@ if TYPE_CHECKING:
 
 LOAD: Final[ContextVar[LoadContext | None]] = ContextVar("alacena.load", default=None)
 """The load under way in this task."""
+
+
+def require_reader(deed: str) -> None:
+    """Refuses, inside a load whose entry is for everybody, what only some may see: its value would be served to all.
+
+    Args:
+        deed: What is refused, for the message.
+
+    Raises:
+        UsageError: The load under way names neither a user nor permissions.
+    """
+    load = LOAD.get()
+    if load is not None and getattr(load, "user_id", None) is getattr(load, "permissions", None) is None:
+        raise UsageError(
+            f"{deed}, inside the load of {load.data_type!r} {load.resource_id!r:.80}, whose entry everybody in the "
+            "tenant is served: load that one with user_id=... or permissions=... too"
+        )
 
 
 class SourceVoice:

@@ -10,7 +10,9 @@ from typing import Final, TypeAlias
 from uuid import UUID
 
 from alacena.common.core.constants import NIL_TENANT_ID
-from alacena.engine.errors import InvalidKeyError, MissingTenantError
+from alacena.engine.errors import InvalidKeyError, MissingTenantError, TenantMismatchError
+from alacena.engine.scope import identifier
+from alacena.sources.surroundings import Surroundings
 
 OptionalId: TypeAlias = str | None
 
@@ -19,6 +21,8 @@ AGENT: Final[ContextVar[OptionalId]] = ContextVar("alacena.agent_id", default=No
 CONVERSATION: Final[ContextVar[OptionalId]] = ContextVar("alacena.conversation_id", default=None)
 COLLECTION: Final[ContextVar[OptionalId]] = ContextVar("alacena.collection_id", default=None)
 USER: Final[ContextVar[OptionalId]] = ContextVar("alacena.user_id", default=None)
+
+Surroundings.tenant = staticmethod(TENANT.get)
 
 FIELDS: Final[dict[str, ContextVar[OptionalId]]] = {
     "tenant_id": TENANT,
@@ -62,6 +66,30 @@ def require_tenant(tenant_id: object) -> str:
         raise MissingTenantError
     msg = f"{tenant_id!r} names no tenant: pass the real one (or 'system' for what belongs to nobody)"
     raise MissingTenantError(msg)
+
+
+def agreed_tenant(*named: tuple[str, object]) -> OptionalId:
+    """Returns the one tenant that all the given names and the surroundings mean; ``None`` if nobody names one.
+
+    Args:
+        named: ``(where it stands, tenant or None)``, for the message.
+
+    Raises:
+        TenantMismatchError: Two of them differ.
+        MissingTenantError: One of them is blank.
+        InvalidKeyError: One of them is of a type that has no text.
+    """
+    agreed = TENANT.get()
+    for source, value in named:
+        if value is None:
+            continue
+        if isinstance(value, str) and not value.strip():
+            raise MissingTenantError
+        text = identifier("tenant_id", value)
+        if agreed is not None and text != agreed:
+            raise TenantMismatchError(source, text, agreed)
+        agreed = text
+    return agreed
 
 
 def get_current_tenant_id() -> OptionalId:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from contextlib import aclosing
+from contextlib import aclosing, asynccontextmanager, contextmanager
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
@@ -29,7 +29,7 @@ from alacena import (
 from alacena.common.cache import invalidate_chunk_cache
 from alacena.common.context import run_public_context, setup_context_from_headers
 from alacena.common.db import close_supabase_clients, configure_supabase
-from alacena.engine.errors import InvalidKeyError, UsageError
+from alacena.engine.errors import InvalidKeyError, MissingTenantError, UsageError
 from alacena.sources.postgres import row_loader
 from alacena.sources.storage import StorageDownloads
 
@@ -267,6 +267,66 @@ async def test_a_consumer_that_leaves_a_stream_has_its_own_tenant_back() -> None
         assert get_current_tenant_id() == "consumer"
         await tokens.aclose()
         assert get_current_tenant_id() == "consumer"
+
+
+async def unadorned(tenant_id: str) -> Any:
+    async with Context(tenant_id):
+        yield f"{tenant_id}: begins"
+        yield f"{tenant_id}: {await CacheManager.get('document', 'd1')}"
+        yield f"{tenant_id}: {(await get_with_cache_aside('document', 'd1'))[0]} {get_current_tenant_id()}"
+
+
+async def test_a_block_that_a_generator_leaves_open_is_not_its_consumers() -> None:
+    """A block inside a stream stayed open in whoever read the stream, and two of them traded tenants."""
+    for tenant in "ab":
+        await CacheManager.set("document", "d1", f"of {tenant}", tenant)
+    a, b = unadorned("a"), unadorned("b")
+    assert [await anext(a), await anext(b)] == ["a: begins", "b: begins"]
+    assert get_current_tenant_id() is None
+    assert [await anext(a), await anext(b)] == ["a: of a", "b: of b"]
+    assert [await anext(a), await anext(b)] == ["a: of a a", "b: of b b"]
+    with Context("consumer"):
+        assert get_current_tenant_id() == "consumer"
+    await a.aclose()
+    assert [one async for one in b] == []
+    assert get_current_tenant_id() is None
+
+
+async def test_a_stream_that_is_abandoned_leaves_its_consumer_alone() -> None:
+    tokens = unadorned("a")
+    async for _ in tokens:
+        break
+    assert get_current_tenant_id() is None
+    with pytest.raises(MissingTenantError):
+        await CacheManager.get("document", "d1")
+    assert await CacheManager.set("document", "d1", 1, "b")
+
+    async def later() -> str | None:
+        return get_current_tenant_id()
+
+    with pytest.raises(UsageError, match="@with_context"):
+        await asyncio.create_task(later())
+    await tokens.aclose()
+    assert await asyncio.create_task(later()) is None
+
+
+async def test_context_managers_and_fixtures_set_the_tenant_for_their_caller() -> None:
+    @asynccontextmanager
+    async def request(tenant_id: str) -> Any:
+        async with Context(tenant_id):
+            yield
+
+    @contextmanager
+    def job(tenant_id: str) -> Any:
+        with Context(tenant_id):
+            yield
+
+    async with request("a"):
+        assert get_current_tenant_id() == "a"
+        with job("b"):
+            assert get_current_tenant_id() == "b"
+        assert get_current_tenant_id() == "a"
+    assert get_current_tenant_id() is None
 
 
 def test_plain_generators_keep_their_tenants_too() -> None:

@@ -12,7 +12,8 @@ from alacena.common import runtime
 from alacena.common.cache.sources import Plan, Request, SourceFunction, asked, documents_in, plan
 from alacena.common.cache.tenancy import Id, Permissions, check_data, scope_of, tenant_in_context, tenant_of
 from alacena.common.context import Context
-from alacena.common.context.vars import TENANT
+from alacena.common.context.generators import settled
+from alacena.common.context.vars import TENANT, get_current_tenant_id
 from alacena.common.core.constants import (
     SOURCE_CACHE,
     SOURCE_GENERATION,
@@ -139,7 +140,7 @@ async def get_with_cache_aside(
         msg = "give serializer= and deserializer= together: with one of them, a hit is of another type than a miss"
         raise TypeError(msg)
     sources = _Sources(fetch_from_db_func, generate_func, serializer, depends_on)
-    scope = scope_of(tenant, agent_id, conversation_id, collection_id, user_id, permissions)
+    scope = scope_of(settled(tenant), agent_id, conversation_id, collection_id, user_id, permissions)
     read = _Read(data_type, Request(resource_id, scope, ctx), sources, UNSET if ttl is None else ttl, use_memory)
     value, metrics = await _checked(read, deserializer, validation_func)
     metrics["total_time_ms"] = (PROCESS.now() - started) * 1000.0
@@ -149,7 +150,7 @@ async def get_with_cache_aside(
 
 def _named_tenant(tenant_id: str | None, ctx: Any) -> str | None:
     """Returns the tenant of a call that names one; ``None`` if nobody does."""
-    if tenant_id is None and tenant_in_context(ctx) is None and TENANT.get() is None:
+    if tenant_id is None and tenant_in_context(ctx) is None and get_current_tenant_id() is None:
         return None
     return tenant_of(tenant_id, ctx)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from urllib.parse import quote
 
 from alacena.common.cache.tenancy import tenant_of
-from alacena.common.context.vars import TENANT
+from alacena.common.context.vars import get_current_tenant_id
 from alacena.engine.errors import InvalidKeyError, MissingTenantError
 
 
@@ -33,7 +33,7 @@ def placed(name: str, tenant_id: str | None) -> tuple[str, str]:
         msg = f"the name of a list, set or key must be a string that is not blank, not {name!r}"
         raise InvalidKeyError(msg)
     head, colon, rest = name.partition(":")
-    ambient = TENANT.get()
+    ambient = get_current_tenant_id()
     if tenant_id is None and ambient is not None:
         if colon and not name.startswith(f"{ambient}:"):
             msg = (

@@ -8,7 +8,7 @@ from typing import Any, Final, TypeAlias
 
 from alacena.common import runtime
 from alacena.common.context.load import require_reader
-from alacena.common.context.vars import TENANT, agreed_tenant
+from alacena.common.context.vars import TENANT, agreed_tenant, get_current_tenant_id
 from alacena.common.core.constants import DEFAULT_TTL_MAPPING
 from alacena.engine import SYSTEM_TENANT, Scope, TenantMismatchError
 from alacena.engine.errors import InvalidKeyError, MissingTenantError
@@ -89,7 +89,7 @@ def tenant_first(tenant_id: str | None, data_type: str | None, order: str) -> st
     Raises:
         InvalidKeyError: The tenant is a known data type and the data type is none: the arguments are swapped.
     """
-    ambient = TENANT.get()
+    ambient = get_current_tenant_id()
     if tenant_id is not None and tenant_id != ambient and _is_type(tenant_id) and not _is_type(data_type):
         raise InvalidKeyError(f"{tenant_id!r} is a data type, and stands in the place of the tenant: write {order}")
     tenant = tenant_of(tenant_id)

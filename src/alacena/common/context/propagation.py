@@ -6,7 +6,7 @@ A header is not authentication: set a tenant from headers only behind a gateway 
 from __future__ import annotations
 
 import inspect
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import quote, unquote
 
 from alacena.common.context.block import Context
@@ -44,7 +44,7 @@ def add_context_to_headers(headers: Mapping[str, str] | None = None) -> dict[str
     return {**(headers or {}), **added}
 
 
-def setup_context_from_headers(headers: Mapping[str, str]) -> list[tuple[Token[str | None], str]]:
+def setup_context_from_headers(headers: Mapping[str, str]) -> list[tuple[Token[Any], str]]:
     """Make the ids of a request's headers ambient.
 
     Returns:

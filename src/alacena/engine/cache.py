@@ -12,13 +12,13 @@ from alacena.engine.assembly import Parts, assemble
 from alacena.engine.batches import Batch, distinct
 from alacena.engine.coordination.face import CoordinationFace
 from alacena.engine.environment import SystemEnvironment
-from alacena.engine.errors import CacheClosedError, InvalidKeyError, MissingTenantError, WrongLoopError
+from alacena.engine.errors import CacheClosedError, MissingTenantError, WrongLoopError
 from alacena.engine.events import Events
 from alacena.engine.keys import named
 from alacena.engine.loading import Request, adapted
 from alacena.engine.policy import Policy
 from alacena.engine.reader import consume
-from alacena.engine.scope import Scope
+from alacena.engine.scope import Scope, check_order, check_pairs
 from alacena.engine.settings import Settings
 from alacena.engine.shelf import MISSING
 from alacena.engine.ttl import UNSET, TtlOrUnset, checked
@@ -439,7 +439,7 @@ class Cache(CoordinationFace):
         If Redis fails: as for :meth:`delete`.
         """
         parts = self._open_parts()
-        self._check_order(tenant_id, data_type, "invalidate(tenant_id, data_type, resource_id)")
+        check_order(tenant_id, data_type, self._policies, "invalidate(tenant_id, data_type, resource_id)")
         scope = _scope(tenant_id, agent_id, conversation_id, collection_id, user_id, permissions)
         return await parts.writer.invalidate(scope, data_type, resource_id, named(tags, document_ids))
 
@@ -469,16 +469,12 @@ class Cache(CoordinationFace):
             hold_s: Seconds; must be above the longest time the transaction may take.
 
         Raises:
-            InvalidKeyError: A resource is no pair, or the tenant is a data type's name.
+            InvalidKeyError: A resource is no pair of data type and id.
 
         Cost: 1 round trip before the block and 2 after it.
         """
         parts = self._open_parts()
-        order = "write(tenant_id, (data_type, resource_id), ...)"
-        for resource in resources:
-            if isinstance(resource, str) or len(resource) != 2:
-                raise InvalidKeyError(f"{resource!r:.80} is no pair of data type and id: write {order}")
-        self._check_order(tenant_id, resources[0][0] if resources else None, order)
+        check_pairs(resources, "write(tenant_id, (data_type, resource_id), ...)")
         held_s = self.settings.hold_s if hold_s is None else hold_s
         tags = named((), document_ids)
         async with parts.writer.write(_scope(tenant_id), resources, tags, held_s):
@@ -586,14 +582,6 @@ class Cache(CoordinationFace):
     def stats(self) -> dict[str, Any]:
         """Counts since the cache was opened, and what memory holds by tenant and type."""
         return self._open_parts().stats()
-
-    def _check_order(self, tenant_id: object, data_type: str | None, order: str) -> None:
-        """Refuses a known data type in the place of the tenant: the other verbs take the type first."""
-        if isinstance(tenant_id, str) and tenant_id in self._policies and data_type not in self._policies:
-            raise InvalidKeyError(
-                f"{tenant_id!r} is a data type, and stands in the place of the tenant: write {order}; a tenant of that "
-                f"name is Scope({tenant_id!r})"
-            )
 
     def policy(self, data_type: str) -> Policy:
         """How a data type is kept and loaded."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Container, Iterable
 from dataclasses import dataclass
 from itertools import combinations
 from typing import Final
@@ -46,6 +46,30 @@ def permission_set(permissions: Iterable[str]) -> frozenset[str]:
     """
     given = permissions if isinstance(permissions, Iterable) and not isinstance(permissions, str) else (permissions,)
     return frozenset(identifier("permissions", one) for one in given)
+
+
+def check_order(tenant_id: object, data_type: str | None, types: Container[str], order: str) -> None:
+    """Refuses a known data type in the place of the tenant, in verbs that take the tenant first.
+
+    Raises:
+        InvalidKeyError: The tenant is called like one of ``types``, and the data type is none of them.
+    """
+    if isinstance(tenant_id, str) and tenant_id in types and data_type not in types:
+        raise InvalidKeyError(
+            f"{tenant_id!r} is a data type, and stands in the place of the tenant: write {order}; a tenant of that name "
+            f"is Scope({tenant_id!r})"
+        )
+
+
+def check_pairs(resources: Iterable[object], order: str) -> None:
+    """Refuses resources that are not pairs of a data type and an id.
+
+    Raises:
+        InvalidKeyError: One of them is none.
+    """
+    for resource in resources:
+        if not isinstance(resource, tuple | list) or len(resource) != 2:
+            raise InvalidKeyError(f"{resource!r:.80} is no pair of data type and id: write {order}")
 
 
 @dataclass(frozen=True, slots=True)

@@ -51,14 +51,14 @@ async def get_with_cache_aside(
     ttl: TtlOrUnset = None,
     serializer: Callable[[Any], Any] | None = None,
     deserializer: Callable[[Any], Any] | None = None,
+    user_id: Id = None,
+    permissions: Permissions = None,
     *,
     validation_func: Callable[[Any], Any] | None = None,
     depends_on: Documents = (),
     use_memory: bool = True,
     idempotency_key: str | None = None,
     metadata: Mapping[str, Any] | None = None,
-    user_id: Id = None,
-    permissions: Permissions = None,
 ) -> tuple[Any, Metrics]:
     """A value from the cache, else from the database, else made anew; and what the read was like.
 
@@ -80,6 +80,9 @@ async def get_with_cache_aside(
         ttl: Seconds or a ``timedelta``; ``None``: the default of the data type.
         serializer: What to store in place of the value. Give both or neither.
         deserializer: Makes the value from what was stored.
+        user_id: Make the entry the user's own: pass it if the sources load with the user's rights.
+        permissions: Make it that of a set of permissions: everybody who has the same ones shares it. An entry with
+            neither is public in its tenant.
         validation_func: Sync or async; a cached value for which it answers falsely is loaded anew.
         depends_on: The documents that the value is made from, or a function of the value that names them; left out:
             what the value itself names as its ``document_id``. A source can also say it with
@@ -87,9 +90,6 @@ async def get_with_cache_aside(
         use_memory: Whether this process's memory may answer and keep a copy.
         idempotency_key: Returned in the metrics. A load is shared, so it is made once with or without one.
         metadata: Returned in the metrics.
-        user_id: Make the entry the user's own: pass it if the sources load with the user's rights.
-        permissions: Make it that of a set of permissions: everybody who has the same ones shares it. An entry with
-            neither is public in its tenant.
 
     Returns:
         The value (``None`` where no source has one), and a dict with ``source`` (``"cache"``, ``"supabase"``,
@@ -110,16 +110,13 @@ async def get_with_cache_aside(
     """
     started = PROCESS.now()
     tenant = TENANT.get()
-    if ctx is not None or (tenant_id is not None and tenant_id != tenant):
+    if ctx is not None:
         tenant = _named_tenant(tenant_id, ctx)
-    plain = use_memory and serializer is deserializer is None and validation_func is None
-    if (
-        plain
-        and user_id is permissions is None
-        and metadata is None
-        and idempotency_key is None
-        and PROCESS.thread == get_ident()
-    ):
+    elif tenant_id is not None:
+        tenant = tenant_id if tenant is None or tenant == tenant_id else tenant_of(tenant_id)
+    plain = use_memory and serializer is deserializer is None and validation_func is None and user_id is None
+    quiet = metadata is None and idempotency_key is None and permissions is None
+    if plain and quiet and PROCESS.thread == get_ident():
         try:
             if agent_id is None and conversation_id is None and collection_id is None:
                 slot = PROCESS.peek_slot((tenant, data_type, resource_id), started)

@@ -73,10 +73,10 @@ class CacheManager(Primitives):
         collection_id: Id = None,
         use_memory: bool = True,
         search_hierarchy: bool = True,
-        *,
-        default: Any = None,
         user_id: Id = None,
         permissions: Permissions = None,
+        *,
+        default: Any = None,
     ) -> Any:
         """The value of an entry, or ``default`` on a miss. ``0``, ``""``, ``[]``, ``{}`` and ``False`` are values.
 
@@ -89,9 +89,9 @@ class CacheManager(Primitives):
             collection_id: The collection's own entry.
             use_memory: Whether this process's memory may answer; ``False`` asks Redis.
             search_hierarchy: Look at each more general scope too, most specific first.
-            default: What a miss returns.
             user_id: The user's own entry.
             permissions: The entry of this set of permissions; without it and ``user_id``, what is public in the tenant.
+            default: What a miss returns.
 
         Raises:
             MissingTenantError: No tenant is given and none is ambient.
@@ -100,18 +100,17 @@ class CacheManager(Primitives):
         Cost: 0 round trips on a memory hit, otherwise 1.
         If Redis fails: a miss.
         """
-        plain = agent_id is conversation_id is collection_id is user_id is permissions is None
         if use_memory and PROCESS.thread == get_ident():
             tenant = TENANT.get()
             if tenant_id is not None:
                 tenant = tenant_id if tenant is None or tenant == tenant_id else tenant_of(tenant_id)
             try:
-                if plain:
+                if user_id is not None or permissions is not None:
+                    value = MISSING  # what names a reader is looked up by its scope, which checks who asks
+                elif agent_id is None and conversation_id is None and collection_id is None:
                     value = PROCESS.peek((tenant, data_type, resource_id))
-                elif user_id is permissions is None:
+                else:
                     value = PROCESS.peek((tenant, data_type, resource_id, agent_id, conversation_id, collection_id))
-                else:  # what names a reader is looked up by the scope, which checks who asks
-                    value = MISSING
             except TypeError:  # a part that cannot be looked up: what follows says which
                 value = MISSING
             if value is not MISSING:
@@ -119,6 +118,7 @@ class CacheManager(Primitives):
         cache = PROCESS.cache if PROCESS.thread == get_ident() else None
         if cache is None:
             cache = await runtime.opened()
+        plain = agent_id is conversation_id is collection_id is user_id is permissions is None
         if plain and not use_memory:
             return await cache.seek(data_type, resource_id, tenant_of(tenant_id), default)
         within = (agent_id, conversation_id, collection_id, user_id, permissions)

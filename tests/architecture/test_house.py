@@ -26,6 +26,7 @@ MAY_CATCH_ANYTHING = {
     "engine/redis/wire/line.py": "what a settle raises belongs to whoever asked",
     "engine/redis/wire/supervisor.py": "a connection is tried for ever, whatever ended the last one",
     "engine/coordination/worker.py": "a handler's fault is the item's fate, not the worker's",
+    "common/context/steps.py": "a generator is thrown what its consumer throws",
     "testing/simulation/loop.py": "an event loop reports what its callbacks raise",
     "testing/simulation/runner.py": "a failing scenario is a result, with its seed",
 }

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Final
 from alacena.common import runtime
 from alacena.common.cache.metrics import METRICS, track_cache_metrics, track_chunk_cache_metrics
 from alacena.common.cache.tenancy import tenant_of
-from alacena.common.context.vars import AGENT, CONVERSATION
+from alacena.common.context.vars import get_current_agent_id, get_current_conversation_id
 from alacena.common.core.constants import (
     OPERATION_AGENT_CHAT,
     OPERATION_AGENT_FLOW,
@@ -112,8 +112,8 @@ async def track_token_usage(
         model=_UNKNOWN_MODEL if model is None else model,
         token_type=token_type,
         operation=operation,
-        agent_id=AGENT.get() if agent_id is None else agent_id,
-        conversation_id=CONVERSATION.get() if conversation_id is None else conversation_id,
+        agent_id=get_current_agent_id() if agent_id is None else agent_id,
+        conversation_id=get_current_conversation_id() if conversation_id is None else conversation_id,
         collection_id=collection_id,
         metadata=dict(metadata) if metadata else None,
         idempotency_key=idempotency_key,

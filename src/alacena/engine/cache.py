@@ -19,7 +19,7 @@ from alacena.engine.keys import collapsed, named
 from alacena.engine.loading import Request, adapted
 from alacena.engine.policy import Policy
 from alacena.engine.reader import consume
-from alacena.engine.scope import Scope, identifier
+from alacena.engine.scope import Scope, check_order, check_pairs, identifier
 from alacena.engine.settings import Settings
 from alacena.engine.shelf import MISSING
 from alacena.engine.ttl import UNSET, TtlOrUnset, checked
@@ -38,6 +38,9 @@ if TYPE_CHECKING:
     from alacena.engine.memory import Slot
     from alacena.engine.shelf import Lookup
 
+_NO_PARTS = (None,) * 5
+"""A call that names nothing below the tenant."""
+
 
 class Cache(CoordinationFace):
     """A multi-tenant cache: this process's memory, then Redis or Valkey, then the source.
@@ -48,7 +51,8 @@ class Cache(CoordinationFace):
             document = await cache.load("document", "d1", "acme", load_document)
 
     One cache belongs to one event loop and one process. Every verb takes the tenant, either by name or as a
-    :class:`Scope`; ``agent_id``, ``conversation_id`` and ``collection_id`` make an entry of its own.
+    :class:`Scope`; ``agent_id``, ``conversation_id``, ``collection_id``, ``user_id`` and ``permissions`` make an entry
+    of its own.
 
     Args:
         settings: How it is set up; ``None``: memory only, with the defaults.
@@ -63,8 +67,9 @@ class Cache(CoordinationFace):
 
     Attributes:
         peek: ``peek(ident)`` gives a fresh value in memory, or ``MISSING``; it is synchronous and asks nobody. ``ident``
-            is ``(tenant_id, data_type, resource_id)``, for a scoped entry followed by agent, conversation and
-            collection, ``None`` where not given. Nothing is allocated for values that are immutable or shared.
+            is ``(tenant_id, data_type, resource_id)``, for a scoped entry followed by agent, conversation and collection,
+            for one that names a reader followed by user and permissions too, ``None`` where not given. Nothing is
+            allocated for values that are immutable or shared.
         seek: ``await seek(data_type, resource_id, tenant_id, default)`` gives the fresh value that Redis has for the
             tenant's own entry, whatever memory has: what :meth:`get` does with ``use_memory=False``, in fewer steps.
         peek_slot: ``peek_slot(ident, environment.now())`` gives the slot that holds the value, or ``None``: for a caller
@@ -180,6 +185,8 @@ class Cache(CoordinationFace):
         agent_id: str | None = None,
         conversation_id: str | None = None,
         collection_id: str | None = None,
+        user_id: str | None = None,
+        permissions: Iterable[str] | None = None,
         use_memory: bool = True,
         search_hierarchy: bool = True,
         default: Any = None,
@@ -193,6 +200,8 @@ class Cache(CoordinationFace):
             agent_id: Its agent.
             conversation_id: Its conversation.
             collection_id: Its collection.
+            user_id: The user who may see it.
+            permissions: The set of permissions it was made under.
             use_memory: ``False``: ask Redis even where memory has it (staleness bound 0).
             search_hierarchy: Whether an entry of a more general scope may answer.
             default: What a miss returns.
@@ -209,12 +218,13 @@ class Cache(CoordinationFace):
         """
         parts = self._open_parts()
         policy = self._policies.get(data_type) or self.policy(data_type)
-        if type(tenant_id) is str and agent_id is None and conversation_id is None and collection_id is None:
+        within = (agent_id, conversation_id, collection_id, user_id, permissions)
+        if type(tenant_id) is str and within == _NO_PARTS:
             if not (use_memory and policy.use_memory):
                 return await self.seek(data_type, resource_id, tenant_id, default)
             keys: tuple[EntryKey, ...] = (parts.keys.plain(data_type, resource_id, tenant_id),)
         else:
-            scope = _scope(tenant_id, agent_id, conversation_id, collection_id)
+            scope = _scope(tenant_id, *within)
             if search_hierarchy:
                 keys = parts.keys.entries(data_type, resource_id, scope)
             else:
@@ -340,6 +350,8 @@ class Cache(CoordinationFace):
         agent_id: str | None = None,
         conversation_id: str | None = None,
         collection_id: str | None = None,
+        user_id: str | None = None,
+        permissions: Iterable[str] | None = None,
         ttl: TtlOrUnset = UNSET,
         tags: Iterable[str] = (),
         document_ids: Iterable[DocumentId] = (),
@@ -355,6 +367,8 @@ class Cache(CoordinationFace):
             agent_id: Its agent.
             conversation_id: Its conversation.
             collection_id: Its collection.
+            user_id: The user who may see it.
+            permissions: The set of permissions it was made under.
             ttl: Seconds it stays fresh; left out: the type's; ``None``: for ever.
             tags: What it depends on.
             document_ids: Documents it depends on.
@@ -370,7 +384,8 @@ class Cache(CoordinationFace):
         Cost: 1 round trip; one more for a scope or tag that this process has not met.
         """
         parts = self._open_parts()
-        key = parts.keys.entry(data_type, resource_id, _scope(tenant_id, agent_id, conversation_id, collection_id))
+        scope = _scope(tenant_id, agent_id, conversation_id, collection_id, user_id, permissions)
+        key = parts.keys.entry(data_type, resource_id, scope)
         policy = self.policy(data_type)
         if not use_memory:
             policy = policy.but(use_memory=False)
@@ -385,6 +400,8 @@ class Cache(CoordinationFace):
         agent_id: str | None = None,
         conversation_id: str | None = None,
         collection_id: str | None = None,
+        user_id: str | None = None,
+        permissions: Iterable[str] | None = None,
     ) -> bool:
         """Remove the one entry named.
 
@@ -396,7 +413,8 @@ class Cache(CoordinationFace):
             connection is back, before anything is read through it.
         """
         parts = self._open_parts()
-        key = parts.keys.entry(data_type, resource_id, _scope(tenant_id, agent_id, conversation_id, collection_id))
+        scope = _scope(tenant_id, agent_id, conversation_id, collection_id, user_id, permissions)
+        key = parts.keys.entry(data_type, resource_id, scope)
         return await parts.writer.delete((key,)) > 0
 
     async def invalidate(
@@ -408,6 +426,8 @@ class Cache(CoordinationFace):
         agent_id: str | None = None,
         conversation_id: str | None = None,
         collection_id: str | None = None,
+        user_id: str | None = None,
+        permissions: Iterable[str] | None = None,
         document_ids: Iterable[DocumentId] = (),
         tags: Iterable[str] = (),
     ) -> int:
@@ -420,17 +440,24 @@ class Cache(CoordinationFace):
             agent_id: Only what belongs to the agent.
             conversation_id: Only what belongs to the conversation.
             collection_id: Only what belongs to the collection.
+            user_id: Only what belongs to the user.
+            permissions: Only what was made under exactly this set of permissions.
             document_ids: Also everything that was made from these documents. Given alone (with tags or without), only that.
             tags: Also everything that carries these tags.
 
         Returns:
             A number greater than 0 where the server confirmed; 0 where it did not.
 
+        Raises:
+            InvalidKeyError: The tenant is a data type's name and the data type is none: the arguments stand in the order
+                of `get`. A tenant that is called like a type is passed as a :class:`Scope`.
+
         Cost: 1 round trip a node, whatever the number of entries.
         If Redis fails: as for :meth:`delete`.
         """
         parts = self._open_parts()
-        scope = _scope(tenant_id, agent_id, conversation_id, collection_id)
+        check_order(tenant_id, data_type, self._policies, "invalidate(tenant_id, data_type, resource_id)")
+        scope = _scope(tenant_id, agent_id, conversation_id, collection_id, user_id, permissions)
         return int(await parts.writer.invalidate(scope, data_type, resource_id, named(tags, document_ids)))
 
     async def invalidate_known(
@@ -478,9 +505,13 @@ class Cache(CoordinationFace):
             document_ids: Documents that it changes: what was made from them is invalidated when the block ends.
             hold_s: Seconds; must be above the longest time the transaction may take.
 
+        Raises:
+            InvalidKeyError: A resource is no pair of data type and id.
+
         Cost: 1 round trip before the block and 2 after it.
         """
         parts = self._open_parts()
+        check_pairs(resources, "write(tenant_id, (data_type, resource_id), ...)")
         held_s = self.settings.hold_s if hold_s is None else hold_s
         tags = named((), document_ids)
         async with parts.writer.write(_scope(tenant_id), resources, tags, held_s):
@@ -567,7 +598,7 @@ class Cache(CoordinationFace):
         made = [(key, parts.writer.parcel(key, value, policy, ttl, given)) for key, value in keyed]
         return sum(await asyncio.gather(*(parts.writer.store(key, parcel) for key, parcel in made)))
 
-    async def ttl(self, data_type: str, resource_id: str, tenant_id: str | Scope, **scope_parts: str | None) -> float:
+    async def ttl(self, data_type: str, resource_id: str, tenant_id: str | Scope, **scope_parts: Any) -> float:
         """Seconds that an entry stays fresh: -1 for ever, -2 absent. Cost: 1 round trip."""
         parts = self._open_parts()
         key = parts.keys.entry(data_type, resource_id, _scope(tenant_id, **scope_parts))
@@ -617,17 +648,12 @@ class Cache(CoordinationFace):
         return parts
 
 
-def _scope(
-    tenant_id: str | Scope,
-    agent_id: str | None = None,
-    conversation_id: str | None = None,
-    collection_id: str | None = None,
-) -> Scope:
+def _scope(tenant_id: str | Scope, *within: Any, **parts: Any) -> Scope:
     if isinstance(tenant_id, Scope):
         return tenant_id
     if tenant_id is None:
         raise MissingTenantError
-    return Scope(tenant_id, agent_id, conversation_id, collection_id)
+    return Scope(tenant_id, *within, **parts)
 
 
 def _closed(_: Ident) -> Any:

@@ -53,6 +53,8 @@ class LoadContext:
         agent_id: Its agent, or ``None``.
         conversation_id: Its conversation, or ``None``.
         collection_id: Its collection, or ``None``.
+        user_id: Its user, or ``None``.
+        permissions: The set of permissions that it is made under, or ``None``.
         previous: The expired value, where one is still there; ``MISSING`` otherwise. See :data:`UNCHANGED`.
         previous_tags: What it depends on.
         ttl: Set it to give this value a time to live of its own; checked where it is set.
@@ -75,7 +77,8 @@ class LoadContext:
         self.tenant_id = key.tenant_id
         self.data_type = key.data_type
         self.resource_id = key.resource_id
-        self.agent_id, self.conversation_id, self.collection_id = key.ident[3:] or (None, None, None)
+        self.agent_id, self.conversation_id, self.collection_id = key.ident[3:6] or (None, None, None)
+        self.user_id, self.permissions = key.ident[6:] or (None, None)
         self.previous = previous
         self.previous_tags = tuple(previous_tags)
         self._ttl: TtlOrUnset = UNSET

@@ -10,7 +10,7 @@ from json.encoder import encode_basestring_ascii as quoted
 from typing import TYPE_CHECKING, Any, Final
 
 from alacena.common import runtime
-from alacena.common.cache.tenancy import Id, scope_of
+from alacena.common.cache.tenancy import Id, Permissions, scope_of
 from alacena.common.context import Context
 from alacena.common.core.constants import SOURCE_CACHE, SOURCE_GENERATION, SOURCE_MIXED
 from alacena.common.runtime import PROCESS
@@ -49,6 +49,8 @@ async def get_embeddings_batch_with_cache(
     revision: str | None = None,
     dimensions: int | None = None,
     as_arrays: bool = False,
+    user_id: Id = None,
+    permissions: Permissions = None,
 ) -> tuple[list[Any], dict[str, Any]]:
     """The embeddings of texts, in their order. Each distinct text is embedded once and kept for the next time.
 
@@ -56,7 +58,7 @@ async def get_embeddings_batch_with_cache(
 
     Args:
         texts: The texts; repeated ones cost nothing.
-        tenant_id: Whose; ``None``: the tenant of ``ctx``, else the ambient one.
+        tenant_id: Whose; ``None``: the tenant of ``ctx``, else the ambient one. All that are named must agree.
         model_name: The model; part of what identifies an embedding.
         embedding_provider: Called once, with the list of the texts that are not cached; sync or async. Returns one
             embedding for each, in their order; ``None`` in the place of one that it could not make. It may return a
@@ -67,6 +69,8 @@ async def get_embeddings_batch_with_cache(
         ctx: The context that the call works in.
         revision: The model's revision, where a name is used for several.
         dimensions: The number of dimensions asked for, where the model offers several.
+        user_id: Keep them as the user's own.
+        permissions: Keep them for this set of permissions.
         as_arrays: Return float32 arrays, read-only, instead of lists: no conversion, about a hundredth of the time.
 
     Returns:
@@ -82,9 +86,7 @@ async def get_embeddings_batch_with_cache(
     If Redis fails: the provider answers for all, and nothing that it was paid for is lost.
     """
     started = PROCESS.now()
-    if tenant_id is None and ctx is not None:
-        tenant_id = ctx.get_tenant_id(validate=False)
-    scope = scope_of(tenant_id, agent_id, conversation_id, collection_id)
+    scope = scope_of(tenant_id, agent_id, conversation_id, collection_id, user_id, permissions, ctx=ctx)
     ids = _embedding_ids(texts, model_name, revision, dimensions)
     provider = _Provider(embedding_provider, dict(zip(ids, texts, strict=True)), scope.tenant_id)
     found: Mapping[str, Any] = {}

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from functools import partial
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from alacena.engine.batches import Batches
+from alacena.engine.closing import Deadline, take_apart
 from alacena.engine.codec import Codec
 from alacena.engine.coherence import Coherence
 from alacena.engine.coordination.desk import Desk
@@ -27,7 +29,7 @@ from alacena.engine.writer import Writer
 
 if TYPE_CHECKING:
     import asyncio
-    from collections.abc import Awaitable, Callable
+    from collections.abc import Callable, Coroutine
 
     from alacena.engine.codec import Keyring
     from alacena.engine.coordination.ledger import Authority
@@ -38,7 +40,9 @@ if TYPE_CHECKING:
     from alacena.engine.shelf import Shelf
     from alacena.engine.store import Store
 
-_GRACE_S = 5.0
+    Closer: TypeAlias = Callable[[], Coroutine[Any, Any, None]]
+
+_CLOSING_S = 5.0
 _EXPIRY_EVERY_S = 0.1
 _EXPIRY_STEP_S = 0.001
 _EXPIRY_STEP = 2_000
@@ -63,15 +67,26 @@ class Parts:
     respites: Respites
     sweeper: Sweeper
     url: str | None
-    closers: list[Callable[[], Awaitable[None]]] = field(default_factory=list)
+    closers: list[Closer] = field(default_factory=list)
 
-    async def close(self) -> None:
-        """Finish the work under way, then take the parts apart."""
-        await self.flights.drain(_GRACE_S)
+    async def close(self, timeout_s: float) -> None:
+        """Finish the work under way, then take the parts apart.
+
+        Args:
+            timeout_s: How long the work may take. What is left then is cancelled and has moments to end.
+
+        Cancellation: what is left is taken apart all the same, at once.
+        """
+        deadline = Deadline(timeout_s)
         self.sweeper.stop()
-        for closer in reversed(self.closers):
-            await closer()
-        self.memory.clear()
+        steps: list[Closer] = [*self.closers, partial(self.desk.close, deadline), partial(self._drain, deadline)]
+        try:
+            await take_apart(steps, deadline)
+        finally:
+            self.memory.clear()
+
+    async def _drain(self, deadline: Deadline) -> None:
+        await self.flights.drain(deadline.left_s())
 
     async def explain(self, key: EntryKey) -> dict[str, Any]:
         """What every part knows of one entry."""
@@ -98,7 +113,8 @@ class Parts:
     def stats(self) -> dict[str, Any]:
         """Counts since the cache was opened."""
         counts = {name: getattr(self.counts, name) for name in self.counts.__slots__}
-        return {**counts, "flights": len(self.flights), "memory": self.memory.stats()}
+        background = self.desk.health()
+        return {**counts, "flights": len(self.flights), "memory": self.memory.stats(), "background": background}
 
 
 class Sweeper:
@@ -136,15 +152,14 @@ async def assemble(
     keyring: Keyring | None = None,
 ) -> Parts:
     """Build the parts of a cache and connect them. What fails leaves nothing running."""
-    closers: list[Callable[[], Awaitable[None]]] = []
+    closers: list[Closer] = []
     done = False
     try:
         parts = await _assembled(settings, environment, events, authority, keyring, closers)
         done = True
     finally:
         if not done:
-            for closer in reversed(closers):
-                await closer()
+            await take_apart(closers, Deadline(_CLOSING_S))
     return parts
 
 
@@ -154,7 +169,7 @@ async def _assembled(
     events: Events,
     authority: Authority | None,
     keyring: Keyring | None,
-    closers: list[Callable[[], Awaitable[None]]],
+    closers: list[Closer],
 ) -> Parts:
     import asyncio
 
@@ -197,7 +212,6 @@ async def _assembled(
     port = Port(store, keys, environment, Elements(codec.encode, codec.decode))
     desk = Desk(port, authority=authority, spill_path=settings.ledger_spill_path)
     desk.start()
-    closers.append(desk.close)
     return Parts(
         keys=keys,
         memory=memory,

@@ -8,10 +8,10 @@ gets a load that began later.
 from __future__ import annotations
 
 import asyncio
-import logging
 import math
 from typing import TYPE_CHECKING, Any
 
+from alacena.engine.closing import Deadline, finish
 from alacena.engine.errors import CacheClosedError, LoadCancelledError
 
 if TYPE_CHECKING:
@@ -20,11 +20,6 @@ if TYPE_CHECKING:
     from alacena.engine.environment import Environment
     from alacena.engine.memory import Memory
     from alacena.engine.shelf import Lease
-
-_log = logging.getLogger("alacena")
-
-_ENDING_S = 1.0
-"""How long a cancelled task is given to end when the cache closes."""
 
 
 class Flight:
@@ -210,17 +205,12 @@ class Flights:
 
     async def drain(self, grace_s: float) -> None:
         """Wait for the work under way and what it starts, then cancel what is left."""
-        loop = asyncio.get_running_loop()
-        deadline = loop.time() + grace_s
-        while self._tasks and loop.time() < deadline:
-            await asyncio.wait(self._tasks, timeout=deadline - loop.time())
-        left = tuple(self._tasks)
-        for task in left:
-            task.cancel()
-        if left:
-            _, deaf = await asyncio.wait(left, timeout=_ENDING_S)
-            for task in deaf:
-                _log.warning("%r does not end though it was cancelled: the cache closes without it", task)
+        deadline = Deadline(grace_s)
+        try:
+            while self._tasks and deadline.left_s():
+                await asyncio.wait(self._tasks, timeout=deadline.left_s())
+        finally:
+            await finish(tuple(self._tasks), 0.0)
 
     def _forget(self, entry: bytes, flight: Flight) -> None:
         if self._flights.get(entry) is flight:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import inspect
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass
 from enum import Enum
 from types import FunctionType
@@ -16,7 +17,8 @@ from alacena.engine.shelf import MISSING
 from alacena.engine.ttl import UNSET, TtlOrUnset, checked
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
+    from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator
+    from decimal import Decimal
 
     from alacena.engine.environment import Environment
     from alacena.engine.keys import EntryKey
@@ -92,10 +94,10 @@ class LoadContext:
         """Do not store the value: it is for this caller (and those who share the load) alone."""
         self.stored = False
 
-    def cost(self, *, tokens: int = 0, usd: float = 0.0) -> None:
+    def cost(self, *, tokens: int = 0, usd: float | Decimal = 0.0) -> None:
         """Record what the load cost: dearer values stay longer when memory is short."""
         self.tokens += tokens
-        self.usd += usd
+        self.usd += float(usd)
 
 
 _POSITIONAL: Final = frozenset(
@@ -206,6 +208,37 @@ async def within(policy: Policy, key: EntryKey) -> AsyncIterator[None]:
             raise
         message = f"{key.data_type} {key.resource_id!r}: no answer within {policy.hard_timeout_s} s"
         raise LoadTimeoutError(message) from error
+
+
+class _Call:
+    """A call of a source, as those see it who work inside it."""
+
+    __slots__ = ("under_way",)
+
+    def __init__(self) -> None:
+        self.under_way = True
+
+
+# Only a context variable reaches what a source calls, in whatever task it does so.
+_CALL: Final[ContextVar[_Call | None]] = ContextVar("alacena_source_call", default=None)
+
+
+@contextmanager
+def call_of_source() -> Iterator[None]:
+    """Around a call of a source: what it does is done for an answer that is being paid for."""
+    call = _Call()
+    token = _CALL.set(call)
+    try:
+        yield
+    finally:
+        call.under_way = False
+        _CALL.reset(token)
+
+
+def in_source() -> bool:
+    """Whether a source is being called: in its own task, or in one that it started and still waits for."""
+    call = _CALL.get()
+    return call is not None and call.under_way
 
 
 class Stopwatch:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from alacena.engine.errors import BackendError
 from alacena.engine.flight import ended
 from alacena.engine.limiter import LoadLimiter
-from alacena.engine.loading import LoadContext, Renewal, Stopwatch, within
+from alacena.engine.loading import LoadContext, Renewal, Stopwatch, call_of_source, within
 from alacena.engine.shelf import NOT_FOUND, Found, Held, Lease
 
 if TYPE_CHECKING:
@@ -185,7 +185,8 @@ class Pilot:
                 self._flights.depart(flight)
             stopwatch = Stopwatch(self._environment)
             self._counts.loads += 1
-            yield stopwatch
+            with call_of_source():
+                yield stopwatch
             stopwatch.stop()
 
     async def _awaited(self, request: Request, held: Held, left_s: float) -> Found | None:

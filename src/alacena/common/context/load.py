@@ -9,6 +9,7 @@ from alacena.engine import MISSING, UNSET
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
+    from decimal import Decimal
 
     from alacena.engine import LoadContext, TtlOrUnset
 
@@ -34,7 +35,7 @@ class SourceVoice:
         if (load := LOAD.get()) is not None:
             load.skip()
 
-    def cost(self, *, tokens: int = 0, usd: float = 0.0) -> None:
+    def cost(self, *, tokens: int = 0, usd: float | Decimal = 0.0) -> None:
         """Record what the value cost: dearer values stay longer when memory is short."""
         if (load := LOAD.get()) is not None:
             load.cost(tokens=tokens, usd=usd)

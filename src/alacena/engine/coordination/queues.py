@@ -13,6 +13,7 @@ from alacena.engine.coordination.worker import Worker
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
 
+    from alacena.engine.closing import Deadline
     from alacena.engine.coordination.fair import Source
     from alacena.engine.coordination.item import Item
     from alacena.engine.coordination.port import Port
@@ -84,9 +85,9 @@ class Queues:
         """
         return Worker(self._port, source, handler, **options)
 
-    async def close(self) -> None:
+    async def close(self, deadline: Deadline | None = None) -> None:
         """Wait until what was given up has been given back."""
-        await self._errands.close()
+        await self._errands.close(deadline)
 
     def _roster(self, name: str) -> Roster | None:
         if not self._fair:

@@ -10,13 +10,14 @@ from typing import TYPE_CHECKING, Any, Self
 
 from alacena.engine.assembly import Parts, assemble
 from alacena.engine.batches import Batch, as_asked, distinct
+from alacena.engine.closing import Closing, finish
 from alacena.engine.coordination.face import CoordinationFace
 from alacena.engine.credentials import checked_credentials
 from alacena.engine.environment import SystemEnvironment
 from alacena.engine.errors import CacheClosedError, MissingTenantError, WrongLoopError
 from alacena.engine.events import Events
 from alacena.engine.keys import collapsed, named
-from alacena.engine.loading import Request, adapted
+from alacena.engine.loading import Request, adapted, in_source
 from alacena.engine.policy import Policy
 from alacena.engine.reader import consume
 from alacena.engine.scope import Scope, check_order, check_pairs, identifier
@@ -101,6 +102,7 @@ class Cache(CoordinationFace):
         self._credentials = checked_credentials(credentials)
         self._parts: Parts | None = None
         self._opening: asyncio.Task[None] | None = None
+        self._closing: Closing[Parts] = Closing()
         self._loop: asyncio.AbstractEventLoop | None = None
         self._pid = 0
         self.peek, self.peek_slot, self.seek = _closed, _no_slot, _gone
@@ -137,28 +139,36 @@ class Cache(CoordinationFace):
         finally:
             self._opening = None
 
-    async def close(self) -> None:
-        """Finish the work under way (5 s at most), then disconnect. Closing twice is no error.
+    async def close(self, *, timeout_s: float = 5.0) -> None:
+        """Finish the work under way, then disconnect. Closing twice is no error, and closing at once is one closing.
 
+        It ends whatever hangs: work that is not done in ``timeout_s`` is cancelled, and connections are cut. What it
+        leaves behind nevertheless is logged. Usage of tokens that no server has counted is in the spill file, or logged.
         A cache whose event loop has ended, or that was inherited by a fork, is let go of as it is.
+
+        Args:
+            timeout_s: How long the work under way may take; cancelling it and disconnecting take moments more.
 
         Raises:
             WrongLoopError: It was opened on another event loop that has not ended.
+
+        Cancellation: the closing goes on without the caller, as bounded as it was; closing again waits for it.
         """
-        if self._opening is not None:
-            await asyncio.wait((self._opening,))
-        if self._parts is not None and self._loop is not asyncio.get_running_loop() and self._pid == os.getpid():
+        here = asyncio.get_running_loop()
+        if self._opening is not None and self._opening.get_loop() is here:
+            await finish((self._opening,), timeout_s)
+        if self._parts is not None and self._loop is not here and self._pid == os.getpid():
             assert self._loop is not None
             if not self._loop.is_closed():
                 raise WrongLoopError(WrongLoopError.__doc__)
         parts, self._parts = self._parts, None
         self.peek, self.peek_slot, self.seek = _closed, _no_slot, _gone
-        if parts is None or self._pid != os.getpid():
-            return
-        if self._loop is asyncio.get_running_loop():
-            await parts.close()
-        else:
-            parts.let_go()
+        if parts is not None and self._pid == os.getpid():
+            if self._loop is here:
+                self._closing.begin(parts, parts.close(timeout_s))
+            else:
+                parts.let_go()
+        await self._closing.wait()
 
     async def __aenter__(self) -> Self:
         return await self.open()
@@ -637,6 +647,8 @@ class Cache(CoordinationFace):
 
     def _open_parts(self) -> Parts:
         parts = self._parts
+        if parts is None and in_source():
+            parts = self._closing.of  # The work that a closing waits for must be able to come to its end.
         if parts is None:
             raise CacheClosedError(CacheClosedError.__doc__)
         try:

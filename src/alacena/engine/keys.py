@@ -44,6 +44,8 @@ _PLAIN = re.compile(r"[A-Za-z0-9_.@/+-]+").fullmatch
 _COLONS = re.compile(r"[A-Za-z0-9_.@/+:-]+").fullmatch
 _SAFE: Final = "_.-@/+"
 _LONGEST_PART: Final = 96
+_MOST: Final = 8_192
+"""Heads of keys, one a tenant and type, that are held at hand: about a kibibyte each, beside what memory counts."""
 _LETTERS: Final = (
     ("agent_id", "a"),
     ("conversation_id", "v"),
@@ -471,7 +473,7 @@ class Keys:
         if family is None:
             namespace, tag = self._head(tenant_id, bucket)
             family = Family(namespace, tag, self._part(data_type), self._part)
-            if len(self._families) >= 65_536:
+            if len(self._families) >= _MOST:
                 self._families.clear()
             self._families[(tenant_id, data_type, bucket)] = family
         return family

@@ -317,6 +317,37 @@ async def within(policy: Policy, keys: Sequence[EntryKey], loader: object) -> As
         raise LoadTimeoutError(message) from error
 
 
+class _Call:
+    """A call of a source, as those see it who work inside it."""
+
+    __slots__ = ("under_way",)
+
+    def __init__(self) -> None:
+        self.under_way = True
+
+
+# Only a context variable reaches what a source calls, in whatever task it does so.
+_CALL: Final[ContextVar[_Call | None]] = ContextVar("alacena_source_call", default=None)
+
+
+@contextmanager
+def call_of_source() -> Iterator[None]:
+    """Around a call of a source: what it does is done for an answer that is being paid for."""
+    call = _Call()
+    token = _CALL.set(call)
+    try:
+        yield
+    finally:
+        call.under_way = False
+        _CALL.reset(token)
+
+
+def in_source() -> bool:
+    """Whether a source is being called: in its own task, or in one that it started and still waits for."""
+    call = _CALL.get()
+    return call is not None and call.under_way
+
+
 class Stopwatch:
     """How long a load took.
 

@@ -180,7 +180,8 @@ def row_loader(
     statement = f"select * from {name} where {conditions} limit 1"  # noqa: S608 - quoted identifiers, bound values
 
     async def load_row(resource_id: str, tenant_id: str) -> dict[str, Any] | None:
-        row = await pool.fetchrow(statement, identifier("resource_id", resource_id), check_tenant(tenant_id))
+        tenant, resource = check_tenant(tenant_id), identifier("resource_id", resource_id)
+        row = await pool.fetchrow(statement, resource, tenant)
         return None if row is None else dict(row)
 
     return load_row

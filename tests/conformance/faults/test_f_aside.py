@@ -166,8 +166,9 @@ async def test_f6_another_model_revision_size_tenant_or_scope_is_another_embeddi
 
     def provider(texts: list[str]) -> dict[str, Any]:
         asked.append(texts)
-        return {"embeddings": [[1.0]] * len(texts)}
+        return {"embeddings": [[1.0] * options.get("dimensions", 1)] * len(texts)}
 
+    options: dict[str, Any]
     for tenant, model, options in (
         ("t", "m", {}),
         ("t", "m2", {}),

@@ -59,9 +59,15 @@ class CacheManager(Primitives):
         return await runtime.opened()
 
     @staticmethod
-    async def close() -> None:
-        """Close the process-wide cache; it can be configured and opened again, on another loop too."""
-        await runtime.close()
+    async def close(*, timeout_s: float = 5.0) -> None:
+        """Close the process-wide cache; it can be configured and opened again, on another loop too.
+
+        Args:
+            timeout_s: How long the work under way may take before it is cancelled.
+
+        Cancellation: the closing goes on without the caller; closing again waits for it.
+        """
+        await runtime.close(timeout_s=timeout_s)
 
     @staticmethod
     async def get(

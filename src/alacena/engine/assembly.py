@@ -223,9 +223,7 @@ async def _assembled(
     reader = Reader(keys=keys, events=events, counts=counts, environment=environment, **loading)
     batches = Batches(reader=reader, settings=settings, **loading, **common)
     writer = Writer(keys=keys, shelves=shelves, fills=fills, flights=flights, events=events, shelf=shelf, counts=counts)
-    cipher = None if keyring is None else ElementCipher(keyring, refuse_plain=settings.integrity_key is not None)
-    elements = Elements(codec.encode, codec.decode, codec.canonical, cipher)
-    port = Port(store, keys, environment, elements, events.emit, health)
+    port = Port(store, keys, environment, _elements(codec, settings, keyring), events.emit, health)
     desk = Desk(port, authority=authority, spill_path=settings.ledger_spill_path)
     desk.start()
     return Parts(
@@ -241,7 +239,7 @@ async def _assembled(
         counts=counts,
         health=health,
         environment=environment,
-        respites=loading["respites"],
+        respites=respites,
         sweeper=Sweeper(memory, environment, asyncio.get_running_loop()),
         url=url,
         closers=closers,
@@ -255,6 +253,11 @@ def _codec(settings: Settings, keyring: Keyring | None) -> Codec:
         integrity_key=None if settings.integrity_key is None else settings.integrity_key.encode(),
         keyring=keyring,
     )
+
+
+def _elements(codec: Codec, settings: Settings, keyring: Keyring | None) -> Elements:
+    cipher = None if keyring is None else ElementCipher(keyring, refuse_plain=settings.integrity_key is not None)
+    return Elements(codec.encode, codec.decode, codec.canonical, cipher)
 
 
 def _keys(settings: Settings) -> Keys:

@@ -5,22 +5,23 @@ from __future__ import annotations
 import asyncio
 import os
 from contextlib import asynccontextmanager
-from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Self
 
+from alacena.engine.answers import as_asked, distinct
 from alacena.engine.assembly import Parts, assemble
-from alacena.engine.batches import Batch, as_asked, distinct
+from alacena.engine.batches import Batch
 from alacena.engine.closing import Closing, finish
 from alacena.engine.coordination.face import CoordinationFace
 from alacena.engine.credentials import checked_credentials
 from alacena.engine.environment import SystemEnvironment
-from alacena.engine.errors import CacheClosedError, MissingTenantError, WrongLoopError
+from alacena.engine.errors import CacheClosedError, WrongLoopError
 from alacena.engine.events import Events
+from alacena.engine.inspection import InspectionFace
 from alacena.engine.keys import collapsed, named
 from alacena.engine.loading import Request, adapted, in_source
 from alacena.engine.policy import Policy
 from alacena.engine.reader import consume
-from alacena.engine.scope import Scope, check_order, check_pairs, identifier
+from alacena.engine.scope import Scope, check_order, check_pairs, identifier, make_scope
 from alacena.engine.settings import Settings
 from alacena.engine.shelf import MISSING
 from alacena.engine.ttl import UNSET, TtlOrUnset, checked
@@ -28,7 +29,7 @@ from alacena.engine.ttl import UNSET, TtlOrUnset, checked
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Mapping, Sequence
 
-    from alacena.engine.batches import BatchLoader
+    from alacena.engine.answers import BatchLoader
     from alacena.engine.codec import Keyring
     from alacena.engine.coordination.desk import Desk
     from alacena.engine.coordination.ledger import Authority
@@ -43,7 +44,7 @@ _NO_PARTS = (None,) * 5
 """A call that names nothing below the tenant."""
 
 
-class Cache(CoordinationFace):
+class Cache(CoordinationFace, InspectionFace):
     """A multi-tenant cache: this process's memory, then Redis or Valkey, then the source.
 
     ::
@@ -181,11 +182,6 @@ class Cache(CoordinationFace):
         """Whether it was opened and not closed since."""
         return self._parts is not None
 
-    @property
-    def url(self) -> str | None:
-        """Where other processes reach the same server, an embedded one too; ``None``: memory only."""
-        return self._open_parts().url
-
     async def get(
         self,
         data_type: str,
@@ -234,7 +230,7 @@ class Cache(CoordinationFace):
                 return await self.seek(data_type, resource_id, tenant_id, default)
             keys: tuple[EntryKey, ...] = (parts.keys.plain(data_type, resource_id, tenant_id),)
         else:
-            scope = _scope(tenant_id, *within)
+            scope = make_scope(tenant_id, *within)
             if search_hierarchy:
                 keys = parts.keys.entries(data_type, resource_id, scope)
             else:
@@ -273,7 +269,7 @@ class Cache(CoordinationFace):
             ValueError: ``ttl`` is not greater than 0.
         """
         parts, ttl = self._open_parts(), checked(ttl)
-        scope = tenant_id if isinstance(tenant_id, Scope) else _scope(tenant_id)
+        scope = make_scope(tenant_id)
         keys = (
             parts.keys.entries(data_type, resource_id, scope)
             if search_hierarchy
@@ -342,7 +338,7 @@ class Cache(CoordinationFace):
         """
         parts = self._open_parts()
         request = Request(
-            keys=(parts.keys.entry(data_type, resource_id, _scope(tenant_id)),),
+            keys=(parts.keys.entry(data_type, resource_id, make_scope(tenant_id)),),
             loader=adapted(loader),
             policy=self.policy(data_type),
             ttl=checked(ttl),
@@ -394,7 +390,7 @@ class Cache(CoordinationFace):
         Cost: 1 round trip; one more for a scope or tag that this process has not met.
         """
         parts = self._open_parts()
-        scope = _scope(tenant_id, agent_id, conversation_id, collection_id, user_id, permissions)
+        scope = make_scope(tenant_id, agent_id, conversation_id, collection_id, user_id, permissions)
         key = parts.keys.entry(data_type, resource_id, scope)
         policy = self.policy(data_type)
         if not use_memory:
@@ -423,7 +419,7 @@ class Cache(CoordinationFace):
             connection is back, before anything is read through it.
         """
         parts = self._open_parts()
-        scope = _scope(tenant_id, agent_id, conversation_id, collection_id, user_id, permissions)
+        scope = make_scope(tenant_id, agent_id, conversation_id, collection_id, user_id, permissions)
         key = parts.keys.entry(data_type, resource_id, scope)
         return await parts.writer.delete((key,)) > 0
 
@@ -467,7 +463,7 @@ class Cache(CoordinationFace):
         """
         parts = self._open_parts()
         check_order(tenant_id, data_type, self._policies, "invalidate(tenant_id, data_type, resource_id)")
-        scope = _scope(tenant_id, agent_id, conversation_id, collection_id, user_id, permissions)
+        scope = make_scope(tenant_id, agent_id, conversation_id, collection_id, user_id, permissions)
         return int(await parts.writer.invalidate(scope, data_type, resource_id, named(tags, document_ids)))
 
     async def invalidate_known(
@@ -487,8 +483,8 @@ class Cache(CoordinationFace):
         Cost: 1 round trip a node.
         If Redis fails: as for :meth:`delete`.
         """
-        names = named(tags, document_ids)
-        return (await self._open_parts().writer.invalidate(_scope(tenant_id), None, None, names)).known if names else 0
+        names, scope = named(tags, document_ids), make_scope(tenant_id)
+        return (await self._open_parts().writer.invalidate(scope, None, None, names)).known if names else 0
 
     @asynccontextmanager
     async def write(
@@ -524,7 +520,7 @@ class Cache(CoordinationFace):
         check_pairs(resources, "write(tenant_id, (data_type, resource_id), ...)")
         held_s = self.settings.hold_s if hold_s is None else hold_s
         tags = named((), document_ids)
-        async with parts.writer.write(_scope(tenant_id), resources, tags, held_s):
+        async with parts.writer.write(make_scope(tenant_id), resources, tags, held_s):
             yield
 
     async def get_many(
@@ -532,7 +528,7 @@ class Cache(CoordinationFace):
     ) -> dict[str, Any]:
         """The values of many entries, by id; misses are left out. Cost: at most 1 round trip a node."""
         parts = self._open_parts()
-        scope, ids = _scope(tenant_id), distinct(resource_ids)
+        scope, ids = make_scope(tenant_id), distinct(resource_ids)
         keys = parts.keys.many(data_type, ids, scope)
         values = await parts.batches.look(keys, self.policy(data_type), use_memory=use_memory)
         return {i: value for i, value in zip(ids, values, strict=True) if value is not MISSING}
@@ -576,7 +572,7 @@ class Cache(CoordinationFace):
         Cancellation: the load is finished and stored: it is paid for.
         """
         parts, ttl = self._open_parts(), checked(ttl)
-        scope, ids = _scope(tenant_id), distinct(resource_ids)
+        scope, ids = make_scope(tenant_id), distinct(resource_ids)
         batch = Batch(
             keys=parts.keys.many(data_type, ids, scope),
             loader=as_asked(loader, ids),
@@ -603,36 +599,10 @@ class Cache(CoordinationFace):
         Cost: 1 round trip a node, the commands written together.
         """
         parts = self._open_parts()
-        scope, policy, given = _scope(tenant_id), self.policy(data_type), named(tags, document_ids)
+        scope, policy, given = make_scope(tenant_id), self.policy(data_type), named(tags, document_ids)
         keyed = [(parts.keys.entry(data_type, resource_id, scope), value) for resource_id, value in values.items()]
         made = [(key, parts.writer.parcel(key, value, policy, ttl, given)) for key, value in keyed]
         return sum(await asyncio.gather(*(parts.writer.store(key, parcel) for key, parcel in made)))
-
-    async def ttl(self, data_type: str, resource_id: str, tenant_id: str | Scope, **scope_parts: Any) -> float:
-        """Seconds that an entry stays fresh: -1 for ever, -2 absent. Cost: 1 round trip."""
-        parts = self._open_parts()
-        key = parts.keys.entry(data_type, resource_id, _scope(tenant_id, **scope_parts))
-        return await parts.reader.remaining(key, self.policy(data_type))
-
-    async def explain(
-        self, data_type: str, resource_id: str, tenant_id: str | Scope, **scope_parts: str | None
-    ) -> dict[str, Any]:
-        """Why a read of this entry is what it is: for people. Cost: 1 round trip."""
-        parts = self._open_parts()
-        key = parts.keys.entry(data_type, resource_id, _scope(tenant_id, **scope_parts))
-        return await parts.explain(key)
-
-    def guarantee(self) -> Mapping[str, Any]:
-        """Which of the protocol's promises hold right now with this server, and why not where they do not.
-
-        ``faults`` holds what is wrong with parts that work in the background, by part.
-        """
-        parts = self._open_parts()
-        return MappingProxyType({**parts.shelf.guarantee(), "faults": parts.health.faults()})
-
-    def stats(self) -> dict[str, Any]:
-        """Counts since the cache was opened, and what memory holds by tenant and type."""
-        return self._open_parts().stats()
 
     def policy(self, data_type: str) -> Policy:
         """How a data type is kept and loaded."""
@@ -658,14 +628,6 @@ class Cache(CoordinationFace):
         if self._loop is not here:
             raise WrongLoopError(WrongLoopError.__doc__)
         return parts
-
-
-def _scope(tenant_id: str | Scope, *within: Any, **parts: Any) -> Scope:
-    if isinstance(tenant_id, Scope):
-        return tenant_id
-    if tenant_id is None:
-        raise MissingTenantError
-    return Scope(tenant_id, *within, **parts)
 
 
 def _closed(_: Ident) -> Any:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from enum import Enum
 from itertools import combinations
 from numbers import Integral
-from typing import Final
+from typing import Any, Final
 from uuid import UUID
 
 from alacena.engine.errors import InvalidKeyError, MissingTenantError
@@ -161,3 +161,17 @@ class Scope:
             for kept in combinations(given, size)
             if self.permissions is None or "permissions" in kept or "user_id" not in kept
         )
+
+
+def make_scope(tenant_id: str | Scope, *within: Any, **parts: Any) -> Scope:
+    """Returns the scope given, else that of a tenant and of what is named inside it.
+
+    Raises:
+        MissingTenantError: There is no tenant.
+        InvalidKeyError: A part is blank, or of a type that has no single text form.
+    """
+    if isinstance(tenant_id, Scope):
+        return tenant_id
+    if tenant_id is None:
+        raise MissingTenantError
+    return Scope(tenant_id, *within, **parts)

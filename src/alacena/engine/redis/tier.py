@@ -8,11 +8,11 @@ from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from alacena.engine.errors import BackendError, ServerReplyError
+from alacena.engine.errors import BackendError
 from alacena.engine.policy import UNKEPT, Policy
 from alacena.engine.redis.cache_scripts import HOLD, LATE, LEASE, MINT, RELEASE, RENEW, STORE, UNHOLD
-from alacena.engine.redis.entries import Entries
-from alacena.engine.redis.journal import NAME_BYTES, endings, new_name, state, tells_of
+from alacena.engine.redis.entries import Entries, values_of
+from alacena.engine.redis.journal import NAME_BYTES, NARROW_LIFE_MS, endings, new_name, state, tells_of
 from alacena.engine.shelf import Ended, Found, Held, Lease, Unsettled
 
 if TYPE_CHECKING:
@@ -32,9 +32,6 @@ if TYPE_CHECKING:
     from alacena.engine.settings import Settings
     from alacena.engine.shelf import Counts, Parcel, Refusal
     from alacena.engine.store import Argument, Reply, Script
-
-_NARROW_LIFE_MS = 7 * 24 * 3600 * 1000
-"""Least life of generations below the type: there are as many as resources, conversations and tags."""
 
 
 class RedisShelf:
@@ -125,7 +122,7 @@ class RedisShelf:
         command: Command = ("MGET", *(key.entry for key in keys), *(generation.name for generation in asked))
 
         def settle(answering: Node, replies: list[Reply]) -> Found | Unsettled | None:
-            values = _values(replies[0])
+            values = values_of(replies[0])
             self._learn(asked, values[len(keys) :])
             found = self._entries.first(node, keys, self._debts.readable(keys, values), policy, keep=keep)
             answering.unlearn(asked)
@@ -161,7 +158,7 @@ class RedisShelf:
         command: Command = ("MGET", *[key.entry for key in keys], *[generation.name for generation in asked])
 
         def settle(answering: Node, replies: list[Reply]) -> list[Found | Unsettled | None]:
-            values = _values(replies[0])
+            values = values_of(replies[0])
             self._learn(asked, values[len(keys) :])
             found = self._entries.opened_many(node, keys, self._debts.readable(keys, values), policy, keep=keep)
             answering.unlearn(asked)
@@ -219,7 +216,7 @@ class RedisShelf:
 
         names = (generation.name for generation in depends)
         keys: tuple[str | bytes, ...] = (key.entry, key.lease, key.hold, key.journal, *names)
-        args = (token, self._lease_ms, mint, _NARROW_LIFE_MS, mint_name)
+        args = (token, self._lease_ms, mint, NARROW_LIFE_MS, mint_name)
         return await node.evaluate(LEASE, keys, args, settle, self._budget_s * (1 + (among - 1) / 100))
 
     def renew(self, lease: Lease) -> None:
@@ -327,7 +324,10 @@ class RedisShelf:
         names = [*key.generations]
         commands: list[Command] = [("MGET", key.entry, key.lease, *names), ("EXISTS", key.hold)]
         (entry, lease, *nonces), hold = await node.exchange(
-            key.entry, commands, settle=lambda _, replies: (_values(replies[0]), replies[1]), timeout_s=self._timeout_s
+            key.entry,
+            commands,
+            settle=lambda _, replies: (values_of(replies[0]), replies[1]),
+            timeout_s=self._timeout_s,
         )
         report: dict[str, Any] = {
             "shelf": node.facts.server,
@@ -372,7 +372,7 @@ class RedisShelf:
         if len(known) == len(generations):
             return known
         wide = await self._mint(node, generations[:2], 0)
-        return wide + await self._mint(node, generations[2:], _NARROW_LIFE_MS)
+        return wide + await self._mint(node, generations[2:], NARROW_LIFE_MS)
 
     async def _mint(
         self, node: Node, generations: Sequence[Generation], life_ms: int
@@ -410,7 +410,7 @@ class RedisShelf:
             self._expect_minted(answering, generations, nonces, mint)
             return None if tells_of(name, since, remembered, names) else list(zip(generations, nonces, strict=True))
 
-        args = (mint, _NARROW_LIFE_MS, NAME_BYTES, lease.noted)
+        args = (mint, NARROW_LIFE_MS, NAME_BYTES, lease.noted)
         return await node.evaluate(LATE, (lease.key.journal, *names), args, settle, self._timeout_s)
 
     async def _send(
@@ -445,11 +445,5 @@ class RedisShelf:
         # A fill has its lease; a value without one must not arrive after its caller was told that it failed.
         latest_ms = 0 if token else node.within_ms(self._timeout_s)
         nonces = (nonce for _, nonce in stamps)
-        args: tuple[Argument, ...] = (token, life_ms, sealed, _NARROW_LIFE_MS, latest_ms, *nonces)
+        args: tuple[Argument, ...] = (token, life_ms, sealed, NARROW_LIFE_MS, latest_ms, *nonces)
         return await node.evaluate(STORE, names, args, settle, self._timeout_s)
-
-
-def _values(reply: Reply) -> list[bytes | None]:
-    if isinstance(reply, ServerReplyError):
-        raise reply
-    return reply  # type: ignore[no-any-return]

@@ -1,6 +1,7 @@
 """Token usage: counted once, whatever is retried."""
 
 import asyncio
+from decimal import Decimal
 
 from alacena import Cache, Settings, track_token_usage
 from alacena.common.runtime import override
@@ -20,6 +21,12 @@ async def main():
                     idempotency_key="chatcmpl-9f3",  # the provider's id of the call
                 )
             # --8<-- [end:track]
+            # --8<-- [start:parts]
+            usage = {"input": 900, "output": 350, "cached": 512}  # or the answer's own usage object
+            await track_token_usage(
+                "acme", model="gpt-4o", idempotency_key="chatcmpl-a07", parts=usage, cost=Decimal("0.0024")
+            )
+            # --8<-- [end:parts]
             # --8<-- [start:conflict]
             try:
                 await track_token_usage("acme", 9, "gpt-4o-mini", idempotency_key="chatcmpl-9f3")
@@ -28,7 +35,9 @@ async def main():
             # --8<-- [end:conflict]
         # --8<-- [start:totals]
         totals = await cache.ledger.totals("acme")
-        assert (totals.used, totals.calls) == (1_250, 1)
+        assert (totals.used, totals.calls) == (2_500, 2)
+        assert totals.parts == usage
+        assert totals.cost == Decimal("0.0024")
         # --8<-- [end:totals]
 
 

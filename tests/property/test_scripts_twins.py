@@ -276,7 +276,10 @@ SMALL = st.one_of(
             AMOUNTS,
             FIELDS,
             st.sampled_from([b"", b"r1"]),
+            st.just(b" figures"),
+            *parts,
         )
+        for parts in ([], [st.just(b"input"), AMOUNTS])
         for receipt in (b"i:1", b"i:2")
     ],
 )

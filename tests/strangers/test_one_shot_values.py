@@ -250,7 +250,7 @@ async def test_the_metrics_say_what_was_not_kept_and_why(manager):
         metrics = (await get_with_cache_aside("thing", one, "acme", source))[1]
         return metrics["stored"], metrics.get("reason")
 
-    assert await told(lambda: OrderedDict(a=1), "odd") == (False, "value")
+    assert await told(lambda: Response(threading.Lock()), "odd") == (False, "value")
     assert await told(skipped, "skipped") == (False, "skip")
     assert await told(lambda: "v", "plain") == (True, None)
     assert await told(lambda: "v", "plain") == (True, None)

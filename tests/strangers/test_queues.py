@@ -58,7 +58,7 @@ class Reader:
 
     def __init__(self, *unknown: Any) -> None:
         self.unknown = list(unknown)
-        self.elements = Elements(MSGPACK.encode, self._decode)
+        self.elements = Elements(MSGPACK.encode, self._decode, MSGPACK.canonical)
 
     def _decode(self, raw: bytes) -> Any:
         value = MSGPACK.decode(raw)

@@ -11,13 +11,16 @@ import asyncio
 import logging
 import os
 from contextlib import contextmanager
+from functools import partial
 from threading import Lock, get_ident
 from typing import TYPE_CHECKING, Any
 
 from alacena.common.core.constants import DEFAULT_TTL_MAPPING, TTL_STANDARD
 from alacena.common.db import close_supabase_clients
+from alacena.engine.closing import Closing, Deadline, finish, take_apart
 from alacena.engine.environment import SystemEnvironment
 from alacena.engine.errors import UsageError, WrongLoopError
+from alacena.engine.loading import in_source
 
 if TYPE_CHECKING:
     from collections.abc import Coroutine, Iterable, Iterator, Mapping
@@ -36,6 +39,7 @@ class Process:
 
     Attributes:
         cache: The open cache, or ``None``.
+        closing: What is being closed.
         loop: The loop it was opened on, or ``None``.
         thread: The thread of that loop while it runs, else ``None``: on it, memory may answer by ``peek``.
         peek: The open cache's look at memory.
@@ -49,6 +53,7 @@ class Process:
     __slots__ = (
         "authority",
         "cache",
+        "closing",
         "credentials",
         "environment",
         "keyring",
@@ -68,6 +73,7 @@ class Process:
     def __init__(self) -> None:
         self.turn = Lock()
         self.opening: asyncio.Task[Cache] | None = None
+        self.closing: Closing[Cache] = Closing()
         self.tasks: set[asyncio.Task[None]] = set()
         self.set_up(None, {}, SystemEnvironment(), ())
         self.hold(None, None)
@@ -109,7 +115,7 @@ PROCESS = Process()
 def _forget_parents_cache() -> None:
     """In a forked child: the parent's connections, loop and tasks are not ours; the first call opens a cache anew."""
     PROCESS.turn = Lock()
-    PROCESS.opening = None
+    PROCESS.opening, PROCESS.closing = None, Closing()
     PROCESS.tasks = set()
     PROCESS.hold(None, None)
 
@@ -180,6 +186,8 @@ async def opened() -> Cache:
         owner = PROCESS.loop if PROCESS.opening is None else PROCESS.opening.get_loop()
         if owner is not None and owner is not loop and not owner.is_closed():
             raise _wrong_loop()
+        if PROCESS.closing.of is not None and PROCESS.closing.is_here and in_source():
+            return PROCESS.closing.of  # the work that a closing waits for must not open another cache
         abandoned = PROCESS.abandon() if owner is not loop else None
         if PROCESS.opening is None:
             PROCESS.opening = loop.create_task(_open(loop))
@@ -190,30 +198,36 @@ async def opened() -> Cache:
     return await asyncio.shield(opening)
 
 
-async def close() -> None:
+async def close(*, timeout_s: float = 5.0) -> None:
     """Close the process-wide cache and this loop's Supabase clients; nothing happens where no cache is open.
+
+    Args:
+        timeout_s: As for `Cache.close`: it ends whatever hangs.
 
     Raises:
         WrongLoopError: It was opened on another event loop that still runs: close it there.
+
+    Cancellation: the closing goes on without the caller; closing again waits for it.
     """
     loop = asyncio.get_running_loop()
     if PROCESS.opening is not None and PROCESS.opening.get_loop() is loop:
-        await asyncio.wait({PROCESS.opening})
+        await finish((PROCESS.opening,), timeout_s)
     cache, owner = PROCESS.cache, PROCESS.loop
-    if cache is None:
-        return
-    if owner is not loop and owner is not None and not owner.is_closed():
-        raise _wrong_loop()
-    if owner is not loop:
-        PROCESS.abandon()
-        await cache.close()
-        return
-    PROCESS.hold(None, None)
-    for task in PROCESS.tasks:
-        task.cancel()
-    await asyncio.gather(*PROCESS.tasks, return_exceptions=True)
-    await cache.close()
-    await close_supabase_clients()
+    if cache is not None:
+        if owner is not loop and owner is not None and not owner.is_closed():
+            raise _wrong_loop()
+        if owner is not loop:
+            PROCESS.abandon()
+            await cache.close(timeout_s=timeout_s)
+            return
+        PROCESS.hold(None, None)
+        PROCESS.closing.begin(cache, _close(cache, timeout_s))
+    await PROCESS.closing.wait()
+
+
+async def _close(cache: Cache, timeout_s: float) -> None:
+    tasks = partial(finish, tuple(PROCESS.tasks), 0.0)
+    await take_apart((close_supabase_clients, partial(cache.close, timeout_s=timeout_s), tasks), Deadline(timeout_s))
 
 
 def own(work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:

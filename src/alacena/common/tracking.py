@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Final
+import logging
+from operator import index
+from typing import TYPE_CHECKING, Any, Final, SupportsIndex
 
 from alacena.common import runtime
 from alacena.common.cache.metrics import METRICS, track_cache_metrics, track_chunk_cache_metrics
 from alacena.common.cache.tenancy import tenant_of
-from alacena.common.context.vars import AGENT, CONVERSATION
+from alacena.common.context.vars import get_current_agent_id, get_current_conversation_id
 from alacena.common.core.constants import (
     OPERATION_AGENT_CHAT,
     OPERATION_AGENT_FLOW,
@@ -29,11 +31,19 @@ from alacena.common.core.constants import (
     TOKEN_TYPE_LLM,
     TOKEN_TYPE_TOKENIZATION,
 )
+from alacena.common.usage import parts_of
+from alacena.engine import UNSET
+from alacena.engine.errors import AlacenaError
+from alacena.engine.loading import in_source
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+    from decimal import Decimal
+
+    from alacena.engine.ttl import Unset
 
 _UNKNOWN_MODEL: Final = "unknown"
+_log = logging.getLogger("alacena")
 
 __all__ = [
     "METRICS",
@@ -67,7 +77,7 @@ __all__ = [
 
 async def track_token_usage(
     tenant_id: str | None = None,
-    tokens: int = 0,
+    tokens: int | Unset = UNSET,
     model: str | None = None,
     agent_id: str | None = None,
     conversation_id: str | None = None,
@@ -76,48 +86,73 @@ async def track_token_usage(
     operation: str = OPERATION_QUERY,
     metadata: Mapping[str, Any] | None = None,
     idempotency_key: str | None = None,
+    *,
+    parts: Any = None,
+    cost: Decimal | float | str | None = None,
 ) -> bool:
     """Count a use of tokens.
 
+    Inside a source (a loader, an embedding provider) it never takes the answer down, which is paid for by then: what
+    cannot be counted now waits in the spill file (``ledger_spill_path``), else in this process, and is counted once as
+    soon as Redis takes writes again; what can never be counted is logged with its figures.
+
     Args:
         tenant_id: Who pays; left out: the ambient tenant.
-        tokens: How many; 0 counts nothing and does not use up the key.
+        tokens: How many; 0 counts nothing and does not use up the key. Left out: input and output of ``parts``.
         model: The model that used them; left out: ``"unknown"``.
-        agent_id: The agent that used them; left out: the ambient one.
+        agent_id: The agent that used them; left out: the ambient one. Who records a call first decides it.
         conversation_id: The conversation in which it did; left out: the ambient one.
         collection_id: The collection it was for.
-        token_type: ``"llm"``, ``"embedding"`` or another word.
+        token_type: ``"llm"`` or ``"embedding"`` for a whole call; another word, such as ``"prompt"``, for a part of
+            one: parts share the call's key, and each counts once.
         operation: ``"query"``, ``"embedding"`` or another word.
-        metadata: Anything else worth keeping; it cannot replace the arguments.
+        metadata: Anything else worth keeping; it cannot replace the arguments. A provider's usage object will do.
         idempotency_key: Names one call of a provider, the same on every retry of it: a repeated key counts once.
             Without one, every call counts. No key is ever made up from the time.
+        parts: Tokens by what they were, totalled apart: a dict with ``"input"``, ``"output"``, ``"cached"`` (of the
+            input), ``"reasoning"`` (of the output), ``"cache_write"`` (of the input); or the usage object of OpenAI's or
+            Anthropic's answer, as it is.
+        cost: Money, counted exactly in millionths: ``Decimal("0.0024")``.
 
     Returns:
-        ``True``: the tokens are accounted for, by this call or by an earlier one with the same key.
+        ``True``: the tokens are accounted for, by this call or by an earlier one with the same key. ``False``, inside a
+        source only: not yet, or not ever; see above.
 
     Raises:
         MissingTenantError: No tenant is given and none is ambient.
-        ValueError: ``tokens`` is negative or not an integer.
-        IdempotencyConflictError: The key was used with other figures.
+        ValueError: ``tokens`` is negative or not an integer. Outside of a source; so for the next two.
+        IdempotencyConflictError: The key was used with other figures; it names both.
         BackendError: Redis failed: they are not accounted for, or it is not known; try again with the same key.
 
     Cost: 1 round trip.
     Atomicity: key and counts in one step: concurrent repeats count once.
     """
-    tenant = tenant_of(tenant_id)
-    cache = await runtime.opened()
-    return await cache.ledger.record(
-        tenant,
-        tokens,
-        model=_UNKNOWN_MODEL if model is None else model,
-        token_type=token_type,
-        operation=operation,
-        agent_id=AGENT.get() if agent_id is None else agent_id,
-        conversation_id=CONVERSATION.get() if conversation_id is None else conversation_id,
-        collection_id=collection_id,
-        metadata=dict(metadata) if metadata else None,
-        idempotency_key=idempotency_key,
-    )
+    try:
+        tenant = tenant_of(tenant_id)
+        cache = await runtime.opened()
+        made = parts_of(parts)
+        if tokens is UNSET:
+            tokens = 0 if made is None else made.get("input", 0) + made.get("output", 0)
+        return await cache.ledger.record(
+            tenant,
+            tokens,
+            model=_UNKNOWN_MODEL if model is None else model,
+            token_type=token_type,
+            operation=operation,
+            agent_id=get_current_agent_id() if agent_id is None else agent_id,
+            conversation_id=get_current_conversation_id() if conversation_id is None else conversation_id,
+            collection_id=collection_id,
+            metadata=metadata,
+            idempotency_key=idempotency_key,
+            parts=made,
+            cost=cost,
+        )
+    except (AlacenaError, ValueError, TypeError, AttributeError) as error:
+        if not in_source():
+            raise
+        what = f"{tokens!r:.80} tokens of {model!r:.80} under {idempotency_key!r:.80}"
+        _log.error("token usage is not counted, and the answer that it was for is kept: %s: %s", what, error)
+        return False
 
 
 async def track_embedding_usage(
@@ -157,18 +192,30 @@ async def track_query(
     *,
     idempotency_key: str | None = None,
 ) -> bool:
-    """Count the tokens of one question and its answer, together. As `track_token_usage`."""
+    """Count the tokens of one question and its answer, together. As `track_token_usage`.
+
+    The totals have them as the parts ``input`` and ``output`` too.
+    """
+    given = {"tokens_in": tokens_in, "tokens_out": tokens_out}
+    missing = next((name for name, amount in given.items() if not isinstance(amount, SupportsIndex)), None)
+    if missing is not None:
+        if not in_source():
+            raise ValueError(
+                f"{missing} must be an integer, not {given[missing]!r:.80}: pass what the provider reported"
+            )
+        given[missing] = 0
     return await track_token_usage(
         tenant_id,
-        tokens_in + tokens_out,
+        sum(map(index, given.values())),
         model,
         agent_id,
         conversation_id,
         None,
         TOKEN_TYPE_LLM,
         operation_type,
-        {"tokens_in": tokens_in, "tokens_out": tokens_out},
+        given,
         idempotency_key,
+        parts={"input": given["tokens_in"], "output": given["tokens_out"]},
     )
 
 

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from functools import partial
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from alacena.engine.batches import Batches
+from alacena.engine.closing import Deadline, take_apart
 from alacena.engine.codec import Codec
 from alacena.engine.codec.elements import ElementCipher
 from alacena.engine.coherence import Coherence
@@ -29,7 +31,7 @@ from alacena.engine.writer import Writer
 
 if TYPE_CHECKING:
     import asyncio
-    from collections.abc import Awaitable, Callable
+    from collections.abc import Callable, Coroutine
 
     from alacena.engine.codec import Keyring
     from alacena.engine.coordination.ledger import Authority
@@ -41,7 +43,9 @@ if TYPE_CHECKING:
     from alacena.engine.shelf import Shelf
     from alacena.engine.store import Store
 
-_GRACE_S = 5.0
+    Closer: TypeAlias = Callable[[], Coroutine[Any, Any, None]]
+
+_CLOSING_S = 5.0
 _EXPIRY_EVERY_S = 0.1
 _EXPIRY_STEP_S = 0.001
 _EXPIRY_STEP = 2_000
@@ -67,15 +71,26 @@ class Parts:
     respites: Respites
     sweeper: Sweeper
     url: str | None
-    closers: list[Callable[[], Awaitable[None]]] = field(default_factory=list)
+    closers: list[Closer] = field(default_factory=list)
 
-    async def close(self) -> None:
-        """Finish the work under way, then take the parts apart."""
-        await self.flights.drain(_GRACE_S)
+    async def close(self, timeout_s: float) -> None:
+        """Finish the work under way, then take the parts apart.
+
+        Args:
+            timeout_s: How long the work may take. What is left then is cancelled and has moments to end.
+
+        Cancellation: what is left is taken apart all the same, at once.
+        """
+        deadline = Deadline(timeout_s)
         self.sweeper.stop()
-        for closer in reversed(self.closers):
-            await closer()
-        self.memory.clear()
+        steps: list[Closer] = [*self.closers, partial(self.desk.close, deadline), partial(self._drain, deadline)]
+        try:
+            await take_apart(steps, deadline)
+        finally:
+            self.memory.clear()
+
+    async def _drain(self, deadline: Deadline) -> None:
+        await self.flights.drain(deadline.left_s())
 
     def let_go(self) -> None:
         """Forget the parts, whose event loop has ended, and end what outlives it: a server of this process."""
@@ -109,7 +124,8 @@ class Parts:
     def stats(self) -> dict[str, Any]:
         """Counts since the cache was opened."""
         counts = {name: getattr(self.counts, name) for name in self.counts.__slots__}
-        return {**counts, "flights": len(self.flights), "memory": self.memory.stats()}
+        background = self.desk.health()
+        return {**counts, "flights": len(self.flights), "memory": self.memory.stats(), "background": background}
 
 
 class Sweeper:
@@ -148,15 +164,14 @@ async def assemble(
     credentials: CredentialProvider | None = None,
 ) -> Parts:
     """Build the parts of a cache and connect them. What fails leaves nothing running."""
-    closers: list[Callable[[], Awaitable[None]]] = []
+    closers: list[Closer] = []
     done = False
     try:
         parts = await _assembled(settings, environment, events, authority, keyring, credentials, closers)
         done = True
     finally:
         if not done:
-            for closer in reversed(closers):
-                await closer()
+            await take_apart(closers, Deadline(_CLOSING_S))
     return parts
 
 
@@ -167,7 +182,7 @@ async def _assembled(
     authority: Authority | None,
     keyring: Keyring | None,
     credentials: CredentialProvider | None,
-    closers: list[Callable[[], Awaitable[None]]],
+    closers: list[Closer],
 ) -> Parts:
     import asyncio
 
@@ -211,11 +226,9 @@ async def _assembled(
         keys=keys, shelf=shelf, shelves=shelves, fills=fills, flights=flights, events=events, counts=counts,
         environment=environment,
     )  # fmt: skip
-    cipher = None if keyring is None else ElementCipher(keyring, refuse_plain=settings.integrity_key is not None)
-    port = Port(store, keys, environment, Elements(codec.encode, codec.decode, cipher), events.emit, health)
+    port = Port(store, keys, environment, _elements(codec, settings, keyring), events.emit, health)
     desk = Desk(port, authority=authority, spill_path=settings.ledger_spill_path)
     desk.start()
-    closers.append(desk.close)
     return Parts(
         keys=keys,
         memory=memory,
@@ -229,7 +242,7 @@ async def _assembled(
         counts=counts,
         health=health,
         environment=environment,
-        respites=loading["respites"],
+        respites=respites,
         sweeper=Sweeper(memory, environment, asyncio.get_running_loop()),
         url=url,
         closers=closers,
@@ -243,6 +256,11 @@ def _codec(settings: Settings, keyring: Keyring | None) -> Codec:
         integrity_key=None if settings.integrity_key is None else settings.integrity_key.encode(),
         keyring=keyring,
     )
+
+
+def _elements(codec: Codec, settings: Settings, keyring: Keyring | None) -> Elements:
+    cipher = None if keyring is None else ElementCipher(keyring, refuse_plain=settings.integrity_key is not None)
+    return Elements(codec.encode, codec.decode, codec.canonical, cipher)
 
 
 def _keys(settings: Settings) -> Keys:

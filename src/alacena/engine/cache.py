@@ -5,22 +5,24 @@ from __future__ import annotations
 import asyncio
 import os
 from contextlib import asynccontextmanager
-from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Self
 
+from alacena.engine.answers import as_asked, distinct
 from alacena.engine.assembly import Parts, assemble
-from alacena.engine.batches import Batch, as_asked, distinct
+from alacena.engine.batches import Batch
+from alacena.engine.closing import Closing, finish
 from alacena.engine.coordination.face import CoordinationFace
 from alacena.engine.credentials import checked_credentials
 from alacena.engine.environment import SystemEnvironment
-from alacena.engine.errors import CacheClosedError, MissingTenantError, WrongLoopError
+from alacena.engine.errors import CacheClosedError, WrongLoopError
 from alacena.engine.events import Events
+from alacena.engine.inspection import InspectionFace
 from alacena.engine.keys import collapsed, named
-from alacena.engine.loading import Request, adapted
+from alacena.engine.loading import Request, adapted, in_source
 from alacena.engine.policy import Policy
 from alacena.engine.reader import consume
 from alacena.engine.reading import Reading
-from alacena.engine.scope import Scope, identifier
+from alacena.engine.scope import Scope, check_order, check_pairs, identifier, make_scope
 from alacena.engine.settings import Settings
 from alacena.engine.shelf import MISSING
 from alacena.engine.ttl import UNSET, TtlOrUnset, checked
@@ -28,7 +30,7 @@ from alacena.engine.ttl import UNSET, TtlOrUnset, checked
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Mapping, Sequence
 
-    from alacena.engine.batches import BatchLoader
+    from alacena.engine.answers import BatchLoader
     from alacena.engine.codec import Keyring
     from alacena.engine.coordination.desk import Desk
     from alacena.engine.coordination.ledger import Authority
@@ -39,8 +41,11 @@ if TYPE_CHECKING:
     from alacena.engine.memory import Slot
     from alacena.engine.shelf import Lookup
 
+_NO_PARTS = (None,) * 5
+"""A call that names nothing below the tenant."""
 
-class Cache(CoordinationFace):
+
+class Cache(CoordinationFace, InspectionFace):
     """A multi-tenant cache: this process's memory, then Redis or Valkey, then the source.
 
     ::
@@ -49,7 +54,8 @@ class Cache(CoordinationFace):
             document = await cache.load("document", "d1", "acme", load_document)
 
     One cache belongs to one event loop and one process. Every verb takes the tenant, either by name or as a
-    :class:`Scope`; ``agent_id``, ``conversation_id`` and ``collection_id`` make an entry of its own.
+    :class:`Scope`; ``agent_id``, ``conversation_id``, ``collection_id``, ``user_id`` and ``permissions`` make an entry
+    of its own.
 
     Args:
         settings: How it is set up; ``None``: memory only, with the defaults.
@@ -64,8 +70,9 @@ class Cache(CoordinationFace):
 
     Attributes:
         peek: ``peek(ident)`` gives a fresh value in memory, or ``MISSING``; it is synchronous and asks nobody. ``ident``
-            is ``(tenant_id, data_type, resource_id)``, for a scoped entry followed by agent, conversation and
-            collection, ``None`` where not given. Nothing is allocated for values that are immutable or shared.
+            is ``(tenant_id, data_type, resource_id)``, for a scoped entry followed by agent, conversation and collection,
+            for one that names a reader followed by user and permissions too, ``None`` where not given. Nothing is
+            allocated for values that are immutable or shared.
         seek: ``await seek(data_type, resource_id, tenant_id, default)`` gives the fresh value that Redis has for the
             tenant's own entry, whatever memory has: what :meth:`get` does with ``use_memory=False``, in fewer steps.
         peek_slot: ``peek_slot(ident, environment.now())`` gives the slot that holds the value, or ``None``: for a caller
@@ -97,6 +104,7 @@ class Cache(CoordinationFace):
         self._credentials = checked_credentials(credentials)
         self._parts: Parts | None = None
         self._opening: asyncio.Task[None] | None = None
+        self._closing: Closing[Parts] = Closing()
         self._loop: asyncio.AbstractEventLoop | None = None
         self._pid = 0
         self.peek, self.peek_slot, self.seek = _closed, _no_slot, _gone
@@ -133,28 +141,36 @@ class Cache(CoordinationFace):
         finally:
             self._opening = None
 
-    async def close(self) -> None:
-        """Finish the work under way (5 s at most), then disconnect. Closing twice is no error.
+    async def close(self, *, timeout_s: float = 5.0) -> None:
+        """Finish the work under way, then disconnect. Closing twice is no error, and closing at once is one closing.
 
+        It ends whatever hangs: work that is not done in ``timeout_s`` is cancelled, and connections are cut. What it
+        leaves behind nevertheless is logged. Usage of tokens that no server has counted is in the spill file, or logged.
         A cache whose event loop has ended, or that was inherited by a fork, is let go of as it is.
+
+        Args:
+            timeout_s: How long the work under way may take; cancelling it and disconnecting take moments more.
 
         Raises:
             WrongLoopError: It was opened on another event loop that has not ended.
+
+        Cancellation: the closing goes on without the caller, as bounded as it was; closing again waits for it.
         """
-        if self._opening is not None:
-            await asyncio.wait((self._opening,))
-        if self._parts is not None and self._loop is not asyncio.get_running_loop() and self._pid == os.getpid():
+        here = asyncio.get_running_loop()
+        if self._opening is not None and self._opening.get_loop() is here:
+            await finish((self._opening,), timeout_s)
+        if self._parts is not None and self._loop is not here and self._pid == os.getpid():
             assert self._loop is not None
             if not self._loop.is_closed():
                 raise WrongLoopError(WrongLoopError.__doc__)
         parts, self._parts = self._parts, None
         self.peek, self.peek_slot, self.seek = _closed, _no_slot, _gone
-        if parts is None or self._pid != os.getpid():
-            return
-        if self._loop is asyncio.get_running_loop():
-            await parts.close()
-        else:
-            parts.let_go()
+        if parts is not None and self._pid == os.getpid():
+            if self._loop is here:
+                self._closing.begin(parts, parts.close(timeout_s))
+            else:
+                parts.let_go()
+        await self._closing.wait()
 
     async def __aenter__(self) -> Self:
         return await self.open()
@@ -167,11 +183,6 @@ class Cache(CoordinationFace):
         """Whether it was opened and not closed since."""
         return self._parts is not None
 
-    @property
-    def url(self) -> str | None:
-        """Where other processes reach the same server, an embedded one too; ``None``: memory only."""
-        return self._open_parts().url
-
     async def get(
         self,
         data_type: str,
@@ -181,6 +192,8 @@ class Cache(CoordinationFace):
         agent_id: str | None = None,
         conversation_id: str | None = None,
         collection_id: str | None = None,
+        user_id: str | None = None,
+        permissions: Iterable[str] | None = None,
         use_memory: bool = True,
         search_hierarchy: bool = True,
         default: Any = None,
@@ -194,6 +207,8 @@ class Cache(CoordinationFace):
             agent_id: Its agent.
             conversation_id: Its conversation.
             collection_id: Its collection.
+            user_id: The user who may see it.
+            permissions: The set of permissions it was made under.
             use_memory: ``False``: ask Redis even where memory has it (staleness bound 0).
             search_hierarchy: Whether an entry of a more general scope may answer.
             default: What a miss returns.
@@ -210,12 +225,13 @@ class Cache(CoordinationFace):
         """
         parts = self._open_parts()
         policy = self._policies.get(data_type) or self.policy(data_type)
-        if type(tenant_id) is str and agent_id is None and conversation_id is None and collection_id is None:
+        within = (agent_id, conversation_id, collection_id, user_id, permissions)
+        if type(tenant_id) is str and within == _NO_PARTS:
             if not (use_memory and policy.use_memory):
                 return await self.seek(data_type, resource_id, tenant_id, default)
             keys: tuple[EntryKey, ...] = (parts.keys.plain(data_type, resource_id, tenant_id),)
         else:
-            scope = _scope(tenant_id, agent_id, conversation_id, collection_id)
+            scope = make_scope(tenant_id, *within)
             if search_hierarchy:
                 keys = parts.keys.entries(data_type, resource_id, scope)
             else:
@@ -254,7 +270,7 @@ class Cache(CoordinationFace):
             ValueError: ``ttl`` is not greater than 0.
         """
         parts, ttl = self._open_parts(), checked(ttl)
-        scope = tenant_id if isinstance(tenant_id, Scope) else _scope(tenant_id)
+        scope = make_scope(tenant_id)
         keys = (
             parts.keys.entries(data_type, resource_id, scope)
             if search_hierarchy
@@ -323,7 +339,7 @@ class Cache(CoordinationFace):
         """
         parts = self._open_parts()
         request = Request(
-            keys=(parts.keys.entry(data_type, resource_id, _scope(tenant_id)),),
+            keys=(parts.keys.entry(data_type, resource_id, make_scope(tenant_id)),),
             loader=adapted(loader),
             policy=self.policy(data_type),
             ttl=checked(ttl),
@@ -341,6 +357,8 @@ class Cache(CoordinationFace):
         agent_id: str | None = None,
         conversation_id: str | None = None,
         collection_id: str | None = None,
+        user_id: str | None = None,
+        permissions: Iterable[str] | None = None,
         ttl: TtlOrUnset = UNSET,
         tags: Iterable[str] = (),
         document_ids: Iterable[DocumentId] = (),
@@ -356,6 +374,8 @@ class Cache(CoordinationFace):
             agent_id: Its agent.
             conversation_id: Its conversation.
             collection_id: Its collection.
+            user_id: The user who may see it.
+            permissions: The set of permissions it was made under.
             ttl: Seconds it stays fresh; left out: the type's; ``None``: for ever.
             tags: What it depends on.
             document_ids: Documents it depends on.
@@ -375,7 +395,8 @@ class Cache(CoordinationFace):
         If Redis fails: ``False``; the older value is gone from memory, and its removal is made up for as for :meth:`delete`.
         """
         parts = self._open_parts()
-        key = parts.keys.entry(data_type, resource_id, _scope(tenant_id, agent_id, conversation_id, collection_id))
+        scope = make_scope(tenant_id, agent_id, conversation_id, collection_id, user_id, permissions)
+        key = parts.keys.entry(data_type, resource_id, scope)
         policy = self.policy(data_type)
         if not use_memory:
             policy = policy.but(use_memory=False)
@@ -390,6 +411,8 @@ class Cache(CoordinationFace):
         agent_id: str | None = None,
         conversation_id: str | None = None,
         collection_id: str | None = None,
+        user_id: str | None = None,
+        permissions: Iterable[str] | None = None,
     ) -> bool:
         """Remove the one entry named.
 
@@ -401,7 +424,8 @@ class Cache(CoordinationFace):
             connection is back, before anything is read through it.
         """
         parts = self._open_parts()
-        key = parts.keys.entry(data_type, resource_id, _scope(tenant_id, agent_id, conversation_id, collection_id))
+        scope = make_scope(tenant_id, agent_id, conversation_id, collection_id, user_id, permissions)
+        key = parts.keys.entry(data_type, resource_id, scope)
         return await parts.writer.delete((key,)) > 0
 
     async def invalidate(
@@ -413,6 +437,8 @@ class Cache(CoordinationFace):
         agent_id: str | None = None,
         conversation_id: str | None = None,
         collection_id: str | None = None,
+        user_id: str | None = None,
+        permissions: Iterable[str] | None = None,
         document_ids: Iterable[DocumentId] = (),
         tags: Iterable[str] = (),
     ) -> int:
@@ -425,17 +451,24 @@ class Cache(CoordinationFace):
             agent_id: Only what belongs to the agent.
             conversation_id: Only what belongs to the conversation.
             collection_id: Only what belongs to the collection.
+            user_id: Only what belongs to the user.
+            permissions: Only what was made under exactly this set of permissions.
             document_ids: Also everything that was made from these documents. Given alone (with tags or without), only that.
             tags: Also everything that carries these tags.
 
         Returns:
             A number greater than 0 where the server confirmed; 0 where it did not.
 
+        Raises:
+            InvalidKeyError: The tenant is a data type's name and the data type is none: the arguments stand in the order
+                of `get`. A tenant that is called like a type is passed as a :class:`Scope`.
+
         Cost: 1 round trip a node, whatever the number of entries.
         If Redis fails: as for :meth:`delete`.
         """
         parts = self._open_parts()
-        scope = _scope(tenant_id, agent_id, conversation_id, collection_id)
+        check_order(tenant_id, data_type, self._policies, "invalidate(tenant_id, data_type, resource_id)")
+        scope = make_scope(tenant_id, agent_id, conversation_id, collection_id, user_id, permissions)
         return int(await parts.writer.invalidate(scope, data_type, resource_id, named(tags, document_ids)))
 
     async def invalidate_known(
@@ -455,8 +488,8 @@ class Cache(CoordinationFace):
         Cost: 1 round trip a node.
         If Redis fails: as for :meth:`delete`.
         """
-        names = named(tags, document_ids)
-        return (await self._open_parts().writer.invalidate(_scope(tenant_id), None, None, names)).known if names else 0
+        names, scope = named(tags, document_ids), make_scope(tenant_id)
+        return (await self._open_parts().writer.invalidate(scope, None, None, names)).known if names else 0
 
     @asynccontextmanager
     async def write(
@@ -485,12 +518,16 @@ class Cache(CoordinationFace):
                 made from them while the block runs stays if the process dies inside.
             hold_s: Seconds; must be above the longest time the transaction may take.
 
+        Raises:
+            InvalidKeyError: A resource is no pair of data type and id.
+
         Cost: 1 round trip before the block and 2 after it.
         """
         parts = self._open_parts()
+        check_pairs(resources, "write(tenant_id, (data_type, resource_id), ...)")
         held_s = self.settings.hold_s if hold_s is None else hold_s
         tags = named((), document_ids)
-        async with parts.writer.write(_scope(tenant_id), resources, tags, held_s):
+        async with parts.writer.write(make_scope(tenant_id), resources, tags, held_s):
             yield
 
     @asynccontextmanager
@@ -522,7 +559,7 @@ class Cache(CoordinationFace):
         Cost: 1 round trip before the block.
         If Redis fails: the block runs; what it stores is not stored, and ``set`` returns ``False``.
         """
-        parts, scope = self._open_parts(), _scope(tenant_id)
+        parts, scope = self._open_parts(), make_scope(tenant_id)
         reading = Reading(scope, named(tags, document_ids), parts.keys, parts.writer, self.policy)
         await reading.begin(data_types)
         yield reading
@@ -532,7 +569,7 @@ class Cache(CoordinationFace):
     ) -> dict[str, Any]:
         """The values of many entries, by id; misses are left out. Cost: at most 1 round trip a node."""
         parts = self._open_parts()
-        scope, ids = _scope(tenant_id), distinct(resource_ids)
+        scope, ids = make_scope(tenant_id), distinct(resource_ids)
         keys = parts.keys.many(data_type, ids, scope)
         values = await parts.batches.look(keys, self.policy(data_type), use_memory=use_memory)
         return {i: value for i, value in zip(ids, values, strict=True) if value is not MISSING}
@@ -576,7 +613,7 @@ class Cache(CoordinationFace):
         Cancellation: the load is finished and stored: it is paid for.
         """
         parts, ttl = self._open_parts(), checked(ttl)
-        scope, ids = _scope(tenant_id), distinct(resource_ids)
+        scope, ids = make_scope(tenant_id), distinct(resource_ids)
         batch = Batch(
             keys=parts.keys.many(data_type, ids, scope),
             loader=as_asked(loader, ids),
@@ -618,35 +655,9 @@ class Cache(CoordinationFace):
         Cost: 1 round trip a node, the commands written together.
         """
         parts = self._open_parts()
-        scope, given = _scope(tenant_id), named(tags, document_ids)
+        scope, given = make_scope(tenant_id), named(tags, document_ids)
         keys = [parts.keys.entry(data_type, resource_id, scope) for resource_id in values]
         return await parts.writer.set(keys, list(values.values()), [given] * len(keys), self.policy(data_type), ttl)
-
-    async def ttl(self, data_type: str, resource_id: str, tenant_id: str | Scope, **scope_parts: str | None) -> float:
-        """Seconds that an entry stays fresh: -1 for ever, -2 absent. Cost: 1 round trip."""
-        parts = self._open_parts()
-        key = parts.keys.entry(data_type, resource_id, _scope(tenant_id, **scope_parts))
-        return await parts.reader.remaining(key, self.policy(data_type))
-
-    async def explain(
-        self, data_type: str, resource_id: str, tenant_id: str | Scope, **scope_parts: str | None
-    ) -> dict[str, Any]:
-        """Why a read of this entry is what it is: for people. Cost: 1 round trip."""
-        parts = self._open_parts()
-        key = parts.keys.entry(data_type, resource_id, _scope(tenant_id, **scope_parts))
-        return await parts.explain(key)
-
-    def guarantee(self) -> Mapping[str, Any]:
-        """Which of the protocol's promises hold right now with this server, and why not where they do not.
-
-        ``faults`` holds what is wrong with parts that work in the background, by part.
-        """
-        parts = self._open_parts()
-        return MappingProxyType({**parts.shelf.guarantee(), "faults": parts.health.faults()})
-
-    def stats(self) -> dict[str, Any]:
-        """Counts since the cache was opened, and what memory holds by tenant and type."""
-        return self._open_parts().stats()
 
     def policy(self, data_type: str) -> Policy:
         """How a data type is kept and loaded."""
@@ -661,6 +672,8 @@ class Cache(CoordinationFace):
 
     def _open_parts(self) -> Parts:
         parts = self._parts
+        if parts is None and in_source():
+            parts = self._closing.of  # The work that a closing waits for must be able to come to its end.
         if parts is None:
             raise CacheClosedError(CacheClosedError.__doc__)
         try:
@@ -670,19 +683,6 @@ class Cache(CoordinationFace):
         if self._loop is not here:
             raise WrongLoopError(WrongLoopError.__doc__)
         return parts
-
-
-def _scope(
-    tenant_id: str | Scope,
-    agent_id: str | None = None,
-    conversation_id: str | None = None,
-    collection_id: str | None = None,
-) -> Scope:
-    if isinstance(tenant_id, Scope):
-        return tenant_id
-    if tenant_id is None:
-        raise MissingTenantError
-    return Scope(tenant_id, agent_id, conversation_id, collection_id)
 
 
 def _closed(_: Ident) -> Any:

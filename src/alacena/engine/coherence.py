@@ -25,6 +25,10 @@ if TYPE_CHECKING:
     from alacena.engine.memory import Memory
 
 
+_MOST = 8_192
+"""Names of entries whose generations are held at hand: about a kibibyte each, which no bound on memory counts."""
+
+
 class Coherence:
     """Generations, the memory tier under them, and whoever waits for a key to change.
 
@@ -60,7 +64,7 @@ class Coherence:
             return tuple(self.generation(name) for name in names)
         found = self._shared.get(names)
         if found is None:
-            if len(self._shared) >= 65_536:
+            if len(self._shared) >= _MOST:
                 self._shared.clear()
             found = self._shared[names] = tuple(self.generation(name) for name in names)
         return found

@@ -5,6 +5,7 @@
     AlacenaError
     ├── UsageError                      the caller's mistake: always raised, nothing was done
     │   ├── MissingTenantError          (ValueError)
+    │   ├── TenantMismatchError         (ValueError) two tenants are named where there can be one
     │   ├── InvalidKeyError             (ValueError)
     │   ├── SettingsError               (ValueError)
     │   ├── CacheClosedError            (RuntimeError)
@@ -52,6 +53,26 @@ class MissingTenantError(UsageError, ValueError):
 
     def __init__(self, message: str | None = None) -> None:
         super().__init__(message or " ".join((self.__doc__ or "").split()))
+
+
+class TenantMismatchError(UsageError, ValueError):
+    """Two tenants are named where there can be one: nothing was read and nothing was written.
+
+    The tenant comes from the caller's authenticated surroundings. An argument, a ``ctx``, a ``TenantInfo`` and data must
+    agree with it. Trusted code that works for another tenant enters ``with Context(tenant_id=...)`` first.
+
+    Attributes:
+        expected: The tenant that the code runs for.
+        named: The tenant that was named besides.
+    """
+
+    def __init__(self, source: str, named: str, expected: str, hint: str = "") -> None:
+        super().__init__(
+            f"{source} names the tenant {named!r}, and this code runs for {expected!r}: leave it out, or enter "
+            f"`with Context(tenant_id={named!r})` in code that may cross tenants{hint}"
+        )
+        self.expected = expected
+        self.named = named
 
 
 class InvalidKeyError(UsageError, ValueError):

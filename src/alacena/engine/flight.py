@@ -8,13 +8,13 @@ gets a load that began later.
 from __future__ import annotations
 
 import asyncio
-import logging
 import math
 from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any, Final
 from weakref import WeakSet
 
+from alacena.engine.closing import Deadline, finish
 from alacena.engine.errors import CacheClosedError, CircularLoadError, LoadCancelledError, UnsharableValueError
 
 if TYPE_CHECKING:
@@ -25,11 +25,6 @@ if TYPE_CHECKING:
     from alacena.engine.memory import Memory
     from alacena.engine.respite import Respites
     from alacena.engine.shelf import Lease, Refusal
-
-_log = logging.getLogger("alacena")
-
-_ENDING_S = 1.0
-"""How long a cancelled task is given to end when the cache closes."""
 
 
 class Load:
@@ -315,17 +310,14 @@ class Flights:
 
     async def drain(self, grace_s: float) -> None:
         """Wait for the work under way and what it starts, then cancel what is left."""
-        loop = asyncio.get_running_loop()
-        deadline = loop.time() + grace_s
-        while self._tasks and loop.time() < deadline:
-            await asyncio.wait(self._tasks, timeout=deadline - loop.time())
-        left = tuple(self._tasks)
-        for task in left:
-            _cancel(task)
-        if left:
-            _, deaf = await asyncio.wait(left, timeout=_ENDING_S)
-            for task in deaf:
-                _log.warning("%r does not end though it was cancelled: the cache closes without it", task)
+        deadline = Deadline(grace_s)
+        try:
+            while self._tasks and deadline.left_s():
+                await asyncio.wait(self._tasks, timeout=deadline.left_s())
+        finally:
+            left = tuple(self._tasks)
+            _CANCELLED.update(left)
+            await finish(left, 0.0)
 
     def _forget(self, entry: bytes, flight: Flight) -> None:
         if self._flights.get(entry) is flight:

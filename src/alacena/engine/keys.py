@@ -11,6 +11,9 @@ Layout, for namespace ``alacena``, tenant ``acme``, bucket 0::
     alacena:g:{acme.0}:k:document%3Ad1        ... of a tag           alacena:g:{acme.0}:j             the journal of endings
     alacena:g:{acme.0}:d                      ... of what depends on more than an entry can name: it ends with any other
 
+The letters of scope parts are ``a`` (agent), ``v`` (conversation), ``c`` (collection), ``u`` (user) and ``p``
+(permissions, as a digest of the set).
+
 Everything of one bucket shares one hash tag, so one command or script can name all that it needs in a cluster.
 Every part is percent-escaped, so that no separator, brace or NUL can be injected; a long part becomes a BLAKE2b
 digest marked with ``~``, which the escaping never produces. With ``secret``, every part becomes a keyed digest.
@@ -41,7 +44,16 @@ _PLAIN = re.compile(r"[A-Za-z0-9_.@/+-]+").fullmatch
 _COLONS = re.compile(r"[A-Za-z0-9_.@/+:-]+").fullmatch
 _SAFE: Final = "_.-@/+"
 _LONGEST_PART: Final = 96
-_LETTERS: Final = (("agent_id", "a"), ("conversation_id", "v"), ("collection_id", "c"))
+_MOST: Final = 8_192
+"""Heads of keys, one a tenant and type, that are held at hand: about a kibibyte each, beside what memory counts."""
+_LETTERS: Final = (
+    ("agent_id", "a"),
+    ("conversation_id", "v"),
+    ("collection_id", "c"),
+    ("user_id", "u"),
+    ("permissions", "p"),
+)
+_NARROWEST_FIRST: Final = ("v", "u", "a", "p", "c")
 
 MARK: Final = "\x1f"
 """What a tag begins with that stands for a generation by its own name (``y:document``) and not for a name of the caller."""
@@ -57,8 +69,24 @@ MAX_TAG_BYTES: Final = 255
 
 _WHOLE_DOCUMENTS: Final = "document"
 
-Ident = tuple[str, str, str] | tuple[str, str, str, str | None, str | None, str | None]
-"""What the memory tier files an entry under: ``(tenant, type, id)``, with the three scope parts where there are any."""
+Ident = tuple[Any, ...]
+"""What the memory tier files an entry under: ``(tenant, type, id)``; if there are scope parts, followed by agent,
+conversation and collection; if one of them names a reader, followed by user and permissions too."""
+
+
+def ident_of(data_type: str, resource_id: str, scope: Scope) -> Ident:
+    """Returns what the memory tier files an entry under, at exactly this scope."""
+    if scope.is_tenant_wide:
+        return (scope.tenant_id, data_type, resource_id)
+    parts = (scope.agent_id, scope.conversation_id, scope.collection_id)
+    readers = (scope.user_id, scope.permissions) if scope.names_reader else ()
+    return (scope.tenant_id, data_type, resource_id, *parts, *readers)
+
+
+@lru_cache(maxsize=1_024)
+def permission_digest(permissions: frozenset[str]) -> str:
+    """Returns the text that stands for a set of permissions in keys: equal for equal sets, in every process."""
+    return _digest("".join(f"{len(one)}:{one}" for one in sorted(permissions)), b"")
 
 
 DocumentId: TypeAlias = str | int | UUID | Enum
@@ -197,17 +225,17 @@ class EntryKey(msgspec.Struct, eq=False, gc=False):
     @property
     def tenant_id(self) -> str:
         """Its tenant."""
-        return self.ident[0]
+        return str(self.ident[0])
 
     @property
     def data_type(self) -> str:
         """Its type."""
-        return self.ident[1]
+        return str(self.ident[1])
 
     @property
     def resource_id(self) -> str:
         """Its id within the type."""
-        return self.ident[2]
+        return str(self.ident[2])
 
     @property
     def scope(self) -> Scope:
@@ -262,7 +290,7 @@ class EntryKey(msgspec.Struct, eq=False, gc=False):
         made = [f"y:{kind}", f"r:{kind}:{name}"]
         for (_, letter), value in zip(_LETTERS, scope, strict=False):
             if value is not None:
-                narrow = part(value)
+                narrow = part(permission_digest(value) if letter == "p" else value)
                 made += [f"{letter}:{narrow}", f"y{letter}:{kind}:{narrow}", f"r{letter}:{kind}:{name}:{narrow}"]
         own = {name.partition("}:")[2] for name in self.generations}
         tags = [tag if len(tag := MARK + one) <= MAX_TAG_BYTES else MANY for one in made if one not in own]
@@ -307,7 +335,7 @@ class Keys:
         family = self._family(scope.tenant_id, data_type, resource_id)
         name = self._part(resource_id)
         qualifiers, narrower = self._scoped(family, name, scope)
-        ident = (scope.tenant_id, data_type, resource_id, scope.agent_id, scope.conversation_id, scope.collection_id)
+        ident = ident_of(data_type, resource_id, scope)
         tail = qualifiers.encode()
         return EntryKey(
             ident, family, family.entry + name.encode() + tail, family.generations + narrower, name.encode(), tail
@@ -470,7 +498,7 @@ class Keys:
         if family is None:
             namespace, tag = self._head(tenant_id, bucket)
             family = Family(namespace, tag, self._part(data_type), self._part)
-            if len(self._families) >= 65_536:
+            if len(self._families) >= _MOST:
                 self._families.clear()
             self._families[(tenant_id, data_type, bucket)] = family
         return family
@@ -478,11 +506,7 @@ class Keys:
     def _scoped(self, family: Family, name: str, scope: Scope) -> tuple[str, tuple[str, ...]]:
         prefix = f"{family.namespace}:g:{family.tag}"
         tail = f"{family.kind}:{name}"
-        given = [
-            (letter, self._part(value))
-            for attribute, letter in _LETTERS
-            if (value := getattr(scope, attribute)) is not None
-        ]
+        given = self._given(scope)
         names = [f"{prefix}:r:{tail}"]
         for letter, part in given:
             names += [f"{prefix}:{letter}:{part}", f"{prefix}:y{letter}:{family.kind}:{part}"]
@@ -490,9 +514,16 @@ class Keys:
             names += [f"{prefix}:r{letter}:{tail}:{part}" for letter, part in given]
         return "".join(f":{letter}={part}" for letter, part in given), tuple(names)
 
+    def _given(self, scope: Scope) -> list[tuple[str, str]]:
+        """The parts of a scope below the tenant, each by its letter, rendered."""
+        given: list[tuple[str, str]] = []
+        for attribute, letter in _LETTERS:
+            value = getattr(scope, attribute)
+            if value is not None:
+                given.append((letter, self._part(permission_digest(value) if letter == "p" else value)))
+        return given
+
     def _narrowest(self, scope: Scope) -> tuple[str, str] | None:
-        """The part of a scope that the fewest entries share: its conversation, else its agent, else its collection."""
-        for name, letter in (_LETTERS[1], _LETTERS[0], _LETTERS[2]):
-            if (value := getattr(scope, name)) is not None:
-                return letter, self._part(value)
-        return None
+        """The part of a scope that the fewest entries share."""
+        given = dict(self._given(scope))
+        return next(((letter, given[letter]) for letter in _NARROWEST_FIRST if letter in given), None)

@@ -53,6 +53,8 @@ class LoadContext:
         agent_id: Its agent, or ``None``.
         conversation_id: Its conversation, or ``None``.
         collection_id: Its collection, or ``None``.
+        user_id: Its user, or ``None``.
+        permissions: The set of permissions that it is made under, or ``None``.
         previous: The expired value, where one is still there; ``MISSING`` otherwise. See :data:`UNCHANGED`.
         previous_tags: What it depends on.
         ttl: Set it to give this value a time to live of its own; checked where it is set.
@@ -75,7 +77,8 @@ class LoadContext:
         self.tenant_id = key.tenant_id
         self.data_type = key.data_type
         self.resource_id = key.resource_id
-        self.agent_id, self.conversation_id, self.collection_id = key.ident[3:] or (None, None, None)
+        self.agent_id, self.conversation_id, self.collection_id = key.ident[3:6] or (None, None, None)
+        self.user_id, self.permissions = key.ident[6:] or (None, None)
         self.previous = previous
         self.previous_tags = tuple(previous_tags)
         self._ttl: TtlOrUnset = UNSET
@@ -312,6 +315,37 @@ async def within(policy: Policy, keys: Sequence[EntryKey], loader: object) -> As
             "Policy(hard_timeout_s=...) of its own if its source may take longer"
         )
         raise LoadTimeoutError(message) from error
+
+
+class _Call:
+    """A call of a source, as those see it who work inside it."""
+
+    __slots__ = ("under_way",)
+
+    def __init__(self) -> None:
+        self.under_way = True
+
+
+# Only a context variable reaches what a source calls, in whatever task it does so.
+_CALL: Final[ContextVar[_Call | None]] = ContextVar("alacena_source_call", default=None)
+
+
+@contextmanager
+def call_of_source() -> Iterator[None]:
+    """Around a call of a source: what it does is done for an answer that is being paid for."""
+    call = _Call()
+    token = _CALL.set(call)
+    try:
+        yield
+    finally:
+        call.under_way = False
+        _CALL.reset(token)
+
+
+def in_source() -> bool:
+    """Whether a source is being called: in its own task, or in one that it started and still waits for."""
+    call = _CALL.get()
+    return call is not None and call.under_way
 
 
 class Stopwatch:

@@ -17,7 +17,7 @@ from alacena.engine.errors import (
 )
 from alacena.engine.flight import ended, is_ended, is_order
 from alacena.engine.limiter import LoadLimiter
-from alacena.engine.loading import LoadContext, Renewal, Stopwatch, loading, within
+from alacena.engine.loading import LoadContext, Renewal, Stopwatch, call_of_source, loading, within
 from alacena.engine.respite import told_pause
 from alacena.engine.shelf import NOT_FOUND, Found, Held, Lease
 
@@ -222,7 +222,7 @@ class Pilot:
                 self._flights.depart(flight)
             stopwatch = Stopwatch(self._environment)
             self._counts.loads += 1
-            with self._flights.inside(keys, flights):
+            with call_of_source(), self._flights.inside(keys, flights):
                 yield stopwatch
             stopwatch.stop()
 

@@ -1,12 +1,13 @@
-"""Whose entry it is: the tenant, and the agent, conversation and collection inside it."""
+"""Whose entry it is: the tenant, and inside it the agent, the conversation, the collection, the user, the permissions."""
 
 from __future__ import annotations
 
+from collections.abc import Container, Iterable
 from dataclasses import dataclass
 from enum import Enum
 from itertools import combinations
 from numbers import Integral
-from typing import Final
+from typing import Any, Final
 from uuid import UUID
 
 from alacena.engine.errors import InvalidKeyError, MissingTenantError
@@ -14,7 +15,7 @@ from alacena.engine.errors import InvalidKeyError, MissingTenantError
 SYSTEM_TENANT: Final = "system"
 """The reserved tenant of what belongs to no tenant."""
 
-DIMENSIONS: Final = ("agent_id", "conversation_id", "collection_id")
+DIMENSIONS: Final = ("user_id", "permissions", "agent_id", "conversation_id", "collection_id")
 """The parts of a scope below the tenant, in the order in which they outrank one another in a search."""
 
 
@@ -66,15 +67,54 @@ def tenant_text(value: object) -> str:
     return identifier("tenant_id", value)
 
 
+def permission_set(permissions: Iterable[str]) -> frozenset[str]:
+    """Returns permissions as a set of texts: neither their order nor a repetition counts. A lone text is one of them.
+
+    Raises:
+        InvalidKeyError: One of them is blank or not text.
+    """
+    given = permissions if isinstance(permissions, Iterable) and not isinstance(permissions, str) else (permissions,)
+    return frozenset(identifier("permissions", one) for one in given)
+
+
+def check_order(tenant_id: object, data_type: str | None, types: Container[str], order: str) -> None:
+    """Refuses a known data type in the place of the tenant, in verbs that take the tenant first.
+
+    Raises:
+        InvalidKeyError: The tenant is called like one of ``types``, and the data type is none of them.
+    """
+    if isinstance(tenant_id, str) and tenant_id in types and data_type not in types:
+        raise InvalidKeyError(
+            f"{tenant_id!r} is a data type, and stands in the place of the tenant: write {order}; a tenant of that name "
+            f"is Scope({tenant_id!r})"
+        )
+
+
+def check_pairs(resources: Iterable[object], order: str) -> None:
+    """Refuses resources that are not pairs of a data type and an id.
+
+    Raises:
+        InvalidKeyError: One of them is none.
+    """
+    for resource in resources:
+        if not isinstance(resource, tuple | list) or len(resource) != 2:
+            raise InvalidKeyError(f"{resource!r:.80} is no pair of data type and id: write {order}")
+
+
 @dataclass(frozen=True, slots=True)
 class Scope:
     """Part of an entry's identity: two entries with different scopes never answer for each other.
+
+    A value that was loaded with somebody's rights belongs to a scope that names these rights: by ``user_id``, or by
+    ``permissions`` if everybody who has the same ones may see it. An entry that names neither is public in its tenant.
 
     Attributes:
         tenant_id: The tenant; never optional.
         agent_id: The agent the entry belongs to, or ``None``.
         conversation_id: The conversation, or ``None``.
         collection_id: The collection, or ``None``.
+        user_id: The user, or ``None``.
+        permissions: The set of permissions that the entry was made under, or ``None``; the empty set is a set too.
 
     Raises:
         MissingTenantError: ``tenant_id`` is ``None`` or blank.
@@ -85,21 +125,33 @@ class Scope:
     agent_id: str | None = None
     conversation_id: str | None = None
     collection_id: str | None = None
+    user_id: str | None = None
+    permissions: Iterable[str] | None = None
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "tenant_id", tenant_text(self.tenant_id))
         for name in DIMENSIONS:
             value = getattr(self, name)
             if value is not None:
-                object.__setattr__(self, name, identifier(name, value))
+                checked = permission_set(value) if name == "permissions" else identifier(name, value)
+                object.__setattr__(self, name, checked)
 
     @property
     def is_tenant_wide(self) -> bool:
         """Whether the scope names the tenant and nothing below it."""
-        return self.agent_id is None and self.conversation_id is None and self.collection_id is None
+        return not self.names_reader and self.agent_id is self.conversation_id is self.collection_id is None
+
+    @property
+    def names_reader(self) -> bool:
+        """Whether the scope says who may see the entry: a user, or a set of permissions."""
+        return self.user_id is not None or self.permissions is not None
 
     def widening(self) -> tuple[Scope, ...]:
-        """This scope and every more general one down to the tenant, most specific first."""
+        """This scope and every more general one down to the tenant, most specific first.
+
+        A scope with permissions never widens to one that names its user alone: such an entry was made with all that the
+        user may do, and who reads with permissions may be allowed less.
+        """
         if self.is_tenant_wide:
             return (self,)
         given = [name for name in DIMENSIONS if getattr(self, name) is not None]
@@ -107,4 +159,19 @@ class Scope:
             Scope(self.tenant_id, **{name: getattr(self, name) for name in kept})
             for size in range(len(given), -1, -1)
             for kept in combinations(given, size)
+            if self.permissions is None or "permissions" in kept or "user_id" not in kept
         )
+
+
+def make_scope(tenant_id: str | Scope, *within: Any, **parts: Any) -> Scope:
+    """Returns the scope given, else that of a tenant and of what is named inside it.
+
+    Raises:
+        MissingTenantError: There is no tenant.
+        InvalidKeyError: A part is blank, or of a type that has no single text form.
+    """
+    if isinstance(tenant_id, Scope):
+        return tenant_id
+    if tenant_id is None:
+        raise MissingTenantError
+    return Scope(tenant_id, *within, **parts)

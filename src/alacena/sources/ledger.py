@@ -5,6 +5,7 @@ Needs the migrations beside this file, and asyncpg (extra ``postgres``), which i
 
 from __future__ import annotations
 
+import asyncio
 import importlib.resources
 import json
 from dataclasses import dataclass
@@ -12,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import msgspec
 
+from alacena.engine.closing import finish
 from alacena.engine.errors import BackendUnavailableError, OutcomeUnknownError, ServerReplyError, UsageError
 
 if TYPE_CHECKING:
@@ -64,26 +66,40 @@ class PostgresAuthority:
     """Keeps each use of tokens once, with totals by day, in one statement a batch.
 
     Args:
-        pool: An asyncpg pool. See :meth:`connect`.
+        pool: An asyncpg pool, or a connection. See :meth:`connect`.
+        timeout_s: How long one batch may take, with the wait for a connection.
     """
 
-    def __init__(self, pool: Pool) -> None:
+    def __init__(self, pool: Pool, *, timeout_s: float = 10.0) -> None:
         self._pool = pool
+        self._timeout_s = timeout_s
 
     @classmethod
     async def connect(cls, dsn: str, **options: Any) -> PostgresAuthority:
         """Open a pool of its own, until :meth:`close`; options go to ``asyncpg.create_pool``.
 
         It connects when it is first needed (``min_size=0``, unless given), so that a Postgres that is away is no error.
+        Connecting takes 5 s at most and a statement 10 s, unless ``timeout`` and ``command_timeout`` say otherwise.
 
         Raises:
             UsageError: asyncpg is not installed.
         """
-        return cls(await _asyncpg().create_pool(dsn, **{"min_size": 0, **options}))
+        waits = {"timeout": 5.0, "command_timeout": 10.0}
+        return cls(await _asyncpg().create_pool(dsn, **{"min_size": 0, **waits, **options}))
 
-    async def close(self) -> None:
-        """Close the pool. After the caches that have this authority: their relays use it to the end."""
-        await self._pool.close()
+    async def close(self, *, timeout_s: float = 5.0) -> None:
+        """Close the pool. After the caches that have this authority: their relays use it to the end.
+
+        Connections that are not given back in ``timeout_s`` are cut. Closing twice is no error.
+
+        Cancellation: they are cut at once.
+        """
+        closing = asyncio.ensure_future(self._pool.close())
+        try:
+            await finish((closing,), timeout_s)
+        finally:
+            if terminate := getattr(self._pool, "terminate", None):
+                terminate()
 
     async def absorb(self, usages: Sequence[Usage]) -> list[Usage]:
         """Keep those whose key is new and add exactly those to the totals.
@@ -106,15 +122,48 @@ class PostgresAuthority:
     async def _fetch(self, query: str, *args: Any) -> Any:
         asyncpg = _asyncpg()
         try:
-            return await self._pool.fetch(query, *args)
+            return await self._within(query, *args)
         except (asyncpg.CannotConnectNowError, ConnectionRefusedError, FileNotFoundError) as error:
             raise BackendUnavailableError(f"Postgres is away: {error}") from error
-        except (asyncpg.PostgresConnectionError, asyncpg.OperatorInterventionError, asyncpg.InterfaceError) as error:
-            raise OutcomeUnknownError(f"Postgres was lost: {error}") from error
-        except (OSError, TimeoutError) as error:
-            raise OutcomeUnknownError(f"Postgres was lost: {error}") from error
+        except asyncpg.exceptions.TargetServerAttributeNotMatched as error:
+            raise BackendUnavailableError(f"no Postgres that takes writes is there: {error}") from error
+        except asyncpg.exceptions.ClientConfigurationError as error:
+            raise UsageError(
+                "the DSN or the options of the Postgres authority cannot be used: see the cause"
+            ) from error
+        except (asyncpg.PostgresConnectionError, asyncpg.OperatorInterventionError, OSError, TimeoutError) as error:
+            raise OutcomeUnknownError(f"Postgres was lost: {_words(error)}") from error
         except asyncpg.PostgresError as error:
             raise ServerReplyError(f"{error.sqlstate} {error}") from error
+        except (asyncpg.InterfaceError, asyncpg.InternalClientError) as error:
+            raise OutcomeUnknownError(f"asyncpg gave up: {_words(error)}") from error
+
+    async def _within(self, query: str, *args: Any) -> Any:
+        """The rows, within the time. A connection whose server does not answer is cut, and a new one is made.
+
+        The time is that of a task apart: giving such a connection back waits for the server, and would swallow the one
+        cancellation that a timeout sends.
+        """
+        fetching = asyncio.ensure_future(self._rows(query, *args))
+        try:
+            await asyncio.wait((fetching,), timeout=self._timeout_s)
+        finally:
+            await finish((fetching,), 0.0)
+        if fetching.cancelled() or not fetching.done():
+            raise TimeoutError(f"no answer within {self._timeout_s:g} s")
+        return fetching.result()
+
+    async def _rows(self, query: str, *args: Any) -> Any:
+        acquire = getattr(self._pool, "acquire", None)
+        if acquire is None:
+            return await self._pool.fetch(query, *args)
+        # The pool keeps this time for the giving back too, which otherwise waits for ever for a server that is gone.
+        async with acquire(timeout=self._timeout_s) as connection:
+            return await connection.fetch(query, *args)
+
+
+def _words(error: BaseException) -> str:
+    return f"{type(error).__name__} {error}".strip()
 
 
 def _asyncpg() -> Any:

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from alacena.engine.errors import SettingsError
-from alacena.engine.scope import identifier, tenant_text
+from alacena.engine.scope import identifier
+from alacena.sources.surroundings import check_tenant
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable
@@ -150,8 +151,9 @@ async def as_tenant(pool: Pool, tenant_id: str, *, role: str = "authenticated") 
 
     Raises:
         MissingTenantError: The tenant is blank.
+        TenantMismatchError: The code runs for another tenant.
     """
-    claims = _to_json({"role": role, "tenant_id": tenant_text(tenant_id)})
+    claims = _to_json({"role": role, "tenant_id": check_tenant(tenant_id)})
     async with pool.acquire() as connection, connection.transaction():
         await connection.execute("select set_config($1, $2, true), set_config('role', $3, true)", CLAIMS, claims, role)
         yield connection
@@ -178,7 +180,8 @@ def row_loader(
     statement = f"select * from {name} where {conditions} limit 1"  # noqa: S608 - quoted identifiers, bound values
 
     async def load_row(resource_id: str, tenant_id: str) -> dict[str, Any] | None:
-        row = await pool.fetchrow(statement, identifier("resource_id", resource_id), tenant_text(tenant_id))
+        tenant, resource = check_tenant(tenant_id), identifier("resource_id", resource_id)
+        row = await pool.fetchrow(statement, resource, tenant)
         return None if row is None else dict(row)
 
     return load_row

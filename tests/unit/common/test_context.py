@@ -24,7 +24,7 @@ from alacena.common.context import (
     setup_context_from_headers,
     with_context,
 )
-from alacena.engine.errors import InvalidKeyError, MissingTenantError
+from alacena.engine.errors import InvalidKeyError, MissingTenantError, TenantMismatchError
 
 
 @dataclass
@@ -168,7 +168,7 @@ def test_setters_on_a_context_reach_the_running_code_while_it_is_open() -> None:
 
 
 def test_metrics_and_metadata_are_kept_in_the_context() -> None:
-    context = Context("a", tenant_info=TenantInfo("ignored"))
+    context = Context("a", tenant_info=TenantInfo("a"))
     context.add_metric("read", 1)
     context.add_metric("read", {"source": "cache"})
     context.add_metadata("k", "v")
@@ -177,6 +177,8 @@ def test_metrics_and_metadata_are_kept_in_the_context() -> None:
     assert context.tenant_info.tier == "pro"
     assert context.tenant_id == "a"
     assert Context(tenant_info=TenantInfo("t")).tenant_id == "t"
+    with pytest.raises(TenantMismatchError):
+        Context("a", tenant_info=TenantInfo("t"))
 
 
 def test_tokens_of_setters_undo_them_each_on_its_own() -> None:
@@ -239,19 +241,23 @@ async def test_a_ctx_that_is_passed_is_respected_by_position_and_by_keyword() ->
         assert isinstance(await step("s", ctx=None), Context)
 
 
-async def test_explicit_tenant_outranks_tenant_info_outranks_ctx_outranks_ambient() -> None:
+async def test_argument_tenant_info_ctx_and_surroundings_must_agree_on_the_tenant() -> None:
     @with_context
     async def work(
         tenant_id: str | None = None, tenant_info: TenantInfo | None = None, ctx: Context | None = None
     ) -> str | None:
         return get_current_tenant_id()
 
-    info = TenantInfo("info")
+    assert await work("t") == await work(None, TenantInfo("t")) == await work(ctx=Context("t")) == "t"
+    assert await work("t", TenantInfo("t"), Context("t")) == "t"
+    for given in (("t", TenantInfo("u")), ("t", None, Context("u")), (None, TenantInfo("t"), Context("u"))):
+        with pytest.raises(TenantMismatchError):
+            await work(*given)
     with Context("ambient"):
-        assert await work("explicit", info, Context("ctx")) == "explicit"
-        assert await work(None, info, Context("ctx")) == "info"
-        assert await work(ctx=Context("ctx")) == "ctx"
-        assert await work() == "ambient"
+        assert await work() == await work("ambient", TenantInfo("ambient"), Context("ambient")) == "ambient"
+        for given in (("t",), (None, TenantInfo("t")), (None, None, Context("t"))):
+            with pytest.raises(TenantMismatchError):
+                await work(*given)
 
 
 async def test_tenant_info_counts_by_its_class_whatever_the_parameters_name() -> None:
@@ -334,12 +340,17 @@ async def test_it_stacks_with_other_decorators_both_ways() -> None:
         assert await later == ("a", "a")
 
 
-def test_generators_are_refused_when_they_are_decorated() -> None:
-    async def stream():
-        yield 1
+def test_a_generator_returns_to_its_consumer_what_it_returned() -> None:
+    @with_context
+    def pages(tenant_id: str):
+        yield get_current_tenant_id()
+        return "end"
 
-    with pytest.raises(TypeError, match="generator"):
-        with_context(stream)
+    def consumer():
+        end = yield from pages("t")
+        yield end, get_current_tenant_id()
+
+    assert list(consumer()) == ["t", ("end", None)]
 
 
 def test_ids_travel_in_headers_and_back() -> None:

@@ -9,7 +9,7 @@ import pytest
 from alacena.common.cache.metadata import standardize_langchain_metadata, standardize_llama_metadata
 from alacena.common.context import Context
 from alacena.common.runtime import PROCESS
-from alacena.engine.errors import MissingTenantError
+from alacena.engine.errors import MissingTenantError, TenantMismatchError
 
 
 @pytest.fixture(autouse=True)
@@ -34,9 +34,9 @@ def test_it_copies_and_keeps_unknown_fields() -> None:
 
 
 def test_arguments_outrank_metadata_and_metadata_outranks_the_context() -> None:
-    ctx = Context("ctx", "ctx-agent", "ctx-conversation", "ctx-collection")
+    ctx = Context("given", "ctx-agent", "ctx-conversation", "ctx-collection")
     standard = standardize_llama_metadata(
-        {"tenant_id": "own", "collection_id": "own-collection", "agent_id": "own-agent"},
+        {"tenant_id": "given", "collection_id": "own-collection", "agent_id": "own-agent"},
         tenant_id="given",
         ctx=ctx,
         conversation_id="given-conversation",
@@ -45,7 +45,9 @@ def test_arguments_outrank_metadata_and_metadata_outranks_the_context() -> None:
     assert standard["collection_id"] == "own-collection"
     assert standard["agent_id"] == "own-agent"
     assert standard["conversation_id"] == "given-conversation"
-    assert standardize_llama_metadata({"tenant_id": "own"}, ctx=ctx)["tenant_id"] == "own"
+    for named in ({"ctx": ctx}, {"tenant_id": "given"}):
+        with pytest.raises(TenantMismatchError, match="metadata"):
+            standardize_llama_metadata({"tenant_id": "own"}, **named)
     assert standardize_llama_metadata({}, ctx=ctx)["agent_id"] == "ctx-agent"
     assert standardize_llama_metadata(None, ctx=SimpleNamespace(tenant_id="duck"))["tenant_id"] == "duck"
     with Context("ambient"):

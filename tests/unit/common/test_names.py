@@ -10,7 +10,7 @@ from alacena.common.cache.names import composed, placed
 from alacena.common.cache.tenancy import scope_of, tenant_of
 from alacena.common.context import Context
 from alacena.engine import Scope
-from alacena.engine.errors import InvalidKeyError, MissingTenantError
+from alacena.engine.errors import InvalidKeyError, MissingTenantError, TenantMismatchError
 
 
 @pytest.mark.parametrize(
@@ -38,14 +38,15 @@ def test_the_ambient_tenant_places_bare_names_and_its_own() -> None:
     with Context("a"):
         assert placed("queue", None) == ("a", "queue")
         assert placed("a:queue", None) == ("a", "queue")
-        assert placed("queue", "b") == ("b", "queue")
+        with pytest.raises(TenantMismatchError):
+            placed("queue", "b")
 
 
 def test_a_name_that_may_be_another_tenants_is_refused_rather_than_guessed() -> None:
     with Context("a"), pytest.raises(InvalidKeyError, match="pass tenant_id="):
         placed("ingestion:jobs", None)
     with Context("ingestion"):
-        assert placed("ingestion:jobs", "a") == ("a", "ingestion:jobs")
+        assert placed("ingestion:jobs", "ingestion") == ("ingestion", "jobs")
 
 
 @pytest.mark.parametrize("name", ["", "  ", None, 5.0])
@@ -64,7 +65,11 @@ def test_tenants_come_from_the_argument_then_from_the_context() -> None:
     with pytest.raises(MissingTenantError):
         tenant_of(None)
     with Context("ambient", "agent", "conversation", "collection"):
-        assert tenant_of("given") == "given"
+        assert tenant_of("ambient") == "ambient"
+        with pytest.raises(TenantMismatchError):
+            tenant_of("given")
+    assert tenant_of("given") == "given"
+    with Context("ambient"):
         assert scope_of(None) == Scope("ambient")
     assert scope_of("t", ..., collection_id="c") == Scope("t", collection_id="c")
     with pytest.raises(MissingTenantError):

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from alacena.engine import Cache, InvalidKeyError, Keyring, LoadTimeoutError, Policy, Scope, Settings
-from alacena.engine.batches import aligned
+from alacena.engine.answers import aligned
 from alacena.engine.events import LookupFinished
 from tests.unit.engine.scene import TENANT, Source, play
 

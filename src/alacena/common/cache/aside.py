@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeAlias
 
 from alacena.common import runtime
 from alacena.common.cache.sources import Plan, Request, SourceFunction, asked, documents_in, plan
-from alacena.common.cache.tenancy import Id, scope_of
+from alacena.common.cache.tenancy import Id, Permissions, check_data, scope_of, tenant_in_context, tenant_of
 from alacena.common.context import Context
-from alacena.common.context.vars import TENANT
+from alacena.common.context.generators import settled
+from alacena.common.context.vars import TENANT, get_current_tenant_id
 from alacena.common.core.constants import (
     SOURCE_CACHE,
     SOURCE_GENERATION,
@@ -52,6 +53,8 @@ async def get_with_cache_aside(
     ttl: TtlOrUnset = None,
     serializer: Callable[[Any], Any] | None = None,
     deserializer: Callable[[Any], Any] | None = None,
+    user_id: Id = None,
+    permissions: Permissions = None,
     *,
     validation_func: Callable[[Any], Any] | None = None,
     depends_on: Documents = (),
@@ -67,7 +70,8 @@ async def get_with_cache_aside(
     Args:
         data_type: What it is, such as ``"document"``.
         resource_id: Which one.
-        tenant_id: Whose; left out: the tenant of ``ctx``, else the ambient one. The sources run for this tenant.
+        tenant_id: Whose; left out: the tenant of ``ctx``, else the ambient one. All that are named must agree. The
+            sources run for this tenant.
         fetch_from_db_func: Gets it from the database; ``None``: there is no database to ask. See
             `alacena.common.cache.sources` for what it may take.
         generate_func: Makes it where the database has nothing.
@@ -78,6 +82,9 @@ async def get_with_cache_aside(
         ttl: Seconds or a ``timedelta``; ``None``: the default of the data type.
         serializer: What to store in place of the value. Give both or neither.
         deserializer: Makes the value from what was stored.
+        user_id: Make the entry the user's own: pass it if the sources load with the user's rights.
+        permissions: Make it that of a set of permissions: everybody who has the same ones shares it. An entry with
+            neither is public in its tenant.
         validation_func: Sync or async; a cached value for which it answers falsely is loaded anew.
         depends_on: The documents that the value is made from, or a function of the value that names them, besides what
             the value names itself (`alacena.engine.lineage.documents_in`), what the sources say with
@@ -95,6 +102,7 @@ async def get_with_cache_aside(
 
     Raises:
         MissingTenantError: There is no tenant.
+        TenantMismatchError: Two tenants are named, or a source returned a value that says it is another tenant's.
         TypeError: A source needs arguments that are not known (before any source is called), or only one of
             ``serializer`` and ``deserializer`` is given.
         CircularLoadError: The load that asks is itself waited for by a load of this entry.
@@ -106,15 +114,19 @@ async def get_with_cache_aside(
     If Redis fails: the sources answer, and nothing is stored.
     """
     started = PROCESS.now()
-    if tenant_id is None:
-        tenant_id = TENANT.get() if ctx is None else ctx.get_tenant_id(validate=False)
-    plain = use_memory and serializer is deserializer is None and validation_func is None
-    if plain and metadata is None and idempotency_key is None and PROCESS.thread == get_ident():
+    tenant = TENANT.get()
+    if ctx is not None:
+        tenant = _named_tenant(tenant_id, ctx)
+    elif tenant_id is not None:
+        tenant = tenant_id if tenant is None or tenant == tenant_id else tenant_of(tenant_id)
+    plain = use_memory and serializer is deserializer is None and validation_func is None and user_id is None
+    quiet = metadata is None and idempotency_key is None and permissions is None
+    if plain and quiet and PROCESS.thread == get_ident():
         try:
             if agent_id is None and conversation_id is None and collection_id is None:
-                slot = PROCESS.peek_slot((tenant_id, data_type, resource_id), started)
+                slot = PROCESS.peek_slot((tenant, data_type, resource_id), started)
             else:
-                ident = (tenant_id, data_type, resource_id, agent_id, conversation_id, collection_id)
+                ident = (tenant, data_type, resource_id, agent_id, conversation_id, collection_id)
                 slot = PROCESS.peek_slot(ident, started)
         except TypeError:  # a part that cannot be looked up: what follows says which
             slot = None
@@ -130,12 +142,19 @@ async def get_with_cache_aside(
         msg = "give serializer= and deserializer= together: with one of them, a hit is of another type than a miss"
         raise TypeError(msg)
     sources = _Sources(fetch_from_db_func, generate_func, serializer, depends_on)
-    scope = scope_of(tenant_id, agent_id, conversation_id, collection_id)
+    scope = scope_of(settled(tenant), agent_id, conversation_id, collection_id, user_id, permissions)
     read = _Read(data_type, Request(resource_id, scope, ctx), sources, UNSET if ttl is None else ttl, use_memory)
     value, metrics = await _checked(read, deserializer, validation_func)
     metrics["total_time_ms"] = (PROCESS.now() - started) * 1000.0
     _give_back(metrics, idempotency_key, metadata)
     return value, metrics
+
+
+def _named_tenant(tenant_id: str | None, ctx: Any) -> str | None:
+    """Returns the tenant of a call that names one; ``None`` if nobody does."""
+    if tenant_id is None and tenant_in_context(ctx) is None and get_current_tenant_id() is None:
+        return None
+    return tenant_of(tenant_id, ctx)
 
 
 _metrics_of_a_hit: Final = {
@@ -263,6 +282,7 @@ class _Load:
                     load.origin = self.origin = origin
                     if value is UNCHANGED:
                         return value
+                    check_data(value, load.tenant_id)
                     load.depends_on(self._documents(load, value))
                     return self._serialized(load, value)
         return None

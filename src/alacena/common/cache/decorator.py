@@ -4,26 +4,25 @@ from __future__ import annotations
 
 import functools
 import inspect
-from hashlib import blake2b
-from typing import TYPE_CHECKING, Any, Generic, ParamSpec, TypeVar, cast
+from typing import TYPE_CHECKING, Any, Final, Generic, ParamSpec, TypeVar, cast
 
 from alacena.common import runtime
-from alacena.common.cache.tenancy import tenant_of
-from alacena.engine import UNSET, EncodeError, Scope
-from alacena.engine.codec import ValueCodec
+from alacena.common.cache.calls import CallShape
+from alacena.common.cache.tenancy import check_data, scope_of, tenant_of
+from alacena.common.context.block import Context
+from alacena.engine import UNCHANGED, UNSET
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Iterable
 
-    from alacena.engine import LoadContext, TtlOrUnset
+    from alacena.engine import LoadContext, Scope, TtlOrUnset
 
 P = ParamSpec("P")
 R = TypeVar("R")
 
-_SCOPE_PARAMETERS = ("tenant_id", "agent_id", "conversation_id", "collection_id")
-_IGNORED = ("self", "cls", "ctx")
-_DIGEST_BYTES = 20
-_codec = ValueCodec()
+_SCOPE_PARAMETERS: Final = ("tenant_id", "agent_id", "conversation_id", "collection_id", "user_id", "permissions")
+_IGNORED: Final = ("ctx", *_SCOPE_PARAMETERS)
+_OBJECTS: Final = ("self", "cls")
 
 
 def cached(
@@ -47,31 +46,43 @@ def cached(
         await price.refresh("p1")
         await price.explain("p1")
 
-    The key is made from the bound arguments: ``price("p1")`` and ``price(product_id="p1", currency="EUR")`` are one
-    entry. Parameters called ``tenant_id``, ``agent_id``, ``conversation_id`` and ``collection_id`` are its scope; ``self``,
-    ``cls`` and ``ctx`` are no part of it. ``None`` is not kept, unless the type's policy remembers absences. Inside the
-    function, `depends_on` says what its result is made from, `skip` that it is not to be kept, `set_ttl` for how long it
-    is, `add_cost` what it cost, and `set_retry_after` for how long it is not to be called again once it has failed. One
-    that streams is wrapped in `collected` first.
+    The key is made from the function's qualified name and the bound arguments: ``price("p1")`` and
+    ``price(product_id="p1", currency="EUR")`` are one entry, in every process; the order of dicts, sets and keywords
+    does not count. Parameters called ``tenant_id``, ``agent_id``, ``conversation_id``, ``collection_id``, ``user_id``
+    and ``permissions`` are its scope. ``ctx`` is no part of it, but its tenant must agree. The function runs for the
+    entry's tenant. ``None`` is not kept, unless the type's policy remembers absences. Inside the function, `depends_on`
+    says what its result is made from, `skip` that it is not to be kept, `set_ttl` for how long it is, `add_cost` what it
+    cost, and `set_retry_after` for how long it is not to be called again once it has failed. One that streams is wrapped
+    in `collected` first.
+
+    A method's object is part of the key: by its ``__cache_key__`` (a value, or a method that returns one), else by its
+    class and its attributes as they are at the call. If these cannot be part of a key, the call is an error. With
+    ``ignore=("self",)`` all objects share. A class method is its class's own.
 
     Args:
         data_type: The type of the entries, whose policy holds; left out: the function's qualified name.
         ttl: Seconds a result stays fresh; left out: the type's.
-        key: Makes the id from the arguments, in place of a digest of all of them.
+        key: Makes the id from the arguments, in place of a digest of all of them; the function's name stays part of it.
         tags: What every result depends on.
         ignore: Further parameters that are no part of the key, such as a database session.
+
+    Raises:
+        TypeError: What is decorated is no async function: a plain function, a generator, or nothing (no parentheses).
     """
+    if data_type is not None and not isinstance(data_type, str):
+        raise TypeError('write @cached("data_type") or @cached(), with parentheses')
 
     def decorate(function: Callable[P, Coroutine[Any, Any, R]]) -> CachedFunction[P, R]:
         names = (tags,) if isinstance(tags, str) else tuple(tags)
-        kind = data_type or f"{function.__module__}.{function.__qualname__}"
-        return CachedFunction(function, kind, ttl, key, names, frozenset((*_IGNORED, *ignore)))
+        left_out = (ignore,) if isinstance(ignore, str) else tuple(ignore)
+        shape = CallShape(function, frozenset((*_IGNORED, *left_out)))
+        return CachedFunction(function, data_type or shape.name, ttl, key, names, shape)
 
     return decorate
 
 
 class CachedFunction(Generic[P, R]):
-    """An async function with its cache. Made by `cached`; called like the function itself."""
+    """An async function with its cache. Made by `cached`; called, and inspected, like the function itself."""
 
     def __init__(
         self,
@@ -80,19 +91,29 @@ class CachedFunction(Generic[P, R]):
         ttl: TtlOrUnset,
         key: Callable[..., str] | None,
         tags: tuple[str, ...],
-        ignored: frozenset[str],
+        shape: CallShape,
     ) -> None:
         self.data_type = data_type
         self._function = function
         self._ttl = ttl
         self._key = key
         self._tags = tags
-        self._ignored = ignored
-        self._signature = inspect.signature(function)
+        self._shape = shape
+        self._is_method = shape.first in _OBJECTS
         functools.update_wrapper(self, function)
+        self.__signature__ = shape.signature
+        _look_like(self, function)
+
+    def __reduce__(self) -> str:
+        """Pickled and copied as functions are: by its name."""
+        return str(self.__qualname__)  # type: ignore[attr-defined]  # set by update_wrapper
+
+    def __set_name__(self, owner: type, name: str) -> None:
+        """Notes that the function was defined in a class: its first parameter is the object, whatever its name."""
+        self._is_method = True
 
     def __get__(self, instance: object, owner: type | None = None) -> Any:
-        """The function as a method: its ``self`` is bound, and no part of the key."""
+        """The function as a method of an object, which is part of the key."""
         return self if instance is None else _BoundFunction(self, instance)
 
     async def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
@@ -100,7 +121,8 @@ class CachedFunction(Generic[P, R]):
 
         Raises:
             MissingTenantError: No parameter names a tenant and none is ambient.
-            EncodeError: An argument cannot be part of a key; the message names it.
+            TenantMismatchError: Two tenants are named, or the result says that it is another tenant's.
+            EncodeError: An argument or the method's object cannot be part of a key; the message says what to do.
             Exception: The function's own.
 
         Cost: as `Cache.load`.
@@ -111,7 +133,7 @@ class CachedFunction(Generic[P, R]):
             self.data_type,
             resource_id,
             scope,
-            self._loader(args, kwargs),
+            self._loader(args, kwargs, scope),
             ttl=self._ttl,
             tags=self._tags,
             search_hierarchy=False,
@@ -124,48 +146,36 @@ class CachedFunction(Generic[P, R]):
         return await (await runtime.opened()).invalidate(scope, self.data_type, resource_id)
 
     async def invalidate_all(self, tenant_id: str | None = None) -> int:
-        """End every result of a tenant. Cost: 1 round trip, whatever their number."""
-        return await (await runtime.opened()).invalidate(tenant_of(tenant_id), self.data_type)
+        """End every result of a tenant that is of the function's data type. Cost: 1 round trip, whatever their number."""
+        return await (await runtime.opened()).invalidate(scope_of(tenant_id), self.data_type)
 
     async def refresh(self, *args: P.args, **kwargs: P.kwargs) -> R:
         """Call the function whatever the cache holds, and keep its result."""
         resource_id, scope = self._place(args, kwargs)
         cache = await runtime.opened()
-        again = cache.refresh(
-            self.data_type, resource_id, scope, self._loader(args, kwargs), ttl=self._ttl, tags=self._tags
-        )
-        return cast("R", await again)
+        load = self._loader(args, kwargs, scope)
+        return cast("R", await cache.refresh(self.data_type, resource_id, scope, load, ttl=self._ttl, tags=self._tags))
 
     async def explain(self, *args: P.args, **kwargs: P.kwargs) -> dict[str, Any]:
         """Why a call with these arguments is answered as it is. Cost: 1 round trip."""
         resource_id, scope = self._place(args, kwargs)
         return await (await runtime.opened()).explain(self.data_type, resource_id, scope)
 
-    def _loader(self, args: Any, kwargs: Any) -> Callable[[LoadContext], Coroutine[Any, Any, R]]:
+    def _loader(self, args: Any, kwargs: Any, scope: Scope) -> Callable[[LoadContext], Coroutine[Any, Any, R]]:
         async def load(_: LoadContext) -> R:
-            return await self._function(*args, **kwargs)
+            with Context(scope.tenant_id):
+                result = await self._function(*args, **kwargs)
+            return result if result is UNCHANGED else cast("R", check_data(result, scope.tenant_id))
 
         return load
 
     def _place(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[str, Scope]:
-        bound = self._signature.bind(*args, **kwargs)
-        bound.apply_defaults()
-        given = bound.arguments
-        scope = Scope(tenant_of(given.get("tenant_id")), *(given.get(name) for name in _SCOPE_PARAMETERS[1:]))
+        given = self._shape.arguments(args, kwargs)
+        tenant = tenant_of(given.get("tenant_id"), given.get("ctx"))
+        scope = scope_of(tenant, *(given.get(name) for name in _SCOPE_PARAMETERS[1:]))
         if self._key is not None:
-            return self._key(*args, **kwargs), scope
-        counted = {n: v for n, v in given.items() if n not in self._ignored and n not in _SCOPE_PARAMETERS}
-        return self._digest(counted), scope
-
-    def _digest(self, arguments: dict[str, Any]) -> str:
-        try:
-            return blake2b(_codec.encode(arguments), digest_size=_DIGEST_BYTES).hexdigest()
-        except EncodeError as error:
-            message = (
-                f"{self._function.__qualname__}: an argument cannot be part of a key ({error}): name it in ignore=, or "
-                "pass key="
-            )
-            raise EncodeError(message, error.path) from error
+            return f"{self._shape.name}:{self._key(*args, **kwargs)}", scope
+        return self._shape.digest(given, self._shape.first if self._is_method else None), scope
 
 
 class _BoundFunction:
@@ -174,10 +184,44 @@ class _BoundFunction:
     def __init__(self, cached_function: CachedFunction[Any, Any], instance: object) -> None:
         self._cached = cached_function
         self._instance = instance
+        functools.update_wrapper(self, cached_function._function)
+        whole = cached_function.__signature__
+        self.__signature__ = whole.replace(parameters=list(whole.parameters.values())[1:])
+        _look_like(self, cached_function._function)
 
-    def __call__(self, *args: Any, **kwargs: Any) -> Coroutine[Any, Any, Any]:
-        return self._cached(self._instance, *args, **kwargs)
+    async def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        """The result for these arguments, as `CachedFunction` gives it."""
+        return await self._cached(self._instance, *args, **kwargs)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Pickled and copied as bound methods are."""
+        return getattr, (self._instance, self._cached.__name__)  # type: ignore[attr-defined]
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, _BoundFunction) and self._cached is other._cached and self._instance is other._instance
+
+    def __hash__(self) -> int:
+        return hash((id(self._cached), id(self._instance)))
 
     def __getattr__(self, name: str) -> Any:
         found = getattr(self._cached, name)
         return functools.partial(found, self._instance) if name in {"invalidate", "refresh", "explain"} else found
+
+
+def _look_like(wrapper: Any, function: Any) -> None:
+    """Makes ``inspect.iscoroutinefunction`` say yes: frameworks await, and run at all, only what it says yes to."""
+    target = function
+    while isinstance(target, functools.partial):
+        target = target.func
+    if hasattr(inspect, "markcoroutinefunction"):  # Python 3.12
+        inspect.markcoroutinefunction(wrapper)
+    for name in (
+        "__code__",
+        "__defaults__",
+        "__kwdefaults__",
+        "__globals__",
+        "__name__",
+        "__qualname__",
+        "__annotations__",
+    ):
+        setattr(wrapper, name, getattr(target, name, None))

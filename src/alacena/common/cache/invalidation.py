@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from alacena.common import runtime
 from alacena.common.cache.manager import CacheManager
 from alacena.common.cache.metrics import METRICS
-from alacena.common.cache.tenancy import tenant_of
+from alacena.common.cache.tenancy import check_data, tenant_of
 from alacena.common.core.constants import METRIC_CACHE_INVALIDATION_COORDINATED, METRIC_CHUNK_CACHE_INVALIDATION
 from alacena.engine.keys import collection_tag, document_tag, document_text
 from alacena.engine.lineage import ANSWER_TYPES
@@ -97,14 +97,15 @@ async def invalidate_document_update(
 
     Raises:
         ValueError: Neither a document nor a collection is named.
+        TenantMismatchError: Two tenants are named, in the arguments, the metadata or the surroundings.
 
     Cost: 1 round trip for each kind, all under way together.
     """
     known = metadata or {}
+    tenant_id = tenant_of(tenant_id, ctx)
+    check_data({"metadata": known}, tenant_id)
     document_id = document_id or known.get("document_id") or None
     collection_id = collection_id or known.get("collection_id") or None
-    if tenant_id is None and ctx is not None:
-        tenant_id = ctx.get_tenant_id()
     if document_id is None and collection_id is None:
         msg = "name what was updated: document_id=..., collection_id=..., or metadata= with one of them"
         raise ValueError(msg)
@@ -142,8 +143,7 @@ async def invalidate_chunk_cache(
     Returns:
         What `CacheManager.invalidate` returned, added up by data type.
     """
-    if tenant_id is None and ctx is not None:
-        tenant_id = ctx.get_tenant_id()
+    tenant_id = tenant_of(tenant_id, ctx)
     ids = [("chunk", chunk_id), ("embedding", chunk_id)]
     if model_name is not None:
         ids.append(("embedding", f"{model_name}:{chunk_id}"))

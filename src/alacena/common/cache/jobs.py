@@ -6,6 +6,7 @@ New code should prefer ``async with cache.locks.acquire(...) as lock``: it also 
 from __future__ import annotations
 
 import asyncio
+from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
@@ -31,7 +32,11 @@ class _Held:
     token: str
     fence: int
     ttl_s: float
+    owner: asyncio.Task[object] | None
 
+
+_TAKEN: Final[ContextVar[frozenset[_Held]]] = ContextVar("alacena.job_locks", default=frozenset())
+"""The locks that were taken in this context: tasks that it starts since then inherit them."""
 
 _HELD: Final[dict[tuple[str, str], _Held]] = {}
 _RENEWALS: Final[dict[_Held, asyncio.Task[None]]] = {}
@@ -68,25 +73,32 @@ async def acquire_job_lock(job_id: str, tenant_id: str | None = None, expiry_sec
         raise
     if fence is None:
         return False
-    held = _HELD[tenant, job_id] = _Held(cache, name, tenant, token, fence, expiry_seconds)
-    _RENEWALS[held] = renewal = runtime.own(_renew(held, asyncio.current_task()))
+    held = _Held(cache, name, tenant, token, fence, expiry_seconds, asyncio.current_task())
+    _HELD[tenant, job_id] = held
+    _TAKEN.set(frozenset((*(one for one in _TAKEN.get() if one in _RENEWALS), held)))
+    _RENEWALS[held] = renewal = runtime.own(_renew(held, held.owner))
     renewal.add_done_callback(lambda _: _forget(held, job_id))
     return True
 
 
 async def release_job_lock(job_id: str, tenant_id: str | None = None) -> bool:
-    """Give back the lock of a job that this process has taken.
+    """Give back the lock of a job, if the caller has taken it.
+
+    The taker is the task that acquired the lock, with the tasks that it started since. While that task runs, nobody
+    else's release counts: a ``finally`` around an `acquire_job_lock` that said ``False`` gives nothing back.
 
     Returns:
-        ``True`` if it was held until now; ``False`` if it was not this process's, or had lapsed meanwhile: somebody
-        else may have it, and keeps it.
+        ``True`` if it was held until now; ``False`` if it was not the caller's, or had lapsed meanwhile: somebody else
+        may have it, and keeps it.
 
     Cost: 1 round trip.
     Atomicity: the owner is compared and the lock deleted in one step.
     """
-    held = _HELD.pop(_job(job_id, tenant_id), None)
-    if held is None:
+    name = _job(job_id, tenant_id)
+    held = _HELD.get(name)
+    if held is None or not _is_takers(held):
         return False
+    del _HELD[name]
     _RENEWALS[held].cancel()
     return await held.cache.locks.release(held.name, tenant_id=held.tenant_id, token=held.token)
 
@@ -103,6 +115,17 @@ def job_lock_fence(job_id: str, tenant_id: str | None = None) -> int | None:
 
 def _job(job_id: object, tenant_id: str | None) -> tuple[str, str]:
     return tenant_text(tenant_of(tenant_id)), identifier("job_id", job_id)
+
+
+def _is_takers(held: _Held) -> bool:
+    """Whether the running code may give the lock back.
+
+    A lock that was taken in a task made for that call, as ``asyncio.wait_for`` makes one, has no taker that runs: its
+    task has ended.
+    """
+    if held in _TAKEN.get():
+        return True
+    return held.owner is None or held.owner.done() or held.owner is asyncio.current_task()
 
 
 async def _renew(held: _Held, owner: asyncio.Task[object] | None) -> None:

@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING, Any, Final, Literal
 from alacena.common import runtime
 from alacena.common.cache.names import flag_name, placed
 from alacena.common.cache.primitives import Primitives
-from alacena.common.cache.tenancy import Id, left_out, scope_of, tenant_of
+from alacena.common.cache.tenancy import Id, Permissions, check_data, scope_of, tenant_first, tenant_of
 from alacena.common.context.vars import TENANT
 from alacena.common.core.constants import TTL_EXTENDED, TTL_PERMANENT, TTL_SHORT, TTL_STANDARD
 from alacena.common.runtime import PROCESS
-from alacena.engine import MISSING, UNSET
+from alacena.engine import MISSING, UNSET, Scope
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterable, Mapping
@@ -60,9 +60,15 @@ class CacheManager(Primitives):
         return await runtime.opened()
 
     @staticmethod
-    async def close() -> None:
-        """Close the process-wide cache; it can be configured and opened again, on another loop too."""
-        await runtime.close()
+    async def close(*, timeout_s: float = 5.0) -> None:
+        """Close the process-wide cache; it can be configured and opened again, on another loop too.
+
+        Args:
+            timeout_s: How long the work under way may take before it is cancelled.
+
+        Cancellation: the closing goes on without the caller; closing again waits for it.
+        """
+        await runtime.close(timeout_s=timeout_s)
 
     @staticmethod
     async def get(
@@ -74,6 +80,8 @@ class CacheManager(Primitives):
         collection_id: Id = None,
         use_memory: bool = True,
         search_hierarchy: bool = True,
+        user_id: Id = None,
+        permissions: Permissions = None,
         *,
         default: Any = None,
     ) -> Any:
@@ -88,15 +96,25 @@ class CacheManager(Primitives):
             collection_id: The collection's own entry.
             use_memory: Whether this process's memory may answer; ``False`` asks Redis.
             search_hierarchy: Look at each more general scope too, most specific first.
+            user_id: The user's own entry.
+            permissions: The entry of this set of permissions; without it and ``user_id``, what is public in the tenant.
             default: What a miss returns.
+
+        Raises:
+            MissingTenantError: No tenant is given and none is ambient.
+            TenantMismatchError: The tenant is not the ambient one.
 
         Cost: 0 round trips on a memory hit, otherwise 1.
         If Redis fails: a miss.
         """
         if use_memory and PROCESS.thread == get_ident():
-            tenant = TENANT.get() if tenant_id is None else tenant_id
+            tenant = TENANT.get()
+            if tenant_id is not None:
+                tenant = tenant_id if tenant is None or tenant == tenant_id else tenant_of(tenant_id)
             try:
-                if agent_id is None and conversation_id is None and collection_id is None:
+                if user_id is not None or permissions is not None:
+                    value = MISSING  # what names a reader is looked up by its scope, which checks who asks
+                elif agent_id is None and conversation_id is None and collection_id is None:
                     value = PROCESS.peek((tenant, data_type, resource_id))
                 else:
                     value = PROCESS.peek((tenant, data_type, resource_id, agent_id, conversation_id, collection_id))
@@ -107,14 +125,14 @@ class CacheManager(Primitives):
         cache = PROCESS.cache if PROCESS.thread == get_ident() else None
         if cache is None:
             cache = await runtime.opened()
-        plain = agent_id is None and conversation_id is None and collection_id is None
+        plain = agent_id is conversation_id is collection_id is user_id is permissions is None
         if plain and not use_memory:
             return await cache.seek(data_type, resource_id, tenant_of(tenant_id), default)
-        whose = tenant_of(tenant_id) if plain else scope_of(tenant_id, agent_id, conversation_id, collection_id)
+        within = (agent_id, conversation_id, collection_id, user_id, permissions)
         return await cache.get(
             data_type,
             resource_id,
-            whose,
+            tenant_of(tenant_id) if plain else scope_of(tenant_id, *within),
             use_memory=use_memory,
             search_hierarchy=search_hierarchy,
             default=default,
@@ -135,6 +153,8 @@ class CacheManager(Primitives):
         document_id: DocumentId | None = None,
         document_ids: Iterable[DocumentId] = (),
         tags: Iterable[str] = (),
+        user_id: Id = None,
+        permissions: Permissions = None,
     ) -> bool:
         """Store a value.
 
@@ -152,22 +172,26 @@ class CacheManager(Primitives):
                 `alacena.engine.lineage.documents_in`.
             document_ids: Several of them.
             tags: Other names that it depends on, for `invalidate`.
+            user_id: Make it the user's own.
+            permissions: Keep it for this set of permissions. An entry with neither is public in its tenant.
 
         Returns:
             Whether it was stored where other processes see it.
 
         Raises:
             EncodeError: The value cannot be stored; the message names the path of what cannot.
+            TenantMismatchError: The tenant is not the ambient one, or the value says that it is another tenant's.
             ValueError: ``ttl`` is zero, negative or NaN.
 
         Cost: 1 round trip.
         If Redis fails: ``False``.
         """
+        scope = scope_of(tenant_id, agent_id, conversation_id, collection_id, user_id, permissions)
         return await (await runtime.opened()).set(
             data_type,
             resource_id,
-            value,
-            scope_of(tenant_id, agent_id, conversation_id, collection_id),
+            check_data(value, scope.tenant_id),
+            scope,
             ttl=ttl,
             use_memory=use_memory,
             tags=tags,
@@ -184,6 +208,8 @@ class CacheManager(Primitives):
         collection_id: Id = None,
         *,
         key: str | None = None,
+        user_id: Id = None,
+        permissions: Permissions = None,
     ) -> bool:
         """Remove the one entry named; or, with ``key=``, the list, set or flag of that name.
 
@@ -203,7 +229,7 @@ class CacheManager(Primitives):
         if data_type is None or resource_id is None:
             msg = "write delete(data_type, resource_id, tenant_id), or delete(key=...) for a list, a set or a flag"
             raise TypeError(msg)
-        scope = scope_of(tenant_id, agent_id, conversation_id, collection_id)
+        scope = scope_of(tenant_id, agent_id, conversation_id, collection_id, user_id, permissions)
         deleted = await cache.delete(data_type, resource_id, scope)
         if data_type in _LOCKS:
             lowered = await cache.flags.delete(flag_name(data_type, resource_id), tenant_id=scope.tenant_id)
@@ -222,6 +248,8 @@ class CacheManager(Primitives):
         document_id: DocumentId | None = None,
         document_ids: Iterable[DocumentId] = (),
         tags: Iterable[str] = (),
+        user_id: Id = None,
+        permissions: Permissions = None,
     ) -> int:
         """End everything that a scope covers, in every process. Ids are literal, never patterns.
 
@@ -235,38 +263,47 @@ class CacheManager(Primitives):
             document_id: Everything that was made from this document.
             document_ids: Everything that was made from one of these.
             tags: Everything that depends on one of these names.
+            user_id: Only what is the user's own.
+            permissions: Only what is of exactly this set of permissions.
 
         Returns:
             More than 0 where anything could have been invalidated.
 
+        Raises:
+            InvalidKeyError: A data type stands in the place of the tenant.
+            TenantMismatchError: The tenant is not the ambient one.
+
         Cost: 1 round trip, whatever the number of entries.
         If Redis fails: 0; this process's memory is clean, and the server hears of it before it is read again.
         """
+        whose = tenant_first(tenant_id, data_type, "invalidate(tenant_id, data_type, resource_id)")
+        parts = (agent_id, conversation_id, collection_id, user_id)
+        if any(part is not None for part in (*parts, permissions)):
+            tenant = whose.tenant_id if isinstance(whose, Scope) else whose
+            whose = scope_of(tenant, *parts, permissions)
         return await (await runtime.opened()).invalidate(
-            tenant_of(tenant_id),
+            whose,
             data_type,
             None if resource_id == "*" else resource_id,
-            agent_id=left_out(agent_id),
-            conversation_id=left_out(conversation_id),
-            collection_id=left_out(collection_id),
             document_ids=_documents(document_id, document_ids),
             tags=tags,
         )
 
     @staticmethod
     async def invalidate_cache(
-        scope: Literal["tenant", "agent", "conversation", "collection"],
+        scope: Literal["tenant", "agent", "conversation", "collection", "user"],
         tenant_id: str | None = None,
         agent_id: str | None = None,
         conversation_id: str | None = None,
         collection_id: str | None = None,
+        user_id: str | None = None,
     ) -> int:
-        """End all that belongs to a whole tenant, agent, conversation or collection. Returns as `invalidate` does.
+        """End all that belongs to a whole tenant, agent, conversation, collection or user. Returns as `invalidate` does.
 
         Raises:
             ValueError: There is no such scope, or the id that it needs is missing.
         """
-        ids = {"agent": agent_id, "conversation": conversation_id, "collection": collection_id}
+        ids = {"agent": agent_id, "conversation": conversation_id, "collection": collection_id, "user": user_id}
         if scope == "tenant":
             return await CacheManager.invalidate(tenant_id)
         if ids.get(scope) is None:
@@ -282,9 +319,12 @@ class CacheManager(Primitives):
         agent_id: Id = None,
         conversation_id: Id = None,
         collection_id: Id = None,
+        *,
+        user_id: Id = None,
+        permissions: Permissions = None,
     ) -> dict[str, Any]:
         """The values of many entries by id; ids without a value are left out. Cost: 1 round trip a node."""
-        scope = scope_of(tenant_id, agent_id, conversation_id, collection_id)
+        scope = scope_of(tenant_id, agent_id, conversation_id, collection_id, user_id, permissions)
         return await (await runtime.opened()).get_many(data_type, tuple(resource_ids), scope)
 
     @staticmethod
@@ -300,6 +340,8 @@ class CacheManager(Primitives):
         document_id: DocumentId | None = None,
         document_ids: Iterable[DocumentId] = (),
         tags: Iterable[str] = (),
+        user_id: Id = None,
+        permissions: Permissions = None,
     ) -> bool:
         """Store many values by id, as `set` does each. Returns whether all were stored. Cost: 1 round trip a node.
 
@@ -314,8 +356,12 @@ class CacheManager(Primitives):
             document_id: The document that all of them were made from, besides those that each of them names itself.
             document_ids: Several of them.
             tags: Other names that all of them depend on, for `invalidate`.
+            user_id: Make them the user's own.
+            permissions: Keep them for this set of permissions.
         """
-        scope = scope_of(tenant_id, agent_id, conversation_id, collection_id)
+        scope = scope_of(tenant_id, agent_id, conversation_id, collection_id, user_id, permissions)
+        for value in values.values():
+            check_data(value, scope.tenant_id)
         given = _documents(document_id, document_ids)
         cache = await runtime.opened()
         stored = await cache.set_many(data_type, values, scope, ttl=ttl, tags=tags, document_ids=given)
@@ -375,9 +421,12 @@ class CacheManager(Primitives):
         agent_id: Id = None,
         conversation_id: Id = None,
         collection_id: Id = None,
+        *,
+        user_id: Id = None,
+        permissions: Permissions = None,
     ) -> int:
         """Whole seconds that an entry has left, at least 1; ``-1``: it never expires; ``-2``: there is none."""
-        scope = scope_of(tenant_id, agent_id, conversation_id, collection_id)
+        scope = scope_of(tenant_id, agent_id, conversation_id, collection_id, user_id, permissions)
         left_s = await (await runtime.opened()).ttl(data_type, resource_id, scope)
         return round(left_s) if left_s < 0 else max(1, round(left_s))
 
@@ -392,9 +441,10 @@ class CacheManager(Primitives):
 
         Atomicity: one command on the server; memory is never asked.
         """
+        tenant = tenant_of(tenant_id)
         cache = await runtime.opened()
         name = flag_name(data_type, resource_id)
-        return await cache.flags.set_nx(name, value, tenant_id=tenant_of(tenant_id), ttl_s=ttl)
+        return await cache.flags.set_nx(name, check_data(value, tenant), tenant_id=tenant, ttl_s=ttl)
 
 
 def _documents(document_id: DocumentId | None, document_ids: Iterable[DocumentId]) -> tuple[Any, ...]:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from alacena.common.cache.tenancy import tenant_in_context
 from alacena.common.context import Context, get_full_context
+from alacena.common.context.vars import agreed_tenant
 from alacena.common.runtime import PROCESS
 from alacena.engine.errors import MissingTenantError
 from alacena.engine.scope import identifier
@@ -26,10 +28,12 @@ def standardize_llama_metadata(
 ) -> dict[str, Any]:
     """A copy of the metadata of a LlamaIndex node with the fields that every service relies on.
 
-    An argument outranks the metadata, the metadata outranks ``ctx`` (without one: what is ambient). Blank values count
-    as absent; unknown fields stay. ``created_at`` becomes the present, in whole seconds since the epoch, where it is
-    absent. Ids become text (ints, numpy's too, UUIDs and members of an `Enum`). A bare number as ``chunk_id`` gets its
-    document's id in front (``"doc1_3"``), so that it names one chunk in the whole tenant. Doing it twice changes nothing.
+    An argument outranks the metadata, the metadata outranks ``ctx`` (without one: what is ambient). The tenant is
+    different: metadata is data, often a stranger's, and never chooses it. Argument, ``ctx``, surroundings and metadata
+    must agree; metadata alone counts only if none of the others names a tenant. Blank values count as absent; unknown
+    fields stay. ``created_at`` becomes the present, in whole seconds since the epoch, where it is absent. Ids become text
+    (ints, numpy's too, UUIDs and members of an `Enum`). A bare number as ``chunk_id`` gets its document's id in front
+    (``"doc1_3"``), so that it names one chunk in the whole tenant. Doing it twice changes nothing.
 
     Args:
         metadata: What the node has; it is not changed.
@@ -42,12 +46,14 @@ def standardize_llama_metadata(
         conversation_id: The conversation.
 
     Raises:
+        TenantMismatchError: Two tenants are named.
         ValueError: There is no tenant anywhere (`MissingTenantError`), a chunk has no document, or an id is neither text
             nor a number nor a UUID (`InvalidKeyError`).
     """
     standard = dict(metadata or {})
+    tenant = _agreed(tenant_id, ctx, standard.get("tenant_id"))
     given = {
-        "tenant_id": tenant_id,
+        "tenant_id": tenant,
         "document_id": document_id,
         "chunk_id": chunk_id,
         "collection_id": collection_id,
@@ -58,7 +64,7 @@ def standardize_llama_metadata(
     for name, value in _surroundings(ctx).items():
         if _blank(standard.get(name)) and not _blank(value):
             standard[name] = value
-    if _blank(standard.get("tenant_id")):
+    if tenant is None:
         msg = "tenant_id es obligatorio en los metadatos: pass tenant_id=..., or a ctx that has one"
         raise MissingTenantError(msg)
     standard.update({name: identifier(name, standard[name]) for name in given if not _blank(standard.get(name))})
@@ -88,6 +94,16 @@ def standardize_langchain_metadata(
     )
     standard["source_framework"] = "langchain"
     return standard
+
+
+def _agreed(tenant_id: object, ctx: Any, in_metadata: object) -> str | None:
+    """Returns the tenant that the argument, the context, the surroundings and the metadata agree on."""
+    named = {
+        "the argument tenant_id": tenant_id,
+        "the argument ctx": tenant_in_context(ctx),
+        "the metadata's tenant_id": in_metadata,
+    }
+    return agreed_tenant(*((source, value) for source, value in named.items() if not _blank(value)))
 
 
 def _blank(value: object) -> bool:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from urllib.parse import quote
 
-from alacena.common.context.vars import TENANT
+from alacena.common.cache.tenancy import tenant_of
+from alacena.common.context.vars import get_current_tenant_id
 from alacena.engine.errors import InvalidKeyError, MissingTenantError
 from alacena.engine.scope import identifier, tenant_text
 
@@ -32,12 +33,13 @@ def placed(name: str, tenant_id: str | None) -> tuple[str, str]:
     Raises:
         MissingTenantError: No tenant is given, none leads the name, and none is ambient.
         InvalidKeyError: The name is blank; or it may or may not begin with another tenant than the ambient one.
+        TenantMismatchError: The tenant given is not the ambient one.
     """
     name = identifier("the name of a list, set or key", name)
     if tenant_id is not None:
         tenant_id = tenant_text(tenant_id)
     head, colon, rest = name.partition(":")
-    ambient = TENANT.get()
+    ambient = get_current_tenant_id()
     if tenant_id is None and ambient is not None:
         if colon and not name.startswith(f"{ambient}:"):
             msg = (
@@ -47,6 +49,7 @@ def placed(name: str, tenant_id: str | None) -> tuple[str, str]:
             raise InvalidKeyError(msg)
         tenant_id = ambient
     if tenant_id is not None:
+        tenant_id = tenant_of(tenant_id)
         return tenant_id, name.removeprefix(f"{tenant_id}:")
     if not colon or not head.strip():
         raise MissingTenantError

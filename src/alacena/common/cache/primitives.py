@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from alacena.common import runtime
 from alacena.common.cache.instance_only import instance_only
 from alacena.common.cache.names import composed, placed
-from alacena.common.cache.tenancy import Id, scope_of
+from alacena.common.cache.tenancy import Id, check_data, scope_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -22,8 +22,9 @@ class Primitives:
     A name may carry its tenant: ``rpush("queue", v, tenant_id="acme")``, ``rpush("acme:queue", v)`` and both together
     reach the same list. Elements are values: a dict goes in, a dict comes out.
 
-    Every verb raises `MissingTenantError` where no tenant is given, none leads the name and none is ambient, and
-    `BackendError` where Redis fails.
+    Every verb raises `MissingTenantError` if no tenant is given, none leads the name and none is ambient;
+    `TenantMismatchError` if a tenant is given, or a value says that it belongs to one, that is not the one that the code
+    runs for; and `BackendError` if Redis fails.
     """
 
     __slots__ = ()
@@ -32,7 +33,7 @@ class Primitives:
     async def rpush(self, list_name: str, value: Any, tenant_id: str | None = None) -> int:
         """Append a value to a list. Returns the list's length. Cost: 1 round trip."""
         tenant, name = placed(list_name, tenant_id)
-        return await (await runtime.opened()).lists.rpush(name, value, tenant_id=tenant)
+        return await (await runtime.opened()).lists.rpush(name, check_data(value, tenant), tenant_id=tenant)
 
     @instance_only
     async def lpop(self, list_name: str, tenant_id: str | None = None) -> Any:
@@ -73,7 +74,7 @@ class Primitives:
         Atomicity: one command on the server; memory is never asked.
         """
         tenant, name = placed(key, tenant_id)
-        return await (await runtime.opened()).flags.set_nx(name, value, tenant_id=tenant, ttl_s=ex)
+        return await (await runtime.opened()).flags.set_nx(name, check_data(value, tenant), tenant_id=tenant, ttl_s=ex)
 
     @instance_only
     async def increment_counter(
@@ -140,7 +141,7 @@ class Primitives:
     ) -> int:
         """Put a value into a set; with ``ttl``, the whole set falls that many seconds later. Returns 1 if it is new."""
         tenant, name = placed(set_name, tenant_id)
-        return await (await runtime.opened()).sets.add(name, value, tenant_id=tenant, ttl_s=ttl)
+        return await (await runtime.opened()).sets.add(name, check_data(value, tenant), tenant_id=tenant, ttl_s=ttl)
 
     @instance_only
     async def remove_from_set(self, set_name: str, value: Any, tenant_id: str | None = None) -> int:

@@ -1,43 +1,145 @@
-"""For whom a call works: the tenant given, else the ambient one, else an error."""
+"""For whom a call works: the surroundings say it, and whatever else names a tenant must agree with them."""
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
 from types import EllipsisType
-from typing import TypeAlias
+from typing import Any, Final, TypeAlias
 
-from alacena.common.context.vars import TENANT
-from alacena.engine import Scope
-from alacena.engine.errors import MissingTenantError
-from alacena.engine.scope import tenant_text
+from alacena.common import runtime
+from alacena.common.context.load import require_reader
+from alacena.common.context.vars import TENANT, agreed_tenant, get_current_tenant_id
+from alacena.common.core.constants import DEFAULT_TTL_MAPPING
+from alacena.engine import SYSTEM_TENANT, Scope, TenantMismatchError
+from alacena.engine.errors import InvalidKeyError, MissingTenantError
+from alacena.engine.scope import identifier, tenant_text
 
 Id: TypeAlias = str | EllipsisType | None
 """An optional id. ``...`` counts as left out: the guide writes it where the optional arguments of a call stand."""
 
+Permissions: TypeAlias = Iterable[str] | None
+"""A set of permissions, or ``None`` if a call names none."""
 
-def tenant_of(tenant_id: str | None) -> str:
-    """The tenant given, as text, else the ambient one.
+_SCALARS: Final = (str, bytes, bytearray, int, float, complex, type(None))
+
+
+def tenant_of(tenant_id: str | None, ctx: Any = None) -> str:
+    """Returns the tenant that a call works for, as text: that of the argument, of ``ctx`` and of the surroundings agree.
+
+    Args:
+        tenant_id: The argument.
+        ctx: A context that was passed to the call.
 
     Raises:
-        MissingTenantError: There is neither.
-        InvalidKeyError: It is neither text nor an int nor a UUID.
+        MissingTenantError: None of them names one.
+        TenantMismatchError: Two of them name different ones.
+        InvalidKeyError: One of them is neither text nor an int nor a UUID.
     """
-    if tenant_id is None:
-        tenant_id = TENANT.get()
-        if tenant_id is None:
-            raise MissingTenantError
-    return tenant_id if type(tenant_id) is str else tenant_text(tenant_id)
+    if ctx is None and tenant_id is not None and (tenant_id == TENANT.get() or TENANT.get() is None):
+        return tenant_id if type(tenant_id) is str else tenant_text(tenant_id)
+    tenant = agreed_tenant(("the argument tenant_id", tenant_id), ("the argument ctx", tenant_in_context(ctx)))
+    if tenant is None:
+        raise MissingTenantError
+    return tenant
 
 
-def scope_of(tenant_id: str | None, agent_id: Id = None, conversation_id: Id = None, collection_id: Id = None) -> Scope:
-    """The scope of a call: only the tenant may come from the ambient context.
+def tenant_in_context(ctx: Any) -> str | None:
+    """Returns the tenant that a context names itself, of our make or another, or ``None``."""
+    return None if ctx is None else getattr(ctx, "tenant_id", None)
+
+
+def scope_of(
+    tenant_id: str | None,
+    agent_id: Id = None,
+    conversation_id: Id = None,
+    collection_id: Id = None,
+    user_id: Id = None,
+    permissions: Permissions | EllipsisType = None,
+    *,
+    ctx: Any = None,
+) -> Scope:
+    """Returns the scope of a call: only the tenant may come from the ambient context.
 
     Raises:
         MissingTenantError: No tenant is given and none is ambient.
+        TenantMismatchError: Two tenants are named.
         InvalidKeyError: A part is blank or not text.
+        UsageError: A load whose own entry is for everybody asks for what is one reader's.
     """
-    return Scope(tenant_of(tenant_id), left_out(agent_id), left_out(conversation_id), left_out(collection_id))
+    scope = Scope(
+        tenant_of(tenant_id, ctx),
+        left_out(agent_id),
+        left_out(conversation_id),
+        left_out(collection_id),
+        left_out(user_id),
+        None if isinstance(permissions, EllipsisType) else permissions,
+    )
+    if scope.names_reader:
+        require_reader("this reads or writes what belongs to a user or a set of permissions")
+    return scope
+
+
+def tenant_first(tenant_id: str | None, data_type: str | None, order: str) -> str | Scope:
+    """Returns the tenant of a call whose first argument it is; one that the surroundings confirm, as a scope.
+
+    Args:
+        tenant_id: The first argument.
+        data_type: The second one.
+        order: How the call is written, for the message.
+
+    Raises:
+        InvalidKeyError: The tenant is a known data type and the data type is none: the arguments are swapped.
+    """
+    ambient = get_current_tenant_id()
+    if tenant_id is not None and tenant_id != ambient and _is_type(tenant_id) and not _is_type(data_type):
+        raise InvalidKeyError(f"{tenant_id!r} is a data type, and stands in the place of the tenant: write {order}")
+    tenant = tenant_of(tenant_id)
+    return tenant if ambient is None else Scope(tenant)
+
+
+def _is_type(name: object) -> bool:
+    return isinstance(name, str) and (name in DEFAULT_TTL_MAPPING or name in runtime.PROCESS.policies)
 
 
 def left_out(value: Id) -> str | None:
-    """The id, or ``None`` for ``...``."""
+    """Returns the id, or ``None`` for ``...``."""
     return None if isinstance(value, EllipsisType) else value
+
+
+def check_data(value: Any, tenant_id: str) -> Any:
+    """Returns ``value``, unless it says that it is another tenant's: data never chooses whose it is.
+
+    Read are ``tenant_id`` of a dict or an object, that of its ``metadata``, and the same of the members of a list. What
+    belongs to no tenant (``"system"``) may speak of all of them.
+
+    Raises:
+        TenantMismatchError: It names another tenant.
+    """
+    if isinstance(value, _SCALARS) or tenant_id == SYSTEM_TENANT:
+        return value
+    _check_one(value, tenant_id)
+    if isinstance(value, list | tuple):
+        for item in value:
+            if not isinstance(item, _SCALARS):
+                _check_one(item, tenant_id)
+    return value
+
+
+def _check_one(value: Any, tenant_id: str) -> None:
+    node = _field(value, "node")
+    for holder in (value, _field(value, "metadata"), None if node is None else _field(node, "metadata")):
+        named = _field(holder, "tenant_id")
+        if named is None or (isinstance(named, str) and not named.strip()):
+            continue
+        try:
+            text = identifier("tenant_id", named)
+        except InvalidKeyError:
+            continue
+        if text != tenant_id:
+            raise TenantMismatchError("the value (its tenant_id, or that of its metadata)", text, tenant_id)
+
+
+def _field(holder: Any, name: str) -> Any:
+    if isinstance(holder, Mapping):
+        return holder.get(name)
+    return None if isinstance(holder, (*_SCALARS, list, tuple)) else getattr(holder, name, None)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from alacena.common.context.generators import GeneratorValue, ambient, entering_generator
 from alacena.common.context.load import SourceVoice
 from alacena.common.context.vars import (
     AGENT,
@@ -16,20 +17,34 @@ from alacena.common.context.vars import (
     checked_id,
     require_tenant,
 )
+from alacena.engine.errors import TenantMismatchError
 
 if TYPE_CHECKING:
     from types import TracebackType
     from typing import Self
 
-    from alacena.common.context.vars import OptionalId
+    from alacena.common.context.vars import Field, OptionalId
 
 
 class _Frame(NamedTuple):
     """One entered block: what was ambient before it, and the block around it."""
 
     owner: Context
-    before: tuple[OptionalId, ...]
+    before: tuple[str | GeneratorValue | None, ...]
     outer: _Frame | None
+    inside: tuple[GeneratorValue, ...] = ()
+    """What it set, if it was entered inside a generator."""
+
+    @property
+    def may_end(self) -> bool:
+        """Whether it can be this block that is left: one of a suspended generator cannot."""
+        return all(value.running for value in self.inside)
+
+    def without(self, frame: _Frame) -> _Frame | None:
+        """Returns this chain of blocks without one of them."""
+        if self is frame:
+            return self.outer
+        return self if self.outer is None else self._replace(outer=self.outer.without(frame))
 
 
 _FRAMES: ContextVar[_Frame | None] = ContextVar("alacena.context_frames", default=None)
@@ -41,6 +56,13 @@ class Context(SourceVoice):
     The block restores everything that was ambient before it, whatever happened inside. One object may be entered
     again while it is open, and by several tasks at once: what it must restore is kept with the task, not in the object.
 
+    Entered inside another tenant's block it is the one door from tenant to tenant: every other name of a tenant must
+    agree with the block. So only code that may cross enters it, and never with a tenant that a caller or data named.
+
+    A generator that is iterated runs in its consumer. A block that it leaves open at a ``yield`` counts while the
+    generator runs and not for the consumer. Tasks that are started meanwhile cannot tell whose they are, which is an
+    error: decorate the generator with `with_context` instead.
+
     Args:
         tenant_id: The tenant; ``None`` keeps the ambient one.
         agent_id: The agent; ``None`` keeps the ambient one. The same holds for the next two.
@@ -48,7 +70,11 @@ class Context(SourceVoice):
         collection_id: The collection.
         validate_tenant: Refuse a tenant that is missing, ``"default"`` or the nil UUID when the block is entered.
         user_id: The user; ``None`` keeps the ambient one.
-        tenant_info: Anything the application knows about the tenant; its ``tenant_id`` counts where none is given.
+        tenant_info: Anything the application knows about the tenant; its ``tenant_id`` counts, and agrees with the
+            argument if both are given.
+
+    Raises:
+        TenantMismatchError: ``tenant_id`` and ``tenant_info`` name different tenants.
 
     Attributes:
         metrics: Values by name, in the order in which they were added.
@@ -78,9 +104,12 @@ class Context(SourceVoice):
         user_id: str | None = None,
         tenant_info: object = None,
     ) -> None:
-        if tenant_id is None and tenant_info is not None:
-            tenant_id = getattr(tenant_info, "tenant_id", None)
         self.tenant_id = checked_id("tenant_id", tenant_id)
+        in_info = checked_id("tenant_id", getattr(tenant_info, "tenant_id", None))
+        if self.tenant_id is None:
+            self.tenant_id = in_info
+        elif in_info is not None and in_info != self.tenant_id:
+            raise TenantMismatchError("the argument tenant_id", self.tenant_id, in_info)
         self.agent_id = checked_id("agent_id", agent_id)
         self.conversation_id = checked_id("conversation_id", conversation_id)
         self.collection_id = checked_id("collection_id", collection_id)
@@ -96,25 +125,45 @@ class Context(SourceVoice):
 
     def __enter__(self) -> Self:
         if self.validate_tenant:
-            require_tenant(self.tenant_id if self.tenant_id is not None else TENANT.get())
+            require_tenant(self.tenant_id if self.tenant_id is not None else ambient(TENANT))
         before = tuple(variable.get() for variable in FIELDS.values())
-        _FRAMES.set(_Frame(self, before, _FRAMES.get()))
+        inside: list[GeneratorValue] = []
+        generator = entering_generator()
         for name, variable in FIELDS.items():
-            if (value := getattr(self, name)) is not None:
-                variable.set(value)
+            if (value := getattr(self, name)) is None:
+                continue
+            if generator is not None:
+                value = GeneratorValue(value, variable.get(), generator)
+                inside.append(value)
+            variable.set(value)
+        _FRAMES.set(_Frame(self, before, _FRAMES.get(), tuple(inside)))
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         frame = _FRAMES.get()
-        while frame is not None and frame.owner is not self:
+        while frame is not None and not (frame.owner is self and frame.may_end):
             frame = frame.outer
         if frame is None:  # left in a task that never entered it: there is nothing to restore here
+            return
+        if frame.inside:
+            self._leave_generator(frame)
             return
         for variable, value in zip(FIELDS.values(), frame.before, strict=True):
             variable.set(value)
         _FRAMES.set(frame.outer)
+
+    @staticmethod
+    def _leave_generator(frame: _Frame) -> None:
+        """Ends a block of a generator, and leaves those alone that other generators have open meanwhile."""
+        for value in frame.inside:
+            value.ended = True
+            for variable in FIELDS.values():
+                if variable.get() is value:
+                    variable.set(value.before)
+        top = _FRAMES.get()
+        _FRAMES.set(None if top is None else top.without(frame))
 
     async def __aenter__(self) -> Self:
         return self.__enter__()
@@ -133,7 +182,7 @@ class Context(SourceVoice):
         Raises:
             MissingTenantError: There is no tenant, or it is ``"default"`` or the nil UUID.
         """
-        tenant_id = self.tenant_id if self.tenant_id is not None else TENANT.get()
+        tenant_id = self.tenant_id if self.tenant_id is not None else ambient(TENANT)
         return require_tenant(tenant_id) if validate else tenant_id
 
     def has_tenant_id(self) -> bool:
@@ -179,14 +228,14 @@ class Context(SourceVoice):
         """Keep something about this unit of work under ``key``."""
         self.metadata[key] = value
 
-    def _publish(self, variable: ContextVar[OptionalId], value: OptionalId) -> None:
+    def _publish(self, variable: Field, value: OptionalId) -> None:
         frame = _FRAMES.get()
-        if frame is not None and frame.owner is self:
+        if frame is not None and frame.owner is self and not frame.inside:
             variable.set(value)
 
 
-def _found(name: str, own: OptionalId, ambient: ContextVar[OptionalId], validate: bool) -> OptionalId:
-    value = own if own is not None else ambient.get()
+def _found(name: str, own: OptionalId, variable: Field, validate: bool) -> OptionalId:
+    value = own if own is not None else ambient(variable)
     if value is None and validate:
         msg = f"no {name} was given and none is current: write Context({name}=...)"
         raise LookupError(msg)

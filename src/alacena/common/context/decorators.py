@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import inspect
+from contextvars import copy_context
 from functools import wraps
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar, overload
+from uuid import UUID
 
 from alacena.common.context.block import Context
-from alacena.common.context.vars import TENANT, require_tenant
+from alacena.common.context.steps import async_steps, steps
+from alacena.common.context.vars import agreed_tenant, require_tenant
 from alacena.engine.errors import MissingTenantError
 
 if TYPE_CHECKING:
@@ -69,8 +72,13 @@ class _Wanted:
         return Context(tenant_id, tenant_info=info, **fields)
 
     def _tenant_id(self, explicit: Any, info: Any, given: Any) -> str | None:
-        candidates = (explicit, getattr(info, "tenant_id", None), getattr(given, "tenant_id", None), TENANT.get())
-        tenant_id = next((value for value in candidates if value is not None), None)
+        if self._tenant and self._validate_tenant and explicit is not None:
+            require_tenant(str(explicit) if isinstance(explicit, UUID) else explicit)
+        tenant_id = agreed_tenant(
+            ("the tenant info", getattr(info, "tenant_id", None)),
+            ("the argument ctx", getattr(given, "tenant_id", None)),
+            ("the argument tenant_id", explicit),
+        )
         if not self._tenant:
             return tenant_id
         if tenant_id is None:
@@ -123,9 +131,10 @@ def with_context(
 ) -> Callable[P, R] | Callable[[Callable[P, R]], Callable[P, R]]:
     """Run a function, sync or async, inside a `Context` made from its arguments and from what is ambient.
 
-    The tenant is the argument ``tenant_id``, else that of a ``TenantInfo``-like argument, else that of a ``ctx`` that
-    was passed, else the ambient one. ``ctx`` is handed to functions that have a parameter of that name, where the
-    call does not bring one. Written bare (``@with_context``) or with flags.
+    The tenant is the ambient one, that of a ``TenantInfo``-like argument, of a ``ctx`` that was passed, or of the
+    argument ``tenant_id``: all that are named must agree. A generator, sync or async, runs each of its steps inside the
+    block, wherever it is iterated; between them the consumer has its own. ``ctx`` is handed to functions that have a
+    parameter of that name, where the call does not bring one. Written bare (``@with_context``) or with flags.
 
     Args:
         function: The function, where the decorator is written bare.
@@ -138,7 +147,7 @@ def with_context(
 
     Raises:
         MissingTenantError: On a call that names no tenant where one is required.
-        TypeError: At once, for a generator function: enter a `Context` inside it instead.
+        TenantMismatchError: On a call that names two tenants, or another than the ambient one.
     """
     flags = {"agent_id": agent, "conversation_id": conversation, "collection_id": collection, "user_id": user}
     fields = tuple(name for name, wanted in flags.items() if wanted)
@@ -151,9 +160,6 @@ def with_context(
 
 
 def _decorated(target: Callable[P, R], wanted: _Wanted) -> Callable[P, R]:
-    if inspect.isgeneratorfunction(target) or inspect.isasyncgenfunction(target):
-        msg = f"{target.__qualname__} is a generator: enter `with Context(...)` inside it instead of @with_context"
-        raise TypeError(msg)
     arguments = _Arguments(target)
     if inspect.iscoroutinefunction(target):
 
@@ -172,6 +178,10 @@ def _decorated(target: Callable[P, R], wanted: _Wanted) -> Callable[P, R]:
         args_, kwargs_ = arguments.with_ctx(context, args, kwargs)
         with context:
             result = target(*args_, **kwargs_)
+            if inspect.isasyncgen(result):
+                return async_steps(result, copy_context())
+            if inspect.isgenerator(result):
+                return steps(result, copy_context())
         return _within(context, result) if inspect.iscoroutine(result) else result
 
     return run

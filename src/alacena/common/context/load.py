@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from alacena.engine import MISSING, UNSET
+from alacena.engine.errors import UsageError
 from alacena.engine.loading import LOAD
 
 if TYPE_CHECKING:
@@ -13,6 +14,23 @@ if TYPE_CHECKING:
     from decimal import Decimal
 
     from alacena.engine import TtlOrUnset
+
+
+def require_reader(deed: str) -> None:
+    """Refuses, inside a load whose entry is for everybody, what only some may see: its value would be served to all.
+
+    Args:
+        deed: What is refused, for the message.
+
+    Raises:
+        UsageError: The load under way names neither a user nor permissions.
+    """
+    load = LOAD.get()
+    if load is not None and getattr(load, "user_id", None) is getattr(load, "permissions", None) is None:
+        raise UsageError(
+            f"{deed}, inside the load of {load.data_type!r} {load.resource_id!r:.80}, whose entry everybody in the "
+            "tenant is served: load that one with user_id=... or permissions=... too"
+        )
 
 
 class SourceVoice:

@@ -5,11 +5,13 @@ A header is not authentication: set a tenant from headers only behind a gateway 
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+import inspect
+from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import quote, unquote
 
 from alacena.common.context.block import Context
-from alacena.common.context.vars import FIELDS, get_full_context
+from alacena.common.context.vars import FIELDS, agreed_tenant, get_full_context
+from alacena.engine.errors import TenantMismatchError
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Mapping
@@ -42,13 +44,18 @@ def add_context_to_headers(headers: Mapping[str, str] | None = None) -> dict[str
     return {**(headers or {}), **added}
 
 
-def setup_context_from_headers(headers: Mapping[str, str]) -> list[tuple[Token[str | None], str]]:
+def setup_context_from_headers(headers: Mapping[str, str]) -> list[tuple[Token[Any], str]]:
     """Make the ids of a request's headers ambient.
 
     Returns:
         A ``(token, field)`` for each: give them to `reset_context`, last one first.
+
+    Raises:
+        TenantMismatchError: The header names another tenant than the ambient one.
     """
-    return [(FIELDS[field].set(value), field) for field, value in extract_context_from_headers(headers).items()]
+    found = extract_context_from_headers(headers)
+    agreed_tenant(("the header X-Tenant-ID", found.get("tenant_id")))
+    return [(FIELDS[field].set(value), field) for field, value in found.items()]
 
 
 def get_context_log_prefix() -> str:
@@ -64,6 +71,16 @@ async def run_public_context(
     conversation_id: str | None = None,
     collection_id: str | None = None,
 ) -> R:
-    """Await ``work`` for a tenant that was named rather than authenticated, such as that of a public page."""
+    """Await ``work`` for a tenant that was named rather than authenticated, such as that of a public page.
+
+    Raises:
+        TenantMismatchError: The code runs for another tenant.
+    """
+    try:
+        agreed_tenant(("the argument tenant_id", tenant_id))
+    except TenantMismatchError:
+        if inspect.iscoroutine(work):
+            work.close()
+        raise
     with Context(tenant_id, agent_id, conversation_id, collection_id, validate_tenant=True):
         return await work

@@ -6,21 +6,26 @@ Tasks inherit the values of the task that starts them, and never change those of
 from __future__ import annotations
 
 from contextvars import ContextVar, Token
-from typing import Final, TypeAlias
+from typing import Any, Final, TypeAlias
 
+from alacena.common.context.generators import GeneratorValue, ambient
 from alacena.common.core.constants import NIL_TENANT_ID
-from alacena.engine.errors import InvalidKeyError, MissingTenantError, UsageError
+from alacena.engine.errors import InvalidKeyError, MissingTenantError, TenantMismatchError, UsageError
 from alacena.engine.scope import identifier, tenant_text
+from alacena.sources.surroundings import Surroundings
 
 OptionalId: TypeAlias = str | None
+Field: TypeAlias = ContextVar[str | GeneratorValue | None]
 
-TENANT: Final[ContextVar[OptionalId]] = ContextVar("alacena.tenant_id", default=None)
-AGENT: Final[ContextVar[OptionalId]] = ContextVar("alacena.agent_id", default=None)
-CONVERSATION: Final[ContextVar[OptionalId]] = ContextVar("alacena.conversation_id", default=None)
-COLLECTION: Final[ContextVar[OptionalId]] = ContextVar("alacena.collection_id", default=None)
-USER: Final[ContextVar[OptionalId]] = ContextVar("alacena.user_id", default=None)
+TENANT: Final[Field] = ContextVar("alacena.tenant_id", default=None)
+AGENT: Final[Field] = ContextVar("alacena.agent_id", default=None)
+CONVERSATION: Final[Field] = ContextVar("alacena.conversation_id", default=None)
+COLLECTION: Final[Field] = ContextVar("alacena.collection_id", default=None)
+USER: Final[Field] = ContextVar("alacena.user_id", default=None)
 
-FIELDS: Final[dict[str, ContextVar[OptionalId]]] = {
+Surroundings.tenant = staticmethod(lambda: ambient(TENANT))
+
+FIELDS: Final[dict[str, Field]] = {
     "tenant_id": TENANT,
     "agent_id": AGENT,
     "conversation_id": CONVERSATION,
@@ -62,57 +67,79 @@ def require_tenant(tenant_id: object) -> str:
     raise MissingTenantError(msg)
 
 
+def agreed_tenant(*named: tuple[str, object]) -> OptionalId:
+    """Returns the one tenant that all the given names and the surroundings mean; ``None`` if nobody names one.
+
+    Args:
+        named: ``(where it stands, tenant or None)``, for the message.
+
+    Raises:
+        TenantMismatchError: Two of them differ.
+        MissingTenantError: One of them is blank.
+        InvalidKeyError: One of them is of a type that has no text.
+    """
+    agreed = ambient(TENANT)
+    for source, value in named:
+        if value is None:
+            continue
+        text = tenant_text(value)
+        if agreed is not None and text != agreed:
+            raise TenantMismatchError(source, text, agreed)
+        agreed = text
+    return agreed
+
+
 def get_current_tenant_id() -> OptionalId:
     """The ambient tenant, or ``None``."""
-    return TENANT.get()
+    return ambient(TENANT)
 
 
 def get_current_agent_id() -> OptionalId:
     """The ambient agent, or ``None``."""
-    return AGENT.get()
+    return ambient(AGENT)
 
 
 def get_current_conversation_id() -> OptionalId:
     """The ambient conversation, or ``None``."""
-    return CONVERSATION.get()
+    return ambient(CONVERSATION)
 
 
 def get_current_collection_id() -> OptionalId:
     """The ambient collection, or ``None``."""
-    return COLLECTION.get()
+    return ambient(COLLECTION)
 
 
 def get_current_user_id() -> OptionalId:
     """The ambient user, or ``None``."""
-    return USER.get()
+    return ambient(USER)
 
 
-def set_current_tenant_id(tenant_id: OptionalId) -> Token[OptionalId]:
+def set_current_tenant_id(tenant_id: OptionalId) -> Token[str | GeneratorValue | None]:
     """Set the ambient tenant; give the token to `reset_context` afterwards. Prefer ``with Context(...)``."""
     return TENANT.set(checked_id("tenant_id", tenant_id))
 
 
-def set_current_agent_id(agent_id: OptionalId) -> Token[OptionalId]:
+def set_current_agent_id(agent_id: OptionalId) -> Token[str | GeneratorValue | None]:
     """Set the ambient agent; give the token to `reset_context` afterwards."""
     return AGENT.set(checked_id("agent_id", agent_id))
 
 
-def set_current_conversation_id(conversation_id: OptionalId) -> Token[OptionalId]:
+def set_current_conversation_id(conversation_id: OptionalId) -> Token[str | GeneratorValue | None]:
     """Set the ambient conversation; give the token to `reset_context` afterwards."""
     return CONVERSATION.set(checked_id("conversation_id", conversation_id))
 
 
-def set_current_collection_id(collection_id: OptionalId) -> Token[OptionalId]:
+def set_current_collection_id(collection_id: OptionalId) -> Token[str | GeneratorValue | None]:
     """Set the ambient collection; give the token to `reset_context` afterwards."""
     return COLLECTION.set(checked_id("collection_id", collection_id))
 
 
-def set_current_user_id(user_id: OptionalId) -> Token[OptionalId]:
+def set_current_user_id(user_id: OptionalId) -> Token[str | GeneratorValue | None]:
     """Set the ambient user; give the token to `reset_context` afterwards."""
     return USER.set(checked_id("user_id", user_id))
 
 
-def reset_context(token: Token[OptionalId], name: str) -> None:
+def reset_context(token: Token[Any], name: str) -> None:
     """Undo one setter.
 
     Args:
@@ -132,8 +159,8 @@ def reset_context(token: Token[OptionalId], name: str) -> None:
 def get_full_context() -> dict[str, OptionalId]:
     """The ambient tenant, agent, conversation and collection by name."""
     return {
-        "tenant_id": TENANT.get(),
-        "agent_id": AGENT.get(),
-        "conversation_id": CONVERSATION.get(),
-        "collection_id": COLLECTION.get(),
+        "tenant_id": ambient(TENANT),
+        "agent_id": ambient(AGENT),
+        "conversation_id": ambient(CONVERSATION),
+        "collection_id": ambient(COLLECTION),
     }

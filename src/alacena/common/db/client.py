@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import asyncio
 from collections import OrderedDict
+from dataclasses import replace
 from typing import TYPE_CHECKING, Self
 
 import httpx
 from supabase import AsyncClient, AsyncClientOptions
+from supabase_auth import AsyncMemoryStorage
 
 if TYPE_CHECKING:
     from collections.abc import Generator
 
     from postgrest import AsyncRequestBuilder
+    from supabase._async.auth_client import AsyncSupabaseAuthClient
     from supabase_auth.types import AuthChangeEvent, Session
 
 MAX_CLIENTS = 256
@@ -23,9 +26,22 @@ class SupabaseClient(AsyncClient):
     """``supabase.AsyncClient``, shared by all its callers.
 
     ``await client`` gives the client itself, for callers who take the factory for a coroutine function;
-    ``table("ai.documents")`` looks in the schema that the name says; and whoever signs in through ``auth`` does not
-    turn everybody's requests into their own.
+    ``table("ai.documents")`` looks in the schema that the name says; and signing in through ``auth`` neither turns
+    everybody's requests into the user's own nor shows the user's session to anybody else.
     """
+
+    @property
+    def auth(self) -> AsyncSupabaseAuthClient:
+        """Returns a client of the authentication service, new each time: its session is its holder's alone.
+
+        A session that the shared client kept would be the next request's, of another user or tenant.
+        """
+        options = replace(self.options, storage=AsyncMemoryStorage(), headers=dict(self.options.headers))
+        return self._init_supabase_auth_client(auth_url=str(self.auth_url), client_options=options)
+
+    @auth.setter
+    def auth(self, _: AsyncSupabaseAuthClient) -> None:
+        """Ignores the one that the base class makes."""
 
     def __await__(self) -> Generator[object, None, Self]:
         return self._itself().__await__()

@@ -5,9 +5,10 @@ from __future__ import annotations
 import inspect
 from typing import TYPE_CHECKING
 
+from alacena.common.context.load import require_reader
+from alacena.common.context.vars import agreed_tenant
 from alacena.common.db.settings import DEFAULT_TIMEOUT_S, SupabaseSettings
 from alacena.engine.errors import SettingsError, UsageError
-from alacena.engine.scope import tenant_text
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -85,8 +86,11 @@ def get_supabase_client(
 
     The same arguments give the same client (with a ``tenant_token``: as long as it gives the same token), on
     connections that all clients of the loop share. Outside a running loop
-    (in a module's body) the client belongs to the loop that first uses it. A client is shared: a user who signs in
-    through its ``auth`` does not change whose rows it sees; pass that user's ``access_token`` here instead.
+    (in a module's body) the client belongs to the loop that first uses it. A client is shared, a session is not: each
+    ``client.auth`` is new and knows of nobody's signing in; keep it in a variable for as long as its session is needed.
+    Who signs in through it does not change whose rows the client sees; pass that user's ``access_token`` here instead.
+
+    Inside a load, a token goes with ``user_id=`` or ``permissions=`` of that load: its entry is served to them alone.
 
     Cost: no network.
 
@@ -102,12 +106,18 @@ def get_supabase_client(
         SettingsError: URL or key is missing (the message names all that is), or the ``supabase`` extra is; or
             ``tenant_token`` gave no text.
         MissingTenantError: The tenant is blank.
-        UsageError: An access token and the service role were asked for together.
+        TenantMismatchError: The tenant is not the ambient one.
+        UsageError: An access token and the service role were asked for together; or a token was passed inside a load
+            whose entry is for everybody in the tenant.
     """
     if isinstance(tenant_id, bool):
         tenant_id, use_service_role = None, tenant_id
     if use_service_role and access_token is not None:
         raise UsageError("an access token limits what the service role may do to nothing: pass one of the two")
+    if tenant_id is not None:
+        tenant_id = agreed_tenant(("the argument tenant_id", tenant_id))
+    if access_token is not None:
+        require_reader("a Supabase client with an access token sees what its user may see")
     settings = _process.given.or_from()
     if access_token is None and tenant_id is not None and not use_service_role:
         access_token = _token_of(tenant_id, settings)
@@ -116,7 +126,6 @@ def get_supabase_client(
 
 
 def _token_of(tenant_id: str, settings: SupabaseSettings) -> str | None:
-    tenant_id = tenant_text(tenant_id)
     if settings.tenant_token is None:
         return None
     token: object = settings.tenant_token(tenant_id)

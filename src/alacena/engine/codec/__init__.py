@@ -13,6 +13,7 @@ import msgspec
 from msgspec.structs import replace
 
 from alacena.engine.codec import arrays, compression, encryption
+from alacena.engine.codec.canonical import canonical, identity
 from alacena.engine.codec.encryption import Keyring
 from alacena.engine.codec.envelope import (
     MAX_HEADER_BYTES,
@@ -46,9 +47,11 @@ __all__ = [
     "Keyring",
     "Registry",
     "ValueCodec",
+    "canonical",
     "decode",
     "default_registry",
     "encode",
+    "identity",
     "is_immutable",
     "register",
     "size_of",
@@ -112,6 +115,7 @@ class Codec:
         integrity_key: bytes | None = None,
         keyring: Keyring | None = None,
     ) -> None:
+        self._registry = registry
         self._values = ValueCodec(registry)
         self._compress_over_bytes = max_value_bytes if compress_over_bytes is None else compress_over_bytes
         self._max_value_bytes = max_value_bytes
@@ -134,6 +138,14 @@ class Codec:
                 "split it, or raise the limit."
             )
         return payload
+
+    def canonical(self, value: object) -> bytes:
+        """As `encode`, with the same bytes for all equal values, in every process.
+
+        Raises:
+            EncodeError: It holds something that cannot be stored.
+        """
+        return canonical(value, self._registry)
 
     def pack(self, payload: bytes) -> Encoded:
         """A payload as it will be stored, compressed where that pays."""

@@ -215,7 +215,10 @@ def is_pydantic(cls: type) -> bool:
     return pydantic is not None and issubclass(cls, pydantic.BaseModel)
 
 
-_PYDANTIC_STATE: Final = ("__pydantic_extra__", "__pydantic_fields_set__", "__pydantic_private__")
+PYDANTIC_FIELDS_SET: Final = "__pydantic_fields_set__"
+"""The part of a model's state that says which fields were given: equal models may differ in it."""
+
+_PYDANTIC_STATE: Final = ("__pydantic_extra__", PYDANTIC_FIELDS_SET, "__pydantic_private__")
 
 
 def _of_pydantic(cls: Any, name: str) -> Record:
@@ -230,8 +233,8 @@ def _of_pydantic(cls: Any, name: str) -> Record:
         value: Any = cls.__new__(cls)
         count = len(declared)
         rest = dict(zip(_PYDANTIC_STATE, state[count:], strict=True))
-        if not rest["__pydantic_fields_set__"] <= known and rest["__pydantic_extra__"] is None:
-            rest["__pydantic_fields_set__"] &= known
+        if not rest[PYDANTIC_FIELDS_SET] <= known and rest["__pydantic_extra__"] is None:
+            rest[PYDANTIC_FIELDS_SET] &= known
         value.__setstate__({"__dict__": dict(zip(declared, state[:count], strict=True)), **rest})
         restored: object = value
         return restored

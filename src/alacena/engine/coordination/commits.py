@@ -9,12 +9,14 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, Final, TypeAlias
 
+from alacena.engine.closing import finish
 from alacena.engine.coordination.handover import hand_over
 from alacena.engine.errors import IdempotencyConflictError
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
 
+    from alacena.engine.closing import Deadline
     from alacena.engine.coordination.ledger import Authority
     from alacena.engine.coordination.usage import Usage
     from alacena.engine.errors import AlacenaError
@@ -85,16 +87,20 @@ class Commits:
         handed = await hand_over(self._authority, usages)
         unfit: dict[_Place, AlacenaError] = {_place(usage): words for usage, words in handed.unfit}
         await self._settled([usage for usage in usages if _place(usage) not in unfit])
-        conflicts: dict[_Place, AlacenaError] = {
-            _place(usage): IdempotencyConflictError(f"key {usage.idempotency_key!r} was used before with other figures")
-            for usage in handed.conflicts
-        }
+        conflicts: dict[_Place, AlacenaError] = {_place(usage): _conflict(usage) for usage in handed.conflicts}
         return conflicts | unfit
 
-    async def close(self) -> None:
-        """Wait until what was begun has come to its end."""
+    async def close(self, deadline: Deadline | None = None) -> None:
+        """Wait until what was begun has come to its end, or the deadline; what is left then is cancelled."""
         while rest := {task for task in (self._open, self._next) if task is not None and not task.done()}:
-            await asyncio.wait(rest)
+            await finish(rest, None if deadline is None else deadline.left_s())
+
+
+def _conflict(usage: Usage) -> IdempotencyConflictError:
+    return IdempotencyConflictError(
+        f"key {usage.idempotency_key!r} of tenant {usage.tenant_id!r} is known to the authority with other figures than "
+        f"{usage.figures}: see its row in alacena_token_usage. Use a key that names one provider call"
+    )
 
 
 def _place(usage: Usage) -> _Place:

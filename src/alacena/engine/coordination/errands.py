@@ -5,10 +5,13 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from alacena.engine.closing import finish
 from alacena.engine.errors import AlacenaError
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Coroutine
+
+    from alacena.engine.closing import Deadline
 
 T = TypeVar("T")
 
@@ -50,10 +53,13 @@ class Errands:
         if not task.cancelled():
             task.exception()  # Whoever waited has seen it; who has gone does not want to.
 
-    async def close(self) -> None:
-        """Wait until every step has come to its end."""
-        while self._tasks:
-            await asyncio.wait(set(self._tasks))
+    async def close(self, deadline: Deadline | None = None) -> None:
+        """Wait until every step has come to its end, or the deadline: what is left then is cancelled."""
+        try:
+            while self._tasks and (deadline is None or deadline.left_s()):
+                await asyncio.wait(set(self._tasks), timeout=None if deadline is None else deadline.left_s())
+        finally:
+            await finish(tuple(self._tasks), 0.0)
 
 
 async def _quietly(step: Awaitable[Any]) -> None:

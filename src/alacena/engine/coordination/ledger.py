@@ -7,30 +7,54 @@ the outbox to an :class:`Authority`, where a unique key decides. Die anywhere, r
 from __future__ import annotations
 
 import asyncio
+import logging
 from datetime import UTC, date, datetime
 from typing import TYPE_CHECKING, Any, Final, Literal, Protocol
 
+from msgspec import structs
+
+from alacena.engine.closing import Deadline
 from alacena.engine.coordination.commits import Commits
+from alacena.engine.coordination.pending import Pending
 from alacena.engine.coordination.port import exact, milliseconds
 from alacena.engine.coordination.roster import Roster
-from alacena.engine.coordination.totals import Totals, totals_from
-from alacena.engine.coordination.usage import Usage, checked, short_key, unpacked
+from alacena.engine.coordination.totals import Totals, day_of, month_of, totals_from
+from alacena.engine.coordination.trouble import Trouble
+from alacena.engine.coordination.usage import Usage, checked, key_of, micros, plain, unpacked, whole, whole_parts
 from alacena.engine.errors import (
+    AlacenaError,
+    BackendError,
     BackendUnavailableError,
     DecodeError,
+    EncodeError,
     IdempotencyConflictError,
     LimitExceededError,
     OutcomeUnknownError,
+    ServerReplyError,
     UsageError,
 )
+from alacena.engine.loading import in_source
 from alacena.engine.store import Script
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
+    from decimal import Decimal
 
     from alacena.engine.coordination.port import Port
     from alacena.engine.coordination.spill import Spill
     from alacena.engine.store import Argument
+
+_log = logging.getLogger("alacena")
+
+_AWAY: Final = frozenset(
+    {"OOM", "NOREPLICAS", "MISCONF", "READONLY", "NOPERM", "LOADING", "MASTERDOWN", "CLUSTERDOWN", "TRYAGAIN", "BUSY"}
+    | {"NOAUTH", "WRONGPASS"}
+)
+"""Refusals of a server that will take the same words later, or on another server."""
+_MOST_STUCK: Final = 100
+"""Lines that a server may refuse for themselves in one drain before it is taken to refuse everything."""
+_REFUSALS: Final = (AlacenaError, ValueError, TypeError)
+"""What bad figures, and keys in conflict, end with."""
 
 RECORD: Final = Script("ledger_record", idempotent=True)
 KIND: Final = "tokens"
@@ -66,8 +90,9 @@ class Ledger:
     durable    the authority has committed it              nothing
     =========  ==========================================  ===========================================================
 
-    If Redis fails: with a spill file the use is kept there, on disk, and counted by :meth:`drain`, which an open cache
-    calls every few seconds; without: raises.
+    If Redis fails, or refuses to write: with a spill file the use is kept there, on disk, and counted by :meth:`drain`,
+    which an open cache calls every few seconds; without: raises. Inside a source (a loader, a provider) nothing is
+    raised in ``fast`` mode, because the answer is paid for: the use waits in this process until it can be counted.
 
     Args:
         port: Where the counts are.
@@ -92,11 +117,16 @@ class Ledger:
         self._remember_ms = milliseconds(remember_s, "remember_s")
         self._outbox = outbox or authority is not None
         self._roster = Roster(port, KIND, "outbox")
+        self._pending = Pending(self._count_or_spill, port.environment, port.health)
+        self._spilling = Trouble(
+            "token usage goes to the spill file", "it is counted from there; see that Redis takes writes"
+        )
+        self._conflicts = 0
 
     async def record(
         self,
         tenant_id: str,
-        tokens: int,
+        tokens: int | None = None,
         *,
         model: str,
         token_type: str = "llm",  # noqa: S107 - not that kind of token
@@ -104,77 +134,142 @@ class Ledger:
         agent_id: str | None = None,
         conversation_id: str | None = None,
         collection_id: str | None = None,
-        metadata: dict[str, Any] | None = None,
+        metadata: Mapping[str, Any] | None = None,
         idempotency_key: str | None = None,
         saved: bool = False,
         mode: Mode = "fast",
+        parts: Mapping[str, int] | None = None,
+        cost: Decimal | float | str | None = None,
     ) -> bool:
         """Count one use of tokens.
 
         Cost: 1 round trip; ``safe``: + the fsync; ``durable``: + one transaction of the authority and 1 round trip,
         shared with whoever waits at the same time.
         Atomicity: receipt, totals and outbox in one step. Cancellation: it may have been counted; repeat with the key.
+        If Redis fails: see :class:`Ledger`.
 
         Args:
             tenant_id: Whose.
-            tokens: How many; 0 is nothing to count, and does not use the key up.
+            tokens: How many; 0 (with a cost of 0) is nothing to count, and does not use the key up. Left out: the parts
+                ``input`` and ``output`` together.
             model: Of which model.
-            token_type: Such as ``"llm"`` or ``"embedding"``.
+            token_type: ``"llm"`` or ``"embedding"`` for a whole call; another word, such as ``"prompt"``, for a part of
+                one: parts of one call share its key, and each counts once.
             operation: Such as ``"query"``.
-            agent_id: For which agent.
+            agent_id: For which agent. Whoever records the call first decides it; so for the next three.
             conversation_id: In which conversation.
             collection_id: On which collection.
-            metadata: Kept with it; JSON values.
+            metadata: Kept with it; JSON values, and objects that say what they hold, such as a provider's usage.
             idempotency_key: Names the provider's call: its response id, or one made before the call. The same key
                 counts once. Left out, every call of this method counts; one is made so that the library's own retries
                 do not double. It never depends on the time.
             saved: True where the cache answered: counted apart.
             mode: What must be true when this returns.
+            parts: Tokens by what they were: ``"input"``, ``"output"``, ``"cached"`` (of the input), ``"reasoning"`` (of
+                the output), ``"cache_write"``, or words of your own; totalled apart, beside ``tokens``.
+            cost: Money, in one currency throughout; counted exactly, in millionths.
 
         Returns:
-            True: it is accounted for, by this call or an earlier one.
+            True: it is accounted for, by this call or an earlier one. False, inside a source only: it is not yet, and
+            waits in this process; or its figures cannot be counted, and are in the log.
 
         Raises:
-            IdempotencyConflictError: The key was used with other figures.
-            ValueError: Negative tokens; a model, type or operation that is blank or too long.
+            IdempotencyConflictError: The key was used with other figures; the error names both.
+            ValueError: Negative or missing tokens; a model, type or operation that is blank or too long.
+            EncodeError: The metadata holds something that cannot be stored.
             BackendError: It is not known to be accounted for: repeat with the same key.
         """
-        usage = checked(
-            Usage(
-                tenant_id=tenant_id,
-                idempotency_key=self._port.token() if idempotency_key is None else short_key(idempotency_key),
-                tokens=tokens,
-                model=model,
-                token_type=token_type,
-                operation=operation,
-                at=self._port.environment.wall(),
-                saved=saved,
-                agent_id=agent_id,
-                conversation_id=conversation_id,
-                collection_id=collection_id,
-                metadata=metadata,
-            )
-        )
         if mode == "durable" and self._commits is None:
             raise UsageError("mode='durable' needs an authority: give the ledger one, or use 'safe'")
-        if tokens:
+        paid = mode == "fast" and in_source()
+        what = f"{tenant_id!r}, {idempotency_key!r}: {tokens!r:.80} tokens of {model!r:.80}, {token_type!r:.80}"
+        try:
+            parts = whole_parts(parts)
+            if tokens is None and parts is not None:
+                tokens = parts.get("input", 0) + parts.get("output", 0)
+            usage = checked(
+                Usage(
+                    tenant_id=tenant_id,
+                    idempotency_key=key_of(
+                        self._port.token() if idempotency_key is None else idempotency_key, token_type
+                    ),
+                    tokens=whole(tokens, "tokens"),
+                    model=model,
+                    token_type=token_type,
+                    operation=operation,
+                    at=self._port.environment.wall(),
+                    saved=saved,
+                    agent_id=agent_id,
+                    conversation_id=conversation_id,
+                    collection_id=collection_id,
+                    metadata=self._plain(metadata, paid=paid),
+                    parts=parts,
+                    cost_micros=micros(cost),
+                )
+            )
+            if not usage.tokens and not usage.cost_micros:
+                return True
+            if paid:
+                return await self._record_paid(usage)
             await self._record(usage, mode)
+        except _REFUSALS as error:
+            if not paid:
+                raise
+            self._pending.refuse(what, error)
+            return False
+        return True
+
+    def _plain(self, metadata: Mapping[str, Any] | None, *, paid: bool) -> dict[str, Any] | None:
+        try:
+            return plain(metadata)
+        except EncodeError as error:
+            if not paid:
+                raise
+            _log.error("token usage is counted without its metadata: %s", error)
+            return None
+
+    async def _record_paid(self, usage: Usage) -> bool:
+        """Count a use whose answer must reach its caller whatever becomes of it."""
+        try:
+            usage.packed()
+        except EncodeError as error:  # What cannot be packed could not be counted later either.
+            _log.error("token usage is counted without its metadata: %s", error)
+            usage = structs.replace(usage, metadata=None)
+            usage.packed()
+        if len(self._pending):  # No answer waits for a server that is known to be away.
+            self._pending.keep(usage)
+            return False
+        try:
+            await self._record(usage, "fast")
+        except (BackendError, OSError) as error:
+            self._pending.keep(usage, error)
+            return False
         return True
 
     async def _record(self, usage: Usage, mode: Mode) -> None:
+        if mode == "fast":
+            await self._count_or_spill(usage)
+            return
         record = usage.packed()
-        try:
-            await self._count(usage, record)
-        except (BackendUnavailableError, OutcomeUnknownError):
-            if self._spill is None:
-                raise
-            await self._spill.append(record)
-        else:
-            if mode == "safe":
-                await self._confirm(usage, record)
+        if await self._count_or_spill(usage) and mode == "safe":
+            await self._confirm(usage, record)
         if mode == "durable":
             assert self._commits is not None
             await self._commits.commit(usage)
+
+    async def _count_or_spill(self, usage: Usage) -> bool:
+        """Count a use, or have it on disk; returns whether it is counted."""
+        record = usage.packed()
+        try:
+            await self._count(usage, record)
+        except BackendError as error:
+            if self._spill is None:
+                raise
+            await self._spill.append(record)
+            self._spilling.seen(error)
+            return False
+        self._spilling.over()
+        return True
 
     async def _count(self, usage: Usage, record: bytes) -> None:
         tenant = usage.tenant_id
@@ -194,8 +289,17 @@ class Ledger:
             usage.tokens,
             usage.field,
             record if self._outbox else b"",
+            usage.figures,
+            *(word for amount in usage.amounts for word in amount),
         ]
-        _, tell = await self._port.run(RECORD, keys, words)
+        outcome, tell = await self._port.run(RECORD, keys, words)
+        if outcome < 0:
+            self._conflicts += 1
+            known = bytes(tell)[len(usage.fingerprint) :].decode("utf-8", "replace")
+            raise IdempotencyConflictError(
+                f"key {usage.idempotency_key!r} of tenant {usage.tenant_id!r} was used before with other figures: "
+                f"then {known}; now {usage.figures}. Use a key that names one provider call, such as its response id"
+            )
         if tell and self._outbox:
             await self._roster.announce(tenant)
 
@@ -223,10 +327,14 @@ class Ledger:
         except (BackendUnavailableError, OutcomeUnknownError):
             return  # The relay will bring them once more, and the authority will know them.
 
-    async def close(self) -> None:
-        """Wait until the transactions that were begun have come to their end."""
-        if self._commits is not None:
-            await self._commits.close()
+    async def close(self, deadline: Deadline | None = None) -> None:
+        """Have what waits counted or committed, in 5 s or by the deadline. What could not be counted is in the log."""
+        deadline = deadline or Deadline(5.0)
+        try:
+            await self._pending.close(deadline)
+        finally:
+            if self._commits is not None:
+                await self._commits.close(deadline)
 
     async def drain(self) -> int:
         """Count what waits in the spill file. Safe to repeat; each line is counted once.
@@ -235,29 +343,50 @@ class Ledger:
             How many were counted. Those that the ledger refuses are in the file's ``.rejected``.
 
         Raises:
-            BackendError: The server is (still) away; the rest waits on.
+            BackendError: The server is (still) away, or refuses to write; the rest waits on.
+            OSError: The disk is full or gone; everything waits on.
         """
         if self._spill is None or not self._spill.holds_any:
             return 0
-        rest = await self._spill.take()
-        if rest is None:
+        lines = await self._spill.take()
+        if lines is None:
             return 0
-        counted = 0
+        counted, done = 0, 0
+        stuck: list[bytes] = []
+        refusal: ServerReplyError | None = None
         try:
-            while rest:
-                counted += await self._drain(self._spill, rest[0])
-                rest = rest[1:]
+            for line in lines:
+                try:
+                    counted += await self._drain(self._spill, line)
+                except ServerReplyError as error:
+                    if error.code in _AWAY or len(stuck) >= _MOST_STUCK:
+                        raise
+                    refusal = error
+                    stuck.append(line)
+                done += 1
         finally:
-            await self._spill.keep(rest)
+            await self._spill.keep(stuck + lines[done:])
+        if refusal is not None:
+            raise refusal
         return counted
 
     async def _drain(self, spill: Spill, line: bytes) -> int:
         try:
             await self._count(unpacked(line), line)
-        except (DecodeError, IdempotencyConflictError, LimitExceededError):
+        except (DecodeError, IdempotencyConflictError, LimitExceededError, UsageError) as error:
             await spill.reject(line)
+            _log.error("a spilled use of tokens cannot be counted, and is in the file's .rejected: %s", error)
             return 0
         return 1
+
+    def health(self) -> dict[str, Any]:
+        """Returns how many uses wait in this process, were given up or refused, and how many keys were in conflict."""
+        return {**self._pending.health(), "conflicts": self._conflicts}
+
+    @property
+    def failing(self) -> str | None:
+        """The kind of the failure that keeps what waits in this process from being counted."""
+        return self._pending.failing
 
     async def totals(self, tenant_id: str, *, day: date | str | None = None, month: date | str | None = None) -> Totals:
         """The totals of one day, one month, or ever (UTC).
@@ -266,16 +395,19 @@ class Ledger:
 
         Args:
             tenant_id: Whose.
-            day: A date, or ``"2025-01-31"``.
+            day: A date, or ``"2025-01-31"``. A datetime with a zone stands for its day in UTC.
             month: A date in it, or ``"2025-01"``.
+
+        Raises:
+            ValueError: It is no day or month, or both are given.
         """
         if day is not None and month is not None:
             raise ValueError("give a day or a month, not both")
         key = self._key(tenant_id, "ever")
         if day is not None:
-            key = self._key(tenant_id, "day", f"{day:%Y-%m-%d}" if isinstance(day, date) else day)
+            key = self._key(tenant_id, "day", day_of(day))
         if month is not None:
-            key = self._key(tenant_id, "month", f"{month:%Y-%m}" if isinstance(month, date) else month)
+            key = self._key(tenant_id, "month", month_of(month))
         return totals_from(await self._port.call("HGETALL", key))
 
     async def backlog(self, tenant_id: str) -> int:

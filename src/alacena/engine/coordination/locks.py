@@ -19,6 +19,7 @@ from alacena.engine.store import Script
 if TYPE_CHECKING:
     from types import TracebackType
 
+    from alacena.engine.closing import Deadline
     from alacena.engine.coordination.port import Port
     from alacena.engine.store import Argument
 
@@ -158,11 +159,13 @@ class Locks:
         keys = self._keys(name, tenant_id)
         return await self._errands.finish(give_back(self._port, keys, token))
 
-    async def close(self) -> None:
+    async def close(self, deadline: Deadline | None = None) -> None:
         """Wait until what was given up has been given back; what is still held is renewed no more, and so lost."""
-        await self._errands.close()
-        for lock in list(self._held):
-            lock.abandon()
+        try:
+            await self._errands.close(deadline)
+        finally:
+            for lock in list(self._held):
+                lock.abandon()
 
     def _keys(self, name: str, tenant_id: str) -> list[str]:
         return [self._port.key("lock", tenant_id, name, part) for part in ("owner", "state", "line", "alive")]

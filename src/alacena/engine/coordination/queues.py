@@ -13,6 +13,7 @@ from alacena.engine.scope import identifier
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
 
+    from alacena.engine.closing import Deadline
     from alacena.engine.coordination.item import Item
     from alacena.engine.coordination.port import Port
     from alacena.engine.coordination.source import Source
@@ -85,9 +86,9 @@ class Queues:
         """
         return Worker(self._port, source, handler, **options)
 
-    async def close(self) -> None:
+    async def close(self, deadline: Deadline | None = None) -> None:
         """Wait until what was given up has been given back."""
-        await self._port.errands.close()
+        await self._port.errands.close(deadline)
 
     def _roster(self, name: str) -> Roster | None:
         if not self._fair:

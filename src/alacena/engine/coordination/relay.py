@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any, Final
 
 from alacena.engine.coordination.handover import hand_over
 from alacena.engine.coordination.port import pause_s
+from alacena.engine.coordination.trouble import Trouble, ends_a_task
 from alacena.engine.coordination.usage import Usage, unpacked
 from alacena.engine.errors import BackendError, DecodeError
 
@@ -17,6 +18,9 @@ if TYPE_CHECKING:
     from alacena.engine.coordination.ledger import Authority, Ledger
     from alacena.engine.coordination.port import Port
     from alacena.engine.coordination.roster import Turn
+
+PART: Final = "alacena: relay"
+"""Its name among the parts that have faults."""
 
 _TURNS_AT_ONCE: Final = 16
 
@@ -29,7 +33,7 @@ class RelayCounts:
         carried: Records that the authority has, and that left the outbox.
         conflicts: Of those, records whose key it knew with other figures.
         unreadable: Records set aside because they cannot be read, or the authority can never take them.
-        outages: Times that the store or the authority could not be reached.
+        outages: Times that the store or the authority could not be reached, or failed in another way.
     """
 
     carried: int = 0
@@ -49,7 +53,7 @@ class Relay:
         ledger: Whose outboxes.
         authority: Where usage is kept.
         batch: How many records a transaction.
-        retry_s: How long to wait after an outage.
+        retry_s: How long to wait after a first failure; longer after each further one.
 
     Attributes:
         counts: What was done so far.
@@ -63,26 +67,39 @@ class Relay:
         self._ledger = ledger
         self._authority = authority
         self._batch = batch
-        self._retry_s = retry_s
         self._stopping = asyncio.Event()
+        self._trouble = Trouble(
+            "token usage is not carried to the authority",
+            "it waits in the outboxes and is tried again; see that the authority and Redis answer",
+            retry_s,
+            health=port.health,
+            part=PART,
+        )
 
     def stop(self) -> None:
         """Let :meth:`run` return after the batch in hand."""
         self._stopping.set()
 
     async def run(self) -> RelayCounts:
-        """Carry until :meth:`stop`."""
+        """Carry until :meth:`stop`. Nothing but that, or a cancellation, ends it: what fails is tried again."""
         while not self._stopping.is_set():
             try:
                 async with self._ledger.roster.bell() as bell:
                     while not self._stopping.is_set():
                         next_s = await self.run_once()
+                        self._trouble.over()
                         await self._until(asyncio.ensure_future(bell.wait(pause_s(self._port.environment, next_s))))
-            except BackendError:
+            except BaseException as error:  # an authority may be anybody's code, and raise whatever its driver does
+                if ends_a_task(error):
+                    raise
                 self.counts.outages += 1
-                pause = self._retry_s * (0.5 + self._port.environment.random())
+                pause = self._trouble.seen(error) * (0.5 + self._port.environment.random())
                 await self._until(asyncio.ensure_future(asyncio.sleep(pause)))
         return self.counts
+
+    def health(self) -> dict[str, Any]:
+        """Returns what was carried, and what it is failing with, if it is."""
+        return {**asdict(self.counts), "failing": self._trouble.kind}
 
     async def run_once(self) -> float | None:
         """Carry what there is; returns the seconds until it is worth looking again.
@@ -93,9 +110,23 @@ class Relay:
             turns, next_s = await self._ledger.roster.turns(_TURNS_AT_ONCE)
             if not turns:
                 return next_s
-            for turn in turns:
-                await self._carry(turn)
+            await self._carry_all(turns)
         return None
+
+    async def _carry_all(self, turns: Sequence[Turn]) -> None:
+        """Carry one batch of each tenant. A batch that the authority breaks on holds up none of the others."""
+        failed: BaseException | None = None
+        for turn in turns:
+            try:
+                await self._carry(turn)
+            except BackendError:
+                raise
+            except BaseException as error:
+                if ends_a_task(error):
+                    raise
+                failed = error
+        if failed is not None:
+            raise failed
 
     async def _carry(self, turn: Turn) -> None:
         key = self._ledger.outbox_key(turn.tenant_id)

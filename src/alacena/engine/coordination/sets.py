@@ -15,7 +15,7 @@ ADD: Final = Script("set_add", idempotent=False)
 
 
 class Sets:
-    """Plain sets of scalars and whatever else encodes to the same bytes each time.
+    """Plain sets of values. Equal values of one type are one member: the order of a dict or a set does not count.
 
     If Redis fails: every verb raises. After :class:`~alacena.engine.errors.OutcomeUnknownError` each can be repeated.
 

@@ -23,11 +23,13 @@ class Elements:
     Attributes:
         encode: Raises :class:`~alacena.engine.errors.EncodeError` for what cannot be stored.
         decode: Raises :class:`~alacena.engine.errors.DecodeError` for bytes that it did not write.
+        canonical: As ``encode``, with the same bytes for all equal values, in every process.
         cipher: Encrypts what is encoded; ``None``: nothing does.
     """
 
     encode: Callable[[Any], bytes]
     decode: Callable[[bytes], Any]
+    canonical: Callable[[Any], bytes]
     cipher: ElementCipher | None = None
 
     def of(self, tenant_id: str, place: str) -> Elements:
@@ -39,6 +41,7 @@ class Elements:
         return Elements(
             lambda value: cipher.seal(encode(value), tenant, place),
             lambda raw: decode(cipher.open(raw, tenant, place, alike=False)),
+            self.canonical,
         )
 
     def members(self, tenant_id: str, place: str) -> Members:
@@ -65,7 +68,7 @@ class Members:
 
     def forms(self, value: Any) -> list[bytes]:
         """All bytes under which a value may be a member: those of earlier keys, and of before there were keys, too."""
-        payload = self._elements.encode(value)
+        payload = self._elements.canonical(value)
         cipher = self._elements.cipher
         return [payload] if cipher is None else cipher.seal_alike(payload, *self._where)
 
@@ -103,7 +106,7 @@ def all_read(decode: Callable[[bytes], Any], rows: Sequence[bytes]) -> list[Any]
 
 def _encode(value: Any) -> bytes:
     try:
-        return msgspec.msgpack.encode(value)
+        return msgspec.msgpack.encode(value, order="deterministic")
     except (TypeError, OverflowError) as error:
         raise EncodeError(f"{type(value).__name__} cannot be stored: {error}") from error
 
@@ -115,5 +118,5 @@ def _decode(raw: bytes) -> Any:
         raise DecodeError(f"not an element of ours: {error}") from error
 
 
-MSGPACK: Final = Elements(_encode, _decode)
+MSGPACK: Final = Elements(_encode, _decode, _encode)
 """Plain MessagePack: scalars, lists and dictionaries come back as they went in; tuples come back as lists."""

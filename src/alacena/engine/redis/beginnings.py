@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any
 
 from alacena.engine.redis.cache_scripts import BEGIN
-from alacena.engine.redis.journal import new_name, state
+from alacena.engine.redis.journal import NARROW_LIFE_MS, new_name, state
 from alacena.engine.shelf import Beginning
 
 if TYPE_CHECKING:
@@ -16,9 +16,6 @@ if TYPE_CHECKING:
     from alacena.engine.environment import Environment
     from alacena.engine.redis.node import Node
     from alacena.engine.redis.nodes import Nodes
-
-NARROW_LIFE_MS: Final = 7 * 24 * 3600 * 1000
-"""Least life of generations below the type: there are as many as resources, conversations and tags."""
 
 
 class Beginnings:

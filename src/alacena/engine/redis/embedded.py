@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import signal
 import subprocess
 import tempfile
 from pathlib import Path
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 _LONGEST_SOCKET_PATH = 100
+_ENDING_S = 3.0
 
 _GUARD = """
 folder=$1; shift
@@ -84,12 +86,15 @@ class EmbeddedServer:
         return self.endpoint
 
     async def close(self) -> None:
-        """End it, and wait until it and its folder are gone."""
+        """End it, and wait until it and its folder are gone.
+
+        A server that does not end by itself in a few seconds is killed. Cancellation: it ends all the same, unwatched.
+        """
         guard, self._guard, self._folder = self._guard, None, None
         if guard is not None:
             assert guard.stdin is not None
             guard.stdin.close()
-            await asyncio.get_running_loop().run_in_executor(None, guard.wait)
+            await asyncio.get_running_loop().run_in_executor(None, _wait, guard)
 
     def end_if_orphaned(self) -> None:
         """End it if the event loop that it was started on has ended: nobody is left to await :meth:`close`."""
@@ -159,6 +164,14 @@ def _launch(command: list[str], folder: Path) -> subprocess.Popen[bytes]:
         stderr=subprocess.DEVNULL,
         start_new_session=True,
     )
+
+
+def _wait(guard: subprocess.Popen[bytes]) -> None:
+    try:
+        guard.wait(_ENDING_S)
+    except subprocess.TimeoutExpired:
+        os.killpg(guard.pid, signal.SIGKILL)  # The guard leads a session of its own: this ends the server with it.
+        guard.wait()
 
 
 async def _accepts(socket: Path) -> bool:

@@ -7,6 +7,7 @@ from itertools import groupby
 from typing import TYPE_CHECKING, Any, cast
 
 from alacena.engine.codec import NOTHING, EntryError, Envelope
+from alacena.engine.errors import ServerReplyError
 from alacena.engine.events import EntryRejected
 from alacena.engine.keys import MARK
 from alacena.engine.policy import UNKEPT, Policy
@@ -337,3 +338,14 @@ class Entries:
         if any(g.nonce != stamp for g, (_, stamp) in zip(tagged, envelope.tags, strict=True)):
             return None
         return (*generations, *tagged), (*stamps, *(stamp for _, stamp in envelope.tags))
+
+
+def values_of(reply: Reply) -> list[bytes | None]:
+    """Returns the values that a node answered with.
+
+    Raises:
+        ServerReplyError: It answered with an error.
+    """
+    if isinstance(reply, ServerReplyError):
+        raise reply
+    return reply  # type: ignore[no-any-return]

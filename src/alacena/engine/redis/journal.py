@@ -21,6 +21,9 @@ if TYPE_CHECKING:
     from alacena.engine.redis.removals import Removal
     from alacena.engine.redis.wire import Command
 
+NARROW_LIFE_MS: Final = 7 * 24 * 3600 * 1000
+"""Least life of generations below the type: there are as many as resources, conversations and tags."""
+
 NAME_BYTES: Final = 8
 RECORD_BYTES: Final = 8
 

@@ -8,13 +8,13 @@ from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from alacena.engine.errors import BackendError, ServerReplyError
+from alacena.engine.errors import BackendError
 from alacena.engine.policy import UNKEPT, Policy
-from alacena.engine.redis.beginnings import NARROW_LIFE_MS, Beginnings
+from alacena.engine.redis.beginnings import Beginnings
 from alacena.engine.redis.cache_scripts import DISCARD, LATE, LEASE, MINT, RELEASE, RENEW, STORE
-from alacena.engine.redis.entries import Entries
+from alacena.engine.redis.entries import Entries, values_of
 from alacena.engine.redis.holds import Holds
-from alacena.engine.redis.journal import NAME_BYTES, endings, new_name, state, tells_of
+from alacena.engine.redis.journal import NAME_BYTES, NARROW_LIFE_MS, endings, new_name, state, tells_of
 from alacena.engine.shelf import Ended, Found, Held, Lease, Unsettled
 
 if TYPE_CHECKING:
@@ -127,7 +127,7 @@ class RedisShelf:
         command: Command = ("MGET", *(key.entry for key in keys), *(generation.name for generation in asked))
 
         def settle(answering: Node, replies: list[Reply]) -> Found | Unsettled | None:
-            values = _values(replies[0])
+            values = values_of(replies[0])
             self._learn(asked, values[len(keys) :])
             found = self._entries.first(node, keys, self._debts.readable(keys, values), policy, keep=keep)
             answering.unlearn(asked)
@@ -163,7 +163,7 @@ class RedisShelf:
         command: Command = ("MGET", *[key.entry for key in keys], *[generation.name for generation in asked])
 
         def settle(answering: Node, replies: list[Reply]) -> list[Found | Unsettled | None]:
-            values = _values(replies[0])
+            values = values_of(replies[0])
             self._learn(asked, values[len(keys) :])
             found = self._entries.opened_many(node, keys, self._debts.readable(keys, values), policy, keep=keep)
             answering.unlearn(asked)
@@ -334,7 +334,10 @@ class RedisShelf:
         names = [*key.generations]
         commands: list[Command] = [("MGET", key.entry, key.lease, *names), ("EXISTS", key.hold)]
         (entry, lease, *nonces), hold = await node.exchange(
-            key.entry, commands, settle=lambda _, replies: (_values(replies[0]), replies[1]), timeout_s=self._timeout_s
+            key.entry,
+            commands,
+            settle=lambda _, replies: (values_of(replies[0]), replies[1]),
+            timeout_s=self._timeout_s,
         )
         report: dict[str, Any] = {
             "shelf": node.facts.server,
@@ -465,9 +468,3 @@ class RedisShelf:
 def _removals(key: EntryKey) -> list[Removal]:
     """What removes an entry: its lease goes first, so that a fill that runs between the two commands is refused."""
     return [(key.entry, ("UNLINK", key.lease), False), (key.entry, ("UNLINK", key.entry), True)]
-
-
-def _values(reply: Reply) -> list[bytes | None]:
-    if isinstance(reply, ServerReplyError):
-        raise reply
-    return reply  # type: ignore[no-any-return]

@@ -1,0 +1,135 @@
+"""What makes two calls of a function the same: its name, its object and its arguments, equal in every process."""
+
+from __future__ import annotations
+
+import functools
+import inspect
+from hashlib import blake2b
+from typing import TYPE_CHECKING, Any, Final
+
+from alacena.engine import EncodeError
+from alacena.engine.codec import identity
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+_DIGEST_BYTES: Final = 20
+_REMEDY: Final = "__cache_key__"
+
+
+class CallShape:
+    """How the calls of one function are told apart.
+
+    Args:
+        function: The function, or a ``functools.partial`` of one; what is bound there counts as an argument.
+        left_out: Parameters that are no part of a call's identity.
+
+    Attributes:
+        name: The module and qualified name of the function.
+        signature: What callers may pass.
+
+    Raises:
+        TypeError: It is not a coroutine function, or its signature cannot be read.
+    """
+
+    def __init__(self, function: Callable[..., Any], left_out: frozenset[str]) -> None:
+        _check(function)
+        target: Any = function
+        while isinstance(target, functools.partial):
+            target = target.func
+        self.name = f"{target.__module__}.{target.__qualname__}"
+        self.function = function
+        self.signature = inspect.signature(function)
+        self._whole = inspect.signature(target)
+        self._left_out = left_out
+
+    @property
+    def first(self) -> str | None:
+        """The name of the first parameter, which a method's object is bound to."""
+        return next(iter(self.signature.parameters), None)
+
+    def arguments(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> dict[str, Any]:
+        """Returns what a call gives for each parameter, defaults and a partial's own arguments included."""
+        bound_args: tuple[Any, ...] = ()
+        bound_kwargs: dict[str, Any] = {}
+        layer: Any = self.function
+        while isinstance(layer, functools.partial):
+            bound_args, bound_kwargs = (*layer.args, *bound_args), {**layer.keywords, **bound_kwargs}
+            layer = layer.func
+        bound = self._whole.bind(*bound_args, *args, **{**bound_kwargs, **kwargs})
+        bound.apply_defaults()
+        return dict(bound.arguments)
+
+    def digest(self, given: Mapping[str, Any], owner: str | None) -> str:
+        """Returns the id of a call.
+
+        Args:
+            given: What `arguments` returned.
+            owner: The parameter that holds a method's object, or ``None``.
+
+        Raises:
+            EncodeError: An argument cannot be part of a key; the message names it and the remedy.
+        """
+        counted: dict[str, Any] = {}
+        for name, value in given.items():
+            if name == owner and name not in self._left_out:
+                counted[name] = self._object(value)
+            elif name not in self._left_out:
+                counted[name] = self._encoded(name, value)
+        return blake2b(identity([self.name, counted]), digest_size=_DIGEST_BYTES).hexdigest()
+
+    def _encoded(self, name: str, value: Any) -> bytes:
+        try:
+            return identity(value)
+        except EncodeError as error:
+            message = f"{self.name}: the argument {name!r} cannot be part of a key ({error}): name it in ignore=, or pass key="
+            raise EncodeError(message, error.path) from error
+
+    def _object(self, instance: Any) -> bytes:
+        """What tells a method's object from others of its class: its ``__cache_key__``, else what it consists of."""
+        if inspect.isclass(instance):
+            return identity(instance)
+        kind = type(instance)
+        stated = getattr(instance, _REMEDY, None)
+        if stated is not None:
+            return identity([kind, stated() if callable(stated) else stated])
+        try:
+            return identity([kind, instance])
+        except EncodeError:
+            pass
+        try:
+            return identity([kind, _state(instance)])
+        except EncodeError as error:
+            message = (
+                f"{self.name}: two objects of {kind.__qualname__} must not answer for each other, and what this one "
+                f"consists of cannot be part of a key ({error}): give the class a {_REMEDY} that tells its objects "
+                f"apart, or name {self.first!r} in ignore= if all of them give the same results"
+            )
+            raise EncodeError(message, error.path) from error
+
+
+def _state(instance: Any) -> dict[str, Any]:
+    slots = (name for kind in type(instance).__mro__ for name in getattr(kind, "__slots__", ()))
+    state = {name: getattr(instance, name) for name in slots if name != "__dict__" and hasattr(instance, name)}
+    return {**state, **getattr(instance, "__dict__", {})}
+
+
+def _check(function: Any) -> None:
+    if isinstance(function, classmethod | staticmethod | property):
+        kind = type(function).__name__
+        raise TypeError(f"write @{kind} above @cached(...), not below: @cached takes the function itself")
+    target = function
+    while isinstance(target, functools.partial):
+        target = target.func
+    if not callable(target):
+        raise TypeError(f"@cached takes an async function, not {function!r:.80}")
+    name = getattr(target, "__qualname__", repr(target))
+    if inspect.isasyncgenfunction(target) or inspect.isgeneratorfunction(target):
+        raise TypeError(
+            f"{name} is a generator, and what it yields can be read once: cache an async function that returns the "
+            "whole list, and let the generator yield from that"
+        )
+    if not inspect.iscoroutinefunction(target):
+        raise TypeError(f"{name} is not async: write `async def`, or wrap it in an async function (asyncio.to_thread)")
+    if not hasattr(target, "__qualname__"):
+        raise TypeError(f"{name} has no name that is the same in every process: wrap it in an async function")

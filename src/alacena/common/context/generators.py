@@ -1,0 +1,98 @@
+"""What a block sets that was entered inside a generator: it counts while the generator runs, and not for its consumer.
+
+A generator runs in the context of its consumer, so what a block sets in it stays set between its steps. Such a block
+sets a `GeneratorValue` in place of the value, and whoever reads it asks whether the generator is running. One that
+`contextlib` or a test framework drives, as a context manager or a fixture, means to set something for its caller.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+import sys
+from typing import TYPE_CHECKING, Final
+
+from alacena.engine.errors import UsageError
+
+if TYPE_CHECKING:
+    from contextvars import ContextVar
+    from types import FrameType
+
+_GENERATORS: Final = inspect.CO_GENERATOR | inspect.CO_ASYNC_GENERATOR
+_MANAGERS: Final = frozenset({"contextlib", "_pytest", "pytest_asyncio", "anyio", "alacena"})
+"""Packages that drive generators on behalf of a block; ours gives each generator a context of its own."""
+
+
+class GeneratorValue:
+    """The value of one field inside a generator.
+
+    Args:
+        value: What the field is while the generator runs.
+        before: What the variable held before.
+        frame: The generator's frame.
+    """
+
+    __slots__ = ("_frame", "_task", "_value", "before", "ended")
+
+    def __init__(self, value: str, before: str | GeneratorValue | None, frame: FrameType) -> None:
+        self._value = value
+        self._frame = frame
+        self._task = _running_task()
+        self.before = before
+        self.ended = False
+
+    @property
+    def running(self) -> bool:
+        """Whether the generator runs: a suspended one has no caller."""
+        return self._frame.f_back is not None
+
+    def current(self) -> str | None:
+        """Returns what the field is for the running code.
+
+        Raises:
+            UsageError: The code is a task that was started while the block was open. It cannot be told whether the
+                generator started it or its consumer.
+        """
+        if self.ended:
+            return settled(self.before)
+        if self.running:
+            return self._value
+        if _running_task() is not self._task:
+            name = self._frame.f_code.co_qualname
+            raise UsageError(
+                f"this task was started while the generator {name} was inside `with Context(...)`, and it cannot be told "
+                "for whom it works: decorate the generator with @with_context in place of the block"
+            )
+        return settled(self.before)
+
+
+def settled(value: str | GeneratorValue | None) -> str | None:
+    """Returns what a variable means for the running code."""
+    return value.current() if isinstance(value, GeneratorValue) else value
+
+
+def ambient(variable: ContextVar[str | GeneratorValue | None]) -> str | None:
+    """Returns the value of a field for the running code, or ``None``."""
+    return settled(variable.get())
+
+
+def entering_generator() -> FrameType | None:
+    """Returns the frame of the generator that enters a block right now, unless it is driven to set something."""
+    frame = sys._getframe(2)
+    while frame.f_back is not None and frame.f_globals.get("__name__") in {
+        "contextlib",
+        "alacena.common.context.block",
+    }:
+        frame = frame.f_back
+    flags = frame.f_code.co_flags
+    if not flags & _GENERATORS or flags & inspect.CO_ITERABLE_COROUTINE or frame.f_back is None:
+        return None
+    driver = str(frame.f_back.f_globals.get("__name__", ""))
+    return None if driver.partition(".")[0] in _MANAGERS else frame
+
+
+def _running_task() -> asyncio.Task[object] | None:
+    try:
+        return asyncio.current_task()
+    except RuntimeError:
+        return None

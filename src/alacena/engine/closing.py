@@ -1,0 +1,132 @@
+"""How things are ended within a time: what hangs is cancelled, and what does not hear that is left behind and named."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Coroutine, Iterable, Sequence
+
+T = TypeVar("T")
+
+_log = logging.getLogger("alacena")
+
+_TAIL_S = 0.5
+"""How long what was cancelled may take to end, each of the two times that it is."""
+_OVER_S = 2.0
+"""What a step gets beyond the deadline that it knows itself: room to cancel what it waits for."""
+
+
+class Deadline:
+    """An instant by which something has ended.
+
+    Args:
+        seconds: From now.
+    """
+
+    def __init__(self, seconds: float) -> None:
+        self._at = asyncio.get_running_loop().time() + seconds
+
+    def left_s(self, *, least: float = 0.0) -> float:
+        """Returns the seconds that are left, but ``least`` for a step that must be tried."""
+        return max(self._at - asyncio.get_running_loop().time(), least)
+
+    def pull_in(self) -> None:
+        """Makes now the instant: whoever closes was cancelled himself."""
+        self._at = asyncio.get_running_loop().time()
+
+
+class Closing(Generic[T]):
+    """One closing that all who close at the same time share, and that goes on without a caller who is cancelled.
+
+    Attributes:
+        of: What is being closed; ``None`` before, and when it has ended.
+    """
+
+    def __init__(self) -> None:
+        self.of: T | None = None
+        self._task: asyncio.Task[None] | None = None
+
+    def begin(self, of: T, closing: Coroutine[Any, Any, None]) -> None:
+        """Begins to close something."""
+        self.of = of
+        self._task = asyncio.get_running_loop().create_task(closing, name="alacena: close")
+        self._task.add_done_callback(self._ended)
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        self.of = None
+        _heard(task)
+
+    @property
+    def is_here(self) -> bool:
+        """Whether something is being closed on the running loop."""
+        return self.of is not None and self._task is not None and self._task.get_loop() is asyncio.get_running_loop()
+
+    async def wait(self) -> None:
+        """Waits for the end of what is being closed on the running loop."""
+        if self._task is not None and self.is_here:
+            await asyncio.shield(self._task)
+
+
+async def finish(tasks: Iterable[asyncio.Future[Any]], timeout_s: float | None) -> None:
+    """Waits for tasks, then cancels those that are left. Their errors are theirs.
+
+    Cancellation: the tasks are cancelled at once, and have a moment to end.
+    """
+    left = {task for task in tasks if not task.done()}
+    if not left:
+        return
+    try:
+        _, left = await asyncio.wait(left, timeout=timeout_s)
+    finally:
+        for _ in range(2):  # A cancelled task may be caught in a wait of its own, such as a pool's for a connection.
+            left = await _cancelled(left)
+        for task in left:
+            _log.warning("%r does not end though it was cancelled: it is left behind", task)
+
+
+async def _cancelled(tasks: set[asyncio.Future[Any]]) -> set[asyncio.Future[Any]]:
+    """Cancels tasks and returns those that have not ended a moment later."""
+    if not (left := {task for task in tasks if not task.done()}):
+        return left
+    for task in left:
+        task.cancel()
+        task.add_done_callback(_heard)
+    return (await asyncio.wait(left, timeout=_TAIL_S))[1]
+
+
+def _heard(task: asyncio.Future[Any]) -> None:
+    """How it ends after that interests nobody."""
+    if not task.cancelled():
+        task.exception()
+
+
+async def end(step: Coroutine[Any, Any, Any], timeout_s: float) -> None:
+    """Runs one step of a closing for at most ``timeout_s``; how it fails is logged, and stops no other step.
+
+    Cancellation: the step is cancelled, and has a moment to end.
+    """
+    task = asyncio.get_running_loop().create_task(step)
+    await finish((task,), timeout_s)
+    if not task.done() or task.cancelled():
+        _log.warning("%r was not done within %g s: closing goes on without it", task.get_coro(), timeout_s)
+    elif error := task.exception():
+        _log.warning("closing goes on without %r, which failed: %r", task.get_coro(), error)
+
+
+async def take_apart(closers: Sequence[Callable[[], Coroutine[Any, Any, Any]]], deadline: Deadline) -> None:
+    """Runs every closer, the last one first, whatever becomes of the others.
+
+    Cancellation: what is left is still done, quickly; then it is raised.
+    """
+    cancelled: asyncio.CancelledError | None = None
+    for closer in reversed(closers):
+        try:
+            await end(closer(), deadline.left_s() + _OVER_S)
+        except asyncio.CancelledError as error:
+            deadline.pull_in()
+            cancelled = error
+    if cancelled is not None:
+        raise cancelled

@@ -1,0 +1,119 @@
+"""One encoding for all equal values: in it neither the order of a dict nor that of a set counts, in no process."""
+
+from __future__ import annotations
+
+import inspect
+from typing import TYPE_CHECKING, Any, Final
+
+from msgspec import msgpack
+from msgspec.msgpack import Ext
+
+from alacena.engine.codec import arrays
+from alacena.engine.codec.records import PYDANTIC_FIELDS_SET, record_of
+from alacena.engine.codec.registry import default_registry
+from alacena.engine.codec.values import located
+from alacena.engine.codec.wrapping import FROZENSET, SET, Wrapper
+from alacena.engine.errors import EncodeError, UsageError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from alacena.engine.codec.records import Record
+    from alacena.engine.codec.registry import Registry
+
+_CLASS: Final = "class"
+_ORDER: Final = msgpack.Encoder().encode
+
+
+class CanonicalWrapper(Wrapper):
+    """A wrapper that puts the members of dicts and sets in the order of their bytes."""
+
+    def wrap(self, value: Any, depth: int = 0) -> object:
+        """Returns what stands for ``value``; see `Wrapper.wrap`."""
+        kind = type(value)
+        if kind is set or kind is frozenset:
+            members = sorted(self._wrap_items(value, depth, "{{{}}}"), key=_ORDER)
+            return Ext(SET if kind is set else FROZENSET, self._encode(members))
+        return super().wrap(value, depth)
+
+    def _wrap_dict(self, items: Any, depth: int) -> object:
+        keys = zip(self._wrap_keys(items, depth), items, strict=True)
+        return super()._wrap_dict({key: items[key] for _, key in sorted(keys, key=_by_bytes)}, depth)
+
+
+class IdentityWrapper(CanonicalWrapper):
+    """A canonical wrapper for what is only compared and never read back: it takes more, and tells less apart.
+
+    A set and the equal frozenset are one. A class stands for itself by its name. Dataclasses, enums, named tuples,
+    structs and pydantic models need not be registered; of a model, which fields were given does not count.
+    """
+
+    def wrap(self, value: Any, depth: int = 0) -> object:
+        """Returns what stands for ``value``; see `Wrapper.wrap`."""
+        if type(value) is set:
+            return super().wrap(frozenset(value), depth)
+        if inspect.isclass(value):
+            return Ext(FROZENSET, self._encode([_CLASS, value.__module__, value.__qualname__]))
+        return super().wrap(value, depth)
+
+    def _wrap_leaf(self, value: Any, kind: type, depth: int) -> object:
+        try:
+            return super()._wrap_leaf(value, kind, depth)
+        except EncodeError:
+            if self._registry.of(kind) is not None:
+                raise
+            try:
+                record = record_of(kind)
+            except UsageError:
+                record = None
+            if record is None:
+                raise
+        return self._wrap_registered(value, record, depth)
+
+    def _wrap_registered(self, value: object, record: Record, depth: int) -> Ext:
+        if PYDANTIC_FIELDS_SET not in record.fields:
+            return super()._wrap_registered(value, record, depth)
+        at = record.fields.index(PYDANTIC_FIELDS_SET)
+        dump = record.dump
+
+        def without_given(model: Any) -> list[object]:
+            state = list(dump(model))
+            state[at] = None
+            return state
+
+        return super()._wrap_registered(value, record._replace(dump=without_given), depth)
+
+
+def canonical(value: object, registry: Registry | None = None) -> bytes:
+    """Returns the bytes of ``value``, the same for all equal values of one type; the codec reads them as its own.
+
+    Raises:
+        EncodeError: It holds something that cannot be stored.
+    """
+    return _encoded(CanonicalWrapper, value, registry)
+
+
+def identity(value: object) -> bytes:
+    """Returns bytes that tell ``value`` from every other one: equal for equal values, in every process.
+
+    Raises:
+        EncodeError: It holds something that has no such form, such as an object known by its address only.
+    """
+    return _encoded(IdentityWrapper, value, None)
+
+
+def _encoded(wrapper: Callable[..., Wrapper], value: object, registry: Registry | None) -> bytes:
+    if arrays.is_array(value):
+        return arrays.dump(value)
+    known = default_registry if registry is None else registry
+    try:
+        try:
+            return _ORDER(wrapper(known, _ORDER, careful=False).wrap(value))
+        except (OverflowError, UnicodeEncodeError):
+            return _ORDER(wrapper(known, _ORDER, careful=True).wrap(value))
+    except EncodeError as error:
+        raise located(error) from error.__cause__
+
+
+def _by_bytes(pair: tuple[object, object]) -> bytes:
+    return _ORDER(pair[0])

@@ -1,0 +1,347 @@
+"""What happens after a provider was paid: nothing that goes wrong then may cost the answer, or the count."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections import OrderedDict
+from decimal import Decimal
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from alacena import (
+    CacheManager,
+    Context,
+    cached,
+    configure,
+    get_embeddings_batch_with_cache,
+    get_with_cache_aside,
+    track_token_usage,
+)
+from alacena.common.tracking import track_query
+from alacena.engine.coordination import pending
+from alacena.engine.errors import (
+    BackendUnavailableError,
+    EncodeError,
+    IdempotencyConflictError,
+    OutcomeUnknownError,
+    ServerReplyError,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Awaitable, Callable
+    from pathlib import Path
+
+    from alacena import Cache
+
+REFUSALS = [
+    BackendUnavailableError("away"),
+    OutcomeUnknownError("lost"),
+    *(ServerReplyError(f"{code} refused") for code in ("OOM", "NOREPLICAS", "MISCONF", "READONLY", "NOPERM")),
+]
+
+
+class Outage:
+    """Makes the server of an open cache refuse what the ledger asks of it."""
+
+    def __init__(self, cache: Cache, monkeypatch: pytest.MonkeyPatch) -> None:
+        store = cache.ledger._port.store
+        self.error: BaseException | None = None
+        self.executes = False
+        self.script = store.script
+        monkeypatch.setattr(store, "script", self)
+
+    async def __call__(self, *words: Any, **more: Any) -> Any:
+        if self.error is None or self.executes:
+            answer = await self.script(*words, **more)
+        if self.error is not None:
+            raise self.error
+        return answer
+
+
+@pytest.fixture
+async def cache_here(url: str | None) -> AsyncIterator[Cache]:
+    configure(redis_url=url, ttl_jitter_ratio=0.0, redis_budget_s=5.0)
+    yield await CacheManager.cache()
+    await CacheManager.close()
+
+
+@pytest.fixture
+async def outage(cache_here: Cache, monkeypatch: pytest.MonkeyPatch) -> Outage:
+    return Outage(cache_here, monkeypatch)
+
+
+async def embed(text: str) -> Any:
+    async def provider(texts: list[str]) -> list[list[float]]:
+        await track_token_usage("acme", 7, "small-3", operation="embedding", idempotency_key=f"emb-{text}")
+        return [[1.0] for _ in texts]
+
+    return (await get_embeddings_batch_with_cache([text], "acme", "small-3", provider))[0]
+
+
+async def answer(text: str) -> Any:
+    async def source() -> str:
+        await track_token_usage("acme", 100, "gpt", idempotency_key=f"chat-{text}")
+        return f"an answer to {text}"
+
+    return (await get_with_cache_aside("query_result", text, "acme", generate_func=source))[0]
+
+
+async def settled(cache: Cache) -> None:
+    """Counts what waits, without waiting for it to be tried."""
+    await cache.ledger._pending.flush()
+
+
+@pytest.mark.parametrize("error", REFUSALS, ids=lambda error: str(error).split()[0])
+async def test_an_outage_costs_neither_the_answer_nor_the_count(
+    cache_here: Cache, outage: Outage, error: Exception
+) -> None:
+    """BerriAI/litellm#35273: what only counts must not take requests down. The guide's own recipe, as it is written."""
+    outage.error = error
+    for _ in range(2):
+        assert await embed("a") == [[1.0]]
+        assert await answer("q") == "an answer to q"
+    health = cache_here.stats()["background"]
+    assert health["ledger"]["pending"] == 2
+    assert health["failing"]
+    outage.error = None
+    await settled(cache_here)
+    assert (await cache_here.ledger.totals("acme")).used == 107
+    assert cache_here.stats()["background"]["ledger"]["pending"] == 0
+    assert cache_here.stats()["background"]["failing"] == {}
+
+
+async def test_what_was_counted_though_nobody_heard_is_counted_once(cache_here: Cache, outage: Outage) -> None:
+    outage.error, outage.executes = OutcomeUnknownError("lost"), True
+
+    async def source() -> str:
+        await track_token_usage("acme", 3, "m")  # without a key of its own
+        return "v"
+
+    assert (await get_with_cache_aside("t", "i", "acme", generate_func=source))[0] == "v"
+    outage.error = None
+    await settled(cache_here)
+    assert (await cache_here.ledger.totals("acme")).used == 3
+
+
+async def test_outside_of_a_source_an_outage_is_raised(outage: Outage) -> None:
+    outage.error = BackendUnavailableError("away")
+    with pytest.raises(BackendUnavailableError):
+        await track_token_usage("acme", 1, "m")
+
+
+async def test_a_task_that_outlives_its_source_is_outside_of_it(outage: Outage) -> None:
+    later: list[asyncio.Task[bool]] = []
+    go = asyncio.Event()
+
+    async def track() -> bool:
+        await go.wait()
+        return await track_token_usage("acme", 1, "m")
+
+    async def source() -> str:
+        later.append(asyncio.create_task(track()))
+        return "v"
+
+    await get_with_cache_aside("t", "i", "acme", generate_func=source)
+    outage.error = BackendUnavailableError("away")
+    go.set()
+    with pytest.raises(BackendUnavailableError):
+        await later[0]
+
+
+FIGURES: dict[str, tuple[tuple[Any, ...], dict[str, Any]]] = {
+    "no usage in the stream": (("acme", None, "m"), {}),
+    "negative": (("acme", -1, "m"), {}),
+    "a fraction": (("acme", 1.5, "m"), {}),
+    "no word for the model": (("acme", 1, " "), {}),
+    "a tenant that is none": ((object(), 1, "m"), {}),
+    "a part that is none": (("acme", 1, "m"), {"parts": {"input": "many"}}),
+    "a cost that is none": (("acme", 1, "m"), {"cost": "much"}),
+}
+
+
+@pytest.mark.parametrize("figures", FIGURES.values(), ids=FIGURES)
+async def test_bad_figures_do_not_cost_the_answer(
+    cache_here: Cache, figures: tuple[tuple[Any, ...], dict[str, Any]], caplog: pytest.LogCaptureFixture
+) -> None:
+    """ferro-labs/ai-gateway#281 and bircex/llmr#10: usage comes in the last chunk, or not at all."""
+    words, more = figures
+
+    async def source() -> str:
+        assert not await track_token_usage(*words, idempotency_key="s1", **more)
+        return "the answer"
+
+    with caplog.at_level(logging.ERROR, "alacena"):
+        assert (await get_with_cache_aside("answer", "s1", "acme", generate_func=source))[0] == "the answer"
+    assert "s1" in caplog.text
+    with pytest.raises((ValueError, TypeError)):
+        await track_token_usage(*words, idempotency_key="s1", **more)
+    assert (await cache_here.ledger.totals("acme")).used == 0
+
+
+async def test_a_question_without_usage_names_what_is_missing(cache_here: Cache) -> None:
+    with pytest.raises(ValueError, match="tokens_in"):
+        await track_query("acme", "query", "m", None, 5)  # type: ignore[arg-type]
+
+    async def source() -> str:
+        await track_query("acme", "query", "m", None, 5, idempotency_key="k")  # type: ignore[arg-type]
+        return "v"
+
+    assert (await get_with_cache_aside("answer", "q", "acme", generate_func=source))[0] == "v"
+    assert (await cache_here.ledger.totals("acme")).used == 5
+
+
+async def test_a_conflict_does_not_cost_the_answer_and_is_told(
+    cache_here: Cache, caplog: pytest.LogCaptureFixture
+) -> None:
+    await track_token_usage("acme", 10, "m", idempotency_key="k1")
+
+    async def source() -> str:
+        await track_token_usage("acme", 11, "m", idempotency_key="k1")
+        return "v"
+
+    assert (await get_with_cache_aside("answer", "q", "acme", generate_func=source))[0] == "v"
+    assert cache_here.stats()["background"]["ledger"]["conflicts"] == 1
+    assert all(word in caplog.text for word in ("'k1'", "10 tokens", "11 tokens"))
+    with pytest.raises(IdempotencyConflictError, match=r"'k1'.*10 tokens.*11 tokens"):
+        await track_token_usage("acme", 11, "m", idempotency_key="k1")
+    assert (await cache_here.ledger.totals("acme")).used == 10
+
+
+class Usage:
+    """Like a provider's usage object."""
+
+    def __init__(self) -> None:
+        self.total_tokens = 15
+        self.details = {"cached": 3}
+        self._client = object()
+
+
+class Details:
+    """Like a pydantic model."""
+
+    def model_dump(self) -> dict[str, Any]:
+        return {"reasoning": 2, "of": Usage()}
+
+
+async def test_metadata_takes_what_providers_give(cache_here: Cache) -> None:
+    """BerriAI/litellm#37407 in its kind: usage objects are what one has at hand."""
+    metadata = OrderedDict(usage=Usage(), details=Details(), price=Decimal("0.1"), both=(1, {2}))
+    await track_token_usage("acme", 15, "m", metadata=metadata)
+    numpy = pytest.importorskip("numpy")
+    await track_token_usage("acme", numpy.int64(5), "m", metadata={"n": numpy.float32(0.5), "all": numpy.arange(3)})
+    assert (await cache_here.ledger.totals("acme")).used == 20
+
+
+@pytest.mark.parametrize("bad", [object, lambda: 1, "\0"], ids=["a class", "a function", "NUL"])
+async def test_metadata_that_cannot_be_kept_is_left_out_in_a_source_and_refused_elsewhere(
+    cache_here: Cache, bad: Any
+) -> None:
+    async def source() -> str:
+        assert await track_token_usage("acme", 4, "m", metadata={"odd": bad})
+        return "v"
+
+    assert (await get_with_cache_aside("answer", "q", "acme", generate_func=source))[0] == "v"
+    assert (await cache_here.ledger.totals("acme")).used == 4
+    with pytest.raises(EncodeError):
+        await track_token_usage("acme", 4, "m", metadata={"odd": bad})
+
+
+async def test_an_engines_loader_is_a_source_too(
+    open_cache: Callable[..., Awaitable[Cache]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cache = await open_cache()
+    outage = Outage(cache, monkeypatch)
+    outage.error = BackendUnavailableError("away")
+
+    async def load() -> str:
+        await cache.ledger.record("acme", 2, model="m")
+        return "v"
+
+    async def load_many(ids: list[str]) -> list[str]:
+        await cache.ledger.record("acme", 3, model="m")
+        return ids
+
+    assert await cache.load("t", "i", "acme", load) == "v"
+    assert await cache.load_many("t", ["a", "b"], "acme", load_many) == {"a": "a", "b": "b"}
+    with pytest.raises(BackendUnavailableError):
+        await cache.ledger.record("acme", 2, model="m")
+    outage.error = None
+    await settled(cache)
+    assert (await cache.ledger.totals("acme")).used == 5
+
+
+async def test_a_decorated_function_is_a_source_too(cache_here: Cache, outage: Outage) -> None:
+    @cached("summary")
+    async def summary(document: str, tenant_id: str) -> str:
+        await track_token_usage(tenant_id, 9, "m")
+        return document
+
+    outage.error = BackendUnavailableError("away")
+    assert await summary("d", "acme") == "d"
+    outage.error = None
+    await settled(cache_here)
+    assert (await cache_here.ledger.totals("acme")).used == 9
+
+
+async def test_too_much_to_keep_is_in_the_log(
+    cache_here: Cache, outage: Outage, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(pending, "MOST", 2)
+    outage.error = BackendUnavailableError("away")
+    for number in range(4):
+        await answer(f"q{number}")
+    assert cache_here.stats()["background"]["ledger"] == {"pending": 2, "lost": 2, "refused": 0, "conflicts": 0}
+    assert "chat-q0" in caplog.text
+    await CacheManager.close(timeout_s=0.05)
+    assert "chat-q3" in caplog.text
+
+
+async def test_with_a_spill_file_it_waits_there(
+    url: str | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    configure(redis_url=url, redis_budget_s=5.0, ledger_spill_path=str(tmp_path / "spill"))
+    cache = await CacheManager.cache()
+    outage = Outage(cache, monkeypatch)
+    try:
+        for error in REFUSALS:
+            outage.error = error
+            assert await answer(str(error))
+            assert await track_token_usage("acme", 1, "m")
+        assert (tmp_path / "spill").read_bytes().count(b"\n") == 2 * len(REFUSALS)
+        outage.error = None
+        assert await cache.ledger.drain() == 2 * len(REFUSALS)
+        assert (await cache.ledger.totals("acme")).used == 101 * len(REFUSALS)
+    finally:
+        await CacheManager.close()
+
+
+async def test_a_full_disk_costs_no_answer_either(
+    url: str | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    configure(redis_url=url, redis_budget_s=5.0, ledger_spill_path=str(tmp_path / "missing" / "spill"))
+    cache = await CacheManager.cache()
+    outage = Outage(cache, monkeypatch)
+    try:
+        outage.error = BackendUnavailableError("away")
+        assert await answer("q") == "an answer to q"
+        with pytest.raises(OSError, match="No such file"):
+            await track_token_usage("acme", 1, "m")
+        outage.error = None
+        await settled(cache)
+        assert (await cache.ledger.totals("acme")).used == 100
+    finally:
+        await CacheManager.close()
+
+
+async def test_money_may_be_a_decimal(cache_here: Cache) -> None:
+    """monarch-initiative/ontogpt#465 in its kind: the cost of an answer, said inside its source."""
+    context = Context(tenant_id="acme")
+
+    async def source(resource_id: str, tenant_id: str, ctx: Context) -> str:
+        del resource_id, tenant_id
+        ctx.cost(usd=Decimal("0.0024"))
+        return "v"
+
+    assert (await get_with_cache_aside("answer", "q", "acme", generate_func=source, ctx=context))[0] == "v"

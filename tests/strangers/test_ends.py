@@ -1,0 +1,352 @@
+"""How strangers end things: whatever hangs, whoever is cancelled, however often they close."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from alacena import CacheManager, configure, get_with_cache_aside, track_token_usage
+from alacena.engine import Cache, Settings
+from alacena.engine.closing import Deadline, finish, take_apart
+from alacena.engine.coordination.ledger import Ledger
+from alacena.engine.coordination.port import Port
+from alacena.engine.coordination.relay import Relay
+from alacena.engine.errors import BackendUnavailableError
+from alacena.engine.local.store import LocalStore
+from alacena.sources.ledger import PostgresAuthority
+from tests.integration.coordination.stand import PlainKeys
+from tests.unit.engine.coordination.virtual import VirtualEnvironment, run_virtual
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Sequence
+
+    from alacena.engine.coordination.usage import Usage
+
+
+class Stuck:
+    """An authority that never answers, as when the network is gone and nothing was reset."""
+
+    def __init__(self) -> None:
+        self.asked = asyncio.Event()
+
+    async def absorb(self, usages: Sequence[Usage]) -> list[Usage]:
+        del usages
+        self.asked.set()
+        await asyncio.get_running_loop().create_future()
+        raise AssertionError
+
+
+class Deaf(Stuck):
+    """One that swallows the first cancellation, as a pool does that gives a connection back."""
+
+    async def absorb(self, usages: Sequence[Usage]) -> list[Usage]:
+        try:
+            return await super().absorb(usages)
+        except asyncio.CancelledError:
+            return await super().absorb(usages)
+
+
+@pytest.mark.parametrize("authority", [Stuck, Deaf])
+async def test_closing_ends_though_the_authority_does_not_answer(url: str | None, authority: type[Stuck]) -> None:
+    """BerriAI/litellm#35273 in its kind: what stands behind the cache must not hold the service."""
+    stuck = authority()
+    before = asyncio.all_tasks()
+    cache = await Cache(Settings(redis_url=url, redis_budget_s=5.0), authority=stuck).open()
+    await cache.ledger.record("acme", 1, model="m")
+    await stuck.asked.wait()
+    await cache.close(timeout_s=0.05)
+    assert not cache.is_open
+    assert asyncio.all_tasks() == before
+
+
+async def test_a_close_that_was_cancelled_goes_on_and_the_next_one_waits_for_it(url: str | None) -> None:
+    stuck = Stuck()
+    before = asyncio.all_tasks()
+    cache = await Cache(Settings(redis_url=url, redis_budget_s=5.0), authority=stuck).open()
+    await cache.ledger.record("acme", 1, model="m")
+    await stuck.asked.wait()
+    closing = asyncio.create_task(cache.close(timeout_s=0.2))
+    await asyncio.sleep(0)
+    closing.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await closing
+    await asyncio.gather(*(cache.close() for _ in range(3)))
+    assert asyncio.all_tasks() == before
+    async with cache:
+        assert cache.is_open
+
+
+def test_a_loop_that_ends_while_a_close_is_under_way_leaves_no_server() -> None:
+    """A service that bounds its shutdown itself: the embedded server must not outlive it."""
+    folders: list[Path] = []
+
+    async def main() -> None:
+        stuck = Stuck()
+        cache = await Cache(Settings(redis_url="embedded://"), authority=stuck).open()
+        folders.append(Path((cache.url or "").removeprefix("unix://")).parent)
+        await cache.ledger.record("acme", 1, model="m")
+        await stuck.asked.wait()
+        closing = asyncio.create_task(cache.close(timeout_s=60.0))
+        await asyncio.sleep(0)
+        closing.cancel()
+
+    asyncio.run(main())
+    assert not folders[0].exists()
+
+
+async def test_the_process_wide_cache_closes_likewise(url: str | None) -> None:
+    stuck = Stuck()
+    before = asyncio.all_tasks()
+    configure(redis_url=url, redis_budget_s=5.0, authority=stuck)
+    await track_token_usage("acme", 1, "m")
+    await stuck.asked.wait()
+    closing = asyncio.create_task(CacheManager.close(timeout_s=0.2))
+    await asyncio.sleep(0)
+    closing.cancel()
+    await asyncio.gather(closing, CacheManager.close(), CacheManager.close(), return_exceptions=True)
+    assert asyncio.all_tasks() == before
+    configure()
+
+
+async def test_a_load_that_a_close_waits_for_can_still_count_and_ask(url: str | None) -> None:
+    """A request in flight at SIGTERM: what it paid for is counted, and it opens no second cache."""
+    configure(redis_url=url, redis_budget_s=5.0)
+    cache = await CacheManager.cache()
+    begun, go = asyncio.Event(), asyncio.Event()
+    counted: list[Any] = []
+
+    async def source() -> str:
+        begun.set()
+        await go.wait()
+        counted.append(await track_token_usage("acme", 5, "m", idempotency_key="k"))
+        counted.append((await get_with_cache_aside("inner", "i", "acme", lambda: "inner"))[0])
+        counted.append((await cache.ledger.totals("acme")).used)
+        return "answer"
+
+    asking = asyncio.create_task(get_with_cache_aside("answer", "q", "acme", source))
+    await begun.wait()
+    closing = asyncio.create_task(CacheManager.close())
+    await asyncio.sleep(0)
+    go.set()
+    assert (await asking)[0] == "answer"
+    await closing
+    assert counted == [True, "inner", 5]
+    configure()  # refused, if a second cache had been opened
+
+
+async def test_every_closer_runs_whatever_becomes_of_the_others() -> None:
+    ran = []
+
+    async def close(name: str, error: BaseException | None = None) -> None:
+        ran.append(name)
+        if error is not None:
+            raise error
+
+    async def hang() -> None:
+        ran.append("hangs")
+        await asyncio.get_running_loop().create_future()
+
+    steps = [lambda: close("first"), lambda: close("fails", RuntimeError("x")), hang, lambda: close("last")]
+    closing = asyncio.create_task(take_apart(steps, Deadline(60.0)))
+    while "hangs" not in ran:
+        await asyncio.sleep(0)
+    closing.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await closing
+    assert ran == ["last", "hangs", "fails", "first"]
+
+
+async def test_finish_names_nothing_that_has_ended() -> None:
+    task = asyncio.create_task(asyncio.sleep(0))
+    await finish((task,), 1.0)
+    await finish((), 1.0)
+    assert task.done()
+
+
+class Fickle:
+    """An authority that fails in every way before it does what it should."""
+
+    def __init__(self, *errors: BaseException) -> None:
+        self.errors = list(errors)
+        self.kept: list[str] = []
+
+    async def absorb(self, usages: Sequence[Usage]) -> list[Usage]:
+        if self.errors:
+            raise self.errors.pop(0)
+        self.kept += [usage.idempotency_key for usage in usages]
+        return []
+
+
+def test_the_relay_survives_whatever_an_authority_raises(caplog: pytest.LogCaptureFixture) -> None:
+    """A driver's hiccup, a failover, an inner cancellation: usage still reaches the authority, and it was said once."""
+    errors = [
+        RuntimeError("hiccup"),
+        RuntimeError("hiccup"),
+        asyncio.CancelledError(),
+        ExceptionGroup("g", [OSError()]),
+    ]
+
+    async def test(environment: VirtualEnvironment) -> None:
+        port, authority = Port(LocalStore(environment), PlainKeys(), environment), Fickle(*errors)
+        ledger = Ledger(port, authority=authority)
+        relay = Relay(port, ledger, authority)
+        running = asyncio.create_task(relay.run())
+        for number in range(3):
+            await ledger.record("t", 1, model="m", idempotency_key=f"k{number}")
+        await asyncio.sleep(1.0)
+        assert relay.health()["failing"] is not None
+        await asyncio.sleep(300.0)
+        assert sorted(authority.kept) == ["k0", "k1", "k2"]
+        assert relay.health()["failing"] is None
+        assert relay.counts.outages == len(errors)
+        relay.stop()
+        await running
+
+    with caplog.at_level("ERROR", "alacena"):
+        run_virtual(test)
+    said = [record.getMessage() for record in caplog.records]
+    assert sum("hiccup" in words for words in said) == 1
+
+
+def test_one_tenant_that_the_authority_breaks_on_holds_up_no_other() -> None:
+    class Picky(Fickle):
+        async def absorb(self, usages: Sequence[Usage]) -> list[Usage]:
+            if usages[0].tenant_id == "bad":
+                raise ValueError("bad")
+            return await super().absorb(usages)
+
+    async def test(environment: VirtualEnvironment) -> None:
+        port, authority = Port(LocalStore(environment), PlainKeys(), environment), Picky()
+        ledger = Ledger(port, authority=authority)
+        for tenant in ("bad", "fine", "well"):
+            await ledger.record(tenant, 1, model="m", idempotency_key=tenant)
+        relay = Relay(port, ledger, authority)
+        with pytest.raises(ValueError, match="bad"):
+            await relay.run_once()
+        assert sorted(authority.kept) == ["fine", "well"]
+
+    run_virtual(test)
+
+
+async def test_stats_tell_whether_the_background_is_alive(
+    open_cache: Callable[..., Awaitable[Cache]], tmp_path: Path
+) -> None:
+    cache = await open_cache(ledger_spill_path=str(tmp_path / "spill"))
+    health = cache.stats()["background"]
+    assert health["dead"] == []
+    assert health["failing"] == {}
+    assert health["spill"] == {"holds_any": False, "failures": 0}
+
+
+class HungPool:
+    """A pool whose server answers nothing, and whose connections cannot be given back."""
+
+    def __init__(self) -> None:
+        self.terminated = False
+        self.hangs = asyncio.get_running_loop().create_future()
+
+    async def fetch(self, query: str, *args: Any) -> Any:
+        del query, args
+        try:
+            await asyncio.shield(self.hangs)
+        finally:
+            await asyncio.shield(self.hangs)
+
+    async def close(self) -> None:
+        await asyncio.shield(self.hangs)
+
+    def terminate(self) -> None:
+        self.terminated = True
+
+
+async def test_an_authority_whose_postgres_hangs_is_given_up_and_closed() -> None:
+    pytest.importorskip("asyncpg")
+    pool = HungPool()
+    authority = PostgresAuthority(pool, timeout_s=0.01)
+    before = asyncio.all_tasks()
+    with pytest.raises(Exception, match="no answer within"):
+        await authority.absorb([])
+    await authority.close(timeout_s=0.01)
+    assert pool.terminated
+    assert asyncio.all_tasks() == before
+
+
+@pytest.mark.parametrize(
+    "name", ["TargetServerAttributeNotMatched", "ProtocolError", "InternalClientError", "InterfaceError"]
+)
+async def test_every_error_of_the_driver_is_translated(name: str) -> None:
+    exceptions = pytest.importorskip("asyncpg.exceptions")
+
+    class Pool(HungPool):
+        async def fetch(self, query: str, *args: Any) -> Any:
+            del query, args
+            raise getattr(exceptions, name)("said by the driver")
+
+    from alacena.engine.errors import BackendError
+
+    with pytest.raises(BackendError):
+        await PostgresAuthority(Pool()).absorb([])
+
+
+async def test_a_dsn_that_cannot_be_used_does_not_show_its_password() -> None:
+    exceptions = pytest.importorskip("asyncpg.exceptions")
+
+    class Pool(HungPool):
+        async def fetch(self, query: str, *args: Any) -> Any:
+            del query, args
+            raise exceptions.ClientConfigurationError("invalid DSN: postgres://u:hunter2@h")
+
+    with pytest.raises(Exception, match="DSN or the options") as caught:
+        await PostgresAuthority(Pool()).absorb([])
+    assert "hunter2" not in str(caught.value)
+
+
+async def test_a_drain_lock_is_let_go_of_at_close(tmp_path: Path) -> None:
+    from alacena.engine.coordination.spill import Spill
+
+    one, other = Spill(tmp_path / "s"), Spill(tmp_path / "s")
+    await one.append(b"a")
+    assert await one.take() == [b"a"]
+    one.close()
+    assert await other.take() == [b"a"]
+    await other.keep([])
+
+
+async def test_a_cancelled_take_begins_no_drain(tmp_path: Path) -> None:
+    from alacena.engine.coordination.spill import Spill
+
+    spill = Spill(tmp_path / "s")
+    await spill.append(b"a")
+    taking = asyncio.create_task(spill.take())
+    await asyncio.sleep(0)
+    taking.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await taking
+    other = Spill(tmp_path / "s")
+    while (lines := await other.take()) is None:
+        await asyncio.sleep(0)
+    assert lines == [b"a"]
+    await other.keep([])
+
+
+def test_backend_errors_of_the_store_back_off_longer_each_time() -> None:
+    class Away(LocalStore):
+        tries = 0
+
+        def listen(self, channel: str) -> Any:
+            type(self).tries += 1
+            raise BackendUnavailableError(channel)
+
+    async def test(environment: VirtualEnvironment) -> None:
+        port = Port(Away(environment), PlainKeys(), environment)
+        relay = Relay(port, Ledger(port), Fickle())
+        running = asyncio.create_task(relay.run())
+        await asyncio.sleep(600.0)
+        relay.stop()
+        await running
+        assert 10 < Away.tries < 60
+
+    run_virtual(test)

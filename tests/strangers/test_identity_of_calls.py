@@ -1,0 +1,358 @@
+"""The identity of calls: which calls of a ``@cached`` function are one entry, and what may be decorated at all."""
+
+from __future__ import annotations
+
+import asyncio
+import copy
+import functools
+import inspect
+import os
+import subprocess
+import sys
+from dataclasses import dataclass, field
+from enum import Enum
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import pytest
+from pydantic import BaseModel
+
+from alacena import CacheManager, Context, EncodeError, cached
+from alacena.common.cache.calls import CallShape
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    from alacena.engine import Cache
+
+pytestmark = pytest.mark.usefixtures("manager")
+
+
+@pytest.fixture(autouse=True)
+async def ambient() -> AsyncIterator[None]:
+    """Every case runs for one tenant."""
+    token = Context("acme")
+    token.__enter__()
+    yield
+    token.__exit__(None, None, None)
+
+
+def counted(data_type: str = "search", **options: Any) -> Any:
+    """A cached function of anything, whose result is the number of the load."""
+    loads = iter(range(100))
+
+    @cached(data_type, **options)
+    async def search(question: str = "q", where: Any = None, *rest: Any, **more: Any) -> int:
+        return next(loads)
+
+    return search
+
+
+async def test_two_functions_of_one_type_do_not_answer_for_each_other() -> None:
+    """After aio-libs/aiocache 734: a key that was not unique gave one function's result as another's."""
+
+    @cached("search")
+    async def documents(question: str) -> str:
+        return f"documents about {question}"
+
+    @cached("search")
+    async def the_web(question: str) -> str:
+        return f"pages about {question}"
+
+    @cached("search", key=lambda question: question)
+    async def by_key(question: str) -> str:
+        return f"keys about {question}"
+
+    @cached("search", key=lambda question: question)
+    async def by_the_same_key(question: str) -> str:
+        return f"the same about {question}"
+
+    found = [await one("rent") for one in (documents, the_web, by_key, by_the_same_key)]
+    assert len(set(found)) == 4
+    await documents.invalidate("rent")
+    assert await the_web.invalidate_all() > 0
+
+
+@dataclass
+class Filter:
+    kinds: set[str] = field(default_factory=set)
+    options: dict[str, int] = field(default_factory=dict)
+
+
+class Kind(Enum):
+    LEASE = "lease"
+
+
+class Span(NamedTuple):
+    start: int
+    end: int
+
+
+class Model(BaseModel):
+    top_k: int = 5
+    tags: frozenset[str] = frozenset()
+
+
+EQUAL: dict[str, tuple[Any, Any]] = {
+    "dicts": ({"a": 1, "b": 2}, {"b": 2, "a": 1}),
+    "nested dicts": ([{"x": {"a": 1, "b": 2}}], [{"x": {"b": 2, "a": 1}}]),
+    "sets": ({"a", "b", "c"}, {"c", "b", "a"}),
+    "a set and a frozenset": ({"a"}, frozenset({"a"})),
+    "sets of sets": ({frozenset({1, 2}), frozenset({3})}, {frozenset({3}), frozenset({2, 1})}),
+    "dataclasses": (Filter({"a", "b"}, {"x": 1, "y": 2}), Filter({"b", "a"}, {"y": 2, "x": 1})),
+    "models": (Model(tags={"b", "a"}), Model(top_k=5, tags={"a", "b"})),
+    "keys of many kinds": ({(1, 2): 1, "a": 2, Kind.LEASE: 3}, {Kind.LEASE: 3, "a": 2, (1, 2): 1}),
+}
+
+
+@pytest.mark.parametrize("form", EQUAL)
+async def test_equal_arguments_are_one_entry(form: str) -> None:
+    """After python-cachier/cachier 132 and 134, joblib/joblib 235: the order of a dict, a set or keywords counted."""
+    one, other = EQUAL[form]
+    search = counted()
+    assert await search("q", one) == await search("q", other) == await search(where=other) == 0
+    assert await search.invalidate("q", other) > 0
+    assert await search("q", one) == 1
+    assert await search("q", one=one, two=2) == await search("q", two=2, one=other) == 2
+
+
+async def test_different_arguments_are_different_entries() -> None:
+    search = counted()
+    values: list[Any] = [1, 1.0, True, "1", b"1", [1], (1,), {1}, {1: 1}, Filter(), Filter({"a"}), Model(), Span(1, 2)]
+    values += [
+        [1, 2],
+        Kind.LEASE,
+        "lease",
+        Model,
+        Filter,
+        {"a": {"b": 1}},
+        {"a": 1, "b": 1},
+        None,
+        [None],
+        "",
+        -1,
+        2**70,
+    ]
+    assert len({await search("q", value) for value in values}) == len(values)
+    assert await search("q", {"a": 1}) != await search("q", None, {"a": 1}) != await search("q", a=1)
+
+
+PROGRAM = """
+import asyncio, sys
+from dataclasses import dataclass
+from alacena import CacheManager, cached, configure
+from alacena.engine import Cache, Settings
+
+@dataclass(frozen=True)
+class Filter:
+    tags: frozenset
+
+@cached("search")
+async def search(tags, tenant_id="acme", **more):
+    return sys.argv[2]
+
+async def main():
+    names = {"alpha", "beta", "gamma", "delta", "epsilon"}
+    arguments = {"tags": {"any": names, "of": [Filter(frozenset(names))]}, **{name: names for name in names}}
+    configure(redis_url=sys.argv[1])
+    if sys.argv[2] == "invalidate":
+        print(await search.invalidate(**arguments))
+    else:
+        print(await search(**arguments))
+    sets = (await CacheManager.cache()).sets
+    await sets.add("names", frozenset(names), frozenset({frozenset(names)}), tenant_id="acme")
+    print(len(await sets.members("names", tenant_id="acme")), await sets.contains("names", frozenset(names), tenant_id="acme"))
+    await CacheManager.close()
+
+asyncio.run(main())
+"""
+
+
+def in_a_process(url: str, what: str, seed: int) -> list[str]:
+    ended = subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", PROGRAM, url, what],
+        env={**os.environ, "PYTHONHASHSEED": str(seed)},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    return ended.stdout.split()
+
+
+async def test_equal_arguments_are_one_entry_in_every_process(url: str | None) -> None:
+    """After snad-space/ztf-viewer 628 and marimo-team/marimo 9829: with another hash seed a set was another argument."""
+    if url is None:
+        pytest.skip("processes share nothing without a server")
+    member = ["2", "True"]
+    assert await asyncio.to_thread(in_a_process, url, "old", 1) == ["old", *member]
+    assert await asyncio.to_thread(in_a_process, url, "new", 2) == ["old", *member]
+    assert await asyncio.to_thread(in_a_process, url, "invalidate", 3) == ["1", *member]
+    assert await asyncio.to_thread(in_a_process, url, "new", 4) == ["new", *member]
+
+
+async def test_equal_values_are_one_member_of_a_set(cache: Cache) -> None:
+    """Members are compared by their bytes, and equal dicts had others."""
+    assert await cache.sets.add("s", {"a": 1, "b": {1, 2}}, tenant_id="acme") == 1
+    assert await cache.sets.add("s", {"b": {2, 1}, "a": 1}, tenant_id="acme") == 0
+    assert await cache.sets.contains("s", {"b": {1, 2}, "a": 1}, tenant_id="acme")
+    assert await cache.sets.members("s", tenant_id="acme") == [{"a": 1, "b": {1, 2}}]
+    assert await cache.sets.remove("s", {"b": {1, 2}, "a": 1}, tenant_id="acme") == 1
+
+
+class Service:
+    """A service whose results depend on what it was made with."""
+
+    def __init__(self, model: str) -> None:
+        self.model = model
+
+    @cached("answer")
+    async def answer(self, question: str = "q") -> str:
+        return f"{self.model}: {question}"
+
+    @classmethod
+    @cached("name")
+    async def name(cls) -> str:
+        return cls.__name__
+
+    @staticmethod
+    @cached("plain")
+    async def plain(question: str) -> str:
+        return question
+
+    @cached("other")
+    async def other(this, question: str) -> str:
+        return f"{this.model}: {question}"
+
+    @property
+    @cached("described")
+    async def described(self) -> str:
+        return self.model
+
+
+class Derived(Service):
+    """A subclass that asks its base."""
+
+    async def answer(self, question: str = "q") -> str:
+        return f"derived {await super().answer(question)}"
+
+
+async def test_two_objects_do_not_answer_for_each_other() -> None:
+    """After aio-libs/aiocache 129 and python-cachier/cachier 112: one object's method answered for the other's."""
+    small, large, again = Service("small"), Service("large"), Service("small")
+    assert [await small.answer("q"), await large.answer("q"), await again.answer("q")] == [
+        "small: q",
+        "large: q",
+        "small: q",
+    ]
+    assert [await small.other("q"), await large.other("q")] == ["small: q", "large: q"]
+    assert [await small.described, await large.described] == ["small", "large"]
+    assert [await Service.name(), await Derived.name(), await small.name()] == ["Service", "Derived", "Service"]
+    assert await Service.plain("q") == await small.plain("q") == "q"
+    assert await Derived("small").answer("q") == "derived small: q"
+    assert await Service.answer(large, "q") == "large: q"
+    assert await large.answer.invalidate("q") > 0
+    large.model = "other"
+    assert await large.answer("q") == "other: q"
+
+
+async def test_an_object_with_a_connection_says_what_tells_it_apart() -> None:
+    connection = object()
+
+    class Silent:
+        def __init__(self) -> None:
+            self.connection = connection
+
+        @cached("row")
+        async def row(self, row_id: str) -> str:
+            return row_id
+
+    class Stated(Silent):
+        __slots__ = ("project",)
+
+        def __init__(self, project: str) -> None:
+            super().__init__()
+            self.project = project
+
+        def __cache_key__(self) -> str:
+            return self.project
+
+        @cached("of")
+        async def of(self) -> str:
+            return self.project
+
+        @cached("shared", ignore=("self",))
+        async def shared(self) -> str:
+            return self.project
+
+    with pytest.raises(EncodeError, match="__cache_key__"):
+        await Silent().row("r")
+    assert await Stated("a").row("r") == "r"
+    assert [await Stated("a").of(), await Stated("b").of(), await Stated("a").of()] == ["a", "b", "a"]
+    assert [await Stated("a").shared(), await Stated("b").shared()] == ["a", "a"]
+
+
+async def test_a_partials_own_arguments_count() -> None:
+    async def ask(model: str, question: str, top_k: int = 5) -> tuple[str, str, int]:
+        return model, question, top_k
+
+    small = cached("ask")(functools.partial(ask, "small"))
+    large = cached()(functools.partial(functools.partial(ask, top_k=9), "large"))
+    assert await small("q") == ("small", "q", 5)
+    assert await large("q") == ("large", "q", 9)
+    assert await cached("ask")(functools.partial(ask, "large"))("q") == ("large", "q", 5)
+
+
+def plain(question: str) -> str:
+    return question
+
+
+async def tokens(question: str) -> Any:
+    yield question
+
+
+async def coroutine(question: str) -> str:
+    return question
+
+
+@pytest.mark.parametrize(
+    ("decorate", "remedy"),
+    [
+        (lambda: cached("x")(plain), "async def"),
+        (lambda: cached("x")(tokens), "generator"),
+        (lambda: cached("x")(lambda: (yield)), "generator"),
+        (lambda: cached(coroutine), "parentheses"),
+        (lambda: cached("x")(classmethod(coroutine)), "above"),
+        (lambda: cached("x")(staticmethod(coroutine)), "above"),
+        (lambda: cached("x")("no function"), "async function"),
+        (lambda: cached("x")(functools.partial(plain, "q")), "async def"),
+    ],
+)
+def test_what_cannot_be_cached_is_refused_where_it_is_decorated(decorate: Any, remedy: str) -> None:
+    """After long2ice/fastapi-cache 36 and Krukov/cashews 107: accepted, and a riddle at the call."""
+    with pytest.raises(TypeError, match=remedy):
+        decorate()
+
+
+@cached("module level")
+async def at_module_level(question: str, top_k: int = 5) -> str:
+    """A question."""
+    return question
+
+
+async def test_a_decorated_function_looks_like_what_it_wraps() -> None:
+    """After fastapi/fastapi 679 and long2ice/fastapi-cache 69: a method asked for ``self``, a task was never run."""
+    service = Service("small")
+    for function in (at_module_level, service.answer, Service.answer, Service.name, Service.plain, service.other):
+        assert inspect.iscoroutinefunction(function)
+        assert asyncio.iscoroutinefunction(function)
+        assert inspect.iscoroutinefunction(function.__call__)
+    assert str(inspect.signature(at_module_level)) == str(inspect.signature(at_module_level.__wrapped__))
+    assert list(inspect.signature(service.answer).parameters) == ["question"]
+    assert list(inspect.signature(Service.answer).parameters) == ["self", "question"]
+    assert list(inspect.signature(Service.name).parameters) == []
+    assert (at_module_level.__name__, at_module_level.__doc__) == ("at_module_level", "A question.")
+    assert service.answer.__qualname__ == "Service.answer"
+    assert service.answer == service.answer
+    assert copy.deepcopy(at_module_level) is copy.copy(at_module_level) is at_module_level
+    assert await copy.copy(service.answer)("q") == "small: q"
+    assert CallShape(coroutine, frozenset()).name == f"{__name__}.coroutine"
+    assert await CacheManager.get("module level", "q") is None

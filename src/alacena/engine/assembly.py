@@ -213,12 +213,7 @@ async def _assembled(
     common: dict[str, Any] = {"shelf": shelf, "counts": counts, "environment": environment}
     shelves = Shelves(keys=keys, memory=memory, copies=copies, events=events, **common)
     fills = Fills(shelves=shelves, codec=codec, events=events, settings=settings, **common)
-    loading: dict[str, Any] = {
-        "shelves": shelves,
-        "flights": flights,
-        "fills": fills,
-        "respites": respites,
-    }
+    loading: dict[str, Any] = {"shelves": shelves, "flights": flights, "fills": fills, "respites": respites}
     loading["pilot"] = Pilot(settings=settings, **loading, **common)
     reader = Reader(keys=keys, events=events, counts=counts, environment=environment, **loading)
     batches = Batches(reader=reader, settings=settings, **loading, **common)

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import os
-from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any, Self
 
 from alacena.engine.answers import as_asked, distinct
 from alacena.engine.assembly import Parts, assemble
 from alacena.engine.batches import Batch
+from alacena.engine.blocks import BlocksFace
 from alacena.engine.closing import Closing, finish
 from alacena.engine.coordination.face import CoordinationFace
 from alacena.engine.credentials import checked_credentials
@@ -21,14 +21,13 @@ from alacena.engine.keys import collapsed, named
 from alacena.engine.loading import Request, adapted, in_source
 from alacena.engine.policy import Policy
 from alacena.engine.reader import consume
-from alacena.engine.reading import Reading
-from alacena.engine.scope import Scope, check_order, check_pairs, identifier, make_scope
+from alacena.engine.scope import Scope, check_order, identifier, make_scope
 from alacena.engine.settings import Settings
 from alacena.engine.shelf import MISSING
 from alacena.engine.ttl import UNSET, TtlOrUnset, checked
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Mapping, Sequence
+    from collections.abc import Callable, Coroutine, Iterable, Mapping
 
     from alacena.engine.answers import BatchLoader
     from alacena.engine.codec import Keyring
@@ -45,7 +44,7 @@ _NO_PARTS = (None,) * 5
 """A call that names nothing below the tenant."""
 
 
-class Cache(CoordinationFace, InspectionFace):
+class Cache(CoordinationFace, InspectionFace, BlocksFace):
     """A multi-tenant cache: this process's memory, then Redis or Valkey, then the source.
 
     ::
@@ -490,79 +489,6 @@ class Cache(CoordinationFace, InspectionFace):
         """
         names, scope = named(tags, document_ids), make_scope(tenant_id)
         return (await self._open_parts().writer.invalidate(scope, None, None, names)).known if names else 0
-
-    @asynccontextmanager
-    async def write(
-        self,
-        tenant_id: str | Scope,
-        *resources: tuple[str, str],
-        document_ids: Sequence[DocumentId] = (),
-        hold_s: float | None = None,
-    ) -> AsyncIterator[None]:
-        """Put this around a transaction of the source: readers bypass the entries until it is over.
-
-        ::
-
-            async with cache.write("acme", ("document", "d1"), document_ids=["d1"]):
-                async with connection.transaction():
-                    ...
-
-        What is named is invalidated when the block begins and once more when it ends. A process that dies between its
-        commit and the end of the block leaves a hold that expires after ``hold_s`` (left out: the setting), and nothing of
-        the resources that was read before the commit.
-
-        Args:
-            tenant_id: The tenant, or a scope.
-            resources: ``(data_type, resource_id)`` of what the transaction changes; invalidated at every scope.
-            document_ids: Documents that it changes: what was made from them is invalidated too. It is not held: what is
-                made from them while the block runs stays if the process dies inside.
-            hold_s: Seconds; must be above the longest time the transaction may take.
-
-        Raises:
-            InvalidKeyError: A resource is no pair of data type and id.
-
-        Cost: 1 round trip before the block and 2 after it.
-        """
-        parts = self._open_parts()
-        check_pairs(resources, "write(tenant_id, (data_type, resource_id), ...)")
-        held_s = self.settings.hold_s if hold_s is None else hold_s
-        tags = named((), document_ids)
-        async with parts.writer.write(make_scope(tenant_id), resources, tags, held_s):
-            yield
-
-    @asynccontextmanager
-    async def reading(
-        self,
-        tenant_id: str | Scope,
-        *,
-        document_ids: Iterable[DocumentId] = (),
-        tags: Iterable[str] = (),
-        data_types: Iterable[str] = (),
-    ) -> AsyncIterator[Reading]:
-        """Put this around code that reads the source, works on what it read, and stores the outcome.
-
-        ::
-
-            async with cache.reading("acme", document_ids=["d1"]) as reading:
-                chunks = split(await fetch("d1"))
-                await reading.set_many("chunk", chunks)
-
-        What is invalidated after the block began is not stored by it, however long the work takes: it was read before.
-
-        Args:
-            tenant_id: The tenant, or a scope: all that the reading stores lies there.
-            document_ids: Documents that are read: all that the reading stores depends on them. What a value itself names
-                as its ``document_id`` is added to them.
-            tags: Other names, likewise.
-            data_types: Types that the reading stores, if it is to end with an invalidation of the whole type too.
-
-        Cost: 1 round trip before the block.
-        If Redis fails: the block runs; what it stores is not stored, and ``set`` returns ``False``.
-        """
-        parts, scope = self._open_parts(), make_scope(tenant_id)
-        reading = Reading(scope, named(tags, document_ids), parts.keys, parts.writer, self.policy)
-        await reading.begin(data_types)
-        yield reading
 
     async def get_many(
         self, data_type: str, resource_ids: Iterable[str], tenant_id: str | Scope, *, use_memory: bool = True

@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import math
-from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from alacena.engine.errors import BackendError
 from alacena.engine.policy import UNKEPT, Policy
 from alacena.engine.redis.beginnings import Beginnings
-from alacena.engine.redis.cache_scripts import DISCARD, LATE, LEASE, MINT, RELEASE, RENEW, STORE
+from alacena.engine.redis.cache_scripts import LATE, LEASE, MINT, RELEASE, STORE
 from alacena.engine.redis.entries import Entries, values_of
 from alacena.engine.redis.holds import Holds
 from alacena.engine.redis.journal import NAME_BYTES, NARROW_LIFE_MS, endings, new_name, state, tells_of
+from alacena.engine.redis.leases import Leases
 from alacena.engine.shelf import Ended, Found, Held, Lease, Unsettled
 
 if TYPE_CHECKING:
@@ -83,6 +83,8 @@ class RedisShelf:
         self._lease_ms = max(1, round(settings.lease_s * 1000))
         holds = Holds(nodes, coherence, environment, self._timeout_s)
         self.hold, self.unhold = holds.hold, holds.unhold
+        leases = Leases(nodes, coherence, self._timeout_s, self._lease_ms)
+        self.renew, self.release, self.discard = leases.renew, leases.release, leases.discard
         self.begin = Beginnings(nodes, coherence, environment, self._timeout_s).begin
 
     @property
@@ -227,24 +229,6 @@ class RedisShelf:
         args = (token, self._lease_ms, mint, NARROW_LIFE_MS, mint_name, len(key.generations))
         return await node.evaluate(LEASE, keys, args, settle, self._budget_s * (1 + (among - 1) / 100))
 
-    def renew(self, lease: Lease) -> None:
-        """See :meth:`alacena.engine.shelf.Shelf.renew`."""
-        try:
-            node = self._nodes.of(lease.key.entry)
-        except BackendError:  # Nobody has the slot now: the lease ends by itself.
-            return
-
-        def settle(reply: Reply) -> None:
-            if reply == 1:
-                node.expect(lease.key.lease)
-
-        node.tell(RENEW, (lease.key.lease,), (lease.token, self._lease_ms), settle)
-
-    def release(self, lease: Lease) -> None:
-        """See :meth:`alacena.engine.shelf.Shelf.release`."""
-        with suppress(BackendError):  # Nobody has the slot now: the lease ends by itself.
-            self._nodes.of(lease.key.entry).tell(RELEASE, (lease.key.lease,), (lease.token,))
-
     async def fill(self, lease: Lease, parcel: Parcel) -> Refusal:
         """See :meth:`alacena.engine.shelf.Shelf.fill`."""
         key = lease.key
@@ -292,22 +276,6 @@ class RedisShelf:
             for generation in depends:
                 self._coherence.learned(generation, None)
         return refusal
-
-    async def discard(self, lease: Lease) -> None:
-        """See :meth:`alacena.engine.shelf.Shelf.discard`."""
-        key = lease.key
-        node = self._nodes.of(key.entry)
-        self._coherence.memory.discard_wire(key.entry)
-
-        def settle(_: Node, reply: Reply) -> None:
-            if reply == 1:
-                self._coherence.dropped(key.entry)
-
-        try:
-            await node.evaluate(DISCARD, (key.entry, key.lease), (lease.token,), settle, self._timeout_s)
-        except BackendError as error:
-            self._nodes.owe((), (key,), error)
-            raise
 
     async def delete(self, keys: Sequence[EntryKey]) -> int:
         """See :meth:`alacena.engine.shelf.Shelf.delete`."""

@@ -105,11 +105,13 @@ async def test_an_outage_costs_neither_the_answer_nor_the_count(
     health = cache_here.stats()["background"]
     assert health["ledger"]["pending"] == 2
     assert health["failing"]
+    assert "not counted" in cache_here.guarantee()["faults"]["alacena: pending usage"]
     outage.error = None
     await settled(cache_here)
     assert (await cache_here.ledger.totals("acme")).used == 107
     assert cache_here.stats()["background"]["ledger"]["pending"] == 0
     assert cache_here.stats()["background"]["failing"] == {}
+    assert "alacena: pending usage" not in cache_here.guarantee()["faults"]
 
 
 async def test_what_was_counted_though_nobody_heard_is_counted_once(cache_here: Cache, outage: Outage) -> None:

@@ -198,9 +198,11 @@ def test_the_relay_survives_whatever_an_authority_raises(caplog: pytest.LogCaptu
             await ledger.record("t", 1, model="m", idempotency_key=f"k{number}")
         await asyncio.sleep(1.0)
         assert relay.health()["failing"] is not None
+        assert "not carried to the authority" in port.health.faults()["alacena: relay"]
         await asyncio.sleep(300.0)
         assert sorted(authority.kept) == ["k0", "k1", "k2"]
         assert relay.health()["failing"] is None
+        assert port.health.faults() == {}
         assert relay.counts.outages == len(errors)
         relay.stop()
         await running
@@ -239,6 +241,13 @@ async def test_stats_tell_whether_the_background_is_alive(
     assert health["dead"] == []
     assert health["failing"] == {}
     assert health["spill"] == {"holds_any": False, "failures": 0}
+    assert cache.guarantee()["faults"] == {}
+    [drain] = [task for task in asyncio.all_tasks() if task.get_name() == "alacena: spilled usage"]
+    drain.cancel()
+    await asyncio.wait((drain,))
+    await asyncio.sleep(0)
+    assert cache.stats()["background"]["dead"] == ["alacena: spilled usage"]
+    assert "has ended" in cache.guarantee()["faults"]["alacena: spilled usage"]
 
 
 class HungPool:

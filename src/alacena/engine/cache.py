@@ -269,7 +269,7 @@ class Cache(CoordinationFace, InspectionFace, BlocksFace):
             ValueError: ``ttl`` is not greater than 0.
         """
         parts, ttl = self._open_parts(), checked(ttl)
-        scope = make_scope(tenant_id)
+        scope = tenant_id if isinstance(tenant_id, Scope) else make_scope(tenant_id)
         keys = (
             parts.keys.entries(data_type, resource_id, scope)
             if search_hierarchy

@@ -236,7 +236,7 @@ async def test_f6_what_the_provider_raises_passes_and_arrays_are_there_where_ask
 
 async def test_f_memory_hits_and_redis_hits_report_their_tier(server_cache: Cache, neighbour: Cache) -> None:
     await neighbour.set("x", "d", "v", "t")
-    keys = {"source", "tier", "cache_hit", "data_type", "resource_id", "latency_ms", "total_time_ms"}
+    keys = {"source", "tier", "cache_hit", "stored", "data_type", "resource_id", "latency_ms", "total_time_ms"}
     for tier in ("redis", "memory"):
         value, metrics = await get_with_cache_aside("x", "d", "t", lambda: "loaded")
         assert (value, metrics["tier"], metrics["source"], metrics["cache_hit"]) == ("v", tier, "cache", True)

@@ -9,7 +9,7 @@ import time
 from typing import TYPE_CHECKING
 
 from alacena.engine import Cache, Settings
-from alacena.engine.errors import BackendError, LimitExceededError, NotOwnerError
+from alacena.engine.base.errors import BackendError, LimitExceededError, NotOwnerError
 from alacena.testing.proxy import FaultProxy
 from bench.coordination.crew import Crew, patiently, until
 from bench.figures.tables import Column, Result, Row, Table, judged

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from functools import cache
 
-from alacena.engine import store
+from alacena.engine.remote import backend as store
 
 KEY = "clock-is-off-by-s"
 _HEAD = f"""

@@ -11,7 +11,7 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self, TypeVar
 
-from alacena.engine.errors import BackendError
+from alacena.engine.base.errors import BackendError
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -27,7 +27,7 @@ NOISE = "BENCH_NOISE"
 _CONTEXT = multiprocessing.get_context("forkserver")
 _PRELOADED = [
     "__main__",
-    "alacena.engine.redis.opening",
+    "alacena.engine.remote.redis.factory",
     *(
         f"bench.coordination.{name}"
         for name in ("budgets", "failovers", "fences", "kills", "ledger", "liveness", "million", "poison", "zombies")

@@ -6,8 +6,8 @@ import asyncio
 import os
 from typing import TYPE_CHECKING, Any
 
-from alacena.engine.coordination.fences import check_fence, fenced_update_sql
-from alacena.engine.errors import LockLostError, NotOwnerError
+from alacena.coordination.fences import check_fence, fenced_update_sql
+from alacena.engine.base.errors import LockLostError, NotOwnerError
 from bench.coordination.clocks import let_scripts_see_wrong_clocks
 from bench.coordination.crew import Crew, until
 from bench.coordination.ledger import prepare

@@ -6,8 +6,8 @@ import asyncio
 from typing import TYPE_CHECKING, Any
 
 from alacena.engine import Cache, Settings
-from alacena.engine.coordination.ledger import Ledger
-from alacena.engine.errors import IdempotencyConflictError
+from alacena.engine.base.errors import IdempotencyConflictError
+from alacena.ledger.ledger import Ledger
 from alacena.sources.ledger import PostgresAuthority
 from bench.coordination.crew import until
 from bench.coordination.ledger import prepare

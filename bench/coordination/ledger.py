@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from alacena.engine import Cache, Settings
-from alacena.engine.errors import BackendError
+from alacena.engine.base.errors import BackendError
 from alacena.sources.ledger import PostgresAuthority, migrations
 from bench.coordination.crew import Crew, patiently, until
 from bench.figures.tables import Column, Result, Row, Table, judged

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from alacena.engine import Cache, Settings
-from alacena.engine.errors import BackendError, OutcomeUnknownError
-from alacena.engine.local.twins import TWINS
-from alacena.engine.store import Script
+from alacena.engine.base.errors import BackendError, OutcomeUnknownError
+from alacena.engine.remote.backend import Script
+from alacena.engine.remote.local.twins import TWINS
 from alacena.testing.proxy import FaultProxy
 from bench.coordination.crew import until
 from bench.coordination.peers import ABSENT, installed

@@ -15,7 +15,7 @@ from bench.reliability.roaming import Wrong
 from tests.servers.redis_server import RedisServer
 
 if TYPE_CHECKING:
-    from alacena.engine.coordination.lock import Lock
+    from alacena.coordination.lock import Lock
     from bench.figures.tables import Cell
     from bench.stand.effort import Effort
 

@@ -12,15 +12,15 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from alacena.engine import Cache, Settings
-from alacena.engine.errors import BackendError
+from alacena.engine.base.errors import BackendError
 from alacena.testing.proxy import FaultProxy
 from bench.coordination.crew import Crew, patiently
 from bench.figures.tables import Column, Result, Row, Table, judged
 from tests.servers.redis_server import RedisServer
 
 if TYPE_CHECKING:
-    from alacena.engine.coordination.item import QueueStats
-    from alacena.engine.coordination.queue import Queue
+    from alacena.coordination.item import QueueStats
+    from alacena.coordination.queue import Queue
     from bench.coordination.crew import Journal
     from bench.figures.tables import Cell
     from bench.stand.effort import Effort

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from alacena.engine import Cache, Settings
-from alacena.engine.errors import BackendError
+from alacena.engine.base.errors import BackendError
 from alacena.sources.ledger import PostgresAuthority
 from bench.coordination.crew import until
 from bench.coordination.ledger import DSN_OPTIONS, prepare, tokens_of

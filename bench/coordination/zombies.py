@@ -8,14 +8,14 @@ import time
 from typing import TYPE_CHECKING
 
 from alacena.engine import Cache, Settings
-from alacena.engine.errors import NotOwnerError
+from alacena.engine.base.errors import NotOwnerError
 from bench.coordination.crew import Crew, until
 from bench.figures.statistics import percentile
 from bench.figures.tables import Column, Result, Row, Table, judged
 from tests.servers.redis_server import RedisServer
 
 if TYPE_CHECKING:
-    from alacena.engine.coordination.item import Item
+    from alacena.coordination.item import Item
     from bench.coordination.crew import Journal
     from bench.figures.tables import Bar
     from bench.stand.effort import Effort

@@ -1,4 +1,4 @@
-"""Hit ratios of the first shelf beside published policies, and what a hit and an insert cost.
+"""Hit ratios of the memory tier beside published policies, and what a hit and an insert cost.
 
 Run from the repository root, with ``PYTHONPATH=src:.``: ``python -m bench.eviction [--traces DIR] [--only PART]``.
 """
@@ -13,7 +13,7 @@ from rich.console import Console
 from rich.table import Table
 
 from bench.eviction import cost, policies, traces
-from bench.eviction.shelf import alacena
+from bench.eviction.tier import alacena
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

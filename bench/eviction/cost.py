@@ -8,18 +8,18 @@ import time
 import tracemalloc
 from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
+from alacena.engine.base.environment import SystemEnvironment
+from alacena.engine.base.generation import Generation
+from alacena.engine.base.keys import Keys
+from alacena.engine.base.policy import Policy
 from alacena.engine.codec import Codec, size_of
-from alacena.engine.copies import Copies
-from alacena.engine.environment import SystemEnvironment
-from alacena.engine.generation import Generation
-from alacena.engine.keys import Keys
-from alacena.engine.memory import SLOT_BYTES, Memory, Slot
-from alacena.engine.policy import Policy
+from alacena.engine.coherence.value_store import ValueStore
+from alacena.engine.memory import SLOT_BYTES, MemoryEntry, MemoryTier
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
-    from alacena.engine.keys import EntryKey
+    from alacena.engine.base.keys import EntryKey
 
 T = TypeVar("T")
 
@@ -51,11 +51,11 @@ def _key(number: int, tenants: int) -> tuple[tuple[str, str, str], bytes]:
     return (tenant, "document", resource), f"alacena:e:{{{tenant}.0}}:document:{resource}".encode()
 
 
-def _slots(start: int, count: int, tenants: int = 1) -> list[Slot]:
+def _slots(start: int, count: int, tenants: int = 1) -> list[MemoryEntry]:
     until = SystemEnvironment().now() + _LIFE_S
     keys = [_key(number, tenants) for number in range(start, start + count)]
     return [
-        Slot(
+        MemoryEntry(
             ident,
             None,
             wire_key=wire_key,
@@ -67,8 +67,8 @@ def _slots(start: int, count: int, tenants: int = 1) -> list[Slot]:
     ]
 
 
-def _memory(entries: int) -> Memory:
-    return Memory(max_bytes=entries * (_SIZE + SLOT_BYTES), environment=SystemEnvironment())
+def _memory(entries: int) -> MemoryTier:
+    return MemoryTier(max_bytes=entries * (_SIZE + SLOT_BYTES), environment=SystemEnvironment())
 
 
 def _each_ns(act: Callable[[T], object], items: Iterable[T], count: int) -> float:
@@ -94,11 +94,11 @@ def _promote_ns() -> tuple[float, float]:
     generations = (Generation("tenant"), Generation("type"))
     stamps = (b"0" * 16, b"1" * 16)
 
-    def shelf() -> Copies:
+    def tier() -> ValueStore:
         room = _FEW * (size_of(payload) + SLOT_BYTES)
-        return Copies(Memory(max_bytes=room, environment=environment), codec, environment)
+        return ValueStore(MemoryTier(max_bytes=room, environment=environment), codec, environment)
 
-    def once(copies: Copies, turn: int) -> float:
+    def once(copies: ValueStore, turn: int) -> float:
         def keep(key: EntryKey) -> object:
             return copies.keep(
                 key, value, payload, generations, stamps,
@@ -108,8 +108,8 @@ def _promote_ns() -> tuple[float, float]:
         fresh = [keys.plain("document", f"doc-{turn}-{number:09}", "tenant") for number in range(_FEW)]
         return _each_ns(keep, fresh, _FEW)
 
-    growing = min(once(shelf(), 0) for _ in range(_ROUNDS))
-    full = shelf()
+    growing = min(once(tier(), 0) for _ in range(_ROUNDS))
+    full = tier()
     once(full, 0)
     return growing, min(once(full, turn) for turn in range(1, 2 * _ROUNDS))
 
@@ -118,7 +118,7 @@ def _hit_ns() -> float:
     memory, now = _memory(_FEW), SystemEnvironment().now()
     for slot in _slots(0, _FEW):
         memory.put(slot)
-    idents = list(memory.slots) * 50
+    idents = list(memory.entries) * 50
     get = memory.get
 
     def once() -> float:
@@ -156,9 +156,9 @@ def _traced_bytes(build: Callable[[], object]) -> float:
 
 
 def _entry_bytes() -> tuple[float, float]:
-    """Of an entry of a shelf that is full and has evicted as many again, and of its two keys alone."""
+    """Of an entry of a tier that is full and has evicted as many again, and of its two keys alone."""
 
-    def shelf() -> Memory:
+    def tier() -> MemoryTier:
         memory = _memory(_ENTRIES)
         for turn in range(2):
             for slot in _slots(turn * _ENTRIES, _ENTRIES):
@@ -167,7 +167,7 @@ def _entry_bytes() -> tuple[float, float]:
 
     plain = _traced_bytes(lambda: dict.fromkeys(range(_ENTRIES)))
     keys = _traced_bytes(lambda: [_key(number, 1) for number in range(_ENTRIES)])
-    return _traced_bytes(shelf) - plain, keys
+    return _traced_bytes(tier) - plain, keys
 
 
 def measure() -> Costs:

@@ -1,26 +1,26 @@
-"""Alacena's own shelf, driven like any other policy."""
+"""Alacena's own tier, driven like any other policy."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from alacena.engine.environment import SystemEnvironment
-from alacena.engine.memory import SLOT_BYTES, Memory, Slot
+from alacena.engine.base.environment import SystemEnvironment
+from alacena.engine.memory import SLOT_BYTES, MemoryEntry, MemoryTier
 
 if TYPE_CHECKING:
     from bench.eviction.traces import Trace
 
 
 def alacena(trace: Trace, capacity: int) -> int:
-    """The shelf with room for ``capacity`` entries of one size, one tenant, no expiry."""
-    memory = Memory(max_bytes=capacity * (SLOT_BYTES + 1), environment=SystemEnvironment(), max_slot_ratio=1.0)
-    kept = memory.slots.get
+    """The tier with room for ``capacity`` entries of one size, one tenant, no expiry."""
+    memory = MemoryTier(max_bytes=capacity * (SLOT_BYTES + 1), environment=SystemEnvironment(), max_slot_ratio=1.0)
+    kept = memory.entries.get
     hits = 0
     for key in trace:
         ident = ("tenant", "type", key)
         slot = kept(ident)
         if slot is None:
-            memory.put(Slot(ident, None, wire_key=b"%d" % key, charge=1 + SLOT_BYTES))
+            memory.put(MemoryEntry(ident, None, wire_key=b"%d" % key, charge=1 + SLOT_BYTES))
         else:
             slot.hits += 1
             hits += 1

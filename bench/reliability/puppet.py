@@ -36,7 +36,7 @@ class Puppet:
         self.complaints: list[str] = []
 
     async def get(self, keys: Sequence[int], *, use_memory: bool = True) -> list[int]:
-        """What the shelves hold."""
+        """What the tiers hold."""
         found = [await self._cache.get(KIND, f"d{key}", TENANT, use_memory=use_memory) for key in keys]
         return [value or 0 for value in found]
 
@@ -45,7 +45,7 @@ class Puppet:
         return list(await asyncio.gather(*(self._load(key, use_memory=use_memory, tags=tags) for key in keys)))
 
     async def fill(self, keys: Sequence[int]) -> int:
-        """Load, and wait until the values are on the second shelf; how many are."""
+        """Load, and wait until the values are on the remote tier; how many are."""
         await self.load(keys)
         for _ in range(100):
             found = await self._cache.get_many(KIND, [f"d{key}" for key in keys], TENANT, use_memory=False)

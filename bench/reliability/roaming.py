@@ -11,15 +11,15 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from alacena.engine import Cache, Settings
-from alacena.engine.environment import SystemEnvironment
-from alacena.engine.keys import document_tag
+from alacena.engine.base.environment import SystemEnvironment
+from alacena.engine.base.keys import document_tag
 from bench.reliability.journal import Journal, now
 from bench.reliability.truth import Truth
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
-    from alacena.engine.loading import LoadContext
+    from alacena.engine.loading.load import LoadContext
     from bench.stand.workers import Talk
 
 TYPES = ("document", "answer")

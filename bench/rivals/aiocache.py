@@ -10,7 +10,7 @@ from aiocache.backends.redis import RedisCache
 from aiocache.serializers import BaseSerializer, JsonSerializer, PickleSerializer
 from redis.asyncio import BlockingConnectionPool, Redis
 
-from bench.rivals.rival import Ask, Batches, Drops, Place
+from bench.rivals.rival import Ask, BatchRunner, Drops, Place
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -39,8 +39,8 @@ class Msgpack(BaseSerializer):  # type: ignore[misc]
         return None if value is None else self._decode(value)
 
 
-class _Aiocache(Drops, Batches):
-    """What both shelves share."""
+class _Aiocache(Drops, BatchRunner):
+    """What both tiers share."""
 
     def _made(self, place: Place) -> Any:
         raise NotImplementedError

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from alacena import Cache, CacheManager, Settings, configure, get_with_cache_aside
 from alacena.common import runtime
 from alacena.engine import Policy
-from bench.rivals.rival import Ask, Batches, Drops, Place
+from bench.rivals.rival import Ask, BatchRunner, Drops, Place
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -18,7 +18,7 @@ TENANT = "acme"
 _ROOM_BYTES = 2_000
 
 
-class _Alacena(Drops, Batches):
+class _Alacena(Drops, BatchRunner):
     """What both doors share."""
 
     async def open(self, place: Place) -> None:
@@ -62,7 +62,7 @@ class _Alacena(Drops, Batches):
 class InMemory(_Alacena):
     """Memory in front; the server behind it where there is one."""
 
-    about = "CacheManager, both shelves"
+    about = "CacheManager, both tiers"
 
     async def get(self, key: str) -> Any:
         return await CacheManager.get(KIND, key, TENANT)

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import hiredis
 import msgspec
 
-from bench.rivals.rival import Batches, Drops, Place
+from bench.rivals.rival import BatchRunner, Drops, Place
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -56,7 +56,7 @@ class BareProtocol(asyncio.Protocol):
                 future.set_result(reply)
 
 
-class Bare(Drops, Batches):
+class Bare(Drops, BatchRunner):
     """The protocol, and msgspec around values."""
 
     about = "hiredis on an asyncio protocol; msgspec msgpack"

@@ -13,7 +13,7 @@ from cashews.backends.redis import Redis
 from cashews.picklers import PicklerType
 from cashews.wrapper.backend_settings import register_backend
 
-from bench.rivals.rival import Ask, Batches, Drops, Place
+from bench.rivals.rival import Ask, BatchRunner, Drops, Place
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -21,8 +21,8 @@ if TYPE_CHECKING:
 CONNECTIONS = 20
 
 
-class _Cashews(Drops, Batches):
-    """What both shelves share.
+class _Cashews(Drops, BatchRunner):
+    """What both tiers share.
 
     Attributes:
         options: What its decorator is given against a stampede.

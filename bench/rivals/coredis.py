@@ -8,13 +8,13 @@ import coredis
 import msgspec
 from coredis.patterns.cache import LRUCache
 
-from bench.rivals.rival import Batches, Drops, Place
+from bench.rivals.rival import BatchRunner, Drops, Place
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
 
-class Coredis(Drops, Batches):
+class Coredis(Drops, BatchRunner):
     """One client."""
 
     about = "default pool; msgspec msgpack"

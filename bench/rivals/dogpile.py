@@ -10,7 +10,7 @@ import msgspec
 from dogpile.cache import make_region
 from dogpile.cache.api import NO_VALUE
 
-from bench.rivals.rival import Ask, Batches, Drops, Place
+from bench.rivals.rival import Ask, BatchRunner, Drops, Place
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -101,7 +101,7 @@ class Threaded(_InThreads):
         return make_region().configure("dogpile.cache.memory", expiration_time=place.ttl_s)
 
 
-class OnRedis(_InThreads, Batches):
+class OnRedis(_InThreads, BatchRunner):
     """Its Redis backend."""
 
     about = f"distributed_lock, in {_THREADS} threads; msgspec msgpack"

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 from redis.asyncio import BlockingConnectionPool, Redis
 
-from bench.rivals.rival import Batches, Drops, Place
+from bench.rivals.rival import BatchRunner, Drops, Place
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -16,7 +16,7 @@ CONNECTIONS = 20
 """More make 100 and 1,000 callers slower: they all share one processor of the client."""
 
 
-class RedisPy(Drops, Batches):
+class RedisPy(Drops, BatchRunner):
     """One client."""
 
     about = f"pool of {CONNECTIONS}, hiredis; msgspec msgpack"

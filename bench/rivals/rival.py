@@ -99,7 +99,7 @@ class Drops(Rival):
         """Forget an entry, as its users would when the source changed."""
 
 
-class Batches(Rival):
+class BatchRunner(Rival):
     """A contender that takes many keys in one call."""
 
     @abstractmethod

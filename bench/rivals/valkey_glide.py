@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING, Any
 import glide
 import msgspec
 
-from bench.rivals.rival import Batches, Drops, Place
+from bench.rivals.rival import BatchRunner, Drops, Place
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
 
-class Glide(Drops, Batches):
+class Glide(Drops, BatchRunner):
     """One client."""
 
     about = "default settings; msgspec msgpack"

@@ -29,7 +29,7 @@ from bench.stand.rounds import interleaved
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
 
-    from bench.rivals.rival import Batches
+    from bench.rivals.rival import BatchRunner
     from bench.stand.effort import Effort
     from bench.stand.server import Server
 
@@ -169,7 +169,7 @@ class Raw:
 class Peer:
     """A contender's `get_many`, the provider, its `set_many`."""
 
-    def __init__(self, provider: Provider, rival: Batches, *, lists: bool = False) -> None:
+    def __init__(self, provider: Provider, rival: BatchRunner, *, lists: bool = False) -> None:
         self._provider = provider
         self._rival = rival
         self._lists = lists

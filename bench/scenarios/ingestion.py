@@ -17,7 +17,7 @@ from unittest.mock import patch
 
 from alacena import CacheManager, configure, invalidate_document_update
 from alacena.common import runtime
-from alacena.engine.events import FillRefused
+from alacena.engine.base.events import FillRefused
 from bench.figures.tables import Column, Result, Row, Table, judged
 from bench.scenarios.lineage import Ours, Tags
 from bench.stand.relay import Relay
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from alacena import LoadContext
-    from alacena.engine.events import Event
+    from alacena.engine.base.events import Event
     from bench.figures.tables import Cell
     from bench.scenarios.lineage import Side
     from bench.stand.effort import Effort
@@ -90,7 +90,7 @@ async def measure(server: Server, effort: Effort) -> Result:
         notes.append(f"absent, not installed: {error.name}")
     answers = effort.of(500, 100)
     exact = await _losses(server, answers)
-    with patch("alacena.engine.redis.tier.tells_of", lambda _name, since, *_: bool(since)):
+    with patch("alacena.engine.remote.redis.redis_tier.tells_of", lambda _name, since, *_: bool(since)):
         blunt = await _losses(server, answers)
     losses = Table(
         "Answers made during an ingestion",

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 import hiredis
 
-from alacena.engine.redis.embedded import EmbeddedServer
+from alacena.engine.remote.redis.embedded import EmbeddedServer
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -17,8 +17,8 @@ from typing import Any
 
 import redis.asyncio
 
-from alacena.engine.redis.embedded import EmbeddedServer
-from alacena.engine.redis.wire import Connection
+from alacena.engine.remote.redis.embedded import EmbeddedServer
+from alacena.engine.remote.redis.wire import Connection
 from bench.wire.bare import Bare
 
 KEY = "alacena:e:{acme.0}:document:d1"

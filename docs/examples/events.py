@@ -4,7 +4,7 @@ import asyncio
 from collections import Counter
 
 from alacena import CacheManager, configure, get_with_cache_aside
-from alacena.engine.events import LookupFinished
+from alacena.engine.base.events import LookupFinished
 
 
 # --8<-- [start:observer]

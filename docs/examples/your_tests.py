@@ -4,7 +4,7 @@ import asyncio
 
 from alacena import Cache, CacheManager, Policy, get_with_cache_aside
 from alacena.common.runtime import override
-from alacena.engine.events import Invalidated
+from alacena.engine.base.events import Invalidated
 from alacena.testing.doubles import FakeEnvironment, RecordingObserver
 
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from alacena import CacheManager, configure
 from alacena.common.runtime import opened
-from alacena.engine.redis.embedded import EmbeddedServer
+from alacena.engine.remote.redis.embedded import EmbeddedServer
 from examples.rag_service.answer import ChatAnswerer, ExtractiveAnswerer
 from examples.rag_service.database import open_database
 from examples.rag_service.embedder import LocalEmbedder, OpenAIEmbedder, openai_client

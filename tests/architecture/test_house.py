@@ -14,25 +14,25 @@ LONGEST_FUNCTION = 60
 LONGEST_MODULE = 350
 BROAD = {"Exception", "BaseException"}
 MAY_CATCH_ANYTHING = {
-    "engine/credentials.py": "a provider's fault is one more reason to try to connect again",
-    "engine/redis/cluster.py": "the slots are asked for as long as the cluster is open, whatever ended the last question",
-    "engine/events.py": "an observer's fault must not become the reader's",
-    "engine/pilot.py": "a loader's own exception belongs to every caller that shares the load",
-    "engine/fills.py": "what fails after the callers have landed has nobody to be raised to",
-    "engine/batches.py": "whatever ends a batch ends the flights that wait for it",
-    "engine/oneshot.py": "how a value of the application's is copied may raise anything",
-    "engine/redis/link.py": "whatever ends a dial closes the socket",
-    "engine/redis/wire/incoming.py": "what a settle raises belongs to whoever asked",
-    "engine/redis/wire/line.py": "what a settle raises belongs to whoever asked",
-    "engine/redis/wire/supervisor.py": "a connection is tried for ever, whatever ended the last one",
+    "engine/base/credentials.py": "a provider's fault is one more reason to try to connect again",
+    "engine/remote/redis/cluster.py": "the slots are asked for as long as the cluster is open, whatever ended the last question",
+    "engine/base/events.py": "an observer's fault must not become the reader's",
+    "engine/reading/load_runner.py": "a loader's own exception belongs to every caller that shares the load",
+    "engine/reading/filler.py": "what fails after the callers have landed has nobody to be raised to",
+    "engine/reading/batch_runner.py": "whatever ends a batch ends the flights that wait for it",
+    "engine/loading/one_shot.py": "how a value of the application's is copied may raise anything",
+    "engine/remote/redis/link.py": "whatever ends a dial closes the socket",
+    "engine/remote/redis/wire/incoming.py": "what a settle raises belongs to whoever asked",
+    "engine/remote/redis/wire/pending_replies.py": "what a settle raises belongs to whoever asked",
+    "engine/remote/redis/wire/supervisor.py": "a connection is tried for ever, whatever ended the last one",
     "common/cache/embeddings.py": "a provider's own exception is told what was kept, and passes",
-    "engine/coordination/desk.py": "what is counted in the background must not end with one failure",
-    "engine/coordination/pending.py": "what is counted in the background must not end with one failure",
-    "engine/coordination/relay.py": "an authority may be anybody's code: whatever it raises, usage is carried on",
-    "engine/coordination/worker.py": "a handler's fault is the item's fate, not the worker's",
+    "engine/api/coordination.py": "what is counted in the background must not end with one failure",
+    "ledger/pending_usage.py": "what is counted in the background must not end with one failure",
+    "ledger/relay.py": "an authority may be anybody's code: whatever it raises, usage is carried on",
+    "coordination/worker.py": "a handler's fault is the item's fate, not the worker's",
     "common/context/steps.py": "a generator is thrown what its consumer throws",
-    "testing/simulation/loop.py": "an event loop reports what its callbacks raise",
-    "testing/simulation/runner.py": "a failing scenario is a result, with its seed",
+    "tests/simulator/loop.py": "an event loop reports what its callbacks raise",
+    "tests/simulator/runner.py": "a failing scenario is a result, with its seed",
 }
 
 
@@ -107,7 +107,7 @@ def test_no_name_is_defined_twice(path: Path) -> None:
 
 @pytest.mark.parametrize("path", MODULES, ids=name_of)
 def test_only_the_redis_package_knows_redis(path: Path) -> None:
-    if name_of(path).startswith("engine/redis/"):
+    if name_of(path).startswith("engine/remote/redis/"):
         return
     imported = set()
     for node in ast.walk(tree_of(path)):

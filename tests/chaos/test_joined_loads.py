@@ -10,7 +10,7 @@ import pytest
 from alacena.engine import Cache, Settings
 
 if TYPE_CHECKING:
-    from alacena.engine.loading import LoadContext
+    from alacena.engine.loading.load import LoadContext
     from tests.servers.redis_server import RedisServer
 
 DEADLINE_S = 5.0

@@ -5,8 +5,8 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING
 
-from alacena.engine.cache import Cache
-from alacena.engine.settings import Settings
+from alacena.engine.api.cache import Cache
+from alacena.engine.base.settings import Settings
 from alacena.testing.proxy import FaultProxy
 
 if TYPE_CHECKING:

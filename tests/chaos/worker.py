@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING, Any
 
 import redis.asyncio
 
-from alacena.engine.cache import Cache
-from alacena.engine.settings import Settings
+from alacena.engine.api.cache import Cache
+from alacena.engine.base.settings import Settings
 from alacena.testing.staleness import Operation, dump
 
 if TYPE_CHECKING:

@@ -129,10 +129,10 @@ async def test_tens_of_thousands_of_cancellations_leave_nothing_and_fail_nobody_
         while parts.flights.tasks:
             await asyncio.sleep(0)
         assert len(parts.flights) == 0
-        assert parts.shelf._leases == {}
-        assert parts.shelf._coherence._watchers == {}
-        assert parts.reader._shelves._looking == {}
-        assert parts.reader._pilot._limiter._lines == {}
+        assert parts.remote._leases == {}
+        assert parts.remote._coherence._watchers == {}
+        assert parts.reader._tiers._looking == {}
+        assert parts.reader._runner._limiter._lines == {}
         assert asyncio.all_tasks(loop) == {asyncio.current_task()}
     gc.collect()
     await asyncio.sleep(0)
@@ -161,8 +161,8 @@ def test_cancellations_in_any_order_of_events_leave_nothing_and_fail_nobody_else
         await storm.blow()
         await asyncio.sleep(2)
         assert stage.left_behind() == dict.fromkeys(stage.left_behind(), 0)
-        assert all(cache._parts.shelf._coherence._watchers == {} for cache in stage.caches)
-        assert all(cache._parts.reader._pilot._limiter._lines == {} for cache in stage.caches)
+        assert all(cache._parts.remote._coherence._watchers == {} for cache in stage.caches)
+        assert all(cache._parts.reader._runner._limiter._lines == {} for cache in stage.caches)
 
     play(scenario, policies=POLICIES, server=server, processes=processes, seeds=(seed,), max_loads_per_tenant=5)
     storms[0].judge()

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from alacena import CacheManager, Context
-from alacena.engine.errors import MissingTenantError
+from alacena.engine.base.errors import MissingTenantError
 from tests.conformance.blocks import Block, blocks
 from tests.conformance.running import Services, namespace, run, run_as_body
 

@@ -1,1 +1,1 @@
-"""One contract, kept by both faces of the cache over every second shelf."""
+"""One contract, kept by both faces of the cache over every remote tier."""

@@ -1,4 +1,4 @@
-"""The second shelves and the two faces, every pair of them."""
+"""The second tiers and the two faces, every pair of them."""
 
 from __future__ import annotations
 
@@ -82,7 +82,7 @@ def second_shelf(request: pytest.FixtureRequest, _servers: SharedServers) -> str
 
 @pytest.fixture
 async def cache(second_shelf: str | None) -> AsyncIterator[Cache]:
-    """The process-wide cache over the second shelf, open."""
+    """The process-wide cache over the remote tier, open."""
     configure(redis_url=second_shelf, policies=POLICIES, ttl_jitter_ratio=0.0)
     try:
         yield await runtime.opened()

@@ -1,4 +1,4 @@
-"""Embeddings of many texts, over every second shelf: each is paid for once, and none that was paid for is lost."""
+"""Embeddings of many texts, over every remote tier: each is paid for once, and none that was paid for is lost."""
 
 import asyncio
 

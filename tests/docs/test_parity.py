@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from alacena.engine import errors, events
-from alacena.engine.policy import Policy
-from alacena.engine.settings import Settings
+from alacena.engine.base import errors, events
+from alacena.engine.base.policy import Policy
+from alacena.engine.base.settings import Settings
 
 ROOT = Path(__file__).parents[2]
 DOCS = ROOT / "docs"

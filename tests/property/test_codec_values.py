@@ -13,9 +13,9 @@ import pytest
 from hypothesis import HealthCheck, given, seed, settings
 from hypothesis import strategies as st
 
+from alacena.engine.base.errors import DecodeError
 from alacena.engine.codec import decode, encode, is_immutable, size_of
 from alacena.engine.codec.wrapping import is_plain
-from alacena.engine.errors import DecodeError
 
 SEED = int(os.environ.get("TESTS_SEED", "20250512"))
 EXAMPLES = int(os.environ.get("TESTS_EXAMPLES", "400"))

@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from alacena.engine.keys import Keys, escaped
-from alacena.engine.scope import Scope
+from alacena.engine.base.keys import Keys, escaped
+from alacena.engine.base.scope import Scope
 
 NASTY = ["a", "b", "a:b", ":", "::", "{", "}", "{a}", "%", "%3A", "~", "~a", "=", "c=a", "a.0", "0", ".", "*", "?", "\0", "\n",
          " x", "x ", "é", "e\u0301", "😀", "\ud800", "A", "acme",

@@ -1,4 +1,4 @@
-"""The shelf against a model: whatever the order of calls, its books agree and nothing dead is served."""
+"""The tier against a model: whatever the order of calls, its books agree and nothing dead is served."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from alacena.engine.memory import SLOT_BYTES, Memory, Slot
+from alacena.engine.memory import SLOT_BYTES, MemoryEntry, MemoryTier
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -41,7 +41,7 @@ class Generation:
 
 
 class MemoryMachine(RuleBasedStateMachine):
-    """The model knows what was put last under each ident; the shelf may have dropped it, never changed it."""
+    """The model knows what was put last under each ident; the tier may have dropped it, never changed it."""
 
     @initialize(
         max_bytes=st.integers(1, 30).map(lambda entries: entries * (SLOT_BYTES + 200)),
@@ -51,10 +51,10 @@ class MemoryMachine(RuleBasedStateMachine):
     def open(self, max_bytes: int, max_entries: int | None, weights: dict[str, float] | None) -> None:
         self.environment = ModelEnvironment()
         self.max_bytes, self.max_entries = max_bytes, max_entries
-        self.memory = Memory(
+        self.memory = MemoryTier(
             max_bytes=max_bytes, max_entries=max_entries, environment=self.environment, weights=weights
         )
-        self.latest: dict[tuple[object, ...], Slot] = {}
+        self.latest: dict[tuple[object, ...], MemoryEntry] = {}
         self.generations = {tenant: Generation() for tenant in ("acme", "umbrella", "initech")}
         self.hits = 0
         self.puts = 0
@@ -63,7 +63,7 @@ class MemoryMachine(RuleBasedStateMachine):
     def put(self, ident: tuple[str, str, int], size: int, fresh: float, stale: float, cost: float) -> None:
         generation = self.generations[ident[0]]
         self.puts += 1
-        slot = Slot(
+        slot = MemoryEntry(
             ident,
             self.puts,
             wire_key=repr(ident).encode(),
@@ -75,7 +75,7 @@ class MemoryMachine(RuleBasedStateMachine):
             cost=cost,
         )
         kept = self.memory.put(slot)
-        assert kept == (self.memory.slots.get(ident) is slot)
+        assert kept == (self.memory.entries.get(ident) is slot)
         self.latest[ident] = slot
 
     @rule(
@@ -86,7 +86,7 @@ class MemoryMachine(RuleBasedStateMachine):
         for resource in chosen:
             ident = (tenant, data_type, resource)
             self.puts += 1
-            slot = Slot(
+            slot = MemoryEntry(
                 ident,
                 self.puts,
                 wire_key=repr(ident).encode(),
@@ -116,16 +116,16 @@ class MemoryMachine(RuleBasedStateMachine):
             self._check_served(slot, ident)
             assert slot.fresh_until <= self.environment.at < slot.dead_after
 
-    def _check_served(self, slot: Slot, ident: tuple[str, str, int]) -> None:
+    def _check_served(self, slot: MemoryEntry, ident: tuple[str, str, int]) -> None:
         assert slot is self.latest[ident]
         assert slot.stamps == tuple(generation.nonce for generation in slot.generations)
 
     @rule(ident=idents, by_wire=st.booleans())
     def discard(self, ident: tuple[str, str, int], by_wire: bool) -> None:
-        held = self.memory.slots.get(ident)
+        held = self.memory.entries.get(ident)
         found = self.memory.discard_wire(repr(ident).encode()) if by_wire else self.memory.discard(ident)
         assert found is held
-        assert ident not in self.memory.slots
+        assert ident not in self.memory.entries
 
     @rule(tenant=tenants, known=st.booleans())
     def change_generation(self, tenant: str, known: bool) -> None:
@@ -139,27 +139,27 @@ class MemoryMachine(RuleBasedStateMachine):
 
     @rule(budget=st.integers(0, 8))
     def expire(self, budget: int) -> None:
-        before = len(self.memory.slots)
+        before = len(self.memory.entries)
         freed = self.memory.expire(self.environment.at, budget)
-        assert before - len(self.memory.slots) <= freed <= budget
+        assert before - len(self.memory.entries) <= freed <= budget
 
-    @precondition(lambda self: self.memory.slots)
+    @precondition(lambda self: self.memory.entries)
     @rule()
     def clear(self) -> None:
         self.memory.clear()
-        assert not self.memory.slots
+        assert not self.memory.entries
 
     @rule()
     def expire_all(self) -> None:
         self.memory.expire(self.environment.at, 10**6)
         at = self.environment.at
-        assert all(slot.dead_after + max(0.125, 5.0) > at for slot in self.memory.slots.values())
+        assert all(slot.dead_after + max(0.125, 5.0) > at for slot in self.memory.entries.values())
 
     @invariant()
     def books_agree(self) -> None:
         if not hasattr(self, "memory"):
             return
-        slots = self.memory.slots
+        slots = self.memory.entries
         assert self.memory.held_bytes == sum(slot.size + SLOT_BYTES for slot in slots.values())
         assert self.memory.held_bytes <= self.max_bytes
         assert self.max_entries is None or len(slots) <= self.max_entries
@@ -170,14 +170,14 @@ class MemoryMachine(RuleBasedStateMachine):
         if not hasattr(self, "memory"):
             return
         counts = self.memory.stats()
-        assert sum(count.entries for count in counts.values()) == len(self.memory.slots)
+        assert sum(count.entries for count in counts.values()) == len(self.memory.entries)
         assert sum(count.bytes for count in counts.values()) == self.memory.held_bytes
         assert sum(count.hits for count in counts.values()) == self.hits
 
     def teardown(self) -> None:
         """Everything can be let go, one by one, by the key that the server knows."""
         if hasattr(self, "memory"):
-            for slot in list(self.memory.slots.values()):
+            for slot in list(self.memory.entries.values()):
                 assert self.memory.discard_wire(slot.wire_key) is slot
             assert self.memory.held_bytes == 0
 

@@ -10,8 +10,8 @@ import redis
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from alacena.engine.errors import ServerReplyError
-from alacena.engine.local import COMMANDS, Keyspace
+from alacena.engine.base.errors import ServerReplyError
+from alacena.engine.remote.local import COMMANDS, Keyspace
 from tests.integration.coordination.live import blocking_client, server
 
 if TYPE_CHECKING:

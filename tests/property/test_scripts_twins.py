@@ -11,11 +11,11 @@ import redis
 from hypothesis import HealthCheck, given, reject, settings
 from hypothesis import strategies as st
 
-from alacena.engine.errors import ServerReplyError
-from alacena.engine.local import Keyspace
-from alacena.engine.local.store import run_twin
-from alacena.engine.local.twins import TWINS
-from alacena.engine.store import Script
+from alacena.engine.base.errors import ServerReplyError
+from alacena.engine.remote.backend import Script
+from alacena.engine.remote.local import Keyspace
+from alacena.engine.remote.local.local_backend import run_twin
+from alacena.engine.remote.local.twins import TWINS
 from tests.integration.coordination.live import blocking_client
 from tests.servers.fixtures import FLAVOURS, require_flavour
 from tests.servers.redis_server import RedisServer

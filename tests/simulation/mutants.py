@@ -9,27 +9,28 @@ from unittest.mock import patch
 
 from msgspec import structs
 
-from alacena.engine import pilot
-from alacena.engine.coherence import Coherence
-from alacena.engine.copies import Copies
-from alacena.engine.fills import Fills
-from alacena.engine.flight import Flights
-from alacena.engine.lineage import Reads
-from alacena.engine.memory import Memory
-from alacena.engine.redis import journal, tier
-from alacena.engine.redis.debts import Debts
-from alacena.engine.redis.entries import Entries
-from alacena.engine.redis.node import Node
-from alacena.engine.redis.tier import RedisShelf
-from alacena.testing.simulation import SimEnvironment, cache_twins, tracking
-from alacena.testing.simulation.admission import ServerKeyspace
+from alacena.engine.base.lineage import Reads
+from alacena.engine.coherence.generation_table import GenerationTable
+from alacena.engine.coherence.value_store import ValueStore
+from alacena.engine.loading.single_flight import SingleFlight
+from alacena.engine.memory import MemoryTier
+from alacena.engine.reading import load_runner as pilot
+from alacena.engine.reading.filler import Filler
+from alacena.engine.remote.redis import journal
+from alacena.engine.remote.redis import redis_tier as tier
+from alacena.engine.remote.redis.debts import Debts
+from alacena.engine.remote.redis.entries import Entries
+from alacena.engine.remote.redis.node import Node
+from alacena.engine.remote.redis.redis_tier import RedisTier
+from tests.simulator import SimEnvironment, cache_twins, tracking
+from tests.simulator.admission import ServerKeyspace
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
     from contextlib import AbstractContextManager
 
-    from alacena.engine.local import Keyspace
-    from alacena.testing.simulation.session import Session
+    from alacena.engine.remote.local import Keyspace
+    from tests.simulator.session import Session
 
     Words = list[bytes]
     Edit = Callable[[Words, Words], tuple[Words, Words]]
@@ -74,12 +75,12 @@ def _lease_blind_to_holds(space: Keyspace, keys: Words, args: Words) -> Any:
     return [*reply[:2], None, *reply[3:]]
 
 
-def _keep_late(copies: Copies, *args: Any, **kwargs: Any) -> None:
+def _keep_late(copies: ValueStore, *args: Any, **kwargs: Any) -> None:
     """Memory is filled a moment after the bytes were parsed, as a coroutine that wakes up does it."""
     asyncio.get_running_loop().call_later(0.005, lambda: _keep(copies, *args, **kwargs))
 
 
-_keep = Copies.keep
+_keep = ValueStore.keep
 _token = SimEnvironment.token
 _pushed = Node.pushed
 _execute = ServerKeyspace.execute
@@ -120,7 +121,7 @@ def _keep_leases(space: ServerKeyspace, words: Words) -> Any:
     return _execute(space, words)
 
 
-def _lose_nothing(coherence: Coherence) -> None:
+def _lose_nothing(coherence: GenerationTable) -> None:
     """The connection is gone, and memory is kept as if nothing could have happened meanwhile."""
 
 
@@ -170,14 +171,14 @@ class _Forgetful(tracking.TrackingTable):
             asyncio.get_running_loop().call_later(3.0, lambda s=session, m=message: (s.push(m), s.flush()))
 
 
-def _same_history(shelf: Entries, node: Node, key: Any, envelope: Any) -> Any:
+def _same_history(tier: Entries, node: Node, key: Any, envelope: Any) -> Any:
     """An entry's replication id is whatever the reader wants it to be."""
-    return _alive(shelf, node, key, structs.replace(envelope, replication_id=node.replication_id))
+    return _alive(tier, node, key, structs.replace(envelope, replication_id=node.replication_id))
 
 
-def _any_stamps(shelf: Entries, node: Node, key: Any, envelope: Any) -> Any:
+def _any_stamps(tier: Entries, node: Node, key: Any, envelope: Any) -> Any:
     """An entry is alive whatever the nonces of its generations are."""
-    generations = shelf._coherence.generations(key.generations)
+    generations = tier._coherence.generations(key.generations)
     return (), () if envelope.replication_id == node.replication_id and generations else None
 
 
@@ -246,9 +247,9 @@ def _offer_what_was_found(context: Any, previous: Any, _lease: Any, _flight: Any
         context.previous, context.previous_tags = previous.value, previous.tags
 
 
-async def _leave_the_older(fills: Fills, _key: Any, lease: Any, *, replaces: bool) -> None:
+async def _leave_the_older(fills: Filler, _key: Any, lease: Any, *, replaces: bool) -> None:
     if lease is not None:
-        fills._shelf.release(lease)
+        fills._remote.release(lease)
 
 
 def _hold_the_entry_alone(space: Keyspace, keys: Words, args: Words) -> Any:
@@ -256,12 +257,12 @@ def _hold_the_entry_alone(space: Keyspace, keys: Words, args: Words) -> Any:
     return cache_twins.hold(space, [*keys[:3], b"nothing"], args)
 
 
-async def _store_as_if_just_read(shelf: RedisShelf, key: Any, parcel: Any, _began: Any = None) -> Any:
+async def _store_as_if_just_read(tier: RedisTier, key: Any, new_entry: Any, _began: Any = None) -> Any:
     """A value is stamped with what is current when it is stored, whenever it was read."""
-    return await _store_now(shelf, key, parcel, None)
+    return await _store_now(tier, key, new_entry, None)
 
 
-_store_now = RedisShelf.store
+_store_now = RedisTier.store
 
 
 MUTANTS: dict[str, tuple[str, Callable[[], AbstractContextManager[Any]]]] = {
@@ -274,7 +275,7 @@ MUTANTS: dict[str, tuple[str, Callable[[], AbstractContextManager[Any]]]] = {
     ),
     "the filler is not tracked": ("trusting", lambda: _script("store", _store(reread=False))),
     "an own push is expected that does not come": ("trusting", lambda: patch.object(Node, "expect", _expect_two)),
-    "memory is filled when the task wakes up": ("calm", lambda: patch.object(Copies, "keep", _keep_late)),
+    "memory is filled when the task wakes up": ("calm", lambda: patch.object(ValueStore, "keep", _keep_late)),
     "generations restart with the same nonce": ("calm", lambda: patch.object(SimEnvironment, "token", _constant_nonce)),
     "pushes on entries are not heeded": ("trusting", lambda: patch.object(Node, "pushed", _pushes_of(b":e:"))),
     "pushes on generations are not heeded": ("calm", lambda: patch.object(Node, "pushed", _pushes_of(b":g:"))),
@@ -286,18 +287,21 @@ MUTANTS: dict[str, tuple[str, Callable[[], AbstractContextManager[Any]]]] = {
         "trusting, cut off",
         lambda: _patched(patch.object(Node, "_serve", _serve_for_ever), patch.object(Node, "beat", _first_beat_only())),
     ),
-    "memory survives the connection": ("cut off", lambda: patch.object(Coherence, "lost", _lose_nothing)),
-    "pushes come late": ("calm", lambda: patch("alacena.testing.simulation.server.TrackingTable", _Forgetful)),
+    "memory survives the connection": ("cut off", lambda: patch.object(GenerationTable, "lost", _lose_nothing)),
+    "pushes come late": ("calm", lambda: patch("tests.simulator.server.TrackingTable", _Forgetful)),
     "NOLOOP": (
         "trusting, evicting",
         lambda: _patched(
-            patch("alacena.testing.simulation.server.TrackingTable", _Loopless),
+            patch("tests.simulator.server.TrackingTable", _Loopless),
             patch.object(Node, "expect", lambda *_: None),
         ),
     ),
     "no replication id": ("failing over", lambda: patch.object(Entries, "_alive", _same_history)),
-    "the own process forgets last": ("calm", lambda: patch.object(RedisShelf, "_forget", lambda *_: None)),
-    "loads are joined after their removal": ("entries removed", lambda: patch.object(Flights, "bar", lambda *_: None)),
+    "the own process forgets last": ("calm", lambda: patch.object(RedisTier, "_forget", lambda *_: None)),
+    "loads are joined after their removal": (
+        "entries removed",
+        lambda: patch.object(SingleFlight, "close", lambda *_: None),
+    ),
     "what a load reads from memory is not noted": ("nested", lambda: patch.object(Reads, "note", lambda *_: None)),
     "what a load reads is noted without its tags": (
         "nested",
@@ -313,14 +317,17 @@ MUTANTS: dict[str, tuple[str, Callable[[], AbstractContextManager[Any]]]] = {
     ),
     "an older value outlives a newer one that is not stored": (
         "outgrown",
-        lambda: patch.object(Fills, "_end_older", _leave_the_older),
+        lambda: patch.object(Filler, "_end_older", _leave_the_older),
     ),
     "a hold ends no generation": ("blocks that die", lambda: _script("hold", _hold_the_entry_alone)),
     "a reading is stored under what is current": (
         "readings",
-        lambda: patch.object(RedisShelf, "store", _store_as_if_just_read),
+        lambda: patch.object(RedisTier, "store", _store_as_if_just_read),
     ),
-    "the journal is not asked": ("named late", lambda: patch("alacena.engine.redis.tier.tells_of", lambda *_: False)),
+    "the journal is not asked": (
+        "named late",
+        lambda: patch("alacena.engine.remote.redis.redis_tier.tells_of", lambda *_: False),
+    ),
     "endings are not written into the journal": ("named late", lambda: _script("end_tags", _endings(noted=False))),
     "a journal that is full is left as it is": (
         "named late",
@@ -352,7 +359,7 @@ MUTANTS: dict[str, tuple[str, Callable[[], AbstractContextManager[Any]]]] = {
         "writes refused",
         lambda: patch.object(Debts, "__contains__", lambda *_: False),
     ),
-    "memory forgets nothing": ("calm", lambda: patch.object(Memory, "discard_wire", lambda *_: None)),
+    "memory forgets nothing": ("calm", lambda: patch.object(MemoryTier, "discard_wire", lambda *_: None)),
     "an entry is not asked whose it is": (
         "swapped entries",
         lambda: patch("alacena.engine.codec.envelope.compare_digest", lambda _one, _other: True),

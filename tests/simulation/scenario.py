@@ -9,13 +9,14 @@ import asyncio
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
-from alacena.engine.cache import Cache
-from alacena.engine.loading import UNCHANGED
-from alacena.engine.policy import Policy
-from alacena.engine.scope import Scope
-from alacena.engine.settings import Settings
-from alacena.engine.shelf import MISSING
-from alacena.testing.simulation import (
+from alacena.engine.api.cache import Cache
+from alacena.engine.base.policy import Policy
+from alacena.engine.base.remote_tier import MISSING
+from alacena.engine.base.scope import Scope
+from alacena.engine.base.settings import Settings
+from alacena.engine.loading.load import UNCHANGED
+from alacena.testing.staleness import Operation, Report, check
+from tests.simulator import (
     LinkProfile,
     Replication,
     SimOptions,
@@ -25,14 +26,13 @@ from alacena.testing.simulation import (
     Simulation,
     run,
 )
-from alacena.testing.simulation.server import EXPIRY_CYCLE_S
-from alacena.testing.staleness import Operation, Report, check
+from tests.simulator.server import EXPIRY_CYCLE_S
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from alacena.engine.shelf import Lookup
-    from alacena.testing.simulation.eviction import Policy as Eviction
+    from alacena.engine.base.remote_tier import Lookup
+    from tests.simulator.eviction import Policy as Eviction
 
 TENANTS = ("acme", "zeta")
 TYPE = "document"

@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from alacena.engine.redis.cache_scripts import CACHE_SCRIPTS
-from alacena.testing.simulation.cache_twins import CACHE_TWINS
+from alacena.engine.remote.redis.cache_scripts import CACHE_SCRIPTS
 from tests.simulation.test_tracking_differential import Pair, pair_of, real_server  # noqa: F401 - a fixture
+from tests.simulator.cache_twins import CACHE_TWINS
 
 if TYPE_CHECKING:
-    from alacena.engine.store import Script
+    from alacena.engine.remote.backend import Script
 
 TWINS = {script.source: CACHE_TWINS[script.name] for script in CACHE_SCRIPTS}
 GENERATIONS = ("gt", "gy", "gr", "gk")

@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING, get_args
 
 import pytest
 
-from alacena.engine.cache import Cache
-from alacena.engine.settings import Settings
-from alacena.testing.simulation import LinkProfile, SimOptions, SimServer, Simulation, UnhandledError, run
+from alacena.engine.api.cache import Cache
+from alacena.engine.base.settings import Settings
 from tests.simulation.mutants import MUTANTS
 from tests.simulation.scenario import Fault, Plan, play
+from tests.simulator import LinkProfile, SimOptions, SimServer, Simulation, UnhandledError, run
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

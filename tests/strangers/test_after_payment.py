@@ -20,14 +20,14 @@ from alacena import (
     track_token_usage,
 )
 from alacena.common.tracking import track_query
-from alacena.engine.coordination import pending
-from alacena.engine.errors import (
+from alacena.engine.base.errors import (
     BackendUnavailableError,
     EncodeError,
     IdempotencyConflictError,
     OutcomeUnknownError,
     ServerReplyError,
 )
+from alacena.ledger import pending_usage as pending
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable

@@ -11,8 +11,8 @@ import pytest
 
 from alacena.common.cache import acquire_job_lock, release_job_lock
 from alacena.common.runtime import override
-from alacena.engine.coordination import Budgets
-from alacena.engine.errors import (
+from alacena.coordination import Budgets
+from alacena.engine.base.errors import (
     BackendUnavailableError,
     IdempotencyConflictError,
     LimitExceededError,
@@ -27,8 +27,8 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
     from typing import TypeAlias
 
+    from alacena.coordination import Budget, Port, Reservation
     from alacena.engine import Cache
-    from alacena.engine.coordination import Budget, Port, Reservation
 
     OpenCache: TypeAlias = Callable[..., Awaitable[Cache]]
 

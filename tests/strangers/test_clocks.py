@@ -10,9 +10,9 @@ from typing import Any
 
 import pytest
 
-from alacena.engine.coordination import Budgets, Counters, Limits, Locks, Port, Queues
-from alacena.engine.errors import LimitExceededError
-from alacena.engine.local.store import LocalStore
+from alacena.coordination import Budgets, Counters, Limits, Locks, Port, Queues
+from alacena.engine.base.errors import LimitExceededError
+from alacena.engine.remote.local.local_backend import LocalBackend
 from alacena.testing.doubles import FakeEnvironment
 from tests.integration.coordination.stand import PlainKeys
 
@@ -25,7 +25,7 @@ class Machine:
     def __init__(self) -> None:
         self._environment = FakeEnvironment(seed=7)
         self.wall_s = 1_700_000_000.0
-        store = LocalStore(self._environment)
+        store = LocalBackend(self._environment)
         store.keyspace.clock = lambda: self.wall_s
         self.port = Port(store, PlainKeys(), self._environment)
 

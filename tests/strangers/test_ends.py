@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from alacena import CacheManager, configure, get_with_cache_aside, track_token_usage
+from alacena.coordination.coordination_context import CoordinationContext
 from alacena.engine import Cache, Settings
-from alacena.engine.closing import Deadline, finish, take_apart
-from alacena.engine.coordination.ledger import Ledger
-from alacena.engine.coordination.port import Port
-from alacena.engine.coordination.relay import Relay
-from alacena.engine.errors import BackendUnavailableError
-from alacena.engine.local.store import LocalStore
+from alacena.engine.base.closing import Deadline, finish, take_apart
+from alacena.engine.base.errors import BackendUnavailableError
+from alacena.engine.remote.local.local_backend import LocalBackend
+from alacena.ledger.ledger import Ledger
+from alacena.ledger.relay import Relay
 from alacena.sources.ledger import PostgresAuthority
 from tests.integration.coordination.stand import PlainKeys
 from tests.unit.engine.coordination.virtual import VirtualEnvironment, run_virtual
@@ -23,7 +23,7 @@ from tests.unit.engine.coordination.virtual import VirtualEnvironment, run_virtu
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
 
-    from alacena.engine.coordination.usage import Usage
+    from alacena.ledger.usage import Usage
 
 
 class Stuck:
@@ -190,7 +190,7 @@ def test_the_relay_survives_whatever_an_authority_raises(caplog: pytest.LogCaptu
     ]
 
     async def test(environment: VirtualEnvironment) -> None:
-        port, authority = Port(LocalStore(environment), PlainKeys(), environment), Fickle(*errors)
+        port, authority = CoordinationContext(LocalBackend(environment), PlainKeys(), environment), Fickle(*errors)
         ledger = Ledger(port, authority=authority)
         relay = Relay(port, ledger, authority)
         running = asyncio.create_task(relay.run())
@@ -221,7 +221,7 @@ def test_one_tenant_that_the_authority_breaks_on_holds_up_no_other() -> None:
             return await super().absorb(usages)
 
     async def test(environment: VirtualEnvironment) -> None:
-        port, authority = Port(LocalStore(environment), PlainKeys(), environment), Picky()
+        port, authority = CoordinationContext(LocalBackend(environment), PlainKeys(), environment), Picky()
         ledger = Ledger(port, authority=authority)
         for tenant in ("bad", "fine", "well"):
             await ledger.record(tenant, 1, model="m", idempotency_key=tenant)
@@ -294,7 +294,7 @@ async def test_every_error_of_the_driver_is_translated(name: str) -> None:
             del query, args
             raise getattr(exceptions, name)("said by the driver")
 
-    from alacena.engine.errors import BackendError
+    from alacena.engine.base.errors import BackendError
 
     with pytest.raises(BackendError):
         await PostgresAuthority(Pool()).absorb([])
@@ -314,9 +314,9 @@ async def test_a_dsn_that_cannot_be_used_does_not_show_its_password() -> None:
 
 
 async def test_a_drain_lock_is_let_go_of_at_close(tmp_path: Path) -> None:
-    from alacena.engine.coordination.spill import Spill
+    from alacena.ledger.spool import Spool
 
-    one, other = Spill(tmp_path / "s"), Spill(tmp_path / "s")
+    one, other = Spool(tmp_path / "s"), Spool(tmp_path / "s")
     await one.append(b"a")
     assert await one.take() == [b"a"]
     one.close()
@@ -325,16 +325,16 @@ async def test_a_drain_lock_is_let_go_of_at_close(tmp_path: Path) -> None:
 
 
 async def test_a_cancelled_take_begins_no_drain(tmp_path: Path) -> None:
-    from alacena.engine.coordination.spill import Spill
+    from alacena.ledger.spool import Spool
 
-    spill = Spill(tmp_path / "s")
+    spill = Spool(tmp_path / "s")
     await spill.append(b"a")
     taking = asyncio.create_task(spill.take())
     await asyncio.sleep(0)
     taking.cancel()
     with pytest.raises(asyncio.CancelledError):
         await taking
-    other = Spill(tmp_path / "s")
+    other = Spool(tmp_path / "s")
     while (lines := await other.take()) is None:
         await asyncio.sleep(0)
     assert lines == [b"a"]
@@ -342,7 +342,7 @@ async def test_a_cancelled_take_begins_no_drain(tmp_path: Path) -> None:
 
 
 def test_backend_errors_of_the_store_back_off_longer_each_time() -> None:
-    class Away(LocalStore):
+    class Away(LocalBackend):
         tries = 0
 
         def listen(self, channel: str) -> Any:
@@ -350,7 +350,7 @@ def test_backend_errors_of_the_store_back_off_longer_each_time() -> None:
             raise BackendUnavailableError(channel)
 
     async def test(environment: VirtualEnvironment) -> None:
-        port = Port(Away(environment), PlainKeys(), environment)
+        port = CoordinationContext(Away(environment), PlainKeys(), environment)
         relay = Relay(port, Ledger(port), Fickle())
         running = asyncio.create_task(relay.run())
         await asyncio.sleep(600.0)

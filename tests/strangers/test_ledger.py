@@ -15,18 +15,18 @@ from zoneinfo import ZoneInfo
 import pytest
 
 from alacena import Context, track_token_usage
-from alacena.engine.coordination.ledger import Ledger
-from alacena.engine.coordination.port import Port
-from alacena.engine.coordination.spill import Spill
-from alacena.engine.environment import SystemEnvironment
-from alacena.engine.errors import (
+from alacena.coordination.coordination_context import CoordinationContext
+from alacena.engine.base.environment import SystemEnvironment
+from alacena.engine.base.errors import (
     BackendUnavailableError,
     DecodeError,
     IdempotencyConflictError,
     LimitExceededError,
     ServerReplyError,
 )
-from alacena.engine.local.store import LocalStore
+from alacena.engine.remote.local.local_backend import LocalBackend
+from alacena.ledger.ledger import Ledger
+from alacena.ledger.spool import Spool
 from tests.integration.coordination.stand import PlainKeys
 
 if TYPE_CHECKING:
@@ -142,7 +142,7 @@ async def test_days_and_months_are_those_of_utc(cache: Cache) -> None:
 # The spill file
 
 
-class Server(LocalStore):
+class Server(LocalBackend):
     """A store that refuses scripts with what it is given."""
 
     error: BaseException | None = None
@@ -154,7 +154,7 @@ class Server(LocalStore):
 
 
 def ledger_on(path: Path, store: Server) -> Ledger:
-    return Ledger(Port(store, PlainKeys(), SystemEnvironment()), spill=Spill(path))
+    return Ledger(CoordinationContext(store, PlainKeys(), SystemEnvironment()), spill=Spool(path))
 
 
 async def spilled(path: Path, *keys: str) -> Server:
@@ -205,7 +205,7 @@ async def test_what_was_drained_while_the_disk_was_full_is_counted_once(tmp_path
 
 
 async def test_a_line_that_was_half_written_is_taken_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    spill = Spill(tmp_path / "s")
+    spill = Spool(tmp_path / "s")
     await spill.append(b"whole")
 
     def full(_: int) -> None:
@@ -266,13 +266,13 @@ async def test_a_drain_reads_each_line_once(tmp_path: Path, monkeypatch: pytest.
     path = tmp_path / "s"
     store = await spilled(path, *(f"k{number}" for number in range(30)))
     written: list[int] = []
-    keep = Spill._replace
+    keep = Spool._replace
 
-    def replace(spill: Spill, lines: list[bytes]) -> None:
+    def replace(spill: Spool, lines: list[bytes]) -> None:
         written.append(len(lines))
         keep(spill, lines)
 
-    monkeypatch.setattr(Spill, "_replace", replace)
+    monkeypatch.setattr(Spool, "_replace", replace)
     store.error = BackendUnavailableError("away")
     for _ in range(3):
         with pytest.raises(BackendUnavailableError):
@@ -285,7 +285,7 @@ async def test_a_drain_reads_each_line_once(tmp_path: Path, monkeypatch: pytest.
 async def test_a_forked_child_holds_no_drain_up(tmp_path: Path) -> None:
     text = f"""
 import asyncio, os, sys
-from alacena.engine.coordination.spill import Spill
+from alacena.ledger.spool import Spill
 async def main():
     one, other = Spill({str(tmp_path / "s")!r}), Spill({str(tmp_path / "s")!r})
     await one.append(b"a")
@@ -307,8 +307,8 @@ asyncio.run(main())
 
 async def test_ten_thousand_tenants_leave_no_more_than_a_bound(cache: Cache, monkeypatch: pytest.MonkeyPatch) -> None:
     """Memory beside memory_max_bytes does not grow with the tenants that were ever seen."""
-    monkeypatch.setattr("alacena.engine.keys._MOST", 50)
-    monkeypatch.setattr("alacena.engine.coherence._MOST", 50)
+    monkeypatch.setattr("alacena.engine.base.keys._MOST", 50)
+    monkeypatch.setattr("alacena.engine.coherence.generation_table._MOST", 50)
     for number in range(300):
         assert await cache.load("doc", "d", f"tenant-{number}", lambda number=number: number) == number
     parts = cache._parts

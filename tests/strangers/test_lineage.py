@@ -15,8 +15,8 @@ import pytest
 from alacena import cached, depends_on, get_with_cache_aside, invalidate_document_update
 from alacena.common.cache.embeddings import embedding_id, get_embeddings_batch_with_cache
 from alacena.engine import Scope
+from alacena.engine.base.lineage import MOST_OBJECTS, documents_in
 from alacena.engine.codec import register
-from alacena.engine.lineage import MOST_OBJECTS, documents_in
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable

@@ -14,7 +14,7 @@ import pytest
 from alacena import CacheManager, configure
 from alacena.common.runtime import PROCESS
 from alacena.engine import WrongLoopError
-from alacena.engine.redis import embedded
+from alacena.engine.remote.redis import embedded
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

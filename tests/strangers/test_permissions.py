@@ -17,7 +17,7 @@ from alacena import (
 )
 from alacena.common.db import close_supabase_clients, configure_supabase
 from alacena.engine import Cache, LoadContext, UsageError
-from alacena.engine.keys import Keys
+from alacena.engine.base.keys import Keys
 
 READERS = (
     {"user_id": "director"},

@@ -12,19 +12,25 @@ from uuid import UUID
 
 import pytest
 
-from alacena.engine.coordination import MSGPACK, Elements, Pushed, Queues, Unreadable, Worker
-from alacena.engine.coordination.lists import Lists
-from alacena.engine.coordination.port import Port
-from alacena.engine.coordination.sets import Sets
-from alacena.engine.errors import BackendError, BackendUnavailableError, DecodeError, OutcomeUnknownError, UsageError
+from alacena.coordination import MSGPACK, Elements, Pushed, Queues, Unreadable, Worker
+from alacena.coordination.coordination_context import CoordinationContext
+from alacena.coordination.lists import Lists
+from alacena.coordination.sets import Sets
+from alacena.engine.base.errors import (
+    BackendError,
+    BackendUnavailableError,
+    DecodeError,
+    OutcomeUnknownError,
+    UsageError,
+)
 from alacena.testing.doubles import RecordingObserver
 from tests.integration.coordination.stand import LossyStore, port_of
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable
 
+    from alacena.coordination import Item, Queue
     from alacena.engine import Cache
-    from alacena.engine.coordination import Item, Queue
 
 BIG = random.Random(7).randbytes(3_000_000)
 
@@ -73,12 +79,12 @@ async def gate(cache: Cache) -> Gate:
 
 
 @pytest.fixture
-async def port(cache: Cache, gate: Gate) -> Port:
+async def port(cache: Cache, gate: Gate) -> CoordinationContext:
     return port_of(cache, gate)
 
 
-def _reading(port: Port, reader: Reader, emit: Any = None) -> Port:
-    return Port(port.store, port._keys, port.environment, reader.elements, emit)
+def _reading(port: CoordinationContext, reader: Reader, emit: Any = None) -> CoordinationContext:
+    return CoordinationContext(port.store, port._keys, port.environment, reader.elements, emit)
 
 
 async def _states(*queues: Queue) -> list[tuple[int, int, int, int]]:
@@ -89,7 +95,7 @@ async def _states(*queues: Queue) -> list[tuple[int, int, int, int]]:
 @pytest.mark.parametrize("lost", [True, False])
 @pytest.mark.parametrize("named", [True, False])
 async def test_a_view_that_is_cancelled_gives_back_what_it_took(
-    port: Port, gate: Gate, named: bool, lost: bool
+    port: CoordinationContext, gate: Gate, named: bool, lost: bool
 ) -> None:
     """rq/rq 507, python-arq/arq 192: workers are cancelled at each deploy, and jobs that nobody saw were dead letters."""
     queues = Queues(port)
@@ -112,7 +118,7 @@ async def test_a_view_that_is_cancelled_gives_back_what_it_took(
 
 @pytest.mark.parametrize("named", [True, False])
 async def test_a_view_that_is_cancelled_gives_back_what_the_first_tenant_had_brought(
-    port: Port, gate: Gate, named: bool
+    port: CoordinationContext, gate: Gate, named: bool
 ) -> None:
     queues = Queues(port)
     own = [queues("jobs", tenant_id=tenant, max_attempts=1) for tenant in ("first", "second")]
@@ -132,7 +138,9 @@ async def test_a_view_that_is_cancelled_gives_back_what_the_first_tenant_had_bro
     assert [item.attempt for item in await view.reserve(2)] == [1, 1]
 
 
-async def test_a_bell_that_cannot_be_put_away_costs_no_item(port: Port, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_bell_that_cannot_be_put_away_costs_no_item(
+    port: CoordinationContext, monkeypatch: pytest.MonkeyPatch
+) -> None:
     queues = Queues(port)
     queue = queues("jobs", tenant_id="t", max_attempts=1)
 
@@ -150,7 +158,7 @@ async def test_a_bell_that_cannot_be_put_away_costs_no_item(port: Port, monkeypa
 
 
 @pytest.mark.parametrize("named", [True, False])
-async def test_a_tenant_whose_queue_fails_costs_the_others_nothing(port: Port, named: bool) -> None:
+async def test_a_tenant_whose_queue_fails_costs_the_others_nothing(port: CoordinationContext, named: bool) -> None:
     """TkTech/chancy 93: one broken queue, and the others' jobs were in flight with nobody."""
     queues = Queues(port)
     for tenant in ("broken", "whole"):
@@ -167,7 +175,7 @@ async def test_a_tenant_whose_queue_fails_costs_the_others_nothing(port: Port, n
             await view.reserve(2)
 
 
-async def test_a_lost_reply_burns_no_attempt(port: Port, gate: Gate) -> None:
+async def test_a_lost_reply_burns_no_attempt(port: CoordinationContext, gate: Gate) -> None:
     """redis/redis 3893: a reply that is cut off again and again; its jobs were dead without a delivery."""
     queues = Queues(port)
     queue = queues("jobs", tenant_id="t", max_attempts=1)
@@ -180,7 +188,9 @@ async def test_a_lost_reply_burns_no_attempt(port: Port, gate: Gate) -> None:
     assert [(item.id, item.attempt) for item in await queue.reserve(2)] == [("1", 1), ("2", 1)]
 
 
-async def test_a_reservation_under_a_token_of_ones_own_is_still_had_after_lost_replies(port: Port, gate: Gate) -> None:
+async def test_a_reservation_under_a_token_of_ones_own_is_still_had_after_lost_replies(
+    port: CoordinationContext, gate: Gate
+) -> None:
     queues = Queues(port)
     queue = queues("jobs", tenant_id="t")
     await queue.push("one", "1")
@@ -234,7 +244,7 @@ async def test_a_push_says_what_became_of_it(cache: Cache) -> None:
         await queue.push("v", "job-3", if_dead="forget")  # type: ignore[arg-type]
 
 
-async def test_a_push_whose_reply_was_lost_says_what_the_first_one_did(port: Port, gate: Gate) -> None:
+async def test_a_push_whose_reply_was_lost_says_what_the_first_one_did(port: CoordinationContext, gate: Gate) -> None:
     queue = Queues(port)("jobs", tenant_id="t", max_attempts=1)
     gate.lose["queue_push"] = 2
     assert (await queue.push("v", "1")).outcome == "taken"
@@ -280,7 +290,7 @@ async def test_a_replayed_dead_letter_is_worked_on_and_may_die_again(cache: Cach
     await item.ack()
 
 
-async def test_a_push_whose_announcement_fails_makes_no_second_job(port: Port, gate: Gate) -> None:
+async def test_a_push_whose_announcement_fails_makes_no_second_job(port: CoordinationContext, gate: Gate) -> None:
     queues = Queues(port)
     queue = queues("jobs", tenant_id="t")
     await queue.push("zero")
@@ -294,7 +304,9 @@ async def test_a_push_whose_announcement_fails_makes_no_second_job(port: Port, g
     assert [item.value for item in await queue.reserve(5)] == ["one", "two"]
 
 
-async def test_what_cannot_be_read_waits_for_somebody_who_can(port: Port, caplog: pytest.LogCaptureFixture) -> None:
+async def test_what_cannot_be_read_waits_for_somebody_who_can(
+    port: CoordinationContext, caplog: pytest.LogCaptureFixture
+) -> None:
     """python-arq/arq 384, rq/rq PR 1428: a rolling deploy, and the old workers killed the new version's jobs."""
     seen = RecordingObserver()
     old = Queues(_reading(port, Reader("new"), seen.observe))("jobs", tenant_id="t")
@@ -312,7 +324,7 @@ async def test_what_cannot_be_read_waits_for_somebody_who_can(port: Port, caplog
     assert (item.value, item.attempt) == ("new", 2)
 
 
-async def test_what_nobody_can_read_dies_at_last_and_is_replayed_once_it_can_be(port: Port) -> None:
+async def test_what_nobody_can_read_dies_at_last_and_is_replayed_once_it_can_be(port: CoordinationContext) -> None:
     reader = Reader("new")
     queue = Queues(_reading(port, reader))("jobs", tenant_id="t", max_attempts=1)
     await queue.push("new", "n")
@@ -326,7 +338,7 @@ async def test_what_nobody_can_read_dies_at_last_and_is_replayed_once_it_can_be(
     assert [item.value for item in await queue.reserve()] == ["new"]
 
 
-async def test_a_worker_counts_what_it_cannot_read(port: Port) -> None:
+async def test_a_worker_counts_what_it_cannot_read(port: CoordinationContext) -> None:
     queue = Queues(_reading(port, Reader("new")))("jobs", tenant_id="t")
     done = asyncio.Event()
     await queue.push_many(["new", "old"])
@@ -338,7 +350,7 @@ async def test_a_worker_counts_what_it_cannot_read(port: Port) -> None:
     assert (counts.unreadable, counts.done) == (1, 1)
 
 
-async def test_a_plain_function_is_a_handler(port: Port) -> None:
+async def test_a_plain_function_is_a_handler(port: CoordinationContext) -> None:
     """A handler that is not async was called, and its item delivered until it was dead."""
     queue = Queues(port)("jobs", tenant_id="t", max_attempts=2)
     await queue.push_many([1, 2], ids=["fails", "works"])
@@ -363,7 +375,7 @@ async def test_a_plain_function_is_a_handler(port: Port) -> None:
         Worker(port, queue, "handle")  # type: ignore[arg-type]
 
 
-async def test_an_error_that_cannot_be_printed_gives_its_item_back(port: Port) -> None:
+async def test_an_error_that_cannot_be_printed_gives_its_item_back(port: CoordinationContext) -> None:
     class Mute(Exception):
         def __str__(self) -> str:
             raise TypeError("no words")
@@ -385,7 +397,9 @@ async def test_an_error_that_cannot_be_printed_gives_its_item_back(port: Port) -
     assert letter.reason == "Mute: (its text raised TypeError)"
 
 
-async def test_a_bookkeeping_error_gives_its_item_back(port: Port, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_bookkeeping_error_gives_its_item_back(
+    port: CoordinationContext, monkeypatch: pytest.MonkeyPatch
+) -> None:
     queues = Queues(port)
     queue = queues("jobs", tenant_id="t", max_attempts=1)
     await queue.push("v", "1")
@@ -404,7 +418,7 @@ async def test_a_bookkeeping_error_gives_its_item_back(port: Port, monkeypatch: 
     assert await _states(queue) == [(1, 0, 0, 0)]
 
 
-async def test_a_list_loses_nothing_that_cannot_be_read(port: Port) -> None:
+async def test_a_list_loses_nothing_that_cannot_be_read(port: CoordinationContext) -> None:
     """python-arq/arq 384: lpop took the element and raised; lrange failed for all because of one."""
     reader = Reader("new")
     lists, sets = Lists(_reading(port, reader)), Sets(_reading(port, reader))

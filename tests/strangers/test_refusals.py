@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from alacena.engine import Cache, ServerReplyError, Settings, SettingsError
-from alacena.engine.redis import debts
+from alacena.engine.remote.redis import debts
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -95,7 +95,7 @@ async def test_a_new_connection_does_not_serve_what_is_still_owed(start_redis: C
         await cache.set("document", "d1", "old", "acme")
         refuse_writes(server)
         assert await cache.delete("document", "d1", "acme") is False
-        connected = cache._parts.shelf._nodes.all()[0].link.counters  # type: ignore[union-attr]
+        connected = cache._parts.remote._nodes.all()[0].link.counters  # type: ignore[union-attr]
         before = connected.connected
         server.call("CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes")
         await until(lambda: connected.connected > before and cache.guarantee()["connected"])

@@ -199,7 +199,7 @@ def test_waves_of_readers_make_one_call_while_the_source_is_to_be_left_alone(ser
 def test_the_date_of_a_retry_after_is_understood_and_nonsense_is_not():
     from datetime import UTC, datetime
 
-    from alacena.engine.respite import told_pause
+    from alacena.engine.loading.source_backoff import told_pause
 
     environment = FakeEnvironment()
     at = datetime.fromtimestamp(int(environment.wall()) + 30, UTC)

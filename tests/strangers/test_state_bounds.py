@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from alacena.engine.coordination import Budgets, Counters, Limits, Locks, Port, Queues
-from alacena.engine.local.store import LocalStore
+from alacena.coordination import Budgets, Counters, Limits, Locks, Port, Queues
+from alacena.engine.remote.local.local_backend import LocalBackend
 from alacena.testing.doubles import FakeEnvironment
 from tests.integration.coordination.stand import PlainKeys, port_of
 
@@ -27,7 +27,7 @@ class Days:
 
     def __init__(self) -> None:
         self.environment = FakeEnvironment(seed=7)
-        self.store = LocalStore(self.environment)
+        self.store = LocalBackend(self.environment)
         self.port = Port(self.store, PlainKeys(), self.environment)
 
     def pass_by(self, seconds: float) -> None:
@@ -86,7 +86,7 @@ async def test_a_lock_that_is_held_for_days_keeps_its_fence() -> None:
 async def test_a_line_of_the_dead_is_forgotten() -> None:
     days = Days()
     keys = Locks(days.port)._keys("l", "t")
-    from alacena.engine.coordination.locks import ACQUIRE
+    from alacena.coordination.locks import ACQUIRE
 
     for token in ("holder", "dead"):
         async with days.store.listen(f"bell:{token}"):
@@ -162,8 +162,8 @@ async def test_a_roster_that_nobody_uses_is_forgotten_and_who_is_struck_off_leav
 
 async def test_what_a_process_knows_of_tenants_and_names_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     """100,000 tenants, each once: a process remembered every one of them."""
-    monkeypatch.setattr("alacena.engine.coordination.roster._MOST_KNOWN", 10)
-    monkeypatch.setattr("alacena.engine.coordination.queues._MOST_ROSTERS", 10)
+    monkeypatch.setattr("alacena.coordination.ready_tenants._MOST_KNOWN", 10)
+    monkeypatch.setattr("alacena.coordination.queues._MOST_ROSTERS", 10)
     days = Days()
     queues = Queues(days.port)
     for number in range(50):
@@ -199,6 +199,6 @@ async def test_a_write_that_has_ended_leaves_nothing_behind(cache: Cache, mode: 
     for number in range(50):
         async with cache.write("acme", ("document", f"d{number}")):
             pass
-    shelf: Any = cache._parts.shelf  # type: ignore[union-attr]
+    tier: Any = cache._parts.remote  # type: ignore[union-attr]
     if mode == "memory":
-        assert shelf._holds == {}
+        assert tier._holds == {}

@@ -10,8 +10,8 @@ from unittest.mock import patch
 import pytest
 
 from alacena.engine import Cache, Scope, Settings
-from alacena.engine.redis.cache_scripts import STORE
-from alacena.engine.redis.node import Node
+from alacena.engine.remote.redis.cache_scripts import STORE
+from alacena.engine.remote.redis.node import Node
 from alacena.testing.doubles import FakeEnvironment
 
 if TYPE_CHECKING:

@@ -14,7 +14,7 @@ import pytest
 
 from alacena import CacheManager, configure
 from alacena.engine import Cache, Settings, SettingsError
-from alacena.engine.redis.endpoint import Endpoint
+from alacena.engine.remote.redis.endpoint import Endpoint
 from alacena.sources.postgres import create_pool
 
 SECRET = "s3cr3tPart"

@@ -20,9 +20,9 @@ import pytest
 from openai.types.chat import ChatCompletion
 
 from alacena import get_with_cache_aside
+from alacena.coordination.elements import Unreadable
 from alacena.engine import Cache, DecodeError, EncodeError, Keyring, UsageError
 from alacena.engine.codec import Registry, ValueCodec, decode, encode, register
-from alacena.engine.coordination.values import Unreadable
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable

@@ -29,7 +29,7 @@ from alacena import (
 from alacena.common.cache import invalidate_chunk_cache
 from alacena.common.context import run_public_context, setup_context_from_headers
 from alacena.common.db import close_supabase_clients, configure_supabase
-from alacena.engine.errors import InvalidKeyError, MissingTenantError, UsageError
+from alacena.engine.base.errors import InvalidKeyError, MissingTenantError, UsageError
 from alacena.sources.postgres import row_loader
 from alacena.sources.storage import StorageDownloads
 

@@ -14,7 +14,7 @@ import pytest
 import alacena
 from alacena.common import install
 from alacena.common.install import install_as_common
-from alacena.engine.errors import UsageError
+from alacena.engine.base.errors import UsageError
 
 
 def in_a_process_of_its_own(code: str) -> str:

@@ -16,7 +16,7 @@ from bench.coordination.peers import installed
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
 
-    from alacena.engine.coordination.item import Item
+    from alacena.coordination.item import Item
     from bench.coordination.crew import Journal
 
     Role = Literal["ours", "floor", "peer"]

@@ -6,7 +6,7 @@ import asyncio
 from typing import TYPE_CHECKING, Any
 
 from alacena.engine import Cache, Settings
-from alacena.engine.errors import BackendError
+from alacena.engine.base.errors import BackendError
 from bench.reliability.grumbler import Grumbler
 from bench.reliability.journal import now
 from bench.reliability.place import Effort, Finding

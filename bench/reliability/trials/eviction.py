@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from alacena.engine import Cache, Settings
-from alacena.engine.errors import BackendError, UnsafeServerError
+from alacena.engine.base.errors import BackendError, UnsafeServerError
 from bench.reliability.journey import Journey, roamed
 from bench.reliability.place import Effort, Finding
 from tests.servers.redis_server import RedisServer

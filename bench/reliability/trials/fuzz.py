@@ -12,7 +12,7 @@ from contextlib import AsyncExitStack, suppress
 from typing import TYPE_CHECKING
 
 from alacena.engine import Cache, Settings
-from alacena.engine.errors import BackendError
+from alacena.engine.base.errors import BackendError
 from alacena.testing.proxy import FaultProxy
 from bench.reliability.grumbler import Grumbler
 from bench.reliability.journal import now

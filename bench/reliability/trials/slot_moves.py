@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import hiredis
 
-from alacena.engine.redis.slots import slot_of
+from alacena.engine.remote.redis.slots import slot_of
 from bench.reliability.journal import now
 from bench.reliability.journey import Journey, roamed
 from bench.reliability.place import Effort, Finding

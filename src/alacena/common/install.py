@@ -9,7 +9,7 @@ import importlib.util
 import sys
 from typing import TYPE_CHECKING, Final
 
-from alacena.engine.errors import UsageError
+from alacena.engine.base.errors import UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -17,10 +17,10 @@ from typing import TYPE_CHECKING, Any
 
 from alacena.common.core.constants import DEFAULT_TTL_MAPPING, TTL_STANDARD
 from alacena.common.db import close_supabase_clients
-from alacena.engine.closing import Closing, Deadline, finish, take_apart
-from alacena.engine.environment import SystemEnvironment
-from alacena.engine.errors import UsageError, WrongLoopError
-from alacena.engine.loading import in_source
+from alacena.engine.base.closing import Closing, Deadline, finish, take_apart
+from alacena.engine.base.environment import SystemEnvironment
+from alacena.engine.base.errors import UsageError, WrongLoopError
+from alacena.engine.loading.load import in_source
 
 if TYPE_CHECKING:
     from collections.abc import Coroutine, Iterable, Iterator, Mapping
@@ -43,7 +43,7 @@ class Process:
         loop: The loop it was opened on, or ``None``.
         thread: The thread of that loop while it runs, else ``None``: on it, memory may answer by ``peek``.
         peek: The open cache's look at memory.
-        peek_slot: The same look, for whoever hands out the value itself.
+        peek_entry: The same look, for whoever hands out the value itself.
         tasks: What runs beside the open cache.
         turn: Held while it is decided which loop opens the cache.
         environment: Time and chance, also before a cache is open.
@@ -62,7 +62,7 @@ class Process:
         "observers",
         "opening",
         "peek",
-        "peek_slot",
+        "peek_entry",
         "policies",
         "settings",
         "tasks",
@@ -98,7 +98,7 @@ class Process:
         """Make ``cache`` the process-wide one, on this thread."""
         self.cache, self.loop = cache, loop
         self.peek: Any = None if cache is None else cache.peek
-        self.peek_slot: Any = None if cache is None else cache.peek_slot
+        self.peek_entry: Any = None if cache is None else cache.peek_entry
         self.thread = None if cache is None else get_ident()
 
     def abandon(self) -> Cache | None:
@@ -241,12 +241,12 @@ def own(work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
 @contextmanager
 def override(cache: Cache) -> Iterator[Cache]:
     """Make an open cache the process-wide one for the length of a block, on the running loop. The caller closes it."""
-    before = (PROCESS.cache, PROCESS.loop, PROCESS.peek, PROCESS.peek_slot, PROCESS.thread)
+    before = (PROCESS.cache, PROCESS.loop, PROCESS.peek, PROCESS.peek_entry, PROCESS.thread)
     PROCESS.hold(cache, asyncio.get_running_loop())
     try:
         yield cache
     finally:
-        PROCESS.cache, PROCESS.loop, PROCESS.peek, PROCESS.peek_slot, PROCESS.thread = before
+        PROCESS.cache, PROCESS.loop, PROCESS.peek, PROCESS.peek_entry, PROCESS.thread = before
 
 
 def default_ttl(data_type: str) -> float | None:

@@ -33,14 +33,14 @@ from alacena.common.core.constants import (
 )
 from alacena.common.usage import parts_of
 from alacena.engine import UNSET
-from alacena.engine.errors import AlacenaError
-from alacena.engine.loading import in_source
+from alacena.engine.base.errors import AlacenaError
+from alacena.engine.loading.load import in_source
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from decimal import Decimal
 
-    from alacena.engine.ttl import Unset
+    from alacena.engine.base.ttl import Unset
 
 _UNKNOWN_MODEL: Final = "unknown"
 _log = logging.getLogger("alacena")

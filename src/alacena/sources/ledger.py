@@ -13,13 +13,13 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import msgspec
 
-from alacena.engine.closing import finish
-from alacena.engine.errors import BackendUnavailableError, OutcomeUnknownError, ServerReplyError, UsageError
+from alacena.engine.base.closing import finish
+from alacena.engine.base.errors import BackendUnavailableError, OutcomeUnknownError, ServerReplyError, UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from alacena.engine.coordination.usage import Usage
+    from alacena.ledger.usage import Usage
 
 _ABSORB = """
 SELECT conflict_tenant_id, conflict_key FROM alacena_absorb_usage(CASE

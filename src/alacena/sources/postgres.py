@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from alacena.engine.errors import SettingsError
-from alacena.engine.scope import identifier
+from alacena.engine.base.errors import SettingsError
+from alacena.engine.base.scope import identifier
 from alacena.sources.surroundings import check_tenant
 
 if TYPE_CHECKING:

@@ -12,8 +12,8 @@ from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Protocol
 from urllib.parse import quote, unquote
 
-from alacena.engine.errors import InvalidKeyError, SettingsError, UsageError
-from alacena.engine.scope import identifier
+from alacena.engine.base.errors import InvalidKeyError, SettingsError, UsageError
+from alacena.engine.base.scope import identifier
 from alacena.sources.surroundings import check_tenant
 
 if TYPE_CHECKING:

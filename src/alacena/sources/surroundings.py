@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from alacena.engine.errors import TenantMismatchError
-from alacena.engine.scope import tenant_text
+from alacena.engine.base.errors import TenantMismatchError
+from alacena.engine.base.scope import tenant_text
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
     from contextlib import AbstractAsyncContextManager
 
-    from alacena.engine.cache import Cache
+    from alacena.engine.api.cache import Cache
 
 T = TypeVar("T")
 _numbers = count()

@@ -12,7 +12,7 @@ T = TypeVar("T")
 
 
 class FakeEnvironment:
-    """An `alacena.engine.environment.Environment` that stands still until told otherwise, with chance from a seed.
+    """An `alacena.engine.base.environment.Environment` that stands still until told otherwise, with chance from a seed.
 
     ::
 

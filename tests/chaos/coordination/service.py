@@ -12,7 +12,7 @@ from alacena.common.context import Context
 from alacena.common.tracking import OPERATION_EMBEDDING, TOKEN_TYPE_EMBEDDING, track_token_usage
 
 if TYPE_CHECKING:
-    from alacena.engine.coordination import Item
+    from alacena.coordination import Item
     from bench.coordination.crew import Journal
 
 TENANT = "acme"

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from alacena.engine.local.twins import TWINS
-from alacena.engine.store import Script
+from alacena.engine.remote.backend import Script
+from alacena.engine.remote.local.twins import TWINS
 from bench.coordination.budgets import spend_all
 from bench.coordination.lost_replies import VERBS, Verb, lose
 

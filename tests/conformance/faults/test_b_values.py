@@ -18,7 +18,7 @@ from alacena import (
     get_with_cache_aside,
     serialize_for_cache,
 )
-from alacena.engine.errors import EncodeError
+from alacena.engine.base.errors import EncodeError
 
 if TYPE_CHECKING:
     from alacena.engine import Cache

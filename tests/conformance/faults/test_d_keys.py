@@ -17,7 +17,7 @@ from alacena import (
     invalidate_document_update,
     invalidate_resource_cache,
 )
-from alacena.engine.errors import InvalidKeyError, MissingTenantError
+from alacena.engine.base.errors import InvalidKeyError, MissingTenantError
 
 if TYPE_CHECKING:
     from alacena.engine import Cache

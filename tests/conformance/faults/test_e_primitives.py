@@ -11,7 +11,7 @@ from alacena import CacheManager, Context, acquire_job_lock, configure, release_
 from alacena.common import runtime
 from alacena.common.cache import jobs
 from alacena.common.cache.jobs import job_lock_fence
-from alacena.engine.errors import BackendError
+from alacena.engine.base.errors import BackendError
 
 if TYPE_CHECKING:
     from alacena.engine import Cache

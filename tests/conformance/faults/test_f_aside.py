@@ -9,7 +9,7 @@ import pytest
 
 from alacena import CacheManager, Context, Policy, configure, get_embeddings_batch_with_cache, get_with_cache_aside
 from alacena.common.cache.metrics import METRICS
-from alacena.engine.errors import InvalidKeyError, MissingTenantError, TenantMismatchError
+from alacena.engine.base.errors import InvalidKeyError, MissingTenantError, TenantMismatchError
 
 if TYPE_CHECKING:
     from alacena.engine import Cache

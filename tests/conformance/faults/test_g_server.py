@@ -10,7 +10,7 @@ import pytest
 
 from alacena import CacheManager, configure, get_with_cache_aside
 from alacena.common import runtime
-from alacena.engine.errors import UsageError, WrongLoopError
+from alacena.engine.base.errors import UsageError, WrongLoopError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -8,7 +8,7 @@ from uuid import UUID
 import pytest
 
 from alacena import Context, get_current_tenant_id, reset_context, set_current_tenant_id, with_context
-from alacena.engine.errors import MissingTenantError
+from alacena.engine.base.errors import MissingTenantError
 
 
 def test_h1_no_tenant_leaks_out_of_a_block_and_setters_return_tokens() -> None:

@@ -15,7 +15,7 @@ from alacena import Context, configure, track_token_usage
 from alacena.common import runtime
 from alacena.common.core.constants import OPERATION_BATCH, OPERATION_EMBEDDING, OPERATION_INTERNAL, TOKEN_TYPE_EMBEDDING
 from alacena.common.tracking import estimate_prompt_tokens, track_embedding_usage, track_query
-from alacena.engine.errors import BackendError, IdempotencyConflictError, MissingTenantError
+from alacena.engine.base.errors import BackendError, IdempotencyConflictError, MissingTenantError
 
 if TYPE_CHECKING:
     from alacena.engine import Cache

@@ -110,7 +110,7 @@ async def test_a_scope_dies_in_one_step_everywhere(cache, other, scope):
     await cache.set("note", "n1", "kept", TENANT, **scope)
 
     assert await cache.invalidate(TENANT, "answer", **scope) > 0
-    await until(lambda: len(other._parts.memory.slots) == 0 or other.peek((TENANT, "answer", "q1")) != 1)
+    await until(lambda: len(other._parts.memory.entries) == 0 or other.peek((TENANT, "answer", "q1")) != 1)
 
     for reader in (cache, other):
         for number in range(50):
@@ -274,7 +274,7 @@ async def test_the_loader_of_a_dead_process_is_replaced_when_its_lease_ends(open
     source.gate = asyncio.Event()
     load = asyncio.create_task(dying.load("document", "d1", TENANT, source.load))
     await source.reading.wait()
-    dying._parts.shelf.renew = lambda _: None
+    dying._parts.remote.renew = lambda _: None
     source.gate = None
 
     assert await cache.load("document", "d1", TENANT, source.load) == "v1"

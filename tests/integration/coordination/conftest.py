@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from alacena.engine.cache import Cache
-from alacena.engine.settings import Settings
+from alacena.engine.api.cache import Cache
+from alacena.engine.base.settings import Settings
 from tests.integration.coordination.stand import LossyStore, port_of
 from tests.servers.fixtures import require_flavour
 from tests.servers.redis_server import RedisServer
@@ -17,7 +17,7 @@ from tests.servers.topology import RedisCluster, RedisSentinel
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
-    from alacena.engine.coordination.port import Port
+    from alacena.coordination.coordination_context import CoordinationContext
     from tests.servers.redis_server import Flavour
     from tests.servers.shared import SharedServers
 
@@ -67,6 +67,6 @@ async def store(cache: Cache) -> LossyStore:
 
 
 @pytest.fixture
-async def port(cache: Cache, store: LossyStore) -> Port:
+async def port(cache: Cache, store: LossyStore) -> CoordinationContext:
     """What the cache's own objects stand on, with a store that can lose replies."""
     return port_of(cache, store)

@@ -6,13 +6,13 @@ import asyncio
 import sys
 from typing import TYPE_CHECKING
 
-from alacena.engine.cache import Cache
-from alacena.engine.coordination.worker import Worker
-from alacena.engine.settings import Settings
+from alacena.coordination.worker import Worker
+from alacena.engine.api.cache import Cache
+from alacena.engine.base.settings import Settings
 from tests.integration.coordination.stand import port_of
 
 if TYPE_CHECKING:
-    from alacena.engine.coordination.item import Item
+    from alacena.coordination.item import Item
 
 
 async def work(cache: Cache) -> None:

@@ -7,15 +7,15 @@ import time
 from typing import TYPE_CHECKING
 from urllib.parse import quote
 
-from alacena.engine.coordination.port import Port
-from alacena.engine.errors import OutcomeUnknownError
+from alacena.coordination.coordination_context import CoordinationContext
+from alacena.engine.base.errors import OutcomeUnknownError
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
     from contextlib import AbstractAsyncContextManager
 
-    from alacena.engine.cache import Cache
-    from alacena.engine.store import Argument, Bell, Reply, Script, Store
+    from alacena.engine.api.cache import Cache
+    from alacena.engine.remote.backend import Argument, Backend, Notification, Reply, Script
 
 
 class PlainKeys:
@@ -26,10 +26,10 @@ class PlainKeys:
         return f"alacena:{kind}:{{{quote(tenant_id, safe='')}.0}}:{tail}"
 
 
-def port_of(cache: Cache, store: Store | None = None) -> Port:
+def port_of(cache: Cache, store: Backend | None = None) -> CoordinationContext:
     """A port like that of an open cache's own objects, over its store or another one."""
     own = cache.locks._port
-    return Port(own.store if store is None else store, own._keys, own.environment, own.elements)
+    return CoordinationContext(own.store if store is None else store, own._keys, own.environment, own.elements)
 
 
 class LossyStore:
@@ -41,7 +41,7 @@ class LossyStore:
         sent: What was sent, by name.
     """
 
-    def __init__(self, store: Store) -> None:
+    def __init__(self, store: Backend) -> None:
         self._store = store
         self.lose: dict[str, int] = {}
         self.lose_first: set[str] = set()
@@ -69,7 +69,7 @@ class LossyStore:
             raise OutcomeUnknownError(f"the reply of {name} was lost")
         return reply
 
-    def listen(self, channel: str) -> AbstractAsyncContextManager[Bell]:
+    def listen(self, channel: str) -> AbstractAsyncContextManager[Notification]:
         self.sent.append("SUBSCRIBE")
         return self._store.listen(channel)
 

@@ -12,8 +12,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from alacena.engine.cache import Cache
-from alacena.engine.settings import Settings
+from alacena.engine.api.cache import Cache
+from alacena.engine.base.settings import Settings
 from tests.integration.coordination.stand import eventually
 
 if TYPE_CHECKING:

@@ -7,13 +7,10 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from alacena.engine.cache import Cache
-from alacena.engine.coordination.ledger import Ledger
-from alacena.engine.coordination.port import Port
-from alacena.engine.coordination.relay import Relay
-from alacena.engine.coordination.spill import Spill
-from alacena.engine.environment import SystemEnvironment
-from alacena.engine.errors import (
+from alacena.coordination.coordination_context import CoordinationContext
+from alacena.engine.api.cache import Cache
+from alacena.engine.base.environment import SystemEnvironment
+from alacena.engine.base.errors import (
     BackendError,
     BackendUnavailableError,
     EncodeError,
@@ -23,16 +20,19 @@ from alacena.engine.errors import (
     ServerReplyError,
     UsageError,
 )
-from alacena.engine.local.store import LocalStore
-from alacena.engine.settings import Settings
+from alacena.engine.base.settings import Settings
+from alacena.engine.remote.local.local_backend import LocalBackend
+from alacena.ledger.ledger import Ledger
+from alacena.ledger.relay import Relay
+from alacena.ledger.spool import Spool
 from tests.integration.coordination.stand import LossyStore, PlainKeys, eventually
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from pathlib import Path
 
-    from alacena.engine.coordination.usage import Usage
-    from alacena.engine.store import Argument, Reply, Script
+    from alacena.engine.remote.backend import Argument, Reply, Script
+    from alacena.ledger.usage import Usage
     from tests.servers.redis_server import RedisServer
 
 
@@ -70,7 +70,7 @@ class Book:
         return sum(usage.tokens for usage in self.kept.values())
 
 
-class AwayStore(LocalStore):
+class AwayStore(LocalBackend):
     away = False
 
     async def script(
@@ -81,7 +81,7 @@ class AwayStore(LocalStore):
         return await super().script(script, keys, args)
 
 
-async def test_a_key_counts_once_and_answers_true_again(port: Port, store: LossyStore) -> None:
+async def test_a_key_counts_once_and_answers_true_again(port: CoordinationContext, store: LossyStore) -> None:
     ledger = Ledger(port)
     store.lose["ledger_record"] = 2
     for _ in range(3):
@@ -100,7 +100,9 @@ async def test_a_key_counts_once_and_answers_true_again(port: Port, store: Lossy
         {"saved": True},
     ],
 )
-async def test_a_key_with_other_figures_is_refused_and_changes_nothing(port: Port, other: dict[str, Any]) -> None:
+async def test_a_key_with_other_figures_is_refused_and_changes_nothing(
+    port: CoordinationContext, other: dict[str, Any]
+) -> None:
     ledger = Ledger(port)
     figures = {"tokens": 70, "model": "m", "idempotency_key": "k"}
     await ledger.record("t", **figures, metadata={"try": 1})
@@ -110,7 +112,9 @@ async def test_a_key_with_other_figures_is_refused_and_changes_nothing(port: Por
     assert (await ledger.totals("t")).used == 70
 
 
-async def test_without_a_key_every_call_counts_and_no_lost_reply_doubles_one(port: Port, store: LossyStore) -> None:
+async def test_without_a_key_every_call_counts_and_no_lost_reply_doubles_one(
+    port: CoordinationContext, store: LossyStore
+) -> None:
     ledger = Ledger(port)
     for _ in range(5):
         store.lose["ledger_record"] = 2
@@ -118,7 +122,9 @@ async def test_without_a_key_every_call_counts_and_no_lost_reply_doubles_one(por
     assert (await ledger.totals("t")).used == 50
 
 
-async def test_totals_are_by_day_month_model_type_and_operation_and_saved_is_never_used(port: Port) -> None:
+async def test_totals_are_by_day_month_model_type_and_operation_and_saved_is_never_used(
+    port: CoordinationContext,
+) -> None:
     ledger = Ledger(port)
     await ledger.record("t", 5, model="gpt", operation="chat")
     await ledger.record("t", 7, model="ada", token_type="embedding", operation="embedding")
@@ -140,7 +146,7 @@ async def test_totals_are_by_day_month_model_type_and_operation_and_saved_is_nev
     assert (await ledger.totals("t", day="1999-01-01")).rows == ()
 
 
-async def test_nothing_is_counted_for_zero_and_its_key_stays_free(port: Port, store: LossyStore) -> None:
+async def test_nothing_is_counted_for_zero_and_its_key_stays_free(port: CoordinationContext, store: LossyStore) -> None:
     ledger = Ledger(port)
     assert await ledger.record("t", 0, model="m", idempotency_key="k") is True
     assert store.sent == []
@@ -148,7 +154,7 @@ async def test_nothing_is_counted_for_zero_and_its_key_stays_free(port: Port, st
     assert (await ledger.totals("t")).used == 9
 
 
-async def test_bad_input_is_refused(port: Port, store: LossyStore) -> None:
+async def test_bad_input_is_refused(port: CoordinationContext, store: LossyStore) -> None:
     ledger = Ledger(port)
     for tokens in (-1, 2**53, 1.5, True, None):
         with pytest.raises(ValueError, match="tokens must"):
@@ -169,7 +175,7 @@ async def test_bad_input_is_refused(port: Port, store: LossyStore) -> None:
     assert store.sent == []
 
 
-async def test_a_long_key_of_many_chunk_ids_is_accepted_and_counts_once(port: Port) -> None:
+async def test_a_long_key_of_many_chunk_ids_is_accepted_and_counts_once(port: CoordinationContext) -> None:
     ledger = Ledger(port)
     key = ",".join(f"chunk-{n}" for n in range(1_000))
     for _ in range(2):
@@ -178,7 +184,7 @@ async def test_a_long_key_of_many_chunk_ids_is_accepted_and_counts_once(port: Po
     assert (await ledger.totals("t")).used == 7
 
 
-async def test_one_record_takes_one_round_trip(port: Port, store: LossyStore) -> None:
+async def test_one_record_takes_one_round_trip(port: CoordinationContext, store: LossyStore) -> None:
     ledger = Ledger(port, outbox=True)
     await ledger.record("t", 1, model="m")
     store.sent.clear()
@@ -187,7 +193,7 @@ async def test_one_record_takes_one_round_trip(port: Port, store: LossyStore) ->
 
 
 async def test_the_relay_carries_every_record_once_however_commits_and_replies_are_lost(
-    port: Port, store: LossyStore
+    port: CoordinationContext, store: LossyStore
 ) -> None:
     book = Book()
     ledger = Ledger(port, authority=book)
@@ -213,7 +219,7 @@ async def test_the_relay_carries_every_record_once_however_commits_and_replies_a
     assert sum([(await ledger.totals(tenant)).used for tenant in "abc"]) == truth
 
 
-async def test_a_record_that_the_authority_can_never_take_holds_nobody_up(port: Port) -> None:
+async def test_a_record_that_the_authority_can_never_take_holds_nobody_up(port: CoordinationContext) -> None:
     book = Book()
     book.refuses = "bad"
     ledger = Ledger(port, outbox=True)
@@ -226,7 +232,7 @@ async def test_a_record_that_the_authority_can_never_take_holds_nobody_up(port: 
     assert await ledger.backlog("t") == 0
 
 
-async def test_an_authority_that_is_not_set_up_keeps_the_outbox_waiting(port: Port) -> None:
+async def test_an_authority_that_is_not_set_up_keeps_the_outbox_waiting(port: CoordinationContext) -> None:
     class Missing(Book):
         async def absorb(self, usages: Sequence[Usage]) -> list[Usage]:
             raise ServerReplyError("42883 function alacena_absorb_usage does not exist")
@@ -239,7 +245,7 @@ async def test_an_authority_that_is_not_set_up_keeps_the_outbox_waiting(port: Po
 
 
 async def test_durable_returns_when_the_authority_has_it_and_leaves_nothing_behind(
-    port: Port, store: LossyStore
+    port: CoordinationContext, store: LossyStore
 ) -> None:
     book = Book()
     ledger = Ledger(port, authority=book)
@@ -255,7 +261,7 @@ async def test_durable_returns_when_the_authority_has_it_and_leaves_nothing_behi
 
 
 async def test_the_authority_refuses_other_figures_after_redis_has_forgotten_the_key(
-    port: Port, store: LossyStore
+    port: CoordinationContext, store: LossyStore
 ) -> None:
     book = Book()
     ledger = Ledger(port, authority=book)
@@ -267,7 +273,7 @@ async def test_the_authority_refuses_other_figures_after_redis_has_forgotten_the
     assert book.total == 10
 
 
-async def test_safe_returns_when_a_disk_has_it(port: Port, store: LossyStore, tmp_path: Path) -> None:
+async def test_safe_returns_when_a_disk_has_it(port: CoordinationContext, store: LossyStore, tmp_path: Path) -> None:
     has_file = await store.wait_aof("x")
     ledger = Ledger(port)
     if has_file:
@@ -275,7 +281,7 @@ async def test_safe_returns_when_a_disk_has_it(port: Port, store: LossyStore, tm
     else:
         with pytest.raises(OutcomeUnknownError, match="did not confirm"):
             await ledger.record("t", 5, model="m", mode="safe", idempotency_key="k")
-        spill = Spill(tmp_path / "spill")
+        spill = Spool(tmp_path / "spill")
         ledger = Ledger(port, spill=spill)
         assert await ledger.record("t", 5, model="m", mode="safe", idempotency_key="k")
         assert len(await spill.take() or []) == 1
@@ -286,8 +292,8 @@ async def test_safe_returns_when_a_disk_has_it(port: Port, store: LossyStore, tm
 async def test_what_was_spilled_while_the_server_was_away_is_counted_once_later(tmp_path: Path) -> None:
     environment = SystemEnvironment()
     store = AwayStore(environment)
-    port = Port(store, PlainKeys(), environment)
-    ledger = Ledger(port, spill=Spill(tmp_path / "spill"))
+    port = CoordinationContext(store, PlainKeys(), environment)
+    ledger = Ledger(port, spill=Spool(tmp_path / "spill"))
     await ledger.record("t", 1, model="m", idempotency_key="before")
     store.away = True
     for number in range(5):
@@ -308,13 +314,13 @@ async def test_without_a_spill_file_an_outage_is_raised() -> None:
     store = AwayStore(environment)
     store.away = True
     with pytest.raises(BackendUnavailableError):
-        await Ledger(Port(store, PlainKeys(), environment)).record("t", 1, model="m")
+        await Ledger(CoordinationContext(store, PlainKeys(), environment)).record("t", 1, model="m")
 
 
 async def test_an_open_cache_counts_by_itself_what_was_spilled(
     tmp_path: Path, start_redis: Callable[..., RedisServer], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("alacena.engine.coordination.desk._DRAIN_EVERY_S", 0.1)
+    monkeypatch.setattr("alacena.engine.api.coordination._DRAIN_EVERY_S", 0.1)
     server = start_redis()
     settings = Settings(redis_url=server.url, ledger_spill_path=str(tmp_path / "spill"), redis_timeout_s=0.2)
     async with Cache(settings) as cache:

@@ -7,17 +7,17 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from alacena.engine.coordination.budgets import Budgets
-from alacena.engine.coordination.limits import Limits
-from alacena.engine.errors import IdempotencyConflictError, LimitExceededError, NotOwnerError
+from alacena.coordination.budgets import Budgets
+from alacena.coordination.limits import Limits
+from alacena.engine.base.errors import IdempotencyConflictError, LimitExceededError, NotOwnerError
 from tests.integration.coordination.stand import eventually
 
 if TYPE_CHECKING:
-    from alacena.engine.coordination.port import Port
+    from alacena.coordination.coordination_context import CoordinationContext
     from tests.integration.coordination.stand import LossyStore
 
 
-async def test_a_thousand_spenders_never_overspend_a_budget(port: Port, store: LossyStore) -> None:
+async def test_a_thousand_spenders_never_overspend_a_budget(port: CoordinationContext, store: LossyStore) -> None:
     budget = Budgets(port)("b", tenant_id="t", limit=1_000)
     store.lose_first = {"budget_reserve", "budget_settle"}
     gate = asyncio.Semaphore(100)
@@ -41,7 +41,7 @@ async def test_a_thousand_spenders_never_overspend_a_budget(port: Port, store: L
     assert 990 <= spent <= 1_000
 
 
-async def test_a_reservation_that_does_not_fit_is_refused_with_when_to_come_back(port: Port) -> None:
+async def test_a_reservation_that_does_not_fit_is_refused_with_when_to_come_back(port: CoordinationContext) -> None:
     budget = Budgets(port)("b", tenant_id="t", limit=10)
     first = await budget.reserve(6, ttl_s=30)
     assert first.remaining == 4
@@ -56,7 +56,7 @@ async def test_a_reservation_that_does_not_fit_is_refused_with_when_to_come_back
     await budget.reserve(10)
 
 
-async def test_a_reservation_is_idempotent_by_its_id_and_settled_once(port: Port) -> None:
+async def test_a_reservation_is_idempotent_by_its_id_and_settled_once(port: CoordinationContext) -> None:
     budget = Budgets(port)("b", tenant_id="t", limit=10)
     reservation = await budget.reserve(4, reservation_id="r")
     await budget.reserve(4, reservation_id="r")
@@ -74,7 +74,9 @@ async def test_a_reservation_is_idempotent_by_its_id_and_settled_once(port: Port
     assert (await budget.state()).spent == 3
 
 
-async def test_a_reservation_that_ran_out_is_free_again_and_what_it_spent_still_counts(port: Port) -> None:
+async def test_a_reservation_that_ran_out_is_free_again_and_what_it_spent_still_counts(
+    port: CoordinationContext,
+) -> None:
     budget = Budgets(port)("b", tenant_id="t", limit=10)
     reservation = await budget.reserve(10, ttl_s=0.03)
 
@@ -91,7 +93,9 @@ async def test_a_reservation_that_ran_out_is_free_again_and_what_it_spent_still_
     assert (await budget.state()).spent == 1
 
 
-async def test_an_extended_reservation_holds_and_a_block_refunds_what_it_did_not_commit(port: Port) -> None:
+async def test_an_extended_reservation_holds_and_a_block_refunds_what_it_did_not_commit(
+    port: CoordinationContext,
+) -> None:
     budget = Budgets(port)("b", tenant_id="t", limit=10)
     async with await budget.reserve(10, ttl_s=5) as reservation:
         await reservation.extend(60)
@@ -103,7 +107,7 @@ async def test_an_extended_reservation_holds_and_a_block_refunds_what_it_did_not
     assert (await budget.state()).remaining == 6
 
 
-async def test_a_token_bucket_gives_its_burst_and_then_its_rate(port: Port) -> None:
+async def test_a_token_bucket_gives_its_burst_and_then_its_rate(port: CoordinationContext) -> None:
     limits = Limits(port)
     decisions = [await limits.token_bucket("l", tenant_id="t", rate_per_s=50, burst=5) for _ in range(6)]
     assert [bool(decision) for decision in decisions] == [True] * 5 + [False]
@@ -118,7 +122,7 @@ async def test_a_token_bucket_gives_its_burst_and_then_its_rate(port: Port) -> N
         never.require()
 
 
-async def test_a_sliding_window_never_admits_more_than_its_limit_in_any_window(port: Port) -> None:
+async def test_a_sliding_window_never_admits_more_than_its_limit_in_any_window(port: CoordinationContext) -> None:
     limits = Limits(port)
     now = port.environment.now
     admitted: list[float] = []
@@ -135,7 +139,7 @@ async def test_a_sliding_window_never_admits_more_than_its_limit_in_any_window(p
     assert len(admitted) >= 40
 
 
-async def test_a_refused_request_is_not_counted(port: Port) -> None:
+async def test_a_refused_request_is_not_counted(port: CoordinationContext) -> None:
     limits = Limits(port)
     assert (await limits.sliding_window("l", tenant_id="t", limit=5, window_s=60, cost=4)).remaining == 1
     refused = await limits.sliding_window("l", tenant_id="t", limit=5, window_s=60, cost=2)
@@ -146,7 +150,7 @@ async def test_a_refused_request_is_not_counted(port: Port) -> None:
     assert (await limits.sliding_window("l", tenant_id="t", limit=5, window_s=60, cost=6)).retry_after_s is None
 
 
-async def test_bad_limits_are_refused(port: Port, store: LossyStore) -> None:
+async def test_bad_limits_are_refused(port: CoordinationContext, store: LossyStore) -> None:
     limits = Limits(port)
     with pytest.raises(ValueError, match="rate_per_s"):
         await limits.token_bucket("l", tenant_id="t", rate_per_s=0, burst=1)
@@ -159,7 +163,7 @@ async def test_bad_limits_are_refused(port: Port, store: LossyStore) -> None:
     assert store.sent == []
 
 
-async def test_each_decision_takes_one_round_trip(port: Port, store: LossyStore) -> None:
+async def test_each_decision_takes_one_round_trip(port: CoordinationContext, store: LossyStore) -> None:
     limits, budget = Limits(port), Budgets(port)("b", tenant_id="t", limit=9)
     await limits.sliding_window("l", tenant_id="t", limit=5, window_s=60)
     await limits.token_bucket("l", tenant_id="t", rate_per_s=1, burst=5)

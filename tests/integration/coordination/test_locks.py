@@ -8,30 +8,30 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from alacena.engine.cache import Cache
-from alacena.engine.coordination.lock import bell_prefix
-from alacena.engine.coordination.locks import ACQUIRE, Locks
-from alacena.engine.errors import LockLostError, LockTimeoutError
-from alacena.engine.settings import Settings
+from alacena.coordination.lock import bell_prefix
+from alacena.coordination.locks import ACQUIRE, Locks
+from alacena.engine.api.cache import Cache
+from alacena.engine.base.errors import LockLostError, LockTimeoutError
+from alacena.engine.base.settings import Settings
 from tests.integration.coordination.stand import eventually
 from tests.servers.topology import PROMPT_REPLICATION
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from alacena.engine.coordination.port import Port
+    from alacena.coordination.coordination_context import CoordinationContext
     from tests.integration.coordination.stand import LossyStore
     from tests.servers.redis_server import RedisServer
 
 
-async def _in_line(port: Port, count: int) -> None:
+async def _in_line(port: CoordinationContext, count: int) -> None:
     async def reached() -> bool:
         return bool(await port.store.call("ZCARD", port.key("lock", "t", "l", "line")) >= count)
 
     await eventually(reached)
 
 
-async def test_one_holder_at_a_time_and_fences_that_grow(port: Port) -> None:
+async def test_one_holder_at_a_time_and_fences_that_grow(port: CoordinationContext) -> None:
     locks = Locks(port)
     inside = 0
     fences = []
@@ -50,7 +50,7 @@ async def test_one_holder_at_a_time_and_fences_that_grow(port: Port) -> None:
     assert fences == sorted(set(fences))
 
 
-async def test_waiters_are_served_in_the_order_in_which_they_came(port: Port) -> None:
+async def test_waiters_are_served_in_the_order_in_which_they_came(port: CoordinationContext) -> None:
     locks = Locks(port)
     served: list[int] = []
 
@@ -67,7 +67,7 @@ async def test_waiters_are_served_in_the_order_in_which_they_came(port: Port) ->
     assert served == list(range(8))
 
 
-async def test_a_waiter_sends_a_constant_number_of_commands(port: Port, store: LossyStore) -> None:
+async def test_a_waiter_sends_a_constant_number_of_commands(port: CoordinationContext, store: LossyStore) -> None:
     locks = Locks(port)
 
     async def contend() -> None:
@@ -86,13 +86,15 @@ async def test_a_waiter_sends_a_constant_number_of_commands(port: Port, store: L
     assert counts["SUBSCRIBE"] == waiters
 
 
-async def test_an_uncontended_lock_costs_one_round_trip_to_take_and_one_to_give(port: Port, store: LossyStore) -> None:
+async def test_an_uncontended_lock_costs_one_round_trip_to_take_and_one_to_give(
+    port: CoordinationContext, store: LossyStore
+) -> None:
     async with Locks(port).acquire("l", tenant_id="t"):
         pass
     assert store.sent == ["lock_acquire", "lock_release"]
 
 
-async def test_a_lock_that_is_held_is_not_had_in_time(port: Port) -> None:
+async def test_a_lock_that_is_held_is_not_had_in_time(port: CoordinationContext) -> None:
     locks = Locks(port)
     async with locks.acquire("l", tenant_id="t"):
         for wait_s in (0, 0.03):
@@ -106,7 +108,7 @@ async def test_a_lock_that_is_held_is_not_had_in_time(port: Port) -> None:
         pass
 
 
-async def test_a_stranger_cannot_release_or_renew(port: Port) -> None:
+async def test_a_stranger_cannot_release_or_renew(port: CoordinationContext) -> None:
     locks = Locks(port)
     assert await locks.try_acquire("l", tenant_id="t", token="mine") is not None
     assert not await locks.release("l", tenant_id="t", token="yours")
@@ -115,7 +117,7 @@ async def test_a_stranger_cannot_release_or_renew(port: Port) -> None:
     assert await locks.release("l", tenant_id="t", token="mine")
 
 
-async def test_lost_replies_neither_lose_nor_double_a_lock(port: Port, store: LossyStore) -> None:
+async def test_lost_replies_neither_lose_nor_double_a_lock(port: CoordinationContext, store: LossyStore) -> None:
     locks = Locks(port)
     store.lose = {"lock_acquire": 2, "lock_release": 2}
     fence = await locks.try_acquire("l", tenant_id="t", token="a")
@@ -124,7 +126,7 @@ async def test_lost_replies_neither_lose_nor_double_a_lock(port: Port, store: Lo
     assert await locks.try_acquire("l", tenant_id="t", token="b") > (fence or 0)
 
 
-async def test_a_fence_that_was_lost_with_the_server_is_still_overtaken(port: Port) -> None:
+async def test_a_fence_that_was_lost_with_the_server_is_still_overtaken(port: CoordinationContext) -> None:
     locks = Locks(port)
     before = await locks.try_acquire("l", tenant_id="t", token="a")
     for part in ("owner", "state"):
@@ -135,7 +137,7 @@ async def test_a_fence_that_was_lost_with_the_server_is_still_overtaken(port: Po
     assert after > before
 
 
-async def test_a_dead_holder_is_followed_when_its_lease_ends(port: Port) -> None:
+async def test_a_dead_holder_is_followed_when_its_lease_ends(port: CoordinationContext) -> None:
     locks = Locks(port)
     now = port.environment.now
     began = now()
@@ -145,7 +147,7 @@ async def test_a_dead_holder_is_followed_when_its_lease_ends(port: Port) -> None
     assert 0.29 <= waited < 4.0
 
 
-async def test_a_lock_that_is_stolen_ends_its_block(port: Port) -> None:
+async def test_a_lock_that_is_stolen_ends_its_block(port: CoordinationContext) -> None:
     locks = Locks(port)
     with pytest.raises(LockLostError):  # noqa: PT012 - the block is the point
         async with locks.acquire("l", tenant_id="t", ttl_s=0.2) as lock:
@@ -155,7 +157,7 @@ async def test_a_lock_that_is_stolen_ends_its_block(port: Port) -> None:
     assert not asyncio.current_task().cancelling()  # type: ignore[union-attr]
 
 
-async def test_waiters_that_do_not_listen_any_more_are_passed_over_at_once(port: Port) -> None:
+async def test_waiters_that_do_not_listen_any_more_are_passed_over_at_once(port: CoordinationContext) -> None:
     locks = Locks(port)
     keys = [port.key("lock", "t", "l", part) for part in ("owner", "state", "line", "alive")]
     async with locks.acquire("l", tenant_id="t"):
@@ -171,7 +173,7 @@ async def test_waiters_that_do_not_listen_any_more_are_passed_over_at_once(port:
     await lock.release()
 
 
-async def test_a_cancelled_waiter_leaves_the_line(port: Port) -> None:
+async def test_a_cancelled_waiter_leaves_the_line(port: CoordinationContext) -> None:
     locks = Locks(port)
     async with locks.acquire("l", tenant_id="t"):
         waiter = asyncio.create_task(locks.take("l", tenant_id="t"))
@@ -187,7 +189,7 @@ async def test_a_cancelled_waiter_leaves_the_line(port: Port) -> None:
         await eventually(left)
 
 
-async def test_a_lock_that_is_held_when_its_cache_is_closed_is_lost(port: Port) -> None:
+async def test_a_lock_that_is_held_when_its_cache_is_closed_is_lost(port: CoordinationContext) -> None:
     locks = Locks(port)
     with pytest.raises(LockLostError):  # noqa: PT012 - the block is the point
         async with locks.acquire("l", tenant_id="t", ttl_s=30) as lock:

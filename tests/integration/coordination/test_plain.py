@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from alacena.engine.coordination.counters import Counters
-from alacena.engine.coordination.flags import Flags
-from alacena.engine.coordination.lists import Lists
-from alacena.engine.coordination.sets import Sets
-from alacena.engine.errors import (
+from alacena.coordination.counters import Counters
+from alacena.coordination.flags import Flags
+from alacena.coordination.lists import Lists
+from alacena.coordination.sets import Sets
+from alacena.engine.base.errors import (
     EncodeError,
     IdempotencyConflictError,
     InvalidKeyError,
@@ -23,13 +23,13 @@ from alacena.engine.errors import (
 from tests.integration.coordination.stand import eventually
 
 if TYPE_CHECKING:
-    from alacena.engine.coordination.port import Port
+    from alacena.coordination.coordination_context import CoordinationContext
     from tests.integration.coordination.stand import LossyStore
 
 VALUES: list[Any] = [{"a": [1, None]}, 0, "", False, [], {}, 3.5, "ñ", b"\x00\xff", None]
 
 
-async def test_values_come_out_of_a_list_as_they_went_in(port: Port) -> None:
+async def test_values_come_out_of_a_list_as_they_went_in(port: CoordinationContext) -> None:
     lists = Lists(port)
     assert await lists.rpush("l", *VALUES, tenant_id="t") == len(VALUES)
     assert await lists.lrange("l", tenant_id="t") == VALUES
@@ -40,13 +40,13 @@ async def test_values_come_out_of_a_list_as_they_went_in(port: Port) -> None:
     assert await lists.lpop("l", tenant_id="t") is None
 
 
-async def test_lists_of_two_tenants_are_two_lists(port: Port) -> None:
+async def test_lists_of_two_tenants_are_two_lists(port: CoordinationContext) -> None:
     lists = Lists(port)
     await lists.rpush("l", 1, tenant_id="a")
     assert await lists.llen("l", tenant_id="b") == 0
 
 
-async def test_a_value_that_cannot_be_stored_is_refused_before_anything_is_pushed(port: Port) -> None:
+async def test_a_value_that_cannot_be_stored_is_refused_before_anything_is_pushed(port: CoordinationContext) -> None:
     lists = Lists(port)
     with pytest.raises(EncodeError, match="object cannot be stored"):
         await lists.rpush("l", 1, object(), tenant_id="t")
@@ -54,14 +54,14 @@ async def test_a_value_that_cannot_be_stored_is_refused_before_anything_is_pushe
 
 
 @pytest.mark.parametrize("tenant", ["", " ", None])
-async def test_a_missing_tenant_is_refused(port: Port, tenant: Any) -> None:
+async def test_a_missing_tenant_is_refused(port: CoordinationContext, tenant: Any) -> None:
     with pytest.raises(MissingTenantError):
         await Lists(port).rpush("l", 1, tenant_id=tenant)
     with pytest.raises(InvalidKeyError):
         await Lists(port).rpush(" ", 1, tenant_id="t")
 
 
-async def test_a_push_whose_reply_is_lost_is_not_sent_again(port: Port, store: LossyStore) -> None:
+async def test_a_push_whose_reply_is_lost_is_not_sent_again(port: CoordinationContext, store: LossyStore) -> None:
     lists = Lists(port)
     store.lose["RPUSH"] = 1
     with pytest.raises(OutcomeUnknownError):
@@ -69,7 +69,7 @@ async def test_a_push_whose_reply_is_lost_is_not_sent_again(port: Port, store: L
     assert await lists.lrange("l", tenant_id="t") == [1]
 
 
-async def test_sets_hold_each_value_once_and_expire_as_a_whole(port: Port) -> None:
+async def test_sets_hold_each_value_once_and_expire_as_a_whole(port: CoordinationContext) -> None:
     sets = Sets(port)
     assert await sets.add("s", "a", "b", "a", tenant_id="t") == 2
     assert await sets.add("s", "b", 7, tenant_id="t", ttl_s=0.03) == 1
@@ -83,7 +83,7 @@ async def test_sets_hold_each_value_once_and_expire_as_a_whole(port: Port) -> No
     await eventually(gone)
 
 
-async def test_set_nx_is_a_strict_bool_and_the_first_one_wins(port: Port) -> None:
+async def test_set_nx_is_a_strict_bool_and_the_first_one_wins(port: CoordinationContext) -> None:
     flags = Flags(port)
     answers = await asyncio.gather(*(flags.set_nx("f", n, tenant_id="t", ttl_s=10) for n in range(20)))
     assert answers.count(True) == 1
@@ -93,7 +93,9 @@ async def test_set_nx_is_a_strict_bool_and_the_first_one_wins(port: Port) -> Non
     assert await flags.set_nx("f", 1, tenant_id="t")
 
 
-async def test_a_counter_counts_from_zero_and_expires_from_its_first_increment(port: Port, store: LossyStore) -> None:
+async def test_a_counter_counts_from_zero_and_expires_from_its_first_increment(
+    port: CoordinationContext, store: LossyStore
+) -> None:
     counters = Counters(port)
     assert await counters.get("c", tenant_id="t") == 0
     assert await counters.increment("c", 5, tenant_id="t", ttl_s=0.5) == 5
@@ -109,7 +111,7 @@ async def test_a_counter_counts_from_zero_and_expires_from_its_first_increment(p
 
 
 async def test_an_increment_with_an_id_counts_once_however_often_its_reply_is_lost(
-    port: Port, store: LossyStore
+    port: CoordinationContext, store: LossyStore
 ) -> None:
     counters = Counters(port)
     store.lose["counter_add"] = 2
@@ -120,7 +122,7 @@ async def test_an_increment_with_an_id_counts_once_however_often_its_reply_is_lo
         await counters.increment("c", 4, tenant_id="t", idempotency_id="x")
 
 
-async def test_an_increment_without_an_id_is_not_sent_again(port: Port, store: LossyStore) -> None:
+async def test_an_increment_without_an_id_is_not_sent_again(port: CoordinationContext, store: LossyStore) -> None:
     counters = Counters(port)
     store.lose["counter_add"] = 1
     with pytest.raises(OutcomeUnknownError):
@@ -128,7 +130,7 @@ async def test_an_increment_without_an_id_is_not_sent_again(port: Port, store: L
     assert await counters.get("c", tenant_id="t") == 1
 
 
-async def test_a_counter_never_leaves_the_range_of_exact_integers(port: Port) -> None:
+async def test_a_counter_never_leaves_the_range_of_exact_integers(port: CoordinationContext) -> None:
     counters = Counters(port)
     most = 2**53 - 1
     assert await counters.increment("c", most, tenant_id="t") == most
@@ -140,13 +142,15 @@ async def test_a_counter_never_leaves_the_range_of_exact_integers(port: Port) ->
             await counters.increment("c", wrong, tenant_id="t")  # type: ignore[arg-type]
 
 
-async def test_a_foreign_key_of_another_type_is_an_error_and_stays(port: Port, store: LossyStore) -> None:
+async def test_a_foreign_key_of_another_type_is_an_error_and_stays(
+    port: CoordinationContext, store: LossyStore
+) -> None:
     await store.call("SET", port.key("list", "t", "l"), "mine")
     with pytest.raises(ServerReplyError, match="WRONGTYPE"):
         await Lists(port).rpush("l", 1, tenant_id="t")
 
 
-async def test_each_verb_takes_one_round_trip(port: Port, store: LossyStore) -> None:
+async def test_each_verb_takes_one_round_trip(port: CoordinationContext, store: LossyStore) -> None:
     counters, lists, sets, flags = Counters(port), Lists(port), Sets(port), Flags(port)
     await lists.rpush("l", 1, 2, tenant_id="t")
     await lists.lpop("l", tenant_id="t")

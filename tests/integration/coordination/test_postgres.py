@@ -10,14 +10,20 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from alacena.engine.coordination.fences import check_fence, fenced_update_sql
-from alacena.engine.coordination.ledger import Ledger
-from alacena.engine.coordination.port import Port
-from alacena.engine.coordination.relay import Relay
-from alacena.engine.coordination.usage import Usage
-from alacena.engine.environment import SystemEnvironment
-from alacena.engine.errors import BackendError, BackendUnavailableError, NotOwnerError, ServerReplyError, UsageError
-from alacena.engine.local.store import LocalStore
+from alacena.coordination.coordination_context import CoordinationContext
+from alacena.coordination.fences import check_fence, fenced_update_sql
+from alacena.engine.base.environment import SystemEnvironment
+from alacena.engine.base.errors import (
+    BackendError,
+    BackendUnavailableError,
+    NotOwnerError,
+    ServerReplyError,
+    UsageError,
+)
+from alacena.engine.remote.local.local_backend import LocalBackend
+from alacena.ledger.ledger import Ledger
+from alacena.ledger.relay import Relay
+from alacena.ledger.usage import Usage
 from alacena.sources.ledger import PostgresAuthority, migrations
 from bench.coordination.ledger import prepare
 from tests.integration.coordination.stand import PlainKeys, eventually
@@ -179,7 +185,7 @@ async def test_a_tenant_reads_its_own_rows_and_writes_none(pool: Any) -> None:
 async def test_missing_migrations_are_an_error_and_no_loss(pool: Any) -> None:
     await pool.execute("DROP FUNCTION alacena_absorb_usage(jsonb)")
     environment = SystemEnvironment()
-    port = Port(LocalStore(environment), PlainKeys(), environment)
+    port = CoordinationContext(LocalBackend(environment), PlainKeys(), environment)
     authority = PostgresAuthority(pool)
     ledger = Ledger(port, authority=authority)
     await ledger.record("t", 5, model="m")
@@ -206,7 +212,7 @@ async def test_a_postgres_that_is_away_is_said_to_be(tmp_path: Path) -> None:
 
 async def test_the_ledger_reaches_postgres_exactly_through_killed_relays_and_retries(pool: Any) -> None:
     environment = SystemEnvironment()
-    port = Port(LocalStore(environment), PlainKeys(), environment)
+    port = CoordinationContext(LocalBackend(environment), PlainKeys(), environment)
     authority = PostgresAuthority(pool)
     ledger = Ledger(port, authority=authority)
     truth = {"a": 0, "b": 0}

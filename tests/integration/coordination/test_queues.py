@@ -9,21 +9,21 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from alacena.engine.coordination.port import Port
-from alacena.engine.coordination.queues import Queues
-from alacena.engine.coordination.values import MSGPACK, Elements
-from alacena.engine.coordination.worker import Backoff, Worker
-from alacena.engine.environment import SystemEnvironment
-from alacena.engine.errors import DecodeError, EncodeError, InvalidKeyError, NotOwnerError
+from alacena.coordination.coordination_context import CoordinationContext
+from alacena.coordination.elements import MSGPACK, Elements
+from alacena.coordination.queues import Queues
+from alacena.coordination.worker import Backoff, Worker
+from alacena.engine.base.environment import SystemEnvironment
+from alacena.engine.base.errors import DecodeError, EncodeError, InvalidKeyError, NotOwnerError
 from tests.integration.coordination.stand import LossyStore, PlainKeys, eventually
 
 if TYPE_CHECKING:
-    from alacena.engine.coordination.item import Item, QueueStats
-    from alacena.engine.coordination.queue import Queue
+    from alacena.coordination.item import Item, QueueStats
+    from alacena.coordination.queue import Queue
 
 
 @pytest.fixture
-def queue(port: Port) -> Queue:
+def queue(port: CoordinationContext) -> Queue:
     return Queues(port, fair=False)("q", tenant_id="t", max_attempts=3)
 
 
@@ -197,7 +197,9 @@ async def test_a_waiting_reserve_is_woken_by_a_push(queue: Queue, store: LossySt
     assert store.sent.count("queue_reserve") == 3
 
 
-async def test_a_cancelled_reserve_gives_back_what_it_took_without_counting_the_attempt(port: Port) -> None:
+async def test_a_cancelled_reserve_gives_back_what_it_took_without_counting_the_attempt(
+    port: CoordinationContext,
+) -> None:
     queues = Queues(port, fair=False)
     queue = queues("q", tenant_id="t")
     await queue.push("v")
@@ -218,7 +220,7 @@ async def test_an_item_that_cannot_be_read_is_put_off_and_holds_nobody_up(store:
             raise DecodeError("of an unknown version")
         return value
 
-    port = Port(store, PlainKeys(), SystemEnvironment(), Elements(MSGPACK.encode, decode))
+    port = CoordinationContext(store, PlainKeys(), SystemEnvironment(), Elements(MSGPACK.encode, decode))
     queue = Queues(port, fair=False)("q", tenant_id="t")
     await queue.push_many(["bad", "good"])
     assert [item.value for item in await queue.reserve(5)] == ["good"]
@@ -253,7 +255,7 @@ async def test_a_verb_takes_one_round_trip(queue: Queue, store: LossyStore) -> N
     assert store.sent == ["queue_push", "queue_reserve", "queue_extend", "queue_ack", "queue_stats"]
 
 
-async def test_tenants_are_served_in_turn_whatever_the_length_of_their_queues(port: Port) -> None:
+async def test_tenants_are_served_in_turn_whatever_the_length_of_their_queues(port: CoordinationContext) -> None:
     queues = Queues(port)
     for tenant, count in (("big", 300), ("small", 3), ("tiny", 1)):
         await queues("q", tenant_id=tenant).push_many(range(count))
@@ -267,7 +269,7 @@ async def test_tenants_are_served_in_turn_whatever_the_length_of_their_queues(po
     assert max(at for at, tenant in enumerate(served) if tenant == "small") <= 8
 
 
-async def test_a_tenant_that_comes_back_is_served_again_at_once(port: Port) -> None:
+async def test_a_tenant_that_comes_back_is_served_again_at_once(port: CoordinationContext) -> None:
     queues = Queues(port)
     view = queues.any("q")
     for round_number in range(3):
@@ -277,7 +279,7 @@ async def test_a_tenant_that_comes_back_is_served_again_at_once(port: Port) -> N
         assert await view.reserve() == []
 
 
-async def test_a_view_of_all_tenants_waits_for_the_first_push_and_for_delays(port: Port) -> None:
+async def test_a_view_of_all_tenants_waits_for_the_first_push_and_for_delays(port: CoordinationContext) -> None:
     queues = Queues(port)
     waiting = asyncio.create_task(queues.any("q").reserve(wait_s=30))
     await asyncio.sleep(0)
@@ -286,7 +288,7 @@ async def test_a_view_of_all_tenants_waits_for_the_first_push_and_for_delays(por
     assert item.tenant_id == "late"
 
 
-async def test_named_tenants_are_served_in_turn(port: Port) -> None:
+async def test_named_tenants_are_served_in_turn(port: CoordinationContext) -> None:
     queues = Queues(port)
     await queues("q", tenant_id="a").push_many(range(4))
     await queues("q", tenant_id="b").push_many(range(2))
@@ -298,7 +300,7 @@ async def test_named_tenants_are_served_in_turn(port: Port) -> None:
     assert await queues.reserve_any("q", tenant_ids=["c"], max_items=5)
 
 
-async def test_a_worker_handles_retries_and_buries(port: Port) -> None:
+async def test_a_worker_handles_retries_and_buries(port: CoordinationContext) -> None:
     queues = Queues(port)
     queue = queues("q", tenant_id="t", max_attempts=3)
     tries: Counter[int] = Counter()
@@ -326,7 +328,9 @@ async def test_a_worker_handles_retries_and_buries(port: Port) -> None:
     assert letter.reason == "RuntimeError: no 13"
 
 
-async def test_workers_over_all_tenants_lose_nothing_when_replies_are_lost(port: Port, store: LossyStore) -> None:
+async def test_workers_over_all_tenants_lose_nothing_when_replies_are_lost(
+    port: CoordinationContext, store: LossyStore
+) -> None:
     queues = Queues(port)
     seen: Counter[str] = Counter()
 

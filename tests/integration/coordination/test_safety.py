@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from alacena.engine.cache import Cache
-from alacena.engine.errors import UnsafeServerError
-from alacena.engine.settings import Settings
+from alacena.engine.api.cache import Cache
+from alacena.engine.base.errors import UnsafeServerError
+from alacena.engine.base.settings import Settings
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -60,7 +60,7 @@ async def test_a_forgotten_script_is_loaded_and_run_once(file_server: RedisServe
 async def test_a_user_without_rights_on_channels_is_served_by_looking_again(
     start_redis: Callable[..., RedisServer], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("alacena.engine.coordination.port._LOOK_AGAIN_S", 0.2)
+    monkeypatch.setattr("alacena.coordination.coordination_context._LOOK_AGAIN_S", 0.2)
     server = start_redis(users=["app on >pw ~alacena:* resetchannels +@all"])
     settings = Settings(redis_url=f"unix://app:pw@{server.socket_path}", redis_timeout_s=0.3)
     async with Cache(settings) as cache:

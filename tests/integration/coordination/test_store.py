@@ -8,15 +8,15 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from alacena.engine.cache import Cache
-from alacena.engine.errors import (
+from alacena.engine.api.cache import Cache
+from alacena.engine.base.errors import (
     BackendUnavailableError,
     CacheClosedError,
     LockTimeoutError,
     OutcomeUnknownError,
     WrongLoopError,
 )
-from alacena.engine.settings import Settings
+from alacena.engine.base.settings import Settings
 from tests.integration.coordination.stand import eventually, port_of
 
 if TYPE_CHECKING:

@@ -23,7 +23,7 @@ async def test_task(): asyncio.get_running_loop().keep = asyncio.create_task(asy
 
 def test_process(): globals()["kept"] = subprocess.Popen(["sleep", "60"])
 
-def test_invariant(invariants): invariants.add("the shelf", lambda: "is crooked")
+def test_invariant(invariants): invariants.add("the tier", lambda: "is crooked")
 
 async def test_async_invariant(invariants):
     async def check(): return "is empty"
@@ -43,7 +43,7 @@ def teardown_module(): kept.kill(); kept.wait()
 COMPLAINTS = {
     "test_task": "task left behind",
     "test_process": "sleep 60",
-    "test_invariant": "the shelf: is crooked",
+    "test_invariant": "the tier: is crooked",
     "test_async_invariant": "the tin: is empty",
 }
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from alacena.engine.errors import MissingTenantError, SettingsError
+from alacena.engine.base.errors import MissingTenantError, SettingsError
 from alacena.sources.postgres import as_tenant, create_pool, row_loader
 
 if TYPE_CHECKING:

@@ -10,7 +10,7 @@ import pytest
 from supabase import StorageException
 
 from alacena.common.db import get_supabase_client
-from alacena.engine.errors import InvalidKeyError, MissingTenantError
+from alacena.engine.base.errors import InvalidKeyError, MissingTenantError
 from alacena.sources.storage import StorageDownloads
 
 if TYPE_CHECKING:

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from alacena.engine import Cache, Settings
-from alacena.engine.redis.endpoint import Address
-from alacena.engine.redis.slots import SLOTS, Range, SlotMap, slot_of
+from alacena.engine.remote.redis.endpoint import Address
+from alacena.engine.remote.redis.slots import SLOTS, Range, SlotMap, slot_of
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable

@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import uvloop
 
-from alacena.engine.redis.embedded import EmbeddedServer
+from alacena.engine.remote.redis.embedded import EmbeddedServer
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
 
-    from alacena.engine.redis.endpoint import Endpoint
+    from alacena.engine.remote.redis.endpoint import Endpoint
 
     Story = Callable[[Endpoint], Coroutine[Any, Any, None]]
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, Self
 
-from alacena.engine.redis.endpoint import Address
+from alacena.engine.remote.redis.endpoint import Address
 
 if TYPE_CHECKING:
     import ssl

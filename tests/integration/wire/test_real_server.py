@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from alacena.engine.environment import SystemEnvironment
-from alacena.engine.errors import BackendError, BackendUnavailableError, OutcomeUnknownError, ServerReplyError
-from alacena.engine.redis.endpoint import Access, Address, Endpoint
-from alacena.engine.redis.hooks import Hooks, LinkSettings
-from alacena.engine.redis.link import Link
-from alacena.engine.redis.wire import Connection, Limits
+from alacena.engine.base.environment import SystemEnvironment
+from alacena.engine.base.errors import BackendError, BackendUnavailableError, OutcomeUnknownError, ServerReplyError
+from alacena.engine.remote.redis.endpoint import Access, Address, Endpoint
+from alacena.engine.remote.redis.hooks import Hooks, LinkSettings
+from alacena.engine.remote.redis.link import Link
+from alacena.engine.remote.redis.wire import Connection, Limits
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -8,20 +8,20 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from alacena.engine.environment import SystemEnvironment
-from alacena.engine.errors import BackendError
-from alacena.engine.redis.cluster import Cluster
-from alacena.engine.redis.endpoint import Endpoint
-from alacena.engine.redis.hooks import Hooks
-from alacena.engine.redis.slots import slot_of
-from alacena.engine.redis.topology import connect_to
+from alacena.engine.base.environment import SystemEnvironment
+from alacena.engine.base.errors import BackendError
+from alacena.engine.remote.redis.cluster import Cluster
+from alacena.engine.remote.redis.endpoint import Endpoint
+from alacena.engine.remote.redis.hooks import Hooks
+from alacena.engine.remote.redis.slots import slot_of
+from alacena.engine.remote.redis.topology import connect_to
 from tests.integration.wire.servers import Farm, ask, make_cluster, until_answer, until_contains
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from alacena.engine.redis.link import Link
-    from alacena.engine.redis.topology import Topology
+    from alacena.engine.remote.redis.link import Link
+    from alacena.engine.remote.redis.topology import Topology
 
 TIMEOUT_S = 20.0
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from bench.rivals import MEMORY, REDIS, STALE, filled, invited, opened
-from bench.rivals.rival import Batches, Drops, Place
+from bench.rivals.rival import BatchRunner, Drops, Place
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
@@ -96,7 +96,7 @@ async def test_what_is_dropped_is_gone(play: Play) -> None:
 
 async def test_many_come_back_in_the_order_asked_for(play: Play) -> None:
     async with play() as rival:
-        if not isinstance(rival, Batches):
+        if not isinstance(rival, BatchRunner):
             pytest.skip("it takes one key at a time")
         await rival.set_many({"a": 1, "b": [2]})
         assert await rival.get_many(["b", "missing", "a"]) == [[2], None, 1]

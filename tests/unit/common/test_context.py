@@ -24,7 +24,7 @@ from alacena.common.context import (
     setup_context_from_headers,
     with_context,
 )
-from alacena.engine.errors import InvalidKeyError, MissingTenantError, TenantMismatchError
+from alacena.engine.base.errors import InvalidKeyError, MissingTenantError, TenantMismatchError
 
 
 @dataclass

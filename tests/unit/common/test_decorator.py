@@ -15,7 +15,7 @@ from alacena import (
     get_with_cache_aside,
     invalidate_document_update,
 )
-from alacena.engine.errors import EncodeError, MissingTenantError
+from alacena.engine.base.errors import EncodeError, MissingTenantError
 from alacena.testing.doubles import FakeEnvironment
 
 

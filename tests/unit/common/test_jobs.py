@@ -9,7 +9,7 @@ import pytest
 from alacena import Context, acquire_job_lock, configure, release_job_lock
 from alacena.common import runtime
 from alacena.common.cache import jobs
-from alacena.engine.errors import MissingTenantError
+from alacena.engine.base.errors import MissingTenantError
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator

@@ -9,7 +9,7 @@ import pytest
 from alacena.common.cache.metadata import standardize_langchain_metadata, standardize_llama_metadata
 from alacena.common.context import Context
 from alacena.common.runtime import PROCESS
-from alacena.engine.errors import MissingTenantError, TenantMismatchError
+from alacena.engine.base.errors import MissingTenantError, TenantMismatchError
 
 
 @pytest.fixture(autouse=True)

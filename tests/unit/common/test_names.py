@@ -10,7 +10,7 @@ from alacena.common.cache.names import composed, placed
 from alacena.common.cache.tenancy import scope_of, tenant_of
 from alacena.common.context import Context
 from alacena.engine import Scope
-from alacena.engine.errors import InvalidKeyError, MissingTenantError, TenantMismatchError
+from alacena.engine.base.errors import InvalidKeyError, MissingTenantError, TenantMismatchError
 
 
 @pytest.mark.parametrize(

@@ -13,8 +13,8 @@ from alacena import Cache, CacheManager, Context, configure, get_with_cache_asid
 from alacena.common import runtime
 from alacena.common.runtime import PROCESS, override
 from alacena.engine import MISSING
-from alacena.engine.errors import SettingsError
-from alacena.engine.memory import Slot
+from alacena.engine.base.errors import SettingsError
+from alacena.engine.memory import MemoryEntry
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -38,9 +38,9 @@ class Unreachable:
         self.asked.append(ident)
         return self.values.get(ident, MISSING)
 
-    def peek_slot(self, ident: tuple[Any, ...], _: float) -> Slot | None:
+    def peek_entry(self, ident: tuple[Any, ...], _: float) -> MemoryEntry | None:
         value = self.peek(ident)
-        return None if value is MISSING else Slot(ident, value, wire_key=b"", charge=0)
+        return None if value is MISSING else MemoryEntry(ident, value, wire_key=b"", charge=0)
 
 
 async def test_a_hit_in_memory_asks_nothing_else() -> None:
@@ -69,7 +69,7 @@ async def test_a_hit_in_memory_never_suspends() -> None:
 
 
 async def test_another_thread_never_gets_an_answer_from_memory() -> None:
-    from alacena.engine.errors import WrongLoopError
+    from alacena.engine.base.errors import WrongLoopError
 
     await CacheManager.set("document", "d", 1, "t")
 

@@ -13,7 +13,7 @@ import pytest
 from alacena.common.db import close_supabase_clients, configure_supabase, get_supabase_client, get_table_name
 from alacena.common.db.client import MAX_CLIENTS
 from alacena.common.db.settings import SupabaseSettings
-from alacena.engine.errors import MissingTenantError, SettingsError, UsageError
+from alacena.engine.base.errors import MissingTenantError, SettingsError, UsageError
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator

@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING, Any
 
 from alacena.engine import Cache, Policy, Settings
 from alacena.testing.doubles import RecordingObserver
-from alacena.testing.simulation import SimOptions, SimServer, run
+from tests.simulator import SimOptions, SimServer, run
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Iterable
 
     from alacena.engine import LoadContext
-    from alacena.testing.simulation import SimProcess, Simulation
+    from tests.simulator import SimProcess, Simulation
 
 TENANT = "acme"
 SEEDS = (1, 2, 3)
@@ -91,8 +91,8 @@ class Stage:
             assert parts is not None
             left["flights"] += len(parts.flights)
             left["tasks"] += len(parts.flights.tasks)
-            left["looks"] += len(parts.reader._shelves._looking)
-            left["leases"] += len(getattr(parts.shelf, "_leases", ()))
+            left["looks"] += len(parts.reader._tiers._looking)
+            left["leases"] += len(getattr(parts.remote, "_leases", ()))
         if self.server is not None:
             left["leases"] += sum(b":l:" in key for key in self.server.keyspace.names())
         return left

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 
 from alacena.engine import Cache, InvalidKeyError, Keyring, LoadTimeoutError, Policy, Scope, Settings
-from alacena.engine.answers import aligned
-from alacena.engine.events import LookupFinished
+from alacena.engine.base.events import LookupFinished
+from alacena.engine.reading.answers import aligned
 from tests.unit.engine.scene import TENANT, Source, play
 
 
@@ -112,7 +112,7 @@ def test_what_a_dying_process_was_loading_is_loaded_by_who_waits_and_by_nobody_t
         long = asyncio.create_task(living[0].load_many("note", ["slow"], TENANT, slow.load))
         await asyncio.sleep(0.1)
         stage.processes[0].pause()
-        dying._parts.shelf.renew = lambda _: None
+        dying._parts.remote.renew = lambda _: None
         batches = [asyncio.create_task(c.load_many("note", ["x", "slow", "y"], TENANT, shop.load)) for c in living[1:]]
         found = await asyncio.gather(*batches)
         assert found == [values("x", "slow", "y")] * 2
@@ -363,7 +363,7 @@ def test_rows_of_one_array_are_kept_apart_from_it(server):
 
         await stage.cache.load_many("note", ["a", "b", "c"], TENANT, load)
         await asyncio.sleep(0.1)
-        slots = stage.cache._parts.memory.slots
+        slots = stage.cache._parts.memory.entries
         assert len(slots) == 3
         assert all(slot.size < 4_400 for slot in slots.values()), [slot.size for slot in slots.values()]
 

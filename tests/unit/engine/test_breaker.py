@@ -2,7 +2,7 @@
 
 import pytest
 
-from alacena.engine.breaker import Breaker
+from alacena.engine.reading.breaker import Breaker
 
 
 @pytest.fixture

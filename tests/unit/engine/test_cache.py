@@ -20,7 +20,7 @@ from alacena.engine import (
     SettingsError,
     WrongLoopError,
 )
-from alacena.testing.simulation import SimServer
+from tests.simulator import SimServer
 from tests.unit.engine.scene import TENANT, Source, play
 
 

@@ -6,24 +6,24 @@ import math
 
 import pytest
 
-from alacena.engine.coherence import Coherence
-from alacena.engine.flight import Flights
-from alacena.engine.generation import Generation
-from alacena.engine.memory import Memory, Slot
+from alacena.engine.base.generation import Generation
+from alacena.engine.coherence.generation_table import GenerationTable
+from alacena.engine.loading.single_flight import SingleFlight
+from alacena.engine.memory import MemoryEntry, MemoryTier
 
 
 @pytest.fixture
 def parts(environment):
-    memory = Memory(max_bytes=1_000_000, environment=environment)
-    flights = Flights(memory, environment, 1.0)
-    return Coherence(memory, flights), memory, flights
+    memory = MemoryTier(max_bytes=1_000_000, environment=environment)
+    flights = SingleFlight(memory, environment, 1.0)
+    return GenerationTable(memory, flights), memory, flights
 
 
 def put(coherence, name, *generations):
     objects = coherence.generations(tuple(generations))
     for generation in objects:
         generation.nonce = generation.nonce or b"nonce"
-    slot = Slot(
+    slot = MemoryEntry(
         ("acme", "note", name), name, wire_key=name.encode(), charge=10, fresh_until=math.inf,
         generations=objects, stamps=tuple(g.nonce for g in objects),
     )  # fmt: skip
@@ -76,21 +76,21 @@ def test_what_is_unknown_is_no_hit_and_comes_back_when_it_is_the_same(parts):
 def test_a_drop_forgets_the_copy_and_closes_the_flight(parts):
     coherence, memory, flights = parts
     put(coherence, "a", "t", "y")
-    flight = flights.adopt(b"a")
+    flight = flights.register(b"a")
     coherence.dropped(b"a")
     assert not alive(memory, "a")
     assert flights.get(b"a") is None
-    assert not flight.boarding
+    assert not flight.joinable
 
 
 def test_losing_everything_turns_memory_off_before_anything_else(parts):
     coherence, memory, flights = parts
     put(coherence, "a", "t", "y")
-    flights.adopt(b"a")
+    flights.register(b"a")
     epoch = memory.epoch
     coherence.lost()
     assert memory.serving_until == -math.inf
-    assert len(memory.slots) == 0
+    assert len(memory.entries) == 0
     assert memory.epoch > epoch
     assert coherence.generation("t").nonce is None
     assert flights.get(b"a") is None

@@ -6,20 +6,20 @@ import numpy as np
 import pytest
 
 from alacena.engine import MISSING, Policy
+from alacena.engine.base.generation import Generation
+from alacena.engine.base.keys import Keys
+from alacena.engine.base.remote_tier import ABSENT, NOT_FOUND, Found
+from alacena.engine.base.scope import Scope
 from alacena.engine.codec import Codec
-from alacena.engine.copies import Copies
-from alacena.engine.generation import Generation
-from alacena.engine.keys import Keys
-from alacena.engine.memory import Memory
-from alacena.engine.scope import Scope
-from alacena.engine.shelf import ABSENT, NOT_FOUND, Found
+from alacena.engine.coherence.value_store import ValueStore
+from alacena.engine.memory import MemoryTier
 
 KEY = Keys().entry("note", "n", Scope("acme"))
 
 
 @pytest.fixture
 def copies(environment):
-    return Copies(Memory(max_bytes=1_000_000, environment=environment), Codec(), environment)
+    return ValueStore(MemoryTier(max_bytes=1_000_000, environment=environment), Codec(), environment)
 
 
 def keep(copies, value, *, fresh_for_s=math.inf, stale_for_s=0.0, load_s=0.0, generations=(), **policy):
@@ -44,7 +44,7 @@ def test_a_mutable_value_is_kept_encoded_and_every_reader_has_his_own(copies, va
     assert first == second == value
     assert first is not second
     assert first is not value
-    assert isinstance(copies.memory.slots[KEY.ident].value, bytes)
+    assert isinstance(copies.memory.entries[KEY.ident].value, bytes)
 
 
 def test_a_shared_value_is_the_same_object_for_all(copies):
@@ -78,14 +78,14 @@ def test_a_part_of_a_larger_array_is_cut_out(copies, shared):
     kept = copies.peeker()(KEY.ident)
     assert np.array_equal(kept, table[:10])
     assert not np.shares_memory(kept, table)
-    assert copies.memory.slots[KEY.ident].size < 2_000
+    assert copies.memory.entries[KEY.ident].size < 2_000
 
 
 @pytest.mark.parametrize("nothing", [NOT_FOUND, ABSENT])
 def test_a_kind_of_nothing_is_no_value_to_who_peeks(copies, nothing):
     keep(copies, nothing)
     assert copies.peeker()(KEY.ident) is MISSING
-    assert copies.hand_out(copies.memory.slots[KEY.ident]) is nothing
+    assert copies.hand_out(copies.memory.entries[KEY.ident]) is nothing
 
 
 def test_peek_gives_only_what_is_fresh_alive_and_allowed(copies, environment):
@@ -118,7 +118,7 @@ def test_hits_are_counted_once_each(copies):
     peek = copies.peeker()
     for _ in range(5):
         peek(KEY.ident)
-    assert copies.memory.slots[KEY.ident].hits == 5
+    assert copies.memory.entries[KEY.ident].hits == 5
 
 
 def test_what_is_too_large_is_not_kept_and_says_so(copies):
@@ -130,9 +130,9 @@ def test_what_is_too_large_is_not_kept_and_says_so(copies):
 def test_seconds_left_are_told(copies, environment):
     keep(copies, "v", fresh_for_s=10.0)
     environment.advance(4)
-    assert copies.fresh_for(copies.memory.slots[KEY.ident]) == pytest.approx(6)
+    assert copies.fresh_for(copies.memory.entries[KEY.ident]) == pytest.approx(6)
     keep(copies, "v")
-    assert copies.fresh_for(copies.memory.slots[KEY.ident]) == math.inf
+    assert copies.fresh_for(copies.memory.entries[KEY.ident]) == math.inf
 
 
 @pytest.mark.parametrize(
@@ -143,7 +143,7 @@ def test_what_is_received_together_is_kept_as_if_it_had_come_alone(copies, envir
     values = ["text", {"a": [1]}, np.arange(1536, dtype=np.float32), np.arange(3.0), (1, [2]), 7]
     generation = Generation("t")
     generation.nonce = b"one"
-    alone = Copies(Memory(max_bytes=1_000_000, environment=environment), codec, environment)
+    alone = ValueStore(MemoryTier(max_bytes=1_000_000, environment=environment), codec, environment)
     received = []
     for number, value in enumerate(values):
         data = b"8 bytes." + codec.encode(value)
@@ -155,7 +155,7 @@ def test_what_is_received_together_is_kept_as_if_it_had_come_alone(copies, envir
         )  # fmt: skip
     copies.keep_received(received, (generation,), (b"one",), policy)
     for found, _, data, _ in received:
-        slot, other = copies.memory.slots[found.key.ident], alone.memory.slots[found.key.ident]
+        slot, other = copies.memory.entries[found.key.ident], alone.memory.entries[found.key.ident]
         np.testing.assert_equal(copies.hand_out(slot), alone.hand_out(other))
         assert type(slot.value) is type(other.value)
         assert (slot.fresh_until, slot.dead_after, slot.cost) == (other.fresh_until, other.dead_after, other.cost)
@@ -173,7 +173,7 @@ def test_a_small_array_does_not_keep_a_large_entry_alive(copies):
     codec, key = Codec(), Keys().entry("note", "n", Scope("acme"))
     data = bytes(8_000) + codec.encode(np.arange(3.0))
     copies.keep_received([(Found(key, codec.decode(data, 8_000), "redis", 60.0), 0.0, data, 8_000)], (), (), Policy())
-    slot = copies.memory.slots[key.ident]
+    slot = copies.memory.entries[key.ident]
     assert np.array_equal(slot.value, np.arange(3.0))
     assert slot.size < 500
 
@@ -189,7 +189,7 @@ def test_entries_on_the_same_ground_share_their_stamps_and_not_after_one_of_them
             key, name, None, (tenant, kind), tuple(bytes(bytearray(g.nonce)) for g in (tenant, kind)),
             fresh_for_s=9.0, stale_for_s=0.0, load_s=0.0, policy=Policy(),
         )  # fmt: skip
-        return copies.memory.slots[key.ident]
+        return copies.memory.entries[key.ident]
 
     first, second = kept("a"), kept("b")
     assert first.stamps is second.stamps
@@ -204,13 +204,13 @@ def test_entries_on_the_same_ground_share_their_stamps_and_not_after_one_of_them
 
 def test_the_slot_that_is_peeked_at_is_the_one_whose_value_would_be(copies, environment):
     keep(copies, {"a": [1]}, fresh_for_s=9.0)
-    slot = copies.slot_peeker()(KEY.ident, environment.now())
-    assert slot is copies.memory.slots[KEY.ident]
+    slot = copies.entry_peeker()(KEY.ident, environment.now())
+    assert slot is copies.memory.entries[KEY.ident]
     assert slot.thaw(slot.value) == {"a": [1]}
     assert slot.hits == 1
     copies.memory.serving_until = -math.inf
-    assert copies.slot_peeker()(KEY.ident, environment.now()) is None
+    assert copies.entry_peeker()(KEY.ident, environment.now()) is None
     copies.memory.serving_until = math.inf
-    assert copies.slot_peeker()(KEY.ident, environment.now() + 9.0) is None
+    assert copies.entry_peeker()(KEY.ident, environment.now() + 9.0) is None
     copies.memory.discard(KEY.ident)
-    assert copies.slot_peeker()(KEY.ident, environment.now()) is None
+    assert copies.entry_peeker()(KEY.ident, environment.now()) is None

@@ -5,7 +5,7 @@ import asyncio
 import pytest
 
 from alacena.engine import Cache, Policy
-from alacena.engine.events import (
+from alacena.engine.base.events import (
     BackendFailed,
     Event,
     Events,

@@ -8,7 +8,7 @@ import asyncio
 import pytest
 
 from alacena.engine import MISSING, UNCHANGED, LoadTimeoutError, Policy
-from alacena.engine.respite import _MOST, Respites
+from alacena.engine.loading.source_backoff import _MOST, SourceBackoff
 from alacena.testing.doubles import FakeEnvironment
 from tests.unit.engine.scene import TENANT, Source, play
 
@@ -319,13 +319,17 @@ def test_cancellation_reaches_the_source_when_the_last_caller_leaves_and_is_no_f
 
 def test_sources_that_are_left_alone_are_forgotten_oldest_first_beyond_a_number_of_them():
     environment = FakeEnvironment()
-    respites = Respites(environment)
+    source_backoff = SourceBackoff(environment)
     for number in range(_MOST + 1):
-        respites.give(b"%d" % number, FAIL_SAFE)
-    assert len(respites) == _MOST
-    assert (respites.holds(b"0"), respites.holds(b"1"), respites.holds(b"%d" % _MOST)) == (False, True, True)
+        source_backoff.record_failure(b"%d" % number, FAIL_SAFE)
+    assert len(source_backoff) == _MOST
+    assert (
+        source_backoff.is_active(b"0"),
+        source_backoff.is_active(b"1"),
+        source_backoff.is_active(b"%d" % _MOST),
+    ) == (False, True, True)
     environment.advance(53)
-    assert respites.holds(b"1"), "a tenth is taken off at most"
+    assert source_backoff.is_active(b"1"), "a tenth is taken off at most"
     environment.advance(7.1)
-    assert not respites.holds(b"1")
-    assert len(respites) == _MOST - 1
+    assert not source_backoff.is_active(b"1")
+    assert len(source_backoff) == _MOST - 1

@@ -6,24 +6,24 @@ import math
 import pytest
 
 from alacena.engine import CacheClosedError, LoadCancelledError
-from alacena.engine.flight import Flight, Flights, ended
-from alacena.engine.generation import Generation
-from alacena.engine.keys import Keys
-from alacena.engine.memory import Memory
-from alacena.engine.scope import Scope
-from alacena.engine.shelf import Lease
+from alacena.engine.base.generation import Generation
+from alacena.engine.base.keys import Keys
+from alacena.engine.base.remote_tier import Lease
+from alacena.engine.base.scope import Scope
+from alacena.engine.loading.single_flight import Flight, SingleFlight, ended
+from alacena.engine.memory import MemoryTier
 
 KEY = Keys().entry("note", "n", Scope("acme"))
 
 
 @pytest.fixture
 def memory(environment):
-    return Memory(max_bytes=1_000_000, environment=environment)
+    return MemoryTier(max_bytes=1_000_000, environment=environment)
 
 
 @pytest.fixture
 def flights(memory, environment):
-    return Flights(memory, environment, 1.0)
+    return SingleFlight(memory, environment, 1.0)
 
 
 def lease(*generations, journal=None):
@@ -33,9 +33,9 @@ def lease(*generations, journal=None):
 
 async def test_everybody_gets_the_outcome_the_first_the_original_the_rest_copies():
     flight = Flight()
-    waiters = [flight.board() for _ in range(3)]
+    waiters = [flight.join() for _ in range(3)]
     original = ["v"]
-    flight.land(original, list)
+    flight.resolve(original, list)
     got = [await waiter for waiter in waiters]
     assert got == [["v"]] * 3
     assert len({id(value) for value in got}) == 3
@@ -44,9 +44,9 @@ async def test_everybody_gets_the_outcome_the_first_the_original_the_rest_copies
 
 async def test_where_somebody_else_has_the_original_all_get_copies():
     flight = Flight()
-    waiters = [flight.board() for _ in range(2)]
+    waiters = [flight.join() for _ in range(2)]
     original = ["v"]
-    flight.land(original, list, taken=True)
+    flight.resolve(original, list, taken=True)
     got = [await waiter for waiter in waiters]
     assert got == [["v"]] * 2
     assert all(value is not original for value in got)
@@ -54,25 +54,25 @@ async def test_where_somebody_else_has_the_original_all_get_copies():
 
 async def test_a_copy_that_cannot_be_made_leaves_nobody_waiting_for_ever():
     flight = Flight()
-    waiters = [flight.board() for _ in range(3)]
+    waiters = [flight.join() for _ in range(3)]
 
     def broken(_):
         raise ValueError("cannot be copied")
 
     with pytest.raises(ValueError, match="cannot be copied"):
-        flight.land(["v"], broken)
+        flight.resolve(["v"], broken)
     assert not flight.is_over
-    flight.crash(ValueError("cannot be copied"))
+    flight.fail(ValueError("cannot be copied"))
     outcomes = await asyncio.gather(*waiters, return_exceptions=True)
     assert [type(outcome) for outcome in outcomes] == [ValueError] * 3
 
 
 async def test_landing_and_crashing_twice_changes_nothing():
     flight = Flight()
-    waiter = flight.board()
-    flight.land("first")
-    flight.land("second")
-    flight.crash(OSError())
+    waiter = flight.join()
+    flight.resolve("first")
+    flight.resolve("second")
+    flight.fail(OSError())
     assert await waiter == "first"
 
 
@@ -87,13 +87,13 @@ async def test_only_the_last_to_leave_cancels_the_load(flights):
             gone.set()
 
     flight = flights.start(b"n", load)
-    waiters = [flight.board() for _ in range(3)]
+    waiters = [flight.join() for _ in range(3)]
     await began.wait()
     for waiter in waiters[:2]:
         waiter.cancel()
     await asyncio.sleep(0.001)
     assert not gone.is_set()
-    late = flights.get(b"n").board()
+    late = flights.get(b"n").join()
     waiters[2].cancel()
     await asyncio.sleep(0.001)
     assert not gone.is_set()
@@ -106,46 +106,46 @@ async def test_only_the_last_to_leave_cancels_the_load(flights):
 
 async def test_a_passenger_boards_even_if_the_load_ends_at_once(flights):
     async def load(flight):
-        flight.land("v")
+        flight.resolve("v")
 
     flight = flights.start(b"n", load)
-    assert await flight.board() == "v"
+    assert await flight.join() == "v"
 
 
 async def test_an_adopted_flight_is_cancelled_by_nobody(flights):
-    flight = flights.adopt(b"n")
-    flight.board().cancel()
+    flight = flights.register(b"n")
+    flight.join().cancel()
     await asyncio.sleep(0)
-    waiter = flights.get(b"n").board()
-    flight.land("v")
-    flights.retire(b"n", flight)
+    waiter = flights.get(b"n").join()
+    flight.resolve("v")
+    flights.remove(b"n", flight)
     assert await waiter == "v"
     assert len(flights) == 0
 
 
 async def test_a_flight_that_was_replaced_does_not_take_its_successor_with_it(flights):
-    first = flights.adopt(b"n")
-    second = flights.adopt(b"n")
-    flights.retire(b"n", first)
+    first = flights.register(b"n")
+    second = flights.register(b"n")
+    flights.remove(b"n", first)
     assert flights.get(b"n") is second
     flights.give_up(b"n", second, OSError())
     assert flights.get(b"n") is None
 
 
 async def test_who_comes_after_an_ending_does_not_board(flights):
-    flight = flights.adopt(b"n")
-    flights.bar(b"n")
+    flight = flights.register(b"n")
+    flights.close(b"n")
     assert flights.get(b"n") is None
-    assert not flight.boarding
+    assert not flight.joinable
     for name in (b"a", b"b"):
-        flights.adopt(name)
-    flights.bar_all()
+        flights.register(name)
+    flights.close_all()
     assert len(flights) == 0
 
 
 async def test_before_the_source_is_asked_anybody_may_board(flights, memory):
     memory.serving_until = -math.inf
-    flight = flights.adopt(b"n")
+    flight = flights.register(b"n")
     flights.endings += 1
     assert flights.get(b"n") is flight
 
@@ -153,9 +153,9 @@ async def test_before_the_source_is_asked_anybody_may_board(flights, memory):
 async def test_with_a_lease_its_generations_decide(flights, environment):
     generation = Generation("t")
     generation.nonce = b"one"
-    flight = flights.adopt(b"n")
+    flight = flights.register(b"n")
     flight.lease = lease(generation)
-    flights.depart(flight)
+    flights.mark_started(flight)
     flights.endings += 1
     environment.advance(60)
     assert flights.get(b"n") is flight
@@ -166,9 +166,9 @@ async def test_with_a_lease_its_generations_decide(flights, environment):
 async def test_a_tag_that_ends_may_be_one_that_the_load_will_name(flights):
     journal = Generation("j")
     journal.nonce = b"one"
-    flight = flights.adopt(b"n")
+    flight = flights.register(b"n")
     flight.lease = lease(journal=journal)
-    flights.depart(flight)
+    flights.mark_started(flight)
     assert flights.get(b"n") is flight
     journal.nonce = None
     assert flights.get(b"n") is None
@@ -176,13 +176,13 @@ async def test_a_tag_that_ends_may_be_one_that_the_load_will_name(flights):
 
 
 async def test_a_flight_knows_the_one_before_it_and_no_other(flights):
-    first, second, third = [flights.adopt(b"n") for _ in range(3)]
+    first, second, third = [flights.register(b"n") for _ in range(3)]
     assert (first.before, second.before, third.before) == (None, None, second)
 
 
 async def test_without_a_lease_any_ending_closes_it(flights):
-    flight = flights.adopt(b"n")
-    flights.depart(flight)
+    flight = flights.register(b"n")
+    flights.mark_started(flight)
     assert flights.get(b"n") is flight
     flights.endings += 1
     assert flights.get(b"n") is None
@@ -190,9 +190,9 @@ async def test_without_a_lease_any_ending_closes_it(flights):
 
 async def test_who_may_not_hear_of_endings_boards_within_the_bound_only(flights, memory, environment):
     memory.serving_until = environment.now() + 0.5
-    flight = flights.adopt(b"n")
+    flight = flights.register(b"n")
     flight.lease = lease()
-    flights.depart(flight)
+    flights.mark_started(flight)
     environment.advance(0.9)
     assert flights.get(b"n") is flight
     environment.advance(0.2)
@@ -202,7 +202,7 @@ async def test_who_may_not_hear_of_endings_boards_within_the_bound_only(flights,
 
 
 async def test_who_does_not_trust_memory_boards_nothing_where_there_is_a_server(flights, memory, environment):
-    flight = flights.adopt(b"n")
+    flight = flights.register(b"n")
     assert flights.get(b"n", exact=True) is flight
     memory.serving_until = environment.now() + 1
     assert flights.get(b"n", exact=True) is None

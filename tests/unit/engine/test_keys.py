@@ -5,7 +5,7 @@ import itertools
 import pytest
 
 from alacena.engine import InvalidKeyError, Scope
-from alacena.engine.keys import Keys, document_tag, escaped, named
+from alacena.engine.base.keys import Keys, document_tag, escaped, named
 
 PARTS = ["a", "b", "a:b", "a%3Ab", "{a}", "a.0", "~a", "%7Ea", "é", "", " ", "a\0", "a" * 97, "a" * 98, "*", "\ud800"]
 USABLE = [part for part in PARTS if part.strip()]

@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from alacena.engine.limiter import LoadLimiter
+from alacena.engine.loading.load_limiter import LoadLimiter
 from tests.unit.engine.scene import TENANT, Source, play
 
 
@@ -72,7 +72,7 @@ def test_places_come_back_however_a_load_ends(ending):
         again = Source(takes_s=1.0)
         await asyncio.gather(*(stage.cache.load("note", f"m{i}", TENANT, again.load) for i in range(4)))
         assert again.most_under_way == 2
-        assert stage.cache._parts.reader._pilot._limiter._lines == {}
+        assert stage.cache._parts.reader._runner._limiter._lines == {}
 
     play(scenario, max_loads_per_tenant=2)
 

@@ -5,8 +5,8 @@ import asyncio
 import pytest
 
 from alacena.engine import MISSING, UNCHANGED, Policy
-from alacena.engine.local.shelf import _NOTED_TAGS, _Journal
-from alacena.engine.redis.journal import LONGEST_BYTES, RECORD_BYTES, new_name, records, state, tells_of
+from alacena.engine.remote.local.local_tier import _NOTED_TAGS, _Journal
+from alacena.engine.remote.redis.journal import LONGEST_BYTES, RECORD_BYTES, new_name, records, state, tells_of
 from tests.unit.engine.scene import TENANT, play
 
 

@@ -7,9 +7,9 @@ import math
 import pytest
 
 from alacena.engine import MISSING, UNCHANGED, UNSET, Policy
-from alacena.engine.keys import Keys
-from alacena.engine.loading import LoadContext, adapted
-from alacena.engine.scope import Scope
+from alacena.engine.base.keys import Keys
+from alacena.engine.base.scope import Scope
+from alacena.engine.loading.load import LoadContext, adapted
 from tests.unit.engine.scene import TENANT, Source, play
 
 KEY = Keys().entry("note", "n", Scope(TENANT, agent_id="a", collection_id="c"))
@@ -305,7 +305,7 @@ def test_an_expiring_value_is_renewed_early_by_one_process_under_the_lease():
 
 def test_early_refreshes_follow_xfetch():
     """P(due) = P(-load * beta * log(u) >= left) = exp(-left / (load * beta))."""
-    from alacena.engine.shelf import Found
+    from alacena.engine.base.remote_tier import Found
 
     async def scenario(stage):
         reader, policy = stage.cache._parts.reader, Policy(early_refresh_beta=2.0)

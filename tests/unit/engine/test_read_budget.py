@@ -1,4 +1,4 @@
-"""A read waits for the second shelf once: when its look has failed, it does not wait for a lease too."""
+"""A read waits for the remote tier once: when its look has failed, it does not wait for a lease too."""
 
 from __future__ import annotations
 
@@ -8,20 +8,20 @@ from typing import Any, cast
 
 import pytest
 
-from alacena.engine.errors import BackendError, BackendUnavailableError, OutcomeUnknownError
-from alacena.engine.events import Events
-from alacena.engine.keys import Keys
-from alacena.engine.policy import Policy
-from alacena.engine.scope import Scope
-from alacena.engine.shelf import Counts
-from alacena.engine.shelves import Shelves
+from alacena.engine.base.errors import BackendError, BackendUnavailableError, OutcomeUnknownError
+from alacena.engine.base.events import Events
+from alacena.engine.base.keys import Keys
+from alacena.engine.base.policy import Policy
+from alacena.engine.base.remote_tier import Counts
+from alacena.engine.base.scope import Scope
+from alacena.engine.reading.tiered_lookup import TieredLookup
 from alacena.testing.doubles import FakeEnvironment
 
 KEY = Keys("alacena").entry("document", "d1", Scope("acme"))
 
 
 class Slow:
-    """A second shelf that answers nothing in time until it is told to."""
+    """A remote tier that answers nothing in time until it is told to."""
 
     def __init__(self, environment: FakeEnvironment, *, after_s: float = 0.05) -> None:
         self.fails = True
@@ -51,13 +51,13 @@ class Waves(Slow):
             raise OutcomeUnknownError("too late")
 
 
-def shelves(shelf: Slow, environment: FakeEnvironment) -> Shelves:
+def tiers(tier: Slow, environment: FakeEnvironment) -> TieredLookup:
     nothing: Any = SimpleNamespace()
-    return Shelves(
+    return TieredLookup(
         keys=Keys(),
         memory=nothing,
         copies=nothing,
-        shelf=cast("Any", shelf),
+        remote=cast("Any", tier),
         events=Events(()),
         counts=Counts(),
         environment=environment,
@@ -66,56 +66,56 @@ def shelves(shelf: Slow, environment: FakeEnvironment) -> Shelves:
 
 async def test_no_lease_is_asked_for_right_after_a_look_that_failed() -> None:
     environment = FakeEnvironment()
-    shelf = Slow(environment)
-    both = shelves(shelf, environment)
+    tier = Slow(environment)
+    both = tiers(tier, environment)
     assert await both.find((KEY,), Policy(), keep=False) is None
 
     with pytest.raises(BackendError, match="just failed"):
         await both.lease(KEY, (), lambda _: None, force=False)
-    assert shelf.leases == 0
+    assert tier.leases == 0
 
 
 async def test_a_look_that_succeeds_and_a_moment_that_passes_open_the_way_again() -> None:
     environment = FakeEnvironment()
-    shelf = Slow(environment)
-    both = shelves(shelf, environment)
+    tier = Slow(environment)
+    both = tiers(tier, environment)
     await both.find((KEY,), Policy(), keep=False)
     environment.advance(0.1)
     await both.lease(KEY, (), lambda _: None, force=False)
 
     await both.find((KEY,), Policy(), keep=False)
-    shelf.fails = False
+    tier.fails = False
     await both.find((KEY,), Policy(), keep=False)
     await both.lease(KEY, (), lambda _: None, force=False)
-    assert shelf.leases == 2
+    assert tier.leases == 2
 
 
 async def test_what_makes_everybody_wait_is_left_alone_after_a_few_failures() -> None:
     environment = FakeEnvironment()
-    shelf = Slow(environment)
-    both = shelves(shelf, environment)
+    tier = Slow(environment)
+    both = tiers(tier, environment)
     for _ in range(20):
         await both.find((KEY,), Policy(), keep=False)
-    assert shelf.looks < 10
+    assert tier.looks < 10
 
 
 async def test_a_server_that_is_known_to_be_away_is_asked_again_as_soon_as_it_is_back() -> None:
     environment = FakeEnvironment()
-    shelf = Slow(environment, after_s=0.0)
-    both = shelves(shelf, environment)
+    tier = Slow(environment, after_s=0.0)
+    both = tiers(tier, environment)
     for _ in range(20):
         await both.find((KEY,), Policy(), keep=False)
-    shelf.fails = False
+    tier.fails = False
     await both.find((KEY,), Policy(), keep=False)
     await both.lease(KEY, (), lambda _: None, force=False)
-    assert (shelf.looks, shelf.leases) == (21, 1)
+    assert (tier.looks, tier.leases) == (21, 1)
 
 
 async def test_reads_that_are_given_up_while_others_are_answered_do_not_keep_the_rest_away() -> None:
     """In each wave all ask at once: one is answered, then a hundred are given up."""
     environment = FakeEnvironment()
-    shelf = Waves(environment)
-    both = shelves(shelf, environment)
+    tier = Waves(environment)
+    both = tiers(tier, environment)
     for _ in range(5):
         await asyncio.gather(*(both.find((KEY,), Policy(), keep=False) for _ in range(101)))
-    assert shelf.looks == 505
+    assert tier.looks == 505

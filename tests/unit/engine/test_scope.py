@@ -4,7 +4,7 @@ import uuid
 import pytest
 
 from alacena.engine import InvalidKeyError, MissingTenantError, Scope
-from alacena.engine.scope import DIMENSIONS, identifier
+from alacena.engine.base.scope import DIMENSIONS, identifier
 
 AN_ID = uuid.UUID("12345678-1234-5678-1234-567812345678")
 

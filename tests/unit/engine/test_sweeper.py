@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from alacena.engine.assembly import Sweeper
-from alacena.engine.memory import Memory, Slot
+from alacena.engine.api.assembly import Sweeper
+from alacena.engine.memory import MemoryEntry, MemoryTier
 from alacena.testing.doubles import FakeEnvironment
 
 if TYPE_CHECKING:
@@ -34,12 +34,12 @@ class Turns:
         return delay_s
 
 
-def filled(environment: FakeEnvironment, lives: Callable[[int], float]) -> Memory:
-    memory = Memory(max_bytes=10**9, environment=environment)
+def filled(environment: FakeEnvironment, lives: Callable[[int], float]) -> MemoryTier:
+    memory = MemoryTier(max_bytes=10**9, environment=environment)
     for number in range(ENTRIES):
         wire_key = b"%d" % number
         memory.put(
-            Slot(
+            MemoryEntry(
                 ("t", "x", number),
                 None,
                 wire_key,
@@ -79,7 +79,7 @@ def test_where_time_passes_a_step_ends_after_a_millisecond_and_the_next_turn_goe
     slow: Any = Slow()
     Sweeper(slow, environment, turns)
     waits = []
-    while memory.slots:
+    while memory.entries:
         steps.append(0)
         waits.append(turns.turn())
     assert set(steps[:-1]) == {200}
@@ -93,9 +93,9 @@ def test_where_time_stands_still_a_step_ends_after_a_bounded_number(environment,
     environment.advance(10.0)
     Sweeper(memory, environment, turns)
     turns.turn()
-    freed = ENTRIES - len(memory.slots)
+    freed = ENTRIES - len(memory.entries)
     assert 0 < freed <= 2_000
-    while memory.slots:
+    while memory.entries:
         turns.turn()
     turns.turn()
     assert turns.waiting[0][0] == 0.1
@@ -103,14 +103,14 @@ def test_where_time_stands_still_a_step_ends_after_a_bounded_number(environment,
 
 def test_what_is_left_is_found_in_tables_of_its_own_size_by_those_who_held_them_before(environment, turns) -> None:
     memory = filled(environment, lambda number: math.inf if number % 3_000 == 0 else 1.0)
-    slot_of, before = memory.slots.get, memory.slots.__sizeof__()
+    slot_of, before = memory.entries.get, memory.entries.__sizeof__()
     environment.advance(10.0)
     Sweeper(memory, environment, turns)
     for _ in range(ENTRIES // 2_000 + 2):
         turns.turn()
     left = range(0, ENTRIES, 3_000)
     assert [slot_of(("t", "x", number)) is not None for number in left] == [True] * len(left)
-    assert len(memory.slots) == len(left)
-    assert memory.slots.__sizeof__() < before / 100
+    assert len(memory.entries) == len(left)
+    assert memory.entries.__sizeof__() < before / 100
     assert memory.discard_wire(b"3000") is not None
     assert slot_of(("t", "x", 3000)) is None

@@ -4,7 +4,7 @@ from datetime import timedelta
 import pytest
 
 from alacena.engine import UNSET
-from alacena.engine.ttl import checked, jittered, seconds
+from alacena.engine.base.ttl import checked, jittered, seconds
 
 
 @pytest.mark.parametrize(

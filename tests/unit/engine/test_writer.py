@@ -3,20 +3,20 @@
 import asyncio
 
 from alacena.engine import BackendUnavailableError, Cache
-from alacena.engine.events import BackendFailed, Invalidated
+from alacena.engine.base.events import BackendFailed, Invalidated
 from tests.unit.engine.scene import TENANT, Source, play
 
 
 def spied(cache):
-    """What is sent to the second shelf, call by call."""
-    shelf, sent = cache._parts.shelf, []
-    original = shelf.invalidate
+    """What is sent to the remote tier, call by call."""
+    tier, sent = cache._parts.remote, []
+    original = tier.invalidate
 
     async def invalidate(generations, keys):
         sent.append((list(generations), [key.entry for key in keys]))
         return await original(generations, keys)
 
-    cache._parts.writer._shelf = type("Spy", (), {"invalidate": staticmethod(invalidate), "hold": shelf.hold})
+    cache._parts.writer._remote = type("Spy", (), {"invalidate": staticmethod(invalidate), "hold": tier.hold})
     return sent
 
 
@@ -144,7 +144,7 @@ def test_an_error_that_is_no_backends_passes_to_all_who_wait():
         async def broken(generations, keys):
             raise ZeroDivisionError
 
-        stage.cache._parts.writer._shelf = type("Broken", (), {"invalidate": staticmethod(broken)})
+        stage.cache._parts.writer._remote = type("Broken", (), {"invalidate": staticmethod(broken)})
         outcomes = await asyncio.gather(
             *(stage.cache.invalidate(TENANT, "note") for _ in range(3)), return_exceptions=True
         )
@@ -158,9 +158,9 @@ def test_a_set_that_redis_did_not_take_is_false_and_a_fill_too():
         async def away(*_, **__):
             raise BackendUnavailableError("away")
 
-        shelf = stage.cache._parts.shelf
-        shelf.store = away
-        shelf.fill = away
+        tier = stage.cache._parts.remote
+        tier.store = away
+        tier.fill = away
         assert await stage.cache.set("note", "n", 1, TENANT) is False
         assert await stage.cache.set_many("note", {"a": 1, "b": 2}, TENANT) == 0
         assert await stage.cache.load("note", "n", TENANT, Source().load) == "v1"

@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from alacena.engine.cache import Cache
-from alacena.engine.settings import Settings
+from alacena.engine.api.cache import Cache
+from alacena.engine.base.settings import Settings
 from alacena.testing.contract import CacheContract
-from alacena.testing.simulation import LinkProfile, SimOptions, SimServer, Simulation, run
+from tests.simulator import LinkProfile, SimOptions, SimServer, Simulation, run
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Coroutine

@@ -9,7 +9,7 @@ import pytest
 from alacena.testing.doubles import FakeEnvironment, RecordingObserver
 
 if TYPE_CHECKING:
-    from alacena.engine.environment import Environment
+    from alacena.engine.base.environment import Environment
 
 
 def test_time_moves_only_when_told() -> None:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from alacena.testing.simulation import (
+from tests.simulator import (
     LinkProfile,
     SimDeadlockError,
     SimLoop,

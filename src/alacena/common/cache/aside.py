@@ -23,13 +23,13 @@ from alacena.common.core.constants import (
 )
 from alacena.common.runtime import PROCESS
 from alacena.engine import MISSING, UNCHANGED, UNSET, Lookup
-from alacena.engine.loading import source_name
+from alacena.engine.loading.load import source_name
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
 
     from alacena.engine import LoadContext, TtlOrUnset
-    from alacena.engine.keys import DocumentId
+    from alacena.engine.base.keys import DocumentId
 
     Documents: TypeAlias = DocumentId | Iterable[DocumentId] | Callable[[Any], DocumentId | Iterable[DocumentId]]
 
@@ -87,7 +87,7 @@ async def get_with_cache_aside(
             neither is public in its tenant.
         validation_func: Sync or async; a cached value for which it answers falsely is loaded anew.
         depends_on: The documents that the value is made from, or a function of the value that names them, besides what
-            the value names itself (`alacena.engine.lineage.documents_in`), what the sources say with
+            the value names itself (`alacena.engine.base.lineage.documents_in`), what the sources say with
             `alacena.common.cache.sources.depends_on`, and what the entries depend on that they read from the cache.
         use_memory: Whether this process's memory may answer and keep a copy.
         idempotency_key: Returned in the metrics. A load is shared, so it is made once with or without one.
@@ -124,10 +124,10 @@ async def get_with_cache_aside(
     if plain and quiet and PROCESS.thread == get_ident():
         try:
             if agent_id is None and conversation_id is None and collection_id is None:
-                slot = PROCESS.peek_slot((tenant, data_type, resource_id), started)
+                slot = PROCESS.peek_entry((tenant, data_type, resource_id), started)
             else:
                 ident = (tenant, data_type, resource_id, agent_id, conversation_id, collection_id)
-                slot = PROCESS.peek_slot(ident, started)
+                slot = PROCESS.peek_entry(ident, started)
         except TypeError:  # a part that cannot be looked up: what follows says which
             slot = None
         if slot is not None:
@@ -203,7 +203,7 @@ class _Read(NamedTuple):
     use_memory: bool
 
     async def look_up(self) -> tuple[Lookup[Any], Metrics]:
-        """Look at the shelves and then at the sources."""
+        """Look at the tiers and then at the sources."""
         cache = await runtime.opened()
         load = _Load(self.request, self.sources)
         lookup = await cache.lookup(
@@ -217,7 +217,7 @@ class _Read(NamedTuple):
         return lookup, self._metrics(lookup, load)
 
     async def ask_again(self) -> tuple[Lookup[Any], Metrics]:
-        """Ask the sources whatever the shelves hold."""
+        """Ask the sources whatever the tiers hold."""
         cache, started = await runtime.opened(), PROCESS.now()
         load = _Load(self.request, self.sources)
         entry = (self.data_type, self.request.resource_id, self.request.scope)

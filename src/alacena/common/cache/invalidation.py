@@ -10,14 +10,14 @@ from alacena.common.cache.manager import CacheManager
 from alacena.common.cache.metrics import METRICS
 from alacena.common.cache.tenancy import check_data, tenant_of
 from alacena.common.core.constants import METRIC_CACHE_INVALIDATION_COORDINATED, METRIC_CHUNK_CACHE_INVALIDATION
-from alacena.engine.keys import collection_tag, document_tag, document_text
-from alacena.engine.lineage import ANSWER_TYPES
+from alacena.engine.base.keys import collection_tag, document_tag, document_text
+from alacena.engine.base.lineage import ANSWER_TYPES
 
 if TYPE_CHECKING:
     from collections.abc import Coroutine, Iterable, Mapping
 
     from alacena.common.context import Context
-    from alacena.engine.keys import DocumentId
+    from alacena.engine.base.keys import DocumentId
 
 
 async def invalidate_resource_cache(

@@ -14,7 +14,7 @@ from alacena.common import runtime
 from alacena.common.cache.tenancy import tenant_of
 from alacena.common.core.constants import JOB_LOCK_EXPIRY, JOB_LOCK_PREFIX
 from alacena.engine import BackendError
-from alacena.engine.scope import identifier, tenant_text
+from alacena.engine.base.scope import identifier, tenant_text
 
 if TYPE_CHECKING:
     from alacena.engine import Cache

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterable, Mapping
 
     from alacena.engine import Cache, Reading, TtlOrUnset
-    from alacena.engine.keys import DocumentId
+    from alacena.engine.base.keys import DocumentId
 
 _LOCKS: Final = frozenset({"lock", "job_lock"})
 
@@ -169,7 +169,7 @@ class CacheManager(Primitives):
             ttl: Seconds or a ``timedelta``; left out: the type's default; ``None`` (``TTL_PERMANENT``): for ever.
             use_memory: Whether this process's memory keeps a copy.
             document_id: The document it was made from, besides those that the value itself names; see
-                `alacena.engine.lineage.documents_in`.
+                `alacena.engine.base.lineage.documents_in`.
             document_ids: Several of them.
             tags: Other names that it depends on, for `invalidate`.
             user_id: Make it the user's own.

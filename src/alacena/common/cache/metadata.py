@@ -8,8 +8,8 @@ from alacena.common.cache.tenancy import tenant_in_context
 from alacena.common.context import Context, get_full_context
 from alacena.common.context.vars import agreed_tenant
 from alacena.common.runtime import PROCESS
-from alacena.engine.errors import MissingTenantError
-from alacena.engine.scope import identifier
+from alacena.engine.base.errors import MissingTenantError
+from alacena.engine.base.scope import identifier
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

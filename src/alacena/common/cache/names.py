@@ -6,8 +6,8 @@ from urllib.parse import quote
 
 from alacena.common.cache.tenancy import tenant_of
 from alacena.common.context.vars import get_current_tenant_id
-from alacena.engine.errors import InvalidKeyError, MissingTenantError
-from alacena.engine.scope import identifier, tenant_text
+from alacena.engine.base.errors import InvalidKeyError, MissingTenantError
+from alacena.engine.base.scope import identifier, tenant_text
 
 
 def composed(*parts: str | None) -> str:

@@ -22,9 +22,9 @@ from typing import TYPE_CHECKING, Any, Final, TypeAlias
 from weakref import WeakKeyDictionary
 
 from alacena.common.cache.queries import executed
-from alacena.engine.lineage import documents_in
-from alacena.engine.loading import LOAD
-from alacena.engine.oneshot import refuse_generator_function
+from alacena.engine.base.lineage import documents_in
+from alacena.engine.loading.load import LOAD
+from alacena.engine.loading.one_shot import refuse_generator_function
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence

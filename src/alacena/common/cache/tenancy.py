@@ -11,8 +11,8 @@ from alacena.common.context.load import require_reader
 from alacena.common.context.vars import TENANT, agreed_tenant, get_current_tenant_id
 from alacena.common.core.constants import DEFAULT_TTL_MAPPING
 from alacena.engine import SYSTEM_TENANT, Scope, TenantMismatchError
-from alacena.engine.errors import InvalidKeyError, MissingTenantError
-from alacena.engine.scope import identifier, tenant_text
+from alacena.engine.base.errors import InvalidKeyError, MissingTenantError
+from alacena.engine.base.scope import identifier, tenant_text
 
 Id: TypeAlias = str | EllipsisType | None
 """An optional id. ``...`` counts as left out: the guide writes it where the optional arguments of a call stand."""

@@ -6,7 +6,7 @@ from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from alacena.common.context.generators import GeneratorValue, ambient, entering_generator
-from alacena.common.context.load import SourceVoice
+from alacena.common.context.load import LoadAccess
 from alacena.common.context.vars import (
     AGENT,
     COLLECTION,
@@ -17,7 +17,7 @@ from alacena.common.context.vars import (
     checked_id,
     require_tenant,
 )
-from alacena.engine.errors import TenantMismatchError
+from alacena.engine.base.errors import TenantMismatchError
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -50,7 +50,7 @@ class _Frame(NamedTuple):
 _FRAMES: ContextVar[_Frame | None] = ContextVar("alacena.context_frames", default=None)
 
 
-class Context(SourceVoice):
+class Context(LoadAccess):
     """A tenant (with agent, conversation, collection, user) for the length of a block, sync or async.
 
     The block restores everything that was ambient before it, whatever happened inside. One object may be entered

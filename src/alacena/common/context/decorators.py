@@ -11,7 +11,7 @@ from uuid import UUID
 from alacena.common.context.block import Context
 from alacena.common.context.steps import async_steps, steps
 from alacena.common.context.vars import agreed_tenant, require_tenant
-from alacena.engine.errors import MissingTenantError
+from alacena.engine.base.errors import MissingTenantError
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable

@@ -12,7 +12,7 @@ import inspect
 import sys
 from typing import TYPE_CHECKING, Final
 
-from alacena.engine.errors import UsageError
+from alacena.engine.base.errors import UsageError
 
 if TYPE_CHECKING:
     from contextvars import ContextVar

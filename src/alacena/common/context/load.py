@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from alacena.engine import MISSING, UNSET
-from alacena.engine.errors import UsageError
-from alacena.engine.loading import LOAD
+from alacena.engine.base.errors import UsageError
+from alacena.engine.loading.load import LOAD
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -33,7 +33,7 @@ def require_reader(deed: str) -> None:
         )
 
 
-class SourceVoice:
+class LoadAccess:
     """The part of a `Context` that speaks to the load under way. Outside a load, nothing happens.
 
     So a search function can say what it used wherever it is called from.

@@ -11,7 +11,7 @@ from urllib.parse import quote, unquote
 
 from alacena.common.context.block import Context
 from alacena.common.context.vars import FIELDS, agreed_tenant, get_full_context
-from alacena.engine.errors import TenantMismatchError
+from alacena.engine.base.errors import TenantMismatchError
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Mapping

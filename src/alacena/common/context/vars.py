@@ -10,8 +10,8 @@ from typing import Any, Final, TypeAlias
 
 from alacena.common.context.generators import GeneratorValue, ambient
 from alacena.common.core.constants import NIL_TENANT_ID
-from alacena.engine.errors import InvalidKeyError, MissingTenantError, TenantMismatchError, UsageError
-from alacena.engine.scope import identifier, tenant_text
+from alacena.engine.base.errors import InvalidKeyError, MissingTenantError, TenantMismatchError, UsageError
+from alacena.engine.base.scope import identifier, tenant_text
 from alacena.sources.surroundings import Surroundings
 
 OptionalId: TypeAlias = str | None
@@ -37,7 +37,7 @@ _NOT_TENANTS: Final = frozenset({"default", NIL_TENANT_ID})
 
 
 def checked_id(name: str, value: object) -> OptionalId:
-    """``value`` as the id of a field, by the rule of every id (`alacena.engine.scope.identifier`), or ``None``.
+    """``value`` as the id of a field, by the rule of every id (`alacena.engine.base.scope.identifier`), or ``None``.
 
     Raises:
         InvalidKeyError: It is blank, or neither text nor an int nor a UUID.

@@ -7,7 +7,7 @@ import os
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from alacena.engine.errors import SettingsError
+from alacena.engine.base.errors import SettingsError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping

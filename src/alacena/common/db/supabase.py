@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from alacena.common.context.load import require_reader
 from alacena.common.context.vars import agreed_tenant
 from alacena.common.db.settings import DEFAULT_TIMEOUT_S, SupabaseSettings
-from alacena.engine.errors import SettingsError, UsageError
+from alacena.engine.base.errors import SettingsError, UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -1,4 +1,4 @@
-"""Value <-> bytes, and bytes <-> entry of the second shelf.
+"""Value <-> bytes, and bytes <-> entry of the remote tier.
 
 A value becomes a payload (`values`, with arrays raw and application classes by registration), which may be compressed
 and encrypted, and travels in an `Envelope` with a check over all of it. Nothing is pickled, nothing becomes a string
@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Final
 import msgspec
 from msgspec.structs import replace
 
+from alacena.engine.base.errors import DecodeError, EncodeError
 from alacena.engine.codec import arrays, compression, encryption
 from alacena.engine.codec.canonical import canonical, identity
 from alacena.engine.codec.encryption import Keyring
@@ -31,7 +32,6 @@ from alacena.engine.codec.integrity import Mac, crc
 from alacena.engine.codec.registry import Registry, default_registry, register
 from alacena.engine.codec.sharing import is_immutable, size_of
 from alacena.engine.codec.values import ValueCodec, decode, encode
-from alacena.engine.errors import DecodeError, EncodeError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING, Any, Final
 from msgspec import msgpack
 from msgspec.msgpack import Ext
 
+from alacena.engine.base.errors import EncodeError, UsageError
 from alacena.engine.codec import arrays
 from alacena.engine.codec.records import PYDANTIC_FIELDS_SET, record_of
 from alacena.engine.codec.registry import default_registry
 from alacena.engine.codec.values import located
 from alacena.engine.codec.wrapping import FROZENSET, SET, Wrapper
-from alacena.engine.errors import EncodeError, UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -13,14 +13,14 @@ from __future__ import annotations
 from collections import OrderedDict
 from typing import TYPE_CHECKING, Any, Final
 
+from alacena.engine.base.environment import SystemEnvironment
+from alacena.engine.base.errors import UsageError
 from alacena.engine.codec.faults import EntryError
-from alacena.engine.environment import SystemEnvironment
-from alacena.engine.errors import UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from alacena.engine.environment import Environment
+    from alacena.engine.base.environment import Environment
 
 NONE: Final = 0
 AES_GCM: Final = 1

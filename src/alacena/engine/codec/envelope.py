@@ -1,4 +1,4 @@
-"""The entry of the second shelf: a versioned header, then the payload.
+"""The entry of the remote tier: a versioned header, then the payload.
 
 Layout, little-endian::
 
@@ -39,10 +39,10 @@ from zlib import crc32
 
 import msgspec
 
+from alacena.engine.base.errors import UsageError
+from alacena.engine.base.keys import MAX_TAG_BYTES, MOST_TAGS
 from alacena.engine.codec.faults import EntryError
 from alacena.engine.codec.integrity import CHECK_BYTES, crc
-from alacena.engine.errors import UsageError
-from alacena.engine.keys import MAX_TAG_BYTES, MOST_TAGS
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from typing import Literal
 
-from alacena.engine.errors import DecodeError
+from alacena.engine.base.errors import DecodeError
 
 Reason = Literal["truncated", "checksum", "version", "foreign", "key", "size", "cipher", "compression", "value"]
 
 
 class EntryError(DecodeError):
-    """An entry of the second shelf that must not be used: for the reader it is a miss and an event.
+    """An entry of the remote tier that must not be used: for the reader it is a miss and an event.
 
     Attributes:
         reason: What was wrong, in one word:

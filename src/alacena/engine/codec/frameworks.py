@@ -35,7 +35,7 @@ def _of_default_dict(value: collections.defaultdict[Any, Any]) -> list[Any]:
     factory = value.default_factory
     name = None if factory is None else getattr(factory, "__name__", "")
     if factory is not None and _FACTORIES.get(name or "") is not factory:
-        from alacena.engine.errors import EncodeError
+        from alacena.engine.base.errors import EncodeError
 
         raise EncodeError(f"a defaultdict that calls {factory!r} cannot be restored: pass dict(value)")
     return [name, list(value), list(value.values())]

@@ -9,7 +9,7 @@ import hashlib
 import zlib
 from typing import Final, Protocol
 
-from alacena.engine.errors import UsageError
+from alacena.engine.base.errors import UsageError
 
 CHECK_BYTES: Final = 16
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import msgspec
 
-from alacena.engine.errors import DecodeError, EncodeError, UsageError
+from alacena.engine.base.errors import DecodeError, EncodeError, UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

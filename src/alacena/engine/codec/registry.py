@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final, TypeVar, get_args
 
+from alacena.engine.base.errors import DecodeError, UsageError
 from alacena.engine.codec.frameworks import known_class, known_name
 from alacena.engine.codec.records import annotations_of, can_be_taken_apart, record_of
-from alacena.engine.errors import DecodeError, UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from msgspec import msgpack
 
-from alacena.engine.errors import DecodeError, EncodeError
+from alacena.engine.base.errors import DecodeError, EncodeError
 
 if TYPE_CHECKING:
     from collections.abc import Callable

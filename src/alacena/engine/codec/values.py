@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any, Final
 import msgspec
 from msgspec import msgpack
 
+from alacena.engine.base.errors import DecodeError, EncodeError
 from alacena.engine.codec import arrays
 from alacena.engine.codec.registry import default_registry
 from alacena.engine.codec.scalars import LOADERS
@@ -35,7 +36,6 @@ from alacena.engine.codec.wrapping import (
     Wrapper,
     is_plain,
 )
-from alacena.engine.errors import DecodeError, EncodeError
 
 if TYPE_CHECKING:
     from alacena.engine.codec.registry import Registry

@@ -11,10 +11,10 @@ from uuid import UUID
 
 from msgspec.msgpack import Ext
 
+from alacena.engine.base.errors import EncodeError
 from alacena.engine.codec import arrays
 from alacena.engine.codec.frameworks import plain
 from alacena.engine.codec.scalars import DUMPERS
-from alacena.engine.errors import EncodeError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Mapping

@@ -1,7 +1,7 @@
-"""The first shelf: entries in this process, bounded by bytes, fair between tenants, expiring."""
+"""The memory tier: entries in this process, bounded by bytes, fair between tenants, expiring."""
 
-from alacena.engine.memory.shelf import Memory
-from alacena.engine.memory.slot import SLOT_BYTES, Slot
-from alacena.engine.memory.tally import MemoryCounts
+from alacena.engine.memory.memory_counters import MemoryCounts
+from alacena.engine.memory.memory_entry import SLOT_BYTES, MemoryEntry
+from alacena.engine.memory.memory_tier import MemoryTier
 
-__all__ = ["SLOT_BYTES", "Memory", "MemoryCounts", "Slot"]
+__all__ = ["SLOT_BYTES", "MemoryCounts", "MemoryEntry", "MemoryTier"]

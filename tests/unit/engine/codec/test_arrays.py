@@ -5,8 +5,8 @@ import sys
 import numpy as np
 import pytest
 
+from alacena.engine.base.errors import DecodeError, EncodeError
 from alacena.engine.codec import Codec, arrays, decode, encode
-from alacena.engine.errors import DecodeError, EncodeError
 
 RECORD = np.dtype([("id", "<i4"), ("vector", "<f4", (3,)), ("inner", [("when", "<M8[ms]"), ("name", "<U5")])])
 ALIGNED = np.dtype({"names": ["a", "b"], "formats": ["u1", ">f8"], "offsets": [0, 8], "itemsize": 24})

@@ -6,9 +6,9 @@ import msgspec
 import numpy as np
 import pytest
 
+from alacena.engine.base.errors import EncodeError
 from alacena.engine.codec import NOTHING, Codec, EntryError, Envelope, Keyring, Registry, compression
 from alacena.engine.codec.envelope import pack, unpack
-from alacena.engine.errors import EncodeError
 
 DIGEST = b"digest of a key."
 ENVELOPE = Envelope(key_digest=DIGEST, replication_id=b"replica1", created_ms=1, stamps=(b"stamp  1",))

@@ -5,10 +5,10 @@ import sys
 import pytest
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
+from alacena.engine.base.environment import SystemEnvironment
+from alacena.engine.base.errors import UsageError
 from alacena.engine.codec import EntryError, Keyring, encryption
 from alacena.engine.codec.encryption import OVERHEAD_BYTES, derive
-from alacena.engine.environment import SystemEnvironment
-from alacena.engine.errors import UsageError
 
 OLD, NEW = bytes(range(32)), bytes(range(32, 64))
 

@@ -2,10 +2,10 @@
 
 import pytest
 
+from alacena.engine.base.errors import DecodeError, UsageError
 from alacena.engine.codec import EntryError, Envelope
 from alacena.engine.codec.envelope import MAX_HEADER_BYTES, header, pack, unpack
 from alacena.engine.codec.integrity import Mac, crc
-from alacena.engine.errors import DecodeError, UsageError
 
 DIGEST = bytes(range(16))
 SMALL = Envelope(key_digest=DIGEST, replication_id=b"replica1", created_ms=1_700_000_000_000)

@@ -10,8 +10,8 @@ import msgspec
 import pydantic
 import pytest
 
+from alacena.engine.base.errors import DecodeError, EncodeError, UsageError
 from alacena.engine.codec import Registry, ValueCodec, default_registry, register
-from alacena.engine.errors import DecodeError, EncodeError, UsageError
 
 
 class Status(enum.Enum):

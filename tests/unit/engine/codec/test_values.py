@@ -15,9 +15,9 @@ from decimal import Decimal
 import msgspec
 import pytest
 
+from alacena.engine.base.errors import DecodeError, EncodeError
 from alacena.engine.codec import decode, encode
 from alacena.engine.codec.wrapping import MAX_DEPTH, is_plain
-from alacena.engine.errors import DecodeError, EncodeError
 
 NAIVE = dt.datetime(2024, 5, 12, 10, 0, 0, 7)  # noqa: DTZ001 - naive on purpose
 MADRID = zoneinfo.ZoneInfo("Europe/Madrid")

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from alacena.engine.coordination.commits import Commits
-from alacena.engine.coordination.usage import Usage
-from alacena.engine.errors import AlacenaError, IdempotencyConflictError, OutcomeUnknownError, ServerReplyError
+from alacena.engine.base.errors import AlacenaError, IdempotencyConflictError, OutcomeUnknownError, ServerReplyError
+from alacena.ledger.group_commit import GroupCommit
+from alacena.ledger.usage import Usage
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -51,7 +51,7 @@ class Stand:
     def __init__(self) -> None:
         self.book = Book()
         self.settled: list[str] = []
-        self.commits = Commits(self.book, self._settled)
+        self.commits = GroupCommit(self.book, self._settled)
 
     async def _settled(self, usages: Sequence[Usage]) -> None:
         self.settled += [usage.idempotency_key for usage in usages]

@@ -7,18 +7,18 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from alacena.engine.coordination.ledger import Ledger
-from alacena.engine.coordination.port import Port
-from alacena.engine.coordination.relay import Relay
-from alacena.engine.errors import IdempotencyConflictError
-from alacena.engine.local.store import LocalStore
+from alacena.coordination.coordination_context import CoordinationContext
+from alacena.engine.base.errors import IdempotencyConflictError
+from alacena.engine.remote.local.local_backend import LocalBackend
+from alacena.ledger.ledger import Ledger
+from alacena.ledger.relay import Relay
 from tests.integration.coordination.stand import PlainKeys
 from tests.unit.engine.coordination.virtual import VirtualEnvironment, run_virtual
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from alacena.engine.coordination.usage import Usage
+    from alacena.ledger.usage import Usage
 
 HOUR_S = 3_600.0
 
@@ -40,7 +40,7 @@ class Book:
 @pytest.mark.parametrize("waits_h", [(0.0, 24.0, 24.0), (1.0, 47.0, 0.5), (100.0, 60.0, 7.0)])
 def test_retries_within_a_week_count_once_in_every_total(waits_h: tuple[float, ...]) -> None:
     async def test(environment: VirtualEnvironment) -> None:
-        port, book = Port(LocalStore(environment), PlainKeys(), environment), Book()
+        port, book = CoordinationContext(LocalBackend(environment), PlainKeys(), environment), Book()
         ledger = Ledger(port, authority=book)
         for wait_h in (0.0, *waits_h):
             await asyncio.sleep(wait_h * HOUR_S)
@@ -54,7 +54,7 @@ def test_retries_within_a_week_count_once_in_every_total(waits_h: tuple[float, .
 
 def test_a_retry_after_the_key_was_forgotten_is_known_to_the_authority() -> None:
     async def test(environment: VirtualEnvironment) -> None:
-        port, book = Port(LocalStore(environment), PlainKeys(), environment), Book()
+        port, book = CoordinationContext(LocalBackend(environment), PlainKeys(), environment), Book()
         ledger = Ledger(port, authority=book)
         for _ in range(3):
             await ledger.record("t", 5, model="m", idempotency_key="k")

@@ -8,20 +8,20 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from alacena.engine.coordination.locks import Locks
-from alacena.engine.coordination.port import Port
-from alacena.engine.errors import BackendUnavailableError, LockLostError
-from alacena.engine.local.store import LocalStore
+from alacena.coordination.coordination_context import CoordinationContext
+from alacena.coordination.locks import Locks
+from alacena.engine.base.errors import BackendUnavailableError, LockLostError
+from alacena.engine.remote.local.local_backend import LocalBackend
 from tests.integration.coordination.stand import PlainKeys
 from tests.unit.engine.coordination.virtual import VirtualEnvironment, run_virtual
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from alacena.engine.store import Argument, Reply, Script
+    from alacena.engine.remote.backend import Argument, Reply, Script
 
 
-class UnreachableStore(LocalStore):
+class UnreachableStore(LocalBackend):
     """A store whose network can be cut.
 
     Attributes:
@@ -45,7 +45,7 @@ class UnreachableStore(LocalStore):
 
 def _locks(environment: VirtualEnvironment) -> tuple[Locks, UnreachableStore]:
     store = UnreachableStore(environment)
-    return Locks(Port(store, PlainKeys(), environment)), store
+    return Locks(CoordinationContext(store, PlainKeys(), environment)), store
 
 
 def test_a_lock_is_renewed_for_as_long_as_its_block_runs() -> None:

@@ -6,29 +6,29 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from alacena.engine.coordination.port import Port
-from alacena.engine.environment import SystemEnvironment
-from alacena.engine.errors import (
+from alacena.coordination.coordination_context import CoordinationContext
+from alacena.engine.base.environment import SystemEnvironment
+from alacena.engine.base.errors import (
     BackendError,
     BackendUnavailableError,
     NotOwnerError,
     OutcomeUnknownError,
     ServerReplyError,
 )
-from alacena.engine.local.store import LocalStore
-from alacena.engine.store import Script
+from alacena.engine.remote.backend import Script
+from alacena.engine.remote.local.local_backend import LocalBackend
 from tests.integration.coordination.stand import PlainKeys
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from alacena.engine.store import Argument, Reply
+    from alacena.engine.remote.backend import Argument, Reply
 
 UNKNOWN, AWAY = OutcomeUnknownError("lost"), BackendUnavailableError("away")
 REFUSED = ServerReplyError("NOTOWNER somebody else's")
 
 
-class ScriptedStore(LocalStore):
+class ScriptedStore(LocalBackend):
     """A store whose answers are given beforehand."""
 
     def __init__(self, *answers: BackendError | int) -> None:
@@ -58,7 +58,7 @@ async def test_an_attempt_that_was_not_executed_does_not_hide_one_that_may_have_
     answers: list[BackendError], error: type[Exception]
 ) -> None:
     store = ScriptedStore(*answers)
-    port = Port(store, PlainKeys(), SystemEnvironment())
+    port = CoordinationContext(store, PlainKeys(), SystemEnvironment())
     with pytest.raises(error):
         await port.run(Script("lock_renew", idempotent=True), ["k"], ["t", 5])
     assert store.answers == []
@@ -67,5 +67,7 @@ async def test_an_attempt_that_was_not_executed_does_not_hide_one_that_may_have_
 async def test_a_script_that_is_not_idempotent_is_sent_once() -> None:
     store = ScriptedStore(UNKNOWN, 1)
     with pytest.raises(OutcomeUnknownError):
-        await Port(store, PlainKeys(), SystemEnvironment()).run(Script("counter_add", idempotent=False), ["k"], [1])
+        await CoordinationContext(store, PlainKeys(), SystemEnvironment()).run(
+            Script("counter_add", idempotent=False), ["k"], [1]
+        )
     assert store.answers == [1]

@@ -5,24 +5,24 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING
 
-from alacena.engine.coordination.ledger import Ledger
-from alacena.engine.coordination.port import Port
-from alacena.engine.coordination.queues import Queues
-from alacena.engine.coordination.relay import Relay
-from alacena.engine.local.store import LocalStore
+from alacena.coordination.coordination_context import CoordinationContext
+from alacena.coordination.queues import Queues
+from alacena.engine.remote.local.local_backend import LocalBackend
+from alacena.ledger.ledger import Ledger
+from alacena.ledger.relay import Relay
 from tests.integration.coordination.stand import LossyStore, PlainKeys
 from tests.unit.engine.coordination.virtual import VirtualEnvironment, run_virtual
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from alacena.engine.coordination.usage import Usage
+    from alacena.ledger.usage import Usage
 
 
 def test_a_parked_tenant_whose_push_lost_its_reply_is_served_at_once() -> None:
     async def test(environment: VirtualEnvironment) -> float:
-        store = LossyStore(LocalStore(environment))
-        queues = Queues(Port(store, PlainKeys(), environment))
+        store = LossyStore(LocalBackend(environment))
+        queues = Queues(CoordinationContext(store, PlainKeys(), environment))
         view = queues.any("q")
         await queues("q", tenant_id="t").push("first")
         [item] = await view.reserve()
@@ -49,8 +49,8 @@ def test_an_idle_relay_carries_a_record_at_once() -> None:
             return []
 
     async def test(environment: VirtualEnvironment) -> None:
-        store = LossyStore(LocalStore(environment))
-        port = Port(store, PlainKeys(), environment)
+        store = LossyStore(LocalBackend(environment))
+        port = CoordinationContext(store, PlainKeys(), environment)
         book = Book()
         ledger = Ledger(port, outbox=True)
         relay = Relay(port, ledger, book)

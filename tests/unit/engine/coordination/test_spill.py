@@ -7,14 +7,14 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from alacena.engine.coordination.spill import Spill
+from alacena.ledger.spool import Spool
 
 if TYPE_CHECKING:
     from pathlib import Path
 
 
 async def test_lines_come_back_in_order_and_once(tmp_path: Path) -> None:
-    spill = Spill(tmp_path / "s")
+    spill = Spool(tmp_path / "s")
     await spill.append(b"a")
     await spill.append(b"b")
     assert await spill.take() == [b"a", b"b"]
@@ -24,7 +24,7 @@ async def test_lines_come_back_in_order_and_once(tmp_path: Path) -> None:
 
 
 async def test_what_a_drain_did_not_finish_comes_first_next_time(tmp_path: Path) -> None:
-    spill = Spill(tmp_path / "s")
+    spill = Spool(tmp_path / "s")
     for line in (b"a", b"b", b"c"):
         await spill.append(line)
     assert await spill.take() == [b"a", b"b", b"c"]
@@ -35,19 +35,19 @@ async def test_what_a_drain_did_not_finish_comes_first_next_time(tmp_path: Path)
 
 
 async def test_a_drain_that_died_loses_nothing(tmp_path: Path) -> None:
-    dead = Spill(tmp_path / "s")
+    dead = Spool(tmp_path / "s")
     await dead.append(b"a")
     await dead.take()
     assert dead._drain is not None
     dead._drain.close()
-    heir = Spill(tmp_path / "s")
+    heir = Spool(tmp_path / "s")
     await heir.append(b"b")
     assert await heir.take() == [b"a", b"b"]
     await heir.keep([])
 
 
 async def test_one_drain_at_a_time(tmp_path: Path) -> None:
-    one, other = Spill(tmp_path / "s"), Spill(tmp_path / "s")
+    one, other = Spool(tmp_path / "s"), Spool(tmp_path / "s")
     await one.append(b"a")
     assert await one.take() == [b"a"]
     assert await other.take() is None
@@ -59,7 +59,7 @@ async def test_one_drain_at_a_time(tmp_path: Path) -> None:
 
 
 async def test_a_torn_last_line_is_left_out(tmp_path: Path) -> None:
-    spill = Spill(tmp_path / "s")
+    spill = Spool(tmp_path / "s")
     await spill.append(b"whole")
     with (tmp_path / "s").open("ab") as file:
         file.write(b"torn")
@@ -68,7 +68,7 @@ async def test_a_torn_last_line_is_left_out(tmp_path: Path) -> None:
 
 
 async def test_appends_during_drains_are_neither_lost_nor_doubled(tmp_path: Path) -> None:
-    spills = [Spill(tmp_path / "s") for _ in range(3)]
+    spills = [Spool(tmp_path / "s") for _ in range(3)]
     drained: list[bytes] = []
 
     async def write(number: int) -> None:
@@ -89,7 +89,7 @@ async def test_appends_during_drains_are_neither_lost_nor_doubled(tmp_path: Path
 
 
 async def test_a_torn_line_does_not_swallow_the_next_append(tmp_path: Path) -> None:
-    spill = Spill(tmp_path / "s")
+    spill = Spool(tmp_path / "s")
     (tmp_path / "s").write_bytes(b"whole\ntorn")
     await spill.append(b"next")
     assert await spill.take() == [b"whole", b"torn", b"next"]
@@ -98,4 +98,4 @@ async def test_a_torn_line_does_not_swallow_the_next_append(tmp_path: Path) -> N
 
 async def test_a_path_that_cannot_be_written_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(OSError, match="No such file"):
-        await Spill(tmp_path / "missing" / "s").append(b"a")
+        await Spool(tmp_path / "missing" / "s").append(b"a")

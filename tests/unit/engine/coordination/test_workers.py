@@ -7,20 +7,20 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from alacena.engine.coordination.port import Port
-from alacena.engine.coordination.queues import Queues
-from alacena.engine.coordination.worker import Backoff, Worker
-from alacena.engine.errors import BackendUnavailableError
-from alacena.engine.local.store import LocalStore
+from alacena.coordination.coordination_context import CoordinationContext
+from alacena.coordination.queues import Queues
+from alacena.coordination.worker import Backoff, Worker
+from alacena.engine.base.errors import BackendUnavailableError
+from alacena.engine.remote.local.local_backend import LocalBackend
 from tests.integration.coordination.stand import LossyStore, PlainKeys
 from tests.unit.engine.coordination.virtual import VirtualEnvironment, run_virtual
 
 if TYPE_CHECKING:
-    from alacena.engine.coordination.item import Item
+    from alacena.coordination.item import Item
 
 
-def _port(environment: VirtualEnvironment) -> Port:
-    return Port(LossyStore(LocalStore(environment)), PlainKeys(), environment)
+def _port(environment: VirtualEnvironment) -> CoordinationContext:
+    return CoordinationContext(LossyStore(LocalBackend(environment)), PlainKeys(), environment)
 
 
 def test_heartbeats_keep_the_lease_of_a_handler_that_takes_long() -> None:
@@ -107,7 +107,7 @@ def test_an_idle_worker_stops_at_once() -> None:
 
 
 def test_a_worker_outlives_an_outage() -> None:
-    class Flaky(LocalStore):
+    class Flaky(LocalBackend):
         away = False
 
         async def script(self, *args: object, **options: object) -> object:  # type: ignore[override]
@@ -117,7 +117,7 @@ def test_a_worker_outlives_an_outage() -> None:
 
     async def test(environment: VirtualEnvironment) -> None:
         store = Flaky(environment)
-        port = Port(store, PlainKeys(), environment)
+        port = CoordinationContext(store, PlainKeys(), environment)
         queue = Queues(port)("q", tenant_id="t")
         done = []
 

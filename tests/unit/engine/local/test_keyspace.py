@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from alacena.engine.errors import ServerReplyError
-from alacena.engine.local import Keyspace
+from alacena.engine.base.errors import ServerReplyError
+from alacena.engine.remote.local import Keyspace
 
 
 class Clock:

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import asyncio
 
-from alacena.engine.local.store import LocalStore
+from alacena.engine.remote.local.local_backend import LocalBackend
 from tests.unit.engine.coordination.virtual import VirtualEnvironment, run_virtual
 
 
 def test_its_clock_starts_at_the_walls_and_does_not_follow_its_steps() -> None:
     async def test(environment: VirtualEnvironment) -> None:
-        store = LocalStore(environment)
+        store = LocalBackend(environment)
         before = environment.wall()
         environment.wall = lambda: 0.0
         await store.call("SET", "k", "v", "PX", 5_000)
@@ -26,7 +26,7 @@ def test_its_clock_starts_at_the_walls_and_does_not_follow_its_steps() -> None:
 
 def test_a_bell_rings_now_and_remembers_one_ring() -> None:
     async def test(environment: VirtualEnvironment) -> None:
-        store = LocalStore(environment)
+        store = LocalBackend(environment)
         async with store.listen("c") as bell, store.listen("c") as other:
             assert await store.call("PUBLISH", "c", "1") == 2
             await store.call("PUBLISH", "c", "1")
@@ -46,7 +46,7 @@ def test_a_bell_rings_now_and_remembers_one_ring() -> None:
 
 def test_text_numbers_and_bytes_go_as_they_would_over_the_wire() -> None:
     async def test(environment: VirtualEnvironment) -> None:
-        store = LocalStore(environment)
+        store = LocalBackend(environment)
         await store.call("RPUSH", "ñ", "é", 7, 1.5, b"\xff")
         assert await store.call("LRANGE", "ñ".encode(), 0, -1) == ["é".encode(), b"7", b"1.5", b"\xff"]
 

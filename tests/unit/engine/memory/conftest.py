@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from alacena.engine.memory import SLOT_BYTES, Memory, Slot
+from alacena.engine.memory import SLOT_BYTES, MemoryEntry, MemoryTier
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -34,24 +34,24 @@ def environment() -> StillEnvironment:
 
 
 @pytest.fixture
-def new_slot() -> Callable[..., Slot]:
-    def make(resource: object, *, tenant: str = "acme", data_type: str = "document", **fields: Any) -> Slot:
+def new_slot() -> Callable[..., MemoryEntry]:
+    def make(resource: object, *, tenant: str = "acme", data_type: str = "document", **fields: Any) -> MemoryEntry:
         fields.setdefault("fresh_until", math.inf)
         fields.setdefault("dead_after", fields["fresh_until"])
         fields["charge"] = fields.pop("size", 100) + SLOT_BYTES
         fields.setdefault("value", f"value of {resource}")
         wire_key = f"{tenant}:{data_type}:{resource}".encode()
-        return Slot((tenant, data_type, resource), wire_key=wire_key, **fields)
+        return MemoryEntry((tenant, data_type, resource), wire_key=wire_key, **fields)
 
     return make
 
 
 @pytest.fixture
-def new_memory(environment: StillEnvironment) -> Callable[..., Memory]:
-    """A shelf with room for so many slots of 100 bytes."""
+def new_memory(environment: StillEnvironment) -> Callable[..., MemoryTier]:
+    """A tier with room for so many slots of 100 bytes."""
 
-    def make(entries: int, **settings: Any) -> Memory:
+    def make(entries: int, **settings: Any) -> MemoryTier:
         settings.setdefault("max_slot_ratio", 1.0)
-        return Memory(max_bytes=entries * (SLOT_BYTES + 100), environment=environment, **settings)
+        return MemoryTier(max_bytes=entries * (SLOT_BYTES + 100), environment=environment, **settings)
 
     return make

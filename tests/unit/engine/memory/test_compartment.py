@@ -8,10 +8,10 @@ from itertools import accumulate
 
 import pytest
 
-from alacena.engine.memory import SLOT_BYTES, Memory
+from alacena.engine.memory import SLOT_BYTES, MemoryTier
 
 
-def hit_ratio(memory: Memory, new_slot, keys, **fields) -> float:
+def hit_ratio(memory: MemoryTier, new_slot, keys, **fields) -> float:
     hits = 0
     for key in keys:
         if memory.get(("acme", "document", key), 1_000.0) is not None:
@@ -77,10 +77,10 @@ def test_equal_costs_whatever_they_are_change_nothing(new_memory, new_slot, cost
     keys = skewed(random.Random(3), 2_000, 10_000)
     plain, priced = new_memory(100), new_memory(100)
     assert hit_ratio(plain, new_slot, keys) == hit_ratio(priced, new_slot, keys, cost=cost)
-    assert list(plain.slots) == list(priced.slots)
+    assert list(plain.entries) == list(priced.entries)
 
 
-def lost(memory: Memory, new_slot, keys, *, costs, told: bool) -> float:
+def lost(memory: MemoryTier, new_slot, keys, *, costs, told: bool) -> float:
     """Cost of all the misses."""
     total = 0.0
     for key in keys:
@@ -126,7 +126,7 @@ def test_small_values_are_preferred_to_large_ones_of_the_same_use(new_memory, ne
             hits += 1
         else:
             memory.put(new_slot(key, size=size_of(key)))
-    large = sum(size_of(key) > 100 for _, _, key in memory.slots) / len(memory.slots)
+    large = sum(size_of(key) > 100 for _, _, key in memory.entries) / len(memory.entries)
     assert large < 0.1
     assert hits / len(keys) > lru_ratio_by_bytes(keys, 300 * (SLOT_BYTES + 100)) + 0.1
 
@@ -136,7 +136,7 @@ def test_a_hit_moves_nothing(new_memory, new_slot) -> None:
     memory = new_memory(20)
     for number in range(40):
         memory.put(new_slot(number))
-    slot = next(iter(memory.slots.values()))
+    slot = next(iter(memory.entries.values()))
     fields = [name for name in slot.__slots__ if hasattr(slot, name)]
     before = {name: getattr(slot, name) for name in fields}
     memory.get(slot.ident, 1_000.0)
@@ -151,4 +151,4 @@ def test_the_same_requests_leave_the_same_slots(new_memory, new_slot) -> None:
     first, second = new_memory(100), new_memory(100)
     hit_ratio(first, new_slot, keys)
     hit_ratio(second, new_slot, keys)
-    assert list(first.slots) == list(second.slots)
+    assert list(first.entries) == list(second.entries)

@@ -1,4 +1,4 @@
-"""Fairness: who fills the shelf pays for it, and what nobody uses may be borrowed."""
+"""Fairness: who fills the tier pays for it, and what nobody uses may be borrowed."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ from itertools import accumulate
 
 import pytest
 
-from alacena.engine.memory import SLOT_BYTES, Memory
+from alacena.engine.memory import SLOT_BYTES, MemoryTier
 
 SMALL = [f"small-{number:02}" for number in range(50)]
 
 
-def run(memory: Memory, new_slot, requests) -> dict[str, float]:
+def run(memory: MemoryTier, new_slot, requests) -> dict[str, float]:
     """Hit ratio by tenant."""
     hits, asked = Counter(), Counter()
     for tenant, resource, size in requests:
@@ -32,9 +32,9 @@ def small_requests(rng: random.Random, count: int):
         yield rng.choice(SMALL), rng.choices(range(40), cum_weights=weights)[0], 100
 
 
-def held(memory: Memory) -> Counter[str]:
+def held(memory: MemoryTier) -> Counter[str]:
     out: Counter[str] = Counter()
-    for slot in memory.slots.values():
+    for slot in memory.entries.values():
         out[slot.ident[0]] += slot.charge
     return out
 

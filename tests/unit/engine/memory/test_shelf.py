@@ -1,4 +1,4 @@
-"""What the shelf hands out, what it refuses, and what it counts."""
+"""What the tier hands out, what it refuses, and what it counts."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ import weakref
 
 import pytest
 
-from alacena.engine.errors import SettingsError, UsageError
-from alacena.engine.memory import SLOT_BYTES, Memory
+from alacena.engine.base.errors import SettingsError, UsageError
+from alacena.engine.memory import SLOT_BYTES, MemoryTier
 
 KEY = ("acme", "document", "a")
 
@@ -65,7 +65,7 @@ def test_a_changed_generation_discards_the_slot(new_memory, new_slot) -> None:
     generation.nonce = b"two"
     memory.epoch += 1
     assert memory.get(KEY, 1_000.0) is None
-    assert KEY not in memory.slots
+    assert KEY not in memory.entries
 
 
 def test_an_unknown_generation_is_a_miss_and_the_slot_stays(new_memory, new_slot) -> None:
@@ -82,7 +82,7 @@ def test_a_known_change_discards_even_beside_an_unknown_generation(new_memory, n
     memory = new_memory(10)
     memory.put(new_slot("a", generations=(Generation(None), Generation(b"new")), stamps=(b"one", b"old")))
     assert memory.get(KEY, 1_000.0) is None
-    assert KEY not in memory.slots
+    assert KEY not in memory.entries
 
 
 def test_generations_are_compared_once_an_epoch(new_memory, new_slot) -> None:
@@ -102,14 +102,14 @@ def test_a_stale_copy_of_a_changed_generation_is_never_served(new_memory, new_sl
     generation = Generation(b"two")
     memory.put(new_slot("a", fresh_until=1_001.0, dead_after=1_100.0, generations=(generation,), stamps=(b"one",)))
     assert memory.get_stale(KEY, 1_002.0) is None
-    assert KEY not in memory.slots
+    assert KEY not in memory.entries
 
 
 def test_put_replaces_and_keeps_the_books(new_memory, new_slot) -> None:
     memory = new_memory(10)
     memory.put(new_slot("a", size=100))
     memory.put(new_slot("a", size=300, value="newer"))
-    assert len(memory.slots) == 1
+    assert len(memory.entries) == 1
     assert memory.held_bytes == SLOT_BYTES + 300
     assert memory.get(KEY, 1_000.0).value == "newer"
 
@@ -128,8 +128,8 @@ def test_many_put_at_once_are_kept_as_if_they_had_come_one_by_one(new_memory, ne
     together.put_all([new_slot(number) for number in more])
     for number in more:
         apart.put(new_slot(number))
-    assert {ident: slot.value for ident, slot in together.slots.items()} == {
-        ident: slot.value for ident, slot in apart.slots.items()
+    assert {ident: slot.value for ident, slot in together.entries.items()} == {
+        ident: slot.value for ident, slot in apart.entries.items()
     }
     assert together.stats() == apart.stats()
 
@@ -138,14 +138,14 @@ def test_what_is_put_at_once_is_kept_once_and_not_where_it_is_dead_or_too_large(
     memory = new_memory(20, max_slot_ratio=0.2)
     memory.put_all([])
     memory.put_all([new_slot("a", value="first"), new_slot("b"), new_slot("a", value="last")])
-    assert memory.slots[KEY].value == "last"
+    assert memory.entries[KEY].value == "last"
     memory.put_all([new_slot("c", fresh_until=999.0), new_slot("d", size=5_000), new_slot("e")])
-    assert {resource for _, _, resource in memory.slots} == {"a", "b", "e"}
+    assert {resource for _, _, resource in memory.entries} == {"a", "b", "e"}
     again = new_slot("f")
     memory.put(again)
     with pytest.raises(UsageError, match="put already"):
         memory.put_all([again])
-    for slot in list(memory.slots.values()):
+    for slot in list(memory.entries.values()):
         assert memory.discard_wire(slot.wire_key) is slot
     assert memory.held_bytes == 0
 
@@ -155,10 +155,10 @@ def test_what_was_put_at_once_expires_and_makes_room(new_memory, new_slot, envir
     memory.put_all([new_slot(number, fresh_until=1_010.0 + number % 3) for number in range(60)])
     for number in range(60, 150):
         memory.put(new_slot(number))
-    assert len(memory.slots) == 100
+    assert len(memory.entries) == 100
     environment.at += 20
     memory.expire(environment.at, 1_000)
-    assert all(slot.fresh_until == math.inf for slot in memory.slots.values())
+    assert all(slot.fresh_until == math.inf for slot in memory.entries.values())
 
 
 def test_put_replaces_both_where_one_has_the_ident_and_another_the_wire_key(new_memory, new_slot) -> None:
@@ -168,7 +168,7 @@ def test_put_replaces_both_where_one_has_the_ident_and_another_the_wire_key(new_
     newcomer = new_slot("a", size=300)
     newcomer.wire_key = b"acme:document:b"
     assert memory.put(newcomer)
-    assert list(memory.slots.values()) == [newcomer]
+    assert list(memory.entries.values()) == [newcomer]
     assert memory.held_bytes == SLOT_BYTES + 300
     assert memory.discard_wire(b"acme:document:a") is None
     assert memory.discard_wire(b"acme:document:b") is newcomer
@@ -185,7 +185,7 @@ def test_a_slot_that_is_too_large_is_not_kept_and_takes_its_older_version_along(
 def test_a_slot_that_is_dead_already_is_not_kept(new_memory, new_slot) -> None:
     memory = new_memory(10)
     assert not memory.put(new_slot("a", fresh_until=1_000.0))
-    assert not memory.slots
+    assert not memory.entries
 
 
 def test_a_slot_object_is_put_once(new_memory, new_slot) -> None:
@@ -212,7 +212,7 @@ def test_a_wire_key_names_one_slot_even_where_idents_differ(new_memory, new_slot
     second.wire_key = first.wire_key
     memory.put(first)
     memory.put(second)
-    assert list(memory.slots.values()) == [second]
+    assert list(memory.entries.values()) == [second]
     assert memory.discard_wire(second.wire_key) is second
 
 
@@ -220,16 +220,16 @@ def test_neither_bound_is_ever_exceeded(new_memory, new_slot) -> None:
     memory = new_memory(40, max_entries=25)
     for number in range(200):
         memory.put(new_slot(number, size=number % 7 * 400))
-        assert len(memory.slots) <= 25
+        assert len(memory.entries) <= 25
         assert memory.held_bytes <= 40 * (SLOT_BYTES + 100)
-    assert len(memory.slots) > 10
+    assert len(memory.entries) > 10
 
 
 def test_the_newcomer_survives_its_own_put(new_memory, new_slot) -> None:
     memory = new_memory(3)
     for number in range(50):
         assert memory.put(new_slot(number))
-        assert ("acme", "document", number) in memory.slots
+        assert ("acme", "document", number) in memory.entries
 
 
 def test_clear_empties_at_once_and_frees_the_values_little_by_little(new_memory, new_slot) -> None:
@@ -241,7 +241,7 @@ def test_clear_empties_at_once_and_frees_the_values_little_by_little(new_memory,
         memory.put(new_slot(number, value=value, fresh_until=2_000.0))
         del value
     memory.get(("acme", "document", 7), 1_000.0)
-    find = memory.slots.get
+    find = memory.entries.get
     memory.clear()
     assert find(("acme", "document", 7)) is None
     assert memory.held_bytes == 0
@@ -262,7 +262,7 @@ def test_evicted_values_are_freed_without_the_garbage_collector(new_memory, new_
             watched.append(weakref.ref(value))
             memory.put(new_slot(number, value=value, fresh_until=2_000.0))
             del value
-        assert sum(reference() is not None for reference in watched) == len(memory.slots)
+        assert sum(reference() is not None for reference in watched) == len(memory.entries)
     finally:
         gc.enable()
 
@@ -271,7 +271,7 @@ def test_a_discarded_slot_keeps_no_neighbour_alive(new_memory, new_slot) -> None
     memory = new_memory(10)
     for name in "abc":
         memory.put(new_slot(name, value=Value(), fresh_until=2_000.0))
-    watched = weakref.ref(memory.slots["acme", "document", "c"].value)
+    watched = weakref.ref(memory.entries["acme", "document", "c"].value)
     held = memory.discard(("acme", "document", "b"))
     memory.discard(("acme", "document", "c"))
     assert held is not None
@@ -289,7 +289,7 @@ def test_statistics_by_tenant_and_type(new_memory, new_slot, environment) -> Non
     counts = memory.stats()
     assert counts["umbrella", "document"] == (0, 0, 1, 0, 1)
     chunks = counts["acme", "chunk"]
-    assert chunks.entries == len(memory.slots)
+    assert chunks.entries == len(memory.entries)
     assert chunks.bytes == memory.held_bytes
     assert chunks.evictions == 6 - chunks.entries
 
@@ -316,4 +316,4 @@ def test_what_is_known_of_departed_tenants_is_bounded(new_memory, new_slot) -> N
 )
 def test_settings_that_make_no_sense_are_refused(environment, settings, complaint) -> None:
     with pytest.raises(SettingsError, match=complaint):
-        Memory(**{"max_bytes": 1_000, "environment": environment, **settings})
+        MemoryTier(**{"max_bytes": 1_000, "environment": environment, **settings})

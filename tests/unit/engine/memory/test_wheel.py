@@ -11,7 +11,7 @@ def test_the_dead_are_freed_without_being_read(new_memory, new_slot) -> None:
     memory.put(new_slot("b"))
     assert memory.expire(1_019.0, 100) == 0
     assert memory.expire(1_022.0, 100) == 1
-    assert list(memory.slots) == [("acme", "document", "b")]
+    assert list(memory.entries) == [("acme", "document", "b")]
 
 
 def test_a_hundred_thousand_are_freed_in_steps_of_the_budget(new_memory, new_slot) -> None:
@@ -21,10 +21,10 @@ def test_a_hundred_thousand_are_freed_in_steps_of_the_budget(new_memory, new_slo
         memory.put(new_slot(number, fresh_until=1_001.0 + rng.random() * 3_600.0))
     assert memory.expire(1_000.9, 10**9) == 0
     now, freed = 5_000.0, []
-    while memory.slots:
-        before = len(memory.slots)
+    while memory.entries:
+        before = len(memory.entries)
         freed.append(memory.expire(now, 700))
-        assert before - len(memory.slots) == freed[-1]
+        assert before - len(memory.entries) == freed[-1]
     assert set(freed[:-1]) == {700}
     assert sum(freed) == 100_000
     assert memory.held_bytes == 0
@@ -42,7 +42,7 @@ def test_nothing_goes_early_and_nothing_stays_longer_than_a_sixteenth_of_its_lif
         now += (now - 1_000.0) * 0.03 + 0.01
         memory.expire(now, 10**9)
         age = now - 1_000.0
-        left = {ident[2] for ident in memory.slots}
+        left = {ident[2] for ident in memory.entries}
         assert not [life for number, life in lives.items() if number not in left and life > age]
         assert not [lives[number] for number in left if lives[number] + max(0.125, lives[number] / 16) < age]
 
@@ -55,15 +55,15 @@ def test_a_life_that_was_prolonged_in_place_is_honoured(new_memory, new_slot) ->
     memory.expire(1_050.0, 10)
     assert memory.get(("acme", "document", "a"), 1_050.0) is slot
     memory.expire(1_110.0, 10)
-    assert not memory.slots
+    assert not memory.entries
 
 
 def test_evicted_and_discarded_slots_are_not_expired_again(new_memory, new_slot) -> None:
     memory = new_memory(5)
     for number in range(20):
         memory.put(new_slot(number, fresh_until=1_010.0))
-    left = len(memory.slots)
-    memory.discard(next(iter(memory.slots)))
+    left = len(memory.entries)
+    memory.discard(next(iter(memory.entries)))
     assert memory.expire(1_100.0, 100) == left - 1
     assert memory.stats()["acme", "document"].expirations == left - 1
 
@@ -75,4 +75,4 @@ def test_what_is_dead_makes_room_before_what_lives(new_memory, new_slot, environ
     memory.put(new_slot("dead", fresh_until=1_001.0))
     environment.at = 1_100.0
     memory.put(new_slot("new"))
-    assert {ident[2] for ident in memory.slots} == {"a", "b", "c", "new"}
+    assert {ident[2] for ident in memory.entries} == {"a", "b", "c", "new"}

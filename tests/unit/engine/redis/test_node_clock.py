@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from alacena.engine.redis.node import Node
-from alacena.engine.settings import Settings
+from alacena.engine.base.settings import Settings
+from alacena.engine.remote.redis.node import Node
 from alacena.testing.doubles import FakeEnvironment
 
 AHEAD_MS = 5_000_000.0

@@ -6,16 +6,16 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from alacena.engine.errors import BackendError, BackendUnavailableError, OutcomeUnknownError, ServerReplyError
-from alacena.engine.redis.hooks import LinkCounters, LinkSettings
-from alacena.engine.redis.persistence import persist
-from alacena.engine.redis.wire.retry import Backoff, RetryBudget
+from alacena.engine.base.errors import BackendError, BackendUnavailableError, OutcomeUnknownError, ServerReplyError
+from alacena.engine.remote.redis.hooks import LinkCounters, LinkSettings
+from alacena.engine.remote.redis.retrying import persist
+from alacena.engine.remote.redis.wire.retry import Backoff, RetryBudget
 from tests.unit.engine.coordination.virtual import VirtualEnvironment, run_virtual
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from alacena.engine.redis.wire.command import Command, Reply
+    from alacena.engine.remote.redis.wire.command import Command, Reply
 
 UNKNOWN, AWAY = OutcomeUnknownError("lost"), BackendUnavailableError("away")
 LOADING, FULL = ServerReplyError("LOADING wait"), ServerReplyError("OOM full")

@@ -7,7 +7,7 @@ from typing import Any
 
 import hiredis
 
-from alacena.engine.redis.wire import Connection, Limits
+from alacena.engine.remote.redis.wire import Connection, Limits
 
 
 class MemoryTransport(asyncio.Transport):

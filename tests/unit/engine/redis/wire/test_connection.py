@@ -9,14 +9,14 @@ from typing import Any
 
 import pytest
 
-from alacena.engine.errors import (
+from alacena.engine.base.errors import (
     BackendUnavailableError,
     OutcomeUnknownError,
     ServerReplyError,
     UsageError,
     WrongLoopError,
 )
-from alacena.engine.redis.wire import Connection
+from alacena.engine.remote.redis.wire import Connection
 from tests.unit.engine.redis.wire.peer import bulk, connect, turns
 
 

@@ -8,7 +8,7 @@ from typing import cast
 
 import pytest
 
-from alacena.engine.errors import BackendError, OutcomeUnknownError
+from alacena.engine.base.errors import BackendError, OutcomeUnknownError
 from tests.unit.engine.redis.wire.peer import bulk, connect, turns
 from tests.unit.engine.redis.wire.virtual import LoopEnvironment, VirtualLoop, run_virtually
 

@@ -6,8 +6,8 @@ import ssl
 
 import pytest
 
-from alacena.engine.errors import SettingsError
-from alacena.engine.redis.endpoint import Access, Address, Endpoint
+from alacena.engine.base.errors import SettingsError
+from alacena.engine.remote.redis.endpoint import Access, Address, Endpoint
 
 
 def test_a_plain_url_with_everything() -> None:

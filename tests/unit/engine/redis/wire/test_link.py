@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from alacena.engine.errors import (
+from alacena.engine.base.errors import (
     BackendError,
     BackendUnavailableError,
     CacheClosedError,
@@ -16,12 +16,12 @@ from alacena.engine.errors import (
     ServerReplyError,
     WrongLoopError,
 )
-from alacena.engine.redis.endpoint import Access, Address
-from alacena.engine.redis.hooks import Hooks, LinkSettings
-from alacena.engine.redis.link import Link
-from alacena.engine.redis.wire import Connection, Limits
-from alacena.engine.redis.wire.retry import Backoff
-from alacena.engine.redis.wire.supervisor import Pace
+from alacena.engine.remote.redis.endpoint import Access, Address
+from alacena.engine.remote.redis.hooks import Hooks, LinkSettings
+from alacena.engine.remote.redis.link import Link
+from alacena.engine.remote.redis.wire import Connection, Limits
+from alacena.engine.remote.redis.wire.retry import Backoff
+from alacena.engine.remote.redis.wire.supervisor import Pace
 from tests.unit.engine.redis.wire.virtual import FakeServer, LoopEnvironment, run_virtually, standing
 
 

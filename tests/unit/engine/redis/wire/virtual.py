@@ -12,8 +12,8 @@ import hiredis
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
 
-    from alacena.engine.redis.endpoint import Access, Address
-    from alacena.engine.redis.wire import Connection
+    from alacena.engine.remote.redis.endpoint import Access, Address
+    from alacena.engine.remote.redis.wire import Connection
 
 
 class _Idle(selectors.SelectSelector):

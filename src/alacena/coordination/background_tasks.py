@@ -1,0 +1,78 @@
+"""Steps that must be finished even where the one who asked for them has been cancelled."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from alacena.engine.base.closing import finish
+from alacena.engine.base.errors import AlacenaError
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Coroutine
+
+    from alacena.engine.base.closing import Deadline
+
+T = TypeVar("T")
+
+
+class BackgroundTasks:
+    """Owns small tasks that outlive their callers.
+
+    A cancelled caller leaves at once; what it had sent is awaited here, and undone where that is needed.
+    """
+
+    def __init__(self) -> None:
+        self._tasks: set[asyncio.Task[Any]] = set()
+
+    async def finish(self, step: Coroutine[Any, Any, T], undo: Callable[[T | None], Awaitable[Any]] | None = None) -> T:
+        """Run a step to its end.
+
+        Cancellation: the caller leaves, the step goes on; ``undo`` then gets its result, or ``None`` where it failed.
+        """
+        task = self._own(step)
+        try:
+            return await asyncio.shield(task)
+        except asyncio.CancelledError:
+            if undo is not None:
+                self._own(_undo(task, undo))
+            raise
+
+    def start(self, step: Coroutine[Any, Any, Any]) -> None:
+        """Run a step without waiting for it."""
+        self._own(_quietly(step))
+
+    def _own(self, step: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
+        task = asyncio.get_running_loop().create_task(step)
+        self._tasks.add(task)
+        task.add_done_callback(self._done)
+        return task
+
+    def _done(self, task: asyncio.Task[Any]) -> None:
+        self._tasks.discard(task)
+        if not task.cancelled():
+            task.exception()  # Whoever waited has seen it; who has gone does not want to.
+
+    async def close(self, deadline: Deadline | None = None) -> None:
+        """Wait until every step has come to its end, or the deadline: what is left then is cancelled."""
+        try:
+            while self._tasks and (deadline is None or deadline.left_s()):
+                await asyncio.wait(set(self._tasks), timeout=None if deadline is None else deadline.left_s())
+        finally:
+            await finish(tuple(self._tasks), 0.0)
+
+
+async def _quietly(step: Awaitable[Any]) -> None:
+    """A step that nobody waits for: where the store is away, what it would have tidied up expires by itself."""
+    try:
+        await step
+    except AlacenaError:
+        return
+
+
+async def _undo(task: asyncio.Task[T], undo: Callable[[T | None], Awaitable[Any]]) -> None:
+    try:
+        result = await task
+    except (AlacenaError, asyncio.CancelledError):
+        result = None  # It may have been executed all the same.
+    await _quietly(undo(result))

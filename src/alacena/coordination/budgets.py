@@ -1,0 +1,231 @@
+"""Budgets by tenant: set an amount aside before the work, settle it after. Never more is promised than there is."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final, Self
+
+from alacena.coordination.coordination_context import exact, milliseconds
+from alacena.engine.base.errors import BackendError, LimitExceededError, NotOwnerError, OutcomeUnknownError
+from alacena.engine.remote.backend import Script
+
+if TYPE_CHECKING:
+    from alacena.coordination.coordination_context import CoordinationContext
+    from alacena.engine.remote.backend import Argument
+
+RESERVE: Final = Script("budget_reserve", idempotent=True)
+SETTLE: Final = Script("budget_settle", idempotent=True)
+EXTEND: Final = Script("budget_extend", idempotent=True)
+STATE: Final = Script("budget_state", idempotent=True)
+_REMEMBER_MS: Final = 86_400_000
+_DAY_S: Final = 86_400.0
+_NO_ROOM, _NEW, _ASK_AGAIN = 0, 1, 3
+
+_log = logging.getLogger("alacena")
+
+
+@dataclass(frozen=True, slots=True)
+class BudgetState:
+    """A budget at one instant.
+
+    Attributes:
+        limit: What there is.
+        spent: What was committed.
+        reserved: What is set aside and has not run out.
+        open_reservations: In how many reservations.
+    """
+
+    limit: int
+    spent: int
+    reserved: int
+    open_reservations: int
+
+    @property
+    def remaining(self) -> int:
+        """What can still be reserved; below 0 by as much as was spent over the limit."""
+        return self.limit - self.spent - self.reserved
+
+
+class Reservation:
+    """An amount set aside until it is committed, refunded, or runs out.
+
+    As a context manager it is refunded at the end of the block, unless a commit was begun in it: what was spent stays
+    spent, also where nobody knows whether the commit arrived.
+
+    Attributes:
+        id: Its id.
+        amount: What was set aside.
+        remaining: What the budget had left right after.
+    """
+
+    def __init__(
+        self, port: CoordinationContext, keys: list[str], reservation_id: str, amount: int, remaining: int, keep_ms: int
+    ) -> None:
+        self.id = reservation_id
+        self.amount = amount
+        self.remaining = remaining
+        self._port = port
+        self._keys = keys
+        self._keep_ms = keep_ms
+        self._is_settled = False
+
+    async def commit(self, actual: int | None = None) -> None:
+        """Spend what was really used (left out: all that was set aside); what is left of it is free again.
+
+        It counts in full, also where it is more than was set aside, or the reservation has run out: then the budget
+        may be overdrawn, and the next reservation is refused.
+
+        Cost: 1 round trip. Idempotent for a day: after an error, commit the same amount again.
+        Cancellation: the commit goes on in the background.
+
+        Raises:
+            IdempotencyConflictError: It was settled before at another amount.
+        """
+        spent = exact(self.amount if actual is None else actual, "actual", least=0)
+        self._is_settled = True
+        _, _, was_late = await self._port._background.finish(self._settle(spent))
+        if was_late and spent and self._port.says_first(f"budget {self._keys[0]}: late"):
+            _log.warning(
+                "a reservation had run out before its commit, which was counted: give it a ttl_s above the longest work"
+            )
+
+    async def refund(self) -> None:
+        """Give all of it back. Cost: 1 round trip. Idempotent; harmless where it ran out.
+
+        Cancellation: the refund goes on in the background.
+
+        Raises:
+            IdempotencyConflictError: It was committed before.
+        """
+        self._is_settled = True
+        await self._port._background.finish(self._settle(0))
+
+    async def extend(self, ttl_s: float) -> None:
+        """Let it run out ``ttl_s`` seconds from now. Cost: 1 round trip.
+
+        Raises:
+            NotOwnerError: It ran out or was settled.
+        """
+        words: list[Argument] = [self.id, milliseconds(ttl_s, "ttl_s"), self._keep_ms]
+        if not await self._port.run(EXTEND, self._keys, words):
+            raise NotOwnerError(f"reservation {self.id} ran out or was settled")
+
+    async def _settle(self, spent: int) -> list[int]:
+        words: list[Argument] = [self.id, spent, _REMEMBER_MS, self._keep_ms]
+        settled: list[int] = await self._port.run(SETTLE, self._keys, words)
+        return settled
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        if self._is_settled:
+            return
+        try:
+            await self.refund()
+        except BackendError:
+            if kind is None:
+                raise
+            # The block's own error says more; the reservation runs out by itself.
+
+
+class Budget:
+    """One budget of one tenant. For budgets by period, put the period into the name (``"tokens:2025-01"``).
+
+    Amounts are integers: count in the smallest unit (tokens, cents, millionths of a dollar).
+    Invariant: nothing is reserved unless spent + reserved stays within the limit. What was spent counts in full.
+    If Redis fails: raises; every verb carries an id, so it was asked again before that.
+
+    Args:
+        port: Where it is.
+        name: Its name.
+        tenant_id: Whose.
+        limit: How much there is.
+        keep_s: For how long it is kept while nobody uses it; ``None``: for ever.
+    """
+
+    def __init__(self, port: CoordinationContext, name: str, tenant_id: str, limit: int, keep_s: float | None) -> None:
+        self._port = port
+        self._limit = exact(limit, "limit", least=0)
+        self._keep_ms = 0 if keep_s is None else milliseconds(keep_s, "keep_s")
+        self._keys = [port.key("budget", tenant_id, name, part) for part in ("data", "open", "done")]
+
+    async def reserve(self, amount: int, *, ttl_s: float = 300.0, reservation_id: str | None = None) -> Reservation:
+        """Set an amount aside for ``ttl_s`` seconds.
+
+        Cost: 1 round trip; 1 more for each 500 reservations that ran out meanwhile, if it does not fit before.
+        Atomicity: look and set aside in one step. Idempotent by ``reservation_id``.
+        Cancellation: what was set aside is given back in the background.
+        If Redis fails: raises; without a ``reservation_id``, what may have been set aside is given back.
+
+        Raises:
+            LimitExceededError: It does not fit; ``retry_after_s`` says when the next reservation runs out.
+            IdempotencyConflictError: The id holds another amount.
+            NotOwnerError: The id was settled within the last day.
+        """
+        exact(amount, "amount", least=0)
+        own_id = reservation_id or self._port.token()
+        held = Reservation(self._port, self._keys, own_id, amount, 0, self._keep_ms)
+        words: list[Argument] = [self._limit, own_id, amount, milliseconds(ttl_s, "ttl_s"), self._keep_ms]
+
+        async def give_back(reply: list[int] | None) -> None:
+            if reply is None and reservation_id is None:
+                await held.refund()
+            elif reply is not None and reply[0] == _NEW:
+                # With an id of the caller's, the same request may come again: then it must not be known as settled.
+                await self._port.run(
+                    SETTLE, self._keys, [own_id, 0, 0 if reservation_id else _REMEMBER_MS, self._keep_ms]
+                )
+
+        try:
+            fits, remaining, wait_ms = await self._port._background.finish(self._reserve(words), give_back)
+        except OutcomeUnknownError:
+            if reservation_id is None:
+                self._port._background.start(held.refund())
+            raise
+        if fits == _NO_ROOM:
+            wait_s = None if wait_ms < 0 else wait_ms / 1000
+            raise LimitExceededError(f"{amount} does not fit: {max(remaining, 0)} of {self._limit} left", wait_s)
+        held.remaining = remaining
+        return held
+
+    async def _reserve(self, words: list[Argument]) -> list[int]:
+        while True:
+            reply: list[int] = await self._port.run(RESERVE, self._keys, words)
+            if reply[0] != _ASK_AGAIN:
+                return reply
+
+    async def state(self) -> BudgetState:
+        """The budget now. Cost: 1 round trip, and 1 more for each 500 reservations that ran out meanwhile."""
+        while True:
+            spent, reserved, opened, has_more = await self._port.run(STATE, self._keys, [])
+            if not has_more:
+                return BudgetState(self._limit, spent, reserved, opened)
+
+    async def reset(self) -> None:
+        """Forget what was spent and reserved. Cost: 1 round trip."""
+        await self._port.call("UNLINK", *self._keys)
+
+
+class Budgets:
+    """Gives budgets by name.
+
+    Args:
+        port: Where they are.
+    """
+
+    def __init__(self, port: CoordinationContext) -> None:
+        self._port = port
+
+    def __call__(self, name: str, *, tenant_id: str, limit: int, keep_s: float | None = 400 * _DAY_S) -> Budget:
+        """The budget ``name`` of a tenant. Nothing is sent.
+
+        Args:
+            name: Its name.
+            tenant_id: Whose.
+            limit: How much there is, in whole units.
+            keep_s: For how long it is kept while nobody reserves or commits; then it is whole again. ``None``: for
+                ever. Give an hour to budgets of single requests, which would fill the server.
+        """
+        return Budget(self._port, name, tenant_id, limit, keep_s)

@@ -1,0 +1,82 @@
+"""Counters that count each increment once."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from alacena.coordination.coordination_context import exact, milliseconds
+from alacena.engine.remote.backend import Script
+
+if TYPE_CHECKING:
+    from alacena.coordination.coordination_context import CoordinationContext
+
+ADD: Final = Script("counter_add", idempotent=False)
+ADD_ONCE: Final = Script("counter_add", idempotent=True)
+_RECEIPT_S: Final = 86_400.0
+
+
+class Counters:
+    """Integers between -(2^53 - 1) and 2^53 - 1.
+
+    If Redis fails: every verb raises. An increment whose outcome is unknown is sent again only where it has an id.
+
+    Args:
+        port: Where the counters are.
+    """
+
+    def __init__(self, port: CoordinationContext) -> None:
+        self._port = port
+
+    async def increment(
+        self,
+        name: str,
+        amount: int = 1,
+        *,
+        tenant_id: str,
+        ttl_s: float | None = None,
+        idempotency_id: str | None = None,
+        remember_s: float = _RECEIPT_S,
+    ) -> int:
+        """Add to a counter, which starts at 0.
+
+        Cost: 1 round trip. Atomicity: value, expiry and receipt in one step.
+
+        Args:
+            name: The counter.
+            amount: What to add; may be negative.
+            tenant_id: Whose counter.
+            ttl_s: Seconds until the counter starts again, counted from its first increment; later ones leave it, or
+                shorten what is left to theirs.
+            idempotency_id: Names this one increment: the same id counts once, and answers the same.
+            remember_s: For how long the id is known.
+
+        Returns:
+            The new value.
+
+        Raises:
+            ValueError: The amount is no integer or too large.
+            LimitExceededError: The counter would leave its range; nothing was added.
+            IdempotencyConflictError: The id was used with another amount.
+            OutcomeUnknownError: The reply was lost, and without an id it is not known whether it was counted.
+        """
+        exact(amount, "amount")
+        ttl_ms = 0 if ttl_s is None else milliseconds(ttl_s, "ttl_s")
+        keys = [self._key(name, tenant_id)]
+        if idempotency_id is None:
+            script = ADD
+        else:
+            script = ADD_ONCE
+            keys.append(self._port.key("counter", tenant_id, name, "receipt", idempotency_id))
+        value: int = await self._port.run(script, keys, [amount, ttl_ms, milliseconds(remember_s, "remember_s")])
+        return value
+
+    async def get(self, name: str, *, tenant_id: str) -> int:
+        """The value; 0 where nothing was counted. Cost: 1 round trip."""
+        return int(await self._port.call("GET", self._key(name, tenant_id)) or 0)
+
+    async def reset(self, name: str, *, tenant_id: str) -> bool:
+        """Start again at 0; True if there was something. Cost: 1 round trip."""
+        return bool(await self._port.call("UNLINK", self._key(name, tenant_id)))
+
+    def _key(self, name: str, tenant_id: str) -> str:
+        return self._port.key("counter", tenant_id, name)

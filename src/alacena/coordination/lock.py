@@ -1,0 +1,149 @@
+"""A lock that is held: renewed while it lives, and known to be lost before the server could give it away."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Any, Final
+
+from alacena.engine.base.errors import BackendError, LockLostError
+from alacena.engine.remote.backend import Script
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from alacena.coordination.background_tasks import BackgroundTasks
+    from alacena.coordination.coordination_context import CoordinationContext
+
+RENEW: Final = Script("lock_renew", idempotent=True)
+RELEASE: Final = Script("lock_release", idempotent=True)
+
+_DRIFT_RATIO: Final = 0.01
+"""How much faster than ours the server's clock may run."""
+
+HEAD_MS: Final = 6_000
+"""For how long the first in line may be silent before the others pass it; longer than its pauses and a lost ring."""
+
+_RENEW_RATIO: Final = 1 / 3
+_RETRY_RATIO: Final = 1 / 20
+
+
+class Lock:
+    """A lock held by this process.
+
+    It says *when* work may run, for efficiency: a process that was stopped, or a network that delivers late, can still
+    act after its lease. What makes work *safe* is :attr:`fence`, checked by the resource itself: see
+    :mod:`alacena.coordination.fences`.
+
+    Attributes:
+        name: The lock's name.
+        token: 128 random bits that prove ownership.
+        fence: A number that grows with every owner and never goes back.
+        lost: Set when the lease could not be kept.
+        on_lost: Called then.
+        taker: The task that took it.
+        is_block: Whether it is held until a block of that task ends.
+    """
+
+    def __init__(
+        self,
+        port: CoordinationContext,
+        _background: BackgroundTasks,
+        name: str,
+        keys: list[str],
+        token: str,
+        fence: int,
+        ttl_ms: int,
+        sent: float,
+    ) -> None:
+        self.name = name
+        self.token = token
+        self.fence = fence
+        self.lost = asyncio.Event()
+        self.on_lost: Callable[[], object] | None = None
+        self.taker: asyncio.Task[Any] | None = None
+        self.is_block = False
+        self._port = port
+        self._background = _background
+        self._keys = keys
+        self._ttl_ms = ttl_ms
+        self._deadline = self._deadline_from(sent)
+        self._renewal = asyncio.get_running_loop().create_task(self._renew())
+
+    @property
+    def remaining_s(self) -> float:
+        """Seconds for which the lock is surely held, if no renewal succeeds any more."""
+        return 0.0 if self.lost.is_set() else max(self._deadline - self._port.environment.now(), 0.0)
+
+    def is_of(self, keys: list[str]) -> bool:
+        """Whether it is the lock of these keys."""
+        return self._keys == keys
+
+    def check(self) -> None:
+        """Raise unless the lock is surely held now. Sends nothing.
+
+        Raises:
+            LockLostError: The lease is over.
+        """
+        if self.remaining_s <= 0:
+            raise LockLostError(f"lock {self.name!r} (fence {self.fence}) is lost")
+
+    async def release(self) -> bool:
+        """Give the lock back, if it is still this owner's, and wake the next in line.
+
+        Cost: 1 round trip. Cancellation: the release is finished in the background.
+        If Redis fails: raises; the lock ends with its lease.
+
+        Returns:
+            True if it was held until now; False if the lease had ended.
+        """
+        self._renewal.cancel()
+        self.taker = None
+        return bool(await self._background.finish(give_back(self._port, self._keys, self.token)))
+
+    def _deadline_from(self, sent: float) -> float:
+        """The server counts from when it got the command, which is after ``sent``."""
+        return sent + self._ttl_ms / 1000 * (1 - _DRIFT_RATIO)
+
+    async def _renew(self) -> None:
+        now = self._port.environment.now
+        pause_s = self._ttl_ms / 1000 * _RENEW_RATIO
+        while True:
+            await asyncio.sleep(min(pause_s, max(self._deadline - now(), 0)))
+            sent = now()
+            if sent >= self._deadline:
+                break
+            held = await self._ask(self._deadline - sent)
+            if held is False:
+                break
+            if held:
+                self._deadline = self._deadline_from(sent)
+            pause_s = self._ttl_ms / 1000 * (_RENEW_RATIO if held else _RETRY_RATIO)
+        self._lose()
+
+    def abandon(self) -> None:
+        """Renew no more, because the cache is closed: the lock is lost, and ends with its lease."""
+        if self._renewal.cancel():
+            self._lose()
+
+    def _lose(self) -> None:
+        self.lost.set()
+        if self.on_lost is not None:
+            self.on_lost()
+
+    async def _ask(self, timeout_s: float) -> bool | None:
+        """True: renewed. False: it belongs to somebody else. None: no answer."""
+        try:
+            async with asyncio.timeout(timeout_s):
+                return bool(await self._port.run(RENEW, self._keys[:2], [self.token, self._ttl_ms]))
+        except (BackendError, TimeoutError):
+            return None
+
+
+async def give_back(port: CoordinationContext, keys: list[str], token: str) -> bool:
+    """Release a lock, or leave the line for it; True if the token held it."""
+    return bool(await port.run(RELEASE, keys, [token, HEAD_MS, bell_prefix(keys)]))
+
+
+def bell_prefix(keys: list[str]) -> str:
+    """The head of the channels on which the waiters of a lock are woken; a waiter's token follows."""
+    return f"{keys[0]}:bell:"

@@ -1,0 +1,274 @@
+"""Locks that are fair, fenced and renewed; waiters are woken, they do not poll.
+
+Ownership by random token and compare-and-delete after the documented pattern for one Redis node; fencing after
+Kleppmann, "How to do distributed locking" (2016); the line of waiters and its bells are this library's own.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from typing import TYPE_CHECKING, Final
+from weakref import WeakSet
+
+from alacena.coordination.coordination_context import milliseconds
+from alacena.coordination.lock import HEAD_MS, RENEW, Lock, bell_prefix, give_back
+from alacena.engine.base.errors import BackendError, LockLostError, LockTimeoutError, UsageError
+from alacena.engine.remote.backend import Script
+
+if TYPE_CHECKING:
+    from types import TracebackType
+
+    from alacena.coordination.coordination_context import CoordinationContext
+    from alacena.engine.base.closing import Deadline
+    from alacena.engine.remote.backend import Argument
+
+ACQUIRE: Final = Script("lock_acquire", idempotent=True)
+
+WAITER_S: Final = 15.0
+"""How long a waiter that has died may stand in line; less once it is first (:data:`HEAD_MS`)."""
+
+_HEARTBEAT_S: Final = 5.0
+_HEAD_HEARTBEAT_S: Final = 2.0
+_LEAST_TTL_MS: Final = 50
+_WITHDRAW_S: Final = 5.0
+_WITHDRAW_AGAIN_S: Final = 0.1
+
+_log = logging.getLogger("alacena")
+
+
+class Locks:
+    """Locks by name and tenant. They are not re-entrant: who holds one and takes it again would wait for himself.
+
+    If Redis fails: acquiring raises; a lock that is held is lost when its lease can no longer be proved.
+
+    Args:
+        port: Where the locks are.
+    """
+
+    def __init__(self, port: CoordinationContext) -> None:
+        self._port = port
+        self._background = port._background
+        self._held: WeakSet[Lock] = WeakSet()
+
+    def acquire(self, name: str, *, tenant_id: str, ttl_s: float = 30.0, wait_s: float | None = None) -> LockBlock:
+        """A block that runs while the lock is held: ``async with locks.acquire(...) as lock``.
+
+        The lock is renewed every ``ttl_s / 3`` while the block runs. If it cannot be, the block's task is cancelled
+        before the server could give the lock away, and the block ends with :class:`LockLostError`.
+
+        Cost: 1 round trip to acquire where nobody holds it, 1 to release, 1 each ``ttl_s / 3``.
+        A waiter sends 4 commands in all (+ subscribe and unsubscribe), and 1 each 5 s (first in line: 2 s) to show
+        that it lives.
+        Atomicity: owner, fence and line in one step. Cancellation: leaves the line, or releases, in the background.
+
+        Args:
+            name: What is locked.
+            tenant_id: Whose.
+            ttl_s: For how long the lock outlives its holder's death.
+            wait_s: For how long to wait; ``None`` = as long as it takes, 0 = not at all.
+
+        Raises:
+            UsageError: This task holds the lock already, and would wait for itself without an end.
+            LockTimeoutError: It was not had within ``wait_s``.
+            LockLostError: It was lost while the block ran.
+            BackendError: The store could not be asked.
+        """
+        return LockBlock(self, name, tenant_id, ttl_s, wait_s)
+
+    async def take(self, name: str, *, tenant_id: str, ttl_s: float = 30.0, wait_s: float | None = None) -> Lock:
+        """Take a lock without a block. It is renewed until :meth:`Lock.release`; watch :attr:`Lock.lost` yourself.
+
+        Raises:
+            UsageError: This task holds the lock in a block, and would wait for itself without an end.
+            LockTimeoutError: It was not had within ``wait_s``.
+            BackendError: The store could not be asked.
+        """
+        claim = _Claim(self._port, self._keys(name, tenant_id), milliseconds(ttl_s, "ttl_s", least=_LEAST_TTL_MS))
+        deadline = None if wait_s is None else self._port.environment.now() + wait_s
+        hint = ""
+        try:
+            granted = await claim.ask(in_line=False)
+            if granted is None and wait_s != 0:
+                hint = self._own_hint(name, tenant_id, is_patient=wait_s is None)
+                granted = await claim.stand_in_line(deadline)
+        except (BackendError, asyncio.CancelledError):
+            self._background.start(claim.withdraw())
+            raise
+        if granted is None:
+            if wait_s != 0:
+                self._background.start(claim.withdraw())
+            raise LockTimeoutError(f"lock {name!r} of tenant {tenant_id!r} was not had within {wait_s} s{hint}")
+        fence, sent = granted
+        lock = Lock(self._port, self._background, name, claim.keys, claim.token, fence, claim.ttl_ms, sent)
+        lock.taker = asyncio.current_task()
+        self._held.add(lock)
+        return lock
+
+    def _own_hint(self, name: str, tenant_id: str, *, is_patient: bool) -> str:
+        """Words for a task that waits for a lock of its own.
+
+        Raises:
+            UsageError: It would wait for ever, for its own block to end.
+        """
+        task, keys = asyncio.current_task(), self._keys(name, tenant_id)
+        for lock in self._held:
+            if lock.taker is task and lock.is_of(keys) and lock.remaining_s > 0:
+                hint = "this task holds it already, and locks are not re-entrant"
+                if lock.is_block and is_patient:
+                    raise UsageError(f"lock {name!r} of tenant {tenant_id!r}: {hint}: pass on what its block gave")
+                _log.warning("lock %r of tenant %r: %s: it waits for whoever releases it", name, tenant_id, hint)
+                return f": {hint}"
+        return ""
+
+    async def try_acquire(
+        self, name: str, *, tenant_id: str, ttl_s: float = 30.0, token: str | None = None
+    ) -> int | None:
+        """Take a lock under a token of the caller's if it is free, without renewal. Idempotent by token.
+
+        Cost: 1 round trip. Cancellation: it may be taken; then :meth:`withdraw` the token, or ask again with it.
+
+        Returns:
+            The fence, or ``None`` where somebody else holds the lock or is next in line.
+        """
+        ttl_ms = milliseconds(ttl_s, "ttl_s", least=_LEAST_TTL_MS)
+        claim = _Claim(self._port, self._keys(name, tenant_id), ttl_ms, token)
+        try:
+            granted = await claim.ask(in_line=False)
+        except (BackendError, asyncio.CancelledError):
+            if token is None:  # Nobody knows the one that was made.
+                self._background.start(claim.withdraw())
+            raise
+        return None if granted is None else granted[0]
+
+    def withdraw(self, name: str, *, tenant_id: str, token: str, ttl_s: float = 30.0) -> None:
+        """Give a lock back in the background that :meth:`try_acquire` may have taken, although it raised.
+
+        Do not use the token again.
+        """
+        ttl_ms = milliseconds(ttl_s, "ttl_s", least=_LEAST_TTL_MS)
+        self._background.start(_Claim(self._port, self._keys(name, tenant_id), ttl_ms, token).withdraw())
+
+    async def renew(self, name: str, *, tenant_id: str, token: str, ttl_s: float = 30.0) -> bool:
+        """Lengthen the lease of a token; False if it does not hold the lock. Cost: 1 round trip."""
+        words: list[Argument] = [token, milliseconds(ttl_s, "ttl_s", least=_LEAST_TTL_MS)]
+        return bool(await self._port.run(RENEW, self._keys(name, tenant_id)[:2], words))
+
+    async def release(self, name: str, *, tenant_id: str, token: str) -> bool:
+        """Give a lock back; False if the token does not hold it. Cost: 1 round trip. Idempotent."""
+        keys = self._keys(name, tenant_id)
+        return await self._background.finish(give_back(self._port, keys, token))
+
+    async def close(self, deadline: Deadline | None = None) -> None:
+        """Wait until what was given up has been given back; what is still held is renewed no more, and so lost."""
+        try:
+            await self._background.close(deadline)
+        finally:
+            for lock in list(self._held):
+                lock.abandon()
+
+    def _keys(self, name: str, tenant_id: str) -> list[str]:
+        return [self._port.key("lock", tenant_id, name, part) for part in ("owner", "state", "line", "alive")]
+
+
+class _Claim:
+    """One attempt to have a lock, under one token."""
+
+    def __init__(self, port: CoordinationContext, keys: list[str], ttl_ms: int, token: str | None = None) -> None:
+        self.keys = keys
+        self.ttl_ms = ttl_ms
+        self.token = token or port.token()
+        self._port = port
+        self._pause_s = _HEARTBEAT_S
+
+    async def ask(self, *, in_line: bool) -> tuple[int, float] | None:
+        """The fence and when it was asked for, or ``None``; then :attr:`_pause_s` says when to look again."""
+        sent = self._port.environment.now()
+        waiter_ms = round(WAITER_S * 1000) if in_line else 0
+        words: list[Argument] = [self.token, self.ttl_ms, waiter_ms, HEAD_MS, bell_prefix(self.keys)]
+        reply = await self._port.run(ACQUIRE, self.keys, words)
+        if reply[0] == 1:
+            return reply[1], sent
+        _, left_ms, place = reply
+        chance = self._port.environment.random()
+        self._pause_s = (_HEARTBEAT_S if place else _HEAD_HEARTBEAT_S) * (0.8 + 0.2 * chance)
+        if place == 0 and left_ms >= 0:
+            # The first in line watches the holder's lease: if the holder died, nobody will ring.
+            self._pause_s = min(self._pause_s, left_ms / 1000 + 0.001 + 0.009 * chance)
+        return None
+
+    async def stand_in_line(self, deadline: float | None) -> tuple[int, float] | None:
+        """Wait for the turn, until ``deadline``. Who stands in line must listen: a head that nobody hears is passed."""
+        now = self._port.environment.now
+        async with self._port.store.listen(bell_prefix(self.keys) + self.token) as bell:
+            while True:
+                granted = await self.ask(in_line=True)
+                if granted is not None:
+                    return granted
+                left_s = self._pause_s if deadline is None else deadline - now()
+                if left_s <= 0:
+                    return None
+                await bell.wait(min(self._pause_s, left_s))
+
+    async def withdraw(self) -> None:
+        """Leave the line; give the lock back if a lost reply had granted it. Asks again for as long as that may help."""
+        now = self._port.environment.now
+        deadline = now() + min(self.ttl_ms / 1000, _WITHDRAW_S)
+        while True:
+            try:
+                await give_back(self._port, self.keys, self.token)
+            except BackendError:
+                if now() >= deadline:
+                    return
+                await asyncio.sleep(_WITHDRAW_AGAIN_S)
+            else:
+                return
+
+
+class LockBlock:
+    """The context manager of :meth:`Locks.acquire`. Use each once."""
+
+    def __init__(self, locks: Locks, name: str, tenant_id: str, ttl_s: float, wait_s: float | None) -> None:
+        self._locks = locks
+        self._what = (name, tenant_id, ttl_s, wait_s)
+        self._lock: Lock | None = None
+        self._task: asyncio.Task[object] | None = None
+        self._cancelling = 0
+        self._interrupted = False
+
+    async def __aenter__(self) -> Lock:
+        name, tenant_id, ttl_s, wait_s = self._what
+        self._task = asyncio.current_task()
+        assert self._task is not None
+        self._cancelling = self._task.cancelling()
+        self._lock = await self._locks.take(name, tenant_id=tenant_id, ttl_s=ttl_s, wait_s=wait_s)
+        self._lock.is_block = True
+        self._lock.on_lost = self._interrupt
+        return self._lock
+
+    def _interrupt(self) -> None:
+        assert self._task is not None
+        self._interrupted = True
+        self._task.cancel("the lock was lost")
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        assert self._lock is not None
+        assert self._task is not None
+        self._lock.on_lost = None
+        if not self._interrupted:
+            if not await self._released(self._lock) and error is None:
+                raise LockLostError(f"lock {self._lock.name!r} (fence {self._lock.fence}) had ended before its block")
+            return
+        others = self._task.uncancel() > self._cancelling
+        if error is None or (kind is asyncio.CancelledError and not others):
+            raise LockLostError(f"lock {self._lock.name!r} (fence {self._lock.fence}) could not be renewed") from error
+
+    async def _released(self, lock: Lock) -> bool:
+        """False if the lock was no longer held. Where the store is away, the lease that we can prove decides."""
+        proved = lock.remaining_s > 0
+        try:
+            return await lock.release()
+        except BackendError:
+            return proved

@@ -1,0 +1,398 @@
+"""A queue that loses nothing: what was pushed is ready, delayed, in flight, dead or settled, at every instant."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from typing import TYPE_CHECKING, Any, Final, Literal
+
+from alacena.coordination.coordination_context import milliseconds
+from alacena.coordination.item import DeadLetter, Item, QueueStats, stats_from
+from alacena.coordination.pushed import OUTCOMES, Pushed, due_word, item_id, pages
+from alacena.coordination.taken import MOST_BYTES, Taken, give_back, reserve_from
+from alacena.engine.base.errors import BackendError, DecodeError, OutcomeUnknownError
+from alacena.engine.base.events import ItemRejected
+from alacena.engine.base.scope import identifier, tenant_text
+from alacena.engine.remote.backend import Script
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+    from contextlib import AbstractAsyncContextManager
+    from datetime import datetime
+    from uuid import UUID
+
+    from alacena.coordination.coordination_context import CoordinationContext
+    from alacena.coordination.ready_tenants import ReadyTenants
+    from alacena.engine.remote.backend import Argument, Notification
+
+PUSH: Final = Script("queue_push", idempotent=True)
+RESERVE: Final = Script("queue_reserve", idempotent=True)
+RETURN: Final = Script("queue_return", idempotent=True)
+ACK: Final = Script("queue_ack", idempotent=True)
+EXTEND: Final = Script("queue_extend", idempotent=True)
+NACK: Final = Script("queue_nack", idempotent=True)
+DEAD: Final = Script("queue_dead", idempotent=True)
+REPLAY: Final = Script("queue_replay", idempotent=True)
+DISCARD: Final = Script("queue_discard", idempotent=True)
+STATS: Final = Script("queue_stats", idempotent=True)
+
+_REMEMBER_GIVEN_MS: Final = 3_600_000
+_REMEMBER_MADE_MS: Final = 120_000
+_MOST_AT_ONCE: Final = 1_000
+_UNREADABLE_FACTOR: Final = 8
+_UNREADABLE_MOST_S: Final = 300.0
+
+_log = logging.getLogger("alacena")
+
+
+class Queue:
+    """One queue of one tenant. Made by :class:`~alacena.coordination.queues.Queues`.
+
+    Delivery is at least once: an item whose lease ends is delivered again, as its next attempt; after
+    ``max_attempts`` it is a dead letter. Order is that of pushing, as far as delays and new attempts leave it.
+    If Redis fails: every verb raises; each carries an id or token, so it was asked again before that.
+
+    Attributes:
+        name: Its name.
+        tenant_id: Whose it is.
+    """
+
+    def __init__(
+        self,
+        port: CoordinationContext,
+        ready_tenants: ReadyTenants | None,
+        name: str,
+        tenant_id: str,
+        max_attempts: int,
+    ) -> None:
+        if max_attempts < 1:
+            raise ValueError(f"max_attempts must be at least 1, not {max_attempts}")
+        self.name = name = identifier("the name of a queue", name)
+        self.tenant_id = tenant_id = tenant_text(tenant_id)
+        self._port = port
+        self._background = port._background
+        self._ready_tenants = ready_tenants
+        self._max_attempts = max_attempts
+        parts = ("data", "ready", "delayed", "flight", "dead", "done")
+        self._keys = [port.key("queue", tenant_id, name, part) for part in parts]
+        self._data, self._ready, *_ = self._keys
+        self._channel = f"{self._data}:bell"
+        self._elements = port.elements.of(tenant_id, self._data)
+
+    async def push(
+        self,
+        value: Any,
+        id: str | int | UUID | None = None,  # noqa: A002 - the public name of what it is
+        *,
+        delay_s: float = 0.0,
+        at: float | datetime | None = None,
+        if_dead: Literal["revive", "keep"] = "revive",
+    ) -> Pushed:
+        """Put a value in.
+
+        Cost: 1 round trip; 2 where the queue was empty and it is served for all tenants. Atomicity: all or nothing.
+        Cancellation: it is put in all the same, in the background.
+
+        Args:
+            value: Anything that the codec takes.
+            id: Names this piece of work: pushed again while it is known (until an hour after it was acknowledged), it
+                is not taken in twice. Left out, one is made before anything is sent, so that no retry doubles it.
+            delay_s: Seconds before it is ready.
+            at: When it is ready instead, in seconds since the epoch or as an aware ``datetime``.
+            if_dead: What becomes of an ``id`` that is a dead letter: ``"revive"`` takes it in anew, with this value
+                and all its attempts before it; ``"keep"`` leaves it dead.
+
+        Returns:
+            The id, which tells in :attr:`~alacena.coordination.pushed.Pushed.outcome` what became of it.
+
+        Raises:
+            EncodeError: The value cannot be stored.
+            BackendError: The server did not confirm. With an id, push it again.
+        """
+        return (
+            await self.push_many([value], ids=None if id is None else [id], delay_s=delay_s, at=at, if_dead=if_dead)
+        )[0]
+
+    async def push_many(
+        self,
+        values: Iterable[Any],
+        *,
+        ids: Sequence[str | int | UUID] | None = None,
+        delay_s: float = 0.0,
+        at: float | datetime | None = None,
+        if_dead: Literal["revive", "keep"] = "revive",
+    ) -> list[Pushed]:
+        """Put values in. See :meth:`push`.
+
+        Cost: 1 round trip for each 500 values or MiB. Atomicity: of each of those: give ids, so that you can push all
+        of them again where one failed.
+
+        Returns:
+            The ids, in order, each with its outcome.
+        """
+        if if_dead not in {"revive", "keep"}:
+            raise ValueError(f'if_dead must be "revive" or "keep", not {if_dead!r}')
+        payloads = [self._elements.encode(value) for value in values]
+        names = [f"~{self._port.token()}" for _ in payloads] if ids is None else [item_id(name) for name in ids]
+        if len(names) != len(payloads):
+            raise ValueError(f"{len(payloads)} values, but {len(names)} ids")
+        head: list[Argument] = [self._channel, int(if_dead == "revive"), self._port.token()[:16]]
+        due = due_word(delay_s, at)
+        if self._ready_tenants is not None and payloads:
+            await self._ready_tenants.ensure(self.tenant_id)
+        pairs = list(zip(names, payloads, strict=True))
+        return await self._background.finish(self._push_pages(pairs, due, head))
+
+    async def _push_pages(self, pairs: list[tuple[str, bytes]], due: str, head: list[Argument]) -> list[Pushed]:
+        """Send all portions, and announce what came into an empty queue, also where a later portion fails."""
+        announce = False
+        pushed: list[Pushed] = []
+        try:
+            for page in pages(pairs):
+                words = [word for name, payload in page for word in (name, due, payload)]
+                ring, codes = await self._port.run(PUSH, self._keys, [*head, *words])
+                announce = announce or bool(ring)
+                pushed += [Pushed(name, OUTCOMES[code]) for (name, _), code in zip(page, codes, strict=True)]
+        finally:
+            if announce:
+                await self._announce()
+        return pushed
+
+    async def _announce(self) -> None:
+        """Put the tenant's turn first. That may fail: what is in the queue stays there, and is found a while later."""
+        if self._ready_tenants is not None:
+            try:
+                await self._background.finish(self._ready_tenants.announce(self.tenant_id))
+            except BackendError as error:
+                _log.debug("queue %r of %r: its turn was not put first: %s", self.name, self.tenant_id, error)
+                self._background.start(self._ready_tenants.announce(self.tenant_id))
+
+    async def reserve(
+        self, max_items: int = 1, *, visibility_s: float = 60.0, wait_s: float = 0.0, token: str | None = None
+    ) -> list[Item]:
+        """Take up to ``max_items`` under a lease, and up to 8 MiB of values; one item may be larger.
+
+        What cannot be read here is given back after a delay, with its attempt counted, and said in the log and in an
+        ``ItemRejected`` event: another version may be able to. After its last attempt it is a dead letter.
+
+        Cost: 1 round trip where there is something; while waiting, woken and not polling, 1 each 5 s.
+        Cancellation: what was taken is given back in the background, without counting as an attempt.
+        If Redis fails: raises; where only the reply was lost, and no ``token`` was given, the same.
+
+        Args:
+            max_items: At most so many.
+            visibility_s: For how long they are nobody else's.
+            wait_s: For how long to wait for the first.
+            token: Names this reservation: asked again with it, the same items come, for as long as they are held.
+
+        Returns:
+            The items; an empty list if there was nothing.
+        """
+        return await reserve_from(self, self._port, max_items, visibility_s, wait_s, token)
+
+    async def take(
+        self, max_items: int, visibility_s: float, token: str | None = None, max_bytes: int = MOST_BYTES
+    ) -> Taken:
+        """Take what there is, without waiting. See :meth:`reserve`."""
+        if not 1 <= max_items <= _MOST_AT_ONCE:
+            raise ValueError(f"max_items must be from 1 to {_MOST_AT_ONCE}, not {max_items}")
+        holder = token or self._port.token()
+        words: list[Argument] = [holder, max_items, milliseconds(visibility_s, "visibility_s"), self._max_attempts]
+        try:
+            rows, due_ms = await self._background.finish(
+                self._port.run(RESERVE, self._keys, [*words, max_bytes]), lambda _: self._return(holder, max_items)
+            )
+        except OutcomeUnknownError:
+            if token is None:  # Nobody else can ask for what this token holds: nobody has seen it, nobody will.
+                self._background.start(self._return(holder, max_items))
+            raise
+        items, unreadable = self._read(rows)
+        if unreadable:
+            try:
+                await self._background.finish(self._put_off(unreadable))
+            except asyncio.CancelledError:
+                give_back(self._port, items)
+                raise
+        return Taken(items, None if due_ms < 0 else due_ms / 1000, len(unreadable))
+
+    def bell(self) -> AbstractAsyncContextManager[Notification]:
+        """Rings when something becomes ready, or due sooner."""
+        return self._port.store.listen(self._channel)
+
+    async def ack(self, items: Sequence[Item]) -> list[Item]:
+        """Finish items of this queue for good.
+
+        Cost: 1 round trip. Atomicity: all in one step. Idempotent.
+
+        Returns:
+            Those whose lease had ended: they are or will be somebody else's.
+        """
+        words: list[Argument] = [_REMEMBER_GIVEN_MS, _REMEMBER_MADE_MS]
+        return await self._each(ACK, words, items)
+
+    async def extend(self, items: Sequence[Item], visibility_s: float) -> list[Item]:
+        """Lengthen the leases of items of this queue.
+
+        Cost: 1 round trip.
+
+        Returns:
+            Those whose lease had ended.
+        """
+        words: list[Argument] = [milliseconds(visibility_s, "visibility_s")]
+        return await self._each(EXTEND, words, items)
+
+    async def nack(
+        self, item: Item, delay_s: float = 0.0, reason: str | None = None, *, count_attempt: bool = True
+    ) -> bool:
+        """Give an item back; False if its lease had ended. See :meth:`Item.nack`."""
+        delay_ms = milliseconds(delay_s, "delay_s", least=0)
+        return await self._nack(
+            item.id, item.slot, delay_ms, reason or "", self._max_attempts, count_attempt=count_attempt
+        )
+
+    async def dead(self, limit: int = 100) -> list[DeadLetter]:
+        """The oldest dead letters. Cost: 1 round trip for each 8 MiB of values."""
+        letters: list[DeadLetter] = []
+        while len(letters) < limit:
+            words: list[Argument] = [len(letters), limit - len(letters), MOST_BYTES]
+            rows = await self._port.run(DEAD, self._keys, words)
+            if not rows:
+                break
+            letters += [self._letter(*row) for row in rows]
+        return letters
+
+    async def replay(self, ids: Sequence[str | int | UUID] | None = None) -> int:
+        """Make dead letters ready again, with all their attempts before them; all of them where no ids are given.
+
+        Cost: 1 round trip a thousand, and 1 where it is served for all tenants.
+
+        Returns:
+            How many there were; less where a reply was lost, although all were.
+        """
+        count = await self._letters(REPLAY, [self._channel], ids)
+        await self._announce()
+        return count
+
+    async def discard(self, ids: Sequence[str | int | UUID] | None = None) -> int:
+        """Forget dead letters for good, and their ids at once; all of them where no ids are given.
+
+        Cost: 1 round trip a thousand.
+
+        Returns:
+            How many there were; less where a reply was lost, although all were.
+        """
+        return await self._letters(DISCARD, [], ids)
+
+    async def stats(self) -> QueueStats:
+        """The queue now. Cost: 1 round trip. Atomicity: all figures are of one instant.
+
+        A queue that was empty for a day is forgotten, and counts from 0 again.
+        """
+        return stats_from(await self._port.run(STATS, self._keys, []))
+
+    async def give_back(self, items: Sequence[Item]) -> None:
+        """Give items back that nobody has tried: at once, and without counting the attempt. Those lost are left out.
+
+        Cost: 1 round trip each, all of them at once.
+        """
+        gone = (self._nack(item.id, item.slot, 0, "", self._max_attempts, count_attempt=False) for item in items)
+        await asyncio.gather(*gone)
+
+    async def _each(self, script: Script, words: list[Argument], items: Sequence[Item]) -> list[Item]:
+        if not items:
+            return []
+        pairs = [word for item in items for word in (item.id, item.slot)]
+        answers = await self._port.run(script, self._keys, [*words, *pairs])
+        return [item for item, answer in zip(items, answers, strict=True) if not answer]
+
+    async def _letters(self, script: Script, words: list[Argument], ids: Sequence[str | int | UUID] | None) -> int:
+        count = 0
+        names: list[str] = [] if ids is None else [_letter_id(name) for name in ids]
+        pages_of_ids = [[]] if ids is None else [names[at : at + 1000] for at in range(0, len(names), 1000)]
+        for page in pages_of_ids:
+            while True:
+                done = await self._port.run(script, self._keys, [*words, *page])
+                count += done
+                if page or not done:
+                    break
+        return count
+
+    async def _nack(
+        self, item_id: str, slot: str, delay_ms: int, reason: str, max_attempts: int, *, count_attempt: bool = True
+    ) -> bool:
+        words: list[Argument] = [self._channel, item_id, slot, delay_ms, reason, max_attempts, int(not count_attempt)]
+        state = await self._port.run(NACK, self._keys, words)
+        if state in {1, 2}:
+            await self._announce()
+        return bool(state)
+
+    def _read(self, rows: Sequence[list[Any]]) -> tuple[list[Item], list[Item]]:
+        """The items that can be read, and those that cannot, with the reason as their value."""
+        items: list[Item] = []
+        unreadable: list[Item] = []
+        for name, slot, attempt, record in rows:
+            try:
+                value = self._elements.decode(record.partition(b":")[2])
+            except DecodeError as error:
+                unreadable.append(
+                    Item(self, _text(name), slot.decode(), attempt, f"cannot be read: {str(error).rstrip('.')}")
+                )
+            else:
+                items.append(Item(self, _text(name), slot.decode(), attempt, value))
+        return items, unreadable
+
+    async def _put_off(self, unreadable: Sequence[Item]) -> None:
+        """Give back what cannot be read here, to be tried a while later: another version may read it."""
+        for item in unreadable:
+            self._tell(item)
+        try:
+            await asyncio.gather(
+                *(
+                    self._nack(item.id, item.slot, _unreadable_ms(item.attempt), item.value, self._max_attempts)
+                    for item in unreadable
+                )
+            )
+        except BackendError:
+            return  # Their leases end by themselves.
+
+    def _tell(self, item: Item) -> None:
+        if self._port.emit is not None:
+            self._port.emit(
+                ItemRejected(self.tenant_id, None, self.name, item.id, item.attempt, item.value.partition(": ")[2])
+            )
+        if self._port.says_first(f"queue {self.name}: {item.value}"):
+            _log.warning(
+                "queue %r: item %r %s; it is given back and tried again, up to %d attempts, then it is a dead letter "
+                "that replay() brings back: register its class here, or let workers of its version run",
+                self.name,
+                item.id,
+                item.value,
+                self._max_attempts,
+            )
+
+    async def _return(self, holder: str, max_items: int) -> None:
+        if await self._port.run(RETURN, self._keys, [self._channel, holder, max_items]):
+            await self._announce()
+
+    def _letter(self, name: bytes, died_ms: int, attempts: int, reason: bytes, record: bytes) -> DeadLetter:
+        payload = record.partition(b":")[2]
+        words = reason.decode("utf-8", "replace")
+        try:
+            value = self._elements.decode(payload)
+        except DecodeError:
+            return DeadLetter(_text(name), None, attempts, words, died_ms / 1000, payload)
+        return DeadLetter(_text(name), value, attempts, words, died_ms / 1000)
+
+
+def _letter_id(name: str | int | UUID) -> str:
+    """An id of a dead letter, which may also be one that was made."""
+    return name if isinstance(name, str) else item_id(name)
+
+
+def _unreadable_ms(attempt: int) -> int:
+    """How long an item waits that could not be read: 1 s at first, minutes at last, as long as a deploy may take."""
+    return round(1000 * min(float(_UNREADABLE_FACTOR) ** min(attempt - 1, 9), _UNREADABLE_MOST_S))
+
+
+def _text(raw: bytes) -> str:
+    return raw.decode("utf-8", "surrogatepass")

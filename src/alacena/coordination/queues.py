@@ -1,0 +1,103 @@
+"""Queues by name and tenant, and one view over all tenants of a name."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final
+
+from alacena.coordination.queue import Queue
+from alacena.coordination.ready_tenants import ReadyTenants
+from alacena.coordination.round_robin import AllTenants, SomeTenants
+from alacena.coordination.worker import Worker
+from alacena.engine.base.scope import identifier
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Sequence
+
+    from alacena.coordination.coordination_context import CoordinationContext
+    from alacena.coordination.item import Item
+    from alacena.coordination.taken import Source
+    from alacena.engine.base.closing import Deadline
+
+_MOST_ROSTERS: Final = 1_000
+
+
+class Queues:
+    """Gives queues. Durable as the server is: with ``appendonly yes`` an item survives a crash of it.
+
+    Args:
+        port: Where the queues are.
+        fair: Keep the ready_tenants by which :meth:`any` serves all tenants. Every process that pushes must agree.
+    """
+
+    def __init__(self, port: CoordinationContext, *, fair: bool = True) -> None:
+        self._port = port
+        self._fair = fair
+        self._rosters: dict[str, ReadyTenants] = {}
+
+    def __call__(self, name: str, *, tenant_id: str, max_attempts: int = 5) -> Queue:
+        """The queue ``name`` of a tenant. Nothing is sent.
+
+        Args:
+            name: Its name.
+            tenant_id: Whose.
+            max_attempts: After so many deliveries without an ack, an item is a dead letter.
+        """
+        return Queue(self._port, self._ready_tenants(name), name, tenant_id, max_attempts)
+
+    def any(
+        self, name: str, *, tenant_ids: Sequence[str] | None = None, max_attempts: int = 5
+    ) -> AllTenants | SomeTenants:
+        """A view over the queue ``name`` of many tenants, served in turn whatever the length of each.
+
+        Args:
+            name: The queues' name.
+            tenant_ids: Whose; left out: every tenant that has items.
+            max_attempts: As above.
+        """
+        if tenant_ids is not None:
+            queues = [self(name, tenant_id=tenant, max_attempts=max_attempts) for tenant in tenant_ids]
+            return SomeTenants(self._port, queues)
+        ready_tenants = self._ready_tenants(name)
+        if ready_tenants is None:
+            raise ValueError("Queues(fair=False) keeps no ready_tenants of tenants: give tenant_ids")
+        return AllTenants(
+            self._port, ready_tenants, lambda tenant: self(name, tenant_id=tenant, max_attempts=max_attempts)
+        )
+
+    async def reserve_any(
+        self,
+        name: str,
+        *,
+        tenant_ids: Sequence[str] | None = None,
+        max_items: int = 1,
+        visibility_s: float = 60.0,
+        wait_s: float = 0.0,
+        max_attempts: int = 5,
+    ) -> list[Item]:
+        """Take items of many tenants in turn. See :meth:`any`, whose view keeps its place between calls."""
+        view = self.any(name, tenant_ids=tenant_ids, max_attempts=max_attempts)
+        return await view.reserve(max_items, visibility_s=visibility_s, wait_s=wait_s)
+
+    def worker(self, source: Source, handler: Callable[[Item], Awaitable[object] | object], **options: Any) -> Worker:
+        """A worker on one or more of these queues: ``await cache.queues.worker(queue, handle).run()``.
+
+        Args:
+            source: A queue, or what :meth:`any` gives.
+            handler: Called with each item; when it returns, the item is done.
+            options: As for :class:`~alacena.coordination.worker.Worker`.
+        """
+        return Worker(self._port, source, handler, **options)
+
+    async def close(self, deadline: Deadline | None = None) -> None:
+        """Wait until what was given up has been given back."""
+        await self._port._background.close(deadline)
+
+    def _ready_tenants(self, name: str) -> ReadyTenants | None:
+        if not self._fair:
+            return None
+        name = identifier("the name of a queue", name)
+        ready_tenants = self._rosters.pop(name, None) or ReadyTenants(self._port, "queue", name)
+        self._rosters[name] = ready_tenants
+        if len(self._rosters) > _MOST_ROSTERS:
+            del self._rosters[next(iter(self._rosters))]  # Its next push announces its tenant once more.
+        return ready_tenants

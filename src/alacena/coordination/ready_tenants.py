@@ -1,0 +1,120 @@
+"""Who may have work: a list of tenants that many processes serve in turn.
+
+Tenants live on different nodes, so no script sees all their queues. The ready_tenants is one sorted set apart, by the instant
+of each tenant's next turn. It is a hint that repairs itself: who has no work is put off, who has some announces it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+from alacena.engine.remote.backend import Script
+
+if TYPE_CHECKING:
+    from contextlib import AbstractAsyncContextManager
+
+    from alacena.coordination.coordination_context import CoordinationContext
+    from alacena.engine.remote.backend import Notification
+
+ANNOUNCE: Final = Script("roster_announce", idempotent=True)
+TURNS: Final = Script("roster_turns", idempotent=True)
+PARK: Final = Script("roster_park", idempotent=True)
+
+NOBODY: Final = "system"
+"""The tenant under which a ready_tenants is filed."""
+
+_ENSURE_S: Final = 900.0
+_LONGEST_PAUSE_S: Final = 600.0
+_STRIKE_OFF_AFTER: Final = 10
+_MOST_KNOWN: Final = 10_000
+"""Tenants that a process remembers something of; the others cost a round trip more."""
+
+
+@dataclass(frozen=True, slots=True)
+class Turn:
+    """A tenant's turn.
+
+    Attributes:
+        tenant_id: Whose.
+        mark: By which the ready_tenants knows whether the tenant has announced itself since.
+    """
+
+    tenant_id: str
+    mark: str
+
+
+class ReadyTenants:
+    """Tenants that may have work of one kind.
+
+    A tenant announces itself when its work begins, and once each quarter of an hour before it adds to it; it is struck
+    off after more than an hour without any. Work could be overlooked only if its producer was stopped for most of an
+    hour between the two, and died before it could announce it. A ready_tenants that nobody asks or adds to for 90 days is
+    forgotten.
+
+    Args:
+        port: Where the ready_tenants is.
+        kind: Of what.
+        name: Of which.
+    """
+
+    def __init__(self, port: CoordinationContext, kind: str, name: str) -> None:
+        self._port = port
+        self._key = port.key(f"{kind}-ready_tenants", NOBODY, name)
+        parts = ("announced", "clock")
+        self._keys = [self._key, *(port.key(f"{kind}-ready_tenants", NOBODY, name, part) for part in parts)]
+        self._ensured: dict[str, float] = {}
+        self._idle: dict[str, int] = {}
+
+    def bell(self) -> AbstractAsyncContextManager[Notification]:
+        """Rings when a tenant announces work."""
+        return self._port.store.listen(self._channel)
+
+    async def ensure(self, tenant_id: str) -> None:
+        """Be on the ready_tenants before work is added. Cost: 1 round trip each quarter of an hour, else none."""
+        now = self._port.environment.now()
+        if now >= self._ensured.get(tenant_id, now):
+            await self._port.run(ANNOUNCE, self._keys, [tenant_id, 0, self._channel])
+            self._ensured.pop(tenant_id, None)
+            self._ensured[tenant_id] = now + _ENSURE_S
+            while len(self._ensured) > _MOST_KNOWN or next(iter(self._ensured.values())) <= now:
+                del self._ensured[next(iter(self._ensured))]
+
+    async def announce(self, tenant_id: str) -> None:
+        """Say that there is work now. Cost: 1 round trip."""
+        await self._port.run(ANNOUNCE, self._keys, [tenant_id, 1, self._channel])
+
+    async def turns(self, count: int) -> tuple[list[Turn], float | None]:
+        """Whose turn it is, and the seconds until the next one (``None``: nobody is there).
+
+        Each goes to the end of the round. A reply that is lost costs its tenants one round.
+
+        Cost: 1 round trip.
+        """
+        rows, left_ms = await self._port.run(TURNS, self._keys, [count])
+        found = [Turn(member.decode("utf-8", "surrogatepass"), mark.decode()) for member, mark in rows]
+        return found, None if left_ms < 0 else left_ms / 1000
+
+    def found(self, turn: Turn) -> None:
+        """There was work: the next turn is in the next round."""
+        self._idle.pop(turn.tenant_id, None)
+
+    async def put_off(self, turn: Turn, due_s: float | None) -> None:
+        """There was no work: come back when some is due (``None``: none is known), or when it announces itself.
+
+        Cost: 1 round trip.
+        """
+        idle = 0 if due_s is not None else self._idle.pop(turn.tenant_id, 0) + 1
+        self._idle[turn.tenant_id] = idle
+        if len(self._idle) > _MOST_KNOWN:
+            del self._idle[next(iter(self._idle))]
+        pause_s = min(_LONGEST_PAUSE_S, 60.0 * 2**idle if due_s is None else due_s)
+        pause_ms = round(pause_s * 1000) + 1
+        if idle > _STRIKE_OFF_AFTER:
+            self._idle.pop(turn.tenant_id, None)
+            pause_ms = -1
+        await self._port.run(PARK, self._keys, [turn.tenant_id, turn.mark, pause_ms])
+
+    @property
+    def _channel(self) -> str:
+        return f"{self._key}:bell"

@@ -1,0 +1,98 @@
+"""Where items come from: one queue, or the queues of many tenants; and how they are waited for."""
+
+from __future__ import annotations
+
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Final, Protocol
+
+from alacena.coordination.coordination_context import pause_s
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+    from contextlib import AbstractAsyncContextManager
+
+    from alacena.coordination.coordination_context import CoordinationContext
+    from alacena.coordination.item import Item
+    from alacena.coordination.queue import Queue
+    from alacena.engine.remote.backend import Notification
+
+MOST_BYTES: Final = 8 << 20
+"""Bytes of values in one reply, so that it arrives in time; a single item may be larger."""
+
+
+@dataclass(slots=True)
+class Taken:
+    """What one look at a source gave.
+
+    Attributes:
+        items: The items, which nobody else has.
+        due_s: Seconds until something is due; ``None``: nothing is known.
+        unreadable: How many items could not be read, and were given back.
+    """
+
+    items: list[Item] = field(default_factory=list)
+    due_s: float | None = None
+    unreadable: int = 0
+
+
+class Source(Protocol):
+    """Whatever gives items: one queue, or the queues of many tenants."""
+
+    async def take(self, max_items: int, visibility_s: float, token: str | None = None) -> Taken:
+        """Take what there is, without waiting.
+
+        Cancellation: what was taken is given back in the background, without counting as an attempt.
+        """
+        ...
+
+    def bell(self) -> AbstractAsyncContextManager[Notification]:
+        """Rings when it is worth looking."""
+        ...
+
+
+async def reserve_from(
+    source: Source,
+    port: CoordinationContext,
+    max_items: int,
+    visibility_s: float,
+    wait_s: float,
+    token: str | None = None,
+) -> list[Item]:
+    """Take items, waiting up to ``wait_s`` seconds for the first. Nothing is kept where it cannot be handed out."""
+    taken = await source.take(max_items, visibility_s, token)
+    if taken.items or wait_s <= 0:
+        return taken.items
+    deadline = port.environment.now() + wait_s
+    with taking(port) as found:
+        async with source.bell() as bell:
+            while True:
+                taken = await source.take(max_items, visibility_s, token)
+                found.items = taken.items
+                left_s = deadline - port.environment.now()
+                if found.items or left_s <= 0:
+                    break
+                await bell.wait(min(left_s, pause_s(port.environment, taken.due_s)))
+    return found.items
+
+
+@contextmanager
+def taking(port: CoordinationContext) -> Iterator[Taken]:
+    """Collect items; where the block does not come to its end, they are given back."""
+    taken = Taken()
+    is_complete = False
+    try:
+        yield taken
+        is_complete = True
+    finally:
+        if not is_complete:
+            give_back(port, taken.items)
+
+
+def give_back(port: CoordinationContext, items: Iterable[Item]) -> None:
+    """Give items back in the background that nobody has seen: at once, and without counting an attempt."""
+    by_queue: dict[Queue, list[Item]] = {}
+    for item in items:
+        by_queue.setdefault(item.queue, []).append(item)
+    for queue, own in by_queue.items():
+        port._background.start(queue.give_back(own))

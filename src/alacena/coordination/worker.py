@@ -1,0 +1,276 @@
+"""A worker: takes items, runs a handler on each, keeps their leases, and gives back what failed."""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+import logging
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from alacena.coordination.coordination_context import pause_s
+from alacena.coordination.taken import give_back
+from alacena.engine.base.errors import AlacenaError, BackendError, NotOwnerError, UsageError
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+    from alacena.coordination.coordination_context import CoordinationContext
+    from alacena.coordination.item import Item
+    from alacena.coordination.queue import Queue
+    from alacena.coordination.taken import Source
+    from alacena.engine.remote.backend import Notification
+
+_log = logging.getLogger("alacena")
+
+
+@dataclass(frozen=True, slots=True)
+class Backoff:
+    """How long a failed item waits: doubled with every attempt, with full jitter above half.
+
+    Attributes:
+        first_s: After the first attempt.
+        factor: From one attempt to the next.
+        most_s: Never more.
+    """
+
+    first_s: float = 1.0
+    factor: float = 2.0
+    most_s: float = 300.0
+
+    def delay_s(self, attempt: int, chance: float) -> float:
+        """Seconds to wait after ``attempt`` (from 1), with ``chance`` in ``[0, 1)``."""
+        full = min(self.first_s * self.factor ** min(attempt - 1, 64), self.most_s)
+        return full * (0.5 + 0.5 * chance)
+
+
+@dataclass(slots=True)
+class WorkerCounts:
+    """What a worker has done.
+
+    Attributes:
+        done: Items handled and acknowledged.
+        failed: Attempts given back because the handler raised.
+        lost: Items whose lease ended while their handler ran.
+        outages: Times that the store could not be asked.
+        unreadable: Deliveries that could not be read here, and were given back.
+    """
+
+    done: int = 0
+    failed: int = 0
+    lost: int = 0
+    outages: int = 0
+    unreadable: int = 0
+
+
+@dataclass(eq=False, slots=True)
+class _Job:
+    item: Item
+    task: asyncio.Task[None] = field(init=False)
+
+
+class Worker:
+    """Runs ``handler(item)`` for each item of a source, several at a time.
+
+    An ingestion service, in place of a loop on ``lpop``: a process that dies loses nothing, a job that always fails
+    ends in the dead letters, and a large tenant does not keep the others waiting::
+
+        await cache.queues("ingestion", tenant_id=tenant_id).push(job, id=job["job_id"])
+
+        async def ingest(item: Item) -> None:
+            async with Context(tenant_id=item.tenant_id):
+                response = await embed(item.value["chunks"])
+                await track_token_usage(..., idempotency_key=f"embed:{item.id}")
+
+        worker = cache.queues.worker(cache.queues.any("ingestion"), ingest, concurrency=8)
+        asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, worker.stop)
+        await worker.run()
+
+    The same job may be handled again after its worker died: make what a handler does idempotent by ``item.id``, or
+    fence it with ``item.attempt``. A lock of the job is not needed: a lease is one.
+
+    A handler that returns acknowledges its item; one that raises gives it back after a growing delay, with the
+    exception as the reason. Leases are lengthened in one command a queue for as long as handlers run; a handler whose
+    lease ended is cancelled. A store that is away is asked again after a while.
+
+    Args:
+        port: Where the source is.
+        source: A queue, or :meth:`~alacena.coordination.queues.Queues.any`.
+        handler: The work. A plain function is called on the event loop: let it call ``asyncio.to_thread`` if it blocks.
+        concurrency: How many handlers at a time.
+        visibility_s: The length of a lease: for how long an item of a worker that died is out of sight.
+        heartbeat_s: How often leases are lengthened; left out: a third of ``visibility_s``.
+        backoff: How long a failed item waits.
+        grace_s: How long :meth:`stop` lets running handlers finish.
+
+    Attributes:
+        counts: What was done so far.
+    """
+
+    def __init__(
+        self,
+        port: CoordinationContext,
+        source: Source,
+        handler: Callable[[Item], Awaitable[object] | object],
+        *,
+        concurrency: int = 4,
+        visibility_s: float = 60.0,
+        heartbeat_s: float | None = None,
+        backoff: Backoff | None = None,
+        grace_s: float = 30.0,
+    ) -> None:
+        if concurrency < 1:
+            raise ValueError(f"concurrency must be at least 1, not {concurrency}")
+        if not callable(handler):
+            raise UsageError(f"a worker's handler must be callable with an item, not {handler!r:.80}")
+        self.counts = WorkerCounts()
+        self._port = port
+        self._source = source
+        self._handler = handler
+        self._concurrency = concurrency
+        self._visibility_s = visibility_s
+        self._heartbeat_s = visibility_s / 3 if heartbeat_s is None else heartbeat_s
+        self._backoff = backoff or Backoff()
+        self._grace_s = grace_s
+        self._jobs: set[_Job] = set()
+        self._stopping = asyncio.Event()
+
+    def stop(self) -> None:
+        """Take no more items; :meth:`run` returns when the running handlers are done, or their grace is over."""
+        self._stopping.set()
+
+    async def run(self) -> WorkerCounts:
+        """Work until :meth:`stop`.
+
+        Cancellation: running handlers are cancelled, their items given back at once without counting the attempt.
+        """
+        heart = asyncio.get_running_loop().create_task(self._beat())
+        try:
+            while not self._stopping.is_set():
+                await self._serve_through_outages()
+            if self._jobs:
+                await asyncio.wait([job.task for job in self._jobs], timeout=self._grace_s)
+        finally:
+            heart.cancel()
+            await self._drop_all()
+        return self.counts
+
+    async def _serve_through_outages(self) -> None:
+        try:
+            async with self._source.bell() as bell:
+                await self._serve(bell)
+        except BackendError:
+            self.counts.outages += 1
+            pause = self._backoff.delay_s(1, self._port.environment.random())
+            await self._until(asyncio.ensure_future(asyncio.sleep(pause)))
+
+    async def _serve(self, bell: Notification) -> None:
+        """Keep the hands full. The bell is held all along, so that no ring is missed between looking and listening."""
+        while not self._stopping.is_set():
+            free = self._concurrency - len(self._jobs)
+            if not free:
+                await self._until(*(job.task for job in self._jobs), own=False)
+                continue
+            taken = await self._source.take(free, self._visibility_s)
+            self.counts.unreadable += taken.unreadable
+            for item in taken.items:
+                self._start(item)
+            if not taken.items:
+                await self._until(asyncio.ensure_future(bell.wait(pause_s(self._port.environment, taken.due_s))))
+
+    def _start(self, item: Item) -> None:
+        job = _Job(item)
+        job.task = asyncio.get_running_loop().create_task(self._work(job))
+        self._jobs.add(job)
+
+    async def _until(self, *events: asyncio.Future[Any], own: bool = True) -> None:
+        """Wait until one of the events has come, or the worker is to stop; what is our ``own`` is then let go."""
+        stop = asyncio.ensure_future(self._stopping.wait())
+        try:
+            await asyncio.wait([stop, *events], return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for event in (stop, *(events if own else ())):
+                event.cancel()
+        for event in events if own else ():
+            if event.done() and not event.cancelled():
+                event.result()
+
+    async def _handle(self, item: Item) -> None:
+        done = self._handler(item)
+        if inspect.isawaitable(done):
+            await done
+
+    async def _work(self, job: _Job) -> None:
+        try:
+            work = asyncio.ensure_future(self._handle(job.item))
+            try:
+                await asyncio.wait([work])
+            except asyncio.CancelledError:
+                work.cancel()
+                await asyncio.wait([work])
+                raise
+            await self._settle(job.item, work)
+        except NotOwnerError:
+            self.counts.lost += 1
+        except BackendError:
+            self.counts.outages += 1  # The lease ends by itself: the item is delivered again.
+        except Exception:  # noqa: BLE001 - the item is given back, whatever it was
+            # What is wrong here is not the item's fault: it goes back at once, for another try.
+            _log.exception("a worker could not settle item %r, and gives it back", job.item.id)
+            give_back(self._port, [job.item])
+        finally:
+            self._jobs.discard(job)
+
+    async def _settle(self, item: Item, work: asyncio.Future[None]) -> None:
+        error = asyncio.CancelledError("cancelled itself") if work.cancelled() else work.exception()
+        if error is None:
+            await item.ack()
+            self.counts.done += 1
+            return
+        self.counts.failed += 1
+        delay_s = self._backoff.delay_s(item.attempt, self._port.environment.random())
+        await item.nack(delay_s, _reason(error))
+
+    async def _beat(self) -> None:
+        while True:
+            await asyncio.sleep(self._heartbeat_s)
+            by_queue: dict[Queue, list[_Job]] = {}
+            for job in self._jobs:
+                by_queue.setdefault(job.item.queue, []).append(job)
+            await asyncio.gather(*(self._lengthen(queue, jobs) for queue, jobs in by_queue.items()))
+
+    async def _lengthen(self, queue: Queue, jobs: list[_Job]) -> None:
+        try:
+            lost = await queue.extend([job.item for job in jobs], self._visibility_s)
+        except AlacenaError:
+            self.counts.outages += 1
+            return
+        for job in jobs:
+            if job.item in lost and job in self._jobs:
+                self.counts.lost += 1
+                job.task.cancel()
+
+    async def _drop_all(self) -> None:
+        """Cancel what still runs and give it back."""
+        jobs = list(self._jobs)
+        for job in jobs:
+            job.task.cancel()
+        if jobs:
+            await asyncio.wait([job.task for job in jobs])
+        await self._port._background.finish(self._give_back_all(jobs))
+
+    async def _give_back_all(self, jobs: list[_Job]) -> None:
+        for job in jobs:
+            try:
+                await job.item.nack(0, "the worker was stopped", count_attempt=False)
+            except AlacenaError:
+                continue  # Settled meanwhile, or the store is away: then its lease ends by itself.
+
+
+def _reason(error: BaseException) -> str:
+    """What a handler's exception says; one that cannot even be printed is a reason, too."""
+    try:
+        words = str(error)
+    except Exception as another:  # noqa: BLE001 - the exception is the application's
+        words = f"(its text raised {type(another).__name__})"
+    return f"{type(error).__name__}: {words}"[:1000].encode("utf-8", "backslashreplace").decode()

@@ -1,0 +1,282 @@
+"""How the parts of a cache are put together, and taken apart again."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from functools import partial
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+from alacena.coordination.coordination_context import CoordinationContext
+from alacena.coordination.elements import Elements
+from alacena.engine.api.coordination import Coordination
+from alacena.engine.base.closing import Deadline, take_apart
+from alacena.engine.base.health import Health
+from alacena.engine.base.keys import Keys
+from alacena.engine.base.remote_tier import Counts
+from alacena.engine.codec import Codec
+from alacena.engine.codec.elements import ElementCipher
+from alacena.engine.coherence.generation_table import GenerationTable
+from alacena.engine.coherence.value_store import ValueStore
+from alacena.engine.loading.single_flight import SingleFlight
+from alacena.engine.loading.source_backoff import SourceBackoff
+from alacena.engine.memory import MemoryTier
+from alacena.engine.reading.batch_runner import BatchRunner
+from alacena.engine.reading.filler import Filler
+from alacena.engine.reading.load_runner import LoadRunner
+from alacena.engine.reading.reader import Reader
+from alacena.engine.reading.tiered_lookup import TieredLookup
+from alacena.engine.remote.local.local_backend import LocalBackend
+from alacena.engine.remote.local.local_tier import LocalTier
+from alacena.engine.writing.writer import Writer
+
+if TYPE_CHECKING:
+    import asyncio
+    from collections.abc import Callable, Coroutine
+
+    from alacena.engine.base.credentials import CredentialProvider
+    from alacena.engine.base.environment import Environment
+    from alacena.engine.base.events import Events
+    from alacena.engine.base.keys import EntryKey
+    from alacena.engine.base.remote_tier import RemoteTier
+    from alacena.engine.base.settings import Settings
+    from alacena.engine.codec import Keyring
+    from alacena.engine.remote.backend import Backend
+    from alacena.ledger.ledger import Authority
+
+    Closer: TypeAlias = Callable[[], Coroutine[Any, Any, None]]
+
+_CLOSING_S = 5.0
+_EXPIRY_EVERY_S = 0.1
+_EXPIRY_STEP_S = 0.001
+_EXPIRY_STEP = 2_000
+_EXPIRY_BATCH = 50
+
+
+@dataclass(slots=True)
+class Parts:
+    """The parts of an open cache."""
+
+    keys: Keys
+    memory: MemoryTier
+    copies: ValueStore
+    flights: SingleFlight
+    remote: RemoteTier
+    reader: Reader
+    writer: Writer
+    batches: BatchRunner
+    desk: Coordination
+    counts: Counts
+    health: Health
+    environment: Environment
+    source_backoff: SourceBackoff
+    sweeper: Sweeper
+    url: str | None
+    closers: list[Closer] = field(default_factory=list)
+
+    async def close(self, timeout_s: float) -> None:
+        """Finish the work under way, then take the parts apart.
+
+        Args:
+            timeout_s: How long the work may take. What is left then is cancelled and has moments to end.
+
+        Cancellation: what is left is taken apart all the same, at once.
+        """
+        deadline = Deadline(timeout_s)
+        self.sweeper.stop()
+        steps: list[Closer] = [*self.closers, partial(self.desk.close, deadline), partial(self._drain, deadline)]
+        try:
+            await take_apart(steps, deadline)
+        finally:
+            self.memory.clear()
+
+    async def _drain(self, deadline: Deadline) -> None:
+        await self.flights.drain(deadline.left_s())
+
+    def let_go(self) -> None:
+        """Forget the parts, whose event loop has ended, and end what outlives it: a server of this process."""
+        if self.url is not None:
+            from alacena.engine.remote.redis.embedded import end_orphans
+
+            end_orphans()
+
+    async def explain(self, key: EntryKey) -> dict[str, Any]:
+        """What every part knows of one entry."""
+        now = self.environment.now()
+        slot = self.memory.entries.get(key.ident)
+        in_memory = None
+        if slot is not None:
+            in_memory = {
+                "fresh_for_s": slot.fresh_until - now,
+                "hits": slot.hits,
+                "bytes": slot.size,
+                "alive": all(g.nonce == stamp for g, stamp in zip(slot.generations, slot.stamps, strict=True)),
+                "copied_on_read": slot.thaw is not None,
+            }
+        return {
+            "entry": key.entry.decode(),
+            "memory": in_memory,
+            "memory_serves_for_s": self.memory.serving_until - now,
+            "loading": self.flights.get(key.entry) is not None,
+            "source_left_alone": self.source_backoff.is_active(key.entry),
+            **await self.remote.inspect(key),
+        }
+
+    def stats(self) -> dict[str, Any]:
+        """Counts since the cache was opened."""
+        counts = {name: getattr(self.counts, name) for name in self.counts.__slots__}
+        background = self.desk.health()
+        return {**counts, "flights": len(self.flights), "memory": self.memory.stats(), "background": background}
+
+
+class Sweeper:
+    """Frees the memory of expired entries, for a millisecond in one turn of the loop and on in the next."""
+
+    def __init__(self, memory: MemoryTier, environment: Environment, loop: asyncio.AbstractEventLoop) -> None:
+        self._memory = memory
+        self._environment = environment
+        self._loop = loop
+        self._timer = loop.call_later(_EXPIRY_EVERY_S, self._sweep)
+
+    def _sweep(self) -> None:
+        now = self._environment.now()
+        end, left = now + _EXPIRY_STEP_S, _EXPIRY_STEP
+        pause_s = 0.0
+        while left and now < end:
+            if self._memory.expire(now, _EXPIRY_BATCH) < _EXPIRY_BATCH:
+                self._memory.compact()
+                pause_s = _EXPIRY_EVERY_S
+                break
+            left -= _EXPIRY_BATCH
+            now = self._environment.now()
+        self._timer = self._loop.call_later(pause_s, self._sweep)
+
+    def stop(self) -> None:
+        """Stop."""
+        self._timer.cancel()
+
+
+async def assemble(
+    settings: Settings,
+    environment: Environment,
+    events: Events,
+    authority: Authority | None = None,
+    keyring: Keyring | None = None,
+    credentials: CredentialProvider | None = None,
+) -> Parts:
+    """Build the parts of a cache and connect them. What fails leaves nothing running."""
+    closers: list[Closer] = []
+    done = False
+    try:
+        parts = await _assembled(settings, environment, events, authority, keyring, credentials, closers)
+        done = True
+    finally:
+        if not done:
+            await take_apart(closers, Deadline(_CLOSING_S))
+    return parts
+
+
+async def _assembled(
+    settings: Settings,
+    environment: Environment,
+    events: Events,
+    authority: Authority | None,
+    keyring: Keyring | None,
+    credentials: CredentialProvider | None,
+    closers: list[Closer],
+) -> Parts:
+    import asyncio
+
+    memory = MemoryTier(
+        max_bytes=settings.memory_max_bytes, max_entries=settings.memory_max_entries, environment=environment
+    )
+    source_backoff = SourceBackoff(environment)
+    flights = SingleFlight(memory, environment, settings.staleness_bound_s, source_backoff)
+    coherence = GenerationTable(memory, flights)
+    codec = _codec(settings, keyring)
+    copies = ValueStore(memory, codec, environment)
+    keys = _keys(settings)
+    counts, health = Counts(), Health()
+    remote, store, url = await _open_remote_tier(
+        keys=keys,
+        coherence=coherence,
+        copies=copies,
+        codec=codec,
+        flights=flights,
+        environment=environment,
+        events=events,
+        counts=counts,
+        settings=settings,
+        closers=closers,
+        health=health,
+        credentials=credentials,
+    )
+    common: dict[str, Any] = {"remote": remote, "counts": counts, "environment": environment}
+    tiers = TieredLookup(keys=keys, memory=memory, copies=copies, events=events, **common)
+    fills = Filler(tiers=tiers, codec=codec, events=events, settings=settings, **common)
+    loading: dict[str, Any] = {"tiers": tiers, "flights": flights, "fills": fills, "source_backoff": source_backoff}
+    loading["runner"] = LoadRunner(settings=settings, **loading, **common)
+    reader = Reader(keys=keys, events=events, counts=counts, environment=environment, **loading)
+    batches = BatchRunner(reader=reader, settings=settings, **loading, **common)
+    writer = Writer(
+        keys=keys, remote=remote, tiers=tiers, fills=fills, flights=flights, events=events, counts=counts,
+        environment=environment,
+    )  # fmt: skip
+    port = CoordinationContext(store, keys, environment, _elements(codec, settings, keyring), events.emit, health)
+    desk = Coordination(port, authority=authority, spill_path=settings.ledger_spill_path)
+    desk.start()
+    return Parts(
+        keys=keys,
+        memory=memory,
+        copies=copies,
+        flights=flights,
+        remote=remote,
+        reader=reader,
+        writer=writer,
+        batches=batches,
+        desk=desk,
+        counts=counts,
+        health=health,
+        environment=environment,
+        source_backoff=source_backoff,
+        sweeper=Sweeper(memory, environment, asyncio.get_running_loop()),
+        url=url,
+        closers=closers,
+    )
+
+
+def _codec(settings: Settings, keyring: Keyring | None) -> Codec:
+    return Codec(
+        compress_over_bytes=settings.compress_over_bytes,
+        max_value_bytes=settings.max_value_bytes,
+        integrity_key=None if settings.integrity_key is None else settings.integrity_key.encode(),
+        keyring=keyring,
+    )
+
+
+def _elements(codec: Codec, settings: Settings, keyring: Keyring | None) -> Elements:
+    cipher = None if keyring is None else ElementCipher(keyring, refuse_plain=settings.integrity_key is not None)
+    return Elements(codec.encode, codec.decode, codec.canonical, cipher)
+
+
+def _keys(settings: Settings) -> Keys:
+    secret = None if settings.key_secret is None else settings.key_secret.encode()
+    return Keys(settings.namespace, secret=secret, buckets=settings.tenant_buckets)
+
+
+async def _open_remote_tier(
+    *,
+    keys: Keys,
+    coherence: GenerationTable,
+    copies: ValueStore,
+    environment: Environment,
+    settings: Settings,
+    **rest: Any,
+) -> tuple[RemoteTier, Backend, str | None]:
+    """The tier, the store under coordination, and where other processes reach both."""
+    if settings.redis_url is None:
+        return LocalTier(coherence, copies, environment), LocalBackend(environment), None
+    from alacena.engine.remote.redis.factory import open_redis
+
+    return await open_redis(
+        keys=keys, coherence=coherence, copies=copies, environment=environment, settings=settings, **rest
+    )

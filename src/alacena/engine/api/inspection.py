@@ -1,0 +1,58 @@
+"""What people and monitors ask of a cache: what it knows, promises and counts."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any
+
+from alacena.engine.base.scope import make_scope
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from alacena.engine.api.assembly import Parts
+    from alacena.engine.base.policy import Policy
+    from alacena.engine.base.scope import Scope
+
+
+class InspectionVerbs(ABC):
+    """The verbs of a cache that change nothing and load nothing."""
+
+    @abstractmethod
+    def policy(self, data_type: str) -> Policy:
+        """How a data type is kept and loaded."""
+
+    @abstractmethod
+    def _open_parts(self) -> Parts: ...
+
+    @property
+    def url(self) -> str | None:
+        """Where other processes reach the same server, an embedded one too; ``None``: memory only."""
+        return self._open_parts().url
+
+    async def ttl(self, data_type: str, resource_id: str, tenant_id: str | Scope, **scope_parts: Any) -> float:
+        """Seconds that an entry stays fresh: -1 for ever, -2 absent. Cost: 1 round trip."""
+        parts = self._open_parts()
+        key = parts.keys.entry(data_type, resource_id, make_scope(tenant_id, **scope_parts))
+        return await parts.reader.remaining(key, self.policy(data_type))
+
+    async def explain(
+        self, data_type: str, resource_id: str, tenant_id: str | Scope, **scope_parts: str | None
+    ) -> dict[str, Any]:
+        """Why a read of this entry is what it is: for people. Cost: 1 round trip."""
+        parts = self._open_parts()
+        key = parts.keys.entry(data_type, resource_id, make_scope(tenant_id, **scope_parts))
+        return await parts.explain(key)
+
+    def guarantee(self) -> Mapping[str, Any]:
+        """Which of the protocol's promises hold right now with this server, and why not where they do not.
+
+        ``faults`` holds what is wrong with parts that work in the background, by part.
+        """
+        parts = self._open_parts()
+        return MappingProxyType({**parts.remote.guarantee(), "faults": parts.health.faults()})
+
+    def stats(self) -> dict[str, Any]:
+        """Counts since the cache was opened, and what memory holds by tenant and type."""
+        return self._open_parts().stats()

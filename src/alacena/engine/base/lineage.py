@@ -1,0 +1,203 @@
+"""What a value is made from: what it says itself, and what its load read from the cache."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from collections.abc import Set as AbstractSet
+from itertools import islice
+from typing import TYPE_CHECKING, Any, Final
+
+from alacena.engine.base.keys import MANY, MOST_TAGS, collapsed, collection_tag, document_tag, document_text, marked
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Iterable
+
+    from alacena.engine.base.generation import Generation
+    from alacena.engine.base.keys import EntryKey, Ident
+
+DEEPEST: Final = 8
+"""How far down in a value documents are looked for."""
+
+MOST_OBJECTS: Final = 20_000
+"""How many objects inside a value are looked at. A larger one that names a document among these ends with any document."""
+
+ANSWER_TYPES: Final = ("query_result", "retrieval_cache", "vector_store", "semantic_index")
+"""What is made from the documents of a collection as a whole."""
+
+_PARTS: Final = frozenset({"document", "chunk", "embedding"})
+"""What documents consist of: another document of the collection changes nothing about them."""
+
+_FIELD: Final = "document_id"
+_FIELDS: Final = "document_ids"
+_LEAVES: Final = frozenset({str, bytes, bytearray, int, float, bool, complex, type(None)})
+
+
+class Reads:
+    """What one load has read from the cache. Bounded: beyond what an entry can name it only counts that it was much.
+
+    Args:
+        key: What is loaded. What is read of other tenants is not what it depends on: nothing of theirs decides over it.
+    """
+
+    def __init__(self, key: EntryKey) -> None:
+        self._key = key
+        self._idents: dict[Ident, None] = {}
+        self._tags: dict[str, None] = {}
+        self._is_many = False
+        self._is_over = False
+
+    def note(self, ident: Ident, tags: Iterable[str]) -> None:
+        """The load has in hand an entry that depends on tags: it read it, or stored it itself."""
+        if self._is_over or self._is_many or ident[0] != self._key.tenant_id:
+            return
+        self._idents[ident] = None
+        self._tags.update(dict.fromkeys(tags))
+        self._is_many = len(self._idents) > MOST_TAGS or len(self._tags) > MOST_TAGS
+
+    def note_slot(self, ident: Ident, generations: Iterable[Generation]) -> None:
+        """The load read an entry in memory."""
+        self.note(ident, [tag_of(generation) for generation in generations][2:])
+
+    def tags(self) -> tuple[str, ...]:
+        """What the value depends on because of it."""
+        if self._is_many:
+            return (MANY,)
+        own = {marked(name) for name in self._key.generations}
+        known = dict.fromkeys(tag for ident in self._idents for tag in self._key.lineage(ident))
+        return tuple(tag for tag in {**known, **self._tags} if tag not in own)
+
+    def close(self) -> None:
+        """The load is over: what its tasks go on to read is not what its value was made from."""
+        self._is_over = True
+
+
+def tag_of(generation: Generation) -> str:
+    """The tag that a generation stands for; where it stands for a scope, one that names it."""
+    return generation.tag or marked(generation.name)
+
+
+UNDER_WAY: Final[list[None]] = []
+"""One for each load under way in this process, whichever cache or thread it belongs to.
+
+It is asked before the context variable is: a hit in memory has no nanoseconds to spare for one. It is a list because
+adding to one and taking from it need no lock, and asking whether it is empty is the cheapest question there is.
+"""
+
+
+def made_from(key: EntryKey, value: Any, tags: Iterable[str]) -> tuple[str, ...]:
+    """All that a value depends on, each once, as an entry can name it.
+
+    What belongs to a collection and names none of its documents depends on the collection's documents as a whole; so
+    does an answer that names neither.
+
+    Args:
+        key: Where the value is stored.
+        value: What may name its documents itself.
+        tags: What is known besides.
+    """
+    search = _searched(value)
+    names = (*tags, *map(document_tag, search.found)) if search is not None else tuple(tags)
+    if search is not None and search.left < 0 and search.found:
+        return (MANY,)
+    collection_id = key.ident[5] if len(key.ident) > 3 else None
+    of_collection = key.data_type in ANSWER_TYPES if collection_id is None else key.data_type not in _PARTS
+    if of_collection and not any(name.startswith("document:") for name in names):
+        names = (*names, collection_tag(collection_id))
+    return collapsed(names)
+
+
+def documents_in(value: Any) -> tuple[str, ...]:
+    """The documents that a value says it belongs to, by their text, each once.
+
+    It says so in fields called ``document_id`` (text, a number, a UUID, a member of an enumeration) and
+    ``document_ids``, wherever they stand: in the value, in what its lists, tuples, sets and mappings hold, in fields of
+    objects, such as the ``metadata`` of LangChain's and LlamaIndex's.
+
+    Cost: texts, bytes, numbers and arrays nothing; others some 0.05 microseconds for a text or number inside, 0.5 for
+        what holds others. At most :data:`MOST_OBJECTS` are looked at, down to depth :data:`DEEPEST`.
+    """
+    search = _searched(value)
+    return () if search is None else tuple(search.found)
+
+
+def _searched(value: Any) -> _Search | None:
+    if type(value) in _LEAVES:
+        return None
+    search = _Search()
+    search.look(value)
+    return search
+
+
+class _Search:
+    """Looks for documents inside one value, level by level.
+
+    Attributes:
+        found: Their ids.
+        left: How many objects may still be looked at; negative where there were more.
+    """
+
+    def __init__(self) -> None:
+        self.found: dict[str, None] = {}
+        self.left = MOST_OBJECTS
+        self._seen: set[int] = set()
+
+    def look(self, value: Any) -> None:
+        """Look at a value and into it."""
+        level = [value]
+        for _ in range(DEEPEST):
+            below: list[Any] = []
+            for holder in level:
+                inside = self._inside(holder)
+                if inside is not None and self.left >= 0:
+                    room = self.left
+                    self.left -= len(inside)
+                    some = inside if self.left >= 0 else islice(inside, room)
+                    below += [one for one in some if type(one) not in _LEAVES]
+            if not below:
+                return
+            level = [one for one in below if self._is_new(one)]
+
+    def _is_new(self, holder: Any) -> bool:
+        """Whether it is met for the first time: a value may hold itself."""
+        before = len(self._seen)
+        self._seen.add(id(holder))
+        return len(self._seen) > before
+
+    def _inside(self, holder: Any) -> Collection[Any] | None:
+        """What a value holds; what its fields say of its document is taken note of."""
+        kind = type(holder)
+        if kind is list:
+            return holder  # type: ignore[no-any-return]
+        if kind is not dict and isinstance(holder, list | tuple | AbstractSet):
+            names = getattr(holder, "_fields", None)
+            if not isinstance(names, tuple):
+                return holder
+            holder = dict(zip(names, holder, strict=False))
+        fields = holder if kind is dict or isinstance(holder, Mapping) else _fields_of(holder)
+        if fields is None:
+            return None
+        if _FIELD in fields:
+            self._name(fields[_FIELD])
+        if _FIELDS in fields and isinstance(several := fields[_FIELDS], list | tuple | AbstractSet):
+            for one in several:
+                self._name(one)
+        return fields.values()
+
+    def _name(self, document_id: Any) -> None:
+        text = document_text(document_id)
+        if text is not None:
+            self.found[text] = None
+
+
+def _fields_of(value: Any) -> Mapping[Any, Any] | None:
+    """The fields of an object, ``None`` where it has none. No property and no method of it runs."""
+    if isinstance(value, type):
+        return None
+    names = getattr(type(value), "__struct_fields__", None) or getattr(type(value), "__dataclass_fields__", None)
+    if names is not None:
+        return {name: getattr(value, name, None) for name in names}
+    try:
+        fields = object.__getattribute__(value, "__dict__")
+    except AttributeError:
+        return None
+    return fields if isinstance(fields, dict) else None

@@ -1,0 +1,473 @@
+"""The remote tier as the reader and the writer see it: what is asked of it and what it answers with.
+
+Two tiers keep this contract: :class:`alacena.engine.remote.redis.redis_tier.RedisTier` and, where there is no server,
+:class:`alacena.engine.remote.local.local_tier.LocalTier`. Both put what they find or store into memory themselves, in the step
+in which it becomes true: doing it a step later is how caches store what was invalidated in between.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import Enum
+from typing import TYPE_CHECKING, Any, Final, Generic, Literal, Protocol, Self, TypeAlias, TypeVar
+
+import msgspec
+
+from alacena.engine.base.lineage import tag_of
+
+if TYPE_CHECKING:
+    import asyncio
+    from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+
+    from alacena.engine.base.generation import Generation
+    from alacena.engine.base.keys import EntryKey
+    from alacena.engine.base.policy import Policy
+
+V = TypeVar("V")
+
+
+class Nothing(Enum):
+    """The kinds of nothing, none of which is a value."""
+
+    MISSING = "MISSING"
+    NOT_FOUND = "NOT_FOUND"
+    ABSENT = "ABSENT"
+
+    def __repr__(self) -> str:
+        return self.value
+
+
+MISSING: Final = Nothing.MISSING
+"""No value, as distinct from every value, ``None`` included."""
+
+NOT_FOUND: Final = Nothing.NOT_FOUND
+"""What a remembered "the source has nothing" holds in place of a value."""
+
+ABSENT: Final = Nothing.ABSENT
+"""What memory holds for a scope at which the server has no entry: look at the next more general one."""
+
+Source: TypeAlias = Literal["cache", "loader", "stale", "none"]
+Tier: TypeAlias = Literal["memory", "redis"]
+
+
+@dataclass(frozen=True, slots=True)
+class Lookup(Generic[V]):
+    """The outcome of a read.
+
+    Attributes:
+        value: The value; ``None`` where there is none.
+        source: Who answered: a tier (``"cache"``), the loader, an expired copy (``"stale"``) or nobody (``"none"``).
+        tier: The tier that answered, or ``None``.
+        origin: What the loader said of itself (``context.origin``), such as ``"supabase"``.
+        found: Whether there is a value. ``False`` also for a remembered "the source has nothing".
+        stored: Whether a loaded value had the permission to be stored when the answer was given.
+        reason: Why a loaded value was not to be stored; ``None`` where it was, and where nothing was loaded.
+        latency_s: From the call to the answer, in seconds.
+        tags: What the value depends on besides its scope. Those that begin with
+            :data:`alacena.engine.base.keys.MARK` name the generation of another entry that it was made from.
+    """
+
+    value: V | None
+    source: Source
+    tier: Tier | None = None
+    origin: str | None = None
+    found: bool = True
+    stored: bool = False
+    latency_s: float = 0.0
+    reason: Refusal | None = None
+    tags: tuple[str, ...] = ()
+
+    @property
+    def hit(self) -> bool:
+        """Whether a tier answered with a value."""
+        return self.found and self.source in {"cache", "stale"}
+
+    def within(self, latency_s: float) -> Lookup[V]:
+        """The same outcome with its latency."""
+        return Lookup(
+            self.value,
+            self.source,
+            self.tier,
+            self.origin,
+            self.found,
+            self.stored,
+            latency_s,
+            self.reason,
+            self.tags,
+        )
+
+
+class Found(msgspec.Struct, eq=False, gc=False):
+    """An entry that is alive.
+
+    Attributes:
+        key: Under which key.
+        value: The value, private to the receiver (or immutable); ``NOT_FOUND`` for a remembered absence.
+        tier: Where.
+        fresh_for_s: Seconds it stays fresh; negative: stale for that long; ``inf``: for ever.
+        load_s: How long its load took, in seconds; 0 where it is not known.
+        generations: What it depends on.
+        stamps: Their nonces when it was made; both are empty if they were not kept.
+    """
+
+    key: EntryKey
+    value: Any
+    tier: Tier
+    fresh_for_s: float
+    load_s: float = 0.0
+    generations: tuple[Generation, ...] = ()
+    stamps: tuple[bytes, ...] = ()
+
+    @property
+    def stands(self) -> bool:
+        """Whether, as far as this process knows, nothing that it depends on has ended since it was found."""
+        pairs = zip(self.generations, self.stamps, strict=True)
+        return bool(self.stamps) and all(generation.nonce == stamp for generation, stamp in pairs)
+
+    @property
+    def tags(self) -> tuple[str, ...]:
+        """The tags that it depends on."""
+        own = len(self.key.generations)
+        return tuple(map(tag_of, self.generations[own:])) if len(self.generations) > own else ()
+
+
+@dataclass(slots=True)
+class Unsettled:
+    """An entry of which it cannot be told yet whether it is alive.
+
+    Attributes:
+        unknown: The generations that it depends on and that this process has not met.
+    """
+
+    unknown: list[Generation]
+
+
+@dataclass(slots=True)
+class Lease:
+    """The permission to fill one entry once.
+
+    Attributes:
+        key: Which entry.
+        token: Unique to the request that asked for it.
+        stamps: The generations that the value will depend on, with their nonces when the lease was given.
+        journal: What stands for the bucket's journal of ended tags in this process, with its nonce at that moment.
+        noted: How far that journal had come by then.
+        epoch: The server's replication id at that moment; empty without a server.
+        storable: ``False`` while a source transaction holds the entry: the value is served, never stored.
+        previous: The entry that was there at that moment, alive but not fresh enough; what was found before may have ended.
+    """
+
+    key: EntryKey
+    token: bytes
+    stamps: tuple[tuple[Generation, bytes], ...]
+    journal: tuple[Generation, bytes]
+    noted: int
+    epoch: bytes = b""
+    storable: bool = True
+    previous: Found | None = None
+
+    @property
+    def stands(self) -> bool:
+        """Whether, as far as this process knows, nothing that the lease rests on has ended."""
+        return all(generation.stands(nonce) for generation, nonce in self.stamps)
+
+    @property
+    def is_current(self) -> bool:
+        """Whether it is sure that nothing of this has ended, nor a tag that the load might name when it is done.
+
+        Where the server does not tell of changes, it never is: who comes later waits for what the load stores.
+        """
+        pairs = (self.journal, *self.stamps)
+        return all(generation.nonce == nonce for generation, nonce in pairs)
+
+
+@dataclass(frozen=True, slots=True)
+class Beginning:
+    """What a reading of the source rests on in one bucket: what it brings is stored under nothing later.
+
+    Attributes:
+        stamps: Generations with their nonces when it began.
+        journal: As for a :class:`Lease`.
+        noted: As for a :class:`Lease`.
+        epoch: As for a :class:`Lease`.
+    """
+
+    stamps: tuple[tuple[Generation, bytes], ...]
+    journal: tuple[Generation, bytes]
+    noted: int
+    epoch: bytes = b""
+
+
+@dataclass(frozen=True, slots=True)
+class Held:
+    """Somebody else has the lease.
+
+    Attributes:
+        change: Tells, once, that the entry may have been filled since (``True``), or that only the lease has changed
+            (``False``). Whoever gets it cancels it when it is not waited for any more.
+        for_s: How long the lease lasts, in seconds, unless it is prolonged, which is a change.
+        is_told: Whether changes are sure to be told of; otherwise one may pass unheard.
+    """
+
+    change: asyncio.Future[bool]
+    for_s: float
+    is_told: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NewEntry:
+    """A value on its way to the tiers.
+
+    Attributes:
+        value: The value, or ``NOT_FOUND``.
+        payload: The value encoded, where that was done already.
+        fresh_for_s: Seconds until it is stale; ``None``: it never is.
+        stale_for_s: Seconds after that during which it is kept.
+        tags: Names it depends on besides its scope.
+        load_s: How long its load took.
+        usd: What its load cost, in dollars.
+        policy: How its type wants to be kept.
+    """
+
+    value: Any
+    payload: bytes | None = None
+    fresh_for_s: float | None
+    stale_for_s: float = 0.0
+    tags: tuple[str, ...] = ()
+    load_s: float = 0.0
+    usd: float = 0.0
+    policy: Policy
+
+
+class Ended(int):
+    """What an invalidation did: more than 0 where it was confirmed or anything was there, else 0.
+
+    Attributes:
+        names: Of the generations and entries that were named, those that there were.
+    """
+
+    names: frozenset[str | bytes]
+
+    def __new__(cls, count: int, names: Iterable[str | bytes] = ()) -> Self:
+        """A count with the names that it is about."""
+        ended = super().__new__(cls, count)
+        ended.names = frozenset(names)
+        return ended
+
+    @property
+    def known(self) -> int:
+        """How many of them there were: with 0, nothing that may still be alive was ever stored as depending on any."""
+        return len(self.names)
+
+
+Refusal: TypeAlias = Literal[
+    "", "lease", "generation", "hold", "late", "replication", "backend", "value", "skip", "ttl", "tags"
+]
+"""Why a value was not stored; empty where it was.
+
+``lease``: it took longer than its permission, or never had one. ``generation``: what it depends on ended meanwhile.
+``hold``: a source transaction was under way. ``late``: it arrived too late. ``replication``: the server lost its state.
+``backend``: the server did not answer. ``value``: it cannot be encoded, or is too large. ``skip``: its source said so.
+``ttl``, ``tags``: its source gave a time to live, or documents, that mean nothing.
+"""
+
+
+class RemoteTier(Protocol):
+    """The remote tier."""
+
+    @property
+    def is_up(self) -> bool:
+        """Whether it is worth waiting for."""
+        ...
+
+    def find(
+        self, keys: Sequence[EntryKey], policy: Policy, *, keep: bool, unknown: Sequence[Generation] = ()
+    ) -> Awaitable[Found | Unsettled | None]:
+        """The first of the keys (most specific first) that holds an entry which is alive, fresh or stale.
+
+        Not a coroutine, which would be one more step on the way of every read that memory does not answer.
+
+        Args:
+            keys: The candidates, all of one bucket.
+            policy: How the copy in memory is kept.
+            keep: Whether a copy is put into memory.
+            unknown: Generations to ask for along with the entry: those of an answer that was not settled.
+
+        Raises:
+            BackendError: The server did not answer.
+
+        Cost: 1 round trip.
+        """
+        ...
+
+    def seek(self, data_type: str, resource_id: str, tenant_id: str) -> Awaitable[Any] | None:
+        """The fresh value of a tenant's own entry, by the shortest way there is; counted as a hit or a miss.
+
+        Returns:
+            ``None`` where only :meth:`find` can tell; else what to await: the value, ``MISSING`` where there is none, or
+            an :class:`Unsettled` for :meth:`find` to go on with.
+
+        Raises:
+            BackendError: The server did not answer.
+
+        Cost: 1 round trip.
+        """
+        ...
+
+    async def find_many(self, keys: Sequence[EntryKey], policy: Policy, *, keep: bool) -> list[Found | None]:
+        """The same for many entries, each at its own key only. Cost: 1 round trip a node."""
+        ...
+
+    async def lease(
+        self,
+        key: EntryKey,
+        tags: Sequence[str],
+        settled: Callable[[Lease | Found | Held], None],
+        *,
+        force: bool = False,
+        among: int = 1,
+    ) -> Lease | Found | Held:
+        """Ask for the permission to fill an entry.
+
+        Args:
+            key: Which entry.
+            tags: Names it is known to depend on before it is loaded.
+            settled: Told the outcome in the step in which it becomes true.
+            force: Give the lease though a fresh entry is there: it is about to be renewed.
+            among: How many are asked for at once: each takes the server a moment, so all are waited for longer.
+
+        Returns:
+            The lease; or the entry, if somebody filled it meanwhile; or who has it, while that is another request.
+
+        Cost: 1 round trip.
+        """
+        ...
+
+    def renew(self, lease: Lease) -> None:
+        """Prolong a lease while its load is running. Sent and not waited for."""
+        ...
+
+    async def fill(self, lease: Lease, new_entry: NewEntry) -> Refusal:
+        """Store what was loaded, if everything the lease rests on still stands. Cost: 1 round trip; 2 with new tags."""
+        ...
+
+    def release(self, lease: Lease) -> None:
+        """Give a lease back unused, so that the next request need not wait for its end. Sent and not waited for."""
+        ...
+
+    async def discard(self, lease: Lease) -> None:
+        """Remove the entry that a load was to replace, and give the lease back; nothing if the lease is another's by now.
+
+        Raises:
+            BackendError: The server did not confirm; the removal is owed.
+
+        Cost: 1 round trip.
+        """
+        ...
+
+    async def store(self, key: EntryKey, new_entry: NewEntry, began: Beginning | None = None) -> Refusal:
+        """Store a value that the caller vouches for: a fill in flight loses to it.
+
+        Args:
+            key: Where.
+            new_entry: What.
+            began: What the reading rests on that brought the value: it is refused if any of that has ended since.
+
+        Raises:
+            BackendError: The server did not confirm; the removal of what the value was to replace is owed.
+
+        Cost: 1 round trip; 2 with scopes not met.
+        """
+        ...
+
+    async def begin(self, buckets: Sequence[Sequence[str]], wide: int) -> tuple[Beginning, ...]:
+        """Note what a reading of the source rests on.
+
+        Args:
+            buckets: For each bucket, the name of its journal, then those of generations.
+            wide: How many of these generations, the first ones, are a tenant's or a type's.
+
+        Raises:
+            BackendError: The server did not answer.
+
+        Cost: 1 round trip.
+        """
+        ...
+
+    async def delete(self, keys: Sequence[EntryKey]) -> int:
+        """Remove the entries named, in memory first. Cost: 1 round trip a node."""
+        ...
+
+    async def invalidate(self, generations: Sequence[Sequence[str]], keys: Sequence[EntryKey]) -> Ended:
+        """End generations and remove entries, in memory first.
+
+        Args:
+            generations: Groups of names, each of one bucket: a generation, followed by the journal and the generation of
+                what depends on too much to name, if anything but what is under it may depend on it.
+            keys: Entries.
+
+        Returns:
+            How many of them existed on the server, and which; without a server, what was known.
+
+        Cost: 1 round trip a node, whatever the number of entries.
+        """
+        ...
+
+    def owe(self, generations: Sequence[Sequence[str]], keys: Sequence[EntryKey]) -> None:
+        """Owe the removal of what may be out of date and could not be removed or replaced; memory forgets it at once.
+
+        It is removed as soon as the server takes that, and nothing that it covers is read before. Arguments as those of
+        :meth:`invalidate`.
+        """
+        ...
+
+    async def hold(self, keys: Sequence[EntryKey], resources: Sequence[str], hold_s: float) -> bytes:
+        """Remove entries and end their resources' generations, and make readers bypass them while a transaction runs.
+
+        Args:
+            keys: The entries.
+            resources: The generation of each one's resource.
+            hold_s: Seconds after which the hold ends by itself, whoever else holds the same.
+
+        Returns:
+            The hold's token.
+
+        Raises:
+            BackendError: Not all are held; those that are held already are given back.
+
+        Cost: 1 round trip a node.
+        """
+        ...
+
+    async def unhold(self, keys: Sequence[EntryKey], token: bytes) -> None:
+        """End a hold and remove the entries once more. Cost: 1 round trip a node."""
+        ...
+
+    async def inspect(self, key: EntryKey) -> dict[str, Any]:
+        """What the tier knows of an entry, for people."""
+        ...
+
+    def guarantee(self) -> Mapping[str, Any]:
+        """Which promises hold now, and why not where they do not."""
+        ...
+
+
+@dataclass(slots=True)
+class Counts:
+    """What happened beyond memory, since the cache was opened."""
+
+    redis_hits: int = 0
+    misses: int = 0
+    loads: int = 0
+    load_failures: int = 0
+    shared_loads: int = 0
+    stale_served: int = 0
+    fills: int = 0
+    backend_failures: int = 0
+    slips: int = 0
+    rejected_entries: int = 0
+    refused_fills: dict[str, int] = field(default_factory=dict)
+
+    def refused(self, reason: str) -> None:
+        """Count a fill that was not stored."""
+        self.refused_fills[reason] = self.refused_fills.get(reason, 0) + 1

@@ -1,0 +1,239 @@
+"""Every setting of a cache: frozen, with its unit in its name, all that is wrong said in one message."""
+
+from __future__ import annotations
+
+import logging
+import math
+import re
+from dataclasses import dataclass, field, fields
+from difflib import get_close_matches
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any, Final
+
+from alacena.engine.base import server_url
+from alacena.engine.base.errors import SettingsError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+_log = logging.getLogger("alacena")
+
+_PREFIX: Final = "ALACENA_"
+_SECRET: Final = frozenset({"redis_url", "key_secret", "integrity_key"})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """How a cache is set up.
+
+    Attributes:
+        redis_url: The server: ``redis://``, ``rediss://``, ``unix://``, ``redis+sentinel://``, ``redis+cluster://``;
+            ``"embedded://"`` starts a private Valkey; ``None`` (the default): memory only, in this process.
+        namespace: The first part of every key; services that share entries share it.
+        memory_max_bytes: What the memory tier may hold, in bytes (default 128 MiB).
+        memory_max_entries: The same in entries; ``None`` (default): bytes alone decide.
+        ttl_default_s: Freshness of a type that no policy names, in seconds (default 3600).
+        ttl_jitter_ratio: The part of a time to live that is taken off at random, so that entries made together do not
+            expire together (default 0.1).
+        staleness_bound_s: H: after an invalidation was acknowledged, no process serves the old value longer than
+            this (default 1). Smaller means more heartbeats.
+        redis_budget_s: The longest a read waits for Redis before it goes to the source (default 0.05).
+        redis_timeout_s: The longest a write, a lock, queue or counter verb waits for its reply (default 1).
+        redis_connect_timeout_s: The longest a connection may take to be made (default 2).
+        lease_s: How long a lease outlives the process that holds it; it is renewed while its load runs (default 5).
+        lease_wait_s: The longest a process waits for another's load before it loads without storing (default 30).
+        lease_poll_s: How often a waiter looks again where pushes are not proven to arrive; where they are, it does when the
+            lease is over (default 1).
+        hold_s: How long a hold outlives the process of a source transaction (default 30); above the statement timeout.
+        max_value_bytes: The largest encoded value that is stored (default 8 MiB).
+        compress_over_bytes: Values above this are compressed where that saves a tenth; ``None``: never (default 4096).
+        max_loads_per_tenant: Loads that one tenant may have under way; ``None`` (default): no limit.
+        tenant_buckets: Over how many hash tags each large tenant is spread, by tenant id (default: 1 each).
+        ledger_spill_path: A file in which token usage waits while Redis is away; ``None`` (default): such a call raises.
+        key_secret: Where key names must not be seen: every part becomes a digest keyed with it.
+        integrity_key: With it, every entry carries a keyed digest, and one that was tampered with is a miss.
+        trust_eviction_policy: Says that the server evicts nothing, where it does not tell (``INFO`` is refused). Without it,
+            locks, queues, counters, limits and the ledger are refused there (default ``False``).
+        client_name: How connections are named on the server (default ``alacena``).
+    """
+
+    redis_url: str | None = None
+    namespace: str = "alacena"
+    memory_max_bytes: int = 128 * 1024 * 1024
+    memory_max_entries: int | None = None
+    ttl_default_s: float = 3600.0
+    ttl_jitter_ratio: float = 0.1
+    staleness_bound_s: float = 1.0
+    redis_budget_s: float = 0.05
+    redis_timeout_s: float = 1.0
+    redis_connect_timeout_s: float = 2.0
+    lease_s: float = 5.0
+    lease_wait_s: float = 30.0
+    lease_poll_s: float = 1.0
+    hold_s: float = 30.0
+    max_value_bytes: int = 8 * 1024 * 1024
+    compress_over_bytes: int | None = 4096
+    max_loads_per_tenant: int | None = None
+    tenant_buckets: Mapping[str, int] = field(default_factory=lambda: MappingProxyType({}))
+    ledger_spill_path: str | None = None
+    key_secret: str | None = None
+    integrity_key: str | None = None
+    trust_eviction_policy: bool = False
+    client_name: str = "alacena"
+
+    def __post_init__(self) -> None:
+        problems = [
+            f"{f.name}: {problem}" for f in fields(self) if (problem := _problem(f.name, getattr(self, f.name)))
+        ]
+        if problems:
+            raise SettingsError("wrong settings:\n  " + "\n  ".join(problems))
+
+    def __repr__(self) -> str:
+        shown = (
+            f"{f.name}={'...' if f.name in _SECRET and getattr(self, f.name) else repr(getattr(self, f.name))}"
+            for f in fields(self)
+        )
+        return f"Settings({', '.join(shown)})"
+
+    @classmethod
+    def from_env(cls, environ: Mapping[str, str] | None = None, **overrides: Any) -> Settings:
+        """Read ``ALACENA_*`` (such as ``ALACENA_REDIS_BUDGET_S``) and, for the server, ``REDIS_URL``.
+
+        Args:
+            environ: The variables; ``None``: the process's.
+            overrides: Settings that win over the environment.
+
+        Raises:
+            SettingsError: One or more are wrong, or a variable with the prefix is nearly a setting. Others with the
+                prefix are somebody else's, such as those that Kubernetes makes for a service called ``alacena``: they
+                are named in one warning.
+        """
+        if environ is None:
+            import os
+
+            environ = os.environ
+        values: dict[str, Any] = {}
+        problems: list[str] = []
+        if environ.get("REDIS_URL"):
+            values["redis_url"] = environ["REDIS_URL"]
+        foreign: list[str] = []
+        for name, text in sorted(environ.items()):
+            if name.startswith(_PREFIX):
+                _read(name, text, values, problems, foreign)
+            elif name.upper().startswith(_PREFIX):
+                foreign.append(name)
+        if foreign:
+            _log.warning("variables that begin with %s and are no settings: %s", _PREFIX, ", ".join(foreign))
+        values.update(overrides)
+        problems += [f"{name}: {why}" for name, value in values.items() if (why := _problem(name, value))]
+        if problems:
+            raise SettingsError("wrong settings:\n  " + "\n  ".join(dict.fromkeys(problems)))
+        return cls(**values)
+
+
+_BOOLS: Final = {"true": True, "1": True, "false": False, "0": False}
+_KINDS: Final = {f.name: str(f.type) for f in fields(Settings)}
+
+
+_OF_A_SERVICE: Final = re.compile(
+    r"(\w+_)?(SERVICE_(HOST|PORT(_\w+)?)|PORT(_\d+_(TCP|UDP|SCTP)(_(PROTO|PORT|ADDR))?)?)"
+)
+"""What Kubernetes and Docker call the variables of a service, after its name."""
+
+_NEAR: Final = 0.75
+
+
+def _is_meant(name: str) -> bool:
+    """Whether a name that is no setting is one misspelled, rather than a variable of somebody else."""
+    first = name.partition("_")[0]
+    return bool(get_close_matches(name, _KINDS, 1, _NEAR)) or any(known.startswith(f"{first}_") for known in _KINDS)
+
+
+def _no_such_setting(name: str) -> str:
+    near = get_close_matches(name, _KINDS, 1, _NEAR)
+    meant = f" (is {near[0]} meant?)" if near else ""
+    return f"no such setting; there are {', '.join(sorted(_KINDS))}{meant}"
+
+
+def _read(variable: str, text: str, values: dict[str, Any], problems: list[str], foreign: list[str]) -> None:
+    rest = variable.removeprefix(_PREFIX)
+    name = rest.lower()
+    kind = _KINDS.get(name)
+    if kind is None:
+        of_a_service = _OF_A_SERVICE.fullmatch(rest) and (
+            not rest.endswith("PORT") or "SERVICE" in rest or "://" in text
+        )
+        if of_a_service or not _is_meant(name):
+            foreign.append(variable)
+        else:
+            problems.append(f"{variable}: {_no_such_setting(name)}")
+        return
+    try:
+        values[name] = _parsed(kind, text)
+    except ValueError:
+        wanted = "like tenant=8,other=2" if kind.startswith("Mapping") else f"a valid {kind}"
+        wanted = "true or false" if kind == "bool" else wanted
+        problems.append(f"{variable}: {text!r} is not {wanted}")
+
+
+def _parsed(kind: str, text: str) -> Any:
+    if "None" in kind and text.lower() in {"", "none"}:
+        return None
+    if kind.startswith("Mapping"):
+        pairs = (pair.rsplit("=", 1) for pair in text.split(",") if pair)
+        return {tenant: int(count) for tenant, count in pairs}
+    if kind == "bool":
+        if text.lower() not in _BOOLS:
+            raise ValueError(text)
+        return _BOOLS[text.lower()]
+    if kind.startswith("int"):
+        return int(text)
+    if kind.startswith("float"):
+        return float(text)
+    return text
+
+
+def _problem(name: str, value: object) -> str | None:
+    kind = _KINDS.get(name)
+    if kind is None:
+        return _no_such_setting(name)
+    if value is None:
+        return None if "None" in kind else "must not be None"
+    if kind == "bool":
+        return None if isinstance(value, bool) else f"must be True or False, not {value!r}"
+    if kind.startswith("str"):
+        return _text_problem(name, value)
+    if kind.startswith("Mapping"):
+        return _buckets_problem(value)
+    return _number_problem(name, kind, value)
+
+
+def _text_problem(name: str, value: object) -> str | None:
+    if not isinstance(value, str) or not value.strip():
+        hidden = "blank text" if isinstance(value, str) else f"a {type(value).__name__}"
+        shown = hidden if name in _SECRET and value else repr(value)
+        return f"must be a non-empty string, not {shown}"
+    size = len(value.encode("utf-8", "surrogatepass"))
+    if name == "integrity_key" and not 16 <= size <= 64:
+        return f"must have 16 to 64 bytes, not {size}"
+    if name == "key_secret" and size > 64:
+        return f"must have at most 64 bytes, not {size}"
+    if name == "redis_url":
+        return "; ".join(server_url.faults(value)) or None
+    return None
+
+
+def _buckets_problem(value: object) -> str | None:
+    items = list(value.items()) if hasattr(value, "items") else [(None, None)]
+    if all(isinstance(tenant, str) and type(count) is int and 1 <= count <= 1024 for tenant, count in items):
+        return None
+    return f"must map tenant ids to 1..1024 buckets, not {value!r}"
+
+
+def _number_problem(name: str, kind: str, value: object) -> str | None:
+    whole = kind.startswith("int")
+    if isinstance(value, bool) or not isinstance(value, int if whole else int | float) or not math.isfinite(value):
+        return f"must be {'a whole number' if whole else 'a finite number'}, not {value!r}"
+    if name.endswith("_ratio"):
+        return None if 0 <= value < 1 else f"must be at least 0 and below 1, not {value!r}"
+    return None if value > 0 else f"must be greater than 0, not {value!r}"

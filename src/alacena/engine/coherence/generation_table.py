@@ -1,0 +1,165 @@
+"""What this process knows about generations, and what it does when one of them ends.
+
+A generation is a random nonce that stands for "everything under this scope is still as it was". An entry is stamped
+with the nonces it was made under and is alive while all of them are equal to the current ones. Nothing is ordered and
+nothing is counted, so a lost, evicted or unknown generation can only make a miss, never bring old data back.
+
+The rules are the same with and without a server. Without one, this process mints the nonces; with one, the server holds
+them and :mod:`alacena.engine.remote.redis.coherence` reports what the connection says, in byte order.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Any
+from weakref import WeakValueDictionary
+
+from alacena.engine.base.generation import Generation
+from alacena.engine.base.keys import MARK
+
+if TYPE_CHECKING:
+    from collections.abc import Container, Iterable
+
+    from alacena.engine.base.keys import EntryKey
+    from alacena.engine.loading.single_flight import SingleFlight
+    from alacena.engine.memory import MemoryTier
+
+
+_MOST = 8_192
+"""Names of entries whose generations are held at hand: about a kibibyte each, which no bound on memory counts."""
+
+
+class GenerationTable:
+    """Generations, the memory tier under them, and whoever waits for a key to change.
+
+    Everything here is synchronous: the wire's parser calls it in byte order.
+
+    Args:
+        memory: The memory tier it governs.
+        flights: The loads under way, which nobody may join once what they load was changed.
+
+    Attributes:
+        barred: Names of generations whose end no server has confirmed yet: their nonces stay unknown; ``None``: none.
+    """
+
+    def __init__(self, memory: MemoryTier, flights: SingleFlight) -> None:
+        self.memory = memory
+        self._flights = flights
+        self.barred: Container[str] | None = None
+        self._generations: WeakValueDictionary[str, Generation] = WeakValueDictionary()
+        self._shared: dict[tuple[str, ...], tuple[Generation, ...]] = {}
+        self._watchers: dict[bytes, set[asyncio.Future[bool]]] = {}
+        self._dependents: dict[str, set[asyncio.Future[bool]]] = {}
+
+    def generation(self, name: str) -> Generation:
+        """The one object for a name in this process."""
+        generation = self._generations.get(name)
+        if generation is None:
+            generation = self._generations[name] = Generation(name)
+        return generation
+
+    def generations(self, names: tuple[str, ...]) -> tuple[Generation, ...]:
+        """The objects for an entry's names, in their order."""
+        if len(names) > 2:
+            return tuple(self.generation(name) for name in names)
+        found = self._shared.get(names)
+        if found is None:
+            if len(self._shared) >= _MOST:
+                self._shared.clear()
+            found = self._shared[names] = tuple(self.generation(name) for name in names)
+        return found
+
+    def tagged(self, key: EntryKey, tags: Iterable[str]) -> tuple[Generation, ...]:
+        """The objects for an entry's tags, in their order."""
+        found = []
+        for tag in tags:
+            generation = self.generation(key.tag_name(tag))
+            if not tag.startswith(MARK):  # else it is the generation of a scope, and stands for no tag
+                generation.tag = tag
+            found.append(generation)
+        return tuple(found)
+
+    def learned(self, generation: Generation, nonce: bytes | None) -> None:
+        """Take note of a nonce that the server reported."""
+        if self.barred is not None and nonce is not None and generation.name in self.barred:
+            nonce = None
+        known = generation.nonce
+        generation.nonce = nonce
+        generation.glimpse = None
+        if known is not None and known != nonce:
+            self.memory.epoch += 1
+
+    def glimpsed(self, generations: Iterable[Generation]) -> None:
+        """Forget nonces that were good for one step only: nobody would tell of their end."""
+        for generation in generations:
+            nonce = generation.nonce
+            self.learned(generation, None)
+            generation.glimpse = nonce
+
+    def ended(self, name: str) -> None:
+        """A generation is over: everything under it dies, in one step."""
+        self._flights.endings += 1
+        generation = self._generations.get(name)
+        if generation is not None:
+            self.learned(generation, None)
+        for watcher in self._dependents.pop(name, ()):
+            if not watcher.done():
+                watcher.set_result(False)
+
+    def dropped(self, entry: bytes) -> None:
+        """An entry's key was changed or removed: forget the copy, close its flight, wake whoever waits for it."""
+        self.memory.discard_wire(entry)
+        self._flights.replaced(entry)
+        self.wake(entry, filled=True)
+
+    def unleased(self, entry: bytes) -> None:
+        """The lease on an entry ended: close the flight to newcomers and wake whoever waits for the entry."""
+        self._flights.close(entry)
+        self.wake(entry, filled=False)
+
+    def wake(self, entry: bytes, *, filled: bool) -> None:
+        """Tell whoever watches an entry that it may be filled, or that only its lease has changed."""
+        for watcher in self._watchers.pop(entry, ()):
+            if not watcher.done():
+                watcher.set_result(filled)
+
+    def lost(self) -> None:
+        """Nothing that was known can be trusted any more: memory goes off and is emptied, every nonce is unknown."""
+        self.memory.serving_until = float("-inf")
+        self.memory.clear()
+        self._flights.endings += 1
+        self._flights.close_all()
+        for generation in list(self._generations.values()):
+            generation.nonce = generation.glimpse = None
+        self.memory.epoch += 1
+        for entry in list(self._watchers):
+            self.wake(entry, filled=True)
+
+    def watch(self, entry: bytes, names: Iterable[str] = ()) -> asyncio.Future[bool]:
+        """A future that tells, once, that an entry may be filled (``True``), or that only its lease has changed (``False``).
+
+        The lease has changed too if a generation ended that it rests on: it is nobody's then. Whoever gets the future
+        cancels it in the end.
+
+        Args:
+            entry: The entry's key.
+            names: The generations that the lease rests on, as far as they are known.
+        """
+        watcher: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
+        listings: list[tuple[dict[Any, set[asyncio.Future[bool]]], Any]] = [(self._watchers, entry)]
+        listings += [(self._dependents, name) for name in names]
+        for table, mark in listings:
+            table.setdefault(mark, set()).add(watcher)
+        watcher.add_done_callback(lambda _: _unlist(listings, watcher))
+        return watcher
+
+
+def _unlist(
+    listings: Iterable[tuple[dict[Any, set[asyncio.Future[bool]]], Any]], watcher: asyncio.Future[bool]
+) -> None:
+    for table, mark in listings:
+        watchers = table.get(mark)
+        if watchers is not None:
+            watchers.discard(watcher)
+            if not watchers:
+                del table[mark]

@@ -1,0 +1,298 @@
+"""How a value is kept in memory so that nobody can change it for the others.
+
+An immutable value is kept and handed out as it is, an array read-only and without a copy. A mutable container is kept
+encoded and every reader gets a private copy, at the price of a decode; where the data type's policy says ``shared``, all
+readers get the same object.
+"""
+
+from __future__ import annotations
+
+import math
+import sys
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+from alacena.engine.base.lineage import UNDER_WAY
+from alacena.engine.base.remote_tier import MISSING, Found, Nothing
+from alacena.engine.codec import is_immutable, size_of
+from alacena.engine.loading.load import LOAD
+from alacena.engine.memory import SLOT_BYTES, MemoryEntry
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+    from alacena.engine.base.environment import Environment
+    from alacena.engine.base.generation import Generation
+    from alacena.engine.base.keys import EntryKey, Ident
+    from alacena.engine.base.policy import Policy
+    from alacena.engine.codec import Codec
+    from alacena.engine.memory import MemoryTier
+
+    _Generations: TypeAlias = tuple[Generation, ...]
+    _Stamps: TypeAlias = tuple[bytes, ...]
+
+_UNKNOWN_LOAD_S = 0.05
+"""What a value that nobody loaded here is taken to cost, so that it stands among the others."""
+
+_WORTH_OF_A_DOLLAR = 100.0
+"""How much longer than by a second of load time a dollar keeps a value in memory: a cent counts as a second does."""
+
+_BYTES_BYTES = sys.getsizeof(b"")
+
+_HEADER_BYTES = 1024
+"""What may lie before an array in the bytes that it was received in."""
+
+Received: TypeAlias = tuple[Found, float, bytes, int]
+"""What was found, for how many seconds after its expiry it may be served, its entry's bytes, and where in them its
+payload begins."""
+_GROUND = 2
+"""How many generations an entry of the whole tenant has: the tenant's and the type's, which its neighbours share."""
+
+_MOST_GROUNDS = 4096
+
+_REFRESH_WINDOW = 20.0
+"""In units of load time and beta: earlier than that, XFetch is due less than once in 10^8 reads."""
+
+
+class ValueStore:
+    """Puts values into memory and hands them out again.
+
+    Args:
+        memory: The memory tier.
+        codec: Encodes what cannot be shared.
+        environment: The clock.
+    """
+
+    def __init__(self, memory: MemoryTier, codec: Codec, environment: Environment) -> None:
+        self.memory = memory
+        self._codec = codec
+        # One bound method for all slots: made for each, it would take a tenth of what a slot does.
+        self._decode = codec.decode
+        self._environment = environment
+        self._grounds: dict[_Generations, tuple[_Generations, _Stamps]] = {}
+
+    def keep(
+        self,
+        key: EntryKey,
+        value: Any,
+        payload: bytes | memoryview | None,
+        generations: tuple[Generation, ...],
+        stamps: tuple[bytes, ...],
+        *,
+        fresh_for_s: float,
+        stale_for_s: float,
+        load_s: float,
+        policy: Policy,
+        usd: float = 0.0,
+    ) -> bool:
+        """Put one entry into memory, and say whether it was kept there.
+
+        Its generations are compared with its stamps at the first read, not here: this process may have ended one of
+        them already, with its own removal still under way.
+
+        Args:
+            key: Its key.
+            value: Its value; taken over, not copied, so it must be nobody else's unless it is immutable.
+            payload: Its encoded form, where the caller has it.
+            generations: What it depends on.
+            stamps: The nonces of these when the value was permitted.
+            fresh_for_s: Seconds until it is stale, ``inf`` for ever; negative where it is stale already.
+            stale_for_s: Seconds after that during which it may be served stale.
+            load_s: How long its load took, in seconds: that drives the early refresh.
+            usd: What its load cost, in dollars: with the time, that is what its place in memory is worth.
+            policy: Whether it may be shared.
+        """
+        value, thaw = self._kept(value, payload, policy)
+        now = self._environment.now()
+        is_eager = policy.early_refresh_beta and load_s and not math.isinf(fresh_for_s)
+        if is_eager or usd:
+            window_s = _REFRESH_WINDOW * load_s * policy.early_refresh_beta if is_eager else 0.0
+            thaw = _Refreshed(thaw, now + fresh_for_s - window_s, self._environment, load_s)
+        if len(generations) == _GROUND:
+            generations, stamps = self._ground(generations, stamps)
+        fresh_until = now + fresh_for_s
+        size = len(value) + _BYTES_BYTES if type(value) is bytes else size_of(value)
+        entry = MemoryEntry(
+            key.ident,
+            value,
+            key.entry,
+            size + SLOT_BYTES,
+            thaw,
+            fresh_until,
+            fresh_until + stale_for_s,
+            generations,
+            stamps,
+            (load_s or _UNKNOWN_LOAD_S) + usd * _WORTH_OF_A_DOLLAR,
+        )
+        return self.memory.put(entry, now)
+
+    def keep_received(
+        self,
+        received: Iterable[Received],
+        generations: tuple[Generation, ...],
+        stamps: tuple[bytes, ...],
+        policy: Policy,
+    ) -> None:
+        """Put many entries into memory that have just been received and depend on the same generations; see :meth:`keep`."""
+        if policy.early_refresh_beta:
+            for found, stale_for_s, data, start in received:
+                self.keep(
+                    found.key, found.value, memoryview(data)[start:], generations, stamps,
+                    fresh_for_s=found.fresh_for_s, stale_for_s=stale_for_s, load_s=found.load_s, policy=policy,
+                )  # fmt: skip
+            return
+        if len(generations) == _GROUND:
+            generations, stamps = self._ground(generations, stamps)
+        now = self._environment.now()
+        entries = []
+        for found, stale_for_s, data, start in received:
+            key, value, thaw = found.key, found.value, None
+            if getattr(value, "base", None) is data and len(data) <= 1.5 * value.nbytes + _HEADER_BYTES:
+                size = sys.getsizeof(value) + sys.getsizeof(data)
+            else:
+                value, thaw = self._kept(value, memoryview(data)[start:], policy)
+                size = size_of(value)
+            fresh_until = now + found.fresh_for_s
+            entries.append(
+                MemoryEntry(
+                    key.ident,
+                    value,
+                    key.entry,
+                    size + SLOT_BYTES,
+                    thaw,
+                    fresh_until,
+                    fresh_until + stale_for_s,
+                    generations,
+                    stamps,
+                    found.load_s or _UNKNOWN_LOAD_S,
+                )
+            )
+        self.memory.put_all(entries)
+
+    def _kept(
+        self, value: Any, payload: bytes | memoryview | None, policy: Policy
+    ) -> tuple[Any, Callable[[Any], Any] | None]:
+        """What is kept of a value, and what makes a private copy of that for a reader."""
+        kind = type(value)
+        if kind is str or kind is bytes:
+            return value, None
+        if kind is Nothing:
+            return value, _nothing
+        if kind is dict and payload is not None and not policy.shared:
+            return bytes(payload), self._decode
+        is_array = hasattr(value, "__array_interface__")
+        as_it_is = policy.shared or is_immutable(value)
+        if as_it_is and not (is_array and _holds_more_than_it_shows(value)):
+            return value, None
+        encoded = bytes(payload) if payload is not None else self._codec.encode(value)
+        return (self._codec.decode(encoded), None) if is_array or policy.shared else (encoded, self._decode)
+
+    def _ground(self, generations: _Generations, stamps: _Stamps) -> tuple[_Generations, _Stamps]:
+        """Equal tuples of an earlier entry, if there was one: the entries of a type mostly stand on the same ground."""
+        known = self._grounds.get(generations)
+        if known is None or known[1] != stamps:
+            if len(self._grounds) >= _MOST_GROUNDS:
+                self._grounds.clear()
+            known = self._grounds[generations] = (generations, stamps)
+        return known
+
+    def peeker(self) -> Callable[[Ident], Any]:
+        """A function that gives the fresh value under an ident, or ``MISSING``: the shortest way to a value.
+
+        It is a closure because a look at a local costs half of a look at an attribute, and this runs on every hit.
+        """
+        memory, slot_of, now = self.memory, self.memory.entries.get, self._environment.now
+        under_way, loading = UNDER_WAY, LOAD.get
+
+        def peek(ident: Ident) -> Any:
+            entry = slot_of(ident)
+            if entry is None:
+                return MISSING
+            instant = now()
+            if entry.checked != memory.epoch:
+                if memory.get(ident, instant) is None:
+                    return MISSING
+            elif instant >= entry.fresh_until or instant > memory.serving_until:
+                return MISSING
+            else:
+                entry.hits += 1
+            if under_way and (load := loading()) is not None:
+                load.reads.note_slot(entry.ident, entry.generations)
+            thaw = entry.thaw
+            return entry.value if thaw is None else thaw(entry.value)
+
+        return peek
+
+    def entry_peeker(self) -> Callable[[Ident, float], MemoryEntry | None]:
+        """A function that gives the slot of the value that is fresh at an instant, counted as read, or ``None``."""
+        memory, slot_of = self.memory, self.memory.entries.get
+        under_way, loading = UNDER_WAY, LOAD.get
+
+        def peek_entry(ident: Ident, instant: float) -> MemoryEntry | None:
+            entry = slot_of(ident)
+            if entry is None:
+                return None
+            if entry.checked != memory.epoch:
+                if memory.get(ident, instant) is None:
+                    return None
+            elif instant >= entry.fresh_until or instant > memory.serving_until:
+                return None
+            else:
+                entry.hits += 1
+            if under_way and (load := loading()) is not None:
+                load.reads.note_slot(entry.ident, entry.generations)
+            return entry
+
+        return peek_entry
+
+    @staticmethod
+    def hand_out(entry: MemoryEntry) -> Any:
+        """The value of a slot, private to the receiver where it could be changed; a kind of nothing as it is."""
+        if isinstance(entry.value, Nothing):
+            return entry.value
+        thaw = entry.thaw.plain if isinstance(entry.thaw, _Refreshed) else entry.thaw
+        return entry.value if thaw is None else thaw(entry.value)
+
+    def found(self, key: EntryKey, entry: MemoryEntry) -> Found:
+        """A slot as a tier's answer."""
+        load_s = entry.thaw.load_s if isinstance(entry.thaw, _Refreshed) else entry.cost
+        value, fresh_for_s = self.hand_out(entry), self.fresh_for(entry)
+        return Found(key, value, "memory", fresh_for_s, load_s, entry.generations, entry.stamps)
+
+    def fresh_for(self, entry: MemoryEntry) -> float:
+        """Seconds a slot stays fresh; negative where it is stale."""
+        return math.inf if entry.fresh_until == math.inf else entry.fresh_until - self._environment.now()
+
+
+class _Refreshed:
+    """Hands out a value until its early refresh may be due; from then on a reader must go the longer way and decide.
+
+    Args:
+        plain: How the value is handed out; ``None``: as it is.
+        until: Instant from which the longer way is taken.
+        environment: The clock.
+    """
+
+    __slots__ = ("_environment", "_until", "load_s", "plain")
+
+    def __init__(
+        self, plain: Callable[[Any], Any] | None, until: float, environment: Environment, load_s: float
+    ) -> None:
+        self.plain = plain
+        self.load_s = load_s
+        self._until = until
+        self._environment = environment
+
+    def __call__(self, value: Any) -> Any:
+        if self._environment.now() >= self._until:
+            return MISSING
+        return value if self.plain is None else self.plain(value)
+
+
+def _holds_more_than_it_shows(array: Any) -> bool:
+    """Whether keeping an array would keep a larger buffer alive, of which it is a part."""
+    return array.base is not None and size_of(array) > 1.5 * array.nbytes + _HEADER_BYTES
+
+
+def _nothing(_: object) -> object:
+    """What a look that knows only values sees where memory remembers an absence."""
+    return MISSING

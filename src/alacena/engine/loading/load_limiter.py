@@ -1,0 +1,98 @@
+"""How many loads one tenant may have under way."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Sequence
+
+    from alacena.engine.loading.single_flight import Flight
+
+
+class _Line:
+    """The places of one tenant, and who waits for one."""
+
+    __slots__ = ("free", "waiting")
+
+    def __init__(self, places: int) -> None:
+        self.free = places
+        self.waiting: deque[asyncio.Future[bool]] = deque()
+
+    def give(self) -> None:
+        """Give a place to who waits longest."""
+        while self.waiting:
+            turn = self.waiting.popleft()
+            if not turn.done():
+                turn.set_result(True)
+                return
+        self.free += 1
+
+
+class LoadLimiter:
+    """Gives places to loads, so that an outage of the cache does not melt the source.
+
+    Who waits for a tenant's place waits in line behind that tenant alone. A load that another load waits for goes ahead
+    of the line and needs no place: the other one may have the place that it would wait for, or may come to wait for it
+    later. So the limit counts the loads that a request waits for, not those inside them.
+
+    Args:
+        per_tenant: The limit; ``None``: no limit.
+    """
+
+    def __init__(self, per_tenant: int | None) -> None:
+        self._per_tenant = per_tenant
+        self._lines: dict[str, _Line] = {}
+
+    @asynccontextmanager
+    async def place(self, tenant_id: str, flights: Sequence[Flight] = ()) -> AsyncIterator[None]:
+        """A place for one load; waits while the tenant has none left and no other load waits for this one.
+
+        Args:
+            tenant_id: The tenant.
+            flights: Who waits for the load.
+        """
+        if self._per_tenant is None or any(flight.loads_behind for flight in flights):
+            yield
+            return
+        line = self._lines.setdefault(tenant_id, _Line(self._per_tenant))
+        try:
+            has_place = await self._turn(line, flights)
+            try:
+                yield
+            finally:
+                if has_place:
+                    line.give()
+        finally:
+            if line.free == self._per_tenant and not line.waiting:
+                self._lines.pop(tenant_id, None)
+
+    @staticmethod
+    async def _turn(line: _Line, flights: Sequence[Flight]) -> bool:
+        """Wait for a place, or for another load to wait for this one; whether there is a place to give back."""
+        if line.free:
+            line.free -= 1
+            return True
+        turn: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
+
+        def hurry() -> None:
+            if not turn.done():
+                turn.set_result(False)
+
+        line.waiting.append(turn)
+        for flight in flights:
+            flight.hurry = hurry
+        try:
+            return await turn
+        except asyncio.CancelledError:
+            if turn.done() and not turn.cancelled() and turn.result():
+                line.give()  # it came in the step in which its load was cancelled
+            raise
+        finally:
+            for flight in flights:
+                flight.hurry = None
+            if turn in line.waiting:
+                line.waiting.remove(turn)

@@ -1,0 +1,386 @@
+"""Single flight: one load of a key at a time in this process, whose outcome every caller shares.
+
+The load runs in a task that the cache owns. A caller that is cancelled never cancels the others; the last one that goes
+cancels the load. A flight stops taking waiters the moment something that it rests on is invalidated: who comes later
+gets a load that began later.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import math
+from contextlib import contextmanager
+from contextvars import ContextVar
+from typing import TYPE_CHECKING, Any, Final
+from weakref import WeakSet
+
+from alacena.engine.base.closing import Deadline, finish
+from alacena.engine.base.errors import CacheClosedError, CircularLoadError, LoadCancelledError, UnsharableValueError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Coroutine, Iterator, Sequence
+
+    from alacena.engine.base.environment import Environment
+    from alacena.engine.base.keys import EntryKey
+    from alacena.engine.base.remote_tier import Lease, Refusal
+    from alacena.engine.loading.source_backoff import SourceBackoff
+    from alacena.engine.memory import MemoryTier
+
+
+class Load:
+    """A call of a source that is under way, as the code sees it that the source runs.
+
+    Args:
+        flights: The flights of its cache: one process may have several caches, with equal names for other entries.
+        keys: What it loads.
+        aboard: The flights that carry it.
+    """
+
+    __slots__ = ("aboard", "flights", "is_over", "keys")
+
+    def __init__(self, flights: SingleFlight, keys: Sequence[EntryKey], aboard: Sequence[Flight]) -> None:
+        self.flights = flights
+        self.keys = keys
+        self.aboard = aboard
+        self.is_over = False
+
+
+# The one context variable of the engine, and nobody's but this module's: whether a load was asked for by another load
+# can be told by nothing else, since loaders start tasks of their own.
+_INSIDE: Final[ContextVar[Load | None]] = ContextVar("alacena_load", default=None)
+
+
+def _current_load() -> Load | None:
+    """The load that the running code works for; a task that outlived its load works for none."""
+    load = _INSIDE.get()
+    return None if load is None or load.is_over else load
+
+
+class Flight:
+    """One load under way.
+
+    Attributes:
+        lease: Its permission, once it has one. From then on it is joined only while the lease is current.
+        joinable: Whether a caller may join at all.
+        started_at: When the source was asked; ``None`` before that, when anybody may join.
+        endings: How many endings the process knew of at that moment.
+        before: The flight that it replaces, which carries what is not true any more.
+        began_at: When somebody first wanted it.
+        task: The task that loads.
+        retry_after_s: For how long its source, which failed, asked to be left alone, if it said so.
+        unleased: Why it has no lease, where it loads without one.
+        hurry: What to do when another load begins to wait for it; ``None``: nothing.
+    """
+
+    __slots__ = (
+        "_over",
+        "_waiters",
+        "before",
+        "began_at",
+        "endings",
+        "hurry",
+        "joinable",
+        "lease",
+        "retry_after_s",
+        "started_at",
+        "task",
+        "unleased",
+    )
+
+    def __init__(self, before: Flight | None = None, began_at: float = 0.0) -> None:
+        self.before = before
+        self.began_at = began_at
+        self.lease: Lease | None = None
+        self.joinable = True
+        self.started_at: float | None = None
+        self.endings = 0
+        self.task: asyncio.Task[None] | None = None
+        self.retry_after_s: float | None = None
+        self.unleased: Refusal = "lease"
+        self.hurry: Callable[[], None] | None = None
+        self._over = False
+        self._waiters: dict[asyncio.Future[Any], Load | None] = {}
+
+    @property
+    def is_over(self) -> bool:
+        """Whether it landed, crashed or was given up."""
+        return self._over
+
+    @property
+    def loads_behind(self) -> list[Load]:
+        """The loads that wait for this one."""
+        return [load for waiter, load in self._waiters.items() if load and not load.is_over and not waiter.done()]
+
+    def resolve(self, outcome: Any, copy: Callable[[Any], Any] | None = None, *, taken: bool = False) -> None:
+        """Give everybody the outcome.
+
+        Args:
+            outcome: The outcome.
+            copy: Makes a private copy of it; without it all get the same object. Where it raises
+                ``UnsharableValueError``, that waiter gets the error in place of a copy; what else it raises is raised
+                before anybody has anything.
+            taken: Whether somebody who is not aboard has the original; otherwise the first waiter gets it.
+        """
+        waiting = [waiter for waiter in self._waiters if not waiter.done()]
+        outcomes = [outcome] * len(waiting)
+        if copy is not None:
+            first = 0 if taken else 1
+            outcomes[first:] = [_copied(copy, outcome) for _ in waiting[first:]]
+        self._end()
+        for waiter, private in zip(waiting, outcomes, strict=True):
+            if isinstance(private, UnsharableValueError):
+                waiter.set_exception(private)
+            else:
+                waiter.set_result(private)
+
+    def fail(self, error: BaseException) -> None:
+        """Give everybody the loader's error, as it is. Nothing happens where it is over."""
+        waiting = [waiter for waiter in self._waiters if not waiter.done()]
+        self._end()
+        for waiter in waiting:
+            waiter.set_exception(error)
+
+    def join(self, *, behind: bool = False) -> asyncio.Future[Any]:
+        """Board now, and return the outcome to wait for.
+
+        Args:
+            behind: Whether nobody waits for the outcome.
+
+        Cancellation: of the future leaves the flight; the last to leave cancels the load.
+        """
+        waiter: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
+        load = None if behind else _current_load()
+        self._waiters[waiter] = load
+        waiter.add_done_callback(self._left)
+        if load is not None and self.hurry is not None:
+            self.hurry()
+        return waiter
+
+    def _left(self, waiter: asyncio.Future[Any]) -> None:
+        self._waiters.pop(waiter, None)
+        if waiter.cancelled() and not self._waiters and not self._over and self.task is not None:
+            self._over = True
+            _cancel(self.task)
+
+    def _end(self) -> None:
+        self._over = True
+        self._waiters.clear()
+
+
+class SingleFlight:
+    """The flights of one cache, by the entry they load, and the background work that it owns.
+
+    Args:
+        memory: Says until when this process is sure to hear of invalidations.
+        environment: The clock.
+        bound_s: The staleness bound H.
+        source_backoff: Sources that failed: an entry that was removed is asked for again.
+
+    Attributes:
+        endings: How many things this process has seen end: entries, generations, connections.
+    """
+
+    def __init__(
+        self, memory: MemoryTier, environment: Environment, bound_s: float, source_backoff: SourceBackoff | None = None
+    ) -> None:
+        self.endings = 0
+        self._memory = memory
+        self._environment = environment
+        self._bound_s = bound_s
+        self._source_backoff = source_backoff
+        self._flights: dict[bytes, Flight] = {}
+        self._tasks: set[asyncio.Task[Any]] = set()
+
+    def __len__(self) -> int:
+        return len(self._flights)
+
+    @property
+    def tasks(self) -> frozenset[asyncio.Task[Any]]:
+        """Tasks that the cache owns and that are running."""
+        return frozenset(self._tasks)
+
+    def check(self, key: EntryKey) -> None:
+        """Refuse to wait for an entry where the load that asks for it is itself waited for by a load of that entry.
+
+        Raises:
+            CircularLoadError: It would wait for itself. The message names the circle.
+        """
+        load = _current_load()
+        if load is not None and (circle := _circle(self, key, load, set())) is not None:
+            raise CircularLoadError(_told(circle))
+
+    @contextmanager
+    def inside(self, keys: Sequence[EntryKey], aboard: Sequence[Flight]) -> Iterator[None]:
+        """Around the call of a source: what it asks for is asked for by its load."""
+        load = Load(self, keys, aboard)
+        token = _INSIDE.set(load)
+        try:
+            yield
+        finally:
+            load.is_over = True
+            _INSIDE.reset(token)
+
+    def solo(self) -> Flight:
+        """A flight that nobody else may join."""
+        return Flight(None, self._environment.now())
+
+    def get(self, entry: bytes, *, exact: bool = False) -> Flight | None:
+        """The flight that a caller may join, if there is one.
+
+        Args:
+            entry: What it loads.
+            exact: Whether the caller does not trust memory: it joins nobody, because a flight may have read the second
+                tier before this call. Without a server there is nothing to distrust.
+        """
+        flight = self._flights.get(entry)
+        if flight is None or not flight.joinable or flight.is_over:
+            return None
+        if exact and self._memory.serving_until != math.inf:
+            return None
+        return flight if flight.started_at is None or self._is_joinable(flight, flight.started_at) else None
+
+    def mark_started(self, flight: Flight) -> None:
+        """The source is being asked: from now on the flight carries what was true now."""
+        flight.started_at = self._environment.now()
+        flight.endings = self.endings
+
+    def _is_joinable(self, flight: Flight, started_at: float) -> bool:
+        """Whether nothing that the load may have read can have ended before this moment, as far as the bound asks.
+
+        With a lease, its generations are compared, and no tag may have ended that it might name; without one, any ending
+        closes it. A load that began more than the bound ago is joined only while the server's word is current: a process
+        that is cut off hears of no endings.
+        """
+        stands = flight.endings == self.endings if flight.lease is None else flight.lease.is_current
+        now = self._environment.now()
+        return stands and (
+            now - started_at <= self._bound_s or (flight.lease is not None and now <= self._memory.serving_until)
+        )
+
+    def start(
+        self, entry: bytes, load: Callable[[Flight], Coroutine[Any, Any, None]], *, alone: bool = False
+    ) -> Flight:
+        """Start a load; it replaces a flight that takes no waiters any more, or is ``alone`` beside it."""
+        flight = self.solo() if alone else self.register(entry)
+        flight.task = self.own(load(flight))
+        flight.task.add_done_callback(lambda _: self._forget(entry, flight))
+        return flight
+
+    def register(self, entry: bytes) -> Flight:
+        """A flight without a task of its own: a batch loads it, and nobody's leaving cancels that."""
+        before = self._flights.get(entry)
+        if before is not None:
+            before.before = None
+        flight = self._flights[entry] = Flight(before, self._environment.now())
+        return flight
+
+    def remove(self, entry: bytes, flight: Flight) -> None:
+        """Take an adopted flight off the table."""
+        self._forget(entry, flight)
+
+    def give_up(self, entry: bytes, flight: Flight, error: BaseException) -> None:
+        """End an adopted flight with an error, if it has not landed."""
+        flight.fail(error)
+        self._forget(entry, flight)
+
+    def close(self, entry: bytes) -> None:
+        """Let nobody board the flight of an entry that was just changed or removed."""
+        self.endings += 1
+        flight = self._flights.pop(entry, None)
+        if flight is not None:
+            flight.joinable = False
+
+    def replaced(self, entry: bytes) -> None:
+        """An entry was changed or removed: nobody boards its flight, and its source may be asked again."""
+        self.close(entry)
+        if self._source_backoff is not None:
+            self._source_backoff.record_success(entry)
+
+    def close_all(self) -> None:
+        """Let nobody board anything: what was known is in doubt."""
+        for entry in tuple(self._flights):
+            self.close(entry)
+
+    def own(self, work: Coroutine[Any, Any, Any]) -> asyncio.Task[Any]:
+        """Run something in a task that is drained when the cache closes."""
+        task = asyncio.get_running_loop().create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        return task
+
+    async def drain(self, grace_s: float) -> None:
+        """Wait for the work under way and what it starts, then cancel what is left."""
+        deadline = Deadline(grace_s)
+        try:
+            while self._tasks and deadline.left_s():
+                await asyncio.wait(self._tasks, timeout=deadline.left_s())
+        finally:
+            left = tuple(self._tasks)
+            _CANCELLED.update(left)
+            await finish(left, 0.0)
+
+    def _forget(self, entry: bytes, flight: Flight) -> None:
+        if self._flights.get(entry) is flight:
+            del self._flights[entry]
+
+
+# Not `task.cancelling()`: before Python 3.13 a `TaskGroup` whose child fails while it is being left counts one too many.
+_CANCELLED: Final[WeakSet[asyncio.Task[Any]]] = WeakSet()
+
+
+def _cancel(task: asyncio.Task[Any]) -> None:
+    _CANCELLED.add(task)
+    task.cancel()
+
+
+def is_ended(task: asyncio.Task[Any], error: BaseException) -> bool:
+    """Whether a task of the cache that raises ``error`` was told to end, by the cache or by whoever ends the loop."""
+    return task in _CANCELLED or (isinstance(error, asyncio.CancelledError) and task.cancelling() > 0)
+
+
+def is_order(task: asyncio.Task[Any], error: BaseException) -> bool:
+    """Whether ``error`` is an order to end, which the task must follow; any other has been told to those who waited."""
+    if isinstance(error, asyncio.CancelledError):
+        return is_ended(task, error)
+    return isinstance(error, KeyboardInterrupt | SystemExit)
+
+
+def _copied(copy: Callable[[Any], Any], outcome: Any) -> Any:
+    try:
+        return copy(outcome)
+    except UnsharableValueError as error:
+        return error
+
+
+def _circle(flights: SingleFlight, key: EntryKey, load: Load, seen: set[Load]) -> list[EntryKey] | None:
+    """The entries from ``key`` to those of ``load``, if the load is waited for by one of ``key``; else ``None``."""
+    if load.flights is flights and any(own.entry == key.entry for own in load.keys):
+        return [key]
+    seen.add(load)
+    for own, flight in zip(load.keys, load.aboard, strict=True):
+        for behind in flight.loads_behind:
+            if behind not in seen and (circle := _circle(flights, key, behind, seen)) is not None:
+                return [*circle, own]
+    return None
+
+
+def _told(circle: Sequence[EntryKey]) -> str:
+    names = [f"{key.data_type} {key.resource_id!r}" for key in (*circle, circle[0])]
+    return (
+        f"a load waits for itself: {' asks for '.join(names)}. Call the source itself there, or give the inner entry an "
+        "id of its own"
+    )
+
+
+def ended(task: asyncio.Task[Any], error: BaseException, what: str) -> BaseException:
+    """What the callers of a load are told that ended with ``error``.
+
+    Nobody's cancellation but a caller's own may reach that caller, and an order to stop the process reaches the loop.
+    """
+    if isinstance(error, asyncio.CancelledError):
+        if is_ended(task, error):
+            return CacheClosedError(f"{what}: the cache was closed while it was being loaded")
+        return LoadCancelledError(f"{what}: its loader was cancelled from inside, by something that it waited for")
+    if isinstance(error, KeyboardInterrupt | SystemExit):
+        return LoadCancelledError(f"{what}: the process was told to stop while it was being loaded")
+    return error

@@ -1,6 +1,0 @@
-"""A small exact model of the server, in this process: what memory-only mode and the simulator store things in."""
-
-from alacena.engine.local import generic, hashes, lists, sets, sorted_sets, strings
-from alacena.engine.local.keyspace import COMMANDS, Keyspace
-
-__all__ = ["COMMANDS", "Keyspace", "generic", "hashes", "lists", "sets", "sorted_sets", "strings"]

@@ -1,0 +1,135 @@
+"""One entry of the memory tier, and the queue that it stands in."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import msgspec
+
+SLOT_BYTES = 800
+"""Charged for every entry beside its ``size``: the entry, its two index entries, key, wire key, links and share of the
+ghosts. ``python -m bench.eviction --only cost`` measures it on the running interpreter."""
+
+
+class MemoryEntry(msgspec.Struct, gc=False, eq=False):
+    """One entry in memory. Whoever makes it fills the public fields; the tier owns it from ``put`` on.
+
+    The garbage collector does not see it: a million entries that a full collection walks through stop the event loop
+    for a second or two. So its links, which go in circles, are taken apart by hand (``unlink``) when it leaves, when
+    the tier is cleared and when the tier itself is dropped; a value that refers to the cache lives until then.
+
+    Attributes:
+        ident: Key of the entry: ``(tenant_id, data_type, resource_id)`` or a longer tuple with the scope.
+        value: What is handed out.
+        wire_key: The key under which the server's pushes name the entry. Unique among the entries of a tier.
+        charge: What the tier counts for the entry: the bytes of the value as the caller measured them, plus
+            ``SLOT_BYTES``.
+        thaw: Makes a private copy of ``value`` for a reader; ``None`` where the value may be handed out as it is.
+        fresh_until: Instant (``environment.now()``) from which the entry is stale; ``inf`` = never.
+        dead_after: Instant until which a stale copy may be served, and the entry is held; ``fresh_until`` where none may.
+        generations: Objects with a ``nonce``, each compared by equality with its neighbour in ``stamps``.
+        stamps: The nonces under which the value was read.
+        cost: What it takes to make the value again, relative to other entries; 1 where nobody knows.
+        checked: ``MemoryTier.epoch`` at which the generations were last found alive.
+        hits: Reads served. The only field that a hit writes.
+    """
+
+    ident: tuple[Any, ...]
+    value: Any
+    wire_key: bytes
+    charge: int
+    thaw: Any = None
+    fresh_until: float = math.inf
+    dead_after: float = math.inf
+    generations: tuple[Any, ...] = ()
+    stamps: tuple[Any, ...] = ()
+    cost: float = 1.0
+    checked: int = -1
+    hits: int = 0
+    # What only a entry in a queue has. Untyped for the checker where it is set from the start: the reader asks ``queue``.
+    queue: Queue | None = None
+    tally: Any = None
+    newer: Any = None
+    older: Any = None
+    due_newer: Any = None
+    due_older: Any = None
+    seen: int = 0
+    since: int = 0
+    age: int = 0
+    frequency: int = 1
+
+    @property
+    def size(self) -> int:
+        """Bytes of the value, as the caller measured them."""
+        return self.charge - SLOT_BYTES
+
+    def unlink(self) -> None:
+        """Let go of the neighbours and of the counts, where the queues that they stood in are gone."""
+        self.newer = self.older = self.queue = self.due_newer = self.due_older = self.tally = None
+
+
+class Queue(msgspec.Struct, gc=False, eq=False):
+    """Slots in order of arrival: a ring of links inside the entries, so that any of them leaves at once.
+
+    The queue itself stands in the ring where the newest meets the oldest: ``newer`` is its oldest entry.
+    """
+
+    newer: Any = None
+    older: Any = None
+    count: int = 0
+    bytes: int = 0
+
+    def __post_init__(self) -> None:
+        self.newer = self.older = self
+
+    def unlink(self) -> None:
+        """Let go of the entries, and of itself: like them, it is invisible to the garbage collector."""
+        self.newer = self.older = None
+
+    def push(self, entry: MemoryEntry) -> None:
+        """Put a entry that was taken out of its queue, or was in none, at the end of this one."""
+        last = self.older
+        entry.older = last
+        entry.newer = self
+        last.newer = self.older = entry
+        entry.queue = self
+        self.count += 1
+        self.bytes += entry.charge
+
+    def remove(self, entry: MemoryEntry) -> None:
+        """Take a entry of this queue out, wherever it stands."""
+        older, newer = entry.older, entry.newer
+        older.newer, newer.older = newer, older
+        # A entry that somebody still holds must not keep its former neighbours alive.
+        entry.newer = entry.older = entry.queue = None
+        self.count -= 1
+        self.bytes -= entry.charge
+
+    def take(self, entry: MemoryEntry) -> None:
+        """Put a entry that stands in a queue, be it this one, at the end of this one."""
+        older, newer, charge = entry.older, entry.newer, entry.charge
+        older.newer, newer.older = newer, older
+        source = entry.queue
+        if source is not None and source is not self:
+            source.count -= 1
+            source.bytes -= charge
+            self.count += 1
+            self.bytes += charge
+            entry.queue = self
+        last = self.older
+        entry.older = last
+        entry.newer = self
+        last.newer = self.older = entry
+
+    def rotate(self) -> None:
+        """Send the oldest entry to the end."""
+        entry = self.newer
+        if entry is self.older:
+            return
+        second, last = entry.newer, self.older
+        self.newer = second
+        second.older = self
+        last.newer, entry.older = entry, last
+        entry.newer = self
+        self.older = entry

@@ -1,0 +1,419 @@
+"""The memory tier: what this process keeps in memory."""
+
+from __future__ import annotations
+
+import math
+import weakref
+from typing import TYPE_CHECKING, Any
+
+from alacena.engine.base.errors import SettingsError, UsageError
+from alacena.engine.memory.eviction_history import EvictionHistory
+from alacena.engine.memory.expiry_buckets import ExpiryBuckets
+from alacena.engine.memory.fair_shares import FairShares
+from alacena.engine.memory.memory_counters import MemoryCounts, count_all
+from alacena.engine.memory.tenant_segment import TenantSegment
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from alacena.engine.base.environment import Environment
+    from alacena.engine.memory.memory_entry import MemoryEntry
+
+_KEPT_EMPTY_TENANTS = 1024
+_EXPIRED_PER_PUT = 4
+_SWEPT_PER_PUT = 4
+
+_SMALL_TABLE_BYTES = 1 << 20
+_SPARSE_BYTES = 2048
+"""A table that takes more than that for each entry is rebuilt; one that has just grown takes a tenth of it."""
+
+
+class MemoryTier:
+    """Entries in this process: bounded by bytes, fair between tenants, expiring without being read.
+
+    Synchronous, for one thread: the one that runs the event loop. Every call but ``stats`` and ``clear`` does a bounded
+    amount of work, whatever the number of entries.
+
+    A hit costs a look-up, three comparisons and one write (``entry.hits``). Everything else happens when entries come
+    and go: each tenant's ``TenantSegment`` decides what it keeps, ``FairShares`` which tenant gives when the tier is full,
+    ``ExpiryBuckets`` what has died.
+
+    Args:
+        max_bytes: Bound of what all entries take together, each counted as its ``size`` plus ``SLOT_BYTES``.
+        max_entries: Bound of how many there are; ``None`` = as many as the bytes allow.
+        environment: Its ``now`` dates what is put.
+        max_slot_ratio: A entry that takes a larger part of ``max_bytes`` is not kept.
+        weights: Shares by tenant where they should differ: a tenant of weight 2 is guaranteed twice the bytes of one
+            of weight 1, which is what a tenant that is not listed has.
+
+    Attributes:
+        entries: Every entry by its ``ident``. To be read only.
+        epoch: Bumped by whoever keeps the generations, whenever one of them changes.
+        serving_until: Memory may be read while ``now <= serving_until``: ``inf`` where nothing can go stale behind its
+            back, ``-inf`` where memory must not be read.
+
+    Raises:
+        SettingsError: A bound, the ratio or a weight makes no sense.
+    """
+
+    __slots__ = (
+        "__weakref__",
+        "_binned",
+        "_by_wire_key",
+        "_bytes",
+        "_empty",
+        "_ghosts",
+        "_largest",
+        "_max_bytes",
+        "_max_entries",
+        "_now",
+        "_segments",
+        "_shares",
+        "_wheel",
+        "entries",
+        "epoch",
+        "serving_until",
+    )
+
+    def __init__(
+        self,
+        *,
+        max_bytes: int,
+        max_entries: int | None = None,
+        environment: Environment,
+        max_slot_ratio: float = 0.125,
+        weights: Mapping[str, float] | None = None,
+    ) -> None:
+        if max_bytes < 1:
+            raise SettingsError(f"memory max_bytes must be at least 1, not {max_bytes}")
+        if max_entries is not None and max_entries < 1:
+            raise SettingsError(f"memory max_entries must be at least 1, or None for no bound, not {max_entries}")
+        if not 0.0 < max_slot_ratio <= 1.0:
+            raise SettingsError(f"memory max_slot_ratio must be above 0 and at most 1, not {max_slot_ratio}")
+        self.entries: dict[tuple[Any, ...], MemoryEntry] = {}
+        self.epoch = 0
+        self.serving_until = math.inf
+        self._max_bytes = max_bytes
+        self._max_entries = max_entries or 0
+        self._largest = int(max_bytes * max_slot_ratio)
+        self._now = environment.now
+        self._bytes = 0
+        self._by_wire_key: dict[bytes, MemoryEntry] = {}
+        self._segments: dict[object, TenantSegment] = {}
+        self._empty: dict[object, None] = {}
+        self._binned: list[MemoryEntry] = []
+        self._shares = FairShares(weights)
+        self._ghosts = EvictionHistory()
+        self._wheel = ExpiryBuckets()
+        # A tier that is dropped without being closed: nobody else would take its entries apart. At the interpreter's end
+        # there is nothing to give back.
+        weakref.finalize(self, _take_apart, self.entries, self._binned, self._segments).atexit = False
+
+    @property
+    def held_bytes(self) -> int:
+        """What the entries take together, overhead included; never above ``max_bytes``."""
+        return self._bytes
+
+    def get(self, ident: tuple[Any, ...], now: float) -> MemoryEntry | None:
+        """The entry, if it is fresh and alive; counted as a hit.
+
+        A entry whose generation changed is discarded on the way; one whose generations are not all known is a miss and
+        stays.
+
+        Args:
+            ident: Key of the entry.
+            now: ``environment.now()`` of this read.
+        """
+        entry = self.entries.get(ident)
+        if entry is None or now >= entry.fresh_until or now > self.serving_until:
+            return None
+        if entry.checked != self.epoch and not self._is_alive(entry):
+            return None
+        entry.hits += 1
+        return entry
+
+    def get_stale(self, ident: tuple[Any, ...], now: float) -> MemoryEntry | None:
+        """The entry, if it is alive but no longer fresh, and not dead yet; counted as a hit."""
+        entry = self.entries.get(ident)
+        if entry is None or not entry.fresh_until <= now < entry.dead_after or now > self.serving_until:
+            return None
+        if entry.checked != self.epoch and not self._is_alive(entry):
+            return None
+        entry.hits += 1
+        return entry
+
+    def put(self, entry: MemoryEntry, now: float | None = None) -> bool:
+        """Keep a entry, in place of what has its ``ident``, and let others go where room is needed.
+
+        What has the same ``ident`` or ``wire_key`` goes even where the entry is not kept.
+
+        Args:
+            entry: Whoever puts it has no further use for it.
+            now: ``environment.now()``, where the caller has it.
+
+        Returns:
+            Whether the entry was kept: not if it is too large, or dead already.
+
+        Raises:
+            UsageError: The entry is on a tier already.
+        """
+        if entry.queue is not None:
+            raise UsageError(f"entry {entry.ident!r} was put already: make a new one for each put")
+        if self._binned:
+            self._sweep(_SWEPT_PER_PUT)
+        now = self._now() if now is None else now
+        ident, entries = entry.ident, self.entries
+        if entry.charge > self._largest or not now < entry.dead_after:
+            self.discard(ident)
+            self.discard_wire(entry.wire_key)
+            return False
+        if (
+            entries.setdefault(ident, entry) is not entry
+            or self._by_wire_key.setdefault(entry.wire_key, entry) is not entry
+        ):
+            self._displace(entry)
+        segment = self._segments.get(ident[0])
+        if segment is None or segment.idle or not segment.count:
+            segment = self._segment_of(ident[0])
+        entry.tally = segment.tallies.get(ident[1]) or segment.tally_of(ident[1])
+        self._wheel.add(entry, entry.dead_after, now)
+        self._bytes += entry.charge
+        if self._ghosts.entries < len(entries):
+            self._ghosts.fit(len(entries))
+        pressure = self._pressure() if self._max_entries else self._bytes / self._max_bytes
+        segment.admit(entry, pressure)
+        if pressure > 1.0:
+            self._make_room(segment, pressure, now)
+        if not segment.floor <= segment.bytes < segment.ceiling:
+            self._shares.place(segment)
+        return entry.queue is not None
+
+    def put_all(self, entries: Sequence[MemoryEntry]) -> None:
+        """What :meth:`put` does with each of the entries; for half the price where there is room for all of them.
+
+        Args:
+            entries: Of one tenant and one data type, no two of them with the same ident or wire key.
+        """
+        now = self._now()
+        if not entries or self._binned or not self._have_room(entries) or not self._are_newcomers(entries, now):
+            for entry in entries:
+                self.put(entry)
+            return
+        tenant, data_type = entries[0].ident[:2]
+        segment = self._segment_of(tenant)
+        tally = segment.tally_of(data_type)
+        for entry in entries:
+            entry.tally = tally
+            self._wheel.add(entry, entry.dead_after, now)
+            self.entries[entry.ident] = self._by_wire_key[entry.wire_key] = entry
+            self._bytes += entry.charge
+        self._ghosts.fit(len(self.entries))
+        segment.admit_all(entries, self._pressure())
+        if not segment.floor <= segment.bytes < segment.ceiling:
+            self._shares.place(segment)
+
+    def discard(self, ident: tuple[Any, ...]) -> MemoryEntry | None:
+        """Let one entry go, and return it; ``None`` where there was none."""
+        entry = self.entries.get(ident)
+        if entry is not None:
+            self._drop(entry)
+        return entry
+
+    def discard_wire(self, wire_key: bytes) -> MemoryEntry | None:
+        """Let the entry go that the server knows by this key, and return it; ``None`` where there was none."""
+        entry = self._by_wire_key.get(wire_key)
+        if entry is not None:
+            self._drop(entry)
+        return entry
+
+    def clear(self) -> None:
+        """Let every entry go: from this call on nothing is found.
+
+        The entries are taken apart little by little, by the calls of ``put`` and ``expire`` that follow; until then
+        their values take memory that ``held_bytes`` does not count.
+
+        Cost: linear, but some tens of nanoseconds an entry.
+        """
+        self._binned.extend(self.entries.values())
+        self.entries.clear()
+        self._by_wire_key.clear()
+        self._bytes = 0
+        self._wheel = ExpiryBuckets()
+        self._shares.clear()
+        for segment in self._segments.values():
+            segment.clear()
+        self._empty.update(dict.fromkeys(self._segments))
+        self._forget_tenants()
+
+    def expire(self, now: float, budget: int) -> int:
+        """Free what has died, at most ``budget`` entries in this call.
+
+        To be called from a timer; again at once where it returned ``budget``. A entry is freed at most a sixteenth of
+        its life after its death (an eighth of a second, for the shortest lives); readers never see it in between.
+
+        Returns:
+            How many entries were freed, those included that ``clear`` had left to be taken apart.
+        """
+        freed = self._sweep(budget)
+        for _ in range(budget - freed):
+            entry = self._wheel.pop(now)
+            if entry is None:
+                break
+            freed += 1
+            self._expire_one(entry, now)
+        return freed
+
+    def compact(self) -> None:
+        """Give back what the tables of a tier take that holds few of the entries that it held.
+
+        A dict does not shrink while entries leave, but when others come. To be called from a timer, between sweeps.
+
+        Cost: two comparisons; or, now and then, about what it took the dict to grow to its size: 7 ms for a million
+        entries. One table a call.
+        """
+        if not _compact(self.entries):
+            _compact(self._by_wire_key)
+
+    def stats(self) -> dict[tuple[Any, Any], MemoryCounts]:
+        """Counts by ``(tenant_id, data_type)``.
+
+        Cost: linear in the number of entries, because hits are counted where they happen, in the entries.
+        """
+        return count_all(self._segments.values(), self.entries.values(), self._binned)
+
+    def _is_alive(self, entry: MemoryEntry) -> bool:
+        known = True
+        for generation, stamp in zip(entry.generations, entry.stamps, strict=True):
+            nonce = generation.nonce
+            if nonce is None:
+                known = False
+            elif nonce != stamp:
+                self._drop(entry)
+                return False
+        if known:
+            entry.checked = self.epoch
+        return known
+
+    def _pressure(self) -> float:
+        """How full the tier is by the bound that is nearer; above 1 it is too full."""
+        pressure = self._bytes / self._max_bytes
+        if self._max_entries:
+            pressure = max(pressure, len(self.entries) / self._max_entries)
+        return pressure
+
+    def _have_room(self, entries: Sequence[MemoryEntry]) -> bool:
+        """Whether nothing has to go for them."""
+        held_bytes = self._bytes + sum([entry.charge for entry in entries])
+        return held_bytes <= self._max_bytes and not 0 < self._max_entries < len(self.entries) + len(entries)
+
+    def _are_newcomers(self, entries: Sequence[MemoryEntry], now: float) -> bool:
+        """Whether all of them will be kept, and none replaces anything."""
+        idents, wire_keys = {entry.ident for entry in entries}, {entry.wire_key for entry in entries}
+        return (
+            len(idents) == len(wire_keys) == len(entries)
+            and self.entries.keys().isdisjoint(idents)
+            and self._by_wire_key.keys().isdisjoint(wire_keys)
+            and all(
+                s.queue is None and s.charge <= self._largest and now < s.fresh_until <= s.dead_after for s in entries
+            )
+        )
+
+    def _make_room(self, putting: TenantSegment, pressure: float, now: float) -> None:
+        if not putting.ceiling:
+            self._shares.place(putting)
+        if self._wheel.next_due <= now:
+            self.expire(now, _EXPIRED_PER_PUT)
+            pressure = self._pressure()
+        while pressure > 1.0:
+            segment = putting if self._shares.single else self._shares.heaviest(putting)
+            entry = segment.evict(segment.bytes / pressure)
+            entry.tally.evictions += 1
+            self._unlink(entry)
+            if not self._shares.single:
+                self._shares.audit(len(self.entries))
+            pressure = self._pressure()
+
+    def _expire_one(self, entry: MemoryEntry, now: float) -> None:
+        dies_at = max(entry.fresh_until, entry.dead_after)
+        if now < dies_at:
+            self._wheel.add(entry, dies_at, now)
+            return
+        entry.tally.expirations += 1
+        self._drop(entry)
+
+    def _displace(self, entry: MemoryEntry) -> None:
+        """Let those go that have a entry's ident or wire key, and enter it under both."""
+        for held in (self.entries.get(entry.ident), self._by_wire_key.get(entry.wire_key)):
+            if held is not None and held is not entry and held.queue is not None:
+                self._drop(held)
+        self.entries[entry.ident] = entry
+        self._by_wire_key[entry.wire_key] = entry
+
+    def _drop(self, entry: MemoryEntry) -> None:
+        entry.tally.segment.remove(entry)
+        self._unlink(entry)
+
+    def _unlink(self, entry: MemoryEntry) -> None:
+        """Take a entry that has left its queue out of everything else."""
+        del self.entries[entry.ident]
+        del self._by_wire_key[entry.wire_key]
+        self._bytes -= entry.charge
+        if entry.due_older is not None:
+            self._wheel.remove(entry)
+        tally = entry.tally
+        tally.hits += entry.hits
+        segment = tally.segment
+        if not segment.floor <= segment.bytes < segment.ceiling:
+            self._shares.place(segment)
+        if not segment.count:
+            self._empty[segment.tenant] = None
+            self._forget_tenants()
+
+    def _sweep(self, budget: int) -> int:
+        """Take apart some of what ``clear`` left: its links go in circles, which no reference count would free."""
+        binned = self._binned
+        swept = min(budget, len(binned))
+        for _ in range(swept):
+            entry = binned.pop()
+            entry.tally.hits += entry.hits
+            entry.unlink()
+        return swept
+
+    def _segment_of(self, tenant: object) -> TenantSegment:
+        segment = self._segments.get(tenant)
+        if segment is None:
+            segment = TenantSegment(tenant, self._shares.weight_of(tenant), self._ghosts)
+            self._segments[tenant] = segment
+        elif not segment.count:
+            self._empty.pop(tenant, None)
+        if segment.idle:
+            self._shares.revive(segment)
+        return segment
+
+    def _forget_tenants(self) -> None:
+        """Keep what is known of tenants without entries, but not of every tenant that ever was."""
+        while len(self._empty) > _KEPT_EMPTY_TENANTS:
+            tenant = next(iter(self._empty))
+            del self._empty[tenant]
+            self._segments.pop(tenant).unlink()
+
+
+def _take_apart(
+    entries: dict[tuple[Any, ...], MemoryEntry], binned: list[MemoryEntry], segments: dict[object, TenantSegment]
+) -> None:
+    for segment in segments.values():
+        segment.unlink()
+    for entry in entries.values():
+        entry.unlink()
+    for entry in binned:
+        entry.unlink()
+
+
+def _compact(table: dict[Any, MemoryEntry]) -> bool:
+    if table.__sizeof__() <= max(_SMALL_TABLE_BYTES, _SPARSE_BYTES * len(table)):
+        return False
+    left = dict(table)
+    # In place: readers hold on to the table itself.
+    table.clear()
+    table.update(left)
+    return True

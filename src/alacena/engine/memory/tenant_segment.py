@@ -1,0 +1,316 @@
+"""One tenant's part of the tier, and the policy that decides what stays in it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+from zlib import crc32
+
+from alacena.engine.memory.eviction_history import STAMP_MASK
+from alacena.engine.memory.memory_counters import MemoryCounters
+from alacena.engine.memory.memory_entry import Queue
+from alacena.engine.memory.window_sizer import TAIL_RATIO, TURN_RATIO, WindowSizer
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from alacena.engine.memory.eviction_history import EvictionHistory
+    from alacena.engine.memory.memory_entry import MemoryEntry
+
+_MOST_FREQUENT = 15
+_EVENTS_PER_HALVING = 10
+_MOVES_PER_INSERT = 4
+_SHORTEST_TURN = 8
+_ATTEMPTS = 8
+_SECOND_CHANCES = 5
+_CLEAR_ADVANTAGE = 1.5
+
+
+class TenantSegment:
+    """A window for newcomers and a main queue for the proven, in the manner of W-TinyLFU, with lazy hit counts.
+
+    A hit only counts itself in its entry. The policy reads the counts when it meets the entry again: on its way from the
+    window's front (``young``) into its tail (``old``), on its way out of the tail, and as the main queue turns. Who
+    leaves the window duels with the oldest of the main queue: the one used more often stays, uses counted over the
+    recent past, the time before the last eviction included (``EvictionHistory``), and halved as time goes by. A victim that wins
+    goes to the end of the queue, so that the next candidate meets another one. How large the window is: ``WindowSizer``.
+
+    Where costs and sizes differ, uses are weighed by cost per byte (as in GDSF); a candidate with fewer uses than its
+    victim needs a clear advantage there, so that slightly different sizes do not make equals replace each other.
+
+    Sources: W-TinyLFU (Einziger, Friedman, Manes 2017); lazy promotion by second chances (CLOCK, and Yang et al.,
+    *FIFO queues are all you need*, 2023); an adaptive border (ARC, Megiddo and Modha 2003).
+    """
+
+    __slots__ = (
+        "_capacity",
+        "_dial",
+        "_epoch",
+        "_events",
+        "_ghosts",
+        "_main",
+        "_newest",
+        "_old",
+        "_turn_at",
+        "_young",
+        "bytes",
+        "ceiling",
+        "count",
+        "floor",
+        "idle",
+        "level",
+        "put_count",
+        "tallies",
+        "tenant",
+        "weight",
+    )
+
+    def __init__(self, tenant: object, weight: float, ghosts: EvictionHistory) -> None:
+        self.tenant = tenant
+        self.weight = weight
+        self.tallies: dict[object, MemoryCounters] = {}
+        self.count = 0
+        self.bytes = 0
+        self.put_count = 0
+        self.idle = 0
+        self.level = 0
+        self.floor = self.ceiling = 0.0
+        self._ghosts = ghosts
+        self._dial = WindowSizer()
+        self._young, self._old, self._main = Queue(), Queue(), Queue()
+        self._newest: MemoryEntry | None = None
+        self._capacity = 1
+        self._turn_at = 0
+        self._events = 0
+        self._epoch = 0
+
+    def tally_of(self, data_type: object) -> MemoryCounters:
+        """The counts of one data type, made where there are none."""
+        tally = self.tallies.get(data_type)
+        if tally is None:
+            tally = self.tallies[data_type] = MemoryCounters(self)
+        return tally
+
+    def admit(self, entry: MemoryEntry, pressure: float) -> None:
+        """Take a newcomer in.
+
+        Args:
+            entry: Stands in no queue.
+            pressure: How full the tier is, from 0 (empty) to a little over 1 (the newcomer is one too many).
+        """
+        self.count += 1
+        self.put_count += 1
+        self.bytes += entry.charge
+        self._capacity = capacity = int(self.count / pressure) or 1
+        self._events += 1
+        if self._events >= _EVENTS_PER_HALVING * capacity:
+            self._events = 0
+            self._epoch += 1
+        self._greet(entry)
+        self._newest = entry
+        self._young.push(entry)
+        if pressure < 1.0:
+            self._spread(self.bytes / pressure)
+            return
+        self._shift(self._dial.ratio * self.bytes / pressure)
+        if self.put_count >= self._turn_at:
+            self._turn()
+
+    def admit_all(self, entries: Sequence[MemoryEntry], pressure: float) -> None:
+        """Take newcomers in, for all of whom there is room.
+
+        Args:
+            entries: Stand in no queue.
+            pressure: How full the tier is with all of them, at most 1.
+        """
+        push = self._young.push
+        self.count += len(entries)
+        self._events += len(entries)
+        self._capacity = int(self.count / pressure) or 1
+        while self._events >= _EVENTS_PER_HALVING * self._capacity:
+            self._events -= _EVENTS_PER_HALVING * self._capacity
+            self._epoch += 1
+        for entry in entries:
+            self.put_count += 1
+            self.bytes += entry.charge
+            self._greet(entry)
+            push(entry)
+        self._newest = entries[-1]
+        self._spread(self.bytes / pressure, _MOVES_PER_INSERT * len(entries))
+
+    def evict(self, room: float) -> MemoryEntry:
+        """Choose who leaves and take it out of its queue; the segment holds a entry.
+
+        Args:
+            room: Bytes that the segment should come down to.
+        """
+        window = self._dial.ratio * room
+        young, old, main = self._young, self._old, self._main
+        for _ in range(_ATTEMPTS):
+            if main.count and (young.bytes + old.bytes <= window or young.count + old.count <= 1):
+                loser: MemoryEntry | None = self._least_of_main()
+            else:
+                loser = self._challenge(old if old.count else young, room - window)
+            if loser is not None:
+                break
+        else:
+            loser = old.newer if old.count else young.newer
+        self._take(loser)
+        return loser
+
+    def remove(self, entry: MemoryEntry) -> None:
+        """Let a entry go that expired or was discarded; its uses are remembered, in case it comes back."""
+        self._look(entry)
+        self._ghosts.remember(crc32(entry.wire_key), 0, entry.frequency, entry.age)
+        self._take(entry)
+
+    def clear(self) -> None:
+        """Stand empty. What was learnt stays; the entries' own links are left to whoever takes them apart."""
+        for queue in (self._young, self._old, self._main):
+            queue.unlink()
+        self._young, self._old, self._main = Queue(), Queue(), Queue()
+        self._newest = None
+        self.count = self.bytes = 0
+        self.floor = self.ceiling = 0.0
+
+    def unlink(self) -> None:
+        """Cut the links that go in circles, which nobody else would: the segment is given up."""
+        for queue in (self._young, self._old, self._main):
+            queue.unlink()
+        for tally in self.tallies.values():
+            tally.segment = None
+        self._newest = None
+
+    def is_used(self, sample: int) -> bool:
+        """Whether a few entries of the main queue, others each time, were hit since they were last looked at."""
+        used = False
+        for _ in range(min(sample, self._main.count)):
+            entry = self._main.newer
+            used = used or entry.hits > entry.seen
+            self._main.rotate()
+        newest = self._newest
+        return used or (newest is not None and newest.queue is not None and newest.hits > newest.seen)
+
+    def _challenge(self, queue: Queue, main_room: float) -> MemoryEntry | None:
+        """Who loses between a queue's oldest and the main queue's oldest; ``None`` where both may stay."""
+        main = self._main
+        candidate: MemoryEntry = queue.newer
+        recent = self._look(candidate) if candidate.hits != candidate.seen or candidate.age != self._epoch else 0
+        if candidate is self._newest and self.count > 1:
+            self._young.take(candidate)
+            return None
+        if recent:
+            self._dial.tail_left()
+        if main.bytes + candidate.charge <= main_room:
+            self._promote(candidate)
+            return None
+        victim: MemoryEntry = main.newer
+        if main.count and self._wins(candidate, self._inspect(victim)):
+            self._promote(candidate)
+            self._ghosts.remember(crc32(victim.wire_key), 0, victim.frequency, victim.age)
+            return victim
+        main.rotate()
+        if recent:
+            self._young.take(candidate)
+            return None
+        self._ghosts.remember(crc32(candidate.wire_key), candidate.since, candidate.frequency, candidate.age)
+        return candidate
+
+    def _least_of_main(self) -> MemoryEntry:
+        main = self._main
+        victim: MemoryEntry
+        for _ in range(_SECOND_CHANCES):
+            victim = main.newer
+            seen = victim.seen
+            self._inspect(victim)
+            if victim.hits == seen:
+                break
+            main.rotate()
+        victim = main.newer
+        self._ghosts.remember(crc32(victim.wire_key), 0, victim.frequency, victim.age)
+        return victim
+
+    def _wins(self, candidate: MemoryEntry, victim: MemoryEntry) -> bool:
+        mine, theirs = candidate.frequency, victim.frequency
+        worth = mine * candidate.cost * victim.charge
+        bar = theirs * victim.cost * candidate.charge
+        return worth > bar and (mine > theirs or worth > bar * _CLEAR_ADVANTAGE)
+
+    def _shift(self, window: float, moves: int = _MOVES_PER_INSERT) -> None:
+        """Move a few entries from the window's front to its tail, over the border that newcomers and the dial shift."""
+        young, old = self._young, self._old
+        front = window * (1.0 - TAIL_RATIO)
+        for _ in range(moves):
+            if young.bytes <= front or not young.count:
+                return
+            entry = young.newer
+            if entry.hits != entry.seen or entry.age != self._epoch:
+                self._look(entry)
+            old.take(entry)
+
+    def _spread(self, room: float, moves: int = _MOVES_PER_INSERT) -> None:
+        """While there is room for all, let the main queue fill up."""
+        window = self._dial.ratio * room
+        self._shift(window, moves)
+        for _ in range(moves):
+            if not self._old.count or self._young.bytes + self._old.bytes <= window:
+                return
+            entry = self._old.newer
+            if entry is self._newest or self._main.bytes + entry.charge > room - window:
+                return
+            self._look(entry)
+            self._promote(entry)
+
+    def _turn(self) -> None:
+        interval = max(_SHORTEST_TURN, int(self._capacity * TURN_RATIO))
+        self._turn_at = self.put_count + interval
+        self._dial.turn(interval / self._capacity, 1.0 / self._capacity)
+
+    def _promote(self, entry: MemoryEntry) -> None:
+        entry.since = self.put_count
+        self._main.take(entry)
+
+    def _take(self, entry: MemoryEntry) -> None:
+        if entry.queue is not None:
+            entry.queue.remove(entry)
+        if entry is self._newest:
+            self._newest = None
+        self.count -= 1
+        self.bytes -= entry.charge
+
+    def _inspect(self, entry: MemoryEntry) -> MemoryEntry:
+        """Look at a entry of the main queue, and tell the dial."""
+        since, entry.since = entry.since, self.put_count
+        if entry.hits == entry.seen and entry.age == self._epoch:
+            self._dial.main_looked(0.0)
+        else:
+            used = self._look(entry)
+            self._dial.main_looked(self._capacity / max(1, self.put_count - since) if used else 0.0)
+        return entry
+
+    def _look(self, entry: MemoryEntry) -> int:
+        """Read the hits since the last look, and bring the entry's use count up to date."""
+        recent = entry.hits - entry.seen
+        if recent:
+            entry.seen = entry.hits
+            self._events += recent
+        if entry.age != self._epoch:
+            entry.frequency = (entry.frequency >> self._epoch - entry.age) or 1
+            entry.age = self._epoch
+        if recent:
+            entry.frequency = min(_MOST_FREQUENT, entry.frequency + recent)
+        return recent
+
+    def _greet(self, entry: MemoryEntry) -> None:
+        """Take a newcomer's particulars, with what is remembered of its key."""
+        entry.seen = entry.hits
+        entry.since = self.put_count
+        entry.age = self._epoch
+        entry.frequency = 1
+        past = self._ghosts.recall(crc32(entry.wire_key))
+        if past is None:
+            return
+        stamp, frequency, age = past
+        entry.frequency = min(_MOST_FREQUENT, (frequency >> (self._epoch - age & 15)) + 1)
+        distance = (self.put_count - stamp) & STAMP_MASK
+        if stamp and distance <= self._capacity:
+            self._dial.ghost_returned(distance / self._capacity)

@@ -1,0 +1,87 @@
+"""What a batch is asked for and what its loader answers, each value beside the id that it is for."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final, TypeAlias
+from uuid import UUID
+
+from alacena.engine.base.errors import InvalidKeyError
+from alacena.engine.base.scope import identifier
+from alacena.engine.loading.load import UNCHANGED
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+
+BatchLoader: TypeAlias = "Callable[[list[str]], Awaitable[Mapping[str, Any] | Sequence[Any]]]"
+"""Gets many values from the source: a mapping by id, or a sequence in the order of the ids it was given."""
+
+_REMEDY: Final = (
+    "return a mapping by id, or one value for each id in their order, None for what the source does not have"
+)
+
+
+def distinct(resource_ids: Iterable[str]) -> list[str]:
+    """The ids of a batch, each once.
+
+    Raises:
+        InvalidKeyError: It is one id; the letters of a string would be taken for ids.
+    """
+    if isinstance(resource_ids, str | bytes | int | UUID):
+        raise InvalidKeyError(f"resource_ids is one id, {resource_ids!r:.80}: give a list of ids")
+    return list(dict.fromkeys(resource_ids))
+
+
+def as_asked(loader: BatchLoader, resource_ids: Sequence[Any]) -> BatchLoader:
+    """The loader, given its ids as the caller of the batch wrote them: a source compares an int with an int."""
+    if all(type(one) is str for one in resource_ids):
+        return loader
+    written = {identifier("resource_id", one): one for one in resource_ids}
+    return lambda ids: loader([written[one] for one in ids])
+
+
+def aligned(ids: Sequence[str], values: Any) -> list[Any]:
+    """A batch loader's answer in the order of the ids it was given; ``None`` for what the source does not have.
+
+    Raises:
+        ValueError: A sequence of another length (whose value is whose cannot be told), or no sequence at all; a mapping
+            with an id that was not asked for in place of one that was.
+    """
+    if hasattr(values, "keys"):
+        listed = _by_id(ids, values)
+    elif isinstance(values, str | bytes) or not hasattr(values, "__iter__"):
+        raise ValueError(f"the loader was asked for {len(ids)} values and returned {values!r:.80}: {_REMEDY}")
+    else:
+        listed = list(values)
+    if len(listed) != len(ids):
+        raise ValueError(f"the loader was asked for {len(ids)} values and returned {len(listed)}: {_REMEDY}")
+    if any(value is UNCHANGED for value in listed):
+        raise ValueError("load_many's loader is given no previous values: return the value instead of UNCHANGED")
+    return listed
+
+
+def _by_id(ids: Sequence[str], values: Any) -> list[Any]:
+    """The values of a mapping whose keys are ids in any form, in the order of the ids."""
+    listed = [values.get(resource_id) for resource_id in ids]
+    if all(value is not None for value in listed):
+        return listed
+    wanted, by_text, foreign = set(ids), dict[str, Any](), list[Any]()
+    for key in values.keys():  # noqa: SIM118 - a mapping by its keys() alone need not be iterable
+        text = _id_text(key)
+        if text in wanted:
+            by_text[text] = values[key]
+        else:
+            foreign.append(key)
+    if foreign and len(by_text) < len(wanted):
+        shown = ", ".join(repr(key)[:60] for key in foreign[:3])
+        raise ValueError(
+            f"the loader was asked for {len(ids)} ids and answered for {len(foreign)} others ({shown}): "
+            "return a mapping by the ids that it was given"
+        )
+    return [by_text.get(resource_id) for resource_id in ids]
+
+
+def _id_text(key: object) -> str | None:
+    try:
+        return identifier("resource_id", key)
+    except InvalidKeyError:
+        return None

@@ -1,0 +1,428 @@
+"""Many entries at once: one command a node, one loader call for all that is missing."""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, Final, TypeAlias
+
+from alacena.engine.base.errors import BackendError, UnsharableValueError
+from alacena.engine.base.remote_tier import MISSING, NOT_FOUND, Found, Held, Lease, Lookup
+from alacena.engine.base.ttl import UNSET, TtlOrUnset
+from alacena.engine.loading.load import LoadContext, Renewal, Request, loading, reads_under_way
+from alacena.engine.loading.one_shot import refuse_generator_function
+from alacena.engine.loading.single_flight import ended, is_ended, is_order
+from alacena.engine.reading.answers import aligned
+from alacena.engine.reading.reader import consume
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Mapping, Sequence
+
+    from alacena.engine.base.environment import Environment
+    from alacena.engine.base.keys import EntryKey
+    from alacena.engine.base.policy import Policy
+    from alacena.engine.base.remote_tier import Counts, RemoteTier
+    from alacena.engine.base.settings import Settings
+    from alacena.engine.loading.single_flight import Flight, SingleFlight
+    from alacena.engine.loading.source_backoff import SourceBackoff
+    from alacena.engine.reading.answers import BatchLoader
+    from alacena.engine.reading.filler import Filler
+    from alacena.engine.reading.load_runner import LoadRunner
+    from alacena.engine.reading.reader import Reader
+    from alacena.engine.reading.tiered_lookup import TieredLookup
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Batch:
+    """A read of many entries that may load.
+
+    Attributes:
+        keys: Where the values may lie, each at its own key only.
+        loader: Asks the source for all that is missing.
+        policy: How their type wants it.
+        ttl: A time to live for this load.
+        tags: What all of them are known to depend on.
+        use_memory: Whether memory may answer and keep copies.
+    """
+
+    keys: Sequence[EntryKey]
+    loader: BatchLoader
+    policy: Policy
+    ttl: TtlOrUnset = UNSET
+    tags: tuple[str, ...] = ()
+    use_memory: bool = True
+
+    @property
+    def keep(self) -> bool:
+        """Whether copies are put into memory."""
+        return self.use_memory and self.policy.use_memory
+
+    def request(self, key: EntryKey, *, renew: bool = False) -> Request:
+        """The part of the batch that is about one entry."""
+        return Request(
+            keys=(key,),
+            loader=_never,
+            policy=self.policy,
+            ttl=self.ttl,
+            tags=self.tags,
+            use_memory=self.use_memory,
+            renew=renew,
+        )
+
+
+@dataclass(slots=True)
+class _Place:
+    """One entry that a batch loads.
+
+    Attributes:
+        request: What is asked for.
+        flight: Who waits for it; it holds the lease.
+        replaces: Whether an older entry is there.
+        held: Who else loads it already.
+    """
+
+    request: Request
+    flight: Flight
+    replaces: bool
+    held: Held | None = None
+
+    @property
+    def key(self) -> EntryKey:
+        """The entry."""
+        return self.request.key
+
+
+_Wanted: TypeAlias = "tuple[Request, Found | None]"
+"""What is asked for, and the entry that is there."""
+
+
+class BatchRunner:
+    """Reads and loads of many entries.
+
+    Args:
+        tiers: Where to look.
+        tier: The remote tier, for the leases.
+        flights: The loads under way.
+        runner: Gets permissions and places.
+        fills: Says what becomes of a value.
+        reader: Makes answers and events.
+        source_backoff: Sources that failed.
+        counts: What is counted.
+        environment: The clock.
+        settings: How often leases are renewed.
+    """
+
+    def __init__(
+        self,
+        *,
+        tiers: TieredLookup,
+        remote: RemoteTier,
+        flights: SingleFlight,
+        runner: LoadRunner,
+        fills: Filler,
+        reader: Reader,
+        source_backoff: SourceBackoff,
+        counts: Counts,
+        environment: Environment,
+        settings: Settings,
+    ) -> None:
+        self._tiers = tiers
+        self._remote = remote
+        self._flights = flights
+        self._runner = runner
+        self._filler = fills
+        self._reader = reader
+        self._source_backoff = source_backoff
+        self._counts = counts
+        self._environment = environment
+        self._renew_every_s = settings.lease_s / 3
+
+    async def look(self, keys: Sequence[EntryKey], policy: Policy, *, use_memory: bool) -> list[Any]:
+        """What the tiers hold, in the order of the keys, ``MISSING`` for nothing. Cost: at most 1 round trip a node."""
+        started = self._environment.now()
+        found = await self._tiers.find_many(keys, policy, keep=use_memory and policy.use_memory)
+        hits = [hit if hit is not None and hit.fresh_for_s > 0 else None for hit in found]
+        self._counts.misses += hits.count(None)
+        self._reader.told(((key, self._told(hit or _MISS)) for key, hit in zip(keys, hits, strict=True)), started)
+        self._note(keys, hits)
+        return [_value_of(hit) for hit in hits]
+
+    async def load(self, batch: Batch) -> list[Any]:
+        """What the tiers hold, and one loader call for the rest; in the order of the keys, ``MISSING`` for nothing.
+
+        Cancellation: the load goes on and its values are stored: they are paid for.
+        """
+        started = self._environment.now()
+        unique = {key.entry: key for key in batch.keys}
+        keys = list(unique.values())
+        found = await self._tiers.find_many(keys, batch.policy, keep=batch.keep)
+        answers: dict[bytes, Lookup[Any]] = {}
+        unsharable: set[bytes] = set()
+        missing, behind = self._judged(batch, keys, found, answers)
+        self._start(behind, batch.loader, batch.policy)
+        if missing:
+            for request, _ in missing:
+                self._flights.check(request.key)
+                self._source_backoff.repeat(request.key.entry, batch.policy)
+            flights = self._start(missing, batch.loader, batch.policy)
+            answers |= await self._landed(missing, flights, batch.policy, unsharable)
+            if unsharable:
+                alone = [(replace(r, alone=True), s) for r, s in missing if r.key.entry in unsharable]
+                flights = self._start(alone, batch.loader, batch.policy)
+                answers |= await self._landed(alone, flights, batch.policy, set())
+        outcomes = [answers.get(entry) or hit for entry, hit in zip(unique, found, strict=True)]
+        self._reader.told(((key, self._told(outcome)) for key, outcome in zip(keys, outcomes, strict=True)), started)
+        self._note(keys, outcomes)
+        values = [_value_of(outcome) for outcome in outcomes]
+        if len(values) == len(batch.keys):
+            return values
+        by_entry = dict(zip(unique, values, strict=True))
+        return [by_entry[key.entry] for key in batch.keys]
+
+    def _judged(
+        self, batch: Batch, keys: Sequence[EntryKey], found: Sequence[Found | None], answers: dict[bytes, Lookup[Any]]
+    ) -> tuple[list[_Wanted], list[_Wanted]]:
+        """What has to be loaded now, and what behind an answer that is served: fresh, or stale and put into ``answers``."""
+        policy, eager = batch.policy, batch.policy.early_refresh_beta > 0
+        missing: list[_Wanted] = []
+        behind: list[_Wanted] = []
+        for key, hit in zip(keys, found, strict=True):
+            if hit is not None and hit.fresh_for_s > 0:
+                if eager and self._reader.is_due(hit, key.entry, policy):
+                    behind.append((batch.request(key, renew=True), hit))
+                continue
+            self._counts.misses += 1
+            if hit is None or not self._reader.stands_in(hit, key.entry, policy):
+                missing.append((batch.request(key), hit))
+                continue
+            answers[key.entry] = self._reader.stale(hit)
+            if self._reader.is_due(hit, key.entry, policy):
+                behind.append((batch.request(key, renew=True), hit))
+        return missing, behind
+
+    @staticmethod
+    def _note(keys: Sequence[EntryKey], outcomes: Sequence[Lookup[Any] | Found | None]) -> None:
+        """What a load that is under way in this task depends on from now on."""
+        reads = reads_under_way()
+        if reads is not None:
+            for key, outcome in zip(keys, outcomes, strict=True):
+                if outcome is not None:
+                    reads.note(key.ident, outcome.tags)
+
+    def _told(self, outcome: Lookup[Any] | Found | None) -> Lookup[Any]:
+        """What a read's event is made from."""
+        assert outcome is not None
+        return self._filler.found(outcome) if isinstance(outcome, Found) else outcome
+
+    def _start(self, wanted: Sequence[_Wanted], loader: BatchLoader, policy: Policy) -> list[Flight]:
+        """Join the flights of what is being loaded, and adopt those of the rest at once: who comes next joins them."""
+        flights = []
+        places = []
+        for request, stale in wanted:
+            flight = None if request.alone else self._flights.get(request.key.entry, exact=not request.use_memory)
+            if flight is None:
+                flight = self._flights.solo() if request.alone else self._flights.register(request.key.entry)
+                places.append(_Place(request, flight, replaces=stale is not None))
+            else:
+                self._counts.shared_loads += 1
+            flights.append(flight)
+        if places:
+            self._flights.own(self._run(places, loader, policy))
+        return flights
+
+    # Waiting
+
+    async def _landed(
+        self, wanted: Sequence[_Wanted], flights: Sequence[Flight], policy: Policy, unsharable: set[bytes]
+    ) -> dict[bytes, Lookup[Any]]:
+        """The outcomes of flights, or stale entries in place of those that fail or take too long.
+
+        Without those, put into ``unsharable``, whose value another caller has and nobody can copy.
+        """
+        landings = {request.key.entry: flight.join() for (request, _), flight in zip(wanted, flights, strict=True)}
+        replaceable = all(stale is not None and -stale.fresh_for_s < policy.stale_s for _, stale in wanted)
+        try:
+            patience_s = self._reader.patience_s(flights, policy) if replaceable else None
+            await asyncio.wait(landings.values(), timeout=patience_s)
+            unsharable.update(entry for entry, landing in landings.items() if _is_unsharable(landing))
+            answers = {e: landing.result() for e, landing in landings.items() if _is_well(landing)}
+            if len(answers) < len(landings):
+                answers |= await self._stand_ins(wanted, landings, policy)
+            for entry, landing in landings.items():
+                if entry not in answers and entry not in unsharable:
+                    answers[entry] = await landing
+        except asyncio.CancelledError:
+            for landing in landings.values():
+                landing.cancel()
+            raise
+        finally:
+            for landing in landings.values():
+                if landing.done():
+                    consume(landing)
+                else:
+                    landing.add_done_callback(consume)
+        return answers
+
+    async def _stand_ins(
+        self, wanted: Sequence[_Wanted], landings: Mapping[bytes, asyncio.Future[Lookup[Any]]], policy: Policy
+    ) -> dict[bytes, Lookup[Any]]:
+        """Stale entries, looked up once more: they may have been invalidated meanwhile, or renewed."""
+        keys = [r.key for r, stale in wanted if stale is not None and not _is_well(landings[r.key.entry])]
+        answers = {}
+        for key, hit in zip(keys, await self._tiers.find_many(keys, policy, keep=False), strict=True):
+            limit_s = policy.stale_if_error_s if landings[key.entry].done() else policy.stale_s
+            if hit is not None and hit.fresh_for_s > 0:
+                answers[key.entry] = self._filler.found(hit)
+            elif hit is not None and -hit.fresh_for_s < limit_s:
+                answers[key.entry] = self._reader.stale(hit)
+        return answers
+
+    # Loading
+
+    async def _run(self, places: list[_Place], loader: BatchLoader, policy: Policy) -> None:
+        """Load a batch to its end. Whatever ends it, whoever waits is told and no lease is left."""
+        task = asyncio.current_task()
+        assert task is not None
+        renewal = Renewal(self._remote, lambda: [p.flight.lease for p in places if p.flight.lease], self._renew_every_s)
+        try:
+            await self._load(places, loader, policy)
+        except BaseException as error:
+            self._counts.load_failures += 1
+            reason = ended(task, error, f"a batch of {len(places)} {places[0].key.data_type!r} entries")
+            for place in places:
+                if not (place.flight.is_over or is_ended(task, error)):
+                    self._runner.leave_alone(place.key, policy, place.flight, error, stands_in=place.replaces)
+                self._flights.give_up(place.key.entry, place.flight, reason)
+            if is_order(task, error):
+                raise
+        finally:
+            renewal.cancel()
+            for place in places:
+                self._runner.hand_back(place.flight)
+                if place.held is not None:
+                    place.held.change.cancel()
+
+    async def _load(self, places: list[_Place], loader: BatchLoader, policy: Policy) -> None:
+        permits = await asyncio.gather(*(self._asked(place, len(places)) for place in places))
+        mine, theirs = [], []
+        for place, permit in zip(places, permits, strict=True):
+            if isinstance(permit, Found):
+                self._settle(place, permit, policy)
+            elif isinstance(permit, Held):
+                theirs.append(place)
+            else:
+                mine.append(place)
+        if not (mine and theirs):
+            await self._call(mine, loader, policy)
+            await self._await_others(theirs, loader, policy)
+            return
+        # At the same time: the loader may ask for one of those that others load, and must not wait for its own end.
+        call = self._flights.own(self._call(mine, loader, policy))
+        others = self._flights.own(self._await_others(theirs, loader, policy))
+        try:
+            await asyncio.wait((call, others), return_when=asyncio.FIRST_EXCEPTION)
+            await call  # what it loads is paid for, whatever becomes of the others
+            await others
+        finally:
+            for work in (call, others):
+                work.cancel()
+                work.add_done_callback(consume)
+
+    async def _asked(self, place: _Place, among: int) -> Lease | Found | Held | BackendError | None:
+        """What the remote tier says at once; without it, the entry is loaded and not stored."""
+        if place.request.alone:
+            return None
+        try:
+            permit = await self._runner.ask(place.flight, place.request, among=among)
+        except BackendError as error:
+            place.flight.unleased = "backend"
+            return error
+        if isinstance(permit, Held):
+            place.held = permit
+        return permit
+
+    async def _await_others(self, places: list[_Place], loader: BatchLoader, policy: Policy) -> None:
+        """Entries that other processes are loading: take each as it comes, and load what does not come."""
+        waits = {
+            self._flights.own(self._runner.permit(place.flight, place.request, place.held)): place for place in places
+        }
+        try:
+            while waits:
+                done, _ = await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
+                left = []
+                for wait in done:
+                    place, permit = waits.pop(wait), wait.result()
+                    if isinstance(permit, Found):
+                        self._settle(place, permit, policy)
+                    else:
+                        left.append(place)
+                await self._call(left, loader, policy)
+        finally:
+            for wait in waits:
+                wait.cancel()
+
+    async def _call(self, places: list[_Place], loader: BatchLoader, policy: Policy) -> None:
+        """Call the loader for entries that nobody else will bring."""
+        if not places:
+            return
+        keys = [place.key for place in places]
+        ids = [key.resource_id for key in keys]
+        shared = LoadContext(keys[0])  # what the loader reads and says is about all of its values
+        async with self._runner.asking(keys, policy, [place.flight for place in places], loader) as stopwatch:
+            refuse_generator_function(loader)
+            with loading(shared):
+                answer = loader(list(ids))
+                values = aligned(ids, await answer if inspect.isawaitable(answer) else answer)
+        each_s = stopwatch.elapsed_s / len(places)
+        tags = (*shared.tags, *shared.reads.tags())
+        await asyncio.gather(
+            *(self._delivered(p, v, each_s, policy, tags) for p, v in zip(places, values, strict=True))
+        )
+
+    def _delivered(
+        self, place: _Place, value: Any, load_s: float, policy: Policy, tags: tuple[str, ...]
+    ) -> Awaitable[None]:
+        """Land one value now; what is returned stores it. A value that cannot be handed out fails its own entry alone."""
+        request, flight = place.request, place.flight
+        self._source_backoff.record_success(request.key.entry)
+        lease, new_entry = flight.lease, None
+        context = LoadContext(request.key, tags=(*request.tags, *tags))
+        if lease is None:
+            context.refuse(flight.unleased)
+        try:
+            new_entry, lookup = self._filler.judged(request, context, value, load_s, lease, replaces=place.replaces)
+            self._filler.land(flight, lookup, policy, new_entry)
+        except Exception as error:  # noqa: BLE001 - one value's fault must not take the others with it
+            flight.fail(error)
+        self._flights.remove(request.key.entry, flight)
+        flight.lease = None
+        theirs = lease is None and place.held is not None  # then it is for the holder to replace
+        replaces = place.replaces and not theirs
+        return self._filler.fill(request.key, lease, new_entry, replaces=replaces)
+
+    def _settle(self, place: _Place, found: Found, policy: Policy) -> None:
+        self._filler.land(place.flight, self._filler.found(found), policy)
+        self._flights.remove(place.key.entry, place.flight)
+
+
+def _value_of(outcome: Lookup[Any] | Found | None) -> Any:
+    """The value of an outcome, ``MISSING`` where there is none."""
+    if isinstance(outcome, Found):
+        return MISSING if outcome.value is NOT_FOUND else outcome.value
+    return outcome.value if outcome is not None and outcome.found else MISSING
+
+
+async def _never(_: object) -> None:
+    raise AssertionError("a batch is loaded by its batch loader")
+
+
+_MISS: Final[Lookup[Any]] = Lookup(None, "none", found=False)
+
+
+def _is_well(landing: asyncio.Future[Any]) -> bool:
+    return landing.done() and landing.exception() is None
+
+
+def _is_unsharable(landing: asyncio.Future[Any]) -> bool:
+    return landing.done() and isinstance(landing.exception(), UnsharableValueError)

@@ -1,0 +1,78 @@
+"""A circuit breaker: after failures in a row, do without for a while, then let one try."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from alacena.engine.base.environment import Environment
+
+_FAILURES: Final = 5
+_PAUSE_S: Final = 0.25
+_MOMENT_S: Final = 0.05
+_LONGEST_PAUSE_S: Final = 1.0
+
+
+class Breaker:
+    """Guards reads against a server that answers too late: going without it costs a load, waiting costs that and more.
+
+    It opens after 5 failures in a row, for a pause that doubles with each failed probe (0.25 s to 1 s, with jitter),
+    and closes with the first success. It is never open for ever: after each pause one probe goes through. A failure
+    while others were answered begins the row anew: what is late then is this process, or one among many.
+
+    Args:
+        environment: Time and jitter.
+
+    Attributes:
+        failures: Failures in a row; while it is 0, there is nothing to ask and nothing to report but the answer.
+        answers: Tries that were answered in time.
+    """
+
+    def __init__(self, environment: Environment) -> None:
+        self._environment = environment
+        self.failures = self.answers = 0
+        self._pauses = 0
+        self._open_until = self._failed_at = float("-inf")
+        self._probing = False
+
+    @property
+    def just_failed(self) -> bool:
+        """Whether the last try failed, a moment ago: who was made to wait by it should not be made to wait again."""
+        return self.failures > 0 and self._environment.now() < self._failed_at + _MOMENT_S
+
+    @property
+    def is_open(self) -> bool:
+        """Whether it keeps callers away (a probe may be under way)."""
+        return self.failures >= _FAILURES
+
+    def admits(self) -> bool:
+        """Whether this caller may try. In the half-open state exactly one may, until it reports."""
+        if self.failures < _FAILURES:
+            return True
+        if self._probing or self._environment.now() < self._open_until:
+            return False
+        self._probing = True
+        return True
+
+    def succeeded(self) -> None:
+        """A try was answered in time."""
+        self.failures = self._pauses = 0
+        self.answers += 1
+        self._probing = False
+
+    def failed(self, answers: int) -> None:
+        """A try was not answered, or too late. ``answers``: how many there were when it began."""
+        if answers != self.answers and not self.is_open:
+            self.failures = 0
+        opens = self.failures == _FAILURES - 1 or (self.failures >= _FAILURES and self._probing)
+        self.failures += 1
+        self._failed_at = self._environment.now()
+        self._probing = False
+        if opens:
+            pause_s = min(_PAUSE_S * 2**self._pauses, _LONGEST_PAUSE_S)
+            self._open_until = self._environment.now() + pause_s * (0.75 + self._environment.random() / 2)
+            self._pauses += 1
+
+    def abandoned(self) -> None:
+        """A try was given up by its caller: it says nothing about the server."""
+        self._probing = False

@@ -1,0 +1,296 @@
+"""What a loaded value becomes: a new_entry for the tiers, and an answer for each caller."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+from msgspec import structs
+
+from alacena.engine.base.errors import BackendError, EncodeError
+from alacena.engine.base.events import FillRefused
+from alacena.engine.base.lineage import made_from
+from alacena.engine.base.remote_tier import MISSING, NOT_FOUND, Found, Lookup, NewEntry
+from alacena.engine.base.ttl import UNSET, TtlOrUnset, jittered, seconds
+from alacena.engine.codec import is_immutable
+from alacena.engine.loading.load import UNCHANGED
+from alacena.engine.loading.one_shot import duplicate, refuse_one_shot
+
+if TYPE_CHECKING:
+    from alacena.engine.base.environment import Environment
+    from alacena.engine.base.events import Events
+    from alacena.engine.base.keys import EntryKey
+    from alacena.engine.base.policy import Policy
+    from alacena.engine.base.remote_tier import Counts, Lease, Refusal, RemoteTier
+    from alacena.engine.base.settings import Settings
+    from alacena.engine.codec import Codec
+    from alacena.engine.loading.load import LoadContext, Request
+    from alacena.engine.loading.single_flight import Flight
+    from alacena.engine.reading.tiered_lookup import TieredLookup
+
+_log = logging.getLogger("alacena")
+
+
+class Filler:
+    """Turns values into new_entries and answers, and redeems leases.
+
+    Args:
+        tiers: Notes failures.
+        tier: The remote tier.
+        codec: Encodes values, and makes private copies of them.
+        events: Who is told.
+        counts: What is counted.
+        environment: Chance.
+        settings: The jitter.
+    """
+
+    def __init__(
+        self,
+        *,
+        tiers: TieredLookup,
+        remote: RemoteTier,
+        codec: Codec,
+        events: Events,
+        counts: Counts,
+        environment: Environment,
+        settings: Settings,
+    ) -> None:
+        self._tiers = tiers
+        self._remote = remote
+        self._codec = codec
+        self._events = events
+        self._counts = counts
+        self._environment = environment
+        self._jitter_ratio = settings.ttl_jitter_ratio
+        self._told: set[str] = set()
+
+    def new_entry(
+        self,
+        value: Any,
+        policy: Policy,
+        ttl: TtlOrUnset,
+        tags: tuple[str, ...],
+        *,
+        load_s: float = 0.0,
+        usd: float = 0.0,
+    ) -> NewEntry:
+        """A value made ready for the tiers.
+
+        It is encoded here in any case, so that a value which cannot be stored is refused before anything is sent, and
+        alike with and without a server.
+
+        Raises:
+            EncodeError: The value cannot be stored.
+        """
+        payload = self._codec.encode(value)
+        if policy.shared and not is_immutable(value):
+            # What memory hands to everybody must be what the server has, whatever the caller does with its own.
+            value = self._codec.decode(payload)
+        return NewEntry(
+            value=value,
+            payload=payload,
+            fresh_for_s=self.lifetime(policy, ttl),
+            stale_for_s=min(policy.stale_s, _LONGEST_S),
+            tags=tuple(dict.fromkeys(tags)),
+            load_s=load_s,
+            usd=usd,
+            policy=policy,
+        )
+
+    def lifetime(self, policy: Policy, ttl: TtlOrUnset) -> float | None:
+        """Seconds that a value stays fresh: the time asked for or the type's own, less the jitter."""
+        asked = policy.ttl_s if ttl is UNSET else seconds(ttl)
+        ratio = self._jitter_ratio if policy.jitter_ratio is None else policy.jitter_ratio
+        if asked is not None and asked > _LONGEST_S:
+            return _LONGEST_S
+        return jittered(asked, ratio, self._environment.random())
+
+    def judged(
+        self, request: Request, context: LoadContext, value: Any, load_s: float, lease: Lease | None, *, replaces: bool
+    ) -> tuple[NewEntry | None, Lookup[Any]]:
+        """What a loaded value becomes: a new_entry, unless it is not to be stored, and an answer for the callers.
+
+        Args:
+            request: What was asked for.
+            context: What the loader said about the value.
+            value: What it returned.
+            load_s: How long it took.
+            lease: The permission to store it.
+            replaces: Whether there is an older entry: then that the source has nothing is stored in any case, as dead
+                at once where it is not to be remembered, and the older entry is gone.
+        """
+        if value is UNCHANGED:
+            value = None if context.previous is MISSING else context.previous
+            context.tags += context.previous_tags
+        policy = request.policy if request.keep else request.policy.but(use_memory=False)
+        if lease is None or not lease.storable:
+            context.refuse("lease" if lease is None else "hold")
+        may_store = context.stored
+        tags = made_from(request.key, value, (*context.tags, *context.reads.tags()))
+        if value is None:
+            remember = may_store and (replaces or policy.negative_ttl_s > 0)
+            nothing = NewEntry(
+                value=NOT_FOUND, fresh_for_s=min(policy.negative_ttl_s, _LONGEST_S), tags=tags, policy=policy
+            )
+            lookup: Lookup[Any] = Lookup(
+                None,
+                "none",
+                None,
+                context.origin,
+                found=False,
+                stored=may_store and policy.negative_ttl_s > 0,
+                tags=tags,
+            )
+            return nothing if remember else None, lookup
+        new_entry = None
+        if may_store:
+            ttl = request.ttl if context.ttl is UNSET else context.ttl
+            new_entry = self._storable(request.key, value, policy, ttl, tags, load_s, context.usd)
+        if new_entry is None:  # what was encoded holds nothing that is used up by being read
+            refuse_one_shot(value, f"{request.key.data_type} {request.key.resource_id!r}")
+            context.refuse("value")
+        return new_entry, Lookup(
+            value,
+            "loader",
+            origin=context.origin,
+            stored=new_entry is not None,
+            reason=context.refusal or None,
+            tags=tags,
+        )
+
+    def found(self, found: Found) -> Lookup[Any]:
+        """An entry of a tier as an answer."""
+        if found.value is NOT_FOUND:
+            return Lookup(None, "cache", found.tier, found=False, tags=found.tags)
+        return Lookup(found.value, "cache", found.tier, tags=found.tags)
+
+    def private(self, found: Found, policy: Policy) -> Found:
+        """The same entry with a value of its own, for a second receiver."""
+        if self._is_shared(found.value, policy):
+            return found
+        own = self._codec.decode(self._codec.encode(found.value))
+        return structs.replace(found, value=own)
+
+    def land(
+        self,
+        flight: Flight,
+        lookup: Lookup[Any],
+        policy: Policy,
+        new_entry: NewEntry | None = None,
+        *,
+        taken: bool = False,
+    ) -> None:
+        """Give the callers their answer, each a private copy where the value could be changed.
+
+        Args:
+            flight: The flight they are on.
+            lookup: The answer.
+            policy: Whether the value may be shared.
+            new_entry: The value's new_entry, if it has one.
+            taken: Whether somebody who is not aboard has the original.
+        """
+        if self._is_shared(lookup.value, policy):
+            flight.resolve(lookup)
+            return
+        payload = None if new_entry is None else new_entry.payload
+
+        def copy(original: Lookup[Any]) -> Lookup[Any]:
+            nonlocal payload
+            try:
+                payload = payload or self._codec.encode(original.value)
+            except EncodeError:
+                return replace(original, value=duplicate(original.value))
+            return replace(original, value=self._codec.decode(payload))
+
+        flight.resolve(lookup, copy, taken=taken)
+
+    async def fill(self, key: EntryKey, lease: Lease | None, new_entry: NewEntry | None, *, replaces: bool) -> None:
+        """Redeem a lease, or give it back if there is nothing to store.
+
+        Args:
+            key: The entry.
+            lease: The permission; ``None``: the tier gave none.
+            new_entry: What was loaded; ``None``: it is not to be stored.
+            replaces: Whether it was to replace an older entry. That one is not served any more if it was not replaced.
+
+        Whatever goes wrong is said by events, counts and the log: the callers have their answer, so nobody else hears.
+        """
+        if lease is None or new_entry is None:
+            await self._end_older(key, lease, replaces=replaces)
+            return
+        refusal: Refusal | None = None
+        try:
+            refusal = await self._remote.fill(lease, new_entry)
+        except BackendError as error:
+            self._tiers.degraded("fill", lease.key, error)
+            self._failed(lease.key, "backend", error)
+        except Exception as error:  # noqa: BLE001 - what fails after the landing has no caller to be raised to
+            self._failed(lease.key, "value", error)
+        finally:
+            if refusal not in _SETTLED:
+                self._remote.release(lease)
+        if not refusal:
+            self._counts.fills += refusal is not None
+        else:
+            self._refused(lease.key, refusal)
+        if refusal not in _TAKEN_CARE_OF:
+            await self._end_older(key, None, replaces=replaces)
+
+    async def _end_older(self, key: EntryKey, lease: Lease | None, *, replaces: bool) -> None:
+        """Remove the older value that a newer one was to replace; what another load or `set` has stored since stays."""
+        if not replaces:
+            if lease is not None:
+                self._remote.release(lease)
+            return
+        try:
+            if lease is None:
+                await self._remote.delete((key,))
+            else:
+                await self._remote.discard(lease)
+        except BackendError as error:
+            self._tiers.degraded("fill", key, error)
+
+    def _storable(
+        self,
+        key: EntryKey,
+        value: Any,
+        policy: Policy,
+        ttl: TtlOrUnset,
+        tags: tuple[str, ...],
+        load_s: float,
+        usd: float,
+    ) -> NewEntry | None:
+        try:
+            return self.new_entry(value, policy, ttl, tags, load_s=load_s, usd=usd)
+        except EncodeError as error:
+            refuse_one_shot(value, f"{key.data_type} {key.resource_id!r}")
+            _log.warning("%s/%s is served but cannot be cached: %s", key.data_type, key.resource_id, error)
+            self._refused(key, "value")
+            return None
+
+    def _failed(self, key: EntryKey, reason: Refusal, error: Exception) -> None:
+        """A fill was not answered, or could not be sent: said in the log once a type."""
+        self._refused(key, reason)
+        if key.data_type not in self._told:
+            self._told.add(key.data_type)
+            _log.warning("%s/%s was served and not stored: %r", key.data_type, key.resource_id, error)
+
+    def _refused(self, key: EntryKey, reason: Refusal) -> None:
+        self._counts.refused(reason)
+        if self._events:
+            self._events.emit(FillRefused(key.tenant_id, key.data_type, key.resource_id, reason))
+
+    @staticmethod
+    def _is_shared(value: Any, policy: Policy) -> bool:
+        return policy.shared or value is NOT_FOUND or is_immutable(value)
+
+
+_LONGEST_S = 1_000 * 365.25 * 24 * 3600
+"""A thousand years. What is to live longer is kept for so long: no server counts the milliseconds of more."""
+
+_SETTLED = frozenset({"", "lease", "generation", "hold"})
+"""Outcomes of a fill after which the server has no lease of ours any more."""
+
+_TAKEN_CARE_OF = frozenset({"", "lease"})
+"""Outcomes of a fill after which the older value is not there any more, or is for somebody else to replace."""

@@ -1,0 +1,322 @@
+"""Flies a load: permission, source, landing, fill."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING, Final
+
+from alacena.engine.base.errors import (
+    BackendError,
+    CircularLoadError,
+    LoadCancelledError,
+    LoadTimeoutError,
+    OneShotValueError,
+    UnsharableValueError,
+)
+from alacena.engine.base.remote_tier import NOT_FOUND, Found, Held, Lease
+from alacena.engine.loading.load import LoadContext, Renewal, Stopwatch, call_of_source, loading, within
+from alacena.engine.loading.load_limiter import LoadLimiter
+from alacena.engine.loading.single_flight import ended, is_ended, is_order
+from alacena.engine.loading.source_backoff import told_pause
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Sequence
+
+    from alacena.engine.base.environment import Environment
+    from alacena.engine.base.keys import EntryKey
+    from alacena.engine.base.policy import Policy
+    from alacena.engine.base.remote_tier import Counts, RemoteTier
+    from alacena.engine.base.settings import Settings
+    from alacena.engine.loading.load import Request
+    from alacena.engine.loading.single_flight import Flight, SingleFlight
+    from alacena.engine.loading.source_backoff import SourceBackoff
+    from alacena.engine.reading.filler import Filler
+    from alacena.engine.reading.tiered_lookup import TieredLookup
+
+_log = logging.getLogger("alacena")
+
+
+class LoadRunner:
+    """Gets permissions, calls loaders, brings what they return to where it belongs.
+
+    Args:
+        tiers: Where to look whether somebody else has loaded meanwhile.
+        tier: The remote tier, which gives leases.
+        flights: The loads under way.
+        fills: Says what becomes of a value.
+        source_backoff: Sources that failed.
+        counts: What is counted.
+        environment: Time and chance.
+        settings: Waits and limits.
+    """
+
+    def __init__(
+        self,
+        *,
+        tiers: TieredLookup,
+        remote: RemoteTier,
+        flights: SingleFlight,
+        fills: Filler,
+        source_backoff: SourceBackoff,
+        counts: Counts,
+        environment: Environment,
+        settings: Settings,
+    ) -> None:
+        self._tiers = tiers
+        self._remote = remote
+        self._flights = flights
+        self._filler = fills
+        self._source_backoff = source_backoff
+        self._counts = counts
+        self._environment = environment
+        self._settings = settings
+        self._limiter = LoadLimiter(settings.max_loads_per_tenant)
+
+    async def fly(self, flight: Flight, request: Request, stale: Found | None) -> None:
+        """Run one load to its end. Whatever ends it, the callers are told and no lease is left.
+
+        Args:
+            flight: The flight, run by this task.
+            request: What to load.
+            stale: The entry that is there already: the loader's ``previous``; nobody else's.
+        """
+        task = asyncio.current_task()
+        assert task is not None
+        try:
+            await self._fly(flight, request, stale)
+        except BaseException as error:
+            if not flight.is_over:
+                self._counts.load_failures += 1
+                if not is_ended(task, error):
+                    self.leave_alone(request.key, request.policy, flight, error, stands_in=stale is not None)
+            reason = ended(task, error, f"{request.key.data_type} {request.key.resource_id!r}")
+            flight.fail(reason)
+            if is_order(task, error):
+                raise
+        finally:
+            self.hand_back(flight)
+
+    async def _fly(self, flight: Flight, request: Request, stale: Found | None) -> None:
+        previous_tags = () if stale is None else stale.tags
+        permit = None if request.alone else await self.permit(flight, request, also=previous_tags)
+        if isinstance(permit, Found):
+            self._filler.land(flight, self._filler.found(permit), request.policy)
+            return
+        lease = permit if isinstance(permit, Lease) else None
+        context = LoadContext(request.key, tags=request.tags)
+        leases = () if lease is None else (lease,)
+        renewal = Renewal(self._remote, lambda: leases, self._settings.lease_s / 3)
+        try:
+            async with self.asking((request.key,), request.policy, (flight,), request.loader) as stopwatch:
+                _offer(context, stale, lease, flight)
+                try:
+                    with loading(context):
+                        value = await request.loader(context)
+                finally:
+                    flight.retry_after_s = context.retry_after
+            self._note(request.key, context)
+            if lease is None:
+                context.refuse(flight.unleased)
+            self._source_backoff.record_success(request.key.entry)
+            replaces = stale is not None or request.renew or request.insist
+            new_entry, lookup = self._filler.judged(
+                request, context, value, stopwatch.elapsed_s, lease, replaces=replaces
+            )
+            self._filler.land(flight, lookup, request.policy, new_entry)
+        finally:
+            renewal.cancel()
+        flight.lease = None
+        replaces = replaces and not isinstance(permit, Held)  # else it is for the holder to replace
+        await self._filler.fill(request.key, lease, new_entry, replaces=replaces)
+
+    async def permit(
+        self, flight: Flight, request: Request, held: Held | None = None, *, also: Sequence[str] = ()
+    ) -> Lease | Found | Held | None:
+        """Get a lease, or the entry that somebody else filled meanwhile; else load without storing.
+
+        Args:
+            flight: The flight.
+            request: What it loads.
+            held: The answer of :meth:`ask`, where it was asked already.
+            also: Tags that the value may depend on besides those of the request.
+
+        Returns:
+            :class:`Held` if somebody else had the lease for too long, ``None`` if the remote tier failed.
+        """
+        began = self._environment.now()
+        deadline, nested_deadline = began + self._settings.lease_wait_s, began + self._settings.lease_s
+        while True:
+            try:
+                permit = held or await self.ask(flight, request, also=also)
+            except BackendError:
+                flight.unleased = "backend"
+                return None
+            held = None
+            if not isinstance(permit, Held):
+                return permit
+            try:
+                if self._clears_the_way(flight):
+                    continue
+                # A load that another load waits for may be part of a circle through another process, where nobody sees
+                # all of it: then each side loads for itself, and finds out that it asks for what it is loading.
+                awaited = bool(flight.loads_behind)
+                left_s = (min(deadline, nested_deadline) if awaited else deadline) - self._environment.now()
+                if left_s <= 0 or not self._remote.is_up:
+                    return permit
+                found = await self._awaited(request, permit, left_s)
+            finally:
+                permit.change.cancel()
+            if found is not None:
+                return found
+
+    async def ask(
+        self, flight: Flight, request: Request, *, among: int = 1, also: Sequence[str] = ()
+    ) -> Lease | Found | Held:
+        """Ask for a lease once, as one ``among`` several; it rests on the tags of the request, and on others ``also``.
+
+        A lease that comes when nobody waits for it any more is given back: what is read from the source without
+        waiting for it may be older.
+
+        Raises:
+            BackendError: Redis failed.
+        """
+        waiting, came = True, None
+
+        def settled(permit: Lease | Found | Held) -> None:
+            nonlocal came
+            came = permit
+            if isinstance(permit, Lease):
+                if waiting:
+                    flight.lease = permit
+                else:
+                    self._remote.release(permit)
+            elif isinstance(permit, Found):
+                self._flights.close(request.key.entry)
+            elif not waiting:
+                permit.change.cancel()
+
+        force = request.renew or request.insist
+        try:
+            tags = tuple(dict.fromkeys((*request.tags, *also)))
+            answer = await self._tiers.lease(request.key, tags, settled, force=force, among=among)
+            came = None
+            return answer
+        finally:
+            waiting = False
+            if isinstance(came, Held):
+                came.change.cancel()
+
+    def hand_back(self, flight: Flight) -> None:
+        """Give back the lease that a flight still has."""
+        lease, flight.lease = flight.lease, None
+        if lease is not None:
+            self._remote.release(lease)
+
+    @asynccontextmanager
+    async def asking(
+        self, keys: Sequence[EntryKey], policy: Policy, flights: Sequence[Flight], loader: object
+    ) -> AsyncIterator[Stopwatch]:
+        """Around a call of the source: the hard timeout, a place in the tenant's limit, the time taken."""
+        async with within(policy, keys, loader), self._limiter.place(keys[0].tenant_id, flights):
+            for flight in flights:
+                self._flights.mark_started(flight)
+            stopwatch = Stopwatch(self._environment)
+            self._counts.loads += 1
+            with call_of_source(), self._flights.inside(keys, flights):
+                yield stopwatch
+            stopwatch.stop()
+
+    def leave_alone(
+        self, key: EntryKey, policy: Policy, flight: Flight, error: BaseException, *, stands_in: bool
+    ) -> None:
+        """Note that a source failed, and for how long it is not to be asked again.
+
+        Args:
+            key: The entry.
+            policy: How long, where the source does not say it.
+            flight: The load that failed.
+            error: What it failed with: where the source says for how long, or the policy does, it is raised meanwhile
+                for readers that nothing expired stands in for.
+            stands_in: Whether there is an expired entry.
+        """
+        told_s = flight.retry_after_s
+        if told_s is None:
+            try:
+                told_s = told_pause(error, self._environment)
+            except Exception:  # noqa: BLE001 - an attribute of somebody else's exception, and its callers wait for it
+                told_s = None
+        repeated = error if isinstance(error, Exception) and not isinstance(error, _NOT_THE_SOURCES) else None
+        if told_s is None and policy.retry_after_s is None:
+            repeated = None
+        if repeated is None and not stands_in:
+            return
+        lease, endings = flight.lease, self._flights.endings
+
+        def stands() -> bool:
+            return self._flights.endings == endings if lease is None else lease.stands
+
+        self._source_backoff.record_failure(key.entry, policy, told_s, repeated, stands)
+
+    def _note(self, key: EntryKey, context: LoadContext) -> None:
+        """Tell of what a source said wrongly about its value, which its callers get all the same."""
+        for slip in context.slips:
+            self._counts.slips += 1
+            _log.warning(
+                "%s %r: its source said something that is left out of account: %s", key.data_type, key.resource_id, slip
+            )
+
+    async def _awaited(self, request: Request, held: Held, left_s: float) -> Found | None:
+        """What somebody else has filled meanwhile; ``None`` where the lease is to be asked for again.
+
+        Where pushes are sure to come, nothing is sent until one does, or the lease is over.
+        """
+        if request.insist:
+            # Another load began before this one was asked for: it must not store what it brings.
+            await self._take_over(request.key)
+            return None
+        poll_s = self._settings.lease_poll_s * (0.5 + self._environment.random())
+        await asyncio.wait((held.change,), timeout=min(left_s, held.for_s if held.is_told else poll_s))
+        may_be_filled = held.change.result() if held.change.done() else not held.is_told
+        if not may_be_filled:
+            return None
+        found = await self._tiers.find((request.key,), request.policy, keep=request.keep)
+        if found is None or found.fresh_for_s <= 0:
+            return None
+        self._flights.close(request.key.entry)
+        return found
+
+    def _clears_the_way(self, flight: Flight) -> bool:
+        """Give back the lease of the flight before, if what that flight carries can be stored no more."""
+        before = flight.before
+        if before is None or before.lease is None or before.lease.stands:
+            return False
+        self.hand_back(before)
+        return True
+
+    async def _take_over(self, key: EntryKey) -> None:
+        try:
+            await self._remote.delete((key,))
+        except BackendError as error:
+            self._tiers.degraded("refresh", key, error)
+
+
+_NOT_THE_SOURCES: Final = (
+    CircularLoadError,
+    LoadCancelledError,
+    LoadTimeoutError,
+    OneShotValueError,
+    UnsharableValueError,
+)
+"""What the source did not say: another load may do better at once."""
+
+
+def _offer(context: LoadContext, stale: Found | None, lease: Lease | None, flight: Flight) -> None:
+    """Hand the loader the value that is there, as it may be stored again: none that has ended since it was found.
+
+    With a lease, it is what was there when the lease was given. The flight is barred once the entry is removed.
+    """
+    previous = stale if stale is None or lease is None else lease.previous
+    if previous is not None and previous.value is not NOT_FOUND and previous.stands and flight.joinable:
+        context.previous, context.previous_tags = previous.value, previous.tags

@@ -1,0 +1,284 @@
+"""The only code that decides where to look: memory, then the remote tier, then the source."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import math
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+from alacena.engine.base.errors import UnsharableValueError
+from alacena.engine.base.events import LookupFinished
+from alacena.engine.base.policy import UNKEPT, Policy
+from alacena.engine.base.remote_tier import NOT_FOUND, Found, Lookup
+from alacena.engine.base.scope import identifier
+from alacena.engine.loading.load import reads_under_way
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Coroutine, Iterable, Mapping
+
+    from alacena.engine.base.environment import Environment
+    from alacena.engine.base.events import Events
+    from alacena.engine.base.keys import EntryKey, Keys
+    from alacena.engine.base.remote_tier import Counts
+    from alacena.engine.loading.load import Request
+    from alacena.engine.loading.single_flight import Flight, SingleFlight
+    from alacena.engine.loading.source_backoff import SourceBackoff
+    from alacena.engine.reading.filler import Filler
+    from alacena.engine.reading.load_runner import LoadRunner
+    from alacena.engine.reading.tiered_lookup import TieredLookup
+
+_log = logging.getLogger("alacena")
+
+
+class Reader:
+    """Looks, waits for loads, and says what may be served meanwhile.
+
+    Args:
+        tiers: Where to look.
+        keys: Renders names.
+        flights: The loads under way.
+        runner: Flies them.
+        fills: Makes answers.
+        source_backoff: Sources that are left alone.
+        events: Who is told.
+        counts: What is counted.
+        environment: Time and chance.
+    """
+
+    def __init__(
+        self,
+        *,
+        tiers: TieredLookup,
+        keys: Keys,
+        flights: SingleFlight,
+        runner: LoadRunner,
+        fills: Filler,
+        source_backoff: SourceBackoff,
+        events: Events,
+        counts: Counts,
+        environment: Environment,
+    ) -> None:
+        self._tiers = tiers
+        self._keys = keys
+        self._flights = flights
+        self._runner = runner
+        self._filler = fills
+        self._source_backoff = source_backoff
+        self._events = events
+        self._counts = counts
+        self._observed = bool(events)
+        self._environment = environment
+
+    async def look(self, keys: tuple[EntryKey, ...], policy: Policy, *, use_memory: bool) -> Lookup[Any]:
+        """Look at the tiers and nowhere else.
+
+        Cost: 0 round trips where memory answers, else 1.
+        If Redis fails: a miss and an event.
+        """
+        started = self._environment.now()
+        keep = use_memory and policy.use_memory
+        found = self._tiers.in_memory(keys, started) if keep else None
+        if found is None:
+            found = await self._tiers.find(keys, policy, keep=keep)
+        if found is None or found.fresh_for_s <= 0:
+            self._counts.misses += 1
+            return self._finished(keys[0], Lookup(None, "none", found=False), started)
+        return self._finished(keys[0], self._filler.found(found), started)
+
+    def seeker(self, policies: Mapping[str, Policy]) -> Callable[[str, str, str, Any], Coroutine[Any, Any, Any]]:
+        """What looks for a tenant's own entry on the remote tier, with as few steps as there can be.
+
+        Args:
+            policies: By type; one with a budget of its own takes a step more.
+        """
+        shortest = self._sought if self._observed else self._tiers.seek
+        patient = {kind: policy for kind, policy in policies.items() if policy.redis_budget_s is not None}
+        if not patient:
+            return shortest
+
+        async def seek(data_type: str, resource_id: str, tenant_id: str, default: Any) -> Any:
+            policy = patient.get(identifier("data_type", data_type))
+            if policy is None:
+                return await shortest(data_type, resource_id, tenant_id, default)
+            key = self._keys.plain(data_type, resource_id, tenant_id)
+            return await self.value((key,), policy, default, use_memory=False)
+
+        return seek
+
+    async def _sought(self, data_type: str, resource_id: str, tenant_id: str, default: Any) -> Any:
+        key = self._keys.plain(data_type, resource_id, tenant_id)
+        return await self.value((key,), UNKEPT, default, use_memory=False)
+
+    async def value(self, keys: tuple[EntryKey, ...], policy: Policy, default: Any, *, use_memory: bool) -> Any:
+        """The value that :meth:`look` finds, or the default: the same look, without its report where nobody is told."""
+        if self._observed:
+            lookup = await self.look(keys, policy, use_memory=use_memory)
+            return lookup.value if lookup.found else default
+        keep = use_memory and policy.use_memory
+        found = self._tiers.in_memory(keys) if keep else None
+        if found is None:
+            found = await self._tiers.find(keys, policy, keep=keep)
+        if found is not None and (reads := reads_under_way()) is not None:
+            reads.note(keys[0].ident, found.tags)
+        return self._tiers.worth(found, default)
+
+    async def load(self, request: Request) -> Lookup[Any]:
+        """Look at the tiers, then ask the source; callers who ask for one entry at a time share one load.
+
+        Raises:
+            LoadTimeoutError: The source did not answer within the type's hard timeout and nothing stale may be served.
+            CircularLoadError: The load that asks is itself waited for by a load of this entry.
+            OneShotValueError: The source returned what can be read only once.
+            Exception: The loader's own exceptions, as they are.
+
+        Cost: 0 round trips where memory answers, 1 where Redis does, 2 and the source on a miss; the fill is not waited for.
+        Cancellation: leaves the load to the other callers; the last to leave cancels it.
+        If Redis fails: the source answers, and the value is not stored.
+        """
+        started = self._environment.now()
+        found = self._tiers.in_memory(request.keys, started) if request.keep else None
+        if found is None:
+            found = await self._tiers.find(request.keys, request.policy, keep=request.keep)
+        if found is not None and found.fresh_for_s > 0:
+            if self.is_due(found, request.key.entry, request.policy):
+                self._refresh_behind(request, found)
+            return self._finished(request.key, self._filler.found(found), started)
+        self._counts.misses += 1
+        if found is not None and self.stands_in(found, request.key.entry, request.policy):
+            if self.is_due(found, request.key.entry, request.policy):
+                self._refresh_behind(request, found)
+            return self._finished(request.key, self.stale(found), started)
+        self._flights.check(request.key)
+        self._source_backoff.repeat(request.key.entry, request.policy)
+        try:
+            lookup = await self._board(request, found)
+        except UnsharableValueError:
+            lookup = await self._board(replace(request, alone=True), found)
+        return self._finished(request.key, lookup, started)
+
+    async def refresh(self, request: Request) -> Lookup[Any]:
+        """Ask the source whatever the tiers hold and whoever is loading, and store its answer."""
+        started = self._environment.now()
+        self._flights.check(request.key)
+        self._flights.close(request.key.entry)
+        insisting = replace(request, insist=True)
+        flight = self._flights.start(request.key.entry, lambda started: self._runner.fly(started, insisting, None))
+        return self._finished(request.key, await flight.join(), started)
+
+    async def remaining(self, key: EntryKey, policy: Policy) -> float:
+        """Seconds that an entry stays fresh: -1 for ever, -2 absent."""
+        found = await self._tiers.find((key,), policy, keep=False)
+        if found is None or found.fresh_for_s <= 0 or found.value is NOT_FOUND:
+            return -2
+        return -1 if math.isinf(found.fresh_for_s) else found.fresh_for_s
+
+    def stale(self, found: Found) -> Lookup[Any]:
+        """An expired entry as an answer."""
+        self._counts.stale_served += 1
+        if found.value is NOT_FOUND:
+            return Lookup(None, "none", found.tier, found=False, tags=found.tags)
+        return Lookup(found.value, "stale", found.tier, tags=found.tags)
+
+    def told(self, outcomes: Iterable[tuple[EntryKey, Lookup[Any]]], started: float) -> float:
+        """The end of reads: their events. Returns how long they took, in seconds."""
+        latency_s = self._environment.now() - started
+        if self._events:
+            for key, lookup in outcomes:
+                self._events.emit(
+                    LookupFinished(key.tenant_id, key.data_type, key.resource_id, lookup.source, lookup.tier, latency_s)
+                )
+        return latency_s
+
+    def _finished(self, key: EntryKey, lookup: Lookup[Any], started: float) -> Lookup[Any]:
+        # By the most specific key that was asked for: whatever ends the entry that answered ends one of its generations.
+        if (reads := reads_under_way()) is not None:
+            reads.note(key.ident, lookup.tags)
+        return replace(lookup, latency_s=self.told(((key, lookup),), started))
+
+    def stands_in(self, found: Found, entry: bytes, policy: Policy) -> bool:
+        """Whether an expired entry is the answer at once: it may be renewed behind, or its source has just failed."""
+        stale_for_s = -found.fresh_for_s
+        return stale_for_s < policy.stale_while_revalidate_s or (
+            stale_for_s < policy.stale_if_error_s and self._source_backoff.is_active(entry)
+        )
+
+    def is_due(self, found: Found, entry: bytes, policy: Policy) -> bool:
+        """Whether an entry that is answered with is to be renewed behind: expired, or soon; not if that has just failed."""
+        due = found.fresh_for_s <= 0 or self.is_early(found, policy)
+        return due and not self._source_backoff.is_active(entry)
+
+    def is_early(self, found: Found, policy: Policy) -> bool:
+        """XFetch: renew with a probability that grows towards the expiry, the sooner the longer a load takes."""
+        if not policy.early_refresh_beta or not found.load_s or math.isinf(found.fresh_for_s):
+            return False
+        chance = max(self._environment.random(), 1e-12)
+        return -found.load_s * policy.early_refresh_beta * math.log(chance) >= found.fresh_for_s
+
+    async def _board(self, request: Request, stale: Found | None) -> Lookup[Any]:
+        """Join the load of the entry, or start it."""
+        flight = None if request.alone else self._flights.get(request.key.entry, exact=not request.use_memory)
+        if flight is None:
+            flight = self._flights.start(
+                request.key.entry, lambda started: self._runner.fly(started, request, stale), alone=request.alone
+            )
+        else:
+            self._counts.shared_loads += 1
+        if stale is None or -stale.fresh_for_s >= request.policy.stale_s:
+            return await flight.join()  # type: ignore[no-any-return]
+        landing = flight.join()
+        landing.add_done_callback(consume)
+        try:
+            return await self._with_a_net(request, landing, self.patience_s((flight,), request.policy))
+        except asyncio.CancelledError:
+            landing.cancel()
+            raise
+
+    def patience_s(self, flights: Iterable[Flight], policy: Policy) -> float | None:
+        """Seconds to wait for loads that stale entries may stand in for; ``None``: without limit.
+
+        The soft timeout is a load's, not each reader's: who joins a load that is slow already waits no more for it.
+        """
+        if policy.soft_timeout_s is None:
+            return None
+        began_at = max(flight.began_at for flight in flights)
+        return max(0.0, began_at + policy.soft_timeout_s - self._environment.now())
+
+    async def _with_a_net(
+        self, request: Request, landing: asyncio.Future[Lookup[Any]], patience_s: float | None
+    ) -> Lookup[Any]:
+        """Wait for a load that a stale entry may stand in for, if the load takes too long or fails.
+
+        The entry is looked up once more at that moment: it may have been invalidated, or renewed, meanwhile.
+        """
+        policy = request.policy
+        await asyncio.wait((landing,), timeout=patience_s)
+        error = landing.exception() if landing.done() else None
+        if landing.done() and (error is None or isinstance(error, UnsharableValueError)):
+            return landing.result()
+        found = await self._tiers.find_again(request.keys, policy, keep=request.keep)
+        if found is not None and found.fresh_for_s > 0:
+            return self._filler.found(found)
+        if found is None or -found.fresh_for_s >= (policy.stale_s if error is None else policy.stale_if_error_s):
+            return await landing
+        if error is not None:
+            _log.warning(
+                "serving %s/%s stale: its source failed: %r", found.key.data_type, found.key.resource_id, error
+            )
+        return self.stale(found)
+
+    def _refresh_behind(self, request: Request, found: Found) -> None:
+        """Renew an entry that is being answered with; the loader gets a copy of its own."""
+        entry = request.key.entry
+        if self._flights.get(entry) is None:
+            renewing = replace(request, renew=True)
+            previous = self._filler.private(found, request.policy)
+            flight = self._flights.start(entry, lambda started: self._runner.fly(started, renewing, previous))
+            flight.join(behind=True).add_done_callback(consume)
+
+
+def consume(work: asyncio.Future[Any]) -> None:
+    """Take note of a failure that nobody may be waiting for, so that asyncio does not report it as never retrieved."""
+    if not work.cancelled() and work.exception() is not None:
+        _log.info("what may have been waited for failed: %r", work.exception())

@@ -1,0 +1,333 @@
+"""The two tiers as one: memory first, then the remote tier, if the breaker allows."""
+
+from __future__ import annotations
+
+import asyncio
+from enum import Enum
+from typing import TYPE_CHECKING, Any
+
+from alacena.engine.base.errors import BackendError, BackendUnavailableError
+from alacena.engine.base.events import BackendFailed
+from alacena.engine.base.lineage import UNDER_WAY
+from alacena.engine.base.policy import UNKEPT, Policy
+from alacena.engine.base.remote_tier import ABSENT, MISSING, NOT_FOUND, Found, Unsettled
+from alacena.engine.loading.load import reads_under_way
+from alacena.engine.reading.breaker import Breaker
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Sequence
+    from typing import TypeVar
+
+    from alacena.engine.base.environment import Environment
+    from alacena.engine.base.events import Events
+    from alacena.engine.base.generation import Generation
+    from alacena.engine.base.keys import EntryKey, Keys
+    from alacena.engine.base.remote_tier import Counts, Held, Lease, RemoteTier
+    from alacena.engine.coherence.value_store import ValueStore
+    from alacena.engine.memory import MemoryTier
+
+    T = TypeVar("T")
+
+
+_AT_ONCE_S = 0.005
+
+
+class _Word(Enum):
+    """What those who waited for somebody else's look are told of it."""
+
+    NOTHING = "nothing is there"
+    KEPT = "memory has it"
+    ASK = "ask yourself"
+    LEFT = "whoever asked has left"
+
+
+class _Look:
+    """One look that is under way.
+
+    Attributes:
+        candidates: How many keys it asks for: more is what a follower may want that looks at more general scopes.
+        followers: Who waits for it.
+    """
+
+    __slots__ = ("candidates", "followers")
+
+    def __init__(self, candidates: int) -> None:
+        self.candidates = candidates
+        self.followers: list[asyncio.Future[_Word]] = []
+
+
+class _LeftAloneError(BackendUnavailableError):
+    """The breaker is open: nothing was asked, so nothing failed."""
+
+
+class TieredLookup:
+    """Looks for entries.
+
+    Args:
+        memory: The memory tier.
+        copies: Hands its values out.
+        tier: The remote tier.
+        keys: Renders names.
+        events: Who is told of its failures.
+        counts: What is counted.
+        environment: Time and chance.
+    """
+
+    def __init__(
+        self,
+        *,
+        memory: MemoryTier,
+        copies: ValueStore,
+        remote: RemoteTier,
+        keys: Keys,
+        events: Events,
+        counts: Counts,
+        environment: Environment,
+    ) -> None:
+        self._memory = memory
+        self._values = copies
+        self._remote = remote
+        self._keys = keys
+        self._events = events
+        self._counts = counts
+        self._environment = environment
+        self._breaker = Breaker(environment)
+        self._looking: dict[bytes, _Look] = {}
+
+    def in_memory(self, keys: Sequence[EntryKey], now: float | None = None) -> Found | None:
+        """A fresh entry in memory; a more general one only where memory knows that the narrower ones are absent."""
+        if now is None:
+            now = self._environment.now()
+        for key in keys:
+            entry = self._memory.get(key.ident, now)
+            if entry is None:
+                return None
+            if entry.value is not ABSENT:
+                return self._values.found(key, entry)
+        return None
+
+    def find(self, keys: Sequence[EntryKey], policy: Policy, *, keep: bool) -> Awaitable[Found | None]:
+        """Ask the remote tier. Who asks for a key that is being asked for waits, and then looks into memory.
+
+        If Redis fails: ``None``, and an event.
+        """
+        if not keep:
+            return self._ask(keys, policy, keep=False)
+        if keys[0].entry in self._looking:
+            return self._follow(keys, policy)
+        return self._lead(keys, policy)
+
+    async def _follow(self, keys: Sequence[EntryKey], policy: Policy) -> Found | None:
+        """Wait for somebody else's look, and then look into memory.
+
+        A follower never takes the leader's value: it may have been invalidated between the answer and the follower.
+        """
+        entry = keys[0].entry
+        while (look := self._looking.get(entry)) is not None:
+            turn: asyncio.Future[_Word] = asyncio.get_running_loop().create_future()
+            look.followers.append(turn)
+            word = await turn
+            if word is _Word.NOTHING and len(keys) <= look.candidates:
+                return self.in_memory(keys)
+            if word is _Word.KEPT or word is _Word.ASK:
+                return self._alive_in_memory(keys) or await self._ask(keys, policy, keep=True)
+        return await self._lead(keys, policy)
+
+    def worth(self, found: Found | None, default: Any) -> Any:
+        """The value of a fresh entry, else the default."""
+        if found is None or found.fresh_for_s <= 0:
+            self._counts.misses += 1
+            return default
+        return default if found.value is NOT_FOUND else found.value
+
+    async def seek(self, data_type: str, resource_id: str, tenant_id: str, default: Any) -> Any:
+        """The fresh value of a tenant's own entry on the remote tier, else the default, by the shortest way.
+
+        If Redis fails: the default, and an event.
+        """
+        unknown: Sequence[Generation] = ()
+        breaker = self._breaker
+        reads = reads_under_way() if UNDER_WAY else None
+        if not breaker.failures and reads is None:
+            asked, answers = None, breaker.answers
+            try:
+                asked = self._remote.seek(data_type, resource_id, tenant_id)
+                if asked is not None:
+                    found = await asked
+                    breaker.answers += 1
+                    if type(found) is not Unsettled:
+                        return default if found is MISSING else found
+                    unknown = found.unknown
+            except BackendError as error:
+                if asked is not None:  # else it was known at once that nobody is there
+                    breaker.failed(answers)
+                self.degraded("get", self._keys.plain(data_type, resource_id, tenant_id), error)
+                return self.worth(None, default)
+        key = self._keys.plain(data_type, resource_id, tenant_id)
+        found = await self._ask((key,), UNKEPT, keep=False, unknown=unknown)
+        if reads is not None and found is not None:
+            reads.note(found.key.ident, found.tags)
+        return self.worth(found, default)
+
+    async def find_again(self, keys: Sequence[EntryKey], policy: Policy, *, keep: bool) -> Found | None:
+        """What is alive now, fresh or stale: what was found before may have been invalidated since."""
+        found = self._alive_in_memory(keys) if keep else None
+        return found if found is not None else await self.find(keys, policy, keep=keep)
+
+    async def find_many(self, keys: Sequence[EntryKey], policy: Policy, *, keep: bool) -> list[Found | None]:
+        """The same for many entries, each at its own key only, in memory and then at once on the remote tier."""
+        found: list[Found | None] = self._all_in_memory(keys) if keep else [None] * len(keys)
+        rest = [index for index, hit in enumerate(found) if hit is None]
+        if rest:
+            asked = [keys[index] for index in rest]
+            try:
+                hits = await self._guarded(lambda: self._remote.find_many(asked, policy, keep=keep))
+            except BackendError as error:
+                self.degraded("get_many", asked[0], error)
+                return found
+            for index, hit in zip(rest, hits, strict=True):
+                found[index] = hit
+            self._counts.redis_hits += sum(hit is not None and hit.tier == "redis" for hit in hits)
+        return found
+
+    def _all_in_memory(self, keys: Sequence[EntryKey]) -> list[Found | None]:
+        """What :meth:`in_memory` gives for each of the keys."""
+        entries, get, hand_out, now = (
+            self._memory.entries,
+            self._memory.get,
+            self._values.hand_out,
+            self._environment.now(),
+        )
+        found: list[Found | None] = []
+        for key in keys:
+            entry = get(key.ident, now) if key.ident in entries else None
+            if entry is None or entry.value is ABSENT:
+                found.append(None)
+            else:
+                found.append(
+                    Found(key, hand_out(entry), "memory", entry.fresh_until - now, entry.cost, entry.generations)
+                )
+        return found
+
+    async def lease(
+        self,
+        key: EntryKey,
+        tags: Sequence[str],
+        settled: Callable[[Lease | Found | Held], None],
+        *,
+        force: bool,
+        among: int = 1,
+    ) -> Lease | Found | Held:
+        """See :meth:`alacena.engine.base.remote_tier.RemoteTier.lease`.
+
+        Raises:
+            BackendError: Redis failed; it was told of. Or it had just failed: the read whose look has used its budget
+                up goes on to the source.
+        """
+        try:
+            if self._breaker.just_failed:
+                raise _LeftAloneError("Redis has just failed")
+            return await self._guarded(lambda: self._remote.lease(key, tags, settled, force=force, among=among))
+        except BackendError as error:
+            self.degraded("lease", key, error)
+            raise
+
+    def degraded(self, verb: str, key: EntryKey, error: BackendError) -> None:
+        """Note that Redis failed a cache verb, which goes on without it."""
+        if isinstance(error, _LeftAloneError):
+            return
+        self._counts.backend_failures += 1
+        if self._events:
+            self._events.emit(BackendFailed(key.tenant_id, key.data_type, verb, str(error)))
+
+    async def _lead(self, keys: Sequence[EntryKey], policy: Policy) -> Found | None:
+        """Ask for oneself and for whoever comes meanwhile."""
+        entry = keys[0].entry
+        look = self._looking.setdefault(entry, _Look(len(keys)))
+        word = _Word.LEFT
+        try:
+            found = await self._ask(keys, policy, keep=True)
+            word = _Word.NOTHING if found is None else self._where(found)
+        finally:
+            if self._looking.get(entry) is look:
+                del self._looking[entry]
+            for turn in look.followers:
+                if not turn.done():
+                    turn.set_result(word)
+        return found
+
+    def _where(self, found: Found) -> _Word:
+        return _Word.KEPT if found.key.ident in self._memory.entries else _Word.ASK
+
+    async def _ask(
+        self, keys: Sequence[EntryKey], policy: Policy, *, keep: bool, unknown: Sequence[Generation] = ()
+    ) -> Found | None:
+        """Ask, whoever else is asking, for the entry and for generations that are not known."""
+        breaker = self._breaker
+        if breaker.failures and not breaker.admits():
+            return None
+        began, answers = self._environment.now(), breaker.answers
+        try:
+            found = await self._remote.find(keys, policy, keep=keep, unknown=unknown)
+            if isinstance(found, Unsettled):
+                found = await self._remote.find(keys, policy, keep=keep, unknown=found.unknown)
+        except BackendError as error:
+            self._failed(error, began, answers)
+            self.degraded("get", keys[0], error)
+            return None
+        except asyncio.CancelledError:
+            breaker.abandoned()
+            raise
+        if breaker.failures:
+            breaker.succeeded()
+        else:
+            breaker.answers += 1
+        if found is None or isinstance(found, Unsettled):  # what the server does not know either has ended
+            return None
+        self._counts.redis_hits += found.tier == "redis"
+        return found
+
+    async def _guarded(self, ask: Callable[[], Awaitable[T]]) -> T:
+        """Ask the remote tier something, if the breaker allows.
+
+        Raises:
+            BackendError: It failed, or the breaker is open.
+        """
+        if not self._breaker.admits():
+            raise _LeftAloneError("Redis failed again and again: it is left alone for a moment")
+        began, answers = self._environment.now(), self._breaker.answers
+        settled = False
+        try:
+            answer = await ask()
+            self._breaker.succeeded()
+            settled = True
+        except BackendError as error:
+            self._failed(error, began, answers)
+            settled = True
+            raise
+        finally:
+            if not settled:
+                self._breaker.abandoned()
+        return answer
+
+    def _failed(self, error: BackendError, began: float, answers: int) -> None:
+        """Tell the breaker, unless it was known at once that nobody is there: that made nobody wait.
+
+        Where it counted, reads would stay away for a while from a server that is back, or from those of a cluster that
+        are well.
+        """
+        if isinstance(error, BackendUnavailableError) and self._environment.now() - began < _AT_ONCE_S:
+            self._breaker.abandoned()
+        else:
+            self._breaker.failed(answers)
+
+    def _alive_in_memory(self, keys: Sequence[EntryKey]) -> Found | None:
+        """A fresh entry in memory, else the first that is alive at all."""
+        now = self._environment.now()
+        for key in keys:
+            entry = self._memory.get(key.ident, now) or self._memory.get_stale(key.ident, now)
+            if entry is None:
+                return None
+            if entry.value is not ABSENT:
+                return self._values.found(key, entry)
+        return None

@@ -1,1 +1,0 @@
-"""The second shelf: the only part that knows Redis, its client library and its parser."""

@@ -1,0 +1,1 @@
+"""The remote tier: Redis or Valkey, and its exact model in this process."""

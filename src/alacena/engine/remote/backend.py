@@ -1,0 +1,127 @@
+"""The port on which coordination stands: commands, scripts and bells of one keyspace.
+
+Locks, queues, counters and the ledger are written once against :class:`Backend`. A Redis or Valkey server is one store;
+:class:`alacena.engine.remote.local.local_backend.LocalBackend`, which lives in this process, is the other.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.resources
+from dataclasses import dataclass
+from functools import cache
+from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from contextlib import AbstractAsyncContextManager
+
+Reply: TypeAlias = Any
+"""What a server answers, in RESP3 shapes: ``bytes``, ``int``, ``float``, ``None``, ``list`` or ``dict`` of these."""
+
+Argument: TypeAlias = str | bytes | int | float
+"""A word of a command; text goes as UTF-8, numbers in decimal."""
+
+
+@cache
+def _source(name: str) -> str:
+    """The Lua text of a script. Read from the root package, so that reading it imports no client library."""
+    return (importlib.resources.files("alacena") / "engine" / "remote" / "redis" / "lua" / f"{name}.lua").read_text(
+        "utf-8"
+    )
+
+
+@cache
+def _sha(name: str) -> str:
+    return hashlib.sha1(_source(name).encode(), usedforsecurity=False).hexdigest()
+
+
+@dataclass(frozen=True, slots=True)
+class Script:
+    """An atomic step: ``engine/remote/redis/lua/NAME.lua`` on a server, the twin of the same name in memory.
+
+    Attributes:
+        name: The file's name without its ending; also the twin's.
+        idempotent: True where running it twice with the same arguments has the effect of once, and answers alike. Only
+            such a script may be sent again after :class:`~alacena.engine.base.errors.OutcomeUnknownError`.
+    """
+
+    name: str
+    idempotent: bool
+
+    @property
+    def source(self) -> str:
+        """The Lua text."""
+        return _source(self.name)
+
+    @property
+    def sha(self) -> str:
+        """The SHA-1 of the text in hexadecimal, by which a server knows the script (``EVALSHA``)."""
+        return _sha(self.name)
+
+
+class Notification(Protocol):
+    """Rings when something is published on its channel. It says that it is worth looking, never what is there."""
+
+    async def wait(self, timeout_s: float) -> bool:
+        """Wait for a ring, or for one that came since the last wait.
+
+        A ring may be lost (the connection was away): whoever waits must look again after a while by itself.
+
+        Returns:
+            True if it rang, False if ``timeout_s`` seconds passed.
+        """
+        ...
+
+
+class Backend(Protocol):
+    """One keyspace, its scripts and its bells."""
+
+    async def call(self, *command: Argument, timeout_s: float | None = None) -> Reply:
+        """Run one command, routed by its first key.
+
+        Raises:
+            BackendError: :class:`~alacena.engine.base.errors.BackendUnavailableError` where nothing was executed,
+                :class:`~alacena.engine.base.errors.OutcomeUnknownError` where it may have been,
+                :class:`~alacena.engine.base.errors.ServerReplyError` where the server refused.
+        """
+        ...
+
+    async def script(
+        self,
+        script: Script,
+        keys: Sequence[str | bytes],
+        args: Sequence[Argument],
+        *,
+        timeout_s: float | None = None,
+    ) -> Reply:
+        """Run one script atomically. All keys share one hash tag. A script unknown to the server is loaded and re-run.
+
+        Raises:
+            BackendError: As :meth:`call`.
+        """
+        ...
+
+    def listen(self, channel: str) -> AbstractAsyncContextManager[Notification]:
+        """A bell for one channel, subscribed when the context is entered, until it is left."""
+        ...
+
+    async def require_safe(self) -> None:
+        """Check that the server evicts nothing, by what it said last.
+
+        Raises:
+            UnsafeServerError: ``maxmemory-policy`` is not ``noeviction``, or the server does not tell.
+            BackendUnavailableError: No server is connected.
+        """
+        ...
+
+    async def wait_aof(self, key: str, *, replicas: int = 0, timeout_s: float = 5.0) -> bool:
+        """Wait until all that was acknowledged so far on the node of ``key`` is fsynced to its append-only file.
+
+        ``WAITAOF`` counts from the last write of its own connection and blocks it, and some servers answer it too early:
+        an implementation uses a connection apart, writes something there first, and makes sure of the fsync.
+
+        Returns:
+            True if this node (and ``replicas`` replicas) confirmed; False where it did not, or cannot.
+        """
+        ...

@@ -1,0 +1,123 @@
+"""Commands on lists."""
+
+from __future__ import annotations
+
+from collections import deque
+from itertools import islice
+from typing import TYPE_CHECKING
+
+from alacena.engine.base.errors import ServerReplyError
+from alacena.engine.remote.local.keyspace import OK, Keyspace, command, integer
+
+if TYPE_CHECKING:
+    from alacena.engine.remote.backend import Reply
+
+
+def bounds(start: int, stop: int, length: int) -> tuple[int, int]:
+    """Turn the server's inclusive, possibly negative indices into a half-open range."""
+    first = max(start + length, 0) if start < 0 else start
+    last = stop + length if stop < 0 else min(stop, length - 1)
+    return (0, 0) if first > last or first >= length else (first, last + 1)
+
+
+@command("RPUSH", 2, None)
+def rpush(space: Keyspace, words: list[bytes]) -> Reply:
+    """Append; returns the length."""
+    items = space.get_or_create(words[0], deque)
+    items.extend(words[1:])
+    space.changed(words[0])
+    return len(items)
+
+
+@command("LPUSH", 2, None)
+def lpush(space: Keyspace, words: list[bytes]) -> Reply:
+    """Put before the first; returns the length."""
+    items = space.get_or_create(words[0], deque)
+    items.extendleft(words[1:])
+    space.changed(words[0])
+    return len(items)
+
+
+@command("LPOP", 1, 2)
+def lpop(space: Keyspace, words: list[bytes]) -> Reply:
+    """Take the first, or the first so many."""
+    return _pop(space, words, left=True)
+
+
+@command("RPOP", 1, 2)
+def rpop(space: Keyspace, words: list[bytes]) -> Reply:
+    """Take the last, or the last so many."""
+    return _pop(space, words, left=False)
+
+
+def _pop(space: Keyspace, words: list[bytes], *, left: bool) -> Reply:
+    wrong = "ERR value is out of range, must be positive"
+    count = integer(words[1], wrong) if len(words) > 1 else None
+    if count is not None and count < 0:
+        raise ServerReplyError(wrong)
+    items = space.get(words[0], deque)
+    if items is None:
+        return None
+    if count == 0:
+        return []
+    taken = [items.popleft() if left else items.pop() for _ in range(min(count or 1, len(items)))]
+    space.changed(words[0])
+    return taken[0] if count is None else taken
+
+
+@command("LLEN", 1, reads=True)
+def llen(space: Keyspace, words: list[bytes]) -> Reply:
+    """The length."""
+    return len(space.get(words[0], deque) or ())
+
+
+@command("LRANGE", 3, reads=True)
+def lrange(space: Keyspace, words: list[bytes]) -> Reply:
+    """A part of the list, both ends included."""
+    start, stop = integer(words[1]), integer(words[2])
+    items = space.get(words[0], deque) or deque()
+    return list(islice(items, *bounds(start, stop, len(items))))
+
+
+@command("LINDEX", 2, reads=True)
+def lindex(space: Keyspace, words: list[bytes]) -> Reply:
+    """One element, or null."""
+    index = integer(words[1])
+    items = space.get(words[0], deque) or deque()
+    return items[index] if -len(items) <= index < len(items) else None
+
+
+@command("LREM", 3)
+def lrem(space: Keyspace, words: list[bytes]) -> Reply:
+    """Remove equal elements: from the head, from the tail (negative) or all (0)."""
+    count = integer(words[1])
+    items = space.get(words[0], deque)
+    if items is None:
+        return 0
+    kept: deque[bytes] = deque()
+    removed = 0
+    for item in items if count >= 0 else reversed(items):
+        if item == words[2] and (count == 0 or removed < abs(count)):
+            removed += 1
+        elif count >= 0:
+            kept.append(item)
+        else:
+            kept.appendleft(item)
+    if removed:
+        items.clear()
+        items.extend(kept)
+        space.changed(words[0])
+    return removed
+
+
+@command("LTRIM", 3)
+def ltrim(space: Keyspace, words: list[bytes]) -> Reply:
+    """Keep a part of the list."""
+    start, stop = integer(words[1]), integer(words[2])
+    items = space.get(words[0], deque)
+    if items is not None:
+        kept = list(islice(items, *bounds(start, stop, len(items))))
+        items.clear()
+        items.extend(kept)
+        space.changed(words[0])
+    return OK

@@ -1,0 +1,116 @@
+"""The store of memory-only mode: a keyspace of this process, behind the same port as a server."""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING, Final
+
+from alacena.engine.remote.local.keyspace import Keyspace
+from alacena.engine.remote.local.twins import TWINS, Server
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Sequence
+
+    from alacena.engine.base.environment import Environment
+    from alacena.engine.remote.backend import Argument, Reply, Script
+
+_SWEPT: Final = 16
+"""Expired keys that each call clears away: more than a call adds, so that they do not gather."""
+
+
+def encoded(word: Argument) -> bytes:
+    """A word as it would go over the wire."""
+    return word if isinstance(word, bytes) else str(word).encode("utf-8", "surrogatepass")
+
+
+def run_twin(space: Keyspace, name: str, keys: Sequence[bytes], args: Sequence[bytes]) -> Reply:
+    """Run a script's twin on a keyspace, as one atomic step.
+
+    Raises:
+        ServerReplyError: The script refused, or one of its commands did.
+    """
+    return TWINS[name](Server(space), list(keys), list(args))
+
+
+class LocalNotification:
+    """A bell of this process."""
+
+    def __init__(self) -> None:
+        self._rung = asyncio.Event()
+
+    def ring(self) -> None:
+        """Ring, now or for the next wait."""
+        self._rung.set()
+
+    async def wait(self, timeout_s: float) -> bool:
+        """Wait for a ring, or for one that came since the last wait; False when the time is over."""
+        try:
+            async with asyncio.timeout(timeout_s):
+                await self._rung.wait()
+        except TimeoutError:
+            return False
+        self._rung.clear()
+        return True
+
+
+class LocalBackend:
+    """A :class:`~alacena.engine.remote.backend.Backend` that lives and dies with this process.
+
+    Every call is atomic: it runs to its end without awaiting. Nothing is shared with other processes, nothing survives
+    this one.
+
+    Args:
+        environment: Time. The keyspace's clock starts at the wall's and never steps after that.
+
+    Attributes:
+        keyspace: What is stored.
+    """
+
+    def __init__(self, environment: Environment) -> None:
+        origin = environment.wall() - environment.now()
+        self.keyspace = Keyspace(lambda: origin + environment.now(), on_publish=self._publish)
+        self._bells: dict[bytes, list[LocalNotification]] = {}
+
+    async def call(self, *command: Argument, timeout_s: float | None = None) -> Reply:  # noqa: ARG002 - never waits
+        """Run one command."""
+        self.keyspace.sweep(_SWEPT)
+        return self.keyspace.execute([encoded(word) for word in command])
+
+    async def script(
+        self,
+        script: Script,
+        keys: Sequence[str | bytes],
+        args: Sequence[Argument],
+        *,
+        timeout_s: float | None = None,  # noqa: ARG002 - never waits
+    ) -> Reply:
+        """Run one script's twin."""
+        self.keyspace.sweep(_SWEPT)
+        return run_twin(self.keyspace, script.name, [encoded(key) for key in keys], [encoded(arg) for arg in args])
+
+    @asynccontextmanager
+    async def listen(self, channel: str) -> AsyncIterator[LocalNotification]:
+        """A bell for one channel."""
+        name, bell = encoded(channel), LocalNotification()
+        self._bells.setdefault(name, []).append(bell)
+        try:
+            yield bell
+        finally:
+            listeners = self._bells[name]
+            listeners.remove(bell)
+            if not listeners:
+                del self._bells[name]
+
+    async def require_safe(self) -> None:
+        """Nothing is evicted here."""
+
+    async def wait_aof(self, key: str, *, replicas: int = 0, timeout_s: float = 5.0) -> bool:  # noqa: ARG002 - the port's
+        """There is no file: never confirmed."""
+        return False
+
+    def _publish(self, channel: bytes, message: bytes) -> int:  # noqa: ARG002 - a ring carries nothing
+        listeners = self._bells.get(channel, ())
+        for bell in listeners:
+            bell.ring()
+        return len(listeners)

@@ -1,0 +1,289 @@
+"""The remote tier where there is no server: this process's memory is all there is, under the same rules."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, Any
+
+from alacena.engine.base.keys import MANY
+from alacena.engine.base.remote_tier import Beginning, Ended, Found, Held, Lease
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+    from alacena.engine.base.environment import Environment
+    from alacena.engine.base.generation import Generation
+    from alacena.engine.base.keys import EntryKey
+    from alacena.engine.base.policy import Policy
+    from alacena.engine.base.remote_tier import NewEntry, Refusal
+    from alacena.engine.coherence.generation_table import GenerationTable
+    from alacena.engine.coherence.value_store import ValueStore
+
+_NONCE_BYTES = 8
+
+_NOTED_TAGS = 10_000
+"""Endings of tags that are remembered: how many may come during a load that names its tags late."""
+
+
+class _Journal:
+    """Which tags ended in this process, in their order, for loads that name their tags only when they are done.
+
+    Attributes:
+        position: How many endings it has noted.
+    """
+
+    def __init__(self) -> None:
+        self.position = 0
+        self._forgotten = 0
+        self._ended: dict[str, int] = {}
+
+    def note(self, name: str) -> None:
+        """A tag ended."""
+        self.position += 1
+        self._ended.pop(name, None)
+        self._ended[name] = self.position
+        if len(self._ended) > _NOTED_TAGS:
+            oldest = next(iter(self._ended))
+            self._forgotten = self._ended.pop(oldest)
+
+    def tells_of(self, name: str, since: int) -> bool:
+        """Whether a tag may have ended since a position."""
+        return since < self._forgotten or self._ended.get(name, 0) > since
+
+
+class LocalTier:
+    """Leases, generations and holds kept in this process. Nothing here waits for anything.
+
+    Args:
+        coherence: Generations and memory.
+        copies: How values are kept.
+        environment: Nonces and time.
+    """
+
+    def __init__(self, coherence: GenerationTable, copies: ValueStore, environment: Environment) -> None:
+        self._coherence = coherence
+        self._values = copies
+        self._environment = environment
+        self._leases: dict[bytes, Lease] = {}
+        self._holds: dict[bytes, dict[bytes, float]] = {}
+        self._journal = _Journal()
+        self.is_up = True
+        coherence.memory.serving_until = math.inf
+
+    async def find(
+        self,
+        keys: Sequence[EntryKey],
+        policy: Policy,  # noqa: ARG002
+        *,
+        keep: bool,  # noqa: ARG002
+        unknown: Sequence[Generation] = (),  # noqa: ARG002
+    ) -> Found | None:
+        """See :meth:`alacena.engine.base.remote_tier.RemoteTier.find`. Memory is the only tier, so it is looked at here."""
+        for key in keys:
+            found = self._look(key)
+            if found is not None:
+                return found
+        return None
+
+    def seek(self, data_type: str, resource_id: str, tenant_id: str) -> None:
+        """See :meth:`alacena.engine.base.remote_tier.RemoteTier.seek`. Memory is the only tier: there is no shorter way."""
+
+    async def find_many(self, keys: Sequence[EntryKey], policy: Policy, *, keep: bool) -> list[Found | None]:  # noqa: ARG002
+        """See :meth:`alacena.engine.base.remote_tier.RemoteTier.find_many`."""
+        return [self._look(key) for key in keys]
+
+    async def lease(
+        self,
+        key: EntryKey,
+        tags: Sequence[str],
+        settled: Callable[[Lease | Found | Held], None],
+        *,
+        among: int = 1,  # noqa: ARG002 - nobody waits
+        force: bool = False,  # noqa: ARG002 - nobody else fills
+    ) -> Lease | Found | Held:
+        """See :meth:`alacena.engine.base.remote_tier.RemoteTier.lease`. A lease that does not stand any more is nobody's."""
+        held = self._leases.get(key.entry)
+        if held is not None and held.stands:
+            names = [generation.name for generation, _ in held.stamps]
+            permit = Held(self._coherence.watch(key.entry, names), math.inf, is_told=True)
+            settled(permit)
+            return permit
+        depends = (*self._coherence.generations(key.generations), *self._coherence.tagged(key, tags))
+        stamps = tuple((generation, self._nonce(generation)) for generation in depends)
+        journal = self._coherence.generation(key.journal)
+        lease = self._leases[key.entry] = Lease(
+            key,
+            self._environment.token(16),
+            stamps,
+            (journal, self._nonce(journal)),
+            self._journal.position,
+            storable=not self._held(key),
+            previous=self._look(key),
+        )
+        settled(lease)
+        return lease
+
+    def renew(self, lease: Lease) -> None:
+        """Leases of this process last as long as their load."""
+
+    def release(self, lease: Lease) -> None:
+        """See :meth:`alacena.engine.base.remote_tier.RemoteTier.release`."""
+        if self._leases.get(lease.key.entry) is lease:
+            del self._leases[lease.key.entry]
+            self._coherence.wake(lease.key.entry, filled=True)
+
+    async def fill(self, lease: Lease, new_entry: NewEntry) -> Refusal:
+        """See :meth:`alacena.engine.base.remote_tier.RemoteTier.fill`."""
+        key = lease.key
+        if self._leases.get(key.entry) is not lease:
+            return "lease"
+        self.release(lease)
+        if not lease.storable or self._held(key):
+            return "hold"
+        if not lease.stands:
+            return "generation"
+        known = {generation.name for generation, _ in lease.stamps}
+        late = [tag for tag in new_entry.tags if key.tag_name(tag) not in known]
+        if any(self._ended(key, tag, lease.noted) for tag in late):
+            return "generation"
+        return self._keep(key, new_entry)
+
+    async def discard(self, lease: Lease) -> None:
+        """See :meth:`alacena.engine.base.remote_tier.RemoteTier.discard`."""
+        if self._leases.get(lease.key.entry) is lease:
+            self._drop(lease.key)
+
+    async def store(self, key: EntryKey, new_entry: NewEntry, began: Beginning | None = None) -> Refusal:
+        """See :meth:`alacena.engine.base.remote_tier.RemoteTier.store`."""
+        self._leases.pop(key.entry, None)
+        self._coherence.unleased(key.entry)
+        self._coherence.memory.discard_wire(key.entry)
+        if self._held(key):
+            return "hold"
+        if began is not None:
+            if any(generation.nonce != nonce for generation, nonce in began.stamps):
+                return "generation"
+            if any(self._journal.tells_of(key.tag_name(tag), began.noted) for tag in new_entry.tags):
+                return "generation"
+        return self._keep(key, new_entry)
+
+    async def begin(self, buckets: Sequence[Sequence[str]], wide: int) -> tuple[Beginning, ...]:  # noqa: ARG002
+        """See :meth:`alacena.engine.base.remote_tier.RemoteTier.begin`."""
+        begun = []
+        for names in buckets:
+            journal, *generations = (self._coherence.generation(name) for name in names)
+            stamps = tuple((generation, self._nonce(generation)) for generation in generations)
+            begun.append(Beginning(stamps, (journal, self._nonce(journal)), self._journal.position))
+        return tuple(begun)
+
+    async def delete(self, keys: Sequence[EntryKey]) -> int:
+        """See :meth:`alacena.engine.base.remote_tier.RemoteTier.delete`."""
+        return sum(self._drop(key) for key in keys)
+
+    async def invalidate(self, generations: Sequence[Sequence[str]], keys: Sequence[EntryKey]) -> Ended:
+        """See :meth:`alacena.engine.base.remote_tier.RemoteTier.invalidate`."""
+        there: list[str | bytes] = [key.entry for key in keys if self._drop(key)]
+        for name, *others in generations:
+            if self._coherence.generation(name).nonce is not None:
+                there.append(name)
+            for one in (name, *others):
+                self._coherence.ended(one)
+            if others:
+                self._journal.note(name)
+        return Ended(len(there), there)
+
+    def owe(self, generations: Sequence[Sequence[str]], keys: Sequence[EntryKey]) -> None:
+        """See :meth:`alacena.engine.base.remote_tier.RemoteTier.owe`. Nothing can be owed here: it is removed."""
+        for group in generations:
+            for name in group:
+                self._coherence.ended(name)
+        for key in keys:
+            self._coherence.dropped(key.entry)
+
+    async def hold(self, keys: Sequence[EntryKey], resources: Sequence[str], hold_s: float) -> bytes:
+        """See :meth:`alacena.engine.base.remote_tier.RemoteTier.hold`."""
+        token = self._environment.token(16)
+        for name in resources:
+            self._coherence.ended(name)
+        for key in keys:
+            self._holds.setdefault(key.hold, {})[token] = self._environment.now() + hold_s
+            self._drop(key)
+        return token
+
+    async def unhold(self, keys: Sequence[EntryKey], token: bytes) -> None:
+        """See :meth:`alacena.engine.base.remote_tier.RemoteTier.unhold`."""
+        for key in keys:
+            holds = self._holds.get(key.hold, {})
+            holds.pop(token, None)
+            if not holds:
+                self._holds.pop(key.hold, None)
+            self._drop(key)
+
+    async def inspect(self, key: EntryKey) -> dict[str, Any]:
+        """See :meth:`alacena.engine.base.remote_tier.RemoteTier.inspect`."""
+        return {
+            "tier": "this process only",
+            "lease": key.entry in self._leases,
+            "hold": self._held(key),
+        }
+
+    def guarantee(self) -> Mapping[str, Any]:
+        """See :meth:`alacena.engine.base.remote_tier.RemoteTier.guarantee`."""
+        return {
+            "mode": "memory",
+            "no_stale_fill": True,
+            "staleness_bound_s": 0.0,
+            "lost_state_fails_closed": True,
+            "one_load": "per process",
+            "coordination": "this process only",
+            "why": "no redis_url is set: every promise holds within this process and none beyond it",
+        }
+
+    def _look(self, key: EntryKey) -> Found | None:
+        memory = self._coherence.memory
+        now = self._environment.now()
+        slot = memory.get(key.ident, now) or memory.get_stale(key.ident, now)
+        if slot is None:
+            return None
+        return self._values.found(key, slot)
+
+    def _keep(self, key: EntryKey, new_entry: NewEntry) -> Refusal:
+        generations = (*self._coherence.generations(key.generations), *self._coherence.tagged(key, new_entry.tags))
+        stamps = tuple(self._nonce(generation) for generation in generations)
+        kept = self._values.keep(
+            key,
+            new_entry.value,
+            new_entry.payload,
+            generations,
+            stamps,
+            fresh_for_s=math.inf if new_entry.fresh_for_s is None else new_entry.fresh_for_s,
+            stale_for_s=new_entry.stale_for_s,
+            load_s=new_entry.load_s,
+            usd=new_entry.usd,
+            policy=new_entry.policy,
+        )
+        self._coherence.wake(key.entry, filled=True)
+        return "" if kept or new_entry.fresh_for_s == 0 else "value"
+
+    def _ended(self, key: EntryKey, tag: str, since: int) -> bool:
+        """Whether what a tag stands for may have ended since a position of the journal; :data:`MANY` stands for all."""
+        return self._journal.position > since if tag == MANY else self._journal.tells_of(key.tag_name(tag), since)
+
+    def _drop(self, key: EntryKey) -> bool:
+        known = self._leases.pop(key.entry, None) is not None or key.ident in self._coherence.memory.entries
+        self._coherence.dropped(key.entry)
+        return known
+
+    def _held(self, key: EntryKey) -> bool:
+        now = self._environment.now()
+        holds = {token: until for token, until in self._holds.get(key.hold, {}).items() if until > now}
+        if holds:
+            self._holds[key.hold] = holds
+        else:
+            self._holds.pop(key.hold, None)
+        return bool(holds)
+
+    def _nonce(self, generation: Generation) -> bytes:
+        if generation.nonce is None:
+            generation.nonce = self._environment.token(_NONCE_BYTES)
+        return generation.nonce

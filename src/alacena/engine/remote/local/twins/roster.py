@@ -1,0 +1,65 @@
+"""Twins of the scripts on rosters."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from alacena.engine.remote.local.twins.registry import Server, twin
+
+if TYPE_CHECKING:
+    from alacena.engine.remote.backend import Reply
+
+_FORGET_MS = 7_776_000_000
+
+
+def _expire(server: Server, keys: list[bytes]) -> None:
+    for key in keys:
+        server.call("PEXPIRE", key, _FORGET_MS)
+
+
+@twin
+def roster_announce(server: Server, keys: list[bytes], args: list[bytes]) -> Reply:
+    """Say that a member may have work."""
+    member, has_work, channel = args
+    now, ahead = server.own_clock(keys[2], server.now_us)
+    server.keep_clock(keys[2], server.now_us, ahead)
+    if has_work == b"1":
+        server.call("ZADD", keys[0], now, member)
+        server.call("HSET", keys[1], member, now)
+        server.call("PUBLISH", channel, "1")
+    else:
+        server.call("ZADD", keys[0], "NX", now, member)
+    _expire(server, keys)
+    return 1
+
+
+@twin
+def roster_turns(server: Server, keys: list[bytes], args: list[bytes]) -> Reply:
+    """Take the members whose turn it is."""
+    now, ahead = server.own_clock(keys[2], server.now_us)
+    turns = []
+    for at, member in enumerate(server.due(keys[0], int(args[0]), now), 1):
+        server.call("ZADD", keys[0], now + at, member)
+        turns.append([member, server.call("HGET", keys[1], member) or b"0"])
+    soonest = server.lowest(keys[0])
+    if soonest is not None:
+        server.keep_clock(keys[2], server.now_us, ahead)
+        _expire(server, keys)
+    left = -1 if soonest is None else max(-((now - int(soonest)) // 1000), 0)
+    return [turns, left]
+
+
+@twin
+def roster_park(server: Server, keys: list[bytes], args: list[bytes]) -> Reply:
+    """Put a member's next turn off, or strike it off."""
+    member, mark, pause_ms = args
+    if (server.call("HGET", keys[1], member) or b"0") != mark:
+        return 0
+    if pause_ms == b"-1":
+        server.call("HDEL", keys[1], member)
+        return server.call("ZREM", keys[0], member)
+    now, ahead = server.own_clock(keys[2], server.now_us)
+    server.keep_clock(keys[2], server.now_us, ahead)
+    server.call("ZADD", keys[0], now + int(pause_ms) * 1000, member)
+    _expire(server, keys)
+    return 1

@@ -1,0 +1,61 @@
+"""Beginnings of readings on the server: what is current before the source is read."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Any
+
+from alacena.engine.base.remote_tier import Beginning
+from alacena.engine.remote.redis.cache_scripts import BEGIN
+from alacena.engine.remote.redis.journal import NARROW_LIFE_MS, new_name, state
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from alacena.engine.base.environment import Environment
+    from alacena.engine.coherence.generation_table import GenerationTable
+    from alacena.engine.remote.redis.node import Node
+    from alacena.engine.remote.redis.nodes import Nodes
+
+
+class Beginnings:
+    """Notes what readings rest on.
+
+    Args:
+        nodes: The servers.
+        coherence: What this process knows of generations.
+        environment: Nonces.
+        timeout_s: How long a script may take.
+    """
+
+    def __init__(self, nodes: Nodes, coherence: GenerationTable, environment: Environment, timeout_s: float) -> None:
+        self._nodes = nodes
+        self._coherence = coherence
+        self._environment = environment
+        self._timeout_s = timeout_s
+
+    async def begin(self, buckets: Sequence[Sequence[str]], wide: int) -> tuple[Beginning, ...]:
+        """See :meth:`alacena.engine.base.remote_tier.RemoteTier.begin`."""
+        return tuple(await asyncio.gather(*(self._begin(journal, names, wide) for journal, *names in buckets)))
+
+    async def _begin(self, journal_name: str, names: Sequence[str], wide: int) -> Beginning:
+        node = self._nodes.of(journal_name.encode())
+        epoch = node.replication_id
+        generations = [self._coherence.generation(name) for name in names]
+        journal = self._coherence.generation(journal_name)
+        mint, mint_name = self._environment.token(8), new_name(self._environment)
+
+        def settle(answering: Node, reply: list[Any]) -> Beginning:
+            name, length, *nonces = reply
+            for generation, nonce in zip(generations, nonces, strict=True):
+                self._coherence.learned(generation, nonce)
+                if nonce == mint:
+                    answering.expect(generation.name.encode())
+            journal.nonce = noted = state(name, length)
+            if name == mint_name:
+                answering.expect(journal_name.encode())
+            answering.unlearn((*generations, journal))
+            return Beginning(tuple(zip(generations, nonces, strict=True)), (journal, noted), length, epoch)
+
+        args = (mint, wide, NARROW_LIFE_MS, mint_name)
+        return await node.evaluate(BEGIN, (journal_name, *names), args, settle, self._timeout_s)

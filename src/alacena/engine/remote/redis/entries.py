@@ -1,0 +1,351 @@
+"""Entries of the remote tier: sealed, opened, judged alive or dead, and copied into memory."""
+
+from __future__ import annotations
+
+import math
+from itertools import groupby
+from typing import TYPE_CHECKING, Any, cast
+
+from alacena.engine.base.errors import ServerReplyError
+from alacena.engine.base.events import EntryRejected
+from alacena.engine.base.keys import MARK
+from alacena.engine.base.policy import UNKEPT, Policy
+from alacena.engine.base.remote_tier import ABSENT, MISSING, NOT_FOUND, Found, Unsettled
+from alacena.engine.codec import NOTHING, EntryError, Envelope
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from alacena.engine.base.environment import Environment
+    from alacena.engine.base.events import Events
+    from alacena.engine.base.generation import Generation
+    from alacena.engine.base.keys import EntryKey, Family, Ident, Keys
+    from alacena.engine.base.remote_tier import Counts, NewEntry
+    from alacena.engine.codec import Codec
+    from alacena.engine.coherence.generation_table import GenerationTable
+    from alacena.engine.coherence.value_store import Received, ValueStore
+    from alacena.engine.remote.redis.node import Node
+    from alacena.engine.remote.redis.wire import Reply
+
+_ABSENCE_S = 60.0
+"""How long memory remembers that a scope has no entry of its own: a push ends it sooner."""
+
+
+class Entries:
+    """What becomes of an entry's bytes. Everything here runs inside the wire's parser or before a command is sent.
+
+    Args:
+        codec: Seals and opens entries.
+        keys: Renders names.
+        coherence: What this process knows of generations.
+        copies: Puts values into memory.
+        environment: The clock.
+        events: Who is told of entries that are not ours.
+        counts: Where they are counted.
+    """
+
+    def __init__(
+        self,
+        *,
+        codec: Codec,
+        keys: Keys,
+        coherence: GenerationTable,
+        copies: ValueStore,
+        environment: Environment,
+        events: Events,
+        counts: Counts,
+    ) -> None:
+        self._codec = codec
+        self._glance, self._decode = codec.glance, codec.decode
+        self._keys = keys
+        self._coherence = coherence
+        self._values = copies
+        self._now = environment.now
+        self._events = events
+        self._counts = counts
+
+    def sealed(
+        self,
+        node: Node,
+        key: EntryKey,
+        own: Sequence[tuple[Generation, bytes]],
+        tags: Sequence[tuple[str, bytes]],
+        new_entry: NewEntry,
+    ) -> bytes:
+        """The bytes of an entry: its value, and everything that it depends on."""
+        now_ms = node.server_ms()
+        fresh_ms = 0 if new_entry.fresh_for_s is None else now_ms + new_entry.fresh_for_s * 1000
+        encoded = NOTHING
+        if new_entry.value is not NOT_FOUND:
+            plain = new_entry.payload if new_entry.payload is not None else self._codec.encode(new_entry.value)
+            encoded = self._codec.pack(plain)
+        envelope = Envelope(
+            key_digest=key.digest,
+            replication_id=node.replication_id,
+            created_ms=round(now_ms),
+            fresh_until_ms=round(fresh_ms),
+            expires_ms=0 if new_entry.fresh_for_s is None else round(fresh_ms + new_entry.stale_for_s * 1000),
+            load_ms=min(round(new_entry.load_s * 1000), 2**32 - 1),
+            stamps=tuple(nonce for _, nonce in own),
+            tags=tuple((key.tag_in_header(tag), nonce) for tag, nonce in tags),
+        )
+        return self._codec.seal(envelope, encoded, tenant=key.tenant_id)
+
+    def keep(self, key: EntryKey, new_entry: NewEntry, stamps: Sequence[tuple[Generation, bytes]]) -> None:
+        """Put what was just stored into memory."""
+        self._values.keep(
+            key,
+            new_entry.value,
+            new_entry.payload,
+            tuple(generation for generation, _ in stamps),
+            tuple(nonce for _, nonce in stamps),
+            fresh_for_s=math.inf if new_entry.fresh_for_s is None else new_entry.fresh_for_s,
+            stale_for_s=new_entry.stale_for_s,
+            load_s=new_entry.load_s,
+            usd=new_entry.usd,
+            policy=new_entry.policy,
+        )
+
+    def first(
+        self, node: Node, keys: Sequence[EntryKey], values: Sequence[bytes | None], policy: Policy, *, keep: bool
+    ) -> Found | Unsettled | None:
+        """The first of the keys whose entry is alive; see :meth:`opened`. What is not there is remembered as absent."""
+        for key, data in zip(keys, values, strict=False):
+            if data is not None:
+                hit = self.opened(node, key, data, policy, keep=keep)
+                if hit is not None:
+                    return hit
+            if keep and len(keys) > 1:
+                self._note_absence(key)
+        return None
+
+    def glanced(  # noqa: C901 - one step of the most used way: a call costs more than what it would tidy up
+        self,
+        node: Node,
+        key: EntryKey,
+        generations: tuple[Generation, ...],
+        policy: Policy,
+        keep: bool,
+        data: Reply,
+    ) -> Found | Unsettled | None:
+        """Like :meth:`opened`, by the short way where the entry is a plain one; with the generations of its key.
+
+        Raises:
+            ServerReplyError: The server answered with an error.
+        """
+        if type(data) is not bytes:
+            if data is None:
+                return None
+            raise data
+        try:
+            stamps: bytes = generations[0].nonce + generations[1].nonce  # type: ignore[operator]
+            if len(generations) > 2:
+                stamps += b"".join([generation.nonce for generation in generations[2:]])  # type: ignore[misc]
+        except TypeError:  # one of them ended while the answer was under way
+            return self.opened(node, key, data, policy, keep=keep)
+        glance = self._glance(data, node.replication_id + key.digest, stamps)
+        if glance is None:
+            return self.opened(node, key, data, policy, keep=keep)
+        fresh_ms, expires_ms, load_ms, payload = glance
+        fresh_for_s, stale_for_s = math.inf, 0.0
+        if fresh_ms:
+            now_ms = node.server_ms()
+            if expires_ms <= now_ms:
+                return None
+            fresh_for_s = (fresh_ms - now_ms) / 1000
+            stale_for_s = (expires_ms - fresh_ms) / 1000
+            if fresh_for_s <= 0 or (
+                policy.early_refresh_beta and not keep
+            ):  # it may be renewed: its stamps are asked for
+                return self.opened(node, key, data, policy, keep=keep)
+        try:
+            value = self._decode(payload)
+        except EntryError:
+            return self.opened(node, key, data, policy, keep=keep)
+        if keep:
+            nonces: Any = tuple([generation.nonce for generation in generations])
+            self._values.keep(
+                key, value, payload, generations, nonces,
+                fresh_for_s=fresh_for_s, stale_for_s=stale_for_s, load_s=load_ms / 1000, policy=policy,
+            )  # fmt: skip
+            return Found(key, value, "redis", fresh_for_s, load_ms / 1000, generations, nonces)
+        return Found(key, value, "redis", fresh_for_s, load_ms / 1000)
+
+    def sought(
+        self, node: Node, ident: Ident, place: tuple[Family, bytes], generations: tuple[Generation, ...], data: Reply
+    ) -> Any:
+        """The fresh value of a tenant's own entry, ``MISSING`` where there is none, or what cannot be told yet.
+
+        Raises:
+            ServerReplyError: The server answered with an error.
+        """
+        if type(data) is not bytes:
+            if data is None:
+                self._counts.misses += 1
+                return MISSING
+            raise data
+        first, second = generations[0].nonce, generations[1].nonce
+        if first is not None and second is not None:
+            family, name = place
+            glance = self._glance(data, node.replication_id + family.digest(name), first + second)
+            if glance is not None and (not glance[0] or glance[0] > self._now() * 1000.0 + node.offset_ms):
+                try:
+                    value = self._decode(glance[3])
+                except EntryError:
+                    pass
+                else:
+                    self._counts.redis_hits += 1
+                    return value
+        return self._sought_carefully(node, ident, data)
+
+    def _sought_carefully(self, node: Node, ident: Ident, data: bytes) -> Any:
+        """The same for an entry of any other kind: with tags, compressed, encrypted, stale, dead or broken."""
+        tenant_id, data_type, resource_id, *_ = ident
+        found = self.opened(node, self._keys.plain(data_type, resource_id, tenant_id), data, UNKEPT, keep=False)
+        if isinstance(found, Unsettled):
+            return found
+        if found is None or found.fresh_for_s <= 0 or found.value is NOT_FOUND:
+            self._counts.misses += 1
+            return MISSING
+        self._counts.redis_hits += 1
+        return found.value
+
+    def opened_many(
+        self, node: Node, keys: Sequence[EntryKey], values: Sequence[bytes | None], policy: Policy, *, keep: bool
+    ) -> list[Found | Unsettled | None]:
+        """What :meth:`opened` gives for each of many, by the short way where the entries are plain ones.
+
+        What depends on the same generations is judged together: of a tenant's own entries of one type, all.
+        """
+        opened: list[Found | Unsettled | None] = [None] * len(keys)
+        there = [index for index, data in enumerate(values) if data is not None]
+        for names, run in groupby(there, key=lambda index: keys[index].generations):
+            indexes = list(run)
+            entries = [(keys[index], cast("bytes", values[index])) for index in indexes]
+            hits = self._glanced_together(node, names, entries, policy, keep=keep)
+            for index, (key, data), hit in zip(indexes, entries, hits, strict=True):
+                opened[index] = self.opened(node, key, data, policy, keep=keep) if hit is None else hit
+        return opened
+
+    def _glanced_together(
+        self,
+        node: Node,
+        names: tuple[str, ...],
+        entries: Sequence[tuple[EntryKey, bytes]],
+        policy: Policy,
+        *,
+        keep: bool,
+    ) -> list[Found | None]:
+        """Entries that depend on the same generations, and are alive beyond doubt; ``None`` where there is a doubt."""
+        found: list[Found | None] = [None] * len(entries)
+        generations = self._coherence.generations(names)
+        nonces = tuple(generation.nonce or b"" for generation in generations)
+        if not all(nonces):
+            return found
+        history, now_ms = node.replication_id, node.server_ms()
+        witnesses = [history + key.digest for key, _ in entries]
+        glances = self._codec.glance_all([data for _, data in entries], witnesses, b"".join(nonces))
+        decode = self._codec.decoder()
+        received: list[Received] = []
+        for index, glance in enumerate(glances):
+            if glance is None:
+                continue
+            key, data = entries[index]
+            fresh_ms, expires_ms, load_ms, start = glance
+            fresh_for_s = (fresh_ms - now_ms) / 1000 if fresh_ms else math.inf
+            stale_for_s = (expires_ms - fresh_ms) / 1000
+            if fresh_for_s + stale_for_s <= 0:
+                continue
+            try:
+                value = decode(data, start)
+            except EntryError:
+                continue
+            hit = found[index] = Found(key, value, "redis", fresh_for_s, load_ms / 1000)
+            received.append((hit, stale_for_s, data, start))
+        if keep:
+            self._values.keep_received(received, generations, nonces, policy)
+        return found
+
+    def opened(self, node: Node, key: EntryKey, data: bytes, policy: Policy, *, keep: bool) -> Found | Unsettled | None:
+        """An entry of the server, if it is ours, whole and alive; generations to ask for where that cannot be told yet."""
+        try:
+            envelope, plain = self._codec.open(data, key_digest=key.digest, tenant=key.tenant_id)
+            depends = self._alive(node, key, envelope)
+            if depends is None or isinstance(depends, Unsettled):
+                return depends
+            fresh_for_s = math.inf
+            if envelope.fresh_until_ms:
+                fresh_for_s = (envelope.fresh_until_ms - node.server_ms()) / 1000
+            stale_for_s = (envelope.expires_ms - envelope.fresh_until_ms) / 1000
+            if fresh_for_s + stale_for_s <= 0:
+                return None
+            value = NOT_FOUND if envelope.not_found else self._codec.decode(plain)
+        except EntryError as error:
+            self._counts.rejected_entries += 1
+            self._events.emit(EntryRejected(key.tenant_id, key.data_type, key.resource_id, error.reason))
+            return None
+        load_s = envelope.load_ms / 1000
+        generations, stamps = depends
+        if keep:
+            self._values.keep(
+                key, value, plain, generations, stamps,
+                fresh_for_s=fresh_for_s, stale_for_s=stale_for_s, load_s=load_s, policy=policy,
+            )  # fmt: skip
+        return Found(key, value, "redis", fresh_for_s, load_s, generations, stamps)
+
+    def described(self, node: Node, key: EntryKey, data: bytes, nonces: Sequence[bytes | None]) -> dict[str, Any]:
+        """What an entry says of itself, for people."""
+        try:
+            envelope, plain = self._codec.open(data, key_digest=key.digest, tenant=key.tenant_id)
+        except EntryError as error:
+            return {"valid": False, "why": f"{error.reason}: {error}"}
+        now_ms = node.server_ms()
+        return {
+            "valid": True,
+            "bytes": len(data),
+            "payload_bytes": len(plain),
+            "age_s": (now_ms - envelope.created_ms) / 1000,
+            "fresh_for_s": (envelope.fresh_until_ms - now_ms) / 1000 if envelope.fresh_until_ms else None,
+            "load_s": envelope.load_ms / 1000,
+            "tags": [tag.removeprefix(MARK) for tag, _ in envelope.tags],
+            "same_history": envelope.replication_id == node.replication_id,
+            "generations_stand": [stamp == nonce for stamp, nonce in zip(envelope.stamps, nonces, strict=False)],
+            "not_found": envelope.not_found,
+        }
+
+    def _note_absence(self, key: EntryKey) -> None:
+        self._values.keep(key, ABSENT, None, (), (), fresh_for_s=_ABSENCE_S, stale_for_s=0.0, load_s=0.0, policy=UNKEPT)
+
+    def _alive(
+        self, node: Node, key: EntryKey, envelope: Envelope
+    ) -> tuple[tuple[Generation, ...], tuple[bytes, ...]] | Unsettled | None:
+        """What an entry depends on, if all of it stands."""
+        if envelope.replication_id != node.replication_id:
+            return None
+        generations = self._coherence.generations(key.generations)
+        stamps = envelope.stamps
+        if len(stamps) != len(generations):
+            return None
+        for generation, stamp in zip(generations, stamps, strict=True):
+            if generation.nonce != stamp:
+                return None
+        if not envelope.tags:
+            return generations, stamps
+        tagged = self._coherence.tagged(key, (tag for tag, _ in envelope.tags))
+        unknown = [generation for generation in tagged if generation.nonce is None]
+        if unknown:
+            return Unsettled(unknown)
+        if any(g.nonce != stamp for g, (_, stamp) in zip(tagged, envelope.tags, strict=True)):
+            return None
+        return (*generations, *tagged), (*stamps, *(stamp for _, stamp in envelope.tags))
+
+
+def values_of(reply: Reply) -> list[bytes | None]:
+    """Returns the values that a node answered with.
+
+    Raises:
+        ServerReplyError: It answered with an error.
+    """
+    if isinstance(reply, ServerReplyError):
+        raise reply
+    return reply  # type: ignore[no-any-return]

@@ -1,0 +1,85 @@
+"""What may be hung onto a link, and its figures."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from alacena.engine.remote.redis.wire import Limits
+from alacena.engine.remote.redis.wire.retry import Backoff
+from alacena.engine.remote.redis.wire.supervisor import Pace
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+    from alacena.engine.base.errors import BackendError, ServerReplyError
+    from alacena.engine.remote.redis.endpoint import Address
+    from alacena.engine.remote.redis.link import Link
+    from alacena.engine.remote.redis.wire import Connection
+
+
+async def _nothing_to_prepare(link: Link, connection: Connection) -> None:
+    """No preparation."""
+
+
+def _nothing(link: Link | None, *_: object) -> None:
+    """No reaction."""
+
+
+async def _ping(link: Link, connection: Connection) -> None:
+    await connection.call("PING", timeout_s=link.settings.beat_timeout_s)
+
+
+@dataclass(slots=True, kw_only=True)
+class Hooks:
+    """What happens around a link's connections. All but two run inside the loop's callbacks: they must be short.
+
+    Attributes:
+        prepare: Awaited on a new connection before it is declared up; if it raises, the connection is given up.
+        on_up: The connection serves from now on.
+        on_down: It does not any more. Called synchronously, before any waiter is told and before anything else happens.
+        on_failed: An attempt to connect, or to learn where to, has failed; it is made again. Given the link, if there is
+            one already, the address, if it is known, and the reason.
+        on_push: A push came, in byte order with the answers around it; also while ``prepare`` runs.
+        on_error: The server answered with an error; whoever asked was told already.
+        beat: Awaited every ``beat_s`` on the living connection; if it raises, the connection is given up.
+    """
+
+    prepare: Callable[[Link, Connection], Awaitable[None]] = _nothing_to_prepare
+    on_up: Callable[[Link, Connection], None] = _nothing
+    on_down: Callable[[Link, BackendError], None] = _nothing
+    on_failed: Callable[[Link | None, Address | None, BaseException], None] = _nothing
+    on_push: Callable[[Link, list[Any]], None] = _nothing
+    on_error: Callable[[Link, ServerReplyError], None] = _nothing
+    beat: Callable[[Link, Connection], Awaitable[None]] = _ping
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LinkSettings:
+    """Times and bounds of a link.
+
+    Attributes:
+        pace: When to connect, and how often the heart beats.
+        beat_timeout_s: For the answer to the default heartbeat.
+        role: What the server must be (``"master"``); ``None`` takes any.
+        retry: Pauses between repeats of a command.
+        limits: Of each connection.
+    """
+
+    pace: Pace = field(default_factory=Pace)
+    beat_timeout_s: float = 2.0
+    role: str | None = None
+    retry: Backoff = field(default_factory=lambda: Backoff(base_s=0.005, cap_s=0.25))
+    limits: Limits = field(default_factory=Limits)
+
+
+@dataclass(slots=True)
+class LinkCounters:
+    """What has happened to a link since it was started."""
+
+    connected: int = 0
+    connect_failures: int = 0
+    lost: int = 0
+    refused_while_down: int = 0
+    retries: int = 0
+    redirections: int = 0

@@ -1,0 +1,96 @@
+"""The journal of a bucket: which generations ended, for loads that know what they depend on only when they are done.
+
+It is a string that only grows: a name of its own, at random, and then a digest of each generation that ended: a tag's, a
+resource's, a type's or a scope's. A lease remembers the name and how long it was. The fill reads on from there: what
+follows is every one that ended since. If the name is another one, the journal was lost, evicted or begun anew, and any
+may have ended.
+"""
+
+from __future__ import annotations
+
+from hashlib import blake2b
+from typing import TYPE_CHECKING, Any, Final
+
+from alacena.engine.base.keys import MANY
+from alacena.engine.remote.redis.cache_scripts import END_TAGS
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from alacena.engine.base.environment import Environment
+    from alacena.engine.remote.redis.removals import Removal
+    from alacena.engine.remote.redis.wire import Command
+
+NARROW_LIFE_MS: Final = 7 * 24 * 3600 * 1000
+"""Least life of generations below the type: there are as many as resources, conversations and tags."""
+
+NAME_BYTES: Final = 8
+RECORD_BYTES: Final = 8
+
+LONGEST_BYTES: Final = 16 * 1024
+"""A journal that would grow beyond this begins anew. It says how many generations may end while a load runs."""
+
+_MOST_AT_ONCE: Final = 500
+"""Generations that one script ends."""
+
+_MANY: Final = "}:" + MANY[1:]
+
+
+def new_name(environment: Environment) -> bytes:
+    """What a new journal begins with."""
+    return environment.token(NAME_BYTES)
+
+
+def state(name: bytes, length: int) -> bytes:
+    """What stands for a journal in this process: another one with each tag that ends, and in each journal."""
+    return name + length.to_bytes(4, "big")
+
+
+def records(tags: Iterable[str]) -> bytes:
+    """Records of tags' generations, to append. The same each time, so that a removal which is owed twice is owed once."""
+    return b"".join(_digest(tag) for tag in tags)
+
+
+def endings(groups: Iterable[Sequence[str]]) -> Iterable[Removal]:
+    """The scripts that end generations, each with its bucket's journal.
+
+    Args:
+        groups: Names of a generation, of that journal, and of the generation of what depends on too much to name.
+    """
+    by_bucket: dict[tuple[str, str], list[str]] = {}
+    for name, journal, many in groups:
+        by_bucket.setdefault((journal, many), []).append(name)
+    for (journal, many), names in by_bucket.items():
+        for at in range(0, len(names), _MOST_AT_ONCE):
+            some = names[at : at + _MOST_AT_ONCE]
+            keys = (journal, many, *some)
+            ending: Command = ("EVAL", END_TAGS.source, len(keys), *keys, records(some), LONGEST_BYTES)
+            yield journal.encode(), ending, True
+
+
+def ended(command: Command, reply: Any) -> Sequence[Any]:
+    """What a command has ended that removes keys or, by script, generations, as it names them."""
+    if isinstance(reply, list):
+        return [name for name, there in zip(command[5:-2], reply, strict=True) if there]
+    return command[1:] if reply else ()
+
+
+def tells_of(name: bytes, since: bytes, remembered: bytes, tags: Iterable[str]) -> bool:
+    """Whether one of the tags may have ended.
+
+    Args:
+        name: What the journal is called now.
+        since: What was written to it since the lease.
+        remembered: Its state at the lease.
+        tags: Their generations.
+    """
+    if len(name) < NAME_BYTES or not remembered.startswith(name):
+        return True
+    if not since:
+        return False
+    ended = {since[at : at + RECORD_BYTES] for at in range(0, len(since), RECORD_BYTES)}
+    return any(_digest(tag) in ended or tag.endswith(_MANY) for tag in tags)
+
+
+def _digest(tag: str) -> bytes:
+    return blake2b(tag.encode(), digest_size=RECORD_BYTES).digest()

@@ -1,0 +1,383 @@
+"""What one server vouches for: its history, its clock, and until when memory may be served on its word.
+
+Everything rests on one connection. ``CLIENT TRACKING ON`` makes the server tell it of every change to a key that it
+read; the wire applies these pushes and the answers in byte order. An answer to a heartbeat therefore proves that every
+push sent before it has been applied, so memory may be served until ``H`` after the heartbeat was *sent*. When the
+connection is lost or in doubt, memory goes off first.
+
+``NOLOOP`` is not used: with it a server also keeps silent about keys that it evicts, or forgets to track, while it runs a
+command of ours. Without it, our own write comes back as exactly one push right behind its reply, provided that the key
+was tracked when it was written; our scripts read each key before they write it, so that this is certain, and
+:meth:`Node.expect` takes these pushes out of the stream.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, Any, TypeVar, cast
+
+from alacena.engine.base.errors import BackendError, BackendUnavailableError, ServerReplyError
+from alacena.engine.base.keys import escaped
+from alacena.engine.remote.redis.commands import Remedy, remedy
+from alacena.engine.remote.redis.facts import Facts, facts
+
+if TYPE_CHECKING:
+    import asyncio
+    from collections.abc import Awaitable, Callable, Iterable, Sequence
+
+    from alacena.engine.base.environment import Environment
+    from alacena.engine.base.generation import Generation
+    from alacena.engine.base.settings import Settings
+    from alacena.engine.coherence.generation_table import GenerationTable
+    from alacena.engine.remote.backend import Argument, Reply, Script
+    from alacena.engine.remote.redis.link import Link
+    from alacena.engine.remote.redis.topology import Topology
+    from alacena.engine.remote.redis.wire.command import Command
+    from alacena.engine.remote.redis.wire.connection import Connection
+
+T = TypeVar("T")
+
+_NEVER = float("-inf")
+_CANARY_MS = 600_000
+_UNKNOWN_HISTORY = bytes(8)
+"""Stands for the history of a server that hides it: a failover is not noticed then, and ``guarantee()`` says so."""
+
+
+class Node:
+    """One server, as the protocol sees it.
+
+    Args:
+        link: The supervised connection to it.
+        topology: Finds the server that has a key, should it have moved.
+        coherence: What dies when something is invalidated.
+        environment: The clock.
+        settings: The staleness bound and the namespace.
+        changed: Called when ``serving_until`` changed.
+        at: Gives the node behind another link, for what was redirected there; ``None``: nothing is redirected.
+
+    Attributes:
+        link: The connection.
+        fetch: Asks for one entry by the shortest way: ``Topology.fetch``, or one that bars what is owed.
+        tracked: Whether pushes are sure to come; only then a nonce is good for more than the step that it came in.
+        facts: What the server says of itself, and which rights are missing.
+        refuses_writes: Why the server takes no writes now; empty while it does.
+        offset_ms: What the server's clock shows, in milliseconds since the epoch, when ours shows 0.
+    """
+
+    def __init__(
+        self,
+        link: Link,
+        topology: Topology,
+        coherence: GenerationTable,
+        environment: Environment,
+        settings: Settings,
+        changed: Callable[[], None],
+        at: Callable[[Link], Node] | None = None,
+    ) -> None:
+        self.link = link
+        self.fetch = topology.fetch
+        self._at = at
+        self._topology = topology
+        self.replication_id = b""
+        self.serving_until = _NEVER
+        self.tracked = False
+        self.doubt = "not connected yet"
+        self.facts = Facts()
+        self.refuses_writes = ""
+        self._coherence = coherence
+        self._environment = environment
+        self._bound_s = settings.staleness_bound_s
+        self._timeout_s = settings.redis_timeout_s
+        name = self._name = escaped(settings.namespace)
+        self._canary = f"{name}:canary:{environment.token(8).hex()}"
+        self._canary_died = False
+        self._refusal: ServerReplyError | None = None
+        self._asks_for_tracking = True
+        self._probes = True
+        self._own: dict[bytes, int] = {}
+        self.offset_ms = 0.0
+        self._least_offset_ms: float | None = None
+        self._changed = changed
+        namespace = name.encode()
+        self._entries = namespace + b":e:"
+        self._leases = namespace + b":l:"
+        self._generations = namespace + b":g:"
+        self._canary_prefix = self._canary.encode()
+
+    @property
+    def is_up(self) -> bool:
+        """Whether the link is connected."""
+        return self.link.up
+
+    def server_ms(self) -> float:
+        """Milliseconds since the epoch on the server's clock, to within a round trip."""
+        return self._environment.now() * 1000.0 + self.offset_ms
+
+    def within_ms(self, seconds: float) -> int:
+        """A time on the server's clock, in ms since the epoch, that is at most so far ahead; 0 where it hides its clock.
+
+        The server answered the heartbeat before the answer came: from that instant its clock is taken to have run.
+        """
+        if self._least_offset_ms is None:
+            return 0
+        return max(1, math.floor((self._environment.now() + seconds) * 1000.0 + self._least_offset_ms))
+
+    def exchange(
+        self, key: bytes, commands: Sequence[Command], *, settle: Callable[[Node, list[Reply]], T], timeout_s: float
+    ) -> Awaitable[T]:
+        """Commands about keys of one slot, written together; ``settle(node, replies)`` runs in the parser.
+
+        The node that it is given is the one that answered: another than this one where the slot has moved. What that one
+        answers carries a history that this node does not vouch for: such entries are misses until it is asked itself.
+        """
+        answering = self
+
+        def answered(link: Link) -> None:
+            nonlocal answering
+            answering = self._node_at(link)
+
+        return self._topology.exchange(
+            key, commands, settle=lambda replies: settle(answering, replies), timeout_s=timeout_s, answered=answered
+        )
+
+    async def evaluate(
+        self,
+        script: Script,
+        keys: Sequence[str | bytes],
+        args: Sequence[Argument],
+        settle: Callable[[Node, Reply], T],
+        timeout_s: float,
+    ) -> T:
+        """Run a script; ``settle(node, reply)`` runs in the parser, with the node that answered.
+
+        A server that forgot the script is given it again.
+        """
+        answering = self
+
+        def answered(link: Link) -> None:
+            nonlocal answering
+            answering = self._node_at(link)
+
+        def checked(reply: Reply) -> T:
+            if isinstance(reply, ServerReplyError):
+                raise reply
+            return settle(answering, reply)
+
+        answer = await self._topology.script(
+            script.sha, script.source, keys, args,
+            settle=checked, timeout_s=timeout_s, repeatable=script.idempotent, answered=answered,
+        )  # fmt: skip
+        return cast("T", answer)
+
+    def _node_at(self, link: Link) -> Node:
+        return self if link is self.link or self._at is None else self._at(link)
+
+    def tell(
+        self,
+        script: Script,
+        keys: Sequence[str | bytes],
+        args: Sequence[Argument],
+        settle: Callable[[Reply], None] = lambda _: None,
+    ) -> None:
+        """Run a script and do not wait for it: losing it costs time, never correctness.
+
+        A server that forgot the script is given it again.
+        """
+        run: Command = ("EVALSHA", script.sha, len(keys), *keys, *args)
+        load: Command = ("SCRIPT", "LOAD", script.source)
+
+        def judge(replies: list[Reply]) -> None:
+            reply = replies[-1]
+            if len(replies) == 1 and isinstance(reply, ServerReplyError) and remedy(reply.code) is Remedy.LOAD_SCRIPT:
+                self._send((load, run), judge)
+            else:
+                settle(reply)
+
+        self._send((run,), judge)
+
+    def _send(self, commands: Sequence[Command], settle: Callable[[list[Reply]], None]) -> None:
+        try:
+            sent = self.link.exchange(commands, settle=settle, timeout_s=self._timeout_s)
+        except BackendError:
+            return
+        sent.add_done_callback(_forget)
+
+    def expect(self, key: bytes) -> None:
+        """A write of ours was just answered: the push about it is next, and says nothing new."""
+        if self.tracked:
+            self._own[key] = self._own.get(key, 0) + 1
+
+    def unlearn(self, generations: Iterable[Generation]) -> None:
+        """Keep no nonce that nobody would tell the end of: what this server has just said was good for one step."""
+        if not self.tracked:
+            self._coherence.glimpsed(generations)
+
+    def forget_expectations(self) -> None:
+        """Slots have moved: a push that is expected here may come elsewhere, and the next one may be somebody else's."""
+        self._own.clear()
+
+    async def prepare(self, connection: Connection) -> None:
+        """Make a fresh connection fit to serve: scripts, tracking, the first heartbeat.
+
+        Cost: 2 round trips; 3 the first time.
+        """
+        self._own.clear()
+        self._asks_for_tracking = self._probes = True
+        introduction = self.facts.introduction()
+        replies = await connection.exchange(introduction, settle=list, timeout_s=self._timeout_s)
+        self.facts.read_introduction(replies)
+        await self.beat(connection)
+        if not self.tracked and self._refusal is None:
+            await self.beat(connection)  # The first one may have had to lay the canary.
+
+    def refused(self, error: ServerReplyError) -> None:
+        """The server refused something: a right that was taken away is looked for with the next heartbeat."""
+        if error.code == "NOPERM":
+            self._probes = True
+
+    def beat(self, connection: Connection) -> asyncio.Future[None]:
+        """Ask for the server's history, time and policy; the answer extends the right to serve from memory.
+
+        It also changes a key that it read a moment before. The push about that must come before the rest of the answer:
+        the proof, each time anew, that pushes reach this connection. ``PEXPIRE`` changes it on a full server too.
+        Tracking that was refused, for a moment or for good, is asked for again each time.
+        """
+        sent_at = self._environment.now()
+        tag = self._topology.tag_at(self.link)
+        canary = f"{self._canary}:{{{tag}}}"
+        self._canary_died = False
+        asks_for_tracking = self._asks_for_tracking
+        commands: list[Command] = [("CLIENT", "TRACKING", "ON")] if asks_for_tracking else []
+        commands += [("EXISTS", canary), ("PEXPIRE", canary, _CANARY_MS), ("INFO", "replication"), ("TIME",)]
+        asked = len(commands)
+        commands += self.facts.questions()
+        probed = len(commands)
+        if tag is not None and (self._probes or self.facts.missing):
+            commands += self.facts.probes(self._name, tag)
+
+        def settle(replies: list[Reply]) -> None:
+            # Every push on a write of ours has come by now: one that is still expected is another server's, or nobody's.
+            self._own.clear()
+            if asks_for_tracking:
+                self._read_tracking(replies[0])
+            self.facts.read(replies[asked:probed])
+            if len(replies) > probed:
+                self._probes = False
+                self.facts.read_probes(replies[probed:])
+            _, changed, info, time = replies[asked - 4 : asked]
+            self.refuses_writes = str(changed) if isinstance(changed, ServerReplyError) else ""
+            if self._heard_history(connection, sent_at, info, time):
+                self._judge(*self._verdict(connection, None if tag is None else canary, changed, sent_at))
+
+        return connection.exchange(commands, settle=settle, timeout_s=self._timeout_s)
+
+    def _read_tracking(self, reply: Reply) -> None:
+        self._refusal = reply if isinstance(reply, ServerReplyError) else None
+        self._asks_for_tracking = self._refusal is not None
+        self.facts.read_tracking(reply)
+
+    def pushed(self, push: list[Any]) -> None:
+        """Apply one push of the server, in byte order."""
+        if push[0] != b"invalidate":
+            return
+        if push[1] is None:
+            self._coherence.lost()
+            self._serve(self.serving_until)
+            return
+        for key in push[1]:
+            if self._own and self._is_own(key):
+                continue
+            if key.startswith(self._entries):
+                self._coherence.dropped(key)
+            elif key.startswith(self._generations):
+                self._coherence.ended(key.decode())
+            elif key.startswith(self._leases):
+                self._coherence.unleased(self._entries + key[len(self._leases) :])
+            elif key.startswith(self._canary_prefix):
+                self._canary_died = True
+
+    def _is_own(self, key: bytes) -> bool:
+        count = self._own.pop(key, 0)
+        if count > 1:
+            self._own[key] = count - 1
+        return count > 0
+
+    def down(self, error: BackendError) -> None:
+        """The connection is gone: memory goes off before anything else happens."""
+        self.doubt = f"not connected: {error}"
+        self.tracked = False
+        self.serving_until = _NEVER
+        self._own.clear()
+        self.facts.forget()
+        self._coherence.lost()
+        self._changed()
+
+    def unreached(self, error: BaseException) -> None:
+        """Another attempt to connect has failed: say why, rather than how the last connection ended."""
+        self.doubt = f"not connected: {error}"
+
+    def _heard_history(self, connection: Connection, sent_at: float, info: Reply, time: Reply) -> bool:
+        """Take note of the server's history and time; whether it is fit to be our server."""
+        if isinstance(info, ServerReplyError) or isinstance(time, ServerReplyError):
+            self.replication_id = _UNKNOWN_HISTORY
+            self.offset_ms = (self._environment.wall() - self._environment.now()) * 1000.0
+            self._least_offset_ms = None
+            self._judge(
+                f"the server hides its history or its time: {info if isinstance(info, ServerReplyError) else time}"
+            )
+            return False
+        said = facts(info)
+        if said.get("role") != "master":
+            connection.close(BackendUnavailableError(f"this server is a {said.get('role')} now, not the master"))
+            return False
+        history = bytes.fromhex(said.get("master_replid", "")[:16])
+        if self.replication_id and history != self.replication_id:
+            self._coherence.lost()
+        self.replication_id = history
+        self._read_clock(int(time[0]) * 1000.0 + int(time[1]) / 1000.0, sent_at)
+        return True
+
+    def _read_clock(self, server_ms: float, sent_at: float) -> None:
+        """The server's clock stood at ``server_ms`` at some instant between ``sent_at`` and now."""
+        self.offset_ms = server_ms - sent_at * 1000.0
+        least_ms = server_ms - self._environment.now() * 1000.0
+        known_ms = self._least_offset_ms
+        if known_ms is None or not least_ms <= known_ms <= self.offset_ms:
+            self._least_offset_ms = least_ms
+
+    def _verdict(self, connection: Connection, canary: str | None, changed: Reply, sent_at: float) -> tuple[str, float]:
+        """What stands against serving from memory, and until when it may be served."""
+        if self._refusal is not None:
+            return f"the server refused tracking: {self._refusal}", _NEVER
+        if self.refuses_writes:
+            return f"the server refuses writes, so that pushes cannot be proven: {self.refuses_writes}", _NEVER
+        if canary is None:
+            return "the server has no slot of the cluster yet", _NEVER
+        if changed == 0:
+            laid = connection.call("SET", canary, "1", "PX", _CANARY_MS, timeout_s=self._timeout_s)
+            laid.add_done_callback(_forget)
+            return "the canary has to be laid first", _NEVER
+        if not self._canary_died:
+            return "no push came for the canary: something between here and the server swallows them", _NEVER
+        return "", sent_at + self._bound_s
+
+    def _judge(self, doubt: str, until: float = _NEVER) -> None:
+        """Memory may be served until then, or there is a doubt and it may not.
+
+        What came into memory while there was a doubt was filled without the proof that pushes arrive: it goes. And where
+        a doubt begins, what was known of generations goes: nobody is sure to tell of their end.
+        """
+        if bool(doubt) == self.tracked:
+            self._coherence.lost()
+        self.doubt = doubt
+        self.tracked = not doubt
+        self._serve(until)
+
+    def _serve(self, until: float) -> None:
+        self.serving_until = until
+        self._changed()
+
+
+def _forget(sent: asyncio.Future[Any]) -> None:
+    if not sent.cancelled():
+        sent.exception()

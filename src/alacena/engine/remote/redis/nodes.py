@@ -1,0 +1,247 @@
+"""The servers of one cache: who holds which key, until when memory may be served, and what they vouch for together."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Any
+
+from alacena.engine.base.errors import (
+    BackendError,
+    BackendUnavailableError,
+    ServerReplyError,
+    UnsafeServerError,
+)
+from alacena.engine.base.events import MemorySwitched
+from alacena.engine.base.health import Health
+from alacena.engine.remote.redis.node import Node
+from alacena.engine.remote.redis.notices import Notices
+from alacena.engine.remote.redis.promises import REMEDY, promises, unsafe
+from alacena.engine.remote.redis.removals import Removals
+from alacena.engine.remote.redis.slots import slot_of
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping, Sequence
+
+    from alacena.engine.base.environment import Environment
+    from alacena.engine.base.events import Events
+    from alacena.engine.base.keys import EntryKey
+    from alacena.engine.base.remote_tier import Ended
+    from alacena.engine.base.settings import Settings
+    from alacena.engine.coherence.generation_table import GenerationTable
+    from alacena.engine.loading.single_flight import SingleFlight
+    from alacena.engine.remote.redis.endpoint import Address
+    from alacena.engine.remote.redis.link import Link
+    from alacena.engine.remote.redis.removals import Removal
+    from alacena.engine.remote.redis.topology import Topology
+    from alacena.engine.remote.redis.wire import Connection
+
+_NEVER = float("-inf")
+
+
+class Nodes:
+    """The nodes of a topology, and the removals that they still owe.
+
+    Args:
+        coherence: What dies when something is invalidated.
+        flights: Owns the work of making up for removals that failed.
+        environment: Time and chance.
+        settings: Bounds and budgets.
+        events: Told when memory is switched on or off.
+        health: Where faults of the connection are reported.
+
+    Attributes:
+        topology: Where the servers are; from :meth:`attach` on.
+        debts: The removals that no server has confirmed; what is in it must not be read.
+    """
+
+    def __init__(
+        self,
+        coherence: GenerationTable,
+        flights: SingleFlight,
+        environment: Environment,
+        settings: Settings,
+        events: Events,
+        health: Health | None = None,
+    ) -> None:
+        self._coherence = coherence
+        self._flights = flights
+        self._environment = environment
+        self._settings = settings
+        self._events = events
+        self._serves = False
+        self.topology: Topology
+        self._by_slot = False
+        self._nodes: dict[Link, Node] = {}
+        self._notices = Notices(health or Health())
+        self._removals = Removals(self, coherence, flights, environment, settings, self._notices)
+        self.debts = self._removals.debts
+
+    def attach(self, topology: Topology, *, by_slot: bool) -> None:
+        """Say where the servers are, and whether a command's keys must share a slot; before anything else is asked."""
+        self.topology = topology
+        self._by_slot = by_slot
+
+    @property
+    def is_up(self) -> bool:
+        """Whether any node is connected."""
+        return any(node.is_up for node in self._nodes.values())
+
+    def all(self) -> list[Node]:
+        """Every node that is part of the topology now."""
+        return [self.at(link) for link in self.topology.links()]
+
+    def of(self, key: bytes) -> Node:
+        """The node that holds a key."""
+        link = self.topology.link_for(key)
+        node = self._nodes.get(link)
+        return self.at(link) if node is None else node
+
+    def at(self, link: Link) -> Node:
+        """The node behind a link."""
+        node = self._nodes.get(link)
+        if node is None:
+            node = self._nodes[link] = Node(
+                link,
+                self.topology,
+                self._coherence,
+                self._environment,
+                self._settings,
+                self.refresh,
+                self.at,
+            )
+            self._removals.guard(node)
+        return node
+
+    def grouped(self, keys: Sequence[bytes]) -> list[tuple[Node, list[int]]]:
+        """Indexes of the keys, by what may be asked in one command."""
+        groups: dict[Any, tuple[Node, list[int]]] = {}
+        for index, key in enumerate(keys):
+            mark = self.group(key)
+            if mark not in groups:
+                groups[mark] = (self.of(key), [])
+            groups[mark][1].append(index)
+        return list(groups.values())
+
+    def moved(self, _: frozenset[int]) -> None:
+        """Slots have another owner: what was filled through the old one's connection is not told of changes any more.
+
+        Nor does a push that is expected there say anything about who wrote, should the slot come back.
+        """
+        for node in self._nodes.values():
+            node.forget_expectations()
+        self._coherence.lost()
+        self.refresh()
+
+    async def prepare(self, link: Link, connection: Connection) -> None:
+        """A connection was made: pay what is owed, as far as it is taken, then make it fit to serve.
+
+        What is not taken stays owed, and bars what it covers on this connection too.
+        """
+        await self._removals.pay_over(connection)
+        await self.at(link).prepare(connection)
+        self._note_facts(link)
+
+    def up(self, link: Link, _: Connection) -> None:
+        """A connection serves from now on."""
+        self._notices.connected(str(link.address))
+
+    def failed(self, link: Link | None, address: Address | None, error: BaseException) -> None:
+        """An attempt to connect has failed."""
+        if link is not None:
+            self.at(link).unreached(error)
+        self._notices.unreached(str(address or "the server"), error)
+
+    def refused(self, link: Link, error: ServerReplyError) -> None:
+        """A server answered with an error."""
+        self.at(link).refused(error)
+
+    async def beat(self, link: Link, connection: Connection) -> None:
+        """One heartbeat."""
+        await self.at(link).beat(connection)
+        self._note_facts(link)
+
+    def pushed(self, link: Link, push: list[Any]) -> None:
+        """One push."""
+        self.at(link).pushed(push)
+
+    def down(self, link: Link, error: BackendError) -> None:
+        """A connection was lost."""
+        self.at(link).down(error)
+        if not link.is_closed:
+            self._notices.lost(str(link.address), error)
+
+    async def remove(
+        self,
+        removals: Sequence[Removal],
+        generations: Sequence[Sequence[str]],
+        keys: Sequence[EntryKey],
+        *,
+        settled: Callable[[], None],
+    ) -> Ended:
+        """Send removals; what is not confirmed is owed. See :meth:`alacena.engine.remote.redis.removals.Removals.send`."""
+        return await self._removals.send(removals, generations, keys, settled=settled)
+
+    def owe(
+        self, generations: Sequence[Sequence[str]], keys: Sequence[EntryKey], error: BackendError | None = None
+    ) -> None:
+        """Owe removals: they are tried until a server confirms them, and what they cover is not read before.
+
+        For whoever changed the source and could not make the server forget what it has: a removal that failed, a value
+        that could not be stored in the place of an older one, a hold that could not be set. Memory forgets at once.
+        Owing the same again costs nothing.
+
+        Args:
+            generations: Names of generations that must end, in groups, as ``invalidate`` takes them.
+            keys: Entries that must go, with their leases.
+            error: Why; shown to operators.
+        """
+        self._removals.owe(generations, keys, error)
+
+    def guarantee(self) -> Mapping[str, Any]:
+        """See :meth:`alacena.engine.base.remote_tier.RemoteTier.guarantee`."""
+        return promises(self.all(), self._settings, len(self.debts))
+
+    async def require_safe(self) -> None:
+        """See :meth:`alacena.engine.remote.backend.Store.require_safe`. Cost: none, the heartbeat knows."""
+        nodes = self.all()
+        if not any(node.is_up for node in nodes):
+            await asyncio.gather(*(self._first_attempt(node.link) for node in nodes))
+            nodes = self.all()
+        if not any(node.is_up for node in nodes):
+            why = "; ".join(sorted({node.doubt for node in nodes})) or "no server of the cluster is known yet"
+            raise BackendUnavailableError(f"nothing was sent: {why}")
+        for node in nodes:
+            if node.is_up and (why := unsafe(node, self._settings)):
+                raise UnsafeServerError(
+                    f"{node.facts.server} at {node.link.address}: {why}, so it may evict queues, locks, counters, "
+                    f"limits and the ledger. {REMEDY}"
+                )
+
+    async def _first_attempt(self, link: Link) -> None:
+        if not link.tried:
+            await link.wait_up(timeout_s=self._settings.redis_timeout_s)
+
+    def _note_facts(self, link: Link) -> None:
+        node = self.at(link)
+        self._notices.rights(str(link.address), node.facts.missing)
+        self._notices.doubt(str(link.address), "" if node.facts.missing else node.doubt)
+        self._removals.choose_verb(has_unlink="UNLINK" not in node.facts.missing)
+
+    def known(self) -> Iterable[Node]:
+        """Every node that was ever asked for."""
+        return self._nodes.values()
+
+    def refresh(self) -> None:
+        """Say until when memory may be served, by what the nodes vouch for."""
+        nodes = self.all()
+        until = min((node.serving_until for node in nodes), default=_NEVER)
+        self._coherence.memory.serving_until = until
+        serves = until > _NEVER
+        if serves != self._serves:
+            self._serves = serves
+            reason = "; ".join(sorted({node.doubt for node in nodes if node.doubt}))
+            self._events.emit(MemorySwitched(on=serves, reason=reason or "pushes arrive and the heartbeat is answered"))
+
+    def group(self, key: bytes) -> int:
+        """What keys must share to be asked for in one exchange."""
+        return slot_of(key) if self._by_slot else 0

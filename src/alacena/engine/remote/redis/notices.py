@@ -1,0 +1,89 @@
+"""What an operator is told of the connection in the log: once, at the level that it deserves, with what to do."""
+
+from __future__ import annotations
+
+import logging
+from typing import TYPE_CHECKING
+
+from alacena.engine.remote.redis.commands import is_lasting
+from alacena.engine.remote.redis.facts import NEEDS
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from alacena.engine.base.health import Health
+
+_log = logging.getLogger("alacena")
+
+
+class Notices:
+    """Says each thing once, and once more when it has passed.
+
+    Args:
+        health: Where the faults are kept until they have passed.
+    """
+
+    def __init__(self, health: Health) -> None:
+        self._health = health
+        self._missing: dict[str, frozenset[str]] = {}
+        self._doubts: dict[str, str] = {}
+        self._owing = False
+
+    def lost(self, address: str, error: BaseException) -> None:
+        """A connection that served was lost."""
+        if self._health.report(f"connection to {address}", str(error)):
+            _log.warning(
+                "the connection to %s is lost: %s. Reads go to the source until it is back; it is tried again by itself",
+                address, error,
+            )  # fmt: skip
+
+    def unreached(self, address: str, error: BaseException) -> None:
+        """An attempt to connect has failed."""
+        if not self._health.report(f"connection to {address}", str(error) or type(error).__name__):
+            return
+        if is_lasting(error):
+            _log.error(
+                "%s refuses us: %s. Put the user, password and database of redis_url right (or what the credentials "
+                "provider gives); it is tried again and again meanwhile",
+                address, error,
+            )  # fmt: skip
+        else:
+            _log.info("%s is not reached yet: %s", address, error or type(error).__name__)
+
+    def connected(self, address: str) -> None:
+        """A connection serves."""
+        if self._health.mend(f"connection to {address}"):
+            _log.info("%s is connected again", address)
+
+    def rights(self, address: str, missing: Mapping[str, str]) -> None:
+        """Rights are missing, or not any more."""
+        known = self._missing.get(address, frozenset())
+        self._missing[address] = frozenset(missing)
+        for right in sorted(missing.keys() - known):
+            _log.warning("%s allows us no %s (%s): %s", address, right, missing[right], NEEDS[right])
+        if known - missing.keys():
+            _log.info("%s allows us %s now", address, ", ".join(sorted(known - missing.keys())))
+
+    def doubt(self, address: str, doubt: str) -> None:
+        """Memory may not be served on a server's word, or may again."""
+        known = self._doubts.get(address, "")
+        self._doubts[address] = doubt
+        if doubt and not known:
+            _log.warning("memory is not served on the word of %s: %s", address, doubt)
+        elif known and not doubt:
+            _log.info("memory is served on the word of %s again", address)
+
+    def owing(self, reason: str) -> None:
+        """A removal was not confirmed."""
+        self._owing = True
+        _log.warning(
+            "a removal was not confirmed: %s. Reads of what it covers go to the source until the server takes it; it is "
+            "tried again by itself. Where this lasts, see whether the server may write (disk, replicas, rights)",
+            reason.rstrip("."),
+        )
+
+    def paid(self) -> None:
+        """Everything that was owed is confirmed."""
+        if self._owing:
+            self._owing = False
+            _log.info("every removal that was owed is confirmed")

@@ -1,0 +1,173 @@
+"""Bells over a connection of their own: what is published on a channel wakes who listens to it here."""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING, Any
+
+from alacena.engine.base.errors import BackendError, BackendUnavailableError, CacheClosedError
+from alacena.engine.remote.redis.hooks import Hooks
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable
+
+    from alacena.engine.remote.redis.link import Link
+    from alacena.engine.remote.redis.topology import Topology
+    from alacena.engine.remote.redis.wire import Connection
+
+
+class RedisNotification:
+    """A channel's ring, remembered until somebody waits for it."""
+
+    def __init__(self) -> None:
+        self._rung = asyncio.Event()
+
+    def ring(self) -> None:
+        """Ring, now or for the next wait."""
+        self._rung.set()
+
+    async def wait(self, timeout_s: float) -> bool:
+        """See :meth:`alacena.engine.remote.backend.Notification.wait`."""
+        try:
+            async with asyncio.timeout(timeout_s):
+                await self._rung.wait()
+        except TimeoutError:
+            return False
+        self._rung.clear()
+        return True
+
+
+class _Channel:
+    """One channel.
+
+    Attributes:
+        bells: Who listens to it.
+        heard: Set once the server has confirmed the subscription: what is published after that rings.
+        missed: Whether something may have been published while the connection was away.
+    """
+
+    def __init__(self) -> None:
+        self.bells: set[RedisNotification] = set()
+        self.heard = asyncio.Event()
+        self.missed = False
+
+    def ring(self) -> None:
+        for bell in self.bells:
+            bell.ring()
+
+
+class Notifier:
+    """All channels of one cache.
+
+    In a cluster every node is listened to, so that the one on which a script publishes sees that somebody listens.
+    What the others say again is ignored, unless that one is away.
+
+    Args:
+        spare: Makes connections to the servers, with hooks of their own; used when the first channel is listened to.
+        timeout_s: The longest that a listener waits for its subscription to be confirmed.
+    """
+
+    def __init__(self, spare: Callable[[Hooks], Topology], timeout_s: float) -> None:
+        self._spare = spare
+        self._timeout_s = timeout_s
+        self._channels: dict[bytes, _Channel] = {}
+        self._topology: Topology | None = None
+        self._closed = False
+
+    @asynccontextmanager
+    async def listen(self, name: bytes) -> AsyncIterator[RedisNotification]:
+        """A bell for a channel. When it is given, what is published from now on rings it.
+
+        Where the server does not confirm that in time, the bell is given all the same: it rings once the connection is
+        back, because something may have been missed.
+
+        Cost: 1 round trip for the first listener of a channel.
+        """
+        if self._closed:
+            raise CacheClosedError(CacheClosedError.__doc__)
+        channel, bell = self._channels.get(name), RedisNotification()
+        if channel is None:
+            channel = self._channels[name] = _Channel()
+            self._say("SUBSCRIBE", name)
+        channel.bells.add(bell)
+        try:
+            await self._confirmed(channel)
+            yield bell
+        finally:
+            channel.bells.discard(bell)
+            if channel.heard.is_set():
+                self._leave(name, channel)
+
+    async def close(self) -> None:
+        """Wake whoever waits, and end the connection."""
+        self._closed = True
+        for channel in self._channels.values():
+            channel.ring()
+        if self._topology is not None:
+            await self._topology.close()
+
+    async def _confirmed(self, channel: _Channel) -> None:
+        if channel.heard.is_set():
+            return
+        if self._topology is None:
+            self._topology = self._spare(Hooks(on_up=self._up, on_down=self._down, on_push=self._pushed))
+        try:
+            async with asyncio.timeout(self._timeout_s):
+                await self._topology.open(timeout_s=self._timeout_s)
+                await channel.heard.wait()
+        except (TimeoutError, BackendError):
+            channel.missed = True
+
+    def _leave(self, name: bytes, channel: _Channel) -> None:
+        """Unsubscribe when nobody listens. Not before the subscription is confirmed: the next one would be mistaken."""
+        if not channel.bells and self._channels.get(name) is channel:
+            del self._channels[name]
+            self._say("UNSUBSCRIBE", name)
+
+    def _say(self, verb: str, *names: bytes) -> None:
+        """Tell every connection that stands; one that is being made is told everything when it does."""
+        for link in self._topology.links() if self._topology is not None else ():
+            if link.connection is not None:
+                _tell(link, link.connection, verb, *names)
+
+    def _up(self, link: Link, connection: Connection) -> None:
+        for name in [name for name, channel in self._channels.items() if not channel.bells]:
+            del self._channels[name]
+        if self._channels:
+            _tell(link, connection, "SUBSCRIBE", *self._channels)
+
+    def _down(self, link: Link, error: BackendError) -> None:  # noqa: ARG002 - a hook's signature
+        for channel in self._channels.values():
+            channel.missed = True
+
+    def _pushed(self, link: Link, push: list[Any]) -> None:
+        channel = self._channels.get(push[1])
+        if channel is None:
+            return
+        if push[0] == b"message":
+            if self._first_hand(link, push[1]):
+                channel.ring()
+        elif push[0] == b"subscribe":
+            channel.heard.set()
+            if channel.missed:
+                channel.missed = False
+                channel.ring()
+            self._leave(push[1], channel)
+
+    def _first_hand(self, link: Link, name: bytes) -> bool:
+        """Whether a link is the one that rings for a channel."""
+        if self._topology is None:
+            return True
+        try:
+            home = self._topology.link_for(name)
+        except BackendUnavailableError:
+            return True
+        return home is link or not home.up
+
+
+def _tell(link: Link, connection: Connection, verb: str, *names: bytes) -> None:
+    try:
+        connection.tell(verb, *names)
+    except BackendUnavailableError as error:
+        link.drop(f"a subscription could not be sent: {error}")

@@ -1,0 +1,280 @@
+"""Removals: sent, owed where they are not confirmed, and sent again until they are."""
+
+from __future__ import annotations
+
+import asyncio
+from functools import partial
+from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar, cast
+
+from alacena.engine.base.errors import BackendError, BackendUnavailableError, ServerReplyError
+from alacena.engine.base.keys import escaped
+from alacena.engine.base.remote_tier import Ended
+from alacena.engine.remote.redis.commands import Remedy, is_forbidden, remedy
+from alacena.engine.remote.redis.debts import Debts
+from alacena.engine.remote.redis.journal import ended
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+
+    from alacena.engine.base.environment import Environment
+    from alacena.engine.base.keys import EntryKey
+    from alacena.engine.base.settings import Settings
+    from alacena.engine.coherence.generation_table import GenerationTable
+    from alacena.engine.loading.single_flight import SingleFlight
+    from alacena.engine.remote.redis.node import Node
+    from alacena.engine.remote.redis.nodes import Nodes
+    from alacena.engine.remote.redis.notices import Notices
+    from alacena.engine.remote.redis.wire import Command, Connection, Reply
+
+T = TypeVar("T")
+
+Removal: TypeAlias = "tuple[bytes, Command, bool]"
+"""A key that says where to, a command that removes and may be repeated, and whether what it removes counts in the result."""
+_Ask: TypeAlias = "Callable[[bytes, Command, Callable[[list[Reply]], None]], Awaitable[Any]]"
+
+_RETRY_S = 0.05
+_LONGEST_RETRY_S = 0.25
+"""Reads of what is owed go to the source: a server that takes removals again is asked soon."""
+_SCANNED_AT_ONCE = 1_000
+
+
+class Removals:
+    """Sends removals to the nodes.
+
+    Args:
+        nodes: The servers.
+        coherence: What this process forgets.
+        flights: Owns the work of making up for removals that failed.
+        environment: Time and chance.
+        settings: Budgets and the namespace.
+        notices: Tells operators.
+
+    Attributes:
+        debts: What is owed, and bars reads.
+    """
+
+    def __init__(
+        self,
+        nodes: Nodes,
+        coherence: GenerationTable,
+        flights: SingleFlight,
+        environment: Environment,
+        settings: Settings,
+        notices: Notices,
+    ) -> None:
+        self._nodes = nodes
+        self._coherence = coherence
+        self._flights = flights
+        self._environment = environment
+        self._timeout_s = settings.redis_timeout_s
+        self._namespace = escaped(settings.namespace)
+        self._notices = notices
+        self._verb = "UNLINK"
+        self._payment: asyncio.Task[None] | None = None
+        self.debts = Debts(self._namespace)
+
+    async def send(
+        self,
+        removals: Sequence[Removal],
+        generations: Sequence[Sequence[str]],
+        keys: Sequence[EntryKey],
+        *,
+        settled: Callable[[], None],
+    ) -> Ended:
+        """Send removals, each to the node of its key; what is not confirmed is owed.
+
+        Args:
+            removals: In the order in which a node must execute them.
+            generations: The generations that they end, in groups of one bucket each.
+            keys: The entries that they remove.
+            settled: Called in the parser once the removals of a node are done.
+
+        Returns:
+            How many keys the counted ones removed, and which.
+
+        Raises:
+            BackendError: Not every node confirmed. It will be tried until one does, and what is owed is not read before.
+        """
+        groups: dict[int, list[Removal]] = {}
+        for removal in removals:
+            groups.setdefault(self._nodes.group(removal[0]), []).append(removal)
+
+        def owe(mark: int, error: BackendError) -> None:
+            group_of = self._nodes.group
+            ended = [names for names in generations if group_of(names[0].encode()) == mark]
+            self.owe(ended, [key for key in keys if group_of(key.entry) == mark], error)
+
+        sent = (self._send(group, partial(owe, mark), settled) for mark, group in groups.items())
+        outcomes = await asyncio.gather(*sent, return_exceptions=True)
+        for outcome in outcomes:
+            if isinstance(outcome, BaseException):
+                raise outcome
+        there = [name for some in cast("list[list[Any]]", outcomes) for name in some]
+        return Ended(len(there), there)
+
+    async def _send(
+        self, group: Sequence[Removal], owe: Callable[[BackendError], None], settled: Callable[[], None]
+    ) -> list[Any]:
+        """Send what may be asked together."""
+
+        def settle(replies: list[Reply]) -> list[Any]:
+            settled()
+            for reply in replies:
+                if isinstance(reply, ServerReplyError):
+                    self._heed(reply)
+                    owe(reply)  # In the parser: what the server answers next may be the old value.
+                    raise reply
+            counted = [(command, reply) for (_, command, counts), reply in zip(group, replies, strict=True) if counts]
+            return [name for command, reply in counted for name in ended(command, reply)]
+
+        commands = [(self._verb, *command[1:]) if command[0] == "UNLINK" else command for _, command, _ in group]
+        try:
+            return await self._nodes.topology.exchange(group[0][0], commands, settle=settle, timeout_s=self._timeout_s)
+        except BackendError as error:
+            if not isinstance(error, ServerReplyError):
+                owe(error)
+            raise
+
+    # What is owed
+
+    def owe(
+        self, generations: Iterable[Sequence[str]], keys: Iterable[EntryKey], error: BackendError | None = None
+    ) -> None:
+        """See :meth:`alacena.engine.remote.redis.nodes.Nodes.owe`."""
+        idle = not self.debts
+        for name in (name for group in generations for name in group):
+            self._coherence.ended(name)
+            if not name.endswith("}:j"):
+                self._bar(name)
+        for key in keys:
+            self._bar(key.entry.decode())
+            self._coherence.dropped(key.entry)
+            # A read that is under way was sent before: it cannot be told alive without its generations.
+            for generation in self._coherence.generations(key.generations[:2]):
+                self._coherence.learned(generation, None)
+        if not self.debts:
+            return
+        if idle:
+            self._coherence.barred = self.debts
+            self._notices.owing(str(error) if error else "a newer value could not be stored")
+            self._guard_all()
+        if self._payment is None or self._payment.done():
+            self._payment = self._flights.own(self._make_up())
+
+    def guard(self, node: Node) -> None:
+        """Let a node's shortest way look at what is owed, while something is."""
+        node.fetch = self._fetch if self.debts else self._nodes.topology.fetch
+
+    async def pay_over(self, connection: Connection) -> None:
+        """Pay what a new connection takes; the rest stays owed.
+
+        Raises:
+            BackendError: The connection gives no answer.
+        """
+
+        async def ask(_: bytes, command: Command, settle: Callable[[list[Reply]], None]) -> None:
+            await connection.exchange((command,), settle=settle, timeout_s=self._timeout_s)
+
+        for bucket, names in self.debts.payments():
+            try:
+                await self._pay(ask, bucket, names)
+            except ServerReplyError as refusal:
+                if remedy(refusal.code) is not Remedy.REDIRECT:
+                    return
+
+    def choose_verb(self, *, has_unlink: bool) -> None:
+        """Remove by ``DEL`` where ``UNLINK`` is forbidden or was renamed away."""
+        if not has_unlink:
+            self._verb = "DEL"
+
+    def _heed(self, refusal: ServerReplyError) -> None:
+        """A server that takes no ``UNLINK`` may take ``DEL``, and the other way round."""
+        if is_forbidden(refusal):
+            self._verb = "DEL" if self._verb == "UNLINK" else "UNLINK"
+
+    def _bar(self, name: str) -> None:
+        """Owe one removal; where a wider one covers it from now on, what that one covers is forgotten too."""
+        covering = self.debts.add(name)
+        if not covering:
+            self._coherence.lost()
+            self._nodes.refresh()
+        elif covering != name:
+            self._coherence.ended(covering)
+
+    def _guard_all(self) -> None:
+        for node in self._nodes.known():
+            self.guard(node)
+
+    def _fetch(self, key: bytes, settle: Callable[[Reply], T], timeout_s: float) -> Awaitable[T]:
+        """``Topology.fetch`` while something is owed: what is covered is not there."""
+        if key not in self.debts:
+            return self._nodes.topology.fetch(key, settle, timeout_s)
+        answer: asyncio.Future[T] = asyncio.get_running_loop().create_future()
+        answer.set_result(settle(None))
+        return answer
+
+    async def _make_up(self) -> None:
+        """Send what is owed again and again until it is confirmed."""
+        pause_s = _RETRY_S
+        while self.debts:
+            await asyncio.sleep(pause_s * (0.5 + self._environment.random()))
+            pause_s = min(pause_s * 2, _LONGEST_RETRY_S)
+            await self._pay_all()
+            if self.debts.owes_everything:
+                await self._pay_everything()
+
+    async def _pay_all(self) -> None:
+        """Try to pay what is owed, each at its node; one that refuses or keeps silent is asked no more this time."""
+        topology = self._nodes.topology
+
+        async def ask(key: bytes, command: Command, settle: Callable[[list[Reply]], None]) -> None:
+            await topology.exchange(key, (command,), settle=settle, timeout_s=self._timeout_s)
+
+        failed = set()
+        for bucket, names in self.debts.payments():
+            try:
+                link = topology.link_for(next(iter(names)))
+            except BackendUnavailableError:
+                continue
+            if link in failed:
+                continue
+            try:
+                await self._pay(ask, bucket, names)
+            except BackendError:
+                failed.add(link)
+
+    async def _pay(self, ask: _Ask, bucket: str, names: Mapping[str, int]) -> None:
+        def settle(replies: list[Reply]) -> None:
+            (reply,) = replies
+            if isinstance(reply, ServerReplyError):
+                self._heed(reply)
+                raise reply
+            self.debts.settle(bucket, names)
+            self._forgive()
+
+        await ask(next(iter(names)).encode(), self.debts.command(self._verb, bucket, names), settle)
+
+    async def _pay_everything(self) -> None:
+        """End every tenant generation of the namespace: more was owed than is remembered."""
+        serial = self.debts.serial
+        match = ("MATCH", f"{self._namespace}:g:*:t", "COUNT", _SCANNED_AT_ONCE)
+        for node in self._nodes.all():
+            cursor: Any = b"0"
+            is_done = False
+            while not is_done:
+                try:
+                    cursor, found = await node.link.call("SCAN", cursor, *match, timeout_s=self._timeout_s)
+                    for name in found:
+                        await node.link.call(self._verb, name, timeout_s=self._timeout_s)
+                except BackendError:
+                    return
+                is_done = cursor == b"0"
+        self.debts.settle_everything(serial)
+        self._forgive()
+
+    def _forgive(self) -> None:
+        """Read again what is not owed any more."""
+        if not self.debts:
+            self._coherence.barred = None
+            self._notices.paid()
+            self._guard_all()

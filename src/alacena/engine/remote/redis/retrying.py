@@ -1,0 +1,121 @@
+"""Asking again, where that is safe, within a deadline and a budget."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Any, Protocol
+
+from alacena.engine.base.errors import BackendError, BackendUnavailableError, OutcomeUnknownError, ServerReplyError
+from alacena.engine.remote.redis.commands import Remedy, classify, remedy
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Sequence
+
+    from alacena.engine.base.environment import Environment
+    from alacena.engine.remote.redis.hooks import LinkCounters, LinkSettings
+    from alacena.engine.remote.redis.wire.command import Command, Reply
+    from alacena.engine.remote.redis.wire.retry import RetryBudget
+
+
+class Asked(Protocol):
+    """Whoever can be asked: a link, or the nodes behind a topology."""
+
+    settings: LinkSettings
+    counters: LinkCounters
+    budget: RetryBudget
+    environment: Environment
+
+    def exchange(
+        self, commands: Sequence[Command], *, settle: Callable[[list[Reply]], Any] | None = None, timeout_s: float
+    ) -> Awaitable[Any]:
+        """One attempt."""
+        ...
+
+    async def wait_up(self, *, timeout_s: float) -> bool:
+        """Wait until there is somebody to ask."""
+        ...
+
+
+async def persist(
+    asked: Asked,
+    command: Command,
+    *,
+    settle: Callable[[Reply], Any] | None = None,
+    load: Command | None = None,
+    timeout_s: float,
+    repeatable: bool | None = None,
+) -> Any:
+    """Ask until there is an answer, the deadline has passed, the budget is spent, or asking again could do harm.
+
+    Args:
+        asked: Where.
+        command: What.
+        settle: Given the answer inside the parser, but not an error that is answered by asking again.
+        load: Sent before the command when the server has forgotten its script.
+        timeout_s: For all attempts together.
+        repeatable: Whether a second execution does no harm; ``None`` leaves that to `classify`.
+    """
+    loop = asyncio.get_running_loop()
+    deadline = loop.time() + timeout_s
+    commands = [command]
+    asked.budget.earn()
+    attempt = 0
+    unknown: OutcomeUnknownError | None = None
+    while True:
+        try:
+            return await asked.exchange(commands, settle=_last(settle), timeout_s=deadline - loop.time())
+        except BackendError as error:
+            if load is not None and len(commands) == 1 and _remedy(error) is Remedy.LOAD_SCRIPT:
+                commands = [load, command]
+                continue
+            if isinstance(error, OutcomeUnknownError):
+                unknown = error
+            if not await _again_soon(asked, error, command, repeatable, attempt, deadline):
+                if unknown is not None and _not_executed(error):
+                    raise unknown from error
+                raise
+        attempt += 1
+        asked.counters.retries += 1
+
+
+async def _again_soon(
+    asked: Asked, error: BackendError, command: Command, repeatable: bool | None, attempt: int, deadline: float
+) -> bool:
+    """Wait until the next attempt may be made; whether it may."""
+    loop = asyncio.get_running_loop()
+    if not _may_repeat(error, command, repeatable) or not asked.budget.spend():
+        return False
+    pause_s = asked.settings.retry.pause_s(attempt, asked.environment)
+    if loop.time() + pause_s >= deadline:
+        return False
+    await asyncio.sleep(pause_s)
+    return await asked.wait_up(timeout_s=deadline - loop.time())
+
+
+def _not_executed(error: BackendError) -> bool:
+    """Whether an error speaks of its own attempt alone, and leaves open what became of an earlier one."""
+    return isinstance(error, BackendUnavailableError) or _remedy(error) in (Remedy.WAIT, Remedy.REDISCOVER)
+
+
+def _last(settle: Callable[[Reply], Any] | None) -> Callable[[list[Reply]], Any]:
+    """Settle by the last answer. An error that waiting or loading mends is raised instead: the asking is not over."""
+
+    def judge(replies: list[Reply]) -> Any:
+        reply = replies[-1]
+        if len(replies) > 1 and isinstance(replies[0], ServerReplyError) and isinstance(reply, ServerReplyError):
+            reply = replies[0]  # Why the script could not be loaded says more than that it is not there.
+        if isinstance(reply, ServerReplyError) and (settle is None or remedy(reply.code) is not Remedy.RAISE):
+            raise reply
+        return reply if settle is None else settle(reply)
+
+    return judge
+
+
+def _remedy(error: BackendError) -> Remedy:
+    return remedy(error.code) if isinstance(error, ServerReplyError) else Remedy.RAISE
+
+
+def _may_repeat(error: BackendError, command: Command, repeatable: bool | None) -> bool:
+    if isinstance(error, OutcomeUnknownError):
+        return classify(command).repeatable if repeatable is None else repeatable
+    return _remedy(error) in (Remedy.WAIT, Remedy.REDISCOVER)

@@ -1,0 +1,132 @@
+"""One master, as the sentinels know it, followed through failovers."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+from alacena.engine.base.errors import BackendError, BackendUnavailableError
+from alacena.engine.remote.redis.endpoint import Address
+from alacena.engine.remote.redis.hooks import Hooks, LinkSettings
+from alacena.engine.remote.redis.link import Link
+from alacena.engine.remote.redis.standalone import Standalone
+from alacena.engine.remote.redis.wire.handshake import Opener, ask_once, open_socket
+
+if TYPE_CHECKING:
+    from alacena.engine.base.environment import Environment
+    from alacena.engine.remote.redis.endpoint import Endpoint
+    from alacena.engine.remote.redis.wire import Connection, Reply
+
+_SWITCH = "+switch-master"
+
+
+class Sentinel(Standalone):
+    """A link to the master of the moment, and one to a sentinel that tells of the next.
+
+    A connection to the old master is given up as soon as the sentinels announce another one, also where the old one
+    still answers, as it does behind a partition. Whoever claims to be the master is believed only if it calls itself
+    one.
+    """
+
+    def __init__(
+        self,
+        endpoint: Endpoint,
+        *,
+        environment: Environment,
+        hooks: Hooks | None = None,
+        settings: LinkSettings | None = None,
+        opener: Opener = open_socket,
+        ask_timeout_s: float = 0.5,
+    ) -> None:
+        self._endpoint = endpoint
+        self._opener = opener
+        self._ask_timeout_s = ask_timeout_s
+        self._sentinels = list(endpoint.addresses)
+        settings = replace(settings or LinkSettings(), role="master")
+        super().__init__(
+            Link(
+                self._find_master,
+                endpoint.access,
+                environment=environment,
+                hooks=hooks,
+                settings=settings,
+                opener=opener,
+            )
+        )
+        self._watch = Link(
+            self._next_sentinel,
+            endpoint.sentinel_access,
+            environment=environment,
+            hooks=Hooks(prepare=self._subscribe, on_push=self._heard, beat=self._compare),
+            settings=replace(settings, role=None, pace=replace(settings.pace, beat_s=1.0)),
+            opener=opener,
+        )
+
+    async def open(self, *, timeout_s: float) -> None:
+        """Find the master and connect. See `Topology.open`."""
+        self._watch.start()
+        await super().open(timeout_s=timeout_s)
+
+    async def close(self) -> None:
+        """Disconnect from the master and from the sentinels."""
+        await self._watch.close()
+        await super().close()
+
+    async def _find_master(self) -> Address:
+        """Ask one sentinel after another; the one that knew is asked first the next time."""
+        last: Exception | None = None
+        for sentinel in list(self._sentinels):
+            try:
+                reply = await ask_once(
+                    self._opener,
+                    sentinel,
+                    self._endpoint.sentinel_access,
+                    ("SENTINEL", "GET-MASTER-ADDR-BY-NAME", self._service),
+                    timeout_s=self._ask_timeout_s,
+                )
+            except (BackendError, OSError) as error:
+                last = error
+                continue
+            if reply is not None:
+                self._sentinels.remove(sentinel)
+                self._sentinels.insert(0, sentinel)
+                return _address(reply)
+        names = ", ".join(map(str, self._sentinels))
+        raise BackendUnavailableError(f"no sentinel of {names} knows a master called {self._service!r}") from last
+
+    async def _next_sentinel(self) -> Address:
+        """A sentinel to watch; if it is lost, the next one."""
+        self._sentinels.append(self._sentinels.pop(0))
+        return self._sentinels[-1]
+
+    async def _subscribe(self, link: Link, connection: Connection) -> None:
+        connection.tell("SUBSCRIBE", _SWITCH)
+        await self._compare(link, connection)
+
+    async def _compare(self, link: Link, connection: Connection) -> None:  # noqa: ARG002 - a hook's signature
+        """Whether we are connected to whom the sentinel takes for the master; an announcement may have been missed."""
+        reply = await connection.call(
+            "SENTINEL", "GET-MASTER-ADDR-BY-NAME", self._service, timeout_s=self._ask_timeout_s
+        )
+        if reply is not None:
+            self._follow(_address(reply))
+
+    def _heard(self, link: Link, push: list[Any]) -> None:  # noqa: ARG002 - a hook's signature
+        if push[0] != b"message" or push[1] != _SWITCH.encode():
+            return
+        name, _, _, host, port = push[2].decode().split(" ")
+        if name == self._service:
+            self._follow(Address(host, int(port)))
+
+    def _follow(self, master: Address) -> None:
+        if self.link.up and self.link.address != master:
+            self.link.drop(f"the sentinels chose {master} as the master")
+
+    @property
+    def _service(self) -> str:
+        return self._endpoint.service or ""
+
+
+def _address(reply: Reply) -> Address:
+    host, port = reply
+    return Address(host.decode(), int(port))

@@ -1,0 +1,86 @@
+"""One server that has everything."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, TypeVar
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Sequence
+
+    from alacena.engine.remote.redis.link import Link
+    from alacena.engine.remote.redis.slots import Key
+    from alacena.engine.remote.redis.wire import Argument, Command, Reply
+
+T = TypeVar("T")
+
+
+class Standalone:
+    """A topology in which one server at a time has everything.
+
+    Attributes:
+        link: The connection to it.
+        fetch: `Link.fetch`, without a layer in between.
+    """
+
+    def __init__(self, link: Link) -> None:
+        self.link = link
+        self.fetch = link.fetch
+
+    async def open(self, *, timeout_s: float) -> None:
+        """Connect. See `Topology.open`."""
+        await self.link.open(timeout_s=timeout_s)
+
+    async def close(self) -> None:
+        """Disconnect."""
+        await self.link.close()
+
+    def links(self) -> Sequence[Link]:
+        """The one link."""
+        return (self.link,)
+
+    def link_for(self, key: Key) -> Link:  # noqa: ARG002 - the same for every key
+        """The one link."""
+        return self.link
+
+    def tag_at(self, link: Link) -> str | None:  # noqa: ARG002
+        """Any tag: the one server has all keys."""
+        return "here"
+
+    def exchange(
+        self,
+        key: Key,  # noqa: ARG002
+        commands: Sequence[Command],
+        *,
+        settle: Callable[[list[Reply]], T] | None = None,
+        timeout_s: float,
+        answered: Callable[[Link], None] | None = None,  # noqa: ARG002 - nobody else can answer
+    ) -> Awaitable[T]:
+        """`Link.exchange`."""
+        return self.link.exchange(commands, settle=settle, timeout_s=timeout_s)
+
+    async def call(
+        self,
+        key: Key,  # noqa: ARG002
+        *command: Argument,
+        timeout_s: float,
+        repeatable: bool | None = None,
+    ) -> Any:
+        """`Link.call`."""
+        return await self.link.call(*command, timeout_s=timeout_s, repeatable=repeatable)
+
+    async def script(
+        self,
+        sha: str,
+        source: str | bytes,
+        keys: Sequence[Key],
+        args: Sequence[Argument] = (),
+        *,
+        settle: Callable[[Reply], T] | None = None,
+        timeout_s: float,
+        repeatable: bool = False,
+        answered: Callable[[Link], None] | None = None,  # noqa: ARG002
+    ) -> Any:
+        """`Link.script`."""
+        return await self.link.script(
+            sha, source, keys, args, settle=settle, timeout_s=timeout_s, repeatable=repeatable
+        )

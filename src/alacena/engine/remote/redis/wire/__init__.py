@@ -1,0 +1,7 @@
+"""The wire: one multiplexed RESP3 connection, matched and ordered by its protocol object."""
+
+from alacena.engine.remote.redis.wire.command import Argument, Command, Reply, pack
+from alacena.engine.remote.redis.wire.connection import Connection
+from alacena.engine.remote.redis.wire.limits import Limits
+
+__all__ = ["Argument", "Command", "Connection", "Limits", "Reply", "pack"]

@@ -1,0 +1,235 @@
+"""The line of those who wait for answers on one connection, and the clock that watches it."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+from alacena.engine.base.errors import AlacenaError, BackendError, BackendUnavailableError, OutcomeUnknownError
+from alacena.engine.remote.redis.wire.limits import Limits
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+    from alacena.engine.remote.redis.wire.command import Reply
+
+NEVER = float("inf")
+
+PENDING_REPLY_BYTES = 512
+"""What a place in line weighs beside its command: a flood of tiny commands is bounded too."""
+
+
+_BARELY = 0.2
+"""What the time between two ticks counts for, in grains, while answers wait for us: even then, nobody waits for ever."""
+
+
+class Group:
+    """Several commands with one result."""
+
+    __slots__ = ("count", "replies", "settle")
+
+    def __init__(self, count: int, settle: Callable[[list[Reply]], Any] | None) -> None:
+        self.count = count
+        self.settle = settle
+        self.replies: list[Reply] = []
+
+    def finish(self, future: asyncio.Future[Any]) -> None:
+        """All answers are in: settle, whether or not somebody still waits for the result."""
+        try:
+            result = self.replies if self.settle is None else self.settle(self.replies)
+        except Exception as error:  # noqa: BLE001 - handed on, not swallowed
+            hand_on(error, future)
+        else:
+            if not future.done():
+                future.set_result(result)
+
+
+class ProtocolDoubtError(BackendUnavailableError):
+    """The bytes do not make sense: who asked for what can no longer be told, so the connection ends."""
+
+
+def hand_on(error: Exception, future: asyncio.Future[Any]) -> None:
+    """What ``settle`` raised goes to the one who asked.
+
+    Raises:
+        ProtocolDoubtError: It could make nothing of the answer, which may be another's. The loop's handler is told, as
+            of a bug.
+    """
+    if isinstance(error, AlacenaError):
+        if not future.done():
+            future.set_exception(error)
+        return
+    future.get_loop().call_exception_handler({"message": "an answer could not be settled", "exception": error})
+    doubt = ProtocolDoubtError(f"an answer is not what was asked for: {error!r}")
+    fail(future, OutcomeUnknownError(str(doubt)))
+    raise doubt from error
+
+
+Settling: TypeAlias = "Group | Callable[[Reply], Any] | None"
+"""How answers become a result: a list of them with a ``settle``, one with a ``settle``, or one as it is."""
+
+PendingReply: TypeAlias = "tuple[asyncio.Future[Any], float, Settling]"
+"""A place in line: who waits, until when, for what. It stays when the one who waits has gone."""
+
+
+class PendingReplies:
+    """Places in line, in the order of their bytes: sent ones first, then those whose bytes can still be taken back.
+
+    Deadlines cost no timer each: one timer a line fails whoever is overdue, and gives the connection up when its oldest
+    answer will not come. They count the time in which this process could have heard an answer. While something waits,
+    the timer ticks: what a tick comes late by, the loop was busy and heard nobody, and while answers lie in the socket
+    unread, it is this process that is waited for, not the server.
+    """
+
+    __slots__ = (
+        "_alarm",
+        "_busy_s",
+        "_clock",
+        "_due",
+        "_first",
+        "_late",
+        "_limits",
+        "_loop",
+        "_out",
+        "_ticked",
+        "_timer",
+        "_unsent",
+        "_unsent_bytes",
+        "_waiters",
+    )
+
+    def __init__(self, limits: Limits | None) -> None:
+        self._limits = limits or Limits()
+        self._loop = asyncio.get_running_loop()
+        self._clock = self._loop.time
+        self._busy_s = 0.0
+        self._waiters: deque[PendingReply] = deque()
+        self._unsent: list[PendingReply] = []
+        self._out: list[bytes] = []
+        self._unsent_bytes = 0
+        self._timer: asyncio.TimerHandle | None = None
+        self._alarm = NEVER
+        self._ticked = self._due = 0.0
+        self._first: PendingReply | None = None
+        self._late = False
+
+    @property
+    def in_flight(self) -> int:
+        """Exchanges that wait for an answer, sent or not."""
+        return len(self._waiters) + len(self._unsent)
+
+    def close(self, error: BackendError | None = None) -> None:
+        """Give the connection up."""
+        raise NotImplementedError
+
+    def _time(self) -> float:
+        """The loop's time, without that in which the loop was too busy to listen: what deadlines are told in."""
+        return self._clock() - self._busy_s
+
+    def _has_unread(self) -> bool:
+        """Whether bytes have arrived that were not read yet."""
+        raise NotImplementedError
+
+    def _set_alarm(self, deadline: float) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+        self._alarm = deadline
+        self._tick()
+
+    def _tick(self) -> None:
+        now, grain_s = self._time(), self._limits.grain_s
+        self._ticked, self._due = now, min(now + 2 * grain_s, max(now, self._alarm) + grain_s)
+        self._first = self._waiters[0] if self._waiters else None
+        self._timer = self._loop.call_at(self._due + self._busy_s, self._tend)
+
+    def _tend(self) -> None:
+        """Fail who is overdue; end a connection whose oldest answer will not come; set the next alarm."""
+        waits_on = self._is_to_look_again()
+        now = self._time()
+        if now < self._alarm or waits_on:
+            if self._waiters or self._unsent:
+                self._tick()
+            else:
+                self._timer, self._alarm = None, NEVER
+            return
+        self._timer, self._alarm = None, NEVER
+        self._withdraw(now)
+        for future, deadline, _ in self._waiters:
+            if deadline <= now:
+                fail(future, OutcomeUnknownError("no answer in time: it may or may not have been executed"))
+        if self._waiters and self._waiters[0][1] + self._limits.stall_s <= now:
+            self.close(BackendUnavailableError(f"the oldest answer is {self._limits.stall_s:g} s overdue"))
+            return
+        upcoming = self._upcoming()
+        if upcoming < NEVER:
+            self._set_alarm(upcoming)
+
+    def _is_to_look_again(self) -> bool:
+        """Leave out of the time what was not the server's since the last tick; whether to judge only at the next one.
+
+        Some loops run timers before they read, so a verdict that was held up waits for one more turn. Each turn reads so
+        many bytes and no more: where a long one brought answers, more of them may be on their way.
+        """
+        now, grain_s = self._time(), self._limits.grain_s
+        is_late = now > self._due + grain_s
+        brought = self._first is not None and not (self._waiters and self._waiters[0] is self._first)
+        if (is_late and brought) or self._has_unread():
+            self._busy_s += now - self._ticked - _BARELY * grain_s
+        elif is_late:
+            self._busy_s += now - self._due
+        else:
+            self._late = False
+            return False
+        self._late = not self._late
+        return self._late
+
+    def _upcoming(self) -> float:
+        waiting = [deadline for future, deadline, _ in self._waiters if not future.done()]
+        waiting += [deadline for _, deadline, _ in self._unsent]
+        if self._waiters:
+            waiting.append(self._waiters[0][1] + self._limits.stall_s)
+        return min(waiting, default=NEVER)
+
+    def _withdraw(self, now: float) -> None:
+        """Take back what was not sent and is overdue: that it was not executed is certain."""
+        overdue = [place for place in self._unsent if place[1] <= now]
+        if not overdue:
+            return
+        kept = [(place, data) for place, data in zip(self._unsent, self._out, strict=True) if place[1] > now]
+        self._unsent[:] = [place for place, _ in kept]
+        self._out[:] = [data for _, data in kept]
+        self._unsent_bytes = sum(len(data) + PENDING_REPLY_BYTES for data in self._out)
+        for future, _, _ in overdue:
+            fail(future, BackendUnavailableError("the deadline passed before the command could be sent"))
+
+    def _leave(self) -> tuple[list[PendingReply], list[PendingReply]]:
+        """Empty the line; give who stood in it: those whose commands were sent, those whose were not."""
+        sent, unsent = list(self._waiters), list(self._unsent)
+        self._waiters.clear()
+        self._unsent.clear()
+        self._out.clear()
+        self._unsent_bytes = 0
+        if self._timer is not None:
+            self._timer.cancel()
+        self._timer, self._alarm = None, NEVER
+        return sent, unsent
+
+
+def fail(future: asyncio.Future[Any], error: BackendError) -> None:
+    """No answer will come, or none in time. Nobody is blamed for not having waited to hear it."""
+    if not future.done():
+        future.set_exception(error)
+        future.exception()
+
+
+def fail_all(sent: Iterable[PendingReply], unsent: Iterable[PendingReply], reason: BackendError) -> None:
+    """The connection ended: what was sent may have been executed, the rest was not."""
+    for future, _, _ in sent:
+        unknown = OutcomeUnknownError(f"the connection ended before the answer: {reason}")
+        unknown.__cause__ = reason
+        fail(future, unknown)
+    for future, _, _ in unsent:
+        unavailable = BackendUnavailableError(f"the connection ended before the command was sent: {reason}")
+        unavailable.__cause__ = reason
+        fail(future, unavailable)

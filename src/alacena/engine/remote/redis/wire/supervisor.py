@@ -1,0 +1,162 @@
+"""Who sees to it that there is a connection."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from alacena.engine.base.errors import BackendError, BackendUnavailableError
+from alacena.engine.remote.redis.wire.retry import Backoff
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Coroutine
+
+    from alacena.engine.base.environment import Environment
+    from alacena.engine.remote.redis.wire.connection import Connection
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Pace:
+    """The times that a supervisor keeps.
+
+    Attributes:
+        connect_timeout_s: For socket, ``HELLO`` and preparation together.
+        beat_s: Between two heartbeats.
+        settled_s: A connection that lived this long makes the next reconnection start afresh.
+        backoff: Pauses between attempts to connect.
+    """
+
+    connect_timeout_s: float = 2.0
+    beat_s: float = 5.0
+    settled_s: float = 1.0
+    backoff: Backoff = field(default_factory=Backoff)
+
+
+class Supervisor:
+    """Dials, watches the connection's heart, and dials again when it is lost, with full jitter, for ever.
+
+    Args:
+        pace: Times.
+        environment: Time and chance.
+        dial: Makes one prepared connection, or raises.
+        rise: Told of each connection that stands.
+        failed: Told of each attempt that failed.
+        beat: One heartbeat; if it raises, the connection is given up.
+    """
+
+    def __init__(
+        self,
+        pace: Pace,
+        environment: Environment,
+        dial: Callable[[], Coroutine[object, object, Connection]],
+        rise: Callable[[Connection], None],
+        failed: Callable[[BaseException], None],
+        beat: Callable[[Connection], Awaitable[None]],
+    ) -> None:
+        self.first_attempt_is_over = False
+        self._pace = pace
+        self._environment = environment
+        self._dial = dial
+        self._rise = rise
+        self._failed = failed
+        self._beat = beat
+        self._task: asyncio.Task[None] | None = None
+        self._lost = asyncio.Event()
+
+    def start(self) -> None:
+        """Begin, on the running loop."""
+        self._task = asyncio.get_running_loop().create_task(self._run(), name="alacena: keep connected")
+
+    async def stop(self) -> None:
+        """Stop dialling; return when everything that was started here has ended."""
+        task, self._task = self._task, None
+        if task is not None:
+            task.cancel()
+            await asyncio.wait({task})
+
+    def lost(self) -> None:
+        """The connection that stood is gone."""
+        self._lost.set()
+
+    async def _run(self) -> None:
+        attempt = 0
+        while True:
+            connection = await self._try_once()
+            if connection is not None:
+                began = self._environment.now()
+                await self._live(connection)
+                if self._environment.now() - began >= self._pace.settled_s:
+                    attempt = 0
+            await asyncio.sleep(self._pace.backoff.pause_s(attempt, self._environment))
+            attempt += 1
+
+    async def _try_once(self) -> Connection | None:
+        """One attempt, in a task of its own: whatever it raises is recorded, and the supervisor survives it."""
+        self._lost.clear()
+        attempt = asyncio.get_running_loop().create_task(self._timed_dial(), name="alacena: connect")
+        await _finish(attempt)
+        self.first_attempt_is_over = True
+        error = _error_of(attempt)
+        if error is None:
+            return attempt.result()
+        self._failed(error)
+        _report(error, "connecting failed for a reason that is not the server's")
+        return None
+
+    async def _timed_dial(self) -> Connection:
+        async with asyncio.timeout(self._pace.connect_timeout_s):
+            connection = await self._dial()
+            try:
+                self._rise(connection)
+            except BaseException:
+                connection.close(BackendUnavailableError("whoever was to use the connection failed"))
+                raise
+            return connection
+
+    async def _live(self, connection: Connection) -> None:
+        heart = asyncio.get_running_loop().create_task(self._keep_beating(connection), name="alacena: heartbeat")
+        heart.add_done_callback(lambda task: _stopped(task, connection))
+        try:
+            await self._lost.wait()
+        finally:
+            heart.cancel()
+            await asyncio.wait({heart})
+
+    async def _keep_beating(self, connection: Connection) -> None:
+        while True:
+            await asyncio.sleep(self._pace.beat_s)
+            await self._beat(connection)
+
+
+def _error_of(attempt: asyncio.Task[Connection]) -> BaseException | None:
+    if attempt.cancelled():
+        return BackendUnavailableError("connecting was cancelled")
+    return attempt.exception()
+
+
+def _stopped(heart: asyncio.Task[None], connection: Connection) -> None:
+    """The heart stands still: unless it was stopped, the connection is given up."""
+    if heart.cancelled():
+        return
+    error = heart.exception()
+    if error is not None:
+        connection.close(BackendUnavailableError(f"the heartbeat failed: {error}"))
+        _report(error, "the heartbeat failed for a reason that is not the server's")
+
+
+def _report(error: BaseException, message: str) -> None:
+    if not isinstance(error, BackendError | OSError):
+        asyncio.get_running_loop().call_exception_handler({"message": message, "exception": error})
+
+
+async def _finish(task: asyncio.Task[Connection]) -> None:
+    """Wait for the task's end; if the wait is cancelled, so is the task, and its end is waited for all the same."""
+    try:
+        await asyncio.wait({task})
+    except asyncio.CancelledError:
+        task.cancel()
+        await asyncio.wait({task})
+        if not task.cancelled() and task.exception() is None:
+            task.result().close()
+        raise

@@ -1,0 +1,126 @@
+"""What was read from the source from one moment on, on its way into the cache."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from alacena.engine.base.keys import named
+from alacena.engine.base.ttl import UNSET, TtlOrUnset
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping
+
+    from alacena.engine.base.keys import DocumentId, Keys
+    from alacena.engine.base.policy import Policy
+    from alacena.engine.base.remote_tier import Beginning
+    from alacena.engine.base.scope import Scope
+    from alacena.engine.writing.writer import Writer
+
+
+class Reading:
+    """Stores what a reading of the source brings, unless it was invalidated since the reading began.
+
+    Made by :meth:`alacena.engine.api.cache.Cache.reading`.
+
+    Args:
+        scope: Whose it is.
+        tags: What all of it depends on.
+        keys: Renders keys.
+        writer: Stores.
+        policy_of: How a type wants to be kept.
+    """
+
+    def __init__(
+        self,
+        scope: Scope,
+        tags: tuple[str, ...],
+        keys: Keys,
+        writer: Writer,
+        policy_of: Callable[[str], Policy],
+    ) -> None:
+        self._scope = scope
+        self._tags = tags
+        self._keys = keys
+        self._writer = writer
+        self._policy_of = policy_of
+        self._began: tuple[Beginning, ...] | None = None
+
+    async def begin(self, data_types: Iterable[str]) -> None:
+        """Note what the reading rests on; with the types that are named. Cost: 1 round trip."""
+        self._began = await self._writer.begin(self._scope, data_types, self._tags)
+
+    async def set(
+        self,
+        data_type: str,
+        resource_id: str,
+        value: Any,
+        *,
+        ttl: TtlOrUnset = UNSET,
+        tags: Iterable[str] = (),
+        document_ids: Iterable[DocumentId] = (),
+    ) -> bool:
+        """Store a value that was read since the reading began.
+
+        Args:
+            data_type: Its type.
+            resource_id: Its id within the type.
+            value: Anything the codec knows, except ``None``.
+            ttl: As for :meth:`alacena.engine.api.cache.Cache.set`.
+            tags: What it depends on besides the reading's own tags and documents.
+            document_ids: Documents, likewise.
+
+        Returns:
+            Whether it was stored; ``False`` if its tenant, its scope or anything it depends on was invalidated since the
+            reading began, while a source transaction holds the entry, or if Redis failed.
+
+        Raises:
+            EncodeError: The value holds something that cannot be stored; the message names where.
+            ValueError: ``ttl`` is not greater than 0, or the value is ``None``.
+
+        Cost: 1 round trip; one more for a type, scope or tag that the reading did not name.
+        If Redis fails: ``False``.
+        """
+        values = {resource_id: value}
+        return await self.set_many(data_type, values, ttl=ttl, tags=tags, document_ids=document_ids) == 1
+
+    async def set_many(
+        self,
+        data_type: str,
+        values: Mapping[str, Any],
+        *,
+        ttl: TtlOrUnset = UNSET,
+        tags: Iterable[str] = (),
+        document_ids: Iterable[DocumentId] = (),
+    ) -> int:
+        """Store many values by id, as :meth:`set` does each; all are encoded before the first is sent.
+
+        Args:
+            data_type: Their type.
+            values: The values by id.
+            ttl: As for :meth:`set`.
+            tags: What all of them depend on besides the reading's own tags and documents.
+            document_ids: Documents, likewise.
+
+        Returns:
+            How many were stored.
+
+        Raises:
+            EncodeError: As for :meth:`set`.
+            ValueError: As for :meth:`set`.
+
+        Cost: 1 round trip a node, the commands written together.
+        If Redis fails: 0.
+        """
+        given = (*self._tags, *named(tags, document_ids))
+        tenant_id, bucket = self._scope.tenant_id, self._keys.bucket
+        beginnings = None
+        if self._began is not None:
+            beginnings = [self._began[bucket(tenant_id, data_type, resource_id)] for resource_id in values]
+        return await self._writer.set_read(
+            [self._keys.entry(data_type, resource_id, self._scope) for resource_id in values],
+            list(values.values()),
+            [given] * len(values),
+            self._policy_of(data_type),
+            ttl,
+            beginnings,
+        )

@@ -1,0 +1,92 @@
+"""Tasks that were at work when a tag ended: what they are about to store may have been read before."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+from weakref import WeakSet
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+    from typing import Any
+
+    from alacena.engine.base.environment import Environment
+
+_REMEMBERED_S = 5.0
+"""How long an ending is held against the tasks that were at work: a `reading` knows without a limit."""
+
+_MOST = 10_000
+"""Endings that are remembered."""
+
+_MANY = 200
+_PAUSE_S = 20e-6
+"""For each of many tasks, how long no other look is taken: it costs a small part of that."""
+
+_WAITS_FOR_WORK = asyncio.Queue.get.__code__
+
+
+class UnderWay:
+    """Which tasks of this process a tag's end overtook.
+
+    A plain ``set`` does not say when its value was read. A task that was at work when a document ended, and stores a
+    value made from the document a moment later, read it before. The task that ended it knows of that, one that started
+    later read later, and one that waited for work at a queue had not begun.
+
+    Args:
+        environment: The clock.
+    """
+
+    def __init__(self, environment: Environment) -> None:
+        self._environment = environment
+        self._ended: dict[str, tuple[float, WeakSet[asyncio.Task[Any]]]] = {}
+        self._at_work: WeakSet[asyncio.Task[Any]] = WeakSet()
+        self._look_again_at = 0.0
+
+    def ended(self, names: Iterable[str], *, anew: bool) -> None:
+        """The current task ends tags, given by the names of their generations.
+
+        Args:
+            names: The names.
+            anew: Whether it is the first in this turn of the loop; the others are at work with the same tasks.
+        """
+        names = list(names)
+        if not names:
+            return
+        now = self._environment.now()
+        if anew and now >= self._look_again_at:
+            tasks = asyncio.all_tasks()
+            self._at_work = WeakSet(task for task in tasks if not _waits_for_work(task))
+            # Among very many tasks a look at all of them takes a while: then some that are new are overlooked instead.
+            self._look_again_at = now + len(tasks) * _PAUSE_S if len(tasks) > _MANY else now
+        current = asyncio.current_task()
+        if current is not None:
+            self._at_work.discard(current)
+        mark = (now + _REMEMBERED_S, self._at_work)
+        for name in names:
+            self._ended.pop(name, None)
+            self._ended[name] = mark
+        self._forget()
+
+    def overtaken(self, names: Iterable[str]) -> bool:
+        """Whether one of these tags ended while the current task was at work already."""
+        if not self._ended:
+            return False
+        self._forget()
+        current = asyncio.current_task()
+        marks = (self._ended.get(name) for name in names)
+        return any(mark is not None and current in mark[1] for mark in marks)
+
+    def _forget(self) -> None:
+        now = self._environment.now()
+        while self._ended:
+            name = next(iter(self._ended))
+            if len(self._ended) <= _MOST and self._ended[name][0] > now:
+                return
+            del self._ended[name]
+
+
+def _waits_for_work(task: asyncio.Task[Any]) -> bool:
+    inner: Any = task.get_coro()
+    while inner is not None and getattr(inner, "cr_code", None) is not _WAITS_FOR_WORK:
+        inner = getattr(inner, "cr_await", None)
+    return inner is not None

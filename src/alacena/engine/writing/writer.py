@@ -1,0 +1,320 @@
+"""The only code that changes what the tiers hold at a caller's word: set, delete, invalidate, and writes to the source."""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING, Any
+
+from alacena.engine.base.errors import BackendError, EncodeError, InvalidKeyError
+from alacena.engine.base.events import Invalidated
+from alacena.engine.base.lineage import made_from
+from alacena.engine.base.remote_tier import Ended
+from alacena.engine.loading.load import reads_under_way
+from alacena.engine.writing.under_way import UnderWay
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Iterable, Sequence
+
+    from alacena.engine.base.environment import Environment
+    from alacena.engine.base.events import Events
+    from alacena.engine.base.keys import EntryKey, Keys
+    from alacena.engine.base.policy import Policy
+    from alacena.engine.base.remote_tier import Beginning, Counts, NewEntry, Refusal, RemoteTier
+    from alacena.engine.base.scope import Scope
+    from alacena.engine.base.ttl import TtlOrUnset
+    from alacena.engine.loading.single_flight import SingleFlight
+    from alacena.engine.reading.filler import Filler
+    from alacena.engine.reading.tiered_lookup import TieredLookup
+
+EVERY_RESOURCE = "*"
+"""What ``invalidate`` takes in place of an id for "the whole type"."""
+
+
+class Burst:
+    """What is invalidated in one turn of the loop.
+
+    Attributes:
+        groups: Generations to end, by bucket.
+        entries: Entries to remove.
+        sent: Their removal: what there was, or ``None`` where it was not confirmed.
+        error: Why it was not.
+    """
+
+    def __init__(self) -> None:
+        self.groups: dict[tuple[str, ...], None] = {}
+        self.entries: dict[bytes, EntryKey] = {}
+        self.sent: asyncio.Task[Ended | None] | None = None
+        self.error: BackendError | None = None
+
+    def add(self, groups: Iterable[Sequence[str]], entries: Iterable[EntryKey]) -> None:
+        """Take some more; what is there already stays there once."""
+        self.groups.update((tuple(group), None) for group in groups)
+        self.entries.update((key.entry, key) for key in entries)
+
+
+class Writer:
+    """Changes the tiers.
+
+    Args:
+        keys: Renders keys.
+        tier: The remote tier, which looks after memory too.
+        tiers: Notes failures.
+        fills: Makes values ready for the tiers.
+        flights: Owns removals, so that a caller who leaves does not stop them.
+        events: Who is told.
+        counts: What is counted.
+        environment: The clock.
+    """
+
+    def __init__(
+        self,
+        *,
+        keys: Keys,
+        remote: RemoteTier,
+        tiers: TieredLookup,
+        fills: Filler,
+        flights: SingleFlight,
+        events: Events,
+        counts: Counts,
+        environment: Environment,
+    ) -> None:
+        self._keys = keys
+        self._remote = remote
+        self._tiers = tiers
+        self._filler = fills
+        self._flights = flights
+        self._burst: Burst | None = None
+        self._events = events
+        self._counts = counts
+        self._under_way = UnderWay(environment)
+
+    async def set(
+        self,
+        keys: Sequence[EntryKey],
+        values: Sequence[Any],
+        depends: Sequence[tuple[str, ...]],
+        policy: Policy,
+        ttl: TtlOrUnset,
+    ) -> int:
+        """Store values that the caller vouches for, each with its tags. See :meth:`alacena.engine.api.cache.Cache.set`.
+
+        Returns:
+            How many were stored.
+
+        Raises:
+            EncodeError: A value holds something that cannot be stored.
+            ValueError: A value is ``None``, or ``ttl`` is not greater than 0.
+        """
+        new_entries = await self._parcels(keys, values, depends, policy, ttl)
+        overtaken = self._under_way.overtaken
+        stores = [
+            self._refused(key, "generation")
+            if overtaken(map(key.tag_name, new_entry.tags))
+            else self._stored(key, new_entry, None)
+            for key, new_entry in zip(keys, new_entries, strict=True)
+        ]
+        return sum(await asyncio.gather(*stores)) if len(stores) != 1 else await stores[0]
+
+    async def set_read(
+        self,
+        keys: Sequence[EntryKey],
+        values: Sequence[Any],
+        depends: Sequence[tuple[str, ...]],
+        policy: Policy,
+        ttl: TtlOrUnset,
+        beginnings: Sequence[Beginning] | None,
+    ) -> int:
+        """Store what a reading brought, if nothing has ended since it began. See :class:`alacena.engine.writing.reading.Reading`.
+
+        ``beginnings`` is ``None`` if it is not known what the reading rests on: then nothing is stored.
+
+        Returns:
+            How many were stored.
+
+        Raises:
+            EncodeError: As for :meth:`set`.
+            ValueError: As for :meth:`set`.
+        """
+        new_entries = await self._parcels(keys, values, depends, policy, ttl)
+        if beginnings is None:
+            return sum([await self._refused(key, "backend") for key in keys])
+        return sum(await asyncio.gather(*map(self._stored, keys, new_entries, beginnings)))
+
+    async def _refused(self, key: EntryKey, reason: Refusal) -> bool:
+        """The caller knows of a newer value that is not stored: the older one is not served any more."""
+        self._counts.refused(reason)
+        await self.delete((key,))
+        return False
+
+    async def _stored(self, key: EntryKey, new_entry: NewEntry, began: Beginning | None) -> bool:
+        try:
+            refusal = await self._remote.store(key, new_entry, began)
+        except BackendError as error:
+            self._tiers.degraded("set", key, error)
+            return False
+        return await self._refused(key, refusal) if refusal else True
+
+    async def begin(self, scope: Scope, data_types: Iterable[str], tags: Sequence[str]) -> tuple[Beginning, ...] | None:
+        """Note what a reading rests on, for each bucket of the tenant; ``None`` if the remote tier failed."""
+        buckets, wide = self._keys.groundwork(scope, data_types, tags)
+        try:
+            return await self._remote.begin(buckets, wide)
+        except BackendError as error:
+            self._tiers.degraded("reading", self._keys.entry("any", "any", scope), error)
+            return None
+
+    async def _parcels(
+        self,
+        keys: Sequence[EntryKey],
+        values: Sequence[Any],
+        depends: Sequence[tuple[str, ...]],
+        policy: Policy,
+        ttl: TtlOrUnset,
+    ) -> list[NewEntry]:
+        """Values made ready for the tiers: encoded now, so that a bad value is refused before anything is sent.
+
+        If one cannot be stored, what was there before is outdated all the same, and is removed.
+        """
+        if any(value is None for value in values):
+            raise ValueError("None cannot be stored, it is how a miss looks: store another value, or delete the entry")
+        try:
+            triples = zip(keys, values, depends, strict=True)
+            new_entries = [
+                self._filler.new_entry(value, policy, ttl, made_from(key, value, tags)) for key, value, tags in triples
+            ]
+        except EncodeError:
+            await self.delete(keys)
+            raise
+        # A source that looks, finds nothing, makes it and stores it by hand has it in hand as if it had read it.
+        if (reads := reads_under_way()) is not None:
+            for key, new_entry in zip(keys, new_entries, strict=True):
+                reads.note(key.ident, new_entry.tags)
+        return new_entries
+
+    async def delete(self, keys: Sequence[EntryKey]) -> int:
+        """Remove entries. See :meth:`alacena.engine.api.cache.Cache.delete`."""
+        try:
+            return await self._remote.delete(keys)
+        except BackendError as error:
+            self._tiers.degraded("delete", keys[0], error)
+            return 0
+
+    async def invalidate(
+        self,
+        scope: Scope,
+        data_type: str | None,
+        resource_id: str | None,
+        tags: Iterable[str],
+    ) -> Ended:
+        """End what a scope, a type, a resource or tags stand for. See :meth:`alacena.engine.api.cache.Cache.invalidate`."""
+        groups: list[tuple[str, ...]] = [
+            names for tag in tags for names in self._keys.tag_generations(scope.tenant_id, tag)
+        ]
+        entries: list[EntryKey] = []
+        if resource_id is not None and resource_id != EVERY_RESOURCE:
+            named, entries = self._resource(scope, data_type, resource_id)
+            groups += named
+        elif data_type is not None or not groups:
+            groups += self._keys.scope_generations(scope, data_type)
+        return await self.end(scope, data_type, groups, entries)
+
+    async def end(
+        self, scope: Scope, data_type: str | None, groups: Sequence[Sequence[str]], entries: Sequence[EntryKey]
+    ) -> Ended:
+        """End generations and remove entries, in one round trip a node.
+
+        Whatever is ended in one turn of the loop leaves together, each name once: an ingestion that invalidates a
+        document for each of its chunks costs one command.
+        """
+        burst = self._burst
+        self._under_way.ended((group[0] for group in groups if len(group) > 1), anew=burst is None)
+        if burst is None:
+            burst = self._burst = Burst()
+            burst.add(groups, entries)
+            burst.sent = self._flights.own(self._send(burst))
+        else:
+            burst.add(groups, entries)
+        assert burst.sent is not None
+        ended = await asyncio.shield(burst.sent)
+        if ended is None:
+            witness = entries[0] if entries else self._keys.entry(data_type or "any", "any", scope)
+            self._tiers.degraded("invalidate", witness, burst.error or BackendError())
+            return Ended(0)
+        if self._events:
+            what = ", ".join(name for group in groups for name in group)
+            self._events.emit(Invalidated(scope.tenant_id, data_type, what, int(ended)))
+        named: set[str | bytes] = {*(group[0] for group in groups), *(key.entry for key in entries)}
+        return Ended(max(ended, 1), ended.names & named)
+
+    async def _send(self, burst: Burst) -> Ended | None:
+        self._burst = None
+        groups, entries = list(burst.groups), list(burst.entries.values())
+        try:
+            ended = await self._remote.invalidate(groups, entries)
+            if len({group[1] for group in groups if len(group) > 1}) > 1:
+                # Buckets hear of it one after the other: what was made in one that had heard, from an entry of one that
+                # had not, would outlive this.
+                await self._remote.invalidate(groups, ())
+        except BackendError as error:
+            burst.error = error
+            return None
+        else:
+            return ended
+
+    @asynccontextmanager
+    async def write(
+        self, scope: Scope, resources: Sequence[tuple[str, str]], tags: Sequence[str], hold_s: float
+    ) -> AsyncIterator[None]:
+        """Hold entries around a source transaction. See :meth:`alacena.engine.api.cache.Cache.write`."""
+        entries = [self._keys.entry(data_type, resource_id, scope) for data_type, resource_id in resources]
+        generations = [self._keys.resource_generation(t, r, scope) for t, r in resources]
+        groups = [names for tag in tags for names in self._keys.tag_generations(scope.tenant_id, tag)]
+        # With the journals: what was made from a resource is named by loads when they are done.
+        groups += [names for t, r in resources for names in self._keys.resource_generations(t, r, scope)]
+        token: bytes | None = None
+        try:
+            # What is old ends now, not when the block does: a process that dies inside leaves nothing of it.
+            ending = self.end(scope, None, groups, ()) if groups else _nothing()
+            token, _ = await asyncio.gather(self._held(entries, generations, hold_s), ending)
+            yield
+        finally:
+            after = self._after_write(scope, groups, entries, token)
+            await asyncio.shield(self._flights.own(after))
+
+    async def _held(self, entries: Sequence[EntryKey], generations: Sequence[str], hold_s: float) -> bytes | None:
+        try:
+            return await self._remote.hold(entries, generations, hold_s) if entries else None
+        except BackendError as error:
+            self._tiers.degraded("write", entries[0], error)
+            return None
+
+    async def _after_write(
+        self,
+        scope: Scope,
+        groups: Sequence[Sequence[str]],
+        entries: Sequence[EntryKey],
+        token: bytes | None,
+    ) -> None:
+        await self.end(scope, None, groups, entries)
+        if token is None:
+            return
+        try:
+            await self._remote.unhold(entries, token)
+        except BackendError as error:
+            self._tiers.degraded("write", entries[0], error)
+
+    def _resource(
+        self, scope: Scope, data_type: str | None, resource_id: str
+    ) -> tuple[Sequence[tuple[str, ...]], list[EntryKey]]:
+        if data_type is None:
+            raise InvalidKeyError(
+                f"invalidate(resource_id={resource_id!r}) names no data_type: pass data_type=..., or leave resource_id "
+                "out to invalidate the tenant"
+            )
+        entry = self._keys.entry(data_type, resource_id, scope)
+        return self._keys.resource_generations(data_type, entry.resource_id, scope), [entry]
+
+
+async def _nothing() -> None:
+    """There is nothing to end."""

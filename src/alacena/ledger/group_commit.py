@@ -1,0 +1,113 @@
+"""Usage that is committed before its caller is told: who waits at the same time shares a transaction.
+
+The idea is the group commit of databases (DeWitt et al., "Implementation techniques for main memory database
+systems", 1984).
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Final, TypeAlias
+
+from alacena.engine.base.closing import finish
+from alacena.engine.base.errors import IdempotencyConflictError
+from alacena.ledger.delivery import hand_over
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Sequence
+
+    from alacena.engine.base.closing import Deadline
+    from alacena.engine.base.errors import AlacenaError
+    from alacena.ledger.ledger import Authority
+    from alacena.ledger.usage import Usage
+
+    Settled: TypeAlias = Callable[[Sequence[Usage]], Awaitable[None]]
+
+_MOST: Final = 1_000
+"""Uses a transaction."""
+
+_Place: TypeAlias = tuple[str, str]
+"""Tenant and key of a use."""
+
+
+class GroupCommit:
+    """Commits usage with the authority, one transaction at a time; whoever comes meanwhile shares the next one.
+
+    Args:
+        authority: Where usage is kept.
+        settled: Given what the authority has taken a decision on, before the callers are told.
+    """
+
+    def __init__(self, authority: Authority, settled: Settled) -> None:
+        self._authority = authority
+        self._settled = settled
+        self._waiting: dict[_Place, Usage] = {}
+        self._next: asyncio.Task[dict[_Place, AlacenaError]] | None = None
+        self._open: asyncio.Task[dict[_Place, AlacenaError]] | None = None
+
+    async def commit(self, usage: Usage) -> None:
+        """Have a use committed. Each caller learns what became of its own.
+
+        Cost: one transaction of the authority, shared with whoever waits; up to one more that is under way.
+        Cancellation: it may be committed or not.
+
+        Raises:
+            IdempotencyConflictError: The authority knows the key with other figures.
+            ServerReplyError: The authority can never take it, or is not set up.
+            BackendError: It is not known to be kept: commit it again.
+        """
+        place = _place(usage)
+        while self._next is not None and not self._may_join(place, usage):
+            await asyncio.wait((self._next,))
+        self._waiting[place] = usage
+        if self._next is None:
+            self._next = asyncio.get_running_loop().create_task(self._commit())
+            self._next.add_done_callback(_heard)
+        refused = (await asyncio.shield(self._next)).get(place)
+        if refused is not None:
+            raise refused
+
+    def _may_join(self, place: _Place, usage: Usage) -> bool:
+        """False where one with the same key and other figures waits: of the two, one will have to be refused."""
+        known = self._waiting.get(place)
+        return known is None or known.fingerprint == usage.fingerprint
+
+    async def _commit(self) -> dict[_Place, AlacenaError]:
+        """One round: what has come until the one before has ended. Gives those that are refused."""
+        if self._open is not None:
+            await asyncio.wait((self._open,))
+        self._open, self._next = self._next, None
+        usages, self._waiting = list(self._waiting.values()), {}
+        refused: dict[_Place, AlacenaError] = {}
+        for start in range(0, len(usages), _MOST):
+            refused |= await self._commit_some(usages[start : start + _MOST])
+        return refused
+
+    async def _commit_some(self, usages: list[Usage]) -> dict[_Place, AlacenaError]:
+        handed = await hand_over(self._authority, usages)
+        unfit: dict[_Place, AlacenaError] = {_place(usage): words for usage, words in handed.unfit}
+        await self._settled([usage for usage in usages if _place(usage) not in unfit])
+        conflicts: dict[_Place, AlacenaError] = {_place(usage): _conflict(usage) for usage in handed.conflicts}
+        return conflicts | unfit
+
+    async def close(self, deadline: Deadline | None = None) -> None:
+        """Wait until what was begun has come to its end, or the deadline; what is left then is cancelled."""
+        while rest := {task for task in (self._open, self._next) if task is not None and not task.done()}:
+            await finish(rest, None if deadline is None else deadline.left_s())
+
+
+def _conflict(usage: Usage) -> IdempotencyConflictError:
+    return IdempotencyConflictError(
+        f"key {usage.idempotency_key!r} of tenant {usage.tenant_id!r} is known to the authority with other figures than "
+        f"{usage.figures}: see its row in alacena_token_usage. Use a key that names one provider call"
+    )
+
+
+def _place(usage: Usage) -> _Place:
+    return usage.tenant_id, usage.idempotency_key
+
+
+def _heard(task: asyncio.Task[dict[_Place, AlacenaError]]) -> None:
+    """Whoever waited has seen how it failed; where all were cancelled, nobody wants to know."""
+    if not task.cancelled():
+        task.exception()

@@ -1,0 +1,132 @@
+"""Usage whose answer was paid for while no server would count it: kept in this process until one does."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections import deque
+from typing import TYPE_CHECKING, Any, Final
+
+from alacena.coordination.trouble import Trouble, ends_a_task
+from alacena.engine.base.closing import finish
+from alacena.engine.base.errors import BackendError
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+    from alacena.engine.base.closing import Deadline
+    from alacena.engine.base.environment import Environment
+    from alacena.engine.base.health import Health
+    from alacena.ledger.usage import Usage
+
+MOST: Final = 10_000
+"""Uses that are kept; beyond that the oldest are written to the log with their figures, and no longer kept."""
+
+PART: Final = "alacena: pending usage"
+"""Its name among the parts that have faults."""
+
+_LONGEST_PAUSE_S: Final = 5.0
+"""Totals should not lag long behind a server that is back; one command every few seconds is little."""
+
+_log = logging.getLogger("alacena")
+
+
+class Pending:
+    """Keeps usage in memory, and has it counted as soon as that can be done, in the order in which it came.
+
+    Each use has its key, so that one whose outcome was unknown is counted once.
+
+    Args:
+        count: Counts one use; raises a ``BackendError`` while it cannot.
+        environment: Chance.
+        health: Is told while usage cannot be counted.
+
+    Attributes:
+        lost: Uses that were given up: there were too many, or the cache was closed; each is in the log.
+        refused: Uses that could not be counted, because of their figures; each is in the log.
+    """
+
+    def __init__(
+        self, count: Callable[[Usage], Awaitable[object]], environment: Environment, health: Health | None = None
+    ) -> None:
+        self.lost = 0
+        self.refused = 0
+        self._count = count
+        self._environment = environment
+        self._kept: deque[Usage] = deque()
+        self._task: asyncio.Task[None] | None = None
+        self._trouble = Trouble(
+            "token usage is not counted",
+            f"up to {MOST} uses wait in this process; see that Redis takes writes, or set ledger_spill_path",
+            health=health,
+            part=PART,
+        )
+
+    def __len__(self) -> int:
+        return len(self._kept)
+
+    @property
+    def failing(self) -> str | None:
+        """The kind of the failure that keeps it from being counted."""
+        return self._trouble.kind if self._kept else None
+
+    def keep(self, usage: Usage, error: BaseException | None = None) -> None:
+        """Keep a use until it is counted."""
+        if error is not None:
+            self._trouble.seen(error)
+        self._kept.append(usage)
+        if len(self._kept) > MOST:
+            self._give_up(self._kept.popleft())
+        if self._task is None:
+            self._task = asyncio.get_running_loop().create_task(self._work(), name="alacena: pending usage")
+
+    def refuse(self, what: str, error: BaseException) -> None:
+        """Take note of a use that can never be counted."""
+        self.refused += 1
+        _log.error("token usage is not counted, and the answer that it was for is kept: %s: %s", what, error)
+
+    async def _work(self) -> None:
+        pause_s = 0.5
+        try:
+            while self._kept:
+                await asyncio.sleep(pause_s * (0.5 + self._environment.random()))
+                pause_s = await self.flush()
+        finally:
+            self._task = None
+
+    async def flush(self) -> float:
+        """Count what is kept, until that fails; returns the seconds to wait before it is worth trying again."""
+        while self._kept:
+            usage = self._kept[0]
+            try:
+                await self._count(usage)
+            except BackendError as error:
+                return min(_LONGEST_PAUSE_S, self._trouble.seen(error))
+            except BaseException as error:
+                if ends_a_task(error):
+                    raise
+                self.refuse(f"{usage.tenant_id!r}, {usage.idempotency_key!r}: {usage.figures}", error)
+            if self._kept and self._kept[0] is usage:
+                self._kept.popleft()
+        self._trouble.over()
+        return 0.0
+
+    async def close(self, deadline: Deadline) -> None:
+        """Try once more, within the deadline; what is left is written to the log with its figures."""
+        try:
+            if self._task is not None:
+                await finish((self._task,), 0.0)
+            if self._kept:
+                last = asyncio.get_running_loop().create_task(self.flush())
+                await finish((last,), deadline.left_s(least=0.5))
+        finally:
+            while self._kept:
+                self._give_up(self._kept.popleft())
+
+    def _give_up(self, usage: Usage) -> None:
+        self.lost += 1
+        _log.error("token usage was never counted: %s", usage.packed().decode())
+
+    def health(self) -> dict[str, Any]:
+        """Returns how many uses wait, were given up, and were refused."""
+        return {"pending": len(self._kept), "lost": self.lost, "refused": self.refused}

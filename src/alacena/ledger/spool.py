@@ -1,0 +1,231 @@
+"""A file that keeps what could not be sent, on disk before the caller is told, until it can be."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, BinaryIO
+from weakref import WeakSet
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+    from io import FileIO
+
+_spills: WeakSet[Spool] = WeakSet()
+
+
+class Spool:
+    """Lines in a file, appended and fsynced; several processes may share it.
+
+    A drain takes the whole file aside, and gives back what is left of it. A line is never lost, whatever dies or fails
+    when; where something did, it may be given out once more. Only one drain runs at a time, and its lock is let go of
+    whatever becomes of it. Needs a Unix: the locks are ``flock``.
+
+    Args:
+        path: The file. Beside it stand ``.lock``, ``.drain-lock``, ``.draining`` and ``.rejected``.
+    """
+
+    def __init__(self, path: str | Path) -> None:
+        self._path = Path(path)
+        self._lock = Path(f"{path}.lock")
+        self._draining = Path(f"{path}.draining")
+        self._drain_lock = Path(f"{path}.drain-lock")
+        self._rejected = Path(f"{path}.rejected")
+        self._drain: BinaryIO | None = None
+        self._taken: list[bytes] = []
+        _spills.add(self)
+
+    @property
+    def holds_any(self) -> bool:
+        """Whether there is something to drain. Looks at the disk, reads nothing."""
+        return self._path.exists() or self._draining.exists()
+
+    async def append(self, line: bytes) -> None:
+        """Keep a line. When this returns, it is on disk.
+
+        Cancellation: the write goes on and is finished; it may be kept or not.
+
+        Raises:
+            OSError: The disk is full, or the file cannot be written: the line is not kept, and nothing of it is left.
+        """
+        await asyncio.to_thread(self._append, self._path, [line])
+
+    async def reject(self, line: bytes) -> None:
+        """Keep a line that the server refuses where somebody can look at it.
+
+        Raises:
+            OSError: As for :meth:`append`.
+        """
+        await asyncio.to_thread(self._append, self._rejected, [line])
+
+    async def take(self) -> list[bytes] | None:
+        """Take what is there aside for a drain, which ends with :meth:`keep`.
+
+        What a drain that died had taken comes first. ``None``: another drain runs. A last line that was torn by a
+        crash was never confirmed, and is left out.
+
+        Cancellation: no drain was begun.
+
+        Raises:
+            OSError: The file cannot be read or moved: no drain was begun.
+        """
+        taking = asyncio.ensure_future(asyncio.to_thread(self._take))
+        try:
+            return await asyncio.shield(taking)
+        except asyncio.CancelledError:
+            taking.add_done_callback(self._let_go)
+            raise
+
+    async def keep(self, rest: Sequence[bytes]) -> None:
+        """End the drain: say what is left of it.
+
+        Cancellation: the drain is ended all the same.
+
+        Raises:
+            OSError: What was drained could not be taken out: the drain is over, and its lines come once more.
+        """
+        await asyncio.to_thread(self._keep, rest)
+
+    def close(self) -> None:
+        """Let go of the lock of a drain that is no more. What it had taken stays on disk."""
+        drain, self._drain = self._drain, None
+        if drain is not None:
+            _unlock(drain)
+
+    def _let_go(self, taking: asyncio.Future[list[bytes] | None]) -> None:
+        """The caller that was to drain has gone while the file was taken."""
+        if not taking.cancelled() and taking.exception() is None and taking.result() is not None:
+            self.close()
+
+    def _append(self, path: Path, lines: Sequence[bytes]) -> None:
+        with self._locked():
+            created = not path.exists()
+            with path.open("ab+", buffering=0) as file:
+                size = file.seek(0, os.SEEK_END)
+                text = b"".join(line + b"\n" for line in lines)
+                try:
+                    _write(file, text if _ends_a_line(file) else b"\n" + text)
+                    os.fsync(file.fileno())
+                except OSError:
+                    file.truncate(size)  # Half a line would be taken for a whole one when the next is appended.
+                    raise
+            if created:
+                _sync_directory(path.parent)
+
+    def _take(self) -> list[bytes] | None:
+        if self._drain is not None or not self._begin_drain():
+            return None
+        taken = False
+        try:
+            with self._locked():
+                if not self._draining.exists() and self._path.exists():
+                    self._path.replace(self._draining)
+                elif self._path.exists():
+                    self._replace([*_lines(self._draining), *_lines(self._path)])
+                    self._path.unlink()
+                self._taken = _lines(self._draining)
+            taken = True
+            return list(self._taken)
+        finally:
+            if not taken:
+                self.close()
+
+    def _begin_drain(self) -> bool:
+        import fcntl
+
+        file = self._drain_lock.open("ab")
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            file.close()
+            return False
+        self._drain = file
+        return True
+
+    def _keep(self, rest: Sequence[bytes]) -> None:
+        if self._drain is None:
+            return
+        try:
+            if rest and len(rest) == len(self._taken):
+                return  # Nothing was drained: what lies on disk is what is left, and the server may be away for long.
+            with self._locked():
+                if rest:
+                    self._replace(rest)
+                else:
+                    self._draining.unlink(missing_ok=True)
+                    _sync_directory(self._path.parent)
+        finally:
+            self._taken = []
+            self.close()
+
+    def _replace(self, lines: Sequence[bytes]) -> None:
+        fresh = Path(f"{self._draining}.new")
+        with fresh.open("wb") as file:
+            file.write(b"".join(line + b"\n" for line in lines))
+            file.flush()
+            os.fsync(file.fileno())
+        fresh.replace(self._draining)
+        _sync_directory(self._path.parent)
+
+    def _disown(self) -> None:
+        """This is a forked child: the lock is the parent's, and must not live as long as this process does."""
+        drain, self._drain = self._drain, None
+        if drain is not None:
+            drain.close()
+
+    @contextmanager
+    def _locked(self) -> Iterator[None]:
+        import fcntl
+
+        with self._lock.open("ab") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            yield
+
+
+def _lines(path: Path) -> list[bytes]:
+    """The whole lines of a file."""
+    if not path.exists():
+        return []
+    whole, _, _ = path.read_bytes().rpartition(b"\n")
+    return [line for line in whole.split(b"\n") if line]
+
+
+def _ends_a_line(file: FileIO) -> bool:
+    """False where a crash tore the last line, which would swallow the next."""
+    if file.seek(0, os.SEEK_END) == 0:
+        return True
+    file.seek(-1, os.SEEK_END)
+    return file.read(1) == b"\n"
+
+
+def _write(file: FileIO, text: bytes) -> None:
+    """All of a text: an unbuffered file may take less at once."""
+    while text:
+        text = text[file.write(text) :]
+
+
+def _unlock(file: BinaryIO) -> None:
+    """Let go of a lock, also where a forked child still has the file open."""
+    import fcntl
+
+    fcntl.flock(file, fcntl.LOCK_UN)
+    file.close()
+
+
+def _sync_directory(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _disown_all() -> None:
+    for spill in list(_spills):
+        spill._disown()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_disown_all)

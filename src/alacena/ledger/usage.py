@@ -1,0 +1,244 @@
+"""One use of tokens, as it is counted, sent and kept."""
+
+from __future__ import annotations
+
+import re
+from contextlib import suppress
+from decimal import ROUND_HALF_EVEN, Decimal, InvalidOperation
+from hashlib import blake2b
+from operator import index
+from typing import TYPE_CHECKING, Any, Final
+
+import msgspec
+from msgspec.structs import replace
+
+from alacena.coordination.coordination_context import exact
+from alacena.engine.base.errors import DecodeError, EncodeError
+from alacena.engine.base.scope import identifier, tenant_text
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+_NUL = re.compile(rb"(?<!\\)(?:\\\\)*\\u0000").search
+_LONGEST_KEY: Final = 512
+_PLACES: Final = ("agent_id", "conversation_id", "collection_id")
+_LONGEST_PART: Final = 64
+_LONGEST: Final = {"tenant_id": 512, "model": 256, "token_type": 128, "operation": 128}
+"""Bytes; together they fit into one entry of a Postgres index."""
+
+
+_ALONE: Final = frozenset({"llm", "embedding"})
+"""Types of a whole call, which use its key up; any other type names a part of a call."""
+_MICROS: Final = Decimal(1_000_000)
+
+
+class Usage(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """One use of tokens: one call of a provider, or one that the cache saved.
+
+    Attributes:
+        tenant_id: Whose.
+        idempotency_key: Names the call; counted once for each tenant.
+        tokens: How many.
+        model: Of which model.
+        token_type: Such as ``"llm"`` or ``"embedding"``.
+        operation: Such as ``"query"`` or ``"embedding"``.
+        at: When, in seconds since the epoch; decides the day and the month (UTC).
+        saved: True where the cache answered: counted apart, never as used.
+        agent_id: For which agent.
+        conversation_id: In which conversation.
+        collection_id: On which collection.
+        metadata: Whatever else is worth keeping; not part of the figures.
+        parts: Tokens by what they were: ``"input"``, ``"output"``, ``"cached"``, ``"reasoning"``, ``"cache_write"``.
+        cost_micros: What it cost, in millionths of the currency.
+    """
+
+    tenant_id: str
+    idempotency_key: str
+    tokens: int
+    model: str
+    token_type: str
+    operation: str
+    at: float
+    saved: bool = False
+    agent_id: str | None = None
+    conversation_id: str | None = None
+    collection_id: str | None = None
+    metadata: dict[str, Any] | None = None
+    parts: dict[str, int] | None = None
+    cost_micros: int = 0
+
+    @property
+    def fingerprint(self) -> str:
+        """What must be the same where the key is: every figure; not the time, the metadata, or whom it is for.
+
+        Whoever recorded the call first decides whose agent and conversation it was: a worker that repeats it outside of
+        them brings the same call.
+        """
+        figures: list[Any] = [self.tokens, self.model, self.token_type, self.operation, self.saved]
+        figures += [sorted((self.parts or {}).items()), self.cost_micros]
+        return blake2b(msgspec.json.encode(figures), digest_size=16).hexdigest()
+
+    @property
+    def figures(self) -> str:
+        """The figures, for people."""
+        words = [f"{self.tokens} tokens of {self.model!r}, {self.token_type}, {self.operation}"]
+        words += [f"{name} {amount}" for name, amount in sorted((self.parts or {}).items())]
+        words += [f"cost {self.cost_micros / 1e6:f}"] if self.cost_micros else []
+        return ", ".join([*words, *(["saved"] if self.saved else [])])
+
+    @property
+    def field(self) -> bytes:
+        """Under what it is totalled."""
+        return msgspec.json.encode([self.saved, self.model, self.token_type, self.operation])
+
+    @property
+    def amounts(self) -> list[tuple[bytes, int]]:
+        """What is totalled beside the tokens: the parts and the money, each with its field."""
+        named = [*sorted((self.parts or {}).items()), *([(COST, self.cost_micros)] if self.cost_micros else [])]
+        head = [self.saved, self.model, self.token_type, self.operation]
+        return [(msgspec.json.encode([*head, name]), amount) for name, amount in named if amount]
+
+    def packed(self) -> bytes:
+        """The record that goes into the outbox and the spill file: one line of JSON.
+
+        Raises:
+            EncodeError: It holds something that JSON or Postgres does not.
+        """
+        try:
+            record = msgspec.json.encode(self)
+        except (TypeError, ValueError, RecursionError) as error:
+            raise EncodeError(f"the usage cannot be stored, because of its metadata: {error}", "$.metadata") from error
+        if _NUL(record):
+            raise EncodeError("the usage cannot be stored: Postgres keeps no NUL in text", "$.metadata")
+        return record
+
+
+COST: Final = "$"
+"""The name under which money is totalled, beside the names of the parts."""
+
+
+def key_of(idempotency_key: str, token_type: str) -> str:
+    """The key under which one type of a call is counted: input and output of one call may share the call's id."""
+    if not isinstance(idempotency_key, str) or not isinstance(token_type, str) or token_type in _ALONE:
+        return short_key(idempotency_key)
+    return short_key(f"{idempotency_key}#{token_type}")
+
+
+def whole(amount: Any, name: str) -> int:
+    """A number of tokens: an integer of any library.
+
+    Raises:
+        ValueError: It is none.
+    """
+    if amount is None:
+        raise ValueError(
+            f"{name} must be an integer, not None: the provider gave no usage. Ask it for it (OpenAI's streams: "
+            'stream_options={"include_usage": True}), or pass an estimate'
+        )
+    if not isinstance(amount, bool):
+        with suppress(TypeError):
+            amount = index(amount)
+    return exact(amount, name, least=0)
+
+
+def whole_parts(parts: Mapping[str, Any] | None) -> dict[str, int] | None:
+    """The parts of a use, each a whole number; those that are 0 are left out.
+
+    Raises:
+        ValueError: A name is blank, or a number none.
+    """
+    if not parts:
+        return None
+    for name in parts:
+        if not isinstance(name, str) or not name.strip() or name == COST or len(name) > _LONGEST_PART:
+            raise ValueError(f"a part is named by a word, such as 'input' or 'output', not {name!r:.80}")
+    amounts = {name: whole(amount, f"parts[{name!r}]") for name, amount in parts.items()}
+    return {name: amount for name, amount in amounts.items() if amount} or None
+
+
+def micros(cost: Decimal | float | str | None) -> int:
+    """An amount of money in whole millionths, rounded half to even.
+
+    Raises:
+        ValueError: It is no amount, or negative.
+    """
+    if cost is None:
+        return 0
+    try:
+        amount = cost if isinstance(cost, Decimal) else Decimal(str(cost))
+        if isinstance(cost, bool) or not amount.is_finite():
+            raise InvalidOperation  # noqa: TRY301 - one message for all that is no amount
+        return exact(int((amount * _MICROS).to_integral_value(ROUND_HALF_EVEN)), "cost in millionths", least=0)
+    except InvalidOperation:
+        raise ValueError(f"cost must be an amount of money, such as Decimal('0.0024'), not {cost!r:.80}") from None
+
+
+def plain(metadata: Mapping[str, Any] | None) -> dict[str, Any] | None:
+    """Metadata as JSON has it: objects of pydantic, of providers, of numpy and the like become what they hold.
+
+    Raises:
+        EncodeError: Something in it holds nothing that JSON has.
+    """
+    if not metadata:
+        return None
+    try:
+        made: dict[str, Any] = msgspec.to_builtins(dict(metadata), enc_hook=_plain, str_keys=True)
+    except (TypeError, ValueError, RecursionError) as error:
+        raise EncodeError(
+            f"metadata cannot be stored, and nothing was counted: {error}. Pass JSON values: text, numbers, lists, "
+            "dicts; of an object its model_dump()",
+            "$.metadata",
+        ) from error
+    return made
+
+
+def _plain(value: Any) -> Any:
+    for method in ("model_dump", "tolist", "to_dict"):
+        if callable(found := getattr(value, method, None)) and not isinstance(value, type):
+            return found()
+    held = getattr(value, "__dict__", None)
+    if not isinstance(held, dict) or isinstance(value, type) or callable(value):
+        raise TypeError(f"a {type(value).__name__} has no form in JSON")
+    return {name: one for name, one in held.items() if not name.startswith("_")}
+
+
+def unpacked(record: bytes) -> Usage:
+    """Read a record.
+
+    Raises:
+        DecodeError: It is none.
+    """
+    try:
+        return msgspec.json.decode(record, type=Usage)
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise DecodeError(f"not a record of usage: {error}") from error
+
+
+def checked(usage: Usage) -> Usage:
+    """Returns the use with its names as text, and refuses what cannot be counted.
+
+    Raises:
+        MissingTenantError: No tenant.
+        ValueError: Negative or inexact tokens; a blank model, type, operation or key.
+    """
+    names = {name: identifier(name, getattr(usage, name)) for name in ("model", "token_type", "operation")}
+    parts = {name: getattr(usage, name) for name in _PLACES}
+    given = {name: identifier(name, part) for name, part in parts.items() if part is not None and part != ""}
+    usage = replace(usage, tenant_id=tenant_text(usage.tenant_id), **names, **given)
+    exact(usage.tokens, "tokens", least=0)
+    for name, longest in _LONGEST.items():
+        if len(_bytes(getattr(usage, name))) > longest:
+            raise ValueError(f"{name} must be at most {longest} bytes")
+    return usage
+
+
+def short_key(key: str) -> str:
+    """The key itself, or a digest of one that is too long for an index; such a digest is marked with ``~``."""
+    key = identifier("idempotency_key", key)
+    if len(_bytes(key)) <= _LONGEST_KEY:
+        return key
+    return "~" + blake2b(_bytes(key), digest_size=32).hexdigest()
+
+
+def _bytes(text: str) -> bytes:
+    return text.encode("utf-8", "surrogatepass")

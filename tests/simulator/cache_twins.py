@@ -1,0 +1,228 @@
+"""What the cache's scripts do, in Python, for the simulated server; and the table of all the library's scripts.
+
+Each function keeps to the file of its name in ``engine/remote/redis/lua``, command by command: which keys are read before and
+after a write decides what is tracked. A differential test runs both.
+"""
+
+from __future__ import annotations
+
+from functools import cache, partial
+from hashlib import sha1
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any
+
+from alacena.engine.remote.backend import Script
+from alacena.engine.remote.local.twins import TWINS, Server
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from alacena.engine.remote.local.keyspace import Keyspace
+
+_TOKEN_BYTES = 16
+"""What of a lease's token is its own; the rest is the history that it was asked for under."""
+_STAMP_BYTES = 48
+"""What a lease says behind its token of what it rests on."""
+
+
+def lease(space: Keyspace, keys: list[bytes], args: list[bytes]) -> Any:
+    """``lease.lua``."""
+    token, lease_ms, nonce, narrow_ms, name, own = args
+    journal, keys = keys[3], [*keys[:3], *keys[4:]]
+    length = space.execute([b"STRLEN", journal])
+    if length == 0:
+        space.execute([b"SET", journal, name, b"PX", narrow_ms])
+        length = len(name)
+    there = space.execute([b"MGET", *keys])
+    for number, nonce_there in enumerate(there):
+        if number >= 3 and nonce_there is None:
+            life = [b"PX", narrow_ms] if number >= 5 else []
+            space.execute([b"SET", keys[number], nonce, *life])
+    stamp = _stamp(keys[3:], [one or nonce for one in there[3:]], int(own))
+    held = space.execute([b"GET", keys[1]])
+    if held is None or not _stands(held, token[_TOKEN_BYTES:], stamp):
+        space.execute([b"SET", keys[1], token + stamp, b"PX", lease_ms])
+    found = space.execute([b"MGET", *keys])
+    found[1] = [found[1], space.execute([b"PTTL", keys[1]])]
+    found[2] = _holds(space, keys[2])
+    return [*found[:3], [space.execute([b"GETRANGE", journal, b"0", b"%d" % (len(name) - 1)]), length], *found[3:]]
+
+
+def _stamp(generations: list[bytes], nonces: list[bytes], own: int) -> bytes:
+    """What a lease rests on: its own generations' nonces, its tags' names and their nonces, as digests."""
+    return _digest(nonces[:own]) + _digest(generations[own:]) + _digest(nonces[own:])
+
+
+def _digest(parts: list[bytes]) -> bytes:
+    return sha1(b"\0".join(parts), usedforsecurity=False).hexdigest()[:16].encode()
+
+
+def _stands(held: bytes, history: bytes, stamp: bytes) -> bool:
+    """Whether somebody else's lease can be redeemed yet, as far as it can be told."""
+    if history and held[_TOKEN_BYTES:-_STAMP_BYTES] != history:
+        return False
+    own, tags, nonces = held[-48:-32], held[-32:-16], held[-16:]
+    return own == stamp[:16] and (tags != stamp[16:32] or nonces == stamp[32:])
+
+
+def _holds(space: Keyspace, hold: bytes) -> Any:
+    """How many holds have not come to their end."""
+    return space.execute([b"ZCOUNT", hold, b"(%d" % _now_ms(space), b"+inf"])
+
+
+def _now_ms(space: Keyspace) -> int:
+    seconds, microseconds = map(int, space.execute([b"TIME"]))
+    return seconds * 1000 + microseconds // 1000
+
+
+def mint(space: Keyspace, keys: list[bytes], args: list[bytes]) -> Any:
+    """``mint.lua``."""
+    nonce, life_ms = args
+    for key, there in zip(keys, space.execute([b"MGET", *keys]), strict=True):
+        if there is None:
+            space.execute([b"SET", key, nonce, *([] if life_ms == b"0" else [b"PX", life_ms])])
+    return space.execute([b"MGET", *keys])
+
+
+def late(space: Keyspace, keys: list[bytes], args: list[bytes]) -> Any:
+    """``late.lua``."""
+    nonce, life_ms, name_bytes, since = args
+    found = mint(space, keys[1:], [nonce, life_ms])
+    name = space.execute([b"GETRANGE", keys[0], b"0", b"%d" % (int(name_bytes) - 1)])
+    return [name, space.execute([b"GETRANGE", keys[0], since, b"-1"]), *found]
+
+
+def end_tags(space: Keyspace, keys: list[bytes], args: list[bytes]) -> Any:
+    """``end_tags.lua``."""
+    space.execute([b"DEL", keys[1]])
+    there = [space.execute([b"UNLINK", key]) for key in keys[2:]]
+    length = space.execute([b"STRLEN", keys[0]])
+    if length + len(args[0]) > int(args[1]):
+        space.execute([b"UNLINK", keys[0]])
+    elif length > 0:
+        space.execute([b"APPEND", keys[0], args[0]])
+    return there
+
+
+def release(space: Keyspace, keys: list[bytes], args: list[bytes]) -> Any:
+    """``release.lua``."""
+    if space.execute([b"GET", keys[0]]) == args[0]:
+        return space.execute([b"DEL", keys[0]])
+    return 0
+
+
+def renew(space: Keyspace, keys: list[bytes], args: list[bytes]) -> Any:
+    """``renew.lua``."""
+    if space.execute([b"GET", keys[0]]) == args[0]:
+        space.execute([b"PEXPIRE", keys[0], args[1]])
+        space.execute([b"STRLEN", keys[0]])
+        return 1
+    return 0
+
+
+def store(space: Keyspace, keys: list[bytes], args: list[bytes]) -> Any:
+    """``store.lua``."""
+    refusal = _refusal(space, keys, args)
+    if refusal == b"lease":
+        return refusal
+    if refusal:
+        if args[0] and space.execute([b"GET", keys[1]]) == args[0]:
+            space.execute([b"DEL", keys[1]])
+        return refusal
+    life = int(args[1])
+    for key in keys[5:]:
+        _prolong(space, key, life, int(args[3]))
+    space.execute([b"STRLEN", keys[0]])
+    space.execute([b"SET", keys[0], args[2], *([b"PX", args[1]] if life else [])])
+    space.execute([b"DEL", keys[1]])
+    space.execute([b"STRLEN", keys[0]])
+    space.execute([b"MGET", *keys[3:]])
+    return b"ok"
+
+
+def _refusal(space: Keyspace, keys: list[bytes], args: list[bytes]) -> bytes:
+    if 0 < int(args[4]) < _now_ms(space):
+        return b"late"
+    if args[0] and space.execute([b"GET", keys[1]]) != args[0]:
+        return b"lease"
+    if _holds(space, keys[2]) > 0:
+        return b"hold"
+    return b"" if space.execute([b"MGET", *keys[3:]]) == args[5:] else b"generation"
+
+
+def _prolong(space: Keyspace, key: bytes, life_ms: int, least_ms: int) -> None:
+    if life_ms == 0:
+        space.execute([b"PERSIST", key])
+    elif space.execute([b"PEXPIRE", key, b"%d" % life_ms, b"GT"]) == 1 and least_ms > life_ms:
+        space.execute([b"PEXPIRE", key, b"%d" % least_ms])
+
+
+def hold(space: Keyspace, keys: list[bytes], args: list[bytes]) -> Any:
+    """``hold.lua``."""
+    now = _now_ms(space)
+    space.execute([b"ZREMRANGEBYSCORE", keys[0], b"-inf", b"%d" % now])
+    space.execute([b"ZADD", keys[0], b"%d" % (now + int(args[1])), args[0]])
+    if space.execute([b"PTTL", keys[0]]) < int(args[1]):
+        space.execute([b"PEXPIRE", keys[0], args[1]])
+    space.execute([b"UNLINK", keys[3], keys[2], keys[1]])
+    return 1
+
+
+def unhold(space: Keyspace, keys: list[bytes], args: list[bytes]) -> Any:
+    """``unhold.lua``."""
+    space.execute([b"ZREMRANGEBYSCORE", keys[0], b"-inf", b"%d" % _now_ms(space)])
+    lasted = space.execute([b"ZREM", keys[0], args[0]])
+    space.execute([b"UNLINK", keys[2], keys[1]])
+    return lasted
+
+
+def discard(space: Keyspace, keys: list[bytes], args: list[bytes]) -> Any:
+    """``discard.lua``."""
+    if space.execute([b"GET", keys[1]]) == args[0]:
+        space.execute([b"UNLINK", keys[1], keys[0]])
+        return 1
+    return 0
+
+
+def begin(space: Keyspace, keys: list[bytes], args: list[bytes]) -> Any:
+    """``begin.lua``."""
+    nonce, wide, life_ms, name = args
+    length = space.execute([b"STRLEN", keys[0]])
+    if length == 0:
+        space.execute([b"SET", keys[0], name, b"PX", life_ms])
+        length = len(name)
+    found = [space.execute([b"GETRANGE", keys[0], b"0", b"%d" % (len(name) - 1)]), length]
+    for number, key in enumerate(keys[1:], 1):
+        if space.execute([b"EXISTS", key]) == 0:
+            space.execute([b"SET", key, nonce, *([b"PX", life_ms] if number > int(wide) else [])])
+        found.append(space.execute([b"GET", key]))
+    return found
+
+
+CACHE_TWINS: Mapping[str, Callable[[Keyspace, list[bytes], list[bytes]], Any]] = MappingProxyType(
+    {
+        "begin": begin,
+        "discard": discard,
+        "end_tags": end_tags,
+        "hold": hold,
+        "late": late,
+        "lease": lease,
+        "mint": mint,
+        "release": release,
+        "renew": renew,
+        "store": store,
+        "unhold": unhold,
+    }
+)
+"""The twins of the cache's scripts by the scripts' names."""
+
+
+def _on_server(twin: Callable[[Server, list[bytes], list[bytes]], Any], space: Keyspace, *rest: list[bytes]) -> Any:
+    return twin(Server(space), *rest)
+
+
+@cache
+def library_scripts() -> Mapping[str, Callable[[Keyspace, list[bytes], list[bytes]], Any]]:
+    """All scripts of the library by their Lua text: what a simulated server knows unless told otherwise."""
+    named = dict(CACHE_TWINS) | {name: partial(_on_server, twin) for name, twin in TWINS.items()}
+    return MappingProxyType({Script(name, idempotent=False).source: twin for name, twin in named.items()})

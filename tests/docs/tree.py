@@ -1,4 +1,4 @@
-"""The tree of ARCHITECTURE.md, written from the modules' own first sentences.
+"""The list of modules, docs/modules.md, written from the modules' own first sentences.
 
 ``python -m tests.docs.tree`` rewrites it.
 """
@@ -10,7 +10,7 @@ import re
 from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
-PAGE = ROOT / "ARCHITECTURE.md"
+PAGE = ROOT / "docs" / "modules.md"
 SOURCE = ROOT / "src" / "alacena"
 _BLOCK = re.compile(r"(<!-- tree -->\n)(.*?)(<!-- /tree -->)", re.DOTALL)
 

@@ -163,7 +163,7 @@ if TYPE_CHECKING:
         collected,
     )
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 
 _HOMES = {
     "alacena.common.cache.helpers": (

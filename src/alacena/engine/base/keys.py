@@ -194,15 +194,18 @@ class Family:
         self.kind = kind
         self.part = part
         self.entry, self.lease, self.hold = (f"{namespace}:{what}:{tag}:{kind}:".encode() for what in "elh")
-        self.hasher = blake2b(self.entry, digest_size=16)
+        self.hasher: Any = None
         self.journal = f"{namespace}:g:{tag}:j"
         self.generations = (f"{namespace}:g:{tag}:t", f"{namespace}:g:{tag}:y:{kind}")
 
     def digest(self, rest: bytes) -> bytes:
         """16 bytes that stand for the key of an entry in its header; with what follows ``entry`` in that key."""
+        if self.hasher is None:  # It takes half a kilobyte, and without a server nobody asks.
+            self.hasher = blake2b(self.entry, digest_size=16)
         hasher = self.hasher.copy()
         hasher.update(rest)
-        return hasher.digest()
+        digest: bytes = hasher.digest()
+        return digest
 
 
 class EntryKey(msgspec.Struct, eq=False, gc=False):

@@ -19,6 +19,7 @@ NAMES = (
     "lineage",
     "ingestion",
     "embeddings",
+    "llm_transport",
     "stale_fill",
     "outage",
     "source_trouble",

@@ -91,6 +91,19 @@ class LoadContext:
         self.tokens = 0
         self.usd = 0.0
         self._retry_after_s: float | None = None
+        self._may_join: Callable[[], bool] = _nobody
+
+    @property
+    def is_joinable(self) -> bool:
+        """Whether a caller who asks for the entry now would get what this load brings: nothing it rests on has ended.
+
+        A source that brings its value bit by bit asks this before it lets somebody else have a part of it.
+        """
+        return self._may_join()
+
+    def join_while(self, may_join: Callable[[], bool]) -> None:
+        """Say what decides whether others may join; the load's own flight does."""
+        self._may_join = may_join
 
     @property
     def ttl(self) -> TtlOrUnset:
@@ -148,6 +161,10 @@ class LoadContext:
         self.slips.append(what)
         if reason:
             self.refuse(reason)
+
+
+def _nobody() -> bool:
+    return False
 
 
 def _amount(given: float) -> float:

@@ -106,6 +106,7 @@ class LoadRunner:
             return
         lease = permit if isinstance(permit, Lease) else None
         context = LoadContext(request.key, tags=request.tags)
+        context.join_while(lambda: self._flights.get(request.key.entry) is flight)
         leases = () if lease is None else (lease,)
         renewal = Renewal(self._remote, lambda: leases, self._settings.lease_s / 3)
         try:

@@ -1,0 +1,164 @@
+"""What calls used and what hits saved: told to the token ledger, each once."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections import Counter
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any
+
+from alacena.engine import AlacenaError
+
+if TYPE_CHECKING:
+    from alacena.engine import Cache
+    from alacena.integrations.llm_transport.answers import Ending
+    from alacena.integrations.llm_transport.rules import Call
+    from alacena.integrations.prices import Prices
+    from alacena.integrations.usage import TokenCounts
+
+_log = logging.getLogger("alacena")
+
+
+@dataclass(frozen=True, slots=True)
+class Caller:
+    """For whom a call is made.
+
+    Attributes:
+        tenant_id: The tenant.
+        agent_id: The agent, or ``None``.
+        conversation_id: The conversation, or ``None``.
+        user_id: The user, or ``None``.
+    """
+
+    tenant_id: str
+    agent_id: str | None = None
+    conversation_id: str | None = None
+    user_id: str | None = None
+
+
+@dataclass(slots=True)
+class CallCounts:
+    """What became of the calls of one transport.
+
+    Attributes:
+        hits: Answered without a call of the provider, whole or as the events of a call that was under way.
+        misses: Answered by the provider.
+        bypasses: Passed on as they were, by reason.
+        used_tokens: What the provider charged for.
+        saved_tokens: What hits saved.
+        priced: Calls of the provider whose price is known.
+        unpriced: Calls of the provider whose price is not known.
+        uncounted: Calls of the provider, and hits, whose answer does not say what it used.
+        nanodollars: What the priced calls cost, in billionths of a dollar.
+    """
+
+    hits: int = 0
+    misses: int = 0
+    bypasses: Counter[str] = field(default_factory=Counter)
+    used_tokens: int = 0
+    saved_tokens: int = 0
+    priced: int = 0
+    unpriced: int = 0
+    uncounted: int = 0
+    nanodollars: int = 0
+
+    @property
+    def priced_ratio(self) -> float | None:
+        """Which part of the provider's calls has a known price; ``None`` before the first."""
+        calls = self.priced + self.unpriced
+        return self.priced / calls if calls else None
+
+
+class Accounts:
+    """Counts what calls used and saved.
+
+    Args:
+        prices: What calls cost.
+        record: Whether the cache's ledger is told.
+    """
+
+    def __init__(self, prices: Prices, *, record: bool) -> None:
+        self.counts = CallCounts()
+        self._prices = prices
+        self._record = record
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    def priced(self, call: Call, ending: Ending, at: float) -> Ending:
+        """Returns the ending with what the answer costs, if that is known."""
+        if ending.counts is None or not ending.is_usual:
+            return ending
+        return replace(ending, nanodollars=self._prices.nanodollars(ending.model, ending.counts, at=at, url=call.url))
+
+    def used(self, cache: Cache, caller: Caller, call: Call, ending: Ending) -> None:
+        """Count a call of the provider, behind it: nobody waits for the ledger, least of all while Redis is away.
+
+        If Redis fails: the use is in the log, and nothing is raised: the answer is paid for.
+        """
+        counts, nanodollars = self.counts, ending.nanodollars
+        if ending.counts is None:
+            counts.uncounted += 1
+            counts.unpriced += 1
+            return
+        counts.used_tokens += ending.counts.total
+        counts.priced += nanodollars is not None
+        counts.unpriced += nanodollars is None
+        counts.nanodollars += nanodollars or 0
+        self._tell(cache, usage_record(caller, call, ending, ending.counts, saved=False))
+
+    def saved(self, cache: Cache, caller: Caller, call: Call, ending: Ending) -> None:
+        """Count a hit, behind it."""
+        if ending.counts is None:
+            self.counts.uncounted += 1
+            return
+        self.counts.saved_tokens += ending.counts.total
+        self._tell(cache, usage_record(caller, call, ending, ending.counts, saved=True))
+
+    async def settle(self) -> None:
+        """Wait until the ledger has been told of everything."""
+        while self._tasks:
+            await asyncio.wait(tuple(self._tasks))
+
+    def _tell(self, cache: Cache, record: dict[str, Any]) -> None:
+        if self._record:
+            task = asyncio.get_running_loop().create_task(_told(cache, record))
+            self._tasks.add(task)
+            task.add_done_callback(self._tasks.discard)
+
+
+async def _told(cache: Cache, record: dict[str, Any]) -> None:
+    try:
+        await cache.ledger.record(**record)
+    except (AlacenaError, ValueError) as error:
+        _log.warning("%s tokens of %s are not in the ledger: %r", record["tokens"], record["model"], error)
+
+
+def usage_record(caller: Caller, call: Call, ending: Ending, counts: TokenCounts, *, saved: bool) -> dict[str, Any]:
+    """Returns what the ledger is told of one call. The only place that knows how the ledger wants it.
+
+    A call is named by the provider's id of its answer, so that it counts once, whoever else records it under that id. A
+    hit has no such name: each one counts.
+    """
+    parts = {
+        "input": counts.whole_input,
+        "output": counts.output_tokens,
+        "cached": counts.cache_read_tokens,
+        "cache_write": counts.cache_write_tokens,
+        "reasoning": counts.reasoning_tokens,
+    }
+    metadata: dict[str, Any] = {"parts": {name: tokens for name, tokens in parts.items() if tokens}}
+    if ending.nanodollars is not None:
+        metadata["nanodollars"] = ending.nanodollars
+    is_embedding = call.endpoint == "embeddings"
+    return {
+        "tenant_id": caller.tenant_id,
+        "tokens": counts.total,
+        "model": ending.model[:256],
+        "token_type": "embedding" if is_embedding else "llm",
+        "operation": "embedding" if is_embedding else "chat",
+        "agent_id": caller.agent_id,
+        "conversation_id": caller.conversation_id,
+        "metadata": metadata,
+        "idempotency_key": None if saved else ending.response_id or None,
+        "saved": saved,
+    }

@@ -1,0 +1,223 @@
+"""Embeddings by text: a call that brings many inputs asks the provider only for those that are not known.
+
+Each embedding has its part of the tokens of the call that brought it: exactly those if it came alone, else a part by the
+length of its input, so that the parts add up to what was paid.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final
+
+import msgspec
+
+from alacena.integrations.llm_transport.answers import Answer, Ending, UnansweredError, passed_on
+from alacena.integrations.llm_transport.http import renewed
+from alacena.integrations.usage import TokenCounts, read_usage
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Sequence
+
+    from alacena.integrations.llm_transport.accounts import Accounts
+    from alacena.integrations.llm_transport.answers import Headers
+    from alacena.integrations.llm_transport.job import Job
+    from alacena.integrations.llm_transport.rules import Call
+
+EMBEDDING: Final = "llm_embedding"
+"""The data type of embeddings."""
+
+
+class _Embedding(msgspec.Struct):
+    embedding: msgspec.Raw
+    index: int = 0
+
+
+class _Reply(msgspec.Struct):
+    data: list[_Embedding]
+    model: str = ""
+    usage: dict[str, Any] = {}
+
+
+@dataclass(frozen=True, slots=True)
+class Inputs:
+    """The inputs of one call, each with the id of its embedding.
+
+    Attributes:
+        call: The call.
+        inputs: The inputs: texts, or lists of tokens.
+        ids: The id of the embedding of each.
+    """
+
+    call: Call
+    inputs: Sequence[Any]
+    ids: Sequence[str]
+
+    def body_for(self, ids: Sequence[str]) -> bytes:
+        """Returns the body that asks for the embeddings of these ids alone, in their order."""
+        by_id = self._by_id()
+        return msgspec.json.encode({**self.call.body, "input": [by_id[one] for one in ids]})
+
+    def lengths(self, ids: Sequence[str]) -> list[int]:
+        """Returns how long the inputs of these ids are."""
+        by_id = self._by_id()
+        return [len(by_id[one]) for one in ids]
+
+    def _by_id(self) -> dict[str, Any]:
+        return dict(zip(self.ids, self.inputs, strict=True))
+
+
+def inputs_of(call: Call, user_id: str | None) -> Inputs | None:
+    """Returns the inputs of a call; ``None`` if it is not understood.
+
+    Args:
+        call: The call.
+        user_id: The user whose own the embeddings are, or ``None``.
+    """
+    given = call.body.get("input")
+    if isinstance(given, str) or (isinstance(given, list) and given and all(isinstance(one, int) for one in given)):
+        given = [given]
+    if not isinstance(given, list) or not given or not all(isinstance(one, str | list) and one for one in given):
+        return None
+    shared = {name: value for name, value in call.body.items() if name != "input"}
+    return Inputs(call, given, [call.identity(shared, user_id, one) for one in given])
+
+
+def read_reply(body: bytes, count: int) -> _Reply | None:
+    """Returns a provider's answer to so many inputs, in their order; ``None`` if it has not one embedding for each."""
+    try:
+        read = msgspec.json.decode(body, type=_Reply)
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        return None
+    read.data.sort(key=lambda one: one.index)
+    return read if [one.index for one in read.data] == list(range(count)) else None
+
+
+def reply_to(inputs: Inputs, found: dict[str, dict[str, Any]], paid: int) -> bytes:
+    """Returns the body that answers the whole call, in the order of its inputs.
+
+    Args:
+        inputs: The inputs.
+        found: The embeddings by id.
+        paid: The tokens that the provider was paid for now.
+    """
+    data = [
+        {"object": "embedding", "index": index, "embedding": msgspec.Raw(found[one]["embedding"])}
+        for index, one in enumerate(inputs.ids)
+    ]
+    model = found[inputs.ids[0]]["model"] or inputs.call.model
+    usage = {"prompt_tokens": paid, "total_tokens": paid}
+    return msgspec.json.encode({"object": "list", "data": data, "model": model, "usage": usage})
+
+
+def _shared_out(total: int, lengths: Sequence[int]) -> list[int]:
+    """Parts of a total by length, which add up to it exactly."""
+    whole, so_far, given, parts = max(1, sum(lengths)), 0, 0, []
+    for length in lengths:
+        so_far += length
+        parts.append(total * so_far // whole - given)
+        given += parts[-1]
+    return parts
+
+
+class EmbeddingExchange:
+    """Answers calls for embeddings text by text.
+
+    Args:
+        send: Asks the provider.
+        accounts: Told what calls used and saved.
+    """
+
+    def __init__(self, send: Callable[[Any], Awaitable[Any]], accounts: Accounts) -> None:
+        self._send = send
+        self._accounts = accounts
+
+    async def answer(self, job: Job) -> Any:
+        """Returns the response to a call; ``None`` if it, or the provider's answer, is not understood.
+
+        The usage of the response is what was paid for it: 0 on a hit.
+
+        Cancellation: the provider's answer is waited for and stored: it is paid for.
+        """
+        inputs = inputs_of(job.call, job.user_id)
+        if inputs is None:
+            return None
+        brought = _Brought(job, inputs, self._send, self._accounts)
+        try:
+            found = await job.cache.load_many(
+                EMBEDDING,
+                inputs.ids,
+                job.scope,
+                brought.load,
+                ttl=job.rules.ttl,
+                tags=job.tags,
+                document_ids=job.document_ids,
+            )
+        except UnansweredError as error:
+            if error.answer.status == 200 and error.asked != tuple(inputs.ids):
+                return None
+            return job.unanswered(error)
+        self._save(job, inputs, found, brought)
+        told = _told(job, inputs, found, brought)
+        return job.response(200, brought.headers, reply_to(inputs, found, brought.paid), told)
+
+    def _save(self, job: Job, inputs: Inputs, found: dict[str, Any], brought: _Brought) -> None:
+        """Count what was not paid for now: what was known, and inputs that the call brings twice."""
+        tokens = sum(found[one]["tokens"] for one in inputs.ids)
+        tokens -= sum(found[one]["tokens"] for one in brought.ids)
+        self._accounts.counts.hits += not brought.ids
+        if tokens:
+            model = found[inputs.ids[0]]["model"] or job.call.model
+            ending = Ending(model=model, counts=TokenCounts(input_tokens=tokens))
+            self._accounts.saved(job.cache, job.caller, job.call, ending)
+
+
+class _Brought:
+    """What the provider brought for one call.
+
+    Attributes:
+        ids: The ids of its embeddings.
+        headers: The headers of its last answer.
+        paid: The tokens that it was paid for.
+    """
+
+    def __init__(self, job: Job, inputs: Inputs, send: Callable[[Any], Awaitable[Any]], accounts: Accounts) -> None:
+        self.ids: set[str] = set()
+        self.headers: Headers = [("content-type", "application/json")]
+        self.paid = 0
+        self._job, self._inputs, self._send, self._accounts = job, inputs, send, accounts
+
+    async def load(self, ids: Sequence[str]) -> dict[str, dict[str, Any]]:
+        """Ask the provider for the embeddings of these ids."""
+        job = self._job
+        response = await self._send(renewed(job.request, self._inputs.body_for(ids)))
+        try:
+            body = await response.aread()
+        finally:
+            await response.aclose()
+        self._accounts.counts.misses += 1
+        headers, at = passed_on(response.headers.multi_items()), job.now()
+        read = read_reply(body, len(ids)) if response.status_code == 200 else None
+        if read is None:
+            answer = Answer(status=response.status_code, headers=headers, body=body, at=at, ending=Ending())
+            raise UnansweredError(answer, ids)
+        counts = read_usage(read.usage)
+        ending = self._accounts.priced(job.call, Ending(model=read.model or job.call.model, counts=counts), at)
+        self._accounts.used(job.cache, job.caller, job.call, ending)
+        total = 0 if counts is None else counts.total
+        self.ids.update(ids)
+        self.headers, self.paid = headers, self.paid + total
+        parts = _shared_out(total, self._inputs.lengths(ids))
+        return {
+            one: {"embedding": bytes(made.embedding), "model": read.model, "tokens": tokens, "at": at}
+            for one, made, tokens in zip(ids, read.data, parts, strict=True)
+        }
+
+
+def _told(job: Job, inputs: Inputs, found: dict[str, Any], brought: _Brought) -> str:
+    """What our own header says."""
+    known = [one for one in inputs.ids if one not in brought.ids]
+    if not known:
+        return "miss"
+    age_s = max(0, int(job.now() - min(found[one]["at"] for one in known)))
+    kind = "partial" if brought.ids else "hit"
+    return f"{kind}; age={age_s}; inputs={len(inputs.ids)}; cached={len(known)}"

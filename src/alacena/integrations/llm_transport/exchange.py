@@ -1,0 +1,227 @@
+"""Answers that are kept as they are: whole, or in events."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from typing import TYPE_CHECKING, Any, Final, TypeAlias
+
+from alacena.engine import Policy
+from alacena.integrations.llm_transport.answers import Answer, UnansweredError, answer_of, judge, passed_on
+from alacena.integrations.llm_transport.http import Stream
+from alacena.integrations.llm_transport.live import Live
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+    from alacena.engine import LoadContext, Lookup
+    from alacena.integrations.llm_transport.accounts import Accounts
+    from alacena.integrations.llm_transport.job import Job
+
+ANSWER: Final = "llm_answer"
+"""The data type of answers."""
+
+_Key: TypeAlias = "tuple[int, str, str]"
+_Load: TypeAlias = "Callable[[LoadContext], Awaitable[dict[str, Any]]]"
+
+
+class Exchange:
+    """Answers calls from the cache, and asks the provider for the rest.
+
+    Args:
+        send: Asks the provider.
+        accounts: Told what calls used and saved.
+    """
+
+    def __init__(self, send: Callable[[Any], Awaitable[Any]], accounts: Accounts) -> None:
+        self._send = send
+        self._accounts = accounts
+        self._policies: tuple[Policy | None, Policy] = (None, Policy())
+        self._live: dict[_Key, Live] = {}
+        self._waiting: dict[_Key, dict[asyncio.Future[Live], Job]] = {}
+
+    async def whole(self, job: Job) -> Any:
+        """Returns the response to a call whose answer comes in one piece.
+
+        Cancellation: leaves the call to the others that wait for it; the last to leave ends it.
+        """
+        mine: Answer | None = None
+
+        async def load(context: LoadContext) -> dict[str, Any]:
+            nonlocal mine
+            response = await self._send(job.request)
+            try:
+                body = await response.aread()
+            finally:
+                await response.aclose()
+            mine = self._judged(job, context, response, body)
+            if mine.status != 200:
+                raise UnansweredError(mine)  # if the policy has something stale for that, it is the answer
+            return mine.record()
+
+        try:
+            found = await self._lookup(job, _id(job), load)
+        except UnansweredError as error:
+            return job.unanswered(error, shared=error.answer is not mine)
+        if mine is None or found.source != "loader":
+            return self._replayed(job, found)
+        reason = mine.ending.reason or found.reason
+        return job.answered(mine, f"miss; stored=no; reason={reason}" if reason else "miss")
+
+    async def events(self, job: Job) -> Any:
+        """Returns the response to a call whose answer comes in events, at once when the first has come.
+
+        Who asks for the same while they come hears them from the start, unless something that the answer rests on has
+        ended since the provider was asked.
+
+        Cancellation: of the response leaves the call to the others that listen; the last to leave ends it.
+        """
+        resource_id = _id(job)
+        key = (id(job.cache), job.caller.tenant_id, resource_id)
+        live = self._live.get(key)
+        if live is not None and live.takes_listeners:
+            live.join(job)
+            return await self._heard(job, live, joined=True)
+        own = Live()
+
+        async def load(context: LoadContext) -> dict[str, Any]:
+            return await self._stream(job, key, own, context)
+
+        own.task = task = asyncio.get_running_loop().create_task(self._lookup(job, resource_id, load))
+        task.add_done_callback(_consume)
+        live = await self._begun(job, key, own, task)
+        if live is None:
+            return self._replayed(job, task.result())
+        return await self._heard(job, live, joined=live is not own)
+
+    async def _begun(self, job: Job, key: _Key, own: Live, task: asyncio.Task[Lookup[Any]]) -> Live | None:
+        """The call that brings the answer, ours or an equal one that began after ours came; ``None``: there is one.
+
+        One that had begun before cannot be had here: it may rest on what had ended by the time that ours came.
+        """
+        begun: asyncio.Future[Live] = asyncio.get_running_loop().create_future()
+        waiting = self._waiting.setdefault(key, {})
+        waiting[begun] = job
+        try:
+            await asyncio.wait((task, begun), return_when=asyncio.FIRST_COMPLETED)
+        except asyncio.CancelledError:
+            if begun.done():
+                begun.result().leave(job)
+            if not (begun.done() and begun.result() is own):
+                task.cancel()
+            raise
+        finally:
+            waiting.pop(begun, None)
+            if not waiting and self._waiting.get(key) is waiting:
+                del self._waiting[key]
+        if not begun.done():
+            return None
+        if begun.result() is not own:
+            task.cancel()
+        return begun.result()
+
+    async def _heard(self, job: Job, live: Live, *, joined: bool) -> Any:
+        """The response of one who listens."""
+        is_well = False
+        try:
+            status, headers = await asyncio.shield(live.head)
+            is_well = True
+        finally:
+            if not is_well:
+                live.leave(job)
+
+        async def close() -> None:
+            live.leave(job)
+
+        told = "miss"
+        if joined:
+            told = "hit; age=0; tier=flight" if status == 200 else "miss; tier=flight"
+            self._accounts.counts.hits += status == 200
+        return job.response(status, headers, Stream(live.listen(), close), told)
+
+    async def _stream(self, job: Job, key: _Key, live: Live, context: LoadContext) -> dict[str, Any]:
+        """Ask the provider, and tell all listeners what comes."""
+        live.begin(context)
+        self._live[key] = live
+        for begun, listener in self._waiting.pop(key, {}).items():
+            if not begun.done():
+                live.join(listener)
+                begun.set_result(live)
+        try:
+            response = await self._send(job.request)
+            try:
+                live.tell_head((response.status_code, passed_on(response.headers.multi_items())))
+                async for chunk in response.aiter_bytes():
+                    live.tell(chunk)
+            finally:
+                await response.aclose()
+            answer = self._judged(job, context, response, live.body)
+            live.end()
+        finally:
+            if self._live.get(key) is live:
+                del self._live[key]
+            if not live.is_over:
+                live.end(sys.exception())
+        if answer.status == 200:
+            for listener in live.served - {job}:
+                self._save(listener, answer)
+        return answer.record()
+
+    async def _lookup(self, job: Job, resource_id: str, load: _Load) -> Lookup[Any]:
+        return await job.cache.lookup(
+            ANSWER,
+            resource_id,
+            job.scope,
+            load,
+            ttl=job.rules.ttl,
+            tags=job.tags,
+            document_ids=job.document_ids,
+            policy=self._policy(job.cache.policy(ANSWER)),
+            search_hierarchy=False,
+        )
+
+    def _policy(self, given: Policy) -> Policy:
+        """The type's policy, but without a time limit, as the client has its own, and shared, as nobody changes a record."""
+        if self._policies[0] is not given:
+            self._policies = given, given.but(hard_timeout_s=None, shared=True)
+        return self._policies[1]
+
+    def _judged(self, job: Job, context: LoadContext, response: Any, body: bytes) -> Answer:
+        """The answer that has just come; what it used is counted, and what is not finished is not stored."""
+        at, status = job.now(), response.status_code
+        ending = judge(job.call, job.rules, status, response.headers.get("content-type", ""), body)
+        if ending.reason:
+            context.skip()
+        self._accounts.counts.misses += 1
+        if status == 200:
+            ending = self._accounts.priced(job.call, ending, at)
+            tokens = 0 if ending.counts is None else ending.counts.total
+            context.cost(tokens=tokens, usd=(ending.nanodollars or 0) / 1e9)
+            self._accounts.used(job.cache, job.caller, job.call, ending)
+        headers = passed_on(response.headers.multi_items())
+        return Answer(status=status, headers=headers, body=body, at=at, ending=ending)
+
+    def _replayed(self, job: Job, found: Lookup[Any]) -> Any:
+        """The response to a call that somebody else made, before or at the same time."""
+        assert found.value is not None  # a load always has an answer
+        answer = answer_of(found.value)
+        if answer.status != 200:
+            return job.answered(answer, "miss; tier=flight; stored=no; reason=status")
+        self._accounts.counts.hits += 1
+        self._save(job, answer)
+        tier = "flight" if found.source == "loader" else found.tier or "redis"
+        age_s = max(0, int(job.now() - answer.at))
+        return job.answered(answer, f"hit; age={age_s}; tier={tier}" + ("; stale" if found.source == "stale" else ""))
+
+    def _save(self, job: Job, answer: Answer) -> None:
+        self._accounts.saved(job.cache, job.caller, job.call, answer.ending)
+
+
+def _id(job: Job) -> str:
+    return job.call.identity(job.call.question, job.user_id)
+
+
+def _consume(task: asyncio.Task[Any]) -> None:
+    """Take note of an error that the listeners have been told."""
+    if not task.cancelled():
+        task.exception()

@@ -1,0 +1,74 @@
+"""One call on its way, and the response that ends it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final
+
+from alacena.engine import Scope
+from alacena.integrations.llm_transport.http import respond
+
+if TYPE_CHECKING:
+    from alacena.engine import Cache
+    from alacena.integrations.llm_transport.accounts import Caller
+    from alacena.integrations.llm_transport.answers import Answer, Headers, UnansweredError
+    from alacena.integrations.llm_transport.http import Request, Stream
+    from alacena.integrations.llm_transport.rules import Call, Rules
+
+HEADER: Final = "x-alacena-cache"
+"""Header of a response that says what became of the call: ``hit``, ``miss``, ``partial`` or ``bypass``, and more."""
+
+
+def is_hit(response: Any) -> bool:
+    """Whether a response cost nothing: what its usage says was paid before, and is not to be counted again.
+
+    Args:
+        response: Anything that has ``headers``: a response, or what ``with_raw_response`` returns.
+    """
+    return str(response.headers.get(HEADER, "")).startswith("hit")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Job:
+    """A call on its way.
+
+    Attributes:
+        request: The request.
+        call: What it asks for.
+        rules: What may be kept of it.
+        cache: Where.
+        caller: For whom.
+        user_id: The user whose own the answer is, or ``None``.
+        tags: What the source that it is made in depends on so far.
+        document_ids: Documents that its answer is made from.
+    """
+
+    request: Request
+    call: Call
+    rules: Rules
+    cache: Cache
+    caller: Caller
+    user_id: str | None
+    tags: tuple[str, ...]
+    document_ids: tuple[str, ...]
+
+    @property
+    def scope(self) -> Scope:
+        """Whose the answer is."""
+        return Scope(self.caller.tenant_id)
+
+    def now(self) -> float:
+        """The time, in seconds since the epoch."""
+        return self.cache.environment.wall()
+
+    def response(self, status: int, headers: Headers, body: bytes | Stream, told: str) -> Any:
+        """Returns the response that ends it, with our own header."""
+        return respond(self.request, status, [*headers, (HEADER, told)], body)
+
+    def unanswered(self, error: UnansweredError, *, shared: bool = False) -> Any:
+        """Returns the response that passes an error of the provider on, as it was."""
+        return self.answered(error.answer, f"miss{'; tier=flight' if shared else ''}; stored=no; reason=status")
+
+    def answered(self, answer: Answer, told: str) -> Any:
+        """Returns the response that an answer makes."""
+        return self.response(answer.status, answer.headers, answer.body, told)

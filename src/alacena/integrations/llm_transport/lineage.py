@@ -1,0 +1,34 @@
+"""From which documents an answer is made, said by the code around the call."""
+
+from __future__ import annotations
+
+from contextlib import contextmanager
+from contextvars import ContextVar
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+_DOCUMENTS: Final[ContextVar[tuple[str, ...]]] = ContextVar("alacena.llm_documents", default=())
+
+
+@contextmanager
+def based_on(document_ids: str | Iterable[str]) -> Iterator[None]:
+    """Say that the calls in this block are made from these documents, besides those of the blocks around it.
+
+    What the provider answers is gone from the cache when one of them is invalidated.
+
+    Args:
+        document_ids: One id, or several.
+    """
+    given = (document_ids,) if isinstance(document_ids, str) else tuple(document_ids)
+    token = _DOCUMENTS.set((*_DOCUMENTS.get(), *given))
+    try:
+        yield
+    finally:
+        _DOCUMENTS.reset(token)
+
+
+def current_documents() -> tuple[str, ...]:
+    """Returns the documents that the blocks around the running code name."""
+    return _DOCUMENTS.get()

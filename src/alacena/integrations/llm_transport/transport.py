@@ -1,0 +1,205 @@
+"""`CachingTransport`: answers calls of a provider from the cache, and asks the provider for the rest."""
+
+from __future__ import annotations
+
+import logging
+from typing import TYPE_CHECKING, Any, Final
+
+from alacena.common import runtime
+from alacena.common.context import (
+    Context,
+    get_current_agent_id,
+    get_current_conversation_id,
+    get_current_tenant_id,
+    get_current_user_id,
+)
+from alacena.integrations.llm_transport.accounts import Accounts, CallCounts, Caller
+from alacena.integrations.llm_transport.answers import judge, passed_on
+from alacena.integrations.llm_transport.embeddings import EmbeddingExchange
+from alacena.integrations.llm_transport.exchange import Exchange
+from alacena.integrations.llm_transport.http import Stream, TransportBase, plain_transport
+from alacena.integrations.llm_transport.job import HEADER, Job
+from alacena.integrations.llm_transport.lineage import current_documents
+from alacena.integrations.llm_transport.rules import Rules, read_call, refusal, rules_for
+from alacena.integrations.prices import known_prices
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable, Iterable
+
+    from alacena.engine import Cache
+    from alacena.integrations.llm_transport.http import Request
+    from alacena.integrations.llm_transport.rules import Call, RulesByName
+    from alacena.integrations.prices import Prices
+
+_log = logging.getLogger("alacena")
+DOCUMENTS_HEADER: Final = "x-alacena-documents"
+"""Header of a request that names documents, separated by commas; the provider does not see it."""
+
+
+class CachingTransport(TransportBase):
+    """A transport for the asyncio clients of httpx2 and httpx that answers repeated calls of language models.
+
+    ::
+
+        transport = CachingTransport()
+        client = AsyncOpenAI(http_client=DefaultAsyncHttpxClient(transport=transport))
+        with Context(tenant_id="acme"):
+            await client.chat.completions.create(...)
+
+    A call is repeated if everything that decides its answer is the same: URL, body, organisation, project, tenant and
+    user. Every response says in ``x-alacena-cache`` what became of it. A call without a tenant is passed on.
+
+    Args:
+        inner: Speaks to the provider; ``None``: a transport of the client's library, made for the first call. A client
+            that is given a transport leaves proxies to it: give one with ``proxy=`` here if you need one.
+        cache: The cache; ``None``: the process-wide one.
+        tenant_id: Whose all calls are; ``None``: the ambient tenant's.
+        rules: What may be kept, for all calls or by ``"endpoint/model"``.
+        document_ids: Told a call, names documents that its answer is made from, besides those of `based_on`, of the
+            request's ``x-alacena-documents`` and of the source that the call is made in.
+        vary: Headers of requests that decide what is answered, besides those that OpenAI and Anthropic have for it: such
+            as those by which a gateway chooses where to send a call.
+        per_user: Whether a user has answers of his own, if one is ambient.
+        record_usage: Whether the token ledger is told what calls used and hits saved.
+        prices: What calls cost; ``None``: genai-prices if it is installed, else nobody knows.
+
+    Cancellation: of a call leaves it to the others that wait for it; the last to leave ends it.
+    If Redis fails: the provider answers, and the answer is not stored.
+    """
+
+    def __init__(
+        self,
+        inner: Any = None,
+        *,
+        cache: Cache | None = None,
+        tenant_id: str | None = None,
+        rules: Rules | RulesByName = Rules(),  # noqa: B008 - frozen
+        document_ids: Callable[[Call], Iterable[str]] | None = None,
+        vary: Iterable[str] = (),
+        per_user: bool = True,
+        record_usage: bool = True,
+        prices: Prices | None = None,
+    ) -> None:
+        self._inner = inner
+        self._cache = cache
+        self._tenant_id = tenant_id
+        self._rules = rules
+        self._document_ids = document_ids
+        self._vary = tuple(sorted(name.lower() for name in vary))
+        self._per_user = per_user
+        self._accounts = Accounts(prices or known_prices(), record=record_usage)
+        self._exchange = Exchange(self._send, self._accounts)
+        self._embeddings = EmbeddingExchange(self._send, self._accounts)
+        self._has_warned = False
+
+    @property
+    def counts(self) -> CallCounts:
+        """What became of the calls so far."""
+        return self._accounts.counts
+
+    async def handle_async_request(self, request: Request) -> Any:
+        """Returns the response to a request: from the cache, or the provider's.
+
+        Raises:
+            Exception: What the inner transport raises, as it is.
+
+        Cost: 0 round trips if memory answers, 1 if Redis does, 2 and the provider on a miss.
+        """
+        named = request.headers.pop(DOCUMENTS_HEADER, "")
+        call = await self._call_of(request)
+        if call is None:
+            return await self._pass_on(request, None, "endpoint")
+        rules = rules_for(call, self._rules)
+        reason = "rules" if rules is None else refusal(call, rules)
+        tenant_id = self._tenant_id or get_current_tenant_id()
+        if tenant_id is None:
+            self._warn()
+            return await self._pass_on(request, None, "tenant")
+        caller = Caller(tenant_id, get_current_agent_id(), get_current_conversation_id(), get_current_user_id())
+        cache = self._cache or await runtime.opened()
+        job = Job(
+            request=request,
+            call=call,
+            rules=rules or Rules(),
+            cache=cache,
+            caller=caller,
+            user_id=caller.user_id if self._per_user else None,
+            tags=tuple(Context().tags),
+            document_ids=self._documents(call, named),
+        )
+        if reason or not cache.is_open:
+            return await self._pass_on(request, job, reason or "closed")
+        if call.endpoint == "embeddings":
+            return await self._embeddings.answer(job) or await self._pass_on(request, job, "input")
+        return await (self._exchange.events(job) if call.streams else self._exchange.whole(job))
+
+    async def aclose(self) -> None:
+        """Wait until the ledger has been told of everything, then close the inner transport."""
+        await self._accounts.settle()
+        if self._inner is not None:
+            await self._inner.aclose()
+
+    async def settle(self) -> None:
+        """Wait until the ledger has been told of the calls so far."""
+        await self._accounts.settle()
+
+    async def _send(self, request: Request) -> Any:
+        if self._inner is None:
+            self._inner = plain_transport(request)
+        return await self._inner.handle_async_request(request)
+
+    async def _call_of(self, request: Request) -> Call | None:
+        """What a request asks for; a body that is no JSON is left unread."""
+        if request.method != "POST" or "json" not in request.headers.get("content-type", ""):
+            return None
+        url = (
+            request.url.copy_with(fragment=None, username=None, password=None) if request.url.userinfo else request.url
+        )
+        return read_call(str(url), request.headers, await request.aread(), self._vary)
+
+    def _documents(self, call: Call, named: str) -> tuple[str, ...]:
+        """The documents that a call names; the source that it is made in depends on them too."""
+        given = [one for part in named.split(",") if (one := part.strip())]
+        asked = () if self._document_ids is None else self._document_ids(call)
+        documents = tuple(dict.fromkeys((*current_documents(), *given, *asked)))
+        if documents:
+            Context().depends_on(documents)
+        return documents
+
+    async def _pass_on(self, request: Request, job: Job | None, reason: str) -> Any:
+        """The provider's own response; what it used is counted if somebody can be told."""
+        self.counts.bypasses[reason] += 1
+        response = await self._send(request)
+        told = f"bypass; reason={reason}"
+        if job is not None:
+            return self._heard(response, job, told)
+        response.headers[HEADER] = told
+        return response
+
+    def _heard(self, response: Any, job: Job, told: str) -> Any:
+        """The same response, whose body is read along with its reader."""
+        chunks: list[bytes] = []
+
+        async def read() -> AsyncIterator[bytes]:
+            async for chunk in response.aiter_bytes():
+                chunks.append(chunk)
+                yield chunk
+
+        async def close() -> None:
+            await response.aclose()
+            kind = response.headers.get("content-type", "")
+            ending = judge(job.call, job.rules, response.status_code, kind, b"".join(chunks))
+            if ending.counts is not None and job.cache.is_open:
+                ending = self._accounts.priced(job.call, ending, job.now())
+                self._accounts.used(job.cache, job.caller, job.call, ending)
+
+        headers = passed_on(response.headers.multi_items())
+        return job.response(response.status_code, headers, Stream(read(), close), told)
+
+    def _warn(self) -> None:
+        if not self._has_warned:
+            self._has_warned = True
+            _log.warning(
+                "calls of a model are made without a tenant and not cached: make them inside Context(tenant_id=...), or "
+                "give the transport a tenant_id"
+            )

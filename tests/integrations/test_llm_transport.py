@@ -31,7 +31,7 @@ from tests.integrations.provider import Provider
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable
 
-    OpenDesk: TypeAlias = "Callable[..., Desk]"
+    OpenDesk: TypeAlias = "Callable[..., Coordination]"
 
 ASKED: dict[str, Any] = {"model": "gpt-4o-mini", "messages": [{"role": "user", "content": "Hello?"}]}
 PROMPTED: dict[str, Any] = {

@@ -1,59 +1,125 @@
-"""How a command asks a cache, and how it shows what it heard."""
+"""How a command asks a cache: it is opened, asked, closed, and the program ends with a code that says how it went."""
 
 from __future__ import annotations
 
 import asyncio
+import json
+import logging
 import sys
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Final, NoReturn, TypeVar
 
-from alacena.engine import AlacenaError, Cache, Settings
+import typer
+
+from alacena.engine import (
+    AlacenaError,
+    BackendUnavailableError,
+    Cache,
+    OutcomeUnknownError,
+    ServerReplyError,
+    Settings,
+    UsageError,
+)
 from alacena.ops import report
+from alacena.ops.output import Answer, printable, say
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Sequence
+    from collections.abc import Awaitable, Callable, Coroutine
 
-_COLOURS = {True: "green", False: "red", None: "default"}
+FINDING: Final = 1
+USAGE: Final = 2
+UNREACHED: Final = 3
+
+_REFUSED_AT_THE_DOOR: Final = frozenset({"WRONGPASS", "NOAUTH", "DENIED", "LOADING"})
+_CLOSE_S: Final = 2.0
+
+T = TypeVar("T")
 
 
-def asked(redis_url: str | None, ask: Callable[[Cache], Awaitable[Sequence[report.Row]]]) -> Sequence[report.Row]:
-    """Open a cache, ask it, close it; an error of ours ends the program with its message."""
+def settings_of(url: str | None) -> Settings:
+    """Returns the settings of the environment, with the server that was named on the command line."""
+    return Settings.from_env() if url is None else Settings.from_env(redis_url=url)
 
-    async def run() -> Sequence[report.Row]:
-        settings = Settings.from_env() if redis_url is None else Settings.from_env(redis_url=redis_url)
+
+def answer(
+    url: str | None, ask: Callable[[Cache], Awaitable[Answer]], *, as_json: bool, needs_server: bool = True
+) -> NoReturn:
+    """Opens a cache, asks it, prints what it says, and ends the command.
+
+    Args:
+        url: The server.
+        ask: The question.
+        as_json: Print JSON.
+        needs_server: Whether there is nothing to ask without a server that answers.
+    """
+
+    async def asked() -> Answer:
+        settings = settings_of(url)
+        if needs_server and settings.redis_url is None:
+            raise BackendUnavailableError("no server is named: give --url, or set ALACENA_REDIS_URL or REDIS_URL")
         async with Cache(settings) as cache:
+            if needs_server and not (promised := cache.guarantee()).get("connected", True):
+                raise BackendUnavailableError(str(promised["why"]))
             return await ask(cache)
 
+    end(run(asked, as_json=as_json), as_json=as_json)
+
+
+def end(found: Answer, *, as_json: bool) -> NoReturn:
+    """Prints an answer and ends the command with its code."""
+    say(found, as_json=as_json)
+    raise typer.Exit(found.code)
+
+
+def run(main: Callable[[], Coroutine[Any, Any, T]], *, as_json: bool = False) -> T:
+    """Runs a coroutine; an error of ours ends the command with its message and its code."""
+    log = logging.getLogger("alacena")
+    silence = logging.NullHandler()
+    log.addHandler(silence)
     try:
-        return asyncio.run(run())
-    except AlacenaError as error:
-        sys.exit(f"alacena: {error}")
+        return _run(main())
+    except (AlacenaError, OSError, ValueError) as error:
+        _refuse(error, as_json=as_json)
+    finally:
+        log.removeHandler(silence)
 
 
-def applied(dsn: str) -> list[str]:
-    """Apply the migrations to a Postgres; their names."""
+def _run(main: Coroutine[Any, Any, T]) -> T:
+    """Unlike ``asyncio.run`` it does not wait for threads: a name that is being resolved may hang for minutes."""
+    loop = asyncio.new_event_loop()
     try:
-        asyncio.run(_apply(dsn))
-    except (AlacenaError, OSError) as error:
-        sys.exit(f"alacena: {error}")
-    return [name for name, _ in report.migrations()]
+        asyncio.set_event_loop(loop)
+        return loop.run_until_complete(main)
+    finally:
+        left = asyncio.all_tasks(loop)
+        for task in left:
+            task.cancel()
+        if left:
+            loop.run_until_complete(asyncio.wait(left, timeout=_CLOSE_S))
+        loop.run_until_complete(loop.shutdown_asyncgens())
+        asyncio.set_event_loop(None)
+        loop.close()
 
 
-def show(title: str, found: Sequence[report.Row]) -> None:
-    """Print rows as a table."""
-    from rich.console import Console
-    from rich.table import Table
-    from rich.text import Text
+def _refuse(error: Exception, *, as_json: bool) -> NoReturn:
+    code = FINDING
+    is_refusal = isinstance(error, ServerReplyError) and error.code in _REFUSED_AT_THE_DOOR
+    if isinstance(error, UsageError | ValueError):
+        code = USAGE
+    elif is_refusal or isinstance(error, BackendUnavailableError | OutcomeUnknownError | OSError):
+        code = UNREACHED
+    words = str(error) or type(error).__name__
+    if as_json:
+        sys.stdout.write(json.dumps({"error": words, "kind": type(error).__name__, "code": code}) + "\n")
+    lines = "\n".join(printable(line) for line in words.splitlines())
+    sys.stderr.write(f"alacena: {lines}\n")
+    raise typer.Exit(code)
 
-    # Ids are the users' own text: as markup, "[/]" in one of them would be an order.
-    table = Table(title=Text(title), title_justify="left", show_header=False, box=None, pad_edge=False)
-    for row in found:
-        table.add_row(Text(row.name, "bold"), Text(row.value, _COLOURS[row.good]))
-    Console().print(table)
 
-
-async def _apply(dsn: str) -> None:
+async def apply_migrations(dsn: str) -> list[str]:
+    """Applies the migrations to a Postgres. Returns their names."""
     from alacena.sources.postgres import create_pool
 
     async with await create_pool(dsn) as pool:
         for _, text in report.migrations():
             await pool.execute(text)
+    return [name for name, _ in report.migrations()]

@@ -4,41 +4,134 @@ from typing import Annotated
 
 import typer
 
-from alacena.engine import Cache
-from alacena.ops import report
-from alacena.ops.asking import applied, asked, show
+from alacena.engine import Cache, Scope
+from alacena.ops import checks, doctor, names, queues, report
+from alacena.ops.asking import answer, apply_migrations, end, run
+from alacena.ops.options import AsJson, Most, Tenant, Url, Yes, agreed
+from alacena.ops.output import Answer, Cell, Tone
 
 app = typer.Typer(
     no_args_is_help=True,
-    add_completion=False,
-    help="Look into an Alacena cache.",
-    pretty_exceptions_show_locals=False,  # among them are URLs with their passwords
+    help="Look into an Alacena cache. Exit codes: 0 fine, 1 a finding, 2 wrong usage, 3 not connected.",
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,  # among the locals are URLs with their passwords
 )
+app.add_typer(queues.app, name="queues")
 
-Url = Annotated[str | None, typer.Option("--url", help="The server; left out: ALACENA_REDIS_URL or REDIS_URL.")]
-Tenant = Annotated[str, typer.Option("--tenant", help="Whose entries.")]
+DataType = Annotated[str, typer.Argument(help="Its type, such as document.")]
+ResourceId = Annotated[str, typer.Argument(help="Its id within the type.")]
+Agent = Annotated[str | None, typer.Option("--agent", help="Of this agent.")]
+Conversation = Annotated[str | None, typer.Option("--conversation", help="Of this conversation.")]
+Collection = Annotated[str | None, typer.Option("--collection", help="Of this collection.")]
+AnyTenant = Annotated[str | None, typer.Option("--tenant", help="Whose; left out: every tenant's.")]
+
+_TONES: dict[str, Tone] = {"pass": "good", "warn": "doubtful", "fail": "bad", "skip": "plain"}
+
+
+@app.command("doctor")
+def examine(
+    source: Annotated[
+        str | None, typer.Option("--source", help="A folder with your code, to look for wrong calls.")
+    ] = None,
+    as_json: AsJson = False,
+    redis_url: Url = None,
+) -> None:
+    """Examine settings, server and connection, and say what mends what is not well."""
+    subject = checks.Subject(source=source)
+    findings = run(lambda: checks.examine(doctor.checks(redis_url), subject), as_json=as_json)
+    tone: Tone = "good"
+    lines: list[Cell] = []
+    for finding in findings:
+        tone = _TONES[finding.state]
+        lines.append(Cell(f"{finding.state:4}  {finding.check}: {finding.found}", tone))
+        if finding.state in {"warn", "fail"}:
+            lines += [Cell(f"      {words}") for words in (finding.follows, f"mend: {finding.mend}") if words]
+    data = checks.report(findings)
+    worst = [finding.state for finding in findings]
+    tone = "bad" if "fail" in worst else "doubtful" if "warn" in worst else "good"
+    end(Answer(data, lines, last=(Cell(data["verdict"], tone),), code=0 if data["ok"] else 1), as_json=as_json)
 
 
 @app.command()
-def guarantee(redis_url: Url = None) -> None:
-    """Which promises hold with this server, and why not where they do not."""
-    show("What holds", asked(redis_url, report.guarantee))
+def guarantee(as_json: AsJson = False, redis_url: Url = None) -> None:
+    """Show which promises hold with this server, and why not where they do not."""
+    answer(redis_url, report.guarantee, as_json=as_json, needs_server=False)
 
 
 @app.command()
 def explain(
-    data_type: str,
-    resource_id: str,
+    data_type: DataType,
+    resource_id: ResourceId,
     tenant: Tenant,
-    agent: Annotated[str | None, typer.Option("--agent")] = None,
-    conversation: Annotated[str | None, typer.Option("--conversation")] = None,
-    collection: Annotated[str | None, typer.Option("--collection")] = None,
+    agent: Agent = None,
+    conversation: Conversation = None,
+    collection: Collection = None,
+    as_json: AsJson = False,
     redis_url: Url = None,
 ) -> None:
-    """Why a read of one entry is what it is."""
-    scope = {"agent_id": agent, "conversation_id": conversation, "collection_id": collection}
-    found = asked(redis_url, lambda cache: report.explanation(cache, data_type, resource_id, tenant, **scope))
-    show(f"{data_type} {resource_id} of {tenant}", found)
+    """Say why a read of one entry is what it is."""
+
+    async def ask(cache: Cache) -> Answer:
+        scope = Scope(tenant, agent, conversation, collection)
+        return await report.explanation(cache, data_type, resource_id, scope)
+
+    answer(redis_url, ask, as_json=as_json, needs_server=False)
+
+
+@app.command()
+def get(
+    data_type: DataType,
+    resource_id: ResourceId,
+    tenant: Tenant,
+    agent: Agent = None,
+    conversation: Conversation = None,
+    collection: Collection = None,
+    as_json: AsJson = False,
+    redis_url: Url = None,
+) -> None:
+    """Print the value of one entry; nothing is loaded."""
+
+    async def ask(cache: Cache) -> Answer:
+        return await report.value(cache, data_type, resource_id, Scope(tenant, agent, conversation, collection))
+
+    answer(redis_url, ask, as_json=as_json)
+
+
+@app.command()
+def keys(
+    tenant: AnyTenant = None,
+    data_type: Annotated[str | None, typer.Option("--type", help="Only this type.")] = None,
+    limit: Annotated[int, typer.Option("--limit", min=1, help="How many are shown, at most.")] = 100,
+    most: Most = names.MOST,
+    as_json: AsJson = False,
+    redis_url: Url = None,
+) -> None:
+    """List entries of the namespace."""
+    answer(redis_url, lambda cache: report.keys(cache, tenant, data_type, limit, most), as_json=as_json)
+
+
+@app.command()
+def stats(most: Most = names.MOST, as_json: AsJson = False, redis_url: Url = None) -> None:
+    """Count entries by tenant and type, and show how the servers are used."""
+    answer(redis_url, lambda cache: report.stats(cache, most), as_json=as_json)
+
+
+@app.command()
+def locks(tenant: AnyTenant = None, most: Most = names.MOST, as_json: AsJson = False, redis_url: Url = None) -> None:
+    """List locks that are held, with their fence, the time left, and how many wait."""
+    answer(redis_url, lambda cache: report.locks(cache, tenant, most), as_json=as_json)
+
+
+@app.command()
+def tokens(
+    tenant: Annotated[str, typer.Option("--tenant", help="Whose.")],
+    day: Annotated[str | None, typer.Option("--day", help="Of one day (UTC), such as 2025-01-31.")] = None,
+    month: Annotated[str | None, typer.Option("--month", help="Of one month, such as 2025-01.")] = None,
+    as_json: AsJson = False,
+    redis_url: Url = None,
+) -> None:
+    """Show the totals of the token ledger."""
+    answer(redis_url, lambda cache: report.tokens(cache, tenant, day, month), as_json=as_json)
 
 
 @app.command()
@@ -47,16 +140,24 @@ def invalidate(
     data_type: Annotated[str | None, typer.Option("--type", help="Only this type.")] = None,
     resource_id: Annotated[str | None, typer.Option("--id", help="Only this resource.")] = None,
     document: Annotated[str | None, typer.Option("--document", help="What was made from this document.")] = None,
+    yes: Yes = False,
+    as_json: AsJson = False,
     redis_url: Url = None,
 ) -> None:
     """Make everything that matches a miss, in every process."""
+    parts = {"type": data_type, "id": resource_id, "document": document}
+    named = ", ".join(f"{name} {value!r}" for name, value in parts.items() if value is not None)
+    agreed(f"Invalidate {named or 'everything'} of tenant {tenant!r}?", yes=yes)
 
-    async def run(cache: Cache) -> list[report.Row]:
+    async def ask(cache: Cache) -> Answer:
         documents = () if document is None else (document,)
-        count = await cache.invalidate(tenant, data_type, resource_id, document_ids=documents)
-        return [report.Row("confirmed by the server", "yes" if count else "no", count > 0)]
+        confirmed = await cache.invalidate(tenant, data_type, resource_id, document_ids=documents) > 0
+        words = "Invalidated, and confirmed by the server." if confirmed else "The server did not confirm: do it again."
+        return Answer(
+            {"confirmed": confirmed}, (Cell(words, "good" if confirmed else "bad"),), code=0 if confirmed else 1
+        )
 
-    show("Invalidated", asked(redis_url, run))
+    answer(redis_url, ask, as_json=as_json)
 
 
 @app.command()
@@ -68,5 +169,5 @@ def migrations(
         for name, text in report.migrations():
             typer.echo(f"-- {name}\n{text}")
         return
-    for name in applied(apply):
+    for name in run(lambda: apply_migrations(apply)):
         typer.echo(f"applied {name}")

@@ -1,68 +1,235 @@
-"""What there is to know about a cache, as rows that any presentation can show."""
+"""What there is to know about a cache, as answers that any presentation can show."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import math
 from importlib.resources import files
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
+
+import msgspec
+
+from alacena.engine import MISSING, Scope
+from alacena.ops import names
+from alacena.ops.output import Answer, Cell, Table
+from alacena.ops.reason import reason
+from alacena.ops.server import facts, servers_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
     from alacena.engine import Cache
+    from alacena.ops.output import Tone
+
+_GOOD_WHEN_TRUE: Final = frozenset({"connected", "memory", "no_stale_fill", "lost_state_fails_closed", "same_history"})
+_GOOD_WHEN_EMPTY: Final = frozenset({"missing_rights", "ended", "faults"})
+_LOOKED_FOR_PLACES: Final = 20_000
 
 
-@dataclass(frozen=True, slots=True)
-class Row:
-    """One fact.
-
-    Attributes:
-        name: What it is about; nested facts are joined by dots.
-        value: The fact, as text.
-        good: Whether it is as it should be; ``None`` where it is neither good nor bad.
-    """
-
-    name: str
-    value: str
-    good: bool | None = None
-
-
-_GOOD_WHEN_TRUE = frozenset(
-    {"connected", "memory", "no_stale_fill", "lost_state_fails_closed", "valid", "same_history"}
-)
-
-
-def rows(facts: Mapping[str, Any], prefix: str = "") -> Iterator[Row]:
-    """Flatten facts into rows, in their order."""
-    for name, value in facts.items():
+def rows(found: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[Cell, Cell]]:
+    """Flattens facts into rows, in their order."""
+    for name, value in found.items():
         full = f"{prefix}{name}"
-        if hasattr(value, "items"):
+        if hasattr(value, "items") and value:
             yield from rows(value, f"{full}.")
-            continue
-        good = value if name in _GOOD_WHEN_TRUE and isinstance(value, bool) else None
-        yield Row(full, _text(value), good)
+        else:
+            yield Cell(full), Cell(_text(value), _tone(name, value))
 
 
-async def guarantee(cache: Cache) -> list[Row]:
-    """Which promises hold."""
-    return list(rows(cache.guarantee()))
+def table(title: str, found: Mapping[str, Any]) -> Table:
+    """Returns facts as a table of two columns."""
+    return Table(title, ("", ""), list(rows(found)))
 
 
-async def explanation(cache: Cache, data_type: str, resource_id: str, tenant_id: str, **scope: str | None) -> list[Row]:
-    """Why a read of an entry is what it is."""
-    return list(rows(await cache.explain(data_type, resource_id, tenant_id, **scope)))
+async def guarantee(cache: Cache) -> Answer:
+    """Returns which promises hold; one that does not is a finding."""
+    promised = plain(cache.guarantee())
+    is_server = promised["mode"] != "memory"
+    holds = not is_server or (promised["memory"] and promised["coordination"] == "all processes")
+    holds = holds and not promised.get("removals_owed") and not promised.get("faults")
+    sentence = Cell("Every promise holds.", "good") if holds else Cell(f"Not all holds: {promised['why']}.", "doubtful")
+    code = 3 if is_server and not promised["connected"] else 0 if holds else 1
+    return Answer(promised, (sentence,), (table("What holds", promised),), code=code)
+
+
+async def explanation(cache: Cache, data_type: str, resource_id: str, scope: Scope) -> Answer:
+    """Returns why a read of an entry is what it is: a sentence, then the facts."""
+    found = plain(await cache.explain(data_type, resource_id, scope.tenant_id, **scope.parts))
+    places: list[names.Name] = []
+    limit = None
+    if found.get("entry") is None and cache.settings.redis_url is not None:
+        async with servers_of(names.reached(cache)) as servers:
+            search = await names.entries(
+                servers, cache.settings, data_type=data_type, resource_id=resource_id, most=_LOOKED_FOR_PLACES
+            )
+        places = [name for name in search.names if name.name == resource_id and name.kind == data_type]
+        places = [name for name in places if (name.tenant_id, name.scope) != (scope.tenant_id, scope.parts)]
+        limit = search.limit
+    why = reason(found, scope.tenant_id, places)
+    elsewhere = [{"tenant_id": name.tenant_id, **name.scope} for name in places]
+    data = {"sentence": why.sentence, "reason": why.code, "elsewhere": elsewhere, "searched": limit, "facts": found}
+    title = " ".join([data_type, resource_id, "of", scope.tenant_id, *(f"{k}={v}" for k, v in scope.parts.items())])
+    sentences = (Cell(title), Cell(why.sentence, why.tone))
+    last = (Cell(f"Looked for elsewhere: {limit}."),) if limit else ()
+    return Answer(data, sentences, (table("", found),), last)
+
+
+async def value(cache: Cache, data_type: str, resource_id: str, scope: Scope) -> Answer:
+    """Returns the value of an entry; a miss is a finding."""
+    found = await cache.get(data_type, resource_id, scope, default=MISSING)
+    if found is MISSING:
+        sentence = Cell("Not in the cache; `alacena explain` says why.", "bad")
+        return Answer({"found": False, "value": None}, (sentence,), code=1)
+    text = found if isinstance(found, str) else _json(found)
+    return Answer({"found": True, "value": msgspec.json.decode(_json(found))}, (Cell(text),))
+
+
+async def keys(cache: Cache, tenant: str | None, data_type: str | None, limit: int, most: int) -> Answer:
+    """Returns names of entries, as many as ``limit``, among ``most`` keys of each server."""
+    async with servers_of(names.reached(cache)) as servers:
+        found = await names.entries(servers, cache.settings, tenant=tenant, data_type=data_type, most=most)
+    shown = found.names[:limit]
+    cells = [
+        [
+            Cell(name.tenant_id),
+            Cell(name.kind),
+            Cell(name.name),
+            Cell(" ".join(f"{k}={v}" for k, v in name.scope.items())),
+        ]
+        for name in shown
+    ]
+    left = (
+        f"; {len(found.names) - len(shown)} more were found: give a greater --limit" if len(found.names) > limit else ""
+    )
+    data = {
+        "entries": [
+            {
+                "tenant_id": name.tenant_id,
+                "data_type": name.kind,
+                "resource_id": name.name,
+                **name.scope,
+                "key": name.key,
+            }
+            for name in shown
+        ],
+        "found": len(found.names),
+        "looked_at": found.looked_at,
+        "complete": found.complete and not left,
+    }
+    last = (Cell(f"{len(shown)} entries; {found.limit}{left}."),)
+    return Answer(data, (), (Table("Entries", ("tenant", "type", "id", "scope"), cells),) if cells else (), last)
+
+
+async def stats(cache: Cache, most: int) -> Answer:
+    """Returns what the servers hold, by tenant and type, and how they are used."""
+    async with servers_of(names.reached(cache)) as servers:
+        found = await names.entries(servers, cache.settings, most=most)
+        info = [facts(await server.ask("INFO", "everything")) for server in servers]
+    counts: dict[tuple[str, str], int] = {}
+    for name in found.names:
+        counts[name.tenant_id, name.kind] = counts.get((name.tenant_id, name.kind), 0) + 1
+    fields = (
+        "used_memory",
+        "maxmemory",
+        "evicted_keys",
+        "expired_keys",
+        "connected_clients",
+        "keyspace_hits",
+        "keyspace_misses",
+    )
+    sums = {field: sum(int(one.get(field, 0)) for one in info) for field in fields} if all(info) else {}
+    busiest = sorted(counts.items(), key=lambda item: -item[1])
+    data = {
+        "servers": sums or None,
+        "entries": [{"tenant_id": tenant, "data_type": kind, "entries": count} for (tenant, kind), count in busiest],
+        "looked_at": found.looked_at,
+        "complete": found.complete,
+    }
+    cells = [[Cell(tenant), Cell(kind), Cell(str(count))] for (tenant, kind), count in busiest]
+    tables = [table("Servers", sums)] if sums else []
+    tables += [Table("Entries", ("tenant", "type", "entries"), cells)] if cells else []
+    words = f"{len(found.names)} entries; {found.limit}. Hits and loads are counted in each process: cache.stats()."
+    return Answer(data, (), tables, (Cell(words),))
+
+
+async def tokens(cache: Cache, tenant: str, day: str | None, month: str | None) -> Answer:
+    """Returns the totals of the token ledger."""
+    totals = await cache.ledger.totals(tenant, day=day, month=month)
+    fields = ("saved", "model", "token_type", "operation", "tokens", "calls")
+    data = {
+        "tenant_id": tenant,
+        "used": totals.used,
+        "saved": totals.saved,
+        "calls": totals.calls,
+        "rows": [{field: getattr(row, field) for field in fields} for row in totals.rows],
+        "backlog": await cache.ledger.backlog(tenant),
+    }
+    cells = [
+        [Cell(row.model), Cell(row.token_type), Cell(row.operation), Cell(str(row.tokens)), Cell(str(row.calls)),
+         Cell("saved" if row.saved else "used")]
+        for row in totals.rows
+    ]  # fmt: skip
+    when = day or month or "ever"
+    sentence = Cell(f"{tenant}, {when}: {totals.used} tokens used in {totals.calls} calls, {totals.saved} saved.")
+    columns = ("model", "type", "operation", "tokens", "calls", "kind")
+    return Answer(data, (sentence,), (Table("", columns, cells),) if cells else ())
+
+
+async def locks(cache: Cache, tenant: str | None, most: int) -> Answer:
+    """Returns the locks that are held or waited for, with their fence and the time they have left."""
+    held = []
+    async with servers_of(names.reached(cache)) as servers:
+        for server in servers:
+            for name in (await names.objects([server], cache.settings, "lock", tenant=tenant, most=most)).names:
+                base = name.key.rpartition(":")[0]
+                left, fence = await server.ask("PTTL", f"{base}:owner"), await server.ask("HGET", f"{base}:state", "f")
+                waiting = await server.ask("ZCARD", f"{base}:line")
+                if isinstance(left, int) and (left > 0 or waiting):
+                    held.append(
+                        {
+                            "tenant_id": name.tenant_id,
+                            "name": name.name,
+                            "left_s": max(left, 0) / 1000,
+                            "fence": int(fence) if isinstance(fence, bytes) else None,
+                            "waiting": waiting if isinstance(waiting, int) else None,
+                        }
+                    )
+    fields = ("tenant_id", "name", "left_s", "fence", "waiting")
+    cells = [[Cell(_text(lock[field])) for field in fields] for lock in held]
+    tables = (Table("Locks", ("tenant", "name", "left in s", "fence", "waiting"), cells),) if cells else ()
+    return Answer({"locks": held}, () if cells else (Cell("No lock is held."),), tables)
 
 
 def migrations() -> list[tuple[str, str]]:
-    """The SQL that the ledger and the relays need, as (name, text), in the order in which it is applied."""
+    """Returns the SQL that the ledger and the relays need, as (name, text), in the order in which it is applied."""
     folder = files("alacena").joinpath("sources", "migrations")
     found = sorted((entry for entry in folder.iterdir() if entry.name.endswith(".sql")), key=lambda entry: entry.name)
     return [(entry.name, entry.read_text("utf-8")) for entry in found]
+
+
+def plain(value: Any) -> Any:
+    """Returns a value as JSON has it."""
+    if hasattr(value, "items"):
+        return {str(name): plain(part) for name, part in value.items()}
+    if isinstance(value, list | tuple | set | frozenset):
+        return [plain(part) for part in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def _json(found: Any) -> str:
+    return msgspec.json.encode(found, enc_hook=repr, order="deterministic").decode()
+
+
+def _tone(name: str, value: Any) -> Tone:
+    if name == "valid" or (name in _GOOD_WHEN_TRUE and isinstance(value, bool)):
+        return "good" if value else "bad"
+    return "bad" if name in _GOOD_WHEN_EMPTY and value else "plain"
 
 
 def _text(value: Any) -> str:
     if isinstance(value, float):
         return f"{value:.3f}"
     if isinstance(value, list):
-        return ", ".join(map(str, value)) or "none"
+        return ", ".join(map(_text, value)) or "none"
+    if isinstance(value, dict):
+        return " ".join(f"{name}={part}" for name, part in value.items()) or "none"
     return "none" if value is None else str(value)

@@ -188,6 +188,6 @@ async def test_it_says_what_it_promises_and_what_it_knows(tier):
     assert (guarantee["mode"], guarantee["no_stale_fill"], guarantee["staleness_bound_s"]) == ("memory", True, 0.0)
     await leased(tier)
     await tier.hold((KEYS.entry("note", "m", SCOPE),), (RESOURCE,), 30)
-    assert await tier.inspect(KEY) == {"tier": "this process only", "lease": True, "hold": False}
+    assert await tier.inspect(KEY) == {"tier": "this process only", "lease": True, "hold": False, "wider": []}
     assert (await tier.inspect(KEYS.entry("note", "m", SCOPE)))["hold"] is True
     assert tier._coherence.memory.serving_until == math.inf

@@ -31,7 +31,7 @@ from alacena.engine.writing.writer import Writer
 
 if TYPE_CHECKING:
     import asyncio
-    from collections.abc import Callable, Coroutine
+    from collections.abc import Callable, Coroutine, Sequence
 
     from alacena.engine.base.credentials import CredentialProvider
     from alacena.engine.base.environment import Environment
@@ -99,8 +99,8 @@ class Parts:
 
             end_orphans()
 
-    async def explain(self, key: EntryKey) -> dict[str, Any]:
-        """What every part knows of one entry."""
+    async def explain(self, key: EntryKey, wider: Sequence[EntryKey] = ()) -> dict[str, Any]:
+        """Returns what every part knows of one entry, and which of the wider ones are there."""
         now = self.environment.now()
         slot = self.memory.entries.get(key.ident)
         in_memory = None
@@ -113,12 +113,13 @@ class Parts:
                 "copied_on_read": slot.thaw is not None,
             }
         return {
-            "entry": key.entry.decode(),
+            "key": key.entry.decode(),
+            "entry": None,
             "memory": in_memory,
             "memory_serves_for_s": self.memory.serving_until - now,
             "loading": self.flights.get(key.entry) is not None,
             "source_left_alone": self.source_backoff.is_active(key.entry),
-            **await self.remote.inspect(key),
+            **await self.remote.inspect(key, wider),
         }
 
     def stats(self) -> dict[str, Any]:

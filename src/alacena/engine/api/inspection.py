@@ -40,10 +40,16 @@ class InspectionVerbs(ABC):
     async def explain(
         self, data_type: str, resource_id: str, tenant_id: str | Scope, **scope_parts: str | None
     ) -> dict[str, Any]:
-        """Why a read of this entry is what it is: for people. Cost: 1 round trip."""
-        parts = self._open_parts()
-        key = parts.keys.entry(data_type, resource_id, make_scope(tenant_id, **scope_parts))
-        return await parts.explain(key)
+        """Returns why a read of this entry is what it is, as facts for people.
+
+        ``entry`` holds what the server has: ``valid`` says whether a read would take it, ``why`` and ``ended`` why not.
+        ``wider`` names the more general scopes that hold an entry of their own.
+
+        Cost: 1 round trip; 2 for an entry that depends on tags or documents.
+        """
+        parts, scope = self._open_parts(), make_scope(tenant_id, **scope_parts)
+        key, *wider = parts.keys.entries(data_type, resource_id, scope)
+        return await parts.explain(key, wider)
 
     def guarantee(self) -> Mapping[str, Any]:
         """Which of the protocol's promises hold right now with this server, and why not where they do not.

@@ -28,7 +28,7 @@ from functools import lru_cache
 from hashlib import blake2b
 from operator import index
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
-from urllib.parse import quote
+from urllib.parse import quote, unquote
 from uuid import UUID
 from zlib import crc32
 
@@ -150,6 +150,29 @@ def marked(generation: str) -> str:
     """The tag that stands for a generation by its own name."""
     tag = MARK + generation.partition("}:")[2]
     return tag if len(tag) <= MAX_TAG_BYTES else MANY
+
+
+_COVERED: Final = {"t": "tenant", "y": "type", "r": "resource", "a": "agent", "v": "conversation", "c": "collection"}
+
+
+def generation_words(name: str) -> str:
+    """Returns what a generation stands for, in words for people: ``type document``, ``resource document:d1``."""
+    kind, _, rest = name.rpartition("}:")[2].partition(":")
+    if kind == MANY[1:]:
+        return "anything of the tenant"
+    if kind == "k":
+        return f"tag {unquote(rest)}"
+    words = _COVERED.get(kind[:1], kind)
+    within = f" in one {_COVERED.get(kind[1:], kind[1:])}" if len(kind) > 1 else ""
+    return " ".join(part for part in (words, unquote(rest)) if part) + within
+
+
+def tag_words(tag: str) -> str:
+    """Returns what a tag of an entry stands for, in words for people: ``document d1``, ``tag prices``."""
+    if tag.startswith(MARK):
+        return generation_words("}:" + tag[1:])
+    kind, _, rest = tag.partition(":")
+    return f"{kind} {rest}" if kind in {"document", "collection"} and rest else f"tag {tag}"
 
 
 def escaped(part: str) -> str:

@@ -443,8 +443,15 @@ class RemoteTier(Protocol):
         """End a hold and remove the entries once more. Cost: 1 round trip a node."""
         ...
 
-    async def inspect(self, key: EntryKey) -> dict[str, Any]:
-        """What the tier knows of an entry, for people."""
+    async def inspect(self, key: EntryKey, wider: Sequence[EntryKey] = ()) -> dict[str, Any]:
+        """Returns what the tier knows of an entry, for people.
+
+        Args:
+            key: Which entry.
+            wider: Entries of more general scopes, of which it is told which are there.
+
+        Cost: 1 round trip; 2 for an entry that depends on tags.
+        """
         ...
 
     def guarantee(self) -> Mapping[str, Any]:

@@ -146,6 +146,11 @@ class Scope:
         """Whether the scope says who may see the entry: a user, or a set of permissions."""
         return self.user_id is not None or self.permissions is not None
 
+    @property
+    def parts(self) -> dict[str, str]:
+        """What it names below the tenant."""
+        return {name: value for name in DIMENSIONS if (value := getattr(self, name)) is not None}
+
     def widening(self) -> tuple[Scope, ...]:
         """This scope and every more general one down to the tenant, most specific first.
 

@@ -219,12 +219,13 @@ class LocalTier:
                 self._holds.pop(key.hold, None)
             self._drop(key)
 
-    async def inspect(self, key: EntryKey) -> dict[str, Any]:
+    async def inspect(self, key: EntryKey, wider: Sequence[EntryKey] = ()) -> dict[str, Any]:
         """See :meth:`alacena.engine.base.remote_tier.RemoteTier.inspect`."""
         return {
             "tier": "this process only",
             "lease": key.entry in self._leases,
             "hold": self._held(key),
+            "wider": [other.scope.parts for other in wider if other.ident in self._coherence.memory.entries],
         }
 
     def guarantee(self) -> Mapping[str, Any]:

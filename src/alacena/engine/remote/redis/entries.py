@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any, cast
 
 from alacena.engine.base.errors import ServerReplyError
 from alacena.engine.base.events import EntryRejected
-from alacena.engine.base.keys import MARK
 from alacena.engine.base.policy import UNKEPT, Policy
 from alacena.engine.base.remote_tier import ABSENT, MISSING, NOT_FOUND, Found, Unsettled
 from alacena.engine.codec import NOTHING, EntryError, Envelope
@@ -292,26 +291,6 @@ class Entries:
                 fresh_for_s=fresh_for_s, stale_for_s=stale_for_s, load_s=load_s, policy=policy,
             )  # fmt: skip
         return Found(key, value, "redis", fresh_for_s, load_s, generations, stamps)
-
-    def described(self, node: Node, key: EntryKey, data: bytes, nonces: Sequence[bytes | None]) -> dict[str, Any]:
-        """What an entry says of itself, for people."""
-        try:
-            envelope, plain = self._codec.open(data, key_digest=key.digest, tenant=key.tenant_id)
-        except EntryError as error:
-            return {"valid": False, "why": f"{error.reason}: {error}"}
-        now_ms = node.server_ms()
-        return {
-            "valid": True,
-            "bytes": len(data),
-            "payload_bytes": len(plain),
-            "age_s": (now_ms - envelope.created_ms) / 1000,
-            "fresh_for_s": (envelope.fresh_until_ms - now_ms) / 1000 if envelope.fresh_until_ms else None,
-            "load_s": envelope.load_ms / 1000,
-            "tags": [tag.removeprefix(MARK) for tag, _ in envelope.tags],
-            "same_history": envelope.replication_id == node.replication_id,
-            "generations_stand": [stamp == nonce for stamp, nonce in zip(envelope.stamps, nonces, strict=False)],
-            "not_found": envelope.not_found,
-        }
 
     def _note_absence(self, key: EntryKey) -> None:
         self._values.keep(key, ABSENT, None, (), (), fresh_for_s=_ABSENCE_S, stale_for_s=0.0, load_s=0.0, policy=UNKEPT)

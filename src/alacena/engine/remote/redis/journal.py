@@ -92,5 +92,11 @@ def tells_of(name: bytes, since: bytes, remembered: bytes, tags: Iterable[str]) 
     return any(_digest(tag) in ended or tag.endswith(_MANY) for tag in tags)
 
 
+def noted(journal: bytes, names: Iterable[str]) -> list[str]:
+    """Returns those of some generations that a whole journal says have ended since it began."""
+    ended = {journal[at : at + RECORD_BYTES] for at in range(NAME_BYTES, len(journal), RECORD_BYTES)}
+    return [name for name in names if _digest(name) in ended]
+
+
 def _digest(tag: str) -> bytes:
     return blake2b(tag.encode(), digest_size=RECORD_BYTES).digest()

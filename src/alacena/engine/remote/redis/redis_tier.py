@@ -14,6 +14,7 @@ from alacena.engine.remote.redis.beginnings import Beginnings
 from alacena.engine.remote.redis.cache_scripts import LATE, LEASE, MINT, RELEASE, STORE
 from alacena.engine.remote.redis.entries import Entries, values_of
 from alacena.engine.remote.redis.holds import Holds
+from alacena.engine.remote.redis.inspection import Inspection
 from alacena.engine.remote.redis.journal import NAME_BYTES, NARROW_LIFE_MS, endings, new_name, state, tells_of
 from alacena.engine.remote.redis.leases import Leases
 
@@ -86,6 +87,7 @@ class RedisTier:
         leases = Leases(nodes, coherence, self._timeout_s, self._lease_ms)
         self.renew, self.release, self.discard = leases.renew, leases.release, leases.discard
         self.begin = Beginnings(nodes, coherence, environment, self._timeout_s).begin
+        self.inspect = Inspection(nodes, keys, codec, self._timeout_s).inspect
 
     @property
     def is_up(self) -> bool:
@@ -295,30 +297,6 @@ class RedisTier:
     def owe(self, generations: Sequence[Sequence[str]], keys: Sequence[EntryKey]) -> None:
         """See :meth:`alacena.engine.base.remote_tier.RemoteTier.owe`."""
         self._nodes.owe(generations, keys)
-
-    async def inspect(self, key: EntryKey) -> dict[str, Any]:
-        """See :meth:`alacena.engine.base.remote_tier.RemoteTier.inspect`."""
-        node = self._nodes.of(key.entry)
-        names = [*key.generations]
-        commands: list[Command] = [("MGET", key.entry, key.lease, *names), ("EXISTS", key.hold)]
-        (entry, lease, *nonces), hold = await node.exchange(
-            key.entry,
-            commands,
-            settle=lambda _, replies: (values_of(replies[0]), replies[1]),
-            timeout_s=self._timeout_s,
-        )
-        report: dict[str, Any] = {
-            "tier": node.facts.server,
-            "key": key.entry.decode(),
-            "lease": lease is not None,
-            "hold": hold == 1,
-            "removal_owed": key.entry in self._debts or any(name in self._debts for name in names),
-            "generations": {name: nonce.hex() if nonce else None for name, nonce in zip(names, nonces, strict=True)},
-            "entry": None,
-        }
-        if entry is not None:
-            report["entry"] = self._entries.described(node, key, entry, nonces)
-        return report
 
     def guarantee(self) -> Mapping[str, Any]:
         """See :meth:`alacena.engine.base.remote_tier.RemoteTier.guarantee`."""

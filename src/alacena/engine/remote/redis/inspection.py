@@ -1,0 +1,126 @@
+"""What a server knows of one entry, for people: whether a read would take it, and if not, what ended."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from alacena.engine.base.errors import ServerReplyError
+from alacena.engine.base.keys import MARK, generation_words, tag_words
+from alacena.engine.base.scope import Scope
+from alacena.engine.codec import EntryError
+from alacena.engine.remote.redis.journal import noted
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from alacena.engine.base.keys import EntryKey, Keys
+    from alacena.engine.codec import Codec, Envelope
+    from alacena.engine.remote.redis.node import Node
+    from alacena.engine.remote.redis.nodes import Nodes
+    from alacena.engine.remote.redis.wire import Command, Reply
+
+
+class Inspection:
+    """Looks at entries without taking or keeping them.
+
+    Args:
+        nodes: The servers.
+        keys: Renders names.
+        codec: Opens entries.
+        timeout_s: How long to wait for an answer.
+    """
+
+    def __init__(self, nodes: Nodes, keys: Keys, codec: Codec, timeout_s: float) -> None:
+        self._nodes = nodes
+        self._keys = keys
+        self._codec = codec
+        self._timeout_s = timeout_s
+
+    async def inspect(self, key: EntryKey, wider: Sequence[EntryKey] = ()) -> dict[str, Any]:
+        """See :meth:`alacena.engine.base.remote_tier.RemoteTier.inspect`."""
+        node, debts, names = self._nodes.of(key.entry), self._nodes.debts, [*key.generations]
+        (entry, lease, *nonces), lease_ms, holds, journal, *others = await self._ask(
+            node,
+            key,
+            ("MGET", key.entry, key.lease, *names),
+            ("PTTL", key.lease),
+            ("ZRANGE", key.hold, -1, -1, "WITHSCORES"),
+            ("GETRANGE", key.journal, 0, -1),
+            *(("EXISTS", other.entry) for other in wider),
+        )
+        resource = self._keys.resource_generation(key.data_type, key.resource_id, Scope(key.tenant_id))
+        hold_s = (holds[0][1] - node.server_ms()) / 1000 if holds else 0.0
+        report: dict[str, Any] = {
+            "tier": node.facts.server,
+            "key": key.entry.decode(),
+            "lease": lease is not None,
+            "lease_left_s": None if lease is None else lease_ms / 1000,
+            "hold": hold_s > 0,
+            "hold_left_s": hold_s if hold_s > 0 else None,
+            "removal_owed": key.entry in debts or any(name in debts for name in names),
+            "generations": {name: nonce.hex() if nonce else None for name, nonce in zip(names, nonces, strict=True)},
+            "ended_lately": list(map(generation_words, noted(journal, dict.fromkeys((*names, resource))))),
+            "wider": [other.scope.parts for other, there in zip(wider, others, strict=True) if there],
+            "entry": None,
+        }
+        if entry is not None:
+            report["entry"] = await self._described(node, key, entry, nonces)
+        return report
+
+    async def _described(
+        self, node: Node, key: EntryKey, data: bytes, nonces: Sequence[bytes | None]
+    ) -> dict[str, Any]:
+        try:
+            envelope, plain = self._codec.open(data, key_digest=key.digest, tenant=key.tenant_id)
+        except EntryError as error:
+            return {"valid": False, "why": f"{error.reason}: {error}"}
+        tagged: Sequence[bytes | None] = ()
+        if envelope.tags:
+            (tagged,) = await self._ask(node, key, ("MGET", *(key.tag_name(tag) for tag, _ in envelope.tags)))
+        now_ms = node.server_ms()
+        ended = _ended(key, envelope, nonces, tagged)
+        is_of_history = envelope.replication_id == node.replication_id
+        why = None
+        if ended:
+            why = "ended: " + ", ".join(ended)
+        elif not is_of_history:
+            why = "the server has lost the state that it was stored under"
+        elif envelope.expires_ms and envelope.expires_ms <= now_ms:
+            why = "expired"
+        return {
+            "valid": why is None,
+            "why": why,
+            "ended": ended,
+            "bytes": len(data),
+            "payload_bytes": len(plain),
+            "age_s": (now_ms - envelope.created_ms) / 1000,
+            "fresh_for_s": (envelope.fresh_until_ms - now_ms) / 1000 if envelope.fresh_until_ms else None,
+            "load_s": envelope.load_ms / 1000,
+            "tags": [tag.removeprefix(MARK) for tag, _ in envelope.tags],
+            "same_history": is_of_history,
+            "generations_stand": [stamp == nonce for stamp, nonce in zip(envelope.stamps, nonces, strict=False)],
+            "not_found": envelope.not_found,
+        }
+
+    async def _ask(self, node: Node, key: EntryKey, *commands: Command) -> list[Any]:
+        return await node.exchange(
+            key.entry, commands, settle=lambda _, replies: _sound(replies), timeout_s=self._timeout_s
+        )
+
+
+def _ended(
+    key: EntryKey, envelope: Envelope, nonces: Sequence[bytes | None], tagged: Sequence[bytes | None]
+) -> list[str]:
+    """What an entry depends on that has ended since it was stored, in words."""
+    own = zip(key.generations, envelope.stamps, nonces, strict=False)
+    ended = [generation_words(name) for name, stamp, nonce in own if stamp != nonce]
+    tags = zip(envelope.tags, tagged, strict=False)
+    ended += [tag_words(tag) for (tag, stamp), nonce in tags if stamp != nonce]
+    return list(dict.fromkeys(ended))
+
+
+def _sound(replies: list[Reply]) -> list[Any]:
+    for reply in replies:
+        if isinstance(reply, ServerReplyError):
+            raise reply
+    return replies

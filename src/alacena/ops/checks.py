@@ -1,0 +1,163 @@
+"""How ``doctor`` examines: checks one after the other, each with a deadline, and all of them with one."""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import AsyncExitStack
+from dataclasses import asdict, dataclass, field
+from typing import TYPE_CHECKING, Any, Final, Literal
+
+from alacena.engine import AlacenaError, SystemEnvironment
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Iterable, Sequence
+
+    from alacena.engine import Cache, Environment, Settings
+    from alacena.ops.server import Server
+
+State = Literal["pass", "warn", "fail", "skip"]
+
+CHECK_S: Final = 3.0
+"""How long one check may take."""
+
+ALL_S: Final = 10.0
+"""How long all of them may take."""
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """What one check says.
+
+    Attributes:
+        check: Which check.
+        state: ``"pass"``; ``"warn"``: it works, but at a cost; ``"fail"``: it does not work, or loses data;
+            ``"skip"``: it could not be looked at.
+        found: What was found; for ``"skip"``: why it was not looked at.
+        follows: What follows from it.
+        mend: The command or setting that mends it.
+    """
+
+    check: str
+    state: State
+    found: str
+    follows: str = ""
+    mend: str = ""
+
+
+@dataclass(slots=True)
+class Subject:
+    """What is examined, as far as the checks have come.
+
+    Attributes:
+        settings: The settings; ``None`` if they are wrong.
+        environment: The clock of this machine.
+        source: A folder with the application's code; ``None``: none was given.
+        servers: The servers that answered.
+        info: What each says of itself, by field; empty if it does not tell.
+        cache: A cache that was opened on them.
+        in_use: Kinds of objects that must not be lost and are there: ``queue``, ``lock``, ``ledger``.
+        held: What is closed at the end.
+    """
+
+    settings: Settings | None = None
+    environment: Environment = field(default_factory=SystemEnvironment)
+    source: str | None = None
+    servers: list[Server] = field(default_factory=list)
+    info: list[dict[str, str]] = field(default_factory=list)
+    cache: Cache | None = None
+    in_use: list[str] = field(default_factory=list)
+    held: AsyncExitStack = field(default_factory=AsyncExitStack)
+
+
+Needs = Literal["nothing", "settings", "server", "info", "cache"]
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """One check.
+
+    Attributes:
+        name: Its name.
+        needs: What must have been found before; without it the check is skipped.
+        look: Does it.
+    """
+
+    name: str
+    needs: Needs
+    look: Callable[[Subject], Awaitable[Iterable[Finding]]]
+
+
+async def examine(checks: Sequence[Check], subject: Subject, *, all_s: float = ALL_S) -> list[Finding]:
+    """Runs the checks in their order. It ends in time whatever hangs: the rest is skipped, with the reason."""
+    loop = asyncio.get_running_loop()
+    end = loop.time() + all_s
+    findings: list[Finding] = []
+    for check in checks:
+        left_s = end - loop.time()
+        reason = "no time is left: an earlier check hung" if left_s <= 0 else _missing(check, subject)
+        if reason:
+            findings.append(Finding(check.name, "skip", reason))
+            continue
+        findings += await _looked(check, subject, min(CHECK_S, left_s))
+    try:
+        async with asyncio.timeout(2.0):
+            await subject.held.aclose()
+    except (TimeoutError, AlacenaError, OSError):
+        pass  # The process ends now; what did not close in time is closed by that.
+    return findings
+
+
+def report(findings: Sequence[Finding]) -> dict[str, Any]:
+    """Returns the findings for programs."""
+    counts = {state: sum(finding.state == state for finding in findings) for state in ("pass", "warn", "fail", "skip")}
+    return {
+        "ok": not counts["fail"],
+        "verdict": verdict(findings),
+        "counts": counts,
+        "checks": [asdict(finding) for finding in findings],
+    }
+
+
+def verdict(findings: Sequence[Finding]) -> str:
+    """Returns the outcome in one sentence."""
+    failed = [finding.check for finding in findings if finding.state == "fail"]
+    doubtful = [finding.check for finding in findings if finding.state == "warn"]
+    skipped = sum(finding.state == "skip" for finding in findings)
+    rest = f" {skipped} checks were skipped." if skipped else ""
+    if failed:
+        return f"Not well: {', '.join(dict.fromkeys(failed))}.{rest}"
+    if doubtful:
+        return f"It works; look at: {', '.join(dict.fromkeys(doubtful))}.{rest}"
+    return f"All is well.{rest}"
+
+
+async def _looked(check: Check, subject: Subject, limit_s: float) -> list[Finding]:
+    try:
+        async with asyncio.timeout(limit_s):
+            return list(await check.look(subject))
+    except TimeoutError:
+        found = f"no answer within {limit_s:.1f} s"
+    except (AlacenaError, OSError) as error:
+        found = str(error) or type(error).__name__
+    follows = "what depends on it is not known"
+    return [Finding(check.name, "fail", found, follows, "see whether the server hangs, and run this again")]
+
+
+def _missing(check: Check, subject: Subject) -> str:
+    if check.needs == "nothing":
+        return ""
+    if subject.settings is None:
+        return "the settings are wrong"
+    if check.needs == "settings":
+        return ""
+    if subject.settings.redis_url is None:
+        return "no server is configured"
+    if not subject.servers:
+        return "no server is reached"
+    if any(server.silent for server in subject.servers):
+        return "the server has stopped answering"
+    if check.needs == "info" and not all(subject.info):
+        return "this user has no right to INFO"
+    if check.needs == "cache" and subject.cache is None:
+        return "no cache could be opened on the server"
+    return ""

@@ -1,0 +1,330 @@
+"""``alacena doctor``: what is examined of the settings, the server and the way there, and what to do about it."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from contextlib import contextmanager
+from statistics import median
+from typing import TYPE_CHECKING, Final
+
+from alacena.engine import AlacenaError, Cache, ServerReplyError, Settings, SettingsError
+from alacena.ops import symptoms
+from alacena.ops.checks import Check, Finding, State
+from alacena.ops.names import objects
+from alacena.ops.rights import rights
+from alacena.ops.server import EMBEDDED, SAFE_POLICY, escaped, facts, servers_of
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from alacena.ops.checks import Subject
+    from alacena.ops.server import Server
+
+_PINGS: Final = 15
+_OLDEST: Final = (7, 0)
+_FULL_RATIO: Final = 0.9
+_OFFSET_S: Final = 2.0
+_SETTLE_S: Final = 2.0
+_LOOKED_FOR_USE: Final = 20_000
+
+
+class _Words(logging.Handler):
+    def __init__(self) -> None:
+        super().__init__()
+        self.said: list[str] = []
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self.said.append(record.getMessage())
+
+
+@contextmanager
+def _warnings() -> Iterator[list[str]]:
+    words, log = _Words(), logging.getLogger("alacena")
+    log.addHandler(words)
+    try:
+        yield words.said
+    finally:
+        log.removeHandler(words)
+
+
+def settings_check(url: str | None) -> Check:
+    """Returns the check that reads the settings, with the server that was named on the command line."""
+
+    async def look(subject: Subject) -> list[Finding]:
+        with _warnings() as said:
+            try:
+                subject.settings = Settings.from_env() if url is None else Settings.from_env(redis_url=url)
+            except SettingsError as error:
+                mend = "set the variables right; `docs/en/reference/settings.md` names each with its unit"
+                return [Finding("settings", "fail", str(error), "no process with this environment starts", mend)]
+        found = [Finding("settings", "warn", words, "they change nothing", "rename or remove them") for words in said]
+        if subject.settings.redis_url is None:
+            follows = (
+                "each process has a cache of its own, in memory; queues, locks and counters reach no other process"
+            )
+            mend = "set ALACENA_REDIS_URL, or give --url redis://host:6379/0"
+            return [*found, Finding("settings", "warn", "no server is configured", follows, mend)]
+        if subject.settings.redis_url == EMBEDDED:
+            follows = "the server ends with its process, and this command starts one of its own"
+            found.append(Finding("settings", "warn", "the server is embedded://", follows, "name a server that stays"))
+        return found or [Finding("settings", "pass", f"namespace {subject.settings.namespace!r}")]
+
+    return Check("settings", "nothing", look)
+
+
+async def _reachable(subject: Subject) -> list[Finding]:
+    settings = subject.settings
+    assert settings is not None
+    if settings.redis_url is None:
+        return [Finding("reachable", "skip", "no server is configured")]
+    ways: list[str] = []
+    try:
+        if settings.redis_url == EMBEDDED:
+            cache = await subject.held.enter_async_context(Cache(settings))
+            subject.settings = settings = Settings.from_env(redis_url=cache.url)
+        subject.servers = await subject.held.enter_async_context(servers_of(settings, ways.append))
+    except (AlacenaError, OSError) as error:
+        return [_unreached(error)]
+    for server in subject.servers:
+        subject.info.append(facts(await server.ask("INFO", "everything")))
+    where = ", ".join(server.address for server in subject.servers)
+    return [Finding("reachable", "pass", "; ".join([*ways, where]))]
+
+
+def _unreached(error: Exception) -> Finding:
+    said = str(error) or type(error).__name__
+    mend = "start the server, or correct host and port in ALACENA_REDIS_URL; try: redis-cli -u URL PING"
+    if isinstance(error, ServerReplyError):
+        mends = {
+            "WRONGPASS": "correct user and password in ALACENA_REDIS_URL (redis://user:password@host), percent-encoded",
+            "NOAUTH": "give a password in ALACENA_REDIS_URL: redis://:password@host:6379/0",
+            "NOPERM": "grant HELLO, CLIENT and AUTH (+@connection) to this user",
+            "LOADING": "wait until the server has read its data",
+            "DENIED": "set a password, or protected-mode no, on the server",
+        }
+        mend = mends.get(error.code, mend)
+        if "max number of clients" in said:
+            mend = "raise maxclients (redis-cli CONFIG SET maxclients 10000), or end clients that are not needed"
+    elif "RESP3" in said:
+        mend = "run Redis 7.0 or newer, or Valkey"
+    elif isinstance(error, OSError) and "ssl" in type(error).__module__:
+        mend = "correct the certificates (?ssl_ca_certs=FILE), or use redis:// if the server speaks no TLS"
+    follows = "every read goes to its source; queues, locks and counters raise"
+    return Finding("reachable", "fail", said, follows, mend)
+
+
+async def _topology(subject: Subject) -> list[Finding]:
+    found = []
+    for server, info in zip(subject.servers, subject.info, strict=True):
+        role = info.get("role", "?")
+        if role != "master":
+            follows = "it takes no writes: nothing is stored, and it is not used"
+            mend = "name the master, or the sentinels: redis+sentinel://host:26379/NAME"
+            found.append(Finding("topology", "fail", f"{server.address} is a {role}", follows, mend))
+        if _mode(info) == "cluster":
+            found += await _cluster(server)
+        least = int(info.get("min_slaves_good_slaves", -1))
+        if "min_slaves_good_slaves" in info and least == 0:
+            follows = "with min-replicas-to-write the server takes no writes now"
+            found.append(Finding("topology", "warn", "no replica is in step", follows, "bring the replicas back"))
+    modes = ", ".join(sorted({_mode(info) for info in subject.info}))
+    return found or [Finding("topology", "pass", f"{modes}, {len(subject.servers)} master(s)")]
+
+
+def _mode(info: dict[str, str]) -> str:
+    return info.get("redis_mode") or info.get("server_mode", "?")
+
+
+async def _cluster(server: Server) -> list[Finding]:
+    reply = await server.ask("CLUSTER", "INFO")
+    state = facts(reply)
+    if not state or state.get("cluster_state") == "ok":
+        return []
+    found = f"{server.address}: cluster_state {state.get('cluster_state')}, {state.get('cluster_slots_ok')} slots are served"
+    return [Finding("topology", "fail", found, "keys of other slots are refused", "redis-cli --cluster fix HOST:PORT")]
+
+
+async def _version(subject: Subject) -> list[Finding]:
+    found = []
+    for server, info in zip(subject.servers, subject.info, strict=True):
+        name = (
+            f"Valkey {info['valkey_version']}"
+            if "valkey_version" in info
+            else f"Redis {info.get('redis_version', '?')}"
+        )
+        numbers = tuple(int(part) for part in info.get("redis_version", "0.0").split(".")[:2] if part.isdigit())
+        if "valkey_version" in info or numbers >= _OLDEST:
+            found.append(Finding("version", "pass", name))
+        else:
+            follows = "scripts and tracking were not tried there"
+            found.append(Finding("version", "fail", f"{server.address}: {name}", follows, "run Redis 7.0 or Valkey"))
+    return list(dict.fromkeys(found))
+
+
+async def _eviction(subject: Subject) -> list[Finding]:
+    assert subject.settings is not None
+    for kind in ("queue", "lock", "tokens"):
+        if (await objects(subject.servers, subject.settings, kind, most=_LOOKED_FOR_USE)).names:
+            subject.in_use.append(kind)
+    policies = {info.get("maxmemory_policy", "") for info in subject.info} - {SAFE_POLICY}
+    if not policies:
+        return [Finding("eviction", "pass", f"maxmemory-policy {SAFE_POLICY}")]
+    used = f"; in use: {', '.join(subject.in_use)}" if subject.in_use else ""
+    follows = "queues, locks, counters, limits and the ledger are refused; the cache itself works"
+    if subject.in_use:
+        follows = f"the server may evict what must not be lost; {follows}"
+    mend = "redis-cli CONFIG SET maxmemory-policy noeviction, or a server of their own for queues and locks"
+    found = f"maxmemory-policy {', '.join(sorted(policies))}{used}"
+    return [Finding("eviction", "fail" if subject.in_use else "warn", found, follows, mend)]
+
+
+async def _memory(subject: Subject) -> list[Finding]:
+    found = []
+    for server, info in zip(subject.servers, subject.info, strict=True):
+        used, limit = int(info.get("used_memory", 0)), int(info.get("maxmemory", 0))
+        amount = f"{used / 2**20:.1f} MiB of {f'{limit / 2**20:.1f} MiB' if limit else 'no limit'}"
+        if not limit or used < limit * _FULL_RATIO:
+            found.append(Finding("memory", "pass", amount))
+            continue
+        evicts = info.get("maxmemory_policy") != SAFE_POLICY
+        follows = (
+            "entries are evicted before their time"
+            if evicts
+            else "writes are refused when it is full: nothing is stored"
+        )
+        mend = "redis-cli CONFIG SET maxmemory 2gb, or shorter times to live"
+        state: State = "fail" if used >= limit and not evicts else "warn"
+        found.append(Finding("memory", state, f"{server.address}: {amount}", follows, mend))
+    return list(dict.fromkeys(found))
+
+
+async def _persistence(subject: Subject) -> list[Finding]:
+    found = []
+    for server, info in zip(subject.servers, subject.info, strict=True):
+        if info.get("aof_last_write_status", "ok") != "ok" or info.get("rdb_last_bgsave_status", "ok") != "ok":
+            follows = "the server refuses writes, or loses them when it ends"
+            mend = f"make room on its disk; see its log, and redis-cli INFO persistence at {server.address}"
+            found.append(Finding("persistence", "fail", f"{server.address} could not write to its disk", follows, mend))
+        elif info.get("aof_enabled") != "1" and subject.in_use:
+            follows = f"what {', '.join(subject.in_use)} hold is lost when the server ends"
+            mend = "redis-cli CONFIG SET appendonly yes (and in redis.conf)"
+            found.append(Finding("persistence", "warn", f"{server.address} keeps no append-only file", follows, mend))
+    kind = "append-only file" if all(info.get("aof_enabled") == "1" for info in subject.info) else "none, or snapshots"
+    return found or [Finding("persistence", "pass", kind)]
+
+
+async def _connections(subject: Subject) -> list[Finding]:
+    found = []
+    for server, info in zip(subject.servers, subject.info, strict=True):
+        clients, most = int(info.get("connected_clients", 0)), int(info.get("maxclients", 0))
+        words = f"{clients} of {most or '?'} connections"
+        if most and clients >= most * _FULL_RATIO:
+            mend = "redis-cli CONFIG SET maxclients 10000"
+            found.append(
+                Finding("connections", "warn", f"{server.address}: {words}", "new processes are refused", mend)
+            )
+    return found or [Finding("connections", "pass", "there is room for more")]
+
+
+async def _clock(subject: Subject) -> list[Finding]:
+    worst = 0.0
+    for server in subject.servers:
+        before = subject.environment.wall()
+        reply = await server.ask("TIME")
+        after = subject.environment.wall()
+        if isinstance(reply, ServerReplyError):
+            return [Finding("clock", "skip", f"this user has no right to TIME: {reply}")]
+        offset = int(reply[0]) + int(reply[1]) / 1e6 - (before + after) / 2
+        worst = max(worst, offset, key=abs)
+    words = f"the server's clock is {abs(worst):.3f} s {'ahead of' if worst > 0 else 'behind'} this machine's"
+    if abs(worst) < _OFFSET_S:
+        return [Finding("clock", "pass", words)]
+    follows = "entries and leases are not harmed; days of the ledger and `at=` of queues are off by as much"
+    return [
+        Finding("clock", "warn", words, follows, "let both machines follow one time server: timedatectl set-ntp true")
+    ]
+
+
+async def _latency(subject: Subject) -> list[Finding]:
+    assert subject.settings is not None
+    loop, budget_s = asyncio.get_running_loop(), subject.settings.redis_budget_s
+    took: list[float] = []
+    for server in subject.servers:
+        for _ in range(_PINGS):
+            began = loop.time()
+            await server.ask("PING")
+            took.append(loop.time() - began)
+    middle = median(took)
+    words = f"{middle * 1000:.2f} ms in the middle, {max(took) * 1000:.2f} ms at most, of a budget of {budget_s * 1000:g} ms"
+    mend = "put the server nearer, see redis-cli SLOWLOG GET, or raise ALACENA_REDIS_BUDGET_S"
+    if middle >= budget_s:
+        return [Finding("latency", "fail", words, "most reads give the server up and go to their source", mend)]
+    if middle >= budget_s / 2 or max(took) >= budget_s:
+        return [Finding("latency", "warn", words, "some reads give the server up and go to their source", mend)]
+    return [Finding("latency", "pass", words)]
+
+
+async def _coherence(subject: Subject) -> list[Finding]:
+    """Opens a cache as a service does, and looks at what it promises once it has settled."""
+    assert subject.settings is not None
+    cache = subject.cache = await subject.held.enter_async_context(Cache(subject.settings))
+    loop = asyncio.get_running_loop()
+    end = loop.time() + _SETTLE_S
+    while not (promised := cache.guarantee())["memory"] and loop.time() < end:  # noqa: ASYNC110 - nothing tells of it
+        await asyncio.sleep(0.05)
+    found = [Finding("tracking and canary", "pass", "memory is served")]
+    if not promised["memory"]:
+        follows = "memory stays off: every read asks the server"
+        mend = (
+            "grant CLIENT TRACKING, INFO and TIME; connect to the server itself, not through a proxy that drops pushes"
+        )
+        found = [Finding("tracking and canary", "warn", str(promised["why"]), follows, mend)]
+    if promised["coordination"] != "all processes":
+        follows = "queues, locks, counters, limits and the ledger raise"
+        mend = "see the checks on eviction, rights and the disk"
+        found.append(
+            Finding("coordination", "fail" if subject.in_use else "warn", promised["coordination"], follows, mend)
+        )
+    if promised["one_load"] != "all processes":
+        follows = "nothing is stored on the server: every process loads for itself"
+        found.append(Finding("storing", "fail", str(promised["why"]), follows, "see the checks on rights"))
+    return found
+
+
+async def _writes(subject: Subject) -> list[Finding]:
+    assert subject.settings is not None
+    for server in subject.servers:
+        reply = await server.ask("PEXPIRE", f"{escaped(subject.settings.namespace)}:probe", 1)
+        if isinstance(reply, ServerReplyError) and reply.code in {"READONLY", "MISCONF", "NOREPLICAS", "OOM"}:
+            mends = {
+                "READONLY": "name the master; a master that was made a replica: redis-cli REPLICAOF NO ONE",
+                "MISCONF": "make room on the server's disk, see its log",
+                "NOREPLICAS": "bring the replicas back, or lower min-replicas-to-write",
+            }
+            mend = mends.get(reply.code, "redis-cli CONFIG SET maxmemory 2gb")
+            follows = "nothing is stored, invalidations are owed, queues and locks raise"
+            return [Finding("writes", "fail", f"{server.address} says: {reply}", follows, mend)]
+    return [Finding("writes", "pass", "the server takes writes")]
+
+
+def checks(url: str | None) -> list[Check]:
+    """Returns all checks, in their order."""
+    return [
+        settings_check(url),
+        Check("reachable", "settings", _reachable),
+        Check("topology", "info", _topology),
+        Check("version", "info", _version),
+        Check("writes", "server", _writes),
+        Check("rights", "server", rights),
+        Check("eviction", "info", _eviction),
+        Check("memory", "info", _memory),
+        Check("persistence", "info", _persistence),
+        Check("connections", "info", _connections),
+        Check("clock", "server", _clock),
+        Check("latency", "server", _latency),
+        Check("tracking and canary", "server", _coherence),
+        Check("symptom: values are not in the cache", "settings", symptoms.missing_values),
+        Check("symptom: errors at access", "nothing", symptoms.wrong_interface),
+        Check("symptom: inconsistent metadata", "server", symptoms.metadata),
+    ]

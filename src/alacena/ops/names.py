@@ -1,0 +1,140 @@
+"""Names that the servers hold, read back from their keys. No list of them is kept, so a bounded part of all is looked at."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Final
+from urllib.parse import unquote
+
+from alacena.engine import Scope
+from alacena.ops.server import escaped, keys_of
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from alacena.engine import Cache, Settings
+    from alacena.ops.server import Server
+
+MOST: Final = 100_000
+"""How many keys of a server are looked at, unless told otherwise."""
+
+_LETTERS: Final = {"a": "agent_id", "v": "conversation_id", "c": "collection_id"}
+_GLOB: Final = re.compile(r"([*?\[\]\\^])")
+
+
+@dataclass(frozen=True, slots=True)
+class Name:
+    """What a key stands for.
+
+    Attributes:
+        tenant_id: Whose; a digest with ``key_secret``.
+        kind: The type of an entry, or the kind of another object.
+        name: The id of an entry, or the name of the object.
+        scope: The parts of an entry's scope below the tenant.
+        key: The key itself.
+    """
+
+    tenant_id: str
+    kind: str
+    name: str
+    scope: dict[str, str] = field(default_factory=dict)
+    key: str = ""
+
+    @property
+    def where(self) -> Scope:
+        """The scope of an entry."""
+        return Scope(self.tenant_id, **self.scope)
+
+    @property
+    def is_readable(self) -> bool:
+        """Whether the parts are what they were given as, and no digest stands for one of them."""
+        return not any(part.startswith("~") for part in (self.tenant_id, self.kind, self.name, *self.scope.values()))
+
+
+@dataclass(frozen=True, slots=True)
+class Names:
+    """What was found.
+
+    Attributes:
+        names: The names.
+        looked_at: How many keys were looked at.
+        complete: Whether these were all keys of the servers.
+    """
+
+    names: list[Name]
+    looked_at: int
+    complete: bool
+
+    @property
+    def limit(self) -> str:
+        """Says how far the search went."""
+        if self.complete:
+            return "every key was looked at"
+        return f"only about {self.looked_at} keys were looked at: give a greater --most for the rest"
+
+
+def reached(cache: Cache) -> Settings:
+    """Returns the settings of an open cache, with the address of its server if that is a private one."""
+    return cache.settings if cache.url is None else replace(cache.settings, redis_url=cache.url)
+
+
+async def entries(
+    servers: Sequence[Server],
+    settings: Settings,
+    *,
+    tenant: str | None = None,
+    data_type: str | None = None,
+    resource_id: str | None = None,
+    most: int = MOST,
+) -> Names:
+    """Returns entries, of one tenant, type or id if one is given."""
+    kind = "*" if data_type is None else _part(settings, data_type)
+    name = "*" if resource_id is None else _part(settings, resource_id)
+    whose = "*" if tenant is None else _part(settings, tenant)
+    head = f"{_plain(escaped(settings.namespace))}:e:{{{whose}.*}}:{kind}:"
+    return await _look(servers, head + (name if name == "*" else f"{name}*"), most)
+
+
+async def objects(
+    servers: Sequence[Server], settings: Settings, kind: str, *, tenant: str | None = None, most: int = MOST
+) -> Names:
+    """Returns queues, locks and the like, each once; of one tenant if it is given."""
+    whose = "*" if tenant is None else _part(settings, tenant)
+    head = f"{_plain(escaped(settings.namespace))}:{_part(settings, kind)}:{{{whose}.*}}:*"
+    found = await _look(servers, head, most)
+    once = {(name.tenant_id, name.kind): name for name in found.names}
+    # Of an object the first part behind the tenant is its name, where an entry has its type.
+    names = [Name(tenant_id, kind, name, key=found.key) for (tenant_id, name), found in once.items()]
+    return Names(names, found.looked_at, found.complete)
+
+
+async def _look(servers: Sequence[Server], pattern: str, most: int) -> Names:
+    names: list[Name] = []
+    looked, complete = 0, True
+    for server in servers:
+        keys, some, is_all = await server.scan(pattern, most)
+        looked, complete = looked + some, complete and is_all
+        names += [name for key in keys if (name := _read(key)) is not None]
+    names.sort(key=lambda name: (name.tenant_id, name.kind, name.name, name.key))
+    return Names(names, looked, complete)
+
+
+def _read(key: str) -> Name | None:
+    _, _, rest = key.partition(":{")
+    tag, closed, rest = rest.partition("}:")
+    tenant = tag.rpartition(".")[0]
+    if not closed or not tenant or not rest:
+        return None
+    kind, *parts = rest.split(":")
+    scope = {_LETTERS[part[0]]: unquote(part[2:]) for part in parts[1:] if part[1:2] == "=" and part[0] in _LETTERS}
+    return Name(unquote(tenant), unquote(kind), unquote(parts[0]) if parts else "", scope, key)
+
+
+def _part(settings: Settings, text: str) -> str:
+    """A part of a key as a pattern that matches it alone."""
+    return _plain(keys_of(settings).render(text, "any", "any").split(":")[1])
+
+
+def _plain(part: str) -> str:
+    return _GLOB.sub(r"\\\1", part)

@@ -1,0 +1,86 @@
+"""Which rights the user of a server has, tried one by one with commands that leave nothing behind."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from alacena.engine import ServerReplyError
+from alacena.ops.checks import Finding, State
+from alacena.ops.server import NEEDS, escaped, is_forbidden
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from alacena.ops.checks import Subject
+    from alacena.ops.server import Server
+
+_LUA: Final = "return redis.call('GET', KEYS[1])"
+_PROBE_MS: Final = 1_000
+_READ: Final = "grant reads of the keys of the namespace (+@read ~{ns}:*): without them nothing is found"
+_HEAR: Final = "grant SUBSCRIBE on the channels of the namespace (&{ns}:*): without it waiters are not woken"
+_TIME: Final = "grant TIME: without it memory stays off, and scripts that ask for it are refused: nothing is stored"
+_SAFE: Final = "grant WAITAOF and BLPOP if the ledger is used with mode='safe'; nothing else needs them"
+_OPTIONAL: Final = frozenset({"UNLINK", "channels", "subscribe", "tracking", "INFO", "WAITAOF"})
+"""Rights without which the cache works, at a cost."""
+
+
+async def rights(subject: Subject) -> list[Finding]:
+    """Tries what the cache, the locks, the queues and the ledger need."""
+    assert subject.settings is not None
+    namespace = escaped(subject.settings.namespace)
+    found: dict[str, Finding] = {}
+    for server in subject.servers:
+        for finding in await _of(server, namespace):
+            known = found.get(finding.check)
+            if known is None or known.state == "pass":
+                found[finding.check] = finding
+    return list(found.values())
+
+
+async def _of(server: Server, namespace: str) -> list[Finding]:
+    tag = await _tag(server)
+    key = f"{namespace}:probe:{{{tag}}}"
+    script = await server.ask("SCRIPT", "LOAD", _LUA)
+    sha = script if isinstance(script, bytes) else b"0" * 40
+    replies: dict[str, Sequence[object]] = {
+        "read": [await server.ask("GET", key), await server.ask("MGET", key)],
+        "write": [await server.ask("SET", key, "1", "PX", _PROBE_MS), await server.ask("PEXPIRE", key, _PROBE_MS)],
+        "UNLINK": [await server.ask("UNLINK", key)],
+        "scripts": [script, await server.ask("EVALSHA", sha, 1, key), await server.ask("EVAL", _LUA, 1, key)],
+        "tracking": [await server.ask("CLIENT", "TRACKING", "ON"), await server.ask("CLIENT", "TRACKING", "OFF")],
+        "channels": [await server.ask("PUBLISH", f"{namespace}:probe", "")],
+        "subscribe": [await server.hears(f"{namespace}:probe")],
+        "INFO": [await server.ask("INFO", "memory")],
+        "TIME": [await server.ask("TIME")],
+        "WAITAOF": [await server.ask("COMMAND", "INFO", "WAITAOF"), await server.ask("WAITAOF", 0, 0, 1)],
+    }
+    return [_finding(right, answers, server, namespace) for right, answers in replies.items()]
+
+
+def _finding(right: str, answers: Sequence[object], server: Server, namespace: str) -> Finding:
+    refused = [answer for answer in answers if is_forbidden(answer)]
+    name = f"right: {right}"
+    if not refused:
+        # A refusal of another kind, such as of a server that takes no writes, says nothing of rights.
+        other = next((str(answer) for answer in answers if isinstance(answer, ServerReplyError)), "")
+        if other and right != "WAITAOF":
+            return Finding(name, "skip", f"the server refuses for another reason: {other}")
+        return Finding(name, "pass", "granted")
+    extra = {"read": _READ, "subscribe": _HEAR, "TIME": _TIME, "WAITAOF": _SAFE}
+    need = {**NEEDS, **extra}[right].replace("{ns}", namespace)
+    mend, _, follows = need.partition(": ")
+    state: State = "warn" if right in _OPTIONAL else "fail"
+    if right == "WAITAOF":
+        mend, _, follows = need.partition("; ")
+        if "unknown" in str(refused[0]).lower():
+            return Finding(name, "skip", "this server has no WAITAOF: Redis 7.2 has")
+    return Finding(name, state, f"{server.address} says: {refused[0]}", follows, mend)
+
+
+async def _tag(server: Server) -> str:
+    """A hash tag whose slot the server has; any will do where there is no cluster."""
+    for number in range(256):
+        reply = await server.ask("EXISTS", f"{{{number}}}")
+        if not (isinstance(reply, ServerReplyError) and reply.code in {"MOVED", "ASK"}):
+            return str(number)
+    return "0"

@@ -1,0 +1,79 @@
+"""The sentence for each set of facts: what decides comes first."""
+
+import pytest
+
+from alacena.ops.names import Name
+from alacena.ops.reason import reason
+
+ENTRY = {"valid": True, "why": None, "ended": [], "age_s": 5.0, "fresh_for_s": 50.0, "not_found": False}
+FACTS = {
+    "memory": None,
+    "memory_serves_for_s": 1.0,
+    "loading": False,
+    "removal_owed": False,
+    "hold": False,
+    "hold_left_s": None,
+    "lease": False,
+    "lease_left_s": None,
+    "generations": {"t": "aa", "y": "bb"},
+    "ended_lately": [],
+    "wider": [],
+    "entry": None,
+}
+ALIVE = {"alive": True, "fresh_for_s": 9.0}
+
+
+@pytest.mark.parametrize(
+    ("facts", "code", "words"),
+    [
+        ({"memory": ALIVE}, "memory", "Fresh for 9.0 s, served from the memory of this process."),
+        ({"memory": ALIVE, "memory_serves_for_s": -1.0, "entry": ENTRY}, "redis", "served from Redis"),
+        ({"memory": {**ALIVE, "alive": False}, "entry": ENTRY}, "redis", "Fresh for 50 s"),
+        ({"entry": {**ENTRY, "fresh_for_s": None}}, "redis", "Fresh for ever"),
+        ({"entry": {**ENTRY, "not_found": True}}, "redis", "the source has nothing"),
+        ({"entry": {**ENTRY, "fresh_for_s": -3.0}}, "stale", "Expired 3.0 s ago."),
+        ({"entry": {**ENTRY, "valid": False, "why": "expired", "fresh_for_s": -3.0}}, "expired", "Expired 3.0 s ago."),
+        (
+            {"entry": {**ENTRY, "valid": False, "why": "ended: x", "ended": ["type x"]}},
+            "invalidated",
+            "type x has ended",
+        ),
+        ({"entry": {"valid": False, "why": "checksum: no"}}, "unreadable", "checksum"),
+        ({"entry": ENTRY, "removal_owed": True}, "owed", "not been confirmed"),
+        ({"entry": ENTRY, "hold": True, "hold_left_s": 29.0}, "held", "at most 29 s"),
+        ({"lease": True, "lease_left_s": 4.0}, "loading", "4.0 s more"),
+        ({"loading": True}, "loading", "This process is loading it"),
+        ({"wider": [{"agent_id": "a1"}]}, "wider_scope", "agent a1"),
+        ({"ended_lately": ["resource document:d1"]}, "invalidated", "resource document:d1"),
+        ({"generations": {"t": "aa", "y": None}}, "never", "Never stored"),
+        ({}, "absent", "this process does not know"),
+    ],
+)
+def test_what_decides_is_said(facts, code, words):
+    said = reason({**FACTS, **facts}, "acme")
+
+    assert said.code == code
+    assert words in said.sentence
+
+
+def test_what_is_stored_elsewhere_is_named():
+    agent = Name("acme", "document", "d1", {"agent_id": "a1"})
+    rival = Name("rival", "document", "d1")
+
+    assert "agent a1" in reason(FACTS, "acme", [rival, agent]).sentence
+    assert reason(FACTS, "acme", [rival]).code == "other_tenant"
+    assert "rival" in reason(FACTS, "acme", [rival]).sentence
+
+
+@pytest.mark.parametrize(
+    ("facts", "code"),
+    [
+        ({"memory": None}, "no_server"),
+        ({"memory": {"alive": False, "fresh_for_s": 5.0}}, "invalidated"),
+        ({"memory": {"alive": True, "fresh_for_s": -5.0}}, "expired"),
+        ({"memory": None, "hold": True}, "held"),
+        ({"memory": None, "loading": True}, "loading"),
+    ],
+)
+def test_without_a_server_it_is_about_this_process(facts, code):
+    assert reason({"memory_serves_for_s": 1.0, **facts}, "acme").code == code

@@ -9,6 +9,7 @@ import json
 import struct
 import subprocess
 import sys
+from contextlib import AsyncExitStack
 from datetime import date
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any, TypeAlias
@@ -32,6 +33,25 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable
 
     OpenDesk: TypeAlias = "Callable[..., Coordination]"
+
+
+@pytest.fixture
+async def open_cache(url: str | None) -> AsyncIterator[Callable[..., Awaitable[Cache]]]:
+    """A factory of caches; on a server each is as good as a process of its own."""
+    async with AsyncExitStack() as stack:
+
+        async def opened(**settings: Any) -> Cache:
+            options = {"redis_url": url, "ttl_jitter_ratio": 0.0, "redis_budget_s": 5.0, **settings}
+            return await stack.enter_async_context(Cache(Settings(**options)))
+
+        yield opened
+
+
+@pytest.fixture
+async def cache(open_cache: Callable[..., Awaitable[Cache]]) -> Cache:
+    """One cache."""
+    return await open_cache()
+
 
 ASKED: dict[str, Any] = {"model": "gpt-4o-mini", "messages": [{"role": "user", "content": "Hello?"}]}
 PROMPTED: dict[str, Any] = {

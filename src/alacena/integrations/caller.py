@@ -1,0 +1,194 @@
+"""For whom a unit of work runs: a request, a connection, a job; made ambient for as long as it lasts."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from contextvars import ContextVar
+from dataclasses import dataclass, fields
+from typing import TYPE_CHECKING, Any, Final
+from uuid import UUID
+
+from alacena import SYSTEM_TENANT, InvalidKeyError, MissingTenantError, Scope, TenantMismatchError
+from alacena.common.context import (
+    get_current_tenant_id,
+    get_current_user_id,
+    get_full_context,
+    is_valid_tenant_id,
+    reset_context,
+    set_current_agent_id,
+    set_current_collection_id,
+    set_current_conversation_id,
+    set_current_tenant_id,
+    set_current_user_id,
+)
+
+if TYPE_CHECKING:
+    from contextvars import Token
+
+_SETTERS: Final = {
+    "tenant_id": set_current_tenant_id,
+    "agent_id": set_current_agent_id,
+    "conversation_id": set_current_conversation_id,
+    "collection_id": set_current_collection_id,
+    "user_id": set_current_user_id,
+}
+
+AMBIENT: Final = tuple(_SETTERS)
+"""The fields of a caller that are ambient while it is served."""
+
+
+LABEL: Final = "alacena_"
+"""What the ids are called in messages to workers, before the name of the field."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Caller:
+    """For whom a request or a job runs, as its authentication says it.
+
+    The ids become ambient. The permissions do not: a value that was made with them is named with them at the call, as
+    in ``get_with_cache_aside(..., permissions=caller.permissions)`` or with `scope`.
+
+    Attributes:
+        tenant_id: The tenant.
+        user_id: The user.
+        permissions: What the user may do, if answers differ by it.
+        agent_id: The agent.
+        conversation_id: The conversation.
+        collection_id: The collection.
+
+    Raises:
+        MissingTenantError: The tenant is no tenant of a caller: missing, blank, ``"default"``, the nil UUID or
+            ``"system"``, whose entries belong to everybody.
+        InvalidKeyError: Another id is blank or not text.
+    """
+
+    tenant_id: str
+    user_id: str | None = None
+    permissions: frozenset[str] | None = None
+    agent_id: str | None = None
+    conversation_id: str | None = None
+    collection_id: str | None = None
+
+    def __post_init__(self) -> None:
+        tenant_id = self.tenant_id if self.tenant_id is None else str(self.tenant_id)
+        if not is_valid_tenant_id(tenant_id) or tenant_id == SYSTEM_TENANT:
+            msg = f"{self.tenant_id!r:.80} is no tenant that a caller can work for"
+            raise MissingTenantError(msg)
+        checked = Scope(**{field.name: getattr(self, field.name) for field in fields(self)})
+        for field in fields(self):
+            object.__setattr__(self, field.name, getattr(checked, field.name))
+
+    @classmethod
+    def of(cls, named: object) -> Caller:
+        """Returns the caller that an application named: a caller, a tenant as text, or a mapping of the fields.
+
+        Raises:
+            MissingTenantError: It names none.
+            InvalidKeyError: It is of another kind, or an id in it is blank.
+        """
+        if isinstance(named, Caller):
+            return named
+        if named is None or isinstance(named, str | UUID):
+            return cls(tenant_id=str(named or ""))
+        if isinstance(named, Mapping):
+            known = {field.name for field in fields(cls)}
+            return cls(**{"tenant_id": "", **{name: named[name] for name in named if name in known}})
+        kind = type(named).__name__
+        raise InvalidKeyError(f"a caller is a Caller, a tenant's id or a mapping with tenant_id, not {kind}")
+
+    @property
+    def ids(self) -> dict[str, str]:
+        """The ids that become ambient, by field."""
+        given = {name: getattr(self, name) for name in AMBIENT}
+        return {name: value for name, value in given.items() if value is not None}
+
+    def scope(self) -> Scope:
+        """Returns the scope of what this caller may see: the tenant with the user and the permissions."""
+        permissions: Iterable[str] | None = self.permissions
+        return Scope(self.tenant_id, user_id=self.user_id, permissions=permissions)
+
+
+_CALLER: Final[ContextVar[Caller | None]] = ContextVar("alacena.caller", default=None)
+
+
+class Serving:
+    """A block whose code works for somebody: the ids named are ambient in it, and no other id that was so before.
+
+    Args:
+        whom: The caller, or ids by field; empty: nobody, so that verbs which need a tenant refuse.
+    """
+
+    __slots__ = ("_caller", "_ids", "_token", "_tokens")
+
+    def __init__(self, whom: Caller | Mapping[str, str]) -> None:
+        self._caller = whom if isinstance(whom, Caller) else None
+        self._ids = whom.ids if isinstance(whom, Caller) else whom
+        self._tokens: list[tuple[str, Token[Any]]] = []
+
+    def __enter__(self) -> None:
+        self._token = _CALLER.set(self._caller)
+        self._tokens = [(name, setter(self._ids.get(name))) for name, setter in _SETTERS.items()]
+
+    def __exit__(self, *_: object) -> None:
+        for name, token in reversed(self._tokens):
+            reset_context(token, name)
+        _CALLER.reset(self._token)
+
+
+def ambient_ids() -> dict[str, Any]:
+    """Returns the ids that are ambient, by field."""
+    ids = {**get_full_context(), "user_id": get_current_user_id()}
+    return {name: value for name, value in ids.items() if value is not None}
+
+
+def current_caller() -> Caller:
+    """Returns the caller that is ambient, with its permissions if the code still works for the one who was served.
+
+    Raises:
+        MissingTenantError: None is.
+    """
+    if get_current_tenant_id() is None:
+        raise MissingTenantError
+    return Caller(**ambient_ids(), permissions=_permissions())
+
+
+def current_scope() -> Scope:
+    """Returns the scope of what the ambient caller may see: tenant, user and permissions.
+
+    Raises:
+        MissingTenantError: No tenant is ambient.
+    """
+    tenant_id = get_current_tenant_id()
+    if tenant_id is None:
+        raise MissingTenantError
+    return Scope(tenant_id, user_id=get_current_user_id(), permissions=_permissions())
+
+
+def _permissions() -> frozenset[str] | None:
+    """The permissions of the caller who is served, unless the code has begun to work for somebody else since."""
+    known = _CALLER.get()
+    if known is None or (known.tenant_id, known.user_id) != (get_current_tenant_id(), get_current_user_id()):
+        return None
+    return known.permissions
+
+
+def labels_of(ids: Mapping[str, str], labels: Mapping[str, Any]) -> dict[str, str]:
+    """Returns what a message to a worker says of whom it is for: what it says already, and the given ids.
+
+    Args:
+        ids: The ids that are ambient where it is sent.
+        labels: What it says already.
+
+    Raises:
+        TenantMismatchError: It names another tenant than the ambient one.
+    """
+    named = ids_in(labels)
+    if "tenant_id" in ids and named.get("tenant_id", ids["tenant_id"]) != ids["tenant_id"]:
+        raise TenantMismatchError(f"the label {LABEL}tenant_id", named["tenant_id"], ids["tenant_id"])
+    return {f"{LABEL}{name}": value for name, value in {**ids, **named}.items()}
+
+
+def ids_in(labels: Mapping[str, Any]) -> dict[str, str]:
+    """Returns the ids that a message names, by field."""
+    given = {name: labels.get(f"{LABEL}{name}") for name in AMBIENT}
+    return {name: value for name, value in given.items() if isinstance(value, str) and value.strip()}

@@ -1,0 +1,188 @@
+"""Celery: a task works for the tenant of the code that sent it, and waits for the cache on a loop that stays.
+
+Tasks are synchronous and a cache belongs to one event loop: `asyncio.run` in each task would end that loop each time.
+So every worker process has one loop, in a thread of its own, from its first use until the process ends.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import threading
+from typing import TYPE_CHECKING, Any, Final, TypeVar
+
+from alacena import CacheManager, TenantMismatchError, UsageError, configure
+from alacena.integrations.caller import AMBIENT, LABEL, Serving, ambient_ids, ids_in, labels_of
+from alacena.integrations.extras import missing_extra
+
+try:
+    from celery import signals
+except ImportError as error:
+    raise missing_extra(__name__, "celery", "celery>=5.4") from error
+
+if TYPE_CHECKING:
+    from collections.abc import Coroutine
+    from concurrent.futures import Future
+
+T = TypeVar("T")
+
+_UID: Final = "alacena"
+
+
+class LoopThread:
+    """An event loop in a thread of its own, for code that cannot await.
+
+    It starts with the first `run`, and once more in a forked child, whose parent's thread it does not have.
+    """
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._thread: threading.Thread | None = None
+        self._pid = 0
+
+    def run(self, work: Coroutine[Any, Any, T], *, timeout_s: float | None = None) -> T:
+        """Runs a coroutine on the loop, with the ambient tenant of the code that calls, and returns its result.
+
+        Args:
+            work: The coroutine.
+            timeout_s: Seconds to wait; then the coroutine is cancelled.
+
+        Raises:
+            TimeoutError: It took longer.
+            UsageError: This is called on the loop's own thread, which would wait for itself for ever.
+            Exception: The coroutine's own.
+        """
+        loop = self._started()
+        if threading.current_thread() is self._thread:
+            work.close()
+            raise UsageError("run() waits for its loop and this is the loop's own thread: await the coroutine instead")
+        return _result(asyncio.run_coroutine_threadsafe(work, loop), timeout_s)
+
+    @property
+    def is_running(self) -> bool:
+        """Whether the loop runs in this process."""
+        return self._loop is not None and self._pid == os.getpid()
+
+    def close(self) -> None:
+        """Ends the loop and its thread, if they run in this process."""
+        with self._lock:
+            loop, thread, self._loop, self._thread = self._loop, self._thread, None, None
+        if loop is None or thread is None or self._pid != os.getpid():
+            return
+        loop.call_soon_threadsafe(loop.stop)
+        thread.join()
+        loop.close()
+
+    def _started(self) -> asyncio.AbstractEventLoop:
+        with self._lock:
+            if self._loop is None or self._pid != os.getpid():
+                self._loop, self._pid = asyncio.new_event_loop(), os.getpid()
+                self._thread = threading.Thread(target=self._loop.run_forever, name="alacena-loop", daemon=True)
+                self._thread.start()
+            return self._loop
+
+
+def _result(future: Future[T], timeout_s: float | None) -> T:
+    try:
+        return future.result(timeout_s)
+    finally:
+        future.cancel()
+
+
+_THREAD: Final = LoopThread()
+_SERVED: Final[dict[str, Serving]] = {}
+
+
+def run(work: Coroutine[Any, Any, T], *, timeout_s: float | None = None) -> T:
+    """Runs a coroutine for a task, on the loop that the process-wide cache lives on.
+
+    ::
+
+        @app.task
+        def ingest(document_id):
+            return run(CacheManager.get("document", document_id))
+
+    Args:
+        work: The coroutine.
+        timeout_s: Seconds to wait.
+
+    Raises:
+        TimeoutError: It took longer; the coroutine is cancelled.
+        UsageError: This is the loop's own thread.
+    """
+    return _THREAD.run(work, timeout_s=timeout_s)
+
+
+def install(**configuration: Any) -> None:
+    """Connects Celery's signals: the tenant travels with each message, and the cache lives as long as a worker process.
+
+    Call it where the Celery application is made, in workers and in whatever sends tasks. Calling it twice is no error.
+    A task that is sent with a header ``alacena_tenant_id`` which names another tenant than the ambient one runs for nobody:
+    Celery logs the error and sends the message.
+
+    Prefork workers open the cache in the child. Other pools open it with the first `run`.
+
+    Args:
+        configuration: What `configure` takes; without any, what was configured before, else the environment.
+
+    Raises:
+        SettingsError: Settings are wrong.
+        UsageError: The process-wide cache is open already, and there is something to configure.
+    """
+    if configuration:
+        configure(**configuration)
+    signals.before_task_publish.connect(_label, weak=False, dispatch_uid=_UID)
+    signals.task_prerun.connect(_begin, weak=False, dispatch_uid=_UID)
+    signals.task_postrun.connect(_end, weak=False, dispatch_uid=_UID)
+    signals.worker_process_init.connect(_open, weak=False, dispatch_uid=_UID)
+    signals.worker_process_shutdown.connect(_close, weak=False, dispatch_uid=_UID)
+    signals.worker_shutdown.connect(_close, weak=False, dispatch_uid=_UID)
+
+
+def uninstall() -> None:
+    """Undoes `install`, and closes the cache and its loop."""
+    signals.before_task_publish.disconnect(dispatch_uid=_UID)
+    signals.task_prerun.disconnect(dispatch_uid=_UID)
+    signals.task_postrun.disconnect(dispatch_uid=_UID)
+    signals.worker_process_init.disconnect(dispatch_uid=_UID)
+    signals.worker_process_shutdown.disconnect(dispatch_uid=_UID)
+    signals.worker_shutdown.disconnect(dispatch_uid=_UID)
+    _close()
+
+
+def _label(*, headers: dict[str, Any] | None = None, **_: Any) -> None:
+    if headers is None:
+        return
+    try:
+        labels = labels_of(ambient_ids(), headers)
+    except TenantMismatchError:  # Celery logs what a signal's handler raises, and sends: then for nobody
+        for name in AMBIENT:
+            headers.pop(f"{LABEL}{name}", None)
+        raise
+    headers.update(labels)
+
+
+def _begin(*, task_id: str, task: Any, **_: Any) -> None:
+    request = task.request
+    if request.is_eager:  # it runs where it was sent, in the context of who sent it
+        return
+    serving = Serving(ids_in({**(request.headers or {}), **vars(request)}))
+    serving.__enter__()
+    _SERVED[task_id] = serving
+
+
+def _end(*, task_id: str, **_: Any) -> None:
+    serving = _SERVED.pop(task_id, None)
+    if serving is not None:
+        serving.__exit__()
+
+
+def _open(**_: Any) -> None:
+    _THREAD.run(CacheManager.initialize())
+
+
+def _close(**_: Any) -> None:
+    if _THREAD.is_running:
+        _THREAD.run(CacheManager.close())
+        _THREAD.close()

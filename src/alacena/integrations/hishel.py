@@ -1,0 +1,170 @@
+"""hishel: its HTTP cache keeps responses in this one, each tenant its own.
+
+hishel decides by RFC 9111 what may be stored and served (``Cache-Control``, ``ETag``, ``Vary``); this is where it keeps
+what it stores. It works for answers of your own service (``hishel.asgi``) and for what a client fetches
+(``hishel.httpx``).
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, Final
+from uuid import UUID, uuid4
+
+from alacena import UNSET, AlacenaError, CacheManager, Scope, get_current_tenant_id
+from alacena.integrations.caller import current_scope
+from alacena.integrations.extras import missing_extra
+
+try:
+    from hishel import AsyncBaseStorage, Entry, Headers, Request, Response
+except ImportError as error:
+    raise missing_extra(__name__, "hishel", "hishel>=2.0,<3") from error
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    from alacena import Cache
+
+RESPONSE: Final = "http_response"
+"""The data type of one stored response."""
+VARIANTS: Final = "http_variants"
+"""The data type of a list of the responses under one key."""
+_MOST_VARIANTS: Final = 64
+
+
+class AlacenaStorage(AsyncBaseStorage):
+    """A storage for hishel over Alacena. A response belongs to the caller that it was made for: tenant, user, permissions.
+
+    Without an ambient tenant nothing is found and nothing is kept: put `TenantMiddleware` outside of hishel's.
+
+    ::
+
+        app = TenantMiddleware(ASGICacheMiddleware(service, AlacenaStorage()), who=...)
+
+    Args:
+        cache: An open cache; ``None``: the process-wide one.
+        public: Whether the users of a tenant share responses, whatever they may do. Otherwise a response of one user is
+            for that user alone, and a request that changes something ends that user's alone.
+        default_ttl: Seconds that a response is kept, if hishel does not say; ``None``: as the type ``http_response``.
+        max_stream_size: Bytes of the largest body that is kept.
+    """
+
+    def __init__(
+        self,
+        cache: Cache | None = None,
+        *,
+        public: bool = False,
+        default_ttl: float | None = None,
+        max_stream_size: int | None = 1_000_000,
+    ) -> None:
+        super().__init__(default_ttl=default_ttl, max_stream_size=max_stream_size)
+        self._cache = cache
+        self._public = public
+
+    async def create_entry(
+        self,
+        request: Request,
+        response: Response,
+        key: str,
+        *,
+        ttl: float | None = None,
+        tti: float | None = None,  # noqa: ARG002 - entries are kept by their age
+    ) -> Entry:
+        """Returns an entry whose body is kept once it was read to its end. ``tti`` does not count."""
+        entry = Entry(id=uuid4(), request=request, response=response)
+        scope = self._scope()
+        if scope is None:
+            return entry
+        ttl = self.default_ttl if ttl is None else ttl
+        stream = self._keeping(entry, key, scope, ttl)
+        return replace(entry, response=replace(response, stream=stream))
+
+    async def _keeping(self, entry: Entry, key: str, scope: Scope, ttl: float | None) -> AsyncIterator[bytes]:
+        kept: list[bytes] | None = []
+        size = 0
+        source: Any = entry.response.stream
+        if source is not None:
+            async for chunk in source:
+                size += len(chunk)
+                if kept is not None and self.max_stream_size is not None and size > self.max_stream_size:
+                    kept = None
+                if kept is not None:
+                    kept.append(bytes(chunk))
+                yield chunk
+        if kept is not None:
+            await self._keep(entry, key, scope, b"".join(kept), ttl)
+
+    async def _keep(self, entry: Entry, key: str, scope: Scope, body: bytes, ttl: float | None) -> None:
+        value: dict[str, Any] = {"key": key, "request": _packed_request(entry.request), "body": body}
+        value |= {"status": entry.response.status_code, "headers": _packed(entry.response.headers)}
+        lives: Any = UNSET if ttl is None else ttl
+        cache = await self._opened()
+        try:
+            await cache.set(RESPONSE, str(entry.id), value, scope, ttl=lives)
+            others = await cache.get(VARIANTS, key, scope, default=[], search_hierarchy=False)
+            alive = await cache.get_many(RESPONSE, others, scope) if others else {}
+            await cache.set(VARIANTS, key, [*alive, str(entry.id)][-_MOST_VARIANTS:], scope, ttl=lives)
+        except (AlacenaError, ValueError):  # the body was delivered: what could not be kept costs nobody anything
+            return
+
+    async def get_entries(self, key: str) -> list[Entry]:
+        """Returns the responses that are kept under a key for the ambient tenant and user."""
+        scope = self._scope()
+        if scope is None:
+            return []
+        cache = await self._opened()
+        ids = await cache.get(VARIANTS, key, scope, default=[], search_hierarchy=False)
+        found = await cache.get_many(RESPONSE, ids, scope) if ids else {}
+        return [_entry(resource_id, value) for resource_id, value in found.items() if value["key"] == key]
+
+    async def update_headers(self, id: UUID, headers: Headers) -> None:  # noqa: A002 - hishel's name for it
+        """Replaces the headers of a response, if it is still kept; it lives on for what was left."""
+        scope = self._scope()
+        if scope is None:
+            return
+        cache = await self._opened()
+        value = await cache.get(RESPONSE, str(id), scope, search_hierarchy=False)
+        left = await cache.ttl(RESPONSE, str(id), scope) if value is not None else 0
+        if value is not None and left != _ABSENT:
+            await cache.set(
+                RESPONSE, str(id), {**value, "headers": _packed(headers)}, scope, ttl=left if left > 0 else None
+            )
+
+    async def remove_entry(self, id: UUID) -> None:  # noqa: A002 - likewise
+        """Removes a response."""
+        scope = self._scope()
+        if scope is not None:
+            await (await self._opened()).delete(RESPONSE, str(id), scope)
+
+    async def _opened(self) -> Cache:
+        return self._cache or await CacheManager.cache()
+
+    def _scope(self) -> Scope | None:
+        tenant_id = get_current_tenant_id()
+        if tenant_id is None:
+            return None
+        return Scope(tenant_id) if self._public else current_scope()
+
+
+_ABSENT: Final = -2
+
+
+def _packed(headers: Headers) -> dict[str, list[str]]:
+    return {name: list(headers.get_list(name) or ()) for name in headers}
+
+
+def _packed_request(request: Request) -> dict[str, Any]:
+    return {"method": request.method, "url": request.url, "headers": _packed(request.headers)}
+
+
+def _entry(resource_id: str, value: dict[str, Any]) -> Entry:
+    request = value["request"]
+    return Entry(
+        id=UUID(resource_id),
+        request=Request(request["method"], request["url"], Headers(request["headers"])),
+        response=Response(value["status"], Headers(value["headers"]), _body(value["body"])),
+    )
+
+
+async def _body(body: bytes) -> AsyncIterator[bytes]:
+    yield body

@@ -1,0 +1,457 @@
+"""SQLAlchemy: commits that invalidate, writes that hold, and selects whose rows are cached.
+
+The rule is that a cache never sees what is not committed: the hooks end entries after the commit, `write` holds them
+from before it, and a cached select reads through a connection of its own.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Hashable, Iterable, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from datetime import date, time, timedelta
+from decimal import Decimal
+from enum import Enum
+from typing import TYPE_CHECKING, Any, Final, TypeAlias
+from uuid import UUID
+
+from alacena import (
+    MISSING,
+    SYSTEM_TENANT,
+    UNSET,
+    InvalidKeyError,
+    MissingTenantError,
+    Scope,
+    SettingsError,
+    generate_resource_id_hash,
+    get_current_tenant_id,
+)
+from alacena.integrations.extras import missing_extra
+
+try:
+    from sqlalchemy import event, inspect, select
+    from sqlalchemy.engine import IteratorResult
+    from sqlalchemy.engine.result import SimpleResultMetaData
+    from sqlalchemy.exc import MissingGreenlet
+    from sqlalchemy.ext.asyncio import async_sessionmaker
+    from sqlalchemy.util import await_only
+except ImportError as error:
+    raise missing_extra(__name__, "sqlalchemy", "sqlalchemy[asyncio]>=2.0.30") from error
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Awaitable
+
+    from sqlalchemy import Select
+    from sqlalchemy.engine import Result
+    from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, AsyncSession
+    from sqlalchemy.orm import Mapper, ORMExecuteState, Session, sessionmaker
+
+    from alacena import Cache
+    from alacena.engine import TtlOrUnset
+
+Ending: TypeAlias = tuple[str, str | None, str | None, str | None]
+"""Tenant, data type, resource and document that a commit ends; ``None``: not named."""
+_PLAIN: Final = (bool, int, float, str, bytes, type(None))
+_TEXTUAL: Final = (date, time, timedelta, Decimal, UUID)  # a datetime is a date
+Sessions: TypeAlias = "async_sessionmaker[Any] | sessionmaker[Any] | type[Session]"
+
+TENANTS: Final = "alacena_tenants"
+"""The execution option of a bulk statement that names the tenants whose rows it changes."""
+_MOST_ROWS: Final = 64
+"""Rows of one type and tenant in a commit; with more of them the type ends as a whole, in one step."""
+_PENDING: Final = "alacena.pending"
+_FORMAT: Final = 1
+"""A version of what a cached select stores and of how its id is made."""
+
+
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """What a changed row of a table ends in the cache.
+
+    Attributes:
+        data_type: The type of the entries that are made of such rows.
+        id: The attribute that is their resource id.
+        tenant: The attribute that names the tenant; a row without one belongs to ``"system"``. ``None``: the ambient
+            tenant counts.
+        document: The attribute that names the document, if what was made from the document ends too.
+        also: Types that end as a whole, such as lists of the rows.
+    """
+
+    data_type: str
+    id: str = "id"
+    tenant: str | None = "tenant_id"
+    document: str | None = None
+    also: tuple[str, ...] = ()
+
+    @property
+    def attributes(self) -> tuple[str, ...]:
+        """The attributes that are read of a row."""
+        return tuple(name for name in (self.id, self.tenant, self.document) if name is not None)
+
+
+class CommitHooks:
+    """Ends the entries that are made of rows, when the transaction that changed the rows has committed.
+
+    ::
+
+        hooks = CommitHooks(cache, {Document: Rule("document", document="id")})
+        hooks.listen(async_sessionmaker(engine))
+
+    What a flush has written is collected, with the values before and after; a commit ends it, a rollback forgets it. A
+    bulk ``update()``, ``delete()`` or ``insert()`` does not say which rows it meets: the whole type of the ambient tenant
+    ends, or of the tenants that the execution option ``alacena_tenants`` lists. SQL as text, and the legacy
+    ``bulk_save_objects``, are not seen: call `Cache.invalidate`, or put `write` around them.
+
+    A commit that changed more than 64 rows of a type ends the whole type of their tenant.
+
+    Between the commit and the end of the invalidation others may read the old entry; `write` closes that gap. A
+    synchronous session in a thread waits for the cache's loop; on the thread of that loop it cannot wait.
+
+    Args:
+        cache: An open cache.
+        rules: What each mapped class ends: a `Rule`, or a data type for the usual one. Subclasses follow.
+
+    Raises:
+        SettingsError: A rule names an attribute that its class does not have.
+    """
+
+    def __init__(self, cache: Cache, rules: Mapping[type, Rule | str]) -> None:
+        self._cache = cache
+        self._loop = asyncio.get_running_loop()
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._rules: dict[type, Rule] = {}
+        self._tables: dict[Any, Rule] = {}
+        for model, given in rules.items():
+            rule = Rule(given) if isinstance(given, str) else given
+            mapper: Mapper[Any] = inspect(model)
+            for name in rule.attributes:
+                if name not in mapper.attrs:
+                    raise SettingsError(
+                        f"{model.__name__} has no attribute {name!r}: name its own in Rule({rule.data_type!r}, ...)"
+                    )
+            self._rules[model] = rule
+            self._tables[mapper.local_table] = rule
+
+    def listen(self, sessions: Sessions) -> None:
+        """Listens to every session that a session maker makes, or of a class of sessions.
+
+        Args:
+            sessions: An ``async_sessionmaker``, a ``sessionmaker`` or a subclass of ``Session``.
+        """
+        target: Any = sessions
+        if isinstance(sessions, async_sessionmaker):
+            # An AsyncSession has no events of its own: those of the session inside it count, in a class for this maker.
+            made = sessions.kw.get("sync_session_class") or sessions.class_.sync_session_class
+            target = type(made.__name__, (made,), {})
+            sessions.configure(sync_session_class=target)
+        event.listen(target, "before_flush", self._look)
+        event.listen(target, "after_flush", self._collect)
+        event.listen(target, "persistent_to_deleted", self._collect_one)  # orphans are nowhere else
+        event.listen(target, "do_orm_execute", self._collect_bulk)
+        event.listen(target, "after_commit", self._end)
+        event.listen(target, "after_rollback", self._forget)
+
+    def _look(self, session: Session, *_: object) -> None:
+        """Loads the ids of rows that are about to change: a row that was deleted cannot be asked any more."""
+        for row in (*session.dirty, *session.deleted):
+            rule = self._rule(type(row))
+            if rule is None:
+                continue
+            replaced = {
+                name: _replaced(session, row, name) for name in rule.attributes if getattr(row, name) is not None
+            }
+            if any(replaced.values()):
+                _pending(session).update(_endings(row, rule, replaced))
+
+    def _collect(self, session: Session, _: object) -> None:
+        changed = [row for row in session.dirty if session.is_modified(row)]
+        for row in (*session.new, *changed):
+            self._collect_one(session, row)
+
+    def _collect_one(self, session: Session, row: object) -> None:
+        rule = self._rule(type(row))
+        if rule is not None:
+            _pending(session).update(_endings(row, rule, {}))
+
+    def _collect_bulk(self, state: ORMExecuteState) -> None:
+        if not (state.is_update or state.is_delete or state.is_insert):
+            return
+        rule = self._tables.get(getattr(state.statement, "table", None))
+        if rule is None:
+            return
+        ambient = get_current_tenant_id()
+        tenants = state.execution_options.get(TENANTS) or (() if ambient is None else (ambient,))
+        if not tenants:
+            raise MissingTenantError(
+                f"this statement changes rows of {rule.data_type!r} and nobody says whose: run it in a Context, or with "
+                f"execution_options={{{TENANTS!r}: [...]}}"
+            )
+        for tenant in tenants:
+            _pending(state.session).update((str(tenant), name, None, None) for name in (rule.data_type, *rule.also))
+
+    def _rule(self, kind: type) -> Rule | None:
+        return next((self._rules[base] for base in kind.__mro__ if base in self._rules), None)
+
+    def _end(self, session: Session) -> None:
+        if session.in_nested_transaction():  # a savepoint is no commit
+            return
+        endings: set[Ending] = session.info.pop(_PENDING, set())
+        if endings:
+            self._wait(endings)
+
+    def _wait(self, endings: set[Ending]) -> None:
+        """Waits in a hook, which is synchronous: in an AsyncSession by its greenlet, in a thread by the cache's loop."""
+        try:
+            await_only(self._invalidate(endings))
+        except MissingGreenlet:
+            here = asyncio._get_running_loop()
+            if here is self._loop:  # nothing can be awaited here: it begins as soon as the loop runs again
+                task = here.create_task(self._invalidate(endings))
+                self._tasks.add(task)
+                task.add_done_callback(self._tasks.discard)
+            else:
+                asyncio.run_coroutine_threadsafe(self._invalidate(endings), self._loop).result()
+
+    async def _invalidate(self, endings: Iterable[Ending]) -> None:
+        # One after the other, in the task that has committed: that one knows what it has ended, and may store anew.
+        documents: dict[str, list[str]] = {}
+        resources: dict[tuple[str, str], list[str | None]] = {}
+        for tenant, data_type, resource, document in endings:
+            if document is not None:
+                documents.setdefault(tenant, []).append(document)
+            elif data_type is not None:
+                resources.setdefault((tenant, data_type), []).append(resource)
+        for tenant, ids in documents.items():
+            await self._cache.invalidate(Scope(tenant), document_ids=ids)
+        for (tenant, data_type), named in resources.items():
+            whole = None in named or len(named) > _MOST_ROWS
+            for resource in [None] if whole else named:
+                await self._cache.invalidate(Scope(tenant), data_type, resource)
+
+    @staticmethod
+    def _forget(session: Session) -> None:
+        if not session.in_nested_transaction():  # what a savepoint takes back may end all the same
+            session.info.pop(_PENDING, None)
+
+
+def _pending(session: Session) -> set[Ending]:
+    pending: set[Ending] = session.info.setdefault(_PENDING, set())
+    return pending
+
+
+def _replaced(session: Session, row: object, name: str) -> set[Any]:
+    """The stored value of an attribute that was set before it was ever loaded, so that nothing remembers the old one."""
+    state: Any = inspect(row)
+    history = state.attrs[name].history
+    if not history.added or history.deleted or state.identity is None:
+        return set()
+    mapper = state.mapper
+    keys = zip(mapper.primary_key, state.identity, strict=True)
+    stored = select(mapper.attrs[name].columns[0]).where(*(column == value for column, value in keys))
+    return set(session.scalars(stored))
+
+
+def _endings(row: object, rule: Rule, replaced: Mapping[str, set[Any]]) -> Iterable[Ending]:
+    """What a changed row ends: by its values now and before, which differ if its id or its tenant was changed."""
+    state: Any = inspect(row)
+
+    def values(name: str) -> set[Any]:
+        return set(state.attrs[name].history.sum()) | replaced.get(name, set())
+
+    tenants = {get_current_tenant_id()} if rule.tenant is None else values(rule.tenant)
+    if not tenants or (rule.tenant is None and None in tenants):
+        raise MissingTenantError(
+            f"a row of {rule.data_type!r} changes and nobody says whose: load its tenant before it is deleted, name the "
+            "attribute in Rule(tenant=...), or enter a Context"
+        )
+    for tenant in (SYSTEM_TENANT if value is None else str(value) for value in tenants):
+        for resource in values(rule.id) - {None}:
+            yield tenant, rule.data_type, str(resource), None
+        for name in rule.also:
+            yield tenant, name, None, None
+        for document in set() if rule.document is None else values(rule.document) - {None}:
+            yield tenant, None, None, str(document)
+
+
+@asynccontextmanager
+async def write(
+    cache: Cache,
+    session: AsyncSession,
+    tenant_id: str | Scope,
+    *resources: tuple[str, str],
+    document_ids: Iterable[str] = (),
+    hold_s: float | None = None,
+) -> AsyncIterator[AsyncSession]:
+    """Runs a transaction of a session while the entries that it changes are held: nothing old is read after it.
+
+    ::
+
+        async with write(cache, session, "acme", ("document", "d1")):
+            document.title = "New"
+
+    The hold is set before the transaction begins, and ends after the commit or the rollback.
+
+    Args:
+        cache: An open cache.
+        session: A session without a transaction.
+        tenant_id: The tenant, or a scope.
+        resources: ``(data_type, resource_id)`` of what the transaction changes.
+        document_ids: Documents that it changes.
+        hold_s: Seconds; must be above the longest time the transaction may take.
+
+    Raises:
+        InvalidRequestError: The session has begun a transaction already (as SQLAlchemy says it).
+
+    Cost: 1 round trip to Redis before the block and 2 after it.
+    """
+    async with (
+        cache.write(tenant_id, *resources, document_ids=tuple(document_ids), hold_s=hold_s),
+        session.begin(),
+    ):
+        yield session
+
+
+class CachedSelect:
+    """Selects whose rows are cached: plain values, never live instances.
+
+    A load reads through a connection of its own, in a transaction of its own, and so never stores what a session has not
+    committed, and outlives the request that began it. A statement of mapped classes gives their columns.
+
+    ::
+
+        select_rows = CachedSelect(cache, engine)
+        result = await select_rows(select(Document.title).where(Document.id == document_id), "title", "acme")
+        titles = result.scalars().all()
+
+    Args:
+        cache: An open cache.
+        engine: Where loads take their connections.
+        prepare: Called with the connection and the scope before a load, such as to set what row-level security reads.
+    """
+
+    def __init__(
+        self,
+        cache: Cache,
+        engine: AsyncEngine,
+        *,
+        prepare: Callable[[AsyncConnection, Scope], Awaitable[object]] | None = None,
+    ) -> None:
+        self._cache = cache
+        self._engine = engine
+        self._prepare = prepare
+
+    async def __call__(
+        self,
+        statement: Select[Any],
+        data_type: str,
+        scope: str | Scope | None = None,
+        *,
+        ttl: TtlOrUnset = UNSET,
+        tags: Iterable[str] = (),
+        document_ids: Iterable[str] = (),
+    ) -> Result[Any]:
+        """Returns the rows of a statement, from the cache if they are there.
+
+        No rows are an answer too, and are kept.
+
+        Args:
+            statement: A ``select()``; its text and its values are the entry's id.
+            data_type: The entry's type: ending it ends every statement that was cached under it.
+            scope: The tenant, or a scope with the user or permissions that the rows were read with; ``None``: the
+                ambient tenant.
+            ttl: Seconds; left out: the type's.
+            tags: What the rows depend on.
+            document_ids: Documents that they depend on.
+
+        Raises:
+            MissingTenantError: No tenant is given and none is ambient.
+            InvalidKeyError: The statement has no stable form (SQLAlchemy's own cache would refuse it too), or a bound
+                value has none.
+            EncodeError: A column's values cannot be stored.
+
+        Cost: as for `Cache.load`.
+        """
+        whose = self._scope(scope)
+        resource_id = statement_id(statement, self._engine)
+
+        async def load() -> dict[str, Any]:
+            async with self._engine.connect() as connection:
+                if self._prepare is not None:
+                    await self._prepare(connection, whose)
+                result = await connection.execute(statement)
+                return {"keys": list(result.keys()), "rows": [tuple(row) for row in result.all()]}
+
+        found = await self._cache.load(
+            data_type, resource_id, whose, load, ttl=ttl, tags=tags, document_ids=document_ids, search_hierarchy=False
+        )
+        assert found is not MISSING
+        return IteratorResult(SimpleResultMetaData(found["keys"]), iter(found["rows"]))
+
+    @staticmethod
+    def _scope(scope: str | Scope | None) -> Scope:
+        if isinstance(scope, Scope):
+            return scope
+        tenant_id = get_current_tenant_id() if scope is None else scope
+        if tenant_id is None:
+            raise MissingTenantError
+        return Scope(tenant_id)
+
+
+def statement_id(statement: Select[Any], engine: AsyncEngine) -> str:
+    """Returns the resource id of a statement: equal for equal statements with equal values, in every process.
+
+    It is made of the SQL, the values with their types, the types of the columns and the name of the database.
+
+    Args:
+        statement: A ``select()``.
+        engine: Whose dialect and database count.
+
+    Raises:
+        InvalidKeyError: The statement, a column's type or a bound value has no stable form.
+    """
+    if statement._generate_cache_key() is None:
+        raise InvalidKeyError(
+            "this statement cannot be told from others: a type or a construct in it says cache_ok=False or nothing"
+        )
+    compiled = statement.compile(dialect=engine.dialect, compile_kwargs={"render_postcompile": True})
+    schemas = statement.get_execution_options().get("schema_translate_map")
+    parts: tuple[Hashable, ...] = (
+        _FORMAT,
+        engine.dialect.name,
+        engine.url.database,
+        str(compiled),
+        tuple((name, _stable(value)) for name, value in sorted(compiled.params.items())),
+        tuple((str(column.key), _type_form(column.type)) for column in statement.selected_columns),
+        None if not schemas else tuple(sorted((str(of), str(to)) for of, to in schemas.items())),
+    )
+    return generate_resource_id_hash(repr(parts))
+
+
+def _stable(value: Any) -> Hashable:
+    """A bound value in a form whose ``repr`` is the same in every process, and another for another type."""
+    kind = f"{type(value).__module__}.{type(value).__qualname__}"
+    if isinstance(value, Enum):
+        return kind, value.name
+    if isinstance(value, _PLAIN) and kind.startswith("builtins."):
+        return kind, value
+    if isinstance(value, _TEXTUAL):
+        return kind, str(value)
+    if isinstance(value, list | tuple):
+        return kind, tuple(_stable(item) for item in value)
+    if isinstance(value, Mapping):
+        return kind, tuple(sorted((repr(_stable(key)), _stable(item)) for key, item in value.items()))
+    if hasattr(value, "tobytes"):  # an array of numpy's
+        return kind, str(value.dtype), value.shape, value.tobytes()
+    if hasattr(value, "to_numpy"):  # a vector of pgvector's
+        return kind, _stable(value.to_numpy())
+    raise InvalidKeyError(
+        f"the bound value {value!r:.80} of type {kind} has no stable form: bind text, numbers or dates"
+    )
+
+
+def _type_form(kind: Any) -> str:
+    form = f"{type(kind).__module__}.{type(kind).__qualname__} {kind!r}"
+    if " at 0x" in form:
+        raise InvalidKeyError(f"the column type {form:.120} has no stable form: give it a __repr__")
+    return form

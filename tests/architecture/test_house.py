@@ -31,6 +31,7 @@ MAY_CATCH_ANYTHING = {
     "ledger/relay.py": "an authority may be anybody's code: whatever it raises, usage is carried on",
     "coordination/worker.py": "a handler's fault is the item's fate, not the worker's",
     "common/context/steps.py": "a generator is thrown what its consumer throws",
+    "integrations/bridge.py": "what a source raises in the calling thread belongs to its load, and to whoever started",
     "tests/simulator/loop.py": "an event loop reports what its callbacks raise",
     "tests/simulator/runner.py": "a failing scenario is a result, with its seed",
 }

@@ -1,0 +1,122 @@
+"""LangGraph: a cache of nodes that keeps tenants and graphs apart, and neither blocks the loop nor lists keys."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from alacena.engine import Cache, UsageError
+from alacena.integrations.bridge import Access, Bridge
+from alacena.integrations.lookaside import LookAside
+from alacena.integrations.requirement import needing
+from alacena.integrations.surroundings import digest, reader_scope, tenant_scope
+
+with needing("alacena.integrations.langgraph", "langgraph", ("langgraph-checkpoint", "4.3", "5")):
+    from langgraph.cache.base import BaseCache, FullKey, Namespace
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Coroutine, Mapping, Sequence
+
+    from langgraph.checkpoint.serde.base import SerializerProtocol
+
+ValueT = TypeVar("ValueT")
+
+
+class NodeCache(BaseCache[ValueT]):
+    """The cache of a graph's nodes: ``builder.compile(cache=NodeCache("support-agent"))``, with a `CachePolicy` a node.
+
+    LangGraph names an entry by the node and its input alone: neither by the graph nor by who asks. So the graph's name is
+    given here, and tenant and user are the ambient ones. What a node made from before an invalidation of its tenant or
+    type is not kept. Equal nodes that run at one time run each, since LangGraph's interface does not tie look-up and
+    store.
+
+    Args:
+        graph: The graph's name, with a version if its nodes change: ``"support-agent@3"``.
+        cache: An open cache, or a started `Bridge`, which ``invoke`` and ``stream`` need; ``None``: the process-wide one.
+        data_type: The type that its entries have.
+        serde: Writes and reads values; left out: LangGraph's own, without pickle.
+
+    Raises:
+        UsageError: The graph has no name.
+    """
+
+    def __init__(
+        self,
+        graph: str,
+        cache: Cache | Bridge | None = None,
+        *,
+        data_type: str = "langgraph_node",
+        serde: SerializerProtocol | None = None,
+    ) -> None:
+        super().__init__(serde=serde)
+        if not isinstance(graph, str) or not graph.strip():
+            raise UsageError(
+                'NodeCache("support-agent"): name the graph, as LangGraph does not, and two graphs would share their nodes'
+            )
+        self._graph = graph
+        self._data_type = data_type
+        self._access = Access(cache)
+        self._steps = LookAside(self._access, data_type)
+
+    async def aget(self, keys: Sequence[FullKey]) -> dict[FullKey, ValueT]:
+        """Return the values that are there. Cost: 1 round trip a node of the server; one more for misses."""
+        names = self._names(keys)
+        return self._read(names, await self._steps.look(list(names), reader_scope()) if names else {})
+
+    async def aset(self, pairs: Mapping[FullKey, tuple[ValueT, int | None]]) -> None:
+        """Keep values, each for its seconds; ``None``: for ever."""
+        scope = reader_scope()
+        for key, (value, ttl) in _lasting(pairs):
+            await self._steps.store(self._name(key), self._written(value), scope, ttl=ttl, tags=self._tags(key))
+
+    async def aclear(self, namespaces: Sequence[Namespace] | None = None) -> None:
+        """End what these namespaces hold (``None``: the whole graph) for the ambient tenant, whoever its user is."""
+        if (verb := self._clearing(namespaces)) is not None:
+            await self._access.call(verb)
+
+    def get(self, keys: Sequence[FullKey]) -> dict[FullKey, ValueT]:
+        """As `aget`, over a bridge."""
+        names = self._names(keys)
+        return self._read(names, self._steps.look_now(list(names), reader_scope(), "NodeCache.get") if names else {})
+
+    def set(self, pairs: Mapping[FullKey, tuple[ValueT, int | None]]) -> None:
+        """As `aset`, over a bridge."""
+        scope = reader_scope()
+        for key, (value, ttl) in _lasting(pairs):
+            written, tags = self._written(value), self._tags(key)
+            self._steps.store_now(self._name(key), written, scope, "NodeCache.set", ttl=ttl, tags=tags)
+
+    def clear(self, namespaces: Sequence[Namespace] | None = None) -> None:
+        """As `aclear`, over a bridge."""
+        if (verb := self._clearing(namespaces)) is not None:
+            self._access.call_now(verb, "NodeCache.clear")
+
+    def _clearing(self, namespaces: Sequence[Namespace] | None) -> Callable[[Cache], Coroutine[Any, Any, int]] | None:
+        tags = [self._tag()] if namespaces is None else [self._tag(*namespace) for namespace in namespaces]
+        scope = tenant_scope()
+        return (lambda cache: cache.invalidate(scope, tags=tags)) if tags else None
+
+    def _names(self, keys: Sequence[FullKey]) -> dict[str, FullKey]:
+        return {self._name(key): key for key in keys}
+
+    def _name(self, key: FullKey) -> str:
+        namespace, name = key
+        return digest(self._graph, list(namespace), name)
+
+    def _tags(self, key: FullKey) -> tuple[str, ...]:
+        return (self._tag(), self._tag(*key[0]))
+
+    def _tag(self, *namespace: str) -> str:
+        return f"langgraph:{digest(self._graph, *namespace)}"
+
+    def _written(self, value: ValueT) -> tuple[str, bytes]:
+        kind, text = self.serde.dumps_typed(value)
+        return kind, bytes(text)
+
+    def _read(self, names: Mapping[str, FullKey], found: Mapping[str, Any]) -> dict[FullKey, ValueT]:
+        return {names[name]: self.serde.loads_typed(tuple(stored)) for name, stored in found.items()}
+
+
+def _lasting(
+    pairs: Mapping[FullKey, tuple[ValueT, int | None]],
+) -> list[tuple[FullKey, tuple[ValueT, int | None]]]:
+    return [(key, pair) for key, pair in pairs.items() if pair[1] is None or pair[1] > 0]

@@ -1,0 +1,43 @@
+"""What an integration needs of its framework: that it is installed, in a version that is known to fit."""
+
+from __future__ import annotations
+
+import re
+from contextlib import contextmanager
+from importlib.metadata import PackageNotFoundError, version
+from typing import TYPE_CHECKING
+
+from alacena.integrations.extras import missing_extra
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+
+@contextmanager
+def needing(module: str, extra: str, *ranges: tuple[str, str, str]) -> Iterator[None]:
+    """Put this around the imports of a framework.
+
+    Args:
+        module: The integration.
+        extra: The extra that brings the framework.
+        ranges: ``(distribution, lowest version, first version that is too new)`` of what it needs.
+
+    Raises:
+        ImportError: Something is missing, or of another version; it names the extra and the range.
+    """
+    wanted = [f"{name}>={lowest},<{ceiling}" for name, lowest, ceiling in ranges]
+    try:
+        for name, lowest, ceiling in ranges:
+            if not _numbers(lowest) <= _numbers(version(name)) < _numbers(ceiling):
+                raise missing_extra(
+                    module, extra, *(f"{one} (here is {version(name)})" for one in wanted if name in one)
+                )
+        yield
+    except (PackageNotFoundError, ImportError) as error:
+        if getattr(error, "name", None) == module:
+            raise
+        raise missing_extra(module, extra, *wanted) from error
+
+
+def _numbers(text: str) -> tuple[int, ...]:
+    return tuple(int(number) for number in re.findall(r"\d+", text.partition("+")[0])[:3])

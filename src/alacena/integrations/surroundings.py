@@ -1,0 +1,56 @@
+"""What an adapter takes from the surroundings: for whom it works, and how it names what it keeps."""
+
+from __future__ import annotations
+
+import json
+from hashlib import sha256
+from typing import Any
+
+from alacena.common.cache.tenancy import scope_of
+from alacena.common.context import get_current_user_id
+from alacena.engine import InvalidKeyError, Scope
+
+
+def tenant_scope() -> Scope:
+    """Returns the ambient tenant, for what depends on its content alone.
+
+    Raises:
+        MissingTenantError: None is ambient: no framework passes one, so the code around it must.
+    """
+    return scope_of(None)
+
+
+def reader_scope() -> Scope:
+    """Returns the ambient tenant and user, for what may show what one user may see.
+
+    Raises:
+        MissingTenantError: None is ambient.
+        UsageError: It is called inside a load whose entry is for everybody, while a user is ambient.
+    """
+    return scope_of(None, user_id=get_current_user_id())
+
+
+def digest(*parts: Any) -> str:
+    """Returns a name for values: equal for equal ones only, in every process.
+
+    Raises:
+        InvalidKeyError: Something among them cannot be told from others of its kind, such as a lambda.
+    """
+    text = json.dumps(parts, sort_keys=True, separators=(",", ":"), default=_described)
+    return sha256(text.encode()).hexdigest()
+
+
+def _described(value: Any) -> Any:
+    if isinstance(value, bytes):
+        return ["bytes", value.hex()]
+    if isinstance(value, set | frozenset):
+        return ["set", *sorted(digest(one) for one in value)]
+    if isinstance(value, type) or callable(getattr(value, "__func__", value)):
+        name = f"{getattr(value, '__module__', None)}.{getattr(value, '__qualname__', '<')}"
+        if "<" not in name:
+            return ["name", name]
+    if callable(dump := getattr(value, "model_dump", None)):
+        return [_described(type(value)), dump(mode="json")]
+    raise InvalidKeyError(
+        f"a {type(value).__name__} cannot be part of what names an entry: nothing tells it from others of its kind"
+    )

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 PROCESSES = 4
 EACH = 250
-TTL_S = 0.5
+TTL_S = 2.0
 MOST = 20
 TENANT = "acme"
 

@@ -8,12 +8,11 @@ from typing import TYPE_CHECKING
 import pytest
 
 from alacena.engine import Cache, Settings
+from tests.waiting import DEADLINE_S
 
 if TYPE_CHECKING:
     from alacena.engine.loading.load import LoadContext
     from tests.servers.redis_server import RedisServer
-
-DEADLINE_S = 5.0
 
 
 class Source:
@@ -36,7 +35,7 @@ class Source:
 
 @pytest.mark.parametrize("elsewhere", [False, True])
 async def test_a_late_tag_closes_the_load_to_newcomers(redis_server: RedisServer, elsewhere: bool) -> None:
-    settings = Settings(redis_url=redis_server.url)
+    settings = Settings(redis_url=redis_server.url, redis_budget_s=5.0)
     async with Cache(settings) as cache, Cache(settings) as other, asyncio.timeout(DEADLINE_S):
         source = Source()
         early = asyncio.create_task(cache.load("answer", "q1", "acme", source.load))
@@ -46,7 +45,7 @@ async def test_a_late_tag_closes_the_load_to_newcomers(redis_server: RedisServer
         # The push has come when anything that was asked after it is answered.
         await cache.get("answer", "q2", "acme", use_memory=False)
         late = asyncio.create_task(cache.load("answer", "q1", "acme", source.load))
-        await asyncio.sleep(0.01)
+        await cache.get("answer", "q2", "acme", use_memory=False)
         source.gate.set()
 
         assert await early == 1
@@ -55,12 +54,12 @@ async def test_a_late_tag_closes_the_load_to_newcomers(redis_server: RedisServer
 
 
 async def test_a_load_is_shared_while_nothing_has_ended(redis_server: RedisServer) -> None:
-    async with Cache(Settings(redis_url=redis_server.url)) as cache, asyncio.timeout(DEADLINE_S):
+    async with Cache(Settings(redis_url=redis_server.url, redis_budget_s=5.0)) as cache, asyncio.timeout(DEADLINE_S):
         source = Source()
         loads = [asyncio.create_task(cache.load("answer", "q1", "acme", source.load)) for _ in range(20)]
         await source.reading.wait()
         loads += [asyncio.create_task(cache.load("answer", "q1", "acme", source.load)) for _ in range(20)]
-        await asyncio.sleep(0.01)
+        await cache.get("answer", "q2", "acme", use_memory=False)
         source.gate.set()
 
         assert set(await asyncio.gather(*loads)) == {1}

@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
+import signal
 import sys
 import time
 from pathlib import Path
@@ -18,6 +19,7 @@ import redis.asyncio
 from alacena.engine.api.cache import Cache
 from alacena.engine.base.settings import Settings
 from alacena.testing.staleness import Operation, dump
+from tests.waiting import pace
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -28,20 +30,20 @@ VERBS = ("resource", "type", "tenant", "write")
 
 
 class Worker:
-    """Reads and writes until its time is over.
+    """Reads and writes until it is told to stop.
 
     Args:
         name: Who it is in the log.
         log: Where operations go, one a line, as they end.
         source: The source of truth.
-        until: When to stop, on ``time.monotonic``.
+        over: Set when it is to stop.
     """
 
-    def __init__(self, name: str, log: TextIO, source: redis.asyncio.Redis, until: float) -> None:
+    def __init__(self, name: str, log: TextIO, source: redis.asyncio.Redis, over: asyncio.Event) -> None:
         self._name = name
         self._log = log
         self._source = source
-        self._until = until
+        self._over = over
         self._chance = random.Random(name)
 
     async def work(self, url: str) -> None:
@@ -52,8 +54,8 @@ class Worker:
             group.create_task(self._write(cache))
 
     async def _read(self, cache: Cache) -> None:
-        while time.monotonic() < self._until:
-            await asyncio.sleep(0.01 * self._chance.random())
+        while not self._over.is_set():
+            await pace(0.01 * self._chance.random())
             key = self._chance.choice(KEYS)
             called_at = time.monotonic()
             value = await cache.load("document", key, "acme", self._loader(key))
@@ -63,14 +65,14 @@ class Worker:
     def _loader(self, key: str) -> Callable[[], Any]:
         async def load() -> list[Any]:
             version = int(await self._source.get(key) or 0)
-            await asyncio.sleep(0.02 * self._chance.random())
+            await pace(0.02 * self._chance.random())
             return [key, version]
 
         return load
 
     async def _write(self, cache: Cache) -> None:
-        while time.monotonic() < self._until:
-            await asyncio.sleep(0.3 * self._chance.random())
+        while not self._over.is_set():
+            await pace(0.3 * self._chance.random())
             key, verb = self._chance.choice(KEYS), self._chance.choice(VERBS)
             called_at = time.monotonic()
             failures = cache.stats()["backend_failures"]
@@ -97,15 +99,17 @@ class Worker:
         self._log.write(dump(operation) + "\n")
 
 
-async def main(name: str, url: str, source_path: str, log: TextIO, duration_s: float) -> None:
-    """Work for so long."""
+async def main(name: str, url: str, source_path: str, log: TextIO) -> None:
+    """Work until SIGTERM."""
     logging.disable(logging.CRITICAL)
+    over = asyncio.Event()
+    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, over.set)
     async with redis.asyncio.Redis(unix_socket_path=source_path) as source:
-        await Worker(name, log, source, time.monotonic() + duration_s).work(url)
+        await Worker(name, log, source, over).work(url)
 
 
 if __name__ == "__main__":
-    _, who, server, source, path, seconds = sys.argv
+    _, who, server, source, path = sys.argv
     # Line by line, so that a killed process leaves what it did.
     with Path(path).open("a", buffering=1) as lines:
-        asyncio.run(main(who, server, source, lines, float(seconds)))
+        asyncio.run(main(who, server, source, lines))

@@ -17,7 +17,7 @@ import pytest
 from alacena.engine import Cache, Policy, Settings
 from tests.unit.engine.scene import TENANT, play
 
-CANCELS = int(os.environ.get("TESTS_STORM_CANCELS", "20000"))
+CANCELS = int(os.environ.get("TESTS_STORM_CANCELS", "8000"))
 KEYS = 40
 POLICIES = {
     "plain": Policy(ttl=0.5),

@@ -24,7 +24,7 @@ def server_url(request: pytest.FixtureRequest) -> str:
 def settings(request: pytest.FixtureRequest) -> Settings:
     """Memory only, and a server, in turn. No jitter, so that times to live can be compared."""
     url = None if request.param == "memory" else request.getfixturevalue("server_url")
-    return Settings(redis_url=url, ttl_jitter_ratio=0.0)
+    return Settings(redis_url=url, ttl_jitter_ratio=0.0, redis_budget_s=5.0)
 
 
 @pytest.fixture
@@ -38,19 +38,19 @@ async def unopened() -> AsyncIterator[None]:
 @pytest.fixture
 async def cache(settings: Settings, unopened: None) -> Cache:
     """The process-wide cache, open."""
-    configure(redis_url=settings.redis_url, ttl_jitter_ratio=settings.ttl_jitter_ratio)
+    configure(redis_url=settings.redis_url, ttl_jitter_ratio=settings.ttl_jitter_ratio, redis_budget_s=5.0)
     return await runtime.opened()
 
 
 @pytest.fixture
 async def server_cache(server_url: str, unopened: None) -> Cache:
     """The process-wide cache on a server, for what only a server can show."""
-    configure(redis_url=server_url, ttl_jitter_ratio=0.0)
+    configure(redis_url=server_url, ttl_jitter_ratio=0.0, redis_budget_s=5.0)
     return await runtime.opened()
 
 
 @pytest.fixture
 async def neighbour(server_url: str, server_cache: Cache) -> AsyncIterator[Cache]:
     """What another process with a cache on the same server would be."""
-    async with Cache(Settings(redis_url=server_url, ttl_jitter_ratio=0.0)) as cache:
+    async with Cache(Settings(redis_url=server_url, ttl_jitter_ratio=0.0, redis_budget_s=5.0)) as cache:
         yield cache

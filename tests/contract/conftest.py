@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import asyncio
+import os
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -12,6 +12,7 @@ from alacena.common import runtime
 from alacena.engine import UNSET, Policy
 from tests.servers.fixtures import _emptied, require_flavour
 from tests.servers.redis_server import RedisServer
+from tests.waiting import until
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -69,7 +70,7 @@ class ManagerFace:
         return value
 
 
-@pytest.fixture(params=["memory", "embedded", "valkey", "redis"])
+@pytest.fixture(params=["memory", "valkey", "redis", *(["embedded"] if os.environ.get("TESTS_CHAOS") else [])])
 def second_shelf(request: pytest.FixtureRequest, _servers: SharedServers) -> str | None:
     """What ``redis_url`` is set to."""
     if request.param == "memory":
@@ -83,7 +84,7 @@ def second_shelf(request: pytest.FixtureRequest, _servers: SharedServers) -> str
 @pytest.fixture
 async def cache(second_shelf: str | None) -> AsyncIterator[Cache]:
     """The process-wide cache over the remote tier, open."""
-    configure(redis_url=second_shelf, policies=POLICIES, ttl_jitter_ratio=0.0)
+    configure(redis_url=second_shelf, policies=POLICIES, ttl_jitter_ratio=0.0, redis_budget_s=5.0)
     try:
         yield await runtime.opened()
     finally:
@@ -102,8 +103,6 @@ def settled(cache: Cache) -> Any:
     """Waits until the work behind the answers is done."""
 
     async def wait() -> None:
-        async with asyncio.timeout(5):
-            while cache._parts is not None and cache._parts.flights.tasks:
-                await asyncio.sleep(0.001)
+        await until(lambda: cache._parts is None or not cache._parts.flights.tasks)
 
     return wait

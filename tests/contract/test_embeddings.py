@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from alacena import get_embeddings_batch_with_cache
+from tests.waiting import until
 
 MODEL = "text-embedding-3-small"
 
@@ -13,11 +14,12 @@ MODEL = "text-embedding-3-small"
 class Provider:
     """Counts texts; what it makes of one can be recognised."""
 
-    def __init__(self, *, dimensions=8, fails_on=(), takes_s=0.0):
+    def __init__(self, *, dimensions=8, fails_on=(), gate=None):
         self.calls = []
         self.dimensions = dimensions
         self.fails_on = set(fails_on)
-        self.takes_s = takes_s
+        self.asked = asyncio.Event()
+        self.gate = gate
 
     @property
     def embedded(self):
@@ -25,7 +27,9 @@ class Provider:
 
     async def __call__(self, texts):
         self.calls.append(list(texts))
-        await asyncio.sleep(self.takes_s)
+        self.asked.set()
+        if self.gate is not None:
+            await self.gate.wait()
         return [None if text in self.fails_on else self.of(text) for text in texts]
 
     def of(self, text):
@@ -106,22 +110,25 @@ async def test_a_provider_that_fails_loses_nothing_that_was_paid_for(cache, sett
 
 
 async def test_a_caller_who_leaves_does_not_waste_what_is_being_paid_for(cache, settled):
-    provider = Provider(takes_s=0.05)
+    provider = Provider(gate=asyncio.Event())
     caller = asyncio.create_task(embed(["one", "two"], provider))
-    await asyncio.sleep(0.02)
+    await provider.asked.wait()
     caller.cancel()
     with pytest.raises(asyncio.CancelledError):
         await caller
+    provider.gate.set()
     await settled()
     await embed(["one", "two"], provider)
     assert provider.calls == [["one", "two"]]
 
 
 async def test_callers_at_the_same_time_pay_once(cache):
-    provider = Provider(takes_s=0.05)
-    await asyncio.gather(
-        embed(["one", "two"], provider), embed(["two", "three"], provider), embed(["three", "one"], provider)
-    )
+    provider = Provider(gate=asyncio.Event())
+    pairs = (["one", "two"], ["two", "three"], ["three", "one"])
+    callers = [asyncio.create_task(embed(pair, provider)) for pair in pairs]
+    await until(lambda: provider.embedded == ["one", "three", "two"])
+    provider.gate.set()
+    await asyncio.gather(*callers)
     assert provider.embedded == ["one", "three", "two"]
 
 

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from alacena.engine import EncodeError, InvalidKeyError, MissingTenantError
+from tests.waiting import until
 
 VALUES = [
     0, 0.0, "", b"", [], {}, False, True, (), set(), frozenset(), -1, 2**70, 1e300, 1j, "text", "\ud800", "é🙂", b"\0\xff",
@@ -174,9 +175,13 @@ async def test_times_to_live(face, tenant):
     await face.set("note", "n", 1, tenant, ttl=None)
     assert await face.ttl("note", "n", tenant) == -1
     assert await face.ttl("note", "absent", tenant) == -2
-    await face.set("note", "n", 1, tenant, ttl=0.05)
+    await face.set("note", "n", 1, tenant, ttl=0.3)
     assert await face.get("note", "n", tenant) == 1
-    await asyncio.sleep(0.08)
+
+    async def over():
+        return await face.get("note", "n", tenant) is None
+
+    await until(over)
     for how in READS:
         assert await face.get("note", "n", tenant, **how) is None
     assert await face.ttl("note", "n", tenant) == -2
@@ -236,7 +241,7 @@ async def test_a_load_asks_the_source_once_and_is_kept(face, tenant, settled, da
 
     async def load():
         asked.append(1)
-        await asyncio.sleep(0.01)
+        await asyncio.sleep(0)
         return {"a": [1]}
 
     found = await asyncio.gather(*(face.load(data_type, "n", tenant, load) for _ in range(10)))
@@ -279,14 +284,15 @@ async def test_a_sources_error_passes_as_it_is_and_is_not_remembered(face, tenan
 
 
 async def test_a_caller_who_is_cancelled_fails_nobody_else(face, tenant):
-    gate = asyncio.Event()
+    gate, asked = asyncio.Event(), asyncio.Event()
 
     async def load():
+        asked.set()
         await gate.wait()
         return "v"
 
     loads = [asyncio.create_task(face.load("note", "n", tenant, load)) for _ in range(5)]
-    await asyncio.sleep(0.02)
+    await asked.wait()
     for load_task in loads[:4]:
         load_task.cancel()
     gate.set()

@@ -12,7 +12,7 @@ from alacena.engine.codec import NOTHING, Codec, EntryError, Envelope, Keyring
 from alacena.engine.codec.envelope import pack, unpack
 
 SEED = int(os.environ.get("TESTS_SEED", "20250512"))
-EXAMPLES = int(os.environ.get("TESTS_EXAMPLES", "400"))
+EXAMPLES = int(os.environ.get("TESTS_EXAMPLES", "200"))
 steady = settings(max_examples=EXAMPLES, deadline=None, database=None)
 
 DIGEST = b"digest of a key."

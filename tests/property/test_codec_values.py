@@ -18,7 +18,7 @@ from alacena.engine.codec import decode, encode, is_immutable, size_of
 from alacena.engine.codec.wrapping import is_plain
 
 SEED = int(os.environ.get("TESTS_SEED", "20250512"))
-EXAMPLES = int(os.environ.get("TESTS_EXAMPLES", "400"))
+EXAMPLES = int(os.environ.get("TESTS_EXAMPLES", "200"))
 steady = settings(
     max_examples=EXAMPLES,
     deadline=None,

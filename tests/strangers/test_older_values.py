@@ -10,6 +10,7 @@ import pytest
 
 from alacena.engine import MISSING, UNCHANGED, Cache, EncodeError, Policy, Settings
 from alacena.testing.proxy import FaultProxy
+from tests.waiting import DEADLINE_S, until
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -70,7 +71,7 @@ async def test_a_stale_value_is_not_served_again_once_a_newer_one_is_known(open_
     while await cache.get("doc", "d1", "acme") is not None:
         await asyncio.sleep(0)
     await cache.load("doc", "d1", "acme", renew)
-    await asyncio.wait_for(renewed.wait(), 10)
+    await asyncio.wait_for(renewed.wait(), DEADLINE_S)
     assert await cache.load("doc", "d1", "acme", renew) != "old"
 
 
@@ -124,16 +125,14 @@ async def test_a_set_that_the_server_did_not_answer_ends_the_older_value(valkey_
     """A set that was never executed left the old value to everybody, and nothing was owed."""
     async with FaultProxy(valkey_server.address) as proxy:
         settings = Settings(redis_url=f"redis://127.0.0.1:{proxy.port}", redis_timeout_s=0.3)
-        async with Cache(settings) as one, Cache(Settings(redis_url=valkey_server.url)) as two:
+        async with Cache(settings) as one, Cache(Settings(redis_url=valkey_server.url, redis_budget_s=5.0)) as two:
             await one.set("doc", "d1", "old", "acme")
             proxy.up.hold()
             assert await one.set("doc", "d1", "new", "acme") is False
             assert one.guarantee()["removals_owed"] > 0
             proxy.reset()
             proxy.up.calm()
-            async with asyncio.timeout(20):
-                while one.guarantee()["removals_owed"]:
-                    await asyncio.sleep(0.01)
+            await until(lambda: not one.guarantee()["removals_owed"])
             assert await two.get("doc", "d1", "acme", use_memory=False) is None
             assert await one.get("doc", "d1", "acme") is None
 
@@ -141,8 +140,8 @@ async def test_a_set_that_the_server_did_not_answer_ends_the_older_value(valkey_
 async def test_a_set_that_an_invalidation_overtook_is_not_stored(valkey_server: RedisServer) -> None:
     """A set on its way was stamped anew after the tenant and its document had been invalidated, and stored."""
     async with FaultProxy(valkey_server.address) as proxy:
-        settings = Settings(redis_url=f"redis://127.0.0.1:{proxy.port}")
-        async with Cache(settings) as one, Cache(Settings(redis_url=valkey_server.url)) as two:
+        settings = Settings(redis_url=f"redis://127.0.0.1:{proxy.port}", redis_budget_s=5.0)
+        async with Cache(settings) as one, Cache(Settings(redis_url=valkey_server.url, redis_budget_s=5.0)) as two:
             await one.set("answer", "warm", "v", "acme", document_ids=["d1"])
             for ending in ({}, {"document_ids": ["d1"]}, {"data_type": "answer"}):
                 proxy.up.hold()
@@ -196,6 +195,10 @@ async def test_what_ended_while_its_reload_waited_is_not_handed_to_the_loader(op
     assert await one.load("answer", "q", "acme", conditional) == "new"
 
 
+async def _is_gone(cache: Cache) -> bool:
+    return await cache.get("answer", "q", "acme") is None
+
+
 async def test_what_still_stands_is_handed_to_the_loader_with_its_documents(open_cache: Open) -> None:
     """Conditional loads go on as before: the value's life begins anew, and it ends with its document."""
     cache = await open_cache(policies={"answer": Policy(ttl=0.05, stale_if_error_s=60.0, jitter_ratio=0.0)})
@@ -204,8 +207,7 @@ async def test_what_still_stands_is_handed_to_the_loader_with_its_documents(open
         return "new" if context.previous is MISSING else UNCHANGED
 
     await cache.set("answer", "q", "first", "acme", document_ids=["d1"])
-    while await cache.get("answer", "q", "acme") is not None:
-        await asyncio.sleep(0.005)
+    await until(lambda: _is_gone(cache))
     assert await cache.load("answer", "q", "acme", conditional) == "first"
     await cache.invalidate("acme", document_ids=["d1"])
     assert await cache.load("answer", "q", "acme", conditional) == "new"
@@ -234,7 +236,7 @@ async def test_nobody_waits_for_a_load_that_can_store_nothing(open_cache: Open, 
     await began.wait()
 
     async def load() -> Any:
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(DEADLINE_S):
             return await one.load("doc", "d1", "acme", lambda: "made after", **options)
 
     try:

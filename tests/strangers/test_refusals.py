@@ -11,20 +11,15 @@ import pytest
 
 from alacena.engine import Cache, ServerReplyError, Settings, SettingsError
 from alacena.engine.remote.redis import debts
+from tests.waiting import until
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from tests.servers.redis_server import RedisServer
 
-DEADLINE_S = 10.0
-
-
-async def until(condition: Callable[[], bool]) -> None:
-    """Wait for a condition that the server brings about."""
-    async with asyncio.timeout(DEADLINE_S):
-        while not condition():
-            await asyncio.sleep(0.01)
+DEADLINE_S = 40.0
+"""Of what ends at once, and would take a minute or for ever if it were not for the mend."""
 
 
 def settings_of(server: RedisServer, **more: Any) -> Settings:
@@ -256,7 +251,7 @@ async def test_missing_rights_are_found_at_connect_and_said(
     """redis/lettuce 1379, StackExchange.Redis PR 1888: a user without scripts; nothing is kept, and nobody says so."""
     server = start_redis(users=["app on >pw ~alacena:* &alacena:* +@all -@scripting"])
     with caplog.at_level(logging.WARNING, "alacena"):
-        async with Cache(Settings(redis_url=f"unix://app:pw@{server.socket_path}")) as cache:
+        async with Cache(Settings(redis_url=f"unix://app:pw@{server.socket_path}", redis_budget_s=5.0)) as cache:
             promised = cache.guarantee()
             assert promised["missing_rights"] == ["scripts"]
             assert promised["one_load"] == "per process"

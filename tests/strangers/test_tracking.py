@@ -13,6 +13,7 @@ from alacena.engine import Cache, Scope, Settings
 from alacena.engine.remote.redis.cache_scripts import STORE
 from alacena.engine.remote.redis.node import Node
 from alacena.testing.doubles import FakeEnvironment
+from tests.waiting import until
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -134,17 +135,15 @@ async def test_a_slot_that_leaves_and_comes_back_hides_no_invalidation(
     slot = int(cluster.nodes[0].call("CLUSTER", "KEYSLOT", f"{{{tenant}.0}}"))
     source, target = cluster.primaries
     options: dict[str, Any] = {"redis_url": url, "redis_budget_s": 5.0}
-    async with Cache(Settings(**options)) as one, Cache(Settings(**options)) as two, asyncio.timeout(20):
+    async with Cache(Settings(**options)) as one, Cache(Settings(**options)) as two, asyncio.timeout(100):
         assert await one.set("document", "d0", "warm", tenant)
         for giver, taker in ((source, target), (target, source))[: 1 + back]:
             for name in giver.call("CLUSTER", "GETKEYSINSLOT", slot, 1000):
                 giver.call("DEL", name)
             cluster.move_slot(slot, giver, taker)
-            while not await one.set("document", "d1", "new", tenant):
-                await asyncio.sleep(0.02)
+            await until(lambda: one.set("document", "d1", "new", tenant))
         while not (one.guarantee()["memory"] and await one.get("document", "d1", tenant) == "new"):
             await one.set("document", "d1", "new", tenant)
         assert await two.delete("document", "d1", tenant)
-        while one.peek((tenant, "document", "d1")) == "new":
-            await asyncio.sleep(0.01)
+        await until(lambda: one.peek((tenant, "document", "d1")) != "new")
         assert await one.get("document", "d1", tenant) is None

@@ -8,7 +8,7 @@ from alacena import cached, get_embeddings_batch_with_cache, get_with_cache_asid
 from alacena.engine import CircularLoadError, LoadTimeoutError, Policy
 from tests.unit.engine.scene import TENANT, play
 
-LONG_S = 20
+LONG_S = 60
 """Within that a test on a real clock ends, or it hangs."""
 
 

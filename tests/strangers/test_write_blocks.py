@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from alacena.engine import Cache, LoadContext, Scope
+from tests.waiting import until
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -60,9 +61,7 @@ async def test_a_dead_hold_ends_though_others_write(open_cache: Open) -> None:
     assert not await kept(cache)
     async with cache.write("acme", ("document", "d1"), hold_s=60):
         assert not await kept(cache)
-    async with asyncio.timeout(20):
-        while not await kept(cache):
-            await asyncio.sleep(0.01)
+    await until(lambda: kept(cache))
 
 
 async def test_a_hold_lasts_while_a_shorter_one_beside_it_ends(open_cache: Open) -> None:

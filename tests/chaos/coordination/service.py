@@ -10,6 +10,7 @@ from alacena.common.cache import CacheManager, acquire_job_lock, release_job_loc
 from alacena.common.cache.jobs import job_lock_fence
 from alacena.common.context import Context
 from alacena.common.tracking import OPERATION_EMBEDDING, TOKEN_TYPE_EMBEDDING, track_token_usage
+from tests.waiting import pace
 
 if TYPE_CHECKING:
     from alacena.coordination import Item
@@ -20,12 +21,12 @@ LIST = f"{TENANT}:ingestion_queue"
 QUEUE = "ingestion"
 TOKENS = 7
 WORK_S = 0.004
-EXPIRY_S = 0.5
+EXPIRY_S = 1.0
 
 
 async def embed(job_id: str) -> None:
     """The work: it takes a moment, and uses tokens that are counted under the job's name."""
-    await asyncio.sleep(WORK_S)
+    await pace(WORK_S)
     await track_token_usage(
         tenant_id=TENANT,
         tokens=TOKENS,
@@ -43,7 +44,7 @@ async def pop(journal: Journal, url: str, place: int) -> None:
     while True:
         job = await CacheManager.get_instance().lpop(list_name=LIST)
         if job is None:
-            await asyncio.sleep(0.01)
+            await pace(0.01)
             continue
         if not await acquire_job_lock(job["job_id"], TENANT, EXPIRY_S):
             journal.note("busy")
@@ -72,6 +73,6 @@ async def hold(journal: Journal, url: str, place: int) -> None:
     """Take the lock of one job and keep it."""
     runtime.configure(redis_url=url)
     while not await acquire_job_lock("job-1", TENANT, EXPIRY_S):
-        await asyncio.sleep(0.01)
+        await pace(0.01)
     journal.note(f"held {job_lock_fence('job-1', TENANT)}")
     await asyncio.Event().wait()

@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import asyncio
-import time
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from alacena import CacheManager, configure
 from alacena.common import runtime
+from tests.waiting import until
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from alacena.engine import Cache
 
 
@@ -25,14 +22,6 @@ async def clock(environment: Any, unopened: None) -> Any:
     return environment
 
 
-async def eventually(true: Callable[[], Any], deadline_s: float = 5.0) -> None:
-    """Wait until an awaitable condition holds."""
-    until = time.monotonic() + deadline_s
-    while not await true():
-        assert time.monotonic() < until
-        await asyncio.sleep(0.01)
-
-
 async def test_c1_a_copy_in_memory_lives_as_long_as_what_it_copies(server_cache: Cache, neighbour: Cache) -> None:
     await neighbour.set("document", "d", "v", "t", ttl=0.3)
     assert await CacheManager.get("document", "d", "t") == "v"
@@ -40,7 +29,7 @@ async def test_c1_a_copy_in_memory_lives_as_long_as_what_it_copies(server_cache:
     async def gone() -> bool:
         return await CacheManager.get("document", "d", "t") is None
 
-    await eventually(gone, 2.0)
+    await until(gone)
 
 
 async def test_c1_expired_entries_are_not_served_from_memory(clock: Any) -> None:
@@ -94,7 +83,7 @@ async def test_c5_other_processes_drop_their_copies(server_cache: Cache, neighbo
     async def dropped() -> bool:
         return await neighbour.get("document", "d", "t") is None
 
-    await eventually(dropped, 1.5)
+    await until(dropped)
 
 
 async def test_c6_short_lived_entries_stay_while_there_is_room_and_permanent_ones_are_served(clock: Any) -> None:

@@ -12,6 +12,7 @@ from alacena.common import runtime
 from alacena.common.cache import jobs
 from alacena.common.cache.jobs import job_lock_fence
 from alacena.engine.base.errors import BackendError
+from tests.waiting import until
 
 if TYPE_CHECKING:
     from alacena.engine import Cache
@@ -99,27 +100,40 @@ async def test_e5_a_lock_that_lapsed_is_the_next_owners_and_stays_so(cache: Cach
 
 
 @pytest.mark.usefixtures("cache")
-async def test_e5_a_lock_is_renewed_while_the_task_that_took_it_runs(cache: Cache) -> None:
-    assert await acquire_job_lock("j", "t", expiry_seconds=0.3)
-    await asyncio.sleep(0.5)
+async def test_e5_a_lock_is_renewed_while_the_task_that_took_it_runs(
+    cache: Cache, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    renewals = []
+    renew = cache.locks.renew
+
+    async def counted(*args: Any, **options: Any) -> bool:
+        renewals.append(await renew(*args, **options))
+        return bool(renewals[-1])
+
+    monkeypatch.setattr(type(cache.locks), "renew", staticmethod(counted))
+    assert await acquire_job_lock("j", "t", expiry_seconds=1.5)
+    await until(lambda: len(renewals) >= 4)  # one each third of its life: it would have lapsed by now
+    assert all(renewals)
     assert await cache.locks.try_acquire("job_lock:j", tenant_id="t", token="next") is None
     assert await release_job_lock("j", "t") is True
 
     await asyncio.create_task(acquire_job_lock("k", "t", expiry_seconds=0.2))
-    deadline = asyncio.get_running_loop().time() + 5
-    while await cache.locks.try_acquire("job_lock:k", tenant_id="t", token="next") is None:
-        assert asyncio.get_running_loop().time() < deadline
-        await asyncio.sleep(0.02)
+
+    async def taken() -> bool:
+        return await cache.locks.try_acquire("job_lock:k", tenant_id="t", token="next") is not None
+
+    await until(taken)
 
 
 @pytest.mark.usefixtures("cache")
 async def test_e6_a_counter_gets_its_expiry_with_its_first_increment_and_keeps_it() -> None:
-    assert await MANAGER.increment_counter("c", 5, tenant_id="t", ttl=0.2) == 5
+    assert await MANAGER.increment_counter("c", 5, tenant_id="t", ttl=1.0) == 5
     assert await MANAGER.increment_counter("c", tenant_id="t", ttl=600) == 6
-    deadline = asyncio.get_running_loop().time() + 5
-    while await MANAGER.get_counter("c", tenant_id="t"):
-        assert asyncio.get_running_loop().time() < deadline
-        await asyncio.sleep(0.02)
+
+    async def over() -> bool:
+        return await MANAGER.get_counter("c", tenant_id="t") == 0
+
+    await until(over)
 
 
 @pytest.mark.usefixtures("cache")
@@ -153,10 +167,11 @@ async def test_e10_a_set_lives_for_ever_unless_it_is_told_otherwise() -> None:
     assert await MANAGER.add_to_set("pending", '{"id": 1}', tenant_id="system") == 1
     assert await MANAGER.add_to_set("pending", '{"id": 1}', tenant_id="system") == 0
     await MANAGER.add_to_set("short", "x", "t", ttl=0.1)
-    deadline = asyncio.get_running_loop().time() + 5
-    while await MANAGER.get_set_members("short", "t"):
-        assert asyncio.get_running_loop().time() < deadline
-        await asyncio.sleep(0.02)
+
+    async def over() -> bool:
+        return not await MANAGER.get_set_members("short", "t")
+
+    await until(over)
     assert await MANAGER.get_set_members(set_name="pending", tenant_id="system") == ['{"id": 1}']
     assert await MANAGER.remove_from_set("pending", '{"id": 1}', "system") == 1
 

@@ -5,7 +5,7 @@ import asyncio
 import pytest
 
 from alacena.engine import Policy
-from tests.integration.cache.conftest import until
+from tests.waiting import until
 
 TENANT = "acme"
 
@@ -177,7 +177,7 @@ async def test_a_caller_after_an_edit_never_shares_an_answer_that_used_the_old_d
     document["text"] = "new"
     await cache.invalidate(TENANT, document_ids=["d1"])
     late = asyncio.create_task(cache.load("answer", "q1", TENANT, answer))
-    await asyncio.sleep(0.05)
+    await cache.get("document", "another", TENANT, use_memory=False)
     gate.set()
 
     assert await early == "from the old d1"
@@ -235,7 +235,7 @@ async def test_another_history_makes_everything_a_miss(open_cache, start_redis):
     cache = await open_cache(redis_url=server.url)
     await cache.set("document", "d1", "v1", TENANT)
     server.call("DEBUG", "CHANGE-REPL-ID")
-    await until(lambda: cache.peek((TENANT, "document", "d1")) != "v1", 3)
+    await until(lambda: cache.peek((TENANT, "document", "d1")) != "v1")
 
     assert await cache.get("document", "d1", TENANT) is None
     assert await cache.set("document", "d1", "v2", TENANT)
@@ -247,7 +247,7 @@ async def test_a_paused_server_ends_the_right_to_serve_from_memory(open_cache, r
     await cache.set("document", "d1", "v1", TENANT)
     redis_server.process.pause()
     try:
-        await until(lambda: cache.peek((TENANT, "document", "d1")) != "v1", 2)
+        await until(lambda: cache.peek((TENANT, "document", "d1")) != "v1")
         assert await cache.load("document", "d1", TENANT, Source("from the source").load) == "from the source"
     finally:
         redis_server.process.resume()
@@ -261,7 +261,8 @@ async def test_a_cold_key_is_loaded_once_across_processes(open_cache):
     source.gate = asyncio.Event()
     loads = [asyncio.create_task(c.load("document", "d1", TENANT, source.load)) for c in caches for _ in range(50)]
     await source.reading.wait()
-    await asyncio.sleep(0.05)
+    for one in caches:
+        await one.get("document", "another", TENANT, use_memory=False)
     source.gate.set()
 
     assert set(await asyncio.gather(*loads)) == {"v1"}
@@ -322,8 +323,8 @@ async def test_stale_is_served_when_the_source_fails_and_never_when_it_was_inval
     async def fails(_):
         raise ConnectionError("the source is down")
 
-    await cache.load("price", "p1", TENANT, Source("old").load)
-    await asyncio.sleep(0.08)
+    await cache.set("price", "p1", "old", TENANT)
+    await until(lambda: cache.peek((TENANT, "price", "p1")) != "old")
     lookup = await cache.lookup("price", "p1", TENANT, fails)
     assert (lookup.value, lookup.source) == ("old", "stale")
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
-import time
 from typing import TYPE_CHECKING
 from urllib.parse import quote
 
@@ -11,7 +9,7 @@ from alacena.coordination.coordination_context import CoordinationContext
 from alacena.engine.base.errors import OutcomeUnknownError
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Sequence
+    from collections.abc import Sequence
     from contextlib import AbstractAsyncContextManager
 
     from alacena.engine.api.cache import Cache
@@ -78,11 +76,3 @@ class LossyStore:
 
     async def wait_aof(self, key: str, *, replicas: int = 0, timeout_s: float = 5.0) -> bool:
         return await self._store.wait_aof(key, replicas=replicas, timeout_s=timeout_s)
-
-
-async def eventually(condition: Callable[[], Awaitable[object]], within_s: float = 10.0) -> None:
-    """Ask until the answer is true."""
-    deadline = time.monotonic() + within_s
-    while not await condition():
-        assert time.monotonic() < deadline, "it did not come about in time"
-        await asyncio.sleep(0.005)

@@ -25,7 +25,8 @@ from alacena.engine.remote.local.local_backend import LocalBackend
 from alacena.ledger.ledger import Ledger
 from alacena.ledger.relay import Relay
 from alacena.ledger.spool import Spool
-from tests.integration.coordination.stand import LossyStore, PlainKeys, eventually
+from tests.integration.coordination.stand import LossyStore, PlainKeys
+from tests.waiting import until
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -208,10 +209,11 @@ async def test_the_relay_carries_every_record_once_however_commits_and_replies_a
         truth += number
         for _ in range(1 + number % 3):
             await ledger.record("abc"[number % 3], number, model="m", idempotency_key=f"call-{number}")
-    deadline = asyncio.get_running_loop().time() + 10
-    while book.total < truth or sum([await ledger.backlog(tenant) for tenant in "abc"]):
-        assert asyncio.get_running_loop().time() < deadline
-        await asyncio.sleep(0.005)
+
+    async def carried() -> bool:
+        return book.total >= truth and not sum([await ledger.backlog(tenant) for tenant in "abc"])
+
+    await until(carried)
     relay.stop()
     counts = await running
     assert book.total == truth
@@ -336,5 +338,5 @@ async def test_an_open_cache_counts_by_itself_what_was_spilled(
             except BackendError:
                 return False
 
-        await eventually(counted)
+        await until(counted)
     assert not (tmp_path / "spill").exists()

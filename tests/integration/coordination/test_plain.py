@@ -20,7 +20,7 @@ from alacena.engine.base.errors import (
     OutcomeUnknownError,
     ServerReplyError,
 )
-from tests.integration.coordination.stand import eventually
+from tests.waiting import until
 
 if TYPE_CHECKING:
     from alacena.coordination.coordination_context import CoordinationContext
@@ -72,7 +72,7 @@ async def test_a_push_whose_reply_is_lost_is_not_sent_again(port: CoordinationCo
 async def test_sets_hold_each_value_once_and_expire_as_a_whole(port: CoordinationContext) -> None:
     sets = Sets(port)
     assert await sets.add("s", "a", "b", "a", tenant_id="t") == 2
-    assert await sets.add("s", "b", 7, tenant_id="t", ttl_s=0.03) == 1
+    assert await sets.add("s", "b", 7, tenant_id="t", ttl_s=0.5) == 1
     assert sorted(map(str, await sets.members("s", tenant_id="t"))) == ["7", "a", "b"]
     assert await sets.contains("s", 7, tenant_id="t")
     assert await sets.remove("s", "a", "zz", tenant_id="t") == 1
@@ -80,7 +80,7 @@ async def test_sets_hold_each_value_once_and_expire_as_a_whole(port: Coordinatio
     async def gone() -> bool:
         return await sets.members("s", tenant_id="t") == []
 
-    await eventually(gone)
+    await until(gone)
 
 
 async def test_set_nx_is_a_strict_bool_and_the_first_one_wins(port: CoordinationContext) -> None:
@@ -98,13 +98,13 @@ async def test_a_counter_counts_from_zero_and_expires_from_its_first_increment(
 ) -> None:
     counters = Counters(port)
     assert await counters.get("c", tenant_id="t") == 0
-    assert await counters.increment("c", 5, tenant_id="t", ttl_s=0.5) == 5
+    assert await counters.increment("c", 5, tenant_id="t", ttl_s=1.0) == 5
     assert await counters.increment("c", -7, tenant_id="t", ttl_s=1000) == -2
 
     async def gone() -> bool:
         return await counters.get("c", tenant_id="t") == 0
 
-    await eventually(gone)
+    await until(gone)
     assert await counters.increment("c", tenant_id="t") == 1
     assert await counters.reset("c", tenant_id="t")
     assert await counters.get("c", tenant_id="t") == 0

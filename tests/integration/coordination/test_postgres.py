@@ -26,8 +26,9 @@ from alacena.ledger.relay import Relay
 from alacena.ledger.usage import Usage
 from alacena.sources.ledger import PostgresAuthority, migrations
 from bench.coordination.ledger import prepare
-from tests.integration.coordination.stand import PlainKeys, eventually
+from tests.integration.coordination.stand import PlainKeys
 from tests.servers.postgres import Postgres
+from tests.waiting import until
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
@@ -270,7 +271,7 @@ async def test_what_was_confirmed_survives_a_crash_where_commits_are_not_waited_
             await authority.absorb([_usage(f"k{number}", 1)])
             own.restart()
             assert own.execute("SELECT sum(tokens) FROM alacena_token_daily") == str(number + 1)
-            await eventually(lambda number=number: _absorbed(authority, f"k{number}"))
+            await until(lambda number=number: _absorbed(authority, f"k{number}"))
         await authority.close()
 
 

@@ -15,7 +15,8 @@ from alacena.coordination.queues import Queues
 from alacena.coordination.worker import Backoff, Worker
 from alacena.engine.base.environment import SystemEnvironment
 from alacena.engine.base.errors import DecodeError, EncodeError, InvalidKeyError, NotOwnerError
-from tests.integration.coordination.stand import LossyStore, PlainKeys, eventually
+from tests.integration.coordination.stand import LossyStore, PlainKeys
+from tests.waiting import DEADLINE_S, until
 
 if TYPE_CHECKING:
     from alacena.coordination.item import Item, QueueStats
@@ -93,7 +94,7 @@ async def test_the_same_token_gets_the_same_items_for_as_long_as_it_holds_any(qu
 async def test_an_item_whose_lease_ended_is_delivered_again_and_its_old_holder_is_refused(queue: Queue) -> None:
     await queue.push("v")
     [zombie] = await queue.reserve(visibility_s=0.02)
-    [item] = await queue.reserve(wait_s=5, visibility_s=30)
+    [item] = await queue.reserve(wait_s=60, visibility_s=30)
     assert item.attempt == 2
     for verb in (zombie.ack(), zombie.extend(5), zombie.nack()):
         with pytest.raises(NotOwnerError):
@@ -108,18 +109,18 @@ async def test_an_expired_lease_is_refused_even_before_anybody_else_has_the_item
     async def refused() -> bool:
         return await queue.extend([item], 0.005) == [item]
 
-    await eventually(refused)
+    await until(refused)
     with pytest.raises(NotOwnerError):
         await item.ack()
     assert (await _law(queue)).acked == 0
 
 
 async def test_an_extended_lease_holds(queue: Queue) -> None:
-    await queue.push("v")
-    [item] = await queue.reserve(visibility_s=0.5)
-    await item.extend(60)
-    assert await queue.reserve(wait_s=0.6) == []
-    await item.ack()
+    await queue.push_many(["extended", "left alone"])
+    extended, _ = await queue.reserve(2, visibility_s=0.5)
+    await extended.extend(60)
+    assert [item.value for item in await queue.reserve(2, wait_s=60)] == ["left alone"]
+    await extended.ack()
 
 
 async def test_the_last_attempt_leads_to_the_dead_letters_with_its_reason(queue: Queue) -> None:
@@ -142,13 +143,13 @@ async def test_the_last_attempt_leads_to_the_dead_letters_with_its_reason(queue:
 async def test_a_worker_that_dies_each_time_leads_to_the_dead_letters_too(queue: Queue) -> None:
     await queue.push("v")
     for _ in range(3):
-        assert await queue.reserve(wait_s=5, visibility_s=0.01)
+        assert await queue.reserve(wait_s=60, visibility_s=0.01)
 
     async def dead() -> bool:
         await queue.reserve()
         return (await _law(queue)).dead == 1
 
-    await eventually(dead)
+    await until(dead)
     [letter] = await queue.dead()
     assert letter.reason == "the lease ran out on the last attempt"
 
@@ -167,21 +168,23 @@ async def test_dead_letters_are_discarded_or_replayed_all_together(queue: Queue)
 
 
 async def test_delayed_and_scheduled_items_come_when_they_are_due(queue: Queue) -> None:
-    await queue.push("later", delay_s=0.06)
+    await queue.push("in a minute", delay_s=60)
     await queue.push("past", at=datetime(2020, 1, 1, tzinfo=UTC))
     await queue.push("far", at=4_000_000_000)
     assert [item.value for item in await queue.reserve(5)] == ["past"]
     assert (await _law(queue)).delayed == 2
-    assert [item.value for item in await queue.reserve(5, wait_s=5)] == ["later"]
+    await queue.push("soon", delay_s=0.06)
+    assert [item.value for item in await queue.reserve(5, wait_s=60)] == ["soon"]
     assert await queue.reserve(5) == []
 
 
 async def test_a_given_back_item_waits_for_its_delay(queue: Queue) -> None:
-    await queue.push("v")
-    [item] = await queue.reserve()
-    await item.nack(0.05)
+    await queue.push_many(["soon", "in a minute"])
+    soon, later = await queue.reserve(2)
+    await later.nack(60)
     assert await queue.reserve() == []
-    assert [again.attempt for again in await queue.reserve(wait_s=5)] == [2]
+    await soon.nack(0.05)
+    assert [(again.value, again.attempt) for again in await queue.reserve(2, wait_s=60)] == [("soon", 2)]
 
 
 async def test_a_waiting_reserve_is_woken_by_a_push(queue: Queue, store: LossyStore) -> None:
@@ -190,9 +193,9 @@ async def test_a_waiting_reserve_is_woken_by_a_push(queue: Queue, store: LossySt
     async def listens() -> bool:
         return "SUBSCRIBE" in store.sent and store.sent.count("queue_reserve") == 2
 
-    await eventually(listens)
+    await until(listens)
     await queue.push("v")
-    [item] = await asyncio.wait_for(waiting, 3)
+    [item] = await asyncio.wait_for(waiting, DEADLINE_S)
     assert item.value == "v"
     assert store.sent.count("queue_reserve") == 3
 
@@ -274,7 +277,7 @@ async def test_a_tenant_that_comes_back_is_served_again_at_once(port: Coordinati
     view = queues.any("q")
     for round_number in range(3):
         await queues("q", tenant_id="t").push(round_number)
-        [item] = await view.reserve(wait_s=5)
+        [item] = await view.reserve(wait_s=60)
         await item.ack()
         assert await view.reserve() == []
 
@@ -284,7 +287,7 @@ async def test_a_view_of_all_tenants_waits_for_the_first_push_and_for_delays(por
     waiting = asyncio.create_task(queues.any("q").reserve(wait_s=30))
     await asyncio.sleep(0)
     await queues("q", tenant_id="late").push("v", delay_s=0.05)
-    [item] = await asyncio.wait_for(waiting, 6)
+    [item] = await asyncio.wait_for(waiting, DEADLINE_S)
     assert item.tenant_id == "late"
 
 
@@ -318,9 +321,9 @@ async def test_a_worker_handles_retries_and_buries(port: CoordinationContext) ->
         stats = await _law(queue)
         return stats.acked == 49 and stats.dead == 1
 
-    await eventually(settled)
+    await until(settled)
     worker.stop()
-    counts = await asyncio.wait_for(running, 5)
+    counts = await asyncio.wait_for(running, DEADLINE_S)
     assert counts.done == 49
     assert tries[13] == 3
     assert all(tries[value] == (2 if value % 5 == 0 else 1) for value in range(50) if value != 13)
@@ -348,7 +351,7 @@ async def test_workers_over_all_tenants_lose_nothing_when_replies_are_lost(
         stats = [await _law(queues("q", tenant_id=tenant)) for tenant in "abc"]
         return sum(stat.acked for stat in stats) == 40
 
-    await eventually(settled)
+    await until(settled)
     for worker in workers:
         worker.stop()
     await asyncio.gather(*running)

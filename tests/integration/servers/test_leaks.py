@@ -19,7 +19,7 @@ pytest_plugins = ["tests.servers.fixtures", "tests.servers.leaks"]
 INNER = """
 import asyncio, subprocess, pytest
 
-async def test_task(): asyncio.get_running_loop().keep = asyncio.create_task(asyncio.sleep(60))
+async def test_task(): asyncio.get_running_loop().keep = asyncio.create_task(asyncio.Event().wait())
 
 def test_process(): globals()["kept"] = subprocess.Popen(["sleep", "60"])
 
@@ -31,10 +31,10 @@ async def test_async_invariant(invariants):
 
 async def test_clean(): await asyncio.create_task(asyncio.sleep(0))
 
-async def test_cancelled(): asyncio.create_task(asyncio.sleep(60)).cancel()
+async def test_cancelled(): asyncio.create_task(asyncio.Event().wait()).cancel()
 
 @pytest.mark.leaks_expected
-async def test_tolerated(): asyncio.get_running_loop().keep = asyncio.create_task(asyncio.sleep(60))
+async def test_tolerated(): asyncio.get_running_loop().keep = asyncio.create_task(asyncio.Event().wait())
 
 def test_seed(environment): assert environment is None
 
@@ -74,10 +74,10 @@ async def test_invariants_name_all_that_is_broken() -> None:
     invariants = Invariants()
     invariants.add("one", lambda: None)
     invariants.add("two", lambda: "broken")
-    assert await asyncio.wait_for(invariants.broken(), 1) == ["two: broken"]
+    assert await asyncio.wait_for(invariants.broken(), 60) == ["two: broken"]
 
 
 @pytest.mark.leaks_expected
 async def test_a_marked_test_may_leave_a_task() -> None:
-    task = asyncio.create_task(asyncio.sleep(60))
+    task = asyncio.create_task(asyncio.Event().wait())
     assert not task.done()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from contextlib import AsyncExitStack
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -12,6 +11,7 @@ import pytest
 from alacena.engine import Cache, Settings
 from alacena.engine.remote.redis.endpoint import Address
 from alacena.engine.remote.redis.slots import SLOTS, Range, SlotMap, slot_of
+from tests.waiting import until
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable
@@ -19,13 +19,6 @@ if TYPE_CHECKING:
     from tests.servers.topology import RedisCluster
 
 TENANTS = [f"t{number}" for number in range(12)]
-DEADLINE_S = 10.0
-
-
-async def until(condition: Callable[[], bool], what: str) -> None:
-    async with asyncio.timeout(DEADLINE_S):
-        while not condition():
-            await asyncio.sleep(0.01)
 
 
 def url_of(cluster: RedisCluster) -> str:
@@ -45,7 +38,9 @@ async def open_caches(redis_cluster: RedisCluster) -> AsyncIterator[Callable[...
     async with AsyncExitStack() as stack:
 
         async def opened(**settings: Any) -> Cache:
-            return await stack.enter_async_context(Cache(Settings(redis_url=url_of(redis_cluster), **settings)))
+            return await stack.enter_async_context(
+                Cache(Settings(redis_url=url_of(redis_cluster), redis_budget_s=5.0, **settings))
+            )
 
         yield opened
 
@@ -77,8 +72,8 @@ async def test_a_change_at_any_server_reaches_memory_elsewhere(open_caches: Any)
 async def test_a_slot_that_moves_takes_nothing_stale_along(start_cluster: Callable[..., RedisCluster]) -> None:
     with_slots = start_cluster(nodes=2)
     async with (
-        Cache(Settings(redis_url=url_of(with_slots))) as one,
-        Cache(Settings(redis_url=url_of(with_slots))) as two,
+        Cache(Settings(redis_url=url_of(with_slots), redis_budget_s=5.0)) as one,
+        Cache(Settings(redis_url=url_of(with_slots), redis_budget_s=5.0)) as two,
     ):
         tenant = next(name for name in TENANTS if with_slots.node_of(entry_of(name)) is with_slots.primaries[0])
         await one.set("document", "d1", 1, tenant)
@@ -89,12 +84,13 @@ async def test_a_slot_that_moves_takes_nothing_stale_along(start_cluster: Callab
             source.call("DEL", name)
         with_slots.move_slot(slot, source, target)
 
-        async with asyncio.timeout(DEADLINE_S):
-            # What was known of the tenant went with the slot: a value that was in hand before is not stored under it.
-            while not await one.set("document", "d1", 2, tenant):
-                await asyncio.sleep(0.02)
-            while await two.get("document", "d1", tenant) != 2:
-                await asyncio.sleep(0.02)
+        # What was known of the tenant went with the slot: a value that was in hand before is not stored under it.
+        await until(lambda: one.set("document", "d1", 2, tenant))
+
+        async def arrived() -> bool:
+            return await two.get("document", "d1", tenant) == 2
+
+        await until(arrived)
         await until(lambda: two.guarantee()["memory"], "memory with the new owner")
         await two.get("document", "d1", tenant)
         assert two.peek((tenant, "document", "d1")) == 2
@@ -104,7 +100,7 @@ async def test_the_promise_counts_the_servers_of_now_and_not_those_that_are_gone
     start_cluster: Callable[..., RedisCluster],
 ) -> None:
     cluster = start_cluster(nodes=3, replicas=1)
-    async with Cache(Settings(redis_url=url_of(cluster))) as cache:
+    async with Cache(Settings(redis_url=url_of(cluster), redis_budget_s=5.0)) as cache:
         await until(lambda: cache.guarantee()["memory"], "memory")
         cluster.primaries[0].crash()
         await until(lambda: not cache.guarantee()["memory"], "the loss to be noticed")

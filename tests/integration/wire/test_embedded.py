@@ -7,13 +7,13 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
 
 from alacena.engine.base.errors import BackendUnavailableError
 from alacena.engine.remote.redis.embedded import EmbeddedServer
+from tests.waiting import wait_for
 
 HOST = """
 import asyncio
@@ -22,7 +22,7 @@ from alacena.engine.remote.redis.embedded import EmbeddedServer
 async def main():
     endpoint = await EmbeddedServer().start()
     print(endpoint.address.path, flush=True)
-    await asyncio.sleep(60)
+    await asyncio.Event().wait()
 
 asyncio.run(main())
 """
@@ -40,15 +40,6 @@ def processes_of(folder: Path) -> list[int]:
             if os.fsencode(folder) in line:
                 found.append(int(entry.name))
     return found
-
-
-def gone(folder: Path) -> bool:
-    """Whether folder and processes vanish within ten seconds."""
-    for _ in range(1000):
-        if not folder.exists() and not processes_of(folder):
-            return True
-        time.sleep(0.01)
-    return False
 
 
 async def test_it_starts_serves_and_is_gone_after_close() -> None:
@@ -80,7 +71,7 @@ def test_it_ends_with_its_process_however_that_ends(how: signal.Signals) -> None
     host.send_signal(how)
     host.wait()
     host.stdout.close()
-    assert gone(folder)
+    wait_for(lambda: not folder.exists() and not processes_of(folder), "folder and processes gone")
 
 
 async def test_a_forked_child_does_not_keep_it_alive() -> None:

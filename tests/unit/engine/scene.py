@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 from contextlib import AsyncExitStack
 from typing import TYPE_CHECKING, Any
 
@@ -17,7 +18,8 @@ if TYPE_CHECKING:
     from tests.simulator import SimProcess, Simulation
 
 TENANT = "acme"
-SEEDS = (1, 2, 3)
+SEEDS = tuple(range(1, 1 + int(os.environ.get("TESTS_SCENE_SEEDS", "2"))))
+"""The schedules that each scenario is played with."""
 
 
 class Source:

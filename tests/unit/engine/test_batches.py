@@ -10,6 +10,7 @@ from alacena.engine import Cache, InvalidKeyError, Keyring, LoadTimeoutError, Po
 from alacena.engine.base.events import LookupFinished
 from alacena.engine.reading.answers import aligned
 from tests.unit.engine.scene import TENANT, Source, play
+from tests.waiting import until
 
 
 class Shop:
@@ -333,10 +334,10 @@ async def test_arrays_come_out_of_the_received_bytes_without_a_copy(redis_url):
     async def load(asked):
         return batch
 
-    async with Cache(Settings(redis_url=redis_url)) as writer, Cache(Settings(redis_url=redis_url)) as reader:
+    settings = Settings(redis_url=redis_url, redis_budget_s=5.0)
+    async with Cache(settings) as writer, Cache(settings) as reader:
         await writer.load_many("embedding", ids, TENANT, load)
-        while writer._parts.flights.tasks:
-            await asyncio.sleep(0.001)
+        await until(lambda: not writer._parts.flights.tasks)
         for found in (
             await reader.get_many("embedding", ids, TENANT),
             await reader.get_many("embedding", ids, TENANT),
@@ -387,7 +388,7 @@ async def test_many_are_read_as_each_would_be_whatever_the_sort_of_entry(redis_u
     values["array"] = np.arange(1536, dtype=np.float32)
 
     def opened():
-        return Cache(Settings(redis_url=redis_url, **how["settings"]), keyring=how["keyring"])
+        return Cache(Settings(redis_url=redis_url, redis_budget_s=5.0, **how["settings"]), keyring=how["keyring"])
 
     async with opened() as writer, opened() as reader:
         await writer.set_many("note", values, scope, tags=how["tags"])
@@ -408,7 +409,7 @@ async def test_many_are_read_as_each_would_be_whatever_the_sort_of_entry(redis_u
 
 async def test_ids_that_name_one_entry_are_read_and_loaded_once(redis_url):
     shop = Shop()
-    async with Cache(Settings(redis_url=redis_url)) as cache:
+    async with Cache(Settings(redis_url=redis_url, redis_budget_s=5.0)) as cache:
         for ids in ([1, "1", "2"], [1, "1", "3"]):
             assert list(await cache.load_many("note", ids, TENANT, shop.load)) == ids
             found = await cache.get_many("note", ids, TENANT)

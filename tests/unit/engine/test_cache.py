@@ -119,7 +119,7 @@ def test_a_cache_whose_loop_has_ended_can_be_let_go_and_opened_again():
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
 async def test_a_forked_child_is_told_so_and_may_open_its_own(redis_url):
-    async with Cache(Settings(redis_url=redis_url)) as cache:
+    async with Cache(Settings(redis_url=redis_url, redis_budget_s=5.0)) as cache:
         await cache.set("note", "n", "parent's", TENANT)
         reader, writer = os.pipe()
         child = os.fork()
@@ -147,7 +147,7 @@ async def in_the_child(cache, redis_url):
     except WrongLoopError:
         refused = "refused"
     await cache.close()
-    async with Cache(Settings(redis_url=redis_url)) as own:
+    async with Cache(Settings(redis_url=redis_url, redis_budget_s=5.0)) as own:
         return f"{refused}, own: {await own.get('note', 'n', TENANT)}"
 
 
@@ -383,7 +383,10 @@ async def test_a_policy_can_be_given_for_one_call():
 
 async def test_a_scoped_entry_is_found_each_time_by_who_keeps_nothing_in_memory(redis_url):
     scope = Scope(TENANT, agent_id="a", collection_id="c")
-    async with Cache(Settings(redis_url=redis_url)) as writer, Cache(Settings(redis_url=redis_url)) as reader:
+    async with (
+        Cache(Settings(redis_url=redis_url, redis_budget_s=5.0)) as writer,
+        Cache(Settings(redis_url=redis_url, redis_budget_s=5.0)) as reader,
+    ):
         await writer.set_many("note", {"n": "v", "m": "w"}, scope)
         for _ in range(4):
             assert await reader.get("note", "n", scope, use_memory=False) == "v"

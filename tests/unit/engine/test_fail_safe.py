@@ -10,11 +10,17 @@ import pytest
 from alacena.engine import MISSING, UNCHANGED, LoadTimeoutError, Policy
 from alacena.engine.loading.source_backoff import _MOST, SourceBackoff
 from alacena.testing.doubles import FakeEnvironment
-from tests.unit.engine.scene import TENANT, Source, play
+from tests.unit.engine import scene
+from tests.unit.engine.scene import TENANT, Source
 
 HOUR = 3600
 FAIL_SAFE = Policy(ttl=300, stale_if_error_s=2 * HOUR, retry_after_s=60, jitter_ratio=0)
 BOTH = pytest.mark.parametrize("server", [False, True])
+
+
+def play(scenario, **options):
+    """Hours pass here: a heart that beats four times a second would be most of the work, so it beats once in ten."""
+    scene.play(scenario, **{"staleness_bound_s": 40.0, **options})
 
 
 async def read(stage, source, **options):

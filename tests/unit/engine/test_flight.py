@@ -12,6 +12,8 @@ from alacena.engine.base.remote_tier import Lease
 from alacena.engine.base.scope import Scope
 from alacena.engine.loading.single_flight import Flight, SingleFlight, ended
 from alacena.engine.memory import MemoryTier
+from tests.unit.engine.scene import settle
+from tests.waiting import for_ever
 
 KEY = Keys().entry("note", "n", Scope("acme"))
 
@@ -91,11 +93,11 @@ async def test_only_the_last_to_leave_cancels_the_load(flights):
     await began.wait()
     for waiter in waiters[:2]:
         waiter.cancel()
-    await asyncio.sleep(0.001)
+    await settle()
     assert not gone.is_set()
     late = flights.get(b"n").join()
     waiters[2].cancel()
-    await asyncio.sleep(0.001)
+    await settle()
     assert not gone.is_set()
     late.cancel()
     await gone.wait()
@@ -212,11 +214,11 @@ async def test_draining_waits_for_what_is_started_meanwhile(flights):
     done = []
 
     async def second():
-        await asyncio.sleep(0.001)
+        await asyncio.sleep(0)
         done.append(2)
 
     async def first():
-        await asyncio.sleep(0.001)
+        await asyncio.sleep(0)
         flights.own(second())
         done.append(1)
 
@@ -235,7 +237,7 @@ async def test_what_a_load_ends_with_is_told_in_words_that_are_true():
 
     async def closed():
         with pytest.raises(asyncio.CancelledError) as caught:
-            await asyncio.sleep(60)
+            await for_ever()
         return ended(asyncio.current_task(), caught.value, "note 'n'")
 
     other = asyncio.create_task(closed())

@@ -10,6 +10,7 @@ import pytest
 from alacena.engine.base.errors import AlacenaError, IdempotencyConflictError, OutcomeUnknownError, ServerReplyError
 from alacena.ledger.group_commit import GroupCommit
 from alacena.ledger.usage import Usage
+from tests.unit.engine.scene import settle
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -59,9 +60,9 @@ class Stand:
     async def outcomes(self, *usages: Usage) -> list[str]:
         """Have the first one under way alone, the others come meanwhile; what each was told."""
         told = [asyncio.create_task(self.told(usages[0]))]
-        await asyncio.sleep(0.001)
+        await settle()
         told += [asyncio.create_task(self.told(usage)) for usage in usages[1:]]
-        await asyncio.sleep(0.001)
+        await settle()
         self.book.gate.set()
         return await asyncio.gather(*told)
 
@@ -117,7 +118,7 @@ async def test_a_transaction_that_is_lost_is_lost_for_all_of_its_callers_and_nob
 async def test_a_caller_that_leaves_takes_nobody_along() -> None:
     stand = Stand()
     told = [asyncio.create_task(stand.told(use(key))) for key in "abc"]
-    await asyncio.sleep(0.001)
+    await settle()
     told[0].cancel()
     stand.book.gate.set()
     assert await asyncio.gather(*told[1:]) == ["kept", "kept"]
@@ -127,13 +128,13 @@ async def test_a_caller_that_leaves_takes_nobody_along() -> None:
 async def test_closing_waits_for_what_was_begun_though_nobody_else_does() -> None:
     stand = Stand()
     told = [asyncio.create_task(stand.told(use(key))) for key in "ab"]
-    await asyncio.sleep(0.001)
+    await settle()
     told.append(asyncio.create_task(stand.told(use("c"))))
-    await asyncio.sleep(0.001)
+    await settle()
     for task in told:
         task.cancel()
     closing = asyncio.create_task(stand.commits.close())
-    await asyncio.sleep(0.001)
+    await settle()
     assert not closing.done()
     stand.book.gate.set()
     await closing

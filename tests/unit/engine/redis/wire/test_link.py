@@ -394,6 +394,7 @@ def test_after_close_and_before_open_it_says_so() -> None:
 def test_another_loop_is_refused_up_or_down() -> None:
     async def story(environment: LoopEnvironment) -> None:
         server = FakeServer()
+        server.delay_s = 0.0  # this loop is a real one
         link = make(environment, server)
         await link.open(timeout_s=1)
 

@@ -116,7 +116,7 @@ async def test_two_transactions_with_one_key_at_once_keep_one_and_note_the_other
         await PostgresAuthority(one).absorb([_usage("k", 10)])
         second = asyncio.create_task(PostgresAuthority(two).absorb([_usage("k", 20)]))
         waits = "SELECT count(*) FROM pg_locks WHERE NOT granted"
-        await eventually(lambda: _true(pool, waits))
+        await until(lambda: _true(pool, waits))
         await transaction.commit()
         assert [usage.tokens for usage in await second] == [20]
     assert await _total(pool) == 10

@@ -10,10 +10,11 @@ from alacena.engine.api.assembly import Parts, assemble
 from alacena.engine.api.blocks import BlockVerbs
 from alacena.engine.api.coordination_verbs import CoordinationVerbs
 from alacena.engine.api.inspection import InspectionVerbs
+from alacena.engine.api.tenant import Tenant
 from alacena.engine.base.closing import Closing, finish
 from alacena.engine.base.credentials import checked_credentials
 from alacena.engine.base.environment import SystemEnvironment
-from alacena.engine.base.errors import CacheClosedError, WrongLoopError
+from alacena.engine.base.errors import CacheClosedError, InvalidKeyError, WrongLoopError
 from alacena.engine.base.events import Events
 from alacena.engine.base.keys import collapsed, named
 from alacena.engine.base.policy import Policy
@@ -50,11 +51,12 @@ class Cache(CoordinationVerbs, InspectionVerbs, BlockVerbs):
     ::
 
         async with Cache(Settings(redis_url="redis://localhost")) as cache:
-            document = await cache.load("document", "d1", "acme", load_document)
+            acme = cache.tenant("acme")
+            document = await acme.load("document", "d1", load_document)
 
-    One cache belongs to one event loop and one process. Every verb takes the tenant, either by name or as a
-    :class:`Scope`; ``agent_id``, ``conversation_id``, ``collection_id``, ``user_id`` and ``permissions`` make an entry
-    of its own.
+    One cache belongs to one event loop and one process. :meth:`tenant` returns the verbs of one tenant. The same verbs
+    are here for code that serves many: each takes the tenant, either by name or as a :class:`Scope`; ``agent_id``,
+    ``conversation_id``, ``collection_id``, ``user_id`` and ``permissions`` make an entry of its own.
 
     Args:
         settings: How it is set up; ``None``: memory only, with the defaults.
@@ -68,6 +70,8 @@ class Cache(CoordinationVerbs, InspectionVerbs, BlockVerbs):
             ``(user, password)``, as those for redis-py do. If it fails, connecting is tried again.
 
     Attributes:
+        settings: How it is set up.
+        environment: Time and chance.
         peek: ``peek(ident)`` gives a fresh value in memory, or ``MISSING``; it is synchronous and asks nobody. ``ident``
             is ``(tenant_id, data_type, resource_id)``, for a scoped entry followed by agent, conversation and collection,
             for one that names a reader followed by user and permissions too, ``None`` where not given. Nothing is
@@ -182,6 +186,42 @@ class Cache(CoordinationVerbs, InspectionVerbs, BlockVerbs):
         """Whether it was opened and not closed since."""
         return self._parts is not None
 
+    def tenant(
+        self,
+        tenant_id: str | Scope,
+        *,
+        agent_id: str | None = None,
+        conversation_id: str | None = None,
+        collection_id: str | None = None,
+        user_id: str | None = None,
+        permissions: Iterable[str] | None = None,
+    ) -> Tenant:
+        """Returns a handle with every verb for one tenant, so that no call has to name it again. Nothing is sent.
+
+        ::
+
+            acme = cache.tenant("acme", agent_id="support")
+            await acme.set("prompt", "p1", "Be kind.")
+            async with acme.locks.acquire("reindex"):
+                ...
+
+        Args:
+            tenant_id: The tenant, or a whole scope.
+            agent_id: The agent, if its entries are meant. The same holds for the next four.
+            conversation_id: The conversation.
+            collection_id: The collection.
+            user_id: The user who may see the entries.
+            permissions: The set of permissions the entries are made under.
+
+        Raises:
+            MissingTenantError: The tenant is blank.
+            InvalidKeyError: Another part is blank or not text, or stands beside a whole scope.
+        """
+        within = (agent_id, conversation_id, collection_id, user_id, permissions)
+        if isinstance(tenant_id, Scope) and within != _NO_PARTS:
+            raise InvalidKeyError("a Scope is whole: name the agent, conversation or user inside it, not beside it")
+        return Tenant(self, make_scope(tenant_id, *within))
+
     async def get(
         self,
         data_type: str,
@@ -289,7 +329,18 @@ class Cache(CoordinationVerbs, InspectionVerbs, BlockVerbs):
         return await parts.reader.load(request)
 
     async def load(
-        self, data_type: str, resource_id: str, tenant_id: str | Scope, loader: Callable[..., Any], **options: Any
+        self,
+        data_type: str,
+        resource_id: str,
+        tenant_id: str | Scope,
+        loader: Callable[..., Any],
+        *,
+        ttl: TtlOrUnset = UNSET,
+        tags: Iterable[str] = (),
+        document_ids: Iterable[DocumentId] = (),
+        policy: Policy | None = None,
+        use_memory: bool = True,
+        search_hierarchy: bool = True,
     ) -> Any:
         """The value of an entry; asks the source where the tiers do not have it.
 
@@ -299,9 +350,15 @@ class Cache(CoordinationVerbs, InspectionVerbs, BlockVerbs):
             tenant_id: Its tenant, or its whole scope.
             loader: ``async def loader(context) -> value``; ``None`` means that the source has nothing. A loader
                 without parameters, or one that is not async, is accepted. See :class:`LoadContext`.
-            options: As for :meth:`lookup`.
+            ttl: Seconds that what is loaded stays fresh; left out: the type's.
+            tags: What the value depends on, where that is known before it is loaded.
+            document_ids: Documents it depends on, likewise.
+            policy: In place of the type's.
+            use_memory: Whether memory may answer and keep a copy.
+            search_hierarchy: Whether an entry of a more general scope may answer.
 
         Raises:
+            ValueError: ``ttl`` is not greater than 0.
             LoadTimeoutError: The type's hard timeout passed.
             Exception: The loader's own, as they are.
 
@@ -309,7 +366,19 @@ class Cache(CoordinationVerbs, InspectionVerbs, BlockVerbs):
         Cancellation: leaves the load to the other callers; the last to leave cancels it.
         If Redis fails: the source answers, and the value is not stored.
         """
-        return (await self.lookup(data_type, resource_id, tenant_id, loader, **options)).value
+        lookup = await self.lookup(
+            data_type,
+            resource_id,
+            tenant_id,
+            loader,
+            ttl=ttl,
+            tags=tags,
+            document_ids=document_ids,
+            policy=policy,
+            use_memory=use_memory,
+            search_hierarchy=search_hierarchy,
+        )
+        return lookup.value
 
     async def refresh(
         self,
@@ -471,12 +540,12 @@ class Cache(CoordinationVerbs, InspectionVerbs, BlockVerbs):
         return int(await parts.writer.invalidate(scope, data_type, resource_id, named(tags, document_ids)))
 
     async def invalidate_known(
-        self, tenant_id: str, *, document_ids: Iterable[DocumentId] = (), tags: Iterable[str] = ()
+        self, tenant_id: str | Scope, *, document_ids: Iterable[DocumentId] = (), tags: Iterable[str] = ()
     ) -> int:
         """Do what :meth:`invalidate` does with documents and tags, and say whether anything was tied to them.
 
         Args:
-            tenant_id: The tenant.
+            tenant_id: The tenant, or a scope.
             document_ids: Everything that was made from these documents.
             tags: Everything that carries these tags.
 

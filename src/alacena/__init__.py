@@ -60,13 +60,12 @@ __all__ = [name for names in _PUBLIC.values() for name in names.split()]
 
 
 def __getattr__(name: str) -> object:
-    home = _HOME_OF.get(name, "alacena.constants")
-    if home == "alacena.constants" and not name.isupper():
+    home = _HOME_OF.get(name)
+    if home is None and name.isupper() and hasattr(import_module("alacena.constants"), name):
+        home = "alacena.constants"
+    if home is None:
         raise AttributeError(f"module 'alacena' has no attribute {name!r}")
-    try:
-        value = globals()[name] = getattr(import_module(home), name)
-    except AttributeError:
-        raise AttributeError(f"module 'alacena' has no attribute {name!r}") from None
+    value = globals()[name] = getattr(import_module(home), name)
     return value
 
 

@@ -19,6 +19,7 @@ from alacena.engine import (
 from alacena.engine.api.blocks import BlockVerbs
 from alacena.engine.api.coordination_verbs import CoordinationVerbs
 from alacena.engine.api.inspection import InspectionVerbs
+from alacena.engine.api.many import ManyVerbs
 from alacena.ledger.ledger import Ledger
 from alacena.ledger.tenant_ledger import TenantLedger
 
@@ -269,7 +270,7 @@ def verbs_of(*kinds):
 
 
 def test_a_handle_has_every_verb_of_a_cache_with_its_keywords():
-    verbs = verbs_of(InspectionVerbs, BlockVerbs, CoordinationVerbs, Cache)
+    verbs = verbs_of(InspectionVerbs, BlockVerbs, CoordinationVerbs, ManyVerbs, Cache)
     assert {"get", "load", "write", "reading", "ttl", "locks", "ledger"} <= set(verbs)
     for name in set(verbs) - OF_THE_WHOLE_CACHE:
         ours = vars(Tenant)[name]
@@ -285,7 +286,7 @@ def test_the_ledger_of_a_handle_takes_what_the_ledger_does():
 
 
 def test_no_public_verb_hides_its_keywords():
-    for name, verb in verbs_of(Cache, InspectionVerbs, BlockVerbs, Tenant).items():
+    for name, verb in verbs_of(Cache, InspectionVerbs, BlockVerbs, ManyVerbs, Tenant).items():
         if inspect.isfunction(verb):
             kinds = {p.kind for p in inspect.signature(verb).parameters.values()}
             assert inspect.Parameter.VAR_KEYWORD not in kinds, name

@@ -17,6 +17,7 @@ WORKERS ?= 2
 VENV := .venv
 PARTS := $(CURDIR)/.parts
 POSTGREST := $(PARTS)/postgrest-12.0.2-2/postgrest
+PYRIGHT := $(PARTS)/pyright/node_modules/.bin/pyright
 REDIS := $(PARTS)/redis/usr/bin/redis-server
 
 # find_python(version or nothing): a Python of that version (or any from 3.11 on) that runs, on PATH or from pyenv.
@@ -65,6 +66,10 @@ check: $(VENV)/.test ## style, types, import contracts, architecture
 	$(VENV)/bin/lint-imports
 	$(if $(wildcard tests/architecture),$(VENV)/bin/python -m pytest -q tests/architecture)
 
+.PHONY: typing
+typing: $(VENV)/.test $(PYRIGHT) ## the types of the public API, by mypy and by pyright (needs npm)
+	PYRIGHT=$(PYRIGHT) $(VENV)/bin/python -m pytest -q tests/typing $(ARGS)
+
 .PHONY: bench
 bench: $(VENV)/.bench ## print the figures of bench/ (ARGS="--quick": smaller; bench.reliability and bench.coordination beside it)
 	$(VENV)/bin/python -m bench $(ARGS)
@@ -105,6 +110,9 @@ $(VENV)-wheel/.test: $(shell find src -name '*.py' -o -name '*.lua' -o -name '*.
 
 $(POSTGREST): | $(VENV)/.test
 	$(VENV)/bin/python -m tests.servers.postgrest
+
+$(PYRIGHT):
+	npm install --silent --no-audit --no-fund --prefix $(PARTS)/pyright pyright
 
 # The package and the libraries of its own that a machine without Redis lacks. apt may have no list yet.
 $(REDIS):

@@ -3,8 +3,7 @@
 import asyncio
 from dataclasses import dataclass
 
-from alacena import CacheManager
-from alacena.engine.codec import register
+from alacena import CacheManager, register
 
 
 # --8<-- [start:register]

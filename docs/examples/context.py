@@ -2,8 +2,7 @@
 
 import asyncio
 
-from alacena import CacheManager, Context, get_current_tenant_id, with_context
-from alacena.engine import MissingTenantError
+from alacena import CacheManager, Context, MissingTenantError, get_current_tenant_id, with_context
 
 
 # --8<-- [start:decorator]

@@ -2,25 +2,25 @@
 
 import asyncio
 
-from alacena import Cache, Settings
-from alacena.engine import LimitExceededError
+from alacena import Cache, LimitExceededError, Settings
 
 
 async def main():
     async with Cache(Settings.from_env()) as cache:
         # --8<-- [start:counter]
-        assert await cache.counters.increment("uploads", tenant_id="acme", idempotency_id="upload-1") == 1
-        assert await cache.counters.increment("uploads", tenant_id="acme", idempotency_id="upload-1") == 1
-        assert await cache.counters.get("uploads", tenant_id="acme") == 1
+        acme = cache.tenant("acme")
+        assert await acme.counters.increment("uploads", idempotency_id="upload-1") == 1
+        assert await acme.counters.increment("uploads", idempotency_id="upload-1") == 1
+        assert await acme.counters.get("uploads") == 1
         # --8<-- [end:counter]
         # --8<-- [start:limit]
         for _ in range(3):
-            decision = await cache.limits.sliding_window("questions", tenant_id="acme", limit=2, window_s=60)
+            decision = await acme.limits.sliding_window("questions", limit=2, window_s=60)
         assert not decision
         print("ask again in", round(decision.retry_after_s), "s")
         # --8<-- [end:limit]
         # --8<-- [start:budget]
-        budget = cache.budgets("tokens:2026-01", tenant_id="acme", limit=1_000)
+        budget = acme.budgets("tokens:2026-01", limit=1_000)
         async with await budget.reserve(800) as reservation:
             try:
                 await budget.reserve(300)

@@ -3,8 +3,7 @@
 import asyncio
 from collections import Counter
 
-from alacena import CacheManager, configure, get_with_cache_aside
-from alacena.engine.base.events import LookupFinished
+from alacena import CacheManager, LookupFinished, configure, get_with_cache_aside
 
 
 # --8<-- [start:observer]

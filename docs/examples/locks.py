@@ -2,22 +2,21 @@
 
 import asyncio
 
-from alacena import Cache, Settings, acquire_job_lock, release_job_lock
-from alacena.common.runtime import override
-from alacena.engine import LockTimeoutError
+from alacena import Cache, LockTimeoutError, Settings, acquire_job_lock, override, release_job_lock
 
 
 async def main():
     async with Cache(Settings.from_env()) as cache:
         # --8<-- [start:block]
-        async with cache.locks.acquire("reindex", tenant_id="acme", ttl_s=30, wait_s=10) as lock:
+        acme = cache.tenant("acme")
+        async with acme.locks.acquire("reindex", ttl_s=30, wait_s=10) as lock:
             first = lock.fence  # write it along with the result, and refuse smaller ones there
             try:
-                async with cache.locks.acquire("reindex", tenant_id="acme", wait_s=0):
+                async with acme.locks.acquire("reindex", wait_s=0):
                     raise AssertionError("two holders")
             except LockTimeoutError as error:
                 print(error)
-        async with cache.locks.acquire("reindex", tenant_id="acme") as lock:
+        async with acme.locks.acquire("reindex") as lock:
             assert lock.fence > first
         # --8<-- [end:block]
         with override(cache):

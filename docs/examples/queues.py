@@ -2,14 +2,13 @@
 
 import asyncio
 
-from alacena import Cache, CacheManager, Settings
-from alacena.common.runtime import override
+from alacena import Cache, CacheManager, Settings, override
 
 
 async def main():
     async with Cache(Settings.from_env()) as cache:
         # --8<-- [start:push]
-        queue = cache.queues("ingestion", tenant_id="acme", max_attempts=2)
+        queue = cache.tenant("acme").queues("ingestion", max_attempts=2)
         await queue.push({"document_id": "d1"}, id="ingest:d1")
         await queue.push({"document_id": "d1"}, id="ingest:d1")  # the same work: taken in once
         # --8<-- [end:push]

@@ -1,7 +1,6 @@
 """Settings: from code or from the environment, every mistake in one message."""
 
-from alacena import Settings
-from alacena.engine import SettingsError
+from alacena import Settings, SettingsError
 
 # --8<-- [start:code]
 settings = Settings(redis_url="redis://localhost:6379/0", staleness_bound_s=0.5, memory_max_bytes=256 * 1024 * 1024)

@@ -27,9 +27,10 @@ async def main():
     policy = Policy(ttl=60, stale_if_error_s=3600, soft_timeout_s=0.05, retry_after_s=5)
     # --8<-- [end:policy]
     async with Cache(environment=environment, policies={"price": policy}) as cache:
+        acme = cache.tenant("acme")
 
         async def read():
-            return await cache.lookup("price", "p1", "acme", source.price)
+            return await acme.lookup("price", "p1", source.price)
 
         await read()
         environment.advance(61)
@@ -46,7 +47,7 @@ async def main():
         assert (await read()).source == "cache"  # unchanged: it is fresh again
 
         source.state = "down"
-        await cache.invalidate("acme", "price", "p1")
+        await acme.invalidate("price", "p1")
         try:
             await read()
         except ConnectionError as error:

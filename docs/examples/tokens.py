@@ -3,9 +3,7 @@
 import asyncio
 from decimal import Decimal
 
-from alacena import Cache, Settings, track_token_usage
-from alacena.common.runtime import override
-from alacena.engine import IdempotencyConflictError
+from alacena import Cache, IdempotencyConflictError, Settings, override, track_token_usage
 
 
 async def main():
@@ -34,7 +32,7 @@ async def main():
                 print(error)
             # --8<-- [end:conflict]
         # --8<-- [start:totals]
-        totals = await cache.ledger.totals("acme")
+        totals = await cache.tenant("acme").ledger.totals()
         assert (totals.used, totals.calls) == (2_500, 2)
         assert totals.parts == usage
         assert totals.cost == Decimal("0.0024")

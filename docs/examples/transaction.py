@@ -22,15 +22,16 @@ async def read(context):
 
 async def main():
     async with Cache(Settings.from_env(), policies={"document": Policy(ttl=3600)}) as cache:
-        assert await cache.load("document", "d1", "acme", read) == "first"
+        acme = cache.tenant("acme")
+        assert await acme.load("document", "d1", read) == "first"
         # --8<-- [start:write]
-        async with cache.write("acme", ("document", "d1"), document_ids=["d1"]), transaction() as rows:
+        async with acme.write(("document", "d1"), document_ids=["d1"]), transaction() as rows:
             rows["d1"] = "second"
-            during = await cache.lookup("document", "d1", "acme", read)
+            during = await acme.lookup("document", "d1", read)
         # --8<-- [end:write]
         assert during.value == "first"  # read from the source, which has not committed
         assert not during.stored  # and not stored
-        assert await cache.load("document", "d1", "acme", read) == "second"
+        assert await acme.load("document", "d1", read) == "second"
     print("what was read during the transaction was served and not stored")
 
 

@@ -2,9 +2,7 @@
 
 import asyncio
 
-from alacena import Cache, CacheManager, Policy, get_with_cache_aside
-from alacena.common.runtime import override
-from alacena.engine.base.events import Invalidated
+from alacena import Cache, CacheManager, Invalidated, Policy, get_with_cache_aside, override
 from alacena.testing.doubles import FakeEnvironment, RecordingObserver
 
 

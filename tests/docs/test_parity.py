@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+import alacena
 from alacena.engine.base import errors, events
 from alacena.engine.base.policy import Policy
 from alacena.engine.base.settings import Settings
@@ -125,6 +126,25 @@ def test_every_error_is_documented(language: str) -> None:
 
     assert [name for name in sorted(kinds) if f"`{name}`" not in text] == []
     assert set(re.findall(r"^\| `(\w+Error)` \|", text, re.MULTILINE)) <= kinds
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_the_api_page_lists_the_front_door(language: str) -> None:
+    text = text_of(language, "reference/api.md")
+
+    assert [name for name in alacena.__all__ if not re.search(rf"`{name}\b", text)] == []
+
+
+@pytest.mark.parametrize("path", EVERYWHERE, ids=lambda path: path.relative_to(ROOT).as_posix())
+def test_rows_of_a_table_have_the_cells_of_its_head(path: Path) -> None:
+    crooked, width = [], None
+    for line in prose(path.read_text("utf-8")).splitlines():
+        cells = re.sub(r"`[^`]*`|\\\|", "", line).count("|") if line.startswith("|") else None
+        if cells is not None and width is not None and cells != width:
+            crooked.append(line)
+        width = cells if width is None or cells is None else width
+
+    assert crooked == []
 
 
 @pytest.mark.parametrize("language", LANGUAGES)

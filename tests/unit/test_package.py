@@ -12,7 +12,9 @@ from typing import Any
 import pytest
 
 import alacena
+from alacena import constants
 from alacena.common import install
+from alacena.common.core import constants as guide_constants
 from alacena.common.install import install_as_common
 from alacena.engine.base.errors import UsageError
 
@@ -47,17 +49,47 @@ def test_every_public_name_is_there_and_is_listed_once() -> None:
 
 
 def test_what_type_checkers_see_is_what_is_there() -> None:
-    tree = ast.parse(Path(alacena.__file__).read_text("utf-8"))
+    tree = ast.parse(Path(alacena.__file__).with_suffix(".pyi").read_text("utf-8"))
     seen = {
         (alias.name, node.module)
-        for branch in tree.body
-        if isinstance(branch, ast.If)
-        for node in branch.body
-        if isinstance(node, ast.ImportFrom)
+        for node in tree.body
+        if isinstance(node, ast.ImportFrom) and node.module != "alacena.constants"
         for alias in node.names
     }
-    assert seen == {(name, home) for home, names in alacena._HOMES.items() for name in names}
-    assert {name for name, _ in seen} == set(alacena.__all__)
+    assert seen == set(alacena._HOME_OF.items())
+    listed = next(node.value for node in tree.body if isinstance(node, ast.Assign))
+    assert sorted(ast.literal_eval(listed)) == sorted(alacena.__all__)
+
+
+def test_the_front_door_is_narrow() -> None:
+    assert len(alacena.__all__) <= 60
+    assert not [name for name in alacena.__all__ if name.isupper() and hasattr(constants, name)]
+    star: dict[str, Any] = {}
+    exec("from alacena import *", star)
+    assert set(star) - {"__builtins__"} == set(alacena.__all__)
+
+
+def test_a_constant_is_the_same_in_every_place_that_has_it() -> None:
+    for name in (name for name in vars(constants) if name.isupper()):
+        value = getattr(constants, name)
+        assert getattr(alacena, name) is value
+        assert getattr(guide_constants, name) is value
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "serialize_chunk_data",
+        "estimate_object_size",
+        "track_cache_metrics",
+        "set_current_tenant_id",
+        "UNSET",
+        "MISSING",
+    ],
+)
+def test_a_name_that_is_not_listed_can_be_imported_too(name: str) -> None:
+    assert name not in alacena.__all__
+    assert in_a_process_of_its_own(f"from alacena import {name}; print({name} is not None)") == "True"
 
 
 def test_public_functions_and_classes_are_documented() -> None:

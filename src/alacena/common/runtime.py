@@ -15,8 +15,8 @@ from functools import partial
 from threading import Lock, get_ident
 from typing import TYPE_CHECKING, Any
 
-from alacena.common.core.constants import DEFAULT_TTL_MAPPING, TTL_STANDARD
 from alacena.common.db import close_supabase_clients
+from alacena.constants import DEFAULT_TTL_MAPPING, TTL_STANDARD
 from alacena.engine.base.closing import Closing, Deadline, finish, take_apart
 from alacena.engine.base.environment import SystemEnvironment
 from alacena.engine.base.errors import UsageError, WrongLoopError

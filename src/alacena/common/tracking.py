@@ -10,7 +10,8 @@ from alacena.common import runtime
 from alacena.common.cache.metrics import METRICS, track_cache_metrics, track_chunk_cache_metrics
 from alacena.common.cache.tenancy import tenant_of
 from alacena.common.context.vars import get_current_agent_id, get_current_conversation_id
-from alacena.common.core.constants import (
+from alacena.common.usage import parts_of
+from alacena.constants import (
     OPERATION_AGENT_CHAT,
     OPERATION_AGENT_FLOW,
     OPERATION_AGENT_MULTI,
@@ -31,7 +32,6 @@ from alacena.common.core.constants import (
     TOKEN_TYPE_LLM,
     TOKEN_TYPE_TOKENIZATION,
 )
-from alacena.common.usage import parts_of
 from alacena.engine import UNSET
 from alacena.engine.base.errors import AlacenaError
 from alacena.engine.loading.load import in_source

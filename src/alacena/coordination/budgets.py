@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, Self
 
 from alacena.coordination.coordination_context import exact, milliseconds
+from alacena.coordination.per_tenant import PerTenant
 from alacena.engine.base.errors import BackendError, LimitExceededError, NotOwnerError, OutcomeUnknownError
 from alacena.engine.remote.backend import Script
 
@@ -208,17 +209,12 @@ class Budget:
         await self._port.call("UNLINK", *self._keys)
 
 
-class Budgets:
-    """Gives budgets by name.
+class Budgets(PerTenant):
+    """Gives budgets by name."""
 
-    Args:
-        port: Where they are.
-    """
-
-    def __init__(self, port: CoordinationContext) -> None:
-        self._port = port
-
-    def __call__(self, name: str, *, tenant_id: str, limit: int, keep_s: float | None = 400 * _DAY_S) -> Budget:
+    def __call__(
+        self, name: str, *, tenant_id: str | None = None, limit: int, keep_s: float | None = 400 * _DAY_S
+    ) -> Budget:
         """The budget ``name`` of a tenant. Nothing is sent.
 
         Args:
@@ -228,4 +224,4 @@ class Budgets:
             keep_s: For how long it is kept while nobody reserves or commits; then it is whole again. ``None``: for
                 ever. Give an hour to budgets of single requests, which would fill the server.
         """
-        return Budget(self._port, name, tenant_id, limit, keep_s)
+        return Budget(self._port, name, self._tenant(tenant_id), limit, keep_s)

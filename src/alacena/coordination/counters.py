@@ -2,37 +2,29 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 from alacena.coordination.coordination_context import exact, milliseconds
+from alacena.coordination.per_tenant import PerTenant
 from alacena.engine.remote.backend import Script
-
-if TYPE_CHECKING:
-    from alacena.coordination.coordination_context import CoordinationContext
 
 ADD: Final = Script("counter_add", idempotent=False)
 ADD_ONCE: Final = Script("counter_add", idempotent=True)
 _RECEIPT_S: Final = 86_400.0
 
 
-class Counters:
+class Counters(PerTenant):
     """Integers between -(2^53 - 1) and 2^53 - 1.
 
     If Redis fails: every verb raises. An increment whose outcome is unknown is sent again only where it has an id.
-
-    Args:
-        port: Where the counters are.
     """
-
-    def __init__(self, port: CoordinationContext) -> None:
-        self._port = port
 
     async def increment(
         self,
         name: str,
         amount: int = 1,
         *,
-        tenant_id: str,
+        tenant_id: str | None = None,
         ttl_s: float | None = None,
         idempotency_id: str | None = None,
         remember_s: float = _RECEIPT_S,
@@ -61,6 +53,7 @@ class Counters:
         """
         exact(amount, "amount")
         ttl_ms = 0 if ttl_s is None else milliseconds(ttl_s, "ttl_s")
+        tenant_id = self._tenant(tenant_id)
         keys = [self._key(name, tenant_id)]
         if idempotency_id is None:
             script = ADD
@@ -70,13 +63,13 @@ class Counters:
         value: int = await self._port.run(script, keys, [amount, ttl_ms, milliseconds(remember_s, "remember_s")])
         return value
 
-    async def get(self, name: str, *, tenant_id: str) -> int:
+    async def get(self, name: str, *, tenant_id: str | None = None) -> int:
         """The value; 0 where nothing was counted. Cost: 1 round trip."""
-        return int(await self._port.call("GET", self._key(name, tenant_id)) or 0)
+        return int(await self._port.call("GET", self._key(name, self._tenant(tenant_id))) or 0)
 
-    async def reset(self, name: str, *, tenant_id: str) -> bool:
+    async def reset(self, name: str, *, tenant_id: str | None = None) -> bool:
         """Start again at 0; True if there was something. Cost: 1 round trip."""
-        return bool(await self._port.call("UNLINK", self._key(name, tenant_id)))
+        return bool(await self._port.call("UNLINK", self._key(name, self._tenant(tenant_id))))
 
     def _key(self, name: str, tenant_id: str) -> str:
         return self._port.key("counter", tenant_id, name)

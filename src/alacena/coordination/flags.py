@@ -2,28 +2,20 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from alacena.coordination.coordination_context import milliseconds
-
-if TYPE_CHECKING:
-    from alacena.coordination.coordination_context import CoordinationContext
+from alacena.coordination.per_tenant import PerTenant
 
 
-class Flags:
+class Flags(PerTenant):
     """Values that the first one to set them decides, until they expire or are deleted.
 
     This is no lock: it has no owner, is not renewed and gives no fence. Use
     :class:`~alacena.coordination.locks.Locks` to keep others out.
-
-    Args:
-        port: Where the flags are.
     """
 
-    def __init__(self, port: CoordinationContext) -> None:
-        self._port = port
-
-    async def set_nx(self, name: str, value: Any, *, tenant_id: str, ttl_s: float | None = None) -> bool:
+    async def set_nx(self, name: str, value: Any, *, tenant_id: str | None = None, ttl_s: float | None = None) -> bool:
         """Set a value where there is none.
 
         Cost: 1 round trip. Atomicity: value and expiry in one step.
@@ -34,16 +26,18 @@ class Flags:
             True if this call set it.
         """
         lifetime = () if ttl_s is None else ("PX", milliseconds(ttl_s, "ttl_s"))
+        tenant_id = self._tenant(tenant_id)
         key = self._port.key("flag", tenant_id, name)
         word = self._port.elements.of(tenant_id, key).encode(value)
         return await self._port.call("SET", key, word, "NX", *lifetime) is not None
 
-    async def get(self, name: str, *, tenant_id: str) -> Any:
+    async def get(self, name: str, *, tenant_id: str | None = None) -> Any:
         """The value, or ``None``. Cost: 1 round trip."""
+        tenant_id = self._tenant(tenant_id)
         key = self._port.key("flag", tenant_id, name)
         raw = await self._port.call("GET", key)
         return None if raw is None else self._port.elements.of(tenant_id, key).decode(raw)
 
-    async def delete(self, name: str, *, tenant_id: str) -> bool:
+    async def delete(self, name: str, *, tenant_id: str | None = None) -> bool:
         """Delete the value, whoever set it; True if it was there. Cost: 1 round trip."""
-        return bool(await self._port.call("UNLINK", self._port.key("flag", tenant_id, name)))
+        return bool(await self._port.call("UNLINK", self._port.key("flag", self._tenant(tenant_id), name)))

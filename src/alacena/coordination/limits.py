@@ -6,11 +6,11 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from alacena.coordination.coordination_context import exact, milliseconds
+from alacena.coordination.per_tenant import PerTenant
 from alacena.engine.base.errors import LimitExceededError
 from alacena.engine.remote.backend import Script
 
 if TYPE_CHECKING:
-    from alacena.coordination.coordination_context import CoordinationContext
     from alacena.engine.remote.backend import Argument
 
 WINDOW: Final = Script("limit_window", idempotent=False)
@@ -46,20 +46,14 @@ class Decision:
         return self
 
 
-class Limits:
+class Limits(PerTenant):
     """Rate limits. What was not allowed was not counted.
 
     If Redis fails: raises; a request whose reply was lost may have been counted, and is not sent again.
-
-    Args:
-        port: Where the counts are.
     """
 
-    def __init__(self, port: CoordinationContext) -> None:
-        self._port = port
-
     async def sliding_window(
-        self, name: str, *, tenant_id: str, limit: int, window_s: float, cost: int = 1
+        self, name: str, *, tenant_id: str | None = None, limit: int, window_s: float, cost: int = 1
     ) -> Decision:
         """At most ``limit`` within any ``window_s`` seconds.
 
@@ -71,11 +65,11 @@ class Limits:
         """
         window_ms = milliseconds(window_s, "window_s", least=_BUCKETS)
         words = [exact(limit, "limit", least=0), window_ms, _cost(cost), _BUCKETS]
-        key = self._port.key("limit", tenant_id, name, "window", str(window_ms))
+        key = self._port.key("limit", self._tenant(tenant_id), name, "window", str(window_ms))
         return _decision(await self._port.run(WINDOW, [key], words))
 
     async def token_bucket(
-        self, name: str, *, tenant_id: str, rate_per_s: float, burst: int, cost: int = 1
+        self, name: str, *, tenant_id: str | None = None, rate_per_s: float, burst: int, cost: int = 1
     ) -> Decision:
         """``rate_per_s`` in the long run, up to ``burst`` at once.
 
@@ -88,7 +82,7 @@ class Limits:
             raise ValueError(f"rate_per_s must be above 0 and at most 1,000,000, not {rate_per_s!r}")
         interval = repr(1_000_000 / rate_per_s)
         words: list[Argument] = [interval, exact(burst, "burst", least=1), _cost(cost)]
-        key = self._port.key("limit", tenant_id, name, "bucket", interval, str(burst))
+        key = self._port.key("limit", self._tenant(tenant_id), name, "bucket", interval, str(burst))
         return _decision(await self._port.run(BUCKET, [key], words))
 
 

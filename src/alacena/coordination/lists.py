@@ -2,30 +2,22 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from alacena.coordination.elements import all_read
+from alacena.coordination.per_tenant import PerTenant
 from alacena.engine.base.errors import BackendError, DecodeError
 
-if TYPE_CHECKING:
-    from alacena.coordination.coordination_context import CoordinationContext
 
-
-class Lists:
+class Lists(PerTenant):
     """Plain lists of values. What goes in comes out: a dictionary as a dictionary, ``0`` as ``0``.
 
     ``lpop`` takes an element off for good: if the caller dies, or the reply is lost, so is the element. Work that must
     not be lost belongs into :class:`~alacena.coordination.queues.Queues`.
     If Redis fails: every verb raises; after :class:`~alacena.engine.base.errors.OutcomeUnknownError` nothing was re-sent.
-
-    Args:
-        port: Where the lists are.
     """
 
-    def __init__(self, port: CoordinationContext) -> None:
-        self._port = port
-
-    async def rpush(self, name: str, *values: Any, tenant_id: str) -> int:
+    async def rpush(self, name: str, *values: Any, tenant_id: str | None = None) -> int:
         """Append values.
 
         Cost: 1 round trip. Atomicity: all or none.
@@ -35,12 +27,13 @@ class Lists:
         """
         if not values:
             return await self.llen(name, tenant_id=tenant_id)
+        tenant_id = self._tenant(tenant_id)
         key = self._key(name, tenant_id)
         encode = self._port.elements.of(tenant_id, key).encode
         length: int = await self._port.call("RPUSH", key, *(encode(value) for value in values))
         return length
 
-    async def lpop(self, name: str, *, tenant_id: str, raw: bool = False) -> Any:
+    async def lpop(self, name: str, *, tenant_id: str | None = None, raw: bool = False) -> Any:
         """Take the first value off; ``None`` if the list is empty. At most once: see the class.
 
         A value that cannot be read here is put back, so that another version may read it.
@@ -55,6 +48,7 @@ class Lists:
         Raises:
             DecodeError: It cannot be read here; ``raw`` of the error are its bytes.
         """
+        tenant_id = self._tenant(tenant_id)
         key = self._key(name, tenant_id)
         element = await self._port.call("LPOP", key)
         if element is None or raw:
@@ -71,7 +65,7 @@ class Lists:
                 words += "it is first again: register its class, or take it off with lpop(..., raw=True)"
             raise DecodeError(words, raw=element) from error
 
-    async def lrange(self, name: str, start: int = 0, end: int = -1, *, tenant_id: str) -> list[Any]:
+    async def lrange(self, name: str, start: int = 0, end: int = -1, *, tenant_id: str | None = None) -> list[Any]:
         """The values from ``start`` to ``end``, both included; negative places count from the end.
 
         In place of a value that cannot be read here stands an
@@ -79,18 +73,19 @@ class Lists:
 
         Cost: 1 round trip.
         """
+        tenant_id = self._tenant(tenant_id)
         key = self._key(name, tenant_id)
         rows = await self._port.call("LRANGE", key, start, end)
         return all_read(self._port.elements.of(tenant_id, key).decode, rows)
 
-    async def llen(self, name: str, *, tenant_id: str) -> int:
+    async def llen(self, name: str, *, tenant_id: str | None = None) -> int:
         """How many values there are. Cost: 1 round trip."""
-        length: int = await self._port.call("LLEN", self._key(name, tenant_id))
+        length: int = await self._port.call("LLEN", self._key(name, self._tenant(tenant_id)))
         return length
 
-    async def delete(self, name: str, *, tenant_id: str) -> bool:
+    async def delete(self, name: str, *, tenant_id: str | None = None) -> bool:
         """Delete the list; True if it was there. Cost: 1 round trip."""
-        return bool(await self._port.call("UNLINK", self._key(name, tenant_id)))
+        return bool(await self._port.call("UNLINK", self._key(name, self._tenant(tenant_id))))
 
     def _key(self, name: str, tenant_id: str) -> str:
         return self._port.key("list", tenant_id, name)

@@ -13,6 +13,7 @@ from weakref import WeakSet
 
 from alacena.coordination.coordination_context import milliseconds
 from alacena.coordination.lock import HEAD_MS, RENEW, Lock, bell_prefix, give_back
+from alacena.coordination.per_tenant import PerTenant
 from alacena.engine.base.errors import BackendError, LockLostError, LockTimeoutError, UsageError
 from alacena.engine.remote.backend import Script
 
@@ -37,21 +38,20 @@ _WITHDRAW_AGAIN_S: Final = 0.1
 _log = logging.getLogger("alacena")
 
 
-class Locks:
+class Locks(PerTenant):
     """Locks by name and tenant. They are not re-entrant: who holds one and takes it again would wait for himself.
 
     If Redis fails: acquiring raises; a lock that is held is lost when its lease can no longer be proved.
-
-    Args:
-        port: Where the locks are.
     """
 
     def __init__(self, port: CoordinationContext) -> None:
-        self._port = port
+        super().__init__(port)
         self._background = port._background
         self._held: WeakSet[Lock] = WeakSet()
 
-    def acquire(self, name: str, *, tenant_id: str, ttl_s: float = 30.0, wait_s: float | None = None) -> LockBlock:
+    def acquire(
+        self, name: str, *, tenant_id: str | None = None, ttl_s: float = 30.0, wait_s: float | None = None
+    ) -> LockBlock:
         """A block that runs while the lock is held: ``async with locks.acquire(...) as lock``.
 
         The lock is renewed every ``ttl_s / 3`` while the block runs. If it cannot be, the block's task is cancelled
@@ -64,7 +64,7 @@ class Locks:
 
         Args:
             name: What is locked.
-            tenant_id: Whose.
+            tenant_id: Whose; not needed if these locks are bound to a tenant.
             ttl_s: For how long the lock outlives its holder's death.
             wait_s: For how long to wait; ``None`` = as long as it takes, 0 = not at all.
 
@@ -74,9 +74,11 @@ class Locks:
             LockLostError: It was lost while the block ran.
             BackendError: The store could not be asked.
         """
-        return LockBlock(self, name, tenant_id, ttl_s, wait_s)
+        return LockBlock(self, name, self._tenant(tenant_id), ttl_s, wait_s)
 
-    async def take(self, name: str, *, tenant_id: str, ttl_s: float = 30.0, wait_s: float | None = None) -> Lock:
+    async def take(
+        self, name: str, *, tenant_id: str | None = None, ttl_s: float = 30.0, wait_s: float | None = None
+    ) -> Lock:
         """Take a lock without a block. It is renewed until :meth:`Lock.release`; watch :attr:`Lock.lost` yourself.
 
         Raises:
@@ -84,6 +86,7 @@ class Locks:
             LockTimeoutError: It was not had within ``wait_s``.
             BackendError: The store could not be asked.
         """
+        tenant_id = self._tenant(tenant_id)
         claim = _Claim(self._port, self._keys(name, tenant_id), milliseconds(ttl_s, "ttl_s", least=_LEAST_TTL_MS))
         deadline = None if wait_s is None else self._port.environment.now() + wait_s
         hint = ""
@@ -122,7 +125,7 @@ class Locks:
         return ""
 
     async def try_acquire(
-        self, name: str, *, tenant_id: str, ttl_s: float = 30.0, token: str | None = None
+        self, name: str, *, tenant_id: str | None = None, ttl_s: float = 30.0, token: str | None = None
     ) -> int | None:
         """Take a lock under a token of the caller's if it is free, without renewal. Idempotent by token.
 
@@ -132,7 +135,7 @@ class Locks:
             The fence, or ``None`` where somebody else holds the lock or is next in line.
         """
         ttl_ms = milliseconds(ttl_s, "ttl_s", least=_LEAST_TTL_MS)
-        claim = _Claim(self._port, self._keys(name, tenant_id), ttl_ms, token)
+        claim = _Claim(self._port, self._keys(name, self._tenant(tenant_id)), ttl_ms, token)
         try:
             granted = await claim.ask(in_line=False)
         except (BackendError, asyncio.CancelledError):
@@ -141,26 +144,28 @@ class Locks:
             raise
         return None if granted is None else granted[0]
 
-    def withdraw(self, name: str, *, tenant_id: str, token: str, ttl_s: float = 30.0) -> None:
+    def withdraw(self, name: str, *, tenant_id: str | None = None, token: str, ttl_s: float = 30.0) -> None:
         """Give a lock back in the background that :meth:`try_acquire` may have taken, although it raised.
 
         Do not use the token again.
         """
         ttl_ms = milliseconds(ttl_s, "ttl_s", least=_LEAST_TTL_MS)
-        self._background.start(_Claim(self._port, self._keys(name, tenant_id), ttl_ms, token).withdraw())
+        keys = self._keys(name, self._tenant(tenant_id))
+        self._background.start(_Claim(self._port, keys, ttl_ms, token).withdraw())
 
-    async def renew(self, name: str, *, tenant_id: str, token: str, ttl_s: float = 30.0) -> bool:
+    async def renew(self, name: str, *, tenant_id: str | None = None, token: str, ttl_s: float = 30.0) -> bool:
         """Lengthen the lease of a token; False if it does not hold the lock. Cost: 1 round trip."""
         words: list[Argument] = [token, milliseconds(ttl_s, "ttl_s", least=_LEAST_TTL_MS)]
-        return bool(await self._port.run(RENEW, self._keys(name, tenant_id)[:2], words))
+        return bool(await self._port.run(RENEW, self._keys(name, self._tenant(tenant_id))[:2], words))
 
-    async def release(self, name: str, *, tenant_id: str, token: str) -> bool:
+    async def release(self, name: str, *, tenant_id: str | None = None, token: str) -> bool:
         """Give a lock back; False if the token does not hold it. Cost: 1 round trip. Idempotent."""
-        keys = self._keys(name, tenant_id)
+        keys = self._keys(name, self._tenant(tenant_id))
         return await self._background.finish(give_back(self._port, keys, token))
 
     async def close(self, deadline: Deadline | None = None) -> None:
         """Wait until what was given up has been given back; what is still held is renewed no more, and so lost."""
+        self._refuse_bound("close()")
         try:
             await self._background.close(deadline)
         finally:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
+from alacena.coordination.per_tenant import PerTenant
 from alacena.coordination.queue import Queue
 from alacena.coordination.ready_tenants import ReadyTenants
 from alacena.coordination.round_robin import AllTenants, SomeTenants
@@ -16,12 +17,13 @@ if TYPE_CHECKING:
     from alacena.coordination.coordination_context import CoordinationContext
     from alacena.coordination.item import Item
     from alacena.coordination.taken import Source
+    from alacena.coordination.worker import Backoff
     from alacena.engine.base.closing import Deadline
 
 _MOST_ROSTERS: Final = 1_000
 
 
-class Queues:
+class Queues(PerTenant):
     """Gives queues. Durable as the server is: with ``appendonly yes`` an item survives a crash of it.
 
     Args:
@@ -30,19 +32,19 @@ class Queues:
     """
 
     def __init__(self, port: CoordinationContext, *, fair: bool = True) -> None:
-        self._port = port
+        super().__init__(port)
         self._fair = fair
         self._rosters: dict[str, ReadyTenants] = {}
 
-    def __call__(self, name: str, *, tenant_id: str, max_attempts: int = 5) -> Queue:
+    def __call__(self, name: str, *, tenant_id: str | None = None, max_attempts: int = 5) -> Queue:
         """The queue ``name`` of a tenant. Nothing is sent.
 
         Args:
             name: Its name.
-            tenant_id: Whose.
+            tenant_id: Whose; not needed if these queues are bound to a tenant.
             max_attempts: After so many deliveries without an ack, an item is a dead letter.
         """
-        return Queue(self._port, self._ready_tenants(name), name, tenant_id, max_attempts)
+        return Queue(self._port, self._ready_tenants(name), name, self._tenant(tenant_id), max_attempts)
 
     def any(
         self, name: str, *, tenant_ids: Sequence[str] | None = None, max_attempts: int = 5
@@ -51,9 +53,11 @@ class Queues:
 
         Args:
             name: The queues' name.
-            tenant_ids: Whose; left out: every tenant that has items.
+            tenant_ids: Whose; left out: every tenant that has items, or the one that these queues are bound to.
             max_attempts: As above.
         """
+        if tenant_ids is None and self.tenant_id is not None:
+            tenant_ids = (self.tenant_id,)
         if tenant_ids is not None:
             queues = [self(name, tenant_id=tenant, max_attempts=max_attempts) for tenant in tenant_ids]
             return SomeTenants(self._port, queues)
@@ -78,18 +82,47 @@ class Queues:
         view = self.any(name, tenant_ids=tenant_ids, max_attempts=max_attempts)
         return await view.reserve(max_items, visibility_s=visibility_s, wait_s=wait_s)
 
-    def worker(self, source: Source, handler: Callable[[Item], Awaitable[object] | object], **options: Any) -> Worker:
+    def worker(
+        self,
+        source: Source,
+        handler: Callable[[Item], Awaitable[object] | object],
+        *,
+        concurrency: int = 4,
+        visibility_s: float = 60.0,
+        heartbeat_s: float | None = None,
+        backoff: Backoff | None = None,
+        grace_s: float = 30.0,
+    ) -> Worker:
         """A worker on one or more of these queues: ``await cache.queues.worker(queue, handle).run()``.
 
         Args:
             source: A queue, or what :meth:`any` gives.
             handler: Called with each item; when it returns, the item is done.
-            options: As for :class:`~alacena.coordination.worker.Worker`.
+            concurrency: How many handlers at a time.
+            visibility_s: The length of a lease: for how long an item of a worker that died is out of sight.
+            heartbeat_s: How often leases are lengthened; left out: a third of ``visibility_s``.
+            backoff: How long a failed item waits.
+            grace_s: How long :meth:`Worker.stop` lets running handlers finish.
+
+        Raises:
+            TenantMismatchError: The queue is another tenant's than these queues are bound to.
         """
-        return Worker(self._port, source, handler, **options)
+        if isinstance(source, Queue):
+            self._tenant(source.tenant_id)
+        return Worker(
+            self._port,
+            source,
+            handler,
+            concurrency=concurrency,
+            visibility_s=visibility_s,
+            heartbeat_s=heartbeat_s,
+            backoff=backoff,
+            grace_s=grace_s,
+        )
 
     async def close(self, deadline: Deadline | None = None) -> None:
         """Wait until what was given up has been given back."""
+        self._refuse_bound("close()")
         await self._port._background.close(deadline)
 
     def _ready_tenants(self, name: str) -> ReadyTenants | None:

@@ -2,31 +2,23 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 from alacena.coordination.coordination_context import milliseconds
 from alacena.coordination.elements import all_read
+from alacena.coordination.per_tenant import PerTenant
 from alacena.engine.remote.backend import Script
-
-if TYPE_CHECKING:
-    from alacena.coordination.coordination_context import CoordinationContext
 
 ADD: Final = Script("set_add", idempotent=False)
 
 
-class Sets:
+class Sets(PerTenant):
     """Plain sets of values. Equal values of one type are one member: the order of a dict or a set does not count.
 
     If Redis fails: every verb raises. After :class:`~alacena.engine.base.errors.OutcomeUnknownError` each can be repeated.
-
-    Args:
-        port: Where the sets are.
     """
 
-    def __init__(self, port: CoordinationContext) -> None:
-        self._port = port
-
-    async def add(self, name: str, *values: Any, tenant_id: str, ttl_s: float | None = None) -> int:
+    async def add(self, name: str, *values: Any, tenant_id: str | None = None, ttl_s: float | None = None) -> int:
         """Add values, and let the whole set expire ``ttl_s`` seconds from now where that is given.
 
         Cost: 1 round trip. Atomicity: members and expiry in one step.
@@ -35,42 +27,46 @@ class Sets:
             How many are new.
         """
         ttl_ms = 0 if ttl_s is None else milliseconds(ttl_s, "ttl_s")
+        tenant_id = self._tenant(tenant_id)
         key = self._key(name, tenant_id)
         members = self._port.elements.members(tenant_id, key)
         added: int = await self._port.run(ADD, [key], [ttl_ms, *map(members.encode, values)])
         return added
 
-    async def remove(self, name: str, *values: Any, tenant_id: str) -> int:
+    async def remove(self, name: str, *values: Any, tenant_id: str | None = None) -> int:
         """Remove values; returns how many were there. Cost: 1 round trip."""
         if not values:
             return 0
+        tenant_id = self._tenant(tenant_id)
         key = self._key(name, tenant_id)
         members = self._port.elements.members(tenant_id, key)
         words = [word for value in values for word in members.forms(value)]
         removed: int = await self._port.call("SREM", key, *words)
         return removed
 
-    async def members(self, name: str, *, tenant_id: str) -> list[Any]:
+    async def members(self, name: str, *, tenant_id: str | None = None) -> list[Any]:
         """All values, in no order. Cost: 1 round trip.
 
         In place of a value that cannot be read here stands an
         :class:`~alacena.coordination.elements.Unreadable` with its bytes.
         """
+        tenant_id = self._tenant(tenant_id)
         key = self._key(name, tenant_id)
         rows = await self._port.call("SMEMBERS", key)
         return all_read(self._port.elements.members(tenant_id, key).decode, list(rows))
 
-    async def contains(self, name: str, value: Any, *, tenant_id: str) -> bool:
+    async def contains(self, name: str, value: Any, *, tenant_id: str | None = None) -> bool:
         """True if the value is a member. Cost: 1 round trip; with a keyring up to 1 for each of its keys, and 1 more."""
+        tenant_id = self._tenant(tenant_id)
         key = self._key(name, tenant_id)
         for word in self._port.elements.members(tenant_id, key).forms(value):
             if await self._port.call("SISMEMBER", key, word):
                 return True
         return False
 
-    async def delete(self, name: str, *, tenant_id: str) -> bool:
+    async def delete(self, name: str, *, tenant_id: str | None = None) -> bool:
         """Delete the set; True if it was there. Cost: 1 round trip."""
-        return bool(await self._port.call("UNLINK", self._key(name, tenant_id)))
+        return bool(await self._port.call("UNLINK", self._key(name, self._tenant(tenant_id))))
 
     def _key(self, name: str, tenant_id: str) -> str:
         return self._port.key("set", tenant_id, name)

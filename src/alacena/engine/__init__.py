@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from alacena.engine.api.cache import Cache as Cache
+    from alacena.engine.api.tenant import Tenant as Tenant
     from alacena.engine.base.credentials import CredentialProvider as CredentialProvider
     from alacena.engine.base.environment import Environment as Environment
     from alacena.engine.base.environment import SystemEnvironment as SystemEnvironment
@@ -40,7 +41,14 @@ if TYPE_CHECKING:
     from alacena.engine.base.errors import UnsharableValueError as UnsharableValueError
     from alacena.engine.base.errors import UsageError as UsageError
     from alacena.engine.base.errors import WrongLoopError as WrongLoopError
+    from alacena.engine.base.events import BackendFailed as BackendFailed
+    from alacena.engine.base.events import EntryRejected as EntryRejected
     from alacena.engine.base.events import Event as Event
+    from alacena.engine.base.events import FillRefused as FillRefused
+    from alacena.engine.base.events import Invalidated as Invalidated
+    from alacena.engine.base.events import ItemRejected as ItemRejected
+    from alacena.engine.base.events import LookupFinished as LookupFinished
+    from alacena.engine.base.events import MemorySwitched as MemorySwitched
     from alacena.engine.base.events import Observer as Observer
     from alacena.engine.base.policy import Policy as Policy
     from alacena.engine.base.remote_tier import MISSING as MISSING
@@ -51,6 +59,7 @@ if TYPE_CHECKING:
     from alacena.engine.base.ttl import UNSET as UNSET
     from alacena.engine.base.ttl import TtlOrUnset as TtlOrUnset
     from alacena.engine.codec import Keyring as Keyring
+    from alacena.engine.codec import register as register
     from alacena.engine.loading.load import UNCHANGED as UNCHANGED
     from alacena.engine.loading.load import LoadContext as LoadContext
     from alacena.engine.loading.one_shot import collected as collected
@@ -58,13 +67,10 @@ if TYPE_CHECKING:
     from alacena.ledger.ledger import Authority as Authority
 
 _MODULES = {
-    "MISSING": "alacena.engine.base.remote_tier",
-    "SYSTEM_TENANT": "alacena.engine.base.scope",
-    "UNCHANGED": "alacena.engine.loading.load",
-    "UNSET": "alacena.engine.base.ttl",
     "AlacenaError": "alacena.engine.base.errors",
     "Authority": "alacena.ledger.ledger",
     "BackendError": "alacena.engine.base.errors",
+    "BackendFailed": "alacena.engine.base.events",
     "BackendUnavailableError": "alacena.engine.base.errors",
     "Cache": "alacena.engine.api.cache",
     "CacheClosedError": "alacena.engine.base.errors",
@@ -74,10 +80,14 @@ _MODULES = {
     "CredentialProvider": "alacena.engine.base.credentials",
     "DecodeError": "alacena.engine.base.errors",
     "EncodeError": "alacena.engine.base.errors",
+    "EntryRejected": "alacena.engine.base.events",
     "Environment": "alacena.engine.base.environment",
     "Event": "alacena.engine.base.events",
+    "FillRefused": "alacena.engine.base.events",
     "IdempotencyConflictError": "alacena.engine.base.errors",
     "InvalidKeyError": "alacena.engine.base.errors",
+    "Invalidated": "alacena.engine.base.events",
+    "ItemRejected": "alacena.engine.base.events",
     "Keyring": "alacena.engine.codec",
     "LimitExceededError": "alacena.engine.base.errors",
     "LoadCancelledError": "alacena.engine.base.errors",
@@ -86,6 +96,9 @@ _MODULES = {
     "LockLostError": "alacena.engine.base.errors",
     "LockTimeoutError": "alacena.engine.base.errors",
     "Lookup": "alacena.engine.base.remote_tier",
+    "LookupFinished": "alacena.engine.base.events",
+    "MISSING": "alacena.engine.base.remote_tier",
+    "MemorySwitched": "alacena.engine.base.events",
     "MissingTenantError": "alacena.engine.base.errors",
     "NotOwnerError": "alacena.engine.base.errors",
     "Observer": "alacena.engine.base.events",
@@ -93,18 +106,23 @@ _MODULES = {
     "OutcomeUnknownError": "alacena.engine.base.errors",
     "Policy": "alacena.engine.base.policy",
     "Reading": "alacena.engine.writing.reading",
+    "SYSTEM_TENANT": "alacena.engine.base.scope",
     "Scope": "alacena.engine.base.scope",
     "ServerReplyError": "alacena.engine.base.errors",
     "Settings": "alacena.engine.base.settings",
     "SettingsError": "alacena.engine.base.errors",
     "SystemEnvironment": "alacena.engine.base.environment",
+    "Tenant": "alacena.engine.api.tenant",
     "TenantMismatchError": "alacena.engine.base.errors",
     "TtlOrUnset": "alacena.engine.base.ttl",
+    "UNCHANGED": "alacena.engine.loading.load",
+    "UNSET": "alacena.engine.base.ttl",
     "UnsafeServerError": "alacena.engine.base.errors",
     "UnsharableValueError": "alacena.engine.base.errors",
     "UsageError": "alacena.engine.base.errors",
     "WrongLoopError": "alacena.engine.base.errors",
     "collected": "alacena.engine.loading.one_shot",
+    "register": "alacena.engine.codec",
 }
 
 __all__ = [
@@ -115,6 +133,7 @@ __all__ = [
     "AlacenaError",
     "Authority",
     "BackendError",
+    "BackendFailed",
     "BackendUnavailableError",
     "Cache",
     "CacheClosedError",
@@ -124,10 +143,14 @@ __all__ = [
     "CredentialProvider",
     "DecodeError",
     "EncodeError",
+    "EntryRejected",
     "Environment",
     "Event",
+    "FillRefused",
     "IdempotencyConflictError",
     "InvalidKeyError",
+    "Invalidated",
+    "ItemRejected",
     "Keyring",
     "LimitExceededError",
     "LoadCancelledError",
@@ -136,6 +159,8 @@ __all__ = [
     "LockLostError",
     "LockTimeoutError",
     "Lookup",
+    "LookupFinished",
+    "MemorySwitched",
     "MissingTenantError",
     "NotOwnerError",
     "Observer",
@@ -148,6 +173,7 @@ __all__ = [
     "Settings",
     "SettingsError",
     "SystemEnvironment",
+    "Tenant",
     "TenantMismatchError",
     "TtlOrUnset",
     "UnsafeServerError",
@@ -155,6 +181,7 @@ __all__ = [
     "UsageError",
     "WrongLoopError",
     "collected",
+    "register",
 ]
 
 

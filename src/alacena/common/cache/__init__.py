@@ -28,7 +28,7 @@ from alacena.common.cache.helpers import (
     track_chunk_cache_metrics,
 )
 from alacena.common.cache.manager import CacheManager
-from alacena.common.core.constants import (
+from alacena.constants import (
     DEFAULT_TTL_MAPPING,
     METRIC_CACHE_HIT,
     METRIC_CACHE_INVALIDATION,

@@ -14,14 +14,14 @@ from alacena.common.cache.tenancy import Id, Permissions, check_data, scope_of, 
 from alacena.common.context import Context
 from alacena.common.context.generators import settled
 from alacena.common.context.vars import TENANT, get_current_tenant_id
-from alacena.common.core.constants import (
+from alacena.common.runtime import PROCESS
+from alacena.constants import (
     SOURCE_CACHE,
     SOURCE_GENERATION,
     SOURCE_NOT_FOUND,
     SOURCE_STALE,
     SOURCE_SUPABASE,
 )
-from alacena.common.runtime import PROCESS
 from alacena.engine import MISSING, UNCHANGED, UNSET, Lookup
 from alacena.engine.loading.load import source_name
 

@@ -15,8 +15,8 @@ from alacena.common import runtime
 from alacena.common.cache.tenancy import Id, Permissions, scope_of
 from alacena.common.cache.vectors import Vectors, listed
 from alacena.common.context import Context
-from alacena.common.core.constants import SOURCE_CACHE, SOURCE_GENERATION, SOURCE_MIXED
 from alacena.common.runtime import PROCESS
+from alacena.constants import SOURCE_CACHE, SOURCE_GENERATION, SOURCE_MIXED
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence

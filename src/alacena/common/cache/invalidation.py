@@ -9,7 +9,7 @@ from alacena.common import runtime
 from alacena.common.cache.manager import CacheManager
 from alacena.common.cache.metrics import METRICS
 from alacena.common.cache.tenancy import check_data, tenant_of
-from alacena.common.core.constants import METRIC_CACHE_INVALIDATION_COORDINATED, METRIC_CHUNK_CACHE_INVALIDATION
+from alacena.constants import METRIC_CACHE_INVALIDATION_COORDINATED, METRIC_CHUNK_CACHE_INVALIDATION
 from alacena.engine.base.keys import collection_tag, document_tag, document_text
 from alacena.engine.base.lineage import ANSWER_TYPES
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Final
 
 from alacena.common import runtime
 from alacena.common.cache.tenancy import tenant_of
-from alacena.common.core.constants import JOB_LOCK_EXPIRY, JOB_LOCK_PREFIX
+from alacena.constants import JOB_LOCK_EXPIRY, JOB_LOCK_PREFIX
 from alacena.engine import BackendError
 from alacena.engine.base.scope import identifier, tenant_text
 

@@ -12,8 +12,8 @@ from alacena.common.cache.names import flag_name, placed
 from alacena.common.cache.primitives import Primitives
 from alacena.common.cache.tenancy import Id, Permissions, check_data, scope_of, tenant_first, tenant_of
 from alacena.common.context.vars import TENANT
-from alacena.common.core.constants import TTL_EXTENDED, TTL_PERMANENT, TTL_SHORT, TTL_STANDARD
 from alacena.common.runtime import PROCESS
+from alacena.constants import TTL_EXTENDED, TTL_PERMANENT, TTL_SHORT, TTL_STANDARD
 from alacena.engine import MISSING, UNSET, Scope
 
 if TYPE_CHECKING:

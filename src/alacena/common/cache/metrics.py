@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
-from alacena.common.core.constants import (
+from alacena.constants import (
     METRIC_CACHE_HIT,
     METRIC_CACHE_INVALIDATION,
     METRIC_CACHE_MISS,

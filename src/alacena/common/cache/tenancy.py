@@ -9,7 +9,7 @@ from typing import Any, Final, TypeAlias
 from alacena.common import runtime
 from alacena.common.context.load import require_reader
 from alacena.common.context.vars import TENANT, agreed_tenant, get_current_tenant_id
-from alacena.common.core.constants import DEFAULT_TTL_MAPPING
+from alacena.constants import DEFAULT_TTL_MAPPING
 from alacena.engine import SYSTEM_TENANT, Scope, TenantMismatchError
 from alacena.engine.base.errors import InvalidKeyError, MissingTenantError
 from alacena.engine.base.scope import identifier, tenant_text

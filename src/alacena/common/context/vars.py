@@ -9,7 +9,7 @@ from contextvars import ContextVar, Token
 from typing import Any, Final, TypeAlias
 
 from alacena.common.context.generators import GeneratorValue, ambient
-from alacena.common.core.constants import NIL_TENANT_ID
+from alacena.constants import NIL_TENANT_ID
 from alacena.engine.base.errors import InvalidKeyError, MissingTenantError, TenantMismatchError, UsageError
 from alacena.engine.base.scope import identifier, tenant_text
 from alacena.sources.surroundings import Surroundings

@@ -10,10 +10,12 @@ from alacena.engine.api.assembly import Parts, assemble
 from alacena.engine.api.blocks import BlockVerbs
 from alacena.engine.api.coordination_verbs import CoordinationVerbs
 from alacena.engine.api.inspection import InspectionVerbs
+from alacena.engine.api.many import ManyVerbs
+from alacena.engine.api.tenant import Tenant
 from alacena.engine.base.closing import Closing, finish
 from alacena.engine.base.credentials import checked_credentials
 from alacena.engine.base.environment import SystemEnvironment
-from alacena.engine.base.errors import CacheClosedError, WrongLoopError
+from alacena.engine.base.errors import CacheClosedError, InvalidKeyError, WrongLoopError
 from alacena.engine.base.events import Events
 from alacena.engine.base.keys import collapsed, named
 from alacena.engine.base.policy import Policy
@@ -22,8 +24,6 @@ from alacena.engine.base.scope import Scope, check_order, identifier, make_scope
 from alacena.engine.base.settings import Settings
 from alacena.engine.base.ttl import UNSET, TtlOrUnset, checked
 from alacena.engine.loading.load import Request, adapted, in_source
-from alacena.engine.reading.answers import as_asked, distinct
-from alacena.engine.reading.batch_runner import Batch
 from alacena.engine.reading.reader import consume
 
 if TYPE_CHECKING:
@@ -37,24 +37,24 @@ if TYPE_CHECKING:
     from alacena.engine.base.remote_tier import Lookup
     from alacena.engine.codec import Keyring
     from alacena.engine.memory import MemoryEntry
-    from alacena.engine.reading.answers import BatchLoader
     from alacena.ledger.ledger import Authority
 
 _NO_PARTS = (None,) * 5
 """A call that names nothing below the tenant."""
 
 
-class Cache(CoordinationVerbs, InspectionVerbs, BlockVerbs):
+class Cache(ManyVerbs, BlockVerbs, CoordinationVerbs, InspectionVerbs):
     """A multi-tenant cache: this process's memory, then Redis or Valkey, then the source.
 
     ::
 
         async with Cache(Settings(redis_url="redis://localhost")) as cache:
-            document = await cache.load("document", "d1", "acme", load_document)
+            acme = cache.tenant("acme")
+            document = await acme.load("document", "d1", load_document)
 
-    One cache belongs to one event loop and one process. Every verb takes the tenant, either by name or as a
-    :class:`Scope`; ``agent_id``, ``conversation_id``, ``collection_id``, ``user_id`` and ``permissions`` make an entry
-    of its own.
+    One cache belongs to one event loop and one process. :meth:`tenant` returns the verbs of one tenant. The same verbs
+    are here for code that serves many: each takes the tenant, either by name or as a :class:`Scope`; ``agent_id``,
+    ``conversation_id``, ``collection_id``, ``user_id`` and ``permissions`` make an entry of its own.
 
     Args:
         settings: How it is set up; ``None``: memory only, with the defaults.
@@ -68,6 +68,8 @@ class Cache(CoordinationVerbs, InspectionVerbs, BlockVerbs):
             ``(user, password)``, as those for redis-py do. If it fails, connecting is tried again.
 
     Attributes:
+        settings: How it is set up.
+        environment: Time and chance.
         peek: ``peek(ident)`` gives a fresh value in memory, or ``MISSING``; it is synchronous and asks nobody. ``ident``
             is ``(tenant_id, data_type, resource_id)``, for a scoped entry followed by agent, conversation and collection,
             for one that names a reader followed by user and permissions too, ``None`` where not given. Nothing is
@@ -182,6 +184,42 @@ class Cache(CoordinationVerbs, InspectionVerbs, BlockVerbs):
         """Whether it was opened and not closed since."""
         return self._parts is not None
 
+    def tenant(
+        self,
+        tenant_id: str | Scope,
+        *,
+        agent_id: str | None = None,
+        conversation_id: str | None = None,
+        collection_id: str | None = None,
+        user_id: str | None = None,
+        permissions: Iterable[str] | None = None,
+    ) -> Tenant:
+        """Returns a handle with every verb for one tenant, so that no call has to name it again. Nothing is sent.
+
+        ::
+
+            acme = cache.tenant("acme", agent_id="support")
+            await acme.set("prompt", "p1", "Be kind.")
+            async with acme.locks.acquire("reindex"):
+                ...
+
+        Args:
+            tenant_id: The tenant, or a whole scope.
+            agent_id: The agent, if its entries are meant. The same holds for the next four.
+            conversation_id: The conversation.
+            collection_id: The collection.
+            user_id: The user who may see the entries.
+            permissions: The set of permissions the entries are made under.
+
+        Raises:
+            MissingTenantError: The tenant is blank.
+            InvalidKeyError: Another part is blank or not text, or stands beside a whole scope.
+        """
+        within = (agent_id, conversation_id, collection_id, user_id, permissions)
+        if isinstance(tenant_id, Scope) and within != _NO_PARTS:
+            raise InvalidKeyError("a Scope is whole: name the agent, conversation or user inside it, not beside it")
+        return Tenant(self, make_scope(tenant_id, *within))
+
     async def get(
         self,
         data_type: str,
@@ -289,7 +327,18 @@ class Cache(CoordinationVerbs, InspectionVerbs, BlockVerbs):
         return await parts.reader.load(request)
 
     async def load(
-        self, data_type: str, resource_id: str, tenant_id: str | Scope, loader: Callable[..., Any], **options: Any
+        self,
+        data_type: str,
+        resource_id: str,
+        tenant_id: str | Scope,
+        loader: Callable[..., Any],
+        *,
+        ttl: TtlOrUnset = UNSET,
+        tags: Iterable[str] = (),
+        document_ids: Iterable[DocumentId] = (),
+        policy: Policy | None = None,
+        use_memory: bool = True,
+        search_hierarchy: bool = True,
     ) -> Any:
         """The value of an entry; asks the source where the tiers do not have it.
 
@@ -299,9 +348,15 @@ class Cache(CoordinationVerbs, InspectionVerbs, BlockVerbs):
             tenant_id: Its tenant, or its whole scope.
             loader: ``async def loader(context) -> value``; ``None`` means that the source has nothing. A loader
                 without parameters, or one that is not async, is accepted. See :class:`LoadContext`.
-            options: As for :meth:`lookup`.
+            ttl: Seconds that what is loaded stays fresh; left out: the type's.
+            tags: What the value depends on, where that is known before it is loaded.
+            document_ids: Documents it depends on, likewise.
+            policy: In place of the type's.
+            use_memory: Whether memory may answer and keep a copy.
+            search_hierarchy: Whether an entry of a more general scope may answer.
 
         Raises:
+            ValueError: ``ttl`` is not greater than 0.
             LoadTimeoutError: The type's hard timeout passed.
             Exception: The loader's own, as they are.
 
@@ -309,7 +364,19 @@ class Cache(CoordinationVerbs, InspectionVerbs, BlockVerbs):
         Cancellation: leaves the load to the other callers; the last to leave cancels it.
         If Redis fails: the source answers, and the value is not stored.
         """
-        return (await self.lookup(data_type, resource_id, tenant_id, loader, **options)).value
+        lookup = await self.lookup(
+            data_type,
+            resource_id,
+            tenant_id,
+            loader,
+            ttl=ttl,
+            tags=tags,
+            document_ids=document_ids,
+            policy=policy,
+            use_memory=use_memory,
+            search_hierarchy=search_hierarchy,
+        )
+        return lookup.value
 
     async def refresh(
         self,
@@ -471,12 +538,12 @@ class Cache(CoordinationVerbs, InspectionVerbs, BlockVerbs):
         return int(await parts.writer.invalidate(scope, data_type, resource_id, named(tags, document_ids)))
 
     async def invalidate_known(
-        self, tenant_id: str, *, document_ids: Iterable[DocumentId] = (), tags: Iterable[str] = ()
+        self, tenant_id: str | Scope, *, document_ids: Iterable[DocumentId] = (), tags: Iterable[str] = ()
     ) -> int:
         """Do what :meth:`invalidate` does with documents and tags, and say whether anything was tied to them.
 
         Args:
-            tenant_id: The tenant.
+            tenant_id: The tenant, or a scope.
             document_ids: Everything that was made from these documents.
             tags: Everything that carries these tags.
 
@@ -489,101 +556,6 @@ class Cache(CoordinationVerbs, InspectionVerbs, BlockVerbs):
         """
         names, scope = named(tags, document_ids), make_scope(tenant_id)
         return (await self._open_parts().writer.invalidate(scope, None, None, names)).known if names else 0
-
-    async def get_many(
-        self, data_type: str, resource_ids: Iterable[str], tenant_id: str | Scope, *, use_memory: bool = True
-    ) -> dict[str, Any]:
-        """The values of many entries, by id; misses are left out. Cost: at most 1 round trip a node."""
-        parts = self._open_parts()
-        scope, ids = make_scope(tenant_id), distinct(resource_ids)
-        keys = parts.keys.many(data_type, ids, scope)
-        values = await parts.batches.look(keys, self.policy(data_type), use_memory=use_memory)
-        return {i: value for i, value in zip(ids, values, strict=True) if value is not MISSING}
-
-    async def load_many(
-        self,
-        data_type: str,
-        resource_ids: Iterable[str],
-        tenant_id: str | Scope,
-        loader: BatchLoader,
-        *,
-        ttl: TtlOrUnset = UNSET,
-        tags: Iterable[str] = (),
-        document_ids: Iterable[DocumentId] = (),
-        use_memory: bool = True,
-    ) -> dict[str, Any]:
-        """The values of many entries, by id, with one loader call for all that the tiers do not have.
-
-        Args:
-            data_type: Their type.
-            resource_ids: Their ids; repeated ones are loaded once.
-            tenant_id: Their tenant, or scope.
-            loader: ``async def loader(ids) -> mapping by id``, or a sequence in the order of the ids; ``None`` (or no
-                entry in the mapping) for what the source does not have. One that is not async is accepted. It is given
-                the ids as they were passed here, and its mapping's are compared with them as text.
-            ttl: As for :meth:`set`.
-            tags: What all of them depend on.
-            document_ids: Documents that all of them depend on.
-            use_memory: Whether memory may answer and keep copies.
-
-        Returns:
-            The values; an id that the source does not have is left out. Each is private to the caller, as for :meth:`get`.
-
-        Raises:
-            LoadTimeoutError: The type's hard timeout passed, and not every missing entry has a stale one to stand in.
-            ValueError: The loader returned something whose values cannot be told apart, or named other ids in place of
-                some that it was asked for.
-            Exception: The loader's own, as they are. What was loaded before is stored.
-
-        Cost: 1 round trip a node for the hits; one more, and one loader call, for the misses.
-        Cancellation: the load is finished and stored: it is paid for.
-        """
-        parts, ttl = self._open_parts(), checked(ttl)
-        scope, ids = make_scope(tenant_id), distinct(resource_ids)
-        batch = Batch(
-            keys=parts.keys.many(data_type, ids, scope),
-            loader=as_asked(loader, ids),
-            policy=self.policy(data_type),
-            ttl=ttl,
-            tags=collapsed(named(tags, document_ids)),
-            use_memory=use_memory,
-        )
-        values = await parts.batches.load(batch)
-        return {i: value for i, value in zip(ids, values, strict=True) if value is not MISSING}
-
-    async def set_many(
-        self,
-        data_type: str,
-        values: Mapping[str, Any],
-        tenant_id: str | Scope,
-        *,
-        ttl: TtlOrUnset = UNSET,
-        tags: Iterable[str] = (),
-        document_ids: Iterable[DocumentId] = (),
-    ) -> int:
-        """Store many values, as :meth:`set` does each; all are encoded before the first is sent.
-
-        Args:
-            data_type: Their type.
-            values: The values by id.
-            tenant_id: Their tenant, or scope.
-            ttl: As for :meth:`set`.
-            tags: What all of them depend on.
-            document_ids: Documents that all of them depend on; or, by id, those of each.
-
-        Returns:
-            How many were stored.
-
-        Raises:
-            EncodeError: As for :meth:`set`.
-            ValueError: As for :meth:`set`.
-
-        Cost: 1 round trip a node, the commands written together.
-        """
-        parts = self._open_parts()
-        scope, given = make_scope(tenant_id), named(tags, document_ids)
-        keys = [parts.keys.entry(data_type, resource_id, scope) for resource_id in values]
-        return await parts.writer.set(keys, list(values.values()), [given] * len(keys), self.policy(data_type), ttl)
 
     def policy(self, data_type: str) -> Policy:
         """How a data type is kept and loaded."""

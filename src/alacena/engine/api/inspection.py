@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from alacena.engine.base.scope import make_scope
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
 
     from alacena.engine.api.assembly import Parts
     from alacena.engine.base.policy import Policy
@@ -31,14 +31,35 @@ class InspectionVerbs(ABC):
         """Where other processes reach the same server, an embedded one too; ``None``: memory only."""
         return self._open_parts().url
 
-    async def ttl(self, data_type: str, resource_id: str, tenant_id: str | Scope, **scope_parts: Any) -> float:
+    async def ttl(
+        self,
+        data_type: str,
+        resource_id: str,
+        tenant_id: str | Scope,
+        *,
+        agent_id: str | None = None,
+        conversation_id: str | None = None,
+        collection_id: str | None = None,
+        user_id: str | None = None,
+        permissions: Iterable[str] | None = None,
+    ) -> float:
         """Seconds that an entry stays fresh: -1 for ever, -2 absent. Cost: 1 round trip."""
         parts = self._open_parts()
-        key = parts.keys.entry(data_type, resource_id, make_scope(tenant_id, **scope_parts))
+        scope = make_scope(tenant_id, agent_id, conversation_id, collection_id, user_id, permissions)
+        key = parts.keys.entry(data_type, resource_id, scope)
         return await parts.reader.remaining(key, self.policy(data_type))
 
     async def explain(
-        self, data_type: str, resource_id: str, tenant_id: str | Scope, **scope_parts: str | None
+        self,
+        data_type: str,
+        resource_id: str,
+        tenant_id: str | Scope,
+        *,
+        agent_id: str | None = None,
+        conversation_id: str | None = None,
+        collection_id: str | None = None,
+        user_id: str | None = None,
+        permissions: Iterable[str] | None = None,
     ) -> dict[str, Any]:
         """Returns why a read of this entry is what it is, as facts for people.
 
@@ -47,7 +68,8 @@ class InspectionVerbs(ABC):
 
         Cost: 1 round trip; 2 for an entry that depends on tags or documents.
         """
-        parts, scope = self._open_parts(), make_scope(tenant_id, **scope_parts)
+        parts = self._open_parts()
+        scope = make_scope(tenant_id, agent_id, conversation_id, collection_id, user_id, permissions)
         key, *wider = parts.keys.entries(data_type, resource_id, scope)
         return await parts.explain(key, wider)
 

@@ -66,10 +66,10 @@ class TenantMismatchError(UsageError, ValueError):
         named: The tenant that was named besides.
     """
 
-    def __init__(self, source: str, named: str, expected: str, hint: str = "") -> None:
+    def __init__(self, source: str, named: str, expected: str, *, remedy: str | None = None) -> None:
+        remedy = remedy or f"enter `with Context(tenant_id={named!r})` in code that may cross tenants"
         super().__init__(
-            f"{source} names the tenant {named!r}, and this code runs for {expected!r}: leave it out, or enter "
-            f"`with Context(tenant_id={named!r})` in code that may cross tenants{hint}"
+            f"{source} names the tenant {named!r}, and this code runs for {expected!r}: leave it out, or {remedy}"
         )
         self.expected = expected
         self.named = named

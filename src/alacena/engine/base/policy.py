@@ -12,47 +12,41 @@ from alacena.engine.base.ttl import Ttl, seconds
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Policy:
-    """How entries of one data type are kept and loaded.
-
-    Attributes:
-        ttl: Seconds an entry is fresh; ``None`` never expires.
-        stale_if_error_s: Seconds after expiry during which the entry may be served if its source fails.
-        stale_while_revalidate_s: Seconds after expiry during which the entry is served at once, while one load
-            renews it behind.
-        retry_after_s: Seconds after a failed load during which this process leaves the source of the entry alone, less
-            up to a tenth: what may be served stale is served at once, and where there is nothing, readers get the
-            error that it failed with. ``None``: 5 s where something stale stands in, and else each read asks again;
-            0: each read asks in any case. A source that says for how long itself (``ctx.retry_after``, an exception's
-            ``retry_after``, the ``Retry-After`` of its 429 or 503) is left alone for that long.
-        soft_timeout_s: Seconds of a load after which a stale entry is served and the load goes on behind; ``None``:
-            wait.
-        hard_timeout_s: Seconds after which a load (of one entry, or of a batch) is given up with
-            ``LoadTimeoutError``; ``None``: never. Two minutes are longer than a patient client of a model waits for
-            an answer, and short enough that a load that would never end becomes an error.
-        early_refresh_beta: How eagerly an entry is renewed before it expires (XFetch, Vattani et al., VLDB 2015):
-            0 is off, 1 the paper's optimum, more is earlier.
-        negative_ttl_s: Seconds during which "the source has nothing" is remembered; 0 is off.
-        jitter_ratio: The part of a time to live that may be taken off at random; ``None``: the cache's setting.
-        use_memory: Whether the process keeps copies in its memory.
-        shared: Hand out mutable containers from memory as they are, without a private copy. Only for values that
-            every reader treats as read-only: it saves a decode a hit.
-        redis_budget_s: The longest a read waits for Redis before it goes to the source; ``None``: the cache's setting.
-            More for a type of large values: one of 6 MB takes half a second at 100 Mbit/s, and what never arrives in
-            time is never a hit.
-    """
+    """How entries of one data type are kept and loaded."""
 
     ttl: Ttl = 3600.0
+    """Seconds an entry is fresh; ``None`` never expires."""
     stale_if_error_s: float = 0.0
+    """Seconds after expiry during which the entry may be served if its source fails."""
     stale_while_revalidate_s: float = 0.0
+    """Seconds after expiry during which the entry is served at once, while one load renews it behind."""
     retry_after_s: float | None = None
+    """Seconds after a failed load during which this process leaves the source of the entry alone, less up to a tenth:
+    what may be served stale is served at once, and where there is nothing, readers get the error that it failed with.
+    ``None``: 5 s where something stale stands in, and else each read asks again; 0: each read asks in any case. A
+    source that says for how long itself (``ctx.retry_after``, an exception's ``retry_after``, the ``Retry-After`` of
+    its 429 or 503) is left alone for that long."""
     soft_timeout_s: float | None = None
+    """Seconds of a load after which a stale entry is served and the load goes on behind; ``None``: wait."""
     hard_timeout_s: float | None = 120.0
+    """Seconds after which a load (of one entry, or of a batch) is given up with ``LoadTimeoutError``; ``None``: never.
+    Two minutes are longer than a patient client of a model waits for an answer, and short enough that a load that would
+    never end becomes an error."""
     early_refresh_beta: float = 0.0
+    """How eagerly an entry is renewed before it expires (XFetch, Vattani et al., VLDB 2015): 0 is off, 1 the paper's
+    optimum, more is earlier."""
     negative_ttl_s: float = 0.0
+    """Seconds during which "the source has nothing" is remembered; 0 is off."""
     jitter_ratio: float | None = None
+    """The part of a time to live that may be taken off at random; ``None``: the cache's setting."""
     use_memory: bool = True
+    """Whether the process keeps copies in its memory."""
     shared: bool = False
+    """Hand out mutable containers from memory as they are, without a private copy. Only for values that every reader
+    treats as read-only: it saves a decode a hit."""
     redis_budget_s: float | None = None
+    """The longest a read waits for Redis before it goes to the source; ``None``: the cache's setting. More for a type
+    of large values: one of 6 MB takes half a second at 100 Mbit/s, and what never arrives in time is never a hit."""
 
     def __post_init__(self) -> None:
         wrong = [f"{f.name}: {problem}" for f in fields(self) if (problem := _problem(f.name, getattr(self, f.name)))]

@@ -1,0 +1,128 @@
+"""The verbs of a cache for many entries of one type at once."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from typing import TYPE_CHECKING, Any
+
+from alacena.engine.base.keys import collapsed, named
+from alacena.engine.base.remote_tier import MISSING
+from alacena.engine.base.scope import make_scope
+from alacena.engine.base.ttl import UNSET, TtlOrUnset, checked
+from alacena.engine.reading.answers import as_asked, distinct
+from alacena.engine.reading.batch_runner import Batch
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+    from alacena.engine.api.assembly import Parts
+    from alacena.engine.base.keys import DocumentId
+    from alacena.engine.base.policy import Policy
+    from alacena.engine.base.scope import Scope
+    from alacena.engine.reading.answers import BatchLoader
+
+
+class ManyVerbs(ABC):
+    """The verbs of a cache that take many ids."""
+
+    @abstractmethod
+    def policy(self, data_type: str) -> Policy:
+        """How a data type is kept and loaded."""
+
+    @abstractmethod
+    def _open_parts(self) -> Parts: ...
+
+    async def get_many(
+        self, data_type: str, resource_ids: Iterable[str], tenant_id: str | Scope, *, use_memory: bool = True
+    ) -> dict[str, Any]:
+        """The values of many entries, by id; misses are left out. Cost: at most 1 round trip a node."""
+        parts = self._open_parts()
+        scope, ids = make_scope(tenant_id), distinct(resource_ids)
+        keys = parts.keys.many(data_type, ids, scope)
+        values = await parts.batches.look(keys, self.policy(data_type), use_memory=use_memory)
+        return {i: value for i, value in zip(ids, values, strict=True) if value is not MISSING}
+
+    async def load_many(
+        self,
+        data_type: str,
+        resource_ids: Iterable[str],
+        tenant_id: str | Scope,
+        loader: BatchLoader,
+        *,
+        ttl: TtlOrUnset = UNSET,
+        tags: Iterable[str] = (),
+        document_ids: Iterable[DocumentId] = (),
+        use_memory: bool = True,
+    ) -> dict[str, Any]:
+        """The values of many entries, by id, with one loader call for all that the tiers do not have.
+
+        Args:
+            data_type: Their type.
+            resource_ids: Their ids; repeated ones are loaded once.
+            tenant_id: Their tenant, or scope.
+            loader: ``async def loader(ids) -> mapping by id``, or a sequence in the order of the ids; ``None`` (or no
+                entry in the mapping) for what the source does not have. One that is not async is accepted. It is given
+                the ids as they were passed here, and its mapping's are compared with them as text.
+            ttl: As for :meth:`Cache.set`.
+            tags: What all of them depend on.
+            document_ids: Documents that all of them depend on.
+            use_memory: Whether memory may answer and keep copies.
+
+        Returns:
+            The values; an id that the source does not have is left out. Each is private to the caller, as for :meth:`Cache.get`.
+
+        Raises:
+            LoadTimeoutError: The type's hard timeout passed, and not every missing entry has a stale one to stand in.
+            ValueError: The loader returned something whose values cannot be told apart, or named other ids in place of
+                some that it was asked for.
+            Exception: The loader's own, as they are. What was loaded before is stored.
+
+        Cost: 1 round trip a node for the hits; one more, and one loader call, for the misses.
+        Cancellation: the load is finished and stored: it is paid for.
+        """
+        parts, ttl = self._open_parts(), checked(ttl)
+        scope, ids = make_scope(tenant_id), distinct(resource_ids)
+        batch = Batch(
+            keys=parts.keys.many(data_type, ids, scope),
+            loader=as_asked(loader, ids),
+            policy=self.policy(data_type),
+            ttl=ttl,
+            tags=collapsed(named(tags, document_ids)),
+            use_memory=use_memory,
+        )
+        values = await parts.batches.load(batch)
+        return {i: value for i, value in zip(ids, values, strict=True) if value is not MISSING}
+
+    async def set_many(
+        self,
+        data_type: str,
+        values: Mapping[str, Any],
+        tenant_id: str | Scope,
+        *,
+        ttl: TtlOrUnset = UNSET,
+        tags: Iterable[str] = (),
+        document_ids: Iterable[DocumentId] = (),
+    ) -> int:
+        """Store many values, as :meth:`Cache.set` does each; all are encoded before the first is sent.
+
+        Args:
+            data_type: Their type.
+            values: The values by id.
+            tenant_id: Their tenant, or scope.
+            ttl: As for :meth:`Cache.set`.
+            tags: What all of them depend on.
+            document_ids: Documents that all of them depend on; or, by id, those of each.
+
+        Returns:
+            How many were stored.
+
+        Raises:
+            EncodeError: As for :meth:`Cache.set`.
+            ValueError: As for :meth:`Cache.set`.
+
+        Cost: 1 round trip a node, the commands written together.
+        """
+        parts = self._open_parts()
+        scope, given = make_scope(tenant_id), named(tags, document_ids)
+        keys = [parts.keys.entry(data_type, resource_id, scope) for resource_id in values]
+        return await parts.writer.set(keys, list(values.values()), [given] * len(keys), self.policy(data_type), ttl)

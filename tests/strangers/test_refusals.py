@@ -105,6 +105,23 @@ async def test_a_new_connection_does_not_serve_what_is_still_owed(start_redis: C
         await until(lambda: cache.guarantee()["removals_owed"] == 0)
 
 
+@pytest.mark.parametrize("use_memory", [True, False])
+async def test_a_refresh_that_could_not_be_stored_is_not_followed_by_the_older_value(
+    start_redis: Callable[..., RedisServer], use_memory: bool
+) -> None:
+    """redis/redis 9913: the caller has the new value in hand, and reads the old one in the next step."""
+    server = start_redis()
+    async with Cache(settings_of(server)) as cache:
+        for number in range(5):
+            resource = f"d{number}"
+            take_writes(server)
+            await until(lambda: cache.guarantee()["removals_owed"] == 0)
+            assert await cache.set("document", resource, "old", "acme")
+            refuse_writes(server)
+            assert await cache.refresh("document", resource, "acme", lambda: "new") == "new"
+            assert await cache.get("document", resource, "acme", use_memory=use_memory) is None
+
+
 async def test_a_hold_that_was_refused_leaves_nothing_old_behind(start_redis: Callable[..., RedisServer]) -> None:
     """redis/redis 9913: a transaction runs though its hold could not be set."""
     server = start_redis()

@@ -578,7 +578,7 @@ class Cache(CoordinationVerbs, InspectionVerbs, BlockVerbs):
             EncodeError: As for :meth:`set`.
             ValueError: As for :meth:`set`.
 
-        Cost: 1 round trip a node, the commands written together.
+        Cost: 1 round trip a node for each 256 entries, their commands written together.
         """
         parts = self._open_parts()
         scope, given = make_scope(tenant_id), named(tags, document_ids)

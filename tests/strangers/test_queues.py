@@ -16,6 +16,7 @@ from alacena.coordination import MSGPACK, Elements, Pushed, Queues, Unreadable, 
 from alacena.coordination.coordination_context import CoordinationContext
 from alacena.coordination.lists import Lists
 from alacena.coordination.sets import Sets
+from alacena.engine import Cache, ServerReplyError, Settings
 from alacena.engine.base.errors import (
     BackendError,
     BackendUnavailableError,
@@ -30,7 +31,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable
 
     from alacena.coordination import Item, Queue
-    from alacena.engine import Cache
+    from tests.servers.redis_server import RedisServer
 
 BIG = random.Random(7).randbytes(3_000_000)
 
@@ -437,3 +438,31 @@ async def test_a_list_loses_nothing_that_cannot_be_read(port: CoordinationContex
     members = await sets.members("s", tenant_id="t")
     assert "old" in members
     assert [member.raw for member in members if isinstance(member, Unreadable)] == [raw]
+
+
+async def test_what_takes_work_out_goes_on_while_the_server_is_full(start_redis: Callable[..., RedisServer]) -> None:
+    """redis/redis 9926, 8623: `noeviction` and no room: workers must be able to drain the queue, or it stays full."""
+    server = start_redis(maxmemory_bytes=30_000_000)
+    async with Cache(Settings(redis_url=server.url)) as cache:
+        queue = cache.queues("q", tenant_id="acme")
+        await queue.push_many(range(3), ids=["a", "b", "c"])
+        first, second = await queue.reserve(max_items=2, visibility_s=60)
+        lock = await cache.locks.take("l", tenant_id="acme", ttl_s=60)
+        reservation = await cache.budgets("b", tenant_id="acme", limit=1000).reserve(100)
+        server.call("CONFIG", "SET", "maxmemory", "1")
+        await first.extend(60)
+        assert await cache.locks.renew("l", tenant_id="acme", token=lock.token, ttl_s=120)
+        await first.ack()
+        await second.nack()
+        third, again = await queue.reserve(max_items=2, visibility_s=60)
+        assert [third.id, again.id] == ["c", "b"]
+        await third.ack()
+        await reservation.commit(50)
+        for _ in range(2):
+            with pytest.raises(ServerReplyError, match="OOM"):
+                await queue.push("more", id="d")
+        await lock.release()
+        server.call("CONFIG", "SET", "maxmemory", "30000000")
+        await queue.push("more", id="d")
+        stats = await queue.stats()
+        assert (stats.acked, stats.ready, stats.in_flight) == (2, 1, 1)

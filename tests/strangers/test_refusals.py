@@ -100,6 +100,23 @@ async def test_a_new_connection_does_not_serve_what_is_still_owed(start_redis: C
         await until(lambda: cache.guarantee()["removals_owed"] == 0)
 
 
+@pytest.mark.parametrize("use_memory", [True, False])
+async def test_a_refresh_that_could_not_be_stored_is_not_followed_by_the_older_value(
+    start_redis: Callable[..., RedisServer], use_memory: bool
+) -> None:
+    """redis/redis 9913: the caller has the new value in hand, and reads the old one in the next step."""
+    server = start_redis()
+    async with Cache(settings_of(server)) as cache:
+        for number in range(5):
+            resource = f"d{number}"
+            take_writes(server)
+            await until(lambda: cache.guarantee()["removals_owed"] == 0)
+            assert await cache.set("document", resource, "old", "acme")
+            refuse_writes(server)
+            assert await cache.refresh("document", resource, "acme", lambda: "new") == "new"
+            assert await cache.get("document", resource, "acme", use_memory=use_memory) is None
+
+
 async def test_a_hold_that_was_refused_leaves_nothing_old_behind(start_redis: Callable[..., RedisServer]) -> None:
     """redis/redis 9913: a transaction runs though its hold could not be set."""
     server = start_redis()
@@ -111,14 +128,37 @@ async def test_a_hold_that_was_refused_leaves_nothing_old_behind(start_redis: Ca
         assert await cache.get("document", "d1", "acme", use_memory=False) is None
 
 
-async def test_a_server_without_unlink_is_asked_to_del(start_redis: Callable[..., RedisServer]) -> None:
-    """django/channels_redis 118: a hardened server has renamed commands."""
-    server = start_redis(extra=("--rename-command", "UNLINK", ""))
-    async with Cache(settings_of(server)) as cache:
+@pytest.mark.parametrize("how", ["renamed", "no right"])
+async def test_a_server_without_unlink_is_asked_to_del(start_redis: Callable[..., RedisServer], how: str) -> None:
+    """django/channels_redis 118: a hardened server has renamed commands; scripts must not need them either."""
+    if how == "renamed":
+        server = start_redis(extra=("--rename-command", "UNLINK", ""))
+    else:
+        server = start_redis(users=["default on nopass ~* &* +@all -unlink"])
+    async with Cache(settings_of(server, max_value_bytes=1_000)) as cache:
         await cache.set("document", "d1", "old", "acme")
-        assert "UNLINK" in cache.guarantee()["missing_rights"]
+        assert cache.guarantee()["missing_rights"] == ["UNLINK"]
         assert await cache.delete("document", "d1", "acme")
         assert await cache.get("document", "d1", "acme", use_memory=False) is None
+        await cache.set("answer", "q", "old", "acme", document_ids=["d1"])
+        assert await cache.invalidate("acme", document_ids=["d1"]) == 1
+        assert await cache.get("answer", "q", "acme", use_memory=False) is None
+        await cache.set("document", "d1", "old", "acme")
+        async with cache.write("acme", ("document", "d1")):
+            assert cache.guarantee()["removals_owed"] == 0
+            assert await cache.get("document", "d1", "acme", use_memory=False) is None
+        assert cache.guarantee()["removals_owed"] == 0
+        await cache.set("document", "d1", "old", "acme")
+        assert await cache.refresh("document", "d1", "acme", lambda: "x" * 3_000) == "x" * 3_000
+        assert await cache.get("document", "d1", "acme", use_memory=False) is None
+
+
+async def test_a_server_without_del_is_named(start_redis: Callable[..., RedisServer]) -> None:
+    """django/channels_redis 118: the other way round, the scripts cannot do without it."""
+    server = start_redis(users=["default on nopass ~* &* +@all -del"])
+    async with Cache(settings_of(server)) as cache:
+        assert await cache.get("document", "d1", "acme") is None
+        assert cache.guarantee()["missing_rights"] == ["DEL"]
 
 
 async def test_many_debts_become_one_of_the_tenant_and_then_one_of_everything(

@@ -9,6 +9,7 @@ import enum
 import ipaddress
 import subprocess
 import sys
+import zoneinfo
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import asyncpg
@@ -169,6 +170,83 @@ def test_a_moment_with_a_zone_of_another_make_is_the_same_moment(moment: dt.date
     assert back.replace(tzinfo=None) == moment.replace(tzinfo=None)
 
 
+class Stamp(dt.datetime):
+    """As pandas' and pendulum's: equal to the plain one."""
+
+
+class Fine(dt.datetime):
+    """As pandas' with nanoseconds: not equal to any plain one."""
+
+    __slots__ = ("nanosecond",)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Fine) and super().__eq__(other)
+
+    __hash__ = dt.datetime.__hash__
+
+
+class Nothing(dt.datetime):
+    """As pandas' NaT."""
+
+    __slots__ = ()
+    year = property(lambda _: float("nan"))  # type: ignore[assignment]
+
+
+class Day(dt.date):
+    pass
+
+
+class Hour(dt.time):
+    pass
+
+
+class Span(dt.timedelta):
+    pass
+
+
+class Zone(zoneinfo.ZoneInfo):
+    """As pendulum's."""
+
+
+@pytest.mark.parametrize(
+    ("value", "bare"),
+    [
+        (Stamp(2024, 5, 1, 10), dt.datetime(2024, 5, 1, 10)),  # noqa: DTZ001 - drivers give such ones
+        (Stamp(2024, 5, 1, 10, 0, 0, 7, dt.UTC), dt.datetime(2024, 5, 1, 10, 0, 0, 7, dt.UTC)),
+        (
+            Stamp(2024, 10, 27, 2, 30, tzinfo=Zone("Europe/Madrid"), fold=1),
+            dt.datetime(2024, 10, 27, 2, 30, tzinfo=zoneinfo.ZoneInfo("Europe/Madrid"), fold=1),
+        ),
+        (Day(2024, 5, 1), dt.date(2024, 5, 1)),
+        (Hour(10, 30), dt.time(10, 30)),
+        (Span(seconds=5), dt.timedelta(seconds=5)),
+    ],
+    ids=repr,
+)
+async def test_a_frameworks_own_moment_is_kept_as_the_plain_one_that_it_equals(
+    cache: Cache, value: Any, bare: Any
+) -> None:
+    """python-pendulum/pendulum 899: rows of pandas or pendulum were loaded anew at each read."""
+    await cache.load("row", "r", "acme", lambda: {"at": value})
+    for use_memory in (True, False):
+        back = (await cache.get("row", "r", "acme", use_memory=use_memory))["at"]
+        assert type(back) is type(bare)
+        # Moments that came twice, at the end of summer, are equal to none of another zone.
+        assert repr(back) == repr(bare)
+        assert str(back) == str(value)
+
+
+@pytest.mark.parametrize("value", [Fine(2024, 5, 1), Nothing(2024, 5, 1)], ids=["nanoseconds", "NaT"])
+def test_a_moment_that_a_plain_one_cannot_say_is_refused_with_what_to_write(value: dt.datetime) -> None:
+    """python-pendulum/pendulum 899: a part of a microsecond must not be lost in silence."""
+    with pytest.raises(EncodeError, match="to_pydatetime"):
+        encode([value])
+    told = Stamp(2024, 5, 1)
+    told.source = "gps"  # type: ignore[attr-defined]
+    with pytest.raises(EncodeError, match="would lose"):
+        encode([told])
+
+
 async def test_a_model_with_an_aware_time_stamp_is_kept(open_cache: Callable[..., Awaitable[Cache]]) -> None:
     """pydantic/pydantic-core#589: any model parsed from text with a zone was loaded anew at each read."""
     cache = await open_cache()
@@ -187,7 +265,7 @@ async def test_a_model_with_an_aware_time_stamp_is_kept(open_cache: Callable[...
         (collections.defaultdict(lambda: 1), "dict"),
         (type("Tagged", (str,), {})("a"), None),
         (object(), "register"),
-        (type("Moment", (dt.datetime,), {})(2024, 1, 1), "datetime"),
+        (Fine(2024, 1, 1), "datetime"),
     ],
     ids=lambda one: type(one).__name__,
 )

@@ -5,7 +5,7 @@ import logging
 
 import pytest
 
-from alacena.engine import UNCHANGED, LoadTimeoutError, Policy
+from alacena.engine import UNCHANGED, LoadTimeoutError, Policy, UsageError
 from tests.unit.engine.scene import TENANT, Source, play
 
 FAIL_SAFE = Policy(ttl=10, stale_if_error_s=60)
@@ -267,11 +267,12 @@ def test_unchanged_begins_the_life_of_the_previous_value_anew(server):
 
 
 @pytest.mark.parametrize("server", [False, True])
-def test_unchanged_without_a_previous_value_is_not_found(server):
+def test_unchanged_without_a_previous_value_is_an_error_and_not_remembered(server):
     async def scenario(stage):
-        found = await stage.cache.lookup("note", "n", TENANT, Source(UNCHANGED).load)
-        assert (found.value, found.found) == (None, False)
+        with pytest.raises(UsageError, match=r"note 'n' returned UNCHANGED.*context\.previous"):
+            await stage.cache.lookup("note", "n", TENANT, Source(UNCHANGED).load)
         assert await stage.cache.get("note", "n", TENANT) is None
+        assert await stage.cache.load("note", "n", TENANT, Source("v1").load) == "v1"
 
     play(scenario, policy=FAIL_SAFE, server=server)
 

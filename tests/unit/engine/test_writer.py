@@ -2,6 +2,8 @@
 
 import asyncio
 
+import pytest
+
 from alacena.engine import BackendUnavailableError, Cache
 from alacena.engine.base.events import BackendFailed, Invalidated
 from tests.unit.engine.scene import TENANT, Source, play
@@ -36,6 +38,31 @@ async def test_what_is_invalidated_in_one_turn_leaves_together_each_name_once():
         assert await cache.get_many("chunk", [f"c{n}" for n in range(20)], TENANT) == {}
         await cache.invalidate(TENANT)
         assert len(sent) == 2
+
+
+@pytest.mark.parametrize("reading", [False, True])
+async def test_the_entries_of_a_batch_do_not_use_up_each_others_deadlines(reading):
+    """5,000 at once are encoded and written for longer than one may take: the last ones were refused as late."""
+    async with Cache() as cache:
+        tier, under_way, most = cache._parts.remote, 0, 0
+
+        async def store(key, new_entry, began):
+            nonlocal under_way, most
+            under_way += 1
+            most = max(most, under_way)
+            await asyncio.sleep(0)
+            under_way -= 1
+            return await type(tier).store(tier, key, new_entry, began)
+
+        tier.store = store
+        values = {f"c{number}": number for number in range(5000)}
+        if reading:
+            async with cache.reading(TENANT, data_types=["chunk"]) as read:
+                assert await read.set_many("chunk", values) == 5000
+        else:
+            assert await cache.set_many("chunk", values, TENANT) == 5000
+        assert 1 < most <= 256
+        assert await cache.get("chunk", "c4999", TENANT) == 4999
 
 
 def test_a_caller_who_leaves_does_not_stop_a_removal_that_others_wait_for():

@@ -120,7 +120,7 @@ class ManyVerbs(ABC):
             EncodeError: As for :meth:`Cache.set`.
             ValueError: As for :meth:`Cache.set`.
 
-        Cost: 1 round trip a node, the commands written together.
+        Cost: 1 round trip a node for each 256 entries, their commands written together.
         """
         parts = self._open_parts()
         scope, given = make_scope(tenant_id), named(tags, document_ids)

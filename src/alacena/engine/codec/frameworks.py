@@ -13,6 +13,7 @@ import sys
 from typing import TYPE_CHECKING, Any, Final
 
 from alacena.engine.codec.records import Record, can_be_taken_apart, record_of
+from alacena.engine.codec.scalars import plain_time
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -131,7 +132,7 @@ def plain(value: Any) -> Any:
     """The plain value that an object equals and says no more than; the object itself if there is none.
 
     A row of asyncpg is its ``dict``; text of a class of its own (an `Enum`'s member among it) that has no attributes is
-    text.
+    text; a moment of pandas or pendulum that is no finer than a microsecond is a ``datetime``.
     """
     kind = type(value)
     if isinstance(value, str) and (isinstance(value, enum.Enum) or not getattr(value, "__dict__", None)):
@@ -139,7 +140,7 @@ def plain(value: Any) -> Any:
         return str.__str__(text) if isinstance(text, str) else value
     if kind.__name__ == "Record" and kind.__module__.startswith("asyncpg.") and _found_record() in kind.__mro__:
         return dict(value.items())
-    return value
+    return plain_time(value)
 
 
 def _found_record() -> Any:

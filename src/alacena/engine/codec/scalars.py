@@ -33,7 +33,7 @@ def _dump_zone(value: dt.datetime | dt.time) -> bytes:
         offset, name = zone.utcoffset(None), zone.tzname(None)
         given = [] if name == dt.timezone(offset).tzname(None) else [name]
         return msgpack.encode([offset // _MICROSECOND, *given])
-    if type(zone) is zoneinfo.ZoneInfo and zone.key is not None:
+    if isinstance(zone, zoneinfo.ZoneInfo) and zone.key is not None:
         return msgpack.encode(zone.key)
     at = value.utcoffset()
     if at is None:
@@ -76,6 +76,32 @@ def _dump_time(value: dt.time) -> bytes:
 def _load_time(data: memoryview) -> dt.time:
     hour, minute, second, micros, fold = _TIME.unpack_from(data)
     return dt.time(hour, minute, second, micros, tzinfo=_load_zone(data[_TIME.size :]), fold=fold)
+
+
+def plain_time(value: Any) -> Any:
+    """Returns the date, time or duration of the standard library that a driver's or framework's own says no more than.
+
+    The object itself if there is none: it is finer than a microsecond, is no moment at all (``NaT``), counts in months, or
+    has attributes of its own.
+    """
+    if not isinstance(value, dt.date | dt.time | dt.timedelta) or getattr(value, "__dict__", None):
+        return value
+    try:
+        bare = _bare_time(value)
+    except (TypeError, ValueError):
+        return value
+    return bare if bare == value else value
+
+
+def _bare_time(value: Any) -> Any:
+    if isinstance(value, dt.datetime):
+        moment = (value.year, value.month, value.day, value.hour, value.minute, value.second, value.microsecond)
+        return dt.datetime(*moment, tzinfo=value.tzinfo, fold=value.fold)
+    if isinstance(value, dt.date):
+        return dt.date(value.year, value.month, value.day)
+    if isinstance(value, dt.time):
+        return dt.time(value.hour, value.minute, value.second, value.microsecond, tzinfo=value.tzinfo, fold=value.fold)
+    return dt.timedelta(value.days, value.seconds, value.microseconds)
 
 
 def _dump_int(value: int) -> bytes:

@@ -5,7 +5,8 @@ What can be stored: ``None``, ``bool``, ``int`` of any size, ``float``, ``comple
 ``datetime`` (naive, ``timezone``, ``ZoneInfo``; the fold is kept), ``date``, ``time``, ``timedelta``, ``Decimal``,
 ``UUID``, numpy arrays and scalars, and the classes of a `Registry`. Everything else, subclasses of these types
 included, is an `EncodeError`: nothing turns into something similar on its way through Redis. Two exceptions: numpy
-arrays come back read-only, and a database driver's subclass of ``UUID`` comes back as the plain ``UUID`` it equals.
+arrays come back read-only, and what a database driver or a framework derives from ``UUID``, ``datetime``, ``date``,
+``time`` or ``timedelta`` comes back as the plain one that it equals; unless it says more than that one.
 
 The bytes are MessagePack. What JSON knows, and bytes, is encoded and decoded by one call into C; before that, a scan
 makes sure that it applies, because the encoder would take a tuple for a list and a datetime for a string without a

@@ -37,7 +37,7 @@ _INT64: Final = range(-(1 << 63), 1 << 64)
 _NAME: Final = re.compile(r"[^\W\d]\w*", re.ASCII)
 _LONGEST_KEY: Final = 60
 
-_ADVICE: Final[tuple[tuple[type, str], ...]] = (
+_ADVICE: Final[tuple[tuple[Any, str], ...]] = (
     (enum.Enum, "register its class: alacena.engine.codec.register"),
     (str, "it is a subclass of str with attributes of its own, which would be lost: pass str(value)"),
     (bytes, "it is a subclass of bytes, which would come back as bytes: pass bytes(value)"),
@@ -48,7 +48,12 @@ _ADVICE: Final[tuple[tuple[type, str], ...]] = (
     (tuple, "register its class, or pass tuple(value)"),
     (
         dt.datetime,
-        "it is a subclass of datetime: pass value.to_pydatetime(), or datetime.fromisoformat(value.isoformat())",
+        "a datetime would lose what it says beyond one, or it is NaT: pass value.to_pydatetime(), or None",
+    ),
+    (dt.date | dt.time, "it has attributes of its own, which would be lost: pass the plain date or time"),
+    (
+        dt.timedelta,
+        "a timedelta would lose what it says beyond one: pass datetime.timedelta(seconds=value.total_seconds())",
     ),
     (memoryview, "pass bytes(value)"),
 )

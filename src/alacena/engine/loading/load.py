@@ -40,7 +40,10 @@ class _Unchanged(Enum):
 
 
 UNCHANGED: Final = _Unchanged.UNCHANGED
-"""What a loader returns where ``context.previous`` is still what the source holds: its life begins anew, with its tags."""
+"""What a loader returns if ``context.previous`` is still what the source holds: its life begins anew, with its tags.
+
+Without a previous value it is a `UsageError`.
+"""
 
 
 class LoadContext:

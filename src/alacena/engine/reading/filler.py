@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from msgspec import structs
 
-from alacena.engine.base.errors import BackendError, EncodeError
+from alacena.engine.base.errors import BackendError, EncodeError, UsageError
 from alacena.engine.base.events import FillRefused
 from alacena.engine.base.lineage import made_from
 from alacena.engine.base.remote_tier import MISSING, NOT_FOUND, Found, Lookup, NewEntry
@@ -119,9 +119,17 @@ class Filler:
             lease: The permission to store it.
             replaces: Whether there is an older entry: then that the source has nothing is stored in any case, as dead
                 at once where it is not to be remembered, and the older entry is gone.
+
+        Raises:
+            UsageError: It is ``UNCHANGED``, and there is nothing that could be unchanged.
         """
         if value is UNCHANGED:
-            value = None if context.previous is MISSING else context.previous
+            if context.previous is MISSING:
+                raise UsageError(
+                    f"the source of {request.key.data_type} {request.key.resource_id!r} returned UNCHANGED, and there is no "
+                    "previous value: return UNCHANGED only if `context.previous` holds one, else the value"
+                )
+            value = context.previous
             context.tags += context.previous_tags
         policy = request.policy if request.keep else request.policy.but(use_memory=False)
         if lease is None or not lease.storable:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import asynccontextmanager
+from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 from alacena.engine.base.errors import BackendError, EncodeError, InvalidKeyError
@@ -14,7 +15,7 @@ from alacena.engine.loading.load import reads_under_way
 from alacena.engine.writing.under_way import UnderWay
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterable, Sequence
+    from collections.abc import AsyncIterator, Coroutine, Iterable, Iterator, Sequence
 
     from alacena.engine.base.environment import Environment
     from alacena.engine.base.events import Events
@@ -26,6 +27,9 @@ if TYPE_CHECKING:
     from alacena.engine.loading.single_flight import SingleFlight
     from alacena.engine.reading.filler import Filler
     from alacena.engine.reading.tiered_lookup import TieredLookup
+
+_AT_ONCE = 256
+"""Entries of a batch that are under way together: each has its own deadline, which the others must not use up."""
 
 EVERY_RESOURCE = "*"
 """What ``invalidate`` takes in place of an id for "the whole type"."""
@@ -108,13 +112,13 @@ class Writer:
         """
         new_entries = await self._parcels(keys, values, depends, policy, ttl)
         overtaken = self._under_way.overtaken
-        stores = [
+        stores = (
             self._refused(key, "generation")
             if overtaken(map(key.tag_name, new_entry.tags))
             else self._stored(key, new_entry, None)
             for key, new_entry in zip(keys, new_entries, strict=True)
-        ]
-        return sum(await asyncio.gather(*stores)) if len(stores) != 1 else await stores[0]
+        )
+        return await next(stores) if len(keys) == 1 else await _count(stores)
 
     async def set_read(
         self,
@@ -139,7 +143,7 @@ class Writer:
         new_entries = await self._parcels(keys, values, depends, policy, ttl)
         if beginnings is None:
             return sum([await self._refused(key, "backend") for key in keys])
-        return sum(await asyncio.gather(*map(self._stored, keys, new_entries, beginnings)))
+        return await _count(map(self._stored, keys, new_entries, beginnings))
 
     async def _refused(self, key: EntryKey, reason: Refusal) -> bool:
         """The caller knows of a newer value that is not stored: the older one is not served any more."""
@@ -314,6 +318,14 @@ class Writer:
             )
         entry = self._keys.entry(data_type, resource_id, scope)
         return self._keys.resource_generations(data_type, entry.resource_id, scope), [entry]
+
+
+async def _count(stores: Iterator[Coroutine[Any, Any, bool]]) -> int:
+    """Store, some at once, and count what was stored."""
+    stored = 0
+    while some := list(islice(stores, _AT_ONCE)):
+        stored += sum(await asyncio.gather(*some))
+    return stored
 
 
 async def _nothing() -> None:

@@ -21,6 +21,7 @@ NEEDS: Final = {
     "counters and the ledger are refused",
     "write": "grant writes to the keys of the namespace (+@write): without them nothing is stored or invalidated",
     "UNLINK": "grant UNLINK, or do not rename it: DEL is used meanwhile",
+    "DEL": "grant DEL, or do not rename it: the scripts remove with it, and without it nothing is stored",
     "channels": "grant PUBLISH and SUBSCRIBE on the channels of the namespace (such as &alacena:*): without them waiters "
     "for locks and queues are not woken",
     "tracking": "grant CLIENT TRACKING: without it memory stays off and each read asks the server",
@@ -86,15 +87,17 @@ class Facts:
             ("EVALSHA", RELEASE.sha, 1, key, "-"),
             ("SET", key, "1", "PX", 1000),
             ("UNLINK", key),
+            ("DEL", key),
             ("PUBLISH", f"{namespace}:probe", ""),
         ]
 
     def read_probes(self, replies: Sequence[Reply]) -> None:
         """Takes note of the answers to :meth:`probes`. What is refused for a moment only says nothing of rights."""
-        load, run, write, unlink, publish = replies
+        load, run, write, unlink, delete, publish = replies
         self._note("scripts", load if is_forbidden(load) else run)
         self._note("write", write)
         self._note("UNLINK", unlink)
+        self._note("DEL", delete)
         self._note("channels", publish)
 
     def read_tracking(self, reply: Reply) -> None:

@@ -7,12 +7,12 @@
 redis.call('DEL', KEYS[2])
 local there = {}
 for i = 3, #KEYS do
-  there[i - 2] = redis.call('UNLINK', KEYS[i])
+  there[i - 2] = redis.call('DEL', KEYS[i])
 end
 local length = redis.call('STRLEN', KEYS[1])
 if length + #ARGV[1] > tonumber(ARGV[2]) then
   -- A load that remembers this journal is refused, as if any of them had ended.
-  redis.call('UNLINK', KEYS[1])
+  redis.call('DEL', KEYS[1])
 elseif length > 0 then
   redis.call('APPEND', KEYS[1], ARGV[1])
 end

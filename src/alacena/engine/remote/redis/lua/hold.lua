@@ -9,5 +9,5 @@ redis.call('ZADD', KEYS[1], now + ARGV[2], ARGV[1])
 if redis.call('PTTL', KEYS[1]) < tonumber(ARGV[2]) then
   redis.call('PEXPIRE', KEYS[1], ARGV[2])
 end
-redis.call('UNLINK', KEYS[4], KEYS[3], KEYS[2])
+redis.call('DEL', KEYS[4], KEYS[3], KEYS[2])
 return 1

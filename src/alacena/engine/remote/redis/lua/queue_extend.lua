@@ -7,6 +7,8 @@ local wall = time[1] * 1000 + math.floor(time[2] / 1000)
 local clock = redis.call('HMGET', KEYS[1], 'm:clock', 'm:ahead')
 local ahead = tonumber(clock[2] or '0') + math.max(tonumber(clock[1] or '0') - wall, 0)
 local now = wall + ahead
+-- A full server refuses nothing after a first removal, even of nothing: what takes items out must work there.
+redis.call('HDEL', KEYS[1], '')
 if redis.call('EXISTS', KEYS[1]) == 1 then redis.call('HSET', KEYS[1], 'm:clock', wall, 'm:ahead', ahead) end
 local answers = {}
 for i = 2, #ARGV, 2 do

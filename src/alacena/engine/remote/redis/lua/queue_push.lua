@@ -8,6 +8,8 @@ local wall = time[1] * 1000 + math.floor(time[2] / 1000)
 local clock = redis.call('HMGET', KEYS[1], 'm:clock', 'm:ahead')
 local ahead = tonumber(clock[2] or '0') + math.max(tonumber(clock[1] or '0') - wall, 0)
 local now = wall + ahead
+-- Before anything is removed: then a full server refuses it, and takes no payload on.
+redis.call('HSET', KEYS[1], 'm:clock', wall, 'm:ahead', ahead)
 for _, id in ipairs(redis.call('ZRANGEBYSCORE', KEYS[6], '-inf', now, 'LIMIT', 0, 20)) do
   redis.call('ZREM', KEYS[6], id)
   redis.call('HDEL', KEYS[1], 'd:' .. id)
@@ -51,7 +53,6 @@ for i = 4, #ARGV, 3 do
   end
 end
 if added > 0 then redis.call('HINCRBY', KEYS[1], 'm:pushed', added) end
-if redis.call('EXISTS', KEYS[1]) == 1 then redis.call('HSET', KEYS[1], 'm:clock', wall, 'm:ahead', ahead) end
 -- An empty queue is forgotten after a day; what it counted, too.
 local held = redis.call('LLEN', KEYS[2])
 for i = 3, 5 do held = held + redis.call('ZCARD', KEYS[i]) end

@@ -3,5 +3,5 @@
 local time = redis.call('TIME')
 redis.call('ZREMRANGEBYSCORE', KEYS[1], '-inf', time[1] * 1000 + math.floor(time[2] / 1000))
 local lasted = redis.call('ZREM', KEYS[1], ARGV[1])
-redis.call('UNLINK', KEYS[3], KEYS[2])
+redis.call('DEL', KEYS[3], KEYS[2])
 return lasted

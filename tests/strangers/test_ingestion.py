@@ -54,6 +54,22 @@ async def test_who_invalidated_a_document_may_store_it_again_at_once(manager: ty
     assert await manager.set("chunk", "c1", chunk_of("d1"), "acme")
 
 
+async def in_a_group(work: Any) -> None:
+    async with asyncio.TaskGroup() as group:
+        group.create_task(work)
+
+
+@pytest.mark.parametrize(
+    "way", [asyncio.gather, in_a_group, asyncio.create_task, lambda work: asyncio.wait_for(work, 60)]
+)
+async def test_a_task_that_sent_another_to_invalidate_may_store_afterwards(
+    manager: type[CacheManager], way: Callable[[Any], Any]
+) -> None:
+    """langgenius/dify#38518, the other side: the old chunks are ended, several at once, and the new ones are stored."""
+    await way(invalidate_document_update("acme", "d1"))
+    assert await manager.set("chunk", "c1", chunk_of("d1"), "acme") is True
+
+
 async def test_a_worker_that_waits_for_work_may_store_what_it_is_given_next(manager: type[CacheManager]) -> None:
     """A worker of the same process that was idle when the document ended has read nothing of it yet."""
     queue: asyncio.Queue[str] = asyncio.Queue()

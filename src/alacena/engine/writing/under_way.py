@@ -60,7 +60,8 @@ class UnderWay:
             self._look_again_at = now + len(tasks) * _PAUSE_S if len(tasks) > _MANY else now
         current = asyncio.current_task()
         if current is not None:
-            self._at_work.discard(current)
+            for task in _with_awaiting(current, self._at_work):
+                self._at_work.discard(task)
         mark = (now + _REMEMBERED_S, self._at_work)
         for name in names:
             self._ended.pop(name, None)
@@ -83,6 +84,34 @@ class UnderWay:
             if len(self._ended) <= _MOST and self._ended[name][0] > now:
                 return
             del self._ended[name]
+
+
+def _with_awaiting(task: asyncio.Task[Any], others: WeakSet[asyncio.Task[Any]]) -> set[asyncio.Task[Any]]:
+    """A task, and those that wait for it: one that has sent it to end something knows that it ended."""
+    known = {task}
+    if len(others) > _MANY:  # To look at very many would hold the loop up; then a caller that waits is refused.
+        return known
+    rest = [other for other in others if other is not task]
+    while awaiting := [other for other in rest if any(child in known for child in _awaited_by(other))]:
+        known.update(awaiting)
+        rest = [other for other in rest if other not in known]
+    return known
+
+
+def _awaited_by(task: asyncio.Task[Any]) -> Iterable[Any]:
+    """The tasks that a task waits for: one, the children of a `gather`, or those that a frame of asyncio holds."""
+    waiter = getattr(task, "_fut_waiter", None)
+    yield waiter
+    yield from getattr(waiter, "_children", ())
+    inner: Any = task.get_coro()
+    while (deeper := getattr(inner, "cr_await", None)) is not None and hasattr(deeper, "cr_frame"):
+        inner = deeper
+    frame = getattr(inner, "cr_frame", None)
+    if frame is not None and frame.f_globals.get("__name__", "").startswith("asyncio."):
+        held = frame.f_locals
+        yield held.get("fut")  # `wait_for`
+        yield from held.get("fs") or ()  # `wait`
+        yield from getattr(held.get("self"), "_tasks", ())  # a `TaskGroup`
 
 
 def _waits_for_work(task: asyncio.Task[Any]) -> bool:

@@ -159,14 +159,15 @@ class Claim:
         request = replace(self._request, loader=self._wait_for_value, claimed=True)
         try:
             answer = await self._reader.claim(request, self._called)
+            if not isinstance(answer, Lookup):
+                self._flight, self._landing = answer
         finally:
-            if not self._called.done():
+            if self._flight is None:  # answered; or cancelled, maybe in the step in which its loader was called
                 self._give_up()
         if isinstance(answer, Lookup):
-            self._give_up()
             self.found, self.value, self.lookup = True, answer.value, answer
             return
-        self._flight, self._landing = answer
+        assert self._landing is not None
         self._landing.add_done_callback(self._note_end)
         if life_s is not None:
             timer = asyncio.get_running_loop().call_later(life_s, self._give_up)

@@ -370,6 +370,30 @@ async def test_a_circle_of_two_blocks_is_found(cache):
     assert sorted(type(outcome).__name__ for outcome in outcomes) == ["CircularLoadError", "str"]
 
 
+@pytest.mark.parametrize("many", [False, True])
+async def test_a_circle_that_closes_when_a_claim_is_left_is_found(cache, many):
+    """The load of q2 waits for a claim of q1; who has q1 next asks for q2."""
+
+    async def needs_q1():
+        if many:
+            return (await cache.load_many("answer", ["q1"], "acme", lambda ids: ["by itself"]))["q1"]
+        return await cache.load("answer", "q1", "acme", lambda: "by itself")
+
+    async def needs_q2():
+        async with cache.claim("answer", "q1", "acme") as claim:
+            await claim.store(await cache.load("answer", "q2", "acme", needs_q1))
+
+    async with cache.claim("answer", "q1", "acme"):
+        next_one = beside(needs_q2())
+        await stands(cache, waiting=1)
+        outer = beside(cache.load("answer", "q2", "acme", needs_q1))
+        await stands(cache, waiting=2)
+    async with asyncio.timeout(20):
+        outcomes = await asyncio.gather(outer, next_one, return_exceptions=True)
+    assert {type(outcome) for outcome in outcomes} <= {CircularLoadError, str, type(None)}
+    assert any(outcome == "by itself" or isinstance(outcome, CircularLoadError) for outcome in outcomes)
+
+
 async def test_a_block_with_the_tenants_only_place_may_load(open_cache):
     cache = await open_cache(max_loads_per_tenant=1)
     async with cache.claim("answer", "q1", "acme") as claim:

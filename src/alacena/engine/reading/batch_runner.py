@@ -168,6 +168,8 @@ class BatchRunner:
             again: dict[bytes, bool] = {}
             answers |= await self._landed(missing, flights, batch.policy, again)
             missing = [(replace(r, alone=again[r.key.entry]), s) for r, s in missing if r.key.entry in again]
+            for request, _ in missing:
+                self._flights.check(request.key)
         outcomes = [answers.get(entry) or hit for entry, hit in zip(unique, found, strict=True)]
         self._reader.told(((key, self._told(outcome)) for key, outcome in zip(keys, outcomes, strict=True)), started)
         self._note(keys, outcomes)

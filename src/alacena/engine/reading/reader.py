@@ -139,7 +139,9 @@ class Reader:
         If Redis fails: the source answers, and the value is not stored.
         """
         started = self._environment.now()
-        found = await self._found(request, started)
+        found = self._tiers.in_memory(request.keys, started) if request.keep else None
+        if found is None:
+            found = await self._tiers.find(request.keys, request.policy, keep=request.keep)
         if found is not None and found.fresh_for_s > 0:
             if self.is_due(found, request.key.entry, request.policy):
                 self._refresh_behind(request, found)
@@ -151,16 +153,7 @@ class Reader:
             return self._finished(request.key, self.stale(found), started)
         self._flights.check(request.key)
         self._source_backoff.repeat(request.key.entry, request.policy)
-        while True:
-            flight = self._joined(request) or self._started(request, found)
-            try:
-                return self._finished(request.key, await self._landed(request, found, flight), started)
-            except ClaimLeftError:
-                continue
-            except UnsharableValueError:
-                if request.alone:
-                    raise
-                request = replace(request, alone=True)
+        return self._finished(request.key, await self._board(request, found), started)
 
     async def claim(
         self, request: Request, called: asyncio.Future[None]
@@ -198,7 +191,7 @@ class Reader:
             try:
                 return self._finished(key, await self._landed(request, found, flight), started)
             except ClaimLeftError:
-                continue
+                self._flights.check(key)
             except UnsharableValueError:
                 request = replace(request, alone=True)
         flight = self._started(request, found)
@@ -269,6 +262,19 @@ class Reader:
         if found is None:
             found = await self._tiers.find(request.keys, request.policy, keep=request.keep)
         return found
+
+    async def _board(self, request: Request, stale: Found | None) -> Lookup[Any]:
+        """Join the load of the entry, or start it; again as long as it is a claim that is left without a value."""
+        while True:
+            flight = self._joined(request) or self._started(request, stale)
+            try:
+                return await self._landed(request, stale, flight)
+            except ClaimLeftError:
+                self._flights.check(request.key)  # what is loading it by now may wait for the one that asks
+            except UnsharableValueError:
+                if request.alone:
+                    raise
+                request = replace(request, alone=True)
 
     def _joined(self, request: Request) -> Flight | None:
         """The load under way that this request joins, if there is one."""

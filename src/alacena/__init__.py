@@ -27,7 +27,7 @@ _PUBLIC = {
     "alacena.common.tracking": "track_token_usage",
     "alacena.coordination.fences": "check_fence",
     "alacena.engine": """
-        Cache Keyring LoadContext Lookup Policy Scope Settings Tenant UNCHANGED collected register
+        Cache Claim Keyring LoadContext Lookup Policy Scope Settings Tenant UNCHANGED collected register
         AlacenaError BackendError IdempotencyConflictError LimitExceededError LoadCancelledError LoadTimeoutError
         LockLostError LockTimeoutError MissingTenantError SettingsError TenantMismatchError
         BackendFailed Event FillRefused Invalidated LookupFinished Observer
@@ -45,7 +45,7 @@ _MORE = {
         set_current_agent_id set_current_collection_id set_current_conversation_id set_current_tenant_id
     """,
     "alacena.engine": """
-        Authority BackendUnavailableError CacheClosedError CircularLoadError CodecError CoordinationError
+        Authority BackendUnavailableError CacheClosedError CircularLoadError ClaimError CodecError CoordinationError
         CredentialProvider DecodeError EncodeError EntryRejected Environment
         InvalidKeyError ItemRejected MISSING MemorySwitched NotOwnerError OneShotValueError OutcomeUnknownError Reading
         SYSTEM_TENANT ServerReplyError SystemEnvironment TtlOrUnset UNSET UnsafeServerError UnsharableValueError

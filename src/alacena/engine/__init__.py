@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from alacena.engine.base.errors import BackendUnavailableError as BackendUnavailableError
     from alacena.engine.base.errors import CacheClosedError as CacheClosedError
     from alacena.engine.base.errors import CircularLoadError as CircularLoadError
+    from alacena.engine.base.errors import ClaimError as ClaimError
     from alacena.engine.base.errors import CodecError as CodecError
     from alacena.engine.base.errors import CoordinationError as CoordinationError
     from alacena.engine.base.errors import DecodeError as DecodeError
@@ -63,6 +64,7 @@ if TYPE_CHECKING:
     from alacena.engine.loading.load import UNCHANGED as UNCHANGED
     from alacena.engine.loading.load import LoadContext as LoadContext
     from alacena.engine.loading.one_shot import collected as collected
+    from alacena.engine.reading.claim import Claim as Claim
     from alacena.engine.writing.reading import Reading as Reading
     from alacena.ledger.ledger import Authority as Authority
 
@@ -75,6 +77,8 @@ _MODULES = {
     "Cache": "alacena.engine.api.cache",
     "CacheClosedError": "alacena.engine.base.errors",
     "CircularLoadError": "alacena.engine.base.errors",
+    "Claim": "alacena.engine.reading.claim",
+    "ClaimError": "alacena.engine.base.errors",
     "CodecError": "alacena.engine.base.errors",
     "CoordinationError": "alacena.engine.base.errors",
     "CredentialProvider": "alacena.engine.base.credentials",
@@ -138,6 +142,8 @@ __all__ = [
     "Cache",
     "CacheClosedError",
     "CircularLoadError",
+    "Claim",
+    "ClaimError",
     "CodecError",
     "CoordinationError",
     "CredentialProvider",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import asynccontextmanager
+from functools import partial
 from threading import get_ident
 from typing import TYPE_CHECKING, Any, Final, Literal
 
@@ -19,7 +20,7 @@ from alacena.engine import MISSING, UNSET, Scope
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterable, Mapping
 
-    from alacena.engine import Cache, Reading, TtlOrUnset
+    from alacena.engine import Cache, Claim, Reading, TtlOrUnset
     from alacena.engine.base.keys import DocumentId
 
 _LOCKS: Final = frozenset({"lock", "job_lock"})
@@ -412,6 +413,73 @@ class CacheManager(Primitives):
             data_types=data_types,
         ) as reading:
             yield reading
+
+    @staticmethod
+    @asynccontextmanager
+    async def claim(
+        data_type: str,
+        resource_id: str,
+        tenant_id: str | None = None,
+        agent_id: Id = None,
+        conversation_id: Id = None,
+        collection_id: Id = None,
+        *,
+        user_id: Id = None,
+        permissions: Permissions = None,
+        **options: Any,
+    ) -> AsyncIterator[Claim]:
+        """Put this around code that looks a value up, and makes and stores it if there is none.
+
+        ::
+
+            async with CacheManager.claim("answer", "q1") as claim:
+                if not claim.found:
+                    await claim.store(await model(question))
+
+        While the block runs, other claims and reads of the entry wait for what it stores.
+
+        Args:
+            data_type: What it is.
+            resource_id: Which one.
+            tenant_id: Whose; left out: the ambient tenant.
+            agent_id: Make the entry the agent's own. The same holds for the next two.
+            conversation_id: Make it the conversation's own.
+            collection_id: Make it the collection's own.
+            user_id: Make it the user's own.
+            permissions: Keep it for this set of permissions.
+            options: As for `Cache.claim`: ``ttl``, ``tags``, ``document_ids``, ``policy``, ``use_memory``.
+
+        Raises:
+            MissingTenantError: No tenant is given and none is ambient.
+            TenantMismatchError: The tenant is not the ambient one, or (from ``store``) the value says that it is another's.
+            CircularLoadError: The block or load that claims is itself waited for by a load of this entry.
+
+        Cost: As for `Cache.claim`.
+        If Redis fails: the block makes the value; ``store`` returns ``False``.
+        """
+        scope = scope_of(tenant_id, agent_id, conversation_id, collection_id, user_id, permissions)
+        async with (await runtime.opened()).claim(data_type, resource_id, scope, **options) as claim:
+            claim.check = partial(check_data, tenant_id=scope.tenant_id)
+            yield claim
+
+    @staticmethod
+    async def begin_claim(
+        data_type: str,
+        resource_id: str,
+        tenant_id: str | None = None,
+        agent_id: Id = None,
+        conversation_id: Id = None,
+        collection_id: Id = None,
+        *,
+        user_id: Id = None,
+        permissions: Permissions = None,
+        **options: Any,
+    ) -> Claim:
+        """Begin what `claim` does, for code whose look-up and store are two calls: see `Cache.begin_claim`."""
+        scope = scope_of(tenant_id, agent_id, conversation_id, collection_id, user_id, permissions)
+        claim = await (await runtime.opened()).begin_claim(data_type, resource_id, scope, **options)
+        claim.check = partial(check_data, tenant_id=scope.tenant_id)
+        return claim
 
     @staticmethod
     async def ttl(

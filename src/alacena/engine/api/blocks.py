@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Final
 
-from alacena.engine.base.keys import named
-from alacena.engine.base.scope import check_pairs, make_scope
+from alacena.engine.base.keys import collapsed, named
+from alacena.engine.base.scope import Scope, check_pairs, make_scope
+from alacena.engine.base.ttl import UNSET, TtlOrUnset, checked, seconds
+from alacena.engine.loading.load import Request
+from alacena.engine.reading.claim import Claim
 from alacena.engine.writing.reading import Reading
 
 if TYPE_CHECKING:
@@ -16,8 +19,11 @@ if TYPE_CHECKING:
     from alacena.engine.api.assembly import Parts
     from alacena.engine.base.keys import DocumentId
     from alacena.engine.base.policy import Policy
-    from alacena.engine.base.scope import Scope
     from alacena.engine.base.settings import Settings
+
+
+CLAIM_LIFE_S: Final = 60.0
+"""After how many seconds a claim of :meth:`BlockVerbs.begin_claim` ends by itself: longer than most calls of a model."""
 
 
 class BlockVerbs(ABC):
@@ -104,3 +110,144 @@ class BlockVerbs(ABC):
         reading = Reading(scope, named(tags, document_ids), parts.keys, parts.writer, self.policy)
         await reading.begin(data_types)
         yield reading
+
+    @asynccontextmanager
+    async def claim(
+        self,
+        data_type: str,
+        resource_id: str,
+        tenant_id: str | Scope,
+        *,
+        ttl: TtlOrUnset = UNSET,
+        tags: Iterable[str] = (),
+        document_ids: Iterable[DocumentId] = (),
+        policy: Policy | None = None,
+        use_memory: bool = True,
+        search_hierarchy: bool = True,
+    ) -> AsyncIterator[Claim]:
+        """Put this around code that looks a value up, and makes and stores it if there is none.
+
+        ::
+
+            async with cache.claim("answer", "q1", "acme") as claim:
+                if not claim.found:
+                    await claim.store(await model(question))
+
+        It is a load whose loader is the block: while it runs, other claims and loads of the entry wait for what it
+        stores, here and in other processes, and what the block reads from the cache is noted. A block that ends without
+        having stored, however it ends, lets the next one in line have the claim: its error is nobody else's.
+
+        A value is stored under a lease: what was invalidated since the claim began is not stored. An expired entry is
+        answered with where the policy serves it stale and it is being renewed by another load of this process;
+        otherwise it is the block's to renew, and ``claim.previous`` is the expired value.
+
+        Args:
+            data_type: Its type.
+            resource_id: Its id within the type.
+            tenant_id: Its tenant, or its whole scope.
+            ttl: Seconds that what is stored stays fresh; left out: the type's.
+            tags: What the value depends on, where that is known before it is made.
+            document_ids: Documents it depends on, likewise.
+            policy: In place of the type's. After its ``hard_timeout_s`` the claim ends: the block goes on, and its
+                ``store`` returns ``False``.
+            use_memory: Whether memory may answer and keep a copy.
+            search_hierarchy: Whether an entry of a more general scope may answer.
+
+        Raises:
+            CircularLoadError: The block or load that claims is itself waited for by a load of this entry.
+            LoadTimeoutError: The tenant's limit of loads had no place in time.
+            Exception: The error of a load of this process that was waited for, as :meth:`load` raises it.
+
+        Cost: 0 round trips where memory answers, 1 where Redis does, 2 on a miss, before the block.
+        Cancellation: gives the lease back; others wait on.
+        If Redis fails: the block makes the value; ``store`` returns ``False``.
+        """
+        claim = self._claim(
+            data_type, resource_id, tenant_id, ttl, named(tags, document_ids), policy, use_memory, search_hierarchy
+        )
+        await claim.begin()
+        try:
+            with claim.inside():
+                yield claim
+        finally:
+            await claim.close()
+
+    async def begin_claim(
+        self,
+        data_type: str,
+        resource_id: str,
+        tenant_id: str | Scope,
+        *,
+        ttl: TtlOrUnset = UNSET,
+        tags: Iterable[str] = (),
+        document_ids: Iterable[DocumentId] = (),
+        policy: Policy | None = None,
+        use_memory: bool = True,
+        search_hierarchy: bool = True,
+        life_s: float = CLAIM_LIFE_S,
+    ) -> Claim:
+        """Begin what :meth:`claim` does, for code whose look-up and store are two calls.
+
+        ::
+
+            claim = await cache.begin_claim("answer", "q1", "acme")
+            ...
+            await claim.store(value)  # or, if there is none: await claim.close()
+
+        The two calls may come from different tasks; so what is read between them is not noted (say ``depends_on``), and
+        a wait for the claim's own entry between them is not seen as a circle: it ends with the claim.
+
+        Args:
+            data_type: As for :meth:`claim`.
+            resource_id: As for :meth:`claim`.
+            tenant_id: As for :meth:`claim`.
+            ttl: As for :meth:`claim`.
+            tags: As for :meth:`claim`.
+            document_ids: As for :meth:`claim`.
+            policy: As for :meth:`claim`.
+            use_memory: As for :meth:`claim`.
+            search_hierarchy: As for :meth:`claim`.
+            life_s: Seconds after which a claim that was neither stored nor closed ends by itself, which is logged; the
+                type's ``hard_timeout_s``, if that is less.
+
+        Raises:
+            ValueError: ``life_s`` is not greater than 0.
+
+        Cost: As for :meth:`claim`.
+        Cancellation: As for :meth:`claim`.
+        If Redis fails: As for :meth:`claim`.
+        """
+        life = seconds(life_s)
+        claim = self._claim(
+            data_type, resource_id, tenant_id, ttl, named(tags, document_ids), policy, use_memory, search_hierarchy
+        )
+        await claim.begin(life)
+        return claim
+
+    def _claim(
+        self,
+        data_type: str,
+        resource_id: str,
+        tenant_id: str | Scope,
+        ttl: TtlOrUnset,
+        tags: tuple[str, ...],
+        policy: Policy | None,
+        use_memory: bool,
+        search_hierarchy: bool,
+    ) -> Claim:
+        parts = self._open_parts()
+        scope = make_scope(tenant_id)
+        keys = parts.keys.entries(data_type, resource_id, scope)
+        request = Request(
+            keys=keys if search_hierarchy else keys[:1],
+            loader=_no_loader,
+            policy=policy or self.policy(data_type),
+            ttl=checked(ttl),
+            tags=collapsed(tags),
+            use_memory=use_memory,
+        )
+        return Claim(request, parts.reader, parts.flights, parts.environment)
+
+
+async def _no_loader(_: object) -> Any:
+    raise AssertionError("a claim is loaded by itself")

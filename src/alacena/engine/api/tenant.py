@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from alacena.engine.base.policy import Policy
     from alacena.engine.base.remote_tier import Lookup
     from alacena.engine.reading.answers import BatchLoader
+    from alacena.engine.reading.claim import Claim
     from alacena.engine.writing.reading import Reading
 
 
@@ -406,6 +407,38 @@ class Tenant:
         If Redis fails: the block runs; what it stores is not stored, and ``set`` returns ``False``.
         """
         return self._cache.reading(self.scope, document_ids=document_ids, tags=tags, data_types=data_types)
+
+    def claim(
+        self,
+        data_type: str,
+        resource_id: str,
+        *,
+        ttl: TtlOrUnset = UNSET,
+        tags: Iterable[str] = (),
+        document_ids: Iterable[DocumentId] = (),
+        policy: Policy | None = None,
+        use_memory: bool = True,
+        search_hierarchy: bool = True,
+    ) -> AbstractAsyncContextManager[Claim]:
+        """Goes around code that looks a value up, and makes and stores it if there is none. See :meth:`Cache.claim`.
+
+        Args:
+            data_type: Its type.
+            resource_id: Its id within the type.
+            ttl: As for :meth:`set`.
+            tags: What the value depends on.
+            document_ids: Documents, likewise.
+            policy: In place of the type's.
+            use_memory: Whether memory may answer and keep a copy.
+            search_hierarchy: Whether an entry of a more general scope may answer.
+
+        Cost: as for :meth:`load`.
+        If Redis fails: the block runs; what it stores reaches those who wait, and is not kept.
+        """
+        return self._cache.claim(
+            data_type, resource_id, self.scope, ttl=ttl, tags=tags, document_ids=document_ids, policy=policy,
+            use_memory=use_memory, search_hierarchy=search_hierarchy,
+        )  # fmt: skip
 
     async def ttl(self, data_type: str, resource_id: str) -> float:
         """Returns the seconds that an entry stays fresh: -1 for ever, -2 absent. Cost: 1 round trip."""

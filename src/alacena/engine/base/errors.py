@@ -91,6 +91,10 @@ class WrongLoopError(UsageError, RuntimeError):
     """The cache was opened on another event loop (or before a fork): close it there and open one here."""
 
 
+class ClaimError(UsageError, RuntimeError):
+    """A value was stored with a claim that takes none: it found one, has stored one already, or is closed."""
+
+
 class BackendError(AlacenaError):
     """Redis did not do what it was asked for."""
 

@@ -284,6 +284,7 @@ class Request:
         renew: Whether the source is asked though the tiers hold a fresh entry; what somebody else loads will do.
         insist: Whether nothing will do but what the source says from now on.
         alone: Whether the value is for this caller alone, and is not stored.
+        claimed: Whether the source is a claim: if it brings no value, the others who wait ask again.
     """
 
     keys: tuple[EntryKey, ...]
@@ -295,6 +296,7 @@ class Request:
     renew: bool = False
     insist: bool = False
     alone: bool = False
+    claimed: bool = False
 
     @property
     def key(self) -> EntryKey:

@@ -56,6 +56,18 @@ def _current_load() -> Load | None:
     return None if load is None or load.is_over else load
 
 
+class ClaimLeftError(Exception):
+    """A claim ended without a value: its waiters ask again. No caller of the cache sees it.
+
+    Args:
+        reason: Why, if it was not the claim's own end.
+    """
+
+    def __init__(self, reason: BaseException | None = None) -> None:
+        super().__init__(reason)
+        self.reason = reason
+
+
 class Flight:
     """One load under way.
 
@@ -70,6 +82,7 @@ class Flight:
         retry_after_s: For how long its source, which failed, asked to be left alone, if it said so.
         unleased: Why it has no lease, where it loads without one.
         hurry: What to do when another load begins to wait for it; ``None``: nothing.
+        stored: Whether its value was stored; ``False`` until then.
     """
 
     __slots__ = (
@@ -83,6 +96,7 @@ class Flight:
         "lease",
         "retry_after_s",
         "started_at",
+        "stored",
         "task",
         "unleased",
     )
@@ -98,6 +112,7 @@ class Flight:
         self.retry_after_s: float | None = None
         self.unleased: Refusal = "lease"
         self.hurry: Callable[[], None] | None = None
+        self.stored = False
         self._over = False
         self._waiters: dict[asyncio.Future[Any], Load | None] = {}
 
@@ -210,12 +225,12 @@ class SingleFlight:
             raise CircularLoadError(_told(circle))
 
     @contextmanager
-    def inside(self, keys: Sequence[EntryKey], aboard: Sequence[Flight]) -> Iterator[None]:
+    def inside(self, keys: Sequence[EntryKey], aboard: Sequence[Flight]) -> Iterator[Load]:
         """Around the call of a source: what it asks for is asked for by its load."""
         load = Load(self, keys, aboard)
         token = _INSIDE.set(load)
         try:
-            yield
+            yield load
         finally:
             load.is_over = True
             _INSIDE.reset(token)

@@ -12,7 +12,7 @@ from alacena.engine.base.remote_tier import MISSING, NOT_FOUND, Found, Held, Lea
 from alacena.engine.base.ttl import UNSET, TtlOrUnset
 from alacena.engine.loading.load import LoadContext, Renewal, Request, loading, reads_under_way
 from alacena.engine.loading.one_shot import refuse_generator_function
-from alacena.engine.loading.single_flight import ended, is_ended, is_order
+from alacena.engine.loading.single_flight import ClaimLeftError, ended, is_ended, is_order
 from alacena.engine.reading.answers import aligned
 from alacena.engine.reading.reader import consume
 
@@ -158,19 +158,18 @@ class BatchRunner:
         keys = list(unique.values())
         found = await self._tiers.find_many(keys, batch.policy, keep=batch.keep)
         answers: dict[bytes, Lookup[Any]] = {}
-        unsharable: set[bytes] = set()
         missing, behind = self._judged(batch, keys, found, answers)
         self._start(behind, batch.loader, batch.policy)
-        if missing:
+        for request, _ in missing:
+            self._flights.check(request.key)
+            self._source_backoff.repeat(request.key.entry, batch.policy)
+        while missing:
+            flights = self._start(missing, batch.loader, batch.policy)
+            again: dict[bytes, bool] = {}
+            answers |= await self._landed(missing, flights, batch.policy, again)
+            missing = [(replace(r, alone=again[r.key.entry]), s) for r, s in missing if r.key.entry in again]
             for request, _ in missing:
                 self._flights.check(request.key)
-                self._source_backoff.repeat(request.key.entry, batch.policy)
-            flights = self._start(missing, batch.loader, batch.policy)
-            answers |= await self._landed(missing, flights, batch.policy, unsharable)
-            if unsharable:
-                alone = [(replace(r, alone=True), s) for r, s in missing if r.key.entry in unsharable]
-                flights = self._start(alone, batch.loader, batch.policy)
-                answers |= await self._landed(alone, flights, batch.policy, set())
         outcomes = [answers.get(entry) or hit for entry, hit in zip(unique, found, strict=True)]
         self._reader.told(((key, self._told(outcome)) for key, outcome in zip(keys, outcomes, strict=True)), started)
         self._note(keys, outcomes)
@@ -234,24 +233,27 @@ class BatchRunner:
     # Waiting
 
     async def _landed(
-        self, wanted: Sequence[_Wanted], flights: Sequence[Flight], policy: Policy, unsharable: set[bytes]
+        self, wanted: Sequence[_Wanted], flights: Sequence[Flight], policy: Policy, again: dict[bytes, bool]
     ) -> dict[bytes, Lookup[Any]]:
         """The outcomes of flights, or stale entries in place of those that fail or take too long.
 
-        Without those, put into ``unsharable``, whose value another caller has and nobody can copy.
+        Without those to ask for again, put into ``again``: ``False`` if a claim was left without a value, ``True``
+        (ask for this caller alone) if another caller has the value and nobody can copy it.
         """
         landings = {request.key.entry: flight.join() for (request, _), flight in zip(wanted, flights, strict=True)}
         replaceable = all(stale is not None and -stale.fresh_for_s < policy.stale_s for _, stale in wanted)
         try:
             patience_s = self._reader.patience_s(flights, policy) if replaceable else None
             await asyncio.wait(landings.values(), timeout=patience_s)
-            unsharable.update(entry for entry, landing in landings.items() if _is_unsharable(landing))
             answers = {e: landing.result() for e, landing in landings.items() if _is_well(landing)}
             if len(answers) < len(landings):
                 answers |= await self._stand_ins(wanted, landings, policy)
             for entry, landing in landings.items():
-                if entry not in answers and entry not in unsharable:
-                    answers[entry] = await landing
+                if entry not in answers:
+                    try:
+                        answers[entry] = await landing
+                    except _ASK_AGAIN as error:
+                        again[entry] = isinstance(error, UnsharableValueError)
         except asyncio.CancelledError:
             for landing in landings.values():
                 landing.cancel()
@@ -268,7 +270,7 @@ class BatchRunner:
         self, wanted: Sequence[_Wanted], landings: Mapping[bytes, asyncio.Future[Lookup[Any]]], policy: Policy
     ) -> dict[bytes, Lookup[Any]]:
         """Stale entries, looked up once more: they may have been invalidated meanwhile, or renewed."""
-        keys = [r.key for r, stale in wanted if stale is not None and not _is_well(landings[r.key.entry])]
+        keys = [r.key for r, stale in wanted if stale is not None and _has_failed(landings[r.key.entry])]
         answers = {}
         for key, hit in zip(keys, await self._tiers.find_many(keys, policy, keep=False), strict=True):
             limit_s = policy.stale_if_error_s if landings[key.entry].done() else policy.stale_s
@@ -382,7 +384,7 @@ class BatchRunner:
 
     def _delivered(
         self, place: _Place, value: Any, load_s: float, policy: Policy, tags: tuple[str, ...]
-    ) -> Awaitable[None]:
+    ) -> Awaitable[bool]:
         """Land one value now; what is returned stores it. A value that cannot be handed out fails its own entry alone."""
         request, flight = place.request, place.flight
         self._source_backoff.record_success(request.key.entry)
@@ -424,5 +426,10 @@ def _is_well(landing: asyncio.Future[Any]) -> bool:
     return landing.done() and landing.exception() is None
 
 
-def _is_unsharable(landing: asyncio.Future[Any]) -> bool:
-    return landing.done() and isinstance(landing.exception(), UnsharableValueError)
+_ASK_AGAIN: Final = (ClaimLeftError, UnsharableValueError)
+"""How loads end that say nothing of the source."""
+
+
+def _has_failed(landing: asyncio.Future[Any]) -> bool:
+    """Whether a load has failed, or takes too long."""
+    return not landing.done() or (landing.exception() is not None and not isinstance(landing.exception(), _ASK_AGAIN))

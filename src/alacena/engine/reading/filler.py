@@ -213,7 +213,7 @@ class Filler:
 
         flight.resolve(lookup, copy, taken=taken)
 
-    async def fill(self, key: EntryKey, lease: Lease | None, new_entry: NewEntry | None, *, replaces: bool) -> None:
+    async def fill(self, key: EntryKey, lease: Lease | None, new_entry: NewEntry | None, *, replaces: bool) -> bool:
         """Redeem a lease, or give it back if there is nothing to store.
 
         Args:
@@ -222,11 +222,14 @@ class Filler:
             new_entry: What was loaded; ``None``: it is not to be stored.
             replaces: Whether it was to replace an older entry. That one is not served any more if it was not replaced.
 
+        Returns:
+            Whether the remote tier said that it has stored the new entry.
+
         Whatever goes wrong is said by events, counts and the log: the callers have their answer, so nobody else hears.
         """
         if lease is None or new_entry is None:
             await self._end_older(key, lease, replaces=replaces)
-            return
+            return False
         refusal: Refusal | None = None
         try:
             refusal = await self._remote.fill(lease, new_entry)
@@ -244,6 +247,7 @@ class Filler:
             self._refused(lease.key, refusal)
         if refusal not in _TAKEN_CARE_OF:
             await self._end_older(key, None, replaces=replaces)
+        return refusal == ""
 
     async def _end_older(self, key: EntryKey, lease: Lease | None, *, replaces: bool) -> None:
         """Remove the older value that a newer one was to replace; what another load or `set` has stored since stays."""

@@ -18,7 +18,7 @@ from alacena.engine.base.errors import (
 from alacena.engine.base.remote_tier import NOT_FOUND, Found, Held, Lease
 from alacena.engine.loading.load import LoadContext, Renewal, Stopwatch, call_of_source, loading, within
 from alacena.engine.loading.load_limiter import LoadLimiter
-from alacena.engine.loading.single_flight import ended, is_ended, is_order
+from alacena.engine.loading.single_flight import ClaimLeftError, ended, is_ended, is_order
 from alacena.engine.loading.source_backoff import told_pause
 
 if TYPE_CHECKING:
@@ -87,11 +87,14 @@ class LoadRunner:
         try:
             await self._fly(flight, request, stale)
         except BaseException as error:
-            if not flight.is_over:
+            reason = ended(task, error, f"{request.key.data_type} {request.key.resource_id!r}")
+            if request.claimed and not is_ended(task, error):
+                # The others did not ask for what this block was about to do: its end says nothing of their sources.
+                reason = error if isinstance(error, ClaimLeftError) else ClaimLeftError(reason)
+            elif not flight.is_over:
                 self._counts.load_failures += 1
                 if not is_ended(task, error):
                     self.leave_alone(request.key, request.policy, flight, error, stands_in=stale is not None)
-            reason = ended(task, error, f"{request.key.data_type} {request.key.resource_id!r}")
             flight.fail(reason)
             if is_order(task, error):
                 raise
@@ -130,7 +133,7 @@ class LoadRunner:
             renewal.cancel()
         flight.lease = None
         replaces = replaces and not isinstance(permit, Held)  # else it is for the holder to replace
-        await self._filler.fill(request.key, lease, new_entry, replaces=replaces)
+        flight.stored = await self._filler.fill(request.key, lease, new_entry, replaces=replaces)
 
     async def permit(
         self, flight: Flight, request: Request, held: Held | None = None, *, also: Sequence[str] = ()

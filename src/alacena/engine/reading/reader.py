@@ -14,6 +14,7 @@ from alacena.engine.base.policy import UNKEPT, Policy
 from alacena.engine.base.remote_tier import NOT_FOUND, Found, Lookup
 from alacena.engine.base.scope import identifier
 from alacena.engine.loading.load import reads_under_way
+from alacena.engine.loading.single_flight import ClaimLeftError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Iterable, Mapping
@@ -152,11 +153,50 @@ class Reader:
             return self._finished(request.key, self.stale(found), started)
         self._flights.check(request.key)
         self._source_backoff.repeat(request.key.entry, request.policy)
-        try:
-            lookup = await self._board(request, found)
-        except UnsharableValueError:
-            lookup = await self._board(replace(request, alone=True), found)
-        return self._finished(request.key, lookup, started)
+        return self._finished(request.key, await self._board(request, found), started)
+
+    async def claim(
+        self, request: Request, called: asyncio.Future[None]
+    ) -> Lookup[Any] | tuple[Flight, asyncio.Future[Lookup[Any]]]:
+        """Look at the tiers, wait for the load of the entry, or start one whose loader is the caller's claim.
+
+        An expired entry is the answer where its policy serves it stale and somebody renews it already, or its source has
+        just failed. Where nobody does, the caller is to renew it.
+
+        Args:
+            request: What to load; its loader waits for the claim's value.
+            called: Is done once the loader was called.
+
+        Returns:
+            The answer; or the flight whose loader was called, and its outcome to wait for.
+
+        Raises:
+            CircularLoadError: The load that asks is itself waited for by a load of this entry.
+            LoadTimeoutError: The tenant's limit had no place within the type's hard timeout.
+            Exception: The error of another's load that was waited for, as it is.
+
+        Cancellation: as for :meth:`load`.
+        """
+        started, key = self._environment.now(), request.key
+        found = await self._found(request, started)
+        if found is not None and found.fresh_for_s > 0:
+            return self._finished(key, self._filler.found(found), started)
+        self._counts.misses += 1
+        is_taken = self._source_backoff.is_active(key.entry) or self._flights.get(key.entry) is not None
+        if is_taken and found is not None and self.stands_in(found, key.entry, request.policy):
+            return self._finished(key, self.stale(found), started)
+        self._flights.check(key)
+        self._source_backoff.repeat(key.entry, request.policy)
+        while (flight := self._joined(request)) is not None:
+            try:
+                return self._finished(key, await self._landed(request, found, flight), started)
+            except ClaimLeftError:
+                self._flights.check(key)
+            except UnsharableValueError:
+                request = replace(request, alone=True)
+        flight = self._started(request, found)
+        landing = await _outcome_or_call(flight, called)
+        return (flight, landing) if called.done() else self._finished(key, landing.result(), started)
 
     async def refresh(self, request: Request) -> Lookup[Any]:
         """Ask the source whatever the tiers hold and whoever is loading, and store its answer."""
@@ -216,15 +256,40 @@ class Reader:
         chance = max(self._environment.random(), 1e-12)
         return -found.load_s * policy.early_refresh_beta * math.log(chance) >= found.fresh_for_s
 
+    async def _found(self, request: Request, now: float) -> Found | None:
+        """What the tiers have, fresh or expired."""
+        found = self._tiers.in_memory(request.keys, now) if request.keep else None
+        if found is None:
+            found = await self._tiers.find(request.keys, request.policy, keep=request.keep)
+        return found
+
     async def _board(self, request: Request, stale: Found | None) -> Lookup[Any]:
-        """Join the load of the entry, or start it."""
+        """Join the load of the entry, or start it; again as long as it is a claim that is left without a value."""
+        while True:
+            flight = self._joined(request) or self._started(request, stale)
+            try:
+                return await self._landed(request, stale, flight)
+            except ClaimLeftError:
+                self._flights.check(request.key)  # what is loading it by now may wait for the one that asks
+            except UnsharableValueError:
+                if request.alone:
+                    raise
+                request = replace(request, alone=True)
+
+    def _joined(self, request: Request) -> Flight | None:
+        """The load under way that this request joins, if there is one."""
         flight = None if request.alone else self._flights.get(request.key.entry, exact=not request.use_memory)
-        if flight is None:
-            flight = self._flights.start(
-                request.key.entry, lambda started: self._runner.fly(started, request, stale), alone=request.alone
-            )
-        else:
+        if flight is not None:
             self._counts.shared_loads += 1
+        return flight
+
+    def _started(self, request: Request, stale: Found | None) -> Flight:
+        return self._flights.start(
+            request.key.entry, lambda started: self._runner.fly(started, request, stale), alone=request.alone
+        )
+
+    async def _landed(self, request: Request, stale: Found | None, flight: Flight) -> Lookup[Any]:
+        """Wait for a load as long as the policy says, or let an expired entry stand in for it."""
         if stale is None or -stale.fresh_for_s >= request.policy.stale_s:
             return await flight.join()  # type: ignore[no-any-return]
         landing = flight.join()
@@ -255,7 +320,7 @@ class Reader:
         policy = request.policy
         await asyncio.wait((landing,), timeout=patience_s)
         error = landing.exception() if landing.done() else None
-        if landing.done() and (error is None or isinstance(error, UnsharableValueError)):
+        if landing.done() and (error is None or isinstance(error, UnsharableValueError | ClaimLeftError)):
             return landing.result()
         found = await self._tiers.find_again(request.keys, policy, keep=request.keep)
         if found is not None and found.fresh_for_s > 0:
@@ -276,6 +341,19 @@ class Reader:
             previous = self._filler.private(found, request.policy)
             flight = self._flights.start(entry, lambda started: self._runner.fly(started, renewing, previous))
             flight.join(behind=True).add_done_callback(consume)
+
+
+async def _outcome_or_call(flight: Flight, called: asyncio.Future[None]) -> asyncio.Future[Lookup[Any]]:
+    """Wait until a claim's own flight has called its loader, or ended without; returns the outcome to wait for."""
+    landing = flight.join()
+    try:
+        await asyncio.wait((landing, called), return_when=asyncio.FIRST_COMPLETED)
+    except asyncio.CancelledError:
+        landing.cancel()
+        raise
+    if not called.done() and isinstance(error := landing.exception(), ClaimLeftError):
+        raise error.reason or error
+    return landing
 
 
 def consume(work: asyncio.Future[Any]) -> None:

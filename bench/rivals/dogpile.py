@@ -78,11 +78,11 @@ class _InThreads(Drops):
 
     async def get_or_load(self, key: str) -> Any:
         def create() -> Any:
-            return asyncio.run_coroutine_threadsafe(self._awaited(key), self._loop).result()
+            return asyncio.run_coroutine_threadsafe(self._wait_for_change(key), self._loop).result()
 
         return await self._in_thread(self._region.get_or_create, key, create)
 
-    async def _awaited(self, key: str) -> Any:
+    async def _wait_for_change(self, key: str) -> Any:
         return await self._load(key)
 
     async def delete(self, key: str) -> None:

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from alacena.engine.base.keys import Keys, escaped
+from alacena.engine.base.keys import Keys, escape
 from alacena.engine.base.scope import Scope
 
 NASTY = ["a", "b", "a:b", ":", "::", "{", "}", "{a}", "%", "%3A", "~", "~a", "=", "c=a", "a.0", "0", ".", "*", "?", "\0", "\n",
@@ -73,5 +73,5 @@ def test_nothing_of_one_tenant_is_anothers(keys):
 @given(st.text(min_size=1, max_size=200), st.text(min_size=1, max_size=200))
 @settings(max_examples=500)
 def test_escaping_is_injective_and_leaves_no_separator(one, other):
-    assert (escaped(one) == escaped(other)) == (one == other)
-    assert not set(escaped(one)) & set(":{}=*?[]\\ \0\n")
+    assert (escape(one) == escape(other)) == (one == other)
+    assert not set(escape(one)) & set(":{}=*?[]\\ \0\n")

@@ -287,7 +287,7 @@ MUTANTS: dict[str, tuple[str, Callable[[], AbstractContextManager[Any]]]] = {
         "trusting, cut off",
         lambda: _patched(patch.object(Node, "_serve", _serve_for_ever), patch.object(Node, "beat", _first_beat_only())),
     ),
-    "memory survives the connection": ("cut off", lambda: patch.object(GenerationTable, "lost", _lose_nothing)),
+    "memory survives the connection": ("cut off", lambda: patch.object(GenerationTable, "forget_all", _lose_nothing)),
     "pushes come late": ("calm", lambda: patch("tests.simulator.server.TrackingTable", _Forgetful)),
     "NOLOOP": (
         "trusting, evicting",

@@ -13,7 +13,7 @@ from alacena.ops import symptoms
 from alacena.ops.checks import Check, Finding, State
 from alacena.ops.names import objects
 from alacena.ops.rights import rights
-from alacena.ops.server import EMBEDDED, SAFE_POLICY, escaped, facts, servers_of
+from alacena.ops.server import EMBEDDED, SAFE_POLICY, escape, facts, servers_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -295,7 +295,7 @@ async def _coherence(subject: Subject) -> list[Finding]:
 async def _writes(subject: Subject) -> list[Finding]:
     assert subject.settings is not None
     for server in subject.servers:
-        reply = await server.ask("PEXPIRE", f"{escaped(subject.settings.namespace)}:probe", 1)
+        reply = await server.ask("PEXPIRE", f"{escape(subject.settings.namespace)}:probe", 1)
         if isinstance(reply, ServerReplyError) and reply.code in {"READONLY", "MISCONF", "NOREPLICAS", "OOM"}:
             mends = {
                 "READONLY": "name the master; a master that was made a replica: redis-cli REPLICAOF NO ONE",

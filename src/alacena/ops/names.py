@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final
 from urllib.parse import unquote
 
 from alacena.engine import Scope
-from alacena.ops.server import escaped, keys_of
+from alacena.ops.server import escape, keys_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -92,7 +92,7 @@ async def entries(
     kind = "*" if data_type is None else _part(settings, data_type)
     name = "*" if resource_id is None else _part(settings, resource_id)
     whose = "*" if tenant is None else _part(settings, tenant)
-    head = f"{_plain(escaped(settings.namespace))}:e:{{{whose}.*}}:{kind}:"
+    head = f"{_plain(escape(settings.namespace))}:e:{{{whose}.*}}:{kind}:"
     return await _look(servers, head + (name if name == "*" else f"{name}*"), most)
 
 
@@ -101,7 +101,7 @@ async def objects(
 ) -> Names:
     """Returns queues, locks and the like, each once; of one tenant if it is given."""
     whose = "*" if tenant is None else _part(settings, tenant)
-    head = f"{_plain(escaped(settings.namespace))}:{_part(settings, kind)}:{{{whose}.*}}:*"
+    head = f"{_plain(escape(settings.namespace))}:{_part(settings, kind)}:{{{whose}.*}}:*"
     found = await _look(servers, head, most)
     once = {(name.tenant_id, name.kind): name for name in found.names}
     # Of an object the first part behind the tenant is its name, where an entry has its type.

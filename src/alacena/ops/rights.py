@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Final
 
 from alacena.engine import ServerReplyError
 from alacena.ops.checks import Finding, State
-from alacena.ops.server import NEEDS, escaped, is_forbidden
+from alacena.ops.server import NEEDS, escape, is_forbidden
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -27,7 +27,7 @@ _OPTIONAL: Final = frozenset({"UNLINK", "channels", "subscribe", "tracking", "IN
 async def rights(subject: Subject) -> list[Finding]:
     """Tries what the cache, the locks, the queues and the ledger need."""
     assert subject.settings is not None
-    namespace = escaped(subject.settings.namespace)
+    namespace = escape(subject.settings.namespace)
     found: dict[str, Finding] = {}
     for server in subject.servers:
         for finding in await _of(server, namespace):

@@ -7,7 +7,7 @@ from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any, Final, Self
 
 from alacena.engine import AlacenaError, BackendError, BackendUnavailableError, ServerReplyError
-from alacena.engine.base.keys import Keys, escaped
+from alacena.engine.base.keys import Keys
 from alacena.engine.base.server_url import EMBEDDED
 from alacena.engine.remote.redis.commands import is_forbidden
 from alacena.engine.remote.redis.endpoint import Address, Endpoint

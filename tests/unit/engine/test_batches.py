@@ -8,7 +8,7 @@ import pytest
 
 from alacena.engine import Cache, InvalidKeyError, Keyring, LoadTimeoutError, Policy, Scope, Settings
 from alacena.engine.base.events import LookupFinished
-from alacena.engine.reading.answers import aligned
+from alacena.engine.reading.answers import align
 from tests.unit.engine.scene import TENANT, Source, play
 from tests.waiting import until
 
@@ -261,14 +261,14 @@ def test_a_bad_value_does_not_take_the_others_with_it(caplog):
 )
 def test_an_answer_whose_values_cannot_be_told_apart_is_refused(answer):
     with pytest.raises(ValueError, match="return a mapping by id, or one value for each id"):
-        aligned(["a", "b"], answer)
+        align(["a", "b"], answer)
 
 
 def test_answers_are_brought_into_the_order_of_the_ids():
-    assert aligned(["a", "b"], {"b": 2, "a": 1, "c": 3}) == [1, 2]
-    assert aligned(["a", "b"], {"b": 2}) == [None, 2]
-    assert aligned(["a", "b"], (1, None)) == [1, None]
-    assert [row.tolist() for row in aligned(["a", "b"], np.array([[1, 2], [3, 4]]))] == [[1, 2], [3, 4]]
+    assert align(["a", "b"], {"b": 2, "a": 1, "c": 3}) == [1, 2]
+    assert align(["a", "b"], {"b": 2}) == [None, 2]
+    assert align(["a", "b"], (1, None)) == [1, None]
+    assert [row.tolist() for row in align(["a", "b"], np.array([[1, 2], [3, 4]]))] == [[1, 2], [3, 4]]
 
 
 @pytest.mark.parametrize("call", ["get_many", "load_many"])

@@ -53,9 +53,9 @@ def test_an_ending_kills_exactly_what_is_under_it(parts):
     put(coherence, "a", "t", "y:note", "c:1")
     put(coherence, "b", "t", "y:note", "c:2")
     put(coherence, "c", "t", "y:other", "c:1")
-    coherence.ended("c:1")
+    coherence.end("c:1")
     assert [alive(memory, name) for name in "abc"] == [False, True, False]
-    coherence.ended("unheard of")
+    coherence.end("unheard of")
     assert alive(memory, "b")
 
 
@@ -63,13 +63,13 @@ def test_what_is_unknown_is_no_hit_and_comes_back_when_it_is_the_same(parts):
     coherence, memory, _ = parts
     put(coherence, "a", "t", "y", "c")
     generation = coherence.generation("c")
-    coherence.learned(generation, None)
+    coherence.learn(generation, None)
     assert not alive(memory, "a")
-    coherence.learned(generation, b"nonce")
+    coherence.learn(generation, b"nonce")
     assert alive(memory, "a")
-    coherence.learned(generation, b"other")
+    coherence.learn(generation, b"other")
     assert not alive(memory, "a")
-    coherence.learned(generation, b"nonce")
+    coherence.learn(generation, b"nonce")
     assert not alive(memory, "a"), "what was found dead is gone"
 
 
@@ -77,7 +77,7 @@ def test_a_drop_forgets_the_copy_and_closes_the_flight(parts):
     coherence, memory, flights = parts
     put(coherence, "a", "t", "y")
     flight = flights.register(b"a")
-    coherence.dropped(b"a")
+    coherence.drop(b"a")
     assert not alive(memory, "a")
     assert flights.get(b"a") is None
     assert not flight.joinable
@@ -88,7 +88,7 @@ def test_losing_everything_turns_memory_off_before_anything_else(parts):
     put(coherence, "a", "t", "y")
     flights.register(b"a")
     epoch = memory.epoch
-    coherence.lost()
+    coherence.forget_all()
     assert memory.serving_until == -math.inf
     assert len(memory.entries) == 0
     assert memory.epoch > epoch
@@ -99,12 +99,12 @@ def test_losing_everything_turns_memory_off_before_anything_else(parts):
 async def test_who_waits_for_an_entry_is_woken_by_its_change_and_by_a_loss(parts):
     coherence, *_ = parts
     for change, may_be_filled in (
-        (lambda: coherence.dropped(b"a"), True),
-        (lambda: coherence.unleased(b"a"), False),
-        (coherence.lost, True),
+        (lambda: coherence.drop(b"a"), True),
+        (lambda: coherence.wake_waiters(b"a"), False),
+        (coherence.forget_all, True),
     ):
         waiting = [coherence.watch(b"a") for _ in range(3)]
-        coherence.dropped(b"b")
+        coherence.drop(b"b")
         assert not any(watcher.done() for watcher in waiting)
         change()
         assert await asyncio.gather(*waiting) == [may_be_filled] * 3

@@ -5,7 +5,7 @@ import itertools
 import pytest
 
 from alacena.engine import InvalidKeyError, Scope
-from alacena.engine.base.keys import Keys, document_tag, escaped, named
+from alacena.engine.base.keys import Keys, document_tag, escape, named
 from tests.waiting import until
 
 PARTS = ["a", "b", "a:b", "a%3Ab", "{a}", "a.0", "~a", "%7Ea", "é", "", " ", "a\0", "a" * 97, "a" * 98, "*", "\ud800"]
@@ -52,9 +52,9 @@ def test_the_keys_of_many_are_those_of_each(scope, buckets, secret):
 
 @pytest.mark.parametrize("part", USABLE)
 def test_no_part_brings_a_separator_a_brace_or_a_nul_along(part):
-    assert not set(escaped(part)) & set(":{}\0 \r\n*")
-    assert len(escaped(part)) <= 96
-    assert escaped(part).isascii()
+    assert not set(escape(part)) & set(":{}\0 \r\n*")
+    assert len(escape(part)) <= 96
+    assert escape(part).isascii()
 
 
 def test_everything_that_decides_over_an_entry_has_its_hash_tag():

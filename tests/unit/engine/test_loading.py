@@ -9,7 +9,7 @@ import pytest
 from alacena.engine import MISSING, UNCHANGED, UNSET, Policy
 from alacena.engine.base.keys import Keys
 from alacena.engine.base.scope import Scope
-from alacena.engine.loading.load import LoadContext, adapted
+from alacena.engine.loading.load import LoadContext, adapt
 from tests.unit.engine.scene import TENANT, Source, play
 
 KEY = Keys().entry("note", "n", Scope(TENANT, agent_id="a", collection_id="c"))
@@ -77,7 +77,7 @@ def make(d="mine"):
     ],
 )
 async def test_a_loader_takes_the_context_or_nothing_and_is_async_or_not(loader, expected):
-    load = adapted(loader)
+    load = adapt(loader)
     if isinstance(expected, type):
         with pytest.raises((expected, TypeError)):
             await load(LoadContext(KEY))

@@ -4,7 +4,7 @@ from datetime import timedelta
 import pytest
 
 from alacena.engine import UNSET
-from alacena.engine.base.ttl import checked, jittered, seconds
+from alacena.engine.base.ttl import checked, jitter, seconds
 
 
 @pytest.mark.parametrize(
@@ -34,8 +34,8 @@ def test_left_out_is_not_for_ever():
 
 
 def test_jitter_only_shortens_and_by_at_most_its_ratio():
-    assert jittered(100.0, 0.1, 0.0) == 100.0
-    assert jittered(100.0, 0.1, 0.5) == pytest.approx(95.0)
-    assert jittered(100.0, 0.1, 0.999999) == pytest.approx(90.0, abs=1e-4)
-    assert jittered(None, 0.1, 0.5) is None
-    assert jittered(100.0, 0.0, 0.9) == 100.0
+    assert jitter(100.0, 0.1, 0.0) == 100.0
+    assert jitter(100.0, 0.1, 0.5) == pytest.approx(95.0)
+    assert jitter(100.0, 0.1, 0.999999) == pytest.approx(90.0, abs=1e-4)
+    assert jitter(None, 0.1, 0.5) is None
+    assert jitter(100.0, 0.0, 0.9) == 100.0

@@ -168,7 +168,7 @@ async def assemble(
     closers: list[Closer] = []
     done = False
     try:
-        parts = await _assembled(settings, environment, events, authority, keyring, credentials, closers)
+        parts = await _assemble(settings, environment, events, authority, keyring, credentials, closers)
         done = True
     finally:
         if not done:
@@ -176,7 +176,7 @@ async def assemble(
     return parts
 
 
-async def _assembled(
+async def _assemble(
     settings: Settings,
     environment: Environment,
     events: Events,

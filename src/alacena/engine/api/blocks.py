@@ -6,7 +6,7 @@ from abc import ABC, abstractmethod
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any, Final
 
-from alacena.engine.base.keys import collapsed, named
+from alacena.engine.base.keys import collapse, named
 from alacena.engine.base.scope import Scope, check_pairs, make_scope
 from alacena.engine.base.ttl import UNSET, TtlOrUnset, checked, seconds
 from alacena.engine.loading.load import Request
@@ -243,7 +243,7 @@ class BlockVerbs(ABC):
             loader=_no_loader,
             policy=policy or self.policy(data_type),
             ttl=checked(ttl),
-            tags=collapsed(tags),
+            tags=collapse(tags),
             use_memory=use_memory,
         )
         return Claim(request, parts.reader, parts.flights, parts.environment)

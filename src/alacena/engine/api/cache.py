@@ -17,13 +17,13 @@ from alacena.engine.base.credentials import checked_credentials
 from alacena.engine.base.environment import SystemEnvironment
 from alacena.engine.base.errors import CacheClosedError, InvalidKeyError, WrongLoopError
 from alacena.engine.base.events import Events
-from alacena.engine.base.keys import collapsed, named
+from alacena.engine.base.keys import collapse, named
 from alacena.engine.base.policy import Policy
 from alacena.engine.base.remote_tier import MISSING
 from alacena.engine.base.scope import Scope, check_order, identifier, make_scope
 from alacena.engine.base.settings import Settings
 from alacena.engine.base.ttl import UNSET, TtlOrUnset, checked
-from alacena.engine.loading.load import Request, adapted, in_source
+from alacena.engine.loading.load import Request, adapt, in_source
 from alacena.engine.reading.reader import consume
 
 if TYPE_CHECKING:
@@ -318,10 +318,10 @@ class Cache(ManyVerbs, BlockVerbs, CoordinationVerbs, InspectionVerbs):
             return await parts.reader.look(keys, policy, use_memory=use_memory)
         request = Request(
             keys=keys,
-            loader=adapted(loader),
+            loader=adapt(loader),
             policy=policy,
             ttl=ttl,
-            tags=collapsed(named(tags, document_ids)),
+            tags=collapse(named(tags, document_ids)),
             use_memory=use_memory,
         )
         return await parts.reader.load(request)
@@ -406,10 +406,10 @@ class Cache(ManyVerbs, BlockVerbs, CoordinationVerbs, InspectionVerbs):
         parts = self._open_parts()
         request = Request(
             keys=(parts.keys.entry(data_type, resource_id, make_scope(tenant_id)),),
-            loader=adapted(loader),
+            loader=adapt(loader),
             policy=self.policy(data_type),
             ttl=checked(ttl),
-            tags=collapsed(named(tags, document_ids)),
+            tags=collapse(named(tags, document_ids)),
         )
         return (await parts.reader.refresh(request)).value
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING, Any
 
-from alacena.engine.base.keys import collapsed, named
+from alacena.engine.base.keys import collapse, named
 from alacena.engine.base.remote_tier import MISSING
 from alacena.engine.base.scope import make_scope
 from alacena.engine.base.ttl import UNSET, TtlOrUnset, checked
@@ -87,7 +87,7 @@ class ManyVerbs(ABC):
             loader=as_asked(loader, ids),
             policy=self.policy(data_type),
             ttl=ttl,
-            tags=collapsed(named(tags, document_ids)),
+            tags=collapse(named(tags, document_ids)),
             use_memory=use_memory,
         )
         values = await parts.batches.load(batch)

@@ -140,7 +140,7 @@ def _several(names: Any) -> Iterable[Any]:
     return (names,) if isinstance(names, str | bytes) or not hasattr(names, "__iter__") else names
 
 
-def collapsed(tags: Iterable[str]) -> tuple[str, ...]:
+def collapse(tags: Iterable[str]) -> tuple[str, ...]:
     """Tags, each once; :data:`MANY` alone where they are more than an entry can name."""
     names = tuple(dict.fromkeys(tags))
     return names if len(names) <= MOST_TAGS and MANY not in names else (MANY,)
@@ -175,7 +175,7 @@ def tag_words(tag: str) -> str:
     return f"{kind} {rest}" if kind in {"document", "collection"} and rest else f"tag {tag}"
 
 
-def escaped(part: str) -> str:
+def escape(part: str) -> str:
     """Render one part of a key without a secret."""
     if len(part) <= _LONGEST_PART:
         if _PLAIN(part):
@@ -341,10 +341,10 @@ class Keys:
     def __init__(
         self, namespace: str = "alacena", *, secret: bytes | None = None, buckets: Mapping[str, int] | None = None
     ) -> None:
-        self.namespace = escaped(namespace)
+        self.namespace = escape(namespace)
         self._buckets = {tenant_text(tenant): count for tenant, count in (buckets or {}).items()}
         self._part: Callable[[str], str] = (
-            escaped if secret is None else lru_cache(65_536)(lambda part: "~" + _digest(part, secret))
+            escape if secret is None else lru_cache(65_536)(lambda part: "~" + _digest(part, secret))
         )
         self._is_simple = secret is None and not self._buckets
         self._families: dict[tuple[str, str, int], Family] = {}
@@ -414,7 +414,7 @@ class Keys:
 
     def _names(self, texts: Sequence[str]) -> Sequence[bytes]:
         """Parts rendered: together where all of them are simple, as they mostly are where they come in numbers."""
-        if self._part is escaped and _COLONS("".join(texts)):
+        if self._part is escape and _COLONS("".join(texts)):
             names = "\n".join(texts).replace(":", "%3A").encode().split(b"\n")
             if max(map(len, names)) <= _LONGEST_PART:
                 return names

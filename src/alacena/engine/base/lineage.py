@@ -7,7 +7,7 @@ from collections.abc import Set as AbstractSet
 from itertools import islice
 from typing import TYPE_CHECKING, Any, Final
 
-from alacena.engine.base.keys import MANY, MOST_TAGS, collapsed, collection_tag, document_tag, document_text, marked
+from alacena.engine.base.keys import MANY, MOST_TAGS, collapse, collection_tag, document_tag, document_text, marked
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable
@@ -103,7 +103,7 @@ def made_from(key: EntryKey, value: Any, tags: Iterable[str]) -> tuple[str, ...]
     of_collection = key.data_type in ANSWER_TYPES if collection_id is None else key.data_type not in _PARTS
     if of_collection and not any(name.startswith("document:") for name in names):
         names = (*names, collection_tag(collection_id))
-    return collapsed(names)
+    return collapse(names)
 
 
 def documents_in(value: Any) -> tuple[str, ...]:

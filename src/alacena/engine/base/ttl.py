@@ -49,7 +49,7 @@ def checked(ttl: TtlOrUnset) -> TtlOrUnset:
     return ttl if ttl is UNSET else seconds(ttl)
 
 
-def jittered(ttl_s: float | None, ratio: float, chance: float) -> float | None:
+def jitter(ttl_s: float | None, ratio: float, chance: float) -> float | None:
     """Shorten a time to live by up to ``ratio`` of itself, so that entries set together do not expire together.
 
     Args:

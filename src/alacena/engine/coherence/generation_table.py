@@ -79,7 +79,7 @@ class GenerationTable:
             found.append(generation)
         return tuple(found)
 
-    def learned(self, generation: Generation, nonce: bytes | None) -> None:
+    def learn(self, generation: Generation, nonce: bytes | None) -> None:
         """Take note of a nonce that the server reported."""
         if self.barred is not None and nonce is not None and generation.name in self.barred:
             nonce = None
@@ -93,26 +93,26 @@ class GenerationTable:
         """Forget nonces that were good for one step only: nobody would tell of their end."""
         for generation in generations:
             nonce = generation.nonce
-            self.learned(generation, None)
+            self.learn(generation, None)
             generation.glimpse = nonce
 
-    def ended(self, name: str) -> None:
+    def end(self, name: str) -> None:
         """A generation is over: everything under it dies, in one step."""
         self._flights.endings += 1
         generation = self._generations.get(name)
         if generation is not None:
-            self.learned(generation, None)
+            self.learn(generation, None)
         for watcher in self._dependents.pop(name, ()):
             if not watcher.done():
                 watcher.set_result(False)
 
-    def dropped(self, entry: bytes) -> None:
+    def drop(self, entry: bytes) -> None:
         """An entry's key was changed or removed: forget the copy, close its flight, wake whoever waits for it."""
         self.memory.discard_wire(entry)
         self._flights.replaced(entry)
         self.wake(entry, filled=True)
 
-    def unleased(self, entry: bytes) -> None:
+    def wake_waiters(self, entry: bytes) -> None:
         """The lease on an entry ended: close the flight to newcomers and wake whoever waits for the entry."""
         self._flights.close(entry)
         self.wake(entry, filled=False)
@@ -123,7 +123,7 @@ class GenerationTable:
             if not watcher.done():
                 watcher.set_result(filled)
 
-    def lost(self) -> None:
+    def forget_all(self) -> None:
         """Nothing that was known can be trusted any more: memory goes off and is emptied, every nonce is unknown."""
         self.memory.serving_until = float("-inf")
         self.memory.clear()

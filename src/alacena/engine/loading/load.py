@@ -213,7 +213,7 @@ Loader: TypeAlias = "Callable[[LoadContext], Awaitable[Any]]"
 """Gets the value from the source; ``None`` where the source has nothing."""
 
 
-def adapted(loader: Callable[..., Any]) -> Loader:
+def adapt(loader: Callable[..., Any]) -> Loader:
     """A loader as the reader calls it: one that takes nothing, or is not async, is accepted too."""
     takes_context = _takes_context(loader)
 

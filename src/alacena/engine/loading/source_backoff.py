@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
-from alacena.engine.base.ttl import jittered
+from alacena.engine.base.ttl import jitter
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -71,7 +71,7 @@ class SourceBackoff:
             pause_s = told_s * (1.0 + _SPREAD * chance)
         else:
             asked_s = _DEFAULT_S if policy.retry_after_s is None else policy.retry_after_s
-            pause_s = jittered(asked_s, _SPREAD, chance) or 0.0
+            pause_s = jitter(asked_s, _SPREAD, chance) or 0.0
         if not pause_s:
             return
         self._source_backoff.pop(entry, None)

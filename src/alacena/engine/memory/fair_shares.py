@@ -73,7 +73,7 @@ class FairShares:
         self._top = 0
         self.single = False
 
-    def heaviest(self, putting: TenantSegment) -> TenantSegment:
+    def find_heaviest(self, putting: TenantSegment) -> TenantSegment:
         """The segment to take from, where there are several.
 
         Args:

@@ -325,7 +325,7 @@ class MemoryTier:
             self.expire(now, _EXPIRED_PER_PUT)
             pressure = self._pressure()
         while pressure > 1.0:
-            segment = putting if self._shares.single else self._shares.heaviest(putting)
+            segment = putting if self._shares.single else self._shares.find_heaviest(putting)
             entry = segment.evict(segment.bytes / pressure)
             entry.tally.evictions += 1
             self._unlink(entry)

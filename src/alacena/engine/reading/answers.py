@@ -39,7 +39,7 @@ def as_asked(loader: BatchLoader, resource_ids: Sequence[Any]) -> BatchLoader:
     return lambda ids: loader([written[one] for one in ids])
 
 
-def aligned(ids: Sequence[str], values: Any) -> list[Any]:
+def align(ids: Sequence[str], values: Any) -> list[Any]:
     """A batch loader's answer in the order of the ids it was given; ``None`` for what the source does not have.
 
     Raises:

@@ -13,7 +13,7 @@ from alacena.engine.base.ttl import UNSET, TtlOrUnset
 from alacena.engine.loading.load import LoadContext, Renewal, Request, loading, reads_under_way
 from alacena.engine.loading.one_shot import refuse_generator_function
 from alacena.engine.loading.single_flight import ClaimLeftError, ended, is_ended, is_order
-from alacena.engine.reading.answers import aligned
+from alacena.engine.reading.answers import align
 from alacena.engine.reading.reader import consume
 
 if TYPE_CHECKING:
@@ -144,7 +144,7 @@ class BatchRunner:
         found = await self._tiers.find_many(keys, policy, keep=use_memory and policy.use_memory)
         hits = [hit if hit is not None and hit.fresh_for_s > 0 else None for hit in found]
         self._counts.misses += hits.count(None)
-        self._reader.told(((key, self._told(hit or _MISS)) for key, hit in zip(keys, hits, strict=True)), started)
+        self._reader.report(((key, self._report(hit or _MISS)) for key, hit in zip(keys, hits, strict=True)), started)
         self._note(keys, hits)
         return [_value_of(hit) for hit in hits]
 
@@ -158,7 +158,7 @@ class BatchRunner:
         keys = list(unique.values())
         found = await self._tiers.find_many(keys, batch.policy, keep=batch.keep)
         answers: dict[bytes, Lookup[Any]] = {}
-        missing, behind = self._judged(batch, keys, found, answers)
+        missing, behind = self._judge(batch, keys, found, answers)
         self._start(behind, batch.loader, batch.policy)
         for request, _ in missing:
             self._flights.check(request.key)
@@ -166,12 +166,14 @@ class BatchRunner:
         while missing:
             flights = self._start(missing, batch.loader, batch.policy)
             again: dict[bytes, bool] = {}
-            answers |= await self._landed(missing, flights, batch.policy, again)
+            answers |= await self._wait_for_all(missing, flights, batch.policy, again)
             missing = [(replace(r, alone=again[r.key.entry]), s) for r, s in missing if r.key.entry in again]
             for request, _ in missing:
                 self._flights.check(request.key)
         outcomes = [answers.get(entry) or hit for entry, hit in zip(unique, found, strict=True)]
-        self._reader.told(((key, self._told(outcome)) for key, outcome in zip(keys, outcomes, strict=True)), started)
+        self._reader.report(
+            ((key, self._report(outcome)) for key, outcome in zip(keys, outcomes, strict=True)), started
+        )
         self._note(keys, outcomes)
         values = [_value_of(outcome) for outcome in outcomes]
         if len(values) == len(batch.keys):
@@ -179,7 +181,7 @@ class BatchRunner:
         by_entry = dict(zip(unique, values, strict=True))
         return [by_entry[key.entry] for key in batch.keys]
 
-    def _judged(
+    def _judge(
         self, batch: Batch, keys: Sequence[EntryKey], found: Sequence[Found | None], answers: dict[bytes, Lookup[Any]]
     ) -> tuple[list[_Wanted], list[_Wanted]]:
         """What has to be loaded now, and what behind an answer that is served: fresh, or stale and put into ``answers``."""
@@ -209,7 +211,7 @@ class BatchRunner:
                 if outcome is not None:
                     reads.note(key.ident, outcome.tags)
 
-    def _told(self, outcome: Lookup[Any] | Found | None) -> Lookup[Any]:
+    def _report(self, outcome: Lookup[Any] | Found | None) -> Lookup[Any]:
         """What a read's event is made from."""
         assert outcome is not None
         return self._filler.found(outcome) if isinstance(outcome, Found) else outcome
@@ -232,7 +234,7 @@ class BatchRunner:
 
     # Waiting
 
-    async def _landed(
+    async def _wait_for_all(
         self, wanted: Sequence[_Wanted], flights: Sequence[Flight], policy: Policy, again: dict[bytes, bool]
     ) -> dict[bytes, Lookup[Any]]:
         """The outcomes of flights, or stale entries in place of those that fail or take too long.
@@ -240,40 +242,40 @@ class BatchRunner:
         Without those to ask for again, put into ``again``: ``False`` if a claim was left without a value, ``True``
         (ask for this caller alone) if another caller has the value and nobody can copy it.
         """
-        landings = {request.key.entry: flight.join() for (request, _), flight in zip(wanted, flights, strict=True)}
+        outcomes = {request.key.entry: flight.join() for (request, _), flight in zip(wanted, flights, strict=True)}
         replaceable = all(stale is not None and -stale.fresh_for_s < policy.stale_s for _, stale in wanted)
         try:
             patience_s = self._reader.patience_s(flights, policy) if replaceable else None
-            await asyncio.wait(landings.values(), timeout=patience_s)
-            answers = {e: landing.result() for e, landing in landings.items() if _is_well(landing)}
-            if len(answers) < len(landings):
-                answers |= await self._stand_ins(wanted, landings, policy)
-            for entry, landing in landings.items():
+            await asyncio.wait(outcomes.values(), timeout=patience_s)
+            answers = {e: outcome.result() for e, outcome in outcomes.items() if _is_well(outcome)}
+            if len(answers) < len(outcomes):
+                answers |= await self._stand_ins(wanted, outcomes, policy)
+            for entry, outcome in outcomes.items():
                 if entry not in answers:
                     try:
-                        answers[entry] = await landing
+                        answers[entry] = await outcome
                     except _ASK_AGAIN as error:
                         again[entry] = isinstance(error, UnsharableValueError)
         except asyncio.CancelledError:
-            for landing in landings.values():
-                landing.cancel()
+            for outcome in outcomes.values():
+                outcome.cancel()
             raise
         finally:
-            for landing in landings.values():
-                if landing.done():
-                    consume(landing)
+            for outcome in outcomes.values():
+                if outcome.done():
+                    consume(outcome)
                 else:
-                    landing.add_done_callback(consume)
+                    outcome.add_done_callback(consume)
         return answers
 
     async def _stand_ins(
-        self, wanted: Sequence[_Wanted], landings: Mapping[bytes, asyncio.Future[Lookup[Any]]], policy: Policy
+        self, wanted: Sequence[_Wanted], outcomes: Mapping[bytes, asyncio.Future[Lookup[Any]]], policy: Policy
     ) -> dict[bytes, Lookup[Any]]:
         """Stale entries, looked up once more: they may have been invalidated meanwhile, or renewed."""
-        keys = [r.key for r, stale in wanted if stale is not None and _has_failed(landings[r.key.entry])]
+        keys = [r.key for r, stale in wanted if stale is not None and _has_failed(outcomes[r.key.entry])]
         answers = {}
         for key, hit in zip(keys, await self._tiers.find_many(keys, policy, keep=False), strict=True):
-            limit_s = policy.stale_if_error_s if landings[key.entry].done() else policy.stale_s
+            limit_s = policy.stale_if_error_s if outcomes[key.entry].done() else policy.stale_s
             if hit is not None and hit.fresh_for_s > 0:
                 answers[key.entry] = self._filler.found(hit)
             elif hit is not None and -hit.fresh_for_s < limit_s:
@@ -301,7 +303,7 @@ class BatchRunner:
         finally:
             renewal.cancel()
             for place in places:
-                self._runner.hand_back(place.flight)
+                self._runner.give_back(place.flight)
                 if place.held is not None:
                     place.held.change.cancel()
 
@@ -347,7 +349,7 @@ class BatchRunner:
     async def _await_others(self, places: list[_Place], loader: BatchLoader, policy: Policy) -> None:
         """Entries that other processes are loading: take each as it comes, and load what does not come."""
         waits = {
-            self._flights.own(self._runner.permit(place.flight, place.request, place.held)): place for place in places
+            self._flights.own(self._runner.acquire(place.flight, place.request, place.held)): place for place in places
         }
         try:
             while waits:
@@ -371,18 +373,16 @@ class BatchRunner:
         keys = [place.key for place in places]
         ids = [key.resource_id for key in keys]
         shared = LoadContext(keys[0])  # what the loader reads and says is about all of its values
-        async with self._runner.asking(keys, policy, [place.flight for place in places], loader) as stopwatch:
+        async with self._runner.calling_source(keys, policy, [place.flight for place in places], loader) as stopwatch:
             refuse_generator_function(loader)
             with loading(shared):
                 answer = loader(list(ids))
-                values = aligned(ids, await answer if inspect.isawaitable(answer) else answer)
+                values = align(ids, await answer if inspect.isawaitable(answer) else answer)
         each_s = stopwatch.elapsed_s / len(places)
         tags = (*shared.tags, *shared.reads.tags())
-        await asyncio.gather(
-            *(self._delivered(p, v, each_s, policy, tags) for p, v in zip(places, values, strict=True))
-        )
+        await asyncio.gather(*(self._deliver(p, v, each_s, policy, tags) for p, v in zip(places, values, strict=True)))
 
-    def _delivered(
+    def _deliver(
         self, place: _Place, value: Any, load_s: float, policy: Policy, tags: tuple[str, ...]
     ) -> Awaitable[bool]:
         """Land one value now; what is returned stores it. A value that cannot be handed out fails its own entry alone."""
@@ -393,8 +393,8 @@ class BatchRunner:
         if lease is None:
             context.refuse(flight.unleased)
         try:
-            new_entry, lookup = self._filler.judged(request, context, value, load_s, lease, replaces=place.replaces)
-            self._filler.land(flight, lookup, policy, new_entry)
+            new_entry, lookup = self._filler.evaluate(request, context, value, load_s, lease, replaces=place.replaces)
+            self._filler.resolve(flight, lookup, policy, new_entry)
         except Exception as error:  # noqa: BLE001 - one value's fault must not take the others with it
             flight.fail(error)
         self._flights.remove(request.key.entry, flight)
@@ -404,7 +404,7 @@ class BatchRunner:
         return self._filler.fill(request.key, lease, new_entry, replaces=replaces)
 
     def _settle(self, place: _Place, found: Found, policy: Policy) -> None:
-        self._filler.land(place.flight, self._filler.found(found), policy)
+        self._filler.resolve(place.flight, self._filler.found(found), policy)
         self._flights.remove(place.key.entry, place.flight)
 
 
@@ -422,14 +422,14 @@ async def _never(_: object) -> None:
 _MISS: Final[Lookup[Any]] = Lookup(None, "none", found=False)
 
 
-def _is_well(landing: asyncio.Future[Any]) -> bool:
-    return landing.done() and landing.exception() is None
+def _is_well(outcome: asyncio.Future[Any]) -> bool:
+    return outcome.done() and outcome.exception() is None
 
 
 _ASK_AGAIN: Final = (ClaimLeftError, UnsharableValueError)
 """How loads end that say nothing of the source."""
 
 
-def _has_failed(landing: asyncio.Future[Any]) -> bool:
+def _has_failed(outcome: asyncio.Future[Any]) -> bool:
     """Whether a load has failed, or takes too long."""
-    return not landing.done() or (landing.exception() is not None and not isinstance(landing.exception(), _ASK_AGAIN))
+    return not outcome.done() or (outcome.exception() is not None and not isinstance(outcome.exception(), _ASK_AGAIN))

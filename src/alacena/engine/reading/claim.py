@@ -219,7 +219,7 @@ class Claim:
             if error.reason is None or isinstance(error.reason, LoadTimeoutError):  # it ended in the same step
                 return False
             raise error.reason from None
-        self._reader.told(((self._key, lookup),), self._began_at)
+        self._reader.report(((self._key, lookup),), self._began_at)
         if self._outer is not None:
             self._outer.note(self._key.ident, lookup.tags)
         return flight.stored

@@ -12,7 +12,7 @@ from alacena.engine.base.errors import BackendError, EncodeError, UsageError
 from alacena.engine.base.events import FillRefused
 from alacena.engine.base.lineage import made_from
 from alacena.engine.base.remote_tier import MISSING, NOT_FOUND, Found, Lookup, NewEntry
-from alacena.engine.base.ttl import UNSET, TtlOrUnset, jittered, seconds
+from alacena.engine.base.ttl import UNSET, TtlOrUnset, jitter, seconds
 from alacena.engine.codec import is_immutable
 from alacena.engine.loading.load import UNCHANGED
 from alacena.engine.loading.one_shot import duplicate, refuse_one_shot
@@ -104,9 +104,9 @@ class Filler:
         ratio = self._jitter_ratio if policy.jitter_ratio is None else policy.jitter_ratio
         if asked is not None and asked > _LONGEST_S:
             return _LONGEST_S
-        return jittered(asked, ratio, self._environment.random())
+        return jitter(asked, ratio, self._environment.random())
 
-    def judged(
+    def evaluate(
         self, request: Request, context: LoadContext, value: Any, load_s: float, lease: Lease | None, *, replaces: bool
     ) -> tuple[NewEntry | None, Lookup[Any]]:
         """What a loaded value becomes: a new_entry, unless it is not to be stored, and an answer for the callers.
@@ -180,7 +180,7 @@ class Filler:
         own = self._codec.decode(self._codec.encode(found.value))
         return structs.replace(found, value=own)
 
-    def land(
+    def resolve(
         self,
         flight: Flight,
         lookup: Lookup[Any],
@@ -234,7 +234,7 @@ class Filler:
         try:
             refusal = await self._remote.fill(lease, new_entry)
         except BackendError as error:
-            self._tiers.degraded("fill", lease.key, error)
+            self._tiers.report_failure("fill", lease.key, error)
             self._failed(lease.key, "backend", error)
         except Exception as error:  # noqa: BLE001 - what fails after the landing has no caller to be raised to
             self._failed(lease.key, "value", error)
@@ -261,7 +261,7 @@ class Filler:
             else:
                 await self._remote.discard(lease)
         except BackendError as error:
-            self._tiers.degraded("fill", key, error)
+            self._tiers.report_failure("fill", key, error)
 
     def _storable(
         self,

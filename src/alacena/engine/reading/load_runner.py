@@ -1,4 +1,4 @@
-"""Flies a load: permission, source, landing, fill."""
+"""Runs a load: lease, source, answers, fill."""
 
 from __future__ import annotations
 
@@ -74,7 +74,7 @@ class LoadRunner:
         self._settings = settings
         self._limiter = LoadLimiter(settings.max_loads_per_tenant)
 
-    async def fly(self, flight: Flight, request: Request, stale: Found | None) -> None:
+    async def run(self, flight: Flight, request: Request, stale: Found | None) -> None:
         """Run one load to its end. Whatever ends it, the callers are told and no lease is left.
 
         Args:
@@ -85,7 +85,7 @@ class LoadRunner:
         task = asyncio.current_task()
         assert task is not None
         try:
-            await self._fly(flight, request, stale)
+            await self._run(flight, request, stale)
         except BaseException as error:
             reason = ended(task, error, f"{request.key.data_type} {request.key.resource_id!r}")
             if request.claimed and not is_ended(task, error):
@@ -99,13 +99,13 @@ class LoadRunner:
             if is_order(task, error):
                 raise
         finally:
-            self.hand_back(flight)
+            self.give_back(flight)
 
-    async def _fly(self, flight: Flight, request: Request, stale: Found | None) -> None:
+    async def _run(self, flight: Flight, request: Request, stale: Found | None) -> None:
         previous_tags = () if stale is None else stale.tags
-        permit = None if request.alone else await self.permit(flight, request, also=previous_tags)
+        permit = None if request.alone else await self.acquire(flight, request, also=previous_tags)
         if isinstance(permit, Found):
-            self._filler.land(flight, self._filler.found(permit), request.policy)
+            self._filler.resolve(flight, self._filler.found(permit), request.policy)
             return
         lease = permit if isinstance(permit, Lease) else None
         context = LoadContext(request.key, tags=request.tags)
@@ -113,7 +113,7 @@ class LoadRunner:
         leases = () if lease is None else (lease,)
         renewal = Renewal(self._remote, lambda: leases, self._settings.lease_s / 3)
         try:
-            async with self.asking((request.key,), request.policy, (flight,), request.loader) as stopwatch:
+            async with self.calling_source((request.key,), request.policy, (flight,), request.loader) as stopwatch:
                 _offer(context, stale, lease, flight)
                 try:
                     with loading(context):
@@ -125,17 +125,17 @@ class LoadRunner:
                 context.refuse(flight.unleased)
             self._source_backoff.record_success(request.key.entry)
             replaces = stale is not None or request.renew or request.insist
-            new_entry, lookup = self._filler.judged(
+            new_entry, lookup = self._filler.evaluate(
                 request, context, value, stopwatch.elapsed_s, lease, replaces=replaces
             )
-            self._filler.land(flight, lookup, request.policy, new_entry)
+            self._filler.resolve(flight, lookup, request.policy, new_entry)
         finally:
             renewal.cancel()
         flight.lease = None
         replaces = replaces and not isinstance(permit, Held)  # else it is for the holder to replace
         flight.stored = await self._filler.fill(request.key, lease, new_entry, replaces=replaces)
 
-    async def permit(
+    async def acquire(
         self, flight: Flight, request: Request, held: Held | None = None, *, also: Sequence[str] = ()
     ) -> Lease | Found | Held | None:
         """Get a lease, or the entry that somebody else filled meanwhile; else load without storing.
@@ -161,7 +161,7 @@ class LoadRunner:
             if not isinstance(permit, Held):
                 return permit
             try:
-                if self._clears_the_way(flight):
+                if self._clear_the_way(flight):
                     continue
                 # A load that another load waits for may be part of a circle through another process, where nobody sees
                 # all of it: then each side loads for itself, and finds out that it asks for what it is loading.
@@ -169,7 +169,7 @@ class LoadRunner:
                 left_s = (min(deadline, nested_deadline) if awaited else deadline) - self._environment.now()
                 if left_s <= 0 or not self._remote.is_up:
                     return permit
-                found = await self._awaited(request, permit, left_s)
+                found = await self._wait_for_change(request, permit, left_s)
             finally:
                 permit.change.cancel()
             if found is not None:
@@ -212,14 +212,14 @@ class LoadRunner:
             if isinstance(came, Held):
                 came.change.cancel()
 
-    def hand_back(self, flight: Flight) -> None:
+    def give_back(self, flight: Flight) -> None:
         """Give back the lease that a flight still has."""
         lease, flight.lease = flight.lease, None
         if lease is not None:
             self._remote.release(lease)
 
     @asynccontextmanager
-    async def asking(
+    async def calling_source(
         self, keys: Sequence[EntryKey], policy: Policy, flights: Sequence[Flight], loader: object
     ) -> AsyncIterator[Stopwatch]:
         """Around a call of the source: the hard timeout, a place in the tenant's limit, the time taken."""
@@ -271,7 +271,7 @@ class LoadRunner:
                 "%s %r: its source said something that is left out of account: %s", key.data_type, key.resource_id, slip
             )
 
-    async def _awaited(self, request: Request, held: Held, left_s: float) -> Found | None:
+    async def _wait_for_change(self, request: Request, held: Held, left_s: float) -> Found | None:
         """What somebody else has filled meanwhile; ``None`` where the lease is to be asked for again.
 
         Where pushes are sure to come, nothing is sent until one does, or the lease is over.
@@ -291,19 +291,19 @@ class LoadRunner:
         self._flights.close(request.key.entry)
         return found
 
-    def _clears_the_way(self, flight: Flight) -> bool:
+    def _clear_the_way(self, flight: Flight) -> bool:
         """Give back the lease of the flight before, if what that flight carries can be stored no more."""
         before = flight.before
         if before is None or before.lease is None or before.lease.stands:
             return False
-        self.hand_back(before)
+        self.give_back(before)
         return True
 
     async def _take_over(self, key: EntryKey) -> None:
         try:
             await self._remote.delete((key,))
         except BackendError as error:
-            self._tiers.degraded("refresh", key, error)
+            self._tiers.report_failure("refresh", key, error)
 
 
 _NOT_THE_SOURCES: Final = (

@@ -85,8 +85,8 @@ class Reader:
             found = await self._tiers.find(keys, policy, keep=keep)
         if found is None or found.fresh_for_s <= 0:
             self._counts.misses += 1
-            return self._finished(keys[0], Lookup(None, "none", found=False), started)
-        return self._finished(keys[0], self._filler.found(found), started)
+            return self._finish(keys[0], Lookup(None, "none", found=False), started)
+        return self._finish(keys[0], self._filler.found(found), started)
 
     def seeker(self, policies: Mapping[str, Policy]) -> Callable[[str, str, str, Any], Coroutine[Any, Any, Any]]:
         """What looks for a tenant's own entry on the remote tier, with as few steps as there can be.
@@ -145,15 +145,15 @@ class Reader:
         if found is not None and found.fresh_for_s > 0:
             if self.is_due(found, request.key.entry, request.policy):
                 self._refresh_behind(request, found)
-            return self._finished(request.key, self._filler.found(found), started)
+            return self._finish(request.key, self._filler.found(found), started)
         self._counts.misses += 1
         if found is not None and self.stands_in(found, request.key.entry, request.policy):
             if self.is_due(found, request.key.entry, request.policy):
                 self._refresh_behind(request, found)
-            return self._finished(request.key, self.stale(found), started)
+            return self._finish(request.key, self.stale(found), started)
         self._flights.check(request.key)
         self._source_backoff.repeat(request.key.entry, request.policy)
-        return self._finished(request.key, await self._board(request, found), started)
+        return self._finish(request.key, await self._join(request, found), started)
 
     async def claim(
         self, request: Request, called: asyncio.Future[None]
@@ -180,23 +180,23 @@ class Reader:
         started, key = self._environment.now(), request.key
         found = await self._found(request, started)
         if found is not None and found.fresh_for_s > 0:
-            return self._finished(key, self._filler.found(found), started)
+            return self._finish(key, self._filler.found(found), started)
         self._counts.misses += 1
         is_taken = self._source_backoff.is_active(key.entry) or self._flights.get(key.entry) is not None
         if is_taken and found is not None and self.stands_in(found, key.entry, request.policy):
-            return self._finished(key, self.stale(found), started)
+            return self._finish(key, self.stale(found), started)
         self._flights.check(key)
         self._source_backoff.repeat(key.entry, request.policy)
         while (flight := self._joined(request)) is not None:
             try:
-                return self._finished(key, await self._landed(request, found, flight), started)
+                return self._finish(key, await self._landed(request, found, flight), started)
             except ClaimLeftError:
                 self._flights.check(key)
             except UnsharableValueError:
                 request = replace(request, alone=True)
         flight = self._started(request, found)
-        landing = await _outcome_or_call(flight, called)
-        return (flight, landing) if called.done() else self._finished(key, landing.result(), started)
+        outcome = await _outcome_or_call(flight, called)
+        return (flight, outcome) if called.done() else self._finish(key, outcome.result(), started)
 
     async def refresh(self, request: Request) -> Lookup[Any]:
         """Ask the source whatever the tiers hold and whoever is loading, and store its answer."""
@@ -204,8 +204,8 @@ class Reader:
         self._flights.check(request.key)
         self._flights.close(request.key.entry)
         insisting = replace(request, insist=True)
-        flight = self._flights.start(request.key.entry, lambda started: self._runner.fly(started, insisting, None))
-        return self._finished(request.key, await flight.join(), started)
+        flight = self._flights.start(request.key.entry, lambda started: self._runner.run(started, insisting, None))
+        return self._finish(request.key, await flight.join(), started)
 
     async def remaining(self, key: EntryKey, policy: Policy) -> float:
         """Seconds that an entry stays fresh: -1 for ever, -2 absent."""
@@ -221,7 +221,7 @@ class Reader:
             return Lookup(None, "none", found.tier, found=False, tags=found.tags)
         return Lookup(found.value, "stale", found.tier, tags=found.tags)
 
-    def told(self, outcomes: Iterable[tuple[EntryKey, Lookup[Any]]], started: float) -> float:
+    def report(self, outcomes: Iterable[tuple[EntryKey, Lookup[Any]]], started: float) -> float:
         """The end of reads: their events. Returns how long they took, in seconds."""
         latency_s = self._environment.now() - started
         if self._events:
@@ -231,11 +231,11 @@ class Reader:
                 )
         return latency_s
 
-    def _finished(self, key: EntryKey, lookup: Lookup[Any], started: float) -> Lookup[Any]:
+    def _finish(self, key: EntryKey, lookup: Lookup[Any], started: float) -> Lookup[Any]:
         # By the most specific key that was asked for: whatever ends the entry that answered ends one of its generations.
         if (reads := reads_under_way()) is not None:
             reads.note(key.ident, lookup.tags)
-        return replace(lookup, latency_s=self.told(((key, lookup),), started))
+        return replace(lookup, latency_s=self.report(((key, lookup),), started))
 
     def stands_in(self, found: Found, entry: bytes, policy: Policy) -> bool:
         """Whether an expired entry is the answer at once: it may be renewed behind, or its source has just failed."""
@@ -263,7 +263,7 @@ class Reader:
             found = await self._tiers.find(request.keys, request.policy, keep=request.keep)
         return found
 
-    async def _board(self, request: Request, stale: Found | None) -> Lookup[Any]:
+    async def _join(self, request: Request, stale: Found | None) -> Lookup[Any]:
         """Join the load of the entry, or start it; again as long as it is a claim that is left without a value."""
         while True:
             flight = self._joined(request) or self._started(request, stale)
@@ -285,19 +285,19 @@ class Reader:
 
     def _started(self, request: Request, stale: Found | None) -> Flight:
         return self._flights.start(
-            request.key.entry, lambda started: self._runner.fly(started, request, stale), alone=request.alone
+            request.key.entry, lambda started: self._runner.run(started, request, stale), alone=request.alone
         )
 
     async def _landed(self, request: Request, stale: Found | None, flight: Flight) -> Lookup[Any]:
         """Wait for a load as long as the policy says, or let an expired entry stand in for it."""
         if stale is None or -stale.fresh_for_s >= request.policy.stale_s:
             return await flight.join()  # type: ignore[no-any-return]
-        landing = flight.join()
-        landing.add_done_callback(consume)
+        outcome = flight.join()
+        outcome.add_done_callback(consume)
         try:
-            return await self._with_a_net(request, landing, self.patience_s((flight,), request.policy))
+            return await self._wait_or_serve_stale(request, outcome, self.patience_s((flight,), request.policy))
         except asyncio.CancelledError:
-            landing.cancel()
+            outcome.cancel()
             raise
 
     def patience_s(self, flights: Iterable[Flight], policy: Policy) -> float | None:
@@ -310,23 +310,23 @@ class Reader:
         began_at = max(flight.began_at for flight in flights)
         return max(0.0, began_at + policy.soft_timeout_s - self._environment.now())
 
-    async def _with_a_net(
-        self, request: Request, landing: asyncio.Future[Lookup[Any]], patience_s: float | None
+    async def _wait_or_serve_stale(
+        self, request: Request, outcome: asyncio.Future[Lookup[Any]], patience_s: float | None
     ) -> Lookup[Any]:
         """Wait for a load that a stale entry may stand in for, if the load takes too long or fails.
 
         The entry is looked up once more at that moment: it may have been invalidated, or renewed, meanwhile.
         """
         policy = request.policy
-        await asyncio.wait((landing,), timeout=patience_s)
-        error = landing.exception() if landing.done() else None
-        if landing.done() and (error is None or isinstance(error, UnsharableValueError | ClaimLeftError)):
-            return landing.result()
+        await asyncio.wait((outcome,), timeout=patience_s)
+        error = outcome.exception() if outcome.done() else None
+        if outcome.done() and (error is None or isinstance(error, UnsharableValueError | ClaimLeftError)):
+            return outcome.result()
         found = await self._tiers.find_again(request.keys, policy, keep=request.keep)
         if found is not None and found.fresh_for_s > 0:
             return self._filler.found(found)
         if found is None or -found.fresh_for_s >= (policy.stale_s if error is None else policy.stale_if_error_s):
-            return await landing
+            return await outcome
         if error is not None:
             _log.warning(
                 "serving %s/%s stale: its source failed: %r", found.key.data_type, found.key.resource_id, error
@@ -339,21 +339,21 @@ class Reader:
         if self._flights.get(entry) is None:
             renewing = replace(request, renew=True)
             previous = self._filler.private(found, request.policy)
-            flight = self._flights.start(entry, lambda started: self._runner.fly(started, renewing, previous))
+            flight = self._flights.start(entry, lambda started: self._runner.run(started, renewing, previous))
             flight.join(behind=True).add_done_callback(consume)
 
 
 async def _outcome_or_call(flight: Flight, called: asyncio.Future[None]) -> asyncio.Future[Lookup[Any]]:
     """Wait until a claim's own flight has called its loader, or ended without; returns the outcome to wait for."""
-    landing = flight.join()
+    outcome = flight.join()
     try:
-        await asyncio.wait((landing, called), return_when=asyncio.FIRST_COMPLETED)
+        await asyncio.wait((outcome, called), return_when=asyncio.FIRST_COMPLETED)
     except asyncio.CancelledError:
-        landing.cancel()
+        outcome.cancel()
         raise
-    if not called.done() and isinstance(error := landing.exception(), ClaimLeftError):
+    if not called.done() and isinstance(error := outcome.exception(), ClaimLeftError):
         raise error.reason or error
-    return landing
+    return outcome
 
 
 def consume(work: asyncio.Future[Any]) -> None:

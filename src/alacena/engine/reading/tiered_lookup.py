@@ -161,7 +161,7 @@ class TieredLookup:
             except BackendError as error:
                 if asked is not None:  # else it was known at once that nobody is there
                     breaker.failed(answers)
-                self.degraded("get", self._keys.plain(data_type, resource_id, tenant_id), error)
+                self.report_failure("get", self._keys.plain(data_type, resource_id, tenant_id), error)
                 return self.worth(None, default)
         key = self._keys.plain(data_type, resource_id, tenant_id)
         found = await self._ask((key,), UNKEPT, keep=False, unknown=unknown)
@@ -183,7 +183,7 @@ class TieredLookup:
             try:
                 hits = await self._guarded(lambda: self._remote.find_many(asked, policy, keep=keep))
             except BackendError as error:
-                self.degraded("get_many", asked[0], error)
+                self.report_failure("get_many", asked[0], error)
                 return found
             for index, hit in zip(rest, hits, strict=True):
                 found[index] = hit
@@ -229,10 +229,10 @@ class TieredLookup:
                 raise _LeftAloneError("Redis has just failed")
             return await self._guarded(lambda: self._remote.lease(key, tags, settled, force=force, among=among))
         except BackendError as error:
-            self.degraded("lease", key, error)
+            self.report_failure("lease", key, error)
             raise
 
-    def degraded(self, verb: str, key: EntryKey, error: BackendError) -> None:
+    def report_failure(self, verb: str, key: EntryKey, error: BackendError) -> None:
         """Note that Redis failed a cache verb, which goes on without it."""
         if isinstance(error, _LeftAloneError):
             return
@@ -273,7 +273,7 @@ class TieredLookup:
                 found = await self._remote.find(keys, policy, keep=keep, unknown=found.unknown)
         except BackendError as error:
             self._failed(error, began, answers)
-            self.degraded("get", keys[0], error)
+            self.report_failure("get", keys[0], error)
             return None
         except asyncio.CancelledError:
             breaker.abandoned()

@@ -155,7 +155,7 @@ class Writer:
         try:
             refusal = await self._remote.store(key, new_entry, began)
         except BackendError as error:
-            self._tiers.degraded("set", key, error)
+            self._tiers.report_failure("set", key, error)
             return False
         return await self._refused(key, refusal) if refusal else True
 
@@ -165,7 +165,7 @@ class Writer:
         try:
             return await self._remote.begin(buckets, wide)
         except BackendError as error:
-            self._tiers.degraded("reading", self._keys.entry("any", "any", scope), error)
+            self._tiers.report_failure("reading", self._keys.entry("any", "any", scope), error)
             return None
 
     async def _parcels(
@@ -201,7 +201,7 @@ class Writer:
         try:
             return await self._remote.delete(keys)
         except BackendError as error:
-            self._tiers.degraded("delete", keys[0], error)
+            self._tiers.report_failure("delete", keys[0], error)
             return 0
 
     async def invalidate(
@@ -243,7 +243,7 @@ class Writer:
         ended = await asyncio.shield(burst.sent)
         if ended is None:
             witness = entries[0] if entries else self._keys.entry(data_type or "any", "any", scope)
-            self._tiers.degraded("invalidate", witness, burst.error or BackendError())
+            self._tiers.report_failure("invalidate", witness, burst.error or BackendError())
             return Ended(0)
         if self._events:
             what = ", ".join(name for group in groups for name in group)
@@ -290,7 +290,7 @@ class Writer:
         try:
             return await self._remote.hold(entries, generations, hold_s) if entries else None
         except BackendError as error:
-            self._tiers.degraded("write", entries[0], error)
+            self._tiers.report_failure("write", entries[0], error)
             return None
 
     async def _after_write(
@@ -306,7 +306,7 @@ class Writer:
         try:
             await self._remote.unhold(entries, token)
         except BackendError as error:
-            self._tiers.degraded("write", entries[0], error)
+            self._tiers.report_failure("write", entries[0], error)
 
     def _resource(
         self, scope: Scope, data_type: str | None, resource_id: str

@@ -156,7 +156,7 @@ class LocalTier:
     async def store(self, key: EntryKey, new_entry: NewEntry, began: Beginning | None = None) -> Refusal:
         """See :meth:`alacena.engine.base.remote_tier.RemoteTier.store`."""
         self._leases.pop(key.entry, None)
-        self._coherence.unleased(key.entry)
+        self._coherence.wake_waiters(key.entry)
         self._coherence.memory.discard_wire(key.entry)
         if self._held(key):
             return "hold"
@@ -187,7 +187,7 @@ class LocalTier:
             if self._coherence.generation(name).nonce is not None:
                 there.append(name)
             for one in (name, *others):
-                self._coherence.ended(one)
+                self._coherence.end(one)
             if others:
                 self._journal.note(name)
         return Ended(len(there), there)
@@ -196,15 +196,15 @@ class LocalTier:
         """See :meth:`alacena.engine.base.remote_tier.RemoteTier.owe`. Nothing can be owed here: it is removed."""
         for group in generations:
             for name in group:
-                self._coherence.ended(name)
+                self._coherence.end(name)
         for key in keys:
-            self._coherence.dropped(key.entry)
+            self._coherence.drop(key.entry)
 
     async def hold(self, keys: Sequence[EntryKey], resources: Sequence[str], hold_s: float) -> bytes:
         """See :meth:`alacena.engine.base.remote_tier.RemoteTier.hold`."""
         token = self._environment.token(16)
         for name in resources:
-            self._coherence.ended(name)
+            self._coherence.end(name)
         for key in keys:
             self._holds.setdefault(key.hold, {})[token] = self._environment.now() + hold_s
             self._drop(key)
@@ -272,7 +272,7 @@ class LocalTier:
 
     def _drop(self, key: EntryKey) -> bool:
         known = self._leases.pop(key.entry, None) is not None or key.ident in self._coherence.memory.entries
-        self._coherence.dropped(key.entry)
+        self._coherence.drop(key.entry)
         return known
 
     def _held(self, key: EntryKey) -> bool:

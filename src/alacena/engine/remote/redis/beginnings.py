@@ -48,7 +48,7 @@ class Beginnings:
         def settle(answering: Node, reply: list[Any]) -> Beginning:
             name, length, *nonces = reply
             for generation, nonce in zip(generations, nonces, strict=True):
-                self._coherence.learned(generation, nonce)
+                self._coherence.learn(generation, nonce)
                 if nonce == mint:
                     answering.expect(generation.name.encode())
             journal.nonce = noted = state(name, length)

@@ -63,7 +63,7 @@ class Entries:
         self._events = events
         self._counts = counts
 
-    def sealed(
+    def seal(
         self,
         node: Node,
         key: EntryKey,
@@ -111,14 +111,14 @@ class Entries:
         """The first of the keys whose entry is alive; see :meth:`opened`. What is not there is remembered as absent."""
         for key, data in zip(keys, values, strict=False):
             if data is not None:
-                hit = self.opened(node, key, data, policy, keep=keep)
+                hit = self.judge_fully(node, key, data, policy, keep=keep)
                 if hit is not None:
                     return hit
             if keep and len(keys) > 1:
                 self._note_absence(key)
         return None
 
-    def glanced(  # noqa: C901 - one step of the most used way: a call costs more than what it would tidy up
+    def judge(  # noqa: C901 - one step of the most used way: a call costs more than what it would tidy up
         self,
         node: Node,
         key: EntryKey,
@@ -141,10 +141,10 @@ class Entries:
             if len(generations) > 2:
                 stamps += b"".join([generation.nonce for generation in generations[2:]])  # type: ignore[misc]
         except TypeError:  # one of them ended while the answer was under way
-            return self.opened(node, key, data, policy, keep=keep)
+            return self.judge_fully(node, key, data, policy, keep=keep)
         glance = self._glance(data, node.replication_id + key.digest, stamps)
         if glance is None:
-            return self.opened(node, key, data, policy, keep=keep)
+            return self.judge_fully(node, key, data, policy, keep=keep)
         fresh_ms, expires_ms, load_ms, payload = glance
         fresh_for_s, stale_for_s = math.inf, 0.0
         if fresh_ms:
@@ -156,11 +156,11 @@ class Entries:
             if fresh_for_s <= 0 or (
                 policy.early_refresh_beta and not keep
             ):  # it may be renewed: its stamps are asked for
-                return self.opened(node, key, data, policy, keep=keep)
+                return self.judge_fully(node, key, data, policy, keep=keep)
         try:
             value = self._decode(payload)
         except EntryError:
-            return self.opened(node, key, data, policy, keep=keep)
+            return self.judge_fully(node, key, data, policy, keep=keep)
         if keep:
             nonces: Any = tuple([generation.nonce for generation in generations])
             self._values.keep(
@@ -170,7 +170,7 @@ class Entries:
             return Found(key, value, "redis", fresh_for_s, load_ms / 1000, generations, nonces)
         return Found(key, value, "redis", fresh_for_s, load_ms / 1000)
 
-    def sought(
+    def judge_value(
         self, node: Node, ident: Ident, place: tuple[Family, bytes], generations: tuple[Generation, ...], data: Reply
     ) -> Any:
         """The fresh value of a tenant's own entry, ``MISSING`` where there is none, or what cannot be told yet.
@@ -195,12 +195,12 @@ class Entries:
                 else:
                     self._counts.redis_hits += 1
                     return value
-        return self._sought_carefully(node, ident, data)
+        return self._judge_value_fully(node, ident, data)
 
-    def _sought_carefully(self, node: Node, ident: Ident, data: bytes) -> Any:
+    def _judge_value_fully(self, node: Node, ident: Ident, data: bytes) -> Any:
         """The same for an entry of any other kind: with tags, compressed, encrypted, stale, dead or broken."""
         tenant_id, data_type, resource_id, *_ = ident
-        found = self.opened(node, self._keys.plain(data_type, resource_id, tenant_id), data, UNKEPT, keep=False)
+        found = self.judge_fully(node, self._keys.plain(data_type, resource_id, tenant_id), data, UNKEPT, keep=False)
         if isinstance(found, Unsettled):
             return found
         if found is None or found.fresh_for_s <= 0 or found.value is NOT_FOUND:
@@ -209,7 +209,7 @@ class Entries:
         self._counts.redis_hits += 1
         return found.value
 
-    def opened_many(
+    def judge_many(
         self, node: Node, keys: Sequence[EntryKey], values: Sequence[bytes | None], policy: Policy, *, keep: bool
     ) -> list[Found | Unsettled | None]:
         """What :meth:`opened` gives for each of many, by the short way where the entries are plain ones.
@@ -221,12 +221,12 @@ class Entries:
         for names, run in groupby(there, key=lambda index: keys[index].generations):
             indexes = list(run)
             entries = [(keys[index], cast("bytes", values[index])) for index in indexes]
-            hits = self._glanced_together(node, names, entries, policy, keep=keep)
+            hits = self._judge_together(node, names, entries, policy, keep=keep)
             for index, (key, data), hit in zip(indexes, entries, hits, strict=True):
-                opened[index] = self.opened(node, key, data, policy, keep=keep) if hit is None else hit
+                opened[index] = self.judge_fully(node, key, data, policy, keep=keep) if hit is None else hit
         return opened
 
-    def _glanced_together(
+    def _judge_together(
         self,
         node: Node,
         names: tuple[str, ...],
@@ -265,7 +265,9 @@ class Entries:
             self._values.keep_received(received, generations, nonces, policy)
         return found
 
-    def opened(self, node: Node, key: EntryKey, data: bytes, policy: Policy, *, keep: bool) -> Found | Unsettled | None:
+    def judge_fully(
+        self, node: Node, key: EntryKey, data: bytes, policy: Policy, *, keep: bool
+    ) -> Found | Unsettled | None:
         """An entry of the server, if it is ours, whole and alive; generations to ask for where that cannot be told yet."""
         try:
             envelope, plain = self._codec.open(data, key_digest=key.digest, tenant=key.tenant_id)

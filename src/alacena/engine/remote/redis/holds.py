@@ -63,8 +63,8 @@ class Holds:
     async def _run(self, script: Script, key: EntryKey, resource: Sequence[str], args: Sequence[Argument]) -> None:
         def forget() -> None:
             for name in resource:
-                self._coherence.ended(name)
-            self._coherence.dropped(key.entry)
+                self._coherence.end(name)
+            self._coherence.drop(key.entry)
 
         def settle(_: Node, __: Reply) -> None:
             forget()

@@ -58,7 +58,7 @@ class Leases:
 
         def settle(_: Node, reply: Reply) -> None:
             if reply == 1:
-                self._coherence.dropped(key.entry)
+                self._coherence.drop(key.entry)
 
         try:
             await node.evaluate(DISCARD, (key.entry, key.lease), (lease.token,), settle, self._timeout_s)

@@ -17,7 +17,7 @@ import math
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from alacena.engine.base.errors import BackendError, BackendUnavailableError, ServerReplyError
-from alacena.engine.base.keys import escaped
+from alacena.engine.base.keys import escape
 from alacena.engine.remote.redis.commands import Remedy, remedy
 from alacena.engine.remote.redis.facts import Facts, facts
 
@@ -88,7 +88,7 @@ class Node:
         self._environment = environment
         self._bound_s = settings.staleness_bound_s
         self._timeout_s = settings.redis_timeout_s
-        name = self._name = escaped(settings.namespace)
+        name = self._name = escape(settings.namespace)
         self._canary = f"{name}:canary:{environment.token(8).hex()}"
         self._canary_died = False
         self._refusal: ServerReplyError | None = None
@@ -281,18 +281,18 @@ class Node:
         if push[0] != b"invalidate":
             return
         if push[1] is None:
-            self._coherence.lost()
+            self._coherence.forget_all()
             self._serve(self.serving_until)
             return
         for key in push[1]:
             if self._own and self._is_own(key):
                 continue
             if key.startswith(self._entries):
-                self._coherence.dropped(key)
+                self._coherence.drop(key)
             elif key.startswith(self._generations):
-                self._coherence.ended(key.decode())
+                self._coherence.end(key.decode())
             elif key.startswith(self._leases):
-                self._coherence.unleased(self._entries + key[len(self._leases) :])
+                self._coherence.wake_waiters(self._entries + key[len(self._leases) :])
             elif key.startswith(self._canary_prefix):
                 self._canary_died = True
 
@@ -309,7 +309,7 @@ class Node:
         self.serving_until = _NEVER
         self._own.clear()
         self.facts.forget()
-        self._coherence.lost()
+        self._coherence.forget_all()
         self._changed()
 
     def unreached(self, error: BaseException) -> None:
@@ -332,7 +332,7 @@ class Node:
             return False
         history = bytes.fromhex(said.get("master_replid", "")[:16])
         if self.replication_id and history != self.replication_id:
-            self._coherence.lost()
+            self._coherence.forget_all()
         self.replication_id = history
         self._read_clock(int(time[0]) * 1000.0 + int(time[1]) / 1000.0, sent_at)
         return True
@@ -368,7 +368,7 @@ class Node:
         a doubt begins, what was known of generations goes: nobody is sure to tell of their end.
         """
         if bool(doubt) == self.tracked:
-            self._coherence.lost()
+            self._coherence.forget_all()
         self.doubt = doubt
         self.tracked = not doubt
         self._serve(until)

@@ -129,7 +129,7 @@ class Nodes:
         """
         for node in self._nodes.values():
             node.forget_expectations()
-        self._coherence.lost()
+        self._coherence.forget_all()
         self.refresh()
 
     async def prepare(self, link: Link, connection: Connection) -> None:

@@ -104,7 +104,7 @@ class RedisTier:
         generations = self._coherence.generations(key.generations)
         if unknown or len(keys) > 1 or generations[0].nonce is None or generations[1].nonce is None:
             return self._find_among(node, keys, unknown, policy, keep=keep)
-        settle = partial(self._entries.glanced, node, key, generations, policy, keep)
+        settle = partial(self._entries.judge, node, key, generations, policy, keep)
         return node.fetch(entry, settle, policy.redis_budget_s or self._budget_s)
 
     def seek(self, data_type: str, resource_id: str, tenant_id: str) -> Awaitable[Any] | None:
@@ -119,7 +119,7 @@ class RedisTier:
         entry = family.entry + name
         node = self._nodes.of(entry)
         ident = (tenant_id, data_type, resource_id)
-        settle = partial(self._entries.sought, node, ident, place, generations)
+        settle = partial(self._entries.judge_value, node, ident, place, generations)
         return node.fetch(entry, settle, self._budget_s)
 
     async def _find_among(
@@ -169,7 +169,7 @@ class RedisTier:
         def settle(answering: Node, replies: list[Reply]) -> list[Found | Unsettled | None]:
             values = values_of(replies[0])
             self._learn(asked, values[len(keys) :])
-            found = self._entries.opened_many(node, keys, self._debts.readable(keys, values), policy, keep=keep)
+            found = self._entries.judge_many(node, keys, self._debts.readable(keys, values), policy, keep=keep)
             answering.unlearn(asked)
             return found
 
@@ -205,7 +205,7 @@ class RedisTier:
             journal.nonce = noted = state(name, length)
             self._expect_minted(answering, (journal,), (name,), mint_name)
             owed = self._debts and key.entry in self._debts
-            there = None if entry is None or owed else self._entries.opened(node, key, entry, UNKEPT, keep=False)
+            there = None if entry is None or owed else self._entries.judge_fully(node, key, entry, UNKEPT, keep=False)
             previous = there if isinstance(there, Found) else None
             permit: Lease | Found | Held | None = None
             if previous is not None and not force and previous.fresh_for_s > 0:
@@ -276,7 +276,7 @@ class RedisTier:
             # One of them ended while the value was on its way, or what was known here was not current. The value was read
             # before either: it is not stored under what is current now.
             for generation in depends:
-                self._coherence.learned(generation, None)
+                self._coherence.learn(generation, None)
         return refusal
 
     async def delete(self, keys: Sequence[EntryKey]) -> int:
@@ -304,13 +304,13 @@ class RedisTier:
 
     def _forget(self, names: Iterable[str], keys: Iterable[EntryKey]) -> None:
         for name in names:
-            self._coherence.ended(name)
+            self._coherence.end(name)
         for key in keys:
-            self._coherence.dropped(key.entry)
+            self._coherence.drop(key.entry)
 
     def _learn(self, generations: Sequence[Generation], nonces: Sequence[bytes | None]) -> None:
         for generation, nonce in zip(generations, nonces, strict=False):
-            self._coherence.learned(generation, nonce)
+            self._coherence.learn(generation, nonce)
 
     def _expect_minted(
         self, node: Node, generations: Sequence[Generation], nonces: Sequence[bytes | None], mint: bytes
@@ -387,7 +387,7 @@ class RedisTier:
         """Store one entry by script, and keep the copy in memory in the step in which the server said so."""
         own = len(key.generations)
         life_s = None if new_entry.fresh_for_s is None else new_entry.fresh_for_s + new_entry.stale_for_s
-        sealed = self._entries.sealed(
+        sealed = self._entries.seal(
             node, key, stamps[:own], list(zip(new_entry.tags, (n for _, n in stamps[own:]), strict=True)), new_entry
         )
 
@@ -395,7 +395,7 @@ class RedisTier:
             if reply == b"ok":
                 # Where the slot has moved, the push comes from the server that answered; and that one is asked for a copy.
                 answering.expect(key.entry)
-                self._coherence.dropped(key.entry)
+                self._coherence.drop(key.entry)
                 if new_entry.policy.use_memory and answering is node and key.entry not in self._debts:
                     self._entries.keep(key, new_entry, stamps)
                 return ""

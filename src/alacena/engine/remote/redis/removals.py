@@ -7,7 +7,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar, cast
 
 from alacena.engine.base.errors import BackendError, BackendUnavailableError, ServerReplyError
-from alacena.engine.base.keys import escaped
+from alacena.engine.base.keys import escape
 from alacena.engine.base.remote_tier import Ended
 from alacena.engine.remote.redis.commands import Remedy, is_forbidden, remedy
 from alacena.engine.remote.redis.debts import Debts
@@ -67,7 +67,7 @@ class Removals:
         self._flights = flights
         self._environment = environment
         self._timeout_s = settings.redis_timeout_s
-        self._namespace = escaped(settings.namespace)
+        self._namespace = escape(settings.namespace)
         self._notices = notices
         self._verb = "UNLINK"
         self._payment: asyncio.Task[None] | None = None
@@ -148,15 +148,15 @@ class Removals:
         """See :meth:`alacena.engine.remote.redis.nodes.Nodes.owe`."""
         idle = not self.debts
         for name in (name for group in generations for name in group):
-            self._coherence.ended(name)
+            self._coherence.end(name)
             if not name.endswith("}:j"):
                 self._bar(name)
         for key in keys:
             self._bar(key.entry.decode())
-            self._coherence.dropped(key.entry)
+            self._coherence.drop(key.entry)
             # A read that is under way was sent before: it cannot be told alive without its generations.
             for generation in self._coherence.generations(key.generations[:2]):
-                self._coherence.learned(generation, None)
+                self._coherence.learn(generation, None)
         if not self.debts:
             return
         if idle:
@@ -201,10 +201,10 @@ class Removals:
         """Owe one removal; where a wider one covers it from now on, what that one covers is forgotten too."""
         covering = self.debts.add(name)
         if not covering:
-            self._coherence.lost()
+            self._coherence.forget_all()
             self._nodes.refresh()
         elif covering != name:
-            self._coherence.ended(covering)
+            self._coherence.end(covering)
 
     def _guard_all(self) -> None:
         for node in self._nodes.known():

@@ -7,7 +7,7 @@ from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any, Final, Self
 
 from alacena.engine import AlacenaError, BackendError, BackendUnavailableError, ServerReplyError
-from alacena.engine.base.keys import Keys
+from alacena.engine.base.keys import Keys, escape
 from alacena.engine.base.server_url import EMBEDDED
 from alacena.engine.remote.redis.commands import is_forbidden
 from alacena.engine.remote.redis.endpoint import Address, Endpoint
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from alacena.engine import Settings
     from alacena.engine.remote.redis.endpoint import Access
 
-__all__ = ["EMBEDDED", "NEEDS", "SAFE_POLICY", "Server", "escaped", "facts", "is_forbidden", "keys_of", "servers_of"]
+__all__ = ["EMBEDDED", "NEEDS", "SAFE_POLICY", "Server", "escape", "facts", "is_forbidden", "keys_of", "servers_of"]
 
 ANSWER_S: Final = 1.0
 """How long an answer may take."""

@@ -29,6 +29,7 @@ from alacena import (
 from alacena.common.cache import invalidate_chunk_cache
 from alacena.common.context import run_public_context, setup_context_from_headers
 from alacena.common.db import close_supabase_clients, configure_supabase
+from alacena.engine import Cache, Scope
 from alacena.engine.base.errors import InvalidKeyError, MissingTenantError, UsageError
 from alacena.sources.postgres import row_loader
 from alacena.sources.storage import StorageDownloads
@@ -417,3 +418,11 @@ async def test_a_session_of_the_shared_supabase_client_is_nobody_elses() -> None
         get_supabase_client("victim")
     await close_supabase_clients()
     configure_supabase()
+
+
+async def test_a_part_beside_a_whole_scope_is_an_error_and_not_ignored(cache: Cache) -> None:
+    """agno-agi/agno#8664: what keeps two apart must not be left out in silence."""
+    with pytest.raises(UsageError, match="whole Scope"):
+        await cache.get("document", "d1", Scope("acme"), agent_id="a1")
+    with pytest.raises(UsageError, match="whole Scope"):
+        await cache.set("document", "d1", "of a1", Scope("acme"), user_id="ana")

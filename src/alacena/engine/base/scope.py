@@ -10,7 +10,7 @@ from numbers import Integral
 from typing import Any, Final
 from uuid import UUID
 
-from alacena.engine.base.errors import InvalidKeyError, MissingTenantError
+from alacena.engine.base.errors import InvalidKeyError, MissingTenantError, UsageError
 
 SYSTEM_TENANT: Final = "system"
 """The reserved tenant of what belongs to no tenant."""
@@ -174,8 +174,11 @@ def make_scope(tenant_id: str | Scope, *within: Any, **parts: Any) -> Scope:
     Raises:
         MissingTenantError: There is no tenant.
         InvalidKeyError: A part is blank, or of a type that has no single text form.
+        UsageError: A part stands beside a whole scope, which would be ignored.
     """
     if isinstance(tenant_id, Scope):
+        if any(part is not None for part in (*within, *parts.values())):
+            raise UsageError("a part of the scope stands beside a whole Scope: write it into the Scope")
         return tenant_id
     if tenant_id is None:
         raise MissingTenantError

@@ -449,8 +449,8 @@ async def test_the_manager_claims_for_the_ambient_tenant(manager):
         assert await CacheManager.get("answer", "q1") == "v"
         await CacheManager.invalidate("acme", document_ids=["d1"])
     assert await CacheManager.get("answer", "q1", "acme") is None
-    claim = await manager.begin_claim("answer", "q1", "acme", agent_id="a1")
-    assert await claim.store("the agent's")
+    async with manager.claim("answer", "q1", "acme", agent_id="a1") as claim:
+        assert await claim.store("the agent's")
     assert await CacheManager.get("answer", "q1", "acme", agent_id="a1") == "the agent's"
     assert await CacheManager.get("answer", "q1", "acme") is None
 

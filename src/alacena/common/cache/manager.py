@@ -463,25 +463,6 @@ class CacheManager(Primitives):
             yield claim
 
     @staticmethod
-    async def begin_claim(
-        data_type: str,
-        resource_id: str,
-        tenant_id: str | None = None,
-        agent_id: Id = None,
-        conversation_id: Id = None,
-        collection_id: Id = None,
-        *,
-        user_id: Id = None,
-        permissions: Permissions = None,
-        **options: Any,
-    ) -> Claim:
-        """Begin what `claim` does, for code whose look-up and store are two calls: see `Cache.begin_claim`."""
-        scope = scope_of(tenant_id, agent_id, conversation_id, collection_id, user_id, permissions)
-        claim = await (await runtime.opened()).begin_claim(data_type, resource_id, scope, **options)
-        claim.check = partial(check_data, tenant_id=scope.tenant_id)
-        return claim
-
-    @staticmethod
     async def ttl(
         data_type: str,
         resource_id: str,

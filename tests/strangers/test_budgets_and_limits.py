@@ -118,7 +118,7 @@ async def test_a_cancelled_reserve_keeps_no_money(
     asking.cancel()
     gate.open.set()
     await asyncio.wait([asking])
-    await port.errands.close()
+    await port._background.close()
     assert (await budget.state()).remaining == 1_000
     again = await budget.reserve(1_000, reservation_id=reservation_id)
     await again.commit(10)
@@ -135,7 +135,7 @@ async def test_a_cancelled_request_keeps_what_the_same_request_had_set_aside_bef
     asking.cancel()
     gate.open.set()
     await asyncio.wait([asking])
-    await port.errands.close()
+    await port._background.close()
     await held.commit(1_000)
     assert (await budget.state()).spent == 1_000
 
@@ -144,7 +144,7 @@ async def test_a_reserve_whose_reply_was_lost_keeps_no_money(port: Port, budget:
     gate.lose["budget_reserve"] = 3
     with pytest.raises(OutcomeUnknownError):
         await budget.reserve(1_000)
-    await port.errands.close()
+    await port._background.close()
     assert (await budget.state()).remaining == 1_000
 
 
@@ -165,7 +165,7 @@ async def test_a_cancelled_refund_is_finished_and_a_cancelled_commit_too(
     asking.cancel()
     gate.open.set()
     await asyncio.wait([asking])
-    await port.errands.close()
+    await port._background.close()
     assert (await budget.state()).reserved == 0
     gate.reached.clear()
     gate.open.clear()
@@ -175,7 +175,7 @@ async def test_a_cancelled_refund_is_finished_and_a_cancelled_commit_too(
     committing.cancel()
     gate.open.set()
     await asyncio.wait([committing])
-    await port.errands.close()
+    await port._background.close()
     assert (await budget.state()).spent == 70
 
 
@@ -231,11 +231,11 @@ async def test_a_job_lock_whose_taker_was_cancelled_is_free(port: Port, gate: Ga
         taking.cancel()
         gate.open.set()
         await asyncio.wait([taking])
-        await cache.locks._errands.close()
+        await cache.locks._background.close()
         gate.waits.clear()
         gate.lose["lock_acquire"] = 3
         with pytest.raises(OutcomeUnknownError):
             await acquire_job_lock("job-1", "acme")
-        await cache.locks._errands.close()
+        await cache.locks._background.close()
         assert await acquire_job_lock("job-1", "acme")
         assert await release_job_lock("job-1", "acme")

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from alacena.coordination import Budgets, Counters, Limits, Locks, Port, Queues
+from alacena.coordination import Budgets, CoordinationContext, Counters, Limits, Locks, Queues
 from alacena.engine.base.errors import LimitExceededError
 from alacena.engine.remote.local.local_backend import LocalBackend
 from alacena.testing.doubles import FakeEnvironment
@@ -27,7 +27,7 @@ class Machine:
         self.wall_s = 1_700_000_000.0
         store = LocalBackend(self._environment)
         store.keyspace.clock = lambda: self.wall_s
-        self.port = Port(store, PlainKeys(), self._environment)
+        self.port = CoordinationContext(store, PlainKeys(), self._environment)
 
     def set_clock(self, by_s: float) -> None:
         """Set the clock, while no time passes."""

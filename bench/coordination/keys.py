@@ -106,6 +106,8 @@ async def _eviction(cache: Cache, redis: RedisServer, postgres: Postgres, count:
         )
 
     await record()
+    # What Postgres does not have yet may be evicted too: that is why the ledger refuses such a server.
+    await until(lambda: _carried(cache), 30)
     redis.call("CONFIG", "SET", "maxmemory-policy", "volatile-ttl")
     try:
         redis.call("CONFIG", "SET", "maxmemory", 1)
@@ -113,6 +115,9 @@ async def _eviction(cache: Cache, redis: RedisServer, postgres: Postgres, count:
         await until(lambda: receipts() == 0, 30)
     finally:
         redis.call("CONFIG", "SET", "maxmemory", 0)
+        redis.call("CONFIG", "SET", "maxmemory-policy", "noeviction")
+    # The ledger refuses a server that evicts, until the heartbeat has seen that it does not any more.
+    await until(lambda: cache.guarantee()["eviction_policy"] == "noeviction", 30)
     await record()
     await until(lambda: _carried(cache), 30)
     counted = int(postgres.execute("SELECT sum(tokens) FROM alacena_token_daily WHERE model = 'eviction'"))

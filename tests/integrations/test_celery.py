@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import threading
 from typing import TYPE_CHECKING, Any
 
@@ -28,9 +29,15 @@ def app() -> Iterator[Celery]:
     app.conf.update(worker_hijack_root_logger=False, broker_connection_retry_on_startup=False)
     integration.install()
     integration.install()  # twice is no error
+    root = logging.getLogger()
+    level, handlers = root.level, list(root.handlers)
     yield app
     integration.uninstall()
     app.close()
+    # A worker sets up logging for the whole process, and for good.
+    root.setLevel(level)
+    root.handlers[:] = handlers
+    logging.captureWarnings(capture=False)
 
 
 async def read_and_write(value: str) -> list[Any]:

@@ -223,7 +223,9 @@ async def test_an_item_that_cannot_be_read_is_put_off_and_holds_nobody_up(store:
             raise DecodeError("of an unknown version")
         return value
 
-    port = CoordinationContext(store, PlainKeys(), SystemEnvironment(), Elements(MSGPACK.encode, decode))
+    port = CoordinationContext(
+        store, PlainKeys(), SystemEnvironment(), Elements(MSGPACK.encode, decode, MSGPACK.canonical)
+    )
     queue = Queues(port, fair=False)("q", tenant_id="t")
     await queue.push_many(["bad", "good"])
     assert [item.value for item in await queue.reserve(5)] == ["good"]

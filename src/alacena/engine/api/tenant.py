@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from alacena.engine.api.blocks import CLAIM_LIFE_S
 from alacena.engine.base.scope import Scope, check_pairs
 from alacena.engine.base.ttl import UNSET, TtlOrUnset
 from alacena.ledger.tenant_ledger import TenantLedger
@@ -438,6 +439,29 @@ class Tenant:
         return self._cache.claim(
             data_type, resource_id, self.scope, ttl=ttl, tags=tags, document_ids=document_ids, policy=policy,
             use_memory=use_memory, search_hierarchy=search_hierarchy,
+        )  # fmt: skip
+
+    async def begin_claim(
+        self,
+        data_type: str,
+        resource_id: str,
+        *,
+        ttl: TtlOrUnset = UNSET,
+        tags: Iterable[str] = (),
+        document_ids: Iterable[DocumentId] = (),
+        policy: Policy | None = None,
+        use_memory: bool = True,
+        search_hierarchy: bool = True,
+        life_s: float = CLAIM_LIFE_S,
+    ) -> Claim:
+        """Begins what :meth:`claim` does, for code whose look-up and store are two calls. See :meth:`Cache.begin_claim`.
+
+        Cost: as for :meth:`load`.
+        If Redis fails: as for :meth:`claim`.
+        """
+        return await self._cache.begin_claim(
+            data_type, resource_id, self.scope, ttl=ttl, tags=tags, document_ids=document_ids, policy=policy,
+            use_memory=use_memory, search_hierarchy=search_hierarchy, life_s=life_s,
         )  # fmt: skip
 
     async def ttl(self, data_type: str, resource_id: str) -> float:

@@ -285,9 +285,9 @@ async def test_a_drain_reads_each_line_once(tmp_path: Path, monkeypatch: pytest.
 async def test_a_forked_child_holds_no_drain_up(tmp_path: Path) -> None:
     text = f"""
 import asyncio, os, sys
-from alacena.ledger.spool import Spill
+from alacena.ledger.spool import Spool
 async def main():
-    one, other = Spill({str(tmp_path / "s")!r}), Spill({str(tmp_path / "s")!r})
+    one, other = Spool({str(tmp_path / "s")!r}), Spool({str(tmp_path / "s")!r})
     await one.append(b"a")
     assert await one.take() == [b"a"]
     ready, told = os.pipe()

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from alacena.coordination import Budgets, Counters, Limits, Locks, Port, Queues
+from alacena.coordination import Budgets, CoordinationContext, Counters, Limits, Locks, Queues
 from alacena.engine.remote.local.local_backend import LocalBackend
 from alacena.testing.doubles import FakeEnvironment
 from tests.integration.coordination.stand import PlainKeys, port_of
@@ -18,7 +18,7 @@ DAY_S = 86_400.0
 
 
 @pytest.fixture
-async def port(cache: Cache) -> Port:
+async def port(cache: Cache) -> CoordinationContext:
     return port_of(cache)
 
 
@@ -28,7 +28,7 @@ class Days:
     def __init__(self) -> None:
         self.environment = FakeEnvironment(seed=7)
         self.store = LocalBackend(self.environment)
-        self.port = Port(self.store, PlainKeys(), self.environment)
+        self.port = CoordinationContext(self.store, PlainKeys(), self.environment)
 
     def pass_by(self, seconds: float) -> None:
         self.environment.advance(seconds)
@@ -37,11 +37,11 @@ class Days:
         return len(self.store.keyspace._values)
 
 
-async def _left(port: Port, *keys: str) -> list[float]:
+async def _left(port: CoordinationContext, *keys: str) -> list[float]:
     return [await port.call("PTTL", key) / 1000 for key in keys]
 
 
-async def test_a_lock_that_was_released_leaves_a_state_that_expires(port: Port) -> None:
+async def test_a_lock_that_was_released_leaves_a_state_that_expires(port: CoordinationContext) -> None:
     """One lock a job: 650 bytes of each stayed for ever on a server that must not evict."""
     locks = Locks(port)
     async with locks.acquire("job-1", tenant_id="acme"):
@@ -96,7 +96,7 @@ async def test_a_line_of_the_dead_is_forgotten() -> None:
     assert [await days.port.call("EXISTS", key) for key in keys] == [0, 1, 0, 0]
 
 
-async def test_a_queue_that_was_emptied_expires_and_one_that_holds_anything_does_not(port: Port) -> None:
+async def test_a_queue_that_was_emptied_expires_and_one_that_holds_anything_does_not(port: CoordinationContext) -> None:
     queue = Queues(port, fair=False)("batch-7", tenant_id="acme", max_attempts=1)
     data, *_, done = queue._keys
     await queue.push("v", "1")
@@ -114,7 +114,7 @@ async def test_a_queue_that_was_emptied_expires_and_one_that_holds_anything_does
     assert await _left(port, data) == [-0.001]
 
 
-async def test_discarding_the_last_dead_letter_lets_the_queue_expire(port: Port) -> None:
+async def test_discarding_the_last_dead_letter_lets_the_queue_expire(port: CoordinationContext) -> None:
     queue = Queues(port, fair=False)("q", tenant_id="acme", max_attempts=1)
     await queue.push("v", "1")
     [item] = await queue.reserve()
@@ -136,7 +136,7 @@ async def test_a_queue_begins_anew_after_it_was_forgotten() -> None:
     assert len(await queue.reserve()) == 1
 
 
-async def test_a_budget_that_nobody_uses_is_forgotten_when_it_was_said(port: Port) -> None:
+async def test_a_budget_that_nobody_uses_is_forgotten_when_it_was_said(port: CoordinationContext) -> None:
     forever = Budgets(port)("trial", tenant_id="acme", limit=10, keep_s=None)
     request = Budgets(port)("request-7", tenant_id="acme", limit=10, keep_s=3600)
     plain = Budgets(port)("tokens", tenant_id="acme", limit=10)
@@ -148,10 +148,12 @@ async def test_a_budget_that_nobody_uses_is_forgotten_when_it_was_said(port: Por
     assert all(399 * DAY_S < left <= 400 * DAY_S for left in await _left(port, plain._keys[0], plain._keys[2]))
 
 
-async def test_a_roster_that_nobody_uses_is_forgotten_and_who_is_struck_off_leaves_nothing(port: Port) -> None:
+async def test_a_roster_that_nobody_uses_is_forgotten_and_who_is_struck_off_leaves_nothing(
+    port: CoordinationContext,
+) -> None:
     queues = Queues(port)
     await queues("q", tenant_id="acme").push("v")
-    roster = queues._roster("q")
+    roster = queues._ready_tenants("q")
     assert roster is not None
     assert all(89 * DAY_S < left <= 90 * DAY_S for left in await _left(port, *roster._keys))
     [turn], _ = await roster.turns(5)
@@ -169,7 +171,7 @@ async def test_what_a_process_knows_of_tenants_and_names_is_bounded(monkeypatch:
     for number in range(50):
         await queues("q", tenant_id=f"t{number}").push("v")
         queues(f"batch-{number}", tenant_id="t")
-    roster = queues._roster("q")
+    roster = queues._ready_tenants("q")
     assert roster is not None
     assert len(roster._ensured) <= 10
     assert len(queues._rosters) <= 10

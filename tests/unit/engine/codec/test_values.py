@@ -146,7 +146,10 @@ class Tagged(str):
 
 
 class Moment(dt.datetime):
-    pass
+    """Says more than a plain one: where it came from."""
+
+    def __init__(self, *_):
+        self.source = "gps"
 
 
 UNSUPPORTED = [

@@ -145,8 +145,15 @@ class Tagged(str):
         self.tag = 1
 
 
+class Moment(dt.datetime):
+    """Says more than a plain one: where it came from."""
+
+    def __init__(self, *_):
+        self.source = "gps"
+
+
 UNSUPPORTED = [
-    Tagged("a"), Whole(1), Colour.RED, defaultdict(lambda: 1), memoryview(b"a"), object(), ...,
+    Tagged("a"), Whole(1), Colour.RED, defaultdict(lambda: 1), memoryview(b"a"), object(), ..., Moment(2024, 1, 1),
     range(3), iter([]), len, Plain(1), types.SimpleNamespace(a=1), msgspec.Raw(b"\xc0"), msgspec.msgpack.Ext(1, b""),
     dt.datetime(2024, 1, 1, tzinfo=Zone()),
 ]  # fmt: skip

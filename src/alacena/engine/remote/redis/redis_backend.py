@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from alacena.engine.base.errors import CacheClosedError
 from alacena.engine.remote.redis.fsync import Fsyncs
 from alacena.engine.remote.redis.notifier import Notifier
 
@@ -31,6 +32,7 @@ class RedisBackend:
         self._timeout_s = timeout_s
         self._bells = Notifier(spare, timeout_s)
         self._fsyncs = Fsyncs(spare, timeout_s)
+        self._closed = False
 
     async def call(self, *command: Argument, timeout_s: float | None = None) -> Reply:
         """See :meth:`alacena.engine.remote.backend.Backend.call`."""
@@ -56,6 +58,10 @@ class RedisBackend:
 
     async def require_safe(self) -> None:
         """See :meth:`alacena.engine.remote.backend.Backend.require_safe`. Cost: none, each heartbeat asks."""
+        if (
+            self._closed
+        ):  # Who waited is woken by the end, and asks again: it is to hear of that, and of no lost server.
+            raise CacheClosedError(CacheClosedError.__doc__)
         await self._nodes.require_safe()
 
     async def wait_aof(self, key: str, *, replicas: int = 0, timeout_s: float = 5.0) -> bool:
@@ -70,6 +76,7 @@ class RedisBackend:
 
     async def close(self) -> None:
         """End the connections apart."""
+        self._closed = True
         await self._bells.close()
         await self._fsyncs.close()
 

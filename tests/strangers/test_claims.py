@@ -89,7 +89,7 @@ async def test_what_is_false_is_a_value(cache, value):
 
 
 async def test_of_many_claims_and_loads_at_once_one_makes_the_value_and_each_has_its_own(cache):
-    """After langchain-ai/langchain#18240 and its like: a cache's look-up and update are two calls, and N callers ask N times."""
+    """Two-step caches, such as LangChain's: look-up and update are two calls, and N callers ask N times."""
     model = Model({"text": "an answer"})
     loaded = Model()
     first = beside(ask(cache, model))

@@ -17,6 +17,7 @@ WORKERS ?= 2
 VENV := .venv
 PARTS := $(CURDIR)/.parts
 POSTGREST := $(PARTS)/postgrest-12.0.2-2/postgrest
+AXE := $(PARTS)/axe/node_modules/axe-core/axe.min.js
 PYRIGHT := $(PARTS)/pyright/node_modules/.bin/pyright
 REDIS := $(PARTS)/redis/usr/bin/redis-server
 
@@ -78,6 +79,12 @@ bench: $(VENV)/.bench ## print the figures of bench/ (ARGS="--quick": smaller; b
 docs: $(VENV)/.docs ## build the documentation into site/
 	$(VENV)/bin/mkdocs build --strict --site-dir site $(ARGS)
 
+.PHONY: console
+console: $(VENV)/.console $(AXE) ## build the console's parts again and compare, and look at it in Chromium (needs npm, chromium)
+	tools/console/build $(PARTS)/console
+	diff -r $(PARTS)/console src/alacena/ops/console/static/vendor
+	TESTS_BROWSER=1 $(VENV)/bin/python -m pytest -q tests/console $(ARGS)
+
 .PHONY: redis
 redis: $(REDIS) ## unpack Debian's Redis into .parts/, so that tests run on it too
 	@LD_LIBRARY_PATH="$$(echo $(PARTS)/redis/usr/lib/*-linux-gnu)" $(REDIS) --version
@@ -110,6 +117,13 @@ $(VENV)-wheel/.test: $(shell find src -name '*.py' -o -name '*.lua' -o -name '*.
 
 $(POSTGREST): | $(VENV)/.test
 	$(VENV)/bin/python -m tests.servers.postgrest
+
+$(VENV)/.console: $(VENV)/.test
+	$(VENV)/bin/python -m pip install -qq --disable-pip-version-check 'playwright>=1.60'
+	@touch $@
+
+$(AXE):
+	npm install --silent --no-audit --no-fund --prefix $(PARTS)/axe axe-core@4.14.1
 
 $(PYRIGHT):
 	npm install --silent --no-audit --no-fund --prefix $(PARTS)/pyright pyright

@@ -6,7 +6,7 @@ import typer
 
 from alacena.engine import Cache, Scope
 from alacena.ops import checks, doctor, names, queues, report
-from alacena.ops.asking import answer, apply_migrations, end, run
+from alacena.ops.asking import answer, apply_migrations, end, run, settings_of
 from alacena.ops.options import AsJson, Most, Tenant, Url, Yes, agreed
 from alacena.ops.output import Answer, Cell, Tone
 
@@ -158,6 +158,43 @@ def invalidate(
         )
 
     answer(redis_url, ask, as_json=as_json)
+
+
+@app.command()
+def console(
+    host: Annotated[str, typer.Option("--host", help="The address to listen on.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option("--port", min=0, max=65_535, help="The port; 0: any that is free.")] = 8484,
+    allow_actions: Annotated[
+        bool, typer.Option("--allow-actions", help="Allow to replay, to discard and to invalidate.")
+    ] = False,
+    host_name: Annotated[
+        list[str] | None, typer.Option("--host-name", help="A name of this machine to answer to; may be repeated.")
+    ] = None,
+    token: Annotated[
+        str | None,
+        typer.Option(
+            "--token",
+            envvar="ALACENA_CONSOLE_TOKEN",
+            help="The secret to sign in with; left out: a new one.",
+            show_envvar=True,
+        ),
+    ] = None,
+    redis_url: Url = None,
+) -> None:
+    """Serve the console: a page that shows how the cache is, and says why."""
+    try:
+        from alacena.ops.console.serving import serve
+    except ImportError:
+        end(
+            Answer(None, (Cell("the console needs more: pip install 'alacena[console]'", "bad"),), code=2),
+            as_json=False,
+        )
+    names = host_name or []
+    run(
+        lambda: serve(
+            settings_of(redis_url), host=host, port=port, token=token, allow_actions=allow_actions, host_names=names
+        )
+    )
 
 
 @app.command()

@@ -49,15 +49,20 @@ def _warnings() -> Iterator[list[str]]:
 
 
 def settings_check(url: str | None) -> Check:
-    """Returns the check that reads the settings, with the server that was named on the command line."""
+    """Returns the check that reads the settings, with the server that was named on the command line.
+
+    A subject that has settings already keeps them.
+    """
 
     async def look(subject: Subject) -> list[Finding]:
-        with _warnings() as said:
-            try:
-                subject.settings = Settings.from_env() if url is None else Settings.from_env(redis_url=url)
-            except SettingsError as error:
-                mend = "set the variables right; `docs/en/reference/settings.md` names each with its unit"
-                return [Finding("settings", "fail", str(error), "no process with this environment starts", mend)]
+        said: list[str] = []
+        if subject.settings is None:
+            with _warnings() as said:
+                try:
+                    subject.settings = Settings.from_env() if url is None else Settings.from_env(redis_url=url)
+                except SettingsError as error:
+                    mend = "set the variables right; `docs/en/reference/settings.md` names each with its unit"
+                    return [Finding("settings", "fail", str(error), "no process with this environment starts", mend)]
         found = [Finding("settings", "warn", words, "they change nothing", "rename or remove them") for words in said]
         if subject.settings.redis_url is None:
             follows = (
@@ -308,7 +313,7 @@ async def _writes(subject: Subject) -> list[Finding]:
     return [Finding("writes", "pass", "the server takes writes")]
 
 
-def checks(url: str | None) -> list[Check]:
+def checks(url: str | None = None) -> list[Check]:
     """Returns all checks, in their order."""
     return [
         settings_check(url),

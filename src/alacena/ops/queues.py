@@ -2,20 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
-from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
-from alacena.ops import names
+from alacena.ops import letters, names
 from alacena.ops.asking import answer
 from alacena.ops.options import AsJson, Most, Url, Yes, agreed
-from alacena.ops.output import Answer, Cell, Table
-from alacena.ops.server import servers_of
-
-if TYPE_CHECKING:
-    from alacena.engine import Cache
 
 app = typer.Typer(
     no_args_is_help=True, rich_markup_mode=None, help="Look into queues, and decide what becomes of dead letters."
@@ -38,57 +31,13 @@ def stats(
     redis_url: Url = None,
 ) -> None:
     """Show what is ready, delayed, in flight and dead."""
-
-    async def ask(cache: Cache) -> Answer:
-        found, limit = [(tenant, name)] if tenant is not None and name is not None else [], ""
-        if not found:
-            async with servers_of(names.reached(cache)) as servers:
-                search = await names.objects(servers, cache.settings, "queue", tenant=tenant, most=most)
-            found = [(one.tenant_id, one.name) for one in search.names if one.is_readable and name in {None, one.name}]
-            limit = f"{search.limit}."
-        data = [
-            {"tenant_id": whose, "queue": queue, **asdict(await cache.queues(queue, tenant_id=whose).stats())}
-            for whose, queue in found
-            if whose is not None and queue is not None
-        ]
-        fields = ("tenant_id", "queue", "ready", "delayed", "in_flight", "dead", "oldest_age_s")
-        cells = [
-            [Cell(_text(row[field]), "bad" if field == "dead" and row[field] else "plain") for field in fields]
-            for row in data
-        ]
-        columns = ("tenant", "queue", "ready", "delayed", "in flight", "dead", "oldest in s")
-        tables = (Table("Queues", columns, cells),) if cells else ()
-        return Answer(
-            {"queues": data}, () if cells else (Cell("No queue is there."),), tables, (Cell(limit),) if limit else ()
-        )
-
-    answer(redis_url, ask, as_json=as_json)
+    answer(redis_url, lambda cache: letters.queues(cache, tenant, name, most), as_json=as_json)
 
 
 @app.command("dead")
 def dead(name: QueueName, tenant: Whose, limit: Limit = 100, as_json: AsJson = False, redis_url: Url = None) -> None:
     """List dead letters, with the reason of each."""
-
-    async def ask(cache: Cache) -> Answer:
-        letters = await cache.queues(name, tenant_id=tenant).dead(limit)
-        data = [
-            {
-                "id": letter.id,
-                "attempts": letter.attempts,
-                "reason": letter.reason,
-                "died_at": datetime.fromtimestamp(letter.died_at, UTC).isoformat(),
-                "value": repr(letter.value if letter.raw is None else letter.raw),
-            }
-            for letter in letters
-        ]
-        fields = ("id", "attempts", "died_at", "reason", "value")
-        cells = [[Cell(str(row[field])) for field in fields] for row in data]
-        words = f"{len(data)} dead letters are shown" + (
-            ", the oldest; give a greater --limit for more." if len(data) == limit else "."
-        )
-        return Answer({"dead": data}, (Cell(words),), (Table("", fields, cells),) if cells else ())
-
-    answer(redis_url, ask, as_json=as_json)
+    answer(redis_url, lambda cache: letters.dead(cache, tenant, name, limit), as_json=as_json)
 
 
 @app.command("replay")
@@ -99,11 +48,7 @@ def replay(
     which = "all dead letters" if not ids else f"{len(ids)} dead letters"
     agreed(f"Make {which} of queue {name!r} of {tenant!r} ready again?", yes=yes)
 
-    async def ask(cache: Cache) -> Answer:
-        count = await cache.queues(name, tenant_id=tenant).replay(ids or None)
-        return _counted(count, "made ready again", ids)
-
-    answer(redis_url, ask, as_json=as_json)
+    answer(redis_url, lambda cache: letters.replay(cache, tenant, name, ids), as_json=as_json)
 
 
 @app.command("discard")
@@ -114,18 +59,4 @@ def discard(
     which = "all dead letters" if not ids else f"{len(ids)} dead letters"
     agreed(f"Forget {which} of queue {name!r} of {tenant!r} for good?", yes=yes)
 
-    async def ask(cache: Cache) -> Answer:
-        count = await cache.queues(name, tenant_id=tenant).discard(ids or None)
-        return _counted(count, "forgotten", ids)
-
-    answer(redis_url, ask, as_json=as_json)
-
-
-def _counted(count: int, done: str, ids: list[str] | None) -> Answer:
-    missing = ids is not None and count < len(set(ids))
-    words = f"{count} {done}." + (" The other ids are no dead letters of this queue." if missing else "")
-    return Answer({"count": count}, (Cell(words, "doubtful" if missing else "good"),), code=1 if missing else 0)
-
-
-def _text(value: object) -> str:
-    return "" if value is None else f"{value:.1f}" if isinstance(value, float) else str(value)
+    answer(redis_url, lambda cache: letters.discard(cache, tenant, name, ids), as_json=as_json)

@@ -1,0 +1,8 @@
+"""The console: a page that shows how a cache is, says why, and changes what an operator changes. Needs ``alacena[console]``."""
+
+from __future__ import annotations
+
+from alacena.ops.console.app import console_app
+from alacena.ops.console.journal import Journal
+
+__all__ = ["Journal", "console_app"]

@@ -1,0 +1,148 @@
+"""What each view of the console shows, as JSON: the same answers that the commands print with ``--json``."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any, Final
+
+from starlette.responses import JSONResponse
+
+from alacena.engine import AlacenaError, Scope
+from alacena.ops import checks, doctor, letters, names, report
+from alacena.ops.console.access import refusal
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+    from starlette.requests import Request
+    from starlette.responses import Response
+
+    from alacena.engine import Cache
+    from alacena.ops.console.journal import Journal
+    from alacena.ops.output import Answer
+
+    View = Callable[[Request], Awaitable[Answer | Any]]
+
+_HEALTH_S: Final = 10.0
+"""How old the findings of the doctor may be: an examination opens connections of its own."""
+
+_MOST_NAMES: Final = 20_000
+_MOST_LETTERS: Final = 200
+_SCOPE: Final = ("agent_id", "conversation_id", "collection_id", "user_id")
+_LONGEST_PARAMETER: Final = 20_000
+
+
+class WrongParameterError(Exception):
+    """A request lacks a parameter, or has a wrong one."""
+
+
+class Views:
+    """Answers what the page asks.
+
+    Args:
+        cache: The cache that is shown.
+        journal: Its last events.
+        clock: Seconds that only grow.
+    """
+
+    def __init__(self, cache: Cache, journal: Journal, clock: Callable[[], float] = time.monotonic) -> None:
+        self._cache = cache
+        self._journal = journal
+        self._clock = clock
+        self._examination: asyncio.Task[dict[str, Any]] | None = None
+        self._examined_at = 0.0
+
+    async def health(self, _: Request) -> dict[str, Any]:
+        """Returns the findings of the doctor, the worst first, and which promises hold."""
+        task = self._examination
+        if task is None or (task.done() and self._clock() - self._examined_at > _HEALTH_S):
+            self._examined_at = self._clock()
+            task = self._examination = asyncio.ensure_future(self._examine())
+        # A page that is closed meanwhile must not end what the next one waits for.
+        found = await asyncio.shield(task)
+        return {**found, "guarantee": report.plain(self._cache.guarantee()), "age_s": self._clock() - self._examined_at}
+
+    async def _examine(self) -> dict[str, Any]:
+        findings = await checks.examine(doctor.checks(), checks.Subject(names.reached(self._cache)))
+        worst = {"fail": 0, "warn": 1, "skip": 2, "pass": 3}
+        ordered = sorted(findings, key=lambda finding: worst[finding.state])
+        return {**checks.report(findings), "checks": [asdict(finding) for finding in ordered]}
+
+    async def overview(self, _: Request) -> dict[str, Any]:
+        """Returns counts since the cache was opened."""
+        counts = self._cache.stats()
+        memory = sum(one.hits for one in counts.pop("memory").values())
+        reads = {
+            "memory": memory,
+            "redis": counts["redis_hits"],
+            "stale": counts["stale_served"],
+            "load": counts["loads"],
+            "none": counts["load_failures"],
+        }
+        return {"at": time.time(), "reads": reads, "counts": report.plain(counts)}
+
+    async def tenants(self, _: Request) -> dict[str, Any]:
+        """Returns what memory holds, by tenant and type."""
+        memory = self._cache.stats()["memory"]
+        rows = [
+            {"tenant_id": tenant, "data_type": kind, **counts._asdict()} for (tenant, kind), counts in memory.items()
+        ]
+        return {"rows": rows}
+
+    async def explain(self, request: Request) -> Answer:
+        """Returns why a read of one entry is what it is."""
+        parts = {name: request.query_params.get(name) or None for name in _SCOPE}
+        scope = Scope(_asked(request, "tenant"), **parts)
+        return await report.explanation(self._cache, _asked(request, "type"), _asked(request, "id"), scope)
+
+    async def queues(self, request: Request) -> Answer:
+        """Returns the queues."""
+        return await letters.queues(self._cache, request.query_params.get("tenant") or None, None, _MOST_NAMES)
+
+    async def dead(self, request: Request) -> Answer:
+        """Returns the dead letters of one queue."""
+        return await letters.dead(self._cache, _asked(request, "tenant"), _asked(request, "queue"), _MOST_LETTERS)
+
+    async def locks(self, request: Request) -> Answer:
+        """Returns the locks that are held or waited for."""
+        return await report.locks(self._cache, request.query_params.get("tenant") or None, _MOST_NAMES)
+
+    async def tokens(self, request: Request) -> Answer:
+        """Returns the totals of one tenant's ledger."""
+        given = {name: request.query_params.get(name) or None for name in ("day", "month")}
+        return await report.tokens(self._cache, _asked(request, "tenant"), given["day"], given["month"])
+
+    async def log(self, _: Request) -> dict[str, Any]:
+        """Returns the journal, the newest line first."""
+        return {"lines": self._journal.lines()}
+
+
+def answering(view: View) -> Callable[[Request], Awaitable[Response]]:
+    """Returns the end point of a view: an error of ours is an answer that says what to do."""
+
+    async def answer(request: Request) -> Response:
+        try:
+            found = await view(request)
+        except WrongParameterError as error:
+            return refusal(400, "parameter", str(error))
+        except (AlacenaError, ValueError) as error:
+            return refusal(422, type(error).__name__, str(error) or type(error).__name__)
+        except OSError as error:
+            return refusal(503, "server", str(error) or type(error).__name__)
+        if isinstance(found, dict):
+            return JSONResponse(found)
+        words = {name: [asdict(cell) for cell in getattr(found, name)] for name in ("sentences", "last")}
+        return JSONResponse({"data": report.plain(found.data), **words, "code": found.code})
+
+    return answer
+
+
+def _asked(request: Request, name: str) -> str:
+    value = request.query_params.get(name, "")
+    if not value:
+        raise WrongParameterError(f"the request names no {name!r}")
+    if len(value) > _LONGEST_PARAMETER:
+        raise WrongParameterError(f"{name!r} has {len(value)} characters; {_LONGEST_PARAMETER} are read")
+    return value

@@ -1,0 +1,91 @@
+"""What the console answers: the same as the commands, for ids that nobody expects, and if the server is away."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    import httpx
+
+    from alacena import Cache
+    from alacena.ops.console import Journal
+
+ODD = ["<script>alert(1)</script>", "line\nbreak", "\u202eright to left", "a" * 9_000, "100 %", "../up", "ñandú"]
+
+
+@pytest.mark.parametrize("odd", ODD, ids=lambda odd: ascii(odd[:12]))
+async def test_entry_of_any_name_is_explained(
+    cache: Cache, client_of: Callable[..., httpx.AsyncClient], odd: str
+) -> None:
+    await cache.set("document", odd, "text", "acme")
+    async with client_of() as client:
+        found = (await client.get("/api/explain", params={"type": "document", "id": odd, "tenant": "acme"})).json()
+
+    assert found["data"]["reason"] == "memory"
+    assert found["sentences"][1]["tone"] == "good"
+
+
+async def test_question_without_its_parts_says_which(client_of: Callable[..., httpx.AsyncClient]) -> None:
+    async with client_of() as client:
+        lacking = await client.get("/api/explain", params={"type": "document", "tenant": "acme"})
+        long = await client.get("/api/explain", params={"type": "d", "id": "x" * 30_000, "tenant": "acme"})
+        wrong = await client.get("/api/tokens", params={"tenant": "acme", "day": "yesterday"})
+
+    assert (lacking.status_code, lacking.json()["error"]) == (400, "the request names no 'id'")
+    assert (long.status_code, wrong.status_code) == (400, 422)
+    assert "yesterday" in wrong.json()["error"]
+
+
+async def test_health_is_that_of_this_cache(cache: Cache, client_of: Callable[..., httpx.AsyncClient]) -> None:
+    await cache.queues("jobs", tenant_id="acme").push(1)
+    async with client_of() as client:
+        found = (await client.get("/api/health")).json()
+
+    states = [check["state"] for check in found["checks"]]
+    assert states == sorted(states, key=["fail", "warn", "skip", "pass"].index)
+    assert found["guarantee"]["connected"] is True
+    settings = next(check for check in found["checks"] if check["check"] == "settings")
+    assert cache.settings.namespace in settings["found"]
+
+
+async def test_queues_locks_and_tokens(cache: Cache, client_of: Callable[..., httpx.AsyncClient]) -> None:
+    queue = cache.queues("jobs", tenant_id="acme", max_attempts=1)
+    await queue.push({"n": 1})
+    (item,) = await queue.reserve(1)
+    await item.nack(reason="no such document")
+    await cache.ledger.record("acme", 1_200, model="m", operation="answer")
+    await cache.ledger.record("acme", 700, model="m", operation="answer", saved=True)
+    async with client_of() as client:
+        queues = (await client.get("/api/queues")).json()["data"]["queues"]
+        dead = (await client.get("/api/dead", params={"tenant": "acme", "queue": "jobs"})).json()["data"]["dead"]
+        tokens = (await client.get("/api/tokens", params={"tenant": "acme"})).json()["data"]
+
+    assert [(row["queue"], row["tenant_id"], row["dead"]) for row in queues] == [("jobs", "acme", 1)]
+    assert [letter["reason"] for letter in dead] == ["no such document"]
+    assert (tokens["used"], tokens["saved"]) == (1_200, 700)
+
+
+async def test_journal_tells_what_happened_the_newest_first(
+    cache: Cache, journal: Journal, client_of: Callable[..., httpx.AsyncClient]
+) -> None:
+    await cache.set("document", "d1", "text", "acme")
+    await cache.invalidate("acme", "document", "d1")
+    await cache.get("document", "d1", "acme")
+    async with client_of() as client:
+        lines = (await client.get("/api/log")).json()["lines"]
+
+    assert lines[0]["what"] == "Invalidated"
+    assert lines[0]["facts"]["tenant_id"] == "acme"
+    assert {line["what"] for line in lines} <= {"Invalidated", "MemorySwitched", "ServerFound"}
+
+
+def test_journal_is_bounded(journal: Journal) -> None:
+    for number in range(700):
+        journal.write("noted", {"number": number})
+
+    assert len(journal.lines()) == 500
+    assert journal.lines()[0]["facts"] == {"number": 699}

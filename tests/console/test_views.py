@@ -6,12 +6,14 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from alacena import Cache, Scope
+from alacena.ops import report
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     import httpx
 
-    from alacena import Cache
     from alacena.ops.console import Journal
 
 ODD = ["<script>alert(1)</script>", "line\nbreak", "\u202eright to left", "a" * 9_000, "100 %", "../up", "ñandú"]
@@ -89,3 +91,11 @@ def test_journal_is_bounded(journal: Journal) -> None:
 
     assert len(journal.lines()) == 500
     assert journal.lines()[0]["facts"] == {"number": 699}
+
+
+async def test_cache_without_a_server_is_explained_too() -> None:
+    async with Cache() as cache:
+        await cache.set("document", "d1", "text", "acme")
+        found = await report.explanation(cache, "document", "d1", Scope("acme"))
+
+    assert found.data["reason"] == "memory"

@@ -53,7 +53,7 @@ async def guarantee(cache: Cache) -> Answer:
 
 async def explanation(cache: Cache, data_type: str, resource_id: str, scope: Scope) -> Answer:
     """Returns why a read of an entry is what it is: a sentence, then the facts."""
-    found = plain(await cache.explain(data_type, resource_id, scope.tenant_id, **scope.parts))
+    found = await cache.explain(data_type, resource_id, scope.tenant_id, **scope.parts)
     places: list[names.Name] = []
     limit = None
     if found.get("entry") is None and cache.settings.redis_url is not None:
@@ -66,11 +66,12 @@ async def explanation(cache: Cache, data_type: str, resource_id: str, scope: Sco
         limit = search.limit
     why = reason(found, scope.tenant_id, places)
     elsewhere = [{"tenant_id": name.tenant_id, **name.scope} for name in places]
-    data = {"sentence": why.sentence, "reason": why.code, "elsewhere": elsewhere, "searched": limit, "facts": found}
+    shown = plain(found)
+    data = {"sentence": why.sentence, "reason": why.code, "elsewhere": elsewhere, "searched": limit, "facts": shown}
     title = " ".join([data_type, resource_id, "of", scope.tenant_id, *(f"{k}={v}" for k, v in scope.parts.items())])
     sentences = (Cell(title), Cell(why.sentence, why.tone))
     last = (Cell(f"Looked for elsewhere: {limit}."),) if limit else ()
-    return Answer(data, sentences, (table("", found),), last)
+    return Answer(data, sentences, (table("", shown),), last)
 
 
 async def value(cache: Cache, data_type: str, resource_id: str, scope: Scope) -> Answer:

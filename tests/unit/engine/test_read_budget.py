@@ -8,11 +8,11 @@ from typing import Any, cast
 
 import pytest
 
+from alacena.engine.base.counts import Counts
 from alacena.engine.base.errors import BackendError, BackendUnavailableError, OutcomeUnknownError
 from alacena.engine.base.events import Events
 from alacena.engine.base.keys import Keys
 from alacena.engine.base.policy import Policy
-from alacena.engine.base.remote_tier import Counts
 from alacena.engine.base.scope import Scope
 from alacena.engine.reading.tiered_lookup import TieredLookup
 from alacena.testing.doubles import FakeEnvironment

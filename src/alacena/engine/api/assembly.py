@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 from alacena.coordination.coordination_context import CoordinationContext
 from alacena.coordination.elements import Elements
 from alacena.engine.api.coordination import Coordination
+from alacena.engine.api.recorder import Recorder
 from alacena.engine.base.closing import Deadline, take_apart
+from alacena.engine.base.counts import Counts
 from alacena.engine.base.health import Health
 from alacena.engine.base.keys import Keys
-from alacena.engine.base.remote_tier import Counts
 from alacena.engine.codec import Codec
 from alacena.engine.codec.elements import ElementCipher
 from alacena.engine.coherence.generation_table import GenerationTable
@@ -70,6 +71,7 @@ class Parts:
     environment: Environment
     source_backoff: SourceBackoff
     sweeper: Sweeper
+    recorder: Recorder
     url: str | None
     closers: list[Closer] = field(default_factory=list)
 
@@ -83,6 +85,7 @@ class Parts:
         """
         deadline = Deadline(timeout_s)
         self.sweeper.stop()
+        self.recorder.stop()
         steps: list[Closer] = [*self.closers, partial(self.desk.close, deadline), partial(self._drain, deadline)]
         try:
             await take_apart(steps, deadline)
@@ -124,9 +127,13 @@ class Parts:
 
     def stats(self) -> dict[str, Any]:
         """Counts since the cache was opened."""
-        counts = {name: getattr(self.counts, name) for name in self.counts.__slots__}
         background = self.desk.health()
-        return {**counts, "flights": len(self.flights), "memory": self.memory.stats(), "background": background}
+        return {
+            **self.counts.stats(),
+            "flights": len(self.flights),
+            "memory": self.memory.stats(),
+            "background": background,
+        }
 
 
 class Sweeper:
@@ -187,8 +194,12 @@ async def _assemble(
 ) -> Parts:
     import asyncio
 
+    counts, health = Counts(), Health()
     memory = MemoryTier(
-        max_bytes=settings.memory_max_bytes, max_entries=settings.memory_max_entries, environment=environment
+        max_bytes=settings.memory_max_bytes,
+        max_entries=settings.memory_max_entries,
+        environment=environment,
+        counts=counts,
     )
     source_backoff = SourceBackoff(environment)
     flights = SingleFlight(memory, environment, settings.staleness_bound_s, source_backoff)
@@ -196,7 +207,6 @@ async def _assemble(
     codec = _codec(settings, keyring)
     copies = ValueStore(memory, codec, environment)
     keys = _keys(settings)
-    counts, health = Counts(), Health()
     remote, store, url = await _open_remote_tier(
         keys=keys,
         coherence=coherence,
@@ -222,7 +232,9 @@ async def _assemble(
         keys=keys, remote=remote, tiers=tiers, fills=fills, flights=flights, events=events, counts=counts,
         environment=environment,
     )  # fmt: skip
-    port = CoordinationContext(store, keys, environment, _elements(codec, settings, keyring), events.emit, health)
+    port = CoordinationContext(
+        store, keys, environment, _elements(codec, settings, keyring), events.emit, health, counts
+    )
     desk = Coordination(port, authority=authority, spill_path=settings.ledger_spill_path)
     desk.start()
     return Parts(
@@ -240,6 +252,16 @@ async def _assemble(
         environment=environment,
         source_backoff=source_backoff,
         sweeper=Sweeper(memory, environment, asyncio.get_running_loop()),
+        recorder=Recorder(
+            memory=memory,
+            remote=remote,
+            flights=flights,
+            counts=counts,
+            health=health,
+            environment=environment,
+            settings=settings,
+            loop=asyncio.get_running_loop(),
+        ),
         url=url,
         closers=closers,
     )

@@ -6,6 +6,7 @@ from abc import ABC, abstractmethod
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
+from alacena.engine.base.errors import CacheClosedError
 from alacena.engine.base.scope import make_scope
 
 if TYPE_CHECKING:
@@ -14,6 +15,7 @@ if TYPE_CHECKING:
     from alacena.engine.api.assembly import Parts
     from alacena.engine.base.policy import Policy
     from alacena.engine.base.scope import Scope
+    from alacena.engine.base.snapshot import Snapshot
 
 
 class InspectionVerbs(ABC):
@@ -25,6 +27,8 @@ class InspectionVerbs(ABC):
 
     @abstractmethod
     def _open_parts(self) -> Parts: ...
+
+    _parts: Parts | None
 
     @property
     def url(self) -> str | None:
@@ -81,6 +85,22 @@ class InspectionVerbs(ABC):
         parts = self._open_parts()
         return MappingProxyType({**parts.remote.guarantee(), "faults": parts.health.faults()})
 
+    def snapshot(self) -> Snapshot:
+        """Returns what this process has counted, as it was within the last second; any thread may ask.
+
+        Reading it is one look at an attribute. See :class:`alacena.engine.base.snapshot.Snapshot`.
+
+        Raises:
+            CacheClosedError: The cache is not open.
+        """
+        parts = self._parts
+        if parts is None:
+            raise CacheClosedError(CacheClosedError.__doc__)
+        return parts.recorder.snapshot
+
     def stats(self) -> dict[str, Any]:
-        """Counts since the cache was opened, and what memory holds by tenant and type."""
+        """Counts since the cache was opened, and what memory holds by tenant and type.
+
+        Cost: linear in the number of entries; :meth:`snapshot` costs nothing.
+        """
         return self._open_parts().stats()

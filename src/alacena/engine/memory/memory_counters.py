@@ -23,6 +23,8 @@ class MemoryCounters(msgspec.Struct, gc=False, eq=False):
     hits: int = 0
     evictions: int = 0
     expirations: int = 0
+    row: Any = None
+    version: int = -1
 
 
 class MemoryCounts(NamedTuple):
@@ -57,11 +59,11 @@ def count_all(
         counts = sums[entry.tally]
         counts[0] += 1
         counts[1] += entry.charge
-        counts[2] += entry.hits
+        counts[2] += entry.hits - entry.collected
     for entry in cleared:
         # A tenant that was forgotten since has no tally to add to.
         if entry.tally in sums:
-            sums[entry.tally][2] += entry.hits
+            sums[entry.tally][2] += entry.hits - entry.collected
     found = {}
     for name, tally in tallies.items():
         entries, size, hits = sums[tally]

@@ -58,6 +58,8 @@ class MemoryEntry(msgspec.Struct, gc=False, eq=False):
     since: int = 0
     age: int = 0
     frequency: int = 1
+    place: int = 0
+    collected: int = 0
 
     @property
     def size(self) -> int:

@@ -6,11 +6,14 @@ import math
 import weakref
 from typing import TYPE_CHECKING, Any
 
+from alacena.engine.base.counts import Counts
 from alacena.engine.base.errors import SettingsError, UsageError
+from alacena.engine.base.miss_reasons import EVICTED, EXPIRED, INVALIDATED, TOO_LARGE
 from alacena.engine.memory.eviction_history import EvictionHistory
 from alacena.engine.memory.expiry_buckets import ExpiryBuckets
 from alacena.engine.memory.fair_shares import FairShares
 from alacena.engine.memory.memory_counters import MemoryCounts, count_all
+from alacena.engine.memory.memory_walk import MemoryWalk
 from alacena.engine.memory.tenant_segment import TenantSegment
 
 if TYPE_CHECKING:
@@ -45,6 +48,7 @@ class MemoryTier:
         max_slot_ratio: A entry that takes a larger part of ``max_bytes`` is not kept.
         weights: Shares by tenant where they should differ: a tenant of weight 2 is guaranteed twice the bytes of one
             of weight 1, which is what a tenant that is not listed has.
+        counts: Where reads are counted by tenant and type, and why entries have gone.
 
     Attributes:
         entries: Every entry by its ``ident``. To be read only.
@@ -67,8 +71,10 @@ class MemoryTier:
         "_max_bytes",
         "_max_entries",
         "_now",
+        "_reasons",
         "_segments",
         "_shares",
+        "_walk",
         "_wheel",
         "entries",
         "epoch",
@@ -83,6 +89,7 @@ class MemoryTier:
         environment: Environment,
         max_slot_ratio: float = 0.125,
         weights: Mapping[str, float] | None = None,
+        counts: Counts | None = None,
     ) -> None:
         if max_bytes < 1:
             raise SettingsError(f"memory max_bytes must be at least 1, not {max_bytes}")
@@ -105,9 +112,22 @@ class MemoryTier:
         self._shares = FairShares(weights)
         self._ghosts = EvictionHistory()
         self._wheel = ExpiryBuckets()
+        counts = counts or Counts()
+        self._reasons = counts.reasons
+        self._walk = MemoryWalk(counts)
         # A tier that is dropped without being closed: nobody else would take its entries apart. At the interpreter's end
         # there is nothing to give back.
         weakref.finalize(self, _take_apart, self.entries, self._binned, self._segments).atexit = False
+
+    @property
+    def max_bytes(self) -> int:
+        """What the entries may take together."""
+        return self._max_bytes
+
+    @property
+    def tenants(self) -> int:
+        """How many tenants have entries."""
+        return len(self._segments) - len(self._empty)
 
     @property
     def held_bytes(self) -> int:
@@ -139,7 +159,10 @@ class MemoryTier:
             return None
         if entry.checked != self.epoch and not self._is_alive(entry):
             return None
+        # For the policy it is used; whether it answers a read is for the reader to say, who counts it then.
         entry.hits += 1
+        entry.collected += 1
+        entry.tally.hits += 1
         return entry
 
     def put(self, entry: MemoryEntry, now: float | None = None) -> bool:
@@ -164,9 +187,7 @@ class MemoryTier:
         now = self._now() if now is None else now
         ident, entries = entry.ident, self.entries
         if entry.charge > self._largest or not now < entry.dead_after:
-            self.discard(ident)
-            self.discard_wire(entry.wire_key)
-            return False
+            return self._left_out(entry)
         if (
             entries.setdefault(ident, entry) is not entry
             or self._by_wire_key.setdefault(entry.wire_key, entry) is not entry
@@ -176,6 +197,7 @@ class MemoryTier:
         if segment is None or segment.idle or not segment.count:
             segment = self._segment_of(ident[0])
         entry.tally = segment.tallies.get(ident[1]) or segment.tally_of(ident[1])
+        self._walk.add(entry)
         self._wheel.add(entry, entry.dead_after, now)
         self._bytes += entry.charge
         if self._ghosts.entries < len(entries):
@@ -204,6 +226,7 @@ class MemoryTier:
         tally = segment.tally_of(data_type)
         for entry in entries:
             entry.tally = tally
+            self._walk.add(entry)
             self._wheel.add(entry, entry.dead_after, now)
             self.entries[entry.ident] = self._by_wire_key[entry.wire_key] = entry
             self._bytes += entry.charge
@@ -216,14 +239,14 @@ class MemoryTier:
         """Let one entry go, and return it; ``None`` where there was none."""
         entry = self.entries.get(ident)
         if entry is not None:
-            self._drop(entry)
+            self._end(entry)
         return entry
 
     def discard_wire(self, wire_key: bytes) -> MemoryEntry | None:
         """Let the entry go that the server knows by this key, and return it; ``None`` where there was none."""
         entry = self._by_wire_key.get(wire_key)
         if entry is not None:
-            self._drop(entry)
+            self._end(entry)
         return entry
 
     def clear(self) -> None:
@@ -237,6 +260,7 @@ class MemoryTier:
         self._binned.extend(self.entries.values())
         self.entries.clear()
         self._by_wire_key.clear()
+        self._walk.clear()
         self._bytes = 0
         self._wheel = ExpiryBuckets()
         self._shares.clear()
@@ -274,6 +298,21 @@ class MemoryTier:
         if not _compact(self.entries):
             _compact(self._by_wire_key)
 
+    def collect(self, budget: int) -> bool:
+        """Collect the hits of some entries, and go on with others the next time.
+
+        Returns:
+            Whether all entries have been met since the last time that it returned ``True``.
+
+        Cost: some 150 ns for each of ``budget`` entries.
+        """
+        return self._walk.step(budget)
+
+    def bytes_of(self, tenant_id: object) -> int:
+        """What a tenant's entries take together."""
+        segment = self._segments.get(tenant_id)
+        return 0 if segment is None else segment.bytes
+
     def stats(self) -> dict[tuple[Any, Any], MemoryCounts]:
         """Counts by ``(tenant_id, data_type)``.
 
@@ -288,10 +327,12 @@ class MemoryTier:
             if nonce is None:
                 known = False
             elif nonce != stamp:
-                self._drop(entry)
+                self._end(entry)
                 return False
         if known:
             entry.checked = self.epoch
+        else:
+            self._reasons.note(entry.wire_key, INVALIDATED)
         return known
 
     def _pressure(self) -> float:
@@ -328,6 +369,8 @@ class MemoryTier:
             segment = putting if self._shares.single else self._shares.find_heaviest(putting)
             entry = segment.evict(segment.bytes / pressure)
             entry.tally.evictions += 1
+            self._walk.row_of(entry).evictions += 1
+            self._reasons.note(entry.wire_key, EVICTED)
             self._unlink(entry)
             if not self._shares.single:
                 self._shares.audit(len(self.entries))
@@ -339,6 +382,8 @@ class MemoryTier:
             self._wheel.add(entry, dies_at, now)
             return
         entry.tally.expirations += 1
+        self._walk.row_of(entry).expirations += 1
+        self._reasons.note(entry.wire_key, EXPIRED)
         self._drop(entry)
 
     def _displace(self, entry: MemoryEntry) -> None:
@@ -348,6 +393,19 @@ class MemoryTier:
                 self._drop(held)
         self.entries[entry.ident] = entry
         self._by_wire_key[entry.wire_key] = entry
+
+    def _left_out(self, entry: MemoryEntry) -> bool:
+        """Keep nothing under the keys of an entry that is not kept itself."""
+        self.discard(entry.ident)
+        self.discard_wire(entry.wire_key)
+        if entry.charge > self._largest:
+            self._reasons.note(entry.wire_key, TOO_LARGE)
+        return False
+
+    def _end(self, entry: MemoryEntry) -> None:
+        """Let an entry go that is not to be read any more."""
+        self._reasons.note(entry.wire_key, INVALIDATED if self._now() < entry.dead_after else EXPIRED)
+        self._drop(entry)
 
     def _drop(self, entry: MemoryEntry) -> None:
         entry.tally.segment.remove(entry)
@@ -360,9 +418,8 @@ class MemoryTier:
         self._bytes -= entry.charge
         if entry.due_older is not None:
             self._wheel.remove(entry)
-        tally = entry.tally
-        tally.hits += entry.hits
-        segment = tally.segment
+        self._walk.remove(entry)
+        segment = entry.tally.segment
         if not segment.floor <= segment.bytes < segment.ceiling:
             self._shares.place(segment)
         if not segment.count:
@@ -375,7 +432,7 @@ class MemoryTier:
         swept = min(budget, len(binned))
         for _ in range(swept):
             entry = binned.pop()
-            entry.tally.hits += entry.hits
+            self._walk.collect(entry)
             entry.unlink()
         return swept
 

@@ -19,10 +19,11 @@ from alacena.engine.reading.reader import consume
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Mapping, Sequence
 
+    from alacena.engine.base.counts import Counts
     from alacena.engine.base.environment import Environment
     from alacena.engine.base.keys import EntryKey
     from alacena.engine.base.policy import Policy
-    from alacena.engine.base.remote_tier import Counts, RemoteTier
+    from alacena.engine.base.remote_tier import RemoteTier
     from alacena.engine.base.settings import Settings
     from alacena.engine.loading.single_flight import Flight, SingleFlight
     from alacena.engine.loading.source_backoff import SourceBackoff
@@ -143,7 +144,7 @@ class BatchRunner:
         started = self._environment.now()
         found = await self._tiers.find_many(keys, policy, keep=use_memory and policy.use_memory)
         hits = [hit if hit is not None and hit.fresh_for_s > 0 else None for hit in found]
-        self._counts.misses += hits.count(None)
+        self._count(keys, hits)
         self._reader.report(((key, self._report(hit or _MISS)) for key, hit in zip(keys, hits, strict=True)), started)
         self._note(keys, hits)
         return [_value_of(hit) for hit in hits]
@@ -164,9 +165,13 @@ class BatchRunner:
             self._flights.check(request.key)
             self._source_backoff.repeat(request.key.entry, batch.policy)
         while missing:
-            flights = self._start(missing, batch.loader, batch.policy)
+            joined: set[bytes] = set()
+            flights = self._start(missing, batch.loader, batch.policy, joined)
             again: dict[bytes, bool] = {}
-            answers |= await self._wait_for_all(missing, flights, batch.policy, again)
+            landed = await self._wait_for_all(missing, flights, batch.policy, again)
+            for entry, lookup in landed.items():
+                self._counts.landed(unique[entry], lookup, waited=entry in joined)
+            answers |= landed
             missing = [(replace(r, alone=again[r.key.entry]), s) for r, s in missing if r.key.entry in again]
             for request, _ in missing:
                 self._flights.check(request.key)
@@ -190,10 +195,11 @@ class BatchRunner:
         behind: list[_Wanted] = []
         for key, hit in zip(keys, found, strict=True):
             if hit is not None and hit.fresh_for_s > 0:
+                self._counts.found(hit)
                 if eager and self._reader.is_due(hit, key.entry, policy):
                     behind.append((batch.request(key, renew=True), hit))
                 continue
-            self._counts.misses += 1
+            self._counts.missed(key)
             if hit is None or not self._reader.stands_in(hit, key.entry, policy):
                 missing.append((batch.request(key), hit))
                 continue
@@ -201,6 +207,13 @@ class BatchRunner:
             if self._reader.is_due(hit, key.entry, policy):
                 behind.append((batch.request(key, renew=True), hit))
         return missing, behind
+
+    def _count(self, keys: Sequence[EntryKey], hits: Sequence[Found | None]) -> None:
+        for key, hit in zip(keys, hits, strict=True):
+            if hit is None:
+                self._counts.unanswered(key)
+            else:
+                self._counts.found(hit)
 
     @staticmethod
     def _note(keys: Sequence[EntryKey], outcomes: Sequence[Lookup[Any] | Found | None]) -> None:
@@ -216,8 +229,13 @@ class BatchRunner:
         assert outcome is not None
         return self._filler.found(outcome) if isinstance(outcome, Found) else outcome
 
-    def _start(self, wanted: Sequence[_Wanted], loader: BatchLoader, policy: Policy) -> list[Flight]:
-        """Join the flights of what is being loaded, and adopt those of the rest at once: who comes next joins them."""
+    def _start(
+        self, wanted: Sequence[_Wanted], loader: BatchLoader, policy: Policy, joined: set[bytes] | None = None
+    ) -> list[Flight]:
+        """Join the flights of what is being loaded, and adopt those of the rest at once: who comes next joins them.
+
+        The entries whose flights were there already are put into ``joined``.
+        """
         flights = []
         places = []
         for request, stale in wanted:
@@ -227,6 +245,8 @@ class BatchRunner:
                 places.append(_Place(request, flight, replaces=stale is not None))
             else:
                 self._counts.shared_loads += 1
+                if joined is not None:
+                    joined.add(request.key.entry)
             flights.append(flight)
         if places:
             self._flights.own(self._run(places, loader, policy))
@@ -292,7 +312,7 @@ class BatchRunner:
         try:
             await self._load(places, loader, policy)
         except BaseException as error:
-            self._counts.load_failures += 1
+            self._counts.failed(places[0].key)
             reason = ended(task, error, f"a batch of {len(places)} {places[0].key.data_type!r} entries")
             for place in places:
                 if not (place.flight.is_over or is_ended(task, error)):

@@ -18,11 +18,12 @@ from alacena.engine.loading.load import UNCHANGED
 from alacena.engine.loading.one_shot import duplicate, refuse_one_shot
 
 if TYPE_CHECKING:
+    from alacena.engine.base.counts import Counts
     from alacena.engine.base.environment import Environment
     from alacena.engine.base.events import Events
     from alacena.engine.base.keys import EntryKey
     from alacena.engine.base.policy import Policy
-    from alacena.engine.base.remote_tier import Counts, Lease, Refusal, RemoteTier
+    from alacena.engine.base.remote_tier import Lease, Refusal, RemoteTier
     from alacena.engine.base.settings import Settings
     from alacena.engine.codec import Codec
     from alacena.engine.loading.load import LoadContext, Request
@@ -231,8 +232,10 @@ class Filler:
             await self._end_older(key, lease, replaces=replaces)
             return False
         refusal: Refusal | None = None
+        began = self._environment.now()
         try:
             refusal = await self._remote.fill(lease, new_entry)
+            self._counts.store.observe(self._environment.now() - began)
         except BackendError as error:
             self._tiers.report_failure("fill", lease.key, error)
             self._failed(lease.key, "backend", error)
@@ -241,10 +244,10 @@ class Filler:
         finally:
             if refusal not in _SETTLED:
                 self._remote.release(lease)
-        if not refusal:
-            self._counts.fills += refusal is not None
-        else:
+        if refusal:
             self._refused(lease.key, refusal)
+        elif refusal is not None:
+            self._counts.filled(lease.key)
         if refusal not in _TAKEN_CARE_OF:
             await self._end_older(key, None, replaces=replaces)
         return refusal == ""
@@ -279,6 +282,7 @@ class Filler:
             refuse_one_shot(value, f"{key.data_type} {key.resource_id!r}")
             _log.warning("%s/%s is served but cannot be cached: %s", key.data_type, key.resource_id, error)
             self._refused(key, "value")
+            self._counts.grew_too_large(key)
             return None
 
     def _failed(self, key: EntryKey, reason: Refusal, error: Exception) -> None:
@@ -289,7 +293,7 @@ class Filler:
             _log.warning("%s/%s was served and not stored: %r", key.data_type, key.resource_id, error)
 
     def _refused(self, key: EntryKey, reason: Refusal) -> None:
-        self._counts.refused(reason)
+        self._counts.refused(key, reason)
         if self._events:
             self._events.emit(FillRefused(key.tenant_id, key.data_type, key.resource_id, reason))
 

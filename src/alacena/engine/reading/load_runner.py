@@ -24,10 +24,11 @@ from alacena.engine.loading.source_backoff import told_pause
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Sequence
 
+    from alacena.engine.base.counts import Counts
     from alacena.engine.base.environment import Environment
     from alacena.engine.base.keys import EntryKey
     from alacena.engine.base.policy import Policy
-    from alacena.engine.base.remote_tier import Counts, RemoteTier
+    from alacena.engine.base.remote_tier import RemoteTier
     from alacena.engine.base.settings import Settings
     from alacena.engine.loading.load import Request
     from alacena.engine.loading.single_flight import Flight, SingleFlight
@@ -92,7 +93,7 @@ class LoadRunner:
                 # The others did not ask for what this block was about to do: its end says nothing of their sources.
                 reason = error if isinstance(error, ClaimLeftError) else ClaimLeftError(reason)
             elif not flight.is_over:
-                self._counts.load_failures += 1
+                self._counts.failed(request.key)
                 if not is_ended(task, error):
                     self.leave_alone(request.key, request.policy, flight, error, stands_in=stale is not None)
             flight.fail(reason)
@@ -231,6 +232,7 @@ class LoadRunner:
             with call_of_source(), self._flights.inside(keys, flights):
                 yield stopwatch
             stopwatch.stop()
+            self._counts.loaded(keys[0], stopwatch.elapsed_s)
 
     def leave_alone(
         self, key: EntryKey, policy: Policy, flight: Flight, error: BaseException, *, stands_in: bool

@@ -17,11 +17,12 @@ from alacena.engine.writing.under_way import UnderWay
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Coroutine, Iterable, Iterator, Sequence
 
+    from alacena.engine.base.counts import Counts
     from alacena.engine.base.environment import Environment
     from alacena.engine.base.events import Events
     from alacena.engine.base.keys import EntryKey, Keys
     from alacena.engine.base.policy import Policy
-    from alacena.engine.base.remote_tier import Beginning, Counts, NewEntry, Refusal, RemoteTier
+    from alacena.engine.base.remote_tier import Beginning, NewEntry, Refusal, RemoteTier
     from alacena.engine.base.scope import Scope
     from alacena.engine.base.ttl import TtlOrUnset
     from alacena.engine.loading.single_flight import SingleFlight
@@ -91,6 +92,7 @@ class Writer:
         self._burst: Burst | None = None
         self._events = events
         self._counts = counts
+        self._environment = environment
         self._under_way = UnderWay(environment)
 
     async def set(
@@ -147,13 +149,15 @@ class Writer:
 
     async def _refused(self, key: EntryKey, reason: Refusal) -> bool:
         """The caller knows of a newer value that is not stored: the older one is not served any more."""
-        self._counts.refused(reason)
+        self._counts.refused(key, reason)
         await self.delete((key,))
         return False
 
     async def _stored(self, key: EntryKey, new_entry: NewEntry, began: Beginning | None) -> bool:
+        started = self._environment.now()
         try:
             refusal = await self._remote.store(key, new_entry, began)
+            self._counts.store.observe(self._environment.now() - started)
         except BackendError as error:
             self._tiers.report_failure("set", key, error)
             return False
@@ -254,6 +258,7 @@ class Writer:
     async def _send(self, burst: Burst) -> Ended | None:
         self._burst = None
         groups, entries = list(burst.groups), list(burst.entries.values())
+        began = self._environment.now()
         try:
             ended = await self._remote.invalidate(groups, entries)
             if len({group[1] for group in groups if len(group) > 1}) > 1:
@@ -263,8 +268,8 @@ class Writer:
         except BackendError as error:
             burst.error = error
             return None
-        else:
-            return ended
+        self._counts.invalidate.observe(self._environment.now() - began)
+        return ended
 
     @asynccontextmanager
     async def write(

@@ -16,6 +16,7 @@ from alacena.ops.console.access import refusal
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
+    import msgspec
     from starlette.requests import Request
     from starlette.responses import Response
 
@@ -30,6 +31,9 @@ _HEALTH_S: Final = 10.0
 
 _MOST_NAMES: Final = 20_000
 _MOST_LETTERS: Final = 200
+_TOTALS: Final = ("loads", "load_failures", "load_s", "fills", "rejected", "evictions", "expirations")
+_COLUMNS: Final = ("entries", "bytes", "loads", "load_failures", "evictions", "expirations")
+_TOKENS: Final = ("used", "saved", "calls", "saved_calls", "used_micros", "saved_micros")
 _SCOPE: Final = ("agent_id", "conversation_id", "collection_id", "user_id")
 _LONGEST_PARAMETER: Final = 20_000
 
@@ -71,23 +75,45 @@ class Views:
         return {**checks.report(findings), "checks": [asdict(finding) for finding in ordered]}
 
     async def overview(self, _: Request) -> dict[str, Any]:
-        """Returns counts since the cache was opened."""
-        counts = self._cache.stats()
-        memory = sum(one.hits for one in counts.pop("memory").values())
-        reads = {
-            "memory": memory,
-            "redis": counts["redis_hits"],
-            "stale": counts["stale_served"],
-            "load": counts["loads"],
-            "none": counts["load_failures"],
+        """Returns what this process has counted, and how long what is slower than memory took."""
+        seen = self._cache.snapshot()
+        latencies = [
+            {
+                "operation": one.operation,
+                "count": one.count,
+                "median_s": one.quantile(0.5),
+                "p99_s": one.quantile(0.99),
+            }
+            for one in seen.latencies
+            if one.count
+        ]
+        facts = {
+            name: getattr(seen, name)
+            for name in ("process", "uptime_s", "memory_bytes", "memory_max_bytes", "memory_entries", "memory_tenants",
+                         "memory_serves", "connected", "loads_under_way", "backend_failures")
+        }  # fmt: skip
+        total = {name: getattr(seen.total, name) for name in _TOTALS}
+        return {
+            "at": seen.taken_at,
+            "reads": _counts(seen.total.reads),
+            "misses": _counts(seen.total.misses),
+            "refusals": _counts(seen.total.refusals),
+            "latencies": latencies,
+            "facts": {**facts, **total},
+            "tokens": {name: sum(getattr(one, name) for one in seen.tokens) for name in _TOKENS},
         }
-        return {"at": time.time(), "reads": reads, "counts": report.plain(counts)}
 
     async def tenants(self, _: Request) -> dict[str, Any]:
-        """Returns what memory holds, by tenant and type."""
-        memory = self._cache.stats()["memory"]
+        """Returns what each tenant and type has and was counted for; those that are not listed are summed up."""
         rows = [
-            {"tenant_id": tenant, "data_type": kind, **counts._asdict()} for (tenant, kind), counts in memory.items()
+            {
+                "tenant_id": row.tenant,
+                "data_type": row.kind,
+                "hits": row.reads.memory + row.reads.redis,
+                "misses": row.misses.total,
+                **{name: getattr(row, name) for name in _COLUMNS},
+            }
+            for row in self._cache.snapshot().rows
         ]
         return {"rows": rows}
 
@@ -137,6 +163,10 @@ def answering(view: View) -> Callable[[Request], Awaitable[Response]]:
         return JSONResponse({"data": report.plain(found.data), **words, "code": found.code})
 
     return answer
+
+
+def _counts(of: msgspec.Struct) -> dict[str, int]:
+    return {name: getattr(of, name) for name in of.__struct_fields__}
 
 
 def _asked(request: Request, name: str) -> str:

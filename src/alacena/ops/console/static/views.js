@@ -34,7 +34,7 @@ const CHECK = [
   { key: 'found', get label() { return t('found') }, show: english },
 ]
 
-const SOURCES = ['memory', 'redis', 'stale', 'load', 'none']
+const SOURCES = ['memory', 'redis', 'load', 'waited', 'stale', 'none']
 
 function Overview() {
   const state = useLive('overview')
@@ -55,22 +55,27 @@ function Overview() {
       { key: 'count', label: t('count'), number: true, show: (value) => number(value) },
       { key: 'share', label: t('share'), number: true, show: (_, row) => share(row.count, all) },
     ]} />
-    ${data.latency?.length > 0 && html`<${Table} caption=${t('latency')} filter=${false} rows=${data.latency} columns=${[
+    <${Table} caption=${t('misses_why')} filter=${false} rows=${Object.entries(data.misses).map(([name, count]) => ({ name: t(`miss_${name}`), count }))} columns=${[
+      { key: 'name', label: t('reason') },
+      { key: 'count', label: t('count'), number: true, show: (value) => number(value) },
+    ]} />
+    ${data.latencies.length > 0 && html`<${Table} caption=${t('latency')} filter=${false} columns=${[
       { key: 'operation', label: t('operation') },
       { key: 'count', label: t('count'), number: true, show: (value) => number(value) },
       { key: 'median_s', label: t('median'), number: true, show: duration },
       { key: 'p99_s', label: t('p99'), number: true, show: duration },
-    ]} />`}
-    <${Facts} caption=${t('more')} facts=${data.counts} />`
+    ]} rows=${data.latencies.map((one) => ({ ...one, operation: t(`op_${one.operation}`) }))} />`}
+    <dl class="figures">${['used', 'saved', 'saved_calls'].map((name) => html`<div><dt>${t(`tokens_${name}`)}</dt><dd>${number(data.tokens[name])}</dd></div>`)}
+      ${data.tokens.saved_micros > 0 && html`<div><dt>${t('money_saved')}</dt><dd>${number(data.tokens.saved_micros / 1e6, 2)}</dd></div>`}</dl>
+    <${Facts} caption=${t('more')} facts=${data.facts} />`
 }
 
 function Tenants() {
   const state = useLive('tenants', {}, { everyMs: 5_000 })
   if (state.data === null) return html`<${Notice} state=${state} />`
-  const columns = ['entries', 'bytes', 'hits', 'misses', 'loads', 'evictions', 'expirations']
-    .filter((key) => state.data.rows.some((row) => row[key] != null))
+  const columns = ['entries', 'bytes', 'hits', 'misses', 'loads', 'load_failures', 'evictions', 'expirations']
     .map((key) => ({ key, label: t(key), number: true, show: key === 'bytes' ? size : (value) => number(value) }))
-  return html`<${Table} caption=${t('tenants')} rows=${state.data.rows}
+  return html`<${Table} caption=${t('tenants')} rows=${state.data.rows.map((row) => ({ ...row, tenant_id: row.tenant_id === '_other' ? t('others') : row.tenant_id }))}
     columns=${[{ key: 'tenant_id', label: t('tenant') }, { key: 'data_type', label: t('type') }, ...columns]} />`
 }
 

@@ -57,6 +57,8 @@ if TYPE_CHECKING:
     from alacena.engine.base.scope import SYSTEM_TENANT as SYSTEM_TENANT
     from alacena.engine.base.scope import Scope as Scope
     from alacena.engine.base.settings import Settings as Settings
+    from alacena.engine.base.snapshot import Row as Row
+    from alacena.engine.base.snapshot import Snapshot as Snapshot
     from alacena.engine.base.ttl import UNSET as UNSET
     from alacena.engine.base.ttl import TtlOrUnset as TtlOrUnset
     from alacena.engine.codec import Keyring as Keyring
@@ -110,11 +112,13 @@ _MODULES = {
     "OutcomeUnknownError": "alacena.engine.base.errors",
     "Policy": "alacena.engine.base.policy",
     "Reading": "alacena.engine.writing.reading",
+    "Row": "alacena.engine.base.snapshot",
     "SYSTEM_TENANT": "alacena.engine.base.scope",
     "Scope": "alacena.engine.base.scope",
     "ServerReplyError": "alacena.engine.base.errors",
     "Settings": "alacena.engine.base.settings",
     "SettingsError": "alacena.engine.base.errors",
+    "Snapshot": "alacena.engine.base.snapshot",
     "SystemEnvironment": "alacena.engine.base.environment",
     "Tenant": "alacena.engine.api.tenant",
     "TenantMismatchError": "alacena.engine.base.errors",
@@ -174,10 +178,12 @@ __all__ = [
     "OutcomeUnknownError",
     "Policy",
     "Reading",
+    "Row",
     "Scope",
     "ServerReplyError",
     "Settings",
     "SettingsError",
+    "Snapshot",
     "SystemEnvironment",
     "Tenant",
     "TenantMismatchError",

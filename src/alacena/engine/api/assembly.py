@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 from alacena.coordination.coordination_context import CoordinationContext
 from alacena.coordination.elements import Elements
+from alacena.coordination.fleet import Fleet
+from alacena.engine.api.answers import Answers
 from alacena.engine.api.coordination import Coordination
 from alacena.engine.api.recorder import Recorder
 from alacena.engine.base.closing import Deadline, take_apart
@@ -72,6 +74,8 @@ class Parts:
     source_backoff: SourceBackoff
     sweeper: Sweeper
     recorder: Recorder
+    fleet: Fleet
+    answers: Answers
     url: str | None
     closers: list[Closer] = field(default_factory=list)
 
@@ -86,7 +90,8 @@ class Parts:
         deadline = Deadline(timeout_s)
         self.sweeper.stop()
         self.recorder.stop()
-        steps: list[Closer] = [*self.closers, partial(self.desk.close, deadline), partial(self._drain, deadline)]
+        own = (self.fleet.close, partial(self.desk.close, deadline), partial(self._drain, deadline))
+        steps: list[Closer] = [*self.closers, *own]
         try:
             await take_apart(steps, deadline)
         finally:
@@ -104,24 +109,8 @@ class Parts:
 
     async def explain(self, key: EntryKey, wider: Sequence[EntryKey] = ()) -> dict[str, Any]:
         """Returns what every part knows of one entry, and which of the wider ones are there."""
-        now = self.environment.now()
-        slot = self.memory.entries.get(key.ident)
-        in_memory = None
-        if slot is not None:
-            in_memory = {
-                "fresh_for_s": slot.fresh_until - now,
-                "hits": slot.hits,
-                "bytes": slot.size,
-                "alive": all(g.nonce == stamp for g, stamp in zip(slot.generations, slot.stamps, strict=True)),
-                "copied_on_read": slot.thaw is not None,
-            }
         return {
-            "key": key.entry.decode(),
-            "entry": None,
-            "memory": in_memory,
-            "memory_serves_for_s": self.memory.serving_until - now,
-            "loading": self.flights.get(key.entry) is not None,
-            "source_left_alone": self.source_backoff.is_active(key.entry),
+            **self.answers.facts(key),
             **await self.remote.inspect(key, wider),
         }
 
@@ -237,6 +226,20 @@ async def _assemble(
     )
     desk = Coordination(port, authority=authority, spill_path=settings.ledger_spill_path)
     desk.start()
+    recorder = Recorder(
+        memory=memory,
+        remote=remote,
+        flights=flights,
+        counts=counts,
+        health=health,
+        environment=environment,
+        settings=settings,
+        loop=asyncio.get_running_loop(),
+    )
+    answers = Answers(keys, memory, flights, source_backoff, recorder, environment)
+    every_s = None if url is None else settings.fleet_every_s
+    fleet = Fleet(store, keys, environment, health, recorder.renew, every_s, answers.by_question())
+    fleet.start()
     return Parts(
         keys=keys,
         memory=memory,
@@ -252,16 +255,9 @@ async def _assemble(
         environment=environment,
         source_backoff=source_backoff,
         sweeper=Sweeper(memory, environment, asyncio.get_running_loop()),
-        recorder=Recorder(
-            memory=memory,
-            remote=remote,
-            flights=flights,
-            counts=counts,
-            health=health,
-            environment=environment,
-            settings=settings,
-            loop=asyncio.get_running_loop(),
-        ),
+        recorder=recorder,
+        fleet=fleet,
+        answers=answers,
         url=url,
         closers=closers,
     )

@@ -12,6 +12,7 @@ from alacena.engine.base.scope import make_scope
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
+    from alacena.coordination.fleet import Member
     from alacena.engine.api.assembly import Parts
     from alacena.engine.base.policy import Policy
     from alacena.engine.base.scope import Scope
@@ -97,6 +98,43 @@ class InspectionVerbs(ABC):
         if parts is None:
             raise CacheClosedError(CacheClosedError.__doc__)
         return parts.recorder.snapshot
+
+    async def fleet(self) -> list[Member]:
+        """Returns the processes that share the namespace, those heard last first, each with its last snapshot.
+
+        Each says every two seconds (``fleet_every_s``) that it is there. One that ends without closing is stale after
+        five seconds and is listed for a minute. 256 are listed at most.
+
+        Cost: 3 round trips at most, whatever the number of processes, entries or tenants.
+
+        Raises:
+            BackendError: The server did not answer.
+        """
+        return await self._open_parts().fleet.members()
+
+    async def ask(self, process: str, question: str, *, deadline_s: float = 5.0, **words: Any) -> Any:
+        """Asks a process of the namespace what only it knows.
+
+        Args:
+            process: The ``name`` of one of those that :meth:`fleet` lists.
+            question: ``"explain"`` (with ``data_type``, ``resource_id``, ``tenant_id`` and parts of a scope): what its
+                memory has, and whether it loads; ``"loads"``: the loads that it has under way; ``"snapshot"``: its counts.
+            deadline_s: How long to wait; a process looks into its inbox every two seconds.
+            words: The words of the question.
+
+        Returns:
+            Plain facts. Never a value.
+
+        Raises:
+            UsageError: There is no such question, or its words are wrong.
+            TimeoutError: The process did not answer in time.
+            LimitExceededError: Too many questions wait for it.
+            BackendError: The server did not answer.
+
+        Cost: 1 round trip, and 10 a second until the answer is there.
+        Cancellation: the question may be answered, and nobody reads that.
+        """
+        return await self._open_parts().fleet.ask(process, question, deadline_s, words)
 
     def stats(self) -> dict[str, Any]:
         """Counts since the cache was opened, and what memory holds by tenant and type.

@@ -146,6 +146,16 @@ class Row(msgspec.Struct, frozen=True, omit_defaults=True):
     entries: int = 0
     bytes: int = 0
 
+    @property
+    def tenant(self) -> str:
+        """The tenant as a label; ``"_other"`` for those that are not listed."""
+        return REST if self.tenant_id is None else self.tenant_id
+
+    @property
+    def kind(self) -> str:
+        """The data type as a label; ``"_other"`` for those that are not listed."""
+        return REST if self.data_type is None else self.data_type
+
 
 class Latency(msgspec.Struct, frozen=True):
     """How long one operation took.
@@ -159,6 +169,11 @@ class Latency(msgspec.Struct, frozen=True):
     operation: str
     counts: tuple[int, ...]
     sum_s: float
+
+    @property
+    def bounds_s(self) -> tuple[float, ...]:
+        """The upper bounds of all buckets but the last, in seconds."""
+        return BOUNDS_S
 
     @property
     def count(self) -> int:
@@ -196,12 +211,17 @@ class Tokens(msgspec.Struct, frozen=True, omit_defaults=True):
     used_micros: int = 0
     saved_micros: int = 0
 
+    @property
+    def tenant(self) -> str:
+        """The tenant as a label; ``"_other"`` for those that are not listed."""
+        return REST if self.tenant_id is None else self.tenant_id
+
 
 class Snapshot(msgspec.Struct, frozen=True, omit_defaults=True):
     """What one process has counted since its cache was opened.
 
     A new one takes the place of the old once a second; nothing in it changes. It is plain data: ``msgspec.json.encode``
-    and ``msgspec.msgpack.encode`` take it as it is. It holds no value, id of an entry, address or password.
+    and ``msgspec.msgpack.encode`` take it as it is. It holds no value, no id of an entry and no password.
 
     Tenants are listed one by one as long as there are at most
     :data:`alacena.engine.base.counts.MOST_TENANTS`; then those with the most reads and bytes are, chosen anew every ten

@@ -24,7 +24,20 @@ Clients = "Callable[..., httpx.AsyncClient]"
 async def test_stranger_sees_the_page_and_nothing_of_the_cache(client_of: Callable[..., httpx.AsyncClient]) -> None:
     async with client_of(headers={}) as client:
         assert (await client.get("/")).status_code == 200
-        for path in ("about", "health", "overview", "tenants", "explain", "queues", "dead", "locks", "tokens", "log"):
+        for path in (
+            "about",
+            "health",
+            "fleet",
+            "overview",
+            "everywhere",
+            "tenants",
+            "explain",
+            "queues",
+            "dead",
+            "locks",
+            "tokens",
+            "log",
+        ):
             answer = await client.get(f"/api/{path}")
             assert answer.status_code == 401, path
             assert "sign in" in answer.json()["error"]

@@ -134,7 +134,7 @@ async def test_overview_is_live_until_it_is_paused(busy: Cache, look: Any) -> No
     async with look() as seen:
         await seen.sign_in()
         await seen.go("overview", VIEWS["overview"])
-        memory = seen.page.locator("td", has_text="memory").locator("xpath=following-sibling::td[1]")
+        memory = seen.page.get_by_role("cell", name="memory", exact=True).locator("xpath=following-sibling::td[1]")
         before = int(await memory.inner_text())
         for _ in range(5):
             await busy.get("document", "d1", "acme")

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from alacena import Cache, Scope
+from alacena import Cache, Scope, Settings
 from alacena.ops import report
+from tests.waiting import until
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
     import httpx
 
     from alacena.ops.console import Journal
+    from tests.servers.redis_server import RedisServer
 
 ODD = ["<script>alert(1)</script>", "line\nbreak", "\u202eright to left", "a" * 9_000, "100 %", "../up", "ñandú"]
 
@@ -99,3 +101,31 @@ async def test_cache_without_a_server_is_explained_too() -> None:
         found = await report.explanation(cache, "document", "d1", Scope("acme"))
 
     assert found.data["reason"] == "memory"
+
+
+async def test_processes_are_summed_and_asked_one_by_one(
+    cache: Cache, valkey_server: RedisServer, client_of: Callable[..., httpx.AsyncClient]
+) -> None:
+    async with Cache(Settings(redis_url=valkey_server.url, process_name="other")) as other:
+        await other.set("document", "d1", "text", "acme")
+        await other.get("document", "d1", "acme")
+        question = {"type": "document", "id": "d1", "tenant": "acme"}
+        async with client_of() as client:
+
+            async def listed() -> Any:
+                found = (await client.get("/api/fleet")).json()["processes"]
+                return found if len(found) == 2 else None
+
+            fleet = await until(listed)
+            asked = (await client.get("/api/everywhere", params=question)).json()["processes"]
+
+            async def counted() -> Any:
+                return (await client.get("/api/overview")).json()["reads"]["memory"] == 1
+
+            await until(counted)
+            mine = (await client.get("/api/overview", params={"process": cache.snapshot().process})).json()
+
+    assert len(fleet) == len(asked) == 2
+    assert not any(one["is_stale"] for one in fleet)
+    assert [bool(one["memory"]) for one in asked if one["name"].startswith("other")] == [True]
+    assert mine["reads"].get("memory", 0) == 0

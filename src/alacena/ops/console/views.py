@@ -9,18 +9,18 @@ from typing import TYPE_CHECKING, Any, Final
 
 from starlette.responses import JSONResponse
 
-from alacena.engine import AlacenaError, Scope
+from alacena.engine import AlacenaError, BackendError, Scope
 from alacena.ops import checks, doctor, letters, names, report
+from alacena.ops.console import summary
 from alacena.ops.console.access import refusal
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
-    import msgspec
     from starlette.requests import Request
     from starlette.responses import Response
 
-    from alacena.engine import Cache
+    from alacena.engine import Cache, Member, Snapshot
     from alacena.ops.console.journal import Journal
     from alacena.ops.output import Answer
 
@@ -31,9 +31,9 @@ _HEALTH_S: Final = 10.0
 
 _MOST_NAMES: Final = 20_000
 _MOST_LETTERS: Final = 200
-_TOTALS: Final = ("loads", "load_failures", "load_s", "fills", "rejected", "evictions", "expirations")
-_COLUMNS: Final = ("entries", "bytes", "loads", "load_failures", "evictions", "expirations")
-_TOKENS: Final = ("used", "saved", "calls", "saved_calls", "used_micros", "saved_micros")
+_MOST_ASKED: Final = 32
+_ANSWER_S: Final = 5.0
+_PROCESS: Final = ("version", "uptime_s", "connected", "memory_serves", "memory_bytes", "loads_under_way", "why")
 _SCOPE: Final = ("agent_id", "conversation_id", "collection_id", "user_id")
 _LONGEST_PARAMETER: Final = 20_000
 
@@ -74,48 +74,48 @@ class Views:
         ordered = sorted(findings, key=lambda finding: worst[finding.state])
         return {**checks.report(findings), "checks": [asdict(finding) for finding in ordered]}
 
-    async def overview(self, _: Request) -> dict[str, Any]:
-        """Returns what this process has counted, and how long what is slower than memory took."""
-        seen = self._cache.snapshot()
-        latencies = [
-            {
-                "operation": one.operation,
-                "count": one.count,
-                "median_s": one.quantile(0.5),
-                "p99_s": one.quantile(0.99),
-            }
-            for one in seen.latencies
-            if one.count
-        ]
-        facts = {
-            name: getattr(seen, name)
-            for name in ("process", "uptime_s", "memory_bytes", "memory_max_bytes", "memory_entries", "memory_tenants",
-                         "memory_serves", "connected", "loads_under_way", "backend_failures")
-        }  # fmt: skip
-        total = {name: getattr(seen.total, name) for name in _TOTALS}
-        return {
-            "at": seen.taken_at,
-            "reads": _counts(seen.total.reads),
-            "misses": _counts(seen.total.misses),
-            "refusals": _counts(seen.total.refusals),
-            "latencies": latencies,
-            "facts": {**facts, **total},
-            "tokens": {name: sum(getattr(one, name) for one in seen.tokens) for name in _TOKENS},
-        }
+    async def fleet(self, _: Request) -> dict[str, Any]:
+        """Returns the processes of the namespace, each with its age and how it is."""
+        return {"processes": [self._process(member) for member in await self._cache.fleet()]}
 
-    async def tenants(self, _: Request) -> dict[str, Any]:
+    def _process(self, member: Member) -> dict[str, Any]:
+        seen = member.snapshot
+        known = {} if seen is None else {name: getattr(seen, name) for name in _PROCESS}
+        reads = None if seen is None else seen.total.reads.total
+        return {"name": member.name, "age_s": member.age_s, "is_stale": member.is_stale, "reads": reads, **known}
+
+    async def overview(self, request: Request) -> dict[str, Any]:
+        """Returns what the processes of the namespace have counted, all of them or one."""
+        return {"at": time.time(), **summary.overview(await self._snapshots(request.query_params.get("process")))}
+
+    async def tenants(self, request: Request) -> dict[str, Any]:
         """Returns what each tenant and type has and was counted for; those that are not listed are summed up."""
-        rows = [
-            {
-                "tenant_id": row.tenant,
-                "data_type": row.kind,
-                "hits": row.reads.memory + row.reads.redis,
-                "misses": row.misses.total,
-                **{name: getattr(row, name) for name in _COLUMNS},
-            }
-            for row in self._cache.snapshot().rows
-        ]
-        return {"rows": rows}
+        return {"rows": summary.tenants(await self._snapshots(request.query_params.get("process")))}
+
+    async def _snapshots(self, process: str | None) -> list[Snapshot]:
+        try:
+            members = await self._cache.fleet()
+        except BackendError:  # Without the server this process still knows its own.
+            return [self._cache.snapshot()]
+        return [one.snapshot for one in members if one.snapshot is not None and process in {None, "", one.name}]
+
+    async def everywhere(self, request: Request) -> dict[str, Any]:
+        """Returns what each process knows of one entry: its memory, and whether it loads it."""
+        words = {"data_type": _asked(request, "type"), "resource_id": _asked(request, "id")}
+        words |= {"tenant_id": _asked(request, "tenant")}
+        words |= {name: given for name in _SCOPE if (given := request.query_params.get(name))}
+        members = [one for one in await self._cache.fleet() if not one.is_stale][:_MOST_ASKED]
+        answers = await asyncio.gather(*(self._ask(member.name, words) for member in members))
+        return {"processes": answers}
+
+    async def _ask(self, process: str, words: dict[str, str]) -> dict[str, Any]:
+        try:
+            found = await self._cache.ask(process, "explain", deadline_s=_ANSWER_S, **words)
+        except TimeoutError:
+            return {"name": process, "error": f"no answer within {_ANSWER_S:g} s"}
+        except AlacenaError as error:
+            return {"name": process, "error": str(error)}
+        return {"name": process, **report.plain(found)}
 
     async def explain(self, request: Request) -> Answer:
         """Returns why a read of one entry is what it is."""
@@ -163,10 +163,6 @@ def answering(view: View) -> Callable[[Request], Awaitable[Response]]:
         return JSONResponse({"data": report.plain(found.data), **words, "code": found.code})
 
     return answer
-
-
-def _counts(of: msgspec.Struct) -> dict[str, int]:
-    return {name: getattr(of, name) for name in of.__struct_fields__}
 
 
 def _asked(request: Request, name: str) -> str:

@@ -10,6 +10,7 @@ const HISTORY = 150
 
 function Health() {
   const state = useLive('health', {}, { everyMs: 5_000 })
+  const fleet = useLive('fleet')
   if (state.data === null) return html`<${Notice} state=${state} />`
   const { checks, guarantee, age_s: age } = state.data
   const worst = checks[0]?.state
@@ -23,8 +24,21 @@ function Health() {
     ]} />`}
     <details open=${notWell.length === 0}><summary>${t('in_order', { count: number(rest.filter((one) => one.state === 'pass').length) })}</summary>
       <${Table} caption=${t('in_order_caption')} filter=${false} rows=${rest} columns=${CHECK} /></details>
+    ${fleet.data && html`<${Table} caption=${t('processes')} rows=${fleet.data.processes}
+      link=${(row) => `#/overview?${new URLSearchParams({ process: row.name })}`} columns=${[
+        { key: 'name', label: t('process') },
+        { key: 'age_s', label: t('heard'), number: true, show: (value, row) => html`<${Heard} age=${value} stale=${row.is_stale} />` },
+        { key: 'memory_serves', label: t('memory_on'), show: (value) => t(value ? 'serves' : 'off') },
+        { key: 'reads', label: t('reads_n'), number: true, show: (value) => number(value) },
+        { key: 'memory_bytes', label: t('bytes'), number: true, show: size },
+        { key: 'uptime_s', label: t('uptime'), number: true, show: duration },
+        { key: 'version', label: t('version') },
+        { key: 'why', label: t('found'), show: english },
+      ]} />`}
     <${Facts} caption=${t('promises')} facts=${guarantee} />`
 }
+
+const Heard = ({ age, stale }) => html`<span class=${stale ? 'state fail' : ''}>${duration(age)}</span>`
 
 const english = (words) => html`<span lang="en">${words}</span>`
 
@@ -37,7 +51,8 @@ const CHECK = [
 const SOURCES = ['memory', 'redis', 'load', 'waited', 'stale', 'none']
 
 function Overview() {
-  const state = useLive('overview')
+  const { parameters } = here()
+  const state = useLive('overview', parameters)
   const history = useRef([])
   const { data } = state
   if (data && history.current.at(-1) !== data) history.current = [...history.current, data].slice(-HISTORY)
@@ -48,7 +63,8 @@ function Overview() {
     const before = points[at - 1]
     return before ? Math.max(0, (point.reads[name] - before.reads[name]) / Math.max(point.at - before.at, 0.001)) : 0
   })
-  return html`<${Chart} label=${t('reads_second')} times=${points.map((point) => point.at)}
+  return html`<p>${parameters.process ? html`${t('of_process', parameters)} <a href="#/overview">${t('of_all')}</a>` : t('of_processes', { count: number(data.processes) })}</p>
+    <${Chart} label=${t('reads_second')} times=${points.map((point) => point.at)}
       series=${SOURCES.filter((name) => name !== 'none').map((name) => ({ label: t(name), values: rates(name) }))} />
     <${Table} caption=${t('reads')} filter=${false} rows=${SOURCES.map((name) => ({ name: t(name), count: data.reads[name] ?? 0 }))} columns=${[
       { key: 'name', label: t('source') },
@@ -100,7 +116,21 @@ function Explain({ about }) {
       <p class="buttons"><a href=${location.href}>${t('link')}</a>
         ${about.actions && html`<button type="button" class="danger" onClick=${drop}>${t('invalidate')}</button>`}</p>
       ${action.view}
+      <${Everywhere} parameters=${parameters} />
       <${Facts} caption=${t('facts')} facts=${state.data.data.facts} />`}`
+}
+
+function Everywhere({ parameters }) {
+  const state = useLive('everywhere', parameters, { everyMs: 10_000 })
+  if (state.data === null) return html`<${Notice} state=${state} />`
+  const rows = state.data.processes.map(({ name, error, memory, loading }) => ({ name, ...(memory ?? {}), loading: loading ?? null, error }))
+  return html`<${Table} caption=${t('in_each_process')} rows=${rows} columns=${[
+    { key: 'name', label: t('process') },
+    { key: 'fresh_for_s', label: t('in_memory'), show: (value, row) => (row.error ? english(row.error) : value == null ? t('not_there') : row.alive === false ? t('why_invalidated') : duration(value)) },
+    { key: 'hits', label: t('hits'), number: true, show: (value) => number(value) },
+    { key: 'bytes', label: t('bytes'), number: true, show: size },
+    { key: 'loading', label: t('loads_it'), show: (value) => (value == null ? '–' : t(value ? 'yes_word' : 'no')) },
+  ]} />`
 }
 
 function Queues({ about }) {

@@ -60,7 +60,7 @@ const WORDS = {
   uptime: ['Up for', 'En marcha'],
   version: ['Version', 'Versión'],
   reads_n: ['Reads', 'Lecturas'],
-  of_processes: ['{count} processes together.', '{count} procesos juntos.'],
+  of_processes: ['Processes together: {count}.', 'Procesos juntos: {count}.'],
   of_process: ['Process {process}.', 'Proceso {process}.'],
   of_all: ['All processes', 'Todos los procesos'],
   in_each_process: ['In each process', 'En cada proceso'],

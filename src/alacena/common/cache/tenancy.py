@@ -7,8 +7,8 @@ from types import EllipsisType
 from typing import Any, Final, TypeAlias
 
 from alacena.common import runtime
-from alacena.common.context.load import require_reader
 from alacena.common.context.generators import possible
+from alacena.common.context.load import require_reader
 from alacena.common.context.vars import TENANT, agreed_tenant
 from alacena.constants import DEFAULT_TTL_MAPPING
 from alacena.engine import SYSTEM_TENANT, Scope, TenantMismatchError

@@ -218,3 +218,13 @@ async def test_callers_at_once_get_one_length() -> None:
             assert isinstance(answer, ValueError)
         else:
             assert len({len(vector) for vector in answer[0] if vector is not None}) == 1
+
+
+async def test_a_text_that_is_embedded_is_one_miss(manager: type[CacheManager]) -> None:
+    """A hit ratio that is too low by half sends people looking for a fault that is not there."""
+    cache = await manager.cache()
+    provider = Provider(lambda _: GOOD)
+    before = cache.stats()["misses"]
+    await embed(["a", "b", "c"], provider, batch_size=2)
+    await embed(["a", "b", "d"], provider)
+    assert cache.stats()["misses"] - before == 4

@@ -158,7 +158,7 @@ async def _found(
     cache: Cache, ids: list[str], scope: Scope, provider: _Provider, batch_size: int | None
 ) -> dict[str, Any]:
     """The vectors by id; each portion of those that are missing is a load of its own, stored before the next begins."""
-    known = await cache.get_many(_TYPE, tuple(ids), scope)
+    known = await cache.peek_many(_TYPE, tuple(ids), scope)
     lengths = Counter(len(vector) for vector in known.values())
     provider.cached = provider.dimensions or (lengths.most_common(1)[0][0] if lengths else None)
     await _load(cache, ids, known, scope, provider, batch_size)

@@ -85,7 +85,7 @@ class Incoming(PendingReplies):
             if kind is push_kind:
                 self._push(reply)
             elif not waiters:
-                raise ProtocolDoubtError("an answer came that nobody asked for")
+                raise ProtocolDoubtError("an answer came that nobody asked for") from _refusal(reply)
             else:
                 place = waiters.popleft()
                 future, _, settling = place
@@ -149,3 +149,8 @@ class Incoming(PendingReplies):
             return
         self._reader.feed(data[start:])
         self._drain(len(data) - start)
+
+
+def _refusal(reply: Reply) -> ServerReplyError | None:
+    """The refusal of a command that is answered by pushes alone, such as ``SUBSCRIBE``: nobody waits for it in line."""
+    return reply if isinstance(reply, ServerReplyError) else None

@@ -228,3 +228,17 @@ async def test_a_text_that_is_embedded_is_one_miss(manager: type[CacheManager]) 
     await embed(["a", "b", "c"], provider, batch_size=2)
     await embed(["a", "b", "d"], provider)
     assert cache.stats()["misses"] - before == 4
+
+
+async def test_a_failed_call_for_many_texts_says_how_to_keep_what_was_made() -> None:
+    """neomjs/neo#17112: a provider that works in portions of its own fails at the third, and the first two are lost."""
+
+    async def fails(texts: list[str]) -> Any:
+        raise ConnectionError("the provider went away at portion 3")
+
+    with pytest.raises(ConnectionError) as many:
+        await embed(["a", "b", "c"], fails)
+    assert any("batch_size=" in note for note in many.value.__notes__)
+    with pytest.raises(ConnectionError) as one:
+        await embed(["a"], fails)
+    assert not getattr(one.value, "__notes__", [])

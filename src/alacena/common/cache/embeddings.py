@@ -187,9 +187,10 @@ async def _load(
         except Exception as error:
             if start:
                 error.add_note(f"{start} of {len(missing)} texts are embedded and kept: they are not paid for again")
-            elif batch_size is None and len(missing) > 1:
+            elif 1 < len(missing) <= step:
                 error.add_note(
-                    f"none of the {len(missing)} texts is kept: with batch_size=, each portion is stored as it is made"
+                    f"none of the {len(missing)} texts is kept: with a smaller batch_size=, each portion is stored as it "
+                    "is made"
                 )
             raise
 

@@ -36,7 +36,7 @@ class Incoming(PendingReplies):
         error: Why the connection ended; ``None`` while it has not.
     """
 
-    __slots__ = ("_held", "_inside", "_partial_bytes", "_reader", "error", "on_error", "on_push")
+    __slots__ = ("_held", "_inside", "_reader", "error", "on_error", "on_push")
 
     def __init__(
         self,
@@ -51,7 +51,6 @@ class Incoming(PendingReplies):
         self._reader = hiredis.Reader(protocolError=ProtocolDoubtError, replyError=ServerReplyError, notEnoughData=...)
         self._held = b""
         self._inside = 0
-        self._partial_bytes = 0
 
     def _take(self, data: bytes) -> None:
         if self._held:

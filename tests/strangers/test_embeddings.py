@@ -218,3 +218,27 @@ async def test_callers_at_once_get_one_length() -> None:
             assert isinstance(answer, ValueError)
         else:
             assert len({len(vector) for vector in answer[0] if vector is not None}) == 1
+
+
+async def test_a_text_that_is_embedded_is_one_miss(manager: type[CacheManager]) -> None:
+    """A hit ratio that is too low by half sends people looking for a fault that is not there."""
+    cache = await manager.cache()
+    provider = Provider(lambda _: GOOD)
+    before = cache.stats()["misses"]
+    await embed(["a", "b", "c"], provider, batch_size=2)
+    await embed(["a", "b", "d"], provider)
+    assert cache.stats()["misses"] - before == 4
+
+
+async def test_a_failed_call_for_many_texts_says_how_to_keep_what_was_made() -> None:
+    """neomjs/neo#17112: a provider that works in portions of its own fails at the third, and the first two are lost."""
+
+    async def fails(texts: list[str]) -> Any:
+        raise ConnectionError("the provider went away at portion 3")
+
+    with pytest.raises(ConnectionError) as many:
+        await embed(["a", "b", "c"], fails)
+    assert any("batch_size=" in note for note in many.value.__notes__)
+    with pytest.raises(ConnectionError) as one:
+        await embed(["a"], fails)
+    assert not getattr(one.value, "__notes__", [])

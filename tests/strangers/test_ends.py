@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -10,20 +11,26 @@ import pytest
 
 from alacena import CacheManager, configure, get_with_cache_aside, track_token_usage
 from alacena.coordination.coordination_context import CoordinationContext
+from alacena.coordination.locks import Locks
 from alacena.engine import Cache, Settings
 from alacena.engine.base.closing import Deadline, finish, take_apart
+from alacena.engine.base.environment import SystemEnvironment
 from alacena.engine.base.errors import BackendUnavailableError
 from alacena.engine.remote.local.local_backend import LocalBackend
 from alacena.ledger.ledger import Ledger
 from alacena.ledger.relay import Relay
+from alacena.ledger.spool import Spool
+from alacena.ledger.usage import Usage
 from alacena.sources.ledger import PostgresAuthority
+from alacena.testing.doubles import FakeEnvironment
 from tests.integration.coordination.stand import PlainKeys
 from tests.unit.engine.coordination.virtual import VirtualEnvironment, run_virtual
+from tests.waiting import DEADLINE_S, until
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
 
-    from alacena.ledger.usage import Usage
+USE = Usage(tenant_id="acme", idempotency_key="k", tokens=1, model="m", token_type="llm", operation="query", at=1.7e9)
 
 
 class Stuck:
@@ -314,8 +321,6 @@ async def test_a_dsn_that_cannot_be_used_does_not_show_its_password() -> None:
 
 
 async def test_a_drain_lock_is_let_go_of_at_close(tmp_path: Path) -> None:
-    from alacena.ledger.spool import Spool
-
     one, other = Spool(tmp_path / "s"), Spool(tmp_path / "s")
     await one.append(b"a")
     assert await one.take() == [b"a"]
@@ -325,8 +330,6 @@ async def test_a_drain_lock_is_let_go_of_at_close(tmp_path: Path) -> None:
 
 
 async def test_a_cancelled_take_begins_no_drain(tmp_path: Path) -> None:
-    from alacena.ledger.spool import Spool
-
     spill = Spool(tmp_path / "s")
     await spill.append(b"a")
     taking = asyncio.create_task(spill.take())
@@ -339,6 +342,45 @@ async def test_a_cancelled_take_begins_no_drain(tmp_path: Path) -> None:
         await asyncio.sleep(0)
     assert lines == [b"a"]
     await other.keep([])
+
+
+async def test_a_drain_that_is_cancelled_at_any_step_lets_go_of_its_lock(tmp_path: Path) -> None:
+    """Cancelled between the lock and the work under it, a drain kept all others out until the process ended."""
+    port = CoordinationContext(LocalBackend(SystemEnvironment()), PlainKeys(), SystemEnvironment())
+    for steps in range(12):
+        path = tmp_path / f"s{steps}"
+        await Spool(path).append(USE.packed())
+        work = asyncio.create_task(Ledger(port, spill=Spool(path)).drain())
+        for _ in range(steps):
+            await asyncio.sleep(0)
+        work.cancel()
+        await asyncio.wait({work})
+        other = Spool(path)
+        await until(partial(_is_free, other))
+    await asyncio.get_running_loop().shutdown_default_executor()
+    await asyncio.sleep(0)
+
+
+async def _is_free(spool: Spool) -> bool:
+    if (lines := await spool.take()) is None:
+        return False
+    await spool.keep(lines)
+    return True
+
+
+async def test_a_close_does_not_wait_for_a_server_that_is_away() -> None:
+    """A lock that may have been granted was asked back for five seconds, from a server that nobody could reach."""
+
+    class Away(LocalBackend):
+        async def script(self, *_: Any, **__: Any) -> Any:
+            raise BackendUnavailableError("not connected")
+
+    environment = FakeEnvironment(seed=1)
+    locks = Locks(CoordinationContext(Away(environment), PlainKeys(), environment))
+    with pytest.raises(BackendUnavailableError):
+        await locks.take("l", tenant_id="acme")
+    async with asyncio.timeout(DEADLINE_S):
+        await locks.close()
 
 
 def test_backend_errors_of_the_store_back_off_longer_each_time() -> None:

@@ -70,6 +70,71 @@ async def test_a_task_that_sent_another_to_invalidate_may_store_afterwards(
     assert await manager.set("chunk", "c1", chunk_of("d1"), "acme") is True
 
 
+async def in_a_gather(works: list[Any]) -> list[Any]:
+    return await asyncio.gather(*works)
+
+
+async def in_one_group(works: list[Any]) -> list[Any]:
+    async with asyncio.TaskGroup() as group:
+        tasks = [group.create_task(work) for work in works]
+    return [task.result() for task in tasks]
+
+
+async def in_a_gather_of_gathers(works: list[Any]) -> list[Any]:
+    return [one for [one] in await asyncio.gather(*(in_a_gather([work]) for work in works))]
+
+
+@pytest.mark.parametrize("together", [in_a_gather, in_one_group, in_a_gather_of_gathers])
+async def test_work_under_way_stores_no_chunk_by_tasks_of_its_own(
+    manager: type[CacheManager], together: Callable[[list[Any]], Awaitable[list[Any]]]
+) -> None:
+    """langgenius/dify#38518: the chunks are stored side by side, by tasks that begin after the document was deleted."""
+    reading, go_on = asyncio.Event(), asyncio.Event()
+
+    async def ingest() -> list[Any]:
+        reading.set()
+        await go_on.wait()
+        return await together([manager.set("chunk", f"c{number}", chunk_of("d1"), "acme") for number in range(3)])
+
+    work = asyncio.create_task(ingest())
+    await reading.wait()
+    await asyncio.create_task(invalidate_document_update("acme", "d1"))
+    go_on.set()
+    assert await work == [False] * 3
+    assert await manager.get_many("chunk", ["c0", "c1", "c2"], "acme") == {}
+
+
+@pytest.mark.parametrize("together", [in_a_gather, in_one_group, in_a_gather_of_gathers])
+async def test_who_invalidated_a_document_may_store_it_side_by_side(
+    manager: type[CacheManager], together: Callable[[list[Any]], Awaitable[list[Any]]]
+) -> None:
+    await asyncio.create_task(invalidate_document_update("acme", "d1"))
+    works = [manager.set("chunk", f"c{number}", chunk_of("d1"), "acme") for number in range(3)]
+    assert await together(works) == [True] * 3
+
+
+async def test_a_task_that_a_waiting_group_is_given_later_may_store(manager: type[CacheManager]) -> None:
+    """The body of a server's group does nothing but wait: what is started in it later has read later."""
+    queue: asyncio.Queue[str] = asyncio.Queue()
+
+    async def serve() -> bool:
+        async with asyncio.TaskGroup() as group:
+
+            async def accept() -> bool:
+                document_id = await queue.get()
+                return await group.create_task(manager.set("chunk", "c1", chunk_of(document_id), "acme"))
+
+            accepted = group.create_task(accept())
+        return accepted.result()
+
+    server = asyncio.create_task(serve())
+    for _ in range(3):
+        await asyncio.sleep(0)
+    await asyncio.create_task(invalidate_document_update("acme", "d1"))
+    queue.put_nowait("d1")
+    assert await server
+
+
 async def test_a_worker_that_waits_for_work_may_store_what_it_is_given_next(manager: type[CacheManager]) -> None:
     """A worker of the same process that was idle when the document ended has read nothing of it yet."""
     queue: asyncio.Queue[str] = asyncio.Queue()

@@ -254,3 +254,48 @@ async def test_nobody_waits_for_a_load_that_can_store_nothing(open_cache: Open, 
         never.set()
         await stuck
     assert await one.get("doc", "d1", "acme") == "made after"
+
+
+OUTLIVED: dict[str, Callable[[Cache, Any], Any]] = {
+    "load": lambda cache, source: cache.load("doc", "d1", "acme", source),
+    "refresh": lambda cache, source: cache.refresh("doc", "d1", "acme", source),
+    "load_many": lambda cache, source: cache.load_many("doc", ["d1"], "acme", lambda ids: source(None)),
+}
+
+
+@pytest.mark.parametrize("verb", OUTLIVED)
+@pytest.mark.parametrize("brings", ["older", "large", "unencodable", "nothing"])
+@pytest.mark.parametrize("newer", ["loaded", "set"])
+async def test_a_load_that_outlived_its_lease_changes_nothing(
+    valkey_server: RedisServer, verb: str, brings: str, newer: str
+) -> None:
+    """A load slower than its lease: another process has stored a newer value meanwhile, which stays and is served."""
+    settings: dict[str, Any] = {"redis_url": valkey_server.url, "redis_budget_s": 5.0, "ttl_jitter_ratio": 0.0, **SMALL}
+    async with Cache(Settings(lease_s=600.0, **settings)) as one, Cache(Settings(**settings)) as two:
+        await _outlive(valkey_server, one, two, verb, brings, newer)
+
+
+async def _outlive(server: RedisServer, one: Cache, two: Cache, verb: str, brings: str, newer: str) -> None:
+    reads, go_on = asyncio.Event(), asyncio.Event()
+
+    async def slow(_: Any) -> Any:
+        reads.set()
+        await go_on.wait()
+        value = {"older": "older", "large": LARGE, "unencodable": Unencodable(), "nothing": None}[brings]
+        return {"d1": value} if verb == "load_many" else value
+
+    work = asyncio.create_task(OUTLIVED[verb](one, slow))
+    await reads.wait()
+    lease = [key for key in server.call("KEYS", "*:l:*") if ":doc:d1" in key]
+    assert server.call("UNLINK", *lease) == 1  # as if its time had come while the process stood still
+    if newer == "loaded":
+        assert await two.load("doc", "d1", "acme", lambda: "newer") == "newer"
+        await until(lambda: server.call("EXISTS", lease[0].replace(":l:", ":e:")) == 1)
+    else:
+        await two.set("doc", "d1", "newer", "acme")
+    go_on.set()
+    await work
+    for cache in (one, two):
+        assert await cache.get("doc", "d1", "acme") == "newer"
+        assert await cache.get("doc", "d1", "acme", use_memory=False) == "newer"
+    assert await one.load("doc", "d1", "acme", lambda: "loaded again") == "newer"

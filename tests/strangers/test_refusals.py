@@ -302,3 +302,25 @@ async def test_missing_rights_are_found_at_connect_and_said(
             await until(lambda: cache.guarantee()["missing_rights"] == [])
             assert cache.guarantee()["coordination"] == "all processes"
     assert sum("allows us no scripts" in record.getMessage() for record in caplog.records) == 1
+
+
+async def test_a_right_to_subscribe_that_is_missing_is_said_at_the_first_wait(
+    start_redis: Callable[..., RedisServer], caplog: pytest.LogCaptureFixture
+) -> None:
+    """redis/lettuce 1379, another right: waiters are woken by nobody, and each of them looks like a slow server."""
+    server = start_redis(users=["app on >pw ~alacena:* &alacena:* +@all -subscribe"])
+    settings = Settings(redis_url=f"unix://app:pw@{server.socket_path}", redis_budget_s=5.0, redis_timeout_s=600.0)
+    with caplog.at_level(logging.INFO, "alacena"):
+        async with Cache(settings) as cache, asyncio.timeout(DEADLINE_S):
+            lock = await cache.locks.take("l", tenant_id="acme")
+            waiting = asyncio.create_task(cache.locks.take("l", tenant_id="acme"))
+            await until(lambda: cache.guarantee()["missing_rights"] == ["SUBSCRIBE"])
+            assert cache.guarantee()["coordination"] == "all processes"
+            await lock.release()
+            await (await waiting).release()
+            assert await cache.queues("q", tenant_id="acme").reserve(wait_s=0.01) == []
+            server.call("ACL", "SETUSER", "app", "+subscribe")
+            await until(lambda: cache.guarantee()["missing_rights"] == [])
+    said = [record.getMessage() for record in caplog.records]
+    assert sum("allows us no SUBSCRIBE" in line and "grant SUBSCRIBE" in line for line in said) == 1
+    assert sum("allows us SUBSCRIBE now" in line for line in said) == 1

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import json
 import os
 import sys
 import types
@@ -12,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from alacena import get_with_cache_aside
-from alacena.common.db import all_rows, close_supabase_clients, configure_supabase, get_supabase_client
+from alacena.common.db import all_rows, close_supabase_clients, configure_supabase, get_supabase_client, truncation
 from alacena.engine import Cache, Policy, Settings, SettingsError, UsageError
 from alacena.sources import postgres
 from alacena.sources.storage import StorageDownloads
@@ -200,3 +202,65 @@ async def test_a_type_of_large_values_has_a_budget_of_its_own(valkey_server: Red
         assert await asyncio.gather(*waits) == ["value", "value", {"r": "value"}]
     with pytest.raises(SettingsError, match="redis_budget_s"):
         Policy(redis_budget_s=0)
+
+
+@pytest.fixture
+async def project() -> AsyncIterator[Callable[[str, int], None]]:
+    """A project on this machine; it answers every query with so many rows, under the ``Content-Range`` it was told."""
+    told: dict[str, Any] = {}
+
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        while await reader.readuntil(b"\r\n\r\n"):
+            body = json.dumps([{"n": number} for number in range(told["rows"])]).encode()
+            head = f"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Range: {told['range']}\r\n"
+            writer.write(f"{head}Content-Length: {len(body)}\r\n\r\n".encode() + body)
+
+    def say(content_range: str, rows: int) -> None:
+        told.update(range=content_range, rows=rows)
+
+    async def quietly(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        with contextlib.suppress(asyncio.IncompleteReadError, ConnectionError):
+            await answer(reader, writer)
+        writer.close()
+
+    server = await asyncio.start_server(quietly, "127.0.0.1", 0)
+    configure_supabase(url=f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}", key="public")
+    truncation._said.clear()
+    yield say
+    await close_supabase_clients()
+    configure_supabase()
+    server.close()
+    await server.wait_closed()
+
+
+WHOLE_OR_PAGE: dict[str, tuple[str, int, int | None, bool]] = {
+    "a full page": ("0-999/*", 1_000, None, True),
+    "cut although more was asked for": ("0-999/*", 1_000, 5_000, True),
+    "more were counted": ("0-999/1001", 1_000, None, True),
+    "exactly so many were counted": ("0-999/1000", 1_000, None, False),
+    "exactly so many were asked for": ("0-999/*", 1_000, 1_000, False),
+    "less than a page": ("0-998/*", 999, None, False),
+    "no rows": ("*/*", 0, None, False),
+}
+
+
+@pytest.mark.parametrize("case", WHOLE_OR_PAGE)
+async def test_a_page_is_not_taken_for_the_whole(
+    manager: type[CacheManager], project: Callable[[str, int], None], case: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """mem0ai/mem0#6694: 1,000 rows of a longer table were cached as all of it, and nothing said so."""
+    content_range, rows, limit, is_page = WHOLE_OR_PAGE[case]
+    project(content_range, rows)
+
+    async def chunks(resource_id: str) -> Any:
+        query = get_supabase_client().table("chunks").select("*").eq("document_id", resource_id)
+        return (await (query if limit is None else query.limit(limit)).execute()).data
+
+    for _ in range(2):
+        value, metrics = await get_with_cache_aside("chunks", "d1", "acme", chunks)
+        assert len(value) == rows
+        assert metrics.get("truncated", False) is is_page
+        assert metrics["stored"] is not is_page
+        assert metrics.get("reason") == ("truncated" if is_page else None)
+    said = [record.getMessage() for record in caplog.records if "all_rows()" in record.getMessage()]
+    assert len(said) == is_page

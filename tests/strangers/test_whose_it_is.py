@@ -33,6 +33,7 @@ from alacena.engine import Cache, Scope
 from alacena.engine.base.errors import InvalidKeyError, MissingTenantError, UsageError
 from alacena.sources.postgres import row_loader
 from alacena.sources.storage import StorageDownloads
+from alacena.sources.surroundings import check_tenant
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -309,6 +310,50 @@ async def test_a_stream_that_is_abandoned_leaves_its_consumer_alone() -> None:
         await asyncio.create_task(later())
     await tokens.aclose()
     assert await asyncio.create_task(later()) is None
+
+
+async def test_a_task_that_names_its_tenant_works_while_a_stream_is_open() -> None:
+    """The same streams, with a job of the consumer beside them: it says for whom it works, so nothing is in doubt."""
+    tokens = unadorned("a")
+    await anext(tokens)
+
+    async def job(tenant_id: str) -> Any:
+        assert await acquire_job_lock("job-1", tenant_id)
+        assert await release_job_lock("job-1", tenant_id)
+        await CacheManager.set("document", "d2", f"job of {tenant_id}", tenant_id)
+        await CacheManager.get_instance().rpush("jobs", 1, tenant_id)
+        assert await CacheManager.invalidate(tenant_id, "document", "d2") == 1
+        value, _ = await get_with_cache_aside("document", "d3", tenant_id, generate_func=lambda: f"of {tenant_id}")
+        return value
+
+    for tenant_id in ("a", "b"):
+        assert await asyncio.create_task(job(tenant_id)) == f"of {tenant_id}"
+    await tokens.aclose()
+
+
+async def test_a_task_of_an_open_stream_names_one_of_the_two_it_may_work_for() -> None:
+    """It is the stream's or its consumer's; a third tenant is a mistake whichever it is."""
+    with Context("b"):
+        tokens = unadorned("a")
+        await anext(tokens)
+        for tenant_id in ("a", "b"):
+            await asyncio.create_task(CacheManager.set("document", "d2", tenant_id, tenant_id))
+            assert await asyncio.create_task(asyncio.to_thread(check_tenant, tenant_id)) == tenant_id
+        with pytest.raises(TenantMismatchError):
+            await asyncio.create_task(CacheManager.set("document", "d2", "c", "c"))
+        await tokens.aclose()
+
+
+async def test_a_stream_of_the_consumers_own_tenant_leaves_no_doubt() -> None:
+    with Context("a"):
+        tokens = unadorned("a")
+        await anext(tokens)
+
+        async def later() -> str | None:
+            return get_current_tenant_id()
+
+        assert await asyncio.create_task(later()) == "a"
+        await tokens.aclose()
 
 
 async def test_context_managers_and_fixtures_set_the_tenant_for_their_caller() -> None:

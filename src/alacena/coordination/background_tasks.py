@@ -20,9 +20,13 @@ class BackgroundTasks:
     """Owns small tasks that outlive their callers.
 
     A cancelled caller leaves at once; what it had sent is awaited here, and undone where that is needed.
+
+    Attributes:
+        is_closing: Whether somebody waits for the end of all of them: nothing that failed is worth a pause then.
     """
 
     def __init__(self) -> None:
+        self.is_closing = False
         self._tasks: set[asyncio.Task[Any]] = set()
 
     async def finish(self, step: Coroutine[Any, Any, T], undo: Callable[[T | None], Awaitable[Any]] | None = None) -> T:
@@ -55,6 +59,7 @@ class BackgroundTasks:
 
     async def close(self, deadline: Deadline | None = None) -> None:
         """Wait until every step has come to its end, or the deadline: what is left then is cancelled."""
+        self.is_closing = True
         try:
             while self._tasks and (deadline is None or deadline.left_s()):
                 await asyncio.wait(set(self._tasks), timeout=None if deadline is None else deadline.left_s())

@@ -14,7 +14,13 @@ from weakref import WeakSet
 from alacena.coordination.coordination_context import milliseconds
 from alacena.coordination.lock import HEAD_MS, RENEW, Lock, bell_prefix, give_back
 from alacena.coordination.per_tenant import PerTenant
-from alacena.engine.base.errors import BackendError, LockLostError, LockTimeoutError, UsageError
+from alacena.engine.base.errors import (
+    BackendError,
+    BackendUnavailableError,
+    LockLostError,
+    LockTimeoutError,
+    UsageError,
+)
 from alacena.engine.remote.backend import Script
 
 if TYPE_CHECKING:
@@ -216,14 +222,18 @@ class _Claim:
                 await bell.wait(min(self._pause_s, left_s))
 
     async def withdraw(self) -> None:
-        """Leave the line; give the lock back if a lost reply had granted it. Asks again for as long as that may help."""
+        """Leave the line; give the lock back if a lost reply had granted it. Asks again for as long as that may help.
+
+        A cache that is being closed does not wait for a server that is away: the lock ends with its lease.
+        """
         now = self._port.environment.now
         deadline = now() + min(self.ttl_ms / 1000, _WITHDRAW_S)
         while True:
             try:
                 await give_back(self._port, self.keys, self.token)
-            except BackendError:
-                if now() >= deadline:
+            except BackendError as error:
+                is_away = isinstance(error, BackendUnavailableError)
+                if now() >= deadline or (is_away and self._port._background.is_closing):
                     return
                 await asyncio.sleep(_WITHDRAW_AGAIN_S)
             else:

@@ -6,6 +6,7 @@ import asyncio
 import os
 from contextlib import contextmanager
 from pathlib import Path
+from threading import Event
 from typing import TYPE_CHECKING, BinaryIO
 from weakref import WeakSet
 
@@ -71,10 +72,12 @@ class Spool:
         Raises:
             OSError: The file cannot be read or moved: no drain was begun.
         """
-        taking = asyncio.ensure_future(asyncio.to_thread(self._take))
+        has_left = Event()
+        taking = asyncio.ensure_future(asyncio.to_thread(self._take, has_left))
         try:
             return await asyncio.shield(taking)
         except asyncio.CancelledError:
+            has_left.set()
             taking.add_done_callback(self._let_go)
             raise
 
@@ -86,7 +89,10 @@ class Spool:
         Raises:
             OSError: What was drained could not be taken out: the drain is over, and its lines come once more.
         """
-        await asyncio.to_thread(self._keep, rest)
+        keeping = asyncio.ensure_future(asyncio.to_thread(self._keep, rest))
+        # What has not begun in its thread when it is cancelled never runs: the lock would stay.
+        keeping.add_done_callback(lambda done: self.close() if done.cancelled() else None)
+        await asyncio.shield(keeping)
 
     def close(self) -> None:
         """Let go of the lock of a drain that is no more. What it had taken stays on disk."""
@@ -114,7 +120,7 @@ class Spool:
             if created:
                 _sync_directory(path.parent)
 
-    def _take(self) -> list[bytes] | None:
+    def _take(self, has_left: Event) -> list[bytes] | None:
         if self._drain is not None or not self._begin_drain():
             return None
         taken = False
@@ -126,6 +132,8 @@ class Spool:
                     self._replace([*_lines(self._draining), *_lines(self._path)])
                     self._path.unlink()
                 self._taken = _lines(self._draining)
+            if has_left.is_set():
+                return None
             taken = True
             return list(self._taken)
         finally:

@@ -11,19 +11,19 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 
-def _nobody() -> str | None:
-    return None
+def _nobody() -> tuple[str | None, ...]:
+    return (None,)
 
 
 class Surroundings:
     """Where the ambient tenant is found.
 
     Attributes:
-        tenant: Returns the ambient tenant or ``None``. `alacena.common.context` puts its own here when it is imported:
-            sources stand below it and cannot ask it by name.
+        tenants: Returns the ambient tenant or ``None``; both where it may be one or the other. `alacena.common.context`
+            puts its own here when it is imported: sources stand below it and cannot ask it by name.
     """
 
-    tenant: Callable[[], str | None] = staticmethod(_nobody)
+    tenants: Callable[[], tuple[str | None, ...]] = staticmethod(_nobody)
 
 
 def check_tenant(tenant_id: str) -> str:
@@ -35,7 +35,7 @@ def check_tenant(tenant_id: str) -> str:
         TenantMismatchError: The code runs for another one.
     """
     text = tenant_text(tenant_id)
-    ambient = Surroundings.tenant()
-    if ambient is not None and ambient != text:
-        raise TenantMismatchError("the argument tenant_id", text, ambient)
+    around = Surroundings.tenants()
+    if text not in around and None not in around:
+        raise TenantMismatchError("the argument tenant_id", text, str(around[0]))
     return text

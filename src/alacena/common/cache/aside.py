@@ -97,8 +97,8 @@ async def get_with_cache_aside(
         The value (``None`` where no source has one), and a dict with ``source`` (``"cache"``, ``"supabase"``,
         ``"generation"``, ``"stale"`` or ``"not_found"``), ``tier`` (``"memory"``, ``"redis"`` or ``None``),
         ``cache_hit``, ``data_type``, ``resource_id``, ``latency_ms``, ``total_time_ms`` and ``stored``; where that is
-        ``False``, also the ``reason``; after a load of this call also ``db_check_time_ms`` and
-        ``generation_time_ms``.
+        ``False``, also the ``reason``, and ``truncated`` where Supabase gave a page and not the whole; after a load of
+        this call also ``db_check_time_ms`` and ``generation_time_ms``.
 
     Raises:
         MissingTenantError: There is no tenant.
@@ -247,6 +247,7 @@ class _Read(NamedTuple):
             "latency_ms": lookup.latency_s * 1000.0,
             "stored": lookup.stored or lookup.hit,
             **({"reason": lookup.reason} if lookup.reason else {}),
+            **({"truncated": True} if lookup.reason == "truncated" else {}),
             **load.times_ms,
         }
 

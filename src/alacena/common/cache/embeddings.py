@@ -158,7 +158,7 @@ async def _found(
     cache: Cache, ids: list[str], scope: Scope, provider: _Provider, batch_size: int | None
 ) -> dict[str, Any]:
     """The vectors by id; each portion of those that are missing is a load of its own, stored before the next begins."""
-    known = await cache.get_many(_TYPE, tuple(ids), scope)
+    known = await cache.peek_many(_TYPE, tuple(ids), scope)
     lengths = Counter(len(vector) for vector in known.values())
     provider.cached = provider.dimensions or (lengths.most_common(1)[0][0] if lengths else None)
     await _load(cache, ids, known, scope, provider, batch_size)
@@ -187,6 +187,11 @@ async def _load(
         except Exception as error:
             if start:
                 error.add_note(f"{start} of {len(missing)} texts are embedded and kept: they are not paid for again")
+            elif 1 < len(missing) <= step:
+                error.add_note(
+                    f"none of the {len(missing)} texts is kept: with a smaller batch_size=, each portion is stored as it "
+                    "is made"
+                )
             raise
 
 

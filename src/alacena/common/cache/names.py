@@ -39,8 +39,8 @@ def placed(name: str, tenant_id: str | None) -> tuple[str, str]:
     if tenant_id is not None:
         tenant_id = tenant_text(tenant_id)
     head, colon, rest = name.partition(":")
-    ambient = get_current_tenant_id()
-    if tenant_id is None and ambient is not None:
+    ambient = get_current_tenant_id() if tenant_id is None else None
+    if ambient is not None:
         if colon and not name.startswith(f"{ambient}:"):
             msg = (
                 f"{name!r} may name the tenant {head!r} or a list of the ambient tenant {ambient!r}: "

@@ -7,8 +7,9 @@ from types import EllipsisType
 from typing import Any, Final, TypeAlias
 
 from alacena.common import runtime
+from alacena.common.context.generators import possible
 from alacena.common.context.load import require_reader
-from alacena.common.context.vars import TENANT, agreed_tenant, get_current_tenant_id
+from alacena.common.context.vars import TENANT, agreed_tenant
 from alacena.constants import DEFAULT_TTL_MAPPING
 from alacena.engine import SYSTEM_TENANT, Scope, TenantMismatchError
 from alacena.engine.base.errors import InvalidKeyError, MissingTenantError
@@ -90,11 +91,11 @@ def tenant_first(tenant_id: str | None, data_type: str | None, order: str) -> st
     Raises:
         InvalidKeyError: The tenant is a known data type and the data type is none: the arguments are swapped.
     """
-    ambient = get_current_tenant_id()
-    if tenant_id is not None and tenant_id != ambient and _is_type(tenant_id) and not _is_type(data_type):
+    around = possible(TENANT.get())
+    if tenant_id is not None and tenant_id not in around and _is_type(tenant_id) and not _is_type(data_type):
         raise InvalidKeyError(f"{tenant_id!r} is a data type, and stands in the place of the tenant: write {order}")
     tenant = tenant_of(tenant_id)
-    return tenant if ambient is None else Scope(tenant)
+    return Scope(tenant) if tenant in around else tenant
 
 
 def _is_type(name: object) -> bool:

@@ -53,17 +53,29 @@ class GeneratorValue:
             UsageError: The code is a task that was started while the block was open. It cannot be told whether the
                 generator started it or its consumer.
         """
-        if self.ended:
-            return settled(self.before)
-        if self.running:
-            return self._value
-        if _running_task() is not self._task:
+        values = self.possible()
+        if len(values) > 1:
             name = self._frame.f_code.co_qualname
             raise UsageError(
                 f"this task was started while the generator {name} was inside `with Context(...)`, and it cannot be told "
                 "for whom it works: decorate the generator with @with_context in place of the block"
             )
-        return settled(self.before)
+        return values[0]
+
+    def possible(self) -> tuple[str | None, ...]:
+        """Returns what the field may be for the running code: more than one value for a task of an open block."""
+        if self.ended:
+            return possible(self.before)
+        if self.running:
+            return (self._value,)
+        if _running_task() is self._task:
+            return possible(self.before)
+        return tuple(dict.fromkeys((self._value, *possible(self.before))))
+
+
+def possible(value: str | GeneratorValue | None) -> tuple[str | None, ...]:
+    """Returns what a variable may mean for the running code."""
+    return value.possible() if isinstance(value, GeneratorValue) else (value,)
 
 
 def settled(value: str | GeneratorValue | None) -> str | None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 from contextvars import ContextVar, Token
 from typing import Any, Final, TypeAlias
 
-from alacena.common.context.generators import GeneratorValue, ambient
+from alacena.common.context.generators import GeneratorValue, ambient, possible
 from alacena.constants import NIL_TENANT_ID
 from alacena.engine.base.errors import InvalidKeyError, MissingTenantError, TenantMismatchError, UsageError
 from alacena.engine.base.scope import identifier, tenant_text
@@ -23,7 +23,7 @@ CONVERSATION: Final[Field] = ContextVar("alacena.conversation_id", default=None)
 COLLECTION: Final[Field] = ContextVar("alacena.collection_id", default=None)
 USER: Final[Field] = ContextVar("alacena.user_id", default=None)
 
-Surroundings.tenant = staticmethod(lambda: ambient(TENANT))
+Surroundings.tenants = staticmethod(lambda: possible(TENANT.get()))
 
 FIELDS: Final[dict[str, Field]] = {
     "tenant_id": TENANT,
@@ -70,6 +70,8 @@ def require_tenant(tenant_id: object) -> str:
 def agreed_tenant(*named: tuple[str, object]) -> OptionalId:
     """Returns the one tenant that all the given names and the surroundings mean; ``None`` if nobody names one.
 
+    A task that was started while a generator was inside a block may work for either side: it must name one of them.
+
     Args:
         named: ``(where it stands, tenant or None)``, for the message.
 
@@ -77,16 +79,17 @@ def agreed_tenant(*named: tuple[str, object]) -> OptionalId:
         TenantMismatchError: Two of them differ.
         MissingTenantError: One of them is blank.
         InvalidKeyError: One of them is of a type that has no text.
+        UsageError: None is given, and it cannot be told which one the surroundings mean.
     """
-    agreed = ambient(TENANT)
+    around = possible(TENANT.get())
     for source, value in named:
         if value is None:
             continue
         text = tenant_text(value)
-        if agreed is not None and text != agreed:
-            raise TenantMismatchError(source, text, agreed)
-        agreed = text
-    return agreed
+        if text not in around and None not in around:
+            raise TenantMismatchError(source, text, str(around[0]))
+        around = (text,)
+    return around[0] if len(around) == 1 else ambient(TENANT)
 
 
 def get_current_tenant_id() -> OptionalId:

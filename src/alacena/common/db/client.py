@@ -11,6 +11,8 @@ import httpx
 from supabase import AsyncClient, AsyncClientOptions
 from supabase_auth import AsyncMemoryStorage
 
+from alacena.common.db.truncation import note_truncation
+
 if TYPE_CHECKING:
     from collections.abc import Generator
 
@@ -68,7 +70,9 @@ class LoopClients:
     """
 
     def __init__(self, timeout_s: float) -> None:
-        self._http = httpx.AsyncClient(timeout=timeout_s, follow_redirects=True, http2=True)
+        self._http = httpx.AsyncClient(
+            timeout=timeout_s, follow_redirects=True, http2=True, event_hooks={"response": [note_truncation]}
+        )
         self._clients: OrderedDict[tuple[str, str, str | None], SupabaseClient] = OrderedDict()
 
     def get(self, url: str, key: str, access_token: str | None) -> SupabaseClient:

@@ -7,8 +7,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-PAGE_ROWS = 1_000
-"""How many rows Supabase gives at most for one request, unless the project says otherwise."""
+from alacena.common.db.truncation import PAGE_ROWS
 
 
 async def all_rows(query: Callable[[], Any], *, page_rows: int = PAGE_ROWS) -> list[Any]:

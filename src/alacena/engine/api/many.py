@@ -42,6 +42,17 @@ class ManyVerbs(ABC):
         values = await parts.batches.look(keys, self.policy(data_type), use_memory=use_memory)
         return {i: value for i, value in zip(ids, values, strict=True) if value is not MISSING}
 
+    async def peek_many(self, data_type: str, resource_ids: Iterable[str], tenant_id: str | Scope) -> dict[str, Any]:
+        """The values of many entries, by id, for a caller that loads the others next: a miss is counted there, once.
+
+        Cost: at most 1 round trip a node.
+        """
+        parts = self._open_parts()
+        scope, ids = make_scope(tenant_id), distinct(resource_ids)
+        keys = parts.keys.many(data_type, ids, scope)
+        values = await parts.batches.look(keys, self.policy(data_type), use_memory=True, is_last=False)
+        return {i: value for i, value in zip(ids, values, strict=True) if value is not MISSING}
+
     async def load_many(
         self,
         data_type: str,

@@ -261,14 +261,15 @@ class Ended(int):
 
 
 Refusal: TypeAlias = Literal[
-    "", "lease", "generation", "hold", "late", "replication", "backend", "value", "skip", "ttl", "tags"
+    "", "lease", "generation", "hold", "late", "replication", "backend", "value", "skip", "ttl", "tags", "truncated"
 ]
 """Why a value was not stored; empty where it was.
 
 ``lease``: it took longer than its permission, or never had one. ``generation``: what it depends on ended meanwhile.
 ``hold``: a source transaction was under way. ``late``: it arrived too late. ``replication``: the server lost its state.
 ``backend``: the server did not answer. ``value``: it cannot be encoded, or is too large. ``skip``: its source said so.
-``ttl``, ``tags``: its source gave a time to live, or documents, that mean nothing.
+``ttl``, ``tags``: its source gave a time to live, or documents, that mean nothing. ``truncated``: its source was given a
+page and not the whole.
 """
 
 

@@ -44,7 +44,8 @@ class Settings:
     """H: after an invalidation was acknowledged, no process serves the old value longer than this (default 1). Smaller
     means more heartbeats."""
     redis_budget_s: float = 0.05
-    """The longest a read waits for Redis before it goes to the source (default 0.05)."""
+    """The longest a read waits for Redis before it goes to the source (default 0.05); a large value that is coming in is
+    given up to 2 s more."""
     redis_timeout_s: float = 1.0
     """The longest a write, a lock, queue or counter verb waits for its reply (default 1)."""
     redis_connect_timeout_s: float = 2.0

@@ -139,13 +139,19 @@ class BatchRunner:
         self._environment = environment
         self._renew_every_s = settings.lease_s / 3
 
-    async def look(self, keys: Sequence[EntryKey], policy: Policy, *, use_memory: bool) -> list[Any]:
-        """What the tiers hold, in the order of the keys, ``MISSING`` for nothing. Cost: at most 1 round trip a node."""
+    async def look(
+        self, keys: Sequence[EntryKey], policy: Policy, *, use_memory: bool, is_last: bool = True
+    ) -> list[Any]:
+        """What the tiers hold, in the order of the keys, ``MISSING`` for nothing. Cost: at most 1 round trip a node.
+
+        Unless it is the last look, what was not found is neither counted nor reported: its load does both.
+        """
         started = self._environment.now()
         found = await self._tiers.find_many(keys, policy, keep=use_memory and policy.use_memory)
         hits = [hit if hit is not None and hit.fresh_for_s > 0 else None for hit in found]
-        self._count(keys, hits)
-        self._reader.report(((key, self._report(hit or _MISS)) for key, hit in zip(keys, hits, strict=True)), started)
+        told = [(key, hit) for key, hit in zip(keys, hits, strict=True) if is_last or hit is not None]
+        self._count(told)
+        self._reader.report(((key, self._report(hit or _MISS)) for key, hit in told), started)
         self._note(keys, hits)
         return [_value_of(hit) for hit in hits]
 
@@ -208,8 +214,8 @@ class BatchRunner:
                 behind.append((batch.request(key, renew=True), hit))
         return missing, behind
 
-    def _count(self, keys: Sequence[EntryKey], hits: Sequence[Found | None]) -> None:
-        for key, hit in zip(keys, hits, strict=True):
+    def _count(self, told: Iterable[tuple[EntryKey, Found | None]]) -> None:
+        for key, hit in told:
             if hit is None:
                 self._counts.unanswered(key)
             else:

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import asyncio
 from typing import TYPE_CHECKING
-from weakref import WeakSet
+from weakref import WeakKeyDictionary, WeakSet, ref
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Collection, Iterable
     from typing import Any
 
     from alacena.engine.base.environment import Environment
@@ -25,12 +25,52 @@ _PAUSE_S = 20e-6
 _WAITS_FOR_WORK = asyncio.Queue.get.__code__
 
 
+class _AtWork:
+    """The tasks that were at work at one moment.
+
+    Attributes:
+        tasks: Each with what it waited for then.
+        others: The tasks that were there and not at work: idle ones, and those that know of what ended.
+    """
+
+    __slots__ = ("others", "tasks")
+
+    def __init__(self, tasks: Iterable[asyncio.Task[Any]] = ()) -> None:
+        self.tasks: WeakKeyDictionary[asyncio.Task[Any], ref[Any] | None] = WeakKeyDictionary()
+        self.others: WeakSet[asyncio.Task[Any]] = WeakSet()
+        for task in tasks:
+            if _waits_for_work(task):
+                self.others.add(task)
+            else:
+                self.tasks[task] = _waits_for(task)
+
+    def clear(self, knows: asyncio.Task[Any]) -> None:
+        """A task knows of what ended, and so do those that wait for it."""
+        for task in _with_awaiting(knows, self.tasks):
+            self.tasks.pop(task, None)
+            self.others.add(task)
+
+    def holds(self, task: asyncio.Task[Any]) -> bool:
+        """Whether a task was at work, or was started since by one that was and waits for it now."""
+        if task in self.tasks or task in self.others or len(self.tasks) > _MANY:
+            return task in self.tasks
+        # What a task that was waiting then still waits for may be given children by others.
+        todo = [one for one, waiter in self.tasks.items() if waiter is None or waiter() is not _waiter_of(one)]
+        while todo:
+            for child in _awaited_by(todo.pop()):
+                if isinstance(child, asyncio.Task) and child not in self.tasks and child not in self.others:
+                    self.tasks[child] = None
+                    todo.append(child)
+        return task in self.tasks
+
+
 class UnderWay:
     """Which tasks of this process a tag's end overtook.
 
     A plain ``set`` does not say when its value was read. A task that was at work when a document ended, and stores a
-    value made from the document a moment later, read it before. The task that ended it knows of that, one that started
-    later read later, and one that waited for work at a queue had not begun.
+    value made from the document a moment later, read it before; so did the tasks that it starts to store it, and waits
+    for. The task that ended it knows of that, one that somebody else started later read later, and one that waited for
+    work at a queue had not begun.
 
     Args:
         environment: The clock.
@@ -38,8 +78,8 @@ class UnderWay:
 
     def __init__(self, environment: Environment) -> None:
         self._environment = environment
-        self._ended: dict[str, tuple[float, WeakSet[asyncio.Task[Any]]]] = {}
-        self._at_work: WeakSet[asyncio.Task[Any]] = WeakSet()
+        self._ended: dict[str, tuple[float, _AtWork]] = {}
+        self._at_work = _AtWork()
         self._look_again_at = 0.0
 
     def ended(self, names: Iterable[str], *, anew: bool) -> None:
@@ -55,13 +95,12 @@ class UnderWay:
         now = self._environment.now()
         if anew and now >= self._look_again_at:
             tasks = asyncio.all_tasks()
-            self._at_work = WeakSet(task for task in tasks if not _waits_for_work(task))
+            self._at_work = _AtWork(tasks)
             # Among very many tasks a look at all of them takes a while: then some that are new are overlooked instead.
             self._look_again_at = now + len(tasks) * _PAUSE_S if len(tasks) > _MANY else now
         current = asyncio.current_task()
         if current is not None:
-            for task in _with_awaiting(current, self._at_work):
-                self._at_work.discard(task)
+            self._at_work.clear(current)
         mark = (now + _REMEMBERED_S, self._at_work)
         for name in names:
             self._ended.pop(name, None)
@@ -75,7 +114,7 @@ class UnderWay:
         self._forget()
         current = asyncio.current_task()
         marks = (self._ended.get(name) for name in names)
-        return any(mark is not None and current in mark[1] for mark in marks)
+        return current is not None and any(mark is not None and mark[1].holds(current) for mark in marks)
 
     def _forget(self) -> None:
         now = self._environment.now()
@@ -86,7 +125,7 @@ class UnderWay:
             del self._ended[name]
 
 
-def _with_awaiting(task: asyncio.Task[Any], others: WeakSet[asyncio.Task[Any]]) -> set[asyncio.Task[Any]]:
+def _with_awaiting(task: asyncio.Task[Any], others: Collection[asyncio.Task[Any]]) -> set[asyncio.Task[Any]]:
     """A task, and those that wait for it: one that has sent it to end something knows that it ended."""
     known = {task}
     if len(others) > _MANY:  # To look at very many would hold the loop up; then a caller that waits is refused.
@@ -100,7 +139,7 @@ def _with_awaiting(task: asyncio.Task[Any], others: WeakSet[asyncio.Task[Any]]) 
 
 def _awaited_by(task: asyncio.Task[Any]) -> Iterable[Any]:
     """The tasks that a task waits for: one, the children of a `gather`, or those that a frame of asyncio holds."""
-    waiter = getattr(task, "_fut_waiter", None)
+    waiter = _waiter_of(task)
     yield waiter
     yield from getattr(waiter, "_children", ())
     inner: Any = task.get_coro()
@@ -112,6 +151,15 @@ def _awaited_by(task: asyncio.Task[Any]) -> Iterable[Any]:
         yield held.get("fut")  # `wait_for`
         yield from held.get("fs") or ()  # `wait`
         yield from getattr(held.get("self"), "_tasks", ())  # a `TaskGroup`
+
+
+def _waiter_of(task: asyncio.Task[Any]) -> Any:
+    return getattr(task, "_fut_waiter", None)
+
+
+def _waits_for(task: asyncio.Task[Any]) -> ref[Any] | None:
+    waiter = _waiter_of(task)
+    return None if waiter is None else ref(waiter)
 
 
 def _waits_for_work(task: asyncio.Task[Any]) -> bool:

@@ -8,7 +8,7 @@ import signal
 import subprocess
 import tempfile
 from pathlib import Path
-from threading import Thread
+from threading import Lock, Thread
 from typing import TYPE_CHECKING
 from weakref import WeakSet
 
@@ -27,13 +27,19 @@ folder=$1; shift
 server=$!
 read -r _
 kill -TERM "$server" 2>/dev/null
+(sleep 3; kill -KILL "$server") >/dev/null 2>&1 &
+killer=$!
 wait "$server"
+kill "$killer" 2>/dev/null
 rm -rf "$folder"
 """
 """The server's parent: it ends the server, and removes its folder, when its standard input closes. That happens when
-this process closes it, and also when this process is gone, however it went."""
+this process closes it, and also when this process is gone, however it went. A server that stands still, or runs a
+script without an end, does not hear that it is to end: it is killed."""
 
 _running: WeakSet[EmbeddedServer] = WeakSet()
+_launching = Lock()
+"""Held while a server is started: a child that is forked in between would keep its input open, and so the server."""
 
 
 class EmbeddedServer:
@@ -73,8 +79,9 @@ class EmbeddedServer:
             self._loop = asyncio.get_running_loop()
             binary = _binary()
             self._folder = Path(tempfile.mkdtemp(prefix="alacena-"))
-            self._guard = _launch(self._command(binary), self._folder)
-            _running.add(self)
+            with _launching:
+                self._guard = _launch(self._command(binary), self._folder)
+                _running.add(self)
         loop = asyncio.get_running_loop()
         deadline = loop.time() + timeout_s
         while not await _accepts(self._socket()):
@@ -185,9 +192,10 @@ async def _accepts(socket: Path) -> bool:
 
 
 def _disown_all() -> None:
+    _launching.release()
     for server in list(_running):
         server._disown()
     _running.clear()
 
 
-os.register_at_fork(after_in_child=_disown_all)
+os.register_at_fork(before=_launching.acquire, after_in_parent=_launching.release, after_in_child=_disown_all)

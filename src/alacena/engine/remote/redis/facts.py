@@ -22,8 +22,10 @@ NEEDS: Final = {
     "write": "grant writes to the keys of the namespace (+@write): without them nothing is stored or invalidated",
     "UNLINK": "grant UNLINK, or do not rename it: DEL is used meanwhile",
     "DEL": "grant DEL, or do not rename it: the scripts remove with it, and without it nothing is stored",
-    "channels": "grant PUBLISH and SUBSCRIBE on the channels of the namespace (such as &alacena:*): without them waiters "
-    "for locks and queues are not woken",
+    "channels": "grant PUBLISH on the channels of the namespace (such as &alacena:*): without it waiters for locks and "
+    "queues are not woken",
+    "SUBSCRIBE": "grant SUBSCRIBE on the channels of the namespace (such as &alacena:*): without it waiters for locks and "
+    "queues are not woken, and look again every few seconds",
     "tracking": "grant CLIENT TRACKING: without it memory stays off and each read asks the server",
     "INFO": "grant INFO and TIME: without them memory stays off, and coordination is refused unless the setting "
     "trust_eviction_policy vouches for the server",
@@ -103,6 +105,10 @@ class Facts:
     def read_tracking(self, reply: Reply) -> None:
         """Takes note of the answer to ``CLIENT TRACKING ON``."""
         self._note("tracking", reply)
+
+    def read_subscription(self, refusal: ServerReplyError | None) -> None:
+        """Takes note of how ``SUBSCRIBE`` went."""
+        self._note("SUBSCRIBE", refusal)
 
     def _note(self, right: str, reply: Reply) -> None:
         if is_forbidden(reply):

@@ -155,6 +155,12 @@ class Nodes:
         """A server answered with an error."""
         self.at(link).refused(error)
 
+    def subscribed(self, refusal: ServerReplyError | None) -> None:
+        """A subscription was refused, or is granted again. It is asked for on a connection apart."""
+        for node in self.all():
+            node.facts.read_subscription(refusal)
+            self._note_facts(node.link)
+
     async def beat(self, link: Link, connection: Connection) -> None:
         """One heartbeat."""
         await self.at(link).beat(connection)

@@ -6,7 +6,8 @@ import asyncio
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
-from alacena.engine.base.errors import BackendError, BackendUnavailableError, CacheClosedError
+from alacena.engine.base.errors import BackendError, BackendUnavailableError, CacheClosedError, ServerReplyError
+from alacena.engine.remote.redis.commands import is_forbidden
 from alacena.engine.remote.redis.hooks import Hooks
 
 if TYPE_CHECKING:
@@ -43,13 +44,15 @@ class _Channel:
 
     Attributes:
         bells: Who listens to it.
-        heard: Set once the server has confirmed the subscription: what is published after that rings.
+        heard: Whether the server has confirmed the subscription: what is published after that rings.
+        answered: Set once it has confirmed it, or refused it.
         missed: Whether something may have been published while the connection was away.
     """
 
     def __init__(self) -> None:
         self.bells: set[RedisNotification] = set()
-        self.heard = asyncio.Event()
+        self.heard = False
+        self.answered = asyncio.Event()
         self.missed = False
 
     def ring(self) -> None:
@@ -66,11 +69,19 @@ class Notifier:
     Args:
         spare: Makes connections to the servers, with hooks of their own; used when the first channel is listened to.
         timeout_s: The longest that a listener waits for its subscription to be confirmed.
+        told: Called when the server refuses subscriptions, with its words, and with ``None`` when it takes them again.
     """
 
-    def __init__(self, spare: Callable[[Hooks], Topology], timeout_s: float) -> None:
+    def __init__(
+        self,
+        spare: Callable[[Hooks], Topology],
+        timeout_s: float,
+        told: Callable[[ServerReplyError | None], None] = lambda _: None,
+    ) -> None:
         self._spare = spare
         self._timeout_s = timeout_s
+        self._told = told
+        self._refused: bytes | None = None
         self._channels: dict[bytes, _Channel] = {}
         self._topology: Topology | None = None
         self._closed = False
@@ -79,8 +90,8 @@ class Notifier:
     async def listen(self, name: bytes) -> AsyncIterator[RedisNotification]:
         """A bell for a channel. When it is given, what is published from now on rings it.
 
-        Where the server does not confirm that in time, the bell is given all the same: it rings once the connection is
-        back, because something may have been missed.
+        If the server does not confirm that in time, or refuses it, the bell is given all the same: it rings once the
+        connection is back, because something may have been missed.
 
         Cost: 1 round trip for the first listener of a channel.
         """
@@ -96,7 +107,7 @@ class Notifier:
             yield bell
         finally:
             channel.bells.discard(bell)
-            if channel.heard.is_set():
+            if channel.heard:
                 self._leave(name, channel)
 
     async def close(self) -> None:
@@ -108,16 +119,20 @@ class Notifier:
             await self._topology.close()
 
     async def _confirmed(self, channel: _Channel) -> None:
-        if channel.heard.is_set():
+        if channel.heard:
             return
         if self._topology is None:
             self._topology = self._spare(Hooks(on_up=self._up, on_down=self._down, on_push=self._pushed))
+        if self._refused is not None:  # It is asked for again meanwhile; nobody waits for that.
+            channel.missed = True
+            return
         try:
             async with asyncio.timeout(self._timeout_s):
                 await self._topology.open(timeout_s=self._timeout_s)
-                await channel.heard.wait()
+                await channel.answered.wait()
         except (TimeoutError, BackendError):
             channel.missed = True
+        channel.missed |= not channel.heard
 
     def _leave(self, name: bytes, channel: _Channel) -> None:
         """Unsubscribe when nobody listens. Not before the subscription is confirmed: the next one would be mistaken."""
@@ -134,14 +149,30 @@ class Notifier:
     def _up(self, link: Link, connection: Connection) -> None:
         for name in [name for name, channel in self._channels.items() if not channel.bells]:
             del self._channels[name]
-        if self._channels:
-            _tell(link, connection, "SUBSCRIBE", *self._channels)
+        names = dict.fromkeys((*self._channels, *([] if self._refused is None else [self._refused])))
+        if names:
+            _tell(link, connection, "SUBSCRIBE", *names)
 
     def _down(self, link: Link, error: BackendError) -> None:  # noqa: ARG002 - a hook's signature
         for channel in self._channels.values():
             channel.missed = True
+        if isinstance(error.__cause__, ServerReplyError) and is_forbidden(error.__cause__):
+            self._refuse(error.__cause__)
+
+    def _refuse(self, refusal: ServerReplyError) -> None:
+        """The server lets us listen to nothing: nobody waits for its word, and it is asked again as it is dialled again."""
+        if self._refused is None and self._channels:
+            self._refused = next(iter(self._channels))
+            self._told(refusal)
+        for channel in self._channels.values():
+            channel.answered.set()
 
     def _pushed(self, link: Link, push: list[Any]) -> None:
+        if push[0] == b"subscribe" and self._refused is not None:
+            self._told(None)
+            name, self._refused = self._refused, None
+            if name not in self._channels:
+                self._say("UNSUBSCRIBE", name)
         channel = self._channels.get(push[1])
         if channel is None:
             return
@@ -149,7 +180,8 @@ class Notifier:
             if self._first_hand(link, push[1]):
                 channel.ring()
         elif push[0] == b"subscribe":
-            channel.heard.set()
+            channel.heard = True
+            channel.answered.set()
             if channel.missed:
                 channel.missed = False
                 channel.ring()

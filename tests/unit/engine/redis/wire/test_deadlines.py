@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import socket
-from typing import cast
+from typing import TYPE_CHECKING, cast
 
 import pytest
 
 from alacena.engine.base.errors import BackendError, OutcomeUnknownError
 from tests.unit.engine.redis.wire.peer import bulk, connect, turns
 from tests.unit.engine.redis.wire.virtual import LoopEnvironment, VirtualLoop, run_virtually
+
+if TYPE_CHECKING:
+    from alacena.engine.remote.redis.wire import Connection
 
 
 def test_each_waiter_fails_within_a_grain_of_its_own_deadline() -> None:
@@ -160,6 +163,77 @@ def test_nobody_is_given_up_while_answers_lie_in_the_socket() -> None:
             ours.recv(1000)
             with pytest.raises(OutcomeUnknownError):
                 await asked
+
+    run_virtually(story)
+
+
+MIB = 2**20
+
+
+def come_in(connection: Connection, size: int, rate: float) -> asyncio.Task[None]:
+    """An answer comes in at so many bytes a second, 5 ms of it at a time; beside it, nothing is ever answered."""
+    data = bulk(b"x" * size)
+    step = max(1, int(rate * GRAIN_S))
+
+    async def work() -> None:
+        for start in range(0, len(data), step):
+            await asyncio.sleep(GRAIN_S)
+            connection.data_received(data[start : start + step])
+
+    return asyncio.create_task(work())
+
+
+@pytest.mark.parametrize("rate", [12.5e6, 5e6])
+def test_a_large_answer_is_given_the_time_that_its_bytes_need(rate: float) -> None:
+    """redis/redis 3893, 91: 6 MB need half a second at 100 Mbit/s, and were never there within a budget of 50 ms."""
+
+    async def story(environment: LoopEnvironment) -> None:
+        connection, _ = connect()
+        large = connection.call("GET", "large", timeout_s=BUDGET_S)
+        small = connection.call("GET", "small", timeout_s=BUDGET_S)
+        work = come_in(connection, 6 * MIB, rate)
+        assert len(await large) == 6 * MIB
+        assert not small.done(), "it waits behind the large one, whose time it is given too"
+        connection.data_received(bulk(b"v"))
+        assert await small == b"v"
+        await work
+
+    run_virtually(story)
+
+
+@pytest.mark.parametrize(
+    ("size", "rate", "least_s", "most_s"),
+    [
+        (6 * MIB, 50e3, 0.0, 0.06),  # such a link is too slow to wait for
+        (100 * MIB, 12.5e6, 2.0, 2.2),  # and such an answer is too long
+    ],
+)
+def test_the_time_that_is_given_for_bytes_is_bounded(size: int, rate: float, least_s: float, most_s: float) -> None:
+    async def story(environment: LoopEnvironment) -> None:
+        connection, _ = connect(bounds={"stall_s": 100})
+        loop = asyncio.get_running_loop()
+        began = loop.time()
+        large = connection.call("GET", "large", timeout_s=BUDGET_S)
+        work = come_in(connection, size, rate)
+        with pytest.raises(OutcomeUnknownError):
+            await large
+        assert BUDGET_S + least_s <= loop.time() - began <= BUDGET_S + most_s
+        work.cancel()
+
+    run_virtually(story)
+
+
+def test_an_answer_that_stops_coming_is_given_up() -> None:
+    async def story(environment: LoopEnvironment) -> None:
+        connection, _ = connect()
+        loop = asyncio.get_running_loop()
+        large = connection.call("GET", "large", timeout_s=BUDGET_S)
+        await asyncio.sleep(GRAIN_S)
+        connection.data_received(bulk(b"x" * 6 * MIB)[: 3 * MIB])
+        began = loop.time()
+        with pytest.raises(OutcomeUnknownError):
+            await large
+        assert loop.time() - began <= BUDGET_S + 4 * GRAIN_S
 
     run_virtually(story)
 

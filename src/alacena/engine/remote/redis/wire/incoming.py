@@ -36,7 +36,7 @@ class Incoming(PendingReplies):
         error: Why the connection ended; ``None`` while it has not.
     """
 
-    __slots__ = ("_held", "_inside", "_partial_bytes", "_reader", "error", "on_error", "on_push")
+    __slots__ = ("_held", "_inside", "_reader", "error", "on_error", "on_push")
 
     def __init__(
         self,
@@ -51,7 +51,6 @@ class Incoming(PendingReplies):
         self._reader = hiredis.Reader(protocolError=ProtocolDoubtError, replyError=ServerReplyError, notEnoughData=...)
         self._held = b""
         self._inside = 0
-        self._partial_bytes = 0
 
     def _take(self, data: bytes) -> None:
         if self._held:
@@ -85,7 +84,7 @@ class Incoming(PendingReplies):
             if kind is push_kind:
                 self._push(reply)
             elif not waiters:
-                raise ProtocolDoubtError("an answer came that nobody asked for")
+                raise ProtocolDoubtError("an answer came that nobody asked for") from _refusal(reply)
             else:
                 place = waiters.popleft()
                 future, _, settling = place
@@ -149,3 +148,8 @@ class Incoming(PendingReplies):
             return
         self._reader.feed(data[start:])
         self._drain(len(data) - start)
+
+
+def _refusal(reply: Reply) -> ServerReplyError | None:
+    """The refusal of a command that is answered by pushes alone, such as ``SUBSCRIBE``: nobody waits for it in line."""
+    return reply if isinstance(reply, ServerReplyError) else None

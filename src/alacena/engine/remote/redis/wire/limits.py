@@ -45,6 +45,9 @@ class Limits:
         reply_bytes: The longest answer that may be collected before the connection is given up.
         stall_s: How long the oldest answer may be overdue before the connection is given up.
         grain_s: How exactly deadlines are kept; one timer serves all of them.
+        bytes_per_s: While an answer comes in at this rate or faster, nobody's time runs: a large value needs more of it
+            than a small one. Of one that comes more slowly, a part of the time counts.
+        transfer_s: How much time is given in this way for one answer at most.
     """
 
     in_flight: int = 65_536
@@ -52,3 +55,5 @@ class Limits:
     reply_bytes: int = 256 * 1024 * 1024
     stall_s: float = 1.0
     grain_s: float = 0.005
+    bytes_per_s: float = 4 * 1024 * 1024
+    transfer_s: float = 2.0

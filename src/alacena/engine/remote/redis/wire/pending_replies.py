@@ -79,19 +79,23 @@ class PendingReplies:
     Deadlines cost no timer each: one timer a line fails whoever is overdue, and gives the connection up when its oldest
     answer will not come. They count the time in which this process could have heard an answer. While something waits,
     the timer ticks: what a tick comes late by, the loop was busy and heard nobody, and while answers lie in the socket
-    unread, it is this process that is waited for, not the server.
+    unread, it is this process that is waited for, not the server. While the bytes of a long answer come in, the network
+    is waited for, within bounds.
     """
 
     __slots__ = (
         "_alarm",
         "_busy_s",
         "_clock",
+        "_credited_bytes",
+        "_credited_s",
         "_due",
         "_first",
         "_late",
         "_limits",
         "_loop",
         "_out",
+        "_partial_bytes",
         "_ticked",
         "_timer",
         "_unsent",
@@ -113,6 +117,9 @@ class PendingReplies:
         self._ticked = self._due = 0.0
         self._first: PendingReply | None = None
         self._late = False
+        self._partial_bytes = 0
+        self._credited_bytes = 0
+        self._credited_s = 0.0
 
     @property
     def in_flight(self) -> int:
@@ -146,6 +153,7 @@ class PendingReplies:
     def _tend(self) -> None:
         """Fail who is overdue; end a connection whose oldest answer will not come; set the next alarm."""
         waits_on = self._is_to_look_again()
+        self._leave_out_transfer()
         now = self._time()
         if now < self._alarm or waits_on:
             if self._waiters or self._unsent:
@@ -183,6 +191,19 @@ class PendingReplies:
             return False
         self._late = not self._late
         return self._late
+
+    def _leave_out_transfer(self) -> None:
+        """Leave out of the time since the last tick what the bytes of an answer that is coming in needed for their way."""
+        arrived = self._partial_bytes - self._credited_bytes
+        if arrived < 0:  # It is another answer than it was at the last tick.
+            arrived, self._credited_s = self._partial_bytes, 0.0
+        self._credited_bytes = self._partial_bytes
+        passed_s = self._time() - self._ticked
+        left_s = self._limits.transfer_s - self._credited_s
+        given_s = min(arrived / self._limits.bytes_per_s, passed_s, left_s)
+        if given_s > 0:
+            self._credited_s += given_s
+            self._busy_s += given_s
 
     def _upcoming(self) -> float:
         waiting = [deadline for future, deadline, _ in self._waiters if not future.done()]

@@ -27,6 +27,8 @@ candidates = python$(1) $(wildcard $(HOME)/.pyenv/versions/$(1).*/bin/python$(1)
 PYTHON := $(or $(PYTHON),$(call find_python,$(foreach version,3.11 3.12 3.13,$(call candidates,$(version))) python3))
 OTHER_VERSIONS := $(foreach version,3.12 3.13,$(if $(call find_python,$(call candidates,$(version))),$(version)))
 SERVERLESS := $(wildcard tests/unit tests/contract tests/conformance)
+# The tests start hundreds of processes: what one has compiled, the others find.
+unexport PYTHONDONTWRITEBYTECODE
 
 .PHONY: help
 help: ## what there is to make

@@ -12,8 +12,8 @@ SHELL := /bin/bash
 .DELETE_ON_ERROR:
 
 ARGS ?=
-# Test processes at the same time; 0: one, in the foreground, for a debugger.
-WORKERS ?= 2
+# Test processes at the same time: one more than cores, because tests wait for servers. 0: one, for a debugger.
+WORKERS ?= 3
 VENV := .venv
 PARTS := $(CURDIR)/.parts
 POSTGREST := $(PARTS)/postgrest-12.0.2-2/postgrest
@@ -40,7 +40,7 @@ demo: $(VENV)/.demo ## run the example RAG service
 
 .PHONY: test
 test: $(VENV)/.test $(POSTGREST) ## run the suite (ARGS go to pytest)
-	$(VENV)/bin/python -m pytest -n $(WORKERS) $(ARGS)
+	$(VENV)/bin/python -m pytest -n $(WORKERS) --dist worksteal $(ARGS)
 
 .PHONY: test-all
 test-all: test test-others ## the suite, and its serverless part on the other Pythons

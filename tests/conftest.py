@@ -14,9 +14,10 @@ hypothesis.settings.load_profile("untimed")
 
 
 def pytest_configure() -> None:
-    # A shell that starts this in the background has it ignore SIGINT, and so would every process that tests interrupt.
-    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
-        signal.signal(signal.SIGINT, signal.default_int_handler)
+    # A shell that starts this in the background, or nohup, has these ignored, and so would have what the tests start.
+    for number, default in ((signal.SIGINT, signal.default_int_handler), (signal.SIGHUP, signal.SIG_DFL)):
+        if signal.getsignal(number) is signal.SIG_IGN:
+            signal.signal(number, default)
 
 
 @pytest.hookimpl(trylast=True)

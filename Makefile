@@ -12,8 +12,8 @@ SHELL := /bin/bash
 .DELETE_ON_ERROR:
 
 ARGS ?=
-# Test processes at the same time; 0: one, in the foreground, for a debugger.
-WORKERS ?= 2
+# Test processes at the same time: one more than cores, because tests wait for servers. 0: one, for a debugger.
+WORKERS ?= 3
 VENV := .venv
 PARTS := $(CURDIR)/.parts
 POSTGREST := $(PARTS)/postgrest-12.0.2-2/postgrest
@@ -28,6 +28,8 @@ candidates = python$(1) $(wildcard $(HOME)/.pyenv/versions/$(1).*/bin/python$(1)
 PYTHON := $(or $(PYTHON),$(call find_python,$(foreach version,3.11 3.12 3.13,$(call candidates,$(version))) python3))
 OTHER_VERSIONS := $(foreach version,3.12 3.13,$(if $(call find_python,$(call candidates,$(version))),$(version)))
 SERVERLESS := $(wildcard tests/unit tests/contract tests/conformance)
+# The tests start hundreds of processes: what one has compiled, the others find.
+unexport PYTHONDONTWRITEBYTECODE
 
 .PHONY: help
 help: ## what there is to make
@@ -39,7 +41,7 @@ demo: $(VENV)/.demo ## run the example RAG service
 
 .PHONY: test
 test: $(VENV)/.test $(POSTGREST) ## run the suite (ARGS go to pytest)
-	$(VENV)/bin/python -m pytest -n $(WORKERS) $(ARGS)
+	$(VENV)/bin/python -m pytest -n $(WORKERS) --dist worksteal $(ARGS)
 
 .PHONY: test-all
 test-all: test test-others ## the suite, and its serverless part on the other Pythons

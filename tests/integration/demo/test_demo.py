@@ -16,6 +16,8 @@ from tests.integration.demo.endpoint import endpoint
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from tests.integration.demo.endpoint import Endpoint
+
 COMMAND = (sys.executable, "-m", "examples.rag_service")
 QUESTIONS = ("How are tenants kept apart?", "¿Cómo se encola un trabajo?", "What are tokens counted with?")
 WITHIN_S = 90
@@ -111,13 +113,6 @@ def check_edits(figures: dict[str, Any]) -> None:
     assert [reply["text"] for reply in here["where"]["replies"]] != originals
 
 
-def test_questions_come_from_the_headings_where_none_are_given(folder: Path, tmp_path: Path) -> None:
-    done = demo(folder, "--json", tmp_path / "figures.json")
-    assert done.returncode == 0, done.stdout + done.stderr
-    figures = json.loads((tmp_path / "figures.json").read_text(encoding="utf-8"))
-    assert figures["questions"] == ["Colas?", "Tenants?", "Bloqueos?"]
-
-
 def test_an_endpoint_is_asked_only_for_what_the_cache_lacks(folder: Path, asked: list[str], tmp_path: Path) -> None:
     with endpoint() as served:
         done = demo(folder, *asked, "--json", tmp_path / "figures.json", OPENAI_BASE_URL=served.url)
@@ -130,7 +125,7 @@ def test_an_endpoint_is_asked_only_for_what_the_cache_lacks(folder: Path, asked:
     assert figures["ledger_tokens"] == served.tokens - 1
 
 
-def test_an_endpoint_that_refuses_is_bad_input(folder: Path, asked: list[str]) -> None:
+def test_an_endpoint_that_refuses_is_bad_input(folder: Path, asked: list[str], tmp_path: Path) -> None:
     with endpoint() as served:
         served.refuse = True
         done = demo(folder, *asked, OPENAI_BASE_URL=served.url)
@@ -138,9 +133,16 @@ def test_an_endpoint_that_refuses_is_bad_input(folder: Path, asked: list[str]) -
         assert "gave no embedding from 'text-embedding-3-small'" in done.stderr
         assert "pass --offline" in done.stderr
         assert "Traceback" not in done.stderr
-        before = served.calls.total()
-        assert demo(folder, *asked, "--offline", OPENAI_BASE_URL=served.url).returncode == 0
-        assert served.calls.total() == before
+        check_goes_offline(folder, tmp_path / "figures.json", served)
+
+
+def check_goes_offline(folder: Path, figures: Path, served: Endpoint) -> None:
+    """The endpoint is not asked, and where no questions are given, they come from the headings."""
+    before = served.calls.total()
+    done = demo(folder, "--offline", "--json", figures, OPENAI_BASE_URL=served.url)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert served.calls.total() == before
+    assert json.loads(figures.read_text(encoding="utf-8"))["questions"] == ["Colas?", "Tenants?", "Bloqueos?"]
 
 
 def test_a_reader_that_goes_away_ends_it_in_silence(folder: Path, asked: list[str]) -> None:

@@ -121,11 +121,14 @@ MOMENTS = {
         ("while documents are taken in", signal.SIGINT),
         ("while Postgres starts", signal.SIGTERM),
         ("while the second process starts", signal.SIGINT),
-        ("while questions are asked", signal.SIGHUP),
         *((moment, signal.SIGINT) for moment in MOMENTS if os.environ.get("TESTS_CHAOS")),
     ],
 )
 def test_nothing_is_left(temporary: Path, documents: Path, moment: str, order: signal.Signals) -> None:
+    check_nothing_is_left(temporary, documents, moment, order)
+
+
+def check_nothing_is_left(temporary: Path, documents: Path, moment: str, order: signal.Signals) -> None:
     process = start(temporary, documents)
     MOMENTS[moment](process, temporary)
     process.send_signal(order)
@@ -139,10 +142,7 @@ def test_nothing_is_left(temporary: Path, documents: Path, moment: str, order: s
 
 
 def test_a_second_start_after_an_interruption_works(temporary: Path, documents: Path) -> None:
-    process = start(temporary, documents)
-    said(process, "embedded,")
-    process.send_signal(signal.SIGINT)
-    ended(process)
+    check_nothing_is_left(temporary, documents, "while questions are asked", signal.SIGHUP)
     again = start(temporary, documents)
     output = ended(again)
     assert again.returncode == 0, output

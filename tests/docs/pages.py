@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import textwrap
 import tomllib
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
@@ -23,23 +23,29 @@ class Section:
     Attributes:
         titles: The heading in each language; empty: its pages stand above the first heading.
         pages: Paths of the pages below the folder of a language, without ``.md``.
+        inner: The pages of a section inside this one; its titles are ``inner_titles``.
         is_english: Whether the pages exist in English only.
     """
 
     titles: dict[str, str]
     pages: tuple[str, ...]
     is_english: bool
+    inner: tuple[str, ...] = ()
+    inner_titles: dict[str, str] = field(default_factory=dict)
+
+    def all_pages(self) -> tuple[str, ...]:
+        """Returns its pages, and those of the section inside it."""
+        return self.pages + self.inner
 
 
 def sections() -> list[Section]:
     """Returns the navigation, as ``docs/nav.toml`` has it."""
     found = []
     for entry in tomllib.loads((DOCS / "nav.toml").read_text("utf-8"))["section"]:
-        pages = entry.get("pages", [])
-        if "folder" in entry:
-            pages = [f"{entry['folder']}/{path.stem}" for path in sorted((DOCS / entry["folder"]).glob("*.md"))]
         titles = {language: entry[language] for language in LANGUAGES if language in entry}
-        found.append(Section(titles, tuple(pages), entry.get("only") == "en"))
+        folder = entry.get("folder", {})
+        inner = [f"{folder['path']}/{path.stem}" for path in sorted((DOCS / folder["path"]).glob("*.md"))] if folder else []
+        found.append(Section(titles, tuple(entry["pages"]), entry.get("only") == "en", tuple(inner), folder))
     return found
 
 

@@ -229,11 +229,10 @@ def note_all_reviewed() -> None:
         filled(page, words)
     known = tomllib.loads(SPANISH.read_text("utf-8"))
     lines = ["# The texts of docstrings in Spanish. `of` marks the English text that `es` was made from.", ""]
-    lines += [
-        f"{json.dumps(name)} = {{ of = {json.dumps(mark_of(english))}, es = {json.dumps(known[name]['es'], ensure_ascii=False)} }}"
-        for name, english in sorted(words.asked.items())
-        if name in known
-    ]
+    for name, english in sorted(words.asked.items()):
+        if name in known:
+            spanish = json.dumps(known[name]["es"], ensure_ascii=False)
+            lines.append(f"{json.dumps(name)} = {{ of = {json.dumps(mark_of(english))}, es = {spanish} }}")
     SPANISH.write_text("\n".join(lines) + "\n", "utf-8")
 
 

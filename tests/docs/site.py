@@ -45,7 +45,7 @@ def texts(language: str) -> dict[str, str]:
     for section in sections():
         if section.is_english and language != "en":
             continue
-        for page in section.pages:
+        for page in section.all_pages():
             found[page] = with_examples(source_of(section, page, language).read_text("utf-8"))
     return found
 
@@ -66,11 +66,15 @@ def stage(language: str, pages: dict[str, str]) -> Path:
         path.write_text(text, "utf-8")
     nav: list[object] = []
     for section in sections():
-        if section.is_english and language != "en":
-            links = [f"../en/{section.pages[0]}/"]
+        links: list[object] = [f"{page}.md" for page in section.pages]
+        if section.inner:
+            links.append({section.inner_titles[language]: [f"{page}.md" for page in section.inner]})
+        if not section.titles:
+            nav += links
+        elif section.is_english and language != "en":
+            nav.append({section.titles[language]: f"../en/{section.pages[0]}/"})
         else:
-            links = [f"{page}.md" for page in section.pages]
-        nav += [{section.titles[language]: links if len(links) > 1 else links[0]}] if section.titles else links
+            nav.append({section.titles[language]: links})
     base = string.Template((DOCS / "site.yml").read_text("utf-8"))
     filled = base.substitute(_WORDS[language], language=language, pages=language, out=f"built/{language}")
     settings = STAGE / f"{language}.yml"
@@ -92,7 +96,7 @@ def build(out: Path) -> None:
         ended = list(pool.map(_run_zensical, files))
     for done in ended:
         if done.returncode:
-            sys.exit(done.stdout + done.stderr)
+            sys.exit((done.stdout + done.stderr).partition("Traceback")[0])
     out.mkdir(parents=True)
     for language in LANGUAGES:
         shutil.move(STAGE / "built" / language, out / language)
@@ -102,6 +106,7 @@ def build(out: Path) -> None:
         text = (out / "en" / name).read_text("utf-8")
         (out / name).write_text(re.sub(r"\]\((?!http)", "](en/", text) if name == "llms.txt" else text, "utf-8")
     shutil.copy(DOCS / "index.html", out / "index.html")
+    shutil.copy(MERMAID, out / "mermaid.min.js")
     if found := foreign(out):
         sys.exit("these pages load from other hosts:\n" + "\n".join(found))
 
@@ -116,13 +121,12 @@ def _serve_mermaid(out: Path) -> None:
     replaced = 0
     for script in (out / "assets" / "javascripts").glob("bundle.*.js"):
         text, count = _CDN.subn(
-            'new URL("assets/javascripts/mermaid.min.js",__md_scope).href', script.read_text("utf-8")
+            'new URL("../mermaid.min.js",__md_scope).href', script.read_text("utf-8")
         )
         script.write_text(text, "utf-8")
         replaced += count
     if not replaced:
         sys.exit("the theme loads Mermaid in another way now: look at _serve_mermaid")
-    shutil.copy(MERMAID, out / "assets" / "javascripts" / "mermaid.min.js")
 
 
 def write_for_models(out: Path, language: str, pages: dict[str, str]) -> None:

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import re
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
 from tests.docs import site
 from tests.docs.pages import DOCS, LANGUAGES, ROOT, example, sections, title_of, with_examples
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 
 def test_every_page_is_in_the_navigation_once() -> None:
@@ -19,7 +22,7 @@ def test_every_page_is_in_the_navigation_once() -> None:
 
 
 def test_english_pages_of_the_project_are_in_the_navigation() -> None:
-    named = {page for section in sections() if section.is_english for page in section.pages}
+    named = {page for section in sections() if section.is_english for page in section.all_pages()}
 
     assert {"changes", "modules"} < named
     assert {f"decisions/{path.stem}" for path in (DOCS / "decisions").glob("*.md")} < named

@@ -44,7 +44,9 @@ def sections() -> list[Section]:
     for entry in tomllib.loads((DOCS / "nav.toml").read_text("utf-8"))["section"]:
         titles = {language: entry[language] for language in LANGUAGES if language in entry}
         folder = entry.get("folder", {})
-        inner = [f"{folder['path']}/{path.stem}" for path in sorted((DOCS / folder["path"]).glob("*.md"))] if folder else []
+        inner = (
+            [f"{folder['path']}/{path.stem}" for path in sorted((DOCS / folder["path"]).glob("*.md"))] if folder else []
+        )
         found.append(Section(titles, tuple(entry["pages"]), entry.get("only") == "en", tuple(inner), folder))
     return found
 

@@ -59,7 +59,7 @@ def source_of(section: Section, page: str, language: str) -> Path:
 
 def stage(language: str, pages: dict[str, str]) -> Path:
     """Writes the pages of a language and the settings of its build, and returns the latter."""
-    folder = STAGE / language
+    folder = STAGE / language / "pages"
     for page, text in pages.items():
         path = folder / f"{page}.md"
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -76,8 +76,8 @@ def stage(language: str, pages: dict[str, str]) -> Path:
         else:
             nav.append({section.titles[language]: links})
     base = string.Template((DOCS / "site.yml").read_text("utf-8"))
-    filled = base.substitute(_WORDS[language], language=language, pages=language, out=f"built/{language}")
-    settings = STAGE / f"{language}.yml"
+    filled = base.substitute(_WORDS[language], language=language, pages="pages", out="built")
+    settings = STAGE / language / "site.yml"
     settings.write_text(f"{filled}\nnav: {json.dumps(nav, ensure_ascii=False)}\n", "utf-8")  # JSON is YAML.
     return settings
 
@@ -96,10 +96,11 @@ def build(out: Path) -> None:
         ended = list(pool.map(_run_zensical, files))
     for done in ended:
         if done.returncode:
-            sys.exit((done.stdout + done.stderr).partition("Traceback")[0])
+            said, _, trace = (done.stdout + done.stderr).partition("Traceback")
+            sys.exit(said if "Warning" in said else f"{said}{trace}")
     out.mkdir(parents=True)
     for language in LANGUAGES:
-        shutil.move(STAGE / "built" / language, out / language)
+        shutil.move(STAGE / language / "built", out / language)
         _serve_mermaid(out / language)
         write_for_models(out / language, language, pages[language])
     for name in ("llms.txt", "llms-full.txt"):
@@ -112,17 +113,16 @@ def build(out: Path) -> None:
 
 
 def _run_zensical(settings: Path) -> subprocess.CompletedProcess[str]:
+    # Each build runs in a folder of its own: two would empty one another's cache, which lies where they run.
     command = [sys.executable, "-m", "zensical", "build", "--clean", "--strict", "--config-file", str(settings)]
-    return subprocess.run(command, cwd=STAGE, capture_output=True, text=True, check=False)
+    return subprocess.run(command, cwd=settings.parent, capture_output=True, text=True, check=False)
 
 
 def _serve_mermaid(out: Path) -> None:
     """Has pages with a diagram load Mermaid from the site itself, and only these."""
     replaced = 0
     for script in (out / "assets" / "javascripts").glob("bundle.*.js"):
-        text, count = _CDN.subn(
-            'new URL("../mermaid.min.js",__md_scope).href', script.read_text("utf-8")
-        )
+        text, count = _CDN.subn('new URL("../mermaid.min.js",__md_scope).href', script.read_text("utf-8"))
         script.write_text(text, "utf-8")
         replaced += count
     if not replaced:

@@ -4,6 +4,7 @@
 #   make test-all             and what needs no server, on every other Python from 3.12 on
 #   make check                style, types, import contracts, architecture
 #   make demo                 the example RAG service            make demo ARGS="--help"
+#   make dev                  a Valkey to develop against, until Ctrl-C
 #   make bench                the figures                        make docs: the documentation, into site/
 
 SHELL := /bin/bash
@@ -20,6 +21,8 @@ POSTGREST := $(PARTS)/postgrest-12.0.2-2/postgrest
 AXE := $(PARTS)/axe/node_modules/axe-core/axe.min.js
 PYRIGHT := $(PARTS)/pyright/node_modules/.bin/pyright
 REDIS := $(PARTS)/redis/usr/bin/redis-server
+MERMAID := $(PARTS)/mermaid/mermaid.min.js
+MERMAID_VERSION := 12.3.0
 
 # find_python(version or nothing): a Python of that version (or any from 3.11 on) that runs, on PATH or from pyenv.
 find_python = $(firstword $(foreach python,$(1),$(shell \
@@ -38,6 +41,10 @@ help: ## what there is to make
 .PHONY: demo
 demo: $(VENV)/.demo ## run the example RAG service
 	$(VENV)/bin/python -m examples.rag_service $(ARGS)
+
+.PHONY: dev
+dev: $(VENV)/.embedded ## a Valkey to develop against, until Ctrl-C (ARGS="--port 0": any free port)
+	@$(VENV)/bin/python -m tests.servers.dev $(ARGS)
 
 .PHONY: test
 test: $(VENV)/.test $(POSTGREST) ## run the suite (ARGS go to pytest)
@@ -78,8 +85,9 @@ bench: $(VENV)/.bench ## print the figures of bench/ (ARGS="--quick": smaller; b
 	$(VENV)/bin/python -m bench $(ARGS)
 
 .PHONY: docs
-docs: $(VENV)/.docs ## build the documentation into site/
-	$(VENV)/bin/mkdocs build --strict --site-dir site $(ARGS)
+docs: $(VENV)/.docs $(MERMAID) ## build the documentation into site/, strictly
+	$(VENV)/bin/python -m tests.docs.site $(ARGS)
+	@echo "site/ is built; to read it: python -m http.server --directory site"
 
 .PHONY: console
 console: $(VENV)/.console $(AXE) ## build the console's parts again and compare, and look at it in Chromium (needs npm, chromium)
@@ -129,6 +137,13 @@ $(AXE):
 
 $(PYRIGHT):
 	npm install --silent --no-audit --no-fund --prefix $(PARTS)/pyright pyright
+
+# The one file of the package that a page needs, so that the site asks no other host for it.
+$(MERMAID):
+	@rm -rf $(PARTS)/mermaid.new && mkdir -p $(PARTS)/mermaid.new
+	cd $(PARTS)/mermaid.new && npm pack --silent mermaid@$(MERMAID_VERSION) \
+		&& tar -xzmf mermaid-$(MERMAID_VERSION).tgz --strip-components=2 package/dist/mermaid.min.js && rm -f -- *.tgz
+	@rm -rf $(PARTS)/mermaid && mv $(PARTS)/mermaid.new $(PARTS)/mermaid
 
 # The package and the libraries of its own that a machine without Redis lacks. apt may have no list yet.
 $(REDIS):

@@ -14,12 +14,12 @@ async def fetch_document(resource_id, tenant_id):
 
 async def main():
     for _ in range(2):
-        document, metrics = await get_with_cache_aside("document", "d1", "acme", fetch_from_db_func=fetch_document)
+        document, metrics = await get_with_cache_aside("document", "d1", "acme", fetch_document)
         print(document["title"], "| from:", metrics["source"])
 
     DATABASE["d1"] = {"document_id": "d1", "title": "Lease agreement, signed"}
     await CacheManager.invalidate("acme", "document", "d1")
-    document, metrics = await get_with_cache_aside("document", "d1", "acme", fetch_from_db_func=fetch_document)
+    document, metrics = await get_with_cache_aside("document", "d1", "acme", fetch_document)
     print(document["title"], "| from:", metrics["source"])
     assert document["title"].endswith("signed")
 

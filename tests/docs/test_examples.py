@@ -25,6 +25,7 @@ IN_ONE_PROCESS = {
     "stale.py": "owns the time",
     "your_tests.py": "owns the time",
 }
+PRINTED = {"quickstart.py": "quickstart", "first_lock.py": "first-steps/lock"}
 NEEDED = {"langchain_cache.py": ("langchain", "langgraph"), "llama_index_cache.py": ("llama_index",)}
 
 
@@ -58,6 +59,14 @@ def test_example_runs(example: Path, host: subprocess.Popen[str], valkey_server:
     assert len(runs) == len(places), runs
     for place, (code, output) in zip(places, runs, strict=True):
         assert code == 0, f"in {place}: {output}"
+
+
+@pytest.mark.parametrize(("example", "page"), PRINTED.items())
+@pytest.mark.parametrize("language", ["en", "es"])
+def test_the_page_shows_what_the_example_prints(example: str, page: str, language: str) -> None:
+    shown = (ROOT / "docs" / language / f"{page}.md").read_text("utf-8").partition("```text\n")[2].partition("```")[0]
+
+    assert run(ROOT / "docs" / "examples" / example, "").stdout == shown
 
 
 def test_list_of_serverless_examples_names_examples() -> None:

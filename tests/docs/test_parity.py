@@ -1,19 +1,13 @@
-"""The two languages say the same, and both say what the code has."""
+"""The two languages say the same."""
 
 from __future__ import annotations
 
 import asyncio
-import dataclasses
-import inspect
 import re
+import tomllib
 from pathlib import Path
 
 import pytest
-
-import alacena
-from alacena.engine.base import errors, events
-from alacena.engine.base.policy import Policy
-from alacena.engine.base.settings import Settings
 
 ROOT = Path(__file__).parents[2]
 DOCS = ROOT / "docs"
@@ -108,33 +102,6 @@ def test_relative_links_lead_somewhere(path: Path) -> None:
     assert broken == []
 
 
-@pytest.mark.parametrize("language", LANGUAGES)
-def test_every_setting_is_documented_with_its_default(language: str) -> None:
-    text = text_of(language, "reference/settings.md")
-    missing = [field.name for field in dataclasses.fields(Settings) if f"| `{field.name}` |" not in text]
-    missing += [field.name for field in dataclasses.fields(Policy) if f"| `{field.name}` |" not in text]
-
-    assert missing == []
-    documented = set(re.findall(r"^\| `(\w+)` \|", text, re.MULTILINE))
-    assert documented == {field.name for kind in (Settings, Policy) for field in dataclasses.fields(kind)}
-
-
-@pytest.mark.parametrize("language", LANGUAGES)
-def test_every_error_is_documented(language: str) -> None:
-    text = text_of(language, "reference/errors.md")
-    kinds = {name for name, kind in inspect.getmembers(errors, inspect.isclass) if issubclass(kind, Exception)}
-
-    assert [name for name in sorted(kinds) if f"`{name}`" not in text] == []
-    assert set(re.findall(r"^\| `(\w+Error)` \|", text, re.MULTILINE)) <= kinds
-
-
-@pytest.mark.parametrize("language", LANGUAGES)
-def test_the_api_page_lists_the_front_door(language: str) -> None:
-    text = text_of(language, "reference/api.md")
-
-    assert [name for name in alacena.__all__ if not re.search(rf"`{name}\b", text)] == []
-
-
 @pytest.mark.parametrize("path", EVERYWHERE, ids=lambda path: path.relative_to(ROOT).as_posix())
 def test_rows_of_a_table_have_the_cells_of_its_head(path: Path) -> None:
     crooked, width = [], None
@@ -145,16 +112,6 @@ def test_rows_of_a_table_have_the_cells_of_its_head(path: Path) -> None:
         width = cells if width is None or cells is None else width
 
     assert crooked == []
-
-
-@pytest.mark.parametrize("language", LANGUAGES)
-def test_every_event_and_its_attributes_are_documented(language: str) -> None:
-    text = text_of(language, "reference/events.md")
-    kinds = [kind for _, kind in inspect.getmembers(events, inspect.isclass) if issubclass(kind, events.Event)]
-    for kind in kinds:
-        assert f"`{kind.__name__}`" in text
-        for field in dataclasses.fields(kind):
-            assert f"`{field.name}`" in text
 
 
 @pytest.mark.parametrize("name", ["README.md", "README.es.md"])
@@ -173,3 +130,33 @@ def test_readmes_show_the_same_code() -> None:
     shown = [BLOCK.findall((ROOT / name).read_text("utf-8")) for name in ("README.md", "README.es.md")]
 
     assert shown[0] == shown[1]
+
+
+def test_readmes_have_the_same_shape() -> None:
+    """As many headings, rows and points in the same order, and the same figures."""
+    texts = [prose((ROOT / name).read_text("utf-8")) for name in ("README.md", "README.es.md")]
+    shapes = [re.findall(r"^(#+|\||- |\d+\.)(?= |-)", text, re.MULTILINE) for text in texts]
+    tables = [re.findall(r"^\|.*", text, re.MULTILINE) for text in texts]
+    figures = [[re.findall(r"\d+", row) for row in rows] for rows in tables]
+    extras = [re.findall(r"^\| (`[^|]*`) \|", text, re.MULTILINE) for text in texts]
+
+    assert shapes[0] == shapes[1]
+    assert figures[0] == figures[1]
+    assert extras[0] == extras[1]
+
+
+@pytest.mark.parametrize("name", ["README.md", "README.es.md"])
+def test_figures_name_the_version_and_the_way_they_were_measured(name: str) -> None:
+    figures = (ROOT / name).read_text("utf-8").partition("<!-- figures -->")[2].partition("<!-- /figures -->")[0]
+
+    assert "`python -m bench`" in figures
+    assert re.search(r"\b0\.\d+\.\d+\b", figures)
+    assert "`CacheManager.get`" in figures
+
+
+def test_the_readmes_name_every_extra() -> None:
+    declared = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]["optional-dependencies"]
+    ours = {"bench", "demo", "docs", "suites", "test"}
+    for name in ("README.md", "README.es.md"):
+        rows = re.findall(r"^\| (`[^|]*`) \|", (ROOT / name).read_text("utf-8"), re.MULTILINE)
+        assert {extra for row in rows for extra in re.findall(r"`([\w-]+)`", row)} == declared.keys() - ours

@@ -37,11 +37,17 @@ from __future__ import annotations
 
 
 class AlacenaError(Exception):
-    """Root of everything that Alacena raises by itself."""
+    """Root of everything that Alacena raises by itself.
+
+    Catch it where any of them is handled alike.
+    """
 
 
 class UsageError(AlacenaError):
-    """The call cannot mean anything: it was refused before anything happened."""
+    """The call cannot mean anything: it was refused before anything happened.
+
+    The message says what to write instead.
+    """
 
 
 class MissingTenantError(UsageError, ValueError):
@@ -76,11 +82,17 @@ class TenantMismatchError(UsageError, ValueError):
 
 
 class InvalidKeyError(UsageError, ValueError):
-    """A part of a key (tenant, data type, id, scope, tag) is blank or not a string."""
+    """A part of a key (tenant, data type, id, scope, tag) is blank or not a string.
+
+    The message names the part.
+    """
 
 
 class SettingsError(UsageError, ValueError):
-    """One or more settings are wrong; the message lists every one of them."""
+    """A setting, a server's URL or a policy is wrong, or an extra is missing.
+
+    The message lists everything that is wrong.
+    """
 
 
 class CacheClosedError(UsageError, RuntimeError):
@@ -92,15 +104,24 @@ class WrongLoopError(UsageError, RuntimeError):
 
 
 class ClaimError(UsageError, RuntimeError):
-    """A value was stored with a claim that takes none: it found one, has stored one already, or is closed."""
+    """A value was stored with a claim that takes none: it found one, has stored one already, or is closed.
+
+    Store once, inside the block, if not ``claim.found``.
+    """
 
 
 class BackendError(AlacenaError):
-    """Redis did not do what it was asked for."""
+    """Redis did not do what it was asked for.
+
+    Catch one of those below. Cache verbs never raise it; opening a cache may.
+    """
 
 
 class BackendUnavailableError(BackendError):
-    """The server could not be reached, or was not ready: the command was not executed."""
+    """The server could not be reached, or was not ready: the command was not executed.
+
+    Try again later.
+    """
 
 
 class OutcomeUnknownError(BackendError):
@@ -113,6 +134,8 @@ class OutcomeUnknownError(BackendError):
 class ServerReplyError(BackendError):
     """The server answered with an error.
 
+    Look at the message: it is the server's.
+
     Attributes:
         code: The first word of the error, such as ``"WRONGTYPE"`` or ``"NOSCRIPT"``.
     """
@@ -123,15 +146,23 @@ class ServerReplyError(BackendError):
 
 
 class UnsafeServerError(BackendError):
-    """The server may evict queues, locks, counters or the ledger, or does not tell: set ``maxmemory-policy noeviction``."""
+    """The server may evict queues, locks, counters or the ledger, or does not tell.
+
+    Set ``maxmemory-policy noeviction``.
+    """
 
 
 class CodecError(AlacenaError):
-    """A value cannot be turned into bytes, or bytes into a value."""
+    """A value cannot be turned into bytes, or bytes into a value.
+
+    Catch one of the two below.
+    """
 
 
 class EncodeError(CodecError, TypeError):
     """The value holds something that cannot be stored.
+
+    Pass what the message advises, or register the class.
 
     Attributes:
         path: Where it is, such as ``$.rows[3].created``.
@@ -145,6 +176,8 @@ class EncodeError(CodecError, TypeError):
 class DecodeError(CodecError, ValueError):
     """The bytes are not an entry of ours: truncated, tampered with, foreign, or of an unknown version.
 
+    Only ``deserialize_from_cache`` raises it: a reader of the cache sees a miss.
+
     Attributes:
         raw: The bytes, where they would else be lost; else ``None``.
     """
@@ -155,15 +188,24 @@ class DecodeError(CodecError, ValueError):
 
 
 class LoadTimeoutError(AlacenaError, TimeoutError):
-    """The source did not answer within the hard timeout of its data type."""
+    """The source did not answer within ``hard_timeout_s`` of its data type.
+
+    Look at the source, or give the type a longer time.
+    """
 
 
 class LoadCancelledError(AlacenaError):
-    """The loader was cancelled by something that it waited for: its callers were not, and should not look as if."""
+    """The loader was cancelled by something that it waited for: its callers were not, and should not look as if.
+
+    Look at the loader.
+    """
 
 
 class CircularLoadError(AlacenaError, RuntimeError):
-    """A load asked for the entry that it is loading, or for one whose load waits for it: it would wait for ever."""
+    """A load asked for the entry that it is loading, or for one whose load waits for it: it would wait for ever.
+
+    The message names the circle. Call the source itself there, or give the inner entry an id of its own.
+    """
 
 
 class OneShotValueError(AlacenaError, TypeError):
@@ -181,27 +223,44 @@ class UnsharableValueError(AlacenaError, TypeError):
 
 
 class CoordinationError(AlacenaError):
-    """A lock, queue, counter or ledger refused: what it protects would not hold."""
+    """A lock, queue, counter or ledger refused: what it protects would not hold.
+
+    Catch one of those below.
+    """
 
 
 class LockLostError(CoordinationError):
-    """The lock could not be renewed in time: its block was cancelled before the server could give it away."""
+    """The lock could not be renewed in time: its block was cancelled before the server could give it away.
+
+    Start the work again under a new lock.
+    """
 
 
 class LockTimeoutError(CoordinationError, TimeoutError):
-    """The lock was not had within the time that the caller allowed."""
+    """The lock was not had within the time that the caller allowed.
+
+    Somebody else is on it: try again later, or wait longer.
+    """
 
 
 class NotOwnerError(CoordinationError):
-    """The token is not (or no longer) the owner's: somebody else may be working on this."""
+    """The token is not (or no longer) the owner's: somebody else may be working on this.
+
+    Stop, and write nothing.
+    """
 
 
 class IdempotencyConflictError(CoordinationError, ValueError):
-    """This idempotency key was used before with other figures: use a key that names one provider call."""
+    """This idempotency key was used before with other figures.
+
+    Use a key that names one call of the provider.
+    """
 
 
 class LimitExceededError(CoordinationError):
     """A budget or rate limit has no room.
+
+    Wait for ``retry_after_s``, and ask again.
 
     Attributes:
         retry_after_s: Seconds until it is worth asking again; ``None`` where time alone does not help.

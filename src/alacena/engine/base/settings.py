@@ -28,61 +28,65 @@ class Settings:
 
     redis_url: str | None = None
     """The server: ``redis://``, ``rediss://``, ``unix://``, ``redis+sentinel://``, ``redis+cluster://``;
-    ``"embedded://"`` starts a private Valkey; ``None`` (the default): memory only, in this process."""
+    ``"embedded://"`` starts a private Valkey; ``None``: memory only, in this process."""
     namespace: str = "alacena"
     """The first part of every key; services that share entries share it."""
     memory_max_bytes: int = 128 * 1024 * 1024
-    """What the memory tier may hold, in bytes (default 128 MiB)."""
+    """What the memory tier may hold, in bytes."""
     memory_max_entries: int | None = None
-    """The same in entries; ``None`` (default): bytes alone decide."""
+    """The same in entries; ``None``: bytes alone decide."""
     ttl_default_s: float = 3600.0
-    """Freshness of a type that no policy names, in seconds (default 3600)."""
+    """Freshness of a type that no policy names, in seconds."""
     ttl_jitter_ratio: float = 0.1
-    """The part of a time to live that is taken off at random, so that entries made together do not expire together
-    (default 0.1)."""
+    """The part of a time to live that is taken off at random, so that entries made together do not expire together."""
     staleness_bound_s: float = 1.0
-    """H: after an invalidation was acknowledged, no process serves the old value longer than this (default 1). Smaller
+    """H: after an invalidation was acknowledged, no process serves the old value longer than this. Smaller
     means more heartbeats."""
     redis_budget_s: float = 0.05
-    """The longest a read waits for Redis before it goes to the source (default 0.05); a large value that is coming in is
-    given up to 2 s more."""
+    """The longest a read waits for Redis before it goes to the source; a large value that is coming in is given up to 2 s
+    more."""
     redis_timeout_s: float = 1.0
-    """The longest a write, a lock, queue or counter verb waits for its reply (default 1)."""
+    """The longest a write, a lock, queue or counter verb waits for its reply."""
     redis_connect_timeout_s: float = 2.0
-    """The longest a connection may take to be made (default 2)."""
+    """The longest a connection may take to be made."""
     lease_s: float = 5.0
-    """How long a lease outlives the process that holds it; it is renewed while its load runs (default 5)."""
+    """How long a lease outlives the process that holds it; it is renewed while its load runs."""
     lease_wait_s: float = 30.0
-    """The longest a process waits for another's load before it loads without storing (default 30)."""
+    """The longest a process waits for another's load before it loads without storing."""
     lease_poll_s: float = 1.0
     """How often a waiter looks again where pushes are not proven to arrive; where they are, it does when the lease is
-    over (default 1)."""
+    over."""
     hold_s: float = 30.0
-    """How long a hold outlives the process of a source transaction (default 30); above the statement timeout."""
+    """How long a hold outlives the process of a source transaction; above the statement timeout."""
     max_value_bytes: int = 8 * 1024 * 1024
-    """The largest encoded value that is stored (default 8 MiB)."""
+    """The largest encoded value that is stored."""
     compress_over_bytes: int | None = 4096
-    """Values above this are compressed where that saves a tenth; ``None``: never (default 4096)."""
+    """Values above this are compressed where that saves a tenth; ``None``: never."""
     max_loads_per_tenant: int | None = None
-    """Loads that one tenant may have under way; ``None`` (default): no limit."""
+    """Loads that one tenant may have under way; ``None``: no limit."""
     tenant_buckets: Mapping[str, int] = field(default_factory=lambda: MappingProxyType({}))
-    """Over how many hash tags each large tenant is spread, by tenant id (default: 1 each)."""
+    """Over how many hash tags each large tenant is spread, by tenant id. Every process must agree."""
     ledger_spill_path: str | None = None
-    """A file in which token usage waits while Redis is away; ``None`` (default): such a call raises."""
+    """A file in which token usage waits while Redis is away or refuses to write; ``None``: such a call raises, but inside a
+    source, where it waits in this process."""
     key_secret: str | None = None
-    """Where key names must not be seen: every part becomes a digest keyed with it."""
+    """With it, every part of a key becomes a digest keyed with it, so that names are not seen."""
     integrity_key: str | None = None
-    """With it, every entry carries a keyed digest, and one that was tampered with is a miss."""
+    """With it (16 to 64 bytes), every entry carries a keyed digest, and one that was tampered with is a miss."""
     trust_eviction_policy: bool = False
     """Says that the server evicts nothing, where it does not tell (``INFO`` is refused). Without it, locks, queues,
-    counters, limits and the ledger are refused there (default ``False``)."""
+    counters, limits and the ledger are refused there. It never outweighs what the server says."""
     client_name: str = "alacena"
+<<<<<<< HEAD
     """How connections are named on the server (default ``alacena``)."""
     process_name: str | None = None
     """What this process is called in snapshots and in the fleet, such as ``"web-1"``; ``None`` (default): its host and
     number."""
     fleet_every_s: float | None = 2.0
     """How often this process tells the others of its namespace what it has counted (default 2); ``None``: never."""
+=======
+    """How connections are named on the server."""
+>>>>>>> wt/site
 
     def __post_init__(self) -> None:
         problems = [

@@ -17,7 +17,7 @@ from alacena.engine.reading.answers import align
 from alacena.engine.reading.reader import consume
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Mapping, Sequence
+    from collections.abc import Awaitable, Iterable, Mapping, Sequence
 
     from alacena.engine.base.counts import Counts
     from alacena.engine.base.environment import Environment

@@ -114,10 +114,11 @@ def load_objects(stored: bytes, allowed: Iterable[type[Serializable]] = ()) -> A
 class LangChainCache(BaseCache):
     """The cache of LangChain's models, for `set_llm_cache` or a model's ``cache=``, apart for each tenant and user.
 
-    The tenant and the user are the ambient ones. A hit is a copy that carries no usage, see `is_cached`. What is stored by
-    a call that began before an invalidation of its tenant or type is not kept. Equal calls at the same time are not one
-    here, and ``stream`` never asks it, since LangChain's interface allows neither: `CachedModelCalls` of
-    `alacena.integrations.langchain_agents` has both.
+    The tenant and the user are the ambient ones. A hit is a copy that carries no usage, see `is_cached`. Equal calls at the
+    same time are one call, here and in other processes: the first claims the entry, and the others have its answer, or
+    call if it fails. What is stored by a call that began before an invalidation of its tenant or type is not kept.
+    ``stream`` never asks it, since LangChain does not: `CachedModelCalls` of `alacena.integrations.langchain_agents` and
+    `CachingTransport` answer that too.
 
     Args:
         cache: An open cache, or a started `Bridge`, which sync calls need; ``None``: the process-wide cache.
@@ -175,7 +176,10 @@ class LangChainCache(BaseCache):
             return None
         try:
             generations: list[Generation] = load_objects(stored, self._allowed)
-        except ValueError:  # of another version, or of an allow-list that has become shorter
+        except (ValueError, TypeError, KeyError, AttributeError, NotImplementedError):
+            # of another version, of an allow-list that has become shorter, or none of ours
+            return None
+        if not isinstance(generations, list) or not all(isinstance(one, Generation) for one in generations):
             return None
         for generation in generations:
             if isinstance(generation, ChatGeneration):

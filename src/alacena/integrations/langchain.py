@@ -14,6 +14,7 @@ from alacena.integrations.bridge import Access, Bridge
 from alacena.integrations.lookaside import LookAside
 from alacena.integrations.requirement import needing
 from alacena.integrations.surroundings import digest, reader_scope, tenant_scope
+from alacena.integrations.usage import read_usage
 from alacena.integrations.vectors import CachedVectors
 
 with needing("alacena.integrations.langchain", "langchain", ("langchain-core", "1.8", "2")):
@@ -350,7 +351,17 @@ class LedgerCallback(AsyncCallbackHandler):
         if not usage:
             return
         model = message.response_metadata.get("model_name") or message.response_metadata.get("model") or "unknown"
-        detail = {"tokens_in": usage["input_tokens"], "tokens_out": usage["output_tokens"]}
+        read, written = usage.get("input_token_details") or {}, usage.get("output_token_details") or {}
+        counts = read_usage(
+            {
+                **usage,
+                "input_tokens_details": {
+                    "cached_tokens": read.get("cache_read"),
+                    "cache_write_tokens": read.get("cache_creation"),
+                },
+                "output_tokens_details": {"reasoning_tokens": written.get("reasoning")},
+            }
+        )
         await self._access.call(
             lambda cache: cache.ledger.record(
                 tenant_id,
@@ -358,7 +369,7 @@ class LedgerCallback(AsyncCallbackHandler):
                 model=str(model),
                 token_type=TOKEN_TYPE_LLM,
                 operation=self._operation,
-                metadata=detail,
+                parts=None if counts is None else counts.parts,
                 idempotency_key=key,
                 saved=saved,
             )

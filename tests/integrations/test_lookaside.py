@@ -24,7 +24,7 @@ from alacena.engine import Scope
 from alacena.integrations.bridge import Access, Bridge
 from alacena.integrations.langchain import LangChainCache
 from alacena.integrations.langgraph import NodeCache
-from alacena.integrations.lookaside import LookAside
+from alacena.integrations.lookaside import _CLAIMS, LookAside
 from tests.integrations.test_langchain import Model
 from tests.integrations.test_langgraph import Node, graph
 from tests.waiting import for_ever, until
@@ -217,3 +217,14 @@ async def _hold(ours: LangChainCache, looked: asyncio.Event) -> None:
 
 async def _text(stream: Any) -> str:
     return "".join([chunk.content async for chunk in stream])
+
+
+def test_bridge_does_not_wait_for_what_nobody_will_store() -> None:
+    """The code of a script ends when the script does: what it claimed would be waited for, as a load is."""
+    cache = Cache(Settings())
+    with Bridge(cache) as bridge, Context(tenant_id="acme"):
+        assert LangChainCache(bridge).lookup("p", "m") is None
+        (claim,) = _CLAIMS[cache]
+        assert claim.is_open
+        bridge.stop()
+        assert not claim.is_open

@@ -6,14 +6,13 @@ import asyncio
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
-from weakref import finalize
+from weakref import WeakKeyDictionary, WeakSet, finalize
 
-from alacena.engine import UNSET, Cache, LoadTimeoutError, Reading, Scope, TtlOrUnset
+from alacena.engine import UNSET, Cache, Claim, LoadTimeoutError, Reading, Scope, TtlOrUnset
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
-    from alacena.engine import Claim
     from alacena.integrations.bridge import Access
 
 _MOST_NOTED: Final = 256
@@ -29,13 +28,14 @@ class _Miss:
     gone: the model failed, or the answer was none to keep, and those who wait must not wait for it.
     """
 
-    def __init__(self, given: Claim | Reading) -> None:
+    def __init__(self, given: Claim | Reading, cache: Cache) -> None:
         self.claim: Claim | None = None
         self.reading: Reading | None = None
         if isinstance(given, Reading):
             self.reading = given
             return
         self.claim = given
+        _CLAIMS.setdefault(cache, WeakSet()).add(given)
         self._ended = finalize(self, _close_behind, asyncio.get_running_loop(), given)
         self._ended.atexit = False
 
@@ -74,6 +74,7 @@ class _Notes:
 
 _NOTHING: Final = _Notes()
 _NOTES: Final[ContextVar[_Notes]] = ContextVar("alacena.lookaside", default=_NOTHING)
+_CLAIMS: Final[WeakKeyDictionary[Cache, WeakSet[Claim]]] = WeakKeyDictionary()
 _CLOSING: Final[set[asyncio.Task[None]]] = set()
 
 
@@ -164,13 +165,13 @@ class LookAside:
             except LoadTimeoutError:  # the tenant's limit of loads has no place
                 break
             if not claim.found:
-                misses[one] = _Miss(claim)
+                misses[one] = _Miss(claim, cache)
             elif claim.value is not None:
                 found[one] = claim.value
         left = set(ids) - set(found) - set(misses)
         if left:
             async with cache.reading(scope, data_types=(self._data_type,)) as reading:
-                misses.update(dict.fromkeys(left, _Miss(reading)))
+                misses.update(dict.fromkeys(left, _Miss(reading, cache)))
         return found
 
     async def _store(
@@ -209,6 +210,12 @@ class LookAside:
         if miss is not None:
             _NOTES.set(notes.without(key))
         return miss, miss is not None or not notes.is_partial
+
+
+async def close_claims(cache: Cache) -> None:
+    """Close what misses still claim of a cache that is about to close, which would wait for them."""
+    for claim in tuple(_CLAIMS.get(cache, ())):
+        await claim.close()
 
 
 def _is_on_a_loop() -> bool:

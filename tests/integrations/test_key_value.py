@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -67,3 +68,31 @@ async def test_code_of_another_loop_uses_a_bridge() -> None:
 def test_missing_framework_names_extra_and_range(import_without: Callable[[str, str], Any]) -> None:
     with pytest.raises(ImportError, match=r"py-key-value-aio>=0\.5,<0\.6.*alacena\[key-value\]"):
         import_without("alacena.integrations.key_value", "key_value")
+
+
+async def test_store_that_fills_lets_what_is_missing_be_made_once(cache: Cache) -> None:
+    store, made = CachedStore(cache, fills=True), 0
+
+    async def tool() -> Any:
+        nonlocal made
+        if (found := await store.get("k")) is not None:
+            return found
+        made += 1
+        await asyncio.sleep(0)
+        await store.put("k", {"n": made}, ttl=60)
+        return {"n": made}
+
+    with Context(tenant_id="acme"):
+        assert await asyncio.gather(*[tool() for _ in range(4)]) == [{"n": 1}] * 4
+
+
+async def test_store_that_fills_keeps_nothing_that_an_invalidation_overtook(cache: Cache) -> None:
+    store = CachedStore(cache, fills=True)
+    with Context(tenant_id="acme"):
+        assert await store.get("k") is None
+        await cache.invalidate("acme")
+        await store.put("k", {"n": 1}, ttl=60)
+        assert await store.get("k") is None
+        await store.delete("k")
+        await store.put("k", {"n": 2}, ttl=60)  # it was ended by the code itself: what it puts is its own word
+        assert await store.get("k") == {"n": 2}

@@ -31,6 +31,7 @@ from alacena.integrations.langchain import (
     is_cached,
 )
 from alacena.integrations.langchain_agents import CachedModelCalls
+from alacena.integrations.surroundings import digest
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -152,10 +153,10 @@ async def test_each_call_stores_under_its_own_look_up(cache: Cache) -> None:
         await events[2].wait()
         events[1].set()
         await old
-        assert await ours.alookup(*prompt) is None
+        third = asyncio.create_task(ours.alookup(*prompt))
         events[3].set()
         await new
-        assert await ours.alookup(*prompt) == [Generation(text="new")]
+        assert await third == await ours.alookup(*prompt) == [Generation(text="new")]
 
 
 async def test_look_ups_without_a_store_are_remembered_up_to_a_bound(cache: Cache) -> None:
@@ -172,10 +173,11 @@ async def test_look_ups_without_a_store_are_remembered_up_to_a_bound(cache: Cach
 async def test_look_up_in_one_cache_is_no_beginning_of_a_store_in_another(cache: Cache) -> None:
     with Context(tenant_id="acme"):
         async with Cache(Settings()) as other:
-            assert await LangChainCache(other).alookup("p", "m") is None
-        ours = LangChainCache(cache)
-        await ours.aupdate("p", "m", [Generation(text="a")])
-        assert await ours.alookup("p", "m") == [Generation(text="a")]
+            theirs, ours = LangChainCache(other), LangChainCache(cache)
+            assert await theirs.alookup("p", "m") is None
+            await ours.aupdate("p", "m", [Generation(text="a")])
+            assert await ours.alookup("p", "m") == [Generation(text="a")]
+            await theirs.aupdate("p", "m", [Generation(text="b")])
 
 
 async def test_hit_is_the_readers_own_copy(cache: Cache) -> None:
@@ -433,3 +435,13 @@ def test_framework_of_another_version_names_extra_and_range(monkeypatch: pytest.
         requirement.needing("alacena.integrations.langchain", "langchain", ("langchain-core", "1.8", "2")),
     ):
         pass
+
+
+@pytest.mark.parametrize("foreign", [b"no JSON", b"{}", b"\xff", "text", {"a": 1}])
+async def test_entry_that_is_not_ours_is_a_miss(cache: Cache, foreign: Any) -> None:
+    ours = LangChainCache(cache)
+    with Context(tenant_id="acme"):
+        await cache.set("langchain_llm", digest("p", "m"), foreign, "acme")
+        assert await ours.alookup("p", "m") is None
+        await ours.aupdate("p", "m", [Generation(text="a")])
+        assert await ours.alookup("p", "m") == [Generation(text="a")]

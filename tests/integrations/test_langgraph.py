@@ -178,3 +178,16 @@ def test_sync_node_that_an_invalidation_overtook_is_not_kept(bridge: Bridge) -> 
 def test_missing_framework_names_extra_and_range(import_without: Callable[[str, str], Any]) -> None:
     with pytest.raises(ImportError, match=r"langgraph-checkpoint>=4\.3,<5.*alacena\[langgraph\]"):
         import_without("alacena.integrations.langgraph", "langgraph")
+
+
+async def test_what_cannot_be_read_is_a_miss_and_what_cannot_be_written_is_not_kept(
+    cache: Cache, caplog: pytest.LogCaptureFixture
+) -> None:
+    ours: NodeCache[Any] = NodeCache("g", cache)
+    with Context(tenant_id="acme"):
+        await ours.aset({KEY: ({"n": 1}, None)})
+        await cache.set("langgraph_node", ours._name(KEY), ("of another serializer", b"\x00"), "acme")
+        assert await ours.aget([KEY]) == {}
+        await ours.aset({KEY: ((step for step in "abc"), None)})
+        assert await ours.aget([KEY]) == {}
+    assert "is not kept" in caplog.text

@@ -23,8 +23,10 @@ import pytest
 from alacena import Cache, Context, Policy, Settings, SettingsError
 from alacena.common import runtime
 from alacena.common.context import set_current_tenant_id
+from alacena.integrations.caller import Caller, Serving, ambient_ids, labels_of, whom
 from alacena.integrations.llm_transport import HEADER, CachingTransport, Rules, based_on, is_hit
 from alacena.integrations.prices import ModelPrice, PriceTable
+from alacena.integrations.usage import read_usage
 from alacena.testing.doubles import FakeEnvironment
 from tests.integrations import provider as says
 from tests.integrations.provider import Provider
@@ -751,14 +753,36 @@ async def test_streams_and_messages_count_what_they_say(desk: Coordination) -> N
     assert totals.used == totals.saved == 15 + (5 + 100 + 30 + 9) + (5 + 100 + 9)
 
 
-async def test_a_call_that_the_application_records_itself_counts_once(desk: Coordination, cache: Cache) -> None:
+async def test_a_call_that_the_application_records_itself_counts_once(open_desk: OpenDesk, cache: Cache) -> None:
+    desk = open_desk(prices=PriceTable(()))
     answer = await desk.openai.chat.completions.create(**ASKED)
-    assert answer.usage is not None
+    counts = read_usage(answer.usage)
+    assert counts is not None
     await cache.ledger.record(
-        "acme", answer.usage.total_tokens, model=answer.model, operation="chat", idempotency_key=answer.id
+        "acme", counts.total, model=answer.model, operation="chat", parts=counts.parts, idempotency_key=answer.id
     )
 
     assert (await desk.totals()).used == 27
+
+
+async def test_answers_of_one_set_of_permissions_are_not_anothers(open_desk: OpenDesk, provider: Provider) -> None:
+    desk = open_desk(tenant_id=None)
+    for user, permissions in (("u1", {"read"}), ("u1", {"read"}), ("u1", {"read", "write"}), ("u2", {"read"})):
+        with Serving(Caller(tenant_id="acme", user_id=user, permissions=frozenset(permissions))):
+            await desk.told()
+    assert len(provider.seen) == 3
+    with Serving(whom(_sent_by(Caller(tenant_id="acme", user_id="u1", permissions=frozenset({"read"}))))):
+        await desk.told()
+    assert len(provider.seen) == 3
+    with Serving({"tenant_id": "acme", "user_id": "u1"}):
+        await desk.told()
+    assert len(provider.seen) == 4
+
+
+def _sent_by(caller: Caller) -> dict[str, str]:
+    """The labels of a message to a worker."""
+    with Serving(caller):
+        return labels_of(ambient_ids(), {})
 
 
 async def test_nothing_is_recorded_if_nobody_wants_it(open_desk: OpenDesk) -> None:
@@ -786,6 +810,9 @@ async def test_a_price_is_kept_with_the_use_and_never_made_up(open_desk: OpenDes
 
     assert desk.transport.counts.nanodollars == (5 + 3) * 150 + 12 * 75 + 7 * 600
     assert desk.transport.counts.priced_ratio == 0.5
+    totals = await desk.totals()
+    assert totals.cost == Decimal("0.000006")
+    assert totals.parts == {"input": 31, "output": 11, "cached": 12, "cache_write": 3, "reasoning": 5}
 
 
 # Embeddings

@@ -221,6 +221,9 @@ class Bridge:
             ready.set_result(None)
             await self._ended.wait()
         finally:
+            from alacena.integrations.lookaside import close_claims
+
+            await close_claims(cache)
             await (runtime.close() if self._given is None else cache.close())
 
 

@@ -6,6 +6,7 @@ import json
 from typing import TYPE_CHECKING, Any
 
 from alacena.integrations.bridge import Access, Bridge
+from alacena.integrations.lookaside import LookAside
 from alacena.integrations.requirement import needing
 from alacena.integrations.surroundings import reader_scope
 
@@ -30,6 +31,9 @@ class CachedStore(BaseStore):
         cache: An open cache, or a started `Bridge` for code of other loops; ``None``: the process-wide cache.
         default_collection: The collection of calls that name none.
         data_type: The type that its entries have.
+        fills: Whether a ``get`` that finds nothing is followed by the ``put`` of what was made, as FastMCP's response
+            cache does. Then equal gets at one time wait for the first one's put, so that it is made once, and a put
+            whose get began before an invalidation is not kept, without an error. Leave it out if a miss is an answer.
     """
 
     def __init__(
@@ -38,9 +42,11 @@ class CachedStore(BaseStore):
         *,
         default_collection: str | None = None,
         data_type: str = "key_value",
+        fills: bool = False,
     ) -> None:
         self._access = Access(cache)
         self._data_type = data_type
+        self._steps = LookAside(self._access, data_type) if fills else None
         super().__init__(default_collection=default_collection, stable_api=True)
 
     async def _get_managed_entry(self, *, collection: str, key: str) -> ManagedEntry | None:
@@ -50,7 +56,10 @@ class CachedStore(BaseStore):
         if not keys:
             return []
         names, scope = [_name(collection, key) for key in keys], reader_scope()
-        found = await self._access.call(lambda cache: cache.get_many(self._data_type, names, scope))
+        if self._steps is not None:
+            found = await self._steps.look(names, scope)
+        else:
+            found = await self._access.call(lambda cache: cache.get_many(self._data_type, names, scope))
         return [self._read(found.get(name)) for name in names]
 
     async def _put_managed_entry(self, *, collection: str, key: str, managed_entry: ManagedEntry) -> None:
@@ -74,17 +83,23 @@ class CachedStore(BaseStore):
         if not values or (ttl is not None and ttl <= 0):
             return
         scope = reader_scope()
+        if self._steps is not None:
+            for name, text in values.items():
+                await self._steps.store(
+                    name, text, scope, ttl=await self._access.call(lambda cache: _lasting(cache, ttl))
+                )
+            return
 
         async def verb(cache: Cache) -> int:
-            # What the cache takes off at random must not end the entry before it ends by itself.
-            lasting = None if ttl is None else ttl / (1.0 - cache.settings.ttl_jitter_ratio)
-            return await cache.set_many(self._data_type, values, scope, ttl=lasting)
+            return await cache.set_many(self._data_type, values, scope, ttl=await _lasting(cache, ttl))
 
         if await self._access.call(verb) < len(values):
             raise StoreConnectionError(message="the cache did not store it: the server is away, or it was invalidated")
 
     async def _delete_managed_entry(self, *, key: str, collection: str) -> bool:
         scope, name = reader_scope(), _name(collection, key)
+        if self._steps is not None:
+            self._steps.forget(name, scope)
         return await self._access.call(lambda cache: cache.delete(self._data_type, name, scope))
 
     def _read(self, stored: str | None) -> ManagedEntry | None:
@@ -92,8 +107,13 @@ class CachedStore(BaseStore):
             return None
         try:
             return self._serialization_adapter.load_json(json_str=stored)
-        except DeserializationError:  # of a version that writes them otherwise
+        except (DeserializationError, TypeError, ValueError):  # of a version that writes them otherwise
             return None
+
+
+async def _lasting(cache: Cache, ttl: float | None) -> float | None:
+    """The time to live that what the cache takes off at random leaves at least ``ttl`` of: the entry ends by itself."""
+    return None if ttl is None else ttl / (1.0 - cache.settings.ttl_jitter_ratio)
 
 
 def _name(collection: str, key: str) -> str:

@@ -14,6 +14,7 @@ from alacena.integrations.bridge import Access, Bridge
 from alacena.integrations.lookaside import LookAside
 from alacena.integrations.requirement import needing
 from alacena.integrations.surroundings import digest, reader_scope, tenant_scope
+from alacena.integrations.usage import read_usage
 from alacena.integrations.vectors import CachedVectors
 
 with needing("alacena.integrations.langchain", "langchain", ("langchain-core", "1.8", "2")):
@@ -114,10 +115,11 @@ def load_objects(stored: bytes, allowed: Iterable[type[Serializable]] = ()) -> A
 class LangChainCache(BaseCache):
     """The cache of LangChain's models, for `set_llm_cache` or a model's ``cache=``, apart for each tenant and user.
 
-    The tenant and the user are the ambient ones. A hit is a copy that carries no usage, see `is_cached`. What is stored by
-    a call that began before an invalidation of its tenant or type is not kept. Equal calls at the same time are not one
-    here, and ``stream`` never asks it, since LangChain's interface allows neither: `CachedModelCalls` of
-    `alacena.integrations.langchain_agents` has both.
+    The tenant and the user are the ambient ones. A hit is a copy that carries no usage, see `is_cached`. Equal calls at the
+    same time are one call, here and in other processes: the first claims the entry, and the others have its answer, or
+    call if it fails. What is stored by a call that began before an invalidation of its tenant or type is not kept.
+    ``stream`` never asks it, since LangChain does not: `CachedModelCalls` of `alacena.integrations.langchain_agents` and
+    `CachingTransport` answer that too.
 
     Args:
         cache: An open cache, or a started `Bridge`, which sync calls need; ``None``: the process-wide cache.
@@ -175,7 +177,10 @@ class LangChainCache(BaseCache):
             return None
         try:
             generations: list[Generation] = load_objects(stored, self._allowed)
-        except ValueError:  # of another version, or of an allow-list that has become shorter
+        except (ValueError, TypeError, KeyError, AttributeError, NotImplementedError):
+            # of another version, of an allow-list that has become shorter, or none of ours
+            return None
+        if not isinstance(generations, list) or not all(isinstance(one, Generation) for one in generations):
             return None
         for generation in generations:
             if isinstance(generation, ChatGeneration):
@@ -346,7 +351,17 @@ class LedgerCallback(AsyncCallbackHandler):
         if not usage:
             return
         model = message.response_metadata.get("model_name") or message.response_metadata.get("model") or "unknown"
-        detail = {"tokens_in": usage["input_tokens"], "tokens_out": usage["output_tokens"]}
+        read, written = usage.get("input_token_details") or {}, usage.get("output_token_details") or {}
+        counts = read_usage(
+            {
+                **usage,
+                "input_tokens_details": {
+                    "cached_tokens": read.get("cache_read"),
+                    "cache_write_tokens": read.get("cache_creation"),
+                },
+                "output_tokens_details": {"reasoning_tokens": written.get("reasoning")},
+            }
+        )
         await self._access.call(
             lambda cache: cache.ledger.record(
                 tenant_id,
@@ -354,7 +369,7 @@ class LedgerCallback(AsyncCallbackHandler):
                 model=str(model),
                 token_type=TOKEN_TYPE_LLM,
                 operation=self._operation,
-                metadata=detail,
+                parts=None if counts is None else counts.parts,
                 idempotency_key=key,
                 saved=saved,
             )

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from alacena.engine import Cache, UsageError
@@ -19,15 +21,17 @@ if TYPE_CHECKING:
     from langgraph.checkpoint.serde.base import SerializerProtocol
 
 ValueT = TypeVar("ValueT")
+_log = logging.getLogger("alacena")
 
 
 class NodeCache(BaseCache[ValueT]):
     """The cache of a graph's nodes: ``builder.compile(cache=NodeCache("support-agent"))``, with a `CachePolicy` a node.
 
     LangGraph names an entry by the node and its input alone: neither by the graph nor by who asks. So the graph's name is
-    given here, and tenant and user are the ambient ones. What a node made from before an invalidation of its tenant or
-    type is not kept. Equal nodes that run at one time run each, since LangGraph's interface does not tie look-up and
-    store.
+    given here, and tenant and user are the ambient ones. Equal nodes that are to run at one time run once, here and in
+    other processes, unless one of them waits for another already (a node inside of a node): the first claims its entry,
+    and the others have what it stores, or run if it fails. What a node made from before an invalidation of its tenant or
+    type is not kept; nor is what cannot be written, and what cannot be read is a miss.
 
     Args:
         graph: The graph's name, with a version if its nodes change: ``"support-agent@3"``.
@@ -58,7 +62,7 @@ class NodeCache(BaseCache[ValueT]):
         self._steps = LookAside(self._access, data_type)
 
     async def aget(self, keys: Sequence[FullKey]) -> dict[FullKey, ValueT]:
-        """Return the values that are there. Cost: 1 round trip a node of the server; one more for misses."""
+        """Return the values that are there. Cost: 1 round trip for one key; for several one more for each miss."""
         names = self._names(keys)
         return self._read(names, await self._steps.look(list(names), reader_scope()) if names else {})
 
@@ -66,7 +70,8 @@ class NodeCache(BaseCache[ValueT]):
         """Keep values, each for its seconds; ``None``: for ever."""
         scope = reader_scope()
         for key, (value, ttl) in _lasting(pairs):
-            await self._steps.store(self._name(key), self._written(value), scope, ttl=ttl, tags=self._tags(key))
+            if (written := self._written(value)) is not None:
+                await self._steps.store(self._name(key), written, scope, ttl=ttl, tags=self._tags(key))
 
     async def aclear(self, namespaces: Sequence[Namespace] | None = None) -> None:
         """End what these namespaces hold (``None``: the whole graph) for the ambient tenant, whoever its user is."""
@@ -82,8 +87,9 @@ class NodeCache(BaseCache[ValueT]):
         """As `aset`, over a bridge."""
         scope = reader_scope()
         for key, (value, ttl) in _lasting(pairs):
-            written, tags = self._written(value), self._tags(key)
-            self._steps.store_now(self._name(key), written, scope, "NodeCache.set", ttl=ttl, tags=tags)
+            if (written := self._written(value)) is not None:
+                tags = self._tags(key)
+                self._steps.store_now(self._name(key), written, scope, "NodeCache.set", ttl=ttl, tags=tags)
 
     def clear(self, namespaces: Sequence[Namespace] | None = None) -> None:
         """As `aclear`, over a bridge."""
@@ -108,12 +114,20 @@ class NodeCache(BaseCache[ValueT]):
     def _tag(self, *namespace: str) -> str:
         return f"langgraph:{digest(self._graph, *namespace)}"
 
-    def _written(self, value: ValueT) -> tuple[str, bytes]:
-        kind, text = self.serde.dumps_typed(value)
+    def _written(self, value: ValueT) -> tuple[str, bytes] | None:
+        try:
+            kind, text = self.serde.dumps_typed(value)
+        except Exception as error:  # noqa: BLE001 - whatever a serializer of the application's raises
+            _log.warning("what a node of %r made is not kept, as it cannot be written: %r", self._graph, error)
+            return None
         return kind, bytes(text)
 
     def _read(self, names: Mapping[str, FullKey], found: Mapping[str, Any]) -> dict[FullKey, ValueT]:
-        return {names[name]: self.serde.loads_typed(tuple(stored)) for name, stored in found.items()}
+        read: dict[FullKey, ValueT] = {}
+        for name, stored in found.items():
+            with suppress(Exception):  # of another version, or of another serializer
+                read[names[name]] = self.serde.loads_typed(tuple(stored))
+        return read
 
 
 def _lasting(

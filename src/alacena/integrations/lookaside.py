@@ -1,12 +1,14 @@
-"""Look-up and store of interfaces that do not tie the two: the beginning that a look-up notes is the store's."""
+"""Look-up and store of interfaces that do not tie the two: a miss claims its entry, and the store uses the claim."""
 
 from __future__ import annotations
 
+import asyncio
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
+from weakref import WeakKeyDictionary, WeakSet, finalize
 
-from alacena.engine import UNSET, Cache, Reading, Scope, TtlOrUnset
+from alacena.engine import UNSET, Cache, Claim, LoadTimeoutError, Reading, Scope, TtlOrUnset
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -14,38 +16,78 @@ if TYPE_CHECKING:
     from alacena.integrations.bridge import Access
 
 _MOST_NOTED: Final = 256
+_LIFE_S: Final = 600.0  # as long as a client of a model waits; the type's own limit is less, unless it says otherwise
 
 _Key: TypeAlias = "tuple[LookAside, Scope, str]"
 
 
+class _Miss:
+    """What a miss gives to the store that may follow: a claim of the entry, or the moment from which the value counts.
+
+    It is held by nothing but the contexts that may still store with it. So a claim is closed when the last of them is
+    gone: the model failed, or the answer was none to keep, and those who wait must not wait for it.
+    """
+
+    def __init__(self, given: Claim | Reading, cache: Cache) -> None:
+        self.claim: Claim | None = None
+        self.reading: Reading | None = None
+        if isinstance(given, Reading):
+            self.reading = given
+            return
+        self.claim = given
+        _CLAIMS.setdefault(cache, WeakSet()).add(given)
+        self._ended = finalize(self, _close_behind, asyncio.get_running_loop(), given)
+        self._ended.atexit = False
+
+    @property
+    def is_open(self) -> bool:
+        """Whether others may be waiting for it."""
+        return self.claim is not None and self.claim.is_open
+
+    async def store(self, data_type: str, resource_id: str, value: Any, ttl: TtlOrUnset, tags: Iterable[str]) -> bool:
+        """Store the value, unless what it rests on was invalidated since the miss."""
+        if self.reading is not None:
+            return await self.reading.set(data_type, resource_id, value, ttl=ttl, tags=tags)
+        assert self.claim is not None
+        if not self.claim.is_open:  # it ended by itself, or a task that branched off has used it
+            return False
+        return await self.claim.store(value, ttl=ttl, tags=tags)
+
+
 @dataclass(frozen=True, slots=True)
 class _Notes:
-    """What the misses of one task rest on. Never changed: a task that branches off has the notes of its beginning."""
+    """The misses of one task. Never changed: a task that branches off has the notes of its beginning."""
 
-    readings: Mapping[_Key, Reading] = field(default_factory=dict)
+    misses: Mapping[_Key, _Miss] = field(default_factory=dict)
     is_partial: bool = False
 
-    def adding(self, keys: Iterable[_Key], reading: Reading) -> _Notes:
+    def adding(self, misses: Mapping[_Key, _Miss]) -> _Notes:
         """These notes and those of one more look-up; the oldest go if they are too many."""
-        noted = dict.fromkeys(keys, reading)
-        readings = {**{key: old for key, old in self.readings.items() if key not in noted}, **noted}
-        surplus = max(0, len(readings) - _MOST_NOTED)
-        return _Notes(dict(list(readings.items())[surplus:]), self.is_partial or surplus > 0)
+        noted = {**{key: old for key, old in self.misses.items() if key not in misses}, **misses}
+        surplus = max(0, len(noted) - _MOST_NOTED)
+        return _Notes(dict(list(noted.items())[surplus:]), self.is_partial or surplus > 0)
 
     def without(self, key: _Key) -> _Notes:
         """These notes but one."""
-        return _Notes({other: reading for other, reading in self.readings.items() if other != key}, self.is_partial)
+        return _Notes({other: miss for other, miss in self.misses.items() if other != key}, self.is_partial)
 
 
 _NOTHING: Final = _Notes()
 _NOTES: Final[ContextVar[_Notes]] = ContextVar("alacena.lookaside", default=_NOTHING)
+_CLAIMS: Final[WeakKeyDictionary[Cache, WeakSet[Claim]]] = WeakKeyDictionary()
+_CLOSING: Final[set[asyncio.Task[None]]] = set()
 
 
 class LookAside:
     """Looks entries up, and stores later what the caller made of the misses.
 
-    A miss notes when it was. What the same task stores under the same id counts as read at that moment: if anything that
-    it rests on was invalidated since, it is not stored. A value that nobody looked up before is stored as the caller's
+    A miss claims its entry: others who look it up meanwhile, here and in other processes, wait for what is stored, and
+    what was invalidated since the miss is not stored. A claim ends when it is used, when the code that missed ends
+    without having stored, when it looks again, and after the type's ``hard_timeout_s``.
+
+    Nobody waits for a claim who holds one from an earlier look-up, as two that wait for each other would; nor does sync
+    code on the thread of an event loop, which may be the one that the other runs on. Such a miss notes when it was, and
+    what was invalidated since then is not stored either. A value that nobody looked up before is stored as the caller's
     own word.
 
     Args:
@@ -58,44 +100,84 @@ class LookAside:
         self._data_type = data_type
 
     async def look(self, ids: Sequence[str], scope: Scope) -> dict[str, Any]:
-        """Return the values that are there, by id. Cost: 1 round trip a node; one more if something is missing."""
-        found, reading = await self._access.call(lambda cache: self._look(cache, ids, scope))
-        self._note(ids, scope, found, reading)
-        return found
+        """Return the values that are there, by id.
+
+        Cost: 1 round trip for one id, found or not; for several, 1 round trip a node, and one more for each miss.
+        """
+        own = self._own(ids, scope)
+        may_wait = not self._holds_others(own)
+        misses: dict[str, _Miss] = {}
+        try:
+            return await self._access.call(lambda cache: self._look(cache, ids, scope, own, misses, may_wait=may_wait))
+        finally:
+            self._note(scope, misses)
 
     def look_now(self, ids: Sequence[str], scope: Scope, name: str) -> dict[str, Any]:
         """As `look`, from sync code; ``name`` is what the caller called."""
-        found, reading = self._access.call_now(lambda cache: self._look(cache, ids, scope), name)
-        self._note(ids, scope, found, reading)
-        return found
+        own = self._own(ids, scope)
+        may_wait = not _is_on_a_loop() and not self._holds_others(own)
+        misses: dict[str, _Miss] = {}
+        try:
+            return self._access.call_now(
+                lambda cache: self._look(cache, ids, scope, own, misses, may_wait=may_wait), name
+            )
+        finally:
+            self._note(scope, misses)
 
     async def store(self, resource_id: str, value: Any, scope: Scope, **options: Any) -> bool:
         """Store one value; ``ttl`` and ``tags`` as for `Cache.set`. Return whether it was stored."""
-        reading, may_store = self._beginning(resource_id, scope)
+        miss, may_store = self._take(resource_id, scope)
         if not may_store:
             return False
-        return await self._access.call(lambda cache: self._store(cache, reading, resource_id, value, scope, **options))
+        return await self._access.call(lambda cache: self._store(cache, miss, resource_id, value, scope, **options))
 
     def store_now(self, resource_id: str, value: Any, scope: Scope, name: str, **options: Any) -> bool:
         """As `store`, from sync code; ``name`` is what the caller called."""
-        reading, may_store = self._beginning(resource_id, scope)
+        miss, may_store = self._take(resource_id, scope)
         if not may_store:
             return False
-        return self._access.call_now(
-            lambda cache: self._store(cache, reading, resource_id, value, scope, **options), name
-        )
+        return self._access.call_now(lambda cache: self._store(cache, miss, resource_id, value, scope, **options), name)
 
-    async def _look(self, cache: Cache, ids: Sequence[str], scope: Scope) -> tuple[dict[str, Any], Reading | None]:
-        found = await cache.get_many(self._data_type, ids, scope)
-        if len(found) == len(set(ids)):
-            return found, None
-        async with cache.reading(scope, data_types=(self._data_type,)) as reading:
-            return found, reading
+    def forget(self, resource_id: str, scope: Scope) -> None:
+        """Give up what a look-up noted: the caller has ended the entry itself."""
+        self._take(resource_id, scope)
+
+    async def _look(
+        self,
+        cache: Cache,
+        ids: Sequence[str],
+        scope: Scope,
+        own: Sequence[_Miss],
+        misses: dict[str, _Miss],
+        *,
+        may_wait: bool,
+    ) -> dict[str, Any]:
+        for miss in own:
+            if miss.claim is not None:
+                await miss.claim.close()
+        found = await cache.get_many(self._data_type, ids, scope) if len(ids) > 1 or not may_wait else {}
+        # In their order: two that claim the same ones never wait for each other.
+        for one in sorted(set(ids) - set(found)):
+            if not may_wait:
+                break
+            try:
+                claim = await cache.begin_claim(self._data_type, one, scope, search_hierarchy=False, life_s=_LIFE_S)
+            except LoadTimeoutError:  # the tenant's limit of loads has no place
+                break
+            if not claim.found:
+                misses[one] = _Miss(claim, cache)
+            elif claim.value is not None:
+                found[one] = claim.value
+        left = set(ids) - set(found) - set(misses)
+        if left:
+            async with cache.reading(scope, data_types=(self._data_type,)) as reading:
+                misses.update(dict.fromkeys(left, _Miss(reading, cache)))
+        return found
 
     async def _store(
         self,
         cache: Cache,
-        reading: Reading | None,
+        miss: _Miss | None,
         resource_id: str,
         value: Any,
         scope: Scope,
@@ -103,18 +185,54 @@ class LookAside:
         ttl: TtlOrUnset = UNSET,
         tags: Iterable[str] = (),
     ) -> bool:
-        if reading is not None:
-            return await reading.set(self._data_type, resource_id, value, ttl=ttl, tags=tags)
+        if miss is not None:
+            return await miss.store(self._data_type, resource_id, value, ttl, tags)
         return await cache.set(self._data_type, resource_id, value, scope, ttl=ttl, tags=tags)
 
-    def _note(self, ids: Sequence[str], scope: Scope, found: Mapping[str, Any], reading: Reading | None) -> None:
-        if reading is not None:
-            _NOTES.set(_NOTES.get().adding(((self, scope, one) for one in ids if one not in found), reading))
+    def _note(self, scope: Scope, misses: dict[str, _Miss]) -> None:
+        if misses:
+            _NOTES.set(_NOTES.get().adding({(self, scope, one): miss for one, miss in misses.items()}))
+            misses.clear()  # futures keep what a bridge was called with until the garbage is collected
 
-    def _beginning(self, resource_id: str, scope: Scope) -> tuple[Reading | None, bool]:
+    @staticmethod
+    def _holds_others(own: Sequence[_Miss]) -> bool:
+        return any(miss.is_open for miss in _NOTES.get().misses.values() if miss not in own)
+
+    def _own(self, ids: Sequence[str], scope: Scope) -> list[_Miss]:
+        """What this code holds of these ids already: it asks again, so it has not stored."""
+        misses = _NOTES.get().misses
+        return [miss for one in ids if (miss := misses.get((self, scope, one))) is not None and miss.is_open]
+
+    def _take(self, resource_id: str, scope: Scope) -> tuple[_Miss | None, bool]:
         """What the look-up of an id noted, and whether a store may go on: not if its note may have been given up."""
         notes, key = _NOTES.get(), (self, scope, resource_id)
-        reading = notes.readings.get(key)
-        if reading is not None:
+        miss = notes.misses.get(key)
+        if miss is not None:
             _NOTES.set(notes.without(key))
-        return reading, reading is not None or not notes.is_partial
+        return miss, miss is not None or not notes.is_partial
+
+
+async def close_claims(cache: Cache) -> None:
+    """Close what misses still claim of a cache that is about to close, which would wait for them."""
+    for claim in tuple(_CLAIMS.get(cache, ())):
+        await claim.close()
+
+
+def _is_on_a_loop() -> bool:
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return False
+    return True
+
+
+def _close_behind(loop: asyncio.AbstractEventLoop, claim: Claim) -> None:
+    """Close a claim that nobody can use any more; from whichever thread lets go of it."""
+    if claim.is_open and not loop.is_closed():
+        loop.call_soon_threadsafe(_begin_close, loop, claim)
+
+
+def _begin_close(loop: asyncio.AbstractEventLoop, claim: Claim) -> None:
+    task = loop.create_task(claim.close())
+    _CLOSING.add(task)
+    task.add_done_callback(_CLOSING.discard)

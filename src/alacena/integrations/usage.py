@@ -37,6 +37,18 @@ class TokenCounts:
         return self.input_tokens + self.cache_read_tokens + self.cache_write_tokens
 
     @property
+    def parts(self) -> dict[str, int]:
+        """The tokens by what they were, as the ledger names it."""
+        parts = {
+            "input": self.whole_input,
+            "output": self.output_tokens,
+            "cached": self.cache_read_tokens,
+            "cache_write": self.cache_write_tokens,
+            "reasoning": self.reasoning_tokens,
+        }
+        return {name: tokens for name, tokens in parts.items() if tokens}
+
+    @property
     def total(self) -> int:
         """Input and output together."""
         return self.whole_input + self.output_tokens

@@ -6,6 +6,7 @@ import asyncio
 import logging
 from collections import Counter
 from dataclasses import dataclass, field, replace
+from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
 from alacena.engine import AlacenaError
@@ -137,18 +138,10 @@ def usage_record(caller: Caller, call: Call, ending: Ending, counts: TokenCounts
     """Returns what the ledger is told of one call. The only place that knows how the ledger wants it.
 
     A call is named by the provider's id of its answer, so that it counts once, whoever else records it under that id. A
-    hit has no such name: each one counts.
+    hit has no such name: each one counts. The ledger totals the cost in millionths; to the billionth it is in the
+    metadata.
     """
-    parts = {
-        "input": counts.whole_input,
-        "output": counts.output_tokens,
-        "cached": counts.cache_read_tokens,
-        "cache_write": counts.cache_write_tokens,
-        "reasoning": counts.reasoning_tokens,
-    }
-    metadata: dict[str, Any] = {"parts": {name: tokens for name, tokens in parts.items() if tokens}}
-    if ending.nanodollars is not None:
-        metadata["nanodollars"] = ending.nanodollars
+    known = ending.nanodollars is not None
     is_embedding = call.endpoint == "embeddings"
     return {
         "tenant_id": caller.tenant_id,
@@ -158,7 +151,9 @@ def usage_record(caller: Caller, call: Call, ending: Ending, counts: TokenCounts
         "operation": "embedding" if is_embedding else "chat",
         "agent_id": caller.agent_id,
         "conversation_id": caller.conversation_id,
-        "metadata": metadata,
+        "parts": counts.parts,
+        "cost": Decimal(ending.nanodollars or 0) / 1_000_000_000,
+        "metadata": {"nanodollars": ending.nanodollars} if known else None,
         "idempotency_key": None if saved else ending.response_id or None,
         "saved": saved,
     }

@@ -66,20 +66,15 @@ class Inputs:
         return dict(zip(self.ids, self.inputs, strict=True))
 
 
-def inputs_of(call: Call, user_id: str | None) -> Inputs | None:
-    """Returns the inputs of a call; ``None`` if it is not understood.
-
-    Args:
-        call: The call.
-        user_id: The user whose own the embeddings are, or ``None``.
-    """
+def inputs_of(call: Call) -> Inputs | None:
+    """Returns the inputs of a call; ``None`` if it is not understood."""
     given = call.body.get("input")
     if isinstance(given, str) or (isinstance(given, list) and given and all(isinstance(one, int) for one in given)):
         given = [given]
     if not isinstance(given, list) or not given or not all(isinstance(one, str | list) and one for one in given):
         return None
     shared = {name: value for name, value in call.body.items() if name != "input"}
-    return Inputs(call, given, [call.identity(shared, user_id, one) for one in given])
+    return Inputs(call, given, [call.identity(shared, one) for one in given])
 
 
 def read_reply(body: bytes, count: int) -> _Reply | None:
@@ -138,7 +133,7 @@ class EmbeddingExchange:
 
         Cancellation: the provider's answer is waited for and stored: it is paid for.
         """
-        inputs = inputs_of(job.call, job.user_id)
+        inputs = inputs_of(job.call)
         if inputs is None:
             return None
         brought = _Brought(job, inputs, self._send, self._accounts)

@@ -14,14 +14,14 @@ from alacena.integrations.llm_transport.live import Live
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
-    from alacena.engine import LoadContext, Lookup
+    from alacena.engine import LoadContext, Lookup, Scope
     from alacena.integrations.llm_transport.accounts import Accounts
     from alacena.integrations.llm_transport.job import Job
 
 ANSWER: Final = "llm_answer"
 """The data type of answers."""
 
-_Key: TypeAlias = "tuple[int, str, str]"
+_Key: TypeAlias = "tuple[int, Scope, str]"
 _Load: TypeAlias = "Callable[[LoadContext], Awaitable[dict[str, Any]]]"
 
 
@@ -77,7 +77,7 @@ class Exchange:
         Cancellation: of the response leaves the call to the others that listen; the last to leave ends it.
         """
         resource_id = _id(job)
-        key = (id(job.cache), job.caller.tenant_id, resource_id)
+        key = (id(job.cache), job.scope, resource_id)
         live = self._live.get(key)
         if live is not None and live.takes_listeners:
             live.join(job)
@@ -218,7 +218,7 @@ class Exchange:
 
 
 def _id(job: Job) -> str:
-    return job.call.identity(job.call.question, job.user_id)
+    return job.call.identity(job.call.question)
 
 
 def _consume(task: asyncio.Task[Any]) -> None:

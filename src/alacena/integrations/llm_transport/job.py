@@ -5,11 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
-from alacena.engine import Scope
 from alacena.integrations.llm_transport.http import respond
 
 if TYPE_CHECKING:
-    from alacena.engine import Cache
+    from alacena.engine import Cache, Scope
     from alacena.integrations.llm_transport.accounts import Caller
     from alacena.integrations.llm_transport.answers import Answer, Headers, UnansweredError
     from alacena.integrations.llm_transport.http import Request, Stream
@@ -38,7 +37,7 @@ class Job:
         rules: What may be kept of it.
         cache: Where.
         caller: For whom.
-        user_id: The user whose own the answer is, or ``None``.
+        scope: Whose the answer is: the tenant's, or that of one user and of what this user may do.
         tags: What the source that it is made in depends on so far.
         document_ids: Documents that its answer is made from.
     """
@@ -48,14 +47,9 @@ class Job:
     rules: Rules
     cache: Cache
     caller: Caller
-    user_id: str | None
+    scope: Scope
     tags: tuple[str, ...]
     document_ids: tuple[str, ...]
-
-    @property
-    def scope(self) -> Scope:
-        """Whose the answer is."""
-        return Scope(self.caller.tenant_id)
 
     def now(self) -> float:
         """The time, in seconds since the epoch."""

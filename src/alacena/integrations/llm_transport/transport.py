@@ -13,6 +13,8 @@ from alacena.common.context import (
     get_current_tenant_id,
     get_current_user_id,
 )
+from alacena.engine import Scope
+from alacena.integrations.caller import scope_for
 from alacena.integrations.llm_transport.accounts import Accounts, CallCounts, Caller
 from alacena.integrations.llm_transport.answers import judge, passed_on
 from alacena.integrations.llm_transport.embeddings import EmbeddingExchange
@@ -59,7 +61,8 @@ class CachingTransport(TransportBase):
             request's ``x-alacena-documents`` and of the source that the call is made in.
         vary: Headers of requests that decide what is answered, besides those that OpenAI and Anthropic have for it: such
             as those by which a gateway chooses where to send a call.
-        per_user: Whether a user has answers of his own, if one is ambient.
+        per_user: Whether answers are those of the ambient user, if there is one, and of the permissions that the request
+            or the job is served with.
         record_usage: Whether the token ledger is told what calls used and hits saved.
         prices: What calls cost; ``None``: genai-prices if it is installed, else nobody knows.
 
@@ -123,7 +126,7 @@ class CachingTransport(TransportBase):
             rules=rules or Rules(),
             cache=cache,
             caller=caller,
-            user_id=caller.user_id if self._per_user else None,
+            scope=scope_for(tenant_id) if self._per_user else Scope(tenant_id),
             tags=tuple(Context().tags),
             document_ids=self._documents(call, named),
         )

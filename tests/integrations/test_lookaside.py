@@ -1,0 +1,230 @@
+"""Frameworks that look up first and store later: equal calls made once, nothing stale stored, nobody waits in vain."""
+
+from __future__ import annotations
+
+import asyncio
+from concurrent.futures import ThreadPoolExecutor
+from contextvars import copy_context
+from threading import Barrier
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+pytest.importorskip("langchain_core")
+pytest.importorskip("langgraph")
+
+from langchain_core.language_models.fake_chat_models import GenericFakeChatModel
+from langchain_core.language_models.llms import BaseLLM
+from langchain_core.messages import AIMessage
+from langchain_core.outputs import Generation, LLMResult
+from pydantic import Field
+
+from alacena import Cache, Context, Settings
+from alacena.engine import Scope
+from alacena.integrations.bridge import Access, Bridge
+from alacena.integrations.langchain import LangChainCache
+from alacena.integrations.langgraph import NodeCache
+from alacena.integrations.lookaside import _CLAIMS, LookAside
+from tests.integrations.test_langchain import Model
+from tests.integrations.test_langgraph import Node, graph
+from tests.waiting import for_ever, until
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+
+@pytest.fixture
+def bridge() -> Iterator[Bridge]:
+    with Bridge(Cache(Settings())) as bridge:
+        yield bridge
+
+
+class Failing(Model):
+    """Fails in its first ``failures`` calls, once ``gate`` is open."""
+
+    failures: int = 1
+
+    async def _agenerate(self, *args: Any, **kwargs: Any) -> Any:
+        result = await super()._agenerate(*args, **kwargs)
+        if len(self.calls) <= self.failures:
+            raise ConnectionError("the provider is away")
+        return result
+
+
+class Completion(BaseLLM):
+    """A model of the older kind: several prompts in one call, looked up one after the other."""
+
+    calls: list[list[str]] = Field(default_factory=list)
+
+    @property
+    def _llm_type(self) -> str:
+        return "completion"
+
+    def _generate(self, prompts: list[str], *args: Any, **kwargs: Any) -> LLMResult:
+        self.calls.append(prompts)
+        return LLMResult(generations=[[Generation(text=f"{prompt}!")] for prompt in prompts])
+
+    async def _agenerate(self, prompts: list[str], *args: Any, **kwargs: Any) -> LLMResult:
+        return self._generate(prompts)
+
+
+async def test_equal_calls_of_a_chat_model_at_one_time_make_one_call(cache: Cache) -> None:
+    model = Model(cache=LangChainCache(cache), gate=asyncio.Event())
+    with Context(tenant_id="acme"):
+        running = [asyncio.create_task(model.ainvoke("hello")) for _ in range(5)]
+        await until(lambda: bool(model.calls))
+        model.gate.set()
+        answers = await asyncio.gather(*running)
+
+    assert ({one.content for one in answers}, len(model.calls)) == ({"answer 1"}, 1)
+
+
+async def test_equal_nodes_at_one_time_run_once(cache: Cache) -> None:
+    node = Node(asyncio.Event())
+    ours = graph(NodeCache("g", cache), node)
+    with Context(tenant_id="acme"):
+        running = [asyncio.create_task(ours.ainvoke({"n": 1})) for _ in range(4)]
+        await until(lambda: bool(node.runs))
+        assert node._gate is not None
+        node._gate.set()
+        states = await asyncio.gather(*running)
+
+    assert ([state["n"] for state in states], node.runs) == ([101] * 4, 1)
+
+
+def test_equal_calls_of_threads_at_one_time_make_one_call(bridge: Bridge) -> None:
+    model = Model(cache=LangChainCache(bridge))
+    ready = Barrier(3)
+
+    def ask() -> Any:
+        ready.wait()
+        return model.invoke("hello").content
+
+    with Context(tenant_id="acme"), ThreadPoolExecutor(3) as pool:
+        asked = [pool.submit(copy_context().run, ask) for _ in range(3)]
+        assert {one.result() for one in asked} == {"answer 1"}
+
+    assert len(model.calls) == 1
+
+
+async def test_call_that_fails_lets_the_next_one_go_on_at_once(cache: Cache) -> None:
+    model = Failing(cache=LangChainCache(cache), gate=asyncio.Event())
+    with Context(tenant_id="acme"):
+        running = [asyncio.create_task(model.ainvoke("hello")) for _ in range(3)]
+        await until(lambda: bool(model.calls))
+        model.gate.set()
+        async with asyncio.timeout(30):
+            outcomes = await asyncio.gather(*running, return_exceptions=True)
+
+    assert [type(one) for one in outcomes] == [ConnectionError, AIMessage, AIMessage]
+    assert len(model.calls) == 2
+
+
+async def test_call_that_is_cancelled_lets_the_next_one_go_on_at_once(cache: Cache) -> None:
+    model = Model(cache=LangChainCache(cache), gate=asyncio.Event())
+    with Context(tenant_id="acme"):
+        first = asyncio.create_task(model.ainvoke("hello"))
+        await until(lambda: bool(model.calls))
+        second = asyncio.create_task(model.ainvoke("hello"))
+        first.cancel()
+        await asyncio.wait((first,))
+        model.gate.set()
+        async with asyncio.timeout(30):
+            assert (await second).content == "answer 2"
+
+
+async def test_call_that_is_made_again_by_the_same_code_waits_for_nobody(cache: Cache) -> None:
+    ours = LangChainCache(cache)
+    with Context(tenant_id="acme"):
+        async with asyncio.timeout(30):
+            assert await ours.alookup("p", "m") is None  # whatever came of that, the code asks again
+            assert await ours.alookup("p", "m") is None
+        await ours.aupdate("p", "m", [Generation(text="a")])
+        assert await ours.alookup("p", "m") == [Generation(text="a")]
+
+
+async def test_two_that_look_the_same_up_in_opposite_order_do_not_wait_for_each_other(cache: Cache) -> None:
+    model = Completion(cache=LangChainCache(cache))
+    with Context(tenant_id="acme"):
+        async with asyncio.timeout(30):
+            results = await asyncio.gather(
+                *[model.agenerate(["a", "b"] if number % 2 else ["b", "a"]) for number in range(6)]
+            )
+
+    assert {one[0].text for result in results for one in result.generations} == {"a!", "b!"}
+
+
+async def test_several_look_ups_of_one_batch_are_claimed_and_the_rest_of_others_served(cache: Cache) -> None:
+    steps = LookAside(Access(cache), "step")
+
+    async def work(names: list[str]) -> int:
+        with Context(tenant_id="acme"):
+            found = await steps.look(names, Scope("acme"))
+            for name in sorted(set(names) - set(found)):
+                await asyncio.sleep(0)
+                await steps.store(name, name.upper(), Scope("acme"))
+            return len(names) - len(found)
+
+    async with asyncio.timeout(30):
+        made = await asyncio.gather(*[work(names) for names in (["a", "b", "c"], ["c", "b"], ["b", "a"], ["c"])])
+
+    assert sum(made) == 3
+
+
+async def test_store_after_an_invalidation_is_refused_to_one_that_waited_for_nobody_too(cache: Cache) -> None:
+    ours = LangChainCache(cache)
+    with Context(tenant_id="acme"):
+        assert await ours.alookup("p", "m") is None
+        assert await ours.alookup("q", "m") is None  # it holds a claim, so this one is but noted
+        await cache.invalidate("acme")
+        for prompt in ("p", "q"):
+            await ours.aupdate(prompt, "m", [Generation(text="stale")])
+            assert await ours.alookup(prompt, "m") is None
+            await ours.aupdate(prompt, "m", [Generation(text="fresh")])
+
+
+async def test_stream_is_never_in_the_way_of_an_equal_call(cache: Cache) -> None:
+    """A stream does not ask LangChain's cache, so it neither waits nor is waited for."""
+    model = GenericFakeChatModel(messages=iter(["one", "two"]), cache=LangChainCache(cache))
+    with Context(tenant_id="acme"):
+        async with asyncio.timeout(30):
+            streamed, answered = await asyncio.gather(_text(model.astream("hello")), model.ainvoke("hello"))
+
+    assert {streamed, answered.content} == {"one", "two"}
+
+
+def test_sync_look_up_on_the_thread_of_a_loop_waits_for_nobody(bridge: Bridge) -> None:
+    """The one that it would wait for may need this very loop to go on."""
+    ours = LangChainCache(bridge)
+
+    async def both() -> None:
+        with Context(tenant_id="acme"):
+            assert await asyncio.create_task(ours.alookup("p", "m")) is None
+            looked = asyncio.Event()
+            holder = asyncio.create_task(_hold(ours, looked))
+            await looked.wait()
+            assert ours.lookup("p", "m") is None
+            holder.cancel()
+
+    asyncio.run(asyncio.wait_for(both(), 30))
+
+
+async def _hold(ours: LangChainCache, looked: asyncio.Event) -> None:
+    await ours.alookup("p", "m")
+    looked.set()
+    await for_ever()
+
+
+async def _text(stream: Any) -> str:
+    return "".join([chunk.content async for chunk in stream])
+
+
+def test_bridge_does_not_wait_for_what_nobody_will_store() -> None:
+    """The code of a script ends when the script does: what it claimed would be waited for, as a load is."""
+    cache = Cache(Settings())
+    with Bridge(cache) as bridge, Context(tenant_id="acme"):
+        assert LangChainCache(bridge).lookup("p", "m") is None
+        (claim,) = _CLAIMS[cache]
+        assert claim.is_open
+        bridge.stop()
+        assert not claim.is_open

@@ -77,16 +77,11 @@ class Settings:
     """Says that the server evicts nothing, where it does not tell (``INFO`` is refused). Without it, locks, queues,
     counters, limits and the ledger are refused there. It never outweighs what the server says."""
     client_name: str = "alacena"
-<<<<<<< HEAD
-    """How connections are named on the server (default ``alacena``)."""
-    process_name: str | None = None
-    """What this process is called in snapshots and in the fleet, such as ``"web-1"``; ``None`` (default): its host and
-    number."""
-    fleet_every_s: float | None = 2.0
-    """How often this process tells the others of its namespace what it has counted (default 2); ``None``: never."""
-=======
     """How connections are named on the server."""
->>>>>>> wt/site
+    process_name: str | None = None
+    """What this process is called in snapshots and in the fleet, such as ``"web-1"``; ``None``: its host and number."""
+    fleet_every_s: float | None = 2.0
+    """How often this process tells the others of its namespace what it has counted; ``None``: never."""
 
     def __post_init__(self) -> None:
         problems = [

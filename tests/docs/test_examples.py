@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
     from tests.servers.redis_server import RedisServer
 
@@ -44,29 +44,35 @@ def host() -> Iterator[subprocess.Popen[str]]:
         yield process
 
 
+def runs_of(host: subprocess.Popen[str], example: Path, urls: Sequence[str]) -> list[tuple[int, str]]:
+    """Runs an example on each of these servers; returns how each run ended, and what it printed."""
+    assert host.stdin is not None
+    assert host.stdout is not None
+    host.stdin.write(json.dumps([str(example), [*urls]]) + "\n")
+    host.stdin.flush()
+    runs = [(code, output) for code, output in json.loads(host.stdout.readline())]
+    assert len(runs) == len(urls), runs
+    return runs
+
+
 @pytest.mark.parametrize("example", EXAMPLES, ids=lambda path: path.stem)
 def test_example_runs(example: Path, host: subprocess.Popen[str], valkey_server: RedisServer) -> None:
     for framework in NEEDED.get(example.name, ()):
         pytest.importorskip(framework)
     places = {"one process": ""} if example.name in IN_ONE_PROCESS else {"one process": "", "server": valkey_server.url}
-    assert host.stdin is not None
-    assert host.stdout is not None
-
-    host.stdin.write(json.dumps([str(example), [*places.values()]]) + "\n")
-    host.stdin.flush()
-    runs = json.loads(host.stdout.readline())
-
-    assert len(runs) == len(places), runs
-    for place, (code, output) in zip(places, runs, strict=True):
+    for place, (code, output) in zip(places, runs_of(host, example, [*places.values()]), strict=True):
         assert code == 0, f"in {place}: {output}"
 
 
 @pytest.mark.parametrize(("example", "page"), PRINTED.items())
 @pytest.mark.parametrize("language", ["en", "es"])
-def test_the_page_shows_what_the_example_prints(example: str, page: str, language: str) -> None:
+def test_the_page_shows_what_the_example_prints(
+    example: str, page: str, language: str, host: subprocess.Popen[str]
+) -> None:
     shown = (ROOT / "docs" / language / f"{page}.md").read_text("utf-8").partition("```text\n")[2].partition("```")[0]
 
-    assert run(ROOT / "docs" / "examples" / example, "").stdout == shown
+    ((_, output),) = runs_of(host, ROOT / "docs" / "examples" / example, [""])
+    assert output == shown
 
 
 def test_list_of_serverless_examples_names_examples() -> None:

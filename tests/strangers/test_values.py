@@ -425,3 +425,37 @@ async def test_members_of_a_set_are_found_when_the_key_has_changed(open_cache: C
 
 def test_numpy_texts_are_as_they_were() -> None:
     assert type(decode(encode({"a": np.str_("x")}))["a"]) is np.str_
+
+
+class Detached:
+    """A row whose session is over: whatever was not loaded raises."""
+
+    @property
+    def tenant_id(self) -> str:
+        raise RuntimeError("the session is over")
+
+    metadata = node = document_id = tenant_id
+
+
+class Guarded(dict[str, int]):
+    """A mapping whose methods raise."""
+
+    def get(self, *_: Any) -> int:
+        raise RuntimeError("not now")
+
+    values = items = __contains__ = get  # type: ignore[assignment]
+
+
+@pytest.mark.parametrize("make", [Detached, Guarded, lambda: [Detached()], lambda: {"rows": [Guarded(a=1)]}])
+async def test_a_value_that_cannot_be_looked_into_reaches_its_caller(manager: type[CacheManager], make: Any) -> None:
+    """A detached row of an ORM: the look for its tenant and its document took the loaded value down."""
+    value = make()
+
+    async def load() -> Any:
+        return value
+
+    got, metrics = await get_with_cache_aside("document", "d1", "acme", load)
+    assert type(got) is type(value)
+    assert metrics["stored"] is False
+    with pytest.raises(EncodeError):
+        await manager.set("document", "d1", value, "acme")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from numbers import Integral
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from alacena.coordination.background_tasks import BackgroundTasks
 from alacena.coordination.coordination_keys import Keys, coordination_key
@@ -169,18 +169,18 @@ def wait_seconds(wait_s: float, name: str = "wait_s") -> float:
     return number
 
 
-def exact(amount: int, name: str, *, least: int | None = None) -> int:
+def exact(given: Any, name: str, *, least: int | None = None) -> int:
     """An amount that the server counts exactly.
 
     Raises:
         ValueError: It is not an integer, leaves ±(2^53 - 1), or is less than ``least``.
     """
-    if isinstance(amount, bool) or not isinstance(amount, Integral):
+    if isinstance(given, bool) or not isinstance(given, Integral):
         # One kind of error for bad amounts.
         raise ValueError(  # noqa: TRY004
-            f"{name} must be an integer, not {amount!r}: count in the smallest unit (tokens, cents, millionths)"
+            f"{name} must be an integer, not {given!r}: count in the smallest unit (tokens, cents, millionths)"
         )
-    amount = int(amount)
+    amount = int(given)
     if abs(amount) >= 2**53:
         raise ValueError(f"{name} must lie within ±(2**53 - 1), not {amount}")
     if least is not None and amount < least:

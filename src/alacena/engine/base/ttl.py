@@ -52,7 +52,7 @@ def real_number(value: object) -> float | None:
     try:
         return float(value)
     except OverflowError:
-        return math.inf if value > 0 else -math.inf
+        return math.copysign(math.inf, -1 if value < 0 else 1)
 
 
 def checked(ttl: TtlOrUnset) -> TtlOrUnset:

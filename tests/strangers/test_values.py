@@ -459,3 +459,16 @@ async def test_a_value_that_cannot_be_looked_into_reaches_its_caller(manager: ty
     assert metrics["stored"] is False
     with pytest.raises(EncodeError):
         await manager.set("document", "d1", value, "acme")
+
+
+@pytest.mark.parametrize("dtype", ["<U2", ">U1", [("a", "<i4"), ("b", "<U3")], [("a", "<U1", (2,))]])
+async def test_an_array_of_damaged_text_is_no_value(dtype: Any) -> None:
+    """Mutated payloads: a code point beyond the last one was a SystemError when the element was read."""
+    array = np.zeros(3, dtype=dtype)
+    whole = encode(array)
+    assert np.array_equal(decode(whole), array)
+    with pytest.raises(DecodeError):
+        decode(whole[: -array.nbytes] + b"\xff" * array.nbytes)
+    if dtype == ">U1":
+        with pytest.raises(DecodeError):
+            decode(encode(array[0])[:-4] + b"\xff" * 4)

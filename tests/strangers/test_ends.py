@@ -15,7 +15,7 @@ from alacena.coordination.locks import Locks
 from alacena.engine import Cache, Settings
 from alacena.engine.base.closing import Deadline, finish, take_apart
 from alacena.engine.base.environment import SystemEnvironment
-from alacena.engine.base.errors import BackendUnavailableError
+from alacena.engine.base.errors import BackendUnavailableError, CacheClosedError
 from alacena.engine.remote.local.local_backend import LocalBackend
 from alacena.ledger.ledger import Ledger
 from alacena.ledger.relay import Relay
@@ -366,6 +366,25 @@ async def _is_free(spool: Spool) -> bool:
         return False
     await spool.keep(lines)
     return True
+
+
+async def test_who_waits_hears_of_the_caches_end(url: str | None) -> None:
+    """In memory as on a server: who waited for a lock or a job when the cache was closed went on waiting."""
+    cache = await Cache(Settings(redis_url=url)).open()
+    await cache.locks.take("l", tenant_id="acme")
+    queue = cache.queues("q", tenant_id="acme")
+    waiting = [
+        asyncio.create_task(cache.locks.take("l", tenant_id="acme")),
+        asyncio.create_task(queue.reserve(wait_s=600.0)),
+        asyncio.create_task(cache.queues.any("q", tenant_ids=["acme", "b"]).reserve(wait_s=600.0)),
+    ]
+    for _ in range(20):
+        await asyncio.sleep(0)
+    await cache.close()
+    async with asyncio.timeout(DEADLINE_S):
+        for task in waiting:
+            with pytest.raises(CacheClosedError):
+                await task
 
 
 async def test_a_close_does_not_wait_for_a_server_that_is_away() -> None:

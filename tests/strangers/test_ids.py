@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import enum
 import uuid
+from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -13,6 +14,7 @@ from alacena import (
     CacheManager,
     Context,
     acquire_job_lock,
+    get_embeddings_batch_with_cache,
     get_with_cache_aside,
     release_job_lock,
     standardize_llama_metadata,
@@ -221,3 +223,104 @@ async def test_row_loader_compares_as_text() -> None:
     row = await row_loader(Pool(), "documents")(7, Tenant.ACME)  # type: ignore[arg-type]  # what users pass
     assert row == {"args": ("7", "acme")}
     assert all(type(one) is str for one in row["args"])
+
+
+@pytest.mark.parametrize(("form", "text"), FORMS, ids=lambda one: repr(one)[:30])
+async def test_a_write_block_ends_what_its_id_names_in_any_form(
+    open_cache: Callable[..., Awaitable[Cache]], form: Any, text: str
+) -> None:
+    """aio-libs/aiocache#633: a block around a transaction ended the member's name, or nothing, in place of its value."""
+    cache = await open_cache()
+    other = await open_cache() if cache.url else cache
+    await cache.set(text, text, "old", Scope(text, agent_id="a1"))
+    await cache.load("answer", "q", text, _answer_from(cache, text))
+    async with cache.write(form, (form, form)):
+        late = await other.load(text, text, Scope(text, agent_id="a2"), lambda: "read inside")
+        assert late == "read inside"
+    assert await cache.get(text, text, Scope(text, agent_id="a1")) is None
+    assert await other.get(text, text, Scope(text, agent_id="a2")) is None
+    assert await cache.get("answer", "q", text) is None
+
+
+def _answer_from(cache: Cache, text: str) -> Callable[..., Awaitable[str]]:
+    async def answer() -> str:
+        return f"from {await cache.get(text, text, Scope(text, agent_id='a1'))}"
+
+    return answer
+
+
+class Model(enum.Enum):
+    SMALL = "text-embedding-3-small"
+
+
+async def test_a_model_is_named_by_its_text(manager: type[CacheManager]) -> None:
+    """Settings have models as members of an enum, and dimensions out of a data frame."""
+    asked: list[list[str]] = []
+
+    def provider(texts: list[str]) -> list[list[float]]:
+        asked.append(texts)
+        return [[1.0, 2.0, 3.0] for _ in texts]
+
+    for model, dimensions in (
+        (Model.SMALL, np.int64(3)),
+        ("text-embedding-3-small", 3),
+        (np.str_(Model.SMALL.value), 3),
+    ):
+        await get_embeddings_batch_with_cache(["a"], "acme", model, provider, dimensions=dimensions)  # type: ignore[arg-type]
+    assert asked == [["a"]]
+    for wrong in (None, " ", 1.5, True, b"m"):
+        with pytest.raises(InvalidKeyError, match="model_name"):
+            await get_embeddings_batch_with_cache(["a"], "acme", wrong, provider)  # type: ignore[arg-type]
+    for name in ("dimensions", "batch_size"):
+        for value in (0, 2.5, "3", True, np.float64(3)):
+            with pytest.raises(ValueError, match=name):
+                await get_embeddings_batch_with_cache(["a"], "acme", "m", provider, **{name: value})  # type: ignore[arg-type]
+
+
+async def test_ids_that_cannot_be_told_apart_are_no_ids(cache: Cache) -> None:
+    for wrong in (np.array(7), ["a"], {"a"}):
+        for call in (
+            cache.get_many("document", [wrong], "acme"),
+            cache.load_many("document", ["a", wrong], "acme", lambda ids: dict.fromkeys(ids, 1)),
+        ):
+            with pytest.raises(InvalidKeyError, match="resource_id"):
+                await call
+
+
+async def test_numbers_of_any_library_are_numbers(cache: Cache) -> None:
+    """What a data frame, a settings file or a database gives as an amount or a time."""
+    one, two = np.int64(1), np.float64(2)
+    assert await cache.counters.increment("c", one, tenant_id="acme") == 1
+    budget = cache.budgets("b", tenant_id="acme", limit=np.int32(5))
+    async with await budget.reserve(np.uint8(2)):
+        pass
+    assert await cache.limits.token_bucket("l", tenant_id="acme", rate_per_s=two, burst=one)  # type: ignore[arg-type]
+    assert await cache.limits.token_bucket("m", tenant_id="acme", rate_per_s=Decimal("0.5"), burst=1)  # type: ignore[arg-type]
+    assert await cache.limits.sliding_window("w", tenant_id="acme", limit=one, window_s=np.int64(60))
+    queue = cache.queues("q", tenant_id="acme")
+    await queue.push("v", delay_s=np.float32(0))
+    [item] = await queue.reserve(one, visibility_s=np.int64(60), wait_s=Decimal(1))  # type: ignore[arg-type]
+    await item.ack()
+    async with cache.locks.acquire("k", tenant_id="acme", ttl_s=np.int64(30), wait_s=one):
+        pass
+    assert await cache.set("document", "d1", "v", "acme", ttl=np.int64(60))
+    assert await cache.set("document", "d1", "v", "acme", ttl=Decimal("60.5"))  # type: ignore[arg-type]
+
+
+async def test_what_is_no_number_is_named(cache: Cache) -> None:
+    queue = cache.queues("q", tenant_id="acme")
+    for wrong in ("3", None, True, float("nan")):
+        calls: dict[str, Any] = {
+            "max_items": queue.reserve(wrong),
+            "wait_s": queue.reserve(wait_s=wrong),
+            "rate_per_s": cache.limits.token_bucket("l", tenant_id="acme", rate_per_s=wrong, burst=1),
+            "amount": cache.counters.increment("c", wrong, tenant_id="acme"),
+        }
+        for name, call in calls.items():
+            with pytest.raises(ValueError, match=name):
+                await call
+        if wrong is not None:
+            with pytest.raises(ValueError, match="wait_s"):
+                await cache.locks.take("k", tenant_id="acme", wait_s=wrong)
+    with pytest.raises(ValueError, match="max_items"):
+        await queue.reserve(1.0)  # type: ignore[arg-type]

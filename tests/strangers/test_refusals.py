@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from alacena.engine import Cache, ServerReplyError, Settings, SettingsError
+from alacena.engine import BackendUnavailableError, Cache, ServerReplyError, Settings, SettingsError
 from alacena.engine.remote.redis import debts
 from tests.waiting import until
 
@@ -324,3 +324,24 @@ async def test_a_right_to_subscribe_that_is_missing_is_said_at_the_first_wait(
     said = [record.getMessage() for record in caplog.records]
     assert sum("allows us no SUBSCRIBE" in line and "grant SUBSCRIBE" in line for line in said) == 1
     assert sum("allows us SUBSCRIBE now" in line for line in said) == 1
+
+
+async def test_a_server_that_accepts_and_says_nothing_is_named_with_the_reason(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """A firewall that swallows, a port of something else: the reason of "not connected" was an empty text."""
+
+    async def listen(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.read()
+        writer.close()
+
+    silent = await asyncio.start_server(listen, "127.0.0.1", 0)
+    url = f"redis://127.0.0.1:{silent.sockets[0].getsockname()[1]}"
+    with caplog.at_level(logging.INFO, "alacena"):
+        async with Cache(Settings(redis_url=url, redis_connect_timeout_s=0.05)) as cache:
+            await until(lambda: "did not answer within 0.05 s" in cache.guarantee()["why"])
+            with pytest.raises(BackendUnavailableError, match="did not answer within"):
+                await cache.counters.increment("c", tenant_id="acme")
+    assert any("is not reached yet: it did not answer within 0.05 s" in line for line in caplog.messages)
+    silent.close()
+    await silent.wait_closed()

@@ -425,3 +425,50 @@ async def test_members_of_a_set_are_found_when_the_key_has_changed(open_cache: C
 
 def test_numpy_texts_are_as_they_were() -> None:
     assert type(decode(encode({"a": np.str_("x")}))["a"]) is np.str_
+
+
+class Detached:
+    """A row whose session is over: whatever was not loaded raises."""
+
+    @property
+    def tenant_id(self) -> str:
+        raise RuntimeError("the session is over")
+
+    metadata = node = document_id = tenant_id
+
+
+class Guarded(dict[str, int]):
+    """A mapping whose methods raise."""
+
+    def get(self, *_: Any) -> int:
+        raise RuntimeError("not now")
+
+    values = items = __contains__ = get  # type: ignore[assignment]
+
+
+@pytest.mark.parametrize("make", [Detached, Guarded, lambda: [Detached()], lambda: {"rows": [Guarded(a=1)]}])
+async def test_a_value_that_cannot_be_looked_into_reaches_its_caller(manager: type[CacheManager], make: Any) -> None:
+    """A detached row of an ORM: the look for its tenant and its document took the loaded value down."""
+    value = make()
+
+    async def load() -> Any:
+        return value
+
+    got, metrics = await get_with_cache_aside("document", "d1", "acme", load)
+    assert type(got) is type(value)
+    assert metrics["stored"] is False
+    with pytest.raises(EncodeError):
+        await manager.set("document", "d1", value, "acme")
+
+
+@pytest.mark.parametrize("dtype", ["<U2", ">U1", [("a", "<i4"), ("b", "<U3")], [("a", "<U1", (2,))]])
+async def test_an_array_of_damaged_text_is_no_value(dtype: Any) -> None:
+    """Mutated payloads: a code point beyond the last one was a SystemError when the element was read."""
+    array = np.zeros(3, dtype=dtype)
+    whole = encode(array)
+    assert np.array_equal(decode(whole), array)
+    with pytest.raises(DecodeError):
+        decode(whole[: -array.nbytes] + b"\xff" * array.nbytes)
+    if dtype == ">U1":
+        with pytest.raises(DecodeError):
+            decode(encode(array[0])[:-4] + b"\xff" * 4)

@@ -165,7 +165,7 @@ class Budget:
             IdempotencyConflictError: The id holds another amount.
             NotOwnerError: The id was settled within the last day.
         """
-        exact(amount, "amount", least=0)
+        amount = exact(amount, "amount", least=0)
         own_id = reservation_id or self._port.token()
         held = Reservation(self._port, self._keys, own_id, amount, 0, self._keep_ms)
         words: list[Argument] = [self._limit, own_id, amount, milliseconds(ttl_s, "ttl_s"), self._keep_ms]

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+import math
+from numbers import Integral
+from typing import TYPE_CHECKING, Any, Final
 
 from alacena.coordination.background_tasks import BackgroundTasks
 from alacena.coordination.coordination_keys import Keys, coordination_key
@@ -18,6 +20,7 @@ from alacena.engine.base.errors import (
     ServerReplyError,
 )
 from alacena.engine.base.health import Health
+from alacena.engine.base.ttl import real_number
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -150,25 +153,39 @@ def milliseconds(seconds: float, name: str, *, least: int = 1) -> int:
     Raises:
         ValueError: It is not a finite number of at least ``least`` milliseconds.
     """
-    if isinstance(seconds, bool) or not isinstance(seconds, (int, float)) or not 0 <= seconds < 10**11:
+    number = real_number(seconds)
+    if number is None or not 0 <= number < 10**11:
         raise ValueError(f"{name} must be a number of seconds, not {seconds!r}")
-    whole = round(seconds * 1000)
+    whole = round(number * 1000)
     if whole < least:
         raise ValueError(f"{name} must be at least {least / 1000} s, not {seconds!r}")
     return whole
 
 
-def exact(amount: int, name: str, *, least: int | None = None) -> int:
+def wait_seconds(wait_s: float, name: str = "wait_s") -> float:
+    """How long somebody waits: 0 or less is not at all.
+
+    Raises:
+        ValueError: It is no number of seconds.
+    """
+    number = real_number(wait_s)
+    if number is None or math.isnan(number):
+        raise ValueError(f"{name} must be a number of seconds, not {wait_s!r}")
+    return number
+
+
+def exact(given: Any, name: str, *, least: int | None = None) -> int:
     """An amount that the server counts exactly.
 
     Raises:
         ValueError: It is not an integer, leaves ±(2^53 - 1), or is less than ``least``.
     """
-    if isinstance(amount, bool) or not isinstance(amount, int):
+    if isinstance(given, bool) or not isinstance(given, Integral):
         # One kind of error for bad amounts.
         raise ValueError(  # noqa: TRY004
-            f"{name} must be an integer, not {amount!r}: count in the smallest unit (tokens, cents, millionths)"
+            f"{name} must be an integer, not {given!r}: count in the smallest unit (tokens, cents, millionths)"
         )
+    amount = int(given)
     if abs(amount) >= 2**53:
         raise ValueError(f"{name} must lie within ±(2**53 - 1), not {amount}")
     if least is not None and amount < least:

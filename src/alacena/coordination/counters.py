@@ -51,7 +51,7 @@ class Counters(PerTenant):
             IdempotencyConflictError: The id was used with another amount.
             OutcomeUnknownError: The reply was lost, and without an id it is not known whether it was counted.
         """
-        exact(amount, "amount")
+        amount = exact(amount, "amount")
         ttl_ms = 0 if ttl_s is None else milliseconds(ttl_s, "ttl_s")
         tenant_id = self._tenant(tenant_id)
         keys = [self._key(name, tenant_id)]

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Final
 from alacena.coordination.coordination_context import exact, milliseconds
 from alacena.coordination.per_tenant import PerTenant
 from alacena.engine.base.errors import LimitExceededError
+from alacena.engine.base.ttl import real_number
 from alacena.engine.remote.backend import Script
 
 if TYPE_CHECKING:
@@ -78,9 +79,10 @@ class Limits(PerTenant):
 
         Cost: 1 round trip. Atomicity: look and count in one step, on the server's clock.
         """
-        if not 0 < rate_per_s <= 1_000_000:
+        rate = real_number(rate_per_s)
+        if rate is None or not 0 < rate <= 1_000_000:
             raise ValueError(f"rate_per_s must be above 0 and at most 1,000,000, not {rate_per_s!r}")
-        interval = repr(1_000_000 / rate_per_s)
+        interval = repr(1_000_000 / rate)
         words: list[Argument] = [interval, exact(burst, "burst", least=1), _cost(cost)]
         key = self._port.key("limit", self._tenant(tenant_id), name, "bucket", interval, str(burst))
         return _decision(await self._port.run(BUCKET, [key], words))

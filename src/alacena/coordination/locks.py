@@ -11,7 +11,7 @@ import logging
 from typing import TYPE_CHECKING, Final
 from weakref import WeakSet
 
-from alacena.coordination.coordination_context import milliseconds
+from alacena.coordination.coordination_context import milliseconds, wait_seconds
 from alacena.coordination.lock import HEAD_MS, RENEW, Lock, bell_prefix, give_back
 from alacena.coordination.per_tenant import PerTenant
 from alacena.engine.base.errors import (
@@ -94,6 +94,7 @@ class Locks(PerTenant):
         """
         tenant_id = self._tenant(tenant_id)
         claim = _Claim(self._port, self._keys(name, tenant_id), milliseconds(ttl_s, "ttl_s", least=_LEAST_TTL_MS))
+        wait_s = None if wait_s is None else wait_seconds(wait_s)
         deadline = None if wait_s is None else self._port.environment.now() + wait_s
         hint = ""
         try:

@@ -6,7 +6,7 @@ import asyncio
 import logging
 from typing import TYPE_CHECKING, Any, Final, Literal
 
-from alacena.coordination.coordination_context import milliseconds
+from alacena.coordination.coordination_context import exact, milliseconds
 from alacena.coordination.item import DeadLetter, Item, QueueStats, stats_from
 from alacena.coordination.pushed import OUTCOMES, Pushed, due_word, item_id, pages
 from alacena.coordination.taken import MOST_BYTES, Taken, give_back, reserve_from
@@ -65,14 +65,12 @@ class Queue:
         tenant_id: str,
         max_attempts: int,
     ) -> None:
-        if max_attempts < 1:
-            raise ValueError(f"max_attempts must be at least 1, not {max_attempts}")
         self.name = name = identifier("the name of a queue", name)
         self.tenant_id = tenant_id = tenant_text(tenant_id)
         self._port = port
         self._background = port._background
         self._ready_tenants = ready_tenants
-        self._max_attempts = max_attempts
+        self._max_attempts = exact(max_attempts, "max_attempts", least=1)
         parts = ("data", "ready", "delayed", "flight", "dead", "done")
         self._keys = [port.key("queue", tenant_id, name, part) for part in parts]
         self._data, self._ready, *_ = self._keys

@@ -6,7 +6,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final, Protocol
 
-from alacena.coordination.coordination_context import pause_s
+from alacena.coordination.coordination_context import exact, pause_s, wait_seconds
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -60,6 +60,7 @@ async def reserve_from(
     token: str | None = None,
 ) -> list[Item]:
     """Take items, waiting up to ``wait_s`` seconds for the first. Nothing is kept where it cannot be handed out."""
+    max_items, wait_s = exact(max_items, "max_items", least=1), wait_seconds(wait_s)
     taken = await source.take(max_items, visibility_s, token)
     if taken.items or wait_s <= 0:
         return taken.items

@@ -9,6 +9,7 @@ from collections import Counter
 from collections.abc import Mapping
 from hashlib import sha256
 from json.encoder import encode_basestring_ascii as quoted
+from numbers import Integral
 from typing import TYPE_CHECKING, Any, Final
 
 from alacena.common import runtime
@@ -17,6 +18,7 @@ from alacena.common.cache.vectors import Vectors, listed
 from alacena.common.context import Context
 from alacena.common.runtime import PROCESS
 from alacena.constants import SOURCE_CACHE, SOURCE_GENERATION, SOURCE_MIXED
+from alacena.engine.base.scope import identifier
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
@@ -49,6 +51,19 @@ def _embedding_ids(
     what = [model_name, revision, dimensions, *(() if input_type is None else (input_type,))]
     shared = json.dumps(what, separators=(",", ":"))[:-1]
     return [f"{model_name}:{sha256(f'{shared},{quoted(text)}]'.encode()).hexdigest()}" for text in texts]
+
+
+def _count(value: Any, name: str) -> int | None:
+    """A number that may be left out.
+
+    Raises:
+        ValueError: It is no integer, or less than 1.
+    """
+    if value is None:
+        return None
+    if isinstance(value, bool) or not isinstance(value, Integral) or value < 1:
+        raise ValueError(f"{name} must be an integer of at least 1, or None, not {value!r:.80}")
+    return int(value)
 
 
 def _as_texts(texts: Any) -> list[str]:
@@ -136,8 +151,12 @@ async def get_embeddings_batch_with_cache(
     """
     started = PROCESS.now()
     texts = _as_texts(texts)
-    if batch_size is not None and batch_size < 1:
-        raise ValueError(f"batch_size must be at least 1, or None for one call, not {batch_size}")
+    batch_size, dimensions = _count(batch_size, "batch_size"), _count(dimensions, "dimensions")
+    model_name = identifier("model_name", model_name)
+    revision, input_type = (
+        None if word is None else identifier(name, word)
+        for name, word in (("revision", revision), ("input_type", input_type))
+    )
     if inspect.isasyncgenfunction(embedding_provider):
         msg = "the embedding provider is an async generator: collect what it yields and return it as a list"
         raise TypeError(msg)

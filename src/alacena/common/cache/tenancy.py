@@ -141,6 +141,10 @@ def _check_one(value: Any, tenant_id: str) -> None:
 
 
 def _field(holder: Any, name: str) -> Any:
-    if isinstance(holder, Mapping):
-        return holder.get(name)
-    return None if isinstance(holder, (*_SCALARS, list, tuple)) else getattr(holder, name, None)
+    """Returns a field of a value; ``None`` if there is none, or it cannot be read, as with a row whose session is over."""
+    try:
+        if isinstance(holder, Mapping):
+            return holder.get(name)
+        return None if isinstance(holder, (*_SCALARS, list, tuple)) else getattr(holder, name, None)
+    except Exception:  # noqa: BLE001 - code of the value's own runs, and the value was paid for
+        return None

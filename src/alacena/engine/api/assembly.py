@@ -289,13 +289,22 @@ async def _open_remote_tier(
     copies: ValueStore,
     environment: Environment,
     settings: Settings,
+    closers: list[Closer],
     **rest: Any,
 ) -> tuple[RemoteTier, Backend, str | None]:
     """The tier, the store under coordination, and where other processes reach both."""
     if settings.redis_url is None:
-        return LocalTier(coherence, copies, environment), LocalBackend(environment), None
+        backend = LocalBackend(environment)
+        closers.append(backend.close)
+        return LocalTier(coherence, copies, environment), backend, None
     from alacena.engine.remote.redis.factory import open_redis
 
     return await open_redis(
-        keys=keys, coherence=coherence, copies=copies, environment=environment, settings=settings, **rest
+        keys=keys,
+        coherence=coherence,
+        copies=copies,
+        environment=environment,
+        settings=settings,
+        closers=closers,
+        **rest,
     )

@@ -445,6 +445,7 @@ class Keys:
         return self._endings(scope.tenant_id, self._resource(data_type, resource_id, scope))
 
     def _resource(self, data_type: str, resource_id: str, scope: Scope) -> str:
+        data_type, resource_id = identifier("data_type", data_type), identifier("resource_id", resource_id)
         tail = f"{self._part(data_type)}:{self._part(resource_id)}"
         narrowest = self._narrowest(scope)
         if narrowest is None:

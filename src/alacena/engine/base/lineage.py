@@ -147,7 +147,7 @@ class _Search:
         for _ in range(DEEPEST):
             below: list[Any] = []
             for holder in level:
-                inside = self._inside(holder)
+                inside = self._inside_or_nothing(holder)
                 if inside is not None and self.left >= 0:
                     room = self.left
                     self.left -= len(inside)
@@ -162,6 +162,12 @@ class _Search:
         before = len(self._seen)
         self._seen.add(id(holder))
         return len(self._seen) > before
+
+    def _inside_or_nothing(self, holder: Any) -> Collection[Any] | None:
+        try:
+            return self._inside(holder)
+        except Exception:  # noqa: BLE001 - code of the value's own runs, and the value was paid for
+            return None
 
     def _inside(self, holder: Any) -> Collection[Any] | None:
         """What a value holds; what its fields say of its document is taken note of."""

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import math
 from datetime import timedelta
+from decimal import Decimal
 from enum import Enum
+from numbers import Real
 from typing import Final, Literal, TypeAlias
 
 
@@ -35,13 +37,22 @@ def seconds(ttl: Ttl) -> float | None:
     """
     if ttl is None:
         return None
-    if isinstance(ttl, timedelta):
-        ttl = ttl.total_seconds()
-    if isinstance(ttl, bool) or not isinstance(ttl, int | float):
+    number = real_number(ttl.total_seconds() if isinstance(ttl, timedelta) else ttl)
+    if number is None:
         raise TypeError(f"ttl must be seconds, a timedelta or None (never expires), not {type(ttl).__name__}")
-    if math.isnan(ttl) or ttl <= 0:
+    if math.isnan(number) or number <= 0:
         raise ValueError(f"ttl must be greater than 0, not {ttl}: use None for an entry that never expires")
-    return None if math.isinf(ttl) else float(ttl)
+    return None if math.isinf(number) else number
+
+
+def real_number(value: object) -> float | None:
+    """Returns a number of any library (numpy's too) as a float; ``None`` if it is none, or a truth value."""
+    if isinstance(value, bool) or not isinstance(value, Real | Decimal):
+        return None
+    try:
+        return float(value)
+    except OverflowError:
+        return math.copysign(math.inf, -1 if value < 0 else 1)
 
 
 def checked(ttl: TtlOrUnset) -> TtlOrUnset:

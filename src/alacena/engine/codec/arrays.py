@@ -35,6 +35,8 @@ MARK: Final = 0xC1
 _VERSION: Final = 1
 _HEAD: Final = struct.Struct("<BBssHHBx")
 _FLOATS: Final = b"fc"
+_WITH_TEXT: Final = frozenset("UV")
+"""Kinds of elements that are text, or may have it in a field."""
 _KINDS: Final = frozenset("biufcSUVMm")
 _BUFFERED_KINDS: Final = frozenset("biufc")
 _MAX_HEADER_BYTES: Final = 0xFFF8
@@ -96,7 +98,27 @@ def load(data: bytes | memoryview, start: int = 0) -> Any:
     dtype, shape, order, length = _layout(bytes(data[start:offset]))
     if len(data) != offset + length:
         raise DecodeError(f"The array should have {length} bytes after its header, not {len(data) - offset}.")
-    return numpy.ndarray(shape, dtype, data, offset, None, order)
+    array = numpy.ndarray(shape, dtype, data, offset, None, order)
+    if dtype.kind in _WITH_TEXT:
+        _check_text(array)
+    return array
+
+
+def _check_text(array: Any) -> None:
+    """Refuses code points that no text has: numpy notices them when an element is read, with an error of the interpreter.
+
+    Raises:
+        DecodeError: There is one.
+    """
+    dtype = array.dtype
+    if dtype.names is not None:
+        for name in dtype.names:
+            _check_text(array[name])
+    elif dtype.kind == "U" and array.nbytes:
+        numpy = _numpy()
+        codes = numpy.frombuffer(array.tobytes(), numpy.dtype("u4").newbyteorder(dtype.byteorder))
+        if codes.max() > sys.maxunicode:
+            raise DecodeError("The array holds what is no text.")
 
 
 def remembering(decode: Callable[[bytes, int], Any]) -> Callable[[bytes, int], Any]:
@@ -112,7 +134,7 @@ def remembering(decode: Callable[[bytes, int], Any]) -> Callable[[bytes, int], A
             array_type, shape, dtype, order = layout
             return array_type(shape, dtype, data, offset, None, order)
         value = decode(data, start)
-        if len(data) > start and data[start] == MARK:
+        if len(data) > start and data[start] == MARK and value.dtype.kind not in _WITH_TEXT:
             length = value.nbytes
             header = data[start : len(data) - length]
             layout = type(value), value.shape, value.dtype, header[3:4].decode()

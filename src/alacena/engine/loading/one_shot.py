@@ -73,13 +73,17 @@ def refuse_one_shot(value: object, what: str) -> None:
         if type(part) in _PLAIN or id(part) in seen:
             continue
         seen.add(id(part))
-        found = one_shot(part) if not path.endswith(" ") or isinstance(part, _MADE_BY_CALLS) else None
+        try:
+            found = one_shot(part) if not path.endswith(" ") or isinstance(part, _MADE_BY_CALLS) else None
+            inside = list(islice(_parts(part, path), _MOST_PARTS))
+        except Exception:  # noqa: BLE001, S112 - code of the value's own runs, and the value was paid for
+            continue
         if found is not None:
             if isinstance(part, CoroutineType):
                 part.close()
             where = f" at {path.rstrip()}" if path else ""
             raise OneShotValueError(f"{what}: its source returned{where} {found}")
-        todo.extend(islice(_parts(part, path), _MOST_PARTS))
+        todo.extend(inside)
 
 
 _MADE_BY_CALLS: Final = (GeneratorType, AsyncGeneratorType, CoroutineType)

@@ -28,7 +28,12 @@ def distinct(resource_ids: Iterable[str]) -> list[str]:
     """
     if isinstance(resource_ids, str | bytes | int | UUID):
         raise InvalidKeyError(f"resource_ids is one id, {resource_ids!r:.80}: give a list of ids")
-    return list(dict.fromkeys(resource_ids))
+    try:
+        return list(dict.fromkeys(ids := list(resource_ids)))
+    except TypeError:
+        for one in ids:
+            identifier("resource_id", one)
+        raise
 
 
 def as_asked(loader: BatchLoader, resource_ids: Sequence[Any]) -> BatchLoader:

@@ -6,6 +6,7 @@ import asyncio
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Final
 
+from alacena.engine.base.errors import CacheClosedError
 from alacena.engine.remote.local.keyspace import Keyspace
 from alacena.engine.remote.local.twins import TWINS, Server
 
@@ -71,6 +72,7 @@ class LocalBackend:
         origin = environment.wall() - environment.now()
         self.keyspace = Keyspace(lambda: origin + environment.now(), on_publish=self._publish)
         self._bells: dict[bytes, list[LocalNotification]] = {}
+        self._closed = False
 
     async def call(self, *command: Argument, timeout_s: float | None = None) -> Reply:  # noqa: ARG002 - never waits
         """Run one command."""
@@ -103,7 +105,20 @@ class LocalBackend:
                 del self._bells[name]
 
     async def require_safe(self) -> None:
-        """Nothing is evicted here."""
+        """Nothing is evicted here.
+
+        Raises:
+            CacheClosedError: The cache was closed: whoever waited is woken by that, and asks again.
+        """
+        if self._closed:
+            raise CacheClosedError(CacheClosedError.__doc__)
+
+    async def close(self) -> None:
+        """Wake whoever waits."""
+        self._closed = True
+        for bells in self._bells.values():
+            for bell in bells:
+                bell.ring()
 
     async def wait_aof(self, key: str, *, replicas: int = 0, timeout_s: float = 5.0) -> bool:  # noqa: ARG002 - the port's
         """There is no file: never confirmed."""

@@ -314,7 +314,7 @@ class Node:
 
     def unreached(self, error: BaseException) -> None:
         """Another attempt to connect has failed: say why, rather than how the last connection ended."""
-        self.doubt = f"not connected: {error}"
+        self.doubt = f"not connected: {str(error) or type(error).__name__}"
 
     def _heard_history(self, connection: Connection, sent_at: float, info: Reply, time: Reply) -> bool:
         """Take note of the server's history and time; whether it is fit to be our server."""

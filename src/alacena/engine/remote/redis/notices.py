@@ -31,24 +31,24 @@ class Notices:
 
     def lost(self, address: str, error: BaseException) -> None:
         """A connection that served was lost."""
-        if self._health.report(f"connection to {address}", str(error)):
+        if self._health.report(f"connection to {address}", _words(error)):
             _log.warning(
                 "the connection to %s is lost: %s. Reads go to the source until it is back; it is tried again by itself",
-                address, error,
+                address, _words(error),
             )  # fmt: skip
 
     def unreached(self, address: str, error: BaseException) -> None:
         """An attempt to connect has failed."""
-        if not self._health.report(f"connection to {address}", str(error) or type(error).__name__):
+        if not self._health.report(f"connection to {address}", _words(error)):
             return
         if is_lasting(error):
             _log.error(
                 "%s refuses us: %s. Put the user, password and database of redis_url right (or what the credentials "
                 "provider gives); it is tried again and again meanwhile",
-                address, error,
+                address, _words(error),
             )  # fmt: skip
         else:
-            _log.info("%s is not reached yet: %s", address, error or type(error).__name__)
+            _log.info("%s is not reached yet: %s", address, _words(error))
 
     def connected(self, address: str) -> None:
         """A connection serves."""
@@ -87,3 +87,8 @@ class Notices:
         if self._owing:
             self._owing = False
             _log.info("every removal that was owed is confirmed")
+
+
+def _words(error: BaseException) -> str:
+    """What an error says, as the beginning of a sentence; its kind if it says nothing."""
+    return str(error).rstrip(". ") or type(error).__name__

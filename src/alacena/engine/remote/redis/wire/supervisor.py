@@ -105,14 +105,19 @@ class Supervisor:
         return None
 
     async def _timed_dial(self) -> Connection:
-        async with asyncio.timeout(self._pace.connect_timeout_s):
-            connection = await self._dial()
-            try:
-                self._rise(connection)
-            except BaseException:
-                connection.close(BackendUnavailableError("whoever was to use the connection failed"))
-                raise
-            return connection
+        limit_s = self._pace.connect_timeout_s
+        try:
+            async with asyncio.timeout(limit_s):
+                connection = await self._dial()
+                try:
+                    self._rise(connection)
+                except BaseException:
+                    connection.close(BackendUnavailableError("whoever was to use the connection failed"))
+                    raise
+                return connection
+        except TimeoutError as error:
+            reason = str(error) or f"it did not answer within {limit_s:g} s"
+            raise BackendUnavailableError(reason) from error
 
     async def _live(self, connection: Connection) -> None:
         heart = asyncio.get_running_loop().create_task(self._keep_beating(connection), name="alacena: heartbeat")

@@ -4,6 +4,7 @@ Virtual time is free, so a module that plays on a simulated loop may sleep as lo
 """
 
 import ast
+from functools import cache
 from pathlib import Path
 
 TESTS = Path(__file__).parents[1]
@@ -16,6 +17,11 @@ VIRTUAL_TIME = (
     "tests.unit.engine.coordination.virtual",
 )
 """Whoever imports one of these plays, at least in part, on a loop whose time is virtual."""
+
+
+@cache
+def tree_of(path: Path) -> ast.Module:
+    return ast.parse(path.read_text("utf-8"))
 
 
 def name_of(path: Path) -> str:
@@ -50,7 +56,7 @@ def sleeps(tree: ast.AST, *, virtual: bool) -> list[int]:
 def test_nobody_sleeps() -> None:
     found = []
     for path in MODULES:
-        tree = ast.parse(path.read_text("utf-8"))
+        tree = tree_of(path)
         virtual = path.stem == "virtual" or plays_in_virtual_time(tree)
         if name_of(path) != SLEEPS_FOR_ALL:
             found += [f"{name_of(path)}:{line}" for line in sleeps(tree, virtual=virtual)]
@@ -59,7 +65,7 @@ def test_nobody_sleeps() -> None:
 
 
 def test_only_programs_beside_the_tests_are_slowed_down() -> None:
-    slow = [name_of(path) for path in MODULES if "tests.waiting.pace" in imported(ast.parse(path.read_text("utf-8")))]
+    slow = [name_of(path) for path in MODULES if "tests.waiting.pace" in imported(tree_of(path))]
 
     assert [name for name in slow if name.rpartition("/")[2].startswith(("test_", "conftest"))] == []
 

@@ -66,7 +66,7 @@ async def test_arq_itself(valkey_server: Any) -> None:
             [see], redis_pool=pool, on_startup=startup, on_shutdown=shutdown, burst=True, handle_signals=False
         )
         await worker.main()
-        assert await job.result(timeout=5) == ["acme", "u1", [1], {"other": 2}]
+        assert await job.result(timeout=60) == ["acme", "u1", [1], {"other": 2}]
         await worker.close()
     finally:
         await pool.aclose()

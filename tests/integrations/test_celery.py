@@ -61,16 +61,16 @@ def test_task_works_for_who_sent_it(app: Celery) -> None:
 
     with start_worker(app, pool="solo", perform_ping_check=False, shutdown_timeout=10):
         with Context("acme", user_id="u1"):
-            assert see.delay().get(timeout=10) == ["acme", "u1"]
-            assert cached.delay("x").get(timeout=10) == ["acme", "u1", None, "x"]
-            assert cached.delay("y").get(timeout=10) == ["acme", "u1", "x", "y"]
-            relay.delay().get(timeout=10)
-        assert app.AsyncResult("relayed").get(timeout=10) == ["acme", "u1", "y", "relayed"]
-        assert see.delay().get(timeout=10) == [None, None]
+            assert see.delay().get(timeout=60) == ["acme", "u1"]
+            assert cached.delay("x").get(timeout=60) == ["acme", "u1", None, "x"]
+            assert cached.delay("y").get(timeout=60) == ["acme", "u1", "x", "y"]
+            relay.delay().get(timeout=60)
+        assert app.AsyncResult("relayed").get(timeout=60) == ["acme", "u1", "y", "relayed"]
+        assert see.delay().get(timeout=60) == [None, None]
         with Context("umbrella"):
-            assert cached.delay("z").get(timeout=10) == ["umbrella", None, None, "z"]
-            assert see.apply_async(headers={"alacena_tenant_id": "umbrella"}).get(timeout=10) == ["umbrella", None]
-            assert see.apply_async(headers={"alacena_tenant_id": "acme"}).get(timeout=10) == [None, None]
+            assert cached.delay("z").get(timeout=60) == ["umbrella", None, None, "z"]
+            assert see.apply_async(headers={"alacena_tenant_id": "umbrella"}).get(timeout=60) == ["umbrella", None]
+            assert see.apply_async(headers={"alacena_tenant_id": "acme"}).get(timeout=60) == [None, None]
 
 
 def test_eager_task_works_in_the_surroundings_of_its_caller(app: Celery) -> None:

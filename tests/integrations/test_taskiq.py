@@ -27,7 +27,7 @@ async def broker(request: pytest.FixtureRequest) -> AsyncIterator[InMemoryBroker
 
 
 async def seen_by(sent: Any) -> Any:
-    result = await (await sent).wait_result(timeout=10)
+    result = await (await sent).wait_result(timeout=60)
     result.raise_for_error()
     return result.return_value
 

@@ -55,19 +55,6 @@ class SimFuture(asyncio.Future[Any]):
         return self.number
 
 
-class _Timer(asyncio.TimerHandle):
-    """A timer that breaks ties between equal instants with a number from the seed."""
-
-    __slots__ = ("order",)
-
-    def __init__(self, order: tuple[float, float], *args: Any) -> None:
-        super().__init__(*args)
-        self.order = order
-
-    def __lt__(self, other: object) -> bool:
-        return isinstance(other, _Timer) and self.order < other.order
-
-
 class SimLoop(asyncio.BaseEventLoop):
     """An event loop that is a pure function of its seed.
 
@@ -100,7 +87,7 @@ class SimLoop(asyncio.BaseEventLoop):
         self._executor_mode = executor
         self._random = random.Random(f"loop/{seed}")
         self._time = 0.0
-        self._timers: list[_Timer] = []
+        self._timers: list[tuple[float, float, asyncio.TimerHandle]] = []
         self._numbers = 0
 
     def time(self) -> float:
@@ -137,8 +124,8 @@ class SimLoop(asyncio.BaseEventLoop):
     ) -> asyncio.TimerHandle:
         """Schedule ``callback`` at the virtual instant ``when``; equal instants run in an order from the seed."""
         tie = self._random.random() if self._schedule == "random" else float(self.next_number())
-        timer = _Timer((when, tie), when, callback, args, self, context)
-        heapq.heappush(self._timers, timer)
+        timer = asyncio.TimerHandle(when, callback, args, self, context)
+        heapq.heappush(self._timers, (when, tie, timer))
         return timer
 
     def call_soon_threadsafe(
@@ -191,16 +178,16 @@ class SimLoop(asyncio.BaseEventLoop):
 
     def _collect_due(self) -> None:
         timers = self._timers
-        while timers and timers[0].order[0] <= self._time:
-            self._ready.append(heapq.heappop(timers))
+        while timers and timers[0][0] <= self._time:
+            self._ready.append(heapq.heappop(timers)[2])
 
     def _advance(self) -> None:
         timers = self._timers
-        while timers and timers[0].cancelled():
+        while timers and timers[0][2].cancelled():
             heapq.heappop(timers)
         if not timers:
             raise SimDeadlockError(self._time, [task.get_name() for task in asyncio.all_tasks(self)])
-        self._time = timers[0].order[0]
+        self._time = timers[0][0]
 
     def _pick(self) -> asyncio.Handle:
         ready = self._ready

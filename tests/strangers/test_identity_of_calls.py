@@ -153,7 +153,7 @@ async def search(tags, tenant_id="acme", **more):
 async def main():
     names = {"alpha", "beta", "gamma", "delta", "epsilon"}
     arguments = {"tags": {"any": names, "of": [Filter(frozenset(names))]}, **{name: names for name in names}}
-    configure(redis_url=sys.argv[1])
+    configure(redis_url=sys.argv[1], redis_budget_s=5.0)
     if sys.argv[2] == "invalidate":
         print(await search.invalidate(**arguments))
     else:

@@ -44,7 +44,7 @@ async def _storm(effort: Effort, number: str, title: str, *, every_s: float, sha
 
 async def stormed(effort: Effort, *, every_s: float, share: float) -> tuple[Journey, int, float]:
     """Roam while connections are killed; how many were, and when the last one was."""
-    seconds = effort.of(15.0, 7.0)
+    seconds = effort.of(15.0, 4.0)
     killed = 0
     with RedisServer(effort.flavour) as server, Line(server) as line:
 

@@ -23,12 +23,14 @@ async def clock(environment: Any, unopened: None) -> Any:
 
 
 async def test_c1_a_copy_in_memory_lives_as_long_as_what_it_copies(server_cache: Cache, neighbour: Cache) -> None:
-    await neighbour.set("document", "d", "v", "t", ttl=0.3)
-    assert await CacheManager.get("document", "d", "t") == "v"
+    async def copied() -> bool:
+        await neighbour.set("document", "d", "v", "t", ttl=0.3)
+        return await CacheManager.get("document", "d", "t") == "v"
 
     async def gone() -> bool:
         return await CacheManager.get("document", "d", "t") is None
 
+    await until(copied)
     await until(gone)
 
 

@@ -18,7 +18,6 @@ IN_ONE_PROCESS = {
     "stale.py": "owns the time",
     "your_tests.py": "owns the time",
 }
-PRINTED = {"quickstart.py": "quickstart", "first_lock.py": "first-steps/lock"}
 NEEDED = {"langchain_cache.py": ("langchain", "langgraph"), "llama_index_cache.py": ("llama_index",)}
 
 
@@ -48,14 +47,6 @@ def test_example_runs_on_a_server(example: Path) -> None:
     ran = run(example, "embedded://")
 
     assert ran.returncode == 0, ran.stdout + ran.stderr
-
-
-@pytest.mark.parametrize(("example", "page"), PRINTED.items())
-@pytest.mark.parametrize("language", ["en", "es"])
-def test_the_page_shows_what_the_example_prints(example: str, page: str, language: str) -> None:
-    shown = (ROOT / "docs" / language / f"{page}.md").read_text("utf-8").partition("```text\n")[2].partition("```")[0]
-
-    assert run(ROOT / "docs" / "examples" / example, "").stdout == shown
 
 
 def test_list_of_serverless_examples_names_examples() -> None:

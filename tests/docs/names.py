@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import ast
 import inspect
 import re
+import sys
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 import alacena
@@ -26,7 +29,7 @@ def text() -> str:
         lines += [f"### `{name}`", ""]
         if callable(thing) and name not in _MADE_HERE:
             lines += ["```python", signature(name, thing), "```", ""]
-        lines += [paragraph(thing), ""]
+        lines += [paragraph(thing) if callable(thing) else _said_under(name, thing), ""]
         if inspect.isclass(thing):
             lines += [f"- `{one}`: {_sentence(member)}" for one, member in _members(thing)]
             lines.append("")
@@ -35,8 +38,22 @@ def text() -> str:
 
 def paragraph(thing: Any) -> str:
     """Returns the first paragraph of a docstring, as Markdown."""
-    words = " ".join((inspect.getdoc(thing) or "").split("\n\n")[0].split())
+    return _markdown(inspect.getdoc(thing) or "")
+
+
+def _markdown(docstring: str) -> str:
+    words = " ".join(docstring.strip().split("\n\n")[0].split())
     return re.sub(r":\w+:`~?\.?([^`]+)`", r"`\1`", words).replace("``", "`")
+
+
+def _said_under(name: str, constant: object) -> str:
+    """Returns the first paragraph of the text that stands under a constant, in the module of its type."""
+    body = ast.parse(inspect.getsource(sys.modules[type(constant).__module__])).body
+    for node, after in pairwise(body):
+        named = isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name) and node.target.id == name
+        if named and isinstance(after, ast.Expr) and isinstance(after.value, ast.Constant):
+            return _markdown(str(after.value.value))
+    raise LookupError(f"nothing stands under {name}: say there what it is")
 
 
 def _sentence(thing: Any) -> str:

@@ -15,6 +15,7 @@ import json
 import re
 import sys
 import tomllib
+from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -89,7 +90,7 @@ def field_texts(kind: type) -> dict[str, str]:
     body = ast.parse(inspect.getsource(inspect.getmodule(kind) or kind)).body
     (found,) = (node for node in body if isinstance(node, ast.ClassDef) and node.name == kind.__name__)
     texts = {}
-    for node, after in zip(found.body, found.body[1:], strict=False):
+    for node, after in pairwise(found.body):
         if isinstance(node, ast.AnnAssign) and isinstance(after, ast.Expr) and isinstance(after.value, ast.Constant):
             assert isinstance(node.target, ast.Name)
             texts[node.target.id] = str(after.value.value)

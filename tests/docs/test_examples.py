@@ -25,7 +25,6 @@ IN_ONE_PROCESS = {
     "stale.py": "owns the time",
     "your_tests.py": "owns the time",
 }
-PRINTED = {"quickstart.py": "quickstart", "first_lock.py": "first-steps/lock"}
 NEEDED = {"langchain_cache.py": ("langchain", "langgraph"), "llama_index_cache.py": ("llama_index",)}
 
 
@@ -63,17 +62,6 @@ def test_example_runs(example: Path, host: subprocess.Popen[str], valkey_server:
     places = {"one process": ""} if example.name in IN_ONE_PROCESS else {"one process": "", "server": valkey_server.url}
     for place, (code, output) in zip(places, runs_of(host, example, [*places.values()]), strict=True):
         assert code == 0, f"in {place}: {output}"
-
-
-@pytest.mark.parametrize(("example", "page"), PRINTED.items())
-@pytest.mark.parametrize("language", ["en", "es"])
-def test_the_page_shows_what_the_example_prints(
-    example: str, page: str, language: str, host: subprocess.Popen[str]
-) -> None:
-    shown = (ROOT / "docs" / language / f"{page}.md").read_text("utf-8").partition("```text\n")[2].partition("```")[0]
-
-    ((_, output),) = runs_of(host, ROOT / "docs" / "examples" / example, [""])
-    assert output == shown
 
 
 def test_list_of_serverless_examples_names_examples() -> None:

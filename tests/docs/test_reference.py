@@ -51,5 +51,19 @@ def test_every_public_name_has_its_place(language: str) -> None:
     assert [name for name in alacena.__all__ if not re.search(rf"`{name}\b", text)] == []
 
 
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_no_name_is_without_a_word(language: str) -> None:
+    text = (DOCS / language / "reference" / "api.md").read_text("utf-8")
+    sections = re.split(r"^### ", text, flags=re.MULTILINE)[1:]
+
+    assert sections
+    bare = [
+        re.sub(r"^```.*?^```", "", section.partition("\n")[2], flags=re.MULTILINE | re.DOTALL) for section in sections
+    ]
+    assert [
+        section.partition("\n")[0] for section, words in zip(sections, bare, strict=True) if not words.strip()
+    ] == []
+
+
 def test_no_default_shows_where_an_object_lies() -> None:
     assert not re.search(r"0x[0-9a-f]{4}", (DOCS / "en" / "reference" / "api.md").read_text("utf-8"))

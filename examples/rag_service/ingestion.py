@@ -1,4 +1,4 @@
-"""The ingestion service: documents wait in a queue, and one worker at a time turns each into chunks."""
+"""The ingestion service: documents wait in a queue that loses none, and one worker at a time turns each into chunks."""
 
 from __future__ import annotations
 
@@ -13,18 +13,19 @@ from alacena import (
     release_job_lock,
     standardize_llama_metadata,
 )
-from examples.rag_service.chunking import split_into_chunks
-from examples.rag_service.database import StoredChunk
+from examples.rag_service.stage.chunking import split_into_chunks
+from examples.rag_service.stage.database import StoredChunk
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from examples.rag_service.chunking import Chunk
-    from examples.rag_service.database import Database, StoredDocument
-    from examples.rag_service.documents import Document
     from examples.rag_service.embedding import EmbeddingService
+    from examples.rag_service.stage.chunking import Chunk
+    from examples.rag_service.stage.database import Database, StoredDocument
+    from examples.rag_service.stage.documents import Document
 
-QUEUE = "ingestion_queue"
+QUEUE = "ingestion"
+WORK_S = 120.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,26 +66,32 @@ class IngestionService:
     async def work(self, *, tenant_id: str) -> Ingested | None:
         """Do the next job in the queue; ``None`` when it is empty.
 
-        ``lpop`` forgets what it hands out. A worker that must survive being killed takes its jobs from ``Cache.queues``
-        instead, which keeps them until they are acknowledged.
+        A job is ours for ``WORK_S``: the job of a worker that is killed is another's after that. One that fails is tried
+        again, and set aside after its last attempt.
         """
-        job: dict[str, Any] | None = await CacheManager.get_instance().lpop(QUEUE, tenant_id)
-        if job is None:
-            return None
-        job_id = job["job_id"]
-        if not await acquire_job_lock(job_id, tenant_id):
-            # Somebody is at this document: the job goes to the end of the queue, for its text may be newer than theirs.
-            await CacheManager.get_instance().rpush(QUEUE, job, tenant_id)
-            return None
-        try:
-            return await self._ingest(job["document_id"], tenant_id)
-        finally:
-            await release_job_lock(job_id, tenant_id)
+        for job in await (await self._queue(tenant_id)).reserve(visibility_s=WORK_S):
+            document_id = job.value["document_id"]
+            if not await acquire_job_lock(document_id, tenant_id):
+                # Somebody is at this document; the job comes again, for its text may be newer than theirs.
+                await job.nack(delay_s=0.1, reason="another worker is at it", count_attempt=False)
+                continue
+            try:
+                ingested = await self._ingest(document_id, tenant_id)
+            except Exception as error:
+                await job.nack(reason=repr(error))
+                raise
+            finally:
+                await release_job_lock(document_id, tenant_id)
+            await job.ack()
+            return ingested
+        return None
 
     async def _enqueue(self, document_id: str, tenant_id: str) -> None:
-        # The job is named after the document, so that its lock lets one worker at a time touch that document.
-        job = {"job_id": f"ingest:{document_id}", "document_id": document_id}
-        await CacheManager.get_instance().rpush(QUEUE, job, tenant_id)
+        queue = await self._queue(tenant_id)
+        await queue.push({"document_id": document_id})
+
+    async def _queue(self, tenant_id: str) -> Any:
+        return (await CacheManager.cache()).tenant(tenant_id).queues(QUEUE)
 
     async def _ingest(self, document_id: str, tenant_id: str) -> Ingested:
         document = await self._database.document(tenant_id, document_id)

@@ -16,9 +16,9 @@ from alacena import (
 )
 
 if TYPE_CHECKING:
-    from examples.rag_service.answer import Answerer
-    from examples.rag_service.database import Database
     from examples.rag_service.embedding import EmbeddingService
+    from examples.rag_service.stage.answer import Answerer
+    from examples.rag_service.stage.database import Database
 
 TOP_K = 4
 
@@ -86,7 +86,9 @@ class QueryService:
         )
 
     async def _compute(self, question: str, tenant_id: str, collection_id: str, top_k: int) -> dict[str, Any]:
-        batch = await self._embedding.embed([question], tenant_id=tenant_id, collection_id=collection_id)
+        batch = await self._embedding.embed(
+            [question], tenant_id=tenant_id, collection_id=collection_id, are_questions=True
+        )
         hits = await self._database.nearest(tenant_id, collection_id, batch.vectors[0], top_k)
         # From here on an edit of one of these documents reaches this answer, however long it takes to write.
         depends_on(*(hit.document_id for hit in hits))

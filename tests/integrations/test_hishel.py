@@ -162,3 +162,17 @@ async def test_middleware_answers_by_the_rules_of_http(cache: Cache) -> None:
 def test_missing_framework_is_named_with_its_extra(import_without: Callable[[str, str], Any]) -> None:
     with pytest.raises(ImportError, match=r"needs hishel>=2\.0,<3: pip install 'alacena\[hishel\]'"):
         import_without("alacena.integrations.hishel", "hishel")
+
+
+async def test_response_that_an_invalidation_overtook_is_not_kept(cache: Cache) -> None:
+    storage = AlacenaStorage()
+    with Context("acme"):
+        assert await storage.get_entries("k") == []  # so the service is asked
+        entry = await storage.create_entry(REQUEST, response(b"old"), "k")
+        await CacheManager.invalidate("acme", RESPONSE)
+        assert await read(entry) == b"old"
+        assert await storage.get_entries("k") == []
+
+        await read(await storage.create_entry(REQUEST, response(b"new"), "k"))
+        (found,) = await storage.get_entries("k")
+        assert await read(found) == b"new"

@@ -23,7 +23,7 @@ import pytest
 from alacena import Cache, Context, Policy, Settings, SettingsError
 from alacena.common import runtime
 from alacena.common.context import set_current_tenant_id
-from alacena.integrations.caller import Caller, Serving, ambient_ids, labels_of, whom
+from alacena.integrations.caller import Caller, Serving, ids_in, labels_of
 from alacena.integrations.llm_transport import HEADER, CachingTransport, Rules, based_on, is_hit
 from alacena.integrations.prices import ModelPrice, PriceTable
 from alacena.integrations.usage import read_usage
@@ -771,18 +771,13 @@ async def test_answers_of_one_set_of_permissions_are_not_anothers(open_desk: Ope
         with Serving(Caller(tenant_id="acme", user_id=user, permissions=frozenset(permissions))):
             await desk.told()
     assert len(provider.seen) == 3
-    with Serving(whom(_sent_by(Caller(tenant_id="acme", user_id="u1", permissions=frozenset({"read"}))))):
+    job = labels_of({"tenant_id": "acme", "user_id": "u1"}, {})
+    with Serving(Caller(**ids_in(job), permissions=frozenset({"read"}))):  # a worker that asked what its user may do
         await desk.told()
     assert len(provider.seen) == 3
     with Serving({"tenant_id": "acme", "user_id": "u1"}):
         await desk.told()
     assert len(provider.seen) == 4
-
-
-def _sent_by(caller: Caller) -> dict[str, str]:
-    """The labels of a message to a worker."""
-    with Serving(caller):
-        return labels_of(ambient_ids(), {})
 
 
 async def test_nothing_is_recorded_if_nobody_wants_it(open_desk: OpenDesk) -> None:

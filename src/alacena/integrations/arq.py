@@ -9,7 +9,7 @@ from functools import wraps
 from typing import TYPE_CHECKING, Any, Final, ParamSpec, Protocol, TypeVar
 
 from alacena import CacheManager, configure
-from alacena.integrations.caller import Serving, ambient_ids, labels_of, whom
+from alacena.integrations.caller import Serving, ambient_ids, ids_in, labels_of
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Coroutine, Mapping, MutableMapping
@@ -52,7 +52,7 @@ def tenant_job(function: Callable[P, Awaitable[R]]) -> Callable[P, Coroutine[Any
     @wraps(function)
     async def run(*args: P.args, **kwargs: P.kwargs) -> R:
         labels: Any = kwargs.pop(LABELS, None)
-        with Serving(whom(labels or {})):
+        with Serving(ids_in(labels or {})):
             return await function(*args, **kwargs)
 
     return run

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Mapping
 from contextvars import ContextVar
 from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Any, Final
 from uuid import UUID
 
-from alacena import SYSTEM_TENANT, AlacenaError, InvalidKeyError, MissingTenantError, Scope, TenantMismatchError
+from alacena import SYSTEM_TENANT, InvalidKeyError, MissingTenantError, Scope, TenantMismatchError
 from alacena.common.context import (
     get_current_tenant_id,
     get_current_user_id,
@@ -40,8 +39,6 @@ AMBIENT: Final = tuple(_SETTERS)
 
 LABEL: Final = "alacena_"
 """What the ids are called in messages to workers, before the name of the field."""
-PERMISSIONS: Final = f"{LABEL}permissions"
-"""The label that holds the permissions, a list as JSON."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -182,7 +179,7 @@ def _permissions() -> frozenset[str] | None:
 
 
 def labels_of(ids: Mapping[str, str], labels: Mapping[str, Any]) -> dict[str, str]:
-    """Returns what a message to a worker says of whom it is for: what it says already, the given ids and permissions.
+    """Returns what a message to a worker says of whom it is for: what it says already, and the given ids.
 
     Args:
         ids: The ids that are ambient where it is sent.
@@ -192,29 +189,9 @@ def labels_of(ids: Mapping[str, str], labels: Mapping[str, Any]) -> dict[str, st
         TenantMismatchError: It names another tenant than the ambient one.
     """
     named = ids_in(labels)
-    given = {f"{LABEL}{name}": value for name, value in {**ids, **named}.items()}
     if "tenant_id" in ids and named.get("tenant_id", ids["tenant_id"]) != ids["tenant_id"]:
         raise TenantMismatchError(f"the label {LABEL}tenant_id", named["tenant_id"], ids["tenant_id"])
-    permissions = _permissions()
-    if PERMISSIONS in labels:
-        given[PERMISSIONS] = labels[PERMISSIONS]
-    elif permissions is not None and not any(ids.get(name) != value for name, value in named.items()):
-        given[PERMISSIONS] = json.dumps(sorted(permissions))
-    return given
-
-
-def whom(labels: Mapping[str, Any]) -> Caller | dict[str, str]:
-    """Returns for whom a message is, as `Serving` takes it: a caller if it names permissions, else the ids.
-
-    What cannot be read is for nobody, so that verbs which need a tenant refuse.
-    """
-    ids = ids_in(labels)
-    if PERMISSIONS not in labels:
-        return ids
-    try:
-        return Caller(**{"tenant_id": "", **ids}, permissions=frozenset(json.loads(labels[PERMISSIONS])))
-    except (TypeError, ValueError, AlacenaError):
-        return {}
+    return {f"{LABEL}{name}": value for name, value in {**ids, **named}.items()}
 
 
 def ids_in(labels: Mapping[str, Any]) -> dict[str, str]:

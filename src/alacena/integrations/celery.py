@@ -12,7 +12,7 @@ import threading
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from alacena import CacheManager, TenantMismatchError, UsageError, configure
-from alacena.integrations.caller import AMBIENT, LABEL, Serving, ambient_ids, labels_of, whom
+from alacena.integrations.caller import AMBIENT, LABEL, Serving, ambient_ids, ids_in, labels_of
 from alacena.integrations.extras import missing_extra
 
 try:
@@ -157,7 +157,7 @@ def _label(*, headers: dict[str, Any] | None = None, **_: Any) -> None:
     try:
         labels = labels_of(ambient_ids(), headers)
     except TenantMismatchError:  # Celery logs what a signal's handler raises, and sends: then for nobody
-        for name in (*AMBIENT, "permissions"):
+        for name in AMBIENT:
             headers.pop(f"{LABEL}{name}", None)
         raise
     headers.update(labels)
@@ -167,7 +167,7 @@ def _begin(*, task_id: str, task: Any, **_: Any) -> None:
     request = task.request
     if request.is_eager:  # it runs where it was sent, in the context of who sent it
         return
-    serving = Serving(whom({**(request.headers or {}), **vars(request)}))
+    serving = Serving(ids_in({**(request.headers or {}), **vars(request)}))
     serving.__enter__()
     _SERVED[task_id] = serving
 

@@ -7,7 +7,9 @@ what it stores. It works for answers of your own service (``hishel.asgi``) and f
 
 from __future__ import annotations
 
+from contextvars import ContextVar
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 from uuid import UUID, uuid4
 
@@ -24,12 +26,14 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
     from alacena import Cache
+    from alacena.engine import Reading
 
 RESPONSE: Final = "http_response"
 """The data type of one stored response."""
 VARIANTS: Final = "http_variants"
 """The data type of a list of the responses under one key."""
 _MOST_VARIANTS: Final = 64
+_MISS: Final[ContextVar[tuple[tuple[object, str, Scope], Reading] | None]] = ContextVar("alacena.hishel", default=None)
 
 
 class AlacenaStorage(AsyncBaseStorage):
@@ -76,10 +80,14 @@ class AlacenaStorage(AsyncBaseStorage):
         if scope is None:
             return entry
         ttl = self.default_ttl if ttl is None else ttl
-        stream = self._keeping(entry, key, scope, ttl)
+        noted = _MISS.get()
+        began = noted[1] if noted is not None and noted[0] == (self, key, scope) else None
+        stream = self._keeping(entry, key, scope, ttl, began)
         return replace(entry, response=replace(response, stream=stream))
 
-    async def _keeping(self, entry: Entry, key: str, scope: Scope, ttl: float | None) -> AsyncIterator[bytes]:
+    async def _keeping(
+        self, entry: Entry, key: str, scope: Scope, ttl: float | None, began: Reading | None
+    ) -> AsyncIterator[bytes]:
         kept: list[bytes] | None = []
         size = 0
         source: Any = entry.response.stream
@@ -92,29 +100,40 @@ class AlacenaStorage(AsyncBaseStorage):
                     kept.append(bytes(chunk))
                 yield chunk
         if kept is not None:
-            await self._keep(entry, key, scope, b"".join(kept), ttl)
+            await self._keep(entry, key, scope, b"".join(kept), ttl, began)
 
-    async def _keep(self, entry: Entry, key: str, scope: Scope, body: bytes, ttl: float | None) -> None:
+    async def _keep(
+        self, entry: Entry, key: str, scope: Scope, body: bytes, ttl: float | None, began: Reading | None
+    ) -> None:
         value: dict[str, Any] = {"key": key, "request": _packed_request(entry.request), "body": body}
         value |= {"status": entry.response.status_code, "headers": _packed(entry.response.headers)}
         lives: Any = UNSET if ttl is None else ttl
         cache = await self._opened()
+        set_one = partial(cache.set, tenant_id=scope) if began is None else began.set
         try:
-            await cache.set(RESPONSE, str(entry.id), value, scope, ttl=lives)
+            if not await set_one(RESPONSE, str(entry.id), value, ttl=lives):
+                return
             others = await cache.get(VARIANTS, key, scope, default=[], search_hierarchy=False)
             alive = await cache.get_many(RESPONSE, others, scope) if others else {}
-            await cache.set(VARIANTS, key, [*alive, str(entry.id)][-_MOST_VARIANTS:], scope, ttl=lives)
+            await set_one(VARIANTS, key, [*alive, str(entry.id)][-_MOST_VARIANTS:], ttl=lives)
         except (AlacenaError, ValueError):  # the body was delivered: what could not be kept costs nobody anything
             return
 
     async def get_entries(self, key: str) -> list[Entry]:
-        """Returns the responses that are kept under a key for the ambient tenant and user."""
+        """Returns the responses that are kept under a key for the ambient tenant and user.
+
+        If there is none, the response that the same code keeps next counts as made from now on: one that an invalidation
+        overtakes is not kept. Equal requests at one time are made each, as most responses are not to be kept.
+        """
         scope = self._scope()
         if scope is None:
             return []
         cache = await self._opened()
         ids = await cache.get(VARIANTS, key, scope, default=[], search_hierarchy=False)
         found = await cache.get_many(RESPONSE, ids, scope) if ids else {}
+        if not found:
+            async with cache.reading(scope, data_types=(RESPONSE, VARIANTS)) as reading:
+                _MISS.set(((self, key, scope), reading))
         return [_entry(resource_id, value) for resource_id, value in found.items() if value["key"] == key]
 
     async def update_headers(self, id: UUID, headers: Headers) -> None:  # noqa: A002 - hishel's name for it

@@ -6,7 +6,7 @@ from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any, Final
 
 from alacena import CacheManager, configure
-from alacena.integrations.caller import Serving, ambient_ids, labels_of, whom
+from alacena.integrations.caller import Serving, ambient_ids, ids_in, labels_of
 from alacena.integrations.extras import missing_extra
 
 try:
@@ -42,7 +42,7 @@ class TenantMiddleware(TaskiqMiddleware):
 
     def pre_execute(self, message: TaskiqMessage) -> TaskiqMessage:
         """Makes the ids of a message ambient for its task."""
-        serving = Serving(whom(message.labels))
+        serving = Serving(ids_in(message.labels))
         serving.__enter__()
         _SERVING.set(serving)
         return message

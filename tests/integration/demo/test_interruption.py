@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from examples.rag_service.documents import REPOSITORY
+from examples.rag_service.stage.documents import REPOSITORY
+from tests.integration.demo.endpoint import endpoint
 from tests.waiting import wait_for
 
 if TYPE_CHECKING:
@@ -52,16 +53,23 @@ def temporary() -> Iterator[Path]:
     shutil.rmtree(folder)
 
 
-def start(temporary: Path, documents: Path) -> subprocess.Popen[str]:
+def start(temporary: Path, documents: Path, url: str) -> subprocess.Popen[str]:
     kept = {name: value for name, value in os.environ.items() if not name.startswith(("OPENAI_", "ALACENA_", "REDIS"))}
     return subprocess.Popen(
         [sys.executable, "-u", "-m", "examples.rag_service", str(documents)],
         cwd=REPOSITORY,
-        env={**kept, "TMPDIR": str(temporary)},
+        env={**kept, "TMPDIR": str(temporary), "OPENAI_BASE_URL": url},
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
     )
+
+
+@pytest.fixture
+def url() -> Iterator[str]:
+    """An endpoint that stands for the model."""
+    with endpoint() as served:
+        yield served.url
 
 
 @pytest.fixture
@@ -124,12 +132,12 @@ MOMENTS = {
         *((moment, signal.SIGINT) for moment in MOMENTS if os.environ.get("TESTS_CHAOS")),
     ],
 )
-def test_nothing_is_left(temporary: Path, documents: Path, moment: str, order: signal.Signals) -> None:
-    check_nothing_is_left(temporary, documents, moment, order)
+def test_nothing_is_left(temporary: Path, documents: Path, url: str, moment: str, order: signal.Signals) -> None:
+    check_nothing_is_left(temporary, documents, url, moment, order)
 
 
-def check_nothing_is_left(temporary: Path, documents: Path, moment: str, order: signal.Signals) -> None:
-    process = start(temporary, documents)
+def check_nothing_is_left(temporary: Path, documents: Path, url: str, moment: str, order: signal.Signals) -> None:
+    process = start(temporary, documents, url)
     MOMENTS[moment](process, temporary)
     process.send_signal(order)
     process.send_signal(order)
@@ -141,17 +149,17 @@ def check_nothing_is_left(temporary: Path, documents: Path, moment: str, order: 
     assert list(temporary.iterdir()) == []
 
 
-def test_a_second_start_after_an_interruption_works(temporary: Path, documents: Path) -> None:
-    check_nothing_is_left(temporary, documents, "while questions are asked", signal.SIGHUP)
-    again = start(temporary, documents)
+def test_a_second_start_after_an_interruption_works(temporary: Path, documents: Path, url: str) -> None:
+    check_nothing_is_left(temporary, documents, url, "while questions are asked", signal.SIGHUP)
+    again = start(temporary, documents, url)
     output = ended(again)
     assert again.returncode == 0, output
     assert len(re.findall(r"^ok ", output, re.MULTILINE)) == 6
     assert list(temporary.iterdir()) == []
 
 
-def test_a_killed_demo_takes_its_servers_with_it(temporary: Path, documents: Path) -> None:
-    process = start(temporary, documents)
+def test_a_killed_demo_takes_its_servers_with_it(temporary: Path, documents: Path, url: str) -> None:
+    process = start(temporary, documents, url)
     said(process, "are up after")
     process.kill()
     ended(process)

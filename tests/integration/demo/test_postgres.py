@@ -12,9 +12,9 @@ import asyncpg
 import numpy as np
 import pytest
 
-from examples.rag_service import postgres
-from examples.rag_service.database import StoredChunk, open_database
-from examples.rag_service.postgres import private_postgres
+from examples.rag_service.stage import postgres
+from examples.rag_service.stage.database import StoredChunk, open_database
+from examples.rag_service.stage.postgres import private_postgres
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from examples.rag_service.chunking import split_into_chunks, split_into_sentences
+from examples.rag_service.stage.chunking import split_into_chunks, split_into_sentences
 
 MARKDOWN = """\
 # Guide

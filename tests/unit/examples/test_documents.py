@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from examples.rag_service.documents import MAX_FILE_BYTES, InputError, default_paths, read_library
+from examples.rag_service.stage.documents import MAX_FILE_BYTES, InputError, default_paths, read_library
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -6,10 +6,10 @@ from dataclasses import replace
 
 import pytest
 
-from examples.rag_service.figures import figures, verdicts
 from examples.rag_service.ingestion import Ingested
 from examples.rag_service.query import Reply
-from examples.rag_service.tour import Edit, Record, choose_document, edited, used_by
+from examples.rag_service.stage.figures import figures, verdicts
+from examples.rag_service.stage.tour import Edit, Record, choose_document, edited, used_by
 
 
 def reply(tier: str, text: str = "answer", version: int = 1, document: str = "a.md", tokens: int = 0) -> Reply:
@@ -79,7 +79,8 @@ def test_another_answer_in_the_other_process_is_noticed() -> None:
 
 
 def test_a_ledger_with_other_figures_is_noticed() -> None:
-    assert failed(honest(), ledger=76) == ["Ledger: 76 tokens, but 75 is what the calls reported one by one."]
+    (told,) = failed(honest(), ledger=76)
+    assert told.startswith("Ledger: 76 tokens, but 75 is what the calls reported one by one. Saved in all: 70, $")
 
 
 def test_the_document_to_edit_is_in_about_half_of_the_answers() -> None:

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from examples.rag_service.documents import Document, InputError
-from examples.rag_service.questions import ABOUT_THE_PROJECT, questions_from_file, questions_from_headings
+from examples.rag_service.stage.documents import Document, InputError
+from examples.rag_service.stage.questions import ABOUT_THE_PROJECT, questions_from_file, questions_from_headings
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -12,7 +12,7 @@ from pgvector.asyncpg import register_vector
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Sequence
 
-    from examples.rag_service.embedder import Vector
+    from examples.rag_service.stage.embedder import Vector
 
 _SCHEMA = """
 CREATE EXTENSION IF NOT EXISTS vector;

@@ -6,24 +6,24 @@ import re
 from itertools import zip_longest
 from typing import TYPE_CHECKING
 
-from examples.rag_service.chunking import HEADING_SEPARATOR, sections
-from examples.rag_service.documents import InputError
+from examples.rag_service.stage.chunking import HEADING_SEPARATOR, sections
+from examples.rag_service.stage.documents import InputError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
     from pathlib import Path
 
-    from examples.rag_service.documents import Document
+    from examples.rag_service.stage.documents import Document
 
 ABOUT_THE_PROJECT = (
-    "How do I install Alacena and run the demo?",
+    "How do I install Alacena and get a first value?",
     "What happens when Redis is down?",
     "How are tenants kept apart from each other?",
     "Which answers are invalidated when a document is edited?",
-    "¿Qué TTL tiene cada tipo de dato y cómo se cambia?",
-    "¿Cómo se encola un trabajo y cómo se bloquea mientras se procesa?",
+    "¿Cómo se encola un trabajo para que no se pierda?",
+    "¿Cómo se bloquea un trabajo mientras se procesa?",
     "¿Cómo evito contar dos veces los tokens de una llamada?",
-    "¿Qué valores se pueden guardar en la caché y cuáles dan error?",
+    "¿Qué pasa si se cae Redis?",
 )
 FROM_HEADINGS = 8
 

@@ -10,21 +10,23 @@ from typing import TYPE_CHECKING
 from alacena import CacheManager, configure
 from alacena.common.runtime import opened
 from alacena.engine.remote.redis.embedded import EmbeddedServer
-from examples.rag_service.answer import ChatAnswerer, ExtractiveAnswerer
-from examples.rag_service.database import open_database
-from examples.rag_service.embedder import LocalEmbedder, OpenAIEmbedder, openai_client
+from alacena.integrations.llm_transport import CachingTransport
 from examples.rag_service.embedding import EmbeddingService
 from examples.rag_service.ingestion import IngestionService, drain
 from examples.rag_service.query import QueryService
+from examples.rag_service.stage.answer import ChatAnswerer, ExtractiveAnswerer
+from examples.rag_service.stage.database import open_database
+from examples.rag_service.stage.embedder import OpenAIEmbedder, has_endpoint, openai_client
+from examples.rag_service.stage.local_model import NAME, PASSAGE, QUERY
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
-    from examples.rag_service.answer import Answerer
-    from examples.rag_service.database import Database, StoredDocument
-    from examples.rag_service.embedder import Embedder
     from examples.rag_service.ingestion import Ingested
     from examples.rag_service.query import Reply
+    from examples.rag_service.stage.answer import Answerer
+    from examples.rag_service.stage.database import Database, StoredDocument
+    from examples.rag_service.stage.embedder import Embedder
 
 TENANT = "demo"
 COLLECTION = "library"
@@ -32,10 +34,11 @@ COLLECTION = "library"
 
 @dataclass(frozen=True, slots=True)
 class Providers:
-    """What the services ask for vectors and for answers."""
+    """What the services ask for vectors and for answers, and what the model of the vectors is called."""
 
     embedder: Embedder
     answerer: Answerer
+    name: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,22 +71,28 @@ class Services:
         return ingested
 
 
-def choose_providers(*, offline: bool) -> Providers:
-    """The endpoint that the environment configures, unless ``offline``; else the local parts.
+def choose_providers(local_url: str | None) -> Providers:
+    """The model's server at this URL; ``None``: the endpoint that the environment configures.
 
-    ``OPENAI_EMBEDDING_MODEL`` and ``OPENAI_CHAT_MODEL`` name the endpoint's models.
+    ``OPENAI_EMBEDDING_MODEL`` and ``OPENAI_CHAT_MODEL`` name the endpoint's models. Its answers are kept by the query
+    service, so only vectors are asked for through the caching transport.
 
     Raises:
-        InputError: An endpoint is configured, and the ``openai`` package is not installed.
+        InputError: The ``openai`` package is not installed.
     """
-    client = None if offline else openai_client()
-    if client is None:
-        local = LocalEmbedder()
-        return Providers(local, ExtractiveAnswerer(local))
-    return Providers(
-        OpenAIEmbedder(client, os.environ.get("OPENAI_EMBEDDING_MODEL") or "text-embedding-3-small"),
-        ChatAnswerer(client, os.environ.get("OPENAI_CHAT_MODEL") or "gpt-4o-mini"),
-    )
+    transport = CachingTransport()
+    client = openai_client(local_url, transport)
+    if local_url is not None:
+        embedder = OpenAIEmbedder(client, PASSAGE, query_model=QUERY, transport=transport)
+        return Providers(embedder, ExtractiveAnswerer(), NAME)
+    name = os.environ.get("OPENAI_EMBEDDING_MODEL") or "text-embedding-3-small"
+    chat = ChatAnswerer(openai_client(), os.environ.get("OPENAI_CHAT_MODEL") or "gpt-4o-mini")
+    return Providers(OpenAIEmbedder(client, name, transport=transport), chat, name)
+
+
+def needs_local_model(*, offline: bool) -> bool:
+    """Whether no endpoint is configured, or none is wanted."""
+    return offline or not has_endpoint()
 
 
 @asynccontextmanager

@@ -2,25 +2,37 @@
 
 from __future__ import annotations
 
-import asyncio
+import re
 import textwrap
+import unicodedata
 import uuid
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
-from examples.rag_service.chunking import split_into_sentences
-from examples.rag_service.embedder import count_tokens
+from examples.rag_service.stage.chunking import split_into_sentences
+from examples.rag_service.stage.embedder import count_tokens
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from examples.rag_service.database import Passage
-    from examples.rag_service.embedder import LocalEmbedder
+    from examples.rag_service.stage.database import Passage
 
 SENTENCES = 2
 WORTH_QUOTING_WORDS = 5
 QUOTED_CHARS = 280
 NOTHING_FOUND = "The documents say nothing about this."
+
+# Words that say nothing about a subject, in the two languages of the documentation, without accents.
+_SAYS_NOTHING = (
+    "a about an and are as at be but by can did do does for from has have how i if in into is it its me my not of on "
+    "or our so than that the their them then there these they this to was we were what when where which who why will "
+    "with you your al algo como con cual cuales cuando cuanto cuantos de del desde donde el ella ello ellos en entre "
+    "era eran es esa ese eso esta este esto fue ha han hay la las le les lo los mas mi mientras muy nada ni no nos o "
+    "para pero por porque que quien se ser si sin sobre son su sus tiene tienen tu un una unas uno unos y ya"
+)
+_STOP_WORDS = frozenset(_SAYS_NOTHING.split())
+_WORD = re.compile(r"\w+")
+_STEM = 5
 
 _INSTRUCTIONS = (
     "Answer the question in its own language, in at most three sentences, from the passages alone. "
@@ -54,40 +66,34 @@ class Answerer(Protocol):
 
 
 class ExtractiveAnswerer:
-    """Quotes the sentences nearest to the question. The same passages give the same answer.
+    """Quotes the sentences that share most words with the question. The same passages give the same answer.
 
     It counts the tokens that a model would have charged for the same prompt.
-
-    Args:
-        embedder: Measures how near a sentence is.
     """
 
     model = "local-extractive"
 
-    def __init__(self, embedder: LocalEmbedder) -> None:
-        self._embedder = embedder
-
     async def answer(self, question: str, passages: Sequence[Passage]) -> Answer:
-        """Quote from the passages, in a thread."""
-        text = await asyncio.to_thread(self._quote, question, passages)
+        """Quote from the passages."""
+        text = _quote(question, passages)
         return Answer(text, count_tokens(prompt(question, passages)) + count_tokens(text), uuid.uuid4().hex)
 
-    def _quote(self, question: str, passages: Sequence[Passage]) -> str:
-        found = [(place, part) for place, passage in enumerate(passages) for part in split_into_sentences(passage.text)]
-        worthy = [pair for pair in found if len(pair[1].split()) >= WORTH_QUOTING_WORDS] or found
-        if not worthy:
-            return _shortened(passages[0].text) if passages else NOTHING_FOUND
-        asked = self._embedder.vectors([question])[0]
-        # A sentence counts for what it says and for the passage that it stands in.
-        passage_nearness = self._embedder.vectors([passage.context for passage in passages]) @ asked
-        nearness = self._embedder.vectors([part for _, part in worthy]) @ asked
-        # Rounded, so that the order never hangs on the last bit of a sum that another processor adds up differently.
-        scores = [
-            round(float(near + passage_nearness[pair[0]]), 5) for near, pair in zip(nearness, worthy, strict=True)
-        ]
-        ranked = sorted(range(len(worthy)), key=lambda index: -scores[index])
-        best = dict.fromkeys(worthy[index][1] for index in ranked)
-        return " ".join(_shortened(sentence) for sentence in list(best)[:SENTENCES])
+
+def _quote(question: str, passages: Sequence[Passage]) -> str:
+    found = [(place, part) for place, passage in enumerate(passages) for part in split_into_sentences(passage.text)]
+    worthy = [pair for pair in found if len(pair[1].split()) >= WORTH_QUOTING_WORDS] or found
+    if not worthy:
+        return _shortened(passages[0].text) if passages else NOTHING_FOUND
+    asked = _stems(question)
+    # The passages are in the order of their nearness: in another language no word is shared, and the nearest one is quoted.
+    ranked = sorted(worthy, key=lambda pair: (-len(asked & _stems(pair[1])), pair[0]))
+    return " ".join(_shortened(sentence) for sentence in list(dict.fromkeys(part for _, part in ranked))[:SENTENCES])
+
+
+def _stems(text: str) -> set[str]:
+    """The beginnings of the words that say something, without accents."""
+    plain = "".join(one for one in unicodedata.normalize("NFD", text.lower()) if not unicodedata.combining(one))
+    return {word[:_STEM] for word in _WORD.findall(plain) if word not in _STOP_WORDS}
 
 
 class ChatAnswerer:

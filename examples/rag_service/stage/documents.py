@@ -12,7 +12,17 @@ if TYPE_CHECKING:
 
 TEXT_SUFFIXES = frozenset({".md", ".markdown", ".txt", ".rst"})
 MAX_FILE_BYTES = 4 * 1024 * 1024
-REPOSITORY = Path(__file__).resolve().parents[2]
+PAGES = (
+    "quickstart.md",
+    "explanation/failure-modes.md",
+    "explanation/tenancy.md",
+    "how-to/invalidate.md",
+    "how-to/locks.md",
+    "how-to/queues.md",
+    "how-to/token-tracking.md",
+)
+"""What the demo reads if it is given nothing: as much as a processor embeds while somebody watches."""
+REPOSITORY = Path(__file__).resolve().parents[3]
 
 
 class InputError(Exception):
@@ -68,13 +78,13 @@ def read_library(paths: Sequence[Path]) -> Library:
 
 
 def default_paths(repository: Path = REPOSITORY) -> list[Path]:
-    """The project's own documentation, in both languages.
+    """Some pages of the project's own documentation, in both languages.
 
     Raises:
         InputError: This copy of the project comes without documentation.
     """
-    found = [folder for folder in (repository / "docs" / "es", repository / "docs" / "en") if folder.is_dir()]
-    found += sorted(repository.glob("README*.md"))
+    pages = [repository / "docs" / language / page for language in ("es", "en") for page in PAGES]
+    found = [page for page in pages if page.is_file()] or sorted(repository.glob("README*.md"))
     if not found:
         raise InputError(f"There is no documentation under {repository}: give files or folders of your own.")
     return found

@@ -9,15 +9,15 @@ from contextlib import asynccontextmanager, suppress
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
-from examples.rag_service.documents import REPOSITORY
 from examples.rag_service.ingestion import Ingested
 from examples.rag_service.query import Reply
-from examples.rag_service.services import choose_providers, open_services
+from examples.rag_service.stage.documents import REPOSITORY
+from examples.rag_service.stage.services import choose_providers, open_services
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
-    from examples.rag_service.services import Services
+    from examples.rag_service.stage.services import Services
 
 STOP_WITHIN_S = 5.0
 _LINE_BYTES = 64 * 1024 * 1024
@@ -54,7 +54,7 @@ class SecondProcess:
 
 
 @asynccontextmanager
-async def second_process(*, redis_url: str, dsn: str, offline: bool) -> AsyncIterator[SecondProcess]:
+async def second_process(*, redis_url: str, dsn: str, local_url: str | None) -> AsyncIterator[SecondProcess]:
     """Start a second process on the same servers; it ends with the block, or when its input closes."""
     # A session of its own, so that Ctrl-C reaches the first process alone and the two close in order.
     process = await asyncio.create_subprocess_exec(
@@ -67,7 +67,7 @@ async def second_process(*, redis_url: str, dsn: str, offline: bool) -> AsyncIte
     )
     try:
         if process.stdin is not None:
-            process.stdin.write(_line({"redis_url": redis_url, "dsn": dsn, "offline": offline}))
+            process.stdin.write(_line({"redis_url": redis_url, "dsn": dsn, "local_url": local_url}))
         yield SecondProcess(process)
     finally:
         await _end(process)
@@ -80,7 +80,7 @@ async def serve() -> None:
     if not (line := await requests.readline()):
         return
     where = json.loads(line)
-    providers = choose_providers(offline=where["offline"])
+    providers = choose_providers(where["local_url"])
     async with open_services(providers, redis_url=where["redis_url"], dsn=where["dsn"]) as services:
         while line := await requests.readline():
             sys.stdout.buffer.write(_line(await _answer(services, json.loads(line))))

@@ -8,14 +8,14 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
 
 from examples.rag_service.ingestion import Ingested, drain
-from examples.rag_service.services import COLLECTION, TENANT
+from examples.rag_service.stage.services import COLLECTION, TENANT
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from examples.rag_service.documents import Document
     from examples.rag_service.query import Reply
-    from examples.rag_service.services import Services
+    from examples.rag_service.stage.documents import Document
+    from examples.rag_service.stage.services import Services
 
 WORKERS = 2
 

@@ -9,16 +9,25 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from alacena import Settings
-from examples.rag_service.figures import figures, recomputed, verdicts
-from examples.rag_service.postgres import private_postgres
-from examples.rag_service.second_process import second_process
-from examples.rag_service.services import Providers, Services, open_services, private_valkey, tokens_on_ledger
-from examples.rag_service.tour import Edit, Process, Record, ask_all, choose_document, edited, ingest, used_by
+from examples.rag_service.stage.figures import figures, recomputed, verdicts
+from examples.rag_service.stage.local_model import local_model
+from examples.rag_service.stage.postgres import private_postgres
+from examples.rag_service.stage.second_process import second_process
+from examples.rag_service.stage.services import (
+    Providers,
+    Services,
+    choose_providers,
+    needs_local_model,
+    open_services,
+    private_valkey,
+    tokens_on_ledger,
+)
+from examples.rag_service.stage.tour import Edit, Process, Record, ask_all, choose_document, edited, ingest, used_by
 
 if TYPE_CHECKING:
-    from examples.rag_service.documents import Library
     from examples.rag_service.query import Reply
-    from examples.rag_service.screen import Screen
+    from examples.rag_service.stage.documents import Library
+    from examples.rag_service.stage.screen import Screen
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,7 +117,7 @@ class Demo:
         )
 
 
-async def run(plan: Plan, providers: Providers, screen: Screen) -> tuple[dict[str, Any], bool]:
+async def run(plan: Plan, screen: Screen) -> tuple[dict[str, Any], bool]:
     """Run the demo on servers of its own.
 
     Returns:
@@ -117,12 +126,16 @@ async def run(plan: Plan, providers: Providers, screen: Screen) -> tuple[dict[st
     started = time.perf_counter()
     async with AsyncExitStack() as stack:
         with screen.waiting("Starting Postgres, an embedded Valkey and a second process"):
+            local_url = (
+                await stack.enter_async_context(local_model()) if needs_local_model(offline=plan.offline) else None
+            )
+            providers = choose_providers(local_url)
             dsn = await stack.enter_async_context(private_postgres())
             redis_url = await stack.enter_async_context(private_valkey())
             services = await stack.enter_async_context(
                 open_services(providers, redis_url=redis_url, dsn=dsn, create_tables=True)
             )
-            other = await stack.enter_async_context(second_process(redis_url=redis_url, dsn=dsn, offline=plan.offline))
+            other = await stack.enter_async_context(second_process(redis_url=redis_url, dsn=dsn, local_url=local_url))
         _introduce(screen, providers, time.perf_counter() - started)
         demo = Demo(services, other, screen, plan.questions)
         await demo.take_in(plan.library)
@@ -141,7 +154,7 @@ async def run(plan: Plan, providers: Providers, screen: Screen) -> tuple[dict[st
 def _introduce(screen: Screen, providers: Providers, seconds: float) -> None:
     screen.say(
         f"Postgres with pgvector, an embedded Valkey and a second process are up after {seconds:.1f} s. "
-        f"Vectors: {providers.embedder.model}. Answers: {providers.answerer.model}."
+        f"Vectors: {providers.name}. Answers: {providers.answerer.model}."
     )
 
 

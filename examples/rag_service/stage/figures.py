@@ -10,7 +10,11 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from examples.rag_service.query import Reply
-    from examples.rag_service.tour import Edit, Record
+    from examples.rag_service.stage.tour import Edit, Record
+
+
+USD_PER_MILLION = 0.15
+"""What a provider's small model takes for a million tokens of input; the demo's own model takes nothing."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +37,9 @@ def verdicts(record: Record, ledger: int) -> list[Verdict]:
     found.append(_versions(record))
     spent = record.tokens()
     same = "as many as" if spent == ledger else f"but {spent:,} is what"
-    return [*found, Verdict(f"Ledger: {ledger:,} tokens, {same} the calls reported one by one.", spent == ledger)]
+    saved = sum(reply.tokens_saved for reply in record.replies())
+    told = f"Ledger: {ledger:,} tokens, {same} the calls reported one by one. Saved in all: {saved:,}, {worth(saved)}."
+    return [*found, Verdict(told, spent == ledger)]
 
 
 def figures(record: Record, ledger: int, seconds: float) -> dict[str, Any]:
@@ -49,6 +55,8 @@ def figures(record: Record, ledger: int, seconds: float) -> dict[str, Any]:
         "second_process": _pass(record.elsewhere),
         "edits": [_edit_figures(edit) for edit in record.edits],
         "tokens": record.tokens(),
+        "tokens_saved": sum(reply.tokens_saved for reply in record.replies()),
+        "usd_per_million": USD_PER_MILLION,
         "ledger_tokens": ledger,
         "verdicts": [asdict(verdict) for verdict in verdicts(record, ledger)],
     }
@@ -57,6 +65,11 @@ def figures(record: Record, ledger: int, seconds: float) -> dict[str, Any]:
 def recomputed(replies: Sequence[Reply]) -> set[int]:
     """The questions whose answers were computed anew."""
     return {place for place, reply in enumerate(replies) if reply.tier == "source"}
+
+
+def worth(tokens: int) -> str:
+    """What so many tokens cost where a million cost `USD_PER_MILLION`."""
+    return f"${tokens * USD_PER_MILLION / 1_000_000:.6f} at ${USD_PER_MILLION} a million"
 
 
 def hit_ratio(replies: Sequence[Reply]) -> float:
@@ -69,7 +82,7 @@ def _second_pass(record: Record) -> Verdict:
     saved = sum(reply.tokens_saved for reply in record.second)
     before, after = (median(reply.ms for reply in replies) for replies in (record.first, record.second))
     text = (
-        f"Second pass: hit ratio {ratio:.2f}, {tokens} tokens spent, {saved:,} saved; "
+        f"Second pass: hit ratio {ratio:.2f}, {tokens} tokens spent, {saved:,} saved, which is {worth(saved)}; "
         f"median {after:.3f} ms, {before:.1f} ms in the first pass."
     )
     return Verdict(text, ratio == 1 and tokens == 0)

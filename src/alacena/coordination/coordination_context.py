@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from alacena.coordination.background_tasks import BackgroundTasks
-from alacena.coordination.coordination_keys import Keys, coordination_key
+from alacena.coordination.coordination_keys import CoordinationKeys, coordination_key
 from alacena.coordination.elements import MSGPACK, Elements
 from alacena.engine.base.errors import (
     AlacenaError,
@@ -59,7 +59,7 @@ class CoordinationContext:
     def __init__(
         self,
         store: Backend,
-        keys: Keys,
+        keys: CoordinationKeys,
         environment: Environment,
         elements: Elements = MSGPACK,
         emit: Callable[[Event], None] | None = None,

@@ -7,7 +7,7 @@ from typing import Protocol
 from alacena.engine.base.scope import identifier, tenant_text
 
 
-class Keys(Protocol):
+class CoordinationKeys(Protocol):
     """Renders keys: readable, injective, bound to their tenant."""
 
     def render(self, kind: str, tenant_id: str, *parts: str) -> str:
@@ -15,7 +15,7 @@ class Keys(Protocol):
         ...
 
 
-def coordination_key(keys: Keys, kind: str, tenant_id: str, name: str, *parts: str) -> str:
+def coordination_key(keys: CoordinationKeys, kind: str, tenant_id: str, name: str, *parts: str) -> str:
     """The key of one part of a coordination object.
 
     Raises:

@@ -35,7 +35,7 @@ RETURNING fence
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*(\.[A-Za-z_][A-Za-z0-9_]*)?").fullmatch
 
 
-class Connection(Protocol):
+class SqlConnection(Protocol):
     """What :func:`check_fence` needs of a Postgres connection; asyncpg's has it."""
 
     async def fetchval(self, query: str, *args: Any) -> Any:
@@ -43,7 +43,7 @@ class Connection(Protocol):
         ...
 
 
-async def check_fence(connection: Connection, tenant_id: str, resource: str, fence: int) -> None:
+async def check_fence(connection: SqlConnection, tenant_id: str, resource: str, fence: int) -> None:
     """Let a transaction go on only if no later owner of the lock has been here.
 
     Call it first inside the transaction that writes. The row lock that it takes holds later owners back until the end.

@@ -263,14 +263,14 @@ class LockBlock:
         assert self._task is not None
         self._lock.on_lost = None
         if not self._interrupted:
-            if not await self._released(self._lock) and error is None:
+            if not await self._release_or_prove(self._lock) and error is None:
                 raise LockLostError(f"lock {self._lock.name!r} (fence {self._lock.fence}) had ended before its block")
             return
         others = self._task.uncancel() > self._cancelling
         if error is None or (kind is asyncio.CancelledError and not others):
             raise LockLostError(f"lock {self._lock.name!r} (fence {self._lock.fence}) could not be renewed") from error
 
-    async def _released(self, lock: Lock) -> bool:
+    async def _release_or_prove(self, lock: Lock) -> bool:
         """False if the lock was no longer held. Where the store is away, the lease that we can prove decides."""
         proved = lock.remaining_s > 0
         try:

@@ -7,7 +7,7 @@ import logging
 from contextlib import AsyncExitStack
 from typing import TYPE_CHECKING, Final, Self
 
-from alacena.coordination.taken import MOST_BYTES, reserve_from, taking
+from alacena.coordination.taken import MOST_BYTES, collect_taken, reserve_from
 from alacena.engine.base.errors import BackendError
 
 if TYPE_CHECKING:
@@ -61,7 +61,7 @@ class AllTenants:
 
     async def take(self, max_items: int, visibility_s: float, token: str | None = None) -> Taken:
         """Take what there is, without waiting; ``due_s`` are the seconds until the next turn. See :meth:`reserve`."""
-        with taking(self._port) as taken:
+        with collect_taken(self._port) as taken:
             while not taken.items:
                 turns, taken.due_s = await self._ready_tenants.turns(min(max_items, _TURNS_AT_ONCE))
                 if not turns:
@@ -134,7 +134,7 @@ class SomeTenants:
         """Take what there is, without waiting. See :meth:`reserve`."""
         failed: BackendError | None = None
         share = max(max_items // len(self._queues), 1)
-        with taking(self._port) as taken:
+        with collect_taken(self._port) as taken:
             for _ in range(len(self._queues)):
                 queue = self._queues[self._at]
                 self._at = (self._at + 1) % len(self._queues)

@@ -64,7 +64,7 @@ async def reserve_from(
     if taken.items or wait_s <= 0:
         return taken.items
     deadline = port.environment.now() + wait_s
-    with taking(port) as found:
+    with collect_taken(port) as found:
         async with source.bell() as bell:
             while True:
                 taken = await source.take(max_items, visibility_s, token)
@@ -77,7 +77,7 @@ async def reserve_from(
 
 
 @contextmanager
-def taking(port: CoordinationContext) -> Iterator[Taken]:
+def collect_taken(port: CoordinationContext) -> Iterator[Taken]:
     """Collect items; where the block does not come to its end, they are given back."""
     taken = Taken()
     is_complete = False

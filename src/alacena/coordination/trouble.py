@@ -42,7 +42,7 @@ class Trouble:
         self._in_a_row = 0
         self._said: set[str] = set()
 
-    def seen(self, error: BaseException) -> float:
+    def record(self, error: BaseException) -> float:
         """Takes note of a failure, says it if it is of a new kind, and returns the seconds to wait."""
         self.kind = type(error).__name__
         self.count += 1

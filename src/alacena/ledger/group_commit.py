@@ -62,7 +62,7 @@ class GroupCommit:
         self._waiting[place] = usage
         if self._next is None:
             self._next = asyncio.get_running_loop().create_task(self._commit())
-            self._next.add_done_callback(_heard)
+            self._next.add_done_callback(_mark_heard)
         refused = (await asyncio.shield(self._next)).get(place)
         if refused is not None:
             raise refused
@@ -107,7 +107,7 @@ def _place(usage: Usage) -> _Place:
     return usage.tenant_id, usage.idempotency_key
 
 
-def _heard(task: asyncio.Task[dict[_Place, AlacenaError]]) -> None:
+def _mark_heard(task: asyncio.Task[dict[_Place, AlacenaError]]) -> None:
     """Whoever waited has seen how it failed; where all were cancelled, nobody wants to know."""
     if not task.cancelled():
         task.exception()

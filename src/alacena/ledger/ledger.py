@@ -34,7 +34,7 @@ from alacena.engine.remote.backend import Script
 from alacena.ledger.group_commit import GroupCommit
 from alacena.ledger.pending_usage import Pending
 from alacena.ledger.totals import Totals, day_of, month_of, totals_from
-from alacena.ledger.usage import Usage, checked, key_of, micros, plain, unpacked, whole, whole_parts
+from alacena.ledger.usage import Usage, check_usage, key_of, micros, plain, unpack_usage, whole, whole_parts
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -112,7 +112,7 @@ class Ledger:
         remember_s: float = 7 * 86_400.0,
     ) -> None:
         self._port = port
-        self._commits = None if authority is None else GroupCommit(authority, self._committed)
+        self._commits = None if authority is None else GroupCommit(authority, self._take_committed)
         self._spill = spill
         self._remember_ms = milliseconds(remember_s, "remember_s")
         self._outbox = outbox or authority is not None
@@ -187,7 +187,7 @@ class Ledger:
             parts = whole_parts(parts)
             if tokens is None and parts is not None:
                 tokens = parts.get("input", 0) + parts.get("output", 0)
-            usage = checked(
+            usage = check_usage(
                 Usage(
                     tenant_id=tenant_id,
                     idempotency_key=key_of(
@@ -231,11 +231,11 @@ class Ledger:
     async def _record_paid(self, usage: Usage) -> bool:
         """Count a use whose answer must reach its caller whatever becomes of it."""
         try:
-            usage.packed()
+            usage.pack()
         except EncodeError as error:  # What cannot be packed could not be counted later either.
             _log.error("token usage is counted without its metadata: %s", error)
             usage = structs.replace(usage, metadata=None)
-            usage.packed()
+            usage.pack()
         if len(self._pending):  # No answer waits for a server that is known to be away.
             self._pending.keep(usage)
             return False
@@ -250,7 +250,7 @@ class Ledger:
         if mode == "fast":
             await self._count_or_spill(usage)
             return
-        record = usage.packed()
+        record = usage.pack()
         if await self._count_or_spill(usage) and mode == "safe":
             await self._confirm(usage, record)
         if mode == "durable":
@@ -259,14 +259,14 @@ class Ledger:
 
     async def _count_or_spill(self, usage: Usage) -> bool:
         """Count a use, or have it on disk; returns whether it is counted."""
-        record = usage.packed()
+        record = usage.pack()
         try:
             await self._count(usage, record)
         except BackendError as error:
             if self._spill is None:
                 raise
             await self._spill.append(record)
-            self._spilling.seen(error)
+            self._spilling.record(error)
             return False
         self._spilling.over()
         return True
@@ -314,11 +314,11 @@ class Ledger:
             )
         await self._spill.append(record)
 
-    async def _committed(self, usages: Sequence[Usage]) -> None:
+    async def _take_committed(self, usages: Sequence[Usage]) -> None:
         """Take out of the outboxes what the authority has."""
         by_tenant: dict[str, list[bytes]] = {}
         for usage in usages:
-            by_tenant.setdefault(usage.tenant_id, []).append(usage.packed())
+            by_tenant.setdefault(usage.tenant_id, []).append(usage.pack())
         await asyncio.gather(*(self._take_out(tenant, records) for tenant, records in by_tenant.items()))
 
     async def _take_out(self, tenant_id: str, records: Sequence[bytes]) -> None:
@@ -372,7 +372,7 @@ class Ledger:
 
     async def _drain(self, spill: Spool, line: bytes) -> int:
         try:
-            await self._count(unpacked(line), line)
+            await self._count(unpack_usage(line), line)
         except (DecodeError, IdempotencyConflictError, LimitExceededError, UsageError) as error:
             await spill.reject(line)
             _log.error("a spilled use of tokens cannot be counted, and is in the file's .rejected: %s", error)

@@ -73,7 +73,7 @@ class Pending:
     def keep(self, usage: Usage, error: BaseException | None = None) -> None:
         """Keep a use until it is counted."""
         if error is not None:
-            self._trouble.seen(error)
+            self._trouble.record(error)
         self._kept.append(usage)
         if len(self._kept) > MOST:
             self._give_up(self._kept.popleft())
@@ -101,7 +101,7 @@ class Pending:
             try:
                 await self._count(usage)
             except BackendError as error:
-                return min(_LONGEST_PAUSE_S, self._trouble.seen(error))
+                return min(_LONGEST_PAUSE_S, self._trouble.record(error))
             except BaseException as error:
                 if ends_a_task(error):
                     raise
@@ -125,7 +125,7 @@ class Pending:
 
     def _give_up(self, usage: Usage) -> None:
         self.lost += 1
-        _log.error("token usage was never counted: %s", usage.packed().decode())
+        _log.error("token usage was never counted: %s", usage.pack().decode())
 
     def health(self) -> dict[str, Any]:
         """Returns how many uses wait, were given up, and were refused."""

@@ -10,7 +10,7 @@ from alacena.coordination.coordination_context import pause_s
 from alacena.coordination.trouble import Trouble, ends_a_task
 from alacena.engine.base.errors import BackendError, DecodeError
 from alacena.ledger.delivery import hand_over
-from alacena.ledger.usage import Usage, unpacked
+from alacena.ledger.usage import Usage, unpack_usage
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -93,7 +93,7 @@ class Relay:
                 if ends_a_task(error):
                     raise
                 self.counts.outages += 1
-                pause = self._trouble.seen(error) * (0.5 + self._port.environment.random())
+                pause = self._trouble.record(error) * (0.5 + self._port.environment.random())
                 await self._until(asyncio.ensure_future(asyncio.sleep(pause)))
         return self.counts
 
@@ -144,13 +144,13 @@ class Relay:
         handed = await hand_over(self._authority, usages)
         self.counts.conflicts += len(handed.conflicts)
         for usage, _ in handed.unfit:
-            await self._set_aside(key, usage.packed())
+            await self._set_aside(key, usage.pack())
 
     async def _readable(self, key: str, records: Sequence[bytes]) -> list[Usage]:
         usages = []
         for record in records:
             try:
-                usages.append(unpacked(record))
+                usages.append(unpack_usage(record))
             except DecodeError:
                 await self._set_aside(key, record)
         return usages

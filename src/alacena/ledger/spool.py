@@ -100,7 +100,7 @@ class Spool:
             self.close()
 
     def _append(self, path: Path, lines: Sequence[bytes]) -> None:
-        with self._locked():
+        with self._hold_lock():
             created = not path.exists()
             with path.open("ab+", buffering=0) as file:
                 size = file.seek(0, os.SEEK_END)
@@ -119,7 +119,7 @@ class Spool:
             return None
         taken = False
         try:
-            with self._locked():
+            with self._hold_lock():
                 if not self._draining.exists() and self._path.exists():
                     self._path.replace(self._draining)
                 elif self._path.exists():
@@ -150,7 +150,7 @@ class Spool:
         try:
             if rest and len(rest) == len(self._taken):
                 return  # Nothing was drained: what lies on disk is what is left, and the server may be away for long.
-            with self._locked():
+            with self._hold_lock():
                 if rest:
                     self._replace(rest)
                 else:
@@ -176,7 +176,7 @@ class Spool:
             drain.close()
 
     @contextmanager
-    def _locked(self) -> Iterator[None]:
+    def _hold_lock(self) -> Iterator[None]:
         import fcntl
 
         with self._lock.open("ab") as lock:

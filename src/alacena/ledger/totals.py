@@ -117,7 +117,7 @@ def day_of(day: date | str) -> str:
     Raises:
         ValueError: It is no day.
     """
-    return _filed(day, "day", "%Y-%m-%d", "2025-01-31")
+    return _check_name(day, "day", "%Y-%m-%d", "2025-01-31")
 
 
 def month_of(month: date | str) -> str:
@@ -126,10 +126,10 @@ def month_of(month: date | str) -> str:
     Raises:
         ValueError: It is no month.
     """
-    return _filed(month, "month", "%Y-%m", "2025-01")
+    return _check_name(month, "month", "%Y-%m", "2025-01")
 
 
-def _filed(given: date | str, name: str, form: str, example: str) -> str:
+def _check_name(given: date | str, name: str, form: str, example: str) -> str:
     if isinstance(given, datetime):
         given = given if given.tzinfo is None else given.astimezone(UTC)
     if isinstance(given, date):

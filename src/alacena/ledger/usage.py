@@ -98,7 +98,7 @@ class Usage(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
         head = [self.saved, self.model, self.token_type, self.operation]
         return [(msgspec.json.encode([*head, name]), amount) for name, amount in named if amount]
 
-    def packed(self) -> bytes:
+    def pack(self) -> bytes:
         """The record that goes into the outbox and the spill file: one line of JSON.
 
         Raises:
@@ -202,7 +202,7 @@ def _plain(value: Any) -> Any:
     return {name: one for name, one in held.items() if not name.startswith("_")}
 
 
-def unpacked(record: bytes) -> Usage:
+def unpack_usage(record: bytes) -> Usage:
     """Read a record.
 
     Raises:
@@ -214,7 +214,7 @@ def unpacked(record: bytes) -> Usage:
         raise DecodeError(f"not a record of usage: {error}") from error
 
 
-def checked(usage: Usage) -> Usage:
+def check_usage(usage: Usage) -> Usage:
     """Returns the use with its names as text, and refuses what cannot be counted.
 
     Raises:

@@ -7,8 +7,8 @@ import typer
 from alacena.engine import Cache, Scope
 from alacena.ops import checks, doctor, names, queues, report
 from alacena.ops.asking import answer, apply_migrations, end, run
-from alacena.ops.options import AsJson, Most, Tenant, Url, Yes, agreed
-from alacena.ops.output import Answer, Cell, Tone
+from alacena.ops.options import AsJson, Most, Tenant, Url, Yes, confirm
+from alacena.ops.output import Cell, CommandResult, Tone
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -49,7 +49,7 @@ def examine(
     data = checks.report(findings)
     worst = [finding.state for finding in findings]
     tone = "bad" if "fail" in worst else "doubtful" if "warn" in worst else "good"
-    end(Answer(data, lines, last=(Cell(data["verdict"], tone),), code=0 if data["ok"] else 1), as_json=as_json)
+    end(CommandResult(data, lines, last=(Cell(data["verdict"], tone),), code=0 if data["ok"] else 1), as_json=as_json)
 
 
 @app.command()
@@ -71,7 +71,7 @@ def explain(
 ) -> None:
     """Say why a read of one entry is what it is."""
 
-    async def ask(cache: Cache) -> Answer:
+    async def ask(cache: Cache) -> CommandResult:
         scope = Scope(tenant, agent, conversation, collection)
         return await report.explanation(cache, data_type, resource_id, scope)
 
@@ -91,7 +91,7 @@ def get(
 ) -> None:
     """Print the value of one entry; nothing is loaded."""
 
-    async def ask(cache: Cache) -> Answer:
+    async def ask(cache: Cache) -> CommandResult:
         return await report.value(cache, data_type, resource_id, Scope(tenant, agent, conversation, collection))
 
     answer(redis_url, ask, as_json=as_json)
@@ -147,13 +147,13 @@ def invalidate(
     """Make everything that matches a miss, in every process."""
     parts = {"type": data_type, "id": resource_id, "document": document}
     named = ", ".join(f"{name} {value!r}" for name, value in parts.items() if value is not None)
-    agreed(f"Invalidate {named or 'everything'} of tenant {tenant!r}?", yes=yes)
+    confirm(f"Invalidate {named or 'everything'} of tenant {tenant!r}?", yes=yes)
 
-    async def ask(cache: Cache) -> Answer:
+    async def ask(cache: Cache) -> CommandResult:
         documents = () if document is None else (document,)
         confirmed = await cache.invalidate(tenant, data_type, resource_id, document_ids=documents) > 0
         words = "Invalidated, and confirmed by the server." if confirmed else "The server did not confirm: do it again."
-        return Answer(
+        return CommandResult(
             {"confirmed": confirmed}, (Cell(words, "good" if confirmed else "bad"),), code=0 if confirmed else 1
         )
 

@@ -74,7 +74,7 @@ class Names:
         return f"only about {self.looked_at} keys were looked at: give a greater --most for the rest"
 
 
-def reached(cache: Cache) -> Settings:
+def find_settings(cache: Cache) -> Settings:
     """Returns the settings of an open cache, with the address of its server if that is a private one."""
     return cache.settings if cache.url is None else replace(cache.settings, redis_url=cache.url)
 

@@ -10,8 +10,8 @@ import typer
 
 from alacena.ops import names
 from alacena.ops.asking import answer
-from alacena.ops.options import AsJson, Most, Url, Yes, agreed
-from alacena.ops.output import Answer, Cell, Table
+from alacena.ops.options import AsJson, Most, Url, Yes, confirm
+from alacena.ops.output import Cell, CommandResult, Table
 from alacena.ops.server import servers_of
 
 if TYPE_CHECKING:
@@ -39,10 +39,10 @@ def stats(
 ) -> None:
     """Show what is ready, delayed, in flight and dead."""
 
-    async def ask(cache: Cache) -> Answer:
+    async def ask(cache: Cache) -> CommandResult:
         found, limit = [(tenant, name)] if tenant is not None and name is not None else [], ""
         if not found:
-            async with servers_of(names.reached(cache)) as servers:
+            async with servers_of(names.find_settings(cache)) as servers:
                 search = await names.objects(servers, cache.settings, "queue", tenant=tenant, most=most)
             found = [(one.tenant_id, one.name) for one in search.names if one.is_readable and name in {None, one.name}]
             limit = f"{search.limit}."
@@ -58,7 +58,7 @@ def stats(
         ]
         columns = ("tenant", "queue", "ready", "delayed", "in flight", "dead", "oldest in s")
         tables = (Table("Queues", columns, cells),) if cells else ()
-        return Answer(
+        return CommandResult(
             {"queues": data}, () if cells else (Cell("No queue is there."),), tables, (Cell(limit),) if limit else ()
         )
 
@@ -69,7 +69,7 @@ def stats(
 def dead(name: QueueName, tenant: Whose, limit: Limit = 100, as_json: AsJson = False, redis_url: Url = None) -> None:
     """List dead letters, with the reason of each."""
 
-    async def ask(cache: Cache) -> Answer:
+    async def ask(cache: Cache) -> CommandResult:
         letters = await cache.queues(name, tenant_id=tenant).dead(limit)
         data = [
             {
@@ -86,7 +86,7 @@ def dead(name: QueueName, tenant: Whose, limit: Limit = 100, as_json: AsJson = F
         words = f"{len(data)} dead letters are shown" + (
             ", the oldest; give a greater --limit for more." if len(data) == limit else "."
         )
-        return Answer({"dead": data}, (Cell(words),), (Table("", fields, cells),) if cells else ())
+        return CommandResult({"dead": data}, (Cell(words),), (Table("", fields, cells),) if cells else ())
 
     answer(redis_url, ask, as_json=as_json)
 
@@ -97,11 +97,11 @@ def replay(
 ) -> None:
     """Make dead letters ready again, with all their attempts before them."""
     which = "all dead letters" if not ids else f"{len(ids)} dead letters"
-    agreed(f"Make {which} of queue {name!r} of {tenant!r} ready again?", yes=yes)
+    confirm(f"Make {which} of queue {name!r} of {tenant!r} ready again?", yes=yes)
 
-    async def ask(cache: Cache) -> Answer:
+    async def ask(cache: Cache) -> CommandResult:
         count = await cache.queues(name, tenant_id=tenant).replay(ids or None)
-        return _counted(count, "made ready again", ids)
+        return _report_count(count, "made ready again", ids)
 
     answer(redis_url, ask, as_json=as_json)
 
@@ -112,19 +112,19 @@ def discard(
 ) -> None:
     """Forget dead letters for good."""
     which = "all dead letters" if not ids else f"{len(ids)} dead letters"
-    agreed(f"Forget {which} of queue {name!r} of {tenant!r} for good?", yes=yes)
+    confirm(f"Forget {which} of queue {name!r} of {tenant!r} for good?", yes=yes)
 
-    async def ask(cache: Cache) -> Answer:
+    async def ask(cache: Cache) -> CommandResult:
         count = await cache.queues(name, tenant_id=tenant).discard(ids or None)
-        return _counted(count, "forgotten", ids)
+        return _report_count(count, "forgotten", ids)
 
     answer(redis_url, ask, as_json=as_json)
 
 
-def _counted(count: int, done: str, ids: list[str] | None) -> Answer:
+def _report_count(count: int, done: str, ids: list[str] | None) -> CommandResult:
     missing = ids is not None and count < len(set(ids))
     words = f"{count} {done}." + (" The other ids are no dead letters of this queue." if missing else "")
-    return Answer({"count": count}, (Cell(words, "doubtful" if missing else "good"),), code=1 if missing else 0)
+    return CommandResult({"count": count}, (Cell(words, "doubtful" if missing else "good"),), code=1 if missing else 0)
 
 
 def _text(value: object) -> str:

@@ -54,10 +54,10 @@ async def _of(server: Server, namespace: str) -> list[Finding]:
         "TIME": [await server.ask("TIME")],
         "WAITAOF": [await server.ask("COMMAND", "INFO", "WAITAOF"), await server.ask("WAITAOF", 0, 0, 1)],
     }
-    return [_finding(right, answers, server, namespace) for right, answers in replies.items()]
+    return [_describe_right(right, answers, server, namespace) for right, answers in replies.items()]
 
 
-def _finding(right: str, answers: Sequence[object], server: Server, namespace: str) -> Finding:
+def _describe_right(right: str, answers: Sequence[object], server: Server, namespace: str) -> Finding:
     refused = [answer for answer in answers if is_forbidden(answer)]
     name = f"right: {right}"
     if not refused:

@@ -32,7 +32,7 @@ _INTERFACE: Final = "symptom: errors at access"
 _METADATA: Final = "symptom: inconsistent metadata"
 
 
-async def missing_values(subject: Subject) -> list[Finding]:
+async def check_values(subject: Subject) -> list[Finding]:
     """Looks at times to live, at whether keys are found again, and at whether the namespace holds anything."""
     settings = subject.settings
     assert settings is not None

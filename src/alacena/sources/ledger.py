@@ -30,7 +30,7 @@ END)
 """A commit is waited for also where the database says otherwise: what is confirmed here is deleted elsewhere."""
 
 
-class Pool(Protocol):
+class AsyncpgPool(Protocol):
     """What the authority needs of a pool or a connection; asyncpg's have it."""
 
     async def fetch(self, query: str, *args: Any) -> Any:
@@ -70,7 +70,7 @@ class PostgresAuthority:
         timeout_s: How long one batch may take, with the wait for a connection.
     """
 
-    def __init__(self, pool: Pool, *, timeout_s: float = 10.0) -> None:
+    def __init__(self, pool: AsyncpgPool, *, timeout_s: float = 10.0) -> None:
         self._pool = pool
         self._timeout_s = timeout_s
 

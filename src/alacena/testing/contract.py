@@ -97,9 +97,9 @@ class CacheContract(ABC):
 
         async def body(cache: Cache, tenant: str) -> None:
             for value, ttl in ((None, 60), ("v", 0), ("v", -1), ("v", float("nan"))):
-                error = await _raised(cache.set(self.data_type, "r", value, tenant, ttl=ttl))
+                error = await _catch(cache.set(self.data_type, "r", value, tenant, ttl=ttl))
                 assert isinstance(error, ValueError)
-            assert isinstance(await _raised(cache.get(self.data_type, "r", "")), ValueError)
+            assert isinstance(await _catch(cache.get(self.data_type, "r", "")), ValueError)
 
         self.check(body)
 
@@ -232,7 +232,7 @@ class CacheContract(ABC):
             async def succeed() -> str:
                 return "value"
 
-            assert await _raised(cache.load(self.data_type, "r", tenant, fail)) is failure
+            assert await _catch(cache.load(self.data_type, "r", tenant, fail)) is failure
             assert await cache.load(self.data_type, "r", tenant, succeed) == "value"
 
         self.check(body)
@@ -288,7 +288,7 @@ class _Source:
         return value
 
 
-async def _raised(call: Coroutine[Any, Any, Any]) -> BaseException | None:
+async def _catch(call: Coroutine[Any, Any, Any]) -> BaseException | None:
     """The exception that a call ends with."""
     outcome: Any = (await asyncio.gather(call, return_exceptions=True))[0]
     return outcome if isinstance(outcome, BaseException) else None

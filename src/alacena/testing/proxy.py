@@ -64,7 +64,7 @@ class Faults:
 
 
 @dataclass(eq=False, slots=True)
-class _Channel:
+class _ProxyChannel:
     """One connection through the proxy."""
 
     client: asyncio.StreamWriter
@@ -116,7 +116,7 @@ class FaultProxy:
         self._listen = listen
         self._chance = random.Random(seed)  # noqa: S311 - reproducible on purpose
         self._server: asyncio.Server | None = None
-        self._channels: dict[_Channel, None] = {}
+        self._channels: dict[_ProxyChannel, None] = {}
         self._handlers: set[asyncio.Task[None]] = set()
 
     async def __aenter__(self) -> Self:
@@ -202,7 +202,7 @@ class FaultProxy:
             there, back = await asyncio.open_unix_connection(self._target)
         else:
             there, back = await asyncio.open_connection(*self._target)
-        channel = _Channel(writer, back)
+        channel = _ProxyChannel(writer, back)
         up = asyncio.create_task(self._pump(channel, reader, back, self.up))
         down = asyncio.create_task(self._pump(channel, there, writer, self.down))
         channel.pumps = (up, down)
@@ -214,7 +214,7 @@ class FaultProxy:
             channel.end(reset=False)
 
     async def _pump(
-        self, channel: _Channel, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, faults: Faults
+        self, channel: _ProxyChannel, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, faults: Faults
     ) -> None:
         """Carry one direction: one task takes bytes in, another lets them out in order, late and in pieces."""
         line: asyncio.Queue[tuple[float, bytes]] = asyncio.Queue()
@@ -230,7 +230,7 @@ class FaultProxy:
 
     async def _let_out(
         self,
-        channel: _Channel,
+        channel: _ProxyChannel,
         line: asyncio.Queue[tuple[float, bytes]],
         writer: asyncio.StreamWriter,
         faults: Faults,

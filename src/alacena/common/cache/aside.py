@@ -9,10 +9,10 @@ from threading import get_ident
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeAlias
 
 from alacena.common import runtime
-from alacena.common.cache.sources import Plan, Request, SourceFunction, asked, documents_in, plan
+from alacena.common.cache.sources import Plan, SourceFunction, SourceRequest, ask_source, documents_in, plan
 from alacena.common.cache.tenancy import Id, Permissions, check_data, scope_of, tenant_in_context, tenant_of
 from alacena.common.context import Context
-from alacena.common.context.generators import settled
+from alacena.common.context.generators import settle_value
 from alacena.common.context.vars import TENANT, get_current_tenant_id
 from alacena.common.runtime import PROCESS
 from alacena.constants import (
@@ -116,7 +116,7 @@ async def get_with_cache_aside(
     started = PROCESS.now()
     tenant = TENANT.get()
     if ctx is not None:
-        tenant = _named_tenant(tenant_id, ctx)
+        tenant = _find_named_tenant(tenant_id, ctx)
     elif tenant_id is not None:
         tenant = tenant_id if tenant is None or tenant == tenant_id else tenant_of(tenant_id)
     plain = use_memory and serializer is deserializer is None and validation_func is None and user_id is None
@@ -142,15 +142,15 @@ async def get_with_cache_aside(
         msg = "give serializer= and deserializer= together: with one of them, a hit is of another type than a miss"
         raise TypeError(msg)
     sources = _Sources(fetch_from_db_func, generate_func, serializer, depends_on)
-    scope = scope_of(settled(tenant), agent_id, conversation_id, collection_id, user_id, permissions)
-    read = _Read(data_type, Request(resource_id, scope, ctx), sources, UNSET if ttl is None else ttl, use_memory)
-    value, metrics = await _checked(read, deserializer, validation_func)
+    scope = scope_of(settle_value(tenant), agent_id, conversation_id, collection_id, user_id, permissions)
+    read = _Read(data_type, SourceRequest(resource_id, scope, ctx), sources, UNSET if ttl is None else ttl, use_memory)
+    value, metrics = await _read_checked(read, deserializer, validation_func)
     metrics["total_time_ms"] = (PROCESS.now() - started) * 1000.0
     _give_back(metrics, idempotency_key, metadata)
     return value, metrics
 
 
-def _named_tenant(tenant_id: str | None, ctx: Any) -> str | None:
+def _find_named_tenant(tenant_id: str | None, ctx: Any) -> str | None:
     """Returns the tenant of a call that names one; ``None`` if nobody does."""
     if tenant_id is None and tenant_in_context(ctx) is None and get_current_tenant_id() is None:
         return None
@@ -197,7 +197,7 @@ class _Read(NamedTuple):
     """One read of one entry that may load it."""
 
     data_type: str
-    request: Request
+    request: SourceRequest
     sources: _Sources
     ttl: TtlOrUnset
     use_memory: bool
@@ -255,7 +255,7 @@ class _Read(NamedTuple):
 class _Load:
     """The loader of one read, and what it learned where it was this read that loaded."""
 
-    request: Request
+    request: SourceRequest
     sources: _Sources
     origin: str | None = None
     source_name: str = ""
@@ -276,7 +276,7 @@ class _Load:
             for function, how, origin, time_name in steps:
                 self.source_name = source_name(function)
                 started = PROCESS.now()
-                value = await asked(function, how, request, load)
+                value = await ask_source(function, how, request, load)
                 self.times_ms[time_name] = (PROCESS.now() - started) * 1000.0
                 if value is not None:
                     load.origin = self.origin = origin
@@ -284,7 +284,7 @@ class _Load:
                         return value
                     check_data(value, load.tenant_id)
                     load.depends_on(self._documents(load, value))
-                    return self._serialized(load, value)
+                    return self._serialize(load, value)
         return None
 
     def _documents(self, load: LoadContext, value: Any) -> tuple[Any, ...]:
@@ -302,7 +302,7 @@ class _Load:
         # What is stored in its place may say no more of it.
         return named if self.sources.serializer is None else (*named, *documents_in(value))
 
-    def _serialized(self, load: LoadContext, value: Any) -> Any:
+    def _serialize(self, load: LoadContext, value: Any) -> Any:
         if self.sources.serializer is None:
             return value
         try:
@@ -313,18 +313,18 @@ class _Load:
             return _Unserialized(value, repr(error))
 
 
-async def _checked(
+async def _read_checked(
     read: _Read, deserializer: Callable[[Any], Any] | None, validation_func: Callable[[Any], Any] | None
 ) -> tuple[Any, Metrics]:
     """Read; and where what is cached cannot be used, read once more from the sources."""
     lookup, metrics = await read.look_up()
-    value, error = _deserialized(lookup.value, deserializer)
+    value, error = _deserialize(lookup.value, deserializer)
     refused = error is not None or (
         validation_func is not None and lookup.hit and not await _answer(validation_func(value))
     )
     if refused and lookup.hit:
         lookup, metrics = await read.ask_again()
-        value, error = _deserialized(lookup.value, deserializer)
+        value, error = _deserialize(lookup.value, deserializer)
     if error is not None:
         if not isinstance(lookup.value, _Unserialized):
             raise error
@@ -332,7 +332,7 @@ async def _checked(
     return value, metrics
 
 
-def _deserialized(stored: Any, deserializer: Callable[[Any], Any] | None) -> tuple[Any, Exception | None]:
+def _deserialize(stored: Any, deserializer: Callable[[Any], Any] | None) -> tuple[Any, Exception | None]:
     if isinstance(stored, _Unserialized):
         return stored.value, ValueError(stored.error)
     if stored is None or deserializer is None:

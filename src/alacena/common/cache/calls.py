@@ -75,10 +75,10 @@ class CallShape:
             if name == owner and name not in self._left_out:
                 counted[name] = self._object(value)
             elif name not in self._left_out:
-                counted[name] = self._encoded(name, value)
+                counted[name] = self._encode(name, value)
         return blake2b(identity([self.name, counted]), digest_size=_DIGEST_BYTES).hexdigest()
 
-    def _encoded(self, name: str, value: Any) -> bytes:
+    def _encode(self, name: str, value: Any) -> bytes:
         try:
             return identity(value)
         except EncodeError as error:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from alacena.common import runtime
 from alacena.common.cache.tenancy import Id, Permissions, scope_of
-from alacena.common.cache.vectors import Vectors, listed
+from alacena.common.cache.vectors import Vectors, list_vectors
 from alacena.common.context import Context
 from alacena.common.runtime import PROCESS
 from alacena.constants import SOURCE_CACHE, SOURCE_GENERATION, SOURCE_MIXED
@@ -235,7 +235,7 @@ class _Provider:
         """The embeddings by id; without those that the provider left out, or that are no vectors."""
         self.asked.update(ids)
         texts = [self._texts[one] for one in ids]
-        vectors = await self._made(texts)
+        vectors = await self._call_provider(texts)
         if vectors.good and not vectors.agrees(self.cached):
             await self._doubt()
         vectors.keep(self.dimensions or self.cached or vectors.usual, texts)
@@ -257,7 +257,7 @@ class _Provider:
         text = next((text for one, text in self._texts.items() if one not in self.asked), None)
         if self.dimensions is not None or text is None:
             return
-        again = await self._made([text])
+        again = await self._call_provider([text])
         if again.good and again.usual != self.cached:
             _log.warning(
                 "%s makes vectors of %d numbers now, and those that are cached under its name have %d: they are made "
@@ -268,11 +268,11 @@ class _Provider:
             )
             self.cached, self.replaced = again.usual, True
 
-    async def _made(self, texts: list[str]) -> Vectors:
+    async def _call_provider(self, texts: list[str]) -> Vectors:
         started = PROCESS.now()
         with Context(self._tenant_id):
             answer = self._provider(list(texts))
             if inspect.isawaitable(answer):
                 answer = await answer
         self.spent_ms += (PROCESS.now() - started) * 1000.0
-        return Vectors.of(listed(answer, texts), texts)
+        return Vectors.of(list_vectors(answer, texts), texts)

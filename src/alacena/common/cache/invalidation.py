@@ -65,7 +65,7 @@ async def invalidate_coordinated(
     wanted += [dict(related) for related in related_invalidations or ()]
     counts = await asyncio.gather(*(_invalidate(tenant_id, **one) for one in wanted))
     METRICS.add(primary_data_type, METRIC_CACHE_INVALIDATION_COORDINATED, sum(counts))
-    return _added_up(zip((str(one["data_type"]) for one in wanted), counts, strict=True))
+    return _add_up(zip((str(one["data_type"]) for one in wanted), counts, strict=True))
 
 
 async def invalidate_document_update(
@@ -113,13 +113,13 @@ async def invalidate_document_update(
     own = None
     if document_id is not None:
         work["document"] = CacheManager.invalidate(tenant_id, "document", document_text(document_id))
-        own = _known(tenant_id, (document_tag(document_id),))
+        own = _end_known_tags(tenant_id, (document_tag(document_id),))
     if collection_id is not None:
         for data_type in ANSWER_TYPES:
             work[data_type] = CacheManager.invalidate(tenant_id, data_type, collection_id=collection_id)
-        work["undocumented"] = _known(tenant_id, (collection_tag(collection_id), collection_tag(None)))
+        work["undocumented"] = _end_known_tags(tenant_id, (collection_tag(collection_id), collection_tag(None)))
     names = [*work] if own is None else [*work, "dependents"]
-    return _added_up(zip(names, await _together(own, work.values()), strict=True))
+    return _add_up(zip(names, await _together(own, work.values()), strict=True))
 
 
 async def invalidate_chunk_cache(
@@ -151,11 +151,11 @@ async def invalidate_chunk_cache(
     kinds = [kind for kind, _ in work]
     own = None
     if document_id is not None:
-        own = _known(tenant_id, (document_tag(document_id),))
+        own = _end_known_tags(tenant_id, (document_tag(document_id),))
         kinds.append("dependents")
     counts = await _together(own, [one for _, one in work])
     METRICS.add("chunk", METRIC_CHUNK_CACHE_INVALIDATION, sum(counts))
-    return _added_up(zip(kinds, counts, strict=True))
+    return _add_up(zip(kinds, counts, strict=True))
 
 
 async def _together(own: Coroutine[Any, Any, int] | None, others: Iterable[Coroutine[Any, Any, int]]) -> list[int]:
@@ -171,7 +171,7 @@ async def _together(own: Coroutine[Any, Any, int] | None, others: Iterable[Corou
         rest.cancel()
 
 
-async def _known(tenant_id: str | None, tags: tuple[str, ...]) -> int:
+async def _end_known_tags(tenant_id: str | None, tags: tuple[str, ...]) -> int:
     """End what carries tags, and say of how many of them anything is known that does."""
     cache = await runtime.opened()
     return await cache.invalidate_known(tenant_of(tenant_id), tags=tags)
@@ -188,7 +188,7 @@ async def _invalidate(
     return await CacheManager.invalidate(tenant_id, data_type, resource_id, agent_id, conversation_id, collection_id)
 
 
-def _added_up(counts: Iterable[tuple[str, int]]) -> dict[str, int]:
+def _add_up(counts: Iterable[tuple[str, int]]) -> dict[str, int]:
     total: dict[str, int] = {}
     for name, count in counts:
         total[name] = total.get(name, 0) + count

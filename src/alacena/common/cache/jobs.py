@@ -132,7 +132,7 @@ async def _renew(held: _Held, owner: asyncio.Task[object] | None) -> None:
     """Renew while the owner runs; then remember the lock until it has lapsed, so that it can still be released."""
     while owner is not None and not owner.done():
         await asyncio.wait({owner}, timeout=held.ttl_s * _RENEW_RATIO)
-        if not owner.done() and not await _renewed(held):
+        if not owner.done() and not await _renew_once(held):
             return
     await asyncio.sleep(held.ttl_s)
 
@@ -143,7 +143,7 @@ def _forget(held: _Held, job_id: str) -> None:
         del _HELD[held.tenant_id, job_id]
 
 
-async def _renewed(held: _Held) -> bool:
+async def _renew_once(held: _Held) -> bool:
     """Whether the lock is still ours, as far as can be told."""
     try:
         return await held.cache.locks.renew(held.name, tenant_id=held.tenant_id, token=held.token, ttl_s=held.ttl_s)

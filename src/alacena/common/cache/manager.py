@@ -9,7 +9,7 @@ from threading import get_ident
 from typing import TYPE_CHECKING, Any, Final, Literal
 
 from alacena.common import runtime
-from alacena.common.cache.names import flag_name, placed
+from alacena.common.cache.names import flag_name, split_tenant
 from alacena.common.cache.primitives import Primitives
 from alacena.common.cache.tenancy import Id, Permissions, check_data, scope_of, tenant_first, tenant_of
 from alacena.common.context.vars import TENANT
@@ -224,7 +224,7 @@ class CacheManager(Primitives):
         """
         cache = await runtime.opened()
         if key is not None:
-            tenant, name = placed(key, tenant_id)
+            tenant, name = split_tenant(key, tenant_id)
             holders = (cache.lists, cache.sets, cache.flags)
             return any(await asyncio.gather(*(holder.delete(name, tenant_id=tenant) for holder in holders)))
         if data_type is None or resource_id is None:

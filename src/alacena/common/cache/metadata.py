@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from alacena.common.cache.tenancy import tenant_in_context
 from alacena.common.context import Context, get_full_context
-from alacena.common.context.vars import agreed_tenant
+from alacena.common.context.vars import agree_on_tenant
 from alacena.common.runtime import PROCESS
 from alacena.engine.base.errors import MissingTenantError
 from alacena.engine.base.scope import identifier
@@ -51,7 +51,7 @@ def standardize_llama_metadata(
             nor a number nor a UUID (`InvalidKeyError`).
     """
     standard = dict(metadata or {})
-    tenant = _agreed(tenant_id, ctx, standard.get("tenant_id"))
+    tenant = _agree_on_tenant(tenant_id, ctx, standard.get("tenant_id"))
     given = {
         "tenant_id": tenant,
         "document_id": document_id,
@@ -96,14 +96,14 @@ def standardize_langchain_metadata(
     return standard
 
 
-def _agreed(tenant_id: object, ctx: Any, in_metadata: object) -> str | None:
+def _agree_on_tenant(tenant_id: object, ctx: Any, in_metadata: object) -> str | None:
     """Returns the tenant that the argument, the context, the surroundings and the metadata agree on."""
     named = {
         "the argument tenant_id": tenant_id,
         "the argument ctx": tenant_in_context(ctx),
         "the metadata's tenant_id": in_metadata,
     }
-    return agreed_tenant(*((source, value) for source, value in named.items() if not _blank(value)))
+    return agree_on_tenant(*((source, value) for source, value in named.items() if not _blank(value)))
 
 
 def _blank(value: object) -> bool:

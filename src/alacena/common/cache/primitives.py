@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from alacena.common import runtime
 from alacena.common.cache.instance_only import instance_only
-from alacena.common.cache.names import composed, placed
+from alacena.common.cache.names import compose, split_tenant
 from alacena.common.cache.tenancy import Id, check_data, scope_of
 
 if TYPE_CHECKING:
@@ -32,7 +32,7 @@ class Primitives:
     @instance_only
     async def rpush(self, list_name: str, value: Any, tenant_id: str | None = None) -> int:
         """Append a value to a list. Returns the list's length. Cost: 1 round trip."""
-        tenant, name = placed(list_name, tenant_id)
+        tenant, name = split_tenant(list_name, tenant_id)
         return await (await runtime.opened()).lists.rpush(name, check_data(value, tenant), tenant_id=tenant)
 
     @instance_only
@@ -43,19 +43,19 @@ class Primitives:
         items until they are acknowledged. A value that cannot be read here is put back, and a `DecodeError` says so.
         Cost: 1 round trip.
         """
-        tenant, name = placed(list_name, tenant_id)
+        tenant, name = split_tenant(list_name, tenant_id)
         return await (await runtime.opened()).lists.lpop(name, tenant_id=tenant)
 
     @instance_only
     async def lrange(self, list_name: str, start: int = 0, end: int = -1, tenant_id: str | None = None) -> list[Any]:
         """The values from ``start`` to ``end``, both included; negative numbers count from the end."""
-        tenant, name = placed(list_name, tenant_id)
+        tenant, name = split_tenant(list_name, tenant_id)
         return await (await runtime.opened()).lists.lrange(name, start, end, tenant_id=tenant)
 
     @instance_only
     async def llen(self, list_name: str, tenant_id: str | None = None) -> int:
         """How many values a list has."""
-        tenant, name = placed(list_name, tenant_id)
+        tenant, name = split_tenant(list_name, tenant_id)
         return await (await runtime.opened()).lists.llen(name, tenant_id=tenant)
 
     @instance_only
@@ -73,7 +73,7 @@ class Primitives:
 
         Atomicity: one command on the server; memory is never asked.
         """
-        tenant, name = placed(key, tenant_id)
+        tenant, name = split_tenant(key, tenant_id)
         return await (await runtime.opened()).flags.set_nx(name, check_data(value, tenant), tenant_id=tenant, ttl_s=ex)
 
     @instance_only
@@ -110,7 +110,7 @@ class Primitives:
         Atomicity: one script on the server, expiry included.
         """
         scope = scope_of(tenant_id, agent_id, conversation_id, collection_id)
-        name = composed(
+        name = compose(
             counter_type, resource_id, token_type, scope.agent_id, scope.conversation_id, scope.collection_id
         )
         added = amount if value is None else value
@@ -130,7 +130,7 @@ class Primitives:
     ) -> int:
         """The value of the counter that `increment_counter` with the same arguments adds to; 0 where there is none."""
         scope = scope_of(tenant_id, agent_id, conversation_id, collection_id)
-        name = composed(
+        name = compose(
             counter_type, resource_id, token_type, scope.agent_id, scope.conversation_id, scope.collection_id
         )
         return await (await runtime.opened()).counters.get(name, tenant_id=scope.tenant_id)
@@ -140,17 +140,17 @@ class Primitives:
         self, set_name: str, value: Any, tenant_id: str | None = None, ttl: float | None = None
     ) -> int:
         """Put a value into a set; with ``ttl``, the whole set falls that many seconds later. Returns 1 if it is new."""
-        tenant, name = placed(set_name, tenant_id)
+        tenant, name = split_tenant(set_name, tenant_id)
         return await (await runtime.opened()).sets.add(name, check_data(value, tenant), tenant_id=tenant, ttl_s=ttl)
 
     @instance_only
     async def remove_from_set(self, set_name: str, value: Any, tenant_id: str | None = None) -> int:
         """Take a value out of a set. Returns 1 if it was there."""
-        tenant, name = placed(set_name, tenant_id)
+        tenant, name = split_tenant(set_name, tenant_id)
         return await (await runtime.opened()).sets.remove(name, value, tenant_id=tenant)
 
     @instance_only
     async def get_set_members(self, set_name: str, tenant_id: str | None = None) -> list[Any]:
         """The values of a set, in no order."""
-        tenant, name = placed(set_name, tenant_id)
+        tenant, name = split_tenant(set_name, tenant_id)
         return await (await runtime.opened()).sets.members(name, tenant_id=tenant)

@@ -21,7 +21,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
 from weakref import WeakKeyDictionary
 
-from alacena.common.cache.queries import executed
+from alacena.common.cache.queries import execute_query
 from alacena.engine.base.lineage import documents_in
 from alacena.engine.loading.load import LOAD
 from alacena.engine.loading.one_shot import refuse_generator_function
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from alacena.common.context import Context
     from alacena.engine import Scope, TtlOrUnset
 
-__all__ = ["Plan", "Request", "SourceFunction", "asked", "depends_on", "documents_in", "plan"]
+__all__ = ["Plan", "SourceFunction", "SourceRequest", "ask_source", "depends_on", "documents_in", "plan"]
 
 SourceFunction: TypeAlias = Callable[..., Any]
 
@@ -45,7 +45,7 @@ _NAMES: Final = frozenset((*_CONTRACT, *_SCOPES))
 
 
 @dataclass(frozen=True, slots=True)
-class Request:
+class SourceRequest:
     """What a source is asked for."""
 
     resource_id: str
@@ -65,7 +65,7 @@ class Plan:
     keywords: tuple[str, ...]
     rest: tuple[str, ...]
 
-    async def ask(self, function: SourceFunction, request: Request) -> Any:
+    async def ask(self, function: SourceFunction, request: SourceRequest) -> Any:
         """Call the function and await what it returns, if that is awaitable. Its exceptions pass untouched."""
         keywords = {name: request.value(name) for name in self.keywords}
         for name in self.rest:
@@ -73,7 +73,7 @@ class Plan:
                 keywords[name] = value
         result = function(*[request.value(name) for name in self.positional], **keywords)
         value = await result if inspect.isawaitable(result) else result
-        return executed(await value if inspect.iscoroutine(value) else value, _name(function))
+        return execute_query(await value if inspect.iscoroutine(value) else value, _name(function))
 
 
 _PLANS: Final[WeakKeyDictionary[Any, Plan]] = WeakKeyDictionary()
@@ -117,9 +117,9 @@ def _plan(function: object) -> Plan:
         raise TypeError(msg) from error
     kinds = {parameter.kind for parameter in parameters}
     if inspect.Parameter.VAR_POSITIONAL in kinds:
-        return Plan(_CONTRACT, _required_keywords(function, parameters), ())
+        return Plan(_CONTRACT, _list_required_keywords(function, parameters), ())
     positional, claimed = _positional(function, parameters)
-    keywords = _required_keywords(function, parameters)
+    keywords = _list_required_keywords(function, parameters)
     rest: tuple[str, ...] = ()
     if inspect.Parameter.VAR_KEYWORD in kinds:
         taken = {*claimed, *keywords, *(parameter.name for parameter in parameters)}
@@ -144,7 +144,7 @@ def _positional(function: SourceFunction, parameters: Sequence[Parameter]) -> tu
     return tuple(given), set(given)
 
 
-def _required_keywords(function: SourceFunction, parameters: Iterable[Parameter]) -> tuple[str, ...]:
+def _list_required_keywords(function: SourceFunction, parameters: Iterable[Parameter]) -> tuple[str, ...]:
     names = []
     for parameter in parameters:
         if parameter.kind is parameter.KEYWORD_ONLY:
@@ -200,7 +200,7 @@ def add_cost(*, tokens: int = 0, usd: float | Decimal = 0.0) -> None:
         load.cost(tokens=tokens, usd=usd)
 
 
-async def asked(function: SourceFunction, how: Plan, request: Request, load: Any) -> Any:
+async def ask_source(function: SourceFunction, how: Plan, request: SourceRequest, load: Any) -> Any:
     """Ask one source, with ``load`` as the load that `depends_on` speaks to."""
     token = LOAD.set(load)
     try:

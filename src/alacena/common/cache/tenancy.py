@@ -8,7 +8,7 @@ from typing import Any, Final, TypeAlias
 
 from alacena.common import runtime
 from alacena.common.context.load import require_reader
-from alacena.common.context.vars import TENANT, agreed_tenant, get_current_tenant_id
+from alacena.common.context.vars import TENANT, agree_on_tenant, get_current_tenant_id
 from alacena.constants import DEFAULT_TTL_MAPPING
 from alacena.engine import SYSTEM_TENANT, Scope, TenantMismatchError
 from alacena.engine.base.errors import InvalidKeyError, MissingTenantError
@@ -37,7 +37,7 @@ def tenant_of(tenant_id: str | None, ctx: Any = None) -> str:
     """
     if ctx is None and tenant_id is not None and (tenant_id == TENANT.get() or TENANT.get() is None):
         return tenant_id if type(tenant_id) is str else tenant_text(tenant_id)
-    tenant = agreed_tenant(("the argument tenant_id", tenant_id), ("the argument ctx", tenant_in_context(ctx)))
+    tenant = agree_on_tenant(("the argument tenant_id", tenant_id), ("the argument ctx", tenant_in_context(ctx)))
     if tenant is None:
         raise MissingTenantError
     return tenant

@@ -65,7 +65,7 @@ class Vectors:
                 self.faults[position] = _fault(position, texts, f"it has {len(vector)} numbers and not {length}")
 
 
-def listed(answer: Any, texts: Sequence[str]) -> list[Any]:
+def list_vectors(answer: Any, texts: Sequence[str]) -> list[Any]:
     """Returns what the provider made for each text, in the order of the texts; ``None`` for what it left out.
 
     Takes a list, an array, the answer of OpenAI and of those that speak like it (an object or a dict with ``data``,
@@ -155,7 +155,7 @@ def _vector(one: Any) -> Any:
         ValueError: It is none; the words hold no numbers of it.
     """
     if isinstance(one, str | bytes):
-        one = _decoded(one)
+        one = _decode(one)
     for name in ("to_numpy", "to_list"):
         if hasattr(one, name) and not hasattr(one, "dtype"):
             one = getattr(one, name)()
@@ -210,7 +210,7 @@ def _plain_vector(one: Any) -> list[float]:
     return numbers
 
 
-def _decoded(text: str | bytes) -> list[float]:
+def _decode(text: str | bytes) -> list[float]:
     """The numbers of ``encoding_format="base64"``: little-endian float32."""
     try:
         raw = base64.b64decode(text, validate=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from alacena.common.context.generators import GeneratorValue, ambient, entering_generator
+from alacena.common.context.generators import GeneratorValue, ambient, find_entering_generator
 from alacena.common.context.load import LoadAccess
 from alacena.common.context.vars import (
     AGENT,
@@ -14,7 +14,7 @@ from alacena.common.context.vars import (
     FIELDS,
     TENANT,
     USER,
-    checked_id,
+    check_id,
     require_tenant,
 )
 from alacena.engine.base.errors import TenantMismatchError
@@ -104,16 +104,16 @@ class Context(LoadAccess):
         user_id: str | None = None,
         tenant_info: object = None,
     ) -> None:
-        self.tenant_id = checked_id("tenant_id", tenant_id)
-        in_info = checked_id("tenant_id", getattr(tenant_info, "tenant_id", None))
+        self.tenant_id = check_id("tenant_id", tenant_id)
+        in_info = check_id("tenant_id", getattr(tenant_info, "tenant_id", None))
         if self.tenant_id is None:
             self.tenant_id = in_info
         elif in_info is not None and in_info != self.tenant_id:
             raise TenantMismatchError("the argument tenant_id", self.tenant_id, in_info)
-        self.agent_id = checked_id("agent_id", agent_id)
-        self.conversation_id = checked_id("conversation_id", conversation_id)
-        self.collection_id = checked_id("collection_id", collection_id)
-        self.user_id = checked_id("user_id", user_id)
+        self.agent_id = check_id("agent_id", agent_id)
+        self.conversation_id = check_id("conversation_id", conversation_id)
+        self.collection_id = check_id("collection_id", collection_id)
+        self.user_id = check_id("user_id", user_id)
         self.validate_tenant = validate_tenant
         self.tenant_info = tenant_info
         self.metrics: dict[str, list[Any]] = {}
@@ -128,7 +128,7 @@ class Context(LoadAccess):
             require_tenant(self.tenant_id if self.tenant_id is not None else ambient(TENANT))
         before = tuple(variable.get() for variable in FIELDS.values())
         inside: list[GeneratorValue] = []
-        generator = entering_generator()
+        generator = find_entering_generator()
         for name, variable in FIELDS.items():
             if (value := getattr(self, name)) is None:
                 continue
@@ -207,17 +207,17 @@ class Context(LoadAccess):
 
     def set_agent_id(self, agent_id: str | None) -> None:
         """Change the agent here and, while this is the innermost open block, in the code that runs."""
-        self.agent_id = checked_id("agent_id", agent_id)
+        self.agent_id = check_id("agent_id", agent_id)
         self._publish(AGENT, self.agent_id)
 
     def set_conversation_id(self, conversation_id: str | None) -> None:
         """Change the conversation here and, while this is the innermost open block, in the code that runs."""
-        self.conversation_id = checked_id("conversation_id", conversation_id)
+        self.conversation_id = check_id("conversation_id", conversation_id)
         self._publish(CONVERSATION, self.conversation_id)
 
     def set_collection_id(self, collection_id: str | None) -> None:
         """Change the collection here and, while this is the innermost open block, in the code that runs."""
-        self.collection_id = checked_id("collection_id", collection_id)
+        self.collection_id = check_id("collection_id", collection_id)
         self._publish(COLLECTION, self.collection_id)
 
     def add_metric(self, name: str, value: Any) -> None:

@@ -10,7 +10,7 @@ from uuid import UUID
 
 from alacena.common.context.block import Context
 from alacena.common.context.steps import async_steps, steps
-from alacena.common.context.vars import agreed_tenant, require_tenant
+from alacena.common.context.vars import agree_on_tenant, require_tenant
 from alacena.engine.base.errors import MissingTenantError
 
 if TYPE_CHECKING:
@@ -74,7 +74,7 @@ class _Wanted:
     def _tenant_id(self, explicit: Any, info: Any, given: Any) -> str | None:
         if self._tenant and self._validate_tenant and explicit is not None:
             require_tenant(str(explicit) if isinstance(explicit, UUID) else explicit)
-        tenant_id = agreed_tenant(
+        tenant_id = agree_on_tenant(
             ("the tenant info", getattr(info, "tenant_id", None)),
             ("the argument ctx", getattr(given, "tenant_id", None)),
             ("the argument tenant_id", explicit),
@@ -154,12 +154,12 @@ def with_context(
     wanted = _Wanted(fields, tenant=tenant, validate_tenant=validate_tenant)
 
     def decorate(target: Callable[P, R]) -> Callable[P, R]:
-        return _decorated(target, wanted)
+        return _decorate(target, wanted)
 
     return decorate if function is None else decorate(function)
 
 
-def _decorated(target: Callable[P, R], wanted: _Wanted) -> Callable[P, R]:
+def _decorate(target: Callable[P, R], wanted: _Wanted) -> Callable[P, R]:
     arguments = _Arguments(target)
     if inspect.iscoroutinefunction(target):
 

@@ -37,7 +37,7 @@ class GeneratorValue:
     def __init__(self, value: str, before: str | GeneratorValue | None, frame: FrameType) -> None:
         self._value = value
         self._frame = frame
-        self._task = _running_task()
+        self._task = _get_running_task()
         self.before = before
         self.ended = False
 
@@ -54,29 +54,29 @@ class GeneratorValue:
                 generator started it or its consumer.
         """
         if self.ended:
-            return settled(self.before)
+            return settle_value(self.before)
         if self.running:
             return self._value
-        if _running_task() is not self._task:
+        if _get_running_task() is not self._task:
             name = self._frame.f_code.co_qualname
             raise UsageError(
                 f"this task was started while the generator {name} was inside `with Context(...)`, and it cannot be told "
                 "for whom it works: decorate the generator with @with_context in place of the block"
             )
-        return settled(self.before)
+        return settle_value(self.before)
 
 
-def settled(value: str | GeneratorValue | None) -> str | None:
+def settle_value(value: str | GeneratorValue | None) -> str | None:
     """Returns what a variable means for the running code."""
     return value.current() if isinstance(value, GeneratorValue) else value
 
 
 def ambient(variable: ContextVar[str | GeneratorValue | None]) -> str | None:
     """Returns the value of a field for the running code, or ``None``."""
-    return settled(variable.get())
+    return settle_value(variable.get())
 
 
-def entering_generator() -> FrameType | None:
+def find_entering_generator() -> FrameType | None:
     """Returns the frame of the generator that enters a block right now, unless it is driven to set something."""
     frame = sys._getframe(2)
     while frame.f_back is not None and frame.f_globals.get("__name__") in {
@@ -91,7 +91,7 @@ def entering_generator() -> FrameType | None:
     return None if driver.partition(".")[0] in _MANAGERS else frame
 
 
-def _running_task() -> asyncio.Task[object] | None:
+def _get_running_task() -> asyncio.Task[object] | None:
     try:
         return asyncio.current_task()
     except RuntimeError:

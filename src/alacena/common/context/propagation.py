@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import quote, unquote
 
 from alacena.common.context.block import Context
-from alacena.common.context.vars import FIELDS, agreed_tenant, get_full_context
+from alacena.common.context.vars import FIELDS, agree_on_tenant, get_full_context
 from alacena.engine.base.errors import TenantMismatchError
 
 if TYPE_CHECKING:
@@ -54,7 +54,7 @@ def setup_context_from_headers(headers: Mapping[str, str]) -> list[tuple[Token[A
         TenantMismatchError: The header names another tenant than the ambient one.
     """
     found = extract_context_from_headers(headers)
-    agreed_tenant(("the header X-Tenant-ID", found.get("tenant_id")))
+    agree_on_tenant(("the header X-Tenant-ID", found.get("tenant_id")))
     return [(FIELDS[field].set(value), field) for field, value in found.items()]
 
 
@@ -77,7 +77,7 @@ async def run_public_context(
         TenantMismatchError: The code runs for another tenant.
     """
     try:
-        agreed_tenant(("the argument tenant_id", tenant_id))
+        agree_on_tenant(("the argument tenant_id", tenant_id))
     except TenantMismatchError:
         if inspect.iscoroutine(work):
             work.close()

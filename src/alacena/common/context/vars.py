@@ -36,7 +36,7 @@ FIELDS: Final[dict[str, Field]] = {
 _NOT_TENANTS: Final = frozenset({"default", NIL_TENANT_ID})
 
 
-def checked_id(name: str, value: object) -> OptionalId:
+def check_id(name: str, value: object) -> OptionalId:
     """``value`` as the id of a field, by the rule of every id (`alacena.engine.base.scope.identifier`), or ``None``.
 
     Raises:
@@ -67,7 +67,7 @@ def require_tenant(tenant_id: object) -> str:
     raise MissingTenantError(msg)
 
 
-def agreed_tenant(*named: tuple[str, object]) -> OptionalId:
+def agree_on_tenant(*named: tuple[str, object]) -> OptionalId:
     """Returns the one tenant that all the given names and the surroundings mean; ``None`` if nobody names one.
 
     Args:
@@ -116,27 +116,27 @@ def get_current_user_id() -> OptionalId:
 
 def set_current_tenant_id(tenant_id: OptionalId) -> Token[str | GeneratorValue | None]:
     """Set the ambient tenant; give the token to `reset_context` afterwards. Prefer ``with Context(...)``."""
-    return TENANT.set(checked_id("tenant_id", tenant_id))
+    return TENANT.set(check_id("tenant_id", tenant_id))
 
 
 def set_current_agent_id(agent_id: OptionalId) -> Token[str | GeneratorValue | None]:
     """Set the ambient agent; give the token to `reset_context` afterwards."""
-    return AGENT.set(checked_id("agent_id", agent_id))
+    return AGENT.set(check_id("agent_id", agent_id))
 
 
 def set_current_conversation_id(conversation_id: OptionalId) -> Token[str | GeneratorValue | None]:
     """Set the ambient conversation; give the token to `reset_context` afterwards."""
-    return CONVERSATION.set(checked_id("conversation_id", conversation_id))
+    return CONVERSATION.set(check_id("conversation_id", conversation_id))
 
 
 def set_current_collection_id(collection_id: OptionalId) -> Token[str | GeneratorValue | None]:
     """Set the ambient collection; give the token to `reset_context` afterwards."""
-    return COLLECTION.set(checked_id("collection_id", collection_id))
+    return COLLECTION.set(check_id("collection_id", collection_id))
 
 
 def set_current_user_id(user_id: OptionalId) -> Token[str | GeneratorValue | None]:
     """Set the ambient user; give the token to `reset_context` afterwards."""
-    return USER.set(checked_id("user_id", user_id))
+    return USER.set(check_id("user_id", user_id))
 
 
 def reset_context(token: Token[Any], name: str) -> None:

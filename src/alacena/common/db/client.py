@@ -102,7 +102,7 @@ class ClientRegistry:
 
     def here(self, timeout_s: float) -> LoopClients:
         """The clients of the running loop; outside of one, those of the loop that will first use them."""
-        place = (_running_loop(), timeout_s)
+        place = (_get_running_loop(), timeout_s)
         if place not in self._by_loop:
             self._forget_closed_loops()
             self._by_loop[place] = LoopClients(timeout_s)
@@ -115,12 +115,12 @@ class ClientRegistry:
 
     async def close_here(self) -> None:
         """Closes the clients of the running loop, and those made outside of any."""
-        here = {None, _running_loop()}
+        here = {None, _get_running_loop()}
         for place in [place for place in self._by_loop if place[0] in here]:
             await self._by_loop.pop(place).close()
 
 
-def _running_loop() -> asyncio.AbstractEventLoop | None:
+def _get_running_loop() -> asyncio.AbstractEventLoop | None:
     try:
         return asyncio.get_running_loop()
     except RuntimeError:

@@ -6,7 +6,7 @@ import inspect
 from typing import TYPE_CHECKING
 
 from alacena.common.context.load import require_reader
-from alacena.common.context.vars import agreed_tenant
+from alacena.common.context.vars import agree_on_tenant
 from alacena.common.db.settings import DEFAULT_TIMEOUT_S, SupabaseSettings
 from alacena.engine.base.errors import SettingsError, UsageError
 
@@ -115,7 +115,7 @@ def get_supabase_client(
     if use_service_role and access_token is not None:
         raise UsageError("an access token limits what the service role may do to nothing: pass one of the two")
     if tenant_id is not None:
-        tenant_id = agreed_tenant(("the argument tenant_id", tenant_id))
+        tenant_id = agree_on_tenant(("the argument tenant_id", tenant_id))
     if access_token is not None:
         require_reader("a Supabase client with an access token sees what its user may see")
     settings = _process.given.or_from()

@@ -15,7 +15,7 @@ class CredentialProvider(Protocol):
         ...
 
 
-def checked_credentials(provider: CredentialProvider | None) -> CredentialProvider | None:
+def check_credentials(provider: CredentialProvider | None) -> CredentialProvider | None:
     """Returns the provider.
 
     Raises:

@@ -146,7 +146,7 @@ def collapse(tags: Iterable[str]) -> tuple[str, ...]:
     return names if len(names) <= MOST_TAGS and MANY not in names else (MANY,)
 
 
-def marked(generation: str) -> str:
+def mark_tag(generation: str) -> str:
     """The tag that stands for a generation by its own name."""
     tag = MARK + generation.partition("}:")[2]
     return tag if len(tag) <= MAX_TAG_BYTES else MANY
@@ -182,11 +182,11 @@ def escape(part: str) -> str:
             return part
         if _COLONS(part) and len(text := part.replace(":", "%3A")) <= _LONGEST_PART:
             return text
-    return _quoted(part)
+    return _quote(part)
 
 
 @lru_cache(maxsize=1_024)
-def _quoted(part: str) -> str:
+def _quote(part: str) -> str:
     """A part that cannot stand in a key as it is.
 
     Few are remembered: each lives in memory between the parts of an entry, and what lives keeps the allocator from
@@ -304,7 +304,7 @@ class EntryKey(msgspec.Struct, eq=False, gc=False):
                 return tag
         except UnicodeEncodeError:
             pass
-        return marked(self.tag_name(tag))
+        return mark_tag(self.tag_name(tag))
 
     def lineage(self, ident: Ident) -> tuple[str, ...]:
         """The tags of what was made from another entry of the same tenant: for all that can invalidate that one.
@@ -360,7 +360,7 @@ class Keys:
         data_type, resource_id = identifier("data_type", data_type), identifier("resource_id", resource_id)
         family = self._family(scope.tenant_id, data_type, resource_id)
         name = self._part(resource_id)
-        qualifiers, narrower = self._scoped(family, name, scope)
+        qualifiers, narrower = self._render_scoped(family, name, scope)
         ident = ident_of(data_type, resource_id, scope)
         tail = qualifiers.encode()
         return EntryKey(
@@ -529,10 +529,10 @@ class Keys:
             self._families[(tenant_id, data_type, bucket)] = family
         return family
 
-    def _scoped(self, family: Family, name: str, scope: Scope) -> tuple[str, tuple[str, ...]]:
+    def _render_scoped(self, family: Family, name: str, scope: Scope) -> tuple[str, tuple[str, ...]]:
         prefix = f"{family.namespace}:g:{family.tag}"
         tail = f"{family.kind}:{name}"
-        given = self._given(scope)
+        given = self._render_parts(scope)
         names = [f"{prefix}:r:{tail}"]
         for letter, part in given:
             names += [f"{prefix}:{letter}:{part}", f"{prefix}:y{letter}:{family.kind}:{part}"]
@@ -540,7 +540,7 @@ class Keys:
             names += [f"{prefix}:r{letter}:{tail}:{part}" for letter, part in given]
         return "".join(f":{letter}={part}" for letter, part in given), tuple(names)
 
-    def _given(self, scope: Scope) -> list[tuple[str, str]]:
+    def _render_parts(self, scope: Scope) -> list[tuple[str, str]]:
         """The parts of a scope below the tenant, each by its letter, rendered."""
         given: list[tuple[str, str]] = []
         for attribute, letter in _LETTERS:
@@ -551,5 +551,5 @@ class Keys:
 
     def _narrowest(self, scope: Scope) -> tuple[str, str] | None:
         """The part of a scope that the fewest entries share."""
-        given = dict(self._given(scope))
+        given = dict(self._render_parts(scope))
         return next(((letter, given[letter]) for letter in _NARROWEST_FIRST if letter in given), None)

@@ -7,7 +7,7 @@ from collections.abc import Set as AbstractSet
 from itertools import islice
 from typing import TYPE_CHECKING, Any, Final
 
-from alacena.engine.base.keys import MANY, MOST_TAGS, collapse, collection_tag, document_tag, document_text, marked
+from alacena.engine.base.keys import MANY, MOST_TAGS, collapse, collection_tag, document_tag, document_text, mark_tag
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable
@@ -62,7 +62,7 @@ class Reads:
         """What the value depends on because of it."""
         if self._is_many:
             return (MANY,)
-        own = {marked(name) for name in self._key.generations}
+        own = {mark_tag(name) for name in self._key.generations}
         known = dict.fromkeys(tag for ident in self._idents for tag in self._key.lineage(ident))
         return tuple(tag for tag in {**known, **self._tags} if tag not in own)
 
@@ -73,7 +73,7 @@ class Reads:
 
 def tag_of(generation: Generation) -> str:
     """The tag that a generation stands for; where it stands for a scope, one that names it."""
-    return generation.tag or marked(generation.name)
+    return generation.tag or mark_tag(generation.name)
 
 
 UNDER_WAY: Final[list[None]] = []
@@ -95,7 +95,7 @@ def made_from(key: EntryKey, value: Any, tags: Iterable[str]) -> tuple[str, ...]
         value: What may name its documents itself.
         tags: What is known besides.
     """
-    search = _searched(value)
+    search = _search(value)
     names = (*tags, *map(document_tag, search.found)) if search is not None else tuple(tags)
     if search is not None and search.left < 0 and search.found:
         return (MANY,)
@@ -116,11 +116,11 @@ def documents_in(value: Any) -> tuple[str, ...]:
     Cost: texts, bytes, numbers and arrays nothing; others some 0.05 microseconds for a text or number inside, 0.5 for
         what holds others. At most :data:`MOST_OBJECTS` are looked at, down to depth :data:`DEEPEST`.
     """
-    search = _searched(value)
+    search = _search(value)
     return () if search is None else tuple(search.found)
 
 
-def _searched(value: Any) -> _Search | None:
+def _search(value: Any) -> _Search | None:
     if type(value) in _LEAVES:
         return None
     search = _Search()

@@ -237,7 +237,7 @@ class _Reading:
             )
         elif not path:
             self.faults.append("unix:// needs the socket's path: unix:///run/redis.sock")
-        self._said |= {"path": unquote(path), "database": self._number(_given_database(options, "0"))}
+        self._said |= {"path": unquote(path), "database": self._number(_read_database(options, "0"))}
         self._refuse_tls(options)
 
     def _read_servers(self, scheme: str, hosts: str, path: str, options: Mapping[str, str]) -> None:
@@ -250,7 +250,7 @@ class _Reading:
             self.faults.append(
                 "redis+sentinel:// needs the master's name as its path: redis+sentinel://host:26379/mymaster"
             )
-        database = self._number(_given_database(options, parts.pop(0) if parts else "0"))
+        database = self._number(_read_database(options, parts.pop(0) if parts else "0"))
         if parts:
             self.faults.append("its path has a part too many: write redis://host:6379/0")
         if kind == "cluster" and database:
@@ -303,7 +303,7 @@ class _Reading:
             self.faults.append(f"{given[0]} needs TLS: write rediss:// instead of redis://")
 
 
-def _given_database(options: Mapping[str, str], otherwise: str) -> str:
+def _read_database(options: Mapping[str, str], otherwise: str) -> str:
     return options.get("db", options.get("virtual_host", otherwise))
 
 

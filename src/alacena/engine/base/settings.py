@@ -166,14 +166,14 @@ def _read(variable: str, text: str, values: dict[str, Any], problems: list[str],
             problems.append(f"{variable}: {_no_such_setting(name)}")
         return
     try:
-        values[name] = _parsed(kind, text)
+        values[name] = _parse(kind, text)
     except ValueError:
         wanted = "like tenant=8,other=2" if kind.startswith("Mapping") else f"a valid {kind}"
         wanted = "true or false" if kind == "bool" else wanted
         problems.append(f"{variable}: {text!r} is not {wanted}")
 
 
-def _parsed(kind: str, text: str) -> Any:
+def _parse(kind: str, text: str) -> Any:
     if "None" in kind and text.lower() in {"", "none"}:
         return None
     if kind.startswith("Mapping"):

@@ -20,11 +20,11 @@ from alacena.engine.codec.envelope import (
     MAX_HEADER_BYTES,
     Envelope,
     Glance,
-    authenticated,
     glance,
     glance_all,
     header,
     pack,
+    slice_authenticated,
     unpack,
 )
 from alacena.engine.codec.faults import EntryError
@@ -36,7 +36,7 @@ from alacena.engine.codec.values import ValueCodec, decode, encode
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from alacena.engine.codec.integrity import Check
+    from alacena.engine.codec.integrity import IntegrityCheck
 
 __all__ = [
     "NOTHING",
@@ -119,7 +119,7 @@ class Codec:
         self._values = ValueCodec(registry)
         self._compress_over_bytes = max_value_bytes if compress_over_bytes is None else compress_over_bytes
         self._max_value_bytes = max_value_bytes
-        self._check: Check = crc if integrity_key is None else Mac(integrity_key)
+        self._check: IntegrityCheck = crc if integrity_key is None else Mac(integrity_key)
         self._keyring = keyring
         self.glance: Callable[[bytes, bytes, bytes], Glance | None] = (
             glance if keyring is None and integrity_key is None else _no_glance
@@ -213,7 +213,7 @@ class Codec:
             return payload
         if ring is None or envelope.encryption != encryption.AES_GCM:
             raise EntryError("The entry is encrypted where it should not be, or the other way round.", "cipher")
-        body = authenticated(data, len(payload))
+        body = slice_authenticated(data, len(payload))
         return ring.decrypt(payload, key_id=envelope.key_id, tenant=tenant, header=body)
 
     def glance_all(
@@ -224,7 +224,7 @@ class Codec:
 
     def decoder(self) -> Callable[[bytes, int], Any]:
         """:meth:`decode` for a batch, of which most may be arrays alike."""
-        return arrays.remembering(self.decode)
+        return arrays.remember_header(self.decode)
 
     def decode(self, payload: bytes | memoryview, start: int = 0) -> Any:
         """The value of a payload, which begins at ``start``. An array that is a value by itself is a read-only view on it.

@@ -99,7 +99,7 @@ def load(data: bytes | memoryview, start: int = 0) -> Any:
     return numpy.ndarray(shape, dtype, data, offset, None, order)
 
 
-def remembering(decode: Callable[[bytes, int], Any]) -> Callable[[bytes, int], Any]:
+def remember_header(decode: Callable[[bytes, int], Any]) -> Callable[[bytes, int], Any]:
     """A function like ``decode`` for payloads most of which are arrays alike: what the last one's header says is known."""
     header = b""
     length = -1

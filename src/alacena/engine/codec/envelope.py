@@ -47,7 +47,7 @@ from alacena.engine.codec.integrity import CHECK_BYTES, crc
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from alacena.engine.codec.integrity import Check
+    from alacena.engine.codec.integrity import IntegrityCheck
 
 STAMP_BYTES: Final = 8
 DIGEST_BYTES: Final = 16
@@ -112,7 +112,7 @@ def pack(
     payload: bytes | memoryview,
     *,
     stamps: Sequence[bytes] | None = None,
-    check: Check = crc,
+    check: IntegrityCheck = crc,
 ) -> bytes:
     """The bytes of an entry: one copy of the payload.
 
@@ -192,7 +192,7 @@ def unpack(
     data: bytes | memoryview,
     *,
     key_digest: bytes,
-    check: Check = crc,
+    check: IntegrityCheck = crc,
 ) -> tuple[Envelope, memoryview]:
     """The header of an entry and a view on its payload, which starts at a multiple of 8.
 
@@ -302,7 +302,7 @@ def glance_all(
     return glances
 
 
-def authenticated(data: bytes | memoryview, payload_bytes: int) -> bytes:
+def slice_authenticated(data: bytes | memoryview, payload_bytes: int) -> bytes:
     """The part of an entry that encryption authenticated: what `header` returned for it."""
     return bytes(memoryview(data)[_BODY : len(data) - payload_bytes])
 

@@ -107,7 +107,7 @@ _DRIVERS: Final[dict[str, Callable[[Any], _Pair]]] = {
 }
 
 
-def known_class(cls: type) -> Record | None:
+def find_class(cls: type) -> Record | None:
     """The record of a class that needs no registration, or ``None``."""
     name = f"{cls.__module__}.{cls.__qualname__}"
     pair = _STANDARD.get(cls)
@@ -119,13 +119,13 @@ def known_class(cls: type) -> Record | None:
     return None if pair is None else record_of(cls, name, *pair)
 
 
-def known_name(name: str) -> Record | None:
+def find_name(name: str) -> Record | None:
     """The record of the class of this name that needs no registration; ``None`` if it is not imported here."""
     for cls in _STANDARD:
         if f"{cls.__module__}.{cls.__qualname__}" == name:
-            return known_class(cls)
+            return find_class(cls)
     found = _found(name) if name in _DRIVERS or _holds_data(name.rpartition(".")[0]) else None
-    return None if found is None or f"{found.__module__}.{found.__qualname__}" != name else known_class(found)
+    return None if found is None or f"{found.__module__}.{found.__qualname__}" != name else find_class(found)
 
 
 def plain(value: Any) -> Any:

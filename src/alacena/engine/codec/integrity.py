@@ -18,7 +18,7 @@ _LONGEST_KEY_BYTES: Final = 64
 _PURPOSE: Final = b"alacena entry v1"
 
 
-class Check(Protocol):
+class IntegrityCheck(Protocol):
     """Computes the 16 bytes that protect the rest of an entry."""
 
     def __call__(self, *parts: bytes | memoryview) -> bytes:

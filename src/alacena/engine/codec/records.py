@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
 
-def _required(field: str) -> object:
+def _require(field: str) -> object:
     raise LookupError(field)
 
 
@@ -74,7 +74,7 @@ def _record(
     fields: tuple[str, ...],
     dump: Callable[[Any], Sequence[object]],
     load: Callable[[list[Any]], object],
-    default: Callable[[str], object] = _required,
+    default: Callable[[str], object] = _require,
 ) -> Record:
     return Record(cls, name, kind, fields, dump, load, default, "\0".join((kind, *fields)))
 
@@ -171,7 +171,7 @@ def _of_struct(cls: type[msgspec.Struct], name: str) -> Record:
         one = defaults[field]
         if one.default is not msgspec.NODEFAULT:
             return one.default
-        return one.default_factory() if one.default_factory is not msgspec.NODEFAULT else _required(field)
+        return one.default_factory() if one.default_factory is not msgspec.NODEFAULT else _require(field)
 
     return _record(cls, name, "struct", fields, dump, load, default)
 
@@ -193,7 +193,7 @@ def _of_dataclass(cls: type, name: str) -> Record:
         one = declared[field]
         if one.default is not dataclasses.MISSING:
             return one.default
-        return one.default_factory() if one.default_factory is not dataclasses.MISSING else _required(field)
+        return one.default_factory() if one.default_factory is not dataclasses.MISSING else _require(field)
 
     return _record(cls, name, "dataclass", fields, dump, load, default)
 
@@ -241,7 +241,7 @@ def _of_pydantic(cls: Any, name: str) -> Record:
 
     def default(field: str) -> object:
         one = cls.model_fields[field]
-        return _required(field) if one.is_required() else one.get_default(call_default_factory=True)
+        return _require(field) if one.is_required() else one.get_default(call_default_factory=True)
 
     known = frozenset(declared)
     return _record(cls, name, "pydantic", (*declared, *_PYDANTIC_STATE), dump, load, default)

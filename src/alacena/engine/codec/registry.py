@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Final, TypeVar, get_args
 
 from alacena.engine.base.errors import DecodeError, UsageError
-from alacena.engine.codec.frameworks import known_class, known_name
+from alacena.engine.codec.frameworks import find_class, find_name
 from alacena.engine.codec.records import annotations_of, can_be_taken_apart, record_of
 
 if TYPE_CHECKING:
@@ -92,7 +92,7 @@ class Registry:
     def of(self, cls: type) -> Record | None:
         """The record of exactly this class, or ``None``."""
         record = self._by_class.get(cls) or self._known.get(cls)
-        if record is None and (record := known_class(cls)) is not None:
+        if record is None and (record := find_class(cls)) is not None:
             self._known[cls] = record
         return record
 
@@ -102,7 +102,7 @@ class Registry:
         Raises:
             DecodeError: No class has this name here, or it needs a field that the entry does not have.
         """
-        record = (self._by_name.get(name) or known_name(name)) if isinstance(name, str) else None
+        record = (self._by_name.get(name) or find_name(name)) if isinstance(name, str) else None
         if record is None:
             raise DecodeError(f"No class is registered as {name!r} in this process: register it before reading.")
         return record.restore(shape, state)

@@ -85,14 +85,14 @@ class ValueCodec:
         except (OverflowError, UnicodeEncodeError):
             return self._encode_carefully(value)
         except EncodeError as error:
-            raise located(error) from error.__cause__
+            raise locate(error) from error.__cause__
 
     def _encode_carefully(self, value: object) -> bytes:
         """Encode a value that holds an integer beyond 64 bits, or a string that UTF-8 cannot hold."""
         try:
             return self._encode(Wrapper(self._registry, self._encode, careful=True).wrap(value))
         except EncodeError as error:
-            raise located(error) from error.__cause__
+            raise locate(error) from error.__cause__
 
     def decode(self, data: bytes | memoryview, start: int = 0) -> Any:
         """The value whose bytes are those from ``start`` on.
@@ -137,7 +137,7 @@ class ValueCodec:
         raise DecodeError(f"The extension {code} is unknown to this release.")
 
 
-def located(error: EncodeError) -> EncodeError:
+def locate(error: EncodeError) -> EncodeError:
     """Returns the error with the whole path from the value's root in its message."""
     path = error.path if error.path.startswith("$") else "$" + error.path
     return EncodeError(f"{path}: {error}.", path)

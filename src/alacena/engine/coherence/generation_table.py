@@ -69,7 +69,7 @@ class GenerationTable:
             found = self._shared[names] = tuple(self.generation(name) for name in names)
         return found
 
-    def tagged(self, key: EntryKey, tags: Iterable[str]) -> tuple[Generation, ...]:
+    def intern_tags(self, key: EntryKey, tags: Iterable[str]) -> tuple[Generation, ...]:
         """The objects for an entry's tags, in their order."""
         found = []
         for tag in tags:
@@ -89,7 +89,7 @@ class GenerationTable:
         if known is not None and known != nonce:
             self.memory.epoch += 1
 
-    def glimpsed(self, generations: Iterable[Generation]) -> None:
+    def forget_glimpsed(self, generations: Iterable[Generation]) -> None:
         """Forget nonces that were good for one step only: nobody would tell of their end."""
         for generation in generations:
             nonce = generation.nonce
@@ -109,7 +109,7 @@ class GenerationTable:
     def drop(self, entry: bytes) -> None:
         """An entry's key was changed or removed: forget the copy, close its flight, wake whoever waits for it."""
         self.memory.discard_wire(entry)
-        self._flights.replaced(entry)
+        self._flights.close_replaced(entry)
         self.wake(entry, filled=True)
 
     def wake_waiters(self, entry: bytes) -> None:

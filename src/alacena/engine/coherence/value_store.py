@@ -101,7 +101,7 @@ class ValueStore:
             usd: What its load cost, in dollars: with the time, that is what its place in memory is worth.
             policy: Whether it may be shared.
         """
-        value, thaw = self._kept(value, payload, policy)
+        value, thaw = self._prepare_kept(value, payload, policy)
         now = self._environment.now()
         is_eager = policy.early_refresh_beta and load_s and not math.isinf(fresh_for_s)
         if is_eager or usd:
@@ -149,7 +149,7 @@ class ValueStore:
             if getattr(value, "base", None) is data and len(data) <= 1.5 * value.nbytes + _HEADER_BYTES:
                 size = sys.getsizeof(value) + sys.getsizeof(data)
             else:
-                value, thaw = self._kept(value, memoryview(data)[start:], policy)
+                value, thaw = self._prepare_kept(value, memoryview(data)[start:], policy)
                 size = size_of(value)
             fresh_until = now + found.fresh_for_s
             entries.append(
@@ -168,7 +168,7 @@ class ValueStore:
             )
         self.memory.put_all(entries)
 
-    def _kept(
+    def _prepare_kept(
         self, value: Any, payload: bytes | memoryview | None, policy: Policy
     ) -> tuple[Any, Callable[[Any], Any] | None]:
         """What is kept of a value, and what makes a private copy of that for a reader."""
@@ -176,7 +176,7 @@ class ValueStore:
         if kind is str or kind is bytes:
             return value, None
         if kind is Nothing:
-            return value, _nothing
+            return value, _return_nothing
         if kind is dict and payload is not None and not policy.shared:
             return bytes(payload), self._decode
         is_array = hasattr(value, "__array_interface__")
@@ -293,6 +293,6 @@ def _holds_more_than_it_shows(array: Any) -> bool:
     return array.base is not None and size_of(array) > 1.5 * array.nbytes + _HEADER_BYTES
 
 
-def _nothing(_: object) -> object:
+def _return_nothing(_: object) -> object:
     """What a look that knows only values sees where memory remembers an absence."""
     return MISSING

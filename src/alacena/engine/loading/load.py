@@ -339,7 +339,7 @@ async def within(policy: Policy, keys: Sequence[EntryKey], loader: object) -> As
         raise LoadTimeoutError(message) from error
 
 
-class _Call:
+class _LoaderCall:
     """A call of a source, as those see it who work inside it."""
 
     __slots__ = ("under_way",)
@@ -349,13 +349,13 @@ class _Call:
 
 
 # Only a context variable reaches what a source calls, in whatever task it does so.
-_CALL: Final[ContextVar[_Call | None]] = ContextVar("alacena_source_call", default=None)
+_CALL: Final[ContextVar[_LoaderCall | None]] = ContextVar("alacena_source_call", default=None)
 
 
 @contextmanager
 def call_of_source() -> Iterator[None]:
     """Around a call of a source: what it does is done for an answer that is being paid for."""
-    call = _Call()
+    call = _LoaderCall()
     token = _CALL.set(call)
     try:
         yield

@@ -35,22 +35,22 @@ def one_shot(value: object) -> str | None:
     if kind in _PLAIN or isinstance(value, type):
         return None
     if isinstance(value, CoroutineType) or hasattr(kind, "__await__"):
-        return f"{_named(value)} that nobody has awaited: await it in the source"
+        return f"{_name_kind(value)} that nobody has awaited: await it in the source"
     if hasattr(kind, "__anext__") or (hasattr(kind, "__aiter__") and not hasattr(kind, "__iter__")):
-        return f"{_named(value)}, which can be read only once: {_COLLECT}"
+        return f"{_name_kind(value)}, which can be read only once: {_COLLECT}"
     if isinstance(value, io.IOBase) or all(callable(getattr(kind, verb, None)) for verb in _READ):
-        return f"{_named(value)}, which can be read only once: read it in the source and return its content"
+        return f"{_name_kind(value)}, which can be read only once: read it in the source and return its content"
     if hasattr(kind, "__next__"):
-        return f"{_named(value)}, which can be read only once: {_COLLECT}"
+        return f"{_name_kind(value)}, which can be read only once: {_COLLECT}"
     if callable(getattr(kind, "execute", None)):
-        return f"{_named(value)}, a query or cursor: execute it in the source, await that, and return the rows"
+        return f"{_name_kind(value)}, a query or cursor: execute it in the source, await that, and return the rows"
     is_entered_later = hasattr(kind, "__aenter__") and not hasattr(kind, "__iter__")
     if is_entered_later or (isinstance(value, AbstractContextManager) and hasattr(kind, "_recreate_cm")):
-        return f"{_named(value)}, a block that is not entered: enter it in the source and return what it gives"
+        return f"{_name_kind(value)}, a block that is not entered: enter it in the source and return what it gives"
     return None
 
 
-def _named(value: object) -> str:
+def _name_kind(value: object) -> str:
     kind = type(value)
     name = "coroutine" if isinstance(value, CoroutineType) else kind.__qualname__
     return f"a value of type {name!r}"
@@ -152,13 +152,13 @@ def collected(source: Callable[..., Any], join: Join | None = None) -> Callable[
             parts = list(stream)
         else:
             return stream
-        return _joined(parts) if join is None else join(parts)
+        return _join_parts(parts) if join is None else join(parts)
 
     # A generator function that is wrapped is none any more, though its signature is still the one to call it by.
     return collect
 
 
-def _joined(parts: list[Any]) -> Any:
+def _join_parts(parts: list[Any]) -> Any:
     if parts and all(isinstance(part, str) for part in parts):
         return "".join(parts)
     if parts and all(isinstance(part, bytes) for part in parts):

@@ -140,7 +140,7 @@ class Flight:
         outcomes = [outcome] * len(waiting)
         if copy is not None:
             first = 0 if taken else 1
-            outcomes[first:] = [_copied(copy, outcome) for _ in waiting[first:]]
+            outcomes[first:] = [_copy(copy, outcome) for _ in waiting[first:]]
         self._end()
         for waiter, private in zip(waiting, outcomes, strict=True):
             if isinstance(private, UnsharableValueError):
@@ -222,7 +222,7 @@ class SingleFlight:
         """
         load = _current_load()
         if load is not None and (circle := _circle(self, key, load, set())) is not None:
-            raise CircularLoadError(_told(circle))
+            raise CircularLoadError(_describe_circle(circle))
 
     @contextmanager
     def inside(self, keys: Sequence[EntryKey], aboard: Sequence[Flight]) -> Iterator[Load]:
@@ -305,7 +305,7 @@ class SingleFlight:
         if flight is not None:
             flight.joinable = False
 
-    def replaced(self, entry: bytes) -> None:
+    def close_replaced(self, entry: bytes) -> None:
         """An entry was changed or removed: nobody boards its flight, and its source may be asked again."""
         self.close(entry)
         if self._source_backoff is not None:
@@ -360,7 +360,7 @@ def is_order(task: asyncio.Task[Any], error: BaseException) -> bool:
     return isinstance(error, KeyboardInterrupt | SystemExit)
 
 
-def _copied(copy: Callable[[Any], Any], outcome: Any) -> Any:
+def _copy(copy: Callable[[Any], Any], outcome: Any) -> Any:
     try:
         return copy(outcome)
     except UnsharableValueError as error:
@@ -379,7 +379,7 @@ def _circle(flights: SingleFlight, key: EntryKey, load: Load, seen: set[Load]) -
     return None
 
 
-def _told(circle: Sequence[EntryKey]) -> str:
+def _describe_circle(circle: Sequence[EntryKey]) -> str:
     names = [f"{key.data_type} {key.resource_id!r}" for key in (*circle, circle[0])]
     return (
         f"a load waits for itself: {' asks for '.join(names)}. Call the source itself there, or give the inner entry an "

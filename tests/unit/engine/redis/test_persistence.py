@@ -9,7 +9,7 @@ import pytest
 from alacena.engine.base.errors import BackendError, BackendUnavailableError, OutcomeUnknownError, ServerReplyError
 from alacena.engine.remote.redis.hooks import LinkCounters, LinkSettings
 from alacena.engine.remote.redis.retrying import persist
-from alacena.engine.remote.redis.wire.retry import Backoff, RetryBudget
+from alacena.engine.remote.redis.wire.retry import RetryBackoff, RetryBudget
 from tests.unit.engine.coordination.virtual import VirtualEnvironment, run_virtual
 
 if TYPE_CHECKING:
@@ -25,7 +25,7 @@ class Asked:
     """Somebody whose answers are given beforehand."""
 
     def __init__(self, environment: VirtualEnvironment, answers: Sequence[BackendError]) -> None:
-        self.settings = LinkSettings(retry=Backoff(base_s=0.01, cap_s=0.01))
+        self.settings = LinkSettings(retry=RetryBackoff(base_s=0.01, cap_s=0.01))
         self.counters = LinkCounters()
         self.budget = RetryBudget()
         self.environment = environment

@@ -63,7 +63,7 @@ def hset(space: Keyspace, words: list[bytes]) -> Reply:
     fields = space.get_or_create(key, dict)
     before = len(fields)
     fields.update(zip(pairs[::2], pairs[1::2], strict=True))
-    space.changed(key)
+    space.mark_changed(key)
     return len(fields) - before
 
 
@@ -81,7 +81,7 @@ def hsetnx(space: Keyspace, words: list[bytes]) -> Reply:
     if field in (space.get(key, dict) or ()):
         return 0
     space.get_or_create(key, dict)[field] = value
-    space.changed(key)
+    space.mark_changed(key)
     return 1
 
 
@@ -94,7 +94,7 @@ def hdel(space: Keyspace, words: list[bytes]) -> Reply:
         return 0
     gone = sum(fields.pop(name, None) is not None for name in names)
     if gone:
-        space.changed(key)
+        space.mark_changed(key)
     return gone
 
 
@@ -108,5 +108,5 @@ def hincrby(space: Keyspace, words: list[bytes]) -> Reply:
     if not -(2**63) <= number < 2**63:
         raise ServerReplyError("ERR increment or decrement would overflow")
     space.get_or_create(key, dict)[field] = b"%d" % number
-    space.changed(key)
+    space.mark_changed(key)
     return number

@@ -19,8 +19,8 @@ if TYPE_CHECKING:
 
     from alacena.engine.remote.backend import Reply
 
-Value: TypeAlias = "bytes | dict[bytes, bytes] | deque[bytes] | Members | SortedSet"
-V = TypeVar("V", bytes, dict[bytes, bytes], "deque[bytes]", "Members", SortedSet)
+Value: TypeAlias = "bytes | dict[bytes, bytes] | deque[bytes] | SetMembers | SortedSet"
+V = TypeVar("V", bytes, dict[bytes, bytes], "deque[bytes]", "SetMembers", SortedSet)
 
 OK: Final = b"OK"
 
@@ -28,7 +28,7 @@ _LEAST_NOTED: Final = 64
 """Deadlines that are over for other reasons and may wait to be cleared away, whatever there is."""
 
 
-class Members(dict[bytes, None]):
+class SetMembers(dict[bytes, None]):
     """A set whose order is that of insertion, so that a replay enumerates it alike."""
 
 
@@ -36,7 +36,7 @@ TYPE_NAMES: Final[dict[type, bytes]] = {
     bytes: b"string",
     dict: b"hash",
     deque: b"list",
-    Members: b"set",
+    SetMembers: b"set",
     SortedSet: b"zset",
 }
 
@@ -226,24 +226,24 @@ class Keyspace:
             self._deadlines_ms.pop(key, None)
         else:
             self._note_deadline(key, deadline_ms)
-        self.touched(key)
+        self.notify_changed(key)
 
     def delete(self, key: bytes) -> bool:
         """Delete a key; True if it was there."""
         self._deadlines_ms.pop(key, None)
         if self._values.pop(key, None) is None:
             return False
-        self.touched(key)
+        self.notify_changed(key)
         return True
 
-    def changed(self, key: bytes) -> None:
+    def mark_changed(self, key: bytes) -> None:
         """Say that a container was changed in place; an empty one ceases to exist."""
         if not self._values.get(key):
             self.delete(key)
         else:
-            self.touched(key)
+            self.notify_changed(key)
 
-    def touched(self, key: bytes) -> None:
+    def notify_changed(self, key: bytes) -> None:
         """Tell whoever follows changes."""
         if self.on_touch is not None:
             self.on_touch(key)
@@ -261,7 +261,7 @@ class Keyspace:
             return
         else:
             self._note_deadline(key, deadline_ms)
-        self.touched(key)
+        self.notify_changed(key)
 
 
 def integer(word: bytes, error: str = "ERR value is not an integer or out of range") -> int:
@@ -279,7 +279,7 @@ def integer(word: bytes, error: str = "ERR value is not an integer or out of ran
     return number
 
 
-def floating(word: bytes, error: str = "ERR value is not a valid float") -> float:
+def parse_float(word: bytes, error: str = "ERR value is not a valid float") -> float:
     """A word as a float, infinities included.
 
     Raises:

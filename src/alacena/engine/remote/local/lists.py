@@ -25,7 +25,7 @@ def rpush(space: Keyspace, words: list[bytes]) -> Reply:
     """Append; returns the length."""
     items = space.get_or_create(words[0], deque)
     items.extend(words[1:])
-    space.changed(words[0])
+    space.mark_changed(words[0])
     return len(items)
 
 
@@ -34,7 +34,7 @@ def lpush(space: Keyspace, words: list[bytes]) -> Reply:
     """Put before the first; returns the length."""
     items = space.get_or_create(words[0], deque)
     items.extendleft(words[1:])
-    space.changed(words[0])
+    space.mark_changed(words[0])
     return len(items)
 
 
@@ -61,7 +61,7 @@ def _pop(space: Keyspace, words: list[bytes], *, left: bool) -> Reply:
     if count == 0:
         return []
     taken = [items.popleft() if left else items.pop() for _ in range(min(count or 1, len(items)))]
-    space.changed(words[0])
+    space.mark_changed(words[0])
     return taken[0] if count is None else taken
 
 
@@ -106,7 +106,7 @@ def lrem(space: Keyspace, words: list[bytes]) -> Reply:
     if removed:
         items.clear()
         items.extend(kept)
-        space.changed(words[0])
+        space.mark_changed(words[0])
     return removed
 
 
@@ -119,5 +119,5 @@ def ltrim(space: Keyspace, words: list[bytes]) -> Reply:
         kept = list(islice(items, *bounds(start, stop, len(items))))
         items.clear()
         items.extend(kept)
-        space.changed(words[0])
+        space.mark_changed(words[0])
     return OK

@@ -7,7 +7,7 @@ from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Final
 
 from alacena.engine.remote.local.keyspace import Keyspace
-from alacena.engine.remote.local.twins import TWINS, Server
+from alacena.engine.remote.local.twins import TWINS, TwinServer
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Sequence
@@ -19,7 +19,7 @@ _SWEPT: Final = 16
 """Expired keys that each call clears away: more than a call adds, so that they do not gather."""
 
 
-def encoded(word: Argument) -> bytes:
+def encode_word(word: Argument) -> bytes:
     """A word as it would go over the wire."""
     return word if isinstance(word, bytes) else str(word).encode("utf-8", "surrogatepass")
 
@@ -30,7 +30,7 @@ def run_twin(space: Keyspace, name: str, keys: Sequence[bytes], args: Sequence[b
     Raises:
         ServerReplyError: The script refused, or one of its commands did.
     """
-    return TWINS[name](Server(space), list(keys), list(args))
+    return TWINS[name](TwinServer(space), list(keys), list(args))
 
 
 class LocalNotification:
@@ -75,7 +75,7 @@ class LocalBackend:
     async def call(self, *command: Argument, timeout_s: float | None = None) -> Reply:  # noqa: ARG002 - never waits
         """Run one command."""
         self.keyspace.sweep(_SWEPT)
-        return self.keyspace.execute([encoded(word) for word in command])
+        return self.keyspace.execute([encode_word(word) for word in command])
 
     async def script(
         self,
@@ -87,12 +87,14 @@ class LocalBackend:
     ) -> Reply:
         """Run one script's twin."""
         self.keyspace.sweep(_SWEPT)
-        return run_twin(self.keyspace, script.name, [encoded(key) for key in keys], [encoded(arg) for arg in args])
+        return run_twin(
+            self.keyspace, script.name, [encode_word(key) for key in keys], [encode_word(arg) for arg in args]
+        )
 
     @asynccontextmanager
     async def listen(self, channel: str) -> AsyncIterator[LocalNotification]:
         """A bell for one channel."""
-        name, bell = encoded(channel), LocalNotification()
+        name, bell = encode_word(channel), LocalNotification()
         self._bells.setdefault(name, []).append(bell)
         try:
             yield bell

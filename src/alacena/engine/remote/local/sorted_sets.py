@@ -6,7 +6,7 @@ from math import isnan
 from typing import TYPE_CHECKING
 
 from alacena.engine.base.errors import ServerReplyError
-from alacena.engine.remote.local.keyspace import Keyspace, command, floating, integer, syntax_error
+from alacena.engine.remote.local.keyspace import Keyspace, command, integer, parse_float, syntax_error
 from alacena.engine.remote.local.lists import bounds
 from alacena.engine.remote.local.sorted_set import SortedSet
 
@@ -27,7 +27,7 @@ def zadd(space: Keyspace, words: list[bytes]) -> Reply:
         raise syntax_error()
     if (b"NX" in flags and flags & {b"XX", b"GT", b"LT"}) or {b"GT", b"LT"} <= flags:
         raise ServerReplyError("ERR GT, LT, and/or NX options at the same time are not compatible")
-    scored = [(member, floating(score)) for score, member in zip(pairs[::2], pairs[1::2], strict=True)]
+    scored = [(member, parse_float(score)) for score, member in zip(pairs[::2], pairs[1::2], strict=True)]
     members = space.get(key, SortedSet)
     if members is None:
         if b"XX" in flags:
@@ -40,7 +40,7 @@ def zadd(space: Keyspace, words: list[bytes]) -> Reply:
             added += members.put(member, score)
             moved += old is not None and old != score
     if added or moved or not len(members):
-        space.changed(key)
+        space.mark_changed(key)
     return added + (moved if b"CH" in flags else 0)
 
 
@@ -56,13 +56,13 @@ def _may(flags: set[bytes], old: float | None, new: float) -> bool:
 def zincrby(space: Keyspace, words: list[bytes]) -> Reply:
     """Add to a score; returns it."""
     key, amount, member = words
-    step = floating(amount)
+    step = parse_float(amount)
     members = space.get(key, SortedSet)
     score = ((members and members.score(member)) or 0.0) + step
     if isnan(score):
         raise ServerReplyError("ERR resulting score is not a number (NaN)")
     space.get_or_create(key, SortedSet).put(member, score)
-    space.changed(key)
+    space.mark_changed(key)
     return score
 
 
@@ -74,7 +74,7 @@ def zrem(space: Keyspace, words: list[bytes]) -> Reply:
         return 0
     removed = sum(members.discard(word) for word in words[1:])
     if removed:
-        space.changed(words[0])
+        space.mark_changed(words[0])
     return removed
 
 
@@ -102,7 +102,7 @@ def zcard(space: Keyspace, words: list[bytes]) -> Reply:
 @command("ZCOUNT", 3, reads=True)
 def zcount(space: Keyspace, words: list[bytes]) -> Reply:
     """How many members have a score in a range."""
-    low, high = _bound(words[1]), _bound(words[2])
+    low, high = _parse_bound(words[1]), _parse_bound(words[2])
     members = space.get(words[0], SortedSet)
     if members is None:
         return 0
@@ -120,13 +120,13 @@ def zrange(space: Keyspace, words: list[bytes]) -> Reply:
     members = space.get(words[0], SortedSet)
     if members is None:
         return []
-    return _listed(members.slice(*bounds(start, stop, len(members))), with_scores=with_scores)
+    return _list_pairs(members.slice(*bounds(start, stop, len(members))), with_scores=with_scores)
 
 
 @command("ZRANGEBYSCORE", 3, 7, reads=True)
 def zrangebyscore(space: Keyspace, words: list[bytes]) -> Reply:
     """Members by score, with WITHSCORES and LIMIT."""
-    low, high = _bound(words[1]), _bound(words[2])
+    low, high = _parse_bound(words[1]), _parse_bound(words[2])
     with_scores, offset, count = _range_options(words[3:])
     members = space.get(words[0], SortedSet)
     if members is None or offset < 0:
@@ -134,7 +134,7 @@ def zrangebyscore(space: Keyspace, words: list[bytes]) -> Reply:
     start, stop = members.span(low[0], high[0], above_low=low[1], below_high=high[1])
     start += offset
     stop = stop if count < 0 else min(stop, start + count)
-    return _listed(members.slice(start, max(start, stop)), with_scores=with_scores)
+    return _list_pairs(members.slice(start, max(start, stop)), with_scores=with_scores)
 
 
 def _range_options(words: list[bytes]) -> tuple[bool, int, int]:
@@ -154,7 +154,7 @@ def _range_options(words: list[bytes]) -> tuple[bool, int, int]:
 @command("ZREMRANGEBYSCORE", 3)
 def zremrangebyscore(space: Keyspace, words: list[bytes]) -> Reply:
     """Remove members by score; returns how many there were."""
-    low, high = _bound(words[1]), _bound(words[2])
+    low, high = _parse_bound(words[1]), _parse_bound(words[2])
     members = space.get(words[0], SortedSet)
     if members is None:
         return 0
@@ -162,7 +162,7 @@ def zremrangebyscore(space: Keyspace, words: list[bytes]) -> Reply:
     for _, member in gone:
         members.discard(member)
     if gone:
-        space.changed(words[0])
+        space.mark_changed(words[0])
     return len(gone)
 
 
@@ -180,16 +180,16 @@ def zpopmin(space: Keyspace, words: list[bytes]) -> Reply:
     for _, member in taken:
         members.discard(member)
     if taken:
-        space.changed(words[0])
+        space.mark_changed(words[0])
     pairs = [[member, score] for score, member in taken]
     return pairs if len(words) > 1 else pairs[0]
 
 
-def _listed(pairs: list[tuple[float, bytes]], *, with_scores: bool) -> Reply:
+def _list_pairs(pairs: list[tuple[float, bytes]], *, with_scores: bool) -> Reply:
     return [[member, score] for score, member in pairs] if with_scores else [member for _, member in pairs]
 
 
-def _bound(word: bytes) -> tuple[float, bool]:
+def _parse_bound(word: bytes) -> tuple[float, bool]:
     """A score that ends a range, and whether it is itself outside."""
     outside = word[:1] == b"("
-    return floating(word[1:] if outside else word, _BOUND_ERROR), outside
+    return parse_float(word[1:] if outside else word, _BOUND_ERROR), outside

@@ -14,7 +14,7 @@ from alacena.engine.remote.redis.link import Link
 from alacena.engine.remote.redis.retrying import persist
 from alacena.engine.remote.redis.slots import Redirection, SlotMap, read_slots, slot_of
 from alacena.engine.remote.redis.wire.handshake import Opener, ask_once, open_socket
-from alacena.engine.remote.redis.wire.retry import Backoff, RetryBudget
+from alacena.engine.remote.redis.wire.retry import RetryBackoff, RetryBudget
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
@@ -57,7 +57,7 @@ class Cluster:
         settings: LinkSettings | None = None,
         on_slots_moved: Callable[[frozenset[int]], None] | None = None,
         opener: Opener = open_socket,
-        refresh: Backoff | None = None,
+        refresh: RetryBackoff | None = None,
     ) -> None:
         self.settings = replace(settings or LinkSettings(), role="master")
         self.environment = environment
@@ -67,7 +67,7 @@ class Cluster:
         self._hooks = hooks or Hooks()
         self._on_slots_moved = on_slots_moved
         self._opener = opener
-        self._pauses = refresh or Backoff(base_s=0.1, cap_s=2.0)
+        self._pauses = refresh or RetryBackoff(base_s=0.1, cap_s=2.0)
         self._map = SlotMap()
         self._links: dict[Address, Link] = {}
         self._known = asyncio.Event()
@@ -136,7 +136,7 @@ class Cluster:
         deadline = loop.time() + timeout_s
         link, passing = self.link_for(key), False
         for _ in range(_MAX_REDIRECTIONS + 1):
-            asked = _asking(commands) if passing else commands
+            asked = _prefix_asking(commands) if passing else commands
             judge = _judge(commands, settle, link, answered, passing=passing)
             outcome = await link.exchange(asked, settle=judge, timeout_s=deadline - loop.time())
             if not isinstance(outcome, Redirection):
@@ -210,7 +210,7 @@ class Cluster:
                 continue
             if ranges:
                 self._refusal = None
-                self._moved(self._map.adopt(ranges))
+                self._move_slots(self._map.adopt(ranges))
                 await self._settle_links()
                 self._known.set()
                 return True
@@ -227,10 +227,10 @@ class Cluster:
         """Whom to ask, in random order: connected ones first, then the rest, then the seeds."""
         up = [address for address, link in self._links.items() if link.up]
         down = [address for address, link in self._links.items() if not link.up]
-        ranked = [self._shuffled(up), self._shuffled(down), self._shuffled(list(self._endpoint.addresses))]
+        ranked = [self._shuffle(up), self._shuffle(down), self._shuffle(list(self._endpoint.addresses))]
         return list(dict.fromkeys(address for group in ranked for address in group))
 
-    def _shuffled(self, addresses: list[Address]) -> list[Address]:
+    def _shuffle(self, addresses: list[Address]) -> list[Address]:
         return sorted(addresses, key=lambda _: self.environment.random())
 
     async def _settle_links(self) -> None:
@@ -251,7 +251,7 @@ class Cluster:
                 address,
                 self._endpoint.access,
                 environment=self.environment,
-                hooks=replace(self._hooks, on_down=self._down, on_error=self._refused),
+                hooks=replace(self._hooks, on_down=self._down, on_error=self._apply_redirection),
                 settings=self.settings,
                 opener=self._opener,
             )
@@ -263,16 +263,16 @@ class Cluster:
         self._hooks.on_down(link, error)
         self._doubt.set()
 
-    def _refused(self, link: Link, error: ServerReplyError) -> None:
+    def _apply_redirection(self, link: Link, error: ServerReplyError) -> None:
         """In the parser: what a redirection says holds before the next byte is looked at."""
         if link.address is not None:
             redirection = Redirection.read(error, link.address)
             if redirection is not None and not redirection.passing:
-                self._moved(self._map.move(redirection.slot, redirection.address))
+                self._move_slots(self._map.move(redirection.slot, redirection.address))
                 self._doubt.set()
         self._hooks.on_error(link, error)
 
-    def _moved(self, slots: frozenset[int]) -> None:
+    def _move_slots(self, slots: frozenset[int]) -> None:
         if slots and self._on_slots_moved is not None:
             self._on_slots_moved(slots)
 
@@ -322,7 +322,7 @@ def _judge(
         errors = [reply for reply in replies if isinstance(reply, ServerReplyError)]
         for error in errors:
             elsewhere = None if link.address is None else Redirection.read(error, link.address)
-            if elsewhere is not None and _nothing_done(commands, replies):
+            if elsewhere is not None and _is_untouched(commands, replies):
                 return elsewhere
         if answered is not None:
             answered(link)
@@ -337,14 +337,14 @@ def _judge(
     return judge
 
 
-def _asking(commands: Sequence[Command]) -> list[Command]:
+def _prefix_asking(commands: Sequence[Command]) -> list[Command]:
     """Let a server that is only about to have the slot answer: said once a transaction, or once a command."""
     if commands[0] == _MULTI:
         return [("ASKING",), *commands]
     return [word for command in commands for word in (("ASKING",), command)]
 
 
-def _nothing_done(commands: Sequence[Command], replies: Sequence[Reply]) -> bool:
+def _is_untouched(commands: Sequence[Command], replies: Sequence[Reply]) -> bool:
     """Whether all may be sent again: refused as a whole, or without harm in a second execution."""
     if commands[0] == _MULTI:
         return isinstance(replies[-1], ServerReplyError)

@@ -32,7 +32,7 @@ class Address:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Access:
+class ServerAccess:
     """What a server wants to know before it serves. Its ``repr`` shows no secret.
 
     Attributes:
@@ -75,8 +75,8 @@ class Endpoint:
     kind: Kind = "standalone"
     addresses: tuple[Address, ...] = (Address(),)
     service: str | None = None
-    access: Access = field(default_factory=Access)
-    sentinel_access: Access = field(default_factory=Access)
+    access: ServerAccess = field(default_factory=ServerAccess)
+    sentinel_access: ServerAccess = field(default_factory=ServerAccess)
 
     def __post_init__(self) -> None:
         if not self.addresses:
@@ -114,7 +114,7 @@ class Endpoint:
             _log.warning("options of the server's URL that mean nothing here: %s", ", ".join(said.ignored))
         name = said.options.get("client_name", client_name)
         tls = _context(said) if said.secure else None
-        access = Access(
+        access = ServerAccess(
             username=said.username,
             password=said.password,
             provider=provider,
@@ -129,7 +129,7 @@ class Endpoint:
             addresses=tuple(Address(host, port) for host, port in said.hosts),
             service=said.service,
             access=access,
-            sentinel_access=Access(
+            sentinel_access=ServerAccess(
                 username=said.options.get("sentinel_username"),
                 password=said.options.get("sentinel_password"),
                 client_name=name,

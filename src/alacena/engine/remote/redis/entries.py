@@ -312,7 +312,7 @@ class Entries:
                 return None
         if not envelope.tags:
             return generations, stamps
-        tagged = self._coherence.tagged(key, (tag for tag, _ in envelope.tags))
+        tagged = self._coherence.intern_tags(key, (tag for tag, _ in envelope.tags))
         unknown = [generation for generation in tagged if generation.nonce is None]
         if unknown:
             return Unsettled(unknown)

@@ -58,7 +58,7 @@ async def open_redis(
     endpoint, url = await _endpoint(settings, credentials, closers)
     nodes = Nodes(coherence, flights, environment, settings, events, health)
 
-    def connected(hooks: Hooks, beat_s: float) -> Topology:
+    def connect(hooks: Hooks, beat_s: float) -> Topology:
         pace = Pace(connect_timeout_s=settings.redis_connect_timeout_s, beat_s=beat_s)
         return connect_to(
             endpoint,
@@ -77,9 +77,9 @@ async def open_redis(
         on_error=nodes.refused,
         beat=nodes.beat,
     )
-    topology = connected(hooks, settings.staleness_bound_s / 4)
+    topology = connect(hooks, settings.staleness_bound_s / 4)
     nodes.attach(topology, by_slot=endpoint.kind == "cluster")
-    store = RedisBackend(nodes, settings.redis_timeout_s, lambda spare: connected(spare, 5.0))
+    store = RedisBackend(nodes, settings.redis_timeout_s, lambda spare: connect(spare, 5.0))
     closers += [topology.close, store.close]
     await _first_connection(topology, settings.redis_connect_timeout_s)
     remote = RedisTier(

@@ -51,7 +51,7 @@ class Fsyncs:
             raise CacheClosedError(CacheClosedError.__doc__)
         try:
             async with asyncio.timeout(timeout_s):
-                topology = await self._connected()
+                topology = await self._connect()
                 place = (topology.link_for(key), replicas)
                 question = self._next.get(place)
                 if question is None:
@@ -68,7 +68,7 @@ class Fsyncs:
             await self._topology.close()
         await asyncio.gather(*self._open.values(), *self._next.values(), return_exceptions=True)
 
-    async def _connected(self) -> Topology:
+    async def _connect(self) -> Topology:
         if self._topology is None:
             self._topology = self._spare(Hooks())
         await self._topology.open(timeout_s=self._timeout_s)
@@ -104,10 +104,10 @@ class Fsyncs:
         mark: Command = ("SET", f"{key}:fsync", "1", "PX", _MARK_MS)
         wait: Command = ("WAITAOF", 1, replicas, round(timeout_s * 1000))
         if _says(policy, b"always"):
-            return _confirmed(await ask(mark, wait), replicas) or None
+            return _is_confirmed(await ask(mark, wait), replicas) or None
         pause, moment = (("BLPOP", f"{key}:never", seconds) for seconds in (_EVERYSEC_S, _MOMENT_S))
         marked, paused, before, _, waited, after = await ask(mark, pause, look, moment, wait, look)
-        if isinstance(paused, ServerReplyError) or not _confirmed([marked, waited], replicas):
+        if isinstance(paused, ServerReplyError) or not _is_confirmed([marked, waited], replicas):
             return None
         return _at_rest(before) and _at_rest(after)
 
@@ -130,7 +130,7 @@ def _at_rest(info: Reply) -> bool:
     return {b"aof_pending_bio_fsync:0", b"aof_last_write_status:ok"} <= set(bytes(info).split(b"\r\n"))
 
 
-def _confirmed(replies: list[Reply], replicas: int) -> bool:
+def _is_confirmed(replies: list[Reply], replicas: int) -> bool:
     """Whether the mark was written, and what came before it is on disk."""
     if any(isinstance(reply, ServerReplyError) for reply in replies):
         return False

@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from alacena.engine.remote.redis.wire import Limits
-from alacena.engine.remote.redis.wire.retry import Backoff
+from alacena.engine.remote.redis.wire import WireLimits
+from alacena.engine.remote.redis.wire.retry import RetryBackoff
 from alacena.engine.remote.redis.wire.supervisor import Pace
 
 if TYPE_CHECKING:
@@ -18,11 +18,11 @@ if TYPE_CHECKING:
     from alacena.engine.remote.redis.wire import Connection
 
 
-async def _nothing_to_prepare(link: Link, connection: Connection) -> None:
+async def _prepare_nothing(link: Link, connection: Connection) -> None:
     """No preparation."""
 
 
-def _nothing(link: Link | None, *_: object) -> None:
+def _ignore(link: Link | None, *_: object) -> None:
     """No reaction."""
 
 
@@ -45,12 +45,12 @@ class Hooks:
         beat: Awaited every ``beat_s`` on the living connection; if it raises, the connection is given up.
     """
 
-    prepare: Callable[[Link, Connection], Awaitable[None]] = _nothing_to_prepare
-    on_up: Callable[[Link, Connection], None] = _nothing
-    on_down: Callable[[Link, BackendError], None] = _nothing
-    on_failed: Callable[[Link | None, Address | None, BaseException], None] = _nothing
-    on_push: Callable[[Link, list[Any]], None] = _nothing
-    on_error: Callable[[Link, ServerReplyError], None] = _nothing
+    prepare: Callable[[Link, Connection], Awaitable[None]] = _prepare_nothing
+    on_up: Callable[[Link, Connection], None] = _ignore
+    on_down: Callable[[Link, BackendError], None] = _ignore
+    on_failed: Callable[[Link | None, Address | None, BaseException], None] = _ignore
+    on_push: Callable[[Link, list[Any]], None] = _ignore
+    on_error: Callable[[Link, ServerReplyError], None] = _ignore
     beat: Callable[[Link, Connection], Awaitable[None]] = _ping
 
 
@@ -69,8 +69,8 @@ class LinkSettings:
     pace: Pace = field(default_factory=Pace)
     beat_timeout_s: float = 2.0
     role: str | None = None
-    retry: Backoff = field(default_factory=lambda: Backoff(base_s=0.005, cap_s=0.25))
-    limits: Limits = field(default_factory=Limits)
+    retry: RetryBackoff = field(default_factory=lambda: RetryBackoff(base_s=0.005, cap_s=0.25))
+    limits: WireLimits = field(default_factory=WireLimits)
 
 
 @dataclass(slots=True)

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from alacena.engine.base.environment import Environment
     from alacena.engine.base.errors import BackendError
-    from alacena.engine.remote.redis.endpoint import Access, Address
+    from alacena.engine.remote.redis.endpoint import Address, ServerAccess
     from alacena.engine.remote.redis.wire import Argument, Command, Reply
 
 T = TypeVar("T")
@@ -45,7 +45,7 @@ class Link:
     def __init__(
         self,
         address: Address | Callable[[], Awaitable[Address]],
-        access: Access,
+        access: ServerAccess,
         *,
         environment: Environment,
         hooks: Hooks | None = None,
@@ -67,7 +67,7 @@ class Link:
         self._loop: asyncio.AbstractEventLoop | None = None
         self._process = os.getpid()
         self._change: asyncio.Future[None] | None = None
-        self._supervisor = Supervisor(self.settings.pace, environment, self._dial, self._rise, self._failed, self._beat)
+        self._supervisor = Supervisor(self.settings.pace, environment, self._dial, self._rise, self._fail, self._beat)
         self._closed = False
 
     def __repr__(self) -> str:
@@ -185,7 +185,7 @@ class Link:
         loop = self._admit()
         deadline = loop.time() + timeout_s
         while not self.up and not self._closed and (left_s := deadline - loop.time()) > 0:
-            await self._changed(left_s)
+            await self._wait_for_change(left_s)
             if isinstance(self.last_error, ServerReplyError) and is_lasting(self.last_error):
                 raise self.last_error
         if not self.up:
@@ -196,7 +196,7 @@ class Link:
         loop = self._admit()
         deadline = loop.time() + timeout_s
         while self._connection is None and not self._closed and loop.time() < deadline:
-            await self._changed(deadline - loop.time())
+            await self._wait_for_change(deadline - loop.time())
         return self._connection is not None
 
     def drop(self, reason: str) -> None:
@@ -243,7 +243,7 @@ class Link:
             raise BackendUnavailableError(f"{self.address} is a {self.greeting.role}, not the {self.settings.role}")
 
     def _rise(self, connection: Connection) -> None:
-        connection.on_error = partial(self._refused, connection)
+        connection.on_error = partial(self._refuse, connection)
         connection.on_lost = self._fall
         self._connection = connection
         self.counters.connected += 1
@@ -260,7 +260,7 @@ class Link:
         finally:
             self._supervisor.lost()
 
-    def _failed(self, error: BaseException) -> None:
+    def _fail(self, error: BaseException) -> None:
         self.last_error = error
         self.counters.connect_failures += 1
         self.hooks.on_failed(self, self.address, error)
@@ -269,14 +269,14 @@ class Link:
     async def _beat(self, connection: Connection) -> None:
         await self.hooks.beat(self, connection)
 
-    def _refused(self, connection: Connection, error: ServerReplyError) -> None:
+    def _refuse(self, connection: Connection, error: ServerReplyError) -> None:
         self.hooks.on_error(self, error)
         if remedy(error.code) is Remedy.REDISCOVER:
             connection.close(BackendUnavailableError(f"{self.address} serves no writes any more: {error}"))
 
     # Inside
 
-    async def _changed(self, timeout_s: float) -> None:
+    async def _wait_for_change(self, timeout_s: float) -> None:
         """Wait until the link comes up, fails to, or is closed."""
         if self._change is not None:
             await asyncio.wait({self._change}, timeout=timeout_s)
@@ -310,7 +310,7 @@ class Link:
     ) -> T:
         loop = self._admit()
         deadline = loop.time() + timeout_s
-        await self._changed(timeout_s)
+        await self._wait_for_change(timeout_s)
         if self._connection is None:
             raise self._unavailable()
         return await self._connection.exchange(commands, settle=settle, timeout_s=deadline - loop.time())

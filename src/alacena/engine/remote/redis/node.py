@@ -132,12 +132,12 @@ class Node:
         """
         answering = self
 
-        def answered(link: Link) -> None:
+        def on_reply(link: Link) -> None:
             nonlocal answering
             answering = self._node_at(link)
 
         return self._topology.exchange(
-            key, commands, settle=lambda replies: settle(answering, replies), timeout_s=timeout_s, answered=answered
+            key, commands, settle=lambda replies: settle(answering, replies), timeout_s=timeout_s, answered=on_reply
         )
 
     async def evaluate(
@@ -154,18 +154,18 @@ class Node:
         """
         answering = self
 
-        def answered(link: Link) -> None:
+        def on_reply(link: Link) -> None:
             nonlocal answering
             answering = self._node_at(link)
 
-        def checked(reply: Reply) -> T:
+        def on_result(reply: Reply) -> T:
             if isinstance(reply, ServerReplyError):
                 raise reply
             return settle(answering, reply)
 
         answer = await self._topology.script(
             script.sha, script.source, keys, args,
-            settle=checked, timeout_s=timeout_s, repeatable=script.idempotent, answered=answered,
+            settle=on_result, timeout_s=timeout_s, repeatable=script.idempotent, answered=on_reply,
         )  # fmt: skip
         return cast("T", answer)
 
@@ -210,7 +210,7 @@ class Node:
     def unlearn(self, generations: Iterable[Generation]) -> None:
         """Keep no nonce that nobody would tell the end of: what this server has just said was good for one step."""
         if not self.tracked:
-            self._coherence.glimpsed(generations)
+            self._coherence.forget_glimpsed(generations)
 
     def forget_expectations(self) -> None:
         """Slots have moved: a push that is expected here may come elsewhere, and the next one may be somebody else's."""
@@ -266,7 +266,7 @@ class Node:
                 self.facts.read_probes(replies[probed:])
             _, changed, info, time = replies[asked - 4 : asked]
             self.refuses_writes = str(changed) if isinstance(changed, ServerReplyError) else ""
-            if self._heard_history(connection, sent_at, info, time):
+            if self._check_history(connection, sent_at, info, time):
                 self._judge(*self._verdict(connection, None if tag is None else canary, changed, sent_at))
 
         return connection.exchange(commands, settle=settle, timeout_s=self._timeout_s)
@@ -316,7 +316,7 @@ class Node:
         """Another attempt to connect has failed: say why, rather than how the last connection ended."""
         self.doubt = f"not connected: {error}"
 
-    def _heard_history(self, connection: Connection, sent_at: float, info: Reply, time: Reply) -> bool:
+    def _check_history(self, connection: Connection, sent_at: float, info: Reply, time: Reply) -> bool:
         """Take note of the server's history and time; whether it is fit to be our server."""
         if isinstance(info, ServerReplyError) or isinstance(time, ServerReplyError):
             self.replication_id = _UNKNOWN_HISTORY

@@ -92,7 +92,7 @@ class Notifier:
             self._say("SUBSCRIBE", name)
         channel.bells.add(bell)
         try:
-            await self._confirmed(channel)
+            await self._confirm(channel)
             yield bell
         finally:
             channel.bells.discard(bell)
@@ -107,11 +107,11 @@ class Notifier:
         if self._topology is not None:
             await self._topology.close()
 
-    async def _confirmed(self, channel: _Channel) -> None:
+    async def _confirm(self, channel: _Channel) -> None:
         if channel.heard.is_set():
             return
         if self._topology is None:
-            self._topology = self._spare(Hooks(on_up=self._up, on_down=self._down, on_push=self._pushed))
+            self._topology = self._spare(Hooks(on_up=self._up, on_down=self._down, on_push=self._on_push))
         try:
             async with asyncio.timeout(self._timeout_s):
                 await self._topology.open(timeout_s=self._timeout_s)
@@ -141,7 +141,7 @@ class Notifier:
         for channel in self._channels.values():
             channel.missed = True
 
-    def _pushed(self, link: Link, push: list[Any]) -> None:
+    def _on_push(self, link: Link, push: list[Any]) -> None:
         channel = self._channels.get(push[1])
         if channel is None:
             return

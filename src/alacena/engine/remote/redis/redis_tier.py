@@ -190,7 +190,7 @@ class RedisTier:
     ) -> Lease | Found | Held:
         """See :meth:`alacena.engine.base.remote_tier.RemoteTier.lease`."""
         node = self._nodes.of(key.entry)
-        depends = (*self._coherence.generations(key.generations), *self._coherence.tagged(key, tags))
+        depends = (*self._coherence.generations(key.generations), *self._coherence.intern_tags(key, tags))
         token = self._environment.token(16) + node.replication_id
         epoch = node.replication_id
         mint = self._environment.token(8)
@@ -255,7 +255,7 @@ class RedisTier:
 
     async def _store(self, key: EntryKey, new_entry: NewEntry, began: Beginning | None) -> Refusal:
         node = self._nodes.of(key.entry)
-        depends = (*self._coherence.generations(key.generations), *self._coherence.tagged(key, new_entry.tags))
+        depends = (*self._coherence.generations(key.generations), *self._coherence.intern_tags(key, new_entry.tags))
         # Taken down before anything is asked: the value is not newer than this call, and what ends from now on ended after
         # the value was read.
         known = {g.name: (g, nonce) for g in depends if (nonce := g.nonce) is not None}
@@ -353,7 +353,7 @@ class RedisTier:
         late = [tag for tag in tags if key.tag_name(tag) not in known]
         if not late:
             return True
-        generations = self._coherence.tagged(key, late)
+        generations = self._coherence.intern_tags(key, late)
         _, remembered = since.journal
         mint = self._environment.token(8)
         names = [generation.name for generation in generations]

@@ -126,7 +126,7 @@ class Removals:
             settled()
             for reply in replies:
                 if isinstance(reply, ServerReplyError):
-                    self._heed(reply)
+                    self._switch_command(reply)
                     owe(reply)  # In the parser: what the server answers next may be the old value.
                     raise reply
             counted = [(command, reply) for (_, command, counts), reply in zip(group, replies, strict=True) if counts]
@@ -192,7 +192,7 @@ class Removals:
         if not has_unlink:
             self._verb = "DEL"
 
-    def _heed(self, refusal: ServerReplyError) -> None:
+    def _switch_command(self, refusal: ServerReplyError) -> None:
         """A server that takes no ``UNLINK`` may take ``DEL``, and the other way round."""
         if is_forbidden(refusal):
             self._verb = "DEL" if self._verb == "UNLINK" else "UNLINK"
@@ -252,7 +252,7 @@ class Removals:
         def settle(replies: list[Reply]) -> None:
             (reply,) = replies
             if isinstance(reply, ServerReplyError):
-                self._heed(reply)
+                self._switch_command(reply)
                 raise reply
             self.debts.settle(bucket, names)
             self._forgive()

@@ -57,7 +57,7 @@ class Sentinel(Standalone):
             self._next_sentinel,
             endpoint.sentinel_access,
             environment=environment,
-            hooks=Hooks(prepare=self._subscribe, on_push=self._heard, beat=self._compare),
+            hooks=Hooks(prepare=self._subscribe, on_push=self._on_push, beat=self._compare),
             settings=replace(settings, role=None, pace=replace(settings.pace, beat_s=1.0)),
             opener=opener,
         )
@@ -111,7 +111,7 @@ class Sentinel(Standalone):
         if reply is not None:
             self._follow(_address(reply))
 
-    def _heard(self, link: Link, push: list[Any]) -> None:  # noqa: ARG002 - a hook's signature
+    def _on_push(self, link: Link, push: list[Any]) -> None:  # noqa: ARG002 - a hook's signature
         if push[0] != b"message" or push[1] != _SWITCH.encode():
             return
         name, _, _, host, port = push[2].decode().split(" ")

@@ -7,7 +7,7 @@ from typing import Any
 
 import hiredis
 
-from alacena.engine.remote.redis.wire import Connection, Limits
+from alacena.engine.remote.redis.wire import Connection, WireLimits
 
 
 class MemoryTransport(asyncio.Transport):
@@ -44,7 +44,7 @@ class MemoryTransport(asyncio.Transport):
 def connect(**kwargs: Any) -> tuple[Connection, MemoryTransport]:
     """An open connection to a peer that answers when the test does."""
     extra = kwargs.pop("extra", None)
-    limits = kwargs.pop("limits", None) or Limits(**kwargs.pop("bounds", {}))
+    limits = kwargs.pop("limits", None) or WireLimits(**kwargs.pop("bounds", {}))
     connection = Connection(limits=limits, **kwargs)
     transport = MemoryTransport(connection, extra)
     connection.connection_made(transport)

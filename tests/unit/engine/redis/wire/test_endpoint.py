@@ -7,14 +7,14 @@ import ssl
 import pytest
 
 from alacena.engine.base.errors import SettingsError
-from alacena.engine.remote.redis.endpoint import Access, Address, Endpoint
+from alacena.engine.remote.redis.endpoint import Address, Endpoint, ServerAccess
 
 
 def test_a_plain_url_with_everything() -> None:
     endpoint = Endpoint.parse("redis://al%40ce:p%2Fss@cache.local:6380/5?client_name=api")
     assert endpoint.kind == "standalone"
     assert endpoint.addresses == (Address("cache.local", 6380),)
-    assert endpoint.access == Access(username="al@ce", password="p/ss", database=5, client_name="api")
+    assert endpoint.access == ServerAccess(username="al@ce", password="p/ss", database=5, client_name="api")
 
 
 @pytest.mark.parametrize("url", ["redis://", "valkey://", "redis://127.0.0.1", "redis://127.0.0.1:6379/0"])
@@ -27,7 +27,7 @@ def test_ipv6_and_unix_addresses() -> None:
     assert str(Address("::1", 7000)) == "[::1]:7000"
     endpoint = Endpoint.parse("unix://user:pw@/run/my%20cache.sock?db=2")
     assert endpoint.address == Address(path="/run/my cache.sock")
-    assert endpoint.access == Access(username="user", password="pw", database=2)
+    assert endpoint.access == ServerAccess(username="user", password="pw", database=2)
 
 
 def test_sentinels_and_their_own_password() -> None:
@@ -101,8 +101,8 @@ async def test_credentials_come_from_the_provider_at_each_connect() -> None:
             self.count += 1
             return ("user", f"token{self.count}") if self.count > 1 else ("token1",)
 
-    access = Access(provider=Rotating())
+    access = ServerAccess(provider=Rotating())
     assert await access.credentials() == ("default", "token1")
     assert await access.credentials() == ("user", "token2")
-    assert await Access().credentials() is None
-    assert await Access(password="p").credentials() == ("default", "p")
+    assert await ServerAccess().credentials() is None
+    assert await ServerAccess(password="p").credentials() == ("default", "p")

@@ -16,17 +16,17 @@ from alacena.engine.base.errors import (
     ServerReplyError,
     WrongLoopError,
 )
-from alacena.engine.remote.redis.endpoint import Access, Address
+from alacena.engine.remote.redis.endpoint import Address, ServerAccess
 from alacena.engine.remote.redis.hooks import Hooks, LinkSettings
 from alacena.engine.remote.redis.link import Link
-from alacena.engine.remote.redis.wire import Connection, Limits
-from alacena.engine.remote.redis.wire.retry import Backoff
+from alacena.engine.remote.redis.wire import Connection, WireLimits
+from alacena.engine.remote.redis.wire.retry import RetryBackoff
 from alacena.engine.remote.redis.wire.supervisor import Pace
 from tests.unit.engine.redis.wire.virtual import FakeServer, LoopEnvironment, run_virtually, standing
 
 
 def make(environment: LoopEnvironment, server: FakeServer, **kwargs: Any) -> Link:
-    kwargs.setdefault("access", Access())
+    kwargs.setdefault("access", ServerAccess())
     return Link(Address(), environment=environment, opener=server.open, **kwargs)
 
 
@@ -39,7 +39,7 @@ def test_it_connects_greets_prepares_and_then_is_up() -> None:
             await connection.call("CLIENT", "TRACKING", "ON", timeout_s=1)
 
         hooks = Hooks(prepare=prepare, on_up=lambda link, connection: log.append(("up", link.up)))
-        access = Access(username="u", password="p", database=3, client_name="n")
+        access = ServerAccess(username="u", password="p", database=3, client_name="n")
         link = make(environment, server, hooks=hooks, access=access)
         await link.open(timeout_s=1)
         assert log == [("prepare", False), ("up", True)]
@@ -91,7 +91,7 @@ def test_it_reconnects_with_full_jitter_and_never_gives_up(seed: int) -> None:
         server = FakeServer()
         server.delay_s = 0.0
         server.refuse = ConnectionRefusedError("refused")
-        pace = Pace(backoff=Backoff(base_s=0.1, cap_s=4.0))
+        pace = Pace(backoff=RetryBackoff(base_s=0.1, cap_s=4.0))
         link = make(environment, server, settings=LinkSettings(pace=pace))
         with pytest.raises(BackendUnavailableError, match="refused"):
             await link.open(timeout_s=3600)
@@ -215,7 +215,7 @@ def test_a_heartbeat_that_fails_ends_the_connection() -> None:
 def test_a_mute_server_is_noticed_by_its_oldest_answer() -> None:
     async def story(environment: LoopEnvironment) -> None:
         server = FakeServer()
-        settings = LinkSettings(limits=Limits(stall_s=0.5), pace=Pace(beat_s=3600))
+        settings = LinkSettings(limits=WireLimits(stall_s=0.5), pace=Pace(beat_s=3600))
         link = make(environment, server, settings=settings)
         await link.open(timeout_s=1)
         server.mute = True

@@ -12,7 +12,7 @@ import hiredis
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
 
-    from alacena.engine.remote.redis.endpoint import Access, Address
+    from alacena.engine.remote.redis.endpoint import Address, ServerAccess
     from alacena.engine.remote.redis.wire import Connection
 
 
@@ -114,7 +114,7 @@ class FakeServer:
         self.dials: list[float] = []
         self.transports: list[FakeTransport] = []
 
-    async def open(self, factory: Callable[[], asyncio.Protocol], address: Address, access: Access) -> None:
+    async def open(self, factory: Callable[[], asyncio.Protocol], address: Address, access: ServerAccess) -> None:
         """The link's opener."""
         self.dials.append(asyncio.get_running_loop().time())
         await asyncio.sleep(self.delay_s)

@@ -15,7 +15,7 @@ MOST_EXACT = 9_007_199_254_740_991
 """The largest integer up to which a script counts exactly: 2^53 - 1."""
 
 
-class Server:
+class TwinServer:
     """What ``redis`` is to a script: calls on the keyspace, and its clock, which stands still while the script runs."""
 
     __slots__ = ("_micros", "_space")
@@ -69,7 +69,7 @@ class Server:
         return found[0][1] if found else None
 
 
-Twin: TypeAlias = Callable[[Server, list[bytes], list[bytes]], "Reply"]
+Twin: TypeAlias = Callable[[TwinServer, list[bytes], list[bytes]], "Reply"]
 
 TWINS: dict[str, Twin] = {}
 """Every twin, by the name of its script."""

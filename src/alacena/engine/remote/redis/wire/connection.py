@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from alacena.engine.remote.redis.wire.command import Argument, Command, Reply
-    from alacena.engine.remote.redis.wire.limits import Limits
+    from alacena.engine.remote.redis.wire.limits import WireLimits
 
 T = TypeVar("T")
 
@@ -69,7 +69,7 @@ class Connection(Incoming, asyncio.Protocol):
     def __init__(
         self,
         *,
-        limits: Limits | None = None,
+        limits: WireLimits | None = None,
         on_push: Callable[[list[Any]], None] | None = None,
         on_error: Callable[[ServerReplyError], None] | None = None,
         on_lost: Callable[[BackendError], None] | None = None,

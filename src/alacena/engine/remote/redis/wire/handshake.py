@@ -12,10 +12,10 @@ from alacena.engine.remote.redis.wire.connection import Connection
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
-    from alacena.engine.remote.redis.endpoint import Access, Address
+    from alacena.engine.remote.redis.endpoint import Address, ServerAccess
     from alacena.engine.remote.redis.wire.command import Command, Reply
 
-Opener: TypeAlias = "Callable[[Callable[[], asyncio.Protocol], Address, Access], Awaitable[object]]"
+Opener: TypeAlias = "Callable[[Callable[[], asyncio.Protocol], Address, ServerAccess], Awaitable[object]]"
 """Opens a transport for the protocol that the factory makes; a simulation brings its own."""
 
 
@@ -51,7 +51,7 @@ class Greeting:
         )
 
 
-async def open_socket(factory: Callable[[], asyncio.Protocol], address: Address, access: Access) -> None:
+async def open_socket(factory: Callable[[], asyncio.Protocol], address: Address, access: ServerAccess) -> None:
     """A TCP, TLS or unix connection of the running loop."""
     loop = asyncio.get_running_loop()
     if address.path is not None:
@@ -61,7 +61,7 @@ async def open_socket(factory: Callable[[], asyncio.Protocol], address: Address,
     await loop.create_connection(factory, address.host, address.port, ssl=access.tls, server_hostname=name)
 
 
-async def greet(connection: Connection, access: Access, *, timeout_s: float) -> Greeting:
+async def greet(connection: Connection, access: ServerAccess, *, timeout_s: float) -> Greeting:
     """Switch to RESP3, log in, name the connection and choose the database, in one round trip.
 
     Raises:
@@ -79,7 +79,9 @@ async def greet(connection: Connection, access: Access, *, timeout_s: float) -> 
     return await connection.exchange(commands, settle=_read_greeting, timeout_s=timeout_s)
 
 
-async def ask_once(opener: Opener, address: Address, access: Access, command: Command, *, timeout_s: float) -> Reply:
+async def ask_once(
+    opener: Opener, address: Address, access: ServerAccess, command: Command, *, timeout_s: float
+) -> Reply:
     """One command on a connection of its own, for questions such as where the master is.
 
     Raises:

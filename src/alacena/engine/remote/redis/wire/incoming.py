@@ -7,7 +7,13 @@ from typing import TYPE_CHECKING, Any
 import hiredis
 
 from alacena.engine.base.errors import BackendError, ServerReplyError
-from alacena.engine.remote.redis.wire.limits import Limits, past_long_values, suspect_at_start, suspect_inside, suspects
+from alacena.engine.remote.redis.wire.limits import (
+    WireLimits,
+    past_long_values,
+    suspect_at_start,
+    suspect_inside,
+    suspects,
+)
 from alacena.engine.remote.redis.wire.pending_replies import (
     Group,
     PendingReplies,
@@ -40,7 +46,7 @@ class Incoming(PendingReplies):
 
     def __init__(
         self,
-        limits: Limits | None,
+        limits: WireLimits | None,
         on_push: Callable[[list[Any]], None] | None,
         on_error: Callable[[ServerReplyError], None] | None,
     ) -> None:
@@ -104,10 +110,10 @@ class Incoming(PendingReplies):
                         if not future.done():
                             future.set_result(result)
                 if kind is ServerReplyError:
-                    self._refused(reply, place)
+                    self._report_refusal(reply, place)
             reply = gets()
 
-    def _refused(self, error: ServerReplyError, place: PendingReply) -> None:
+    def _report_refusal(self, error: ServerReplyError, place: PendingReply) -> None:
         future, _, settling = place
         if settling is None and not future.done():
             future.set_exception(error)

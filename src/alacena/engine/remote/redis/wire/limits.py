@@ -36,7 +36,7 @@ def past_long_values(data: bytes, start: int) -> int:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Limits:
+class WireLimits:
     """Bounds of one connection. Reaching one is an error at once, never a growing queue.
 
     Attributes:

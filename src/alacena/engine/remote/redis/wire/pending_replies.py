@@ -7,7 +7,7 @@ from collections import deque
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from alacena.engine.base.errors import AlacenaError, BackendError, BackendUnavailableError, OutcomeUnknownError
-from alacena.engine.remote.redis.wire.limits import Limits
+from alacena.engine.remote.redis.wire.limits import WireLimits
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -99,8 +99,8 @@ class PendingReplies:
         "_waiters",
     )
 
-    def __init__(self, limits: Limits | None) -> None:
-        self._limits = limits or Limits()
+    def __init__(self, limits: WireLimits | None) -> None:
+        self._limits = limits or WireLimits()
         self._loop = asyncio.get_running_loop()
         self._clock = self._loop.time
         self._busy_s = 0.0
@@ -161,7 +161,7 @@ class PendingReplies:
         if self._waiters and self._waiters[0][1] + self._limits.stall_s <= now:
             self.close(BackendUnavailableError(f"the oldest answer is {self._limits.stall_s:g} s overdue"))
             return
-        upcoming = self._upcoming()
+        upcoming = self._next_deadline()
         if upcoming < NEVER:
             self._set_alarm(upcoming)
 
@@ -184,7 +184,7 @@ class PendingReplies:
         self._late = not self._late
         return self._late
 
-    def _upcoming(self) -> float:
+    def _next_deadline(self) -> float:
         waiting = [deadline for future, deadline, _ in self._waiters if not future.done()]
         waiting += [deadline for _, deadline, _ in self._unsent]
         if self._waiters:

@@ -10,7 +10,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Backoff:
+class RetryBackoff:
     """Exponential pauses with full jitter, so that a crowd disperses: each is between nothing and its ceiling.
 
     Attributes:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from alacena.engine.base.errors import BackendError, BackendUnavailableError
-from alacena.engine.remote.redis.wire.retry import Backoff
+from alacena.engine.remote.redis.wire.retry import RetryBackoff
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Coroutine
@@ -30,7 +30,7 @@ class Pace:
     connect_timeout_s: float = 2.0
     beat_s: float = 5.0
     settled_s: float = 1.0
-    backoff: Backoff = field(default_factory=Backoff)
+    backoff: RetryBackoff = field(default_factory=RetryBackoff)
 
 
 class Supervisor:
@@ -94,7 +94,7 @@ class Supervisor:
     async def _try_once(self) -> Connection | None:
         """One attempt, in a task of its own: whatever it raises is recorded, and the supervisor survives it."""
         self._lost.clear()
-        attempt = asyncio.get_running_loop().create_task(self._timed_dial(), name="alacena: connect")
+        attempt = asyncio.get_running_loop().create_task(self._dial_in_time(), name="alacena: connect")
         await _finish(attempt)
         self.first_attempt_is_over = True
         error = _error_of(attempt)
@@ -104,7 +104,7 @@ class Supervisor:
         _report(error, "connecting failed for a reason that is not the server's")
         return None
 
-    async def _timed_dial(self) -> Connection:
+    async def _dial_in_time(self) -> Connection:
         async with asyncio.timeout(self._pace.connect_timeout_s):
             connection = await self._dial()
             try:
@@ -116,7 +116,7 @@ class Supervisor:
 
     async def _live(self, connection: Connection) -> None:
         heart = asyncio.get_running_loop().create_task(self._keep_beating(connection), name="alacena: heartbeat")
-        heart.add_done_callback(lambda task: _stopped(task, connection))
+        heart.add_done_callback(lambda task: _on_heart_stopped(task, connection))
         try:
             await self._lost.wait()
         finally:
@@ -135,7 +135,7 @@ def _error_of(attempt: asyncio.Task[Connection]) -> BaseException | None:
     return attempt.exception()
 
 
-def _stopped(heart: asyncio.Task[None], connection: Connection) -> None:
+def _on_heart_stopped(heart: asyncio.Task[None], connection: Connection) -> None:
     """The heart stands still: unless it was stopped, the connection is given up."""
     if heart.cancelled():
         return

@@ -10,15 +10,15 @@ import pytest
 from alacena import CacheManager, configure, get_with_cache_aside
 from alacena.common import runtime
 from alacena.engine import UNSET, Policy
+from proving.servers.redis_server import RedisServer
 from tests.servers.fixtures import _emptied, require_flavour
-from tests.servers.redis_server import RedisServer
 from tests.waiting import until
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
     from alacena import Cache
-    from tests.servers.shared import SharedServers
+    from proving.servers.shared import SharedServers
 
 POLICIES = {
     "note": Policy(ttl=600, jitter_ratio=0),

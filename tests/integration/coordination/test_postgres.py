@@ -25,9 +25,9 @@ from alacena.ledger.ledger import Ledger
 from alacena.ledger.relay import Relay
 from alacena.ledger.usage import Usage
 from alacena.sources.ledger import PostgresAuthority, migrations
-from bench.coordination.ledger import prepare
+from proving.coordination.ledger import prepare
+from proving.servers.postgres import Postgres
 from tests.integration.coordination.stand import PlainKeys
-from tests.servers.postgres import Postgres
 from tests.waiting import until
 
 if TYPE_CHECKING:

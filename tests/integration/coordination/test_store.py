@@ -23,7 +23,7 @@ from tests.waiting import DEADLINE_S, for_ever, until
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
 
-    from tests.servers.redis_server import RedisServer
+    from proving.servers.redis_server import RedisServer
 
 CHANNEL = "channel"
 

@@ -18,7 +18,7 @@ from alacena.ledger.ledger import Ledger
 from alacena.ledger.relay import Relay
 from alacena.sources.ledger import PostgresAuthority
 from tests.integration.coordination.stand import PlainKeys
-from tests.unit.engine.coordination.virtual import VirtualEnvironment, run_virtual
+from tests.unit.coordination.virtual import VirtualEnvironment, run_virtual
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence

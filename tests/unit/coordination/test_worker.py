@@ -13,7 +13,7 @@ from alacena.coordination.worker import Backoff, Worker
 from alacena.engine.base.errors import BackendUnavailableError
 from alacena.engine.remote.local.local_backend import LocalBackend
 from tests.integration.coordination.stand import LossyStore, PlainKeys
-from tests.unit.engine.coordination.virtual import VirtualEnvironment, run_virtual
+from tests.unit.coordination.virtual import VirtualEnvironment, run_virtual
 
 if TYPE_CHECKING:
     from alacena.coordination.item import Item

@@ -9,8 +9,8 @@ from typing import cast
 import pytest
 
 from alacena.engine.base.errors import BackendError, OutcomeUnknownError
-from tests.unit.engine.redis.wire.peer import bulk, connect, turns
-from tests.unit.engine.redis.wire.virtual import LoopEnvironment, VirtualLoop, run_virtually
+from tests.unit.engine.remote.redis.wire.peer import bulk, connect, turns
+from tests.unit.engine.remote.redis.wire.virtual import LoopEnvironment, VirtualLoop, run_virtually
 
 
 def test_each_waiter_fails_within_a_grain_of_its_own_deadline() -> None:

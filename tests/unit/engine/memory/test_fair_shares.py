@@ -102,7 +102,7 @@ def test_a_tenant_below_its_share_is_never_the_one_that_gives(new_memory, new_sl
             slot.hits += 1
 
 
-def test_weights_divide_the_shelf(new_memory, new_slot) -> None:
+def test_weights_divide_the_tier(new_memory, new_slot) -> None:
     memory = new_memory(400, weights={"gold": 3.0})
     for number in range(2_000):
         memory.put(new_slot(number, tenant="gold"))

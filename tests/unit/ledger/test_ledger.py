@@ -13,7 +13,7 @@ from alacena.engine.remote.local.local_backend import LocalBackend
 from alacena.ledger.ledger import Ledger
 from alacena.ledger.relay import Relay
 from tests.integration.coordination.stand import PlainKeys
-from tests.unit.engine.coordination.virtual import VirtualEnvironment, run_virtual
+from tests.unit.coordination.virtual import VirtualEnvironment, run_virtual
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

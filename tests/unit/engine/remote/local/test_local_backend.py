@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 
 from alacena.engine.remote.local.local_backend import LocalBackend
-from tests.unit.engine.coordination.virtual import VirtualEnvironment, run_virtual
+from tests.unit.coordination.virtual import VirtualEnvironment, run_virtual
 
 
 def test_its_clock_starts_at_the_walls_and_does_not_follow_its_steps() -> None:

@@ -40,7 +40,7 @@ def skewed(rng: random.Random, keys: int, count: int) -> list[int]:
     return rng.choices(range(keys), cum_weights=weights, k=count)
 
 
-def test_a_loop_larger_than_the_shelf_is_served_in_part(new_memory, new_slot) -> None:
+def test_a_loop_larger_than_the_tier_is_served_in_part(new_memory, new_slot) -> None:
     keys = list(range(120)) * 60
     assert lru_ratio(keys, 100) == 0.0
     assert hit_ratio(new_memory(100), new_slot, keys) > 0.7

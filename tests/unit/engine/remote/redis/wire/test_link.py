@@ -22,7 +22,7 @@ from alacena.engine.remote.redis.link import Link
 from alacena.engine.remote.redis.wire import Connection, WireLimits
 from alacena.engine.remote.redis.wire.retry import RetryBackoff
 from alacena.engine.remote.redis.wire.supervisor import Pace
-from tests.unit.engine.redis.wire.virtual import FakeServer, LoopEnvironment, run_virtually, standing
+from tests.unit.engine.remote.redis.wire.virtual import FakeServer, LoopEnvironment, run_virtually, standing
 
 
 def make(environment: LoopEnvironment, server: FakeServer, **kwargs: Any) -> Link:

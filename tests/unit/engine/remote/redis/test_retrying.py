@@ -10,7 +10,7 @@ from alacena.engine.base.errors import BackendError, BackendUnavailableError, Ou
 from alacena.engine.remote.redis.hooks import LinkCounters, LinkSettings
 from alacena.engine.remote.redis.retrying import persist
 from alacena.engine.remote.redis.wire.retry import RetryBackoff, RetryBudget
-from tests.unit.engine.coordination.virtual import VirtualEnvironment, run_virtual
+from tests.unit.coordination.virtual import VirtualEnvironment, run_virtual
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

@@ -17,7 +17,7 @@ from alacena.engine.base.errors import (
     WrongLoopError,
 )
 from alacena.engine.remote.redis.wire import Connection
-from tests.unit.engine.redis.wire.peer import bulk, connect, turns
+from tests.unit.engine.remote.redis.wire.peer import bulk, connect, turns
 
 
 def flood(connection: Connection) -> int:

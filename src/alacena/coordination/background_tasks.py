@@ -26,7 +26,7 @@ class BackgroundTasks:
         self._tasks: set[asyncio.Task[Any]] = set()
 
     async def finish(self, step: Coroutine[Any, Any, T], undo: Callable[[T | None], Awaitable[Any]] | None = None) -> T:
-        """Run a step to its end.
+        """Runs a step to its end.
 
         Cancellation: the caller leaves, the step goes on; ``undo`` then gets its result, or ``None`` where it failed.
         """
@@ -39,7 +39,7 @@ class BackgroundTasks:
             raise
 
     def start(self, step: Coroutine[Any, Any, Any]) -> None:
-        """Run a step without waiting for it."""
+        """Runs a step without waiting for it."""
         self._own(_quietly(step))
 
     def _own(self, step: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
@@ -54,7 +54,7 @@ class BackgroundTasks:
             task.exception()  # Whoever waited has seen it; who has gone does not want to.
 
     async def close(self, deadline: Deadline | None = None) -> None:
-        """Wait until every step has come to its end, or the deadline: what is left then is cancelled."""
+        """Waits until every step has come to its end, or the deadline: what is left then is cancelled."""
         try:
             while self._tasks and (deadline is None or deadline.left_s()):
                 await asyncio.wait(set(self._tasks), timeout=None if deadline is None else deadline.left_s())

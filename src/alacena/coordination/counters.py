@@ -29,7 +29,7 @@ class Counters(PerTenant):
         idempotency_id: str | None = None,
         remember_s: float = _RECEIPT_S,
     ) -> int:
-        """Add to a counter, which starts at 0.
+        """Adds to a counter, which starts at 0.
 
         Cost: 1 round trip. Atomicity: value, expiry and receipt in one step.
 
@@ -64,11 +64,11 @@ class Counters(PerTenant):
         return value
 
     async def get(self, name: str, *, tenant_id: str | None = None) -> int:
-        """The value; 0 where nothing was counted. Cost: 1 round trip."""
+        """Returns the value; 0 where nothing was counted. Cost: 1 round trip."""
         return int(await self._port.call("GET", self._key(name, self._tenant(tenant_id))) or 0)
 
     async def reset(self, name: str, *, tenant_id: str | None = None) -> bool:
-        """Start again at 0; True if there was something. Cost: 1 round trip."""
+        """Starts again at 0; True if there was something. Cost: 1 round trip."""
         return bool(await self._port.call("UNLINK", self._key(name, self._tenant(tenant_id))))
 
     def _key(self, name: str, tenant_id: str) -> str:

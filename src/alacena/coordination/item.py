@@ -38,7 +38,7 @@ class Item:
         return self.queue.tenant_id
 
     async def ack(self) -> None:
-        """Finish it for good. Cost: 1 round trip. Idempotent.
+        """Finishes it for good. Cost: 1 round trip. Idempotent.
 
         Raises:
             NotOwnerError: The lease ended: the item is or will be somebody else's.
@@ -47,7 +47,7 @@ class Item:
             raise self._not_owner()
 
     async def extend(self, visibility_s: float) -> None:
-        """Let the lease end ``visibility_s`` seconds from now. Cost: 1 round trip.
+        """Lets the lease end ``visibility_s`` seconds from now. Cost: 1 round trip.
 
         Raises:
             NotOwnerError: The lease ended.
@@ -56,7 +56,7 @@ class Item:
             raise self._not_owner()
 
     async def nack(self, delay_s: float = 0.0, reason: str | None = None, *, count_attempt: bool = True) -> None:
-        """Give it back: to be tried again after ``delay_s``, or to the dead letters after its last attempt.
+        """Gives it back: to be tried again after ``delay_s``, or to the dead letters after its last attempt.
 
         Cost: 1 round trip, and 1 where the queue is served for all tenants. Idempotent.
 
@@ -132,7 +132,7 @@ class QueueStats:
 
 
 def stats_from(reply: list[Any]) -> QueueStats:
-    """Read the answer of ``queue_stats``."""
+    """Reads the answer of ``queue_stats``."""
     pushed, ready, delayed, in_flight, dead, acked, discarded, now_ms, minute, this, before, first = reply
     into_minute = now_ms % 60_000 / 60_000
     current = now_ms // 60_000

@@ -75,11 +75,11 @@ class Lock:
         return 0.0 if self.lost.is_set() else max(self._deadline - self._port.environment.now(), 0.0)
 
     def is_of(self, keys: list[str]) -> bool:
-        """Whether it is the lock of these keys."""
+        """Returns whether it is the lock of these keys."""
         return self._keys == keys
 
     def check(self) -> None:
-        """Raise unless the lock is surely held now. Sends nothing.
+        """Raises unless the lock is surely held now. Sends nothing.
 
         Raises:
             LockLostError: The lease is over.
@@ -88,7 +88,7 @@ class Lock:
             raise LockLostError(f"lock {self.name!r} (fence {self.fence}) is lost")
 
     async def release(self) -> bool:
-        """Give the lock back, if it is still this owner's, and wake the next in line.
+        """Gives the lock back, if it is still this owner's, and wakes the next in line.
 
         Cost: 1 round trip. Cancellation: the release is finished in the background.
         If Redis fails: raises; the lock ends with its lease.
@@ -121,7 +121,7 @@ class Lock:
         self._lose()
 
     def abandon(self) -> None:
-        """Renew no more, because the cache is closed: the lock is lost, and ends with its lease."""
+        """Renews no more, because the cache is closed: the lock is lost, and ends with its lease."""
         if self._renewal.cancel():
             self._lose()
 
@@ -131,7 +131,7 @@ class Lock:
             self.on_lost()
 
     async def _ask(self, timeout_s: float) -> bool | None:
-        """True: renewed. False: it belongs to somebody else. None: no answer."""
+        """Returns True: renewed. False: it belongs to somebody else. None: no answer."""
         try:
             async with asyncio.timeout(timeout_s):
                 return bool(await self._port.run(RENEW, self._keys[:2], [self.token, self._ttl_ms]))
@@ -140,10 +140,10 @@ class Lock:
 
 
 async def give_back(port: CoordinationContext, keys: list[str], token: str) -> bool:
-    """Release a lock, or leave the line for it; True if the token held it."""
+    """Releases a lock, or leaves the line for it; True if the token held it."""
     return bool(await port.run(RELEASE, keys, [token, HEAD_MS, bell_prefix(keys)]))
 
 
 def bell_prefix(keys: list[str]) -> str:
-    """The head of the channels on which the waiters of a lock are woken; a waiter's token follows."""
+    """Returns the head of the channels on which the waiters of a lock are woken; a waiter's token follows."""
     return f"{keys[0]}:bell:"

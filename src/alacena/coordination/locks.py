@@ -52,7 +52,7 @@ class Locks(PerTenant):
     def acquire(
         self, name: str, *, tenant_id: str | None = None, ttl_s: float = 30.0, wait_s: float | None = None
     ) -> LockBlock:
-        """A block that runs while the lock is held: ``async with locks.acquire(...) as lock``.
+        """Returns a block that runs while the lock is held: ``async with locks.acquire(...) as lock``.
 
         The lock is renewed every ``ttl_s / 3`` while the block runs. If it cannot be, the block's task is cancelled
         before the server could give the lock away, and the block ends with :class:`LockLostError`.
@@ -79,7 +79,7 @@ class Locks(PerTenant):
     async def take(
         self, name: str, *, tenant_id: str | None = None, ttl_s: float = 30.0, wait_s: float | None = None
     ) -> Lock:
-        """Take a lock without a block. It is renewed until :meth:`Lock.release`; watch :attr:`Lock.lost` yourself.
+        """Takes a lock without a block. It is renewed until :meth:`Lock.release`; watch :attr:`Lock.lost` yourself.
 
         Raises:
             UsageError: This task holds the lock in a block, and would wait for itself without an end.
@@ -109,7 +109,7 @@ class Locks(PerTenant):
         return lock
 
     def _own_hint(self, name: str, tenant_id: str, *, is_patient: bool) -> str:
-        """Words for a task that waits for a lock of its own.
+        """Returns words for a task that waits for a lock of its own.
 
         Raises:
             UsageError: It would wait for ever, for its own block to end.
@@ -127,7 +127,7 @@ class Locks(PerTenant):
     async def try_acquire(
         self, name: str, *, tenant_id: str | None = None, ttl_s: float = 30.0, token: str | None = None
     ) -> int | None:
-        """Take a lock under a token of the caller's if it is free, without renewal. Idempotent by token.
+        """Takes a lock under a token of the caller's if it is free, without renewal. Idempotent by token.
 
         Cost: 1 round trip. Cancellation: it may be taken; then :meth:`withdraw` the token, or ask again with it.
 
@@ -145,7 +145,7 @@ class Locks(PerTenant):
         return None if granted is None else granted[0]
 
     def withdraw(self, name: str, *, tenant_id: str | None = None, token: str, ttl_s: float = 30.0) -> None:
-        """Give a lock back in the background that :meth:`try_acquire` may have taken, although it raised.
+        """Gives a lock back in the background that :meth:`try_acquire` may have taken, although it raised.
 
         Do not use the token again.
         """
@@ -154,17 +154,17 @@ class Locks(PerTenant):
         self._background.start(_Claim(self._port, keys, ttl_ms, token).withdraw())
 
     async def renew(self, name: str, *, tenant_id: str | None = None, token: str, ttl_s: float = 30.0) -> bool:
-        """Lengthen the lease of a token; False if it does not hold the lock. Cost: 1 round trip."""
+        """Lengthens the lease of a token; False if it does not hold the lock. Cost: 1 round trip."""
         words: list[Argument] = [token, milliseconds(ttl_s, "ttl_s", least=_LEAST_TTL_MS)]
         return bool(await self._port.run(RENEW, self._keys(name, self._tenant(tenant_id))[:2], words))
 
     async def release(self, name: str, *, tenant_id: str | None = None, token: str) -> bool:
-        """Give a lock back; False if the token does not hold it. Cost: 1 round trip. Idempotent."""
+        """Gives a lock back; False if the token does not hold it. Cost: 1 round trip. Idempotent."""
         keys = self._keys(name, self._tenant(tenant_id))
         return await self._background.finish(give_back(self._port, keys, token))
 
     async def close(self, deadline: Deadline | None = None) -> None:
-        """Wait until what was given up has been given back; what is still held is renewed no more, and so lost."""
+        """Waits until what was given up has been given back; what is still held is renewed no more, and so lost."""
         self._refuse_bound("close()")
         try:
             await self._background.close(deadline)
@@ -187,7 +187,7 @@ class _Claim:
         self._pause_s = _HEARTBEAT_S
 
     async def ask(self, *, in_line: bool) -> tuple[int, float] | None:
-        """The fence and when it was asked for, or ``None``; then :attr:`_pause_s` says when to look again."""
+        """Returns the fence and when it was asked for, or ``None``; then :attr:`_pause_s` says when to look again."""
         sent = self._port.environment.now()
         waiter_ms = round(WAITER_S * 1000) if in_line else 0
         words: list[Argument] = [self.token, self.ttl_ms, waiter_ms, HEAD_MS, bell_prefix(self.keys)]
@@ -203,7 +203,7 @@ class _Claim:
         return None
 
     async def stand_in_line(self, deadline: float | None) -> tuple[int, float] | None:
-        """Wait for the turn, until ``deadline``. Who stands in line must listen: a head that nobody hears is passed."""
+        """Waits for the turn, until ``deadline``. Who stands in line must listen: a head that nobody hears is passed."""
         now = self._port.environment.now
         async with self._port.store.listen(bell_prefix(self.keys) + self.token) as bell:
             while True:
@@ -216,7 +216,7 @@ class _Claim:
                 await bell.wait(min(self._pause_s, left_s))
 
     async def withdraw(self) -> None:
-        """Leave the line; give the lock back if a lost reply had granted it. Asks again for as long as that may help."""
+        """Leaves the line; give the lock back if a lost reply had granted it. Asks again for as long as that may help."""
         now = self._port.environment.now
         deadline = now() + min(self.ttl_ms / 1000, _WITHDRAW_S)
         while True:
@@ -271,7 +271,7 @@ class LockBlock:
             raise LockLostError(f"lock {self._lock.name!r} (fence {self._lock.fence}) could not be renewed") from error
 
     async def _release_or_prove(self, lock: Lock) -> bool:
-        """False if the lock was no longer held. Where the store is away, the lease that we can prove decides."""
+        """Returns False if the lock was no longer held. Where the store is away, the lease that we can prove decides."""
         proved = lock.remaining_s > 0
         try:
             return await lock.release()

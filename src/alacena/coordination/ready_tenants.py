@@ -81,7 +81,7 @@ class ReadyTenants:
                 del self._ensured[next(iter(self._ensured))]
 
     async def announce(self, tenant_id: str) -> None:
-        """Say that there is work now. Cost: 1 round trip."""
+        """Says that there is work now. Cost: 1 round trip."""
         await self._port.run(ANNOUNCE, self._keys, [tenant_id, 1, self._channel])
 
     async def turns(self, count: int) -> tuple[list[Turn], float | None]:

@@ -40,7 +40,7 @@ class Source(Protocol):
     """Whatever gives items: one queue, or the queues of many tenants."""
 
     async def take(self, max_items: int, visibility_s: float, token: str | None = None) -> Taken:
-        """Take what there is, without waiting.
+        """Takes what there is, without waiting.
 
         Cancellation: what was taken is given back in the background, without counting as an attempt.
         """
@@ -59,7 +59,7 @@ async def reserve_from(
     wait_s: float,
     token: str | None = None,
 ) -> list[Item]:
-    """Take items, waiting up to ``wait_s`` seconds for the first. Nothing is kept where it cannot be handed out."""
+    """Takes items, waiting up to ``wait_s`` seconds for the first. Nothing is kept where it cannot be handed out."""
     taken = await source.take(max_items, visibility_s, token)
     if taken.items or wait_s <= 0:
         return taken.items
@@ -78,7 +78,7 @@ async def reserve_from(
 
 @contextmanager
 def collect_taken(port: CoordinationContext) -> Iterator[Taken]:
-    """Collect items; where the block does not come to its end, they are given back."""
+    """Collects items; where the block does not come to its end, they are given back."""
     taken = Taken()
     is_complete = False
     try:
@@ -90,7 +90,7 @@ def collect_taken(port: CoordinationContext) -> Iterator[Taken]:
 
 
 def give_back(port: CoordinationContext, items: Iterable[Item]) -> None:
-    """Give items back in the background that nobody has seen: at once, and without counting an attempt."""
+    """Gives items back in the background that nobody has seen: at once, and without counting an attempt."""
     by_queue: dict[Queue, list[Item]] = {}
     for item in items:
         by_queue.setdefault(item.queue, []).append(item)

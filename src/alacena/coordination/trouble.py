@@ -65,7 +65,7 @@ class Trouble:
 
 
 def ends_a_task(error: BaseException) -> bool:
-    """Whether an error is an order to end, and not a failure.
+    """Returns whether an error is an order to end, and not a failure.
 
     A cancellation that nobody asked this task for is a failure of what it called.
     """

@@ -39,7 +39,7 @@ class Backoff:
     most_s: float = 300.0
 
     def delay_s(self, attempt: int, chance: float) -> float:
-        """Seconds to wait after ``attempt`` (from 1), with ``chance`` in ``[0, 1)``."""
+        """Returns seconds to wait after ``attempt`` (from 1), with ``chance`` in ``[0, 1)``."""
         full = min(self.first_s * self.factor ** min(attempt - 1, 64), self.most_s)
         return full * (0.5 + 0.5 * chance)
 
@@ -136,11 +136,11 @@ class Worker:
         self._stopping = asyncio.Event()
 
     def stop(self) -> None:
-        """Take no more items; :meth:`run` returns when the running handlers are done, or their grace is over."""
+        """Takes no more items; :meth:`run` returns when the running handlers are done, or their grace is over."""
         self._stopping.set()
 
     async def run(self) -> WorkerCounts:
-        """Work until :meth:`stop`.
+        """Works until :meth:`stop`.
 
         Cancellation: running handlers are cancelled, their items given back at once without counting the attempt.
         """
@@ -165,7 +165,7 @@ class Worker:
             await self._until(asyncio.ensure_future(asyncio.sleep(pause)))
 
     async def _serve(self, bell: Notification) -> None:
-        """Keep the hands full. The bell is held all along, so that no ring is missed between looking and listening."""
+        """Keeps the hands full. The bell is held all along, so that no ring is missed between looking and listening."""
         while not self._stopping.is_set():
             free = self._concurrency - len(self._jobs)
             if not free:
@@ -184,7 +184,7 @@ class Worker:
         self._jobs.add(job)
 
     async def _until(self, *events: asyncio.Future[Any], own: bool = True) -> None:
-        """Wait until one of the events has come, or the worker is to stop; what is our ``own`` is then let go."""
+        """Waits until one of the events has come, or the worker is to stop; what is our ``own`` is then let go."""
         stop = asyncio.ensure_future(self._stopping.wait())
         try:
             await asyncio.wait([stop, *events], return_when=asyncio.FIRST_COMPLETED)
@@ -251,7 +251,7 @@ class Worker:
                 job.task.cancel()
 
     async def _drop_all(self) -> None:
-        """Cancel what still runs and give it back."""
+        """Cancels what still runs and gives it back."""
         jobs = list(self._jobs)
         for job in jobs:
             job.task.cancel()

@@ -31,7 +31,7 @@ class Delivered:
 
 
 async def hand_over(authority: Authority, usages: Sequence[Usage]) -> Delivered:
-    """Have usage absorbed: one transaction, and more only where the authority refuses some of it.
+    """Has usage absorbed: one transaction, and more only where the authority refuses some of it.
 
     Raises:
         BackendError: Not all of it is known to be kept: hand it over again.

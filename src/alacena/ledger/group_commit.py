@@ -46,7 +46,7 @@ class GroupCommit:
         self._open: asyncio.Task[dict[_Place, AlacenaError]] | None = None
 
     async def commit(self, usage: Usage) -> None:
-        """Have a use committed. Each caller learns what became of its own.
+        """Has a use committed. Each caller learns what became of its own.
 
         Cost: one transaction of the authority, shared with whoever waits; up to one more that is under way.
         Cancellation: it may be committed or not.
@@ -68,12 +68,12 @@ class GroupCommit:
             raise refused
 
     def _may_join(self, place: _Place, usage: Usage) -> bool:
-        """False where one with the same key and other figures waits: of the two, one will have to be refused."""
+        """Returns False where one with the same key and other figures waits: of the two, one will have to be refused."""
         known = self._waiting.get(place)
         return known is None or known.fingerprint == usage.fingerprint
 
     async def _commit(self) -> dict[_Place, AlacenaError]:
-        """One round: what has come until the one before has ended. Gives those that are refused."""
+        """Returns one round: what has come until the one before has ended. Gives those that are refused."""
         if self._open is not None:
             await asyncio.wait((self._open,))
         self._open, self._next = self._next, None
@@ -91,7 +91,7 @@ class GroupCommit:
         return conflicts | unfit
 
     async def close(self, deadline: Deadline | None = None) -> None:
-        """Wait until what was begun has come to its end, or the deadline; what is left then is cancelled."""
+        """Waits until what was begun has come to its end, or the deadline; what is left then is cancelled."""
         while rest := {task for task in (self._open, self._next) if task is not None and not task.done()}:
             await finish(rest, None if deadline is None else deadline.left_s())
 

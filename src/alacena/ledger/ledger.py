@@ -68,7 +68,7 @@ class Authority(Protocol):
     """Where usage is kept for good, each key once."""
 
     async def absorb(self, usages: Sequence[Usage]) -> list[Usage]:
-        """Keep those whose key is new, and total them, in one transaction.
+        """Keeps those whose key is new, and total them, in one transaction.
 
         Returns:
             Those whose key is known with other figures: not counted.
@@ -141,7 +141,7 @@ class Ledger:
         parts: Mapping[str, int] | None = None,
         cost: Decimal | float | str | None = None,
     ) -> bool:
-        """Count one use of tokens.
+        """Counts one use of tokens.
 
         Cost: 1 round trip; ``safe``: + the fsync; ``durable``: + one transaction of the authority and 1 round trip,
         shared with whoever waits at the same time.
@@ -229,7 +229,7 @@ class Ledger:
             return None
 
     async def _record_paid(self, usage: Usage) -> bool:
-        """Count a use whose answer must reach its caller whatever becomes of it."""
+        """Counts a use whose answer must reach its caller whatever becomes of it."""
         try:
             usage.pack()
         except EncodeError as error:  # What cannot be packed could not be counted later either.
@@ -258,7 +258,7 @@ class Ledger:
             await self._commits.commit(usage)
 
     async def _count_or_spill(self, usage: Usage) -> bool:
-        """Count a use, or have it on disk; returns whether it is counted."""
+        """Counts a use, or have it on disk; returns whether it is counted."""
         record = usage.pack()
         try:
             await self._count(usage, record)
@@ -315,7 +315,7 @@ class Ledger:
         await self._spill.append(record)
 
     async def _take_committed(self, usages: Sequence[Usage]) -> None:
-        """Take out of the outboxes what the authority has."""
+        """Takes out of the outboxes what the authority has."""
         by_tenant: dict[str, list[bytes]] = {}
         for usage in usages:
             by_tenant.setdefault(usage.tenant_id, []).append(usage.pack())
@@ -328,7 +328,7 @@ class Ledger:
             return  # The relay will bring them once more, and the authority will know them.
 
     async def close(self, deadline: Deadline | None = None) -> None:
-        """Have what waits counted or committed, in 5 s or by the deadline. What could not be counted is in the log."""
+        """Has what waits counted or committed, in 5 s or by the deadline. What could not be counted is in the log."""
         deadline = deadline or Deadline(5.0)
         try:
             await self._pending.close(deadline)
@@ -337,7 +337,7 @@ class Ledger:
                 await self._commits.close(deadline)
 
     async def drain(self) -> int:
-        """Count what waits in the spill file. Safe to repeat; each line is counted once.
+        """Counts what waits in the spill file. Safe to repeat; each line is counted once.
 
         Returns:
             How many were counted. Those that the ledger refuses are in the file's ``.rejected``.
@@ -389,7 +389,7 @@ class Ledger:
         return self._pending.failing
 
     async def totals(self, tenant_id: str, *, day: date | str | None = None, month: date | str | None = None) -> Totals:
-        """The totals of one day, one month, or ever (UTC).
+        """Returns the totals of one day, one month, or ever (UTC).
 
         Cost: 1 round trip.
 
@@ -411,11 +411,11 @@ class Ledger:
         return totals_from(await self._port.call("HGETALL", key))
 
     async def backlog(self, tenant_id: str) -> int:
-        """How many uses of a tenant wait for the relay. Cost: 1 round trip."""
+        """Returns how many uses of a tenant wait for the relay. Cost: 1 round trip."""
         return exact(await self._port.call("ZCARD", self.outbox_key(tenant_id)), "backlog")
 
     def outbox_key(self, tenant_id: str) -> str:
-        """The key of a tenant's outbox."""
+        """Returns the key of a tenant's outbox."""
         return self._key(tenant_id, "outbox")
 
     @property

@@ -71,7 +71,7 @@ class Pending:
         return self._trouble.kind if self._kept else None
 
     def keep(self, usage: Usage, error: BaseException | None = None) -> None:
-        """Keep a use until it is counted."""
+        """Keeps a use until it is counted."""
         if error is not None:
             self._trouble.record(error)
         self._kept.append(usage)
@@ -81,7 +81,7 @@ class Pending:
             self._task = asyncio.get_running_loop().create_task(self._work(), name="alacena: pending usage")
 
     def refuse(self, what: str, error: BaseException) -> None:
-        """Take note of a use that can never be counted."""
+        """Takes note of a use that can never be counted."""
         self.refused += 1
         _log.error("token usage is not counted, and the answer that it was for is kept: %s: %s", what, error)
 
@@ -95,7 +95,7 @@ class Pending:
             self._task = None
 
     async def flush(self) -> float:
-        """Count what is kept, until that fails; returns the seconds to wait before it is worth trying again."""
+        """Counts what is kept, until that fails; returns the seconds to wait before it is worth trying again."""
         while self._kept:
             usage = self._kept[0]
             try:
@@ -112,7 +112,7 @@ class Pending:
         return 0.0
 
     async def close(self, deadline: Deadline) -> None:
-        """Try once more, within the deadline; what is left is written to the log with its figures."""
+        """Tries once more, within the deadline; what is left is written to the log with its figures."""
         try:
             if self._task is not None:
                 await finish((self._task,), 0.0)

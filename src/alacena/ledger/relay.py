@@ -77,11 +77,11 @@ class Relay:
         )
 
     def stop(self) -> None:
-        """Let :meth:`run` return after the batch in hand."""
+        """Lets :meth:`run` return after the batch in hand."""
         self._stopping.set()
 
     async def run(self) -> RelayCounts:
-        """Carry until :meth:`stop`. Nothing but that, or a cancellation, ends it: what fails is tried again."""
+        """Carries until :meth:`stop`. Nothing but that, or a cancellation, ends it: what fails is tried again."""
         while not self._stopping.is_set():
             try:
                 async with self._ledger.roster.bell() as bell:
@@ -102,7 +102,7 @@ class Relay:
         return {**asdict(self.counts), "failing": self._trouble.kind}
 
     async def run_once(self) -> float | None:
-        """Carry what there is; returns the seconds until it is worth looking again.
+        """Carries what there is; returns the seconds until it is worth looking again.
 
         Cost: 1 round trip for the turns; for each batch of a tenant 2, and one transaction of the authority.
         """
@@ -114,7 +114,7 @@ class Relay:
         return None
 
     async def _carry_all(self, turns: Sequence[Turn]) -> None:
-        """Carry one batch of each tenant. A batch that the authority breaks on holds up none of the others."""
+        """Carries one batch of each tenant. A batch that the authority breaks on holds up none of the others."""
         failed: BaseException | None = None
         for turn in turns:
             try:

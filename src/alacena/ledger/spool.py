@@ -43,7 +43,7 @@ class Spool:
         return self._path.exists() or self._draining.exists()
 
     async def append(self, line: bytes) -> None:
-        """Keep a line. When this returns, it is on disk.
+        """Keeps a line. When this returns, it is on disk.
 
         Cancellation: the write goes on and is finished; it may be kept or not.
 
@@ -53,7 +53,7 @@ class Spool:
         await asyncio.to_thread(self._append, self._path, [line])
 
     async def reject(self, line: bytes) -> None:
-        """Keep a line that the server refuses where somebody can look at it.
+        """Keeps a line that the server refuses where somebody can look at it.
 
         Raises:
             OSError: As for :meth:`append`.
@@ -61,7 +61,7 @@ class Spool:
         await asyncio.to_thread(self._append, self._rejected, [line])
 
     async def take(self) -> list[bytes] | None:
-        """Take what is there aside for a drain, which ends with :meth:`keep`.
+        """Takes what is there aside for a drain, which ends with :meth:`keep`.
 
         What a drain that died had taken comes first. ``None``: another drain runs. A last line that was torn by a
         crash was never confirmed, and is left out.
@@ -79,7 +79,7 @@ class Spool:
             raise
 
     async def keep(self, rest: Sequence[bytes]) -> None:
-        """End the drain: say what is left of it.
+        """Ends the drain: say what is left of it.
 
         Cancellation: the drain is ended all the same.
 
@@ -89,7 +89,7 @@ class Spool:
         await asyncio.to_thread(self._keep, rest)
 
     def close(self) -> None:
-        """Let go of the lock of a drain that is no more. What it had taken stays on disk."""
+        """Lets go of the lock of a drain that is no more. What it had taken stays on disk."""
         drain, self._drain = self._drain, None
         if drain is not None:
             _unlock(drain)
@@ -185,7 +185,7 @@ class Spool:
 
 
 def _lines(path: Path) -> list[bytes]:
-    """The whole lines of a file."""
+    """Returns the whole lines of a file."""
     if not path.exists():
         return []
     whole, _, _ = path.read_bytes().rpartition(b"\n")
@@ -193,7 +193,7 @@ def _lines(path: Path) -> list[bytes]:
 
 
 def _ends_a_line(file: FileIO) -> bool:
-    """False where a crash tore the last line, which would swallow the next."""
+    """Returns False where a crash tore the last line, which would swallow the next."""
     if file.seek(0, os.SEEK_END) == 0:
         return True
     file.seek(-1, os.SEEK_END)
@@ -207,7 +207,7 @@ def _write(file: FileIO, text: bytes) -> None:
 
 
 def _unlock(file: BinaryIO) -> None:
-    """Let go of a lock, also where a forked child still has the file open."""
+    """Lets go of a lock, also where a forked child still has the file open."""
     import fcntl
 
     fcntl.flock(file, fcntl.LOCK_UN)

@@ -82,7 +82,7 @@ class Totals:
         return sum((row.cost for row in self.rows if not row.saved), Decimal(0))
 
     def by(self, dimension: Dimension) -> dict[str, int]:
-        """Tokens used, by model, type or operation."""
+        """Returns tokens used, by model, type or operation."""
         sums: dict[str, int] = {}
         for row in self.rows:
             if not row.saved:
@@ -92,7 +92,7 @@ class Totals:
 
 
 def totals_from(fields: Mapping[bytes, bytes]) -> Totals:
-    """Read the fields of one hash of totals, by JSON of what they are totals of.
+    """Reads the fields of one hash of totals, by JSON of what they are totals of.
 
     ``t:`` are tokens, ``c:`` calls, and ``p:`` parts, with the part's name behind.
     """
@@ -112,7 +112,7 @@ def totals_from(fields: Mapping[bytes, bytes]) -> Totals:
 
 
 def day_of(day: date | str) -> str:
-    """A day (UTC) as totals are filed by it.
+    """Returns a day (UTC) as totals are filed by it.
 
     Raises:
         ValueError: It is no day.
@@ -121,7 +121,7 @@ def day_of(day: date | str) -> str:
 
 
 def month_of(month: date | str) -> str:
-    """A month (UTC) as totals are filed by it.
+    """Returns a month (UTC) as totals are filed by it.
 
     Raises:
         ValueError: It is no month.

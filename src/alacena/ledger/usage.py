@@ -99,7 +99,7 @@ class Usage(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
         return [(msgspec.json.encode([*head, name]), amount) for name, amount in named if amount]
 
     def pack(self) -> bytes:
-        """The record that goes into the outbox and the spill file: one line of JSON.
+        """Returns the record that goes into the outbox and the spill file: one line of JSON.
 
         Raises:
             EncodeError: It holds something that JSON or Postgres does not.
@@ -118,14 +118,14 @@ COST: Final = "$"
 
 
 def key_of(idempotency_key: str, token_type: str) -> str:
-    """The key under which one type of a call is counted: input and output of one call may share the call's id."""
+    """Returns the key under which one type of a call is counted: input and output of one call may share the call's id."""
     if not isinstance(idempotency_key, str) or not isinstance(token_type, str) or token_type in _ALONE:
         return short_key(idempotency_key)
     return short_key(f"{idempotency_key}#{token_type}")
 
 
 def whole(amount: Any, name: str) -> int:
-    """A number of tokens: an integer of any library.
+    """Returns a number of tokens: an integer of any library.
 
     Raises:
         ValueError: It is none.
@@ -142,7 +142,7 @@ def whole(amount: Any, name: str) -> int:
 
 
 def whole_parts(parts: Mapping[str, Any] | None) -> dict[str, int] | None:
-    """The parts of a use, each a whole number; those that are 0 are left out.
+    """Returns the parts of a use, each a whole number; those that are 0 are left out.
 
     Raises:
         ValueError: A name is blank, or a number none.
@@ -157,7 +157,7 @@ def whole_parts(parts: Mapping[str, Any] | None) -> dict[str, int] | None:
 
 
 def micros(cost: Decimal | float | str | None) -> int:
-    """An amount of money in whole millionths, rounded half to even.
+    """Returns an amount of money in whole millionths, rounded half to even.
 
     Raises:
         ValueError: It is no amount, or negative.
@@ -203,7 +203,7 @@ def _plain(value: Any) -> Any:
 
 
 def unpack_usage(record: bytes) -> Usage:
-    """Read a record.
+    """Reads a record.
 
     Raises:
         DecodeError: It is none.
@@ -233,7 +233,7 @@ def check_usage(usage: Usage) -> Usage:
 
 
 def short_key(key: str) -> str:
-    """The key itself, or a digest of one that is too long for an index; such a digest is marked with ``~``."""
+    """Returns the key itself, or a digest of one that is too long for an index; such a digest is marked with ``~``."""
     key = identifier("idempotency_key", key)
     if len(_bytes(key)) <= _LONGEST_KEY:
         return key

@@ -36,7 +36,7 @@ def examine(
     as_json: AsJson = False,
     redis_url: Url = None,
 ) -> None:
-    """Examine settings, server and connection, and say what mends what is not well."""
+    """Examines settings, server and connection, and says what mends what is not well."""
     subject = checks.Subject(source=source)
     findings = run(lambda: checks.examine(doctor.checks(redis_url), subject), as_json=as_json)
     tone: Tone = "good"
@@ -54,7 +54,7 @@ def examine(
 
 @app.command()
 def guarantee(as_json: AsJson = False, redis_url: Url = None) -> None:
-    """Show which promises hold with this server, and why not where they do not."""
+    """Shows which promises hold with this server, and why not where they do not."""
     answer(redis_url, report.guarantee, as_json=as_json, needs_server=False)
 
 
@@ -69,7 +69,7 @@ def explain(
     as_json: AsJson = False,
     redis_url: Url = None,
 ) -> None:
-    """Say why a read of one entry is what it is."""
+    """Says why a read of one entry is what it is."""
 
     async def ask(cache: Cache) -> CommandResult:
         scope = Scope(tenant, agent, conversation, collection)
@@ -89,7 +89,7 @@ def get(
     as_json: AsJson = False,
     redis_url: Url = None,
 ) -> None:
-    """Print the value of one entry; nothing is loaded."""
+    """Prints the value of one entry; nothing is loaded."""
 
     async def ask(cache: Cache) -> CommandResult:
         return await report.value(cache, data_type, resource_id, Scope(tenant, agent, conversation, collection))
@@ -106,19 +106,19 @@ def keys(
     as_json: AsJson = False,
     redis_url: Url = None,
 ) -> None:
-    """List entries of the namespace."""
+    """Lists entries of the namespace."""
     answer(redis_url, lambda cache: report.keys(cache, tenant, data_type, limit, most), as_json=as_json)
 
 
 @app.command()
 def stats(most: Most = names.MOST, as_json: AsJson = False, redis_url: Url = None) -> None:
-    """Count entries by tenant and type, and show how the servers are used."""
+    """Counts entries by tenant and type, and show how the servers are used."""
     answer(redis_url, lambda cache: report.stats(cache, most), as_json=as_json)
 
 
 @app.command()
 def locks(tenant: AnyTenant = None, most: Most = names.MOST, as_json: AsJson = False, redis_url: Url = None) -> None:
-    """List locks that are held, with their fence, the time left, and how many wait."""
+    """Lists locks that are held, with their fence, the time left, and how many wait."""
     answer(redis_url, lambda cache: report.locks(cache, tenant, most), as_json=as_json)
 
 
@@ -130,7 +130,7 @@ def tokens(
     as_json: AsJson = False,
     redis_url: Url = None,
 ) -> None:
-    """Show the totals of the token ledger."""
+    """Shows the totals of the token ledger."""
     answer(redis_url, lambda cache: report.tokens(cache, tenant, day, month), as_json=as_json)
 
 
@@ -144,7 +144,7 @@ def invalidate(
     as_json: AsJson = False,
     redis_url: Url = None,
 ) -> None:
-    """Make everything that matches a miss, in every process."""
+    """Makes everything that matches a miss, in every process."""
     parts = {"type": data_type, "id": resource_id, "document": document}
     named = ", ".join(f"{name} {value!r}" for name, value in parts.items() if value is not None)
     confirm(f"Invalidate {named or 'everything'} of tenant {tenant!r}?", yes=yes)
@@ -164,7 +164,7 @@ def invalidate(
 def migrations(
     apply: Annotated[str | None, typer.Option("--apply", help="A Postgres DSN to apply them to.")] = None,
 ) -> None:
-    """Print the SQL of the token ledger, for psql or a Supabase migration; or apply it."""
+    """Prints the SQL of the token ledger, for psql or a Supabase migration; or apply it."""
     if apply is None:
         for name, text in report.migrations():
             typer.echo(f"-- {name}\n{text}")

@@ -132,7 +132,7 @@ def _read(key: str) -> Name | None:
 
 
 def _part(settings: Settings, text: str) -> str:
-    """A part of a key as a pattern that matches it alone."""
+    """Returns a part of a key as a pattern that matches it alone."""
     return _plain(keys_of(settings).render(text, "any", "any").split(":")[1])
 
 

@@ -37,7 +37,7 @@ def stats(
     as_json: AsJson = False,
     redis_url: Url = None,
 ) -> None:
-    """Show what is ready, delayed, in flight and dead."""
+    """Shows what is ready, delayed, in flight and dead."""
 
     async def ask(cache: Cache) -> CommandResult:
         found, limit = [(tenant, name)] if tenant is not None and name is not None else [], ""
@@ -67,7 +67,7 @@ def stats(
 
 @app.command("dead")
 def dead(name: QueueName, tenant: Whose, limit: Limit = 100, as_json: AsJson = False, redis_url: Url = None) -> None:
-    """List dead letters, with the reason of each."""
+    """Lists dead letters, with the reason of each."""
 
     async def ask(cache: Cache) -> CommandResult:
         letters = await cache.queues(name, tenant_id=tenant).dead(limit)
@@ -95,7 +95,7 @@ def dead(name: QueueName, tenant: Whose, limit: Limit = 100, as_json: AsJson = F
 def replay(
     name: QueueName, tenant: Whose, ids: Ids = None, yes: Yes = False, as_json: AsJson = False, redis_url: Url = None
 ) -> None:
-    """Make dead letters ready again, with all their attempts before them."""
+    """Makes dead letters ready again, with all their attempts before them."""
     which = "all dead letters" if not ids else f"{len(ids)} dead letters"
     confirm(f"Make {which} of queue {name!r} of {tenant!r} ready again?", yes=yes)
 
@@ -110,7 +110,7 @@ def replay(
 def discard(
     name: QueueName, tenant: Whose, ids: Ids = None, yes: Yes = False, as_json: AsJson = False, redis_url: Url = None
 ) -> None:
-    """Forget dead letters for good."""
+    """Forgets dead letters for good."""
     which = "all dead letters" if not ids else f"{len(ids)} dead letters"
     confirm(f"Forget {which} of queue {name!r} of {tenant!r} for good?", yes=yes)
 

@@ -61,7 +61,7 @@ async def check_values(subject: Subject) -> list[Finding]:
 
 
 async def _elsewhere(subject: Subject, settings: Settings) -> list[Finding]:
-    """Whether this namespace is empty, while the server holds something under another name."""
+    """Returns whether this namespace is empty, while the server holds something under another name."""
     if (await entries(subject.servers, settings, most=_LOOKED_AT)).names:
         return []
     others: set[str] = set()

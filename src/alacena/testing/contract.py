@@ -42,14 +42,14 @@ class CacheContract(ABC):
 
     @abstractmethod
     def open_cache(self) -> AbstractAsyncContextManager[Cache]:
-        """An open cache; closed when the context is left."""
+        """Returns an open cache; closed when the context is left."""
 
     def run(self, test: Callable[[], Coroutine[Any, Any, None]]) -> None:
-        """Run one test; by default on a fresh asyncio loop."""
+        """Runs one test; by default on a fresh asyncio loop."""
         asyncio.run(test())
 
     def check(self, body: Callable[[Cache, str], Coroutine[Any, Any, None]]) -> None:
-        """Run ``body`` with an open cache and the name of a tenant that no other test uses."""
+        """Runs ``body`` with an open cache and the name of a tenant that no other test uses."""
         tenant = f"tenant-{next(_numbers)}"
 
         async def test() -> None:
@@ -289,6 +289,6 @@ class _Source:
 
 
 async def _catch(call: Coroutine[Any, Any, Any]) -> BaseException | None:
-    """The exception that a call ends with."""
+    """Returns the exception that a call ends with."""
     outcome: Any = (await asyncio.gather(call, return_exceptions=True))[0]
     return outcome if isinstance(outcome, BaseException) else None

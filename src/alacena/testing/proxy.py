@@ -42,17 +42,17 @@ class Faults:
     _changed: asyncio.Event = field(default_factory=asyncio.Event)
 
     def hold(self) -> None:
-        """Keep everything from now on."""
+        """Keeps everything from now on."""
         self.held = True
         self._changed.clear()
 
     def release(self) -> None:
-        """Deliver what was held and go on."""
+        """Delivers what was held and go on."""
         self.held = False
         self._changed.set()
 
     async def until_released(self) -> None:
-        """Wait while the direction is held."""
+        """Waits while the direction is held."""
         while self.held:
             await self._changed.wait()
 
@@ -162,15 +162,15 @@ class FaultProxy:
         return len(self._channels)
 
     def cut(self) -> None:
-        """Close every connection on both sides, in order (FIN)."""
+        """Closes every connection on both sides, in order (FIN)."""
         self._end_all(reset=False)
 
     def reset(self) -> None:
-        """Reset every connection on both sides (RST; a unix socket just closes)."""
+        """Resets every connection on both sides (RST; a unix socket just closes)."""
         self._end_all(reset=True)
 
     def calm(self) -> None:
-        """End all faults; connections that were cut stay cut."""
+        """Ends all faults; connections that were cut stay cut."""
         self.up.calm()
         self.down.calm()
         self.accept_delay_s, self.refusing = 0.0, False
@@ -216,7 +216,7 @@ class FaultProxy:
     async def _pump(
         self, channel: _ProxyChannel, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, faults: Faults
     ) -> None:
-        """Carry one direction: one task takes bytes in, another lets them out in order, late and in pieces."""
+        """Carries one direction: one task takes bytes in, another lets them out in order, late and in pieces."""
         line: asyncio.Queue[tuple[float, bytes]] = asyncio.Queue()
         now = asyncio.get_running_loop().time
         outlet = asyncio.create_task(self._let_out(channel, line, writer, faults))
@@ -285,7 +285,7 @@ async def _read(reader: asyncio.StreamReader) -> bytes:
 
 
 def _prepare_reset(writer: asyncio.StreamWriter) -> None:
-    """Make the coming close a reset: a socket that does not linger drops what it has and sends RST."""
+    """Makes the coming close a reset: a socket that does not linger drops what it has and sends RST."""
     raw = writer.get_extra_info("socket")
     if raw is not None and raw.fileno() >= 0 and raw.family in {socket.AF_INET, socket.AF_INET6}:
         raw.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _NO_LINGER)

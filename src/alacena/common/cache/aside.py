@@ -62,7 +62,7 @@ async def get_with_cache_aside(
     idempotency_key: str | None = None,
     metadata: Mapping[str, Any] | None = None,
 ) -> tuple[Any, Metrics]:
-    """A value from the cache, else from the database, else made anew; and what the read was like.
+    """Returns a value from the cache, else from the database, else made anew; and what the read was like.
 
     Callers who ask for one entry at a time share one load. Only ``None`` means that a source has nothing: ``0``,
     ``""``, ``[]``, ``{}`` and ``False`` are values and are cached.
@@ -203,7 +203,7 @@ class _Read(NamedTuple):
     use_memory: bool
 
     async def look_up(self) -> tuple[Lookup[Any], Metrics]:
-        """Look at the tiers and then at the sources."""
+        """Looks at the tiers and then at the sources."""
         cache = await runtime.opened()
         load = _Load(self.request, self.sources)
         lookup = await cache.lookup(
@@ -217,7 +217,7 @@ class _Read(NamedTuple):
         return lookup, self._metrics(lookup, load)
 
     async def ask_again(self) -> tuple[Lookup[Any], Metrics]:
-        """Ask the sources whatever the tiers hold."""
+        """Asks the sources whatever the tiers hold."""
         cache, started = await runtime.opened(), PROCESS.now()
         load = _Load(self.request, self.sources)
         entry = (self.data_type, self.request.resource_id, self.request.scope)
@@ -263,7 +263,7 @@ class _Load:
     times_ms: Metrics = field(default_factory=dict)
 
     async def __call__(self, load: LoadContext) -> Any:
-        """Ask the database, then the generator; ``None`` where neither has a value."""
+        """Asks the database, then the generator; ``None`` where neither has a value."""
         self.context = load
         fetch, generate = self.sources.fetch, self.sources.generate
         steps: list[tuple[SourceFunction, Plan, str, str]] = []
@@ -316,7 +316,7 @@ class _Load:
 async def _read_checked(
     read: _Read, deserializer: Callable[[Any], Any] | None, validation_func: Callable[[Any], Any] | None
 ) -> tuple[Any, Metrics]:
-    """Read; and where what is cached cannot be used, read once more from the sources."""
+    """Reads; and where what is cached cannot be used, read once more from the sources."""
     lookup, metrics = await read.look_up()
     value, error = _deserialize(lookup.value, deserializer)
     refused = error is not None or (

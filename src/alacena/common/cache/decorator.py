@@ -33,7 +33,7 @@ def cached(
     tags: Iterable[str] = (),
     ignore: Iterable[str] = (),
 ) -> Callable[[Callable[P, Coroutine[Any, Any, R]]], CachedFunction[P, R]]:
-    """Keep the results of an async function.
+    """Keeps the results of an async function.
 
     ::
 
@@ -113,11 +113,11 @@ class CachedFunction(Generic[P, R]):
         self._is_method = True
 
     def __get__(self, instance: object, owner: type | None = None) -> Any:
-        """The function as a method of an object, which is part of the key."""
+        """Returns the function as a method of an object, which is part of the key."""
         return self if instance is None else _BoundFunction(self, instance)
 
     async def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
-        """The result for these arguments, from the cache or from the function.
+        """Returns the result for these arguments, from the cache or from the function.
 
         Raises:
             MissingTenantError: No parameter names a tenant and none is ambient.
@@ -141,16 +141,16 @@ class CachedFunction(Generic[P, R]):
         return cast("R", found.value)
 
     async def invalidate(self, *args: P.args, **kwargs: P.kwargs) -> int:
-        """End the result for these arguments. Cost: 1 round trip."""
+        """Ends the result for these arguments. Cost: 1 round trip."""
         resource_id, scope = self._place(args, kwargs)
         return await (await runtime.opened()).invalidate(scope, self.data_type, resource_id)
 
     async def invalidate_all(self, tenant_id: str | None = None) -> int:
-        """End every result of a tenant that is of the function's data type. Cost: 1 round trip, whatever their number."""
+        """Ends every result of a tenant that is of the function's data type. Cost: 1 round trip, whatever their number."""
         return await (await runtime.opened()).invalidate(scope_of(tenant_id), self.data_type)
 
     async def refresh(self, *args: P.args, **kwargs: P.kwargs) -> R:
-        """Call the function whatever the cache holds, and keep its result."""
+        """Calls the function whatever the cache holds, and keeps its result."""
         resource_id, scope = self._place(args, kwargs)
         cache = await runtime.opened()
         load = self._loader(args, kwargs, scope)
@@ -190,7 +190,7 @@ class _BoundFunction:
         _look_like(self, cached_function._function)
 
     async def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        """The result for these arguments, as `CachedFunction` gives it."""
+        """Returns the result for these arguments, as `CachedFunction` gives it."""
         return await self._cached(self._instance, *args, **kwargs)
 
     def __reduce__(self) -> tuple[Any, ...]:

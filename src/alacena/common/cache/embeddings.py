@@ -37,14 +37,14 @@ def embedding_id(
     dimensions: int | None = None,
     input_type: str | None = None,
 ) -> str:
-    """The resource id of a text's embedding: another one for another model, revision, length or use of the text."""
+    """Returns the resource id of a text's embedding: another one for another model, revision, length or use of the text."""
     return _embedding_ids((text,), model_name, revision, dimensions, input_type)[0]
 
 
 def _embedding_ids(
     texts: Iterable[str], model_name: str, revision: str | None, dimensions: int | None, input_type: str | None
 ) -> list[str]:
-    """The digest of what tells an embedding from the others, as a JSON list, behind the model's name."""
+    """Returns the digest of what tells an embedding from the others, as a JSON list, behind the model's name."""
     # Without a use the list is one shorter: ids that were made before there was such a word stay as they are.
     what = [model_name, revision, dimensions, *(() if input_type is None else (input_type,))]
     shared = json.dumps(what, separators=(",", ":"))[:-1]
@@ -52,7 +52,7 @@ def _embedding_ids(
 
 
 def _as_texts(texts: Any) -> list[str]:
-    """The texts as a list.
+    """Returns the texts as a list.
 
     Raises:
         TypeError: One text, whose letters would be taken for texts; or something else than text is among them.
@@ -89,7 +89,7 @@ async def get_embeddings_batch_with_cache(
     user_id: Id = None,
     permissions: Permissions = None,
 ) -> tuple[list[Any], dict[str, Any]]:
-    """The embeddings of texts, in their order. Each distinct text is embedded once and kept for the next time.
+    """Returns the embeddings of texts, in their order. Each distinct text is embedded once and kept for the next time.
 
     Embeddings are kept as float32 where numpy is installed, and come out the same whether they were cached or not.
     A vector is kept only if it is one: at least one number, all finite and within float32, as many as ``dimensions``
@@ -157,7 +157,7 @@ async def get_embeddings_batch_with_cache(
 async def _found(
     cache: Cache, ids: list[str], scope: Scope, provider: _Provider, batch_size: int | None
 ) -> dict[str, Any]:
-    """The vectors by id; each portion of those that are missing is a load of its own, stored before the next begins."""
+    """Returns the vectors by id; each portion of those that are missing is a load of its own, stored before the next begins."""
     known = await cache.get_many(_TYPE, tuple(ids), scope)
     lengths = Counter(len(vector) for vector in known.values())
     provider.cached = provider.dimensions or (lengths.most_common(1)[0][0] if lengths else None)
@@ -232,7 +232,7 @@ class _Provider:
         self.spent_ms = 0.0
 
     async def __call__(self, ids: Sequence[str]) -> dict[str, Any]:
-        """The embeddings by id; without those that the provider left out, or that are no vectors."""
+        """Returns the embeddings by id; without those that the provider left out, or that are no vectors."""
         self.asked.update(ids)
         texts = [self._texts[one] for one in ids]
         vectors = await self._call_provider(texts)

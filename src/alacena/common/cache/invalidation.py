@@ -28,7 +28,7 @@ async def invalidate_resource_cache(
     conversation_id: str | None = None,
     collection_id: str | None = None,
 ) -> bool:
-    """End one resource, at every scope or at the scopes given. Returns whether there could have been something."""
+    """Ends one resource, at every scope or at the scopes given. Returns whether there could have been something."""
     return bool(
         await CacheManager.invalidate(tenant_id, data_type, resource_id, agent_id, conversation_id, collection_id)
     )
@@ -43,7 +43,7 @@ async def invalidate_coordinated(
     conversation_id: str | None = None,
     collection_id: str | None = None,
 ) -> dict[str, int]:
-    """End a resource and others that go with it.
+    """Ends a resource and others that go with it.
 
     Args:
         tenant_id: Whose; ``None``: the ambient tenant.
@@ -76,7 +76,7 @@ async def invalidate_document_update(
     metadata: Mapping[str, Any] | None = None,
     ctx: Context | None = None,
 ) -> dict[str, int]:
-    """End all that an update of a document makes wrong.
+    """Ends all that an update of a document makes wrong.
 
     With ``document_id``: the document, at every scope, and every chunk, embedding and answer that was stored as made
     from it, or from an entry that was. With ``collection_id``: what was stored for the collection as a whole (query
@@ -130,7 +130,7 @@ async def invalidate_chunk_cache(
     model_name: str | None = None,
     ctx: Context | None = None,
 ) -> dict[str, int]:
-    """End a chunk and the embeddings stored under its id.
+    """Ends a chunk and the embeddings stored under its id.
 
     Args:
         tenant_id: Whose; ``None``: the tenant of ``ctx``, else the ambient one.
@@ -172,7 +172,7 @@ async def _together(own: Coroutine[Any, Any, int] | None, others: Iterable[Corou
 
 
 async def _end_known_tags(tenant_id: str | None, tags: tuple[str, ...]) -> int:
-    """End what carries tags, and say of how many of them anything is known that does."""
+    """Ends what carries tags, and say of how many of them anything is known that does."""
     cache = await runtime.opened()
     return await cache.invalidate_known(tenant_of(tenant_id), tags=tags)
 

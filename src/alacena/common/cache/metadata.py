@@ -26,7 +26,7 @@ def standardize_llama_metadata(
     agent_id: str | None = None,
     conversation_id: str | None = None,
 ) -> dict[str, Any]:
-    """A copy of the metadata of a LlamaIndex node with the fields that every service relies on.
+    """Returns a copy of the metadata of a LlamaIndex node with the fields that every service relies on.
 
     An argument outranks the metadata, the metadata outranks ``ctx`` (without one: what is ambient). The tenant is
     different: metadata is data, often a stranger's, and never chooses it. Argument, ``ctx``, surroundings and metadata
@@ -111,7 +111,7 @@ def _blank(value: object) -> bool:
 
 
 def _surroundings(ctx: Any) -> dict[str, Any]:
-    """The ids that a context gives: its own, then the ambient ones. Contexts of another make by their attributes."""
+    """Returns the ids that a context gives: its own, then the ambient ones. Contexts of another make by their attributes."""
     names = ("tenant_id", "collection_id", "agent_id", "conversation_id")
     if ctx is None:
         return dict(get_full_context())

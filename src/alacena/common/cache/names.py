@@ -11,7 +11,7 @@ from alacena.engine.base.scope import identifier, tenant_text
 
 
 def compose(*parts: str | None) -> str:
-    """One name for several parts, different for different parts: ``None`` is a part too, and not the blank one."""
+    """Returns one name for several parts, different for different parts: ``None`` is a part too, and not the blank one."""
     return ":".join("~" if part is None else _quote(part) for part in parts)
 
 
@@ -21,12 +21,12 @@ def _quote(part: str) -> str:
 
 
 def flag_name(data_type: str, resource_id: str) -> str:
-    """The name of the flag that ``set_if_not_exists(data_type, resource_id, ...)`` raises."""
+    """Returns the name of the flag that ``set_if_not_exists(data_type, resource_id, ...)`` raises."""
     return compose("flag", data_type, resource_id)
 
 
 def split_tenant(name: str, tenant_id: str | None) -> tuple[str, str]:
-    """The tenant and the bare name of a list, set or key whose name may begin with ``"{tenant}:"``.
+    """Returns the tenant and the bare name of a list, set or key whose name may begin with ``"{tenant}:"``.
 
     ``split_tenant("queue", "acme")``, ``split_tenant("acme:queue", None)`` and
     ``split_tenant("acme:queue", "acme")`` are the same.

@@ -31,13 +31,13 @@ class Primitives:
 
     @instance_only
     async def rpush(self, list_name: str, value: Any, tenant_id: str | None = None) -> int:
-        """Append a value to a list. Returns the list's length. Cost: 1 round trip."""
+        """Appends a value to a list. Returns the list's length. Cost: 1 round trip."""
         tenant, name = split_tenant(list_name, tenant_id)
         return await (await runtime.opened()).lists.rpush(name, check_data(value, tenant), tenant_id=tenant)
 
     @instance_only
     async def lpop(self, list_name: str, tenant_id: str | None = None) -> Any:
-        """Take the first value off a list; ``None`` where it is empty.
+        """Takes the first value off a list; ``None`` where it is empty.
 
         What was taken is gone, even if the worker dies over it: workers should use ``Cache.queues``, which hand out
         items until they are acknowledged. A value that cannot be read here is put back, and a `DecodeError` says so.
@@ -48,19 +48,19 @@ class Primitives:
 
     @instance_only
     async def lrange(self, list_name: str, start: int = 0, end: int = -1, tenant_id: str | None = None) -> list[Any]:
-        """The values from ``start`` to ``end``, both included; negative numbers count from the end."""
+        """Returns the values from ``start`` to ``end``, both included; negative numbers count from the end."""
         tenant, name = split_tenant(list_name, tenant_id)
         return await (await runtime.opened()).lists.lrange(name, start, end, tenant_id=tenant)
 
     @instance_only
     async def llen(self, list_name: str, tenant_id: str | None = None) -> int:
-        """How many values a list has."""
+        """Returns how many values a list has."""
         tenant, name = split_tenant(list_name, tenant_id)
         return await (await runtime.opened()).lists.llen(name, tenant_id=tenant)
 
     @instance_only
     async def set_nx(self, key: str, value: Any, tenant_id: str | None = None, ex: float | None = None) -> bool:
-        """Raise a flag unless it is raised; ``delete(key=...)`` lowers it.
+        """Raises a flag unless it is raised; ``delete(key=...)`` lowers it.
 
         Args:
             key: The flag's name.
@@ -92,7 +92,7 @@ class Primitives:
         ttl: float | None = None,
         metadata: Mapping[str, Any] | None = None,  # noqa: ARG002 - accepted from callers; a counter is a number
     ) -> int:
-        """Add to a counter and return its new value.
+        """Adds to a counter and returns its new value.
 
         Args:
             counter_type: What is counted.
@@ -128,7 +128,7 @@ class Primitives:
         *,
         token_type: str | None = None,
     ) -> int:
-        """The value of the counter that `increment_counter` with the same arguments adds to; 0 where there is none."""
+        """Returns the value of the counter that `increment_counter` with the same arguments adds to; 0 where there is none."""
         scope = scope_of(tenant_id, agent_id, conversation_id, collection_id)
         name = compose(
             counter_type, resource_id, token_type, scope.agent_id, scope.conversation_id, scope.collection_id
@@ -139,18 +139,18 @@ class Primitives:
     async def add_to_set(
         self, set_name: str, value: Any, tenant_id: str | None = None, ttl: float | None = None
     ) -> int:
-        """Put a value into a set; with ``ttl``, the whole set falls that many seconds later. Returns 1 if it is new."""
+        """Puts a value into a set; with ``ttl``, the whole set falls that many seconds later. Returns 1 if it is new."""
         tenant, name = split_tenant(set_name, tenant_id)
         return await (await runtime.opened()).sets.add(name, check_data(value, tenant), tenant_id=tenant, ttl_s=ttl)
 
     @instance_only
     async def remove_from_set(self, set_name: str, value: Any, tenant_id: str | None = None) -> int:
-        """Take a value out of a set. Returns 1 if it was there."""
+        """Takes a value out of a set. Returns 1 if it was there."""
         tenant, name = split_tenant(set_name, tenant_id)
         return await (await runtime.opened()).sets.remove(name, value, tenant_id=tenant)
 
     @instance_only
     async def get_set_members(self, set_name: str, tenant_id: str | None = None) -> list[Any]:
-        """The values of a set, in no order."""
+        """Returns the values of a set, in no order."""
         tenant, name = split_tenant(set_name, tenant_id)
         return await (await runtime.opened()).sets.members(name, tenant_id=tenant)

@@ -53,7 +53,7 @@ class SourceRequest:
     ctx: Context | None
 
     def value(self, name: str) -> Any:
-        """The argument of that name."""
+        """Returns the argument of that name."""
         return getattr(self.scope if name in _SCOPES or name == "tenant_id" else self, name)
 
 
@@ -66,7 +66,7 @@ class Plan:
     rest: tuple[str, ...]
 
     async def ask(self, function: SourceFunction, request: SourceRequest) -> Any:
-        """Call the function and await what it returns, if that is awaitable. Its exceptions pass untouched."""
+        """Calls the function and await what it returns, if that is awaitable. Its exceptions pass untouched."""
         keywords = {name: request.value(name) for name in self.keywords}
         for name in self.rest:
             if (value := request.value(name)) is not None:
@@ -128,7 +128,7 @@ def _plan(function: object) -> Plan:
 
 
 def _positional(function: SourceFunction, parameters: Sequence[Parameter]) -> tuple[tuple[str, ...], set[str]]:
-    """The names of the arguments given by position, and as a set."""
+    """Returns the names of the arguments given by position, and as a set."""
     slots = [p for p in parameters if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)]
     written_for_it = max((i for i, p in enumerate(slots) if p.name in _NAMES), default=-1)
     count = max(written_for_it + 1, sum(p.default is p.empty for p in slots))
@@ -167,7 +167,7 @@ def _name(function: object) -> str:
 
 
 def depends_on(*document_ids: Any) -> None:
-    """Say, inside a source, which documents its result is made from: updating one of them ends the result.
+    """Says, inside a source, which documents its result is made from: updating one of them ends the result.
 
     Outside a load nothing happens, so a search function can say it wherever it is called from.
     """
@@ -177,31 +177,31 @@ def depends_on(*document_ids: Any) -> None:
 
 
 def skip() -> None:
-    """Say, inside a source, that its result is not to be stored: it is for those who wait for it now."""
+    """Says, inside a source, that its result is not to be stored: it is for those who wait for it now."""
     if (load := LOAD.get()) is not None:
         load.skip()
 
 
 def set_ttl(ttl: TtlOrUnset) -> None:
-    """Give, inside a source, its result a time to live of its own: seconds, a ``timedelta``, or ``None`` for ever."""
+    """Gives, inside a source, its result a time to live of its own: seconds, a ``timedelta``, or ``None`` for ever."""
     if (load := LOAD.get()) is not None:
         load.ttl = ttl
 
 
 def set_retry_after(retry_after: float | timedelta) -> None:
-    """Say, inside a source that is about to fail, for how many seconds it is not to be asked again for this entry."""
+    """Says, inside a source that is about to fail, for how many seconds it is not to be asked again for this entry."""
     if (load := LOAD.get()) is not None:
         load.retry_after = retry_after
 
 
 def add_cost(*, tokens: int = 0, usd: float | Decimal = 0.0) -> None:
-    """Say, inside a source, what its result cost: dearer results stay longer when memory is short."""
+    """Says, inside a source, what its result cost: dearer results stay longer when memory is short."""
     if (load := LOAD.get()) is not None:
         load.cost(tokens=tokens, usd=usd)
 
 
 async def ask_source(function: SourceFunction, how: Plan, request: SourceRequest, load: Any) -> Any:
-    """Ask one source, with ``load`` as the load that `depends_on` speaks to."""
+    """Asks one source, with ``load`` as the load that `depends_on` speaks to."""
     token = LOAD.set(load)
     try:
         return await how.ask(function, request)

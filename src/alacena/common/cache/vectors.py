@@ -54,7 +54,7 @@ class Vectors:
         return lengths.most_common(1)[0][0] if lengths else 0
 
     def agrees(self, length: int | None) -> bool:
-        """Whether at least one has this length, or no length is known."""
+        """Returns whether at least one has this length, or no length is known."""
         return length is None or any(len(vector) == length for vector in self.good.values())
 
     def keep(self, length: int, texts: Sequence[str]) -> None:
@@ -95,7 +95,7 @@ def _fault(position: int, texts: Sequence[str], words: str) -> str:
 
 
 def _rows(answer: Any) -> list[Any]:
-    """The items of an answer, one for each text that it speaks of."""
+    """Returns the items of an answer, one for each text that it speaks of."""
     if hasattr(answer, "__aiter__"):
         if hasattr(answer, "aclose"):
             msg = f"the embedding provider is an async generator, which makes no answer at once: {_SHAPES}"
@@ -131,7 +131,7 @@ def _in_order(made: Sequence[Any], indexed: Sequence[int], texts: Sequence[str])
 
 
 def _bare(one: Any) -> Any:
-    """The numbers of one item: the item itself, or what it has under ``embedding`` or ``values``."""
+    """Returns the numbers of one item: the item itself, or what it has under ``embedding`` or ``values``."""
     for name in ("embedding", "values"):
         numbers = _attribute(one, name)
         if numbers is not None and not callable(numbers):
@@ -149,7 +149,7 @@ def _attribute(one: Any, name: str) -> Any:
 
 
 def _vector(one: Any) -> Any:
-    """A vector as it is kept: a float32 array that nobody writes to; without numpy, a list of floats.
+    """Returns a vector as it is kept: a float32 array that nobody writes to; without numpy, a list of floats.
 
     Raises:
         ValueError: It is none; the words hold no numbers of it.
@@ -178,7 +178,7 @@ def _vector(one: Any) -> Any:
 
 
 def _float32(one: Any, np: Any) -> Any:
-    """The numbers as a float32 array of their own; ``None`` if they are no numbers."""
+    """Returns the numbers as a float32 array of their own; ``None`` if they are no numbers."""
     try:
         with np.errstate(over="ignore", invalid="ignore"):
             given = np.asarray(one)
@@ -211,7 +211,7 @@ def _plain_vector(one: Any) -> list[float]:
 
 
 def _decode(text: str | bytes) -> list[float]:
-    """The numbers of ``encoding_format="base64"``: little-endian float32."""
+    """Returns the numbers of ``encoding_format="base64"``: little-endian float32."""
     try:
         raw = base64.b64decode(text, validate=True)
         return list(struct.unpack(f"<{len(raw) // 4}f", raw))

@@ -44,7 +44,7 @@ class _Arguments:
     def with_ctx(
         self, context: Context, args: tuple[Any, ...], kwargs: dict[str, Any]
     ) -> tuple[tuple[Any, ...], dict[str, Any]]:
-        """The call's arguments with ``context`` as ``ctx``, where the function takes one and the call brings none."""
+        """Returns the call's arguments with ``context`` as ``ctx``, where the function takes one and the call brings none."""
         if not self.takes_ctx or self.value("ctx", args, kwargs) is not None:
             return args, kwargs
         position = self._positions.get("ctx")
@@ -64,7 +64,7 @@ class _Wanted:
         self._validate_tenant = validate_tenant
 
     def context(self, arguments: _Arguments, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Context:
-        """The block to run one call in."""
+        """Returns the block to run one call in."""
         given = arguments.value("ctx", args, kwargs)
         info = _tenant_info(arguments, args, kwargs)
         tenant_id = self._tenant_id(arguments.value("tenant_id", args, kwargs), info, given)
@@ -92,7 +92,7 @@ class _Wanted:
 
 
 def _tenant_info(arguments: _Arguments, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-    """The argument that describes the tenant: by its parameter's name, or by its class (``...TenantInfo``).
+    """Returns the argument that describes the tenant: by its parameter's name, or by its class (``...TenantInfo``).
 
     A request body that merely has a ``tenant_id`` does not count: who calls must not choose the tenant with it.
     """
@@ -129,7 +129,7 @@ def with_context(
     user: bool = False,
     validate_tenant: bool = True,
 ) -> Callable[P, R] | Callable[[Callable[P, R]], Callable[P, R]]:
-    """Run a function, sync or async, inside a `Context` made from its arguments and from what is ambient.
+    """Runs a function, sync or async, inside a `Context` made from its arguments and from what is ambient.
 
     The tenant is the ambient one, that of a ``TenantInfo``-like argument, of a ``ctx`` that was passed, or of the
     argument ``tenant_id``: all that are named must agree. A generator, sync or async, runs each of its steps inside the
@@ -188,6 +188,6 @@ def _decorate(target: Callable[P, R], wanted: _Wanted) -> Callable[P, R]:
 
 
 async def _within(context: Context, result: Awaitable[R]) -> R:
-    """Await what a plain function returned inside the block that it was called in."""
+    """Awaits what a plain function returned inside the block that it was called in."""
     with context:
         return await result

@@ -42,17 +42,17 @@ class LoadAccess:
     __slots__ = ()
 
     def depends_on(self, document_ids: str | Iterable[str]) -> None:
-        """Record the documents that the value is made from: updating one of them ends the value."""
+        """Records the documents that the value is made from: updating one of them ends the value."""
         if (load := LOAD.get()) is not None:
             load.depends_on(document_ids)
 
     def skip(self) -> None:
-        """Do not store the value: it is for those who wait for it now, and nobody else."""
+        """Does not store the value: it is for those who wait for it now, and nobody else."""
         if (load := LOAD.get()) is not None:
             load.skip()
 
     def cost(self, *, tokens: int = 0, usd: float | Decimal = 0.0) -> None:
-        """Record what the value cost: dearer values stay longer when memory is short."""
+        """Records what the value cost: dearer values stay longer when memory is short."""
         if (load := LOAD.get()) is not None:
             load.cost(tokens=tokens, usd=usd)
 

@@ -50,7 +50,7 @@ class SupabaseClient(AsyncClient):
         return self
 
     def from_(self, table_name: str) -> AsyncRequestBuilder:
-        """A request on a table, ``"table"`` or ``"schema.table"``; ``table()`` is the same."""
+        """Returns a request on a table, ``"table"`` or ``"schema.table"``; ``table()`` is the same."""
         schema, dot, name = table_name.partition(".")
         if not dot:
             return super().from_(table_name)
@@ -72,7 +72,7 @@ class LoopClients:
         self._clients: OrderedDict[tuple[str, str, str | None], SupabaseClient] = OrderedDict()
 
     def get(self, url: str, key: str, access_token: str | None) -> SupabaseClient:
-        """The client for a key and, where one is given, a token in whose name it asks."""
+        """Returns the client for a key and, where one is given, a token in whose name it asks."""
         name = (url, key, access_token)
         client = self._clients.get(name)
         if client is None:
@@ -101,7 +101,7 @@ class ClientRegistry:
         self._by_loop: dict[tuple[asyncio.AbstractEventLoop | None, float], LoopClients] = {}
 
     def here(self, timeout_s: float) -> LoopClients:
-        """The clients of the running loop; outside of one, those of the loop that will first use them."""
+        """Returns the clients of the running loop; outside of one, those of the loop that will first use them."""
         place = (_get_running_loop(), timeout_s)
         if place not in self._by_loop:
             self._forget_closed_loops()

@@ -29,7 +29,7 @@ class _Process:
         return self._registry
 
     def open_registry(self) -> ClientRegistry:
-        """The clients, whose package is imported by the first that asks."""
+        """Returns the clients, whose package is imported by the first that asks."""
         if self._registry is None:
             try:
                 from alacena.common.db.client import ClientRegistry
@@ -77,7 +77,7 @@ def get_supabase_client(
     use_service_role: bool | None = None,
     access_token: str | None = None,
 ) -> SupabaseClient:
-    """The Supabase client of the running event loop; not a coroutine function, yet its result may be awaited.
+    """Returns the Supabase client of the running event loop; not a coroutine function, yet its result may be awaited.
 
     Usage::
 

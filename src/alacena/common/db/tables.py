@@ -9,7 +9,7 @@ AI_SCHEMA = "ai"
 
 
 def get_table_name(base_name: str, schema: str | None = None) -> str:
-    """The table's name with its schema: ``"documents"`` gives ``"ai.documents"``, ``"tenants"`` ``"public.tenants"``.
+    """Returns the table's name with its schema: ``"documents"`` gives ``"ai.documents"``, ``"tenants"`` ``"public.tenants"``.
 
     ``get_supabase_client().table(...)`` understands such names.
 

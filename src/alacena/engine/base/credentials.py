@@ -11,7 +11,7 @@ class CredentialProvider(Protocol):
     """Gives the user and password of the moment; the providers for redis-py (cloud identities among them) fit."""
 
     async def get_credentials_async(self) -> tuple[str] | tuple[str, str]:
-        """``(password,)`` or ``(username, password)``, asked for at each connect."""
+        """Returns ``(password,)`` or ``(username, password)``, asked for at each connect."""
         ...
 
 

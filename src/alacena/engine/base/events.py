@@ -129,7 +129,7 @@ class Observer(Protocol):
     """Receives every event, synchronously: keep it short and do not block."""
 
     def observe(self, event: Event) -> None:
-        """Take note of one event. What it raises is logged and goes no further."""
+        """Takes note of one event. What it raises is logged and goes no further."""
         ...
 
 
@@ -140,11 +140,11 @@ class Events:
         self._observers = tuple(observers)
 
     def __bool__(self) -> bool:
-        """Whether anybody listens."""
+        """Returns whether anybody listens."""
         return bool(self._observers)
 
     def emit(self, event: Event) -> None:
-        """Tell every observer; a failing observer never reaches the caller."""
+        """Tells every observer; a failing observer never reaches the caller."""
         for observer in self._observers:
             try:
                 observer.observe(event)

@@ -23,5 +23,5 @@ class Generation:
         self.tag: str | None = None
 
     def stands(self, nonce: bytes) -> bool:
-        """Whether, as far as this process knows, the generation has not ended since it had this nonce."""
+        """Returns whether, as far as this process knows, the generation has not ended since it had this nonce."""
         return nonce == (self.glimpse if self.nonce is None else self.nonce)

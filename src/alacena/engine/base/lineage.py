@@ -72,7 +72,7 @@ class Reads:
 
 
 def tag_of(generation: Generation) -> str:
-    """The tag that a generation stands for; where it stands for a scope, one that names it."""
+    """Returns the tag that a generation stands for; where it stands for a scope, one that names it."""
     return generation.tag or mark_tag(generation.name)
 
 
@@ -85,7 +85,7 @@ adding to one and taking from it need no lock, and asking whether it is empty is
 
 
 def made_from(key: EntryKey, value: Any, tags: Iterable[str]) -> tuple[str, ...]:
-    """All that a value depends on, each once, as an entry can name it.
+    """Returns all that a value depends on, each once, as an entry can name it.
 
     What belongs to a collection and names none of its documents depends on the collection's documents as a whole; so
     does an answer that names neither.
@@ -107,7 +107,7 @@ def made_from(key: EntryKey, value: Any, tags: Iterable[str]) -> tuple[str, ...]
 
 
 def documents_in(value: Any) -> tuple[str, ...]:
-    """The documents that a value says it belongs to, by their text, each once.
+    """Returns the documents that a value says it belongs to, by their text, each once.
 
     It says so in fields called ``document_id`` (text, a number, a UUID, a member of an enumeration) and
     ``document_ids``, wherever they stand: in the value, in what its lists, tuples, sets and mappings hold, in fields of
@@ -142,7 +142,7 @@ class _Search:
         self._seen: set[int] = set()
 
     def look(self, value: Any) -> None:
-        """Look at a value and into it."""
+        """Looks at a value and into it."""
         level = [value]
         for _ in range(DEEPEST):
             below: list[Any] = []
@@ -158,7 +158,7 @@ class _Search:
             level = [one for one in below if self._is_new(one)]
 
     def _is_new(self, holder: Any) -> bool:
-        """Whether it is met for the first time: a value may hold itself."""
+        """Returns whether it is met for the first time: a value may hold itself."""
         before = len(self._seen)
         self._seen.add(id(holder))
         return len(self._seen) > before
@@ -190,7 +190,7 @@ class _Search:
 
 
 def _fields_of(value: Any) -> Mapping[Any, Any] | None:
-    """The fields of an object, ``None`` where it has none. No property and no method of it runs."""
+    """Returns the fields of an object, ``None`` where it has none. No property and no method of it runs."""
     if isinstance(value, type):
         return None
     names = getattr(type(value), "__struct_fields__", None) or getattr(type(value), "__dataclass_fields__", None)

@@ -64,7 +64,7 @@ class Policy:
         return max(self.stale_if_error_s, self.stale_while_revalidate_s)
 
     def but(self, **changes: Any) -> Policy:
-        """A copy with some attributes changed."""
+        """Returns a copy with some attributes changed."""
         return replace(self, **changes)
 
 

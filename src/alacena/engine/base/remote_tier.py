@@ -83,7 +83,7 @@ class Lookup(Generic[V]):
         return self.found and self.source in {"cache", "stale"}
 
     def within(self, latency_s: float) -> Lookup[V]:
-        """The same outcome with its latency."""
+        """Returns the same outcome with its latency."""
         return Lookup(
             self.value,
             self.source,
@@ -249,7 +249,7 @@ class Ended(int):
     names: frozenset[str | bytes]
 
     def __new__(cls, count: int, names: Iterable[str | bytes] = ()) -> Self:
-        """A count with the names that it is about."""
+        """Returns a count with the names that it is about."""
         ended = super().__new__(cls, count)
         ended.names = frozenset(names)
         return ended
@@ -283,7 +283,7 @@ class RemoteTier(Protocol):
     def find(
         self, keys: Sequence[EntryKey], policy: Policy, *, keep: bool, unknown: Sequence[Generation] = ()
     ) -> Awaitable[Found | Unsettled | None]:
-        """The first of the keys (most specific first) that holds an entry which is alive, fresh or stale.
+        """Returns the first of the keys (most specific first) that holds an entry which is alive, fresh or stale.
 
         Not a coroutine, which would be one more step on the way of every read that memory does not answer.
 
@@ -301,7 +301,7 @@ class RemoteTier(Protocol):
         ...
 
     def seek(self, data_type: str, resource_id: str, tenant_id: str) -> Awaitable[Any] | None:
-        """The fresh value of a tenant's own entry, by the shortest way there is; counted as a hit or a miss.
+        """Returns the fresh value of a tenant's own entry, by the shortest way there is; counted as a hit or a miss.
 
         Returns:
             ``None`` where only :meth:`find` can tell; else what to await: the value, ``MISSING`` where there is none, or
@@ -315,7 +315,7 @@ class RemoteTier(Protocol):
         ...
 
     async def find_many(self, keys: Sequence[EntryKey], policy: Policy, *, keep: bool) -> list[Found | None]:
-        """The same for many entries, each at its own key only. Cost: 1 round trip a node."""
+        """Returns the same for many entries, each at its own key only. Cost: 1 round trip a node."""
         ...
 
     async def lease(
@@ -327,7 +327,7 @@ class RemoteTier(Protocol):
         force: bool = False,
         among: int = 1,
     ) -> Lease | Found | Held:
-        """Ask for the permission to fill an entry.
+        """Asks for the permission to fill an entry.
 
         Args:
             key: Which entry.
@@ -344,19 +344,19 @@ class RemoteTier(Protocol):
         ...
 
     def renew(self, lease: Lease) -> None:
-        """Prolong a lease while its load is running. Sent and not waited for."""
+        """Prolongs a lease while its load is running. Sent and not waited for."""
         ...
 
     async def fill(self, lease: Lease, new_entry: NewEntry) -> Refusal:
-        """Store what was loaded, if everything the lease rests on still stands. Cost: 1 round trip; 2 with new tags."""
+        """Stores what was loaded, if everything the lease rests on still stands. Cost: 1 round trip; 2 with new tags."""
         ...
 
     def release(self, lease: Lease) -> None:
-        """Give a lease back unused, so that the next request need not wait for its end. Sent and not waited for."""
+        """Gives a lease back unused, so that the next request need not wait for its end. Sent and not waited for."""
         ...
 
     async def discard(self, lease: Lease) -> None:
-        """Remove the entry that a load was to replace, and give the lease back; nothing if the lease is another's by now.
+        """Removes the entry that a load was to replace, and gives the lease back; nothing if the lease is another's by now.
 
         Raises:
             BackendError: The server did not confirm; the removal is owed.
@@ -366,7 +366,7 @@ class RemoteTier(Protocol):
         ...
 
     async def store(self, key: EntryKey, new_entry: NewEntry, began: Beginning | None = None) -> Refusal:
-        """Store a value that the caller vouches for: a fill in flight loses to it.
+        """Stores a value that the caller vouches for: a fill in flight loses to it.
 
         Args:
             key: Where.
@@ -381,7 +381,7 @@ class RemoteTier(Protocol):
         ...
 
     async def begin(self, buckets: Sequence[Sequence[str]], wide: int) -> tuple[Beginning, ...]:
-        """Note what a reading of the source rests on.
+        """Notes what a reading of the source rests on.
 
         Args:
             buckets: For each bucket, the name of its journal, then those of generations.
@@ -395,11 +395,11 @@ class RemoteTier(Protocol):
         ...
 
     async def delete(self, keys: Sequence[EntryKey]) -> int:
-        """Remove the entries named, in memory first. Cost: 1 round trip a node."""
+        """Removes the entries named, in memory first. Cost: 1 round trip a node."""
         ...
 
     async def invalidate(self, generations: Sequence[Sequence[str]], keys: Sequence[EntryKey]) -> Ended:
-        """End generations and remove entries, in memory first.
+        """Ends generations and removes entries, in memory first.
 
         Args:
             generations: Groups of names, each of one bucket: a generation, followed by the journal and the generation of
@@ -414,7 +414,7 @@ class RemoteTier(Protocol):
         ...
 
     def owe(self, generations: Sequence[Sequence[str]], keys: Sequence[EntryKey]) -> None:
-        """Owe the removal of what may be out of date and could not be removed or replaced; memory forgets it at once.
+        """Owes the removal of what may be out of date and could not be removed or replaced; memory forgets it at once.
 
         It is removed as soon as the server takes that, and nothing that it covers is read before. Arguments as those of
         :meth:`invalidate`.
@@ -422,7 +422,7 @@ class RemoteTier(Protocol):
         ...
 
     async def hold(self, keys: Sequence[EntryKey], resources: Sequence[str], hold_s: float) -> bytes:
-        """Remove entries and end their resources' generations, and make readers bypass them while a transaction runs.
+        """Removes entries and ends their resources' generations, and makes readers bypass them while a transaction runs.
 
         Args:
             keys: The entries.
@@ -440,7 +440,7 @@ class RemoteTier(Protocol):
         ...
 
     async def unhold(self, keys: Sequence[EntryKey], token: bytes) -> None:
-        """End a hold and remove the entries once more. Cost: 1 round trip a node."""
+        """Ends a hold and removes the entries once more. Cost: 1 round trip a node."""
         ...
 
     async def inspect(self, key: EntryKey, wider: Sequence[EntryKey] = ()) -> dict[str, Any]:
@@ -476,5 +476,5 @@ class Counts:
     refused_fills: dict[str, int] = field(default_factory=dict)
 
     def refused(self, reason: str) -> None:
-        """Count a fill that was not stored."""
+        """Counts a fill that was not stored."""
         self.refused_fills[reason] = self.refused_fills.get(reason, 0) + 1

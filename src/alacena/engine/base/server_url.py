@@ -308,7 +308,7 @@ def _read_database(options: Mapping[str, str], otherwise: str) -> str:
 
 
 def _no_scheme(scheme: str) -> str:
-    """The message; it shows a scheme only if it is a known one, for what stands there may be a password."""
+    """Returns the message; it shows a scheme only if it is a known one, for what stands there may be a password."""
     known = ", ".join(f"{one}://" for one in ("redis", "rediss", "unix", "valkey", "redis+sentinel", "redis+cluster"))
     if (instead := _OTHER_SCHEMES.get(scheme.lower())) is None:
         if scheme.lower() in _SCHEMES or scheme.lower() == _UNIX:

@@ -94,7 +94,7 @@ class Settings:
 
     @classmethod
     def from_env(cls, environ: Mapping[str, str] | None = None, **overrides: Any) -> Settings:
-        """Read ``ALACENA_*`` (such as ``ALACENA_REDIS_BUDGET_S``) and, for the server, ``REDIS_URL``.
+        """Reads ``ALACENA_*`` (such as ``ALACENA_REDIS_BUDGET_S``) and, for the server, ``REDIS_URL``.
 
         Args:
             environ: The variables; ``None``: the process's.
@@ -141,7 +141,7 @@ _NEAR: Final = 0.75
 
 
 def _is_meant(name: str) -> bool:
-    """Whether a name that is no setting is one misspelled, rather than a variable of somebody else."""
+    """Returns whether a name that is no setting is one misspelled, rather than a variable of somebody else."""
     first = name.partition("_")[0]
     return bool(get_close_matches(name, _KINDS, 1, _NEAR)) or any(known.startswith(f"{first}_") for known in _KINDS)
 

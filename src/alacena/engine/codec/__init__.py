@@ -126,7 +126,7 @@ class Codec:
         )
 
     def encode(self, value: object) -> bytes:
-        """The value's payload, neither compressed nor encrypted: what memory keeps of a value that could be changed.
+        """Returns the value's payload, neither compressed nor encrypted: what memory keeps of a value that could be changed.
 
         Raises:
             EncodeError: It holds something that cannot be stored, or is larger than ``max_value_bytes``.
@@ -148,7 +148,7 @@ class Codec:
         return canonical(value, self._registry)
 
     def pack(self, payload: bytes) -> Encoded:
-        """A payload as it will be stored, compressed where that pays."""
+        """Returns a payload as it will be stored, compressed where that pays."""
         if len(payload) > self._compress_over_bytes and arrays.worth_compressing(payload):
             packed, how = compression.compress(payload)
             return Encoded(packed, compression=how)
@@ -157,7 +157,7 @@ class Codec:
     def seal(
         self, envelope: Envelope, encoded: Encoded, *, tenant: str, stamps: Sequence[bytes] | None = None
     ) -> bytes:
-        """The entry to store: the envelope with this codec's ids, and the payload, encrypted if there is a keyring.
+        """Returns the entry to store: the envelope with this codec's ids, and the payload, encrypted if there is a keyring.
 
         Args:
             envelope: What the entry says. Its ids of codec, compression and encryption are overwritten.
@@ -185,7 +185,7 @@ class Codec:
         return pack(envelope, payload, check=self._check)
 
     def open(self, data: bytes | memoryview, *, key_digest: bytes, tenant: str) -> tuple[Envelope, bytes | memoryview]:
-        """The envelope and the payload of an entry, decrypted and decompressed; see :meth:`decode`.
+        """Returns the envelope and the payload of an entry, decrypted and decompressed; see :meth:`decode`.
 
         Args:
             data: What the server answered. The payload may be a view on it.
@@ -219,7 +219,7 @@ class Codec:
     def glance_all(
         self, entries: Sequence[bytes], witnesses: Sequence[bytes], stamps: bytes
     ) -> list[tuple[int, int, int, int] | None]:
-        """The short way into many entries; see :func:`alacena.engine.codec.envelope.glance_all`."""
+        """Returns the short way into many entries; see :func:`alacena.engine.codec.envelope.glance_all`."""
         return glance_all(entries, witnesses, stamps) if self.glance is glance else [None] * len(entries)
 
     def decoder(self) -> Callable[[bytes, int], Any]:

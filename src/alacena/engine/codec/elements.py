@@ -31,12 +31,12 @@ class ElementCipher:
         self._refuse_plain = refuse_plain
 
     def seal(self, payload: bytes, tenant: str, place: str) -> bytes:
-        """The encrypted element; another one each time."""
+        """Returns the encrypted element; another one each time."""
         head = _HEAD + self._keyring.current.to_bytes(_ID_BYTES, "little")
         return head + self._keyring.encrypt(payload, tenant=tenant, header=_bind(head, place))
 
     def seal_alike(self, payload: bytes, tenant: str, place: str) -> list[bytes]:
-        """The encrypted members of a set that equal a payload: by the current key first, then by those before it.
+        """Returns the encrypted members of a set that equal a payload: by the current key first, then by those before it.
 
         The same bytes each time, so that the server can tell equal members; it learns that they are equal, and no more.
         """
@@ -50,7 +50,7 @@ class ElementCipher:
         return sealed if self._refuse_plain else [*sealed, payload]
 
     def open(self, raw: bytes, tenant: str, place: str, *, alike: bool) -> bytes:
-        """The payload of an element.
+        """Returns the payload of an element.
 
         Raises:
             EntryError: It is another tenant's, of another object, tampered with, of a key that is not on the ring, or

@@ -114,7 +114,7 @@ def pack(
     stamps: Sequence[bytes] | None = None,
     check: IntegrityCheck = crc,
 ) -> bytes:
-    """The bytes of an entry: one copy of the payload.
+    """Returns the bytes of an entry: one copy of the payload.
 
     Args:
         envelope: The header's fields.
@@ -130,7 +130,7 @@ def pack(
 
 
 def header(envelope: Envelope, payload_bytes: int, *, stamps: Sequence[bytes] | None = None) -> bytes:
-    """The header without magic and check, up to the payload: what encryption authenticates."""
+    """Returns the header without magic and check, up to the payload: what encryption authenticates."""
     stamps = envelope.stamps if stamps is None else stamps
     stamped = b"".join(stamps)
     if len(stamped) != STAMP_BYTES * len(stamps):
@@ -194,7 +194,7 @@ def unpack(
     key_digest: bytes,
     check: IntegrityCheck = crc,
 ) -> tuple[Envelope, memoryview]:
-    """The header of an entry and a view on its payload, which starts at a multiple of 8.
+    """Returns the header of an entry and a view on its payload, which starts at a multiple of 8.
 
     The payload is as the check says: untouched, or with a `Mac`, written by somebody who has the key.
 
@@ -241,7 +241,7 @@ _PLAIN: Final = tuple(_plain(count) for count in range(17))
 
 
 def glance(data: bytes, witness: bytes, stamps: bytes) -> Glance | None:
-    """The short way into a plain entry: known codec, no tags, neither compressed nor encrypted, checked by CRC-32.
+    """Returns the short way into a plain entry: known codec, no tags, neither compressed nor encrypted, checked by CRC-32.
 
     Everything that :func:`unpack` checks is checked here, by comparing runs of bytes with what they must be.
 
@@ -275,7 +275,7 @@ def glance(data: bytes, witness: bytes, stamps: bytes) -> Glance | None:
 def glance_all(
     entries: Sequence[bytes], witnesses: Sequence[bytes], stamps: bytes
 ) -> list[tuple[int, int, int, int] | None]:
-    """The same for entries that depend on the same generations, each with its own witness.
+    """Returns the same for entries that depend on the same generations, each with its own witness.
 
     Returns:
         For each what :func:`glance` gives, with the place where the payload begins instead of the payload.
@@ -303,7 +303,7 @@ def glance_all(
 
 
 def slice_authenticated(data: bytes | memoryview, payload_bytes: int) -> bytes:
-    """The part of an entry that encryption authenticated: what `header` returned for it."""
+    """Returns the part of an entry that encryption authenticated: what `header` returned for it."""
     return bytes(memoryview(data)[_BODY : len(data) - payload_bytes])
 
 
@@ -318,7 +318,7 @@ def _require_magic(view: memoryview) -> None:
 
 
 def _envelope(fields: tuple[Any, ...], view: memoryview) -> Envelope:
-    """The envelope of an entry whose check passed: it is still taken for somebody's mistake, never trusted blindly."""
+    """Returns the envelope of an entry whose check passed: it is still taken for somebody's mistake, never trusted blindly."""
     flags, codec, compression, encryption, stamp_count, tag_count, key_id, version_bytes, offset = fields[:9]
     position = _FIXED + stamp_count * STAMP_BYTES
     if flags & ~_KNOWN_FLAGS or offset % 8 or position + tag_count * (2 + STAMP_BYTES) + version_bytes > offset:

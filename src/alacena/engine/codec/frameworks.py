@@ -108,7 +108,7 @@ _DRIVERS: Final[dict[str, Callable[[Any], _Pair]]] = {
 
 
 def find_class(cls: type) -> Record | None:
-    """The record of a class that needs no registration, or ``None``."""
+    """Returns the record of a class that needs no registration, or ``None``."""
     name = f"{cls.__module__}.{cls.__qualname__}"
     pair = _STANDARD.get(cls)
     if pair is None and _found(name) is cls:
@@ -120,7 +120,7 @@ def find_class(cls: type) -> Record | None:
 
 
 def find_name(name: str) -> Record | None:
-    """The record of the class of this name that needs no registration; ``None`` if it is not imported here."""
+    """Returns the record of the class of this name that needs no registration; ``None`` if it is not imported here."""
     for cls in _STANDARD:
         if f"{cls.__module__}.{cls.__qualname__}" == name:
             return find_class(cls)
@@ -129,7 +129,7 @@ def find_name(name: str) -> Record | None:
 
 
 def plain(value: Any) -> Any:
-    """The plain value that an object equals and says no more than; the object itself if there is none.
+    """Returns the plain value that an object equals and says no more than; the object itself if there is none.
 
     A row of asyncpg is its ``dict``; text of a class of its own (an `Enum`'s member among it) that has no attributes is
     text; a moment of pandas or pendulum that is no finer than a microsecond is a ``datetime``.
@@ -148,7 +148,7 @@ def _found_record() -> Any:
 
 
 def _found(name: str) -> type | None:
-    """The class of this name, if the application has imported its module."""
+    """Returns the class of this name, if the application has imported its module."""
     module, _, bare = name.rpartition(".")
     found = vars(sys.modules[module]).get(bare) if module in sys.modules else None
     return found if isinstance(found, type) else None

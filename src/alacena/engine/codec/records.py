@@ -44,7 +44,7 @@ class Record(NamedTuple):
     shape: str
 
     def restore(self, shape: object, state: list[Any]) -> object:
-        """The instance that an entry describes; fields by name, whatever fields the class had when it was written.
+        """Returns the instance that an entry describes; fields by name, whatever fields the class had when it was written.
 
         Raises:
             DecodeError: It was of another kind, or a field without a default is missing.
@@ -107,12 +107,12 @@ def record_of(
 
 
 def can_be_taken_apart(cls: Any) -> bool:
-    """Whether :func:`record_of` needs no functions for a class."""
+    """Returns whether :func:`record_of` needs no functions for a class."""
     return isinstance(cls, type) and any(is_such(cls) for is_such, _ in _KINDS)
 
 
 def annotations_of(cls: type) -> list[Any]:
-    """The types of a class's fields, as far as they can be found out.
+    """Returns the types of a class's fields, as far as they can be found out.
 
     Raises:
         UsageError: A name in them means nothing where the class was written.
@@ -210,7 +210,7 @@ def _of_named_tuple(cls: Any, name: str) -> Record:
 
 
 def is_pydantic(cls: type) -> bool:
-    """Whether ``cls`` is a pydantic model: there is none unless somebody else has imported pydantic."""
+    """Returns whether ``cls`` is a pydantic model: there is none unless somebody else has imported pydantic."""
     pydantic = sys.modules.get("pydantic")
     return pydantic is not None and issubclass(cls, pydantic.BaseModel)
 

@@ -46,7 +46,7 @@ class Registry:
         load: Callable[[Any], object] | None = None,
         deep: bool = False,
     ) -> C:
-        """Allow instances of exactly ``cls`` (not of its subclasses) to be stored. Usable as a class decorator.
+        """Allows instances of exactly ``cls`` (not of its subclasses) to be stored. Usable as a class decorator.
 
         Args:
             cls: An ``Enum``, dataclass, pydantic model, ``msgspec.Struct`` or named tuple; any class at all with
@@ -90,14 +90,14 @@ class Registry:
                 todo += annotations_of(found)
 
     def of(self, cls: type) -> Record | None:
-        """The record of exactly this class, or ``None``."""
+        """Returns the record of exactly this class, or ``None``."""
         record = self._by_class.get(cls) or self._known.get(cls)
         if record is None and (record := find_class(cls)) is not None:
             self._known[cls] = record
         return record
 
     def restore(self, name: object, shape: object, state: list[Any]) -> object:
-        """The instance that an entry describes.
+        """Returns the instance that an entry describes.
 
         Raises:
             DecodeError: No class has this name here, or it needs a field that the entry does not have.

@@ -70,7 +70,7 @@ class ValueCodec:
         self._decode_list = msgpack.Decoder(list, ext_hook=self._restore).decode
 
     def encode(self, value: object) -> bytes:
-        """The bytes of ``value``, which nobody may change meanwhile.
+        """Returns the bytes of ``value``, which nobody may change meanwhile.
 
         Raises:
             EncodeError: It holds something that cannot be stored (the message and ``path`` say where, and what to do),
@@ -88,14 +88,14 @@ class ValueCodec:
             raise locate(error) from error.__cause__
 
     def _encode_carefully(self, value: object) -> bytes:
-        """Encode a value that holds an integer beyond 64 bits, or a string that UTF-8 cannot hold."""
+        """Encodes a value that holds an integer beyond 64 bits, or a string that UTF-8 cannot hold."""
         try:
             return self._encode(Wrapper(self._registry, self._encode, careful=True).wrap(value))
         except EncodeError as error:
             raise locate(error) from error.__cause__
 
     def decode(self, data: bytes | memoryview, start: int = 0) -> Any:
-        """The value whose bytes are those from ``start`` on.
+        """Returns the value whose bytes are those from ``start`` on.
 
         A hostile tree costs no more memory than about 80 bytes for each of its own (an empty dict is one byte long),
         whatever sizes it declares, and no more depth than the interpreter's recursion limit.

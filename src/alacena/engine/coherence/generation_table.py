@@ -52,14 +52,14 @@ class GenerationTable:
         self._dependents: dict[str, set[asyncio.Future[bool]]] = {}
 
     def generation(self, name: str) -> Generation:
-        """The one object for a name in this process."""
+        """Returns the one object for a name in this process."""
         generation = self._generations.get(name)
         if generation is None:
             generation = self._generations[name] = Generation(name)
         return generation
 
     def generations(self, names: tuple[str, ...]) -> tuple[Generation, ...]:
-        """The objects for an entry's names, in their order."""
+        """Returns the objects for an entry's names, in their order."""
         if len(names) > 2:
             return tuple(self.generation(name) for name in names)
         found = self._shared.get(names)
@@ -70,7 +70,7 @@ class GenerationTable:
         return found
 
     def intern_tags(self, key: EntryKey, tags: Iterable[str]) -> tuple[Generation, ...]:
-        """The objects for an entry's tags, in their order."""
+        """Returns the objects for an entry's tags, in their order."""
         found = []
         for tag in tags:
             generation = self.generation(key.tag_name(tag))
@@ -80,7 +80,7 @@ class GenerationTable:
         return tuple(found)
 
     def learn(self, generation: Generation, nonce: bytes | None) -> None:
-        """Take note of a nonce that the server reported."""
+        """Takes note of a nonce that the server reported."""
         if self.barred is not None and nonce is not None and generation.name in self.barred:
             nonce = None
         known = generation.nonce
@@ -90,7 +90,7 @@ class GenerationTable:
             self.memory.epoch += 1
 
     def forget_glimpsed(self, generations: Iterable[Generation]) -> None:
-        """Forget nonces that were good for one step only: nobody would tell of their end."""
+        """Forgets nonces that were good for one step only: nobody would tell of their end."""
         for generation in generations:
             nonce = generation.nonce
             self.learn(generation, None)
@@ -118,7 +118,7 @@ class GenerationTable:
         self.wake(entry, filled=False)
 
     def wake(self, entry: bytes, *, filled: bool) -> None:
-        """Tell whoever watches an entry that it may be filled, or that only its lease has changed."""
+        """Tells whoever watches an entry that it may be filled, or that only its lease has changed."""
         for watcher in self._watchers.pop(entry, ()):
             if not watcher.done():
                 watcher.set_result(filled)

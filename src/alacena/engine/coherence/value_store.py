@@ -84,7 +84,7 @@ class ValueStore:
         policy: Policy,
         usd: float = 0.0,
     ) -> bool:
-        """Put one entry into memory, and say whether it was kept there.
+        """Puts one entry into memory, and says whether it was kept there.
 
         Its generations are compared with its stamps at the first read, not here: this process may have ended one of
         them already, with its own removal still under way.
@@ -132,7 +132,7 @@ class ValueStore:
         stamps: tuple[bytes, ...],
         policy: Policy,
     ) -> None:
-        """Put many entries into memory that have just been received and depend on the same generations; see :meth:`keep`."""
+        """Puts many entries into memory that have just been received and depend on the same generations; see :meth:`keep`."""
         if policy.early_refresh_beta:
             for found, stale_for_s, data, start in received:
                 self.keep(
@@ -196,7 +196,7 @@ class ValueStore:
         return known
 
     def peeker(self) -> Callable[[Ident], Any]:
-        """A function that gives the fresh value under an ident, or ``MISSING``: the shortest way to a value.
+        """Returns a function that gives the fresh value under an ident, or ``MISSING``: the shortest way to a value.
 
         It is a closure because a look at a local costs half of a look at an attribute, and this runs on every hit.
         """
@@ -223,7 +223,7 @@ class ValueStore:
         return peek
 
     def entry_peeker(self) -> Callable[[Ident, float], MemoryEntry | None]:
-        """A function that gives the slot of the value that is fresh at an instant, counted as read, or ``None``."""
+        """Returns a function that gives the slot of the value that is fresh at an instant, counted as read, or ``None``."""
         memory, slot_of = self.memory, self.memory.entries.get
         under_way, loading = UNDER_WAY, LOAD.get
 
@@ -246,20 +246,20 @@ class ValueStore:
 
     @staticmethod
     def hand_out(entry: MemoryEntry) -> Any:
-        """The value of a slot, private to the receiver where it could be changed; a kind of nothing as it is."""
+        """Returns the value of a slot, private to the receiver where it could be changed; a kind of nothing as it is."""
         if isinstance(entry.value, Nothing):
             return entry.value
         thaw = entry.thaw.plain if isinstance(entry.thaw, _Refreshed) else entry.thaw
         return entry.value if thaw is None else thaw(entry.value)
 
     def found(self, key: EntryKey, entry: MemoryEntry) -> Found:
-        """A slot as a tier's answer."""
+        """Returns a slot as a tier's answer."""
         load_s = entry.thaw.load_s if isinstance(entry.thaw, _Refreshed) else entry.cost
         value, fresh_for_s = self.hand_out(entry), self.fresh_for(entry)
         return Found(key, value, "memory", fresh_for_s, load_s, entry.generations, entry.stamps)
 
     def fresh_for(self, entry: MemoryEntry) -> float:
-        """Seconds a slot stays fresh; negative where it is stale."""
+        """Returns seconds a slot stays fresh; negative where it is stale."""
         return math.inf if entry.fresh_until == math.inf else entry.fresh_until - self._environment.now()
 
 
@@ -289,7 +289,7 @@ class _Refreshed:
 
 
 def _holds_more_than_it_shows(array: Any) -> bool:
-    """Whether keeping an array would keep a larger buffer alive, of which it is a part."""
+    """Returns whether keeping an array would keep a larger buffer alive, of which it is a part."""
     return array.base is not None and size_of(array) > 1.5 * array.nbytes + _HEADER_BYTES
 
 

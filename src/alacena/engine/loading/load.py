@@ -105,7 +105,7 @@ class LoadContext:
         return self._may_join()
 
     def join_while(self, may_join: Callable[[], bool]) -> None:
-        """Say what decides whether others may join; the load's own flight does."""
+        """Says what decides whether others may join; the load's own flight does."""
         self._may_join = may_join
 
     @property
@@ -132,7 +132,7 @@ class LoadContext:
         self._retry_after_s = pause_s
 
     def depends_on(self, document_ids: str | Iterable[str]) -> None:
-        """Record the documents that the value is made from: it is gone when one of them is invalidated.
+        """Records the documents that the value is made from: it is gone when one of them is invalidated.
 
         It may be called before or after the documents were read: a document that was invalidated while the load ran
         makes the value unstorable, whenever it is named.
@@ -143,16 +143,16 @@ class LoadContext:
             self._slip("tags", f"depends_on({document_ids!r:.80}): {error}")
 
     def skip(self) -> None:
-        """Do not store the value: it is for this caller (and those who share the load) alone."""
+        """Does not store the value: it is for this caller (and those who share the load) alone."""
         self.refuse("skip")
 
     def refuse(self, reason: Refusal) -> None:
-        """Let the value not be stored, and say why; the first reason stays."""
+        """Lets the value not be stored, and says why; the first reason stays."""
         self.stored = False
         self.refusal = self.refusal or reason
 
     def cost(self, *, tokens: int = 0, usd: float | Decimal = 0.0) -> None:
-        """Record what the load cost: dearer values stay longer when memory is short."""
+        """Records what the load cost: dearer values stay longer when memory is short."""
         try:
             counted, paid = _amount(int(tokens)), _amount(float(usd))
             self.tokens += int(counted)
@@ -214,7 +214,7 @@ Loader: TypeAlias = "Callable[[LoadContext], Awaitable[Any]]"
 
 
 def adapt(loader: Callable[..., Any]) -> Loader:
-    """A loader as the reader calls it: one that takes nothing, or is not async, is accepted too."""
+    """Returns a loader as the reader calls it: one that takes nothing, or is not async, is accepted too."""
     takes_context = _takes_context(loader)
 
     async def load(context: LoadContext) -> Any:
@@ -238,7 +238,7 @@ def source_name(loader: object) -> str:
 
 
 def _takes_context(loader: Any) -> bool:
-    """Whether the first positional parameter is meant for the context.
+    """Returns whether the first positional parameter is meant for the context.
 
     One with a default is the loader's own (``lambda d=d: fetch(d)``), unless its name says otherwise.
     """
@@ -311,7 +311,7 @@ class Request:
 
 @asynccontextmanager
 async def within(policy: Policy, keys: Sequence[EntryKey], loader: object) -> AsyncIterator[None]:
-    """A type's hard timeout around the wait for a place and the call of a loader.
+    """Yields a type's hard timeout around the wait for a place and the call of a loader.
 
     Args:
         policy: The type's policy.
@@ -365,7 +365,7 @@ def call_of_source() -> Iterator[None]:
 
 
 def in_source() -> bool:
-    """Whether a source is being called: in its own task, or in one that it started and still waits for."""
+    """Returns whether a source is being called: in its own task, or in one that it started and still waits for."""
     call = _CALL.get()
     return call is not None and call.under_way
 
@@ -385,7 +385,7 @@ class Stopwatch:
         self.elapsed_s = 0.0
 
     def stop(self) -> None:
-        """Stop it."""
+        """Stops it."""
         self.elapsed_s = self._environment.now() - self._began
 
 
@@ -411,5 +411,5 @@ class Renewal:
         self._timer = self._loop.call_later(self._every_s, self._renew)
 
     def cancel(self) -> None:
-        """Stop."""
+        """Stops."""
         self._timer.cancel()

@@ -23,7 +23,7 @@ class _Line:
         self.waiting: deque[asyncio.Future[bool]] = deque()
 
     def give(self) -> None:
-        """Give a place to who waits longest."""
+        """Gives a place to who waits longest."""
         while self.waiting:
             turn = self.waiting.popleft()
             if not turn.done():
@@ -49,7 +49,7 @@ class LoadLimiter:
 
     @asynccontextmanager
     async def place(self, tenant_id: str, flights: Sequence[Flight] = ()) -> AsyncIterator[None]:
-        """A place for one load; waits while the tenant has none left and no other load waits for this one.
+        """Yields a place for one load; waits while the tenant has none left and no other load waits for this one.
 
         Args:
             tenant_id: The tenant.
@@ -72,7 +72,7 @@ class LoadLimiter:
 
     @staticmethod
     async def _turn(line: _Line, flights: Sequence[Flight]) -> bool:
-        """Wait for a place, or for another load to wait for this one; whether there is a place to give back."""
+        """Waits for a place, or for another load to wait for this one; whether there is a place to give back."""
         if line.free:
             line.free -= 1
             return True

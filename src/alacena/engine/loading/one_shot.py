@@ -57,7 +57,7 @@ def _name_kind(value: object) -> str:
 
 
 def refuse_one_shot(value: object, what: str) -> None:
-    """Refuse a value that can be read only once, or that holds one at any depth.
+    """Refuses a value that can be read only once, or that holds one at any depth.
 
     Args:
         value: What a source returned and what cannot be stored.
@@ -102,7 +102,7 @@ def _parts(value: object, path: str) -> Iterable[tuple[object, str]]:
 
 
 def refuse_generator_function(source: object) -> None:
-    """Refuse a source that is a generator function, before it is called and whoever it asks is paid.
+    """Refuses a source that is a generator function, before it is called and whoever it asks is paid.
 
     Raises:
         OneShotValueError: It is one.
@@ -113,7 +113,7 @@ def refuse_generator_function(source: object) -> None:
 
 
 def makes_stream(source: object) -> bool:
-    """Whether a function can be seen to return a generator: it, or what it is a part or an object of, has a ``yield``."""
+    """Returns whether a function can be seen to return a generator: it, or what it is a part or an object of, has a ``yield``."""
     while isinstance(source, functools.partial):
         source = source.func
     if not inspect.isroutine(source):
@@ -122,7 +122,7 @@ def makes_stream(source: object) -> bool:
 
 
 def collected(source: Callable[..., Any], join: Join | None = None) -> Callable[..., Any]:
-    """A source whose stream is read to its end, so that what it gives can be stored and handed to everybody.
+    """Returns a source whose stream is read to its end, so that what it gives can be stored and handed to everybody.
 
     ::
 
@@ -167,7 +167,7 @@ def _join_parts(parts: list[Any]) -> Any:
 
 
 def duplicate(value: Any) -> Any:
-    """A copy of a value that cannot be encoded, for one more receiver.
+    """Returns a copy of a value that cannot be encoded, for one more receiver.
 
     Raises:
         UnsharableValueError: It cannot be copied either.

@@ -51,7 +51,7 @@ _INSIDE: Final[ContextVar[Load | None]] = ContextVar("alacena_load", default=Non
 
 
 def _current_load() -> Load | None:
-    """The load that the running code works for; a task that outlived its load works for none."""
+    """Returns the load that the running code works for; a task that outlived its load works for none."""
     load = _INSIDE.get()
     return None if load is None or load.is_over else load
 
@@ -127,7 +127,7 @@ class Flight:
         return [load for waiter, load in self._waiters.items() if load and not load.is_over and not waiter.done()]
 
     def resolve(self, outcome: Any, copy: Callable[[Any], Any] | None = None, *, taken: bool = False) -> None:
-        """Give everybody the outcome.
+        """Gives everybody the outcome.
 
         Args:
             outcome: The outcome.
@@ -149,14 +149,14 @@ class Flight:
                 waiter.set_result(private)
 
     def fail(self, error: BaseException) -> None:
-        """Give everybody the loader's error, as it is. Nothing happens where it is over."""
+        """Gives everybody the loader's error, as it is. Nothing happens where it is over."""
         waiting = [waiter for waiter in self._waiters if not waiter.done()]
         self._end()
         for waiter in waiting:
             waiter.set_exception(error)
 
     def join(self, *, behind: bool = False) -> asyncio.Future[Any]:
-        """Board now, and return the outcome to wait for.
+        """Boards now, and returns the outcome to wait for.
 
         Args:
             behind: Whether nobody waits for the outcome.
@@ -215,7 +215,7 @@ class SingleFlight:
         return frozenset(self._tasks)
 
     def check(self, key: EntryKey) -> None:
-        """Refuse to wait for an entry where the load that asks for it is itself waited for by a load of that entry.
+        """Refuses to wait for an entry where the load that asks for it is itself waited for by a load of that entry.
 
         Raises:
             CircularLoadError: It would wait for itself. The message names the circle.
@@ -236,11 +236,11 @@ class SingleFlight:
             _INSIDE.reset(token)
 
     def solo(self) -> Flight:
-        """A flight that nobody else may join."""
+        """Returns a flight that nobody else may join."""
         return Flight(None, self._environment.now())
 
     def get(self, entry: bytes, *, exact: bool = False) -> Flight | None:
-        """The flight that a caller may join, if there is one.
+        """Returns the flight that a caller may join, if there is one.
 
         Args:
             entry: What it loads.
@@ -260,7 +260,7 @@ class SingleFlight:
         flight.endings = self.endings
 
     def _is_joinable(self, flight: Flight, started_at: float) -> bool:
-        """Whether nothing that the load may have read can have ended before this moment, as far as the bound asks.
+        """Returns whether nothing that the load may have read can have ended before this moment, as far as the bound asks.
 
         With a lease, its generations are compared, and no tag may have ended that it might name; without one, any ending
         closes it. A load that began more than the bound ago is joined only while the server's word is current: a process
@@ -275,14 +275,14 @@ class SingleFlight:
     def start(
         self, entry: bytes, load: Callable[[Flight], Coroutine[Any, Any, None]], *, alone: bool = False
     ) -> Flight:
-        """Start a load; it replaces a flight that takes no waiters any more, or is ``alone`` beside it."""
+        """Starts a load; it replaces a flight that takes no waiters any more, or is ``alone`` beside it."""
         flight = self.solo() if alone else self.register(entry)
         flight.task = self.own(load(flight))
         flight.task.add_done_callback(lambda _: self._forget(entry, flight))
         return flight
 
     def register(self, entry: bytes) -> Flight:
-        """A flight without a task of its own: a batch loads it, and nobody's leaving cancels that."""
+        """Returns a flight without a task of its own: a batch loads it, and nobody's leaving cancels that."""
         before = self._flights.get(entry)
         if before is not None:
             before.before = None
@@ -290,16 +290,16 @@ class SingleFlight:
         return flight
 
     def remove(self, entry: bytes, flight: Flight) -> None:
-        """Take an adopted flight off the table."""
+        """Takes an adopted flight off the table."""
         self._forget(entry, flight)
 
     def give_up(self, entry: bytes, flight: Flight, error: BaseException) -> None:
-        """End an adopted flight with an error, if it has not landed."""
+        """Ends an adopted flight with an error, if it has not landed."""
         flight.fail(error)
         self._forget(entry, flight)
 
     def close(self, entry: bytes) -> None:
-        """Let nobody board the flight of an entry that was just changed or removed."""
+        """Lets nobody board the flight of an entry that was just changed or removed."""
         self.endings += 1
         flight = self._flights.pop(entry, None)
         if flight is not None:
@@ -312,19 +312,19 @@ class SingleFlight:
             self._source_backoff.record_success(entry)
 
     def close_all(self) -> None:
-        """Let nobody board anything: what was known is in doubt."""
+        """Lets nobody board anything: what was known is in doubt."""
         for entry in tuple(self._flights):
             self.close(entry)
 
     def own(self, work: Coroutine[Any, Any, Any]) -> asyncio.Task[Any]:
-        """Run something in a task that is drained when the cache closes."""
+        """Runs something in a task that is drained when the cache closes."""
         task = asyncio.get_running_loop().create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
         return task
 
     async def drain(self, grace_s: float) -> None:
-        """Wait for the work under way and what it starts, then cancel what is left."""
+        """Waits for the work under way and what it starts, then cancel what is left."""
         deadline = Deadline(grace_s)
         try:
             while self._tasks and deadline.left_s():
@@ -349,12 +349,12 @@ def _cancel(task: asyncio.Task[Any]) -> None:
 
 
 def is_ended(task: asyncio.Task[Any], error: BaseException) -> bool:
-    """Whether a task of the cache that raises ``error`` was told to end, by the cache or by whoever ends the loop."""
+    """Returns whether a task of the cache that raises ``error`` was told to end, by the cache or by whoever ends the loop."""
     return task in _CANCELLED or (isinstance(error, asyncio.CancelledError) and task.cancelling() > 0)
 
 
 def is_order(task: asyncio.Task[Any], error: BaseException) -> bool:
-    """Whether ``error`` is an order to end, which the task must follow; any other has been told to those who waited."""
+    """Returns whether ``error`` is an order to end, which the task must follow; any other has been told to those who waited."""
     if isinstance(error, asyncio.CancelledError):
         return is_ended(task, error)
     return isinstance(error, KeyboardInterrupt | SystemExit)
@@ -368,7 +368,7 @@ def _copy(copy: Callable[[Any], Any], outcome: Any) -> Any:
 
 
 def _circle(flights: SingleFlight, key: EntryKey, load: Load, seen: set[Load]) -> list[EntryKey] | None:
-    """The entries from ``key`` to those of ``load``, if the load is waited for by one of ``key``; else ``None``."""
+    """Returns the entries from ``key`` to those of ``load``, if the load is waited for by one of ``key``; else ``None``."""
     if load.flights is flights and any(own.entry == key.entry for own in load.keys):
         return [key]
     seen.add(load)

@@ -87,7 +87,7 @@ class SourceBackoff:
         self._source_backoff.pop(entry, None)
 
     def is_active(self, entry: bytes) -> bool:
-        """Whether the source of an entry is to be left alone now."""
+        """Returns whether the source of an entry is to be left alone now."""
         source_backoff = self._source_backoff.get(entry)
         if source_backoff is None:
             return False
@@ -97,7 +97,7 @@ class SourceBackoff:
         return False
 
     def repeat(self, entry: bytes, policy: Policy) -> None:
-        """Raise what the source of an entry has just failed with, if it is to be left alone and nothing stands in.
+        """Raises what the source of an entry has just failed with, if it is to be left alone and nothing stands in.
 
         Args:
             entry: The entry.
@@ -114,7 +114,7 @@ class SourceBackoff:
 
 
 def pause(given: Any) -> float | None:
-    """A time that somebody gave as seconds or a ``timedelta``, an hour at most; ``None`` where it is no such thing."""
+    """Returns a time that somebody gave as seconds or a ``timedelta``, an hour at most; ``None`` where it is no such thing."""
     if isinstance(given, timedelta):
         given = given.total_seconds()
     if isinstance(given, bool) or not isinstance(given, int | float) or not given > 0 or math.isnan(given):
@@ -143,7 +143,7 @@ def told_pause(error: BaseException, environment: Environment) -> float | None:
 
 
 def _until(given: str, environment: Environment) -> float | None:
-    """The seconds until a date as HTTP writes it."""
+    """Returns the seconds until a date as HTTP writes it."""
     try:
         at = parsedate_to_datetime(given)
     except (TypeError, ValueError):

@@ -13,26 +13,26 @@ if TYPE_CHECKING:
 
 @command("HGET", 2, reads=True)
 def hget(space: Keyspace, words: list[bytes]) -> Reply:
-    """One field, or null."""
+    """Returns one field, or null."""
     return (space.get(words[0], dict) or {}).get(words[1])
 
 
 @command("HMGET", 2, None, reads=True)
 def hmget(space: Keyspace, words: list[bytes]) -> Reply:
-    """Several fields."""
+    """Returns several fields."""
     fields = space.get(words[0], dict) or {}
     return [fields.get(field) for field in words[1:]]
 
 
 @command("HGETALL", 1, reads=True)
 def hgetall(space: Keyspace, words: list[bytes]) -> Reply:
-    """All fields."""
+    """Returns all fields."""
     return dict(space.get(words[0], dict) or {})
 
 
 @command("HLEN", 1, reads=True)
 def hlen(space: Keyspace, words: list[bytes]) -> Reply:
-    """How many fields there are."""
+    """Returns how many fields there are."""
     return len(space.get(words[0], dict) or ())
 
 
@@ -44,19 +44,19 @@ def hexists(space: Keyspace, words: list[bytes]) -> Reply:
 
 @command("HKEYS", 1, reads=True)
 def hkeys(space: Keyspace, words: list[bytes]) -> Reply:
-    """The names of the fields."""
+    """Returns the names of the fields."""
     return list(space.get(words[0], dict) or ())
 
 
 @command("HVALS", 1, reads=True)
 def hvals(space: Keyspace, words: list[bytes]) -> Reply:
-    """The values of the fields."""
+    """Returns the values of the fields."""
     return list((space.get(words[0], dict) or {}).values())
 
 
 @command("HSET", 3, None)
 def hset(space: Keyspace, words: list[bytes]) -> Reply:
-    """Set fields; returns how many are new."""
+    """Sets fields; returns how many are new."""
     key, *pairs = words
     if len(pairs) % 2:
         raise ServerReplyError("ERR wrong number of arguments for 'hset' command")
@@ -69,14 +69,14 @@ def hset(space: Keyspace, words: list[bytes]) -> Reply:
 
 @command("HMSET", 3, None)
 def hmset(space: Keyspace, words: list[bytes]) -> Reply:
-    """Set fields; the old name."""
+    """Sets fields; the old name."""
     hset(space, words)
     return OK
 
 
 @command("HSETNX", 3)
 def hsetnx(space: Keyspace, words: list[bytes]) -> Reply:
-    """Set a field that is not there; 1 if it was set."""
+    """Sets a field that is not there; 1 if it was set."""
     key, field, value = words
     if field in (space.get(key, dict) or ()):
         return 0
@@ -87,7 +87,7 @@ def hsetnx(space: Keyspace, words: list[bytes]) -> Reply:
 
 @command("HDEL", 2, None)
 def hdel(space: Keyspace, words: list[bytes]) -> Reply:
-    """Delete fields; returns how many were there."""
+    """Deletes fields; returns how many were there."""
     key, *names = words
     fields = space.get(key, dict)
     if fields is None:
@@ -100,7 +100,7 @@ def hdel(space: Keyspace, words: list[bytes]) -> Reply:
 
 @command("HINCRBY", 3)
 def hincrby(space: Keyspace, words: list[bytes]) -> Reply:
-    """Add to a field."""
+    """Adds to a field."""
     key, field, word = words
     amount = integer(word)
     fields = space.get(key, dict) or {}

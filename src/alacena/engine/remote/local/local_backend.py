@@ -20,12 +20,12 @@ _SWEPT: Final = 16
 
 
 def encode_word(word: Argument) -> bytes:
-    """A word as it would go over the wire."""
+    """Returns a word as it would go over the wire."""
     return word if isinstance(word, bytes) else str(word).encode("utf-8", "surrogatepass")
 
 
 def run_twin(space: Keyspace, name: str, keys: Sequence[bytes], args: Sequence[bytes]) -> Reply:
-    """Run a script's twin on a keyspace, as one atomic step.
+    """Runs a script's twin on a keyspace, as one atomic step.
 
     Raises:
         ServerReplyError: The script refused, or one of its commands did.
@@ -40,11 +40,11 @@ class LocalNotification:
         self._rung = asyncio.Event()
 
     def ring(self) -> None:
-        """Ring, now or for the next wait."""
+        """Rings, now or for the next wait."""
         self._rung.set()
 
     async def wait(self, timeout_s: float) -> bool:
-        """Wait for a ring, or for one that came since the last wait; False when the time is over."""
+        """Waits for a ring, or for one that came since the last wait; False when the time is over."""
         try:
             async with asyncio.timeout(timeout_s):
                 await self._rung.wait()
@@ -73,7 +73,7 @@ class LocalBackend:
         self._bells: dict[bytes, list[LocalNotification]] = {}
 
     async def call(self, *command: Argument, timeout_s: float | None = None) -> Reply:  # noqa: ARG002 - never waits
-        """Run one command."""
+        """Runs one command."""
         self.keyspace.sweep(_SWEPT)
         return self.keyspace.execute([encode_word(word) for word in command])
 
@@ -85,7 +85,7 @@ class LocalBackend:
         *,
         timeout_s: float | None = None,  # noqa: ARG002 - never waits
     ) -> Reply:
-        """Run one script's twin."""
+        """Runs one script's twin."""
         self.keyspace.sweep(_SWEPT)
         return run_twin(
             self.keyspace, script.name, [encode_word(key) for key in keys], [encode_word(arg) for arg in args]

@@ -47,7 +47,7 @@ class _Journal:
             self._forgotten = self._has_ended.pop(oldest)
 
     def tells_of(self, name: str, since: int) -> bool:
-        """Whether a tag may have ended since a position."""
+        """Returns whether a tag may have ended since a position."""
         return since < self._forgotten or self._has_ended.get(name, 0) > since
 
 
@@ -267,7 +267,7 @@ class LocalTier:
         return "" if kept or new_entry.fresh_for_s == 0 else "value"
 
     def _has_ended(self, key: EntryKey, tag: str, since: int) -> bool:
-        """Whether what a tag stands for may have ended since a position of the journal; :data:`MANY` stands for all."""
+        """Returns whether what a tag stands for may have ended since a position of the journal; :data:`MANY` stands for all."""
         return self._journal.position > since if tag == MANY else self._journal.tells_of(key.tag_name(tag), since)
 
     def _drop(self, key: EntryKey) -> bool:

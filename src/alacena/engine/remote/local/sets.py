@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 @command("SADD", 2, None)
 def sadd(space: Keyspace, words: list[bytes]) -> Reply:
-    """Add members; returns how many are new."""
+    """Adds members; returns how many are new."""
     members = space.get_or_create(words[0], SetMembers)
     before = len(members)
     members.update(dict.fromkeys(words[1:]))
@@ -23,7 +23,7 @@ def sadd(space: Keyspace, words: list[bytes]) -> Reply:
 
 @command("SREM", 2, None)
 def srem(space: Keyspace, words: list[bytes]) -> Reply:
-    """Remove members; returns how many were there."""
+    """Removes members; returns how many were there."""
     members = space.get(words[0], SetMembers)
     if members is None:
         return 0
@@ -38,7 +38,7 @@ def srem(space: Keyspace, words: list[bytes]) -> Reply:
 
 @command("SMEMBERS", 1, reads=True)
 def smembers(space: Keyspace, words: list[bytes]) -> Reply:
-    """All members."""
+    """Returns all members."""
     return list(space.get(words[0], SetMembers) or ())
 
 
@@ -50,5 +50,5 @@ def sismember(space: Keyspace, words: list[bytes]) -> Reply:
 
 @command("SCARD", 1, reads=True)
 def scard(space: Keyspace, words: list[bytes]) -> Reply:
-    """How many members there are."""
+    """Returns how many members there are."""
     return len(space.get(words[0], SetMembers) or ())

@@ -19,7 +19,7 @@ _BOUND_ERROR = "ERR min or max is not a float"
 
 @command("ZADD", 3, None)
 def zadd(space: Keyspace, words: list[bytes]) -> Reply:
-    """Add or move members; returns how many are new (CH: new or moved)."""
+    """Adds or move members; returns how many are new (CH: new or moved)."""
     key, *rest = words
     at = next((i for i, word in enumerate(rest) if word.upper() not in _FLAGS), len(rest))
     flags, pairs = {word.upper() for word in rest[:at]}, rest[at:]
@@ -54,7 +54,7 @@ def _may(flags: set[bytes], old: float | None, new: float) -> bool:
 
 @command("ZINCRBY", 3)
 def zincrby(space: Keyspace, words: list[bytes]) -> Reply:
-    """Add to a score; returns it."""
+    """Adds to a score; returns it."""
     key, amount, member = words
     step = parse_float(amount)
     members = space.get(key, SortedSet)
@@ -68,7 +68,7 @@ def zincrby(space: Keyspace, words: list[bytes]) -> Reply:
 
 @command("ZREM", 2, None)
 def zrem(space: Keyspace, words: list[bytes]) -> Reply:
-    """Remove members; returns how many were there."""
+    """Removes members; returns how many were there."""
     members = space.get(words[0], SortedSet)
     if members is None:
         return 0
@@ -80,28 +80,28 @@ def zrem(space: Keyspace, words: list[bytes]) -> Reply:
 
 @command("ZSCORE", 2, reads=True)
 def zscore(space: Keyspace, words: list[bytes]) -> Reply:
-    """The score, or null."""
+    """Returns the score, or null."""
     members = space.get(words[0], SortedSet)
     return None if members is None else members.score(words[1])
 
 
 @command("ZRANK", 2, reads=True)
 def zrank(space: Keyspace, words: list[bytes]) -> Reply:
-    """The rank from the lowest score, or null."""
+    """Returns the rank from the lowest score, or null."""
     members = space.get(words[0], SortedSet)
     return None if members is None else members.rank(words[1])
 
 
 @command("ZCARD", 1, reads=True)
 def zcard(space: Keyspace, words: list[bytes]) -> Reply:
-    """How many members there are."""
+    """Returns how many members there are."""
     members = space.get(words[0], SortedSet)
     return 0 if members is None else len(members)
 
 
 @command("ZCOUNT", 3, reads=True)
 def zcount(space: Keyspace, words: list[bytes]) -> Reply:
-    """How many members have a score in a range."""
+    """Returns how many members have a score in a range."""
     low, high = _parse_bound(words[1]), _parse_bound(words[2])
     members = space.get(words[0], SortedSet)
     if members is None:
@@ -112,7 +112,7 @@ def zcount(space: Keyspace, words: list[bytes]) -> Reply:
 
 @command("ZRANGE", 3, 4, reads=True)
 def zrange(space: Keyspace, words: list[bytes]) -> Reply:
-    """Members by rank, both ends included; pairs with WITHSCORES."""
+    """Returns members by rank, both ends included; pairs with WITHSCORES."""
     start, stop = integer(words[1]), integer(words[2])
     with_scores = len(words) > 3
     if with_scores and words[3].upper() != b"WITHSCORES":
@@ -125,7 +125,7 @@ def zrange(space: Keyspace, words: list[bytes]) -> Reply:
 
 @command("ZRANGEBYSCORE", 3, 7, reads=True)
 def zrangebyscore(space: Keyspace, words: list[bytes]) -> Reply:
-    """Members by score, with WITHSCORES and LIMIT."""
+    """Returns members by score, with WITHSCORES and LIMIT."""
     low, high = _parse_bound(words[1]), _parse_bound(words[2])
     with_scores, offset, count = _range_options(words[3:])
     members = space.get(words[0], SortedSet)
@@ -153,7 +153,7 @@ def _range_options(words: list[bytes]) -> tuple[bool, int, int]:
 
 @command("ZREMRANGEBYSCORE", 3)
 def zremrangebyscore(space: Keyspace, words: list[bytes]) -> Reply:
-    """Remove members by score; returns how many there were."""
+    """Removes members by score; returns how many there were."""
     low, high = _parse_bound(words[1]), _parse_bound(words[2])
     members = space.get(words[0], SortedSet)
     if members is None:
@@ -168,7 +168,7 @@ def zremrangebyscore(space: Keyspace, words: list[bytes]) -> Reply:
 
 @command("ZPOPMIN", 1, 2)
 def zpopmin(space: Keyspace, words: list[bytes]) -> Reply:
-    """Take the members of lowest score: ``[member, score]``, or a list of such pairs where a count is given."""
+    """Takes the members of lowest score: ``[member, score]``, or a list of such pairs where a count is given."""
     wrong = "ERR value is out of range, must be positive"
     count = integer(words[1], wrong) if len(words) > 1 else 1
     if count < 0:
@@ -190,6 +190,6 @@ def _list_pairs(pairs: list[tuple[float, bytes]], *, with_scores: bool) -> Reply
 
 
 def _parse_bound(word: bytes) -> tuple[float, bool]:
-    """A score that ends a range, and whether it is itself outside."""
+    """Returns a score that ends a range, and whether it is itself outside."""
     outside = word[:1] == b"("
     return parse_float(word[1:] if outside else word, _BOUND_ERROR), outside

@@ -78,7 +78,7 @@ class Cluster:
     # Life
 
     async def open(self, *, timeout_s: float) -> None:
-        """Learn the map and connect to every master. See `Topology.open`."""
+        """Learns the map and connect to every master. See `Topology.open`."""
         loop = asyncio.get_running_loop()
         deadline = loop.time() + timeout_s
         if self._keeper is None:
@@ -96,7 +96,7 @@ class Cluster:
             await link.open(timeout_s=deadline - loop.time())
 
     async def close(self) -> None:
-        """Disconnect from all."""
+        """Disconnects from all."""
         keeper, self._keeper = self._keeper, None
         if keeper is not None:
             keeper.cancel()
@@ -105,11 +105,11 @@ class Cluster:
             await link.close()
 
     def links(self) -> Sequence[Link]:
-        """The links to everybody who has a slot."""
+        """Returns the links to everybody who has a slot."""
         return [self._link_at(address) for address in sorted(self._map.owners(), key=str)]
 
     def link_for(self, key: Key) -> Link:
-        """The link to the master that has the key's slot. See `Topology.link_for`."""
+        """Returns the link to the master that has the key's slot. See `Topology.link_for`."""
         owner = self._map.owner(slot_of(key))
         if owner is None:
             self._doubt.set()
@@ -117,7 +117,7 @@ class Cluster:
         return self._link_at(owner)
 
     def tag_at(self, link: Link) -> str | None:
-        """A tag in a slot that the link's server has. See `Topology.tag_at`."""
+        """Returns a tag in a slot that the link's server has. See `Topology.tag_at`."""
         return None if link.address is None else self._map.tag_at(link.address)
 
     # Asking
@@ -131,7 +131,7 @@ class Cluster:
         timeout_s: float,
         answered: Callable[[Link], None] | None = None,
     ) -> T:
-        """Ask the master that has the key, and follow it where it has moved to. See `Topology.exchange`."""
+        """Asks the master that has the key, and follow it where it has moved to. See `Topology.exchange`."""
         loop = asyncio.get_running_loop()
         deadline = loop.time() + timeout_s
         link, passing = self.link_for(key), False
@@ -146,14 +146,14 @@ class Cluster:
         raise BackendUnavailableError(f"slot {slot_of(key)} was redirected {_MAX_REDIRECTIONS + 1} times: not executed")
 
     def fetch(self, key: bytes, settle: Callable[[Reply], T], timeout_s: float) -> Awaitable[T]:
-        """``GET`` at the master that has the key. See `Topology.fetch`."""
+        """Returns ``GET`` at the master that has the key. See `Topology.fetch`."""
         link = self.link_for(key)
         if link.tried and not link.up:
             raise BackendUnavailableError(f"{link.address} is not connected")
         return self.exchange(key, (("GET", key),), settle=lambda replies: settle(replies[0]), timeout_s=timeout_s)
 
     async def call(self, key: Key, *command: Argument, timeout_s: float, repeatable: bool | None = None) -> Any:
-        """`Link.call` at the master that has the key. See `Topology.call`."""
+        """Returns `Link.call` at the master that has the key. See `Topology.call`."""
         return await persist(_At(self, key), command, timeout_s=timeout_s, repeatable=repeatable)
 
     async def script(
@@ -168,7 +168,7 @@ class Cluster:
         repeatable: bool = False,
         answered: Callable[[Link], None] | None = None,
     ) -> Any:
-        """`Link.script` at the master that has the first key. See `Topology.script`."""
+        """Returns `Link.script` at the master that has the first key. See `Topology.script`."""
         run: Command = ("EVALSHA", sha, len(keys), *keys, *args)
         load: Command = ("SCRIPT", "LOAD", source)
         where = _At(self, keys[0], answered)
@@ -177,7 +177,7 @@ class Cluster:
     # The map
 
     async def _keep(self) -> None:
-        """Ask for the map whenever it is in doubt, and while a master is away; never in a tight loop."""
+        """Asks for the map whenever it is in doubt, and while a master is away; never in a tight loop."""
         attempt = 0
         while True:
             await self._doubt.wait()
@@ -234,7 +234,7 @@ class Cluster:
         return sorted(addresses, key=lambda _: self.environment.random())
 
     async def _settle_links(self) -> None:
-        """Start the links to new masters; end those to servers that have no slot and do not answer."""
+        """Starts the links to new masters; end those to servers that have no slot and do not answer."""
         owners = self._map.owners()
         for address in owners:
             self._link_at(address)
@@ -297,7 +297,7 @@ class _At:
         )
 
     async def wait_up(self, *, timeout_s: float) -> bool:
-        """Wait for the key's master, whoever that is by then."""
+        """Waits for the key's master, whoever that is by then."""
         loop = asyncio.get_running_loop()
         deadline = loop.time() + timeout_s
         while (left_s := deadline - loop.time()) > 0:
@@ -314,7 +314,7 @@ def _judge(
     *,
     passing: bool,
 ) -> Callable[[list[Reply]], Any]:
-    """Settle in the parser, unless the server sent us elsewhere and nothing was done yet."""
+    """Settles in the parser, unless the server sent us elsewhere and nothing was done yet."""
 
     def judge(replies: list[Reply]) -> Any:
         if passing:
@@ -338,14 +338,14 @@ def _judge(
 
 
 def _prefix_asking(commands: Sequence[Command]) -> list[Command]:
-    """Let a server that is only about to have the slot answer: said once a transaction, or once a command."""
+    """Lets a server that is only about to have the slot answer: said once a transaction, or once a command."""
     if commands[0] == _MULTI:
         return [("ASKING",), *commands]
     return [word for command in commands for word in (("ASKING",), command)]
 
 
 def _is_untouched(commands: Sequence[Command], replies: Sequence[Reply]) -> bool:
-    """Whether all may be sent again: refused as a whole, or without harm in a second execution."""
+    """Returns whether all may be sent again: refused as a whole, or without harm in a second execution."""
     if commands[0] == _MULTI:
         return isinstance(replies[-1], ServerReplyError)
     return all(

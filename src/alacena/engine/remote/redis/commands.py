@@ -167,7 +167,7 @@ _LASTING_WORDS: Final = (
 
 
 def is_lasting(error: BaseException | None) -> bool:
-    """Whether a refusal at connect lasts until somebody changes the settings: a wrong password, a wrong database.
+    """Returns whether a refusal at connect lasts until somebody changes the settings: a wrong password, a wrong database.
 
     All others pass by themselves: no room for another client, data being loaded, a script that blocks the server.
     """
@@ -178,7 +178,7 @@ def is_lasting(error: BaseException | None) -> bool:
 
 
 def is_forbidden(reply: object) -> bool:
-    """Whether an answer says that the user may not do this, or that the command was renamed away."""
+    """Returns whether an answer says that the user may not do this, or that the command was renamed away."""
     if not isinstance(reply, ServerReplyError):
         return False
     text = str(reply).lower()
@@ -190,7 +190,7 @@ def _has(command: Command, words: frozenset[str]) -> bool:
 
 
 def _word(argument: Argument) -> str:
-    """A keyword in capitals; nothing for what is too long to be one, such as a value."""
+    """Returns a keyword in capitals; nothing for what is too long to be one, such as a value."""
     if not isinstance(argument, str | bytes) or len(argument) > _LONGEST_WORD:
         return ""
     text = argument if isinstance(argument, str) else argument.decode("ascii", "replace")

@@ -52,7 +52,7 @@ class ServerAccess:
     tls: ssl.SSLContext | None = None
 
     async def credentials(self) -> tuple[str, str] | None:
-        """User and password for ``HELLO ... AUTH``; ``None`` where the server asks for none."""
+        """Returns user and password for ``HELLO ... AUTH``; ``None`` where the server asks for none."""
         if self.provider is not None:
             return await ask(self.provider)
         if self.password is None and self.username is None:
@@ -99,7 +99,7 @@ class Endpoint:
 
     @classmethod
     def parse(cls, url: str, *, provider: CredentialProvider | None = None, client_name: str | None = None) -> Endpoint:
-        """Read a URL.
+        """Reads a URL.
 
         ``redis://user:password@host:6379/0``, ``rediss://`` (TLS, verified), ``unix:///path/to/socket?db=0``,
         ``valkey://``, ``redis+sentinel://host1:26379,host2/mymaster/0``, ``redis+cluster://host1:7000,host2:7001``, and
@@ -139,7 +139,7 @@ class Endpoint:
 
 
 def _context(said: ServerUrl) -> ssl.SSLContext:
-    """A context that verifies certificate and host name, unless the URL says in so many words not to."""
+    """Returns a context that verifies certificate and host name, unless the URL says in so many words not to."""
     options = said.options
     try:
         context = ssl.create_default_context(cafile=options.get("ssl_ca_certs"), capath=options.get("ssl_ca_path"))

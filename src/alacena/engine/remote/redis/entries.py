@@ -71,7 +71,7 @@ class Entries:
         tags: Sequence[tuple[str, bytes]],
         new_entry: NewEntry,
     ) -> bytes:
-        """The bytes of an entry: its value, and everything that it depends on."""
+        """Returns the bytes of an entry: its value, and everything that it depends on."""
         now_ms = node.server_ms()
         fresh_ms = 0 if new_entry.fresh_for_s is None else now_ms + new_entry.fresh_for_s * 1000
         encoded = NOTHING
@@ -91,7 +91,7 @@ class Entries:
         return self._codec.seal(envelope, encoded, tenant=key.tenant_id)
 
     def keep(self, key: EntryKey, new_entry: NewEntry, stamps: Sequence[tuple[Generation, bytes]]) -> None:
-        """Put what was just stored into memory."""
+        """Puts what was just stored into memory."""
         self._values.keep(
             key,
             new_entry.value,
@@ -108,7 +108,7 @@ class Entries:
     def first(
         self, node: Node, keys: Sequence[EntryKey], values: Sequence[bytes | None], policy: Policy, *, keep: bool
     ) -> Found | Unsettled | None:
-        """The first of the keys whose entry is alive; see :meth:`opened`. What is not there is remembered as absent."""
+        """Returns the first of the keys whose entry is alive; see :meth:`opened`. What is not there is remembered as absent."""
         for key, data in zip(keys, values, strict=False):
             if data is not None:
                 hit = self.judge_fully(node, key, data, policy, keep=keep)
@@ -173,7 +173,7 @@ class Entries:
     def judge_value(
         self, node: Node, ident: Ident, place: tuple[Family, bytes], generations: tuple[Generation, ...], data: Reply
     ) -> Any:
-        """The fresh value of a tenant's own entry, ``MISSING`` where there is none, or what cannot be told yet.
+        """Returns the fresh value of a tenant's own entry, ``MISSING`` where there is none, or what cannot be told yet.
 
         Raises:
             ServerReplyError: The server answered with an error.
@@ -198,7 +198,7 @@ class Entries:
         return self._judge_value_fully(node, ident, data)
 
     def _judge_value_fully(self, node: Node, ident: Ident, data: bytes) -> Any:
-        """The same for an entry of any other kind: with tags, compressed, encrypted, stale, dead or broken."""
+        """Returns the same for an entry of any other kind: with tags, compressed, encrypted, stale, dead or broken."""
         tenant_id, data_type, resource_id, *_ = ident
         found = self.judge_fully(node, self._keys.plain(data_type, resource_id, tenant_id), data, UNKEPT, keep=False)
         if isinstance(found, Unsettled):
@@ -235,7 +235,7 @@ class Entries:
         *,
         keep: bool,
     ) -> list[Found | None]:
-        """Entries that depend on the same generations, and are alive beyond doubt; ``None`` where there is a doubt."""
+        """Returns entries that depend on the same generations, and are alive beyond doubt; ``None`` where there is a doubt."""
         found: list[Found | None] = [None] * len(entries)
         generations = self._coherence.generations(names)
         nonces = tuple(generation.nonce or b"" for generation in generations)

@@ -50,7 +50,7 @@ async def open_redis(
     health: Health,
     credentials: CredentialProvider | None = None,
 ) -> tuple[RedisTier, RedisBackend, str]:
-    """Connect to the server that the settings name, and say how to take it apart again.
+    """Connects to the server that the settings name, and says how to take it apart again.
 
     Returns:
         The tier, the store, and the URL under which other processes reach the same server.
@@ -110,7 +110,7 @@ async def _endpoint(
 
 
 async def _first_connection(topology: Topology, timeout_s: float) -> None:
-    """Wait for the first connection. A server that is away, or that refuses us for a moment, is no error.
+    """Waits for the first connection. A server that is away, or that refuses us for a moment, is no error.
 
     Reads go to the source until it is back.
 

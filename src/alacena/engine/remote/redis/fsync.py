@@ -62,7 +62,7 @@ class Fsyncs:
             return False
 
     async def close(self) -> None:
-        """End the connection; whoever waits still is told."""
+        """Ends the connection; whoever waits still is told."""
         self._closed = True
         if self._topology is not None:
             await self._topology.close()
@@ -75,7 +75,7 @@ class Fsyncs:
         return self._topology
 
     async def _ask(self, topology: Topology, place: tuple[Link, int], key: str, timeout_s: float) -> bool:
-        """Put one question, after the one that is open."""
+        """Puts one question, after the one that is open."""
         if place in self._open:
             await asyncio.wait((self._open[place],))
         self._open[place] = self._next.pop(place)
@@ -91,7 +91,7 @@ class Fsyncs:
         return bool(answer)
 
     async def _exchange(self, topology: Topology, key: str, replicas: int, timeout_s: float) -> bool | None:
-        """Whether all that came before is on disk; ``None``: it cannot be said of this server."""
+        """Returns whether all that came before is on disk; ``None``: it cannot be said of this server."""
 
         async def ask(*commands: Command) -> list[Reply]:
             replies: list[Reply] = await topology.exchange(key, commands, settle=list, timeout_s=timeout_s + 1.0)
@@ -113,7 +113,7 @@ class Fsyncs:
 
 
 def _says(policy: Reply, word: bytes) -> bool:
-    """Whether that is how the server syncs. One that does not tell us is taken to sync each second."""
+    """Returns whether that is how the server syncs. One that does not tell us is taken to sync each second."""
     if isinstance(policy, dict):
         return policy.get(b"appendfsync") == word
     return isinstance(policy, list) and word in policy
@@ -124,14 +124,14 @@ def _keeps_a_file(info: Reply) -> bool:
 
 
 def _at_rest(info: Reply) -> bool:
-    """Whether no fsync of the file is waited for, and none has failed."""
+    """Returns whether no fsync of the file is waited for, and none has failed."""
     if not _keeps_a_file(info):
         return False
     return {b"aof_pending_bio_fsync:0", b"aof_last_write_status:ok"} <= set(bytes(info).split(b"\r\n"))
 
 
 def _is_confirmed(replies: list[Reply], replicas: int) -> bool:
-    """Whether the mark was written, and what came before it is on disk."""
+    """Returns whether the mark was written, and what came before it is on disk."""
     if any(isinstance(reply, ServerReplyError) for reply in replies):
         return False
     own, others = replies[1]

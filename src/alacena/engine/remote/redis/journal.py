@@ -52,7 +52,7 @@ def records(tags: Iterable[str]) -> bytes:
 
 
 def endings(groups: Iterable[Sequence[str]]) -> Iterable[Removal]:
-    """The scripts that end generations, each with its bucket's journal.
+    """Returns the scripts that end generations, each with its bucket's journal.
 
     Args:
         groups: Names of a generation, of that journal, and of the generation of what depends on too much to name.
@@ -76,7 +76,7 @@ def ended(command: Command, reply: Any) -> Sequence[Any]:
 
 
 def tells_of(name: bytes, since: bytes, remembered: bytes, tags: Iterable[str]) -> bool:
-    """Whether one of the tags may have ended.
+    """Returns whether one of the tags may have ended.
 
     Args:
         name: What the journal is called now.

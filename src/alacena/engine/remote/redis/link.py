@@ -98,7 +98,7 @@ class Link:
     def exchange(
         self, commands: Sequence[Command], *, settle: Callable[[list[Reply]], T] | None = None, timeout_s: float
     ) -> asyncio.Future[T]:
-        """`Connection.exchange` on the connection of the moment, without any repeat.
+        """Returns `Connection.exchange` on the connection of the moment, without any repeat.
 
         Raises:
             BackendUnavailableError: At once, while the link is down.
@@ -113,13 +113,13 @@ class Link:
         return loop.create_task(self._exchange_when_up(commands, settle, timeout_s))
 
     def fetch(self, key: bytes, settle: Callable[[Reply], T], timeout_s: float) -> asyncio.Future[T]:
-        """`Connection.fetch` on the connection of the moment, without any repeat. See `exchange`."""
+        """Returns `Connection.fetch` on the connection of the moment, without any repeat. See `exchange`."""
         if self._connection is not None:
             return self._connection.fetch(key, settle, timeout_s)
         return self.exchange((("GET", key),), settle=lambda replies: settle(replies[0]), timeout_s=timeout_s)
 
     async def call(self, *command: Argument, timeout_s: float, repeatable: bool | None = None) -> Any:
-        """One command, repeated inside its deadline where that is safe; its answer.
+        """Returns one command, repeated inside its deadline where that is safe; its answer.
 
         What the server did not execute (it is loading, a script blocks it, it was demoted) is asked again with full
         jitter. What may have been executed is asked again only if a second execution does no harm.
@@ -145,7 +145,7 @@ class Link:
         timeout_s: float,
         repeatable: bool = False,
     ) -> Any:
-        """Run a script by its hash; a server that has forgotten it is given the source along with the repeat.
+        """Runs a script by its hash; a server that has forgotten it is given the source along with the repeat.
 
         Args:
             sha: SHA-1 of the source, in hexadecimal.
@@ -165,7 +165,7 @@ class Link:
     # Life
 
     def start(self) -> None:
-        """Begin to connect, on the running loop."""
+        """Begins to connect, on the running loop."""
         if self._closed:
             raise CacheClosedError("this link was closed: make a new one")
         if self._loop is None:
@@ -175,7 +175,7 @@ class Link:
             self._supervisor.start()
 
     async def open(self, *, timeout_s: float) -> None:
-        """Start, and wait until the connection stands.
+        """Starts, and waits until the connection stands.
 
         Raises:
             BackendUnavailableError: It does not stand yet; the link goes on trying.
@@ -192,7 +192,7 @@ class Link:
             raise self._unavailable()
 
     async def wait_up(self, *, timeout_s: float) -> bool:
-        """Wait until the connection stands, at most ``timeout_s``; whether it does."""
+        """Waits until the connection stands, at most ``timeout_s``; whether it does."""
         loop = self._admit()
         deadline = loop.time() + timeout_s
         while self._connection is None and not self._closed and loop.time() < deadline:
@@ -200,12 +200,12 @@ class Link:
         return self._connection is not None
 
     def drop(self, reason: str) -> None:
-        """Give the present connection up; another is made."""
+        """Gives the present connection up; another is made."""
         if self._connection is not None:
             self._connection.close(BackendUnavailableError(reason))
 
     async def close(self) -> None:
-        """End the connection and stop trying. What is in flight fails.
+        """Ends the connection and stops trying. What is in flight fails.
 
         Raises:
             WrongLoopError: It was opened on another event loop, or before a fork.
@@ -222,7 +222,7 @@ class Link:
     # What the supervisor calls
 
     async def _dial(self) -> Connection:
-        """A connection that is greeted, checked and prepared, or an exception."""
+        """Returns a connection that is greeted, checked and prepared, or an exception."""
         connection = Connection(limits=self.settings.limits)
         connection.on_push = partial(self.hooks.on_push, self)
         try:
@@ -277,12 +277,12 @@ class Link:
     # Inside
 
     async def _wait_for_change(self, timeout_s: float) -> None:
-        """Wait until the link comes up, fails to, or is closed."""
+        """Waits until the link comes up, fails to, or is closed."""
         if self._change is not None:
             await asyncio.wait({self._change}, timeout=timeout_s)
 
     def _announce(self) -> None:
-        """Wake who waits for a change."""
+        """Wakes who waits for a change."""
         change = self._change
         if change is not None and self._loop is not None:
             self._change = self._loop.create_future()

@@ -110,11 +110,11 @@ class Node:
         return self.link.up
 
     def server_ms(self) -> float:
-        """Milliseconds since the epoch on the server's clock, to within a round trip."""
+        """Returns milliseconds since the epoch on the server's clock, to within a round trip."""
         return self._environment.now() * 1000.0 + self.offset_ms
 
     def within_ms(self, seconds: float) -> int:
-        """A time on the server's clock, in ms since the epoch, that is at most so far ahead; 0 where it hides its clock.
+        """Returns a time on the server's clock, in ms since the epoch, that is at most so far ahead; 0 where it hides its clock.
 
         The server answered the heartbeat before the answer came: from that instant its clock is taken to have run.
         """
@@ -125,7 +125,7 @@ class Node:
     def exchange(
         self, key: bytes, commands: Sequence[Command], *, settle: Callable[[Node, list[Reply]], T], timeout_s: float
     ) -> Awaitable[T]:
-        """Commands about keys of one slot, written together; ``settle(node, replies)`` runs in the parser.
+        """Returns commands about keys of one slot, written together; ``settle(node, replies)`` runs in the parser.
 
         The node that it is given is the one that answered: another than this one where the slot has moved. What that one
         answers carries a history that this node does not vouch for: such entries are misses until it is asked itself.
@@ -148,7 +148,7 @@ class Node:
         settle: Callable[[Node, Reply], T],
         timeout_s: float,
     ) -> T:
-        """Run a script; ``settle(node, reply)`` runs in the parser, with the node that answered.
+        """Runs a script; ``settle(node, reply)`` runs in the parser, with the node that answered.
 
         A server that forgot the script is given it again.
         """
@@ -179,7 +179,7 @@ class Node:
         args: Sequence[Argument],
         settle: Callable[[Reply], None] = lambda _: None,
     ) -> None:
-        """Run a script and do not wait for it: losing it costs time, never correctness.
+        """Runs a script and do not wait for it: losing it costs time, never correctness.
 
         A server that forgot the script is given it again.
         """
@@ -208,7 +208,7 @@ class Node:
             self._own[key] = self._own.get(key, 0) + 1
 
     def unlearn(self, generations: Iterable[Generation]) -> None:
-        """Keep no nonce that nobody would tell the end of: what this server has just said was good for one step."""
+        """Keeps no nonce that nobody would tell the end of: what this server has just said was good for one step."""
         if not self.tracked:
             self._coherence.forget_glimpsed(generations)
 
@@ -217,7 +217,7 @@ class Node:
         self._own.clear()
 
     async def prepare(self, connection: Connection) -> None:
-        """Make a fresh connection fit to serve: scripts, tracking, the first heartbeat.
+        """Makes a fresh connection fit to serve: scripts, tracking, the first heartbeat.
 
         Cost: 2 round trips; 3 the first time.
         """
@@ -236,7 +236,7 @@ class Node:
             self._probes = True
 
     def beat(self, connection: Connection) -> asyncio.Future[None]:
-        """Ask for the server's history, time and policy; the answer extends the right to serve from memory.
+        """Asks for the server's history, time and policy; the answer extends the right to serve from memory.
 
         It also changes a key that it read a moment before. The push about that must come before the rest of the answer:
         the proof, each time anew, that pushes reach this connection. ``PEXPIRE`` changes it on a full server too.
@@ -277,7 +277,7 @@ class Node:
         self.facts.read_tracking(reply)
 
     def pushed(self, push: list[Any]) -> None:
-        """Apply one push of the server, in byte order."""
+        """Applies one push of the server, in byte order."""
         if push[0] != b"invalidate":
             return
         if push[1] is None:
@@ -317,7 +317,7 @@ class Node:
         self.doubt = f"not connected: {error}"
 
     def _check_history(self, connection: Connection, sent_at: float, info: Reply, time: Reply) -> bool:
-        """Take note of the server's history and time; whether it is fit to be our server."""
+        """Takes note of the server's history and time; whether it is fit to be our server."""
         if isinstance(info, ServerReplyError) or isinstance(time, ServerReplyError):
             self.replication_id = _UNKNOWN_HISTORY
             self.offset_ms = (self._environment.wall() - self._environment.now()) * 1000.0

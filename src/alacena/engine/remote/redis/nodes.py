@@ -77,7 +77,7 @@ class Nodes:
         self.debts = self._removals.debts
 
     def attach(self, topology: Topology, *, by_slot: bool) -> None:
-        """Say where the servers are, and whether a command's keys must share a slot; before anything else is asked."""
+        """Says where the servers are, and whether a command's keys must share a slot; before anything else is asked."""
         self.topology = topology
         self._by_slot = by_slot
 
@@ -87,17 +87,17 @@ class Nodes:
         return any(node.is_up for node in self._nodes.values())
 
     def all(self) -> list[Node]:
-        """Every node that is part of the topology now."""
+        """Returns every node that is part of the topology now."""
         return [self.at(link) for link in self.topology.links()]
 
     def of(self, key: bytes) -> Node:
-        """The node that holds a key."""
+        """Returns the node that holds a key."""
         link = self.topology.link_for(key)
         node = self._nodes.get(link)
         return self.at(link) if node is None else node
 
     def at(self, link: Link) -> Node:
-        """The node behind a link."""
+        """Returns the node behind a link."""
         node = self._nodes.get(link)
         if node is None:
             node = self._nodes[link] = Node(
@@ -113,7 +113,7 @@ class Nodes:
         return node
 
     def grouped(self, keys: Sequence[bytes]) -> list[tuple[Node, list[int]]]:
-        """Indexes of the keys, by what may be asked in one command."""
+        """Returns indexes of the keys, by what may be asked in one command."""
         groups: dict[Any, tuple[Node, list[int]]] = {}
         for index, key in enumerate(keys):
             mark = self.group(key)
@@ -178,13 +178,13 @@ class Nodes:
         *,
         settled: Callable[[], None],
     ) -> Ended:
-        """Send removals; what is not confirmed is owed. See :meth:`alacena.engine.remote.redis.removals.Removals.send`."""
+        """Sends removals; what is not confirmed is owed. See :meth:`alacena.engine.remote.redis.removals.Removals.send`."""
         return await self._removals.send(removals, generations, keys, settled=settled)
 
     def owe(
         self, generations: Sequence[Sequence[str]], keys: Sequence[EntryKey], error: BackendError | None = None
     ) -> None:
-        """Owe removals: they are tried until a server confirms them, and what they cover is not read before.
+        """Owes removals: they are tried until a server confirms them, and what they cover is not read before.
 
         For whoever changed the source and could not make the server forget what it has: a removal that failed, a value
         that could not be stored in the place of an older one, a hold that could not be set. Memory forgets at once.
@@ -228,11 +228,11 @@ class Nodes:
         self._removals.choose_verb(has_unlink="UNLINK" not in node.facts.missing)
 
     def known(self) -> Iterable[Node]:
-        """Every node that was ever asked for."""
+        """Returns every node that was ever asked for."""
         return self._nodes.values()
 
     def refresh(self) -> None:
-        """Say until when memory may be served, by what the nodes vouch for."""
+        """Says until when memory may be served, by what the nodes vouch for."""
         nodes = self.all()
         until = min((node.serving_until for node in nodes), default=_NEVER)
         self._coherence.memory.serving_until = until

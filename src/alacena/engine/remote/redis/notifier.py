@@ -24,7 +24,7 @@ class RedisNotification:
         self._rung = asyncio.Event()
 
     def ring(self) -> None:
-        """Ring, now or for the next wait."""
+        """Rings, now or for the next wait."""
         self._rung.set()
 
     async def wait(self, timeout_s: float) -> bool:
@@ -100,7 +100,7 @@ class Notifier:
                 self._leave(name, channel)
 
     async def close(self) -> None:
-        """Wake whoever waits, and end the connection."""
+        """Wakes whoever waits, and ends the connection."""
         self._closed = True
         for channel in self._channels.values():
             channel.ring()
@@ -120,13 +120,13 @@ class Notifier:
             channel.missed = True
 
     def _leave(self, name: bytes, channel: _Channel) -> None:
-        """Unsubscribe when nobody listens. Not before the subscription is confirmed: the next one would be mistaken."""
+        """Unsubscribes when nobody listens. Not before the subscription is confirmed: the next one would be mistaken."""
         if not channel.bells and self._channels.get(name) is channel:
             del self._channels[name]
             self._say("UNSUBSCRIBE", name)
 
     def _say(self, verb: str, *names: bytes) -> None:
-        """Tell every connection that stands; one that is being made is told everything when it does."""
+        """Tells every connection that stands; one that is being made is told everything when it does."""
         for link in self._topology.links() if self._topology is not None else ():
             if link.connection is not None:
                 _tell(link, link.connection, verb, *names)
@@ -156,7 +156,7 @@ class Notifier:
             self._leave(push[1], channel)
 
     def _first_hand(self, link: Link, name: bytes) -> bool:
-        """Whether a link is the one that rings for a channel."""
+        """Returns whether a link is the one that rings for a channel."""
         if self._topology is None:
             return True
         try:

@@ -75,7 +75,7 @@ class RedisBackend:
         return await self._fsyncs.wait(key, replicas, timeout_s)
 
     async def close(self) -> None:
-        """End the connections apart."""
+        """Ends the connections apart."""
         self._closed = True
         await self._bells.close()
         await self._fsyncs.close()

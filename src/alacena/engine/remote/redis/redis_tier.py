@@ -125,7 +125,7 @@ class RedisTier:
     async def _find_among(
         self, node: Node, keys: Sequence[EntryKey], unknown: Sequence[Generation], policy: Policy, *, keep: bool
     ) -> Found | Unsettled | None:
-        """Look at several keys, and learn the generations that are not known; the others are held meanwhile."""
+        """Looks at several keys, and learn the generations that are not known; the others are held meanwhile."""
         held = self._coherence.generations(keys[0].generations)
         asked = [*(generation for generation in held if generation.nonce is None), *unknown]
         command: Command = ("MGET", *(key.entry for key in keys), *(generation.name for generation in asked))
@@ -160,7 +160,7 @@ class RedisTier:
     async def _find_group(
         self, node: Node, keys: Sequence[EntryKey], policy: Policy, *, keep: bool
     ) -> list[Found | Unsettled | None]:
-        """Look at keys of one slot, and learn the generations that are not known; the others are held meanwhile."""
+        """Looks at keys of one slot, and learn the generations that are not known; the others are held meanwhile."""
         names = dict.fromkeys(name for group in dict.fromkeys(key.generations for key in keys) for name in group)
         held = [self._coherence.generation(name) for name in names]
         asked = [generation for generation in held if generation.nonce is None]
@@ -322,7 +322,7 @@ class RedisTier:
     async def _mint(
         self, node: Node, generations: Sequence[Generation], life_ms: int
     ) -> dict[str, tuple[Generation, bytes]]:
-        """Read the generations' nonces, making those that are missing; by name.
+        """Reads the generations' nonces, making those that are missing; by name.
 
         What the server says is returned, not what is noted here: by the time that this is read, a push may have made it
         unknown again.
@@ -346,7 +346,7 @@ class RedisTier:
         tags: Sequence[str],
         known: dict[str, tuple[Generation, bytes]],
     ) -> bool:
-        """Learn the nonces of tags that were not named from the beginning; ``False`` if one may have ended since then.
+        """Learns the nonces of tags that were not named from the beginning; ``False`` if one may have ended since then.
 
         Should one end after this was read, its nonce is another one, and the entry is dead.
         """
@@ -384,7 +384,7 @@ class RedisTier:
         stamps: Sequence[tuple[Generation, bytes]],
         new_entry: NewEntry,
     ) -> Refusal:
-        """Store one entry by script, and keep the copy in memory in the step in which the server said so."""
+        """Stores one entry by script, and keeps the copy in memory in the step in which the server said so."""
         own = len(key.generations)
         life_s = None if new_entry.fresh_for_s is None else new_entry.fresh_for_s + new_entry.stale_for_s
         sealed = self._entries.seal(

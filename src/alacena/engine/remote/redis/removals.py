@@ -81,7 +81,7 @@ class Removals:
         *,
         settled: Callable[[], None],
     ) -> Ended:
-        """Send removals, each to the node of its key; what is not confirmed is owed.
+        """Sends removals, each to the node of its key; what is not confirmed is owed.
 
         Args:
             removals: In the order in which a node must execute them.
@@ -120,7 +120,7 @@ class Removals:
     async def _send(
         self, group: Sequence[Removal], owe: Callable[[BackendError], None], settled: Callable[[], None]
     ) -> list[Any]:
-        """Send what may be asked together."""
+        """Sends what may be asked together."""
 
         def settle(replies: list[Reply]) -> list[Any]:
             settled()
@@ -167,11 +167,11 @@ class Removals:
             self._payment = self._flights.own(self._make_up())
 
     def guard(self, node: Node) -> None:
-        """Let a node's shortest way look at what is owed, while something is."""
+        """Lets a node's shortest way look at what is owed, while something is."""
         node.fetch = self._fetch if self.debts else self._nodes.topology.fetch
 
     async def pay_over(self, connection: Connection) -> None:
-        """Pay what a new connection takes; the rest stays owed.
+        """Pays what a new connection takes; the rest stays owed.
 
         Raises:
             BackendError: The connection gives no answer.
@@ -188,7 +188,7 @@ class Removals:
                     return
 
     def choose_verb(self, *, has_unlink: bool) -> None:
-        """Remove by ``DEL`` where ``UNLINK`` is forbidden or was renamed away."""
+        """Removes by ``DEL`` where ``UNLINK`` is forbidden or was renamed away."""
         if not has_unlink:
             self._verb = "DEL"
 
@@ -198,7 +198,7 @@ class Removals:
             self._verb = "DEL" if self._verb == "UNLINK" else "UNLINK"
 
     def _bar(self, name: str) -> None:
-        """Owe one removal; where a wider one covers it from now on, what that one covers is forgotten too."""
+        """Owes one removal; where a wider one covers it from now on, what that one covers is forgotten too."""
         covering = self.debts.add(name)
         if not covering:
             self._coherence.forget_all()
@@ -211,7 +211,7 @@ class Removals:
             self.guard(node)
 
     def _fetch(self, key: bytes, settle: Callable[[Reply], T], timeout_s: float) -> Awaitable[T]:
-        """``Topology.fetch`` while something is owed: what is covered is not there."""
+        """Returns ``Topology.fetch`` while something is owed: what is covered is not there."""
         if key not in self.debts:
             return self._nodes.topology.fetch(key, settle, timeout_s)
         answer: asyncio.Future[T] = asyncio.get_running_loop().create_future()
@@ -219,7 +219,7 @@ class Removals:
         return answer
 
     async def _make_up(self) -> None:
-        """Send what is owed again and again until it is confirmed."""
+        """Sends what is owed again and again until it is confirmed."""
         pause_s = _RETRY_S
         while self.debts:
             await asyncio.sleep(pause_s * (0.5 + self._environment.random()))
@@ -229,7 +229,7 @@ class Removals:
                 await self._pay_everything()
 
     async def _pay_all(self) -> None:
-        """Try to pay what is owed, each at its node; one that refuses or keeps silent is asked no more this time."""
+        """Tries to pay what is owed, each at its node; one that refuses or keeps silent is asked no more this time."""
         topology = self._nodes.topology
 
         async def ask(key: bytes, command: Command, settle: Callable[[list[Reply]], None]) -> None:
@@ -260,7 +260,7 @@ class Removals:
         await ask(next(iter(names)).encode(), self.debts.command(self._verb, bucket, names), settle)
 
     async def _pay_everything(self) -> None:
-        """End every tenant generation of the namespace: more was owed than is remembered."""
+        """Ends every tenant generation of the namespace: more was owed than is remembered."""
         serial = self.debts.serial
         match = ("MATCH", f"{self._namespace}:g:*:t", "COUNT", _SCANNED_AT_ONCE)
         for node in self._nodes.all():
@@ -278,7 +278,7 @@ class Removals:
         self._forgive()
 
     def _forgive(self) -> None:
-        """Read again what is not owed any more."""
+        """Reads again what is not owed any more."""
         if not self.debts:
             self._coherence.barred = None
             self._notices.paid()

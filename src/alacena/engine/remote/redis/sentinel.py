@@ -63,17 +63,17 @@ class Sentinel(Standalone):
         )
 
     async def open(self, *, timeout_s: float) -> None:
-        """Find the master and connect. See `Topology.open`."""
+        """Finds the master and connect. See `Topology.open`."""
         self._watch.start()
         await super().open(timeout_s=timeout_s)
 
     async def close(self) -> None:
-        """Disconnect from the master and from the sentinels."""
+        """Disconnects from the master and from the sentinels."""
         await self._watch.close()
         await super().close()
 
     async def _find_master(self) -> Address:
-        """Ask one sentinel after another; the one that knew is asked first the next time."""
+        """Asks one sentinel after another; the one that knew is asked first the next time."""
         last: Exception | None = None
         for sentinel in list(self._sentinels):
             try:
@@ -95,7 +95,7 @@ class Sentinel(Standalone):
         raise BackendUnavailableError(f"no sentinel of {names} knows a master called {self._service!r}") from last
 
     async def _next_sentinel(self) -> Address:
-        """A sentinel to watch; if it is lost, the next one."""
+        """Returns a sentinel to watch; if it is lost, the next one."""
         self._sentinels.append(self._sentinels.pop(0))
         return self._sentinels[-1]
 
@@ -104,7 +104,7 @@ class Sentinel(Standalone):
         await self._compare(link, connection)
 
     async def _compare(self, link: Link, connection: Connection) -> None:  # noqa: ARG002 - a hook's signature
-        """Whether we are connected to whom the sentinel takes for the master; an announcement may have been missed."""
+        """Returns whether we are connected to whom the sentinel takes for the master; an announcement may have been missed."""
         reply = await connection.call(
             "SENTINEL", "GET-MASTER-ADDR-BY-NAME", self._service, timeout_s=self._ask_timeout_s
         )

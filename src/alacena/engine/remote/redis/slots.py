@@ -21,7 +21,7 @@ SLOTS = 16_384
 
 
 def slot_of(key: Key) -> int:
-    """The slot of a key: that of its hash tag, if it has one that is not empty."""
+    """Returns the slot of a key: that of its hash tag, if it has one that is not empty."""
     raw = key.encode() if isinstance(key, str) else key
     start = raw.find(b"{")
     if start >= 0:
@@ -43,26 +43,26 @@ class SlotMap:
         return self._owners[slot]
 
     def owners(self) -> frozenset[Address]:
-        """Everybody who has a slot. Found out once a change of the map: heartbeats ask for it."""
+        """Returns everybody who has a slot. Found out once a change of the map: heartbeats ask for it."""
         if self._distinct is None:
             self._distinct = frozenset(owner for owner, _ in groupby(self._owners) if owner is not None)
         return self._distinct
 
     def tag_at(self, owner: Address) -> str | None:
-        """The least number that, as a hash tag, falls into a slot of this owner; ``None`` where it has no slot."""
+        """Returns the least number that, as a hash tag, falls into a slot of this owner; ``None`` where it has no slot."""
         if owner not in self.owners():
             return None
         tags = (f"{number}" for number in count())
         return next(tag for tag in tags if self._owners[slot_of(tag)] == owner)
 
     def move(self, slot: int, owner: Address) -> frozenset[int]:
-        """Give one slot another owner; the slots that changed hands."""
+        """Gives one slot another owner; the slots that changed hands."""
         former, self._owners[slot] = self._owners[slot], owner
         self._distinct = None
         return frozenset() if former in (None, owner) else frozenset({slot})
 
     def adopt(self, ranges: Iterable[Range]) -> frozenset[int]:
-        """Take a server's word for all slots; the slots that changed hands."""
+        """Takes a server's word for all slots; the slots that changed hands."""
         former = self._owners
         # Who was there before stays the same object: what is identical is not compared field by field.
         known = {owner: owner for owner in self.owners()}

@@ -20,7 +20,7 @@ def _now(server: TwinServer, data: bytes) -> tuple[int, int]:
 
 
 def _free(server: TwinServer, data: bytes, opened: bytes, now: int) -> bool:
-    """Free what ran out, up to a bound; True if there is more."""
+    """Frees what ran out, up to a bound; True if there is more."""
     expired = server.due(opened, _FREED_AT_ONCE + 1, now)
     for gone in expired[:_FREED_AT_ONCE]:
         server.call("HINCRBY", data, "reserved", -server.number("HGET", data, b"a:" + gone))
@@ -45,7 +45,7 @@ def _keep(server: TwinServer, keys: list[bytes], keep_ms: bytes) -> None:
 
 @twin
 def budget_reserve(server: TwinServer, keys: list[bytes], args: list[bytes]) -> Reply:
-    """Set an amount aside if it fits."""
+    """Sets an amount aside if it fits."""
     data, opened, done = keys
     limit, reservation, amount, ttl_ms = int(args[0]), args[1], int(args[2]), int(args[3])
     now, ahead = _now(server, data)
@@ -76,7 +76,7 @@ def budget_reserve(server: TwinServer, keys: list[bytes], args: list[bytes]) -> 
 
 @twin
 def budget_settle(server: TwinServer, keys: list[bytes], args: list[bytes]) -> Reply:
-    """Turn a reservation into what was really spent."""
+    """Turns a reservation into what was really spent."""
     data, opened, done = keys
     reservation, actual, remember_ms, keep_ms = args
     now, ahead = _now(server, data)
@@ -110,7 +110,7 @@ def _settle(server: TwinServer, data: bytes, opened: bytes, reservation: bytes, 
 
 @twin
 def budget_extend(server: TwinServer, keys: list[bytes], args: list[bytes]) -> Reply:
-    """Lengthen a reservation that has not run out."""
+    """Lengthens a reservation that has not run out."""
     data, opened, _ = keys
     now, _ = _now(server, data)
     expiry = server.call("ZSCORE", opened, args[0])
@@ -123,7 +123,7 @@ def budget_extend(server: TwinServer, keys: list[bytes], args: list[bytes]) -> R
 
 @twin
 def budget_state(server: TwinServer, keys: list[bytes], args: list[bytes]) -> Reply:  # noqa: ARG001 - a twin's shape
-    """Read a budget, after what ran out was freed."""
+    """Reads a budget, after what ran out was freed."""
     data, opened, _ = keys
     now, _ = _now(server, data)
     has_more = _free(server, data, opened, now)

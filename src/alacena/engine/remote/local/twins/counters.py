@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 @twin
 def counter_add(server: TwinServer, keys: list[bytes], args: list[bytes]) -> Reply:
-    """Add to a counter, with expiry and receipt."""
+    """Adds to a counter, with expiry and receipt."""
     amount, ttl_ms, receipt_ms = args
     known = server.call("GET", keys[1]) if len(keys) > 1 else None
     if known is not None:
@@ -35,7 +35,7 @@ def counter_add(server: TwinServer, keys: list[bytes], args: list[bytes]) -> Rep
 
 @twin
 def set_add(server: TwinServer, keys: list[bytes], args: list[bytes]) -> Reply:
-    """Add members, with expiry."""
+    """Adds members, with expiry."""
     ttl_ms, *members = args
     added = sum(server.call("SADD", keys[0], member) for member in members)
     if ttl_ms != b"0":

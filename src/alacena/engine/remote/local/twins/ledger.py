@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 @twin
 def ledger_record(server: TwinServer, keys: list[bytes], args: list[bytes]) -> Reply:
-    """Count a use of tokens once."""
+    """Counts a use of tokens once."""
     receipt, *totals, outbox = keys
     fingerprint, receipt_ms, tokens, field, record, figures, *parts = args
     known = server.call("GET", receipt)

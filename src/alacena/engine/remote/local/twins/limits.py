@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 @twin
 def limit_window(server: TwinServer, keys: list[bytes], args: list[bytes]) -> Reply:
-    """A sliding window in buckets."""
+    """Returns a sliding window in buckets."""
     limit, window, cost, buckets = (int(word) for word in args)
     width = ceil(window / buckets)
     current = server.now_ms // width
@@ -45,7 +45,7 @@ def limit_window(server: TwinServer, keys: list[bytes], args: list[bytes]) -> Re
 
 @twin
 def limit_bucket(server: TwinServer, keys: list[bytes], args: list[bytes]) -> Reply:
-    """A token bucket as one instant."""
+    """Returns a token bucket as one instant."""
     interval, burst, cost = (float(word) for word in args)
     now = server.now_us
     whole = ceil(burst * interval)

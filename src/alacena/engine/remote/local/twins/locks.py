@@ -25,7 +25,7 @@ def _strike_off(server: TwinServer, keys: list[bytes], spared: bytes | None) -> 
 def _ring_first(
     server: TwinServer, keys: list[bytes], head_ms: bytes, prefix: bytes, own: bytes | None
 ) -> bytes | None:
-    """Ring the first in line that listens, unless that is whoever asks; the others are passed over."""
+    """Rings the first in line that listens, unless that is whoever asks; the others are passed over."""
     while (head := server.first(keys[2])) not in {None, own} and not server.call("PUBLISH", prefix + head, "1"):
         server.call("ZREM", keys[2], head)
         server.call("ZREM", keys[3], head)
@@ -48,7 +48,7 @@ def _expire_state(server: TwinServer, state: bytes, fence: int, ttl_ms: int) -> 
 
 @twin
 def lock_acquire(server: TwinServer, keys: list[bytes], args: list[bytes]) -> Reply:
-    """Take a lock, or stand in line for it. A store in this process has one history, in which no fence is lost."""
+    """Takes a lock, or stand in line for it. A store in this process has one history, in which no fence is lost."""
     token, ttl_ms, waiter_ms, head_ms, prefix = args
     passed = _strike_off(server, keys, token)
     owner = server.call("GET", keys[0])
@@ -83,7 +83,7 @@ def lock_acquire(server: TwinServer, keys: list[bytes], args: list[bytes]) -> Re
 
 @twin
 def lock_release(server: TwinServer, keys: list[bytes], args: list[bytes]) -> Reply:
-    """Give a lock back, or leave the line for it."""
+    """Gives a lock back, or leaves the line for it."""
     token, head_ms, prefix = args
     left = _strike_off(server, keys, None)
     left += server.call("ZREM", keys[2], token)
@@ -102,7 +102,7 @@ def lock_release(server: TwinServer, keys: list[bytes], args: list[bytes]) -> Re
 
 @twin
 def lock_renew(server: TwinServer, keys: list[bytes], args: list[bytes]) -> Reply:
-    """Lengthen a lock's lease for its owner alone."""
+    """Lengthens a lock's lease for its owner alone."""
     if server.call("GET", keys[0]) != args[0]:
         return 0
     fence = server.call("HGET", keys[1], "f")

@@ -48,7 +48,7 @@ def _pairs(words: list[bytes]) -> list[tuple[bytes, bytes]]:
 
 @twin
 def queue_push(server: TwinServer, keys: list[bytes], args: list[bytes]) -> Reply:
-    """Put items into a queue, each id once; a dead letter is taken in anew where it is told to."""
+    """Puts items into a queue, each id once; a dead letter is taken in anew where it is told to."""
     data, ready, *_, done = keys
     channel, revive, token = args[:3]
     now, ahead = server.own_clock(data, server.now_ms, "m:")
@@ -100,7 +100,7 @@ def _take_in(
     *,
     was_empty: bool,
 ) -> int:
-    """Make an item ready or delayed; 1 if somebody should be told."""
+    """Makes an item ready or delayed; 1 if somebody should be told."""
     data, ready, delayed, _, dead, _ = keys
     server.call("ZREM", dead, item)
     server.call("HDEL", data, *(prefix + item for prefix in (b"n:", b"r:", b"x:")))
@@ -118,7 +118,7 @@ def _take_in(
 
 @twin
 def queue_reserve(server: TwinServer, keys: list[bytes], args: list[bytes]) -> Reply:
-    """Take the next items under a lease."""
+    """Takes the next items under a lease."""
     data, ready, delayed, flight, dead, _ = keys
     token, wanted, visibility_ms, limit, room = args[0], *(int(word) for word in args[1:])
     now, ahead = _now(server, data)
@@ -162,7 +162,7 @@ def _become_ready(server: TwinServer, keys: list[bytes], item: bytes, ahead: int
 
 @twin
 def queue_return(server: TwinServer, keys: list[bytes], args: list[bytes]) -> Reply:
-    """Give back what a token holds and nobody has seen."""
+    """Gives back what a token holds and nobody has seen."""
     data, ready, _, flight, *_ = keys
     channel, token, wanted = args
     returned = 0
@@ -208,7 +208,7 @@ def _owns(server: TwinServer, data: bytes, flight: bytes, item: bytes, slot: byt
 
 @twin
 def queue_ack(server: TwinServer, keys: list[bytes], args: list[bytes]) -> Reply:
-    """Finish items for good."""
+    """Finishes items for good."""
     data, _, _, flight, _, done = keys
     now, _ = _now(server, data)
     _forget(server, data, done, now)
@@ -243,7 +243,7 @@ def _count(server: TwinServer, data: bytes, finished: int) -> None:
 
 @twin
 def queue_extend(server: TwinServer, keys: list[bytes], args: list[bytes]) -> Reply:
-    """Lengthen leases."""
+    """Lengthens leases."""
     data, _, _, flight, *_ = keys
     now, _ = _now(server, data)
     answers = []
@@ -257,7 +257,7 @@ def queue_extend(server: TwinServer, keys: list[bytes], args: list[bytes]) -> Re
 
 @twin
 def queue_nack(server: TwinServer, keys: list[bytes], args: list[bytes]) -> Reply:
-    """Give an item back."""
+    """Gives an item back."""
     data, ready, delayed, flight, dead, _ = keys
     now, _ = _now(server, data)
     channel, item, slot, delay_ms, reason, limit, uncounted = args
@@ -288,7 +288,7 @@ def queue_nack(server: TwinServer, keys: list[bytes], args: list[bytes]) -> Repl
 
 @twin
 def queue_dead(server: TwinServer, keys: list[bytes], args: list[bytes]) -> Reply:
-    """Read dead letters, oldest first."""
+    """Reads dead letters, oldest first."""
     data, dead = keys[0], keys[4]
     first, wanted, room = (int(word) for word in args)
     rows: list[Reply] = []
@@ -303,7 +303,7 @@ def queue_dead(server: TwinServer, keys: list[bytes], args: list[bytes]) -> Repl
 
 @twin
 def queue_replay(server: TwinServer, keys: list[bytes], args: list[bytes]) -> Reply:
-    """Make dead letters ready again."""
+    """Makes dead letters ready again."""
     data, ready, _, _, dead, _ = keys
     replayed = 0
     for item in args[1:] or server.call("ZRANGE", dead, 0, 999):
@@ -318,7 +318,7 @@ def queue_replay(server: TwinServer, keys: list[bytes], args: list[bytes]) -> Re
 
 @twin
 def queue_discard(server: TwinServer, keys: list[bytes], args: list[bytes]) -> Reply:
-    """Forget dead letters for good."""
+    """Forgets dead letters for good."""
     data, dead = keys[0], keys[4]
     discarded = 0
     for item in args or server.call("ZRANGE", dead, 0, 999):
@@ -334,7 +334,7 @@ def queue_discard(server: TwinServer, keys: list[bytes], args: list[bytes]) -> R
 
 @twin
 def queue_stats(server: TwinServer, keys: list[bytes], args: list[bytes]) -> Reply:  # noqa: ARG001 - a twin's shape
-    """Count a queue's items by state."""
+    """Counts a queue's items by state."""
     data, ready, delayed, flight, dead, _ = keys
 
     def total(name: str) -> int:

@@ -19,7 +19,7 @@ def _expire(server: TwinServer, keys: list[bytes]) -> None:
 
 @twin
 def roster_announce(server: TwinServer, keys: list[bytes], args: list[bytes]) -> Reply:
-    """Say that a member may have work."""
+    """Says that a member may have work."""
     member, has_work, channel = args
     now, ahead = server.own_clock(keys[2], server.now_us)
     server.keep_clock(keys[2], server.now_us, ahead)
@@ -35,7 +35,7 @@ def roster_announce(server: TwinServer, keys: list[bytes], args: list[bytes]) ->
 
 @twin
 def roster_turns(server: TwinServer, keys: list[bytes], args: list[bytes]) -> Reply:
-    """Take the members whose turn it is."""
+    """Takes the members whose turn it is."""
     now, ahead = server.own_clock(keys[2], server.now_us)
     turns = []
     for at, member in enumerate(server.due(keys[0], int(args[0]), now), 1):
@@ -51,7 +51,7 @@ def roster_turns(server: TwinServer, keys: list[bytes], args: list[bytes]) -> Re
 
 @twin
 def roster_park(server: TwinServer, keys: list[bytes], args: list[bytes]) -> Reply:
-    """Put a member's next turn off, or strike it off."""
+    """Puts a member's next turn off, or strike it off."""
     member, mark, pause_ms = args
     if (server.call("HGET", keys[1], member) or b"0") != mark:
         return 0

@@ -89,7 +89,7 @@ class Connection(Incoming, asyncio.Protocol):
     def exchange(
         self, commands: Sequence[Command], *, settle: Callable[[list[Reply]], T] | None = None, timeout_s: float
     ) -> asyncio.Future[T]:
-        """Send commands with nothing between them, and give their answers to ``settle``.
+        """Sends commands with nothing between them, and gives their answers to ``settle``.
 
         ``settle(replies)`` runs inside the parser when the last answer is in, in byte order with pushes and other
         answers. An error that the server answered with is a ``ServerReplyError`` inside the list. What ``settle``
@@ -111,11 +111,11 @@ class Connection(Incoming, asyncio.Protocol):
         return self._ask(pack_all(commands), Group(len(commands), settle), timeout_s)
 
     def fetch(self, key: bytes, settle: Callable[[Reply], T], timeout_s: float) -> asyncio.Future[T]:
-        """``GET`` by the shortest way, and give its one answer to ``settle``. See `exchange`."""
+        """Returns ``GET`` by the shortest way, and give its one answer to ``settle``. See `exchange`."""
         return self._ask(b"*2\r\n$3\r\nGET\r\n$%d\r\n%b\r\n" % (len(key), key), settle, timeout_s)
 
     def call(self, *command: Argument, timeout_s: float) -> asyncio.Future[Any]:
-        """Send one command; the result is its answer. See `exchange`."""
+        """Sends one command; the result is its answer. See `exchange`."""
         if not command:
             raise refusal(command)
         try:
@@ -125,7 +125,7 @@ class Connection(Incoming, asyncio.Protocol):
         return self._ask(data, None, timeout_s)
 
     def tell(self, *command: Argument) -> None:
-        """Send a command that is answered by pushes alone, such as ``SUBSCRIBE``: it gets no place in line.
+        """Sends a command that is answered by pushes alone, such as ``SUBSCRIBE``: it gets no place in line.
 
         Raises:
             BackendUnavailableError: The connection is closed, or the socket takes no more.
@@ -261,7 +261,7 @@ class Connection(Incoming, asyncio.Protocol):
     # The end
 
     def close(self, error: BackendError | None = None) -> None:
-        """End the connection: ``on_lost`` is called first, then every waiter fails."""
+        """Ends the connection: ``on_lost`` is called first, then every waiter fails."""
         if self.error is not None:
             return
         self.error = error or BackendUnavailableError("the connection was closed here")
@@ -285,7 +285,7 @@ class Connection(Incoming, asyncio.Protocol):
 
 
 def is_readable(file: int) -> bool:
-    """Whether an open socket has bytes, or its end, to be read."""
+    """Returns whether an open socket has bytes, or its end, to be read."""
     if file < 0:
         return False
     poll = select.poll()

@@ -62,7 +62,7 @@ async def open_socket(factory: Callable[[], asyncio.Protocol], address: Address,
 
 
 async def greet(connection: Connection, access: ServerAccess, *, timeout_s: float) -> Greeting:
-    """Switch to RESP3, log in, name the connection and choose the database, in one round trip.
+    """Switches to RESP3, log in, name the connection and choose the database, in one round trip.
 
     Raises:
         ServerReplyError: The server refused: wrong password, unknown user, no such database, or older than RESP3.
@@ -82,7 +82,7 @@ async def greet(connection: Connection, access: ServerAccess, *, timeout_s: floa
 async def ask_once(
     opener: Opener, address: Address, access: ServerAccess, command: Command, *, timeout_s: float
 ) -> Reply:
-    """One command on a connection of its own, for questions such as where the master is.
+    """Returns one command on a connection of its own, for questions such as where the master is.
 
     Raises:
         BackendError: No answer, or an error for one.

@@ -70,7 +70,7 @@ class Incoming(PendingReplies):
             self._drain(len(data))
 
     def _skip_long_values(self, data: bytes) -> int:
-        """How much of a segment is known to be long values with their headers, beginning where the parser stands."""
+        """Returns how much of a segment is known to be long values with their headers, beginning where the parser stands."""
         start = self._inside
         if start <= len(data) and (start or not self._reader.has_data()):
             start = past_long_values(data, start)
@@ -137,7 +137,7 @@ class Incoming(PendingReplies):
             raise ProtocolDoubtError(f"one answer is longer than {self._limits.reply_bytes} bytes")
 
     def _take_carefully(self, data: bytes) -> None:
-        """Parse up to each suspicious place, and look whether it is a header or the inside of a value.
+        """Parses up to each suspicious place, and look whether it is a header or the inside of a value.
 
         The parser allocates what an array's header announces: it must not see a header that lies, nor half of one.
         """

@@ -120,15 +120,15 @@ class PendingReplies:
         return len(self._waiters) + len(self._unsent)
 
     def close(self, error: BackendError | None = None) -> None:
-        """Give the connection up."""
+        """Gives the connection up."""
         raise NotImplementedError
 
     def _time(self) -> float:
-        """The loop's time, without that in which the loop was too busy to listen: what deadlines are told in."""
+        """Returns the loop's time, without that in which the loop was too busy to listen: what deadlines are told in."""
         return self._clock() - self._busy_s
 
     def _has_unread(self) -> bool:
-        """Whether bytes have arrived that were not read yet."""
+        """Returns whether bytes have arrived that were not read yet."""
         raise NotImplementedError
 
     def _set_alarm(self, deadline: float) -> None:
@@ -144,7 +144,7 @@ class PendingReplies:
         self._timer = self._loop.call_at(self._due + self._busy_s, self._tend)
 
     def _tend(self) -> None:
-        """Fail who is overdue; end a connection whose oldest answer will not come; set the next alarm."""
+        """Fails who is overdue; end a connection whose oldest answer will not come; set the next alarm."""
         waits_on = self._is_to_look_again()
         now = self._time()
         if now < self._alarm or waits_on:
@@ -166,7 +166,7 @@ class PendingReplies:
             self._set_alarm(upcoming)
 
     def _is_to_look_again(self) -> bool:
-        """Leave out of the time what was not the server's since the last tick; whether to judge only at the next one.
+        """Leaves out of the time what was not the server's since the last tick; whether to judge only at the next one.
 
         Some loops run timers before they read, so a verdict that was held up waits for one more turn. Each turn reads so
         many bytes and no more: where a long one brought answers, more of them may be on their way.
@@ -192,7 +192,7 @@ class PendingReplies:
         return min(waiting, default=NEVER)
 
     def _withdraw(self, now: float) -> None:
-        """Take back what was not sent and is overdue: that it was not executed is certain."""
+        """Takes back what was not sent and is overdue: that it was not executed is certain."""
         overdue = [place for place in self._unsent if place[1] <= now]
         if not overdue:
             return
@@ -204,7 +204,7 @@ class PendingReplies:
             fail(future, BackendUnavailableError("the deadline passed before the command could be sent"))
 
     def _leave(self) -> tuple[list[PendingReply], list[PendingReply]]:
-        """Empty the line; give who stood in it: those whose commands were sent, those whose were not."""
+        """Emptys the line; give who stood in it: those whose commands were sent, those whose were not."""
         sent, unsent = list(self._waiters), list(self._unsent)
         self._waiters.clear()
         self._unsent.clear()

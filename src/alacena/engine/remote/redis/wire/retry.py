@@ -22,7 +22,7 @@ class RetryBackoff:
     cap_s: float = 2.0
 
     def pause_s(self, attempt: int, environment: Environment) -> float:
-        """How long to wait before attempt number ``attempt`` (from 0) is repeated, in seconds."""
+        """Returns how long to wait before attempt number ``attempt`` (from 0) is repeated, in seconds."""
         ceiling: float = min(self.cap_s, self.base_s * 2.0 ** min(attempt, 32))
         return ceiling * environment.random()
 
@@ -50,7 +50,7 @@ class RetryBudget:
         self._tokens = min(self._burst, self._tokens + self._ratio)
 
     def spend(self) -> bool:
-        """Whether one repeat may be made; it is paid for."""
+        """Returns whether one repeat may be made; it is paid for."""
         if self._tokens < 1.0:
             self.refused += 1
             return False

@@ -65,11 +65,11 @@ class Supervisor:
         self._lost = asyncio.Event()
 
     def start(self) -> None:
-        """Begin, on the running loop."""
+        """Begins, on the running loop."""
         self._task = asyncio.get_running_loop().create_task(self._run(), name="alacena: keep connected")
 
     async def stop(self) -> None:
-        """Stop dialling; return when everything that was started here has ended."""
+        """Stops dialling; return when everything that was started here has ended."""
         task, self._task = self._task, None
         if task is not None:
             task.cancel()
@@ -92,7 +92,7 @@ class Supervisor:
             attempt += 1
 
     async def _try_once(self) -> Connection | None:
-        """One attempt, in a task of its own: whatever it raises is recorded, and the supervisor survives it."""
+        """Returns one attempt, in a task of its own: whatever it raises is recorded, and the supervisor survives it."""
         self._lost.clear()
         attempt = asyncio.get_running_loop().create_task(self._dial_in_time(), name="alacena: connect")
         await _finish(attempt)
@@ -151,7 +151,7 @@ def _report(error: BaseException, message: str) -> None:
 
 
 async def _finish(task: asyncio.Task[Connection]) -> None:
-    """Wait for the task's end; if the wait is cancelled, so is the task, and its end is waited for all the same."""
+    """Waits for the task's end; if the wait is cancelled, so is the task, and its end is waited for all the same."""
     try:
         await asyncio.wait({task})
     except asyncio.CancelledError:

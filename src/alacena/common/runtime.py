@@ -113,7 +113,7 @@ PROCESS = Process()
 
 
 def _forget_parents_cache() -> None:
-    """In a forked child: the parent's connections, loop and tasks are not ours; the first call opens a cache anew."""
+    """Forgets the parent's cache in a forked child: its connections, loop and tasks are not ours."""
     PROCESS.turn = Lock()
     PROCESS.opening, PROCESS.closing = None, Closing()
     PROCESS.tasks = set()
@@ -134,7 +134,7 @@ def configure(
     credentials: CredentialProvider | None = None,
     **settings: Any,
 ) -> None:
-    """Says how the process-wide cache shall be. Whatever is not given has its default; nothing is opened.
+    """Says how the process-wide cache shall be. A setting that is not given has its default; nothing is opened.
 
     Without a call, the settings come from the environment (``ALACENA_*``, ``REDIS_URL``).
 

@@ -19,7 +19,7 @@ T = TypeVar("T")
 class BackgroundTasks:
     """Owns small tasks that outlive their callers.
 
-    A cancelled caller leaves at once; what it had sent is awaited here, and undone where that is needed.
+    A cancelled caller leaves at once; what it had sent is awaited here, and undone if that is needed.
     """
 
     def __init__(self) -> None:
@@ -28,7 +28,7 @@ class BackgroundTasks:
     async def finish(self, step: Coroutine[Any, Any, T], undo: Callable[[T | None], Awaitable[Any]] | None = None) -> T:
         """Runs a step to its end.
 
-        Cancellation: the caller leaves, the step goes on; ``undo`` then gets its result, or ``None`` where it failed.
+        Cancellation: the caller leaves, the step goes on; ``undo`` then gets its result, or ``None`` if it failed.
         """
         task = self._own(step)
         try:
@@ -63,7 +63,7 @@ class BackgroundTasks:
 
 
 async def _quietly(step: Awaitable[Any]) -> None:
-    """A step that nobody waits for: where the store is away, what it would have tidied up expires by itself."""
+    """Runs a step without a caller: if the backend is away, what it would have tidied up expires by itself."""
     try:
         await step
     except AlacenaError:

@@ -44,7 +44,7 @@ class BudgetState:
 
     @property
     def remaining(self) -> int:
-        """What can still be reserved; below 0 by as much as was spent over the limit."""
+        """The amount that can still be reserved; below 0 by as much as was spent over the limit."""
         return self.limit - self.spent - self.reserved
 
 
@@ -52,7 +52,7 @@ class Reservation:
     """An amount set aside until it is committed, refunded, or runs out.
 
     As a context manager it is refunded at the end of the block, unless a commit was begun in it: what was spent stays
-    spent, also where nobody knows whether the commit arrived.
+    spent, also if nobody knows whether the commit arrived.
 
     Attributes:
         id: Its id.
@@ -74,7 +74,7 @@ class Reservation:
     async def commit(self, actual: int | None = None) -> None:
         """Spends what was really used (left out: all that was set aside); what is left of it is free again.
 
-        It counts in full, also where it is more than was set aside, or the reservation has run out: then the budget
+        It counts in full, also if it is more than was set aside, or the reservation has run out: then the budget
         may be overdrawn, and the next reservation is refused.
 
         Cost: 1 round trip. Idempotent for a day: after an error, commit the same amount again.
@@ -135,7 +135,7 @@ class Budget:
     """One budget of one tenant. For budgets by period, put the period into the name (``"tokens:2025-01"``).
 
     Amounts are integers: count in the smallest unit (tokens, cents, millionths of a dollar).
-    Invariant: nothing is reserved unless spent + reserved stays within the limit. What was spent counts in full.
+    Invariant: nothing is reserved unless spent + reserved stays within the limit. An amount that was spent counts in full.
     If Redis fails: raises; every verb carries an id, so it was asked again before that.
 
     Args:

@@ -1,4 +1,4 @@
-"""What every coordination object stands on: a store, keys, time, elements, and one rule for when to ask again."""
+"""The context of every coordination object: a backend, keys, time, elements, and one rule for when to ask again."""
 
 from __future__ import annotations
 
@@ -104,7 +104,7 @@ class CoordinationContext:
         return await self.store.call(*command)
 
     async def run(self, script: Script, keys: Sequence[str], args: Sequence[Argument]) -> Reply:
-        """Runs one script. Where it is idempotent, an unknown outcome is settled by asking again, up to three times.
+        """Runs one script. If it is idempotent, an unknown outcome is settled by asking again, up to three times.
 
         Raises:
             NotOwnerError: The script refused the token.
@@ -134,7 +134,7 @@ class CoordinationContext:
 
 
 def pause_s(environment: Environment, due_s: float | None) -> float:
-    """Returns how long to wait for a bell, whose rings may be lost, when something is due in ``due_s``, which rings none."""
+    """Returns how long to wait for a notification that may be lost, if something is due in ``due_s``."""
     look_again_s = _LOOK_AGAIN_S * (0.8 + 0.2 * environment.random())
     return look_again_s if due_s is None else min(look_again_s, due_s + 0.001)
 

@@ -16,7 +16,7 @@ _RECEIPT_S: Final = 86_400.0
 class Counters(PerTenant):
     """Integers between -(2^53 - 1) and 2^53 - 1.
 
-    If Redis fails: every verb raises. An increment whose outcome is unknown is sent again only where it has an id.
+    If Redis fails: every verb raises. An increment whose outcome is unknown is sent again only if it has an id.
     """
 
     async def increment(
@@ -64,7 +64,7 @@ class Counters(PerTenant):
         return value
 
     async def get(self, name: str, *, tenant_id: str | None = None) -> int:
-        """Returns the value; 0 where nothing was counted. Cost: 1 round trip."""
+        """Returns the value; 0 if nothing was counted. Cost: 1 round trip."""
         return int(await self._port.call("GET", self._key(name, self._tenant(tenant_id))) or 0)
 
     async def reset(self, name: str, *, tenant_id: str | None = None) -> bool:

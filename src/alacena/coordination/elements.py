@@ -1,4 +1,4 @@
-"""How elements become bytes and come back. The cache injects its typed codec; by itself this is plain MessagePack."""
+"""Elements as bytes, and back. The cache injects its typed codec; by itself this is plain MessagePack."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ class Elements:
 
 
 class Members:
-    """How the members of one set become bytes: equal ones the same bytes, so that the server can tell.
+    """Members of one set as bytes: equal members have equal bytes, so that the server can compare them.
 
     Args:
         elements: How values become bytes.

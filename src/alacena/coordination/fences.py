@@ -36,7 +36,7 @@ _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*(\.[A-Za-z_][A-Za-z0-9_]*)?").fullmat
 
 
 class SqlConnection(Protocol):
-    """What :func:`check_fence` needs of a Postgres connection; asyncpg's has it."""
+    """A Postgres connection as :func:`check_fence` needs it; asyncpg's is one."""
 
     async def fetchval(self, query: str, *args: Any) -> Any:
         """Returns the first value of the first row, or ``None``."""

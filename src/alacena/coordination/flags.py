@@ -16,7 +16,7 @@ class Flags(PerTenant):
     """
 
     async def set_nx(self, name: str, value: Any, *, tenant_id: str | None = None, ttl_s: float | None = None) -> bool:
-        """Sets a value where there is none.
+        """Sets a value if there is none.
 
         Cost: 1 round trip. Atomicity: value and expiry in one step.
         If Redis fails: raises; it may have been set where the error is

@@ -20,12 +20,12 @@ _BUCKETS: Final = 60
 
 @dataclass(frozen=True, slots=True)
 class Decision:
-    """What a limit says to one request.
+    """The decision of a limit about one request.
 
     Attributes:
         allowed: True if the request was counted and may go on.
         remaining: What is left after it.
-        retry_after_s: Seconds until it is worth asking again; 0 where it was allowed, ``None`` where it never fits.
+        retry_after_s: Seconds until it is worth asking again; 0 if it was allowed, ``None`` if it never fits.
     """
 
     allowed: bool
@@ -47,7 +47,7 @@ class Decision:
 
 
 class Limits(PerTenant):
-    """Rate limits. What was not allowed was not counted.
+    """Rate limits. A refused request was not counted.
 
     If Redis fails: raises; a request whose reply was lost may have been counted, and is not sent again.
     """

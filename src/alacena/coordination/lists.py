@@ -10,7 +10,7 @@ from alacena.engine.base.errors import BackendError, DecodeError
 
 
 class Lists(PerTenant):
-    """Plain lists of values. What goes in comes out: a dictionary as a dictionary, ``0`` as ``0``.
+    """Plain lists of values. A value comes out as it went in: a dictionary as a dictionary, ``0`` as ``0``.
 
     ``lpop`` takes an element off for good: if the caller dies, or the reply is lost, so is the element. Work that must
     not be lost belongs into :class:`~alacena.coordination.queues.Queues`.
@@ -38,7 +38,7 @@ class Lists(PerTenant):
 
         A value that cannot be read here is put back, so that another version may read it.
 
-        Cost: 1 round trip, and 1 where it is put back. Cancellation: a value may be taken off and lost.
+        Cost: 1 round trip, and 1 if it is put back. Cancellation: a value may be taken off and lost.
 
         Args:
             name: The list.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 from alacena.engine.base.errors import BackendError, LockLostError
@@ -27,11 +28,32 @@ _RENEW_RATIO: Final = 1 / 3
 _RETRY_RATIO: Final = 1 / 20
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Grant:
+    """A lock as the server granted it.
+
+    Attributes:
+        name: The lock's name.
+        keys: Its keys on the server.
+        token: The owner's token.
+        fence: The number of this ownership.
+        ttl_ms: The length of its lease.
+        sent: The instant at which it was asked for, on this process's clock.
+    """
+
+    name: str
+    keys: list[str]
+    token: str
+    fence: int
+    ttl_ms: int
+    sent: float
+
+
 class Lock:
     """A lock held by this process.
 
     It says *when* work may run, for efficiency: a process that was stopped, or a network that delivers late, can still
-    act after its lease. What makes work *safe* is :attr:`fence`, checked by the resource itself: see
+    act after its lease. Work is made *safe* by :attr:`fence`, checked by the resource itself: see
     :mod:`alacena.coordination.fences`.
 
     Attributes:
@@ -48,25 +70,20 @@ class Lock:
         self,
         port: CoordinationContext,
         _background: BackgroundTasks,
-        name: str,
-        keys: list[str],
-        token: str,
-        fence: int,
-        ttl_ms: int,
-        sent: float,
+        grant: Grant,
     ) -> None:
-        self.name = name
-        self.token = token
-        self.fence = fence
+        self.name = grant.name
+        self.token = grant.token
+        self.fence = grant.fence
         self.lost = asyncio.Event()
         self.on_lost: Callable[[], object] | None = None
         self.taker: asyncio.Task[Any] | None = None
         self.is_block = False
         self._port = port
         self._background = _background
-        self._keys = keys
-        self._ttl_ms = ttl_ms
-        self._deadline = self._deadline_from(sent)
+        self._keys = grant.keys
+        self._ttl_ms = grant.ttl_ms
+        self._deadline = self._deadline_from(grant.sent)
         self._renewal = asyncio.get_running_loop().create_task(self._renew())
 
     @property
@@ -101,7 +118,7 @@ class Lock:
         return bool(await self._background.finish(give_back(self._port, self._keys, self.token)))
 
     def _deadline_from(self, sent: float) -> float:
-        """The server counts from when it got the command, which is after ``sent``."""
+        """Returns the deadline of a lease: the server counts from when it got the command, which is after ``sent``."""
         return sent + self._ttl_ms / 1000 * (1 - _DRIFT_RATIO)
 
     async def _renew(self) -> None:

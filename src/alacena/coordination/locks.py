@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Final
 from weakref import WeakSet
 
 from alacena.coordination.coordination_context import milliseconds
-from alacena.coordination.lock import HEAD_MS, RENEW, Lock, bell_prefix, give_back
+from alacena.coordination.lock import HEAD_MS, RENEW, Grant, Lock, bell_prefix, give_back
 from alacena.coordination.per_tenant import PerTenant
 from alacena.engine.base.errors import BackendError, LockLostError, LockTimeoutError, UsageError
 from alacena.engine.remote.backend import Script
@@ -57,7 +57,7 @@ class Locks(PerTenant):
         The lock is renewed every ``ttl_s / 3`` while the block runs. If it cannot be, the block's task is cancelled
         before the server could give the lock away, and the block ends with :class:`LockLostError`.
 
-        Cost: 1 round trip to acquire where nobody holds it, 1 to release, 1 each ``ttl_s / 3``.
+        Cost: 1 round trip to acquire if nobody holds it, 1 to release, 1 each ``ttl_s / 3``.
         A waiter sends 4 commands in all (+ subscribe and unsubscribe), and 1 each 5 s (first in line: 2 s) to show
         that it lives.
         Atomicity: owner, fence and line in one step. Cancellation: leaves the line, or releases, in the background.
@@ -103,7 +103,8 @@ class Locks(PerTenant):
                 self._background.start(claim.withdraw())
             raise LockTimeoutError(f"lock {name!r} of tenant {tenant_id!r} was not had within {wait_s} s{hint}")
         fence, sent = granted
-        lock = Lock(self._port, self._background, name, claim.keys, claim.token, fence, claim.ttl_ms, sent)
+        grant = Grant(name=name, keys=claim.keys, token=claim.token, fence=fence, ttl_ms=claim.ttl_ms, sent=sent)
+        lock = Lock(self._port, self._background, grant)
         lock.taker = asyncio.current_task()
         self._held.add(lock)
         return lock
@@ -197,14 +198,20 @@ class _Claim:
         _, left_ms, place = reply
         chance = self._port.environment.random()
         self._pause_s = (_HEARTBEAT_S if place else _HEAD_HEARTBEAT_S) * (0.8 + 0.2 * chance)
+        # 1. The holder dies. Its lease runs out on the server, and no script runs to tell anybody.
+        # 2. The first in line would sleep until its next heartbeat.
         if place == 0 and left_ms >= 0:
             # The first in line watches the holder's lease: if the holder died, nobody will ring.
             self._pause_s = min(self._pause_s, left_ms / 1000 + 0.001 + 0.009 * chance)
         return None
 
     async def stand_in_line(self, deadline: float | None) -> tuple[int, float] | None:
-        """Waits for the turn, until ``deadline``. Who stands in line must listen: a head that nobody hears is passed."""
+        """Waits for the turn, until ``deadline``. A head waiter that stopped its heartbeat is skipped."""
         now = self._port.environment.now
+        # Listening begins before the first question:
+        # 1. Asked first, the answer is "not yet".
+        # 2. The holder releases, and rings: nobody listens.
+        # 3. The waiter listens, for a ring that was.
         async with self._port.store.listen(bell_prefix(self.keys) + self.token) as bell:
             while True:
                 granted = await self.ask(in_line=True)
@@ -216,8 +223,10 @@ class _Claim:
                 await bell.wait(min(self._pause_s, left_s))
 
     async def withdraw(self) -> None:
-        """Leaves the line; give the lock back if a lost reply had granted it. Asks again for as long as that may help."""
+        """Leaves the line; gives the lock back if a lost reply had granted it. Asks again for as long as that may help."""
         now = self._port.environment.now
+        # A lost reply may have granted the lock under this token. Left alone, it would be held for its whole lease by
+        # nobody.
         deadline = now() + min(self.ttl_ms / 1000, _WITHDRAW_S)
         while True:
             try:
@@ -271,7 +280,9 @@ class LockBlock:
             raise LockLostError(f"lock {self._lock.name!r} (fence {self._lock.fence}) could not be renewed") from error
 
     async def _release_or_prove(self, lock: Lock) -> bool:
-        """Returns False if the lock was no longer held. Where the store is away, the lease that we can prove decides."""
+        """Returns False if the lock was no longer held. If the backend is away, the lease that we can prove decides."""
+        # Read before the release: the round trip takes time in which the lease may run out, although it stood at the
+        # block's end.
         proved = lock.remaining_s > 0
         try:
             return await lock.release()

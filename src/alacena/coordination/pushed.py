@@ -1,4 +1,4 @@
-"""What is put into a queue, and what became of it."""
+"""Pushed items, and the outcome of each push."""
 
 from __future__ import annotations
 

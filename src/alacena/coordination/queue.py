@@ -90,7 +90,7 @@ class Queue:
     ) -> Pushed:
         """Puts a value in.
 
-        Cost: 1 round trip; 2 where the queue was empty and it is served for all tenants. Atomicity: all or nothing.
+        Cost: 1 round trip; 2 if the queue was empty and it is served for all tenants. Atomicity: all or nothing.
         Cancellation: it is put in all the same, in the background.
 
         Args:
@@ -144,7 +144,7 @@ class Queue:
         return await self._background.finish(self._push_pages(pairs, due, head))
 
     async def _push_pages(self, pairs: list[tuple[str, bytes]], due: str, head: list[Argument]) -> list[Pushed]:
-        """Sends all portions, and announce what came into an empty queue, also where a later portion fails."""
+        """Sends all portions, and announces what came into an empty queue, also where a later portion fails."""
         announce = False
         pushed: list[Pushed] = []
         try:
@@ -172,10 +172,10 @@ class Queue:
     ) -> list[Item]:
         """Takes up to ``max_items`` under a lease, and up to 8 MiB of values; one item may be larger.
 
-        What cannot be read here is given back after a delay, with its attempt counted, and said in the log and in an
+        An item that cannot be read here is given back after a delay, with its attempt counted, and said in the log and in an
         ``ItemRejected`` event: another version may be able to. After its last attempt it is a dead letter.
 
-        Cost: 1 round trip where there is something; while waiting, woken and not polling, 1 each 5 s.
+        Cost: 1 round trip if there is something; while waiting, woken and not polling, 1 each 5 s.
         Cancellation: what was taken is given back in the background, without counting as an attempt.
         If Redis fails: raises; where only the reply was lost, and no ``token`` was given, the same.
 
@@ -264,7 +264,7 @@ class Queue:
     async def replay(self, ids: Sequence[str | int | UUID] | None = None) -> int:
         """Makes dead letters ready again, with all their attempts before them; all of them where no ids are given.
 
-        Cost: 1 round trip a thousand, and 1 where it is served for all tenants.
+        Cost: 1 round trip a thousand, and 1 if it is served for all tenants.
 
         Returns:
             How many there were; less where a reply was lost, although all were.

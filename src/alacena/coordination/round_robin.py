@@ -51,7 +51,7 @@ class AllTenants:
 
         Cost: 2 round trips (turns, then all their queues at once); 1 more for each tenant that had nothing.
         Cancellation: what was taken is given back in the background, without counting as an attempt.
-        If Redis fails: raises where nothing was had.
+        If Redis fails: raises if nothing was had.
         """
         return await reserve_from(self, self._port, max_items, visibility_s, wait_s)
 
@@ -122,7 +122,7 @@ class SomeTenants:
 
         Cost: 1 round trip for each tenant looked at, until there are enough or all were looked at.
         Cancellation: what was taken is given back in the background, without counting as an attempt.
-        If Redis fails: raises where nothing was had.
+        If Redis fails: raises if nothing was had.
         """
         return await reserve_from(self, self._port, max_items, visibility_s, wait_s)
 

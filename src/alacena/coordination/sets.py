@@ -19,7 +19,7 @@ class Sets(PerTenant):
     """
 
     async def add(self, name: str, *values: Any, tenant_id: str | None = None, ttl_s: float | None = None) -> int:
-        """Adds values, and let the whole set expire ``ttl_s`` seconds from now where that is given.
+        """Adds values, and lets the whole set expire ``ttl_s`` seconds from now if that is given.
 
         Cost: 1 round trip. Atomicity: members and expiry in one step.
 

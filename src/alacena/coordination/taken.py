@@ -1,4 +1,4 @@
-"""Where items come from: one queue, or the queues of many tenants; and how they are waited for."""
+"""Sources of items: one queue, or the queues of many tenants; and the wait for them."""
 
 from __future__ import annotations
 
@@ -13,8 +13,7 @@ if TYPE_CHECKING:
     from contextlib import AbstractAsyncContextManager
 
     from alacena.coordination.coordination_context import CoordinationContext
-    from alacena.coordination.item import Item
-    from alacena.coordination.queue import Queue
+    from alacena.coordination.item import Item, ItemQueue
     from alacena.engine.remote.backend import Notification
 
 MOST_BYTES: Final = 8 << 20
@@ -23,7 +22,7 @@ MOST_BYTES: Final = 8 << 20
 
 @dataclass(slots=True)
 class Taken:
-    """What one look at a source gave.
+    """The items that one look at a source gave.
 
     Attributes:
         items: The items, which nobody else has.
@@ -37,7 +36,7 @@ class Taken:
 
 
 class Source(Protocol):
-    """Whatever gives items: one queue, or the queues of many tenants."""
+    """A source of items: one queue, or the queues of many tenants."""
 
     async def take(self, max_items: int, visibility_s: float, token: str | None = None) -> Taken:
         """Takes what there is, without waiting.
@@ -59,7 +58,7 @@ async def reserve_from(
     wait_s: float,
     token: str | None = None,
 ) -> list[Item]:
-    """Takes items, waiting up to ``wait_s`` seconds for the first. Nothing is kept where it cannot be handed out."""
+    """Takes items, waiting up to ``wait_s`` seconds for the first. Nothing is kept if it cannot be handed out."""
     taken = await source.take(max_items, visibility_s, token)
     if taken.items or wait_s <= 0:
         return taken.items
@@ -91,7 +90,7 @@ def collect_taken(port: CoordinationContext) -> Iterator[Taken]:
 
 def give_back(port: CoordinationContext, items: Iterable[Item]) -> None:
     """Gives items back in the background that nobody has seen: at once, and without counting an attempt."""
-    by_queue: dict[Queue, list[Item]] = {}
+    by_queue: dict[ItemQueue, list[Item]] = {}
     for item in items:
         by_queue.setdefault(item.queue, []).append(item)
     for queue, own in by_queue.items():

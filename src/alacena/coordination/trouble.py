@@ -1,4 +1,4 @@
-"""What keeps failing in the background: said once for each kind, and tried again later each time."""
+"""Repeated failures of background work: logged once for each kind, and retried later each time."""
 
 from __future__ import annotations
 

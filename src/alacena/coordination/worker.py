@@ -16,8 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
     from alacena.coordination.coordination_context import CoordinationContext
-    from alacena.coordination.item import Item
-    from alacena.coordination.queue import Queue
+    from alacena.coordination.item import Item, ItemQueue
     from alacena.coordination.taken import Source
     from alacena.engine.remote.backend import Notification
 
@@ -26,7 +25,7 @@ _log = logging.getLogger("alacena")
 
 @dataclass(frozen=True, slots=True)
 class Backoff:
-    """How long a failed item waits: doubled with every attempt, with full jitter above half.
+    """The wait of a failed item: doubled with every attempt, with full jitter above half.
 
     Attributes:
         first_s: After the first attempt.
@@ -46,7 +45,7 @@ class Backoff:
 
 @dataclass(slots=True)
 class WorkerCounts:
-    """What a worker has done.
+    """Counters of a worker.
 
     Attributes:
         done: Items handled and acknowledged.
@@ -144,6 +143,7 @@ class Worker:
 
         Cancellation: running handlers are cancelled, their items given back at once without counting the attempt.
         """
+        # A task of its own: leases are lengthened also while the server does not answer the question for more work.
         heart = asyncio.get_running_loop().create_task(self._beat())
         try:
             while not self._stopping.is_set():
@@ -204,6 +204,7 @@ class Worker:
         try:
             work = asyncio.ensure_future(self._handle(job.item))
             try:
+                # Waited for and not awaited: a handler that cancels itself must not look like an order to this task.
                 await asyncio.wait([work])
             except asyncio.CancelledError:
                 work.cancel()
@@ -234,18 +235,21 @@ class Worker:
     async def _beat(self) -> None:
         while True:
             await asyncio.sleep(self._heartbeat_s)
-            by_queue: dict[Queue, list[_Job]] = {}
+            by_queue: dict[ItemQueue, list[_Job]] = {}
             for job in self._jobs:
                 by_queue.setdefault(job.item.queue, []).append(job)
             await asyncio.gather(*(self._lengthen(queue, jobs) for queue, jobs in by_queue.items()))
 
-    async def _lengthen(self, queue: Queue, jobs: list[_Job]) -> None:
+    async def _lengthen(self, queue: ItemQueue, jobs: list[_Job]) -> None:
         try:
             lost = await queue.extend([job.item for job in jobs], self._visibility_s)
         except AlacenaError:
             self.counts.outages += 1
             return
         for job in jobs:
+            # 1. The heartbeat asks for more time for items A and B.
+            # 2. Meanwhile A's handler ends, and A is acknowledged.
+            # 3. The reply says that A is not ours. That is no loss: only jobs that still run are cancelled.
             if job.item in lost and job in self._jobs:
                 self.counts.lost += 1
                 job.task.cancel()
@@ -268,7 +272,7 @@ class Worker:
 
 
 def _reason(error: BaseException) -> str:
-    """What a handler's exception says; one that cannot even be printed is a reason, too."""
+    """Returns the text of a handler's exception; one that cannot be printed is a reason, too."""
     try:
         words = str(error)
     except Exception as another:  # noqa: BLE001 - the exception is the application's

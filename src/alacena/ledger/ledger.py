@@ -1,7 +1,7 @@
 """The token ledger: every use of tokens counted once, with totals at hand and Postgres as the authority.
 
 One script counts a use in Redis and puts it into an outbox; a :class:`~alacena.ledger.relay.Relay` carries
-the outbox to an :class:`Authority`, where a unique key decides. Die anywhere, retry anything: counted once.
+the outbox to an :class:`Authority`, if a unique key decides. Die anywhere, retry anything: counted once.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from datetime import UTC, date, datetime
-from typing import TYPE_CHECKING, Any, Final, Literal, Protocol
+from typing import TYPE_CHECKING, Any, Final, Literal
 
 from msgspec import structs
 
@@ -31,6 +31,7 @@ from alacena.engine.base.errors import (
 )
 from alacena.engine.loading.load import in_source
 from alacena.engine.remote.backend import Script
+from alacena.ledger.authority import Authority
 from alacena.ledger.group_commit import GroupCommit
 from alacena.ledger.pending_usage import Pending
 from alacena.ledger.totals import Totals, day_of, month_of, totals_from
@@ -61,22 +62,9 @@ KIND: Final = "tokens"
 _FSYNC_S: Final = 5.0
 """How long the server's file may take: two questions, with room for a slow disk."""
 
+__all__ = ["KIND", "Authority", "Ledger", "Mode"]
+
 Mode = Literal["fast", "safe", "durable"]
-
-
-class Authority(Protocol):
-    """Where usage is kept for good, each key once."""
-
-    async def absorb(self, usages: Sequence[Usage]) -> list[Usage]:
-        """Keeps those whose key is new, and total them, in one transaction.
-
-        Returns:
-            Those whose key is known with other figures: not counted.
-
-        Raises:
-            BackendError: It is not known to be kept: absorb it again.
-        """
-        ...
 
 
 class Ledger:
@@ -96,7 +84,7 @@ class Ledger:
 
     Args:
         port: Where the counts are.
-        outbox: True where a relay carries usage to an authority; without one the outbox would only grow.
+        outbox: True if a relay carries usage to an authority; without one the outbox would only grow.
         authority: Needed for ``mode="durable"``.
         spill: Where usage waits while Redis is away.
         remember_s: For how long Redis knows a key. After that the authority alone refuses to count it again.
@@ -116,7 +104,7 @@ class Ledger:
         self._spill = spill
         self._remember_ms = milliseconds(remember_s, "remember_s")
         self._outbox = outbox or authority is not None
-        self._roster = ReadyTenants(port, KIND, "outbox")
+        self._ready_tenants = ReadyTenants(port, KIND, "outbox")
         self._pending = Pending(self._count_or_spill, port.environment, port.health)
         self._spilling = Trouble(
             "token usage goes to the spill file", "it is counted from there; see that Redis takes writes"
@@ -163,7 +151,7 @@ class Ledger:
             idempotency_key: Names the provider's call: its response id, or one made before the call. The same key
                 counts once. Left out, every call of this method counts; one is made so that the library's own retries
                 do not double. It never depends on the time.
-            saved: True where the cache answered: counted apart.
+            saved: True if the cache answered: counted apart.
             mode: What must be true when this returns.
             parts: Tokens by what they were: ``"input"``, ``"output"``, ``"cached"`` (of the input), ``"reasoning"`` (of
                 the output), ``"cache_write"``, or words of your own; totalled apart, beside ``tokens``.
@@ -274,7 +262,7 @@ class Ledger:
     async def _count(self, usage: Usage, record: bytes) -> None:
         tenant = usage.tenant_id
         if self._outbox:
-            await self._roster.ensure(tenant)
+            await self._ready_tenants.ensure(tenant)
         at = datetime.fromtimestamp(usage.at, UTC)
         keys = [
             self._key(tenant, "receipt", usage.idempotency_key),
@@ -301,7 +289,7 @@ class Ledger:
                 f"then {known}; now {usage.figures}. Use a key that names one provider call, such as its response id"
             )
         if tell and self._outbox:
-            await self._roster.announce(tenant)
+            await self._ready_tenants.announce(tenant)
 
     async def _confirm(self, usage: Usage, record: bytes) -> None:
         if await self._port.store.wait_aof(self._key(usage.tenant_id, "ever"), timeout_s=_FSYNC_S):
@@ -328,7 +316,7 @@ class Ledger:
             return  # The relay will bring them once more, and the authority will know them.
 
     async def close(self, deadline: Deadline | None = None) -> None:
-        """Has what waits counted or committed, in 5 s or by the deadline. What could not be counted is in the log."""
+        """Has what waits counted or committed, in 5 s or by the deadline. Uses that could not be counted are in the log."""
         deadline = deadline or Deadline(5.0)
         try:
             await self._pending.close(deadline)
@@ -419,9 +407,9 @@ class Ledger:
         return self._key(tenant_id, "outbox")
 
     @property
-    def roster(self) -> ReadyTenants:
+    def ready_tenants(self) -> ReadyTenants:
         """The tenants whose outbox may hold something."""
-        return self._roster
+        return self._ready_tenants
 
     def _key(self, tenant_id: str, part: str, *more: str) -> str:
         return self._port.key(KIND, tenant_id, part, *more)

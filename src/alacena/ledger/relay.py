@@ -27,7 +27,7 @@ _TURNS_AT_ONCE: Final = 16
 
 @dataclass(slots=True)
 class RelayCounts:
-    """What a relay has done.
+    """Counters of a relay.
 
     Attributes:
         carried: Records that the authority has, and that left the outbox.
@@ -84,7 +84,7 @@ class Relay:
         """Carries until :meth:`stop`. Nothing but that, or a cancellation, ends it: what fails is tried again."""
         while not self._stopping.is_set():
             try:
-                async with self._ledger.roster.bell() as bell:
+                async with self._ledger.ready_tenants.bell() as bell:
                     while not self._stopping.is_set():
                         next_s = await self.run_once()
                         self._trouble.over()
@@ -107,7 +107,7 @@ class Relay:
         Cost: 1 round trip for the turns; for each batch of a tenant 2, and one transaction of the authority.
         """
         while not self._stopping.is_set():
-            turns, next_s = await self._ledger.roster.turns(_TURNS_AT_ONCE)
+            turns, next_s = await self._ledger.ready_tenants.turns(_TURNS_AT_ONCE)
             if not turns:
                 return next_s
             await self._carry_all(turns)
@@ -132,9 +132,9 @@ class Relay:
         key = self._ledger.outbox_key(turn.tenant_id)
         records = await self._port.call("ZRANGE", key, 0, self._batch - 1)
         if not records:
-            await self._ledger.roster.put_off(turn, None)
+            await self._ledger.ready_tenants.put_off(turn, None)
             return
-        self._ledger.roster.found(turn)
+        self._ledger.ready_tenants.found(turn)
         usages = await self._readable(key, records)
         if usages:
             await self._absorb(key, usages)

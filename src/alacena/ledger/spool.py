@@ -63,7 +63,7 @@ class Spool:
     async def take(self) -> list[bytes] | None:
         """Takes what is there aside for a drain, which ends with :meth:`keep`.
 
-        What a drain that died had taken comes first. ``None``: another drain runs. A last line that was torn by a
+        Lines that a drain took before it died come first. ``None``: another drain runs. A last line that was torn by a
         crash was never confirmed, and is left out.
 
         Cancellation: no drain was begun.
@@ -89,13 +89,13 @@ class Spool:
         await asyncio.to_thread(self._keep, rest)
 
     def close(self) -> None:
-        """Lets go of the lock of a drain that is no more. What it had taken stays on disk."""
+        """Lets go of the lock of a drain that is no more. Lines that it had taken stay on disk."""
         drain, self._drain = self._drain, None
         if drain is not None:
             _unlock(drain)
 
     def _let_go(self, taking: asyncio.Future[list[bytes] | None]) -> None:
-        """The caller that was to drain has gone while the file was taken."""
+        """Lets the file go if the caller that was to drain has gone meanwhile."""
         if not taking.cancelled() and taking.exception() is None and taking.result() is not None:
             self.close()
 
@@ -122,6 +122,10 @@ class Spool:
             with self._hold_lock():
                 if not self._draining.exists() and self._path.exists():
                     self._path.replace(self._draining)
+                # 1. A drain took the file and died; its lines are in ``.draining``.
+                # 2. New lines came into a new file.
+                # 3. Both are one drain now, the older lines first. Replacing the first file by the second would lose
+                #    it.
                 elif self._path.exists():
                     self._replace([*_lines(self._draining), *_lines(self._path)])
                     self._path.unlink()
@@ -166,11 +170,13 @@ class Spool:
             file.write(b"".join(line + b"\n" for line in lines))
             file.flush()
             os.fsync(file.fileno())
+        # Written aside, synced, then renamed: a crash at any point leaves the old lines or the new ones, never half a
+        # file.
         fresh.replace(self._draining)
         _sync_directory(self._path.parent)
 
     def _disown(self) -> None:
-        """This is a forked child: the lock is the parent's, and must not live as long as this process does."""
+        """Disowns the lock in a forked child: it is the parent's, and must not live as long as this process does."""
         drain, self._drain = self._drain, None
         if drain is not None:
             drain.close()
@@ -193,7 +199,7 @@ def _lines(path: Path) -> list[bytes]:
 
 
 def _ends_a_line(file: FileIO) -> bool:
-    """Returns False where a crash tore the last line, which would swallow the next."""
+    """Returns False if a crash tore the last line, which would swallow the next."""
     if file.seek(0, os.SEEK_END) == 0:
         return True
     file.seek(-1, os.SEEK_END)
@@ -201,7 +207,7 @@ def _ends_a_line(file: FileIO) -> bool:
 
 
 def _write(file: FileIO, text: bytes) -> None:
-    """All of a text: an unbuffered file may take less at once."""
+    """Writes all of a text: an unbuffered file may take less at once."""
     while text:
         text = text[file.write(text) :]
 

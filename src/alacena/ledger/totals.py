@@ -28,8 +28,8 @@ class TotalRow:
         operation: Of which operation.
         tokens: How many tokens.
         calls: In how many calls.
-        parts: Tokens by what they were, where that was said: ``"input"``, ``"output"`` and the like.
-        cost: What they cost, where that was said.
+        parts: Tokens by what they were, if that was said: ``"input"``, ``"output"`` and the like.
+        cost: What they cost, if that was said.
     """
 
     saved: bool
@@ -78,7 +78,7 @@ class Totals:
 
     @property
     def cost(self) -> Decimal:
-        """What was spent, of the calls that said so."""
+        """The money spent by the calls that reported a cost."""
         return sum((row.cost for row in self.rows if not row.saved), Decimal(0))
 
     def by(self, dimension: Dimension) -> dict[str, int]:

@@ -43,7 +43,7 @@ class Usage(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
         token_type: Such as ``"llm"`` or ``"embedding"``.
         operation: Such as ``"query"`` or ``"embedding"``.
         at: When, in seconds since the epoch; decides the day and the month (UTC).
-        saved: True where the cache answered: counted apart, never as used.
+        saved: True if the cache answered: counted apart, never as used.
         agent_id: For which agent.
         conversation_id: In which conversation.
         collection_id: On which collection.
@@ -69,9 +69,9 @@ class Usage(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
     @property
     def fingerprint(self) -> str:
-        """What must be the same where the key is: every figure; not the time, the metadata, or whom it is for.
+        """The fields that must be equal if the key is: every figure; not the time, the metadata, or the recipient.
 
-        Whoever recorded the call first decides whose agent and conversation it was: a worker that repeats it outside of
+        The first record of a call decides whose agent and conversation it was: a worker that repeats it outside of
         them brings the same call.
         """
         figures: list[Any] = [self.tokens, self.model, self.token_type, self.operation, self.saved]
@@ -93,7 +93,7 @@ class Usage(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
     @property
     def amounts(self) -> list[tuple[bytes, int]]:
-        """What is totalled beside the tokens: the parts and the money, each with its field."""
+        """The amounts totalled beside the tokens: the parts and the money, each with its field."""
         named = [*sorted((self.parts or {}).items()), *([(COST, self.cost_micros)] if self.cost_micros else [])]
         head = [self.saved, self.model, self.token_type, self.operation]
         return [(msgspec.json.encode([*head, name]), amount) for name, amount in named if amount]
@@ -174,7 +174,7 @@ def micros(cost: Decimal | float | str | None) -> int:
 
 
 def plain(metadata: Mapping[str, Any] | None) -> dict[str, Any] | None:
-    """Metadata as JSON has it: objects of pydantic, of providers, of numpy and the like become what they hold.
+    """Returns metadata as JSON has it: objects of pydantic, of providers, of numpy and the like become what they hold.
 
     Raises:
         EncodeError: Something in it holds nothing that JSON has.

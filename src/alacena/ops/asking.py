@@ -1,4 +1,4 @@
-"""How a command asks a cache: it is opened, asked, closed, and the program ends with a code that says how it went."""
+"""Questions to a cache from the command line: it is opened, asked and closed, and the exit code tells the outcome."""
 
 from __future__ import annotations
 
@@ -84,7 +84,7 @@ def run(main: Callable[[], Coroutine[Any, Any, T]], *, as_json: bool = False) ->
 
 
 def _run(main: Coroutine[Any, Any, T]) -> T:
-    """Unlike ``asyncio.run`` it does not wait for threads: a name that is being resolved may hang for minutes."""
+    """Runs a coroutine without waiting for threads at the end: a name that is being resolved may hang for minutes."""
     loop = asyncio.new_event_loop()
     try:
         asyncio.set_event_loop(loop)

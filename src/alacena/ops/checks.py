@@ -1,4 +1,4 @@
-"""How ``doctor`` examines: checks one after the other, each with a deadline, and all of them with one."""
+"""Checks of ``doctor``: one after the other, each with a deadline, and all of them with one."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ ALL_S: Final = 10.0
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """What one check says.
+    """The finding of one check.
 
     Attributes:
         check: Which check.
@@ -46,7 +46,7 @@ class Finding:
 
 @dataclass(slots=True)
 class Subject:
-    """What is examined, as far as the checks have come.
+    """The subject of the checks, as far as they have come.
 
     Attributes:
         settings: The settings; ``None`` if they are wrong.

@@ -25,7 +25,7 @@ _GLOB: Final = re.compile(r"([*?\[\]\\^])")
 
 @dataclass(frozen=True, slots=True)
 class Name:
-    """What a key stands for.
+    """The meaning of a key.
 
     Attributes:
         tenant_id: Whose; a digest with ``key_secret``.
@@ -54,7 +54,7 @@ class Name:
 
 @dataclass(frozen=True, slots=True)
 class Names:
-    """What was found.
+    """The names that were found.
 
     Attributes:
         names: The names.
@@ -104,7 +104,7 @@ async def objects(
     head = f"{_plain(escape(settings.namespace))}:{_part(settings, kind)}:{{{whose}.*}}:*"
     found = await _look(servers, head, most)
     once = {(name.tenant_id, name.kind): name for name in found.names}
-    # Of an object the first part behind the tenant is its name, where an entry has its type.
+    # Of an object the first part behind the tenant is its name, if an entry has its type.
     names = [Name(tenant_id, kind, name, key=found.key) for (tenant_id, name), found in once.items()]
     return Names(names, found.looked_at, found.complete)
 

@@ -1,4 +1,4 @@
-"""What a command prints: sentences and tables for people, lines for pipes, JSON for programs."""
+"""Output of a command: sentences and tables for people, lines for pipes, JSON for programs."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ class Table:
 
 @dataclass(slots=True)
 class CommandResult:
-    """What a command has found.
+    """The result of a command.
 
     Attributes:
         data: All of it, for programs.

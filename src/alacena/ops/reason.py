@@ -1,4 +1,4 @@
-"""Why a read of an entry is what it is, in a sentence: as far as the server and this process can tell."""
+"""The reason for a read's outcome, in a sentence: as far as the server and this process can tell."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What there is to know about a cache, as answers that any presentation can show."""
+"""Reports about a cache, as results that any presentation can show."""
 
 from __future__ import annotations
 

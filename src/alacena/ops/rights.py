@@ -1,4 +1,4 @@
-"""Which rights the user of a server has, tried one by one with commands that leave nothing behind."""
+"""Rights of a server's user, tried one by one with commands that leave nothing behind."""
 
 from __future__ import annotations
 
@@ -78,7 +78,7 @@ def _describe_right(right: str, answers: Sequence[object], server: Server, names
 
 
 async def _tag(server: Server) -> str:
-    """Returns a hash tag whose slot the server has; any will do where there is no cluster."""
+    """Returns a hash tag whose slot the server has; any will do if there is no cluster."""
     for number in range(256):
         reply = await server.ask("EXISTS", f"{{{number}}}")
         if not (isinstance(reply, ServerReplyError) and reply.code in {"MOVED", "ASK"}):

@@ -31,7 +31,7 @@ END)
 
 
 class AsyncpgPool(Protocol):
-    """What the authority needs of a pool or a connection; asyncpg's have it."""
+    """A pool or a connection as the authority needs it; asyncpg's are ones."""
 
     async def fetch(self, query: str, *args: Any) -> Any:
         """Returns the rows of a query."""

@@ -119,7 +119,7 @@ class StorageDownloads:
         return file_key if file_key.startswith(f"{tenant_id}/") else f"{tenant_id}/{file_key}"
 
     def _local_path(self, path: str, tenant_id: str) -> Path:
-        """Made of digests, so that no key can name a place: two parts that cannot run into each other, and a suffix."""
+        """Returns a path made of digests, so that no key can name a place: two parts, kept apart, and a suffix."""
         suffix = PurePosixPath(path).suffix
         ending = suffix if _PLAIN_SUFFIX.fullmatch(suffix) else ""
         return self._directory() / _digest(tenant_id) / f"{_digest(path)}{ending}"
@@ -156,7 +156,7 @@ def _as_it_reads(bucket: object, path: str) -> str:
 
 
 def _remove_oldest(directory: Path, newest: Path, max_files: int, max_bytes: int) -> None:
-    """Removes copies, oldest first, until the rest is within the limits. What else lies in the folder is left alone."""
+    """Removes copies, oldest first, until the rest is within the limits. Other files in the folder are left alone."""
     copies = []
     for path in directory.glob("*/*"):
         if path != newest and _COPY.fullmatch(f"{path.parent.name}/{path.name}"):

@@ -16,7 +16,7 @@ def _nobody() -> str | None:
 
 
 class Surroundings:
-    """Where the ambient tenant is found.
+    """The provider of the ambient tenant.
 
     Attributes:
         tenant: Returns the ambient tenant or ``None``. `alacena.common.context` puts its own here when it is imported:

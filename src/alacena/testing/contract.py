@@ -1,4 +1,4 @@
-"""What every cache of this library keeps to, as tests to inherit: for a cache set up your way, or one that wraps it.
+"""The contract of every cache of this library, as tests to inherit: for a cache set up your way, or one that wraps it.
 
 ::
 
@@ -261,7 +261,7 @@ class CacheContract(ABC):
         self.check(body)
 
     def test_the_guarantee_is_stated(self) -> None:
-        """What holds with this server and these settings can be asked for."""
+        """The promises of this server with these settings can be asked for."""
 
         async def body(cache: Cache, tenant: str) -> None:
             await cache.set(self.data_type, "r", 1, tenant)

@@ -21,7 +21,7 @@ _NO_LINGER = struct.pack("ii", 1, 0)
 
 @dataclass(kw_only=True, slots=True)
 class Faults:
-    """How one direction behaves. Change the fields at any time; every open connection follows.
+    """The faults of one direction. Change the fields at any time; every open connection follows.
 
     Attributes:
         latency_s: Delay of everything, in seconds.
@@ -57,7 +57,7 @@ class Faults:
             await self._changed.wait()
 
     def calm(self) -> None:
-        """No faults any more."""
+        """Ends all faults."""
         self.latency_s = self.jitter_s = 0.0
         self.split, self.bytes_per_s, self.lost = "none", None, False
         self.release()
@@ -137,7 +137,7 @@ class FaultProxy:
 
     @property
     def address(self) -> Address:
-        """Where the proxy listens."""
+        """The address on which the proxy listens."""
         if isinstance(self._listen, str):
             return self._listen
         assert self._server is not None, "enter the proxy's context first"
@@ -158,7 +158,7 @@ class FaultProxy:
 
     @property
     def connections(self) -> int:
-        """How many connections are open."""
+        """The number of open connections."""
         return len(self._channels)
 
     def cut(self) -> None:

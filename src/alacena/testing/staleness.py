@@ -29,7 +29,7 @@ class Operation(msgspec.Struct, frozen=True, kw_only=True):
         called_at: When the call started, in seconds.
         returned_at: When it returned (for an invalidation: was acknowledged), in seconds.
         actor: Which process did it; its own invalidations bind it at once.
-        bound_s: The bound of this one read, in seconds, where it differs; 0 for a read that skips memory.
+        bound_s: The bound of this one read, in seconds, if it differs; 0 for a read that skips memory.
     """
 
     kind: Literal["read", "invalidate"]
@@ -65,7 +65,7 @@ class Violation:
 
 @dataclass(slots=True)
 class Report:
-    """What a history shows.
+    """The verdict on a history.
 
     Attributes:
         reads: How many reads it holds.
@@ -82,7 +82,7 @@ class Report:
 
     @property
     def max_s(self) -> float:
-        """The worst staleness seen, in seconds; 0 where no read was stale."""
+        """The worst staleness seen, in seconds; 0 if no read was stale."""
         return self.staleness_s[-1] if self.staleness_s else 0.0
 
     def quantile(self, ratio: float) -> float:

@@ -236,7 +236,7 @@ async def test_the_ledger_reaches_postgres_exactly_through_killed_relays_and_ret
     rest = Relay(port, ledger, authority)
     while await ledger.backlog("a") or await ledger.backlog("b"):
         for tenant in truth:
-            await ledger.roster.announce(tenant)
+            await ledger.ready_tenants.announce(tenant)
         await rest.run_once()
     assert {tenant: await _total(pool, tenant) for tenant in truth} == truth
 

@@ -94,9 +94,9 @@ async def get_with_cache_aside(
         metadata: Returned in the metrics.
 
     Returns:
-        The value (``None`` where no source has one), and a dict with ``source`` (``"cache"``, ``"supabase"``,
+        The value (``None`` if no source has one), and a dict with ``source`` (``"cache"``, ``"supabase"``,
         ``"generation"``, ``"stale"`` or ``"not_found"``), ``tier`` (``"memory"``, ``"redis"`` or ``None``),
-        ``cache_hit``, ``data_type``, ``resource_id``, ``latency_ms``, ``total_time_ms`` and ``stored``; where that is
+        ``cache_hit``, ``data_type``, ``resource_id``, ``latency_ms``, ``total_time_ms`` and ``stored``; if that is
         ``False``, also the ``reason``; after a load of this call also ``db_check_time_ms`` and
         ``generation_time_ms``.
 
@@ -178,7 +178,7 @@ def _give_back(metrics: Metrics, idempotency_key: str | None, metadata: Mapping[
 
 
 class _Sources(NamedTuple):
-    """Who is asked on a miss, and what is done with the answer."""
+    """The sources of one read, and how their answers are stored."""
 
     fetch: SourceFunction | None
     generate: SourceFunction | None
@@ -253,7 +253,7 @@ class _Read(NamedTuple):
 
 @dataclass(slots=True)
 class _Load:
-    """The loader of one read, and what it learned where it was this read that loaded."""
+    """The loader of one read, and what it learned if it was this read that loaded."""
 
     request: SourceRequest
     sources: _Sources
@@ -316,7 +316,7 @@ class _Load:
 async def _read_checked(
     read: _Read, deserializer: Callable[[Any], Any] | None, validation_func: Callable[[Any], Any] | None
 ) -> tuple[Any, Metrics]:
-    """Reads; and where what is cached cannot be used, read once more from the sources."""
+    """Reads; if the cached value cannot be used, reads once more from the sources."""
     lookup, metrics = await read.look_up()
     value, error = _deserialize(lookup.value, deserializer)
     refused = error is not None or (

@@ -105,7 +105,7 @@ class CachedFunction(Generic[P, R]):
         _look_like(self, function)
 
     def __reduce__(self) -> str:
-        """Pickled and copied as functions are: by its name."""
+        """Returns its name, by which it is pickled and copied, as functions are."""
         return str(self.__qualname__)  # type: ignore[attr-defined]  # set by update_wrapper
 
     def __set_name__(self, owner: type, name: str) -> None:
@@ -157,7 +157,7 @@ class CachedFunction(Generic[P, R]):
         return cast("R", await cache.refresh(self.data_type, resource_id, scope, load, ttl=self._ttl, tags=self._tags))
 
     async def explain(self, *args: P.args, **kwargs: P.kwargs) -> dict[str, Any]:
-        """Why a call with these arguments is answered as it is. Cost: 1 round trip."""
+        """Returns why a call with these arguments is answered as it is. Cost: 1 round trip."""
         resource_id, scope = self._place(args, kwargs)
         return await (await runtime.opened()).explain(self.data_type, resource_id, scope)
 
@@ -194,7 +194,7 @@ class _BoundFunction:
         return await self._cached(self._instance, *args, **kwargs)
 
     def __reduce__(self) -> tuple[Any, ...]:
-        """Pickled and copied as bound methods are."""
+        """Returns its parts, by which it is pickled and copied, as bound methods are."""
         return getattr, (self._instance, self._cached.__name__)  # type: ignore[attr-defined]
 
     def __eq__(self, other: object) -> bool:

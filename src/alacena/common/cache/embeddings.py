@@ -94,7 +94,7 @@ async def get_embeddings_batch_with_cache(
     Embeddings are kept as float32 where numpy is installed, and come out the same whether they were cached or not.
     A vector is kept only if it is one: at least one number, all finite and within float32, as many as ``dimensions``
     says, else as many as the others have. One that is none is ``None`` in the answer, and logged with its text.
-    Where the model was replaced under its name by one with longer or shorter vectors, the texts of this call are all
+    If the model was replaced under its name by one with longer or shorter vectors, the texts of this call are all
     embedded anew.
 
     Args:
@@ -109,7 +109,7 @@ async def get_embeddings_batch_with_cache(
         conversation_id: Keep them as the conversation's own.
         collection_id: Keep them as the collection's own.
         ctx: The context that the call works in.
-        revision: The model's revision, where a name is used for several.
+        revision: The model's revision, if a name is used for several.
         dimensions: The number of dimensions asked for, where the model offers several; vectors of another length are
             not kept.
         input_type: What the text is embedded for, such as ``"query"`` or ``"passage"``, where the model tells them

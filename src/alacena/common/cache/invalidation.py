@@ -159,7 +159,7 @@ async def invalidate_chunk_cache(
 
 
 async def _together(own: Coroutine[Any, Any, int] | None, others: Iterable[Coroutine[Any, Any, int]]) -> list[int]:
-    """What all of them return, ``own`` last; that one runs in the caller's task, the others in tasks of their own.
+    """Returns the results of all, ``own`` last; that one runs in the caller's task, the others in tasks of their own.
 
     The engine tells whoever ended a document from those who read it before by the task that did it.
     """
@@ -172,7 +172,7 @@ async def _together(own: Coroutine[Any, Any, int] | None, others: Iterable[Corou
 
 
 async def _end_known_tags(tenant_id: str | None, tags: tuple[str, ...]) -> int:
-    """Ends what carries tags, and say of how many of them anything is known that does."""
+    """Ends what carries tags, and returns how many of the tags anything was stored under."""
     cache = await runtime.opened()
     return await cache.invalidate_known(tenant_of(tenant_id), tags=tags)
 

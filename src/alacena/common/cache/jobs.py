@@ -129,7 +129,7 @@ def _is_takers(held: _Held) -> bool:
 
 
 async def _renew(held: _Held, owner: asyncio.Task[object] | None) -> None:
-    """Renews while the owner runs; then remember the lock until it has lapsed, so that it can still be released."""
+    """Renews while the owner runs; then remembers the lock until it has lapsed, so that it can still be released."""
     while owner is not None and not owner.done():
         await asyncio.wait({owner}, timeout=held.ttl_s * _RENEW_RATIO)
         if not owner.done() and not await _renew_once(held):

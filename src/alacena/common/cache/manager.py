@@ -32,7 +32,7 @@ class CacheManager(Primitives):
     Basic operations are static: ``await CacheManager.get("document", doc_id, tenant_id)``. Lists, sets, counters and
     flags belong to the instance: ``await CacheManager.get_instance().rpush(...)``. The static ones are there too.
 
-    Everywhere, ``tenant_id`` left out means the ambient tenant of `Context`; where there is none, that is a
+    Everywhere, ``tenant_id`` left out means the ambient tenant of `Context`; if there is none, that is a
     `MissingTenantError`. Cache verbs (get, set, delete, invalidate) do not fail with Redis: reads miss, and
     writes say ``False``. The instance's verbs raise `BackendError`: a pretended success would lose work.
     """
@@ -57,7 +57,7 @@ class CacheManager(Primitives):
 
     @staticmethod
     async def cache() -> Cache:
-        """Returns the process-wide `Cache` itself, opened where it is not: its queues, locks, ledger, `explain`, `guarantee`."""
+        """Returns the process-wide `Cache` itself, opened if it is not: its queues, locks, ledger, `explain`, `guarantee`."""
         return await runtime.opened()
 
     @staticmethod

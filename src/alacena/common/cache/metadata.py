@@ -1,4 +1,4 @@
-"""What every document and chunk must say of itself, whichever service wrote it."""
+"""The metadata that every document and chunk carries, whichever service wrote it."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def standardize_llama_metadata(
     An argument outranks the metadata, the metadata outranks ``ctx`` (without one: what is ambient). The tenant is
     different: metadata is data, often a stranger's, and never chooses it. Argument, ``ctx``, surroundings and metadata
     must agree; metadata alone counts only if none of the others names a tenant. Blank values count as absent; unknown
-    fields stay. ``created_at`` becomes the present, in whole seconds since the epoch, where it is absent. Ids become text
+    fields stay. ``created_at`` becomes the present, in whole seconds since the epoch, if it is absent. Ids become text
     (ints, numpy's too, UUIDs and members of an `Enum`). A bare number as ``chunk_id`` gets its document's id in front
     (``"doc1_3"``), so that it names one chunk in the whole tenant. Doing it twice changes nothing.
 

@@ -28,7 +28,7 @@ class Tally:
 
     @property
     def mean(self) -> float:
-        """The mean value; 0 where nothing came."""
+        """The mean value; 0 if nothing came."""
         return self.total / self.count if self.count else 0.0
 
 
@@ -54,7 +54,7 @@ class Metrics:
         tally.total += value
 
     def get(self, data_type: str, kind: str) -> Tally:
-        """Returns a copy of the tally of one kind; zeros where nothing came."""
+        """Returns a copy of the tally of one kind; zeros if nothing came."""
         tally = self._tallies.get((data_type, kind), Tally())
         return Tally(tally.count, tally.total)
 

@@ -37,9 +37,9 @@ class Primitives:
 
     @instance_only
     async def lpop(self, list_name: str, tenant_id: str | None = None) -> Any:
-        """Takes the first value off a list; ``None`` where it is empty.
+        """Takes the first value off a list; ``None`` if it is empty.
 
-        What was taken is gone, even if the worker dies over it: workers should use ``Cache.queues``, which hand out
+        A value that was taken is gone, even if the worker dies over it: workers should use ``Cache.queues``, which hand out
         items until they are acknowledged. A value that cannot be read here is put back, and a `DecodeError` says so.
         Cost: 1 round trip.
         """
@@ -128,7 +128,7 @@ class Primitives:
         *,
         token_type: str | None = None,
     ) -> int:
-        """Returns the value of the counter that `increment_counter` with the same arguments adds to; 0 where there is none."""
+        """Returns the value of the counter that `increment_counter` with the same arguments adds to; 0 if there is none."""
         scope = scope_of(tenant_id, agent_id, conversation_id, collection_id)
         name = compose(
             counter_type, resource_id, token_type, scope.agent_id, scope.conversation_id, scope.collection_id

@@ -44,10 +44,10 @@ def deserialize_from_cache(data: bytes, data_type: str | None = None) -> Any:
 
 
 def serialize_chunk_data(chunk: Mapping[str, Any]) -> dict[str, Any]:
-    """Returns a copy of a chunk with every field that finding and renewing it needs, ``None`` where it is not known.
+    """Returns a copy of a chunk with every field that finding and renewing it needs, ``None`` if it is not known.
 
     ``id`` stands in for ``chunk_id`` and ``model`` for ``embedding_model``; ``embedding_timestamp`` is the present, in
-    whole seconds since the epoch, where it is absent.
+    whole seconds since the epoch, if it is absent.
     """
     complete = dict(chunk)
     for name, other in (("chunk_id", "id"), ("embedding_model", "model")):

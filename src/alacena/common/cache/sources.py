@@ -1,4 +1,4 @@
-"""What loads a value: adapts the many shapes of ``fetch_from_db_func`` and ``generate_func`` to one.
+"""Sources of a value: adapts the many shapes of ``fetch_from_db_func`` and ``generate_func`` to one.
 
 A source takes the guide's three arguments, ``resource_id, tenant_id, ctx``, or fewer, in this way:
 
@@ -46,7 +46,7 @@ _NAMES: Final = frozenset((*_CONTRACT, *_SCOPES))
 
 @dataclass(frozen=True, slots=True)
 class SourceRequest:
-    """What a source is asked for."""
+    """The entry that a source is asked for."""
 
     resource_id: str
     scope: Scope
@@ -59,7 +59,7 @@ class SourceRequest:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """How one function is called: which argument goes where."""
+    """The way to call one function: which argument goes where."""
 
     positional: tuple[str, ...]
     keywords: tuple[str, ...]
@@ -81,7 +81,7 @@ _BOUND_PLANS: Final[WeakKeyDictionary[Any, Plan]] = WeakKeyDictionary()
 
 
 def plan(function: SourceFunction) -> Plan:
-    """How ``function`` is to be called; worked out once for each function.
+    """Returns how ``function`` is to be called; worked out once for each function.
 
     Raises:
         TypeError: It is not callable, or needs arguments that a source is not given. Nothing was called.

@@ -109,8 +109,8 @@ def left_out(value: Id) -> str | None:
 def check_data(value: Any, tenant_id: str) -> Any:
     """Returns ``value``, unless it says that it is another tenant's: data never chooses whose it is.
 
-    Read are ``tenant_id`` of a dict or an object, that of its ``metadata``, and the same of the members of a list. What
-    belongs to no tenant (``"system"``) may speak of all of them.
+    Read are ``tenant_id`` of a dict or an object, that of its ``metadata``, and the same of the members of a list. Code
+    that belongs to no tenant (``"system"``) may speak of all of them.
 
     Raises:
         TenantMismatchError: It names another tenant.

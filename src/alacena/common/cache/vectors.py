@@ -1,4 +1,4 @@
-"""What embedding providers answer with, as one checked vector for each text."""
+"""Answers of embedding providers, as one checked vector for each text."""
 
 from __future__ import annotations
 
@@ -119,7 +119,7 @@ def _rows(answer: Any) -> list[Any]:
 
 
 def _in_order(made: Sequence[Any], indexed: Sequence[int], texts: Sequence[str]) -> list[Any]:
-    """By their own index: providers answer in whatever order they like."""
+    """Returns the items by their own index: providers answer in whatever order they like."""
     if len(set(indexed)) < len(indexed) or not all(0 <= index < len(texts) for index in indexed):
         msg = (
             f"the embedding provider got {len(texts)} texts and returned {len(made)} embeddings whose index is no "

@@ -177,7 +177,7 @@ class Context(LoadAccess):
         """Returns this context's tenant, else the ambient one.
 
         Args:
-            validate: Raise where there is none; with ``False`` the answer is ``None``.
+            validate: Raise if there is none; with ``False`` the answer is ``None``.
 
         Raises:
             MissingTenantError: There is no tenant, or it is ``"default"`` or the nil UUID.

@@ -24,7 +24,7 @@ _INFO_NAMES = ("tenant_info", "tenant")
 
 
 class _Arguments:
-    """Where the arguments that say who is served stand in one function's signature."""
+    """The places of the tenant's arguments in one function's signature."""
 
     __slots__ = ("_positions", "takes_ctx")
 
@@ -35,7 +35,7 @@ class _Arguments:
         self.takes_ctx = "ctx" in parameters
 
     def value(self, name: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        """What the call gives for the parameter ``name``, or ``None``."""
+        """Returns the call's argument for the parameter ``name``, or ``None``."""
         if name in kwargs:
             return kwargs[name]
         position = self._positions.get(name)
@@ -54,7 +54,7 @@ class _Arguments:
 
 
 class _Wanted:
-    """Which fields a decorated function works with."""
+    """The fields that a decorated function works with."""
 
     __slots__ = ("_fields", "_tenant", "_validate_tenant")
 

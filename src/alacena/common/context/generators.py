@@ -1,4 +1,4 @@
-"""What a block sets that was entered inside a generator: it counts while the generator runs, and not for its consumer.
+"""Context of generators: a block entered inside one counts while it runs, and not for its consumer.
 
 A generator runs in the context of its consumer, so what a block sets in it stays set between its steps. Such a block
 sets a `GeneratorValue` in place of the value, and whoever reads it asks whether the generator is running. One that

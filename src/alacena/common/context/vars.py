@@ -1,4 +1,4 @@
-"""Who the running code works for: one context variable a field, each with a getter and a setter.
+"""The ambient ids of the running code: one context variable a field, each with a getter and a setter.
 
 Tasks inherit the values of the task that starts them, and never change those of the starter.
 """

@@ -1,4 +1,4 @@
-"""Where the Supabase project is, and with which keys it is opened."""
+"""The address of the Supabase project, and the keys that open it."""
 
 from __future__ import annotations
 

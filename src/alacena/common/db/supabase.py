@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 class _Process:
-    """What this process knows of Supabase: the settings given in code, and the clients once there are any."""
+    """The Supabase state of this process: the settings given in code, and the clients once there are any."""
 
     def __init__(self) -> None:
         self.given = SupabaseSettings()
@@ -88,7 +88,7 @@ def get_supabase_client(
     connections that all clients of the loop share. Outside a running loop
     (in a module's body) the client belongs to the loop that first uses it. A client is shared, a session is not: each
     ``client.auth`` is new and knows of nobody's signing in; keep it in a variable for as long as its session is needed.
-    Who signs in through it does not change whose rows the client sees; pass that user's ``access_token`` here instead.
+    Signing in through it does not change whose rows the client sees; pass that user's ``access_token`` here instead.
 
     Inside a load, a token goes with ``user_id=`` or ``permissions=`` of that load: its entry is served to them alone.
 

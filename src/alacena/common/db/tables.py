@@ -15,7 +15,7 @@ def get_table_name(base_name: str, schema: str | None = None) -> str:
 
     Args:
         base_name: The name of the table. One that has a schema already comes back as it is.
-        schema: The schema, where it is neither of the two usual ones.
+        schema: The schema, if it is neither of the two usual ones.
 
     Raises:
         ValueError: The name is blank.

@@ -1,4 +1,4 @@
-"""How things are ended within a time: what hangs is cancelled, and what does not hear that is left behind and named."""
+"""Closing within a time: a step that hangs is cancelled, and one that ignores the cancellation is left behind and named."""
 
 from __future__ import annotations
 
@@ -98,7 +98,7 @@ async def _cancel(tasks: set[asyncio.Future[Any]]) -> set[asyncio.Future[Any]]:
 
 
 def _mark_heard(task: asyncio.Future[Any]) -> None:
-    """How it ends after that interests nobody."""
+    """Marks the exception as retrieved, so that asyncio does not log it."""
     if not task.cancelled():
         task.exception()
 

@@ -1,4 +1,4 @@
-"""Who gives user and password where they change: cloud identities, short-lived tokens, rotated passwords."""
+"""Providers of changing credentials: cloud identities, short-lived tokens, rotated passwords."""
 
 from __future__ import annotations
 

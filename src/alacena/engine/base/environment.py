@@ -35,7 +35,7 @@ class Environment(Protocol):
 class SystemEnvironment:
     """The machine's clocks and its entropy.
 
-    ``CLOCK_BOOTTIME`` counts suspended time; where a platform lacks it, the monotonic clock stands in.
+    ``CLOCK_BOOTTIME`` counts suspended time; if a platform lacks it, the monotonic clock stands in.
     """
 
     def __init__(self) -> None:

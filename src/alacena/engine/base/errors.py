@@ -146,7 +146,7 @@ class DecodeError(CodecError, ValueError):
     """The bytes are not an entry of ours: truncated, tampered with, foreign, or of an unknown version.
 
     Attributes:
-        raw: The bytes, where they would else be lost; else ``None``.
+        raw: The bytes, if they would else be lost; else ``None``.
     """
 
     def __init__(self, message: str, *, raw: bytes | None = None) -> None:

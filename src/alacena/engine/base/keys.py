@@ -103,7 +103,7 @@ def document_tag(document_id: object) -> str:
 
 
 def document_text(document_id: Any) -> str | None:
-    """Returns the text of a document's id, whatever a source gives it as; ``None`` where it is blank or no id."""
+    """Returns the text of a document's id, whatever a source gives it as; ``None`` if it is blank or no id."""
     if isinstance(document_id, Enum):
         document_id = document_id.value
     if isinstance(document_id, str):
@@ -124,7 +124,7 @@ def collection_tag(collection_id: str | None) -> str:
 
 
 def named(tags: Iterable[str], document_ids: Iterable[DocumentId]) -> tuple[str, ...]:
-    """Returns tags, and documents as tags, each once. What is no collection of names is one name, not its letters.
+    """Returns tags, and documents as tags, each once. A text is one name, not its letters.
 
     Raises:
         InvalidKeyError: A tag begins with the mark of this library's own.
@@ -141,7 +141,7 @@ def _several(names: Any) -> Iterable[Any]:
 
 
 def collapse(tags: Iterable[str]) -> tuple[str, ...]:
-    """Returns tags, each once; :data:`MANY` alone where they are more than an entry can name."""
+    """Returns tags, each once; :data:`MANY` alone if they are more than an entry can name."""
     names = tuple(dict.fromkeys(tags))
     return names if len(names) <= MOST_TAGS and MANY not in names else (MANY,)
 
@@ -202,7 +202,7 @@ def _digest(part: str, secret: bytes) -> str:
 
 
 class Family:
-    """What all entries of one tenant, type and bucket have in common.
+    """The common part of the keys of one tenant, type and bucket.
 
     Attributes:
         entry: The first part of their keys on the server.
@@ -335,7 +335,7 @@ class Keys:
         namespace: The first part of every key.
         secret: Where names must not be seen by whoever can list the server's keys: every part becomes a digest
             keyed with it.
-        buckets: Over how many hash tags a tenant is spread; 1 where it is not named. Every process must agree.
+        buckets: Over how many hash tags a tenant is spread; 1 if it is not named. Every process must agree.
     """
 
     def __init__(
@@ -383,7 +383,7 @@ class Keys:
         return EntryKey((tenant_id, data_type, resource_id), family, family.entry + name, family.generations, name)
 
     def place(self, data_type: str, resource_id: str, tenant_id: str) -> tuple[Family, bytes] | None:
-        """Where the tenant's own entry lies, its name rendered; ``None`` where that takes more than a look."""
+        """Returns the place of the tenant's own entry, its name rendered; ``None`` if that takes more than a look."""
         if (
             self._is_simple
             and type(tenant_id) is type(data_type) is type(resource_id) is str
@@ -396,7 +396,7 @@ class Keys:
         return None
 
     def many(self, data_type: str, resource_ids: Sequence[str], scope: Scope) -> list[EntryKey]:
-        """What :meth:`entry` gives for each of the ids, in their order.
+        """Returns the result of :meth:`entry` for each of the ids, in their order.
 
         Raises:
             InvalidKeyError: The type or an id is blank or not text.
@@ -425,7 +425,7 @@ class Keys:
         return tuple(self.entry(data_type, resource_id, wider) for wider in scope.widening())
 
     def bucket(self, tenant_id: str, data_type: str, resource_id: str) -> int:
-        """In which of the tenant's buckets a resource lies."""
+        """Returns the bucket of the tenant's in which a resource lies."""
         count = self._buckets.get(tenant_id, 1)
         return crc32(f"{data_type}\0{resource_id}".encode("utf-8", "surrogatepass")) % count if count > 1 else 0
 
@@ -472,7 +472,7 @@ class Keys:
         return tuple((f"{namespace}:g:{tag}:t",) for namespace, tag in heads)
 
     def tag_generations(self, tenant_id: str, tag: str) -> tuple[tuple[str, str, str], ...]:
-        """For each bucket: a tag's generation, the bucket's journal, the generation of what depends on too much to name."""
+        """Returns for each bucket a tag's generation, the bucket's journal, and the generation of entries with too many tags."""
         return self._endings(tenant_id, f"k:{self._part(identifier('tag', tag))}")
 
     def _endings(self, tenant_id: str, what: str) -> tuple[tuple[str, str, str], ...]:
@@ -483,7 +483,7 @@ class Keys:
     def groundwork(
         self, scope: Scope, data_types: Iterable[str], tags: Iterable[str]
     ) -> tuple[list[tuple[str, ...]], int]:
-        """What a reading rests on as far as it is known before: names for each bucket, and how many of them are wide.
+        """Returns the generations known to a reading beforehand: names for each bucket, and the number of wide ones.
 
         Returns:
             For each bucket of the tenant the name of its journal, then those of the tenant's and the types' generations

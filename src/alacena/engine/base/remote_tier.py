@@ -1,6 +1,6 @@
 """The remote tier as the reader and the writer see it: what is asked of it and what it answers with.
 
-Two tiers keep this contract: :class:`alacena.engine.remote.redis.redis_tier.RedisTier` and, where there is no server,
+Two tiers keep this contract: :class:`alacena.engine.remote.redis.redis_tier.RedisTier` and, if there is no server,
 :class:`alacena.engine.remote.local.local_tier.LocalTier`. Both put what they find or store into memory themselves, in the step
 in which it becomes true: doing it a step later is how caches store what was invalidated in between.
 """
@@ -55,13 +55,13 @@ class Lookup(Generic[V]):
     """The outcome of a read.
 
     Attributes:
-        value: The value; ``None`` where there is none.
+        value: The value; ``None`` if there is none.
         source: Who answered: a tier (``"cache"``), the loader, an expired copy (``"stale"``) or nobody (``"none"``).
         tier: The tier that answered, or ``None``.
         origin: What the loader said of itself (``context.origin``), such as ``"supabase"``.
         found: Whether there is a value. ``False`` also for a remembered "the source has nothing".
         stored: Whether a loaded value had the permission to be stored when the answer was given.
-        reason: Why a loaded value was not to be stored; ``None`` where it was, and where nothing was loaded.
+        reason: Why a loaded value was not to be stored; ``None`` if it was, and if nothing was loaded.
         latency_s: From the call to the answer, in seconds.
         tags: What the value depends on besides its scope. Those that begin with
             :data:`alacena.engine.base.keys.MARK` name the generation of another entry that it was made from.
@@ -105,7 +105,7 @@ class Found(msgspec.Struct, eq=False, gc=False):
         value: The value, private to the receiver (or immutable); ``NOT_FOUND`` for a remembered absence.
         tier: Where.
         fresh_for_s: Seconds it stays fresh; negative: stale for that long; ``inf``: for ever.
-        load_s: How long its load took, in seconds; 0 where it is not known.
+        load_s: How long its load took, in seconds; 0 if it is not known.
         generations: What it depends on.
         stamps: Their nonces when it was made; both are empty if they were not kept.
     """
@@ -175,7 +175,7 @@ class Lease:
     def is_current(self) -> bool:
         """Whether it is sure that nothing of this has ended, nor a tag that the load might name when it is done.
 
-        Where the server does not tell of changes, it never is: who comes later waits for what the load stores.
+        If the server does not tell of changes, it never is: who comes later waits for what the load stores.
         """
         pairs = (self.journal, *self.stamps)
         return all(generation.nonce == nonce for generation, nonce in pairs)
@@ -183,7 +183,7 @@ class Lease:
 
 @dataclass(frozen=True, slots=True)
 class Beginning:
-    """What a reading of the source rests on in one bucket: what it brings is stored under nothing later.
+    """The generations, of one bucket, that a reading of the source rests on: its results are stored under none later.
 
     Attributes:
         stamps: Generations with their nonces when it began.
@@ -200,7 +200,7 @@ class Beginning:
 
 @dataclass(frozen=True, slots=True)
 class Held:
-    """Somebody else has the lease.
+    """A lease that another caller has.
 
     Attributes:
         change: Tells, once, that the entry may have been filled since (``True``), or that only the lease has changed
@@ -220,7 +220,7 @@ class NewEntry:
 
     Attributes:
         value: The value, or ``NOT_FOUND``.
-        payload: The value encoded, where that was done already.
+        payload: The value encoded, if that was done already.
         fresh_for_s: Seconds until it is stale; ``None``: it never is.
         stale_for_s: Seconds after that during which it is kept.
         tags: Names it depends on besides its scope.
@@ -240,7 +240,7 @@ class NewEntry:
 
 
 class Ended(int):
-    """What an invalidation did: more than 0 where it was confirmed or anything was there, else 0.
+    """The outcome of an invalidation: more than 0 if it was confirmed or anything was there, else 0.
 
     Attributes:
         names: Of the generations and entries that were named, those that there were.
@@ -256,14 +256,14 @@ class Ended(int):
 
     @property
     def known(self) -> int:
-        """How many of them there were: with 0, nothing that may still be alive was ever stored as depending on any."""
+        """The number of them that were known: with 0, no entry that may still be alive was ever stored as depending on any."""
         return len(self.names)
 
 
 Refusal: TypeAlias = Literal[
     "", "lease", "generation", "hold", "late", "replication", "backend", "value", "skip", "ttl", "tags"
 ]
-"""Why a value was not stored; empty where it was.
+"""Why a value was not stored; empty if it was.
 
 ``lease``: it took longer than its permission, or never had one. ``generation``: what it depends on ended meanwhile.
 ``hold``: a source transaction was under way. ``late``: it arrived too late. ``replication``: the server lost its state.
@@ -304,7 +304,7 @@ class RemoteTier(Protocol):
         """Returns the fresh value of a tenant's own entry, by the shortest way there is; counted as a hit or a miss.
 
         Returns:
-            ``None`` where only :meth:`find` can tell; else what to await: the value, ``MISSING`` where there is none, or
+            ``None`` where only :meth:`find` can tell; else what to await: the value, ``MISSING`` if there is none, or
             an :class:`Unsettled` for :meth:`find` to go on with.
 
         Raises:
@@ -455,13 +455,13 @@ class RemoteTier(Protocol):
         ...
 
     def guarantee(self) -> Mapping[str, Any]:
-        """Which promises hold now, and why not where they do not."""
+        """Returns the promises that hold now, and a reason for each that does not."""
         ...
 
 
 @dataclass(slots=True)
 class Counts:
-    """What happened beyond memory, since the cache was opened."""
+    """Counters of the remote tier, since the cache was opened."""
 
     redis_hits: int = 0
     misses: int = 0

@@ -81,7 +81,7 @@ _IGNORED: Final = frozenset(
         "socket_type",
     }
 )
-"""Options of other clients that neither make this one safer nor unsafe: nothing is lost where they are not heard."""
+"""Options of other clients that neither make this one safer nor unsafe: nothing is lost if they are not heard."""
 _REFUSED: Final[Mapping[str, str]] = {
     "socket_timeout": "time limits are settings: take it out and give redis_timeout_s and redis_budget_s",
     "timeout": "time limits are settings: take it out and give redis_timeout_s and redis_budget_s",
@@ -108,7 +108,7 @@ _CONTROL: Final = re.compile(r"[\x00-\x20\x7f]")
 
 @dataclass(frozen=True, slots=True)
 class ServerUrl:
-    """What a URL says. Its ``repr`` shows no secret.
+    """A server's URL, parsed. Its ``repr`` shows no secret.
 
     Attributes:
         kind: How the hosts are to be understood.
@@ -184,7 +184,7 @@ class _Reading:
             self._read(scheme, rest)
 
     def result(self) -> ServerUrl:
-        """What was read."""
+        """Returns the URL that was read."""
         return ServerUrl(**self._said)  # type: ignore[arg-type]  # gathered field by field
 
     def _read(self, scheme: str, rest: str) -> None:

@@ -24,7 +24,7 @@ _SECRET: Final = frozenset({"redis_url", "key_secret", "integrity_key"})
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Settings:
-    """How a cache is set up."""
+    """The settings of a cache."""
 
     redis_url: str | None = None
     """The server: ``redis://``, ``rediss://``, ``unix://``, ``redis+sentinel://``, ``redis+cluster://``;
@@ -54,7 +54,7 @@ class Settings:
     lease_wait_s: float = 30.0
     """The longest a process waits for another's load before it loads without storing (default 30)."""
     lease_poll_s: float = 1.0
-    """How often a waiter looks again where pushes are not proven to arrive; where they are, it does when the lease is
+    """How often a waiter looks again where pushes are not proven to arrive; if they are, it does when the lease is
     over (default 1)."""
     hold_s: float = 30.0
     """How long a hold outlives the process of a source transaction (default 30); above the statement timeout."""
@@ -73,7 +73,7 @@ class Settings:
     integrity_key: str | None = None
     """With it, every entry carries a keyed digest, and one that was tampered with is a miss."""
     trust_eviction_policy: bool = False
-    """Says that the server evicts nothing, where it does not tell (``INFO`` is refused). Without it, locks, queues,
+    """Says that the server evicts nothing, if it does not tell (``INFO`` is refused). Without it, locks, queues,
     counters, limits and the ledger are refused there (default ``False``)."""
     client_name: str = "alacena"
     """How connections are named on the server (default ``alacena``)."""

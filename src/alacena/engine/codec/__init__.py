@@ -83,7 +83,7 @@ NOTHING: Final = Encoded(b"", codec=NO_CODEC)
 
 
 def _no_glance(data: bytes, witness: bytes, stamps: bytes) -> None:
-    """Where entries are encrypted or carry a MAC, all of them take the long way."""
+    """Returns nothing: entries that are encrypted or carry a MAC take the long way."""
 
 
 class Codec:
@@ -227,7 +227,7 @@ class Codec:
         return arrays.remember_header(self.decode)
 
     def decode(self, payload: bytes | memoryview, start: int = 0) -> Any:
-        """The value of a payload, which begins at ``start``. An array that is a value by itself is a read-only view on it.
+        """Returns the value of a payload, which begins at ``start``. An array by itself is a read-only view on it.
 
         Raises:
             EntryError: The payload is broken, or holds a class that is not known here.

@@ -100,7 +100,7 @@ def load(data: bytes | memoryview, start: int = 0) -> Any:
 
 
 def remember_header(decode: Callable[[bytes, int], Any]) -> Callable[[bytes, int], Any]:
-    """A function like ``decode`` for payloads most of which are arrays alike: what the last one's header says is known."""
+    """Returns a ``decode`` for payloads that are mostly arrays alike: it remembers the last one's header."""
     header = b""
     length = -1
     layout: Any = None

@@ -100,7 +100,7 @@ class Keyring:
         return tuple(self._keys)
 
     def encrypt_alike(self, payload: bytes, *, key_id: int, tenant: str, header: bytes) -> bytes:
-        """Tag and ciphertext of a payload, the same each time (AES-SIV, RFC 5297): equal payloads can be told."""
+        """Returns tag and ciphertext of a payload, the same each time (AES-SIV, RFC 5297): equal payloads can be told."""
         sealed: bytes = self._cipher(key_id, tenant, alike=True).encrypt(payload, [header])
         return sealed
 

@@ -26,7 +26,7 @@ Layout, little-endian::
     ..   source version, then zeros up to the payload
 
 Everything up to 104 has a fixed size, the stamps follow, and nothing after them depends on them: an entry is stamped as
-late as its writer likes. What comes before the check is constant, so the check covers all that varies.
+late as its writer likes. The bytes before the check are constant, so the check covers all that varies.
 """
 
 from __future__ import annotations
@@ -70,7 +70,7 @@ MAX_HEADER_BYTES: Final = (
 
 
 class Envelope(msgspec.Struct, frozen=True, kw_only=True, gc=False):
-    """What an entry says about its payload.
+    """The header of an entry, which describes its payload.
 
     Attributes:
         key_digest: Digest of the full key, tenant included (16 bytes): the entry is this key's and no other's.
@@ -118,7 +118,7 @@ def pack(
 
     Args:
         envelope: The header's fields.
-        payload: The encoded value; empty where nothing was found.
+        payload: The encoded value; empty if nothing was found.
         stamps: Instead of the envelope's, for a writer that learns them last.
         check: `crc`, or the `Mac` of the integrity key.
 
@@ -226,7 +226,7 @@ _GLANCE: Final = tuple(Struct(f"<4sI28sI24s8xQQ8xI4x{count * STAMP_BYTES}s") for
 
 
 def _plain(stamps: int) -> bytes:
-    """What lies between the CRC-32 and the payload's length of a plain entry: zeros, its kind, where the payload is."""
+    """Returns the bytes between the CRC-32 and the payload's length of a plain entry: zeros, its kind, the payload's place."""
     kind = _FIELDS.pack(0, 1, 0, 0, stamps, 0, 0, 0, _FIXED + stamps * STAMP_BYTES, 0, b"", b"", 0, 0, 0, 0, 0)
     return bytes(CHECK_BYTES - 4) + kind[:16]
 
@@ -251,7 +251,7 @@ def glance(data: bytes, witness: bytes, stamps: bytes) -> Glance | None:
         stamps: The current generations, joined, that it must carry.
 
     Returns:
-        What the entry says; ``None`` where the long way has to tell.
+        What the entry says; ``None`` if the long way has to tell.
     """
     count = len(stamps) // STAMP_BYTES
     start = _FIXED + len(stamps)

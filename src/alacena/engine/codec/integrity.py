@@ -27,7 +27,7 @@ class IntegrityCheck(Protocol):
 
 
 def crc(*parts: bytes | memoryview) -> bytes:
-    """CRC-32, padded with zeros: finds what memory, disks and networks do, not what people do."""
+    """Returns the CRC-32, padded with zeros: it finds faults of memory, disks and networks, not of people."""
     value = 0
     for part in parts:
         value = zlib.crc32(part, value)

@@ -1,4 +1,4 @@
-"""How the instances of one class are taken apart and put together again: its fields by name, or a pair of functions."""
+"""Records: instances of one class taken apart and rebuilt, by the names of their fields or by a pair of functions."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def _require(field: str) -> object:
 
 
 class Record(NamedTuple):
-    """How the instances of one class are stored.
+    """The stored form of one class's instances.
 
     Attributes:
         cls: The class.
@@ -115,7 +115,7 @@ def annotations_of(cls: type) -> list[Any]:
     """Returns the types of a class's fields, as far as they can be found out.
 
     Raises:
-        UsageError: A name in them means nothing where the class was written.
+        UsageError: A name in them means nothing if the class was written.
     """
     if is_pydantic(cls):
         return [field.annotation for field in cls.model_fields.values()]  # type: ignore[attr-defined]  # pydantic's

@@ -1,4 +1,4 @@
-"""Which values may be handed to everybody as they are, and how many bytes a value holds."""
+"""Values that may be handed to every caller as they are, and the bytes that a value holds."""
 
 from __future__ import annotations
 
@@ -113,7 +113,7 @@ def _is_read_only(array: Any) -> bool:
 def size_of(value: object) -> int:
     """Returns bytes that ``value`` and everything reached from it occupy in this process.
 
-    What is reached by several ways counts once, cycles end, and the buffers of arrays count as a whole, even where the
+    An object that is reached by several ways counts once, cycles end, and the buffers of arrays count as a whole, even where the
     array shows a part of one. Classes, functions, modules and enum members belong to the program, not to the value.
 
     Cost: about 0.1 µs for a string or bytes, 0.5 µs for an array, 0.3 µs for each element of a tree.
@@ -136,7 +136,7 @@ def size_of(value: object) -> int:
 
 
 def _size_of_array(array: Any) -> int:
-    """Returns the array, and whatever holds its buffer; 0 where it holds objects, which have to be followed."""
+    """Returns the array, and whatever holds its buffer; 0 if it holds objects, which have to be followed."""
     if array.dtype.hasobject:
         return 0
     total, holder = 0, array

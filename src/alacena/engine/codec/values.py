@@ -1,6 +1,6 @@
 """Values to bytes and back: equal in value *and* in type, at every depth.
 
-What can be stored: ``None``, ``bool``, ``int`` of any size, ``float``, ``complex``, ``str`` (lone surrogates too),
+Storable are: ``None``, ``bool``, ``int`` of any size, ``float``, ``complex``, ``str`` (lone surrogates too),
 ``bytes``, ``bytearray``, ``list``, ``tuple``, ``set``, ``frozenset``, ``dict`` with any storable hashable keys,
 ``datetime`` (naive, ``timezone``, ``ZoneInfo``; the fold is kept), ``date``, ``time``, ``timedelta``, ``Decimal``,
 ``UUID``, numpy arrays and scalars, and the classes of a `Registry`. Everything else, subclasses of these types
@@ -8,7 +8,7 @@ included, is an `EncodeError`: nothing turns into something similar on its way t
 arrays come back read-only, and what a database driver or a framework derives from ``UUID``, ``datetime``, ``date``,
 ``time`` or ``timedelta`` comes back as the plain one that it equals; unless it says more than that one.
 
-The bytes are MessagePack. What JSON knows, and bytes, is encoded and decoded by one call into C; before that, a scan
+The bytes are MessagePack. JSON's types and bytes are encoded and decoded by one call into C; before that, a scan
 makes sure that it applies, because the encoder would take a tuple for a list and a datetime for a string without a
 word. The other types travel as MessagePack extensions. An array that is a value by itself is its raw buffer behind a
 small header (`alacena.engine.codec.arrays`), decoded without a copy.

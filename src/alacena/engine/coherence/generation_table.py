@@ -1,4 +1,4 @@
-"""What this process knows about generations, and what it does when one of them ends.
+"""The generations known to this process, and the consequences of the end of one.
 
 A generation is a random nonce that stands for "everything under this scope is still as it was". An entry is stamped
 with the nonces it was made under and is alive while all of them are equal to the current ones. Nothing is ordered and
@@ -81,11 +81,14 @@ class GenerationTable:
 
     def learn(self, generation: Generation, nonce: bytes | None) -> None:
         """Takes note of a nonce that the server reported."""
+        # While its removal is owed, the server still has the old nonce: learnt, it would bring dead entries to life.
         if self.barred is not None and nonce is not None and generation.name in self.barred:
             nonce = None
         known = generation.nonce
         generation.nonce = nonce
         generation.glimpse = None
+        # From unknown to known no copy can die: none is kept under what is unknown. Counting that, too, would check
+        # every copy again at each cold read.
         if known is not None and known != nonce:
             self.memory.epoch += 1
 
@@ -97,7 +100,11 @@ class GenerationTable:
             generation.glimpse = nonce
 
     def end(self, name: str) -> None:
-        """A generation is over: everything under it dies, in one step."""
+        """Ends a generation: everything under it dies, in one step."""
+        # Counted before anything is woken, also for a generation that is not known here:
+        # 1. A load without a lease runs; it read the row.
+        # 2. The generation ends. A caller that comes now must not join the load: its answer was read before.
+        # 3. The load compares this count only. Counted after the wake-up, a waiter could join in between.
         self._flights.endings += 1
         generation = self._generations.get(name)
         if generation is not None:
@@ -107,13 +114,13 @@ class GenerationTable:
                 watcher.set_result(False)
 
     def drop(self, entry: bytes) -> None:
-        """An entry's key was changed or removed: forget the copy, close its flight, wake whoever waits for it."""
+        """Drops an entry whose key was changed or removed: forgets the copy, closes its flight, wakes its waiters."""
         self.memory.discard_wire(entry)
         self._flights.close_replaced(entry)
         self.wake(entry, filled=True)
 
     def wake_waiters(self, entry: bytes) -> None:
-        """The lease on an entry ended: close the flight to newcomers and wake whoever waits for the entry."""
+        """Closes the flight of an entry whose lease ended, and wakes the entry's waiters."""
         self._flights.close(entry)
         self.wake(entry, filled=False)
 
@@ -124,7 +131,8 @@ class GenerationTable:
                 watcher.set_result(filled)
 
     def forget_all(self) -> None:
-        """Nothing that was known can be trusted any more: memory goes off and is emptied, every nonce is unknown."""
+        """Forgets all that was known: memory goes off and is emptied, every nonce is unknown."""
+        # Memory is off before a waiter is woken: one that runs first would read it, and start what is to be prevented.
         self.memory.serving_until = float("-inf")
         self.memory.clear()
         self._flights.endings += 1
@@ -136,10 +144,10 @@ class GenerationTable:
             self.wake(entry, filled=True)
 
     def watch(self, entry: bytes, names: Iterable[str] = ()) -> asyncio.Future[bool]:
-        """A future that tells, once, that an entry may be filled (``True``), or that only its lease has changed (``False``).
+        """Returns a future that tells, once, that an entry may be filled (``True``), or that only its lease changed (``False``).
 
-        The lease has changed too if a generation ended that it rests on: it is nobody's then. Whoever gets the future
-        cancels it in the end.
+        The lease has changed too if a generation ended that it rests on: it is nobody's then. The caller cancels
+        the future in the end.
 
         Args:
             entry: The entry's key.

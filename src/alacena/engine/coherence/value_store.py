@@ -1,4 +1,4 @@
-"""How a value is kept in memory so that nobody can change it for the others.
+"""Values in memory, kept so that no caller can change one for the others.
 
 An immutable value is kept and handed out as it is, an array read-only and without a copy. A mutable container is kept
 encoded and every reader gets a private copy, at the price of a decode; where the data type's policy says ``shared``, all
@@ -95,7 +95,7 @@ class ValueStore:
             payload: Its encoded form, where the caller has it.
             generations: What it depends on.
             stamps: The nonces of these when the value was permitted.
-            fresh_for_s: Seconds until it is stale, ``inf`` for ever; negative where it is stale already.
+            fresh_for_s: Seconds until it is stale, ``inf`` for ever; negative if it is stale already.
             stale_for_s: Seconds after that during which it may be served stale.
             load_s: How long its load took, in seconds: that drives the early refresh.
             usd: What its load cost, in dollars: with the time, that is what its place in memory is worth.
@@ -171,7 +171,7 @@ class ValueStore:
     def _prepare_kept(
         self, value: Any, payload: bytes | memoryview | None, policy: Policy
     ) -> tuple[Any, Callable[[Any], Any] | None]:
-        """What is kept of a value, and what makes a private copy of that for a reader."""
+        """Returns the form in which a value is kept, and the function that makes a reader's private copy of it."""
         kind = type(value)
         if kind is str or kind is bytes:
             return value, None
@@ -187,7 +187,7 @@ class ValueStore:
         return (self._codec.decode(encoded), None) if is_array or policy.shared else (encoded, self._decode)
 
     def _ground(self, generations: _Generations, stamps: _Stamps) -> tuple[_Generations, _Stamps]:
-        """Equal tuples of an earlier entry, if there was one: the entries of a type mostly stand on the same ground."""
+        """Returns the equal tuples of an earlier entry, if there was one: the entries of a type mostly share them."""
         known = self._grounds.get(generations)
         if known is None or known[1] != stamps:
             if len(self._grounds) >= _MOST_GROUNDS:
@@ -246,7 +246,7 @@ class ValueStore:
 
     @staticmethod
     def hand_out(entry: MemoryEntry) -> Any:
-        """Returns the value of a slot, private to the receiver where it could be changed; a kind of nothing as it is."""
+        """Returns the value of a slot, private to the receiver if it could be changed; a kind of nothing as it is."""
         if isinstance(entry.value, Nothing):
             return entry.value
         thaw = entry.thaw.plain if isinstance(entry.thaw, _Refreshed) else entry.thaw
@@ -259,7 +259,7 @@ class ValueStore:
         return Found(key, value, "memory", fresh_for_s, load_s, entry.generations, entry.stamps)
 
     def fresh_for(self, entry: MemoryEntry) -> float:
-        """Returns seconds a slot stays fresh; negative where it is stale."""
+        """Returns seconds a slot stays fresh; negative if it is stale."""
         return math.inf if entry.fresh_until == math.inf else entry.fresh_until - self._environment.now()
 
 
@@ -294,5 +294,5 @@ def _holds_more_than_it_shows(array: Any) -> bool:
 
 
 def _return_nothing(_: object) -> object:
-    """What a look that knows only values sees where memory remembers an absence."""
+    """Returns what a look that knows only values gets for a remembered absence."""
     return MISSING

@@ -47,7 +47,7 @@ Without a previous value it is a `UsageError`.
 
 
 class LoadContext:
-    """What a loader is told, and where it says what it knows about the value that it returns.
+    """The context of one load: the loader reads its request here, and describes the value that it returns.
 
     Attributes:
         tenant_id: The tenant of the entry.
@@ -58,15 +58,15 @@ class LoadContext:
         collection_id: Its collection, or ``None``.
         user_id: Its user, or ``None``.
         permissions: The set of permissions that it is made under, or ``None``.
-        previous: The expired value, where one is still there; ``MISSING`` otherwise. See :data:`UNCHANGED`.
+        previous: The expired value, if one is still there; ``MISSING`` otherwise. See :data:`UNCHANGED`.
         previous_tags: What it depends on.
-        ttl: Set it to give this value a time to live of its own; checked where it is set.
+        ttl: Set it to give this value a time to live of its own; checked if it is set.
         origin: Set it to say where the value came from; reads report it.
         tags: What the value depends on; see :meth:`depends_on`.
         retry_after: Set it before raising: for how many seconds (or a ``timedelta``) this source is not to be asked
             again for this entry. Readers get what expired, or the same error, meanwhile.
         stored: ``False`` after :meth:`skip`.
-        refusal: Why the value is not stored, where that is known already; empty where it may be.
+        refusal: Why the value is not stored, if that is known already; empty if it may be.
         slips: What the loader said that means nothing. It costs nobody the value, which was paid for: a wrong ``cost``
             is left out; after a wrong ``ttl`` or :meth:`depends_on` the value is handed out and not stored.
         reads: What the load has read from the cache so far: its value depends on all that this depends on.
@@ -182,7 +182,7 @@ LOAD: Final[ContextVar[LoadContext | None]] = ContextVar("alacena.load", default
 
 @contextmanager
 def loading(context: LoadContext) -> Iterator[None]:
-    """Around the call of a loader: what it reads from the cache is noted, in tasks that it starts too."""
+    """Notes what a loader reads from the cache while it is called, in tasks that it starts too."""
     token = LOAD.set(context)
     UNDER_WAY.append(None)
     try:
@@ -194,7 +194,7 @@ def loading(context: LoadContext) -> Iterator[None]:
 
 
 def reads_under_way() -> Reads | None:
-    """Where the running code notes what it reads; ``None`` outside of loads."""
+    """Returns the record of the reads of the running load; ``None`` outside of loads."""
     if not UNDER_WAY or (load := LOAD.get()) is None:
         return None
     return load.reads
@@ -210,7 +210,7 @@ _POSITIONAL: Final = frozenset(
 _CONTEXT_NAMES: Final = frozenset({"context", "ctx", "load", "load_context"})
 
 Loader: TypeAlias = "Callable[[LoadContext], Awaitable[Any]]"
-"""Gets the value from the source; ``None`` where the source has nothing."""
+"""Gets the value from the source; ``None`` if the source has nothing."""
 
 
 def adapt(loader: Callable[..., Any]) -> Loader:
@@ -227,7 +227,7 @@ def adapt(loader: Callable[..., Any]) -> Loader:
 
 
 def source_name(loader: object) -> str:
-    """How messages call a loader; one that calls another has that one's name, in ``source_name`` or ``__wrapped__``."""
+    """Returns the name of a loader in messages; a wrapper has its function's, by ``source_name`` or ``__wrapped__``."""
     if name := getattr(loader, "source_name", None):
         return str(name)
     if (wrapped := getattr(loader, "__wrapped__", None)) is not None:
@@ -354,7 +354,7 @@ _CALL: Final[ContextVar[_LoaderCall | None]] = ContextVar("alacena_source_call",
 
 @contextmanager
 def call_of_source() -> Iterator[None]:
-    """Around a call of a source: what it does is done for an answer that is being paid for."""
+    """Marks the code that runs as a source's: its work is done for an answer that is being paid for."""
     call = _LoaderCall()
     token = _CALL.set(call)
     try:
@@ -371,7 +371,7 @@ def in_source() -> bool:
 
 
 class Stopwatch:
-    """How long a load took.
+    """A stopwatch for one load.
 
     Attributes:
         elapsed_s: Seconds; 0 until it is stopped.

@@ -1,4 +1,4 @@
-"""How many loads one tenant may have under way."""
+"""The limit of one tenant's loads under way."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ class _Line:
 class LoadLimiter:
     """Gives places to loads, so that an outage of the cache does not melt the source.
 
-    Who waits for a tenant's place waits in line behind that tenant alone. A load that another load waits for goes ahead
+    A load that waits for a tenant's place waits in line behind that tenant alone. A load that another load waits for goes ahead
     of the line and needs no place: the other one may have the place that it would wait for, or may come to wait for it
     later. So the limit counts the loads that a request waits for, not those inside them.
 

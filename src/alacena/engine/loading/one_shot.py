@@ -22,7 +22,7 @@ from alacena.engine.base.errors import OneShotValueError, UnsharableValueError
 
 _PLAIN: Final = frozenset({str, bytes, bytearray, int, float, complex, bool, type(None), range})
 _MOST_PARTS: Final = 10_000
-"""How many parts of a value are looked at: it is looked at where it cannot be stored, which each load of it repeats."""
+"""How many parts of a value are looked at: it is looked at if it cannot be stored, which each load of it repeats."""
 
 _COLLECT: Final = "wrap the source in collected(...), which reads it to its end, or return what it gives"
 _READ: Final = ("read", "close")
@@ -30,7 +30,7 @@ Join: TypeAlias = Callable[[list[Any]], Any]
 
 
 def one_shot(value: object) -> str | None:
-    """What a value is that can be read only once, and what to do about it; ``None`` where it is no such value."""
+    """Returns the kind of a value that can be read only once, with the remedy; ``None`` if it is no such value."""
     kind = type(value)
     if kind in _PLAIN or isinstance(value, type):
         return None
@@ -87,7 +87,7 @@ _MADE_BY_CALLS: Final = (GeneratorType, AsyncGeneratorType, CoroutineType)
 
 
 def _parts(value: object, path: str) -> Iterable[tuple[object, str]]:
-    """What a value holds; the path of what an object has as an attribute ends in a blank."""
+    """Returns the parts of a value; the path of an attribute ends in a blank."""
     base = path.rstrip()
     if isinstance(value, Mapping):
         return ((part, f"{base}[{key!r:.40}]") for key, part in value.items())

@@ -33,15 +33,15 @@ class Load:
     Args:
         flights: The flights of its cache: one process may have several caches, with equal names for other entries.
         keys: What it loads.
-        aboard: The flights that carry it.
+        carriers: The flights that carry it.
     """
 
-    __slots__ = ("aboard", "flights", "is_over", "keys")
+    __slots__ = ("carriers", "flights", "is_over", "keys")
 
-    def __init__(self, flights: SingleFlight, keys: Sequence[EntryKey], aboard: Sequence[Flight]) -> None:
+    def __init__(self, flights: SingleFlight, keys: Sequence[EntryKey], carriers: Sequence[Flight]) -> None:
         self.flights = flights
         self.keys = keys
-        self.aboard = aboard
+        self.carriers = carriers
         self.is_over = False
 
 
@@ -80,7 +80,7 @@ class Flight:
         began_at: When somebody first wanted it.
         task: The task that loads.
         retry_after_s: For how long its source, which failed, asked to be left alone, if it said so.
-        unleased: Why it has no lease, where it loads without one.
+        unleased: Why it has no lease, if it loads without one.
         hurry: What to do when another load begins to wait for it; ``None``: nothing.
         stored: Whether its value was stored; ``False`` until then.
     """
@@ -131,10 +131,10 @@ class Flight:
 
         Args:
             outcome: The outcome.
-            copy: Makes a private copy of it; without it all get the same object. Where it raises
+            copy: Makes a private copy of it; without it all get the same object. If it raises
                 ``UnsharableValueError``, that waiter gets the error in place of a copy; what else it raises is raised
                 before anybody has anything.
-            taken: Whether somebody who is not aboard has the original; otherwise the first waiter gets it.
+            taken: Whether somebody who is not carriers has the original; otherwise the first waiter gets it.
         """
         waiting = [waiter for waiter in self._waiters if not waiter.done()]
         outcomes = [outcome] * len(waiting)
@@ -149,7 +149,7 @@ class Flight:
                 waiter.set_result(private)
 
     def fail(self, error: BaseException) -> None:
-        """Gives everybody the loader's error, as it is. Nothing happens where it is over."""
+        """Gives everybody the loader's error, as it is. Nothing happens if it is over."""
         waiting = [waiter for waiter in self._waiters if not waiter.done()]
         self._end()
         for waiter in waiting:
@@ -225,9 +225,9 @@ class SingleFlight:
             raise CircularLoadError(_describe_circle(circle))
 
     @contextmanager
-    def inside(self, keys: Sequence[EntryKey], aboard: Sequence[Flight]) -> Iterator[Load]:
-        """Around the call of a source: what it asks for is asked for by its load."""
-        load = Load(self, keys, aboard)
+    def inside(self, keys: Sequence[EntryKey], carriers: Sequence[Flight]) -> Iterator[Load]:
+        """Marks the code that runs as a load's: what it asks for is asked for by its load."""
+        load = Load(self, keys, carriers)
         token = _INSIDE.set(load)
         try:
             yield load
@@ -250,12 +250,17 @@ class SingleFlight:
         flight = self._flights.get(entry)
         if flight is None or not flight.joinable or flight.is_over:
             return None
+        # 1. A load has sent its LEASE; the script ran, and found an entry.
+        # 2. The entry is invalidated, and that is acknowledged.
+        # 3. A caller that skips memory comes now. Joining, it would get the entry of step 1, read before its call.
         if exact and self._memory.serving_until != math.inf:
             return None
         return flight if flight.started_at is None or self._is_joinable(flight, flight.started_at) else None
 
     def mark_started(self, flight: Flight) -> None:
-        """The source is being asked: from now on the flight carries what was true now."""
+        """Notes that the source is being asked: from now on the flight carries what was true now."""
+        # Set when the source is asked and not when the flight began: what waits for a place in the limit has read nothing yet,
+        # and takes whoever comes.
         flight.started_at = self._environment.now()
         flight.endings = self.endings
 
@@ -266,6 +271,11 @@ class SingleFlight:
         closes it. A load that began more than the bound ago is joined only while the server's word is current: a process
         that is cut off hears of no endings.
         """
+        # 1. This load reads the row.
+        # 2. The other process invalidates it: the push ends a generation of the lease.
+        # 3. A caller that comes now must not join: its answer was read before its call.
+        # Beyond the bound, the lease must be confirmed by a server that still talks to us: cut off, step 2 is never
+        # heard.
         stands = flight.endings == self.endings if flight.lease is None else flight.lease.is_current
         now = self._environment.now()
         return stands and (
@@ -284,6 +294,7 @@ class SingleFlight:
     def register(self, entry: bytes) -> Flight:
         """Returns a flight without a task of its own: a batch loads it, and nobody's leaving cancels that."""
         before = self._flights.get(entry)
+        # One step back only: a chain of flights that each replaced the last would keep all their values alive.
         if before is not None:
             before.before = None
         flight = self._flights[entry] = Flight(before, self._environment.now())
@@ -306,7 +317,7 @@ class SingleFlight:
             flight.joinable = False
 
     def close_replaced(self, entry: bytes) -> None:
-        """An entry was changed or removed: nobody boards its flight, and its source may be asked again."""
+        """Closes the flight of an entry that was changed or removed; its source may be asked again."""
         self.close(entry)
         if self._source_backoff is not None:
             self._source_backoff.record_success(entry)
@@ -372,7 +383,7 @@ def _circle(flights: SingleFlight, key: EntryKey, load: Load, seen: set[Load]) -
     if load.flights is flights and any(own.entry == key.entry for own in load.keys):
         return [key]
     seen.add(load)
-    for own, flight in zip(load.keys, load.aboard, strict=True):
+    for own, flight in zip(load.keys, load.carriers, strict=True):
         for behind in flight.loads_behind:
             if behind not in seen and (circle := _circle(flights, key, behind, seen)) is not None:
                 return [*circle, own]
@@ -388,9 +399,9 @@ def _describe_circle(circle: Sequence[EntryKey]) -> str:
 
 
 def ended(task: asyncio.Task[Any], error: BaseException, what: str) -> BaseException:
-    """What the callers of a load are told that ended with ``error``.
+    """Returns the exception for the callers of a load that ended with ``error``.
 
-    Nobody's cancellation but a caller's own may reach that caller, and an order to stop the process reaches the loop.
+    Only a caller's own cancellation may reach that caller, and an order to stop the process reaches the loop.
     """
     if isinstance(error, asyncio.CancelledError):
         if is_ended(task, error):

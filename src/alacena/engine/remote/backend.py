@@ -81,8 +81,8 @@ class Backend(Protocol):
         """Runs one command, routed by its first key.
 
         Raises:
-            BackendError: :class:`~alacena.engine.base.errors.BackendUnavailableError` where nothing was executed,
-                :class:`~alacena.engine.base.errors.OutcomeUnknownError` where it may have been,
+            BackendError: :class:`~alacena.engine.base.errors.BackendUnavailableError` if nothing was executed,
+                :class:`~alacena.engine.base.errors.OutcomeUnknownError` if it may have been,
                 :class:`~alacena.engine.base.errors.ServerReplyError` where the server refused.
         """
         ...
@@ -103,7 +103,7 @@ class Backend(Protocol):
         ...
 
     def listen(self, channel: str) -> AbstractAsyncContextManager[Notification]:
-        """A bell for one channel, subscribed when the context is entered, until it is left."""
+        """Yields a notification of one channel, subscribed when the context is entered, until it is left."""
         ...
 
     async def require_safe(self) -> None:
@@ -122,6 +122,6 @@ class Backend(Protocol):
         an implementation uses a connection apart, writes something there first, and makes sure of the fsync.
 
         Returns:
-            True if this node (and ``replicas`` replicas) confirmed; False where it did not, or cannot.
+            True if this node (and ``replicas`` replicas) confirmed; False if it did not, or cannot.
         """
         ...

@@ -38,7 +38,7 @@ def hlen(space: Keyspace, words: list[bytes]) -> Reply:
 
 @command("HEXISTS", 2, reads=True)
 def hexists(space: Keyspace, words: list[bytes]) -> Reply:
-    """1 if the field is there."""
+    """Returns 1 if the field is there."""
     return int(words[1] in (space.get(words[0], dict) or ()))
 
 

@@ -1,6 +1,6 @@
 """One server's keyspace as a plain object: synchronous, deterministic, without network, task or clock of its own.
 
-Commands answer in RESP3 shapes and refuse with the server's own error codes. What the library does not use is left out.
+Commands answer in RESP3 shapes and refuse with the server's own error codes. Commands that the library does not use are left out.
 Modelled after the documented behaviour of Redis 7 and Valkey 9, and held to it by a differential test.
 """
 
@@ -48,7 +48,7 @@ class Command:
     Attributes:
         run: The function; gets the keyspace and the words after the name.
         at_least: Words needed after the name.
-        at_most: Words allowed after the name; ``None`` where there is no limit.
+        at_most: Words allowed after the name; ``None`` if there is no limit.
         reads: True if it only reads.
         keys: Picks the keys out of the words.
     """
@@ -213,7 +213,7 @@ class Keyspace:
         return value
 
     def get_or_create(self, key: bytes, kind: type[V]) -> V:
-        """Returns the value of a key that must be of one type; made, empty, where it is not there."""
+        """Returns the value of a key that must be of one type; made, empty, if it is not there."""
         value = self.get(key, kind)
         if value is None:
             value = self._values[key] = kind()
@@ -249,7 +249,7 @@ class Keyspace:
             self.on_touch(key)
 
     def deadline_ms(self, key: bytes) -> int | None:
-        """When a key expires, in milliseconds of the server's clock; ``None`` if never."""
+        """Returns the instant at which a key expires, in milliseconds of the server's clock; ``None`` if never."""
         return self._deadlines_ms.get(key)
 
     def set_deadline_ms(self, key: bytes, deadline_ms: int | None) -> None:

@@ -93,7 +93,7 @@ class LocalBackend:
 
     @asynccontextmanager
     async def listen(self, channel: str) -> AsyncIterator[LocalNotification]:
-        """A bell for one channel."""
+        """Yields a notification of one channel."""
         name, bell = encode_word(channel), LocalNotification()
         self._bells.setdefault(name, []).append(bell)
         try:
@@ -105,10 +105,10 @@ class LocalBackend:
                 del self._bells[name]
 
     async def require_safe(self) -> None:
-        """Nothing is evicted here."""
+        """Returns at once: nothing is evicted here."""
 
     async def wait_aof(self, key: str, *, replicas: int = 0, timeout_s: float = 5.0) -> bool:  # noqa: ARG002 - the port's
-        """There is no file: never confirmed."""
+        """Returns False: there is no file."""
         return False
 
     def _publish(self, channel: bytes, message: bytes) -> int:  # noqa: ARG002 - a ring carries nothing

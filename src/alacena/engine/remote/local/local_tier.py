@@ -1,4 +1,4 @@
-"""The remote tier where there is no server: this process's memory is all there is, under the same rules."""
+"""The remote tier if there is no server: this process's memory is all there is, under the same rules."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _NOTED_TAGS = 10_000
 
 
 class _Journal:
-    """Which tags ended in this process, in their order, for loads that name their tags only when they are done.
+    """The tags that ended in this process, in their order, for loads that name their tags only when they are done.
 
     Attributes:
         position: How many endings it has noted.
@@ -38,7 +38,7 @@ class _Journal:
         self._has_ended: dict[str, int] = {}
 
     def note(self, name: str) -> None:
-        """A tag ended."""
+        """Notes that a tag ended."""
         self.position += 1
         self._has_ended.pop(name, None)
         self._has_ended[name] = self.position
@@ -143,6 +143,8 @@ class LocalTier:
         if not lease.stands:
             return "generation"
         known = {generation.name for generation, _ in lease.stamps}
+        # Tags that the load named only at its end have no stamp in the lease: the journal tells whether one ended
+        # meanwhile.
         late = [tag for tag in new_entry.tags if key.tag_name(tag) not in known]
         if any(self._has_ended(key, tag, lease.noted) for tag in late):
             return "generation"
@@ -155,6 +157,7 @@ class LocalTier:
 
     async def store(self, key: EntryKey, new_entry: NewEntry, began: Beginning | None = None) -> Refusal:
         """See :meth:`alacena.engine.base.remote_tier.RemoteTier.store`."""
+        # The lease goes first: a load that is under way read before this store, and its fill must find no lease.
         self._leases.pop(key.entry, None)
         self._coherence.wake_waiters(key.entry)
         self._coherence.memory.discard_wire(key.entry)
@@ -214,6 +217,7 @@ class LocalTier:
         """See :meth:`alacena.engine.base.remote_tier.RemoteTier.unhold`."""
         for key in keys:
             holds = self._holds.get(key.hold, {})
+            # Blocks on one resource overlap: each ends its own hold, and readers come in when the last has.
             holds.pop(token, None)
             if not holds:
                 self._holds.pop(key.hold, None)

@@ -44,7 +44,7 @@ def smembers(space: Keyspace, words: list[bytes]) -> Reply:
 
 @command("SISMEMBER", 2, reads=True)
 def sismember(space: Keyspace, words: list[bytes]) -> Reply:
-    """1 if it is a member."""
+    """Returns 1 if it is a member."""
     return int(words[1] in (space.get(words[0], SetMembers) or ()))
 
 

@@ -109,7 +109,7 @@ def _deadline(space: Keyspace, name: bytes, amount: bytes) -> int:
 
 @command("SETNX", 2)
 def setnx(space: Keyspace, words: list[bytes]) -> Reply:
-    """Sets where there is nothing; 1 if it was set."""
+    """Sets if there is nothing; 1 if it was set."""
     return int(set_(space, [*words, b"NX"]) is not None)
 
 

@@ -45,7 +45,6 @@ class Cluster:
         settings: Times and bounds of every link.
         on_slots_moved: Told of slots that have another owner from now on.
         opener: Opens transports; a simulation brings its own.
-        refresh: Pauses between two questions for the map.
     """
 
     def __init__(
@@ -53,11 +52,10 @@ class Cluster:
         endpoint: Endpoint,
         *,
         environment: Environment,
-        hooks: Hooks | None = None,
+        hooks: Hooks[Link] | None = None,
         settings: LinkSettings | None = None,
         on_slots_moved: Callable[[frozenset[int]], None] | None = None,
         opener: Opener = open_socket,
-        refresh: RetryBackoff | None = None,
     ) -> None:
         self.settings = replace(settings or LinkSettings(), role="master")
         self.environment = environment
@@ -67,7 +65,7 @@ class Cluster:
         self._hooks = hooks or Hooks()
         self._on_slots_moved = on_slots_moved
         self._opener = opener
-        self._pauses = refresh or RetryBackoff(base_s=0.1, cap_s=2.0)
+        self._pauses = RetryBackoff(base_s=0.1, cap_s=2.0)
         self._map = SlotMap()
         self._links: dict[Address, Link] = {}
         self._known = asyncio.Event()
@@ -78,7 +76,7 @@ class Cluster:
     # Life
 
     async def open(self, *, timeout_s: float) -> None:
-        """Learns the map and connect to every master. See `Topology.open`."""
+        """Learns the map and connects to every master. See `Topology.open`."""
         loop = asyncio.get_running_loop()
         deadline = loop.time() + timeout_s
         if self._keeper is None:
@@ -131,7 +129,7 @@ class Cluster:
         timeout_s: float,
         answered: Callable[[Link], None] | None = None,
     ) -> T:
-        """Asks the master that has the key, and follow it where it has moved to. See `Topology.exchange`."""
+        """Asks the master that has the key, and follows it if it has moved. See `Topology.exchange`."""
         loop = asyncio.get_running_loop()
         deadline = loop.time() + timeout_s
         link, passing = self.link_for(key), False
@@ -217,14 +215,14 @@ class Cluster:
         return False
 
     def _note(self, address: Address, error: Exception) -> None:
-        """Who waits for the map is told at once of a refusal that lasts."""
+        """Tells callers that wait for the map at once of a refusal that lasts."""
         self._hooks.on_failed(self._links.get(address), address, error)
         if isinstance(error, ServerReplyError) and is_lasting(error):
             self._refusal = error
             self._known.set()
 
     def _candidates(self) -> list[Address]:
-        """Whom to ask, in random order: connected ones first, then the rest, then the seeds."""
+        """Returns the servers to ask, in random order: connected ones first, then the rest, then the seeds."""
         up = [address for address, link in self._links.items() if link.up]
         down = [address for address, link in self._links.items() if not link.up]
         ranked = [self._shuffle(up), self._shuffle(down), self._shuffle(list(self._endpoint.addresses))]
@@ -234,7 +232,7 @@ class Cluster:
         return sorted(addresses, key=lambda _: self.environment.random())
 
     async def _settle_links(self) -> None:
-        """Starts the links to new masters; end those to servers that have no slot and do not answer."""
+        """Starts the links to new masters; ends those to servers that have no slot and do not answer."""
         owners = self._map.owners()
         for address in owners:
             self._link_at(address)
@@ -264,9 +262,12 @@ class Cluster:
         self._doubt.set()
 
     def _apply_redirection(self, link: Link, error: ServerReplyError) -> None:
-        """In the parser: what a redirection says holds before the next byte is looked at."""
+        """Applies a redirection in the parser, before the next byte is looked at."""
         if link.address is not None:
             redirection = Redirection.read(error, link.address)
+            # MOVED is the new map for this slot; ASK (passing) is one command's way, and the slot is still the old
+            # owner's. Taken for a move, every later command would ask a server that refuses them until the migration is
+            # done.
             if redirection is not None and not redirection.passing:
                 self._move_slots(self._map.move(redirection.slot, redirection.address))
                 self._doubt.set()
@@ -317,11 +318,16 @@ def _judge(
     """Settles in the parser, unless the server sent us elsewhere and nothing was done yet."""
 
     def judge(replies: list[Reply]) -> Any:
+        # Replies to ASKING come between the others: one at the head of a transaction, else one before each command.
         if passing:
             replies = replies[-len(commands) :] if commands[0] == _MULTI else replies[1::2]
         errors = [reply for reply in replies if isinstance(reply, ServerReplyError)]
         for error in errors:
             elsewhere = None if link.address is None else Redirection.read(error, link.address)
+            # 1. A group of commands is written; the slot moves after the first was executed.
+            # 2. The second is answered with MOVED.
+            # 3. Sent again as a whole, the first runs twice. That is allowed only where it does no harm; else the error
+            #    is told.
             if elsewhere is not None and _is_untouched(commands, replies):
                 return elsewhere
         if answered is not None:

@@ -32,7 +32,7 @@ _TAG: Final = ":k:"
 class Debts:
     """Owed removals: names of generations and keys of entries, by the bucket (the hash tag) that they lie in.
 
-    What is owed is bounded: many removals of one bucket become the end of the bucket's tenant generation, and many
+    The debts are bounded: many removals of one bucket become the end of the bucket's tenant generation, and many
     buckets become the end of every tenant generation of the namespace.
 
     Args:

@@ -54,7 +54,7 @@ class EmbeddedServer:
 
     @property
     def endpoint(self) -> Endpoint:
-        """Where it listens.
+        """The endpoint on which it listens.
 
         Raises:
             BackendUnavailableError: It is not started.

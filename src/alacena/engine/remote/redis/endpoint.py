@@ -1,4 +1,4 @@
-"""Where the servers are, and what opens their door."""
+"""Server addresses and credentials."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class Address:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ServerAccess:
-    """What a server wants to know before it serves. Its ``repr`` shows no secret.
+    """The credentials and options of a connection. Its ``repr`` shows no secret.
 
     Attributes:
         username: The ACL user; ``None`` is the server's default user.
@@ -52,7 +52,7 @@ class ServerAccess:
     tls: ssl.SSLContext | None = None
 
     async def credentials(self) -> tuple[str, str] | None:
-        """Returns user and password for ``HELLO ... AUTH``; ``None`` where the server asks for none."""
+        """Returns user and password for ``HELLO ... AUTH``; ``None`` if the server asks for none."""
         if self.provider is not None:
             return await ask(self.provider)
         if self.password is None and self.username is None:

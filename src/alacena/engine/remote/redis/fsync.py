@@ -26,18 +26,18 @@ class Fsyncs:
     """Asks whether writes are on disk, on a connection apart, because the question holds up everybody behind it.
 
     ``WAITAOF`` alone does not say so: servers of several versions (Redis 7.4, Valkey 9.1) answer it before the fsync
-    where nothing is written for a moment. Where the server does not sync each write, we therefore wait until an fsync of
+    if nothing is written for a moment. If the server does not sync each write, we therefore wait until an fsync of
     what came before is due, give it a moment to begin, and hear that none is under way any more and none has failed;
     all in one exchange, so that a server which was restarted in between has not answered.
 
-    Who comes while a question is open cannot be answered by it; all of them share the next one.
+    A caller that comes while a question is open cannot be answered by it; all such callers share the next one.
 
     Args:
         spare: Makes connections to the servers; used when the first question is asked.
         timeout_s: The longest that connecting may take.
     """
 
-    def __init__(self, spare: Callable[[Hooks], Topology], timeout_s: float) -> None:
+    def __init__(self, spare: Callable[[Hooks[Link]], Topology], timeout_s: float) -> None:
         self._spare = spare
         self._timeout_s = timeout_s
         self._topology: Topology | None = None
@@ -76,6 +76,8 @@ class Fsyncs:
 
     async def _ask(self, topology: Topology, place: tuple[Link, int], key: str, timeout_s: float) -> bool:
         """Puts one question, after the one that is open."""
+        # A question that is open cannot answer for what was written after it was put, so a newcomer's waits for its
+        # end.
         if place in self._open:
             await asyncio.wait((self._open[place],))
         self._open[place] = self._next.pop(place)
@@ -106,6 +108,9 @@ class Fsyncs:
         if _says(policy, b"always"):
             return _is_confirmed(await ask(mark, wait), replicas) or None
         pause, moment = (("BLPOP", f"{key}:never", seconds) for seconds in (_EVERYSEC_S, _MOMENT_S))
+        # 1. The mark is written. ``WAITAOF`` alone may answer before its fsync, if nothing is written for a moment.
+        # 2. So an fsync that is due after the mark is waited for, and given a moment to begin.
+        # 3. The look before and the look after must both find none under way and none failed: only then is the mark on disk.
         marked, paused, before, _, waited, after = await ask(mark, pause, look, moment, wait, look)
         if isinstance(paused, ServerReplyError) or not _is_confirmed([marked, waited], replicas):
             return None

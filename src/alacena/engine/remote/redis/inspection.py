@@ -1,4 +1,4 @@
-"""What a server knows of one entry, for people: whether a read would take it, and if not, what ended."""
+"""Inspection of one entry on the server: whether a read would take it, and if not, what ended."""
 
 from __future__ import annotations
 
@@ -109,7 +109,7 @@ class Inspection:
 def _list_ended(
     key: EntryKey, envelope: Envelope, nonces: Sequence[bytes | None], tagged: Sequence[bytes | None]
 ) -> list[str]:
-    """What an entry depends on that has ended since it was stored, in words."""
+    """Returns the generations that have ended since an entry was stored, in words."""
     own = zip(key.generations, envelope.stamps, nonces, strict=False)
     ended = [generation_words(name) for name, stamp, nonce in own if stamp != nonce]
     tags = zip(envelope.tags, tagged, strict=False)

@@ -48,7 +48,7 @@ class Link:
         access: ServerAccess,
         *,
         environment: Environment,
-        hooks: Hooks | None = None,
+        hooks: Hooks[Link] | None = None,
         settings: LinkSettings | None = None,
         opener: Opener = open_socket,
     ) -> None:
@@ -119,10 +119,10 @@ class Link:
         return self.exchange((("GET", key),), settle=lambda replies: settle(replies[0]), timeout_s=timeout_s)
 
     async def call(self, *command: Argument, timeout_s: float, repeatable: bool | None = None) -> Any:
-        """Returns one command, repeated inside its deadline where that is safe; its answer.
+        """Returns one command, repeated inside its deadline if that is safe; its answer.
 
-        What the server did not execute (it is loading, a script blocks it, it was demoted) is asked again with full
-        jitter. What may have been executed is asked again only if a second execution does no harm.
+        A command that the server did not execute (it is loading, a script blocks it, it was demoted) is asked again with full
+        jitter. One that may have been executed is asked again only if a second execution does no harm.
 
         Args:
             command: Name and arguments.
@@ -205,7 +205,7 @@ class Link:
             self._connection.close(BackendUnavailableError(reason))
 
     async def close(self) -> None:
-        """Ends the connection and stops trying. What is in flight fails.
+        """Ends the connection and stops trying. Commands in flight fail.
 
         Raises:
             WrongLoopError: It was opened on another event loop, or before a fork.

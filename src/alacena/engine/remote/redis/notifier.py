@@ -61,14 +61,14 @@ class Notifier:
     """All channels of one cache.
 
     In a cluster every node is listened to, so that the one on which a script publishes sees that somebody listens.
-    What the others say again is ignored, unless that one is away.
+    Repetitions by the others are ignored, unless that one is away.
 
     Args:
         spare: Makes connections to the servers, with hooks of their own; used when the first channel is listened to.
         timeout_s: The longest that a listener waits for its subscription to be confirmed.
     """
 
-    def __init__(self, spare: Callable[[Hooks], Topology], timeout_s: float) -> None:
+    def __init__(self, spare: Callable[[Hooks[Link]], Topology], timeout_s: float) -> None:
         self._spare = spare
         self._timeout_s = timeout_s
         self._channels: dict[bytes, _Channel] = {}
@@ -77,9 +77,9 @@ class Notifier:
 
     @asynccontextmanager
     async def listen(self, name: bytes) -> AsyncIterator[RedisNotification]:
-        """A bell for a channel. When it is given, what is published from now on rings it.
+        """Yields a bell for a channel, which rings at what is published from now on.
 
-        Where the server does not confirm that in time, the bell is given all the same: it rings once the connection is
+        If the server does not confirm that in time, the bell is given all the same: it rings once the connection is
         back, because something may have been missed.
 
         Cost: 1 round trip for the first listener of a channel.
@@ -116,11 +116,16 @@ class Notifier:
             async with asyncio.timeout(self._timeout_s):
                 await self._topology.open(timeout_s=self._timeout_s)
                 await channel.heard.wait()
+        # Not an error: notifications only shorten a wait. The next connection rings this channel, as one may have been
+        # lost.
         except (TimeoutError, BackendError):
             channel.missed = True
 
     def _leave(self, name: bytes, channel: _Channel) -> None:
         """Unsubscribes when nobody listens. Not before the subscription is confirmed: the next one would be mistaken."""
+        # 1. The last listener leaves while SUBSCRIBE is unconfirmed; UNSUBSCRIBE is sent.
+        # 2. A new listener subscribes, and takes the first confirmation for its own.
+        # 3. The server then executes UNSUBSCRIBE: the new listener would wait for rings that never come.
         if not channel.bells and self._channels.get(name) is channel:
             del self._channels[name]
             self._say("UNSUBSCRIBE", name)

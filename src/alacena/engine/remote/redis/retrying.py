@@ -1,4 +1,4 @@
-"""Asking again, where that is safe, within a deadline and a budget."""
+"""Asking again, if that is safe, within a deadline and a budget."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 class Asked(Protocol):
-    """Whoever can be asked: a link, or the nodes behind a topology."""
+    """A target of commands: a link, or the nodes behind a topology."""
 
     settings: LinkSettings
     counters: LinkCounters
@@ -68,6 +68,9 @@ async def persist(
             if load is not None and len(commands) == 1 and _remedy(error) is Remedy.LOAD_SCRIPT:
                 commands = [load, command]
                 continue
+            # 1. The first attempt's reply is lost: it may have been executed.
+            # 2. The second is refused, because the server is loading: it was surely not executed.
+            # 3. The caller must hear of the first: "not executed" would be a lie about it.
             if isinstance(error, OutcomeUnknownError):
                 unknown = error
             if not await _again_soon(asked, error, command, repeatable, attempt, deadline):

@@ -24,7 +24,7 @@ class Sentinel(Standalone):
     """A link to the master of the moment, and one to a sentinel that tells of the next.
 
     A connection to the old master is given up as soon as the sentinels announce another one, also where the old one
-    still answers, as it does behind a partition. Whoever claims to be the master is believed only if it calls itself
+    still answers, as it does behind a partition. A server is believed to be the master only if it calls itself
     one.
     """
 
@@ -33,7 +33,7 @@ class Sentinel(Standalone):
         endpoint: Endpoint,
         *,
         environment: Environment,
-        hooks: Hooks | None = None,
+        hooks: Hooks[Link] | None = None,
         settings: LinkSettings | None = None,
         opener: Opener = open_socket,
         ask_timeout_s: float = 0.5,

@@ -1,4 +1,4 @@
-"""Which server has which key."""
+"""Topologies: the server that has each key."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ class Topology(Protocol):
         timeout_s: float,
         answered: Callable[[Link], None] | None = None,
     ) -> Awaitable[T]:
-        """Returns `Connection.exchange` at the server that has the key, following it where it has moved to.
+        """Returns `Connection.exchange` at the server that has the key, following it if it has moved.
 
         All keys of an exchange are in one slot. ``answered`` is told whose answer ``settle`` is about to be given, where
         that may be another server than the one that was asked first.
@@ -80,7 +80,7 @@ class Topology(Protocol):
         ...
 
     async def call(self, key: Key, *command: Argument, timeout_s: float, repeatable: bool | None = None) -> Any:
-        """Returns `Link.call` at the server that has the key, following it where it has moved to."""
+        """Returns `Link.call` at the server that has the key, following it if it has moved."""
         ...
 
     async def script(
@@ -95,7 +95,7 @@ class Topology(Protocol):
         repeatable: bool = False,
         answered: Callable[[Link], None] | None = None,
     ) -> Any:
-        """Returns `Link.script` at the server that has the first key, following it where it has moved to."""
+        """Returns `Link.script` at the server that has the first key, following it if it has moved."""
         ...
 
 
@@ -103,7 +103,7 @@ def connect_to(
     endpoint: Endpoint,
     *,
     environment: Environment,
-    hooks: Hooks | None = None,
+    hooks: Hooks[Link] | None = None,
     settings: LinkSettings | None = None,
     on_slots_moved: Callable[[frozenset[int]], None] | None = None,
     opener: Opener = open_socket,

@@ -23,7 +23,7 @@ def environment() -> FakeEnvironment:
 @pytest.fixture
 def node(environment: FakeEnvironment) -> Node:
     nothing: Any = SimpleNamespace(fetch=None)
-    return Node(nothing, nothing, nothing, environment, Settings(), lambda: None)
+    return Node(nothing, nothing, nothing, environment, Settings())
 
 
 def hear(

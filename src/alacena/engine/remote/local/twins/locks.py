@@ -42,13 +42,13 @@ def _keep_state(server: TwinServer, state: bytes, fence: int, ttl_ms: bytes, tok
 
 
 def _expire_state(server: TwinServer, state: bytes, fence: int, ttl_ms: int) -> None:
-    """The state outlives the clock's way to its fence by a day."""
+    """Keeps the state for a day longer than the clock needs to reach its fence."""
     server.call("PEXPIRE", state, max(-(-fence // 1000) - server.now_ms, 0) + ttl_ms + _FORGET_MS)
 
 
 @twin
 def lock_acquire(server: TwinServer, keys: list[bytes], args: list[bytes]) -> Reply:
-    """Takes a lock, or stand in line for it. A store in this process has one history, in which no fence is lost."""
+    """Takes a lock, or stands in line for it. A store in this process has one history, in which no fence is lost."""
     token, ttl_ms, waiter_ms, head_ms, prefix = args
     passed = _strike_off(server, keys, token)
     owner = server.call("GET", keys[0])

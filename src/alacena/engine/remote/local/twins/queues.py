@@ -33,7 +33,7 @@ def _forget(server: TwinServer, data: bytes, done: bytes, now: int) -> None:
 
 
 def _forget_if_empty(server: TwinServer, keys: list[bytes]) -> None:
-    """An empty queue is forgotten after a day; what it counted, too."""
+    """Forgets an empty queue after a day, with its counters."""
     held = server.call("LLEN", keys[1]) + sum(server.call("ZCARD", key) for key in keys[2:5])
     for key in (keys[0], keys[5]):
         if held:
@@ -48,7 +48,7 @@ def _pairs(words: list[bytes]) -> list[tuple[bytes, bytes]]:
 
 @twin
 def queue_push(server: TwinServer, keys: list[bytes], args: list[bytes]) -> Reply:
-    """Puts items into a queue, each id once; a dead letter is taken in anew where it is told to."""
+    """Puts items into a queue, each id once; a dead letter is taken in anew if it is told to."""
     data, ready, *_, done = keys
     channel, revive, token = args[:3]
     now, ahead = server.own_clock(data, server.now_ms, "m:")
@@ -76,7 +76,7 @@ def queue_push(server: TwinServer, keys: list[bytes], args: list[bytes]) -> Repl
 def _push_code(
     server: TwinServer, keys: list[bytes], item: bytes, now: int, revive: bytes, token: bytes
 ) -> tuple[int, bool]:
-    """What becomes of an item: known, taken, revived, dead or settled; and whether it is put in."""
+    """Returns an item's fate (known, taken, revived, dead or settled), and whether it is put in."""
     forget_at = server.call("ZSCORE", keys[5], item)
     if forget_at is not None and forget_at > now:
         return 4, False

@@ -1,4 +1,4 @@
-"""Where twins are entered, and what they are given: the same words and the same calls as their scripts."""
+"""The registry of twins, which are given the same words and the same calls as their scripts."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ MOST_EXACT = 9_007_199_254_740_991
 
 
 class TwinServer:
-    """What ``redis`` is to a script: calls on the keyspace, and its clock, which stands still while the script runs."""
+    """The ``redis`` of a twin: calls on the keyspace, and its clock, which stands still while the script runs."""
 
     __slots__ = ("_micros", "_space")
 

@@ -49,7 +49,7 @@ def pack_all(commands: Sequence[Command]) -> bytes:
 
 
 def refusal(command: object) -> UsageError:
-    """Why the command cannot be sent."""
+    """Returns the error for a command that cannot be sent."""
     return UsageError(_complaint(command))
 
 

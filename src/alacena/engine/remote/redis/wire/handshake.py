@@ -1,4 +1,4 @@
-"""How a connection comes to be: the socket, then ``HELLO``."""
+"""The handshake of a connection: the socket, then ``HELLO``."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ Opener: TypeAlias = "Callable[[Callable[[], asyncio.Protocol], Address, ServerAc
 
 @dataclass(frozen=True, slots=True)
 class Greeting:
-    """What the server said about itself in its answer to ``HELLO``.
+    """The server's answer to ``HELLO``.
 
     Attributes:
         server: ``redis``, ``valkey`` or another; Valkey may call itself ``redis``.
@@ -39,7 +39,7 @@ class Greeting:
 
     @classmethod
     def read(cls, reply: dict[bytes, Any]) -> Greeting:
-        """From the answer to ``HELLO 3``."""
+        """Reads the answer to ``HELLO 3``."""
         raw = {_text(name): _text(value) for name, value in reply.items()}
         return cls(
             server=raw.get("server", ""),
@@ -52,7 +52,7 @@ class Greeting:
 
 
 async def open_socket(factory: Callable[[], asyncio.Protocol], address: Address, access: ServerAccess) -> None:
-    """A TCP, TLS or unix connection of the running loop."""
+    """Opens a TCP, TLS or unix connection of the running loop."""
     loop = asyncio.get_running_loop()
     if address.path is not None:
         await loop.create_unix_connection(factory, address.path)

@@ -1,4 +1,4 @@
-"""What comes in on one connection: answers to those who asked, pushes to whoever listens, in the order of the bytes."""
+"""Incoming bytes of one connection: replies go to their callers, pushes to the listener, in the order of the bytes."""
 
 from __future__ import annotations
 

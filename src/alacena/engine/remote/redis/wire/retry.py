@@ -1,4 +1,4 @@
-"""How often, and how soon, something may be tried again."""
+"""Retry limits: how often, and how soon, something may be tried again."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ class RetryBudget:
         self.refused = 0
 
     def earn(self) -> None:
-        """A first attempt was made."""
+        """Notes that a first attempt was made."""
         self._tokens = min(self._burst, self._tokens + self._ratio)
 
     def spend(self) -> bool:

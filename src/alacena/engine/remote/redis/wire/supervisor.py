@@ -1,4 +1,4 @@
-"""Who sees to it that there is a connection."""
+"""The supervisor, which keeps the connection established."""
 
 from __future__ import annotations
 
@@ -76,7 +76,7 @@ class Supervisor:
             await asyncio.wait({task})
 
     def lost(self) -> None:
-        """The connection that stood is gone."""
+        """Notes that the connection that stood is gone."""
         self._lost.set()
 
     async def _run(self) -> None:
@@ -107,6 +107,8 @@ class Supervisor:
     async def _dial_in_time(self) -> Connection:
         async with asyncio.timeout(self._pace.connect_timeout_s):
             connection = await self._dial()
+            # Inside the time limit of the dial: a connection that stands and whose first heartbeat hangs is no
+            # connection.
             try:
                 self._rise(connection)
             except BaseException:
@@ -136,7 +138,7 @@ def _error_of(attempt: asyncio.Task[Connection]) -> BaseException | None:
 
 
 def _on_heart_stopped(heart: asyncio.Task[None], connection: Connection) -> None:
-    """The heart stands still: unless it was stopped, the connection is given up."""
+    """Gives the connection up if the heart stands still, unless it was stopped."""
     if heart.cancelled():
         return
     error = heart.exception()

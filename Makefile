@@ -64,7 +64,7 @@ $(OTHER_VERSIONS:%=test-%): test-%: $(VENV)-%/.test
 .PHONY: test-wheel
 test-wheel: $(VENV)-wheel/.test ## what needs no server of the repository, against the built wheel, with src/ out of the way
 	rm -rf build/wheel && mkdir -p build/wheel
-	cp -r tests bench examples docs pyproject.toml README.md README.es.md build/wheel/
+	cp -r tests bench proving examples docs pyproject.toml README.md README.es.md build/wheel/
 	cd build/wheel && $(CURDIR)/$(VENV)-wheel/bin/python -m pytest -q -p no:cacheprovider -n $(WORKERS) \
 		tests/contract tests/conformance tests/strangers $(ARGS)
 
@@ -81,7 +81,7 @@ typing: $(VENV)/.test $(PYRIGHT) ## the types of the public API, by mypy and by 
 	PYRIGHT=$(PYRIGHT) $(VENV)/bin/python -m pytest -q tests/typing $(ARGS)
 
 .PHONY: bench
-bench: $(VENV)/.bench ## print the figures of bench/ (ARGS="--quick": smaller; bench.reliability and bench.coordination beside it)
+bench: $(VENV)/.bench ## print the figures of bench/ (ARGS="--quick": smaller; proving.reliability and proving.coordination beside it)
 	$(VENV)/bin/python -m bench $(ARGS)
 
 .PHONY: docs
@@ -133,7 +133,7 @@ $(VENV)-wheel/.test: $(shell find src -name '*.py' -o -name '*.lua' -o -name '*.
 	@touch $@
 
 $(POSTGREST): | $(VENV)/.test
-	$(VENV)/bin/python -m tests.servers.postgrest
+	$(VENV)/bin/python -m proving.servers.postgrest
 
 $(VENV)/.console: $(VENV)/.test
 	$(VENV)/bin/python -m pip install -qq --disable-pip-version-check 'playwright>=1.60'

@@ -20,17 +20,17 @@ from typing import TYPE_CHECKING
 import msgspec
 from rich.console import Console
 
-from bench.figures.chart import draw
-from bench.figures.show import show_result, show_verdicts
-from bench.figures.tables import Report, Result
 from bench.scenarios import NAMES, loops, question, scenario
-from bench.stand.effort import FULL, QUICK
-from bench.stand.server import Server
+from proving.figures.chart import draw
+from proving.figures.show import show_result, show_verdicts
+from proving.figures.tables import Report, Result
+from proving.stand.effort import FULL, QUICK
+from proving.stand.server import Server
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from bench.stand.effort import Effort
+    from proving.stand.effort import Effort
 
 
 _WIDTH_IN_A_FILE = 140

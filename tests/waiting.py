@@ -8,15 +8,14 @@ from __future__ import annotations
 
 import asyncio
 import inspect
-import time
 from typing import TYPE_CHECKING, Any, NoReturn
+
+from proving.waiting import DEADLINE_S, LOOK_AGAIN_S, wait_for
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
-DEADLINE_S = 60.0
-"""For what surely comes, unless something is broken."""
-LOOK_AGAIN_S = 0.005
+__all__ = ["DEADLINE_S", "for_ever", "pace", "until", "wait_for"]
 
 
 async def until(
@@ -33,15 +32,6 @@ async def until(
             return answer
         assert loop.time() < end, f"{what} (not within {deadline_s} s)"
         await asyncio.sleep(LOOK_AGAIN_S)
-
-
-def wait_for(condition: Callable[[], Any], what: str, deadline_s: float = DEADLINE_S) -> None:
-    """Does the same without a loop; `TimeoutError` names what was waited for."""
-    end = time.monotonic() + deadline_s
-    while not condition():
-        if time.monotonic() > end:
-            raise TimeoutError(f"{what}: not within {deadline_s} s")
-        time.sleep(LOOK_AGAIN_S)
 
 
 async def for_ever() -> NoReturn:

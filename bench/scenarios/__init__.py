@@ -6,9 +6,9 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Protocol, cast
 
 if TYPE_CHECKING:
-    from bench.figures.tables import Result
-    from bench.stand.effort import Effort
-    from bench.stand.server import Server
+    from proving.figures.tables import Result
+    from proving.stand.effort import Effort
+    from proving.stand.server import Server
 
 NAMES = (
     "memory_hit",

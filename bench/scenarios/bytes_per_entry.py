@@ -14,15 +14,15 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from bench.figures.tables import Column, Result, Row, Table
-from bench.rivals import MEMORY, invited
-from bench.rivals.rival import Place
-from bench.stand.workers import Worker
+from proving.figures.tables import Column, Result, Row, Table
+from proving.rivals import MEMORY, invited
+from proving.rivals.rival import Place
+from proving.stand.workers import Worker
 
 if TYPE_CHECKING:
-    from bench.stand.effort import Effort
-    from bench.stand.server import Server
-    from bench.stand.workers import Talk
+    from proving.stand.effort import Effort
+    from proving.stand.server import Server
+    from proving.stand.workers import Talk
 
 _PAGE_BYTES = 4096
 _ON_SERVER = 10_000

@@ -11,14 +11,14 @@ import gc
 import random
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from bench.figures.tables import Column, Result, Row, Table, judged
-from bench.rivals import MEMORY, Field, invited, settings_of
-from bench.rivals.rival import Place
+from proving.figures.tables import Column, Result, Row, Table, judged
+from proving.rivals import MEMORY, Field, invited, settings_of
+from proving.rivals.rival import Place
 
 if TYPE_CHECKING:
-    from bench.rivals.rival import Rival
-    from bench.stand.effort import Effort
-    from bench.stand.server import Server
+    from proving.rivals.rival import Rival
+    from proving.stand.effort import Effort
+    from proving.stand.server import Server
 
 _NAMES = ("alacena", "cashews", "cachebox", "theine", "aiocache")
 _CALLERS = 200

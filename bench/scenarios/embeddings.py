@@ -19,19 +19,19 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 from alacena import CacheManager, configure, get_embeddings_batch_with_cache
 from alacena.common import runtime
-from bench.figures.statistics import Spread, ratio, spread
-from bench.figures.tables import Bar, Column, Result, Row, Table, judged, unjudged
-from bench.rivals.bare import Bare
-from bench.rivals.rival import Place
-from bench.stand.relay import Relay
-from bench.stand.rounds import interleaved
+from proving.figures.statistics import Spread, ratio, spread
+from proving.figures.tables import Bar, Column, Result, Row, Table, judged, unjudged
+from proving.rivals.bare import Bare
+from proving.rivals.rival import Place
+from proving.stand.relay import Relay
+from proving.stand.rounds import interleaved
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
 
-    from bench.rivals.rival import BatchRunner
-    from bench.stand.effort import Effort
-    from bench.stand.server import Server
+    from proving.rivals.rival import BatchRunner
+    from proving.stand.effort import Effort
+    from proving.stand.server import Server
 
 _TEXTS = 1_000
 _DIMENSIONS = 1_536
@@ -252,14 +252,14 @@ def _flows(provider: Provider) -> tuple[dict[str, Flow], tuple[str, ...]]:
     }
     absent = []
     try:
-        from bench.rivals import cashews
+        from proving.rivals import cashews
 
         flows["cashews, pickled arrays"] = Peer(provider, cashews.OnRedis())
         flows["cashews, lists as JSON"] = Peer(provider, cashews.Jsoned(), lists=True)
     except ModuleNotFoundError as error:
         absent.append(f"absent, not installed: {error.name}")
     try:
-        from bench.rivals import aiocache
+        from proving.rivals import aiocache
 
         flows["aiocache, pickled arrays"] = Peer(provider, aiocache.Pickled())
         flows["aiocache, lists as JSON"] = Peer(provider, aiocache.Jsoned(), lists=True)

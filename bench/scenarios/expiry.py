@@ -10,16 +10,16 @@ import asyncio
 import time
 from typing import TYPE_CHECKING, Any
 
-from bench.figures.tables import Column, Result, Row, Table, judged
-from bench.rivals import MEMORY, invited, settings_of
-from bench.rivals.rival import Place
 from bench.scenarios.bytes_per_entry import resident_bytes
-from bench.stand.workers import Worker
+from proving.figures.tables import Column, Result, Row, Table, judged
+from proving.rivals import MEMORY, invited, settings_of
+from proving.rivals.rival import Place
+from proving.stand.workers import Worker
 
 if TYPE_CHECKING:
-    from bench.stand.effort import Effort
-    from bench.stand.server import Server
-    from bench.stand.workers import Talk
+    from proving.stand.effort import Effort
+    from proving.stand.server import Server
+    from proving.stand.workers import Talk
 
 _NAMES = ("alacena", "cashews", "aiocache", "theine")
 _TICK_S = 0.001

@@ -18,19 +18,19 @@ from unittest.mock import patch
 from alacena import CacheManager, configure, invalidate_document_update
 from alacena.common import runtime
 from alacena.engine.base.events import FillRefused
-from bench.figures.tables import Column, Result, Row, Table, judged
 from bench.scenarios.lineage import Ours, Tags
-from bench.stand.relay import Relay
+from proving.figures.tables import Column, Result, Row, Table, judged
+from proving.stand.relay import Relay
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from alacena import LoadContext
     from alacena.engine.base.events import Event
-    from bench.figures.tables import Cell
     from bench.scenarios.lineage import Side
-    from bench.stand.effort import Effort
-    from bench.stand.server import Server
+    from proving.figures.tables import Cell
+    from proving.stand.effort import Effort
+    from proving.stand.server import Server
 
 _TENANT = "acme"
 _SEED = 17

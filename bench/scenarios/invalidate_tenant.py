@@ -13,12 +13,12 @@ from typing import TYPE_CHECKING, NamedTuple
 from redis.asyncio import Redis
 
 from alacena import Cache, Settings
-from bench.figures.tables import Column, Result, Row, Table, judged
-from bench.stand.relay import Relay
+from proving.figures.tables import Column, Result, Row, Table, judged
+from proving.stand.relay import Relay
 
 if TYPE_CHECKING:
-    from bench.stand.effort import Effort
-    from bench.stand.server import Server
+    from proving.stand.effort import Effort
+    from proving.stand.server import Server
 
 _REAL = 1_000
 _PAGE = 1_000

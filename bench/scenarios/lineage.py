@@ -12,16 +12,16 @@ from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from alacena import CacheManager, configure, invalidate_document_update
 from alacena.common import runtime
-from bench.figures.statistics import spread
-from bench.figures.tables import Column, Result, Row, Table, judged
-from bench.stand.relay import Relay
+from proving.figures.statistics import spread
+from proving.figures.tables import Column, Result, Row, Table, judged
+from proving.stand.relay import Relay
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from bench.figures.tables import Cell
-    from bench.stand.effort import Effort
-    from bench.stand.server import Server
+    from proving.figures.tables import Cell
+    from proving.stand.effort import Effort
+    from proving.stand.server import Server
 
     Answers = Mapping[str, tuple[int, ...]]
 
@@ -101,8 +101,8 @@ class Tags(Side):
     """cashews: a set of keys a tag."""
 
     async def open(self, url: str) -> None:
-        from bench.rivals.cashews import OnRedis
-        from bench.rivals.rival import Place
+        from proving.rivals.cashews import OnRedis
+        from proving.rivals.rival import Place
 
         self._rival = OnRedis()
         await self._rival.open(Place(_nothing, url.removeprefix("unix://")))

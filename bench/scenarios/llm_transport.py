@@ -12,15 +12,15 @@ import time
 from typing import TYPE_CHECKING, Any
 
 from alacena.engine import Cache, Settings
-from bench.figures.statistics import ratio, spread
-from bench.figures.tables import Bar, Column, Result, Row, Table, judged, unjudged
-from bench.stand.rounds import interleaved
+from proving.figures.statistics import ratio, spread
+from proving.figures.tables import Bar, Column, Result, Row, Table, judged, unjudged
+from proving.stand.rounds import interleaved
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
-    from bench.stand.effort import Effort
-    from bench.stand.server import Server
+    from proving.stand.effort import Effort
+    from proving.stand.server import Server
 
 _COLUMNS = (Column("of the client alone", 2, "low"), Column("ms a call", 3, "low"))
 _FLOOR = "client alone"

@@ -10,18 +10,18 @@ from typing import TYPE_CHECKING, Any
 
 from alacena import CacheManager, configure, get_with_cache_aside
 from alacena.engine import Policy
-from bench.figures.statistics import Spread, ratio, spread
-from bench.figures.tables import Column, Result, Row, Table, judged
-from bench.rivals import MEMORY, invited
-from bench.rivals.rival import Ask, Place
-from bench.stand.asking import Pair, beside
-from bench.stand.rounds import interleaved
+from proving.figures.statistics import Spread, ratio, spread
+from proving.figures.tables import Column, Result, Row, Table, judged
+from proving.rivals import MEMORY, invited
+from proving.rivals.rival import Ask, Place
+from proving.stand.asking import Pair, beside
+from proving.stand.rounds import interleaved
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
-    from bench.stand.effort import Effort
-    from bench.stand.server import Server
+    from proving.stand.effort import Effort
+    from proving.stand.server import Server
 
 FLOOR = "await of a dict look-up"
 GET = "CacheManager.get, immutable"

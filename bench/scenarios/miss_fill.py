@@ -10,19 +10,19 @@ import asyncio
 from itertools import count
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from bench.figures.statistics import ratio, spread
-from bench.figures.tables import Column, Result, Row, Table
-from bench.rivals import REDIS, invited, opened, settings_of
-from bench.rivals.rival import Place
-from bench.stand.relay import Relay
-from bench.stand.rounds import Stopwatch, interleaved
+from proving.figures.statistics import ratio, spread
+from proving.figures.tables import Column, Result, Row, Table
+from proving.rivals import REDIS, invited, opened, settings_of
+from proving.rivals.rival import Place
+from proving.stand.relay import Relay
+from proving.stand.rounds import Stopwatch, interleaved
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
-    from bench.rivals.rival import Rival
-    from bench.stand.effort import Effort
-    from bench.stand.server import Server
+    from proving.rivals.rival import Rival
+    from proving.stand.effort import Effort
+    from proving.stand.server import Server
 
 FLOOR = "bare"
 _NAMES = tuple(name for name in REDIS if "," not in name)

@@ -15,17 +15,17 @@ from itertools import accumulate
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from alacena import Cache, Settings
-from bench.figures.statistics import percentile
-from bench.figures.tables import Column, Result, Row, Table, judged
-from bench.rivals import MEMORY, invited, settings_of
-from bench.rivals.rival import Place
+from proving.figures.statistics import percentile
+from proving.figures.tables import Column, Result, Row, Table, judged
+from proving.rivals import MEMORY, invited, settings_of
+from proving.rivals.rival import Place
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
-    from bench.figures.tables import Cell
-    from bench.stand.effort import Effort
-    from bench.stand.server import Server
+    from proving.figures.tables import Cell
+    from proving.stand.effort import Effort
+    from proving.stand.server import Server
 
     Read = Callable[[str, str], Awaitable[bool]]
 

@@ -19,17 +19,17 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import hiredis
 
 from alacena.testing.proxy import FaultProxy
-from bench.figures.statistics import percentile
-from bench.figures.tables import Column, Result, Row, Table, judged
-from bench.rivals import REDIS, invited, settings_of
-from bench.rivals.rival import Place
+from proving.figures.statistics import percentile
+from proving.figures.tables import Column, Result, Row, Table, judged
+from proving.rivals import REDIS, invited, settings_of
+from proving.rivals.rival import Place
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
 
-    from bench.rivals.rival import Rival
-    from bench.stand.effort import Effort
-    from bench.stand.server import Server
+    from proving.rivals.rival import Rival
+    from proving.stand.effort import Effort
+    from proving.stand.server import Server
 
 _NAMES = ("alacena", "redis-py", "cashews", "aiocache")
 _NOTE = "valkey-glide is left out: it blocks the loop while it connects, and the loop is where the faults are made"

@@ -11,18 +11,18 @@ import asyncio
 import statistics
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from bench.figures.statistics import Spread, ratio, spread
-from bench.figures.tables import Bar, Column, Result, Row, Table, judged, unjudged
-from bench.rivals import REDIS, filled, invited, opened, settings_of
-from bench.rivals.rival import Place
-from bench.stand.rounds import Stopwatch, interleaved
+from proving.figures.statistics import Spread, ratio, spread
+from proving.figures.tables import Bar, Column, Result, Row, Table, judged, unjudged
+from proving.rivals import REDIS, filled, invited, opened, settings_of
+from proving.rivals.rival import Place
+from proving.stand.rounds import Stopwatch, interleaved
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
-    from bench.rivals.rival import Ask, Rival
-    from bench.stand.effort import Effort
-    from bench.stand.server import Server
+    from proving.rivals.rival import Ask, Rival
+    from proving.stand.effort import Effort
+    from proving.stand.server import Server
 
 LOOPS = ("asyncio", "uvloop")
 

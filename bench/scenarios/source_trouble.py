@@ -18,18 +18,18 @@ import random
 import time
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from bench.figures.statistics import percentile
-from bench.figures.tables import Column, Result, Row, Table, judged
-from bench.rivals import STALE, invited, settings_of
-from bench.rivals.rival import Place
+from proving.figures.statistics import percentile
+from proving.figures.tables import Column, Result, Row, Table, judged
+from proving.rivals import STALE, invited, settings_of
+from proving.rivals.rival import Place
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from bench.figures.tables import Bar
-    from bench.rivals.rival import Rival
-    from bench.stand.effort import Effort
-    from bench.stand.server import Server
+    from proving.figures.tables import Bar
+    from proving.rivals.rival import Rival
+    from proving.stand.effort import Effort
+    from proving.stand.server import Server
 
     Health = Callable[[float], float | None]
 

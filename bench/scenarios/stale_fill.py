@@ -12,14 +12,14 @@ import asyncio
 import random
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from bench.figures.tables import Column, Result, Row, Table, judged
-from bench.rivals import REDIS, TRACKED, invited, settings_of
-from bench.rivals.rival import Drops, Place
+from proving.figures.tables import Column, Result, Row, Table, judged
+from proving.rivals import REDIS, TRACKED, invited, settings_of
+from proving.rivals.rival import Drops, Place
 
 if TYPE_CHECKING:
-    from bench.rivals.rival import Rival
-    from bench.stand.effort import Effort
-    from bench.stand.server import Server
+    from proving.rivals.rival import Rival
+    from proving.stand.effort import Effort
+    from proving.stand.server import Server
 
 _NAMES = ("alacena", "redis-py", "coredis", "valkey-glide", "cashews", "aiocache", "dogpile")
 _AT_ONCE = 20

@@ -10,17 +10,17 @@ import math
 import time
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from bench.figures.statistics import percentile
-from bench.figures.tables import Column, Result, Row, Table, judged
-from bench.rivals import REDIS, invited, settings_of
-from bench.rivals.rival import Place
-from bench.stand.relay import Relay
-from bench.stand.workers import Worker
+from proving.figures.statistics import percentile
+from proving.figures.tables import Column, Result, Row, Table, judged
+from proving.rivals import REDIS, invited, settings_of
+from proving.rivals.rival import Place
+from proving.stand.relay import Relay
+from proving.stand.workers import Worker
 
 if TYPE_CHECKING:
-    from bench.stand.effort import Effort
-    from bench.stand.server import Server
-    from bench.stand.workers import Talk
+    from proving.stand.effort import Effort
+    from proving.stand.server import Server
+    from proving.stand.workers import Talk
 
 _NAMES = ("alacena", "redis-py", "cashews", "aiocache", "dogpile")
 _LOAD_S = 0.5

@@ -13,8 +13,8 @@ SLEEPS_FOR_ALL = "waiting.py"
 VIRTUAL_TIME = (
     "tests.simulator",
     "tests.unit.engine.scene",
-    "tests.unit.engine.redis.wire.virtual",
-    "tests.unit.engine.coordination.virtual",
+    "tests.unit.engine.remote.redis.wire.virtual",
+    "tests.unit.coordination.virtual",
 )
 """Whoever imports one of these plays, at least in part, on a loop whose time is virtual."""
 

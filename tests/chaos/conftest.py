@@ -1,6 +1,6 @@
-"""The trials of ``bench/reliability``, short: real processes, real servers, seeds that a failure prints.
+"""The trials of ``proving/reliability``, short: real processes, real servers, seeds that a failure prints.
 
-``python -m bench.reliability`` runs them at full length and shows what was seen. ``--seed N`` repeats a failure.
+``python -m proving.reliability`` runs them at full length and shows what was seen. ``--seed N`` repeats a failure.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from bench.reliability.place import Effort
+from proving.reliability.place import Effort
 from tests.servers.fixtures import FLAVOURS, require_flavour
 
 

@@ -12,7 +12,7 @@ from tests.waiting import DEADLINE_S
 
 if TYPE_CHECKING:
     from alacena.engine.loading.load import LoadContext
-    from tests.servers.redis_server import RedisServer
+    from proving.servers.redis_server import RedisServer
 
 
 class Source:

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
     from pathlib import Path
 
-    from tests.servers.redis_server import RedisServer
+    from proving.servers.redis_server import RedisServer
 
 DURATION_S = float(os.environ.get("TESTS_CHAOS_S", "2"))
 """How long there is trouble, at the least: it goes on until every process has done enough."""

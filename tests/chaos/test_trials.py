@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from bench.reliability.trials import (
+from proving.reliability.trials import (
     cancellation,
     error_grid,
     eviction,
@@ -36,7 +36,7 @@ from bench.reliability.trials import (
 if TYPE_CHECKING:
     from types import ModuleType
 
-    from bench.reliability.place import Effort, Finding
+    from proving.reliability.place import Effort, Finding
 
 QUICK = (
     cancellation,

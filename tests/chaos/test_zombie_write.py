@@ -11,7 +11,7 @@ from alacena.testing.proxy import FaultProxy, Faults
 from tests.waiting import until
 
 if TYPE_CHECKING:
-    from tests.servers.redis_server import RedisServer
+    from proving.servers.redis_server import RedisServer
 
 
 async def test_a_fill_that_arrives_after_the_invalidation_is_refused(valkey_server: RedisServer) -> None:

@@ -10,15 +10,15 @@ import pytest
 from alacena import CacheManager, configure, get_with_cache_aside
 from alacena.common import runtime
 from alacena.engine import UNSET, Policy
+from proving.servers.redis_server import RedisServer
 from tests.servers.fixtures import _emptied, require_flavour
-from tests.servers.redis_server import RedisServer
 from tests.waiting import until
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
     from alacena import Cache
-    from tests.servers.shared import SharedServers
+    from proving.servers.shared import SharedServers
 
 POLICIES = {
     "note": Policy(ttl=600, jitter_ratio=0),
@@ -71,7 +71,7 @@ class ManagerFace:
 
 
 @pytest.fixture(params=["memory", "valkey", "redis", *(["embedded"] if os.environ.get("TESTS_CHAOS") else [])])
-def second_shelf(request: pytest.FixtureRequest, _servers: SharedServers) -> str | None:
+def second_tier(request: pytest.FixtureRequest, _servers: SharedServers) -> str | None:
     """What ``redis_url`` is set to."""
     if request.param == "memory":
         return None
@@ -82,9 +82,9 @@ def second_shelf(request: pytest.FixtureRequest, _servers: SharedServers) -> str
 
 
 @pytest.fixture
-async def cache(second_shelf: str | None) -> AsyncIterator[Cache]:
+async def cache(second_tier: str | None) -> AsyncIterator[Cache]:
     """The process-wide cache over the remote tier, open."""
-    configure(redis_url=second_shelf, policies=POLICIES, ttl_jitter_ratio=0.0, redis_budget_s=5.0)
+    configure(redis_url=second_tier, policies=POLICIES, ttl_jitter_ratio=0.0, redis_budget_s=5.0)
     try:
         yield await runtime.opened()
     finally:

@@ -17,9 +17,9 @@ from alacena.engine.remote.backend import Script
 from alacena.engine.remote.local import Keyspace
 from alacena.engine.remote.local.local_backend import run_twin
 from alacena.engine.remote.local.twins import TWINS
+from proving.servers.redis_server import RedisServer
 from tests.integration.coordination.live import blocking_client
 from tests.servers.fixtures import FLAVOURS, require_flavour
-from tests.servers.redis_server import RedisServer
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -22,13 +22,13 @@ from typing import TYPE_CHECKING, Any, NoReturn
 import pytest
 
 from alacena.testing.doubles import FakeEnvironment
-from tests.servers.gateway import Gateway
-from tests.servers.postgres import Postgres
-from tests.servers.postgrest import NotObtainableError, Postgrest
-from tests.servers.redis_server import Flavour, RedisServer, find_binary
-from tests.servers.shared import SharedServers
-from tests.servers.tokens import ANON_KEY, SERVICE_KEY, tenant_token
-from tests.servers.topology import RedisCluster, RedisSentinel
+from proving.servers.gateway import Gateway
+from proving.servers.postgres import Postgres
+from proving.servers.postgrest import NotObtainableError, Postgrest
+from proving.servers.redis_server import Flavour, RedisServer, find_binary
+from proving.servers.shared import SharedServers
+from proving.servers.tokens import ANON_KEY, SERVICE_KEY, tenant_token
+from proving.servers.topology import RedisCluster, RedisSentinel
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

@@ -82,7 +82,7 @@ def _keep_late(copies: ValueStore, *args: Any, **kwargs: Any) -> None:
 
 _keep = ValueStore.keep
 _token = SimEnvironment.token
-_pushed = Node.pushed
+_pushed = Node.on_push
 _execute = ServerKeyspace.execute
 
 
@@ -277,11 +277,11 @@ MUTANTS: dict[str, tuple[str, Callable[[], AbstractContextManager[Any]]]] = {
     "an own push is expected that does not come": ("trusting", lambda: patch.object(Node, "expect", _expect_two)),
     "memory is filled when the task wakes up": ("calm", lambda: patch.object(ValueStore, "keep", _keep_late)),
     "generations restart with the same nonce": ("calm", lambda: patch.object(SimEnvironment, "token", _constant_nonce)),
-    "pushes on entries are not heeded": ("trusting", lambda: patch.object(Node, "pushed", _pushes_of(b":e:"))),
-    "pushes on generations are not heeded": ("calm", lambda: patch.object(Node, "pushed", _pushes_of(b":g:"))),
+    "pushes on entries are not heeded": ("trusting", lambda: patch.object(Node, "on_push", _pushes_of(b":e:"))),
+    "pushes on generations are not heeded": ("calm", lambda: patch.object(Node, "on_push", _pushes_of(b":g:"))),
     "neither the null push nor the canary's loss is heeded": (
         "trusting, flushed",
-        lambda: _patched(patch.object(Node, "pushed", _pushes_of(None)), patch.object(Node, "_judge", _judge_lightly)),
+        lambda: _patched(patch.object(Node, "on_push", _pushes_of(None)), patch.object(Node, "_judge", _judge_lightly)),
     ),
     "no heartbeat bounds memory": (
         "trusting, cut off",

@@ -12,7 +12,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from alacena.engine.remote.backend import Script
-from alacena.engine.remote.local.twins import TWINS, Server
+from alacena.engine.remote.local.twins import TWINS, TwinServer
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -217,8 +217,8 @@ CACHE_TWINS: Mapping[str, Callable[[Keyspace, list[bytes], list[bytes]], Any]] =
 """The twins of the cache's scripts by the scripts' names."""
 
 
-def _on_server(twin: Callable[[Server, list[bytes], list[bytes]], Any], space: Keyspace, *rest: list[bytes]) -> Any:
-    return twin(Server(space), *rest)
+def _on_server(twin: Callable[[TwinServer, list[bytes], list[bytes]], Any], space: Keyspace, *rest: list[bytes]) -> Any:
+    return twin(TwinServer(space), *rest)
 
 
 @cache

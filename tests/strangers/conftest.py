@@ -13,7 +13,7 @@ from alacena.engine import Cache, Settings
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable
 
-    from tests.servers.redis_server import RedisServer
+    from proving.servers.redis_server import RedisServer
 
 MODES = ("memory", "server")
 

@@ -24,7 +24,7 @@ from alacena.ledger.usage import Usage
 from alacena.sources.ledger import PostgresAuthority
 from alacena.testing.doubles import FakeEnvironment
 from tests.integration.coordination.stand import PlainKeys
-from tests.unit.engine.coordination.virtual import VirtualEnvironment, run_virtual
+from tests.unit.coordination.virtual import VirtualEnvironment, run_virtual
 from tests.waiting import DEADLINE_S, until
 
 if TYPE_CHECKING:

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
     from alacena.engine import LoadContext
-    from tests.servers.redis_server import RedisServer
+    from proving.servers.redis_server import RedisServer
 
     Open = Callable[..., Awaitable[Cache]]
 

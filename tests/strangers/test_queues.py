@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable
 
     from alacena.coordination import Item, Queue
-    from tests.servers.redis_server import RedisServer
+    from proving.servers.redis_server import RedisServer
 
 BIG = random.Random(7).randbytes(3_000_000)
 

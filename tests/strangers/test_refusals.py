@@ -16,7 +16,7 @@ from tests.waiting import until
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from tests.servers.redis_server import RedisServer
+    from proving.servers.redis_server import RedisServer
 
 DEADLINE_S = 40.0
 """Of what ends at once, and would take a minute or for ever if it were not for the mend."""

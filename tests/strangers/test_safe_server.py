@@ -12,7 +12,7 @@ from tests.waiting import until
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from tests.servers.redis_server import RedisServer
+    from proving.servers.redis_server import RedisServer
 
 
 async def count(cache: Cache) -> bool:

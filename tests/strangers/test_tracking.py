@@ -18,7 +18,7 @@ from tests.waiting import until
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from tests.servers.redis_server import RedisServer
+    from proving.servers.redis_server import RedisServer
 
 
 async def test_without_tracking_no_read_is_older_than_the_last_invalidation(
@@ -88,10 +88,9 @@ def nodes_of_two(answering: str) -> tuple[Node, Node, Any]:
 
     topology: Any = SimpleNamespace(fetch=None, script=script)
     coherence: Any = SimpleNamespace()
+    table: Any = SimpleNamespace(refresh=lambda: None, at=lambda link: nodes[link.name])
     for name, link in links.items():
-        nodes[name] = Node(
-            link, topology, coherence, FakeEnvironment(), Settings(), lambda: None, lambda link: nodes[link.name]
-        )
+        nodes[name] = Node(link, topology, coherence, FakeEnvironment(), Settings(), table)
         nodes[name].tracked = True
     return nodes["first"], nodes["second"], links
 

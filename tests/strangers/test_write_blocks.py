@@ -13,7 +13,7 @@ from tests.waiting import until
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
-    from tests.servers.redis_server import RedisServer
+    from proving.servers.redis_server import RedisServer
 
     Open = Callable[..., Awaitable[Cache]]
 

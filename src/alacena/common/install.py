@@ -28,20 +28,20 @@ class _Alias(importlib.abc.MetaPathFinder, importlib.abc.Loader):
         path: Sequence[str] | None,  # noqa: ARG002 - the signature is importlib's
         target: ModuleType | None = None,  # noqa: ARG002
     ) -> importlib.machinery.ModuleSpec | None:
-        """A spec for every module under ``common``; ``None`` for all others."""
+        """Returns a spec for every module under ``common``; ``None`` for all others."""
         if fullname != _THERE and not fullname.startswith(f"{_THERE}."):
             return None
         real = importlib.util.find_spec(_HERE + fullname.removeprefix(_THERE))
         return None if real is None else importlib.machinery.ModuleSpec(fullname, self, is_package=_is_package(real))
 
     def create_module(self, spec: importlib.machinery.ModuleSpec) -> ModuleType:
-        """The module that already is, or now is, imported under its own name."""
+        """Returns the module that already is, or now is, imported under its own name."""
         module = importlib.import_module(_HERE + spec.name.removeprefix(_THERE))
         self._specs[spec.name] = module.__spec__
         return module
 
     def exec_module(self, module: ModuleType) -> None:
-        """Run nothing: it ran under its own name. The import put the alias's spec on it: give it its own back."""
+        """Runs nothing: it ran under its own name. The import put the alias's spec on it: give it its own back."""
         alias = module.__spec__
         if alias is not None:
             module.__spec__ = self._specs.pop(alias.name)
@@ -51,7 +51,7 @@ class _Alias(importlib.abc.MetaPathFinder, importlib.abc.Loader):
 
 
 def install_as_common() -> None:
-    """Make ``alacena.common`` importable as ``common``, with all its submodules: ``from common.cache import ...``.
+    """Makes ``alacena.common`` importable as ``common``, with all its submodules: ``from common.cache import ...``.
 
     The modules are the same objects under both names. Doing it twice changes nothing.
 

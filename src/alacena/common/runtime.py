@@ -89,20 +89,20 @@ class Process:
         keyring: Keyring | None = None,
         credentials: CredentialProvider | None = None,
     ) -> None:
-        """Say how the next cache is made."""
+        """Says how the next cache is made."""
         self.authority, self.keyring, self.credentials = authority, keyring, credentials
         self.settings, self.policies, self.observers = settings, policies, observers
         self.environment, self.now = environment, environment.now
 
     def hold(self, cache: Cache | None, loop: asyncio.AbstractEventLoop | None) -> None:
-        """Make ``cache`` the process-wide one, on this thread."""
+        """Makes ``cache`` the process-wide one, on this thread."""
         self.cache, self.loop = cache, loop
         self.peek: Any = None if cache is None else cache.peek
         self.peek_entry: Any = None if cache is None else cache.peek_entry
         self.thread = None if cache is None else get_ident()
 
     def abandon(self) -> Cache | None:
-        """Forget the cache of an event loop that has ended: its connections and tasks have ended with it."""
+        """Forgets the cache of an event loop that has ended: its connections and tasks have ended with it."""
         cache, self.opening = self.cache, None
         self.tasks.clear()
         self.hold(None, None)
@@ -113,7 +113,7 @@ PROCESS = Process()
 
 
 def _forget_parents_cache() -> None:
-    """In a forked child: the parent's connections, loop and tasks are not ours; the first call opens a cache anew."""
+    """Forgets the parent's cache in a forked child: its connections, loop and tasks are not ours."""
     PROCESS.turn = Lock()
     PROCESS.opening, PROCESS.closing = None, Closing()
     PROCESS.tasks = set()
@@ -134,7 +134,7 @@ def configure(
     credentials: CredentialProvider | None = None,
     **settings: Any,
 ) -> None:
-    """Say how the process-wide cache shall be. Whatever is not given has its default; nothing is opened.
+    """Says how the process-wide cache shall be. A setting that is not given has its default; nothing is opened.
 
     Without a call, the settings come from the environment (``ALACENA_*``, ``REDIS_URL``).
 
@@ -170,7 +170,7 @@ def configure(
 
 
 async def opened() -> Cache:
-    """The process-wide cache, opened by the first call.
+    """Returns the process-wide cache, opened by the first call.
 
     A cache whose event loop has ended without closing it is let go of, and a new one is opened.
 
@@ -199,7 +199,7 @@ async def opened() -> Cache:
 
 
 async def close(*, timeout_s: float = 5.0) -> None:
-    """Close the process-wide cache and this loop's Supabase clients; nothing happens where no cache is open.
+    """Closes the process-wide cache and this loop's Supabase clients; nothing happens where no cache is open.
 
     Args:
         timeout_s: As for `Cache.close`: it ends whatever hangs.
@@ -231,7 +231,7 @@ async def _close(cache: Cache, timeout_s: float) -> None:
 
 
 def own(work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
-    """Run something beside the process-wide cache; it is cancelled when the cache is closed."""
+    """Runs something beside the process-wide cache; it is cancelled when the cache is closed."""
     task = asyncio.get_running_loop().create_task(work)
     PROCESS.tasks.add(task)
     task.add_done_callback(PROCESS.tasks.discard)
@@ -240,7 +240,7 @@ def own(work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
 
 @contextmanager
 def override(cache: Cache) -> Iterator[Cache]:
-    """Make an open cache the process-wide one for the length of a block, on the running loop. The caller closes it."""
+    """Makes an open cache the process-wide one for the length of a block, on the running loop. The caller closes it."""
     before = (PROCESS.cache, PROCESS.loop, PROCESS.peek, PROCESS.peek_entry, PROCESS.thread)
     PROCESS.hold(cache, asyncio.get_running_loop())
     try:
@@ -250,7 +250,7 @@ def override(cache: Cache) -> Iterator[Cache]:
 
 
 def default_ttl(data_type: str) -> float | None:
-    """Seconds that an entry of the type lives where no ``ttl`` is given; ``None``: it never expires."""
+    """Returns seconds that an entry of the type lives where no ``ttl`` is given; ``None``: it never expires."""
     policy = PROCESS.policies.get(data_type)
     return policy.ttl_s if policy is not None else DEFAULT_TTL_MAPPING.get(data_type, TTL_STANDARD)
 
@@ -279,7 +279,7 @@ async def _open(loop: asyncio.AbstractEventLoop) -> Cache:
 
 
 async def _watch(cache: Cache) -> None:
-    """End with the loop, and let memory answer no more from then on."""
+    """Ends with the loop, and let memory answer no more from then on."""
     try:
         await asyncio.get_running_loop().create_future()
     finally:

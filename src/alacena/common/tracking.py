@@ -90,7 +90,7 @@ async def track_token_usage(
     parts: Any = None,
     cost: Decimal | float | str | None = None,
 ) -> bool:
-    """Count a use of tokens.
+    """Counts a use of tokens.
 
     Inside a source (a loader, an embedding provider) it never takes the answer down, which is paid for by then: what
     cannot be counted now waits in the spill file (``ledger_spill_path``), else in this process, and is counted once as
@@ -166,7 +166,7 @@ async def track_embedding_usage(
     metadata: Mapping[str, Any] | None = None,
     idempotency_key: str | None = None,
 ) -> bool:
-    """Count tokens that were spent on embeddings. As `track_token_usage`."""
+    """Counts tokens that were spent on embeddings. As `track_token_usage`."""
     return await track_token_usage(
         tenant_id,
         tokens,
@@ -192,7 +192,7 @@ async def track_query(
     *,
     idempotency_key: str | None = None,
 ) -> bool:
-    """Count the tokens of one question and its answer, together. As `track_token_usage`.
+    """Counts the tokens of one question and its answer, together. As `track_token_usage`.
 
     The totals have them as the parts ``input`` and ``output`` too.
     """
@@ -220,7 +220,7 @@ async def track_query(
 
 
 async def estimate_prompt_tokens(text: str, model: str = "gpt-3.5-turbo") -> int:  # noqa: ARG001 - callers pass it
-    """About how many tokens a text is, for budgets: no tokenizer is asked.
+    """Returns about how many tokens a text is, for budgets: no tokenizer is asked.
 
     Args:
         text: The text.

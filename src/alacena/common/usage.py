@@ -1,4 +1,4 @@
-"""What providers say that a call took, as parts that the ledger totals."""
+"""Usage reported by providers, as parts that the ledger totals."""
 
 from __future__ import annotations
 

@@ -19,7 +19,7 @@ T = TypeVar("T")
 class BackgroundTasks:
     """Owns small tasks that outlive their callers.
 
-    A cancelled caller leaves at once; what it had sent is awaited here, and undone where that is needed.
+    A cancelled caller leaves at once; what it had sent is awaited here, and undone if that is needed.
 
     Attributes:
         is_closing: Whether somebody waits for the end of all of them: nothing that failed is worth a pause then.
@@ -30,9 +30,9 @@ class BackgroundTasks:
         self._tasks: set[asyncio.Task[Any]] = set()
 
     async def finish(self, step: Coroutine[Any, Any, T], undo: Callable[[T | None], Awaitable[Any]] | None = None) -> T:
-        """Run a step to its end.
+        """Runs a step to its end.
 
-        Cancellation: the caller leaves, the step goes on; ``undo`` then gets its result, or ``None`` where it failed.
+        Cancellation: the caller leaves, the step goes on; ``undo`` then gets its result, or ``None`` if it failed.
         """
         task = self._own(step)
         try:
@@ -43,22 +43,22 @@ class BackgroundTasks:
             raise
 
     def start(self, step: Coroutine[Any, Any, Any]) -> None:
-        """Run a step without waiting for it."""
+        """Runs a step without waiting for it."""
         self._own(_quietly(step))
 
     def _own(self, step: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
         task = asyncio.get_running_loop().create_task(step)
         self._tasks.add(task)
-        task.add_done_callback(self._done)
+        task.add_done_callback(self._finish)
         return task
 
-    def _done(self, task: asyncio.Task[Any]) -> None:
+    def _finish(self, task: asyncio.Task[Any]) -> None:
         self._tasks.discard(task)
         if not task.cancelled():
             task.exception()  # Whoever waited has seen it; who has gone does not want to.
 
     async def close(self, deadline: Deadline | None = None) -> None:
-        """Wait until every step has come to its end, or the deadline: what is left then is cancelled."""
+        """Waits until every step has come to its end, or the deadline: what is left then is cancelled."""
         self.is_closing = True
         try:
             while self._tasks and (deadline is None or deadline.left_s()):
@@ -68,7 +68,7 @@ class BackgroundTasks:
 
 
 async def _quietly(step: Awaitable[Any]) -> None:
-    """A step that nobody waits for: where the store is away, what it would have tidied up expires by itself."""
+    """Runs a step without a caller: if the backend is away, what it would have tidied up expires by itself."""
     try:
         await step
     except AlacenaError:

@@ -44,7 +44,7 @@ class BudgetState:
 
     @property
     def remaining(self) -> int:
-        """What can still be reserved; below 0 by as much as was spent over the limit."""
+        """The amount that can still be reserved; below 0 by as much as was spent over the limit."""
         return self.limit - self.spent - self.reserved
 
 
@@ -52,7 +52,7 @@ class Reservation:
     """An amount set aside until it is committed, refunded, or runs out.
 
     As a context manager it is refunded at the end of the block, unless a commit was begun in it: what was spent stays
-    spent, also where nobody knows whether the commit arrived.
+    spent, also if nobody knows whether the commit arrived.
 
     Attributes:
         id: Its id.
@@ -72,9 +72,9 @@ class Reservation:
         self._is_settled = False
 
     async def commit(self, actual: int | None = None) -> None:
-        """Spend what was really used (left out: all that was set aside); what is left of it is free again.
+        """Spends what was really used (left out: all that was set aside); what is left of it is free again.
 
-        It counts in full, also where it is more than was set aside, or the reservation has run out: then the budget
+        It counts in full, also if it is more than was set aside, or the reservation has run out: then the budget
         may be overdrawn, and the next reservation is refused.
 
         Cost: 1 round trip. Idempotent for a day: after an error, commit the same amount again.
@@ -92,7 +92,7 @@ class Reservation:
             )
 
     async def refund(self) -> None:
-        """Give all of it back. Cost: 1 round trip. Idempotent; harmless where it ran out.
+        """Gives all of it back. Cost: 1 round trip. Idempotent; harmless where it ran out.
 
         Cancellation: the refund goes on in the background.
 
@@ -103,7 +103,7 @@ class Reservation:
         await self._port._background.finish(self._settle(0))
 
     async def extend(self, ttl_s: float) -> None:
-        """Let it run out ``ttl_s`` seconds from now. Cost: 1 round trip.
+        """Lets it run out ``ttl_s`` seconds from now. Cost: 1 round trip.
 
         Raises:
             NotOwnerError: It ran out or was settled.
@@ -135,7 +135,7 @@ class Budget:
     """One budget of one tenant. For budgets by period, put the period into the name (``"tokens:2025-01"``).
 
     Amounts are integers: count in the smallest unit (tokens, cents, millionths of a dollar).
-    Invariant: nothing is reserved unless spent + reserved stays within the limit. What was spent counts in full.
+    Invariant: nothing is reserved unless spent + reserved stays within the limit. An amount that was spent counts in full.
     If Redis fails: raises; every verb carries an id, so it was asked again before that.
 
     Args:
@@ -153,7 +153,7 @@ class Budget:
         self._keys = [port.key("budget", tenant_id, name, part) for part in ("data", "open", "done")]
 
     async def reserve(self, amount: int, *, ttl_s: float = 300.0, reservation_id: str | None = None) -> Reservation:
-        """Set an amount aside for ``ttl_s`` seconds.
+        """Sets an amount aside for ``ttl_s`` seconds.
 
         Cost: 1 round trip; 1 more for each 500 reservations that ran out meanwhile, if it does not fit before.
         Atomicity: look and set aside in one step. Idempotent by ``reservation_id``.
@@ -198,14 +198,14 @@ class Budget:
                 return reply
 
     async def state(self) -> BudgetState:
-        """The budget now. Cost: 1 round trip, and 1 more for each 500 reservations that ran out meanwhile."""
+        """Returns the budget now. Cost: 1 round trip, and 1 more for each 500 reservations that ran out meanwhile."""
         while True:
             spent, reserved, opened, has_more = await self._port.run(STATE, self._keys, [])
             if not has_more:
                 return BudgetState(self._limit, spent, reserved, opened)
 
     async def reset(self) -> None:
-        """Forget what was spent and reserved. Cost: 1 round trip."""
+        """Forgets what was spent and reserved. Cost: 1 round trip."""
         await self._port.call("UNLINK", *self._keys)
 
 
@@ -215,7 +215,7 @@ class Budgets(PerTenant):
     def __call__(
         self, name: str, *, tenant_id: str | None = None, limit: int, keep_s: float | None = 400 * _DAY_S
     ) -> Budget:
-        """The budget ``name`` of a tenant. Nothing is sent.
+        """Returns the budget ``name`` of a tenant. Nothing is sent.
 
         Args:
             name: Its name.

@@ -1,4 +1,4 @@
-"""What every coordination object stands on: a store, keys, time, elements, and one rule for when to ask again."""
+"""The context of every coordination object: a backend, keys, time, elements, and one rule for when to ask again."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from numbers import Integral
 from typing import TYPE_CHECKING, Any, Final
 
 from alacena.coordination.background_tasks import BackgroundTasks
-from alacena.coordination.coordination_keys import Keys, coordination_key
+from alacena.coordination.coordination_keys import CoordinationKeys, coordination_key
 from alacena.coordination.elements import MSGPACK, Elements
 from alacena.engine.base.counts import Counts
 from alacena.engine.base.errors import (
@@ -65,7 +65,7 @@ class CoordinationContext:
     def __init__(
         self,
         store: Backend,
-        keys: Keys,
+        keys: CoordinationKeys,
         environment: Environment,
         elements: Elements = MSGPACK,
         emit: Callable[[Event], None] | None = None,
@@ -83,22 +83,22 @@ class CoordinationContext:
         self.counts = counts or Counts()
 
     def key(self, kind: str, tenant_id: str, name: str, *parts: str) -> str:
-        """The key of one part of an object. See :func:`coordination_key`."""
+        """Returns the key of one part of an object. See :func:`coordination_key`."""
         return coordination_key(self._keys, kind, tenant_id, name, *parts)
 
     def token(self) -> str:
-        """128 random bits in hexadecimal: an owner, or an id that nobody else has."""
+        """Returns 128 random bits in hexadecimal: an owner, or an id that nobody else has."""
         return self.environment.token(16).hex()
 
     def says_first(self, words: str) -> bool:
-        """Whether something is said for the first time: what goes to the log must not fill it."""
+        """Returns whether something is said for the first time: what goes to the log must not fill it."""
         if words in self._said or len(self._said) >= _MOST_SAID:
             return False
         self._said.add(words)
         return True
 
     async def require_safe(self) -> None:
-        """Refuse where the server may evict what must not be lost. Each verb looks: a policy may be changed at any time.
+        """Refuses where the server may evict what must not be lost. Each verb looks: a policy may be changed at any time.
 
         Raises:
             UnsafeServerError: ``maxmemory-policy`` is not ``noeviction``, or the server does not tell.
@@ -107,12 +107,12 @@ class CoordinationContext:
         await self.store.require_safe()
 
     async def call(self, *command: Argument) -> Reply:
-        """Run one plain command, once: a command whose outcome is unknown is not sent again."""
+        """Runs one plain command, once: a command whose outcome is unknown is not sent again."""
         await self.require_safe()
         return await self.store.call(*command)
 
     async def run(self, script: Script, keys: Sequence[str], args: Sequence[Argument]) -> Reply:
-        """Run one script. Where it is idempotent, an unknown outcome is settled by asking again, up to three times.
+        """Runs one script. If it is idempotent, an unknown outcome is settled by asking again, up to three times.
 
         Raises:
             NotOwnerError: The script refused the token.
@@ -142,13 +142,13 @@ class CoordinationContext:
 
 
 def pause_s(environment: Environment, due_s: float | None) -> float:
-    """How long to wait for a bell, whose rings may be lost, when something is due in ``due_s``, which rings none."""
+    """Returns how long to wait for a notification that may be lost, if something is due in ``due_s``."""
     look_again_s = _LOOK_AGAIN_S * (0.8 + 0.2 * environment.random())
     return look_again_s if due_s is None else min(look_again_s, due_s + 0.001)
 
 
 def milliseconds(seconds: float, name: str, *, least: int = 1) -> int:
-    """A duration for the server, in whole milliseconds.
+    """Returns a duration for the server, in whole milliseconds.
 
     Raises:
         ValueError: It is not a finite number of at least ``least`` milliseconds.
@@ -163,7 +163,7 @@ def milliseconds(seconds: float, name: str, *, least: int = 1) -> int:
 
 
 def wait_seconds(wait_s: float, name: str = "wait_s") -> float:
-    """How long somebody waits: 0 or less is not at all.
+    """Returns how long somebody waits: 0 or less is not at all.
 
     Raises:
         ValueError: It is no number of seconds.
@@ -175,7 +175,7 @@ def wait_seconds(wait_s: float, name: str = "wait_s") -> float:
 
 
 def exact(given: Any, name: str, *, least: int | None = None) -> int:
-    """An amount that the server counts exactly.
+    """Returns an amount that the server counts exactly.
 
     Raises:
         ValueError: It is not an integer, leaves ±(2^53 - 1), or is less than ``least``.

@@ -7,16 +7,16 @@ from typing import Protocol
 from alacena.engine.base.scope import identifier, tenant_text
 
 
-class Keys(Protocol):
+class CoordinationKeys(Protocol):
     """Renders keys: readable, injective, bound to their tenant."""
 
     def render(self, kind: str, tenant_id: str, *parts: str) -> str:
-        """A key of ``kind`` whose parts cannot be mistaken for other parts; its hash tag is the tenant's."""
+        """Returns a key of ``kind`` whose parts cannot be mistaken for other parts; its hash tag is the tenant's."""
         ...
 
 
-def coordination_key(keys: Keys, kind: str, tenant_id: str, name: str, *parts: str) -> str:
-    """The key of one part of a coordination object.
+def coordination_key(keys: CoordinationKeys, kind: str, tenant_id: str, name: str, *parts: str) -> str:
+    """Returns the key of one part of a coordination object.
 
     Raises:
         MissingTenantError: ``tenant_id`` is blank.

@@ -16,7 +16,7 @@ _RECEIPT_S: Final = 86_400.0
 class Counters(PerTenant):
     """Integers between -(2^53 - 1) and 2^53 - 1.
 
-    If Redis fails: every verb raises. An increment whose outcome is unknown is sent again only where it has an id.
+    If Redis fails: every verb raises. An increment whose outcome is unknown is sent again only if it has an id.
     """
 
     async def increment(
@@ -29,7 +29,7 @@ class Counters(PerTenant):
         idempotency_id: str | None = None,
         remember_s: float = _RECEIPT_S,
     ) -> int:
-        """Add to a counter, which starts at 0.
+        """Adds to a counter, which starts at 0.
 
         Cost: 1 round trip. Atomicity: value, expiry and receipt in one step.
 
@@ -64,11 +64,11 @@ class Counters(PerTenant):
         return value
 
     async def get(self, name: str, *, tenant_id: str | None = None) -> int:
-        """The value; 0 where nothing was counted. Cost: 1 round trip."""
+        """Returns the value; 0 if nothing was counted. Cost: 1 round trip."""
         return int(await self._port.call("GET", self._key(name, self._tenant(tenant_id))) or 0)
 
     async def reset(self, name: str, *, tenant_id: str | None = None) -> bool:
-        """Start again at 0; True if there was something. Cost: 1 round trip."""
+        """Starts again at 0; True if there was something. Cost: 1 round trip."""
         return bool(await self._port.call("UNLINK", self._key(name, self._tenant(tenant_id))))
 
     def _key(self, name: str, tenant_id: str) -> str:

@@ -1,4 +1,4 @@
-"""How elements become bytes and come back. The cache injects its typed codec; by itself this is plain MessagePack."""
+"""Elements as bytes, and back. The cache injects its typed codec; by itself this is plain MessagePack."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class Elements:
     cipher: ElementCipher | None = None
 
     def of(self, tenant_id: str, place: str) -> Elements:
-        """The elements of one object, encrypted for it if there is a cipher."""
+        """Returns the elements of one object, encrypted for it if there is a cipher."""
         cipher = self.cipher
         if cipher is None:
             return self
@@ -45,12 +45,12 @@ class Elements:
         )
 
     def members(self, tenant_id: str, place: str) -> Members:
-        """The members of one set."""
+        """Returns the members of one set."""
         return Members(self, tenant_text(tenant_id), place)
 
 
 class Members:
-    """How the members of one set become bytes: equal ones the same bytes, so that the server can tell.
+    """Members of one set as bytes: equal members have equal bytes, so that the server can compare them.
 
     Args:
         elements: How values become bytes.
@@ -63,17 +63,17 @@ class Members:
         self._where = (tenant, place)
 
     def encode(self, value: Any) -> bytes:
-        """The bytes under which a value is added."""
+        """Returns the bytes under which a value is added."""
         return self.forms(value)[0]
 
     def forms(self, value: Any) -> list[bytes]:
-        """All bytes under which a value may be a member: those of earlier keys, and of before there were keys, too."""
+        """Returns all bytes under which a value may be a member: those of earlier keys, and of before there were keys, too."""
         payload = self._elements.canonical(value)
         cipher = self._elements.cipher
         return [payload] if cipher is None else cipher.seal_alike(payload, *self._where)
 
     def decode(self, raw: bytes) -> Any:
-        """The value of a member."""
+        """Returns the value of a member."""
         cipher = self._elements.cipher
         return self._elements.decode(raw if cipher is None else cipher.open(raw, *self._where, alike=True))
 
@@ -94,7 +94,7 @@ class Unreadable:
 
 
 def all_read(decode: Callable[[bytes], Any], rows: Sequence[bytes]) -> list[Any]:
-    """The values of rows, with an :class:`Unreadable` in place of each that cannot be read."""
+    """Returns the values of rows, with an :class:`Unreadable` in place of each that cannot be read."""
     values: list[Any] = []
     for position, row in enumerate(rows):
         try:

@@ -35,16 +35,16 @@ RETURNING fence
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*(\.[A-Za-z_][A-Za-z0-9_]*)?").fullmatch
 
 
-class Connection(Protocol):
-    """What :func:`check_fence` needs of a Postgres connection; asyncpg's has it."""
+class SqlConnection(Protocol):
+    """A Postgres connection as :func:`check_fence` needs it; asyncpg's is one."""
 
     async def fetchval(self, query: str, *args: Any) -> Any:
-        """The first value of the first row, or ``None``."""
+        """Returns the first value of the first row, or ``None``."""
         ...
 
 
-async def check_fence(connection: Connection, tenant_id: str, resource: str, fence: int) -> None:
-    """Let a transaction go on only if no later owner of the lock has been here.
+async def check_fence(connection: SqlConnection, tenant_id: str, resource: str, fence: int) -> None:
+    """Lets a transaction go on only if no later owner of the lock has been here.
 
     Call it first inside the transaction that writes. The row lock that it takes holds later owners back until the end.
 
@@ -58,7 +58,7 @@ async def check_fence(connection: Connection, tenant_id: str, resource: str, fen
 
 
 def fenced_update_sql(table: str, columns: Sequence[str], key: str = "id", fence: str = "fence") -> str:
-    """An ``UPDATE`` of one row that only the latest owner can make.
+    """Returns an ``UPDATE`` of one row that only the latest owner can make.
 
     The parameters are the columns' values in their order, then the fence, then the key. No row updated: refuse.
 

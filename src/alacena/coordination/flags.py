@@ -16,7 +16,7 @@ class Flags(PerTenant):
     """
 
     async def set_nx(self, name: str, value: Any, *, tenant_id: str | None = None, ttl_s: float | None = None) -> bool:
-        """Set a value where there is none.
+        """Sets a value if there is none.
 
         Cost: 1 round trip. Atomicity: value and expiry in one step.
         If Redis fails: raises; it may have been set where the error is
@@ -32,12 +32,12 @@ class Flags(PerTenant):
         return await self._port.call("SET", key, word, "NX", *lifetime) is not None
 
     async def get(self, name: str, *, tenant_id: str | None = None) -> Any:
-        """The value, or ``None``. Cost: 1 round trip."""
+        """Returns the value, or ``None``. Cost: 1 round trip."""
         tenant_id = self._tenant(tenant_id)
         key = self._port.key("flag", tenant_id, name)
         raw = await self._port.call("GET", key)
         return None if raw is None else self._port.elements.of(tenant_id, key).decode(raw)
 
     async def delete(self, name: str, *, tenant_id: str | None = None) -> bool:
-        """Delete the value, whoever set it; True if it was there. Cost: 1 round trip."""
+        """Deletes the value, whoever set it; True if it was there. Cost: 1 round trip."""
         return bool(await self._port.call("UNLINK", self._port.key("flag", self._tenant(tenant_id), name)))

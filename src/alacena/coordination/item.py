@@ -3,12 +3,39 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from alacena.engine.base.errors import NotOwnerError
 
 if TYPE_CHECKING:
-    from alacena.coordination.queue import Queue
+    from collections.abc import Sequence
+
+
+class ItemQueue(Protocol):
+    """The queue of an item, as far as its items use it."""
+
+    @property
+    def tenant_id(self) -> str:
+        """The tenant that it belongs to."""
+        ...
+
+    async def ack(self, items: Sequence[Item]) -> list[Item]:
+        """Finishes items for good; returns those whose lease had ended."""
+        ...
+
+    async def extend(self, items: Sequence[Item], visibility_s: float) -> list[Item]:
+        """Lengthens leases; returns the items whose lease had ended."""
+        ...
+
+    async def nack(
+        self, item: Item, delay_s: float = 0.0, reason: str | None = None, *, count_attempt: bool = True
+    ) -> bool:
+        """Gives an item back; False if its lease had ended."""
+        ...
+
+    async def give_back(self, items: Sequence[Item]) -> None:
+        """Gives items back without counting an attempt."""
+        ...
 
 
 class Item:
@@ -18,14 +45,14 @@ class Item:
         id: Its id, given or made.
         value: What was pushed.
         attempt: Which attempt this is, from 1. It grows with every delivery, so it can fence a write.
-        tenant_id: Whose it is.
+        tenant_id: The tenant that it belongs to.
         queue: Where it came from.
         slot: The proof of this delivery.
     """
 
     __slots__ = ("attempt", "id", "queue", "slot", "value")
 
-    def __init__(self, queue: Queue, item_id: str, slot: str, attempt: int, value: Any) -> None:
+    def __init__(self, queue: ItemQueue, item_id: str, slot: str, attempt: int, value: Any) -> None:
         self.id = item_id
         self.value = value
         self.attempt = attempt
@@ -34,11 +61,11 @@ class Item:
 
     @property
     def tenant_id(self) -> str:
-        """Whose it is."""
+        """The tenant that it belongs to."""
         return self.queue.tenant_id
 
     async def ack(self) -> None:
-        """Finish it for good. Cost: 1 round trip. Idempotent.
+        """Finishes it for good. Cost: 1 round trip. Idempotent.
 
         Raises:
             NotOwnerError: The lease ended: the item is or will be somebody else's.
@@ -47,7 +74,7 @@ class Item:
             raise self._not_owner()
 
     async def extend(self, visibility_s: float) -> None:
-        """Let the lease end ``visibility_s`` seconds from now. Cost: 1 round trip.
+        """Lets the lease end ``visibility_s`` seconds from now. Cost: 1 round trip.
 
         Raises:
             NotOwnerError: The lease ended.
@@ -56,14 +83,14 @@ class Item:
             raise self._not_owner()
 
     async def nack(self, delay_s: float = 0.0, reason: str | None = None, *, count_attempt: bool = True) -> None:
-        """Give it back: to be tried again after ``delay_s``, or to the dead letters after its last attempt.
+        """Gives it back: to be tried again after ``delay_s``, or to the dead letters after its last attempt.
 
-        Cost: 1 round trip, and 1 where the queue is served for all tenants. Idempotent.
+        Cost: 1 round trip, and 1 if the queue is served for all tenants. Idempotent.
 
         Args:
             delay_s: Seconds before it is ready again.
             reason: Why, for whoever reads the dead letters.
-            count_attempt: False where nothing was tried.
+            count_attempt: False if nothing was tried.
 
         Raises:
             NotOwnerError: The lease ended.
@@ -84,11 +111,11 @@ class DeadLetter:
 
     Attributes:
         id: Its id.
-        value: What was pushed; ``None`` where the bytes cannot be read here.
+        value: What was pushed; ``None`` if the bytes cannot be read here.
         attempts: How often it was delivered.
         reason: Why the last attempt failed.
         died_at: When, in seconds since the epoch on the server's clock.
-        raw: The bytes, where they cannot be read here. ``replay`` brings them back to be read elsewhere.
+        raw: The bytes, if they cannot be read here. ``replay`` brings them back to be read elsewhere.
     """
 
     id: str
@@ -111,7 +138,7 @@ class QueueStats:
         dead: Dead letters.
         acked: Settled for good: acknowledged, or discarded as dead letters.
         discarded: How many of those were discarded.
-        oldest_age_s: How long ago the first of the ready was pushed; ``None`` where none is ready.
+        oldest_age_s: How long ago the first of the ready was pushed; ``None`` if none is ready.
         throughput_per_s: Acknowledged a second over the last minute.
     """
 
@@ -127,12 +154,12 @@ class QueueStats:
 
     @property
     def depth(self) -> int:
-        """What is still to be done."""
+        """The number of items that are still to be done."""
         return self.ready + self.delayed + self.in_flight
 
 
 def stats_from(reply: list[Any]) -> QueueStats:
-    """Read the answer of ``queue_stats``."""
+    """Reads the answer of ``queue_stats``."""
     pushed, ready, delayed, in_flight, dead, acked, discarded, now_ms, minute, this, before, first = reply
     into_minute = now_ms % 60_000 / 60_000
     current = now_ms // 60_000

@@ -21,12 +21,12 @@ _BUCKETS: Final = 60
 
 @dataclass(frozen=True, slots=True)
 class Decision:
-    """What a limit says to one request.
+    """The decision of a limit about one request.
 
     Attributes:
         allowed: True if the request was counted and may go on.
         remaining: What is left after it.
-        retry_after_s: Seconds until it is worth asking again; 0 where it was allowed, ``None`` where it never fits.
+        retry_after_s: Seconds until it is worth asking again; 0 if it was allowed, ``None`` if it never fits.
     """
 
     allowed: bool
@@ -37,7 +37,7 @@ class Decision:
         return self.allowed
 
     def require(self) -> Decision:
-        """Return the decision, or raise.
+        """Returns the decision, or raises.
 
         Raises:
             LimitExceededError: It was not allowed.
@@ -48,7 +48,7 @@ class Decision:
 
 
 class Limits(PerTenant):
-    """Rate limits. What was not allowed was not counted.
+    """Rate limits. A refused request was not counted.
 
     If Redis fails: raises; a request whose reply was lost may have been counted, and is not sent again.
     """
@@ -56,7 +56,7 @@ class Limits(PerTenant):
     async def sliding_window(
         self, name: str, *, tenant_id: str | None = None, limit: int, window_s: float, cost: int = 1
     ) -> Decision:
-        """At most ``limit`` within any ``window_s`` seconds.
+        """Returns at most ``limit`` within any ``window_s`` seconds.
 
         Its counts are those of name and window: two windows under one name do not meet, and one whose length is changed
         starts empty. The window is cut into sixty buckets and one more is counted with it: never a request too many, at worst a
@@ -72,7 +72,7 @@ class Limits(PerTenant):
     async def token_bucket(
         self, name: str, *, tenant_id: str | None = None, rate_per_s: float, burst: int, cost: int = 1
     ) -> Decision:
-        """``rate_per_s`` in the long run, up to ``burst`` at once.
+        """Returns ``rate_per_s`` in the long run, up to ``burst`` at once.
 
         The generic cell rate algorithm: one instant a bucket, no refilling task. A bucket is that of name, rate and
         burst: two under one name do not meet, and one that is changed starts full.

@@ -10,7 +10,7 @@ from alacena.engine.base.errors import BackendError, DecodeError
 
 
 class Lists(PerTenant):
-    """Plain lists of values. What goes in comes out: a dictionary as a dictionary, ``0`` as ``0``.
+    """Plain lists of values. A value comes out as it went in: a dictionary as a dictionary, ``0`` as ``0``.
 
     ``lpop`` takes an element off for good: if the caller dies, or the reply is lost, so is the element. Work that must
     not be lost belongs into :class:`~alacena.coordination.queues.Queues`.
@@ -18,7 +18,7 @@ class Lists(PerTenant):
     """
 
     async def rpush(self, name: str, *values: Any, tenant_id: str | None = None) -> int:
-        """Append values.
+        """Appends values.
 
         Cost: 1 round trip. Atomicity: all or none.
 
@@ -34,11 +34,11 @@ class Lists(PerTenant):
         return length
 
     async def lpop(self, name: str, *, tenant_id: str | None = None, raw: bool = False) -> Any:
-        """Take the first value off; ``None`` if the list is empty. At most once: see the class.
+        """Takes the first value off; ``None`` if the list is empty. At most once: see the class.
 
         A value that cannot be read here is put back, so that another version may read it.
 
-        Cost: 1 round trip, and 1 where it is put back. Cancellation: a value may be taken off and lost.
+        Cost: 1 round trip, and 1 if it is put back. Cancellation: a value may be taken off and lost.
 
         Args:
             name: The list.
@@ -66,7 +66,7 @@ class Lists(PerTenant):
             raise DecodeError(words, raw=element) from error
 
     async def lrange(self, name: str, start: int = 0, end: int = -1, *, tenant_id: str | None = None) -> list[Any]:
-        """The values from ``start`` to ``end``, both included; negative places count from the end.
+        """Returns the values from ``start`` to ``end``, both included; negative places count from the end.
 
         In place of a value that cannot be read here stands an
         :class:`~alacena.coordination.elements.Unreadable` with its bytes.
@@ -79,12 +79,12 @@ class Lists(PerTenant):
         return all_read(self._port.elements.of(tenant_id, key).decode, rows)
 
     async def llen(self, name: str, *, tenant_id: str | None = None) -> int:
-        """How many values there are. Cost: 1 round trip."""
+        """Returns how many values there are. Cost: 1 round trip."""
         length: int = await self._port.call("LLEN", self._key(name, self._tenant(tenant_id)))
         return length
 
     async def delete(self, name: str, *, tenant_id: str | None = None) -> bool:
-        """Delete the list; True if it was there. Cost: 1 round trip."""
+        """Deletes the list; True if it was there. Cost: 1 round trip."""
         return bool(await self._port.call("UNLINK", self._key(name, self._tenant(tenant_id))))
 
     def _key(self, name: str, tenant_id: str) -> str:

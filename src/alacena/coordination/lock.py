@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 from alacena.engine.base.errors import BackendError, LockLostError
@@ -27,11 +28,32 @@ _RENEW_RATIO: Final = 1 / 3
 _RETRY_RATIO: Final = 1 / 20
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Grant:
+    """A lock as the server granted it.
+
+    Attributes:
+        name: The lock's name.
+        keys: Its keys on the server.
+        token: The owner's token.
+        fence: The number of this ownership.
+        ttl_ms: The length of its lease.
+        sent: The instant at which it was asked for, on this process's clock.
+    """
+
+    name: str
+    keys: list[str]
+    token: str
+    fence: int
+    ttl_ms: int
+    sent: float
+
+
 class Lock:
     """A lock held by this process.
 
     It says *when* work may run, for efficiency: a process that was stopped, or a network that delivers late, can still
-    act after its lease. What makes work *safe* is :attr:`fence`, checked by the resource itself: see
+    act after its lease. Work is made *safe* by :attr:`fence`, checked by the resource itself: see
     :mod:`alacena.coordination.fences`.
 
     Attributes:
@@ -48,25 +70,20 @@ class Lock:
         self,
         port: CoordinationContext,
         _background: BackgroundTasks,
-        name: str,
-        keys: list[str],
-        token: str,
-        fence: int,
-        ttl_ms: int,
-        sent: float,
+        grant: Grant,
     ) -> None:
-        self.name = name
-        self.token = token
-        self.fence = fence
+        self.name = grant.name
+        self.token = grant.token
+        self.fence = grant.fence
         self.lost = asyncio.Event()
         self.on_lost: Callable[[], object] | None = None
         self.taker: asyncio.Task[Any] | None = None
         self.is_block = False
         self._port = port
         self._background = _background
-        self._keys = keys
-        self._ttl_ms = ttl_ms
-        self._deadline = self._deadline_from(sent)
+        self._keys = grant.keys
+        self._ttl_ms = grant.ttl_ms
+        self._deadline = self._deadline_from(grant.sent)
         self._renewal = asyncio.get_running_loop().create_task(self._renew())
 
     @property
@@ -75,11 +92,11 @@ class Lock:
         return 0.0 if self.lost.is_set() else max(self._deadline - self._port.environment.now(), 0.0)
 
     def is_of(self, keys: list[str]) -> bool:
-        """Whether it is the lock of these keys."""
+        """Returns whether it is the lock of these keys."""
         return self._keys == keys
 
     def check(self) -> None:
-        """Raise unless the lock is surely held now. Sends nothing.
+        """Raises unless the lock is surely held now. Sends nothing.
 
         Raises:
             LockLostError: The lease is over.
@@ -88,7 +105,7 @@ class Lock:
             raise LockLostError(f"lock {self.name!r} (fence {self.fence}) is lost")
 
     async def release(self) -> bool:
-        """Give the lock back, if it is still this owner's, and wake the next in line.
+        """Gives the lock back, if it is still this owner's, and wakes the next in line.
 
         Cost: 1 round trip. Cancellation: the release is finished in the background.
         If Redis fails: raises; the lock ends with its lease.
@@ -101,7 +118,7 @@ class Lock:
         return bool(await self._background.finish(give_back(self._port, self._keys, self.token)))
 
     def _deadline_from(self, sent: float) -> float:
-        """The server counts from when it got the command, which is after ``sent``."""
+        """Returns the deadline of a lease: the server counts from when it got the command, which is after ``sent``."""
         return sent + self._ttl_ms / 1000 * (1 - _DRIFT_RATIO)
 
     async def _renew(self) -> None:
@@ -121,7 +138,7 @@ class Lock:
         self._lose()
 
     def abandon(self) -> None:
-        """Renew no more, because the cache is closed: the lock is lost, and ends with its lease."""
+        """Renews no more, because the cache is closed: the lock is lost, and ends with its lease."""
         if self._renewal.cancel():
             self._lose()
 
@@ -131,7 +148,7 @@ class Lock:
             self.on_lost()
 
     async def _ask(self, timeout_s: float) -> bool | None:
-        """True: renewed. False: it belongs to somebody else. None: no answer."""
+        """Returns True: renewed. False: it belongs to somebody else. None: no answer."""
         try:
             async with asyncio.timeout(timeout_s):
                 return bool(await self._port.run(RENEW, self._keys[:2], [self.token, self._ttl_ms]))
@@ -140,10 +157,10 @@ class Lock:
 
 
 async def give_back(port: CoordinationContext, keys: list[str], token: str) -> bool:
-    """Release a lock, or leave the line for it; True if the token held it."""
+    """Releases a lock, or leaves the line for it; True if the token held it."""
     return bool(await port.run(RELEASE, keys, [token, HEAD_MS, bell_prefix(keys)]))
 
 
 def bell_prefix(keys: list[str]) -> str:
-    """The head of the channels on which the waiters of a lock are woken; a waiter's token follows."""
+    """Returns the head of the channels on which the waiters of a lock are woken; a waiter's token follows."""
     return f"{keys[0]}:bell:"

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Final
 from weakref import WeakSet
 
 from alacena.coordination.coordination_context import milliseconds, wait_seconds
-from alacena.coordination.lock import HEAD_MS, RENEW, Lock, bell_prefix, give_back
+from alacena.coordination.lock import HEAD_MS, RENEW, Grant, Lock, bell_prefix, give_back
 from alacena.coordination.per_tenant import PerTenant
 from alacena.engine.base.errors import (
     BackendError,
@@ -58,12 +58,12 @@ class Locks(PerTenant):
     def acquire(
         self, name: str, *, tenant_id: str | None = None, ttl_s: float = 30.0, wait_s: float | None = None
     ) -> LockBlock:
-        """A block that runs while the lock is held: ``async with locks.acquire(...) as lock``.
+        """Returns a block that runs while the lock is held: ``async with locks.acquire(...) as lock``.
 
         The lock is renewed every ``ttl_s / 3`` while the block runs. If it cannot be, the block's task is cancelled
         before the server could give the lock away, and the block ends with :class:`LockLostError`.
 
-        Cost: 1 round trip to acquire where nobody holds it, 1 to release, 1 each ``ttl_s / 3``.
+        Cost: 1 round trip to acquire if nobody holds it, 1 to release, 1 each ``ttl_s / 3``.
         A waiter sends 4 commands in all (+ subscribe and unsubscribe), and 1 each 5 s (first in line: 2 s) to show
         that it lives.
         Atomicity: owner, fence and line in one step. Cancellation: leaves the line, or releases, in the background.
@@ -85,7 +85,7 @@ class Locks(PerTenant):
     async def take(
         self, name: str, *, tenant_id: str | None = None, ttl_s: float = 30.0, wait_s: float | None = None
     ) -> Lock:
-        """Take a lock without a block. It is renewed until :meth:`Lock.release`; watch :attr:`Lock.lost` yourself.
+        """Takes a lock without a block. It is renewed until :meth:`Lock.release`; watch :attr:`Lock.lost` yourself.
 
         Raises:
             UsageError: This task holds the lock in a block, and would wait for itself without an end.
@@ -110,13 +110,14 @@ class Locks(PerTenant):
                 self._background.start(claim.withdraw())
             raise LockTimeoutError(f"lock {name!r} of tenant {tenant_id!r} was not had within {wait_s} s{hint}")
         fence, sent = granted
-        lock = Lock(self._port, self._background, name, claim.keys, claim.token, fence, claim.ttl_ms, sent)
+        grant = Grant(name=name, keys=claim.keys, token=claim.token, fence=fence, ttl_ms=claim.ttl_ms, sent=sent)
+        lock = Lock(self._port, self._background, grant)
         lock.taker = asyncio.current_task()
         self._held.add(lock)
         return lock
 
     def _own_hint(self, name: str, tenant_id: str, *, is_patient: bool) -> str:
-        """Words for a task that waits for a lock of its own.
+        """Returns words for a task that waits for a lock of its own.
 
         Raises:
             UsageError: It would wait for ever, for its own block to end.
@@ -134,7 +135,7 @@ class Locks(PerTenant):
     async def try_acquire(
         self, name: str, *, tenant_id: str | None = None, ttl_s: float = 30.0, token: str | None = None
     ) -> int | None:
-        """Take a lock under a token of the caller's if it is free, without renewal. Idempotent by token.
+        """Takes a lock under a token of the caller's if it is free, without renewal. Idempotent by token.
 
         Cost: 1 round trip. Cancellation: it may be taken; then :meth:`withdraw` the token, or ask again with it.
 
@@ -152,7 +153,7 @@ class Locks(PerTenant):
         return None if granted is None else granted[0]
 
     def withdraw(self, name: str, *, tenant_id: str | None = None, token: str, ttl_s: float = 30.0) -> None:
-        """Give a lock back in the background that :meth:`try_acquire` may have taken, although it raised.
+        """Gives a lock back in the background that :meth:`try_acquire` may have taken, although it raised.
 
         Do not use the token again.
         """
@@ -161,17 +162,17 @@ class Locks(PerTenant):
         self._background.start(_Claim(self._port, keys, ttl_ms, token).withdraw())
 
     async def renew(self, name: str, *, tenant_id: str | None = None, token: str, ttl_s: float = 30.0) -> bool:
-        """Lengthen the lease of a token; False if it does not hold the lock. Cost: 1 round trip."""
+        """Lengthens the lease of a token; False if it does not hold the lock. Cost: 1 round trip."""
         words: list[Argument] = [token, milliseconds(ttl_s, "ttl_s", least=_LEAST_TTL_MS)]
         return bool(await self._port.run(RENEW, self._keys(name, self._tenant(tenant_id))[:2], words))
 
     async def release(self, name: str, *, tenant_id: str | None = None, token: str) -> bool:
-        """Give a lock back; False if the token does not hold it. Cost: 1 round trip. Idempotent."""
+        """Gives a lock back; False if the token does not hold it. Cost: 1 round trip. Idempotent."""
         keys = self._keys(name, self._tenant(tenant_id))
         return await self._background.finish(give_back(self._port, keys, token))
 
     async def close(self, deadline: Deadline | None = None) -> None:
-        """Wait until what was given up has been given back; what is still held is renewed no more, and so lost."""
+        """Waits until what was given up has been given back; what is still held is renewed no more, and so lost."""
         self._refuse_bound("close()")
         try:
             await self._background.close(deadline)
@@ -194,7 +195,7 @@ class _Claim:
         self._pause_s = _HEARTBEAT_S
 
     async def ask(self, *, in_line: bool) -> tuple[int, float] | None:
-        """The fence and when it was asked for, or ``None``; then :attr:`_pause_s` says when to look again."""
+        """Returns the fence and when it was asked for, or ``None``; then :attr:`_pause_s` says when to look again."""
         sent = self._port.environment.now()
         waiter_ms = round(WAITER_S * 1000) if in_line else 0
         words: list[Argument] = [self.token, self.ttl_ms, waiter_ms, HEAD_MS, bell_prefix(self.keys)]
@@ -204,14 +205,20 @@ class _Claim:
         _, left_ms, place = reply
         chance = self._port.environment.random()
         self._pause_s = (_HEARTBEAT_S if place else _HEAD_HEARTBEAT_S) * (0.8 + 0.2 * chance)
+        # 1. The holder dies. Its lease runs out on the server, and no script runs to tell anybody.
+        # 2. The first in line would sleep until its next heartbeat.
         if place == 0 and left_ms >= 0:
             # The first in line watches the holder's lease: if the holder died, nobody will ring.
             self._pause_s = min(self._pause_s, left_ms / 1000 + 0.001 + 0.009 * chance)
         return None
 
     async def stand_in_line(self, deadline: float | None) -> tuple[int, float] | None:
-        """Wait for the turn, until ``deadline``. Who stands in line must listen: a head that nobody hears is passed."""
+        """Waits for the turn, until ``deadline``. A head waiter that stopped its heartbeat is skipped."""
         now = self._port.environment.now
+        # Listening begins before the first question:
+        # 1. Asked first, the answer is "not yet".
+        # 2. The holder releases, and rings: nobody listens.
+        # 3. The waiter listens, for a ring that was.
         async with self._port.store.listen(bell_prefix(self.keys) + self.token) as bell:
             while True:
                 granted = await self.ask(in_line=True)
@@ -223,11 +230,13 @@ class _Claim:
                 await bell.wait(min(self._pause_s, left_s))
 
     async def withdraw(self) -> None:
-        """Leave the line; give the lock back if a lost reply had granted it. Asks again for as long as that may help.
+        """Leaves the line; gives the lock back if a lost reply had granted it. Asks again for as long as that may help.
 
         A cache that is being closed does not wait for a server that is away: the lock ends with its lease.
         """
         now = self._port.environment.now
+        # A lost reply may have granted the lock under this token. Left alone, it would be held for its whole lease by
+        # nobody.
         deadline = now() + min(self.ttl_ms / 1000, _WITHDRAW_S)
         while True:
             try:
@@ -274,15 +283,17 @@ class LockBlock:
         assert self._task is not None
         self._lock.on_lost = None
         if not self._interrupted:
-            if not await self._released(self._lock) and error is None:
+            if not await self._release_or_prove(self._lock) and error is None:
                 raise LockLostError(f"lock {self._lock.name!r} (fence {self._lock.fence}) had ended before its block")
             return
         others = self._task.uncancel() > self._cancelling
         if error is None or (kind is asyncio.CancelledError and not others):
             raise LockLostError(f"lock {self._lock.name!r} (fence {self._lock.fence}) could not be renewed") from error
 
-    async def _released(self, lock: Lock) -> bool:
-        """False if the lock was no longer held. Where the store is away, the lease that we can prove decides."""
+    async def _release_or_prove(self, lock: Lock) -> bool:
+        """Returns False if the lock was no longer held. If the backend is away, the lease that we can prove decides."""
+        # Read before the release: the round trip takes time in which the lease may run out, although it stood at the
+        # block's end.
         proved = lock.remaining_s > 0
         try:
             return await lock.release()

@@ -1,4 +1,4 @@
-"""Whose coordination objects are asked for: named at each call, or bound once."""
+"""The tenant of a coordination object: named at each call, or bound once."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is put into a queue, and what became of it."""
+"""Pushed items, and the outcome of each push."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ class Pushed(str):
     outcome: Outcome
 
     def __new__(cls, item_id: str, outcome: Outcome) -> Self:
-        """Return the id with its outcome."""
+        """Returns the id with its outcome."""
         self = super().__new__(cls, item_id)
         self.outcome = outcome
         return self
@@ -48,7 +48,7 @@ class Pushed(str):
 
 
 def item_id(name: object) -> str:
-    """The id of an item as text.
+    """Returns the id of an item as text.
 
     Raises:
         InvalidKeyError: It is blank, too long, or of a type that has no single text form.
@@ -62,7 +62,7 @@ def item_id(name: object) -> str:
 
 
 def due_word(delay_s: float, at: float | datetime | None) -> str:
-    """The instant for the script: milliseconds from now, or ``@`` and milliseconds since the epoch."""
+    """Returns the instant for the script: milliseconds from now, or ``@`` and milliseconds since the epoch."""
     if at is None:
         return str(milliseconds(delay_s, "delay_s", least=0))
     if delay_s:
@@ -75,7 +75,7 @@ def due_word(delay_s: float, at: float | datetime | None) -> str:
 
 
 def pages(pairs: Iterable[tuple[str, bytes]]) -> Iterator[list[tuple[str, bytes]]]:
-    """Ids and payloads in portions that one command carries."""
+    """Returns ids and payloads in portions that one command carries."""
     rest = iter(pairs)
     while page := list(islice(rest, 1)):
         size = len(page[0][1])

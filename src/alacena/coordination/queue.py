@@ -86,9 +86,9 @@ class Queue:
         at: float | datetime | None = None,
         if_dead: Literal["revive", "keep"] = "revive",
     ) -> Pushed:
-        """Put a value in.
+        """Puts a value in.
 
-        Cost: 1 round trip; 2 where the queue was empty and it is served for all tenants. Atomicity: all or nothing.
+        Cost: 1 round trip; 2 if the queue was empty and it is served for all tenants. Atomicity: all or nothing.
         Cancellation: it is put in all the same, in the background.
 
         Args:
@@ -120,7 +120,7 @@ class Queue:
         at: float | datetime | None = None,
         if_dead: Literal["revive", "keep"] = "revive",
     ) -> list[Pushed]:
-        """Put values in. See :meth:`push`.
+        """Puts values in. See :meth:`push`.
 
         Cost: 1 round trip for each 500 values or MiB. Atomicity: of each of those: give ids, so that you can push all
         of them again where one failed.
@@ -142,7 +142,7 @@ class Queue:
         return await self._background.finish(self._push_pages(pairs, due, head))
 
     async def _push_pages(self, pairs: list[tuple[str, bytes]], due: str, head: list[Argument]) -> list[Pushed]:
-        """Send all portions, and announce what came into an empty queue, also where a later portion fails."""
+        """Sends all portions, and announces what came into an empty queue, also where a later portion fails."""
         announce = False
         pushed: list[Pushed] = []
         try:
@@ -157,7 +157,7 @@ class Queue:
         return pushed
 
     async def _announce(self) -> None:
-        """Put the tenant's turn first. That may fail: what is in the queue stays there, and is found a while later."""
+        """Puts the tenant's turn first. That may fail: what is in the queue stays there, and is found a while later."""
         if self._ready_tenants is not None:
             try:
                 await self._background.finish(self._ready_tenants.announce(self.tenant_id))
@@ -168,12 +168,12 @@ class Queue:
     async def reserve(
         self, max_items: int = 1, *, visibility_s: float = 60.0, wait_s: float = 0.0, token: str | None = None
     ) -> list[Item]:
-        """Take up to ``max_items`` under a lease, and up to 8 MiB of values; one item may be larger.
+        """Takes up to ``max_items`` under a lease, and up to 8 MiB of values; one item may be larger.
 
-        What cannot be read here is given back after a delay, with its attempt counted, and said in the log and in an
+        An item that cannot be read here is given back after a delay, with its attempt counted, and said in the log and in an
         ``ItemRejected`` event: another version may be able to. After its last attempt it is a dead letter.
 
-        Cost: 1 round trip where there is something; while waiting, woken and not polling, 1 each 5 s.
+        Cost: 1 round trip if there is something; while waiting, woken and not polling, 1 each 5 s.
         Cancellation: what was taken is given back in the background, without counting as an attempt.
         If Redis fails: raises; where only the reply was lost, and no ``token`` was given, the same.
 
@@ -191,7 +191,7 @@ class Queue:
     async def take(
         self, max_items: int, visibility_s: float, token: str | None = None, max_bytes: int = MOST_BYTES
     ) -> Taken:
-        """Take what there is, without waiting. See :meth:`reserve`."""
+        """Takes what there is, without waiting. See :meth:`reserve`."""
         if not 1 <= max_items <= _MOST_AT_ONCE:
             raise ValueError(f"max_items must be from 1 to {_MOST_AT_ONCE}, not {max_items}")
         holder = token or self._port.token()
@@ -218,7 +218,7 @@ class Queue:
         return self._port.store.listen(self._channel)
 
     async def ack(self, items: Sequence[Item]) -> list[Item]:
-        """Finish items of this queue for good.
+        """Finishes items of this queue for good.
 
         Cost: 1 round trip. Atomicity: all in one step. Idempotent.
 
@@ -229,7 +229,7 @@ class Queue:
         return await self._each(ACK, words, items)
 
     async def extend(self, items: Sequence[Item], visibility_s: float) -> list[Item]:
-        """Lengthen the leases of items of this queue.
+        """Lengthens the leases of items of this queue.
 
         Cost: 1 round trip.
 
@@ -242,14 +242,14 @@ class Queue:
     async def nack(
         self, item: Item, delay_s: float = 0.0, reason: str | None = None, *, count_attempt: bool = True
     ) -> bool:
-        """Give an item back; False if its lease had ended. See :meth:`Item.nack`."""
+        """Gives an item back; False if its lease had ended. See :meth:`Item.nack`."""
         delay_ms = milliseconds(delay_s, "delay_s", least=0)
         return await self._nack(
             item.id, item.slot, delay_ms, reason or "", self._max_attempts, count_attempt=count_attempt
         )
 
     async def dead(self, limit: int = 100) -> list[DeadLetter]:
-        """The oldest dead letters. Cost: 1 round trip for each 8 MiB of values."""
+        """Returns the oldest dead letters. Cost: 1 round trip for each 8 MiB of values."""
         letters: list[DeadLetter] = []
         while len(letters) < limit:
             words: list[Argument] = [len(letters), limit - len(letters), MOST_BYTES]
@@ -260,9 +260,9 @@ class Queue:
         return letters
 
     async def replay(self, ids: Sequence[str | int | UUID] | None = None) -> int:
-        """Make dead letters ready again, with all their attempts before them; all of them where no ids are given.
+        """Makes dead letters ready again, with all their attempts before them; all of them where no ids are given.
 
-        Cost: 1 round trip a thousand, and 1 where it is served for all tenants.
+        Cost: 1 round trip a thousand, and 1 if it is served for all tenants.
 
         Returns:
             How many there were; less where a reply was lost, although all were.
@@ -272,7 +272,7 @@ class Queue:
         return count
 
     async def discard(self, ids: Sequence[str | int | UUID] | None = None) -> int:
-        """Forget dead letters for good, and their ids at once; all of them where no ids are given.
+        """Forgets dead letters for good, and their ids at once; all of them where no ids are given.
 
         Cost: 1 round trip a thousand.
 
@@ -282,14 +282,14 @@ class Queue:
         return await self._letters(DISCARD, [], ids)
 
     async def stats(self) -> QueueStats:
-        """The queue now. Cost: 1 round trip. Atomicity: all figures are of one instant.
+        """Returns the queue now. Cost: 1 round trip. Atomicity: all figures are of one instant.
 
         A queue that was empty for a day is forgotten, and counts from 0 again.
         """
         return stats_from(await self._port.run(STATS, self._keys, []))
 
     async def give_back(self, items: Sequence[Item]) -> None:
-        """Give items back that nobody has tried: at once, and without counting the attempt. Those lost are left out.
+        """Gives items back that nobody has tried: at once, and without counting the attempt. Those lost are left out.
 
         Cost: 1 round trip each, all of them at once.
         """
@@ -325,7 +325,7 @@ class Queue:
         return bool(state)
 
     def _read(self, rows: Sequence[list[Any]]) -> tuple[list[Item], list[Item]]:
-        """The items that can be read, and those that cannot, with the reason as their value."""
+        """Returns the items that can be read, and those that cannot, with the reason as their value."""
         items: list[Item] = []
         unreadable: list[Item] = []
         for name, slot, attempt, record in rows:
@@ -340,7 +340,7 @@ class Queue:
         return items, unreadable
 
     async def _put_off(self, unreadable: Sequence[Item]) -> None:
-        """Give back what cannot be read here, to be tried a while later: another version may read it."""
+        """Gives back what cannot be read here, to be tried a while later: another version may read it."""
         for item in unreadable:
             self._tell(item)
         try:
@@ -383,12 +383,12 @@ class Queue:
 
 
 def _letter_id(name: str | int | UUID) -> str:
-    """An id of a dead letter, which may also be one that was made."""
+    """Returns an id of a dead letter, which may also be one that was made."""
     return name if isinstance(name, str) else item_id(name)
 
 
 def _unreadable_ms(attempt: int) -> int:
-    """How long an item waits that could not be read: 1 s at first, minutes at last, as long as a deploy may take."""
+    """Returns how long an item waits that could not be read: 1 s at first, minutes at last, as long as a deploy may take."""
     return round(1000 * min(float(_UNREADABLE_FACTOR) ** min(attempt - 1, 9), _UNREADABLE_MOST_S))
 
 

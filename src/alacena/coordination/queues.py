@@ -37,7 +37,7 @@ class Queues(PerTenant):
         self._rosters: dict[str, ReadyTenants] = {}
 
     def __call__(self, name: str, *, tenant_id: str | None = None, max_attempts: int = 5) -> Queue:
-        """The queue ``name`` of a tenant. Nothing is sent.
+        """Returns the queue ``name`` of a tenant. Nothing is sent.
 
         Args:
             name: Its name.
@@ -49,7 +49,7 @@ class Queues(PerTenant):
     def any(
         self, name: str, *, tenant_ids: Sequence[str] | None = None, max_attempts: int = 5
     ) -> AllTenants | SomeTenants:
-        """A view over the queue ``name`` of many tenants, served in turn whatever the length of each.
+        """Returns a view over the queue ``name`` of many tenants, served in turn whatever the length of each.
 
         Args:
             name: The queues' name.
@@ -78,7 +78,7 @@ class Queues(PerTenant):
         wait_s: float = 0.0,
         max_attempts: int = 5,
     ) -> list[Item]:
-        """Take items of many tenants in turn. See :meth:`any`, whose view keeps its place between calls."""
+        """Takes items of many tenants in turn. See :meth:`any`, whose view keeps its place between calls."""
         view = self.any(name, tenant_ids=tenant_ids, max_attempts=max_attempts)
         return await view.reserve(max_items, visibility_s=visibility_s, wait_s=wait_s)
 
@@ -93,7 +93,7 @@ class Queues(PerTenant):
         backoff: Backoff | None = None,
         grace_s: float = 30.0,
     ) -> Worker:
-        """A worker on one or more of these queues: ``await cache.queues.worker(queue, handle).run()``.
+        """Returns a worker on one or more of these queues: ``await cache.queues.worker(queue, handle).run()``.
 
         Args:
             source: A queue, or what :meth:`any` gives.
@@ -121,7 +121,7 @@ class Queues(PerTenant):
         )
 
     async def close(self, deadline: Deadline | None = None) -> None:
-        """Wait until what was given up has been given back."""
+        """Waits until what was given up has been given back."""
         self._refuse_bound("close()")
         await self._port._background.close(deadline)
 

@@ -1,4 +1,4 @@
-"""Who may have work: a list of tenants that many processes serve in turn.
+"""Tenants that may have work: an advisory list, which many processes serve in turn.
 
 Tenants live on different nodes, so no script sees all their queues. The ready_tenants is one sorted set apart, by the instant
 of each tenant's next turn. It is a hint that repairs itself: who has no work is put off, who has some announces it.
@@ -71,8 +71,10 @@ class ReadyTenants:
         return self._port.store.listen(self._channel)
 
     async def ensure(self, tenant_id: str) -> None:
-        """Be on the ready_tenants before work is added. Cost: 1 round trip each quarter of an hour, else none."""
+        """Puts the tenant on the list before work is added. Cost: 1 round trip each quarter of an hour, else none."""
         now = self._port.environment.now()
+        # Before the item is pushed, and not after: a push whose process dies in between would leave work that no round
+        # visits.
         if now >= self._ensured.get(tenant_id, now):
             await self._port.run(ANNOUNCE, self._keys, [tenant_id, 0, self._channel])
             self._ensured.pop(tenant_id, None)
@@ -81,11 +83,11 @@ class ReadyTenants:
                 del self._ensured[next(iter(self._ensured))]
 
     async def announce(self, tenant_id: str) -> None:
-        """Say that there is work now. Cost: 1 round trip."""
+        """Says that there is work now. Cost: 1 round trip."""
         await self._port.run(ANNOUNCE, self._keys, [tenant_id, 1, self._channel])
 
     async def turns(self, count: int) -> tuple[list[Turn], float | None]:
-        """Whose turn it is, and the seconds until the next one (``None``: nobody is there).
+        """Returns the tenants whose turn it is, and the seconds until the next one (``None``: there is none).
 
         Each goes to the end of the round. A reply that is lost costs its tenants one round.
 
@@ -96,11 +98,11 @@ class ReadyTenants:
         return found, None if left_ms < 0 else left_ms / 1000
 
     def found(self, turn: Turn) -> None:
-        """There was work: the next turn is in the next round."""
+        """Notes that there was work: the next turn is in the next round."""
         self._idle.pop(turn.tenant_id, None)
 
     async def put_off(self, turn: Turn, due_s: float | None) -> None:
-        """There was no work: come back when some is due (``None``: none is known), or when it announces itself.
+        """Notes that there was no work: the turn comes when some is due (``None``: none is known), or when it announces itself.
 
         Cost: 1 round trip.
         """
@@ -113,6 +115,8 @@ class ReadyTenants:
         if idle > _STRIKE_OFF_AFTER:
             self._idle.pop(turn.tenant_id, None)
             pause_ms = -1
+        # The mark says which announcement this turn has seen: work announced since then changes it, and the script
+        # leaves the tenant in the round.
         await self._port.run(PARK, self._keys, [turn.tenant_id, turn.mark, pause_ms])
 
     @property

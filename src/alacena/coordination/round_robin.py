@@ -7,7 +7,7 @@ import logging
 from contextlib import AsyncExitStack
 from typing import TYPE_CHECKING, Final, Self
 
-from alacena.coordination.taken import MOST_BYTES, reserve_from, taking
+from alacena.coordination.taken import MOST_BYTES, collect_taken, reserve_from
 from alacena.engine.base.errors import BackendError
 
 if TYPE_CHECKING:
@@ -45,13 +45,13 @@ class AllTenants:
         self._queue_of = queue_of
 
     async def reserve(self, max_items: int = 1, *, visibility_s: float = 60.0, wait_s: float = 0.0) -> list[Item]:
-        """Take up to ``max_items`` of the tenants whose turn it is.
+        """Takes up to ``max_items`` of the tenants whose turn it is.
 
         A tenant whose queue fails does not keep the others waiting: it is passed over for a while, and said in the log.
 
         Cost: 2 round trips (turns, then all their queues at once); 1 more for each tenant that had nothing.
         Cancellation: what was taken is given back in the background, without counting as an attempt.
-        If Redis fails: raises where nothing was had.
+        If Redis fails: raises if nothing was had.
         """
         return await reserve_from(self, self._port, max_items, visibility_s, wait_s)
 
@@ -60,8 +60,8 @@ class AllTenants:
         return self._ready_tenants.bell()
 
     async def take(self, max_items: int, visibility_s: float, token: str | None = None) -> Taken:
-        """Take what there is, without waiting; ``due_s`` are the seconds until the next turn. See :meth:`reserve`."""
-        with taking(self._port) as taken:
+        """Takes what there is, without waiting; ``due_s`` are the seconds until the next turn. See :meth:`reserve`."""
+        with collect_taken(self._port) as taken:
             while not taken.items:
                 turns, taken.due_s = await self._ready_tenants.turns(min(max_items, _TURNS_AT_ONCE))
                 if not turns:
@@ -80,7 +80,7 @@ class AllTenants:
     async def _serve(
         self, turn: Turn, share: int, visibility_s: float, token: str | None, taken: Taken, max_bytes: int
     ) -> None:
-        """Add what a tenant has to what was taken."""
+        """Adds what a tenant has to what was taken."""
         try:
             found = await self._queue_of(turn.tenant_id).take(share, visibility_s, token, max_bytes)
             _add(taken, found)
@@ -116,13 +116,13 @@ class SomeTenants:
         self._at = 0
 
     async def reserve(self, max_items: int = 1, *, visibility_s: float = 60.0, wait_s: float = 0.0) -> list[Item]:
-        """Take up to ``max_items``, one of each tenant in turn.
+        """Takes up to ``max_items``, one of each tenant in turn.
 
         A tenant whose queue fails does not keep the others waiting: it is passed over, and said in the log.
 
         Cost: 1 round trip for each tenant looked at, until there are enough or all were looked at.
         Cancellation: what was taken is given back in the background, without counting as an attempt.
-        If Redis fails: raises where nothing was had.
+        If Redis fails: raises if nothing was had.
         """
         return await reserve_from(self, self._port, max_items, visibility_s, wait_s)
 
@@ -131,10 +131,10 @@ class SomeTenants:
         return _Bells(self._queues)
 
     async def take(self, max_items: int, visibility_s: float, token: str | None = None) -> Taken:
-        """Take what there is, without waiting. See :meth:`reserve`."""
+        """Takes what there is, without waiting. See :meth:`reserve`."""
         failed: BackendError | None = None
         share = max(max_items // len(self._queues), 1)
-        with taking(self._port) as taken:
+        with collect_taken(self._port) as taken:
             for _ in range(len(self._queues)):
                 queue = self._queues[self._at]
                 self._at = (self._at + 1) % len(self._queues)
@@ -179,7 +179,7 @@ class _Bells:
         await self._stack.aclose()
 
     async def wait(self, timeout_s: float) -> bool:
-        """Wait until one of them rings."""
+        """Waits until one of them rings."""
         waits = [asyncio.ensure_future(bell.wait(timeout_s)) for bell in self._bells]
         try:
             done, _ = await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)

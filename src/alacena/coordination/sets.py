@@ -19,7 +19,7 @@ class Sets(PerTenant):
     """
 
     async def add(self, name: str, *values: Any, tenant_id: str | None = None, ttl_s: float | None = None) -> int:
-        """Add values, and let the whole set expire ``ttl_s`` seconds from now where that is given.
+        """Adds values, and lets the whole set expire ``ttl_s`` seconds from now if that is given.
 
         Cost: 1 round trip. Atomicity: members and expiry in one step.
 
@@ -34,7 +34,7 @@ class Sets(PerTenant):
         return added
 
     async def remove(self, name: str, *values: Any, tenant_id: str | None = None) -> int:
-        """Remove values; returns how many were there. Cost: 1 round trip."""
+        """Removes values; returns how many were there. Cost: 1 round trip."""
         if not values:
             return 0
         tenant_id = self._tenant(tenant_id)
@@ -45,7 +45,7 @@ class Sets(PerTenant):
         return removed
 
     async def members(self, name: str, *, tenant_id: str | None = None) -> list[Any]:
-        """All values, in no order. Cost: 1 round trip.
+        """Returns all values, in no order. Cost: 1 round trip.
 
         In place of a value that cannot be read here stands an
         :class:`~alacena.coordination.elements.Unreadable` with its bytes.
@@ -56,7 +56,7 @@ class Sets(PerTenant):
         return all_read(self._port.elements.members(tenant_id, key).decode, list(rows))
 
     async def contains(self, name: str, value: Any, *, tenant_id: str | None = None) -> bool:
-        """True if the value is a member. Cost: 1 round trip; with a keyring up to 1 for each of its keys, and 1 more."""
+        """Returns True if the value is a member. Cost: 1 round trip; with a keyring up to 1 for each of its keys, and 1 more."""
         tenant_id = self._tenant(tenant_id)
         key = self._key(name, tenant_id)
         for word in self._port.elements.members(tenant_id, key).forms(value):
@@ -65,7 +65,7 @@ class Sets(PerTenant):
         return False
 
     async def delete(self, name: str, *, tenant_id: str | None = None) -> bool:
-        """Delete the set; True if it was there. Cost: 1 round trip."""
+        """Deletes the set; True if it was there. Cost: 1 round trip."""
         return bool(await self._port.call("UNLINK", self._key(name, self._tenant(tenant_id))))
 
     def _key(self, name: str, tenant_id: str) -> str:

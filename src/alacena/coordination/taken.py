@@ -1,4 +1,4 @@
-"""Where items come from: one queue, or the queues of many tenants; and how they are waited for."""
+"""Sources of items: one queue, or the queues of many tenants; and the wait for them."""
 
 from __future__ import annotations
 
@@ -13,8 +13,7 @@ if TYPE_CHECKING:
     from contextlib import AbstractAsyncContextManager
 
     from alacena.coordination.coordination_context import CoordinationContext
-    from alacena.coordination.item import Item
-    from alacena.coordination.queue import Queue
+    from alacena.coordination.item import Item, ItemQueue
     from alacena.engine.remote.backend import Notification
 
 MOST_BYTES: Final = 8 << 20
@@ -23,7 +22,7 @@ MOST_BYTES: Final = 8 << 20
 
 @dataclass(slots=True)
 class Taken:
-    """What one look at a source gave.
+    """The items that one look at a source gave.
 
     Attributes:
         items: The items, which nobody else has.
@@ -37,10 +36,10 @@ class Taken:
 
 
 class Source(Protocol):
-    """Whatever gives items: one queue, or the queues of many tenants."""
+    """A source of items: one queue, or the queues of many tenants."""
 
     async def take(self, max_items: int, visibility_s: float, token: str | None = None) -> Taken:
-        """Take what there is, without waiting.
+        """Takes what there is, without waiting.
 
         Cancellation: what was taken is given back in the background, without counting as an attempt.
         """
@@ -59,13 +58,13 @@ async def reserve_from(
     wait_s: float,
     token: str | None = None,
 ) -> list[Item]:
-    """Take items, waiting up to ``wait_s`` seconds for the first. Nothing is kept where it cannot be handed out."""
+    """Takes items, waiting up to ``wait_s`` seconds for the first. Nothing is kept if it cannot be handed out."""
     max_items, wait_s = exact(max_items, "max_items", least=1), wait_seconds(wait_s)
     taken = await source.take(max_items, visibility_s, token)
     if taken.items or wait_s <= 0:
         return taken.items
     deadline = port.environment.now() + wait_s
-    with taking(port) as found:
+    with collect_taken(port) as found:
         async with source.bell() as bell:
             while True:
                 taken = await source.take(max_items, visibility_s, token)
@@ -78,8 +77,8 @@ async def reserve_from(
 
 
 @contextmanager
-def taking(port: CoordinationContext) -> Iterator[Taken]:
-    """Collect items; where the block does not come to its end, they are given back."""
+def collect_taken(port: CoordinationContext) -> Iterator[Taken]:
+    """Collects items; where the block does not come to its end, they are given back."""
     taken = Taken()
     is_complete = False
     try:
@@ -91,8 +90,8 @@ def taking(port: CoordinationContext) -> Iterator[Taken]:
 
 
 def give_back(port: CoordinationContext, items: Iterable[Item]) -> None:
-    """Give items back in the background that nobody has seen: at once, and without counting an attempt."""
-    by_queue: dict[Queue, list[Item]] = {}
+    """Gives items back in the background that nobody has seen: at once, and without counting an attempt."""
+    by_queue: dict[ItemQueue, list[Item]] = {}
     for item in items:
         by_queue.setdefault(item.queue, []).append(item)
     for queue, own in by_queue.items():

@@ -1,4 +1,4 @@
-"""What keeps failing in the background: said once for each kind, and tried again later each time."""
+"""Repeated failures of background work: logged once for each kind, and retried later each time."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ class Trouble:
         self._in_a_row = 0
         self._said: set[str] = set()
 
-    def seen(self, error: BaseException) -> float:
+    def record(self, error: BaseException) -> float:
         """Takes note of a failure, says it if it is of a new kind, and returns the seconds to wait."""
         self.kind = type(error).__name__
         self.count += 1
@@ -65,7 +65,7 @@ class Trouble:
 
 
 def ends_a_task(error: BaseException) -> bool:
-    """Whether an error is an order to end, and not a failure.
+    """Returns whether an error is an order to end, and not a failure.
 
     A cancellation that nobody asked this task for is a failure of what it called.
     """

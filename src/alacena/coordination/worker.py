@@ -16,8 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
     from alacena.coordination.coordination_context import CoordinationContext
-    from alacena.coordination.item import Item
-    from alacena.coordination.queue import Queue
+    from alacena.coordination.item import Item, ItemQueue
     from alacena.coordination.taken import Source
     from alacena.engine.remote.backend import Notification
 
@@ -26,7 +25,7 @@ _log = logging.getLogger("alacena")
 
 @dataclass(frozen=True, slots=True)
 class Backoff:
-    """How long a failed item waits: doubled with every attempt, with full jitter above half.
+    """The wait of a failed item: doubled with every attempt, with full jitter above half.
 
     Attributes:
         first_s: After the first attempt.
@@ -39,14 +38,14 @@ class Backoff:
     most_s: float = 300.0
 
     def delay_s(self, attempt: int, chance: float) -> float:
-        """Seconds to wait after ``attempt`` (from 1), with ``chance`` in ``[0, 1)``."""
+        """Returns seconds to wait after ``attempt`` (from 1), with ``chance`` in ``[0, 1)``."""
         full = min(self.first_s * self.factor ** min(attempt - 1, 64), self.most_s)
         return full * (0.5 + 0.5 * chance)
 
 
 @dataclass(slots=True)
 class WorkerCounts:
-    """What a worker has done.
+    """Counters of a worker.
 
     Attributes:
         done: Items handled and acknowledged.
@@ -136,14 +135,15 @@ class Worker:
         self._stopping = asyncio.Event()
 
     def stop(self) -> None:
-        """Take no more items; :meth:`run` returns when the running handlers are done, or their grace is over."""
+        """Takes no more items; :meth:`run` returns when the running handlers are done, or their grace is over."""
         self._stopping.set()
 
     async def run(self) -> WorkerCounts:
-        """Work until :meth:`stop`.
+        """Works until :meth:`stop`.
 
         Cancellation: running handlers are cancelled, their items given back at once without counting the attempt.
         """
+        # A task of its own: leases are lengthened also while the server does not answer the question for more work.
         heart = asyncio.get_running_loop().create_task(self._beat())
         try:
             while not self._stopping.is_set():
@@ -165,7 +165,7 @@ class Worker:
             await self._until(asyncio.ensure_future(asyncio.sleep(pause)))
 
     async def _serve(self, bell: Notification) -> None:
-        """Keep the hands full. The bell is held all along, so that no ring is missed between looking and listening."""
+        """Keeps the hands full. The bell is held all along, so that no ring is missed between looking and listening."""
         while not self._stopping.is_set():
             free = self._concurrency - len(self._jobs)
             if not free:
@@ -184,7 +184,7 @@ class Worker:
         self._jobs.add(job)
 
     async def _until(self, *events: asyncio.Future[Any], own: bool = True) -> None:
-        """Wait until one of the events has come, or the worker is to stop; what is our ``own`` is then let go."""
+        """Waits until one of the events has come, or the worker is to stop; what is our ``own`` is then let go."""
         stop = asyncio.ensure_future(self._stopping.wait())
         try:
             await asyncio.wait([stop, *events], return_when=asyncio.FIRST_COMPLETED)
@@ -204,6 +204,7 @@ class Worker:
         try:
             work = asyncio.ensure_future(self._handle(job.item))
             try:
+                # Waited for and not awaited: a handler that cancels itself must not look like an order to this task.
                 await asyncio.wait([work])
             except asyncio.CancelledError:
                 work.cancel()
@@ -234,24 +235,27 @@ class Worker:
     async def _beat(self) -> None:
         while True:
             await asyncio.sleep(self._heartbeat_s)
-            by_queue: dict[Queue, list[_Job]] = {}
+            by_queue: dict[ItemQueue, list[_Job]] = {}
             for job in self._jobs:
                 by_queue.setdefault(job.item.queue, []).append(job)
             await asyncio.gather(*(self._lengthen(queue, jobs) for queue, jobs in by_queue.items()))
 
-    async def _lengthen(self, queue: Queue, jobs: list[_Job]) -> None:
+    async def _lengthen(self, queue: ItemQueue, jobs: list[_Job]) -> None:
         try:
             lost = await queue.extend([job.item for job in jobs], self._visibility_s)
         except AlacenaError:
             self.counts.outages += 1
             return
         for job in jobs:
+            # 1. The heartbeat asks for more time for items A and B.
+            # 2. Meanwhile A's handler ends, and A is acknowledged.
+            # 3. The reply says that A is not ours. That is no loss: only jobs that still run are cancelled.
             if job.item in lost and job in self._jobs:
                 self.counts.lost += 1
                 job.task.cancel()
 
     async def _drop_all(self) -> None:
-        """Cancel what still runs and give it back."""
+        """Cancels what still runs and gives it back."""
         jobs = list(self._jobs)
         for job in jobs:
             job.task.cancel()
@@ -268,7 +272,7 @@ class Worker:
 
 
 def _reason(error: BaseException) -> str:
-    """What a handler's exception says; one that cannot even be printed is a reason, too."""
+    """Returns the text of a handler's exception; one that cannot be printed is a reason, too."""
     try:
         words = str(error)
     except Exception as another:  # noqa: BLE001 - the exception is the application's

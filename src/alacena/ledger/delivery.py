@@ -10,7 +10,7 @@ from alacena.engine.base.errors import ServerReplyError
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from alacena.ledger.ledger import Authority
+    from alacena.ledger.authority import Authority
     from alacena.ledger.usage import Usage
 
 _BAD_DATA: Final = frozenset({"22", "23", "54"})
@@ -19,7 +19,7 @@ _BAD_DATA: Final = frozenset({"22", "23", "54"})
 
 @dataclass(frozen=True, slots=True)
 class Delivered:
-    """What became of a batch. What is in neither list is kept.
+    """The outcome of a batch. A row in neither list is kept.
 
     Attributes:
         conflicts: Those whose key is known with other figures: noted, not counted.
@@ -31,7 +31,7 @@ class Delivered:
 
 
 async def hand_over(authority: Authority, usages: Sequence[Usage]) -> Delivered:
-    """Have usage absorbed: one transaction, and more only where the authority refuses some of it.
+    """Has usage absorbed: one transaction, and more only where the authority refuses some of it.
 
     Raises:
         BackendError: Not all of it is known to be kept: hand it over again.

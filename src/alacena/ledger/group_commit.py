@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from alacena.engine.base.closing import Deadline
     from alacena.engine.base.errors import AlacenaError
-    from alacena.ledger.ledger import Authority
+    from alacena.ledger.authority import Authority
     from alacena.ledger.usage import Usage
 
     Settled: TypeAlias = Callable[[Sequence[Usage]], Awaitable[None]]
@@ -46,7 +46,7 @@ class GroupCommit:
         self._open: asyncio.Task[dict[_Place, AlacenaError]] | None = None
 
     async def commit(self, usage: Usage) -> None:
-        """Have a use committed. Each caller learns what became of its own.
+        """Has a use committed. Each caller learns what became of its own.
 
         Cost: one transaction of the authority, shared with whoever waits; up to one more that is under way.
         Cancellation: it may be committed or not.
@@ -62,18 +62,23 @@ class GroupCommit:
         self._waiting[place] = usage
         if self._next is None:
             self._next = asyncio.get_running_loop().create_task(self._commit())
-            self._next.add_done_callback(_heard)
+            self._next.add_done_callback(_mark_heard)
+        # Shielded: one caller's cancellation must not cancel the transaction of all.
         refused = (await asyncio.shield(self._next)).get(place)
         if refused is not None:
             raise refused
 
     def _may_join(self, place: _Place, usage: Usage) -> bool:
-        """False where one with the same key and other figures waits: of the two, one will have to be refused."""
+        """Returns False if one with the same key and other figures waits: of the two, one will have to be refused."""
         known = self._waiting.get(place)
         return known is None or known.fingerprint == usage.fingerprint
 
     async def _commit(self) -> dict[_Place, AlacenaError]:
-        """One round: what has come until the one before has ended. Gives those that are refused."""
+        """Returns one round: what has come until the one before has ended. Gives those that are refused."""
+        # 1. A round is open; its transaction took its rows when it began.
+        # 2. A use that comes now waits in ``_next``: joined to the open round, it would be told of a commit that lacks
+        #    it.
+        # 3. The swap is one step, without an await: a use is in exactly one round.
         if self._open is not None:
             await asyncio.wait((self._open,))
         self._open, self._next = self._next, None
@@ -86,12 +91,14 @@ class GroupCommit:
     async def _commit_some(self, usages: list[Usage]) -> dict[_Place, AlacenaError]:
         handed = await hand_over(self._authority, usages)
         unfit: dict[_Place, AlacenaError] = {_place(usage): words for usage, words in handed.unfit}
+        # After the commit, never before: a use that is taken out of the outbox first, and whose commit then fails, is
+        # lost. Twice is harmless, as the authority knows the key.
         await self._settled([usage for usage in usages if _place(usage) not in unfit])
         conflicts: dict[_Place, AlacenaError] = {_place(usage): _conflict(usage) for usage in handed.conflicts}
         return conflicts | unfit
 
     async def close(self, deadline: Deadline | None = None) -> None:
-        """Wait until what was begun has come to its end, or the deadline; what is left then is cancelled."""
+        """Waits until what was begun has come to its end, or the deadline; what is left then is cancelled."""
         while rest := {task for task in (self._open, self._next) if task is not None and not task.done()}:
             await finish(rest, None if deadline is None else deadline.left_s())
 
@@ -107,7 +114,7 @@ def _place(usage: Usage) -> _Place:
     return usage.tenant_id, usage.idempotency_key
 
 
-def _heard(task: asyncio.Task[dict[_Place, AlacenaError]]) -> None:
-    """Whoever waited has seen how it failed; where all were cancelled, nobody wants to know."""
+def _mark_heard(task: asyncio.Task[dict[_Place, AlacenaError]]) -> None:
+    """Marks the exception as retrieved: each waiter has it already, and if all were cancelled there is none."""
     if not task.cancelled():
         task.exception()

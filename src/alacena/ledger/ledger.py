@@ -1,7 +1,7 @@
 """The token ledger: every use of tokens counted once, with totals at hand and Postgres as the authority.
 
 One script counts a use in Redis and puts it into an outbox; a :class:`~alacena.ledger.relay.Relay` carries
-the outbox to an :class:`Authority`, where a unique key decides. Die anywhere, retry anything: counted once.
+the outbox to an :class:`Authority`, if a unique key decides. Die anywhere, retry anything: counted once.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from datetime import UTC, date, datetime
-from typing import TYPE_CHECKING, Any, Final, Literal, Protocol
+from typing import TYPE_CHECKING, Any, Final, Literal
 
 from msgspec import structs
 
@@ -31,10 +31,11 @@ from alacena.engine.base.errors import (
 )
 from alacena.engine.loading.load import in_source
 from alacena.engine.remote.backend import Script
+from alacena.ledger.authority import Authority
 from alacena.ledger.group_commit import GroupCommit
 from alacena.ledger.pending_usage import Pending
 from alacena.ledger.totals import Totals, day_of, month_of, totals_from
-from alacena.ledger.usage import Usage, checked, key_of, micros, plain, unpacked, whole, whole_parts
+from alacena.ledger.usage import Usage, check_usage, key_of, micros, plain, unpack_usage, whole, whole_parts
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -61,22 +62,9 @@ KIND: Final = "tokens"
 _FSYNC_S: Final = 5.0
 """How long the server's file may take: two questions, with room for a slow disk."""
 
+__all__ = ["KIND", "Authority", "Ledger", "Mode"]
+
 Mode = Literal["fast", "safe", "durable"]
-
-
-class Authority(Protocol):
-    """Where usage is kept for good, each key once."""
-
-    async def absorb(self, usages: Sequence[Usage]) -> list[Usage]:
-        """Keep those whose key is new, and total them, in one transaction.
-
-        Returns:
-            Those whose key is known with other figures: not counted.
-
-        Raises:
-            BackendError: It is not known to be kept: absorb it again.
-        """
-        ...
 
 
 class Ledger:
@@ -96,7 +84,7 @@ class Ledger:
 
     Args:
         port: Where the counts are.
-        outbox: True where a relay carries usage to an authority; without one the outbox would only grow.
+        outbox: True if a relay carries usage to an authority; without one the outbox would only grow.
         authority: Needed for ``mode="durable"``.
         spill: Where usage waits while Redis is away.
         remember_s: For how long Redis knows a key. After that the authority alone refuses to count it again.
@@ -112,11 +100,11 @@ class Ledger:
         remember_s: float = 7 * 86_400.0,
     ) -> None:
         self._port = port
-        self._commits = None if authority is None else GroupCommit(authority, self._committed)
+        self._commits = None if authority is None else GroupCommit(authority, self._take_committed)
         self._spill = spill
         self._remember_ms = milliseconds(remember_s, "remember_s")
         self._outbox = outbox or authority is not None
-        self._roster = ReadyTenants(port, KIND, "outbox")
+        self._ready_tenants = ReadyTenants(port, KIND, "outbox")
         self._pending = Pending(self._count_or_spill, port.environment, port.health)
         self._spilling = Trouble(
             "token usage goes to the spill file", "it is counted from there; see that Redis takes writes"
@@ -141,7 +129,7 @@ class Ledger:
         parts: Mapping[str, int] | None = None,
         cost: Decimal | float | str | None = None,
     ) -> bool:
-        """Count one use of tokens.
+        """Counts one use of tokens.
 
         Cost: 1 round trip; ``safe``: + the fsync; ``durable``: + one transaction of the authority and 1 round trip,
         shared with whoever waits at the same time.
@@ -163,7 +151,7 @@ class Ledger:
             idempotency_key: Names the provider's call: its response id, or one made before the call. The same key
                 counts once. Left out, every call of this method counts; one is made so that the library's own retries
                 do not double. It never depends on the time.
-            saved: True where the cache answered: counted apart.
+            saved: True if the cache answered: counted apart.
             mode: What must be true when this returns.
             parts: Tokens by what they were: ``"input"``, ``"output"``, ``"cached"`` (of the input), ``"reasoning"`` (of
                 the output), ``"cache_write"``, or words of your own; totalled apart, beside ``tokens``.
@@ -187,7 +175,7 @@ class Ledger:
             parts = whole_parts(parts)
             if tokens is None and parts is not None:
                 tokens = parts.get("input", 0) + parts.get("output", 0)
-            usage = checked(
+            usage = check_usage(
                 Usage(
                     tenant_id=tenant_id,
                     idempotency_key=key_of(
@@ -229,13 +217,13 @@ class Ledger:
             return None
 
     async def _record_paid(self, usage: Usage) -> bool:
-        """Count a use whose answer must reach its caller whatever becomes of it."""
+        """Counts a use whose answer must reach its caller whatever becomes of it."""
         try:
-            usage.packed()
+            usage.pack()
         except EncodeError as error:  # What cannot be packed could not be counted later either.
             _log.error("token usage is counted without its metadata: %s", error)
             usage = structs.replace(usage, metadata=None)
-            usage.packed()
+            usage.pack()
         if len(self._pending):  # No answer waits for a server that is known to be away.
             self._pending.keep(usage)
             return False
@@ -250,7 +238,7 @@ class Ledger:
         if mode == "fast":
             await self._count_or_spill(usage)
             return
-        record = usage.packed()
+        record = usage.pack()
         if await self._count_or_spill(usage) and mode == "safe":
             await self._confirm(usage, record)
         if mode == "durable":
@@ -258,15 +246,15 @@ class Ledger:
             await self._commits.commit(usage)
 
     async def _count_or_spill(self, usage: Usage) -> bool:
-        """Count a use, or have it on disk; returns whether it is counted."""
-        record = usage.packed()
+        """Counts a use, or have it on disk; returns whether it is counted."""
+        record = usage.pack()
         try:
             await self._count(usage, record)
         except BackendError as error:
             if self._spill is None:
                 raise
             await self._spill.append(record)
-            self._spilling.seen(error)
+            self._spilling.record(error)
             return False
         self._spilling.over()
         return True
@@ -274,7 +262,7 @@ class Ledger:
     async def _count(self, usage: Usage, record: bytes) -> None:
         tenant = usage.tenant_id
         if self._outbox:
-            await self._roster.ensure(tenant)
+            await self._ready_tenants.ensure(tenant)
         at = datetime.fromtimestamp(usage.at, UTC)
         keys = [
             self._key(tenant, "receipt", usage.idempotency_key),
@@ -303,7 +291,7 @@ class Ledger:
         if outcome:
             self._port.counts.used(tenant, usage.tokens, usage.cost_micros, saved=usage.saved)
         if tell and self._outbox:
-            await self._roster.announce(tenant)
+            await self._ready_tenants.announce(tenant)
 
     async def _confirm(self, usage: Usage, record: bytes) -> None:
         if await self._port.store.wait_aof(self._key(usage.tenant_id, "ever"), timeout_s=_FSYNC_S):
@@ -316,11 +304,11 @@ class Ledger:
             )
         await self._spill.append(record)
 
-    async def _committed(self, usages: Sequence[Usage]) -> None:
-        """Take out of the outboxes what the authority has."""
+    async def _take_committed(self, usages: Sequence[Usage]) -> None:
+        """Takes out of the outboxes what the authority has."""
         by_tenant: dict[str, list[bytes]] = {}
         for usage in usages:
-            by_tenant.setdefault(usage.tenant_id, []).append(usage.packed())
+            by_tenant.setdefault(usage.tenant_id, []).append(usage.pack())
         await asyncio.gather(*(self._take_out(tenant, records) for tenant, records in by_tenant.items()))
 
     async def _take_out(self, tenant_id: str, records: Sequence[bytes]) -> None:
@@ -330,7 +318,7 @@ class Ledger:
             return  # The relay will bring them once more, and the authority will know them.
 
     async def close(self, deadline: Deadline | None = None) -> None:
-        """Have what waits counted or committed, in 5 s or by the deadline. What could not be counted is in the log."""
+        """Has what waits counted or committed, in 5 s or by the deadline. Uses that could not be counted are in the log."""
         deadline = deadline or Deadline(5.0)
         try:
             await self._pending.close(deadline)
@@ -339,7 +327,7 @@ class Ledger:
                 await self._commits.close(deadline)
 
     async def drain(self) -> int:
-        """Count what waits in the spill file. Safe to repeat; each line is counted once.
+        """Counts what waits in the spill file. Safe to repeat; each line is counted once.
 
         Returns:
             How many were counted. Those that the ledger refuses are in the file's ``.rejected``.
@@ -374,7 +362,7 @@ class Ledger:
 
     async def _drain(self, spill: Spool, line: bytes) -> int:
         try:
-            await self._count(unpacked(line), line)
+            await self._count(unpack_usage(line), line)
         except (DecodeError, IdempotencyConflictError, LimitExceededError, UsageError) as error:
             await spill.reject(line)
             _log.error("a spilled use of tokens cannot be counted, and is in the file's .rejected: %s", error)
@@ -391,7 +379,7 @@ class Ledger:
         return self._pending.failing
 
     async def totals(self, tenant_id: str, *, day: date | str | None = None, month: date | str | None = None) -> Totals:
-        """The totals of one day, one month, or ever (UTC).
+        """Returns the totals of one day, one month, or ever (UTC).
 
         Cost: 1 round trip.
 
@@ -413,17 +401,17 @@ class Ledger:
         return totals_from(await self._port.call("HGETALL", key))
 
     async def backlog(self, tenant_id: str) -> int:
-        """How many uses of a tenant wait for the relay. Cost: 1 round trip."""
+        """Returns how many uses of a tenant wait for the relay. Cost: 1 round trip."""
         return exact(await self._port.call("ZCARD", self.outbox_key(tenant_id)), "backlog")
 
     def outbox_key(self, tenant_id: str) -> str:
-        """The key of a tenant's outbox."""
+        """Returns the key of a tenant's outbox."""
         return self._key(tenant_id, "outbox")
 
     @property
-    def roster(self) -> ReadyTenants:
+    def ready_tenants(self) -> ReadyTenants:
         """The tenants whose outbox may hold something."""
-        return self._roster
+        return self._ready_tenants
 
     def _key(self, tenant_id: str, part: str, *more: str) -> str:
         return self._port.key(KIND, tenant_id, part, *more)

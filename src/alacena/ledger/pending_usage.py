@@ -71,9 +71,9 @@ class Pending:
         return self._trouble.kind if self._kept else None
 
     def keep(self, usage: Usage, error: BaseException | None = None) -> None:
-        """Keep a use until it is counted."""
+        """Keeps a use until it is counted."""
         if error is not None:
-            self._trouble.seen(error)
+            self._trouble.record(error)
         self._kept.append(usage)
         if len(self._kept) > MOST:
             self._give_up(self._kept.popleft())
@@ -81,7 +81,7 @@ class Pending:
             self._task = asyncio.get_running_loop().create_task(self._work(), name="alacena: pending usage")
 
     def refuse(self, what: str, error: BaseException) -> None:
-        """Take note of a use that can never be counted."""
+        """Takes note of a use that can never be counted."""
         self.refused += 1
         _log.error("token usage is not counted, and the answer that it was for is kept: %s: %s", what, error)
 
@@ -95,13 +95,13 @@ class Pending:
             self._task = None
 
     async def flush(self) -> float:
-        """Count what is kept, until that fails; returns the seconds to wait before it is worth trying again."""
+        """Counts what is kept, until that fails; returns the seconds to wait before it is worth trying again."""
         while self._kept:
             usage = self._kept[0]
             try:
                 await self._count(usage)
             except BackendError as error:
-                return min(_LONGEST_PAUSE_S, self._trouble.seen(error))
+                return min(_LONGEST_PAUSE_S, self._trouble.record(error))
             except BaseException as error:
                 if ends_a_task(error):
                     raise
@@ -112,7 +112,7 @@ class Pending:
         return 0.0
 
     async def close(self, deadline: Deadline) -> None:
-        """Try once more, within the deadline; what is left is written to the log with its figures."""
+        """Tries once more, within the deadline; what is left is written to the log with its figures."""
         try:
             if self._task is not None:
                 await finish((self._task,), 0.0)
@@ -125,7 +125,7 @@ class Pending:
 
     def _give_up(self, usage: Usage) -> None:
         self.lost += 1
-        _log.error("token usage was never counted: %s", usage.packed().decode())
+        _log.error("token usage was never counted: %s", usage.pack().decode())
 
     def health(self) -> dict[str, Any]:
         """Returns how many uses wait, were given up, and were refused."""

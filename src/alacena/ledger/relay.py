@@ -10,7 +10,7 @@ from alacena.coordination.coordination_context import pause_s
 from alacena.coordination.trouble import Trouble, ends_a_task
 from alacena.engine.base.errors import BackendError, DecodeError
 from alacena.ledger.delivery import hand_over
-from alacena.ledger.usage import Usage, unpacked
+from alacena.ledger.usage import Usage, unpack_usage
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -27,7 +27,7 @@ _TURNS_AT_ONCE: Final = 16
 
 @dataclass(slots=True)
 class RelayCounts:
-    """What a relay has done.
+    """Counters of a relay.
 
     Attributes:
         carried: Records that the authority has, and that left the outbox.
@@ -77,14 +77,14 @@ class Relay:
         )
 
     def stop(self) -> None:
-        """Let :meth:`run` return after the batch in hand."""
+        """Lets :meth:`run` return after the batch in hand."""
         self._stopping.set()
 
     async def run(self) -> RelayCounts:
-        """Carry until :meth:`stop`. Nothing but that, or a cancellation, ends it: what fails is tried again."""
+        """Carries until :meth:`stop`. Nothing but that, or a cancellation, ends it: what fails is tried again."""
         while not self._stopping.is_set():
             try:
-                async with self._ledger.roster.bell() as bell:
+                async with self._ledger.ready_tenants.bell() as bell:
                     while not self._stopping.is_set():
                         next_s = await self.run_once()
                         self._trouble.over()
@@ -93,7 +93,7 @@ class Relay:
                 if ends_a_task(error):
                     raise
                 self.counts.outages += 1
-                pause = self._trouble.seen(error) * (0.5 + self._port.environment.random())
+                pause = self._trouble.record(error) * (0.5 + self._port.environment.random())
                 await self._until(asyncio.ensure_future(asyncio.sleep(pause)))
         return self.counts
 
@@ -102,19 +102,19 @@ class Relay:
         return {**asdict(self.counts), "failing": self._trouble.kind}
 
     async def run_once(self) -> float | None:
-        """Carry what there is; returns the seconds until it is worth looking again.
+        """Carries what there is; returns the seconds until it is worth looking again.
 
         Cost: 1 round trip for the turns; for each batch of a tenant 2, and one transaction of the authority.
         """
         while not self._stopping.is_set():
-            turns, next_s = await self._ledger.roster.turns(_TURNS_AT_ONCE)
+            turns, next_s = await self._ledger.ready_tenants.turns(_TURNS_AT_ONCE)
             if not turns:
                 return next_s
             await self._carry_all(turns)
         return None
 
     async def _carry_all(self, turns: Sequence[Turn]) -> None:
-        """Carry one batch of each tenant. A batch that the authority breaks on holds up none of the others."""
+        """Carries one batch of each tenant. A batch that the authority breaks on holds up none of the others."""
         failed: BaseException | None = None
         for turn in turns:
             try:
@@ -132,9 +132,9 @@ class Relay:
         key = self._ledger.outbox_key(turn.tenant_id)
         records = await self._port.call("ZRANGE", key, 0, self._batch - 1)
         if not records:
-            await self._ledger.roster.put_off(turn, None)
+            await self._ledger.ready_tenants.put_off(turn, None)
             return
-        self._ledger.roster.found(turn)
+        self._ledger.ready_tenants.found(turn)
         usages = await self._readable(key, records)
         if usages:
             await self._absorb(key, usages)
@@ -144,13 +144,13 @@ class Relay:
         handed = await hand_over(self._authority, usages)
         self.counts.conflicts += len(handed.conflicts)
         for usage, _ in handed.unfit:
-            await self._set_aside(key, usage.packed())
+            await self._set_aside(key, usage.pack())
 
     async def _readable(self, key: str, records: Sequence[bytes]) -> list[Usage]:
         usages = []
         for record in records:
             try:
-                usages.append(unpacked(record))
+                usages.append(unpack_usage(record))
             except DecodeError:
                 await self._set_aside(key, record)
         return usages

@@ -44,7 +44,7 @@ class Spool:
         return self._path.exists() or self._draining.exists()
 
     async def append(self, line: bytes) -> None:
-        """Keep a line. When this returns, it is on disk.
+        """Keeps a line. When this returns, it is on disk.
 
         Cancellation: the write goes on and is finished; it may be kept or not.
 
@@ -54,7 +54,7 @@ class Spool:
         await asyncio.to_thread(self._append, self._path, [line])
 
     async def reject(self, line: bytes) -> None:
-        """Keep a line that the server refuses where somebody can look at it.
+        """Keeps a line that the server refuses where somebody can look at it.
 
         Raises:
             OSError: As for :meth:`append`.
@@ -62,9 +62,9 @@ class Spool:
         await asyncio.to_thread(self._append, self._rejected, [line])
 
     async def take(self) -> list[bytes] | None:
-        """Take what is there aside for a drain, which ends with :meth:`keep`.
+        """Takes what is there aside for a drain, which ends with :meth:`keep`.
 
-        What a drain that died had taken comes first. ``None``: another drain runs. A last line that was torn by a
+        Lines that a drain took before it died come first. ``None``: another drain runs. A last line that was torn by a
         crash was never confirmed, and is left out.
 
         Cancellation: no drain was begun.
@@ -82,7 +82,7 @@ class Spool:
             raise
 
     async def keep(self, rest: Sequence[bytes]) -> None:
-        """End the drain: say what is left of it.
+        """Ends the drain: say what is left of it.
 
         Cancellation: the drain is ended all the same.
 
@@ -95,18 +95,18 @@ class Spool:
         await asyncio.shield(keeping)
 
     def close(self) -> None:
-        """Let go of the lock of a drain that is no more. What it had taken stays on disk."""
+        """Lets go of the lock of a drain that is no more. Lines that it had taken stay on disk."""
         drain, self._drain = self._drain, None
         if drain is not None:
             _unlock(drain)
 
     def _let_go(self, taking: asyncio.Future[list[bytes] | None]) -> None:
-        """The caller that was to drain has gone while the file was taken."""
+        """Lets the file go if the caller that was to drain has gone meanwhile."""
         if not taking.cancelled() and taking.exception() is None and taking.result() is not None:
             self.close()
 
     def _append(self, path: Path, lines: Sequence[bytes]) -> None:
-        with self._locked():
+        with self._hold_lock():
             created = not path.exists()
             with path.open("ab+", buffering=0) as file:
                 size = file.seek(0, os.SEEK_END)
@@ -125,9 +125,13 @@ class Spool:
             return None
         taken = False
         try:
-            with self._locked():
+            with self._hold_lock():
                 if not self._draining.exists() and self._path.exists():
                     self._path.replace(self._draining)
+                # 1. A drain took the file and died; its lines are in ``.draining``.
+                # 2. New lines came into a new file.
+                # 3. Both are one drain now, the older lines first. Replacing the first file by the second would lose
+                #    it.
                 elif self._path.exists():
                     self._replace([*_lines(self._draining), *_lines(self._path)])
                     self._path.unlink()
@@ -158,7 +162,7 @@ class Spool:
         try:
             if rest and len(rest) == len(self._taken):
                 return  # Nothing was drained: what lies on disk is what is left, and the server may be away for long.
-            with self._locked():
+            with self._hold_lock():
                 if rest:
                     self._replace(rest)
                 else:
@@ -174,17 +178,19 @@ class Spool:
             file.write(b"".join(line + b"\n" for line in lines))
             file.flush()
             os.fsync(file.fileno())
+        # Written aside, synced, then renamed: a crash at any point leaves the old lines or the new ones, never half a
+        # file.
         fresh.replace(self._draining)
         _sync_directory(self._path.parent)
 
     def _disown(self) -> None:
-        """This is a forked child: the lock is the parent's, and must not live as long as this process does."""
+        """Disowns the lock in a forked child: it is the parent's, and must not live as long as this process does."""
         drain, self._drain = self._drain, None
         if drain is not None:
             drain.close()
 
     @contextmanager
-    def _locked(self) -> Iterator[None]:
+    def _hold_lock(self) -> Iterator[None]:
         import fcntl
 
         with self._lock.open("ab") as lock:
@@ -193,7 +199,7 @@ class Spool:
 
 
 def _lines(path: Path) -> list[bytes]:
-    """The whole lines of a file."""
+    """Returns the whole lines of a file."""
     if not path.exists():
         return []
     whole, _, _ = path.read_bytes().rpartition(b"\n")
@@ -201,7 +207,7 @@ def _lines(path: Path) -> list[bytes]:
 
 
 def _ends_a_line(file: FileIO) -> bool:
-    """False where a crash tore the last line, which would swallow the next."""
+    """Returns False if a crash tore the last line, which would swallow the next."""
     if file.seek(0, os.SEEK_END) == 0:
         return True
     file.seek(-1, os.SEEK_END)
@@ -209,13 +215,13 @@ def _ends_a_line(file: FileIO) -> bool:
 
 
 def _write(file: FileIO, text: bytes) -> None:
-    """All of a text: an unbuffered file may take less at once."""
+    """Writes all of a text: an unbuffered file may take less at once."""
     while text:
         text = text[file.write(text) :]
 
 
 def _unlock(file: BinaryIO) -> None:
-    """Let go of a lock, also where a forked child still has the file open."""
+    """Lets go of a lock, also where a forked child still has the file open."""
     import fcntl
 
     fcntl.flock(file, fcntl.LOCK_UN)

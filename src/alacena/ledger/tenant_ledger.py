@@ -45,7 +45,7 @@ class TenantLedger:
         parts: Mapping[str, int] | None = None,
         cost: Decimal | float | str | None = None,
     ) -> bool:
-        """Count one use of tokens: see :meth:`alacena.ledger.ledger.Ledger.record`, which this is for one tenant.
+        """Counts one use of tokens: see :meth:`alacena.ledger.ledger.Ledger.record`, which this is for one tenant.
 
         Cost: 1 round trip; ``safe``: + the fsync; ``durable``: + one transaction of the authority and 1 round trip.
         If Redis fails: see :class:`~alacena.ledger.ledger.Ledger`.

@@ -28,8 +28,8 @@ class TotalRow:
         operation: Of which operation.
         tokens: How many tokens.
         calls: In how many calls.
-        parts: Tokens by what they were, where that was said: ``"input"``, ``"output"`` and the like.
-        cost: What they cost, where that was said.
+        parts: Tokens by what they were, if that was said: ``"input"``, ``"output"`` and the like.
+        cost: What they cost, if that was said.
     """
 
     saved: bool
@@ -78,11 +78,11 @@ class Totals:
 
     @property
     def cost(self) -> Decimal:
-        """What was spent, of the calls that said so."""
+        """The money spent by the calls that reported a cost."""
         return sum((row.cost for row in self.rows if not row.saved), Decimal(0))
 
     def by(self, dimension: Dimension) -> dict[str, int]:
-        """Tokens used, by model, type or operation."""
+        """Returns tokens used, by model, type or operation."""
         sums: dict[str, int] = {}
         for row in self.rows:
             if not row.saved:
@@ -92,7 +92,7 @@ class Totals:
 
 
 def totals_from(fields: Mapping[bytes, bytes]) -> Totals:
-    """Read the fields of one hash of totals, by JSON of what they are totals of.
+    """Reads the fields of one hash of totals, by JSON of what they are totals of.
 
     ``t:`` are tokens, ``c:`` calls, and ``p:`` parts, with the part's name behind.
     """
@@ -112,24 +112,24 @@ def totals_from(fields: Mapping[bytes, bytes]) -> Totals:
 
 
 def day_of(day: date | str) -> str:
-    """A day (UTC) as totals are filed by it.
+    """Returns a day (UTC) as totals are filed by it.
 
     Raises:
         ValueError: It is no day.
     """
-    return _filed(day, "day", "%Y-%m-%d", "2025-01-31")
+    return _check_name(day, "day", "%Y-%m-%d", "2025-01-31")
 
 
 def month_of(month: date | str) -> str:
-    """A month (UTC) as totals are filed by it.
+    """Returns a month (UTC) as totals are filed by it.
 
     Raises:
         ValueError: It is no month.
     """
-    return _filed(month, "month", "%Y-%m", "2025-01")
+    return _check_name(month, "month", "%Y-%m", "2025-01")
 
 
-def _filed(given: date | str, name: str, form: str, example: str) -> str:
+def _check_name(given: date | str, name: str, form: str, example: str) -> str:
     if isinstance(given, datetime):
         given = given if given.tzinfo is None else given.astimezone(UTC)
     if isinstance(given, date):

@@ -43,7 +43,7 @@ class Usage(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
         token_type: Such as ``"llm"`` or ``"embedding"``.
         operation: Such as ``"query"`` or ``"embedding"``.
         at: When, in seconds since the epoch; decides the day and the month (UTC).
-        saved: True where the cache answered: counted apart, never as used.
+        saved: True if the cache answered: counted apart, never as used.
         agent_id: For which agent.
         conversation_id: In which conversation.
         collection_id: On which collection.
@@ -69,9 +69,9 @@ class Usage(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
     @property
     def fingerprint(self) -> str:
-        """What must be the same where the key is: every figure; not the time, the metadata, or whom it is for.
+        """The fields that must be equal if the key is: every figure; not the time, the metadata, or the recipient.
 
-        Whoever recorded the call first decides whose agent and conversation it was: a worker that repeats it outside of
+        The first record of a call decides whose agent and conversation it was: a worker that repeats it outside of
         them brings the same call.
         """
         figures: list[Any] = [self.tokens, self.model, self.token_type, self.operation, self.saved]
@@ -93,13 +93,13 @@ class Usage(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
     @property
     def amounts(self) -> list[tuple[bytes, int]]:
-        """What is totalled beside the tokens: the parts and the money, each with its field."""
+        """The amounts totalled beside the tokens: the parts and the money, each with its field."""
         named = [*sorted((self.parts or {}).items()), *([(COST, self.cost_micros)] if self.cost_micros else [])]
         head = [self.saved, self.model, self.token_type, self.operation]
         return [(msgspec.json.encode([*head, name]), amount) for name, amount in named if amount]
 
-    def packed(self) -> bytes:
-        """The record that goes into the outbox and the spill file: one line of JSON.
+    def pack(self) -> bytes:
+        """Returns the record that goes into the outbox and the spill file: one line of JSON.
 
         Raises:
             EncodeError: It holds something that JSON or Postgres does not.
@@ -118,14 +118,14 @@ COST: Final = "$"
 
 
 def key_of(idempotency_key: str, token_type: str) -> str:
-    """The key under which one type of a call is counted: input and output of one call may share the call's id."""
+    """Returns the key under which one type of a call is counted: input and output of one call may share the call's id."""
     if not isinstance(idempotency_key, str) or not isinstance(token_type, str) or token_type in _ALONE:
         return short_key(idempotency_key)
     return short_key(f"{idempotency_key}#{token_type}")
 
 
 def whole(amount: Any, name: str) -> int:
-    """A number of tokens: an integer of any library.
+    """Returns a number of tokens: an integer of any library.
 
     Raises:
         ValueError: It is none.
@@ -142,7 +142,7 @@ def whole(amount: Any, name: str) -> int:
 
 
 def whole_parts(parts: Mapping[str, Any] | None) -> dict[str, int] | None:
-    """The parts of a use, each a whole number; those that are 0 are left out.
+    """Returns the parts of a use, each a whole number; those that are 0 are left out.
 
     Raises:
         ValueError: A name is blank, or a number none.
@@ -157,7 +157,7 @@ def whole_parts(parts: Mapping[str, Any] | None) -> dict[str, int] | None:
 
 
 def micros(cost: Decimal | float | str | None) -> int:
-    """An amount of money in whole millionths, rounded half to even.
+    """Returns an amount of money in whole millionths, rounded half to even.
 
     Raises:
         ValueError: It is no amount, or negative.
@@ -174,7 +174,7 @@ def micros(cost: Decimal | float | str | None) -> int:
 
 
 def plain(metadata: Mapping[str, Any] | None) -> dict[str, Any] | None:
-    """Metadata as JSON has it: objects of pydantic, of providers, of numpy and the like become what they hold.
+    """Returns metadata as JSON has it: objects of pydantic, of providers, of numpy and the like become what they hold.
 
     Raises:
         EncodeError: Something in it holds nothing that JSON has.
@@ -202,8 +202,8 @@ def _plain(value: Any) -> Any:
     return {name: one for name, one in held.items() if not name.startswith("_")}
 
 
-def unpacked(record: bytes) -> Usage:
-    """Read a record.
+def unpack_usage(record: bytes) -> Usage:
+    """Reads a record.
 
     Raises:
         DecodeError: It is none.
@@ -214,7 +214,7 @@ def unpacked(record: bytes) -> Usage:
         raise DecodeError(f"not a record of usage: {error}") from error
 
 
-def checked(usage: Usage) -> Usage:
+def check_usage(usage: Usage) -> Usage:
     """Returns the use with its names as text, and refuses what cannot be counted.
 
     Raises:
@@ -233,7 +233,7 @@ def checked(usage: Usage) -> Usage:
 
 
 def short_key(key: str) -> str:
-    """The key itself, or a digest of one that is too long for an index; such a digest is marked with ``~``."""
+    """Returns the key itself, or a digest of one that is too long for an index; such a digest is marked with ``~``."""
     key = identifier("idempotency_key", key)
     if len(_bytes(key)) <= _LONGEST_KEY:
         return key

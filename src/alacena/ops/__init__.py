@@ -1,1 +1,1 @@
-"""What an operator looks at: one read model, and the command line that shows it."""
+"""The operator's view: one read model, and the command line that shows it."""

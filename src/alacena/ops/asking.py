@@ -1,4 +1,4 @@
-"""How a command asks a cache: it is opened, asked, closed, and the program ends with a code that says how it went."""
+"""Questions to a cache from the command line: it is opened, asked and closed, and the exit code tells the outcome."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from alacena.engine import (
     UsageError,
 )
 from alacena.ops import report
-from alacena.ops.output import Answer, printable, say
+from alacena.ops.output import CommandResult, printable, say
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Coroutine
@@ -41,7 +41,7 @@ def settings_of(url: str | None) -> Settings:
 
 
 def answer(
-    url: str | None, ask: Callable[[Cache], Awaitable[Answer]], *, as_json: bool, needs_server: bool = True
+    url: str | None, ask: Callable[[Cache], Awaitable[CommandResult]], *, as_json: bool, needs_server: bool = True
 ) -> NoReturn:
     """Opens a cache, asks it, prints what it says, and ends the command.
 
@@ -52,7 +52,7 @@ def answer(
         needs_server: Whether there is nothing to ask without a server that answers.
     """
 
-    async def asked() -> Answer:
+    async def ask_cache() -> CommandResult:
         settings = settings_of(url)
         if needs_server and settings.redis_url is None:
             raise BackendUnavailableError("no server is named: give --url, or set ALACENA_REDIS_URL or REDIS_URL")
@@ -61,10 +61,10 @@ def answer(
                 raise BackendUnavailableError(str(promised["why"]))
             return await ask(cache)
 
-    end(run(asked, as_json=as_json), as_json=as_json)
+    end(run(ask_cache, as_json=as_json), as_json=as_json)
 
 
-def end(found: Answer, *, as_json: bool) -> NoReturn:
+def end(found: CommandResult, *, as_json: bool) -> NoReturn:
     """Prints an answer and ends the command with its code."""
     say(found, as_json=as_json)
     raise typer.Exit(found.code)
@@ -84,7 +84,7 @@ def run(main: Callable[[], Coroutine[Any, Any, T]], *, as_json: bool = False) ->
 
 
 def _run(main: Coroutine[Any, Any, T]) -> T:
-    """Unlike ``asyncio.run`` it does not wait for threads: a name that is being resolved may hang for minutes."""
+    """Runs a coroutine without waiting for threads at the end: a name that is being resolved may hang for minutes."""
     loop = asyncio.new_event_loop()
     try:
         asyncio.set_event_loop(loop)

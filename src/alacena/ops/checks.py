@@ -1,4 +1,4 @@
-"""How ``doctor`` examines: checks one after the other, each with a deadline, and all of them with one."""
+"""Checks of ``doctor``: one after the other, each with a deadline, and all of them with one."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ ALL_S: Final = 10.0
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """What one check says.
+    """The finding of one check.
 
     Attributes:
         check: Which check.
@@ -46,7 +46,7 @@ class Finding:
 
 @dataclass(slots=True)
 class Subject:
-    """What is examined, as far as the checks have come.
+    """The subject of the checks, as far as they have come.
 
     Attributes:
         settings: The settings; ``None`` if they are wrong.
@@ -94,11 +94,11 @@ async def examine(checks: Sequence[Check], subject: Subject, *, all_s: float = A
     findings: list[Finding] = []
     for check in checks:
         left_s = end - loop.time()
-        reason = "no time is left: an earlier check hung" if left_s <= 0 else _missing(check, subject)
+        reason = "no time is left: an earlier check hung" if left_s <= 0 else _describe_missing(check, subject)
         if reason:
             findings.append(Finding(check.name, "skip", reason))
             continue
-        findings += await _looked(check, subject, min(CHECK_S, left_s))
+        findings += await _look(check, subject, min(CHECK_S, left_s))
     try:
         async with asyncio.timeout(2.0):
             await subject.held.aclose()
@@ -131,7 +131,7 @@ def verdict(findings: Sequence[Finding]) -> str:
     return f"All is well.{rest}"
 
 
-async def _looked(check: Check, subject: Subject, limit_s: float) -> list[Finding]:
+async def _look(check: Check, subject: Subject, limit_s: float) -> list[Finding]:
     try:
         async with asyncio.timeout(limit_s):
             return list(await check.look(subject))
@@ -143,7 +143,7 @@ async def _looked(check: Check, subject: Subject, limit_s: float) -> list[Findin
     return [Finding(check.name, "fail", found, follows, "see whether the server hangs, and run this again")]
 
 
-def _missing(check: Check, subject: Subject) -> str:
+def _describe_missing(check: Check, subject: Subject) -> str:
     if check.needs == "nothing":
         return ""
     if subject.settings is None:

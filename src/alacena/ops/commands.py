@@ -7,8 +7,8 @@ import typer
 from alacena.engine import Cache, Scope
 from alacena.ops import checks, doctor, names, queues, report
 from alacena.ops.asking import answer, apply_migrations, end, run, settings_of
-from alacena.ops.options import AsJson, Most, Tenant, Url, Yes, agreed
-from alacena.ops.output import Answer, Cell, Tone
+from alacena.ops.options import AsJson, Most, Tenant, Url, Yes, confirm
+from alacena.ops.output import Cell, CommandResult, Tone
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -36,7 +36,7 @@ def examine(
     as_json: AsJson = False,
     redis_url: Url = None,
 ) -> None:
-    """Examine settings, server and connection, and say what mends what is not well."""
+    """Examines settings, server and connection, and says what mends what is not well."""
     subject = checks.Subject(source=source)
     findings = run(lambda: checks.examine(doctor.checks(redis_url), subject), as_json=as_json)
     tone: Tone = "good"
@@ -49,12 +49,12 @@ def examine(
     data = checks.report(findings)
     worst = [finding.state for finding in findings]
     tone = "bad" if "fail" in worst else "doubtful" if "warn" in worst else "good"
-    end(Answer(data, lines, last=(Cell(data["verdict"], tone),), code=0 if data["ok"] else 1), as_json=as_json)
+    end(CommandResult(data, lines, last=(Cell(data["verdict"], tone),), code=0 if data["ok"] else 1), as_json=as_json)
 
 
 @app.command()
 def guarantee(as_json: AsJson = False, redis_url: Url = None) -> None:
-    """Show which promises hold with this server, and why not where they do not."""
+    """Shows which promises hold with this server, and why not where they do not."""
     answer(redis_url, report.guarantee, as_json=as_json, needs_server=False)
 
 
@@ -69,9 +69,9 @@ def explain(
     as_json: AsJson = False,
     redis_url: Url = None,
 ) -> None:
-    """Say why a read of one entry is what it is."""
+    """Says why a read of one entry is what it is."""
 
-    async def ask(cache: Cache) -> Answer:
+    async def ask(cache: Cache) -> CommandResult:
         scope = Scope(tenant, agent, conversation, collection)
         return await report.explanation(cache, data_type, resource_id, scope)
 
@@ -89,9 +89,9 @@ def get(
     as_json: AsJson = False,
     redis_url: Url = None,
 ) -> None:
-    """Print the value of one entry; nothing is loaded."""
+    """Prints the value of one entry; nothing is loaded."""
 
-    async def ask(cache: Cache) -> Answer:
+    async def ask(cache: Cache) -> CommandResult:
         return await report.value(cache, data_type, resource_id, Scope(tenant, agent, conversation, collection))
 
     answer(redis_url, ask, as_json=as_json)
@@ -106,19 +106,19 @@ def keys(
     as_json: AsJson = False,
     redis_url: Url = None,
 ) -> None:
-    """List entries of the namespace."""
+    """Lists entries of the namespace."""
     answer(redis_url, lambda cache: report.keys(cache, tenant, data_type, limit, most), as_json=as_json)
 
 
 @app.command()
 def stats(most: Most = names.MOST, as_json: AsJson = False, redis_url: Url = None) -> None:
-    """Count entries by tenant and type, and show how the servers are used."""
+    """Counts entries by tenant and type, and show how the servers are used."""
     answer(redis_url, lambda cache: report.stats(cache, most), as_json=as_json)
 
 
 @app.command()
 def locks(tenant: AnyTenant = None, most: Most = names.MOST, as_json: AsJson = False, redis_url: Url = None) -> None:
-    """List locks that are held, with their fence, the time left, and how many wait."""
+    """Lists locks that are held, with their fence, the time left, and how many wait."""
     answer(redis_url, lambda cache: report.locks(cache, tenant, most), as_json=as_json)
 
 
@@ -130,7 +130,7 @@ def tokens(
     as_json: AsJson = False,
     redis_url: Url = None,
 ) -> None:
-    """Show the totals of the token ledger."""
+    """Shows the totals of the token ledger."""
     answer(redis_url, lambda cache: report.tokens(cache, tenant, day, month), as_json=as_json)
 
 
@@ -144,16 +144,16 @@ def invalidate(
     as_json: AsJson = False,
     redis_url: Url = None,
 ) -> None:
-    """Make everything that matches a miss, in every process."""
+    """Makes everything that matches a miss, in every process."""
     parts = {"type": data_type, "id": resource_id, "document": document}
     named = ", ".join(f"{name} {value!r}" for name, value in parts.items() if value is not None)
-    agreed(f"Invalidate {named or 'everything'} of tenant {tenant!r}?", yes=yes)
+    confirm(f"Invalidate {named or 'everything'} of tenant {tenant!r}?", yes=yes)
 
-    async def ask(cache: Cache) -> Answer:
+    async def ask(cache: Cache) -> CommandResult:
         documents = () if document is None else (document,)
         confirmed = await cache.invalidate(tenant, data_type, resource_id, document_ids=documents) > 0
         words = "Invalidated, and confirmed by the server." if confirmed else "The server did not confirm: do it again."
-        return Answer(
+        return CommandResult(
             {"confirmed": confirmed}, (Cell(words, "good" if confirmed else "bad"),), code=0 if confirmed else 1
         )
 
@@ -201,7 +201,7 @@ def console(
 def migrations(
     apply: Annotated[str | None, typer.Option("--apply", help="A Postgres DSN to apply them to.")] = None,
 ) -> None:
-    """Print the SQL of the token ledger, for psql or a Supabase migration; or apply it."""
+    """Prints the SQL of the token ledger, for psql or a Supabase migration; or apply it."""
     if apply is None:
         for name, text in report.migrations():
             typer.echo(f"-- {name}\n{text}")

@@ -90,14 +90,14 @@ async def _reachable(subject: Subject) -> list[Finding]:
             subject.settings = settings = Settings.from_env(redis_url=cache.url)
         subject.servers = await subject.held.enter_async_context(servers_of(settings, ways.append))
     except (AlacenaError, OSError) as error:
-        return [_unreached(error)]
+        return [_report_unreached(error)]
     for server in subject.servers:
         subject.info.append(facts(await server.ask("INFO", "everything")))
     where = ", ".join(server.address for server in subject.servers)
     return [Finding("reachable", "pass", "; ".join([*ways, where]))]
 
 
-def _unreached(error: Exception) -> Finding:
+def _report_unreached(error: Exception) -> Finding:
     said = str(error) or type(error).__name__
     mend = "start the server, or correct host and port in ALACENA_REDIS_URL; try: redis-cli -u URL PING"
     if isinstance(error, ServerReplyError):
@@ -329,7 +329,7 @@ def checks(url: str | None = None) -> list[Check]:
         Check("clock", "server", _clock),
         Check("latency", "server", _latency),
         Check("tracking and canary", "server", _coherence),
-        Check("symptom: values are not in the cache", "settings", symptoms.missing_values),
+        Check("symptom: values are not in the cache", "settings", symptoms.check_values),
         Check("symptom: errors at access", "nothing", symptoms.wrong_interface),
         Check("symptom: inconsistent metadata", "server", symptoms.metadata),
     ]

@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from alacena.ops import names
-from alacena.ops.output import Answer, Cell, Table
+from alacena.ops.output import CommandResult, Cell, Table
 from alacena.ops.server import servers_of
 
 if TYPE_CHECKING:
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from alacena.engine import Cache
 
 
-async def queues(cache: Cache, tenant: str | None, name: str | None, most: int) -> Answer:
+async def queues(cache: Cache, tenant: str | None, name: str | None, most: int) -> CommandResult:
     """Returns what is ready, delayed, in flight and dead, by queue.
 
     Args:
@@ -27,7 +27,7 @@ async def queues(cache: Cache, tenant: str | None, name: str | None, most: int) 
     """
     found, limit = [(tenant, name)] if tenant is not None and name is not None else [], ""
     if not found:
-        async with servers_of(names.reached(cache)) as servers:
+        async with servers_of(names.find_settings(cache)) as servers:
             search = await names.objects(servers, cache.settings, "queue", tenant=tenant, most=most)
         found = [(one.tenant_id, one.name) for one in search.names if one.is_readable and name in {None, one.name}]
         limit = f"{search.limit}."
@@ -44,10 +44,10 @@ async def queues(cache: Cache, tenant: str | None, name: str | None, most: int) 
     columns = ("tenant", "queue", "ready", "delayed", "in flight", "dead", "oldest in s")
     tables = (Table("Queues", columns, cells),) if cells else ()
     nothing = () if cells else (Cell("No queue is there."),)
-    return Answer({"queues": data}, nothing, tables, (Cell(limit),) if limit else ())
+    return CommandResult({"queues": data}, nothing, tables, (Cell(limit),) if limit else ())
 
 
-async def dead(cache: Cache, tenant: str, name: str, limit: int) -> Answer:
+async def dead(cache: Cache, tenant: str, name: str, limit: int) -> CommandResult:
     """Returns dead letters, the oldest first, with the reason of each."""
     letters = await cache.queues(name, tenant_id=tenant).dead(limit)
     data = [
@@ -65,25 +65,25 @@ async def dead(cache: Cache, tenant: str, name: str, limit: int) -> Answer:
     words = f"{len(data)} dead letters are shown" + (
         ", the oldest; give a greater --limit for more." if len(data) == limit else "."
     )
-    return Answer({"dead": data}, (Cell(words),), (Table("", fields, cells),) if cells else ())
+    return CommandResult({"dead": data}, (Cell(words),), (Table("", fields, cells),) if cells else ())
 
 
-async def replay(cache: Cache, tenant: str, name: str, ids: Sequence[str] | None) -> Answer:
+async def replay(cache: Cache, tenant: str, name: str, ids: Sequence[str] | None) -> CommandResult:
     """Makes dead letters ready again: these, or all."""
     count = await cache.queues(name, tenant_id=tenant).replay(ids or None)
     return _counted(count, "made ready again", ids)
 
 
-async def discard(cache: Cache, tenant: str, name: str, ids: Sequence[str] | None) -> Answer:
+async def discard(cache: Cache, tenant: str, name: str, ids: Sequence[str] | None) -> CommandResult:
     """Forgets dead letters for good: these, or all."""
     count = await cache.queues(name, tenant_id=tenant).discard(ids or None)
     return _counted(count, "forgotten", ids)
 
 
-def _counted(count: int, done: str, ids: Sequence[str] | None) -> Answer:
+def _counted(count: int, done: str, ids: Sequence[str] | None) -> CommandResult:
     missing = bool(ids) and count < len(set(ids or ()))
     words = f"{count} {done}." + (" The other ids are no dead letters of this queue." if missing else "")
-    return Answer({"count": count}, (Cell(words, "doubtful" if missing else "good"),), code=1 if missing else 0)
+    return CommandResult({"count": count}, (Cell(words, "doubtful" if missing else "good"),), code=1 if missing else 0)
 
 
 def _text(value: object) -> str:

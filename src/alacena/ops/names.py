@@ -25,7 +25,7 @@ _GLOB: Final = re.compile(r"([*?\[\]\\^])")
 
 @dataclass(frozen=True, slots=True)
 class Name:
-    """What a key stands for.
+    """The meaning of a key.
 
     Attributes:
         tenant_id: Whose; a digest with ``key_secret``.
@@ -54,7 +54,7 @@ class Name:
 
 @dataclass(frozen=True, slots=True)
 class Names:
-    """What was found.
+    """The names that were found.
 
     Attributes:
         names: The names.
@@ -74,7 +74,7 @@ class Names:
         return f"only about {self.looked_at} keys were looked at: give a greater --most for the rest"
 
 
-def reached(cache: Cache) -> Settings:
+def find_settings(cache: Cache) -> Settings:
     """Returns the settings of an open cache, with the address of its server if that is a private one."""
     return cache.settings if cache.url is None else replace(cache.settings, redis_url=cache.url)
 
@@ -104,7 +104,7 @@ async def objects(
     head = f"{_plain(escape(settings.namespace))}:{_part(settings, kind)}:{{{whose}.*}}:*"
     found = await _look(servers, head, most)
     once = {(name.tenant_id, name.kind): name for name in found.names}
-    # Of an object the first part behind the tenant is its name, where an entry has its type.
+    # Of an object the first part behind the tenant is its name, if an entry has its type.
     names = [Name(tenant_id, kind, name, key=found.key) for (tenant_id, name), found in once.items()]
     return Names(names, found.looked_at, found.complete)
 
@@ -132,7 +132,7 @@ def _read(key: str) -> Name | None:
 
 
 def _part(settings: Settings, text: str) -> str:
-    """A part of a key as a pattern that matches it alone."""
+    """Returns a part of a key as a pattern that matches it alone."""
     return _plain(keys_of(settings).render(text, "any", "any").split(":")[1])
 
 

@@ -16,7 +16,7 @@ Yes = Annotated[bool, typer.Option("--yes", help="Do not ask.")]
 Most = Annotated[int, typer.Option("--most", min=1, help="How many keys of a server are looked at, at most.")]
 
 
-def agreed(question: str, *, yes: bool) -> None:
+def confirm(question: str, *, yes: bool) -> None:
     """Asks, unless the answer was given with the command. A program that cannot answer must give it.
 
     Raises:

@@ -1,4 +1,4 @@
-"""What a command prints: sentences and tables for people, lines for pipes, JSON for programs."""
+"""Output of a command: sentences and tables for people, lines for pipes, JSON for programs."""
 
 from __future__ import annotations
 
@@ -44,8 +44,8 @@ class Table:
 
 
 @dataclass(slots=True)
-class Answer:
-    """What a command has found.
+class CommandResult:
+    """The result of a command.
 
     Attributes:
         data: All of it, for programs.
@@ -73,10 +73,10 @@ def printable(text: str, most: int | None = None) -> str:
         text = f"{text[: most * 2 // 3]} ...({len(text)} characters)... {text[-most // 6 :]}"
     if text.isprintable():
         return text
-    return "".join(_seen(letter) for letter in text)
+    return "".join(_show(letter) for letter in text)
 
 
-def say(answer: Answer, *, as_json: bool) -> None:
+def say(answer: CommandResult, *, as_json: bool) -> None:
     """Prints an answer: whole and without style if no terminal reads it."""
     if as_json:
         text = json.dumps(answer.data, indent=2, default=str, ensure_ascii=True)
@@ -89,14 +89,14 @@ def say(answer: Answer, *, as_json: bool) -> None:
         _write_plain(answer)
         return
     for cell in answer.sentences:
-        console.print(_styled(cell))
+        console.print(_style(cell))
     for table in answer.tables:
         _draw(console, table)
     for cell in answer.last:
-        console.print(_styled(cell))
+        console.print(_style(cell))
 
 
-def _write_plain(answer: Answer) -> None:
+def _write_plain(answer: CommandResult) -> None:
     lines = [printable(cell.text) for cell in answer.sentences]
     for table in answer.tables:
         lines.append(printable(table.title))
@@ -129,11 +129,11 @@ def _draw(console: Console, table: Table) -> None:
         is_first = at == 0
         drawn.add_column(Text(name), overflow="fold", max_width=max(console.width * 2 // 5, 8) if is_first else None)
     for row in rows:
-        drawn.add_row(*(_styled(cell, bold=at == 0) for at, cell in enumerate(row)))
+        drawn.add_row(*(_style(cell, bold=at == 0) for at, cell in enumerate(row)))
     console.print(drawn)
 
 
-def _styled(cell: Cell, *, bold: bool = False) -> Any:
+def _style(cell: Cell, *, bold: bool = False) -> Any:
     from rich.text import Text
 
     # Ids are the users' own text: as markup, "[/]" in one of them would be an order.
@@ -141,7 +141,7 @@ def _styled(cell: Cell, *, bold: bool = False) -> Any:
     return Text(printable(cell.text, _LONGEST * 4), style, overflow="fold")
 
 
-def _seen(letter: str) -> str:
+def _show(letter: str) -> str:
     if unicodedata.category(letter) not in _UNSEEN:
         return letter
     if letter in "\n\r\t":

@@ -8,7 +8,7 @@ import typer
 
 from alacena.ops import letters, names
 from alacena.ops.asking import answer
-from alacena.ops.options import AsJson, Most, Url, Yes, agreed
+from alacena.ops.options import AsJson, Most, Url, Yes, confirm
 
 app = typer.Typer(
     no_args_is_help=True, rich_markup_mode=None, help="Look into queues, and decide what becomes of dead letters."
@@ -30,13 +30,13 @@ def stats(
     as_json: AsJson = False,
     redis_url: Url = None,
 ) -> None:
-    """Show what is ready, delayed, in flight and dead."""
+    """Shows what is ready, delayed, in flight and dead."""
     answer(redis_url, lambda cache: letters.queues(cache, tenant, name, most), as_json=as_json)
 
 
 @app.command("dead")
 def dead(name: QueueName, tenant: Whose, limit: Limit = 100, as_json: AsJson = False, redis_url: Url = None) -> None:
-    """List dead letters, with the reason of each."""
+    """Lists dead letters, with the reason of each."""
     answer(redis_url, lambda cache: letters.dead(cache, tenant, name, limit), as_json=as_json)
 
 
@@ -44,9 +44,9 @@ def dead(name: QueueName, tenant: Whose, limit: Limit = 100, as_json: AsJson = F
 def replay(
     name: QueueName, tenant: Whose, ids: Ids = None, yes: Yes = False, as_json: AsJson = False, redis_url: Url = None
 ) -> None:
-    """Make dead letters ready again, with all their attempts before them."""
+    """Makes dead letters ready again, with all their attempts before them."""
     which = "all dead letters" if not ids else f"{len(ids)} dead letters"
-    agreed(f"Make {which} of queue {name!r} of {tenant!r} ready again?", yes=yes)
+    confirm(f"Make {which} of queue {name!r} of {tenant!r} ready again?", yes=yes)
 
     answer(redis_url, lambda cache: letters.replay(cache, tenant, name, ids), as_json=as_json)
 
@@ -55,8 +55,8 @@ def replay(
 def discard(
     name: QueueName, tenant: Whose, ids: Ids = None, yes: Yes = False, as_json: AsJson = False, redis_url: Url = None
 ) -> None:
-    """Forget dead letters for good."""
+    """Forgets dead letters for good."""
     which = "all dead letters" if not ids else f"{len(ids)} dead letters"
-    agreed(f"Forget {which} of queue {name!r} of {tenant!r} for good?", yes=yes)
+    confirm(f"Forget {which} of queue {name!r} of {tenant!r} for good?", yes=yes)
 
     answer(redis_url, lambda cache: letters.discard(cache, tenant, name, ids), as_json=as_json)

@@ -1,4 +1,4 @@
-"""Why a read of an entry is what it is, in a sentence: as far as the server and this process can tell."""
+"""The reason for a read's outcome, in a sentence: as far as the server and this process can tell."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def reason(facts: Mapping[str, Any], whose: str, places: Sequence[Name] = ()) ->
         )
     found = _of_entry(entry) if entry else None
     if facts.get("lease") or facts.get("loading"):
-        return _loading(facts, found)
+        return _explain_load(facts, found)
     return found or _absent(facts, whose, places)
 
 
@@ -69,7 +69,7 @@ def _of_entry(entry: Mapping[str, Any]) -> Reason:
             stored = f" (it was stored {_time(age)} ago)" if age is not None else ""
             return Reason("invalidated", f"Invalidated: {ended} has ended since it was stored{stored}.", "bad")
         if why == "expired":
-            return Reason("expired", _expired(entry), "bad")
+            return Reason("expired", _explain_expiry(entry), "bad")
         return Reason("unreadable", f"Stored, and not served: {why}.", "bad")
     what = "What is stored is that the source has nothing. " if entry.get("not_found") else ""
     left = entry["fresh_for_s"]
@@ -77,16 +77,18 @@ def _of_entry(entry: Mapping[str, Any]) -> Reason:
         return Reason("redis", f"{what}Fresh for ever, served from Redis.", "good")
     if left > 0:
         return Reason("redis", f"{what}Fresh for {_time(left)}, served from Redis.", "good")
-    said = f"{what}{_expired(entry)} It is kept as stale: served only while it is renewed, or if its source fails."
+    said = (
+        f"{what}{_explain_expiry(entry)} It is kept as stale: served only while it is renewed, or if its source fails."
+    )
     return Reason("stale", said, "doubtful")
 
 
-def _expired(entry: Mapping[str, Any]) -> str:
+def _explain_expiry(entry: Mapping[str, Any]) -> str:
     left = entry.get("fresh_for_s")
     return "Expired." if left is None else f"Expired {_time(-left)} ago."
 
 
-def _loading(facts: Mapping[str, Any], found: Reason | None) -> Reason:
+def _explain_load(facts: Mapping[str, Any], found: Reason | None) -> Reason:
     before = f"{found.sentence} " if found is not None else "Nothing is stored yet. "
     if facts.get("loading"):
         return Reason("loading", f"{before}This process is loading it.", "doubtful")

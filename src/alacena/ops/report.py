@@ -1,4 +1,4 @@
-"""What there is to know about a cache, as answers that any presentation can show."""
+"""Reports about a cache, as results that any presentation can show."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import msgspec
 
 from alacena.engine import MISSING, Scope
 from alacena.ops import names
-from alacena.ops.output import Answer, Cell, Table
+from alacena.ops.output import Cell, CommandResult, Table
 from alacena.ops.reason import reason
 from alacena.ops.server import facts, servers_of
 
@@ -40,7 +40,7 @@ def table(title: str, found: Mapping[str, Any]) -> Table:
     return Table(title, ("", ""), list(rows(found)))
 
 
-async def guarantee(cache: Cache) -> Answer:
+async def guarantee(cache: Cache) -> CommandResult:
     """Returns which promises hold; one that does not is a finding."""
     promised = plain(cache.guarantee())
     is_server = promised["mode"] != "memory"
@@ -48,16 +48,16 @@ async def guarantee(cache: Cache) -> Answer:
     holds = holds and not promised.get("removals_owed") and not promised.get("faults")
     sentence = Cell("Every promise holds.", "good") if holds else Cell(f"Not all holds: {promised['why']}.", "doubtful")
     code = 3 if is_server and not promised["connected"] else 0 if holds else 1
-    return Answer(promised, (sentence,), (table("What holds", promised),), code=code)
+    return CommandResult(promised, (sentence,), (table("What holds", promised),), code=code)
 
 
-async def explanation(cache: Cache, data_type: str, resource_id: str, scope: Scope) -> Answer:
+async def explanation(cache: Cache, data_type: str, resource_id: str, scope: Scope) -> CommandResult:
     """Returns why a read of an entry is what it is: a sentence, then the facts."""
     found = await cache.explain(data_type, resource_id, scope.tenant_id, **scope.parts)
     places: list[names.Name] = []
     limit = None
     if found.get("entry") is None and cache.settings.redis_url is not None:
-        async with servers_of(names.reached(cache)) as servers:
+        async with servers_of(names.find_settings(cache)) as servers:
             search = await names.entries(
                 servers, cache.settings, data_type=data_type, resource_id=resource_id, most=_LOOKED_FOR_PLACES
             )
@@ -71,22 +71,22 @@ async def explanation(cache: Cache, data_type: str, resource_id: str, scope: Sco
     title = " ".join([data_type, resource_id, "of", scope.tenant_id, *(f"{k}={v}" for k, v in scope.parts.items())])
     sentences = (Cell(title), Cell(why.sentence, why.tone))
     last = (Cell(f"Looked for elsewhere: {limit}."),) if limit else ()
-    return Answer(data, sentences, (table("", shown),), last)
+    return CommandResult(data, sentences, (table("", shown),), last)
 
 
-async def value(cache: Cache, data_type: str, resource_id: str, scope: Scope) -> Answer:
+async def value(cache: Cache, data_type: str, resource_id: str, scope: Scope) -> CommandResult:
     """Returns the value of an entry; a miss is a finding."""
     found = await cache.get(data_type, resource_id, scope, default=MISSING)
     if found is MISSING:
         sentence = Cell("Not in the cache; `alacena explain` says why.", "bad")
-        return Answer({"found": False, "value": None}, (sentence,), code=1)
+        return CommandResult({"found": False, "value": None}, (sentence,), code=1)
     text = found if isinstance(found, str) else _json(found)
-    return Answer({"found": True, "value": msgspec.json.decode(_json(found))}, (Cell(text),))
+    return CommandResult({"found": True, "value": msgspec.json.decode(_json(found))}, (Cell(text),))
 
 
-async def keys(cache: Cache, tenant: str | None, data_type: str | None, limit: int, most: int) -> Answer:
+async def keys(cache: Cache, tenant: str | None, data_type: str | None, limit: int, most: int) -> CommandResult:
     """Returns names of entries, as many as ``limit``, among ``most`` keys of each server."""
-    async with servers_of(names.reached(cache)) as servers:
+    async with servers_of(names.find_settings(cache)) as servers:
         found = await names.entries(servers, cache.settings, tenant=tenant, data_type=data_type, most=most)
     shown = found.names[:limit]
     cells = [
@@ -117,12 +117,12 @@ async def keys(cache: Cache, tenant: str | None, data_type: str | None, limit: i
         "complete": found.complete and not left,
     }
     last = (Cell(f"{len(shown)} entries; {found.limit}{left}."),)
-    return Answer(data, (), (Table("Entries", ("tenant", "type", "id", "scope"), cells),) if cells else (), last)
+    return CommandResult(data, (), (Table("Entries", ("tenant", "type", "id", "scope"), cells),) if cells else (), last)
 
 
-async def stats(cache: Cache, most: int) -> Answer:
+async def stats(cache: Cache, most: int) -> CommandResult:
     """Returns what the servers hold, by tenant and type, and how they are used."""
-    async with servers_of(names.reached(cache)) as servers:
+    async with servers_of(names.find_settings(cache)) as servers:
         found = await names.entries(servers, cache.settings, most=most)
         info = [facts(await server.ask("INFO", "everything")) for server in servers]
     counts: dict[tuple[str, str], int] = {}
@@ -149,10 +149,10 @@ async def stats(cache: Cache, most: int) -> Answer:
     tables = [table("Servers", sums)] if sums else []
     tables += [Table("Entries", ("tenant", "type", "entries"), cells)] if cells else []
     words = f"{len(found.names)} entries; {found.limit}. Hits and loads are counted in each process: cache.stats()."
-    return Answer(data, (), tables, (Cell(words),))
+    return CommandResult(data, (), tables, (Cell(words),))
 
 
-async def tokens(cache: Cache, tenant: str, day: str | None, month: str | None) -> Answer:
+async def tokens(cache: Cache, tenant: str, day: str | None, month: str | None) -> CommandResult:
     """Returns the totals of the token ledger."""
     totals = await cache.ledger.totals(tenant, day=day, month=month)
     fields = ("saved", "model", "token_type", "operation", "tokens", "calls")
@@ -172,13 +172,13 @@ async def tokens(cache: Cache, tenant: str, day: str | None, month: str | None) 
     when = day or month or "ever"
     sentence = Cell(f"{tenant}, {when}: {totals.used} tokens used in {totals.calls} calls, {totals.saved} saved.")
     columns = ("model", "type", "operation", "tokens", "calls", "kind")
-    return Answer(data, (sentence,), (Table("", columns, cells),) if cells else ())
+    return CommandResult(data, (sentence,), (Table("", columns, cells),) if cells else ())
 
 
-async def locks(cache: Cache, tenant: str | None, most: int) -> Answer:
+async def locks(cache: Cache, tenant: str | None, most: int) -> CommandResult:
     """Returns the locks that are held or waited for, with their fence and the time they have left."""
     held = []
-    async with servers_of(names.reached(cache)) as servers:
+    async with servers_of(names.find_settings(cache)) as servers:
         for server in servers:
             for name in (await names.objects([server], cache.settings, "lock", tenant=tenant, most=most)).names:
                 base = name.key.rpartition(":")[0]
@@ -197,7 +197,7 @@ async def locks(cache: Cache, tenant: str | None, most: int) -> Answer:
     fields = ("tenant_id", "name", "left_s", "fence", "waiting")
     cells = [[Cell(_text(lock[field])) for field in fields] for lock in held]
     tables = (Table("Locks", ("tenant", "name", "left in s", "fence", "waiting"), cells),) if cells else ()
-    return Answer({"locks": held}, () if cells else (Cell("No lock is held."),), tables)
+    return CommandResult({"locks": held}, () if cells else (Cell("No lock is held."),), tables)
 
 
 def migrations() -> list[tuple[str, str]]:

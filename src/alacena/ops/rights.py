@@ -1,4 +1,4 @@
-"""Which rights the user of a server has, tried one by one with commands that leave nothing behind."""
+"""Rights of a server's user, tried one by one with commands that leave nothing behind."""
 
 from __future__ import annotations
 
@@ -54,10 +54,10 @@ async def _of(server: Server, namespace: str) -> list[Finding]:
         "TIME": [await server.ask("TIME")],
         "WAITAOF": [await server.ask("COMMAND", "INFO", "WAITAOF"), await server.ask("WAITAOF", 0, 0, 1)],
     }
-    return [_finding(right, answers, server, namespace) for right, answers in replies.items()]
+    return [_describe_right(right, answers, server, namespace) for right, answers in replies.items()]
 
 
-def _finding(right: str, answers: Sequence[object], server: Server, namespace: str) -> Finding:
+def _describe_right(right: str, answers: Sequence[object], server: Server, namespace: str) -> Finding:
     refused = [answer for answer in answers if is_forbidden(answer)]
     name = f"right: {right}"
     if not refused:
@@ -78,7 +78,7 @@ def _finding(right: str, answers: Sequence[object], server: Server, namespace: s
 
 
 async def _tag(server: Server) -> str:
-    """A hash tag whose slot the server has; any will do where there is no cluster."""
+    """Returns a hash tag whose slot the server has; any will do if there is no cluster."""
     for number in range(256):
         reply = await server.ask("EXISTS", f"{{{number}}}")
         if not (isinstance(reply, ServerReplyError) and reply.code in {"MOVED", "ASK"}):

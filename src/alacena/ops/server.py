@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
 
     from alacena.engine import Settings
-    from alacena.engine.remote.redis.endpoint import Access
+    from alacena.engine.remote.redis.endpoint import ServerAccess
 
 __all__ = ["EMBEDDED", "NEEDS", "SAFE_POLICY", "Server", "escape", "facts", "is_forbidden", "keys_of", "servers_of"]
 
@@ -35,7 +35,7 @@ class Server:
         silent: Whether it has left a question without an answer: it is not asked again.
     """
 
-    def __init__(self, address: Address, access: Access) -> None:
+    def __init__(self, address: Address, access: ServerAccess) -> None:
         self.address = str(address)
         self.silent = False
         self._where = address

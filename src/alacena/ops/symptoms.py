@@ -32,7 +32,7 @@ _INTERFACE: Final = "symptom: errors at access"
 _METADATA: Final = "symptom: inconsistent metadata"
 
 
-async def missing_values(subject: Subject) -> list[Finding]:
+async def check_values(subject: Subject) -> list[Finding]:
     """Looks at times to live, at whether keys are found again, and at whether the namespace holds anything."""
     settings = subject.settings
     assert settings is not None
@@ -61,7 +61,7 @@ async def missing_values(subject: Subject) -> list[Finding]:
 
 
 async def _elsewhere(subject: Subject, settings: Settings) -> list[Finding]:
-    """Whether this namespace is empty, while the server holds something under another name."""
+    """Returns whether this namespace is empty, while the server holds something under another name."""
     if (await entries(subject.servers, settings, most=_LOOKED_AT)).names:
         return []
     others: set[str] = set()

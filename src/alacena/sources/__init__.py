@@ -1,1 +1,1 @@
-"""Where the truth lies: Postgres, Supabase storage, and what relays changes between them and the cache."""
+"""Sources of truth: Postgres, Supabase storage, and the relay of changes between them and the cache."""

@@ -30,15 +30,15 @@ END)
 """A commit is waited for also where the database says otherwise: what is confirmed here is deleted elsewhere."""
 
 
-class Pool(Protocol):
-    """What the authority needs of a pool or a connection; asyncpg's have it."""
+class AsyncpgPool(Protocol):
+    """A pool or a connection as the authority needs it; asyncpg's are ones."""
 
     async def fetch(self, query: str, *args: Any) -> Any:
-        """The rows of a query."""
+        """Returns the rows of a query."""
         ...
 
     async def close(self) -> None:
-        """End it."""
+        """Ends it."""
         ...
 
 
@@ -56,7 +56,7 @@ class Migration:
 
 
 def migrations() -> list[Migration]:
-    """The migrations, in the order in which they apply, for plain Postgres (15 or newer) and Supabase alike."""
+    """Returns the migrations, in the order in which they apply, for plain Postgres (15 or newer) and Supabase alike."""
     folder = importlib.resources.files("alacena") / "sources" / "migrations"
     files = sorted((file for file in folder.iterdir() if file.name.endswith(".sql")), key=lambda file: file.name)
     return [Migration(file.name, file.read_text("utf-8")) for file in files]
@@ -70,13 +70,13 @@ class PostgresAuthority:
         timeout_s: How long one batch may take, with the wait for a connection.
     """
 
-    def __init__(self, pool: Pool, *, timeout_s: float = 10.0) -> None:
+    def __init__(self, pool: AsyncpgPool, *, timeout_s: float = 10.0) -> None:
         self._pool = pool
         self._timeout_s = timeout_s
 
     @classmethod
     async def connect(cls, dsn: str, **options: Any) -> PostgresAuthority:
-        """Open a pool of its own, until :meth:`close`; options go to ``asyncpg.create_pool``.
+        """Opens a pool of its own, until :meth:`close`; options go to ``asyncpg.create_pool``.
 
         It connects when it is first needed (``min_size=0``, unless given), so that a Postgres that is away is no error.
         Connecting takes 5 s at most and a statement 10 s, unless ``timeout`` and ``command_timeout`` say otherwise.
@@ -88,7 +88,7 @@ class PostgresAuthority:
         return cls(await _asyncpg().create_pool(dsn, **{"min_size": 0, **waits, **options}))
 
     async def close(self, *, timeout_s: float = 5.0) -> None:
-        """Close the pool. After the caches that have this authority: their relays use it to the end.
+        """Closes the pool. After the caches that have this authority: their relays use it to the end.
 
         Connections that are not given back in ``timeout_s`` are cut. Closing twice is no error.
 
@@ -102,7 +102,7 @@ class PostgresAuthority:
                 terminate()
 
     async def absorb(self, usages: Sequence[Usage]) -> list[Usage]:
-        """Keep those whose key is new and add exactly those to the totals.
+        """Keeps those whose key is new and adds exactly those to the totals.
 
         Cost: 1 round trip to Postgres. Atomicity: one transaction. Idempotent by ``(tenant_id, idempotency_key)``.
 
@@ -139,7 +139,7 @@ class PostgresAuthority:
             raise OutcomeUnknownError(f"asyncpg gave up: {_words(error)}") from error
 
     async def _within(self, query: str, *args: Any) -> Any:
-        """The rows, within the time. A connection whose server does not answer is cut, and a new one is made.
+        """Returns the rows, within the time. A connection whose server does not answer is cut, and a new one is made.
 
         The time is that of a task apart: giving such a connection back waits for the server, and would swallow the one
         cancellation that a timeout sends.

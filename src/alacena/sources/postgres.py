@@ -31,7 +31,7 @@ async def create_pool(
     command_timeout_s: float = 10.0,
     init: Callable[[Connection], Awaitable[object]] | None = None,
 ) -> Pool:
-    """A pool of asyncpg connections on which ``json`` and ``jsonb`` are Python values; the caller closes it.
+    """Returns a pool of asyncpg connections on which ``json`` and ``jsonb`` are Python values; the caller closes it.
 
     If the application has imported ``pgvector.asyncpg``, and the database has its types, vectors are values too.
 
@@ -116,7 +116,7 @@ _DSN_MEND = (
 
 
 def _check_dsn(dsn: str) -> None:
-    """Refuse a DSN whose password was cut at one of its own characters, before a driver quotes what is left of it."""
+    """Refuses a DSN whose password was cut at one of its own characters, before a driver quotes what is left of it."""
     scheme, separator, rest = dsn.partition("://")
     before, _, query = rest.partition("?")
     credentials, at, _ = before.partition("/")[0].rpartition("@")
@@ -128,7 +128,7 @@ def _check_dsn(dsn: str) -> None:
 
 
 def _without_password(dsn: str) -> str:
-    """User, host and database of a DSN; nothing of its password, and none of its options, which may hold one too."""
+    """Returns user, host and database of a DSN; nothing of its password, and none of its options, which may hold one too."""
     scheme, _, rest = dsn.partition("?")[0].partition("://")
     credentials, at, place = rest.rpartition("@")
     return f"{scheme}://{credentials.partition(':')[0]}{at}{place}"
@@ -136,7 +136,7 @@ def _without_password(dsn: str) -> str:
 
 @asynccontextmanager
 async def as_tenant(pool: Pool, tenant_id: str, *, role: str = "authenticated") -> AsyncIterator[Connection]:
-    """A connection in a transaction that is limited to one tenant by the database's own row-level security.
+    """Yields a connection in a transaction that is limited to one tenant by the database's own row-level security.
 
     Sets the role and the claims as PostgREST does, for this transaction only; policies that compare
     ``current_setting('request.jwt.claims', true)::json ->> 'tenant_id'`` hold.
@@ -162,7 +162,7 @@ async def as_tenant(pool: Pool, tenant_id: str, *, role: str = "authenticated") 
 def row_loader(
     pool: Pool, table: str, *, id_column: str = "id", tenant_column: str = "tenant_id"
 ) -> Callable[[str, str], Awaitable[dict[str, Any] | None]]:
-    """A loader for ``get_with_cache_aside(fetch_from_db_func=...)``: one row of a table by id and tenant, as a dict.
+    """Returns a loader for ``get_with_cache_aside(fetch_from_db_func=...)``: one row of a table by id and tenant, as a dict.
 
     Cost: one round trip a call.
 

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 async def as_tenant(
     pool: AsyncConnectionPool[Any], tenant_id: str, *, role: str = "authenticated"
 ) -> AsyncIterator[AsyncConnection[Any]]:
-    """A connection in a transaction that is limited to one tenant by the database's own row-level security.
+    """Yields a connection in a transaction that is limited to one tenant by the database's own row-level security.
 
     Cost: three round trips around the block's own.
     Cancellation: the transaction is rolled back.
@@ -49,7 +49,7 @@ async def as_tenant(
 def row_loader(
     pool: AsyncConnectionPool[Any], table: str, *, id_column: str = "id", tenant_column: str = "tenant_id"
 ) -> Callable[[str, str], Awaitable[dict[str, Any] | None]]:
-    """A loader for ``get_with_cache_aside(fetch_from_db_func=...)``: one row of a table by id and tenant, as a dict.
+    """Returns a loader for ``get_with_cache_aside(fetch_from_db_func=...)``: one row of a table by id and tenant, as a dict.
 
     Cost: one statement a call.
 

@@ -28,7 +28,7 @@ class Bucket(Protocol):
     """A bucket, as ``client.storage.from_(name)`` gives it."""
 
     async def download(self, path: str, /) -> bytes:
-        """The object's bytes."""
+        """Returns the object's bytes."""
         ...
 
 
@@ -108,7 +108,7 @@ class StorageDownloads:
         return kept
 
     def object_path(self, file_key: str, tenant_id: str) -> str:
-        """The object's path in the bucket, checked."""
+        """Returns the object's path in the bucket, checked."""
         tenant_id, file_key = check_tenant(tenant_id), identifier("file_key", file_key) if file_key else ""
         _check_path(tenant_id, "tenant_id")
         _check_path(file_key, "file_key")
@@ -119,7 +119,7 @@ class StorageDownloads:
         return file_key if file_key.startswith(f"{tenant_id}/") else f"{tenant_id}/{file_key}"
 
     def _local_path(self, path: str, tenant_id: str) -> Path:
-        """Made of digests, so that no key can name a place: two parts that cannot run into each other, and a suffix."""
+        """Returns a path made of digests, so that no key can name a place: two parts, kept apart, and a suffix."""
         suffix = PurePosixPath(path).suffix
         ending = suffix if _PLAIN_SUFFIX.fullmatch(suffix) else ""
         return self._directory() / _digest(tenant_id) / f"{_digest(path)}{ending}"
@@ -148,7 +148,7 @@ def _check_path(path: str, what: str) -> None:
 
 
 def _as_it_reads(bucket: object, path: str) -> str:
-    """The path as the bucket must be given it, so that it asks for this object and no other.
+    """Returns the path as the bucket must be given it, so that it asks for this object and no other.
 
     Supabase's takes what looks percent-encoded for encoded, and in some versions ends the path at a question mark.
     """
@@ -156,7 +156,7 @@ def _as_it_reads(bucket: object, path: str) -> str:
 
 
 def _remove_oldest(directory: Path, newest: Path, max_files: int, max_bytes: int) -> None:
-    """Remove copies, oldest first, until the rest is within the limits. What else lies in the folder is left alone."""
+    """Removes copies, oldest first, until the rest is within the limits. Other files in the folder are left alone."""
     copies = []
     for path in directory.glob("*/*"):
         if path != newest and _COPY.fullmatch(f"{path.parent.name}/{path.name}"):

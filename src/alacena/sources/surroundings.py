@@ -16,7 +16,7 @@ def _nobody() -> tuple[str | None, ...]:
 
 
 class Surroundings:
-    """Where the ambient tenant is found.
+    """The provider of the ambient tenant.
 
     Attributes:
         tenants: Returns the ambient tenant or ``None``; both where it may be one or the other. `alacena.common.context`

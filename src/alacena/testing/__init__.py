@@ -1,1 +1,1 @@
-"""What proves the cache, for your tests too: a simulator, a fault proxy, a staleness checker, contracts and doubles."""
+"""Tools that prove the cache, for your tests too: a fault proxy, a staleness checker, contracts and doubles."""

@@ -1,4 +1,4 @@
-"""What every cache of this library keeps to, as tests to inherit: for a cache set up your way, or one that wraps it.
+"""The contract of every cache of this library, as tests to inherit: for a cache set up your way, or one that wraps it.
 
 ::
 
@@ -42,14 +42,14 @@ class CacheContract(ABC):
 
     @abstractmethod
     def open_cache(self) -> AbstractAsyncContextManager[Cache]:
-        """An open cache; closed when the context is left."""
+        """Returns an open cache; closed when the context is left."""
 
     def run(self, test: Callable[[], Coroutine[Any, Any, None]]) -> None:
-        """Run one test; by default on a fresh asyncio loop."""
+        """Runs one test; by default on a fresh asyncio loop."""
         asyncio.run(test())
 
     def check(self, body: Callable[[Cache, str], Coroutine[Any, Any, None]]) -> None:
-        """Run ``body`` with an open cache and the name of a tenant that no other test uses."""
+        """Runs ``body`` with an open cache and the name of a tenant that no other test uses."""
         tenant = f"tenant-{next(_numbers)}"
 
         async def test() -> None:
@@ -97,9 +97,9 @@ class CacheContract(ABC):
 
         async def body(cache: Cache, tenant: str) -> None:
             for value, ttl in ((None, 60), ("v", 0), ("v", -1), ("v", float("nan"))):
-                error = await _raised(cache.set(self.data_type, "r", value, tenant, ttl=ttl))
+                error = await _catch(cache.set(self.data_type, "r", value, tenant, ttl=ttl))
                 assert isinstance(error, ValueError)
-            assert isinstance(await _raised(cache.get(self.data_type, "r", "")), ValueError)
+            assert isinstance(await _catch(cache.get(self.data_type, "r", "")), ValueError)
 
         self.check(body)
 
@@ -232,7 +232,7 @@ class CacheContract(ABC):
             async def succeed() -> str:
                 return "value"
 
-            assert await _raised(cache.load(self.data_type, "r", tenant, fail)) is failure
+            assert await _catch(cache.load(self.data_type, "r", tenant, fail)) is failure
             assert await cache.load(self.data_type, "r", tenant, succeed) == "value"
 
         self.check(body)
@@ -261,7 +261,7 @@ class CacheContract(ABC):
         self.check(body)
 
     def test_the_guarantee_is_stated(self) -> None:
-        """What holds with this server and these settings can be asked for."""
+        """The promises of this server with these settings can be asked for."""
 
         async def body(cache: Cache, tenant: str) -> None:
             await cache.set(self.data_type, "r", 1, tenant)
@@ -288,7 +288,7 @@ class _Source:
         return value
 
 
-async def _raised(call: Coroutine[Any, Any, Any]) -> BaseException | None:
-    """The exception that a call ends with."""
+async def _catch(call: Coroutine[Any, Any, Any]) -> BaseException | None:
+    """Returns the exception that a call ends with."""
     outcome: Any = (await asyncio.gather(call, return_exceptions=True))[0]
     return outcome if isinstance(outcome, BaseException) else None

@@ -36,15 +36,15 @@ class FakeEnvironment:
         self._random = random.Random(f"fake/{seed}")  # noqa: S311 - reproducible on purpose
 
     def random(self) -> float:
-        """A float in ``[0, 1)`` from the seed."""
+        """Returns a float in ``[0, 1)`` from the seed."""
         return self._random.random()
 
     def token(self, size: int) -> bytes:
-        """``size`` bytes from the seed."""
+        """Returns ``size`` bytes from the seed."""
         return self._random.randbytes(size)
 
     def advance(self, seconds: float) -> None:
-        """Let time pass on both clocks.
+        """Lets time pass on both clocks.
 
         Raises:
             ValueError: ``seconds`` is negative; only the wall clock can go back, see `step_wall`.
@@ -55,7 +55,7 @@ class FakeEnvironment:
         self._wall += seconds
 
     def step_wall(self, seconds: float) -> None:
-        """Let somebody set the wall clock, forwards or back."""
+        """Lets somebody set the wall clock, forwards or back."""
         self._wall += seconds
 
 
@@ -70,13 +70,13 @@ class RecordingObserver:
         self.events: list[Any] = []
 
     def observe(self, event: Any) -> None:
-        """Keep one event."""
+        """Keeps one event."""
         self.events.append(event)
 
     def of(self, kind: type[T]) -> list[T]:
-        """The events of one type."""
+        """Returns the events of one type."""
         return [event for event in self.events if isinstance(event, kind)]
 
     def clear(self) -> None:
-        """Forget all of them."""
+        """Forgets all of them."""
         self.events.clear()

@@ -21,7 +21,7 @@ _NO_LINGER = struct.pack("ii", 1, 0)
 
 @dataclass(kw_only=True, slots=True)
 class Faults:
-    """How one direction behaves. Change the fields at any time; every open connection follows.
+    """The faults of one direction. Change the fields at any time; every open connection follows.
 
     Attributes:
         latency_s: Delay of everything, in seconds.
@@ -42,29 +42,29 @@ class Faults:
     _changed: asyncio.Event = field(default_factory=asyncio.Event)
 
     def hold(self) -> None:
-        """Keep everything from now on."""
+        """Keeps everything from now on."""
         self.held = True
         self._changed.clear()
 
     def release(self) -> None:
-        """Deliver what was held and go on."""
+        """Delivers what was held and go on."""
         self.held = False
         self._changed.set()
 
     async def until_released(self) -> None:
-        """Wait while the direction is held."""
+        """Waits while the direction is held."""
         while self.held:
             await self._changed.wait()
 
     def calm(self) -> None:
-        """No faults any more."""
+        """Ends all faults."""
         self.latency_s = self.jitter_s = 0.0
         self.split, self.bytes_per_s, self.lost = "none", None, False
         self.release()
 
 
 @dataclass(eq=False, slots=True)
-class _Channel:
+class _ProxyChannel:
     """One connection through the proxy."""
 
     client: asyncio.StreamWriter
@@ -116,7 +116,7 @@ class FaultProxy:
         self._listen = listen
         self._chance = random.Random(seed)  # noqa: S311 - reproducible on purpose
         self._server: asyncio.Server | None = None
-        self._channels: dict[_Channel, None] = {}
+        self._channels: dict[_ProxyChannel, None] = {}
         self._handlers: set[asyncio.Task[None]] = set()
 
     async def __aenter__(self) -> Self:
@@ -137,7 +137,7 @@ class FaultProxy:
 
     @property
     def address(self) -> Address:
-        """Where the proxy listens."""
+        """The address on which the proxy listens."""
         if isinstance(self._listen, str):
             return self._listen
         assert self._server is not None, "enter the proxy's context first"
@@ -158,19 +158,19 @@ class FaultProxy:
 
     @property
     def connections(self) -> int:
-        """How many connections are open."""
+        """The number of open connections."""
         return len(self._channels)
 
     def cut(self) -> None:
-        """Close every connection on both sides, in order (FIN)."""
+        """Closes every connection on both sides, in order (FIN)."""
         self._end_all(reset=False)
 
     def reset(self) -> None:
-        """Reset every connection on both sides (RST; a unix socket just closes)."""
+        """Resets every connection on both sides (RST; a unix socket just closes)."""
         self._end_all(reset=True)
 
     def calm(self) -> None:
-        """End all faults; connections that were cut stay cut."""
+        """Ends all faults; connections that were cut stay cut."""
         self.up.calm()
         self.down.calm()
         self.accept_delay_s, self.refusing = 0.0, False
@@ -202,7 +202,7 @@ class FaultProxy:
             there, back = await asyncio.open_unix_connection(self._target)
         else:
             there, back = await asyncio.open_connection(*self._target)
-        channel = _Channel(writer, back)
+        channel = _ProxyChannel(writer, back)
         up = asyncio.create_task(self._pump(channel, reader, back, self.up))
         down = asyncio.create_task(self._pump(channel, there, writer, self.down))
         channel.pumps = (up, down)
@@ -214,9 +214,9 @@ class FaultProxy:
             channel.end(reset=False)
 
     async def _pump(
-        self, channel: _Channel, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, faults: Faults
+        self, channel: _ProxyChannel, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, faults: Faults
     ) -> None:
-        """Carry one direction: one task takes bytes in, another lets them out in order, late and in pieces."""
+        """Carries one direction: one task takes bytes in, another lets them out in order, late and in pieces."""
         line: asyncio.Queue[tuple[float, bytes]] = asyncio.Queue()
         now = asyncio.get_running_loop().time
         outlet = asyncio.create_task(self._let_out(channel, line, writer, faults))
@@ -230,7 +230,7 @@ class FaultProxy:
 
     async def _let_out(
         self,
-        channel: _Channel,
+        channel: _ProxyChannel,
         line: asyncio.Queue[tuple[float, bytes]],
         writer: asyncio.StreamWriter,
         faults: Faults,
@@ -285,7 +285,7 @@ async def _read(reader: asyncio.StreamReader) -> bytes:
 
 
 def _prepare_reset(writer: asyncio.StreamWriter) -> None:
-    """Make the coming close a reset: a socket that does not linger drops what it has and sends RST."""
+    """Makes the coming close a reset: a socket that does not linger drops what it has and sends RST."""
     raw = writer.get_extra_info("socket")
     if raw is not None and raw.fileno() >= 0 and raw.family in {socket.AF_INET, socket.AF_INET6}:
         raw.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _NO_LINGER)

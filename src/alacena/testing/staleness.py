@@ -29,7 +29,7 @@ class Operation(msgspec.Struct, frozen=True, kw_only=True):
         called_at: When the call started, in seconds.
         returned_at: When it returned (for an invalidation: was acknowledged), in seconds.
         actor: Which process did it; its own invalidations bind it at once.
-        bound_s: The bound of this one read, in seconds, where it differs; 0 for a read that skips memory.
+        bound_s: The bound of this one read, in seconds, if it differs; 0 for a read that skips memory.
     """
 
     kind: Literal["read", "invalidate"]
@@ -65,7 +65,7 @@ class Violation:
 
 @dataclass(slots=True)
 class Report:
-    """What a history shows.
+    """The verdict on a history.
 
     Attributes:
         reads: How many reads it holds.
@@ -82,18 +82,18 @@ class Report:
 
     @property
     def max_s(self) -> float:
-        """The worst staleness seen, in seconds; 0 where no read was stale."""
+        """The worst staleness seen, in seconds; 0 if no read was stale."""
         return self.staleness_s[-1] if self.staleness_s else 0.0
 
     def quantile(self, ratio: float) -> float:
-        """The staleness that this ratio of *all* reads did not exceed, in seconds."""
+        """Returns the staleness that this ratio of *all* reads did not exceed, in seconds."""
         rank = int(ratio * self.reads) - (self.reads - len(self.staleness_s))
         if rank < 0 or not self.staleness_s:
             return 0.0
         return self.staleness_s[min(rank, len(self.staleness_s) - 1)]
 
     def raise_for_violations(self) -> None:
-        """Fail if there is a violation.
+        """Fails if there is a violation.
 
         Raises:
             AssertionError: There is; the message names the first ones.
@@ -117,14 +117,14 @@ class _Timeline:
                 self._events.append(event)
 
     def first_broken(self, read: Operation, bound_s: float) -> Operation | None:
-        """The earliest invalidation above the read's version, if its bound had passed when the read started."""
+        """Returns the earliest invalidation above the read's version, if its bound had passed when the read started."""
         index = bisect_right(self._versions, read.version)
         if index < len(self._events) and self._times[index] + bound_s < read.called_at:
             return self._events[index]
         return None
 
     def staleness_s(self, read: Operation) -> float | None:
-        """How long before the read's start the earliest invalidation above its version was acknowledged."""
+        """Returns how long before the read's start the earliest invalidation above its version was acknowledged."""
         index = bisect_right(self._versions, read.version)
         if index < bisect_left(self._times, read.called_at):
             return read.called_at - self._times[index]
@@ -132,7 +132,7 @@ class _Timeline:
 
 
 def check(history: Iterable[Operation], bound_s: float, *, own_bound_s: float = 0.0) -> Report:
-    """Apply the rule to a history, in any order; O(n log n).
+    """Applies the rule to a history, in any order; O(n log n).
 
     Args:
         history: The operations.
@@ -178,12 +178,12 @@ def _judge(
 
 
 def dump(operation: Operation) -> str:
-    """An operation as one line of JSON, for the log of a real process."""
+    """Returns an operation as one line of JSON, for the log of a real process."""
     return msgspec.json.encode(operation).decode()
 
 
 def load(lines: Iterable[str | bytes]) -> list[Operation]:
-    """The operations of a log; blank lines are skipped, and so is a last line that a killed process left unfinished.
+    """Returns the operations of a log; blank lines are skipped, and so is a last line that a killed process left unfinished.
 
     Raises:
         ValueError: A line before the last is no operation.

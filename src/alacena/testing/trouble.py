@@ -16,7 +16,7 @@ Step: TypeAlias = "tuple[float, Callable[[FaultProxy], Awaitable[None] | None]]"
 
 
 async def play(proxy: FaultProxy, steps: list[Step]) -> None:
-    """Run a script of faults: wait, act, wait, act.
+    """Runs a script of faults: wait, act, wait, act.
 
     Args:
         proxy: The proxy to break.
@@ -30,7 +30,7 @@ async def play(proxy: FaultProxy, steps: list[Step]) -> None:
 
 
 async def torment(proxy: FaultProxy, *, duration_s: float, every_s: float, seed: int) -> list[str]:
-    """Do something random to a proxy again and again, and leave it calm.
+    """Does something random to a proxy again and again, and leaves it calm.
 
     Args:
         proxy: The proxy to break.

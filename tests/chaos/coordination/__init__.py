@@ -1,1 +1,1 @@
-"""Short versions of the shows of ``bench/coordination``: the same faults for a few seconds."""
+"""Short versions of the shows of ``proving/coordination``: the same faults for a few seconds."""

@@ -14,7 +14,7 @@ from tests.waiting import pace
 
 if TYPE_CHECKING:
     from alacena.coordination import Item
-    from bench.coordination.crew import Journal
+    from proving.coordination.crew import Journal
 
 TENANT = "acme"
 LIST = f"{TENANT}:ingestion_queue"

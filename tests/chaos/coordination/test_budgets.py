@@ -8,11 +8,11 @@ import pytest
 
 from alacena.engine.remote.backend import Script
 from alacena.engine.remote.local.twins import TWINS
-from bench.coordination.budgets import spend_all
-from bench.coordination.lost_replies import VERBS, Verb, lose
+from proving.coordination.budgets import spend_all
+from proving.coordination.lost_replies import VERBS, Verb, lose
 
 if TYPE_CHECKING:
-    from tests.servers.redis_server import RedisServer
+    from proving.servers.redis_server import RedisServer
 
 SEED = 20_260_914
 

@@ -12,14 +12,14 @@ from alacena.common import runtime
 from alacena.common.cache import CacheManager, acquire_job_lock, release_job_lock
 from alacena.common.cache.jobs import job_lock_fence
 from alacena.engine import Cache, Settings
-from bench.coordination.crew import Crew, until
+from proving.coordination.crew import Crew, until
 from tests.chaos.coordination import service
 from tests.chaos.coordination.service import EXPIRY_S, LIST, QUEUE, TENANT, TOKENS
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
-    from tests.servers.redis_server import RedisServer
+    from proving.servers.redis_server import RedisServer
 
 COUNT = 120
 

@@ -8,12 +8,12 @@ import pytest
 
 from alacena.engine import Cache, Settings
 from alacena.sources.ledger import PostgresAuthority
-from bench.coordination.keys import ask
-from bench.coordination.ledger import DSN_OPTIONS, Plan, prepare, run
-from bench.coordination.syncs import compiler
-from bench.coordination.unplugged import LOADS, Load, unplug
-from tests.servers.postgres import Postgres
-from tests.servers.redis_server import RedisServer
+from proving.coordination.keys import ask
+from proving.coordination.ledger import DSN_OPTIONS, Plan, prepare, run
+from proving.coordination.syncs import compiler
+from proving.coordination.unplugged import LOADS, Load, unplug
+from proving.servers.postgres import Postgres
+from proving.servers.redis_server import RedisServer
 
 PLANS = [
     Plan(name="fast", mode="fast", calls=600, at_once=20, bound=""),

@@ -7,15 +7,15 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from bench.coordination.failovers import OFF_S, fail_over_under
-from bench.coordination.fences import SCHEMA, write_under
-from bench.coordination.ledger import prepare
-from bench.coordination.liveness import watch
-from bench.coordination.peers.locks import PEERS
-from tests.servers.postgres import Postgres
+from proving.coordination.failovers import OFF_S, fail_over_under
+from proving.coordination.fences import SCHEMA, write_under
+from proving.coordination.ledger import prepare
+from proving.coordination.liveness import watch
+from proving.coordination.peers.locks import PEERS
+from proving.servers.postgres import Postgres
 
 if TYPE_CHECKING:
-    from tests.servers.redis_server import RedisServer
+    from proving.servers.redis_server import RedisServer
 
 SEED = 20_260_914
 

@@ -7,15 +7,15 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from bench.coordination.kills import kill_workers
-from bench.coordination.million import run
-from bench.coordination.peers.queues import PEERS
-from bench.coordination.poison import judge, swallow
-from bench.coordination.zombies import twins, zombies
+from proving.coordination.kills import kill_workers
+from proving.coordination.million import run
+from proving.coordination.peers.queues import PEERS
+from proving.coordination.poison import judge, swallow
+from proving.coordination.zombies import twins, zombies
 
 if TYPE_CHECKING:
-    from bench.figures.tables import Bar
-    from tests.servers.redis_server import RedisServer
+    from proving.figures.tables import Bar
+    from proving.servers.redis_server import RedisServer
 
 SEED = 20_260_914
 

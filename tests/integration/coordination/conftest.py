@@ -9,17 +9,17 @@ import pytest
 
 from alacena.engine.api.cache import Cache
 from alacena.engine.base.settings import Settings
+from proving.servers.redis_server import RedisServer
+from proving.servers.topology import RedisCluster, RedisSentinel
 from tests.integration.coordination.stand import LossyStore, port_of
 from tests.servers.fixtures import require_flavour
-from tests.servers.redis_server import RedisServer
-from tests.servers.topology import RedisCluster, RedisSentinel
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
     from alacena.coordination.coordination_context import CoordinationContext
-    from tests.servers.redis_server import Flavour
-    from tests.servers.shared import SharedServers
+    from proving.servers.redis_server import Flavour
+    from proving.servers.shared import SharedServers
 
 _valkey_with_file = partial(RedisServer, extra=("--appendonly", "yes"))
 """One object, so that the session shares the server."""

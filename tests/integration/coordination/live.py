@@ -9,7 +9,7 @@ import redis
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
-from tests.servers.redis_server import RedisServer
+from proving.servers.redis_server import RedisServer
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

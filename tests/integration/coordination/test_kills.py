@@ -17,7 +17,7 @@ from tests.waiting import until
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from tests.servers.redis_server import RedisServer
+    from proving.servers.redis_server import RedisServer
 
 ROOT = Path(__file__).parents[3]
 SEED = 20_250_524

@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 
     from alacena.engine.remote.backend import Argument, Reply, Script
     from alacena.ledger.usage import Usage
-    from tests.servers.redis_server import RedisServer
+    from proving.servers.redis_server import RedisServer
 
 
 class Book:

@@ -13,15 +13,15 @@ from alacena.coordination.locks import ACQUIRE, Locks
 from alacena.engine.api.cache import Cache
 from alacena.engine.base.errors import LockLostError, LockTimeoutError
 from alacena.engine.base.settings import Settings
-from tests.servers.topology import PROMPT_REPLICATION
+from proving.servers.topology import PROMPT_REPLICATION
 from tests.waiting import DEADLINE_S, for_ever, until
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from alacena.coordination.coordination_context import CoordinationContext
+    from proving.servers.redis_server import RedisServer
     from tests.integration.coordination.stand import LossyStore
-    from tests.servers.redis_server import RedisServer
 
 
 async def _in_line(port: CoordinationContext, count: int) -> None:

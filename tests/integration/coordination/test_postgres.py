@@ -25,9 +25,9 @@ from alacena.ledger.ledger import Ledger
 from alacena.ledger.relay import Relay
 from alacena.ledger.usage import Usage
 from alacena.sources.ledger import PostgresAuthority, migrations
-from bench.coordination.ledger import prepare
+from proving.coordination.ledger import prepare
+from proving.servers.postgres import Postgres
 from tests.integration.coordination.stand import PlainKeys
-from tests.servers.postgres import Postgres
 from tests.waiting import until
 
 if TYPE_CHECKING:
@@ -236,7 +236,7 @@ async def test_the_ledger_reaches_postgres_exactly_through_killed_relays_and_ret
     rest = Relay(port, ledger, authority)
     while await ledger.backlog("a") or await ledger.backlog("b"):
         for tenant in truth:
-            await ledger.roster.announce(tenant)
+            await ledger.ready_tenants.announce(tenant)
         await rest.run_once()
     assert {tenant: await _total(pool, tenant) for tenant in truth} == truth
 

@@ -16,7 +16,7 @@ from tests.waiting import until
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from tests.servers.redis_server import Flavour, RedisServer
+    from proving.servers.redis_server import Flavour, RedisServer
 
 
 @pytest.mark.parametrize(("flavour", "policy"), [("valkey", "allkeys-lru"), ("redis", "volatile-ttl")])

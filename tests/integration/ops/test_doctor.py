@@ -13,7 +13,7 @@ import pytest
 
 from alacena.engine import SystemEnvironment
 from alacena.ops import checks, doctor
-from tests.servers.redis_server import free_port
+from proving.servers.redis_server import free_port
 
 SYMPTOMS = ("values are not in the cache", "errors at access", "inconsistent metadata")
 

@@ -11,8 +11,8 @@ import pytest
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from tests.servers.gateway import Gateway
-    from tests.servers.postgres import Postgres
+    from proving.servers.gateway import Gateway
+    from proving.servers.postgres import Postgres
 
 
 def ask(gateway: Gateway, method: str, path: str, key: str, body: bytes = b"") -> tuple[int, Any]:

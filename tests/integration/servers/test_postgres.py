@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.servers.postgres import Postgres, readable_programs
-from tests.servers.process import StartError
+from proving.servers.postgres import Postgres, readable_programs
+from proving.servers.process import StartError
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -57,7 +57,7 @@ def test_programs_in_a_private_folder_are_copied_to_where_another_user_can_run_t
         program.parent.mkdir(parents=True)
         program.write_text("")
     (tmp_path / "private").chmod(0o700)
-    monkeypatch.setattr("tests.servers.postgres.bundled_programs", lambda: programs)
+    monkeypatch.setattr("proving.servers.postgres.bundled_programs", lambda: programs)
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "elsewhere"))
     assert readable_programs(None) == programs
     copied = readable_programs("nobody")

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 import hiredis
 import pytest
 
-from tests.servers.process import StartError
-from tests.servers.redis_server import RedisServer
-from tests.servers.resp import call
+from proving.servers.process import StartError
+from proving.servers.redis_server import RedisServer
+from proving.servers.resp import call
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -12,7 +12,7 @@ from tests.servers.fixtures import FLAVOURS
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from tests.servers.topology import RedisCluster, RedisSentinel
+    from proving.servers.topology import RedisCluster, RedisSentinel
 
 
 def test_a_cluster_serves_every_slot_on_the_node_it_names(redis_cluster: RedisCluster) -> None:

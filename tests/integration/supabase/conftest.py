@@ -11,7 +11,7 @@ from alacena.common.db import close_supabase_clients, configure_supabase
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
 
-    from tests.servers.gateway import Gateway
+    from proving.servers.gateway import Gateway
 
 
 @pytest.fixture

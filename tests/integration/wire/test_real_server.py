@@ -11,10 +11,10 @@ import pytest
 
 from alacena.engine.base.environment import SystemEnvironment
 from alacena.engine.base.errors import BackendError, BackendUnavailableError, OutcomeUnknownError, ServerReplyError
-from alacena.engine.remote.redis.endpoint import Access, Address, Endpoint
+from alacena.engine.remote.redis.endpoint import Address, Endpoint, ServerAccess
 from alacena.engine.remote.redis.hooks import Hooks, LinkSettings
 from alacena.engine.remote.redis.link import Link
-from alacena.engine.remote.redis.wire import Connection, Limits
+from alacena.engine.remote.redis.wire import Connection, WireLimits
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -171,7 +171,7 @@ def test_a_huge_write_meets_back_pressure_and_arrives_whole(tell: Callable[..., 
 
 def test_a_paused_server_costs_the_deadline_and_then_serves_again(tell: Callable[..., None]) -> None:
     async def story(endpoint: Endpoint) -> None:
-        link = await connect(endpoint, settings=LinkSettings(limits=Limits(stall_s=10)))
+        link = await connect(endpoint, settings=LinkSettings(limits=WireLimits(stall_s=10)))
         other = await connect(endpoint)
         await other.call("CLIENT", "PAUSE", 300, "ALL", timeout_s=TIMEOUT_S)
         with pytest.raises(OutcomeUnknownError):
@@ -187,11 +187,11 @@ def test_users_passwords_databases_and_names(tell: Callable[..., None]) -> None:
     async def story(endpoint: Endpoint) -> None:
         admin = await connect(endpoint)
         await admin.call("ACL", "SETUSER", "bob", "on", ">secret", "allkeys", "+@all", timeout_s=TIMEOUT_S)
-        access = Access(username="bob", password="secret", database=3, client_name="api-1")
+        access = ServerAccess(username="bob", password="secret", database=3, client_name="api-1")
         bob = await connect(endpoint, access=access)
         info = (await bob.call("CLIENT", "INFO", timeout_s=TIMEOUT_S)).decode()
         assert all(part in info for part in ("user=bob", "db=3", "name=api-1", "resp=3"))
-        wrong = Link(endpoint.address, Access(username="bob", password="guess"), environment=SystemEnvironment())
+        wrong = Link(endpoint.address, ServerAccess(username="bob", password="guess"), environment=SystemEnvironment())
         with pytest.raises(ServerReplyError, match="WRONGPASS"):
             await wrong.open(timeout_s=TIMEOUT_S)
         for link in (admin, bob, wrong):
@@ -205,7 +205,7 @@ def test_a_refused_port_fails_at_once_after_the_first_attempt(tell: Callable[...
         with socket.socket() as probe:
             probe.bind(("127.0.0.1", 0))
             address = Address("127.0.0.1", probe.getsockname()[1])
-            link = Link(address, Access(), environment=SystemEnvironment())
+            link = Link(address, ServerAccess(), environment=SystemEnvironment())
             with pytest.raises(BackendUnavailableError):
                 await link.open(timeout_s=0.2)
         with pytest.raises(BackendUnavailableError):

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from bench.stand.server import Server
+from proving.stand.server import Server
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

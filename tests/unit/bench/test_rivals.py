@@ -7,15 +7,15 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from bench.rivals import MEMORY, REDIS, STALE, filled, invited, opened
-from bench.rivals.rival import BatchRunner, Drops, Place
+from proving.rivals import MEMORY, REDIS, STALE, filled, invited, opened
+from proving.rivals.rival import BatchRunner, Drops, Place
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
     from contextlib import AbstractAsyncContextManager
 
-    from bench.rivals.rival import Rival
-    from bench.stand.server import Server
+    from proving.rivals.rival import Rival
+    from proving.stand.server import Server
 
     Play = Callable[[], AbstractAsyncContextManager[Rival]]
 
@@ -117,4 +117,4 @@ def test_who_is_not_installed_is_absent_and_said(monkeypatch: pytest.MonkeyPatch
     monkeypatch.setitem(MEMORY, "nobody", "nobody_at_all:Nobody")
     field = invited(MEMORY, ("dict", "nobody"))
     assert list(field.present) == ["dict"]
-    assert field.note == ("absent, not installed: nobody (bench.rivals.nobody_at_all)",)
+    assert field.note == ("absent, not installed: nobody (proving.rivals.nobody_at_all)",)

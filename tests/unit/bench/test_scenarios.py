@@ -8,16 +8,16 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from bench import __main__ as command
-from bench.figures.statistics import Spread
-from bench.rivals import MEMORY, REDIS, STALE, invited
 from bench.scenarios import NAMES, loops, question, scenario
 from bench.scenarios.noisy_tenant import accesses
 from bench.scenarios.stale_fill import schedule
-from bench.stand.effort import Effort
+from proving.figures.statistics import Spread
+from proving.rivals import MEMORY, REDIS, STALE, invited
+from proving.stand.effort import Effort
 
 if TYPE_CHECKING:
-    from bench.figures.tables import Result
-    from bench.stand.server import Server
+    from proving.figures.tables import Result
+    from proving.stand.server import Server
 
 pytestmark = [
     pytest.mark.filterwarnings(f"ignore::{name}")

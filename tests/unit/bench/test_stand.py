@@ -7,18 +7,18 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from bench.rivals.bare import BareProtocol
-from bench.rivals.rival import Ask
-from bench.stand.asking import beside, seconds_a_call
-from bench.stand.effort import FULL, QUICK
-from bench.stand.relay import Relay
-from bench.stand.rounds import Stopwatch, interleaved
-from bench.stand.workers import Talk, Worker
+from proving.rivals.bare import BareProtocol
+from proving.rivals.rival import Ask
+from proving.stand.asking import beside, seconds_a_call
+from proving.stand.effort import FULL, QUICK
+from proving.stand.relay import Relay
+from proving.stand.rounds import Stopwatch, interleaved
+from proving.stand.workers import Talk, Worker
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
-    from bench.stand.server import Server
+    from proving.stand.server import Server
 
 
 async def test_every_contender_has_one_sample_a_round_and_the_first_round_does_not_count() -> None:

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bench.figures.statistics import Spread, percentile, ratio, spread
+from proving.figures.statistics import Spread, percentile, ratio, spread
 
 _SAMPLES = st.lists(st.floats(min_value=0.001, max_value=1e6), min_size=1, max_size=40)
 

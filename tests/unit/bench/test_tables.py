@@ -8,10 +8,10 @@ import msgspec
 import pytest
 from rich.console import Console
 
-from bench.figures.chart import draw
-from bench.figures.show import show_result, show_verdicts, written
-from bench.figures.statistics import Spread
-from bench.figures.tables import Bar, Column, Report, Result, Row, Table, judged, unjudged
+from proving.figures.chart import draw
+from proving.figures.show import show_result, show_verdicts, written
+from proving.figures.statistics import Spread
+from proving.figures.tables import Bar, Column, Report, Result, Row, Table, judged, unjudged
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -6,7 +6,7 @@ from itertools import product
 
 import pytest
 
-from alacena.common.cache.names import composed, placed
+from alacena.common.cache.names import compose, split_tenant
 from alacena.common.cache.tenancy import scope_of, tenant_of
 from alacena.common.context import Context
 from alacena.engine import Scope
@@ -25,39 +25,39 @@ from alacena.engine.base.errors import InvalidKeyError, MissingTenantError, Tena
     ],
 )
 def test_a_leading_tenant_is_taken_off_or_read(name: str, tenant: str | None, place: tuple[str, str]) -> None:
-    assert placed(name, tenant) == place
+    assert split_tenant(name, tenant) == place
 
 
 def test_without_any_tenant_a_bare_name_is_refused() -> None:
     for name in ("queue", ":queue", "  :queue"):
         with pytest.raises(MissingTenantError):
-            placed(name, None)
+            split_tenant(name, None)
 
 
 def test_the_ambient_tenant_places_bare_names_and_its_own() -> None:
     with Context("a"):
-        assert placed("queue", None) == ("a", "queue")
-        assert placed("a:queue", None) == ("a", "queue")
+        assert split_tenant("queue", None) == ("a", "queue")
+        assert split_tenant("a:queue", None) == ("a", "queue")
         with pytest.raises(TenantMismatchError):
-            placed("queue", "b")
+            split_tenant("queue", "b")
 
 
 def test_a_name_that_may_be_another_tenants_is_refused_rather_than_guessed() -> None:
     with Context("a"), pytest.raises(InvalidKeyError, match="pass tenant_id="):
-        placed("ingestion:jobs", None)
+        split_tenant("ingestion:jobs", None)
     with Context("ingestion"):
-        assert placed("ingestion:jobs", "ingestion") == ("ingestion", "jobs")
+        assert split_tenant("ingestion:jobs", "ingestion") == ("ingestion", "jobs")
 
 
 @pytest.mark.parametrize("name", ["", "  ", None, 5.0])
 def test_blank_names_are_refused(name: object) -> None:
     with pytest.raises(InvalidKeyError, match="the name of a list, set or key"):
-        placed(name, "a")
+        split_tenant(name, "a")
 
 
 def test_composed_names_differ_where_a_part_differs() -> None:
     parts = [None, "", "~", "a", ":", "a:b", "%3A", "%7E", "\x00", "ñ"]
-    names = {composed(*three) for three in product(parts, repeat=3)}
+    names = {compose(*three) for three in product(parts, repeat=3)}
     assert len(names) == len(parts) ** 3
 
 

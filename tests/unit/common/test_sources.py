@@ -10,7 +10,7 @@ from unittest.mock import AsyncMock
 import pytest
 
 from alacena.common.cache import sources
-from alacena.common.cache.sources import Request, asked, depends_on, documents_in, plan
+from alacena.common.cache.sources import SourceRequest, ask_source, depends_on, documents_in, plan
 from alacena.common.context import Context
 from alacena.engine import Scope
 
@@ -18,11 +18,11 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 CTX = Context("t")
-REQUEST = Request("r", Scope("t", agent_id="a", collection_id="c"), CTX)
+REQUEST = SourceRequest("r", Scope("t", agent_id="a", collection_id="c"), CTX)
 
 
 async def ask(function: Callable[..., Any]) -> Any:
-    return await asked(function, plan(function), REQUEST, None)
+    return await ask_source(function, plan(function), REQUEST, None)
 
 
 class Service:
@@ -205,7 +205,7 @@ async def test_depends_on_reaches_the_load_under_way_and_nothing_outside_one() -
 
     load = Load()
     depends_on("outside")
-    assert await asked(search, plan(search), REQUEST, load) == "found"
+    assert await ask_source(search, plan(search), REQUEST, load) == "found"
     depends_on("after")
     assert load.documents == ["d1", "d2"]
 

@@ -3,7 +3,7 @@
 import pytest
 import typer
 
-from alacena.ops.options import agreed
+from alacena.ops.options import confirm
 
 
 @pytest.fixture
@@ -21,7 +21,7 @@ def asked(monkeypatch):
 
 def test_a_yes_goes_on(asked):
     questions = asked(True)
-    agreed("Forget 'a\nb'?", yes=False)
+    confirm("Forget 'a\nb'?", yes=False)
 
     assert questions == ["Forget 'a\\nb'?"]
 
@@ -29,7 +29,7 @@ def test_a_yes_goes_on(asked):
 def test_a_no_ends_with_1(asked, capsys):
     asked(False)
     with pytest.raises(typer.Exit) as ended:
-        agreed("Forget?", yes=False)
+        confirm("Forget?", yes=False)
 
     assert ended.value.exit_code == 1
     assert "nothing was done" in capsys.readouterr().err
@@ -38,8 +38,8 @@ def test_a_no_ends_with_1(asked, capsys):
 def test_where_nobody_is_there_the_answer_must_be_given(asked, capsys):
     assert asked(True, is_there=False) == []
     with pytest.raises(typer.Exit) as ended:
-        agreed("Forget?", yes=False)
+        confirm("Forget?", yes=False)
 
     assert ended.value.exit_code == 2
     assert "--yes" in capsys.readouterr().err
-    agreed("Forget?", yes=True)
+    confirm("Forget?", yes=True)

@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from alacena.ops.output import Answer, Cell, Table, printable, say
+from alacena.ops.output import Cell, CommandResult, Table, printable, say
 
 
 @pytest.mark.parametrize(
@@ -35,12 +35,12 @@ def test_what_is_long_loses_its_middle_and_says_how_long_it_was():
 
 def test_a_pipe_gets_everything_in_lines(capsys):
     table = Table("Title", ("id", "n"), [[Cell("x" * 5_000, "bad"), Cell("1")]])
-    say(Answer({}, (Cell("first"),), (table,), (Cell("last"),)), as_json=False)
+    say(CommandResult({}, (Cell("first"),), (table,), (Cell("last"),)), as_json=False)
 
     assert capsys.readouterr().out == f"first\nTitle\nid\tn\n{'x' * 5_000}\t1\nlast\n"
 
 
 def test_json_is_whole_and_ascii(capsys):
-    say(Answer({"id": "ñ\ud800\n" * 3, "when": object}), as_json=True)
+    say(CommandResult({"id": "ñ\ud800\n" * 3, "when": object}), as_json=True)
 
     assert json.loads(capsys.readouterr().out)["id"] == "ñ\ud800\n" * 3

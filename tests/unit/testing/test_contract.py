@@ -15,7 +15,7 @@ from tests.simulator import LinkProfile, SimOptions, SimServer, Simulation, run
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Coroutine
 
-    from tests.servers.redis_server import RedisServer
+    from proving.servers.redis_server import RedisServer
 
 
 class TestMemoryOnly(CacheContract):

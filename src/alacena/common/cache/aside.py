@@ -9,10 +9,10 @@ from threading import get_ident
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeAlias
 
 from alacena.common import runtime
-from alacena.common.cache.sources import Plan, Request, SourceFunction, asked, documents_in, plan
+from alacena.common.cache.sources import Plan, SourceFunction, SourceRequest, ask_source, documents_in, plan
 from alacena.common.cache.tenancy import Id, Permissions, check_data, scope_of, tenant_in_context, tenant_of
 from alacena.common.context import Context
-from alacena.common.context.generators import settled
+from alacena.common.context.generators import settle_value
 from alacena.common.context.vars import TENANT, get_current_tenant_id
 from alacena.common.runtime import PROCESS
 from alacena.constants import (
@@ -62,7 +62,7 @@ async def get_with_cache_aside(
     idempotency_key: str | None = None,
     metadata: Mapping[str, Any] | None = None,
 ) -> tuple[Any, Metrics]:
-    """A value from the cache, else from the database, else made anew; and what the read was like.
+    """Returns a value from the cache, else from the database, else made anew; and what the read was like.
 
     Callers who ask for one entry at a time share one load. Only ``None`` means that a source has nothing: ``0``,
     ``""``, ``[]``, ``{}`` and ``False`` are values and are cached.
@@ -94,10 +94,10 @@ async def get_with_cache_aside(
         metadata: Returned in the metrics.
 
     Returns:
-        The value (``None`` where no source has one), and a dict with ``source`` (``"cache"``, ``"supabase"``,
+        The value (``None`` if no source has one), and a dict with ``source`` (``"cache"``, ``"supabase"``,
         ``"generation"``, ``"stale"`` or ``"not_found"``), ``tier`` (``"memory"``, ``"redis"`` or ``None``),
-        ``cache_hit``, ``data_type``, ``resource_id``, ``latency_ms``, ``total_time_ms`` and ``stored``; where that is
-        ``False``, also the ``reason``, and ``truncated`` where Supabase gave a page and not the whole; after a load of
+        ``cache_hit``, ``data_type``, ``resource_id``, ``latency_ms``, ``total_time_ms`` and ``stored``; if that is
+        ``False``, also the ``reason``, and ``truncated`` if Supabase gave a page and not the whole; after a load of
         this call also ``db_check_time_ms`` and ``generation_time_ms``.
 
     Raises:
@@ -116,7 +116,7 @@ async def get_with_cache_aside(
     started = PROCESS.now()
     tenant = TENANT.get()
     if ctx is not None:
-        tenant = _named_tenant(tenant_id, ctx)
+        tenant = _find_named_tenant(tenant_id, ctx)
     elif tenant_id is not None:
         tenant = tenant_id if tenant is None or tenant == tenant_id else tenant_of(tenant_id)
     plain = use_memory and serializer is deserializer is None and validation_func is None and user_id is None
@@ -142,15 +142,15 @@ async def get_with_cache_aside(
         msg = "give serializer= and deserializer= together: with one of them, a hit is of another type than a miss"
         raise TypeError(msg)
     sources = _Sources(fetch_from_db_func, generate_func, serializer, depends_on)
-    scope = scope_of(settled(tenant), agent_id, conversation_id, collection_id, user_id, permissions)
-    read = _Read(data_type, Request(resource_id, scope, ctx), sources, UNSET if ttl is None else ttl, use_memory)
-    value, metrics = await _checked(read, deserializer, validation_func)
+    scope = scope_of(settle_value(tenant), agent_id, conversation_id, collection_id, user_id, permissions)
+    read = _Read(data_type, SourceRequest(resource_id, scope, ctx), sources, UNSET if ttl is None else ttl, use_memory)
+    value, metrics = await _read_checked(read, deserializer, validation_func)
     metrics["total_time_ms"] = (PROCESS.now() - started) * 1000.0
     _give_back(metrics, idempotency_key, metadata)
     return value, metrics
 
 
-def _named_tenant(tenant_id: str | None, ctx: Any) -> str | None:
+def _find_named_tenant(tenant_id: str | None, ctx: Any) -> str | None:
     """Returns the tenant of a call that names one; ``None`` if nobody does."""
     if tenant_id is None and tenant_in_context(ctx) is None and get_current_tenant_id() is None:
         return None
@@ -178,7 +178,7 @@ def _give_back(metrics: Metrics, idempotency_key: str | None, metadata: Mapping[
 
 
 class _Sources(NamedTuple):
-    """Who is asked on a miss, and what is done with the answer."""
+    """The sources of one read, and how their answers are stored."""
 
     fetch: SourceFunction | None
     generate: SourceFunction | None
@@ -197,13 +197,13 @@ class _Read(NamedTuple):
     """One read of one entry that may load it."""
 
     data_type: str
-    request: Request
+    request: SourceRequest
     sources: _Sources
     ttl: TtlOrUnset
     use_memory: bool
 
     async def look_up(self) -> tuple[Lookup[Any], Metrics]:
-        """Look at the tiers and then at the sources."""
+        """Looks at the tiers and then at the sources."""
         cache = await runtime.opened()
         load = _Load(self.request, self.sources)
         lookup = await cache.lookup(
@@ -217,7 +217,7 @@ class _Read(NamedTuple):
         return lookup, self._metrics(lookup, load)
 
     async def ask_again(self) -> tuple[Lookup[Any], Metrics]:
-        """Ask the sources whatever the tiers hold."""
+        """Asks the sources whatever the tiers hold."""
         cache, started = await runtime.opened(), PROCESS.now()
         load = _Load(self.request, self.sources)
         entry = (self.data_type, self.request.resource_id, self.request.scope)
@@ -254,9 +254,9 @@ class _Read(NamedTuple):
 
 @dataclass(slots=True)
 class _Load:
-    """The loader of one read, and what it learned where it was this read that loaded."""
+    """The loader of one read, and what it learned if it was this read that loaded."""
 
-    request: Request
+    request: SourceRequest
     sources: _Sources
     origin: str | None = None
     source_name: str = ""
@@ -264,7 +264,7 @@ class _Load:
     times_ms: Metrics = field(default_factory=dict)
 
     async def __call__(self, load: LoadContext) -> Any:
-        """Ask the database, then the generator; ``None`` where neither has a value."""
+        """Asks the database, then the generator; ``None`` where neither has a value."""
         self.context = load
         fetch, generate = self.sources.fetch, self.sources.generate
         steps: list[tuple[SourceFunction, Plan, str, str]] = []
@@ -277,7 +277,7 @@ class _Load:
             for function, how, origin, time_name in steps:
                 self.source_name = source_name(function)
                 started = PROCESS.now()
-                value = await asked(function, how, request, load)
+                value = await ask_source(function, how, request, load)
                 self.times_ms[time_name] = (PROCESS.now() - started) * 1000.0
                 if value is not None:
                     load.origin = self.origin = origin
@@ -285,7 +285,7 @@ class _Load:
                         return value
                     check_data(value, load.tenant_id)
                     load.depends_on(self._documents(load, value))
-                    return self._serialized(load, value)
+                    return self._serialize(load, value)
         return None
 
     def _documents(self, load: LoadContext, value: Any) -> tuple[Any, ...]:
@@ -303,7 +303,7 @@ class _Load:
         # What is stored in its place may say no more of it.
         return named if self.sources.serializer is None else (*named, *documents_in(value))
 
-    def _serialized(self, load: LoadContext, value: Any) -> Any:
+    def _serialize(self, load: LoadContext, value: Any) -> Any:
         if self.sources.serializer is None:
             return value
         try:
@@ -314,18 +314,18 @@ class _Load:
             return _Unserialized(value, repr(error))
 
 
-async def _checked(
+async def _read_checked(
     read: _Read, deserializer: Callable[[Any], Any] | None, validation_func: Callable[[Any], Any] | None
 ) -> tuple[Any, Metrics]:
-    """Read; and where what is cached cannot be used, read once more from the sources."""
+    """Reads; if the cached value cannot be used, reads once more from the sources."""
     lookup, metrics = await read.look_up()
-    value, error = _deserialized(lookup.value, deserializer)
+    value, error = _deserialize(lookup.value, deserializer)
     refused = error is not None or (
         validation_func is not None and lookup.hit and not await _answer(validation_func(value))
     )
     if refused and lookup.hit:
         lookup, metrics = await read.ask_again()
-        value, error = _deserialized(lookup.value, deserializer)
+        value, error = _deserialize(lookup.value, deserializer)
     if error is not None:
         if not isinstance(lookup.value, _Unserialized):
             raise error
@@ -333,7 +333,7 @@ async def _checked(
     return value, metrics
 
 
-def _deserialized(stored: Any, deserializer: Callable[[Any], Any] | None) -> tuple[Any, Exception | None]:
+def _deserialize(stored: Any, deserializer: Callable[[Any], Any] | None) -> tuple[Any, Exception | None]:
     if isinstance(stored, _Unserialized):
         return stored.value, ValueError(stored.error)
     if stored is None or deserializer is None:

@@ -1,4 +1,4 @@
-"""What makes two calls of a function the same: its name, its object and its arguments, equal in every process."""
+"""The identity of a call: its function's name, its object and its arguments, equal in every process."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _REMEDY: Final = "__cache_key__"
 
 
 class CallShape:
-    """How the calls of one function are told apart.
+    """The shape of one function's calls, which tells them apart.
 
     Args:
         function: The function, or a ``functools.partial`` of one; what is bound there counts as an argument.
@@ -75,10 +75,10 @@ class CallShape:
             if name == owner and name not in self._left_out:
                 counted[name] = self._object(value)
             elif name not in self._left_out:
-                counted[name] = self._encoded(name, value)
+                counted[name] = self._encode(name, value)
         return blake2b(identity([self.name, counted]), digest_size=_DIGEST_BYTES).hexdigest()
 
-    def _encoded(self, name: str, value: Any) -> bytes:
+    def _encode(self, name: str, value: Any) -> bytes:
         try:
             return identity(value)
         except EncodeError as error:
@@ -86,7 +86,7 @@ class CallShape:
             raise EncodeError(message, error.path) from error
 
     def _object(self, instance: Any) -> bytes:
-        """What tells a method's object from others of its class: its ``__cache_key__``, else what it consists of."""
+        """Returns the identity of a method's object within its class: its ``__cache_key__``, else its fields."""
         if inspect.isclass(instance):
             return identity(instance)
         kind = type(instance)

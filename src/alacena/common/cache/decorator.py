@@ -33,7 +33,7 @@ def cached(
     tags: Iterable[str] = (),
     ignore: Iterable[str] = (),
 ) -> Callable[[Callable[P, Coroutine[Any, Any, R]]], CachedFunction[P, R]]:
-    """Keep the results of an async function.
+    """Keeps the results of an async function.
 
     ::
 
@@ -105,7 +105,7 @@ class CachedFunction(Generic[P, R]):
         _look_like(self, function)
 
     def __reduce__(self) -> str:
-        """Pickled and copied as functions are: by its name."""
+        """Returns its name, by which it is pickled and copied, as functions are."""
         return str(self.__qualname__)  # type: ignore[attr-defined]  # set by update_wrapper
 
     def __set_name__(self, owner: type, name: str) -> None:
@@ -113,11 +113,11 @@ class CachedFunction(Generic[P, R]):
         self._is_method = True
 
     def __get__(self, instance: object, owner: type | None = None) -> Any:
-        """The function as a method of an object, which is part of the key."""
+        """Returns the function as a method of an object, which is part of the key."""
         return self if instance is None else _BoundFunction(self, instance)
 
     async def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
-        """The result for these arguments, from the cache or from the function.
+        """Returns the result for these arguments, from the cache or from the function.
 
         Raises:
             MissingTenantError: No parameter names a tenant and none is ambient.
@@ -141,23 +141,23 @@ class CachedFunction(Generic[P, R]):
         return cast("R", found.value)
 
     async def invalidate(self, *args: P.args, **kwargs: P.kwargs) -> int:
-        """End the result for these arguments. Cost: 1 round trip."""
+        """Ends the result for these arguments. Cost: 1 round trip."""
         resource_id, scope = self._place(args, kwargs)
         return await (await runtime.opened()).invalidate(scope, self.data_type, resource_id)
 
     async def invalidate_all(self, tenant_id: str | None = None) -> int:
-        """End every result of a tenant that is of the function's data type. Cost: 1 round trip, whatever their number."""
+        """Ends every result of a tenant that is of the function's data type. Cost: 1 round trip, whatever their number."""
         return await (await runtime.opened()).invalidate(scope_of(tenant_id), self.data_type)
 
     async def refresh(self, *args: P.args, **kwargs: P.kwargs) -> R:
-        """Call the function whatever the cache holds, and keep its result."""
+        """Calls the function whatever the cache holds, and keeps its result."""
         resource_id, scope = self._place(args, kwargs)
         cache = await runtime.opened()
         load = self._loader(args, kwargs, scope)
         return cast("R", await cache.refresh(self.data_type, resource_id, scope, load, ttl=self._ttl, tags=self._tags))
 
     async def explain(self, *args: P.args, **kwargs: P.kwargs) -> dict[str, Any]:
-        """Why a call with these arguments is answered as it is. Cost: 1 round trip."""
+        """Returns why a call with these arguments is answered as it is. Cost: 1 round trip."""
         resource_id, scope = self._place(args, kwargs)
         return await (await runtime.opened()).explain(self.data_type, resource_id, scope)
 
@@ -190,11 +190,11 @@ class _BoundFunction:
         _look_like(self, cached_function._function)
 
     async def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        """The result for these arguments, as `CachedFunction` gives it."""
+        """Returns the result for these arguments, as `CachedFunction` gives it."""
         return await self._cached(self._instance, *args, **kwargs)
 
     def __reduce__(self) -> tuple[Any, ...]:
-        """Pickled and copied as bound methods are."""
+        """Returns its parts, by which it is pickled and copied, as bound methods are."""
         return getattr, (self._instance, self._cached.__name__)  # type: ignore[attr-defined]
 
     def __eq__(self, other: object) -> bool:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from alacena.common import runtime
 from alacena.common.cache.tenancy import Id, Permissions, scope_of
-from alacena.common.cache.vectors import Vectors, listed
+from alacena.common.cache.vectors import Vectors, list_vectors
 from alacena.common.context import Context
 from alacena.common.runtime import PROCESS
 from alacena.constants import SOURCE_CACHE, SOURCE_GENERATION, SOURCE_MIXED
@@ -39,14 +39,14 @@ def embedding_id(
     dimensions: int | None = None,
     input_type: str | None = None,
 ) -> str:
-    """The resource id of a text's embedding: another one for another model, revision, length or use of the text."""
+    """Returns the resource id of a text's embedding: another one for another model, revision, length or use of the text."""
     return _embedding_ids((text,), model_name, revision, dimensions, input_type)[0]
 
 
 def _embedding_ids(
     texts: Iterable[str], model_name: str, revision: str | None, dimensions: int | None, input_type: str | None
 ) -> list[str]:
-    """The digest of what tells an embedding from the others, as a JSON list, behind the model's name."""
+    """Returns the digest of what tells an embedding from the others, as a JSON list, behind the model's name."""
     # Without a use the list is one shorter: ids that were made before there was such a word stay as they are.
     what = [model_name, revision, dimensions, *(() if input_type is None else (input_type,))]
     shared = json.dumps(what, separators=(",", ":"))[:-1]
@@ -54,7 +54,7 @@ def _embedding_ids(
 
 
 def _count(value: Any, name: str) -> int | None:
-    """A number that may be left out.
+    """Returns a number that may be left out.
 
     Raises:
         ValueError: It is no integer, or less than 1.
@@ -67,7 +67,7 @@ def _count(value: Any, name: str) -> int | None:
 
 
 def _as_texts(texts: Any) -> list[str]:
-    """The texts as a list.
+    """Returns the texts as a list.
 
     Raises:
         TypeError: One text, whose letters would be taken for texts; or something else than text is among them.
@@ -104,12 +104,12 @@ async def get_embeddings_batch_with_cache(
     user_id: Id = None,
     permissions: Permissions = None,
 ) -> tuple[list[Any], dict[str, Any]]:
-    """The embeddings of texts, in their order. Each distinct text is embedded once and kept for the next time.
+    """Returns the embeddings of texts, in their order. Each distinct text is embedded once and kept for the next time.
 
     Embeddings are kept as float32 where numpy is installed, and come out the same whether they were cached or not.
     A vector is kept only if it is one: at least one number, all finite and within float32, as many as ``dimensions``
     says, else as many as the others have. One that is none is ``None`` in the answer, and logged with its text.
-    Where the model was replaced under its name by one with longer or shorter vectors, the texts of this call are all
+    If the model was replaced under its name by one with longer or shorter vectors, the texts of this call are all
     embedded anew.
 
     Args:
@@ -124,7 +124,7 @@ async def get_embeddings_batch_with_cache(
         conversation_id: Keep them as the conversation's own.
         collection_id: Keep them as the collection's own.
         ctx: The context that the call works in.
-        revision: The model's revision, where a name is used for several.
+        revision: The model's revision, if a name is used for several.
         dimensions: The number of dimensions asked for, where the model offers several; vectors of another length are
             not kept.
         input_type: What the text is embedded for, such as ``"query"`` or ``"passage"``, where the model tells them
@@ -176,7 +176,7 @@ async def get_embeddings_batch_with_cache(
 async def _found(
     cache: Cache, ids: list[str], scope: Scope, provider: _Provider, batch_size: int | None
 ) -> dict[str, Any]:
-    """The vectors by id; each portion of those that are missing is a load of its own, stored before the next begins."""
+    """Returns the vectors by id; each portion of those that are missing is a load of its own, stored before the next."""
     known = await cache.peek_many(_TYPE, tuple(ids), scope)
     lengths = Counter(len(vector) for vector in known.values())
     provider.cached = provider.dimensions or (lengths.most_common(1)[0][0] if lengths else None)
@@ -256,10 +256,10 @@ class _Provider:
         self.spent_ms = 0.0
 
     async def __call__(self, ids: Sequence[str]) -> dict[str, Any]:
-        """The embeddings by id; without those that the provider left out, or that are no vectors."""
+        """Returns the embeddings by id; without those that the provider left out, or that are no vectors."""
         self.asked.update(ids)
         texts = [self._texts[one] for one in ids]
-        vectors = await self._made(texts)
+        vectors = await self._call_provider(texts)
         if vectors.good and not vectors.agrees(self.cached):
             await self._doubt()
         vectors.keep(self.dimensions or self.cached or vectors.usual, texts)
@@ -281,7 +281,7 @@ class _Provider:
         text = next((text for one, text in self._texts.items() if one not in self.asked), None)
         if self.dimensions is not None or text is None:
             return
-        again = await self._made([text])
+        again = await self._call_provider([text])
         if again.good and again.usual != self.cached:
             _log.warning(
                 "%s makes vectors of %d numbers now, and those that are cached under its name have %d: they are made "
@@ -292,11 +292,11 @@ class _Provider:
             )
             self.cached, self.replaced = again.usual, True
 
-    async def _made(self, texts: list[str]) -> Vectors:
+    async def _call_provider(self, texts: list[str]) -> Vectors:
         started = PROCESS.now()
         with Context(self._tenant_id):
             answer = self._provider(list(texts))
             if inspect.isawaitable(answer):
                 answer = await answer
         self.spent_ms += (PROCESS.now() - started) * 1000.0
-        return Vectors.of(listed(answer, texts), texts)
+        return Vectors.of(list_vectors(answer, texts), texts)

@@ -28,7 +28,7 @@ async def invalidate_resource_cache(
     conversation_id: str | None = None,
     collection_id: str | None = None,
 ) -> bool:
-    """End one resource, at every scope or at the scopes given. Returns whether there could have been something."""
+    """Ends one resource, at every scope or at the scopes given. Returns whether there could have been something."""
     return bool(
         await CacheManager.invalidate(tenant_id, data_type, resource_id, agent_id, conversation_id, collection_id)
     )
@@ -43,7 +43,7 @@ async def invalidate_coordinated(
     conversation_id: str | None = None,
     collection_id: str | None = None,
 ) -> dict[str, int]:
-    """End a resource and others that go with it.
+    """Ends a resource and others that go with it.
 
     Args:
         tenant_id: Whose; ``None``: the ambient tenant.
@@ -65,7 +65,7 @@ async def invalidate_coordinated(
     wanted += [dict(related) for related in related_invalidations or ()]
     counts = await asyncio.gather(*(_invalidate(tenant_id, **one) for one in wanted))
     METRICS.add(primary_data_type, METRIC_CACHE_INVALIDATION_COORDINATED, sum(counts))
-    return _added_up(zip((str(one["data_type"]) for one in wanted), counts, strict=True))
+    return _add_up(zip((str(one["data_type"]) for one in wanted), counts, strict=True))
 
 
 async def invalidate_document_update(
@@ -76,7 +76,7 @@ async def invalidate_document_update(
     metadata: Mapping[str, Any] | None = None,
     ctx: Context | None = None,
 ) -> dict[str, int]:
-    """End all that an update of a document makes wrong.
+    """Ends all that an update of a document makes wrong.
 
     With ``document_id``: the document, at every scope, and every chunk, embedding and answer that was stored as made
     from it, or from an entry that was. With ``collection_id``: what was stored for the collection as a whole (query
@@ -113,13 +113,13 @@ async def invalidate_document_update(
     own = None
     if document_id is not None:
         work["document"] = CacheManager.invalidate(tenant_id, "document", document_text(document_id))
-        own = _known(tenant_id, (document_tag(document_id),))
+        own = _end_known_tags(tenant_id, (document_tag(document_id),))
     if collection_id is not None:
         for data_type in ANSWER_TYPES:
             work[data_type] = CacheManager.invalidate(tenant_id, data_type, collection_id=collection_id)
-        work["undocumented"] = _known(tenant_id, (collection_tag(collection_id), collection_tag(None)))
+        work["undocumented"] = _end_known_tags(tenant_id, (collection_tag(collection_id), collection_tag(None)))
     names = [*work] if own is None else [*work, "dependents"]
-    return _added_up(zip(names, await _together(own, work.values()), strict=True))
+    return _add_up(zip(names, await _together(own, work.values()), strict=True))
 
 
 async def invalidate_chunk_cache(
@@ -130,7 +130,7 @@ async def invalidate_chunk_cache(
     model_name: str | None = None,
     ctx: Context | None = None,
 ) -> dict[str, int]:
-    """End a chunk and the embeddings stored under its id.
+    """Ends a chunk and the embeddings stored under its id.
 
     Args:
         tenant_id: Whose; ``None``: the tenant of ``ctx``, else the ambient one.
@@ -151,15 +151,15 @@ async def invalidate_chunk_cache(
     kinds = [kind for kind, _ in work]
     own = None
     if document_id is not None:
-        own = _known(tenant_id, (document_tag(document_id),))
+        own = _end_known_tags(tenant_id, (document_tag(document_id),))
         kinds.append("dependents")
     counts = await _together(own, [one for _, one in work])
     METRICS.add("chunk", METRIC_CHUNK_CACHE_INVALIDATION, sum(counts))
-    return _added_up(zip(kinds, counts, strict=True))
+    return _add_up(zip(kinds, counts, strict=True))
 
 
 async def _together(own: Coroutine[Any, Any, int] | None, others: Iterable[Coroutine[Any, Any, int]]) -> list[int]:
-    """What all of them return, ``own`` last; that one runs in the caller's task, the others in tasks of their own.
+    """Returns the results of all, ``own`` last; that one runs in the caller's task, the others in tasks of their own.
 
     The engine tells whoever ended a document from those who read it before by the task that did it.
     """
@@ -171,8 +171,8 @@ async def _together(own: Coroutine[Any, Any, int] | None, others: Iterable[Corou
         rest.cancel()
 
 
-async def _known(tenant_id: str | None, tags: tuple[str, ...]) -> int:
-    """End what carries tags, and say of how many of them anything is known that does."""
+async def _end_known_tags(tenant_id: str | None, tags: tuple[str, ...]) -> int:
+    """Ends what carries tags, and returns how many of the tags anything was stored under."""
     cache = await runtime.opened()
     return await cache.invalidate_known(tenant_of(tenant_id), tags=tags)
 
@@ -188,7 +188,7 @@ async def _invalidate(
     return await CacheManager.invalidate(tenant_id, data_type, resource_id, agent_id, conversation_id, collection_id)
 
 
-def _added_up(counts: Iterable[tuple[str, int]]) -> dict[str, int]:
+def _add_up(counts: Iterable[tuple[str, int]]) -> dict[str, int]:
     total: dict[str, int] = {}
     for name, count in counts:
         total[name] = total.get(name, 0) + count

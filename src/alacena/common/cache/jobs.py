@@ -43,7 +43,7 @@ _RENEWALS: Final[dict[_Held, asyncio.Task[None]]] = {}
 
 
 async def acquire_job_lock(job_id: str, tenant_id: str | None = None, expiry_seconds: float = JOB_LOCK_EXPIRY) -> bool:
-    """Take the lock of a job, unless somebody has it: another process, or another task of this one.
+    """Takes the lock of a job, unless somebody has it: another process, or another task of this one.
 
     The lock is renewed for as long as the task that took it runs, and lapses ``expiry_seconds`` after that task, or
     its process, has ended without releasing it.
@@ -82,7 +82,7 @@ async def acquire_job_lock(job_id: str, tenant_id: str | None = None, expiry_sec
 
 
 async def release_job_lock(job_id: str, tenant_id: str | None = None) -> bool:
-    """Give back the lock of a job, if the caller has taken it.
+    """Gives back the lock of a job, if the caller has taken it.
 
     The taker is the task that acquired the lock, with the tasks that it started since. While that task runs, nobody
     else's release counts: a ``finally`` around an `acquire_job_lock` that said ``False`` gives nothing back.
@@ -104,7 +104,7 @@ async def release_job_lock(job_id: str, tenant_id: str | None = None) -> bool:
 
 
 def job_lock_fence(job_id: str, tenant_id: str | None = None) -> int | None:
-    """The fencing number of a lock that this process has taken, ``None`` for others.
+    """Returns the fencing number of a lock that this process has taken, ``None`` for others.
 
     It grows with every owner. Write it along with what the job writes, and refuse smaller ones there: that is what
     keeps a holder that was paused too long from undoing the work of the next one.
@@ -118,7 +118,7 @@ def _job(job_id: object, tenant_id: str | None) -> tuple[str, str]:
 
 
 def _is_takers(held: _Held) -> bool:
-    """Whether the running code may give the lock back.
+    """Returns whether the running code may give the lock back.
 
     A lock that was taken in a task made for that call, as ``asyncio.wait_for`` makes one, has no taker that runs: its
     task has ended.
@@ -129,10 +129,10 @@ def _is_takers(held: _Held) -> bool:
 
 
 async def _renew(held: _Held, owner: asyncio.Task[object] | None) -> None:
-    """Renew while the owner runs; then remember the lock until it has lapsed, so that it can still be released."""
+    """Renews while the owner runs; then remembers the lock until it has lapsed, so that it can still be released."""
     while owner is not None and not owner.done():
         await asyncio.wait({owner}, timeout=held.ttl_s * _RENEW_RATIO)
-        if not owner.done() and not await _renewed(held):
+        if not owner.done() and not await _renew_once(held):
             return
     await asyncio.sleep(held.ttl_s)
 
@@ -143,8 +143,8 @@ def _forget(held: _Held, job_id: str) -> None:
         del _HELD[held.tenant_id, job_id]
 
 
-async def _renewed(held: _Held) -> bool:
-    """Whether the lock is still ours, as far as can be told."""
+async def _renew_once(held: _Held) -> bool:
+    """Returns whether the lock is still ours, as far as can be told."""
     try:
         return await held.cache.locks.renew(held.name, tenant_id=held.tenant_id, token=held.token, ttl_s=held.ttl_s)
     except BackendError:

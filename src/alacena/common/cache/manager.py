@@ -9,7 +9,7 @@ from threading import get_ident
 from typing import TYPE_CHECKING, Any, Final, Literal
 
 from alacena.common import runtime
-from alacena.common.cache.names import flag_name, placed
+from alacena.common.cache.names import flag_name, split_tenant
 from alacena.common.cache.primitives import Primitives
 from alacena.common.cache.tenancy import Id, Permissions, check_data, scope_of, tenant_first, tenant_of
 from alacena.common.context.vars import TENANT
@@ -32,7 +32,7 @@ class CacheManager(Primitives):
     Basic operations are static: ``await CacheManager.get("document", doc_id, tenant_id)``. Lists, sets, counters and
     flags belong to the instance: ``await CacheManager.get_instance().rpush(...)``. The static ones are there too.
 
-    Everywhere, ``tenant_id`` left out means the ambient tenant of `Context`; where there is none, that is a
+    Everywhere, ``tenant_id`` left out means the ambient tenant of `Context`; if there is none, that is a
     `MissingTenantError`. Cache verbs (get, set, delete, invalidate) do not fail with Redis: reads miss, and
     writes say ``False``. The instance's verbs raise `BackendError`: a pretended success would lose work.
     """
@@ -46,23 +46,23 @@ class CacheManager(Primitives):
 
     @staticmethod
     def get_instance() -> CacheManager:
-        """The instance. Not a coroutine; every call gives the same one."""
+        """Returns the instance. Not a coroutine; every call gives the same one."""
         return _INSTANCE
 
     @staticmethod
     async def initialize() -> Literal[True]:
-        """Open the process-wide cache on the running loop. The first call of anything else does it too."""
+        """Opens the process-wide cache on the running loop. The first call of anything else does it too."""
         await runtime.opened()
         return True
 
     @staticmethod
     async def cache() -> Cache:
-        """The process-wide `Cache` itself, opened where it is not: its queues, locks, ledger, `explain`, `guarantee`."""
+        """Returns the process-wide `Cache` itself, opened if it is not: its queues, locks, ledger, `explain`, `guarantee`."""
         return await runtime.opened()
 
     @staticmethod
     async def close(*, timeout_s: float = 5.0) -> None:
-        """Close the process-wide cache; it can be configured and opened again, on another loop too.
+        """Closes the process-wide cache; it can be configured and opened again, on another loop too.
 
         Args:
             timeout_s: How long the work under way may take before it is cancelled.
@@ -86,7 +86,7 @@ class CacheManager(Primitives):
         *,
         default: Any = None,
     ) -> Any:
-        """The value of an entry, or ``default`` on a miss. ``0``, ``""``, ``[]``, ``{}`` and ``False`` are values.
+        """Returns the value of an entry, or ``default`` on a miss. ``0``, ``""``, ``[]``, ``{}`` and ``False`` are values.
 
         Args:
             data_type: What it is, such as ``"document"``.
@@ -157,7 +157,7 @@ class CacheManager(Primitives):
         user_id: Id = None,
         permissions: Permissions = None,
     ) -> bool:
-        """Store a value.
+        """Stores a value.
 
         Args:
             data_type: What it is.
@@ -212,7 +212,7 @@ class CacheManager(Primitives):
         user_id: Id = None,
         permissions: Permissions = None,
     ) -> bool:
-        """Remove the one entry named; or, with ``key=``, the list, set or flag of that name.
+        """Removes the one entry named; or, with ``key=``, the list, set or flag of that name.
 
         Returns:
             Whether there was something to remove.
@@ -224,7 +224,7 @@ class CacheManager(Primitives):
         """
         cache = await runtime.opened()
         if key is not None:
-            tenant, name = placed(key, tenant_id)
+            tenant, name = split_tenant(key, tenant_id)
             holders = (cache.lists, cache.sets, cache.flags)
             return any(await asyncio.gather(*(holder.delete(name, tenant_id=tenant) for holder in holders)))
         if data_type is None or resource_id is None:
@@ -252,7 +252,7 @@ class CacheManager(Primitives):
         user_id: Id = None,
         permissions: Permissions = None,
     ) -> int:
-        """End everything that a scope covers, in every process. Ids are literal, never patterns.
+        """Ends everything that a scope covers, in every process. Ids are literal, never patterns.
 
         Args:
             tenant_id: Whose; ``None``: the ambient tenant.
@@ -299,7 +299,7 @@ class CacheManager(Primitives):
         collection_id: str | None = None,
         user_id: str | None = None,
     ) -> int:
-        """End all that belongs to a whole tenant, agent, conversation, collection or user. Returns as `invalidate` does.
+        """Ends all that belongs to a whole tenant, agent, conversation, collection or user. Returns as `invalidate` does.
 
         Raises:
             ValueError: There is no such scope, or the id that it needs is missing.
@@ -324,7 +324,7 @@ class CacheManager(Primitives):
         user_id: Id = None,
         permissions: Permissions = None,
     ) -> dict[str, Any]:
-        """The values of many entries by id; ids without a value are left out. Cost: 1 round trip a node."""
+        """Returns the values of many entries by id; ids without a value are left out. Cost: 1 round trip a node."""
         scope = scope_of(tenant_id, agent_id, conversation_id, collection_id, user_id, permissions)
         return await (await runtime.opened()).get_many(data_type, tuple(resource_ids), scope)
 
@@ -344,7 +344,7 @@ class CacheManager(Primitives):
         user_id: Id = None,
         permissions: Permissions = None,
     ) -> bool:
-        """Store many values by id, as `set` does each. Returns whether all were stored. Cost: 1 round trip a node.
+        """Stores many values by id, as `set` does each. Returns whether all were stored. Cost: 1 round trip a node.
 
         Args:
             data_type: What they are.
@@ -381,7 +381,7 @@ class CacheManager(Primitives):
         tags: Iterable[str] = (),
         data_types: Iterable[str] = (),
     ) -> AsyncIterator[Reading]:
-        """Put this around code that reads a document, works on it, and stores what it made of it.
+        """Puts this around code that reads a document, works on it, and stores what it made of it.
 
         ::
 
@@ -428,7 +428,7 @@ class CacheManager(Primitives):
         permissions: Permissions = None,
         **options: Any,
     ) -> AsyncIterator[Claim]:
-        """Put this around code that looks a value up, and makes and stores it if there is none.
+        """Puts this around code that looks a value up, and makes and stores it if there is none.
 
         ::
 
@@ -474,7 +474,7 @@ class CacheManager(Primitives):
         user_id: Id = None,
         permissions: Permissions = None,
     ) -> int:
-        """Whole seconds that an entry has left, at least 1; ``-1``: it never expires; ``-2``: there is none."""
+        """Returns whole seconds that an entry has left, at least 1; ``-1``: it never expires; ``-2``: there is none."""
         scope = scope_of(tenant_id, agent_id, conversation_id, collection_id, user_id, permissions)
         left_s = await (await runtime.opened()).ttl(data_type, resource_id, scope)
         return round(left_s) if left_s < 0 else max(1, round(left_s))
@@ -483,7 +483,7 @@ class CacheManager(Primitives):
     async def set_if_not_exists(
         data_type: str, resource_id: str, value: Any, tenant_id: str | None = None, *, ttl: float | None = None
     ) -> bool:
-        """Raise a flag unless it is raised; `delete` of the same ``"lock"`` or ``"job_lock"`` lowers it.
+        """Raises a flag unless it is raised; `delete` of the same ``"lock"`` or ``"job_lock"`` lowers it.
 
         Returns:
             ``True`` for the one caller who raised it. For work that must not run twice, prefer `acquire_job_lock`.

@@ -1,4 +1,4 @@
-"""What every document and chunk must say of itself, whichever service wrote it."""
+"""The metadata that every document and chunk carries, whichever service wrote it."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from alacena.common.cache.tenancy import tenant_in_context
 from alacena.common.context import Context, get_full_context
-from alacena.common.context.vars import agreed_tenant
+from alacena.common.context.vars import agree_on_tenant
 from alacena.common.runtime import PROCESS
 from alacena.engine.base.errors import MissingTenantError
 from alacena.engine.base.scope import identifier
@@ -26,12 +26,12 @@ def standardize_llama_metadata(
     agent_id: str | None = None,
     conversation_id: str | None = None,
 ) -> dict[str, Any]:
-    """A copy of the metadata of a LlamaIndex node with the fields that every service relies on.
+    """Returns a copy of the metadata of a LlamaIndex node with the fields that every service relies on.
 
     An argument outranks the metadata, the metadata outranks ``ctx`` (without one: what is ambient). The tenant is
     different: metadata is data, often a stranger's, and never chooses it. Argument, ``ctx``, surroundings and metadata
     must agree; metadata alone counts only if none of the others names a tenant. Blank values count as absent; unknown
-    fields stay. ``created_at`` becomes the present, in whole seconds since the epoch, where it is absent. Ids become text
+    fields stay. ``created_at`` becomes the present, in whole seconds since the epoch, if it is absent. Ids become text
     (ints, numpy's too, UUIDs and members of an `Enum`). A bare number as ``chunk_id`` gets its document's id in front
     (``"doc1_3"``), so that it names one chunk in the whole tenant. Doing it twice changes nothing.
 
@@ -51,7 +51,7 @@ def standardize_llama_metadata(
             nor a number nor a UUID (`InvalidKeyError`).
     """
     standard = dict(metadata or {})
-    tenant = _agreed(tenant_id, ctx, standard.get("tenant_id"))
+    tenant = _agree_on_tenant(tenant_id, ctx, standard.get("tenant_id"))
     given = {
         "tenant_id": tenant,
         "document_id": document_id,
@@ -96,14 +96,14 @@ def standardize_langchain_metadata(
     return standard
 
 
-def _agreed(tenant_id: object, ctx: Any, in_metadata: object) -> str | None:
+def _agree_on_tenant(tenant_id: object, ctx: Any, in_metadata: object) -> str | None:
     """Returns the tenant that the argument, the context, the surroundings and the metadata agree on."""
     named = {
         "the argument tenant_id": tenant_id,
         "the argument ctx": tenant_in_context(ctx),
         "the metadata's tenant_id": in_metadata,
     }
-    return agreed_tenant(*((source, value) for source, value in named.items() if not _blank(value)))
+    return agree_on_tenant(*((source, value) for source, value in named.items() if not _blank(value)))
 
 
 def _blank(value: object) -> bool:
@@ -111,7 +111,7 @@ def _blank(value: object) -> bool:
 
 
 def _surroundings(ctx: Any) -> dict[str, Any]:
-    """The ids that a context gives: its own, then the ambient ones. Contexts of another make by their attributes."""
+    """Returns the ids that a context gives: its own, then the ambient ones. Contexts of another make by their attributes."""
     names = ("tenant_id", "collection_id", "agent_id", "conversation_id")
     if ctx is None:
         return dict(get_full_context())

@@ -28,7 +28,7 @@ class Tally:
 
     @property
     def mean(self) -> float:
-        """The mean value; 0 where nothing came."""
+        """The mean value; 0 if nothing came."""
         return self.total / self.count if self.count else 0.0
 
 
@@ -45,7 +45,7 @@ class Metrics:
         self._tallies: dict[tuple[str, str], Tally] = {}
 
     def add(self, data_type: str, kind: str, value: float = 1.0) -> None:
-        """Count one event."""
+        """Counts one event."""
         name = (data_type, kind)
         if name not in self._tallies and len(self._tallies) >= self._max_tallies:
             name = _OTHER
@@ -54,12 +54,12 @@ class Metrics:
         tally.total += value
 
     def get(self, data_type: str, kind: str) -> Tally:
-        """A copy of the tally of one kind; zeros where nothing came."""
+        """Returns a copy of the tally of one kind; zeros if nothing came."""
         tally = self._tallies.get((data_type, kind), Tally())
         return Tally(tally.count, tally.total)
 
     def clear(self) -> None:
-        """Begin anew."""
+        """Begins anew."""
         self._tallies.clear()
 
 
@@ -85,7 +85,7 @@ async def track_cache_metrics(
     latency_ms: float | None = None,
     cache_size: float | None = None,
 ) -> None:
-    """Count a cache event of the application's own. Reads through this library are counted by it already.
+    """Counts a cache event of the application's own. Reads through this library are counted by it already.
 
     Two ways of saying it: by kind (``metric_type`` and ``value``), or by operation (``operation="get", hit=True,
     latency_ms=3``). An event counts under the kind that it names, whatever its value.
@@ -130,7 +130,7 @@ async def track_chunk_cache_metrics(
     value: float | bool = True,
     extra_metadata: Mapping[str, Any] | None = None,  # noqa: ARG001
 ) -> None:
-    """Count an event of a chunk: ``METRIC_CHUNK_CACHE_HIT``, ``..._MISS``, ``METRIC_CHUNK_EMBEDDING_GENERATION``.
+    """Counts an event of a chunk: ``METRIC_CHUNK_CACHE_HIT``, ``..._MISS``, ``METRIC_CHUNK_EMBEDDING_GENERATION``.
 
     Cost: 0 round trips.
     """

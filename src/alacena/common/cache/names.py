@@ -10,25 +10,26 @@ from alacena.engine.base.errors import InvalidKeyError, MissingTenantError
 from alacena.engine.base.scope import identifier, tenant_text
 
 
-def composed(*parts: str | None) -> str:
-    """One name for several parts, different for different parts: ``None`` is a part too, and not the blank one."""
-    return ":".join("~" if part is None else _quoted(part) for part in parts)
+def compose(*parts: str | None) -> str:
+    """Returns one name for several parts, different for different parts: ``None`` is a part too, and not the blank one."""
+    return ":".join("~" if part is None else _quote(part) for part in parts)
 
 
-def _quoted(part: str) -> str:
+def _quote(part: str) -> str:
     text = part if part == "" else identifier("a part of a name", part)
     return quote(text, safe="", errors="surrogatepass").replace("~", "%7E")
 
 
 def flag_name(data_type: str, resource_id: str) -> str:
-    """The name of the flag that ``set_if_not_exists(data_type, resource_id, ...)`` raises."""
-    return composed("flag", data_type, resource_id)
+    """Returns the name of the flag that ``set_if_not_exists(data_type, resource_id, ...)`` raises."""
+    return compose("flag", data_type, resource_id)
 
 
-def placed(name: str, tenant_id: str | None) -> tuple[str, str]:
-    """The tenant and the bare name of a list, set or key whose name may begin with ``"{tenant}:"``.
+def split_tenant(name: str, tenant_id: str | None) -> tuple[str, str]:
+    """Returns the tenant and the bare name of a list, set or key whose name may begin with ``"{tenant}:"``.
 
-    ``placed("queue", "acme")``, ``placed("acme:queue", None)`` and ``placed("acme:queue", "acme")`` are the same.
+    ``split_tenant("queue", "acme")``, ``split_tenant("acme:queue", None)`` and
+    ``split_tenant("acme:queue", "acme")`` are the same.
 
     Raises:
         MissingTenantError: No tenant is given, none leads the name, and none is ambient.

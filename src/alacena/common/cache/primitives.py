@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from alacena.common import runtime
 from alacena.common.cache.instance_only import instance_only
-from alacena.common.cache.names import composed, placed
+from alacena.common.cache.names import compose, split_tenant
 from alacena.common.cache.tenancy import Id, check_data, scope_of
 
 if TYPE_CHECKING:
@@ -31,36 +31,36 @@ class Primitives:
 
     @instance_only
     async def rpush(self, list_name: str, value: Any, tenant_id: str | None = None) -> int:
-        """Append a value to a list. Returns the list's length. Cost: 1 round trip."""
-        tenant, name = placed(list_name, tenant_id)
+        """Appends a value to a list. Returns the list's length. Cost: 1 round trip."""
+        tenant, name = split_tenant(list_name, tenant_id)
         return await (await runtime.opened()).lists.rpush(name, check_data(value, tenant), tenant_id=tenant)
 
     @instance_only
     async def lpop(self, list_name: str, tenant_id: str | None = None) -> Any:
-        """Take the first value off a list; ``None`` where it is empty.
+        """Takes the first value off a list; ``None`` if it is empty.
 
-        What was taken is gone, even if the worker dies over it: workers should use ``Cache.queues``, which hand out
+        A value that was taken is gone, even if the worker dies over it: workers should use ``Cache.queues``, which hand out
         items until they are acknowledged. A value that cannot be read here is put back, and a `DecodeError` says so.
         Cost: 1 round trip.
         """
-        tenant, name = placed(list_name, tenant_id)
+        tenant, name = split_tenant(list_name, tenant_id)
         return await (await runtime.opened()).lists.lpop(name, tenant_id=tenant)
 
     @instance_only
     async def lrange(self, list_name: str, start: int = 0, end: int = -1, tenant_id: str | None = None) -> list[Any]:
-        """The values from ``start`` to ``end``, both included; negative numbers count from the end."""
-        tenant, name = placed(list_name, tenant_id)
+        """Returns the values from ``start`` to ``end``, both included; negative numbers count from the end."""
+        tenant, name = split_tenant(list_name, tenant_id)
         return await (await runtime.opened()).lists.lrange(name, start, end, tenant_id=tenant)
 
     @instance_only
     async def llen(self, list_name: str, tenant_id: str | None = None) -> int:
-        """How many values a list has."""
-        tenant, name = placed(list_name, tenant_id)
+        """Returns how many values a list has."""
+        tenant, name = split_tenant(list_name, tenant_id)
         return await (await runtime.opened()).lists.llen(name, tenant_id=tenant)
 
     @instance_only
     async def set_nx(self, key: str, value: Any, tenant_id: str | None = None, ex: float | None = None) -> bool:
-        """Raise a flag unless it is raised; ``delete(key=...)`` lowers it.
+        """Raises a flag unless it is raised; ``delete(key=...)`` lowers it.
 
         Args:
             key: The flag's name.
@@ -73,7 +73,7 @@ class Primitives:
 
         Atomicity: one command on the server; memory is never asked.
         """
-        tenant, name = placed(key, tenant_id)
+        tenant, name = split_tenant(key, tenant_id)
         return await (await runtime.opened()).flags.set_nx(name, check_data(value, tenant), tenant_id=tenant, ttl_s=ex)
 
     @instance_only
@@ -92,7 +92,7 @@ class Primitives:
         ttl: float | None = None,
         metadata: Mapping[str, Any] | None = None,  # noqa: ARG002 - accepted from callers; a counter is a number
     ) -> int:
-        """Add to a counter and return its new value.
+        """Adds to a counter and returns its new value.
 
         Args:
             counter_type: What is counted.
@@ -110,7 +110,7 @@ class Primitives:
         Atomicity: one script on the server, expiry included.
         """
         scope = scope_of(tenant_id, agent_id, conversation_id, collection_id)
-        name = composed(
+        name = compose(
             counter_type, resource_id, token_type, scope.agent_id, scope.conversation_id, scope.collection_id
         )
         added = amount if value is None else value
@@ -128,9 +128,9 @@ class Primitives:
         *,
         token_type: str | None = None,
     ) -> int:
-        """The value of the counter that `increment_counter` with the same arguments adds to; 0 where there is none."""
+        """Returns the value of the counter that `increment_counter` with the same arguments adds to; 0 if there is none."""
         scope = scope_of(tenant_id, agent_id, conversation_id, collection_id)
-        name = composed(
+        name = compose(
             counter_type, resource_id, token_type, scope.agent_id, scope.conversation_id, scope.collection_id
         )
         return await (await runtime.opened()).counters.get(name, tenant_id=scope.tenant_id)
@@ -139,18 +139,18 @@ class Primitives:
     async def add_to_set(
         self, set_name: str, value: Any, tenant_id: str | None = None, ttl: float | None = None
     ) -> int:
-        """Put a value into a set; with ``ttl``, the whole set falls that many seconds later. Returns 1 if it is new."""
-        tenant, name = placed(set_name, tenant_id)
+        """Puts a value into a set; with ``ttl``, the whole set falls that many seconds later. Returns 1 if it is new."""
+        tenant, name = split_tenant(set_name, tenant_id)
         return await (await runtime.opened()).sets.add(name, check_data(value, tenant), tenant_id=tenant, ttl_s=ttl)
 
     @instance_only
     async def remove_from_set(self, set_name: str, value: Any, tenant_id: str | None = None) -> int:
-        """Take a value out of a set. Returns 1 if it was there."""
-        tenant, name = placed(set_name, tenant_id)
+        """Takes a value out of a set. Returns 1 if it was there."""
+        tenant, name = split_tenant(set_name, tenant_id)
         return await (await runtime.opened()).sets.remove(name, value, tenant_id=tenant)
 
     @instance_only
     async def get_set_members(self, set_name: str, tenant_id: str | None = None) -> list[Any]:
-        """The values of a set, in no order."""
-        tenant, name = placed(set_name, tenant_id)
+        """Returns the values of a set, in no order."""
+        tenant, name = split_tenant(set_name, tenant_id)
         return await (await runtime.opened()).sets.members(name, tenant_id=tenant)

@@ -7,7 +7,7 @@ from typing import Any, Final
 _QUERIES: Final = ("postgrest.", "supabase.", "storage3.")
 
 
-def executed(value: Any, source: str) -> Any:
+def execute_query(value: Any, source: str) -> Any:
     """Returns what a source returned, if it is a value.
 
     Args:

@@ -17,7 +17,7 @@ _codec: Final = ValueCodec()
 
 
 def serialize_for_cache(value: Any, data_type: str | None = None) -> bytes:
-    """A value as bytes that `deserialize_from_cache` turns into an equal value of the same types.
+    """Returns a value as bytes that `deserialize_from_cache` turns into an equal value of the same types.
 
     Args:
         value: Any supported value.
@@ -30,7 +30,7 @@ def serialize_for_cache(value: Any, data_type: str | None = None) -> bytes:
 
 
 def deserialize_from_cache(data: bytes, data_type: str | None = None) -> Any:
-    """The value that `serialize_for_cache` made these bytes of.
+    """Returns the value that `serialize_for_cache` made these bytes of.
 
     Args:
         data: The bytes.
@@ -44,10 +44,10 @@ def deserialize_from_cache(data: bytes, data_type: str | None = None) -> Any:
 
 
 def serialize_chunk_data(chunk: Mapping[str, Any]) -> dict[str, Any]:
-    """A copy of a chunk with every field that finding and renewing it needs, ``None`` where it is not known.
+    """Returns a copy of a chunk with every field that finding and renewing it needs, ``None`` if it is not known.
 
     ``id`` stands in for ``chunk_id`` and ``model`` for ``embedding_model``; ``embedding_timestamp`` is the present, in
-    whole seconds since the epoch, where it is absent.
+    whole seconds since the epoch, if it is absent.
     """
     complete = dict(chunk)
     for name, other in (("chunk_id", "id"), ("embedding_model", "model")):
@@ -61,7 +61,7 @@ def serialize_chunk_data(chunk: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def deserialize_chunk_data(chunk: Mapping[str, Any]) -> dict[str, Any]:
-    """A copy of a stored chunk with ``id`` and ``model`` again, and an embedding kept as JSON text as a list."""
+    """Returns a copy of a stored chunk with ``id`` and ``model`` again, and an embedding kept as JSON text as a list."""
     complete = dict(chunk)
     complete.setdefault("id", complete.get("chunk_id"))
     complete.setdefault("model", complete.get("embedding_model"))
@@ -71,10 +71,10 @@ def deserialize_chunk_data(chunk: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def estimate_object_size(value: Any) -> int:
-    """Bytes that a value takes in memory, with everything it holds."""
+    """Returns bytes that a value takes in memory, with everything it holds."""
     return size_of(value)
 
 
 def get_default_ttl_for_data_type(data_type: str) -> float | None:
-    """Seconds that an entry of the type lives where no ``ttl`` is given; ``None``: it never expires."""
+    """Returns seconds that an entry of the type lives where no ``ttl`` is given; ``None``: it never expires."""
     return default_ttl(data_type)

@@ -1,4 +1,4 @@
-"""What loads a value: adapts the many shapes of ``fetch_from_db_func`` and ``generate_func`` to one.
+"""Sources of a value: adapts the many shapes of ``fetch_from_db_func`` and ``generate_func`` to one.
 
 A source takes the guide's three arguments, ``resource_id, tenant_id, ctx``, or fewer, in this way:
 
@@ -21,7 +21,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
 from weakref import WeakKeyDictionary
 
-from alacena.common.cache.queries import executed
+from alacena.common.cache.queries import execute_query
 from alacena.engine.base.lineage import documents_in
 from alacena.engine.loading.load import LOAD
 from alacena.engine.loading.one_shot import refuse_generator_function
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from alacena.common.context import Context
     from alacena.engine import Scope, TtlOrUnset
 
-__all__ = ["Plan", "Request", "SourceFunction", "asked", "depends_on", "documents_in", "plan"]
+__all__ = ["Plan", "SourceFunction", "SourceRequest", "ask_source", "depends_on", "documents_in", "plan"]
 
 SourceFunction: TypeAlias = Callable[..., Any]
 
@@ -45,35 +45,35 @@ _NAMES: Final = frozenset((*_CONTRACT, *_SCOPES))
 
 
 @dataclass(frozen=True, slots=True)
-class Request:
-    """What a source is asked for."""
+class SourceRequest:
+    """The entry that a source is asked for."""
 
     resource_id: str
     scope: Scope
     ctx: Context | None
 
     def value(self, name: str) -> Any:
-        """The argument of that name."""
+        """Returns the argument of that name."""
         return getattr(self.scope if name in _SCOPES or name == "tenant_id" else self, name)
 
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """How one function is called: which argument goes where."""
+    """The way to call one function: which argument goes where."""
 
     positional: tuple[str, ...]
     keywords: tuple[str, ...]
     rest: tuple[str, ...]
 
-    async def ask(self, function: SourceFunction, request: Request) -> Any:
-        """Call the function and await what it returns, if that is awaitable. Its exceptions pass untouched."""
+    async def ask(self, function: SourceFunction, request: SourceRequest) -> Any:
+        """Calls the function and await what it returns, if that is awaitable. Its exceptions pass untouched."""
         keywords = {name: request.value(name) for name in self.keywords}
         for name in self.rest:
             if (value := request.value(name)) is not None:
                 keywords[name] = value
         result = function(*[request.value(name) for name in self.positional], **keywords)
         value = await result if inspect.isawaitable(result) else result
-        return executed(await value if inspect.iscoroutine(value) else value, _name(function))
+        return execute_query(await value if inspect.iscoroutine(value) else value, _name(function))
 
 
 _PLANS: Final[WeakKeyDictionary[Any, Plan]] = WeakKeyDictionary()
@@ -81,7 +81,7 @@ _BOUND_PLANS: Final[WeakKeyDictionary[Any, Plan]] = WeakKeyDictionary()
 
 
 def plan(function: SourceFunction) -> Plan:
-    """How ``function`` is to be called; worked out once for each function.
+    """Returns how ``function`` is to be called; worked out once for each function.
 
     Raises:
         TypeError: It is not callable, or needs arguments that a source is not given. Nothing was called.
@@ -117,9 +117,9 @@ def _plan(function: object) -> Plan:
         raise TypeError(msg) from error
     kinds = {parameter.kind for parameter in parameters}
     if inspect.Parameter.VAR_POSITIONAL in kinds:
-        return Plan(_CONTRACT, _required_keywords(function, parameters), ())
+        return Plan(_CONTRACT, _list_required_keywords(function, parameters), ())
     positional, claimed = _positional(function, parameters)
-    keywords = _required_keywords(function, parameters)
+    keywords = _list_required_keywords(function, parameters)
     rest: tuple[str, ...] = ()
     if inspect.Parameter.VAR_KEYWORD in kinds:
         taken = {*claimed, *keywords, *(parameter.name for parameter in parameters)}
@@ -128,7 +128,7 @@ def _plan(function: object) -> Plan:
 
 
 def _positional(function: SourceFunction, parameters: Sequence[Parameter]) -> tuple[tuple[str, ...], set[str]]:
-    """The names of the arguments given by position, and as a set."""
+    """Returns the names of the arguments given by position, and as a set."""
     slots = [p for p in parameters if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)]
     written_for_it = max((i for i, p in enumerate(slots) if p.name in _NAMES), default=-1)
     count = max(written_for_it + 1, sum(p.default is p.empty for p in slots))
@@ -144,7 +144,7 @@ def _positional(function: SourceFunction, parameters: Sequence[Parameter]) -> tu
     return tuple(given), set(given)
 
 
-def _required_keywords(function: SourceFunction, parameters: Iterable[Parameter]) -> tuple[str, ...]:
+def _list_required_keywords(function: SourceFunction, parameters: Iterable[Parameter]) -> tuple[str, ...]:
     names = []
     for parameter in parameters:
         if parameter.kind is parameter.KEYWORD_ONLY:
@@ -167,7 +167,7 @@ def _name(function: object) -> str:
 
 
 def depends_on(*document_ids: Any) -> None:
-    """Say, inside a source, which documents its result is made from: updating one of them ends the result.
+    """Says, inside a source, which documents its result is made from: updating one of them ends the result.
 
     Outside a load nothing happens, so a search function can say it wherever it is called from.
     """
@@ -177,31 +177,31 @@ def depends_on(*document_ids: Any) -> None:
 
 
 def skip() -> None:
-    """Say, inside a source, that its result is not to be stored: it is for those who wait for it now."""
+    """Says, inside a source, that its result is not to be stored: it is for those who wait for it now."""
     if (load := LOAD.get()) is not None:
         load.skip()
 
 
 def set_ttl(ttl: TtlOrUnset) -> None:
-    """Give, inside a source, its result a time to live of its own: seconds, a ``timedelta``, or ``None`` for ever."""
+    """Gives, inside a source, its result a time to live of its own: seconds, a ``timedelta``, or ``None`` for ever."""
     if (load := LOAD.get()) is not None:
         load.ttl = ttl
 
 
 def set_retry_after(retry_after: float | timedelta) -> None:
-    """Say, inside a source that is about to fail, for how many seconds it is not to be asked again for this entry."""
+    """Says, inside a source that is about to fail, for how many seconds it is not to be asked again for this entry."""
     if (load := LOAD.get()) is not None:
         load.retry_after = retry_after
 
 
 def add_cost(*, tokens: int = 0, usd: float | Decimal = 0.0) -> None:
-    """Say, inside a source, what its result cost: dearer results stay longer when memory is short."""
+    """Says, inside a source, what its result cost: dearer results stay longer when memory is short."""
     if (load := LOAD.get()) is not None:
         load.cost(tokens=tokens, usd=usd)
 
 
-async def asked(function: SourceFunction, how: Plan, request: Request, load: Any) -> Any:
-    """Ask one source, with ``load`` as the load that `depends_on` speaks to."""
+async def ask_source(function: SourceFunction, how: Plan, request: SourceRequest, load: Any) -> Any:
+    """Asks one source, with ``load`` as the load that `depends_on` speaks to."""
     token = LOAD.set(load)
     try:
         return await how.ask(function, request)

@@ -9,7 +9,7 @@ from typing import Any, Final, TypeAlias
 from alacena.common import runtime
 from alacena.common.context.generators import possible
 from alacena.common.context.load import require_reader
-from alacena.common.context.vars import TENANT, agreed_tenant
+from alacena.common.context.vars import TENANT, agree_on_tenant
 from alacena.constants import DEFAULT_TTL_MAPPING
 from alacena.engine import SYSTEM_TENANT, Scope, TenantMismatchError
 from alacena.engine.base.errors import InvalidKeyError, MissingTenantError
@@ -38,7 +38,7 @@ def tenant_of(tenant_id: str | None, ctx: Any = None) -> str:
     """
     if ctx is None and tenant_id is not None and (tenant_id == TENANT.get() or TENANT.get() is None):
         return tenant_id if type(tenant_id) is str else tenant_text(tenant_id)
-    tenant = agreed_tenant(("the argument tenant_id", tenant_id), ("the argument ctx", tenant_in_context(ctx)))
+    tenant = agree_on_tenant(("the argument tenant_id", tenant_id), ("the argument ctx", tenant_in_context(ctx)))
     if tenant is None:
         raise MissingTenantError
     return tenant
@@ -110,8 +110,8 @@ def left_out(value: Id) -> str | None:
 def check_data(value: Any, tenant_id: str) -> Any:
     """Returns ``value``, unless it says that it is another tenant's: data never chooses whose it is.
 
-    Read are ``tenant_id`` of a dict or an object, that of its ``metadata``, and the same of the members of a list. What
-    belongs to no tenant (``"system"``) may speak of all of them.
+    Read are ``tenant_id`` of a dict or an object, that of its ``metadata``, and the same of the members of a list. Code
+    that belongs to no tenant (``"system"``) may speak of all of them.
 
     Raises:
         TenantMismatchError: It names another tenant.

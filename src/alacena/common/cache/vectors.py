@@ -1,4 +1,4 @@
-"""What embedding providers answer with, as one checked vector for each text."""
+"""Answers of embedding providers, as one checked vector for each text."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ class Vectors:
         return lengths.most_common(1)[0][0] if lengths else 0
 
     def agrees(self, length: int | None) -> bool:
-        """Whether at least one has this length, or no length is known."""
+        """Returns whether at least one has this length, or no length is known."""
         return length is None or any(len(vector) == length for vector in self.good.values())
 
     def keep(self, length: int, texts: Sequence[str]) -> None:
@@ -65,7 +65,7 @@ class Vectors:
                 self.faults[position] = _fault(position, texts, f"it has {len(vector)} numbers and not {length}")
 
 
-def listed(answer: Any, texts: Sequence[str]) -> list[Any]:
+def list_vectors(answer: Any, texts: Sequence[str]) -> list[Any]:
     """Returns what the provider made for each text, in the order of the texts; ``None`` for what it left out.
 
     Takes a list, an array, the answer of OpenAI and of those that speak like it (an object or a dict with ``data``,
@@ -95,7 +95,7 @@ def _fault(position: int, texts: Sequence[str], words: str) -> str:
 
 
 def _rows(answer: Any) -> list[Any]:
-    """The items of an answer, one for each text that it speaks of."""
+    """Returns the items of an answer, one for each text that it speaks of."""
     if hasattr(answer, "__aiter__"):
         if hasattr(answer, "aclose"):
             msg = f"the embedding provider is an async generator, which makes no answer at once: {_SHAPES}"
@@ -119,7 +119,7 @@ def _rows(answer: Any) -> list[Any]:
 
 
 def _in_order(made: Sequence[Any], indexed: Sequence[int], texts: Sequence[str]) -> list[Any]:
-    """By their own index: providers answer in whatever order they like."""
+    """Returns the items by their own index: providers answer in whatever order they like."""
     if len(set(indexed)) < len(indexed) or not all(0 <= index < len(texts) for index in indexed):
         msg = (
             f"the embedding provider got {len(texts)} texts and returned {len(made)} embeddings whose index is no "
@@ -131,7 +131,7 @@ def _in_order(made: Sequence[Any], indexed: Sequence[int], texts: Sequence[str])
 
 
 def _bare(one: Any) -> Any:
-    """The numbers of one item: the item itself, or what it has under ``embedding`` or ``values``."""
+    """Returns the numbers of one item: the item itself, or what it has under ``embedding`` or ``values``."""
     for name in ("embedding", "values"):
         numbers = _attribute(one, name)
         if numbers is not None and not callable(numbers):
@@ -149,13 +149,13 @@ def _attribute(one: Any, name: str) -> Any:
 
 
 def _vector(one: Any) -> Any:
-    """A vector as it is kept: a float32 array that nobody writes to; without numpy, a list of floats.
+    """Returns a vector as it is kept: a float32 array that nobody writes to; without numpy, a list of floats.
 
     Raises:
         ValueError: It is none; the words hold no numbers of it.
     """
     if isinstance(one, str | bytes):
-        one = _decoded(one)
+        one = _decode(one)
     for name in ("to_numpy", "to_list"):
         if hasattr(one, name) and not hasattr(one, "dtype"):
             one = getattr(one, name)()
@@ -178,7 +178,7 @@ def _vector(one: Any) -> Any:
 
 
 def _float32(one: Any, np: Any) -> Any:
-    """The numbers as a float32 array of their own; ``None`` if they are no numbers."""
+    """Returns the numbers as a float32 array of their own; ``None`` if they are no numbers."""
     try:
         with np.errstate(over="ignore", invalid="ignore"):
             given = np.asarray(one)
@@ -210,8 +210,8 @@ def _plain_vector(one: Any) -> list[float]:
     return numbers
 
 
-def _decoded(text: str | bytes) -> list[float]:
-    """The numbers of ``encoding_format="base64"``: little-endian float32."""
+def _decode(text: str | bytes) -> list[float]:
+    """Returns the numbers of ``encoding_format="base64"``: little-endian float32."""
     try:
         raw = base64.b64decode(text, validate=True)
         return list(struct.unpack(f"<{len(raw) // 4}f", raw))

@@ -1,4 +1,4 @@
-"""Who the running code works for: `Context`, `with_context` and the ambient ids behind them."""
+"""The ambient tenant of the running code: `Context`, `with_context` and the ids behind them."""
 
 from alacena.common.context.block import Context
 from alacena.common.context.decorators import with_context

@@ -5,7 +5,7 @@ from __future__ import annotations
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from alacena.common.context.generators import GeneratorValue, ambient, entering_generator
+from alacena.common.context.generators import GeneratorValue, ambient, find_entering_generator
 from alacena.common.context.load import LoadAccess
 from alacena.common.context.vars import (
     AGENT,
@@ -14,7 +14,7 @@ from alacena.common.context.vars import (
     FIELDS,
     TENANT,
     USER,
-    checked_id,
+    check_id,
     require_tenant,
 )
 from alacena.engine.base.errors import TenantMismatchError
@@ -104,16 +104,16 @@ class Context(LoadAccess):
         user_id: str | None = None,
         tenant_info: object = None,
     ) -> None:
-        self.tenant_id = checked_id("tenant_id", tenant_id)
-        in_info = checked_id("tenant_id", getattr(tenant_info, "tenant_id", None))
+        self.tenant_id = check_id("tenant_id", tenant_id)
+        in_info = check_id("tenant_id", getattr(tenant_info, "tenant_id", None))
         if self.tenant_id is None:
             self.tenant_id = in_info
         elif in_info is not None and in_info != self.tenant_id:
             raise TenantMismatchError("the argument tenant_id", self.tenant_id, in_info)
-        self.agent_id = checked_id("agent_id", agent_id)
-        self.conversation_id = checked_id("conversation_id", conversation_id)
-        self.collection_id = checked_id("collection_id", collection_id)
-        self.user_id = checked_id("user_id", user_id)
+        self.agent_id = check_id("agent_id", agent_id)
+        self.conversation_id = check_id("conversation_id", conversation_id)
+        self.collection_id = check_id("collection_id", collection_id)
+        self.user_id = check_id("user_id", user_id)
         self.validate_tenant = validate_tenant
         self.tenant_info = tenant_info
         self.metrics: dict[str, list[Any]] = {}
@@ -128,7 +128,7 @@ class Context(LoadAccess):
             require_tenant(self.tenant_id if self.tenant_id is not None else ambient(TENANT))
         before = tuple(variable.get() for variable in FIELDS.values())
         inside: list[GeneratorValue] = []
-        generator = entering_generator()
+        generator = find_entering_generator()
         for name, variable in FIELDS.items():
             if (value := getattr(self, name)) is None:
                 continue
@@ -174,10 +174,10 @@ class Context(LoadAccess):
         self.__exit__(kind, error, trace)
 
     def get_tenant_id(self, validate: bool = True) -> str | None:
-        """This context's tenant, else the ambient one.
+        """Returns this context's tenant, else the ambient one.
 
         Args:
-            validate: Raise where there is none; with ``False`` the answer is ``None``.
+            validate: Raise if there is none; with ``False`` the answer is ``None``.
 
         Raises:
             MissingTenantError: There is no tenant, or it is ``"default"`` or the nil UUID.
@@ -186,46 +186,46 @@ class Context(LoadAccess):
         return require_tenant(tenant_id) if validate else tenant_id
 
     def has_tenant_id(self) -> bool:
-        """Whether `get_tenant_id` has something to give."""
+        """Returns whether `get_tenant_id` has something to give."""
         return self.get_tenant_id(validate=False) is not None
 
     def get_agent_id(self, validate: bool = False) -> str | None:
-        """This context's agent, else the ambient one, else ``None`` (with ``validate``: `LookupError`)."""
+        """Returns this context's agent, else the ambient one, else ``None`` (with ``validate``: `LookupError`)."""
         return _found("agent_id", self.agent_id, AGENT, validate)
 
     def get_conversation_id(self, validate: bool = False) -> str | None:
-        """This context's conversation, else the ambient one, else ``None`` (with ``validate``: `LookupError`)."""
+        """Returns this context's conversation, else the ambient one, else ``None`` (with ``validate``: `LookupError`)."""
         return _found("conversation_id", self.conversation_id, CONVERSATION, validate)
 
     def get_collection_id(self, validate: bool = False) -> str | None:
-        """This context's collection, else the ambient one, else ``None`` (with ``validate``: `LookupError`)."""
+        """Returns this context's collection, else the ambient one, else ``None`` (with ``validate``: `LookupError`)."""
         return _found("collection_id", self.collection_id, COLLECTION, validate)
 
     def get_user_id(self, validate: bool = False) -> str | None:
-        """This context's user, else the ambient one, else ``None`` (with ``validate``: `LookupError`)."""
+        """Returns this context's user, else the ambient one, else ``None`` (with ``validate``: `LookupError`)."""
         return _found("user_id", self.user_id, USER, validate)
 
     def set_agent_id(self, agent_id: str | None) -> None:
-        """Change the agent here and, while this is the innermost open block, in the code that runs."""
-        self.agent_id = checked_id("agent_id", agent_id)
+        """Changes the agent here and, while this is the innermost open block, in the code that runs."""
+        self.agent_id = check_id("agent_id", agent_id)
         self._publish(AGENT, self.agent_id)
 
     def set_conversation_id(self, conversation_id: str | None) -> None:
-        """Change the conversation here and, while this is the innermost open block, in the code that runs."""
-        self.conversation_id = checked_id("conversation_id", conversation_id)
+        """Changes the conversation here and, while this is the innermost open block, in the code that runs."""
+        self.conversation_id = check_id("conversation_id", conversation_id)
         self._publish(CONVERSATION, self.conversation_id)
 
     def set_collection_id(self, collection_id: str | None) -> None:
-        """Change the collection here and, while this is the innermost open block, in the code that runs."""
-        self.collection_id = checked_id("collection_id", collection_id)
+        """Changes the collection here and, while this is the innermost open block, in the code that runs."""
+        self.collection_id = check_id("collection_id", collection_id)
         self._publish(COLLECTION, self.collection_id)
 
     def add_metric(self, name: str, value: Any) -> None:
-        """Keep a measurement, such as the metrics of a read, under ``name``."""
+        """Keeps a measurement, such as the metrics of a read, under ``name``."""
         self.metrics.setdefault(name, []).append(value)
 
     def add_metadata(self, key: str, value: Any) -> None:
-        """Keep something about this unit of work under ``key``."""
+        """Keeps something about this unit of work under ``key``."""
         self.metadata[key] = value
 
     def _publish(self, variable: Field, value: OptionalId) -> None:

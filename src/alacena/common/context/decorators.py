@@ -10,7 +10,7 @@ from uuid import UUID
 
 from alacena.common.context.block import Context
 from alacena.common.context.steps import async_steps, steps
-from alacena.common.context.vars import agreed_tenant, require_tenant
+from alacena.common.context.vars import agree_on_tenant, require_tenant
 from alacena.engine.base.errors import MissingTenantError
 
 if TYPE_CHECKING:
@@ -24,7 +24,7 @@ _INFO_NAMES = ("tenant_info", "tenant")
 
 
 class _Arguments:
-    """Where the arguments that say who is served stand in one function's signature."""
+    """The places of the tenant's arguments in one function's signature."""
 
     __slots__ = ("_positions", "takes_ctx")
 
@@ -35,7 +35,7 @@ class _Arguments:
         self.takes_ctx = "ctx" in parameters
 
     def value(self, name: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        """What the call gives for the parameter ``name``, or ``None``."""
+        """Returns the call's argument for the parameter ``name``, or ``None``."""
         if name in kwargs:
             return kwargs[name]
         position = self._positions.get(name)
@@ -44,7 +44,7 @@ class _Arguments:
     def with_ctx(
         self, context: Context, args: tuple[Any, ...], kwargs: dict[str, Any]
     ) -> tuple[tuple[Any, ...], dict[str, Any]]:
-        """The call's arguments with ``context`` as ``ctx``, where the function takes one and the call brings none."""
+        """Returns the call's arguments with ``context`` as ``ctx``, where the function takes one and the call brings none."""
         if not self.takes_ctx or self.value("ctx", args, kwargs) is not None:
             return args, kwargs
         position = self._positions.get("ctx")
@@ -54,7 +54,7 @@ class _Arguments:
 
 
 class _Wanted:
-    """Which fields a decorated function works with."""
+    """The fields that a decorated function works with."""
 
     __slots__ = ("_fields", "_tenant", "_validate_tenant")
 
@@ -64,7 +64,7 @@ class _Wanted:
         self._validate_tenant = validate_tenant
 
     def context(self, arguments: _Arguments, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Context:
-        """The block to run one call in."""
+        """Returns the block to run one call in."""
         given = arguments.value("ctx", args, kwargs)
         info = _tenant_info(arguments, args, kwargs)
         tenant_id = self._tenant_id(arguments.value("tenant_id", args, kwargs), info, given)
@@ -74,7 +74,7 @@ class _Wanted:
     def _tenant_id(self, explicit: Any, info: Any, given: Any) -> str | None:
         if self._tenant and self._validate_tenant and explicit is not None:
             require_tenant(str(explicit) if isinstance(explicit, UUID) else explicit)
-        tenant_id = agreed_tenant(
+        tenant_id = agree_on_tenant(
             ("the tenant info", getattr(info, "tenant_id", None)),
             ("the argument ctx", getattr(given, "tenant_id", None)),
             ("the argument tenant_id", explicit),
@@ -92,7 +92,7 @@ class _Wanted:
 
 
 def _tenant_info(arguments: _Arguments, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-    """The argument that describes the tenant: by its parameter's name, or by its class (``...TenantInfo``).
+    """Returns the argument that describes the tenant: by its parameter's name, or by its class (``...TenantInfo``).
 
     A request body that merely has a ``tenant_id`` does not count: who calls must not choose the tenant with it.
     """
@@ -129,7 +129,7 @@ def with_context(
     user: bool = False,
     validate_tenant: bool = True,
 ) -> Callable[P, R] | Callable[[Callable[P, R]], Callable[P, R]]:
-    """Run a function, sync or async, inside a `Context` made from its arguments and from what is ambient.
+    """Runs a function, sync or async, inside a `Context` made from its arguments and from what is ambient.
 
     The tenant is the ambient one, that of a ``TenantInfo``-like argument, of a ``ctx`` that was passed, or of the
     argument ``tenant_id``: all that are named must agree. A generator, sync or async, runs each of its steps inside the
@@ -154,12 +154,12 @@ def with_context(
     wanted = _Wanted(fields, tenant=tenant, validate_tenant=validate_tenant)
 
     def decorate(target: Callable[P, R]) -> Callable[P, R]:
-        return _decorated(target, wanted)
+        return _decorate(target, wanted)
 
     return decorate if function is None else decorate(function)
 
 
-def _decorated(target: Callable[P, R], wanted: _Wanted) -> Callable[P, R]:
+def _decorate(target: Callable[P, R], wanted: _Wanted) -> Callable[P, R]:
     arguments = _Arguments(target)
     if inspect.iscoroutinefunction(target):
 
@@ -188,6 +188,6 @@ def _decorated(target: Callable[P, R], wanted: _Wanted) -> Callable[P, R]:
 
 
 async def _within(context: Context, result: Awaitable[R]) -> R:
-    """Await what a plain function returned inside the block that it was called in."""
+    """Awaits what a plain function returned inside the block that it was called in."""
     with context:
         return await result

@@ -1,4 +1,4 @@
-"""What a block sets that was entered inside a generator: it counts while the generator runs, and not for its consumer.
+"""Context of generators: a block entered inside one counts while it runs, and not for its consumer.
 
 A generator runs in the context of its consumer, so what a block sets in it stays set between its steps. Such a block
 sets a `GeneratorValue` in place of the value, and whoever reads it asks whether the generator is running. One that
@@ -37,7 +37,7 @@ class GeneratorValue:
     def __init__(self, value: str, before: str | GeneratorValue | None, frame: FrameType) -> None:
         self._value = value
         self._frame = frame
-        self._task = _running_task()
+        self._task = _get_running_task()
         self.before = before
         self.ended = False
 
@@ -68,7 +68,7 @@ class GeneratorValue:
             return possible(self.before)
         if self.running:
             return (self._value,)
-        if _running_task() is self._task:
+        if _get_running_task() is self._task:
             return possible(self.before)
         return tuple(dict.fromkeys((self._value, *possible(self.before))))
 
@@ -78,17 +78,17 @@ def possible(value: str | GeneratorValue | None) -> tuple[str | None, ...]:
     return value.possible() if isinstance(value, GeneratorValue) else (value,)
 
 
-def settled(value: str | GeneratorValue | None) -> str | None:
+def settle_value(value: str | GeneratorValue | None) -> str | None:
     """Returns what a variable means for the running code."""
     return value.current() if isinstance(value, GeneratorValue) else value
 
 
 def ambient(variable: ContextVar[str | GeneratorValue | None]) -> str | None:
     """Returns the value of a field for the running code, or ``None``."""
-    return settled(variable.get())
+    return settle_value(variable.get())
 
 
-def entering_generator() -> FrameType | None:
+def find_entering_generator() -> FrameType | None:
     """Returns the frame of the generator that enters a block right now, unless it is driven to set something."""
     frame = sys._getframe(2)
     while frame.f_back is not None and frame.f_globals.get("__name__") in {
@@ -103,7 +103,7 @@ def entering_generator() -> FrameType | None:
     return None if driver.partition(".")[0] in _MANAGERS else frame
 
 
-def _running_task() -> asyncio.Task[object] | None:
+def _get_running_task() -> asyncio.Task[object] | None:
     try:
         return asyncio.current_task()
     except RuntimeError:

@@ -1,4 +1,4 @@
-"""What a source may say, through its ``ctx``, about the value that it is about to return."""
+"""The part of ``ctx`` through which a source describes the value that it is about to return."""
 
 from __future__ import annotations
 
@@ -42,25 +42,25 @@ class LoadAccess:
     __slots__ = ()
 
     def depends_on(self, document_ids: str | Iterable[str]) -> None:
-        """Record the documents that the value is made from: updating one of them ends the value."""
+        """Records the documents that the value is made from: updating one of them ends the value."""
         if (load := LOAD.get()) is not None:
             load.depends_on(document_ids)
 
     def skip(self) -> None:
-        """Do not store the value: it is for those who wait for it now, and nobody else."""
+        """Does not store the value: it is for those who wait for it now, and nobody else."""
         if (load := LOAD.get()) is not None:
             load.skip()
 
     def cost(self, *, tokens: int = 0, usd: float | Decimal = 0.0) -> None:
-        """Record what the value cost: dearer values stay longer when memory is short."""
+        """Records what the value cost: dearer values stay longer when memory is short."""
         if (load := LOAD.get()) is not None:
             load.cost(tokens=tokens, usd=usd)
 
     @property
     def previous(self) -> Any:
-        """The expired value as it was stored, where one is still there, else ``None``.
+        """The expired value as it was stored, if one is still there, else ``None``.
 
-        Where it is still what the source holds, return ``UNCHANGED``: it lives anew, with what it depends on.
+        If it is still what the source holds, return ``UNCHANGED``: it lives anew, with what it depends on.
         """
         load = LOAD.get()
         return None if load is None or load.previous is MISSING else load.previous
@@ -78,7 +78,7 @@ class LoadAccess:
 
     @property
     def retry_after(self) -> float | None:
-        """For how many seconds the source asks to be left alone if it fails, where it said so."""
+        """For how many seconds the source asks to be left alone if it fails, if it said so."""
         load = LOAD.get()
         return None if load is None else load.retry_after
 
@@ -89,6 +89,6 @@ class LoadAccess:
 
     @property
     def tags(self) -> list[str]:
-        """What the value depends on; append to it."""
+        """The tags that the value depends on; append to it."""
         load = LOAD.get()
         return [] if load is None else load.tags

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import quote, unquote
 
 from alacena.common.context.block import Context
-from alacena.common.context.vars import FIELDS, agreed_tenant, get_full_context
+from alacena.common.context.vars import FIELDS, agree_on_tenant, get_full_context
 from alacena.engine.base.errors import TenantMismatchError
 
 if TYPE_CHECKING:
@@ -31,21 +31,21 @@ _SAFE: Final = "!#$&'()*+,/:;=?@[]~"
 
 
 def extract_context_from_headers(headers: Mapping[str, str]) -> dict[str, str]:
-    """The ids that a request's headers carry, by field name; names of headers in any case, blank values left out."""
+    """Returns the ids that a request's headers carry, by field name; names of headers in any case, blank values left out."""
     lowered = {name.lower(): value for name, value in headers.items()}
     found = {field: unquote(lowered.get(header.lower(), "")).strip() for field, header in HEADERS.items()}
     return {field: value for field, value in found.items() if value}
 
 
 def add_context_to_headers(headers: Mapping[str, str] | None = None) -> dict[str, str]:
-    """A copy of ``headers`` with the ambient ids added; ids that a header cannot carry are percent-encoded."""
+    """Returns a copy of ``headers`` with the ambient ids added; ids that a header cannot carry are percent-encoded."""
     ambient = get_full_context()
     added = {header: quote(value, safe=_SAFE) for field, header in HEADERS.items() if (value := ambient[field])}
     return {**(headers or {}), **added}
 
 
 def setup_context_from_headers(headers: Mapping[str, str]) -> list[tuple[Token[Any], str]]:
-    """Make the ids of a request's headers ambient.
+    """Makes the ids of a request's headers ambient.
 
     Returns:
         A ``(token, field)`` for each: give them to `reset_context`, last one first.
@@ -54,12 +54,12 @@ def setup_context_from_headers(headers: Mapping[str, str]) -> list[tuple[Token[A
         TenantMismatchError: The header names another tenant than the ambient one.
     """
     found = extract_context_from_headers(headers)
-    agreed_tenant(("the header X-Tenant-ID", found.get("tenant_id")))
+    agree_on_tenant(("the header X-Tenant-ID", found.get("tenant_id")))
     return [(FIELDS[field].set(value), field) for field, value in found.items()]
 
 
 def get_context_log_prefix() -> str:
-    """The ambient ids as a prefix for a log line, such as ``"[tenant_id=acme agent_id=a1] "``; empty without any."""
+    """Returns the ambient ids as a prefix for a log line, such as ``"[tenant_id=acme agent_id=a1] "``; empty without any."""
     present = " ".join(f"{field}={value}" for field, value in get_full_context().items() if value)
     return f"[{present}] " if present else ""
 
@@ -71,13 +71,13 @@ async def run_public_context(
     conversation_id: str | None = None,
     collection_id: str | None = None,
 ) -> R:
-    """Await ``work`` for a tenant that was named rather than authenticated, such as that of a public page.
+    """Awaits ``work`` for a tenant that was named rather than authenticated, such as that of a public page.
 
     Raises:
         TenantMismatchError: The code runs for another tenant.
     """
     try:
-        agreed_tenant(("the argument tenant_id", tenant_id))
+        agree_on_tenant(("the argument tenant_id", tenant_id))
     except TenantMismatchError:
         if inspect.iscoroutine(work):
             work.close()

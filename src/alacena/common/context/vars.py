@@ -1,4 +1,4 @@
-"""Who the running code works for: one context variable a field, each with a getter and a setter.
+"""The ambient ids of the running code: one context variable a field, each with a getter and a setter.
 
 Tasks inherit the values of the task that starts them, and never change those of the starter.
 """
@@ -36,8 +36,8 @@ FIELDS: Final[dict[str, Field]] = {
 _NOT_TENANTS: Final = frozenset({"default", NIL_TENANT_ID})
 
 
-def checked_id(name: str, value: object) -> OptionalId:
-    """``value`` as the id of a field, by the rule of every id (`alacena.engine.base.scope.identifier`), or ``None``.
+def check_id(name: str, value: object) -> OptionalId:
+    """Returns ``value`` as the id of a field, by the rule of every id (`alacena.engine.base.scope.identifier`), or ``None``.
 
     Raises:
         InvalidKeyError: It is blank, or neither text nor an int nor a UUID.
@@ -46,7 +46,7 @@ def checked_id(name: str, value: object) -> OptionalId:
 
 
 def is_valid_tenant_id(tenant_id: object) -> bool:
-    """Whether this can name a tenant: an id (text, an int or a UUID) that is neither ``"default"`` nor the nil UUID."""
+    """Returns whether this can name a tenant: an id (text, an int or a UUID) that is neither ``"default"`` nor the nil UUID."""
     try:
         return tenant_text(tenant_id) not in _NOT_TENANTS
     except UsageError:
@@ -54,7 +54,7 @@ def is_valid_tenant_id(tenant_id: object) -> bool:
 
 
 def require_tenant(tenant_id: object) -> str:
-    """``tenant_id`` as text, if it can name a tenant.
+    """Returns ``tenant_id`` as text, if it can name a tenant.
 
     Raises:
         MissingTenantError: It is missing, blank, ``"default"`` or the nil UUID.
@@ -67,7 +67,7 @@ def require_tenant(tenant_id: object) -> str:
     raise MissingTenantError(msg)
 
 
-def agreed_tenant(*named: tuple[str, object]) -> OptionalId:
+def agree_on_tenant(*named: tuple[str, object]) -> OptionalId:
     """Returns the one tenant that all the given names and the surroundings mean; ``None`` if nobody names one.
 
     A task that was started while a generator was inside a block may work for either side: it must name one of them.
@@ -93,57 +93,57 @@ def agreed_tenant(*named: tuple[str, object]) -> OptionalId:
 
 
 def get_current_tenant_id() -> OptionalId:
-    """The ambient tenant, or ``None``."""
+    """Returns the ambient tenant, or ``None``."""
     return ambient(TENANT)
 
 
 def get_current_agent_id() -> OptionalId:
-    """The ambient agent, or ``None``."""
+    """Returns the ambient agent, or ``None``."""
     return ambient(AGENT)
 
 
 def get_current_conversation_id() -> OptionalId:
-    """The ambient conversation, or ``None``."""
+    """Returns the ambient conversation, or ``None``."""
     return ambient(CONVERSATION)
 
 
 def get_current_collection_id() -> OptionalId:
-    """The ambient collection, or ``None``."""
+    """Returns the ambient collection, or ``None``."""
     return ambient(COLLECTION)
 
 
 def get_current_user_id() -> OptionalId:
-    """The ambient user, or ``None``."""
+    """Returns the ambient user, or ``None``."""
     return ambient(USER)
 
 
 def set_current_tenant_id(tenant_id: OptionalId) -> Token[str | GeneratorValue | None]:
-    """Set the ambient tenant; give the token to `reset_context` afterwards. Prefer ``with Context(...)``."""
-    return TENANT.set(checked_id("tenant_id", tenant_id))
+    """Sets the ambient tenant; give the token to `reset_context` afterwards. Prefer ``with Context(...)``."""
+    return TENANT.set(check_id("tenant_id", tenant_id))
 
 
 def set_current_agent_id(agent_id: OptionalId) -> Token[str | GeneratorValue | None]:
-    """Set the ambient agent; give the token to `reset_context` afterwards."""
-    return AGENT.set(checked_id("agent_id", agent_id))
+    """Sets the ambient agent; give the token to `reset_context` afterwards."""
+    return AGENT.set(check_id("agent_id", agent_id))
 
 
 def set_current_conversation_id(conversation_id: OptionalId) -> Token[str | GeneratorValue | None]:
-    """Set the ambient conversation; give the token to `reset_context` afterwards."""
-    return CONVERSATION.set(checked_id("conversation_id", conversation_id))
+    """Sets the ambient conversation; give the token to `reset_context` afterwards."""
+    return CONVERSATION.set(check_id("conversation_id", conversation_id))
 
 
 def set_current_collection_id(collection_id: OptionalId) -> Token[str | GeneratorValue | None]:
-    """Set the ambient collection; give the token to `reset_context` afterwards."""
-    return COLLECTION.set(checked_id("collection_id", collection_id))
+    """Sets the ambient collection; give the token to `reset_context` afterwards."""
+    return COLLECTION.set(check_id("collection_id", collection_id))
 
 
 def set_current_user_id(user_id: OptionalId) -> Token[str | GeneratorValue | None]:
-    """Set the ambient user; give the token to `reset_context` afterwards."""
-    return USER.set(checked_id("user_id", user_id))
+    """Sets the ambient user; give the token to `reset_context` afterwards."""
+    return USER.set(check_id("user_id", user_id))
 
 
 def reset_context(token: Token[Any], name: str) -> None:
-    """Undo one setter.
+    """Undoes one setter.
 
     Args:
         token: What the setter returned.
@@ -160,7 +160,7 @@ def reset_context(token: Token[Any], name: str) -> None:
 
 
 def get_full_context() -> dict[str, OptionalId]:
-    """The ambient tenant, agent, conversation and collection by name."""
+    """Returns the ambient tenant, agent, conversation and collection by name."""
     return {
         "tenant_id": ambient(TENANT),
         "agent_id": ambient(AGENT),

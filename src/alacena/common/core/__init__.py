@@ -1,1 +1,1 @@
-"""What every service shares and nothing depends on the other way: the constants."""
+"""The constants, which every service shares and which depend on nothing."""

@@ -52,7 +52,7 @@ class SupabaseClient(AsyncClient):
         return self
 
     def from_(self, table_name: str) -> AsyncRequestBuilder:
-        """A request on a table, ``"table"`` or ``"schema.table"``; ``table()`` is the same."""
+        """Returns a request on a table, ``"table"`` or ``"schema.table"``; ``table()`` is the same."""
         schema, dot, name = table_name.partition(".")
         if not dot:
             return super().from_(table_name)
@@ -76,7 +76,7 @@ class LoopClients:
         self._clients: OrderedDict[tuple[str, str, str | None], SupabaseClient] = OrderedDict()
 
     def get(self, url: str, key: str, access_token: str | None) -> SupabaseClient:
-        """The client for a key and, where one is given, a token in whose name it asks."""
+        """Returns the client for a key and, if one is given, a token in whose name it asks."""
         name = (url, key, access_token)
         client = self._clients.get(name)
         if client is None:
@@ -105,8 +105,8 @@ class ClientRegistry:
         self._by_loop: dict[tuple[asyncio.AbstractEventLoop | None, float], LoopClients] = {}
 
     def here(self, timeout_s: float) -> LoopClients:
-        """The clients of the running loop; outside of one, those of the loop that will first use them."""
-        place = (_running_loop(), timeout_s)
+        """Returns the clients of the running loop; outside of one, those of the loop that will first use them."""
+        place = (_get_running_loop(), timeout_s)
         if place not in self._by_loop:
             self._forget_closed_loops()
             self._by_loop[place] = LoopClients(timeout_s)
@@ -119,12 +119,12 @@ class ClientRegistry:
 
     async def close_here(self) -> None:
         """Closes the clients of the running loop, and those made outside of any."""
-        here = {None, _running_loop()}
+        here = {None, _get_running_loop()}
         for place in [place for place in self._by_loop if place[0] in here]:
             await self._by_loop.pop(place).close()
 
 
-def _running_loop() -> asyncio.AbstractEventLoop | None:
+def _get_running_loop() -> asyncio.AbstractEventLoop | None:
     try:
         return asyncio.get_running_loop()
     except RuntimeError:

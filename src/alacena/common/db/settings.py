@@ -1,4 +1,4 @@
-"""Where the Supabase project is, and with which keys it is opened."""
+"""The address of the Supabase project, and the keys that open it."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ class SupabaseSettings:
         return f"timeout_s must be a positive number of seconds: {self.timeout_s!r}"
 
     def or_from(self, environ: Mapping[str, str] = os.environ) -> SupabaseSettings:
-        """These settings, with what is not known filled in from the environment.
+        """Returns these settings, with what is not known filled in from the environment.
 
         Read are ``SUPABASE_URL``, ``SUPABASE_KEY`` and ``SUPABASE_SERVICE_KEY`` (or ``SUPABASE_SERVICE_ROLE_KEY``).
         """
@@ -70,7 +70,7 @@ class SupabaseSettings:
         )
 
     def address(self, *, use_service_role: bool | None) -> tuple[str, str]:
-        """The URL and the key to use.
+        """Returns the URL and the key to use.
 
         Args:
             use_service_role: ``True``: the service-role key; ``False``: the public key; ``None``: the public key where

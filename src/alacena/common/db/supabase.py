@@ -6,7 +6,7 @@ import inspect
 from typing import TYPE_CHECKING
 
 from alacena.common.context.load import require_reader
-from alacena.common.context.vars import agreed_tenant
+from alacena.common.context.vars import agree_on_tenant
 from alacena.common.db.settings import DEFAULT_TIMEOUT_S, SupabaseSettings
 from alacena.engine.base.errors import SettingsError, UsageError
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 class _Process:
-    """What this process knows of Supabase: the settings given in code, and the clients once there are any."""
+    """The Supabase state of this process: the settings given in code, and the clients once there are any."""
 
     def __init__(self) -> None:
         self.given = SupabaseSettings()
@@ -29,7 +29,7 @@ class _Process:
         return self._registry
 
     def open_registry(self) -> ClientRegistry:
-        """The clients, whose package is imported by the first that asks."""
+        """Returns the clients, whose package is imported by the first that asks."""
         if self._registry is None:
             try:
                 from alacena.common.db.client import ClientRegistry
@@ -77,7 +77,7 @@ def get_supabase_client(
     use_service_role: bool | None = None,
     access_token: str | None = None,
 ) -> SupabaseClient:
-    """The Supabase client of the running event loop; not a coroutine function, yet its result may be awaited.
+    """Returns the Supabase client of the running event loop; not a coroutine function, yet its result may be awaited.
 
     Usage::
 
@@ -88,7 +88,7 @@ def get_supabase_client(
     connections that all clients of the loop share. Outside a running loop
     (in a module's body) the client belongs to the loop that first uses it. A client is shared, a session is not: each
     ``client.auth`` is new and knows of nobody's signing in; keep it in a variable for as long as its session is needed.
-    Who signs in through it does not change whose rows the client sees; pass that user's ``access_token`` here instead.
+    Signing in through it does not change whose rows the client sees; pass that user's ``access_token`` here instead.
 
     Inside a load, a token goes with ``user_id=`` or ``permissions=`` of that load: its entry is served to them alone.
 
@@ -115,7 +115,7 @@ def get_supabase_client(
     if use_service_role and access_token is not None:
         raise UsageError("an access token limits what the service role may do to nothing: pass one of the two")
     if tenant_id is not None:
-        tenant_id = agreed_tenant(("the argument tenant_id", tenant_id))
+        tenant_id = agree_on_tenant(("the argument tenant_id", tenant_id))
     if access_token is not None:
         require_reader("a Supabase client with an access token sees what its user may see")
     settings = _process.given.or_from()

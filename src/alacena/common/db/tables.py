@@ -9,13 +9,13 @@ AI_SCHEMA = "ai"
 
 
 def get_table_name(base_name: str, schema: str | None = None) -> str:
-    """The table's name with its schema: ``"documents"`` gives ``"ai.documents"``, ``"tenants"`` ``"public.tenants"``.
+    """Returns the table's name with its schema: ``"documents"`` gives ``"ai.documents"``, ``"tenants"`` ``"public.tenants"``.
 
     ``get_supabase_client().table(...)`` understands such names.
 
     Args:
         base_name: The name of the table. One that has a schema already comes back as it is.
-        schema: The schema, where it is neither of the two usual ones.
+        schema: The schema, if it is neither of the two usual ones.
 
     Raises:
         ValueError: The name is blank.

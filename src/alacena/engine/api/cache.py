@@ -13,7 +13,7 @@ from alacena.engine.api.inspection import InspectionVerbs
 from alacena.engine.api.many import ManyVerbs
 from alacena.engine.api.tenant import Tenant
 from alacena.engine.base.closing import Closing, finish
-from alacena.engine.base.credentials import checked_credentials
+from alacena.engine.base.credentials import check_credentials
 from alacena.engine.base.environment import SystemEnvironment
 from alacena.engine.base.errors import CacheClosedError, InvalidKeyError, WrongLoopError
 from alacena.engine.base.events import Events
@@ -102,7 +102,7 @@ class Cache(ManyVerbs, BlockVerbs, CoordinationVerbs, InspectionVerbs):
         self._default_policy = Policy(ttl=self.settings.ttl_default_s)
         self._authority = authority
         self._keyring = keyring
-        self._credentials = checked_credentials(credentials)
+        self._credentials = check_credentials(credentials)
         self._parts: Parts | None = None
         self._opening: asyncio.Task[None] | None = None
         self._closing: Closing[Parts] = Closing()

@@ -92,7 +92,7 @@ class Coordination:
             except BaseException as error:  # it must not end while there may be something to count
                 if ends_a_task(error):
                     raise
-                pause_s = max(pause_s, self._trouble.seen(error) * (0.5 + self._environment.random()))
+                pause_s = max(pause_s, self._trouble.record(error) * (0.5 + self._environment.random()))
             await asyncio.sleep(pause_s)
 
     def health(self) -> dict[str, Any]:

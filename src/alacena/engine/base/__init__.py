@@ -1,1 +1,1 @@
-"""What every layer of the engine uses: errors, events, settings, policies, keys, time, and the contract of the remote tier."""
+"""The base of every layer: errors, events, settings, policies, keys, time, and the contract of the remote tier."""

@@ -1,4 +1,4 @@
-"""How things are ended within a time: what hangs is cancelled, and what does not hear that is left behind and named."""
+"""Closing within a time: a step that hangs is cancelled, and one that ignores the cancellation is left behind and named."""
 
 from __future__ import annotations
 
@@ -53,11 +53,11 @@ class Closing(Generic[T]):
         """Begins to close something."""
         self.of = of
         self._task = asyncio.get_running_loop().create_task(closing, name="alacena: close")
-        self._task.add_done_callback(self._ended)
+        self._task.add_done_callback(self._forget)
 
-    def _ended(self, task: asyncio.Task[None]) -> None:
+    def _forget(self, task: asyncio.Task[None]) -> None:
         self.of = None
-        _heard(task)
+        _mark_heard(task)
 
     @property
     def is_here(self) -> bool:
@@ -82,23 +82,23 @@ async def finish(tasks: Iterable[asyncio.Future[Any]], timeout_s: float | None) 
         _, left = await asyncio.wait(left, timeout=timeout_s)
     finally:
         for _ in range(2):  # A cancelled task may be caught in a wait of its own, such as a pool's for a connection.
-            left = await _cancelled(left)
+            left = await _cancel(left)
         for task in left:
             _log.warning("%r does not end though it was cancelled: it is left behind", task)
 
 
-async def _cancelled(tasks: set[asyncio.Future[Any]]) -> set[asyncio.Future[Any]]:
+async def _cancel(tasks: set[asyncio.Future[Any]]) -> set[asyncio.Future[Any]]:
     """Cancels tasks and returns those that have not ended a moment later."""
     if not (left := {task for task in tasks if not task.done()}):
         return left
     for task in left:
         task.cancel()
-        task.add_done_callback(_heard)
+        task.add_done_callback(_mark_heard)
     return (await asyncio.wait(left, timeout=_TAIL_S))[1]
 
 
-def _heard(task: asyncio.Future[Any]) -> None:
-    """How it ends after that interests nobody."""
+def _mark_heard(task: asyncio.Future[Any]) -> None:
+    """Marks the exception as retrieved, so that asyncio does not log it."""
     if not task.cancelled():
         task.exception()
 

@@ -1,4 +1,4 @@
-"""Who gives user and password where they change: cloud identities, short-lived tokens, rotated passwords."""
+"""Providers of changing credentials: cloud identities, short-lived tokens, rotated passwords."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ class CredentialProvider(Protocol):
     """Gives the user and password of the moment; the providers for redis-py (cloud identities among them) fit."""
 
     async def get_credentials_async(self) -> tuple[str] | tuple[str, str]:
-        """``(password,)`` or ``(username, password)``, asked for at each connect."""
+        """Returns ``(password,)`` or ``(username, password)``, asked for at each connect."""
         ...
 
 
-def checked_credentials(provider: CredentialProvider | None) -> CredentialProvider | None:
+def check_credentials(provider: CredentialProvider | None) -> CredentialProvider | None:
     """Returns the provider.
 
     Raises:

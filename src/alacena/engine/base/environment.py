@@ -24,18 +24,18 @@ class Environment(Protocol):
     """Seconds since the epoch. Used for figures that people read, never to decide who is right."""
 
     def random(self) -> float:
-        """A float in ``[0, 1)`` for jitter and sampling."""
+        """Returns a float in ``[0, 1)`` for jitter and sampling."""
         ...
 
     def token(self, size: int) -> bytes:
-        """``size`` unpredictable bytes: nonces, lease tokens, lock owners."""
+        """Returns ``size`` unpredictable bytes: nonces, lease tokens, lock owners."""
         ...
 
 
 class SystemEnvironment:
     """The machine's clocks and its entropy.
 
-    ``CLOCK_BOOTTIME`` counts suspended time; where a platform lacks it, the monotonic clock stands in.
+    ``CLOCK_BOOTTIME`` counts suspended time; if a platform lacks it, the monotonic clock stands in.
     """
 
     def __init__(self) -> None:
@@ -44,9 +44,9 @@ class SystemEnvironment:
         self._random = random.Random()  # noqa: S311 - jitter, not secrets
 
     def random(self) -> float:
-        """A float in ``[0, 1)``."""
+        """Returns a float in ``[0, 1)``."""
         return self._random.random()
 
     def token(self, size: int) -> bytes:
-        """``size`` bytes of the operating system's entropy."""
+        """Returns ``size`` bytes of the operating system's entropy."""
         return secrets.token_bytes(size)

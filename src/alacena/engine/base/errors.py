@@ -179,7 +179,7 @@ class DecodeError(CodecError, ValueError):
     Only ``deserialize_from_cache`` raises it: a reader of the cache sees a miss.
 
     Attributes:
-        raw: The bytes, where they would else be lost; else ``None``.
+        raw: The bytes, if they would else be lost; else ``None``.
     """
 
     def __init__(self, message: str, *, raw: bytes | None = None) -> None:

@@ -1,4 +1,4 @@
-"""What happened, in the past tense, for whoever wants to know: nothing is built while nobody listens."""
+"""Events, in the past tense, for observers: nothing is built while there is no observer."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ class Event:
     """Root of the events.
 
     Attributes:
-        tenant_id: Whose; ``None`` where no tenant is concerned.
-        data_type: Of which type; ``None`` where it concerns more than one.
+        tenant_id: Whose; ``None`` if no tenant is concerned.
+        data_type: Of which type; ``None`` if it concerns more than one.
     """
 
     tenant_id: str | None = None
@@ -129,7 +129,7 @@ class Observer(Protocol):
     """Receives every event, synchronously: keep it short and do not block."""
 
     def observe(self, event: Event) -> None:
-        """Take note of one event. What it raises is logged and goes no further."""
+        """Takes note of one event. An exception of it is logged and goes no further."""
         ...
 
 
@@ -140,11 +140,11 @@ class Events:
         self._observers = tuple(observers)
 
     def __bool__(self) -> bool:
-        """Whether anybody listens."""
+        """Returns whether there is an observer."""
         return bool(self._observers)
 
     def emit(self, event: Event) -> None:
-        """Tell every observer; a failing observer never reaches the caller."""
+        """Tells every observer; a failing observer never reaches the caller."""
         for observer in self._observers:
             try:
                 observer.observe(event)

@@ -10,7 +10,7 @@ class Generation:
         name: Its key on the server.
         nonce: The nonce, compared by equality only.
         tag: The tag that it stands for, if it does not stand for a scope.
-        glimpse: What the server said last where it does not tell of changes; the nonce is unknown then. No read may use
+        glimpse: What the server said last if it does not tell of changes; the nonce is unknown then. No read may use
             it. It only shows that a lease is not known to be worthless.
     """
 
@@ -23,5 +23,5 @@ class Generation:
         self.tag: str | None = None
 
     def stands(self, nonce: bytes) -> bool:
-        """Whether, as far as this process knows, the generation has not ended since it had this nonce."""
+        """Returns whether, as far as this process knows, the generation has not ended since it had this nonce."""
         return nonce == (self.glimpse if self.nonce is None else self.nonce)

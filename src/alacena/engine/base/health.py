@@ -1,4 +1,4 @@
-"""Which parts of a cache that work in the background have a fault now."""
+"""The health of a cache's background parts."""
 
 from __future__ import annotations
 

@@ -94,7 +94,7 @@ DocumentId: TypeAlias = str | int | UUID | Enum
 
 
 def document_tag(document_id: object) -> str:
-    """The tag of everything that was made from a document.
+    """Returns the tag of everything that was made from a document.
 
     Raises:
         InvalidKeyError: The id is blank, or has no single text form.
@@ -103,7 +103,7 @@ def document_tag(document_id: object) -> str:
 
 
 def document_text(document_id: Any) -> str | None:
-    """The text of a document's id, whatever a source gives it as; ``None`` where it is blank or no id."""
+    """Returns the text of a document's id, whatever a source gives it as; ``None`` if it is blank or no id."""
     if isinstance(document_id, Enum):
         document_id = document_id.value
     if isinstance(document_id, str):
@@ -119,12 +119,12 @@ def document_text(document_id: Any) -> str | None:
 
 
 def collection_tag(collection_id: str | None) -> str:
-    """The tag of what was made from a collection and names none of its documents; ``None``: from no collection named."""
+    """Returns the tag of what was made from a collection and names none of its documents; ``None``: from no collection named."""
     return "collection:*" if collection_id is None else f"collection:{identifier('collection_id', collection_id)}"
 
 
 def named(tags: Iterable[str], document_ids: Iterable[DocumentId]) -> tuple[str, ...]:
-    """Tags, and documents as tags, each once. What is no collection of names is one name, not its letters.
+    """Returns tags, and documents as tags, each once. A text is one name, not its letters.
 
     Raises:
         InvalidKeyError: A tag begins with the mark of this library's own.
@@ -141,13 +141,13 @@ def _several(names: Any) -> Iterable[Any]:
 
 
 def collapse(tags: Iterable[str]) -> tuple[str, ...]:
-    """Tags, each once; :data:`MANY` alone where they are more than an entry can name."""
+    """Returns tags, each once; :data:`MANY` alone if they are more than an entry can name."""
     names = tuple(dict.fromkeys(tags))
     return names if len(names) <= MOST_TAGS and MANY not in names else (MANY,)
 
 
-def marked(generation: str) -> str:
-    """The tag that stands for a generation by its own name."""
+def mark_tag(generation: str) -> str:
+    """Returns the tag that stands for a generation by its own name."""
     tag = MARK + generation.partition("}:")[2]
     return tag if len(tag) <= MAX_TAG_BYTES else MANY
 
@@ -176,18 +176,18 @@ def tag_words(tag: str) -> str:
 
 
 def escape(part: str) -> str:
-    """Render one part of a key without a secret."""
+    """Renders one part of a key without a secret."""
     if len(part) <= _LONGEST_PART:
         if _PLAIN(part):
             return part
         if _COLONS(part) and len(text := part.replace(":", "%3A")) <= _LONGEST_PART:
             return text
-    return _quoted(part)
+    return _quote(part)
 
 
 @lru_cache(maxsize=1_024)
-def _quoted(part: str) -> str:
-    """A part that cannot stand in a key as it is.
+def _quote(part: str) -> str:
+    """Returns a part that cannot stand in a key as it is.
 
     Few are remembered: each lives in memory between the parts of an entry, and what lives keeps the allocator from
     giving the memory around it back when the entries have expired.
@@ -202,7 +202,7 @@ def _digest(part: str, secret: bytes) -> str:
 
 
 class Family:
-    """What all entries of one tenant, type and bucket have in common.
+    """The common part of the keys of one tenant, type and bucket.
 
     Attributes:
         entry: The first part of their keys on the server.
@@ -222,7 +222,7 @@ class Family:
         self.generations = (f"{namespace}:g:{tag}:t", f"{namespace}:g:{tag}:y:{kind}")
 
     def digest(self, rest: bytes) -> bytes:
-        """16 bytes that stand for the key of an entry in its header; with what follows ``entry`` in that key."""
+        """Returns 16 bytes that stand for the key of an entry in its header; with what follows ``entry`` in that key."""
         if self.hasher is None:  # It takes half a kilobyte, and without a server nobody asks.
             self.hasher = blake2b(self.entry, digest_size=16)
         hasher = self.hasher.copy()
@@ -292,22 +292,22 @@ class EntryKey(msgspec.Struct, eq=False, gc=False):
         return digest
 
     def tag_name(self, tag: str) -> str:
-        """The name of a tag's generation in the entry's bucket."""
+        """Returns the name of a tag's generation in the entry's bucket."""
         if type(tag) is str and tag.startswith(MARK):
             return self.journal[:-1] + tag[1:]
         return f"{self.journal[:-1]}k:{self._family.part(identifier('tag', tag))}"
 
     def tag_in_header(self, tag: str) -> str:
-        """A tag as an entry's header names it: by its text, or by its generation's name where that does not fit."""
+        """Returns a tag as an entry's header names it: by its text, or by its generation's name where that does not fit."""
         try:
             if len(tag.encode()) <= MAX_TAG_BYTES:
                 return tag
         except UnicodeEncodeError:
             pass
-        return marked(self.tag_name(tag))
+        return mark_tag(self.tag_name(tag))
 
     def lineage(self, ident: Ident) -> tuple[str, ...]:
-        """The tags of what was made from another entry of the same tenant: for all that can invalidate that one.
+        """Returns the tags of what was made from another entry of the same tenant: for all that can invalidate that one.
 
         Of a document they are those of what was made from the document.
         """
@@ -335,7 +335,7 @@ class Keys:
         namespace: The first part of every key.
         secret: Where names must not be seen by whoever can list the server's keys: every part becomes a digest
             keyed with it.
-        buckets: Over how many hash tags a tenant is spread; 1 where it is not named. Every process must agree.
+        buckets: Over how many hash tags a tenant is spread; 1 if it is not named. Every process must agree.
     """
 
     def __init__(
@@ -351,7 +351,7 @@ class Keys:
         self._families: dict[tuple[str, str, int], Family] = {}
 
     def entry(self, data_type: str, resource_id: str, scope: Scope) -> EntryKey:
-        """The key of the entry at exactly this scope.
+        """Returns the key of the entry at exactly this scope.
 
         Raises:
             InvalidKeyError: The type or the id is blank or not text.
@@ -361,7 +361,7 @@ class Keys:
         data_type, resource_id = identifier("data_type", data_type), identifier("resource_id", resource_id)
         family = self._family(scope.tenant_id, data_type, resource_id)
         name = self._part(resource_id)
-        qualifiers, narrower = self._scoped(family, name, scope)
+        qualifiers, narrower = self._render_scoped(family, name, scope)
         ident = ident_of(data_type, resource_id, scope)
         tail = qualifiers.encode()
         return EntryKey(
@@ -369,7 +369,7 @@ class Keys:
         )
 
     def plain(self, data_type: str, resource_id: str, tenant_id: str) -> EntryKey:
-        """The key of the tenant's own entry: no agent, no conversation, no collection.
+        """Returns the key of the tenant's own entry: no agent, no conversation, no collection.
 
         Raises:
             InvalidKeyError: The type or the id is blank or not text.
@@ -384,7 +384,7 @@ class Keys:
         return EntryKey((tenant_id, data_type, resource_id), family, family.entry + name, family.generations, name)
 
     def place(self, data_type: str, resource_id: str, tenant_id: str) -> tuple[Family, bytes] | None:
-        """Where the tenant's own entry lies, its name rendered; ``None`` where that takes more than a look."""
+        """Returns the place of the tenant's own entry, its name rendered; ``None`` if that takes more than a look."""
         if (
             self._is_simple
             and type(tenant_id) is type(data_type) is type(resource_id) is str
@@ -397,7 +397,7 @@ class Keys:
         return None
 
     def many(self, data_type: str, resource_ids: Sequence[str], scope: Scope) -> list[EntryKey]:
-        """What :meth:`entry` gives for each of the ids, in their order.
+        """Returns the result of :meth:`entry` for each of the ids, in their order.
 
         Raises:
             InvalidKeyError: The type or an id is blank or not text.
@@ -414,7 +414,7 @@ class Keys:
         ]
 
     def _names(self, texts: Sequence[str]) -> Sequence[bytes]:
-        """Parts rendered: together where all of them are simple, as they mostly are where they come in numbers."""
+        """Returns parts rendered: together where all of them are simple, as they mostly are where they come in numbers."""
         if self._part is escape and _COLONS("".join(texts)):
             names = "\n".join(texts).replace(":", "%3A").encode().split(b"\n")
             if max(map(len, names)) <= _LONGEST_PART:
@@ -422,16 +422,16 @@ class Keys:
         return [self._part(text).encode() for text in texts]
 
     def entries(self, data_type: str, resource_id: str, scope: Scope) -> tuple[EntryKey, ...]:
-        """The keys a read looks at, most specific first."""
+        """Returns the keys a read looks at, most specific first."""
         return tuple(self.entry(data_type, resource_id, wider) for wider in scope.widening())
 
     def bucket(self, tenant_id: str, data_type: str, resource_id: str) -> int:
-        """In which of the tenant's buckets a resource lies."""
+        """Returns the bucket of the tenant's in which a resource lies."""
         count = self._buckets.get(tenant_id, 1)
         return crc32(f"{data_type}\0{resource_id}".encode("utf-8", "surrogatepass")) % count if count > 1 else 0
 
     def resource_generation(self, data_type: str, resource_id: str, scope: Scope) -> str:
-        """The generation of a resource's scoped entries; with a scope, of those that belong to its narrowest part too.
+        """Returns the generation of a resource's scoped entries; with a scope, of those that belong to its narrowest part too.
 
         The entry at exactly the scope is not covered by it: it can be named.
         """
@@ -441,7 +441,7 @@ class Keys:
         return f"{namespace}:g:{tag}:{self._resource(data_type, resource_id, scope)}"
 
     def resource_generations(self, data_type: str, resource_id: str, scope: Scope) -> tuple[tuple[str, str, str], ...]:
-        """Names of that generation in each bucket of the tenant, for what was made from the resource elsewhere."""
+        """Returns names of that generation in each bucket of the tenant, for what was made from the resource elsewhere."""
         return self._endings(scope.tenant_id, self._resource(data_type, resource_id, scope))
 
     def _resource(self, data_type: str, resource_id: str, scope: Scope) -> str:
@@ -454,7 +454,7 @@ class Keys:
         return f"r{letter}:{tail}:{part}"
 
     def scope_generations(self, scope: Scope, data_type: str | None) -> tuple[tuple[str, ...], ...]:
-        """Names of the generations whose end invalidates a scope, for each bucket of the tenant.
+        """Returns names of the generations whose end invalidates a scope, for each bucket of the tenant.
 
         A scope with more than one part below the tenant is covered by its narrowest part: more may be invalidated than
         asked for, never less.
@@ -474,7 +474,7 @@ class Keys:
         return tuple((f"{namespace}:g:{tag}:t",) for namespace, tag in heads)
 
     def tag_generations(self, tenant_id: str, tag: str) -> tuple[tuple[str, str, str], ...]:
-        """For each bucket: a tag's generation, the bucket's journal, the generation of what depends on too much to name."""
+        """Returns for each bucket a tag's generation, the bucket's journal, and the generation of entries with too many tags."""
         return self._endings(tenant_id, f"k:{self._part(identifier('tag', tag))}")
 
     def _endings(self, tenant_id: str, what: str) -> tuple[tuple[str, str, str], ...]:
@@ -485,7 +485,7 @@ class Keys:
     def groundwork(
         self, scope: Scope, data_types: Iterable[str], tags: Iterable[str]
     ) -> tuple[list[tuple[str, ...]], int]:
-        """What a reading rests on as far as it is known before: names for each bucket, and how many of them are wide.
+        """Returns the generations known to a reading beforehand: names for each bucket, and the number of wide ones.
 
         Returns:
             For each bucket of the tenant the name of its journal, then those of the tenant's and the types' generations
@@ -508,7 +508,7 @@ class Keys:
         return buckets, 1 + len(kinds)
 
     def render(self, kind: str, tenant_id: str, *parts: str) -> str:
-        """A key of another kind (queue, lock, counter, ...), all of whose parts share the tenant's first bucket."""
+        """Returns a key of another kind (queue, lock, counter, ...), all of whose parts share the tenant's first bucket."""
         if not parts:
             raise InvalidKeyError(f"a {kind!r} key needs a name")
         namespace, tag = self._head(tenant_text(tenant_id), 0)
@@ -535,10 +535,10 @@ class Keys:
             self._families[(tenant_id, data_type, bucket)] = family
         return family
 
-    def _scoped(self, family: Family, name: str, scope: Scope) -> tuple[str, tuple[str, ...]]:
+    def _render_scoped(self, family: Family, name: str, scope: Scope) -> tuple[str, tuple[str, ...]]:
         prefix = f"{family.namespace}:g:{family.tag}"
         tail = f"{family.kind}:{name}"
-        given = self._given(scope)
+        given = self._render_parts(scope)
         names = [f"{prefix}:r:{tail}"]
         for letter, part in given:
             names += [f"{prefix}:{letter}:{part}", f"{prefix}:y{letter}:{family.kind}:{part}"]
@@ -546,8 +546,8 @@ class Keys:
             names += [f"{prefix}:r{letter}:{tail}:{part}" for letter, part in given]
         return "".join(f":{letter}={part}" for letter, part in given), tuple(names)
 
-    def _given(self, scope: Scope) -> list[tuple[str, str]]:
-        """The parts of a scope below the tenant, each by its letter, rendered."""
+    def _render_parts(self, scope: Scope) -> list[tuple[str, str]]:
+        """Returns the parts of a scope below the tenant, each by its letter, rendered."""
         given: list[tuple[str, str]] = []
         for attribute, letter in _LETTERS:
             value = getattr(scope, attribute)
@@ -556,6 +556,6 @@ class Keys:
         return given
 
     def _narrowest(self, scope: Scope) -> tuple[str, str] | None:
-        """The part of a scope that the fewest entries share."""
-        given = dict(self._given(scope))
+        """Returns the part of a scope that the fewest entries share."""
+        given = dict(self._render_parts(scope))
         return next(((letter, given[letter]) for letter in _NARROWEST_FIRST if letter in given), None)

@@ -1,4 +1,4 @@
-"""What a value is made from: what it says itself, and what its load read from the cache."""
+"""Lineage of a value: the tags it names itself, and the entries its load read from the cache."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Set as AbstractSet
 from itertools import islice
 from typing import TYPE_CHECKING, Any, Final
 
-from alacena.engine.base.keys import MANY, MOST_TAGS, collapse, collection_tag, document_tag, document_text, marked
+from alacena.engine.base.keys import MANY, MOST_TAGS, collapse, collection_tag, document_tag, document_text, mark_tag
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable
@@ -33,7 +33,7 @@ _LEAVES: Final = frozenset({str, bytes, bytearray, int, float, bool, complex, ty
 
 
 class Reads:
-    """What one load has read from the cache. Bounded: beyond what an entry can name it only counts that it was much.
+    """The entries that one load has read from the cache. Bounded: beyond an entry's number of tags it only notes the overflow.
 
     Args:
         key: What is loaded. What is read of other tenants is not what it depends on: nothing of theirs decides over it.
@@ -47,7 +47,7 @@ class Reads:
         self._is_over = False
 
     def note(self, ident: Ident, tags: Iterable[str]) -> None:
-        """The load has in hand an entry that depends on tags: it read it, or stored it itself."""
+        """Notes an entry that the load has in hand, with its tags: it read it, or stored it itself."""
         if self._is_over or self._is_many or ident[0] != self._key.tenant_id:
             return
         self._idents[ident] = None
@@ -55,25 +55,25 @@ class Reads:
         self._is_many = len(self._idents) > MOST_TAGS or len(self._tags) > MOST_TAGS
 
     def note_slot(self, ident: Ident, generations: Iterable[Generation]) -> None:
-        """The load read an entry in memory."""
+        """Notes that the load read an entry in memory."""
         self.note(ident, [tag_of(generation) for generation in generations][2:])
 
     def tags(self) -> tuple[str, ...]:
-        """What the value depends on because of it."""
+        """Returns the tags that the value depends on because of it."""
         if self._is_many:
             return (MANY,)
-        own = {marked(name) for name in self._key.generations}
+        own = {mark_tag(name) for name in self._key.generations}
         known = dict.fromkeys(tag for ident in self._idents for tag in self._key.lineage(ident))
         return tuple(tag for tag in {**known, **self._tags} if tag not in own)
 
     def close(self) -> None:
-        """The load is over: what its tasks go on to read is not what its value was made from."""
+        """Ends the record with the load: what its tasks go on to read is not what its value was made from."""
         self._is_over = True
 
 
 def tag_of(generation: Generation) -> str:
-    """The tag that a generation stands for; where it stands for a scope, one that names it."""
-    return generation.tag or marked(generation.name)
+    """Returns the tag that a generation stands for; if it stands for a scope, one that names it."""
+    return generation.tag or mark_tag(generation.name)
 
 
 UNDER_WAY: Final[list[None]] = []
@@ -85,9 +85,9 @@ adding to one and taking from it need no lock, and asking whether it is empty is
 
 
 def made_from(key: EntryKey, value: Any, tags: Iterable[str]) -> tuple[str, ...]:
-    """All that a value depends on, each once, as an entry can name it.
+    """Returns all that a value depends on, each once, as an entry can name it.
 
-    What belongs to a collection and names none of its documents depends on the collection's documents as a whole; so
+    A value that belongs to a collection and names none of its documents depends on the collection's documents as a whole; so
     does an answer that names neither.
 
     Args:
@@ -95,7 +95,7 @@ def made_from(key: EntryKey, value: Any, tags: Iterable[str]) -> tuple[str, ...]
         value: What may name its documents itself.
         tags: What is known besides.
     """
-    search = _searched(value)
+    search = _search(value)
     names = (*tags, *map(document_tag, search.found)) if search is not None else tuple(tags)
     if search is not None and search.left < 0 and search.found:
         return (MANY,)
@@ -107,7 +107,7 @@ def made_from(key: EntryKey, value: Any, tags: Iterable[str]) -> tuple[str, ...]
 
 
 def documents_in(value: Any) -> tuple[str, ...]:
-    """The documents that a value says it belongs to, by their text, each once.
+    """Returns the documents that a value says it belongs to, by their text, each once.
 
     It says so in fields called ``document_id`` (text, a number, a UUID, a member of an enumeration) and
     ``document_ids``, wherever they stand: in the value, in what its lists, tuples, sets and mappings hold, in fields of
@@ -116,11 +116,11 @@ def documents_in(value: Any) -> tuple[str, ...]:
     Cost: texts, bytes, numbers and arrays nothing; others some 0.05 microseconds for a text or number inside, 0.5 for
         what holds others. At most :data:`MOST_OBJECTS` are looked at, down to depth :data:`DEEPEST`.
     """
-    search = _searched(value)
+    search = _search(value)
     return () if search is None else tuple(search.found)
 
 
-def _searched(value: Any) -> _Search | None:
+def _search(value: Any) -> _Search | None:
     if type(value) in _LEAVES:
         return None
     search = _Search()
@@ -133,7 +133,7 @@ class _Search:
 
     Attributes:
         found: Their ids.
-        left: How many objects may still be looked at; negative where there were more.
+        left: How many objects may still be looked at; negative if there were more.
     """
 
     def __init__(self) -> None:
@@ -142,7 +142,7 @@ class _Search:
         self._seen: set[int] = set()
 
     def look(self, value: Any) -> None:
-        """Look at a value and into it."""
+        """Looks at a value and into it."""
         level = [value]
         for _ in range(DEEPEST):
             below: list[Any] = []
@@ -158,7 +158,7 @@ class _Search:
             level = [one for one in below if self._is_new(one)]
 
     def _is_new(self, holder: Any) -> bool:
-        """Whether it is met for the first time: a value may hold itself."""
+        """Returns whether it is met for the first time: a value may hold itself."""
         before = len(self._seen)
         self._seen.add(id(holder))
         return len(self._seen) > before
@@ -170,7 +170,7 @@ class _Search:
             return None
 
     def _inside(self, holder: Any) -> Collection[Any] | None:
-        """What a value holds; what its fields say of its document is taken note of."""
+        """Returns the parts of a value, and notes the documents that its fields name."""
         kind = type(holder)
         if kind is list:
             return holder  # type: ignore[no-any-return]
@@ -196,7 +196,7 @@ class _Search:
 
 
 def _fields_of(value: Any) -> Mapping[Any, Any] | None:
-    """The fields of an object, ``None`` where it has none. No property and no method of it runs."""
+    """Returns the fields of an object, ``None`` if it has none. No property and no method of it runs."""
     if isinstance(value, type):
         return None
     names = getattr(type(value), "__struct_fields__", None) or getattr(type(value), "__dataclass_fields__", None)

@@ -1,4 +1,4 @@
-"""What a data type wants on a hit, on a miss and on a failure: one object a type, overridable a call."""
+"""The policy of a data type on a hit, on a miss and on a failure: one object a type, overridable a call."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from alacena.engine.base.ttl import Ttl, seconds
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Policy:
-    """How entries of one data type are kept and loaded."""
+    """The rules by which entries of one data type are kept and loaded."""
 
     ttl: Ttl = 3600.0
     """Seconds an entry is fresh; ``None`` never expires."""
@@ -22,7 +22,7 @@ class Policy:
     """Seconds after expiry during which the entry is served at once, while one load renews it behind."""
     retry_after_s: float | None = None
     """Seconds after a failed load during which this process leaves the source of the entry alone, less up to a tenth:
-    what may be served stale is served at once, and where there is nothing, readers get the error that it failed with.
+    what may be served stale is served at once, and if there is nothing, readers get the error that it failed with.
     ``None``: 5 s where something stale stands in, and else each read asks again; 0: each read asks in any case. A
     source that says for how long itself (``ctx.retry_after``, an exception's ``retry_after``, the ``Retry-After`` of
     its 429 or 503) is left alone for that long."""
@@ -64,7 +64,7 @@ class Policy:
         return max(self.stale_if_error_s, self.stale_while_revalidate_s)
 
     def but(self, **changes: Any) -> Policy:
-        """A copy with some attributes changed."""
+        """Returns a copy with some attributes changed."""
         return replace(self, **changes)
 
 

@@ -1,6 +1,6 @@
 """The remote tier as the reader and the writer see it: what is asked of it and what it answers with.
 
-Two tiers keep this contract: :class:`alacena.engine.remote.redis.redis_tier.RedisTier` and, where there is no server,
+Two tiers keep this contract: :class:`alacena.engine.remote.redis.redis_tier.RedisTier` and, if there is no server,
 :class:`alacena.engine.remote.local.local_tier.LocalTier`. Both put what they find or store into memory themselves, in the step
 in which it becomes true: doing it a step later is how caches store what was invalidated in between.
 """
@@ -55,13 +55,13 @@ class Lookup(Generic[V]):
     """The outcome of a read.
 
     Attributes:
-        value: The value; ``None`` where there is none.
+        value: The value; ``None`` if there is none.
         source: Who answered: a tier (``"cache"``), the loader, an expired copy (``"stale"``) or nobody (``"none"``).
         tier: The tier that answered, or ``None``.
         origin: What the loader said of itself (``context.origin``), such as ``"supabase"``.
         found: Whether there is a value. ``False`` also for a remembered "the source has nothing".
         stored: Whether a loaded value had the permission to be stored when the answer was given.
-        reason: Why a loaded value was not to be stored; ``None`` where it was, and where nothing was loaded.
+        reason: Why a loaded value was not to be stored; ``None`` if it was, and if nothing was loaded.
         latency_s: From the call to the answer, in seconds.
         tags: What the value depends on besides its scope. Those that begin with
             :data:`alacena.engine.base.keys.MARK` name the generation of another entry that it was made from.
@@ -83,7 +83,7 @@ class Lookup(Generic[V]):
         return self.found and self.source in {"cache", "stale"}
 
     def within(self, latency_s: float) -> Lookup[V]:
-        """The same outcome with its latency."""
+        """Returns the same outcome with its latency."""
         return Lookup(
             self.value,
             self.source,
@@ -105,7 +105,7 @@ class Found(msgspec.Struct, eq=False, gc=False):
         value: The value, private to the receiver (or immutable); ``NOT_FOUND`` for a remembered absence.
         tier: Where.
         fresh_for_s: Seconds it stays fresh; negative: stale for that long; ``inf``: for ever.
-        load_s: How long its load took, in seconds; 0 where it is not known.
+        load_s: How long its load took, in seconds; 0 if it is not known.
         generations: What it depends on.
         stamps: Their nonces when it was made; both are empty if they were not kept.
     """
@@ -175,7 +175,7 @@ class Lease:
     def is_current(self) -> bool:
         """Whether it is sure that nothing of this has ended, nor a tag that the load might name when it is done.
 
-        Where the server does not tell of changes, it never is: who comes later waits for what the load stores.
+        If the server does not tell of changes, it never is: who comes later waits for what the load stores.
         """
         pairs = (self.journal, *self.stamps)
         return all(generation.nonce == nonce for generation, nonce in pairs)
@@ -183,7 +183,7 @@ class Lease:
 
 @dataclass(frozen=True, slots=True)
 class Beginning:
-    """What a reading of the source rests on in one bucket: what it brings is stored under nothing later.
+    """The generations, of one bucket, that a reading of the source rests on: its results are stored under none later.
 
     Attributes:
         stamps: Generations with their nonces when it began.
@@ -200,7 +200,7 @@ class Beginning:
 
 @dataclass(frozen=True, slots=True)
 class Held:
-    """Somebody else has the lease.
+    """A lease that another caller has.
 
     Attributes:
         change: Tells, once, that the entry may have been filled since (``True``), or that only the lease has changed
@@ -220,7 +220,7 @@ class NewEntry:
 
     Attributes:
         value: The value, or ``NOT_FOUND``.
-        payload: The value encoded, where that was done already.
+        payload: The value encoded, if that was done already.
         fresh_for_s: Seconds until it is stale; ``None``: it never is.
         stale_for_s: Seconds after that during which it is kept.
         tags: Names it depends on besides its scope.
@@ -240,7 +240,7 @@ class NewEntry:
 
 
 class Ended(int):
-    """What an invalidation did: more than 0 where it was confirmed or anything was there, else 0.
+    """The outcome of an invalidation: more than 0 if it was confirmed or anything was there, else 0.
 
     Attributes:
         names: Of the generations and entries that were named, those that there were.
@@ -249,21 +249,21 @@ class Ended(int):
     names: frozenset[str | bytes]
 
     def __new__(cls, count: int, names: Iterable[str | bytes] = ()) -> Self:
-        """A count with the names that it is about."""
+        """Returns a count with the names that it is about."""
         ended = super().__new__(cls, count)
         ended.names = frozenset(names)
         return ended
 
     @property
     def known(self) -> int:
-        """How many of them there were: with 0, nothing that may still be alive was ever stored as depending on any."""
+        """The number of them that were known: with 0, no entry that may still be alive was ever stored as depending on any."""
         return len(self.names)
 
 
 Refusal: TypeAlias = Literal[
     "", "lease", "generation", "hold", "late", "replication", "backend", "value", "skip", "ttl", "tags", "truncated"
 ]
-"""Why a value was not stored; empty where it was.
+"""Why a value was not stored; empty if it was.
 
 ``lease``: it took longer than its permission, or never had one. ``generation``: what it depends on ended meanwhile.
 ``hold``: a source transaction was under way. ``late``: it arrived too late. ``replication``: the server lost its state.
@@ -284,7 +284,7 @@ class RemoteTier(Protocol):
     def find(
         self, keys: Sequence[EntryKey], policy: Policy, *, keep: bool, unknown: Sequence[Generation] = ()
     ) -> Awaitable[Found | Unsettled | None]:
-        """The first of the keys (most specific first) that holds an entry which is alive, fresh or stale.
+        """Returns the first of the keys (most specific first) that holds an entry which is alive, fresh or stale.
 
         Not a coroutine, which would be one more step on the way of every read that memory does not answer.
 
@@ -302,10 +302,10 @@ class RemoteTier(Protocol):
         ...
 
     def seek(self, data_type: str, resource_id: str, tenant_id: str) -> Awaitable[Any] | None:
-        """The fresh value of a tenant's own entry, by the shortest way there is; counted as a hit or a miss.
+        """Returns the fresh value of a tenant's own entry, by the shortest way there is; counted as a hit or a miss.
 
         Returns:
-            ``None`` where only :meth:`find` can tell; else what to await: the value, ``MISSING`` where there is none, or
+            ``None`` where only :meth:`find` can tell; else what to await: the value, ``MISSING`` if there is none, or
             an :class:`Unsettled` for :meth:`find` to go on with.
 
         Raises:
@@ -316,7 +316,7 @@ class RemoteTier(Protocol):
         ...
 
     async def find_many(self, keys: Sequence[EntryKey], policy: Policy, *, keep: bool) -> list[Found | None]:
-        """The same for many entries, each at its own key only. Cost: 1 round trip a node."""
+        """Returns the same for many entries, each at its own key only. Cost: 1 round trip a node."""
         ...
 
     async def lease(
@@ -328,7 +328,7 @@ class RemoteTier(Protocol):
         force: bool = False,
         among: int = 1,
     ) -> Lease | Found | Held:
-        """Ask for the permission to fill an entry.
+        """Asks for the permission to fill an entry.
 
         Args:
             key: Which entry.
@@ -345,19 +345,19 @@ class RemoteTier(Protocol):
         ...
 
     def renew(self, lease: Lease) -> None:
-        """Prolong a lease while its load is running. Sent and not waited for."""
+        """Prolongs a lease while its load is running. Sent and not waited for."""
         ...
 
     async def fill(self, lease: Lease, new_entry: NewEntry) -> Refusal:
-        """Store what was loaded, if everything the lease rests on still stands. Cost: 1 round trip; 2 with new tags."""
+        """Stores what was loaded, if everything the lease rests on still stands. Cost: 1 round trip; 2 with new tags."""
         ...
 
     def release(self, lease: Lease) -> None:
-        """Give a lease back unused, so that the next request need not wait for its end. Sent and not waited for."""
+        """Gives a lease back unused, so that the next request need not wait for its end. Sent and not waited for."""
         ...
 
     async def discard(self, lease: Lease) -> None:
-        """Remove the entry that a load was to replace, and give the lease back; nothing if the lease is another's by now.
+        """Removes the entry that a load was to replace, and gives the lease back; nothing if the lease is another's by now.
 
         Raises:
             BackendError: The server did not confirm; the removal is owed.
@@ -367,7 +367,7 @@ class RemoteTier(Protocol):
         ...
 
     async def store(self, key: EntryKey, new_entry: NewEntry, began: Beginning | None = None) -> Refusal:
-        """Store a value that the caller vouches for: a fill in flight loses to it.
+        """Stores a value that the caller vouches for: a fill in flight loses to it.
 
         Args:
             key: Where.
@@ -382,7 +382,7 @@ class RemoteTier(Protocol):
         ...
 
     async def begin(self, buckets: Sequence[Sequence[str]], wide: int) -> tuple[Beginning, ...]:
-        """Note what a reading of the source rests on.
+        """Notes what a reading of the source rests on.
 
         Args:
             buckets: For each bucket, the name of its journal, then those of generations.
@@ -396,11 +396,11 @@ class RemoteTier(Protocol):
         ...
 
     async def delete(self, keys: Sequence[EntryKey]) -> int:
-        """Remove the entries named, in memory first. Cost: 1 round trip a node."""
+        """Removes the entries named, in memory first. Cost: 1 round trip a node."""
         ...
 
     async def invalidate(self, generations: Sequence[Sequence[str]], keys: Sequence[EntryKey]) -> Ended:
-        """End generations and remove entries, in memory first.
+        """Ends generations and removes entries, in memory first.
 
         Args:
             generations: Groups of names, each of one bucket: a generation, followed by the journal and the generation of
@@ -415,7 +415,7 @@ class RemoteTier(Protocol):
         ...
 
     def owe(self, generations: Sequence[Sequence[str]], keys: Sequence[EntryKey]) -> None:
-        """Owe the removal of what may be out of date and could not be removed or replaced; memory forgets it at once.
+        """Owes the removal of what may be out of date and could not be removed or replaced; memory forgets it at once.
 
         It is removed as soon as the server takes that, and nothing that it covers is read before. Arguments as those of
         :meth:`invalidate`.
@@ -423,7 +423,7 @@ class RemoteTier(Protocol):
         ...
 
     async def hold(self, keys: Sequence[EntryKey], resources: Sequence[str], hold_s: float) -> bytes:
-        """Remove entries and end their resources' generations, and make readers bypass them while a transaction runs.
+        """Removes entries and ends their resources' generations, and makes readers bypass them while a transaction runs.
 
         Args:
             keys: The entries.
@@ -441,7 +441,7 @@ class RemoteTier(Protocol):
         ...
 
     async def unhold(self, keys: Sequence[EntryKey], token: bytes) -> None:
-        """End a hold and remove the entries once more. Cost: 1 round trip a node."""
+        """Ends a hold and removes the entries once more. Cost: 1 round trip a node."""
         ...
 
     async def inspect(self, key: EntryKey, wider: Sequence[EntryKey] = ()) -> dict[str, Any]:
@@ -456,5 +456,5 @@ class RemoteTier(Protocol):
         ...
 
     def guarantee(self) -> Mapping[str, Any]:
-        """Which promises hold now, and why not where they do not."""
+        """Returns the promises that hold now, and a reason for each that does not."""
         ...

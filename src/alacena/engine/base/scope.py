@@ -1,4 +1,4 @@
-"""Whose entry it is: the tenant, and inside it the agent, the conversation, the collection, the user, the permissions."""
+"""The owner of an entry: the tenant, and inside it agent, conversation, collection, user and permissions."""
 
 from __future__ import annotations
 
@@ -148,7 +148,7 @@ class Scope:
 
     @property
     def parts(self) -> dict[str, str]:
-        """What it names below the tenant."""
+        """The parts that it names below the tenant."""
         return {name: value for name in DIMENSIONS if (value := getattr(self, name)) is not None}
 
     def widening(self) -> tuple[Scope, ...]:

@@ -81,7 +81,7 @@ _IGNORED: Final = frozenset(
         "socket_type",
     }
 )
-"""Options of other clients that neither make this one safer nor unsafe: nothing is lost where they are not heard."""
+"""Options of other clients that neither make this one safer nor unsafe: nothing is lost if they are not heard."""
 _REFUSED: Final[Mapping[str, str]] = {
     "socket_timeout": "time limits are settings: take it out and give redis_timeout_s and redis_budget_s",
     "timeout": "time limits are settings: take it out and give redis_timeout_s and redis_budget_s",
@@ -108,7 +108,7 @@ _CONTROL: Final = re.compile(r"[\x00-\x20\x7f]")
 
 @dataclass(frozen=True, slots=True)
 class ServerUrl:
-    """What a URL says. Its ``repr`` shows no secret.
+    """A server's URL, parsed. Its ``repr`` shows no secret.
 
     Attributes:
         kind: How the hosts are to be understood.
@@ -184,7 +184,7 @@ class _Reading:
             self._read(scheme, rest)
 
     def result(self) -> ServerUrl:
-        """What was read."""
+        """Returns the URL that was read."""
         return ServerUrl(**self._said)  # type: ignore[arg-type]  # gathered field by field
 
     def _read(self, scheme: str, rest: str) -> None:
@@ -237,7 +237,7 @@ class _Reading:
             )
         elif not path:
             self.faults.append("unix:// needs the socket's path: unix:///run/redis.sock")
-        self._said |= {"path": unquote(path), "database": self._number(_given_database(options, "0"))}
+        self._said |= {"path": unquote(path), "database": self._number(_read_database(options, "0"))}
         self._refuse_tls(options)
 
     def _read_servers(self, scheme: str, hosts: str, path: str, options: Mapping[str, str]) -> None:
@@ -250,7 +250,7 @@ class _Reading:
             self.faults.append(
                 "redis+sentinel:// needs the master's name as its path: redis+sentinel://host:26379/mymaster"
             )
-        database = self._number(_given_database(options, parts.pop(0) if parts else "0"))
+        database = self._number(_read_database(options, parts.pop(0) if parts else "0"))
         if parts:
             self.faults.append("its path has a part too many: write redis://host:6379/0")
         if kind == "cluster" and database:
@@ -303,12 +303,12 @@ class _Reading:
             self.faults.append(f"{given[0]} needs TLS: write rediss:// instead of redis://")
 
 
-def _given_database(options: Mapping[str, str], otherwise: str) -> str:
+def _read_database(options: Mapping[str, str], otherwise: str) -> str:
     return options.get("db", options.get("virtual_host", otherwise))
 
 
 def _no_scheme(scheme: str) -> str:
-    """The message; it shows a scheme only if it is a known one, for what stands there may be a password."""
+    """Returns the message; it shows a scheme only if it is a known one, for what stands there may be a password."""
     known = ", ".join(f"{one}://" for one in ("redis", "rediss", "unix", "valkey", "redis+sentinel", "redis+cluster"))
     if (instead := _OTHER_SCHEMES.get(scheme.lower())) is None:
         if scheme.lower() in _SCHEMES or scheme.lower() == _UNIX:

@@ -24,7 +24,7 @@ _SECRET: Final = frozenset({"redis_url", "key_secret", "integrity_key"})
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Settings:
-    """How a cache is set up."""
+    """The settings of a cache."""
 
     redis_url: str | None = None
     """The server: ``redis://``, ``rediss://``, ``unix://``, ``redis+sentinel://``, ``redis+cluster://``;
@@ -54,7 +54,7 @@ class Settings:
     lease_wait_s: float = 30.0
     """The longest a process waits for another's load before it loads without storing."""
     lease_poll_s: float = 1.0
-    """How often a waiter looks again where pushes are not proven to arrive; where they are, it does when the lease is
+    """How often a waiter looks again if pushes are not proven to arrive; if they are, it does when the lease is
     over."""
     hold_s: float = 30.0
     """How long a hold outlives the process of a source transaction; above the statement timeout."""
@@ -74,7 +74,7 @@ class Settings:
     integrity_key: str | None = None
     """With it (16 to 64 bytes), every entry carries a keyed digest, and one that was tampered with is a miss."""
     trust_eviction_policy: bool = False
-    """Says that the server evicts nothing, where it does not tell (``INFO`` is refused). Without it, locks, queues,
+    """Says that the server evicts nothing, if it does not tell (``INFO`` is refused). Without it, locks, queues,
     counters, limits and the ledger are refused there. It never outweighs what the server says."""
     client_name: str = "alacena"
     """How connections are named on the server."""
@@ -99,7 +99,7 @@ class Settings:
 
     @classmethod
     def from_env(cls, environ: Mapping[str, str] | None = None, **overrides: Any) -> Settings:
-        """Read ``ALACENA_*`` (such as ``ALACENA_REDIS_BUDGET_S``) and, for the server, ``REDIS_URL``.
+        """Reads ``ALACENA_*`` (such as ``ALACENA_REDIS_BUDGET_S``) and, for the server, ``REDIS_URL``.
 
         Args:
             environ: The variables; ``None``: the process's.
@@ -146,7 +146,7 @@ _NEAR: Final = 0.75
 
 
 def _is_meant(name: str) -> bool:
-    """Whether a name that is no setting is one misspelled, rather than a variable of somebody else."""
+    """Returns whether a name that is no setting is one misspelled, rather than a variable of somebody else."""
     first = name.partition("_")[0]
     return bool(get_close_matches(name, _KINDS, 1, _NEAR)) or any(known.startswith(f"{first}_") for known in _KINDS)
 
@@ -171,14 +171,14 @@ def _read(variable: str, text: str, values: dict[str, Any], problems: list[str],
             problems.append(f"{variable}: {_no_such_setting(name)}")
         return
     try:
-        values[name] = _parsed(kind, text)
+        values[name] = _parse(kind, text)
     except ValueError:
         wanted = "like tenant=8,other=2" if kind.startswith("Mapping") else f"a valid {kind}"
         wanted = "true or false" if kind == "bool" else wanted
         problems.append(f"{variable}: {text!r} is not {wanted}")
 
 
-def _parsed(kind: str, text: str) -> Any:
+def _parse(kind: str, text: str) -> Any:
     if "None" in kind and text.lower() in {"", "none"}:
         return None
     if kind.startswith("Mapping"):

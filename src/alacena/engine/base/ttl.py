@@ -29,7 +29,7 @@ TtlOrUnset: TypeAlias = Ttl | Literal[Unset.UNSET]
 
 
 def seconds(ttl: Ttl) -> float | None:
-    """Check a time to live and return it in seconds.
+    """Checks a time to live and returns it in seconds.
 
     Raises:
         ValueError: It is zero, negative or NaN.
@@ -56,12 +56,12 @@ def real_number(value: object) -> float | None:
 
 
 def checked(ttl: TtlOrUnset) -> TtlOrUnset:
-    """A time to live that may have been left out, checked and in seconds. Raises what :func:`seconds` does."""
+    """Returns a time to live that may have been left out, checked and in seconds. Raises what :func:`seconds` does."""
     return ttl if ttl is UNSET else seconds(ttl)
 
 
 def jitter(ttl_s: float | None, ratio: float, chance: float) -> float | None:
-    """Shorten a time to live by up to ``ratio`` of itself, so that entries set together do not expire together.
+    """Shortens a time to live by up to ``ratio`` of itself, so that entries set together do not expire together.
 
     Args:
         ttl_s: Seconds; ``None`` (never expires) is returned as it is.

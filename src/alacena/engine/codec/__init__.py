@@ -20,11 +20,11 @@ from alacena.engine.codec.envelope import (
     MAX_HEADER_BYTES,
     Envelope,
     Glance,
-    authenticated,
     glance,
     glance_all,
     header,
     pack,
+    slice_authenticated,
     unpack,
 )
 from alacena.engine.codec.faults import EntryError
@@ -36,7 +36,7 @@ from alacena.engine.codec.values import ValueCodec, decode, encode
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from alacena.engine.codec.integrity import Check
+    from alacena.engine.codec.integrity import IntegrityCheck
 
 __all__ = [
     "NOTHING",
@@ -83,7 +83,7 @@ NOTHING: Final = Encoded(b"", codec=NO_CODEC)
 
 
 def _no_glance(data: bytes, witness: bytes, stamps: bytes) -> None:
-    """Where entries are encrypted or carry a MAC, all of them take the long way."""
+    """Returns nothing: entries that are encrypted or carry a MAC take the long way."""
 
 
 class Codec:
@@ -119,14 +119,14 @@ class Codec:
         self._values = ValueCodec(registry)
         self._compress_over_bytes = max_value_bytes if compress_over_bytes is None else compress_over_bytes
         self._max_value_bytes = max_value_bytes
-        self._check: Check = crc if integrity_key is None else Mac(integrity_key)
+        self._check: IntegrityCheck = crc if integrity_key is None else Mac(integrity_key)
         self._keyring = keyring
         self.glance: Callable[[bytes, bytes, bytes], Glance | None] = (
             glance if keyring is None and integrity_key is None else _no_glance
         )
 
     def encode(self, value: object) -> bytes:
-        """The value's payload, neither compressed nor encrypted: what memory keeps of a value that could be changed.
+        """Returns the value's payload, neither compressed nor encrypted: what memory keeps of a value that could be changed.
 
         Raises:
             EncodeError: It holds something that cannot be stored, or is larger than ``max_value_bytes``.
@@ -148,7 +148,7 @@ class Codec:
         return canonical(value, self._registry)
 
     def pack(self, payload: bytes) -> Encoded:
-        """A payload as it will be stored, compressed where that pays."""
+        """Returns a payload as it will be stored, compressed where that pays."""
         if len(payload) > self._compress_over_bytes and arrays.worth_compressing(payload):
             packed, how = compression.compress(payload)
             return Encoded(packed, compression=how)
@@ -157,7 +157,7 @@ class Codec:
     def seal(
         self, envelope: Envelope, encoded: Encoded, *, tenant: str, stamps: Sequence[bytes] | None = None
     ) -> bytes:
-        """The entry to store: the envelope with this codec's ids, and the payload, encrypted if there is a keyring.
+        """Returns the entry to store: the envelope with this codec's ids, and the payload, encrypted if there is a keyring.
 
         Args:
             envelope: What the entry says. Its ids of codec, compression and encryption are overwritten.
@@ -185,7 +185,7 @@ class Codec:
         return pack(envelope, payload, check=self._check)
 
     def open(self, data: bytes | memoryview, *, key_digest: bytes, tenant: str) -> tuple[Envelope, bytes | memoryview]:
-        """The envelope and the payload of an entry, decrypted and decompressed; see :meth:`decode`.
+        """Returns the envelope and the payload of an entry, decrypted and decompressed; see :meth:`decode`.
 
         Args:
             data: What the server answered. The payload may be a view on it.
@@ -213,21 +213,21 @@ class Codec:
             return payload
         if ring is None or envelope.encryption != encryption.AES_GCM:
             raise EntryError("The entry is encrypted where it should not be, or the other way round.", "cipher")
-        body = authenticated(data, len(payload))
+        body = slice_authenticated(data, len(payload))
         return ring.decrypt(payload, key_id=envelope.key_id, tenant=tenant, header=body)
 
     def glance_all(
         self, entries: Sequence[bytes], witnesses: Sequence[bytes], stamps: bytes
     ) -> list[tuple[int, int, int, int] | None]:
-        """The short way into many entries; see :func:`alacena.engine.codec.envelope.glance_all`."""
+        """Returns the short way into many entries; see :func:`alacena.engine.codec.envelope.glance_all`."""
         return glance_all(entries, witnesses, stamps) if self.glance is glance else [None] * len(entries)
 
     def decoder(self) -> Callable[[bytes, int], Any]:
         """:meth:`decode` for a batch, of which most may be arrays alike."""
-        return arrays.remembering(self.decode)
+        return arrays.remember_header(self.decode)
 
     def decode(self, payload: bytes | memoryview, start: int = 0) -> Any:
-        """The value of a payload, which begins at ``start``. An array that is a value by itself is a read-only view on it.
+        """Returns the value of a payload, which begins at ``start``. An array by itself is a read-only view on it.
 
         Raises:
             EntryError: The payload is broken, or holds a class that is not known here.

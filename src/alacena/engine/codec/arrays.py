@@ -52,19 +52,19 @@ def _numpy() -> Any:
 
 
 def is_array(value: object) -> bool:
-    """Whether ``value`` is exactly a ``numpy.ndarray``; numpy is not imported to find out."""
+    """Returns whether ``value`` is exactly a ``numpy.ndarray``; numpy is not imported to find out."""
     numpy = sys.modules.get("numpy")
     return numpy is not None and type(value) is getattr(numpy, "ndarray", None)
 
 
 def is_scalar(value: object) -> bool:
-    """Whether ``value`` is a numpy scalar; numpy is not imported to find out."""
+    """Returns whether ``value`` is a numpy scalar; numpy is not imported to find out."""
     numpy = sys.modules.get("numpy")
     return numpy is not None and isinstance(value, getattr(numpy, "generic", ()))
 
 
 def dump(array: Any) -> bytes:
-    """The bytes of an array: one copy of its buffer. An array in neither order is laid out in C order.
+    """Returns the bytes of an array: one copy of its buffer. An array in neither order is laid out in C order.
 
     Raises:
         EncodeError: Its elements have no portable bytes: objects, strings of variable length, long doubles.
@@ -79,7 +79,7 @@ def dump(array: Any) -> bytes:
 
 
 def load(data: bytes | memoryview, start: int = 0) -> Any:
-    """The array whose bytes are those from ``start`` on: a read-only view on ``data``, which it keeps alive.
+    """Returns the array whose bytes are those from ``start`` on: a read-only view on ``data``, which it keeps alive.
 
     The elements are aligned where ``data`` begins, and the array starts, at a multiple of 8.
 
@@ -121,8 +121,8 @@ def _check_text(array: Any) -> None:
             raise DecodeError("The array holds what is no text.")
 
 
-def remembering(decode: Callable[[bytes, int], Any]) -> Callable[[bytes, int], Any]:
-    """A function like ``decode`` for payloads most of which are arrays alike: what the last one's header says is known."""
+def remember_header(decode: Callable[[bytes, int], Any]) -> Callable[[bytes, int], Any]:
+    """Returns a ``decode`` for payloads that are mostly arrays alike: it remembers the last one's header."""
     header = b""
     length = -1
     layout: Any = None
@@ -144,7 +144,7 @@ def remembering(decode: Callable[[bytes, int], Any]) -> Callable[[bytes, int], A
 
 
 def dump_scalar(value: Any) -> bytes:
-    """The bytes of a numpy scalar: those of an array without dimensions."""
+    """Returns the bytes of a numpy scalar: those of an array without dimensions."""
     array = _numpy().asarray(value)
     if type(array[()]) is not type(value) or array.tobytes() != _numpy().asarray(array[()]).tobytes():
         raise EncodeError(f"{type(value).__name__} cannot be stored as a numpy scalar: pass value.item()")
@@ -152,12 +152,12 @@ def dump_scalar(value: Any) -> bytes:
 
 
 def load_scalar(data: bytes | memoryview) -> Any:
-    """The numpy scalar whose bytes these are."""
+    """Returns the numpy scalar whose bytes these are."""
     return load(data)[()]
 
 
 def worth_compressing(payload: bytes | memoryview) -> bool:
-    """Whether compression may pay: floats are noise to a compressor, and embeddings are most of what is stored."""
+    """Returns whether compression may pay: floats are noise to a compressor, and embeddings are most of what is stored."""
     return payload[0] != MARK or bytes(payload[2:3]) not in _FLOATS
 
 
@@ -199,7 +199,7 @@ def _layout(header: bytes) -> tuple[Any, tuple[int, ...], str, int]:
 
 
 def describe(dtype: Any) -> object:
-    """A dtype as plain data: numpy's own string, a record's fields, or base and shape of a sub-array."""
+    """Returns a dtype as plain data: numpy's own string, a record's fields, or base and shape of a sub-array."""
     if dtype.subdtype is not None:
         base, shape = dtype.subdtype
         return [describe(base), list(shape)]

@@ -12,7 +12,7 @@ from alacena.engine.base.errors import EncodeError, UsageError
 from alacena.engine.codec import arrays
 from alacena.engine.codec.records import PYDANTIC_FIELDS_SET, record_of
 from alacena.engine.codec.registry import default_registry
-from alacena.engine.codec.values import located
+from alacena.engine.codec.values import locate
 from alacena.engine.codec.wrapping import FROZENSET, SET, Wrapper
 
 if TYPE_CHECKING:
@@ -90,7 +90,7 @@ def canonical(value: object, registry: Registry | None = None) -> bytes:
     Raises:
         EncodeError: It holds something that cannot be stored.
     """
-    return _encoded(CanonicalWrapper, value, registry)
+    return _encode(CanonicalWrapper, value, registry)
 
 
 def identity(value: object) -> bytes:
@@ -99,10 +99,10 @@ def identity(value: object) -> bytes:
     Raises:
         EncodeError: It holds something that has no such form, such as an object known by its address only.
     """
-    return _encoded(IdentityWrapper, value, None)
+    return _encode(IdentityWrapper, value, None)
 
 
-def _encoded(wrapper: Callable[..., Wrapper], value: object, registry: Registry | None) -> bytes:
+def _encode(wrapper: Callable[..., Wrapper], value: object, registry: Registry | None) -> bytes:
     if arrays.is_array(value):
         return arrays.dump(value)
     known = default_registry if registry is None else registry
@@ -112,7 +112,7 @@ def _encoded(wrapper: Callable[..., Wrapper], value: object, registry: Registry 
         except (OverflowError, UnicodeEncodeError):
             return _ORDER(wrapper(known, _ORDER, careful=True).wrap(value))
     except EncodeError as error:
-        raise located(error) from error.__cause__
+        raise locate(error) from error.__cause__
 
 
 def _by_bytes(pair: tuple[object, object]) -> bytes:

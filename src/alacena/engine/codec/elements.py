@@ -31,12 +31,12 @@ class ElementCipher:
         self._refuse_plain = refuse_plain
 
     def seal(self, payload: bytes, tenant: str, place: str) -> bytes:
-        """The encrypted element; another one each time."""
+        """Returns the encrypted element; another one each time."""
         head = _HEAD + self._keyring.current.to_bytes(_ID_BYTES, "little")
-        return head + self._keyring.encrypt(payload, tenant=tenant, header=_bound(head, place))
+        return head + self._keyring.encrypt(payload, tenant=tenant, header=_bind(head, place))
 
     def seal_alike(self, payload: bytes, tenant: str, place: str) -> list[bytes]:
-        """The encrypted members of a set that equal a payload: by the current key first, then by those before it.
+        """Returns the encrypted members of a set that equal a payload: by the current key first, then by those before it.
 
         The same bytes each time, so that the server can tell equal members; it learns that they are equal, and no more.
         """
@@ -44,13 +44,13 @@ class ElementCipher:
         ids = [ring.current, *(key_id for key_id in ring.ids if key_id != ring.current)]
         heads = [_HEAD + key_id.to_bytes(_ID_BYTES, "little") for key_id in ids]
         sealed = [
-            head + ring.encrypt_alike(payload, key_id=key_id, tenant=tenant, header=_bound(head, place))
+            head + ring.encrypt_alike(payload, key_id=key_id, tenant=tenant, header=_bind(head, place))
             for key_id, head in zip(ids, heads, strict=True)
         ]
         return sealed if self._refuse_plain else [*sealed, payload]
 
     def open(self, raw: bytes, tenant: str, place: str, *, alike: bool) -> bytes:
-        """The payload of an element.
+        """Returns the payload of an element.
 
         Raises:
             EntryError: It is another tenant's, of another object, tampered with, of a key that is not on the ring, or
@@ -62,8 +62,8 @@ class ElementCipher:
             return raw
         head, key_id = raw[:_START], int.from_bytes(raw[len(_HEAD) : _START], "little")
         decrypt = self._keyring.decrypt_alike if alike else self._keyring.decrypt
-        return decrypt(raw[_START:], key_id=key_id, tenant=tenant, header=_bound(head, place))
+        return decrypt(raw[_START:], key_id=key_id, tenant=tenant, header=_bind(head, place))
 
 
-def _bound(head: bytes, place: str) -> bytes:
+def _bind(head: bytes, place: str) -> bytes:
     return _PURPOSE + head + place.encode("utf-8", "surrogatepass")

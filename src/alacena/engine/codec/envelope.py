@@ -26,7 +26,7 @@ Layout, little-endian::
     ..   source version, then zeros up to the payload
 
 Everything up to 104 has a fixed size, the stamps follow, and nothing after them depends on them: an entry is stamped as
-late as its writer likes. What comes before the check is constant, so the check covers all that varies.
+late as its writer likes. The bytes before the check are constant, so the check covers all that varies.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ from alacena.engine.codec.integrity import CHECK_BYTES, crc
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from alacena.engine.codec.integrity import Check
+    from alacena.engine.codec.integrity import IntegrityCheck
 
 STAMP_BYTES: Final = 8
 DIGEST_BYTES: Final = 16
@@ -70,7 +70,7 @@ MAX_HEADER_BYTES: Final = (
 
 
 class Envelope(msgspec.Struct, frozen=True, kw_only=True, gc=False):
-    """What an entry says about its payload.
+    """The header of an entry, which describes its payload.
 
     Attributes:
         key_digest: Digest of the full key, tenant included (16 bytes): the entry is this key's and no other's.
@@ -112,13 +112,13 @@ def pack(
     payload: bytes | memoryview,
     *,
     stamps: Sequence[bytes] | None = None,
-    check: Check = crc,
+    check: IntegrityCheck = crc,
 ) -> bytes:
-    """The bytes of an entry: one copy of the payload.
+    """Returns the bytes of an entry: one copy of the payload.
 
     Args:
         envelope: The header's fields.
-        payload: The encoded value; empty where nothing was found.
+        payload: The encoded value; empty if nothing was found.
         stamps: Instead of the envelope's, for a writer that learns them last.
         check: `crc`, or the `Mac` of the integrity key.
 
@@ -130,7 +130,7 @@ def pack(
 
 
 def header(envelope: Envelope, payload_bytes: int, *, stamps: Sequence[bytes] | None = None) -> bytes:
-    """The header without magic and check, up to the payload: what encryption authenticates."""
+    """Returns the header without magic and check, up to the payload: what encryption authenticates."""
     stamps = envelope.stamps if stamps is None else stamps
     stamped = b"".join(stamps)
     if len(stamped) != STAMP_BYTES * len(stamps):
@@ -192,9 +192,9 @@ def unpack(
     data: bytes | memoryview,
     *,
     key_digest: bytes,
-    check: Check = crc,
+    check: IntegrityCheck = crc,
 ) -> tuple[Envelope, memoryview]:
-    """The header of an entry and a view on its payload, which starts at a multiple of 8.
+    """Returns the header of an entry and a view on its payload, which starts at a multiple of 8.
 
     The payload is as the check says: untouched, or with a `Mac`, written by somebody who has the key.
 
@@ -226,7 +226,7 @@ _GLANCE: Final = tuple(Struct(f"<4sI28sI24s8xQQ8xI4x{count * STAMP_BYTES}s") for
 
 
 def _plain(stamps: int) -> bytes:
-    """What lies between the CRC-32 and the payload's length of a plain entry: zeros, its kind, where the payload is."""
+    """Returns the bytes between the CRC-32 and the payload's length of a plain entry: zeros, its kind, the payload's place."""
     kind = _FIELDS.pack(0, 1, 0, 0, stamps, 0, 0, 0, _FIXED + stamps * STAMP_BYTES, 0, b"", b"", 0, 0, 0, 0, 0)
     return bytes(CHECK_BYTES - 4) + kind[:16]
 
@@ -241,7 +241,7 @@ _PLAIN: Final = tuple(_plain(count) for count in range(17))
 
 
 def glance(data: bytes, witness: bytes, stamps: bytes) -> Glance | None:
-    """The short way into a plain entry: known codec, no tags, neither compressed nor encrypted, checked by CRC-32.
+    """Returns the short way into a plain entry: known codec, no tags, neither compressed nor encrypted, checked by CRC-32.
 
     Everything that :func:`unpack` checks is checked here, by comparing runs of bytes with what they must be.
 
@@ -251,7 +251,7 @@ def glance(data: bytes, witness: bytes, stamps: bytes) -> Glance | None:
         stamps: The current generations, joined, that it must carry.
 
     Returns:
-        What the entry says; ``None`` where the long way has to tell.
+        What the entry says; ``None`` if the long way has to tell.
     """
     count = len(stamps) // STAMP_BYTES
     start = _FIXED + len(stamps)
@@ -275,7 +275,7 @@ def glance(data: bytes, witness: bytes, stamps: bytes) -> Glance | None:
 def glance_all(
     entries: Sequence[bytes], witnesses: Sequence[bytes], stamps: bytes
 ) -> list[tuple[int, int, int, int] | None]:
-    """The same for entries that depend on the same generations, each with its own witness.
+    """Returns the same for entries that depend on the same generations, each with its own witness.
 
     Returns:
         For each what :func:`glance` gives, with the place where the payload begins instead of the payload.
@@ -302,8 +302,8 @@ def glance_all(
     return glances
 
 
-def authenticated(data: bytes | memoryview, payload_bytes: int) -> bytes:
-    """The part of an entry that encryption authenticated: what `header` returned for it."""
+def slice_authenticated(data: bytes | memoryview, payload_bytes: int) -> bytes:
+    """Returns the part of an entry that encryption authenticated: what `header` returned for it."""
     return bytes(memoryview(data)[_BODY : len(data) - payload_bytes])
 
 
@@ -318,7 +318,7 @@ def _require_magic(view: memoryview) -> None:
 
 
 def _envelope(fields: tuple[Any, ...], view: memoryview) -> Envelope:
-    """The envelope of an entry whose check passed: it is still taken for somebody's mistake, never trusted blindly."""
+    """Returns the envelope of an entry whose check passed: it is still taken for somebody's mistake, never trusted blindly."""
     flags, codec, compression, encryption, stamp_count, tag_count, key_id, version_bytes, offset = fields[:9]
     position = _FIXED + stamp_count * STAMP_BYTES
     if flags & ~_KNOWN_FLAGS or offset % 8 or position + tag_count * (2 + STAMP_BYTES) + version_bytes > offset:

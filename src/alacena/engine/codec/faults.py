@@ -1,4 +1,4 @@
-"""Why an entry could not be read."""
+"""Reasons for which an entry cannot be read."""
 
 from __future__ import annotations
 

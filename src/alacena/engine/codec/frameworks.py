@@ -107,8 +107,8 @@ _DRIVERS: Final[dict[str, Callable[[Any], _Pair]]] = {
 }
 
 
-def known_class(cls: type) -> Record | None:
-    """The record of a class that needs no registration, or ``None``."""
+def find_class(cls: type) -> Record | None:
+    """Returns the record of a class that needs no registration, or ``None``."""
     name = f"{cls.__module__}.{cls.__qualname__}"
     pair = _STANDARD.get(cls)
     if pair is None and _found(name) is cls:
@@ -119,17 +119,17 @@ def known_class(cls: type) -> Record | None:
     return None if pair is None else record_of(cls, name, *pair)
 
 
-def known_name(name: str) -> Record | None:
-    """The record of the class of this name that needs no registration; ``None`` if it is not imported here."""
+def find_name(name: str) -> Record | None:
+    """Returns the record of the class of this name that needs no registration; ``None`` if it is not imported here."""
     for cls in _STANDARD:
         if f"{cls.__module__}.{cls.__qualname__}" == name:
-            return known_class(cls)
+            return find_class(cls)
     found = _found(name) if name in _DRIVERS or _holds_data(name.rpartition(".")[0]) else None
-    return None if found is None or f"{found.__module__}.{found.__qualname__}" != name else known_class(found)
+    return None if found is None or f"{found.__module__}.{found.__qualname__}" != name else find_class(found)
 
 
 def plain(value: Any) -> Any:
-    """The plain value that an object equals and says no more than; the object itself if there is none.
+    """Returns the plain value that an object equals and says no more than; the object itself if there is none.
 
     A row of asyncpg is its ``dict``; text of a class of its own (an `Enum`'s member among it) that has no attributes is
     text; a moment of pandas or pendulum that is no finer than a microsecond is a ``datetime``.
@@ -148,7 +148,7 @@ def _found_record() -> Any:
 
 
 def _found(name: str) -> type | None:
-    """The class of this name, if the application has imported its module."""
+    """Returns the class of this name, if the application has imported its module."""
     module, _, bare = name.rpartition(".")
     found = vars(sys.modules[module]).get(bare) if module in sys.modules else None
     return found if isinstance(found, type) else None

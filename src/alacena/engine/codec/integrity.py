@@ -18,16 +18,16 @@ _LONGEST_KEY_BYTES: Final = 64
 _PURPOSE: Final = b"alacena entry v1"
 
 
-class Check(Protocol):
+class IntegrityCheck(Protocol):
     """Computes the 16 bytes that protect the rest of an entry."""
 
     def __call__(self, *parts: bytes | memoryview) -> bytes:
-        """The check of the concatenation of ``parts``."""
+        """Returns the check of the concatenation of ``parts``."""
         ...
 
 
 def crc(*parts: bytes | memoryview) -> bytes:
-    """CRC-32, padded with zeros: finds what memory, disks and networks do, not what people do."""
+    """Returns the CRC-32, padded with zeros: it finds faults of memory, disks and networks, not of people."""
     value = 0
     for part in parts:
         value = zlib.crc32(part, value)
@@ -53,7 +53,7 @@ class Mac:
         self._keyed = hashlib.blake2b(key=key, digest_size=CHECK_BYTES, person=_PURPOSE)
 
     def __call__(self, *parts: bytes | memoryview) -> bytes:
-        """The MAC of the concatenation of ``parts``. Cost: about 1.2 µs, and 1 µs a KB."""
+        """Returns the MAC of the concatenation of ``parts``. Cost: about 1.2 µs, and 1 µs a KB."""
         state = self._keyed.copy()
         for part in parts:
             state.update(part)

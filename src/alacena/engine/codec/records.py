@@ -1,4 +1,4 @@
-"""How the instances of one class are taken apart and put together again: its fields by name, or a pair of functions."""
+"""Records: instances of one class taken apart and rebuilt, by the names of their fields or by a pair of functions."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
 
-def _required(field: str) -> object:
+def _require(field: str) -> object:
     raise LookupError(field)
 
 
 class Record(NamedTuple):
-    """How the instances of one class are stored.
+    """The stored form of one class's instances.
 
     Attributes:
         cls: The class.
@@ -44,7 +44,7 @@ class Record(NamedTuple):
     shape: str
 
     def restore(self, shape: object, state: list[Any]) -> object:
-        """The instance that an entry describes; fields by name, whatever fields the class had when it was written.
+        """Returns the instance that an entry describes; fields by name, whatever fields the class had when it was written.
 
         Raises:
             DecodeError: It was of another kind, or a field without a default is missing.
@@ -74,7 +74,7 @@ def _record(
     fields: tuple[str, ...],
     dump: Callable[[Any], Sequence[object]],
     load: Callable[[list[Any]], object],
-    default: Callable[[str], object] = _required,
+    default: Callable[[str], object] = _require,
 ) -> Record:
     return Record(cls, name, kind, fields, dump, load, default, "\0".join((kind, *fields)))
 
@@ -107,15 +107,15 @@ def record_of(
 
 
 def can_be_taken_apart(cls: Any) -> bool:
-    """Whether :func:`record_of` needs no functions for a class."""
+    """Returns whether :func:`record_of` needs no functions for a class."""
     return isinstance(cls, type) and any(is_such(cls) for is_such, _ in _KINDS)
 
 
 def annotations_of(cls: type) -> list[Any]:
-    """The types of a class's fields, as far as they can be found out.
+    """Returns the types of a class's fields, as far as they can be found out.
 
     Raises:
-        UsageError: A name in them means nothing where the class was written.
+        UsageError: A name in them means nothing if the class was written.
     """
     if is_pydantic(cls):
         return [field.annotation for field in cls.model_fields.values()]  # type: ignore[attr-defined]  # pydantic's
@@ -171,7 +171,7 @@ def _of_struct(cls: type[msgspec.Struct], name: str) -> Record:
         one = defaults[field]
         if one.default is not msgspec.NODEFAULT:
             return one.default
-        return one.default_factory() if one.default_factory is not msgspec.NODEFAULT else _required(field)
+        return one.default_factory() if one.default_factory is not msgspec.NODEFAULT else _require(field)
 
     return _record(cls, name, "struct", fields, dump, load, default)
 
@@ -193,7 +193,7 @@ def _of_dataclass(cls: type, name: str) -> Record:
         one = declared[field]
         if one.default is not dataclasses.MISSING:
             return one.default
-        return one.default_factory() if one.default_factory is not dataclasses.MISSING else _required(field)
+        return one.default_factory() if one.default_factory is not dataclasses.MISSING else _require(field)
 
     return _record(cls, name, "dataclass", fields, dump, load, default)
 
@@ -210,7 +210,7 @@ def _of_named_tuple(cls: Any, name: str) -> Record:
 
 
 def is_pydantic(cls: type) -> bool:
-    """Whether ``cls`` is a pydantic model: there is none unless somebody else has imported pydantic."""
+    """Returns whether ``cls`` is a pydantic model: there is none unless somebody else has imported pydantic."""
     pydantic = sys.modules.get("pydantic")
     return pydantic is not None and issubclass(cls, pydantic.BaseModel)
 
@@ -241,7 +241,7 @@ def _of_pydantic(cls: Any, name: str) -> Record:
 
     def default(field: str) -> object:
         one = cls.model_fields[field]
-        return _required(field) if one.is_required() else one.get_default(call_default_factory=True)
+        return _require(field) if one.is_required() else one.get_default(call_default_factory=True)
 
     known = frozenset(declared)
     return _record(cls, name, "pydantic", (*declared, *_PYDANTIC_STATE), dump, load, default)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Final, TypeVar, get_args
 
 from alacena.engine.base.errors import DecodeError, UsageError
-from alacena.engine.codec.frameworks import known_class, known_name
+from alacena.engine.codec.frameworks import find_class, find_name
 from alacena.engine.codec.records import annotations_of, can_be_taken_apart, record_of
 
 if TYPE_CHECKING:
@@ -46,7 +46,7 @@ class Registry:
         load: Callable[[Any], object] | None = None,
         deep: bool = False,
     ) -> C:
-        """Allow instances of exactly ``cls`` (not of its subclasses) to be stored. Usable as a class decorator.
+        """Allows instances of exactly ``cls`` (not of its subclasses) to be stored. Usable as a class decorator.
 
         Args:
             cls: An ``Enum``, dataclass, pydantic model, ``msgspec.Struct`` or named tuple; any class at all with
@@ -90,19 +90,19 @@ class Registry:
                 todo += annotations_of(found)
 
     def of(self, cls: type) -> Record | None:
-        """The record of exactly this class, or ``None``."""
+        """Returns the record of exactly this class, or ``None``."""
         record = self._by_class.get(cls) or self._known.get(cls)
-        if record is None and (record := known_class(cls)) is not None:
+        if record is None and (record := find_class(cls)) is not None:
             self._known[cls] = record
         return record
 
     def restore(self, name: object, shape: object, state: list[Any]) -> object:
-        """The instance that an entry describes.
+        """Returns the instance that an entry describes.
 
         Raises:
             DecodeError: No class has this name here, or it needs a field that the entry does not have.
         """
-        record = (self._by_name.get(name) or known_name(name)) if isinstance(name, str) else None
+        record = (self._by_name.get(name) or find_name(name)) if isinstance(name, str) else None
         if record is None:
             raise DecodeError(f"No class is registered as {name!r} in this process: register it before reading.")
         return record.restore(shape, state)

@@ -25,7 +25,7 @@ _MICROSECOND: Final = dt.timedelta(microseconds=1)
 
 
 def _dump_zone(value: dt.datetime | dt.time) -> bytes:
-    """The zone of a value: by its name or offset; of another make, the offset that it has at this value."""
+    """Returns the zone of a value: by its name or offset; of another make, the offset that it has at this value."""
     zone = value.tzinfo
     if zone is None:
         return b""

@@ -1,6 +1,6 @@
 """Values to bytes and back: equal in value *and* in type, at every depth.
 
-What can be stored: ``None``, ``bool``, ``int`` of any size, ``float``, ``complex``, ``str`` (lone surrogates too),
+Storable are: ``None``, ``bool``, ``int`` of any size, ``float``, ``complex``, ``str`` (lone surrogates too),
 ``bytes``, ``bytearray``, ``list``, ``tuple``, ``set``, ``frozenset``, ``dict`` with any storable hashable keys,
 ``datetime`` (naive, ``timezone``, ``ZoneInfo``; the fold is kept), ``date``, ``time``, ``timedelta``, ``Decimal``,
 ``UUID``, numpy arrays and scalars, and the classes of a `Registry`. Everything else, subclasses of these types
@@ -8,7 +8,7 @@ included, is an `EncodeError`: nothing turns into something similar on its way t
 arrays come back read-only, and what a database driver or a framework derives from ``UUID``, ``datetime``, ``date``,
 ``time`` or ``timedelta`` comes back as the plain one that it equals; unless it says more than that one.
 
-The bytes are MessagePack. What JSON knows, and bytes, is encoded and decoded by one call into C; before that, a scan
+The bytes are MessagePack. JSON's types and bytes are encoded and decoded by one call into C; before that, a scan
 makes sure that it applies, because the encoder would take a tuple for a list and a datetime for a string without a
 word. The other types travel as MessagePack extensions. An array that is a value by itself is its raw buffer behind a
 small header (`alacena.engine.codec.arrays`), decoded without a copy.
@@ -70,7 +70,7 @@ class ValueCodec:
         self._decode_list = msgpack.Decoder(list, ext_hook=self._restore).decode
 
     def encode(self, value: object) -> bytes:
-        """The bytes of ``value``, which nobody may change meanwhile.
+        """Returns the bytes of ``value``, which nobody may change meanwhile.
 
         Raises:
             EncodeError: It holds something that cannot be stored (the message and ``path`` say where, and what to do),
@@ -85,17 +85,17 @@ class ValueCodec:
         except (OverflowError, UnicodeEncodeError):
             return self._encode_carefully(value)
         except EncodeError as error:
-            raise located(error) from error.__cause__
+            raise locate(error) from error.__cause__
 
     def _encode_carefully(self, value: object) -> bytes:
-        """Encode a value that holds an integer beyond 64 bits, or a string that UTF-8 cannot hold."""
+        """Encodes a value that holds an integer beyond 64 bits, or a string that UTF-8 cannot hold."""
         try:
             return self._encode(Wrapper(self._registry, self._encode, careful=True).wrap(value))
         except EncodeError as error:
-            raise located(error) from error.__cause__
+            raise locate(error) from error.__cause__
 
     def decode(self, data: bytes | memoryview, start: int = 0) -> Any:
-        """The value whose bytes are those from ``start`` on.
+        """Returns the value whose bytes are those from ``start`` on.
 
         A hostile tree costs no more memory than about 80 bytes for each of its own (an empty dict is one byte long),
         whatever sizes it declares, and no more depth than the interpreter's recursion limit.
@@ -137,7 +137,7 @@ class ValueCodec:
         raise DecodeError(f"The extension {code} is unknown to this release.")
 
 
-def located(error: EncodeError) -> EncodeError:
+def locate(error: EncodeError) -> EncodeError:
     """Returns the error with the whole path from the value's root in its message."""
     path = error.path if error.path.startswith("$") else "$" + error.path
     return EncodeError(f"{path}: {error}.", path)

@@ -60,7 +60,7 @@ _ADVICE: Final[tuple[tuple[Any, str], ...]] = (
 
 
 def is_plain(value: object) -> bool:
-    """Whether MessagePack holds ``value`` as it is: exactly JSON's types and bytes, at every depth.
+    """Returns whether MessagePack holds ``value`` as it is: exactly JSON's types and bytes, at every depth.
 
     Goes through the value a level at a time, with C loops: about 30 ns an element. The garbage collector's view of
     a dict leaves its keys out where all of them are exactly ``str``, and shows them otherwise.
@@ -110,7 +110,7 @@ class Wrapper:
         self._left = MAX_ELEMENTS
 
     def wrap(self, value: Any, depth: int = 0) -> object:
-        """``value`` itself if it needs no mark, else what stands for it.
+        """Returns ``value`` itself if it needs no mark, else what stands for it.
 
         Raises:
             EncodeError: Something in it cannot be stored; its ``path`` starts below this value.

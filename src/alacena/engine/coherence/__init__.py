@@ -1,1 +1,1 @@
-"""Which entries are alive, and how memory keeps a value so that nobody changes it for the others."""
+"""Coherence: the generations that keep entries alive, and private copies of the values in memory."""

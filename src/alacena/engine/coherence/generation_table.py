@@ -1,4 +1,4 @@
-"""What this process knows about generations, and what it does when one of them ends.
+"""The generations known to this process, and the consequences of the end of one.
 
 A generation is a random nonce that stands for "everything under this scope is still as it was". An entry is stamped
 with the nonces it was made under and is alive while all of them are equal to the current ones. Nothing is ordered and
@@ -52,14 +52,14 @@ class GenerationTable:
         self._dependents: dict[str, set[asyncio.Future[bool]]] = {}
 
     def generation(self, name: str) -> Generation:
-        """The one object for a name in this process."""
+        """Returns the one object for a name in this process."""
         generation = self._generations.get(name)
         if generation is None:
             generation = self._generations[name] = Generation(name)
         return generation
 
     def generations(self, names: tuple[str, ...]) -> tuple[Generation, ...]:
-        """The objects for an entry's names, in their order."""
+        """Returns the objects for an entry's names, in their order."""
         if len(names) > 2:
             return tuple(self.generation(name) for name in names)
         found = self._shared.get(names)
@@ -69,8 +69,8 @@ class GenerationTable:
             found = self._shared[names] = tuple(self.generation(name) for name in names)
         return found
 
-    def tagged(self, key: EntryKey, tags: Iterable[str]) -> tuple[Generation, ...]:
-        """The objects for an entry's tags, in their order."""
+    def intern_tags(self, key: EntryKey, tags: Iterable[str]) -> tuple[Generation, ...]:
+        """Returns the objects for an entry's tags, in their order."""
         found = []
         for tag in tags:
             generation = self.generation(key.tag_name(tag))
@@ -80,24 +80,31 @@ class GenerationTable:
         return tuple(found)
 
     def learn(self, generation: Generation, nonce: bytes | None) -> None:
-        """Take note of a nonce that the server reported."""
+        """Takes note of a nonce that the server reported."""
+        # While its removal is owed, the server still has the old nonce: learnt, it would bring dead entries to life.
         if self.barred is not None and nonce is not None and generation.name in self.barred:
             nonce = None
         known = generation.nonce
         generation.nonce = nonce
         generation.glimpse = None
+        # From unknown to known no copy can die: none is kept under what is unknown. Counting that, too, would check
+        # every copy again at each cold read.
         if known is not None and known != nonce:
             self.memory.epoch += 1
 
-    def glimpsed(self, generations: Iterable[Generation]) -> None:
-        """Forget nonces that were good for one step only: nobody would tell of their end."""
+    def forget_glimpsed(self, generations: Iterable[Generation]) -> None:
+        """Forgets nonces that were good for one step only: nobody would tell of their end."""
         for generation in generations:
             nonce = generation.nonce
             self.learn(generation, None)
             generation.glimpse = nonce
 
     def end(self, name: str) -> None:
-        """A generation is over: everything under it dies, in one step."""
+        """Ends a generation: everything under it dies, in one step."""
+        # Counted before anything is woken, also for a generation that is not known here:
+        # 1. A load without a lease runs; it read the row.
+        # 2. The generation ends. A caller that comes now must not join the load: its answer was read before.
+        # 3. The load compares this count only. Counted after the wake-up, a waiter could join in between.
         self._flights.endings += 1
         generation = self._generations.get(name)
         if generation is not None:
@@ -107,24 +114,25 @@ class GenerationTable:
                 watcher.set_result(False)
 
     def drop(self, entry: bytes) -> None:
-        """An entry's key was changed or removed: forget the copy, close its flight, wake whoever waits for it."""
+        """Drops an entry whose key was changed or removed: forgets the copy, closes its flight, wakes its waiters."""
         self.memory.discard_wire(entry)
-        self._flights.replaced(entry)
+        self._flights.close_replaced(entry)
         self.wake(entry, filled=True)
 
     def wake_waiters(self, entry: bytes) -> None:
-        """The lease on an entry ended: close the flight to newcomers and wake whoever waits for the entry."""
+        """Closes the flight of an entry whose lease ended, and wakes the entry's waiters."""
         self._flights.close(entry)
         self.wake(entry, filled=False)
 
     def wake(self, entry: bytes, *, filled: bool) -> None:
-        """Tell whoever watches an entry that it may be filled, or that only its lease has changed."""
+        """Tells whoever watches an entry that it may be filled, or that only its lease has changed."""
         for watcher in self._watchers.pop(entry, ()):
             if not watcher.done():
                 watcher.set_result(filled)
 
     def forget_all(self) -> None:
-        """Nothing that was known can be trusted any more: memory goes off and is emptied, every nonce is unknown."""
+        """Forgets all that was known: memory goes off and is emptied, every nonce is unknown."""
+        # Memory is off before a waiter is woken: one that runs first would read it, and start what is to be prevented.
         self.memory.serving_until = float("-inf")
         self.memory.clear()
         self._flights.endings += 1
@@ -136,10 +144,10 @@ class GenerationTable:
             self.wake(entry, filled=True)
 
     def watch(self, entry: bytes, names: Iterable[str] = ()) -> asyncio.Future[bool]:
-        """A future that tells, once, that an entry may be filled (``True``), or that only its lease has changed (``False``).
+        """Returns a future that tells, once, that an entry may be filled (``True``), or that only its lease changed (``False``).
 
-        The lease has changed too if a generation ended that it rests on: it is nobody's then. Whoever gets the future
-        cancels it in the end.
+        The lease has changed too if a generation ended that it rests on: it is nobody's then. The caller cancels
+        the future in the end.
 
         Args:
             entry: The entry's key.

@@ -1,4 +1,4 @@
-"""How a value is kept in memory so that nobody can change it for the others.
+"""Values in memory, kept so that no caller can change one for the others.
 
 An immutable value is kept and handed out as it is, an array read-only and without a copy. A mutable container is kept
 encoded and every reader gets a private copy, at the price of a decode; where the data type's policy says ``shared``, all
@@ -84,7 +84,7 @@ class ValueStore:
         policy: Policy,
         usd: float = 0.0,
     ) -> bool:
-        """Put one entry into memory, and say whether it was kept there.
+        """Puts one entry into memory, and says whether it was kept there.
 
         Its generations are compared with its stamps at the first read, not here: this process may have ended one of
         them already, with its own removal still under way.
@@ -95,13 +95,13 @@ class ValueStore:
             payload: Its encoded form, where the caller has it.
             generations: What it depends on.
             stamps: The nonces of these when the value was permitted.
-            fresh_for_s: Seconds until it is stale, ``inf`` for ever; negative where it is stale already.
+            fresh_for_s: Seconds until it is stale, ``inf`` for ever; negative if it is stale already.
             stale_for_s: Seconds after that during which it may be served stale.
             load_s: How long its load took, in seconds: that drives the early refresh.
             usd: What its load cost, in dollars: with the time, that is what its place in memory is worth.
             policy: Whether it may be shared.
         """
-        value, thaw = self._kept(value, payload, policy)
+        value, thaw = self._prepare_kept(value, payload, policy)
         now = self._environment.now()
         is_eager = policy.early_refresh_beta and load_s and not math.isinf(fresh_for_s)
         if is_eager or usd:
@@ -132,7 +132,7 @@ class ValueStore:
         stamps: tuple[bytes, ...],
         policy: Policy,
     ) -> None:
-        """Put many entries into memory that have just been received and depend on the same generations; see :meth:`keep`."""
+        """Puts many entries into memory that have just been received and depend on the same generations; see :meth:`keep`."""
         if policy.early_refresh_beta:
             for found, stale_for_s, data, start in received:
                 self.keep(
@@ -149,7 +149,7 @@ class ValueStore:
             if getattr(value, "base", None) is data and len(data) <= 1.5 * value.nbytes + _HEADER_BYTES:
                 size = sys.getsizeof(value) + sys.getsizeof(data)
             else:
-                value, thaw = self._kept(value, memoryview(data)[start:], policy)
+                value, thaw = self._prepare_kept(value, memoryview(data)[start:], policy)
                 size = size_of(value)
             fresh_until = now + found.fresh_for_s
             entries.append(
@@ -168,15 +168,15 @@ class ValueStore:
             )
         self.memory.put_all(entries)
 
-    def _kept(
+    def _prepare_kept(
         self, value: Any, payload: bytes | memoryview | None, policy: Policy
     ) -> tuple[Any, Callable[[Any], Any] | None]:
-        """What is kept of a value, and what makes a private copy of that for a reader."""
+        """Returns the form in which a value is kept, and the function that makes a reader's private copy of it."""
         kind = type(value)
         if kind is str or kind is bytes:
             return value, None
         if kind is Nothing:
-            return value, _nothing
+            return value, _return_nothing
         if kind is dict and payload is not None and not policy.shared:
             return bytes(payload), self._decode
         is_array = hasattr(value, "__array_interface__")
@@ -187,7 +187,7 @@ class ValueStore:
         return (self._codec.decode(encoded), None) if is_array or policy.shared else (encoded, self._decode)
 
     def _ground(self, generations: _Generations, stamps: _Stamps) -> tuple[_Generations, _Stamps]:
-        """Equal tuples of an earlier entry, if there was one: the entries of a type mostly stand on the same ground."""
+        """Returns the equal tuples of an earlier entry, if there was one: the entries of a type mostly share them."""
         known = self._grounds.get(generations)
         if known is None or known[1] != stamps:
             if len(self._grounds) >= _MOST_GROUNDS:
@@ -196,7 +196,7 @@ class ValueStore:
         return known
 
     def peeker(self) -> Callable[[Ident], Any]:
-        """A function that gives the fresh value under an ident, or ``MISSING``: the shortest way to a value.
+        """Returns a function that gives the fresh value under an ident, or ``MISSING``: the shortest way to a value.
 
         It is a closure because a look at a local costs half of a look at an attribute, and this runs on every hit.
         """
@@ -223,7 +223,7 @@ class ValueStore:
         return peek
 
     def entry_peeker(self) -> Callable[[Ident, float], MemoryEntry | None]:
-        """A function that gives the slot of the value that is fresh at an instant, counted as read, or ``None``."""
+        """Returns a function that gives the slot of the value that is fresh at an instant, counted as read, or ``None``."""
         memory, slot_of = self.memory, self.memory.entries.get
         under_way, loading = UNDER_WAY, LOAD.get
 
@@ -246,20 +246,20 @@ class ValueStore:
 
     @staticmethod
     def hand_out(entry: MemoryEntry) -> Any:
-        """The value of a slot, private to the receiver where it could be changed; a kind of nothing as it is."""
+        """Returns the value of a slot, private to the receiver if it could be changed; a kind of nothing as it is."""
         if isinstance(entry.value, Nothing):
             return entry.value
         thaw = entry.thaw.plain if isinstance(entry.thaw, _Refreshed) else entry.thaw
         return entry.value if thaw is None else thaw(entry.value)
 
     def found(self, key: EntryKey, entry: MemoryEntry) -> Found:
-        """A slot as a tier's answer."""
+        """Returns a slot as a tier's answer."""
         load_s = entry.thaw.load_s if isinstance(entry.thaw, _Refreshed) else entry.cost
         value, fresh_for_s = self.hand_out(entry), self.fresh_for(entry)
         return Found(key, value, "memory", fresh_for_s, load_s, entry.generations, entry.stamps)
 
     def fresh_for(self, entry: MemoryEntry) -> float:
-        """Seconds a slot stays fresh; negative where it is stale."""
+        """Returns seconds a slot stays fresh; negative if it is stale."""
         return math.inf if entry.fresh_until == math.inf else entry.fresh_until - self._environment.now()
 
 
@@ -289,10 +289,10 @@ class _Refreshed:
 
 
 def _holds_more_than_it_shows(array: Any) -> bool:
-    """Whether keeping an array would keep a larger buffer alive, of which it is a part."""
+    """Returns whether keeping an array would keep a larger buffer alive, of which it is a part."""
     return array.base is not None and size_of(array) > 1.5 * array.nbytes + _HEADER_BYTES
 
 
-def _nothing(_: object) -> object:
-    """What a look that knows only values sees where memory remembers an absence."""
+def _return_nothing(_: object) -> object:
+    """Returns what a look that knows only values gets for a remembered absence."""
     return MISSING

@@ -47,7 +47,7 @@ Without a previous value it is a `UsageError`.
 
 
 class LoadContext:
-    """What a loader is told, and where it says what it knows about the value that it returns.
+    """The context of one load: the loader reads its request here, and describes the value that it returns.
 
     Attributes:
         tenant_id: The tenant of the entry.
@@ -58,15 +58,15 @@ class LoadContext:
         collection_id: Its collection, or ``None``.
         user_id: Its user, or ``None``.
         permissions: The set of permissions that it is made under, or ``None``.
-        previous: The expired value, where one is still there; ``MISSING`` otherwise. See :data:`UNCHANGED`.
+        previous: The expired value, if one is still there; ``MISSING`` otherwise. See :data:`UNCHANGED`.
         previous_tags: What it depends on.
-        ttl: Set it to give this value a time to live of its own; checked where it is set.
+        ttl: Set it to give this value a time to live of its own; checked if it is set.
         origin: Set it to say where the value came from; reads report it.
         tags: What the value depends on; see :meth:`depends_on`.
         retry_after: Set it before raising: for how many seconds (or a ``timedelta``) this source is not to be asked
             again for this entry. Readers get what expired, or the same error, meanwhile.
         stored: ``False`` after :meth:`skip`.
-        refusal: Why the value is not stored, where that is known already; empty where it may be.
+        refusal: Why the value is not stored, if that is known already; empty if it may be.
         slips: What the loader said that means nothing. It costs nobody the value, which was paid for: a wrong ``cost``
             is left out; after a wrong ``ttl`` or :meth:`depends_on` the value is handed out and not stored.
         reads: What the load has read from the cache so far: its value depends on all that this depends on.
@@ -105,7 +105,7 @@ class LoadContext:
         return self._may_join()
 
     def join_while(self, may_join: Callable[[], bool]) -> None:
-        """Say what decides whether others may join; the load's own flight does."""
+        """Says what decides whether others may join; the load's own flight does."""
         self._may_join = may_join
 
     @property
@@ -132,7 +132,7 @@ class LoadContext:
         self._retry_after_s = pause_s
 
     def depends_on(self, document_ids: str | Iterable[str]) -> None:
-        """Record the documents that the value is made from: it is gone when one of them is invalidated.
+        """Records the documents that the value is made from: it is gone when one of them is invalidated.
 
         It may be called before or after the documents were read: a document that was invalidated while the load ran
         makes the value unstorable, whenever it is named.
@@ -143,16 +143,16 @@ class LoadContext:
             self._slip("tags", f"depends_on({document_ids!r:.80}): {error}")
 
     def skip(self) -> None:
-        """Do not store the value: it is for this caller (and those who share the load) alone."""
+        """Does not store the value: it is for this caller (and those who share the load) alone."""
         self.refuse("skip")
 
     def refuse(self, reason: Refusal) -> None:
-        """Let the value not be stored, and say why; the first reason stays."""
+        """Lets the value not be stored, and says why; the first reason stays."""
         self.stored = False
         self.refusal = self.refusal or reason
 
     def cost(self, *, tokens: int = 0, usd: float | Decimal = 0.0) -> None:
-        """Record what the load cost: dearer values stay longer when memory is short."""
+        """Records what the load cost: dearer values stay longer when memory is short."""
         try:
             counted, paid = _amount(int(tokens)), _amount(float(usd))
             self.tokens += int(counted)
@@ -182,7 +182,7 @@ LOAD: Final[ContextVar[LoadContext | None]] = ContextVar("alacena.load", default
 
 @contextmanager
 def loading(context: LoadContext) -> Iterator[None]:
-    """Around the call of a loader: what it reads from the cache is noted, in tasks that it starts too."""
+    """Notes what a loader reads from the cache while it is called, in tasks that it starts too."""
     token = LOAD.set(context)
     UNDER_WAY.append(None)
     try:
@@ -194,7 +194,7 @@ def loading(context: LoadContext) -> Iterator[None]:
 
 
 def reads_under_way() -> Reads | None:
-    """Where the running code notes what it reads; ``None`` outside of loads."""
+    """Returns the record of the reads of the running load; ``None`` outside of loads."""
     if not UNDER_WAY or (load := LOAD.get()) is None:
         return None
     return load.reads
@@ -210,11 +210,11 @@ _POSITIONAL: Final = frozenset(
 _CONTEXT_NAMES: Final = frozenset({"context", "ctx", "load", "load_context"})
 
 Loader: TypeAlias = "Callable[[LoadContext], Awaitable[Any]]"
-"""Gets the value from the source; ``None`` where the source has nothing."""
+"""Gets the value from the source; ``None`` if the source has nothing."""
 
 
 def adapt(loader: Callable[..., Any]) -> Loader:
-    """A loader as the reader calls it: one that takes nothing, or is not async, is accepted too."""
+    """Returns a loader as the reader calls it: one that takes nothing, or is not async, is accepted too."""
     takes_context = _takes_context(loader)
 
     async def load(context: LoadContext) -> Any:
@@ -227,7 +227,7 @@ def adapt(loader: Callable[..., Any]) -> Loader:
 
 
 def source_name(loader: object) -> str:
-    """How messages call a loader; one that calls another has that one's name, in ``source_name`` or ``__wrapped__``."""
+    """Returns the name of a loader in messages; a wrapper has its function's, by ``source_name`` or ``__wrapped__``."""
     if name := getattr(loader, "source_name", None):
         return str(name)
     if (wrapped := getattr(loader, "__wrapped__", None)) is not None:
@@ -238,7 +238,7 @@ def source_name(loader: object) -> str:
 
 
 def _takes_context(loader: Any) -> bool:
-    """Whether the first positional parameter is meant for the context.
+    """Returns whether the first positional parameter is meant for the context.
 
     One with a default is the loader's own (``lambda d=d: fetch(d)``), unless its name says otherwise.
     """
@@ -311,7 +311,7 @@ class Request:
 
 @asynccontextmanager
 async def within(policy: Policy, keys: Sequence[EntryKey], loader: object) -> AsyncIterator[None]:
-    """A type's hard timeout around the wait for a place and the call of a loader.
+    """Yields a type's hard timeout around the wait for a place and the call of a loader.
 
     Args:
         policy: The type's policy.
@@ -339,7 +339,7 @@ async def within(policy: Policy, keys: Sequence[EntryKey], loader: object) -> As
         raise LoadTimeoutError(message) from error
 
 
-class _Call:
+class _LoaderCall:
     """A call of a source, as those see it who work inside it."""
 
     __slots__ = ("under_way",)
@@ -349,13 +349,13 @@ class _Call:
 
 
 # Only a context variable reaches what a source calls, in whatever task it does so.
-_CALL: Final[ContextVar[_Call | None]] = ContextVar("alacena_source_call", default=None)
+_CALL: Final[ContextVar[_LoaderCall | None]] = ContextVar("alacena_source_call", default=None)
 
 
 @contextmanager
 def call_of_source() -> Iterator[None]:
-    """Around a call of a source: what it does is done for an answer that is being paid for."""
-    call = _Call()
+    """Marks the code that runs as a source's: its work is done for an answer that is being paid for."""
+    call = _LoaderCall()
     token = _CALL.set(call)
     try:
         yield
@@ -365,13 +365,13 @@ def call_of_source() -> Iterator[None]:
 
 
 def in_source() -> bool:
-    """Whether a source is being called: in its own task, or in one that it started and still waits for."""
+    """Returns whether a source is being called: in its own task, or in one that it started and still waits for."""
     call = _CALL.get()
     return call is not None and call.under_way
 
 
 class Stopwatch:
-    """How long a load took.
+    """A stopwatch for one load.
 
     Attributes:
         elapsed_s: Seconds; 0 until it is stopped.
@@ -385,7 +385,7 @@ class Stopwatch:
         self.elapsed_s = 0.0
 
     def stop(self) -> None:
-        """Stop it."""
+        """Stops it."""
         self.elapsed_s = self._environment.now() - self._began
 
 
@@ -411,5 +411,5 @@ class Renewal:
         self._timer = self._loop.call_later(self._every_s, self._renew)
 
     def cancel(self) -> None:
-        """Stop."""
+        """Stops."""
         self._timer.cancel()

@@ -1,4 +1,4 @@
-"""How many loads one tenant may have under way."""
+"""The limit of one tenant's loads under way."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class _Line:
         self.waiting: deque[asyncio.Future[bool]] = deque()
 
     def give(self) -> None:
-        """Give a place to who waits longest."""
+        """Gives a place to who waits longest."""
         while self.waiting:
             turn = self.waiting.popleft()
             if not turn.done():
@@ -35,7 +35,7 @@ class _Line:
 class LoadLimiter:
     """Gives places to loads, so that an outage of the cache does not melt the source.
 
-    Who waits for a tenant's place waits in line behind that tenant alone. A load that another load waits for goes ahead
+    A load that waits for a tenant's place waits in line behind that tenant alone. A load that another load waits for goes ahead
     of the line and needs no place: the other one may have the place that it would wait for, or may come to wait for it
     later. So the limit counts the loads that a request waits for, not those inside them.
 
@@ -49,7 +49,7 @@ class LoadLimiter:
 
     @asynccontextmanager
     async def place(self, tenant_id: str, flights: Sequence[Flight] = ()) -> AsyncIterator[None]:
-        """A place for one load; waits while the tenant has none left and no other load waits for this one.
+        """Yields a place for one load; waits while the tenant has none left and no other load waits for this one.
 
         Args:
             tenant_id: The tenant.
@@ -72,7 +72,7 @@ class LoadLimiter:
 
     @staticmethod
     async def _turn(line: _Line, flights: Sequence[Flight]) -> bool:
-        """Wait for a place, or for another load to wait for this one; whether there is a place to give back."""
+        """Waits for a place, or for another load to wait for this one; whether there is a place to give back."""
         if line.free:
             line.free -= 1
             return True

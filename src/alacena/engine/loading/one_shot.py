@@ -22,7 +22,7 @@ from alacena.engine.base.errors import OneShotValueError, UnsharableValueError
 
 _PLAIN: Final = frozenset({str, bytes, bytearray, int, float, complex, bool, type(None), range})
 _MOST_PARTS: Final = 10_000
-"""How many parts of a value are looked at: it is looked at where it cannot be stored, which each load of it repeats."""
+"""How many parts of a value are looked at: it is looked at if it cannot be stored, which each load of it repeats."""
 
 _COLLECT: Final = "wrap the source in collected(...), which reads it to its end, or return what it gives"
 _READ: Final = ("read", "close")
@@ -30,34 +30,34 @@ Join: TypeAlias = Callable[[list[Any]], Any]
 
 
 def one_shot(value: object) -> str | None:
-    """What a value is that can be read only once, and what to do about it; ``None`` where it is no such value."""
+    """Returns the kind of a value that can be read only once, with the remedy; ``None`` if it is no such value."""
     kind = type(value)
     if kind in _PLAIN or isinstance(value, type):
         return None
     if isinstance(value, CoroutineType) or hasattr(kind, "__await__"):
-        return f"{_named(value)} that nobody has awaited: await it in the source"
+        return f"{_name_kind(value)} that nobody has awaited: await it in the source"
     if hasattr(kind, "__anext__") or (hasattr(kind, "__aiter__") and not hasattr(kind, "__iter__")):
-        return f"{_named(value)}, which can be read only once: {_COLLECT}"
+        return f"{_name_kind(value)}, which can be read only once: {_COLLECT}"
     if isinstance(value, io.IOBase) or all(callable(getattr(kind, verb, None)) for verb in _READ):
-        return f"{_named(value)}, which can be read only once: read it in the source and return its content"
+        return f"{_name_kind(value)}, which can be read only once: read it in the source and return its content"
     if hasattr(kind, "__next__"):
-        return f"{_named(value)}, which can be read only once: {_COLLECT}"
+        return f"{_name_kind(value)}, which can be read only once: {_COLLECT}"
     if callable(getattr(kind, "execute", None)):
-        return f"{_named(value)}, a query or cursor: execute it in the source, await that, and return the rows"
+        return f"{_name_kind(value)}, a query or cursor: execute it in the source, await that, and return the rows"
     is_entered_later = hasattr(kind, "__aenter__") and not hasattr(kind, "__iter__")
     if is_entered_later or (isinstance(value, AbstractContextManager) and hasattr(kind, "_recreate_cm")):
-        return f"{_named(value)}, a block that is not entered: enter it in the source and return what it gives"
+        return f"{_name_kind(value)}, a block that is not entered: enter it in the source and return what it gives"
     return None
 
 
-def _named(value: object) -> str:
+def _name_kind(value: object) -> str:
     kind = type(value)
     name = "coroutine" if isinstance(value, CoroutineType) else kind.__qualname__
     return f"a value of type {name!r}"
 
 
 def refuse_one_shot(value: object, what: str) -> None:
-    """Refuse a value that can be read only once, or that holds one at any depth.
+    """Refuses a value that can be read only once, or that holds one at any depth.
 
     Args:
         value: What a source returned and what cannot be stored.
@@ -91,7 +91,7 @@ _MADE_BY_CALLS: Final = (GeneratorType, AsyncGeneratorType, CoroutineType)
 
 
 def _parts(value: object, path: str) -> Iterable[tuple[object, str]]:
-    """What a value holds; the path of what an object has as an attribute ends in a blank."""
+    """Returns the parts of a value; the path of an attribute ends in a blank."""
     base = path.rstrip()
     if isinstance(value, Mapping):
         return ((part, f"{base}[{key!r:.40}]") for key, part in value.items())
@@ -106,7 +106,7 @@ def _parts(value: object, path: str) -> Iterable[tuple[object, str]]:
 
 
 def refuse_generator_function(source: object) -> None:
-    """Refuse a source that is a generator function, before it is called and whoever it asks is paid.
+    """Refuses a source that is a generator function, before it is called and whoever it asks is paid.
 
     Raises:
         OneShotValueError: It is one.
@@ -117,7 +117,7 @@ def refuse_generator_function(source: object) -> None:
 
 
 def makes_stream(source: object) -> bool:
-    """Whether a function can be seen to return a generator: it, or what it is a part or an object of, has a ``yield``."""
+    """Returns whether a function can be seen to return a generator: it, or what it is a part or an object of, has a ``yield``."""
     while isinstance(source, functools.partial):
         source = source.func
     if not inspect.isroutine(source):
@@ -126,7 +126,7 @@ def makes_stream(source: object) -> bool:
 
 
 def collected(source: Callable[..., Any], join: Join | None = None) -> Callable[..., Any]:
-    """A source whose stream is read to its end, so that what it gives can be stored and handed to everybody.
+    """Returns a source whose stream is read to its end, so that what it gives can be stored and handed to everybody.
 
     ::
 
@@ -156,13 +156,13 @@ def collected(source: Callable[..., Any], join: Join | None = None) -> Callable[
             parts = list(stream)
         else:
             return stream
-        return _joined(parts) if join is None else join(parts)
+        return _join_parts(parts) if join is None else join(parts)
 
     # A generator function that is wrapped is none any more, though its signature is still the one to call it by.
     return collect
 
 
-def _joined(parts: list[Any]) -> Any:
+def _join_parts(parts: list[Any]) -> Any:
     if parts and all(isinstance(part, str) for part in parts):
         return "".join(parts)
     if parts and all(isinstance(part, bytes) for part in parts):
@@ -171,7 +171,7 @@ def _joined(parts: list[Any]) -> Any:
 
 
 def duplicate(value: Any) -> Any:
-    """A copy of a value that cannot be encoded, for one more receiver.
+    """Returns a copy of a value that cannot be encoded, for one more receiver.
 
     Raises:
         UnsharableValueError: It cannot be copied either.

@@ -33,15 +33,15 @@ class Load:
     Args:
         flights: The flights of its cache: one process may have several caches, with equal names for other entries.
         keys: What it loads.
-        aboard: The flights that carry it.
+        carriers: The flights that carry it.
     """
 
-    __slots__ = ("aboard", "flights", "is_over", "keys")
+    __slots__ = ("carriers", "flights", "is_over", "keys")
 
-    def __init__(self, flights: SingleFlight, keys: Sequence[EntryKey], aboard: Sequence[Flight]) -> None:
+    def __init__(self, flights: SingleFlight, keys: Sequence[EntryKey], carriers: Sequence[Flight]) -> None:
         self.flights = flights
         self.keys = keys
-        self.aboard = aboard
+        self.carriers = carriers
         self.is_over = False
 
 
@@ -51,7 +51,7 @@ _INSIDE: Final[ContextVar[Load | None]] = ContextVar("alacena_load", default=Non
 
 
 def _current_load() -> Load | None:
-    """The load that the running code works for; a task that outlived its load works for none."""
+    """Returns the load that the running code works for; a task that outlived its load works for none."""
     load = _INSIDE.get()
     return None if load is None or load.is_over else load
 
@@ -80,7 +80,7 @@ class Flight:
         began_at: When somebody first wanted it.
         task: The task that loads.
         retry_after_s: For how long its source, which failed, asked to be left alone, if it said so.
-        unleased: Why it has no lease, where it loads without one.
+        unleased: Why it has no lease, if it loads without one.
         hurry: What to do when another load begins to wait for it; ``None``: nothing.
         stored: Whether its value was stored; ``False`` until then.
     """
@@ -127,20 +127,20 @@ class Flight:
         return [load for waiter, load in self._waiters.items() if load and not load.is_over and not waiter.done()]
 
     def resolve(self, outcome: Any, copy: Callable[[Any], Any] | None = None, *, taken: bool = False) -> None:
-        """Give everybody the outcome.
+        """Gives everybody the outcome.
 
         Args:
             outcome: The outcome.
-            copy: Makes a private copy of it; without it all get the same object. Where it raises
+            copy: Makes a private copy of it; without it all get the same object. If it raises
                 ``UnsharableValueError``, that waiter gets the error in place of a copy; what else it raises is raised
                 before anybody has anything.
-            taken: Whether somebody who is not aboard has the original; otherwise the first waiter gets it.
+            taken: Whether somebody who is not carriers has the original; otherwise the first waiter gets it.
         """
         waiting = [waiter for waiter in self._waiters if not waiter.done()]
         outcomes = [outcome] * len(waiting)
         if copy is not None:
             first = 0 if taken else 1
-            outcomes[first:] = [_copied(copy, outcome) for _ in waiting[first:]]
+            outcomes[first:] = [_copy(copy, outcome) for _ in waiting[first:]]
         self._end()
         for waiter, private in zip(waiting, outcomes, strict=True):
             if isinstance(private, UnsharableValueError):
@@ -149,14 +149,14 @@ class Flight:
                 waiter.set_result(private)
 
     def fail(self, error: BaseException) -> None:
-        """Give everybody the loader's error, as it is. Nothing happens where it is over."""
+        """Gives everybody the loader's error, as it is. Nothing happens if it is over."""
         waiting = [waiter for waiter in self._waiters if not waiter.done()]
         self._end()
         for waiter in waiting:
             waiter.set_exception(error)
 
     def join(self, *, behind: bool = False) -> asyncio.Future[Any]:
-        """Board now, and return the outcome to wait for.
+        """Boards now, and returns the outcome to wait for.
 
         Args:
             behind: Whether nobody waits for the outcome.
@@ -219,19 +219,19 @@ class SingleFlight:
         return frozenset(self._tasks)
 
     def check(self, key: EntryKey) -> None:
-        """Refuse to wait for an entry where the load that asks for it is itself waited for by a load of that entry.
+        """Refuses to wait for an entry where the load that asks for it is itself waited for by a load of that entry.
 
         Raises:
             CircularLoadError: It would wait for itself. The message names the circle.
         """
         load = _current_load()
         if load is not None and (circle := _circle(self, key, load, set())) is not None:
-            raise CircularLoadError(_told(circle))
+            raise CircularLoadError(_describe_circle(circle))
 
     @contextmanager
-    def inside(self, keys: Sequence[EntryKey], aboard: Sequence[Flight]) -> Iterator[Load]:
-        """Around the call of a source: what it asks for is asked for by its load."""
-        load = Load(self, keys, aboard)
+    def inside(self, keys: Sequence[EntryKey], carriers: Sequence[Flight]) -> Iterator[Load]:
+        """Marks the code that runs as a load's: what it asks for is asked for by its load."""
+        load = Load(self, keys, carriers)
         token = _INSIDE.set(load)
         try:
             yield load
@@ -240,11 +240,11 @@ class SingleFlight:
             _INSIDE.reset(token)
 
     def solo(self) -> Flight:
-        """A flight that nobody else may join."""
+        """Returns a flight that nobody else may join."""
         return Flight(None, self._environment.now())
 
     def get(self, entry: bytes, *, exact: bool = False) -> Flight | None:
-        """The flight that a caller may join, if there is one.
+        """Returns the flight that a caller may join, if there is one.
 
         Args:
             entry: What it loads.
@@ -254,22 +254,32 @@ class SingleFlight:
         flight = self._flights.get(entry)
         if flight is None or not flight.joinable or flight.is_over:
             return None
+        # 1. A load has sent its LEASE; the script ran, and found an entry.
+        # 2. The entry is invalidated, and that is acknowledged.
+        # 3. A caller that skips memory comes now. Joining, it would get the entry of step 1, read before its call.
         if exact and self._memory.serving_until != math.inf:
             return None
         return flight if flight.started_at is None or self._is_joinable(flight, flight.started_at) else None
 
     def mark_started(self, flight: Flight) -> None:
-        """The source is being asked: from now on the flight carries what was true now."""
+        """Notes that the source is being asked: from now on the flight carries what was true now."""
+        # Set when the source is asked and not when the flight began: what waits for a place in the limit has read nothing yet,
+        # and takes whoever comes.
         flight.started_at = self._environment.now()
         flight.endings = self.endings
 
     def _is_joinable(self, flight: Flight, started_at: float) -> bool:
-        """Whether nothing that the load may have read can have ended before this moment, as far as the bound asks.
+        """Returns whether nothing that the load may have read can have ended before this moment, as far as the bound asks.
 
         With a lease, its generations are compared, and no tag may have ended that it might name; without one, any ending
         closes it. A load that began more than the bound ago is joined only while the server's word is current: a process
         that is cut off hears of no endings.
         """
+        # 1. This load reads the row.
+        # 2. The other process invalidates it: the push ends a generation of the lease.
+        # 3. A caller that comes now must not join: its answer was read before its call.
+        # Beyond the bound, the lease must be confirmed by a server that still talks to us: cut off, step 2 is never
+        # heard.
         stands = flight.endings == self.endings if flight.lease is None else flight.lease.is_current
         now = self._environment.now()
         return stands and (
@@ -279,56 +289,57 @@ class SingleFlight:
     def start(
         self, entry: bytes, load: Callable[[Flight], Coroutine[Any, Any, None]], *, alone: bool = False
     ) -> Flight:
-        """Start a load; it replaces a flight that takes no waiters any more, or is ``alone`` beside it."""
+        """Starts a load; it replaces a flight that takes no waiters any more, or is ``alone`` beside it."""
         flight = self.solo() if alone else self.register(entry)
         flight.task = self.own(load(flight))
         flight.task.add_done_callback(lambda _: self._forget(entry, flight))
         return flight
 
     def register(self, entry: bytes) -> Flight:
-        """A flight without a task of its own: a batch loads it, and nobody's leaving cancels that."""
+        """Returns a flight without a task of its own: a batch loads it, and nobody's leaving cancels that."""
         before = self._flights.get(entry)
+        # One step back only: a chain of flights that each replaced the last would keep all their values alive.
         if before is not None:
             before.before = None
         flight = self._flights[entry] = Flight(before, self._environment.now())
         return flight
 
     def remove(self, entry: bytes, flight: Flight) -> None:
-        """Take an adopted flight off the table."""
+        """Takes an adopted flight off the table."""
         self._forget(entry, flight)
 
     def give_up(self, entry: bytes, flight: Flight, error: BaseException) -> None:
-        """End an adopted flight with an error, if it has not landed."""
+        """Ends an adopted flight with an error, if it has not landed."""
         flight.fail(error)
         self._forget(entry, flight)
 
     def close(self, entry: bytes) -> None:
-        """Let nobody board the flight of an entry that was just changed or removed."""
+        """Lets nobody board the flight of an entry that was just changed or removed."""
         self.endings += 1
         flight = self._flights.pop(entry, None)
         if flight is not None:
             flight.joinable = False
 
-    def replaced(self, entry: bytes) -> None:
-        """An entry was changed or removed: nobody boards its flight, and its source may be asked again."""
+    def close_replaced(self, entry: bytes) -> None:
+        """Closes the flight of an entry that was changed or removed; its source may be asked again."""
         self.close(entry)
         if self._source_backoff is not None:
             self._source_backoff.record_success(entry)
 
     def close_all(self) -> None:
-        """Let nobody board anything: what was known is in doubt."""
+        """Lets nobody board anything: what was known is in doubt."""
         for entry in tuple(self._flights):
             self.close(entry)
 
     def own(self, work: Coroutine[Any, Any, Any]) -> asyncio.Task[Any]:
-        """Run something in a task that is drained when the cache closes."""
+        """Runs something in a task that is drained when the cache closes."""
         task = asyncio.get_running_loop().create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
         return task
 
     async def drain(self, grace_s: float) -> None:
-        """Wait for the work under way and what it starts, then cancel what is left."""
+        """Waits for the work under way and what it starts, then cancel what is left."""
         deadline = Deadline(grace_s)
         try:
             while self._tasks and deadline.left_s():
@@ -353,18 +364,18 @@ def _cancel(task: asyncio.Task[Any]) -> None:
 
 
 def is_ended(task: asyncio.Task[Any], error: BaseException) -> bool:
-    """Whether a task of the cache that raises ``error`` was told to end, by the cache or by whoever ends the loop."""
+    """Returns whether a task of the cache that raises ``error`` was told to end, by the cache or by whoever ends the loop."""
     return task in _CANCELLED or (isinstance(error, asyncio.CancelledError) and task.cancelling() > 0)
 
 
 def is_order(task: asyncio.Task[Any], error: BaseException) -> bool:
-    """Whether ``error`` is an order to end, which the task must follow; any other has been told to those who waited."""
+    """Returns whether ``error`` is an order to end, which the task must follow; any other has been told to those who waited."""
     if isinstance(error, asyncio.CancelledError):
         return is_ended(task, error)
     return isinstance(error, KeyboardInterrupt | SystemExit)
 
 
-def _copied(copy: Callable[[Any], Any], outcome: Any) -> Any:
+def _copy(copy: Callable[[Any], Any], outcome: Any) -> Any:
     try:
         return copy(outcome)
     except UnsharableValueError as error:
@@ -372,18 +383,18 @@ def _copied(copy: Callable[[Any], Any], outcome: Any) -> Any:
 
 
 def _circle(flights: SingleFlight, key: EntryKey, load: Load, seen: set[Load]) -> list[EntryKey] | None:
-    """The entries from ``key`` to those of ``load``, if the load is waited for by one of ``key``; else ``None``."""
+    """Returns the entries from ``key`` to those of ``load``, if the load is waited for by one of ``key``; else ``None``."""
     if load.flights is flights and any(own.entry == key.entry for own in load.keys):
         return [key]
     seen.add(load)
-    for own, flight in zip(load.keys, load.aboard, strict=True):
+    for own, flight in zip(load.keys, load.carriers, strict=True):
         for behind in flight.loads_behind:
             if behind not in seen and (circle := _circle(flights, key, behind, seen)) is not None:
                 return [*circle, own]
     return None
 
 
-def _told(circle: Sequence[EntryKey]) -> str:
+def _describe_circle(circle: Sequence[EntryKey]) -> str:
     names = [f"{key.data_type} {key.resource_id!r}" for key in (*circle, circle[0])]
     return (
         f"a load waits for itself: {' asks for '.join(names)}. Call the source itself there, or give the inner entry an "
@@ -392,9 +403,9 @@ def _told(circle: Sequence[EntryKey]) -> str:
 
 
 def ended(task: asyncio.Task[Any], error: BaseException, what: str) -> BaseException:
-    """What the callers of a load are told that ended with ``error``.
+    """Returns the exception for the callers of a load that ended with ``error``.
 
-    Nobody's cancellation but a caller's own may reach that caller, and an order to stop the process reaches the loop.
+    Only a caller's own cancellation may reach that caller, and an order to stop the process reaches the loop.
     """
     if isinstance(error, asyncio.CancelledError):
         if is_ended(task, error):

@@ -24,7 +24,7 @@ _SPREAD: Final = 0.1
 
 
 class _Respite(NamedTuple):
-    """For how long a source is left alone, and what it failed with, where that is to be raised meanwhile."""
+    """For how long a source is left alone, and what it failed with, if that is to be raised meanwhile."""
 
     until: float
     is_told: bool
@@ -36,7 +36,7 @@ class _Respite(NamedTuple):
 class SourceBackoff:
     """Keeps a source that has just failed from being asked again by every read of its entry.
 
-    Of one process, by entry. What is forgotten, because there are too many, costs a call of the source.
+    Of one process, by entry. A source that is forgotten, because there are too many, costs a call of the source.
 
     Args:
         environment: Time, and chance: what failed together is not asked again together.
@@ -57,13 +57,13 @@ class SourceBackoff:
         error: Exception | None = None,
         stands: Callable[[], bool] = bool,
     ) -> None:
-        """The source of an entry failed.
+        """Notes that the source of an entry failed.
 
         Args:
             entry: The entry.
             policy: For how long its source is left alone, less up to a tenth.
             told_s: For how long the source itself asked to be left alone: that long, and up to a tenth more.
-            error: What it failed with, where it is to be raised again meanwhile.
+            error: What it failed with, if it is to be raised again meanwhile.
             stands: Whether nothing has ended since that the error may have come from.
         """
         chance = self._environment.random()
@@ -83,11 +83,11 @@ class SourceBackoff:
             del self._source_backoff[next(iter(self._source_backoff))]
 
     def record_success(self, entry: bytes) -> None:
-        """The source of an entry answered, or the entry was removed."""
+        """Notes that the source of an entry answered, or that the entry was removed."""
         self._source_backoff.pop(entry, None)
 
     def is_active(self, entry: bytes) -> bool:
-        """Whether the source of an entry is to be left alone now."""
+        """Returns whether the source of an entry is to be left alone now."""
         source_backoff = self._source_backoff.get(entry)
         if source_backoff is None:
             return False
@@ -97,7 +97,7 @@ class SourceBackoff:
         return False
 
     def repeat(self, entry: bytes, policy: Policy) -> None:
-        """Raise what the source of an entry has just failed with, if it is to be left alone and nothing stands in.
+        """Raises what the source of an entry has just failed with, if it is to be left alone and nothing stands in.
 
         Args:
             entry: The entry.
@@ -114,7 +114,7 @@ class SourceBackoff:
 
 
 def pause(given: Any) -> float | None:
-    """A time that somebody gave as seconds or a ``timedelta``, an hour at most; ``None`` where it is no such thing."""
+    """Returns a time that somebody gave as seconds or a ``timedelta``, an hour at most; ``None`` if it is no such thing."""
     if isinstance(given, timedelta):
         given = given.total_seconds()
     if isinstance(given, bool) or not isinstance(given, int | float) or not given > 0 or math.isnan(given):
@@ -123,7 +123,7 @@ def pause(given: Any) -> float | None:
 
 
 def told_pause(error: BaseException, environment: Environment) -> float | None:
-    """For how many seconds an exception says that its source is to be left alone.
+    """Returns for how many seconds an exception says that its source is to be left alone.
 
     It says so in an attribute ``retry_after``, or in the ``Retry-After`` of the response that it carries, as those of
     httpx, openai, anthropic and requests do.
@@ -143,7 +143,7 @@ def told_pause(error: BaseException, environment: Environment) -> float | None:
 
 
 def _until(given: str, environment: Environment) -> float | None:
-    """The seconds until a date as HTTP writes it."""
+    """Returns the seconds until a date as HTTP writes it."""
     try:
         at = parsedate_to_datetime(given)
     except (TypeError, ValueError):

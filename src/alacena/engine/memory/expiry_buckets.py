@@ -13,7 +13,7 @@ _FINEST_EXPONENT = -3
 _STEPS_EXPONENT = 5
 
 
-class Bucket:
+class ExpiryBucket:
     """Slots that are due at one instant: a ring of links inside the entries."""
 
     __slots__ = ("due_newer", "due_older")
@@ -38,7 +38,7 @@ class ExpiryBuckets:
 
     def __init__(self) -> None:
         self.next_due = math.inf
-        self._buckets: dict[float, Bucket] = {}
+        self._buckets: dict[float, ExpiryBucket] = {}
         self._order: list[float] = []
         self._grain = self._shortest = self._longest = 0.0
 
@@ -52,7 +52,7 @@ class ExpiryBuckets:
         due = -(-dies_at // self._grain) * self._grain
         bucket = self._buckets.get(due)
         if bucket is None:
-            bucket = self._buckets[due] = Bucket()
+            bucket = self._buckets[due] = ExpiryBucket()
             heapq.heappush(self._order, due)
             self.next_due = self._order[0]
         last = bucket.due_older

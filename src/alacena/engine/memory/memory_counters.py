@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 import msgspec
 
@@ -10,7 +10,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from alacena.engine.memory.memory_entry import MemoryEntry
-    from alacena.engine.memory.tenant_segment import TenantSegment
 
 
 class MemoryCounters(msgspec.Struct, gc=False, eq=False):
@@ -25,6 +24,13 @@ class MemoryCounters(msgspec.Struct, gc=False, eq=False):
     expirations: int = 0
     row: Any = None
     version: int = -1
+
+
+class Counted(Protocol):
+    """A segment, as far as its counts are read."""
+
+    tenant: Any
+    tallies: dict[Any, MemoryCounters]
 
 
 class MemoryCounts(NamedTuple):
@@ -42,7 +48,7 @@ class MemoryCounts(NamedTuple):
 
 
 def count_all(
-    segments: Iterable[TenantSegment], held: Iterable[MemoryEntry], cleared: Iterable[MemoryEntry]
+    segments: Iterable[Counted], held: Iterable[MemoryEntry], cleared: Iterable[MemoryEntry]
 ) -> dict[tuple[Any, Any], MemoryCounts]:
     """Add what entries count themselves to what the tallies know, by ``(tenant_id, data_type)``.
 

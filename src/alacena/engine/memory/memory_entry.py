@@ -48,7 +48,7 @@ class MemoryEntry(msgspec.Struct, gc=False, eq=False):
     checked: int = -1
     hits: int = 0
     # What only a entry in a queue has. Untyped for the checker where it is set from the start: the reader asks ``queue``.
-    queue: Queue | None = None
+    queue: EntryQueue | None = None
     tally: Any = None
     newer: Any = None
     older: Any = None
@@ -71,7 +71,7 @@ class MemoryEntry(msgspec.Struct, gc=False, eq=False):
         self.newer = self.older = self.queue = self.due_newer = self.due_older = self.tally = None
 
 
-class Queue(msgspec.Struct, gc=False, eq=False):
+class EntryQueue(msgspec.Struct, gc=False, eq=False):
     """Slots in order of arrival: a ring of links inside the entries, so that any of them leaves at once.
 
     The queue itself stands in the ring where the newest meets the oldest: ``newer`` is its oldest entry.

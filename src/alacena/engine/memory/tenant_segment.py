@@ -7,7 +7,7 @@ from zlib import crc32
 
 from alacena.engine.memory.eviction_history import STAMP_MASK
 from alacena.engine.memory.memory_counters import MemoryCounters
-from alacena.engine.memory.memory_entry import Queue
+from alacena.engine.memory.memory_entry import EntryQueue
 from alacena.engine.memory.window_sizer import TAIL_RATIO, TURN_RATIO, WindowSizer
 
 if TYPE_CHECKING:
@@ -76,7 +76,7 @@ class TenantSegment:
         self.floor = self.ceiling = 0.0
         self._ghosts = ghosts
         self._dial = WindowSizer()
-        self._young, self._old, self._main = Queue(), Queue(), Queue()
+        self._young, self._old, self._main = EntryQueue(), EntryQueue(), EntryQueue()
         self._newest: MemoryEntry | None = None
         self._capacity = 1
         self._turn_at = 0
@@ -167,7 +167,7 @@ class TenantSegment:
         """Stand empty. What was learnt stays; the entries' own links are left to whoever takes them apart."""
         for queue in (self._young, self._old, self._main):
             queue.unlink()
-        self._young, self._old, self._main = Queue(), Queue(), Queue()
+        self._young, self._old, self._main = EntryQueue(), EntryQueue(), EntryQueue()
         self._newest = None
         self.count = self.bytes = 0
         self.floor = self.ceiling = 0.0
@@ -190,7 +190,7 @@ class TenantSegment:
         newest = self._newest
         return used or (newest is not None and newest.queue is not None and newest.hits > newest.seen)
 
-    def _challenge(self, queue: Queue, main_room: float) -> MemoryEntry | None:
+    def _challenge(self, queue: EntryQueue, main_room: float) -> MemoryEntry | None:
         """Who loses between a queue's oldest and the main queue's oldest; ``None`` where both may stay."""
         main = self._main
         candidate: MemoryEntry = queue.newer

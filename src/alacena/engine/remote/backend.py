@@ -25,7 +25,7 @@ Argument: TypeAlias = str | bytes | int | float
 
 @cache
 def _source(name: str) -> str:
-    """The Lua text of a script. Read from the root package, so that reading it imports no client library."""
+    """Returns the Lua text of a script. Read from the root package, so that reading it imports no client library."""
     return (importlib.resources.files("alacena") / "engine" / "remote" / "redis" / "lua" / f"{name}.lua").read_text(
         "utf-8"
     )
@@ -64,7 +64,7 @@ class Notification(Protocol):
     """Rings when something is published on its channel. It says that it is worth looking, never what is there."""
 
     async def wait(self, timeout_s: float) -> bool:
-        """Wait for a ring, or for one that came since the last wait.
+        """Waits for a ring, or for one that came since the last wait.
 
         A ring may be lost (the connection was away): whoever waits must look again after a while by itself.
 
@@ -78,11 +78,11 @@ class Backend(Protocol):
     """One keyspace, its scripts and its bells."""
 
     async def call(self, *command: Argument, timeout_s: float | None = None) -> Reply:
-        """Run one command, routed by its first key.
+        """Runs one command, routed by its first key.
 
         Raises:
-            BackendError: :class:`~alacena.engine.base.errors.BackendUnavailableError` where nothing was executed,
-                :class:`~alacena.engine.base.errors.OutcomeUnknownError` where it may have been,
+            BackendError: :class:`~alacena.engine.base.errors.BackendUnavailableError` if nothing was executed,
+                :class:`~alacena.engine.base.errors.OutcomeUnknownError` if it may have been,
                 :class:`~alacena.engine.base.errors.ServerReplyError` where the server refused.
         """
         ...
@@ -95,7 +95,7 @@ class Backend(Protocol):
         *,
         timeout_s: float | None = None,
     ) -> Reply:
-        """Run one script atomically. All keys share one hash tag. A script unknown to the server is loaded and re-run.
+        """Runs one script atomically. All keys share one hash tag. A script unknown to the server is loaded and re-run.
 
         Raises:
             BackendError: As :meth:`call`.
@@ -103,11 +103,11 @@ class Backend(Protocol):
         ...
 
     def listen(self, channel: str) -> AbstractAsyncContextManager[Notification]:
-        """A bell for one channel, subscribed when the context is entered, until it is left."""
+        """Yields a notification of one channel, subscribed when the context is entered, until it is left."""
         ...
 
     async def require_safe(self) -> None:
-        """Check that the server evicts nothing, by what it said last.
+        """Checks that the server evicts nothing, by what it said last.
 
         Raises:
             UnsafeServerError: ``maxmemory-policy`` is not ``noeviction``, or the server does not tell.
@@ -116,12 +116,12 @@ class Backend(Protocol):
         ...
 
     async def wait_aof(self, key: str, *, replicas: int = 0, timeout_s: float = 5.0) -> bool:
-        """Wait until all that was acknowledged so far on the node of ``key`` is fsynced to its append-only file.
+        """Waits until all that was acknowledged so far on the node of ``key`` is fsynced to its append-only file.
 
         ``WAITAOF`` counts from the last write of its own connection and blocks it, and some servers answer it too early:
         an implementation uses a connection apart, writes something there first, and makes sure of the fsync.
 
         Returns:
-            True if this node (and ``replicas`` replicas) confirmed; False where it did not, or cannot.
+            True if this node (and ``replicas`` replicas) confirmed; False if it did not, or cannot.
         """
         ...

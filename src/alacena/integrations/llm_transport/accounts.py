@@ -22,7 +22,7 @@ _log = logging.getLogger("alacena")
 
 
 @dataclass(frozen=True, slots=True)
-class Caller:
+class CallAttribution:
     """For whom a call is made.
 
     Attributes:
@@ -91,7 +91,7 @@ class Accounts:
             return ending
         return replace(ending, nanodollars=self._prices.nanodollars(ending.model, ending.counts, at=at, url=call.url))
 
-    def used(self, cache: Cache, caller: Caller, call: Call, ending: Ending) -> None:
+    def used(self, cache: Cache, caller: CallAttribution, call: Call, ending: Ending) -> None:
         """Count a call of the provider, behind it: nobody waits for the ledger, least of all while Redis is away.
 
         If Redis fails: the use is in the log, and nothing is raised: the answer is paid for.
@@ -107,7 +107,7 @@ class Accounts:
         counts.nanodollars += nanodollars or 0
         self._tell(cache, usage_record(caller, call, ending, ending.counts, saved=False))
 
-    def saved(self, cache: Cache, caller: Caller, call: Call, ending: Ending) -> None:
+    def saved(self, cache: Cache, caller: CallAttribution, call: Call, ending: Ending) -> None:
         """Count a hit, behind it."""
         if ending.counts is None:
             self.counts.uncounted += 1
@@ -134,7 +134,9 @@ async def _told(cache: Cache, record: dict[str, Any]) -> None:
         _log.warning("%s tokens of %s are not in the ledger: %r", record["tokens"], record["model"], error)
 
 
-def usage_record(caller: Caller, call: Call, ending: Ending, counts: TokenCounts, *, saved: bool) -> dict[str, Any]:
+def usage_record(
+    caller: CallAttribution, call: Call, ending: Ending, counts: TokenCounts, *, saved: bool
+) -> dict[str, Any]:
     """Returns what the ledger is told of one call. The only place that knows how the ledger wants it.
 
     A call is named by the provider's id of its answer, so that it counts once, whoever else records it under that id. A

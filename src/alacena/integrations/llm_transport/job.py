@@ -9,7 +9,7 @@ from alacena.integrations.llm_transport.http import respond
 
 if TYPE_CHECKING:
     from alacena.engine import Cache, Scope
-    from alacena.integrations.llm_transport.accounts import Caller
+    from alacena.integrations.llm_transport.accounts import CallAttribution
     from alacena.integrations.llm_transport.answers import Answer, Headers, UnansweredError
     from alacena.integrations.llm_transport.http import Request, Stream
     from alacena.integrations.llm_transport.rules import Call, Rules
@@ -46,7 +46,7 @@ class Job:
     call: Call
     rules: Rules
     cache: Cache
-    caller: Caller
+    caller: CallAttribution
     scope: Scope
     tags: tuple[str, ...]
     document_ids: tuple[str, ...]

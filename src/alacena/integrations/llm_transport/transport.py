@@ -15,7 +15,7 @@ from alacena.common.context import (
 )
 from alacena.engine import Scope
 from alacena.integrations.caller import scope_for
-from alacena.integrations.llm_transport.accounts import Accounts, CallCounts, Caller
+from alacena.integrations.llm_transport.accounts import Accounts, CallAttribution, CallCounts
 from alacena.integrations.llm_transport.answers import judge, passed_on
 from alacena.integrations.llm_transport.embeddings import EmbeddingExchange
 from alacena.integrations.llm_transport.exchange import Exchange
@@ -118,7 +118,9 @@ class CachingTransport(TransportBase):
         if tenant_id is None:
             self._warn()
             return await self._pass_on(request, None, "tenant")
-        caller = Caller(tenant_id, get_current_agent_id(), get_current_conversation_id(), get_current_user_id())
+        caller = CallAttribution(
+            tenant_id, get_current_agent_id(), get_current_conversation_id(), get_current_user_id()
+        )
         cache = self._cache or await runtime.opened()
         job = Job(
             request=request,

@@ -22,9 +22,9 @@ if TYPE_CHECKING:
 
     from alacena.engine import Cache, Member, Snapshot
     from alacena.ops.console.journal import Journal
-    from alacena.ops.output import Answer
+    from alacena.ops.output import CommandResult
 
-    View = Callable[[Request], Awaitable[Answer | Any]]
+    View = Callable[[Request], Awaitable[CommandResult | Any]]
 
 _HEALTH_S: Final = 10.0
 """How old the findings of the doctor may be: an examination opens connections of its own."""
@@ -69,7 +69,7 @@ class Views:
         return {**found, "guarantee": report.plain(self._cache.guarantee()), "age_s": self._clock() - self._examined_at}
 
     async def _examine(self) -> dict[str, Any]:
-        findings = await checks.examine(doctor.checks(), checks.Subject(names.reached(self._cache)))
+        findings = await checks.examine(doctor.checks(), checks.Subject(names.find_settings(self._cache)))
         worst = {"fail": 0, "warn": 1, "skip": 2, "pass": 3}
         ordered = sorted(findings, key=lambda finding: worst[finding.state])
         return {**checks.report(findings), "checks": [asdict(finding) for finding in ordered]}
@@ -117,25 +117,25 @@ class Views:
             return {"name": process, "error": str(error)}
         return {"name": process, **report.plain(found)}
 
-    async def explain(self, request: Request) -> Answer:
+    async def explain(self, request: Request) -> CommandResult:
         """Returns why a read of one entry is what it is."""
         parts = {name: request.query_params.get(name) or None for name in _SCOPE}
         scope = Scope(_asked(request, "tenant"), **parts)
         return await report.explanation(self._cache, _asked(request, "type"), _asked(request, "id"), scope)
 
-    async def queues(self, request: Request) -> Answer:
+    async def queues(self, request: Request) -> CommandResult:
         """Returns the queues."""
         return await letters.queues(self._cache, request.query_params.get("tenant") or None, None, _MOST_NAMES)
 
-    async def dead(self, request: Request) -> Answer:
+    async def dead(self, request: Request) -> CommandResult:
         """Returns the dead letters of one queue."""
         return await letters.dead(self._cache, _asked(request, "tenant"), _asked(request, "queue"), _MOST_LETTERS)
 
-    async def locks(self, request: Request) -> Answer:
+    async def locks(self, request: Request) -> CommandResult:
         """Returns the locks that are held or waited for."""
         return await report.locks(self._cache, request.query_params.get("tenant") or None, _MOST_NAMES)
 
-    async def tokens(self, request: Request) -> Answer:
+    async def tokens(self, request: Request) -> CommandResult:
         """Returns the totals of one tenant's ledger."""
         given = {name: request.query_params.get(name) or None for name in ("day", "month")}
         return await report.tokens(self._cache, _asked(request, "tenant"), given["day"], given["month"])

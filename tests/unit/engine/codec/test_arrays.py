@@ -51,7 +51,7 @@ def test_an_array_is_read_out_of_the_middle_of_an_entry_without_a_copy(array):
 
 def test_what_is_remembered_of_one_array_is_never_taken_for_another():
     rest = [*ARRAYS, *ARRAYS[::-1], *(array for array in ARRAYS for _ in range(2)), "text", {"a": ARRAYS[0]}, b"", 7]
-    decode_next = arrays.remembering(Codec().decode)
+    decode_next = arrays.remember_header(Codec().decode)
     for value in rest:
         data = b"a header" * 5 + encode(value)
         back = decode_next(data, 40)

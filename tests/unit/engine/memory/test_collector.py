@@ -58,7 +58,7 @@ def test_a_tenant_adds_a_handful(counted, new_memory, new_slot):
 
 
 @pytest.mark.parametrize("tenants", [1, 50])
-def test_a_shelf_that_is_dropped_takes_its_values_along(counted, new_memory, new_slot, tenants):
+def test_a_tier_that_is_dropped_takes_its_values_along(counted, new_memory, new_slot, tenants):
     memory = new_memory(200)
     values = fill(memory, new_slot, 500, tenants)
     assert len(values) == 200

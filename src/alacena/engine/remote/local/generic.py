@@ -23,32 +23,32 @@ if TYPE_CHECKING:
 
 @command("DEL", 1, None, keys=all_keys)
 def del_(space: Keyspace, words: list[bytes]) -> Reply:
-    """Delete keys; returns how many were there."""
+    """Deletes keys; returns how many were there."""
     return sum(space.peek(key) is not None and space.delete(key) for key in words)
 
 
 @command("UNLINK", 1, None, keys=all_keys)
 def unlink(space: Keyspace, words: list[bytes]) -> Reply:
-    """Delete keys; returns how many were there."""
+    """Deletes keys; returns how many were there."""
     return del_(space, words)
 
 
 @command("EXISTS", 1, None, reads=True, keys=all_keys)
 def exists(space: Keyspace, words: list[bytes]) -> Reply:
-    """How many of the keys named are there, counted as often as named."""
+    """Returns how many of the keys named are there, counted as often as named."""
     return sum(space.peek(key) is not None for key in words)
 
 
 @command("TYPE", 1, reads=True)
 def type_(space: Keyspace, words: list[bytes]) -> Reply:
-    """The name of the value's type, or ``none``."""
+    """Returns the name of the value's type, or ``none``."""
     value = space.peek(words[0])
     return b"none" if value is None else TYPE_NAMES[type(value)]
 
 
 @command("PTTL", 1, reads=True)
 def pttl(space: Keyspace, words: list[bytes]) -> Reply:
-    """Milliseconds left; -1 if it does not expire, -2 if it is not there."""
+    """Returns milliseconds left; -1 if it does not expire, -2 if it is not there."""
     if space.peek(words[0]) is None:
         return -2
     deadline = space.deadline_ms(words[0])
@@ -57,7 +57,7 @@ def pttl(space: Keyspace, words: list[bytes]) -> Reply:
 
 @command("TTL", 1, reads=True)
 def ttl(space: Keyspace, words: list[bytes]) -> Reply:
-    """Seconds left, rounded; -1 if it does not expire, -2 if it is not there."""
+    """Returns seconds left, rounded; -1 if it does not expire, -2 if it is not there."""
     left = pttl(space, words)
     return left if left < 0 else (left + 500) // 1000
 
@@ -85,31 +85,31 @@ def _allows(condition: bytes, old: int | None, new: int) -> bool:
 
 @command("EXPIRE", 2, 3)
 def expire(space: Keyspace, words: list[bytes]) -> Reply:
-    """Expire after so many seconds; 1 if it will."""
+    """Expires after so many seconds; 1 if it will."""
     return _expire(space, words, 1000, absolute=False)
 
 
 @command("PEXPIRE", 2, 3)
 def pexpire(space: Keyspace, words: list[bytes]) -> Reply:
-    """Expire after so many milliseconds; 1 if it will."""
+    """Expires after so many milliseconds; 1 if it will."""
     return _expire(space, words, 1, absolute=False)
 
 
 @command("EXPIREAT", 2, 3)
 def expireat(space: Keyspace, words: list[bytes]) -> Reply:
-    """Expire at a second of the server's clock; 1 if it will."""
+    """Expires at a second of the server's clock; 1 if it will."""
     return _expire(space, words, 1000, absolute=True)
 
 
 @command("PEXPIREAT", 2, 3)
 def pexpireat(space: Keyspace, words: list[bytes]) -> Reply:
-    """Expire at a millisecond of the server's clock; 1 if it will."""
+    """Expires at a millisecond of the server's clock; 1 if it will."""
     return _expire(space, words, 1, absolute=True)
 
 
 @command("PERSIST", 1)
 def persist(space: Keyspace, words: list[bytes]) -> Reply:
-    """Take the expiry away; 1 if there was one."""
+    """Takes the expiry away; 1 if there was one."""
     if space.peek(words[0]) is None or space.deadline_ms(words[0]) is None:
         return 0
     space.set_deadline_ms(words[0], None)
@@ -118,7 +118,7 @@ def persist(space: Keyspace, words: list[bytes]) -> Reply:
 
 @command("SCAN", 1, None, reads=True, keys=no_keys)
 def scan(space: Keyspace, words: list[bytes]) -> Reply:
-    """All keys in one page, with MATCH, COUNT and TYPE."""
+    """Returns all keys in one page, with MATCH, COUNT and TYPE."""
     if integer(words[0], "ERR invalid cursor") != 0:
         return [b"0", []]
     options = words[1:]
@@ -135,7 +135,7 @@ def scan(space: Keyspace, words: list[bytes]) -> Reply:
 
 
 def _glob(pattern: bytes) -> re.Pattern[bytes]:
-    """The server's glob as an expression: ``*``, ``?``, ``[a-c]``, ``[^a]`` and the backslash."""
+    """Returns the server's glob as an expression: ``*``, ``?``, ``[a-c]``, ``[^a]`` and the backslash."""
     tokens = re.findall(rb"\\.|\[\^?(?:\\.|[^\]])*\]|.", pattern, re.DOTALL)
     return re.compile(b"".join(map(_glob_token, tokens)), re.DOTALL)
 
@@ -152,32 +152,32 @@ def _glob_token(token: bytes) -> bytes:
 
 @command("TIME", 0, reads=True, keys=no_keys)
 def time_(space: Keyspace, words: list[bytes]) -> Reply:  # noqa: ARG001 - every command has this shape
-    """The server's clock: seconds and microseconds."""
+    """Returns the server's clock: seconds and microseconds."""
     micros = int(space.clock() * 1_000_000)
     return [b"%d" % (micros // 1_000_000), b"%d" % (micros % 1_000_000)]
 
 
 @command("PING", 0, 1, keys=no_keys)
 def ping(space: Keyspace, words: list[bytes]) -> Reply:  # noqa: ARG001 - every command has this shape
-    """``PONG``, or the word given."""
+    """Returns ``PONG``, or the word given."""
     return words[0] if words else b"PONG"
 
 
 @command("PUBLISH", 2, keys=no_keys)
 def publish(space: Keyspace, words: list[bytes]) -> Reply:
-    """Ring the listeners of a channel; returns how many there are."""
+    """Rings the listeners of a channel; returns how many there are."""
     return space.on_publish(words[0], words[1]) if space.on_publish is not None else 0
 
 
 @command("DBSIZE", 0, reads=True, keys=no_keys)
 def dbsize(space: Keyspace, words: list[bytes]) -> Reply:  # noqa: ARG001 - every command has this shape
-    """How many keys there are."""
+    """Returns how many keys there are."""
     return len(space)
 
 
 @command("FLUSHALL", 0, 1, keys=no_keys)
 def flushall(space: Keyspace, words: list[bytes]) -> Reply:  # noqa: ARG001 - every command has this shape
-    """Delete everything."""
+    """Deletes everything."""
     for key in list(space.names()):
         space.delete(key)
     return OK
@@ -185,5 +185,5 @@ def flushall(space: Keyspace, words: list[bytes]) -> Reply:  # noqa: ARG001 - ev
 
 @command("FLUSHDB", 0, 1, keys=no_keys)
 def flushdb(space: Keyspace, words: list[bytes]) -> Reply:
-    """Delete everything: there is one database."""
+    """Deletes everything: there is one database."""
     return flushall(space, words)

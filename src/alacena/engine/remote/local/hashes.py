@@ -13,94 +13,94 @@ if TYPE_CHECKING:
 
 @command("HGET", 2, reads=True)
 def hget(space: Keyspace, words: list[bytes]) -> Reply:
-    """One field, or null."""
+    """Returns one field, or null."""
     return (space.get(words[0], dict) or {}).get(words[1])
 
 
 @command("HMGET", 2, None, reads=True)
 def hmget(space: Keyspace, words: list[bytes]) -> Reply:
-    """Several fields."""
+    """Returns several fields."""
     fields = space.get(words[0], dict) or {}
     return [fields.get(field) for field in words[1:]]
 
 
 @command("HGETALL", 1, reads=True)
 def hgetall(space: Keyspace, words: list[bytes]) -> Reply:
-    """All fields."""
+    """Returns all fields."""
     return dict(space.get(words[0], dict) or {})
 
 
 @command("HLEN", 1, reads=True)
 def hlen(space: Keyspace, words: list[bytes]) -> Reply:
-    """How many fields there are."""
+    """Returns how many fields there are."""
     return len(space.get(words[0], dict) or ())
 
 
 @command("HEXISTS", 2, reads=True)
 def hexists(space: Keyspace, words: list[bytes]) -> Reply:
-    """1 if the field is there."""
+    """Returns 1 if the field is there."""
     return int(words[1] in (space.get(words[0], dict) or ()))
 
 
 @command("HKEYS", 1, reads=True)
 def hkeys(space: Keyspace, words: list[bytes]) -> Reply:
-    """The names of the fields."""
+    """Returns the names of the fields."""
     return list(space.get(words[0], dict) or ())
 
 
 @command("HVALS", 1, reads=True)
 def hvals(space: Keyspace, words: list[bytes]) -> Reply:
-    """The values of the fields."""
+    """Returns the values of the fields."""
     return list((space.get(words[0], dict) or {}).values())
 
 
 @command("HSET", 3, None)
 def hset(space: Keyspace, words: list[bytes]) -> Reply:
-    """Set fields; returns how many are new."""
+    """Sets fields; returns how many are new."""
     key, *pairs = words
     if len(pairs) % 2:
         raise ServerReplyError("ERR wrong number of arguments for 'hset' command")
     fields = space.get_or_create(key, dict)
     before = len(fields)
     fields.update(zip(pairs[::2], pairs[1::2], strict=True))
-    space.changed(key)
+    space.mark_changed(key)
     return len(fields) - before
 
 
 @command("HMSET", 3, None)
 def hmset(space: Keyspace, words: list[bytes]) -> Reply:
-    """Set fields; the old name."""
+    """Sets fields; the old name."""
     hset(space, words)
     return OK
 
 
 @command("HSETNX", 3)
 def hsetnx(space: Keyspace, words: list[bytes]) -> Reply:
-    """Set a field that is not there; 1 if it was set."""
+    """Sets a field that is not there; 1 if it was set."""
     key, field, value = words
     if field in (space.get(key, dict) or ()):
         return 0
     space.get_or_create(key, dict)[field] = value
-    space.changed(key)
+    space.mark_changed(key)
     return 1
 
 
 @command("HDEL", 2, None)
 def hdel(space: Keyspace, words: list[bytes]) -> Reply:
-    """Delete fields; returns how many were there."""
+    """Deletes fields; returns how many were there."""
     key, *names = words
     fields = space.get(key, dict)
     if fields is None:
         return 0
     gone = sum(fields.pop(name, None) is not None for name in names)
     if gone:
-        space.changed(key)
+        space.mark_changed(key)
     return gone
 
 
 @command("HINCRBY", 3)
 def hincrby(space: Keyspace, words: list[bytes]) -> Reply:
-    """Add to a field."""
+    """Adds to a field."""
     key, field, word = words
     amount = integer(word)
     fields = space.get(key, dict) or {}
@@ -108,5 +108,5 @@ def hincrby(space: Keyspace, words: list[bytes]) -> Reply:
     if not -(2**63) <= number < 2**63:
         raise ServerReplyError("ERR increment or decrement would overflow")
     space.get_or_create(key, dict)[field] = b"%d" % number
-    space.changed(key)
+    space.mark_changed(key)
     return number

@@ -1,6 +1,6 @@
 """One server's keyspace as a plain object: synchronous, deterministic, without network, task or clock of its own.
 
-Commands answer in RESP3 shapes and refuse with the server's own error codes. What the library does not use is left out.
+Commands answer in RESP3 shapes and refuse with the server's own error codes. Commands that the library does not use are left out.
 Modelled after the documented behaviour of Redis 7 and Valkey 9, and held to it by a differential test.
 """
 
@@ -19,8 +19,8 @@ if TYPE_CHECKING:
 
     from alacena.engine.remote.backend import Reply
 
-Value: TypeAlias = "bytes | dict[bytes, bytes] | deque[bytes] | Members | SortedSet"
-V = TypeVar("V", bytes, dict[bytes, bytes], "deque[bytes]", "Members", SortedSet)
+Value: TypeAlias = "bytes | dict[bytes, bytes] | deque[bytes] | SetMembers | SortedSet"
+V = TypeVar("V", bytes, dict[bytes, bytes], "deque[bytes]", "SetMembers", SortedSet)
 
 OK: Final = b"OK"
 
@@ -28,7 +28,7 @@ _LEAST_NOTED: Final = 64
 """Deadlines that are over for other reasons and may wait to be cleared away, whatever there is."""
 
 
-class Members(dict[bytes, None]):
+class SetMembers(dict[bytes, None]):
     """A set whose order is that of insertion, so that a replay enumerates it alike."""
 
 
@@ -36,7 +36,7 @@ TYPE_NAMES: Final[dict[type, bytes]] = {
     bytes: b"string",
     dict: b"hash",
     deque: b"list",
-    Members: b"set",
+    SetMembers: b"set",
     SortedSet: b"zset",
 }
 
@@ -48,7 +48,7 @@ class Command:
     Attributes:
         run: The function; gets the keyspace and the words after the name.
         at_least: Words needed after the name.
-        at_most: Words allowed after the name; ``None`` where there is no limit.
+        at_most: Words allowed after the name; ``None`` if there is no limit.
         reads: True if it only reads.
         keys: Picks the keys out of the words.
     """
@@ -65,17 +65,17 @@ COMMANDS: dict[bytes, Command] = {}
 
 
 def first_key(words: list[bytes]) -> Iterable[bytes]:
-    """The key is the first word."""
+    """Returns the key is the first word."""
     return words[:1]
 
 
 def all_keys(words: list[bytes]) -> Iterable[bytes]:
-    """Every word is a key."""
+    """Returns every word is a key."""
     return words
 
 
 def no_keys(words: list[bytes]) -> Iterable[bytes]:  # noqa: ARG001 - one of a family
-    """No word is a key."""
+    """Returns no word is a key."""
     return ()
 
 
@@ -87,7 +87,7 @@ def command(
     reads: bool = False,
     keys: Callable[[list[bytes]], Iterable[bytes]] = first_key,
 ) -> Callable[[Callable[[Keyspace, list[bytes]], Reply]], Callable[[Keyspace, list[bytes]], Reply]]:
-    """Enter a function as the command ``name``. ``at_most`` left out: exactly ``at_least`` words."""
+    """Enters a function as the command ``name``. ``at_most`` left out: exactly ``at_least`` words."""
 
     def enter(run: Callable[[Keyspace, list[bytes]], Reply]) -> Callable[[Keyspace, list[bytes]], Reply]:
         most = at_least if at_most == -1 else at_most
@@ -131,7 +131,7 @@ class Keyspace:
         self._by_deadline: list[tuple[int, bytes]] = []
 
     def execute(self, words: list[bytes]) -> Reply:
-        """Run one command given as its words.
+        """Runs one command given as its words.
 
         Raises:
             ServerReplyError: The command is unknown, malformed, or meets a key of another type.
@@ -153,15 +153,15 @@ class Keyspace:
         return reply
 
     def now_ms(self) -> int:
-        """The server's clock in whole milliseconds."""
+        """Returns the server's clock in whole milliseconds."""
         return int(self.clock() * 1000)
 
     def evict(self, key: bytes) -> bool:
-        """Drop a key as a server short of memory does; True if it was there."""
+        """Drops a key as a server short of memory does; True if it was there."""
         return self.delete(key)
 
     def sweep(self, limit: int | None = None) -> int:
-        """Delete what has expired, as the server's background cycle does; returns how many keys that were.
+        """Deletes what has expired, as the server's background cycle does; returns how many keys that were.
 
         Args:
             limit: How many deadlines are looked at; left out: all that are over.
@@ -182,7 +182,7 @@ class Keyspace:
             heapq.heapify(self._by_deadline)
 
     def names(self) -> Iterator[bytes]:
-        """The keys that have not expired."""
+        """Returns the keys that have not expired."""
         now = self.now_ms()
         return (key for key in list(self._values) if now <= self._deadlines_ms.get(key, now))
 
@@ -192,7 +192,7 @@ class Keyspace:
     # What commands are made of.
 
     def peek(self, key: bytes) -> Value | None:
-        """The value of a key, whatever its type; ``None`` if it is not there (any more)."""
+        """Returns the value of a key, whatever its type; ``None`` if it is not there (any more)."""
         deadline = self._deadlines_ms.get(key)
         if deadline is not None and self.now_ms() > deadline:
             self.delete(key)
@@ -200,7 +200,7 @@ class Keyspace:
         return self._values.get(key)
 
     def get(self, key: bytes, kind: type[V]) -> V | None:
-        """The value of a key that must be of one type, or ``None``.
+        """Returns the value of a key that must be of one type, or ``None``.
 
         Raises:
             ServerReplyError: ``WRONGTYPE``.
@@ -213,47 +213,47 @@ class Keyspace:
         return value
 
     def get_or_create(self, key: bytes, kind: type[V]) -> V:
-        """The value of a key that must be of one type; made, empty, where it is not there."""
+        """Returns the value of a key that must be of one type; made, empty, if it is not there."""
         value = self.get(key, kind)
         if value is None:
             value = self._values[key] = kind()
         return value
 
     def put(self, key: bytes, value: Value, deadline_ms: int | None = None) -> None:
-        """Replace a value together with its expiry."""
+        """Replaces a value together with its expiry."""
         self._values[key] = value
         if deadline_ms is None:
             self._deadlines_ms.pop(key, None)
         else:
             self._note_deadline(key, deadline_ms)
-        self.touched(key)
+        self.notify_changed(key)
 
     def delete(self, key: bytes) -> bool:
-        """Delete a key; True if it was there."""
+        """Deletes a key; True if it was there."""
         self._deadlines_ms.pop(key, None)
         if self._values.pop(key, None) is None:
             return False
-        self.touched(key)
+        self.notify_changed(key)
         return True
 
-    def changed(self, key: bytes) -> None:
-        """Say that a container was changed in place; an empty one ceases to exist."""
+    def mark_changed(self, key: bytes) -> None:
+        """Says that a container was changed in place; an empty one ceases to exist."""
         if not self._values.get(key):
             self.delete(key)
         else:
-            self.touched(key)
+            self.notify_changed(key)
 
-    def touched(self, key: bytes) -> None:
-        """Tell whoever follows changes."""
+    def notify_changed(self, key: bytes) -> None:
+        """Tells whoever follows changes."""
         if self.on_touch is not None:
             self.on_touch(key)
 
     def deadline_ms(self, key: bytes) -> int | None:
-        """When a key expires, in milliseconds of the server's clock; ``None`` if never."""
+        """Returns the instant at which a key expires, in milliseconds of the server's clock; ``None`` if never."""
         return self._deadlines_ms.get(key)
 
     def set_deadline_ms(self, key: bytes, deadline_ms: int | None) -> None:
-        """Give a key that exists another expiry, or none."""
+        """Gives a key that exists another expiry, or none."""
         if deadline_ms is None:
             self._deadlines_ms.pop(key, None)
         elif deadline_ms <= self.now_ms():
@@ -261,11 +261,11 @@ class Keyspace:
             return
         else:
             self._note_deadline(key, deadline_ms)
-        self.touched(key)
+        self.notify_changed(key)
 
 
 def integer(word: bytes, error: str = "ERR value is not an integer or out of range") -> int:
-    """A word as a signed 64-bit integer.
+    """Returns a word as a signed 64-bit integer.
 
     Raises:
         ServerReplyError: It is none.
@@ -279,8 +279,8 @@ def integer(word: bytes, error: str = "ERR value is not an integer or out of ran
     return number
 
 
-def floating(word: bytes, error: str = "ERR value is not a valid float") -> float:
-    """A word as a float, infinities included.
+def parse_float(word: bytes, error: str = "ERR value is not a valid float") -> float:
+    """Returns a word as a float, infinities included.
 
     Raises:
         ServerReplyError: It is none, or not a number.
@@ -295,5 +295,5 @@ def floating(word: bytes, error: str = "ERR value is not a valid float") -> floa
 
 
 def syntax_error() -> ServerReplyError:
-    """The refusal of options that make no sense together."""
+    """Returns the refusal of options that make no sense together."""
     return ServerReplyError("ERR syntax error")

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 def bounds(start: int, stop: int, length: int) -> tuple[int, int]:
-    """Turn the server's inclusive, possibly negative indices into a half-open range."""
+    """Turns the server's inclusive, possibly negative indices into a half-open range."""
     first = max(start + length, 0) if start < 0 else start
     last = stop + length if stop < 0 else min(stop, length - 1)
     return (0, 0) if first > last or first >= length else (first, last + 1)
@@ -22,31 +22,31 @@ def bounds(start: int, stop: int, length: int) -> tuple[int, int]:
 
 @command("RPUSH", 2, None)
 def rpush(space: Keyspace, words: list[bytes]) -> Reply:
-    """Append; returns the length."""
+    """Appends; returns the length."""
     items = space.get_or_create(words[0], deque)
     items.extend(words[1:])
-    space.changed(words[0])
+    space.mark_changed(words[0])
     return len(items)
 
 
 @command("LPUSH", 2, None)
 def lpush(space: Keyspace, words: list[bytes]) -> Reply:
-    """Put before the first; returns the length."""
+    """Puts before the first; returns the length."""
     items = space.get_or_create(words[0], deque)
     items.extendleft(words[1:])
-    space.changed(words[0])
+    space.mark_changed(words[0])
     return len(items)
 
 
 @command("LPOP", 1, 2)
 def lpop(space: Keyspace, words: list[bytes]) -> Reply:
-    """Take the first, or the first so many."""
+    """Takes the first, or the first so many."""
     return _pop(space, words, left=True)
 
 
 @command("RPOP", 1, 2)
 def rpop(space: Keyspace, words: list[bytes]) -> Reply:
-    """Take the last, or the last so many."""
+    """Takes the last, or the last so many."""
     return _pop(space, words, left=False)
 
 
@@ -61,19 +61,19 @@ def _pop(space: Keyspace, words: list[bytes], *, left: bool) -> Reply:
     if count == 0:
         return []
     taken = [items.popleft() if left else items.pop() for _ in range(min(count or 1, len(items)))]
-    space.changed(words[0])
+    space.mark_changed(words[0])
     return taken[0] if count is None else taken
 
 
 @command("LLEN", 1, reads=True)
 def llen(space: Keyspace, words: list[bytes]) -> Reply:
-    """The length."""
+    """Returns the length."""
     return len(space.get(words[0], deque) or ())
 
 
 @command("LRANGE", 3, reads=True)
 def lrange(space: Keyspace, words: list[bytes]) -> Reply:
-    """A part of the list, both ends included."""
+    """Returns a part of the list, both ends included."""
     start, stop = integer(words[1]), integer(words[2])
     items = space.get(words[0], deque) or deque()
     return list(islice(items, *bounds(start, stop, len(items))))
@@ -81,7 +81,7 @@ def lrange(space: Keyspace, words: list[bytes]) -> Reply:
 
 @command("LINDEX", 2, reads=True)
 def lindex(space: Keyspace, words: list[bytes]) -> Reply:
-    """One element, or null."""
+    """Returns one element, or null."""
     index = integer(words[1])
     items = space.get(words[0], deque) or deque()
     return items[index] if -len(items) <= index < len(items) else None
@@ -89,7 +89,7 @@ def lindex(space: Keyspace, words: list[bytes]) -> Reply:
 
 @command("LREM", 3)
 def lrem(space: Keyspace, words: list[bytes]) -> Reply:
-    """Remove equal elements: from the head, from the tail (negative) or all (0)."""
+    """Removes equal elements: from the head, from the tail (negative) or all (0)."""
     count = integer(words[1])
     items = space.get(words[0], deque)
     if items is None:
@@ -106,18 +106,18 @@ def lrem(space: Keyspace, words: list[bytes]) -> Reply:
     if removed:
         items.clear()
         items.extend(kept)
-        space.changed(words[0])
+        space.mark_changed(words[0])
     return removed
 
 
 @command("LTRIM", 3)
 def ltrim(space: Keyspace, words: list[bytes]) -> Reply:
-    """Keep a part of the list."""
+    """Keeps a part of the list."""
     start, stop = integer(words[1]), integer(words[2])
     items = space.get(words[0], deque)
     if items is not None:
         kept = list(islice(items, *bounds(start, stop, len(items))))
         items.clear()
         items.extend(kept)
-        space.changed(words[0])
+        space.mark_changed(words[0])
     return OK

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final
 
 from alacena.engine.base.errors import CacheClosedError
 from alacena.engine.remote.local.keyspace import Keyspace
-from alacena.engine.remote.local.twins import TWINS, Server
+from alacena.engine.remote.local.twins import TWINS, TwinServer
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Sequence
@@ -20,18 +20,18 @@ _SWEPT: Final = 16
 """Expired keys that each call clears away: more than a call adds, so that they do not gather."""
 
 
-def encoded(word: Argument) -> bytes:
-    """A word as it would go over the wire."""
+def encode_word(word: Argument) -> bytes:
+    """Returns a word as it would go over the wire."""
     return word if isinstance(word, bytes) else str(word).encode("utf-8", "surrogatepass")
 
 
 def run_twin(space: Keyspace, name: str, keys: Sequence[bytes], args: Sequence[bytes]) -> Reply:
-    """Run a script's twin on a keyspace, as one atomic step.
+    """Runs a script's twin on a keyspace, as one atomic step.
 
     Raises:
         ServerReplyError: The script refused, or one of its commands did.
     """
-    return TWINS[name](Server(space), list(keys), list(args))
+    return TWINS[name](TwinServer(space), list(keys), list(args))
 
 
 class LocalNotification:
@@ -41,11 +41,11 @@ class LocalNotification:
         self._rung = asyncio.Event()
 
     def ring(self) -> None:
-        """Ring, now or for the next wait."""
+        """Rings, now or for the next wait."""
         self._rung.set()
 
     async def wait(self, timeout_s: float) -> bool:
-        """Wait for a ring, or for one that came since the last wait; False when the time is over."""
+        """Waits for a ring, or for one that came since the last wait; False when the time is over."""
         try:
             async with asyncio.timeout(timeout_s):
                 await self._rung.wait()
@@ -75,9 +75,9 @@ class LocalBackend:
         self._closed = False
 
     async def call(self, *command: Argument, timeout_s: float | None = None) -> Reply:  # noqa: ARG002 - never waits
-        """Run one command."""
+        """Runs one command."""
         self.keyspace.sweep(_SWEPT)
-        return self.keyspace.execute([encoded(word) for word in command])
+        return self.keyspace.execute([encode_word(word) for word in command])
 
     async def script(
         self,
@@ -87,14 +87,16 @@ class LocalBackend:
         *,
         timeout_s: float | None = None,  # noqa: ARG002 - never waits
     ) -> Reply:
-        """Run one script's twin."""
+        """Runs one script's twin."""
         self.keyspace.sweep(_SWEPT)
-        return run_twin(self.keyspace, script.name, [encoded(key) for key in keys], [encoded(arg) for arg in args])
+        return run_twin(
+            self.keyspace, script.name, [encode_word(key) for key in keys], [encode_word(arg) for arg in args]
+        )
 
     @asynccontextmanager
     async def listen(self, channel: str) -> AsyncIterator[LocalNotification]:
-        """A bell for one channel."""
-        name, bell = encoded(channel), LocalNotification()
+        """Yields a notification of one channel."""
+        name, bell = encode_word(channel), LocalNotification()
         self._bells.setdefault(name, []).append(bell)
         try:
             yield bell
@@ -105,23 +107,23 @@ class LocalBackend:
                 del self._bells[name]
 
     async def require_safe(self) -> None:
-        """Nothing is evicted here.
+        """Returns at once: nothing is evicted here.
 
         Raises:
-            CacheClosedError: The cache was closed: whoever waited is woken by that, and asks again.
+            CacheClosedError: The cache was closed: its waiters are woken, and ask again.
         """
         if self._closed:
             raise CacheClosedError(CacheClosedError.__doc__)
 
     async def close(self) -> None:
-        """Wake whoever waits."""
+        """Wakes all that wait."""
         self._closed = True
         for bells in self._bells.values():
             for bell in bells:
                 bell.ring()
 
     async def wait_aof(self, key: str, *, replicas: int = 0, timeout_s: float = 5.0) -> bool:  # noqa: ARG002 - the port's
-        """There is no file: never confirmed."""
+        """Returns False: there is no file."""
         return False
 
     def _publish(self, channel: bytes, message: bytes) -> int:  # noqa: ARG002 - a ring carries nothing

@@ -1,4 +1,4 @@
-"""The remote tier where there is no server: this process's memory is all there is, under the same rules."""
+"""The remote tier if there is no server: this process's memory is all there is, under the same rules."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _NOTED_TAGS = 10_000
 
 
 class _Journal:
-    """Which tags ended in this process, in their order, for loads that name their tags only when they are done.
+    """The tags that ended in this process, in their order, for loads that name their tags only when they are done.
 
     Attributes:
         position: How many endings it has noted.
@@ -35,20 +35,20 @@ class _Journal:
     def __init__(self) -> None:
         self.position = 0
         self._forgotten = 0
-        self._ended: dict[str, int] = {}
+        self._has_ended: dict[str, int] = {}
 
     def note(self, name: str) -> None:
-        """A tag ended."""
+        """Notes that a tag ended."""
         self.position += 1
-        self._ended.pop(name, None)
-        self._ended[name] = self.position
-        if len(self._ended) > _NOTED_TAGS:
-            oldest = next(iter(self._ended))
-            self._forgotten = self._ended.pop(oldest)
+        self._has_ended.pop(name, None)
+        self._has_ended[name] = self.position
+        if len(self._has_ended) > _NOTED_TAGS:
+            oldest = next(iter(self._has_ended))
+            self._forgotten = self._has_ended.pop(oldest)
 
     def tells_of(self, name: str, since: int) -> bool:
-        """Whether a tag may have ended since a position."""
-        return since < self._forgotten or self._ended.get(name, 0) > since
+        """Returns whether a tag may have ended since a position."""
+        return since < self._forgotten or self._has_ended.get(name, 0) > since
 
 
 class LocalTier:
@@ -108,7 +108,7 @@ class LocalTier:
             permit = Held(self._coherence.watch(key.entry, names), math.inf, is_told=True)
             settled(permit)
             return permit
-        depends = (*self._coherence.generations(key.generations), *self._coherence.tagged(key, tags))
+        depends = (*self._coherence.generations(key.generations), *self._coherence.intern_tags(key, tags))
         stamps = tuple((generation, self._nonce(generation)) for generation in depends)
         journal = self._coherence.generation(key.journal)
         lease = self._leases[key.entry] = Lease(
@@ -117,7 +117,7 @@ class LocalTier:
             stamps,
             (journal, self._nonce(journal)),
             self._journal.position,
-            storable=not self._held(key),
+            storable=not self._is_held(key),
             previous=self._look(key),
         )
         settled(lease)
@@ -138,13 +138,15 @@ class LocalTier:
         if self._leases.get(key.entry) is not lease:
             return "lease"
         self.release(lease)
-        if not lease.storable or self._held(key):
+        if not lease.storable or self._is_held(key):
             return "hold"
         if not lease.stands:
             return "generation"
         known = {generation.name for generation, _ in lease.stamps}
+        # Tags that the load named only at its end have no stamp in the lease: the journal tells whether one ended
+        # meanwhile.
         late = [tag for tag in new_entry.tags if key.tag_name(tag) not in known]
-        if any(self._ended(key, tag, lease.noted) for tag in late):
+        if any(self._has_ended(key, tag, lease.noted) for tag in late):
             return "generation"
         return self._keep(key, new_entry)
 
@@ -155,10 +157,11 @@ class LocalTier:
 
     async def store(self, key: EntryKey, new_entry: NewEntry, began: Beginning | None = None) -> Refusal:
         """See :meth:`alacena.engine.base.remote_tier.RemoteTier.store`."""
+        # The lease goes first: a load that is under way read before this store, and its fill must find no lease.
         self._leases.pop(key.entry, None)
         self._coherence.wake_waiters(key.entry)
         self._coherence.memory.discard_wire(key.entry)
-        if self._held(key):
+        if self._is_held(key):
             return "hold"
         if began is not None:
             if any(generation.nonce != nonce for generation, nonce in began.stamps):
@@ -214,6 +217,7 @@ class LocalTier:
         """See :meth:`alacena.engine.base.remote_tier.RemoteTier.unhold`."""
         for key in keys:
             holds = self._holds.get(key.hold, {})
+            # Blocks on one resource overlap: each ends its own hold, and readers come in when the last has.
             holds.pop(token, None)
             if not holds:
                 self._holds.pop(key.hold, None)
@@ -224,7 +228,7 @@ class LocalTier:
         return {
             "tier": "this process only",
             "lease": key.entry in self._leases,
-            "hold": self._held(key),
+            "hold": self._is_held(key),
             "wider": [other.scope.parts for other in wider if other.ident in self._coherence.memory.entries],
         }
 
@@ -249,7 +253,7 @@ class LocalTier:
         return self._values.found(key, slot)
 
     def _keep(self, key: EntryKey, new_entry: NewEntry) -> Refusal:
-        generations = (*self._coherence.generations(key.generations), *self._coherence.tagged(key, new_entry.tags))
+        generations = (*self._coherence.generations(key.generations), *self._coherence.intern_tags(key, new_entry.tags))
         stamps = tuple(self._nonce(generation) for generation in generations)
         kept = self._values.keep(
             key,
@@ -266,8 +270,8 @@ class LocalTier:
         self._coherence.wake(key.entry, filled=True)
         return "" if kept or new_entry.fresh_for_s == 0 else "value"
 
-    def _ended(self, key: EntryKey, tag: str, since: int) -> bool:
-        """Whether what a tag stands for may have ended since a position of the journal; :data:`MANY` stands for all."""
+    def _has_ended(self, key: EntryKey, tag: str, since: int) -> bool:
+        """Returns whether what a tag stands for may have ended since a position of the journal; :data:`MANY` stands for all."""
         return self._journal.position > since if tag == MANY else self._journal.tells_of(key.tag_name(tag), since)
 
     def _drop(self, key: EntryKey) -> bool:
@@ -275,7 +279,7 @@ class LocalTier:
         self._coherence.drop(key.entry)
         return known
 
-    def _held(self, key: EntryKey) -> bool:
+    def _is_held(self, key: EntryKey) -> bool:
         now = self._environment.now()
         holds = {token: until for token, until in self._holds.get(key.hold, {}).items() if until > now}
         if holds:

@@ -28,11 +28,11 @@ class SortedSet:
         return iter(self._order)
 
     def score(self, member: bytes) -> float | None:
-        """The member's score, or ``None``."""
+        """Returns the member's score, or ``None``."""
         return self._scores.get(member)
 
     def put(self, member: bytes, score: float) -> bool:
-        """Insert or move a member; True if it is new."""
+        """Inserts or move a member; True if it is new."""
         old = self._scores.get(member)
         if old == score:
             return False
@@ -43,7 +43,7 @@ class SortedSet:
         return old is None
 
     def discard(self, member: bytes) -> bool:
-        """Remove a member; True if it was there."""
+        """Removes a member; True if it was there."""
         score = self._scores.pop(member, None)
         if score is None:
             return False
@@ -51,16 +51,16 @@ class SortedSet:
         return True
 
     def rank(self, member: bytes) -> int | None:
-        """How many members come before this one, or ``None`` if it is not there."""
+        """Returns how many members come before this one, or ``None`` if it is not there."""
         score = self._scores.get(member)
         return None if score is None else bisect_left(self._order, (score, member))
 
     def slice(self, start: int, stop: int) -> list[tuple[float, bytes]]:
-        """The members whose rank is in ``[start, stop)``."""
+        """Returns the members whose rank is in ``[start, stop)``."""
         return self._order[start:stop]
 
     def span(self, low: float, high: float, *, above_low: bool = False, below_high: bool = False) -> tuple[int, int]:
-        """The ranks ``[start, stop)`` of scores from ``low`` to ``high``, whose ends belong to it unless told."""
+        """Returns the ranks ``[start, stop)`` of scores from ``low`` to ``high``, whose ends belong to it unless told."""
         side_low, side_high = (
             (bisect_right if above_low else bisect_left),
             (bisect_left if below_high else bisect_right),

@@ -6,7 +6,7 @@ from math import isnan
 from typing import TYPE_CHECKING
 
 from alacena.engine.base.errors import ServerReplyError
-from alacena.engine.remote.local.keyspace import Keyspace, command, floating, integer, syntax_error
+from alacena.engine.remote.local.keyspace import Keyspace, command, integer, parse_float, syntax_error
 from alacena.engine.remote.local.lists import bounds
 from alacena.engine.remote.local.sorted_set import SortedSet
 
@@ -19,7 +19,7 @@ _BOUND_ERROR = "ERR min or max is not a float"
 
 @command("ZADD", 3, None)
 def zadd(space: Keyspace, words: list[bytes]) -> Reply:
-    """Add or move members; returns how many are new (CH: new or moved)."""
+    """Adds or move members; returns how many are new (CH: new or moved)."""
     key, *rest = words
     at = next((i for i, word in enumerate(rest) if word.upper() not in _FLAGS), len(rest))
     flags, pairs = {word.upper() for word in rest[:at]}, rest[at:]
@@ -27,7 +27,7 @@ def zadd(space: Keyspace, words: list[bytes]) -> Reply:
         raise syntax_error()
     if (b"NX" in flags and flags & {b"XX", b"GT", b"LT"}) or {b"GT", b"LT"} <= flags:
         raise ServerReplyError("ERR GT, LT, and/or NX options at the same time are not compatible")
-    scored = [(member, floating(score)) for score, member in zip(pairs[::2], pairs[1::2], strict=True)]
+    scored = [(member, parse_float(score)) for score, member in zip(pairs[::2], pairs[1::2], strict=True)]
     members = space.get(key, SortedSet)
     if members is None:
         if b"XX" in flags:
@@ -40,7 +40,7 @@ def zadd(space: Keyspace, words: list[bytes]) -> Reply:
             added += members.put(member, score)
             moved += old is not None and old != score
     if added or moved or not len(members):
-        space.changed(key)
+        space.mark_changed(key)
     return added + (moved if b"CH" in flags else 0)
 
 
@@ -54,55 +54,55 @@ def _may(flags: set[bytes], old: float | None, new: float) -> bool:
 
 @command("ZINCRBY", 3)
 def zincrby(space: Keyspace, words: list[bytes]) -> Reply:
-    """Add to a score; returns it."""
+    """Adds to a score; returns it."""
     key, amount, member = words
-    step = floating(amount)
+    step = parse_float(amount)
     members = space.get(key, SortedSet)
     score = ((members and members.score(member)) or 0.0) + step
     if isnan(score):
         raise ServerReplyError("ERR resulting score is not a number (NaN)")
     space.get_or_create(key, SortedSet).put(member, score)
-    space.changed(key)
+    space.mark_changed(key)
     return score
 
 
 @command("ZREM", 2, None)
 def zrem(space: Keyspace, words: list[bytes]) -> Reply:
-    """Remove members; returns how many were there."""
+    """Removes members; returns how many were there."""
     members = space.get(words[0], SortedSet)
     if members is None:
         return 0
     removed = sum(members.discard(word) for word in words[1:])
     if removed:
-        space.changed(words[0])
+        space.mark_changed(words[0])
     return removed
 
 
 @command("ZSCORE", 2, reads=True)
 def zscore(space: Keyspace, words: list[bytes]) -> Reply:
-    """The score, or null."""
+    """Returns the score, or null."""
     members = space.get(words[0], SortedSet)
     return None if members is None else members.score(words[1])
 
 
 @command("ZRANK", 2, reads=True)
 def zrank(space: Keyspace, words: list[bytes]) -> Reply:
-    """The rank from the lowest score, or null."""
+    """Returns the rank from the lowest score, or null."""
     members = space.get(words[0], SortedSet)
     return None if members is None else members.rank(words[1])
 
 
 @command("ZCARD", 1, reads=True)
 def zcard(space: Keyspace, words: list[bytes]) -> Reply:
-    """How many members there are."""
+    """Returns how many members there are."""
     members = space.get(words[0], SortedSet)
     return 0 if members is None else len(members)
 
 
 @command("ZCOUNT", 3, reads=True)
 def zcount(space: Keyspace, words: list[bytes]) -> Reply:
-    """How many members have a score in a range."""
-    low, high = _bound(words[1]), _bound(words[2])
+    """Returns how many members have a score in a range."""
+    low, high = _parse_bound(words[1]), _parse_bound(words[2])
     members = space.get(words[0], SortedSet)
     if members is None:
         return 0
@@ -112,7 +112,7 @@ def zcount(space: Keyspace, words: list[bytes]) -> Reply:
 
 @command("ZRANGE", 3, 4, reads=True)
 def zrange(space: Keyspace, words: list[bytes]) -> Reply:
-    """Members by rank, both ends included; pairs with WITHSCORES."""
+    """Returns members by rank, both ends included; pairs with WITHSCORES."""
     start, stop = integer(words[1]), integer(words[2])
     with_scores = len(words) > 3
     if with_scores and words[3].upper() != b"WITHSCORES":
@@ -120,13 +120,13 @@ def zrange(space: Keyspace, words: list[bytes]) -> Reply:
     members = space.get(words[0], SortedSet)
     if members is None:
         return []
-    return _listed(members.slice(*bounds(start, stop, len(members))), with_scores=with_scores)
+    return _list_pairs(members.slice(*bounds(start, stop, len(members))), with_scores=with_scores)
 
 
 @command("ZRANGEBYSCORE", 3, 7, reads=True)
 def zrangebyscore(space: Keyspace, words: list[bytes]) -> Reply:
-    """Members by score, with WITHSCORES and LIMIT."""
-    low, high = _bound(words[1]), _bound(words[2])
+    """Returns members by score, with WITHSCORES and LIMIT."""
+    low, high = _parse_bound(words[1]), _parse_bound(words[2])
     with_scores, offset, count = _range_options(words[3:])
     members = space.get(words[0], SortedSet)
     if members is None or offset < 0:
@@ -134,7 +134,7 @@ def zrangebyscore(space: Keyspace, words: list[bytes]) -> Reply:
     start, stop = members.span(low[0], high[0], above_low=low[1], below_high=high[1])
     start += offset
     stop = stop if count < 0 else min(stop, start + count)
-    return _listed(members.slice(start, max(start, stop)), with_scores=with_scores)
+    return _list_pairs(members.slice(start, max(start, stop)), with_scores=with_scores)
 
 
 def _range_options(words: list[bytes]) -> tuple[bool, int, int]:
@@ -153,8 +153,8 @@ def _range_options(words: list[bytes]) -> tuple[bool, int, int]:
 
 @command("ZREMRANGEBYSCORE", 3)
 def zremrangebyscore(space: Keyspace, words: list[bytes]) -> Reply:
-    """Remove members by score; returns how many there were."""
-    low, high = _bound(words[1]), _bound(words[2])
+    """Removes members by score; returns how many there were."""
+    low, high = _parse_bound(words[1]), _parse_bound(words[2])
     members = space.get(words[0], SortedSet)
     if members is None:
         return 0
@@ -162,13 +162,13 @@ def zremrangebyscore(space: Keyspace, words: list[bytes]) -> Reply:
     for _, member in gone:
         members.discard(member)
     if gone:
-        space.changed(words[0])
+        space.mark_changed(words[0])
     return len(gone)
 
 
 @command("ZPOPMIN", 1, 2)
 def zpopmin(space: Keyspace, words: list[bytes]) -> Reply:
-    """Take the members of lowest score: ``[member, score]``, or a list of such pairs where a count is given."""
+    """Takes the members of lowest score: ``[member, score]``, or a list of such pairs where a count is given."""
     wrong = "ERR value is out of range, must be positive"
     count = integer(words[1], wrong) if len(words) > 1 else 1
     if count < 0:
@@ -180,16 +180,16 @@ def zpopmin(space: Keyspace, words: list[bytes]) -> Reply:
     for _, member in taken:
         members.discard(member)
     if taken:
-        space.changed(words[0])
+        space.mark_changed(words[0])
     pairs = [[member, score] for score, member in taken]
     return pairs if len(words) > 1 else pairs[0]
 
 
-def _listed(pairs: list[tuple[float, bytes]], *, with_scores: bool) -> Reply:
+def _list_pairs(pairs: list[tuple[float, bytes]], *, with_scores: bool) -> Reply:
     return [[member, score] for score, member in pairs] if with_scores else [member for _, member in pairs]
 
 
-def _bound(word: bytes) -> tuple[float, bool]:
-    """A score that ends a range, and whether it is itself outside."""
+def _parse_bound(word: bytes) -> tuple[float, bool]:
+    """Returns a score that ends a range, and whether it is itself outside."""
     outside = word[:1] == b"("
-    return floating(word[1:] if outside else word, _BOUND_ERROR), outside
+    return parse_float(word[1:] if outside else word, _BOUND_ERROR), outside

@@ -15,26 +15,26 @@ _LIFETIMES = {b"EX": (1000, False), b"PX": (1, False), b"EXAT": (1000, True), b"
 
 @command("GET", 1, reads=True)
 def get(space: Keyspace, words: list[bytes]) -> Reply:
-    """The value, or null."""
+    """Returns the value, or null."""
     return space.get(words[0], bytes)
 
 
 @command("MGET", 1, None, reads=True, keys=all_keys)
 def mget(space: Keyspace, words: list[bytes]) -> Reply:
-    """The values; null for a key of another type too."""
+    """Returns the values; null for a key of another type too."""
     values = (space.peek(key) for key in words)
     return [value if type(value) is bytes else None for value in values]
 
 
 @command("STRLEN", 1, reads=True)
 def strlen(space: Keyspace, words: list[bytes]) -> Reply:
-    """The length in bytes."""
+    """Returns the length in bytes."""
     return len(space.get(words[0], bytes) or b"")
 
 
 @command("GETRANGE", 3, reads=True)
 def getrange(space: Keyspace, words: list[bytes]) -> Reply:
-    """A part of the value, both ends included; negative positions count from the end."""
+    """Returns a part of the value, both ends included; negative positions count from the end."""
     value = space.get(words[0], bytes) or b""
     start, end = integer(words[1]), integer(words[2])
     if start < 0 and end < 0 and start > end:
@@ -46,7 +46,7 @@ def getrange(space: Keyspace, words: list[bytes]) -> Reply:
 
 @command("APPEND", 2)
 def append(space: Keyspace, words: list[bytes]) -> Reply:
-    """Append, keeping the expiry; returns the length."""
+    """Appends, keeping the expiry; returns the length."""
     key, tail = words
     value = (space.get(key, bytes) or b"") + tail
     space.put(key, value, space.deadline_ms(key))
@@ -55,7 +55,7 @@ def append(space: Keyspace, words: list[bytes]) -> Reply:
 
 @command("GETDEL", 1)
 def getdel(space: Keyspace, words: list[bytes]) -> Reply:
-    """The value, which is deleted."""
+    """Returns the value, which is deleted."""
     value = space.get(words[0], bytes)
     space.delete(words[0])
     return value
@@ -63,7 +63,7 @@ def getdel(space: Keyspace, words: list[bytes]) -> Reply:
 
 @command("SET", 2, None)
 def set_(space: Keyspace, words: list[bytes]) -> Reply:
-    """Set, with NX, XX, GET, KEEPTTL and the four ways to give an expiry."""
+    """Sets, with NX, XX, GET, KEEPTTL and the four ways to give an expiry."""
     key, value, *options = words
     flags, deadline = _set_options(space, options)
     old = space.get(key, bytes) if b"GET" in flags else None
@@ -109,25 +109,25 @@ def _deadline(space: Keyspace, name: bytes, amount: bytes) -> int:
 
 @command("SETNX", 2)
 def setnx(space: Keyspace, words: list[bytes]) -> Reply:
-    """Set where there is nothing; 1 if it was set."""
+    """Sets if there is nothing; 1 if it was set."""
     return int(set_(space, [*words, b"NX"]) is not None)
 
 
 @command("SETEX", 3)
 def setex(space: Keyspace, words: list[bytes]) -> Reply:
-    """Set with an expiry in seconds."""
+    """Sets with an expiry in seconds."""
     return set_(space, [words[0], words[2], b"EX", words[1]])
 
 
 @command("PSETEX", 3)
 def psetex(space: Keyspace, words: list[bytes]) -> Reply:
-    """Set with an expiry in milliseconds."""
+    """Sets with an expiry in milliseconds."""
     return set_(space, [words[0], words[2], b"PX", words[1]])
 
 
 @command("MSET", 2, None, keys=lambda words: words[::2])
 def mset(space: Keyspace, words: list[bytes]) -> Reply:
-    """Set several keys."""
+    """Sets several keys."""
     if len(words) % 2:
         raise ServerReplyError("ERR wrong number of arguments for 'mset' command")
     for key, value in zip(words[::2], words[1::2], strict=True):
@@ -146,23 +146,23 @@ def _add(space: Keyspace, key: bytes, amount: int) -> Reply:
 
 @command("INCR", 1)
 def incr(space: Keyspace, words: list[bytes]) -> Reply:
-    """Add one."""
+    """Adds one."""
     return _add(space, words[0], 1)
 
 
 @command("DECR", 1)
 def decr(space: Keyspace, words: list[bytes]) -> Reply:
-    """Take one away."""
+    """Takes one away."""
     return _add(space, words[0], -1)
 
 
 @command("INCRBY", 2)
 def incrby(space: Keyspace, words: list[bytes]) -> Reply:
-    """Add a number."""
+    """Adds a number."""
     return _add(space, words[0], integer(words[1]))
 
 
 @command("DECRBY", 2)
 def decrby(space: Keyspace, words: list[bytes]) -> Reply:
-    """Take a number away."""
+    """Takes a number away."""
     return _add(space, words[0], -integer(words[1]))

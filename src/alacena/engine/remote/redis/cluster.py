@@ -14,7 +14,7 @@ from alacena.engine.remote.redis.link import Link
 from alacena.engine.remote.redis.retrying import persist
 from alacena.engine.remote.redis.slots import Redirection, SlotMap, read_slots, slot_of
 from alacena.engine.remote.redis.wire.handshake import Opener, ask_once, open_socket
-from alacena.engine.remote.redis.wire.retry import Backoff, RetryBudget
+from alacena.engine.remote.redis.wire.retry import RetryBackoff, RetryBudget
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
@@ -45,7 +45,6 @@ class Cluster:
         settings: Times and bounds of every link.
         on_slots_moved: Told of slots that have another owner from now on.
         opener: Opens transports; a simulation brings its own.
-        refresh: Pauses between two questions for the map.
     """
 
     def __init__(
@@ -53,11 +52,10 @@ class Cluster:
         endpoint: Endpoint,
         *,
         environment: Environment,
-        hooks: Hooks | None = None,
+        hooks: Hooks[Link] | None = None,
         settings: LinkSettings | None = None,
         on_slots_moved: Callable[[frozenset[int]], None] | None = None,
         opener: Opener = open_socket,
-        refresh: Backoff | None = None,
     ) -> None:
         self.settings = replace(settings or LinkSettings(), role="master")
         self.environment = environment
@@ -67,7 +65,7 @@ class Cluster:
         self._hooks = hooks or Hooks()
         self._on_slots_moved = on_slots_moved
         self._opener = opener
-        self._pauses = refresh or Backoff(base_s=0.1, cap_s=2.0)
+        self._pauses = RetryBackoff(base_s=0.1, cap_s=2.0)
         self._map = SlotMap()
         self._links: dict[Address, Link] = {}
         self._known = asyncio.Event()
@@ -78,7 +76,7 @@ class Cluster:
     # Life
 
     async def open(self, *, timeout_s: float) -> None:
-        """Learn the map and connect to every master. See `Topology.open`."""
+        """Learns the map and connects to every master. See `Topology.open`."""
         loop = asyncio.get_running_loop()
         deadline = loop.time() + timeout_s
         if self._keeper is None:
@@ -96,7 +94,7 @@ class Cluster:
             await link.open(timeout_s=deadline - loop.time())
 
     async def close(self) -> None:
-        """Disconnect from all."""
+        """Disconnects from all."""
         keeper, self._keeper = self._keeper, None
         if keeper is not None:
             keeper.cancel()
@@ -105,11 +103,11 @@ class Cluster:
             await link.close()
 
     def links(self) -> Sequence[Link]:
-        """The links to everybody who has a slot."""
+        """Returns the links to everybody who has a slot."""
         return [self._link_at(address) for address in sorted(self._map.owners(), key=str)]
 
     def link_for(self, key: Key) -> Link:
-        """The link to the master that has the key's slot. See `Topology.link_for`."""
+        """Returns the link to the master that has the key's slot. See `Topology.link_for`."""
         owner = self._map.owner(slot_of(key))
         if owner is None:
             self._doubt.set()
@@ -117,7 +115,7 @@ class Cluster:
         return self._link_at(owner)
 
     def tag_at(self, link: Link) -> str | None:
-        """A tag in a slot that the link's server has. See `Topology.tag_at`."""
+        """Returns a tag in a slot that the link's server has. See `Topology.tag_at`."""
         return None if link.address is None else self._map.tag_at(link.address)
 
     # Asking
@@ -131,12 +129,12 @@ class Cluster:
         timeout_s: float,
         answered: Callable[[Link], None] | None = None,
     ) -> T:
-        """Ask the master that has the key, and follow it where it has moved to. See `Topology.exchange`."""
+        """Asks the master that has the key, and follows it if it has moved. See `Topology.exchange`."""
         loop = asyncio.get_running_loop()
         deadline = loop.time() + timeout_s
         link, passing = self.link_for(key), False
         for _ in range(_MAX_REDIRECTIONS + 1):
-            asked = _asking(commands) if passing else commands
+            asked = _prefix_asking(commands) if passing else commands
             judge = _judge(commands, settle, link, answered, passing=passing)
             outcome = await link.exchange(asked, settle=judge, timeout_s=deadline - loop.time())
             if not isinstance(outcome, Redirection):
@@ -146,14 +144,14 @@ class Cluster:
         raise BackendUnavailableError(f"slot {slot_of(key)} was redirected {_MAX_REDIRECTIONS + 1} times: not executed")
 
     def fetch(self, key: bytes, settle: Callable[[Reply], T], timeout_s: float) -> Awaitable[T]:
-        """``GET`` at the master that has the key. See `Topology.fetch`."""
+        """Returns ``GET`` at the master that has the key. See `Topology.fetch`."""
         link = self.link_for(key)
         if link.tried and not link.up:
             raise BackendUnavailableError(f"{link.address} is not connected")
         return self.exchange(key, (("GET", key),), settle=lambda replies: settle(replies[0]), timeout_s=timeout_s)
 
     async def call(self, key: Key, *command: Argument, timeout_s: float, repeatable: bool | None = None) -> Any:
-        """`Link.call` at the master that has the key. See `Topology.call`."""
+        """Returns `Link.call` at the master that has the key. See `Topology.call`."""
         return await persist(_At(self, key), command, timeout_s=timeout_s, repeatable=repeatable)
 
     async def script(
@@ -168,7 +166,7 @@ class Cluster:
         repeatable: bool = False,
         answered: Callable[[Link], None] | None = None,
     ) -> Any:
-        """`Link.script` at the master that has the first key. See `Topology.script`."""
+        """Returns `Link.script` at the master that has the first key. See `Topology.script`."""
         run: Command = ("EVALSHA", sha, len(keys), *keys, *args)
         load: Command = ("SCRIPT", "LOAD", source)
         where = _At(self, keys[0], answered)
@@ -177,7 +175,7 @@ class Cluster:
     # The map
 
     async def _keep(self) -> None:
-        """Ask for the map whenever it is in doubt, and while a master is away; never in a tight loop."""
+        """Asks for the map whenever it is in doubt, and while a master is away; never in a tight loop."""
         attempt = 0
         while True:
             await self._doubt.wait()
@@ -210,31 +208,31 @@ class Cluster:
                 continue
             if ranges:
                 self._refusal = None
-                self._moved(self._map.adopt(ranges))
+                self._move_slots(self._map.adopt(ranges))
                 await self._settle_links()
                 self._known.set()
                 return True
         return False
 
     def _note(self, address: Address, error: Exception) -> None:
-        """Who waits for the map is told at once of a refusal that lasts."""
+        """Tells callers that wait for the map at once of a refusal that lasts."""
         self._hooks.on_failed(self._links.get(address), address, error)
         if isinstance(error, ServerReplyError) and is_lasting(error):
             self._refusal = error
             self._known.set()
 
     def _candidates(self) -> list[Address]:
-        """Whom to ask, in random order: connected ones first, then the rest, then the seeds."""
+        """Returns the servers to ask, in random order: connected ones first, then the rest, then the seeds."""
         up = [address for address, link in self._links.items() if link.up]
         down = [address for address, link in self._links.items() if not link.up]
-        ranked = [self._shuffled(up), self._shuffled(down), self._shuffled(list(self._endpoint.addresses))]
+        ranked = [self._shuffle(up), self._shuffle(down), self._shuffle(list(self._endpoint.addresses))]
         return list(dict.fromkeys(address for group in ranked for address in group))
 
-    def _shuffled(self, addresses: list[Address]) -> list[Address]:
+    def _shuffle(self, addresses: list[Address]) -> list[Address]:
         return sorted(addresses, key=lambda _: self.environment.random())
 
     async def _settle_links(self) -> None:
-        """Start the links to new masters; end those to servers that have no slot and do not answer."""
+        """Starts the links to new masters; ends those to servers that have no slot and do not answer."""
         owners = self._map.owners()
         for address in owners:
             self._link_at(address)
@@ -251,7 +249,7 @@ class Cluster:
                 address,
                 self._endpoint.access,
                 environment=self.environment,
-                hooks=replace(self._hooks, on_down=self._down, on_error=self._refused),
+                hooks=replace(self._hooks, on_down=self._down, on_error=self._apply_redirection),
                 settings=self.settings,
                 opener=self._opener,
             )
@@ -263,16 +261,19 @@ class Cluster:
         self._hooks.on_down(link, error)
         self._doubt.set()
 
-    def _refused(self, link: Link, error: ServerReplyError) -> None:
-        """In the parser: what a redirection says holds before the next byte is looked at."""
+    def _apply_redirection(self, link: Link, error: ServerReplyError) -> None:
+        """Applies a redirection in the parser, before the next byte is looked at."""
         if link.address is not None:
             redirection = Redirection.read(error, link.address)
+            # MOVED is the new map for this slot; ASK (passing) is one command's way, and the slot is still the old
+            # owner's. Taken for a move, every later command would ask a server that refuses them until the migration is
+            # done.
             if redirection is not None and not redirection.passing:
-                self._moved(self._map.move(redirection.slot, redirection.address))
+                self._move_slots(self._map.move(redirection.slot, redirection.address))
                 self._doubt.set()
         self._hooks.on_error(link, error)
 
-    def _moved(self, slots: frozenset[int]) -> None:
+    def _move_slots(self, slots: frozenset[int]) -> None:
         if slots and self._on_slots_moved is not None:
             self._on_slots_moved(slots)
 
@@ -297,7 +298,7 @@ class _At:
         )
 
     async def wait_up(self, *, timeout_s: float) -> bool:
-        """Wait for the key's master, whoever that is by then."""
+        """Waits for the key's master, whoever that is by then."""
         loop = asyncio.get_running_loop()
         deadline = loop.time() + timeout_s
         while (left_s := deadline - loop.time()) > 0:
@@ -314,15 +315,20 @@ def _judge(
     *,
     passing: bool,
 ) -> Callable[[list[Reply]], Any]:
-    """Settle in the parser, unless the server sent us elsewhere and nothing was done yet."""
+    """Settles in the parser, unless the server sent us elsewhere and nothing was done yet."""
 
     def judge(replies: list[Reply]) -> Any:
+        # Replies to ASKING come between the others: one at the head of a transaction, else one before each command.
         if passing:
             replies = replies[-len(commands) :] if commands[0] == _MULTI else replies[1::2]
         errors = [reply for reply in replies if isinstance(reply, ServerReplyError)]
         for error in errors:
             elsewhere = None if link.address is None else Redirection.read(error, link.address)
-            if elsewhere is not None and _nothing_done(commands, replies):
+            # 1. A group of commands is written; the slot moves after the first was executed.
+            # 2. The second is answered with MOVED.
+            # 3. Sent again as a whole, the first runs twice. That is allowed only where it does no harm; else the error
+            #    is told.
+            if elsewhere is not None and _is_untouched(commands, replies):
                 return elsewhere
         if answered is not None:
             answered(link)
@@ -337,15 +343,15 @@ def _judge(
     return judge
 
 
-def _asking(commands: Sequence[Command]) -> list[Command]:
-    """Let a server that is only about to have the slot answer: said once a transaction, or once a command."""
+def _prefix_asking(commands: Sequence[Command]) -> list[Command]:
+    """Lets a server that is only about to have the slot answer: said once a transaction, or once a command."""
     if commands[0] == _MULTI:
         return [("ASKING",), *commands]
     return [word for command in commands for word in (("ASKING",), command)]
 
 
-def _nothing_done(commands: Sequence[Command], replies: Sequence[Reply]) -> bool:
-    """Whether all may be sent again: refused as a whole, or without harm in a second execution."""
+def _is_untouched(commands: Sequence[Command], replies: Sequence[Reply]) -> bool:
+    """Returns whether all may be sent again: refused as a whole, or without harm in a second execution."""
     if commands[0] == _MULTI:
         return isinstance(replies[-1], ServerReplyError)
     return all(

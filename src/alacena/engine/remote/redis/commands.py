@@ -1,4 +1,4 @@
-"""What each command may suffer: a second sending, or none; and what each refusal asks for."""
+"""Commands that may be sent a second time, and the remedy for each refusal."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _LONGEST_WORD = 32
 
 
 class Kind(Enum):
-    """What a second execution of a command would do."""
+    """The effect of a command's second execution."""
 
     READ = "read"
     """Nothing: it only looks."""
@@ -36,7 +36,7 @@ class Kind(Enum):
 
 
 class Remedy(Enum):
-    """What a refusal of the server asks for."""
+    """The remedy for a refusal of the server."""
 
     WAIT = "wait"
     """Not executed, and it passes: again, a little later."""
@@ -135,7 +135,7 @@ _CONDITIONS = {"SET": frozenset({"NX", "XX", "GET", "IFEQ"}), "ZADD": frozenset(
 
 
 def classify(command: Command) -> Kind:
-    """What a second execution of ``command`` would do; unknown commands are mutations."""
+    """Returns the effect of a second execution of ``command``; unknown commands are mutations."""
     name = _word(command[0])
     if name in _BLOCKING or (name in ("XREAD", "XREADGROUP") and _has(command, frozenset({"BLOCK"}))):
         return Kind.BLOCKING
@@ -150,7 +150,7 @@ def classify(command: Command) -> Kind:
 
 
 def remedy(code: str) -> Remedy:
-    """What the first word of the server's error asks for."""
+    """Returns the remedy for the first word of the server's error."""
     return _REMEDIES.get(code, Remedy.RAISE)
 
 
@@ -167,7 +167,7 @@ _LASTING_WORDS: Final = (
 
 
 def is_lasting(error: BaseException | None) -> bool:
-    """Whether a refusal at connect lasts until somebody changes the settings: a wrong password, a wrong database.
+    """Returns whether a refusal at connect lasts until somebody changes the settings: a wrong password, a wrong database.
 
     All others pass by themselves: no room for another client, data being loaded, a script that blocks the server.
     """
@@ -178,7 +178,7 @@ def is_lasting(error: BaseException | None) -> bool:
 
 
 def is_forbidden(reply: object) -> bool:
-    """Whether an answer says that the user may not do this, or that the command was renamed away."""
+    """Returns whether an answer says that the user may not do this, or that the command was renamed away."""
     if not isinstance(reply, ServerReplyError):
         return False
     text = str(reply).lower()
@@ -190,7 +190,7 @@ def _has(command: Command, words: frozenset[str]) -> bool:
 
 
 def _word(argument: Argument) -> str:
-    """A keyword in capitals; nothing for what is too long to be one, such as a value."""
+    """Returns a keyword in capitals; nothing for what is too long to be one, such as a value."""
     if not isinstance(argument, str | bytes) or len(argument) > _LONGEST_WORD:
         return ""
     text = argument if isinstance(argument, str) else argument.decode("ascii", "replace")

@@ -32,7 +32,7 @@ _TAG: Final = ":k:"
 class Debts:
     """Owed removals: names of generations and keys of entries, by the bucket (the hash tag) that they lie in.
 
-    What is owed is bounded: many removals of one bucket become the end of the bucket's tenant generation, and many
+    The debts are bounded: many removals of one bucket become the end of the bucket's tenant generation, and many
     buckets become the end of every tenant generation of the namespace.
 
     Args:
@@ -54,7 +54,7 @@ class Debts:
         return bool(self._count or self._whole or self._everything)
 
     def __contains__(self, name: object) -> bool:
-        """Whether a generation or an entry is covered by what is owed."""
+        """Returns whether a generation or an entry is covered by what is owed."""
         if self._everything:
             return True
         text = name.decode() if isinstance(name, bytes) else str(name)
@@ -146,5 +146,5 @@ class Debts:
 
 
 def _bucket(name: str) -> str:
-    """The hash tag, braces included: parts of keys are escaped, so the first braces are the tag's."""
+    """Returns the hash tag, braces included: parts of keys are escaped, so the first braces are the tag's."""
     return name[name.index("{") : name.index("}") + 1]

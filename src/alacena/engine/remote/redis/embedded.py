@@ -60,7 +60,7 @@ class EmbeddedServer:
 
     @property
     def endpoint(self) -> Endpoint:
-        """Where it listens.
+        """The endpoint on which it listens.
 
         Raises:
             BackendUnavailableError: It is not started.
@@ -68,7 +68,7 @@ class EmbeddedServer:
         return Endpoint(addresses=(Address(path=str(self._socket())),))
 
     async def start(self, *, timeout_s: float = 10.0) -> Endpoint:
-        """Start it, and return its endpoint as soon as it accepts connections.
+        """Starts it, and returns its endpoint as soon as it accepts connections.
 
         Raises:
             SettingsError: The extra is not installed, or the folder for temporary files has too long a name.
@@ -93,7 +93,7 @@ class EmbeddedServer:
         return self.endpoint
 
     async def close(self) -> None:
-        """End it, and wait until it and its folder are gone.
+        """Ends it, and waits until it and its folder are gone.
 
         A server that does not end by itself in a few seconds is killed. Cancellation: it ends all the same, unwatched.
         """
@@ -104,7 +104,7 @@ class EmbeddedServer:
             await asyncio.get_running_loop().run_in_executor(None, _wait, guard)
 
     def end_if_orphaned(self) -> None:
-        """End it if the event loop that it was started on has ended: nobody is left to await :meth:`close`."""
+        """Ends it if the event loop that it was started on has ended: nobody is left to await :meth:`close`."""
         if self._loop is None or not self._loop.is_closed():
             return
         guard, self._guard, self._folder = self._guard, None, None
@@ -145,7 +145,7 @@ class EmbeddedServer:
 
 
 def end_orphans() -> None:
-    """End the servers of this process whose event loops have ended without closing them."""
+    """Ends the servers of this process whose event loops have ended without closing them."""
     for server in list(_running):
         server.end_if_orphaned()
 

@@ -1,4 +1,4 @@
-"""Where the servers are, and what opens their door."""
+"""Server addresses and credentials."""
 
 from __future__ import annotations
 
@@ -32,8 +32,8 @@ class Address:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Access:
-    """What a server wants to know before it serves. Its ``repr`` shows no secret.
+class ServerAccess:
+    """The credentials and options of a connection. Its ``repr`` shows no secret.
 
     Attributes:
         username: The ACL user; ``None`` is the server's default user.
@@ -52,7 +52,7 @@ class Access:
     tls: ssl.SSLContext | None = None
 
     async def credentials(self) -> tuple[str, str] | None:
-        """User and password for ``HELLO ... AUTH``; ``None`` where the server asks for none."""
+        """Returns user and password for ``HELLO ... AUTH``; ``None`` if the server asks for none."""
         if self.provider is not None:
             return await ask(self.provider)
         if self.password is None and self.username is None:
@@ -75,8 +75,8 @@ class Endpoint:
     kind: Kind = "standalone"
     addresses: tuple[Address, ...] = (Address(),)
     service: str | None = None
-    access: Access = field(default_factory=Access)
-    sentinel_access: Access = field(default_factory=Access)
+    access: ServerAccess = field(default_factory=ServerAccess)
+    sentinel_access: ServerAccess = field(default_factory=ServerAccess)
 
     def __post_init__(self) -> None:
         if not self.addresses:
@@ -99,7 +99,7 @@ class Endpoint:
 
     @classmethod
     def parse(cls, url: str, *, provider: CredentialProvider | None = None, client_name: str | None = None) -> Endpoint:
-        """Read a URL.
+        """Reads a URL.
 
         ``redis://user:password@host:6379/0``, ``rediss://`` (TLS, verified), ``unix:///path/to/socket?db=0``,
         ``valkey://``, ``redis+sentinel://host1:26379,host2/mymaster/0``, ``redis+cluster://host1:7000,host2:7001``, and
@@ -114,7 +114,7 @@ class Endpoint:
             _log.warning("options of the server's URL that mean nothing here: %s", ", ".join(said.ignored))
         name = said.options.get("client_name", client_name)
         tls = _context(said) if said.secure else None
-        access = Access(
+        access = ServerAccess(
             username=said.username,
             password=said.password,
             provider=provider,
@@ -129,7 +129,7 @@ class Endpoint:
             addresses=tuple(Address(host, port) for host, port in said.hosts),
             service=said.service,
             access=access,
-            sentinel_access=Access(
+            sentinel_access=ServerAccess(
                 username=said.options.get("sentinel_username"),
                 password=said.options.get("sentinel_password"),
                 client_name=name,
@@ -139,7 +139,7 @@ class Endpoint:
 
 
 def _context(said: ServerUrl) -> ssl.SSLContext:
-    """A context that verifies certificate and host name, unless the URL says in so many words not to."""
+    """Returns a context that verifies certificate and host name, unless the URL says in so many words not to."""
     options = said.options
     try:
         context = ssl.create_default_context(cafile=options.get("ssl_ca_certs"), capath=options.get("ssl_ca_path"))

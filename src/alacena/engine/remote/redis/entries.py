@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 from itertools import groupby
 from typing import TYPE_CHECKING, Any, cast
 
@@ -32,38 +33,45 @@ _ABSENCE_S = 60.0
 """How long memory remembers that a scope has no entry of its own: a push ends it sooner."""
 
 
-class Entries:
-    """What becomes of an entry's bytes. Everything here runs inside the wire's parser or before a command is sent.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EntryContext:
+    """The parts of a cache on which its entries on a server stand.
 
-    Args:
-        codec: Seals and opens entries.
+    Attributes:
         keys: Renders names.
-        coherence: What this process knows of generations.
-        copies: Puts values into memory.
-        environment: The clock.
-        events: Who is told of entries that are not ours.
-        counts: Where they are counted.
+        coherence: The generations known to this process, and memory.
+        values: Puts values into memory.
+        codec: Seals and opens entries.
+        environment: Time and chance.
+        events: Observers, told of entries that are not ours.
+        counts: Counters of the remote tier.
     """
 
-    def __init__(
-        self,
-        *,
-        codec: Codec,
-        keys: Keys,
-        coherence: GenerationTable,
-        copies: ValueStore,
-        environment: Environment,
-        events: Events,
-        counts: Counts,
-    ) -> None:
-        self._codec = codec
+    keys: Keys
+    coherence: GenerationTable
+    values: ValueStore
+    codec: Codec
+    environment: Environment
+    events: Events
+    counts: Counts
+
+
+class Entries:
+    """Entries as bytes of the server. Everything here runs inside the wire's parser or before a command is sent.
+
+    Args:
+        context: The parts of the cache.
+    """
+
+    def __init__(self, context: EntryContext) -> None:
+        self._codec = codec = context.codec
         self._glance, self._decode = codec.glance, codec.decode
-        self._keys = keys
-        self._coherence = coherence
-        self._values = copies
-        self._now = environment.now
-        self._events = events
-        self._counts = counts
+        self._keys = context.keys
+        self._coherence = context.coherence
+        self._values = context.values
+        self._now = context.environment.now
+        self._events = context.events
+        self._counts = context.counts
 
     def seal(
         self,
@@ -73,7 +81,7 @@ class Entries:
         tags: Sequence[tuple[str, bytes]],
         new_entry: NewEntry,
     ) -> bytes:
-        """The bytes of an entry: its value, and everything that it depends on."""
+        """Returns the bytes of an entry: its value, and everything that it depends on."""
         now_ms = node.server_ms()
         fresh_ms = 0 if new_entry.fresh_for_s is None else now_ms + new_entry.fresh_for_s * 1000
         encoded = NOTHING
@@ -93,7 +101,7 @@ class Entries:
         return self._codec.seal(envelope, encoded, tenant=key.tenant_id)
 
     def keep(self, key: EntryKey, new_entry: NewEntry, stamps: Sequence[tuple[Generation, bytes]]) -> None:
-        """Put what was just stored into memory."""
+        """Puts what was just stored into memory."""
         self._values.keep(
             key,
             new_entry.value,
@@ -110,7 +118,7 @@ class Entries:
     def first(
         self, node: Node, keys: Sequence[EntryKey], values: Sequence[bytes | None], policy: Policy, *, keep: bool
     ) -> Found | Unsettled | None:
-        """The first of the keys whose entry is alive; see :meth:`opened`. What is not there is remembered as absent."""
+        """Returns the first of the keys whose entry is alive; an entry that is not there is remembered as absent."""
         for key, data in zip(keys, values, strict=False):
             if data is not None:
                 hit = self.judge_fully(node, key, data, policy, keep=keep)
@@ -129,7 +137,7 @@ class Entries:
         keep: bool,
         data: Reply,
     ) -> Found | Unsettled | None:
-        """Like :meth:`opened`, by the short way where the entry is a plain one; with the generations of its key.
+        """Judges like :meth:`judge_fully`, by the short way if the entry is a plain one; with the generations of its key.
 
         Raises:
             ServerReplyError: The server answered with an error.
@@ -176,7 +184,7 @@ class Entries:
     def judge_value(
         self, node: Node, ident: Ident, place: tuple[Family, bytes], generations: tuple[Generation, ...], data: Reply
     ) -> Any:
-        """The fresh value of a tenant's own entry, ``MISSING`` where there is none, or what cannot be told yet.
+        """Returns the fresh value of a tenant's own entry, ``MISSING`` if there is none, or what cannot be told yet.
 
         Raises:
             ServerReplyError: The server answered with an error.
@@ -202,7 +210,7 @@ class Entries:
         return self._judge_value_fully(node, ident, data)
 
     def _judge_value_fully(self, node: Node, ident: Ident, data: bytes) -> Any:
-        """The same for an entry of any other kind: with tags, compressed, encrypted, stale, dead or broken."""
+        """Returns the same for an entry of any other kind: with tags, compressed, encrypted, stale, dead or broken."""
         tenant_id, data_type, resource_id, *_ = ident
         found = self.judge_fully(node, self._keys.plain(data_type, resource_id, tenant_id), data, UNKEPT, keep=False)
         if isinstance(found, Unsettled):
@@ -221,9 +229,9 @@ class Entries:
     def judge_many(
         self, node: Node, keys: Sequence[EntryKey], values: Sequence[bytes | None], policy: Policy, *, keep: bool
     ) -> list[Found | Unsettled | None]:
-        """What :meth:`opened` gives for each of many, by the short way where the entries are plain ones.
+        """Returns the result of :meth:`judge_fully` for each of many, by the short way if the entries are plain ones.
 
-        What depends on the same generations is judged together: of a tenant's own entries of one type, all.
+        Entries that depend on the same generations are judged together: of a tenant's own entries of one type, all.
         """
         opened: list[Found | Unsettled | None] = [None] * len(keys)
         there = [index for index, data in enumerate(values) if data is not None]
@@ -244,7 +252,7 @@ class Entries:
         *,
         keep: bool,
     ) -> list[Found | None]:
-        """Entries that depend on the same generations, and are alive beyond doubt; ``None`` where there is a doubt."""
+        """Returns entries that depend on the same generations, and are alive beyond doubt; ``None`` if there is a doubt."""
         found: list[Found | None] = [None] * len(entries)
         generations = self._coherence.generations(names)
         nonces = tuple(generation.nonce or b"" for generation in generations)
@@ -277,7 +285,7 @@ class Entries:
     def judge_fully(
         self, node: Node, key: EntryKey, data: bytes, policy: Policy, *, keep: bool
     ) -> Found | Unsettled | None:
-        """An entry of the server, if it is ours, whole and alive; generations to ask for where that cannot be told yet."""
+        """Returns an entry of the server, if it is ours, whole and alive; generations to ask for if that is not known yet."""
         try:
             envelope, plain = self._codec.open(data, key_digest=key.digest, tenant=key.tenant_id)
             depends = self._alive(node, key, envelope)
@@ -313,7 +321,7 @@ class Entries:
     def _alive(
         self, node: Node, key: EntryKey, envelope: Envelope
     ) -> tuple[tuple[Generation, ...], tuple[bytes, ...]] | Unsettled | None:
-        """What an entry depends on, if all of it stands."""
+        """Returns the generations that an entry depends on, if all of them stand."""
         if envelope.replication_id != node.replication_id:
             return None
         generations = self._coherence.generations(key.generations)
@@ -325,7 +333,7 @@ class Entries:
                 return None
         if not envelope.tags:
             return generations, stamps
-        tagged = self._coherence.tagged(key, (tag for tag, _ in envelope.tags))
+        tagged = self._coherence.intern_tags(key, (tag for tag, _ in envelope.tags))
         unknown = [generation for generation in tagged if generation.nonce is None]
         if unknown:
             return Unsettled(unknown)

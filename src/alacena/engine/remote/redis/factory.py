@@ -10,6 +10,7 @@ from alacena.engine.base.errors import BackendUnavailableError
 from alacena.engine.base.server_url import EMBEDDED
 from alacena.engine.remote.redis.embedded import EmbeddedServer
 from alacena.engine.remote.redis.endpoint import Endpoint
+from alacena.engine.remote.redis.entries import EntryContext
 from alacena.engine.remote.redis.hooks import Hooks, LinkSettings
 from alacena.engine.remote.redis.nodes import Nodes
 from alacena.engine.remote.redis.redis_backend import RedisBackend
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
     from alacena.engine.coherence.generation_table import GenerationTable
     from alacena.engine.coherence.value_store import ValueStore
     from alacena.engine.loading.single_flight import SingleFlight
+    from alacena.engine.remote.redis.link import Link
 
 _log = logging.getLogger("alacena")
 
@@ -50,7 +52,7 @@ async def open_redis(
     health: Health,
     credentials: CredentialProvider | None = None,
 ) -> tuple[RedisTier, RedisBackend, str]:
-    """Connect to the server that the settings name, and say how to take it apart again.
+    """Connects to the server that the settings name, and says how to take it apart again.
 
     Returns:
         The tier, the store, and the URL under which other processes reach the same server.
@@ -58,42 +60,40 @@ async def open_redis(
     endpoint, url = await _endpoint(settings, credentials, closers)
     nodes = Nodes(coherence, flights, environment, settings, events, health)
 
-    def connected(hooks: Hooks, beat_s: float) -> Topology:
+    def connect(hooks: Hooks[Link], beat_s: float) -> Topology:
         pace = Pace(connect_timeout_s=settings.redis_connect_timeout_s, beat_s=beat_s)
         return connect_to(
             endpoint,
             environment=environment,
             hooks=hooks,
             settings=LinkSettings(pace=pace, role="master"),
-            on_slots_moved=nodes.moved,
+            on_slots_moved=nodes.on_slots_moved,
         )
 
     hooks = Hooks(
         prepare=nodes.prepare,
         on_up=nodes.up,
         on_down=nodes.down,
-        on_failed=nodes.failed,
-        on_push=nodes.pushed,
-        on_error=nodes.refused,
+        on_failed=nodes.on_failed,
+        on_push=nodes.on_push,
+        on_error=nodes.on_error,
         beat=nodes.beat,
     )
-    topology = connected(hooks, settings.staleness_bound_s / 4)
+    topology = connect(hooks, settings.staleness_bound_s / 4)
     nodes.attach(topology, by_slot=endpoint.kind == "cluster")
-    store = RedisBackend(nodes, settings.redis_timeout_s, lambda spare: connected(spare, 5.0))
+    store = RedisBackend(nodes, settings.redis_timeout_s, lambda spare: connect(spare, 5.0))
     closers += [topology.close, store.close]
     await _first_connection(topology, settings.redis_connect_timeout_s)
-    remote = RedisTier(
-        nodes=nodes,
+    context = EntryContext(
         keys=keys,
         coherence=coherence,
-        copies=copies,
+        values=copies,
         codec=codec,
         environment=environment,
         events=events,
         counts=counts,
-        settings=settings,
     )
-    return remote, store, url
+    return RedisTier(nodes, context, settings), store, url
 
 
 async def _endpoint(
@@ -110,7 +110,7 @@ async def _endpoint(
 
 
 async def _first_connection(topology: Topology, timeout_s: float) -> None:
-    """Wait for the first connection. A server that is away, or that refuses us for a moment, is no error.
+    """Waits for the first connection. A server that is away, or that refuses us for a moment, is no error.
 
     Reads go to the source until it is back.
 

@@ -1,4 +1,4 @@
-"""What one server says of itself, and what it lets us do: asked for with the heartbeat, so that a change is noticed."""
+"""Facts of one server, its settings and our rights: asked for with the heartbeat, so that a change is noticed."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ NEEDS: Final = {
     "INFO": "grant INFO and TIME: without them memory stays off, and coordination is refused unless the setting "
     "trust_eviction_policy vouches for the server",
 }
-"""What the user of a server must be allowed, and what to do where it is not."""
+"""What the user of a server must be allowed, and what to do if it is not."""
 
 
 class Facts:
@@ -51,7 +51,7 @@ class Facts:
         self.missing: dict[str, str] = {}
 
     def forget(self) -> None:
-        """The connection is gone: whoever answers next may be another server."""
+        """Forgets all facts: the next connection may be to another server."""
         self.policy, self.persistence = "", "unknown"
 
     @staticmethod
@@ -94,7 +94,7 @@ class Facts:
         ]
 
     def read_probes(self, replies: Sequence[Reply]) -> None:
-        """Takes note of the answers to :meth:`probes`. What is refused for a moment only says nothing of rights."""
+        """Takes note of the answers to :meth:`probes`. A refusal that lasts for a moment says nothing of rights."""
         load, run, write, unlink, delete, publish = replies
         self._note("scripts", load if is_forbidden(load) else run)
         self._note("write", write)
@@ -118,7 +118,7 @@ class Facts:
 
 
 def facts(info: Reply) -> dict[str, str]:
-    """Returns the fields of an answer to ``INFO``; none where it was refused."""
+    """Returns the fields of an answer to ``INFO``; none if it was refused."""
     if not isinstance(info, bytes):
         return {}
     lines = info.decode("utf-8", "replace").splitlines()

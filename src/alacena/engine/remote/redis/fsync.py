@@ -26,18 +26,18 @@ class Fsyncs:
     """Asks whether writes are on disk, on a connection apart, because the question holds up everybody behind it.
 
     ``WAITAOF`` alone does not say so: servers of several versions (Redis 7.4, Valkey 9.1) answer it before the fsync
-    where nothing is written for a moment. Where the server does not sync each write, we therefore wait until an fsync of
+    if nothing is written for a moment. If the server does not sync each write, we therefore wait until an fsync of
     what came before is due, give it a moment to begin, and hear that none is under way any more and none has failed;
     all in one exchange, so that a server which was restarted in between has not answered.
 
-    Who comes while a question is open cannot be answered by it; all of them share the next one.
+    A caller that comes while a question is open cannot be answered by it; all such callers share the next one.
 
     Args:
         spare: Makes connections to the servers; used when the first question is asked.
         timeout_s: The longest that connecting may take.
     """
 
-    def __init__(self, spare: Callable[[Hooks], Topology], timeout_s: float) -> None:
+    def __init__(self, spare: Callable[[Hooks[Link]], Topology], timeout_s: float) -> None:
         self._spare = spare
         self._timeout_s = timeout_s
         self._topology: Topology | None = None
@@ -51,7 +51,7 @@ class Fsyncs:
             raise CacheClosedError(CacheClosedError.__doc__)
         try:
             async with asyncio.timeout(timeout_s):
-                topology = await self._connected()
+                topology = await self._connect()
                 place = (topology.link_for(key), replicas)
                 question = self._next.get(place)
                 if question is None:
@@ -62,20 +62,22 @@ class Fsyncs:
             return False
 
     async def close(self) -> None:
-        """End the connection; whoever waits still is told."""
+        """Ends the connection; whoever waits still is told."""
         self._closed = True
         if self._topology is not None:
             await self._topology.close()
         await asyncio.gather(*self._open.values(), *self._next.values(), return_exceptions=True)
 
-    async def _connected(self) -> Topology:
+    async def _connect(self) -> Topology:
         if self._topology is None:
             self._topology = self._spare(Hooks())
         await self._topology.open(timeout_s=self._timeout_s)
         return self._topology
 
     async def _ask(self, topology: Topology, place: tuple[Link, int], key: str, timeout_s: float) -> bool:
-        """Put one question, after the one that is open."""
+        """Puts one question, after the one that is open."""
+        # A question that is open cannot answer for what was written after it was put, so a newcomer's waits for its
+        # end.
         if place in self._open:
             await asyncio.wait((self._open[place],))
         self._open[place] = self._next.pop(place)
@@ -91,7 +93,7 @@ class Fsyncs:
         return bool(answer)
 
     async def _exchange(self, topology: Topology, key: str, replicas: int, timeout_s: float) -> bool | None:
-        """Whether all that came before is on disk; ``None``: it cannot be said of this server."""
+        """Returns whether all that came before is on disk; ``None``: it cannot be said of this server."""
 
         async def ask(*commands: Command) -> list[Reply]:
             replies: list[Reply] = await topology.exchange(key, commands, settle=list, timeout_s=timeout_s + 1.0)
@@ -104,16 +106,19 @@ class Fsyncs:
         mark: Command = ("SET", f"{key}:fsync", "1", "PX", _MARK_MS)
         wait: Command = ("WAITAOF", 1, replicas, round(timeout_s * 1000))
         if _says(policy, b"always"):
-            return _confirmed(await ask(mark, wait), replicas) or None
+            return _is_confirmed(await ask(mark, wait), replicas) or None
         pause, moment = (("BLPOP", f"{key}:never", seconds) for seconds in (_EVERYSEC_S, _MOMENT_S))
+        # 1. The mark is written. ``WAITAOF`` alone may answer before its fsync, if nothing is written for a moment.
+        # 2. So an fsync that is due after the mark is waited for, and given a moment to begin.
+        # 3. The look before and the look after must both find none under way and none failed: only then is the mark on disk.
         marked, paused, before, _, waited, after = await ask(mark, pause, look, moment, wait, look)
-        if isinstance(paused, ServerReplyError) or not _confirmed([marked, waited], replicas):
+        if isinstance(paused, ServerReplyError) or not _is_confirmed([marked, waited], replicas):
             return None
         return _at_rest(before) and _at_rest(after)
 
 
 def _says(policy: Reply, word: bytes) -> bool:
-    """Whether that is how the server syncs. One that does not tell us is taken to sync each second."""
+    """Returns whether that is how the server syncs. One that does not tell us is taken to sync each second."""
     if isinstance(policy, dict):
         return policy.get(b"appendfsync") == word
     return isinstance(policy, list) and word in policy
@@ -124,14 +129,14 @@ def _keeps_a_file(info: Reply) -> bool:
 
 
 def _at_rest(info: Reply) -> bool:
-    """Whether no fsync of the file is waited for, and none has failed."""
+    """Returns whether no fsync of the file is waited for, and none has failed."""
     if not _keeps_a_file(info):
         return False
     return {b"aof_pending_bio_fsync:0", b"aof_last_write_status:ok"} <= set(bytes(info).split(b"\r\n"))
 
 
-def _confirmed(replies: list[Reply], replicas: int) -> bool:
-    """Whether the mark was written, and what came before it is on disk."""
+def _is_confirmed(replies: list[Reply], replicas: int) -> bool:
+    """Returns whether the mark was written, and what came before it is on disk."""
     if any(isinstance(reply, ServerReplyError) for reply in replies):
         return False
     own, others = replies[1]

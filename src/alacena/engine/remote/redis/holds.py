@@ -56,7 +56,7 @@ class Holds:
         await asyncio.gather(*(self._run(UNHOLD, key, (), (token,)) for key in keys))
 
     def _undo(self, keys: Sequence[EntryKey], token: bytes) -> None:
-        """End the holds of a block that does not have all of them. One whose end gets lost comes to its own."""
+        """Ends the holds of a block that does not have all of them. One whose end gets lost comes to its own."""
         for key in keys:
             self._nodes.of(key.entry).tell(UNHOLD, (key.hold, key.entry, key.lease), (token,))
 

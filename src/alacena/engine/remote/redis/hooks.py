@@ -1,12 +1,12 @@
-"""What may be hung onto a link, and its figures."""
+"""Callbacks and counters of a link."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
-from alacena.engine.remote.redis.wire import Limits
-from alacena.engine.remote.redis.wire.retry import Backoff
+from alacena.engine.remote.redis.wire import WireLimits
+from alacena.engine.remote.redis.wire.retry import RetryBackoff
 from alacena.engine.remote.redis.wire.supervisor import Pace
 
 if TYPE_CHECKING:
@@ -14,25 +14,28 @@ if TYPE_CHECKING:
 
     from alacena.engine.base.errors import BackendError, ServerReplyError
     from alacena.engine.remote.redis.endpoint import Address
-    from alacena.engine.remote.redis.link import Link
     from alacena.engine.remote.redis.wire import Connection
 
 
-async def _nothing_to_prepare(link: Link, connection: Connection) -> None:
-    """No preparation."""
+L = TypeVar("L")
+"""The link that the callbacks are given."""
 
 
-def _nothing(link: Link | None, *_: object) -> None:
-    """No reaction."""
+async def _prepare_nothing(link: object, connection: Connection) -> None:
+    """Prepares nothing."""
 
 
-async def _ping(link: Link, connection: Connection) -> None:
+def _ignore(link: object, *_: object) -> None:
+    """Ignores the event."""
+
+
+async def _ping(link: Any, connection: Connection) -> None:
     await connection.call("PING", timeout_s=link.settings.beat_timeout_s)
 
 
 @dataclass(slots=True, kw_only=True)
-class Hooks:
-    """What happens around a link's connections. All but two run inside the loop's callbacks: they must be short.
+class Hooks(Generic[L]):
+    """Callbacks around a link's connections. All but two run inside the loop's callbacks: they must be short.
 
     Attributes:
         prepare: Awaited on a new connection before it is declared up; if it raises, the connection is given up.
@@ -45,13 +48,13 @@ class Hooks:
         beat: Awaited every ``beat_s`` on the living connection; if it raises, the connection is given up.
     """
 
-    prepare: Callable[[Link, Connection], Awaitable[None]] = _nothing_to_prepare
-    on_up: Callable[[Link, Connection], None] = _nothing
-    on_down: Callable[[Link, BackendError], None] = _nothing
-    on_failed: Callable[[Link | None, Address | None, BaseException], None] = _nothing
-    on_push: Callable[[Link, list[Any]], None] = _nothing
-    on_error: Callable[[Link, ServerReplyError], None] = _nothing
-    beat: Callable[[Link, Connection], Awaitable[None]] = _ping
+    prepare: Callable[[L, Connection], Awaitable[None]] = _prepare_nothing
+    on_up: Callable[[L, Connection], None] = _ignore
+    on_down: Callable[[L, BackendError], None] = _ignore
+    on_failed: Callable[[L | None, Address | None, BaseException], None] = _ignore
+    on_push: Callable[[L, list[Any]], None] = _ignore
+    on_error: Callable[[L, ServerReplyError], None] = _ignore
+    beat: Callable[[L, Connection], Awaitable[None]] = _ping
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -69,13 +72,13 @@ class LinkSettings:
     pace: Pace = field(default_factory=Pace)
     beat_timeout_s: float = 2.0
     role: str | None = None
-    retry: Backoff = field(default_factory=lambda: Backoff(base_s=0.005, cap_s=0.25))
-    limits: Limits = field(default_factory=Limits)
+    retry: RetryBackoff = field(default_factory=lambda: RetryBackoff(base_s=0.005, cap_s=0.25))
+    limits: WireLimits = field(default_factory=WireLimits)
 
 
 @dataclass(slots=True)
 class LinkCounters:
-    """What has happened to a link since it was started."""
+    """Counters of a link since it was started."""
 
     connected: int = 0
     connect_failures: int = 0

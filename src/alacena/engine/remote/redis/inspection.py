@@ -1,4 +1,4 @@
-"""What a server knows of one entry, for people: whether a read would take it, and if not, what ended."""
+"""Inspection of one entry on the server: whether a read would take it, and if not, what ended."""
 
 from __future__ import annotations
 
@@ -64,12 +64,10 @@ class Inspection:
             "entry": None,
         }
         if entry is not None:
-            report["entry"] = await self._described(node, key, entry, nonces)
+            report["entry"] = await self._describe(node, key, entry, nonces)
         return report
 
-    async def _described(
-        self, node: Node, key: EntryKey, data: bytes, nonces: Sequence[bytes | None]
-    ) -> dict[str, Any]:
+    async def _describe(self, node: Node, key: EntryKey, data: bytes, nonces: Sequence[bytes | None]) -> dict[str, Any]:
         try:
             envelope, plain = self._codec.open(data, key_digest=key.digest, tenant=key.tenant_id)
         except EntryError as error:
@@ -78,7 +76,7 @@ class Inspection:
         if envelope.tags:
             (tagged,) = await self._ask(node, key, ("MGET", *(key.tag_name(tag) for tag, _ in envelope.tags)))
         now_ms = node.server_ms()
-        ended = _ended(key, envelope, nonces, tagged)
+        ended = _list_ended(key, envelope, nonces, tagged)
         is_of_history = envelope.replication_id == node.replication_id
         why = None
         if ended:
@@ -108,10 +106,10 @@ class Inspection:
         )
 
 
-def _ended(
+def _list_ended(
     key: EntryKey, envelope: Envelope, nonces: Sequence[bytes | None], tagged: Sequence[bytes | None]
 ) -> list[str]:
-    """What an entry depends on that has ended since it was stored, in words."""
+    """Returns the generations that have ended since an entry was stored, in words."""
     own = zip(key.generations, envelope.stamps, nonces, strict=False)
     ended = [generation_words(name) for name, stamp, nonce in own if stamp != nonce]
     tags = zip(envelope.tags, tagged, strict=False)

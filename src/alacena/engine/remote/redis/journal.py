@@ -9,7 +9,7 @@ may have ended.
 from __future__ import annotations
 
 from hashlib import blake2b
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 from alacena.engine.base.keys import MANY
 from alacena.engine.remote.redis.cache_scripts import END_TAGS
@@ -18,7 +18,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
     from alacena.engine.base.environment import Environment
-    from alacena.engine.remote.redis.removals import Removal
     from alacena.engine.remote.redis.wire import Command
 
 NARROW_LIFE_MS: Final = 7 * 24 * 3600 * 1000
@@ -33,16 +32,19 @@ LONGEST_BYTES: Final = 16 * 1024
 _MOST_AT_ONCE: Final = 500
 """Generations that one script ends."""
 
+Removal: TypeAlias = "tuple[bytes, Command, bool]"
+"""A key that says where to, a command that removes and may be repeated, and whether what it removes counts in the result."""
+
 _MANY: Final = "}:" + MANY[1:]
 
 
 def new_name(environment: Environment) -> bytes:
-    """What a new journal begins with."""
+    """Returns the name with which a new journal begins."""
     return environment.token(NAME_BYTES)
 
 
 def state(name: bytes, length: int) -> bytes:
-    """What stands for a journal in this process: another one with each tag that ends, and in each journal."""
+    """Returns the state of a journal in this process: another one with each tag that ends, and in each journal."""
     return name + length.to_bytes(4, "big")
 
 
@@ -52,7 +54,7 @@ def records(tags: Iterable[str]) -> bytes:
 
 
 def endings(groups: Iterable[Sequence[str]]) -> Iterable[Removal]:
-    """The scripts that end generations, each with its bucket's journal.
+    """Returns the scripts that end generations, each with its bucket's journal.
 
     Args:
         groups: Names of a generation, of that journal, and of the generation of what depends on too much to name.
@@ -69,14 +71,14 @@ def endings(groups: Iterable[Sequence[str]]) -> Iterable[Removal]:
 
 
 def ended(command: Command, reply: Any) -> Sequence[Any]:
-    """What a command has ended that removes keys or, by script, generations, as it names them."""
+    """Returns the keys or, by script, the generations that a command has ended, as it names them."""
     if isinstance(reply, list):
         return [name for name, there in zip(command[5:-2], reply, strict=True) if there]
     return command[1:] if reply else ()
 
 
 def tells_of(name: bytes, since: bytes, remembered: bytes, tags: Iterable[str]) -> bool:
-    """Whether one of the tags may have ended.
+    """Returns whether one of the tags may have ended.
 
     Args:
         name: What the journal is called now.

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from alacena.engine.base.environment import Environment
     from alacena.engine.base.errors import BackendError
-    from alacena.engine.remote.redis.endpoint import Access, Address
+    from alacena.engine.remote.redis.endpoint import Address, ServerAccess
     from alacena.engine.remote.redis.wire import Argument, Command, Reply
 
 T = TypeVar("T")
@@ -45,10 +45,10 @@ class Link:
     def __init__(
         self,
         address: Address | Callable[[], Awaitable[Address]],
-        access: Access,
+        access: ServerAccess,
         *,
         environment: Environment,
-        hooks: Hooks | None = None,
+        hooks: Hooks[Link] | None = None,
         settings: LinkSettings | None = None,
         opener: Opener = open_socket,
     ) -> None:
@@ -67,7 +67,7 @@ class Link:
         self._loop: asyncio.AbstractEventLoop | None = None
         self._process = os.getpid()
         self._change: asyncio.Future[None] | None = None
-        self._supervisor = Supervisor(self.settings.pace, environment, self._dial, self._rise, self._failed, self._beat)
+        self._supervisor = Supervisor(self.settings.pace, environment, self._dial, self._rise, self._fail, self._beat)
         self._closed = False
 
     def __repr__(self) -> str:
@@ -98,7 +98,7 @@ class Link:
     def exchange(
         self, commands: Sequence[Command], *, settle: Callable[[list[Reply]], T] | None = None, timeout_s: float
     ) -> asyncio.Future[T]:
-        """`Connection.exchange` on the connection of the moment, without any repeat.
+        """Returns `Connection.exchange` on the connection of the moment, without any repeat.
 
         Raises:
             BackendUnavailableError: At once, while the link is down.
@@ -113,16 +113,16 @@ class Link:
         return loop.create_task(self._exchange_when_up(commands, settle, timeout_s))
 
     def fetch(self, key: bytes, settle: Callable[[Reply], T], timeout_s: float) -> asyncio.Future[T]:
-        """`Connection.fetch` on the connection of the moment, without any repeat. See `exchange`."""
+        """Returns `Connection.fetch` on the connection of the moment, without any repeat. See `exchange`."""
         if self._connection is not None:
             return self._connection.fetch(key, settle, timeout_s)
         return self.exchange((("GET", key),), settle=lambda replies: settle(replies[0]), timeout_s=timeout_s)
 
     async def call(self, *command: Argument, timeout_s: float, repeatable: bool | None = None) -> Any:
-        """One command, repeated inside its deadline where that is safe; its answer.
+        """Returns one command, repeated inside its deadline if that is safe; its answer.
 
-        What the server did not execute (it is loading, a script blocks it, it was demoted) is asked again with full
-        jitter. What may have been executed is asked again only if a second execution does no harm.
+        A command that the server did not execute (it is loading, a script blocks it, it was demoted) is asked again with full
+        jitter. One that may have been executed is asked again only if a second execution does no harm.
 
         Args:
             command: Name and arguments.
@@ -145,7 +145,7 @@ class Link:
         timeout_s: float,
         repeatable: bool = False,
     ) -> Any:
-        """Run a script by its hash; a server that has forgotten it is given the source along with the repeat.
+        """Runs a script by its hash; a server that has forgotten it is given the source along with the repeat.
 
         Args:
             sha: SHA-1 of the source, in hexadecimal.
@@ -165,7 +165,7 @@ class Link:
     # Life
 
     def start(self) -> None:
-        """Begin to connect, on the running loop."""
+        """Begins to connect, on the running loop."""
         if self._closed:
             raise CacheClosedError("this link was closed: make a new one")
         if self._loop is None:
@@ -175,7 +175,7 @@ class Link:
             self._supervisor.start()
 
     async def open(self, *, timeout_s: float) -> None:
-        """Start, and wait until the connection stands.
+        """Starts, and waits until the connection stands.
 
         Raises:
             BackendUnavailableError: It does not stand yet; the link goes on trying.
@@ -185,27 +185,27 @@ class Link:
         loop = self._admit()
         deadline = loop.time() + timeout_s
         while not self.up and not self._closed and (left_s := deadline - loop.time()) > 0:
-            await self._changed(left_s)
+            await self._wait_for_change(left_s)
             if isinstance(self.last_error, ServerReplyError) and is_lasting(self.last_error):
                 raise self.last_error
         if not self.up:
             raise self._unavailable()
 
     async def wait_up(self, *, timeout_s: float) -> bool:
-        """Wait until the connection stands, at most ``timeout_s``; whether it does."""
+        """Waits until the connection stands, at most ``timeout_s``; whether it does."""
         loop = self._admit()
         deadline = loop.time() + timeout_s
         while self._connection is None and not self._closed and loop.time() < deadline:
-            await self._changed(deadline - loop.time())
+            await self._wait_for_change(deadline - loop.time())
         return self._connection is not None
 
     def drop(self, reason: str) -> None:
-        """Give the present connection up; another is made."""
+        """Gives the present connection up; another is made."""
         if self._connection is not None:
             self._connection.close(BackendUnavailableError(reason))
 
     async def close(self) -> None:
-        """End the connection and stop trying. What is in flight fails.
+        """Ends the connection and stops trying. Commands in flight fail.
 
         Raises:
             WrongLoopError: It was opened on another event loop, or before a fork.
@@ -222,7 +222,7 @@ class Link:
     # What the supervisor calls
 
     async def _dial(self) -> Connection:
-        """A connection that is greeted, checked and prepared, or an exception."""
+        """Returns a connection that is greeted, checked and prepared, or an exception."""
         connection = Connection(limits=self.settings.limits)
         connection.on_push = partial(self.hooks.on_push, self)
         try:
@@ -243,7 +243,7 @@ class Link:
             raise BackendUnavailableError(f"{self.address} is a {self.greeting.role}, not the {self.settings.role}")
 
     def _rise(self, connection: Connection) -> None:
-        connection.on_error = partial(self._refused, connection)
+        connection.on_error = partial(self._refuse, connection)
         connection.on_lost = self._fall
         self._connection = connection
         self.counters.connected += 1
@@ -260,7 +260,7 @@ class Link:
         finally:
             self._supervisor.lost()
 
-    def _failed(self, error: BaseException) -> None:
+    def _fail(self, error: BaseException) -> None:
         self.last_error = error
         self.counters.connect_failures += 1
         self.hooks.on_failed(self, self.address, error)
@@ -269,20 +269,20 @@ class Link:
     async def _beat(self, connection: Connection) -> None:
         await self.hooks.beat(self, connection)
 
-    def _refused(self, connection: Connection, error: ServerReplyError) -> None:
+    def _refuse(self, connection: Connection, error: ServerReplyError) -> None:
         self.hooks.on_error(self, error)
         if remedy(error.code) is Remedy.REDISCOVER:
             connection.close(BackendUnavailableError(f"{self.address} serves no writes any more: {error}"))
 
     # Inside
 
-    async def _changed(self, timeout_s: float) -> None:
-        """Wait until the link comes up, fails to, or is closed."""
+    async def _wait_for_change(self, timeout_s: float) -> None:
+        """Waits until the link comes up, fails to, or is closed."""
         if self._change is not None:
             await asyncio.wait({self._change}, timeout=timeout_s)
 
     def _announce(self) -> None:
-        """Wake who waits for a change."""
+        """Wakes who waits for a change."""
         change = self._change
         if change is not None and self._loop is not None:
             self._change = self._loop.create_future()
@@ -310,7 +310,7 @@ class Link:
     ) -> T:
         loop = self._admit()
         deadline = loop.time() + timeout_s
-        await self._changed(timeout_s)
+        await self._wait_for_change(timeout_s)
         if self._connection is None:
             raise self._unavailable()
         return await self._connection.exchange(commands, settle=settle, timeout_s=deadline - loop.time())

@@ -1,4 +1,4 @@
-"""What one server vouches for: its history, its clock, and until when memory may be served on its word.
+"""One server: its history, its clock, and the instant until which memory may be served on its word.
 
 Everything rests on one connection. ``CLIENT TRACKING ON`` makes the server tell it of every change to a key that it
 read; the wire applies these pushes and the answers in byte order. An answer to a heartbeat therefore proves that every
@@ -14,7 +14,7 @@ was tracked when it was written; our scripts read each key before they write it,
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, Any, TypeVar, cast
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar, cast
 
 from alacena.engine.base.errors import BackendError, BackendUnavailableError, ServerReplyError
 from alacena.engine.base.keys import escape
@@ -43,6 +43,18 @@ _UNKNOWN_HISTORY = bytes(8)
 """Stands for the history of a server that hides it: a failover is not noticed then, and ``guarantee()`` says so."""
 
 
+class NodeTable(Protocol):
+    """The nodes of one topology, as far as a node uses them."""
+
+    def refresh(self) -> None:
+        """Takes over what the nodes vouch for together."""
+        ...
+
+    def at(self, link: Link) -> Node:
+        """Returns the node behind a link."""
+        ...
+
+
 class Node:
     """One server, as the protocol sees it.
 
@@ -52,8 +64,7 @@ class Node:
         coherence: What dies when something is invalidated.
         environment: The clock.
         settings: The staleness bound and the namespace.
-        changed: Called when ``serving_until`` changed.
-        at: Gives the node behind another link, for what was redirected there; ``None``: nothing is redirected.
+        table: The nodes of the topology, told when ``serving_until`` changed; ``None``: nothing is redirected.
 
     Attributes:
         link: The connection.
@@ -71,12 +82,10 @@ class Node:
         coherence: GenerationTable,
         environment: Environment,
         settings: Settings,
-        changed: Callable[[], None],
-        at: Callable[[Link], Node] | None = None,
+        table: NodeTable | None = None,
     ) -> None:
         self.link = link
         self.fetch = topology.fetch
-        self._at = at
         self._topology = topology
         self.replication_id = b""
         self.serving_until = _NEVER
@@ -97,7 +106,7 @@ class Node:
         self._own: dict[bytes, int] = {}
         self.offset_ms = 0.0
         self._least_offset_ms: float | None = None
-        self._changed = changed
+        self._table = table
         namespace = name.encode()
         self._entries = namespace + b":e:"
         self._leases = namespace + b":l:"
@@ -110,11 +119,11 @@ class Node:
         return self.link.up
 
     def server_ms(self) -> float:
-        """Milliseconds since the epoch on the server's clock, to within a round trip."""
+        """Returns milliseconds since the epoch on the server's clock, to within a round trip."""
         return self._environment.now() * 1000.0 + self.offset_ms
 
     def within_ms(self, seconds: float) -> int:
-        """A time on the server's clock, in ms since the epoch, that is at most so far ahead; 0 where it hides its clock.
+        """Returns a time on the server's clock, in ms since the epoch, that is at most so far ahead; 0 if it hides its clock.
 
         The server answered the heartbeat before the answer came: from that instant its clock is taken to have run.
         """
@@ -125,19 +134,19 @@ class Node:
     def exchange(
         self, key: bytes, commands: Sequence[Command], *, settle: Callable[[Node, list[Reply]], T], timeout_s: float
     ) -> Awaitable[T]:
-        """Commands about keys of one slot, written together; ``settle(node, replies)`` runs in the parser.
+        """Returns commands about keys of one slot, written together; ``settle(node, replies)`` runs in the parser.
 
-        The node that it is given is the one that answered: another than this one where the slot has moved. What that one
-        answers carries a history that this node does not vouch for: such entries are misses until it is asked itself.
+        The node that it is given is the one that answered: another than this one where the slot has moved. Its answers carry
+         a history that this node does not vouch for: such entries are misses until it is asked itself.
         """
         answering = self
 
-        def answered(link: Link) -> None:
+        def on_reply(link: Link) -> None:
             nonlocal answering
             answering = self._node_at(link)
 
         return self._topology.exchange(
-            key, commands, settle=lambda replies: settle(answering, replies), timeout_s=timeout_s, answered=answered
+            key, commands, settle=lambda replies: settle(answering, replies), timeout_s=timeout_s, answered=on_reply
         )
 
     async def evaluate(
@@ -148,29 +157,33 @@ class Node:
         settle: Callable[[Node, Reply], T],
         timeout_s: float,
     ) -> T:
-        """Run a script; ``settle(node, reply)`` runs in the parser, with the node that answered.
+        """Runs a script; ``settle(node, reply)`` runs in the parser, with the node that answered.
 
         A server that forgot the script is given it again.
         """
         answering = self
 
-        def answered(link: Link) -> None:
+        def on_reply(link: Link) -> None:
             nonlocal answering
             answering = self._node_at(link)
 
-        def checked(reply: Reply) -> T:
+        def on_result(reply: Reply) -> T:
             if isinstance(reply, ServerReplyError):
                 raise reply
             return settle(answering, reply)
 
         answer = await self._topology.script(
             script.sha, script.source, keys, args,
-            settle=checked, timeout_s=timeout_s, repeatable=script.idempotent, answered=answered,
+            settle=on_result, timeout_s=timeout_s, repeatable=script.idempotent, answered=on_reply,
         )  # fmt: skip
         return cast("T", answer)
 
+    def _tell_table(self) -> None:
+        if self._table is not None:
+            self._table.refresh()
+
     def _node_at(self, link: Link) -> Node:
-        return self if link is self.link or self._at is None else self._at(link)
+        return self if link is self.link or self._table is None else self._table.at(link)
 
     def tell(
         self,
@@ -179,7 +192,7 @@ class Node:
         args: Sequence[Argument],
         settle: Callable[[Reply], None] = lambda _: None,
     ) -> None:
-        """Run a script and do not wait for it: losing it costs time, never correctness.
+        """Runs a script and does not wait for it: losing it costs time, never correctness.
 
         A server that forgot the script is given it again.
         """
@@ -203,24 +216,31 @@ class Node:
         sent.add_done_callback(_forget)
 
     def expect(self, key: bytes) -> None:
-        """A write of ours was just answered: the push about it is next, and says nothing new."""
+        """Expects the push about a write of ours that was just answered: it is next, and says nothing new."""
+        # A count, not a flag: two scripts of ours may write the key before the first push is parsed, and each write is
+        # pushed. Only while tracked: no push comes otherwise, and the next one, another's, would be swallowed.
         if self.tracked:
             self._own[key] = self._own.get(key, 0) + 1
 
     def unlearn(self, generations: Iterable[Generation]) -> None:
-        """Keep no nonce that nobody would tell the end of: what this server has just said was good for one step."""
+        """Keeps no nonce that nobody would tell the end of: what this server has just said was good for one step."""
+        # 1. Tracking is off; a reply says that the generation has nonce N.
+        # 2. Another process ends it. Nobody tells us.
+        # 3. With N still known, a later read compares an entry's stamp with N and takes a dead entry for alive.
         if not self.tracked:
-            self._coherence.glimpsed(generations)
+            self._coherence.forget_glimpsed(generations)
 
     def forget_expectations(self) -> None:
-        """Slots have moved: a push that is expected here may come elsewhere, and the next one may be somebody else's."""
+        """Forgets expected pushes after slots have moved: they may come elsewhere, and the next one may be another writer's."""
         self._own.clear()
 
     async def prepare(self, connection: Connection) -> None:
-        """Make a fresh connection fit to serve: scripts, tracking, the first heartbeat.
+        """Makes a fresh connection fit to serve: scripts, tracking, the first heartbeat.
 
         Cost: 2 round trips; 3 the first time.
         """
+        # Expectations are of the old connection's pushes, which never come: kept, they would swallow real ones of this
+        # one.
         self._own.clear()
         self._asks_for_tracking = self._probes = True
         introduction = self.facts.introduction()
@@ -230,13 +250,13 @@ class Node:
         if not self.tracked and self._refusal is None:
             await self.beat(connection)  # The first one may have had to lay the canary.
 
-    def refused(self, error: ServerReplyError) -> None:
-        """The server refused something: a right that was taken away is looked for with the next heartbeat."""
+    def on_error(self, error: ServerReplyError) -> None:
+        """Notes a refusal: a right that was taken away is looked for with the next heartbeat."""
         if error.code == "NOPERM":
             self._probes = True
 
     def beat(self, connection: Connection) -> asyncio.Future[None]:
-        """Ask for the server's history, time and policy; the answer extends the right to serve from memory.
+        """Asks for the server's history, time and policy; the answer extends the right to serve from memory.
 
         It also changes a key that it read a moment before. The push about that must come before the rest of the answer:
         the proof, each time anew, that pushes reach this connection. ``PEXPIRE`` changes it on a full server too.
@@ -266,7 +286,7 @@ class Node:
                 self.facts.read_probes(replies[probed:])
             _, changed, info, time = replies[asked - 4 : asked]
             self.refuses_writes = str(changed) if isinstance(changed, ServerReplyError) else ""
-            if self._heard_history(connection, sent_at, info, time):
+            if self._check_history(connection, sent_at, info, time):
                 self._judge(*self._verdict(connection, None if tag is None else canary, changed, sent_at))
 
         return connection.exchange(commands, settle=settle, timeout_s=self._timeout_s)
@@ -276,11 +296,12 @@ class Node:
         self._asks_for_tracking = self._refusal is not None
         self.facts.read_tracking(reply)
 
-    def pushed(self, push: list[Any]) -> None:
-        """Apply one push of the server, in byte order."""
+    def on_push(self, push: list[Any]) -> None:
+        """Applies one push of the server, in byte order."""
         if push[0] != b"invalidate":
             return
         if push[1] is None:
+            # A null push: the server flushed its table of what we track. Every push that it owed us is in this one.
             self._coherence.forget_all()
             self._serve(self.serving_until)
             return
@@ -303,21 +324,21 @@ class Node:
         return count > 0
 
     def down(self, error: BackendError) -> None:
-        """The connection is gone: memory goes off before anything else happens."""
+        """Switches memory off, before anything else happens: the connection is gone."""
         self.doubt = f"not connected: {error}"
         self.tracked = False
         self.serving_until = _NEVER
         self._own.clear()
         self.facts.forget()
         self._coherence.forget_all()
-        self._changed()
+        self._tell_table()
 
-    def unreached(self, error: BaseException) -> None:
-        """Another attempt to connect has failed: say why, rather than how the last connection ended."""
+    def on_failed(self, error: BaseException) -> None:
+        """Notes why another attempt to connect has failed, rather than how the last connection ended."""
         self.doubt = f"not connected: {str(error) or type(error).__name__}"
 
-    def _heard_history(self, connection: Connection, sent_at: float, info: Reply, time: Reply) -> bool:
-        """Take note of the server's history and time; whether it is fit to be our server."""
+    def _check_history(self, connection: Connection, sent_at: float, info: Reply, time: Reply) -> bool:
+        """Takes note of the server's history and time; whether it is fit to be our server."""
         if isinstance(info, ServerReplyError) or isinstance(time, ServerReplyError):
             self.replication_id = _UNKNOWN_HISTORY
             self.offset_ms = (self._environment.wall() - self._environment.now()) * 1000.0
@@ -331,6 +352,10 @@ class Node:
             connection.close(BackendUnavailableError(f"this server is a {said.get('role')} now, not the master"))
             return False
         history = bytes.fromhex(said.get("master_replid", "")[:16])
+        # Another history may lack writes that this process saw, and invalidations with them:
+        # 1. The old master takes an invalidation and dies before it is replicated.
+        # 2. The new master still has the entry, and the generation's old nonce.
+        # 3. Only the history tells: what was known of the old one must not vouch for entries of the new one.
         if self.replication_id and history != self.replication_id:
             self._coherence.forget_all()
         self.replication_id = history
@@ -338,7 +363,7 @@ class Node:
         return True
 
     def _read_clock(self, server_ms: float, sent_at: float) -> None:
-        """The server's clock stood at ``server_ms`` at some instant between ``sent_at`` and now."""
+        """Reads the server's clock: it stood at ``server_ms`` at some instant between ``sent_at`` and now."""
         self.offset_ms = server_ms - sent_at * 1000.0
         least_ms = server_ms - self._environment.now() * 1000.0
         known_ms = self._least_offset_ms
@@ -346,7 +371,7 @@ class Node:
             self._least_offset_ms = least_ms
 
     def _verdict(self, connection: Connection, canary: str | None, changed: Reply, sent_at: float) -> tuple[str, float]:
-        """What stands against serving from memory, and until when it may be served."""
+        """Returns the reason against serving from memory, if any, and the instant until which it may be served."""
         if self._refusal is not None:
             return f"the server refused tracking: {self._refusal}", _NEVER
         if self.refuses_writes:
@@ -362,9 +387,9 @@ class Node:
         return "", sent_at + self._bound_s
 
     def _judge(self, doubt: str, until: float = _NEVER) -> None:
-        """Memory may be served until then, or there is a doubt and it may not.
+        """Switches memory on until the instant given, or off if there is a doubt.
 
-        What came into memory while there was a doubt was filled without the proof that pushes arrive: it goes. And where
+        Entries that came into memory while there was a doubt were filled without the proof that pushes arrive: they go. And if
         a doubt begins, what was known of generations goes: nobody is sure to tell of their end.
         """
         if bool(doubt) == self.tracked:
@@ -375,7 +400,7 @@ class Node:
 
     def _serve(self, until: float) -> None:
         self.serving_until = until
-        self._changed()
+        self._tell_table()
 
 
 def _forget(sent: asyncio.Future[Any]) -> None:

@@ -30,8 +30,8 @@ if TYPE_CHECKING:
     from alacena.engine.coherence.generation_table import GenerationTable
     from alacena.engine.loading.single_flight import SingleFlight
     from alacena.engine.remote.redis.endpoint import Address
+    from alacena.engine.remote.redis.journal import Removal
     from alacena.engine.remote.redis.link import Link
-    from alacena.engine.remote.redis.removals import Removal
     from alacena.engine.remote.redis.topology import Topology
     from alacena.engine.remote.redis.wire import Connection
 
@@ -77,7 +77,7 @@ class Nodes:
         self.debts = self._removals.debts
 
     def attach(self, topology: Topology, *, by_slot: bool) -> None:
-        """Say where the servers are, and whether a command's keys must share a slot; before anything else is asked."""
+        """Says where the servers are, and whether a command's keys must share a slot; before anything else is asked."""
         self.topology = topology
         self._by_slot = by_slot
 
@@ -87,17 +87,17 @@ class Nodes:
         return any(node.is_up for node in self._nodes.values())
 
     def all(self) -> list[Node]:
-        """Every node that is part of the topology now."""
+        """Returns every node that is part of the topology now."""
         return [self.at(link) for link in self.topology.links()]
 
     def of(self, key: bytes) -> Node:
-        """The node that holds a key."""
+        """Returns the node that holds a key."""
         link = self.topology.link_for(key)
         node = self._nodes.get(link)
         return self.at(link) if node is None else node
 
     def at(self, link: Link) -> Node:
-        """The node behind a link."""
+        """Returns the node behind a link."""
         node = self._nodes.get(link)
         if node is None:
             node = self._nodes[link] = Node(
@@ -106,14 +106,13 @@ class Nodes:
                 self._coherence,
                 self._environment,
                 self._settings,
-                self.refresh,
-                self.at,
+                self,
             )
             self._removals.guard(node)
         return node
 
-    def grouped(self, keys: Sequence[bytes]) -> list[tuple[Node, list[int]]]:
-        """Indexes of the keys, by what may be asked in one command."""
+    def group_keys(self, keys: Sequence[bytes]) -> list[tuple[Node, list[int]]]:
+        """Returns indexes of the keys, by what may be asked in one command."""
         groups: dict[Any, tuple[Node, list[int]]] = {}
         for index, key in enumerate(keys):
             mark = self.group(key)
@@ -122,8 +121,8 @@ class Nodes:
             groups[mark][1].append(index)
         return list(groups.values())
 
-    def moved(self, _: frozenset[int]) -> None:
-        """Slots have another owner: what was filled through the old one's connection is not told of changes any more.
+    def on_slots_moved(self, _: frozenset[int]) -> None:
+        """Drops what was filled through a slot's old owner: its connection tells of no changes any more.
 
         Nor does a push that is expected there say anything about who wrote, should the slot come back.
         """
@@ -133,27 +132,27 @@ class Nodes:
         self.refresh()
 
     async def prepare(self, link: Link, connection: Connection) -> None:
-        """A connection was made: pay what is owed, as far as it is taken, then make it fit to serve.
+        """Prepares a new connection: pays what is owed, as far as it is taken, then makes it fit to serve.
 
-        What is not taken stays owed, and bars what it covers on this connection too.
+        A removal that is not taken stays owed, and bars what it covers on this connection too.
         """
         await self._removals.pay_over(connection)
         await self.at(link).prepare(connection)
         self._note_facts(link)
 
     def up(self, link: Link, _: Connection) -> None:
-        """A connection serves from now on."""
-        self._notices.connected(str(link.address))
+        """Notes that a connection serves from now on."""
+        self._notices.report_connected(str(link.address))
 
-    def failed(self, link: Link | None, address: Address | None, error: BaseException) -> None:
-        """An attempt to connect has failed."""
+    def on_failed(self, link: Link | None, address: Address | None, error: BaseException) -> None:
+        """Notes that an attempt to connect has failed."""
         if link is not None:
-            self.at(link).unreached(error)
-        self._notices.unreached(str(address or "the server"), error)
+            self.at(link).on_failed(error)
+        self._notices.report_unreached(str(address or "the server"), error)
 
-    def refused(self, link: Link, error: ServerReplyError) -> None:
-        """A server answered with an error."""
-        self.at(link).refused(error)
+    def on_error(self, link: Link, error: ServerReplyError) -> None:
+        """Notes that a server answered with an error."""
+        self.at(link).on_error(error)
 
     def subscribed(self, refusal: ServerReplyError | None) -> None:
         """A subscription was refused, or is granted again. It is asked for on a connection apart."""
@@ -162,19 +161,19 @@ class Nodes:
             self._note_facts(node.link)
 
     async def beat(self, link: Link, connection: Connection) -> None:
-        """One heartbeat."""
+        """Sends one heartbeat."""
         await self.at(link).beat(connection)
         self._note_facts(link)
 
-    def pushed(self, link: Link, push: list[Any]) -> None:
-        """One push."""
-        self.at(link).pushed(push)
+    def on_push(self, link: Link, push: list[Any]) -> None:
+        """Applies one push."""
+        self.at(link).on_push(push)
 
     def down(self, link: Link, error: BackendError) -> None:
-        """A connection was lost."""
+        """Notes that a connection was lost."""
         self.at(link).down(error)
         if not link.is_closed:
-            self._notices.lost(str(link.address), error)
+            self._notices.report_lost(str(link.address), error)
 
     async def remove(
         self,
@@ -184,13 +183,13 @@ class Nodes:
         *,
         settled: Callable[[], None],
     ) -> Ended:
-        """Send removals; what is not confirmed is owed. See :meth:`alacena.engine.remote.redis.removals.Removals.send`."""
+        """Sends removals; what is not confirmed is owed. See :meth:`alacena.engine.remote.redis.removals.Removals.send`."""
         return await self._removals.send(removals, generations, keys, settled=settled)
 
     def owe(
         self, generations: Sequence[Sequence[str]], keys: Sequence[EntryKey], error: BackendError | None = None
     ) -> None:
-        """Owe removals: they are tried until a server confirms them, and what they cover is not read before.
+        """Owes removals: they are tried until a server confirms them, and what they cover is not read before.
 
         For whoever changed the source and could not make the server forget what it has: a removal that failed, a value
         that could not be stored in the place of an older one, a hold that could not be set. Memory forgets at once.
@@ -233,12 +232,12 @@ class Nodes:
         self._notices.doubt(str(link.address), "" if node.facts.missing else node.doubt)
         self._removals.choose_verb(has_unlink="UNLINK" not in node.facts.missing)
 
-    def known(self) -> Iterable[Node]:
-        """Every node that was ever asked for."""
+    def all_known(self) -> Iterable[Node]:
+        """Returns every node that was ever asked for."""
         return self._nodes.values()
 
     def refresh(self) -> None:
-        """Say until when memory may be served, by what the nodes vouch for."""
+        """Says until when memory may be served, by what the nodes vouch for."""
         nodes = self.all()
         until = min((node.serving_until for node in nodes), default=_NEVER)
         self._coherence.memory.serving_until = until
@@ -249,5 +248,5 @@ class Nodes:
             self._events.emit(MemorySwitched(on=serves, reason=reason or "pushes arrive and the heartbeat is answered"))
 
     def group(self, key: bytes) -> int:
-        """What keys must share to be asked for in one exchange."""
+        """Returns the group whose keys may be asked for in one exchange."""
         return slot_of(key) if self._by_slot else 0

@@ -1,4 +1,4 @@
-"""What an operator is told of the connection in the log: once, at the level that it deserves, with what to do."""
+"""Log messages about the connection for the operator: each once, at its level, with the remedy."""
 
 from __future__ import annotations
 
@@ -29,16 +29,16 @@ class Notices:
         self._doubts: dict[str, str] = {}
         self._owing = False
 
-    def lost(self, address: str, error: BaseException) -> None:
-        """A connection that served was lost."""
+    def report_lost(self, address: str, error: BaseException) -> None:
+        """Logs that a connection that served was lost."""
         if self._health.report(f"connection to {address}", _words(error)):
             _log.warning(
                 "the connection to %s is lost: %s. Reads go to the source until it is back; it is tried again by itself",
                 address, _words(error),
             )  # fmt: skip
 
-    def unreached(self, address: str, error: BaseException) -> None:
-        """An attempt to connect has failed."""
+    def report_unreached(self, address: str, error: BaseException) -> None:
+        """Logs that an attempt to connect has failed."""
         if not self._health.report(f"connection to {address}", _words(error)):
             return
         if is_lasting(error):
@@ -50,13 +50,13 @@ class Notices:
         else:
             _log.info("%s is not reached yet: %s", address, _words(error))
 
-    def connected(self, address: str) -> None:
-        """A connection serves."""
+    def report_connected(self, address: str) -> None:
+        """Logs that a connection serves."""
         if self._health.mend(f"connection to {address}"):
             _log.info("%s is connected again", address)
 
     def rights(self, address: str, missing: Mapping[str, str]) -> None:
-        """Rights are missing, or not any more."""
+        """Logs that rights are missing, or not any more."""
         known = self._missing.get(address, frozenset())
         self._missing[address] = frozenset(missing)
         for right in sorted(missing.keys() - known):
@@ -65,7 +65,7 @@ class Notices:
             _log.info("%s allows us %s now", address, ", ".join(sorted(known - missing.keys())))
 
     def doubt(self, address: str, doubt: str) -> None:
-        """Memory may not be served on a server's word, or may again."""
+        """Logs that memory may not be served on a server's word, or may again."""
         known = self._doubts.get(address, "")
         self._doubts[address] = doubt
         if doubt and not known:
@@ -73,8 +73,8 @@ class Notices:
         elif known and not doubt:
             _log.info("memory is served on the word of %s again", address)
 
-    def owing(self, reason: str) -> None:
-        """A removal was not confirmed."""
+    def report_owing(self, reason: str) -> None:
+        """Logs that a removal was not confirmed."""
         self._owing = True
         _log.warning(
             "a removal was not confirmed: %s. Reads of what it covers go to the source until the server takes it; it is "
@@ -82,8 +82,8 @@ class Notices:
             reason.rstrip("."),
         )
 
-    def paid(self) -> None:
-        """Everything that was owed is confirmed."""
+    def report_paid(self) -> None:
+        """Logs that everything that was owed is confirmed."""
         if self._owing:
             self._owing = False
             _log.info("every removal that was owed is confirmed")

@@ -25,7 +25,7 @@ class RedisNotification:
         self._rung = asyncio.Event()
 
     def ring(self) -> None:
-        """Ring, now or for the next wait."""
+        """Rings, now or for the next wait."""
         self._rung.set()
 
     async def wait(self, timeout_s: float) -> bool:
@@ -64,7 +64,7 @@ class Notifier:
     """All channels of one cache.
 
     In a cluster every node is listened to, so that the one on which a script publishes sees that somebody listens.
-    What the others say again is ignored, unless that one is away.
+    Repetitions by the others are ignored, unless that one is away.
 
     Args:
         spare: Makes connections to the servers, with hooks of their own; used when the first channel is listened to.
@@ -74,7 +74,7 @@ class Notifier:
 
     def __init__(
         self,
-        spare: Callable[[Hooks], Topology],
+        spare: Callable[[Hooks[Link]], Topology],
         timeout_s: float,
         told: Callable[[ServerReplyError | None], None] = lambda _: None,
     ) -> None:
@@ -88,7 +88,7 @@ class Notifier:
 
     @asynccontextmanager
     async def listen(self, name: bytes) -> AsyncIterator[RedisNotification]:
-        """A bell for a channel. When it is given, what is published from now on rings it.
+        """Yields a bell for a channel, which rings at what is published from now on.
 
         If the server does not confirm that in time, or refuses it, the bell is given all the same: it rings once the
         connection is back, because something may have been missed.
@@ -103,7 +103,7 @@ class Notifier:
             self._say("SUBSCRIBE", name)
         channel.bells.add(bell)
         try:
-            await self._confirmed(channel)
+            await self._confirm(channel)
             yield bell
         finally:
             channel.bells.discard(bell)
@@ -111,18 +111,18 @@ class Notifier:
                 self._leave(name, channel)
 
     async def close(self) -> None:
-        """Wake whoever waits, and end the connection."""
+        """Wakes whoever waits, and ends the connection."""
         self._closed = True
         for channel in self._channels.values():
             channel.ring()
         if self._topology is not None:
             await self._topology.close()
 
-    async def _confirmed(self, channel: _Channel) -> None:
+    async def _confirm(self, channel: _Channel) -> None:
         if channel.heard:
             return
         if self._topology is None:
-            self._topology = self._spare(Hooks(on_up=self._up, on_down=self._down, on_push=self._pushed))
+            self._topology = self._spare(Hooks(on_up=self._up, on_down=self._down, on_push=self._on_push))
         if self._refused is not None:  # It is asked for again meanwhile; nobody waits for that.
             channel.missed = True
             return
@@ -130,18 +130,23 @@ class Notifier:
             async with asyncio.timeout(self._timeout_s):
                 await self._topology.open(timeout_s=self._timeout_s)
                 await channel.answered.wait()
+        # Not an error: notifications only shorten a wait. The next connection rings this channel, as one may have been
+        # lost.
         except (TimeoutError, BackendError):
             channel.missed = True
         channel.missed |= not channel.heard
 
     def _leave(self, name: bytes, channel: _Channel) -> None:
-        """Unsubscribe when nobody listens. Not before the subscription is confirmed: the next one would be mistaken."""
+        """Unsubscribes when nobody listens. Not before the subscription is confirmed: the next one would be mistaken."""
+        # 1. The last listener leaves while SUBSCRIBE is unconfirmed; UNSUBSCRIBE is sent.
+        # 2. A new listener subscribes, and takes the first confirmation for its own.
+        # 3. The server then executes UNSUBSCRIBE: the new listener would wait for rings that never come.
         if not channel.bells and self._channels.get(name) is channel:
             del self._channels[name]
             self._say("UNSUBSCRIBE", name)
 
     def _say(self, verb: str, *names: bytes) -> None:
-        """Tell every connection that stands; one that is being made is told everything when it does."""
+        """Tells every connection that stands; one that is being made is told everything when it does."""
         for link in self._topology.links() if self._topology is not None else ():
             if link.connection is not None:
                 _tell(link, link.connection, verb, *names)
@@ -167,7 +172,7 @@ class Notifier:
         for channel in self._channels.values():
             channel.answered.set()
 
-    def _pushed(self, link: Link, push: list[Any]) -> None:
+    def _on_push(self, link: Link, push: list[Any]) -> None:
         if push[0] == b"subscribe" and self._refused is not None:
             self._told(None)
             name, self._refused = self._refused, None
@@ -188,7 +193,7 @@ class Notifier:
             self._leave(push[1], channel)
 
     def _first_hand(self, link: Link, name: bytes) -> bool:
-        """Whether a link is the one that rings for a channel."""
+        """Returns whether a link is the one that rings for a channel."""
         if self._topology is None:
             return True
         try:

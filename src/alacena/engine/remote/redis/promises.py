@@ -1,4 +1,4 @@
-"""What the servers of a cache vouch for together, in words: what is, not what is meant."""
+"""The promises that the servers of a cache keep together now, in words."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ REMEDY: Final = (
 
 
 def unsafe(node: Node, settings: Settings) -> str:
-    """Returns why coordination must not be entrusted to a server; empty where it may."""
+    """Returns why coordination must not be entrusted to a server; empty if it may."""
     policy = node.facts.policy
     if policy == SAFE_POLICY or (not policy and settings.trust_eviction_policy):
         return ""

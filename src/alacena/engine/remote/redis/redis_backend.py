@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
     from alacena.engine.remote.backend import Argument, Notification, Reply, Script
     from alacena.engine.remote.redis.hooks import Hooks
+    from alacena.engine.remote.redis.link import Link
     from alacena.engine.remote.redis.nodes import Nodes
     from alacena.engine.remote.redis.topology import Topology
 
@@ -27,7 +28,7 @@ class RedisBackend:
         spare: Makes other connections to the same servers, with hooks of their own, for bells and fsyncs.
     """
 
-    def __init__(self, nodes: Nodes, timeout_s: float, spare: Callable[[Hooks], Topology]) -> None:
+    def __init__(self, nodes: Nodes, timeout_s: float, spare: Callable[[Hooks[Link]], Topology]) -> None:
         self._nodes = nodes
         self._timeout_s = timeout_s
         self._bells = Notifier(spare, timeout_s, nodes.subscribed)
@@ -69,13 +70,13 @@ class RedisBackend:
 
         Cost: 2 round trips, shared by all who wait at the time, and with ``appendfsync everysec`` 1.1 to 2.2 s, because
         ``WAITAOF`` is not believed alone (see :mod:`alacena.engine.remote.redis.fsync`); with ``always`` no more than that.
-        Needs Valkey, or Redis 7.2 or newer, and the rights to ``WAITAOF``, ``INFO`` and ``BLPOP``. Where ``CONFIG GET`` is
+        Needs Valkey, or Redis 7.2 or newer, and the rights to ``WAITAOF``, ``INFO`` and ``BLPOP``. If ``CONFIG GET`` is
         refused, the server is taken to sync each second.
         """
         return await self._fsyncs.wait(key, replicas, timeout_s)
 
     async def close(self) -> None:
-        """End the connections apart."""
+        """Ends the connections apart."""
         self._closed = True
         await self._bells.close()
         await self._fsyncs.close()

@@ -1,4 +1,4 @@
-"""The remote tier on Redis or Valkey. What it finds or stores goes into memory inside the wire's parser."""
+"""The remote tier on Redis or Valkey. Values that it finds or stores go into memory inside the wire's parser."""
 
 from __future__ import annotations
 
@@ -22,19 +22,15 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 
     from alacena.engine.base.counts import Counts
-    from alacena.engine.base.environment import Environment
-    from alacena.engine.base.events import Events
     from alacena.engine.base.generation import Generation
-    from alacena.engine.base.keys import EntryKey, Keys
+    from alacena.engine.base.keys import EntryKey
     from alacena.engine.base.remote_tier import Beginning, NewEntry, Refusal
     from alacena.engine.base.settings import Settings
-    from alacena.engine.codec import Codec
-    from alacena.engine.coherence.generation_table import GenerationTable
-    from alacena.engine.coherence.value_store import ValueStore
     from alacena.engine.remote.backend import Argument, Reply
+    from alacena.engine.remote.redis.entries import EntryContext
+    from alacena.engine.remote.redis.journal import Removal
     from alacena.engine.remote.redis.node import Node
     from alacena.engine.remote.redis.nodes import Nodes
-    from alacena.engine.remote.redis.removals import Removal
     from alacena.engine.remote.redis.wire import Command
 
 
@@ -43,42 +39,17 @@ class RedisTier:
 
     Args:
         nodes: The servers.
-        keys: Renders names.
-        coherence: Generations and memory.
-        copies: How values are kept in memory.
-        codec: Seals and opens entries.
-        environment: Time and chance.
-        events: Who is told.
-        counts: What is counted.
+        context: The parts of the cache.
         settings: Budgets.
     """
 
-    def __init__(
-        self,
-        *,
-        nodes: Nodes,
-        keys: Keys,
-        coherence: GenerationTable,
-        copies: ValueStore,
-        codec: Codec,
-        environment: Environment,
-        events: Events,
-        counts: Counts,
-        settings: Settings,
-    ) -> None:
+    def __init__(self, nodes: Nodes, context: EntryContext, settings: Settings) -> None:
+        coherence, environment = context.coherence, context.environment
         self._nodes = nodes
         self._debts = nodes.debts
-        self._keys = keys
+        self._keys = context.keys
         self._coherence = coherence
-        self._entries = Entries(
-            codec=codec,
-            keys=keys,
-            coherence=coherence,
-            copies=copies,
-            environment=environment,
-            events=events,
-            counts=counts,
-        )
+        self._entries = Entries(context)
         self._environment = environment
         self._budget_s = settings.redis_budget_s
         self._timeout_s = settings.redis_timeout_s
@@ -88,7 +59,7 @@ class RedisTier:
         leases = Leases(nodes, coherence, self._timeout_s, self._lease_ms)
         self.renew, self.release, self.discard = leases.renew, leases.release, leases.discard
         self.begin = Beginnings(nodes, coherence, environment, self._timeout_s).begin
-        self.inspect = Inspection(nodes, keys, codec, self._timeout_s).inspect
+        self.inspect = Inspection(nodes, context.keys, context.codec, self._timeout_s).inspect
 
     @property
     def is_up(self) -> bool:
@@ -126,7 +97,7 @@ class RedisTier:
     async def _find_among(
         self, node: Node, keys: Sequence[EntryKey], unknown: Sequence[Generation], policy: Policy, *, keep: bool
     ) -> Found | Unsettled | None:
-        """Look at several keys, and learn the generations that are not known; the others are held meanwhile."""
+        """Looks at several keys, and learn the generations that are not known; the others are held meanwhile."""
         held = self._coherence.generations(keys[0].generations)
         asked = [*(generation for generation in held if generation.nonce is None), *unknown]
         command: Command = ("MGET", *(key.entry for key in keys), *(generation.name for generation in asked))
@@ -144,7 +115,7 @@ class RedisTier:
     async def find_many(self, keys: Sequence[EntryKey], policy: Policy, *, keep: bool) -> list[Found | None]:
         """See :meth:`alacena.engine.base.remote_tier.RemoteTier.find_many`."""
         outcomes: list[Found | Unsettled | None] = [None] * len(keys)
-        groups = self._nodes.grouped([key.entry for key in keys])
+        groups = self._nodes.group_keys([key.entry for key in keys])
         asked = [(node, [keys[index] for index in indexes]) for node, indexes in groups]
         answers = await asyncio.gather(*(self._find_group(node, some, policy, keep=keep) for node, some in asked))
         for (_, indexes), answer in zip(groups, answers, strict=True):
@@ -161,7 +132,7 @@ class RedisTier:
     async def _find_group(
         self, node: Node, keys: Sequence[EntryKey], policy: Policy, *, keep: bool
     ) -> list[Found | Unsettled | None]:
-        """Look at keys of one slot, and learn the generations that are not known; the others are held meanwhile."""
+        """Looks at keys of one slot, and learns the generations that are not known; the others are held meanwhile."""
         names = dict.fromkeys(name for group in dict.fromkeys(key.generations for key in keys) for name in group)
         held = [self._coherence.generation(name) for name in names]
         asked = [generation for generation in held if generation.nonce is None]
@@ -191,7 +162,7 @@ class RedisTier:
     ) -> Lease | Found | Held:
         """See :meth:`alacena.engine.base.remote_tier.RemoteTier.lease`."""
         node = self._nodes.of(key.entry)
-        depends = (*self._coherence.generations(key.generations), *self._coherence.tagged(key, tags))
+        depends = (*self._coherence.generations(key.generations), *self._coherence.intern_tags(key, tags))
         token = self._environment.token(16) + node.replication_id
         epoch = node.replication_id
         mint = self._environment.token(8)
@@ -200,6 +171,11 @@ class RedisTier:
 
         def settle(answering: Node, reply: list[Any]) -> Lease | Found | Held:
             entry, (holder, left_ms), hold, (name, length), *nonces = reply
+            # Both in the parser, before the next byte:
+            # 1. The script minted a generation, and read it again; the push about our own write is right behind this reply.
+            # 2. Expected after an await, the push has been applied by then: it ended the generation that was just learnt.
+            # 3. The expectation is then left over, and swallows the next push, which is another's invalidation.
+            # This script is never sent twice: a second run finds its own nonce, writes nothing, and would expect a push.
             self._learn(depends, nonces)
             self._expect_minted(answering, depends, nonces, mint)
             # Nothing in memory depends on a journal: its nonce may change without a word to memory.
@@ -214,6 +190,8 @@ class RedisTier:
             mine = holder.startswith(token)
             if mine:
                 answering.expect(key.lease)
+            # A fresh entry was there although the script gave us the lease: it goes back in this step. Given back after
+            # an await, other processes would wait for a load that nobody makes.
             if permit is not None and mine:
                 answering.tell(RELEASE, (key.lease,), (holder,))
             elif permit is None and mine:
@@ -223,6 +201,7 @@ class RedisTier:
                 for_ms = self._lease_ms if left_ms < 0 else left_ms + 1
                 change = self._coherence.watch(key.entry, [generation.name for generation in depends])
                 permit = Held(change, for_ms / 1000, is_told=answering.tracked)
+            # Last: the lease above carries the nonces as stamps. Forgotten before, they would be stamps of nothing.
             answering.unlearn((*depends, journal))
             settled(permit)
             return permit
@@ -235,6 +214,10 @@ class RedisTier:
     async def fill(self, lease: Lease, new_entry: NewEntry) -> Refusal:
         """See :meth:`alacena.engine.base.remote_tier.RemoteTier.fill`."""
         key = lease.key
+        # The copy in memory goes before the fill is sent:
+        # 1. The fill is sent; its reply is lost.
+        # 2. The server stored it, or did not: nobody here knows.
+        # 3. A copy that had stayed would be served as if it were the server's.
         self._coherence.memory.discard_wire(key.entry)
         node = self._nodes.of(key.entry)
         known = {generation.name: (generation, nonce) for generation, nonce in lease.stamps}
@@ -256,7 +239,7 @@ class RedisTier:
 
     async def _store(self, key: EntryKey, new_entry: NewEntry, began: Beginning | None) -> Refusal:
         node = self._nodes.of(key.entry)
-        depends = (*self._coherence.generations(key.generations), *self._coherence.tagged(key, new_entry.tags))
+        depends = (*self._coherence.generations(key.generations), *self._coherence.intern_tags(key, new_entry.tags))
         # Taken down before anything is asked: the value is not newer than this call, and what ends from now on ended after
         # the value was read.
         known = {g.name: (g, nonce) for g in depends if (nonce := g.nonce) is not None}
@@ -323,9 +306,9 @@ class RedisTier:
     async def _mint(
         self, node: Node, generations: Sequence[Generation], life_ms: int
     ) -> dict[str, tuple[Generation, bytes]]:
-        """Read the generations' nonces, making those that are missing; by name.
+        """Reads the generations' nonces, making those that are missing; by name.
 
-        What the server says is returned, not what is noted here: by the time that this is read, a push may have made it
+        The server's nonces are returned, not those noted here: by the time that this is read, a push may have made it
         unknown again.
         """
         mint = self._environment.token(8)
@@ -347,14 +330,14 @@ class RedisTier:
         tags: Sequence[str],
         known: dict[str, tuple[Generation, bytes]],
     ) -> bool:
-        """Learn the nonces of tags that were not named from the beginning; ``False`` if one may have ended since then.
+        """Learns the nonces of tags that were not named from the beginning; ``False`` if one may have ended since then.
 
         Should one end after this was read, its nonce is another one, and the entry is dead.
         """
         late = [tag for tag in tags if key.tag_name(tag) not in known]
         if not late:
             return True
-        generations = self._coherence.tagged(key, late)
+        generations = self._coherence.intern_tags(key, late)
         _, remembered = since.journal
         mint = self._environment.token(8)
         names = [generation.name for generation in generations]
@@ -374,7 +357,7 @@ class RedisTier:
     def _stamps(
         key: EntryKey, tags: Sequence[str], known: Mapping[str, tuple[Generation, bytes]]
     ) -> list[tuple[Generation, bytes]]:
-        """What an entry is stored under: its own generations, then its tags'."""
+        """Returns the stamps under which an entry is stored: its own generations', then its tags'."""
         return [known[name] for name in (*key.generations, *map(key.tag_name, tags))]
 
     async def _send(
@@ -385,7 +368,7 @@ class RedisTier:
         stamps: Sequence[tuple[Generation, bytes]],
         new_entry: NewEntry,
     ) -> Refusal:
-        """Store one entry by script, and keep the copy in memory in the step in which the server said so."""
+        """Stores one entry by script, and keeps the copy in memory in the step in which the server said so."""
         own = len(key.generations)
         life_s = None if new_entry.fresh_for_s is None else new_entry.fresh_for_s + new_entry.stale_for_s
         sealed = self._entries.seal(
@@ -413,5 +396,5 @@ class RedisTier:
 
 
 def _removals(key: EntryKey) -> list[Removal]:
-    """What removes an entry: its lease goes first, so that a fill that runs between the two commands is refused."""
+    """Returns the keys whose removal removes an entry: its lease first, so that a fill between the two commands is refused."""
     return [(key.entry, ("UNLINK", key.lease), False), (key.entry, ("UNLINK", key.entry), True)]

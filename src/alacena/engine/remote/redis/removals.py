@@ -1,17 +1,17 @@
-"""Removals: sent, owed where they are not confirmed, and sent again until they are."""
+"""Removals: sent, owed if they are not confirmed, and sent again until they are."""
 
 from __future__ import annotations
 
 import asyncio
 from functools import partial
-from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar, cast
+from typing import TYPE_CHECKING, Any, Protocol, TypeAlias, TypeVar, cast
 
 from alacena.engine.base.errors import BackendError, BackendUnavailableError, ServerReplyError
 from alacena.engine.base.keys import escape
 from alacena.engine.base.remote_tier import Ended
 from alacena.engine.remote.redis.commands import Remedy, is_forbidden, remedy
 from alacena.engine.remote.redis.debts import Debts
-from alacena.engine.remote.redis.journal import ended
+from alacena.engine.remote.redis.journal import Removal, ended
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
@@ -22,20 +22,40 @@ if TYPE_CHECKING:
     from alacena.engine.coherence.generation_table import GenerationTable
     from alacena.engine.loading.single_flight import SingleFlight
     from alacena.engine.remote.redis.node import Node
-    from alacena.engine.remote.redis.nodes import Nodes
     from alacena.engine.remote.redis.notices import Notices
+    from alacena.engine.remote.redis.topology import Topology
     from alacena.engine.remote.redis.wire import Command, Connection, Reply
 
 T = TypeVar("T")
 
-Removal: TypeAlias = "tuple[bytes, Command, bool]"
-"""A key that says where to, a command that removes and may be repeated, and whether what it removes counts in the result."""
 _Ask: TypeAlias = "Callable[[bytes, Command, Callable[[list[Reply]], None]], Awaitable[Any]]"
 
 _RETRY_S = 0.05
 _LONGEST_RETRY_S = 0.25
 """Reads of what is owed go to the source: a server that takes removals again is asked soon."""
 _SCANNED_AT_ONCE = 1_000
+
+
+class Servers(Protocol):
+    """The nodes of a topology, as far as removals use them."""
+
+    topology: Topology
+
+    def group(self, key: bytes) -> int:
+        """Returns the group whose keys may be asked for in one exchange."""
+        ...
+
+    def all(self) -> list[Node]:
+        """Returns every node that is part of the topology now."""
+        ...
+
+    def all_known(self) -> Iterable[Node]:
+        """Returns every node that was ever asked for."""
+        ...
+
+    def refresh(self) -> None:
+        """Takes over what the nodes vouch for together."""
+        ...
 
 
 class Removals:
@@ -55,7 +75,7 @@ class Removals:
 
     def __init__(
         self,
-        nodes: Nodes,
+        nodes: Servers,
         coherence: GenerationTable,
         flights: SingleFlight,
         environment: Environment,
@@ -81,7 +101,7 @@ class Removals:
         *,
         settled: Callable[[], None],
     ) -> Ended:
-        """Send removals, each to the node of its key; what is not confirmed is owed.
+        """Sends removals, each to the node of its key; what is not confirmed is owed.
 
         Args:
             removals: In the order in which a node must execute them.
@@ -120,13 +140,16 @@ class Removals:
     async def _send(
         self, group: Sequence[Removal], owe: Callable[[BackendError], None], settled: Callable[[], None]
     ) -> list[Any]:
-        """Send what may be asked together."""
+        """Sends what may be asked together."""
 
         def settle(replies: list[Reply]) -> list[Any]:
             settled()
             for reply in replies:
                 if isinstance(reply, ServerReplyError):
-                    self._heed(reply)
+                    # The first refusal counts for the whole group: what stands behind it may have been executed, but is
+                    # owed all the same, because a removal that runs twice does no harm and one that never runs is a
+                    # stale read.
+                    self._switch_command(reply)
                     owe(reply)  # In the parser: what the server answers next may be the old value.
                     raise reply
             counted = [(command, reply) for (_, command, counts), reply in zip(group, replies, strict=True) if counts]
@@ -147,6 +170,11 @@ class Removals:
     ) -> None:
         """See :meth:`alacena.engine.remote.redis.nodes.Nodes.owe`."""
         idle = not self.debts
+        # Memory first, then the bar:
+        # 1. A removal was refused. The entry is still on the server.
+        # 2. A read here would find it there, alive by every nonce that the server has.
+        # 3. So what is owed is not read, by anybody in this process, until it is confirmed. A journal needs no bar: it
+        #    only refuses fills.
         for name in (name for group in generations for name in group):
             self._coherence.end(name)
             if not name.endswith("}:j"):
@@ -161,17 +189,17 @@ class Removals:
             return
         if idle:
             self._coherence.barred = self.debts
-            self._notices.owing(str(error) if error else "a newer value could not be stored")
+            self._notices.report_owing(str(error) if error else "a newer value could not be stored")
             self._guard_all()
         if self._payment is None or self._payment.done():
             self._payment = self._flights.own(self._make_up())
 
     def guard(self, node: Node) -> None:
-        """Let a node's shortest way look at what is owed, while something is."""
+        """Lets a node's shortest way look at what is owed, while something is."""
         node.fetch = self._fetch if self.debts else self._nodes.topology.fetch
 
     async def pay_over(self, connection: Connection) -> None:
-        """Pay what a new connection takes; the rest stays owed.
+        """Pays what a new connection takes; the rest stays owed.
 
         Raises:
             BackendError: The connection gives no answer.
@@ -188,17 +216,17 @@ class Removals:
                     return
 
     def choose_verb(self, *, has_unlink: bool) -> None:
-        """Remove by ``DEL`` where ``UNLINK`` is forbidden or was renamed away."""
+        """Removes by ``DEL`` where ``UNLINK`` is forbidden or was renamed away."""
         if not has_unlink:
             self._verb = "DEL"
 
-    def _heed(self, refusal: ServerReplyError) -> None:
-        """A server that takes no ``UNLINK`` may take ``DEL``, and the other way round."""
+    def _switch_command(self, refusal: ServerReplyError) -> None:
+        """Switches to the other command: a server that takes no ``UNLINK`` may take ``DEL``, and the other way round."""
         if is_forbidden(refusal):
             self._verb = "DEL" if self._verb == "UNLINK" else "UNLINK"
 
     def _bar(self, name: str) -> None:
-        """Owe one removal; where a wider one covers it from now on, what that one covers is forgotten too."""
+        """Owes one removal; if a wider one covers it from now on, what that one covers is forgotten too."""
         covering = self.debts.add(name)
         if not covering:
             self._coherence.forget_all()
@@ -207,11 +235,11 @@ class Removals:
             self._coherence.end(covering)
 
     def _guard_all(self) -> None:
-        for node in self._nodes.known():
+        for node in self._nodes.all_known():
             self.guard(node)
 
     def _fetch(self, key: bytes, settle: Callable[[Reply], T], timeout_s: float) -> Awaitable[T]:
-        """``Topology.fetch`` while something is owed: what is covered is not there."""
+        """Returns ``Topology.fetch`` while something is owed: what is covered is not there."""
         if key not in self.debts:
             return self._nodes.topology.fetch(key, settle, timeout_s)
         answer: asyncio.Future[T] = asyncio.get_running_loop().create_future()
@@ -219,7 +247,7 @@ class Removals:
         return answer
 
     async def _make_up(self) -> None:
-        """Send what is owed again and again until it is confirmed."""
+        """Sends what is owed again and again until it is confirmed."""
         pause_s = _RETRY_S
         while self.debts:
             await asyncio.sleep(pause_s * (0.5 + self._environment.random()))
@@ -229,7 +257,7 @@ class Removals:
                 await self._pay_everything()
 
     async def _pay_all(self) -> None:
-        """Try to pay what is owed, each at its node; one that refuses or keeps silent is asked no more this time."""
+        """Tries to pay what is owed, each at its node; one that refuses or keeps silent is asked no more this time."""
         topology = self._nodes.topology
 
         async def ask(key: bytes, command: Command, settle: Callable[[list[Reply]], None]) -> None:
@@ -252,15 +280,19 @@ class Removals:
         def settle(replies: list[Reply]) -> None:
             (reply,) = replies
             if isinstance(reply, ServerReplyError):
-                self._heed(reply)
+                self._switch_command(reply)
                 raise reply
+            # In the parser: paid in a task of its own, a debt that was added between reply and task would be forgiven
+            # with it.
             self.debts.settle(bucket, names)
             self._forgive()
 
         await ask(next(iter(names)).encode(), self.debts.command(self._verb, bucket, names), settle)
 
     async def _pay_everything(self) -> None:
-        """End every tenant generation of the namespace: more was owed than is remembered."""
+        """Ends every tenant generation of the namespace: more was owed than is remembered."""
+        # The scan takes many round trips. A debt that is added meanwhile may be of a bucket that was scanned already:
+        # only what was owed at this serial is settled in the end.
         serial = self.debts.serial
         match = ("MATCH", f"{self._namespace}:g:*:t", "COUNT", _SCANNED_AT_ONCE)
         for node in self._nodes.all():
@@ -278,8 +310,8 @@ class Removals:
         self._forgive()
 
     def _forgive(self) -> None:
-        """Read again what is not owed any more."""
+        """Reads again what is not owed any more."""
         if not self.debts:
             self._coherence.barred = None
-            self._notices.paid()
+            self._notices.report_paid()
             self._guard_all()

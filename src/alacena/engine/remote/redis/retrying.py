@@ -1,4 +1,4 @@
-"""Asking again, where that is safe, within a deadline and a budget."""
+"""Asking again, if that is safe, within a deadline and a budget."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 class Asked(Protocol):
-    """Whoever can be asked: a link, or the nodes behind a topology."""
+    """A target of commands: a link, or the nodes behind a topology."""
 
     settings: LinkSettings
     counters: LinkCounters
@@ -28,11 +28,11 @@ class Asked(Protocol):
     def exchange(
         self, commands: Sequence[Command], *, settle: Callable[[list[Reply]], Any] | None = None, timeout_s: float
     ) -> Awaitable[Any]:
-        """One attempt."""
+        """Returns one attempt."""
         ...
 
     async def wait_up(self, *, timeout_s: float) -> bool:
-        """Wait until there is somebody to ask."""
+        """Waits until there is somebody to ask."""
         ...
 
 
@@ -45,7 +45,7 @@ async def persist(
     timeout_s: float,
     repeatable: bool | None = None,
 ) -> Any:
-    """Ask until there is an answer, the deadline has passed, the budget is spent, or asking again could do harm.
+    """Asks until there is an answer, the deadline has passed, the budget is spent, or asking again could do harm.
 
     Args:
         asked: Where.
@@ -68,6 +68,9 @@ async def persist(
             if load is not None and len(commands) == 1 and _remedy(error) is Remedy.LOAD_SCRIPT:
                 commands = [load, command]
                 continue
+            # 1. The first attempt's reply is lost: it may have been executed.
+            # 2. The second is refused, because the server is loading: it was surely not executed.
+            # 3. The caller must hear of the first: "not executed" would be a lie about it.
             if isinstance(error, OutcomeUnknownError):
                 unknown = error
             if not await _again_soon(asked, error, command, repeatable, attempt, deadline):
@@ -81,7 +84,7 @@ async def persist(
 async def _again_soon(
     asked: Asked, error: BackendError, command: Command, repeatable: bool | None, attempt: int, deadline: float
 ) -> bool:
-    """Wait until the next attempt may be made; whether it may."""
+    """Waits until the next attempt may be made; whether it may."""
     loop = asyncio.get_running_loop()
     if not _may_repeat(error, command, repeatable) or not asked.budget.spend():
         return False
@@ -93,12 +96,12 @@ async def _again_soon(
 
 
 def _not_executed(error: BackendError) -> bool:
-    """Whether an error speaks of its own attempt alone, and leaves open what became of an earlier one."""
+    """Returns whether an error speaks of its own attempt alone, and leaves open what became of an earlier one."""
     return isinstance(error, BackendUnavailableError) or _remedy(error) in (Remedy.WAIT, Remedy.REDISCOVER)
 
 
 def _last(settle: Callable[[Reply], Any] | None) -> Callable[[list[Reply]], Any]:
-    """Settle by the last answer. An error that waiting or loading mends is raised instead: the asking is not over."""
+    """Settles by the last answer. An error that waiting or loading mends is raised instead: the asking is not over."""
 
     def judge(replies: list[Reply]) -> Any:
         reply = replies[-1]

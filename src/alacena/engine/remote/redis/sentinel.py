@@ -24,7 +24,7 @@ class Sentinel(Standalone):
     """A link to the master of the moment, and one to a sentinel that tells of the next.
 
     A connection to the old master is given up as soon as the sentinels announce another one, also where the old one
-    still answers, as it does behind a partition. Whoever claims to be the master is believed only if it calls itself
+    still answers, as it does behind a partition. A server is believed to be the master only if it calls itself
     one.
     """
 
@@ -33,7 +33,7 @@ class Sentinel(Standalone):
         endpoint: Endpoint,
         *,
         environment: Environment,
-        hooks: Hooks | None = None,
+        hooks: Hooks[Link] | None = None,
         settings: LinkSettings | None = None,
         opener: Opener = open_socket,
         ask_timeout_s: float = 0.5,
@@ -57,23 +57,23 @@ class Sentinel(Standalone):
             self._next_sentinel,
             endpoint.sentinel_access,
             environment=environment,
-            hooks=Hooks(prepare=self._subscribe, on_push=self._heard, beat=self._compare),
+            hooks=Hooks(prepare=self._subscribe, on_push=self._on_push, beat=self._compare),
             settings=replace(settings, role=None, pace=replace(settings.pace, beat_s=1.0)),
             opener=opener,
         )
 
     async def open(self, *, timeout_s: float) -> None:
-        """Find the master and connect. See `Topology.open`."""
+        """Finds the master and connect. See `Topology.open`."""
         self._watch.start()
         await super().open(timeout_s=timeout_s)
 
     async def close(self) -> None:
-        """Disconnect from the master and from the sentinels."""
+        """Disconnects from the master and from the sentinels."""
         await self._watch.close()
         await super().close()
 
     async def _find_master(self) -> Address:
-        """Ask one sentinel after another; the one that knew is asked first the next time."""
+        """Asks one sentinel after another; the one that knew is asked first the next time."""
         last: Exception | None = None
         for sentinel in list(self._sentinels):
             try:
@@ -95,7 +95,7 @@ class Sentinel(Standalone):
         raise BackendUnavailableError(f"no sentinel of {names} knows a master called {self._service!r}") from last
 
     async def _next_sentinel(self) -> Address:
-        """A sentinel to watch; if it is lost, the next one."""
+        """Returns a sentinel to watch; if it is lost, the next one."""
         self._sentinels.append(self._sentinels.pop(0))
         return self._sentinels[-1]
 
@@ -104,14 +104,14 @@ class Sentinel(Standalone):
         await self._compare(link, connection)
 
     async def _compare(self, link: Link, connection: Connection) -> None:  # noqa: ARG002 - a hook's signature
-        """Whether we are connected to whom the sentinel takes for the master; an announcement may have been missed."""
+        """Returns whether we are connected to whom the sentinel takes for the master; an announcement may have been missed."""
         reply = await connection.call(
             "SENTINEL", "GET-MASTER-ADDR-BY-NAME", self._service, timeout_s=self._ask_timeout_s
         )
         if reply is not None:
             self._follow(_address(reply))
 
-    def _heard(self, link: Link, push: list[Any]) -> None:  # noqa: ARG002 - a hook's signature
+    def _on_push(self, link: Link, push: list[Any]) -> None:  # noqa: ARG002 - a hook's signature
         if push[0] != b"message" or push[1] != _SWITCH.encode():
             return
         name, _, _, host, port = push[2].decode().split(" ")

@@ -21,7 +21,7 @@ SLOTS = 16_384
 
 
 def slot_of(key: Key) -> int:
-    """The slot of a key: that of its hash tag, if it has one that is not empty."""
+    """Returns the slot of a key: that of its hash tag, if it has one that is not empty."""
     raw = key.encode() if isinstance(key, str) else key
     start = raw.find(b"{")
     if start >= 0:
@@ -32,37 +32,37 @@ def slot_of(key: Key) -> int:
 
 
 class SlotMap:
-    """Who has which slot, as far as is known."""
+    """The known owner of each slot."""
 
     def __init__(self) -> None:
         self._owners: list[Address | None] = [None] * SLOTS
         self._distinct: frozenset[Address] | None = frozenset()
 
     def owner(self, slot: int) -> Address | None:
-        """Who has the slot; ``None`` while nobody is known to."""
+        """Returns the owner of the slot; ``None`` while none is known."""
         return self._owners[slot]
 
     def owners(self) -> frozenset[Address]:
-        """Everybody who has a slot. Found out once a change of the map: heartbeats ask for it."""
+        """Returns everybody who has a slot. Found out once a change of the map: heartbeats ask for it."""
         if self._distinct is None:
             self._distinct = frozenset(owner for owner, _ in groupby(self._owners) if owner is not None)
         return self._distinct
 
     def tag_at(self, owner: Address) -> str | None:
-        """The least number that, as a hash tag, falls into a slot of this owner; ``None`` where it has no slot."""
+        """Returns the least number that, as a hash tag, falls into a slot of this owner; ``None`` if it has no slot."""
         if owner not in self.owners():
             return None
         tags = (f"{number}" for number in count())
         return next(tag for tag in tags if self._owners[slot_of(tag)] == owner)
 
     def move(self, slot: int, owner: Address) -> frozenset[int]:
-        """Give one slot another owner; the slots that changed hands."""
+        """Gives one slot another owner; the slots that changed hands."""
         former, self._owners[slot] = self._owners[slot], owner
         self._distinct = None
         return frozenset() if former in (None, owner) else frozenset({slot})
 
     def adopt(self, ranges: Iterable[Range]) -> frozenset[int]:
-        """Take a server's word for all slots; the slots that changed hands."""
+        """Takes a server's word for all slots; the slots that changed hands."""
         former = self._owners
         # Who was there before stays the same object: what is identical is not compared field by field.
         known = {owner: owner for owner in self.owners()}
@@ -83,7 +83,7 @@ class Range:
 
 
 def read_slots(reply: Reply, asked: Address) -> list[Range]:
-    """From the answer to ``CLUSTER SLOTS`` of the server at ``asked``.
+    """Reads the answer to ``CLUSTER SLOTS`` of the server at ``asked``.
 
     Raises:
         ValueError: It is no such answer.
@@ -95,14 +95,14 @@ def read_slots(reply: Reply, asked: Address) -> list[Range]:
 
 
 def _node(node: list[Reply], asked: Address) -> Address:
-    """A server that does not know its own name means the one under which it was asked."""
+    """Returns a server's address; one that does not know its own name means the one under which it was asked."""
     host = b"" if node[0] is None else node[0]
     return Address(asked.host if host in (b"", b"?") else host.decode(), int(node[1]))
 
 
 @dataclass(frozen=True, slots=True)
 class Redirection:
-    """Where the server says that a slot is.
+    """The address to which the server redirects a slot.
 
     Attributes:
         slot: The slot.
@@ -116,7 +116,7 @@ class Redirection:
 
     @classmethod
     def read(cls, error: ServerReplyError, asked: Address) -> Redirection | None:
-        """From ``MOVED slot host:port`` or ``ASK slot host:port``; ``None`` from any other error."""
+        """Reads ``MOVED slot host:port`` or ``ASK slot host:port``; ``None`` for any other error."""
         if error.code not in ("MOVED", "ASK"):
             return None
         _, slot, place = str(error).split(" ")[:3]

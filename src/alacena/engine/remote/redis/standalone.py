@@ -27,23 +27,23 @@ class Standalone:
         self.fetch = link.fetch
 
     async def open(self, *, timeout_s: float) -> None:
-        """Connect. See `Topology.open`."""
+        """Connects. See `Topology.open`."""
         await self.link.open(timeout_s=timeout_s)
 
     async def close(self) -> None:
-        """Disconnect."""
+        """Disconnects."""
         await self.link.close()
 
     def links(self) -> Sequence[Link]:
-        """The one link."""
+        """Returns the one link."""
         return (self.link,)
 
     def link_for(self, key: Key) -> Link:  # noqa: ARG002 - the same for every key
-        """The one link."""
+        """Returns the one link."""
         return self.link
 
     def tag_at(self, link: Link) -> str | None:  # noqa: ARG002
-        """Any tag: the one server has all keys."""
+        """Returns any tag: the one server has all keys."""
         return "here"
 
     def exchange(
@@ -55,7 +55,7 @@ class Standalone:
         timeout_s: float,
         answered: Callable[[Link], None] | None = None,  # noqa: ARG002 - nobody else can answer
     ) -> Awaitable[T]:
-        """`Link.exchange`."""
+        """Returns `Link.exchange`."""
         return self.link.exchange(commands, settle=settle, timeout_s=timeout_s)
 
     async def call(
@@ -65,7 +65,7 @@ class Standalone:
         timeout_s: float,
         repeatable: bool | None = None,
     ) -> Any:
-        """`Link.call`."""
+        """Returns `Link.call`."""
         return await self.link.call(*command, timeout_s=timeout_s, repeatable=repeatable)
 
     async def script(
@@ -80,7 +80,7 @@ class Standalone:
         repeatable: bool = False,
         answered: Callable[[Link], None] | None = None,  # noqa: ARG002
     ) -> Any:
-        """`Link.script`."""
+        """Returns `Link.script`."""
         return await self.link.script(
             sha, source, keys, args, settle=settle, timeout_s=timeout_s, repeatable=repeatable
         )

@@ -1,4 +1,4 @@
-"""Which server has which key."""
+"""Topologies: the server that has each key."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class Topology(Protocol):
     """The servers behind an endpoint, seen by key."""
 
     async def open(self, *, timeout_s: float) -> None:
-        """Connect; return when every server that is needed can be asked.
+        """Connects; return when every server that is needed can be asked.
 
         Raises:
             BackendUnavailableError: Not in time. Connecting goes on until `close`.
@@ -35,15 +35,15 @@ class Topology(Protocol):
         ...
 
     async def close(self) -> None:
-        """Disconnect; return when everything that was started has ended."""
+        """Disconnects; return when everything that was started has ended."""
         ...
 
     def links(self) -> Sequence[Link]:
-        """The links of the moment."""
+        """Returns the links of the moment."""
         ...
 
     def link_for(self, key: Key) -> Link:
-        """The link to the server that has the key.
+        """Returns the link to the server that has the key.
 
         Raises:
             BackendUnavailableError: No server is known for it.
@@ -51,7 +51,7 @@ class Topology(Protocol):
         ...
 
     def tag_at(self, link: Link) -> str | None:
-        """A hash tag whose keys are at the link's server; ``None`` while it has no slot of the cluster."""
+        """Returns a hash tag whose keys are at the link's server; ``None`` while it has no slot of the cluster."""
         ...
 
     def exchange(
@@ -63,7 +63,7 @@ class Topology(Protocol):
         timeout_s: float,
         answered: Callable[[Link], None] | None = None,
     ) -> Awaitable[T]:
-        """`Connection.exchange` at the server that has the key, following it where it has moved to.
+        """Returns `Connection.exchange` at the server that has the key, following it if it has moved.
 
         All keys of an exchange are in one slot. ``answered`` is told whose answer ``settle`` is about to be given, where
         that may be another server than the one that was asked first.
@@ -73,14 +73,14 @@ class Topology(Protocol):
         ...
 
     def fetch(self, key: bytes, settle: Callable[[Reply], T], timeout_s: float) -> Awaitable[T]:
-        """``GET`` by the shortest way, at the server that has the key; ``settle`` is given the one answer.
+        """Returns ``GET`` by the shortest way, at the server that has the key; ``settle`` is given the one answer.
 
         Cost: one round trip; one more for each redirection.
         """
         ...
 
     async def call(self, key: Key, *command: Argument, timeout_s: float, repeatable: bool | None = None) -> Any:
-        """`Link.call` at the server that has the key, following it where it has moved to."""
+        """Returns `Link.call` at the server that has the key, following it if it has moved."""
         ...
 
     async def script(
@@ -95,7 +95,7 @@ class Topology(Protocol):
         repeatable: bool = False,
         answered: Callable[[Link], None] | None = None,
     ) -> Any:
-        """`Link.script` at the server that has the first key, following it where it has moved to."""
+        """Returns `Link.script` at the server that has the first key, following it if it has moved."""
         ...
 
 
@@ -103,12 +103,12 @@ def connect_to(
     endpoint: Endpoint,
     *,
     environment: Environment,
-    hooks: Hooks | None = None,
+    hooks: Hooks[Link] | None = None,
     settings: LinkSettings | None = None,
     on_slots_moved: Callable[[frozenset[int]], None] | None = None,
     opener: Opener = open_socket,
 ) -> Topology:
-    """The topology that the endpoint describes, not open yet.
+    """Returns the topology that the endpoint describes, not open yet.
 
     Args:
         endpoint: Where the servers are.

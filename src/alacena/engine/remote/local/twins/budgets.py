@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from alacena.engine.remote.local.twins.registry import MOST_EXACT, Server, refuse, twin
+from alacena.engine.remote.local.twins.registry import MOST_EXACT, TwinServer, refuse, twin
 
 if TYPE_CHECKING:
     from alacena.engine.remote.backend import Reply
@@ -12,15 +12,15 @@ if TYPE_CHECKING:
 _FREED_AT_ONCE = 500
 
 
-def _now(server: Server, data: bytes) -> tuple[int, int]:
+def _now(server: TwinServer, data: bytes) -> tuple[int, int]:
     now, ahead = server.own_clock(data, server.now_ms)
     if server.call("EXISTS", data):
         server.keep_clock(data, server.now_ms, ahead)
     return now, ahead
 
 
-def _free(server: Server, data: bytes, opened: bytes, now: int) -> bool:
-    """Free what ran out, up to a bound; True if there is more."""
+def _free(server: TwinServer, data: bytes, opened: bytes, now: int) -> bool:
+    """Frees what ran out, up to a bound; True if there is more."""
     expired = server.due(opened, _FREED_AT_ONCE + 1, now)
     for gone in expired[:_FREED_AT_ONCE]:
         server.call("HINCRBY", data, "reserved", -server.number("HGET", data, b"a:" + gone))
@@ -29,13 +29,13 @@ def _free(server: Server, data: bytes, opened: bytes, now: int) -> bool:
     return len(expired) > _FREED_AT_ONCE
 
 
-def _forget(server: Server, data: bytes, done: bytes, now: int) -> None:
+def _forget(server: TwinServer, data: bytes, done: bytes, now: int) -> None:
     for old in server.due(done, 20, now):
         server.call("ZREM", done, old)
         server.call("HDEL", data, b"s:" + old)
 
 
-def _keep(server: Server, keys: list[bytes], keep_ms: bytes) -> None:
+def _keep(server: TwinServer, keys: list[bytes], keep_ms: bytes) -> None:
     for key in keys:
         if keep_ms == b"0":
             server.call("PERSIST", key)
@@ -44,8 +44,8 @@ def _keep(server: Server, keys: list[bytes], keep_ms: bytes) -> None:
 
 
 @twin
-def budget_reserve(server: Server, keys: list[bytes], args: list[bytes]) -> Reply:
-    """Set an amount aside if it fits."""
+def budget_reserve(server: TwinServer, keys: list[bytes], args: list[bytes]) -> Reply:
+    """Sets an amount aside if it fits."""
     data, opened, done = keys
     limit, reservation, amount, ttl_ms = int(args[0]), args[1], int(args[2]), int(args[3])
     now, ahead = _now(server, data)
@@ -75,8 +75,8 @@ def budget_reserve(server: Server, keys: list[bytes], args: list[bytes]) -> Repl
 
 
 @twin
-def budget_settle(server: Server, keys: list[bytes], args: list[bytes]) -> Reply:
-    """Turn a reservation into what was really spent."""
+def budget_settle(server: TwinServer, keys: list[bytes], args: list[bytes]) -> Reply:
+    """Turns a reservation into what was really spent."""
     data, opened, done = keys
     reservation, actual, remember_ms, keep_ms = args
     now, ahead = _now(server, data)
@@ -96,7 +96,7 @@ def budget_settle(server: Server, keys: list[bytes], args: list[bytes]) -> Reply
     return [server.number("HGET", data, "spent"), server.number("HGET", data, "reserved"), was_late]
 
 
-def _settle(server: Server, data: bytes, opened: bytes, reservation: bytes, actual: bytes, now: int) -> int:
+def _settle(server: TwinServer, data: bytes, opened: bytes, reservation: bytes, actual: bytes, now: int) -> int:
     taken = server.number("HGET", data, "spent") + server.number("HGET", data, "reserved")
     if taken + int(actual) > MOST_EXACT:
         raise refuse("OVERFLOW what was spent would leave the range of exact integers")
@@ -109,8 +109,8 @@ def _settle(server: Server, data: bytes, opened: bytes, reservation: bytes, actu
 
 
 @twin
-def budget_extend(server: Server, keys: list[bytes], args: list[bytes]) -> Reply:
-    """Lengthen a reservation that has not run out."""
+def budget_extend(server: TwinServer, keys: list[bytes], args: list[bytes]) -> Reply:
+    """Lengthens a reservation that has not run out."""
     data, opened, _ = keys
     now, _ = _now(server, data)
     expiry = server.call("ZSCORE", opened, args[0])
@@ -122,8 +122,8 @@ def budget_extend(server: Server, keys: list[bytes], args: list[bytes]) -> Reply
 
 
 @twin
-def budget_state(server: Server, keys: list[bytes], args: list[bytes]) -> Reply:  # noqa: ARG001 - a twin's shape
-    """Read a budget, after what ran out was freed."""
+def budget_state(server: TwinServer, keys: list[bytes], args: list[bytes]) -> Reply:  # noqa: ARG001 - a twin's shape
+    """Reads a budget, after what ran out was freed."""
     data, opened, _ = keys
     now, _ = _now(server, data)
     has_more = _free(server, data, opened, now)

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from alacena.engine.remote.local.twins.registry import MOST_EXACT, Server, refuse, twin
+from alacena.engine.remote.local.twins.registry import MOST_EXACT, TwinServer, refuse, twin
 
 if TYPE_CHECKING:
     from alacena.engine.remote.backend import Reply
 
 
 @twin
-def counter_add(server: Server, keys: list[bytes], args: list[bytes]) -> Reply:
-    """Add to a counter, with expiry and receipt."""
+def counter_add(server: TwinServer, keys: list[bytes], args: list[bytes]) -> Reply:
+    """Adds to a counter, with expiry and receipt."""
     amount, ttl_ms, receipt_ms = args
     known = server.call("GET", keys[1]) if len(keys) > 1 else None
     if known is not None:
@@ -34,8 +34,8 @@ def counter_add(server: Server, keys: list[bytes], args: list[bytes]) -> Reply:
 
 
 @twin
-def set_add(server: Server, keys: list[bytes], args: list[bytes]) -> Reply:
-    """Add members, with expiry."""
+def set_add(server: TwinServer, keys: list[bytes], args: list[bytes]) -> Reply:
+    """Adds members, with expiry."""
     ttl_ms, *members = args
     added = sum(server.call("SADD", keys[0], member) for member in members)
     if ttl_ms != b"0":

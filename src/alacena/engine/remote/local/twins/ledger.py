@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from alacena.engine.remote.local.twins.registry import MOST_EXACT, Server, refuse, twin
+from alacena.engine.remote.local.twins.registry import MOST_EXACT, TwinServer, refuse, twin
 
 if TYPE_CHECKING:
     from alacena.engine.remote.backend import Reply
 
 
 @twin
-def ledger_record(server: Server, keys: list[bytes], args: list[bytes]) -> Reply:
-    """Count a use of tokens once."""
+def ledger_record(server: TwinServer, keys: list[bytes], args: list[bytes]) -> Reply:
+    """Counts a use of tokens once."""
     receipt, *totals, outbox = keys
     fingerprint, receipt_ms, tokens, field, record, figures, *parts = args
     known = server.call("GET", receipt)

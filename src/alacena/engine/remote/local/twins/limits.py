@@ -5,15 +5,15 @@ from __future__ import annotations
 from math import ceil, floor
 from typing import TYPE_CHECKING
 
-from alacena.engine.remote.local.twins.registry import Server, twin
+from alacena.engine.remote.local.twins.registry import TwinServer, twin
 
 if TYPE_CHECKING:
     from alacena.engine.remote.backend import Reply
 
 
 @twin
-def limit_window(server: Server, keys: list[bytes], args: list[bytes]) -> Reply:
-    """A sliding window in buckets."""
+def limit_window(server: TwinServer, keys: list[bytes], args: list[bytes]) -> Reply:
+    """Returns a sliding window in buckets."""
     limit, window, cost, buckets = (int(word) for word in args)
     width = ceil(window / buckets)
     current = server.now_ms // width
@@ -44,8 +44,8 @@ def limit_window(server: Server, keys: list[bytes], args: list[bytes]) -> Reply:
 
 
 @twin
-def limit_bucket(server: Server, keys: list[bytes], args: list[bytes]) -> Reply:
-    """A token bucket as one instant."""
+def limit_bucket(server: TwinServer, keys: list[bytes], args: list[bytes]) -> Reply:
+    """Returns a token bucket as one instant."""
     interval, burst, cost = (float(word) for word in args)
     now = server.now_us
     whole = ceil(burst * interval)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from alacena.engine.remote.local.twins.registry import Server, twin
+from alacena.engine.remote.local.twins.registry import TwinServer, twin
 
 if TYPE_CHECKING:
     from alacena.engine.remote.backend import Reply
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 _FORGET_MS = 86_400_000
 
 
-def _strike_off(server: Server, keys: list[bytes], spared: bytes | None) -> int:
+def _strike_off(server: TwinServer, keys: list[bytes], spared: bytes | None) -> int:
     passed = 0
     for gone in server.due(keys[3], 100):
         if gone != spared:
@@ -22,8 +22,10 @@ def _strike_off(server: Server, keys: list[bytes], spared: bytes | None) -> int:
     return passed
 
 
-def _ring_first(server: Server, keys: list[bytes], head_ms: bytes, prefix: bytes, own: bytes | None) -> bytes | None:
-    """Ring the first in line that listens, unless that is whoever asks; the others are passed over."""
+def _ring_first(
+    server: TwinServer, keys: list[bytes], head_ms: bytes, prefix: bytes, own: bytes | None
+) -> bytes | None:
+    """Rings the first in line that listens, unless that is whoever asks; the others are passed over."""
     while (head := server.first(keys[2])) not in {None, own} and not server.call("PUBLISH", prefix + head, "1"):
         server.call("ZREM", keys[2], head)
         server.call("ZREM", keys[3], head)
@@ -34,19 +36,19 @@ def _ring_first(server: Server, keys: list[bytes], head_ms: bytes, prefix: bytes
     return head
 
 
-def _keep_state(server: Server, state: bytes, fence: int, ttl_ms: bytes, token: bytes) -> None:
+def _keep_state(server: TwinServer, state: bytes, fence: int, ttl_ms: bytes, token: bytes) -> None:
     server.call("HSET", state, "f", fence, "t", b"%b:%b" % (ttl_ms, token))
     _expire_state(server, state, fence, int(ttl_ms))
 
 
-def _expire_state(server: Server, state: bytes, fence: int, ttl_ms: int) -> None:
-    """The state outlives the clock's way to its fence by a day."""
+def _expire_state(server: TwinServer, state: bytes, fence: int, ttl_ms: int) -> None:
+    """Keeps the state for a day longer than the clock needs to reach its fence."""
     server.call("PEXPIRE", state, max(-(-fence // 1000) - server.now_ms, 0) + ttl_ms + _FORGET_MS)
 
 
 @twin
-def lock_acquire(server: Server, keys: list[bytes], args: list[bytes]) -> Reply:
-    """Take a lock, or stand in line for it. A store in this process has one history, in which no fence is lost."""
+def lock_acquire(server: TwinServer, keys: list[bytes], args: list[bytes]) -> Reply:
+    """Takes a lock, or stands in line for it. A store in this process has one history, in which no fence is lost."""
     token, ttl_ms, waiter_ms, head_ms, prefix = args
     passed = _strike_off(server, keys, token)
     owner = server.call("GET", keys[0])
@@ -80,8 +82,8 @@ def lock_acquire(server: Server, keys: list[bytes], args: list[bytes]) -> Reply:
 
 
 @twin
-def lock_release(server: Server, keys: list[bytes], args: list[bytes]) -> Reply:
-    """Give a lock back, or leave the line for it."""
+def lock_release(server: TwinServer, keys: list[bytes], args: list[bytes]) -> Reply:
+    """Gives a lock back, or leaves the line for it."""
     token, head_ms, prefix = args
     left = _strike_off(server, keys, None)
     left += server.call("ZREM", keys[2], token)
@@ -99,8 +101,8 @@ def lock_release(server: Server, keys: list[bytes], args: list[bytes]) -> Reply:
 
 
 @twin
-def lock_renew(server: Server, keys: list[bytes], args: list[bytes]) -> Reply:
-    """Lengthen a lock's lease for its owner alone."""
+def lock_renew(server: TwinServer, keys: list[bytes], args: list[bytes]) -> Reply:
+    """Lengthens a lock's lease for its owner alone."""
     if server.call("GET", keys[0]) != args[0]:
         return 0
     fence = server.call("HGET", keys[1], "f")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from alacena.engine.remote.local.twins.registry import Server, twin
+from alacena.engine.remote.local.twins.registry import TwinServer, twin
 
 if TYPE_CHECKING:
     from alacena.engine.remote.backend import Reply
@@ -15,25 +15,25 @@ _LAST = b"the lease ran out on the last attempt"
 _FORGET_MS = 86_400_000
 
 
-def _now(server: Server, data: bytes) -> tuple[int, int]:
+def _now(server: TwinServer, data: bytes) -> tuple[int, int]:
     now, ahead = server.own_clock(data, server.now_ms, "m:")
     _keep_clock(server, data, ahead)
     return now, ahead
 
 
-def _keep_clock(server: Server, data: bytes, ahead: int) -> None:
+def _keep_clock(server: TwinServer, data: bytes, ahead: int) -> None:
     if server.call("EXISTS", data):
         server.keep_clock(data, server.now_ms, ahead, "m:")
 
 
-def _forget(server: Server, data: bytes, done: bytes, now: int) -> None:
+def _forget(server: TwinServer, data: bytes, done: bytes, now: int) -> None:
     for old in server.due(done, 20, now):
         server.call("ZREM", done, old)
         server.call("HDEL", data, b"d:" + old)
 
 
-def _forget_if_empty(server: Server, keys: list[bytes]) -> None:
-    """An empty queue is forgotten after a day; what it counted, too."""
+def _forget_if_empty(server: TwinServer, keys: list[bytes]) -> None:
+    """Forgets an empty queue after a day, with its counters."""
     held = server.call("LLEN", keys[1]) + sum(server.call("ZCARD", key) for key in keys[2:5])
     for key in (keys[0], keys[5]):
         if held:
@@ -47,8 +47,8 @@ def _pairs(words: list[bytes]) -> list[tuple[bytes, bytes]]:
 
 
 @twin
-def queue_push(server: Server, keys: list[bytes], args: list[bytes]) -> Reply:
-    """Put items into a queue, each id once; a dead letter is taken in anew where it is told to."""
+def queue_push(server: TwinServer, keys: list[bytes], args: list[bytes]) -> Reply:
+    """Puts items into a queue, each id once; a dead letter is taken in anew if it is told to."""
     data, ready, *_, done = keys
     channel, revive, token = args[:3]
     now, ahead = server.own_clock(data, server.now_ms, "m:")
@@ -74,9 +74,9 @@ def queue_push(server: Server, keys: list[bytes], args: list[bytes]) -> Reply:
 
 
 def _push_code(
-    server: Server, keys: list[bytes], item: bytes, now: int, revive: bytes, token: bytes
+    server: TwinServer, keys: list[bytes], item: bytes, now: int, revive: bytes, token: bytes
 ) -> tuple[int, bool]:
-    """What becomes of an item: known, taken, revived, dead or settled; and whether it is put in."""
+    """Returns an item's fate (known, taken, revived, dead or settled), and whether it is put in."""
     forget_at = server.call("ZSCORE", keys[5], item)
     if forget_at is not None and forget_at > now:
         return 4, False
@@ -90,9 +90,17 @@ def _push_code(
 
 
 def _take_in(
-    server: Server, keys: list[bytes], item: bytes, record: bytes, when: bytes, now: int, ahead: int, *, was_empty: bool
+    server: TwinServer,
+    keys: list[bytes],
+    item: bytes,
+    record: bytes,
+    when: bytes,
+    now: int,
+    ahead: int,
+    *,
+    was_empty: bool,
 ) -> int:
-    """Make an item ready or delayed; 1 if somebody should be told."""
+    """Makes an item ready or delayed; 1 if somebody should be told."""
     data, ready, delayed, _, dead, _ = keys
     server.call("ZREM", dead, item)
     server.call("HDEL", data, *(prefix + item for prefix in (b"n:", b"r:", b"x:")))
@@ -109,12 +117,12 @@ def _take_in(
 
 
 @twin
-def queue_reserve(server: Server, keys: list[bytes], args: list[bytes]) -> Reply:
-    """Take the next items under a lease."""
+def queue_reserve(server: TwinServer, keys: list[bytes], args: list[bytes]) -> Reply:
+    """Takes the next items under a lease."""
     data, ready, delayed, flight, dead, _ = keys
     token, wanted, visibility_ms, limit, room = args[0], *(int(word) for word in args[1:])
     now, ahead = _now(server, data)
-    items = _held(server, data, token, wanted)
+    items = _list_held(server, data, token, wanted)
     if items:
         return [items, 0]
     for item in server.due(delayed, 100, now):
@@ -141,7 +149,7 @@ def queue_reserve(server: Server, keys: list[bytes], args: list[bytes]) -> Reply
     return [items, max(int(min(dues)) - now, 0) if dues else -1]
 
 
-def _become_ready(server: Server, keys: list[bytes], item: bytes, ahead: int) -> None:
+def _become_ready(server: TwinServer, keys: list[bytes], item: bytes, ahead: int) -> None:
     data, ready, delayed, *_ = keys
     at = server.number("HGET", data, b"w:" + item)
     if at > server.now_ms:
@@ -153,8 +161,8 @@ def _become_ready(server: Server, keys: list[bytes], item: bytes, ahead: int) ->
 
 
 @twin
-def queue_return(server: Server, keys: list[bytes], args: list[bytes]) -> Reply:
-    """Give back what a token holds and nobody has seen."""
+def queue_return(server: TwinServer, keys: list[bytes], args: list[bytes]) -> Reply:
+    """Gives back what a token holds and nobody has seen."""
     data, ready, _, flight, *_ = keys
     channel, token, wanted = args
     returned = 0
@@ -172,7 +180,7 @@ def queue_return(server: Server, keys: list[bytes], args: list[bytes]) -> Reply:
     return returned
 
 
-def _held(server: Server, data: bytes, token: bytes, wanted: int) -> list[Reply]:
+def _list_held(server: TwinServer, data: bytes, token: bytes, wanted: int) -> list[Reply]:
     items = []
     for at in range(1, wanted + 1):
         slot = b"%b:%d" % (token, at)
@@ -183,7 +191,7 @@ def _held(server: Server, data: bytes, token: bytes, wanted: int) -> list[Reply]
     return items
 
 
-def _reap(server: Server, data: bytes, ready: bytes, dead: bytes, item: bytes, limit: int) -> None:
+def _reap(server: TwinServer, data: bytes, ready: bytes, dead: bytes, item: bytes, limit: int) -> None:
     server.call("HDEL", data, b"k:" + server.call("HGET", data, b"o:" + item), b"o:" + item)
     if server.number("HGET", data, b"n:" + item) >= limit:
         if server.call("HGET", data, b"x:" + item) is None:
@@ -193,14 +201,14 @@ def _reap(server: Server, data: bytes, ready: bytes, dead: bytes, item: bytes, l
         server.call("RPUSH", ready, item)
 
 
-def _owns(server: Server, data: bytes, flight: bytes, item: bytes, slot: bytes, now: int) -> bool:
+def _owns(server: TwinServer, data: bytes, flight: bytes, item: bytes, slot: bytes, now: int) -> bool:
     expiry = server.call("ZSCORE", flight, item)
     return expiry is not None and expiry > now and server.call("HGET", data, b"o:" + item) == slot
 
 
 @twin
-def queue_ack(server: Server, keys: list[bytes], args: list[bytes]) -> Reply:
-    """Finish items for good."""
+def queue_ack(server: TwinServer, keys: list[bytes], args: list[bytes]) -> Reply:
+    """Finishes items for good."""
     data, _, _, flight, _, done = keys
     now, _ = _now(server, data)
     _forget(server, data, done, now)
@@ -223,7 +231,7 @@ def queue_ack(server: Server, keys: list[bytes], args: list[bytes]) -> Reply:
     return answers
 
 
-def _count(server: Server, data: bytes, finished: int) -> None:
+def _count(server: TwinServer, data: bytes, finished: int) -> None:
     server.call("HINCRBY", data, "m:acked", finished)
     minute = server.now_ms // 60_000
     last = server.number("HGET", data, "m:minute")
@@ -234,8 +242,8 @@ def _count(server: Server, data: bytes, finished: int) -> None:
 
 
 @twin
-def queue_extend(server: Server, keys: list[bytes], args: list[bytes]) -> Reply:
-    """Lengthen leases."""
+def queue_extend(server: TwinServer, keys: list[bytes], args: list[bytes]) -> Reply:
+    """Lengthens leases."""
     data, _, _, flight, *_ = keys
     now, _ = _now(server, data)
     answers = []
@@ -248,8 +256,8 @@ def queue_extend(server: Server, keys: list[bytes], args: list[bytes]) -> Reply:
 
 
 @twin
-def queue_nack(server: Server, keys: list[bytes], args: list[bytes]) -> Reply:
-    """Give an item back."""
+def queue_nack(server: TwinServer, keys: list[bytes], args: list[bytes]) -> Reply:
+    """Gives an item back."""
     data, ready, delayed, flight, dead, _ = keys
     now, _ = _now(server, data)
     channel, item, slot, delay_ms, reason, limit, uncounted = args
@@ -279,8 +287,8 @@ def queue_nack(server: Server, keys: list[bytes], args: list[bytes]) -> Reply:
 
 
 @twin
-def queue_dead(server: Server, keys: list[bytes], args: list[bytes]) -> Reply:
-    """Read dead letters, oldest first."""
+def queue_dead(server: TwinServer, keys: list[bytes], args: list[bytes]) -> Reply:
+    """Reads dead letters, oldest first."""
     data, dead = keys[0], keys[4]
     first, wanted, room = (int(word) for word in args)
     rows: list[Reply] = []
@@ -294,8 +302,8 @@ def queue_dead(server: Server, keys: list[bytes], args: list[bytes]) -> Reply:
 
 
 @twin
-def queue_replay(server: Server, keys: list[bytes], args: list[bytes]) -> Reply:
-    """Make dead letters ready again."""
+def queue_replay(server: TwinServer, keys: list[bytes], args: list[bytes]) -> Reply:
+    """Makes dead letters ready again."""
     data, ready, _, _, dead, _ = keys
     replayed = 0
     for item in args[1:] or server.call("ZRANGE", dead, 0, 999):
@@ -309,8 +317,8 @@ def queue_replay(server: Server, keys: list[bytes], args: list[bytes]) -> Reply:
 
 
 @twin
-def queue_discard(server: Server, keys: list[bytes], args: list[bytes]) -> Reply:
-    """Forget dead letters for good."""
+def queue_discard(server: TwinServer, keys: list[bytes], args: list[bytes]) -> Reply:
+    """Forgets dead letters for good."""
     data, dead = keys[0], keys[4]
     discarded = 0
     for item in args or server.call("ZRANGE", dead, 0, 999):
@@ -325,8 +333,8 @@ def queue_discard(server: Server, keys: list[bytes], args: list[bytes]) -> Reply
 
 
 @twin
-def queue_stats(server: Server, keys: list[bytes], args: list[bytes]) -> Reply:  # noqa: ARG001 - a twin's shape
-    """Count a queue's items by state."""
+def queue_stats(server: TwinServer, keys: list[bytes], args: list[bytes]) -> Reply:  # noqa: ARG001 - a twin's shape
+    """Counts a queue's items by state."""
     data, ready, delayed, flight, dead, _ = keys
 
     def total(name: str) -> int:

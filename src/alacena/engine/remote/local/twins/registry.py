@@ -1,4 +1,4 @@
-"""Where twins are entered, and what they are given: the same words and the same calls as their scripts."""
+"""The registry of twins, which are given the same words and the same calls as their scripts."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ MOST_EXACT = 9_007_199_254_740_991
 """The largest integer up to which a script counts exactly: 2^53 - 1."""
 
 
-class Server:
-    """What ``redis`` is to a script: calls on the keyspace, and its clock, which stands still while the script runs."""
+class TwinServer:
+    """The ``redis`` of a twin: calls on the keyspace, and its clock, which stands still while the script runs."""
 
     __slots__ = ("_micros", "_space")
 
@@ -25,7 +25,7 @@ class Server:
         self._micros = int(space.clock() * 1_000_000)
 
     def call(self, *words: Argument) -> Reply:
-        """Run one command."""
+        """Runs one command."""
         return self._space.execute([word if isinstance(word, bytes) else str(word).encode() for word in words])
 
     @property
@@ -39,48 +39,48 @@ class Server:
         return self._micros // 1000
 
     def number(self, *words: Argument) -> int:
-        """The reply of a command as an integer; 0 for null."""
+        """Returns the reply of a command as an integer; 0 for null."""
         return int(self.call(*words) or 0)
 
     def due(self, key: bytes, limit: int, now: int | None = None) -> list[bytes]:
-        """The members of a sorted set whose score is not in the future, ``limit`` of them at most."""
+        """Returns the members of a sorted set whose score is not in the future, ``limit`` of them at most."""
         until = self.now_ms if now is None else now
         found: list[bytes] = self.call("ZRANGEBYSCORE", key, "-inf", until, "LIMIT", 0, limit)
         return found
 
     def own_clock(self, key: bytes, wall: int, prefix: str = "") -> tuple[int, int]:
-        """An object's own clock, which goes on where the server's is set back: its time, and how far it is ahead."""
+        """Returns an object's own clock, which goes on where the server's is set back: its time, and how far it is ahead."""
         last, before = self.call("HMGET", key, f"{prefix}clock", f"{prefix}ahead")
         ahead = int(before or 0) + max(int(last or 0) - wall, 0)
         return wall + ahead, ahead
 
     def keep_clock(self, key: bytes, wall: int, ahead: int, prefix: str = "") -> None:
-        """Keep an object's own clock."""
+        """Keeps an object's own clock."""
         self.call("HSET", key, f"{prefix}clock", wall, f"{prefix}ahead", ahead)
 
     def first(self, key: bytes) -> bytes | None:
-        """The member of lowest score."""
+        """Returns the member of lowest score."""
         found = self.call("ZRANGE", key, 0, 0)
         return found[0] if found else None
 
     def lowest(self, key: bytes) -> float | None:
-        """The lowest score."""
+        """Returns the lowest score."""
         found = self.call("ZRANGE", key, 0, 0, "WITHSCORES")
         return found[0][1] if found else None
 
 
-Twin: TypeAlias = Callable[[Server, list[bytes], list[bytes]], "Reply"]
+Twin: TypeAlias = Callable[[TwinServer, list[bytes], list[bytes]], "Reply"]
 
 TWINS: dict[str, Twin] = {}
 """Every twin, by the name of its script."""
 
 
 def twin(run: Twin) -> Twin:
-    """Enter a function as the twin of the script that has its name."""
+    """Enters a function as the twin of the script that has its name."""
     TWINS[run.__name__] = run
     return run
 
 
 def refuse(message: str) -> ServerReplyError:
-    """The error reply of a script."""
+    """Returns the error reply of a script."""
     return ServerReplyError(message)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from alacena.engine.remote.local.twins.registry import Server, twin
+from alacena.engine.remote.local.twins.registry import TwinServer, twin
 
 if TYPE_CHECKING:
     from alacena.engine.remote.backend import Reply
@@ -12,14 +12,14 @@ if TYPE_CHECKING:
 _FORGET_MS = 7_776_000_000
 
 
-def _expire(server: Server, keys: list[bytes]) -> None:
+def _expire(server: TwinServer, keys: list[bytes]) -> None:
     for key in keys:
         server.call("PEXPIRE", key, _FORGET_MS)
 
 
 @twin
-def roster_announce(server: Server, keys: list[bytes], args: list[bytes]) -> Reply:
-    """Say that a member may have work."""
+def roster_announce(server: TwinServer, keys: list[bytes], args: list[bytes]) -> Reply:
+    """Says that a member may have work."""
     member, has_work, channel = args
     now, ahead = server.own_clock(keys[2], server.now_us)
     server.keep_clock(keys[2], server.now_us, ahead)
@@ -34,8 +34,8 @@ def roster_announce(server: Server, keys: list[bytes], args: list[bytes]) -> Rep
 
 
 @twin
-def roster_turns(server: Server, keys: list[bytes], args: list[bytes]) -> Reply:
-    """Take the members whose turn it is."""
+def roster_turns(server: TwinServer, keys: list[bytes], args: list[bytes]) -> Reply:
+    """Takes the members whose turn it is."""
     now, ahead = server.own_clock(keys[2], server.now_us)
     turns = []
     for at, member in enumerate(server.due(keys[0], int(args[0]), now), 1):
@@ -50,8 +50,8 @@ def roster_turns(server: Server, keys: list[bytes], args: list[bytes]) -> Reply:
 
 
 @twin
-def roster_park(server: Server, keys: list[bytes], args: list[bytes]) -> Reply:
-    """Put a member's next turn off, or strike it off."""
+def roster_park(server: TwinServer, keys: list[bytes], args: list[bytes]) -> Reply:
+    """Puts a member's next turn off, or strike it off."""
     member, mark, pause_ms = args
     if (server.call("HGET", keys[1], member) or b"0") != mark:
         return 0

@@ -28,7 +28,7 @@ pack_unchecked: Callable[[Any], bytes] = hiredis.pack_command
 
 
 def pack(command: Command) -> bytes:
-    """One command as bytes of the protocol.
+    """Returns one command as bytes of the protocol.
 
     Raises:
         UsageError: The command is empty, or an argument is not text, bytes or a number.
@@ -42,14 +42,14 @@ def pack(command: Command) -> bytes:
 
 
 def pack_all(commands: Sequence[Command]) -> bytes:
-    """Several commands as one run of bytes, so that nothing can come between them."""
+    """Returns several commands as one run of bytes, so that nothing can come between them."""
     if not commands:
         raise UsageError("an exchange needs at least one command, such as [('PING',)]")
     return b"".join([pack(command) for command in commands])
 
 
 def refusal(command: object) -> UsageError:
-    """Why the command cannot be sent."""
+    """Returns the error for a command that cannot be sent."""
     return UsageError(_complaint(command))
 
 

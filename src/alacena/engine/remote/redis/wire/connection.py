@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from alacena.engine.remote.redis.wire.command import Argument, Command, Reply
-    from alacena.engine.remote.redis.wire.limits import Limits
+    from alacena.engine.remote.redis.wire.limits import WireLimits
 
 T = TypeVar("T")
 
@@ -42,8 +42,8 @@ class Connection(Incoming, asyncio.Protocol):
     """Commands out, answers and pushes in, strictly in the order of the bytes.
 
     The protocol object, not the awaiting task, matches answers to those who asked: a waiter that is cancelled or
-    overdue keeps its place in line, its ``settle`` still runs, and its result is dropped. What is asked for in one turn
-    of the loop leaves in one write; a lone command leaves at once. Any doubt about the stream (bytes that do not parse,
+    overdue keeps its place in line, its ``settle`` still runs, and its result is dropped. Commands of one turn of the loop
+    leave in one write; a lone command leaves at once. Any doubt about the stream (bytes that do not parse,
     an answer that nobody asked for, a length beyond the limits) ends the connection.
 
     Deadlines count the loop's time. Not for blocking commands: on a shared connection they hold up everybody behind
@@ -69,7 +69,7 @@ class Connection(Incoming, asyncio.Protocol):
     def __init__(
         self,
         *,
-        limits: Limits | None = None,
+        limits: WireLimits | None = None,
         on_push: Callable[[list[Any]], None] | None = None,
         on_error: Callable[[ServerReplyError], None] | None = None,
         on_lost: Callable[[BackendError], None] | None = None,
@@ -89,13 +89,13 @@ class Connection(Incoming, asyncio.Protocol):
     def exchange(
         self, commands: Sequence[Command], *, settle: Callable[[list[Reply]], T] | None = None, timeout_s: float
     ) -> asyncio.Future[T]:
-        """Send commands with nothing between them, and give their answers to ``settle``.
+        """Sends commands with nothing between them, and gives their answers to ``settle``.
 
         ``settle(replies)`` runs inside the parser when the last answer is in, in byte order with pushes and other
-        answers. An error that the server answered with is a ``ServerReplyError`` inside the list. What ``settle``
-        returns becomes the result, and so does an error of this library that it raises; any other says that the answer
-        is not what was asked for, which ends the connection. Without ``settle`` the result is the one answer (raised if
-        it is an error), or the list of them.
+        answers. An error that the server answered with is a ``ServerReplyError`` inside the list. The return value of
+        ``settle`` becomes the result, and so does an error of this library that it raises. Any other error says that the
+        answer is not what was asked for, and ends the connection. Without ``settle`` the result is the one answer
+        (raised if it is an error), or the list of them.
 
         Cost: one round trip.
         Cancellation: the place in line is kept and ``settle`` still runs; only the result is dropped.
@@ -111,11 +111,11 @@ class Connection(Incoming, asyncio.Protocol):
         return self._ask(pack_all(commands), Group(len(commands), settle), timeout_s)
 
     def fetch(self, key: bytes, settle: Callable[[Reply], T], timeout_s: float) -> asyncio.Future[T]:
-        """``GET`` by the shortest way, and give its one answer to ``settle``. See `exchange`."""
+        """Returns ``GET`` by the shortest way, and give its one answer to ``settle``. See `exchange`."""
         return self._ask(b"*2\r\n$3\r\nGET\r\n$%d\r\n%b\r\n" % (len(key), key), settle, timeout_s)
 
     def call(self, *command: Argument, timeout_s: float) -> asyncio.Future[Any]:
-        """Send one command; the result is its answer. See `exchange`."""
+        """Sends one command; the result is its answer. See `exchange`."""
         if not command:
             raise refusal(command)
         try:
@@ -125,7 +125,7 @@ class Connection(Incoming, asyncio.Protocol):
         return self._ask(data, None, timeout_s)
 
     def tell(self, *command: Argument) -> None:
-        """Send a command that is answered by pushes alone, such as ``SUBSCRIBE``: it gets no place in line.
+        """Sends a command that is answered by pushes alone, such as ``SUBSCRIBE``: it gets no place in line.
 
         Raises:
             BackendUnavailableError: The connection is closed, or the socket takes no more.
@@ -138,7 +138,7 @@ class Connection(Incoming, asyncio.Protocol):
         cast("asyncio.Transport", self._transport).write(data)
 
     def check(self) -> None:
-        """Nothing, while the connection stands.
+        """Raises if the connection does not stand.
 
         Raises:
             BackendUnavailableError: Why it does not.
@@ -165,7 +165,7 @@ class Connection(Incoming, asyncio.Protocol):
         return future
 
     def _admit(self) -> None:
-        """What is checked once a turn of the loop: the rest of the turn rides on it."""
+        """Checks the connection once a turn of the loop, for all commands of the turn."""
         try:
             running = asyncio.get_running_loop()
         except RuntimeError:
@@ -209,33 +209,33 @@ class Connection(Incoming, asyncio.Protocol):
     # What the transport calls
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """The socket is open."""
+        """Notes that the socket is open."""
         self._transport = cast("asyncio.Transport", transport)
         self._transport.set_write_buffer_limits(high=_WRITE_BUFFER_BYTES)
         self._refusal = None
 
     def pause_writing(self) -> None:
-        """The socket takes no more: what is asked for from now on waits, and can still be taken back."""
+        """Stops writing: the socket takes no more, and commands from now on wait and can still be taken back."""
         self._paused = True
         self._flush_due = False
 
     def resume_writing(self) -> None:
-        """The socket takes more."""
+        """Goes on writing: the socket takes more."""
         self._paused = False
         self._flush()
 
     def eof_received(self) -> None:
-        """The server hung up."""
+        """Notes that the server hung up."""
         self.close(BackendUnavailableError("the server closed the connection"))
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """The socket is gone."""
+        """Ends the connection: the socket is gone."""
         error = BackendUnavailableError(f"the connection was lost: {exc or 'closed'}")
         error.__cause__ = exc
         self.close(error)
 
     def data_received(self, data: bytes) -> None:
-        """Bytes came in: their answers and pushes are applied before this returns."""
+        """Applies the answers and pushes of the bytes that came in, before it returns."""
         if self.error is not None:
             return
         standing = len(self._waiters)
@@ -261,7 +261,7 @@ class Connection(Incoming, asyncio.Protocol):
     # The end
 
     def close(self, error: BackendError | None = None) -> None:
-        """End the connection: ``on_lost`` is called first, then every waiter fails."""
+        """Ends the connection: ``on_lost`` is called first, then every waiter fails."""
         if self.error is not None:
             return
         self.error = error or BackendUnavailableError("the connection was closed here")
@@ -277,7 +277,7 @@ class Connection(Incoming, asyncio.Protocol):
             fail_all(sent, unsent, self.error)
 
     def _disown(self) -> None:
-        """This is a forked child: the socket is the parent's, not a byte may be written or read here."""
+        """Disowns the socket in a forked child: it is the parent's, and not a byte may be written or read here."""
         self.error = BackendUnavailableError("the connection belongs to the process that forked this one")
         self._refusal = WrongLoopError("the process was forked: open a connection of its own in the child")
         self._flush_due = False
@@ -285,7 +285,7 @@ class Connection(Incoming, asyncio.Protocol):
 
 
 def is_readable(file: int) -> bool:
-    """Whether an open socket has bytes, or its end, to be read."""
+    """Returns whether an open socket has bytes, or its end, to be read."""
     if file < 0:
         return False
     poll = select.poll()

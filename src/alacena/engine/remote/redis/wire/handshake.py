@@ -1,4 +1,4 @@
-"""How a connection comes to be: the socket, then ``HELLO``."""
+"""The handshake of a connection: the socket, then ``HELLO``."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ from alacena.engine.remote.redis.wire.connection import Connection
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
-    from alacena.engine.remote.redis.endpoint import Access, Address
+    from alacena.engine.remote.redis.endpoint import Address, ServerAccess
     from alacena.engine.remote.redis.wire.command import Command, Reply
 
-Opener: TypeAlias = "Callable[[Callable[[], asyncio.Protocol], Address, Access], Awaitable[object]]"
+Opener: TypeAlias = "Callable[[Callable[[], asyncio.Protocol], Address, ServerAccess], Awaitable[object]]"
 """Opens a transport for the protocol that the factory makes; a simulation brings its own."""
 
 
 @dataclass(frozen=True, slots=True)
 class Greeting:
-    """What the server said about itself in its answer to ``HELLO``.
+    """The server's answer to ``HELLO``.
 
     Attributes:
         server: ``redis``, ``valkey`` or another; Valkey may call itself ``redis``.
@@ -39,7 +39,7 @@ class Greeting:
 
     @classmethod
     def read(cls, reply: dict[bytes, Any]) -> Greeting:
-        """From the answer to ``HELLO 3``."""
+        """Reads the answer to ``HELLO 3``."""
         raw = {_text(name): _text(value) for name, value in reply.items()}
         return cls(
             server=raw.get("server", ""),
@@ -51,8 +51,8 @@ class Greeting:
         )
 
 
-async def open_socket(factory: Callable[[], asyncio.Protocol], address: Address, access: Access) -> None:
-    """A TCP, TLS or unix connection of the running loop."""
+async def open_socket(factory: Callable[[], asyncio.Protocol], address: Address, access: ServerAccess) -> None:
+    """Opens a TCP, TLS or unix connection of the running loop."""
     loop = asyncio.get_running_loop()
     if address.path is not None:
         await loop.create_unix_connection(factory, address.path)
@@ -61,8 +61,8 @@ async def open_socket(factory: Callable[[], asyncio.Protocol], address: Address,
     await loop.create_connection(factory, address.host, address.port, ssl=access.tls, server_hostname=name)
 
 
-async def greet(connection: Connection, access: Access, *, timeout_s: float) -> Greeting:
-    """Switch to RESP3, log in, name the connection and choose the database, in one round trip.
+async def greet(connection: Connection, access: ServerAccess, *, timeout_s: float) -> Greeting:
+    """Switches to RESP3, log in, name the connection and choose the database, in one round trip.
 
     Raises:
         ServerReplyError: The server refused: wrong password, unknown user, no such database, or older than RESP3.
@@ -79,8 +79,10 @@ async def greet(connection: Connection, access: Access, *, timeout_s: float) -> 
     return await connection.exchange(commands, settle=_read_greeting, timeout_s=timeout_s)
 
 
-async def ask_once(opener: Opener, address: Address, access: Access, command: Command, *, timeout_s: float) -> Reply:
-    """One command on a connection of its own, for questions such as where the master is.
+async def ask_once(
+    opener: Opener, address: Address, access: ServerAccess, command: Command, *, timeout_s: float
+) -> Reply:
+    """Returns one command on a connection of its own, for questions such as where the master is.
 
     Raises:
         BackendError: No answer, or an error for one.

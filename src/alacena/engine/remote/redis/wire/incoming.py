@@ -1,4 +1,4 @@
-"""What comes in on one connection: answers to those who asked, pushes to whoever listens, in the order of the bytes."""
+"""Incoming bytes of one connection: replies go to their callers, pushes to the listener, in the order of the bytes."""
 
 from __future__ import annotations
 
@@ -7,7 +7,13 @@ from typing import TYPE_CHECKING, Any
 import hiredis
 
 from alacena.engine.base.errors import BackendError, ServerReplyError
-from alacena.engine.remote.redis.wire.limits import Limits, past_long_values, suspect_at_start, suspect_inside, suspects
+from alacena.engine.remote.redis.wire.limits import (
+    WireLimits,
+    past_long_values,
+    suspect_at_start,
+    suspect_inside,
+    suspects,
+)
 from alacena.engine.remote.redis.wire.pending_replies import (
     Group,
     PendingReplies,
@@ -40,7 +46,7 @@ class Incoming(PendingReplies):
 
     def __init__(
         self,
-        limits: Limits | None,
+        limits: WireLimits | None,
         on_push: Callable[[list[Any]], None] | None,
         on_error: Callable[[ServerReplyError], None] | None,
     ) -> None:
@@ -63,7 +69,7 @@ class Incoming(PendingReplies):
             self._drain(len(data))
 
     def _skip_long_values(self, data: bytes) -> int:
-        """How much of a segment is known to be long values with their headers, beginning where the parser stands."""
+        """Returns how much of a segment is known to be long values with their headers, beginning where the parser stands."""
         start = self._inside
         if start <= len(data) and (start or not self._reader.has_data()):
             start = past_long_values(data, start)
@@ -103,10 +109,10 @@ class Incoming(PendingReplies):
                         if not future.done():
                             future.set_result(result)
                 if kind is ServerReplyError:
-                    self._refused(reply, place)
+                    self._report_refusal(reply, place)
             reply = gets()
 
-    def _refused(self, error: ServerReplyError, place: PendingReply) -> None:
+    def _report_refusal(self, error: ServerReplyError, place: PendingReply) -> None:
         future, _, settling = place
         if settling is None and not future.done():
             future.set_exception(error)
@@ -130,7 +136,7 @@ class Incoming(PendingReplies):
             raise ProtocolDoubtError(f"one answer is longer than {self._limits.reply_bytes} bytes")
 
     def _take_carefully(self, data: bytes) -> None:
-        """Parse up to each suspicious place, and look whether it is a header or the inside of a value.
+        """Parses up to each suspicious place, and look whether it is a header or the inside of a value.
 
         The parser allocates what an array's header announces: it must not see a header that lies, nor half of one.
         """

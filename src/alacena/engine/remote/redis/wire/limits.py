@@ -1,4 +1,4 @@
-"""How much a connection may hold, and how long it may wait."""
+"""Limits of a connection: bytes held, and time waited."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ _long_value = re.compile(rb"(?:\*\d{1,7}\r\n|_\r\n)*\$(\d{4,9})\r\n").match
 
 
 def past_long_values(data: bytes, start: int) -> int:
-    """Where a segment goes on behind the long values that follow from ``start`` on, perhaps beyond its end.
+    """Returns the position behind the long values that follow from ``start`` on, perhaps beyond the segment's end.
 
-    What is inside a value needs no look: in an embedding, one byte in 256 is a line's end.
+    Bytes inside a value need no look: in an embedding, one byte in 256 is a line's end.
 
     Args:
         data: The segment.
@@ -36,7 +36,7 @@ def past_long_values(data: bytes, start: int) -> int:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Limits:
+class WireLimits:
     """Bounds of one connection. Reaching one is an error at once, never a growing queue.
 
     Attributes:

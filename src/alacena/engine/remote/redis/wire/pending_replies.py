@@ -7,7 +7,7 @@ from collections import deque
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from alacena.engine.base.errors import AlacenaError, BackendError, BackendUnavailableError, OutcomeUnknownError
-from alacena.engine.remote.redis.wire.limits import Limits
+from alacena.engine.remote.redis.wire.limits import WireLimits
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -35,7 +35,7 @@ class Group:
         self.replies: list[Reply] = []
 
     def finish(self, future: asyncio.Future[Any]) -> None:
-        """All answers are in: settle, whether or not somebody still waits for the result."""
+        """Settles a command whose answers are all in, whether or not its caller still waits."""
         try:
             result = self.replies if self.settle is None else self.settle(self.replies)
         except Exception as error:  # noqa: BLE001 - handed on, not swallowed
@@ -50,7 +50,7 @@ class ProtocolDoubtError(BackendUnavailableError):
 
 
 def hand_on(error: Exception, future: asyncio.Future[Any]) -> None:
-    """What ``settle`` raised goes to the one who asked.
+    """Hands an exception of ``settle`` to the caller of the command.
 
     Raises:
         ProtocolDoubtError: It could make nothing of the answer, which may be another's. The loop's handler is told, as
@@ -103,8 +103,8 @@ class PendingReplies:
         "_waiters",
     )
 
-    def __init__(self, limits: Limits | None) -> None:
-        self._limits = limits or Limits()
+    def __init__(self, limits: WireLimits | None) -> None:
+        self._limits = limits or WireLimits()
         self._loop = asyncio.get_running_loop()
         self._clock = self._loop.time
         self._busy_s = 0.0
@@ -127,15 +127,15 @@ class PendingReplies:
         return len(self._waiters) + len(self._unsent)
 
     def close(self, error: BackendError | None = None) -> None:
-        """Give the connection up."""
+        """Gives the connection up."""
         raise NotImplementedError
 
     def _time(self) -> float:
-        """The loop's time, without that in which the loop was too busy to listen: what deadlines are told in."""
+        """Returns the loop's time, without that in which the loop was too busy to listen: what deadlines are told in."""
         return self._clock() - self._busy_s
 
     def _has_unread(self) -> bool:
-        """Whether bytes have arrived that were not read yet."""
+        """Returns whether bytes have arrived that were not read yet."""
         raise NotImplementedError
 
     def _set_alarm(self, deadline: float) -> None:
@@ -151,7 +151,7 @@ class PendingReplies:
         self._timer = self._loop.call_at(self._due + self._busy_s, self._tend)
 
     def _tend(self) -> None:
-        """Fail who is overdue; end a connection whose oldest answer will not come; set the next alarm."""
+        """Fails what is overdue; ends a connection whose oldest answer will not come; sets the next alarm."""
         waits_on = self._is_to_look_again()
         self._leave_out_transfer()
         now = self._time()
@@ -162,6 +162,8 @@ class PendingReplies:
                 self._timer, self._alarm = None, NEVER
             return
         self._timer, self._alarm = None, NEVER
+        # Unsent commands first: they were surely not executed, and their callers may be told so. For those sent, nobody
+        # knows.
         self._withdraw(now)
         for future, deadline, _ in self._waiters:
             if deadline <= now:
@@ -169,16 +171,20 @@ class PendingReplies:
         if self._waiters and self._waiters[0][1] + self._limits.stall_s <= now:
             self.close(BackendUnavailableError(f"the oldest answer is {self._limits.stall_s:g} s overdue"))
             return
-        upcoming = self._upcoming()
+        upcoming = self._next_deadline()
         if upcoming < NEVER:
             self._set_alarm(upcoming)
 
     def _is_to_look_again(self) -> bool:
-        """Leave out of the time what was not the server's since the last tick; whether to judge only at the next one.
+        """Leaves out of the time what was not the server's since the last tick; whether to judge only at the next one.
 
         Some loops run timers before they read, so a verdict that was held up waits for one more turn. Each turn reads so
-        many bytes and no more: where a long one brought answers, more of them may be on their way.
+        many bytes and no more: if a long one brought answers, more of them may be on their way.
         """
+        # 1. A callback of the application keeps the loop busy for 3 s; the answer arrives after 1 ms and waits in the
+        #    socket.
+        # 2. The timer of a deadline of 1 s fires first: some loops run timers before they read.
+        # 3. By the wall, the server is late. By a clock that leaves out the time in which nobody listened, it is not.
         now, grain_s = self._time(), self._limits.grain_s
         is_late = now > self._due + grain_s
         brought = self._first is not None and not (self._waiters and self._waiters[0] is self._first)
@@ -189,11 +195,12 @@ class PendingReplies:
         else:
             self._late = False
             return False
+        # One more turn, and not two: a loop that is late each time must still fail what is overdue at last.
         self._late = not self._late
         return self._late
 
     def _leave_out_transfer(self) -> None:
-        """Leave out of the time since the last tick what the bytes of an answer that is coming in needed for their way."""
+        """Leaves out of the time since the last tick what the bytes of an answer that is coming in needed for their way."""
         arrived = self._partial_bytes - self._credited_bytes
         if arrived < 0:  # It is another answer than it was at the last tick.
             arrived, self._credited_s = self._partial_bytes, 0.0
@@ -205,7 +212,7 @@ class PendingReplies:
             self._credited_s += given_s
             self._busy_s += given_s
 
-    def _upcoming(self) -> float:
+    def _next_deadline(self) -> float:
         waiting = [deadline for future, deadline, _ in self._waiters if not future.done()]
         waiting += [deadline for _, deadline, _ in self._unsent]
         if self._waiters:
@@ -213,7 +220,7 @@ class PendingReplies:
         return min(waiting, default=NEVER)
 
     def _withdraw(self, now: float) -> None:
-        """Take back what was not sent and is overdue: that it was not executed is certain."""
+        """Takes back what was not sent and is overdue: that it was not executed is certain."""
         overdue = [place for place in self._unsent if place[1] <= now]
         if not overdue:
             return
@@ -225,7 +232,7 @@ class PendingReplies:
             fail(future, BackendUnavailableError("the deadline passed before the command could be sent"))
 
     def _leave(self) -> tuple[list[PendingReply], list[PendingReply]]:
-        """Empty the line; give who stood in it: those whose commands were sent, those whose were not."""
+        """Empties the line and returns who stood in it: those whose commands were sent, those whose were not."""
         sent, unsent = list(self._waiters), list(self._unsent)
         self._waiters.clear()
         self._unsent.clear()
@@ -238,14 +245,14 @@ class PendingReplies:
 
 
 def fail(future: asyncio.Future[Any], error: BackendError) -> None:
-    """No answer will come, or none in time. Nobody is blamed for not having waited to hear it."""
+    """Fails the command. Marks the exception as retrieved, so that asyncio does not log it."""
     if not future.done():
         future.set_exception(error)
         future.exception()
 
 
 def fail_all(sent: Iterable[PendingReply], unsent: Iterable[PendingReply], reason: BackendError) -> None:
-    """The connection ended: what was sent may have been executed, the rest was not."""
+    """Fails all commands at the end of the connection: those sent may have been executed, the rest was not."""
     for future, _, _ in sent:
         unknown = OutcomeUnknownError(f"the connection ended before the answer: {reason}")
         unknown.__cause__ = reason

@@ -1,4 +1,4 @@
-"""How often, and how soon, something may be tried again."""
+"""Retry limits: how often, and how soon, something may be tried again."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Backoff:
+class RetryBackoff:
     """Exponential pauses with full jitter, so that a crowd disperses: each is between nothing and its ceiling.
 
     Attributes:
@@ -22,7 +22,7 @@ class Backoff:
     cap_s: float = 2.0
 
     def pause_s(self, attempt: int, environment: Environment) -> float:
-        """How long to wait before attempt number ``attempt`` (from 0) is repeated, in seconds."""
+        """Returns how long to wait before attempt number ``attempt`` (from 0) is repeated, in seconds."""
         ceiling: float = min(self.cap_s, self.base_s * 2.0 ** min(attempt, 32))
         return ceiling * environment.random()
 
@@ -46,11 +46,11 @@ class RetryBudget:
         self.refused = 0
 
     def earn(self) -> None:
-        """A first attempt was made."""
+        """Notes that a first attempt was made."""
         self._tokens = min(self._burst, self._tokens + self._ratio)
 
     def spend(self) -> bool:
-        """Whether one repeat may be made; it is paid for."""
+        """Returns whether one repeat may be made; it is paid for."""
         if self._tokens < 1.0:
             self.refused += 1
             return False

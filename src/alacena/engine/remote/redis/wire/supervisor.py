@@ -1,4 +1,4 @@
-"""Who sees to it that there is a connection."""
+"""The supervisor, which keeps the connection established."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from alacena.engine.base.errors import BackendError, BackendUnavailableError
-from alacena.engine.remote.redis.wire.retry import Backoff
+from alacena.engine.remote.redis.wire.retry import RetryBackoff
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Coroutine
@@ -30,7 +30,7 @@ class Pace:
     connect_timeout_s: float = 2.0
     beat_s: float = 5.0
     settled_s: float = 1.0
-    backoff: Backoff = field(default_factory=Backoff)
+    backoff: RetryBackoff = field(default_factory=RetryBackoff)
 
 
 class Supervisor:
@@ -65,18 +65,18 @@ class Supervisor:
         self._lost = asyncio.Event()
 
     def start(self) -> None:
-        """Begin, on the running loop."""
+        """Begins, on the running loop."""
         self._task = asyncio.get_running_loop().create_task(self._run(), name="alacena: keep connected")
 
     async def stop(self) -> None:
-        """Stop dialling; return when everything that was started here has ended."""
+        """Stops dialling; return when everything that was started here has ended."""
         task, self._task = self._task, None
         if task is not None:
             task.cancel()
             await asyncio.wait({task})
 
     def lost(self) -> None:
-        """The connection that stood is gone."""
+        """Notes that the connection that stood is gone."""
         self._lost.set()
 
     async def _run(self) -> None:
@@ -92,9 +92,9 @@ class Supervisor:
             attempt += 1
 
     async def _try_once(self) -> Connection | None:
-        """One attempt, in a task of its own: whatever it raises is recorded, and the supervisor survives it."""
+        """Returns one attempt, in a task of its own: whatever it raises is recorded, and the supervisor survives it."""
         self._lost.clear()
-        attempt = asyncio.get_running_loop().create_task(self._timed_dial(), name="alacena: connect")
+        attempt = asyncio.get_running_loop().create_task(self._dial_in_time(), name="alacena: connect")
         await _finish(attempt)
         self.first_attempt_is_over = True
         error = _error_of(attempt)
@@ -104,11 +104,13 @@ class Supervisor:
         _report(error, "connecting failed for a reason that is not the server's")
         return None
 
-    async def _timed_dial(self) -> Connection:
+    async def _dial_in_time(self) -> Connection:
         limit_s = self._pace.connect_timeout_s
         try:
             async with asyncio.timeout(limit_s):
                 connection = await self._dial()
+                # Inside the time limit of the dial: a connection that stands and whose first heartbeat hangs is no
+                # connection.
                 try:
                     self._rise(connection)
                 except BaseException:
@@ -121,7 +123,7 @@ class Supervisor:
 
     async def _live(self, connection: Connection) -> None:
         heart = asyncio.get_running_loop().create_task(self._keep_beating(connection), name="alacena: heartbeat")
-        heart.add_done_callback(lambda task: _stopped(task, connection))
+        heart.add_done_callback(lambda task: _on_heart_stopped(task, connection))
         try:
             await self._lost.wait()
         finally:
@@ -140,8 +142,8 @@ def _error_of(attempt: asyncio.Task[Connection]) -> BaseException | None:
     return attempt.exception()
 
 
-def _stopped(heart: asyncio.Task[None], connection: Connection) -> None:
-    """The heart stands still: unless it was stopped, the connection is given up."""
+def _on_heart_stopped(heart: asyncio.Task[None], connection: Connection) -> None:
+    """Gives the connection up if the heart stands still, unless it was stopped."""
     if heart.cancelled():
         return
     error = heart.exception()
@@ -156,7 +158,7 @@ def _report(error: BaseException, message: str) -> None:
 
 
 async def _finish(task: asyncio.Task[Connection]) -> None:
-    """Wait for the task's end; if the wait is cancelled, so is the task, and its end is waited for all the same."""
+    """Waits for the task's end; if the wait is cancelled, so is the task, and its end is waited for all the same."""
     try:
         await asyncio.wait({task})
     except asyncio.CancelledError:

@@ -1,0 +1,25 @@
+"""The contract of the place where usage is kept for good."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Protocol
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from alacena.ledger.usage import Usage
+
+
+class Authority(Protocol):
+    """The authority, which keeps usage for good, each key once."""
+
+    async def absorb(self, usages: Sequence[Usage]) -> list[Usage]:
+        """Keeps those whose key is new, and total them, in one transaction.
+
+        Returns:
+            Those whose key is known with other figures: not counted.
+
+        Raises:
+            BackendError: It is not known to be kept: absorb it again.
+        """
+        ...

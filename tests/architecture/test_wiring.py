@@ -1,0 +1,162 @@
+"""How the parts are put together: no import circles, short constructors, and trees that point one way."""
+
+import ast
+import re
+from collections import defaultdict
+from functools import cache
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+SOURCE = ROOT / "src"
+MAY_KNOW_EACH_OTHER = {
+    frozenset({"alacena.engine.api.cache", "alacena.engine.api.tenant"}): "a tenant's handle is made by its cache",
+}
+"""Circles of imports for types, each with its reason. None at run time: `lint-imports` and Python itself see to that."""
+
+MOST_ARGUMENTS = 6
+MAY_TAKE_MORE = {
+    "BatchRunner": 10,
+    "Cache": 7,
+    "CachingTransport": 9,
+    "Context": 7,
+    "Filler": 7,
+    "LoadRunner": 8,
+    "Reader": 9,
+    "TieredLookup": 7,
+    "Worker": 8,
+    "Writer": 8,
+}
+"""Constructors with more arguments than that; a number may only fall. `Cache`, `CachingTransport`, `Context` and `Worker`
+are public: what they take are their users' options."""
+
+
+def name_of(path: Path) -> str:
+    parts = path.relative_to(SOURCE).with_suffix("").parts
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+
+
+@cache
+def trees() -> dict[str, tuple[Path, ast.Module]]:
+    return {name_of(path): (path, ast.parse(path.read_text("utf-8"))) for path in sorted(SOURCE.rglob("*.py"))}
+
+
+def imports_of(name: str) -> set[str]:
+    """The modules that a module imports anywhere, for types too."""
+    known = trees()
+    found = set()
+    for node in ast.walk(known[name][1]):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
+            inner = {f"{node.module}.{alias.name}" for alias in node.names}
+            found |= {one if one in known else node.module for one in inner}
+    return {one for one in found if one in known and one != name}
+
+
+def circles(graph: dict[str, set[str]]) -> list[frozenset[str]]:
+    """The groups of modules that import each other, each module in at most one."""
+    reach: dict[str, set[str]] = {}
+    for start, imported in graph.items():
+        seen: set[str] = set()
+        ahead = list(imported)
+        while ahead:
+            name = ahead.pop()
+            if name not in seen:
+                seen.add(name)
+                ahead += graph.get(name, ())
+        reach[start] = seen
+    groups = {frozenset({two for two in graph if two in reach[one] and one in reach[two]}) for one in graph}
+    return sorted((group for group in groups if len(group) > 1), key=sorted)
+
+
+def arguments_of(made: ast.ClassDef) -> int:
+    for node in made.body:
+        if isinstance(node, ast.FunctionDef) and node.name == "__init__":
+            given = node.args
+            named = len(given.posonlyargs) + len(given.args) + len(given.kwonlyargs) - 1
+            return named + (given.vararg is not None) + (given.kwarg is not None)
+    return 0
+
+
+def imported_trees(path: Path) -> set[str]:
+    tree = ast.parse(path.read_text("utf-8"))
+    found = set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            found |= {alias.name.split(".")[0] for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
+            found.add(node.module.split(".")[0])
+    return found
+
+
+def test_no_modules_import_each_other() -> None:
+    graph = {name: imports_of(name) for name in trees()}
+
+    assert [sorted(group) for group in circles(graph) if group not in MAY_KNOW_EACH_OTHER] == []
+
+
+def test_a_circle_is_found() -> None:
+    graph = {"a": {"b"}, "b": {"c"}, "c": {"b"}, "d": set()}
+
+    assert circles(graph) == [frozenset({"b", "c"})]
+
+
+def test_constructors_take_few_arguments() -> None:
+    counts = {
+        node.name: arguments_of(node)
+        for _, tree in trees().values()
+        for node in ast.walk(tree)
+        if isinstance(node, ast.ClassDef)
+    }
+    taken = sorted(count for count in counts.values() if count)
+
+    assert taken[len(taken) * 9 // 10] <= MOST_ARGUMENTS
+    assert {name: count for name, count in counts.items() if count > MAY_TAKE_MORE.get(name, MOST_ARGUMENTS)} == {}, (
+        "give those that belong together a name"
+    )
+
+
+@pytest.mark.parametrize(
+    ("tree", "never"),
+    [
+        ("src", {"tests", "bench", "proving", "examples"}),
+        ("proving", {"tests", "bench"}),
+        ("bench", {"tests"}),
+        ("examples", {"tests", "bench", "proving"}),
+    ],
+)
+def test_trees_point_one_way(tree: str, never: set[str]) -> None:
+    found = {
+        str(path.relative_to(ROOT)): sorted(imported_trees(path) & never)
+        for path in (ROOT / tree).rglob("*.py")
+        if imported_trees(path) & never
+    }
+
+    assert found == {}
+
+
+def test_only_the_benchmarks_own_tests_import_it() -> None:
+    home = ROOT / "tests" / "unit" / "bench"
+    found = defaultdict(set)
+    for path in (ROOT / "tests").rglob("*.py"):
+        if home not in path.parents and "bench" in imported_trees(path):
+            found[str(path.relative_to(ROOT))].add("bench")
+
+    assert found == {}
+
+
+def test_parts_are_not_handed_over_in_dictionaries() -> None:
+    """A wrong or missing part must be found by mypy: ``Part(**parts)`` hides it until it runs."""
+    allowed = {"alacena.engine.api.assembly": 2}
+    found = {}
+    for name, (path, _) in trees().items():
+        if name.startswith(("alacena.engine", "alacena.coordination", "alacena.ledger")):
+            times = len(
+                re.findall(r"^\s+\w+: dict\[str, Any\] = \{\"\w+\": \w+, ", path.read_text("utf-8"), re.MULTILINE)
+            )
+            if times > allowed.get(name, 0):
+                found[name] = times
+
+    assert found == {}

@@ -186,7 +186,7 @@ def console(
         from alacena.ops.console.serving import serve
     except ImportError:
         end(
-            Answer(None, (Cell("the console needs more: pip install 'alacena[console]'", "bad"),), code=2),
+            CommandResult(None, (Cell("the console needs more: pip install 'alacena[console]'", "bad"),), code=2),
             as_json=False,
         )
     names = host_name or []

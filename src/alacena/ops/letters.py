@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from alacena.ops import names
-from alacena.ops.output import CommandResult, Cell, Table
+from alacena.ops.output import Cell, CommandResult, Table
 from alacena.ops.server import servers_of
 
 if TYPE_CHECKING:

@@ -16,7 +16,6 @@ from tests.integration.demo.endpoint import endpoint
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from tests.integration.demo.endpoint import Endpoint
 
 COMMAND = (sys.executable, "-m", "examples.rag_service")
 QUESTIONS = ("How are tenants kept apart?", "¿Cómo se encola un trabajo?", "What are tokens counted with?")

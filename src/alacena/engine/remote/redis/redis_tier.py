@@ -21,7 +21,6 @@ from alacena.engine.remote.redis.leases import Leases
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 
-    from alacena.engine.base.counts import Counts
     from alacena.engine.base.generation import Generation
     from alacena.engine.base.keys import EntryKey
     from alacena.engine.base.remote_tier import Beginning, NewEntry, Refusal

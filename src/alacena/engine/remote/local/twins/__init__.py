@@ -6,4 +6,16 @@ They are kept line by line beside their scripts on purpose: a differential test 
 from alacena.engine.remote.local.twins import budgets, counters, fleet, ledger, limits, locks, queues, roster
 from alacena.engine.remote.local.twins.registry import TWINS, Twin, TwinServer
 
-__all__ = ["TWINS", "Twin", "TwinServer", "budgets", "counters", "fleet", "ledger", "limits", "locks", "queues", "roster"]
+__all__ = [
+    "TWINS",
+    "Twin",
+    "TwinServer",
+    "budgets",
+    "counters",
+    "fleet",
+    "ledger",
+    "limits",
+    "locks",
+    "queues",
+    "roster",
+]

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from alacena.engine.remote.local.twins.registry import Server, twin
+from alacena.engine.remote.local.twins.registry import TwinServer, twin
 
 if TYPE_CHECKING:
     from alacena.engine.remote.backend import Reply
 
 
 @twin
-def fleet_publish(server: Server, keys: list[bytes], args: list[bytes]) -> Reply:
+def fleet_publish(server: TwinServer, keys: list[bytes], args: list[bytes]) -> Reply:
     """Say that a process is there and what it has counted, and take the questions that wait for it."""
     name, snapshot, kept_ms, listed_ms = args
     now = server.now_ms
@@ -25,7 +25,7 @@ def fleet_publish(server: Server, keys: list[bytes], args: list[bytes]) -> Reply
 
 
 @twin
-def fleet_list(server: Server, keys: list[bytes], args: list[bytes]) -> Reply:
+def fleet_list(server: TwinServer, keys: list[bytes], args: list[bytes]) -> Reply:
     """List the processes that were heard last."""
     now = server.now_ms
     found: list[Reply] = [now]
@@ -37,7 +37,7 @@ def fleet_list(server: Server, keys: list[bytes], args: list[bytes]) -> Reply:
 
 
 @twin
-def fleet_ask(server: Server, keys: list[bytes], args: list[bytes]) -> Reply:
+def fleet_ask(server: TwinServer, keys: list[bytes], args: list[bytes]) -> Reply:
     """Put a question into the inbox of a process."""
     if server.number("LLEN", keys[0]) >= int(args[2]):
         return 0

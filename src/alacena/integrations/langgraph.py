@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from alacena.engine import Cache, UsageError
 from alacena.integrations.bridge import Access, Bridge
@@ -22,6 +22,17 @@ if TYPE_CHECKING:
 
 ValueT = TypeVar("ValueT")
 _log = logging.getLogger("alacena")
+
+_OF_SERIALIZERS: Final = (
+    TypeError,
+    ValueError,
+    LookupError,
+    AttributeError,
+    ImportError,
+    NotImplementedError,
+    RecursionError,
+)
+"""What serializers raise for what they do not know: a value, a kind, a class that has moved."""
 
 
 class NodeCache(BaseCache[ValueT]):
@@ -117,7 +128,7 @@ class NodeCache(BaseCache[ValueT]):
     def _written(self, value: ValueT) -> tuple[str, bytes] | None:
         try:
             kind, text = self.serde.dumps_typed(value)
-        except Exception as error:  # noqa: BLE001 - whatever a serializer of the application's raises
+        except _OF_SERIALIZERS as error:
             _log.warning("what a node of %r made is not kept, as it cannot be written: %r", self._graph, error)
             return None
         return kind, bytes(text)
@@ -125,7 +136,7 @@ class NodeCache(BaseCache[ValueT]):
     def _read(self, names: Mapping[str, FullKey], found: Mapping[str, Any]) -> dict[FullKey, ValueT]:
         read: dict[FullKey, ValueT] = {}
         for name, stored in found.items():
-            with suppress(Exception):  # of another version, or of another serializer
+            with suppress(*_OF_SERIALIZERS):  # of another version, or of another serializer
                 read[names[name]] = self.serde.loads_typed(tuple(stored))
         return read
 

@@ -56,7 +56,7 @@ class Limits(PerTenant):
     async def sliding_window(
         self, name: str, *, tenant_id: str | None = None, limit: int, window_s: float, cost: int = 1
     ) -> Decision:
-        """Returns at most ``limit`` within any ``window_s`` seconds.
+        """Allows at most ``limit`` within any ``window_s`` seconds.
 
         Its counts are those of name and window: two windows under one name do not meet, and one whose length is changed
         starts empty. The window is cut into sixty buckets and one more is counted with it: never a request too many, at worst a
@@ -72,7 +72,7 @@ class Limits(PerTenant):
     async def token_bucket(
         self, name: str, *, tenant_id: str | None = None, rate_per_s: float, burst: int, cost: int = 1
     ) -> Decision:
-        """Returns ``rate_per_s`` in the long run, up to ``burst`` at once.
+        """Allows ``rate_per_s`` in the long run, up to ``burst`` at once.
 
         The generic cell rate algorithm: one instant a bucket, no refilling task. A bucket is that of name, rate and
         burst: two under one name do not meet, and one that is changed starts full.

@@ -14,7 +14,7 @@ class Authority(Protocol):
     """The authority, which keeps usage for good, each key once."""
 
     async def absorb(self, usages: Sequence[Usage]) -> list[Usage]:
-        """Keeps those whose key is new, and total them, in one transaction.
+        """Keeps those whose key is new, and totals them, in one transaction.
 
         Returns:
             Those whose key is known with other figures: not counted.

@@ -74,7 +74,7 @@ class GroupCommit:
         return known is None or known.fingerprint == usage.fingerprint
 
     async def _commit(self) -> dict[_Place, AlacenaError]:
-        """Returns one round: what has come until the one before has ended. Gives those that are refused."""
+        """Commits one round: all that has come until the one before has ended. Returns those that are refused."""
         # 1. A round is open; its transaction took its rows when it began.
         # 2. A use that comes now waits in ``_next``: joined to the open round, it would be told of a commit that lacks
         #    it.

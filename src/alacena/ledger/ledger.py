@@ -246,7 +246,7 @@ class Ledger:
             await self._commits.commit(usage)
 
     async def _count_or_spill(self, usage: Usage) -> bool:
-        """Counts a use, or have it on disk; returns whether it is counted."""
+        """Counts a use, or has it on disk; returns whether it is counted."""
         record = usage.pack()
         try:
             await self._count(usage, record)

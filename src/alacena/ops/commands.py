@@ -112,7 +112,7 @@ def keys(
 
 @app.command()
 def stats(most: Most = names.MOST, as_json: AsJson = False, redis_url: Url = None) -> None:
-    """Counts entries by tenant and type, and show how the servers are used."""
+    """Counts entries by tenant and type, and shows how the servers are used."""
     answer(redis_url, lambda cache: report.stats(cache, most), as_json=as_json)
 
 
@@ -201,7 +201,7 @@ def console(
 def migrations(
     apply: Annotated[str | None, typer.Option("--apply", help="A Postgres DSN to apply them to.")] = None,
 ) -> None:
-    """Prints the SQL of the token ledger, for psql or a Supabase migration; or apply it."""
+    """Prints the SQL of the token ledger, for psql or a Supabase migration; or applies it."""
     if apply is None:
         for name, text in report.migrations():
             typer.echo(f"-- {name}\n{text}")

@@ -66,7 +66,7 @@ class Plan:
     rest: tuple[str, ...]
 
     async def ask(self, function: SourceFunction, request: SourceRequest) -> Any:
-        """Calls the function and await what it returns, if that is awaitable. Its exceptions pass untouched."""
+        """Calls the function and awaits what it returns, if that is awaitable. Its exceptions pass untouched."""
         keywords = {name: request.value(name) for name in self.keywords}
         for name in self.rest:
             if (value := request.value(name)) is not None:

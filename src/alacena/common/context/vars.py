@@ -118,27 +118,27 @@ def get_current_user_id() -> OptionalId:
 
 
 def set_current_tenant_id(tenant_id: OptionalId) -> Token[str | GeneratorValue | None]:
-    """Sets the ambient tenant; give the token to `reset_context` afterwards. Prefer ``with Context(...)``."""
+    """Sets the ambient tenant; the token goes to `reset_context` afterwards. Prefer ``with Context(...)``."""
     return TENANT.set(check_id("tenant_id", tenant_id))
 
 
 def set_current_agent_id(agent_id: OptionalId) -> Token[str | GeneratorValue | None]:
-    """Sets the ambient agent; give the token to `reset_context` afterwards."""
+    """Sets the ambient agent; the token goes to `reset_context` afterwards."""
     return AGENT.set(check_id("agent_id", agent_id))
 
 
 def set_current_conversation_id(conversation_id: OptionalId) -> Token[str | GeneratorValue | None]:
-    """Sets the ambient conversation; give the token to `reset_context` afterwards."""
+    """Sets the ambient conversation; the token goes to `reset_context` afterwards."""
     return CONVERSATION.set(check_id("conversation_id", conversation_id))
 
 
 def set_current_collection_id(collection_id: OptionalId) -> Token[str | GeneratorValue | None]:
-    """Sets the ambient collection; give the token to `reset_context` afterwards."""
+    """Sets the ambient collection; the token goes to `reset_context` afterwards."""
     return COLLECTION.set(check_id("collection_id", collection_id))
 
 
 def set_current_user_id(user_id: OptionalId) -> Token[str | GeneratorValue | None]:
-    """Sets the ambient user; give the token to `reset_context` afterwards."""
+    """Sets the ambient user; the token goes to `reset_context` afterwards."""
     return USER.set(check_id("user_id", user_id))
 
 

@@ -339,7 +339,7 @@ class SingleFlight:
         return task
 
     async def drain(self, grace_s: float) -> None:
-        """Waits for the work under way and what it starts, then cancel what is left."""
+        """Waits for the work under way and what it starts, then cancels what is left."""
         deadline = Deadline(grace_s)
         try:
             while self._tasks and deadline.left_s():

@@ -75,7 +75,7 @@ def all_keys(words: list[bytes]) -> Iterable[bytes]:
 
 
 def no_keys(words: list[bytes]) -> Iterable[bytes]:  # noqa: ARG001 - one of a family
-    """Returns no word is a key."""
+    """Returns nothing: no word is a key."""
     return ()
 
 

@@ -32,7 +32,7 @@ class SortedSet:
         return self._scores.get(member)
 
     def put(self, member: bytes, score: float) -> bool:
-        """Inserts or move a member; True if it is new."""
+        """Inserts or moves a member; True if it is new."""
         old = self._scores.get(member)
         if old == score:
             return False

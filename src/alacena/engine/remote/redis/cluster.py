@@ -144,14 +144,14 @@ class Cluster:
         raise BackendUnavailableError(f"slot {slot_of(key)} was redirected {_MAX_REDIRECTIONS + 1} times: not executed")
 
     def fetch(self, key: bytes, settle: Callable[[Reply], T], timeout_s: float) -> Awaitable[T]:
-        """Returns ``GET`` at the master that has the key. See `Topology.fetch`."""
+        """Sends ``GET`` at the master that has the key. See `Topology.fetch`."""
         link = self.link_for(key)
         if link.tried and not link.up:
             raise BackendUnavailableError(f"{link.address} is not connected")
         return self.exchange(key, (("GET", key),), settle=lambda replies: settle(replies[0]), timeout_s=timeout_s)
 
     async def call(self, key: Key, *command: Argument, timeout_s: float, repeatable: bool | None = None) -> Any:
-        """Returns `Link.call` at the master that has the key. See `Topology.call`."""
+        """Runs `Link.call` at the master that has the key. See `Topology.call`."""
         return await persist(_At(self, key), command, timeout_s=timeout_s, repeatable=repeatable)
 
     async def script(
@@ -166,7 +166,7 @@ class Cluster:
         repeatable: bool = False,
         answered: Callable[[Link], None] | None = None,
     ) -> Any:
-        """Returns `Link.script` at the master that has the first key. See `Topology.script`."""
+        """Runs `Link.script` at the master that has the first key. See `Topology.script`."""
         run: Command = ("EVALSHA", sha, len(keys), *keys, *args)
         load: Command = ("SCRIPT", "LOAD", source)
         where = _At(self, keys[0], answered)

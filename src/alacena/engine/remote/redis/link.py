@@ -98,7 +98,7 @@ class Link:
     def exchange(
         self, commands: Sequence[Command], *, settle: Callable[[list[Reply]], T] | None = None, timeout_s: float
     ) -> asyncio.Future[T]:
-        """Returns `Connection.exchange` on the connection of the moment, without any repeat.
+        """Runs `Connection.exchange` on the connection of the moment, without any repeat.
 
         Raises:
             BackendUnavailableError: At once, while the link is down.
@@ -113,13 +113,13 @@ class Link:
         return loop.create_task(self._exchange_when_up(commands, settle, timeout_s))
 
     def fetch(self, key: bytes, settle: Callable[[Reply], T], timeout_s: float) -> asyncio.Future[T]:
-        """Returns `Connection.fetch` on the connection of the moment, without any repeat. See `exchange`."""
+        """Runs `Connection.fetch` on the connection of the moment, without any repeat. See `exchange`."""
         if self._connection is not None:
             return self._connection.fetch(key, settle, timeout_s)
         return self.exchange((("GET", key),), settle=lambda replies: settle(replies[0]), timeout_s=timeout_s)
 
     async def call(self, *command: Argument, timeout_s: float, repeatable: bool | None = None) -> Any:
-        """Returns one command, repeated inside its deadline if that is safe; its answer.
+        """Sends one command, repeated inside its deadline if that is safe; returns its answer.
 
         A command that the server did not execute (it is loading, a script blocks it, it was demoted) is asked again with full
         jitter. One that may have been executed is asked again only if a second execution does no harm.

@@ -134,7 +134,7 @@ class Node:
     def exchange(
         self, key: bytes, commands: Sequence[Command], *, settle: Callable[[Node, list[Reply]], T], timeout_s: float
     ) -> Awaitable[T]:
-        """Returns commands about keys of one slot, written together; ``settle(node, replies)`` runs in the parser.
+        """Sends commands about keys of one slot, written together; ``settle(node, replies)`` runs in the parser.
 
         The node that it is given is the one that answered: another than this one where the slot has moved. Its answers carry
          a history that this node does not vouch for: such entries are misses until it is asked itself.

@@ -96,7 +96,7 @@ class RedisTier:
     async def _find_among(
         self, node: Node, keys: Sequence[EntryKey], unknown: Sequence[Generation], policy: Policy, *, keep: bool
     ) -> Found | Unsettled | None:
-        """Looks at several keys, and learn the generations that are not known; the others are held meanwhile."""
+        """Looks at several keys, and learns the generations that are not known; the others are held meanwhile."""
         held = self._coherence.generations(keys[0].generations)
         asked = [*(generation for generation in held if generation.nonce is None), *unknown]
         command: Command = ("MGET", *(key.entry for key in keys), *(generation.name for generation in asked))

@@ -239,7 +239,7 @@ class Removals:
             self.guard(node)
 
     def _fetch(self, key: bytes, settle: Callable[[Reply], T], timeout_s: float) -> Awaitable[T]:
-        """Returns ``Topology.fetch`` while something is owed: what is covered is not there."""
+        """Runs ``Topology.fetch`` while something is owed: what is covered is not there."""
         if key not in self.debts:
             return self._nodes.topology.fetch(key, settle, timeout_s)
         answer: asyncio.Future[T] = asyncio.get_running_loop().create_future()

@@ -28,7 +28,7 @@ class Asked(Protocol):
     def exchange(
         self, commands: Sequence[Command], *, settle: Callable[[list[Reply]], Any] | None = None, timeout_s: float
     ) -> Awaitable[Any]:
-        """Returns one attempt."""
+        """Makes one attempt."""
         ...
 
     async def wait_up(self, *, timeout_s: float) -> bool:

@@ -55,7 +55,7 @@ class Standalone:
         timeout_s: float,
         answered: Callable[[Link], None] | None = None,  # noqa: ARG002 - nobody else can answer
     ) -> Awaitable[T]:
-        """Returns `Link.exchange`."""
+        """Runs `Link.exchange`."""
         return self.link.exchange(commands, settle=settle, timeout_s=timeout_s)
 
     async def call(
@@ -65,7 +65,7 @@ class Standalone:
         timeout_s: float,
         repeatable: bool | None = None,
     ) -> Any:
-        """Returns `Link.call`."""
+        """Runs `Link.call`."""
         return await self.link.call(*command, timeout_s=timeout_s, repeatable=repeatable)
 
     async def script(
@@ -80,7 +80,7 @@ class Standalone:
         repeatable: bool = False,
         answered: Callable[[Link], None] | None = None,  # noqa: ARG002
     ) -> Any:
-        """Returns `Link.script`."""
+        """Runs `Link.script`."""
         return await self.link.script(
             sha, source, keys, args, settle=settle, timeout_s=timeout_s, repeatable=repeatable
         )

@@ -63,7 +63,7 @@ class Topology(Protocol):
         timeout_s: float,
         answered: Callable[[Link], None] | None = None,
     ) -> Awaitable[T]:
-        """Returns `Connection.exchange` at the server that has the key, following it if it has moved.
+        """Runs `Connection.exchange` at the server that has the key, following it if it has moved.
 
         All keys of an exchange are in one slot. ``answered`` is told whose answer ``settle`` is about to be given, where
         that may be another server than the one that was asked first.
@@ -73,14 +73,14 @@ class Topology(Protocol):
         ...
 
     def fetch(self, key: bytes, settle: Callable[[Reply], T], timeout_s: float) -> Awaitable[T]:
-        """Returns ``GET`` by the shortest way, at the server that has the key; ``settle`` is given the one answer.
+        """Sends ``GET`` by the shortest way, at the server that has the key; ``settle`` is given the one answer.
 
         Cost: one round trip; one more for each redirection.
         """
         ...
 
     async def call(self, key: Key, *command: Argument, timeout_s: float, repeatable: bool | None = None) -> Any:
-        """Returns `Link.call` at the server that has the key, following it if it has moved."""
+        """Runs `Link.call` at the server that has the key, following it if it has moved."""
         ...
 
     async def script(
@@ -95,7 +95,7 @@ class Topology(Protocol):
         repeatable: bool = False,
         answered: Callable[[Link], None] | None = None,
     ) -> Any:
-        """Returns `Link.script` at the server that has the first key, following it if it has moved."""
+        """Runs `Link.script` at the server that has the first key, following it if it has moved."""
         ...
 
 

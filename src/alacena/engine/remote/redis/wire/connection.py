@@ -111,7 +111,7 @@ class Connection(Incoming, asyncio.Protocol):
         return self._ask(pack_all(commands), Group(len(commands), settle), timeout_s)
 
     def fetch(self, key: bytes, settle: Callable[[Reply], T], timeout_s: float) -> asyncio.Future[T]:
-        """Returns ``GET`` by the shortest way, and give its one answer to ``settle``. See `exchange`."""
+        """Sends ``GET`` by the shortest way, and gives its one answer to ``settle``. See `exchange`."""
         return self._ask(b"*2\r\n$3\r\nGET\r\n$%d\r\n%b\r\n" % (len(key), key), settle, timeout_s)
 
     def call(self, *command: Argument, timeout_s: float) -> asyncio.Future[Any]:

@@ -82,7 +82,7 @@ async def greet(connection: Connection, access: ServerAccess, *, timeout_s: floa
 async def ask_once(
     opener: Opener, address: Address, access: ServerAccess, command: Command, *, timeout_s: float
 ) -> Reply:
-    """Returns one command on a connection of its own, for questions such as where the master is.
+    """Sends one command on a connection of its own, for questions such as where the master is.
 
     Raises:
         BackendError: No answer, or an error for one.

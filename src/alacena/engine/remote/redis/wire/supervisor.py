@@ -92,7 +92,7 @@ class Supervisor:
             attempt += 1
 
     async def _try_once(self) -> Connection | None:
-        """Returns one attempt, in a task of its own: whatever it raises is recorded, and the supervisor survives it."""
+        """Makes one attempt, in a task of its own: whatever it raises is recorded, and the supervisor survives it."""
         self._lost.clear()
         attempt = asyncio.get_running_loop().create_task(self._dial_in_time(), name="alacena: connect")
         await _finish(attempt)

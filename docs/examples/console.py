@@ -8,7 +8,7 @@ from starlette.requests import HTTPConnection
 from starlette.routing import Mount
 
 from alacena import Cache
-from alacena.ops.console import Journal, console_app
+from alacena.ops.console import ActivityLog, console_app
 
 USERS = {"a-session-of-ana": "ana"}
 
@@ -19,8 +19,8 @@ def operator(request: HTTPConnection) -> str | None:
     return USERS.get(request.cookies.get("session", ""))
 
 
-def application(cache: Cache, journal: Journal) -> Starlette:
-    console = console_app(cache, signed_in=operator, journal=journal, hosts=())
+def application(cache: Cache, activity: ActivityLog) -> Starlette:
+    console = console_app(cache, signed_in=operator, activity=activity, hosts=())
     return Starlette(routes=[Mount("/ops/cache", console)])
 
 
@@ -28,10 +28,10 @@ def application(cache: Cache, journal: Journal) -> Starlette:
 
 
 async def main() -> None:
-    journal = Journal()
-    async with Cache(observers=[journal]) as cache:
+    activity = ActivityLog()
+    async with Cache(observers=[activity]) as cache:
         await cache.set("document", "d1", "text", "acme")
-        transport = httpx.ASGITransport(application(cache, journal))
+        transport = httpx.ASGITransport(application(cache, activity))
         async with httpx.AsyncClient(transport=transport, base_url="http://shop") as stranger:
             print("a stranger:", (await stranger.get("/ops/cache/api/overview")).status_code)
         async with httpx.AsyncClient(

@@ -11,7 +11,7 @@ import pytest
 import uvicorn
 
 from alacena import Cache, Settings
-from alacena.ops.console import Journal, console_app
+from alacena.ops.console import ActivityLog, console_app
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
@@ -24,22 +24,22 @@ BEARER = {"authorization": f"Bearer {TOKEN}"}
 
 
 @pytest.fixture
-def journal() -> Journal:
-    return Journal(wall=lambda: 1_700_000_000.0)
+def activity() -> ActivityLog:
+    return ActivityLog(wall=lambda: 1_700_000_000.0)
 
 
 @pytest.fixture
-async def cache(valkey_server: RedisServer, journal: Journal) -> AsyncIterator[Cache]:
-    async with Cache(Settings(redis_url=valkey_server.url, redis_budget_s=5), observers=[journal]) as cache:
+async def cache(valkey_server: RedisServer, activity: ActivityLog) -> AsyncIterator[Cache]:
+    async with Cache(Settings(redis_url=valkey_server.url, redis_budget_s=5), observers=[activity]) as cache:
         yield cache
 
 
 @pytest.fixture
-def client_of(cache: Cache, journal: Journal) -> Callable[..., httpx.AsyncClient]:
+def client_of(cache: Cache, activity: ActivityLog) -> Callable[..., httpx.AsyncClient]:
     """`client_of(token=..., headers=...)`: a client of a console with these arguments."""
 
     def make(*, host: str = "localhost", headers: dict[str, str] | None = None, **arguments: Any) -> httpx.AsyncClient:
-        app = console_app(cache, **({"token": TOKEN, "journal": journal} | arguments))
+        app = console_app(cache, **({"token": TOKEN, "activity": activity} | arguments))
         return httpx.AsyncClient(
             transport=httpx.ASGITransport(app),
             base_url=f"http://{host}",
@@ -50,12 +50,12 @@ def client_of(cache: Cache, journal: Journal) -> Callable[..., httpx.AsyncClient
 
 
 @pytest.fixture
-def served(cache: Cache, journal: Journal) -> Callable[..., AbstractAsyncContextManager[str]]:
+def served(cache: Cache, activity: ActivityLog) -> Callable[..., AbstractAsyncContextManager[str]]:
     """`async with served(allow_actions=True) as address`: a console on a port of loopback."""
 
     @asynccontextmanager
     async def serve(**arguments: Any) -> AsyncIterator[str]:
-        app = console_app(cache, token=TOKEN, journal=journal, **arguments)
+        app = console_app(cache, token=TOKEN, activity=activity, **arguments)
         server = uvicorn.Server(uvicorn.Config(app, host="127.0.0.1", port=0, log_level="warning", lifespan="off"))
         listener = server.config.bind_socket()
         task = asyncio.create_task(server.serve(sockets=[listener]))

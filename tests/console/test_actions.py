@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from alacena import MISSING
-from alacena.ops.console.access import Access
 from alacena.ops.console.actions import CONFIRM_S, Actions
+from alacena.ops.console.console_access import ConsoleAccess
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     import httpx
 
     from alacena import Cache
-    from alacena.ops.console import Journal
+    from alacena.ops.console import ActivityLog
 
 
 async def act(client: httpx.AsyncClient, action: str, **given: Any) -> httpx.Response:
@@ -67,12 +67,12 @@ async def test_invalidate_ends_what_was_named_and_nothing_else(
 
 
 async def test_each_action_is_written_down_with_its_operator(
-    cache: Cache, journal: Journal, client_of: Callable[..., httpx.AsyncClient], caplog: pytest.LogCaptureFixture
+    cache: Cache, activity: ActivityLog, client_of: Callable[..., httpx.AsyncClient], caplog: pytest.LogCaptureFixture
 ) -> None:
     async with client_of(allow_actions=True) as client:
         await act(client, "invalidate", tenant="acme", type="document")
 
-    line = next(line for line in journal.lines() if line["what"] == "console:invalidate")
+    line = next(line for line in activity.lines() if line["what"] == "console:invalidate")
     assert line["facts"] == {
         "operator": "operator",
         "tenant": "acme",
@@ -123,9 +123,9 @@ async def test_code_of_one_question_answers_no_other(cache: Cache, client_of: Ca
     assert await cache.get("document", "d1", "acme") == "text"
 
 
-def test_question_waits_a_minute(cache: Cache, journal: Journal) -> None:
+def test_question_waits_a_minute(cache: Cache, activity: ActivityLog) -> None:
     now = [100.0]
-    actions = Actions(cache, journal, Access("token"), allowed=True, clock=lambda: now[0])
+    actions = Actions(cache, activity, ConsoleAccess("token"), allowed=True, clock=lambda: now[0])
     code = actions._code("replay", {"tenant": "acme"}, now[0])
 
     assert actions._is_confirmed("replay", {"tenant": "acme"}, code)

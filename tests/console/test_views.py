@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     import httpx
     from tests.servers.redis_server import RedisServer
 
-    from alacena.ops.console import Journal
+    from alacena.ops.console import ActivityLog
 
 ODD = ["<script>alert(1)</script>", "line\nbreak", "\u202eright to left", "a" * 9_000, "100 %", "../up", "ñandú"]
 
@@ -73,8 +73,8 @@ async def test_queues_locks_and_tokens(cache: Cache, client_of: Callable[..., ht
     assert (tokens["used"], tokens["saved"]) == (1_200, 700)
 
 
-async def test_journal_tells_what_happened_the_newest_first(
-    cache: Cache, journal: Journal, client_of: Callable[..., httpx.AsyncClient]
+async def test_activity_log_tells_what_happened_the_newest_first(
+    cache: Cache, activity: ActivityLog, client_of: Callable[..., httpx.AsyncClient]
 ) -> None:
     await cache.set("document", "d1", "text", "acme")
     await cache.invalidate("acme", "document", "d1")
@@ -87,12 +87,12 @@ async def test_journal_tells_what_happened_the_newest_first(
     assert {line["what"] for line in lines} <= {"Invalidated", "MemorySwitched", "ServerFound"}
 
 
-def test_journal_is_bounded(journal: Journal) -> None:
+def test_activity_log_is_bounded(activity: ActivityLog) -> None:
     for number in range(700):
-        journal.write("noted", {"number": number})
+        activity.write("noted", {"number": number})
 
-    assert len(journal.lines()) == 500
-    assert journal.lines()[0]["facts"] == {"number": 699}
+    assert len(activity.lines()) == 500
+    assert activity.lines()[0]["facts"] == {"number": 699}
 
 
 async def test_cache_without_a_server_is_explained_too() -> None:

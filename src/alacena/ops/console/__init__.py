@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
+from alacena.ops.console.activity_log import ActivityLog
 from alacena.ops.console.app import console_app
-from alacena.ops.console.journal import Journal
 
-__all__ = ["Journal", "console_app"]
+__all__ = ["ActivityLog", "console_app"]

@@ -16,7 +16,7 @@ from starlette.responses import JSONResponse
 
 from alacena.engine import AlacenaError
 from alacena.ops import letters
-from alacena.ops.console.access import refusal
+from alacena.ops.console.console_access import refusal
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -25,8 +25,8 @@ if TYPE_CHECKING:
     from starlette.responses import Response
 
     from alacena.engine import Cache
-    from alacena.ops.console.access import Access
-    from alacena.ops.console.journal import Journal
+    from alacena.ops.console.activity_log import ActivityLog
+    from alacena.ops.console.console_access import ConsoleAccess
 
 _log = logging.getLogger("alacena")
 
@@ -44,7 +44,7 @@ class Actions:
 
     Args:
         cache: What is changed.
-        journal: Where it is written down.
+        activity: Where it is written down.
         access: Knows the operator's name.
         allowed: Whether anything may be changed at all.
         clock: Seconds that only grow.
@@ -53,14 +53,14 @@ class Actions:
     def __init__(
         self,
         cache: Cache,
-        journal: Journal,
-        access: Access,
+        activity: ActivityLog,
+        access: ConsoleAccess,
         *,
         allowed: bool,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._cache = cache
-        self._journal = journal
+        self._activity = activity
         self._access = access
         self._clock = clock
         self._key = secrets.token_bytes(32)
@@ -102,7 +102,7 @@ class Actions:
         return JSONResponse(found)
 
     def _write(self, name: str, parameters: Mapping[str, Any], operator: str, outcome: str) -> None:
-        self._journal.write(f"console:{name}", {"operator": operator, **parameters, "outcome": outcome})
+        self._activity.write(f"console:{name}", {"operator": operator, **parameters, "outcome": outcome})
         _log.warning("console: %s by %s with %s: %s", name, operator, json.dumps(parameters), outcome)
 
     def _code(self, name: str, parameters: Mapping[str, Any], at: float) -> str:

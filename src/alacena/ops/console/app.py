@@ -13,9 +13,9 @@ from starlette.responses import RedirectResponse, Response
 from starlette.routing import Route
 
 from alacena.engine import SettingsError
-from alacena.ops.console.access import COOKIE, COOKIE_S, Access, AccessMiddleware, refusal
 from alacena.ops.console.actions import Actions
-from alacena.ops.console.journal import Journal
+from alacena.ops.console.activity_log import ActivityLog
+from alacena.ops.console.console_access import COOKIE, COOKIE_S, ConsoleAccess, ConsoleAccessMiddleware, refusal
 from alacena.ops.console.views import Views, answering
 
 if TYPE_CHECKING:
@@ -42,7 +42,7 @@ def console_app(
     signed_in: Callable[[HTTPConnection], str | None] | None = None,
     allow_actions: bool = False,
     hosts: Collection[str] = LOOPBACK,
-    journal: Journal | None = None,
+    activity: ActivityLog | None = None,
 ) -> Starlette:
     """Returns the console of an open cache, to be served or mounted.
 
@@ -57,16 +57,16 @@ def console_app(
         allow_actions: Whether dead letters may be replayed and discarded, and entries be invalidated. Each action is
             asked for twice, and logged with the operator's name.
         hosts: The names that it answers to, without port; empty: any, for an application that checks them itself.
-        journal: The cache's observer whose lines the log shows; ``None``: only actions are shown.
+        activity: The cache's observer whose lines the log shows; ``None``: only actions are shown.
 
     Raises:
         SettingsError: Neither a token nor ``signed_in`` says who may look.
     """
     if not token and signed_in is None:
         raise SettingsError("a console that anybody may open is refused: give token= or signed_in=")
-    journal = Journal() if journal is None else journal
-    access = Access(token or None, signed_in, hosts)
-    views, actions = Views(cache, journal), Actions(cache, journal, access, allowed=allow_actions)
+    activity = ActivityLog() if activity is None else activity
+    access = ConsoleAccess(token or None, signed_in, hosts)
+    views, actions = Views(cache, activity), Actions(cache, activity, access, allowed=allow_actions)
 
     async def about(request: Request) -> dict[str, Any]:
         facts = {"namespace": cache.settings.namespace, "version": version("alacena"), "actions": actions.allowed}
@@ -80,7 +80,7 @@ def console_app(
         *(Route(f"/api/{name}", answering(getattr(views, name))) for name in _VIEWS),
         Route("/api/do/{action}", actions.act, methods=["POST"]),
     ]
-    return Starlette(routes=routes, middleware=[Middleware(AccessMiddleware, access=access)])
+    return Starlette(routes=routes, middleware=[Middleware(ConsoleAccessMiddleware, access=access)])
 
 
 async def _page(request: Request) -> Response:
@@ -107,7 +107,7 @@ def _read(path: str) -> bytes:
     return files("alacena.ops.console").joinpath("static", path).read_bytes()
 
 
-def _session(access: Access) -> Callable[[Request], Any]:
+def _session(access: ConsoleAccess) -> Callable[[Request], Any]:
     async def answer(request: Request) -> Response:
         """Signs in with a token, or out."""
         where = request.scope.get("root_path", "") or "/"

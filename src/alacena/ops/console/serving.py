@@ -7,8 +7,8 @@ import sys
 from typing import TYPE_CHECKING, Final
 
 from alacena.engine import Cache
+from alacena.ops.console.activity_log import ActivityLog
 from alacena.ops.console.app import LOOPBACK, console_app
-from alacena.ops.console.journal import Journal
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -34,10 +34,10 @@ async def serve(
     import uvicorn
 
     token = token or secrets.token_urlsafe(24)
-    journal = Journal()
-    async with Cache(settings, observers=[journal]) as cache:
+    activity = ActivityLog()
+    async with Cache(settings, observers=[activity]) as cache:
         names = (*LOOPBACK, *host_names, *(() if host in {"0.0.0.0", "::"} else (host,)))  # noqa: S104
-        app = console_app(cache, token=token, allow_actions=allow_actions, hosts=names, journal=journal)
+        app = console_app(cache, token=token, allow_actions=allow_actions, hosts=names, activity=activity)
         config = uvicorn.Config(
             app, host=host, port=port, log_level="warning", timeout_graceful_shutdown=_END_S, server_header=False
         )

@@ -12,7 +12,7 @@ from starlette.responses import JSONResponse
 from alacena.engine import AlacenaError, BackendError, Scope
 from alacena.ops import checks, doctor, letters, names, report
 from alacena.ops.console import summary
-from alacena.ops.console.access import refusal
+from alacena.ops.console.console_access import refusal
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from starlette.responses import Response
 
     from alacena.engine import Cache, Member, Snapshot
-    from alacena.ops.console.journal import Journal
+    from alacena.ops.console.activity_log import ActivityLog
     from alacena.ops.output import CommandResult
 
     View = Callable[[Request], Awaitable[CommandResult | Any]]
@@ -47,13 +47,13 @@ class Views:
 
     Args:
         cache: The cache that is shown.
-        journal: Its last events.
+        activity: Its last events.
         clock: Seconds that only grow.
     """
 
-    def __init__(self, cache: Cache, journal: Journal, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(self, cache: Cache, activity: ActivityLog, clock: Callable[[], float] = time.monotonic) -> None:
         self._cache = cache
-        self._journal = journal
+        self._activity = activity
         self._clock = clock
         self._examination: asyncio.Task[dict[str, Any]] | None = None
         self._examined_at = 0.0
@@ -141,8 +141,8 @@ class Views:
         return await report.tokens(self._cache, _asked(request, "tenant"), given["day"], given["month"])
 
     async def log(self, _: Request) -> dict[str, Any]:
-        """Returns the journal, the newest line first."""
-        return {"lines": self._journal.lines()}
+        """Returns the activity, the newest line first."""
+        return {"lines": self._activity.lines()}
 
 
 def answering(view: View) -> Callable[[Request], Awaitable[Response]]:

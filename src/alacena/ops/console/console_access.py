@@ -40,7 +40,7 @@ _OPEN: Final = frozenset({"/", "/session"})
 _LONGEST_TOKEN: Final = 1_000
 
 
-class Access:
+class ConsoleAccess:
     """Knows callers by the token, or by the login of the application that the console is mounted in.
 
     Args:
@@ -94,10 +94,10 @@ class Access:
         return kind.lower() == "bearer" and self.exchange(token.strip()) is not None
 
 
-class AccessMiddleware:
+class ConsoleAccessMiddleware:
     """Lets a request pass that may, and gives every answer its headers."""
 
-    def __init__(self, app: ASGIApp, access: Access) -> None:
+    def __init__(self, app: ASGIApp, access: ConsoleAccess) -> None:
         self._app = app
         self._access = access
 

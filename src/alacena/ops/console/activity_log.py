@@ -1,4 +1,4 @@
-"""The journal: what happened to a cache lately, and what was done to it from the console."""
+"""The activity log: what happened to a cache lately, and what was done to it from the console."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ _MOST: Final = 500
 _LONGEST: Final = 300
 
 
-class Journal:
+class ActivityLog:
     """Keeps the last events of a cache that an operator asks for, as an observer, and each action.
 
     ::
 
-        journal = Journal()
-        cache = Cache(settings, observers=[journal])
-        app.mount("/cache", console_app(cache, journal=journal, token=token))
+        activity = ActivityLog()
+        cache = Cache(settings, observers=[activity])
+        app.mount("/cache", console_app(cache, activity=activity, token=token))
 
     Args:
         most: How many lines are kept: older ones go.

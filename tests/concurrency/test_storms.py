@@ -19,6 +19,8 @@ from tests.unit.engine.scene import TENANT, play
 
 CANCELS = int(os.environ.get("TESTS_STORM_CANCELS", "8000"))
 KEYS = 40
+MOST_TURNS = 100_000
+"""A load takes a dozen, and nothing here waits for time."""
 POLICIES = {
     "plain": Policy(ttl=0.5),
     "stale": Policy(
@@ -126,8 +128,11 @@ async def test_tens_of_thousands_of_cancellations_leave_nothing_and_fail_nobody_
         storm = Storm([cache], chance, CANCELS if limit is None else CANCELS // 10, pause, after_a_moment)
         await storm.blow(lambda: environment.advance(0.3))
         parts = cache._parts
+        turns = 0
         while parts.flights.tasks:
             await asyncio.sleep(0)
+            turns += 1
+            assert turns < MOST_TURNS, f"they do not end by themselves: {parts.flights.tasks}"
         assert len(parts.flights) == 0
         assert parts.remote._leases == {}
         assert parts.remote._coherence._watchers == {}

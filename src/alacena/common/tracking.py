@@ -97,8 +97,8 @@ async def track_token_usage(
     soon as Redis takes writes again; what can never be counted is logged with its figures.
 
     Args:
-        tenant_id: Who pays; left out: the ambient tenant.
-        tokens: How many; 0 counts nothing and does not use up the key. Left out: input and output of ``parts``.
+        tenant_id: The tenant that pays; left out: the ambient tenant.
+        tokens: The number of tokens; 0 counts nothing and does not use up the key. Left out: input and output of ``parts``.
         model: The model that used them; left out: ``"unknown"``.
         agent_id: The agent that used them; left out: the ambient one. Who records a call first decides it.
         conversation_id: The conversation in which it did; left out: the ambient one.

@@ -32,7 +32,7 @@ class BudgetState:
 
     Attributes:
         limit: What there is.
-        spent: What was committed.
+        spent: The committed amount.
         reserved: What is set aside and has not run out.
         open_reservations: In how many reservations.
     """
@@ -139,9 +139,9 @@ class Budget:
     If Redis fails: raises; every verb carries an id, so it was asked again before that.
 
     Args:
-        port: Where it is.
+        port: The coordination context.
         name: Its name.
-        tenant_id: Whose.
+        tenant_id: The tenant.
         limit: How much there is.
         keep_s: For how long it is kept while nobody uses it; ``None``: for ever.
     """
@@ -219,7 +219,7 @@ class Budgets(PerTenant):
 
         Args:
             name: Its name.
-            tenant_id: Whose.
+            tenant_id: The tenant.
             limit: How much there is, in whole units.
             keep_s: For how long it is kept while nobody reserves or commits; then it is whole again. ``None``: for
                 ever. Give an hour to budgets of single requests, which would fill the server.

@@ -44,7 +44,7 @@ class CoordinationContext:
     """The way from a coordination verb to its store.
 
     Args:
-        store: Where things are.
+        store: The backend.
         keys: How they are named.
         environment: Time and chance.
         elements: How elements become bytes.

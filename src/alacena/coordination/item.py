@@ -43,10 +43,10 @@ class Item:
 
     Attributes:
         id: Its id, given or made.
-        value: What was pushed.
+        value: The pushed value.
         attempt: Which attempt this is, from 1. It grows with every delivery, so it can fence a write.
         tenant_id: The tenant that it belongs to.
-        queue: Where it came from.
+        queue: The queue that it came from.
         slot: The proof of this delivery.
     """
 
@@ -68,7 +68,7 @@ class Item:
         """Finishes it for good. Cost: 1 round trip. Idempotent.
 
         Raises:
-            NotOwnerError: The lease ended: the item is or will be somebody else's.
+            NotOwnerError: The lease ended: the item is or will be another worker's.
         """
         if await self.queue.ack([self]):
             raise self._not_owner()
@@ -111,7 +111,7 @@ class DeadLetter:
 
     Attributes:
         id: Its id.
-        value: What was pushed; ``None`` if the bytes cannot be read here.
+        value: The pushed value; ``None`` if the bytes cannot be read here.
         attempts: How often it was delivered.
         reason: Why the last attempt failed.
         died_at: When, in seconds since the epoch on the server's clock.

@@ -42,7 +42,7 @@ class Lists(PerTenant):
 
         Args:
             name: The list.
-            tenant_id: Whose.
+            tenant_id: The tenant.
             raw: Take it off as its bytes, unread: for what nobody can read any more.
 
         Raises:

@@ -69,8 +69,8 @@ class Locks(PerTenant):
         Atomicity: owner, fence and line in one step. Cancellation: leaves the line, or releases, in the background.
 
         Args:
-            name: What is locked.
-            tenant_id: Whose; not needed if these locks are bound to a tenant.
+            name: The name of the lock.
+            tenant_id: The tenant; not needed if these locks are bound to a tenant.
             ttl_s: For how long the lock outlives its holder's death.
             wait_s: For how long to wait; ``None`` = as long as it takes, 0 = not at all.
 

@@ -18,7 +18,7 @@ class PerTenant:
     naming another tenant is an error.
 
     Args:
-        port: Where the objects are.
+        port: The coordination context.
     """
 
     _bound: str | None = None

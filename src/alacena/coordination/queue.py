@@ -54,7 +54,7 @@ class Queue:
 
     Attributes:
         name: Its name.
-        tenant_id: Whose it is.
+        tenant_id: The tenant.
     """
 
     def __init__(

@@ -27,7 +27,7 @@ class Queues(PerTenant):
     """Gives queues. Durable as the server is: with ``appendonly yes`` an item survives a crash of it.
 
     Args:
-        port: Where the queues are.
+        port: The coordination context.
         fair: Keep the ready_tenants by which :meth:`any` serves all tenants. Every process that pushes must agree.
     """
 
@@ -41,7 +41,7 @@ class Queues(PerTenant):
 
         Args:
             name: Its name.
-            tenant_id: Whose; not needed if these queues are bound to a tenant.
+            tenant_id: The tenant; not needed if these queues are bound to a tenant.
             max_attempts: After so many deliveries without an ack, an item is a dead letter.
         """
         return Queue(self._port, self._ready_tenants(name), name, self._tenant(tenant_id), max_attempts)

@@ -36,7 +36,7 @@ class Turn:
     """A tenant's turn.
 
     Attributes:
-        tenant_id: Whose.
+        tenant_id: The tenant.
         mark: By which the ready_tenants knows whether the tenant has announced itself since.
     """
 
@@ -53,7 +53,7 @@ class ReadyTenants:
     forgotten.
 
     Args:
-        port: Where the ready_tenants is.
+        port: The coordination context.
         kind: Of what.
         name: Of which.
     """

@@ -32,8 +32,8 @@ class AllTenants:
     """The queues of one name, of every tenant that has items. The round is shared by all processes.
 
     Args:
-        port: Where they are.
-        ready_tenants: Who has items.
+        port: The coordination context.
+        ready_tenants: The tenants that have items.
         queue_of: Gives a tenant's queue.
     """
 
@@ -104,7 +104,7 @@ class SomeTenants:
     """The queues of one name, of the tenants given. The round is this object's own.
 
     Args:
-        port: Where they are.
+        port: The coordination context.
         queues: The queues.
     """
 

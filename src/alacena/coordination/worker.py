@@ -93,7 +93,7 @@ class Worker:
     lease ended is cancelled. A store that is away is asked again after a while.
 
     Args:
-        port: Where the source is.
+        port: The coordination context.
         source: A queue, or :meth:`~alacena.coordination.queues.Queues.any`.
         handler: The work. A plain function is called on the event loop: let it call ``asyncio.to_thread`` if it blocks.
         concurrency: How many handlers at a time.
@@ -103,7 +103,7 @@ class Worker:
         grace_s: How long :meth:`stop` lets running handlers finish.
 
     Attributes:
-        counts: What was done so far.
+        counts: The counters so far.
     """
 
     def __init__(

@@ -34,7 +34,7 @@ class GroupCommit:
     """Commits usage with the authority, one transaction at a time; whoever comes meanwhile shares the next one.
 
     Args:
-        authority: Where usage is kept.
+        authority: The authority that keeps usage.
         settled: Given what the authority has taken a decision on, before the callers are told.
     """
 

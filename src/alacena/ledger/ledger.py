@@ -83,10 +83,10 @@ class Ledger:
     raised in ``fast`` mode, because the answer is paid for: the use waits in this process until it can be counted.
 
     Args:
-        port: Where the counts are.
+        port: The coordination context.
         outbox: True if a relay carries usage to an authority; without one the outbox would only grow.
         authority: Needed for ``mode="durable"``.
-        spill: Where usage waits while Redis is away.
+        spill: The spool in which usage waits while Redis is away.
         remember_s: For how long Redis knows a key. After that the authority alone refuses to count it again.
     """
 
@@ -137,9 +137,9 @@ class Ledger:
         If Redis fails: see :class:`Ledger`.
 
         Args:
-            tenant_id: Whose.
-            tokens: How many; 0 (with a cost of 0) is nothing to count, and does not use the key up. Left out: the parts
-                ``input`` and ``output`` together.
+            tenant_id: The tenant.
+            tokens: The number of tokens; 0 (with a cost of 0) is nothing to count, and does not use the key up. Left out:
+                the parts ``input`` and ``output`` together.
             model: Of which model.
             token_type: ``"llm"`` or ``"embedding"`` for a whole call; another word, such as ``"prompt"``, for a part of
                 one: parts of one call share its key, and each counts once.
@@ -384,7 +384,7 @@ class Ledger:
         Cost: 1 round trip.
 
         Args:
-            tenant_id: Whose.
+            tenant_id: The tenant.
             day: A date, or ``"2025-01-31"``. A datetime with a zone stands for its day in UTC.
             month: A date in it, or ``"2025-01"``.
 

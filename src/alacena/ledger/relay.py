@@ -49,14 +49,14 @@ class Relay:
     authority that knows it.
 
     Args:
-        port: Where the outboxes are.
-        ledger: Whose outboxes.
-        authority: Where usage is kept.
+        port: The coordination context.
+        ledger: The ledger with the outboxes.
+        authority: The authority that keeps usage.
         batch: How many records a transaction.
         retry_s: How long to wait after a first failure; longer after each further one.
 
     Attributes:
-        counts: What was done so far.
+        counts: The counters so far.
     """
 
     def __init__(

@@ -51,7 +51,7 @@ class TenantLedger:
         If Redis fails: see :class:`~alacena.ledger.ledger.Ledger`.
 
         Args:
-            tokens: How many; left out: the parts ``input`` and ``output`` together.
+            tokens: The number of tokens; left out: the parts ``input`` and ``output`` together.
             model: Of which model.
             token_type: ``"llm"``, ``"embedding"``, or a word for a part of a call.
             operation: Such as ``"query"``.

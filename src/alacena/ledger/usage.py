@@ -36,9 +36,9 @@ class Usage(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """One use of tokens: one call of a provider, or one that the cache saved.
 
     Attributes:
-        tenant_id: Whose.
+        tenant_id: The tenant.
         idempotency_key: Names the call; counted once for each tenant.
-        tokens: How many.
+        tokens: The number of tokens.
         model: Of which model.
         token_type: Such as ``"llm"`` or ``"embedding"``.
         operation: Such as ``"query"`` or ``"embedding"``.

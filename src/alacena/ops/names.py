@@ -28,7 +28,7 @@ class Name:
     """The meaning of a key.
 
     Attributes:
-        tenant_id: Whose; a digest with ``key_secret``.
+        tenant_id: The tenant; a digest with ``key_secret``.
         kind: The type of an entry, or the kind of another object.
         name: The id of an entry, or the name of the object.
         scope: The parts of an entry's scope below the tenant.

@@ -146,7 +146,7 @@ async def as_tenant(pool: Pool, tenant_id: str, *, role: str = "authenticated") 
 
     Args:
         pool: From ``create_pool``.
-        tenant_id: Whose rows are visible.
+        tenant_id: The tenant whose rows are visible.
         role: The database role that the policies are written for; the pool's user must be a member of it.
 
     Raises:

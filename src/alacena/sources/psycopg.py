@@ -31,7 +31,7 @@ async def as_tenant(
 
     Args:
         pool: An open ``psycopg_pool.AsyncConnectionPool``.
-        tenant_id: Whose rows are visible.
+        tenant_id: The tenant whose rows are visible.
         role: The database role that the policies are written for; the pool's user must be a member of it.
 
     Raises:

@@ -83,7 +83,7 @@ class StorageDownloads:
 
         Args:
             file_key: The object's path in the bucket.
-            tenant_id: Whose object it is.
+            tenant_id: The tenant.
 
         Raises:
             InvalidKeyError: The key or the tenant could lead out of its folder (``..``, a leading ``/``, a backslash).

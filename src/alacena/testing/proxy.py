@@ -94,7 +94,7 @@ class FaultProxy:
             proxy.reset()                   # every connection gets a TCP reset
 
     Args:
-        target: Where the server is.
+        target: The server's address.
         listen: Where to listen; left out: a free port of 127.0.0.1.
         seed: Names the jitter and the random cuts.
 

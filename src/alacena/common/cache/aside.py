@@ -68,9 +68,9 @@ async def get_with_cache_aside(
     ``""``, ``[]``, ``{}`` and ``False`` are values and are cached.
 
     Args:
-        data_type: What it is, such as ``"document"``.
+        data_type: The data type, such as ``"document"``.
         resource_id: Which one.
-        tenant_id: Whose; left out: the tenant of ``ctx``, else the ambient one. All that are named must agree. The
+        tenant_id: The tenant; left out: the tenant of ``ctx``, else the ambient one. All that are named must agree. The
             sources run for this tenant.
         fetch_from_db_func: Gets it from the database; ``None``: there is no database to ask. See
             `alacena.common.cache.sources` for what it may take.

@@ -114,7 +114,7 @@ async def get_embeddings_batch_with_cache(
 
     Args:
         texts: The texts, in any iterable; repeated ones cost nothing.
-        tenant_id: Whose; ``None``: the tenant of ``ctx``, else the ambient one. All that are named must agree.
+        tenant_id: The tenant; ``None``: the tenant of ``ctx``, else the ambient one. All that are named must agree.
         model_name: The model; part of what identifies an embedding.
         embedding_provider: Called with the list of the texts that are not cached, once for each ``batch_size`` of them;
             sync or async. Returns one embedding for each, in their order; ``None`` in the place of one that it could

@@ -46,7 +46,7 @@ async def invalidate_coordinated(
     """Ends a resource and others that go with it.
 
     Args:
-        tenant_id: Whose; ``None``: the ambient tenant.
+        tenant_id: The tenant; ``None``: the ambient tenant.
         primary_data_type: What changed.
         primary_resource_id: Which; ``None`` or ``"*"``: all of the type.
         related_invalidations: Dicts with ``data_type`` and, optionally, ``resource_id`` (left out or ``"*"``: all of
@@ -84,7 +84,7 @@ async def invalidate_document_update(
     of whatever type but chunks and embeddings, and names no document: an answer that found nothing may find this one.
 
     Args:
-        tenant_id: Whose; ``None``: the tenant of ``ctx``, else the ambient one.
+        tenant_id: The tenant; ``None``: the tenant of ``ctx``, else the ambient one.
         document_id: The document; left out: ``metadata["document_id"]``.
         collection_id: Its collection; left out: ``metadata["collection_id"]``.
         metadata: The document's metadata.
@@ -133,7 +133,7 @@ async def invalidate_chunk_cache(
     """Ends a chunk and the embeddings stored under its id.
 
     Args:
-        tenant_id: Whose; ``None``: the tenant of ``ctx``, else the ambient one.
+        tenant_id: The tenant; ``None``: the tenant of ``ctx``, else the ambient one.
         chunk_id: The chunk.
         collection_id: Only the collection's own copies; left out: at every scope.
         document_id: With it, the answers made from the chunk's document end too.

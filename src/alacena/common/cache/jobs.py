@@ -50,7 +50,7 @@ async def acquire_job_lock(job_id: str, tenant_id: str | None = None, expiry_sec
 
     Args:
         job_id: The job.
-        tenant_id: Whose; left out: the ambient tenant.
+        tenant_id: The tenant; left out: the ambient tenant.
         expiry_seconds: For how long the lock outlives its holder.
 
     Returns:

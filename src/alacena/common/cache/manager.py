@@ -89,9 +89,9 @@ class CacheManager(Primitives):
         """Returns the value of an entry, or ``default`` on a miss. ``0``, ``""``, ``[]``, ``{}`` and ``False`` are values.
 
         Args:
-            data_type: What it is, such as ``"document"``.
+            data_type: The data type, such as ``"document"``.
             resource_id: Which one.
-            tenant_id: Whose; left out: the ambient tenant.
+            tenant_id: The tenant; left out: the ambient tenant.
             agent_id: The agent's own entry. The same holds for the next two.
             conversation_id: The conversation's own entry.
             collection_id: The collection's own entry.
@@ -160,10 +160,10 @@ class CacheManager(Primitives):
         """Stores a value.
 
         Args:
-            data_type: What it is.
+            data_type: The data type.
             resource_id: Which one.
             value: Any supported value; it comes back with its type.
-            tenant_id: Whose; left out: the ambient tenant.
+            tenant_id: The tenant; left out: the ambient tenant.
             agent_id: Make it the agent's own. The same holds for the next two.
             conversation_id: Make it the conversation's own.
             collection_id: Make it the collection's own.
@@ -255,7 +255,7 @@ class CacheManager(Primitives):
         """Ends everything that a scope covers, in every process. Ids are literal, never patterns.
 
         Args:
-            tenant_id: Whose; ``None``: the ambient tenant.
+            tenant_id: The tenant; ``None``: the ambient tenant.
             data_type: What; ``None``: every type.
             resource_id: Which, at every scope; ``None`` or ``"*"``: the whole type.
             agent_id: Only what is the agent's own. The same holds for the next two.
@@ -349,7 +349,7 @@ class CacheManager(Primitives):
         Args:
             data_type: What they are.
             values: The values by id.
-            tenant_id: Whose; left out: the ambient tenant.
+            tenant_id: The tenant; left out: the ambient tenant.
             agent_id: Make them the agent's own. The same holds for the next two.
             conversation_id: Make them the conversation's own.
             collection_id: Make them the collection's own.
@@ -393,7 +393,7 @@ class CacheManager(Primitives):
         leaves no chunks.
 
         Args:
-            tenant_id: Whose; ``None``: the ambient tenant.
+            tenant_id: The tenant; ``None``: the ambient tenant.
             agent_id: All that is stored is the agent's own. The same holds for the next two.
             conversation_id: All that is stored is the conversation's own.
             collection_id: All that is stored is the collection's own.
@@ -439,9 +439,9 @@ class CacheManager(Primitives):
         While the block runs, other claims and reads of the entry wait for what it stores.
 
         Args:
-            data_type: What it is.
+            data_type: The data type.
             resource_id: Which one.
-            tenant_id: Whose; left out: the ambient tenant.
+            tenant_id: The tenant; left out: the ambient tenant.
             agent_id: Make the entry the agent's own. The same holds for the next two.
             conversation_id: Make it the conversation's own.
             collection_id: Make it the collection's own.

@@ -65,7 +65,7 @@ class Primitives:
         Args:
             key: The flag's name.
             value: What it carries.
-            tenant_id: Whose; it may lead the name instead.
+            tenant_id: The tenant; it may lead the name instead.
             ex: Seconds after which it falls by itself; ``None``: never.
 
         Returns:
@@ -98,7 +98,7 @@ class Primitives:
             counter_type: What is counted.
             amount: How much is added.
             resource_id: Which counter of that type.
-            tenant_id: Whose; left out: the ambient tenant.
+            tenant_id: The tenant; left out: the ambient tenant.
             agent_id: The agent's own counter. The same holds for the next two.
             conversation_id: The conversation's own counter.
             collection_id: The collection's own counter.

@@ -17,7 +17,7 @@ class Event:
     """Root of the events.
 
     Attributes:
-        tenant_id: Whose; ``None`` if no tenant is concerned.
+        tenant_id: The tenant; ``None`` if no tenant is concerned.
         data_type: Of which type; ``None`` if it concerns more than one.
     """
 

@@ -106,7 +106,7 @@ class Found(msgspec.Struct, eq=False, gc=False):
         tier: Where.
         fresh_for_s: Seconds it stays fresh; negative: stale for that long; ``inf``: for ever.
         load_s: How long its load took, in seconds; 0 if it is not known.
-        generations: What it depends on.
+        generations: The generations that it depends on.
         stamps: Their nonces when it was made; both are empty if they were not kept.
     """
 

@@ -188,7 +188,7 @@ class Codec:
         """Returns the envelope and the payload of an entry, decrypted and decompressed; see :meth:`decode`.
 
         Args:
-            data: What the server answered. The payload may be a view on it.
+            data: The server's answer. The payload may be a view on it.
             key_digest: Digest of the full key that was asked for.
             tenant: Whose key decrypts it.
 

@@ -199,7 +199,7 @@ def unpack(
     The payload is as the check says: untouched, or with a `Mac`, written by somebody who has the key.
 
     Args:
-        data: What the server answered.
+        data: The server's answer.
         key_digest: Digest of the full key that was asked for.
         check: `crc`, or the `Mac` of the integrity key; it must be the writer's.
 
@@ -246,7 +246,7 @@ def glance(data: bytes, witness: bytes, stamps: bytes) -> Glance | None:
     Everything that :func:`unpack` checks is checked here, by comparing runs of bytes with what they must be.
 
     Args:
-        data: What the server answered.
+        data: The server's answer.
         witness: The replication id and the digest of the key that the entry must carry.
         stamps: The current generations, joined, that it must carry.
 

@@ -93,7 +93,7 @@ class ValueStore:
             key: Its key.
             value: Its value; taken over, not copied, so it must be nobody else's unless it is immutable.
             payload: Its encoded form, where the caller has it.
-            generations: What it depends on.
+            generations: The generations that it depends on.
             stamps: The nonces of these when the value was permitted.
             fresh_for_s: Seconds until it is stale, ``inf`` for ever; negative if it is stale already.
             stale_for_s: Seconds after that during which it may be served stale.

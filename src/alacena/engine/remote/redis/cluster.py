@@ -41,7 +41,7 @@ class Cluster:
     Args:
         endpoint: Some servers of the cluster.
         environment: Time and chance.
-        hooks: What happens around every link's connections.
+        hooks: Callbacks around every link's connections.
         settings: Times and bounds of every link.
         on_slots_moved: Told of slots that have another owner from now on.
         opener: Opens transports; a simulation brings its own.

@@ -61,7 +61,7 @@ class Node:
     Args:
         link: The supervised connection to it.
         topology: Finds the server that has a key, should it have moved.
-        coherence: What dies when something is invalidated.
+        coherence: The generations, and what dies with them.
         environment: The clock.
         settings: The staleness bound and the namespace.
         table: The nodes of the topology, told when ``serving_until`` changed; ``None``: nothing is redirected.

@@ -42,7 +42,7 @@ class Nodes:
     """The nodes of a topology, and the removals that they still owe.
 
     Args:
-        coherence: What dies when something is invalidated.
+        coherence: The generations, and what dies with them.
         flights: Owns the work of making up for removals that failed.
         environment: Time and chance.
         settings: Bounds and budgets.
@@ -50,7 +50,7 @@ class Nodes:
         health: Where faults of the connection are reported.
 
     Attributes:
-        topology: Where the servers are; from :meth:`attach` on.
+        topology: The servers; from :meth:`attach` on.
         debts: The removals that no server has confirmed; what is in it must not be read.
     """
 

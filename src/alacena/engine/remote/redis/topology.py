@@ -113,7 +113,7 @@ def connect_to(
     Args:
         endpoint: Where the servers are.
         environment: Time and chance.
-        hooks: What happens around every link's connections.
+        hooks: Callbacks around every link's connections.
         settings: Times and bounds of every link.
         on_slots_moved: In a cluster, told at once of slots that have another owner from now on.
         opener: Opens transports; a simulation brings its own.

@@ -11,7 +11,7 @@ from alacena.engine.api.assembly import Parts, assemble
 from alacena.engine.api.blocks import BlockVerbs
 from alacena.engine.api.coordination_verbs import CoordinationVerbs
 from alacena.engine.api.inspection import InspectionVerbs
-from alacena.engine.api.loop_guard import LoopGuard
+from alacena.engine.api.loop_guard import LoopGuard, peek_no_entry, peek_nothing, refuse
 from alacena.engine.api.many import ManyVerbs
 from alacena.engine.api.tenant import Tenant
 from alacena.engine.base.closing import Closing, finish
@@ -118,7 +118,7 @@ class Cache(ManyVerbs, BlockVerbs, CoordinationVerbs, InspectionVerbs):
         self._unpeeked = frozenset(
             kind for kind, policy in self._policies.items() if policy.early_refresh_beta or not policy.use_memory
         )
-        self.peek, self.peek_entry, self.seek = _closed, _no_slot, _gone
+        self.peek, self.peek_entry, self.seek = peek_nothing, peek_no_entry, refuse
 
     async def open(self) -> Self:
         """Connect. A server that is away is no error: reads go to the source until it is back. Opening twice is no error.
@@ -177,7 +177,7 @@ class Cache(ManyVerbs, BlockVerbs, CoordinationVerbs, InspectionVerbs):
             if not self._loop.is_closed():
                 raise WrongLoopError(WrongLoopError.__doc__)
         parts, self._parts = self._parts, None
-        self.peek, self.peek_entry, self.seek = _closed, _no_slot, _gone
+        self.peek, self.peek_entry, self.seek = peek_nothing, peek_no_entry, refuse
         self._guard.close()
         if parts is not None and self._pid == os.getpid():
             if self._loop is here:
@@ -275,12 +275,10 @@ class Cache(ManyVerbs, BlockVerbs, CoordinationVerbs, InspectionVerbs):
         """
         if use_memory and self._guard.thread == get_ident() and user_id is None and permissions is None:
             try:
-                if data_type in self._unpeeked:
-                    value = MISSING
-                elif agent_id is None and conversation_id is None and collection_id is None:
-                    value = self.peek((tenant_id, data_type, resource_id))
-                else:
-                    value = self.peek((tenant_id, data_type, resource_id, agent_id, conversation_id, collection_id))
+                ident: Ident = (tenant_id, data_type, resource_id)
+                if not (agent_id is None and conversation_id is None and collection_id is None):
+                    ident = (*ident, agent_id, conversation_id, collection_id)
+                value = MISSING if data_type in self._unpeeked else self.peek(ident)
             except TypeError:  # a part that cannot be looked up: what follows says which
                 value = MISSING
             if value is not MISSING:
@@ -394,12 +392,10 @@ class Cache(ManyVerbs, BlockVerbs, CoordinationVerbs, InspectionVerbs):
         given = named(tags, document_ids) if tags is not _NO_NAMES or document_ids is not _NO_NAMES else ()
         if use_memory and self._guard.thread == get_ident() and policy is None:
             try:
-                if data_type in self._unpeeked:
-                    value = MISSING
-                elif type(tenant_id) is Scope:
-                    value = self.peek(ident_of(data_type, resource_id, tenant_id))
-                else:
-                    value = self.peek((tenant_id, data_type, resource_id))
+                ident: Ident = (tenant_id, data_type, resource_id)
+                if isinstance(tenant_id, Scope):
+                    ident = ident_of(data_type, resource_id, tenant_id)
+                value = MISSING if data_type in self._unpeeked else self.peek(ident)
             except TypeError:  # a part that cannot be looked up: what follows says which
                 value = MISSING
             if value is not MISSING:
@@ -620,15 +616,3 @@ class Cache(ManyVerbs, BlockVerbs, CoordinationVerbs, InspectionVerbs):
         if self._loop is not here:
             raise WrongLoopError(WrongLoopError.__doc__)
         return parts
-
-
-def _closed(_: Ident) -> Any:
-    return MISSING
-
-
-def _no_slot(_: Ident, __: float) -> MemoryEntry | None:
-    return None
-
-
-async def _gone(*_: object) -> None:
-    raise CacheClosedError(CacheClosedError.__doc__)

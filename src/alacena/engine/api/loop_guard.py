@@ -6,10 +6,16 @@ import os
 import weakref
 from contextlib import suppress
 from threading import get_ident
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
+
+from alacena.engine.base.errors import CacheClosedError
+from alacena.engine.base.remote_tier import MISSING
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
+
+    from alacena.engine.base.keys import Ident
+    from alacena.engine.memory import MemoryEntry
 
 
 class LoopGuard:
@@ -64,3 +70,22 @@ def _forget_parents_loops() -> None:
 
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_forget_parents_loops)
+
+
+def peek_nothing(_: Ident) -> Any:
+    """Returns what memory has of a cache that is not open."""
+    return MISSING
+
+
+def peek_no_entry(_: Ident, __: float) -> MemoryEntry | None:
+    """Returns the entry that memory has of a cache that is not open."""
+    return None
+
+
+async def refuse(*_: object) -> None:
+    """Refuses to ask the server of a cache that is not open.
+
+    Raises:
+        CacheClosedError: In any case.
+    """
+    raise CacheClosedError(CacheClosedError.__doc__)

@@ -20,14 +20,11 @@ from alacena.engine.reading.reader import consume
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Mapping, Sequence
 
-    from alacena.engine.base.environment import Environment
     from alacena.engine.base.keys import EntryKey
     from alacena.engine.base.policy import Policy
-    from alacena.engine.base.remote_tier import Counts, RemoteTier
-    from alacena.engine.base.settings import Settings
     from alacena.engine.loading.single_flight import Flight, SingleFlight
-    from alacena.engine.loading.source_backoff import SourceBackoff
     from alacena.engine.reading.answers import BatchLoader
+    from alacena.engine.reading.common_parts import CommonParts
     from alacena.engine.reading.filler import Filler
     from alacena.engine.reading.load_runner import LoadRunner
     from alacena.engine.reading.reader import Reader
@@ -102,42 +99,32 @@ class BatchRunner:
     """Reads and loads of many entries.
 
     Args:
+        common: The remote tier, for the leases; counts, the clock, and how often leases are renewed.
         tiers: Where to look.
-        tier: The remote tier, for the leases.
         flights: The loads under way.
-        runner: Gets permissions and places.
+        runner: Gets permissions and places, and notes how sources answer.
         fills: Says what becomes of a value.
-        reader: Makes answers and events.
-        source_backoff: Sources that failed.
-        counts: What is counted.
-        environment: The clock.
-        settings: How often leases are renewed.
+        reader: Decides, and makes answers and events.
     """
 
     def __init__(
         self,
-        *,
+        common: CommonParts,
         tiers: TieredLookup,
-        remote: RemoteTier,
         flights: SingleFlight,
         runner: LoadRunner,
         fills: Filler,
         reader: Reader,
-        source_backoff: SourceBackoff,
-        counts: Counts,
-        environment: Environment,
-        settings: Settings,
     ) -> None:
         self._tiers = tiers
-        self._remote = remote
+        self._remote = common.remote
         self._flights = flights
         self._runner = runner
         self._filler = fills
         self._reader = reader
-        self._source_backoff = source_backoff
-        self._counts = counts
-        self._environment = environment
-        self._renew_every_s = settings.lease_s / 3
+        self._counts = common.counts
+        self._environment = common.environment
+        self._renew_every_s = common.settings.lease_s / 3
 
     async def look(self, keys: Sequence[EntryKey], policy: Policy, *, use_memory: bool) -> list[Any]:
         """What the tiers hold, in the order of the keys, ``MISSING`` for nothing. Cost: at most 1 round trip a node."""
@@ -385,7 +372,7 @@ class BatchRunner:
     ) -> Awaitable[bool]:
         """Land one value now; what is returned stores it. A value that cannot be handed out fails its own entry alone."""
         request, flight = place.request, place.flight
-        self._source_backoff.record_success(request.key.entry)
+        self._runner.note_success(request.key)
         lease, new_entry = flight.lease, None
         context = LoadContext(request.key, tags=(*request.tags, *tags))
         if lease is None:

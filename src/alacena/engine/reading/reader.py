@@ -20,13 +20,11 @@ from alacena.engine.reading.decision import RENEWING, STALE, Decision, decide, m
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Iterable, Mapping
 
-    from alacena.engine.base.environment import Environment
-    from alacena.engine.base.events import Events
-    from alacena.engine.base.keys import EntryKey, Keys
-    from alacena.engine.base.remote_tier import Counts
+    from alacena.engine.base.keys import EntryKey
     from alacena.engine.loading.load import Request
     from alacena.engine.loading.single_flight import Flight, SingleFlight
     from alacena.engine.loading.source_backoff import SourceBackoff
+    from alacena.engine.reading.common_parts import CommonParts
     from alacena.engine.reading.filler import Filler
     from alacena.engine.reading.load_runner import LoadRunner
     from alacena.engine.reading.tiered_lookup import TieredLookup
@@ -38,40 +36,33 @@ class Reader:
     """Looks, waits for loads, and says what may be served meanwhile.
 
     Args:
+        common: Names, events, counts, time and chance.
         tiers: Where to look.
-        keys: Renders names.
         flights: The loads under way.
-        runner: Flies them.
+        runner: Runs them.
         fills: Makes answers.
         source_backoff: Sources that are left alone.
-        events: Who is told.
-        counts: What is counted.
-        environment: Time and chance.
     """
 
     def __init__(
         self,
-        *,
+        common: CommonParts,
         tiers: TieredLookup,
-        keys: Keys,
         flights: SingleFlight,
         runner: LoadRunner,
         fills: Filler,
         source_backoff: SourceBackoff,
-        events: Events,
-        counts: Counts,
-        environment: Environment,
     ) -> None:
         self._tiers = tiers
-        self._keys = keys
+        self._keys = common.keys
         self._flights = flights
         self._runner = runner
         self._filler = fills
         self._source_backoff = source_backoff
-        self._events = events
-        self._counts = counts
-        self._observed = bool(events)
-        self._environment = environment
+        self._events = common.events
+        self._counts = common.counts
+        self._observed = bool(common.events)
+        self._environment = common.environment
 
     async def look(self, keys: tuple[EntryKey, ...], policy: Policy, *, use_memory: bool) -> Lookup[Any]:
         """Look at the tiers and nowhere else.
@@ -229,7 +220,7 @@ class Reader:
         # By the most specific key that was asked for: whatever ends the entry that answered ends one of its generations.
         if (reads := reads_under_way()) is not None:
             reads.note(key.ident, lookup.tags)
-        return replace(lookup, latency_s=self.report(((key, lookup),), started))
+        return lookup.within(self.report(((key, lookup),), started))
 
     def decide(self, key: EntryKey, found: Found | None, policy: Policy) -> Decision:
         """What a read does with what it found, as :func:`alacena.engine.reading.decision.decide` says it."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
 from alacena.engine.base.errors import BackendUnavailableError
@@ -18,7 +18,7 @@ from alacena.engine.remote.redis.topology import Topology, connect_to
 from alacena.engine.remote.redis.wire.supervisor import Pace
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+    from collections.abc import Callable, Coroutine
 
     from alacena.engine.base.credentials import CredentialProvider
     from alacena.engine.base.environment import Environment
@@ -46,7 +46,7 @@ async def open_redis(
     events: Events,
     counts: Counts,
     settings: Settings,
-    closers: list[Callable[[], Awaitable[None]]],
+    closers: list[Callable[[], Coroutine[Any, Any, None]]],
     health: Health,
     credentials: CredentialProvider | None = None,
 ) -> tuple[RedisTier, RedisBackend, str]:
@@ -97,7 +97,7 @@ async def open_redis(
 
 
 async def _endpoint(
-    settings: Settings, credentials: CredentialProvider | None, closers: list[Callable[[], Awaitable[None]]]
+    settings: Settings, credentials: CredentialProvider | None, closers: list[Callable[[], Coroutine[Any, Any, None]]]
 ) -> tuple[Endpoint, str]:
     url = settings.redis_url or ""
     if url == EMBEDDED:

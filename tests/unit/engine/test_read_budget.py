@@ -14,6 +14,8 @@ from alacena.engine.base.events import Events
 from alacena.engine.base.keys import Keys
 from alacena.engine.base.policy import Policy
 from alacena.engine.base.scope import Scope
+from alacena.engine.base.settings import Settings
+from alacena.engine.reading.common_parts import CommonParts
 from alacena.engine.reading.tiered_lookup import TieredLookup
 from alacena.testing.doubles import FakeEnvironment
 
@@ -53,15 +55,8 @@ class Waves(Slow):
 
 def tiers(tier: Slow, environment: FakeEnvironment) -> TieredLookup:
     nothing: Any = SimpleNamespace()
-    return TieredLookup(
-        keys=Keys(),
-        memory=nothing,
-        copies=nothing,
-        remote=cast("Any", tier),
-        events=Events(()),
-        counts=Counts(),
-        environment=environment,
-    )
+    common = CommonParts(cast("Any", tier), Keys(), Events(()), Counts(), environment, Settings())
+    return TieredLookup(common, memory=nothing, copies=nothing)
 
 
 async def test_no_lease_is_asked_for_right_after_a_look_that_failed() -> None:

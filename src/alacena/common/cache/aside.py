@@ -13,7 +13,7 @@ from alacena.common.cache.sources import Plan, SourceFunction, SourceRequest, as
 from alacena.common.cache.tenancy import Id, Permissions, check_data, scope_of, tenant_in_context, tenant_of
 from alacena.common.context import Context
 from alacena.common.context.generators import settle_value
-from alacena.common.context.vars import TENANT, get_current_tenant_id
+from alacena.common.context.vars import ambient_tenant, get_current_tenant_id
 from alacena.common.runtime import PROCESS
 from alacena.constants import (
     SOURCE_CACHE,
@@ -114,14 +114,23 @@ async def get_with_cache_aside(
     If Redis fails: the sources answer, and nothing is stored.
     """
     started = PROCESS.now()
-    tenant = TENANT.get()
+    tenant: Any = tenant_id
     if ctx is not None:
         tenant = _find_named_tenant(tenant_id, ctx)
-    elif tenant_id is not None:
-        tenant = tenant_id if tenant is None or tenant == tenant_id else tenant_of(tenant_id)
-    plain = use_memory and serializer is deserializer is None and validation_func is None and user_id is None
-    quiet = metadata is None and idempotency_key is None and permissions is None
-    if plain and quiet and PROCESS.thread == get_ident():
+    elif (ambient := ambient_tenant()) is not None and ambient is not tenant_id:
+        tenant = ambient if tenant_id is None or ambient == tenant_id else tenant_of(tenant_id)
+    if (
+        use_memory
+        and PROCESS.thread == get_ident()
+        # What names a reader is looked up by its scope, which checks who asks.
+        and user_id is None
+        and permissions is None
+        and serializer is None
+        and deserializer is None
+        and validation_func is None
+        and metadata is None
+        and idempotency_key is None
+    ):
         try:
             if agent_id is None and conversation_id is None and collection_id is None:
                 slot = PROCESS.peek_entry((tenant, data_type, resource_id), started)

@@ -12,7 +12,7 @@ from alacena.common import runtime
 from alacena.common.cache.names import flag_name, split_tenant
 from alacena.common.cache.primitives import Primitives
 from alacena.common.cache.tenancy import Id, Permissions, check_data, scope_of, tenant_first, tenant_of
-from alacena.common.context.vars import TENANT
+from alacena.common.context.vars import ambient_tenant
 from alacena.common.runtime import PROCESS
 from alacena.constants import TTL_EXTENDED, TTL_PERMANENT, TTL_SHORT, TTL_STANDARD
 from alacena.engine import MISSING, UNSET, Scope
@@ -109,9 +109,10 @@ class CacheManager(Primitives):
         If Redis fails: a miss.
         """
         if use_memory and PROCESS.thread == get_ident():
-            tenant = TENANT.get()
-            if tenant_id is not None:
-                tenant = tenant_id if tenant is None or tenant == tenant_id else tenant_of(tenant_id)
+            tenant: object = tenant_id
+            if (ambient := ambient_tenant()) is not None and ambient is not tenant_id:
+                # Also on a hit: a tenant that is named and is not the ambient one is an error, not an answer.
+                tenant = ambient if tenant_id is None or ambient == tenant_id else tenant_of(tenant_id)
             try:
                 if user_id is not None or permissions is not None:
                     value = MISSING  # what names a reader is looked up by its scope, which checks who asks

@@ -23,6 +23,9 @@ CONVERSATION: Final[Field] = ContextVar("alacena.conversation_id", default=None)
 COLLECTION: Final[Field] = ContextVar("alacena.collection_id", default=None)
 USER: Final[Field] = ContextVar("alacena.user_id", default=None)
 
+ambient_tenant: Final = TENANT.get
+"""The ambient tenant as it was set. Every hit in memory asks, so it is bound once."""
+
 Surroundings.tenants = staticmethod(lambda: possible(TENANT.get()))
 
 FIELDS: Final[dict[str, Field]] = {

@@ -24,6 +24,7 @@ from alacena.engine.loading.single_flight import SingleFlight
 from alacena.engine.loading.source_backoff import SourceBackoff
 from alacena.engine.memory import MemoryTier
 from alacena.engine.reading.batch_runner import BatchRunner
+from alacena.engine.reading.common_parts import CommonParts
 from alacena.engine.reading.filler import Filler
 from alacena.engine.reading.load_runner import LoadRunner
 from alacena.engine.reading.reader import Reader
@@ -210,13 +211,12 @@ async def _assemble(
         health=health,
         credentials=credentials,
     )
-    common: dict[str, Any] = {"remote": remote, "counts": counts, "environment": environment}
-    tiers = TieredLookup(keys=keys, memory=memory, copies=copies, events=events, **common)
-    fills = Filler(tiers=tiers, codec=codec, events=events, settings=settings, **common)
-    loading: dict[str, Any] = {"tiers": tiers, "flights": flights, "fills": fills, "source_backoff": source_backoff}
-    loading["runner"] = LoadRunner(settings=settings, **loading, **common)
-    reader = Reader(keys=keys, events=events, counts=counts, environment=environment, **loading)
-    batches = BatchRunner(reader=reader, settings=settings, **loading, **common)
+    common = CommonParts(remote, keys, events, counts, environment, settings)
+    tiers = TieredLookup(common, memory, copies)
+    fills = Filler(common, tiers, codec)
+    runner = LoadRunner(common, tiers, flights, fills, source_backoff)
+    reader = Reader(common, tiers, flights, runner, fills, source_backoff)
+    batches = BatchRunner(common, tiers, flights, runner, fills, reader)
     writer = Writer(
         keys=keys, remote=remote, tiers=tiers, fills=fills, flights=flights, events=events, counts=counts,
         environment=environment,
@@ -287,10 +287,15 @@ async def _open_remote_tier(
     keys: Keys,
     coherence: GenerationTable,
     copies: ValueStore,
+    codec: Codec,
+    flights: SingleFlight,
     environment: Environment,
+    events: Events,
+    counts: Counts,
     settings: Settings,
     closers: list[Closer],
-    **rest: Any,
+    health: Health,
+    credentials: CredentialProvider | None,
 ) -> tuple[RemoteTier, Backend, str | None]:
     """The tier, the store under coordination, and where other processes reach both."""
     if settings.redis_url is None:
@@ -303,8 +308,13 @@ async def _open_remote_tier(
         keys=keys,
         coherence=coherence,
         copies=copies,
+        codec=codec,
+        flights=flights,
         environment=environment,
+        events=events,
+        counts=counts,
         settings=settings,
         closers=closers,
-        **rest,
+        health=health,
+        credentials=credentials,
     )

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import os
+from threading import get_ident
 from typing import TYPE_CHECKING, Any, Self
 
 from alacena.engine.api.assembly import Parts, assemble
 from alacena.engine.api.blocks import BlockVerbs
 from alacena.engine.api.coordination_verbs import CoordinationVerbs
 from alacena.engine.api.inspection import InspectionVerbs
+from alacena.engine.api.loop_guard import LoopGuard, peek_no_entry, peek_nothing, refuse
 from alacena.engine.api.many import ManyVerbs
 from alacena.engine.api.tenant import Tenant
 from alacena.engine.base.closing import Closing, finish
@@ -17,7 +19,7 @@ from alacena.engine.base.credentials import check_credentials
 from alacena.engine.base.environment import SystemEnvironment
 from alacena.engine.base.errors import CacheClosedError, InvalidKeyError, WrongLoopError
 from alacena.engine.base.events import Events
-from alacena.engine.base.keys import collapse, named
+from alacena.engine.base.keys import collapse, ident_of, named
 from alacena.engine.base.policy import Policy
 from alacena.engine.base.remote_tier import MISSING
 from alacena.engine.base.scope import Scope, check_order, identifier, make_scope
@@ -41,6 +43,9 @@ if TYPE_CHECKING:
 
 _NO_PARTS = (None,) * 5
 """A call that names nothing below the tenant."""
+
+_NO_NAMES: tuple[str, ...] = ()
+"""What is left out of a call, as the default of its signature."""
 
 
 class Cache(ManyVerbs, BlockVerbs, CoordinationVerbs, InspectionVerbs):
@@ -108,7 +113,12 @@ class Cache(ManyVerbs, BlockVerbs, CoordinationVerbs, InspectionVerbs):
         self._closing: Closing[Parts] = Closing()
         self._loop: asyncio.AbstractEventLoop | None = None
         self._pid = 0
-        self.peek, self.peek_entry, self.seek = _closed, _no_slot, _gone
+        self._guard = LoopGuard()
+        # An early refresh is decided on the long way, and a type that memory does not keep is asked of the server.
+        self._unpeeked = frozenset(
+            kind for kind, policy in self._policies.items() if policy.early_refresh_beta or not policy.use_memory
+        )
+        self.peek, self.peek_entry, self.seek = peek_nothing, peek_no_entry, refuse
 
     async def open(self) -> Self:
         """Connect. A server that is away is no error: reads go to the source until it is back. Opening twice is no error.
@@ -139,6 +149,8 @@ class Cache(ManyVerbs, BlockVerbs, CoordinationVerbs, InspectionVerbs):
                 copies.entry_peeker(),
                 self._parts.reader.seeker(self._policies),
             )
+            if not self._events:  # a read that somebody is told of has more to do than to peek
+                await self._guard.open()
         finally:
             self._opening = None
 
@@ -165,7 +177,8 @@ class Cache(ManyVerbs, BlockVerbs, CoordinationVerbs, InspectionVerbs):
             if not self._loop.is_closed():
                 raise WrongLoopError(WrongLoopError.__doc__)
         parts, self._parts = self._parts, None
-        self.peek, self.peek_entry, self.seek = _closed, _no_slot, _gone
+        self.peek, self.peek_entry, self.seek = peek_nothing, peek_no_entry, refuse
+        self._guard.close()
         if parts is not None and self._pid == os.getpid():
             if self._loop is here:
                 self._closing.begin(parts, parts.close(timeout_s))
@@ -260,6 +273,16 @@ class Cache(ManyVerbs, BlockVerbs, CoordinationVerbs, InspectionVerbs):
         Cost: 0 round trips where memory has it, else 1.
         If Redis fails: the default, within the read budget.
         """
+        if use_memory and self._guard.thread == get_ident() and user_id is None and permissions is None:
+            try:
+                ident: Ident = (tenant_id, data_type, resource_id)
+                if not (agent_id is None and conversation_id is None and collection_id is None):
+                    ident = (*ident, agent_id, conversation_id, collection_id)
+                value = MISSING if data_type in self._unpeeked else self.peek(ident)
+            except TypeError:  # a part that cannot be looked up: what follows says which
+                value = MISSING
+            if value is not MISSING:
+                return value
         parts = self._open_parts()
         policy = self._policies.get(data_type) or self.policy(data_type)
         within = (agent_id, conversation_id, collection_id, user_id, permissions)
@@ -364,14 +387,26 @@ class Cache(ManyVerbs, BlockVerbs, CoordinationVerbs, InspectionVerbs):
         Cancellation: leaves the load to the other callers; the last to leave cancels it.
         If Redis fails: the source answers, and the value is not stored.
         """
+        if ttl is not UNSET:
+            ttl = checked(ttl)
+        given = named(tags, document_ids) if tags is not _NO_NAMES or document_ids is not _NO_NAMES else ()
+        if use_memory and self._guard.thread == get_ident() and policy is None:
+            try:
+                ident: Ident = (tenant_id, data_type, resource_id)
+                if isinstance(tenant_id, Scope):
+                    ident = ident_of(data_type, resource_id, tenant_id)
+                value = MISSING if data_type in self._unpeeked else self.peek(ident)
+            except TypeError:  # a part that cannot be looked up: what follows says which
+                value = MISSING
+            if value is not MISSING:
+                return value
         lookup = await self.lookup(
             data_type,
             resource_id,
             tenant_id,
             loader,
             ttl=ttl,
-            tags=tags,
-            document_ids=document_ids,
+            tags=given,
             policy=policy,
             use_memory=use_memory,
             search_hierarchy=search_hierarchy,
@@ -581,15 +616,3 @@ class Cache(ManyVerbs, BlockVerbs, CoordinationVerbs, InspectionVerbs):
         if self._loop is not here:
             raise WrongLoopError(WrongLoopError.__doc__)
         return parts
-
-
-def _closed(_: Ident) -> Any:
-    return MISSING
-
-
-def _no_slot(_: Ident, __: float) -> MemoryEntry | None:
-    return None
-
-
-async def _gone(*_: object) -> None:
-    raise CacheClosedError(CacheClosedError.__doc__)

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from threading import get_ident
 from typing import TYPE_CHECKING, Any
 
 from alacena.engine.api.blocks import CLAIM_LIFE_S
+from alacena.engine.base.keys import ident_of
+from alacena.engine.base.remote_tier import MISSING
 from alacena.engine.base.scope import Scope, check_pairs
 from alacena.engine.base.ttl import UNSET, TtlOrUnset
 from alacena.ledger.tenant_ledger import TenantLedger
@@ -53,13 +56,14 @@ class Tenant:
         scope: As above.
     """
 
-    __slots__ = ("_cache", "_plain", "_wider", "scope")
+    __slots__ = ("_cache", "_plain", "_scope_ident", "_wider", "scope")
 
     def __init__(self, cache: Cache, scope: Scope) -> None:
         self.scope = scope
         self._cache = cache
         self._plain = scope.tenant_id if scope.is_tenant_wide else None
         self._wider = scope.widening()
+        self._scope_ident = ident_of("", "", scope)[3:]
 
     @property
     def tenant_id(self) -> str:
@@ -94,6 +98,18 @@ class Tenant:
         If Redis fails: the default, within the read budget.
         """
         cache = self._cache
+        if use_memory and cache._guard.thread == get_ident():
+            try:
+                if data_type in cache._unpeeked:
+                    value = MISSING
+                elif self._plain is not None:
+                    value = cache.peek((self._plain, data_type, resource_id))
+                else:
+                    value = cache.peek((self.scope.tenant_id, data_type, resource_id, *self._scope_ident))
+            except TypeError:  # a part that cannot be looked up: what follows says which
+                value = MISSING
+            if value is not MISSING:
+                return value
         parts = cache._open_parts()
         policy = cache._policies.get(data_type) or cache.policy(data_type)
         if self._plain is None:

@@ -200,12 +200,13 @@ class ValueStore:
 
         It is a closure because a look at a local costs half of a look at an attribute, and this runs on every hit.
         """
-        memory, slot_of, now = self.memory, self.memory.entries.get, self._environment.now
+        memory, entries, now = self.memory, self.memory.entries, self._environment.now
         under_way, loading = UNDER_WAY, LOAD.get
 
         def peek(ident: Ident) -> Any:
-            entry = slot_of(ident)
-            if entry is None:
+            try:
+                entry = entries[ident]  # `get` would be a call more on every hit
+            except KeyError:
                 return MISSING
             instant = now()
             if entry.checked != memory.epoch:
@@ -224,12 +225,13 @@ class ValueStore:
 
     def entry_peeker(self) -> Callable[[Ident, float], MemoryEntry | None]:
         """Returns a function that gives the slot of the value that is fresh at an instant, counted as read, or ``None``."""
-        memory, slot_of = self.memory, self.memory.entries.get
+        memory, entries = self.memory, self.memory.entries
         under_way, loading = UNDER_WAY, LOAD.get
 
         def peek_entry(ident: Ident, instant: float) -> MemoryEntry | None:
-            entry = slot_of(ident)
-            if entry is None:
+            try:
+                entry = entries[ident]
+            except KeyError:
                 return None
             if entry.checked != memory.epoch:
                 if memory.get(ident, instant) is None:

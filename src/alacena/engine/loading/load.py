@@ -7,7 +7,7 @@ import inspect
 import math
 from contextlib import asynccontextmanager, contextmanager
 from contextvars import ContextVar
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import Enum
 from functools import partial
 from types import FunctionType
@@ -285,6 +285,8 @@ class Request:
         insist: Whether nothing will do but what the source says from now on.
         alone: Whether the value is for this caller alone, and is not stored.
         claimed: Whether the source is a claim: if it brings no value, the others who wait ask again.
+        key: The entry that a load fills.
+        keep: Whether a copy is put into memory.
     """
 
     keys: tuple[EntryKey, ...]
@@ -297,16 +299,13 @@ class Request:
     insist: bool = False
     alone: bool = False
     claimed: bool = False
+    key: EntryKey = field(init=False)
+    keep: bool = field(init=False)
 
-    @property
-    def key(self) -> EntryKey:
-        """The entry that a load fills."""
-        return self.keys[0]
-
-    @property
-    def keep(self) -> bool:
-        """Whether a copy is put into memory."""
-        return self.use_memory and self.policy.use_memory
+    def __post_init__(self) -> None:
+        # One load asks for either a dozen times: as properties they were a tenth of its calls.
+        object.__setattr__(self, "key", self.keys[0])
+        object.__setattr__(self, "keep", self.use_memory and self.policy.use_memory)
 
 
 @asynccontextmanager

@@ -14,20 +14,17 @@ from alacena.engine.loading.load import LoadContext, Renewal, Request, loading, 
 from alacena.engine.loading.one_shot import refuse_generator_function
 from alacena.engine.loading.single_flight import ClaimLeftError, ended, is_ended, is_order
 from alacena.engine.reading.answers import align
+from alacena.engine.reading.decision import RENEWING, STALE, Decision, may_stand_in, stand_in
 from alacena.engine.reading.reader import consume
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Iterable, Mapping, Sequence
 
-    from alacena.engine.base.counts import Counts
-    from alacena.engine.base.environment import Environment
     from alacena.engine.base.keys import EntryKey
     from alacena.engine.base.policy import Policy
-    from alacena.engine.base.remote_tier import RemoteTier
-    from alacena.engine.base.settings import Settings
     from alacena.engine.loading.single_flight import Flight, SingleFlight
-    from alacena.engine.loading.source_backoff import SourceBackoff
     from alacena.engine.reading.answers import BatchLoader
+    from alacena.engine.reading.common_parts import CommonParts
     from alacena.engine.reading.filler import Filler
     from alacena.engine.reading.load_runner import LoadRunner
     from alacena.engine.reading.reader import Reader
@@ -102,42 +99,32 @@ class BatchRunner:
     """Reads and loads of many entries.
 
     Args:
+        common: The remote tier, for the leases; counts, the clock, and how often leases are renewed.
         tiers: Where to look.
-        tier: The remote tier, for the leases.
         flights: The loads under way.
-        runner: Gets permissions and places.
+        runner: Gets permissions and places, and notes how sources answer.
         fills: Says what becomes of a value.
-        reader: Makes answers and events.
-        source_backoff: Sources that failed.
-        counts: What is counted.
-        environment: The clock.
-        settings: How often leases are renewed.
+        reader: Decides, and makes answers and events.
     """
 
     def __init__(
         self,
-        *,
+        common: CommonParts,
         tiers: TieredLookup,
-        remote: RemoteTier,
         flights: SingleFlight,
         runner: LoadRunner,
         fills: Filler,
         reader: Reader,
-        source_backoff: SourceBackoff,
-        counts: Counts,
-        environment: Environment,
-        settings: Settings,
     ) -> None:
         self._tiers = tiers
-        self._remote = remote
+        self._remote = common.remote
         self._flights = flights
         self._runner = runner
         self._filler = fills
         self._reader = reader
-        self._source_backoff = source_backoff
-        self._counts = counts
-        self._environment = environment
-        self._renew_every_s = settings.lease_s / 3
+        self._counts = common.counts
+        self._environment = common.environment
+        self._renew_every_s = common.settings.lease_s / 3
 
     async def look(
         self, keys: Sequence[EntryKey], policy: Policy, *, use_memory: bool, is_last: bool = True
@@ -168,8 +155,7 @@ class BatchRunner:
         missing, behind = self._judge(batch, keys, found, answers)
         self._start(behind, batch.loader, batch.policy)
         for request, _ in missing:
-            self._flights.check(request.key)
-            self._source_backoff.repeat(request.key.entry, batch.policy)
+            self._reader.admit(request.key, batch.policy)
         while missing:
             joined: set[bytes] = set()
             flights = self._start(missing, batch.loader, batch.policy, joined)
@@ -196,21 +182,20 @@ class BatchRunner:
         self, batch: Batch, keys: Sequence[EntryKey], found: Sequence[Found | None], answers: dict[bytes, Lookup[Any]]
     ) -> tuple[list[_Wanted], list[_Wanted]]:
         """What has to be loaded now, and what behind an answer that is served: fresh, or stale and put into ``answers``."""
-        policy, eager = batch.policy, batch.policy.early_refresh_beta > 0
         missing: list[_Wanted] = []
         behind: list[_Wanted] = []
+        is_eager = batch.policy.early_refresh_beta > 0
         for key, hit in zip(keys, found, strict=True):
-            if hit is not None and hit.fresh_for_s > 0:
+            if hit is not None and hit.fresh_for_s > 0 and not is_eager:
                 self._counts.found(hit)
-                if eager and self._reader.is_due(hit, key.entry, policy):
-                    behind.append((batch.request(key, renew=True), hit))
-                continue
-            self._counts.missed(key)
-            if hit is None or not self._reader.stands_in(hit, key.entry, policy):
+                continue  # most of a batch; the decision is known, and asking for it would cost as much as the rest
+            decision = self._reader.decide(key, hit, batch.policy)
+            if hit is None or decision is Decision.WAIT:
                 missing.append((batch.request(key), hit))
                 continue
-            answers[key.entry] = self._reader.stale(hit)
-            if self._reader.is_due(hit, key.entry, policy):
+            if decision in STALE:
+                answers[key.entry] = self._reader.answer(hit, decision)
+            if decision in RENEWING:
                 behind.append((batch.request(key, renew=True), hit))
         return missing, behind
 
@@ -245,14 +230,12 @@ class BatchRunner:
         flights = []
         places = []
         for request, stale in wanted:
-            flight = None if request.alone else self._flights.get(request.key.entry, exact=not request.use_memory)
+            flight = self._reader.joined(request)
             if flight is None:
                 flight = self._flights.solo() if request.alone else self._flights.register(request.key.entry)
                 places.append(_Place(request, flight, replaces=stale is not None))
-            else:
-                self._counts.shared_loads += 1
-                if joined is not None:
-                    joined.add(request.key.entry)
+            elif joined is not None:
+                joined.add(request.key.entry)
             flights.append(flight)
         if places:
             self._flights.own(self._run(places, loader, policy))
@@ -269,7 +252,7 @@ class BatchRunner:
         (ask for this caller alone) if another caller has the value and nobody can copy it.
         """
         outcomes = {request.key.entry: flight.join() for (request, _), flight in zip(wanted, flights, strict=True)}
-        replaceable = all(stale is not None and -stale.fresh_for_s < policy.stale_s for _, stale in wanted)
+        replaceable = all(may_stand_in(stale, policy) for _, stale in wanted)
         try:
             patience_s = self._reader.patience_s(flights, policy) if replaceable else None
             await asyncio.wait(outcomes.values(), timeout=patience_s)
@@ -301,10 +284,10 @@ class BatchRunner:
         keys = [r.key for r, stale in wanted if stale is not None and _has_failed(outcomes[r.key.entry])]
         answers = {}
         for key, hit in zip(keys, await self._tiers.find_many(keys, policy, keep=False), strict=True):
-            limit_s = policy.stale_if_error_s if outcomes[key.entry].done() else policy.stale_s
-            if hit is not None and hit.fresh_for_s > 0:
+            decision = stand_in(hit, policy, has_failed=outcomes[key.entry].done())
+            if hit is not None and decision is Decision.SERVE:
                 answers[key.entry] = self._filler.found(hit)
-            elif hit is not None and -hit.fresh_for_s < limit_s:
+            elif hit is not None and decision is Decision.SERVE_STALE:
                 answers[key.entry] = self._reader.stale(hit)
         return answers
 
@@ -413,7 +396,7 @@ class BatchRunner:
     ) -> Awaitable[bool]:
         """Land one value now; what is returned stores it. A value that cannot be handed out fails its own entry alone."""
         request, flight = place.request, place.flight
-        self._source_backoff.record_success(request.key.entry)
+        self._runner.note_success(request.key)
         lease, new_entry = flight.lease, None
         context = LoadContext(request.key, tags=(*request.tags, *tags))
         if lease is None:

@@ -18,16 +18,13 @@ from alacena.engine.loading.load import UNCHANGED
 from alacena.engine.loading.one_shot import duplicate, refuse_one_shot
 
 if TYPE_CHECKING:
-    from alacena.engine.base.counts import Counts
-    from alacena.engine.base.environment import Environment
-    from alacena.engine.base.events import Events
     from alacena.engine.base.keys import EntryKey
     from alacena.engine.base.policy import Policy
-    from alacena.engine.base.remote_tier import Lease, Refusal, RemoteTier
-    from alacena.engine.base.settings import Settings
+    from alacena.engine.base.remote_tier import Lease, Refusal
     from alacena.engine.codec import Codec
     from alacena.engine.loading.load import LoadContext, Request
     from alacena.engine.loading.single_flight import Flight
+    from alacena.engine.reading.common_parts import CommonParts
     from alacena.engine.reading.tiered_lookup import TieredLookup
 
 _log = logging.getLogger("alacena")
@@ -37,33 +34,19 @@ class Filler:
     """Turns values into new_entries and answers, and redeems leases.
 
     Args:
+        common: The remote tier, events, counts, chance, and the settings of the jitter.
         tiers: Notes failures.
-        tier: The remote tier.
         codec: Encodes values, and makes private copies of them.
-        events: Who is told.
-        counts: What is counted.
-        environment: Chance.
-        settings: The jitter.
     """
 
-    def __init__(
-        self,
-        *,
-        tiers: TieredLookup,
-        remote: RemoteTier,
-        codec: Codec,
-        events: Events,
-        counts: Counts,
-        environment: Environment,
-        settings: Settings,
-    ) -> None:
+    def __init__(self, common: CommonParts, tiers: TieredLookup, codec: Codec) -> None:
         self._tiers = tiers
-        self._remote = remote
         self._codec = codec
-        self._events = events
-        self._counts = counts
-        self._environment = environment
-        self._jitter_ratio = settings.ttl_jitter_ratio
+        self._remote = common.remote
+        self._events = common.events
+        self._counts = common.counts
+        self._environment = common.environment
+        self._jitter_ratio = common.settings.ttl_jitter_ratio
         self._told: set[str] = set()
 
     def new_entry(

@@ -24,15 +24,12 @@ from alacena.engine.loading.source_backoff import told_pause
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Sequence
 
-    from alacena.engine.base.counts import Counts
-    from alacena.engine.base.environment import Environment
     from alacena.engine.base.keys import EntryKey
     from alacena.engine.base.policy import Policy
-    from alacena.engine.base.remote_tier import RemoteTier
-    from alacena.engine.base.settings import Settings
     from alacena.engine.loading.load import Request
     from alacena.engine.loading.single_flight import Flight, SingleFlight
     from alacena.engine.loading.source_backoff import SourceBackoff
+    from alacena.engine.reading.common_parts import CommonParts
     from alacena.engine.reading.filler import Filler
     from alacena.engine.reading.tiered_lookup import TieredLookup
 
@@ -43,36 +40,29 @@ class LoadRunner:
     """Gets permissions, calls loaders, brings what they return to where it belongs.
 
     Args:
+        common: The remote tier, which gives leases; counts, the clock, and the settings of waits and limits.
         tiers: Where to look whether somebody else has loaded meanwhile.
-        tier: The remote tier, which gives leases.
         flights: The loads under way.
         fills: Says what becomes of a value.
         source_backoff: Sources that failed.
-        counts: What is counted.
-        environment: Time and chance.
-        settings: Waits and limits.
     """
 
     def __init__(
         self,
-        *,
+        common: CommonParts,
         tiers: TieredLookup,
-        remote: RemoteTier,
         flights: SingleFlight,
         fills: Filler,
         source_backoff: SourceBackoff,
-        counts: Counts,
-        environment: Environment,
-        settings: Settings,
     ) -> None:
         self._tiers = tiers
-        self._remote = remote
+        self._remote = common.remote
         self._flights = flights
         self._filler = fills
         self._source_backoff = source_backoff
-        self._counts = counts
-        self._environment = environment
-        self._settings = settings
+        self._counts = common.counts
+        self._environment = common.environment
+        self._settings = settings = common.settings
         self._limiter = LoadLimiter(settings.max_loads_per_tenant)
 
     async def run(self, flight: Flight, request: Request, stale: Found | None) -> None:
@@ -124,7 +114,7 @@ class LoadRunner:
             self._note(request.key, context)
             if lease is None:
                 context.refuse(flight.unleased)
-            self._source_backoff.record_success(request.key.entry)
+            self.note_success(request.key)
             replaces = stale is not None or request.renew or request.insist
             new_entry, lookup = self._filler.evaluate(
                 request, context, value, stopwatch.elapsed_s, lease, replaces=replaces
@@ -233,6 +223,10 @@ class LoadRunner:
                 yield stopwatch
             stopwatch.stop()
             self._counts.loaded(keys[0], stopwatch.elapsed_s)
+
+    def note_success(self, key: EntryKey) -> None:
+        """Note that the source of an entry answered."""
+        self._source_backoff.record_success(key.entry)
 
     def leave_alone(
         self, key: EntryKey, policy: Policy, flight: Flight, error: BaseException, *, stands_in: bool

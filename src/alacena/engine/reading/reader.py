@@ -15,17 +15,16 @@ from alacena.engine.base.remote_tier import NOT_FOUND, Found, Lookup
 from alacena.engine.base.scope import identifier
 from alacena.engine.loading.load import reads_under_way
 from alacena.engine.loading.single_flight import ClaimLeftError
+from alacena.engine.reading.decision import RENEWING, STALE, Decision, decide, may_stand_in, patience_s, stand_in
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Iterable, Mapping
 
-    from alacena.engine.base.counts import Counts
-    from alacena.engine.base.environment import Environment
-    from alacena.engine.base.events import Events
-    from alacena.engine.base.keys import EntryKey, Keys
+    from alacena.engine.base.keys import EntryKey
     from alacena.engine.loading.load import Request
     from alacena.engine.loading.single_flight import Flight, SingleFlight
     from alacena.engine.loading.source_backoff import SourceBackoff
+    from alacena.engine.reading.common_parts import CommonParts
     from alacena.engine.reading.filler import Filler
     from alacena.engine.reading.load_runner import LoadRunner
     from alacena.engine.reading.tiered_lookup import TieredLookup
@@ -37,40 +36,33 @@ class Reader:
     """Looks, waits for loads, and says what may be served meanwhile.
 
     Args:
+        common: Names, events, counts, time and chance.
         tiers: Where to look.
-        keys: Renders names.
         flights: The loads under way.
-        runner: Flies them.
+        runner: Runs them.
         fills: Makes answers.
         source_backoff: Sources that are left alone.
-        events: Who is told.
-        counts: What is counted.
-        environment: Time and chance.
     """
 
     def __init__(
         self,
-        *,
+        common: CommonParts,
         tiers: TieredLookup,
-        keys: Keys,
         flights: SingleFlight,
         runner: LoadRunner,
         fills: Filler,
         source_backoff: SourceBackoff,
-        events: Events,
-        counts: Counts,
-        environment: Environment,
     ) -> None:
         self._tiers = tiers
-        self._keys = keys
+        self._keys = common.keys
         self._flights = flights
         self._runner = runner
         self._filler = fills
         self._source_backoff = source_backoff
-        self._events = events
-        self._counts = counts
-        self._observed = bool(events)
-        self._environment = environment
+        self._events = common.events
+        self._counts = common.counts
+        self._observed = bool(common.events)
+        self._environment = common.environment
 
     async def look(self, keys: tuple[EntryKey, ...], policy: Policy, *, use_memory: bool) -> Lookup[Any]:
         """Look at the tiers and nowhere else.
@@ -139,23 +131,15 @@ class Reader:
         Cancellation: leaves the load to the other callers; the last to leave cancels it.
         If Redis fails: the source answers, and the value is not stored.
         """
-        started = self._environment.now()
-        found = self._tiers.in_memory(request.keys, started) if request.keep else None
-        if found is None:
-            found = await self._tiers.find(request.keys, request.policy, keep=request.keep)
-        if found is not None and found.fresh_for_s > 0:
-            self._counts.found(found)
-            if self.is_due(found, request.key.entry, request.policy):
-                self._refresh_behind(request, found)
-            return self._finish(request.key, self._filler.found(found), started)
-        self._counts.missed(request.key)
-        if found is not None and self.stands_in(found, request.key.entry, request.policy):
-            if self.is_due(found, request.key.entry, request.policy):
-                self._refresh_behind(request, found)
-            return self._finish(request.key, self.stale(found), started)
-        self._flights.check(request.key)
-        self._source_backoff.repeat(request.key.entry, request.policy)
-        return self._finish(request.key, await self._join(request, found), started)
+        started, key = self._environment.now(), request.key
+        found = await self._found(request, started)
+        decision = self.decide(key, found, request.policy)
+        if found is None or decision is Decision.WAIT:
+            self.admit(key, request.policy)
+            return self._finish(key, await self._join(request, found), started)
+        if decision in RENEWING:
+            self._refresh_behind(request, found)
+        return self._finish(key, self.answer(found, decision), started)
 
     async def claim(
         self, request: Request, called: asyncio.Future[None]
@@ -181,16 +165,13 @@ class Reader:
         """
         started, key = self._environment.now(), request.key
         found = await self._found(request, started)
-        if found is not None and found.fresh_for_s > 0:
-            self._counts.found(found)
-            return self._finish(key, self._filler.found(found), started)
-        self._counts.missed(key)
-        is_taken = self._source_backoff.is_active(key.entry) or self._flights.get(key.entry) is not None
-        if is_taken and found is not None and self.stands_in(found, key.entry, request.policy):
-            return self._finish(key, self.stale(found), started)
-        self._flights.check(key)
-        self._source_backoff.repeat(key.entry, request.policy)
-        while (flight := self._joined(request)) is not None:
+        decision = self.decide(key, found, request.policy)
+        if decision is Decision.SERVE_STALE_AND_RENEW and self._flights.get(key.entry) is None:
+            decision = Decision.WAIT  # the caller is the one to renew it
+        if found is not None and decision is not Decision.WAIT:
+            return self._finish(key, self.answer(found, decision), started)
+        self.admit(key, request.policy)
+        while (flight := self.joined(request)) is not None:
             try:
                 lookup = await self._landed(request, found, flight)
                 self._counts.landed(key, lookup, waited=True)
@@ -245,26 +226,30 @@ class Reader:
         # By the most specific key that was asked for: whatever ends the entry that answered ends one of its generations.
         if (reads := reads_under_way()) is not None:
             reads.note(key.ident, lookup.tags)
-        return replace(lookup, latency_s=self.report(((key, lookup),), started))
+        return lookup.within(self.report(((key, lookup),), started))
 
-    def stands_in(self, found: Found, entry: bytes, policy: Policy) -> bool:
-        """Whether an expired entry is the answer at once: it may be renewed behind, or its source has just failed."""
-        stale_for_s = -found.fresh_for_s
-        return stale_for_s < policy.stale_while_revalidate_s or (
-            stale_for_s < policy.stale_if_error_s and self._source_backoff.is_active(entry)
-        )
+    def decide(self, key: EntryKey, found: Found | None, policy: Policy) -> Decision:
+        """Returns what a read does with what it found, by the rule in `decision`, and counts what was found."""
+        if found is not None and found.fresh_for_s > 0:
+            self._counts.found(found)
+        else:
+            self._counts.missed(key)
+        has_failed = found is not None and self._source_backoff.is_active(key.entry)
+        return decide(found, policy, has_failed=has_failed, random=self._environment.random)
 
-    def is_due(self, found: Found, entry: bytes, policy: Policy) -> bool:
-        """Whether an entry that is answered with is to be renewed behind: expired, or soon; not if that has just failed."""
-        due = found.fresh_for_s <= 0 or self.is_early(found, policy)
-        return due and not self._source_backoff.is_active(entry)
+    def admit(self, key: EntryKey, policy: Policy) -> None:
+        """Let a read wait for the load of an entry.
 
-    def is_early(self, found: Found, policy: Policy) -> bool:
-        """XFetch: renew with a probability that grows towards the expiry, the sooner the longer a load takes."""
-        if not policy.early_refresh_beta or not found.load_s or math.isinf(found.fresh_for_s):
-            return False
-        chance = max(self._environment.random(), 1e-12)
-        return -found.load_s * policy.early_refresh_beta * math.log(chance) >= found.fresh_for_s
+        Raises:
+            CircularLoadError: It would wait for itself.
+            Exception: What the source has just failed with, if it is left alone.
+        """
+        self._flights.check(key)
+        self._source_backoff.repeat(key.entry, policy)
+
+    def answer(self, found: Found, decision: Decision) -> Lookup[Any]:
+        """An entry that is served, as an answer."""
+        return self.stale(found) if decision in STALE else self._filler.found(found)
 
     async def _found(self, request: Request, now: float) -> Found | None:
         """What the tiers have, fresh or expired."""
@@ -276,7 +261,7 @@ class Reader:
     async def _join(self, request: Request, stale: Found | None) -> Lookup[Any]:
         """Join the load of the entry, or start it; again as long as it is a claim that is left without a value."""
         while True:
-            joined = self._joined(request)
+            joined = self.joined(request)
             flight = joined or self._started(request, stale)
             try:
                 lookup = await self._landed(request, stale, flight)
@@ -290,8 +275,8 @@ class Reader:
                 self._counts.landed(request.key, lookup, waited=joined is not None)
                 return lookup
 
-    def _joined(self, request: Request) -> Flight | None:
-        """The load under way that this request joins, if there is one."""
+    def joined(self, request: Request) -> Flight | None:
+        """The load under way that a request joins, if there is one."""
         flight = None if request.alone else self._flights.get(request.key.entry, exact=not request.use_memory)
         if flight is not None:
             self._counts.shared_loads += 1
@@ -304,7 +289,7 @@ class Reader:
 
     async def _landed(self, request: Request, stale: Found | None, flight: Flight) -> Lookup[Any]:
         """Wait for a load as long as the policy says, or let an expired entry stand in for it."""
-        if stale is None or -stale.fresh_for_s >= request.policy.stale_s:
+        if not may_stand_in(stale, request.policy):
             return await flight.join()  # type: ignore[no-any-return]
         outcome = flight.join()
         outcome.add_done_callback(consume)
@@ -315,14 +300,8 @@ class Reader:
             raise
 
     def patience_s(self, flights: Iterable[Flight], policy: Policy) -> float | None:
-        """Seconds to wait for loads that stale entries may stand in for; ``None``: without limit.
-
-        The soft timeout is a load's, not each reader's: who joins a load that is slow already waits no more for it.
-        """
-        if policy.soft_timeout_s is None:
-            return None
-        began_at = max(flight.began_at for flight in flights)
-        return max(0.0, began_at + policy.soft_timeout_s - self._environment.now())
+        """Seconds to wait for loads that expired entries may stand in for; ``None``: without limit."""
+        return patience_s(flights, policy, self._environment.now())
 
     async def _wait_or_serve_stale(
         self, request: Request, outcome: asyncio.Future[Lookup[Any]], patience_s: float | None
@@ -337,10 +316,11 @@ class Reader:
         if outcome.done() and (error is None or isinstance(error, UnsharableValueError | ClaimLeftError)):
             return outcome.result()
         found = await self._tiers.find_again(request.keys, policy, keep=request.keep)
-        if found is not None and found.fresh_for_s > 0:
-            return self._filler.found(found)
-        if found is None or -found.fresh_for_s >= (policy.stale_s if error is None else policy.stale_if_error_s):
+        decision = stand_in(found, policy, has_failed=error is not None)
+        if found is None or decision is Decision.WAIT:
             return await outcome
+        if decision is Decision.SERVE:
+            return self._filler.found(found)
         if error is not None:
             _log.warning(
                 "serving %s/%s stale: its source failed: %r", found.key.data_type, found.key.resource_id, error

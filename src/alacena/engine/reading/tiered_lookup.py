@@ -18,14 +18,12 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
     from typing import TypeVar
 
-    from alacena.engine.base.counts import Counts
-    from alacena.engine.base.environment import Environment
-    from alacena.engine.base.events import Events
     from alacena.engine.base.generation import Generation
-    from alacena.engine.base.keys import EntryKey, Keys
-    from alacena.engine.base.remote_tier import Held, Lease, RemoteTier
+    from alacena.engine.base.keys import EntryKey
+    from alacena.engine.base.remote_tier import Held, Lease
     from alacena.engine.coherence.value_store import ValueStore
     from alacena.engine.memory import MemoryTier
+    from alacena.engine.reading.common_parts import CommonParts
 
     T = TypeVar("T")
 
@@ -65,34 +63,20 @@ class TieredLookup:
     """Looks for entries.
 
     Args:
+        common: The remote tier, names, events, counts and the clock.
         memory: The memory tier.
         copies: Hands its values out.
-        tier: The remote tier.
-        keys: Renders names.
-        events: Who is told of its failures.
-        counts: What is counted.
-        environment: Time and chance.
     """
 
-    def __init__(
-        self,
-        *,
-        memory: MemoryTier,
-        copies: ValueStore,
-        remote: RemoteTier,
-        keys: Keys,
-        events: Events,
-        counts: Counts,
-        environment: Environment,
-    ) -> None:
+    def __init__(self, common: CommonParts, memory: MemoryTier, copies: ValueStore) -> None:
         self._memory = memory
         self._values = copies
-        self._remote = remote
-        self._keys = keys
-        self._events = events
-        self._counts = counts
-        self._environment = environment
-        self._breaker = Breaker(environment)
+        self._remote = common.remote
+        self._keys = common.keys
+        self._events = common.events
+        self._counts = common.counts
+        self._environment = common.environment
+        self._breaker = Breaker(common.environment)
         self._looking: dict[bytes, _Look] = {}
 
     def in_memory(self, keys: Sequence[EntryKey], now: float | None = None) -> Found | None:

@@ -3,13 +3,16 @@
 import asyncio
 import functools
 import math
+from random import Random
 
 import pytest
 
 from alacena.engine import MISSING, UNCHANGED, UNSET, Policy
 from alacena.engine.base.keys import Keys
+from alacena.engine.base.remote_tier import Found
 from alacena.engine.base.scope import Scope
 from alacena.engine.loading.load import LoadContext, adapt
+from alacena.engine.reading.decision import is_early
 from tests.unit.engine.scene import TENANT, Source, play
 
 KEY = Keys().entry("note", "n", Scope(TENANT, agent_id="a", collection_id="c"))
@@ -305,19 +308,14 @@ def test_an_expiring_value_is_renewed_early_by_one_process_under_the_lease():
 
 def test_early_refreshes_follow_xfetch():
     """P(due) = P(-load * beta * log(u) >= left) = exp(-left / (load * beta))."""
-    from alacena.engine.base.remote_tier import Found
-
-    async def scenario(stage):
-        reader, policy = stage.cache._parts.reader, Policy(early_refresh_beta=2.0)
-        for left_s in (0.5, 2.0, 5.0):
-            found = Found(KEY, "v", "memory", left_s, 1.0)
-            due = sum(reader.is_early(found, policy) for _ in range(20_000)) / 20_000
-            assert due == pytest.approx(math.exp(-left_s / 2.0), abs=0.015)
-        assert not reader.is_early(Found(KEY, "v", "memory", math.inf, 1.0), policy)
-        assert not reader.is_early(Found(KEY, "v", "memory", 1e-9, 0.0), policy)
-        assert not reader.is_early(Found(KEY, "v", "memory", 1e-9, 1.0), Policy())
-
-    play(scenario, seeds=(1,))
+    random, policy = Random(1).random, Policy(early_refresh_beta=2.0)
+    for left_s in (0.5, 2.0, 5.0):
+        found = Found(KEY, "v", "memory", left_s, 1.0)
+        due = sum(is_early(found, policy, random) for _ in range(20_000)) / 20_000
+        assert due == pytest.approx(math.exp(-left_s / 2.0), abs=0.015)
+    assert not is_early(Found(KEY, "v", "memory", math.inf, 1.0), policy, random)
+    assert not is_early(Found(KEY, "v", "memory", 1e-9, 0.0), policy, random)
+    assert not is_early(Found(KEY, "v", "memory", 1e-9, 1.0), Policy(), random)
 
 
 def test_memory_leaves_the_decision_to_who_can_refresh():

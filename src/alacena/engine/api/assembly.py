@@ -180,12 +180,7 @@ async def _assemble(
     import asyncio
 
     counts, health = Counts(), Health()
-    memory = MemoryTier(
-        max_bytes=settings.memory_max_bytes,
-        max_entries=settings.memory_max_entries,
-        environment=environment,
-        counts=counts,
-    )
+    memory = _memory(settings, environment, counts)
     source_backoff = SourceBackoff(environment)
     flights = SingleFlight(memory, environment, settings.staleness_bound_s, source_backoff)
     coherence = GenerationTable(memory, flights)
@@ -213,15 +208,15 @@ async def _assemble(
     loading["runner"] = LoadRunner(settings=settings, **loading, **common)
     reader = Reader(keys=keys, events=events, counts=counts, environment=environment, **loading)
     batches = BatchRunner(reader=reader, settings=settings, **loading, **common)
-    writer = Writer(
-        keys=keys, remote=remote, tiers=tiers, fills=fills, flights=flights, events=events, counts=counts,
-        environment=environment,
-    )  # fmt: skip
-    port = CoordinationContext(
-        store, keys, environment, _elements(codec, settings, keyring), events.emit, health, counts
-    )
+    writer = Writer(keys=keys, tiers=tiers, fills=fills, flights=flights, events=events, **common)
+    elements = _elements(codec, settings, keyring)
+    port = CoordinationContext(store, keys, environment, elements, events.emit, health, counts)
     desk = Coordination(port, authority=authority, spill_path=settings.ledger_spill_path)
     desk.start()
+    observation = observe(
+        settings=settings, keys=keys, memory=memory, flights=flights, source_backoff=source_backoff, health=health,
+        store=store, is_shared=url is not None, **common,
+    )  # fmt: skip
     return Parts(
         keys=keys,
         memory=memory,
@@ -237,19 +232,18 @@ async def _assemble(
         environment=environment,
         source_backoff=source_backoff,
         sweeper=Sweeper(memory, environment, asyncio.get_running_loop()),
-        observation=observe(
-            settings=settings,
-            keys=keys,
-            memory=memory,
-            flights=flights,
-            source_backoff=source_backoff,
-            health=health,
-            store=store,
-            is_shared=url is not None,
-            **common,
-        ),  # fmt: skip
+        observation=observation,
         url=url,
         closers=closers,
+    )
+
+
+def _memory(settings: Settings, environment: Environment, counts: Counts) -> MemoryTier:
+    return MemoryTier(
+        max_bytes=settings.memory_max_bytes,
+        max_entries=settings.memory_max_entries,
+        environment=environment,
+        counts=counts,
     )
 
 

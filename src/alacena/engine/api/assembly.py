@@ -205,7 +205,7 @@ async def _assemble(
     tiers = TieredLookup(keys=keys, memory=memory, copies=copies, events=events, **common)
     fills = Filler(tiers=tiers, codec=codec, events=events, settings=settings, **common)
     loading: dict[str, Any] = {"tiers": tiers, "flights": flights, "fills": fills, "source_backoff": source_backoff}
-    loading["runner"] = LoadRunner(settings=settings, **loading, **common)
+    loading["runner"] = LoadRunner(settings=settings, events=events, **loading, **common)
     reader = Reader(keys=keys, events=events, counts=counts, environment=environment, **loading)
     batches = BatchRunner(reader=reader, settings=settings, **loading, **common)
     writer = Writer(keys=keys, tiers=tiers, fills=fills, flights=flights, events=events, **common)

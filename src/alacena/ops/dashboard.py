@@ -76,8 +76,8 @@ PANELS: Final = (
           ((_rate("alacena_loads_total", _TYPED, "data_type"), "{{data_type}}"),
            (_rate("alacena_load_failures_total", _TYPED, "data_type"), "{{data_type}} failed")), "ops"),
     Panel("Mean time of a load by type", "",
-          ((f"{_rate('alacena_load_time_seconds_total', _TYPED, 'data_type')} / "
-            f"{_rate('alacena_loads_total', _TYPED, 'data_type')}", "{{data_type}}"),), "s"),
+          (((f"{_rate('alacena_load_time_seconds_total', _TYPED, 'data_type')} / "
+            f"{_rate('alacena_loads_total', _TYPED, 'data_type')}"), "{{data_type}}"),), "s"),
     Panel("What is slower than memory: 99 %", "", ((_quantile(0.99), "{{operation}}"),), "s"),
     Panel("What is slower than memory: the middle", "", ((_quantile(0.5), "{{operation}}"),), "s"),
     Panel("Bytes in memory by type", "",

@@ -47,8 +47,8 @@ _MORE = {
     "alacena.engine": """
         Authority BackendUnavailableError CacheClosedError CircularLoadError ClaimError CodecError CoordinationError
         CredentialProvider DecodeError EncodeError EntryRejected Environment
-        InvalidKeyError ItemRejected MISSING MemorySwitched NotOwnerError OneShotValueError OutcomeUnknownError Reading
-        SYSTEM_TENANT ServerReplyError SystemEnvironment TtlOrUnset UNSET UnsafeServerError UnsharableValueError
+        InvalidKeyError ItemRejected LoadFailed LoadFinished MISSING MemorySwitched NotOwnerError OneShotValueError
+        OutcomeUnknownError Reading Row SYSTEM_TENANT ServerFound ServerLost ServerReplyError Snapshot SystemEnvironment TtlOrUnset UNSET UnsafeServerError UnsharableValueError
         UsageError WrongLoopError
     """,
 }

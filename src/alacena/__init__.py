@@ -48,8 +48,8 @@ _MORE = {
         Authority BackendUnavailableError CacheClosedError CircularLoadError ClaimError CodecError CoordinationError
         CredentialProvider DecodeError EncodeError EntryRejected Environment
         InvalidKeyError ItemRejected LoadFailed LoadFinished MISSING MemorySwitched NotOwnerError OneShotValueError
-        OutcomeUnknownError Reading Row SYSTEM_TENANT ServerFound ServerLost ServerReplyError Snapshot SystemEnvironment TtlOrUnset UNSET UnsafeServerError UnsharableValueError
-        UsageError WrongLoopError
+        OutcomeUnknownError Reading Row SYSTEM_TENANT ServerFound ServerLost ServerReplyError Snapshot
+        SystemEnvironment TtlOrUnset UNSET UnsafeServerError UnsharableValueError UsageError WrongLoopError
     """,
 }
 """What can be imported from here too."""

@@ -11,7 +11,14 @@ import msgspec
 
 from alacena.coordination.coordination_keys import coordination_key
 from alacena.coordination.trouble import ends_a_task
-from alacena.engine.base.errors import AlacenaError, BackendError, LimitExceededError, UsageError
+from alacena.engine.base.errors import (
+    AlacenaError,
+    BackendError,
+    BackendUnavailableError,
+    LimitExceededError,
+    OutcomeUnknownError,
+    UsageError,
+)
 from alacena.engine.base.scope import SYSTEM_TENANT
 from alacena.engine.base.snapshot import Snapshot  # noqa: TC001 - msgspec looks it up
 from alacena.engine.remote.backend import Script
@@ -98,7 +105,8 @@ class Fleet:
         environment: Chance.
         health: Where it is said that publishing fails.
         snapshot: Gives the newest snapshot of this process.
-        every_s: How often it speaks; ``None``: never, but it can list and ask the others.
+        every_s: How often it speaks; ``None``: never by itself.
+        is_seen: Whether it speaks at all: else it can but list and ask the others.
         answers: What it can be asked, by the question's name.
     """
 
@@ -109,7 +117,9 @@ class Fleet:
         environment: Environment,
         health: Health,
         snapshot: Callable[[], Snapshot],
+        *,
         every_s: float | None,
+        is_seen: bool,
         answers: Mapping[str, Callable[..., Awaitable[Any]]],
     ) -> None:
         self._store = store
@@ -118,6 +128,7 @@ class Fleet:
         self._health = health
         self._snapshot = snapshot
         self._every_s = every_s
+        self._is_seen = is_seen
         self._answers = answers
         self._roster = self._key("roster")
         self._task: asyncio.Task[None] | None = None
@@ -173,7 +184,7 @@ class Fleet:
         Raises:
             BackendError: The server did not answer.
         """
-        if self._every_s is not None:
+        if self._is_seen:
             await self.publish()
         now_ms, *found = await self._store.script(_LIST, [self._roster], [_MOST, _LISTED_MS])
         names = [bytes(name).decode() for name in found[::2]]
@@ -229,9 +240,11 @@ class Fleet:
             await asyncio.sleep(every_s)
             try:
                 await self.publish()
-            except BackendError as error:
+            except (BackendUnavailableError, OutcomeUnknownError) as error:
                 # That the server is away is said by those who need it.
                 self._say(error, logging.DEBUG)
+            except BackendError as error:
+                self._say(error, logging.WARNING)
             except BaseException as error:
                 if ends_a_task(error):
                     raise

@@ -48,9 +48,13 @@ if TYPE_CHECKING:
     from alacena.engine.base.events import FillRefused as FillRefused
     from alacena.engine.base.events import Invalidated as Invalidated
     from alacena.engine.base.events import ItemRejected as ItemRejected
+    from alacena.engine.base.events import LoadFailed as LoadFailed
+    from alacena.engine.base.events import LoadFinished as LoadFinished
     from alacena.engine.base.events import LookupFinished as LookupFinished
     from alacena.engine.base.events import MemorySwitched as MemorySwitched
     from alacena.engine.base.events import Observer as Observer
+    from alacena.engine.base.events import ServerFound as ServerFound
+    from alacena.engine.base.events import ServerLost as ServerLost
     from alacena.engine.base.policy import Policy as Policy
     from alacena.engine.base.remote_tier import MISSING as MISSING
     from alacena.engine.base.remote_tier import Lookup as Lookup
@@ -102,6 +106,10 @@ _MODULES = {
     "LockLostError": "alacena.engine.base.errors",
     "LockTimeoutError": "alacena.engine.base.errors",
     "Lookup": "alacena.engine.base.remote_tier",
+    "LoadFailed": "alacena.engine.base.events",
+    "LoadFinished": "alacena.engine.base.events",
+    "ServerFound": "alacena.engine.base.events",
+    "ServerLost": "alacena.engine.base.events",
     "LookupFinished": "alacena.engine.base.events",
     "MISSING": "alacena.engine.base.remote_tier",
     "MemorySwitched": "alacena.engine.base.events",
@@ -165,6 +173,8 @@ __all__ = [
     "LimitExceededError",
     "LoadCancelledError",
     "LoadContext",
+    "LoadFailed",
+    "LoadFinished",
     "LoadTimeoutError",
     "LockLostError",
     "LockTimeoutError",
@@ -180,6 +190,8 @@ __all__ = [
     "Reading",
     "Row",
     "Scope",
+    "ServerFound",
+    "ServerLost",
     "ServerReplyError",
     "Settings",
     "SettingsError",

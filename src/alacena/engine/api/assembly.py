@@ -8,10 +8,8 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 from alacena.coordination.coordination_context import CoordinationContext
 from alacena.coordination.elements import Elements
-from alacena.coordination.fleet import Fleet
-from alacena.engine.api.answers import Answers
 from alacena.engine.api.coordination import Coordination
-from alacena.engine.api.recorder import Recorder
+from alacena.engine.api.observation import Observation, observe
 from alacena.engine.base.closing import Deadline, take_apart
 from alacena.engine.base.counts import Counts
 from alacena.engine.base.health import Health
@@ -74,9 +72,7 @@ class Parts:
     environment: Environment
     source_backoff: SourceBackoff
     sweeper: Sweeper
-    recorder: Recorder
-    fleet: Fleet
-    answers: Answers
+    observation: Observation
     url: str | None
     closers: list[Closer] = field(default_factory=list)
 
@@ -90,8 +86,8 @@ class Parts:
         """
         deadline = Deadline(timeout_s)
         self.sweeper.stop()
-        self.recorder.stop()
-        own = (self.fleet.close, partial(self.desk.close, deadline), partial(self._drain, deadline))
+        self.observation.recorder.stop()
+        own = (self.observation.fleet.close, partial(self.desk.close, deadline), partial(self._drain, deadline))
         steps: list[Closer] = [*self.closers, *own]
         try:
             await take_apart(steps, deadline)
@@ -111,7 +107,7 @@ class Parts:
     async def explain(self, key: EntryKey, wider: Sequence[EntryKey] = ()) -> dict[str, Any]:
         """Returns what every part knows of one entry, and which of the wider ones are there."""
         return {
-            **self.answers.facts(key),
+            **self.observation.answers.facts(key),
             **await self.remote.inspect(key, wider),
         }
 
@@ -185,12 +181,7 @@ async def _assemble(
     import asyncio
 
     counts, health = Counts(), Health()
-    memory = MemoryTier(
-        max_bytes=settings.memory_max_bytes,
-        max_entries=settings.memory_max_entries,
-        environment=environment,
-        counts=counts,
-    )
+    memory = _memory(settings, environment, counts)
     source_backoff = SourceBackoff(environment)
     flights = SingleFlight(memory, environment, settings.staleness_bound_s, source_backoff)
     coherence = GenerationTable(memory, flights)
@@ -226,20 +217,10 @@ async def _assemble(
     )
     desk = Coordination(port, authority=authority, spill_path=settings.ledger_spill_path)
     desk.start()
-    recorder = Recorder(
-        memory=memory,
-        remote=remote,
-        flights=flights,
-        counts=counts,
-        health=health,
-        environment=environment,
-        settings=settings,
-        loop=asyncio.get_running_loop(),
-    )
-    answers = Answers(keys, memory, flights, source_backoff, recorder, environment)
-    every_s = None if url is None else settings.fleet_every_s
-    fleet = Fleet(store, keys, environment, health, recorder.renew, every_s, answers.by_question())
-    fleet.start()
+    observation = observe(
+        common, memory=memory, flights=flights, source_backoff=source_backoff, health=health, store=store,
+        is_shared=url is not None,
+    )  # fmt: skip
     return Parts(
         keys=keys,
         memory=memory,
@@ -255,11 +236,18 @@ async def _assemble(
         environment=environment,
         source_backoff=source_backoff,
         sweeper=Sweeper(memory, environment, asyncio.get_running_loop()),
-        recorder=recorder,
-        fleet=fleet,
-        answers=answers,
+        observation=observation,
         url=url,
         closers=closers,
+    )
+
+
+def _memory(settings: Settings, environment: Environment, counts: Counts) -> MemoryTier:
+    return MemoryTier(
+        max_bytes=settings.memory_max_bytes,
+        max_entries=settings.memory_max_entries,
+        environment=environment,
+        counts=counts,
     )
 
 

@@ -97,7 +97,7 @@ class InspectionVerbs(ABC):
         parts = self._parts
         if parts is None:
             raise CacheClosedError(CacheClosedError.__doc__)
-        return parts.recorder.snapshot
+        return parts.observation.recorder.snapshot
 
     async def fleet(self) -> list[Member]:
         """Returns the processes that share the namespace, those heard last first, each with its last snapshot.
@@ -110,7 +110,7 @@ class InspectionVerbs(ABC):
         Raises:
             BackendError: The server did not answer.
         """
-        return await self._open_parts().fleet.members()
+        return await self._open_parts().observation.fleet.members()
 
     async def ask(self, process: str, question: str, *, deadline_s: float = 5.0, **words: Any) -> Any:
         """Asks a process of the namespace what only it knows.
@@ -134,7 +134,7 @@ class InspectionVerbs(ABC):
         Cost: 1 round trip, and 10 a second until the answer is there.
         Cancellation: the question may be answered, and nobody reads that.
         """
-        return await self._open_parts().fleet.ask(process, question, deadline_s, words)
+        return await self._open_parts().observation.fleet.ask(process, question, deadline_s, words)
 
     def stats(self) -> dict[str, Any]:
         """Counts since the cache was opened, and what memory holds by tenant and type.

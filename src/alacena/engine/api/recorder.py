@@ -6,7 +6,6 @@ import os
 import socket
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Any, Final
-from zlib import crc32
 
 from alacena.engine.base.snapshot import Fault, Row, Snapshot
 
@@ -62,10 +61,9 @@ class Recorder:
         self._walked = False
         self._sums: tuple[Row, tuple[Row, ...]] = (Row(), ())
         started_at = environment.wall()
-        own = f"{os.getpid()} {id(self)} {started_at}"
         self._who: dict[str, Any] = {
             "process": settings.process_name or f"{socket.gethostname()}:{os.getpid()}",
-            "instance": f"{crc32(own.encode()):08x}",
+            "instance": "" if settings.fleet_every_s is None else environment.token(4).hex(),
             "namespace": settings.namespace,
             "version": version("alacena"),
             "started_at": started_at,

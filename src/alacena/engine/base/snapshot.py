@@ -230,7 +230,7 @@ class Snapshot(msgspec.Struct, frozen=True, omit_defaults=True):
 
     Attributes:
         process: The process's name: ``process_name`` of its settings, else its host and number.
-        instance: Tells caches of one name apart: another for each opening.
+        instance: Tells caches of one name apart: another for each opening. Empty if none is seen by others.
         namespace: The namespace that it shares with others.
         version: The version of the library.
         started_at: When the cache was opened, in seconds since the epoch.

@@ -301,8 +301,8 @@ class BatchRunner:
         try:
             await self._load(places, loader, policy)
         except BaseException as error:
-            self._counts.failed(places[0].key)
             reason = ended(task, error, f"a batch of {len(places)} {places[0].key.data_type!r} entries")
+            self._runner.failed(places[0].key, reason)
             for place in places:
                 if not (place.flight.is_over or is_ended(task, error)):
                     self._runner.leave_alone(place.key, policy, place.flight, error, stands_in=place.replaces)

@@ -263,7 +263,11 @@ class Filler:
             return self.new_entry(value, policy, ttl, tags, load_s=load_s, usd=usd)
         except EncodeError as error:
             refuse_one_shot(value, f"{key.data_type} {key.resource_id!r}")
-            _log.warning("%s/%s is served but cannot be cached: %s", key.data_type, key.resource_id, error)
+            if self._says_first(f"value {key.data_type}"):
+                _log.warning(
+                    "%s/%s is served but cannot be cached: %s. The next of this type are not said",
+                    key.data_type, key.resource_id, error,
+                )  # fmt: skip
             self._refused(key, "value")
             self._counts.grew_too_large(key)
             return None
@@ -271,9 +275,17 @@ class Filler:
     def _failed(self, key: EntryKey, reason: Refusal, error: Exception) -> None:
         """A fill was not answered, or could not be sent: said in the log once a type."""
         self._refused(key, reason)
-        if key.data_type not in self._told:
-            self._told.add(key.data_type)
-            _log.warning("%s/%s was served and not stored: %r", key.data_type, key.resource_id, error)
+        if self._says_first(f"fill {key.data_type}"):
+            _log.warning(
+                "%s/%s was served and not stored: %r. The next of this type are not said",
+                key.data_type, key.resource_id, error,
+            )  # fmt: skip
+
+    def _says_first(self, what: str) -> bool:
+        if what in self._told or len(self._told) >= _MOST_TOLD:
+            return False
+        self._told.add(what)
+        return True
 
     def _refused(self, key: EntryKey, reason: Refusal) -> None:
         self._counts.refused(key, reason)
@@ -284,6 +296,8 @@ class Filler:
     def _is_shared(value: Any, policy: Policy) -> bool:
         return policy.shared or value is NOT_FOUND or is_immutable(value)
 
+
+_MOST_TOLD = 1_000
 
 _LONGEST_S = 1_000 * 365.25 * 24 * 3600
 """A thousand years. What is to live longer is kept for so long: no server counts the milliseconds of more."""

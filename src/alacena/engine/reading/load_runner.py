@@ -15,6 +15,7 @@ from alacena.engine.base.errors import (
     OneShotValueError,
     UnsharableValueError,
 )
+from alacena.engine.base.events import LoadFailed, LoadFinished
 from alacena.engine.base.remote_tier import NOT_FOUND, Found, Held, Lease
 from alacena.engine.loading.load import LoadContext, Renewal, Stopwatch, call_of_source, loading, within
 from alacena.engine.loading.load_limiter import LoadLimiter
@@ -63,6 +64,8 @@ class LoadRunner:
         self._counts = common.counts
         self._environment = common.environment
         self._settings = settings = common.settings
+        self._events = common.events
+        self._said: set[str] = set()
         self._limiter = LoadLimiter(settings.max_loads_per_tenant)
 
     async def run(self, flight: Flight, request: Request, stale: Found | None) -> None:
@@ -83,7 +86,7 @@ class LoadRunner:
                 # The others did not ask for what this block was about to do: its end says nothing of their sources.
                 reason = error if isinstance(error, ClaimLeftError) else ClaimLeftError(reason)
             elif not flight.is_over:
-                self._counts.failed(request.key)
+                self.failed(request.key, reason)
                 if not is_ended(task, error):
                     self.leave_alone(request.key, request.policy, flight, error, stands_in=stale is not None)
             flight.fail(reason)
@@ -223,6 +226,17 @@ class LoadRunner:
                 yield stopwatch
             stopwatch.stop()
             self._counts.loaded(keys[0], stopwatch.elapsed_s)
+            if self._events:
+                key = keys[0]
+                self._events.emit(
+                    LoadFinished(key.tenant_id, key.data_type, key.resource_id, len(keys), stopwatch.elapsed_s)
+                )
+
+    def failed(self, key: EntryKey, error: BaseException) -> None:
+        """Count a load that failed, and tell of it."""
+        self._counts.failed(key)
+        if self._events:
+            self._events.emit(LoadFailed(key.tenant_id, key.data_type, key.resource_id, type(error).__name__))
 
     def note_success(self, key: EntryKey) -> None:
         """Note that the source of an entry answered."""
@@ -263,9 +277,12 @@ class LoadRunner:
         """Tell of what a source said wrongly about its value, which its callers get all the same."""
         for slip in context.slips:
             self._counts.slips += 1
-            _log.warning(
-                "%s %r: its source said something that is left out of account: %s", key.data_type, key.resource_id, slip
-            )
+            if key.data_type not in self._said and len(self._said) < _MOST_SAID:
+                self._said.add(key.data_type)
+                _log.warning(
+                    "%s %r: its source said something that is left out of account: %s. The next of this type are not said",
+                    key.data_type, key.resource_id, slip,
+                )  # fmt: skip
 
     async def _wait_for_change(self, request: Request, held: Held, left_s: float) -> Found | None:
         """What somebody else has filled meanwhile; ``None`` where the lease is to be asked for again.
@@ -301,6 +318,8 @@ class LoadRunner:
         except BackendError as error:
             self._tiers.report_failure("refresh", key, error)
 
+
+_MOST_SAID: Final = 1_000
 
 _NOT_THE_SOURCES: Final = (
     CircularLoadError,

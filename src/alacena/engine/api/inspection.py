@@ -112,7 +112,9 @@ class InspectionVerbs(ABC):
         """
         return await self._open_parts().observation.fleet.members()
 
-    async def ask(self, process: str, question: str, *, deadline_s: float = 5.0, **words: Any) -> Any:
+    async def ask(
+        self, process: str, question: str, words: Mapping[str, Any] | None = None, *, deadline_s: float = 5.0
+    ) -> Any:
         """Asks a process of the namespace what only it knows.
 
         Args:
@@ -134,7 +136,7 @@ class InspectionVerbs(ABC):
         Cost: 1 round trip, and 10 a second until the answer is there.
         Cancellation: the question may be answered, and nobody reads that.
         """
-        return await self._open_parts().observation.fleet.ask(process, question, deadline_s, words)
+        return await self._open_parts().observation.fleet.ask(process, question, deadline_s, words or {})
 
     def stats(self) -> dict[str, Any]:
         """Counts since the cache was opened, and what memory holds by tenant and type.

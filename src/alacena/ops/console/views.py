@@ -110,7 +110,7 @@ class Views:
 
     async def _ask(self, process: str, words: dict[str, str]) -> dict[str, Any]:
         try:
-            found = await self._cache.ask(process, "explain", deadline_s=_ANSWER_S, **words)
+            found = await self._cache.ask(process, "explain", words, deadline_s=_ANSWER_S)
         except TimeoutError:
             return {"name": process, "error": f"no answer within {_ANSWER_S:g} s"}
         except AlacenaError as error:

@@ -349,7 +349,7 @@ async def test_a_drain_that_is_cancelled_at_any_step_lets_go_of_its_lock(tmp_pat
     port = CoordinationContext(LocalBackend(SystemEnvironment()), PlainKeys(), SystemEnvironment())
     for steps in range(12):
         path = tmp_path / f"s{steps}"
-        await Spool(path).append(USE.packed())
+        await Spool(path).append(USE.pack())
         work = asyncio.create_task(Ledger(port, spill=Spool(path)).drain())
         for _ in range(steps):
             await asyncio.sleep(0)

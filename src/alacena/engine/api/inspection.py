@@ -119,10 +119,10 @@ class InspectionVerbs(ABC):
 
         Args:
             process: The ``name`` of one of those that :meth:`fleet` lists.
-            question: ``"explain"`` (with ``data_type``, ``resource_id``, ``tenant_id`` and parts of a scope): what its
-                memory has, and whether it loads; ``"loads"``: the loads that it has under way; ``"snapshot"``: its counts.
+            question: ``"explain"``: what its memory has of an entry, and whether it loads it; ``"loads"``: the loads that
+                it has under way; ``"snapshot"``: its counts.
+            words: For ``"explain"``: ``data_type``, ``resource_id``, ``tenant_id`` and the parts of a scope.
             deadline_s: How long to wait; a process looks into its inbox every two seconds.
-            words: The words of the question.
 
         Returns:
             Plain facts. Never a value.

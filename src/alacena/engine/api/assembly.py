@@ -109,7 +109,7 @@ class Parts:
                 "fresh_for_s": slot.fresh_until - now,
                 "hits": slot.hits,
                 "bytes": slot.size,
-                "alive": all(g.nonce == stamp for g, stamp in zip(slot.generations, slot.stamps, strict=True)),
+                "alive": all(g.nonce == stamp for g, stamp in zip(*slot.ground, strict=True)),
                 "copied_on_read": slot.thaw is not None,
             }
         return {
@@ -187,15 +187,18 @@ async def _assemble(
 ) -> Parts:
     import asyncio
 
+    keys = _keys(settings)
     memory = MemoryTier(
-        max_bytes=settings.memory_max_bytes, max_entries=settings.memory_max_entries, environment=environment
+        max_bytes=settings.memory_max_bytes,
+        max_entries=settings.memory_max_entries,
+        environment=environment,
+        ident_of=keys.ident_of,
     )
     source_backoff = SourceBackoff(environment)
     flights = SingleFlight(memory, environment, settings.staleness_bound_s, source_backoff)
     coherence = GenerationTable(memory, flights)
     codec = _codec(settings, keyring)
     copies = ValueStore(memory, codec, environment)
-    keys = _keys(settings)
     counts, health = Counts(), Health()
     remote, store, url = await _open_remote_tier(
         keys=keys,

@@ -207,19 +207,44 @@ class Family:
     Attributes:
         entry: The first part of their keys on the server.
         generations: Names of the generations that all of them depend on: their tenant's and their type's.
+        namespace: The first part of every key.
+        tag: The hash tag, with its braces.
+        kind: The type, rendered.
+        part: Renders a part of a key.
+        is_told: Whether tenant and type can be told from the keys, because neither is a digest there.
     """
 
-    __slots__ = ("entry", "generations", "hasher", "hold", "journal", "kind", "lease", "namespace", "part", "tag")
+    __slots__ = ("entry", "generations", "hasher", "is_told", "kind", "namespace", "part", "tag")
 
     def __init__(self, namespace: str, tag: str, kind: str, part: Callable[[str], str]) -> None:
         self.namespace = namespace
         self.tag = tag
         self.kind = kind
         self.part = part
-        self.entry, self.lease, self.hold = (f"{namespace}:{what}:{tag}:{kind}:".encode() for what in "elh")
+        self.entry = self._key("e")
         self.hasher: Any = None
-        self.journal = f"{namespace}:g:{tag}:j"
         self.generations = (f"{namespace}:g:{tag}:t", f"{namespace}:g:{tag}:y:{kind}")
+        self.is_told = "~" not in tag and "~" not in kind
+
+    # Made when they are asked for: kept for each tenant, they would take as much as an entry does.
+
+    @property
+    def lease(self) -> bytes:
+        """The first part of the keys of leases."""
+        return self._key("l")
+
+    @property
+    def hold(self) -> bytes:
+        """The first part of the keys of holds."""
+        return self._key("h")
+
+    @property
+    def journal(self) -> str:
+        """The name of the record of tags that ended in this bucket."""
+        return f"{self.namespace}:g:{self.tag}:j"
+
+    def _key(self, letter: str) -> bytes:
+        return f"{self.namespace}:{letter}:{self.tag}:{self.kind}:".encode()
 
     def digest(self, rest: bytes) -> bytes:
         """16 bytes that stand for the key of an entry in its header; with what follows ``entry`` in that key."""
@@ -267,6 +292,14 @@ class EntryKey(msgspec.Struct, eq=False, gc=False):
     def scope(self) -> Scope:
         """Its scope."""
         return Scope(self.ident[0], *self.ident[3:])
+
+    @property
+    def wire_key(self) -> bytes:
+        """The entry's key, if :meth:`Keys.ident_of` cannot tell its ident from it; else nothing."""
+        qualifiers = self._qualifiers
+        if self._family.is_told and b"~" not in self._name and (not qualifiers or b"~" not in qualifiers):
+            return b""
+        return self.entry
 
     @property
     def lease(self) -> bytes:
@@ -394,6 +427,25 @@ class Keys:
             if family is not None:
                 return family, resource_id.encode()
         return None
+
+    def ident_of(self, entry: bytes) -> Ident | None:
+        """What memory files an entry under, told from its key; ``None`` where that is no entry's key of this namespace.
+
+        Only for keys without a digest: :attr:`EntryKey.wire_key` says which these are.
+        """
+        namespace, _, key = entry.decode("ascii", "replace").partition(":e:{")
+        tag, _, rest = key.partition("}:")
+        kind, _, name = rest.partition(":")
+        if namespace != self.namespace or not name:
+            return None
+        tenant = tag.rpartition(".")[0]
+        name, *qualifiers = name.split(":")
+        parts: list[str | None] = [unquote(part, errors="surrogatepass") for part in (tenant, kind, name)]
+        if qualifiers:
+            given = {one[0]: unquote(one[2:], errors="surrogatepass") for one in qualifiers}
+            parts += [given.get(letter) for letter in ("a", "v", "c")]
+            parts += [given["u"], None] if "u" in given else []
+        return tuple(parts)
 
     def many(self, data_type: str, resource_ids: Sequence[str], scope: Scope) -> list[EntryKey]:
         """What :meth:`entry` gives for each of the ids, in their order.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 import weakref
 from typing import TYPE_CHECKING, Any
@@ -10,18 +11,22 @@ from alacena.engine.base.errors import SettingsError, UsageError
 from alacena.engine.memory.eviction_history import EvictionHistory
 from alacena.engine.memory.expiry_buckets import ExpiryBuckets
 from alacena.engine.memory.fair_shares import FairShares
-from alacena.engine.memory.memory_counters import MemoryCounts, count_all
+from alacena.engine.memory.memory_counters import MemoryCounts
 from alacena.engine.memory.tenant_segment import TenantSegment
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from alacena.engine.base.environment import Environment
-    from alacena.engine.memory.memory_entry import MemoryEntry
+    from alacena.engine.memory.memory_entry import MemoryEntry, Queue
 
 _KEPT_EMPTY_TENANTS = 1024
 _EXPIRED_PER_PUT = 4
 _SWEPT_PER_PUT = 4
+
+_COLLECTED = 10_000
+_COLLECTED_AT_ONCE = 500
+"""Entries that one call of ``stats`` collects the hits of, and after how many it looks where it stands."""
 
 _SMALL_TABLE_BYTES = 1 << 20
 _SPARSE_BYTES = 2048
@@ -42,6 +47,8 @@ class MemoryTier:
         max_bytes: Bound of what all entries take together, each counted as its ``size`` plus ``SLOT_BYTES``.
         max_entries: Bound of how many there are; ``None`` = as many as the bytes allow.
         environment: Its ``now`` dates what is put.
+        ident_of: Tells the ident of an entry from the key under which the server's pushes name it, for entries that have no
+            ``wire_key`` of their own; ``None`` where it cannot.
         max_slot_ratio: A entry that takes a larger part of ``max_bytes`` is not kept.
         weights: Shares by tenant where they should differ: a tenant of weight 2 is guaranteed twice the bytes of one
             of weight 1, which is what a tenant that is not listed has.
@@ -63,12 +70,15 @@ class MemoryTier:
         "_bytes",
         "_empty",
         "_ghosts",
+        "_given_up",
+        "_ident_of",
         "_largest",
         "_max_bytes",
         "_max_entries",
         "_now",
         "_segments",
         "_shares",
+        "_walk",
         "_wheel",
         "entries",
         "epoch",
@@ -81,6 +91,7 @@ class MemoryTier:
         max_bytes: int,
         max_entries: int | None = None,
         environment: Environment,
+        ident_of: Callable[[bytes], tuple[Any, ...] | None] = lambda _: None,
         max_slot_ratio: float = 0.125,
         weights: Mapping[str, float] | None = None,
     ) -> None:
@@ -97,17 +108,20 @@ class MemoryTier:
         self._max_entries = max_entries or 0
         self._largest = int(max_bytes * max_slot_ratio)
         self._now = environment.now
+        self._ident_of = ident_of
         self._bytes = 0
         self._by_wire_key: dict[bytes, MemoryEntry] = {}
         self._segments: dict[object, TenantSegment] = {}
         self._empty: dict[object, None] = {}
-        self._binned: list[MemoryEntry] = []
+        self._binned: list[Queue] = []
+        self._given_up: list[TenantSegment] = []
+        self._walk: Iterator[list[MemoryEntry]] = iter(())
         self._shares = FairShares(weights)
         self._ghosts = EvictionHistory()
         self._wheel = ExpiryBuckets()
         # A tier that is dropped without being closed: nobody else would take its entries apart. At the interpreter's end
         # there is nothing to give back.
-        weakref.finalize(self, _take_apart, self.entries, self._binned, self._segments).atexit = False
+        weakref.finalize(self, _take_apart, self.entries, self._binned, self._segments, self._given_up).atexit = False
 
     @property
     def held_bytes(self) -> int:
@@ -159,27 +173,26 @@ class MemoryTier:
         """
         if entry.queue is not None:
             raise UsageError(f"entry {entry.ident!r} was put already: make a new one for each put")
-        if self._binned:
+        if self._binned or self._given_up:
             self._sweep(_SWEPT_PER_PUT)
         now = self._now() if now is None else now
         ident, entries = entry.ident, self.entries
         if entry.charge > self._largest or not now < entry.dead_after:
             self.discard(ident)
-            self.discard_wire(entry.wire_key)
+            self._discard_named(entry.wire_key)
             return False
-        if (
-            entries.setdefault(ident, entry) is not entry
-            or self._by_wire_key.setdefault(entry.wire_key, entry) is not entry
+        if entries.setdefault(ident, entry) is not entry or (
+            entry.wire_key and self._by_wire_key.setdefault(entry.wire_key, entry) is not entry
         ):
             self._displace(entry)
         segment = self._segments.get(ident[0])
         if segment is None or segment.idle or not segment.count:
             segment = self._segment_of(ident[0])
-        entry.tally = segment.tallies.get(ident[1]) or segment.tally_of(ident[1])
+        tally = segment.tally_of(ident[1])
+        tally.entries += 1
+        tally.bytes += entry.charge
         self._wheel.add(entry, entry.dead_after, now)
         self._bytes += entry.charge
-        if self._ghosts.entries < len(entries):
-            self._ghosts.fit(len(entries))
         pressure = self._pressure() if self._max_entries else self._bytes / self._max_bytes
         segment.admit(entry, pressure)
         if pressure > 1.0:
@@ -195,19 +208,28 @@ class MemoryTier:
             entries: Of one tenant and one data type, no two of them with the same ident or wire key.
         """
         now = self._now()
-        if not entries or self._binned or not self._have_room(entries) or not self._are_newcomers(entries, now):
+        if (
+            not entries
+            or self._binned
+            or self._given_up
+            or not self._have_room(entries)
+            or not self._are_newcomers(entries, now)
+        ):
             for entry in entries:
                 self.put(entry)
             return
         tenant, data_type = entries[0].ident[:2]
         segment = self._segment_of(tenant)
-        tally = segment.tally_of(data_type)
+        held_bytes = self._bytes
         for entry in entries:
-            entry.tally = tally
             self._wheel.add(entry, entry.dead_after, now)
-            self.entries[entry.ident] = self._by_wire_key[entry.wire_key] = entry
+            self.entries[entry.ident] = entry
+            if entry.wire_key:
+                self._by_wire_key[entry.wire_key] = entry
             self._bytes += entry.charge
-        self._ghosts.fit(len(self.entries))
+        tally = segment.tally_of(data_type)
+        tally.entries += len(entries)
+        tally.bytes += self._bytes - held_bytes
         segment.admit_all(entries, self._pressure())
         if not segment.floor <= segment.bytes < segment.ceiling:
             self._shares.place(segment)
@@ -221,6 +243,17 @@ class MemoryTier:
 
     def discard_wire(self, wire_key: bytes) -> MemoryEntry | None:
         """Let the entry go that the server knows by this key, and return it; ``None`` where there was none."""
+        entry = self._discard_named(wire_key)
+        if entry is not None:
+            return entry
+        ident = self._ident_of(wire_key)
+        entry = None if ident is None else self.entries.get(ident)
+        if entry is None or entry.wire_key:
+            return None
+        self._drop(entry)
+        return entry
+
+    def _discard_named(self, wire_key: bytes) -> MemoryEntry | None:
         entry = self._by_wire_key.get(wire_key)
         if entry is not None:
             self._drop(entry)
@@ -232,18 +265,22 @@ class MemoryTier:
         The entries are taken apart little by little, by the calls of ``put`` and ``expire`` that follow; until then
         their values take memory that ``held_bytes`` does not count.
 
-        Cost: linear, but some tens of nanoseconds an entry.
+        Cost: linear, but some tens of nanoseconds an entry: its place in the index is given up.
         """
-        self._binned.extend(self.entries.values())
         self.entries.clear()
         self._by_wire_key.clear()
         self._bytes = 0
         self._wheel = ExpiryBuckets()
         self._shares.clear()
+        self._empty.clear()
+        if len(self._segments) > _KEPT_EMPTY_TENANTS:
+            segments = list(self._segments.values())
+            self._given_up += segments[:-_KEPT_EMPTY_TENANTS]
+            self._segments.clear()
+            self._segments.update({segment.tenant: segment for segment in segments[-_KEPT_EMPTY_TENANTS:]})
         for segment in self._segments.values():
-            segment.clear()
+            self._binned += segment.clear()
         self._empty.update(dict.fromkeys(self._segments))
-        self._forget_tenants()
 
     def expire(self, now: float, budget: int) -> int:
         """Free what has died, at most ``budget`` entries in this call.
@@ -277,13 +314,21 @@ class MemoryTier:
     def stats(self) -> dict[tuple[Any, Any], MemoryCounts]:
         """Counts by ``(tenant_id, data_type)``.
 
-        Cost: linear in the number of entries, because hits are counted where they happen, in the entries.
+        Hits are counted where they happen, in the entries, and collected from there: of a tier with more than 10,000
+        entries, from some thousands a call, so that what it says of hits trails behind. All else is exact.
+
+        Cost: linear in the number of pairs of tenant and type, not in that of entries.
         """
-        return count_all(self._segments.values(), self.entries.values(), self._binned)
+        self._collect_some()
+        return {
+            (segment.tenant, tally.data_type): tally.counts
+            for segment in self._segments.values()
+            for tally in segment.each_tally()
+        }
 
     def _is_alive(self, entry: MemoryEntry) -> bool:
         known = True
-        for generation, stamp in zip(entry.generations, entry.stamps, strict=True):
+        for generation, stamp in zip(*entry.ground, strict=True):
             nonce = generation.nonce
             if nonce is None:
                 known = False
@@ -308,9 +353,11 @@ class MemoryTier:
 
     def _are_newcomers(self, entries: Sequence[MemoryEntry], now: float) -> bool:
         """Whether all of them will be kept, and none replaces anything."""
-        idents, wire_keys = {entry.ident for entry in entries}, {entry.wire_key for entry in entries}
+        idents = {entry.ident for entry in entries}
+        wire_keys = [entry.wire_key for entry in entries if entry.wire_key]
         return (
-            len(idents) == len(wire_keys) == len(entries)
+            len(idents) == len(entries)
+            and len(set(wire_keys)) == len(wire_keys)
             and self.entries.keys().isdisjoint(idents)
             and self._by_wire_key.keys().isdisjoint(wire_keys)
             and all(
@@ -324,11 +371,13 @@ class MemoryTier:
         if self._wheel.next_due <= now:
             self.expire(now, _EXPIRED_PER_PUT)
             pressure = self._pressure()
+        if self._ghosts.entries < len(self.entries):
+            self._ghosts.fit(len(self.entries))
         while pressure > 1.0:
             segment = putting if self._shares.single else self._shares.find_heaviest(putting)
             entry = segment.evict(segment.bytes / pressure)
-            entry.tally.evictions += 1
-            self._unlink(entry)
+            segment.tally_of(entry.ident[1]).evictions += 1
+            self._unlink(entry, segment)
             if not self._shares.single:
                 self._shares.audit(len(self.entries))
             pressure = self._pressure()
@@ -338,7 +387,7 @@ class MemoryTier:
         if now < dies_at:
             self._wheel.add(entry, dies_at, now)
             return
-        entry.tally.expirations += 1
+        self._segments[entry.ident[0]].tally_of(entry.ident[1]).expirations += 1
         self._drop(entry)
 
     def _displace(self, entry: MemoryEntry) -> None:
@@ -347,22 +396,26 @@ class MemoryTier:
             if held is not None and held is not entry and held.queue is not None:
                 self._drop(held)
         self.entries[entry.ident] = entry
-        self._by_wire_key[entry.wire_key] = entry
+        if entry.wire_key:
+            self._by_wire_key[entry.wire_key] = entry
 
     def _drop(self, entry: MemoryEntry) -> None:
-        entry.tally.segment.remove(entry)
-        self._unlink(entry)
+        segment = self._segments[entry.ident[0]]
+        segment.remove(entry)
+        self._unlink(entry, segment)
 
-    def _unlink(self, entry: MemoryEntry) -> None:
+    def _unlink(self, entry: MemoryEntry, segment: TenantSegment) -> None:
         """Take a entry that has left its queue out of everything else."""
         del self.entries[entry.ident]
-        del self._by_wire_key[entry.wire_key]
+        if entry.wire_key:
+            del self._by_wire_key[entry.wire_key]
         self._bytes -= entry.charge
         if entry.due_older is not None:
             self._wheel.remove(entry)
-        tally = entry.tally
-        tally.hits += entry.hits
-        segment = tally.segment
+        tally = segment.tally_of(entry.ident[1])
+        tally.entries -= 1
+        tally.bytes -= entry.charge
+        tally.hits += entry.hits - entry.counted
         if not segment.floor <= segment.bytes < segment.ceiling:
             self._shares.place(segment)
         if not segment.count:
@@ -371,13 +424,48 @@ class MemoryTier:
 
     def _sweep(self, budget: int) -> int:
         """Take apart some of what ``clear`` left: its links go in circles, which no reference count would free."""
-        binned = self._binned
-        swept = min(budget, len(binned))
-        for _ in range(swept):
-            entry = binned.pop()
-            entry.tally.hits += entry.hits
-            entry.unlink()
+        binned, swept = self._binned, 0
+        while (binned or self._given_up) and swept < budget:
+            if not binned:
+                segment = self._given_up.pop()
+                binned += segment.clear()
+                segment.unlink()
+                continue
+            queue = binned[-1]
+            entry = queue.newer
+            if entry is queue:
+                queue.unlink()
+                binned.pop()
+                continue
+            swept += 1
+            self._collect(entry)
+            queue.remove(entry)
+            self._wheel.remove(entry)
         return swept
+
+    def _collect(self, entry: MemoryEntry) -> None:
+        """Add the hits that an entry has counted to those of its type; not of a tenant that was forgotten since."""
+        segment = self._segments.get(entry.ident[0])
+        if segment is not None and entry.hits != entry.counted:
+            segment.tally_of(entry.ident[1]).hits += entry.hits - entry.counted
+            entry.counted = entry.hits
+
+    def _collect_some(self) -> None:
+        """Collect the hits of all entries; of so many that they would hold the loop up, of the next ones in turn."""
+        if len(self.entries) <= _COLLECTED:
+            for entry in self.entries.values():
+                self._collect(entry)
+            for queue in self._binned:
+                for entry in itertools.islice(queue.walk(), _COLLECTED):
+                    self._collect(entry)
+            return
+        for _ in range(0, _COLLECTED, _COLLECTED_AT_ONCE):
+            some = next(self._walk, None)
+            if some is None:
+                self._walk = _walk(self.entries, list(self._segments.values()))
+                return
+            for entry in some:
+                self._collect(entry)
 
     def _segment_of(self, tenant: object) -> TenantSegment:
         segment = self._segments.get(tenant)
@@ -399,14 +487,46 @@ class MemoryTier:
 
 
 def _take_apart(
-    entries: dict[tuple[Any, ...], MemoryEntry], binned: list[MemoryEntry], segments: dict[object, TenantSegment]
+    entries: dict[tuple[Any, ...], MemoryEntry],
+    binned: list[Queue],
+    segments: dict[object, TenantSegment],
+    given_up: list[TenantSegment],
 ) -> None:
-    for segment in segments.values():
+    for segment in given_up:
+        binned += segment.clear()
+    for segment in (*segments.values(), *given_up):
         segment.unlink()
     for entry in entries.values():
         entry.unlink()
-    for entry in binned:
-        entry.unlink()
+    for queue in binned:
+        for entry in queue.walk():
+            entry.unlink()
+        queue.unlink()
+
+
+def _walk(
+    entries: dict[tuple[Any, ...], MemoryEntry], segments: Sequence[TenantSegment]
+) -> Iterator[list[MemoryEntry]]:
+    """All entries, some at a time, from the newest of each queue on: the oldest are those that leave meanwhile.
+
+    Where the one at which it stood has left, the rest of that queue is for the next walk.
+    """
+    some: list[MemoryEntry] = []
+    for segment in segments:
+        for queue in segment.queues:
+            at: Any = queue.older
+            while at is not None and at is not queue and at.queue is queue:
+                some.append(at)
+                if len(some) < _COLLECTED_AT_ONCE:
+                    at = at.older
+                    continue
+                ident, at = at.ident, None
+                yield some
+                some = []
+                at = entries.get(ident)
+                if at is not None and at.queue is queue:
+                    at = at.older
+    yield some
 
 
 def _compact(table: dict[Any, MemoryEntry]) -> bool:

@@ -157,7 +157,7 @@ class LocalTier:
         """See :meth:`alacena.engine.base.remote_tier.RemoteTier.store`."""
         self._leases.pop(key.entry, None)
         self._coherence.wake_waiters(key.entry)
-        self._coherence.memory.discard_wire(key.entry)
+        self._coherence.memory.discard(key.ident)
         if self._held(key):
             return "hold"
         if began is not None:
@@ -198,7 +198,7 @@ class LocalTier:
             for name in group:
                 self._coherence.end(name)
         for key in keys:
-            self._coherence.drop(key.entry)
+            self._coherence.drop(key.entry, key.ident)
 
     async def hold(self, keys: Sequence[EntryKey], resources: Sequence[str], hold_s: float) -> bytes:
         """See :meth:`alacena.engine.base.remote_tier.RemoteTier.hold`."""
@@ -272,7 +272,7 @@ class LocalTier:
 
     def _drop(self, key: EntryKey) -> bool:
         known = self._leases.pop(key.entry, None) is not None or key.ident in self._coherence.memory.entries
-        self._coherence.drop(key.entry)
+        self._coherence.drop(key.entry, key.ident)
         return known
 
     def _held(self, key: EntryKey) -> bool:

@@ -54,11 +54,11 @@ class Leases:
         """See :meth:`alacena.engine.base.remote_tier.RemoteTier.discard`."""
         key = lease.key
         node = self._nodes.of(key.entry)
-        self._coherence.memory.discard_wire(key.entry)
+        self._coherence.memory.discard(key.ident)
 
         def settle(_: Node, reply: Reply) -> None:
             if reply == 1:
-                self._coherence.drop(key.entry)
+                self._coherence.drop(key.entry, key.ident)
 
         try:
             await node.evaluate(DISCARD, (key.entry, key.lease), (lease.token,), settle, self._timeout_s)

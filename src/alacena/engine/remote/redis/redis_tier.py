@@ -234,7 +234,7 @@ class RedisTier:
     async def fill(self, lease: Lease, new_entry: NewEntry) -> Refusal:
         """See :meth:`alacena.engine.base.remote_tier.RemoteTier.fill`."""
         key = lease.key
-        self._coherence.memory.discard_wire(key.entry)
+        self._coherence.memory.discard(key.ident)
         node = self._nodes.of(key.entry)
         known = {generation.name: (generation, nonce) for generation, nonce in lease.stamps}
         if not await self._know_late(node, lease, key, new_entry.tags, known):
@@ -246,7 +246,7 @@ class RedisTier:
 
     async def store(self, key: EntryKey, new_entry: NewEntry, began: Beginning | None = None) -> Refusal:
         """See :meth:`alacena.engine.base.remote_tier.RemoteTier.store`."""
-        self._coherence.memory.discard_wire(key.entry)
+        self._coherence.memory.discard(key.ident)
         try:
             return await self._store(key, new_entry, began)
         except BackendError as error:
@@ -306,7 +306,7 @@ class RedisTier:
         for name in names:
             self._coherence.end(name)
         for key in keys:
-            self._coherence.drop(key.entry)
+            self._coherence.drop(key.entry, key.ident)
 
     def _learn(self, generations: Sequence[Generation], nonces: Sequence[bytes | None]) -> None:
         for generation, nonce in zip(generations, nonces, strict=False):
@@ -395,7 +395,7 @@ class RedisTier:
             if reply == b"ok":
                 # Where the slot has moved, the push comes from the server that answered; and that one is asked for a copy.
                 answering.expect(key.entry)
-                self._coherence.drop(key.entry)
+                self._coherence.drop(key.entry, key.ident)
                 if new_entry.policy.use_memory and answering is node and key.entry not in self._debts:
                     self._entries.keep(key, new_entry, stamps)
                 return ""

@@ -25,7 +25,6 @@ def _keys_and_args(script: Script, chance: random.Random) -> tuple[list[str], li
     token, nonce = chance.choice(TOKENS), chance.choice(NONCES)
     generations = list(GENERATIONS[: chance.randint(2, 4)])
     nonces = [chance.choice(NONCES) for _ in generations]
-    life = chance.choice(("0", "100000"))
     latest = chance.choice(("0", "0", "1", "99999999999999"))
     return {
         "lease": (
@@ -37,15 +36,26 @@ def _keys_and_args(script: Script, chance: random.Random) -> tuple[list[str], li
         "end_tags": (["j", *generations], ["".join(chance.choices(RECORDS, k=len(generations))), "40"]),
         "release": (["l"], [token]),
         "renew": (["l"], [token, "100000"]),
-        "store": (
-            ["e", "l", "h", *generations],
-            [chance.choice(("", token)), life, "value", "150000", latest, *nonces],
-        ),
+        "store": _store(chance, generations, nonces, latest),
         "discard": (["e", "l"], [token]),
         "begin": (["j", *generations], [nonce, "2", "200000", chance.choice(RECORDS)]),
         "hold": (["h", "e", "l", "gr"], [token, str(chance.randint(10**6, 10**10))]),
         "unhold": (["h", "e", "l"], [token]),
     }[script.name]
+
+
+def _store(
+    chance: random.Random, generations: list[str], nonces: list[str], latest: str
+) -> tuple[list[str], list[str]]:
+    """One or two entries; they rest on the first two generations and on some of the others, or on none of these."""
+    count = chance.randint(1, 2)
+    keys = ["e", "l", "h", "e2", "l2", "h2"][: 3 * count]
+    args = [str(count), "150000", latest, *nonces]
+    for _ in range(count):
+        places = ["1", "2", *(str(place) for place in range(3, len(generations) + 1) if chance.random() < 0.7)]
+        token, life = chance.choice(("", *TOKENS)), chance.choice(("0", "100000"))
+        args += [token, life, "value", str(len(places)), *places]
+    return [*keys, *generations], args
 
 
 def _step(chance: random.Random) -> tuple[str, ...]:
@@ -57,6 +67,10 @@ def _step(chance: random.Random) -> tuple[str, ...]:
     plain: list[tuple[str, ...]] = [
         ("MGET", "e", *GENERATIONS),
         ("UNLINK", key),
+        ("MGET", "e2", "l2"),
+        ("SET", "l2", chance.choice(TOKENS)),
+        ("ZADD", "h2", "99999999999999", "token"),
+        ("UNLINK", "h2"),
         ("UNLINK", "l"),
         ("UNLINK", "h"),
         ("ZADD", "h", chance.choice(("1", "99999999999999")), chance.choice(TOKENS)),
@@ -85,6 +99,6 @@ def _rounded(answers: list[Any]) -> list[Any]:
 
 
 def _same_keys(pair: Pair) -> None:
-    for key in ("e", "l", "h", "j", *GENERATIONS):
+    for key in ("e", "l", "h", "e2", "l2", "h2", "j", *GENERATIONS):
         pair.step("untracked", ("GET", key))
         pair.step("untracked", ("EXISTS", key))

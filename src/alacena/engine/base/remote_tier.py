@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Final, Generic, Literal, Protocol, Self, 
 
 import msgspec
 
+from alacena.engine.base.errors import BackendError
 from alacena.engine.base.lineage import tag_of
 
 if TYPE_CHECKING:
@@ -272,6 +273,10 @@ Refusal: TypeAlias = Literal[
 """
 
 
+Fate: TypeAlias = Refusal | BackendError
+"""What became of one of many entries: empty where it was stored, else why it was not."""
+
+
 class RemoteTier(Protocol):
     """The remote tier."""
 
@@ -351,6 +356,17 @@ class RemoteTier(Protocol):
         """Store what was loaded, if everything the lease rests on still stands. Cost: 1 round trip; 2 with new tags."""
         ...
 
+    async def fill_many(self, leases: Sequence[Lease], new_entries: Sequence[NewEntry]) -> list[Fate]:
+        """What :meth:`fill` does, for each of many; nothing is raised.
+
+        Returns:
+            What became of each, in their order.
+
+        Atomicity: up to 100 entries that share a bucket are stored in one step, each with a fate of its own.
+        Cost: 1 round trip; 2 with new tags.
+        """
+        ...
+
     def release(self, lease: Lease) -> None:
         """Give a lease back unused, so that the next request need not wait for its end. Sent and not waited for."""
         ...
@@ -376,6 +392,27 @@ class RemoteTier(Protocol):
         Raises:
             BackendError: The server did not confirm; the removal of what the value was to replace is owed.
 
+        Cost: 1 round trip; 2 with scopes not met.
+        """
+        ...
+
+    async def store_many(
+        self,
+        keys: Sequence[EntryKey],
+        new_entries: Sequence[NewEntry],
+        beginnings: Sequence[Beginning | None] | None = None,
+    ) -> list[Fate]:
+        """What :meth:`store` does, for each of many; nothing is raised.
+
+        Args:
+            keys: Where.
+            new_entries: What.
+            beginnings: What the readings rest on that brought the values, ``None`` for one of no reading.
+
+        Returns:
+            What became of each, in their order.
+
+        Atomicity: up to 100 entries that share a bucket are stored in one step, each with a fate of its own.
         Cost: 1 round trip; 2 with scopes not met.
         """
         ...

@@ -11,13 +11,13 @@ from alacena.engine.base.errors import SettingsError, UsageError
 from alacena.engine.memory.eviction_history import EvictionHistory
 from alacena.engine.memory.expiry_buckets import ExpiryBuckets
 from alacena.engine.memory.fair_shares import FairShares
-from alacena.engine.memory.memory_counters import MemoryCounts
 from alacena.engine.memory.tenant_segment import TenantSegment
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from alacena.engine.base.environment import Environment
+    from alacena.engine.memory.memory_counters import MemoryCounts
     from alacena.engine.memory.memory_entry import MemoryEntry, Queue
 
 _KEPT_EMPTY_TENANTS = 1024

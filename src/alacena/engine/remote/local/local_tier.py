@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from alacena.engine.base.generation import Generation
     from alacena.engine.base.keys import EntryKey
     from alacena.engine.base.policy import Policy
-    from alacena.engine.base.remote_tier import NewEntry, Refusal
+    from alacena.engine.base.remote_tier import Fate, NewEntry, Refusal
     from alacena.engine.coherence.generation_table import GenerationTable
     from alacena.engine.coherence.value_store import ValueStore
 
@@ -134,6 +134,13 @@ class LocalTier:
 
     async def fill(self, lease: Lease, new_entry: NewEntry) -> Refusal:
         """See :meth:`alacena.engine.base.remote_tier.RemoteTier.fill`."""
+        return self._fill(lease, new_entry)
+
+    async def fill_many(self, leases: Sequence[Lease], new_entries: Sequence[NewEntry]) -> list[Fate]:
+        """See :meth:`alacena.engine.base.remote_tier.RemoteTier.fill_many`."""
+        return [self._fill(lease, new_entry) for lease, new_entry in zip(leases, new_entries, strict=True)]
+
+    def _fill(self, lease: Lease, new_entry: NewEntry) -> Refusal:
         key = lease.key
         if self._leases.get(key.entry) is not lease:
             return "lease"
@@ -155,6 +162,19 @@ class LocalTier:
 
     async def store(self, key: EntryKey, new_entry: NewEntry, began: Beginning | None = None) -> Refusal:
         """See :meth:`alacena.engine.base.remote_tier.RemoteTier.store`."""
+        return self._store(key, new_entry, began)
+
+    async def store_many(
+        self,
+        keys: Sequence[EntryKey],
+        new_entries: Sequence[NewEntry],
+        beginnings: Sequence[Beginning | None] | None = None,
+    ) -> list[Fate]:
+        """See :meth:`alacena.engine.base.remote_tier.RemoteTier.store_many`."""
+        begun = beginnings or [None] * len(keys)
+        return [self._store(*one) for one in zip(keys, new_entries, begun, strict=True)]
+
+    def _store(self, key: EntryKey, new_entry: NewEntry, began: Beginning | None) -> Refusal:
         self._leases.pop(key.entry, None)
         self._coherence.wake_waiters(key.entry)
         self._coherence.memory.discard(key.ident)
@@ -276,6 +296,8 @@ class LocalTier:
         return known
 
     def _held(self, key: EntryKey) -> bool:
+        if not self._holds:
+            return False
         now = self._environment.now()
         holds = {token: until for token, until in self._holds.get(key.hold, {}).items() if until > now}
         if holds:

@@ -297,9 +297,10 @@ class EntryKey(msgspec.Struct, eq=False, gc=False):
     def wire_key(self) -> bytes:
         """The entry's key, if :meth:`Keys.ident_of` cannot tell its ident from it; else nothing."""
         qualifiers = self._qualifiers
-        if self._family.is_told and b"~" not in self._name and (not qualifiers or b"~" not in qualifiers):
-            return b""
-        return self.entry
+        is_told = self._family.is_told and b"~" not in self._name
+        if is_told and qualifiers:  # permissions stand in the key as a digest
+            is_told = b"~" not in qualifiers and b":p=" not in qualifiers
+        return b"" if is_told else self.entry
 
     @property
     def lease(self) -> bytes:

@@ -215,8 +215,7 @@ class Held:
     is_told: bool
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class NewEntry:
+class NewEntry(msgspec.Struct, frozen=True, kw_only=True, eq=False):
     """A value on its way to the tiers.
 
     Attributes:

@@ -50,7 +50,7 @@ _GROUND = 2
 _MOST_GROUNDS = 4096
 
 _COARSE_LIFE_S = 60.0
-_INSTANTS_PER_S = 8
+_STEP_S = 0.125
 _MOST_NUMBERS = 4096
 
 _GRAIN_BYTES = 16
@@ -207,13 +207,20 @@ class ValueStore:
         """When a life ends that begins now; a long one a moment earlier, so that neighbours can share the number."""
         if not _COARSE_LIFE_S <= life_s < math.inf:
             return now + life_s
-        return _interned(self._instants, math.floor((now + life_s) * _INSTANTS_PER_S) / _INSTANTS_PER_S)
+        instants = self._instants
+        if len(instants) >= _MOST_NUMBERS:
+            instants.clear()
+        instant = (now + life_s) // _STEP_S * _STEP_S
+        return instants.setdefault(instant, instant)
 
     def _cost(self, load_s: float, usd: float) -> float:
         if not load_s and not usd:
             return _UNKNOWN_LOAD_S
         cost = (load_s or _UNKNOWN_LOAD_S) + usd * _WORTH_OF_A_DOLLAR
-        return _interned(self._costs, round(cost, 3) or cost)
+        if len(self._costs) >= _MOST_NUMBERS:
+            self._costs.clear()
+        cost = round(cost, 3) or cost
+        return self._costs.setdefault(cost, cost)
 
     def peeker(self) -> Callable[[Ident], Any]:
         """A function that gives the fresh value under an ident, or ``MISSING``: the shortest way to a value.
@@ -313,12 +320,6 @@ class _Refreshed:
 def _charge(size: int) -> int:
     """What is counted for an entry: rounded up, so that entries of about the same size share the number."""
     return _CHARGES[(size + _GRAIN_BYTES - 1) // _GRAIN_BYTES] if size <= _GRADED_BYTES else size + SLOT_BYTES
-
-
-def _interned(known: dict[float, float], number: float) -> float:
-    if len(known) >= _MOST_NUMBERS:
-        known.clear()
-    return known.setdefault(number, number)
 
 
 def _holds_more_than_it_shows(array: Any) -> bool:

@@ -92,7 +92,7 @@ class Filler:
             payload=payload,
             fresh_for_s=self.lifetime(policy, ttl),
             stale_for_s=min(policy.stale_s, _LONGEST_S),
-            tags=tuple(dict.fromkeys(tags)),
+            tags=tuple(dict.fromkeys(tags)) if len(tags) > 1 else tags,
             load_s=load_s,
             usd=usd,
             policy=policy,

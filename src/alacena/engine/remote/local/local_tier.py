@@ -178,7 +178,7 @@ class LocalTier:
         self._leases.pop(key.entry, None)
         self._coherence.wake_waiters(key.entry)
         self._coherence.memory.discard(key.ident)
-        if self._held(key):
+        if self._holds and self._held(key):
             return "hold"
         if began is not None:
             if any(generation.nonce != nonce for generation, nonce in began.stamps):
@@ -269,8 +269,10 @@ class LocalTier:
         return self._values.found(key, slot)
 
     def _keep(self, key: EntryKey, new_entry: NewEntry) -> Refusal:
-        generations = (*self._coherence.generations(key.generations), *self._coherence.tagged(key, new_entry.tags))
-        stamps = tuple(self._nonce(generation) for generation in generations)
+        generations = self._coherence.generations(key.generations)
+        if new_entry.tags:
+            generations = (*generations, *self._coherence.tagged(key, new_entry.tags))
+        stamps = tuple([generation.nonce or self._nonce(generation) for generation in generations])
         kept = self._values.keep(
             key,
             new_entry.value,

@@ -69,23 +69,9 @@ def _store(*, lease: bool = True, hold: bool = True, stamps: bool = True, reread
     return lambda space, keys, args: [store_one(space, one) for one in cache_twins.stored(keys, args)]
 
 
-def _store_by_the_first(space: Keyspace, keys: Words, args: Words) -> Any:
-    """The fate of the first entry of a batch is that of all."""
-    fates = []
-    for one in cache_twins.stored(keys, args):
-        names, nonces = zip(*one.generations, strict=True)
-        places = [b"%d" % (place + 1) for place in range(len(names))]
-        alone = [b"1", *args[1:3], *nonces, one.token, one.life, one.value, b"%d" % len(places), *places]
-        if not fates or fates[0] == b"ok":
-            fates += cache_twins.store(space, [one.entry, one.lease, one.hold, *names], alone)
-        else:
-            fates.append(fates[0])
-    return [fates[0]] * len(fates)
-
-
 def _lease_blind_to_holds(space: Keyspace, keys: Words, args: Words) -> Any:
     reply = cache_twins.lease(space, keys, args)
-    return [*reply[:2], None, *reply[3:]]
+    return [*reply[:3], [[*one[:3], 0] for one in reply[3]]]
 
 
 def _keep_late(copies: ValueStore, *args: Any, **kwargs: Any) -> None:

@@ -27,25 +27,33 @@ _STAMP_BYTES = 48
 
 def lease(space: Keyspace, keys: list[bytes], args: list[bytes]) -> Any:
     """``lease.lua``."""
-    token, lease_ms, nonce, narrow_ms, name, own = args
-    journal, keys = keys[3], [*keys[:3], *keys[4:]]
+    (count, token, lease_ms, nonce, wide, narrow_ms, name), wanted = args[:7], list(map(int, args[7:]))
+    journal, several, generations = keys[0], keys[1 : 1 + 3 * int(count)], keys[1 + 3 * int(count) :]
+    entries, leases, holds = several[::3], several[1::3], several[2::3]
     length = space.execute([b"STRLEN", journal])
     if length == 0:
         space.execute([b"SET", journal, name, b"PX", narrow_ms])
         length = len(name)
-    there = space.execute([b"MGET", *keys])
-    for number, nonce_there in enumerate(there):
-        if number >= 3 and nonce_there is None:
-            life = [b"PX", narrow_ms] if number >= 5 else []
-            space.execute([b"SET", keys[number], nonce, *life])
-    stamp = _stamp(keys[3:], [one or nonce for one in there[3:]], int(own))
-    held = space.execute([b"GET", keys[1]])
-    if held is None or not _stands(held, token[_TOKEN_BYTES:], stamp):
-        space.execute([b"SET", keys[1], token + stamp, b"PX", lease_ms])
-    found = space.execute([b"MGET", *keys])
-    found[1] = [found[1], space.execute([b"PTTL", keys[1]])]
-    found[2] = _holds(space, keys[2])
-    return [*found[:3], [space.execute([b"GETRANGE", journal, b"0", b"%d" % (len(name) - 1)]), length], *found[3:]]
+    space.execute([b"EXISTS", *several])
+    nonces = space.execute([b"MGET", *generations])
+    for place, there in enumerate(nonces):
+        if there is None:
+            nonces[place] = nonce
+            space.execute([b"SET", generations[place], nonce, *([b"PX", narrow_ms] if place >= int(wide) else [])])
+    for key, held in zip(leases, space.execute([b"MGET", *leases]), strict=True):
+        depends, own, *rest = wanted
+        places, wanted = [place - 1 for place in rest[:depends]], rest[depends:]
+        stamp = _stamp([generations[place] for place in places], [nonces[place] for place in places], own)
+        if held is None or not _stands(held, token[_TOKEN_BYTES:], stamp):
+            space.execute([b"SET", key, token + stamp, b"PX", lease_ms])
+    values, held_now = space.execute([b"MGET", *entries]), space.execute([b"MGET", *leases])
+    under_hold = space.execute([b"EXISTS", *holds]) > 0
+    found = []
+    for value, held, key, hold_key in zip(values, held_now, leases, holds, strict=True):
+        left = int(lease_ms) if held.startswith(token) else space.execute([b"PTTL", key])
+        found.append([value, held, left, _holds(space, hold_key) if under_hold else 0])
+    nonces = space.execute([b"MGET", *generations])
+    return [space.execute([b"GETRANGE", journal, b"0", b"%d" % (len(name) - 1)]), length, nonces, found]
 
 
 def _stamp(generations: list[bytes], nonces: list[bytes], own: int) -> bytes:

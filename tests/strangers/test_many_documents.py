@@ -15,7 +15,7 @@ import pytest
 from alacena import depends_on, get_with_cache_aside, invalidate_document_update
 from alacena.engine.base.keys import MOST_TAGS
 from alacena.engine.remote.local.local_tier import LocalTier
-from alacena.engine.remote.redis.redis_tier import RedisTier
+from alacena.engine.remote.redis.stores import Stores
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -188,7 +188,7 @@ async def test_whatever_a_fill_fails_with_is_counted_told_and_logged_once(
 ) -> None:
     told: list[Any] = []
     cache = await open_cache(observers=[SimpleNamespace(observe=told.append)])
-    tier = LocalTier if cache.settings.redis_url is None else RedisTier
+    tier = LocalTier if cache.settings.redis_url is None else Stores
 
     async def fails(*_: object) -> str:
         raise ArithmeticError("does not fit")

@@ -215,6 +215,26 @@ class Held:
     is_told: bool
 
 
+Permit: TypeAlias = Lease | Found | Held
+"""What is answered to the question for a lease."""
+
+
+class LeaseRequest(msgspec.Struct, frozen=True, eq=False):
+    """One of the leases that are asked for at once.
+
+    Attributes:
+        key: Which entry.
+        tags: Names it is known to depend on before it is loaded.
+        settled: Told the outcome in the step in which it becomes true.
+        force: Give the lease though a fresh entry is there: it is about to be renewed.
+    """
+
+    key: EntryKey
+    tags: tuple[str, ...]
+    settled: Callable[[Permit], None]
+    force: bool = False
+
+
 class NewEntry(msgspec.Struct, frozen=True, kw_only=True, eq=False):
     """A value on its way to the tiers.
 
@@ -343,6 +363,20 @@ class RemoteTier(Protocol):
         Returns:
             The lease; or the entry, if somebody filled it meanwhile; or who has it, while that is another request.
 
+        Cost: 1 round trip.
+        """
+        ...
+
+    async def lease_many(self, asked: Sequence[LeaseRequest]) -> list[Permit | BackendError]:
+        """What :meth:`lease` does, for each of many; nothing is raised.
+
+        Args:
+            asked: Which entries; all are waited for longer the more there are.
+
+        Returns:
+            The outcomes in their order, or for each what the server failed with.
+
+        Atomicity: up to 100 leases in one bucket are asked for in one step, each with a fate of its own.
         Cost: 1 round trip.
         """
         ...

@@ -12,10 +12,11 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
     from alacena.engine.base.environment import Environment
+    from alacena.engine.base.errors import BackendError
     from alacena.engine.base.generation import Generation
     from alacena.engine.base.keys import EntryKey
     from alacena.engine.base.policy import Policy
-    from alacena.engine.base.remote_tier import Fate, NewEntry, Refusal
+    from alacena.engine.base.remote_tier import Fate, LeaseRequest, NewEntry, Permit, Refusal
     from alacena.engine.coherence.generation_table import GenerationTable
     from alacena.engine.coherence.value_store import ValueStore
 
@@ -102,6 +103,13 @@ class LocalTier:
         force: bool = False,  # noqa: ARG002 - nobody else fills
     ) -> Lease | Found | Held:
         """See :meth:`alacena.engine.base.remote_tier.RemoteTier.lease`. A lease that does not stand any more is nobody's."""
+        return self._lease(key, tags, settled)
+
+    async def lease_many(self, asked: Sequence[LeaseRequest]) -> list[Permit | BackendError]:
+        """See :meth:`alacena.engine.base.remote_tier.RemoteTier.lease_many`."""
+        return [self._lease(one.key, one.tags, one.settled) for one in asked]
+
+    def _lease(self, key: EntryKey, tags: Sequence[str], settled: Callable[[Permit], None]) -> Permit:
         held = self._leases.get(key.entry)
         if held is not None and held.stands:
             names = [generation.name for generation, _ in held.stamps]

@@ -68,10 +68,10 @@ class Entries:
         node: Node,
         key: EntryKey,
         own: Sequence[tuple[Generation, bytes]],
-        tags: Sequence[tuple[str, bytes]],
+        tags: Sequence[tuple[Generation, bytes]],
         new_entry: NewEntry,
     ) -> bytes:
-        """The bytes of an entry: its value, and everything that it depends on."""
+        """The bytes of an entry: its value, and everything that it depends on; ``tags`` in the order of the entry's."""
         now_ms = node.server_ms()
         fresh_ms = 0 if new_entry.fresh_for_s is None else now_ms + new_entry.fresh_for_s * 1000
         encoded = NOTHING
@@ -85,8 +85,8 @@ class Entries:
             fresh_until_ms=round(fresh_ms),
             expires_ms=0 if new_entry.fresh_for_s is None else round(fresh_ms + new_entry.stale_for_s * 1000),
             load_ms=min(round(new_entry.load_s * 1000), 2**32 - 1),
-            stamps=tuple(nonce for _, nonce in own),
-            tags=tuple((key.tag_in_header(tag), nonce) for tag, nonce in tags),
+            stamps=tuple([nonce for _, nonce in own]),
+            tags=tuple([(key.tag_in_header(t), n) for t, (_, n) in zip(new_entry.tags, tags, strict=True)]),
         )
         return self._codec.seal(envelope, encoded, tenant=key.tenant_id)
 
@@ -96,8 +96,8 @@ class Entries:
             key,
             new_entry.value,
             new_entry.payload,
-            tuple(generation for generation, _ in stamps),
-            tuple(nonce for _, nonce in stamps),
+            tuple([generation for generation, _ in stamps]),
+            tuple([nonce for _, nonce in stamps]),
             fresh_for_s=math.inf if new_entry.fresh_for_s is None else new_entry.fresh_for_s,
             stale_for_s=new_entry.stale_for_s,
             load_s=new_entry.load_s,

@@ -6,24 +6,23 @@ import asyncio
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from alacena.engine.base.policy import UNKEPT, Policy
-from alacena.engine.base.remote_tier import Ended, Found, Held, Lease, Unsettled
+from alacena.engine.base.remote_tier import Ended, Found, Unsettled
 from alacena.engine.remote.redis.beginnings import Beginnings
-from alacena.engine.remote.redis.cache_scripts import LEASE, RELEASE
 from alacena.engine.remote.redis.entries import Entries, values_of
 from alacena.engine.remote.redis.holds import Holds
 from alacena.engine.remote.redis.inspection import Inspection
-from alacena.engine.remote.redis.journal import NARROW_LIFE_MS, endings, new_name, state
+from alacena.engine.remote.redis.journal import endings
 from alacena.engine.remote.redis.leases import Leases
 from alacena.engine.remote.redis.stores import Stores
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+    from collections.abc import Awaitable, Iterable, Mapping, Sequence
 
     from alacena.engine.base.environment import Environment
     from alacena.engine.base.events import Events
     from alacena.engine.base.generation import Generation
     from alacena.engine.base.keys import EntryKey, Keys
+    from alacena.engine.base.policy import Policy
     from alacena.engine.base.remote_tier import Counts
     from alacena.engine.base.settings import Settings
     from alacena.engine.codec import Codec
@@ -80,10 +79,11 @@ class RedisTier:
         self._environment = environment
         self._budget_s = settings.redis_budget_s
         self._timeout_s = settings.redis_timeout_s
-        self._lease_ms = max(1, round(settings.lease_s * 1000))
         holds = Holds(nodes, coherence, environment, self._timeout_s)
         self.hold, self.unhold = holds.hold, holds.unhold
-        leases = Leases(nodes, coherence, self._timeout_s, self._lease_ms)
+        lease_ms = max(1, round(settings.lease_s * 1000))
+        leases = Leases(nodes, self._entries, coherence, environment, self._budget_s, self._timeout_s, lease_ms)
+        self.lease, self.lease_many = leases.lease, leases.lease_many
         self.renew, self.release, self.discard = leases.renew, leases.release, leases.discard
         stores = Stores(nodes, self._entries, coherence, environment, self._timeout_s, self.release)
         self.store, self.store_many = stores.store, stores.store_many
@@ -180,58 +180,6 @@ class RedisTier:
         for key in keys:
             _ = key.digest  # Worked out while the server is at work.
         return await answer
-
-    async def lease(
-        self,
-        key: EntryKey,
-        tags: Sequence[str],
-        settled: Callable[[Lease | Found | Held], None],
-        *,
-        force: bool = False,
-        among: int = 1,
-    ) -> Lease | Found | Held:
-        """See :meth:`alacena.engine.base.remote_tier.RemoteTier.lease`."""
-        node = self._nodes.of(key.entry)
-        depends = (*self._coherence.generations(key.generations), *self._coherence.tagged(key, tags))
-        token = self._environment.token(16) + node.replication_id
-        epoch = node.replication_id
-        mint = self._environment.token(8)
-        mint_name = new_name(self._environment)
-        journal = self._coherence.generation(key.journal)
-
-        def settle(answering: Node, reply: list[Any]) -> Lease | Found | Held:
-            entry, (holder, left_ms), hold, (name, length), *nonces = reply
-            self._learn(depends, nonces)
-            answering.expect_minted(depends, nonces, mint)
-            # Nothing in memory depends on a journal: its nonce may change without a word to memory.
-            journal.nonce = noted = state(name, length)
-            answering.expect_minted((journal,), (name,), mint_name)
-            owed = self._debts and key.entry in self._debts
-            there = None if entry is None or owed else self._entries.judge_fully(node, key, entry, UNKEPT, keep=False)
-            previous = there if isinstance(there, Found) else None
-            permit: Lease | Found | Held | None = None
-            if previous is not None and not force and previous.fresh_for_s > 0:
-                permit = previous
-            mine = holder.startswith(token)
-            if mine:
-                answering.expect(key.lease)
-            if permit is not None and mine:
-                answering.tell(RELEASE, (key.lease,), (holder,))
-            elif permit is None and mine:
-                stamps = tuple(zip(depends, nonces, strict=True))
-                permit = Lease(key, holder, stamps, (journal, noted), length, epoch, not hold, previous)
-            elif permit is None:
-                for_ms = self._lease_ms if left_ms < 0 else left_ms + 1
-                change = self._coherence.watch(key.entry, [generation.name for generation in depends])
-                permit = Held(change, for_ms / 1000, is_told=answering.tracked)
-            answering.unlearn((*depends, journal))
-            settled(permit)
-            return permit
-
-        names = (generation.name for generation in depends)
-        keys: tuple[str | bytes, ...] = (key.entry, key.lease, key.hold, key.journal, *names)
-        args = (token, self._lease_ms, mint, NARROW_LIFE_MS, mint_name, len(key.generations))
-        return await node.evaluate(LEASE, keys, args, settle, self._budget_s * (1 + (among - 1) / 100))
 
     async def delete(self, keys: Sequence[EntryKey]) -> int:
         """See :meth:`alacena.engine.base.remote_tier.RemoteTier.delete`."""

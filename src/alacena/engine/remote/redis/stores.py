@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 MOST_TOGETHER = 100
 """Entries of one script call: a server that is at work on more answers nobody else for too long."""
 
-_MOST_GENERATIONS = 1_500
+MOST_GENERATIONS = 1_500
 _MOST_BYTES = 1 << 18
 """What one call of several entries rests on and carries: an entry that has more goes by itself."""
 
@@ -265,8 +265,8 @@ class Stores:
         unknown again.
         """
         minted: dict[str, tuple[Generation, bytes]] = {}
-        for at in range(0, len(generations), _MOST_GENERATIONS):
-            some = generations[at : at + _MOST_GENERATIONS]
+        for at in range(0, len(generations), MOST_GENERATIONS):
+            some = generations[at : at + MOST_GENERATIONS]
             mint = self._environment.token(8)
 
             def settle(
@@ -296,9 +296,21 @@ class Stores:
         # A fill has its lease; a value without one must not arrive after its caller was told that it failed.
         latest_ms = 0 if tokens[0] else node.within_ms(timeout_s)
         items = (self._item(node, keys[i], tokens[i], known[i], new_entries[i]) for i in left)
-        calls = [self._send(node, some, latest_ms, timeout_s) for some in _batches(items)]
-        told = [await calls[0]] if len(calls) == 1 else await asyncio.gather(*calls)
-        for index, fate in zip(left, (fate for some in told for fate in some), strict=True):
+        sent: list[asyncio.Task[Sequence[Fate]]] = []
+        last: list[_Item] = []
+        try:
+            for some in _batches(items):
+                if last:
+                    sent.append(asyncio.create_task(self._send(node, last, latest_ms, timeout_s)))
+                    await asyncio.sleep(0)  # It leaves now, and the server is at work while the next ones are sealed.
+                last = some
+            told = await self._send(node, last, latest_ms, timeout_s)
+            before = [fate for task in sent for fate in await task]
+        except BaseException:
+            for task in sent:
+                task.cancel()
+            raise
+        for index, fate in zip(left, (*before, *told), strict=True):
             fates[index] = fate
 
     def _item(
@@ -309,10 +321,10 @@ class Stores:
         known: Mapping[str, tuple[Generation, bytes]],
         new_entry: NewEntry,
     ) -> _Item:
-        own = len(key.generations)
-        stamps = [known[name] for name in (*key.generations, *map(key.tag_name, new_entry.tags))]
-        tags = list(zip(new_entry.tags, (nonce for _, nonce in stamps[own:]), strict=True))
-        return _Item(key, token, stamps, new_entry, self._entries.seal(node, key, stamps[:own], tags, new_entry))
+        stamps = [known[name] for name in key.generations]
+        tags = [known[key.tag_name(tag)] for tag in new_entry.tags]
+        sealed = self._entries.seal(node, key, stamps, tags, new_entry)
+        return _Item(key, token, [*stamps, *tags] if tags else stamps, new_entry, sealed)
 
     async def _send(self, node: Node, items: Sequence[_Item], latest_ms: int, timeout_s: float) -> Sequence[Fate]:
         """Store by one script, and keep the copies in memory in the step in which the server said so."""
@@ -345,7 +357,7 @@ class Stores:
         # Where the slot has moved, the push comes from the server that answered; and that one is asked for a copy.
         answering.expect(key.entry)
         self._coherence.drop(key.entry, key.ident)
-        if item.new_entry.policy.use_memory and answering is node and key.entry not in self._debts:
+        if item.new_entry.policy.use_memory and answering is node and not (self._debts and key.entry in self._debts):
             self._entries.keep(key, item.new_entry, item.stamps)
         return ""
 
@@ -358,7 +370,7 @@ def _batches(items: Iterator[_Item]) -> Iterator[list[_Item]]:
     for item in items:
         generations += len(item.stamps)
         size += len(item.sealed)
-        is_full = len(batch) >= MOST_TOGETHER or generations > _MOST_GENERATIONS or size > _MOST_BYTES
+        is_full = len(batch) >= MOST_TOGETHER or generations > MOST_GENERATIONS or size > _MOST_BYTES
         if batch and (is_full or item.key.entry in entries):
             yield batch
             batch, entries = [], set()

@@ -188,12 +188,7 @@ async def _assemble(
     import asyncio
 
     keys = _keys(settings)
-    memory = MemoryTier(
-        max_bytes=settings.memory_max_bytes,
-        max_entries=settings.memory_max_entries,
-        environment=environment,
-        ident_of=keys.ident_of,
-    )
+    memory = _memory(settings, environment, keys)
     source_backoff = SourceBackoff(environment)
     flights = SingleFlight(memory, environment, settings.staleness_bound_s, source_backoff)
     coherence = GenerationTable(memory, flights)
@@ -260,6 +255,15 @@ def _codec(settings: Settings, keyring: Keyring | None) -> Codec:
 def _elements(codec: Codec, settings: Settings, keyring: Keyring | None) -> Elements:
     cipher = None if keyring is None else ElementCipher(keyring, refuse_plain=settings.integrity_key is not None)
     return Elements(codec.encode, codec.decode, codec.canonical, cipher)
+
+
+def _memory(settings: Settings, environment: Environment, keys: Keys) -> MemoryTier:
+    return MemoryTier(
+        max_bytes=settings.memory_max_bytes,
+        max_entries=settings.memory_max_entries,
+        environment=environment,
+        ident_of=keys.ident_of,
+    )
 
 
 def _keys(settings: Settings) -> Keys:

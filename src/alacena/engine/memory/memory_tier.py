@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import math
 import weakref
 from typing import TYPE_CHECKING, Any
@@ -11,10 +10,11 @@ from alacena.engine.base.errors import SettingsError, UsageError
 from alacena.engine.memory.eviction_history import EvictionHistory
 from alacena.engine.memory.expiry_buckets import ExpiryBuckets
 from alacena.engine.memory.fair_shares import FairShares
+from alacena.engine.memory.memory_counters import HitCollector
 from alacena.engine.memory.tenant_segment import TenantSegment
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from alacena.engine.base.environment import Environment
     from alacena.engine.memory.memory_counters import MemoryCounts
@@ -23,10 +23,6 @@ if TYPE_CHECKING:
 _KEPT_EMPTY_TENANTS = 1024
 _EXPIRED_PER_PUT = 4
 _SWEPT_PER_PUT = 4
-
-_COLLECTED = 10_000
-_COLLECTED_AT_ONCE = 500
-"""Entries that one call of ``stats`` collects the hits of, and after how many it looks where it stands."""
 
 _SMALL_TABLE_BYTES = 1 << 20
 _SPARSE_BYTES = 2048
@@ -71,6 +67,7 @@ class MemoryTier:
         "_empty",
         "_ghosts",
         "_given_up",
+        "_hits",
         "_ident_of",
         "_largest",
         "_max_bytes",
@@ -78,7 +75,6 @@ class MemoryTier:
         "_now",
         "_segments",
         "_shares",
-        "_walk",
         "_wheel",
         "entries",
         "epoch",
@@ -115,7 +111,7 @@ class MemoryTier:
         self._empty: dict[object, None] = {}
         self._binned: list[Queue] = []
         self._given_up: list[TenantSegment] = []
-        self._walk: Iterator[list[MemoryEntry]] = iter(())
+        self._hits = HitCollector(self.entries, self._segments, self._binned)
         self._shares = FairShares(weights)
         self._ghosts = EvictionHistory()
         self._wheel = ExpiryBuckets()
@@ -319,7 +315,7 @@ class MemoryTier:
 
         Cost: linear in the number of pairs of tenant and type, not in that of entries.
         """
-        self._collect_some()
+        self._hits.collect_some()
         return {
             (segment.tenant, tally.data_type): tally.counts
             for segment in self._segments.values()
@@ -438,34 +434,10 @@ class MemoryTier:
                 binned.pop()
                 continue
             swept += 1
-            self._collect(entry)
+            self._hits.collect(entry)
             queue.remove(entry)
             self._wheel.remove(entry)
         return swept
-
-    def _collect(self, entry: MemoryEntry) -> None:
-        """Add the hits that an entry has counted to those of its type; not of a tenant that was forgotten since."""
-        segment = self._segments.get(entry.ident[0])
-        if segment is not None and entry.hits != entry.counted:
-            segment.tally_of(entry.ident[1]).hits += entry.hits - entry.counted
-            entry.counted = entry.hits
-
-    def _collect_some(self) -> None:
-        """Collect the hits of all entries; of so many that they would hold the loop up, of the next ones in turn."""
-        if len(self.entries) <= _COLLECTED:
-            for entry in self.entries.values():
-                self._collect(entry)
-            for queue in self._binned:
-                for entry in itertools.islice(queue.walk(), _COLLECTED):
-                    self._collect(entry)
-            return
-        for _ in range(0, _COLLECTED, _COLLECTED_AT_ONCE):
-            some = next(self._walk, None)
-            if some is None:
-                self._walk = _walk(self.entries, list(self._segments.values()))
-                return
-            for entry in some:
-                self._collect(entry)
 
     def _segment_of(self, tenant: object) -> TenantSegment:
         segment = self._segments.get(tenant)
@@ -502,31 +474,6 @@ def _take_apart(
         for entry in queue.walk():
             entry.unlink()
         queue.unlink()
-
-
-def _walk(
-    entries: dict[tuple[Any, ...], MemoryEntry], segments: Sequence[TenantSegment]
-) -> Iterator[list[MemoryEntry]]:
-    """All entries, some at a time, from the newest of each queue on: the oldest are those that leave meanwhile.
-
-    Where the one at which it stood has left, the rest of that queue is for the next walk.
-    """
-    some: list[MemoryEntry] = []
-    for segment in segments:
-        for queue in segment.queues:
-            at: Any = queue.older
-            while at is not None and at is not queue and at.queue is queue:
-                some.append(at)
-                if len(some) < _COLLECTED_AT_ONCE:
-                    at = at.older
-                    continue
-                ident, at = at.ident, None
-                yield some
-                some = []
-                at = entries.get(ident)
-                if at is not None and at.queue is queue:
-                    at = at.older
-    yield some
 
 
 def _compact(table: dict[Any, MemoryEntry]) -> bool:

@@ -17,8 +17,9 @@ if TYPE_CHECKING:
 
     from alacena.engine.base.environment import Environment
     from alacena.engine.base.events import Events
+    from alacena.engine.base.family import Family
     from alacena.engine.base.generation import Generation
-    from alacena.engine.base.keys import EntryKey, Family, Ident, Keys
+    from alacena.engine.base.keys import EntryKey, Ident, Keys
     from alacena.engine.base.remote_tier import Counts, NewEntry
     from alacena.engine.codec import Codec
     from alacena.engine.coherence.generation_table import GenerationTable

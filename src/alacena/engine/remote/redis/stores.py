@@ -306,10 +306,9 @@ class Stores:
                 last = some
             told = await self._send(node, last, latest_ms, timeout_s)
             before = [fate for task in sent for fate in await task]
-        except BaseException:
+        finally:  # whoever is cancelled takes along what has not left
             for task in sent:
                 task.cancel()
-            raise
         for index, fate in zip(left, (*before, *told), strict=True):
             fates[index] = fate
 

@@ -349,7 +349,6 @@ class RemoteTier(Protocol):
         settled: Callable[[Lease | Found | Held], None],
         *,
         force: bool = False,
-        among: int = 1,
     ) -> Lease | Found | Held:
         """Ask for the permission to fill an entry.
 
@@ -358,7 +357,6 @@ class RemoteTier(Protocol):
             tags: Names it is known to depend on before it is loaded.
             settled: Told the outcome in the step in which it becomes true.
             force: Give the lease though a fresh entry is there: it is about to be renewed.
-            among: How many are asked for at once: each takes the server a moment, so all are waited for longer.
 
         Returns:
             The lease; or the entry, if somebody filled it meanwhile; or who has it, while that is another request.

@@ -99,7 +99,6 @@ class LocalTier:
         tags: Sequence[str],
         settled: Callable[[Lease | Found | Held], None],
         *,
-        among: int = 1,  # noqa: ARG002 - nobody waits
         force: bool = False,  # noqa: ARG002 - nobody else fills
     ) -> Lease | Found | Held:
         """See :meth:`alacena.engine.base.remote_tier.RemoteTier.lease`. A lease that does not stand any more is nobody's."""

@@ -88,12 +88,12 @@ class Leases:
         settled: Callable[[Permit], None],
         *,
         force: bool = False,
-        among: int = 1,
     ) -> Permit:
         """See :meth:`alacena.engine.base.remote_tier.RemoteTier.lease`."""
-        timeout_s = self._budget_s * (1 + (among - 1) / 100)
-        asked = (LeaseRequest(key, tuple(tags), settled, force),)
-        return (await self._ask(asked, [self._depends(asked[0])], timeout_s))[0]
+        answer = (await self.lease_many((LeaseRequest(key, tuple(tags), settled, force),)))[0]
+        if isinstance(answer, BackendError):
+            raise answer
+        return answer
 
     async def lease_many(self, asked: Sequence[LeaseRequest]) -> list[Permit | BackendError]:
         """See :meth:`alacena.engine.base.remote_tier.RemoteTier.lease_many`."""

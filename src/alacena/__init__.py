@@ -47,9 +47,9 @@ _MORE = {
     "alacena.engine": """
         Authority BackendUnavailableError CacheClosedError CircularLoadError ClaimError CodecError CoordinationError
         CredentialProvider DecodeError EncodeError EntryRejected Environment
-        InvalidKeyError ItemRejected MISSING MemorySwitched NotOwnerError OneShotValueError OutcomeUnknownError Reading
-        SYSTEM_TENANT ServerReplyError SystemEnvironment TtlOrUnset UNSET UnsafeServerError UnsharableValueError
-        UsageError WrongLoopError
+        InvalidKeyError ItemRejected LoadFailed LoadFinished MISSING MemorySwitched NotOwnerError OneShotValueError
+        OutcomeUnknownError Reading Row SYSTEM_TENANT ServerFound ServerLost ServerReplyError Snapshot
+        SystemEnvironment TtlOrUnset UNSET UnsafeServerError UnsharableValueError UsageError WrongLoopError
     """,
 }
 """What can be imported from here too."""

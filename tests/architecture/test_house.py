@@ -26,6 +26,7 @@ MAY_CATCH_ANYTHING = {
     "engine/remote/redis/wire/pending_replies.py": "what a settle raises belongs to whoever asked",
     "engine/remote/redis/wire/supervisor.py": "a connection is tried for ever, whatever ended the last one",
     "common/cache/embeddings.py": "a provider's own exception is told what was kept, and passes",
+    "coordination/fleet.py": "that the others hear nothing of a process must not end what tells them",
     "engine/api/coordination.py": "what is counted in the background must not end with one failure",
     "ledger/pending_usage.py": "what is counted in the background must not end with one failure",
     "ledger/relay.py": "an authority may be anybody's code: whatever it raises, usage is carried on",

@@ -18,7 +18,11 @@ IN_ONE_PROCESS = {
     "stale.py": "owns the time",
     "your_tests.py": "owns the time",
 }
-NEEDED = {"langchain_cache.py": ("langchain", "langgraph"), "llama_index_cache.py": ("llama_index",)}
+NEEDED = {
+    "metrics.py": ("prometheus_client", "opentelemetry"),
+    "langchain_cache.py": ("langchain", "langgraph"),
+    "llama_index_cache.py": ("llama_index",),
+}
 
 
 def run(example: Path, redis_url: str) -> subprocess.CompletedProcess[str]:

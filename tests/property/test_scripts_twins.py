@@ -252,6 +252,7 @@ FIELDS = st.sampled_from([b"llm", b"embedding"])
 ROSTER = [b"r", b"r:announced", b"r:clock"]
 MARKS = [START_MS * 1000 + STEP_US * steps for steps in range(4)]
 LEDGER_KEYS = [b"ever", b"month", b"day", b"outbox"]
+FLEET = [b"f", b"f:said", b"f:inbox"]
 SMALL = st.one_of(
     TURNS,
     _step(
@@ -268,6 +269,9 @@ SMALL = st.one_of(
     _step("roster_announce", ROSTER, IDS, st.sampled_from([0, 1]), st.just(b"ch")),
     _step("roster_turns", ROSTER, st.integers(1, 3)),
     _step("roster_park", ROSTER, IDS, st.sampled_from([0, *MARKS]), st.sampled_from([-1, 5_000])),
+    _step("fleet_publish", FLEET, IDS, IDS, st.sampled_from([10_500, 20_500]), st.sampled_from([30_500, 60_500])),
+    _step("fleet_list", FLEET[:1], st.integers(1, 3), st.sampled_from([30_500, 60_500])),
+    _step("fleet_ask", FLEET[2:], IDS, st.just(20_500), st.integers(1, 3)),
     *[
         _step(
             "ledger_record",
@@ -319,5 +323,6 @@ def test_every_twin_has_its_script_and_its_place_in_a_history() -> None:
     drawn |= {"queue_discard", "queue_stats", "lock_acquire", "lock_release", "lock_renew", "counter_add", "set_add"}
     drawn |= {"budget_reserve", "budget_settle", "budget_extend", "budget_state", "ledger_record", "limit_window"}
     drawn |= {"limit_bucket", "roster_announce", "roster_turns", "roster_park", "queue_return"}
+    drawn |= {"fleet_publish", "fleet_list", "fleet_ask"}
     assert set(TWINS) == drawn
     assert all(Script(name, idempotent=True).source for name in TWINS)

@@ -183,7 +183,11 @@ class Service:
 
     async def _process(self, process: SimProcess) -> None:
         settings = Settings(
-            redis_url="redis://redis:6379", staleness_bound_s=self.plan.bound_s, lease_s=2.0, ttl_jitter_ratio=0.0
+            redis_url="redis://redis:6379",
+            staleness_bound_s=self.plan.bound_s,
+            lease_s=2.0,
+            ttl_jitter_ratio=0.0,
+            fleet_every_s=None,
         )
         policies = {TYPE: Policy(ttl=0.3, stale_if_error_s=60.0)} if self.plan.conditional else {}
         async with Cache(settings, environment=process.environment, policies=policies) as cache:

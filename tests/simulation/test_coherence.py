@@ -207,7 +207,7 @@ def test_a_cold_key_is_loaded_once_by_all_processes(seed: int) -> None:
         bodies = []
         for number in range(8):
             process = sim.process(f"p{number}")
-            settings = Settings(redis_url="redis://redis:6379")
+            settings = Settings(redis_url="redis://redis:6379", fleet_every_s=None)
             bodies.append(process.spawn(body(Cache(settings, environment=process.environment))))
         await asyncio.gather(*bodies)
         return loads
@@ -231,7 +231,7 @@ def test_who_waits_for_a_load_sends_next_to_nothing(seed: int, *, kill: bool) ->
             await asyncio.sleep(1.0)
             return "value"
 
-        settings = Settings(redis_url="redis://redis:6379", lease_s=4.0)
+        settings = Settings(redis_url="redis://redis:6379", lease_s=4.0, fleet_every_s=None)
         processes = [sim.process(f"p{number}") for number in range(waiting + 1)]
         caches = [Cache(settings, environment=process.environment) for process in processes]
         opened = asyncio.Barrier(waiting + 2)
@@ -275,7 +275,7 @@ def test_a_load_whose_process_is_killed_is_done_once_more_after_its_lease() -> N
             async with cache:
                 assert await cache.load("document", "d1", "acme", load) == "value"
 
-        settings = Settings(redis_url="redis://redis:6379", lease_s=2.0)
+        settings = Settings(redis_url="redis://redis:6379", lease_s=2.0, fleet_every_s=None)
         first, second = sim.process("first"), sim.process("second")
         first.spawn(body("first", Cache(settings, environment=first.environment)))
         await asyncio.sleep(0.1)

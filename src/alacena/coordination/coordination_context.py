@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Final
 from alacena.coordination.background_tasks import BackgroundTasks
 from alacena.coordination.coordination_keys import Keys, coordination_key
 from alacena.coordination.elements import MSGPACK, Elements
+from alacena.engine.base.counts import Counts
 from alacena.engine.base.errors import (
     AlacenaError,
     BackendUnavailableError,
@@ -46,6 +47,7 @@ class CoordinationContext:
         elements: How elements become bytes.
         emit: Is told of what happened, if somebody listens.
         health: Where parts that work in the background report their faults.
+        counts: Where what they do is counted.
 
     Attributes:
         store: As above.
@@ -54,6 +56,7 @@ class CoordinationContext:
         emit: As above.
         _background: Steps that go on where their caller has left.
         health: As above.
+        counts: As above.
     """
 
     def __init__(
@@ -64,6 +67,7 @@ class CoordinationContext:
         elements: Elements = MSGPACK,
         emit: Callable[[Event], None] | None = None,
         health: Health | None = None,
+        counts: Counts | None = None,
     ) -> None:
         self.store = store
         self.environment = environment
@@ -73,6 +77,7 @@ class CoordinationContext:
         self._said: set[str] = set()
         self._keys = keys
         self.health = health or Health()
+        self.counts = counts or Counts()
 
     def key(self, kind: str, tenant_id: str, name: str, *parts: str) -> str:
         """The key of one part of an object. See :func:`coordination_key`."""

@@ -48,15 +48,21 @@ if TYPE_CHECKING:
     from alacena.engine.base.events import FillRefused as FillRefused
     from alacena.engine.base.events import Invalidated as Invalidated
     from alacena.engine.base.events import ItemRejected as ItemRejected
+    from alacena.engine.base.events import LoadFailed as LoadFailed
+    from alacena.engine.base.events import LoadFinished as LoadFinished
     from alacena.engine.base.events import LookupFinished as LookupFinished
     from alacena.engine.base.events import MemorySwitched as MemorySwitched
     from alacena.engine.base.events import Observer as Observer
+    from alacena.engine.base.events import ServerFound as ServerFound
+    from alacena.engine.base.events import ServerLost as ServerLost
     from alacena.engine.base.policy import Policy as Policy
     from alacena.engine.base.remote_tier import MISSING as MISSING
     from alacena.engine.base.remote_tier import Lookup as Lookup
     from alacena.engine.base.scope import SYSTEM_TENANT as SYSTEM_TENANT
     from alacena.engine.base.scope import Scope as Scope
     from alacena.engine.base.settings import Settings as Settings
+    from alacena.engine.base.snapshot import Row as Row
+    from alacena.engine.base.snapshot import Snapshot as Snapshot
     from alacena.engine.base.ttl import UNSET as UNSET
     from alacena.engine.base.ttl import TtlOrUnset as TtlOrUnset
     from alacena.engine.codec import Keyring as Keyring
@@ -100,6 +106,10 @@ _MODULES = {
     "LockLostError": "alacena.engine.base.errors",
     "LockTimeoutError": "alacena.engine.base.errors",
     "Lookup": "alacena.engine.base.remote_tier",
+    "LoadFailed": "alacena.engine.base.events",
+    "LoadFinished": "alacena.engine.base.events",
+    "ServerFound": "alacena.engine.base.events",
+    "ServerLost": "alacena.engine.base.events",
     "LookupFinished": "alacena.engine.base.events",
     "MISSING": "alacena.engine.base.remote_tier",
     "MemorySwitched": "alacena.engine.base.events",
@@ -110,11 +120,13 @@ _MODULES = {
     "OutcomeUnknownError": "alacena.engine.base.errors",
     "Policy": "alacena.engine.base.policy",
     "Reading": "alacena.engine.writing.reading",
+    "Row": "alacena.engine.base.snapshot",
     "SYSTEM_TENANT": "alacena.engine.base.scope",
     "Scope": "alacena.engine.base.scope",
     "ServerReplyError": "alacena.engine.base.errors",
     "Settings": "alacena.engine.base.settings",
     "SettingsError": "alacena.engine.base.errors",
+    "Snapshot": "alacena.engine.base.snapshot",
     "SystemEnvironment": "alacena.engine.base.environment",
     "Tenant": "alacena.engine.api.tenant",
     "TenantMismatchError": "alacena.engine.base.errors",
@@ -161,6 +173,8 @@ __all__ = [
     "LimitExceededError",
     "LoadCancelledError",
     "LoadContext",
+    "LoadFailed",
+    "LoadFinished",
     "LoadTimeoutError",
     "LockLostError",
     "LockTimeoutError",
@@ -174,10 +188,14 @@ __all__ = [
     "OutcomeUnknownError",
     "Policy",
     "Reading",
+    "Row",
     "Scope",
+    "ServerFound",
+    "ServerLost",
     "ServerReplyError",
     "Settings",
     "SettingsError",
+    "Snapshot",
     "SystemEnvironment",
     "Tenant",
     "TenantMismatchError",

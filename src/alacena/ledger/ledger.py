@@ -300,6 +300,8 @@ class Ledger:
                 f"key {usage.idempotency_key!r} of tenant {usage.tenant_id!r} was used before with other figures: "
                 f"then {known}; now {usage.figures}. Use a key that names one provider call, such as its response id"
             )
+        if outcome:
+            self._port.counts.used(tenant, usage.tokens, usage.cost_micros, saved=usage.saved)
         if tell and self._outbox:
             await self._roster.announce(tenant)
 

@@ -25,6 +25,8 @@ from alacena.ops.output import Answer, printable, say
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Coroutine
 
+    from alacena.ops.fleet import By
+
 FINDING: Final = 1
 USAGE: Final = 2
 UNREACHED: Final = 3
@@ -37,7 +39,8 @@ T = TypeVar("T")
 
 def settings_of(url: str | None) -> Settings:
     """Returns the settings of the environment, with the server that was named on the command line."""
-    return Settings.from_env() if url is None else Settings.from_env(redis_url=url)
+    said: dict[str, Any] = {} if url is None else {"redis_url": url}
+    return Settings.from_env(**said, fleet_every_s=None)  # it looks at the fleet, and is none of it
 
 
 def answer(
@@ -62,6 +65,26 @@ def answer(
             return await ask(cache)
 
     end(run(asked, as_json=as_json), as_json=as_json)
+
+
+def show(url: str | None, by: By) -> NoReturn:
+    """Shows what the fleet counts until the user leaves, and ends the command.
+
+    Raises:
+        typer.Exit: The user left, or the extra is missing (code 2).
+    """
+    try:
+        from alacena.ops.top import TopApp
+    except ImportError:
+        sys.stderr.write("alacena: the live view needs more: pip install 'alacena[top]', or give --once\n")
+        raise typer.Exit(USAGE) from None
+
+    async def shown() -> None:
+        async with Cache(settings_of(url)) as cache:
+            await TopApp(cache, by).run_async()
+
+    run(shown)
+    raise typer.Exit(0)
 
 
 def end(found: Answer, *, as_json: bool) -> NoReturn:

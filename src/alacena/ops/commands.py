@@ -1,12 +1,13 @@
 """The commands of ``alacena``."""
 
+import sys
 from typing import Annotated
 
 import typer
 
 from alacena.engine import Cache, Scope
-from alacena.ops import checks, doctor, names, queues, report
-from alacena.ops.asking import answer, apply_migrations, end, run
+from alacena.ops import checks, doctor, fleet, names, queues, report
+from alacena.ops.asking import answer, apply_migrations, end, run, show
 from alacena.ops.options import AsJson, Most, Tenant, Url, Yes, agreed
 from alacena.ops.output import Answer, Cell, Tone
 
@@ -66,6 +67,7 @@ def explain(
     agent: Agent = None,
     conversation: Conversation = None,
     collection: Collection = None,
+    everywhere: Annotated[bool, typer.Option("--everywhere", help="Ask every process what its memory has.")] = False,
     as_json: AsJson = False,
     redis_url: Url = None,
 ) -> None:
@@ -73,7 +75,7 @@ def explain(
 
     async def ask(cache: Cache) -> Answer:
         scope = Scope(tenant, agent, conversation, collection)
-        return await report.explanation(cache, data_type, resource_id, scope)
+        return await report.explanation(cache, data_type, resource_id, scope, everywhere=everywhere)
 
     answer(redis_url, ask, as_json=as_json, needs_server=False)
 
@@ -114,6 +116,26 @@ def keys(
 def stats(most: Most = names.MOST, as_json: AsJson = False, redis_url: Url = None) -> None:
     """Count entries by tenant and type, and show how the servers are used."""
     answer(redis_url, lambda cache: report.stats(cache, most), as_json=as_json)
+
+
+@app.command("fleet")
+def processes(as_json: AsJson = False, redis_url: Url = None) -> None:
+    """List the processes that share the namespace: when each was heard, how it is, what it has counted."""
+    answer(redis_url, fleet.fleet, as_json=as_json)
+
+
+@app.command()
+def top(
+    once: Annotated[bool, typer.Option("--once", help="Print it once; without a terminal it always is.")] = False,
+    by: Annotated[fleet.By, typer.Option("--by", help="What comes first.")] = "reads",
+    limit: Annotated[int, typer.Option("--limit", min=1, help="How many rows are shown, at most.")] = 50,
+    as_json: AsJson = False,
+    redis_url: Url = None,
+) -> None:
+    """Show which tenants and types read, miss and load most, over all processes; live (extra top), or once."""
+    if once or as_json or not sys.stdout.isatty():
+        answer(redis_url, lambda cache: fleet.top(cache, by, limit), as_json=as_json)
+    show(redis_url, by)
 
 
 @app.command()

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 import msgspec
 
 from alacena.engine import MISSING, Scope
-from alacena.ops import names
+from alacena.ops import fleet, names
 from alacena.ops.output import Answer, Cell, Table
 from alacena.ops.reason import reason
 from alacena.ops.server import facts, servers_of
@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 _GOOD_WHEN_TRUE: Final = frozenset({"connected", "memory", "no_stale_fill", "lost_state_fails_closed", "same_history"})
 _GOOD_WHEN_EMPTY: Final = frozenset({"missing_rights", "ended", "faults"})
 _LOOKED_FOR_PLACES: Final = 20_000
+_ANSWER_S: Final = 5.0
+_READS: Final = ("memory", "redis", "load", "waited", "stale", "none")
 
 
 def rows(found: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[Cell, Cell]]:
@@ -51,8 +53,10 @@ async def guarantee(cache: Cache) -> Answer:
     return Answer(promised, (sentence,), (table("What holds", promised),), code=code)
 
 
-async def explanation(cache: Cache, data_type: str, resource_id: str, scope: Scope) -> Answer:
-    """Returns why a read of an entry is what it is: a sentence, then the facts."""
+async def explanation(
+    cache: Cache, data_type: str, resource_id: str, scope: Scope, *, everywhere: bool = False
+) -> Answer:
+    """Returns why a read of an entry is what it is: a sentence, then the facts; on demand of every process too."""
     found = plain(await cache.explain(data_type, resource_id, scope.tenant_id, **scope.parts))
     places: list[names.Name] = []
     limit = None
@@ -70,7 +74,12 @@ async def explanation(cache: Cache, data_type: str, resource_id: str, scope: Sco
     title = " ".join([data_type, resource_id, "of", scope.tenant_id, *(f"{k}={v}" for k, v in scope.parts.items())])
     sentences = (Cell(title), Cell(why.sentence, why.tone))
     last = (Cell(f"Looked for elsewhere: {limit}."),) if limit else ()
-    return Answer(data, sentences, (table("", found),), last)
+    tables = [table("", found)]
+    if everywhere:
+        words = {"data_type": data_type, "resource_id": resource_id, "tenant_id": scope.tenant_id, **scope.parts}
+        data["processes"] = await fleet.ask_all(cache, words, _ANSWER_S)
+        tables += [table(str(one["process"]), one) for one in data["processes"]]
+    return Answer(data, sentences, tables, last)
 
 
 async def value(cache: Cache, data_type: str, resource_id: str, scope: Scope) -> Answer:
@@ -138,7 +147,11 @@ async def stats(cache: Cache, most: int) -> Answer:
     )
     sums = {field: sum(int(one.get(field, 0)) for one in info) for field in fields} if all(info) else {}
     busiest = sorted(counts.items(), key=lambda item: -item[1])
+    members = await cache.fleet()
+    snapshots = fleet.living(members)
+    reads = {name: sum(getattr(one.total.reads, name) for one in snapshots) for name in _READS}
     data = {
+        "processes": {"heard": len(snapshots), "silent": len(members) - len(snapshots), "reads": reads},
         "servers": sums or None,
         "entries": [{"tenant_id": tenant, "data_type": kind, "entries": count} for (tenant, kind), count in busiest],
         "looked_at": found.looked_at,
@@ -147,7 +160,8 @@ async def stats(cache: Cache, most: int) -> Answer:
     cells = [[Cell(tenant), Cell(kind), Cell(str(count))] for (tenant, kind), count in busiest]
     tables = [table("Servers", sums)] if sums else []
     tables += [Table("Entries", ("tenant", "type", "entries"), cells)] if cells else []
-    words = f"{len(found.names)} entries; {found.limit}. Hits and loads are counted in each process: cache.stats()."
+    told = ", ".join(f"{count} {name}" for name, count in reads.items())
+    words = f"{len(found.names)} entries; {found.limit}. Reads of {len(snapshots)} processes: {told}."
     return Answer(data, (), tables, (Cell(words),))
 
 

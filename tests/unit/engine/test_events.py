@@ -11,6 +11,7 @@ from alacena.engine.base.events import (
     Events,
     FillRefused,
     Invalidated,
+    LoadFinished,
     LookupFinished,
 )
 from tests.unit.engine.scene import TENANT, Source, play
@@ -31,7 +32,7 @@ async def test_a_failing_observer_is_logged_and_goes_no_further(caplog):
     async with Cache(observers=[Failing(), Keeping()]) as cache:
         assert await cache.load("note", "n", TENANT, lambda: "v") == "v"
         assert await cache.get("note", "n", TENANT) == "v"
-    assert [type(event) for event in seen] == [LookupFinished, LookupFinished]
+    assert [type(event) for event in seen] == [LoadFinished, LookupFinished, LookupFinished]
     assert "an observer's own fault" in caplog.text
 
 

@@ -6,11 +6,12 @@ import asyncio
 from types import SimpleNamespace
 from typing import Any, cast
 
+from alacena.engine.base.counts import Counts
 from alacena.engine.base.errors import BackendError, BackendUnavailableError, OutcomeUnknownError
 from alacena.engine.base.events import Events
 from alacena.engine.base.keys import Keys
 from alacena.engine.base.policy import Policy
-from alacena.engine.base.remote_tier import Counts, LeaseRequest
+from alacena.engine.base.remote_tier import LeaseRequest
 from alacena.engine.base.scope import Scope
 from alacena.engine.reading.tiered_lookup import TieredLookup
 from alacena.testing.doubles import FakeEnvironment

@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 from alacena.coordination.coordination_context import CoordinationContext
 from alacena.coordination.elements import Elements
 from alacena.engine.api.coordination import Coordination
+from alacena.engine.api.observation import Observation, observe
 from alacena.engine.base.closing import Deadline, take_apart
+from alacena.engine.base.counts import Counts
 from alacena.engine.base.health import Health
 from alacena.engine.base.keys import Keys
-from alacena.engine.base.remote_tier import Counts
 from alacena.engine.codec import Codec
 from alacena.engine.codec.elements import ElementCipher
 from alacena.engine.coherence.generation_table import GenerationTable
@@ -70,6 +71,7 @@ class Parts:
     environment: Environment
     source_backoff: SourceBackoff
     sweeper: Sweeper
+    observation: Observation
     url: str | None
     closers: list[Closer] = field(default_factory=list)
 
@@ -83,7 +85,9 @@ class Parts:
         """
         deadline = Deadline(timeout_s)
         self.sweeper.stop()
-        steps: list[Closer] = [*self.closers, partial(self.desk.close, deadline), partial(self._drain, deadline)]
+        self.observation.recorder.stop()
+        own = (self.observation.fleet.close, partial(self.desk.close, deadline), partial(self._drain, deadline))
+        steps: list[Closer] = [*self.closers, *own]
         try:
             await take_apart(steps, deadline)
         finally:
@@ -101,32 +105,20 @@ class Parts:
 
     async def explain(self, key: EntryKey, wider: Sequence[EntryKey] = ()) -> dict[str, Any]:
         """Returns what every part knows of one entry, and which of the wider ones are there."""
-        now = self.environment.now()
-        slot = self.memory.entries.get(key.ident)
-        in_memory = None
-        if slot is not None:
-            in_memory = {
-                "fresh_for_s": slot.fresh_until - now,
-                "hits": slot.hits,
-                "bytes": slot.size,
-                "alive": all(g.nonce == stamp for g, stamp in zip(*slot.ground, strict=True)),
-                "copied_on_read": slot.thaw is not None,
-            }
         return {
-            "key": key.entry.decode(),
-            "entry": None,
-            "memory": in_memory,
-            "memory_serves_for_s": self.memory.serving_until - now,
-            "loading": self.flights.get(key.entry) is not None,
-            "source_left_alone": self.source_backoff.is_active(key.entry),
+            **self.observation.answers.facts(key),
             **await self.remote.inspect(key, wider),
         }
 
     def stats(self) -> dict[str, Any]:
         """Counts since the cache was opened."""
-        counts = {name: getattr(self.counts, name) for name in self.counts.__slots__}
         background = self.desk.health()
-        return {**counts, "flights": len(self.flights), "memory": self.memory.stats(), "background": background}
+        return {
+            **self.counts.stats(),
+            "flights": len(self.flights),
+            "memory": self.memory.stats(),
+            "background": background,
+        }
 
 
 class Sweeper:
@@ -188,13 +180,13 @@ async def _assemble(
     import asyncio
 
     keys = _keys(settings)
-    memory = _memory(settings, environment, keys)
+    counts, health = Counts(), Health()
+    memory = _memory(settings, environment, keys, counts)
     source_backoff = SourceBackoff(environment)
     flights = SingleFlight(memory, environment, settings.staleness_bound_s, source_backoff)
     coherence = GenerationTable(memory, flights)
     codec = _codec(settings, keyring)
     copies = ValueStore(memory, codec, environment)
-    counts, health = Counts(), Health()
     remote, store, url = await _open_remote_tier(
         keys=keys,
         coherence=coherence,
@@ -213,16 +205,18 @@ async def _assemble(
     tiers = TieredLookup(keys=keys, memory=memory, copies=copies, events=events, **common)
     fills = Filler(tiers=tiers, codec=codec, events=events, settings=settings, **common)
     loading: dict[str, Any] = {"tiers": tiers, "flights": flights, "fills": fills, "source_backoff": source_backoff}
-    loading["runner"] = LoadRunner(settings=settings, **loading, **common)
+    loading["runner"] = LoadRunner(settings=settings, events=events, **loading, **common)
     reader = Reader(keys=keys, events=events, counts=counts, environment=environment, **loading)
     batches = BatchRunner(reader=reader, settings=settings, **loading, **common)
-    writer = Writer(
-        keys=keys, remote=remote, tiers=tiers, fills=fills, flights=flights, events=events, counts=counts,
-        environment=environment,
-    )  # fmt: skip
-    port = CoordinationContext(store, keys, environment, _elements(codec, settings, keyring), events.emit, health)
+    writer = Writer(keys=keys, tiers=tiers, fills=fills, flights=flights, events=events, **common)
+    elements = _elements(codec, settings, keyring)
+    port = CoordinationContext(store, keys, environment, elements, events.emit, health, counts)
     desk = Coordination(port, authority=authority, spill_path=settings.ledger_spill_path)
     desk.start()
+    observation = observe(
+        settings=settings, keys=keys, memory=memory, flights=flights, source_backoff=source_backoff, health=health,
+        store=store, is_shared=url is not None, **common,
+    )  # fmt: skip
     return Parts(
         keys=keys,
         memory=memory,
@@ -238,6 +232,7 @@ async def _assemble(
         environment=environment,
         source_backoff=source_backoff,
         sweeper=Sweeper(memory, environment, asyncio.get_running_loop()),
+        observation=observation,
         url=url,
         closers=closers,
     )
@@ -257,12 +252,13 @@ def _elements(codec: Codec, settings: Settings, keyring: Keyring | None) -> Elem
     return Elements(codec.encode, codec.decode, codec.canonical, cipher)
 
 
-def _memory(settings: Settings, environment: Environment, keys: Keys) -> MemoryTier:
+def _memory(settings: Settings, environment: Environment, keys: Keys, counts: Counts) -> MemoryTier:
     return MemoryTier(
         max_bytes=settings.memory_max_bytes,
         max_entries=settings.memory_max_entries,
         environment=environment,
         ident_of=keys.ident_of,
+        counts=counts,
     )
 
 

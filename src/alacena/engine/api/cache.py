@@ -102,7 +102,7 @@ class Cache(ManyVerbs, BlockVerbs, CoordinationVerbs, InspectionVerbs):
     ) -> None:
         self.settings = settings or Settings()
         self.environment: Environment = environment or SystemEnvironment()
-        self._events = Events(observers)
+        self._events = Events(observers, self.environment.now)
         self._policies = dict(policies or {})
         self._default_policy = Policy(ttl=self.settings.ttl_default_s)
         self._authority = authority

@@ -79,7 +79,10 @@ class Coordination:
 
     def _ended(self, task: asyncio.Task[object]) -> None:
         if task in self._background:  # Nobody has closed this desk.
-            self._health.report(task.get_name(), "has ended, though nobody ended it: close the cache and open it anew")
+            words = "has ended, though nobody ended it: close the cache and open it anew"
+            if self._health.report(task.get_name(), words):
+                error = None if task.cancelled() else task.exception()
+                _log.error("the task %r %s", task.get_name(), words, exc_info=error)
 
     async def _drain(self) -> None:
         while True:

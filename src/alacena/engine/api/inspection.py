@@ -6,14 +6,17 @@ from abc import ABC, abstractmethod
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
+from alacena.engine.base.errors import CacheClosedError
 from alacena.engine.base.scope import make_scope
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
+    from alacena.coordination.fleet import Member
     from alacena.engine.api.assembly import Parts
     from alacena.engine.base.policy import Policy
     from alacena.engine.base.scope import Scope
+    from alacena.engine.base.snapshot import Snapshot
 
 
 class InspectionVerbs(ABC):
@@ -25,6 +28,8 @@ class InspectionVerbs(ABC):
 
     @abstractmethod
     def _open_parts(self) -> Parts: ...
+
+    _parts: Parts | None
 
     @property
     def url(self) -> str | None:
@@ -81,6 +86,59 @@ class InspectionVerbs(ABC):
         parts = self._open_parts()
         return MappingProxyType({**parts.remote.guarantee(), "faults": parts.health.faults()})
 
+    def snapshot(self) -> Snapshot:
+        """Returns what this process has counted, as it was within the last second; any thread may ask.
+
+        Reading it is one look at an attribute. See :class:`alacena.engine.base.snapshot.Snapshot`.
+
+        Raises:
+            CacheClosedError: The cache is not open.
+        """
+        parts = self._parts
+        if parts is None:
+            raise CacheClosedError(CacheClosedError.__doc__)
+        return parts.observation.recorder.snapshot
+
+    async def fleet(self) -> list[Member]:
+        """Returns the processes that share the namespace, those heard last first, each with its last snapshot.
+
+        Each says every two seconds (``fleet_every_s``) that it is there. One that ends without closing is stale after
+        five seconds and is listed for a minute. 256 are listed at most.
+
+        Cost: 3 round trips at most, whatever the number of processes, entries or tenants.
+
+        Raises:
+            BackendError: The server did not answer.
+        """
+        return await self._open_parts().observation.fleet.members()
+
+    async def ask(self, process: str, question: str, *, deadline_s: float = 5.0, **words: Any) -> Any:
+        """Asks a process of the namespace what only it knows.
+
+        Args:
+            process: The ``name`` of one of those that :meth:`fleet` lists.
+            question: ``"explain"`` (with ``data_type``, ``resource_id``, ``tenant_id`` and parts of a scope): what its
+                memory has, and whether it loads; ``"loads"``: the loads that it has under way; ``"snapshot"``: its counts.
+            deadline_s: How long to wait; a process looks into its inbox every two seconds.
+            words: The words of the question.
+
+        Returns:
+            Plain facts. Never a value.
+
+        Raises:
+            UsageError: There is no such question, or its words are wrong.
+            TimeoutError: The process did not answer in time.
+            LimitExceededError: Too many questions wait for it.
+            BackendError: The server did not answer.
+
+        Cost: 1 round trip, and 10 a second until the answer is there.
+        Cancellation: the question may be answered, and nobody reads that.
+        """
+        return await self._open_parts().observation.fleet.ask(process, question, deadline_s, words)
+
     def stats(self) -> dict[str, Any]:
-        """Counts since the cache was opened, and what memory holds by tenant and type."""
+        """Counts since the cache was opened, and what memory holds by tenant and type.
+
+        Cost: linear in the number of entries; :meth:`snapshot` costs nothing.
+        """
         return self._open_parts().stats()

@@ -4,12 +4,20 @@ from __future__ import annotations
 
 import logging
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol
+from queue import Empty, SimpleQueue
+from threading import Thread
+from typing import TYPE_CHECKING, Final, Protocol
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable
 
 _log = logging.getLogger("alacena")
+
+_SLOW_S: Final = 0.05
+_MOST_SLOW: Final = 3
+"""A busy machine makes anybody slow now and then."""
+_MOST_WAITING: Final = 10_000
+_IDLE_S: Final = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,8 +133,64 @@ class ItemRejected(Event):
     reason: str = ""
 
 
+@dataclass(frozen=True, slots=True)
+class ServerLost(Event):
+    """A connection that served was lost, or the first attempt to connect has failed: reads go to the source.
+
+    Attributes:
+        address: Which server.
+        error: Why.
+    """
+
+    address: str = ""
+    error: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class ServerFound(Event):
+    """A server answers that did not.
+
+    Attributes:
+        address: Which server.
+    """
+
+    address: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class LoadFinished(Event):
+    """A source has answered.
+
+    Attributes:
+        resource_id: For which entry; of a batch, the first one.
+        count: For how many entries.
+        took_s: How long it took.
+    """
+
+    resource_id: str = ""
+    count: int = 1
+    took_s: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class LoadFailed(Event):
+    """A load has failed; a cancelled one has too.
+
+    Attributes:
+        resource_id: Of which entry; of a batch, the first one.
+        error: The type of what was raised: its text may hold what the source knows.
+    """
+
+    resource_id: str = ""
+    error: str = ""
+
+
 class Observer(Protocol):
-    """Receives every event, synchronously: keep it short and do not block."""
+    """Receives every event, on the event loop: keep it short and do not block.
+
+    One that is slow again and again is called in a thread of its own from then on, and hears less than all if it cannot
+    keep up.
+    """
 
     def observe(self, event: Event) -> None:
         """Take note of one event. What it raises is logged and goes no further."""
@@ -134,19 +198,95 @@ class Observer(Protocol):
 
 
 class Events:
-    """The observers of one cache."""
+    """The observers of one cache.
 
-    def __init__(self, observers: Iterable[Observer] = ()) -> None:
+    Args:
+        observers: Who is told.
+        now: The clock by which it is seen that one of them is slow; ``None``: nobody looks.
+    """
+
+    def __init__(self, observers: Iterable[Observer] = (), now: Callable[[], float] | None = None) -> None:
         self._observers = tuple(observers)
+        self._now = now
+        self._listeners: dict[int, _Listener] = {}
 
     def __bool__(self) -> bool:
         """Whether anybody listens."""
         return bool(self._observers)
 
     def emit(self, event: Event) -> None:
-        """Tell every observer; a failing observer never reaches the caller."""
+        """Tell every observer; neither a failing nor a slow one reaches the caller."""
         for observer in self._observers:
+            listener = self._listeners.get(id(observer))
+            if listener is None:
+                listener = self._listeners[id(observer)] = _Listener(observer)
+            if self._now is None:
+                listener.tell(event)
+            else:
+                listener.tell_in_time(event, self._now)
+
+
+class _Listener:
+    """One observer, and how it behaves."""
+
+    __slots__ = ("_fails", "_left_out", "_observer", "_slow", "_thread", "_waiting")
+
+    def __init__(self, observer: Observer) -> None:
+        self._observer = observer
+        self._fails = False
+        self._slow = 0
+        self._left_out = False
+        self._waiting: SimpleQueue[Event] | None = None
+        self._thread: Thread | None = None
+
+    def tell_in_time(self, event: Event, now: Callable[[], float]) -> None:
+        """Tell it here, or, once it was too slow too often, in its thread."""
+        if self._waiting is not None:
+            self._put(event, self._waiting)
+            return
+        began = now()
+        self.tell(event)
+        took_s = now() - began
+        if took_s < _SLOW_S:
+            return
+        self._slow += 1
+        if self._slow >= _MOST_SLOW:
+            self._waiting = SimpleQueue()
+            _log.warning(
+                "observer %r took %.2f s for %s, and the event loop stood still meanwhile: it is called in a thread of "
+                "its own from now on. Let observe() put the event into a queue and return",
+                self._observer, took_s, type(event).__name__,
+            )  # fmt: skip
+
+    def tell(self, event: Event) -> None:
+        """Tell it now. That it fails is logged once, until it has succeeded again."""
+        try:
+            self._observer.observe(event)
+        except Exception:  # noqa: BLE001 - an observer's fault must not become the reader's
+            if not self._fails:
+                _log.exception(
+                    "observer %r failed on %s; nothing else is concerned. What it raises is said again only after it "
+                    "has worked", self._observer, type(event).__name__,
+                )  # fmt: skip
+            self._fails = True
+        else:
+            self._fails = False
+
+    def _put(self, event: Event, waiting: SimpleQueue[Event]) -> None:
+        if waiting.qsize() >= _MOST_WAITING:
+            if not self._left_out:
+                self._left_out = True
+                _log.warning("observer %r does not keep up: events are left out", self._observer)
+            return
+        waiting.put(event)
+        if self._thread is None or not self._thread.is_alive():
+            self._thread = Thread(target=self._work, args=(waiting,), name="alacena: observer", daemon=True)
+            self._thread.start()
+
+    def _work(self, waiting: SimpleQueue[Event]) -> None:
+        while True:
             try:
-                observer.observe(event)
-            except Exception:  # noqa: BLE001 - an observer's fault must not become the reader's
-                _log.exception("observer %r failed on %r", observer, event)
+                event = waiting.get(timeout=_IDLE_S)
+            except Empty:
+                return
+            self.tell(event)

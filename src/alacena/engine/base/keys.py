@@ -326,6 +326,7 @@ class Keys:
         self._part: Callable[[str], str] = (
             escape if secret is None else lru_cache(65_536)(lambda part: "~" + _digest(part, secret))
         )
+        self._is_hidden = secret is not None
         self._is_simple = secret is None and not self._buckets
         self._families: dict[tuple[str, str, int], Family] = {}
 
@@ -510,6 +511,10 @@ class Keys:
             raise InvalidKeyError(f"a {kind!r} key needs a name")
         namespace, tag = self._head(tenant_text(tenant_id), 0)
         return ":".join((namespace, self._part(kind), tag, *(self._part(part) for part in parts)))
+
+    def shown(self, name: str) -> str:
+        """Returns a name as it may stand on the server: as it is, or as its digest if names must not be seen there."""
+        return self._part(name) if self._is_hidden else name
 
     def _each(self, tenant_id: str) -> range:
         return range(self._buckets.get(tenant_id, 1))

@@ -7,7 +7,7 @@ in which it becomes true: doing it a step later is how caches store what was inv
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from enum import Enum
 from typing import TYPE_CHECKING, Any, Final, Generic, Literal, Protocol, Self, TypeAlias, TypeVar
 
@@ -525,24 +525,3 @@ class RemoteTier(Protocol):
     def guarantee(self) -> Mapping[str, Any]:
         """Which promises hold now, and why not where they do not."""
         ...
-
-
-@dataclass(slots=True)
-class Counts:
-    """What happened beyond memory, since the cache was opened."""
-
-    redis_hits: int = 0
-    misses: int = 0
-    loads: int = 0
-    load_failures: int = 0
-    shared_loads: int = 0
-    stale_served: int = 0
-    fills: int = 0
-    backend_failures: int = 0
-    slips: int = 0
-    rejected_entries: int = 0
-    refused_fills: dict[str, int] = field(default_factory=dict)
-
-    def refused(self, reason: str) -> None:
-        """Count a fill that was not stored."""
-        self.refused_fills[reason] = self.refused_fills.get(reason, 0) + 1

@@ -77,6 +77,11 @@ class Settings:
     counters, limits and the ledger are refused there (default ``False``)."""
     client_name: str = "alacena"
     """How connections are named on the server (default ``alacena``)."""
+    process_name: str | None = None
+    """What this process is called in snapshots and in the fleet, such as ``"web-1"``; ``None`` (default): its host and
+    number."""
+    fleet_every_s: float | None = 2.0
+    """How often this process tells the others of its namespace what it has counted (default 2); ``None``: never."""
 
     def __post_init__(self) -> None:
         problems = [

@@ -209,6 +209,10 @@ class SingleFlight:
     def __len__(self) -> int:
         return len(self._flights)
 
+    def ages(self, now: float) -> list[tuple[bytes, float]]:
+        """Returns the loads under way: each by its entry, and since how many seconds."""
+        return [(entry, now - flight.began_at) for entry, flight in self._flights.items()]
+
     @property
     def tasks(self) -> frozenset[asyncio.Task[Any]]:
         """Tasks that the cache owns and that are running."""

@@ -61,7 +61,7 @@ class MemoryEntry(msgspec.Struct, gc=False, eq=False):
     due_newer: Any = None
     due_older: Any = None
     seen: int = 0
-    counted: int = 0
+    collected: int = 0
     since: int = 0
     uses: int = 1
 

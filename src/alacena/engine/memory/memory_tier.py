@@ -6,11 +6,14 @@ import math
 import weakref
 from typing import TYPE_CHECKING, Any
 
+from alacena.engine.base.counts import Counts
 from alacena.engine.base.errors import SettingsError, UsageError
+from alacena.engine.base.miss_reasons import EXPIRED, INVALIDATED, TOO_LARGE
 from alacena.engine.memory.eviction_history import EvictionHistory
 from alacena.engine.memory.expiry_buckets import ExpiryBuckets
 from alacena.engine.memory.fair_shares import FairShares
-from alacena.engine.memory.memory_counters import HitCollector
+from alacena.engine.memory.memory_walk import MemoryWalk
+from alacena.engine.memory.remains import Remains
 from alacena.engine.memory.tenant_segment import TenantSegment
 
 if TYPE_CHECKING:
@@ -18,7 +21,7 @@ if TYPE_CHECKING:
 
     from alacena.engine.base.environment import Environment
     from alacena.engine.memory.memory_counters import MemoryCounts
-    from alacena.engine.memory.memory_entry import MemoryEntry, Queue
+    from alacena.engine.memory.memory_entry import MemoryEntry
 
 _KEPT_EMPTY_TENANTS = 1024
 _EXPIRED_PER_PUT = 4
@@ -48,6 +51,7 @@ class MemoryTier:
         max_slot_ratio: A entry that takes a larger part of ``max_bytes`` is not kept.
         weights: Shares by tenant where they should differ: a tenant of weight 2 is guaranteed twice the bytes of one
             of weight 1, which is what a tenant that is not listed has.
+        counts: Where reads are counted by tenant and type, and why entries have gone.
 
     Attributes:
         entries: Every entry by its ``ident``. To be read only.
@@ -61,20 +65,20 @@ class MemoryTier:
 
     __slots__ = (
         "__weakref__",
-        "_binned",
         "_by_wire_key",
         "_bytes",
         "_empty",
         "_ghosts",
-        "_given_up",
-        "_hits",
         "_ident_of",
         "_largest",
         "_max_bytes",
         "_max_entries",
         "_now",
+        "_reasons",
+        "_remains",
         "_segments",
         "_shares",
+        "_walk",
         "_wheel",
         "entries",
         "epoch",
@@ -90,6 +94,7 @@ class MemoryTier:
         ident_of: Callable[[bytes], tuple[Any, ...] | None] = lambda _: None,
         max_slot_ratio: float = 0.125,
         weights: Mapping[str, float] | None = None,
+        counts: Counts | None = None,
     ) -> None:
         if max_bytes < 1:
             raise SettingsError(f"memory max_bytes must be at least 1, not {max_bytes}")
@@ -109,15 +114,26 @@ class MemoryTier:
         self._by_wire_key: dict[bytes, MemoryEntry] = {}
         self._segments: dict[object, TenantSegment] = {}
         self._empty: dict[object, None] = {}
-        self._binned: list[Queue] = []
-        self._given_up: list[TenantSegment] = []
-        self._hits = HitCollector(self.entries, self._segments, self._binned)
+        self._remains = remains = Remains()
         self._shares = FairShares(weights)
         self._ghosts = EvictionHistory()
         self._wheel = ExpiryBuckets()
+        counts = counts or Counts()
+        self._reasons = counts.reasons
+        self._walk = MemoryWalk(self.entries, self._segments, remains, counts)
         # A tier that is dropped without being closed: nobody else would take its entries apart. At the interpreter's end
         # there is nothing to give back.
-        weakref.finalize(self, _take_apart, self.entries, self._binned, self._segments, self._given_up).atexit = False
+        weakref.finalize(self, remains.take_apart, self.entries, self._segments).atexit = False
+
+    @property
+    def max_bytes(self) -> int:
+        """What the entries may take together."""
+        return self._max_bytes
+
+    @property
+    def tenants(self) -> int:
+        """How many tenants have entries."""
+        return len(self._segments) - len(self._empty)
 
     @property
     def held_bytes(self) -> int:
@@ -149,7 +165,10 @@ class MemoryTier:
             return None
         if entry.checked != self.epoch and not self._is_alive(entry):
             return None
+        # For the policy it is used; whether it answers a read is for the reader to say, who counts it then.
         entry.hits += 1
+        entry.collected += 1
+        self._segments[ident[0]].tally_of(ident[1]).hits += 1
         return entry
 
     def put(self, entry: MemoryEntry, now: float | None = None) -> bool:
@@ -169,14 +188,12 @@ class MemoryTier:
         """
         if entry.queue is not None:
             raise UsageError(f"entry {entry.ident!r} was put already: make a new one for each put")
-        if self._binned or self._given_up:
-            self._sweep(_SWEPT_PER_PUT)
+        if self._remains.queues or self._remains.segments:
+            self._remains.sweep(_SWEPT_PER_PUT, self._walk, self._wheel)
         now = self._now() if now is None else now
         ident, entries = entry.ident, self.entries
         if entry.charge > self._largest or not now < entry.dead_after:
-            self.discard(ident)
-            self._discard_named(entry.wire_key)
-            return False
+            return self._left_out(entry)
         if entries.setdefault(ident, entry) is not entry or (
             entry.wire_key and self._by_wire_key.setdefault(entry.wire_key, entry) is not entry
         ):
@@ -206,8 +223,8 @@ class MemoryTier:
         now = self._now()
         if (
             not entries
-            or self._binned
-            or self._given_up
+            or self._remains.queues
+            or self._remains.segments
             or not self._have_room(entries)
             or not self._are_newcomers(entries, now)
         ):
@@ -234,7 +251,7 @@ class MemoryTier:
         """Let one entry go, and return it; ``None`` where there was none."""
         entry = self.entries.get(ident)
         if entry is not None:
-            self._drop(entry)
+            self._end(entry)
         return entry
 
     def discard_wire(self, wire_key: bytes) -> MemoryEntry | None:
@@ -246,13 +263,13 @@ class MemoryTier:
         entry = None if ident is None else self.entries.get(ident)
         if entry is None or entry.wire_key:
             return None
-        self._drop(entry)
+        self._end(entry)
         return entry
 
     def _discard_named(self, wire_key: bytes) -> MemoryEntry | None:
         entry = self._by_wire_key.get(wire_key)
         if entry is not None:
-            self._drop(entry)
+            self._end(entry)
         return entry
 
     def clear(self) -> None:
@@ -271,12 +288,13 @@ class MemoryTier:
         self._empty.clear()
         if len(self._segments) > _KEPT_EMPTY_TENANTS:
             segments = list(self._segments.values())
-            self._given_up += segments[:-_KEPT_EMPTY_TENANTS]
+            self._remains.segments += segments[:-_KEPT_EMPTY_TENANTS]
             self._segments.clear()
             self._segments.update({segment.tenant: segment for segment in segments[-_KEPT_EMPTY_TENANTS:]})
         for segment in self._segments.values():
-            self._binned += segment.clear()
+            self._remains.queues += segment.clear()
         self._empty.update(dict.fromkeys(self._segments))
+        self._walk.clear()
 
     def expire(self, now: float, budget: int) -> int:
         """Free what has died, at most ``budget`` entries in this call.
@@ -287,7 +305,7 @@ class MemoryTier:
         Returns:
             How many entries were freed, those included that ``clear`` had left to be taken apart.
         """
-        freed = self._sweep(budget)
+        freed = self._remains.sweep(budget, self._walk, self._wheel)
         for _ in range(budget - freed):
             entry = self._wheel.pop(now)
             if entry is None:
@@ -307,6 +325,21 @@ class MemoryTier:
         if not _compact(self.entries):
             _compact(self._by_wire_key)
 
+    def collect(self, budget: int) -> bool:
+        """Collect the hits of some entries, and go on with others the next time.
+
+        Returns:
+            Whether all entries have been met since the last time that it returned ``True``.
+
+        Cost: some 150 ns for each of ``budget`` entries.
+        """
+        return self._walk.step(budget)
+
+    def bytes_of(self, tenant_id: object) -> int:
+        """What a tenant's entries take together."""
+        segment = self._segments.get(tenant_id)
+        return 0 if segment is None else segment.bytes
+
     def stats(self) -> dict[tuple[Any, Any], MemoryCounts]:
         """Counts by ``(tenant_id, data_type)``.
 
@@ -315,7 +348,7 @@ class MemoryTier:
 
         Cost: linear in the number of pairs of tenant and type, not in that of entries.
         """
-        self._hits.collect_some()
+        self._walk.catch_up()
         return {
             (segment.tenant, tally.data_type): tally.counts
             for segment in self._segments.values()
@@ -329,10 +362,12 @@ class MemoryTier:
             if nonce is None:
                 known = False
             elif nonce != stamp:
-                self._drop(entry)
+                self._end(entry)
                 return False
         if known:
             entry.checked = self.epoch
+        else:
+            self._reasons.note(entry.ident, INVALIDATED)
         return known
 
     def _pressure(self) -> float:
@@ -372,7 +407,7 @@ class MemoryTier:
         while pressure > 1.0:
             segment = putting if self._shares.single else self._shares.find_heaviest(putting)
             entry = segment.evict(segment.bytes / pressure)
-            segment.tally_of(entry.ident[1]).evictions += 1
+            self._walk.count_eviction(entry, segment)
             self._unlink(entry, segment)
             if not self._shares.single:
                 self._shares.audit(len(self.entries))
@@ -383,7 +418,7 @@ class MemoryTier:
         if now < dies_at:
             self._wheel.add(entry, dies_at, now)
             return
-        self._segments[entry.ident[0]].tally_of(entry.ident[1]).expirations += 1
+        self._walk.count_expiration(entry, self._segments[entry.ident[0]])
         self._drop(entry)
 
     def _displace(self, entry: MemoryEntry) -> None:
@@ -394,6 +429,19 @@ class MemoryTier:
         self.entries[entry.ident] = entry
         if entry.wire_key:
             self._by_wire_key[entry.wire_key] = entry
+
+    def _left_out(self, entry: MemoryEntry) -> bool:
+        """Keep nothing under the keys of an entry that is not kept itself."""
+        self.discard(entry.ident)
+        self._discard_named(entry.wire_key)
+        if entry.charge > self._largest:
+            self._reasons.note(entry.ident, TOO_LARGE)
+        return False
+
+    def _end(self, entry: MemoryEntry) -> None:
+        """Let an entry go that is not to be read any more."""
+        self._reasons.note(entry.ident, INVALIDATED if self._now() < entry.dead_after else EXPIRED)
+        self._drop(entry)
 
     def _drop(self, entry: MemoryEntry) -> None:
         segment = self._segments[entry.ident[0]]
@@ -411,39 +459,20 @@ class MemoryTier:
         tally = segment.tally_of(entry.ident[1])
         tally.entries -= 1
         tally.bytes -= entry.charge
-        tally.hits += entry.hits - entry.counted
+        if entry.hits != entry.collected:
+            self._walk.collect(entry, tally)
         if not segment.floor <= segment.bytes < segment.ceiling:
             self._shares.place(segment)
         if not segment.count:
             self._empty[segment.tenant] = None
             self._forget_tenants()
 
-    def _sweep(self, budget: int) -> int:
-        """Take apart some of what ``clear`` left: its links go in circles, which no reference count would free."""
-        binned, swept = self._binned, 0
-        while (binned or self._given_up) and swept < budget:
-            if not binned:
-                segment = self._given_up.pop()
-                binned += segment.clear()
-                segment.unlink()
-                continue
-            queue = binned[-1]
-            entry = queue.newer
-            if entry is queue:
-                queue.unlink()
-                binned.pop()
-                continue
-            swept += 1
-            self._hits.collect(entry)
-            queue.remove(entry)
-            self._wheel.remove(entry)
-        return swept
-
     def _segment_of(self, tenant: object) -> TenantSegment:
         segment = self._segments.get(tenant)
         if segment is None:
             segment = TenantSegment(tenant, self._shares.weight_of(tenant), self._ghosts)
             self._segments[tenant] = segment
+            self._walk.add(segment)
         elif not segment.count:
             self._empty.pop(tenant, None)
         if segment.idle:
@@ -455,25 +484,9 @@ class MemoryTier:
         while len(self._empty) > _KEPT_EMPTY_TENANTS:
             tenant = next(iter(self._empty))
             del self._empty[tenant]
-            self._segments.pop(tenant).unlink()
-
-
-def _take_apart(
-    entries: dict[tuple[Any, ...], MemoryEntry],
-    binned: list[Queue],
-    segments: dict[object, TenantSegment],
-    given_up: list[TenantSegment],
-) -> None:
-    for segment in given_up:
-        binned += segment.clear()
-    for segment in (*segments.values(), *given_up):
-        segment.unlink()
-    for entry in entries.values():
-        entry.unlink()
-    for queue in binned:
-        for entry in queue.walk():
-            entry.unlink()
-        queue.unlink()
+            segment = self._segments.pop(tenant)
+            self._walk.remove(segment)
+            segment.unlink()
 
 
 def _compact(table: dict[Any, MemoryEntry]) -> bool:

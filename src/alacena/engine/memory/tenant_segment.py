@@ -62,6 +62,7 @@ class TenantSegment:
         "floor",
         "idle",
         "level",
+        "place",
         "put_count",
         "tallies",
         "tenant",
@@ -77,6 +78,7 @@ class TenantSegment:
         self.put_count = 0
         self.idle = 0
         self.level = 0
+        self.place = 0
         self.floor = self.ceiling = 0.0
         self._ghosts = ghosts
         self._dial = WindowSizer()

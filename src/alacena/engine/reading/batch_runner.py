@@ -21,10 +21,11 @@ from alacena.engine.reading.reader import consume
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    from alacena.engine.base.counts import Counts
     from alacena.engine.base.environment import Environment
     from alacena.engine.base.keys import EntryKey
     from alacena.engine.base.policy import Policy
-    from alacena.engine.base.remote_tier import Counts, Permit, RemoteTier
+    from alacena.engine.base.remote_tier import Permit, RemoteTier
     from alacena.engine.base.settings import Settings
     from alacena.engine.loading.single_flight import Flight, SingleFlight
     from alacena.engine.loading.source_backoff import SourceBackoff
@@ -145,7 +146,7 @@ class BatchRunner:
         started = self._environment.now()
         found = await self._tiers.find_many(keys, policy, keep=use_memory and policy.use_memory)
         hits = [hit if hit is not None and hit.fresh_for_s > 0 else None for hit in found]
-        self._counts.misses += hits.count(None)
+        self._count(keys, found)
         self._reader.report(((key, self._report(hit or _MISS)) for key, hit in zip(keys, hits, strict=True)), started)
         self._note(keys, hits)
         return [_value_of(hit) for hit in hits]
@@ -165,9 +166,13 @@ class BatchRunner:
         for request, _ in missing:
             self._reader.admit(request.key, batch.policy)
         while missing:
-            flights = self._start(missing, batch.loader, batch.policy)
+            joined: set[bytes] = set()
+            flights = self._start(missing, batch.loader, batch.policy, joined)
             again: dict[bytes, bool] = {}
-            answers |= await self._wait_for_all(missing, flights, batch.policy, again)
+            landed = await self._wait_for_all(missing, flights, batch.policy, again)
+            for entry, lookup in landed.items():
+                self._counts.landed(unique[entry], lookup, waited=entry in joined)
+            answers |= landed
             missing = [(replace(r, alone=again[r.key.entry]), s) for r, s in missing if r.key.entry in again]
             for request, _ in missing:
                 self._flights.check(request.key)
@@ -191,17 +196,26 @@ class BatchRunner:
         is_eager = batch.policy.early_refresh_beta > 0
         for key, hit in zip(keys, found, strict=True):
             if hit is not None and hit.fresh_for_s > 0 and not is_eager:
+                self._counts.found(hit)
                 continue  # most of a batch; the decision is known, and asking for it would cost as much as the rest
             decision = self._reader.decide(key, hit, batch.policy)
             if hit is None or decision is Decision.WAIT:
-                self._counts.misses += 1
+                self._counts.missed(key, hit)
                 missing.append((batch.request(key), hit))
                 continue
+            answer = self._reader.answer(hit, decision)
             if decision in STALE:
-                answers[key.entry] = self._reader.answer(hit, decision)
+                answers[key.entry] = answer
             if decision in RENEWING:
                 behind.append((batch.request(key, renew=True), hit))
         return missing, behind
+
+    def _count(self, keys: Sequence[EntryKey], hits: Sequence[Found | None]) -> None:
+        for key, hit in zip(keys, hits, strict=True):
+            if hit is None or hit.fresh_for_s <= 0:
+                self._counts.unanswered(key, hit)
+            else:
+                self._counts.found(hit)
 
     @staticmethod
     def _note(keys: Sequence[EntryKey], outcomes: Sequence[Lookup[Any] | Found | None]) -> None:
@@ -217,8 +231,13 @@ class BatchRunner:
         assert outcome is not None
         return self._filler.found(outcome) if isinstance(outcome, Found) else outcome
 
-    def _start(self, wanted: Sequence[_Wanted], loader: BatchLoader, policy: Policy) -> list[Flight]:
-        """Join the flights of what is being loaded, and adopt those of the rest at once: who comes next joins them."""
+    def _start(
+        self, wanted: Sequence[_Wanted], loader: BatchLoader, policy: Policy, joined: set[bytes] | None = None
+    ) -> list[Flight]:
+        """Join the flights of what is being loaded, and adopt those of the rest at once: who comes next joins them.
+
+        The entries whose flights were there already are put into ``joined``.
+        """
         flights = []
         places = []
         for request, stale in wanted:
@@ -226,6 +245,8 @@ class BatchRunner:
             if flight is None:
                 flight = self._flights.solo() if request.alone else self._flights.register(request.key.entry)
                 places.append(_Place(request, flight, replaces=stale is not None))
+            elif joined is not None:
+                joined.add(request.key.entry)
             flights.append(flight)
         if places:
             self._flights.own(self._run(places, loader, policy))
@@ -291,8 +312,8 @@ class BatchRunner:
         try:
             await self._load(places, loader, policy)
         except BaseException as error:
-            self._counts.load_failures += 1
             reason = ended(task, error, f"a batch of {len(places)} {places[0].key.data_type!r} entries")
+            self._runner.failed(places[0].key, reason)
             for place in places:
                 if not (place.flight.is_over or is_ended(task, error)):
                     self._runner.leave_alone(place.key, policy, place.flight, error, stands_in=place.replaces)

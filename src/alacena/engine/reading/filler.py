@@ -20,11 +20,12 @@ from alacena.engine.loading.one_shot import duplicate, refuse_one_shot
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from alacena.engine.base.counts import Counts
     from alacena.engine.base.environment import Environment
     from alacena.engine.base.events import Events
     from alacena.engine.base.keys import EntryKey
     from alacena.engine.base.policy import Policy
-    from alacena.engine.base.remote_tier import Counts, Fate, Lease, Refusal, RemoteTier
+    from alacena.engine.base.remote_tier import Fate, Lease, Refusal, RemoteTier
     from alacena.engine.base.settings import Settings
     from alacena.engine.codec import Codec
     from alacena.engine.loading.load import LoadContext, Request
@@ -233,9 +234,11 @@ class Filler:
         fates: list[Fate | None] = [None] * len(ready)
         failure: Exception | None = None
         answered = False
+        began = self._environment.now()
         try:
             if ready:
                 fates = list(await self._remote.fill_many([lease for lease, _ in ready], [entry for _, entry in ready]))
+                self._counts.stored(fates, self._environment.now() - began)
             answered = True
         except Exception as error:  # noqa: BLE001 - what fails after the landing has no caller to be raised to
             failure = error
@@ -266,7 +269,7 @@ class Filler:
         elif fate:
             self._refused(lease.key, fate)
         else:
-            self._counts.fills += 1
+            self._counts.filled(lease.key)
         if fate not in _TAKEN_CARE_OF:
             await self._end_older(fill.key, None, replaces=fill.replaces)
         return fate == ""
@@ -299,19 +302,32 @@ class Filler:
             return self.new_entry(value, policy, ttl, tags, load_s=load_s, usd=usd)
         except EncodeError as error:
             refuse_one_shot(value, f"{key.data_type} {key.resource_id!r}")
-            _log.warning("%s/%s is served but cannot be cached: %s", key.data_type, key.resource_id, error)
+            if self._says_first(f"value {key.data_type}"):
+                _log.warning(
+                    "%s/%s is served but cannot be cached: %s. The next of this type are not said",
+                    key.data_type, key.resource_id, error,
+                )  # fmt: skip
             self._refused(key, "value")
+            self._counts.grew_too_large(key)
             return None
 
     def _failed(self, key: EntryKey, reason: Refusal, error: Exception) -> None:
         """A fill was not answered, or could not be sent: said in the log once a type."""
         self._refused(key, reason)
-        if key.data_type not in self._told:
-            self._told.add(key.data_type)
-            _log.warning("%s/%s was served and not stored: %r", key.data_type, key.resource_id, error)
+        if self._says_first(f"fill {key.data_type}"):
+            _log.warning(
+                "%s/%s was served and not stored: %r. The next of this type are not said",
+                key.data_type, key.resource_id, error,
+            )  # fmt: skip
+
+    def _says_first(self, what: str) -> bool:
+        if what in self._told or len(self._told) >= _MOST_TOLD:
+            return False
+        self._told.add(what)
+        return True
 
     def _refused(self, key: EntryKey, reason: Refusal) -> None:
-        self._counts.refused(reason)
+        self._counts.refused(key, reason)
         if self._events:
             self._events.emit(FillRefused(key.tenant_id, key.data_type, key.resource_id, reason))
 
@@ -335,6 +351,8 @@ class Fill(NamedTuple):
     new_entry: NewEntry | None
     replaces: bool
 
+
+_MOST_TOLD = 1_000
 
 _LONGEST_S = 1_000 * 365.25 * 24 * 3600
 """A thousand years. What is to live longer is kept for so long: no server counts the milliseconds of more."""

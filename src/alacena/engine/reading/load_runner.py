@@ -16,6 +16,7 @@ from alacena.engine.base.errors import (
     OneShotValueError,
     UnsharableValueError,
 )
+from alacena.engine.base.events import LoadFailed, LoadFinished
 from alacena.engine.base.remote_tier import NOT_FOUND, Found, Held, Lease, LeaseRequest
 from alacena.engine.loading.load import LoadContext, Renewal, Stopwatch, call_of_source, loading, within
 from alacena.engine.loading.load_limiter import LoadLimiter
@@ -25,10 +26,12 @@ from alacena.engine.loading.source_backoff import told_pause
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Sequence
 
+    from alacena.engine.base.counts import Counts
     from alacena.engine.base.environment import Environment
+    from alacena.engine.base.events import Events
     from alacena.engine.base.keys import EntryKey
     from alacena.engine.base.policy import Policy
-    from alacena.engine.base.remote_tier import Counts, Permit, RemoteTier
+    from alacena.engine.base.remote_tier import Permit, RemoteTier
     from alacena.engine.base.settings import Settings
     from alacena.engine.loading.load import Request
     from alacena.engine.loading.single_flight import Flight, SingleFlight
@@ -51,6 +54,7 @@ class LoadRunner:
         counts: What is counted.
         environment: Time and chance.
         settings: Waits and limits.
+        events: Who is told.
     """
 
     def __init__(
@@ -64,6 +68,7 @@ class LoadRunner:
         counts: Counts,
         environment: Environment,
         settings: Settings,
+        events: Events,
     ) -> None:
         self._tiers = tiers
         self._remote = remote
@@ -73,6 +78,8 @@ class LoadRunner:
         self._counts = counts
         self._environment = environment
         self._settings = settings
+        self._events = events
+        self._said: set[str] = set()
         self._limiter = LoadLimiter(settings.max_loads_per_tenant)
 
     async def run(self, flight: Flight, request: Request, stale: Found | None) -> None:
@@ -93,7 +100,7 @@ class LoadRunner:
                 # The others did not ask for what this block was about to do: its end says nothing of their sources.
                 reason = error if isinstance(error, ClaimLeftError) else ClaimLeftError(reason)
             elif not flight.is_over:
-                self._counts.load_failures += 1
+                self.failed(request.key, reason)
                 if not is_ended(task, error):
                     self.leave_alone(request.key, request.policy, flight, error, stands_in=stale is not None)
             flight.fail(reason)
@@ -248,6 +255,18 @@ class LoadRunner:
             with call_of_source(), self._flights.inside(keys, flights):
                 yield stopwatch
             stopwatch.stop()
+            self._counts.loaded(keys[0], stopwatch.elapsed_s)
+            if self._events:
+                key = keys[0]
+                self._events.emit(
+                    LoadFinished(key.tenant_id, key.data_type, key.resource_id, len(keys), stopwatch.elapsed_s)
+                )
+
+    def failed(self, key: EntryKey, error: BaseException) -> None:
+        """Count a load that failed, and tell of it."""
+        self._counts.failed(key)
+        if self._events:
+            self._events.emit(LoadFailed(key.tenant_id, key.data_type, key.resource_id, type(error).__name__))
 
     def leave_alone(
         self, key: EntryKey, policy: Policy, flight: Flight, error: BaseException, *, stands_in: bool
@@ -284,9 +303,12 @@ class LoadRunner:
         """Tell of what a source said wrongly about its value, which its callers get all the same."""
         for slip in context.slips:
             self._counts.slips += 1
-            _log.warning(
-                "%s %r: its source said something that is left out of account: %s", key.data_type, key.resource_id, slip
-            )
+            if key.data_type not in self._said and len(self._said) < _MOST_SAID:
+                self._said.add(key.data_type)
+                _log.warning(
+                    "%s %r: its source said something that is left out of account: %s. The next of this type are not said",
+                    key.data_type, key.resource_id, slip,
+                )  # fmt: skip
 
     async def _wait_for_change(self, request: Request, held: Held, left_s: float) -> Found | None:
         """What somebody else has filled meanwhile; ``None`` where the lease is to be asked for again.
@@ -322,6 +344,8 @@ class LoadRunner:
         except BackendError as error:
             self._tiers.report_failure("refresh", key, error)
 
+
+_MOST_SAID: Final = 1_000
 
 _NOT_THE_SOURCES: Final = (
     CircularLoadError,

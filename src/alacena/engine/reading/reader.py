@@ -20,10 +20,10 @@ from alacena.engine.reading.decision import RENEWING, STALE, Decision, decide, m
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Iterable, Mapping
 
+    from alacena.engine.base.counts import Counts
     from alacena.engine.base.environment import Environment
     from alacena.engine.base.events import Events
     from alacena.engine.base.keys import EntryKey, Keys
-    from alacena.engine.base.remote_tier import Counts
     from alacena.engine.loading.load import Request
     from alacena.engine.loading.single_flight import Flight, SingleFlight
     from alacena.engine.loading.source_backoff import SourceBackoff
@@ -85,8 +85,9 @@ class Reader:
         if found is None:
             found = await self._tiers.find(keys, policy, keep=keep)
         if found is None or found.fresh_for_s <= 0:
-            self._counts.misses += 1
+            self._counts.unanswered(keys[0], found)
             return self._finish(keys[0], Lookup(None, "none", found=False), started)
+        self._counts.found(found)
         return self._finish(keys[0], self._filler.found(found), started)
 
     def seeker(self, policies: Mapping[str, Policy]) -> Callable[[str, str, str, Any], Coroutine[Any, Any, Any]]:
@@ -124,7 +125,7 @@ class Reader:
             found = await self._tiers.find(keys, policy, keep=keep)
         if found is not None and (reads := reads_under_way()) is not None:
             reads.note(keys[0].ident, found.tags)
-        return self._tiers.worth(found, default)
+        return self._tiers.worth(keys[0], found, default)
 
     async def load(self, request: Request) -> Lookup[Any]:
         """Look at the tiers, then ask the source; callers who ask for one entry at a time share one load.
@@ -143,7 +144,7 @@ class Reader:
         found = await self._found(request, started)
         decision = self.decide(key, found, request.policy)
         if found is None or decision is Decision.WAIT:
-            self._counts.misses += 1
+            self._counts.missed(key, found)
             self.admit(key, request.policy)
             return self._finish(key, await self._join(request, found), started)
         if decision in RENEWING:
@@ -179,18 +180,23 @@ class Reader:
             decision = Decision.WAIT  # the caller is the one to renew it
         if found is not None and decision is not Decision.WAIT:
             return self._finish(key, self.answer(found, decision), started)
-        self._counts.misses += 1
+        self._counts.missed(key, found)
         self.admit(key, request.policy)
         while (flight := self.joined(request)) is not None:
             try:
-                return self._finish(key, await self._landed(request, found, flight), started)
+                lookup = await self._landed(request, found, flight)
+                self._counts.landed(key, lookup, waited=True)
+                return self._finish(key, lookup, started)
             except ClaimLeftError:
                 self._flights.check(key)
             except UnsharableValueError:
                 request = replace(request, alone=True)
         flight = self._started(request, found)
         outcome = await _outcome_or_call(flight, called)
-        return (flight, outcome) if called.done() else self._finish(key, outcome.result(), started)
+        if called.done():
+            return flight, outcome
+        self._counts.landed(key, outcome.result(), waited=False)
+        return self._finish(key, outcome.result(), started)
 
     async def refresh(self, request: Request) -> Lookup[Any]:
         """Ask the source whatever the tiers hold and whoever is loading, and store its answer."""
@@ -199,7 +205,9 @@ class Reader:
         self._flights.close(request.key.entry)
         insisting = replace(request, insist=True)
         flight = self._flights.start(request.key.entry, lambda started: self._runner.run(started, insisting, None))
-        return self._finish(request.key, await flight.join(), started)
+        lookup = await flight.join()
+        self._counts.landed(request.key, lookup, waited=False)
+        return self._finish(request.key, lookup, started)
 
     async def remaining(self, key: EntryKey, policy: Policy) -> float:
         """Seconds that an entry stays fresh: -1 for ever, -2 absent."""
@@ -210,7 +218,7 @@ class Reader:
 
     def stale(self, found: Found) -> Lookup[Any]:
         """An expired entry as an answer."""
-        self._counts.stale_served += 1
+        self._counts.went_stale(found.key)
         if found.value is NOT_FOUND:
             return Lookup(None, "none", found.tier, found=False, tags=found.tags)
         return Lookup(found.value, "stale", found.tier, tags=found.tags)
@@ -247,10 +255,11 @@ class Reader:
         self._source_backoff.repeat(key.entry, policy)
 
     def answer(self, found: Found, decision: Decision) -> Lookup[Any]:
-        """An entry that is served, as an answer."""
+        """An entry that is served, as an answer; counted as one."""
         if decision in STALE:
-            self._counts.misses += 1
+            self._counts.missed(found.key, found)
             return self.stale(found)
+        self._counts.found(found)
         return self._filler.found(found)
 
     async def _found(self, request: Request, now: float) -> Found | None:
@@ -263,15 +272,19 @@ class Reader:
     async def _join(self, request: Request, stale: Found | None) -> Lookup[Any]:
         """Join the load of the entry, or start it; again as long as it is a claim that is left without a value."""
         while True:
-            flight = self.joined(request) or self._started(request, stale)
+            joined = self.joined(request)
+            flight = joined or self._started(request, stale)
             try:
-                return await self._landed(request, stale, flight)
+                lookup = await self._landed(request, stale, flight)
             except ClaimLeftError:
                 self._flights.check(request.key)  # what is loading it by now may wait for the one that asks
             except UnsharableValueError:
                 if request.alone:
                     raise
                 request = replace(request, alone=True)
+            else:
+                self._counts.landed(request.key, lookup, waited=joined is not None)
+                return lookup
 
     def joined(self, request: Request) -> Flight | None:
         """The load under way that a request joins, if there is one."""

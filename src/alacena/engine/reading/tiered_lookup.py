@@ -18,11 +18,12 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
     from typing import TypeVar
 
+    from alacena.engine.base.counts import Counts
     from alacena.engine.base.environment import Environment
     from alacena.engine.base.events import Events
     from alacena.engine.base.generation import Generation
     from alacena.engine.base.keys import EntryKey, Keys
-    from alacena.engine.base.remote_tier import Counts, LeaseRequest, Permit, RemoteTier
+    from alacena.engine.base.remote_tier import LeaseRequest, Permit, RemoteTier
     from alacena.engine.coherence.value_store import ValueStore
     from alacena.engine.memory import MemoryTier
 
@@ -133,11 +134,12 @@ class TieredLookup:
                 return self._alive_in_memory(keys) or await self._ask(keys, policy, keep=True)
         return await self._lead(keys, policy)
 
-    def worth(self, found: Found | None, default: Any) -> Any:
-        """The value of a fresh entry, else the default."""
+    def worth(self, key: EntryKey, found: Found | None, default: Any) -> Any:
+        """The value of a fresh entry that was asked for by a key, else the default."""
         if found is None or found.fresh_for_s <= 0:
-            self._counts.misses += 1
+            self._counts.unanswered(key, found)
             return default
+        self._counts.found(found)
         return default if found.value is NOT_FOUND else found.value
 
     async def seek(self, data_type: str, resource_id: str, tenant_id: str, default: Any) -> Any:
@@ -149,25 +151,28 @@ class TieredLookup:
         breaker = self._breaker
         reads = reads_under_way() if UNDER_WAY else None
         if not breaker.failures and reads is None:
-            asked, answers = None, breaker.answers
+            asked, answers, began = None, breaker.answers, self._environment.now()
             try:
                 asked = self._remote.seek(data_type, resource_id, tenant_id)
                 if asked is not None:
                     found = await asked
                     breaker.answers += 1
+                    self._counts.redis_read.observe(self._environment.now() - began)
                     if type(found) is not Unsettled:
                         return default if found is MISSING else found
                     unknown = found.unknown
             except BackendError as error:
                 if asked is not None:  # else it was known at once that nobody is there
                     breaker.failed(answers)
-                self.report_failure("get", self._keys.plain(data_type, resource_id, tenant_id), error)
-                return self.worth(None, default)
+                key = self._keys.plain(data_type, resource_id, tenant_id)
+                self.report_failure("get", key, error)
+                self._counts.left_out((key,))
+                return self.worth(key, None, default)
         key = self._keys.plain(data_type, resource_id, tenant_id)
         found = await self._ask((key,), UNKEPT, keep=False, unknown=unknown)
         if reads is not None and found is not None:
             reads.note(found.key.ident, found.tags)
-        return self.worth(found, default)
+        return self.worth(key, found, default)
 
     async def find_again(self, keys: Sequence[EntryKey], policy: Policy, *, keep: bool) -> Found | None:
         """What is alive now, fresh or stale: what was found before may have been invalidated since."""
@@ -180,11 +185,14 @@ class TieredLookup:
         rest = [index for index, hit in enumerate(found) if hit is None]
         if rest:
             asked = [keys[index] for index in rest]
+            began = self._environment.now()
             try:
                 hits = await self._guarded(lambda: self._remote.find_many(asked, policy, keep=keep))
             except BackendError as error:
                 self.report_failure("get_many", asked[0], error)
+                self._counts.left_out(asked)
                 return found
+            self._counts.redis_read.observe(self._environment.now() - began)
             for index, hit in zip(rest, hits, strict=True):
                 found[index] = hit
             self._counts.redis_hits += sum(hit is not None and hit.tier == "redis" for hit in hits)
@@ -271,6 +279,7 @@ class TieredLookup:
         """Ask, whoever else is asking, for the entry and for generations that are not known."""
         breaker = self._breaker
         if breaker.failures and not breaker.admits():
+            self._counts.left_out(keys)
             return None
         began, answers = self._environment.now(), breaker.answers
         try:
@@ -280,6 +289,7 @@ class TieredLookup:
         except BackendError as error:
             self._failed(error, began, answers)
             self.report_failure("get", keys[0], error)
+            self._counts.left_out(keys)
             return None
         except asyncio.CancelledError:
             breaker.abandoned()
@@ -288,6 +298,7 @@ class TieredLookup:
             breaker.succeeded()
         else:
             breaker.answers += 1
+        self._counts.redis_read.observe(self._environment.now() - began)
         if found is None or isinstance(found, Unsettled):  # what the server does not know either has ended
             return None
         self._counts.redis_hits += found.tier == "redis"

@@ -16,11 +16,12 @@ from alacena.engine.writing.under_way import UnderWay
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterable, Sequence
 
+    from alacena.engine.base.counts import Counts
     from alacena.engine.base.environment import Environment
     from alacena.engine.base.events import Events
     from alacena.engine.base.keys import EntryKey, Keys
     from alacena.engine.base.policy import Policy
-    from alacena.engine.base.remote_tier import Beginning, Counts, NewEntry, Refusal, RemoteTier
+    from alacena.engine.base.remote_tier import Beginning, NewEntry, Refusal, RemoteTier
     from alacena.engine.base.scope import Scope
     from alacena.engine.base.ttl import TtlOrUnset
     from alacena.engine.loading.single_flight import SingleFlight
@@ -90,6 +91,7 @@ class Writer:
         self._burst: Burst | None = None
         self._events = events
         self._counts = counts
+        self._environment = environment
         self._under_way = UnderWay(environment)
 
     async def set(
@@ -153,8 +155,8 @@ class Writer:
 
     async def _refused(self, refusals: Sequence[tuple[EntryKey, Refusal]]) -> None:
         """The caller knows of newer values that are not stored: the older ones are not served any more."""
-        for _, reason in refusals:
-            self._counts.refused(reason)
+        for key, reason in refusals:
+            self._counts.refused(key, reason)
         if refusals:
             await self.delete([key for key, _ in refusals])
 
@@ -166,7 +168,9 @@ class Writer:
         for at in range(0, len(keys), _AT_ONCE):
             some = slice(at, at + _AT_ONCE)
             begun = None if beginnings is None else beginnings[some]
+            began = self._environment.now()
             fates = await self._remote.store_many(keys[some], new_entries[some], begun)
+            self._counts.stored(fates, self._environment.now() - began)
             refusals: list[tuple[EntryKey, Refusal]] = []
             for key, fate in zip(keys[some], fates, strict=True):
                 if not fate:
@@ -273,6 +277,7 @@ class Writer:
     async def _send(self, burst: Burst) -> Ended | None:
         self._burst = None
         groups, entries = list(burst.groups), list(burst.entries.values())
+        began = self._environment.now()
         try:
             ended = await self._remote.invalidate(groups, entries)
             if len({group[1] for group in groups if len(group) > 1}) > 1:
@@ -282,8 +287,8 @@ class Writer:
         except BackendError as error:
             burst.error = error
             return None
-        else:
-            return ended
+        self._counts.invalidate.observe(self._environment.now() - began)
+        return ended
 
     @asynccontextmanager
     async def write(

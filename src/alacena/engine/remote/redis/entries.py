@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from alacena.engine.base.errors import ServerReplyError
 from alacena.engine.base.events import EntryRejected
+from alacena.engine.base.miss_reasons import EXPIRED, INVALIDATED
 from alacena.engine.base.policy import UNKEPT, Policy
 from alacena.engine.base.remote_tier import ABSENT, MISSING, NOT_FOUND, Found, Unsettled
 from alacena.engine.codec import NOTHING, EntryError, Envelope
@@ -15,12 +16,13 @@ from alacena.engine.codec import NOTHING, EntryError, Envelope
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from alacena.engine.base.counts import Counts
     from alacena.engine.base.environment import Environment
     from alacena.engine.base.events import Events
     from alacena.engine.base.family import Family
     from alacena.engine.base.generation import Generation
     from alacena.engine.base.keys import EntryKey, Ident, Keys
-    from alacena.engine.base.remote_tier import Counts, NewEntry
+    from alacena.engine.base.remote_tier import NewEntry
     from alacena.engine.codec import Codec
     from alacena.engine.coherence.generation_table import GenerationTable
     from alacena.engine.coherence.value_store import Received, ValueStore
@@ -151,6 +153,7 @@ class Entries:
         if fresh_ms:
             now_ms = node.server_ms()
             if expires_ms <= now_ms:
+                self._counts.reasons.note(key.ident, EXPIRED)
                 return None
             fresh_for_s = (fresh_ms - now_ms) / 1000
             stale_for_s = (expires_ms - fresh_ms) / 1000
@@ -181,7 +184,7 @@ class Entries:
         """
         if type(data) is not bytes:
             if data is None:
-                self._counts.misses += 1
+                self._unanswered(ident)
                 return MISSING
             raise data
         first, second = generations[0].nonce, generations[1].nonce
@@ -195,6 +198,7 @@ class Entries:
                     pass
                 else:
                     self._counts.redis_hits += 1
+                    self._counts.of(ident[0], ident[1]).redis += 1
                     return value
         return self._judge_value_fully(node, ident, data)
 
@@ -205,10 +209,15 @@ class Entries:
         if isinstance(found, Unsettled):
             return found
         if found is None or found.fresh_for_s <= 0 or found.value is NOT_FOUND:
-            self._counts.misses += 1
+            self._unanswered(ident, found if found is not None and found.fresh_for_s <= 0 else None)
             return MISSING
         self._counts.redis_hits += 1
+        self._counts.found(found)
         return found.value
+
+    def _unanswered(self, ident: Ident, expired: Found | None = None) -> None:
+        tenant_id, data_type, resource_id, *_ = ident
+        self._counts.unanswered(self._keys.plain(data_type, resource_id, tenant_id), expired)
 
     def judge_many(
         self, node: Node, keys: Sequence[EntryKey], values: Sequence[bytes | None], policy: Policy, *, keep: bool
@@ -273,17 +282,21 @@ class Entries:
         try:
             envelope, plain = self._codec.open(data, key_digest=key.digest, tenant=key.tenant_id)
             depends = self._alive(node, key, envelope)
-            if depends is None or isinstance(depends, Unsettled):
+            if depends is None:
+                self._counts.reasons.note(key.ident, INVALIDATED)
+                return None
+            if isinstance(depends, Unsettled):
                 return depends
             fresh_for_s = math.inf
             if envelope.fresh_until_ms:
                 fresh_for_s = (envelope.fresh_until_ms - node.server_ms()) / 1000
             stale_for_s = (envelope.expires_ms - envelope.fresh_until_ms) / 1000
             if fresh_for_s + stale_for_s <= 0:
+                self._counts.reasons.note(key.ident, EXPIRED)
                 return None
             value = NOT_FOUND if envelope.not_found else self._codec.decode(plain)
         except EntryError as error:
-            self._counts.rejected_entries += 1
+            self._counts.rejected(key)
             self._events.emit(EntryRejected(key.tenant_id, key.data_type, key.resource_id, error.reason))
             return None
         load_s = envelope.load_ms / 1000

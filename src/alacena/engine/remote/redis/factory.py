@@ -20,12 +20,12 @@ from alacena.engine.remote.redis.wire.supervisor import Pace
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
+    from alacena.engine.base.counts import Counts
     from alacena.engine.base.credentials import CredentialProvider
     from alacena.engine.base.environment import Environment
     from alacena.engine.base.events import Events
     from alacena.engine.base.health import Health
     from alacena.engine.base.keys import Keys
-    from alacena.engine.base.remote_tier import Counts
     from alacena.engine.base.settings import Settings
     from alacena.engine.codec import Codec
     from alacena.engine.coherence.generation_table import GenerationTable

@@ -72,7 +72,7 @@ class Nodes:
         self.topology: Topology
         self._by_slot = False
         self._nodes: dict[Link, Node] = {}
-        self._notices = Notices(health or Health())
+        self._notices = Notices(health or Health(), events)
         self._removals = Removals(self, coherence, flights, environment, settings, self._notices)
         self.debts = self._removals.debts
 

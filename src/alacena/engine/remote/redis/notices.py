@@ -5,12 +5,14 @@ from __future__ import annotations
 import logging
 from typing import TYPE_CHECKING
 
+from alacena.engine.base.events import ServerFound, ServerLost
 from alacena.engine.remote.redis.commands import is_lasting
 from alacena.engine.remote.redis.facts import NEEDS
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from alacena.engine.base.events import Events
     from alacena.engine.base.health import Health
 
 _log = logging.getLogger("alacena")
@@ -21,17 +23,19 @@ class Notices:
 
     Args:
         health: Where the faults are kept until they have passed.
+        events: Who is told.
     """
 
-    def __init__(self, health: Health) -> None:
+    def __init__(self, health: Health, events: Events) -> None:
         self._health = health
+        self._events = events
         self._missing: dict[str, frozenset[str]] = {}
         self._doubts: dict[str, str] = {}
         self._owing = False
 
     def lost(self, address: str, error: BaseException) -> None:
         """A connection that served was lost."""
-        if self._health.report(f"connection to {address}", str(error)):
+        if self._report(address, error):
             _log.warning(
                 "the connection to %s is lost: %s. Reads go to the source until it is back; it is tried again by itself",
                 address, error,
@@ -39,7 +43,7 @@ class Notices:
 
     def unreached(self, address: str, error: BaseException) -> None:
         """An attempt to connect has failed."""
-        if not self._health.report(f"connection to {address}", str(error) or type(error).__name__):
+        if not self._report(address, error):
             return
         if is_lasting(error):
             _log.error(
@@ -50,9 +54,17 @@ class Notices:
         else:
             _log.info("%s is not reached yet: %s", address, error or type(error).__name__)
 
+    def _report(self, address: str, error: BaseException) -> bool:
+        """Returns whether the fault is news. Who listens is told once, however many reasons there come to be."""
+        part, words = f"connection to {address}", str(error) or type(error).__name__
+        if part not in self._health.faults():
+            self._events.emit(ServerLost(address=address, error=words))
+        return self._health.report(part, words)
+
     def connected(self, address: str) -> None:
         """A connection serves."""
         if self._health.mend(f"connection to {address}"):
+            self._events.emit(ServerFound(address=address))
             _log.info("%s is connected again", address)
 
     def rights(self, address: str, missing: Mapping[str, str]) -> None:
@@ -75,6 +87,8 @@ class Notices:
 
     def owing(self, reason: str) -> None:
         """A removal was not confirmed."""
+        if self._owing:
+            return
         self._owing = True
         _log.warning(
             "a removal was not confirmed: %s. Reads of what it covers go to the source until the server takes it; it is "

@@ -18,12 +18,12 @@ from alacena.engine.remote.redis.stores import Stores
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Iterable, Mapping, Sequence
 
+    from alacena.engine.base.counts import Counts
     from alacena.engine.base.environment import Environment
     from alacena.engine.base.events import Events
     from alacena.engine.base.generation import Generation
     from alacena.engine.base.keys import EntryKey, Keys
     from alacena.engine.base.policy import Policy
-    from alacena.engine.base.remote_tier import Counts
     from alacena.engine.base.settings import Settings
     from alacena.engine.codec import Codec
     from alacena.engine.coherence.generation_table import GenerationTable

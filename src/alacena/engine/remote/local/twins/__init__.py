@@ -3,7 +3,7 @@
 They are kept line by line beside their scripts on purpose: a differential test runs both on the same history.
 """
 
-from alacena.engine.remote.local.twins import budgets, counters, ledger, limits, locks, queues, roster
+from alacena.engine.remote.local.twins import budgets, counters, fleet, ledger, limits, locks, queues, roster
 from alacena.engine.remote.local.twins.registry import TWINS, Server, Twin
 
-__all__ = ["TWINS", "Server", "Twin", "budgets", "counters", "ledger", "limits", "locks", "queues", "roster"]
+__all__ = ["TWINS", "Server", "Twin", "budgets", "counters", "fleet", "ledger", "limits", "locks", "queues", "roster"]

@@ -1,0 +1,308 @@
+"""The processes of a namespace: each says every few seconds what it has counted, and answers what only it knows."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import zlib
+from typing import TYPE_CHECKING, Any, Final, Protocol
+
+import msgspec
+
+from alacena.coordination.coordination_keys import coordination_key
+from alacena.coordination.trouble import ends_a_task
+from alacena.engine.base.errors import AlacenaError, BackendError, LimitExceededError, UsageError
+from alacena.engine.base.scope import SYSTEM_TENANT
+from alacena.engine.base.snapshot import Snapshot  # noqa: TC001 - msgspec looks it up
+from alacena.engine.remote.backend import Script
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Mapping, Sequence
+
+    from alacena.engine.base.environment import Environment
+    from alacena.engine.base.health import Health
+    from alacena.engine.base.snapshot import Row
+    from alacena.engine.remote.backend import Argument, Backend
+
+_log = logging.getLogger("alacena")
+
+_PUBLISH: Final = Script("fleet_publish", idempotent=False)
+_LIST: Final = Script("fleet_list", idempotent=True)
+_ASK: Final = Script("fleet_ask", idempotent=False)
+
+_EVERY_S: Final = 2.0
+_STALE_AFTER: Final = 2.5
+_KEPT_FOR: Final = 5
+_LISTED_MS: Final = 60_000
+_MOST: Final = 256
+_MOST_QUESTIONS: Final = 32
+_LOOK_EVERY_S: Final = 0.1
+_LEAVE_S: Final = 0.2
+_PART: Final = "fleet"
+TASK: Final = "alacena: fleet"
+
+
+class Names(Protocol):
+    """Renders keys, and names as they may stand on the server."""
+
+    def render(self, kind: str, tenant_id: str, *parts: str) -> str:
+        """A key of a kind."""
+        ...
+
+    def shown(self, name: str) -> str:
+        """A name, or its digest if names must not be seen on the server."""
+        ...
+
+
+class Member(msgspec.Struct, frozen=True, omit_defaults=True):
+    """One process of a namespace, as it was heard last.
+
+    Attributes:
+        name: What it is asked by: its process and instance.
+        age_s: Seconds since it was heard, on the server's clock.
+        is_stale: Whether it should have been heard again by now: it has ended, hangs, or is cut off.
+        snapshot: What it had counted by then; ``None`` if that is so long ago that it is not kept any more.
+    """
+
+    name: str
+    age_s: float
+    is_stale: bool
+    snapshot: Snapshot | None = None
+
+
+class _Word(msgspec.Struct, array_like=True):
+    """What a process says of itself: how often, and its snapshot."""
+
+    every_s: float
+    snapshot: Snapshot
+
+
+class _Question(msgspec.Struct, array_like=True):
+    """What a process is asked: under which id it answers, what, and with which words."""
+
+    answer_id: str
+    question: str
+    words: dict[str, Any]
+    wait_ms: int
+
+
+class Fleet:
+    """This process among the others of its namespace.
+
+    One command each period says that it is there and takes the questions that wait for it: no connection is kept open
+    for them, and a question waits for at most a period.
+
+    Args:
+        store: The keyspace that all share.
+        keys: Renders names.
+        environment: Chance.
+        health: Where it is said that publishing fails.
+        snapshot: Gives the newest snapshot of this process.
+        every_s: How often it speaks; ``None``: never by itself.
+        is_seen: Whether it speaks at all: else it can but list and ask the others.
+        answers: What it can be asked, by the question's name.
+    """
+
+    def __init__(
+        self,
+        store: Backend,
+        keys: Names,
+        environment: Environment,
+        health: Health,
+        snapshot: Callable[[], Snapshot],
+        *,
+        every_s: float | None,
+        is_seen: bool,
+        answers: Mapping[str, Callable[..., Awaitable[Any]]],
+    ) -> None:
+        self._store = store
+        self._keys = keys
+        self._environment = environment
+        self._health = health
+        self._snapshot = snapshot
+        self._every_s = every_s
+        self._is_seen = is_seen
+        self._answers = answers
+        self._roster = self._key("roster")
+        self._task: asyncio.Task[None] | None = None
+
+    def start(self) -> None:
+        """Speak from now on, the first time after a period."""
+        if self._every_s is not None:
+            self._task = asyncio.get_running_loop().create_task(self._run(self._every_s), name=TASK)
+            self._task.add_done_callback(self._ended)
+
+    @property
+    def name(self) -> str:
+        """What this process is asked by."""
+        snapshot = self._snapshot()
+        return f"{snapshot.process}#{snapshot.instance}"
+
+    async def close(self) -> None:
+        """Speak no more, and strike this process off, if the server answers."""
+        task, self._task = self._task, None
+        if task is None:
+            return
+        task.cancel()
+        await asyncio.wait((task,))
+        try:
+            await self._store.call("ZREM", self._roster, self.name, timeout_s=_LEAVE_S)
+            own = (self._key("said", self.name), self._key("inbox", self.name))
+            await self._store.call("DEL", *own, timeout_s=_LEAVE_S)
+        except AlacenaError as error:
+            _log.debug("the fleet was not told that this process ends: %s", error)
+
+    async def publish(self) -> None:
+        """Say what this process has counted, and answer what it is asked.
+
+        Cost: 1 round trip; 1 more for each question.
+        Atomicity: one script.
+
+        Raises:
+            BackendError: The server did not take it.
+        """
+        every_s = self._every_s or _EVERY_S
+        word = _Word(every_s, self._disguised(self._snapshot()))
+        said = zlib.compress(msgspec.msgpack.encode(word), 1)
+        keys = [self._roster, self._key("said", self.name), self._key("inbox", self.name)]
+        words: list[Argument] = [self.name, said, round(every_s * _KEPT_FOR * 1000), _LISTED_MS]
+        for question in await self._store.script(_PUBLISH, keys, words):
+            await self._answer(question)
+
+    async def members(self) -> list[Member]:
+        """Returns the processes of the namespace, those heard last first: 256 at most, silent ones for a minute.
+
+        Cost: 2 round trips; 3 if this process speaks too.
+
+        Raises:
+            BackendError: The server did not answer.
+        """
+        if self._is_seen:
+            await self.publish()
+        now_ms, *found = await self._store.script(_LIST, [self._roster], [_MOST, _LISTED_MS])
+        names = [bytes(name).decode() for name in found[::2]]
+        if not names:
+            return []
+        said = await self._store.call("MGET", *(self._key("said", name) for name in names))
+        return [
+            self._member(name, max(0, now_ms - int(heard)) / 1000, word)
+            for name, heard, word in zip(names, found[1::2], said, strict=True)
+        ]
+
+    async def ask(self, name: str, question: str, deadline_s: float, words: Mapping[str, Any]) -> Any:
+        """Ask a process what only it knows.
+
+        Args:
+            name: The name of a :class:`Member`.
+            question: What.
+            deadline_s: How long to wait for the answer; it comes within the other's period, two seconds.
+            words: The words of the question.
+
+        Raises:
+            UsageError: There is no such question, or its words are wrong.
+            TimeoutError: The process did not answer in time.
+            LimitExceededError: Too many questions wait for the process.
+            BackendError: The server did not answer.
+
+        Cost: 1 round trip, and 10 a second until the answer is there.
+        Cancellation: the question may be answered, and nobody reads that.
+        """
+        if question not in self._answers:
+            raise UsageError(f"there is no question {question!r}; there are {', '.join(sorted(self._answers))}")
+        if name == self.name:
+            return msgspec.msgpack.decode(msgspec.msgpack.encode(await self._said(question, dict(words))))
+        wait_ms = round(deadline_s * 1000)
+        answer_id = self._environment.token(16).hex()
+        key = self._key("answer", answer_id)
+        packed = msgspec.msgpack.encode(_Question(answer_id, question, dict(words), wait_ms))
+        if not await self._store.script(_ASK, [self._key("inbox", name)], [packed, wait_ms, _MOST_QUESTIONS]):
+            raise LimitExceededError(f"{_MOST_QUESTIONS} questions wait for {name!r} already: ask again in a while")
+        try:
+            async with asyncio.timeout(deadline_s):
+                while (said := await self._store.call("GET", key)) is None:  # noqa: ASYNC110 - another process's event
+                    await asyncio.sleep(_LOOK_EVERY_S)
+        except TimeoutError:
+            raise TimeoutError(f"{name!r} did not answer within {deadline_s:g} s: it may have ended, or hang") from None
+        answer = msgspec.msgpack.decode(said)
+        if "error" in answer:
+            raise UsageError(f"{name!r} could not answer {question!r}: {answer['error']}")
+        return answer["answer"]
+
+    async def _run(self, every_s: float) -> None:
+        while True:
+            await asyncio.sleep(every_s)
+            try:
+                await self.publish()
+            except BackendError as error:
+                # That the server is away is said by those who need it.
+                self._say(error, logging.DEBUG)
+            except BaseException as error:
+                if ends_a_task(error):
+                    raise
+                self._say(error, logging.ERROR)
+            else:
+                self._health.mend(_PART)
+
+    def _say(self, error: BaseException, level: int) -> None:
+        if self._health.report(_PART, f"this process is not seen by the others: {type(error).__name__}"):
+            _log.log(
+                level, "this process could not tell the fleet of itself: %s; it is tried again by itself, and the "
+                "cache is not concerned. A server that refuses it must allow ZADD, SET and EVALSHA", error,
+            )  # fmt: skip
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        if task is self._task:
+            self._health.report(_PART, "has ended, though nobody ended it: close the cache and open it anew")
+            _log.error("the task %r has ended, though nobody ended it: close the cache and open it anew", TASK)
+
+    async def _answer(self, packed: bytes) -> None:
+        try:
+            asked = msgspec.msgpack.decode(packed, type=_Question)
+        except msgspec.MsgspecError as error:
+            _log.warning("a question of another process could not be read, and is left out: %s", error)
+            return
+        try:
+            answer = {"answer": await self._said(asked.question, asked.words)}
+        except (AlacenaError, TypeError, ValueError, KeyError) as error:
+            answer = {"error": f"{type(error).__name__}: {error}"}
+        key = self._key("answer", asked.answer_id)
+        await self._store.call("SET", key, msgspec.msgpack.encode(answer), "PX", max(asked.wait_ms, 1))
+
+    async def _said(self, question: str, words: dict[str, Any]) -> Any:
+        return await self._answers[question](**words)
+
+    def _member(self, name: str, age_s: float, said: bytes | None) -> Member:
+        if said is None:
+            return Member(name, age_s, is_stale=True)
+        try:
+            word = msgspec.msgpack.decode(zlib.decompress(said), type=_Word)
+        except (zlib.error, msgspec.MsgspecError):
+            # Another version of the library says it otherwise: it is there all the same.
+            return Member(name, age_s, is_stale=age_s > _EVERY_S * _STALE_AFTER)
+        return Member(name, age_s, age_s > word.every_s * _STALE_AFTER, word.snapshot)
+
+    def _disguised(self, snapshot: Snapshot) -> Snapshot:
+        """The snapshot as it may stand on the server: with digests for names if names must not be seen there."""
+        shown = self._keys.shown
+        if shown("any") == "any":
+            return snapshot
+
+        def rows(of: Sequence[Row]) -> tuple[Row, ...]:
+            hidden = []
+            for row in of:
+                tenant, kind = row.tenant_id, row.data_type
+                names = {
+                    "tenant_id": None if tenant is None else shown(tenant),
+                    "data_type": None if kind is None else shown(kind),
+                }
+                hidden.append(msgspec.structs.replace(row, **names))
+            return tuple(hidden)
+
+        tokens = tuple(
+            one if one.tenant_id is None else msgspec.structs.replace(one, tenant_id=shown(one.tenant_id))
+            for one in snapshot.tokens
+        )
+        return msgspec.structs.replace(snapshot, rows=rows(snapshot.rows), types=rows(snapshot.types), tokens=tokens)
+
+    def _key(self, *parts: str) -> str:
+        return coordination_key(self._keys, "fleet", SYSTEM_TENANT, *parts)

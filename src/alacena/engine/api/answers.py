@@ -1,0 +1,90 @@
+"""What only this process knows, as plain facts: its memory, its loads, its counts."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final
+
+import msgspec
+
+from alacena.engine.base.scope import make_scope
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Mapping
+
+    from alacena.engine.api.recorder import Recorder
+    from alacena.engine.base.environment import Environment
+    from alacena.engine.base.keys import EntryKey, Keys
+    from alacena.engine.loading.single_flight import SingleFlight
+    from alacena.engine.loading.source_backoff import SourceBackoff
+    from alacena.engine.memory import MemoryTier
+
+_MOST_LOADS: Final = 100
+
+
+class Answers:
+    """Answers questions about this process. No answer holds a value.
+
+    Args:
+        keys: Renders names.
+        memory: The memory tier.
+        flights: The loads under way.
+        source_backoff: Sources that are left alone.
+        recorder: Gives the newest snapshot.
+        environment: The clock.
+    """
+
+    def __init__(
+        self,
+        keys: Keys,
+        memory: MemoryTier,
+        flights: SingleFlight,
+        source_backoff: SourceBackoff,
+        recorder: Recorder,
+        environment: Environment,
+    ) -> None:
+        self._keys = keys
+        self._memory = memory
+        self._flights = flights
+        self._source_backoff = source_backoff
+        self._recorder = recorder
+        self._environment = environment
+
+    def by_question(self) -> Mapping[str, Callable[..., Awaitable[Any]]]:
+        """Returns what can be asked, by name."""
+        return {"explain": self._explain, "loads": self._loads, "snapshot": self._snapshot}
+
+    def facts(self, key: EntryKey) -> dict[str, Any]:
+        """Returns what this process knows of one entry."""
+        now = self._environment.now()
+        slot = self._memory.entries.get(key.ident)
+        in_memory = None
+        if slot is not None:
+            in_memory = {
+                "fresh_for_s": slot.fresh_until - now,
+                "hits": slot.hits,
+                "bytes": slot.size,
+                "alive": all(g.nonce == stamp for g, stamp in zip(*slot.ground, strict=True)),
+                "copied_on_read": slot.thaw is not None,
+            }
+        return {
+            "key": key.entry.decode(),
+            "entry": None,
+            "memory": in_memory,
+            "memory_serves_for_s": self._memory.serving_until - now,
+            "loading": self._flights.get(key.entry) is not None,
+            "source_left_alone": self._source_backoff.is_active(key.entry),
+        }
+
+    async def _explain(self, data_type: str, resource_id: str, tenant_id: str, **scope: Any) -> dict[str, Any]:
+        parts = (scope.get(name) for name in ("agent_id", "conversation_id", "collection_id", "user_id", "permissions"))
+        return self.facts(self._keys.entry(data_type, resource_id, make_scope(tenant_id, *parts)))
+
+    async def _loads(self) -> dict[str, Any]:
+        """The loads that are running, the oldest first, a hundred at most: each by its key and age."""
+        running = self._flights.ages(self._environment.now())
+        oldest = sorted(running, key=lambda load: -load[1])[:_MOST_LOADS]
+        loads = [{"key": entry.decode("utf-8", "replace"), "age_s": age_s} for entry, age_s in oldest]
+        return {"count": len(running), "loads": loads}
+
+    async def _snapshot(self) -> Any:
+        return msgspec.to_builtins(self._recorder.renew())

@@ -1,0 +1,46 @@
+"""Twins of the scripts on the fleet."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from alacena.engine.remote.local.twins.registry import Server, twin
+
+if TYPE_CHECKING:
+    from alacena.engine.remote.backend import Reply
+
+
+@twin
+def fleet_publish(server: Server, keys: list[bytes], args: list[bytes]) -> Reply:
+    """Say that a process is there and what it has counted, and take the questions that wait for it."""
+    name, snapshot, kept_ms, listed_ms = args
+    now = server.now_ms
+    server.call("ZADD", keys[0], now, name)
+    server.call("ZREMRANGEBYSCORE", keys[0], "-inf", now - int(listed_ms))
+    server.call("PEXPIRE", keys[0], listed_ms)
+    server.call("SET", keys[1], snapshot, "PX", kept_ms)
+    questions = server.call("LRANGE", keys[2], 0, -1)
+    server.call("DEL", keys[2])
+    return questions
+
+
+@twin
+def fleet_list(server: Server, keys: list[bytes], args: list[bytes]) -> Reply:
+    """List the processes that were heard last."""
+    now = server.now_ms
+    found: list[Reply] = [now]
+    for name in reversed(server.call("ZRANGE", keys[0], -int(args[0]), -1)):
+        heard = int(float(server.call("ZSCORE", keys[0], name)))
+        if heard > now - int(args[1]):
+            found += [name, heard]
+    return found
+
+
+@twin
+def fleet_ask(server: Server, keys: list[bytes], args: list[bytes]) -> Reply:
+    """Put a question into the inbox of a process."""
+    if server.number("LLEN", keys[0]) >= int(args[2]):
+        return 0
+    server.call("RPUSH", keys[0], args[0])
+    server.call("PEXPIRE", keys[0], args[1])
+    return 1

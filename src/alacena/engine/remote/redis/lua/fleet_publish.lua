@@ -1,0 +1,13 @@
+-- Say that a process is there and what it has counted, and take the questions that wait for it.
+-- KEYS: roster (name of each process by the instant of its last word), snapshot, inbox
+-- ARGV: name, snapshot, for how long it is kept in ms, for how long a silent process is listed in ms
+-- Returns the questions.
+local time = redis.call('TIME')
+local now = time[1] * 1000 + math.floor(time[2] / 1000)
+redis.call('ZADD', KEYS[1], string.format('%.0f', now), ARGV[1])
+redis.call('ZREMRANGEBYSCORE', KEYS[1], '-inf', string.format('%.0f', now - ARGV[4]))
+redis.call('PEXPIRE', KEYS[1], ARGV[4])
+redis.call('SET', KEYS[2], ARGV[2], 'PX', ARGV[3])
+local questions = redis.call('LRANGE', KEYS[3], 0, -1)
+redis.call('DEL', KEYS[3])
+return questions

@@ -1,0 +1,183 @@
+"""What the processes of a namespace say of themselves, as answers that any presentation can show."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Final, Literal
+
+import msgspec
+
+from alacena.ops.output import Answer, Cell, Table
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from alacena.coordination.fleet import Member
+    from alacena.engine import Cache, Row, Snapshot
+
+By = Literal["reads", "misses", "loads", "failures", "bytes", "evictions"]
+
+_ANSWERS: Final = ("memory", "redis", "load", "waited", "stale", "none")
+COLUMNS: Final = (
+    "tenant", "type", "reads", "memory %", "redis %", "misses", "why", "loads", "ms a load", "failures", "bytes",
+    "evictions",
+)  # fmt: skip
+
+
+@dataclass(slots=True)
+class Line:
+    """The counts of one type of one tenant, over several processes."""
+
+    tenant: str
+    kind: str
+    answers: dict[str, int] = field(default_factory=lambda: dict.fromkeys(_ANSWERS, 0))
+    reasons: dict[str, int] = field(default_factory=dict)
+    loads: int = 0
+    failures: int = 0
+    load_s: float = 0.0
+    bytes: int = 0
+    evictions: int = 0
+
+    @property
+    def reads(self) -> int:
+        """Reads in all."""
+        return sum(self.answers.values())
+
+    @property
+    def misses(self) -> int:
+        """Reads that no tier answered with something fresh."""
+        return sum(self.reasons.values())
+
+    def add(self, row: Row) -> None:
+        """Add what one process has counted."""
+        for name, count in msgspec.structs.asdict(row.reads).items():
+            self.answers[name] += count
+        for name, count in msgspec.structs.asdict(row.misses).items():
+            self.reasons[name] = self.reasons.get(name, 0) + count
+        self.loads += row.loads
+        self.failures += row.load_failures
+        self.load_s += row.load_s
+        self.bytes += row.bytes
+        self.evictions += row.evictions
+
+    @property
+    def cells(self) -> list[str]:
+        """What a table shows of it."""
+        why = max(self.reasons.items(), key=lambda pair: pair[1], default=("", 0))
+        return [
+            self.tenant, self.kind, str(self.reads), _part(self.answers["memory"], self.reads),
+            _part(self.answers["redis"], self.reads), str(self.misses), why[0] if why[1] else "", str(self.loads),
+            f"{1000 * self.load_s / self.loads:.1f}" if self.loads else "", str(self.failures), _size(self.bytes),
+            str(self.evictions),
+        ]  # fmt: skip
+
+    @property
+    def data(self) -> dict[str, Any]:
+        """All of it, for programs."""
+        return {
+            "tenant_id": self.tenant, "data_type": self.kind, "reads": self.answers, "misses": self.reasons,
+            "loads": self.loads, "load_failures": self.failures, "load_s": self.load_s, "bytes": self.bytes,
+            "evictions": self.evictions,
+        }  # fmt: skip
+
+
+def lines(snapshots: Iterable[Snapshot], by: By = "reads") -> list[Line]:
+    """Returns the counts of some processes by tenant and type, the greatest first."""
+    found: dict[tuple[str, str], Line] = {}
+    for snapshot in snapshots:
+        for row in snapshot.rows:
+            name = (row.tenant, row.kind)
+            found.setdefault(name, Line(*name)).add(row)
+    return sorted(found.values(), key=lambda line: (-getattr(line, by), line.tenant, line.kind))
+
+
+def living(members: Sequence[Member]) -> list[Snapshot]:
+    """Returns the snapshots of the processes that are not silent."""
+    return [member.snapshot for member in members if member.snapshot is not None and not member.is_stale]
+
+
+async def fleet(cache: Cache) -> Answer:
+    """Returns the processes of the namespace; one that is silent is a finding, and so is none at all."""
+    members = await cache.fleet()
+    silent = sum(member.is_stale for member in members)
+    if not members:
+        words = "No process of this namespace was heard within a minute: is this their server and their namespace?"
+        return Answer({"processes": []}, (Cell(words, "bad"),), code=1)
+    cells = [_member(member) for member in members]
+    columns = ("process", "heard", "up", "server", "memory", "reads", "loading", "faults")
+    verdict = Cell(f"{len(members)} processes, all heard.", "good")
+    if silent:
+        verdict = Cell(
+            f"{len(members)} processes, {silent} of them silent: ended without closing, hung or cut off.", "bad"
+        )
+    data = {"processes": [msgspec.to_builtins(member) for member in members], "silent": silent}
+    return Answer(data, (), (Table("", columns, cells),), (verdict,), code=1 if silent else 0)
+
+
+async def top(cache: Cache, by: By, most: int) -> Answer:
+    """Returns what the processes have counted since they started, by tenant and type, the greatest first."""
+    members = await cache.fleet()
+    snapshots = living(members)
+    found = lines(snapshots, by)
+    shown = found[:most]
+    cells = [[Cell(text) for text in line.cells] for line in shown]
+    tables = (Table("", COLUMNS, cells),) if cells else ()
+    left = f"; {len(found) - len(shown)} more: give a greater --limit" if len(found) > len(shown) else ""
+    words = f"{len(snapshots)} processes; counted since each of them started{left}."
+    data = {"processes": len(snapshots), "rows": [line.data for line in shown], "complete": not left}
+    return Answer(data, (), tables, (Cell(words),), code=0 if snapshots else 1)
+
+
+async def ask_all(cache: Cache, words: dict[str, Any], deadline_s: float) -> list[dict[str, Any]]:
+    """Returns what each process that is heard knows of one entry; one that does not answer is named."""
+    import asyncio
+
+    members = [member for member in await cache.fleet() if not member.is_stale]
+    asked = (cache.ask(member.name, "explain", deadline_s=deadline_s, **words) for member in members)
+    answers = await asyncio.gather(*asked, return_exceptions=True)
+    return [
+        {"process": member.name, "error": str(answer)} if isinstance(answer, BaseException)
+        else {"process": member.name, **{name: answer[name] for name in ("memory", "memory_serves_for_s", "loading")}}
+        for member, answer in zip(members, answers, strict=True)
+    ]  # fmt: skip
+
+
+def _member(member: Member) -> list[Cell]:
+    heard = Cell(f"{member.age_s:.1f} s ago", "bad" if member.is_stale else "good")
+    snapshot = member.snapshot
+    if snapshot is None:
+        return [Cell(member.name), heard, *[Cell("")] * 6]
+    server = Cell("yes" if snapshot.connected else "no", "good" if snapshot.connected else "bad")
+    faults = ", ".join(f"{fault.part}: {fault.fault}" for fault in snapshot.faults)
+    return [
+        Cell(member.name),
+        heard,
+        Cell(_span(snapshot.uptime_s)),
+        server,
+        Cell(
+            f"{_size(snapshot.memory_bytes)} of {_size(snapshot.memory_max_bytes)}",
+            "plain" if snapshot.memory_serves else "doubtful",
+        ),
+        Cell(str(snapshot.total.reads.total)),
+        Cell(str(snapshot.loads_under_way)),
+        Cell(faults, "doubtful" if faults else "plain"),
+    ]
+
+
+def _part(some: int, of: int) -> str:
+    return f"{100 * some / of:.1f}" if of else ""
+
+
+def _size(count: float) -> str:
+    for unit in ("B", "KiB", "MiB", "GiB"):
+        if count < 1024:
+            return f"{count:.0f} {unit}" if unit == "B" else f"{count:.1f} {unit}"
+        count /= 1024
+    return f"{count:.1f} TiB"
+
+
+def _span(seconds: float) -> str:
+    for size, unit in ((86_400, "d"), (3_600, "h"), (60, "min")):
+        if seconds >= size:
+            return f"{seconds / size:.1f} {unit}"
+    return f"{seconds:.0f} s"

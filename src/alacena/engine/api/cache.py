@@ -500,16 +500,12 @@ class Cache(ManyVerbs, BlockVerbs, CoordinationVerbs, InspectionVerbs):
         If Redis fails: ``False``; the older value is gone from memory, and its removal is made up for as for :meth:`delete`.
         """
         parts = self._open_parts()
-        if type(tenant_id) is str and agent_id is conversation_id is collection_id is user_id is permissions is None:
-            key = parts.keys.plain(data_type, resource_id, tenant_id)
-        else:
-            scope = make_scope(tenant_id, agent_id, conversation_id, collection_id, user_id, permissions)
-            key = parts.keys.entry(data_type, resource_id, scope)
+        within = (agent_id, conversation_id, collection_id, user_id, permissions)
+        key = parts.keys.within(data_type, resource_id, tenant_id, within)
         policy = self.policy(data_type)
         if not use_memory:
             policy = policy.but(use_memory=False)
-        given = named(tags, document_ids) if tags or document_ids else ()
-        return await parts.writer.set((key,), (value,), (given,), policy, ttl) > 0
+        return await parts.writer.set((key,), (value,), (named(tags, document_ids),), policy, ttl) > 0
 
     async def delete(
         self,

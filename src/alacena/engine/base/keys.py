@@ -36,7 +36,7 @@ import msgspec
 
 from alacena.engine.base.errors import InvalidKeyError
 from alacena.engine.base.family import Family
-from alacena.engine.base.scope import Scope, identifier, tenant_text
+from alacena.engine.base.scope import Scope, identifier, make_scope, tenant_text
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -130,6 +130,8 @@ def named(tags: Iterable[str], document_ids: Iterable[DocumentId]) -> tuple[str,
     Raises:
         InvalidKeyError: A tag begins with the mark of this library's own.
     """
+    if tags == () == document_ids:
+        return ()
     given = [identifier("tag", tag) for tag in _several(tags)]
     names: tuple[str, ...] = (*given, *map(document_tag, _several(document_ids)))
     if any(name.startswith(MARK) for name in names):
@@ -308,6 +310,9 @@ class EntryKey(msgspec.Struct, eq=False, gc=False):
         return f"EntryKey({self.entry.decode()})"
 
 
+_WHOLE_TENANT: Final = (None,) * len(_LETTERS)
+
+
 class Keys:
     """Renders every key of one cache.
 
@@ -362,6 +367,12 @@ class Keys:
             place = self._family(tenant_id, data_type, resource_id), self._part(resource_id).encode()
         family, name = place
         return EntryKey((tenant_id, data_type, resource_id), family, family.entry + name, family.generations, name)
+
+    def within(self, data_type: str, resource_id: str, tenant_id: str | Scope, parts: tuple[Any, ...]) -> EntryKey:
+        """The key of the entry at a whole scope, or in a tenant and the further parts of a scope, in their order."""
+        if type(tenant_id) is str and parts == _WHOLE_TENANT:
+            return self.plain(data_type, resource_id, tenant_id)
+        return self.entry(data_type, resource_id, make_scope(tenant_id, *parts))
 
     def place(self, data_type: str, resource_id: str, tenant_id: str) -> tuple[Family, bytes] | None:
         """Where the tenant's own entry lies, its name rendered; ``None`` where that takes more than a look."""

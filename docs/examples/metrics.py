@@ -38,7 +38,7 @@ async def main():
     for member in await cache.fleet():
         print(member.name, member.age_s, member.is_stale, member.snapshot.total.reads.total)
         entry = {"data_type": "document", "resource_id": "d1", "tenant_id": "acme"}
-        print(await cache.ask(member.name, "explain", **entry))
+        print(await cache.ask(member.name, "explain", entry))
     page, content_type = await fleet_page(cache)  # every process, for one address that is scraped
     print(content_type, len(page))
     # --8<-- [end:fleet]

@@ -24,7 +24,11 @@ from alacena.ledger.ledger import Ledger
 from alacena.ledger.tenant_ledger import TenantLedger
 
 SCOPE_PARTS = {"tenant_id", "agent_id", "conversation_id", "collection_id", "user_id", "permissions"}
-OF_THE_WHOLE_CACHE = {"open", "close", "is_open", "tenant", "policy", "guarantee", "stats", "url", "settings"}
+OF_THE_WHOLE_CACHE = {"open", "close", "is_open", "tenant", "policy", "guarantee", "stats", "url", "settings"} | {
+    "snapshot",
+    "fleet",
+    "ask",
+}
 
 
 async def test_entries_are_read_and_written_without_naming_the_tenant(cache, settled):

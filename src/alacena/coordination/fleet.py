@@ -11,7 +11,14 @@ import msgspec
 
 from alacena.coordination.coordination_keys import coordination_key
 from alacena.coordination.trouble import ends_a_task
-from alacena.engine.base.errors import AlacenaError, BackendError, LimitExceededError, UsageError
+from alacena.engine.base.errors import (
+    AlacenaError,
+    BackendError,
+    BackendUnavailableError,
+    LimitExceededError,
+    OutcomeUnknownError,
+    UsageError,
+)
 from alacena.engine.base.scope import SYSTEM_TENANT
 from alacena.engine.base.snapshot import Snapshot  # noqa: TC001 - msgspec looks it up
 from alacena.engine.remote.backend import Script
@@ -233,9 +240,11 @@ class Fleet:
             await asyncio.sleep(every_s)
             try:
                 await self.publish()
-            except BackendError as error:
+            except (BackendUnavailableError, OutcomeUnknownError) as error:
                 # That the server is away is said by those who need it.
                 self._say(error, logging.DEBUG)
+            except BackendError as error:
+                self._say(error, logging.WARNING)
             except BaseException as error:
                 if ends_a_task(error):
                     raise

@@ -133,7 +133,7 @@ async def ask_all(cache: Cache, words: dict[str, Any], deadline_s: float) -> lis
     import asyncio
 
     members = [member for member in await cache.fleet() if not member.is_stale]
-    asked = (cache.ask(member.name, "explain", deadline_s=deadline_s, **words) for member in members)
+    asked = (cache.ask(member.name, "explain", words, deadline_s=deadline_s) for member in members)
     answers = await asyncio.gather(*asked, return_exceptions=True)
     return [
         {"process": member.name, "error": str(answer)} if isinstance(answer, BaseException)

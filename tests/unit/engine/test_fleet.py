@@ -78,9 +78,9 @@ def test_what_only_one_process_knows_is_asked_of_it() -> None:
         name = two._parts.observation.fleet.name
         entry = {"data_type": "note", "resource_id": "n", "tenant_id": TENANT}
         began = stage.now()
-        there = await one.ask(name, "explain", **entry)
+        there = await one.ask(name, "explain", entry)
         assert stage.now() - began < 2.5
-        here = await one.ask(one._parts.observation.fleet.name, "explain", **entry)
+        here = await one.ask(one._parts.observation.fleet.name, "explain", entry)
         assert (there["memory"]["alive"], here["memory"]) == (True, None)
         loads = await one.ask(name, "loads")
         assert loads["count"] == 1

@@ -5,11 +5,22 @@ from __future__ import annotations
 import asyncio
 import logging
 import threading
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from alacena.engine import Cache, Event, LoadFailed, LoadFinished, LookupFinished, ServerFound, ServerLost, Settings
+from alacena.engine import (
+    Cache,
+    Event,
+    LoadFailed,
+    LoadFinished,
+    LookupFinished,
+    ServerFound,
+    ServerLost,
+    ServerReplyError,
+    Settings,
+)
 from alacena.engine.base.events import Events
 from tests.unit.engine.scene import TENANT, play
 from tests.waiting import wait_for
@@ -145,3 +156,19 @@ async def test_loads_are_told_of(caplog: pytest.LogCaptureFixture) -> None:
     assert (finished.resource_id, finished.count) == ("n", 1)
     assert (failed.resource_id, failed.error) == ("m", "ValueError")
     assert any(isinstance(event, LookupFinished) for event in seen)
+
+
+def test_a_server_that_refuses_to_hear_of_the_fleet_is_said_once(caplog: pytest.LogCaptureFixture) -> None:
+    async def scenario(stage: Any) -> None:
+        fleet = stage.cache._parts.observation.fleet
+
+        async def refused(*_: object, **__: object) -> None:
+            raise ServerReplyError("NOPERM this user has no permissions to run the 'zadd' command")
+
+        fleet._store = SimpleNamespace(script=refused, call=refused)
+        await asyncio.sleep(20)
+        assert "fleet" in stage.cache.guarantee()["faults"]
+        assert await stage.cache.load("note", "n", TENANT, lambda: "v") == "v"
+
+    play(scenario, server=True, seeds=[1])
+    assert said(caplog, "could not tell the fleet of itself") == ["WARNING"]

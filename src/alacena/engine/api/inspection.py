@@ -112,15 +112,17 @@ class InspectionVerbs(ABC):
         """
         return await self._open_parts().observation.fleet.members()
 
-    async def ask(self, process: str, question: str, *, deadline_s: float = 5.0, **words: Any) -> Any:
+    async def ask(
+        self, process: str, question: str, words: Mapping[str, Any] | None = None, *, deadline_s: float = 5.0
+    ) -> Any:
         """Asks a process of the namespace what only it knows.
 
         Args:
             process: The ``name`` of one of those that :meth:`fleet` lists.
-            question: ``"explain"`` (with ``data_type``, ``resource_id``, ``tenant_id`` and parts of a scope): what its
-                memory has, and whether it loads; ``"loads"``: the loads that it has under way; ``"snapshot"``: its counts.
+            question: ``"explain"``: what its memory has of an entry, and whether it loads it; ``"loads"``: the loads that
+                it has under way; ``"snapshot"``: its counts.
+            words: For ``"explain"``: ``data_type``, ``resource_id``, ``tenant_id`` and the parts of a scope.
             deadline_s: How long to wait; a process looks into its inbox every two seconds.
-            words: The words of the question.
 
         Returns:
             Plain facts. Never a value.
@@ -134,7 +136,7 @@ class InspectionVerbs(ABC):
         Cost: 1 round trip, and 10 a second until the answer is there.
         Cancellation: the question may be answered, and nobody reads that.
         """
-        return await self._open_parts().observation.fleet.ask(process, question, deadline_s, words)
+        return await self._open_parts().observation.fleet.ask(process, question, deadline_s, words or {})
 
     def stats(self) -> dict[str, Any]:
         """Counts since the cache was opened, and what memory holds by tenant and type.

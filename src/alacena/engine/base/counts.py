@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 import msgspec
 
 from alacena.engine.base.errors import BackendError
-from alacena.engine.base.miss_reasons import EXPIRED, SERVER_AWAY, TOO_LARGE, MissReasons
+from alacena.engine.base.miss_reasons import EXPIRED, NAMES, SERVER_AWAY, TOO_LARGE, MissReasons
 from alacena.engine.base.snapshot import BOUNDS_S, Latency, Misses, Reads, Refusals, Row, Tokens
 
 if TYPE_CHECKING:
@@ -170,7 +170,7 @@ class Counts:
     def missed(self, key: EntryKey, expired: Found | None = None) -> None:
         """Count a read that no tier could answer with something fresh, but perhaps with an expired entry."""
         self.misses += 1
-        reason = self.reasons.why(key.ident) if expired is None else EXPIRED
+        reason = self.reasons.why(key.ident) if expired is None else NAMES[EXPIRED]
         self.of(key.tenant_id, key.data_type).missed(reason)
 
     def unanswered(self, key: EntryKey, expired: Found | None = None) -> None:

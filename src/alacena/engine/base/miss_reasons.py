@@ -5,15 +5,16 @@ from __future__ import annotations
 from array import array
 from typing import Any, Final
 
-ABSENT: Final = "absent"
-EXPIRED: Final = "expired"
-INVALIDATED: Final = "invalidated"
-EVICTED: Final = "evicted"
-TOO_LARGE: Final = "too_large"
-SERVER_AWAY: Final = "server_away"
+ABSENT: Final = 0
+EXPIRED: Final = 1
+INVALIDATED: Final = 2
+EVICTED: Final = 3
+TOO_LARGE: Final = 4
+SERVER_AWAY: Final = 5
 
-_NAMES: Final = (ABSENT, EXPIRED, INVALIDATED, EVICTED, TOO_LARGE, SERVER_AWAY)
-_CODES: Final = {name: code for code, name in enumerate(_NAMES)}
+NAMES: Final = ("absent", "expired", "invalidated", "evicted", "too_large", "server_away")
+"""What the reasons are called where they are counted."""
+
 _BITS: Final = 15
 _PLACES: Final = 1 << _BITS
 _REASON_BITS: Final = 3
@@ -21,10 +22,9 @@ _MARK: Final = ((1 << 63) - 1) & ~((1 << _REASON_BITS) - 1)
 
 
 class MissReasons:
-    """The last reasons by ident, each in the one place that its hash names: 256 KiB, whatever the number of keys.
+    """The last reasons by ident, each in the one place that its hash names: 256 KiB, whatever the number of entries.
 
-    An ident that comes later takes the place of an earlier one; then the earlier is taken to have never been there. Half
-    of the places hold marks of their own idents while 20,000 entries have gone lately.
+    An ident that comes later takes the place of an earlier one; then the earlier is taken to have never been there.
     """
 
     __slots__ = ("_places",)
@@ -32,13 +32,13 @@ class MissReasons:
     def __init__(self) -> None:
         self._places = array("q", bytes(8 * _PLACES))
 
-    def note(self, ident: tuple[Any, ...], reason: str) -> None:
+    def note(self, ident: tuple[Any, ...], reason: int) -> None:
         """Note why there is nothing under an entry's ident from now on."""
         mark = hash(ident)
-        self._places[(mark >> 40) & (_PLACES - 1)] = (mark & _MARK) | _CODES[reason]
+        self._places[(mark >> 40) & (_PLACES - 1)] = (mark & _MARK) | reason
 
     def why(self, ident: tuple[Any, ...]) -> str:
-        """Returns the reason that was noted last for an ident; ``"absent"`` if none is remembered.
+        """Returns the name of the reason that was noted last for an ident; ``"absent"`` if none is remembered.
 
         That the server was away says nothing of the next time, and is forgotten.
         """
@@ -46,8 +46,8 @@ class MissReasons:
         place = (mark >> 40) & (_PLACES - 1)
         noted = self._places[place]
         if not noted or (noted ^ mark) & _MARK:
-            return ABSENT
-        reason = _NAMES[noted & ((1 << _REASON_BITS) - 1)]
-        if reason is SERVER_AWAY:
+            return NAMES[ABSENT]
+        reason = noted & ((1 << _REASON_BITS) - 1)
+        if reason == SERVER_AWAY:
             self._places[place] = 0
-        return reason
+        return NAMES[reason]

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
 
 NAMES = (
     "memory_hit",
+    "writes",
     "redis_hit",
     "miss_fill",
     "stampede",

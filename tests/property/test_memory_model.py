@@ -70,8 +70,7 @@ class MemoryMachine(RuleBasedStateMachine):
             charge=size + SLOT_BYTES,
             fresh_until=self.environment.at + fresh,
             dead_after=self.environment.at + fresh + stale,
-            generations=(generation,),
-            stamps=(generation.nonce,),
+            ground=((generation,), (generation.nonce,)),
             cost=cost,
         )
         kept = self.memory.put(slot)
@@ -93,8 +92,7 @@ class MemoryMachine(RuleBasedStateMachine):
                 charge=size + SLOT_BYTES,
                 fresh_until=self.environment.at + fresh,
                 dead_after=self.environment.at + fresh,
-                generations=(generation,),
-                stamps=(generation.nonce,),
+                ground=((generation,), (generation.nonce,)),
             )
             slots.append(slot)
             self.latest[ident] = slot

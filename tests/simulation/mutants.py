@@ -16,12 +16,12 @@ from alacena.engine.loading.single_flight import SingleFlight
 from alacena.engine.memory import MemoryTier
 from alacena.engine.reading import load_runner as pilot
 from alacena.engine.reading.filler import Filler
-from alacena.engine.remote.redis import journal
-from alacena.engine.remote.redis import redis_tier as tier
+from alacena.engine.remote.redis import journal, stores
 from alacena.engine.remote.redis.debts import Debts
 from alacena.engine.remote.redis.entries import Entries
 from alacena.engine.remote.redis.node import Node
 from alacena.engine.remote.redis.redis_tier import RedisTier
+from alacena.engine.remote.redis.stores import Stores
 from tests.simulator import SimEnvironment, cache_twins, tracking
 from tests.simulator.admission import ServerKeyspace
 
@@ -51,28 +51,27 @@ def _script(name: str, twin: Callable[[Any, Words, Words], Any]) -> Iterator[Non
 def _store(*, lease: bool = True, hold: bool = True, stamps: bool = True, reread: bool = True) -> Any:
     """``store`` without some of its checks or reads."""
 
-    def store(space: Keyspace, keys: Words, args: Words) -> Any:
-        if lease and args[0] and space.execute([b"GET", keys[1]]) != args[0]:
+    def store_one(space: Keyspace, one: cache_twins.Stored) -> bytes:
+        if lease and one.token and space.execute([b"GET", one.lease]) != one.token:
             return b"lease"
-        if hold and cache_twins._holds(space, keys[2]):
+        if hold and cache_twins._holds(space, one.hold):
             return b"hold"
-        pairs = zip(keys[3:], args[5:], strict=False)
-        if stamps and any(space.execute([b"GET", key]) != nonce for key, nonce in pairs):
+        if stamps and any(space.execute([b"GET", name]) != nonce for name, nonce in one.generations):
             return b"generation"
-        space.execute([b"STRLEN", keys[0]])
-        space.execute([b"SET", keys[0], args[2], *([b"PX", args[1]] if int(args[1]) else [])])
-        space.execute([b"DEL", keys[1]])
+        space.execute([b"STRLEN", one.entry])
+        space.execute([b"SET", one.entry, one.value, *([b"PX", one.life] if int(one.life) else [])])
+        space.execute([b"DEL", one.lease])
         if reread:
-            space.execute([b"STRLEN", keys[0]])
-            space.execute([b"MGET", *keys[3:]])
+            space.execute([b"STRLEN", one.entry])
+            space.execute([b"MGET", *(name for name, _ in one.generations)])
         return b"ok"
 
-    return store
+    return lambda space, keys, args: [store_one(space, one) for one in cache_twins.stored(keys, args)]
 
 
 def _lease_blind_to_holds(space: Keyspace, keys: Words, args: Words) -> Any:
     reply = cache_twins.lease(space, keys, args)
-    return [*reply[:2], None, *reply[3:]]
+    return [*reply[:3], [[*one[:3], 0] for one in reply[3]]]
 
 
 def _keep_late(copies: ValueStore, *args: Any, **kwargs: Any) -> None:
@@ -224,7 +223,7 @@ def _believe_any_name(_: bytes, since: bytes, remembered: bytes, tags: Sequence[
 
 def _tells_of(names_of: Callable[[Sequence[str]], Sequence[str]]) -> AbstractContextManager[Any]:
     """Tags that were named late are compared by other names, or not all of them."""
-    return patch.object(tier, "tells_of", lambda *args: journal.tells_of(*args[:3], names_of(args[3])))
+    return patch.object(stores, "tells_of", lambda *args: journal.tells_of(*args[:3], names_of(args[3])))
 
 
 def _late_as_at_the_lease(space: Keyspace, keys: Words, args: Words) -> Any:
@@ -257,12 +256,12 @@ def _hold_the_entry_alone(space: Keyspace, keys: Words, args: Words) -> Any:
     return cache_twins.hold(space, [*keys[:3], b"nothing"], args)
 
 
-async def _store_as_if_just_read(tier: RedisTier, key: Any, new_entry: Any, _began: Any = None) -> Any:
+async def _store_as_if_just_read(place: Stores, keys: Any, new_entries: Any, _begun: Any = None) -> Any:
     """A value is stamped with what is current when it is stored, whenever it was read."""
-    return await _store_now(tier, key, new_entry, None)
+    return await _store_now(place, keys, new_entries)
 
 
-_store_now = RedisTier.store
+_store_now = Stores.store_many
 
 
 MUTANTS: dict[str, tuple[str, Callable[[], AbstractContextManager[Any]]]] = {
@@ -322,11 +321,11 @@ MUTANTS: dict[str, tuple[str, Callable[[], AbstractContextManager[Any]]]] = {
     "a hold ends no generation": ("blocks that die", lambda: _script("hold", _hold_the_entry_alone)),
     "a reading is stored under what is current": (
         "readings",
-        lambda: patch.object(RedisTier, "store", _store_as_if_just_read),
+        lambda: patch.object(Stores, "store_many", _store_as_if_just_read),
     ),
     "the journal is not asked": (
         "named late",
-        lambda: patch("alacena.engine.remote.redis.redis_tier.tells_of", lambda *_: False),
+        lambda: patch("alacena.engine.remote.redis.stores.tells_of", lambda *_: False),
     ),
     "endings are not written into the journal": ("named late", lambda: _script("end_tags", _endings(noted=False))),
     "a journal that is full is left as it is": (
@@ -335,7 +334,7 @@ MUTANTS: dict[str, tuple[str, Callable[[], AbstractContextManager[Any]]]] = {
     ),
     "the first ending after the lease is overlooked": (
         "named late",
-        lambda: patch.object(tier, "tells_of", _overlook_the_first),
+        lambda: patch.object(stores, "tells_of", _overlook_the_first),
     ),
     "the journal is read as it was at the lease": ("named late", lambda: _script("late", _late_as_at_the_lease)),
     "late tags are compared by their short names": (
@@ -345,7 +344,7 @@ MUTANTS: dict[str, tuple[str, Callable[[], AbstractContextManager[Any]]]] = {
     "only the first late tag is compared": ("named late", lambda: _tells_of(lambda names: names[:1])),
     "a journal begun anew is believed": (
         "named late, generations lost",
-        lambda: patch.object(tier, "tells_of", _believe_any_name),
+        lambda: patch.object(stores, "tells_of", _believe_any_name),
     ),
     "a nonce is kept where nobody tells of its end": (
         "tracking refused",

@@ -302,6 +302,9 @@ class Service:
         if verb == "reading":
             await self._ingest(tenant, resource, cache)
             return
+        if verb == "batch":
+            await self._ingest_all(tenant, cache)
+            return
         if verb == "write":
             version, confirmed = await self._hold_and_write(tenant, resource, process, cache)
         else:
@@ -344,6 +347,16 @@ class Service:
             await asyncio.sleep(self.sim.chance.random() / 2)
             named = {} if early else {"document_ids": ("preface", resource)}
             await reading.set(TYPE, resource, [tenant, resource, row.version], **named)
+
+    async def _ingest_all(self, tenant: str, cache: Cache) -> None:
+        """Read all resources of a tenant, work for a while, and store them at once."""
+        async with cache.reading(tenant, tags=("all",), data_types=(TYPE,)) as reading:
+            versions = {}
+            for number in range(self.plan.keys):
+                versions[f"d{number}"] = (await self.source.read(f"{tenant}/d{number}")).version
+            await asyncio.sleep(self.sim.chance.random() / 2)
+            values = {resource: [tenant, resource, version] for resource, version in versions.items()}
+            await reading.set_many(TYPE, values)
 
     async def _commit(self, key: str) -> int:
         async with self.source.transaction() as transaction:

@@ -7,12 +7,13 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from alacena.engine.remote.redis.cache_scripts import CACHE_SCRIPTS
+from alacena.engine.remote.redis.cache_scripts import CACHE_SCRIPTS, STORE
 from tests.simulation.test_tracking_differential import Pair, pair_of, real_server  # noqa: F401 - a fixture
-from tests.simulator.cache_twins import CACHE_TWINS
+from tests.simulator.cache_twins import CACHE_TWINS, store, stored
 
 if TYPE_CHECKING:
     from alacena.engine.remote.backend import Script
+    from alacena.engine.remote.local.keyspace import Keyspace
 
 TWINS = {script.source: CACHE_TWINS[script.name] for script in CACHE_SCRIPTS}
 GENERATIONS = ("gt", "gy", "gr", "gk")
@@ -25,27 +26,44 @@ def _keys_and_args(script: Script, chance: random.Random) -> tuple[list[str], li
     token, nonce = chance.choice(TOKENS), chance.choice(NONCES)
     generations = list(GENERATIONS[: chance.randint(2, 4)])
     nonces = [chance.choice(NONCES) for _ in generations]
-    life = chance.choice(("0", "100000"))
     latest = chance.choice(("0", "0", "1", "99999999999999"))
     return {
-        "lease": (
-            ["e", "l", "h", "j", *generations],
-            [token, "100000", nonce, "200000", chance.choice(RECORDS), str(chance.randint(2, len(generations)))],
-        ),
+        "lease": _lease(chance, generations, token, nonce),
         "mint": (generations, [nonce, chance.choice(("0", "300000"))]),
         "late": (["j", *generations], [nonce, "200000", "4", str(chance.randint(0, 3) * 4)]),
         "end_tags": (["j", *generations], ["".join(chance.choices(RECORDS, k=len(generations))), "40"]),
         "release": (["l"], [token]),
         "renew": (["l"], [token, "100000"]),
-        "store": (
-            ["e", "l", "h", *generations],
-            [chance.choice(("", token)), life, "value", "150000", latest, *nonces],
-        ),
+        "store": _store(chance, generations, nonces, latest),
         "discard": (["e", "l"], [token]),
         "begin": (["j", *generations], [nonce, "2", "200000", chance.choice(RECORDS)]),
         "hold": (["h", "e", "l", "gr"], [token, str(chance.randint(10**6, 10**10))]),
         "unhold": (["h", "e", "l"], [token]),
     }[script.name]
+
+
+def _lease(chance: random.Random, generations: list[str], token: str, nonce: str) -> tuple[list[str], list[str]]:
+    """One or two entries, each with some generations of its own and some that are tags'."""
+    count = chance.randint(1, 2)
+    args = [str(count), token, "100000", nonce, "2", "200000", chance.choice(RECORDS)]
+    for _ in range(count):
+        places = ["1", "2", *(str(place) for place in range(3, len(generations) + 1) if chance.random() < 0.7)]
+        args += [str(len(places)), str(chance.randint(2, len(places))), *places]
+    return ["j", *["e", "l", "h", "e2", "l2", "h2"][: 3 * count], *generations], args
+
+
+def _store(
+    chance: random.Random, generations: list[str], nonces: list[str], latest: str
+) -> tuple[list[str], list[str]]:
+    """One or two entries; they rest on the first two generations and on some of the others, or on none of these."""
+    count = chance.randint(1, 2)
+    keys = ["e", "l", "h", "e2", "l2", "h2"][: 3 * count]
+    args = [str(count), "150000", latest, *nonces]
+    for _ in range(count):
+        places = ["1", "2", *(str(place) for place in range(3, len(generations) + 1) if chance.random() < 0.7)]
+        token, life = chance.choice(("", *TOKENS)), chance.choice(("0", "100000"))
+        args += [token, life, "value", str(len(places)), *places]
+    return [*keys, *generations], args
 
 
 def _step(chance: random.Random) -> tuple[str, ...]:
@@ -57,6 +75,10 @@ def _step(chance: random.Random) -> tuple[str, ...]:
     plain: list[tuple[str, ...]] = [
         ("MGET", "e", *GENERATIONS),
         ("UNLINK", key),
+        ("MGET", "e2", "l2"),
+        ("SET", "l2", chance.choice(TOKENS)),
+        ("ZADD", "h2", "99999999999999", "token"),
+        ("UNLINK", "h2"),
         ("UNLINK", "l"),
         ("UNLINK", "h"),
         ("ZADD", "h", chance.choice(("1", "99999999999999")), chance.choice(TOKENS)),
@@ -85,6 +107,36 @@ def _rounded(answers: list[Any]) -> list[Any]:
 
 
 def _same_keys(pair: Pair) -> None:
-    for key in ("e", "l", "h", "j", *GENERATIONS):
+    for key in ("e", "l", "h", "e2", "l2", "h2", "j", *GENERATIONS):
         pair.step("untracked", ("GET", key))
         pair.step("untracked", ("EXISTS", key))
+
+
+def _store_by_the_first(space: Keyspace, keys: list[bytes], args: list[bytes]) -> Any:
+    """The fate of the first entry of a batch is that of all."""
+    fates = []
+    for one in stored(keys, args):
+        names, nonces = zip(*one.generations, strict=True)
+        places = [b"%d" % (place + 1) for place in range(len(names))]
+        alone = [b"1", *args[1:3], *nonces, one.token, one.life, one.value, b"%d" % len(places), *places]
+        if not fates or fates[0] == b"ok":
+            fates += store(space, [one.entry, one.lease, one.hold, *names], alone)
+        else:
+            fates.append(fates[0])
+    return [fates[0]] * len(fates)
+
+
+def test_a_batch_that_is_judged_by_its_first_entry_is_told_from_the_script(real_server: str) -> None:  # noqa: F811
+    """The random histories hold batches of which one entry is stored and the other is not."""
+    mutant = TWINS | {STORE.source: _store_by_the_first}
+    with pytest.raises(AssertionError):
+        _compare_histories(real_server, mutant)
+
+
+def _compare_histories(server: str, twins: dict[str, Any]) -> None:
+    for seed in range(40):
+        chance = random.Random(seed)
+        with pair_of(server, seed, scripts=twins) as pair:
+            for _ in range(120):
+                pair.step("loop", _step(chance), rounded=_rounded)
+            _same_keys(pair)

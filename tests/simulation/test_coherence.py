@@ -106,6 +106,12 @@ PLANS = {
     "readings, cut off": Plan(
         late_tags=True, verbs=("reading", "reading", "document", "tag"), faults=CUTS, fault_every_s=0.4
     ),
+    "readings of many": Plan(
+        profile=ROUGH, memory_ratio=0.9, verbs=("batch", "batch", "type", "tag"), keys=4, write_pause_s=0.1
+    ),
+    "readings of many, evicted": Plan(
+        verbs=("batch", "batch", "type", "tag"), keys=4, faults=("evict", "lose_generation", "flush", "lose_scripts")
+    ),
     "everything": Plan(profile=BAD, faults=get_args(Fault), fault_every_s=0.5),
 }
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 from functools import cache, partial
 from hashlib import sha1
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from alacena.engine.remote.backend import Script
 from alacena.engine.remote.local.twins import TWINS, TwinServer
@@ -27,25 +27,33 @@ _STAMP_BYTES = 48
 
 def lease(space: Keyspace, keys: list[bytes], args: list[bytes]) -> Any:
     """``lease.lua``."""
-    token, lease_ms, nonce, narrow_ms, name, own = args
-    journal, keys = keys[3], [*keys[:3], *keys[4:]]
+    (count, token, lease_ms, nonce, wide, narrow_ms, name), wanted = args[:7], list(map(int, args[7:]))
+    journal, several, generations = keys[0], keys[1 : 1 + 3 * int(count)], keys[1 + 3 * int(count) :]
+    entries, leases, holds = several[::3], several[1::3], several[2::3]
     length = space.execute([b"STRLEN", journal])
     if length == 0:
         space.execute([b"SET", journal, name, b"PX", narrow_ms])
         length = len(name)
-    there = space.execute([b"MGET", *keys])
-    for number, nonce_there in enumerate(there):
-        if number >= 3 and nonce_there is None:
-            life = [b"PX", narrow_ms] if number >= 5 else []
-            space.execute([b"SET", keys[number], nonce, *life])
-    stamp = _stamp(keys[3:], [one or nonce for one in there[3:]], int(own))
-    held = space.execute([b"GET", keys[1]])
-    if held is None or not _stands(held, token[_TOKEN_BYTES:], stamp):
-        space.execute([b"SET", keys[1], token + stamp, b"PX", lease_ms])
-    found = space.execute([b"MGET", *keys])
-    found[1] = [found[1], space.execute([b"PTTL", keys[1]])]
-    found[2] = _holds(space, keys[2])
-    return [*found[:3], [space.execute([b"GETRANGE", journal, b"0", b"%d" % (len(name) - 1)]), length], *found[3:]]
+    space.execute([b"EXISTS", *several])
+    nonces = space.execute([b"MGET", *generations])
+    for place, there in enumerate(nonces):
+        if there is None:
+            nonces[place] = nonce
+            space.execute([b"SET", generations[place], nonce, *([b"PX", narrow_ms] if place >= int(wide) else [])])
+    for key, held in zip(leases, space.execute([b"MGET", *leases]), strict=True):
+        depends, own, *rest = wanted
+        places, wanted = [place - 1 for place in rest[:depends]], rest[depends:]
+        stamp = _stamp([generations[place] for place in places], [nonces[place] for place in places], own)
+        if held is None or not _stands(held, token[_TOKEN_BYTES:], stamp):
+            space.execute([b"SET", key, token + stamp, b"PX", lease_ms])
+    values, held_now = space.execute([b"MGET", *entries]), space.execute([b"MGET", *leases])
+    under_hold = space.execute([b"EXISTS", *holds]) > 0
+    found = []
+    for value, held, key, hold_key in zip(values, held_now, leases, holds, strict=True):
+        left = int(lease_ms) if held.startswith(token) else space.execute([b"PTTL", key])
+        found.append([value, held, left, _holds(space, hold_key) if under_hold else 0])
+    nonces = space.execute([b"MGET", *generations])
+    return [space.execute([b"GETRANGE", journal, b"0", b"%d" % (len(name) - 1)]), length, nonces, found]
 
 
 def _stamp(generations: list[bytes], nonces: list[bytes], own: int) -> bytes:
@@ -120,34 +128,71 @@ def renew(space: Keyspace, keys: list[bytes], args: list[bytes]) -> Any:
     return 0
 
 
+class Stored(NamedTuple):
+    """One of the entries that ``store.lua`` is to store."""
+
+    entry: bytes
+    lease: bytes
+    hold: bytes
+    token: bytes
+    life: bytes
+    value: bytes
+    generations: list[tuple[bytes, bytes]]
+
+
+def stored(keys: list[bytes], args: list[bytes]) -> list[Stored]:
+    """What ``store.lua`` is asked to store; of each its generations with the nonces that they are to have."""
+    count = int(args[0])
+    names = keys[3 * count :]
+    pairs = list(zip(names, args[3:], strict=False))
+    wanted, at = [], 3 + len(names)
+    for number in range(count):
+        places = args[at + 4 : at + 4 + int(args[at + 3])]
+        rests_on = [pairs[int(place) - 1] for place in places]
+        wanted.append(Stored(*keys[3 * number : 3 * number + 3], *args[at : at + 3], rests_on))
+        at += 4 + len(places)
+    return wanted
+
+
 def store(space: Keyspace, keys: list[bytes], args: list[bytes]) -> Any:
     """``store.lua``."""
-    refusal = _refusal(space, keys, args)
-    if refusal == b"lease":
-        return refusal
-    if refusal:
-        if args[0] and space.execute([b"GET", keys[1]]) == args[0]:
-            space.execute([b"DEL", keys[1]])
-        return refusal
-    life = int(args[1])
-    for key in keys[5:]:
-        _prolong(space, key, life, int(args[3]))
-    space.execute([b"STRLEN", keys[0]])
-    space.execute([b"SET", keys[0], args[2], *([b"PX", args[1]] if life else [])])
-    space.execute([b"DEL", keys[1]])
-    space.execute([b"STRLEN", keys[0]])
-    space.execute([b"MGET", *keys[3:]])
-    return b"ok"
+    wanted = stored(keys, args)
+    names = keys[3 * len(wanted) :]
+    late = 0 < int(args[2]) < _now_ms(space)
+    leases = [one.lease for one in wanted if one.token]
+    held = iter(space.execute([b"MGET", *leases]) if leases else ())
+    holders = [next(held) if one.token else b"" for one in wanted]
+    under_hold = space.execute([b"EXISTS", *(one.hold for one in wanted)]) > 0
+    nonces = dict(zip(names, space.execute([b"MGET", *names]), strict=True))
+    fates = []
+    for one, holder in zip(wanted, holders, strict=True):
+        fates.append(_fate(space, one, holder, nonces, late=late, under_hold=under_hold))
+        if fates[-1] != b"ok" and one.token and holder == one.token:
+            space.execute([b"DEL", one.lease])
+    accepted = [one for one, fate in zip(wanted, fates, strict=True) if fate == b"ok"]
+    if not accepted:
+        return fates
+    space.execute([b"EXISTS", *(one.entry for one in accepted)])
+    for one in accepted:
+        for name, _ in one.generations[2:]:
+            _prolong(space, name, int(one.life), int(args[1]))
+        space.execute([b"SET", one.entry, one.value, *([b"PX", one.life] if int(one.life) else [])])
+        space.execute([b"DEL", one.lease])
+    space.execute([b"EXISTS", *(one.entry for one in accepted)])
+    space.execute([b"MGET", *names])
+    return fates
 
 
-def _refusal(space: Keyspace, keys: list[bytes], args: list[bytes]) -> bytes:
-    if 0 < int(args[4]) < _now_ms(space):
+def _fate(
+    space: Keyspace, one: Stored, holder: bytes, nonces: dict[bytes, bytes], *, late: bool, under_hold: bool
+) -> bytes:
+    if late:
         return b"late"
-    if args[0] and space.execute([b"GET", keys[1]]) != args[0]:
+    if holder != one.token:
         return b"lease"
-    if _holds(space, keys[2]) > 0:
+    if under_hold and _holds(space, one.hold) > 0:
         return b"hold"
-    return b"" if space.execute([b"MGET", *keys[3:]]) == args[5:] else b"generation"
+    return b"ok" if all(nonces[name] == nonce for name, nonce in one.generations) else b"generation"
 
 
 def _prolong(space: Keyspace, key: bytes, life_ms: int, least_ms: int) -> None:

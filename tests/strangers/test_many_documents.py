@@ -14,8 +14,6 @@ import pytest
 
 from alacena import depends_on, get_with_cache_aside, invalidate_document_update
 from alacena.engine.base.keys import MOST_TAGS
-from alacena.engine.remote.local.local_tier import LocalTier
-from alacena.engine.remote.redis.redis_tier import RedisTier
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -188,12 +186,12 @@ async def test_whatever_a_fill_fails_with_is_counted_told_and_logged_once(
 ) -> None:
     told: list[Any] = []
     cache = await open_cache(observers=[SimpleNamespace(observe=told.append)])
-    tier = LocalTier if cache.settings.redis_url is None else RedisTier
+    tier = cache._open_parts().remote
 
     async def fails(*_: object) -> str:
         raise ArithmeticError("does not fit")
 
-    with patch.object(tier, "fill", fails), caplog.at_level(logging.WARNING, logger="alacena"):
+    with patch.object(tier, "fill_many", fails), caplog.at_level(logging.WARNING, logger="alacena"):
         for name in ("a", "b"):
             assert await cache.load("note", name, "acme", lambda: "v") == "v"
             await stored(cache)

@@ -6,13 +6,12 @@ import asyncio
 from types import SimpleNamespace
 from typing import Any, cast
 
-import pytest
-
 from alacena.engine.base.counts import Counts
 from alacena.engine.base.errors import BackendError, BackendUnavailableError, OutcomeUnknownError
 from alacena.engine.base.events import Events
 from alacena.engine.base.keys import Keys
 from alacena.engine.base.policy import Policy
+from alacena.engine.base.remote_tier import LeaseRequest
 from alacena.engine.base.scope import Scope
 from alacena.engine.base.settings import Settings
 from alacena.engine.reading.common_parts import CommonParts
@@ -20,6 +19,7 @@ from alacena.engine.reading.tiered_lookup import TieredLookup
 from alacena.testing.doubles import FakeEnvironment
 
 KEY = Keys("alacena").entry("document", "d1", Scope("acme"))
+ASKED = LeaseRequest(KEY, (), lambda _: None)
 
 
 class Slow:
@@ -38,8 +38,9 @@ class Slow:
             self._environment.advance(self._after_s)
             raise BackendUnavailableError("too late")
 
-    async def lease(self, *_: Any, **__: Any) -> None:
-        self.leases += 1
+    async def lease_many(self, asked: Any) -> list[Any]:
+        self.leases += len(asked)
+        return [None] * len(asked)
 
 
 class Waves(Slow):
@@ -65,8 +66,9 @@ async def test_no_lease_is_asked_for_right_after_a_look_that_failed() -> None:
     both = tiers(tier, environment)
     assert await both.find((KEY,), Policy(), keep=False) is None
 
-    with pytest.raises(BackendError, match="just failed"):
-        await both.lease(KEY, (), lambda _: None, force=False)
+    (answer,) = await both.lease_many((ASKED,))
+    assert isinstance(answer, BackendError)
+    assert "just failed" in str(answer)
     assert tier.leases == 0
 
 
@@ -76,12 +78,12 @@ async def test_a_look_that_succeeds_and_a_moment_that_passes_open_the_way_again(
     both = tiers(tier, environment)
     await both.find((KEY,), Policy(), keep=False)
     environment.advance(0.1)
-    await both.lease(KEY, (), lambda _: None, force=False)
+    await both.lease_many((ASKED,))
 
     await both.find((KEY,), Policy(), keep=False)
     tier.fails = False
     await both.find((KEY,), Policy(), keep=False)
-    await both.lease(KEY, (), lambda _: None, force=False)
+    await both.lease_many((ASKED,))
     assert tier.leases == 2
 
 
@@ -102,7 +104,7 @@ async def test_a_server_that_is_known_to_be_away_is_asked_again_as_soon_as_it_is
         await both.find((KEY,), Policy(), keep=False)
     tier.fails = False
     await both.find((KEY,), Policy(), keep=False)
-    await both.lease(KEY, (), lambda _: None, force=False)
+    await both.lease_many((ASKED,))
     assert (tier.looks, tier.leases) == (21, 1)
 
 

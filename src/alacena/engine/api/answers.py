@@ -63,7 +63,7 @@ class Answers:
                 "fresh_for_s": slot.fresh_until - now,
                 "hits": slot.hits,
                 "bytes": slot.size,
-                "alive": all(g.nonce == stamp for g, stamp in zip(slot.generations, slot.stamps, strict=True)),
+                "alive": all(g.nonce == stamp for g, stamp in zip(*slot.ground, strict=True)),
                 "copied_on_read": slot.thaw is not None,
             }
         return {

@@ -180,14 +180,14 @@ async def _assemble(
 ) -> Parts:
     import asyncio
 
+    keys = _keys(settings)
     counts, health = Counts(), Health()
-    memory = _memory(settings, environment, counts)
+    memory = _memory(settings, environment, keys, counts)
     source_backoff = SourceBackoff(environment)
     flights = SingleFlight(memory, environment, settings.staleness_bound_s, source_backoff)
     coherence = GenerationTable(memory, flights)
     codec = _codec(settings, keyring)
     copies = ValueStore(memory, codec, environment)
-    keys = _keys(settings)
     remote, store, url = await _open_remote_tier(
         keys=keys,
         coherence=coherence,
@@ -242,15 +242,6 @@ async def _assemble(
     )
 
 
-def _memory(settings: Settings, environment: Environment, counts: Counts) -> MemoryTier:
-    return MemoryTier(
-        max_bytes=settings.memory_max_bytes,
-        max_entries=settings.memory_max_entries,
-        environment=environment,
-        counts=counts,
-    )
-
-
 def _codec(settings: Settings, keyring: Keyring | None) -> Codec:
     return Codec(
         compress_over_bytes=settings.compress_over_bytes,
@@ -263,6 +254,16 @@ def _codec(settings: Settings, keyring: Keyring | None) -> Codec:
 def _elements(codec: Codec, settings: Settings, keyring: Keyring | None) -> Elements:
     cipher = None if keyring is None else ElementCipher(keyring, refuse_plain=settings.integrity_key is not None)
     return Elements(codec.encode, codec.decode, codec.canonical, cipher)
+
+
+def _memory(settings: Settings, environment: Environment, keys: Keys, counts: Counts) -> MemoryTier:
+    return MemoryTier(
+        max_bytes=settings.memory_max_bytes,
+        max_entries=settings.memory_max_entries,
+        environment=environment,
+        ident_of=keys.ident_of,
+        counts=counts,
+    )
 
 
 def _keys(settings: Settings) -> Keys:

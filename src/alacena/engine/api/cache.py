@@ -496,8 +496,8 @@ class Cache(ManyVerbs, BlockVerbs, CoordinationVerbs, InspectionVerbs):
         If Redis fails: ``False``; the older value is gone from memory, and its removal is made up for as for :meth:`delete`.
         """
         parts = self._open_parts()
-        scope = make_scope(tenant_id, agent_id, conversation_id, collection_id, user_id, permissions)
-        key = parts.keys.entry(data_type, resource_id, scope)
+        within = (agent_id, conversation_id, collection_id, user_id, permissions)
+        key = parts.keys.within(data_type, resource_id, tenant_id, within)
         policy = self.policy(data_type)
         if not use_memory:
             policy = policy.but(use_memory=False)

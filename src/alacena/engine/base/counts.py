@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
-from alacena.engine.base.miss_reasons import SERVER_AWAY, TOO_LARGE, MissReasons
+from alacena.engine.base.errors import BackendError
+from alacena.engine.base.miss_reasons import EXPIRED, NAMES, SERVER_AWAY, TOO_LARGE, MissReasons
 from alacena.engine.base.snapshot import BOUNDS_S, Latency, Misses, Reads, Refusals, Row, Tokens
 
 if TYPE_CHECKING:
@@ -166,14 +167,15 @@ class Counts:
         row = self._rows.get((tenant_id, data_type))
         return self._placed(tenant_id, data_type) if row is None else row
 
-    def missed(self, key: EntryKey) -> None:
-        """Count a read that no tier could answer with something fresh."""
+    def missed(self, key: EntryKey, expired: Found | None = None) -> None:
+        """Count a read that no tier could answer with something fresh, but perhaps with an expired entry."""
         self.misses += 1
-        self.of(key.tenant_id, key.data_type).missed(self.reasons.why(key.entry))
+        reason = self.reasons.why(key.ident) if expired is None else NAMES[EXPIRED]
+        self.of(key.tenant_id, key.data_type).missed(reason)
 
-    def unanswered(self, key: EntryKey) -> None:
+    def unanswered(self, key: EntryKey, expired: Found | None = None) -> None:
         """Count a read that no tier could answer, and that nobody was asked for."""
-        self.missed(key)
+        self.missed(key, expired)
         self.of(key.tenant_id, key.data_type).none += 1
 
     def found(self, found: Found) -> None:
@@ -213,6 +215,11 @@ class Counts:
         self.fills += 1
         self.of(key.tenant_id, key.data_type).fills += 1
 
+    def stored(self, fates: Iterable[object], took_s: float) -> None:
+        """Count a call that stored entries, if anything of it was answered."""
+        if not all(isinstance(fate, BackendError) for fate in fates):
+            self.store.observe(took_s)
+
     def refused(self, key: EntryKey, reason: str) -> None:
         """Count a value that was not stored."""
         self.refused_fills[reason] = self.refused_fills.get(reason, 0) + 1
@@ -225,12 +232,12 @@ class Counts:
 
     def grew_too_large(self, key: EntryKey) -> None:
         """Note that a value is not kept because of its size."""
-        self.reasons.note(key.entry, TOO_LARGE)
+        self.reasons.note(key.ident, TOO_LARGE)
 
     def left_out(self, keys: Iterable[EntryKey]) -> None:
         """Note that the server did not answer for some keys."""
         for key in keys:
-            self.reasons.note(key.entry, SERVER_AWAY)
+            self.reasons.note(key.ident, SERVER_AWAY)
 
     def used(self, tenant_id: str, tokens: int, micros: int, *, saved: bool) -> None:
         """Count a use of tokens that the ledger has counted."""
@@ -244,6 +251,11 @@ class Counts:
         for row in self._rows.values():
             row.entries, row.bytes = row.entries_met, row.bytes_met
             row.entries_met = row.bytes_met = 0
+
+    def emptied(self) -> None:
+        """Count no entries any more, nor what a walk has met so far: memory was cleared."""
+        for row in self._rows.values():
+            row.entries = row.bytes = row.entries_met = row.bytes_met = 0
 
     def elect(self, bytes_of: Callable[[Any], int], held_bytes: int) -> None:
         """List the tenants with the most reads since the last time and the most bytes, one exchange at a time.

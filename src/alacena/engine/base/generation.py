@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import msgspec
 
-class Generation:
-    """One scope's current nonce; ``None`` while it is unknown.
+
+class Generation(msgspec.Struct, gc=False, eq=False):
+    """One scope's current nonce; ``None`` while it is unknown. It refers to texts alone: the collector need not see it.
 
     Attributes:
         name: Its key on the server.
@@ -14,13 +16,10 @@ class Generation:
             it. It only shows that a lease is not known to be worthless.
     """
 
-    __slots__ = ("__weakref__", "glimpse", "name", "nonce", "tag")
-
-    def __init__(self, name: str) -> None:
-        self.name = name
-        self.nonce: bytes | None = None
-        self.glimpse: bytes | None = None
-        self.tag: str | None = None
+    name: str
+    nonce: bytes | None = None
+    glimpse: bytes | None = None
+    tag: str | None = None
 
     def stands(self, nonce: bytes) -> bool:
         """Returns whether, as far as this process knows, the generation has not ended since it had this nonce."""

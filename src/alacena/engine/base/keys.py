@@ -35,7 +35,8 @@ from zlib import crc32
 import msgspec
 
 from alacena.engine.base.errors import InvalidKeyError
-from alacena.engine.base.scope import Scope, identifier, tenant_text
+from alacena.engine.base.family import Family
+from alacena.engine.base.scope import Scope, identifier, make_scope, tenant_text
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -129,6 +130,8 @@ def named(tags: Iterable[str], document_ids: Iterable[DocumentId]) -> tuple[str,
     Raises:
         InvalidKeyError: A tag begins with the mark of this library's own.
     """
+    if tags == () == document_ids:
+        return ()
     given = [identifier("tag", tag) for tag in _several(tags)]
     names: tuple[str, ...] = (*given, *map(document_tag, _several(document_ids)))
     if any(name.startswith(MARK) for name in names):
@@ -201,36 +204,6 @@ def _digest(part: str, secret: bytes) -> str:
     return b32encode(raw).decode().lower()
 
 
-class Family:
-    """The common part of the keys of one tenant, type and bucket.
-
-    Attributes:
-        entry: The first part of their keys on the server.
-        generations: Names of the generations that all of them depend on: their tenant's and their type's.
-    """
-
-    __slots__ = ("entry", "generations", "hasher", "hold", "journal", "kind", "lease", "namespace", "part", "tag")
-
-    def __init__(self, namespace: str, tag: str, kind: str, part: Callable[[str], str]) -> None:
-        self.namespace = namespace
-        self.tag = tag
-        self.kind = kind
-        self.part = part
-        self.entry, self.lease, self.hold = (f"{namespace}:{what}:{tag}:{kind}:".encode() for what in "elh")
-        self.hasher: Any = None
-        self.journal = f"{namespace}:g:{tag}:j"
-        self.generations = (f"{namespace}:g:{tag}:t", f"{namespace}:g:{tag}:y:{kind}")
-
-    def digest(self, rest: bytes) -> bytes:
-        """Returns 16 bytes that stand for the key of an entry in its header; with what follows ``entry`` in that key."""
-        if self.hasher is None:  # It takes half a kilobyte, and without a server nobody asks.
-            self.hasher = blake2b(self.entry, digest_size=16)
-        hasher = self.hasher.copy()
-        hasher.update(rest)
-        digest: bytes = hasher.digest()
-        return digest
-
-
 class EntryKey(msgspec.Struct, eq=False, gc=False):
     """The name of one entry and of everything that decides over it. Made by :class:`Keys`; compared by ``ident``.
 
@@ -267,6 +240,15 @@ class EntryKey(msgspec.Struct, eq=False, gc=False):
     def scope(self) -> Scope:
         """Its scope."""
         return Scope(self.ident[0], *self.ident[3:])
+
+    @property
+    def wire_key(self) -> bytes:
+        """The entry's key, if :meth:`Keys.ident_of` cannot tell its ident from it; else nothing."""
+        qualifiers = self._qualifiers
+        is_told = self._family.is_told and b"~" not in self._name
+        if is_told and qualifiers:  # permissions stand in the key as a digest
+            is_told = b"~" not in qualifiers and b":p=" not in qualifiers
+        return b"" if is_told else self.entry
 
     @property
     def lease(self) -> bytes:
@@ -328,6 +310,9 @@ class EntryKey(msgspec.Struct, eq=False, gc=False):
         return f"EntryKey({self.entry.decode()})"
 
 
+_WHOLE_TENANT: Final = (None,) * len(_LETTERS)
+
+
 class Keys:
     """Renders every key of one cache.
 
@@ -383,6 +368,12 @@ class Keys:
         family, name = place
         return EntryKey((tenant_id, data_type, resource_id), family, family.entry + name, family.generations, name)
 
+    def within(self, data_type: str, resource_id: str, tenant_id: str | Scope, parts: tuple[Any, ...]) -> EntryKey:
+        """The key of the entry at a whole scope, or in a tenant and the further parts of a scope, in their order."""
+        if type(tenant_id) is str and parts == _WHOLE_TENANT:
+            return self.plain(data_type, resource_id, tenant_id)
+        return self.entry(data_type, resource_id, make_scope(tenant_id, *parts))
+
     def place(self, data_type: str, resource_id: str, tenant_id: str) -> tuple[Family, bytes] | None:
         """Returns the place of the tenant's own entry, its name rendered; ``None`` if that takes more than a look."""
         if (
@@ -395,6 +386,25 @@ class Keys:
             if family is not None:
                 return family, resource_id.encode()
         return None
+
+    def ident_of(self, entry: bytes) -> Ident | None:
+        """What memory files an entry under, told from its key; ``None`` where that is no entry's key of this namespace.
+
+        Only for keys without a digest: :attr:`EntryKey.wire_key` says which these are.
+        """
+        namespace, _, key = entry.decode("ascii", "replace").partition(":e:{")
+        tag, _, rest = key.partition("}:")
+        kind, _, name = rest.partition(":")
+        if namespace != self.namespace or not name:
+            return None
+        tenant = tag.rpartition(".")[0]
+        name, *qualifiers = name.split(":")
+        parts: list[str | None] = [unquote(part, errors="surrogatepass") for part in (tenant, kind, name)]
+        if qualifiers:
+            given = {one[0]: unquote(one[2:], errors="surrogatepass") for one in qualifiers}
+            parts += [given.get(letter) for letter in ("a", "v", "c")]
+            parts += [given["u"], None] if "u" in given else []
+        return tuple(parts)
 
     def many(self, data_type: str, resource_ids: Sequence[str], scope: Scope) -> list[EntryKey]:
         """Returns the result of :meth:`entry` for each of the ids, in their order.

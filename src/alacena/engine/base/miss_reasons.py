@@ -1,9 +1,9 @@
-"""Why there is no entry under a key, as far as this process has seen it."""
+"""Why there is no entry under an ident, as far as this process has seen it."""
 
 from __future__ import annotations
 
 from array import array
-from typing import Final
+from typing import Any, Final
 
 ABSENT: Final = 0
 EXPIRED: Final = 1
@@ -22,9 +22,9 @@ _MARK: Final = ((1 << 63) - 1) & ~((1 << _REASON_BITS) - 1)
 
 
 class MissReasons:
-    """The last reasons by key, each in the one place that its hash names: 256 KiB, whatever the number of keys.
+    """The last reasons by ident, each in the one place that its hash names: 256 KiB, whatever the number of entries.
 
-    A key that comes later takes the place of an earlier one; then the earlier is taken to have never been there.
+    An ident that comes later takes the place of an earlier one; then the earlier is taken to have never been there.
     """
 
     __slots__ = ("_places",)
@@ -32,17 +32,17 @@ class MissReasons:
     def __init__(self) -> None:
         self._places = array("q", bytes(8 * _PLACES))
 
-    def note(self, entry: bytes, reason: int) -> None:
-        """Note why there is nothing under a key from now on."""
-        mark = hash(entry)
+    def note(self, ident: tuple[Any, ...], reason: int) -> None:
+        """Note why there is nothing under an entry's ident from now on."""
+        mark = hash(ident)
         self._places[(mark >> 40) & (_PLACES - 1)] = (mark & _MARK) | reason
 
-    def why(self, entry: bytes) -> str:
-        """Returns the name of the reason that was noted last for a key; ``"absent"`` if none is remembered.
+    def why(self, ident: tuple[Any, ...]) -> str:
+        """Returns the name of the reason that was noted last for an ident; ``"absent"`` if none is remembered.
 
         That the server was away says nothing of the next time, and is forgotten.
         """
-        mark = hash(entry)
+        mark = hash(ident)
         place = (mark >> 40) & (_PLACES - 1)
         noted = self._places[place]
         if not noted or (noted ^ mark) & _MARK:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Final, Generic, Literal, Protocol, Self, 
 
 import msgspec
 
+from alacena.engine.base.errors import BackendError
 from alacena.engine.base.lineage import tag_of
 
 if TYPE_CHECKING:
@@ -214,8 +215,27 @@ class Held:
     is_told: bool
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class NewEntry:
+Permit: TypeAlias = Lease | Found | Held
+"""What is answered to the question for a lease."""
+
+
+class LeaseRequest(msgspec.Struct, frozen=True, eq=False):
+    """One of the leases that are asked for at once.
+
+    Attributes:
+        key: Which entry.
+        tags: Names it is known to depend on before it is loaded.
+        settled: Told the outcome in the step in which it becomes true.
+        force: Give the lease though a fresh entry is there: it is about to be renewed.
+    """
+
+    key: EntryKey
+    tags: tuple[str, ...]
+    settled: Callable[[Permit], None]
+    force: bool = False
+
+
+class NewEntry(msgspec.Struct, frozen=True, kw_only=True, eq=False):
     """A value on its way to the tiers.
 
     Attributes:
@@ -273,6 +293,10 @@ page and not the whole.
 """
 
 
+Fate: TypeAlias = Refusal | BackendError
+"""What became of one of many entries: empty where it was stored, else why it was not."""
+
+
 class RemoteTier(Protocol):
     """The remote tier."""
 
@@ -326,7 +350,6 @@ class RemoteTier(Protocol):
         settled: Callable[[Lease | Found | Held], None],
         *,
         force: bool = False,
-        among: int = 1,
     ) -> Lease | Found | Held:
         """Asks for the permission to fill an entry.
 
@@ -335,11 +358,24 @@ class RemoteTier(Protocol):
             tags: Names it is known to depend on before it is loaded.
             settled: Told the outcome in the step in which it becomes true.
             force: Give the lease though a fresh entry is there: it is about to be renewed.
-            among: How many are asked for at once: each takes the server a moment, so all are waited for longer.
 
         Returns:
             The lease; or the entry, if somebody filled it meanwhile; or who has it, while that is another request.
 
+        Cost: 1 round trip.
+        """
+        ...
+
+    async def lease_many(self, asked: Sequence[LeaseRequest]) -> list[Permit | BackendError]:
+        """What :meth:`lease` does, for each of many; nothing is raised.
+
+        Args:
+            asked: Which entries; all are waited for longer the more there are.
+
+        Returns:
+            The outcomes in their order, or for each what the server failed with.
+
+        Atomicity: up to 100 leases in one bucket are asked for in one step, each with a fate of its own.
         Cost: 1 round trip.
         """
         ...
@@ -350,6 +386,17 @@ class RemoteTier(Protocol):
 
     async def fill(self, lease: Lease, new_entry: NewEntry) -> Refusal:
         """Stores what was loaded, if everything the lease rests on still stands. Cost: 1 round trip; 2 with new tags."""
+        ...
+
+    async def fill_many(self, leases: Sequence[Lease], new_entries: Sequence[NewEntry]) -> list[Fate]:
+        """What :meth:`fill` does, for each of many; nothing is raised.
+
+        Returns:
+            What became of each, in their order.
+
+        Atomicity: up to 100 entries that share a bucket are stored in one step, each with a fate of its own.
+        Cost: 1 round trip; 2 with new tags.
+        """
         ...
 
     def release(self, lease: Lease) -> None:
@@ -377,6 +424,27 @@ class RemoteTier(Protocol):
         Raises:
             BackendError: The server did not confirm; the removal of what the value was to replace is owed.
 
+        Cost: 1 round trip; 2 with scopes not met.
+        """
+        ...
+
+    async def store_many(
+        self,
+        keys: Sequence[EntryKey],
+        new_entries: Sequence[NewEntry],
+        beginnings: Sequence[Beginning | None] | None = None,
+    ) -> list[Fate]:
+        """What :meth:`store` does, for each of many; nothing is raised.
+
+        Args:
+            keys: Where.
+            new_entries: What.
+            beginnings: What the readings rest on that brought the values, ``None`` for one of no reading.
+
+        Returns:
+            What became of each, in their order.
+
+        Atomicity: up to 100 entries that share a bucket are stored in one step, each with a fate of its own.
         Cost: 1 round trip; 2 with scopes not met.
         """
         ...

@@ -11,22 +11,36 @@ them and :mod:`alacena.engine.remote.redis.coherence` reports what the connectio
 from __future__ import annotations
 
 import asyncio
+import sys
+from collections import deque
 from typing import TYPE_CHECKING, Any
-from weakref import WeakValueDictionary
 
 from alacena.engine.base.generation import Generation
 from alacena.engine.base.keys import MARK
 
 if TYPE_CHECKING:
-    from collections.abc import Container, Iterable
+    from collections.abc import Container, Iterable, Mapping
 
-    from alacena.engine.base.keys import EntryKey
+    from alacena.engine.base.keys import EntryKey, Ident
     from alacena.engine.loading.single_flight import SingleFlight
     from alacena.engine.memory import MemoryTier
 
 
 _MOST = 8_192
 """Names of entries whose generations are held at hand: about a kibibyte each, which no bound on memory counts."""
+
+
+_FEW = 1_024
+"""Generations that are not worth looking through."""
+
+
+def _references(table: Mapping[str, Generation], name: str) -> int:
+    """How many there are to a generation."""
+    return sys.getrefcount(table[name])
+
+
+_ALONE = _references({"": Generation("")}, "")
+"""What is counted where the table alone holds one; it differs between versions of the interpreter."""
 
 
 class GenerationTable:
@@ -46,7 +60,8 @@ class GenerationTable:
         self.memory = memory
         self._flights = flights
         self.barred: Container[str] | None = None
-        self._generations: WeakValueDictionary[str, Generation] = WeakValueDictionary()
+        self._generations: dict[str, Generation] = {}
+        self._turns: deque[str] = deque()
         self._shared: dict[tuple[str, ...], tuple[Generation, ...]] = {}
         self._watchers: dict[bytes, set[asyncio.Future[bool]]] = {}
         self._dependents: dict[str, set[asyncio.Future[bool]]] = {}
@@ -56,7 +71,22 @@ class GenerationTable:
         generation = self._generations.get(name)
         if generation is None:
             generation = self._generations[name] = Generation(name)
+            self._turns.append(name)
+            if len(self._turns) > _FEW:
+                self._release()
         return generation
+
+    def _release(self) -> None:
+        """Forget those that nobody holds any more: two are looked at for each that comes, so that the rest stays small.
+
+        Weak references would do the same, at the price of one more object for each that the collector walks through.
+        """
+        for _ in range(2):
+            name = self._turns.popleft()
+            if _references(self._generations, name) == _ALONE:
+                del self._generations[name]
+            else:
+                self._turns.append(name)
 
     def generations(self, names: tuple[str, ...]) -> tuple[Generation, ...]:
         """Returns the objects for an entry's names, in their order."""
@@ -113,9 +143,17 @@ class GenerationTable:
             if not watcher.done():
                 watcher.set_result(False)
 
-    def drop(self, entry: bytes) -> None:
-        """Drops an entry whose key was changed or removed: forgets the copy, closes its flight, wakes its waiters."""
-        self.memory.discard_wire(entry)
+    def drop(self, entry: bytes, ident: Ident | None = None) -> None:
+        """Drops an entry whose key was changed or removed: forgets the copy, closes its flight, wakes its waiters.
+
+        Args:
+            entry: The key.
+            ident: What memory files it under, if the caller has it.
+        """
+        if ident is None:
+            self.memory.discard_wire(entry)
+        else:
+            self.memory.discard(ident)
         self._flights.close_replaced(entry)
         self.wake(entry, filled=True)
 

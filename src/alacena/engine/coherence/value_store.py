@@ -15,7 +15,7 @@ from alacena.engine.base.lineage import UNDER_WAY
 from alacena.engine.base.remote_tier import MISSING, Found, Nothing
 from alacena.engine.codec import is_immutable, size_of
 from alacena.engine.loading.load import LOAD
-from alacena.engine.memory import SLOT_BYTES, MemoryEntry
+from alacena.engine.memory import SLOT_BYTES, UNGROUNDED, MemoryEntry
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -49,6 +49,15 @@ _GROUND = 2
 
 _MOST_GROUNDS = 4096
 
+_COARSE_LIFE_S = 60.0
+_STEP_S = 0.125
+_MOST_NUMBERS = 4096
+
+_GRAIN_BYTES = 16
+_GRADED_BYTES = 1 << 14
+_CHARGES = tuple(range(SLOT_BYTES, SLOT_BYTES + _GRADED_BYTES + 1, _GRAIN_BYTES))
+"""A number is an object of 32 bytes: those that many entries have in common are shared."""
+
 _REFRESH_WINDOW = 20.0
 """In units of load time and beta: earlier than that, XFetch is due less than once in 10^8 reads."""
 
@@ -69,6 +78,8 @@ class ValueStore:
         self._decode = codec.decode
         self._environment = environment
         self._grounds: dict[_Generations, tuple[_Generations, _Stamps]] = {}
+        self._instants: dict[float, float] = {}
+        self._costs: dict[float, float] = {}
 
     def keep(
         self,
@@ -107,21 +118,18 @@ class ValueStore:
         if is_eager or usd:
             window_s = _REFRESH_WINDOW * load_s * policy.early_refresh_beta if is_eager else 0.0
             thaw = _Refreshed(thaw, now + fresh_for_s - window_s, self._environment, load_s)
-        if len(generations) == _GROUND:
-            generations, stamps = self._ground(generations, stamps)
-        fresh_until = now + fresh_for_s
+        fresh_until = self._instant(now, fresh_for_s)
         size = len(value) + _BYTES_BYTES if type(value) is bytes else size_of(value)
         entry = MemoryEntry(
             key.ident,
             value,
-            key.entry,
-            size + SLOT_BYTES,
+            key.wire_key,
+            _charge(size),
             thaw,
             fresh_until,
-            fresh_until + stale_for_s,
-            generations,
-            stamps,
-            (load_s or _UNKNOWN_LOAD_S) + usd * _WORTH_OF_A_DOLLAR,
+            fresh_until + stale_for_s if stale_for_s else fresh_until,
+            self._ground(generations, stamps),
+            self._cost(load_s, usd),
         )
         return self.memory.put(entry, now)
 
@@ -140,8 +148,7 @@ class ValueStore:
                     fresh_for_s=found.fresh_for_s, stale_for_s=stale_for_s, load_s=found.load_s, policy=policy,
                 )  # fmt: skip
             return
-        if len(generations) == _GROUND:
-            generations, stamps = self._ground(generations, stamps)
+        ground = self._ground(generations, stamps)
         now = self._environment.now()
         entries = []
         for found, stale_for_s, data, start in received:
@@ -151,19 +158,18 @@ class ValueStore:
             else:
                 value, thaw = self._prepare_kept(value, memoryview(data)[start:], policy)
                 size = size_of(value)
-            fresh_until = now + found.fresh_for_s
+            fresh_until = self._instant(now, found.fresh_for_s)
             entries.append(
                 MemoryEntry(
                     key.ident,
                     value,
-                    key.entry,
-                    size + SLOT_BYTES,
+                    key.wire_key,
+                    _charge(size),
                     thaw,
                     fresh_until,
-                    fresh_until + stale_for_s,
-                    generations,
-                    stamps,
-                    found.load_s or _UNKNOWN_LOAD_S,
+                    fresh_until + stale_for_s if stale_for_s else fresh_until,
+                    ground,
+                    self._cost(found.load_s, 0.0),
                 )
             )
         self.memory.put_all(entries)
@@ -187,13 +193,34 @@ class ValueStore:
         return (self._codec.decode(encoded), None) if is_array or policy.shared else (encoded, self._decode)
 
     def _ground(self, generations: _Generations, stamps: _Stamps) -> tuple[_Generations, _Stamps]:
-        """Returns the equal tuples of an earlier entry, if there was one: the entries of a type mostly share them."""
+        """Returns the pair of an earlier entry, if there was one: the entries of a type mostly stand on the same ground."""
+        if len(generations) != _GROUND:
+            return (generations, stamps) if generations else UNGROUNDED
         known = self._grounds.get(generations)
         if known is None or known[1] != stamps:
             if len(self._grounds) >= _MOST_GROUNDS:
                 self._grounds.clear()
             known = self._grounds[generations] = (generations, stamps)
         return known
+
+    def _instant(self, now: float, life_s: float) -> float:
+        """When a life ends that begins now; a long one a moment earlier, so that neighbours can share the number."""
+        if not _COARSE_LIFE_S <= life_s < math.inf:
+            return now + life_s
+        instants = self._instants
+        if len(instants) >= _MOST_NUMBERS:
+            instants.clear()
+        instant = (now + life_s) // _STEP_S * _STEP_S
+        return instants.setdefault(instant, instant)
+
+    def _cost(self, load_s: float, usd: float) -> float:
+        if not load_s and not usd:
+            return _UNKNOWN_LOAD_S
+        cost = (load_s or _UNKNOWN_LOAD_S) + usd * _WORTH_OF_A_DOLLAR
+        if len(self._costs) >= _MOST_NUMBERS:
+            self._costs.clear()
+        cost = round(cost, 3) or cost
+        return self._costs.setdefault(cost, cost)
 
     def peeker(self) -> Callable[[Ident], Any]:
         """Returns a function that gives the fresh value under an ident, or ``MISSING``: the shortest way to a value.
@@ -288,6 +315,11 @@ class _Refreshed:
         if self._environment.now() >= self._until:
             return MISSING
         return value if self.plain is None else self.plain(value)
+
+
+def _charge(size: int) -> int:
+    """What is counted for an entry: rounded up, so that entries of about the same size share the number."""
+    return _CHARGES[(size + _GRAIN_BYTES - 1) // _GRAIN_BYTES] if size <= _GRADED_BYTES else size + SLOT_BYTES
 
 
 def _holds_more_than_it_shows(array: Any) -> bool:

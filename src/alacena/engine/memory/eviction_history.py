@@ -13,14 +13,14 @@ STAMP_MASK = (1 << 24) - 1
 class EvictionHistory:
     """A table of cells of 8 bytes: use count and time of departure of evicted keys, by a 32-bit digest of the key.
 
-    A newcomer overwrites whoever shares its cell, so forgetting needs no list and no sweep: with four cells a entry, a
+    A newcomer overwrites whoever shares its cell, so forgetting needs no list and no sweep: with four cells an entry, a
     ghost lasts for about four capacities of departures. Two keys that share a digest share their past, which costs
     at most one wrong guess.
 
     Attributes:
-        entries: For how many entries there is room.
+        entries: For how many entries there is room; 0 as long as nothing had to be remembered.
 
-    A cell is a digest and a note: from the high bits stamp (24), use count (4), age (4). They stand apart because numbers
+    A cell is a digest and a note: from the high bits stamp (24), age (4), use count (4). They stand apart because numbers
     of 32 bits are computed with in half the time of longer ones.
     """
 
@@ -30,12 +30,13 @@ class EvictionHistory:
         self._digests = array("I", bytes(4 * _FEWEST_CELLS))
         self._notes = array("I", bytes(4 * _FEWEST_CELLS))
         self._mask = _FEWEST_CELLS - 1
-        self.entries = _FEWEST_CELLS // _CELLS_PER_SLOT
+        self.entries = 0
 
     def fit(self, entries: int) -> None:
         """Make room for the past of a tier that holds so many entries."""
         # Doubling by concatenation is a rehash: a cell's place is the low bits of the digest that it holds, so one of
         # the two copies stands where the longer mask looks for it, and the other can match nobody.
+        self.entries = max(self.entries, _FEWEST_CELLS // _CELLS_PER_SLOT)
         while self.entries < entries:
             if len(self._digests) < _MOST_CELLS:
                 self._digests += self._digests
@@ -43,16 +44,16 @@ class EvictionHistory:
             self.entries *= 2
         self._mask = len(self._digests) - 1
 
-    def remember(self, digest: int, stamp: int, frequency: int, age: int) -> None:
-        """Note a departure; a ``stamp`` of 0 says nothing about the time."""
+    def remember(self, digest: int, stamp: int, uses: int) -> None:
+        """Note a departure with the age and the use count of the key; a ``stamp`` of 0 says nothing about the time."""
         cell = digest & self._mask
         self._digests[cell] = digest
-        self._notes[cell] = (stamp & STAMP_MASK) << 8 | frequency << 4 | age & 15
+        self._notes[cell] = (stamp & STAMP_MASK) << 8 | uses
 
-    def recall(self, digest: int) -> tuple[int, int, int] | None:
-        """Stamp, use count and age that were noted; ``None`` where nothing was, or was overwritten."""
+    def recall(self, digest: int) -> tuple[int, int] | None:
+        """Stamp and uses that were noted; ``None`` where nothing was, or was overwritten."""
         cell = digest & self._mask
         if self._digests[cell] != digest:
             return None
         note = self._notes[cell]
-        return note >> 8, note >> 4 & 15, note & 15
+        return note >> 8, note & 255

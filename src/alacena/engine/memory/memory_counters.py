@@ -2,35 +2,43 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
+from typing import TYPE_CHECKING, NamedTuple
 
 import msgspec
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
-
-    from alacena.engine.memory.memory_entry import MemoryEntry
+    from alacena.engine.base.counts import CountedRow
 
 
 class MemoryCounters(msgspec.Struct, gc=False, eq=False):
-    """Counts of what has left; what is still in memory is counted when somebody asks.
+    """Counts of one data type of one tenant, each kept where the event happens.
 
-    Its segment holds it too, and the garbage collector sees neither link: ``TenantSegment.unlink`` cuts them.
+    Attributes:
+        data_type: The type.
+        following: The counts of the tenant's next type: tenants have few, and a dict takes more than all of them.
+        entries: How many there are in memory.
+        bytes: What they take, overhead included.
+        hits: Hits that were collected from the entries: of those that have left, and of the others up to a look at them.
+        evictions: How many had to give way.
+        expirations: How many have died.
+        row: Where the snapshot counts them, as it was at ``version`` of the counts.
+        version: Of the counts, when they were asked for the row.
     """
 
-    segment: Any
+    data_type: object
+    following: MemoryCounters | None = None
+    entries: int = 0
+    bytes: int = 0
     hits: int = 0
     evictions: int = 0
     expirations: int = 0
-    row: Any = None
+    row: CountedRow | None = None
     version: int = -1
 
-
-class Counted(Protocol):
-    """A segment, as far as its counts are read."""
-
-    tenant: Any
-    tallies: dict[Any, MemoryCounters]
+    @property
+    def counts(self) -> MemoryCounts:
+        """What is counted now."""
+        return MemoryCounts(self.entries, self.bytes, self.hits, self.evictions, self.expirations)
 
 
 class MemoryCounts(NamedTuple):
@@ -45,33 +53,3 @@ class MemoryCounts(NamedTuple):
     hits: int
     evictions: int
     expirations: int
-
-
-def count_all(
-    segments: Iterable[Counted], held: Iterable[MemoryEntry], cleared: Iterable[MemoryEntry]
-) -> dict[tuple[Any, Any], MemoryCounts]:
-    """Add what entries count themselves to what the tallies know, by ``(tenant_id, data_type)``.
-
-    Args:
-        segments: Every tenant that is known.
-        held: The entries in memory.
-        cleared: Slots that are gone, but whose hits no tally has yet.
-    """
-    tallies = {
-        (segment.tenant, data_type): tally for segment in segments for data_type, tally in segment.tallies.items()
-    }
-    sums = {tally: [0, 0, tally.hits] for tally in tallies.values()}
-    for entry in held:
-        counts = sums[entry.tally]
-        counts[0] += 1
-        counts[1] += entry.charge
-        counts[2] += entry.hits - entry.collected
-    for entry in cleared:
-        # A tenant that was forgotten since has no tally to add to.
-        if entry.tally in sums:
-            sums[entry.tally][2] += entry.hits - entry.collected
-    found = {}
-    for name, tally in tallies.items():
-        entries, size, hits = sums[tally]
-        found[name] = MemoryCounts(entries, size, hits, tally.evictions, tally.expirations)
-    return found

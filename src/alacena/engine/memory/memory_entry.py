@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 import math
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-SLOT_BYTES = 800
-"""Charged for every entry beside its ``size``: the entry, its two index entries, key, wire key, links and share of the
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+SLOT_BYTES = 512
+"""Charged for every entry beside its ``size``: the entry, its place in the index, its key, its links and its share of the
 ghosts. ``python -m bench.eviction --only cost`` measures it on the running interpreter."""
+
+UNGROUNDED: tuple[tuple[Any, ...], tuple[Any, ...]] = ((), ())
+"""What an entry stands on that depends on no generation."""
 
 
 class MemoryEntry(msgspec.Struct, gc=False, eq=False):
@@ -22,14 +28,15 @@ class MemoryEntry(msgspec.Struct, gc=False, eq=False):
     Attributes:
         ident: Key of the entry: ``(tenant_id, data_type, resource_id)`` or a longer tuple with the scope.
         value: What is handed out.
-        wire_key: The key under which the server's pushes name the entry. Unique among the entries of a tier.
+        wire_key: The key under which the server's pushes name the entry, if it cannot be told from ``ident``; else empty.
+            Unique among the entries of a tier.
         charge: What the tier counts for the entry: the bytes of the value as the caller measured them, plus
             ``SLOT_BYTES``.
         thaw: Makes a private copy of ``value`` for a reader; ``None`` where the value may be handed out as it is.
         fresh_until: Instant (``environment.now()``) from which the entry is stale; ``inf`` = never.
         dead_after: Instant until which a stale copy may be served, and the entry is held; ``fresh_until`` where none may.
-        generations: Objects with a ``nonce``, each compared by equality with its neighbour in ``stamps``.
-        stamps: The nonces under which the value was read.
+        ground: What it depends on: objects with a ``nonce``, and the nonces under which the value was read, each compared
+            by equality with its neighbour. One object for all entries that depend on the same.
         cost: What it takes to make the value again, relative to other entries; 1 where nobody knows.
         checked: ``MemoryTier.epoch`` at which the generations were last found alive.
         hits: Reads served. The only field that a hit writes.
@@ -42,33 +49,40 @@ class MemoryEntry(msgspec.Struct, gc=False, eq=False):
     thaw: Any = None
     fresh_until: float = math.inf
     dead_after: float = math.inf
-    generations: tuple[Any, ...] = ()
-    stamps: tuple[Any, ...] = ()
+    ground: tuple[tuple[Any, ...], tuple[Any, ...]] = UNGROUNDED
     cost: float = 1.0
     checked: int = -1
     hits: int = 0
-    # What only a entry in a queue has. Untyped for the checker where it is set from the start: the reader asks ``queue``.
+    # What only an entry in a queue has. Untyped for the checker where it is set from the start: the reader asks ``queue``.
+    # ``uses`` is a use count (low four bits) and the age that it is of: one small number, which takes no room of its own.
     queue: EntryQueue | None = None
-    tally: Any = None
     newer: Any = None
     older: Any = None
     due_newer: Any = None
     due_older: Any = None
     seen: int = 0
-    since: int = 0
-    age: int = 0
-    frequency: int = 1
-    place: int = 0
     collected: int = 0
+    since: int = 0
+    uses: int = 1
 
     @property
     def size(self) -> int:
         """Bytes of the value, as the caller measured them."""
         return self.charge - SLOT_BYTES
 
+    @property
+    def generations(self) -> tuple[Any, ...]:
+        """What it depends on."""
+        return self.ground[0]
+
+    @property
+    def stamps(self) -> tuple[Any, ...]:
+        """The nonces of these when the value was read."""
+        return self.ground[1]
+
     def unlink(self) -> None:
-        """Let go of the neighbours and of the counts, where the queues that they stood in are gone."""
-        self.newer = self.older = self.queue = self.due_newer = self.due_older = self.tally = None
+        """Let go of the neighbours, where the queues that they stood in are gone."""
+        self.newer = self.older = self.queue = self.due_newer = self.due_older = None
 
 
 class EntryQueue(msgspec.Struct, gc=False, eq=False):
@@ -88,6 +102,14 @@ class EntryQueue(msgspec.Struct, gc=False, eq=False):
     def unlink(self) -> None:
         """Let go of the entries, and of itself: like them, it is invisible to the garbage collector."""
         self.newer = self.older = None
+
+    def walk(self) -> Iterator[MemoryEntry]:
+        """Its entries, from the oldest on; the one that was given may be taken apart before the next is asked for."""
+        entry = self.newer
+        while entry is not None and entry is not self:
+            following = entry.newer
+            yield entry
+            entry = following
 
     def push(self, entry: MemoryEntry) -> None:
         """Put a entry that was taken out of its queue, or was in none, at the end of this one."""

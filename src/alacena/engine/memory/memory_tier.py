@@ -8,18 +8,19 @@ from typing import TYPE_CHECKING, Any
 
 from alacena.engine.base.counts import Counts
 from alacena.engine.base.errors import SettingsError, UsageError
-from alacena.engine.base.miss_reasons import EVICTED, EXPIRED, INVALIDATED, TOO_LARGE
+from alacena.engine.base.miss_reasons import EXPIRED, INVALIDATED, TOO_LARGE
 from alacena.engine.memory.eviction_history import EvictionHistory
 from alacena.engine.memory.expiry_buckets import ExpiryBuckets
 from alacena.engine.memory.fair_shares import FairShares
-from alacena.engine.memory.memory_counters import MemoryCounts, count_all
 from alacena.engine.memory.memory_walk import MemoryWalk
+from alacena.engine.memory.remains import Remains
 from alacena.engine.memory.tenant_segment import TenantSegment
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from alacena.engine.base.environment import Environment
+    from alacena.engine.memory.memory_counters import MemoryCounts
     from alacena.engine.memory.memory_entry import MemoryEntry
 
 _KEPT_EMPTY_TENANTS = 1024
@@ -45,6 +46,8 @@ class MemoryTier:
         max_bytes: Bound of what all entries take together, each counted as its ``size`` plus ``SLOT_BYTES``.
         max_entries: Bound of how many there are; ``None`` = as many as the bytes allow.
         environment: Its ``now`` dates what is put.
+        ident_of: Tells the ident of an entry from the key under which the server's pushes name it, for entries that have no
+            ``wire_key`` of their own; ``None`` where it cannot.
         max_slot_ratio: A entry that takes a larger part of ``max_bytes`` is not kept.
         weights: Shares by tenant where they should differ: a tenant of weight 2 is guaranteed twice the bytes of one
             of weight 1, which is what a tenant that is not listed has.
@@ -62,16 +65,17 @@ class MemoryTier:
 
     __slots__ = (
         "__weakref__",
-        "_binned",
         "_by_wire_key",
         "_bytes",
         "_empty",
         "_ghosts",
+        "_ident_of",
         "_largest",
         "_max_bytes",
         "_max_entries",
         "_now",
         "_reasons",
+        "_remains",
         "_segments",
         "_shares",
         "_walk",
@@ -87,6 +91,7 @@ class MemoryTier:
         max_bytes: int,
         max_entries: int | None = None,
         environment: Environment,
+        ident_of: Callable[[bytes], tuple[Any, ...] | None] = lambda _: None,
         max_slot_ratio: float = 0.125,
         weights: Mapping[str, float] | None = None,
         counts: Counts | None = None,
@@ -104,20 +109,21 @@ class MemoryTier:
         self._max_entries = max_entries or 0
         self._largest = int(max_bytes * max_slot_ratio)
         self._now = environment.now
+        self._ident_of = ident_of
         self._bytes = 0
         self._by_wire_key: dict[bytes, MemoryEntry] = {}
         self._segments: dict[object, TenantSegment] = {}
         self._empty: dict[object, None] = {}
-        self._binned: list[MemoryEntry] = []
+        self._remains = remains = Remains()
         self._shares = FairShares(weights)
         self._ghosts = EvictionHistory()
         self._wheel = ExpiryBuckets()
         counts = counts or Counts()
         self._reasons = counts.reasons
-        self._walk = MemoryWalk(counts)
+        self._walk = MemoryWalk(self.entries, self._segments, remains, counts)
         # A tier that is dropped without being closed: nobody else would take its entries apart. At the interpreter's end
         # there is nothing to give back.
-        weakref.finalize(self, _take_apart, self.entries, self._binned, self._segments).atexit = False
+        weakref.finalize(self, remains.take_apart, self.entries, self._segments).atexit = False
 
     @property
     def max_bytes(self) -> int:
@@ -162,7 +168,7 @@ class MemoryTier:
         # For the policy it is used; whether it answers a read is for the reader to say, who counts it then.
         entry.hits += 1
         entry.collected += 1
-        entry.tally.hits += 1
+        self._segments[ident[0]].tally_of(ident[1]).hits += 1
         return entry
 
     def put(self, entry: MemoryEntry, now: float | None = None) -> bool:
@@ -182,26 +188,24 @@ class MemoryTier:
         """
         if entry.queue is not None:
             raise UsageError(f"entry {entry.ident!r} was put already: make a new one for each put")
-        if self._binned:
-            self._sweep(_SWEPT_PER_PUT)
+        if self._remains.queues or self._remains.segments:
+            self._remains.sweep(_SWEPT_PER_PUT, self._walk, self._wheel)
         now = self._now() if now is None else now
         ident, entries = entry.ident, self.entries
         if entry.charge > self._largest or not now < entry.dead_after:
             return self._left_out(entry)
-        if (
-            entries.setdefault(ident, entry) is not entry
-            or self._by_wire_key.setdefault(entry.wire_key, entry) is not entry
+        if entries.setdefault(ident, entry) is not entry or (
+            entry.wire_key and self._by_wire_key.setdefault(entry.wire_key, entry) is not entry
         ):
             self._displace(entry)
         segment = self._segments.get(ident[0])
         if segment is None or segment.idle or not segment.count:
             segment = self._segment_of(ident[0])
-        entry.tally = segment.tallies.get(ident[1]) or segment.tally_of(ident[1])
-        self._walk.add(entry)
+        tally = segment.tally_of(ident[1])
+        tally.entries += 1
+        tally.bytes += entry.charge
         self._wheel.add(entry, entry.dead_after, now)
         self._bytes += entry.charge
-        if self._ghosts.entries < len(entries):
-            self._ghosts.fit(len(entries))
         pressure = self._pressure() if self._max_entries else self._bytes / self._max_bytes
         segment.admit(entry, pressure)
         if pressure > 1.0:
@@ -217,20 +221,28 @@ class MemoryTier:
             entries: Of one tenant and one data type, no two of them with the same ident or wire key.
         """
         now = self._now()
-        if not entries or self._binned or not self._have_room(entries) or not self._are_newcomers(entries, now):
+        if (
+            not entries
+            or self._remains.queues
+            or self._remains.segments
+            or not self._have_room(entries)
+            or not self._are_newcomers(entries, now)
+        ):
             for entry in entries:
                 self.put(entry)
             return
         tenant, data_type = entries[0].ident[:2]
         segment = self._segment_of(tenant)
-        tally = segment.tally_of(data_type)
+        held_bytes = self._bytes
         for entry in entries:
-            entry.tally = tally
-            self._walk.add(entry)
             self._wheel.add(entry, entry.dead_after, now)
-            self.entries[entry.ident] = self._by_wire_key[entry.wire_key] = entry
+            self.entries[entry.ident] = entry
+            if entry.wire_key:
+                self._by_wire_key[entry.wire_key] = entry
             self._bytes += entry.charge
-        self._ghosts.fit(len(self.entries))
+        tally = segment.tally_of(data_type)
+        tally.entries += len(entries)
+        tally.bytes += self._bytes - held_bytes
         segment.admit_all(entries, self._pressure())
         if not segment.floor <= segment.bytes < segment.ceiling:
             self._shares.place(segment)
@@ -244,6 +256,17 @@ class MemoryTier:
 
     def discard_wire(self, wire_key: bytes) -> MemoryEntry | None:
         """Let the entry go that the server knows by this key, and return it; ``None`` where there was none."""
+        entry = self._discard_named(wire_key)
+        if entry is not None:
+            return entry
+        ident = self._ident_of(wire_key)
+        entry = None if ident is None else self.entries.get(ident)
+        if entry is None or entry.wire_key:
+            return None
+        self._end(entry)
+        return entry
+
+    def _discard_named(self, wire_key: bytes) -> MemoryEntry | None:
         entry = self._by_wire_key.get(wire_key)
         if entry is not None:
             self._end(entry)
@@ -255,19 +278,23 @@ class MemoryTier:
         The entries are taken apart little by little, by the calls of ``put`` and ``expire`` that follow; until then
         their values take memory that ``held_bytes`` does not count.
 
-        Cost: linear, but some tens of nanoseconds an entry.
+        Cost: linear, but some tens of nanoseconds an entry: its place in the index is given up.
         """
-        self._binned.extend(self.entries.values())
         self.entries.clear()
         self._by_wire_key.clear()
-        self._walk.clear()
         self._bytes = 0
         self._wheel = ExpiryBuckets()
         self._shares.clear()
+        self._empty.clear()
+        if len(self._segments) > _KEPT_EMPTY_TENANTS:
+            segments = list(self._segments.values())
+            self._remains.segments += segments[:-_KEPT_EMPTY_TENANTS]
+            self._segments.clear()
+            self._segments.update({segment.tenant: segment for segment in segments[-_KEPT_EMPTY_TENANTS:]})
         for segment in self._segments.values():
-            segment.clear()
+            self._remains.queues += segment.clear()
         self._empty.update(dict.fromkeys(self._segments))
-        self._forget_tenants()
+        self._walk.clear()
 
     def expire(self, now: float, budget: int) -> int:
         """Free what has died, at most ``budget`` entries in this call.
@@ -278,7 +305,7 @@ class MemoryTier:
         Returns:
             How many entries were freed, those included that ``clear`` had left to be taken apart.
         """
-        freed = self._sweep(budget)
+        freed = self._remains.sweep(budget, self._walk, self._wheel)
         for _ in range(budget - freed):
             entry = self._wheel.pop(now)
             if entry is None:
@@ -316,13 +343,21 @@ class MemoryTier:
     def stats(self) -> dict[tuple[Any, Any], MemoryCounts]:
         """Counts by ``(tenant_id, data_type)``.
 
-        Cost: linear in the number of entries, because hits are counted where they happen, in the entries.
+        Hits are counted where they happen, in the entries, and collected from there: of a tier with more than 10,000
+        entries, from some thousands a call, so that what it says of hits trails behind. All else is exact.
+
+        Cost: linear in the number of pairs of tenant and type, not in that of entries.
         """
-        return count_all(self._segments.values(), self.entries.values(), self._binned)
+        self._walk.catch_up()
+        return {
+            (segment.tenant, tally.data_type): tally.counts
+            for segment in self._segments.values()
+            for tally in segment.each_tally()
+        }
 
     def _is_alive(self, entry: MemoryEntry) -> bool:
         known = True
-        for generation, stamp in zip(entry.generations, entry.stamps, strict=True):
+        for generation, stamp in zip(*entry.ground, strict=True):
             nonce = generation.nonce
             if nonce is None:
                 known = False
@@ -332,7 +367,7 @@ class MemoryTier:
         if known:
             entry.checked = self.epoch
         else:
-            self._reasons.note(entry.wire_key, INVALIDATED)
+            self._reasons.note(entry.ident, INVALIDATED)
         return known
 
     def _pressure(self) -> float:
@@ -349,9 +384,11 @@ class MemoryTier:
 
     def _are_newcomers(self, entries: Sequence[MemoryEntry], now: float) -> bool:
         """Whether all of them will be kept, and none replaces anything."""
-        idents, wire_keys = {entry.ident for entry in entries}, {entry.wire_key for entry in entries}
+        idents = {entry.ident for entry in entries}
+        wire_keys = [entry.wire_key for entry in entries if entry.wire_key]
         return (
-            len(idents) == len(wire_keys) == len(entries)
+            len(idents) == len(entries)
+            and len(set(wire_keys)) == len(wire_keys)
             and self.entries.keys().isdisjoint(idents)
             and self._by_wire_key.keys().isdisjoint(wire_keys)
             and all(
@@ -365,13 +402,13 @@ class MemoryTier:
         if self._wheel.next_due <= now:
             self.expire(now, _EXPIRED_PER_PUT)
             pressure = self._pressure()
+        if self._ghosts.entries < len(self.entries):
+            self._ghosts.fit(len(self.entries))
         while pressure > 1.0:
             segment = putting if self._shares.single else self._shares.find_heaviest(putting)
             entry = segment.evict(segment.bytes / pressure)
-            entry.tally.evictions += 1
-            self._walk.row_of(entry).evictions += 1
-            self._reasons.note(entry.wire_key, EVICTED)
-            self._unlink(entry)
+            self._walk.count_eviction(entry, segment)
+            self._unlink(entry, segment)
             if not self._shares.single:
                 self._shares.audit(len(self.entries))
             pressure = self._pressure()
@@ -381,9 +418,7 @@ class MemoryTier:
         if now < dies_at:
             self._wheel.add(entry, dies_at, now)
             return
-        entry.tally.expirations += 1
-        self._walk.row_of(entry).expirations += 1
-        self._reasons.note(entry.wire_key, EXPIRED)
+        self._walk.count_expiration(entry, self._segments[entry.ident[0]])
         self._drop(entry)
 
     def _displace(self, entry: MemoryEntry) -> None:
@@ -392,55 +427,52 @@ class MemoryTier:
             if held is not None and held is not entry and held.queue is not None:
                 self._drop(held)
         self.entries[entry.ident] = entry
-        self._by_wire_key[entry.wire_key] = entry
+        if entry.wire_key:
+            self._by_wire_key[entry.wire_key] = entry
 
     def _left_out(self, entry: MemoryEntry) -> bool:
         """Keep nothing under the keys of an entry that is not kept itself."""
         self.discard(entry.ident)
-        self.discard_wire(entry.wire_key)
+        self._discard_named(entry.wire_key)
         if entry.charge > self._largest:
-            self._reasons.note(entry.wire_key, TOO_LARGE)
+            self._reasons.note(entry.ident, TOO_LARGE)
         return False
 
     def _end(self, entry: MemoryEntry) -> None:
         """Let an entry go that is not to be read any more."""
-        self._reasons.note(entry.wire_key, INVALIDATED if self._now() < entry.dead_after else EXPIRED)
+        self._reasons.note(entry.ident, INVALIDATED if self._now() < entry.dead_after else EXPIRED)
         self._drop(entry)
 
     def _drop(self, entry: MemoryEntry) -> None:
-        entry.tally.segment.remove(entry)
-        self._unlink(entry)
+        segment = self._segments[entry.ident[0]]
+        segment.remove(entry)
+        self._unlink(entry, segment)
 
-    def _unlink(self, entry: MemoryEntry) -> None:
+    def _unlink(self, entry: MemoryEntry, segment: TenantSegment) -> None:
         """Take a entry that has left its queue out of everything else."""
         del self.entries[entry.ident]
-        del self._by_wire_key[entry.wire_key]
+        if entry.wire_key:
+            del self._by_wire_key[entry.wire_key]
         self._bytes -= entry.charge
         if entry.due_older is not None:
             self._wheel.remove(entry)
-        self._walk.remove(entry)
-        segment = entry.tally.segment
+        tally = segment.tally_of(entry.ident[1])
+        tally.entries -= 1
+        tally.bytes -= entry.charge
+        if entry.hits != entry.collected:
+            self._walk.collect(entry, tally)
         if not segment.floor <= segment.bytes < segment.ceiling:
             self._shares.place(segment)
         if not segment.count:
             self._empty[segment.tenant] = None
             self._forget_tenants()
 
-    def _sweep(self, budget: int) -> int:
-        """Take apart some of what ``clear`` left: its links go in circles, which no reference count would free."""
-        binned = self._binned
-        swept = min(budget, len(binned))
-        for _ in range(swept):
-            entry = binned.pop()
-            self._walk.collect(entry)
-            entry.unlink()
-        return swept
-
     def _segment_of(self, tenant: object) -> TenantSegment:
         segment = self._segments.get(tenant)
         if segment is None:
             segment = TenantSegment(tenant, self._shares.weight_of(tenant), self._ghosts)
             self._segments[tenant] = segment
+            self._walk.add(segment)
         elif not segment.count:
             self._empty.pop(tenant, None)
         if segment.idle:
@@ -452,18 +484,9 @@ class MemoryTier:
         while len(self._empty) > _KEPT_EMPTY_TENANTS:
             tenant = next(iter(self._empty))
             del self._empty[tenant]
-            self._segments.pop(tenant).unlink()
-
-
-def _take_apart(
-    entries: dict[tuple[Any, ...], MemoryEntry], binned: list[MemoryEntry], segments: dict[object, TenantSegment]
-) -> None:
-    for segment in segments.values():
-        segment.unlink()
-    for entry in entries.values():
-        entry.unlink()
-    for entry in binned:
-        entry.unlink()
+            segment = self._segments.pop(tenant)
+            self._walk.remove(segment)
+            segment.unlink()
 
 
 def _compact(table: dict[Any, MemoryEntry]) -> bool:

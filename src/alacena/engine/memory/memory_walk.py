@@ -2,90 +2,208 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import itertools
+from typing import TYPE_CHECKING, Any
 
+from alacena.engine.base.miss_reasons import EVICTED, EXPIRED
 from alacena.engine.base.remote_tier import ABSENT
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from alacena.engine.base.counts import CountedRow, Counts
-    from alacena.engine.memory.memory_entry import MemoryEntry
+    from alacena.engine.memory.memory_counters import MemoryCounters
+    from alacena.engine.memory.memory_entry import EntryQueue, MemoryEntry
+    from alacena.engine.memory.remains import Remains
+    from alacena.engine.memory.tenant_segment import TenantSegment
+
+_AT_ONCE = 10_000
+"""Entries that one call of :meth:`MemoryWalk.catch_up` collects the hits of."""
+
+_REMEMBERED = 8
+"""Entries by which a walk finds its place again: most of those that it stood at are still there a moment later."""
 
 
 class MemoryWalk:
-    """Every entry of a memory tier in a list, and how far a walk through it has come.
+    """Collects hits from tenant to tenant and from entry to entry, and knows how far it has come.
 
     A hit writes nothing but its entry's ``hits``. The walk adds to the counts what has come since it was last there;
-    what leaves is collected as it leaves. So no hit is lost, and each is seen once the walk has come by.
+    what leaves is collected as it leaves. So no hit is lost, and each is seen once the walk has come by. It feeds both
+    what ``MemoryTier.stats`` tells and the rows of the snapshot.
 
     Args:
+        entries: What is in memory, by ident.
+        segments: The tenants' parts, by tenant.
+        remains: Entries that were cleared away, but whose hits are not collected yet.
         counts: Where reads, entries and bytes are counted by tenant and type.
     """
 
-    __slots__ = ("_at", "_counts", "_entries")
+    __slots__ = ("_at", "_counts", "_entries", "_order", "_passed", "_queue", "_remains", "_segments")
 
-    def __init__(self, counts: Counts) -> None:
+    def __init__(
+        self,
+        entries: Mapping[Any, MemoryEntry],
+        segments: Mapping[object, TenantSegment],
+        remains: Remains,
+        counts: Counts,
+    ) -> None:
+        self._entries = entries
+        self._segments = segments
+        self._remains = remains
         self._counts = counts
-        self._entries: list[MemoryEntry] = []
+        self._order: list[TenantSegment] = []
         self._at = 0
+        self._queue: int | None = None  # of the tenant at which the walk stands; None: it has not begun with it
+        self._passed: tuple[Any, ...] = ()
 
-    def add(self, entry: MemoryEntry) -> None:
-        """Take an entry in."""
-        entry.place = len(self._entries)
-        self._entries.append(entry)
+    def add(self, segment: TenantSegment) -> None:
+        """Take a tenant in."""
+        segment.place = len(self._order)
+        self._order.append(segment)
 
-    def remove(self, entry: MemoryEntry) -> None:
-        """Let an entry go, whose hits are collected now; the last takes its place."""
-        if entry.hits != entry.collected:
-            self.collect(entry)
-        last = self._entries.pop()
-        if last is not entry:
-            self._entries[entry.place] = last
-            last.place = entry.place
+    def remove(self, segment: TenantSegment) -> None:
+        """Let a tenant go. The last takes its place, so that the walk neither misses nor meets another twice."""
+        hole = segment.place
+        if hole < self._at:
+            # What was met stays before what was not: the one that was met last moves up, the one at hand follows.
+            self._move(self._at - 1, hole)
+            self._move(self._at, self._at - 1)
+            hole, self._at = self._at, self._at - 1
+        elif hole == self._at:
+            self._queue, self._passed = None, ()
+        self._move(len(self._order) - 1, hole)
+        self._order.pop()
+
+    def _move(self, source: int, target: int) -> None:
+        segment = self._order[target] = self._order[source]
+        segment.place = target
 
     def clear(self) -> None:
-        """Let all entries go; their hits are collected by :meth:`collect`, one after the other."""
-        self._entries = []
+        """Begin anew with the tenants that are left, which hold nothing any more."""
+        self._order = []
+        for segment in self._segments.values():
+            self.add(segment)
+        self._at, self._queue, self._passed = 0, None, ()
+        self._counts.emptied()
 
-    def collect(self, entry: MemoryEntry) -> None:
-        """Add the hits of an entry that have come since it was last seen."""
+    def collect(self, entry: MemoryEntry, tally: MemoryCounters | None = None) -> None:
+        """Add the hits of an entry that have come since it was last seen.
+
+        Args:
+            entry: Is in memory, or was.
+            tally: The counts of its type, if the caller has them.
+        """
         new = entry.hits - entry.collected
         if not new:
             return
         entry.collected = entry.hits
-        entry.tally.hits += new
+        if tally is None and (segment := self._segments.get(entry.ident[0])) is not None:
+            tally = segment.tally_of(entry.ident[1])
+        if tally is not None:  # else its tenant was forgotten since
+            tally.hits += new
         if entry.value is ABSENT:  # a place to look further on, and no answer
             return
-        row = self.row_of(entry)
+        tenant, data_type = entry.ident[0], entry.ident[1]
+        row = self._counts.of(tenant, data_type) if tally is None else self._row_of(tenant, tally)
         row.memory += new
         if row.tenant_id is None:
-            self._counts.compete(entry.ident[0], new)
+            self._counts.compete(tenant, new)
 
-    def row_of(self, entry: MemoryEntry) -> CountedRow:
-        """Returns where the entry is counted, by tenant and type."""
-        tally = entry.tally
-        if tally.version != self._counts.version:
+    def count_eviction(self, entry: MemoryEntry, segment: TenantSegment) -> None:
+        """Count an entry that had to give way."""
+        tally = segment.tally_of(entry.ident[1])
+        tally.evictions += 1
+        self._row_of(segment.tenant, tally).evictions += 1
+        self._counts.reasons.note(entry.ident, EVICTED)
+
+    def count_expiration(self, entry: MemoryEntry, segment: TenantSegment) -> None:
+        """Count an entry that has died."""
+        tally = segment.tally_of(entry.ident[1])
+        tally.expirations += 1
+        self._row_of(segment.tenant, tally).expirations += 1
+        self._counts.reasons.note(entry.ident, EXPIRED)
+
+    def _row_of(self, tenant: object, tally: MemoryCounters) -> CountedRow:
+        """Returns where a tenant's type is counted."""
+        row = tally.row
+        if row is None or tally.version != self._counts.version:
             tally.version = self._counts.version
-            tally.row = self._counts.of(entry.ident[0], entry.ident[1])
-        return tally.row  # type: ignore[no-any-return]
+            row = tally.row = self._counts.of(tenant, tally.data_type)
+        return row
 
     def step(self, budget: int) -> bool:
-        """Walk on by so many entries. Returns whether the end was reached: then the next step begins anew.
+        """Walk on by so many entries; a tenant counts as one more.
+
+        Returns whether the end was reached: then the next step begins anew.
 
         Cost: some 150 ns an entry, or several times that for entries that the processor has not at hand.
         """
-        at = self._at
-        some = self._entries[at : at + budget]
-        version = self._counts.version
-        for entry in some:
-            if entry.hits != entry.collected:
-                self.collect(entry)
-            tally = entry.tally
-            row = tally.row if tally.version == version else self.row_of(entry)
-            row.entries_met += 1
-            row.bytes_met += entry.charge
-        if len(some) == budget:
-            self._at = at + budget
-            return False
+        while self._at < len(self._order):
+            segment = self._order[self._at]
+            if self._queue is None:
+                if budget <= 0:
+                    return False
+                budget -= 1
+                self._queue = 0
+                self._meet(segment)
+            budget = self._pass(segment, budget)
+            if budget < 0:
+                return False
+            self._at, self._queue = self._at + 1, None
         self._at = 0
         self._counts.met_all()
         return True
+
+    def catch_up(self) -> None:
+        """Collect the hits of all entries; of so many that they would hold the loop up, of the next ones in turn."""
+        if len(self._entries) > _AT_ONCE:
+            self.step(_AT_ONCE)
+            return
+        gone = itertools.islice(self._remains.entries(), _AT_ONCE)
+        for entry in itertools.chain(self._entries.values(), gone):
+            self.collect(entry)
+
+    def _meet(self, segment: TenantSegment) -> None:
+        for tally in segment.each_tally():
+            if tally.entries:
+                row = self._row_of(segment.tenant, tally)
+                row.entries_met += tally.entries
+                row.bytes_met += tally.bytes
+
+    def _pass(self, segment: TenantSegment, budget: int) -> int:
+        """Collect from a tenant's entries; what is left of the budget, -1: it ended among them.
+
+        From the newest of each queue on: the oldest are those that leave meanwhile, or go to the next queue.
+        """
+        for queue in segment.queues[self._queue :]:
+            entry: Any = self._place_in(queue)
+            while entry is not queue and entry is not None:
+                if budget <= 0:
+                    self._passed = _neighbours(entry, queue)
+                    return -1
+                budget -= 1
+                if entry.hits != entry.collected:
+                    self.collect(entry, segment.tally_of(entry.ident[1]))
+                entry = entry.older
+            self._passed = ()
+            self._queue += 1  # type: ignore[operator]
+        return budget
+
+    def _place_in(self, queue: EntryQueue) -> Any:
+        """Where the walk goes on in a queue. If all have left that it knows its place by, what follows is for the next."""
+        if not self._passed:
+            return queue.older
+        for ident in self._passed:
+            entry = self._entries.get(ident)
+            if entry is not None and entry.queue is queue:
+                return entry
+        return queue
+
+
+def _neighbours(entry: Any, queue: EntryQueue) -> tuple[Any, ...]:
+    """The idents of an entry and of those that were passed before it: not the entries, whose values they would hold."""
+    idents: list[Any] = []
+    while entry is not queue and len(idents) < _REMEMBERED:
+        idents.append(entry.ident)
+        entry = entry.newer
+    return tuple(idents)

@@ -11,18 +11,21 @@ from alacena.engine.memory.memory_entry import EntryQueue
 from alacena.engine.memory.window_sizer import TAIL_RATIO, TURN_RATIO, WindowSizer
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
     from alacena.engine.memory.eviction_history import EvictionHistory
     from alacena.engine.memory.memory_entry import MemoryEntry
 
 _MOST_FREQUENT = 15
+_AGES = 15
 _EVENTS_PER_HALVING = 10
 _MOVES_PER_INSERT = 4
 _SHORTEST_TURN = 8
 _ATTEMPTS = 8
 _SECOND_CHANCES = 5
 _CLEAR_ADVANTAGE = 1.5
+_STAMPS_PER_CAPACITY = 8
+"""By how many bits the clock of puts is coarser than a capacity: entries share the number that says when they came."""
 
 
 class TenantSegment:
@@ -50,6 +53,7 @@ class TenantSegment:
         "_main",
         "_newest",
         "_old",
+        "_stamp",
         "_turn_at",
         "_young",
         "bytes",
@@ -58,6 +62,7 @@ class TenantSegment:
         "floor",
         "idle",
         "level",
+        "place",
         "put_count",
         "tallies",
         "tenant",
@@ -67,12 +72,13 @@ class TenantSegment:
     def __init__(self, tenant: object, weight: float, ghosts: EvictionHistory) -> None:
         self.tenant = tenant
         self.weight = weight
-        self.tallies: dict[object, MemoryCounters] = {}
+        self.tallies: MemoryCounters | None = None
         self.count = 0
         self.bytes = 0
         self.put_count = 0
         self.idle = 0
         self.level = 0
+        self.place = 0
         self.floor = self.ceiling = 0.0
         self._ghosts = ghosts
         self._dial = WindowSizer()
@@ -82,13 +88,29 @@ class TenantSegment:
         self._turn_at = 0
         self._events = 0
         self._epoch = 0
+        self._stamp = 0
+
+    @property
+    def queues(self) -> tuple[EntryQueue, EntryQueue, EntryQueue]:
+        """What its entries stand in."""
+        return self._young, self._old, self._main
 
     def tally_of(self, data_type: object) -> MemoryCounters:
         """The counts of one data type, made where there are none."""
-        tally = self.tallies.get(data_type)
-        if tally is None:
-            tally = self.tallies[data_type] = MemoryCounters(self)
-        return tally
+        tally = self.tallies
+        while tally is not None:
+            if tally.data_type == data_type:
+                return tally
+            tally = tally.following
+        self.tallies = MemoryCounters(data_type, self.tallies)
+        return self.tallies
+
+    def each_tally(self) -> Iterator[MemoryCounters]:
+        """The counts of all its data types."""
+        tally = self.tallies
+        while tally is not None:
+            yield tally
+            tally = tally.following
 
     def admit(self, entry: MemoryEntry, pressure: float) -> None:
         """Take a newcomer in.
@@ -101,10 +123,12 @@ class TenantSegment:
         self.put_count += 1
         self.bytes += entry.charge
         self._capacity = capacity = int(self.count / pressure) or 1
+        if self.put_count - self._stamp > capacity >> _STAMPS_PER_CAPACITY or not self._stamp:
+            self._stamp = self.put_count
         self._events += 1
         if self._events >= _EVENTS_PER_HALVING * capacity:
             self._events = 0
-            self._epoch += 1
+            self._epoch = self._epoch + 1 & _AGES
         self._greet(entry)
         self._newest = entry
         self._young.push(entry)
@@ -124,11 +148,12 @@ class TenantSegment:
         """
         push = self._young.push
         self.count += len(entries)
+        self._stamp = self.put_count + len(entries)
         self._events += len(entries)
         self._capacity = int(self.count / pressure) or 1
         while self._events >= _EVENTS_PER_HALVING * self._capacity:
             self._events -= _EVENTS_PER_HALVING * self._capacity
-            self._epoch += 1
+            self._epoch = self._epoch + 1 & _AGES
         for entry in entries:
             self.put_count += 1
             self.bytes += entry.charge
@@ -160,24 +185,28 @@ class TenantSegment:
     def remove(self, entry: MemoryEntry) -> None:
         """Let a entry go that expired or was discarded; its uses are remembered, in case it comes back."""
         self._look(entry)
-        self._ghosts.remember(crc32(entry.wire_key), 0, entry.frequency, entry.age)
+        if self._ghosts.entries:
+            self._ghosts.remember(_digest(entry), 0, entry.uses)
         self._take(entry)
 
-    def clear(self) -> None:
-        """Stand empty. What was learnt stays; the entries' own links are left to whoever takes them apart."""
-        for queue in (self._young, self._old, self._main):
-            queue.unlink()
+    def clear(self) -> list[EntryQueue]:
+        """Stand empty. What was learnt stays; the queues that held something are left to the caller to take apart."""
+        full = [queue for queue in self.queues if queue.count]
+        for queue in self.queues:
+            if not queue.count:
+                queue.unlink()
         self._young, self._old, self._main = EntryQueue(), EntryQueue(), EntryQueue()
         self._newest = None
         self.count = self.bytes = 0
         self.floor = self.ceiling = 0.0
+        for tally in self.each_tally():
+            tally.entries = tally.bytes = 0
+        return full
 
     def unlink(self) -> None:
         """Cut the links that go in circles, which nobody else would: the segment is given up."""
-        for queue in (self._young, self._old, self._main):
+        for queue in self.queues:
             queue.unlink()
-        for tally in self.tallies.values():
-            tally.segment = None
         self._newest = None
 
     def is_used(self, sample: int) -> bool:
@@ -194,7 +223,7 @@ class TenantSegment:
         """Who loses between a queue's oldest and the main queue's oldest; ``None`` where both may stay."""
         main = self._main
         candidate: MemoryEntry = queue.newer
-        recent = self._look(candidate) if candidate.hits != candidate.seen or candidate.age != self._epoch else 0
+        recent = self._look(candidate) if candidate.hits != candidate.seen or candidate.uses >> 4 != self._epoch else 0
         if candidate is self._newest and self.count > 1:
             self._young.take(candidate)
             return None
@@ -206,13 +235,13 @@ class TenantSegment:
         victim: MemoryEntry = main.newer
         if main.count and self._wins(candidate, self._inspect(victim)):
             self._promote(candidate)
-            self._ghosts.remember(crc32(victim.wire_key), 0, victim.frequency, victim.age)
+            self._ghosts.remember(_digest(victim), 0, victim.uses)
             return victim
         main.rotate()
         if recent:
             self._young.take(candidate)
             return None
-        self._ghosts.remember(crc32(candidate.wire_key), candidate.since, candidate.frequency, candidate.age)
+        self._ghosts.remember(_digest(candidate), candidate.since, candidate.uses)
         return candidate
 
     def _least_of_main(self) -> MemoryEntry:
@@ -226,11 +255,11 @@ class TenantSegment:
                 break
             main.rotate()
         victim = main.newer
-        self._ghosts.remember(crc32(victim.wire_key), 0, victim.frequency, victim.age)
+        self._ghosts.remember(_digest(victim), 0, victim.uses)
         return victim
 
     def _wins(self, candidate: MemoryEntry, victim: MemoryEntry) -> bool:
-        mine, theirs = candidate.frequency, victim.frequency
+        mine, theirs = candidate.uses & 15, victim.uses & 15
         worth = mine * candidate.cost * victim.charge
         bar = theirs * victim.cost * candidate.charge
         return worth > bar and (mine > theirs or worth > bar * _CLEAR_ADVANTAGE)
@@ -243,7 +272,7 @@ class TenantSegment:
             if young.bytes <= front or not young.count:
                 return
             entry = young.newer
-            if entry.hits != entry.seen or entry.age != self._epoch:
+            if entry.hits != entry.seen or entry.uses >> 4 != self._epoch:
                 self._look(entry)
             old.take(entry)
 
@@ -266,7 +295,7 @@ class TenantSegment:
         self._dial.turn(interval / self._capacity, 1.0 / self._capacity)
 
     def _promote(self, entry: MemoryEntry) -> None:
-        entry.since = self.put_count
+        entry.since = self._stamp
         self._main.take(entry)
 
     def _take(self, entry: MemoryEntry) -> None:
@@ -279,8 +308,8 @@ class TenantSegment:
 
     def _inspect(self, entry: MemoryEntry) -> MemoryEntry:
         """Look at a entry of the main queue, and tell the dial."""
-        since, entry.since = entry.since, self.put_count
-        if entry.hits == entry.seen and entry.age == self._epoch:
+        since, entry.since = entry.since, self._stamp
+        if entry.hits == entry.seen and entry.uses >> 4 == self._epoch:
             self._dial.main_looked(0.0)
         else:
             used = self._look(entry)
@@ -293,24 +322,32 @@ class TenantSegment:
         if recent:
             entry.seen = entry.hits
             self._events += recent
-        if entry.age != self._epoch:
-            entry.frequency = (entry.frequency >> self._epoch - entry.age) or 1
-            entry.age = self._epoch
-        if recent:
-            entry.frequency = min(_MOST_FREQUENT, entry.frequency + recent)
+        age, frequency = entry.uses >> 4, entry.uses & 15
+        if age != self._epoch:
+            frequency = (frequency >> (self._epoch - age & _AGES)) or 1
+        entry.uses = self._epoch << 4 | min(_MOST_FREQUENT, frequency + recent)
         return recent
 
     def _greet(self, entry: MemoryEntry) -> None:
         """Take a newcomer's particulars, with what is remembered of its key."""
         entry.seen = entry.hits
-        entry.since = self.put_count
-        entry.age = self._epoch
-        entry.frequency = 1
-        past = self._ghosts.recall(crc32(entry.wire_key))
+        entry.since = self._stamp
+        entry.uses = self._epoch << 4 | 1
+        if not self._ghosts.entries:
+            return
+        past = self._ghosts.recall(_digest(entry))
         if past is None:
             return
-        stamp, frequency, age = past
-        entry.frequency = min(_MOST_FREQUENT, (frequency >> (self._epoch - age & 15)) + 1)
+        stamp, uses = past
+        frequency = (uses & 15) >> (self._epoch - (uses >> 4) & _AGES)
+        entry.uses = self._epoch << 4 | min(_MOST_FREQUENT, frequency + 1)
         distance = (self.put_count - stamp) & STAMP_MASK
         if stamp and distance <= self._capacity:
             self._dial.ghost_returned(distance / self._capacity)
+
+
+def _digest(entry: MemoryEntry) -> int:
+    """What the history knows a key by; the same in every process, whatever the seed of its hashes."""
+    if entry.wire_key:
+        return crc32(entry.wire_key)
+    return crc32("\0".join([part or "" for part in entry.ident]).encode("utf-8", "surrogatepass"))

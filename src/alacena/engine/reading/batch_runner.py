@@ -8,20 +8,22 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 from alacena.engine.base.errors import BackendError, UnsharableValueError
-from alacena.engine.base.remote_tier import MISSING, NOT_FOUND, Found, Held, Lease, Lookup
+from alacena.engine.base.remote_tier import MISSING, NOT_FOUND, Found, Held, Lookup
 from alacena.engine.base.ttl import UNSET, TtlOrUnset
 from alacena.engine.loading.load import LoadContext, Renewal, Request, loading, reads_under_way
 from alacena.engine.loading.one_shot import refuse_generator_function
 from alacena.engine.loading.single_flight import ClaimLeftError, ended, is_ended, is_order
 from alacena.engine.reading.answers import align
 from alacena.engine.reading.decision import RENEWING, STALE, Decision, may_stand_in, stand_in
+from alacena.engine.reading.filler import Fill
 from alacena.engine.reading.reader import consume
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Iterable, Mapping, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
     from alacena.engine.base.keys import EntryKey
     from alacena.engine.base.policy import Policy
+    from alacena.engine.base.remote_tier import Permit
     from alacena.engine.loading.single_flight import Flight, SingleFlight
     from alacena.engine.reading.answers import BatchLoader
     from alacena.engine.reading.common_parts import CommonParts
@@ -136,9 +138,9 @@ class BatchRunner:
         started = self._environment.now()
         found = await self._tiers.find_many(keys, policy, keep=use_memory and policy.use_memory)
         hits = [hit if hit is not None and hit.fresh_for_s > 0 else None for hit in found]
-        told = [(key, hit) for key, hit in zip(keys, hits, strict=True) if is_last or hit is not None]
-        self._count(told)
-        self._reader.report(((key, self._report(hit or _MISS)) for key, hit in told), started)
+        told = [at for at, hit in enumerate(hits) if is_last or hit is not None]
+        self._count((keys[at], found[at]) for at in told)
+        self._reader.report(((keys[at], self._report(hits[at] or _MISS)) for at in told), started)
         self._note(keys, hits)
         return [_value_of(hit) for hit in hits]
 
@@ -191,18 +193,20 @@ class BatchRunner:
                 continue  # most of a batch; the decision is known, and asking for it would cost as much as the rest
             decision = self._reader.decide(key, hit, batch.policy)
             if hit is None or decision is Decision.WAIT:
+                self._counts.missed(key, hit)
                 missing.append((batch.request(key), hit))
                 continue
+            answer = self._reader.answer(hit, decision)
             if decision in STALE:
-                answers[key.entry] = self._reader.answer(hit, decision)
+                answers[key.entry] = answer
             if decision in RENEWING:
                 behind.append((batch.request(key, renew=True), hit))
         return missing, behind
 
     def _count(self, told: Iterable[tuple[EntryKey, Found | None]]) -> None:
         for key, hit in told:
-            if hit is None:
-                self._counts.unanswered(key)
+            if hit is None or hit.fresh_for_s <= 0:
+                self._counts.unanswered(key, hit)
             else:
                 self._counts.found(hit)
 
@@ -317,7 +321,7 @@ class BatchRunner:
                     place.held.change.cancel()
 
     async def _load(self, places: list[_Place], loader: BatchLoader, policy: Policy) -> None:
-        permits = await asyncio.gather(*(self._asked(place, len(places)) for place in places))
+        permits = await self._ask(places)
         mine, theirs = [], []
         for place, permit in zip(places, permits, strict=True):
             if isinstance(permit, Found):
@@ -342,18 +346,21 @@ class BatchRunner:
                 work.cancel()
                 work.add_done_callback(consume)
 
-    async def _asked(self, place: _Place, among: int) -> Lease | Found | Held | BackendError | None:
-        """What the remote tier says at once; without it, the entry is loaded and not stored."""
-        if place.request.alone:
-            return None
-        try:
-            permit = await self._runner.ask(place.flight, place.request, among=among)
-        except BackendError as error:
-            place.flight.unleased = "backend"
-            return error
-        if isinstance(permit, Held):
-            place.held = permit
-        return permit
+    async def _ask(self, places: Sequence[_Place]) -> list[Permit | BackendError | None]:
+        """What the remote tier says at once; without it, the entries are loaded and not stored."""
+        asking = [place for place in places if not place.request.alone]
+        if not asking:
+            return [None] * len(places)
+        answers = iter(await self._runner.ask_many([(place.flight, place.request) for place in asking]))
+        permits: list[Permit | BackendError | None] = []
+        for place in places:
+            permit = None if place.request.alone else next(answers)
+            if isinstance(permit, BackendError):
+                place.flight.unleased = "backend"
+            elif isinstance(permit, Held):
+                place.held = permit
+            permits.append(permit)
+        return permits
 
     async def _await_others(self, places: list[_Place], loader: BatchLoader, policy: Policy) -> None:
         """Entries that other processes are loading: take each as it comes, and load what does not come."""
@@ -389,12 +396,11 @@ class BatchRunner:
                 values = align(ids, await answer if inspect.isawaitable(answer) else answer)
         each_s = stopwatch.elapsed_s / len(places)
         tags = (*shared.tags, *shared.reads.tags())
-        await asyncio.gather(*(self._deliver(p, v, each_s, policy, tags) for p, v in zip(places, values, strict=True)))
+        fills = [self._deliver(p, v, each_s, policy, tags) for p, v in zip(places, values, strict=True)]
+        await self._filler.fill_many(fills)
 
-    def _deliver(
-        self, place: _Place, value: Any, load_s: float, policy: Policy, tags: tuple[str, ...]
-    ) -> Awaitable[bool]:
-        """Land one value now; what is returned stores it. A value that cannot be handed out fails its own entry alone."""
+    def _deliver(self, place: _Place, value: Any, load_s: float, policy: Policy, tags: tuple[str, ...]) -> Fill:
+        """Land one value now; what is returned is to be stored. A value that cannot be handed out fails its own entry alone."""
         request, flight = place.request, place.flight
         self._runner.note_success(request.key)
         lease, new_entry = flight.lease, None
@@ -410,7 +416,7 @@ class BatchRunner:
         flight.lease = None
         theirs = lease is None and place.held is not None  # then it is for the holder to replace
         replaces = place.replaces and not theirs
-        return self._filler.fill(request.key, lease, new_entry, replaces=replaces)
+        return Fill(request.key, lease, new_entry, replaces)
 
     def _settle(self, place: _Place, found: Found, policy: Policy) -> None:
         self._filler.resolve(place.flight, self._filler.found(found), policy)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from msgspec import structs
 
@@ -18,9 +18,11 @@ from alacena.engine.loading.load import UNCHANGED
 from alacena.engine.loading.one_shot import duplicate, refuse_one_shot
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from alacena.engine.base.keys import EntryKey
     from alacena.engine.base.policy import Policy
-    from alacena.engine.base.remote_tier import Lease, Refusal
+    from alacena.engine.base.remote_tier import Fate, Lease, Refusal
     from alacena.engine.codec import Codec
     from alacena.engine.loading.load import LoadContext, Request
     from alacena.engine.loading.single_flight import Flight
@@ -76,7 +78,7 @@ class Filler:
             payload=payload,
             fresh_for_s=self.lifetime(policy, ttl),
             stale_for_s=min(policy.stale_s, _LONGEST_S),
-            tags=tuple(dict.fromkeys(tags)),
+            tags=tuple(dict.fromkeys(tags)) if len(tags) > 1 else tags,
             load_s=load_s,
             usd=usd,
             policy=policy,
@@ -198,42 +200,62 @@ class Filler:
         flight.resolve(lookup, copy, taken=taken)
 
     async def fill(self, key: EntryKey, lease: Lease | None, new_entry: NewEntry | None, *, replaces: bool) -> bool:
-        """Redeem a lease, or give it back if there is nothing to store.
+        """Redeem a lease, or give it back if there is nothing to store; see :meth:`fill_many`."""
+        return (await self.fill_many((Fill(key, lease, new_entry, replaces),)))[0]
 
-        Args:
-            key: The entry.
-            lease: The permission; ``None``: the tier gave none.
-            new_entry: What was loaded; ``None``: it is not to be stored.
-            replaces: Whether it was to replace an older entry. That one is not served any more if it was not replaced.
+    async def fill_many(self, fills: Sequence[Fill]) -> list[bool]:
+        """Redeem leases by one call, or give back those for which there is nothing to store.
 
         Returns:
-            Whether the remote tier said that it has stored the new entry.
+            For each, whether the remote tier said that it has stored the new entry.
 
         Whatever goes wrong is said by events, counts and the log: the callers have their answer, so nobody else hears.
         """
-        if lease is None or new_entry is None:
-            await self._end_older(key, lease, replaces=replaces)
-            return False
-        refusal: Refusal | None = None
+        ready = [
+            (fill.lease, fill.new_entry) for fill in fills if fill.lease is not None and fill.new_entry is not None
+        ]
+        fates: list[Fate | None] = [None] * len(ready)
+        failure: Exception | None = None
+        answered = False
         began = self._environment.now()
         try:
-            refusal = await self._remote.fill(lease, new_entry)
-            self._counts.store.observe(self._environment.now() - began)
-        except BackendError as error:
-            self._tiers.report_failure("fill", lease.key, error)
-            self._failed(lease.key, "backend", error)
+            if ready:
+                fates = list(await self._remote.fill_many([lease for lease, _ in ready], [entry for _, entry in ready]))
+                self._counts.stored(fates, self._environment.now() - began)
+            answered = True
         except Exception as error:  # noqa: BLE001 - what fails after the landing has no caller to be raised to
-            self._failed(lease.key, "value", error)
+            failure = error
         finally:
-            if refusal not in _SETTLED:
-                self._remote.release(lease)
-        if refusal:
-            self._refused(lease.key, refusal)
-        elif refusal is not None:
+            if answered or len(ready) == 1 or failure is None:
+                for (lease, _), fate in zip(ready, fates, strict=True):
+                    if fate not in _SETTLED:
+                        self._remote.release(lease)
+        if failure is not None and len(ready) > 1:  # one value's fault must not take the others with it
+            return [(await self.fill_many((fill,)))[0] for fill in fills]
+        left = iter(fates)
+        return [
+            await self._filled(fill, None if fill.lease is None or fill.new_entry is None else next(left), failure)
+            for fill in fills
+        ]
+
+    async def _filled(self, fill: Fill, fate: Fate | None, failure: Exception | None) -> bool:
+        """Say and count what became of one fill, and see to the older value."""
+        lease = fill.lease
+        if lease is None or fill.new_entry is None:
+            await self._end_older(fill.key, lease, replaces=fill.replaces)
+            return False
+        if isinstance(fate, BackendError):
+            self._tiers.report_failure("fill", lease.key, fate)
+            self._failed(lease.key, "backend", fate)
+        elif failure is not None:
+            self._failed(lease.key, "value", failure)
+        elif fate:
+            self._refused(lease.key, fate)
+        else:
             self._counts.filled(lease.key)
-        if refusal not in _TAKEN_CARE_OF:
-            await self._end_older(key, None, replaces=replaces)
-        return refusal == ""
+        if fate not in _TAKEN_CARE_OF:
+            await self._end_older(fill.key, None, replaces=fill.replaces)
+        return fate == ""
 
     async def _end_older(self, key: EntryKey, lease: Lease | None, *, replaces: bool) -> None:
         """Remove the older value that a newer one was to replace; what another load or `set` has stored since stays."""
@@ -295,6 +317,22 @@ class Filler:
     @staticmethod
     def _is_shared(value: Any, policy: Policy) -> bool:
         return policy.shared or value is NOT_FOUND or is_immutable(value)
+
+
+class Fill(NamedTuple):
+    """What a load comes to in the end.
+
+    Attributes:
+        key: The entry.
+        lease: The permission; ``None``: the tier gave none.
+        new_entry: What was loaded; ``None``: it is not to be stored.
+        replaces: Whether it was to replace an older entry. That one is not served any more if it was not replaced.
+    """
+
+    key: EntryKey
+    lease: Lease | None
+    new_entry: NewEntry | None
+    replaces: bool
 
 
 _MOST_TOLD = 1_000

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from contextlib import asynccontextmanager
+from functools import partial
 from typing import TYPE_CHECKING, Final
 
 from alacena.engine.base.errors import (
@@ -16,7 +17,7 @@ from alacena.engine.base.errors import (
     UnsharableValueError,
 )
 from alacena.engine.base.events import LoadFailed, LoadFinished
-from alacena.engine.base.remote_tier import NOT_FOUND, Found, Held, Lease
+from alacena.engine.base.remote_tier import NOT_FOUND, Found, Held, Lease, LeaseRequest
 from alacena.engine.loading.load import LoadContext, Renewal, Stopwatch, call_of_source, loading, within
 from alacena.engine.loading.load_limiter import LoadLimiter
 from alacena.engine.loading.single_flight import ClaimLeftError, ended, is_ended, is_order
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
 
     from alacena.engine.base.keys import EntryKey
     from alacena.engine.base.policy import Policy
+    from alacena.engine.base.remote_tier import Permit
     from alacena.engine.loading.load import Request
     from alacena.engine.loading.single_flight import Flight, SingleFlight
     from alacena.engine.loading.source_backoff import SourceBackoff
@@ -169,22 +171,30 @@ class LoadRunner:
             if found is not None:
                 return found
 
-    async def ask(
-        self, flight: Flight, request: Request, *, among: int = 1, also: Sequence[str] = ()
-    ) -> Lease | Found | Held:
-        """Ask for a lease once, as one ``among`` several; it rests on the tags of the request, and on others ``also``.
-
-        A lease that comes when nobody waits for it any more is given back: what is read from the source without
-        waiting for it may be older.
+    async def ask(self, flight: Flight, request: Request, *, also: Sequence[str] = ()) -> Permit:
+        """Ask for a lease once; it rests on the tags of the request, and on others ``also``.
 
         Raises:
             BackendError: Redis failed.
         """
-        waiting, came = True, None
+        answer = (await self.ask_many(((flight, request),), also=also))[0]
+        if isinstance(answer, BackendError):
+            raise answer
+        return answer
 
-        def settled(permit: Lease | Found | Held) -> None:
-            nonlocal came
-            came = permit
+    async def ask_many(
+        self, wanted: Sequence[tuple[Flight, Request]], *, also: Sequence[str] = ()
+    ) -> list[Permit | BackendError]:
+        """Ask for several leases once, by one call; what Redis failed with stands in the place of an answer.
+
+        A lease that comes when nobody waits for it any more is given back: what is read from the source without
+        waiting for it may be older.
+        """
+        waiting = True
+        came: list[Permit] = []
+
+        def settle(flight: Flight, request: Request, permit: Permit) -> None:
+            came.append(permit)
             if isinstance(permit, Lease):
                 if waiting:
                     flight.lease = permit
@@ -195,16 +205,24 @@ class LoadRunner:
             elif not waiting:
                 permit.change.cancel()
 
-        force = request.renew or request.insist
+        asked = [
+            LeaseRequest(
+                request.key,
+                tuple(dict.fromkeys((*request.tags, *also))),
+                partial(settle, flight, request),
+                request.renew or request.insist,
+            )
+            for flight, request in wanted
+        ]
         try:
-            tags = tuple(dict.fromkeys((*request.tags, *also)))
-            answer = await self._tiers.lease(request.key, tags, settled, force=force, among=among)
-            came = None
-            return answer
+            answers = await self._tiers.lease_many(asked)
+            came.clear()
+            return answers
         finally:
             waiting = False
-            if isinstance(came, Held):
-                came.change.cancel()
+            for permit in came:
+                if isinstance(permit, Held):
+                    permit.change.cancel()
 
     def give_back(self, flight: Flight) -> None:
         """Give back the lease that a flight still has."""

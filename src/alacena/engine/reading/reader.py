@@ -76,7 +76,7 @@ class Reader:
         if found is None:
             found = await self._tiers.find(keys, policy, keep=keep)
         if found is None or found.fresh_for_s <= 0:
-            self._counts.unanswered(keys[0])
+            self._counts.unanswered(keys[0], found)
             return self._finish(keys[0], Lookup(None, "none", found=False), started)
         self._counts.found(found)
         return self._finish(keys[0], self._filler.found(found), started)
@@ -135,6 +135,7 @@ class Reader:
         found = await self._found(request, started)
         decision = self.decide(key, found, request.policy)
         if found is None or decision is Decision.WAIT:
+            self._counts.missed(key, found)
             self.admit(key, request.policy)
             return self._finish(key, await self._join(request, found), started)
         if decision in RENEWING:
@@ -170,6 +171,7 @@ class Reader:
             decision = Decision.WAIT  # the caller is the one to renew it
         if found is not None and decision is not Decision.WAIT:
             return self._finish(key, self.answer(found, decision), started)
+        self._counts.missed(key, found)
         self.admit(key, request.policy)
         while (flight := self.joined(request)) is not None:
             try:
@@ -229,11 +231,7 @@ class Reader:
         return lookup.within(self.report(((key, lookup),), started))
 
     def decide(self, key: EntryKey, found: Found | None, policy: Policy) -> Decision:
-        """Returns what a read does with what it found, by the rule in `decision`, and counts what was found."""
-        if found is not None and found.fresh_for_s > 0:
-            self._counts.found(found)
-        else:
-            self._counts.missed(key)
+        """Returns what a read does with what it found, by the rule in `decision`."""
         has_failed = found is not None and self._source_backoff.is_active(key.entry)
         return decide(found, policy, has_failed=has_failed, random=self._environment.random)
 
@@ -248,8 +246,12 @@ class Reader:
         self._source_backoff.repeat(key.entry, policy)
 
     def answer(self, found: Found, decision: Decision) -> Lookup[Any]:
-        """An entry that is served, as an answer."""
-        return self.stale(found) if decision in STALE else self._filler.found(found)
+        """Returns an entry that is served as an answer, and counts it."""
+        if decision in STALE:
+            self._counts.missed(found.key, found)
+            return self.stale(found)
+        self._counts.found(found)
+        return self._filler.found(found)
 
     async def _found(self, request: Request, now: float) -> Found | None:
         """What the tiers have, fresh or expired."""

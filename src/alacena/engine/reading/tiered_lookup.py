@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from alacena.engine.base.generation import Generation
     from alacena.engine.base.keys import EntryKey
-    from alacena.engine.base.remote_tier import Held, Lease
+    from alacena.engine.base.remote_tier import LeaseRequest, Permit
     from alacena.engine.coherence.value_store import ValueStore
     from alacena.engine.memory import MemoryTier
     from alacena.engine.reading.common_parts import CommonParts
@@ -121,7 +121,7 @@ class TieredLookup:
     def worth(self, key: EntryKey, found: Found | None, default: Any) -> Any:
         """The value of a fresh entry that was asked for by a key, else the default."""
         if found is None or found.fresh_for_s <= 0:
-            self._counts.unanswered(key)
+            self._counts.unanswered(key, found)
             return default
         self._counts.found(found)
         return default if found.value is NOT_FOUND else found.value
@@ -201,28 +201,34 @@ class TieredLookup:
                 )
         return found
 
-    async def lease(
-        self,
-        key: EntryKey,
-        tags: Sequence[str],
-        settled: Callable[[Lease | Found | Held], None],
-        *,
-        force: bool,
-        among: int = 1,
-    ) -> Lease | Found | Held:
-        """See :meth:`alacena.engine.base.remote_tier.RemoteTier.lease`.
+    async def lease_many(self, asked: Sequence[LeaseRequest]) -> list[Permit | BackendError]:
+        """See :meth:`alacena.engine.base.remote_tier.RemoteTier.lease_many`.
 
-        Raises:
-            BackendError: Redis failed; it was told of. Or it had just failed: the read whose look has used its budget
-                up goes on to the source.
+        What Redis failed with is told of here. If it had just failed, the reads whose look has used their budget up go on
+        to the source.
         """
         try:
             if self._breaker.just_failed:
                 raise _LeftAloneError("Redis has just failed")
-            return await self._guarded(lambda: self._remote.lease(key, tags, settled, force=force, among=among))
+            answers = await self._guarded(lambda: self._ask_for_leases(asked))
         except BackendError as error:
-            self.report_failure("lease", key, error)
-            raise
+            answers = [error] * len(asked)
+        for one, answer in zip(asked, answers, strict=True):
+            if isinstance(answer, BackendError):
+                self.report_failure("lease", one.key, answer)
+        return answers
+
+    async def _ask_for_leases(self, asked: Sequence[LeaseRequest]) -> list[Permit | BackendError]:
+        """The answers, some of which may be failures.
+
+        Raises:
+            BackendError: All of them are.
+        """
+        answers = await self._remote.lease_many(asked)
+        first = answers[0]
+        if isinstance(first, BackendError) and all(isinstance(answer, BackendError) for answer in answers):
+            raise first
+        return answers
 
     def report_failure(self, verb: str, key: EntryKey, error: BackendError) -> None:
         """Note that Redis failed a cache verb, which goes on without it."""

@@ -107,6 +107,11 @@ class UnderWay:
             self._ended[name] = mark
         self._forget()
 
+    @property
+    def has_ended(self) -> bool:
+        """Whether any tag ended lately."""
+        return bool(self._ended)
+
     def overtaken(self, names: Iterable[str]) -> bool:
         """Whether one of these tags ended while the current task was at work already."""
         if not self._ended:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import asynccontextmanager
-from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 from alacena.engine.base.errors import BackendError, EncodeError, InvalidKeyError
@@ -15,7 +14,7 @@ from alacena.engine.loading.load import reads_under_way
 from alacena.engine.writing.under_way import UnderWay
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Coroutine, Iterable, Iterator, Sequence
+    from collections.abc import AsyncIterator, Iterable, Sequence
 
     from alacena.engine.base.counts import Counts
     from alacena.engine.base.environment import Environment
@@ -29,8 +28,8 @@ if TYPE_CHECKING:
     from alacena.engine.reading.filler import Filler
     from alacena.engine.reading.tiered_lookup import TieredLookup
 
-_AT_ONCE = 256
-"""Entries of a batch that are under way together: each has its own deadline, which the others must not use up."""
+_AT_ONCE = 400
+"""Entries of a batch that are under way together: they have a deadline, which others must not use up."""
 
 EVERY_RESOURCE = "*"
 """What ``invalidate`` takes in place of an id for "the whole type"."""
@@ -113,14 +112,20 @@ class Writer:
             ValueError: A value is ``None``, or ``ttl`` is not greater than 0.
         """
         new_entries = await self._parcels(keys, values, depends, policy, ttl)
-        overtaken = self._under_way.overtaken
-        stores = (
-            self._refused(key, "generation")
-            if overtaken(map(key.tag_name, new_entry.tags))
-            else self._stored(key, new_entry, None)
-            for key, new_entry in zip(keys, new_entries, strict=True)
-        )
-        return await next(stores) if len(keys) == 1 else await _count(stores)
+        late: list[EntryKey] = []
+        if self._under_way.has_ended:
+            overtaken = self._under_way.overtaken
+            late = [
+                key
+                for key, new_entry in zip(keys, new_entries, strict=True)
+                if new_entry.tags and overtaken(map(key.tag_name, new_entry.tags))
+            ]
+        if late:
+            await self._refused([(key, "generation") for key in late])
+            entries = {key.entry for key in late}
+            pairs = [pair for pair in zip(keys, new_entries, strict=True) if pair[0].entry not in entries]
+            keys, new_entries = [key for key, _ in pairs], [new_entry for _, new_entry in pairs]
+        return await self._stored(keys, new_entries, None)
 
     async def set_read(
         self,
@@ -144,24 +149,38 @@ class Writer:
         """
         new_entries = await self._parcels(keys, values, depends, policy, ttl)
         if beginnings is None:
-            return sum([await self._refused(key, "backend") for key in keys])
-        return await _count(map(self._stored, keys, new_entries, beginnings))
+            await self._refused([(key, "backend") for key in keys])
+            return 0
+        return await self._stored(keys, new_entries, beginnings)
 
-    async def _refused(self, key: EntryKey, reason: Refusal) -> bool:
-        """The caller knows of a newer value that is not stored: the older one is not served any more."""
-        self._counts.refused(key, reason)
-        await self.delete((key,))
-        return False
+    async def _refused(self, refusals: Sequence[tuple[EntryKey, Refusal]]) -> None:
+        """The caller knows of newer values that are not stored: the older ones are not served any more."""
+        for key, reason in refusals:
+            self._counts.refused(key, reason)
+        if refusals:
+            await self.delete([key for key, _ in refusals])
 
-    async def _stored(self, key: EntryKey, new_entry: NewEntry, began: Beginning | None) -> bool:
-        started = self._environment.now()
-        try:
-            refusal = await self._remote.store(key, new_entry, began)
-            self._counts.store.observe(self._environment.now() - started)
-        except BackendError as error:
-            self._tiers.report_failure("set", key, error)
-            return False
-        return await self._refused(key, refusal) if refusal else True
+    async def _stored(
+        self, keys: Sequence[EntryKey], new_entries: Sequence[NewEntry], beginnings: Sequence[Beginning] | None
+    ) -> int:
+        """Store, some at once, and count what was stored."""
+        stored = 0
+        for at in range(0, len(keys), _AT_ONCE):
+            some = slice(at, at + _AT_ONCE)
+            begun = None if beginnings is None else beginnings[some]
+            began = self._environment.now()
+            fates = await self._remote.store_many(keys[some], new_entries[some], begun)
+            self._counts.stored(fates, self._environment.now() - began)
+            refusals: list[tuple[EntryKey, Refusal]] = []
+            for key, fate in zip(keys[some], fates, strict=True):
+                if not fate:
+                    stored += 1
+                elif isinstance(fate, BackendError):
+                    self._tiers.report_failure("set", key, fate)
+                else:
+                    refusals.append((key, fate))
+            await self._refused(refusals)
+        return stored
 
     async def begin(self, scope: Scope, data_types: Iterable[str], tags: Sequence[str]) -> tuple[Beginning, ...] | None:
         """Note what a reading rests on, for each bucket of the tenant; ``None`` if the remote tier failed."""
@@ -323,14 +342,6 @@ class Writer:
             )
         entry = self._keys.entry(data_type, resource_id, scope)
         return self._keys.resource_generations(data_type, entry.resource_id, scope), [entry]
-
-
-async def _count(stores: Iterator[Coroutine[Any, Any, bool]]) -> int:
-    """Store, some at once, and count what was stored."""
-    stored = 0
-    while some := list(islice(stores, _AT_ONCE)):
-        stored += sum(await asyncio.gather(*some))
-    return stored
 
 
 async def _nothing() -> None:

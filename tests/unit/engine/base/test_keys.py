@@ -144,3 +144,41 @@ async def test_a_namespace_with_separators_is_told_of_changes_too(redis_url):
             return await reader.get("note", "m", "acme") != "old" and reader.peek(("acme", "note", "n")) != "old"
 
         await until(told)
+
+
+@pytest.mark.parametrize(
+    ("tenant", "data_type", "resource", "parts"),
+    [
+        ("acme", "document", "d1", {}),
+        ("a.b.0", "type:x", "doc:1:é~%/\x1f", {}),
+        ("{t}", "d", "}:", {"agent_id": "a:b", "collection_id": "c="}),
+        ("acme", "document", "d1", {"conversation_id": "v", "user_id": "ü"}),
+    ],
+)
+def test_a_key_without_a_digest_tells_what_memory_files_its_entry_under(tenant, data_type, resource, parts):
+    keys = Keys("name:space", buckets={"a.b.0": 3})
+    key = keys.entry(data_type, resource, Scope(tenant, **parts))
+    assert key.wire_key == b""
+    assert keys.ident_of(key.entry) == key.ident
+
+
+@pytest.mark.parametrize(
+    ("keys", "tenant", "resource", "parts"),
+    [
+        (Keys(), "t" * 97, "d1", {}),
+        (Keys(), "acme", "d" * 97, {}),
+        (Keys(), "acme", "d1", {"agent_id": "a" * 97}),
+        (Keys(), "acme", "d1", {"permissions": ["read"]}),
+        (Keys(secret=b"secret"), "acme", "d1", {}),
+    ],
+)
+def test_memory_knows_an_entry_by_its_key_where_that_holds_a_digest(keys, tenant, resource, parts):
+    key = keys.entry("document", resource, Scope(tenant, **parts))
+    assert key.wire_key == key.entry
+
+
+@pytest.mark.parametrize(
+    "entry", [b"", b"other:e:{acme.0}:document:d1", b"alacena:l:{acme.0}:document:d1", b"\xff", b"alacena:e:{"]
+)
+def test_what_is_no_key_of_an_entry_here_tells_nothing(entry):
+    assert Keys().ident_of(entry) is None

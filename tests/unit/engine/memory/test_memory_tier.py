@@ -60,7 +60,7 @@ def test_nothing_is_served_after_serving_until(new_memory, new_slot) -> None:
 def test_a_changed_generation_discards_the_slot(new_memory, new_slot) -> None:
     memory = new_memory(10)
     generation = Generation(b"one")
-    memory.put(new_slot("a", generations=(generation,), stamps=(b"one",)))
+    memory.put(new_slot("a", ground=((generation,), (b"one",))))
     assert memory.get(KEY, 1_000.0) is not None
     generation.nonce = b"two"
     memory.epoch += 1
@@ -71,7 +71,7 @@ def test_a_changed_generation_discards_the_slot(new_memory, new_slot) -> None:
 def test_an_unknown_generation_is_a_miss_and_the_slot_stays(new_memory, new_slot) -> None:
     memory = new_memory(10)
     generation = Generation(None)
-    memory.put(new_slot("a", generations=(generation,), stamps=(b"one",)))
+    memory.put(new_slot("a", ground=((generation,), (b"one",))))
     assert memory.get(KEY, 1_000.0) is None
     generation.nonce = b"one"
     memory.epoch += 1
@@ -80,7 +80,7 @@ def test_an_unknown_generation_is_a_miss_and_the_slot_stays(new_memory, new_slot
 
 def test_a_known_change_discards_even_beside_an_unknown_generation(new_memory, new_slot) -> None:
     memory = new_memory(10)
-    memory.put(new_slot("a", generations=(Generation(None), Generation(b"new")), stamps=(b"one", b"old")))
+    memory.put(new_slot("a", ground=((Generation(None), Generation(b"new")), (b"one", b"old"))))
     assert memory.get(KEY, 1_000.0) is None
     assert KEY not in memory.entries
 
@@ -88,7 +88,7 @@ def test_a_known_change_discards_even_beside_an_unknown_generation(new_memory, n
 def test_generations_are_compared_once_an_epoch(new_memory, new_slot) -> None:
     memory = new_memory(10)
     generation = Generation(b"one")
-    slot = new_slot("a", generations=(generation,), stamps=(b"one",))
+    slot = new_slot("a", ground=((generation,), (b"one",)))
     memory.put(slot)
     memory.get(KEY, 1_000.0)
     assert slot.checked == memory.epoch
@@ -100,7 +100,7 @@ def test_generations_are_compared_once_an_epoch(new_memory, new_slot) -> None:
 def test_a_stale_copy_of_a_changed_generation_is_never_served(new_memory, new_slot) -> None:
     memory = new_memory(10)
     generation = Generation(b"two")
-    memory.put(new_slot("a", fresh_until=1_001.0, dead_after=1_100.0, generations=(generation,), stamps=(b"one",)))
+    memory.put(new_slot("a", fresh_until=1_001.0, dead_after=1_100.0, ground=((generation,), (b"one",))))
     assert memory.get_stale(KEY, 1_002.0) is None
     assert KEY not in memory.entries
 

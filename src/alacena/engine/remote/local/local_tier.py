@@ -12,10 +12,11 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
     from alacena.engine.base.environment import Environment
+    from alacena.engine.base.errors import BackendError
     from alacena.engine.base.generation import Generation
     from alacena.engine.base.keys import EntryKey
     from alacena.engine.base.policy import Policy
-    from alacena.engine.base.remote_tier import NewEntry, Refusal
+    from alacena.engine.base.remote_tier import Fate, LeaseRequest, NewEntry, Permit, Refusal
     from alacena.engine.coherence.generation_table import GenerationTable
     from alacena.engine.coherence.value_store import ValueStore
 
@@ -98,10 +99,16 @@ class LocalTier:
         tags: Sequence[str],
         settled: Callable[[Lease | Found | Held], None],
         *,
-        among: int = 1,  # noqa: ARG002 - nobody waits
         force: bool = False,  # noqa: ARG002 - nobody else fills
     ) -> Lease | Found | Held:
         """See :meth:`alacena.engine.base.remote_tier.RemoteTier.lease`. A lease that does not stand any more is nobody's."""
+        return self._lease(key, tags, settled)
+
+    async def lease_many(self, asked: Sequence[LeaseRequest]) -> list[Permit | BackendError]:
+        """See :meth:`alacena.engine.base.remote_tier.RemoteTier.lease_many`."""
+        return [self._lease(one.key, one.tags, one.settled) for one in asked]
+
+    def _lease(self, key: EntryKey, tags: Sequence[str], settled: Callable[[Permit], None]) -> Permit:
         held = self._leases.get(key.entry)
         if held is not None and held.stands:
             names = [generation.name for generation, _ in held.stamps]
@@ -134,6 +141,13 @@ class LocalTier:
 
     async def fill(self, lease: Lease, new_entry: NewEntry) -> Refusal:
         """See :meth:`alacena.engine.base.remote_tier.RemoteTier.fill`."""
+        return self._fill(lease, new_entry)
+
+    async def fill_many(self, leases: Sequence[Lease], new_entries: Sequence[NewEntry]) -> list[Fate]:
+        """See :meth:`alacena.engine.base.remote_tier.RemoteTier.fill_many`."""
+        return [self._fill(lease, new_entry) for lease, new_entry in zip(leases, new_entries, strict=True)]
+
+    def _fill(self, lease: Lease, new_entry: NewEntry) -> Refusal:
         key = lease.key
         if self._leases.get(key.entry) is not lease:
             return "lease"
@@ -157,11 +171,24 @@ class LocalTier:
 
     async def store(self, key: EntryKey, new_entry: NewEntry, began: Beginning | None = None) -> Refusal:
         """See :meth:`alacena.engine.base.remote_tier.RemoteTier.store`."""
+        return self._store(key, new_entry, began)
+
+    async def store_many(
+        self,
+        keys: Sequence[EntryKey],
+        new_entries: Sequence[NewEntry],
+        beginnings: Sequence[Beginning | None] | None = None,
+    ) -> list[Fate]:
+        """See :meth:`alacena.engine.base.remote_tier.RemoteTier.store_many`."""
+        begun = beginnings or [None] * len(keys)
+        return [self._store(*one) for one in zip(keys, new_entries, begun, strict=True)]
+
+    def _store(self, key: EntryKey, new_entry: NewEntry, began: Beginning | None) -> Refusal:
         # The lease goes first: a load that is under way read before this store, and its fill must find no lease.
         self._leases.pop(key.entry, None)
         self._coherence.wake_waiters(key.entry)
-        self._coherence.memory.discard_wire(key.entry)
-        if self._is_held(key):
+        self._coherence.memory.discard(key.ident)
+        if self._holds and self._is_held(key):
             return "hold"
         if began is not None:
             if any(generation.nonce != nonce for generation, nonce in began.stamps):
@@ -201,7 +228,7 @@ class LocalTier:
             for name in group:
                 self._coherence.end(name)
         for key in keys:
-            self._coherence.drop(key.entry)
+            self._coherence.drop(key.entry, key.ident)
 
     async def hold(self, keys: Sequence[EntryKey], resources: Sequence[str], hold_s: float) -> bytes:
         """See :meth:`alacena.engine.base.remote_tier.RemoteTier.hold`."""
@@ -253,8 +280,10 @@ class LocalTier:
         return self._values.found(key, slot)
 
     def _keep(self, key: EntryKey, new_entry: NewEntry) -> Refusal:
-        generations = (*self._coherence.generations(key.generations), *self._coherence.intern_tags(key, new_entry.tags))
-        stamps = tuple(self._nonce(generation) for generation in generations)
+        generations = self._coherence.generations(key.generations)
+        if new_entry.tags:
+            generations = (*generations, *self._coherence.intern_tags(key, new_entry.tags))
+        stamps = tuple([generation.nonce or self._nonce(generation) for generation in generations])
         kept = self._values.keep(
             key,
             new_entry.value,
@@ -276,10 +305,12 @@ class LocalTier:
 
     def _drop(self, key: EntryKey) -> bool:
         known = self._leases.pop(key.entry, None) is not None or key.ident in self._coherence.memory.entries
-        self._coherence.drop(key.entry)
+        self._coherence.drop(key.entry, key.ident)
         return known
 
     def _is_held(self, key: EntryKey) -> bool:
+        if not self._holds:
+            return False
         now = self._environment.now()
         holds = {token: until for token, until in self._holds.get(key.hold, {}).items() if until > now}
         if holds:

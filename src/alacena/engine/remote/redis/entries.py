@@ -20,8 +20,9 @@ if TYPE_CHECKING:
     from alacena.engine.base.counts import Counts
     from alacena.engine.base.environment import Environment
     from alacena.engine.base.events import Events
+    from alacena.engine.base.family import Family
     from alacena.engine.base.generation import Generation
-    from alacena.engine.base.keys import EntryKey, Family, Ident, Keys
+    from alacena.engine.base.keys import EntryKey, Ident, Keys
     from alacena.engine.base.remote_tier import NewEntry
     from alacena.engine.codec import Codec
     from alacena.engine.coherence.generation_table import GenerationTable
@@ -78,10 +79,10 @@ class Entries:
         node: Node,
         key: EntryKey,
         own: Sequence[tuple[Generation, bytes]],
-        tags: Sequence[tuple[str, bytes]],
+        tags: Sequence[tuple[Generation, bytes]],
         new_entry: NewEntry,
     ) -> bytes:
-        """Returns the bytes of an entry: its value, and everything that it depends on."""
+        """Returns the bytes of an entry: its value, and everything that it depends on; ``tags`` in the order of the entry's."""
         now_ms = node.server_ms()
         fresh_ms = 0 if new_entry.fresh_for_s is None else now_ms + new_entry.fresh_for_s * 1000
         encoded = NOTHING
@@ -95,8 +96,8 @@ class Entries:
             fresh_until_ms=round(fresh_ms),
             expires_ms=0 if new_entry.fresh_for_s is None else round(fresh_ms + new_entry.stale_for_s * 1000),
             load_ms=min(round(new_entry.load_s * 1000), 2**32 - 1),
-            stamps=tuple(nonce for _, nonce in own),
-            tags=tuple((key.tag_in_header(tag), nonce) for tag, nonce in tags),
+            stamps=tuple([nonce for _, nonce in own]),
+            tags=tuple([(key.tag_in_header(t), n) for t, (_, n) in zip(new_entry.tags, tags, strict=True)]),
         )
         return self._codec.seal(envelope, encoded, tenant=key.tenant_id)
 
@@ -106,8 +107,8 @@ class Entries:
             key,
             new_entry.value,
             new_entry.payload,
-            tuple(generation for generation, _ in stamps),
-            tuple(nonce for _, nonce in stamps),
+            tuple([generation for generation, _ in stamps]),
+            tuple([nonce for _, nonce in stamps]),
             fresh_for_s=math.inf if new_entry.fresh_for_s is None else new_entry.fresh_for_s,
             stale_for_s=new_entry.stale_for_s,
             load_s=new_entry.load_s,
@@ -160,7 +161,7 @@ class Entries:
         if fresh_ms:
             now_ms = node.server_ms()
             if expires_ms <= now_ms:
-                self._counts.reasons.note(key.entry, EXPIRED)
+                self._counts.reasons.note(key.ident, EXPIRED)
                 return None
             fresh_for_s = (fresh_ms - now_ms) / 1000
             stale_for_s = (expires_ms - fresh_ms) / 1000
@@ -216,15 +217,15 @@ class Entries:
         if isinstance(found, Unsettled):
             return found
         if found is None or found.fresh_for_s <= 0 or found.value is NOT_FOUND:
-            self._unanswered(ident)
+            self._unanswered(ident, found if found is not None and found.fresh_for_s <= 0 else None)
             return MISSING
         self._counts.redis_hits += 1
         self._counts.found(found)
         return found.value
 
-    def _unanswered(self, ident: Ident) -> None:
+    def _unanswered(self, ident: Ident, expired: Found | None = None) -> None:
         tenant_id, data_type, resource_id, *_ = ident
-        self._counts.unanswered(self._keys.plain(data_type, resource_id, tenant_id))
+        self._counts.unanswered(self._keys.plain(data_type, resource_id, tenant_id), expired)
 
     def judge_many(
         self, node: Node, keys: Sequence[EntryKey], values: Sequence[bytes | None], policy: Policy, *, keep: bool
@@ -290,7 +291,7 @@ class Entries:
             envelope, plain = self._codec.open(data, key_digest=key.digest, tenant=key.tenant_id)
             depends = self._alive(node, key, envelope)
             if depends is None:
-                self._counts.reasons.note(key.entry, INVALIDATED)
+                self._counts.reasons.note(key.ident, INVALIDATED)
                 return None
             if isinstance(depends, Unsettled):
                 return depends
@@ -299,7 +300,7 @@ class Entries:
                 fresh_for_s = (envelope.fresh_until_ms - node.server_ms()) / 1000
             stale_for_s = (envelope.expires_ms - envelope.fresh_until_ms) / 1000
             if fresh_for_s + stale_for_s <= 0:
-                self._counts.reasons.note(key.entry, EXPIRED)
+                self._counts.reasons.note(key.ident, EXPIRED)
                 return None
             value = NOT_FOUND if envelope.not_found else self._codec.decode(plain)
         except EntryError as error:

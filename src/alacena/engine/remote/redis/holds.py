@@ -64,7 +64,7 @@ class Holds:
         def forget() -> None:
             for name in resource:
                 self._coherence.end(name)
-            self._coherence.drop(key.entry)
+            self._coherence.drop(key.entry, key.ident)
 
         def settle(_: Node, __: Reply) -> None:
             forget()

@@ -1,36 +1,216 @@
-"""Leases on the server after they were given: renewed, given back, or used to end what they were to replace."""
+"""Leases on the server: asked for, many at once, renewed, given back, or used to end what they were to replace."""
 
 from __future__ import annotations
 
+import asyncio
 from contextlib import suppress
-from typing import TYPE_CHECKING
+from itertools import repeat
+from typing import TYPE_CHECKING, Any
 
 from alacena.engine.base.errors import BackendError
-from alacena.engine.remote.redis.cache_scripts import DISCARD, RELEASE, RENEW
+from alacena.engine.base.policy import UNKEPT
+from alacena.engine.base.remote_tier import Found, Held, Lease, LeaseRequest
+from alacena.engine.remote.redis.cache_scripts import DISCARD, LEASE, RELEASE, RENEW
+from alacena.engine.remote.redis.journal import NARROW_LIFE_MS, new_name, state
+from alacena.engine.remote.redis.stores import MOST_GENERATIONS, MOST_TOGETHER
 
 if TYPE_CHECKING:
-    from alacena.engine.base.remote_tier import Lease
+    from collections.abc import Awaitable, Callable, Iterator, Sequence
+
+    from alacena.engine.base.environment import Environment
+    from alacena.engine.base.generation import Generation
+    from alacena.engine.base.keys import EntryKey
+    from alacena.engine.base.remote_tier import Permit
     from alacena.engine.coherence.generation_table import GenerationTable
-    from alacena.engine.remote.backend import Reply
+    from alacena.engine.remote.backend import Argument, Reply
+    from alacena.engine.remote.redis.entries import Entries
     from alacena.engine.remote.redis.node import Node
     from alacena.engine.remote.redis.nodes import Nodes
 
 
+class _Terms:
+    """On which terms the leases of one call are asked for.
+
+    Attributes:
+        token: Whose they are; the server's history, as far as it is known, is part of it.
+        epoch: That history.
+        journal: Stands for the bucket's journal.
+        noted: The journal's state when the leases were given.
+        length: Its length then.
+    """
+
+    __slots__ = ("epoch", "journal", "length", "noted", "token")
+
+    def __init__(self, token: bytes, epoch: bytes, journal: Generation) -> None:
+        self.token = token
+        self.epoch = epoch
+        self.journal = journal
+        self.noted = b""
+        self.length = 0
+
+
 class Leases:
-    """Renews, releases and spends the leases that a process holds.
+    """Asks for leases; renews, releases and spends those that a process holds.
 
     Args:
         nodes: The servers.
+        entries: Judges what is there instead.
         coherence: Memory, which forgets what a lease has ended.
-        timeout_s: How long a script may take.
+        environment: Chance.
+        budget_s: How long an answer may take.
+        timeout_s: How long a script may take that nobody can do without.
         lease_ms: How long a lease lasts.
     """
 
-    def __init__(self, nodes: Nodes, coherence: GenerationTable, timeout_s: float, lease_ms: int) -> None:
+    def __init__(
+        self,
+        nodes: Nodes,
+        entries: Entries,
+        coherence: GenerationTable,
+        environment: Environment,
+        budget_s: float,
+        timeout_s: float,
+        lease_ms: int,
+    ) -> None:
         self._nodes = nodes
+        self._debts = nodes.debts
+        self._entries = entries
         self._coherence = coherence
+        self._environment = environment
+        self._budget_s = budget_s
         self._timeout_s = timeout_s
         self._lease_ms = lease_ms
+
+    async def lease(
+        self,
+        key: EntryKey,
+        tags: Sequence[str],
+        settled: Callable[[Permit], None],
+        *,
+        force: bool = False,
+    ) -> Permit:
+        """See :meth:`alacena.engine.base.remote_tier.RemoteTier.lease`."""
+        answer = (await self.lease_many((LeaseRequest(key, tuple(tags), settled, force),)))[0]
+        if isinstance(answer, BackendError):
+            raise answer
+        return answer
+
+    async def lease_many(self, asked: Sequence[LeaseRequest]) -> list[Permit | BackendError]:
+        """See :meth:`alacena.engine.base.remote_tier.RemoteTier.lease_many`."""
+        answers: list[Permit | BackendError | None] = [None] * len(asked)
+        timeout_s = self._budget_s * (1 + (len(asked) - 1) / 100)
+
+        async def ask(indexes: Sequence[int], depends: Sequence[tuple[Generation, ...]]) -> None:
+            found: Sequence[Permit] | Iterator[BackendError]
+            try:
+                found = await self._ask([asked[index] for index in indexes], depends, timeout_s)
+            except BackendError as error:
+                found = repeat(error)
+            for index, answer in zip(indexes, found, strict=False):
+                answers[index] = answer
+
+        calls = [ask(*batch) for batch in self._batches(asked)]
+        await (calls[0] if len(calls) == 1 else _together(calls))
+        return [answer for answer in answers if answer is not None]
+
+    def _batches(self, asked: Sequence[LeaseRequest]) -> Iterator[tuple[list[int], list[tuple[Generation, ...]]]]:
+        """Which of them one call asks for, and what each depends on: of one bucket, no entry twice, and not too many."""
+        open_: dict[str, tuple[list[int], list[tuple[Generation, ...]], set[bytes]]] = {}
+        for index, one in enumerate(asked):
+            journal, depends = one.key.journal, self._depends(one)
+            indexes, groups, entries = open_.setdefault(journal, ([], [], set()))
+            generations = sum(map(len, groups)) + len(depends) if len(depends) > 2 else 0
+            if len(indexes) >= MOST_TOGETHER or generations > MOST_GENERATIONS or one.key.entry in entries:
+                yield indexes, groups
+                indexes, groups, entries = open_[journal] = ([], [], set())
+            indexes.append(index)
+            groups.append(depends)
+            entries.add(one.key.entry)
+        for indexes, groups, _ in open_.values():
+            yield indexes, groups
+
+    def _depends(self, one: LeaseRequest) -> tuple[Generation, ...]:
+        own = self._coherence.generations(one.key.generations)
+        return (*own, *self._coherence.intern_tags(one.key, one.tags)) if one.tags else own
+
+    async def _ask(
+        self, asked: Sequence[LeaseRequest], depends: Sequence[tuple[Generation, ...]], timeout_s: float
+    ) -> list[Permit]:
+        """Ask for leases in one bucket by one script; what the answer says becomes true in the parser."""
+        node = self._nodes.of(asked[0].key.entry)
+        epoch = node.replication_id
+        terms = _Terms(self._environment.token(16) + epoch, epoch, self._coherence.generation(asked[0].key.journal))
+        mint, mint_name = self._environment.token(8), new_name(self._environment)
+        wide = {generation.name: generation for own in depends for generation in own[:2]}
+        generations = wide | {generation.name: generation for own in depends for generation in own[2:]}
+        places = {name: place for place, name in enumerate(generations, 1)}
+        wanted: list[int] = []
+        for one, own in zip(asked, depends, strict=True):
+            wanted += (len(own), len(one.key.generations), *(places[generation.name] for generation in own))
+
+        def settle(answering: Node, reply: list[Any]) -> list[Permit]:
+            name, terms.length, nonces, found = reply
+            # Both in the parser, before the next byte:
+            # 1. The script minted a generation, and read it again; the push about our own write is right behind this reply.
+            # 2. Expected after an await, the push has been applied by then: it ended the generation that was just learnt.
+            # 3. The expectation is then left over, and swallows the next push, which is another's invalidation.
+            # This script is never sent twice: a second run finds its own nonce, writes nothing, and would expect a push.
+            for generation, nonce in zip(generations.values(), nonces, strict=True):
+                self._coherence.learn(generation, nonce)
+            answering.expect_minted(list(generations.values()), nonces, mint)
+            # Nothing in memory depends on a journal: its nonce may change without a word to memory.
+            terms.journal.nonce = terms.noted = state(name, terms.length)
+            answering.expect_minted((terms.journal,), (name,), mint_name)
+            said = dict(zip(generations, nonces, strict=True))
+            permits = [
+                self._judged(node, answering, one, terms, tuple((g, said[g.name]) for g in own), *there)
+                for one, own, there in zip(asked, depends, found, strict=True)
+            ]
+            # Last: the leases above carry the nonces as stamps. Forgotten before, they would be stamps of nothing.
+            answering.unlearn((*generations.values(), terms.journal))
+            for one, permit in zip(asked, permits, strict=True):
+                one.settled(permit)
+            return permits
+
+        names: list[str | bytes] = [asked[0].key.journal]
+        names += [name for one in asked for name in (one.key.entry, one.key.lease, one.key.hold)]
+        args: tuple[Argument, ...] = (
+            len(asked), terms.token, self._lease_ms, mint, len(wide), NARROW_LIFE_MS, mint_name, *wanted,
+        )  # fmt: skip
+        return await node.evaluate(LEASE, (*names, *generations), args, settle, timeout_s)
+
+    def _judged(
+        self,
+        node: Node,
+        answering: Node,
+        one: LeaseRequest,
+        terms: _Terms,
+        stamps: tuple[tuple[Generation, bytes], ...],
+        value: bytes | None,
+        holder: bytes,
+        left_ms: int,
+        holds: int,
+    ) -> Permit:
+        """What the server's answer means for one entry."""
+        key = one.key
+        owed = self._debts and key.entry in self._debts
+        there = None if value is None or owed else self._entries.judge_fully(node, key, value, UNKEPT, keep=False)
+        previous = there if isinstance(there, Found) else None
+        mine = holder.startswith(terms.token)
+        if mine:
+            answering.expect(key.lease)
+        if previous is not None and not one.force and previous.fresh_for_s > 0:
+            # A fresh entry was there although the script gave us the lease: it goes back in this step. Given back after
+            # an await, other processes would wait for a load that nobody makes.
+            if mine:
+                answering.tell(RELEASE, (key.lease,), (holder,))
+            return previous
+        if mine:
+            journal = (terms.journal, terms.noted)
+            return Lease(key, holder, stamps, journal, terms.length, terms.epoch, not holds, previous)
+        for_ms = self._lease_ms if left_ms < 0 else left_ms + 1
+        change = self._coherence.watch(key.entry, [generation.name for generation, _ in stamps])
+        return Held(change, for_ms / 1000, is_told=answering.tracked)
 
     def renew(self, lease: Lease) -> None:
         """See :meth:`alacena.engine.base.remote_tier.RemoteTier.renew`."""
@@ -54,14 +234,18 @@ class Leases:
         """See :meth:`alacena.engine.base.remote_tier.RemoteTier.discard`."""
         key = lease.key
         node = self._nodes.of(key.entry)
-        self._coherence.memory.discard_wire(key.entry)
+        self._coherence.memory.discard(key.ident)
 
         def settle(_: Node, reply: Reply) -> None:
             if reply == 1:
-                self._coherence.drop(key.entry)
+                self._coherence.drop(key.entry, key.ident)
 
         try:
             await node.evaluate(DISCARD, (key.entry, key.lease), (lease.token,), settle, self._timeout_s)
         except BackendError as error:
             self._nodes.owe((), (key,), error)
             raise
+
+
+async def _together(calls: Sequence[Awaitable[None]]) -> None:
+    await asyncio.gather(*calls)

@@ -222,6 +222,19 @@ class Node:
         if self.tracked:
             self._own[key] = self._own.get(key, 0) + 1
 
+    def expect_minted(self, generations: Sequence[Generation], nonces: Sequence[bytes | None], mint: bytes) -> None:
+        """Those of some generations that a script of ours has just made: their pushes say nothing new."""
+        for generation, nonce in zip(generations, nonces, strict=False):
+            if nonce == mint:
+                self.expect(generation.name.encode())
+
+    def learn(self, generations: Sequence[Generation], nonces: Sequence[bytes], mint: bytes) -> None:
+        """Take note of nonces that a script of ours has read, or made out of ``mint``."""
+        for generation, nonce in zip(generations, nonces, strict=True):
+            self._coherence.learn(generation, nonce)
+        self.unlearn(generations)
+        self.expect_minted(generations, nonces, mint)
+
     def unlearn(self, generations: Iterable[Generation]) -> None:
         """Keeps no nonce that nobody would tell the end of: what this server has just said was good for one step."""
         # 1. Tracking is off; a reply says that the generation has nonce N.

@@ -181,7 +181,7 @@ class Removals:
                 self._bar(name)
         for key in keys:
             self._bar(key.entry.decode())
-            self._coherence.drop(key.entry)
+            self._coherence.drop(key.entry, key.ident)
             # A read that is under way was sent before: it cannot be told alive without its generations.
             for generation in self._coherence.generations(key.generations[:2]):
                 self._coherence.learn(generation, None)

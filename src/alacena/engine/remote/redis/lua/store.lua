@@ -1,54 +1,87 @@
--- Store an entry if everything it rests on still stands.
--- KEYS: entry, lease, hold, tenant generation, type generation, further generations ...
--- ARGV: lease token ('' for a value that the caller vouches for), life in ms (0: for ever), entry,
---       least life of further generations in ms, latest time in ms since the epoch (0: any),
---       then the expected nonce of each generation
--- Returns 'ok', or why not: 'late', or what is missing: 'lease', 'hold' or 'generation'.
-local function refuse(reason)
-  if ARGV[1] ~= '' and redis.call('GET', KEYS[2]) == ARGV[1] then
-    redis.call('DEL', KEYS[2])
-  end
-  return reason
-end
-
+-- Store entries of one slot, each if everything that it rests on still stands.
+-- KEYS: for each entry: entry, lease, hold; then the generations that any of them rests on
+-- ARGV: how many entries, least life of further generations in ms, latest time in ms since the epoch (0: any),
+--       the expected nonce of each generation, then for each entry: lease token ('' for a value that the caller vouches
+--       for), life in ms (0: for ever), entry, how many generations it rests on, and which: the tenant's and the type's
+--       first, each by its place among the generations
+-- Returns for each 'ok', or why not: 'late', or what is missing: 'lease', 'hold' or 'generation'.
+local count = tonumber(ARGV[1])
+local behind = 3 * count
 local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
 -- Who sent this has given it up by then, and what has happened since must not be undone.
-local latest = tonumber(ARGV[5])
-if latest > 0 and now > latest then
-  return refuse('late')
+local latest = tonumber(ARGV[3])
+local late = latest > 0 and now > latest
+
+local wanted, leases, holds = {}, {}, {}
+local at = 4 + #KEYS - behind
+for i = 1, count do
+  local last = at + 3 + ARGV[at + 3]
+  wanted[i] = {token = ARGV[at], life = tonumber(ARGV[at + 1]), value = ARGV[at + 2], first = at + 4, last = last}
+  if ARGV[at] ~= '' then
+    leases[#leases + 1] = KEYS[3 * i - 1]
+    wanted[i].place = #leases
+  end
+  holds[i] = KEYS[3 * i]
+  at = last + 1
 end
-if ARGV[1] ~= '' and redis.call('GET', KEYS[2]) ~= ARGV[1] then
-  return 'lease'
-end
-if redis.call('ZCOUNT', KEYS[3], '(' .. now, '+inf') > 0 then
-  return refuse('hold')
-end
--- All generations are read by one command: Redis 7.0 notes every key of the script at each that reads.
-local nonces = redis.call('MGET', unpack(KEYS, 4))
-for i = 4, #KEYS do
-  if nonces[i - 3] ~= ARGV[i + 2] then
-    return refuse('generation')
+
+-- All of a kind are read by one command: Redis 7.0 notes every key of the script at each that reads.
+local held = #leases > 0 and redis.call('MGET', unpack(leases)) or {}
+local under_hold = redis.call('EXISTS', unpack(holds)) > 0
+local nonces = redis.call('MGET', unpack(KEYS, behind + 1))
+local function refusal(i, one)
+  if late then
+    return 'late'
+  end
+  if one.place and held[one.place] ~= one.token then
+    return 'lease'
+  end
+  if under_hold and redis.call('ZCOUNT', holds[i], '(' .. now, '+inf') > 0 then
+    return 'hold'
+  end
+  for at = one.first, one.last do
+    local place = tonumber(ARGV[at])
+    if nonces[place] ~= ARGV[3 + place] then
+      return 'generation'
+    end
   end
 end
 
-local life = tonumber(ARGV[2])
-for i = 6, #KEYS do
-  if life == 0 then
-    redis.call('PERSIST', KEYS[i])
-  elseif redis.call('PEXPIRE', KEYS[i], ARGV[2], 'GT') == 1 and tonumber(ARGV[4]) > life then
-    redis.call('PEXPIRE', KEYS[i], ARGV[4])
+local fates, entries = {}, {}
+for i, one in ipairs(wanted) do
+  fates[i] = refusal(i, one) or 'ok'
+  if fates[i] == 'ok' then
+    entries[#entries + 1] = KEYS[3 * i - 2]
+  elseif one.place and held[one.place] == one.token then
+    redis.call('DEL', KEYS[3 * i - 1])
   end
 end
--- The entry is read before it is written, so that our own write comes back as exactly one push, and again after it, so
--- that the next writer's does.
-redis.call('STRLEN', KEYS[1])
-if life == 0 then
-  redis.call('SET', KEYS[1], ARGV[3])
-else
-  redis.call('SET', KEYS[1], ARGV[3], 'PX', life)
+if #entries == 0 then
+  return fates
 end
-redis.call('DEL', KEYS[2])
-redis.call('STRLEN', KEYS[1])
-redis.call('MGET', unpack(KEYS, 4))
-return 'ok'
+
+-- Entries are read before they are written, so that our own writes come back as exactly one push each, and again after it,
+-- so that the next writer's do.
+redis.call('EXISTS', unpack(entries))
+for i, one in ipairs(wanted) do
+  if fates[i] == 'ok' then
+    for at = one.first + 2, one.last do
+      local name = KEYS[behind + ARGV[at]]
+      if one.life == 0 then
+        redis.call('PERSIST', name)
+      elseif redis.call('PEXPIRE', name, one.life, 'GT') == 1 and tonumber(ARGV[2]) > one.life then
+        redis.call('PEXPIRE', name, ARGV[2])
+      end
+    end
+    if one.life == 0 then
+      redis.call('SET', KEYS[3 * i - 2], one.value)
+    else
+      redis.call('SET', KEYS[3 * i - 2], one.value, 'PX', one.life)
+    end
+    redis.call('DEL', KEYS[3 * i - 1])
+  end
+end
+redis.call('EXISTS', unpack(entries))
+redis.call('MGET', unpack(KEYS, behind + 1))
+return fates

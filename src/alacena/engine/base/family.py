@@ -1,0 +1,64 @@
+"""What the keys of all entries of one tenant, type and bucket have in common."""
+
+from __future__ import annotations
+
+from hashlib import blake2b
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+
+class Family:
+    """What all entries of one tenant, type and bucket have in common.
+
+    Attributes:
+        entry: The first part of their keys on the server.
+        generations: Names of the generations that all of them depend on: their tenant's and their type's.
+        namespace: The first part of every key.
+        tag: The hash tag, with its braces.
+        kind: The type, rendered.
+        part: Renders a part of a key.
+        is_told: Whether tenant and type can be told from the keys, because neither is a digest there.
+    """
+
+    __slots__ = ("entry", "generations", "hasher", "is_told", "kind", "namespace", "part", "tag")
+
+    def __init__(self, namespace: str, tag: str, kind: str, part: Callable[[str], str]) -> None:
+        self.namespace = namespace
+        self.tag = tag
+        self.kind = kind
+        self.part = part
+        self.entry = self._key("e")
+        self.hasher: Any = None
+        self.generations = (f"{namespace}:g:{tag}:t", f"{namespace}:g:{tag}:y:{kind}")
+        self.is_told = "~" not in tag and "~" not in kind
+
+    # Made when they are asked for: kept for each tenant, they would take as much as an entry does.
+
+    @property
+    def lease(self) -> bytes:
+        """The first part of the keys of leases."""
+        return self._key("l")
+
+    @property
+    def hold(self) -> bytes:
+        """The first part of the keys of holds."""
+        return self._key("h")
+
+    @property
+    def journal(self) -> str:
+        """The name of the record of tags that ended in this bucket."""
+        return f"{self.namespace}:g:{self.tag}:j"
+
+    def _key(self, letter: str) -> bytes:
+        return f"{self.namespace}:{letter}:{self.tag}:{self.kind}:".encode()
+
+    def digest(self, rest: bytes) -> bytes:
+        """16 bytes that stand for the key of an entry in its header; with what follows ``entry`` in that key."""
+        if self.hasher is None:  # It takes half a kilobyte, and without a server nobody asks.
+            self.hasher = blake2b(self.entry, digest_size=16)
+        hasher = self.hasher.copy()
+        hasher.update(rest)
+        digest: bytes = hasher.digest()
+        return digest

@@ -1,0 +1,396 @@
+"""What is stored on the server: many entries by one script, each with a fate of its own; one entry is the case of one."""
+
+from __future__ import annotations
+
+import asyncio
+import math
+from typing import TYPE_CHECKING, NamedTuple
+
+from alacena.engine.base.errors import BackendError
+from alacena.engine.remote.redis.cache_scripts import LATE, MINT, STORE
+from alacena.engine.remote.redis.journal import NAME_BYTES, NARROW_LIFE_MS, tells_of
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+
+    from alacena.engine.base.environment import Environment
+    from alacena.engine.base.generation import Generation
+    from alacena.engine.base.keys import EntryKey
+    from alacena.engine.base.remote_tier import Beginning, Fate, Lease, NewEntry, Refusal
+    from alacena.engine.coherence.generation_table import GenerationTable
+    from alacena.engine.remote.backend import Argument
+    from alacena.engine.remote.redis.entries import Entries
+    from alacena.engine.remote.redis.node import Node
+    from alacena.engine.remote.redis.nodes import Nodes
+
+MOST_TOGETHER = 100
+"""Entries of one script call: a server that is at work on more answers nobody else for too long."""
+
+MOST_GENERATIONS = 1_500
+_MOST_BYTES = 1 << 18
+"""What one call of several entries rests on and carries: an entry that has more goes by itself."""
+
+
+class _Item(NamedTuple):
+    """One entry on its way: with the nonces that it is stored under, and its bytes."""
+
+    key: EntryKey
+    token: bytes
+    stamps: Sequence[tuple[Generation, bytes]]
+    new_entry: NewEntry
+    sealed: bytes
+
+
+class Stores:
+    """Stores entries under generations that stand.
+
+    Args:
+        nodes: The servers.
+        entries: Seals, and keeps copies in memory.
+        coherence: Generations and memory.
+        environment: Chance.
+        timeout_s: How long a script may take.
+        release: Gives a lease back unused.
+    """
+
+    def __init__(
+        self,
+        nodes: Nodes,
+        entries: Entries,
+        coherence: GenerationTable,
+        environment: Environment,
+        timeout_s: float,
+        release: Callable[[Lease], None],
+    ) -> None:
+        self._nodes = nodes
+        self._debts = nodes.debts
+        self._entries = entries
+        self._coherence = coherence
+        self._environment = environment
+        self._timeout_s = timeout_s
+        self._release = release
+
+    async def fill(self, lease: Lease, new_entry: NewEntry) -> Refusal:
+        """See :meth:`alacena.engine.base.remote_tier.RemoteTier.fill`."""
+        return _told(await self.fill_many((lease,), (new_entry,)))
+
+    async def store(self, key: EntryKey, new_entry: NewEntry, began: Beginning | None = None) -> Refusal:
+        """See :meth:`alacena.engine.base.remote_tier.RemoteTier.store`."""
+        return _told(await self.store_many((key,), (new_entry,), (began,)))
+
+    async def fill_many(self, leases: Sequence[Lease], new_entries: Sequence[NewEntry]) -> list[Fate]:
+        """See :meth:`alacena.engine.base.remote_tier.RemoteTier.fill_many`."""
+        # The copies in memory go before the fills are sent:
+        # 1. A fill is sent; its reply is lost.
+        # 2. The server stored it, or did not: nobody here knows.
+        # 3. A copy that had stayed would be served as if it were the server's.
+        for lease in leases:
+            self._coherence.memory.discard(lease.key.ident)
+
+        def fill(indexes: Sequence[int]) -> Awaitable[list[Fate]]:
+            return self._fill([leases[i] for i in indexes], [new_entries[i] for i in indexes])
+
+        return await self._each_slot([lease.key for lease in leases], fill)
+
+    async def store_many(
+        self,
+        keys: Sequence[EntryKey],
+        new_entries: Sequence[NewEntry],
+        beginnings: Sequence[Beginning | None] | None = None,
+    ) -> list[Fate]:
+        """See :meth:`alacena.engine.base.remote_tier.RemoteTier.store_many`."""
+        for key in keys:
+            self._coherence.memory.discard(key.ident)
+        begun = [None] * len(keys) if beginnings is None else beginnings
+
+        def store(indexes: Sequence[int]) -> Awaitable[list[Fate]]:
+            return self._store(
+                [keys[i] for i in indexes], [new_entries[i] for i in indexes], [begun[i] for i in indexes]
+            )
+
+        fates = await self._each_slot(keys, store)
+        for key, fate in zip(keys, fates, strict=True):
+            if isinstance(fate, BackendError):
+                self._nodes.owe((), (key,), fate)
+        return fates
+
+    async def _each_slot(
+        self, keys: Sequence[EntryKey], act: Callable[[Sequence[int]], Awaitable[list[Fate]]]
+    ) -> list[Fate]:
+        """What becomes of entries, those that may share a call together; where a call fails, of all that it was for."""
+
+        async def guarded(indexes: Sequence[int]) -> list[Fate]:
+            try:
+                return await act(indexes)
+            except BackendError as error:
+                return [error] * len(indexes)
+
+        groups: dict[int, list[int]] = {}
+        for index, key in enumerate(keys):
+            groups.setdefault(self._nodes.group(key.entry), []).append(index)
+        if len(groups) == 1:
+            return await guarded(range(len(keys)))
+        fates: list[Fate] = [""] * len(keys)
+        answers = await asyncio.gather(*map(guarded, groups.values()))
+        for indexes, answer in zip(groups.values(), answers, strict=True):
+            for index, fate in zip(indexes, answer, strict=True):
+                fates[index] = fate
+        return fates
+
+    async def _fill(self, leases: Sequence[Lease], new_entries: Sequence[NewEntry]) -> list[Fate]:
+        node = self._nodes.of(leases[0].key.entry)
+        known = [{generation.name: (generation, nonce) for generation, nonce in lease.stamps} for lease in leases]
+        tags = [new_entry.tags for new_entry in new_entries]
+        fates = await self._know_all_late(node, leases, [lease.key for lease in leases], tags, known)
+        for index, lease in enumerate(leases):
+            if fates[index]:
+                self._release(lease)
+            elif node.replication_id != lease.epoch:
+                fates[index] = "replication"
+        await self._send_rest(
+            node, fates, [lease.key for lease in leases], [lease.token for lease in leases], known, new_entries
+        )
+        return fates
+
+    async def _store(
+        self, keys: Sequence[EntryKey], new_entries: Sequence[NewEntry], beginnings: Sequence[Beginning | None]
+    ) -> list[Fate]:
+        node = self._nodes.of(keys[0].entry)
+        depends = [
+            (*self._coherence.generations(key.generations), *self._coherence.intern_tags(key, new_entry.tags))
+            for key, new_entry in zip(keys, new_entries, strict=True)
+        ]
+        # Taken down before anything is asked: the values are not newer than this call, and what ends from now on ended
+        # after they were read.
+        known = [
+            {g.name: (g, nonce) for g in own if (nonce := g.nonce) is not None}
+            if began is None
+            else {generation.name: (generation, nonce) for generation, nonce in began.stamps}
+            for own, began in zip(depends, beginnings, strict=True)
+        ]
+        fates: list[Fate] = [""] * len(keys)
+        begun = [index for index, began in enumerate(beginnings) if began is not None]
+        if begun:
+            await self._know_begun(node, fates, begun, keys, new_entries, beginnings, known)
+        left = [index for index, fate in enumerate(fates) if not fate]
+        for wide, life_ms in ((True, 0), (False, NARROW_LIFE_MS)):
+            unknown = {
+                generation.name: generation
+                for index in left
+                for generation in (depends[index][:2] if wide else depends[index][2:])
+                if generation.name not in known[index]
+            }
+            if unknown:
+                minted = await self._mint(node, list(unknown.values()), life_ms)
+                for index in left:
+                    known[index] = {**minted, **known[index]}
+        # Asking for the stamps may have shown that the entries' slot has moved.
+        node = self._nodes.of(keys[0].entry)
+        await self._send_rest(node, fates, keys, [b""] * len(keys), known, new_entries)
+        for index in left:
+            if fates[index] == "generation":
+                # One of them ended while the value was on its way, or what was known here was not current. The value was
+                # read before either: it is not stored under what is current now.
+                for generation in depends[index]:
+                    self._coherence.learn(generation, None)
+        return fates
+
+    async def _know_begun(
+        self,
+        node: Node,
+        fates: list[Fate],
+        begun: Sequence[int],
+        keys: Sequence[EntryKey],
+        new_entries: Sequence[NewEntry],
+        beginnings: Sequence[Beginning | None],
+        known: Sequence[dict[str, tuple[Generation, bytes]]],
+    ) -> None:
+        """Judge those that a reading brought by what it began with."""
+        since = [began for began in beginnings if began is not None]
+        late = await self._know_all_late(
+            node, since, [keys[i] for i in begun], [new_entries[i].tags for i in begun], [known[i] for i in begun]
+        )
+        for index, began, fate in zip(begun, since, late, strict=True):
+            fates[index] = "replication" if node.replication_id != began.epoch else fate
+
+    async def _know_all_late(
+        self,
+        node: Node,
+        since: Sequence[Lease | Beginning],
+        keys: Sequence[EntryKey],
+        tags: Sequence[Sequence[str]],
+        known: Sequence[dict[str, tuple[Generation, bytes]]],
+    ) -> list[Fate]:
+        """Learn the nonces of all tags that were not named from the beginning; ``generation`` if one may have ended."""
+        fates: list[Fate] = [""] * len(keys)
+        late = {
+            index: names
+            for index, key in enumerate(keys)
+            if tags[index] and (names := [tag for tag in tags[index] if key.tag_name(tag) not in known[index]])
+        }
+        if late:
+            asked = (self._know_late(node, since[i], keys[i], names, known[i]) for i, names in late.items())
+            for index, stands in zip(late, await asyncio.gather(*asked), strict=True):
+                fates[index] = "" if stands else "generation"
+        return fates
+
+    async def _know_late(
+        self,
+        node: Node,
+        since: Lease | Beginning,
+        key: EntryKey,
+        late: Sequence[str],
+        known: dict[str, tuple[Generation, bytes]],
+    ) -> bool:
+        """Learn the nonces of tags that were not named from the beginning; ``False`` if one may have ended since then.
+
+        Should one end after this was read, its nonce is another one, and the entry is dead.
+        """
+        generations = self._coherence.intern_tags(key, late)
+        _, remembered = since.journal
+        mint = self._environment.token(8)
+        names = [generation.name for generation in generations]
+
+        def settle(answering: Node, reply: list[bytes]) -> bool:
+            name, written, *nonces = reply
+            answering.learn(generations, nonces, mint)
+            known.update(zip(names, zip(generations, nonces, strict=True), strict=True))
+            return not tells_of(name, written, remembered, names)
+
+        args = (mint, NARROW_LIFE_MS, NAME_BYTES, since.noted)
+        return await node.evaluate(LATE, (key.journal, *names), args, settle, self._timeout_s)
+
+    async def _mint(
+        self, node: Node, generations: Sequence[Generation], life_ms: int
+    ) -> dict[str, tuple[Generation, bytes]]:
+        """Read the generations' nonces, making those that are missing; by name.
+
+        What the server says is returned, not what is noted here: by the time that this is read, a push may have made it
+        unknown again.
+        """
+        minted: dict[str, tuple[Generation, bytes]] = {}
+        for at in range(0, len(generations), MOST_GENERATIONS):
+            some = generations[at : at + MOST_GENERATIONS]
+            mint = self._environment.token(8)
+
+            def settle(
+                answering: Node, reply: list[bytes], some: Sequence[Generation] = some, mint: bytes = mint
+            ) -> dict[str, tuple[Generation, bytes]]:
+                answering.learn(some, reply, mint)
+                return {g.name: (g, nonce) for g, nonce in zip(some, reply, strict=True)}
+
+            names = [generation.name for generation in some]
+            minted |= await node.evaluate(MINT, names, (mint, life_ms), settle, self._timeout_s)
+        return minted
+
+    async def _send_rest(
+        self,
+        node: Node,
+        fates: list[Fate],
+        keys: Sequence[EntryKey],
+        tokens: Sequence[bytes],
+        known: Sequence[Mapping[str, tuple[Generation, bytes]]],
+        new_entries: Sequence[NewEntry],
+    ) -> None:
+        """Store those that are not refused yet, and put down what becomes of them."""
+        left = [index for index, fate in enumerate(fates) if not fate]
+        if not left:
+            return
+        timeout_s = self._timeout_s * (1 + (len(left) - 1) / MOST_TOGETHER)
+        # A fill has its lease; a value without one must not arrive after its caller was told that it failed.
+        latest_ms = 0 if tokens[0] else node.within_ms(timeout_s)
+        items = (self._item(node, keys[i], tokens[i], known[i], new_entries[i]) for i in left)
+        sent: list[asyncio.Task[Sequence[Fate]]] = []
+        last: list[_Item] = []
+        try:
+            for some in _batches(items):
+                if last:
+                    sent.append(asyncio.create_task(self._send(node, last, latest_ms, timeout_s)))
+                    await asyncio.sleep(0)  # It leaves now, and the server is at work while the next ones are sealed.
+                last = some
+            told = await self._send(node, last, latest_ms, timeout_s)
+            before = [fate for task in sent for fate in await task]
+        finally:  # whoever is cancelled takes along what has not left
+            for task in sent:
+                task.cancel()
+        for index, fate in zip(left, (*before, *told), strict=True):
+            fates[index] = fate
+
+    def _item(
+        self,
+        node: Node,
+        key: EntryKey,
+        token: bytes,
+        known: Mapping[str, tuple[Generation, bytes]],
+        new_entry: NewEntry,
+    ) -> _Item:
+        stamps = [known[name] for name in key.generations]
+        tags = [known[key.tag_name(tag)] for tag in new_entry.tags]
+        sealed = self._entries.seal(node, key, stamps, tags, new_entry)
+        return _Item(key, token, [*stamps, *tags] if tags else stamps, new_entry, sealed)
+
+    async def _send(self, node: Node, items: Sequence[_Item], latest_ms: int, timeout_s: float) -> Sequence[Fate]:
+        """Store by one script, and keep the copies in memory in the step in which the server said so."""
+        places: dict[tuple[str, bytes], int] = {}
+        names: list[str | bytes] = [name for item in items for name in (item.key.entry, item.key.lease, item.key.hold)]
+        wanted: list[Argument] = []
+        for item in items:
+            new_entry = item.new_entry
+            life_s = None if new_entry.fresh_for_s is None else new_entry.fresh_for_s + new_entry.stale_for_s
+            life_ms = 0 if life_s is None else max(1, math.ceil(life_s * 1000))
+            rests_on = [
+                places.setdefault((generation.name, nonce), len(places) + 1) for generation, nonce in item.stamps
+            ]
+            wanted += (item.token, life_ms, item.sealed, len(rests_on), *rests_on)
+
+        def settle(answering: Node, reply: list[bytes]) -> list[Refusal]:
+            return [self._settled(node, answering, item, fate) for item, fate in zip(items, reply, strict=True)]
+
+        names += [name for name, _ in places]
+        args = (len(items), NARROW_LIFE_MS, latest_ms, *(nonce for _, nonce in places), *wanted)
+        try:
+            return await node.evaluate(STORE, names, args, settle, timeout_s)
+        except BackendError as error:
+            return [error] * len(items)
+
+    def _settled(self, node: Node, answering: Node, item: _Item, fate: bytes) -> Refusal:
+        if fate != b"ok":
+            return fate.decode()  # type: ignore[return-value]
+        key = item.key
+        # Where the slot has moved, the push comes from the server that answered; and that one is asked for a copy.
+        answering.expect(key.entry)
+        self._coherence.drop(key.entry, key.ident)
+        if item.new_entry.policy.use_memory and answering is node and not (self._debts and key.entry in self._debts):
+            self._entries.keep(key, item.new_entry, item.stamps)
+        return ""
+
+
+def _batches(items: Iterator[_Item]) -> Iterator[list[_Item]]:
+    """What one call stores: no entry twice, and not so much that others wait for it."""
+    batch: list[_Item] = []
+    entries: set[bytes] = set()
+    generations = size = 0
+    for item in items:
+        generations += len(item.stamps)
+        size += len(item.sealed)
+        is_full = len(batch) >= MOST_TOGETHER or generations > MOST_GENERATIONS or size > _MOST_BYTES
+        if batch and (is_full or item.key.entry in entries):
+            yield batch
+            batch, entries = [], set()
+            generations, size = len(item.stamps), len(item.sealed)
+        batch.append(item)
+        entries.add(item.key.entry)
+    if batch:
+        yield batch
+
+
+def _told(fates: Sequence[Fate]) -> Refusal:
+    """Returns what became of one entry.
+
+    Raises:
+        BackendError: The server did not confirm.
+    """
+    fate = fates[0]
+    if isinstance(fate, BackendError):
+        raise fate
+    return fate

@@ -1,0 +1,108 @@
+"""Many entries in one call: what becomes of one says nothing of the others."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from alacena.engine import Policy, Scope
+from alacena.engine.base.remote_tier import Found, Held, Lease, LeaseRequest, NewEntry
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+    from alacena.engine import Cache
+
+    Open = Callable[..., Awaitable[Cache]]
+
+POLICY = Policy(ttl=600, jitter_ratio=0)
+MANY = 250
+
+
+def keys_of(cache: Cache, *names: str, tenant: str = "acme") -> list[Any]:
+    return [cache._open_parts().keys.entry("note", name, Scope(tenant)) for name in names]
+
+
+def new_entry(value: Any, tags: tuple[str, ...] = ()) -> NewEntry:
+    return NewEntry(value=value, fresh_for_s=600.0, tags=tags, policy=POLICY)
+
+
+@pytest.fixture
+async def cache(open_cache: Open) -> Cache:
+    return await open_cache(policies={"note": POLICY}, tenant_buckets={"spread": 3})
+
+
+@pytest.mark.parametrize("tenant", ["acme", "spread"])
+async def test_more_than_one_call_holds_are_stored_and_found(cache: Cache, open_cache: Open, tenant: str) -> None:
+    values = {f"n{number}": [number] for number in range(MANY)}
+    assert await cache.set_many("note", values, tenant) == MANY
+    assert await cache.get_many("note", list(values), tenant) == values
+    if cache.settings.redis_url is not None:
+        other = await open_cache(policies={"note": POLICY}, tenant_buckets={"spread": 3})
+        assert await other.get_many("note", list(values), tenant) == values
+
+
+async def test_of_a_batch_only_the_entry_that_a_transaction_holds_is_left_out(cache: Cache) -> None:
+    async with cache.write("acme", ("note", "held")):
+        assert await cache.set_many("note", {"a": 1, "held": 2, "b": 3}, "acme") == 2
+        assert await cache.get_many("note", ["a", "held", "b"], "acme") == {"a": 1, "b": 3}
+    assert cache.stats()["refused_fills"] == {"hold": 1}
+
+
+async def test_of_a_reading_only_what_depends_on_an_ended_document_is_refused(cache: Cache) -> None:
+    parts = cache._open_parts()
+    keys = keys_of(cache, "a", "b", "c")
+    begun = await parts.writer.begin(Scope("acme"), ("note",), ())
+    assert begun is not None
+    await cache.invalidate("acme", document_ids=("d1",))
+    made = [new_entry(1), new_entry(2, ("document:d1",)), new_entry(3, ("document:d2",))]
+    assert await parts.remote.store_many(keys, made, [begun[0]] * 3) == ["", "generation", ""]
+    assert await cache.get_many("note", ["a", "b", "c"], "acme") == {"a": 1, "c": 3}
+
+
+async def test_each_of_many_leases_is_given_to_who_asks_first_and_fills_once(cache: Cache) -> None:
+    remote = cache._open_parts().remote
+    settled: list[Any] = []
+    a, b, c = keys_of(cache, "a", "b", "c")
+    first = await remote.lease_many([LeaseRequest(a, (), settled.append), LeaseRequest(b, ("t",), settled.append)])
+    assert [type(one) for one in first] == [Lease, Lease]
+    second = await remote.lease_many([LeaseRequest(key, (), settled.append) for key in (b, c)])
+    assert [type(one) for one in second] == [Held, Lease]
+    assert settled == [*first, *second]
+    await cache.invalidate("acme", tags=("t",))
+    leases: Any = [*first, second[1]]
+    made = [new_entry(name, tags) for name, tags in (("a", ()), ("b", ("t",)), ("c", ()))]
+    assert await remote.fill_many(leases, made) == ["", "generation", ""]
+    assert (await remote.fill_many(leases[:1], made[:1]))[0] == "lease"
+    assert await cache.get_many("note", ["a", "b", "c"], "acme") == {"a": "a", "c": "c"}
+    second[0].change.cancel()
+
+
+async def test_who_asks_for_a_lease_where_there_is_an_entry_gets_the_entry(cache: Cache) -> None:
+    if cache.settings.redis_url is None:
+        pytest.skip("in memory nobody else fills")
+    await cache.set("note", "there", "v", "acme")
+    remote, ignore = cache._open_parts().remote, [].append
+    there, missing = keys_of(cache, "there", "missing")
+    found, lease = await remote.lease_many([LeaseRequest(key, (), ignore) for key in (there, missing)])
+    assert isinstance(found, Found)
+    assert found.value == "v"
+    assert isinstance(lease, Lease)
+    assert lease.previous is None
+    (forced,) = await remote.lease_many([LeaseRequest(there, (), ignore, force=True)])
+    assert isinstance(forced, Lease)
+    assert forced.previous is not None
+
+
+@pytest.mark.parametrize("count", [1, 101, 250])
+async def test_leases_of_several_tenants_come_in_the_order_in_which_they_were_asked_for(
+    cache: Cache, count: int
+) -> None:
+    remote, ignore = cache._open_parts().remote, [].append
+    keys = [keys_of(cache, f"n{n}", tenant=("acme", "zeta", "spread")[n % 3])[0] for n in range(count)]
+    leases = await remote.lease_many([LeaseRequest(key, (), ignore) for key in keys])
+    assert [lease.key for lease in leases if isinstance(lease, Lease)] == keys
+    made = [new_entry(number) for number in range(count)]
+    assert await remote.fill_many(leases, made) == [""] * count  # type: ignore[arg-type]
+    assert await cache.get("note", "n0", "acme") == 0

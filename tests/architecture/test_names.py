@@ -34,7 +34,6 @@ OLD_WORDS: dict[str, set[str]] = {
     "handover": set(),
     "parcel": set(),
     "passenger": set(),
-    "persistence": set(),
     "pilot": set(),
     "respite": set(),
     "respites": set(),

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from rich.console import Console
-from tests.servers.redis_server import RedisServer
+from proving.servers.redis_server import RedisServer
 
 from alacena.common.cache import CacheManager, acquire_job_lock, release_job_lock
 from alacena.common.runtime import configure

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     import httpx
-    from tests.servers.redis_server import RedisServer
+    from proving.servers.redis_server import RedisServer
 
     from alacena.ops.console import ActivityLog
 

@@ -10,12 +10,12 @@ import pytest
 
 from alacena import Cache, Settings
 from tests.docs.pages import DOCS
-from tests.servers.resp import open_socket
+from proving.servers.resp import open_socket
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from tests.servers.redis_server import RedisServer
+    from proving.servers.redis_server import RedisServer
 
 LANGUAGES = ("en", "es")
 

@@ -9,8 +9,8 @@ import hiredis
 import pytest
 
 from alacena import Cache, Settings
-from tests.docs.pages import DOCS
 from proving.servers.resp import open_socket
+from tests.docs.pages import DOCS
 
 if TYPE_CHECKING:
     from collections.abc import Callable

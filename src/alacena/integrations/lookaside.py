@@ -6,9 +6,10 @@ import asyncio
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
-from weakref import WeakKeyDictionary, WeakSet, finalize
+from weakref import finalize
 
 from alacena.engine import UNSET, Cache, Claim, LoadTimeoutError, Reading, Scope, TtlOrUnset
+from alacena.integrations.open_claims import note_claim
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -35,7 +36,7 @@ class _Miss:
             self.reading = given
             return
         self.claim = given
-        _CLAIMS.setdefault(cache, WeakSet()).add(given)
+        note_claim(cache, given)
         self._ended = finalize(self, _close_behind, asyncio.get_running_loop(), given)
         self._ended.atexit = False
 
@@ -74,7 +75,6 @@ class _Notes:
 
 _NOTHING: Final = _Notes()
 _NOTES: Final[ContextVar[_Notes]] = ContextVar("alacena.lookaside", default=_NOTHING)
-_CLAIMS: Final[WeakKeyDictionary[Cache, WeakSet[Claim]]] = WeakKeyDictionary()
 _CLOSING: Final[set[asyncio.Task[None]]] = set()
 
 
@@ -210,12 +210,6 @@ class LookAside:
         if miss is not None:
             _NOTES.set(notes.without(key))
         return miss, miss is not None or not notes.is_partial
-
-
-async def close_claims(cache: Cache) -> None:
-    """Close what misses still claim of a cache that is about to close, which would wait for them."""
-    for claim in tuple(_CLAIMS.get(cache, ())):
-        await claim.close()
 
 
 def _is_on_a_loop() -> bool:

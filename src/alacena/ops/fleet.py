@@ -1,4 +1,4 @@
-"""What the processes of a namespace say of themselves, as answers that any presentation can show."""
+"""The reports of the processes of a namespace, as answers that any presentation can show."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ class Line:
         return sum(self.reasons.values())
 
     def add(self, row: Row) -> None:
-        """Add what one process has counted."""
+        """Adds the counts of one process."""
         for name, count in msgspec.structs.asdict(row.reads).items():
             self.answers[name] += count
         for name, count in msgspec.structs.asdict(row.misses).items():
@@ -62,7 +62,7 @@ class Line:
 
     @property
     def cells(self) -> list[str]:
-        """What a table shows of it."""
+        """The cells that a table shows of it."""
         why = max(self.reasons.items(), key=lambda pair: pair[1], default=("", 0))
         return [
             self.tenant, self.kind, str(self.reads), _part(self.answers["memory"], self.reads),

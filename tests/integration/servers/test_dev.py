@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+
 from proving.servers.resp import call
 
 if TYPE_CHECKING:

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING, Any, TypeAlias
 
-from alacena.coordination.coordination_context import CoordinationContext
+from alacena.coordination.coordination_context import CoordinationContext, Reports
 from alacena.coordination.elements import Elements
 from alacena.engine.api.coordination import Coordination
 from alacena.engine.api.observation import Observation, observe
@@ -203,18 +203,9 @@ async def _assemble(
         credentials=credentials,
     )
     common = CommonParts(remote, keys, events, counts, environment, settings)
-    tiers = TieredLookup(common, memory, copies)
-    fills = Filler(common, tiers, codec)
-    runner = LoadRunner(common, tiers, flights, fills, source_backoff)
-    reader = Reader(common, tiers, flights, runner, fills, source_backoff)
-    batches = BatchRunner(common, tiers, flights, runner, fills, reader)
-    writer = Writer(
-        keys=keys, remote=remote, tiers=tiers, fills=fills, flights=flights, events=events, counts=counts,
-        environment=environment,
-    )  # fmt: skip
-    port = CoordinationContext(
-        store, keys, environment, _elements(codec, settings, keyring), events.emit, health, counts
-    )
+    reader, batches, writer = _make_doors(common, TieredLookup(common, memory, copies), codec, flights, source_backoff)
+    reports = Reports(events.emit, health, counts)
+    port = CoordinationContext(store, keys, environment, _elements(codec, settings, keyring), reports)
     desk = Coordination(port, authority=authority, spill_path=settings.ledger_spill_path)
     desk.start()
     observation = observe(
@@ -240,6 +231,26 @@ async def _assemble(
         url=url,
         closers=closers,
     )
+
+
+def _make_doors(
+    common: CommonParts, tiers: TieredLookup, codec: Codec, flights: SingleFlight, source_backoff: SourceBackoff
+) -> tuple[Reader, BatchRunner, Writer]:
+    """Makes the parts that read one entry, read many, and write."""
+    fills = Filler(common, tiers, codec)
+    runner = LoadRunner(common, tiers, flights, fills, source_backoff)
+    reader = Reader(common, tiers, flights, runner, fills, source_backoff)
+    writer = Writer(
+        keys=common.keys,
+        remote=common.remote,
+        tiers=tiers,
+        fills=fills,
+        flights=flights,
+        events=common.events,
+        counts=common.counts,
+        environment=common.environment,
+    )
+    return reader, BatchRunner(common, tiers, flights, runner, fills, reader), writer
 
 
 def _memory(settings: Settings, environment: Environment, counts: Counts) -> MemoryTier:

@@ -14,7 +14,7 @@ from alacena.engine.loading.load import LoadContext, Renewal, Request, loading, 
 from alacena.engine.loading.one_shot import refuse_generator_function
 from alacena.engine.loading.single_flight import ClaimLeftError, ended, is_ended, is_order
 from alacena.engine.reading.answers import align
-from alacena.engine.reading.decision import RENEWING, STALE, Decision, may_stand_in, stand_in
+from alacena.engine.reading.decision import RENEWING, STALE, ReadDecision, may_stand_in, stand_in
 from alacena.engine.reading.reader import consume
 
 if TYPE_CHECKING:
@@ -190,7 +190,7 @@ class BatchRunner:
                 self._counts.found(hit)
                 continue  # most of a batch; the decision is known, and asking for it would cost as much as the rest
             decision = self._reader.decide(key, hit, batch.policy)
-            if hit is None or decision is Decision.WAIT:
+            if hit is None or decision is ReadDecision.WAIT:
                 missing.append((batch.request(key), hit))
                 continue
             if decision in STALE:
@@ -285,9 +285,9 @@ class BatchRunner:
         answers = {}
         for key, hit in zip(keys, await self._tiers.find_many(keys, policy, keep=False), strict=True):
             decision = stand_in(hit, policy, has_failed=outcomes[key.entry].done())
-            if hit is not None and decision is Decision.SERVE:
+            if hit is not None and decision is ReadDecision.SERVE:
                 answers[key.entry] = self._filler.found(hit)
-            elif hit is not None and decision is Decision.SERVE_STALE:
+            elif hit is not None and decision is ReadDecision.SERVE_STALE:
                 answers[key.entry] = self._reader.stale(hit)
         return answers
 

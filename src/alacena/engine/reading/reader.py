@@ -15,7 +15,7 @@ from alacena.engine.base.remote_tier import NOT_FOUND, Found, Lookup
 from alacena.engine.base.scope import identifier
 from alacena.engine.loading.load import reads_under_way
 from alacena.engine.loading.single_flight import ClaimLeftError
-from alacena.engine.reading.decision import RENEWING, STALE, Decision, decide, may_stand_in, patience_s, stand_in
+from alacena.engine.reading.decision import RENEWING, STALE, ReadDecision, decide, may_stand_in, patience_s, stand_in
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Iterable, Mapping
@@ -134,7 +134,7 @@ class Reader:
         started, key = self._environment.now(), request.key
         found = await self._found(request, started)
         decision = self.decide(key, found, request.policy)
-        if found is None or decision is Decision.WAIT:
+        if found is None or decision is ReadDecision.WAIT:
             self.admit(key, request.policy)
             return self._finish(key, await self._join(request, found), started)
         if decision in RENEWING:
@@ -166,9 +166,9 @@ class Reader:
         started, key = self._environment.now(), request.key
         found = await self._found(request, started)
         decision = self.decide(key, found, request.policy)
-        if decision is Decision.SERVE_STALE_AND_RENEW and self._flights.get(key.entry) is None:
-            decision = Decision.WAIT  # the caller is the one to renew it
-        if found is not None and decision is not Decision.WAIT:
+        if decision is ReadDecision.SERVE_STALE_AND_RENEW and self._flights.get(key.entry) is None:
+            decision = ReadDecision.WAIT  # the caller is the one to renew it
+        if found is not None and decision is not ReadDecision.WAIT:
             return self._finish(key, self.answer(found, decision), started)
         self.admit(key, request.policy)
         while (flight := self.joined(request)) is not None:
@@ -228,7 +228,7 @@ class Reader:
             reads.note(key.ident, lookup.tags)
         return lookup.within(self.report(((key, lookup),), started))
 
-    def decide(self, key: EntryKey, found: Found | None, policy: Policy) -> Decision:
+    def decide(self, key: EntryKey, found: Found | None, policy: Policy) -> ReadDecision:
         """Returns what a read does with what it found, by the rule in `decision`, and counts what was found."""
         if found is not None and found.fresh_for_s > 0:
             self._counts.found(found)
@@ -247,7 +247,7 @@ class Reader:
         self._flights.check(key)
         self._source_backoff.repeat(key.entry, policy)
 
-    def answer(self, found: Found, decision: Decision) -> Lookup[Any]:
+    def answer(self, found: Found, decision: ReadDecision) -> Lookup[Any]:
         """An entry that is served, as an answer."""
         return self.stale(found) if decision in STALE else self._filler.found(found)
 
@@ -317,9 +317,9 @@ class Reader:
             return outcome.result()
         found = await self._tiers.find_again(request.keys, policy, keep=request.keep)
         decision = stand_in(found, policy, has_failed=error is not None)
-        if found is None or decision is Decision.WAIT:
+        if found is None or decision is ReadDecision.WAIT:
             return await outcome
-        if decision is Decision.SERVE:
+        if decision is ReadDecision.SERVE:
             return self._filler.found(found)
         if error is not None:
             _log.warning(

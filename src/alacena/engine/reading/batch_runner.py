@@ -162,7 +162,7 @@ class BatchRunner:
             again: dict[bytes, bool] = {}
             landed = await self._wait_for_all(missing, flights, batch.policy, again)
             for entry, lookup in landed.items():
-                self._counts.landed(unique[entry], lookup, waited=entry in joined)
+                self._counts.count_loaded_read(unique[entry], lookup, waited=entry in joined)
             answers |= landed
             missing = [(replace(r, alone=again[r.key.entry]), s) for r, s in missing if r.key.entry in again]
             for request, _ in missing:
@@ -187,7 +187,7 @@ class BatchRunner:
         is_eager = batch.policy.early_refresh_beta > 0
         for key, hit in zip(keys, found, strict=True):
             if hit is not None and hit.fresh_for_s > 0 and not is_eager:
-                self._counts.found(hit)
+                self._counts.count_hit(hit)
                 continue  # most of a batch; the decision is known, and asking for it would cost as much as the rest
             decision = self._reader.decide(key, hit, batch.policy)
             if hit is None or decision is ReadDecision.WAIT:
@@ -202,9 +202,9 @@ class BatchRunner:
     def _count(self, told: Iterable[tuple[EntryKey, Found | None]]) -> None:
         for key, hit in told:
             if hit is None:
-                self._counts.unanswered(key)
+                self._counts.count_unanswered(key)
             else:
-                self._counts.found(hit)
+                self._counts.count_hit(hit)
 
     @staticmethod
     def _note(keys: Sequence[EntryKey], outcomes: Sequence[Lookup[Any] | Found | None]) -> None:

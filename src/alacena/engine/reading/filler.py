@@ -230,7 +230,7 @@ class Filler:
         if refusal:
             self._refused(lease.key, refusal)
         elif refusal is not None:
-            self._counts.filled(lease.key)
+            self._counts.count_fill(lease.key)
         if refusal not in _TAKEN_CARE_OF:
             await self._end_older(key, None, replaces=replaces)
         return refusal == ""
@@ -269,7 +269,7 @@ class Filler:
                     key.data_type, key.resource_id, error,
                 )  # fmt: skip
             self._refused(key, "value")
-            self._counts.grew_too_large(key)
+            self._counts.note_too_large(key)
             return None
 
     def _failed(self, key: EntryKey, reason: Refusal, error: Exception) -> None:
@@ -288,7 +288,7 @@ class Filler:
         return True
 
     def _refused(self, key: EntryKey, reason: Refusal) -> None:
-        self._counts.refused(key, reason)
+        self._counts.count_refusal(key, reason)
         if self._events:
             self._events.emit(FillRefused(key.tenant_id, key.data_type, key.resource_id, reason))
 

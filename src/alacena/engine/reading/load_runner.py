@@ -225,7 +225,7 @@ class LoadRunner:
             with call_of_source(), self._flights.inside(keys, flights):
                 yield stopwatch
             stopwatch.stop()
-            self._counts.loaded(keys[0], stopwatch.elapsed_s)
+            self._counts.count_load(keys[0], stopwatch.elapsed_s)
             if self._events:
                 key = keys[0]
                 self._events.emit(
@@ -234,7 +234,7 @@ class LoadRunner:
 
     def failed(self, key: EntryKey, error: BaseException) -> None:
         """Count a load that failed, and tell of it."""
-        self._counts.failed(key)
+        self._counts.count_failure(key)
         if self._events:
             self._events.emit(LoadFailed(key.tenant_id, key.data_type, key.resource_id, type(error).__name__))
 

@@ -76,9 +76,9 @@ class Reader:
         if found is None:
             found = await self._tiers.find(keys, policy, keep=keep)
         if found is None or found.fresh_for_s <= 0:
-            self._counts.unanswered(keys[0])
+            self._counts.count_unanswered(keys[0])
             return self._finish(keys[0], Lookup(None, "none", found=False), started)
-        self._counts.found(found)
+        self._counts.count_hit(found)
         return self._finish(keys[0], self._filler.found(found), started)
 
     def seeker(self, policies: Mapping[str, Policy]) -> Callable[[str, str, str, Any], Coroutine[Any, Any, Any]]:
@@ -174,7 +174,7 @@ class Reader:
         while (flight := self.joined(request)) is not None:
             try:
                 lookup = await self._landed(request, found, flight)
-                self._counts.landed(key, lookup, waited=True)
+                self._counts.count_loaded_read(key, lookup, waited=True)
                 return self._finish(key, lookup, started)
             except ClaimLeftError:
                 self._flights.check(key)
@@ -184,7 +184,7 @@ class Reader:
         outcome = await _outcome_or_call(flight, called)
         if called.done():
             return flight, outcome
-        self._counts.landed(key, outcome.result(), waited=False)
+        self._counts.count_loaded_read(key, outcome.result(), waited=False)
         return self._finish(key, outcome.result(), started)
 
     async def refresh(self, request: Request) -> Lookup[Any]:
@@ -195,7 +195,7 @@ class Reader:
         insisting = replace(request, insist=True)
         flight = self._flights.start(request.key.entry, lambda started: self._runner.run(started, insisting, None))
         lookup = await flight.join()
-        self._counts.landed(request.key, lookup, waited=False)
+        self._counts.count_loaded_read(request.key, lookup, waited=False)
         return self._finish(request.key, lookup, started)
 
     async def remaining(self, key: EntryKey, policy: Policy) -> float:
@@ -207,7 +207,7 @@ class Reader:
 
     def stale(self, found: Found) -> Lookup[Any]:
         """An expired entry as an answer."""
-        self._counts.went_stale(found.key)
+        self._counts.count_stale(found.key)
         if found.value is NOT_FOUND:
             return Lookup(None, "none", found.tier, found=False, tags=found.tags)
         return Lookup(found.value, "stale", found.tier, tags=found.tags)
@@ -231,9 +231,9 @@ class Reader:
     def decide(self, key: EntryKey, found: Found | None, policy: Policy) -> ReadDecision:
         """Returns what a read does with what it found, by the rule in `decision`, and counts what was found."""
         if found is not None and found.fresh_for_s > 0:
-            self._counts.found(found)
+            self._counts.count_hit(found)
         else:
-            self._counts.missed(key)
+            self._counts.count_miss(key)
         has_failed = found is not None and self._source_backoff.is_active(key.entry)
         return decide(found, policy, has_failed=has_failed, random=self._environment.random)
 
@@ -272,7 +272,7 @@ class Reader:
                     raise
                 request = replace(request, alone=True)
             else:
-                self._counts.landed(request.key, lookup, waited=joined is not None)
+                self._counts.count_loaded_read(request.key, lookup, waited=joined is not None)
                 return lookup
 
     def joined(self, request: Request) -> Flight | None:

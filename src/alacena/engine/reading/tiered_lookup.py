@@ -121,9 +121,9 @@ class TieredLookup:
     def worth(self, key: EntryKey, found: Found | None, default: Any) -> Any:
         """The value of a fresh entry that was asked for by a key, else the default."""
         if found is None or found.fresh_for_s <= 0:
-            self._counts.unanswered(key)
+            self._counts.count_unanswered(key)
             return default
-        self._counts.found(found)
+        self._counts.count_hit(found)
         return default if found.value is NOT_FOUND else found.value
 
     async def seek(self, data_type: str, resource_id: str, tenant_id: str, default: Any) -> Any:
@@ -150,7 +150,7 @@ class TieredLookup:
                     breaker.failed(answers)
                 key = self._keys.plain(data_type, resource_id, tenant_id)
                 self.report_failure("get", key, error)
-                self._counts.left_out((key,))
+                self._counts.note_unreached((key,))
                 return self.worth(key, None, default)
         key = self._keys.plain(data_type, resource_id, tenant_id)
         found = await self._ask((key,), UNKEPT, keep=False, unknown=unknown)
@@ -174,7 +174,7 @@ class TieredLookup:
                 hits = await self._guarded(lambda: self._remote.find_many(asked, policy, keep=keep))
             except BackendError as error:
                 self.report_failure("get_many", asked[0], error)
-                self._counts.left_out(asked)
+                self._counts.note_unreached(asked)
                 return found
             self._counts.redis_read.observe(self._environment.now() - began)
             for index, hit in zip(rest, hits, strict=True):
@@ -257,7 +257,7 @@ class TieredLookup:
         """Ask, whoever else is asking, for the entry and for generations that are not known."""
         breaker = self._breaker
         if breaker.failures and not breaker.admits():
-            self._counts.left_out(keys)
+            self._counts.note_unreached(keys)
             return None
         began, answers = self._environment.now(), breaker.answers
         try:
@@ -267,7 +267,7 @@ class TieredLookup:
         except BackendError as error:
             self._failed(error, began, answers)
             self.report_failure("get", keys[0], error)
-            self._counts.left_out(keys)
+            self._counts.note_unreached(keys)
             return None
         except asyncio.CancelledError:
             breaker.abandoned()

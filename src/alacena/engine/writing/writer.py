@@ -149,7 +149,7 @@ class Writer:
 
     async def _refused(self, key: EntryKey, reason: Refusal) -> bool:
         """The caller knows of a newer value that is not stored: the older one is not served any more."""
-        self._counts.refused(key, reason)
+        self._counts.count_refusal(key, reason)
         await self.delete((key,))
         return False
 

@@ -91,7 +91,7 @@ def lines(snapshots: Iterable[Snapshot], by: By = "reads") -> list[Line]:
     return sorted(found.values(), key=lambda line: (-getattr(line, by), line.tenant, line.kind))
 
 
-def living(members: Sequence[Member]) -> list[Snapshot]:
+def fresh_snapshots(members: Sequence[Member]) -> list[Snapshot]:
     """Returns the snapshots of the processes that are not silent."""
     return [member.snapshot for member in members if member.snapshot is not None and not member.is_stale]
 
@@ -117,7 +117,7 @@ async def fleet(cache: Cache) -> CommandResult:
 async def top(cache: Cache, by: By, most: int) -> CommandResult:
     """Returns what the processes have counted since they started, by tenant and type, the greatest first."""
     members = await cache.fleet()
-    snapshots = living(members)
+    snapshots = fresh_snapshots(members)
     found = lines(snapshots, by)
     shown = found[:most]
     cells = [[Cell(text) for text in line.cells] for line in shown]

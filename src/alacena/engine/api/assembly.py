@@ -1,4 +1,4 @@
-"""How the parts of a cache are put together, and taken apart again."""
+"""Assembly of the parts of a cache, and its end."""
 
 from __future__ import annotations
 
@@ -77,7 +77,7 @@ class Parts:
     closers: list[Closer] = field(default_factory=list)
 
     async def close(self, timeout_s: float) -> None:
-        """Finish the work under way, then take the parts apart.
+        """Finishes the work under way, then takes the parts apart.
 
         Args:
             timeout_s: How long the work may take. What is left then is cancelled and has moments to end.
@@ -98,7 +98,7 @@ class Parts:
         await self.flights.drain(deadline.left_s())
 
     def let_go(self) -> None:
-        """Forget the parts, whose event loop has ended, and end what outlives it: a server of this process."""
+        """Forgets the parts, whose event loop has ended, and ends what outlives it: a server of this process."""
         if self.url is not None:
             from alacena.engine.remote.redis.embedded import end_orphans
 
@@ -145,7 +145,7 @@ class Sweeper:
         self._timer = self._loop.call_later(pause_s, self._sweep)
 
     def stop(self) -> None:
-        """Stop."""
+        """Stops the timer."""
         self._timer.cancel()
 
 
@@ -157,7 +157,7 @@ async def assemble(
     keyring: Keyring | None = None,
     credentials: CredentialProvider | None = None,
 ) -> Parts:
-    """Build the parts of a cache and connect them. What fails leaves nothing running."""
+    """Builds the parts of a cache and connects them. A failure leaves nothing running."""
     closers: list[Closer] = []
     done = False
     try:
@@ -296,7 +296,7 @@ async def _open_remote_tier(
     health: Health,
     credentials: CredentialProvider | None,
 ) -> tuple[RemoteTier, Backend, str | None]:
-    """The tier, the store under coordination, and where other processes reach both."""
+    """Returns the tier, the store under coordination, and the address at which other processes reach both."""
     if settings.redis_url is None:
         backend = LocalBackend(environment)
         closers.append(backend.close)

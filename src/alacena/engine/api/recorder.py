@@ -67,7 +67,7 @@ class Recorder:
         self._timer = loop.call_later(_TURN_S, self._work)
 
     def stop(self) -> None:
-        """Stop, with a last snapshot."""
+        """Stops, with a last snapshot."""
         self._timer.cancel()
         self.renew()
 
@@ -94,7 +94,7 @@ class Recorder:
         self._timer = self._loop.call_later(_TURN_S, self._work)
 
     def _walk(self) -> bool:
-        """Walk through some entries of memory. Returns whether all have been met."""
+        """Walks through some entries of memory. Returns whether all have been met."""
         end, left = self._environment.now() + _WALK_S, _ENTRIES_A_TURN
         while left and self._environment.now() < end:
             if self._memory.collect(_ENTRIES_A_STEP):

@@ -57,7 +57,7 @@ class Batch:
         return self.use_memory and self.policy.use_memory
 
     def request(self, key: EntryKey, *, renew: bool = False) -> Request:
-        """The part of the batch that is about one entry."""
+        """Returns the part of the batch that is about one entry."""
         return Request(
             keys=(key,),
             loader=_never,
@@ -129,7 +129,7 @@ class BatchRunner:
     async def look(
         self, keys: Sequence[EntryKey], policy: Policy, *, use_memory: bool, is_last: bool = True
     ) -> list[Any]:
-        """What the tiers hold, in the order of the keys, ``MISSING`` for nothing. Cost: at most 1 round trip a node.
+        """Returns what the tiers hold, in the order of the keys, ``MISSING`` for nothing. Cost: at most 1 round trip a node.
 
         Unless it is the last look, what was not found is neither counted nor reported: its load does both.
         """
@@ -143,7 +143,7 @@ class BatchRunner:
         return [_value_of(hit) for hit in hits]
 
     async def load(self, batch: Batch) -> list[Any]:
-        """What the tiers hold, and one loader call for the rest; in the order of the keys, ``MISSING`` for nothing.
+        """Returns what the tiers hold, and loads the rest in one call; in the order of the keys, ``MISSING`` for nothing.
 
         Cancellation: the load goes on and its values are stored: they are paid for.
         """
@@ -181,7 +181,7 @@ class BatchRunner:
     def _judge(
         self, batch: Batch, keys: Sequence[EntryKey], found: Sequence[Found | None], answers: dict[bytes, Lookup[Any]]
     ) -> tuple[list[_Wanted], list[_Wanted]]:
-        """What has to be loaded now, and what behind an answer that is served: fresh, or stale and put into ``answers``."""
+        """Returns the entries to load now, and those to load behind an answer; stale ones are put into ``answers``."""
         missing: list[_Wanted] = []
         behind: list[_Wanted] = []
         is_eager = batch.policy.early_refresh_beta > 0
@@ -208,7 +208,7 @@ class BatchRunner:
 
     @staticmethod
     def _note(keys: Sequence[EntryKey], outcomes: Sequence[Lookup[Any] | Found | None]) -> None:
-        """What a load that is under way in this task depends on from now on."""
+        """Notes the entries that a load under way in this task depends on from now on."""
         reads = reads_under_way()
         if reads is not None:
             for key, outcome in zip(keys, outcomes, strict=True):
@@ -216,14 +216,14 @@ class BatchRunner:
                     reads.note(key.ident, outcome.tags)
 
     def _report(self, outcome: Lookup[Any] | Found | None) -> Lookup[Any]:
-        """What a read's event is made from."""
+        """Returns the look-up that a read's event is made from."""
         assert outcome is not None
         return self._filler.found(outcome) if isinstance(outcome, Found) else outcome
 
     def _start(
         self, wanted: Sequence[_Wanted], loader: BatchLoader, policy: Policy, joined: set[bytes] | None = None
     ) -> list[Flight]:
-        """Join the flights of what is being loaded, and adopt those of the rest at once: who comes next joins them.
+        """Joins the flights of what is being loaded, and adopts those of the rest at once: a later caller joins them.
 
         The entries whose flights were there already are put into ``joined``.
         """
@@ -246,7 +246,7 @@ class BatchRunner:
     async def _wait_for_all(
         self, wanted: Sequence[_Wanted], flights: Sequence[Flight], policy: Policy, again: dict[bytes, bool]
     ) -> dict[bytes, Lookup[Any]]:
-        """The outcomes of flights, or stale entries in place of those that fail or take too long.
+        """Returns the outcomes of flights, or stale entries in place of those that fail or take too long.
 
         Without those to ask for again, put into ``again``: ``False`` if a claim was left without a value, ``True``
         (ask for this caller alone) if another caller has the value and nobody can copy it.
@@ -280,7 +280,7 @@ class BatchRunner:
     async def _stand_ins(
         self, wanted: Sequence[_Wanted], outcomes: Mapping[bytes, asyncio.Future[Lookup[Any]]], policy: Policy
     ) -> dict[bytes, Lookup[Any]]:
-        """Stale entries, looked up once more: they may have been invalidated meanwhile, or renewed."""
+        """Returns stale entries, looked up once more: they may have been invalidated meanwhile, or renewed."""
         keys = [r.key for r, stale in wanted if stale is not None and _has_failed(outcomes[r.key.entry])]
         answers = {}
         for key, hit in zip(keys, await self._tiers.find_many(keys, policy, keep=False), strict=True):
@@ -294,7 +294,7 @@ class BatchRunner:
     # Loading
 
     async def _run(self, places: list[_Place], loader: BatchLoader, policy: Policy) -> None:
-        """Load a batch to its end. Whatever ends it, whoever waits is told and no lease is left."""
+        """Loads a batch to its end. However it ends, those who wait are told and no lease is left."""
         task = asyncio.current_task()
         assert task is not None
         renewal = Renewal(self._remote, lambda: [p.flight.lease for p in places if p.flight.lease], self._renew_every_s)
@@ -343,7 +343,7 @@ class BatchRunner:
                 work.add_done_callback(consume)
 
     async def _asked(self, place: _Place, among: int) -> Lease | Found | Held | BackendError | None:
-        """What the remote tier says at once; without it, the entry is loaded and not stored."""
+        """Returns what the remote tier says at once; without an answer, the entry is loaded and not stored."""
         if place.request.alone:
             return None
         try:
@@ -376,7 +376,7 @@ class BatchRunner:
                 wait.cancel()
 
     async def _call(self, places: list[_Place], loader: BatchLoader, policy: Policy) -> None:
-        """Call the loader for entries that nobody else will bring."""
+        """Calls the loader for entries that nobody else will bring."""
         if not places:
             return
         keys = [place.key for place in places]
@@ -394,7 +394,7 @@ class BatchRunner:
     def _deliver(
         self, place: _Place, value: Any, load_s: float, policy: Policy, tags: tuple[str, ...]
     ) -> Awaitable[bool]:
-        """Land one value now; what is returned stores it. A value that cannot be handed out fails its own entry alone."""
+        """Lands one value now, and returns its fill. A value that cannot be handed out fails its own entry alone."""
         request, flight = place.request, place.flight
         self._runner.note_success(request.key)
         lease, new_entry = flight.lease, None
@@ -418,7 +418,7 @@ class BatchRunner:
 
 
 def _value_of(outcome: Lookup[Any] | Found | None) -> Any:
-    """The value of an outcome, ``MISSING`` where there is none."""
+    """Returns the value of an outcome, ``MISSING`` if there is none."""
     if isinstance(outcome, Found):
         return MISSING if outcome.value is NOT_FOUND else outcome.value
     return outcome.value if outcome is not None and outcome.found else MISSING
@@ -440,5 +440,5 @@ _ASK_AGAIN: Final = (ClaimLeftError, UnsharableValueError)
 
 
 def _has_failed(outcome: asyncio.Future[Any]) -> bool:
-    """Whether a load has failed, or takes too long."""
+    """Returns whether a load has failed, or takes too long."""
     return not outcome.done() or (outcome.exception() is not None and not isinstance(outcome.exception(), _ASK_AGAIN))

@@ -1,4 +1,4 @@
-"""What becomes of a read once the tiers have been looked at: the whole rule, for one entry and for many.
+"""The rule for a read once the tiers have been looked at, for one entry and for many.
 
 Everything here is a pure function of what was found, the type's policy, and whether the source has just failed. Looking,
 waiting and loading are done elsewhere, by what these functions answer.
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 class ReadDecision(Enum):
-    """What a read does with what it found."""
+    """The decision of a read about what it found."""
 
     SERVE = "the entry is fresh: it is the answer"
     SERVE_AND_RENEW = "the entry is fresh and expires soon: it is the answer, and a load behind the answer renews it"

@@ -1,4 +1,4 @@
-"""What a loaded value becomes: a new_entry for the tiers, and an answer for each caller."""
+"""The fate of a loaded value: a new entry for the tiers, and an answer for each caller."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ class Filler:
         load_s: float = 0.0,
         usd: float = 0.0,
     ) -> NewEntry:
-        """A value made ready for the tiers.
+        """Makes a value ready for the tiers.
 
         It is encoded here in any case, so that a value which cannot be stored is refused before anything is sent, and
         alike with and without a server.
@@ -93,7 +93,7 @@ class Filler:
     def evaluate(
         self, request: Request, context: LoadContext, value: Any, load_s: float, lease: Lease | None, *, replaces: bool
     ) -> tuple[NewEntry | None, Lookup[Any]]:
-        """What a loaded value becomes: a new_entry, unless it is not to be stored, and an answer for the callers.
+        """Returns a new entry, unless the value is not to be stored, and an answer for the callers.
 
         Args:
             request: What was asked for.
@@ -152,13 +152,13 @@ class Filler:
         )
 
     def found(self, found: Found) -> Lookup[Any]:
-        """An entry of a tier as an answer."""
+        """Returns an entry of a tier as an answer."""
         if found.value is NOT_FOUND:
             return Lookup(None, "cache", found.tier, found=False, tags=found.tags)
         return Lookup(found.value, "cache", found.tier, tags=found.tags)
 
     def private(self, found: Found, policy: Policy) -> Found:
-        """The same entry with a value of its own, for a second receiver."""
+        """Returns the same entry with a value of its own, for a second receiver."""
         if self._is_shared(found.value, policy):
             return found
         own = self._codec.decode(self._codec.encode(found.value))
@@ -173,7 +173,7 @@ class Filler:
         *,
         taken: bool = False,
     ) -> None:
-        """Give the callers their answer, each a private copy where the value could be changed.
+        """Gives the callers their answer, each a private copy if the value could be changed.
 
         Args:
             flight: The flight they are on.
@@ -198,7 +198,7 @@ class Filler:
         flight.resolve(lookup, copy, taken=taken)
 
     async def fill(self, key: EntryKey, lease: Lease | None, new_entry: NewEntry | None, *, replaces: bool) -> bool:
-        """Redeem a lease, or give it back if there is nothing to store.
+        """Redeems a lease, or gives it back if there is nothing to store.
 
         Args:
             key: The entry.
@@ -236,7 +236,7 @@ class Filler:
         return refusal == ""
 
     async def _end_older(self, key: EntryKey, lease: Lease | None, *, replaces: bool) -> None:
-        """Remove the older value that a newer one was to replace; what another load or `set` has stored since stays."""
+        """Removes the older value that a newer one was to replace; a value that was stored since stays."""
         if not replaces:
             if lease is not None:
                 self._remote.release(lease)
@@ -273,7 +273,7 @@ class Filler:
             return None
 
     def _failed(self, key: EntryKey, reason: Refusal, error: Exception) -> None:
-        """A fill was not answered, or could not be sent: said in the log once a type."""
+        """Notes that a fill was not answered, or could not be sent; the log says it once a type."""
         self._refused(key, reason)
         if self._says_first(f"fill {key.data_type}"):
             _log.warning(

@@ -69,7 +69,7 @@ class LoadRunner:
         self._limiter = LoadLimiter(settings.max_loads_per_tenant)
 
     async def run(self, flight: Flight, request: Request, stale: Found | None) -> None:
-        """Run one load to its end. Whatever ends it, the callers are told and no lease is left.
+        """Runs one load to its end. However it ends, the callers are told and no lease is left.
 
         Args:
             flight: The flight, run by this task.
@@ -132,12 +132,12 @@ class LoadRunner:
     async def acquire(
         self, flight: Flight, request: Request, held: Held | None = None, *, also: Sequence[str] = ()
     ) -> Lease | Found | Held | None:
-        """Get a lease, or the entry that somebody else filled meanwhile; else load without storing.
+        """Gets a lease, or the entry that somebody else filled meanwhile; else the load is not stored.
 
         Args:
             flight: The flight.
             request: What it loads.
-            held: The answer of :meth:`ask`, where it was asked already.
+            held: The answer of :meth:`ask`, if it was asked already.
             also: Tags that the value may depend on besides those of the request.
 
         Returns:
@@ -172,7 +172,7 @@ class LoadRunner:
     async def ask(
         self, flight: Flight, request: Request, *, among: int = 1, also: Sequence[str] = ()
     ) -> Lease | Found | Held:
-        """Ask for a lease once, as one ``among`` several; it rests on the tags of the request, and on others ``also``.
+        """Asks for a lease once, as one ``among`` several; it rests on the tags of the request, and on others ``also``.
 
         A lease that comes when nobody waits for it any more is given back: what is read from the source without
         waiting for it may be older.
@@ -207,7 +207,7 @@ class LoadRunner:
                 came.change.cancel()
 
     def give_back(self, flight: Flight) -> None:
-        """Give back the lease that a flight still has."""
+        """Gives back the lease that a flight still has."""
         lease, flight.lease = flight.lease, None
         if lease is not None:
             self._remote.release(lease)
@@ -216,7 +216,7 @@ class LoadRunner:
     async def calling_source(
         self, keys: Sequence[EntryKey], policy: Policy, flights: Sequence[Flight], loader: object
     ) -> AsyncIterator[Stopwatch]:
-        """Around a call of the source: the hard timeout, a place in the tenant's limit, the time taken."""
+        """Wraps a call of the source: the hard timeout, a place in the tenant's limit, the time taken."""
         async with within(policy, keys, loader), self._limiter.place(keys[0].tenant_id, flights):
             for flight in flights:
                 self._flights.mark_started(flight)
@@ -233,19 +233,19 @@ class LoadRunner:
                 )
 
     def failed(self, key: EntryKey, error: BaseException) -> None:
-        """Count a load that failed, and tell of it."""
+        """Counts a load that failed, and tells of it."""
         self._counts.count_failure(key)
         if self._events:
             self._events.emit(LoadFailed(key.tenant_id, key.data_type, key.resource_id, type(error).__name__))
 
     def note_success(self, key: EntryKey) -> None:
-        """Note that the source of an entry answered."""
+        """Notes that the source of an entry answered."""
         self._source_backoff.record_success(key.entry)
 
     def leave_alone(
         self, key: EntryKey, policy: Policy, flight: Flight, error: BaseException, *, stands_in: bool
     ) -> None:
-        """Note that a source failed, and for how long it is not to be asked again.
+        """Notes that a source failed, and for how long it is not to be asked again.
 
         Args:
             key: The entry.
@@ -274,7 +274,7 @@ class LoadRunner:
         self._source_backoff.record_failure(key.entry, policy, told_s, repeated, stands)
 
     def _note(self, key: EntryKey, context: LoadContext) -> None:
-        """Tell of what a source said wrongly about its value, which its callers get all the same."""
+        """Tells of what a source said wrongly about its value, which its callers get all the same."""
         for slip in context.slips:
             self._counts.slips += 1
             if key.data_type not in self._said and len(self._said) < _MOST_SAID:
@@ -285,9 +285,9 @@ class LoadRunner:
                 )  # fmt: skip
 
     async def _wait_for_change(self, request: Request, held: Held, left_s: float) -> Found | None:
-        """What somebody else has filled meanwhile; ``None`` where the lease is to be asked for again.
+        """Returns what somebody else has filled meanwhile; ``None`` if the lease is to be asked for again.
 
-        Where pushes are sure to come, nothing is sent until one does, or the lease is over.
+        If pushes are sure to come, nothing is sent until one does, or the lease is over.
         """
         if request.insist:
             # Another load began before this one was asked for: it must not store what it brings.
@@ -305,7 +305,7 @@ class LoadRunner:
         return found
 
     def _clear_the_way(self, flight: Flight) -> bool:
-        """Give back the lease of the flight before, if what that flight carries can be stored no more."""
+        """Gives back the lease of the flight before, if what that flight carries can be stored no more."""
         before = flight.before
         if before is None or before.lease is None or before.lease.stands:
             return False
@@ -332,7 +332,7 @@ _NOT_THE_SOURCES: Final = (
 
 
 def _offer(context: LoadContext, stale: Found | None, lease: Lease | None, flight: Flight) -> None:
-    """Hand the loader the value that is there, as it may be stored again: none that has ended since it was found.
+    """Hands the loader the value that is there, as it may be stored again: none that has ended since it was found.
 
     With a lease, it is what was there when the lease was given. The flight is barred once the entry is removed.
     """

@@ -65,7 +65,7 @@ class Reader:
         self._environment = common.environment
 
     async def look(self, keys: tuple[EntryKey, ...], policy: Policy, *, use_memory: bool) -> Lookup[Any]:
-        """Look at the tiers and nowhere else.
+        """Looks at the tiers and nowhere else.
 
         Cost: 0 round trips where memory answers, else 1.
         If Redis fails: a miss and an event.
@@ -82,7 +82,7 @@ class Reader:
         return self._finish(keys[0], self._filler.found(found), started)
 
     def seeker(self, policies: Mapping[str, Policy]) -> Callable[[str, str, str, Any], Coroutine[Any, Any, Any]]:
-        """What looks for a tenant's own entry on the remote tier, with as few steps as there can be.
+        """Returns a function that looks for a tenant's own entry on the remote tier, in as few steps as there can be.
 
         Args:
             policies: By type; one with a budget of its own takes a step more.
@@ -106,7 +106,7 @@ class Reader:
         return await self.value((key,), UNKEPT, default, use_memory=False)
 
     async def value(self, keys: tuple[EntryKey, ...], policy: Policy, default: Any, *, use_memory: bool) -> Any:
-        """The value that :meth:`look` finds, or the default: the same look, without its report where nobody is told."""
+        """Returns the value that :meth:`look` finds, or the default; without the report if nobody listens."""
         if self._observed:
             lookup = await self.look(keys, policy, use_memory=use_memory)
             return lookup.value if lookup.found else default
@@ -119,7 +119,7 @@ class Reader:
         return self._tiers.worth(keys[0], found, default)
 
     async def load(self, request: Request) -> Lookup[Any]:
-        """Look at the tiers, then ask the source; callers who ask for one entry at a time share one load.
+        """Looks at the tiers, then asks the source; callers who ask for one entry at a time share one load.
 
         Raises:
             LoadTimeoutError: The source did not answer within the type's hard timeout and nothing stale may be served.
@@ -144,10 +144,10 @@ class Reader:
     async def claim(
         self, request: Request, called: asyncio.Future[None]
     ) -> Lookup[Any] | tuple[Flight, asyncio.Future[Lookup[Any]]]:
-        """Look at the tiers, wait for the load of the entry, or start one whose loader is the caller's claim.
+        """Looks at the tiers, waits for the load of the entry, or starts one whose loader is the caller's claim.
 
         An expired entry is the answer where its policy serves it stale and somebody renews it already, or its source has
-        just failed. Where nobody does, the caller is to renew it.
+        just failed. If nobody does, the caller is to renew it.
 
         Args:
             request: What to load; its loader waits for the claim's value.
@@ -188,7 +188,7 @@ class Reader:
         return self._finish(key, outcome.result(), started)
 
     async def refresh(self, request: Request) -> Lookup[Any]:
-        """Ask the source whatever the tiers hold and whoever is loading, and store its answer."""
+        """Asks the source whatever the tiers hold and whoever is loading, and stores its answer."""
         started = self._environment.now()
         self._flights.check(request.key)
         self._flights.close(request.key.entry)
@@ -206,14 +206,14 @@ class Reader:
         return -1 if math.isinf(found.fresh_for_s) else found.fresh_for_s
 
     def stale(self, found: Found) -> Lookup[Any]:
-        """An expired entry as an answer."""
+        """Returns an expired entry as an answer."""
         self._counts.count_stale(found.key)
         if found.value is NOT_FOUND:
             return Lookup(None, "none", found.tier, found=False, tags=found.tags)
         return Lookup(found.value, "stale", found.tier, tags=found.tags)
 
     def report(self, outcomes: Iterable[tuple[EntryKey, Lookup[Any]]], started: float) -> float:
-        """The end of reads: their events. Returns how long they took, in seconds."""
+        """Emits the events of reads that have ended. Returns how long they took, in seconds."""
         latency_s = self._environment.now() - started
         if self._events:
             for key, lookup in outcomes:
@@ -238,7 +238,7 @@ class Reader:
         return decide(found, policy, has_failed=has_failed, random=self._environment.random)
 
     def admit(self, key: EntryKey, policy: Policy) -> None:
-        """Let a read wait for the load of an entry.
+        """Lets a read wait for the load of an entry.
 
         Raises:
             CircularLoadError: It would wait for itself.
@@ -248,18 +248,18 @@ class Reader:
         self._source_backoff.repeat(key.entry, policy)
 
     def answer(self, found: Found, decision: ReadDecision) -> Lookup[Any]:
-        """An entry that is served, as an answer."""
+        """Returns an entry that is served, as an answer."""
         return self.stale(found) if decision in STALE else self._filler.found(found)
 
     async def _found(self, request: Request, now: float) -> Found | None:
-        """What the tiers have, fresh or expired."""
+        """Returns the entry that the tiers have, fresh or expired."""
         found = self._tiers.in_memory(request.keys, now) if request.keep else None
         if found is None:
             found = await self._tiers.find(request.keys, request.policy, keep=request.keep)
         return found
 
     async def _join(self, request: Request, stale: Found | None) -> Lookup[Any]:
-        """Join the load of the entry, or start it; again as long as it is a claim that is left without a value."""
+        """Joins the load of the entry, or starts it; again as long as it is a claim that is left without a value."""
         while True:
             joined = self.joined(request)
             flight = joined or self._started(request, stale)
@@ -276,7 +276,7 @@ class Reader:
                 return lookup
 
     def joined(self, request: Request) -> Flight | None:
-        """The load under way that a request joins, if there is one."""
+        """Returns the load under way that a request joins, if there is one."""
         flight = None if request.alone else self._flights.get(request.key.entry, exact=not request.use_memory)
         if flight is not None:
             self._counts.shared_loads += 1
@@ -288,7 +288,7 @@ class Reader:
         )
 
     async def _landed(self, request: Request, stale: Found | None, flight: Flight) -> Lookup[Any]:
-        """Wait for a load as long as the policy says, or let an expired entry stand in for it."""
+        """Waits for a load as long as the policy says, or lets an expired entry stand in for it."""
         if not may_stand_in(stale, request.policy):
             return await flight.join()  # type: ignore[no-any-return]
         outcome = flight.join()
@@ -306,7 +306,7 @@ class Reader:
     async def _wait_or_serve_stale(
         self, request: Request, outcome: asyncio.Future[Lookup[Any]], patience_s: float | None
     ) -> Lookup[Any]:
-        """Wait for a load that a stale entry may stand in for, if the load takes too long or fails.
+        """Waits for a load that a stale entry may stand in for, if the load takes too long or fails.
 
         The entry is looked up once more at that moment: it may have been invalidated, or renewed, meanwhile.
         """
@@ -328,7 +328,7 @@ class Reader:
         return self.stale(found)
 
     def _refresh_behind(self, request: Request, found: Found) -> None:
-        """Renew an entry that is being answered with; the loader gets a copy of its own."""
+        """Renews an entry that is being answered with; the loader gets a copy of its own."""
         entry = request.key.entry
         if self._flights.get(entry) is None:
             renewing = replace(request, renew=True)
@@ -338,7 +338,7 @@ class Reader:
 
 
 async def _outcome_or_call(flight: Flight, called: asyncio.Future[None]) -> asyncio.Future[Lookup[Any]]:
-    """Wait until a claim's own flight has called its loader, or ended without; returns the outcome to wait for."""
+    """Waits until a claim's own flight has called its loader, or ended without; returns the outcome to wait for."""
     outcome = flight.join()
     try:
         await asyncio.wait((outcome, called), return_when=asyncio.FIRST_COMPLETED)
@@ -351,6 +351,6 @@ async def _outcome_or_call(flight: Flight, called: asyncio.Future[None]) -> asyn
 
 
 def consume(work: asyncio.Future[Any]) -> None:
-    """Take note of a failure that nobody may be waiting for, so that asyncio does not report it as never retrieved."""
+    """Takes note of a failure that nobody may be waiting for, so that asyncio does not report it as never retrieved."""
     if not work.cancelled() and work.exception() is not None:
         _log.info("what may have been waited for failed: %r", work.exception())

@@ -32,7 +32,7 @@ _AT_ONCE_S = 0.005
 
 
 class _Word(Enum):
-    """What those who waited for somebody else's look are told of it."""
+    """The outcome of a look, for those who waited for it."""
 
     NOTHING = "nothing is there"
     KEPT = "memory has it"
@@ -80,7 +80,7 @@ class TieredLookup:
         self._looking: dict[bytes, _Look] = {}
 
     def in_memory(self, keys: Sequence[EntryKey], now: float | None = None) -> Found | None:
-        """A fresh entry in memory; a more general one only where memory knows that the narrower ones are absent."""
+        """Returns a fresh entry in memory; a more general one only if memory knows that the narrower ones are absent."""
         if now is None:
             now = self._environment.now()
         for key in keys:
@@ -92,7 +92,7 @@ class TieredLookup:
         return None
 
     def find(self, keys: Sequence[EntryKey], policy: Policy, *, keep: bool) -> Awaitable[Found | None]:
-        """Ask the remote tier. Who asks for a key that is being asked for waits, and then looks into memory.
+        """Asks the remote tier. A caller of a key that is being asked for waits, and then looks into memory.
 
         If Redis fails: ``None``, and an event.
         """
@@ -103,7 +103,7 @@ class TieredLookup:
         return self._lead(keys, policy)
 
     async def _follow(self, keys: Sequence[EntryKey], policy: Policy) -> Found | None:
-        """Wait for somebody else's look, and then look into memory.
+        """Waits for somebody else's look, and then looks into memory.
 
         A follower never takes the leader's value: it may have been invalidated between the answer and the follower.
         """
@@ -119,7 +119,7 @@ class TieredLookup:
         return await self._lead(keys, policy)
 
     def worth(self, key: EntryKey, found: Found | None, default: Any) -> Any:
-        """The value of a fresh entry that was asked for by a key, else the default."""
+        """Returns the value of a fresh entry that was asked for by a key, else the default."""
         if found is None or found.fresh_for_s <= 0:
             self._counts.count_unanswered(key)
             return default
@@ -127,7 +127,7 @@ class TieredLookup:
         return default if found.value is NOT_FOUND else found.value
 
     async def seek(self, data_type: str, resource_id: str, tenant_id: str, default: Any) -> Any:
-        """The fresh value of a tenant's own entry on the remote tier, else the default, by the shortest way.
+        """Returns the fresh value of a tenant's own entry on the remote tier, else the default, by the shortest way.
 
         If Redis fails: the default, and an event.
         """
@@ -159,12 +159,12 @@ class TieredLookup:
         return self.worth(key, found, default)
 
     async def find_again(self, keys: Sequence[EntryKey], policy: Policy, *, keep: bool) -> Found | None:
-        """What is alive now, fresh or stale: what was found before may have been invalidated since."""
+        """Returns the entry that is alive now, fresh or stale: the one that was found before may have been invalidated since."""
         found = self._alive_in_memory(keys) if keep else None
         return found if found is not None else await self.find(keys, policy, keep=keep)
 
     async def find_many(self, keys: Sequence[EntryKey], policy: Policy, *, keep: bool) -> list[Found | None]:
-        """The same for many entries, each at its own key only, in memory and then at once on the remote tier."""
+        """Finds many entries, each at its own key only, in memory and then at once on the remote tier."""
         found: list[Found | None] = self._all_in_memory(keys) if keep else [None] * len(keys)
         rest = [index for index, hit in enumerate(found) if hit is None]
         if rest:
@@ -183,7 +183,7 @@ class TieredLookup:
         return found
 
     def _all_in_memory(self, keys: Sequence[EntryKey]) -> list[Found | None]:
-        """What :meth:`in_memory` gives for each of the keys."""
+        """Returns what :meth:`in_memory` gives for each of the keys."""
         entries, get, hand_out, now = (
             self._memory.entries,
             self._memory.get,
@@ -225,7 +225,7 @@ class TieredLookup:
             raise
 
     def report_failure(self, verb: str, key: EntryKey, error: BackendError) -> None:
-        """Note that Redis failed a cache verb, which goes on without it."""
+        """Notes that Redis failed a cache verb, which goes on without it."""
         if isinstance(error, _LeftAloneError):
             return
         self._counts.backend_failures += 1
@@ -233,7 +233,7 @@ class TieredLookup:
             self._events.emit(BackendFailed(key.tenant_id, key.data_type, verb, str(error)))
 
     async def _lead(self, keys: Sequence[EntryKey], policy: Policy) -> Found | None:
-        """Ask for oneself and for whoever comes meanwhile."""
+        """Asks for this caller and for those who come meanwhile."""
         entry = keys[0].entry
         look = self._looking.setdefault(entry, _Look(len(keys)))
         word = _Word.LEFT
@@ -254,7 +254,7 @@ class TieredLookup:
     async def _ask(
         self, keys: Sequence[EntryKey], policy: Policy, *, keep: bool, unknown: Sequence[Generation] = ()
     ) -> Found | None:
-        """Ask, whoever else is asking, for the entry and for generations that are not known."""
+        """Asks, whoever else is asking, for the entry and for generations that are not known."""
         breaker = self._breaker
         if breaker.failures and not breaker.admits():
             self._counts.note_unreached(keys)
@@ -283,7 +283,7 @@ class TieredLookup:
         return found
 
     async def _guarded(self, ask: Callable[[], Awaitable[T]]) -> T:
-        """Ask the remote tier something, if the breaker allows.
+        """Asks the remote tier something, if the breaker allows.
 
         Raises:
             BackendError: It failed, or the breaker is open.
@@ -306,9 +306,9 @@ class TieredLookup:
         return answer
 
     def _failed(self, error: BackendError, began: float, answers: int) -> None:
-        """Tell the breaker, unless it was known at once that nobody is there: that made nobody wait.
+        """Tells the breaker, unless it was known at once that nobody is there: that made nobody wait.
 
-        Where it counted, reads would stay away for a while from a server that is back, or from those of a cluster that
+        If it counted, reads would stay away for a while from a server that is back, or from those of a cluster that
         are well.
         """
         if isinstance(error, BackendUnavailableError) and self._environment.now() - began < _AT_ONCE_S:
@@ -317,7 +317,7 @@ class TieredLookup:
             self._breaker.failed(answers)
 
     def _alive_in_memory(self, keys: Sequence[EntryKey]) -> Found | None:
-        """A fresh entry in memory, else the first that is alive at all."""
+        """Returns a fresh entry in memory, else the first that is alive at all."""
         now = self._environment.now()
         for key in keys:
             entry = self._memory.get(key.ident, now) or self._memory.get_stale(key.ident, now)

@@ -52,7 +52,7 @@ class InspectionVerbs(ABC):
         parts = self._open_parts()
         scope = make_scope(tenant_id, agent_id, conversation_id, collection_id, user_id, permissions)
         key = parts.keys.entry(data_type, resource_id, scope)
-        return await parts.reader.remaining(key, self.policy(data_type))
+        return await parts.reader.find_time_left(key, self.policy(data_type))
 
     async def explain(
         self,

@@ -230,7 +230,7 @@ class BatchRunner:
         flights = []
         places = []
         for request, stale in wanted:
-            flight = self._reader.joined(request)
+            flight = self._reader.find_flight(request)
             if flight is None:
                 flight = self._flights.solo() if request.alone else self._flights.register(request.key.entry)
                 places.append(_Place(request, flight, replaces=stale is not None))
@@ -302,7 +302,7 @@ class BatchRunner:
             await self._load(places, loader, policy)
         except BaseException as error:
             reason = ended(task, error, f"a batch of {len(places)} {places[0].key.data_type!r} entries")
-            self._runner.failed(places[0].key, reason)
+            self._runner.note_failure(places[0].key, reason)
             for place in places:
                 if not (place.flight.is_over or is_ended(task, error)):
                     self._runner.leave_alone(place.key, policy, place.flight, error, stands_in=place.replaces)
@@ -317,7 +317,7 @@ class BatchRunner:
                     place.held.change.cancel()
 
     async def _load(self, places: list[_Place], loader: BatchLoader, policy: Policy) -> None:
-        permits = await asyncio.gather(*(self._asked(place, len(places)) for place in places))
+        permits = await asyncio.gather(*(self._ask_lease(place, len(places)) for place in places))
         mine, theirs = [], []
         for place, permit in zip(places, permits, strict=True):
             if isinstance(permit, Found):
@@ -342,7 +342,7 @@ class BatchRunner:
                 work.cancel()
                 work.add_done_callback(consume)
 
-    async def _asked(self, place: _Place, among: int) -> Lease | Found | Held | BackendError | None:
+    async def _ask_lease(self, place: _Place, among: int) -> Lease | Found | Held | BackendError | None:
         """Returns what the remote tier says at once; without an answer, the entry is loaded and not stored."""
         if place.request.alone:
             return None
@@ -382,7 +382,7 @@ class BatchRunner:
         keys = [place.key for place in places]
         ids = [key.resource_id for key in keys]
         shared = LoadContext(keys[0])  # what the loader reads and says is about all of its values
-        async with self._runner.calling_source(keys, policy, [place.flight for place in places], loader) as stopwatch:
+        async with self._runner.call_source(keys, policy, [place.flight for place in places], loader) as stopwatch:
             refuse_generator_function(loader)
             with loading(shared):
                 answer = loader(list(ids))

@@ -54,13 +54,13 @@ class Breaker:
         self._probing = True
         return True
 
-    def succeeded(self) -> None:
+    def record_success(self) -> None:
         """Notes that a try was answered in time."""
         self.failures = self._pauses = 0
         self.answers += 1
         self._probing = False
 
-    def failed(self, answers: int) -> None:
+    def record_failure(self, answers: int) -> None:
         """Notes that a try was not answered, or too late. ``answers``: how many there were when it began."""
         if answers != self.answers and not self.is_open:
             self.failures = 0
@@ -73,6 +73,6 @@ class Breaker:
             self._open_until = self._environment.now() + pause_s * (0.75 + self._environment.random() / 2)
             self._pauses += 1
 
-    def abandoned(self) -> None:
+    def record_leaving(self) -> None:
         """Notes that a try was given up by its caller: it says nothing about the server."""
         self._probing = False

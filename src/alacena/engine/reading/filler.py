@@ -221,14 +221,14 @@ class Filler:
             self._counts.store.observe(self._environment.now() - began)
         except BackendError as error:
             self._tiers.report_failure("fill", lease.key, error)
-            self._failed(lease.key, "backend", error)
+            self._log_failure(lease.key, "backend", error)
         except Exception as error:  # noqa: BLE001 - what fails after the landing has no caller to be raised to
-            self._failed(lease.key, "value", error)
+            self._log_failure(lease.key, "value", error)
         finally:
             if refusal not in _SETTLED:
                 self._remote.release(lease)
         if refusal:
-            self._refused(lease.key, refusal)
+            self._note_refusal(lease.key, refusal)
         elif refusal is not None:
             self._counts.count_fill(lease.key)
         if refusal not in _TAKEN_CARE_OF:
@@ -268,13 +268,13 @@ class Filler:
                     "%s/%s is served but cannot be cached: %s. The next of this type are not said",
                     key.data_type, key.resource_id, error,
                 )  # fmt: skip
-            self._refused(key, "value")
+            self._note_refusal(key, "value")
             self._counts.note_too_large(key)
             return None
 
-    def _failed(self, key: EntryKey, reason: Refusal, error: Exception) -> None:
+    def _log_failure(self, key: EntryKey, reason: Refusal, error: Exception) -> None:
         """Notes that a fill was not answered, or could not be sent; the log says it once a type."""
-        self._refused(key, reason)
+        self._note_refusal(key, reason)
         if self._says_first(f"fill {key.data_type}"):
             _log.warning(
                 "%s/%s was served and not stored: %r. The next of this type are not said",
@@ -287,7 +287,7 @@ class Filler:
         self._told.add(what)
         return True
 
-    def _refused(self, key: EntryKey, reason: Refusal) -> None:
+    def _note_refusal(self, key: EntryKey, reason: Refusal) -> None:
         self._counts.count_refusal(key, reason)
         if self._events:
             self._events.emit(FillRefused(key.tenant_id, key.data_type, key.resource_id, reason))

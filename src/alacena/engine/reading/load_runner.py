@@ -86,7 +86,7 @@ class LoadRunner:
                 # The others did not ask for what this block was about to do: its end says nothing of their sources.
                 reason = error if isinstance(error, ClaimLeftError) else ClaimLeftError(reason)
             elif not flight.is_over:
-                self.failed(request.key, reason)
+                self.note_failure(request.key, reason)
                 if not is_ended(task, error):
                     self.leave_alone(request.key, request.policy, flight, error, stands_in=stale is not None)
             flight.fail(reason)
@@ -107,7 +107,7 @@ class LoadRunner:
         leases = () if lease is None else (lease,)
         renewal = Renewal(self._remote, lambda: leases, self._settings.lease_s / 3)
         try:
-            async with self.calling_source((request.key,), request.policy, (flight,), request.loader) as stopwatch:
+            async with self.call_source((request.key,), request.policy, (flight,), request.loader) as stopwatch:
                 _offer(context, stale, lease, flight)
                 try:
                     with loading(context):
@@ -182,7 +182,7 @@ class LoadRunner:
         """
         waiting, came = True, None
 
-        def settled(permit: Lease | Found | Held) -> None:
+        def on_answer(permit: Lease | Found | Held) -> None:
             nonlocal came
             came = permit
             if isinstance(permit, Lease):
@@ -198,7 +198,7 @@ class LoadRunner:
         force = request.renew or request.insist
         try:
             tags = tuple(dict.fromkeys((*request.tags, *also)))
-            answer = await self._tiers.lease(request.key, tags, settled, force=force, among=among)
+            answer = await self._tiers.lease(request.key, tags, on_answer, force=force, among=among)
             came = None
             return answer
         finally:
@@ -213,7 +213,7 @@ class LoadRunner:
             self._remote.release(lease)
 
     @asynccontextmanager
-    async def calling_source(
+    async def call_source(
         self, keys: Sequence[EntryKey], policy: Policy, flights: Sequence[Flight], loader: object
     ) -> AsyncIterator[Stopwatch]:
         """Wraps a call of the source: the hard timeout, a place in the tenant's limit, the time taken."""
@@ -232,7 +232,7 @@ class LoadRunner:
                     LoadFinished(key.tenant_id, key.data_type, key.resource_id, len(keys), stopwatch.elapsed_s)
                 )
 
-    def failed(self, key: EntryKey, error: BaseException) -> None:
+    def note_failure(self, key: EntryKey, error: BaseException) -> None:
         """Counts a load that failed, and tells of it."""
         self._counts.count_failure(key)
         if self._events:

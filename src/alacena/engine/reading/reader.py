@@ -87,7 +87,7 @@ class Reader:
         Args:
             policies: By type; one with a budget of its own takes a step more.
         """
-        shortest = self._sought if self._observed else self._tiers.seek
+        shortest = self._seek_and_report if self._observed else self._tiers.seek
         patient = {kind: policy for kind, policy in policies.items() if policy.redis_budget_s is not None}
         if not patient:
             return shortest
@@ -101,7 +101,7 @@ class Reader:
 
         return seek
 
-    async def _sought(self, data_type: str, resource_id: str, tenant_id: str, default: Any) -> Any:
+    async def _seek_and_report(self, data_type: str, resource_id: str, tenant_id: str, default: Any) -> Any:
         key = self._keys.plain(data_type, resource_id, tenant_id)
         return await self.value((key,), UNKEPT, default, use_memory=False)
 
@@ -171,16 +171,16 @@ class Reader:
         if found is not None and decision is not ReadDecision.WAIT:
             return self._finish(key, self.answer(found, decision), started)
         self.admit(key, request.policy)
-        while (flight := self.joined(request)) is not None:
+        while (flight := self.find_flight(request)) is not None:
             try:
-                lookup = await self._landed(request, found, flight)
+                lookup = await self._wait_for(request, found, flight)
                 self._counts.count_loaded_read(key, lookup, waited=True)
                 return self._finish(key, lookup, started)
             except ClaimLeftError:
                 self._flights.check(key)
             except UnsharableValueError:
                 request = replace(request, alone=True)
-        flight = self._started(request, found)
+        flight = self._start(request, found)
         outcome = await _outcome_or_call(flight, called)
         if called.done():
             return flight, outcome
@@ -198,7 +198,7 @@ class Reader:
         self._counts.count_loaded_read(request.key, lookup, waited=False)
         return self._finish(request.key, lookup, started)
 
-    async def remaining(self, key: EntryKey, policy: Policy) -> float:
+    async def find_time_left(self, key: EntryKey, policy: Policy) -> float:
         """Seconds that an entry stays fresh: -1 for ever, -2 absent."""
         found = await self._tiers.find((key,), policy, keep=False)
         if found is None or found.fresh_for_s <= 0 or found.value is NOT_FOUND:
@@ -261,10 +261,10 @@ class Reader:
     async def _join(self, request: Request, stale: Found | None) -> Lookup[Any]:
         """Joins the load of the entry, or starts it; again as long as it is a claim that is left without a value."""
         while True:
-            joined = self.joined(request)
-            flight = joined or self._started(request, stale)
+            joined = self.find_flight(request)
+            flight = joined or self._start(request, stale)
             try:
-                lookup = await self._landed(request, stale, flight)
+                lookup = await self._wait_for(request, stale, flight)
             except ClaimLeftError:
                 self._flights.check(request.key)  # what is loading it by now may wait for the one that asks
             except UnsharableValueError:
@@ -275,19 +275,19 @@ class Reader:
                 self._counts.count_loaded_read(request.key, lookup, waited=joined is not None)
                 return lookup
 
-    def joined(self, request: Request) -> Flight | None:
+    def find_flight(self, request: Request) -> Flight | None:
         """Returns the load under way that a request joins, if there is one."""
         flight = None if request.alone else self._flights.get(request.key.entry, exact=not request.use_memory)
         if flight is not None:
             self._counts.shared_loads += 1
         return flight
 
-    def _started(self, request: Request, stale: Found | None) -> Flight:
+    def _start(self, request: Request, stale: Found | None) -> Flight:
         return self._flights.start(
             request.key.entry, lambda started: self._runner.run(started, request, stale), alone=request.alone
         )
 
-    async def _landed(self, request: Request, stale: Found | None, flight: Flight) -> Lookup[Any]:
+    async def _wait_for(self, request: Request, stale: Found | None, flight: Flight) -> Lookup[Any]:
         """Waits for a load as long as the policy says, or lets an expired entry stand in for it."""
         if not may_stand_in(stale, request.policy):
             return await flight.join()  # type: ignore[no-any-return]

@@ -147,7 +147,7 @@ class TieredLookup:
                     unknown = found.unknown
             except BackendError as error:
                 if asked is not None:  # else it was known at once that nobody is there
-                    breaker.failed(answers)
+                    breaker.record_failure(answers)
                 key = self._keys.plain(data_type, resource_id, tenant_id)
                 self.report_failure("get", key, error)
                 self._counts.note_unreached((key,))
@@ -171,7 +171,7 @@ class TieredLookup:
             asked = [keys[index] for index in rest]
             began = self._environment.now()
             try:
-                hits = await self._guarded(lambda: self._remote.find_many(asked, policy, keep=keep))
+                hits = await self._call_remote(lambda: self._remote.find_many(asked, policy, keep=keep))
             except BackendError as error:
                 self.report_failure("get_many", asked[0], error)
                 self._counts.note_unreached(asked)
@@ -219,7 +219,7 @@ class TieredLookup:
         try:
             if self._breaker.just_failed:
                 raise _LeftAloneError("Redis has just failed")
-            return await self._guarded(lambda: self._remote.lease(key, tags, settled, force=force, among=among))
+            return await self._call_remote(lambda: self._remote.lease(key, tags, settled, force=force, among=among))
         except BackendError as error:
             self.report_failure("lease", key, error)
             raise
@@ -265,15 +265,15 @@ class TieredLookup:
             if isinstance(found, Unsettled):
                 found = await self._remote.find(keys, policy, keep=keep, unknown=found.unknown)
         except BackendError as error:
-            self._failed(error, began, answers)
+            self._note_failure(error, began, answers)
             self.report_failure("get", keys[0], error)
             self._counts.note_unreached(keys)
             return None
         except asyncio.CancelledError:
-            breaker.abandoned()
+            breaker.record_leaving()
             raise
         if breaker.failures:
-            breaker.succeeded()
+            breaker.record_success()
         else:
             breaker.answers += 1
         self._counts.redis_read.observe(self._environment.now() - began)
@@ -282,7 +282,7 @@ class TieredLookup:
         self._counts.redis_hits += found.tier == "redis"
         return found
 
-    async def _guarded(self, ask: Callable[[], Awaitable[T]]) -> T:
+    async def _call_remote(self, ask: Callable[[], Awaitable[T]]) -> T:
         """Asks the remote tier something, if the breaker allows.
 
         Raises:
@@ -294,27 +294,27 @@ class TieredLookup:
         settled = False
         try:
             answer = await ask()
-            self._breaker.succeeded()
+            self._breaker.record_success()
             settled = True
         except BackendError as error:
-            self._failed(error, began, answers)
+            self._note_failure(error, began, answers)
             settled = True
             raise
         finally:
             if not settled:
-                self._breaker.abandoned()
+                self._breaker.record_leaving()
         return answer
 
-    def _failed(self, error: BackendError, began: float, answers: int) -> None:
+    def _note_failure(self, error: BackendError, began: float, answers: int) -> None:
         """Tells the breaker, unless it was known at once that nobody is there: that made nobody wait.
 
         If it counted, reads would stay away for a while from a server that is back, or from those of a cluster that
         are well.
         """
         if isinstance(error, BackendUnavailableError) and self._environment.now() - began < _AT_ONCE_S:
-            self._breaker.abandoned()
+            self._breaker.record_leaving()
         else:
-            self._breaker.failed(answers)
+            self._breaker.record_failure(answers)
 
     def _alive_in_memory(self, keys: Sequence[EntryKey]) -> Found | None:
         """Returns a fresh entry in memory, else the first that is alive at all."""

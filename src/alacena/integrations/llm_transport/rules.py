@@ -93,7 +93,7 @@ class Call:
 
     @property
     def question(self) -> dict[str, Any]:
-        """The part of the call that decides its answer: the body without what only tells the provider where its own prompt cache may be."""
+        """The part of the call that decides its answer: its body without hints about the provider's own prompt cache."""
         return {name: value for name, value in self.body.items() if name not in _HINTS}
 
     def identity(self, *parts: object) -> str:

@@ -14,9 +14,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     import httpx
-    from tests.servers.redis_server import RedisServer
 
     from alacena.ops.console import ActivityLog
+    from proving.servers.redis_server import RedisServer
 
 ODD = ["<script>alert(1)</script>", "line\nbreak", "\u202eright to left", "a" * 9_000, "100 %", "../up", "ñandú"]
 

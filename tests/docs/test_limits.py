@@ -16,7 +16,7 @@ from tests.docs.pages import DOCS, ROOT
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
 
-    from tests.servers.redis_server import RedisServer
+    from proving.servers.redis_server import RedisServer
 
 NAMED = re.compile(r"`(tests/[\w/]+\.py)::(\w+)`")
 

@@ -9,13 +9,13 @@ import hiredis
 import pytest
 
 from alacena import Cache, Settings
+from proving.servers.resp import open_socket
 from tests.docs.pages import DOCS
-from tests.servers.resp import open_socket
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from tests.servers.redis_server import RedisServer
+    from proving.servers.redis_server import RedisServer
 
 LANGUAGES = ("en", "es")
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from bench.frameworks import FRAMEWORKS, measure
+from proving.frameworks import FRAMEWORKS, measure
 
 
 @pytest.mark.parametrize("framework", FRAMEWORKS)

@@ -24,7 +24,8 @@ from alacena.engine import Scope
 from alacena.integrations.bridge import Access, Bridge
 from alacena.integrations.langchain import LangChainCache
 from alacena.integrations.langgraph import NodeCache
-from alacena.integrations.lookaside import _CLAIMS, LookAside
+from alacena.integrations.lookaside import LookAside
+from alacena.integrations.open_claims import claims_of
 from tests.integrations.test_langchain import Model
 from tests.integrations.test_langgraph import Node, graph
 from tests.waiting import for_ever, until
@@ -224,7 +225,7 @@ def test_bridge_does_not_wait_for_what_nobody_will_store() -> None:
     cache = Cache(Settings())
     with Bridge(cache) as bridge, Context(tenant_id="acme"):
         assert LangChainCache(bridge).lookup("p", "m") is None
-        (claim,) = _CLAIMS[cache]
+        (claim,) = claims_of(cache)
         assert claim.is_open
         bridge.stop()
         assert not claim.is_open

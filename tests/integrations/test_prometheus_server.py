@@ -14,7 +14,7 @@ import pytest
 
 from alacena.engine import Cache
 from alacena.ops.dashboard import queries, rules
-from tests.servers.redis_server import free_port
+from proving.servers.redis_server import free_port
 from tests.waiting import until
 
 if TYPE_CHECKING:

@@ -11,8 +11,8 @@ import sys
 import threading
 from typing import TYPE_CHECKING
 
-from tests.servers.process import PortTakenError
-from tests.servers.redis_server import RedisServer
+from proving.servers.process import PortTakenError
+from proving.servers.redis_server import RedisServer
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -13,7 +13,7 @@ from uuid import UUID
 import pytest
 
 from alacena.coordination import MSGPACK, Elements, Pushed, Queues, Unreadable, Worker
-from alacena.coordination.coordination_context import CoordinationContext
+from alacena.coordination.coordination_context import CoordinationContext, Reports
 from alacena.coordination.lists import Lists
 from alacena.coordination.sets import Sets
 from alacena.engine import Cache, ServerReplyError, Settings
@@ -85,7 +85,7 @@ async def port(cache: Cache, gate: Gate) -> CoordinationContext:
 
 
 def _reading(port: CoordinationContext, reader: Reader, emit: Any = None) -> CoordinationContext:
-    return CoordinationContext(port.store, port._keys, port.environment, reader.elements, emit)
+    return CoordinationContext(port.store, port._keys, port.environment, reader.elements, Reports(emit))
 
 
 async def _states(*queues: Queue) -> list[tuple[int, int, int, int]]:

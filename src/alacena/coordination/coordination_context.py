@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass, field
 from numbers import Integral
 from typing import TYPE_CHECKING, Any, Final
 
@@ -40,6 +41,21 @@ _REFUSALS: Final[dict[str, type[AlacenaError]]] = {
 }
 
 
+@dataclass(frozen=True, slots=True)
+class Reports:
+    """The places to which coordination reports what it does.
+
+    Attributes:
+        emit: Is told of what happened, if somebody listens.
+        health: Takes the faults of parts that work in the background.
+        counts: Counts what they do.
+    """
+
+    emit: Callable[[Event], None] | None = None
+    health: Health = field(default_factory=Health)
+    counts: Counts = field(default_factory=Counts)
+
+
 class CoordinationContext:
     """The way from a coordination verb to its store.
 
@@ -48,18 +64,16 @@ class CoordinationContext:
         keys: How they are named.
         environment: Time and chance.
         elements: How elements become bytes.
-        emit: Is told of what happened, if somebody listens.
-        health: Where parts that work in the background report their faults.
-        counts: Where what they do is counted.
+        reports: Where what happens is reported; ``None``: nowhere.
 
     Attributes:
         store: As above.
         environment: As above.
         elements: As above.
-        emit: As above.
-        _background: Steps that go on where their caller has left.
-        health: As above.
-        counts: As above.
+        emit: See :class:`Reports`.
+        health: See :class:`Reports`.
+        counts: See :class:`Reports`.
+        _background: Steps that go on after their caller has left.
     """
 
     def __init__(
@@ -68,19 +82,18 @@ class CoordinationContext:
         keys: CoordinationKeys,
         environment: Environment,
         elements: Elements = MSGPACK,
-        emit: Callable[[Event], None] | None = None,
-        health: Health | None = None,
-        counts: Counts | None = None,
+        reports: Reports | None = None,
     ) -> None:
+        reports = reports or Reports()
         self.store = store
         self.environment = environment
         self.elements = elements
-        self.emit = emit
+        self.emit = reports.emit
         self._background = BackgroundTasks()
         self._said: set[str] = set()
         self._keys = keys
-        self.health = health or Health()
-        self.counts = counts or Counts()
+        self.health = reports.health
+        self.counts = reports.counts
 
     def key(self, kind: str, tenant_id: str, name: str, *parts: str) -> str:
         """Returns the key of one part of an object. See :func:`coordination_key`."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import zlib
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
 import msgspec
@@ -49,15 +50,15 @@ _PART: Final = "fleet"
 TASK: Final = "alacena: fleet"
 
 
-class Names(Protocol):
+class FleetKeys(Protocol):
     """Renders keys, and names as they may stand on the server."""
 
     def render(self, kind: str, tenant_id: str, *parts: str) -> str:
-        """A key of a kind."""
+        """Returns a key of a kind."""
         ...
 
-    def shown(self, name: str) -> str:
-        """A name, or its digest if names must not be seen on the server."""
+    def render_name(self, name: str) -> str:
+        """Returns a name, or its digest if names must not be seen on the server."""
         ...
 
 
@@ -65,7 +66,7 @@ class Member(msgspec.Struct, frozen=True, omit_defaults=True):
     """One process of a namespace, as it was heard last.
 
     Attributes:
-        name: What it is asked by: its process and instance.
+        name: Its address for questions: its process and instance.
         age_s: Seconds since it was heard, on the server's clock.
         is_stale: Whether it should have been heard again by now: it has ended, hangs, or is cut off.
         snapshot: What it had counted by then; ``None`` if that is so long ago that it is not kept any more.
@@ -77,20 +78,37 @@ class Member(msgspec.Struct, frozen=True, omit_defaults=True):
     snapshot: Snapshot | None = None
 
 
-class _Word(msgspec.Struct, array_like=True):
-    """What a process says of itself: how often, and its snapshot."""
+class _Report(msgspec.Struct, array_like=True):
+    """The report of a process about itself: how often it reports, and its snapshot."""
 
     every_s: float
     snapshot: Snapshot
 
 
 class _Question(msgspec.Struct, array_like=True):
-    """What a process is asked: under which id it answers, what, and with which words."""
+    """A question to a process: the id to answer under, the question's name, and its words."""
 
     answer_id: str
     question: str
     words: dict[str, Any]
     wait_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class Presence:
+    """This process, as the others of its namespace may see and ask it.
+
+    Attributes:
+        snapshot: Gives the newest snapshot of this process.
+        answers: What it can be asked, by the question's name.
+        every_s: How often it reports; ``None``: never by itself.
+        is_seen: Whether it reports at all: else it can but list and ask the others.
+    """
+
+    snapshot: Callable[[], Snapshot]
+    answers: Mapping[str, Callable[..., Awaitable[Any]]]
+    every_s: float | None
+    is_seen: bool
 
 
 class Fleet:
@@ -104,63 +122,54 @@ class Fleet:
         keys: Renders names.
         environment: Chance.
         health: Where it is said that publishing fails.
-        snapshot: Gives the newest snapshot of this process.
-        every_s: How often it speaks; ``None``: never by itself.
-        is_seen: Whether it speaks at all: else it can but list and ask the others.
-        answers: What it can be asked, by the question's name.
+        presence: This process, as the others see it.
     """
 
     def __init__(
         self,
         store: Backend,
-        keys: Names,
+        keys: FleetKeys,
         environment: Environment,
         health: Health,
-        snapshot: Callable[[], Snapshot],
-        *,
-        every_s: float | None,
-        is_seen: bool,
-        answers: Mapping[str, Callable[..., Awaitable[Any]]],
+        presence: Presence,
     ) -> None:
         self._store = store
         self._keys = keys
         self._environment = environment
         self._health = health
-        self._snapshot = snapshot
-        self._every_s = every_s
-        self._is_seen = is_seen
-        self._answers = answers
-        self._roster = self._key("roster")
+        self._presence = presence
+        self._members = self._key("members")
         self._task: asyncio.Task[None] | None = None
 
     def start(self) -> None:
-        """Speak from now on, the first time after a period."""
-        if self._every_s is not None:
-            self._task = asyncio.get_running_loop().create_task(self._run(self._every_s), name=TASK)
-            self._task.add_done_callback(self._ended)
+        """Reports from now on, the first time after a period."""
+        every_s = self._presence.every_s
+        if every_s is not None:
+            self._task = asyncio.get_running_loop().create_task(self._run(every_s), name=TASK)
+            self._task.add_done_callback(self._on_end)
 
     @property
     def name(self) -> str:
-        """What this process is asked by."""
-        snapshot = self._snapshot()
+        """The address of this process for questions."""
+        snapshot = self._presence.snapshot()
         return f"{snapshot.process}#{snapshot.instance}"
 
     async def close(self) -> None:
-        """Speak no more, and strike this process off, if the server answers."""
+        """Ends the reports, and removes this process from the list if the server answers."""
         task, self._task = self._task, None
         if task is None:
             return
         task.cancel()
         await asyncio.wait((task,))
         try:
-            await self._store.call("ZREM", self._roster, self.name, timeout_s=_LEAVE_S)
+            await self._store.call("ZREM", self._members, self.name, timeout_s=_LEAVE_S)
             own = (self._key("said", self.name), self._key("inbox", self.name))
             await self._store.call("DEL", *own, timeout_s=_LEAVE_S)
         except AlacenaError as error:
             _log.debug("the fleet was not told that this process ends: %s", error)
 
     async def publish(self) -> None:
-        """Say what this process has counted, and answer what it is asked.
+        """Reports what this process has counted, and answers the questions that wait for it.
 
         Cost: 1 round trip; 1 more for each question.
         Atomicity: one script.
@@ -168,10 +177,10 @@ class Fleet:
         Raises:
             BackendError: The server did not take it.
         """
-        every_s = self._every_s or _EVERY_S
-        word = _Word(every_s, self._disguised(self._snapshot()))
-        said = zlib.compress(msgspec.msgpack.encode(word), 1)
-        keys = [self._roster, self._key("said", self.name), self._key("inbox", self.name)]
+        every_s = self._presence.every_s or _EVERY_S
+        report = _Report(every_s, self._hide_names(self._presence.snapshot()))
+        said = zlib.compress(msgspec.msgpack.encode(report), 1)
+        keys = [self._members, self._key("said", self.name), self._key("inbox", self.name)]
         words: list[Argument] = [self.name, said, round(every_s * _KEPT_FOR * 1000), _LISTED_MS]
         for question in await self._store.script(_PUBLISH, keys, words):
             await self._answer(question)
@@ -184,9 +193,9 @@ class Fleet:
         Raises:
             BackendError: The server did not answer.
         """
-        if self._is_seen:
+        if self._presence.is_seen:
             await self.publish()
-        now_ms, *found = await self._store.script(_LIST, [self._roster], [_MOST, _LISTED_MS])
+        now_ms, *found = await self._store.script(_LIST, [self._members], [_MOST, _LISTED_MS])
         names = [bytes(name).decode() for name in found[::2]]
         if not names:
             return []
@@ -197,7 +206,7 @@ class Fleet:
         ]
 
     async def ask(self, name: str, question: str, deadline_s: float, words: Mapping[str, Any]) -> Any:
-        """Ask a process what only it knows.
+        """Asks a process what only it knows.
 
         Args:
             name: The name of a :class:`Member`.
@@ -214,10 +223,12 @@ class Fleet:
         Cost: 1 round trip, and 10 a second until the answer is there.
         Cancellation: the question may be answered, and nobody reads that.
         """
-        if question not in self._answers:
-            raise UsageError(f"there is no question {question!r}; there are {', '.join(sorted(self._answers))}")
+        if question not in self._presence.answers:
+            raise UsageError(
+                f"there is no question {question!r}; there are {', '.join(sorted(self._presence.answers))}"
+            )
         if name == self.name:
-            return msgspec.msgpack.decode(msgspec.msgpack.encode(await self._said(question, dict(words))))
+            return msgspec.msgpack.decode(msgspec.msgpack.encode(await self._reply_to(question, dict(words))))
         wait_ms = round(deadline_s * 1000)
         answer_id = self._environment.token(16).hex()
         key = self._key("answer", answer_id)
@@ -241,25 +252,26 @@ class Fleet:
             try:
                 await self.publish()
             except (BackendUnavailableError, OutcomeUnknownError) as error:
-                # That the server is away is said by those who need it.
-                self._say(error, logging.DEBUG)
+                # The verbs that need the server say that it is away.
+                self._is_news(error)
             except BackendError as error:
-                self._say(error, logging.WARNING)
+                if self._is_news(error):
+                    _log.warning(
+                        "this process could not tell the fleet of itself: %s; it is tried again by itself, and the cache "
+                        "is not concerned. A server that refuses it must allow ZADD, SET and EVALSHA", error,
+                    )  # fmt: skip
             except BaseException as error:
                 if ends_a_task(error):
                     raise
-                self._say(error, logging.ERROR)
+                if self._is_news(error):
+                    _log.exception("telling the fleet of this process failed for a reason that is not the server's")
             else:
                 self._health.mend(_PART)
 
-    def _say(self, error: BaseException, level: int) -> None:
-        if self._health.report(_PART, f"this process is not seen by the others: {type(error).__name__}"):
-            _log.log(
-                level, "this process could not tell the fleet of itself: %s; it is tried again by itself, and the "
-                "cache is not concerned. A server that refuses it must allow ZADD, SET and EVALSHA", error,
-            )  # fmt: skip
+    def _is_news(self, error: BaseException) -> bool:
+        return self._health.report(_PART, f"this process is not seen by the others: {type(error).__name__}")
 
-    def _ended(self, task: asyncio.Task[None]) -> None:
+    def _on_end(self, task: asyncio.Task[None]) -> None:
         if task is self._task:
             self._health.report(_PART, "has ended, though nobody ended it: close the cache and open it anew")
             _log.error("the task %r has ended, though nobody ended it: close the cache and open it anew", TASK)
@@ -271,29 +283,29 @@ class Fleet:
             _log.warning("a question of another process could not be read, and is left out: %s", error)
             return
         try:
-            answer = {"answer": await self._said(asked.question, asked.words)}
+            answer = {"answer": await self._reply_to(asked.question, asked.words)}
         except (AlacenaError, TypeError, ValueError, KeyError) as error:
             answer = {"error": f"{type(error).__name__}: {error}"}
         key = self._key("answer", asked.answer_id)
         await self._store.call("SET", key, msgspec.msgpack.encode(answer), "PX", max(asked.wait_ms, 1))
 
-    async def _said(self, question: str, words: dict[str, Any]) -> Any:
-        return await self._answers[question](**words)
+    async def _reply_to(self, question: str, words: dict[str, Any]) -> Any:
+        return await self._presence.answers[question](**words)
 
     def _member(self, name: str, age_s: float, said: bytes | None) -> Member:
         if said is None:
             return Member(name, age_s, is_stale=True)
         try:
-            word = msgspec.msgpack.decode(zlib.decompress(said), type=_Word)
+            report = msgspec.msgpack.decode(zlib.decompress(said), type=_Report)
         except (zlib.error, msgspec.MsgspecError):
             # Another version of the library says it otherwise: it is there all the same.
             return Member(name, age_s, is_stale=age_s > _EVERY_S * _STALE_AFTER)
-        return Member(name, age_s, age_s > word.every_s * _STALE_AFTER, word.snapshot)
+        return Member(name, age_s, age_s > report.every_s * _STALE_AFTER, report.snapshot)
 
-    def _disguised(self, snapshot: Snapshot) -> Snapshot:
-        """The snapshot as it may stand on the server: with digests for names if names must not be seen there."""
-        shown = self._keys.shown
-        if shown("any") == "any":
+    def _hide_names(self, snapshot: Snapshot) -> Snapshot:
+        """Returns the snapshot as it may stand on the server: with digests for names if names must not be seen there."""
+        render = self._keys.render_name
+        if render("any") == "any":
             return snapshot
 
         def rows(of: Sequence[Row]) -> tuple[Row, ...]:
@@ -301,14 +313,14 @@ class Fleet:
             for row in of:
                 tenant, kind = row.tenant_id, row.data_type
                 names = {
-                    "tenant_id": None if tenant is None else shown(tenant),
-                    "data_type": None if kind is None else shown(kind),
+                    "tenant_id": None if tenant is None else render(tenant),
+                    "data_type": None if kind is None else render(kind),
                 }
                 hidden.append(msgspec.structs.replace(row, **names))
             return tuple(hidden)
 
         tokens = tuple(
-            one if one.tenant_id is None else msgspec.structs.replace(one, tenant_id=shown(one.tenant_id))
+            one if one.tenant_id is None else msgspec.structs.replace(one, tenant_id=render(one.tenant_id))
             for one in snapshot.tokens
         )
         return msgspec.structs.replace(snapshot, rows=rows(snapshot.rows), types=rows(snapshot.types), tokens=tokens)

@@ -22,7 +22,7 @@ LABELS: Final = "alacena_labels"
 
 
 class Pool(Protocol):
-    """What `enqueue` needs of arq's ``ArqRedis``."""
+    """The part of arq's ``ArqRedis`` that `enqueue` needs."""
 
     async def enqueue_job(self, function: str, *args: Any, **kwargs: Any) -> Any:
         """Enqueues a job."""

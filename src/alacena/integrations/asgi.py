@@ -81,7 +81,7 @@ def from_path(template: str) -> Who:
 
 
 def _path(scope: ASGIScope) -> str:
-    """The path below the place where the application is mounted."""
+    """Returns the path below the place where the application is mounted."""
     path, root = str(scope["path"]), str(scope.get("root_path", ""))
     return path[len(root) :] if root and path.startswith(f"{root}/") else path
 

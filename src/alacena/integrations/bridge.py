@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Self, TypeAlias, TypeVar
 
 from alacena.common import runtime
 from alacena.engine import Cache, CacheClosedError, UsageError, WrongLoopError
+from alacena.integrations.open_claims import close_claims
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Coroutine
@@ -52,7 +53,7 @@ class Bridge:
         self._pid = 0
 
     def start(self) -> Self:
-        """Open the cache on its thread, and return when it is open. Starting twice is no error.
+        """Opens the cache on its thread, and returns when it is open. Starting twice is no error.
 
         Raises:
             SettingsError: The URL is wrong, or an extra that it needs is not installed.
@@ -73,7 +74,7 @@ class Bridge:
         return self
 
     def stop(self) -> None:
-        """Finish the work under way (5 s at most), close the cache, end the thread. Stopping twice is no error.
+        """Finishes the work under way (5 s at most), closes the cache and ends the thread. Stopping twice is no error.
 
         Raises:
             WrongLoopError: It is called on the bridge's own loop, which would wait for itself.
@@ -107,7 +108,7 @@ class Bridge:
         return self._cache
 
     def run(self, work: Work[T]) -> T:
-        """Wait for a verb from sync code, and return its answer.
+        """Waits for a verb from sync code, and returns its answer.
 
         Args:
             work: The verb's coroutine.
@@ -132,7 +133,7 @@ class Bridge:
             raise
 
     async def wait(self, work: Work[T]) -> T:
-        """Wait for a verb in a coroutine of any loop, without holding that loop up.
+        """Waits for a verb in a coroutine of any loop, without holding that loop up.
 
         Args:
             work: The verb's coroutine.
@@ -221,14 +222,12 @@ class Bridge:
             ready.set_result(None)
             await self._ended.wait()
         finally:
-            from alacena.integrations.lookaside import close_claims
-
             await close_claims(cache)
             await (runtime.close() if self._given is None else cache.close())
 
 
 class _Window:
-    """Where a thread that waits for a verb is asked for what only it can get."""
+    """The requests to a thread that waits for a verb, for what only it can get."""
 
     def __init__(self, source: Callable[..., Any]) -> None:
         self._source = source
@@ -236,7 +235,7 @@ class _Window:
         self._closed = False
 
     async def ask(self, *arguments: Any) -> Any:
-        """Ask the thread, from the cache's loop: the loader."""
+        """Asks the thread, from the cache's loop: the loader."""
         answer: Future[Any] = Future()
         # The context of the load goes along, so that what the source reads from the cache is noted for its value.
         self._asked.put((copy_context(), arguments, answer))
@@ -245,7 +244,7 @@ class _Window:
         return await asyncio.wrap_future(answer)
 
     def serve(self, outcome: Future[T]) -> T:
-        """Answer in this thread until the verb has an outcome, and return that."""
+        """Answers in this thread until the verb has an outcome, and returns that."""
         outcome.add_done_callback(lambda _: self._asked.put(None))
         while (asked := self._asked.get()) is not None:
             context, arguments, answer = asked
@@ -263,7 +262,7 @@ class _Window:
         return outcome.result()
 
     def close(self) -> None:
-        """Let nobody wait for a thread that has gone."""
+        """Lets nobody wait for a thread that has gone."""
         self._closed = True
         self._refuse()
 
@@ -276,7 +275,7 @@ class _Window:
 
 
 class Access:
-    """How an adapter reaches its cache: on the caller's loop, or over a bridge.
+    """The way of an adapter to its cache: on the caller's loop, or over a bridge.
 
     Args:
         cache: An open cache, a started bridge, or ``None``: the process-wide cache.
@@ -286,23 +285,23 @@ class Access:
         self._cache = cache
 
     async def call(self, verb: Callable[[Cache], Work[T]]) -> T:
-        """Await a verb. Raises: `WrongLoopError` for a cache of another loop that has no bridge."""
+        """Awaits a verb. Raises: `WrongLoopError` for a cache of another loop that has no bridge."""
         if isinstance(self._cache, Bridge):
             return await self._cache.wait(verb(self._cache.cache))
         return await verb(self._cache or await runtime.opened())
 
     def call_now(self, verb: Callable[[Cache], Work[T]], name: str) -> T:
-        """Wait for a verb from sync code. Raises: `UsageError` without a bridge; ``name`` is what the caller called."""
+        """Waits for a verb from sync code. Raises: `UsageError` without a bridge, with the ``name`` of the call."""
         bridge = self._bridge(name)
         return bridge.run(verb(bridge.cache))
 
     async def load(self, source: Callable[..., Awaitable[Any]], verb: Callable[[Cache, Ask], Work[T]]) -> T:
-        """Await a verb that loads; the source is asked on the caller's loop."""
+        """Awaits a verb that loads; the source is asked on the caller's loop."""
         ask = _on_this_loop(source)
         return await self.call(lambda cache: verb(cache, ask))
 
     def load_now(self, source: Callable[..., Any], verb: Callable[[Cache, Ask], Work[T]], name: str) -> T:
-        """Wait for a verb that loads; the source is asked in the calling thread."""
+        """Waits for a verb that loads; the source is asked in the calling thread."""
         bridge = self._bridge(name)
         cache = bridge.cache
         return bridge.run_with(source, lambda ask: verb(cache, ask))
@@ -317,7 +316,7 @@ class Access:
 
 
 def _on_this_loop(source: Callable[..., Awaitable[Any]]) -> Ask:
-    """A loader that asks the source on the loop that runs here, whichever loop the load runs on."""
+    """Returns a loader that asks the source on the loop that runs here, whichever loop the load runs on."""
     home = asyncio.get_running_loop()
 
     async def ask(*arguments: Any) -> Any:

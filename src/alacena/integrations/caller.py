@@ -171,7 +171,7 @@ def scope_for(tenant_id: str) -> Scope:
 
 
 def _permissions() -> frozenset[str] | None:
-    """The permissions of the caller who is served, unless the code has begun to work for somebody else since."""
+    """Returns the permissions of the caller who is served, unless the code has begun to work for somebody else since."""
     known = _CALLER.get()
     if known is None or (known.tenant_id, known.user_id) != (get_current_tenant_id(), get_current_user_id()):
         return None

@@ -53,7 +53,7 @@ class LoopThread:
             UsageError: This is called on the loop's own thread, which would wait for itself for ever.
             Exception: The coroutine's own.
         """
-        loop = self._started()
+        loop = self._start_loop()
         if threading.current_thread() is self._thread:
             work.close()
             raise UsageError("run() waits for its loop and this is the loop's own thread: await the coroutine instead")
@@ -74,7 +74,7 @@ class LoopThread:
         thread.join()
         loop.close()
 
-    def _started(self) -> asyncio.AbstractEventLoop:
+    def _start_loop(self) -> asyncio.AbstractEventLoop:
         with self._lock:
             if self._loop is None or self._pid != os.getpid():
                 self._loop, self._pid = asyncio.new_event_loop(), os.getpid()

@@ -1,4 +1,4 @@
-"""What an integration says if its framework is not installed, or too old."""
+"""The error of an integration whose framework is not installed, or too old."""
 
 from __future__ import annotations
 

@@ -112,7 +112,7 @@ class CachedStore(BaseStore):
 
 
 async def _lasting(cache: Cache, ttl: float | None) -> float | None:
-    """The time to live that what the cache takes off at random leaves at least ``ttl`` of: the entry ends by itself."""
+    """Returns a time to live that is still ``ttl`` after the random part was taken off: the entry ends by itself."""
     return None if ttl is None else ttl / (1.0 - cache.settings.ttl_jitter_ratio)
 
 

@@ -117,7 +117,7 @@ class LangChainCache(BaseCache):
 
     The tenant and the user are the ambient ones. A hit is a copy that carries no usage, see `is_cached`. Equal calls at the
     same time are one call, here and in other processes: the first claims the entry, and the others have its answer, or
-    call if it fails. What is stored by a call that began before an invalidation of its tenant or type is not kept.
+    call if it fails. The answer of a call that began before an invalidation of its tenant or type is not kept.
     ``stream`` never asks it, since LangChain does not: `CachedModelCalls` of `alacena.integrations.langchain_agents` and
     `CachingTransport` answer that too.
 
@@ -143,17 +143,17 @@ class LangChainCache(BaseCache):
         self._allowed = tuple(allowed)
 
     async def alookup(self, prompt: str, llm_string: str) -> list[Generation] | None:
-        """Return the generations of an earlier call of the same tenant and user, or ``None``."""
+        """Returns the generations of an earlier call of the same tenant and user, or ``None``."""
         name = digest(prompt, llm_string)
         return self._read((await self._steps.look([name], reader_scope())).get(name))
 
     async def aupdate(self, prompt: str, llm_string: str, return_val: Sequence[Generation]) -> None:
-        """Keep the generations of a call. What LangChain cannot write and read back is not kept."""
+        """Keeps the generations of a call, if LangChain can write them and read them back."""
         if (written := dump_objects(list(return_val), self._allowed)) is not None:
             await self._steps.store(digest(prompt, llm_string), written, reader_scope(), ttl=self._ttl)
 
     async def aclear(self, **kwargs: Any) -> None:  # noqa: ARG002 - LangChain's signature
-        """End all entries of this cache's type of the ambient tenant, of every user. No other tenant's."""
+        """Ends all entries of this cache's type of the ambient tenant, of every user. No other tenant's."""
         await self._access.call(lambda cache: cache.invalidate(tenant_scope(), self._data_type))
 
     def lookup(self, prompt: str, llm_string: str) -> list[Generation] | None:
@@ -218,11 +218,11 @@ class CachedEmbeddings(Embeddings):
         self._vectors = CachedVectors.of(embeddings, model, Access(cache), revision, dimensions)
 
     async def aembed_documents(self, texts: list[str]) -> list[list[float]]:
-        """Return the vectors of passages, in their order."""
+        """Returns the vectors of passages, in their order."""
         return await self._vectors.get("passage", texts, self.embeddings.aembed_documents)
 
     async def aembed_query(self, text: str) -> list[float]:
-        """Return the vector of a query."""
+        """Returns the vector of a query."""
 
         async def source(texts: list[str]) -> list[list[float]]:
             return [await self.embeddings.aembed_query(one) for one in texts]
@@ -272,15 +272,15 @@ class CachedByteStore(BaseStore[str, bytes]):
         self._data_type = data_type
 
     async def amget(self, keys: Sequence[str]) -> list[bytes | None]:
-        """Return the values in the order of the keys, ``None`` for what is not there."""
+        """Returns the values in the order of the keys, ``None`` for what is not there."""
         return await self._access.call(lambda cache: self._get(cache, keys))
 
     async def amset(self, key_value_pairs: Sequence[tuple[str, bytes]]) -> None:
-        """Store values."""
+        """Stores values."""
         await self._access.call(lambda cache: self._set(cache, key_value_pairs))
 
     async def amdelete(self, keys: Sequence[str]) -> None:
-        """Remove values."""
+        """Removes values."""
         await self._access.call(lambda cache: self._delete(cache, keys))
 
     def mget(self, keys: Sequence[str]) -> list[bytes | None]:
@@ -296,11 +296,11 @@ class CachedByteStore(BaseStore[str, bytes]):
         self._access.call_now(lambda cache: self._delete(cache, keys), "CachedByteStore.mdelete")
 
     def yield_keys(self, *, prefix: str | None = None) -> Iterator[str]:  # noqa: ARG002 - LangChain's signature
-        """Refuse: a cache does not know its keys. Raises: `UsageError`."""
+        """Refuses: a cache does not know its keys. Raises: `UsageError`."""
         raise UsageError("a cache does not list its keys: keep the list where the values come from")
 
     async def ayield_keys(self, *, prefix: str | None = None) -> AsyncIterator[str]:
-        """Refuse, as `yield_keys` does. Raises: `UsageError`."""
+        """Refuses, as `yield_keys` does. Raises: `UsageError`."""
         for key in self.yield_keys(prefix=prefix):
             yield key
 
@@ -337,7 +337,7 @@ class LedgerCallback(AsyncCallbackHandler):
         self._operation = operation
 
     async def on_llm_end(self, response: LLMResult, *, run_id: UUID, **kwargs: Any) -> None:  # noqa: ARG002
-        """Count the usage of a run that ended."""
+        """Counts the usage of a run that ended."""
         tenant_id = tenant_scope().tenant_id
         for prompt, generations in enumerate(response.generations):
             for position, generation in enumerate(generations):

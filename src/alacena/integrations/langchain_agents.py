@@ -68,7 +68,7 @@ class CachedModelCalls(AgentMiddleware[Any, Any, Any]):
     async def awrap_model_call(
         self, request: ModelRequest[Any], handler: Callable[[ModelRequest[Any]], Awaitable[ModelResponse[Any]]]
     ) -> ModelResponse[Any] | AIMessage:
-        """Answer a model call."""
+        """Answers a model call."""
         call = _Call(request, self._allowed)
 
         async def source(context: LoadContext) -> bytes:
@@ -132,7 +132,7 @@ class _Call:
         self._own: ModelResponse[Any] | AIMessage | None = None
 
     def keep(self, response: ModelResponse[Any] | AIMessage, context: LoadContext) -> bytes:
-        """Return what is stored of a response that this call was given by the model."""
+        """Returns what is stored of a response that this call was given by the model."""
         self._own = response
         messages = response.result if isinstance(response, ModelResponse) else [response]
         structured = getattr(response, "structured_response", None)
@@ -146,7 +146,7 @@ class _Call:
         return json.dumps([written.decode(), shape]).encode()
 
     def answer(self, stored: bytes) -> ModelResponse[Any] | AIMessage | None:
-        """Return this call's own answer, or the one of another call, marked; ``None``: that one cannot be shared."""
+        """Returns this call's own answer, or the one of another call, marked; ``None``: that one cannot be shared."""
         if self._own is not None or not stored:
             return self._own
         messages, shape = json.loads(stored)
@@ -159,7 +159,7 @@ class _Call:
 
 
 def _schemas(response_format: Any) -> list[Any]:
-    """The schemas that a structured answer may have: of a strategy, or the schema itself."""
+    """Returns the schemas that a structured answer may have: of a strategy, or the schema itself."""
     if response_format is None:
         return []
     specs = getattr(response_format, "schema_specs", None)

@@ -41,8 +41,8 @@ class NodeCache(BaseCache[ValueT]):
     LangGraph names an entry by the node and its input alone: neither by the graph nor by who asks. So the graph's name is
     given here, and tenant and user are the ambient ones. Equal nodes that are to run at one time run once, here and in
     other processes, unless one of them waits for another already (a node inside of a node): the first claims its entry,
-    and the others have what it stores, or run if it fails. What a node made from before an invalidation of its tenant or
-    type is not kept; nor is what cannot be written, and what cannot be read is a miss.
+    and the others have what it stores, or run if it fails. The value of a node that began before an invalidation of its
+    tenant or type is not kept; nor is one that cannot be written, and one that cannot be read is a miss.
 
     Args:
         graph: The graph's name, with a version if its nodes change: ``"support-agent@3"``.
@@ -73,19 +73,19 @@ class NodeCache(BaseCache[ValueT]):
         self._steps = LookAside(self._access, data_type)
 
     async def aget(self, keys: Sequence[FullKey]) -> dict[FullKey, ValueT]:
-        """Return the values that are there. Cost: 1 round trip for one key; for several one more for each miss."""
+        """Returns the values that are there. Cost: 1 round trip for one key; for several one more for each miss."""
         names = self._names(keys)
         return self._read(names, await self._steps.look(list(names), reader_scope()) if names else {})
 
     async def aset(self, pairs: Mapping[FullKey, tuple[ValueT, int | None]]) -> None:
-        """Keep values, each for its seconds; ``None``: for ever."""
+        """Keeps values, each for its seconds; ``None``: for ever."""
         scope = reader_scope()
         for key, (value, ttl) in _lasting(pairs):
             if (written := self._written(value)) is not None:
                 await self._steps.store(self._name(key), written, scope, ttl=ttl, tags=self._tags(key))
 
     async def aclear(self, namespaces: Sequence[Namespace] | None = None) -> None:
-        """End what these namespaces hold (``None``: the whole graph) for the ambient tenant, whoever its user is."""
+        """Ends what these namespaces hold (``None``: the whole graph) for the ambient tenant, whoever its user is."""
         if (verb := self._clearing(namespaces)) is not None:
             await self._access.call(verb)
 

@@ -77,11 +77,11 @@ class CachedTransform(TransformComponent):
 
     @classmethod
     def class_name(cls) -> str:
-        """Return the name under which LlamaIndex knows the class."""
+        """Returns the name under which LlamaIndex knows the class."""
         return "CachedTransform"
 
     async def acall(self, nodes: Sequence[BaseNode], **kwargs: Any) -> Sequence[BaseNode]:
-        """Transform nodes."""
+        """Transforms nodes."""
         batch = _NodeBatch(self, nodes, kwargs)
 
         async def source(ids: Sequence[str]) -> dict[str, Any]:
@@ -137,7 +137,7 @@ class _NodeBatch:
         }
 
     def by_document(self) -> dict[str | None, list[str]]:
-        """The names by the document that their first node belongs to, or is."""
+        """Returns the names by the document that their first node belongs to, or is."""
         grouped: dict[str | None, list[str]] = {}
         for name in dict.fromkeys(self._names):
             node = self._shown_by_name[name]
@@ -145,15 +145,15 @@ class _NodeBatch:
         return grouped
 
     def groups(self, names: Sequence[str]) -> list[list[str]]:
-        """Which of them are transformed in one call."""
+        """Returns the names in groups, each of which is transformed in one call."""
         return [list(names)] if self._keeps_nodes else [[name] for name in names]
 
     def shown(self, names: Sequence[str]) -> list[BaseNode]:
-        """What the transformation is given: copies, as some change what they are given."""
+        """Returns copies of the nodes for the transformation, which may change what it is given."""
         return [self._shown_by_name[name].model_copy(deep=True) for name in names]
 
     def kept(self, names: Sequence[str], made: Sequence[BaseNode]) -> dict[str, str]:
-        """What is stored of the outcome, by name."""
+        """Returns the part of the outcome that is stored, by name."""
         if not self._keeps_nodes:
             return {name: self._written(name, made) for name in names}
         ids = [self._shown_by_name[name].node_id for name in names]
@@ -166,7 +166,7 @@ class _NodeBatch:
         return json.dumps({"maker": maker.as_json(), "nodes": [doc_to_json(node) for node in made]})
 
     def restored(self, kept: dict[str, str]) -> list[BaseNode]:
-        """The outcome for each node, with its own ids, in the order of the nodes."""
+        """Returns the outcome for each node, with its own ids, in the order of the nodes."""
         outcome: list[BaseNode] = []
         for name, node in zip(self._names, self._nodes, strict=True):
             stored = json.loads(kept[name])
@@ -181,7 +181,7 @@ class _NodeBatch:
 
 
 def _content(node: BaseNode) -> dict[str, Any]:
-    """All of a node that a transformation may look at but who it is."""
+    """Returns all of a node that a transformation may look at, but not its identity."""
     content = node.to_dict()
     for identity in ("id_", "relationships", "doc_id"):
         content.pop(identity, None)
@@ -194,11 +194,11 @@ class StandardMetadata(TransformComponent):
 
     @classmethod
     def class_name(cls) -> str:
-        """Return the name under which LlamaIndex knows the class."""
+        """Returns the name under which LlamaIndex knows the class."""
         return "StandardMetadata"
 
     def __call__(self, nodes: Sequence[BaseNode], **kwargs: Any) -> Sequence[BaseNode]:  # noqa: ARG002
-        """Standardize the metadata of nodes, in place."""
+        """Standardizes the metadata of nodes, in place."""
         for node in nodes:
             document = node.metadata.get("document_id") or node.ref_doc_id or node.node_id
             node.metadata = standardize_llama_metadata(node.metadata, document_id=document)
@@ -241,7 +241,7 @@ class CachedEmbedding(BaseEmbedding):
 
     @classmethod
     def class_name(cls) -> str:
-        """Return the name under which LlamaIndex knows the class."""
+        """Returns the name under which LlamaIndex knows the class."""
         return "CachedEmbedding"
 
     async def _aget_query_embedding(self, query: str) -> list[float]:
@@ -297,7 +297,7 @@ class CachedKVStore(BaseKVStore):
         self._data_type = data_type
 
     async def aput(self, key: str, val: dict[str, Any], collection: str = DEFAULT_COLLECTION) -> None:
-        """Store a value."""
+        """Stores a value."""
         await self._access.call(self._putting(key, val, collection))
 
     def put(self, key: str, val: dict[str, Any], collection: str = DEFAULT_COLLECTION) -> None:
@@ -305,7 +305,7 @@ class CachedKVStore(BaseKVStore):
         self._access.call_now(self._putting(key, val, collection), "CachedKVStore.put")
 
     async def aget(self, key: str, collection: str = DEFAULT_COLLECTION) -> dict[str, Any] | None:
-        """Return a value, or ``None``."""
+        """Returns a value, or ``None``."""
         return _value(await self._access.call(self._getting(key, collection)))
 
     def get(self, key: str, collection: str = DEFAULT_COLLECTION) -> dict[str, Any] | None:
@@ -313,7 +313,7 @@ class CachedKVStore(BaseKVStore):
         return _value(self._access.call_now(self._getting(key, collection), "CachedKVStore.get"))
 
     async def adelete(self, key: str, collection: str = DEFAULT_COLLECTION) -> bool:
-        """Remove a value; return whether there was one."""
+        """Removes a value; returns whether there was one."""
         return await self._access.call(self._deleting(key, collection))
 
     def delete(self, key: str, collection: str = DEFAULT_COLLECTION) -> bool:
@@ -321,11 +321,11 @@ class CachedKVStore(BaseKVStore):
         return self._access.call_now(self._deleting(key, collection), "CachedKVStore.delete")
 
     def get_all(self, collection: str = DEFAULT_COLLECTION) -> dict[str, dict[str, Any]]:
-        """Refuse: a cache does not know its keys. Raises: `UsageError`."""
+        """Refuses: a cache does not know its keys. Raises: `UsageError`."""
         raise UsageError(f"a cache does not list the keys of {collection!r}: to end them all, invalidate the data type")
 
     async def aget_all(self, collection: str = DEFAULT_COLLECTION) -> dict[str, dict[str, Any]]:
-        """Refuse, as `get_all` does. Raises: `UsageError`."""
+        """Refuses, as `get_all` does. Raises: `UsageError`."""
         return self.get_all(collection)
 
     def _putting(self, key: str, val: dict[str, Any], collection: str) -> Callable[[Cache], Coroutine[Any, Any, bool]]:

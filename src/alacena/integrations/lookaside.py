@@ -6,9 +6,10 @@ import asyncio
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
-from weakref import WeakKeyDictionary, WeakSet, finalize
+from weakref import finalize
 
 from alacena.engine import UNSET, Cache, Claim, LoadTimeoutError, Reading, Scope, TtlOrUnset
+from alacena.integrations.open_claims import note_claim
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -22,7 +23,7 @@ _Key: TypeAlias = "tuple[LookAside, Scope, str]"
 
 
 class _Miss:
-    """What a miss gives to the store that may follow: a claim of the entry, or the moment from which the value counts.
+    """A miss, for the store that may follow: a claim of the entry, or the moment from which the value counts.
 
     It is held by nothing but the contexts that may still store with it. So a claim is closed when the last of them is
     gone: the model failed, or the answer was none to keep, and those who wait must not wait for it.
@@ -35,7 +36,7 @@ class _Miss:
             self.reading = given
             return
         self.claim = given
-        _CLAIMS.setdefault(cache, WeakSet()).add(given)
+        note_claim(cache, given)
         self._ended = finalize(self, _close_behind, asyncio.get_running_loop(), given)
         self._ended.atexit = False
 
@@ -45,7 +46,7 @@ class _Miss:
         return self.claim is not None and self.claim.is_open
 
     async def store(self, data_type: str, resource_id: str, value: Any, ttl: TtlOrUnset, tags: Iterable[str]) -> bool:
-        """Store the value, unless what it rests on was invalidated since the miss."""
+        """Stores the value, unless what it rests on was invalidated since the miss."""
         if self.reading is not None:
             return await self.reading.set(data_type, resource_id, value, ttl=ttl, tags=tags)
         assert self.claim is not None
@@ -62,19 +63,18 @@ class _Notes:
     is_partial: bool = False
 
     def adding(self, misses: Mapping[_Key, _Miss]) -> _Notes:
-        """These notes and those of one more look-up; the oldest go if they are too many."""
+        """Returns these notes and those of one more look-up; the oldest go if they are too many."""
         noted = {**{key: old for key, old in self.misses.items() if key not in misses}, **misses}
         surplus = max(0, len(noted) - _MOST_NOTED)
         return _Notes(dict(list(noted.items())[surplus:]), self.is_partial or surplus > 0)
 
     def without(self, key: _Key) -> _Notes:
-        """These notes but one."""
+        """Returns these notes but one."""
         return _Notes({other: miss for other, miss in self.misses.items() if other != key}, self.is_partial)
 
 
 _NOTHING: Final = _Notes()
 _NOTES: Final[ContextVar[_Notes]] = ContextVar("alacena.lookaside", default=_NOTHING)
-_CLAIMS: Final[WeakKeyDictionary[Cache, WeakSet[Claim]]] = WeakKeyDictionary()
 _CLOSING: Final[set[asyncio.Task[None]]] = set()
 
 
@@ -85,8 +85,8 @@ class LookAside:
     what was invalidated since the miss is not stored. A claim ends when it is used, when the code that missed ends
     without having stored, when it looks again, and after the type's ``hard_timeout_s``.
 
-    Nobody waits for a claim who holds one from an earlier look-up, as two that wait for each other would; nor does sync
-    code on the thread of an event loop, which may be the one that the other runs on. Such a miss notes when it was, and
+    A caller that holds a claim from an earlier look-up does not wait for another, as two could wait for each other. Nor
+    does sync code on the thread of an event loop, which may be the one that the other runs on. Such a miss notes when it was, and
     what was invalidated since then is not stored either. A value that nobody looked up before is stored as the caller's
     own word.
 
@@ -100,7 +100,7 @@ class LookAside:
         self._data_type = data_type
 
     async def look(self, ids: Sequence[str], scope: Scope) -> dict[str, Any]:
-        """Return the values that are there, by id.
+        """Returns the values that are there, by id.
 
         Cost: 1 round trip for one id, found or not; for several, 1 round trip a node, and one more for each miss.
         """
@@ -125,7 +125,7 @@ class LookAside:
             self._note(scope, misses)
 
     async def store(self, resource_id: str, value: Any, scope: Scope, **options: Any) -> bool:
-        """Store one value; ``ttl`` and ``tags`` as for `Cache.set`. Return whether it was stored."""
+        """Stores one value; ``ttl`` and ``tags`` as for `Cache.set`. Returns whether it was stored."""
         miss, may_store = self._take(resource_id, scope)
         if not may_store:
             return False
@@ -139,7 +139,7 @@ class LookAside:
         return self._access.call_now(lambda cache: self._store(cache, miss, resource_id, value, scope, **options), name)
 
     def forget(self, resource_id: str, scope: Scope) -> None:
-        """Give up what a look-up noted: the caller has ended the entry itself."""
+        """Gives up what a look-up noted: the caller has ended the entry itself."""
         self._take(resource_id, scope)
 
     async def _look(
@@ -199,23 +199,17 @@ class LookAside:
         return any(miss.is_open for miss in _NOTES.get().misses.values() if miss not in own)
 
     def _own(self, ids: Sequence[str], scope: Scope) -> list[_Miss]:
-        """What this code holds of these ids already: it asks again, so it has not stored."""
+        """Returns the misses of these ids that this code holds already: it asks again, so it has not stored."""
         misses = _NOTES.get().misses
         return [miss for one in ids if (miss := misses.get((self, scope, one))) is not None and miss.is_open]
 
     def _take(self, resource_id: str, scope: Scope) -> tuple[_Miss | None, bool]:
-        """What the look-up of an id noted, and whether a store may go on: not if its note may have been given up."""
+        """Takes the note of an id's look-up. Returns also whether a store may go on: not if the note may have been lost."""
         notes, key = _NOTES.get(), (self, scope, resource_id)
         miss = notes.misses.get(key)
         if miss is not None:
             _NOTES.set(notes.without(key))
         return miss, miss is not None or not notes.is_partial
-
-
-async def close_claims(cache: Cache) -> None:
-    """Close what misses still claim of a cache that is about to close, which would wait for them."""
-    for claim in tuple(_CLAIMS.get(cache, ())):
-        await claim.close()
 
 
 def _is_on_a_loop() -> bool:
@@ -227,7 +221,7 @@ def _is_on_a_loop() -> bool:
 
 
 def _close_behind(loop: asyncio.AbstractEventLoop, claim: Claim) -> None:
-    """Close a claim that nobody can use any more; from whichever thread lets go of it."""
+    """Closes a claim that nobody can use any more; from whichever thread lets go of it."""
     if claim.is_open and not loop.is_closed():
         loop.call_soon_threadsafe(_begin_close, loop, claim)
 

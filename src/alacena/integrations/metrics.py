@@ -50,7 +50,7 @@ def _by_type(*figures: tuple[tuple[str, ...], Callable[[Row], float]]) -> Callab
 
 
 def _fields(group: str) -> Callable[[Snapshot], Iterator[Point]]:
-    """Each count of one group of a row, by type."""
+    """Yields each count of one group of a row, by type."""
 
     def points(snapshot: Snapshot) -> Iterator[Point]:
         for row in snapshot.types:

@@ -1,4 +1,4 @@
-"""Who a node of LlamaIndex is: its id and its relations, taken from one node's outcome and given to another's."""
+"""The identity of a node of LlamaIndex: its id and its relations, taken from one node's outcome and given to another's."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ class Maker:
         return nodes
 
     def _id(self, made: str, asker: BaseNode) -> str:
-        """The asker's own id, or for a node of its own an id that is the same each time the asker asks."""
+        """Returns the asker's own id, or for a node of its own an id that is the same each time the asker asks."""
         if self.node_id in made:
             return made.replace(self.node_id, asker.node_id)
         return made if asker.node_id == self.node_id else str(uuid5(NAMESPACE_OID, f"{asker.node_id}/{made}"))
@@ -76,7 +76,7 @@ class Maker:
         return related
 
     def _place(self, kind: NodeRelationship, node_id: str) -> NodeRelationship:
-        """The relation that the maker had to a node: the same one, if it had several."""
+        """Returns the relation that the maker had to a node: the same one, if it had several."""
         if self.relations.get(kind.name) == node_id:
             return kind
         return next((NodeRelationship[place] for place, one in self.relations.items() if one == node_id), kind)

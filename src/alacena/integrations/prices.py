@@ -1,4 +1,4 @@
-"""What a provider's call costs, by model and date: from a table of your own, or from genai-prices if it is installed.
+"""The cost of a provider's call, by model and date: from a table of your own, or from genai-prices if it is installed.
 
 A price that nobody knows is ``None``, never a guess. Money is a whole number of billionths of a dollar.
 """

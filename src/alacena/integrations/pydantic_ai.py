@@ -78,7 +78,7 @@ class CachedModelRequests(AbstractCapability[Any]):
         request_context: ModelRequestContext,
         handler: Callable[[ModelRequestContext], Awaitable[ModelResponse]],
     ) -> ModelResponse:
-        """Answer a model request."""
+        """Answers a model request."""
         own: list[ModelResponse] = []
 
         async def source(*_: Any) -> bytes:
@@ -116,7 +116,7 @@ def name_of(request: ModelRequestContext) -> str:
 
 
 def _told(message: dict[str, Any]) -> dict[str, Any]:
-    """What the model is told by a message, as JSON: without what tells one run, or a hit, from another.
+    """Returns a message as the model reads it, as JSON: without what tells one run, or a hit, from another.
 
     Inside of a part nothing is left out: what a tool was asked or said may have a time of its own.
     """

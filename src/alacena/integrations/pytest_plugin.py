@@ -27,13 +27,13 @@ _RUNTIME = "alacena.common.runtime"
 
 @pytest.fixture
 def alacena_settings() -> dict[str, Any]:
-    """What `alacena_cache` is configured with; override it, such as with ``{"redis_url": alacena_server}``."""
+    """Returns the settings of `alacena_cache`; override it, such as with ``{"redis_url": alacena_server}``."""
     return {}
 
 
 @pytest.fixture
 def alacena_events() -> RecordingObserver:
-    """The events of `alacena_cache` and of the caches that `alacena_open` opens in this test: ``events.of(Invalidated)``."""
+    """Returns the events of `alacena_cache` and of what `alacena_open` opens in this test: ``events.of(Invalidated)``."""
     from alacena.testing.doubles import RecordingObserver
 
     return RecordingObserver()
@@ -41,7 +41,7 @@ def alacena_events() -> RecordingObserver:
 
 @pytest.fixture
 def alacena_tenant(request: pytest.FixtureRequest) -> str:
-    """A tenant of this test alone; make it ambient with ``with Context(alacena_tenant)``."""
+    """Returns a tenant of this test alone; make it ambient with ``with Context(alacena_tenant)``."""
     return f"tenant-{zlib.crc32(request.node.nodeid.encode()):08x}"
 
 
@@ -74,7 +74,7 @@ def alacena_open(
 
 @pytest.fixture
 def alacena_cache(request: pytest.FixtureRequest) -> Cache:
-    """A cache for this test, in memory unless `alacena_settings` says otherwise; process-wide meanwhile.
+    """Yields a cache for this test, in memory unless `alacena_settings` says otherwise; process-wide meanwhile.
 
     It is opened on the loop of function-scoped fixtures. A test whose loop lives longer uses `alacena_open`.
     """
@@ -110,7 +110,7 @@ def pytest_configure(config: pytest.Config) -> None:
 
 @pytest.fixture(scope="session")
 def alacena_server() -> Iterator[str]:
-    """The URL of a private Valkey, one a session and process. Needs the extra ``embedded``.
+    """Yields the URL of a private Valkey, one a session and process. Needs the extra ``embedded``.
 
     Tests share it: give each a ``namespace`` of its own, or a tenant, such as `alacena_tenant`.
     """
@@ -145,7 +145,7 @@ def pytest_runtest_call() -> Generator[None, Any, Any]:
 
 
 def _process_cache() -> Any:
-    """Whatever is process-wide now; ``None`` also if nothing has imported that part of the library yet."""
+    """Returns the process-wide cache of now; ``None`` also if nothing has imported that part of the library yet."""
     runtime = sys.modules.get(_RUNTIME)
     return None if runtime is None else runtime.PROCESS.cache
 

@@ -1,4 +1,4 @@
-"""What an integration needs of its framework: that it is installed, in a version that is known to fit."""
+"""The requirement of an integration: its framework, in a version that is known to fit."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 @contextmanager
 def needing(module: str, extra: str, *ranges: tuple[str, str, str]) -> Iterator[None]:
-    """Put this around the imports of a framework.
+    """Wraps the imports of a framework.
 
     Args:
         module: The integration.

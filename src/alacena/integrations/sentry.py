@@ -4,7 +4,7 @@
 
     configure(observers=[SentryObserver()])
 
-A hit in memory makes no event, so it makes no span. What is slower does, if a span of the caller's is recorded.
+A hit in memory makes no event, so it makes no span. A slower read does, if a span of the caller's is recorded.
 """
 
 from __future__ import annotations

@@ -67,7 +67,7 @@ _FORMAT: Final = 1
 
 @dataclass(frozen=True, slots=True)
 class Rule:
-    """What a changed row of a table ends in the cache.
+    """The entries that a changed row of a table ends.
 
     Attributes:
         data_type: The type of the entries that are made of such rows.
@@ -241,7 +241,7 @@ def _pending(session: Session) -> set[Ending]:
 
 
 def _replaced(session: Session, row: object, name: str) -> set[Any]:
-    """The stored value of an attribute that was set before it was ever loaded, so that nothing remembers the old one."""
+    """Returns the stored value of an attribute that was set before it was ever loaded, so that nothing remembers the old one."""
     state: Any = inspect(row)
     history = state.attrs[name].history
     if not history.added or history.deleted or state.identity is None:
@@ -253,7 +253,7 @@ def _replaced(session: Session, row: object, name: str) -> set[Any]:
 
 
 def _endings(row: object, rule: Rule, replaced: Mapping[str, set[Any]]) -> Iterable[Ending]:
-    """What a changed row ends: by its values now and before, which differ if its id or its tenant was changed."""
+    """Returns what a changed row ends: by its values now and before, which differ if its id or its tenant was changed."""
     state: Any = inspect(row)
 
     def values(name: str) -> set[Any]:
@@ -429,7 +429,7 @@ def statement_id(statement: Select[Any], engine: AsyncEngine) -> str:
 
 
 def _stable(value: Any) -> Hashable:
-    """A bound value in a form whose ``repr`` is the same in every process, and another for another type."""
+    """Returns a bound value in a form whose ``repr`` is the same in every process, and another for another type."""
     kind = f"{type(value).__module__}.{type(value).__qualname__}"
     if isinstance(value, Enum):
         return kind, value.name

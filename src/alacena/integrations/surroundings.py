@@ -1,4 +1,4 @@
-"""What an adapter takes from the surroundings: for whom it works, and how it names what it keeps."""
+"""The surroundings of an adapter: the tenant and user that it works for, and the names of what it keeps."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """Usage as providers report it, read into one normal form.
 
-OpenAI counts what its prompt cache read or wrote within the input, Anthropic beside it. Whoever adds the fields up without
-knowing which is which counts tokens twice, or not at all.
+OpenAI counts what its prompt cache read or wrote within the input, Anthropic beside it. A program that adds the
+fields up without knowing which is which counts tokens twice, or not at all.
 """
 
 from __future__ import annotations
@@ -81,7 +81,7 @@ def read_usage(usage: Any) -> TokenCounts | None:
 
 
 def _inclusive(usage: Any, whole_input: str, output: str) -> TokenCounts:
-    """The form in which the input includes what the prompt cache read and wrote: its parts never exceed the whole."""
+    """Returns the form in which the input includes what the prompt cache read and wrote: its parts never exceed the whole."""
     whole = _count(usage, whole_input)
     read = min(_count(usage, f"{whole_input}_details", "cached_tokens"), whole)
     written = min(_count(usage, f"{whole_input}_details", "cache_write_tokens"), whole - read)

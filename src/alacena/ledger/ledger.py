@@ -289,7 +289,7 @@ class Ledger:
                 f"then {known}; now {usage.figures}. Use a key that names one provider call, such as its response id"
             )
         if outcome:
-            self._port.counts.used(tenant, usage.tokens, usage.cost_micros, saved=usage.saved)
+            self._port.counts.count_tokens(tenant, usage.tokens, usage.cost_micros, saved=usage.saved)
         if tell and self._outbox:
             await self._ready_tenants.announce(tenant)
 

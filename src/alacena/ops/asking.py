@@ -79,11 +79,11 @@ def show(url: str | None, by: By) -> NoReturn:
         sys.stderr.write("alacena: the live view needs more: pip install 'alacena[top]', or give --once\n")
         raise typer.Exit(USAGE) from None
 
-    async def shown() -> None:
+    async def show_live() -> None:
         async with Cache(settings_of(url)) as cache:
             await TopApp(cache, by).run_async()
 
-    run(shown)
+    run(show_live)
     raise typer.Exit(0)
 
 

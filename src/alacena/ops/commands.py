@@ -120,7 +120,7 @@ def stats(most: Most = names.MOST, as_json: AsJson = False, redis_url: Url = Non
 
 @app.command("fleet")
 def processes(as_json: AsJson = False, redis_url: Url = None) -> None:
-    """List the processes that share the namespace: when each was heard, how it is, what it has counted."""
+    """Lists the processes that share the namespace: when each was heard, how it is, what it has counted."""
     answer(redis_url, fleet.fleet, as_json=as_json)
 
 
@@ -132,7 +132,7 @@ def top(
     as_json: AsJson = False,
     redis_url: Url = None,
 ) -> None:
-    """Show which tenants and types read, miss and load most, over all processes; live (extra top), or once."""
+    """Shows the tenants and types that read, miss and load most, over all processes; live (extra top), or once."""
     if once or as_json or not sys.stdout.isatty():
         answer(redis_url, lambda cache: fleet.top(cache, by, limit), as_json=as_json)
     show(redis_url, by)
@@ -203,7 +203,7 @@ def console(
     ] = None,
     redis_url: Url = None,
 ) -> None:
-    """Serve the console: a page that shows how the cache is, and says why."""
+    """Serves the console: a page that shows how the cache is, and says why."""
     try:
         from alacena.ops.console.serving import serve
     except ImportError:

@@ -204,7 +204,7 @@ async def _memory(subject: Subject) -> list[Finding]:
     return list(dict.fromkeys(found))
 
 
-async def _persistence(subject: Subject) -> list[Finding]:
+async def _disk(subject: Subject) -> list[Finding]:
     found = []
     for server, info in zip(subject.servers, subject.info, strict=True):
         if info.get("aof_last_write_status", "ok") != "ok" or info.get("rdb_last_bgsave_status", "ok") != "ok":
@@ -324,7 +324,7 @@ def checks(url: str | None = None) -> list[Check]:
         Check("rights", "server", rights),
         Check("eviction", "info", _eviction),
         Check("memory", "info", _memory),
-        Check("persistence", "info", _persistence),
+        Check("persistence", "info", _disk),
         Check("connections", "info", _connections),
         Check("clock", "server", _clock),
         Check("latency", "server", _latency),

@@ -1,4 +1,4 @@
-"""What the processes of a namespace say of themselves, as answers that any presentation can show."""
+"""The reports of the processes of a namespace, as answers that any presentation can show."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ class Line:
         return sum(self.reasons.values())
 
     def add(self, row: Row) -> None:
-        """Add what one process has counted."""
+        """Adds the counts of one process."""
         for name, count in msgspec.structs.asdict(row.reads).items():
             self.answers[name] += count
         for name, count in msgspec.structs.asdict(row.misses).items():
@@ -62,7 +62,7 @@ class Line:
 
     @property
     def cells(self) -> list[str]:
-        """What a table shows of it."""
+        """The cells that a table shows of it."""
         why = max(self.reasons.items(), key=lambda pair: pair[1], default=("", 0))
         return [
             self.tenant, self.kind, str(self.reads), _part(self.answers["memory"], self.reads),
@@ -91,7 +91,7 @@ def lines(snapshots: Iterable[Snapshot], by: By = "reads") -> list[Line]:
     return sorted(found.values(), key=lambda line: (-getattr(line, by), line.tenant, line.kind))
 
 
-def living(members: Sequence[Member]) -> list[Snapshot]:
+def fresh_snapshots(members: Sequence[Member]) -> list[Snapshot]:
     """Returns the snapshots of the processes that are not silent."""
     return [member.snapshot for member in members if member.snapshot is not None and not member.is_stale]
 
@@ -117,7 +117,7 @@ async def fleet(cache: Cache) -> CommandResult:
 async def top(cache: Cache, by: By, most: int) -> CommandResult:
     """Returns what the processes have counted since they started, by tenant and type, the greatest first."""
     members = await cache.fleet()
-    snapshots = living(members)
+    snapshots = fresh_snapshots(members)
     found = lines(snapshots, by)
     shown = found[:most]
     cells = [[Cell(text) for text in line.cells] for line in shown]

@@ -71,16 +71,16 @@ async def dead(cache: Cache, tenant: str, name: str, limit: int) -> CommandResul
 async def replay(cache: Cache, tenant: str, name: str, ids: Sequence[str] | None) -> CommandResult:
     """Makes dead letters ready again: these, or all."""
     count = await cache.queues(name, tenant_id=tenant).replay(ids or None)
-    return _counted(count, "made ready again", ids)
+    return _say_count(count, "made ready again", ids)
 
 
 async def discard(cache: Cache, tenant: str, name: str, ids: Sequence[str] | None) -> CommandResult:
     """Forgets dead letters for good: these, or all."""
     count = await cache.queues(name, tenant_id=tenant).discard(ids or None)
-    return _counted(count, "forgotten", ids)
+    return _say_count(count, "forgotten", ids)
 
 
-def _counted(count: int, done: str, ids: Sequence[str] | None) -> CommandResult:
+def _say_count(count: int, done: str, ids: Sequence[str] | None) -> CommandResult:
     missing = bool(ids) and count < len(set(ids or ()))
     words = f"{count} {done}." + (" The other ids are no dead letters of this queue." if missing else "")
     return CommandResult({"count": count}, (Cell(words, "doubtful" if missing else "good"),), code=1 if missing else 0)

@@ -149,7 +149,7 @@ async def stats(cache: Cache, most: int) -> CommandResult:
     sums = {field: sum(int(one.get(field, 0)) for one in info) for field in fields} if all(info) else {}
     busiest = sorted(counts.items(), key=lambda item: -item[1])
     members = await cache.fleet()
-    snapshots = fleet.living(members)
+    snapshots = fleet.fresh_snapshots(members)
     reads = {name: sum(getattr(one.total.reads, name) for one in snapshots) for name in _READS}
     data = {
         "processes": {"heard": len(snapshots), "silent": len(members) - len(snapshots), "reads": reads},

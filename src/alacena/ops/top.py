@@ -9,7 +9,7 @@ from textual.app import App, ComposeResult
 from textual.widgets import DataTable, Footer, Static
 
 from alacena.engine import AlacenaError
-from alacena.ops.fleet import COLUMNS, By, lines, living
+from alacena.ops.fleet import COLUMNS, By, fresh_snapshots, lines
 from alacena.ops.output import printable
 
 if TYPE_CHECKING:
@@ -61,7 +61,7 @@ class TopApp(App[None]):
         except AlacenaError as error:
             summary.update(Text(printable(f"no answer, the figures are old: {error}")))
             return
-        snapshots = living(members)
+        snapshots = fresh_snapshots(members)
         silent = len(members) - len(snapshots)
         words = f"{len(snapshots)} processes, {silent} silent; by {self._by}; counted since each of them started"
         summary.update(words)

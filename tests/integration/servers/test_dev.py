@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
-from tests.servers.resp import call
+
+from proving.servers.resp import call
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -10,7 +10,7 @@ from alacena.engine.base.keys import Keys
 from alacena.engine.base.policy import Policy
 from alacena.engine.base.remote_tier import Found
 from alacena.engine.loading.single_flight import Flight
-from alacena.engine.reading.decision import Decision, decide, is_early, may_stand_in, patience_s, stand_in
+from alacena.engine.reading.decision import ReadDecision, decide, is_early, may_stand_in, patience_s, stand_in
 
 _KEY = Keys("alacena").plain("note", "n", "acme")
 _BOTH = Policy(ttl=10, stale_while_revalidate_s=5, stale_if_error_s=60)
@@ -19,8 +19,8 @@ _IF_ERROR = Policy(ttl=10, stale_if_error_s=60)
 _NEVER = Policy(ttl=10)
 _EARLY = Policy(ttl=10, early_refresh_beta=1.0)
 
-_SERVE, _RENEW = Decision.SERVE, Decision.SERVE_AND_RENEW
-_STALE, _STALE_RENEW, _WAIT = Decision.SERVE_STALE, Decision.SERVE_STALE_AND_RENEW, Decision.WAIT
+_SERVE, _RENEW = ReadDecision.SERVE, ReadDecision.SERVE_AND_RENEW
+_STALE, _STALE_RENEW, _WAIT = ReadDecision.SERVE_STALE, ReadDecision.SERVE_STALE_AND_RENEW, ReadDecision.WAIT
 
 
 def _found(fresh_for_s: float | None, load_s: float = 1.0) -> Found | None:
@@ -45,7 +45,9 @@ def _found(fresh_for_s: float | None, load_s: float = 1.0) -> Found | None:
         (-60.0, _AT_ONCE, _WAIT, _WAIT),
     ],
 )
-def test_before_a_read_has_waited(fresh_for_s: float | None, policy: Policy, well: Decision, failed: Decision) -> None:
+def test_before_a_read_has_waited(
+    fresh_for_s: float | None, policy: Policy, well: ReadDecision, failed: ReadDecision
+) -> None:
     found = _found(fresh_for_s)
     assert decide(found, policy, has_failed=False, random=lambda: 0.5) is well
     assert decide(found, policy, has_failed=True, random=lambda: 0.5) is failed
@@ -64,7 +66,7 @@ def test_before_a_read_has_waited(fresh_for_s: float | None, policy: Policy, wel
     ],
 )
 def test_once_its_load_is_slow_or_has_failed(
-    fresh_for_s: float | None, policy: Policy, slow: Decision, failed: Decision
+    fresh_for_s: float | None, policy: Policy, slow: ReadDecision, failed: ReadDecision
 ) -> None:
     found = _found(fresh_for_s)
     assert stand_in(found, policy, has_failed=False) is slow

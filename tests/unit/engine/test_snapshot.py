@@ -179,7 +179,7 @@ async def test_counts_are_bounded_and_nothing_is_lost_by_it() -> None:
     keys = Keys("alacena")
     for tenant in range(3 * MOST_TENANTS):
         for kind in range(2 * MOST_TYPES):
-            counts.unanswered(keys.entry(f"type{kind}", "n", Scope(f"t{tenant}")))
+            counts.count_unanswered(keys.entry(f"type{kind}", "n", Scope(f"t{tenant}")))
     total, types = counts.sums()
     assert total.reads.none == 3 * MOST_TENANTS * 2 * MOST_TYPES
     assert len(types) == MOST_TYPES + 1
@@ -192,13 +192,13 @@ async def test_the_busiest_tenants_come_to_be_listed_and_totals_only_grow() -> N
     counts = Counts()
     keys = Keys("alacena")
     for tenant in range(MOST_TENANTS + 5):
-        counts.unanswered(keys.entry("note", "n", Scope(f"quiet{tenant}")))
+        counts.count_unanswered(keys.entry("note", "n", Scope(f"quiet{tenant}")))
     before = counts.sums()[0].reads.none
     for _ in range(3):
         for _ in range(500):
-            counts.unanswered(keys.entry("note", "n", Scope("busy")))
+            counts.count_unanswered(keys.entry("note", "n", Scope("busy")))
         counts.elect(lambda _: 0, 0)
-    counts.unanswered(keys.entry("note", "n", Scope("busy")))
+    counts.count_unanswered(keys.entry("note", "n", Scope("busy")))
 
     busy = [row for row in counts.rows() if row.tenant_id == "busy"]
     assert len(busy) == 1

@@ -30,7 +30,7 @@ async def note_truncation(response: httpx.Response) -> None:
     if given is None:
         return
     first, last, total = int(given[1]), int(given[2]), given[3]
-    if last - first + 1 != PAGE_ROWS or _wanted(request) <= PAGE_ROWS or total == str(last + 1):
+    if last - first + 1 != PAGE_ROWS or _read_limit(request) <= PAGE_ROWS or total == str(last + 1):
         return
     if (load := LOAD.get()) is not None:
         load.refuse("truncated")
@@ -45,8 +45,8 @@ async def note_truncation(response: httpx.Response) -> None:
         )  # fmt: skip
 
 
-def _wanted(request: httpx.Request) -> float:
-    """How many rows were asked for."""
+def _read_limit(request: httpx.Request) -> float:
+    """Returns the number of rows that were asked for."""
     limit = request.url.params.get("limit", "")
     if limit.isdecimal():
         return int(limit)

@@ -1,4 +1,4 @@
-"""What only this process knows, as plain facts: its memory, its loads, its counts."""
+"""Answers that only this process can give, as plain facts: its memory, its loads, its counts."""
 
 from __future__ import annotations
 
@@ -80,7 +80,7 @@ class Answers:
         return self.facts(self._keys.entry(data_type, resource_id, make_scope(tenant_id, *parts)))
 
     async def _loads(self) -> dict[str, Any]:
-        """The loads that are running, the oldest first, a hundred at most: each by its key and age."""
+        """Returns the loads that are running, the oldest first, a hundred at most: each by its key and age."""
         running = self._flights.ages(self._environment.now())
         oldest = sorted(running, key=lambda load: -load[1])[:_MOST_LOADS]
         loads = [{"key": entry.decode("utf-8", "replace"), "age_s": age_s} for entry, age_s in oldest]

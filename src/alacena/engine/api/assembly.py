@@ -1,4 +1,4 @@
-"""How the parts of a cache are put together, and taken apart again."""
+"""Assembly of the parts of a cache, and its end."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING, Any, TypeAlias
 
-from alacena.coordination.coordination_context import CoordinationContext
+from alacena.coordination.coordination_context import CoordinationContext, Reports
 from alacena.coordination.elements import Elements
 from alacena.engine.api.coordination import Coordination
 from alacena.engine.api.observation import Observation, observe
@@ -77,7 +77,7 @@ class Parts:
     closers: list[Closer] = field(default_factory=list)
 
     async def close(self, timeout_s: float) -> None:
-        """Finish the work under way, then take the parts apart.
+        """Finishes the work under way, then takes the parts apart.
 
         Args:
             timeout_s: How long the work may take. What is left then is cancelled and has moments to end.
@@ -98,7 +98,7 @@ class Parts:
         await self.flights.drain(deadline.left_s())
 
     def let_go(self) -> None:
-        """Forget the parts, whose event loop has ended, and end what outlives it: a server of this process."""
+        """Forgets the parts, whose event loop has ended, and ends what outlives it: a server of this process."""
         if self.url is not None:
             from alacena.engine.remote.redis.embedded import end_orphans
 
@@ -145,7 +145,7 @@ class Sweeper:
         self._timer = self._loop.call_later(pause_s, self._sweep)
 
     def stop(self) -> None:
-        """Stop."""
+        """Stops the timer."""
         self._timer.cancel()
 
 
@@ -157,7 +157,7 @@ async def assemble(
     keyring: Keyring | None = None,
     credentials: CredentialProvider | None = None,
 ) -> Parts:
-    """Build the parts of a cache and connect them. What fails leaves nothing running."""
+    """Builds the parts of a cache and connects them. A failure leaves nothing running."""
     closers: list[Closer] = []
     done = False
     try:
@@ -203,18 +203,9 @@ async def _assemble(
         credentials=credentials,
     )
     common = CommonParts(remote, keys, events, counts, environment, settings)
-    tiers = TieredLookup(common, memory, copies)
-    fills = Filler(common, tiers, codec)
-    runner = LoadRunner(common, tiers, flights, fills, source_backoff)
-    reader = Reader(common, tiers, flights, runner, fills, source_backoff)
-    batches = BatchRunner(common, tiers, flights, runner, fills, reader)
-    writer = Writer(
-        keys=keys, remote=remote, tiers=tiers, fills=fills, flights=flights, events=events, counts=counts,
-        environment=environment,
-    )  # fmt: skip
-    port = CoordinationContext(
-        store, keys, environment, _elements(codec, settings, keyring), events.emit, health, counts
-    )
+    reader, batches, writer = _make_doors(common, TieredLookup(common, memory, copies), codec, flights, source_backoff)
+    reports = Reports(events.emit, health, counts)
+    port = CoordinationContext(store, keys, environment, _elements(codec, settings, keyring), reports)
     desk = Coordination(port, authority=authority, spill_path=settings.ledger_spill_path)
     desk.start()
     observation = observe(
@@ -240,6 +231,26 @@ async def _assemble(
         url=url,
         closers=closers,
     )
+
+
+def _make_doors(
+    common: CommonParts, tiers: TieredLookup, codec: Codec, flights: SingleFlight, source_backoff: SourceBackoff
+) -> tuple[Reader, BatchRunner, Writer]:
+    """Makes the parts that read one entry, read many, and write."""
+    fills = Filler(common, tiers, codec)
+    runner = LoadRunner(common, tiers, flights, fills, source_backoff)
+    reader = Reader(common, tiers, flights, runner, fills, source_backoff)
+    writer = Writer(
+        keys=common.keys,
+        remote=common.remote,
+        tiers=tiers,
+        fills=fills,
+        flights=flights,
+        events=common.events,
+        counts=common.counts,
+        environment=common.environment,
+    )
+    return reader, BatchRunner(common, tiers, flights, runner, fills, reader), writer
 
 
 def _codec(settings: Settings, keyring: Keyring | None) -> Codec:
@@ -286,7 +297,7 @@ async def _open_remote_tier(
     health: Health,
     credentials: CredentialProvider | None,
 ) -> tuple[RemoteTier, Backend, str | None]:
-    """The tier, the store under coordination, and where other processes reach both."""
+    """Returns the tier, the store under coordination, and the address at which other processes reach both."""
     if settings.redis_url is None:
         backend = LocalBackend(environment)
         closers.append(backend.close)

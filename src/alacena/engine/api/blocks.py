@@ -33,7 +33,7 @@ class BlockVerbs(ABC):
 
     @abstractmethod
     def policy(self, data_type: str) -> Policy:
-        """How a data type is kept and loaded."""
+        """Returns the policy by which a data type is kept and loaded."""
 
     @abstractmethod
     def _open_parts(self) -> Parts: ...
@@ -46,7 +46,7 @@ class BlockVerbs(ABC):
         document_ids: Sequence[DocumentId] = (),
         hold_s: float | None = None,
     ) -> AsyncIterator[None]:
-        """Put this around a transaction of the source: readers bypass the entries until it is over.
+        """Returns a block for a transaction of the source: readers bypass the entries until it is over.
 
         ::
 
@@ -54,7 +54,7 @@ class BlockVerbs(ABC):
                 async with connection.transaction():
                     ...
 
-        What is named is invalidated when the block begins and once more when it ends. A process that dies between its
+        The resources are invalidated when the block begins and once more when it ends. A process that dies between its
         commit and the end of the block leaves a hold that expires after ``hold_s`` (left out: the setting), and nothing of
         the resources that was read before the commit.
 
@@ -86,7 +86,7 @@ class BlockVerbs(ABC):
         tags: Iterable[str] = (),
         data_types: Iterable[str] = (),
     ) -> AsyncIterator[Reading]:
-        """Put this around code that reads the source, works on what it read, and stores the outcome.
+        """Returns a block for code that reads the source, works on what it read, and stores the outcome.
 
         ::
 
@@ -125,7 +125,7 @@ class BlockVerbs(ABC):
         use_memory: bool = True,
         search_hierarchy: bool = True,
     ) -> AsyncIterator[Claim]:
-        """Put this around code that looks a value up, and makes and stores it if there is none.
+        """Returns a block for code that looks a value up, and makes and stores it if there is none.
 
         ::
 
@@ -146,7 +146,7 @@ class BlockVerbs(ABC):
             resource_id: Its id within the type.
             tenant_id: Its tenant, or its whole scope.
             ttl: Seconds that what is stored stays fresh; left out: the type's.
-            tags: What the value depends on, where that is known before it is made.
+            tags: What the value depends on, if that is known before it is made.
             document_ids: Documents it depends on, likewise.
             policy: In place of the type's. After its ``hard_timeout_s`` the claim ends: the block goes on, and its
                 ``store`` returns ``False``.
@@ -186,7 +186,7 @@ class BlockVerbs(ABC):
         search_hierarchy: bool = True,
         life_s: float = CLAIM_LIFE_S,
     ) -> Claim:
-        """Begin what :meth:`claim` does, for code whose look-up and store are two calls.
+        """Begins what :meth:`claim` does, for code that looks up in one call and stores in another.
 
         ::
 

@@ -121,7 +121,9 @@ class Cache(ManyVerbs, BlockVerbs, CoordinationVerbs, InspectionVerbs):
         self.peek, self.peek_entry, self.seek = peek_nothing, peek_no_entry, refuse
 
     async def open(self) -> Self:
-        """Connect. A server that is away is no error: reads go to the source until it is back. Opening twice is no error.
+        """Connects. A server that is away is no error: reads go to the source until it is back.
+
+        Opening twice is no error.
 
         Raises:
             ServerReplyError: The server refuses us (wrong password, wrong database).
@@ -155,10 +157,10 @@ class Cache(ManyVerbs, BlockVerbs, CoordinationVerbs, InspectionVerbs):
             self._opening = None
 
     async def close(self, *, timeout_s: float = 5.0) -> None:
-        """Finish the work under way, then disconnect. Closing twice is no error, and closing at once is one closing.
+        """Finishes the work under way, then disconnects. Closing twice is no error, and closing at once is one closing.
 
-        It ends whatever hangs: work that is not done in ``timeout_s`` is cancelled, and connections are cut. What it
-        leaves behind nevertheless is logged. Usage of tokens that no server has counted is in the spill file, or logged.
+        It ends whatever hangs: work that is not done in ``timeout_s`` is cancelled, and connections are cut. The
+        log says what it leaves behind nevertheless. Usage of tokens that no server has counted is in the spill file, or logged.
         A cache whose event loop has ended, or that was inherited by a fork, is let go of as it is.
 
         Args:
@@ -248,7 +250,7 @@ class Cache(ManyVerbs, BlockVerbs, CoordinationVerbs, InspectionVerbs):
         search_hierarchy: bool = True,
         default: Any = None,
     ) -> Any:
-        """The value of an entry, or ``default``.
+        """Returns the value of an entry, or ``default``.
 
         Args:
             data_type: Its type.
@@ -312,7 +314,7 @@ class Cache(ManyVerbs, BlockVerbs, CoordinationVerbs, InspectionVerbs):
         use_memory: bool = True,
         search_hierarchy: bool = True,
     ) -> Lookup[Any]:
-        """Like :meth:`get` and :meth:`load`, with everything that is known about the answer.
+        """Does what :meth:`get` and :meth:`load` do, and returns everything that is known about the answer.
 
         Args:
             data_type: Its type.
@@ -320,7 +322,7 @@ class Cache(ManyVerbs, BlockVerbs, CoordinationVerbs, InspectionVerbs):
             tenant_id: Its tenant, or its whole scope.
             loader: Asks the source on a miss; ``None``: only look. See :meth:`load`.
             ttl: Seconds that what is loaded stays fresh; left out: the type's.
-            tags: What the value depends on, where that is known before it is loaded.
+            tags: What the value depends on, if that is known before it is loaded.
             document_ids: Documents it depends on, likewise.
             policy: In place of the type's.
             use_memory: Whether memory may answer and keep a copy.
@@ -363,7 +365,7 @@ class Cache(ManyVerbs, BlockVerbs, CoordinationVerbs, InspectionVerbs):
         use_memory: bool = True,
         search_hierarchy: bool = True,
     ) -> Any:
-        """The value of an entry; asks the source where the tiers do not have it.
+        """Returns the value of an entry; asks the source if the tiers do not have it.
 
         Args:
             data_type: Its type.
@@ -372,7 +374,7 @@ class Cache(ManyVerbs, BlockVerbs, CoordinationVerbs, InspectionVerbs):
             loader: ``async def loader(context) -> value``; ``None`` means that the source has nothing. A loader
                 without parameters, or one that is not async, is accepted. See :class:`LoadContext`.
             ttl: Seconds that what is loaded stays fresh; left out: the type's.
-            tags: What the value depends on, where that is known before it is loaded.
+            tags: What the value depends on, if that is known before it is loaded.
             document_ids: Documents it depends on, likewise.
             policy: In place of the type's.
             use_memory: Whether memory may answer and keep a copy.
@@ -424,10 +426,10 @@ class Cache(ManyVerbs, BlockVerbs, CoordinationVerbs, InspectionVerbs):
         tags: Iterable[str] = (),
         document_ids: Iterable[DocumentId] = (),
     ) -> Any:
-        """Ask the source whatever the tiers hold and whoever is loading, and store its answer.
+        """Asks the source whatever the tiers hold and whoever is loading, and stores its answer.
 
-        What the source says after the call is returned: a load that was under way is not joined, and loses to this one.
-        Where the source has nothing, the entry is gone.
+        The answer is one that the source gave after the call: a load that was under way is not joined, and loses to this
+        one. If the source has nothing, the entry is gone.
 
         Args:
             data_type: Its type.
@@ -465,7 +467,7 @@ class Cache(ManyVerbs, BlockVerbs, CoordinationVerbs, InspectionVerbs):
         document_ids: Iterable[DocumentId] = (),
         use_memory: bool = True,
     ) -> bool:
-        """Store a value that the caller vouches for: a load in flight loses to it.
+        """Stores a value that the caller vouches for: a load in flight loses to it.
 
         Args:
             data_type: Its type.
@@ -515,7 +517,7 @@ class Cache(ManyVerbs, BlockVerbs, CoordinationVerbs, InspectionVerbs):
         user_id: str | None = None,
         permissions: Iterable[str] | None = None,
     ) -> bool:
-        """Remove the one entry named.
+        """Removes the one entry named.
 
         Returns:
             Whether it existed on the remote tier.
@@ -543,7 +545,7 @@ class Cache(ManyVerbs, BlockVerbs, CoordinationVerbs, InspectionVerbs):
         document_ids: Iterable[DocumentId] = (),
         tags: Iterable[str] = (),
     ) -> int:
-        """Make everything that matches a miss, wherever it is.
+        """Makes everything that matches a miss, wherever it is.
 
         Args:
             tenant_id: The tenant, or a scope.
@@ -575,7 +577,7 @@ class Cache(ManyVerbs, BlockVerbs, CoordinationVerbs, InspectionVerbs):
     async def invalidate_known(
         self, tenant_id: str | Scope, *, document_ids: Iterable[DocumentId] = (), tags: Iterable[str] = ()
     ) -> int:
-        """Do what :meth:`invalidate` does with documents and tags, and say whether anything was tied to them.
+        """Does what :meth:`invalidate` does with documents and tags, and says whether anything was tied to them.
 
         Args:
             tenant_id: The tenant, or a scope.
@@ -593,7 +595,7 @@ class Cache(ManyVerbs, BlockVerbs, CoordinationVerbs, InspectionVerbs):
         return (await self._open_parts().writer.invalidate(scope, None, None, names)).known if names else 0
 
     def policy(self, data_type: str) -> Policy:
-        """How a data type is kept and loaded."""
+        """Returns the policy by which a data type is kept and loaded."""
         if type(data_type) is not str:
             # A member of an Enum is hashed by its name, and would not be found by its text.
             data_type = identifier("data_type", data_type)

@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 
 
 class Coordination:
-    """Where a cache's locks, queues, counters and the like are asked for.
+    """The locks, queues, counters and the like of one cache.
 
     Args:
         port: The store under them.
@@ -68,21 +68,25 @@ class Coordination:
         self._background: list[asyncio.Task[object]] = []
 
     def start(self) -> None:
-        """Start what runs in the background: the relay to the authority, and the counting of what was spilled."""
+        """Starts what runs in the background: the relay to the authority, and the counting of what was spilled."""
         loop = asyncio.get_running_loop()
         if self._relay is not None:
             self._background.append(loop.create_task(self._relay.run(), name=RELAY))
         if self._spill is not None:
             self._background.append(loop.create_task(self._drain(), name=_DRAIN))
         for task in self._background:
-            task.add_done_callback(self._ended)
+            task.add_done_callback(self._on_end)
 
-    def _ended(self, task: asyncio.Task[object]) -> None:
-        if task in self._background:  # Nobody has closed this desk.
-            words = "has ended, though nobody ended it: close the cache and open it anew"
-            if self._health.report(task.get_name(), words):
+    def _on_end(self, task: asyncio.Task[object]) -> None:
+        if task in self._background:  # A desk that was closed has none left.
+            fault = "has ended, though nobody ended it: close the cache and open it anew"
+            if self._health.report(task.get_name(), fault):
                 error = None if task.cancelled() else task.exception()
-                _log.error("the task %r %s", task.get_name(), words, exc_info=error)
+                _log.error(
+                    "the task %r has ended, though nobody ended it: close the cache and open it anew",
+                    task.get_name(),
+                    exc_info=error,
+                )
 
     async def _drain(self) -> None:
         while True:
@@ -120,7 +124,7 @@ class Coordination:
         return found
 
     async def close(self, deadline: Deadline | None = None) -> None:
-        """Finish what was begun, in 5 s or by the deadline; what is left is cancelled, and is brought again by who comes next.
+        """Finishes what was begun, in 5 s or by the deadline; the rest is cancelled, and the next process takes it up again.
 
         Cancellation: everything is cancelled at once.
         """

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 class CoordinationVerbs(ABC):
-    """What is asked for at a cache's desk. Every verb raises where the server did not confirm."""
+    """The coordination verbs of a cache. Every verb raises if the server did not confirm."""
 
     @property
     @abstractmethod

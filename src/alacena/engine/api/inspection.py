@@ -1,4 +1,4 @@
-"""What people and monitors ask of a cache: what it knows, promises and counts."""
+"""Questions of people and monitors to a cache: what it knows, promises and counts."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class InspectionVerbs(ABC):
 
     @abstractmethod
     def policy(self, data_type: str) -> Policy:
-        """How a data type is kept and loaded."""
+        """Returns the policy by which a data type is kept and loaded."""
 
     @abstractmethod
     def _open_parts(self) -> Parts: ...
@@ -33,7 +33,7 @@ class InspectionVerbs(ABC):
 
     @property
     def url(self) -> str | None:
-        """Where other processes reach the same server, an embedded one too; ``None``: memory only."""
+        """The address at which other processes reach the same server, an embedded one too; ``None``: memory only."""
         return self._open_parts().url
 
     async def ttl(
@@ -52,7 +52,7 @@ class InspectionVerbs(ABC):
         parts = self._open_parts()
         scope = make_scope(tenant_id, agent_id, conversation_id, collection_id, user_id, permissions)
         key = parts.keys.entry(data_type, resource_id, scope)
-        return await parts.reader.remaining(key, self.policy(data_type))
+        return await parts.reader.find_time_left(key, self.policy(data_type))
 
     async def explain(
         self,
@@ -79,7 +79,7 @@ class InspectionVerbs(ABC):
         return await parts.explain(key, wider)
 
     def guarantee(self) -> Mapping[str, Any]:
-        """Which of the protocol's promises hold right now with this server, and why not where they do not.
+        """Returns the protocol's promises that hold now with this server, and why those that do not hold do not.
 
         ``faults`` holds what is wrong with parts that work in the background, by part.
         """

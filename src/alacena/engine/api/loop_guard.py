@@ -63,7 +63,7 @@ _GUARDS: Final[weakref.WeakSet[LoopGuard]] = weakref.WeakSet()
 
 
 def _forget_parents_loops() -> None:
-    """In a forked child: its only thread has the parent's identity, and the parent's loops do not run there."""
+    """Forgets the parent's loops in a forked child, whose only thread has the identity of the parent's."""
     for guard in tuple(_GUARDS):
         guard.thread = None
 

@@ -27,7 +27,7 @@ class ManyVerbs(ABC):
 
     @abstractmethod
     def policy(self, data_type: str) -> Policy:
-        """How a data type is kept and loaded."""
+        """Returns the policy by which a data type is kept and loaded."""
 
     @abstractmethod
     def _open_parts(self) -> Parts: ...
@@ -35,7 +35,7 @@ class ManyVerbs(ABC):
     async def get_many(
         self, data_type: str, resource_ids: Iterable[str], tenant_id: str | Scope, *, use_memory: bool = True
     ) -> dict[str, Any]:
-        """The values of many entries, by id; misses are left out. Cost: at most 1 round trip a node."""
+        """Returns the values of many entries, by id; misses are left out. Cost: at most 1 round trip a node."""
         parts = self._open_parts()
         scope, ids = make_scope(tenant_id), distinct(resource_ids)
         keys = parts.keys.many(data_type, ids, scope)
@@ -43,7 +43,7 @@ class ManyVerbs(ABC):
         return {i: value for i, value in zip(ids, values, strict=True) if value is not MISSING}
 
     async def peek_many(self, data_type: str, resource_ids: Iterable[str], tenant_id: str | Scope) -> dict[str, Any]:
-        """The values of many entries, by id, for a caller that loads the others next: a miss is counted there, once.
+        """Returns the values of many entries, by id, for a caller that loads the others next and counts a miss there.
 
         Cost: at most 1 round trip a node.
         """
@@ -65,7 +65,7 @@ class ManyVerbs(ABC):
         document_ids: Iterable[DocumentId] = (),
         use_memory: bool = True,
     ) -> dict[str, Any]:
-        """The values of many entries, by id, with one loader call for all that the tiers do not have.
+        """Returns the values of many entries, by id, with one loader call for all that the tiers do not have.
 
         Args:
             data_type: Their type.
@@ -114,7 +114,7 @@ class ManyVerbs(ABC):
         tags: Iterable[str] = (),
         document_ids: Iterable[DocumentId] = (),
     ) -> int:
-        """Store many values, as :meth:`Cache.set` does each; all are encoded before the first is sent.
+        """Stores many values, as :meth:`Cache.set` does each; all are encoded before the first is sent.
 
         Args:
             data_type: Their type.

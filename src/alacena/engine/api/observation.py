@@ -1,4 +1,4 @@
-"""How a process is seen: by its snapshot, by what it answers, by the others of its namespace."""
+"""The view of a process from outside: its snapshot, its answers, the others of its namespace."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import asyncio
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from alacena.coordination.fleet import Fleet
+from alacena.coordination.fleet import Fleet, Presence
 from alacena.engine.api.answers import Answers
 from alacena.engine.api.recorder import Recorder
 
@@ -45,26 +45,14 @@ def observe(
     is_shared: bool,
 ) -> Observation:
     """Begins to record, and to tell the others if the store is shared with any."""
-    recorder = Recorder(
-        memory=memory,
-        remote=common.remote,
-        flights=flights,
-        counts=common.counts,
-        health=health,
-        environment=common.environment,
-        settings=common.settings,
-        loop=asyncio.get_running_loop(),
-    )
+    recorder = Recorder(common, memory, flights, health, asyncio.get_running_loop())
     answers = Answers(common.keys, memory, flights, source_backoff, recorder, common.environment)
-    fleet = Fleet(
-        store,
-        common.keys,
-        common.environment,
-        health,
+    presence = Presence(
         recorder.renew,
+        answers.by_question(),
         every_s=common.settings.fleet_every_s if is_shared else None,
         is_seen=common.settings.fleet_every_s is not None,
-        answers=answers.by_question(),
     )
+    fleet = Fleet(store, common.keys, common.environment, health, presence)
     fleet.start()
     return Observation(recorder, answers, fleet)

@@ -12,13 +12,10 @@ from alacena.engine.base.snapshot import Fault, Row, Snapshot
 if TYPE_CHECKING:
     import asyncio
 
-    from alacena.engine.base.counts import Counts
-    from alacena.engine.base.environment import Environment
     from alacena.engine.base.health import Health
-    from alacena.engine.base.remote_tier import RemoteTier
-    from alacena.engine.base.settings import Settings
     from alacena.engine.loading.single_flight import SingleFlight
     from alacena.engine.memory import MemoryTier
+    from alacena.engine.reading.common_parts import CommonParts
 
 _TURN_S: Final = 0.1
 _TURNS: Final = 10
@@ -40,20 +37,17 @@ class Recorder:
 
     def __init__(
         self,
-        *,
+        common: CommonParts,
         memory: MemoryTier,
-        remote: RemoteTier,
         flights: SingleFlight,
-        counts: Counts,
         health: Health,
-        environment: Environment,
-        settings: Settings,
         loop: asyncio.AbstractEventLoop,
     ) -> None:
+        environment, settings = common.environment, common.settings
         self._memory = memory
-        self._remote = remote
+        self._remote = common.remote
         self._flights = flights
-        self._counts = counts
+        self._counts = common.counts
         self._health = health
         self._environment = environment
         self._loop = loop
@@ -73,7 +67,7 @@ class Recorder:
         self._timer = loop.call_later(_TURN_S, self._work)
 
     def stop(self) -> None:
-        """Stop, with a last snapshot."""
+        """Stops, with a last snapshot."""
         self._timer.cancel()
         self.renew()
 
@@ -100,7 +94,7 @@ class Recorder:
         self._timer = self._loop.call_later(_TURN_S, self._work)
 
     def _walk(self) -> bool:
-        """Walk through some entries of memory. Returns whether all have been met."""
+        """Walks through some entries of memory. Returns whether all have been met."""
         end, left = self._environment.now() + _WALK_S, _ENTRIES_A_TURN
         while left and self._environment.now() < end:
             if self._memory.collect(_ENTRIES_A_STEP):

@@ -1,4 +1,4 @@
-"""What a process counts: by tenant and type within bounds, and in all."""
+"""The counts of a process: by tenant and type within bounds, and in all."""
 
 from __future__ import annotations
 
@@ -66,18 +66,18 @@ class CountedRow(msgspec.Struct, gc=False, eq=False):
         """Reads in all."""
         return self.memory + self.redis + self.load + self.waited + self.stale + self.none
 
-    def missed(self, reason: str) -> None:
-        """Count a read that no tier answered."""
+    def count_miss(self, reason: str) -> None:
+        """Counts a read that no tier answered."""
         setattr(self, reason, getattr(self, reason) + 1)
 
     def refuse(self, reason: str) -> None:
-        """Count a value that was not stored."""
+        """Counts a value that was not stored."""
         if self.refused is None:
             self.refused = {}
         self.refused[reason] = self.refused.get(reason, 0) + 1
 
     def add(self, other: CountedRow) -> None:
-        """Add the counts of another row."""
+        """Adds the counts of another row."""
         for name in _SUMMED:
             setattr(self, name, getattr(self, name) + getattr(other, name))
         for reason, count in (other.refused or {}).items():
@@ -110,7 +110,7 @@ _NONE_REFUSED: Final = Refusals()
 
 
 class Histogram:
-    """How long one operation took, in the buckets of :data:`alacena.engine.base.snapshot.BOUNDS_S`."""
+    """The durations of one operation, in the buckets of :data:`alacena.engine.base.snapshot.BOUNDS_S`."""
 
     __slots__ = ("counts", "sum_s")
 
@@ -119,13 +119,13 @@ class Histogram:
         self.sum_s = 0.0
 
     def observe(self, took_s: float) -> None:
-        """Count one."""
+        """Counts one."""
         self.counts[bisect_left(BOUNDS_S, took_s)] += 1
         self.sum_s += took_s
 
 
 class Counts:
-    """What happened since the cache was opened.
+    """The counts of one cache since it was opened.
 
     Attributes:
         redis_hits: Entries that the server had.
@@ -165,26 +165,26 @@ class Counts:
     def of(self, tenant_id: Any, data_type: Any) -> CountedRow:
         """Returns the row in which a type of a tenant is counted."""
         row = self._rows.get((tenant_id, data_type))
-        return self._placed(tenant_id, data_type) if row is None else row
+        return self._place(tenant_id, data_type) if row is None else row
 
-    def missed(self, key: EntryKey, expired: Found | None = None) -> None:
-        """Count a read that no tier could answer with something fresh, but perhaps with an expired entry."""
+    def count_miss(self, key: EntryKey, expired: Found | None = None) -> None:
+        """Counts a read that no tier could answer with something fresh, but perhaps with an expired entry."""
         self.misses += 1
         reason = self.reasons.why(key.ident) if expired is None else NAMES[EXPIRED]
-        self.of(key.tenant_id, key.data_type).missed(reason)
+        self.of(key.tenant_id, key.data_type).count_miss(reason)
 
-    def unanswered(self, key: EntryKey, expired: Found | None = None) -> None:
-        """Count a read that no tier could answer, and that nobody was asked for."""
-        self.missed(key, expired)
+    def count_unanswered(self, key: EntryKey, expired: Found | None = None) -> None:
+        """Counts a read that no tier could answer, and that nobody was asked for."""
+        self.count_miss(key, expired)
         self.of(key.tenant_id, key.data_type).none += 1
 
-    def found(self, found: Found) -> None:
-        """Count a read that a tier answered with something fresh; a hit in memory has counted itself."""
+    def count_hit(self, found: Found) -> None:
+        """Counts a read that a tier answered with something fresh; a hit in memory has counted itself."""
         if found.tier == "redis":
             self.of(found.key.tenant_id, found.key.data_type).redis += 1
 
-    def landed(self, key: EntryKey, lookup: Lookup[Any], *, waited: bool) -> None:
-        """Count a read that a load answered, if no expired entry stood in for it: that is counted where it does."""
+    def count_loaded_read(self, key: EntryKey, lookup: Lookup[Any], *, waited: bool) -> None:
+        """Counts a read that a load answered, if no expired entry stood in for it: that is counted where it does."""
         if lookup.source == "stale":
             return
         row = self.of(key.tenant_id, key.data_type)
@@ -193,61 +193,61 @@ class Counts:
         else:
             row.load += 1
 
-    def went_stale(self, key: EntryKey) -> None:
-        """Count an answer with an expired entry."""
+    def count_stale(self, key: EntryKey) -> None:
+        """Counts an answer with an expired entry."""
         self.stale_served += 1
         self.of(key.tenant_id, key.data_type).stale += 1
 
-    def loaded(self, key: EntryKey, took_s: float) -> None:
-        """Count a source that has answered."""
+    def count_load(self, key: EntryKey, took_s: float) -> None:
+        """Counts a source that has answered."""
         row = self.of(key.tenant_id, key.data_type)
         row.loads += 1
         row.load_s += took_s
         self.load.observe(took_s)
 
-    def failed(self, key: EntryKey) -> None:
-        """Count a load that failed."""
+    def count_failure(self, key: EntryKey) -> None:
+        """Counts a load that failed."""
         self.load_failures += 1
         self.of(key.tenant_id, key.data_type).load_failures += 1
 
-    def filled(self, key: EntryKey) -> None:
-        """Count a loaded value that was stored."""
+    def count_fill(self, key: EntryKey) -> None:
+        """Counts a loaded value that was stored."""
         self.fills += 1
         self.of(key.tenant_id, key.data_type).fills += 1
 
-    def stored(self, fates: Iterable[object], took_s: float) -> None:
-        """Count a call that stored entries, if anything of it was answered."""
+    def count_store(self, fates: Iterable[object], took_s: float) -> None:
+        """Counts a call that stored entries, if anything of it was answered."""
         if not all(isinstance(fate, BackendError) for fate in fates):
             self.store.observe(took_s)
 
-    def refused(self, key: EntryKey, reason: str) -> None:
-        """Count a value that was not stored."""
+    def count_refusal(self, key: EntryKey, reason: str) -> None:
+        """Counts a value that was not stored."""
         self.refused_fills[reason] = self.refused_fills.get(reason, 0) + 1
         self.of(key.tenant_id, key.data_type).refuse(reason)
 
-    def rejected(self, key: EntryKey) -> None:
-        """Count an entry of the server that could not be read."""
+    def count_rejection(self, key: EntryKey) -> None:
+        """Counts an entry of the server that could not be read."""
         self.rejected_entries += 1
         self.of(key.tenant_id, key.data_type).rejected += 1
 
-    def grew_too_large(self, key: EntryKey) -> None:
-        """Note that a value is not kept because of its size."""
+    def note_too_large(self, key: EntryKey) -> None:
+        """Notes that a value is not kept because of its size."""
         self.reasons.note(key.ident, TOO_LARGE)
 
-    def left_out(self, keys: Iterable[EntryKey]) -> None:
-        """Note that the server did not answer for some keys."""
+    def note_unreached(self, keys: Iterable[EntryKey]) -> None:
+        """Notes that the server did not answer for some keys."""
         for key in keys:
             self.reasons.note(key.ident, SERVER_AWAY)
 
-    def used(self, tenant_id: str, tokens: int, micros: int, *, saved: bool) -> None:
-        """Count a use of tokens that the ledger has counted."""
+    def count_tokens(self, tenant_id: str, tokens: int, micros: int, *, saved: bool) -> None:
+        """Counts a use of tokens that the ledger has counted."""
         whose = tenant_id if tenant_id in self._tokens or len(self._tokens) < MOST_TENANTS else None
         sums = self._tokens.setdefault(whose, [0] * 6)
         for at, amount in ((0, tokens), (2, 1), (4, micros)):
             sums[at + saved] += amount
 
     def met_all(self) -> None:
-        """Take over what each row holds, from a walk through all entries that has come to its end."""
+        """Takes over what each row holds, from a walk through all entries that has come to its end."""
         for row in self._rows.values():
             row.entries, row.bytes = row.entries_met, row.bytes_met
             row.entries_met = row.bytes_met = 0
@@ -258,7 +258,7 @@ class Counts:
             row.entries = row.bytes = row.entries_met = row.bytes_met = 0
 
     def elect(self, bytes_of: Callable[[Any], int], held_bytes: int) -> None:
-        """List the tenants with the most reads since the last time and the most bytes, one exchange at a time.
+        """Lists the tenants with the most reads since the last time and the most bytes, one exchange at a time.
 
         Args:
             bytes_of: What a tenant holds in memory.
@@ -312,8 +312,8 @@ class Counts:
         """Returns what was brought to the token ledger, by tenant."""
         return tuple([Tokens(tenant, *sums) for tenant, sums in self._tokens.items()])
 
-    def _placed(self, tenant_id: Any, data_type: Any) -> CountedRow:
-        """The row of a type of a tenant that has none of its own yet, or is not to have one."""
+    def _place(self, tenant_id: Any, data_type: Any) -> CountedRow:
+        """Returns the row of a type of a tenant that has none of its own yet, or is not to have one."""
         tenant = tenant_id
         if tenant is not None and tenant not in self._listed:
             if len(self._listed) < MOST_TENANTS:
@@ -335,14 +335,14 @@ class Counts:
         return row
 
     def compete(self, tenant_id: Any, reads: int) -> None:
-        """Count reads of a tenant that is not listed, for the next election."""
+        """Counts reads of a tenant that is not listed, for the next election."""
         if tenant_id not in self._listed:
             self._compete(tenant_id, reads)
 
     def _compete(self, tenant_id: Any, reads: int = 1) -> None:
         rivals = self._rivals
         if tenant_id not in rivals and len(rivals) >= _MOST_RIVALS:
-            # Whoever is met but now and then makes room for the others.
+            # A tenant that reads but now and then makes room for the others.
             self._rivals = rivals = {tenant: count // 2 for tenant, count in rivals.items() if count > 1}
             if len(rivals) >= _MOST_RIVALS:
                 return

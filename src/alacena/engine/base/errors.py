@@ -239,7 +239,7 @@ class LockLostError(CoordinationError):
 class LockTimeoutError(CoordinationError, TimeoutError):
     """The lock was not had within the time that the caller allowed.
 
-    Somebody else is on it: try again later, or wait longer.
+    Another holder has it: try again later, or wait longer.
     """
 
 

@@ -240,7 +240,7 @@ class _Listener:
         self._thread: Thread | None = None
 
     def tell_in_time(self, event: Event, now: Callable[[], float]) -> None:
-        """Tell it here, or, once it was too slow too often, in its thread."""
+        """Tells it here, or, once it was too slow too often, in its thread."""
         if self._waiting is not None:
             self._put(event, self._waiting)
             return
@@ -259,7 +259,7 @@ class _Listener:
             )  # fmt: skip
 
     def tell(self, event: Event) -> None:
-        """Tell it now. That it fails is logged once, until it has succeeded again."""
+        """Tells it now. That it fails is logged once, until it has succeeded again."""
         try:
             self._observer.observe(event)
         except Exception:  # noqa: BLE001 - an observer's fault must not become the reader's

@@ -524,7 +524,7 @@ class Keys:
         namespace, tag = self._head(tenant_text(tenant_id), 0)
         return ":".join((namespace, self._part(kind), tag, *(self._part(part) for part in parts)))
 
-    def shown(self, name: str) -> str:
+    def render_name(self, name: str) -> str:
         """Returns a name as it may stand on the server: as it is, or as its digest if names must not be seen there."""
         return self._part(name) if self._is_hidden else name
 

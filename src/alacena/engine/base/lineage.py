@@ -32,7 +32,7 @@ _FIELDS: Final = "document_ids"
 _LEAVES: Final = frozenset({str, bytes, bytearray, int, float, bool, complex, type(None)})
 
 
-class Reads:
+class LoadReads:
     """The entries that one load has read from the cache. Bounded: beyond an entry's number of tags it only notes the overflow.
 
     Args:

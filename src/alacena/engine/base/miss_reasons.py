@@ -1,4 +1,4 @@
-"""Why there is no entry under an ident, as far as this process has seen it."""
+"""Reasons for which there is no entry under an ident, as far as this process has seen them."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ TOO_LARGE: Final = 4
 SERVER_AWAY: Final = 5
 
 NAMES: Final = ("absent", "expired", "invalidated", "evicted", "too_large", "server_away")
-"""What the reasons are called where they are counted."""
+"""The names of the reasons where they are counted."""
 
 _BITS: Final = 15
 _PLACES: Final = 1 << _BITS
@@ -33,7 +33,7 @@ class MissReasons:
         self._places = array("q", bytes(8 * _PLACES))
 
     def note(self, ident: tuple[Any, ...], reason: int) -> None:
-        """Note why there is nothing under an entry's ident from now on."""
+        """Notes why there is nothing under an entry's ident from now on."""
         mark = hash(ident)
         self._places[(mark >> 40) & (_PLACES - 1)] = (mark & _MARK) | reason
 

@@ -23,7 +23,7 @@ class Policy:
     retry_after_s: float | None = None
     """Seconds after a failed load during which this process leaves the source of the entry alone, less up to a tenth:
     what may be served stale is served at once, and if there is nothing, readers get the error that it failed with.
-    ``None``: 5 s where something stale stands in, and else each read asks again; 0: each read asks in any case. A
+    ``None``: 5 s if something stale stands in, and else each read asks again; 0: each read asks in any case. A
     source that says for how long itself (``ctx.retry_after``, an exception's ``retry_after``, the ``Retry-After`` of
     its 429 or 503) is left alone for that long."""
     soft_timeout_s: float | None = None

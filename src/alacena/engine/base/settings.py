@@ -79,7 +79,7 @@ class Settings:
     client_name: str = "alacena"
     """How connections are named on the server."""
     process_name: str | None = None
-    """What this process is called in snapshots and in the fleet, such as ``"web-1"``; ``None``: its host and number."""
+    """The name of this process in snapshots and in the fleet, such as ``"web-1"``; ``None``: its host and number."""
     fleet_every_s: float | None = 2.0
     """How often this process tells the others of its namespace what it has counted; ``None``: never."""
 

@@ -1,4 +1,4 @@
-"""What a process has counted, as one immutable object that any thread may read."""
+"""The counts of a process, as one immutable object that any thread may read."""
 
 from __future__ import annotations
 
@@ -98,11 +98,11 @@ class Refusals(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 class Fault(msgspec.Struct, frozen=True):
-    """What is wrong with a part that works in the background.
+    """A fault of a part that works in the background.
 
     Attributes:
         part: Which part, such as ``"connection to 10.0.0.1:6379"``.
-        fault: What is wrong with it.
+        fault: The fault, in words.
     """
 
     part: str
@@ -158,7 +158,7 @@ class Row(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 class Latency(msgspec.Struct, frozen=True):
-    """How long one operation took.
+    """The durations of one operation.
 
     Attributes:
         operation: ``"redis_read"``, ``"load"``, ``"store"`` or ``"invalidate"``.
@@ -177,7 +177,7 @@ class Latency(msgspec.Struct, frozen=True):
 
     @property
     def count(self) -> int:
-        """How many there were."""
+        """The number of operations."""
         return sum(self.counts)
 
     def quantile(self, part: float) -> float:
@@ -191,7 +191,7 @@ class Latency(msgspec.Struct, frozen=True):
 
 
 class Tokens(msgspec.Struct, frozen=True, omit_defaults=True):
-    """What this process brought to the token ledger for one tenant, each key once.
+    """The usage that this process brought to the token ledger for one tenant, each key once.
 
     Attributes:
         tenant_id: Whose; ``None``: all tenants that are not listed.
@@ -218,7 +218,7 @@ class Tokens(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 class Snapshot(msgspec.Struct, frozen=True, omit_defaults=True):
-    """What one process has counted since its cache was opened.
+    """The counts of one process since its cache was opened.
 
     A new one takes the place of the old once a second; nothing in it changes. It is plain data: ``msgspec.json.encode``
     and ``msgspec.msgpack.encode`` take it as it is. It holds no value, no id of an entry and no password.

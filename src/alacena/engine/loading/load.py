@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 from alacena.engine.base.errors import LoadTimeoutError
 from alacena.engine.base.keys import named
-from alacena.engine.base.lineage import UNDER_WAY, Reads
+from alacena.engine.base.lineage import UNDER_WAY, LoadReads
 from alacena.engine.base.remote_tier import MISSING
 from alacena.engine.base.ttl import UNSET, TtlOrUnset, checked
 from alacena.engine.loading.one_shot import refuse_generator_function
@@ -90,7 +90,7 @@ class LoadContext:
         self.stored = True
         self.refusal: Refusal = ""
         self.slips: list[str] = []
-        self.reads = Reads(key)
+        self.reads = LoadReads(key)
         self.tokens = 0
         self.usd = 0.0
         self._retry_after_s: float | None = None
@@ -193,7 +193,7 @@ def loading(context: LoadContext) -> Iterator[None]:
         context.reads.close()
 
 
-def reads_under_way() -> Reads | None:
+def reads_under_way() -> LoadReads | None:
     """Returns the record of the reads of the running load; ``None`` outside of loads."""
     if not UNDER_WAY or (load := LOAD.get()) is None:
         return None

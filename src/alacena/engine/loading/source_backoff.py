@@ -23,7 +23,7 @@ _MOST: Final = 10_000
 _SPREAD: Final = 0.1
 
 
-class _Respite(NamedTuple):
+class _Pause(NamedTuple):
     """For how long a source is left alone, and what it failed with, if that is to be raised meanwhile."""
 
     until: float
@@ -44,7 +44,7 @@ class SourceBackoff:
 
     def __init__(self, environment: Environment) -> None:
         self._environment = environment
-        self._source_backoff: dict[bytes, _Respite] = {}
+        self._source_backoff: dict[bytes, _Pause] = {}
 
     def __len__(self) -> int:
         return len(self._source_backoff)
@@ -76,7 +76,7 @@ class SourceBackoff:
             return
         self._source_backoff.pop(entry, None)
         trace = None if error is None else error.__traceback__
-        self._source_backoff[entry] = _Respite(
+        self._source_backoff[entry] = _Pause(
             self._environment.now() + pause_s, told_s is not None, error, trace, stands
         )
         if len(self._source_backoff) > _MOST:

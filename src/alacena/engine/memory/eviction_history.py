@@ -1,4 +1,4 @@
-"""What is remembered of keys that are no longer in memory."""
+"""The past of keys that are no longer in memory."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Who has to give when the tier is full."""
+"""The tenants that have to give when the tier is full."""
 
 from __future__ import annotations
 

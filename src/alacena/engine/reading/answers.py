@@ -1,4 +1,4 @@
-"""What a batch is asked for and what its loader answers, each value beside the id that it is for."""
+"""The ids of a batch and the answer of its loader, each value beside the id that it is for."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _REMEDY: Final = (
 
 
 def distinct(resource_ids: Iterable[str]) -> list[str]:
-    """The ids of a batch, each once.
+    """Returns the ids of a batch, each once.
 
     Raises:
         InvalidKeyError: It is one id; the letters of a string would be taken for ids.
@@ -37,7 +37,7 @@ def distinct(resource_ids: Iterable[str]) -> list[str]:
 
 
 def as_asked(loader: BatchLoader, resource_ids: Sequence[Any]) -> BatchLoader:
-    """The loader, given its ids as the caller of the batch wrote them: a source compares an int with an int."""
+    """Returns a loader that is given the ids as the caller wrote them: a source compares an int with an int."""
     if all(type(one) is str for one in resource_ids):
         return loader
     written = {identifier("resource_id", one): one for one in resource_ids}
@@ -45,7 +45,7 @@ def as_asked(loader: BatchLoader, resource_ids: Sequence[Any]) -> BatchLoader:
 
 
 def align(ids: Sequence[str], values: Any) -> list[Any]:
-    """A batch loader's answer in the order of the ids it was given; ``None`` for what the source does not have.
+    """Returns a batch loader's answer in the order of its ids; ``None`` for what the source does not have.
 
     Raises:
         ValueError: A sequence of another length (whose value is whose cannot be told), or no sequence at all; a mapping
@@ -65,7 +65,7 @@ def align(ids: Sequence[str], values: Any) -> list[Any]:
 
 
 def _by_id(ids: Sequence[str], values: Any) -> list[Any]:
-    """The values of a mapping whose keys are ids in any form, in the order of the ids."""
+    """Returns the values of a mapping whose keys are ids in any form, in the order of the ids."""
     listed = [values.get(resource_id) for resource_id in ids]
     if all(value is not None for value in listed):
         return listed

@@ -14,7 +14,7 @@ from alacena.engine.loading.load import LoadContext, Renewal, Request, loading, 
 from alacena.engine.loading.one_shot import refuse_generator_function
 from alacena.engine.loading.single_flight import ClaimLeftError, ended, is_ended, is_order
 from alacena.engine.reading.answers import align
-from alacena.engine.reading.decision import RENEWING, STALE, Decision, may_stand_in, stand_in
+from alacena.engine.reading.decision import RENEWING, STALE, ReadDecision, may_stand_in, stand_in
 from alacena.engine.reading.filler import Fill
 from alacena.engine.reading.reader import consume
 
@@ -59,7 +59,7 @@ class Batch:
         return self.use_memory and self.policy.use_memory
 
     def request(self, key: EntryKey, *, renew: bool = False) -> Request:
-        """The part of the batch that is about one entry."""
+        """Returns the part of the batch that is about one entry."""
         return Request(
             keys=(key,),
             loader=_never,
@@ -131,7 +131,7 @@ class BatchRunner:
     async def look(
         self, keys: Sequence[EntryKey], policy: Policy, *, use_memory: bool, is_last: bool = True
     ) -> list[Any]:
-        """What the tiers hold, in the order of the keys, ``MISSING`` for nothing. Cost: at most 1 round trip a node.
+        """Returns what the tiers hold, in the order of the keys, ``MISSING`` for nothing. Cost: at most 1 round trip a node.
 
         Unless it is the last look, what was not found is neither counted nor reported: its load does both.
         """
@@ -145,7 +145,7 @@ class BatchRunner:
         return [_value_of(hit) for hit in hits]
 
     async def load(self, batch: Batch) -> list[Any]:
-        """What the tiers hold, and one loader call for the rest; in the order of the keys, ``MISSING`` for nothing.
+        """Returns what the tiers hold, and loads the rest in one call; in the order of the keys, ``MISSING`` for nothing.
 
         Cancellation: the load goes on and its values are stored: they are paid for.
         """
@@ -164,7 +164,7 @@ class BatchRunner:
             again: dict[bytes, bool] = {}
             landed = await self._wait_for_all(missing, flights, batch.policy, again)
             for entry, lookup in landed.items():
-                self._counts.landed(unique[entry], lookup, waited=entry in joined)
+                self._counts.count_loaded_read(unique[entry], lookup, waited=entry in joined)
             answers |= landed
             missing = [(replace(r, alone=again[r.key.entry]), s) for r, s in missing if r.key.entry in again]
             for request, _ in missing:
@@ -183,17 +183,17 @@ class BatchRunner:
     def _judge(
         self, batch: Batch, keys: Sequence[EntryKey], found: Sequence[Found | None], answers: dict[bytes, Lookup[Any]]
     ) -> tuple[list[_Wanted], list[_Wanted]]:
-        """What has to be loaded now, and what behind an answer that is served: fresh, or stale and put into ``answers``."""
+        """Returns the entries to load now, and those to load behind an answer; stale ones are put into ``answers``."""
         missing: list[_Wanted] = []
         behind: list[_Wanted] = []
         is_eager = batch.policy.early_refresh_beta > 0
         for key, hit in zip(keys, found, strict=True):
             if hit is not None and hit.fresh_for_s > 0 and not is_eager:
-                self._counts.found(hit)
+                self._counts.count_hit(hit)
                 continue  # most of a batch; the decision is known, and asking for it would cost as much as the rest
             decision = self._reader.decide(key, hit, batch.policy)
-            if hit is None or decision is Decision.WAIT:
-                self._counts.missed(key, hit)
+            if hit is None or decision is ReadDecision.WAIT:
+                self._counts.count_miss(key, hit)
                 missing.append((batch.request(key), hit))
                 continue
             answer = self._reader.answer(hit, decision)
@@ -206,13 +206,13 @@ class BatchRunner:
     def _count(self, told: Iterable[tuple[EntryKey, Found | None]]) -> None:
         for key, hit in told:
             if hit is None or hit.fresh_for_s <= 0:
-                self._counts.unanswered(key, hit)
+                self._counts.count_unanswered(key, hit)
             else:
-                self._counts.found(hit)
+                self._counts.count_hit(hit)
 
     @staticmethod
     def _note(keys: Sequence[EntryKey], outcomes: Sequence[Lookup[Any] | Found | None]) -> None:
-        """What a load that is under way in this task depends on from now on."""
+        """Notes the entries that a load under way in this task depends on from now on."""
         reads = reads_under_way()
         if reads is not None:
             for key, outcome in zip(keys, outcomes, strict=True):
@@ -220,21 +220,21 @@ class BatchRunner:
                     reads.note(key.ident, outcome.tags)
 
     def _report(self, outcome: Lookup[Any] | Found | None) -> Lookup[Any]:
-        """What a read's event is made from."""
+        """Returns the look-up that a read's event is made from."""
         assert outcome is not None
         return self._filler.found(outcome) if isinstance(outcome, Found) else outcome
 
     def _start(
         self, wanted: Sequence[_Wanted], loader: BatchLoader, policy: Policy, joined: set[bytes] | None = None
     ) -> list[Flight]:
-        """Join the flights of what is being loaded, and adopt those of the rest at once: who comes next joins them.
+        """Joins the flights of what is being loaded, and adopts those of the rest at once: a later caller joins them.
 
         The entries whose flights were there already are put into ``joined``.
         """
         flights = []
         places = []
         for request, stale in wanted:
-            flight = self._reader.joined(request)
+            flight = self._reader.find_flight(request)
             if flight is None:
                 flight = self._flights.solo() if request.alone else self._flights.register(request.key.entry)
                 places.append(_Place(request, flight, replaces=stale is not None))
@@ -250,7 +250,7 @@ class BatchRunner:
     async def _wait_for_all(
         self, wanted: Sequence[_Wanted], flights: Sequence[Flight], policy: Policy, again: dict[bytes, bool]
     ) -> dict[bytes, Lookup[Any]]:
-        """The outcomes of flights, or stale entries in place of those that fail or take too long.
+        """Returns the outcomes of flights, or stale entries in place of those that fail or take too long.
 
         Without those to ask for again, put into ``again``: ``False`` if a claim was left without a value, ``True``
         (ask for this caller alone) if another caller has the value and nobody can copy it.
@@ -284,21 +284,21 @@ class BatchRunner:
     async def _stand_ins(
         self, wanted: Sequence[_Wanted], outcomes: Mapping[bytes, asyncio.Future[Lookup[Any]]], policy: Policy
     ) -> dict[bytes, Lookup[Any]]:
-        """Stale entries, looked up once more: they may have been invalidated meanwhile, or renewed."""
+        """Returns stale entries, looked up once more: they may have been invalidated meanwhile, or renewed."""
         keys = [r.key for r, stale in wanted if stale is not None and _has_failed(outcomes[r.key.entry])]
         answers = {}
         for key, hit in zip(keys, await self._tiers.find_many(keys, policy, keep=False), strict=True):
             decision = stand_in(hit, policy, has_failed=outcomes[key.entry].done())
-            if hit is not None and decision is Decision.SERVE:
+            if hit is not None and decision is ReadDecision.SERVE:
                 answers[key.entry] = self._filler.found(hit)
-            elif hit is not None and decision is Decision.SERVE_STALE:
+            elif hit is not None and decision is ReadDecision.SERVE_STALE:
                 answers[key.entry] = self._reader.stale(hit)
         return answers
 
     # Loading
 
     async def _run(self, places: list[_Place], loader: BatchLoader, policy: Policy) -> None:
-        """Load a batch to its end. Whatever ends it, whoever waits is told and no lease is left."""
+        """Loads a batch to its end. However it ends, those who wait are told and no lease is left."""
         task = asyncio.current_task()
         assert task is not None
         renewal = Renewal(self._remote, lambda: [p.flight.lease for p in places if p.flight.lease], self._renew_every_s)
@@ -306,7 +306,7 @@ class BatchRunner:
             await self._load(places, loader, policy)
         except BaseException as error:
             reason = ended(task, error, f"a batch of {len(places)} {places[0].key.data_type!r} entries")
-            self._runner.failed(places[0].key, reason)
+            self._runner.note_failure(places[0].key, reason)
             for place in places:
                 if not (place.flight.is_over or is_ended(task, error)):
                     self._runner.leave_alone(place.key, policy, place.flight, error, stands_in=place.replaces)
@@ -347,7 +347,7 @@ class BatchRunner:
                 work.add_done_callback(consume)
 
     async def _ask(self, places: Sequence[_Place]) -> list[Permit | BackendError | None]:
-        """What the remote tier says at once; without it, the entries are loaded and not stored."""
+        """Returns what the remote tier says at once; without it, the entries are loaded and not stored."""
         asking = [place for place in places if not place.request.alone]
         if not asking:
             return [None] * len(places)
@@ -383,13 +383,13 @@ class BatchRunner:
                 wait.cancel()
 
     async def _call(self, places: list[_Place], loader: BatchLoader, policy: Policy) -> None:
-        """Call the loader for entries that nobody else will bring."""
+        """Calls the loader for entries that nobody else will bring."""
         if not places:
             return
         keys = [place.key for place in places]
         ids = [key.resource_id for key in keys]
         shared = LoadContext(keys[0])  # what the loader reads and says is about all of its values
-        async with self._runner.calling_source(keys, policy, [place.flight for place in places], loader) as stopwatch:
+        async with self._runner.call_source(keys, policy, [place.flight for place in places], loader) as stopwatch:
             refuse_generator_function(loader)
             with loading(shared):
                 answer = loader(list(ids))
@@ -400,7 +400,7 @@ class BatchRunner:
         await self._filler.fill_many(fills)
 
     def _deliver(self, place: _Place, value: Any, load_s: float, policy: Policy, tags: tuple[str, ...]) -> Fill:
-        """Land one value now; what is returned is to be stored. A value that cannot be handed out fails its own entry alone."""
+        """Lands one value now; what is returned is to be stored. A value that cannot be handed out fails its own entry alone."""
         request, flight = place.request, place.flight
         self._runner.note_success(request.key)
         lease, new_entry = flight.lease, None
@@ -424,7 +424,7 @@ class BatchRunner:
 
 
 def _value_of(outcome: Lookup[Any] | Found | None) -> Any:
-    """The value of an outcome, ``MISSING`` where there is none."""
+    """Returns the value of an outcome, ``MISSING`` if there is none."""
     if isinstance(outcome, Found):
         return MISSING if outcome.value is NOT_FOUND else outcome.value
     return outcome.value if outcome is not None and outcome.found else MISSING
@@ -446,5 +446,5 @@ _ASK_AGAIN: Final = (ClaimLeftError, UnsharableValueError)
 
 
 def _has_failed(outcome: asyncio.Future[Any]) -> bool:
-    """Whether a load has failed, or takes too long."""
+    """Returns whether a load has failed, or takes too long."""
     return not outcome.done() or (outcome.exception() is not None and not isinstance(outcome.exception(), _ASK_AGAIN))

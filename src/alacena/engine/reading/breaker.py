@@ -46,7 +46,7 @@ class Breaker:
         return self.failures >= _FAILURES
 
     def admits(self) -> bool:
-        """Whether this caller may try. In the half-open state exactly one may, until it reports."""
+        """Returns whether this caller may try. In the half-open state exactly one may, until it reports."""
         if self.failures < _FAILURES:
             return True
         if self._probing or self._environment.now() < self._open_until:
@@ -54,14 +54,14 @@ class Breaker:
         self._probing = True
         return True
 
-    def succeeded(self) -> None:
-        """A try was answered in time."""
+    def record_success(self) -> None:
+        """Notes that a try was answered in time."""
         self.failures = self._pauses = 0
         self.answers += 1
         self._probing = False
 
-    def failed(self, answers: int) -> None:
-        """A try was not answered, or too late. ``answers``: how many there were when it began."""
+    def record_failure(self, answers: int) -> None:
+        """Notes that a try was not answered, or too late. ``answers``: how many there were when it began."""
         if answers != self.answers and not self.is_open:
             self.failures = 0
         opens = self.failures == _FAILURES - 1 or (self.failures >= _FAILURES and self._probing)
@@ -73,6 +73,6 @@ class Breaker:
             self._open_until = self._environment.now() + pause_s * (0.75 + self._environment.random() / 2)
             self._pauses += 1
 
-    def abandoned(self) -> None:
-        """A try was given up by its caller: it says nothing about the server."""
+    def record_leaving(self) -> None:
+        """Notes that a try was given up by its caller: it says nothing about the server."""
         self._probing = False

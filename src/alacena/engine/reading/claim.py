@@ -90,7 +90,7 @@ class Claim:
         tags: Iterable[str] = (),
         document_ids: Iterable[DocumentId] = (),
     ) -> bool:
-        """Store the value, and give it to all that wait for the claim.
+        """Stores the value, and gives it to all that wait for the claim.
 
         Args:
             value: Anything the codec knows, except ``None``; :data:`alacena.UNCHANGED`: what expired is still right. What
@@ -118,7 +118,7 @@ class Claim:
         return await self._redeem(value, checked(ttl), named(tags, document_ids))
 
     async def store_nothing(self) -> bool:
-        """Tell all that wait that the source has nothing; it is remembered for the type's ``negative_ttl_s``.
+        """Tells all that wait that the source has nothing; it is remembered for the type's ``negative_ttl_s``.
 
         Returns:
             Whether it is remembered.
@@ -131,17 +131,17 @@ class Claim:
         return await self._redeem(None, UNSET, ())
 
     def depends_on(self, document_ids: str | Iterable[str]) -> None:
-        """Record documents that the value is made from; see :meth:`LoadContext.depends_on`."""
+        """Records documents that the value is made from; see :meth:`LoadContext.depends_on`."""
         if self._context is not None:
             self._context.depends_on(document_ids)
 
     def skip(self) -> None:
-        """Do not store the value: it is for this caller and those who wait for the claim alone."""
+        """Does not store the value: it is for this caller and those who wait for the claim alone."""
         if self._context is not None:
             self._context.skip()
 
     async def close(self) -> None:
-        """End the claim. If nothing was stored, its lease is given back, and the next one in line has the claim.
+        """Ends the claim. If nothing was stored, its lease is given back, and the next one in line has the claim.
 
         Closing twice is no error.
         """
@@ -151,7 +151,7 @@ class Claim:
             await asyncio.wait((self._flight.task,))
 
     async def begin(self, life_s: float | None = None) -> None:
-        """Wait for the answer, or for the permission.
+        """Waits for the answer, or for the permission.
 
         Args:
             life_s: After how many seconds the claim ends by itself; ``None``: after the type's hard timeout alone.
@@ -175,7 +175,7 @@ class Claim:
 
     @contextmanager
     def inside(self) -> Iterator[None]:
-        """Around the caller's code in its own task: what it reads is noted, and what it waits for, as in a loader."""
+        """Wraps the caller's code in its own task: what it reads is noted, and what it waits for, as in a loader."""
         if self._context is None or self._flight is None:
             yield
             return
@@ -187,7 +187,7 @@ class Claim:
             yield
 
     async def _wait_for_value(self, context: LoadContext) -> Any:
-        """The loader of the claim."""
+        """Loads for the claim: waits for the value that its caller stores."""
         self._context = context
         if not self._called.done():
             self._called.set_result(None)

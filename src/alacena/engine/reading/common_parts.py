@@ -1,4 +1,4 @@
-"""What every part of the reading room is given."""
+"""The parts that every part of the reading room is given."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class CommonParts:
-    """What all parts of one cache share.
+    """The parts that all parts of one cache share.
 
     Attributes:
         remote: The remote tier.

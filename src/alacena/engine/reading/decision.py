@@ -1,4 +1,4 @@
-"""What becomes of a read once the tiers have been looked at: the whole rule, for one entry and for many.
+"""The rule for a read once the tiers have been looked at, for one entry and for many.
 
 Everything here is a pure function of what was found, the type's policy, and whether the source has just failed. Looking,
 waiting and loading are done elsewhere, by what these functions answer.
@@ -18,8 +18,8 @@ if TYPE_CHECKING:
     from alacena.engine.loading.single_flight import Flight
 
 
-class Decision(Enum):
-    """What a read does with what it found."""
+class ReadDecision(Enum):
+    """The decision of a read about what it found."""
 
     SERVE = "the entry is fresh: it is the answer"
     SERVE_AND_RENEW = "the entry is fresh and expires soon: it is the answer, and a load behind the answer renews it"
@@ -28,14 +28,14 @@ class Decision(Enum):
     WAIT = "nothing may be served: the read joins the load of the entry, or starts it, and waits"
 
 
-STALE: Final = (Decision.SERVE_STALE, Decision.SERVE_STALE_AND_RENEW)
+STALE: Final = (ReadDecision.SERVE_STALE, ReadDecision.SERVE_STALE_AND_RENEW)
 """Decisions that serve an expired entry."""
 
-RENEWING: Final = (Decision.SERVE_AND_RENEW, Decision.SERVE_STALE_AND_RENEW)
+RENEWING: Final = (ReadDecision.SERVE_AND_RENEW, ReadDecision.SERVE_STALE_AND_RENEW)
 """Decisions that start a load behind the answer, unless one is under way."""
 
 
-def decide(found: Found | None, policy: Policy, *, has_failed: bool, random: Callable[[], float]) -> Decision:
+def decide(found: Found | None, policy: Policy, *, has_failed: bool, random: Callable[[], float]) -> ReadDecision:
     """Returns what a read does that has not waited for anything yet.
 
     Args:
@@ -46,20 +46,20 @@ def decide(found: Found | None, policy: Policy, *, has_failed: bool, random: Cal
     """
     # 1. Nothing there, or what is there has ended: the tiers return no entry whose generations have ended.
     if found is None:
-        return Decision.WAIT
+        return ReadDecision.WAIT
     # 2. Fresh. It is the answer in any case; the policy may want it renewed before it expires. A source that has just
     #    failed is not asked for that: the entry is still good, and another failure would bring nothing.
     if found.fresh_for_s > 0:
         is_due = policy.early_refresh_beta > 0 and is_early(found, policy, random) and not has_failed
-        return Decision.SERVE_AND_RENEW if is_due else Decision.SERVE
+        return ReadDecision.SERVE_AND_RENEW if is_due else ReadDecision.SERVE
     stale_for_s = -found.fresh_for_s
     # 3. Expired, and its source has just failed. Waiting for the source would most likely bring the same failure, so the
     #    longer of the two allowances holds, and nothing renews the entry until the source may be asked again.
     if has_failed:
-        return Decision.SERVE_STALE if stale_for_s < policy.stale_s else Decision.WAIT
+        return ReadDecision.SERVE_STALE if stale_for_s < policy.stale_s else ReadDecision.WAIT
     # 4. Expired, and the source is well. Only `stale_while_revalidate_s` serves at once; `stale_if_error_s` alone means
     #    that the source is asked first, and that the entry stands in if it fails. See `stand_in`.
-    return Decision.SERVE_STALE_AND_RENEW if stale_for_s < policy.stale_while_revalidate_s else Decision.WAIT
+    return ReadDecision.SERVE_STALE_AND_RENEW if stale_for_s < policy.stale_while_revalidate_s else ReadDecision.WAIT
 
 
 def is_early(found: Found, policy: Policy, random: Callable[[], float]) -> bool:
@@ -78,7 +78,7 @@ def may_stand_in(found: Found | None, policy: Policy) -> bool:
     return found is not None and -found.fresh_for_s < policy.stale_s
 
 
-def stand_in(found: Found | None, policy: Policy, *, has_failed: bool) -> Decision:
+def stand_in(found: Found | None, policy: Policy, *, has_failed: bool) -> ReadDecision:
     """Returns what a read does whose load has failed, or has taken longer than the soft timeout.
 
     Args:
@@ -88,11 +88,11 @@ def stand_in(found: Found | None, policy: Policy, *, has_failed: bool) -> Decisi
         has_failed: Whether the load has failed; otherwise it is only slow, and goes on behind the answer.
     """
     if found is None:
-        return Decision.WAIT
+        return ReadDecision.WAIT
     if found.fresh_for_s > 0:
-        return Decision.SERVE
+        return ReadDecision.SERVE
     allowed_s = policy.stale_if_error_s if has_failed else policy.stale_s
-    return Decision.SERVE_STALE if -found.fresh_for_s < allowed_s else Decision.WAIT
+    return ReadDecision.SERVE_STALE if -found.fresh_for_s < allowed_s else ReadDecision.WAIT
 
 
 def patience_s(flights: Iterable[Flight], policy: Policy, now: float) -> float | None:

@@ -1,4 +1,4 @@
-"""What a loaded value becomes: a new_entry for the tiers, and an answer for each caller."""
+"""The fate of a loaded value: a new entry for the tiers, and an answer for each caller."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ class Filler:
         load_s: float = 0.0,
         usd: float = 0.0,
     ) -> NewEntry:
-        """A value made ready for the tiers.
+        """Makes a value ready for the tiers.
 
         It is encoded here in any case, so that a value which cannot be stored is refused before anything is sent, and
         alike with and without a server.
@@ -95,7 +95,7 @@ class Filler:
     def evaluate(
         self, request: Request, context: LoadContext, value: Any, load_s: float, lease: Lease | None, *, replaces: bool
     ) -> tuple[NewEntry | None, Lookup[Any]]:
-        """What a loaded value becomes: a new_entry, unless it is not to be stored, and an answer for the callers.
+        """Returns a new entry, unless the value is not to be stored, and an answer for the callers.
 
         Args:
             request: What was asked for.
@@ -154,13 +154,13 @@ class Filler:
         )
 
     def found(self, found: Found) -> Lookup[Any]:
-        """An entry of a tier as an answer."""
+        """Returns an entry of a tier as an answer."""
         if found.value is NOT_FOUND:
             return Lookup(None, "cache", found.tier, found=False, tags=found.tags)
         return Lookup(found.value, "cache", found.tier, tags=found.tags)
 
     def private(self, found: Found, policy: Policy) -> Found:
-        """The same entry with a value of its own, for a second receiver."""
+        """Returns the same entry with a value of its own, for a second receiver."""
         if self._is_shared(found.value, policy):
             return found
         own = self._codec.decode(self._codec.encode(found.value))
@@ -175,7 +175,7 @@ class Filler:
         *,
         taken: bool = False,
     ) -> None:
-        """Give the callers their answer, each a private copy where the value could be changed.
+        """Gives the callers their answer, each a private copy if the value could be changed.
 
         Args:
             flight: The flight they are on.
@@ -200,7 +200,7 @@ class Filler:
         flight.resolve(lookup, copy, taken=taken)
 
     async def fill(self, key: EntryKey, lease: Lease | None, new_entry: NewEntry | None, *, replaces: bool) -> bool:
-        """Redeem a lease, or give it back if there is nothing to store; see :meth:`fill_many`."""
+        """Redeems a lease, or gives it back if there is nothing to store; see :meth:`fill_many`."""
         return (await self.fill_many((Fill(key, lease, new_entry, replaces),)))[0]
 
     async def fill_many(self, fills: Sequence[Fill]) -> list[bool]:
@@ -221,7 +221,7 @@ class Filler:
         try:
             if ready:
                 fates = list(await self._remote.fill_many([lease for lease, _ in ready], [entry for _, entry in ready]))
-                self._counts.stored(fates, self._environment.now() - began)
+                self._counts.count_store(fates, self._environment.now() - began)
             answered = True
         except Exception as error:  # noqa: BLE001 - what fails after the landing has no caller to be raised to
             failure = error
@@ -239,26 +239,26 @@ class Filler:
         ]
 
     async def _filled(self, fill: Fill, fate: Fate | None, failure: Exception | None) -> bool:
-        """Say and count what became of one fill, and see to the older value."""
+        """Logs and counts what became of one fill, and ends the older value."""
         lease = fill.lease
         if lease is None or fill.new_entry is None:
             await self._end_older(fill.key, lease, replaces=fill.replaces)
             return False
         if isinstance(fate, BackendError):
             self._tiers.report_failure("fill", lease.key, fate)
-            self._failed(lease.key, "backend", fate)
+            self._log_failure(lease.key, "backend", fate)
         elif failure is not None:
-            self._failed(lease.key, "value", failure)
+            self._log_failure(lease.key, "value", failure)
         elif fate:
-            self._refused(lease.key, fate)
+            self._note_refusal(lease.key, fate)
         else:
-            self._counts.filled(lease.key)
+            self._counts.count_fill(lease.key)
         if fate not in _TAKEN_CARE_OF:
             await self._end_older(fill.key, None, replaces=fill.replaces)
         return fate == ""
 
     async def _end_older(self, key: EntryKey, lease: Lease | None, *, replaces: bool) -> None:
-        """Remove the older value that a newer one was to replace; what another load or `set` has stored since stays."""
+        """Removes the older value that a newer one was to replace; a value that was stored since stays."""
         if not replaces:
             if lease is not None:
                 self._remote.release(lease)
@@ -290,13 +290,13 @@ class Filler:
                     "%s/%s is served but cannot be cached: %s. The next of this type are not said",
                     key.data_type, key.resource_id, error,
                 )  # fmt: skip
-            self._refused(key, "value")
-            self._counts.grew_too_large(key)
+            self._note_refusal(key, "value")
+            self._counts.note_too_large(key)
             return None
 
-    def _failed(self, key: EntryKey, reason: Refusal, error: Exception) -> None:
-        """A fill was not answered, or could not be sent: said in the log once a type."""
-        self._refused(key, reason)
+    def _log_failure(self, key: EntryKey, reason: Refusal, error: Exception) -> None:
+        """Notes that a fill was not answered, or could not be sent; the log says it once a type."""
+        self._note_refusal(key, reason)
         if self._says_first(f"fill {key.data_type}"):
             _log.warning(
                 "%s/%s was served and not stored: %r. The next of this type are not said",
@@ -309,8 +309,8 @@ class Filler:
         self._told.add(what)
         return True
 
-    def _refused(self, key: EntryKey, reason: Refusal) -> None:
-        self._counts.refused(key, reason)
+    def _note_refusal(self, key: EntryKey, reason: Refusal) -> None:
+        self._counts.count_refusal(key, reason)
         if self._events:
             self._events.emit(FillRefused(key.tenant_id, key.data_type, key.resource_id, reason))
 

@@ -71,7 +71,7 @@ class LoadRunner:
         self._limiter = LoadLimiter(settings.max_loads_per_tenant)
 
     async def run(self, flight: Flight, request: Request, stale: Found | None) -> None:
-        """Run one load to its end. Whatever ends it, the callers are told and no lease is left.
+        """Runs one load to its end. However it ends, the callers are told and no lease is left.
 
         Args:
             flight: The flight, run by this task.
@@ -88,7 +88,7 @@ class LoadRunner:
                 # The others did not ask for what this block was about to do: its end says nothing of their sources.
                 reason = error if isinstance(error, ClaimLeftError) else ClaimLeftError(reason)
             elif not flight.is_over:
-                self.failed(request.key, reason)
+                self.note_failure(request.key, reason)
                 if not is_ended(task, error):
                     self.leave_alone(request.key, request.policy, flight, error, stands_in=stale is not None)
             flight.fail(reason)
@@ -109,7 +109,7 @@ class LoadRunner:
         leases = () if lease is None else (lease,)
         renewal = Renewal(self._remote, lambda: leases, self._settings.lease_s / 3)
         try:
-            async with self.calling_source((request.key,), request.policy, (flight,), request.loader) as stopwatch:
+            async with self.call_source((request.key,), request.policy, (flight,), request.loader) as stopwatch:
                 _offer(context, stale, lease, flight)
                 try:
                     with loading(context):
@@ -134,12 +134,12 @@ class LoadRunner:
     async def acquire(
         self, flight: Flight, request: Request, held: Held | None = None, *, also: Sequence[str] = ()
     ) -> Lease | Found | Held | None:
-        """Get a lease, or the entry that somebody else filled meanwhile; else load without storing.
+        """Gets a lease, or the entry that somebody else filled meanwhile; else the load is not stored.
 
         Args:
             flight: The flight.
             request: What it loads.
-            held: The answer of :meth:`ask`, where it was asked already.
+            held: The answer of :meth:`ask`, if it was asked already.
             also: Tags that the value may depend on besides those of the request.
 
         Returns:
@@ -172,7 +172,7 @@ class LoadRunner:
                 return found
 
     async def ask(self, flight: Flight, request: Request, *, also: Sequence[str] = ()) -> Permit:
-        """Ask for a lease once; it rests on the tags of the request, and on others ``also``.
+        """Asks for a lease once; it rests on the tags of the request, and on others ``also``.
 
         Raises:
             BackendError: Redis failed.
@@ -185,7 +185,7 @@ class LoadRunner:
     async def ask_many(
         self, wanted: Sequence[tuple[Flight, Request]], *, also: Sequence[str] = ()
     ) -> list[Permit | BackendError]:
-        """Ask for several leases once, by one call; what Redis failed with stands in the place of an answer.
+        """Asks for several leases once, by one call; what Redis failed with stands in the place of an answer.
 
         A lease that comes when nobody waits for it any more is given back: what is read from the source without
         waiting for it may be older.
@@ -225,16 +225,16 @@ class LoadRunner:
                     permit.change.cancel()
 
     def give_back(self, flight: Flight) -> None:
-        """Give back the lease that a flight still has."""
+        """Gives back the lease that a flight still has."""
         lease, flight.lease = flight.lease, None
         if lease is not None:
             self._remote.release(lease)
 
     @asynccontextmanager
-    async def calling_source(
+    async def call_source(
         self, keys: Sequence[EntryKey], policy: Policy, flights: Sequence[Flight], loader: object
     ) -> AsyncIterator[Stopwatch]:
-        """Around a call of the source: the hard timeout, a place in the tenant's limit, the time taken."""
+        """Wraps a call of the source: the hard timeout, a place in the tenant's limit, the time taken."""
         async with within(policy, keys, loader), self._limiter.place(keys[0].tenant_id, flights):
             for flight in flights:
                 self._flights.mark_started(flight)
@@ -243,27 +243,27 @@ class LoadRunner:
             with call_of_source(), self._flights.inside(keys, flights):
                 yield stopwatch
             stopwatch.stop()
-            self._counts.loaded(keys[0], stopwatch.elapsed_s)
+            self._counts.count_load(keys[0], stopwatch.elapsed_s)
             if self._events:
                 key = keys[0]
                 self._events.emit(
                     LoadFinished(key.tenant_id, key.data_type, key.resource_id, len(keys), stopwatch.elapsed_s)
                 )
 
-    def failed(self, key: EntryKey, error: BaseException) -> None:
-        """Count a load that failed, and tell of it."""
-        self._counts.failed(key)
+    def note_failure(self, key: EntryKey, error: BaseException) -> None:
+        """Counts a load that failed, and tells of it."""
+        self._counts.count_failure(key)
         if self._events:
             self._events.emit(LoadFailed(key.tenant_id, key.data_type, key.resource_id, type(error).__name__))
 
     def note_success(self, key: EntryKey) -> None:
-        """Note that the source of an entry answered."""
+        """Notes that the source of an entry answered."""
         self._source_backoff.record_success(key.entry)
 
     def leave_alone(
         self, key: EntryKey, policy: Policy, flight: Flight, error: BaseException, *, stands_in: bool
     ) -> None:
-        """Note that a source failed, and for how long it is not to be asked again.
+        """Notes that a source failed, and for how long it is not to be asked again.
 
         Args:
             key: The entry.
@@ -292,7 +292,7 @@ class LoadRunner:
         self._source_backoff.record_failure(key.entry, policy, told_s, repeated, stands)
 
     def _note(self, key: EntryKey, context: LoadContext) -> None:
-        """Tell of what a source said wrongly about its value, which its callers get all the same."""
+        """Tells of what a source said wrongly about its value, which its callers get all the same."""
         for slip in context.slips:
             self._counts.slips += 1
             if key.data_type not in self._said and len(self._said) < _MOST_SAID:
@@ -303,9 +303,9 @@ class LoadRunner:
                 )  # fmt: skip
 
     async def _wait_for_change(self, request: Request, held: Held, left_s: float) -> Found | None:
-        """What somebody else has filled meanwhile; ``None`` where the lease is to be asked for again.
+        """Returns what somebody else has filled meanwhile; ``None`` if the lease is to be asked for again.
 
-        Where pushes are sure to come, nothing is sent until one does, or the lease is over.
+        If pushes are sure to come, nothing is sent until one does, or the lease is over.
         """
         if request.insist:
             # Another load began before this one was asked for: it must not store what it brings.
@@ -323,7 +323,7 @@ class LoadRunner:
         return found
 
     def _clear_the_way(self, flight: Flight) -> bool:
-        """Give back the lease of the flight before, if what that flight carries can be stored no more."""
+        """Gives back the lease of the flight before, if what that flight carries can be stored no more."""
         before = flight.before
         if before is None or before.lease is None or before.lease.stands:
             return False
@@ -350,7 +350,7 @@ _NOT_THE_SOURCES: Final = (
 
 
 def _offer(context: LoadContext, stale: Found | None, lease: Lease | None, flight: Flight) -> None:
-    """Hand the loader the value that is there, as it may be stored again: none that has ended since it was found.
+    """Hands the loader the value that is there, as it may be stored again: none that has ended since it was found.
 
     With a lease, it is what was there when the lease was given. The flight is barred once the entry is removed.
     """

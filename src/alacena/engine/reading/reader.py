@@ -15,7 +15,7 @@ from alacena.engine.base.remote_tier import NOT_FOUND, Found, Lookup
 from alacena.engine.base.scope import identifier
 from alacena.engine.loading.load import reads_under_way
 from alacena.engine.loading.single_flight import ClaimLeftError
-from alacena.engine.reading.decision import RENEWING, STALE, Decision, decide, may_stand_in, patience_s, stand_in
+from alacena.engine.reading.decision import RENEWING, STALE, ReadDecision, decide, may_stand_in, patience_s, stand_in
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Iterable, Mapping
@@ -65,7 +65,7 @@ class Reader:
         self._environment = common.environment
 
     async def look(self, keys: tuple[EntryKey, ...], policy: Policy, *, use_memory: bool) -> Lookup[Any]:
-        """Look at the tiers and nowhere else.
+        """Looks at the tiers and nowhere else.
 
         Cost: 0 round trips where memory answers, else 1.
         If Redis fails: a miss and an event.
@@ -76,18 +76,18 @@ class Reader:
         if found is None:
             found = await self._tiers.find(keys, policy, keep=keep)
         if found is None or found.fresh_for_s <= 0:
-            self._counts.unanswered(keys[0], found)
+            self._counts.count_unanswered(keys[0], found)
             return self._finish(keys[0], Lookup(None, "none", found=False), started)
-        self._counts.found(found)
+        self._counts.count_hit(found)
         return self._finish(keys[0], self._filler.found(found), started)
 
     def seeker(self, policies: Mapping[str, Policy]) -> Callable[[str, str, str, Any], Coroutine[Any, Any, Any]]:
-        """What looks for a tenant's own entry on the remote tier, with as few steps as there can be.
+        """Returns a function that looks for a tenant's own entry on the remote tier, in as few steps as there can be.
 
         Args:
             policies: By type; one with a budget of its own takes a step more.
         """
-        shortest = self._sought if self._observed else self._tiers.seek
+        shortest = self._seek_and_report if self._observed else self._tiers.seek
         patient = {kind: policy for kind, policy in policies.items() if policy.redis_budget_s is not None}
         if not patient:
             return shortest
@@ -101,12 +101,12 @@ class Reader:
 
         return seek
 
-    async def _sought(self, data_type: str, resource_id: str, tenant_id: str, default: Any) -> Any:
+    async def _seek_and_report(self, data_type: str, resource_id: str, tenant_id: str, default: Any) -> Any:
         key = self._keys.plain(data_type, resource_id, tenant_id)
         return await self.value((key,), UNKEPT, default, use_memory=False)
 
     async def value(self, keys: tuple[EntryKey, ...], policy: Policy, default: Any, *, use_memory: bool) -> Any:
-        """The value that :meth:`look` finds, or the default: the same look, without its report where nobody is told."""
+        """Returns the value that :meth:`look` finds, or the default; without the report if nobody listens."""
         if self._observed:
             lookup = await self.look(keys, policy, use_memory=use_memory)
             return lookup.value if lookup.found else default
@@ -119,7 +119,7 @@ class Reader:
         return self._tiers.worth(keys[0], found, default)
 
     async def load(self, request: Request) -> Lookup[Any]:
-        """Look at the tiers, then ask the source; callers who ask for one entry at a time share one load.
+        """Looks at the tiers, then asks the source; callers who ask for one entry at a time share one load.
 
         Raises:
             LoadTimeoutError: The source did not answer within the type's hard timeout and nothing stale may be served.
@@ -134,8 +134,8 @@ class Reader:
         started, key = self._environment.now(), request.key
         found = await self._found(request, started)
         decision = self.decide(key, found, request.policy)
-        if found is None or decision is Decision.WAIT:
-            self._counts.missed(key, found)
+        if found is None or decision is ReadDecision.WAIT:
+            self._counts.count_miss(key, found)
             self.admit(key, request.policy)
             return self._finish(key, await self._join(request, found), started)
         if decision in RENEWING:
@@ -145,10 +145,10 @@ class Reader:
     async def claim(
         self, request: Request, called: asyncio.Future[None]
     ) -> Lookup[Any] | tuple[Flight, asyncio.Future[Lookup[Any]]]:
-        """Look at the tiers, wait for the load of the entry, or start one whose loader is the caller's claim.
+        """Looks at the tiers, waits for the load of the entry, or starts one whose loader is the caller's claim.
 
         An expired entry is the answer where its policy serves it stale and somebody renews it already, or its source has
-        just failed. Where nobody does, the caller is to renew it.
+        just failed. If nobody does, the caller is to renew it.
 
         Args:
             request: What to load; its loader waits for the claim's value.
@@ -167,40 +167,40 @@ class Reader:
         started, key = self._environment.now(), request.key
         found = await self._found(request, started)
         decision = self.decide(key, found, request.policy)
-        if decision is Decision.SERVE_STALE_AND_RENEW and self._flights.get(key.entry) is None:
-            decision = Decision.WAIT  # the caller is the one to renew it
-        if found is not None and decision is not Decision.WAIT:
+        if decision is ReadDecision.SERVE_STALE_AND_RENEW and self._flights.get(key.entry) is None:
+            decision = ReadDecision.WAIT  # the caller is the one to renew it
+        if found is not None and decision is not ReadDecision.WAIT:
             return self._finish(key, self.answer(found, decision), started)
-        self._counts.missed(key, found)
+        self._counts.count_miss(key, found)
         self.admit(key, request.policy)
-        while (flight := self.joined(request)) is not None:
+        while (flight := self.find_flight(request)) is not None:
             try:
-                lookup = await self._landed(request, found, flight)
-                self._counts.landed(key, lookup, waited=True)
+                lookup = await self._wait_for(request, found, flight)
+                self._counts.count_loaded_read(key, lookup, waited=True)
                 return self._finish(key, lookup, started)
             except ClaimLeftError:
                 self._flights.check(key)
             except UnsharableValueError:
                 request = replace(request, alone=True)
-        flight = self._started(request, found)
+        flight = self._start(request, found)
         outcome = await _outcome_or_call(flight, called)
         if called.done():
             return flight, outcome
-        self._counts.landed(key, outcome.result(), waited=False)
+        self._counts.count_loaded_read(key, outcome.result(), waited=False)
         return self._finish(key, outcome.result(), started)
 
     async def refresh(self, request: Request) -> Lookup[Any]:
-        """Ask the source whatever the tiers hold and whoever is loading, and store its answer."""
+        """Asks the source whatever the tiers hold and whoever is loading, and stores its answer."""
         started = self._environment.now()
         self._flights.check(request.key)
         self._flights.close(request.key.entry)
         insisting = replace(request, insist=True)
         flight = self._flights.start(request.key.entry, lambda started: self._runner.run(started, insisting, None))
         lookup = await flight.join()
-        self._counts.landed(request.key, lookup, waited=False)
+        self._counts.count_loaded_read(request.key, lookup, waited=False)
         return self._finish(request.key, lookup, started)
 
-    async def remaining(self, key: EntryKey, policy: Policy) -> float:
+    async def find_time_left(self, key: EntryKey, policy: Policy) -> float:
         """Seconds that an entry stays fresh: -1 for ever, -2 absent."""
         found = await self._tiers.find((key,), policy, keep=False)
         if found is None or found.fresh_for_s <= 0 or found.value is NOT_FOUND:
@@ -208,14 +208,14 @@ class Reader:
         return -1 if math.isinf(found.fresh_for_s) else found.fresh_for_s
 
     def stale(self, found: Found) -> Lookup[Any]:
-        """An expired entry as an answer."""
-        self._counts.went_stale(found.key)
+        """Returns an expired entry as an answer."""
+        self._counts.count_stale(found.key)
         if found.value is NOT_FOUND:
             return Lookup(None, "none", found.tier, found=False, tags=found.tags)
         return Lookup(found.value, "stale", found.tier, tags=found.tags)
 
     def report(self, outcomes: Iterable[tuple[EntryKey, Lookup[Any]]], started: float) -> float:
-        """The end of reads: their events. Returns how long they took, in seconds."""
+        """Emits the events of reads that have ended. Returns how long they took, in seconds."""
         latency_s = self._environment.now() - started
         if self._events:
             for key, lookup in outcomes:
@@ -230,13 +230,13 @@ class Reader:
             reads.note(key.ident, lookup.tags)
         return lookup.within(self.report(((key, lookup),), started))
 
-    def decide(self, key: EntryKey, found: Found | None, policy: Policy) -> Decision:
+    def decide(self, key: EntryKey, found: Found | None, policy: Policy) -> ReadDecision:
         """Returns what a read does with what it found, by the rule in `decision`."""
         has_failed = found is not None and self._source_backoff.is_active(key.entry)
         return decide(found, policy, has_failed=has_failed, random=self._environment.random)
 
     def admit(self, key: EntryKey, policy: Policy) -> None:
-        """Let a read wait for the load of an entry.
+        """Lets a read wait for the load of an entry.
 
         Raises:
             CircularLoadError: It would wait for itself.
@@ -245,28 +245,28 @@ class Reader:
         self._flights.check(key)
         self._source_backoff.repeat(key.entry, policy)
 
-    def answer(self, found: Found, decision: Decision) -> Lookup[Any]:
+    def answer(self, found: Found, decision: ReadDecision) -> Lookup[Any]:
         """Returns an entry that is served as an answer, and counts it."""
         if decision in STALE:
-            self._counts.missed(found.key, found)
+            self._counts.count_miss(found.key, found)
             return self.stale(found)
-        self._counts.found(found)
+        self._counts.count_hit(found)
         return self._filler.found(found)
 
     async def _found(self, request: Request, now: float) -> Found | None:
-        """What the tiers have, fresh or expired."""
+        """Returns the entry that the tiers have, fresh or expired."""
         found = self._tiers.in_memory(request.keys, now) if request.keep else None
         if found is None:
             found = await self._tiers.find(request.keys, request.policy, keep=request.keep)
         return found
 
     async def _join(self, request: Request, stale: Found | None) -> Lookup[Any]:
-        """Join the load of the entry, or start it; again as long as it is a claim that is left without a value."""
+        """Joins the load of the entry, or starts it; again as long as it is a claim that is left without a value."""
         while True:
-            joined = self.joined(request)
-            flight = joined or self._started(request, stale)
+            joined = self.find_flight(request)
+            flight = joined or self._start(request, stale)
             try:
-                lookup = await self._landed(request, stale, flight)
+                lookup = await self._wait_for(request, stale, flight)
             except ClaimLeftError:
                 self._flights.check(request.key)  # what is loading it by now may wait for the one that asks
             except UnsharableValueError:
@@ -274,23 +274,23 @@ class Reader:
                     raise
                 request = replace(request, alone=True)
             else:
-                self._counts.landed(request.key, lookup, waited=joined is not None)
+                self._counts.count_loaded_read(request.key, lookup, waited=joined is not None)
                 return lookup
 
-    def joined(self, request: Request) -> Flight | None:
-        """The load under way that a request joins, if there is one."""
+    def find_flight(self, request: Request) -> Flight | None:
+        """Returns the load under way that a request joins, if there is one."""
         flight = None if request.alone else self._flights.get(request.key.entry, exact=not request.use_memory)
         if flight is not None:
             self._counts.shared_loads += 1
         return flight
 
-    def _started(self, request: Request, stale: Found | None) -> Flight:
+    def _start(self, request: Request, stale: Found | None) -> Flight:
         return self._flights.start(
             request.key.entry, lambda started: self._runner.run(started, request, stale), alone=request.alone
         )
 
-    async def _landed(self, request: Request, stale: Found | None, flight: Flight) -> Lookup[Any]:
-        """Wait for a load as long as the policy says, or let an expired entry stand in for it."""
+    async def _wait_for(self, request: Request, stale: Found | None, flight: Flight) -> Lookup[Any]:
+        """Waits for a load as long as the policy says, or lets an expired entry stand in for it."""
         if not may_stand_in(stale, request.policy):
             return await flight.join()  # type: ignore[no-any-return]
         outcome = flight.join()
@@ -308,7 +308,7 @@ class Reader:
     async def _wait_or_serve_stale(
         self, request: Request, outcome: asyncio.Future[Lookup[Any]], patience_s: float | None
     ) -> Lookup[Any]:
-        """Wait for a load that a stale entry may stand in for, if the load takes too long or fails.
+        """Waits for a load that a stale entry may stand in for, if the load takes too long or fails.
 
         The entry is looked up once more at that moment: it may have been invalidated, or renewed, meanwhile.
         """
@@ -319,9 +319,9 @@ class Reader:
             return outcome.result()
         found = await self._tiers.find_again(request.keys, policy, keep=request.keep)
         decision = stand_in(found, policy, has_failed=error is not None)
-        if found is None or decision is Decision.WAIT:
+        if found is None or decision is ReadDecision.WAIT:
             return await outcome
-        if decision is Decision.SERVE:
+        if decision is ReadDecision.SERVE:
             return self._filler.found(found)
         if error is not None:
             _log.warning(
@@ -330,7 +330,7 @@ class Reader:
         return self.stale(found)
 
     def _refresh_behind(self, request: Request, found: Found) -> None:
-        """Renew an entry that is being answered with; the loader gets a copy of its own."""
+        """Renews an entry that is being answered with; the loader gets a copy of its own."""
         entry = request.key.entry
         if self._flights.get(entry) is None:
             renewing = replace(request, renew=True)
@@ -340,7 +340,7 @@ class Reader:
 
 
 async def _outcome_or_call(flight: Flight, called: asyncio.Future[None]) -> asyncio.Future[Lookup[Any]]:
-    """Wait until a claim's own flight has called its loader, or ended without; returns the outcome to wait for."""
+    """Waits until a claim's own flight has called its loader, or ended without; returns the outcome to wait for."""
     outcome = flight.join()
     try:
         await asyncio.wait((outcome, called), return_when=asyncio.FIRST_COMPLETED)
@@ -353,6 +353,6 @@ async def _outcome_or_call(flight: Flight, called: asyncio.Future[None]) -> asyn
 
 
 def consume(work: asyncio.Future[Any]) -> None:
-    """Take note of a failure that nobody may be waiting for, so that asyncio does not report it as never retrieved."""
+    """Takes note of a failure that nobody may be waiting for, so that asyncio does not report it as never retrieved."""
     if not work.cancelled() and work.exception() is not None:
         _log.info("what may have been waited for failed: %r", work.exception())

@@ -32,7 +32,7 @@ _AT_ONCE_S = 0.005
 
 
 class _Word(Enum):
-    """What those who waited for somebody else's look are told of it."""
+    """The outcome of a look, for those who waited for it."""
 
     NOTHING = "nothing is there"
     KEPT = "memory has it"
@@ -80,7 +80,7 @@ class TieredLookup:
         self._looking: dict[bytes, _Look] = {}
 
     def in_memory(self, keys: Sequence[EntryKey], now: float | None = None) -> Found | None:
-        """A fresh entry in memory; a more general one only where memory knows that the narrower ones are absent."""
+        """Returns a fresh entry in memory; a more general one only if memory knows that the narrower ones are absent."""
         if now is None:
             now = self._environment.now()
         for key in keys:
@@ -92,7 +92,7 @@ class TieredLookup:
         return None
 
     def find(self, keys: Sequence[EntryKey], policy: Policy, *, keep: bool) -> Awaitable[Found | None]:
-        """Ask the remote tier. Who asks for a key that is being asked for waits, and then looks into memory.
+        """Asks the remote tier. A caller of a key that is being asked for waits, and then looks into memory.
 
         If Redis fails: ``None``, and an event.
         """
@@ -103,7 +103,7 @@ class TieredLookup:
         return self._lead(keys, policy)
 
     async def _follow(self, keys: Sequence[EntryKey], policy: Policy) -> Found | None:
-        """Wait for somebody else's look, and then look into memory.
+        """Waits for somebody else's look, and then looks into memory.
 
         A follower never takes the leader's value: it may have been invalidated between the answer and the follower.
         """
@@ -119,15 +119,15 @@ class TieredLookup:
         return await self._lead(keys, policy)
 
     def worth(self, key: EntryKey, found: Found | None, default: Any) -> Any:
-        """The value of a fresh entry that was asked for by a key, else the default."""
+        """Returns the value of a fresh entry that was asked for by a key, else the default."""
         if found is None or found.fresh_for_s <= 0:
-            self._counts.unanswered(key, found)
+            self._counts.count_unanswered(key, found)
             return default
-        self._counts.found(found)
+        self._counts.count_hit(found)
         return default if found.value is NOT_FOUND else found.value
 
     async def seek(self, data_type: str, resource_id: str, tenant_id: str, default: Any) -> Any:
-        """The fresh value of a tenant's own entry on the remote tier, else the default, by the shortest way.
+        """Returns the fresh value of a tenant's own entry on the remote tier, else the default, by the shortest way.
 
         If Redis fails: the default, and an event.
         """
@@ -147,10 +147,10 @@ class TieredLookup:
                     unknown = found.unknown
             except BackendError as error:
                 if asked is not None:  # else it was known at once that nobody is there
-                    breaker.failed(answers)
+                    breaker.record_failure(answers)
                 key = self._keys.plain(data_type, resource_id, tenant_id)
                 self.report_failure("get", key, error)
-                self._counts.left_out((key,))
+                self._counts.note_unreached((key,))
                 return self.worth(key, None, default)
         key = self._keys.plain(data_type, resource_id, tenant_id)
         found = await self._ask((key,), UNKEPT, keep=False, unknown=unknown)
@@ -159,22 +159,22 @@ class TieredLookup:
         return self.worth(key, found, default)
 
     async def find_again(self, keys: Sequence[EntryKey], policy: Policy, *, keep: bool) -> Found | None:
-        """What is alive now, fresh or stale: what was found before may have been invalidated since."""
+        """Returns the entry that is alive now, fresh or stale: the one that was found before may have been invalidated since."""
         found = self._alive_in_memory(keys) if keep else None
         return found if found is not None else await self.find(keys, policy, keep=keep)
 
     async def find_many(self, keys: Sequence[EntryKey], policy: Policy, *, keep: bool) -> list[Found | None]:
-        """The same for many entries, each at its own key only, in memory and then at once on the remote tier."""
+        """Finds many entries, each at its own key only, in memory and then at once on the remote tier."""
         found: list[Found | None] = self._all_in_memory(keys) if keep else [None] * len(keys)
         rest = [index for index, hit in enumerate(found) if hit is None]
         if rest:
             asked = [keys[index] for index in rest]
             began = self._environment.now()
             try:
-                hits = await self._guarded(lambda: self._remote.find_many(asked, policy, keep=keep))
+                hits = await self._call_remote(lambda: self._remote.find_many(asked, policy, keep=keep))
             except BackendError as error:
                 self.report_failure("get_many", asked[0], error)
-                self._counts.left_out(asked)
+                self._counts.note_unreached(asked)
                 return found
             self._counts.redis_read.observe(self._environment.now() - began)
             for index, hit in zip(rest, hits, strict=True):
@@ -183,7 +183,7 @@ class TieredLookup:
         return found
 
     def _all_in_memory(self, keys: Sequence[EntryKey]) -> list[Found | None]:
-        """What :meth:`in_memory` gives for each of the keys."""
+        """Returns what :meth:`in_memory` gives for each of the keys."""
         entries, get, hand_out, now = (
             self._memory.entries,
             self._memory.get,
@@ -210,7 +210,7 @@ class TieredLookup:
         try:
             if self._breaker.just_failed:
                 raise _LeftAloneError("Redis has just failed")
-            answers = await self._guarded(lambda: self._ask_for_leases(asked))
+            answers = await self._call_remote(lambda: self._ask_for_leases(asked))
         except BackendError as error:
             answers = [error] * len(asked)
         for one, answer in zip(asked, answers, strict=True):
@@ -231,7 +231,7 @@ class TieredLookup:
         return answers
 
     def report_failure(self, verb: str, key: EntryKey, error: BackendError) -> None:
-        """Note that Redis failed a cache verb, which goes on without it."""
+        """Notes that Redis failed a cache verb, which goes on without it."""
         if isinstance(error, _LeftAloneError):
             return
         self._counts.backend_failures += 1
@@ -239,7 +239,7 @@ class TieredLookup:
             self._events.emit(BackendFailed(key.tenant_id, key.data_type, verb, str(error)))
 
     async def _lead(self, keys: Sequence[EntryKey], policy: Policy) -> Found | None:
-        """Ask for oneself and for whoever comes meanwhile."""
+        """Asks for this caller and for those who come meanwhile."""
         entry = keys[0].entry
         look = self._looking.setdefault(entry, _Look(len(keys)))
         word = _Word.LEFT
@@ -260,10 +260,10 @@ class TieredLookup:
     async def _ask(
         self, keys: Sequence[EntryKey], policy: Policy, *, keep: bool, unknown: Sequence[Generation] = ()
     ) -> Found | None:
-        """Ask, whoever else is asking, for the entry and for generations that are not known."""
+        """Asks, whoever else is asking, for the entry and for generations that are not known."""
         breaker = self._breaker
         if breaker.failures and not breaker.admits():
-            self._counts.left_out(keys)
+            self._counts.note_unreached(keys)
             return None
         began, answers = self._environment.now(), breaker.answers
         try:
@@ -271,15 +271,15 @@ class TieredLookup:
             if isinstance(found, Unsettled):
                 found = await self._remote.find(keys, policy, keep=keep, unknown=found.unknown)
         except BackendError as error:
-            self._failed(error, began, answers)
+            self._note_failure(error, began, answers)
             self.report_failure("get", keys[0], error)
-            self._counts.left_out(keys)
+            self._counts.note_unreached(keys)
             return None
         except asyncio.CancelledError:
-            breaker.abandoned()
+            breaker.record_leaving()
             raise
         if breaker.failures:
-            breaker.succeeded()
+            breaker.record_success()
         else:
             breaker.answers += 1
         self._counts.redis_read.observe(self._environment.now() - began)
@@ -288,8 +288,8 @@ class TieredLookup:
         self._counts.redis_hits += found.tier == "redis"
         return found
 
-    async def _guarded(self, ask: Callable[[], Awaitable[T]]) -> T:
-        """Ask the remote tier something, if the breaker allows.
+    async def _call_remote(self, ask: Callable[[], Awaitable[T]]) -> T:
+        """Asks the remote tier something, if the breaker allows.
 
         Raises:
             BackendError: It failed, or the breaker is open.
@@ -300,30 +300,30 @@ class TieredLookup:
         settled = False
         try:
             answer = await ask()
-            self._breaker.succeeded()
+            self._breaker.record_success()
             settled = True
         except BackendError as error:
-            self._failed(error, began, answers)
+            self._note_failure(error, began, answers)
             settled = True
             raise
         finally:
             if not settled:
-                self._breaker.abandoned()
+                self._breaker.record_leaving()
         return answer
 
-    def _failed(self, error: BackendError, began: float, answers: int) -> None:
-        """Tell the breaker, unless it was known at once that nobody is there: that made nobody wait.
+    def _note_failure(self, error: BackendError, began: float, answers: int) -> None:
+        """Tells the breaker, unless it was known at once that nobody is there: that made nobody wait.
 
-        Where it counted, reads would stay away for a while from a server that is back, or from those of a cluster that
+        If it counted, reads would stay away for a while from a server that is back, or from those of a cluster that
         are well.
         """
         if isinstance(error, BackendUnavailableError) and self._environment.now() - began < _AT_ONCE_S:
-            self._breaker.abandoned()
+            self._breaker.record_leaving()
         else:
-            self._breaker.failed(answers)
+            self._breaker.record_failure(answers)
 
     def _alive_in_memory(self, keys: Sequence[EntryKey]) -> Found | None:
-        """A fresh entry in memory, else the first that is alive at all."""
+        """Returns a fresh entry in memory, else the first that is alive at all."""
         now = self._environment.now()
         for key in keys:
             entry = self._memory.get(key.ident, now) or self._memory.get_stale(key.ident, now)

@@ -156,7 +156,7 @@ class Writer:
     async def _refused(self, refusals: Sequence[tuple[EntryKey, Refusal]]) -> None:
         """The caller knows of newer values that are not stored: the older ones are not served any more."""
         for key, reason in refusals:
-            self._counts.refused(key, reason)
+            self._counts.count_refusal(key, reason)
         if refusals:
             await self.delete([key for key, _ in refusals])
 
@@ -170,7 +170,7 @@ class Writer:
             begun = None if beginnings is None else beginnings[some]
             began = self._environment.now()
             fates = await self._remote.store_many(keys[some], new_entries[some], begun)
-            self._counts.stored(fates, self._environment.now() - began)
+            self._counts.count_store(fates, self._environment.now() - began)
             refusals: list[tuple[EntryKey, Refusal]] = []
             for key, fate in zip(keys[some], fates, strict=True):
                 if not fate:

@@ -1,4 +1,4 @@
-"""What calls used and what hits saved: told to the token ledger, each once."""
+"""Usage of calls and savings of hits: told to the token ledger, each once."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ class CallAttribution:
 
 @dataclass(slots=True)
 class CallCounts:
-    """What became of the calls of one transport.
+    """The outcomes of the calls of one transport.
 
     Attributes:
         hits: Answered without a call of the provider, whole or as the events of a call that was under way.
@@ -92,7 +92,7 @@ class Accounts:
         return replace(ending, nanodollars=self._prices.nanodollars(ending.model, ending.counts, at=at, url=call.url))
 
     def used(self, cache: Cache, caller: CallAttribution, call: Call, ending: Ending) -> None:
-        """Count a call of the provider, behind it: nobody waits for the ledger, least of all while Redis is away.
+        """Counts a call of the provider, behind it: nobody waits for the ledger, least of all while Redis is away.
 
         If Redis fails: the use is in the log, and nothing is raised: the answer is paid for.
         """
@@ -108,7 +108,7 @@ class Accounts:
         self._tell(cache, usage_record(caller, call, ending, ending.counts, saved=False))
 
     def saved(self, cache: Cache, caller: CallAttribution, call: Call, ending: Ending) -> None:
-        """Count a hit, behind it."""
+        """Counts a hit, behind it."""
         if ending.counts is None:
             self.counts.uncounted += 1
             return
@@ -116,7 +116,7 @@ class Accounts:
         self._tell(cache, usage_record(caller, call, ending, ending.counts, saved=True))
 
     async def settle(self) -> None:
-        """Wait until the ledger has been told of everything."""
+        """Waits until the ledger has been told of everything."""
         while self._tasks:
             await asyncio.wait(tuple(self._tasks))
 

@@ -106,14 +106,14 @@ def passed_on(headers: Iterable[tuple[str, str]]) -> Headers:
 
 
 def is_kept(name: str) -> bool:
-    """Whether a header may be replayed: no cookie, and nothing that tells of the provider's limits at that moment."""
+    """Returns whether a header may be replayed: no cookie, and nothing that tells of the provider's limits at that moment."""
     lower = name.lower()
     return lower not in _OF_THE_WIRE and lower not in _OF_THE_MOMENT and not _LIMITS(lower)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Ending:
-    """How an answer ended.
+    """The end of an answer.
 
     Attributes:
         reason: Why it must not be kept, in a word; empty if it may.
@@ -133,7 +133,7 @@ class Ending:
 
 
 def judge(call: Call, rules: Rules, status: int, content_type: str, body: bytes) -> Ending:
-    """Returns how an answer ended. What cannot be understood must not be kept."""
+    """Returns how an answer ended. An answer that cannot be understood must not be kept."""
     if status != 200:
         return Ending(reason="status", model=call.model)
     told = _Told()
@@ -155,7 +155,7 @@ def judge(call: Call, rules: Rules, status: int, content_type: str, body: bytes)
 
 
 def payloads(body: bytes) -> Iterator[bytes]:
-    """The data of server-sent events, in their order."""
+    """Yields the data of server-sent events, in their order."""
     for event in _END_OF_EVENT.split(body):
         lines = [line[5:].removeprefix(b" ") for line in _END_OF_LINE.split(event) if line.startswith(b"data:")]
         if lines:
@@ -170,7 +170,7 @@ class LastEvent:
         self._tail = b""
 
     def read(self, chunk: bytes) -> None:
-        """Take note of the next bytes."""
+        """Takes note of the next bytes."""
         text = self._tail + chunk
         self.has_come = self.has_come or any(mark in text for mark in _LAST_EVENTS)
         self._tail = text[-_LONGEST_LAST_EVENT:]
@@ -178,7 +178,7 @@ class LastEvent:
 
 @dataclass(slots=True)
 class _Told:
-    """What the parts of an answer have said so far."""
+    """The words of an answer's parts so far."""
 
     is_over: bool = False
     has_failed: bool = False

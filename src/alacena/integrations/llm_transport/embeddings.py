@@ -156,7 +156,7 @@ class EmbeddingExchange:
         return job.response(200, brought.headers, reply_to(inputs, found, brought.paid), told)
 
     def _save(self, job: Job, inputs: Inputs, found: dict[str, Any], brought: _Brought) -> None:
-        """Count what was not paid for now: what was known, and inputs that the call brings twice."""
+        """Counts what was not paid for now: what was known, and inputs that the call brings twice."""
         tokens = sum(found[one]["tokens"] for one in inputs.ids)
         tokens -= sum(found[one]["tokens"] for one in brought.ids)
         self._accounts.counts.hits += not brought.ids
@@ -167,7 +167,7 @@ class EmbeddingExchange:
 
 
 class _Brought:
-    """What the provider brought for one call.
+    """The embeddings that the provider brought for one call.
 
     Attributes:
         ids: The ids of its embeddings.
@@ -182,7 +182,7 @@ class _Brought:
         self._job, self._inputs, self._send, self._accounts = job, inputs, send, accounts
 
     async def load(self, ids: Sequence[str]) -> dict[str, dict[str, Any]]:
-        """Ask the provider for the embeddings of these ids."""
+        """Asks the provider for the embeddings of these ids."""
         job = self._job
         response = await self._send(renewed(job.request, self._inputs.body_for(ids)))
         try:
@@ -209,7 +209,7 @@ class _Brought:
 
 
 def _told(job: Job, inputs: Inputs, found: dict[str, Any], brought: _Brought) -> str:
-    """What our own header says."""
+    """Returns the words of our own header for one response."""
     known = [one for one in inputs.ids if one not in brought.ids]
     if not known:
         return "miss"

@@ -71,7 +71,7 @@ class Exchange:
     async def events(self, job: Job) -> Any:
         """Returns the response to a call whose answer comes in events, at once when the first has come.
 
-        Who asks for the same while they come hears them from the start, unless something that the answer rests on has
+        A caller that asks for the same while they come hears them from the start, unless something that the answer rests on has
         ended since the provider was asked.
 
         Cancellation: of the response leaves the call to the others that listen; the last to leave ends it.
@@ -95,7 +95,7 @@ class Exchange:
         return await self._heard(job, live, joined=live is not own)
 
     async def _begun(self, job: Job, key: _Key, own: Live, task: asyncio.Task[Lookup[Any]]) -> Live | None:
-        """The call that brings the answer, ours or an equal one that began after ours came; ``None``: there is one.
+        """Returns the call that brings the answer, ours or an equal one that began after ours came; ``None``: there is one.
 
         One that had begun before cannot be had here: it may rest on what had ended by the time that ours came.
         """
@@ -121,7 +121,7 @@ class Exchange:
         return begun.result()
 
     async def _heard(self, job: Job, live: Live, *, joined: bool) -> Any:
-        """The response of one who listens."""
+        """Returns the response for one listener."""
         is_well = False
         try:
             status, headers = await asyncio.shield(live.head)
@@ -140,7 +140,7 @@ class Exchange:
         return job.response(status, headers, Stream(live.listen(), close), told)
 
     async def _stream(self, job: Job, key: _Key, live: Live, context: LoadContext) -> dict[str, Any]:
-        """Ask the provider, and tell all listeners what comes."""
+        """Asks the provider, and tells all listeners what comes."""
         live.begin(context)
         self._live[key] = live
         for begun, listener in self._waiting.pop(key, {}).items():
@@ -181,13 +181,13 @@ class Exchange:
         )
 
     def _policy(self, given: Policy) -> Policy:
-        """The type's policy, but without a time limit, as the client has its own, and shared, as nobody changes a record."""
+        """Returns the type's policy without a time limit, as the client has its own, and shared, as records never change."""
         if self._policies[0] is not given:
             self._policies = given, given.but(hard_timeout_s=None, shared=True)
         return self._policies[1]
 
     def _judged(self, job: Job, context: LoadContext, response: Any, body: bytes) -> Answer:
-        """The answer that has just come; what it used is counted, and what is not finished is not stored."""
+        """Returns the answer that has just come; its usage is counted, and an unfinished one is not stored."""
         at, status = job.now(), response.status_code
         ending = judge(job.call, job.rules, status, response.headers.get("content-type", ""), body)
         if ending.reason:
@@ -202,7 +202,7 @@ class Exchange:
         return Answer(status=status, headers=headers, body=body, at=at, ending=ending)
 
     def _replayed(self, job: Job, found: Lookup[Any]) -> Any:
-        """The response to a call that somebody else made, before or at the same time."""
+        """Returns the response to a call that somebody else made, before or at the same time."""
         assert found.value is not None  # a load always has an answer
         answer = answer_of(found.value)
         if answer.status != 200:
@@ -222,6 +222,6 @@ def _id(job: Job) -> str:
 
 
 def _consume(task: asyncio.Task[Any]) -> None:
-    """Take note of an error that the listeners have been told."""
+    """Takes note of an error that the listeners have been told."""
     if not task.cancelled():
         task.exception()

@@ -62,7 +62,7 @@ class Stream(StreamBase):
             yield chunk
 
     async def aclose(self) -> None:
-        """Close it; closing twice is no error."""
+        """Closes it; closing twice is no error."""
         close, self._close = self._close, None
         if close is not None:
             await close()

@@ -19,7 +19,7 @@ HEADER: Final = "x-alacena-cache"
 
 
 def is_hit(response: Any) -> bool:
-    """Whether a response cost nothing: what its usage says was paid before, and is not to be counted again.
+    """Returns whether a response cost nothing: what its usage says was paid before, and is not to be counted again.
 
     Args:
         response: Anything that has ``headers``: a response, or what ``with_raw_response`` returns.
@@ -52,7 +52,7 @@ class Job:
     document_ids: tuple[str, ...]
 
     def now(self) -> float:
-        """The time, in seconds since the epoch."""
+        """Returns the time, in seconds since the epoch."""
         return self.cache.environment.wall()
 
     def response(self, status: int, headers: Headers, body: bytes | Stream, told: str) -> Any:

@@ -14,9 +14,9 @@ _DOCUMENTS: Final[ContextVar[tuple[str, ...]]] = ContextVar("alacena.llm_documen
 
 @contextmanager
 def based_on(document_ids: str | Iterable[str]) -> Iterator[None]:
-    """Say that the calls in this block are made from these documents, besides those of the blocks around it.
+    """Says that the calls in this block are made from these documents, besides those of the blocks around it.
 
-    What the provider answers is gone from the cache when one of them is invalidated.
+    Their answers are gone from the cache when one of the documents is invalidated.
 
     Args:
         document_ids: One id, or several.

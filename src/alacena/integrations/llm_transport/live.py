@@ -55,15 +55,15 @@ class Live:
         return b"".join(self._chunks)
 
     def begin(self, context: LoadContext) -> None:
-        """Note that the provider is being asked."""
+        """Notes that the provider is being asked."""
         self._context = context
 
     def tell_head(self, head: Head) -> None:
-        """Tell the status and the headers."""
+        """Tells the status and the headers."""
         self.head.set_result(head)
 
     def tell(self, chunk: bytes) -> None:
-        """Tell the next bytes."""
+        """Tells the next bytes."""
         self._chunks.append(chunk)
         self._last.read(chunk)
         self._wake()
@@ -74,7 +74,7 @@ class Live:
         return self._is_over
 
     def end(self, error: BaseException | None = None) -> None:
-        """Tell that nothing more comes; with an error, that it was cut short."""
+        """Tells that nothing more comes; with an error, that it was cut short."""
         if isinstance(error, asyncio.CancelledError):
             # Whoever still listens was not cancelled himself, and must not hear that he was.
             error = CacheClosedError("the cache was closed while the provider was answering")
@@ -85,11 +85,11 @@ class Live:
         self._wake()
 
     def join(self, job: Job) -> None:
-        """Let one more listen."""
+        """Lets one more listen."""
         self._listeners.add(job)
 
     def leave(self, job: Job) -> None:
-        """One listener goes. The last one ends the call, unless its last event has come: then it is paid for."""
+        """Lets one listener go. The last one ends the call, unless its last event has come: then it is paid for."""
         self._listeners.discard(job)
         if self._is_over or self._last.has_come:
             self._heard_out.add(job)
@@ -97,7 +97,7 @@ class Live:
             self.task.cancel()
 
     async def listen(self) -> AsyncIterator[bytes]:
-        """Everything from the start, as it comes."""
+        """Yields everything from the start, as it comes."""
         heard = 0
         while True:
             while heard < len(self._chunks):

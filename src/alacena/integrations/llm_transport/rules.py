@@ -36,7 +36,7 @@ _SHAPING: Final = ("openai-organization", "openai-project", "openai-beta", "anth
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Rules:
-    """What may be kept of an endpoint or a model, beyond what is safe for everybody.
+    """The answers of an endpoint or a model that may be kept, beyond what is safe for everybody.
 
     Attributes:
         sampled: Keep answers of calls that ask for variety themselves: a ``temperature`` above 0, ``n`` above 1.
@@ -93,7 +93,7 @@ class Call:
 
     @property
     def question(self) -> dict[str, Any]:
-        """What decides the answer: the body without what only tells the provider where its own prompt cache may be."""
+        """The part of the call that decides its answer: its body without hints about the provider's own prompt cache."""
         return {name: value for name, value in self.body.items() if name not in _HINTS}
 
     def identity(self, *parts: object) -> str:

@@ -97,7 +97,7 @@ class CachingTransport(TransportBase):
 
     @property
     def counts(self) -> CallCounts:
-        """What became of the calls so far."""
+        """The outcomes of the calls so far."""
         return self._accounts.counts
 
     async def handle_async_request(self, request: Request) -> Any:
@@ -139,13 +139,13 @@ class CachingTransport(TransportBase):
         return await (self._exchange.events(job) if call.streams else self._exchange.whole(job))
 
     async def aclose(self) -> None:
-        """Wait until the ledger has been told of everything, then close the inner transport."""
+        """Waits until the ledger has been told of everything, then closes the inner transport."""
         await self._accounts.settle()
         if self._inner is not None:
             await self._inner.aclose()
 
     async def settle(self) -> None:
-        """Wait until the ledger has been told of the calls so far."""
+        """Waits until the ledger has been told of the calls so far."""
         await self._accounts.settle()
 
     async def _send(self, request: Request) -> Any:
@@ -154,7 +154,7 @@ class CachingTransport(TransportBase):
         return await self._inner.handle_async_request(request)
 
     async def _call_of(self, request: Request) -> Call | None:
-        """What a request asks for; a body that is no JSON is left unread."""
+        """Returns what a request asks for; a body that is no JSON is left unread."""
         if request.method != "POST" or "json" not in request.headers.get("content-type", ""):
             return None
         url = (
@@ -163,7 +163,7 @@ class CachingTransport(TransportBase):
         return read_call(str(url), request.headers, await request.aread(), self._vary)
 
     def _documents(self, call: Call, named: str) -> tuple[str, ...]:
-        """The documents that a call names; the source that it is made in depends on them too."""
+        """Returns the documents that a call names; the source that it is made in depends on them too."""
         given = [one for part in named.split(",") if (one := part.strip())]
         asked = () if self._document_ids is None else self._document_ids(call)
         documents = tuple(dict.fromkeys((*current_documents(), *given, *asked)))
@@ -172,7 +172,7 @@ class CachingTransport(TransportBase):
         return documents
 
     async def _pass_on(self, request: Request, job: Job | None, reason: str) -> Any:
-        """The provider's own response; what it used is counted if somebody can be told."""
+        """Returns the provider's own response; its usage is counted if somebody can be told."""
         self.counts.bypasses[reason] += 1
         response = await self._send(request)
         told = f"bypass; reason={reason}"
@@ -182,7 +182,7 @@ class CachingTransport(TransportBase):
         return response
 
     def _heard(self, response: Any, job: Job, told: str) -> Any:
-        """The same response, whose body is read along with its reader."""
+        """Returns the same response, whose body is read along with its reader."""
         chunks: list[bytes] = []
 
         async def read() -> AsyncIterator[bytes]:

@@ -1,4 +1,4 @@
-"""What may be changed from the console: each action is asked for twice, and written down with its operator's name."""
+"""The changes that the console can make: each action is asked for twice, and written down with its operator's name."""
 
 from __future__ import annotations
 
@@ -119,7 +119,7 @@ class Actions:
 
 
 class _Given(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=True):
-    """What every action is told. A parameter that is not known is refused: a misspelt one would widen the action."""
+    """The parameters of every action. A parameter that is not known is refused: a misspelt one would widen the action."""
 
     tenant: Annotated[str, msgspec.Meta(min_length=1)]
     confirm: str | None = None

@@ -16,7 +16,7 @@ from alacena.engine import SettingsError
 from alacena.ops.console.actions import Actions
 from alacena.ops.console.activity_log import ActivityLog
 from alacena.ops.console.console_access import COOKIE, COOKIE_S, ConsoleAccess, ConsoleAccessMiddleware, refusal
-from alacena.ops.console.views import Views, answering
+from alacena.ops.console.views import Views, make_endpoint
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection
@@ -76,8 +76,8 @@ def console_app(
         Route("/", _page),
         Route("/static/{path:path}", _static),
         Route("/session", _session(access), methods=["POST", "DELETE"]),
-        Route("/api/about", answering(about)),
-        *(Route(f"/api/{name}", answering(getattr(views, name))) for name in _VIEWS),
+        Route("/api/about", make_endpoint(about)),
+        *(Route(f"/api/{name}", make_endpoint(getattr(views, name))) for name in _VIEWS),
         Route("/api/do/{action}", actions.act, methods=["POST"]),
     ]
     return Starlette(routes=routes, middleware=[Middleware(ConsoleAccessMiddleware, access=access)])

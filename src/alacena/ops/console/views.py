@@ -1,4 +1,4 @@
-"""What each view of the console shows, as JSON: the same answers that the commands print with ``--json``."""
+"""The views of the console, as JSON: the same answers that the commands print with ``--json``."""
 
 from __future__ import annotations
 
@@ -101,8 +101,8 @@ class Views:
 
     async def everywhere(self, request: Request) -> dict[str, Any]:
         """Returns what each process knows of one entry: its memory, and whether it loads it."""
-        words = {"data_type": _asked(request, "type"), "resource_id": _asked(request, "id")}
-        words |= {"tenant_id": _asked(request, "tenant")}
+        words = {"data_type": _require(request, "type"), "resource_id": _require(request, "id")}
+        words |= {"tenant_id": _require(request, "tenant")}
         words |= {name: given for name in _SCOPE if (given := request.query_params.get(name))}
         members = [one for one in await self._cache.fleet() if not one.is_stale][:_MOST_ASKED]
         answers = await asyncio.gather(*(self._ask(member.name, words) for member in members))
@@ -120,8 +120,8 @@ class Views:
     async def explain(self, request: Request) -> CommandResult:
         """Returns why a read of one entry is what it is."""
         parts = {name: request.query_params.get(name) or None for name in _SCOPE}
-        scope = Scope(_asked(request, "tenant"), **parts)
-        return await report.explanation(self._cache, _asked(request, "type"), _asked(request, "id"), scope)
+        scope = Scope(_require(request, "tenant"), **parts)
+        return await report.explanation(self._cache, _require(request, "type"), _require(request, "id"), scope)
 
     async def queues(self, request: Request) -> CommandResult:
         """Returns the queues."""
@@ -129,7 +129,7 @@ class Views:
 
     async def dead(self, request: Request) -> CommandResult:
         """Returns the dead letters of one queue."""
-        return await letters.dead(self._cache, _asked(request, "tenant"), _asked(request, "queue"), _MOST_LETTERS)
+        return await letters.dead(self._cache, _require(request, "tenant"), _require(request, "queue"), _MOST_LETTERS)
 
     async def locks(self, request: Request) -> CommandResult:
         """Returns the locks that are held or waited for."""
@@ -138,15 +138,15 @@ class Views:
     async def tokens(self, request: Request) -> CommandResult:
         """Returns the totals of one tenant's ledger."""
         given = {name: request.query_params.get(name) or None for name in ("day", "month")}
-        return await report.tokens(self._cache, _asked(request, "tenant"), given["day"], given["month"])
+        return await report.tokens(self._cache, _require(request, "tenant"), given["day"], given["month"])
 
     async def log(self, _: Request) -> dict[str, Any]:
         """Returns the activity, the newest line first."""
         return {"lines": self._activity.lines()}
 
 
-def answering(view: View) -> Callable[[Request], Awaitable[Response]]:
-    """Returns the end point of a view: an error of ours is an answer that says what to do."""
+def make_endpoint(view: View) -> Callable[[Request], Awaitable[Response]]:
+    """Returns the endpoint of a view: an error of ours is an answer that says what to do."""
 
     async def answer(request: Request) -> Response:
         try:
@@ -165,7 +165,7 @@ def answering(view: View) -> Callable[[Request], Awaitable[Response]]:
     return answer
 
 
-def _asked(request: Request, name: str) -> str:
+def _require(request: Request, name: str) -> str:
     value = request.query_params.get(name, "")
     if not value:
         raise WrongParameterError(f"the request names no {name!r}")

@@ -13,12 +13,12 @@ def breaker(environment):
 def fail(breaker, times):
     for _ in range(times):
         assert breaker.admits()
-        breaker.failed(breaker.answers)
+        breaker.record_failure(breaker.answers)
 
 
 def test_it_opens_after_five_failures_in_a_row_and_not_before(breaker):
     fail(breaker, 4)
-    breaker.succeeded()
+    breaker.record_success()
     fail(breaker, 4)
     assert not breaker.is_open
     fail(breaker, 1)
@@ -32,7 +32,7 @@ def test_after_the_pause_exactly_one_may_try(breaker, environment):
     assert not breaker.admits()
     environment.advance(0.14)
     assert [breaker.admits() for _ in range(5)] == [True, False, False, False, False]
-    breaker.succeeded()
+    breaker.record_success()
     assert [breaker.admits() for _ in range(5)] == [True] * 5
 
 
@@ -44,13 +44,13 @@ def test_failed_probes_double_the_pause_up_to_a_second(breaker, environment):
             environment.advance(0.01)
             waited += 0.01
         assert 0.75 * longest - 0.01 <= waited <= 1.25 * longest + 0.02
-        breaker.failed(breaker.answers)
+        breaker.record_failure(breaker.answers)
 
 
 def test_many_who_fail_at_the_same_moment_are_one_failure_of_the_server(breaker, environment):
     assert all(breaker.admits() for _ in range(100))
     for _ in range(100):
-        breaker.failed(breaker.answers)
+        breaker.record_failure(breaker.answers)
     environment.advance(0.25 * 1.25 + 0.001)
     assert breaker.admits()
 
@@ -59,7 +59,7 @@ def test_a_probe_that_is_given_up_lets_the_next_one_try(breaker, environment):
     fail(breaker, 5)
     environment.advance(1)
     assert breaker.admits()
-    breaker.abandoned()
+    breaker.record_leaving()
     assert breaker.admits()
     assert not breaker.admits()
 
@@ -67,16 +67,16 @@ def test_a_probe_that_is_given_up_lets_the_next_one_try(breaker, environment):
 def test_it_stays_closed_while_others_are_answered(breaker):
     for _ in range(20):
         answers = breaker.answers
-        breaker.succeeded()
+        breaker.record_success()
         for _ in range(100):
-            breaker.failed(answers)
+            breaker.record_failure(answers)
     assert not breaker.is_open
     assert breaker.just_failed
 
 
 def test_late_failures_do_not_close_it(breaker):
     began_before = breaker.answers
-    breaker.succeeded()
+    breaker.record_success()
     fail(breaker, 5)
-    breaker.failed(began_before)
+    breaker.record_failure(began_before)
     assert breaker.is_open

@@ -220,12 +220,12 @@ class Entries:
             self._unanswered(ident, found if found is not None and found.fresh_for_s <= 0 else None)
             return MISSING
         self._counts.redis_hits += 1
-        self._counts.found(found)
+        self._counts.count_hit(found)
         return found.value
 
     def _unanswered(self, ident: Ident, expired: Found | None = None) -> None:
         tenant_id, data_type, resource_id, *_ = ident
-        self._counts.unanswered(self._keys.plain(data_type, resource_id, tenant_id), expired)
+        self._counts.count_unanswered(self._keys.plain(data_type, resource_id, tenant_id), expired)
 
     def judge_many(
         self, node: Node, keys: Sequence[EntryKey], values: Sequence[bytes | None], policy: Policy, *, keep: bool
@@ -304,7 +304,7 @@ class Entries:
                 return None
             value = NOT_FOUND if envelope.not_found else self._codec.decode(plain)
         except EntryError as error:
-            self._counts.rejected(key)
+            self._counts.count_rejection(key)
             self._events.emit(EntryRejected(key.tenant_id, key.data_type, key.resource_id, error.reason))
             return None
         load_s = envelope.load_ms / 1000

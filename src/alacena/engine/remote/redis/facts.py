@@ -39,7 +39,7 @@ class Facts:
     Attributes:
         server: Its name and version.
         policy: Its ``maxmemory-policy``; empty while it is not known.
-        persistence: Whether it keeps an append-only file: ``"append-only file"``, ``"none, or snapshots"`` or
+        on_disk: Whether it keeps an append-only file: ``"append-only file"``, ``"none, or snapshots"`` or
             ``"unknown"``.
         missing: Rights that the user lacks, each with the server's words.
     """
@@ -47,12 +47,12 @@ class Facts:
     def __init__(self) -> None:
         self.server = ""
         self.policy = ""
-        self.persistence = "unknown"
+        self.on_disk = "unknown"
         self.missing: dict[str, str] = {}
 
     def forget(self) -> None:
         """Forgets all facts: the next connection may be to another server."""
-        self.policy, self.persistence = "", "unknown"
+        self.policy, self.on_disk = "", "unknown"
 
     @staticmethod
     def questions() -> list[Command]:
@@ -64,7 +64,7 @@ class Facts:
         memory, persistence = replies
         self.policy = facts(memory).get("maxmemory_policy", "")
         enabled = facts(persistence).get("aof_enabled")
-        self.persistence = {"1": "append-only file", "0": "none, or snapshots"}.get(enabled or "", "unknown")
+        self.on_disk = {"1": "append-only file", "0": "none, or snapshots"}.get(enabled or "", "unknown")
         self._note("INFO", memory)
 
     @staticmethod

@@ -154,8 +154,8 @@ class Nodes:
         """Notes that a server answered with an error."""
         self.at(link).on_error(error)
 
-    def subscribed(self, refusal: ServerReplyError | None) -> None:
-        """A subscription was refused, or is granted again. It is asked for on a connection apart."""
+    def on_subscription(self, refusal: ServerReplyError | None) -> None:
+        """Notes that a subscription was refused, or is granted again. It is asked for on a connection apart."""
         for node in self.all():
             node.facts.read_subscription(refusal)
             self._note_facts(node.link)

@@ -104,5 +104,5 @@ class Notices:
 
 
 def _words(error: BaseException) -> str:
-    """What an error says, as the beginning of a sentence; its kind if it says nothing."""
+    """Returns the words of an error, as the beginning of a sentence; its kind if it has none."""
     return str(error).rstrip(". ") or type(error).__name__

@@ -165,7 +165,7 @@ class Notifier:
             self._refuse(error.__cause__)
 
     def _refuse(self, refusal: ServerReplyError) -> None:
-        """The server lets us listen to nothing: nobody waits for its word, and it is asked again as it is dialled again."""
+        """Notes that the server lets us listen to nothing: nobody waits for its word, and each new connection asks again."""
         if self._refused is None and self._channels:
             self._refused = next(iter(self._channels))
             self._told(refusal)

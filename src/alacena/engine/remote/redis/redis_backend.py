@@ -31,7 +31,7 @@ class RedisBackend:
     def __init__(self, nodes: Nodes, timeout_s: float, spare: Callable[[Hooks[Link]], Topology]) -> None:
         self._nodes = nodes
         self._timeout_s = timeout_s
-        self._bells = Notifier(spare, timeout_s, nodes.subscribed)
+        self._bells = Notifier(spare, timeout_s, nodes.on_subscription)
         self._fsyncs = Fsyncs(spare, timeout_s)
         self._closed = False
 

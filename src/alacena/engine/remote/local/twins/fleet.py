@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 @twin
 def fleet_publish(server: TwinServer, keys: list[bytes], args: list[bytes]) -> Reply:
-    """Say that a process is there and what it has counted, and take the questions that wait for it."""
+    """Notes that a process is there and what it has counted, and takes the questions that wait for it."""
     name, snapshot, kept_ms, listed_ms = args
     now = server.now_ms
     server.call("ZADD", keys[0], now, name)
@@ -26,7 +26,7 @@ def fleet_publish(server: TwinServer, keys: list[bytes], args: list[bytes]) -> R
 
 @twin
 def fleet_list(server: TwinServer, keys: list[bytes], args: list[bytes]) -> Reply:
-    """List the processes that were heard last."""
+    """Lists the processes that were heard last."""
     now = server.now_ms
     found: list[Reply] = [now]
     for name in reversed(server.call("ZRANGE", keys[0], -int(args[0]), -1)):
@@ -38,7 +38,7 @@ def fleet_list(server: TwinServer, keys: list[bytes], args: list[bytes]) -> Repl
 
 @twin
 def fleet_ask(server: TwinServer, keys: list[bytes], args: list[bytes]) -> Reply:
-    """Put a question into the inbox of a process."""
+    """Puts a question into the inbox of a process."""
     if server.number("LLEN", keys[0]) >= int(args[2]):
         return 0
     server.call("RPUSH", keys[0], args[0])

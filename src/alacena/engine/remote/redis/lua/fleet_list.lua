@@ -1,5 +1,5 @@
 -- List the processes that were heard last.
--- KEYS: roster   ARGV: how many at most, for how long a silent process is listed in ms
+-- KEYS: members   ARGV: how many at most, for how long a silent process is listed in ms
 -- Returns the clock in ms, then the name and the instant of the last word of each, the latest first.
 local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)

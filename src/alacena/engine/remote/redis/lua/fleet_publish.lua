@@ -1,5 +1,5 @@
 -- Say that a process is there and what it has counted, and take the questions that wait for it.
--- KEYS: roster (name of each process by the instant of its last word), snapshot, inbox
+-- KEYS: members (name of each process by the instant of its last word), snapshot, inbox
 -- ARGV: name, snapshot, for how long it is kept in ms, for how long a silent process is listed in ms
 -- Returns the questions.
 local time = redis.call('TIME')

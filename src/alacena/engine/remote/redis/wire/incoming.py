@@ -157,5 +157,5 @@ class Incoming(PendingReplies):
 
 
 def _refusal(reply: Reply) -> ServerReplyError | None:
-    """The refusal of a command that is answered by pushes alone, such as ``SUBSCRIBE``: nobody waits for it in line."""
+    """Returns the refusal of a command that is answered by pushes alone, such as ``SUBSCRIBE``: nobody waits for it in line."""
     return reply if isinstance(reply, ServerReplyError) else None

@@ -1,4 +1,4 @@
-"""Each framework's own cache beside ours, in one run: ``python -m bench.frameworks``. Counts, no times.
+"""Each framework's own cache beside ours, in one run: ``python -m proving.frameworks``. Counts, no times.
 
 What is counted, once with the framework's cache and once with ours:
 
@@ -339,7 +339,9 @@ async def measure(names: list[str] | None = None) -> tuple[list[Row], dict[str, 
 
 def main() -> int:
     """Prints the table. Returns 1 if ours is wrong somewhere."""
-    parser = argparse.ArgumentParser(prog="python -m bench.frameworks", description=__doc__.split("\n", maxsplit=1)[0])
+    parser = argparse.ArgumentParser(
+        prog="python -m proving.frameworks", description=__doc__.split("\n", maxsplit=1)[0]
+    )
     parser.add_argument("frameworks", nargs="*", choices=[[], *FRAMEWORKS], help="which of them; none: all")
     parser.add_argument("--json", action="store_true", help="print the rows as JSON")
     options = parser.parse_args()

@@ -79,7 +79,9 @@ def test_an_expired_entry_that_answers_is_stale_and_no_hit(server: bool) -> None
         await cache.load("note", "n", TENANT, source.load)
         await asyncio.sleep(11)
         assert await cache.load("note", "n", TENANT, source.load) == "v"
-        assert reads(await counted(cache)) == {"load": 1, "stale": 1}
+        snapshot = await counted(cache)
+        assert reads(snapshot) == {"load": 1, "stale": 1}
+        assert misses(snapshot) == {"absent": 1, "expired": 1}
 
     play(scenario, server=server, policy=Policy(ttl=10, stale_while_revalidate_s=60))
 

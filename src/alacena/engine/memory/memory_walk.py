@@ -191,13 +191,11 @@ class MemoryWalk:
 
     def _place_in(self, queue: EntryQueue) -> Any:
         """Where the walk goes on in a queue. If all have left that it knows its place by, what follows is for the next."""
-        if not self._passed:
-            return queue.older
         for ident in self._passed:
             entry = self._entries.get(ident)
             if entry is not None and entry.queue is queue:
                 return entry
-        return queue
+        return queue if len(self._passed) == _REMEMBERED else queue.older  # fewer: it had hardly begun
 
 
 def _neighbours(entry: Any, queue: EntryQueue) -> tuple[Any, ...]:

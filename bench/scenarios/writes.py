@@ -12,18 +12,18 @@ from itertools import count
 from typing import TYPE_CHECKING, NamedTuple
 
 from alacena import Cache, Settings
-from bench.figures.statistics import Spread, ratio, spread
-from bench.figures.tables import Column, Result, Row, Table, judged
-from bench.rivals import REDIS, invited, settings_of
-from bench.rivals.rival import Place
-from bench.stand.rounds import interleaved
+from proving.figures.statistics import Spread, ratio, spread
+from proving.figures.tables import Column, Result, Row, Table, judged
+from proving.rivals import REDIS, invited, settings_of
+from proving.rivals.rival import Place
+from proving.stand.rounds import interleaved
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
-    from bench.rivals.rival import Rival
-    from bench.stand.effort import Effort
-    from bench.stand.server import Server
+    from proving.rivals.rival import Rival
+    from proving.stand.effort import Effort
+    from proving.stand.server import Server
 
 _BATCH = 1_000
 _TENANT = "acme"

@@ -9,7 +9,7 @@ from unittest.mock import patch
 
 from msgspec import structs
 
-from alacena.engine.base.lineage import Reads
+from alacena.engine.base.lineage import LoadReads
 from alacena.engine.coherence.generation_table import GenerationTable
 from alacena.engine.coherence.value_store import ValueStore
 from alacena.engine.loading.single_flight import SingleFlight
@@ -105,7 +105,7 @@ def _pushes_of(*kinds: bytes | None) -> Callable[[Node, list[Any]], None]:
 
 def _serve_for_ever(node: Node, _until: float) -> None:
     node.serving_until = float("inf")
-    node._changed()
+    node._tell_table()
 
 
 def _judge_lightly(node: Node, doubt: str, until: float = float("-inf")) -> None:
@@ -200,7 +200,7 @@ def _endings(*, noted: bool = True, cut: bool = True) -> Any:
     return end_tags
 
 
-_note = Reads.note
+_note = LoadReads.note
 
 
 def _records_of_tags(names: Sequence[str]) -> bytes:
@@ -301,10 +301,10 @@ MUTANTS: dict[str, tuple[str, Callable[[], AbstractContextManager[Any]]]] = {
         "entries removed",
         lambda: patch.object(SingleFlight, "close", lambda *_: None),
     ),
-    "what a load reads from memory is not noted": ("nested", lambda: patch.object(Reads, "note", lambda *_: None)),
+    "what a load reads from memory is not noted": ("nested", lambda: patch.object(LoadReads, "note", lambda *_: None)),
     "what a load reads is noted without its tags": (
         "nested",
-        lambda: patch.object(Reads, "note", lambda self, ident, _: _note(self, ident, ())),
+        lambda: patch.object(LoadReads, "note", lambda self, ident, _: _note(self, ident, ())),
     ),
     "the ending of a resource is not written into the journal": (
         "nested",

@@ -432,7 +432,7 @@ def test_framework_of_another_version_names_extra_and_range(monkeypatch: pytest.
     monkeypatch.setattr(requirement, "version", lambda _: "0.3.49")
     with (
         pytest.raises(ImportError, match=r"langchain-core>=1\.8,<2 \(here is 0\.3\.49\).*alacena\[langchain\]"),
-        requirement.needing("alacena.integrations.langchain", "langchain", ("langchain-core", "1.8", "2")),
+        requirement.require_extra("alacena.integrations.langchain", "langchain", ("langchain-core", "1.8", "2")),
     ):
         pass
 

@@ -127,7 +127,7 @@ class Bridge:
         try:
             return future.result()
         except CancelledError:
-            raise _stopped() from None
+            raise _make_stopped_error() from None
         except BaseException:
             future.cancel()
             raise
@@ -156,7 +156,7 @@ class Bridge:
         except asyncio.CancelledError:
             task = asyncio.current_task()
             if future.cancelled() and task is not None and not task.cancelling():
-                raise _stopped() from None
+                raise _make_stopped_error() from None
             raise
 
     def run_with(self, source: Callable[..., Any], verb: Callable[[Ask], Work[T]]) -> T:
@@ -182,7 +182,7 @@ class Bridge:
         try:
             return window.serve(future)
         except CancelledError:
-            raise _stopped() from None
+            raise _make_stopped_error() from None
         finally:
             future.cancel()
             window.close()
@@ -194,7 +194,7 @@ class Bridge:
         try:
             return asyncio.run_coroutine_threadsafe(work, loop)
         except RuntimeError:
-            raise _stopped() from None
+            raise _make_stopped_error() from None
 
     def _refuse_own_loop(self, verb: str, remedy: str) -> None:
         try:
@@ -255,7 +255,7 @@ class _Window:
             except Exception as error:  # noqa: BLE001 - the source's fault is the load's
                 answer.set_exception(error)
             except BaseException:
-                answer.set_exception(_gone())
+                answer.set_exception(_make_gone_error())
                 raise
             else:
                 answer.set_result(made)
@@ -271,7 +271,7 @@ class _Window:
             while True:
                 asked = self._asked.get_nowait()
                 if asked is not None and asked[2].set_running_or_notify_cancel():
-                    asked[2].set_exception(_gone())
+                    asked[2].set_exception(_make_gone_error())
 
 
 class Access:
@@ -330,9 +330,9 @@ def _on_this_loop(source: Callable[..., Awaitable[Any]]) -> Ask:
     return hop
 
 
-def _gone() -> UsageError:
+def _make_gone_error() -> UsageError:
     return UsageError("the thread that was to ask the source has stopped waiting")
 
 
-def _stopped() -> CacheClosedError:
+def _make_stopped_error() -> CacheClosedError:
     return CacheClosedError("the bridge was stopped while this waited for it")

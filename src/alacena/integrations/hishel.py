@@ -82,10 +82,10 @@ class AlacenaStorage(AsyncBaseStorage):
         ttl = self.default_ttl if ttl is None else ttl
         noted = _MISS.get()
         began = noted[1] if noted is not None and noted[0] == (self, key, scope) else None
-        stream = self._keeping(entry, key, scope, ttl, began)
+        stream = self._read_and_keep(entry, key, scope, ttl, began)
         return replace(entry, response=replace(response, stream=stream))
 
-    async def _keeping(
+    async def _read_and_keep(
         self, entry: Entry, key: str, scope: Scope, ttl: float | None, began: Reading | None
     ) -> AsyncIterator[bytes]:
         kept: list[bytes] | None = []
@@ -105,10 +105,10 @@ class AlacenaStorage(AsyncBaseStorage):
     async def _keep(
         self, entry: Entry, key: str, scope: Scope, body: bytes, ttl: float | None, began: Reading | None
     ) -> None:
-        value: dict[str, Any] = {"key": key, "request": _packed_request(entry.request), "body": body}
-        value |= {"status": entry.response.status_code, "headers": _packed(entry.response.headers)}
+        value: dict[str, Any] = {"key": key, "request": _pack_request(entry.request), "body": body}
+        value |= {"status": entry.response.status_code, "headers": _pack(entry.response.headers)}
         lives: Any = UNSET if ttl is None else ttl
-        cache = await self._opened()
+        cache = await self._get_cache()
         set_one = partial(cache.set, tenant_id=scope) if began is None else began.set
         try:
             if not await set_one(RESPONSE, str(entry.id), value, ttl=lives):
@@ -128,7 +128,7 @@ class AlacenaStorage(AsyncBaseStorage):
         scope = self._scope()
         if scope is None:
             return []
-        cache = await self._opened()
+        cache = await self._get_cache()
         ids = await cache.get(VARIANTS, key, scope, default=[], search_hierarchy=False)
         found = await cache.get_many(RESPONSE, ids, scope) if ids else {}
         if not found:
@@ -141,21 +141,21 @@ class AlacenaStorage(AsyncBaseStorage):
         scope = self._scope()
         if scope is None:
             return
-        cache = await self._opened()
+        cache = await self._get_cache()
         value = await cache.get(RESPONSE, str(id), scope, search_hierarchy=False)
         left = await cache.ttl(RESPONSE, str(id), scope) if value is not None else 0
         if value is not None and left != _ABSENT:
             await cache.set(
-                RESPONSE, str(id), {**value, "headers": _packed(headers)}, scope, ttl=left if left > 0 else None
+                RESPONSE, str(id), {**value, "headers": _pack(headers)}, scope, ttl=left if left > 0 else None
             )
 
     async def remove_entry(self, id: UUID) -> None:  # noqa: A002 - likewise
         """Removes a response."""
         scope = self._scope()
         if scope is not None:
-            await (await self._opened()).delete(RESPONSE, str(id), scope)
+            await (await self._get_cache()).delete(RESPONSE, str(id), scope)
 
-    async def _opened(self) -> Cache:
+    async def _get_cache(self) -> Cache:
         return self._cache or await CacheManager.cache()
 
     def _scope(self) -> Scope | None:
@@ -168,12 +168,12 @@ class AlacenaStorage(AsyncBaseStorage):
 _ABSENT: Final = -2
 
 
-def _packed(headers: Headers) -> dict[str, list[str]]:
+def _pack(headers: Headers) -> dict[str, list[str]]:
     return {name: list(headers.get_list(name) or ()) for name in headers}
 
 
-def _packed_request(request: Request) -> dict[str, Any]:
-    return {"method": request.method, "url": request.url, "headers": _packed(request.headers)}
+def _pack_request(request: Request) -> dict[str, Any]:
+    return {"method": request.method, "url": request.url, "headers": _pack(request.headers)}
 
 
 def _entry(resource_id: str, value: dict[str, Any]) -> Entry:

@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Any
 
 from alacena.integrations.bridge import Access, Bridge
 from alacena.integrations.lookaside import LookAside
-from alacena.integrations.requirement import needing
+from alacena.integrations.requirement import require_extra
 from alacena.integrations.surroundings import reader_scope
 
-with needing("alacena.integrations.key_value", "key-value", ("py-key-value-aio", "0.5", "0.6")):
+with require_extra("alacena.integrations.key_value", "key-value", ("py-key-value-aio", "0.5", "0.6")):
     from key_value.aio.errors import DeserializationError, StoreConnectionError
     from key_value.aio.stores.base import BaseStore, ManagedEntry
 
@@ -86,12 +86,12 @@ class CachedStore(BaseStore):
         if self._steps is not None:
             for name, text in values.items():
                 await self._steps.store(
-                    name, text, scope, ttl=await self._access.call(lambda cache: _lasting(cache, ttl))
+                    name, text, scope, ttl=await self._access.call(lambda cache: _lengthen(cache, ttl))
                 )
             return
 
         async def verb(cache: Cache) -> int:
-            return await cache.set_many(self._data_type, values, scope, ttl=await _lasting(cache, ttl))
+            return await cache.set_many(self._data_type, values, scope, ttl=await _lengthen(cache, ttl))
 
         if await self._access.call(verb) < len(values):
             raise StoreConnectionError(message="the cache did not store it: the server is away, or it was invalidated")
@@ -111,7 +111,7 @@ class CachedStore(BaseStore):
             return None
 
 
-async def _lasting(cache: Cache, ttl: float | None) -> float | None:
+async def _lengthen(cache: Cache, ttl: float | None) -> float | None:
     """Returns a time to live that is still ``ttl`` after the random part was taken off: the entry ends by itself."""
     return None if ttl is None else ttl / (1.0 - cache.settings.ttl_jitter_ratio)
 

@@ -12,12 +12,12 @@ from alacena.common.tracking import OPERATION_GENERATION, TOKEN_TYPE_LLM
 from alacena.engine import UNSET, Cache, TtlOrUnset, UsageError
 from alacena.integrations.bridge import Access, Bridge
 from alacena.integrations.lookaside import LookAside
-from alacena.integrations.requirement import needing
+from alacena.integrations.requirement import require_extra
 from alacena.integrations.surroundings import digest, reader_scope, tenant_scope
 from alacena.integrations.usage import read_usage
 from alacena.integrations.vectors import CachedVectors
 
-with needing("alacena.integrations.langchain", "langchain", ("langchain-core", "1.8", "2")):
+with require_extra("alacena.integrations.langchain", "langchain", ("langchain-core", "1.8", "2")):
     from langchain_core._api import suppress_langchain_beta_warning
     from langchain_core.caches import BaseCache
     from langchain_core.callbacks import AsyncCallbackHandler

@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Any
 from alacena.engine import UNSET, Cache, TtlOrUnset
 from alacena.integrations.bridge import Access, Bridge
 from alacena.integrations.langchain import dump_objects, load_objects, mark_cached, without_usage
-from alacena.integrations.requirement import needing
+from alacena.integrations.requirement import require_extra
 from alacena.integrations.surroundings import digest, reader_scope
 
-with needing(
+with require_extra(
     "alacena.integrations.langchain_agents", "langchain", ("langchain", "1.5", "2"), ("langchain-core", "1.8", "2")
 ):
     from langchain.agents.middleware import AgentMiddleware, ModelRequest, ModelResponse

@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 from alacena.engine import Cache, UsageError
 from alacena.integrations.bridge import Access, Bridge
 from alacena.integrations.lookaside import LookAside
-from alacena.integrations.requirement import needing
+from alacena.integrations.requirement import require_extra
 from alacena.integrations.surroundings import digest, reader_scope, tenant_scope
 
-with needing("alacena.integrations.langgraph", "langgraph", ("langgraph-checkpoint", "4.3", "5")):
+with require_extra("alacena.integrations.langgraph", "langgraph", ("langgraph-checkpoint", "4.3", "5")):
     from langgraph.cache.base import BaseCache, FullKey, Namespace
 
 if TYPE_CHECKING:
@@ -80,13 +80,13 @@ class NodeCache(BaseCache[ValueT]):
     async def aset(self, pairs: Mapping[FullKey, tuple[ValueT, int | None]]) -> None:
         """Keeps values, each for its seconds; ``None``: for ever."""
         scope = reader_scope()
-        for key, (value, ttl) in _lasting(pairs):
+        for key, (value, ttl) in _group_by_ttl(pairs):
             if (written := self._written(value)) is not None:
                 await self._steps.store(self._name(key), written, scope, ttl=ttl, tags=self._tags(key))
 
     async def aclear(self, namespaces: Sequence[Namespace] | None = None) -> None:
         """Ends what these namespaces hold (``None``: the whole graph) for the ambient tenant, whoever its user is."""
-        if (verb := self._clearing(namespaces)) is not None:
+        if (verb := self._make_clear(namespaces)) is not None:
             await self._access.call(verb)
 
     def get(self, keys: Sequence[FullKey]) -> dict[FullKey, ValueT]:
@@ -97,17 +97,17 @@ class NodeCache(BaseCache[ValueT]):
     def set(self, pairs: Mapping[FullKey, tuple[ValueT, int | None]]) -> None:
         """As `aset`, over a bridge."""
         scope = reader_scope()
-        for key, (value, ttl) in _lasting(pairs):
+        for key, (value, ttl) in _group_by_ttl(pairs):
             if (written := self._written(value)) is not None:
                 tags = self._tags(key)
                 self._steps.store_now(self._name(key), written, scope, "NodeCache.set", ttl=ttl, tags=tags)
 
     def clear(self, namespaces: Sequence[Namespace] | None = None) -> None:
         """As `aclear`, over a bridge."""
-        if (verb := self._clearing(namespaces)) is not None:
+        if (verb := self._make_clear(namespaces)) is not None:
             self._access.call_now(verb, "NodeCache.clear")
 
-    def _clearing(self, namespaces: Sequence[Namespace] | None) -> Callable[[Cache], Coroutine[Any, Any, int]] | None:
+    def _make_clear(self, namespaces: Sequence[Namespace] | None) -> Callable[[Cache], Coroutine[Any, Any, int]] | None:
         tags = [self._tag()] if namespaces is None else [self._tag(*namespace) for namespace in namespaces]
         scope = tenant_scope()
         return (lambda cache: cache.invalidate(scope, tags=tags)) if tags else None
@@ -141,7 +141,7 @@ class NodeCache(BaseCache[ValueT]):
         return read
 
 
-def _lasting(
+def _group_by_ttl(
     pairs: Mapping[FullKey, tuple[ValueT, int | None]],
 ) -> list[tuple[FullKey, tuple[ValueT, int | None]]]:
     return [(key, pair) for key, pair in pairs.items() if pair[1] is None or pair[1] > 0]

@@ -13,11 +13,11 @@ from alacena.common.cache import standardize_llama_metadata
 from alacena.engine import UNSET, Cache, TtlOrUnset, UsageError
 from alacena.integrations.bridge import Access, Bridge
 from alacena.integrations.node_identity import Maker
-from alacena.integrations.requirement import needing
+from alacena.integrations.requirement import require_extra
 from alacena.integrations.surroundings import digest, reader_scope, tenant_scope
 from alacena.integrations.vectors import CachedVectors
 
-with needing("alacena.integrations.llama_index", "llama-index", ("llama-index-core", "0.14.25", "0.15")):
+with require_extra("alacena.integrations.llama_index", "llama-index", ("llama-index-core", "0.14.25", "0.15")):
     from llama_index.core.base.embeddings.base import BaseEmbedding
     from llama_index.core.bridge.pydantic import PrivateAttr
     from llama_index.core.extractors import BaseExtractor
@@ -87,14 +87,14 @@ class CachedTransform(TransformComponent):
         async def source(ids: Sequence[str]) -> dict[str, Any]:
             made: dict[str, Any] = {}
             for group in batch.groups(ids):
-                made |= batch.kept(group, await self.transform.acall(batch.shown(group), **kwargs))
+                made |= batch.keep(group, await self.transform.acall(batch.copy_nodes(group), **kwargs))
             return made
 
         loads = [self._access.load(source, self._verb(ids, one)) for one, ids in batch.by_document().items()]
         kept: dict[str, Any] = {}
         for found in await asyncio.gather(*loads):
             kept |= found
-        return batch.restored(kept)
+        return batch.restore(kept)
 
     def __call__(self, nodes: Sequence[BaseNode], **kwargs: Any) -> Sequence[BaseNode]:
         """As `acall`, over a bridge."""
@@ -103,14 +103,14 @@ class CachedTransform(TransformComponent):
         def source(ids: Sequence[str]) -> dict[str, Any]:
             made: dict[str, Any] = {}
             for group in batch.groups(ids):
-                made |= batch.kept(group, self.transform(batch.shown(group), **kwargs))
+                made |= batch.keep(group, self.transform(batch.copy_nodes(group), **kwargs))
             return made
 
         kept: dict[str, Any] = {}
         for document, ids in batch.by_document().items():
             verb = self._verb(ids, document)
             kept |= self._access.load_now(source, verb, "CachedTransform()")
-        return batch.restored(kept)
+        return batch.restore(kept)
 
     def _verb(
         self, ids: Sequence[str], document: str | None
@@ -130,7 +130,7 @@ class _NodeBatch:
         self._keeps_nodes = isinstance(cached.transform, BaseExtractor | BaseEmbedding)
         kind = type(cached.transform)
         told = [kind.__module__, kind.__qualname__, cached.transform.to_dict(), cached.version, kwargs]
-        shown = {node.node_id: self._shown(node) for node in self._nodes}
+        shown = {node.node_id: self._copy_node(node) for node in self._nodes}
         self._names = [digest(told, _content(shown[node.node_id])) for node in self._nodes]
         self._shown_by_name = {
             name: shown[node.node_id] for name, node in zip(reversed(self._names), reversed(self._nodes), strict=True)
@@ -148,11 +148,11 @@ class _NodeBatch:
         """Returns the names in groups, each of which is transformed in one call."""
         return [list(names)] if self._keeps_nodes else [[name] for name in names]
 
-    def shown(self, names: Sequence[str]) -> list[BaseNode]:
+    def copy_nodes(self, names: Sequence[str]) -> list[BaseNode]:
         """Returns copies of the nodes for the transformation, which may change what it is given."""
         return [self._shown_by_name[name].model_copy(deep=True) for name in names]
 
-    def kept(self, names: Sequence[str], made: Sequence[BaseNode]) -> dict[str, str]:
+    def keep(self, names: Sequence[str], made: Sequence[BaseNode]) -> dict[str, str]:
         """Returns the part of the outcome that is stored, by name."""
         if not self._keeps_nodes:
             return {name: self._written(name, made) for name in names}
@@ -165,7 +165,7 @@ class _NodeBatch:
         maker = Maker.of(self._shown_by_name[name])
         return json.dumps({"maker": maker.as_json(), "nodes": [doc_to_json(node) for node in made]})
 
-    def restored(self, kept: dict[str, str]) -> list[BaseNode]:
+    def restore(self, kept: dict[str, str]) -> list[BaseNode]:
         """Returns the outcome for each node, with its own ids, in the order of the nodes."""
         outcome: list[BaseNode] = []
         for name, node in zip(self._names, self._nodes, strict=True):
@@ -175,7 +175,7 @@ class _NodeBatch:
                 outcome.append(made)
         return outcome
 
-    def _shown(self, node: BaseNode) -> BaseNode:
+    def _copy_node(self, node: BaseNode) -> BaseNode:
         metadata = {name: value for name, value in node.metadata.items() if name not in self._ignored}
         return node.model_copy(update={"metadata": metadata})
 
@@ -298,27 +298,27 @@ class CachedKVStore(BaseKVStore):
 
     async def aput(self, key: str, val: dict[str, Any], collection: str = DEFAULT_COLLECTION) -> None:
         """Stores a value."""
-        await self._access.call(self._putting(key, val, collection))
+        await self._access.call(self._make_put(key, val, collection))
 
     def put(self, key: str, val: dict[str, Any], collection: str = DEFAULT_COLLECTION) -> None:
         """As `aput`, over a bridge."""
-        self._access.call_now(self._putting(key, val, collection), "CachedKVStore.put")
+        self._access.call_now(self._make_put(key, val, collection), "CachedKVStore.put")
 
     async def aget(self, key: str, collection: str = DEFAULT_COLLECTION) -> dict[str, Any] | None:
         """Returns a value, or ``None``."""
-        return _value(await self._access.call(self._getting(key, collection)))
+        return _value(await self._access.call(self._make_get(key, collection)))
 
     def get(self, key: str, collection: str = DEFAULT_COLLECTION) -> dict[str, Any] | None:
         """As `aget`, over a bridge."""
-        return _value(self._access.call_now(self._getting(key, collection), "CachedKVStore.get"))
+        return _value(self._access.call_now(self._make_get(key, collection), "CachedKVStore.get"))
 
     async def adelete(self, key: str, collection: str = DEFAULT_COLLECTION) -> bool:
         """Removes a value; returns whether there was one."""
-        return await self._access.call(self._deleting(key, collection))
+        return await self._access.call(self._make_delete(key, collection))
 
     def delete(self, key: str, collection: str = DEFAULT_COLLECTION) -> bool:
         """As `adelete`, over a bridge."""
-        return self._access.call_now(self._deleting(key, collection), "CachedKVStore.delete")
+        return self._access.call_now(self._make_delete(key, collection), "CachedKVStore.delete")
 
     def get_all(self, collection: str = DEFAULT_COLLECTION) -> dict[str, dict[str, Any]]:
         """Refuses: a cache does not know its keys. Raises: `UsageError`."""
@@ -328,16 +328,16 @@ class CachedKVStore(BaseKVStore):
         """Refuses, as `get_all` does. Raises: `UsageError`."""
         return self.get_all(collection)
 
-    def _putting(self, key: str, val: dict[str, Any], collection: str) -> Callable[[Cache], Coroutine[Any, Any, bool]]:
+    def _make_put(self, key: str, val: dict[str, Any], collection: str) -> Callable[[Cache], Coroutine[Any, Any, bool]]:
         # As JSON, which LlamaIndex makes for it: some of what it holds is an Enum of LlamaIndex's own.
         name, text, scope = self._name(collection, key), json.dumps(val), reader_scope()
         return lambda cache: cache.set(self._data_type, name, text, scope, ttl=self._ttl)
 
-    def _getting(self, key: str, collection: str) -> Callable[[Cache], Coroutine[Any, Any, Any]]:
+    def _make_get(self, key: str, collection: str) -> Callable[[Cache], Coroutine[Any, Any, Any]]:
         name, scope = self._name(collection, key), reader_scope()
         return lambda cache: cache.get(self._data_type, name, scope, search_hierarchy=False)
 
-    def _deleting(self, key: str, collection: str) -> Callable[[Cache], Coroutine[Any, Any, bool]]:
+    def _make_delete(self, key: str, collection: str) -> Callable[[Cache], Coroutine[Any, Any, bool]]:
         name, scope = self._name(collection, key), reader_scope()
         return lambda cache: cache.delete(self._data_type, name, scope)
 

@@ -62,7 +62,7 @@ class _Notes:
     misses: Mapping[_Key, _Miss] = field(default_factory=dict)
     is_partial: bool = False
 
-    def adding(self, misses: Mapping[_Key, _Miss]) -> _Notes:
+    def add(self, misses: Mapping[_Key, _Miss]) -> _Notes:
         """Returns these notes and those of one more look-up; the oldest go if they are too many."""
         noted = {**{key: old for key, old in self.misses.items() if key not in misses}, **misses}
         surplus = max(0, len(noted) - _MOST_NOTED)
@@ -191,7 +191,7 @@ class LookAside:
 
     def _note(self, scope: Scope, misses: dict[str, _Miss]) -> None:
         if misses:
-            _NOTES.set(_NOTES.get().adding({(self, scope, one): miss for one, miss in misses.items()}))
+            _NOTES.set(_NOTES.get().add({(self, scope, one): miss for one, miss in misses.items()}))
             misses.clear()  # futures keep what a bridge was called with until the garbage is collected
 
     @staticmethod

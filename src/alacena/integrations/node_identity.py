@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Self
 from uuid import NAMESPACE_OID, uuid5
 
-from alacena.integrations.requirement import needing
+from alacena.integrations.requirement import require_extra
 
-with needing("alacena.integrations.node_identity", "llama-index", ("llama-index-core", "0.14.25", "0.15")):
+with require_extra("alacena.integrations.node_identity", "llama-index", ("llama-index-core", "0.14.25", "0.15")):
     from llama_index.core.schema import BaseNode, NodeRelationship, RelatedNodeInfo
     from llama_index.core.storage.docstore.utils import json_to_doc
 

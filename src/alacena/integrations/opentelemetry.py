@@ -14,9 +14,9 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from alacena.integrations.metrics import DURATION, DURATION_WORDS, Metric, chosen
-from alacena.integrations.requirement import needing
+from alacena.integrations.requirement import require_extra
 
-with needing(__name__, "opentelemetry", ("opentelemetry-api", "1.25", "2")):
+with require_extra(__name__, "opentelemetry", ("opentelemetry-api", "1.25", "2")):
     from opentelemetry.metrics import CallbackOptions, Meter, Observation, get_meter
 
 if TYPE_CHECKING:

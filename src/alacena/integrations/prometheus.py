@@ -12,9 +12,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from alacena.integrations.metrics import DURATION, DURATION_WORDS, Metric, chosen
-from alacena.integrations.requirement import needing
+from alacena.integrations.requirement import require_extra
 
-with needing(__name__, "prometheus", ("prometheus-client", "0.20", "1")):
+with require_extra(__name__, "prometheus", ("prometheus-client", "0.20", "1")):
     from prometheus_client import CollectorRegistry
     from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily
     from prometheus_client.exposition import choose_encoder

@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Any, Final
 
 from alacena.engine import UNSET, Cache, TtlOrUnset
 from alacena.integrations.bridge import Access, Bridge
-from alacena.integrations.requirement import needing
+from alacena.integrations.requirement import require_extra
 from alacena.integrations.surroundings import digest, reader_scope
 
-with needing("alacena.integrations.pydantic_ai", "pydantic-ai", ("pydantic-ai-slim", "2.68", "3")):
+with require_extra("alacena.integrations.pydantic_ai", "pydantic-ai", ("pydantic-ai-slim", "2.68", "3")):
     from pydantic import TypeAdapter
     from pydantic_ai.capabilities import AbstractCapability
     from pydantic_ai.messages import ModelMessagesTypeAdapter, ModelResponse
@@ -86,7 +86,7 @@ class CachedModelRequests(AbstractCapability[Any]):
             return ModelMessagesTypeAdapter.dump_json([own[0]])
 
         stored = await Access(self.cache).load(source, self._verb(request_context))
-        return own[0] if own else _marked(stored)
+        return own[0] if own else _mark(stored)
 
     def _verb(self, request: ModelRequestContext) -> Callable[[Cache, Ask], Coroutine[Any, Any, bytes]]:
         name, scope = name_of(request), reader_scope()
@@ -111,11 +111,11 @@ def name_of(request: ModelRequestContext) -> str:
         dict(request.model.settings or {}),
         dict(request.model_settings or {}),
         json.loads(_PARAMETERS.dump_json(request.model_request_parameters)),
-        [_told(message) for message in json.loads(ModelMessagesTypeAdapter.dump_json(request.messages))],
+        [_read(message) for message in json.loads(ModelMessagesTypeAdapter.dump_json(request.messages))],
     )
 
 
-def _told(message: dict[str, Any]) -> dict[str, Any]:
+def _read(message: dict[str, Any]) -> dict[str, Any]:
     """Returns a message as the model reads it, as JSON: without what tells one run, or a hit, from another.
 
     Inside of a part nothing is left out: what a tool was asked or said may have a time of its own.
@@ -125,7 +125,7 @@ def _told(message: dict[str, Any]) -> dict[str, Any]:
     return told
 
 
-def _marked(stored: bytes) -> ModelResponse:
+def _mark(stored: bytes) -> ModelResponse:
     (response,) = ModelMessagesTypeAdapter.validate_json(stored)
     assert isinstance(response, ModelResponse)
     once = {name: value for name, value in vars(response.usage).items() if isinstance(value, int) and value}

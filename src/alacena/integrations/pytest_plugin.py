@@ -55,7 +55,7 @@ def alacena_open(
     """
 
     @asynccontextmanager
-    async def opened(**options: Any) -> AsyncIterator[Cache]:
+    async def open_cache(**options: Any) -> AsyncIterator[Cache]:
         from alacena import Cache, Settings
         from alacena.common.core.constants import DEFAULT_TTL_MAPPING
         from alacena.common.runtime import override
@@ -69,7 +69,7 @@ def alacena_open(
             with override(cache):
                 yield cache
 
-    return opened
+    return open_cache
 
 
 @pytest.fixture
@@ -86,13 +86,13 @@ def alacena_cache(request: pytest.FixtureRequest) -> Cache:
 def _cache_of_loop() -> Callable[..., AsyncIterator[Cache]]:
     """Makes a new function each time: pytest-asyncio marks the one that it is given."""
 
-    async def opened(
+    async def open_cache(
         alacena_open: Callable[..., AbstractAsyncContextManager[Cache]], alacena_settings: dict[str, Any]
     ) -> AsyncIterator[Cache]:
         async with alacena_open(**alacena_settings) as cache:
             yield cache
 
-    return opened
+    return open_cache
 
 
 def pytest_configure(config: pytest.Config) -> None:

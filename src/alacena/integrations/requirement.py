@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 @contextmanager
-def needing(module: str, extra: str, *ranges: tuple[str, str, str]) -> Iterator[None]:
+def require_extra(module: str, extra: str, *ranges: tuple[str, str, str]) -> Iterator[None]:
     """Wraps the imports of a framework.
 
     Args:

@@ -13,9 +13,9 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Final
 
 from alacena.engine import BackendFailed, EntryRejected, FillRefused, Invalidated, LookupFinished, MemorySwitched
-from alacena.integrations.requirement import needing
+from alacena.integrations.requirement import require_extra
 
-with needing(__name__, "sentry", ("sentry-sdk", "2.20", "3")):
+with require_extra(__name__, "sentry", ("sentry-sdk", "2.20", "3")):
     import sentry_sdk
 
 if TYPE_CHECKING:
@@ -42,7 +42,7 @@ class SentryObserver:
         if isinstance(event, LookupFinished):
             self._read(event)
         elif isinstance(event, Invalidated):
-            self._removed(event)
+            self._note_removal(event)
         elif type(event) in _LEVELS:
             self._crumb(event)
 
@@ -59,7 +59,7 @@ class SentryObserver:
         span.set_data("alacena.answer", event.tier or event.source)
         span.finish(end_timestamp=ended)
 
-    def _removed(self, event: Invalidated) -> None:
+    def _note_removal(self, event: Invalidated) -> None:
         parent = sentry_sdk.get_current_span()
         if parent is None or not parent.sampled:
             return

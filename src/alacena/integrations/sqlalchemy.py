@@ -159,10 +159,10 @@ class CommitHooks:
             if rule is None:
                 continue
             replaced = {
-                name: _replaced(session, row, name) for name in rule.attributes if getattr(row, name) is not None
+                name: _find_replaced(session, row, name) for name in rule.attributes if getattr(row, name) is not None
             }
             if any(replaced.values()):
-                _pending(session).update(_endings(row, rule, replaced))
+                _get_pending(session).update(_endings(row, rule, replaced))
 
     def _collect(self, session: Session, _: object) -> None:
         changed = [row for row in session.dirty if session.is_modified(row)]
@@ -172,7 +172,7 @@ class CommitHooks:
     def _collect_one(self, session: Session, row: object) -> None:
         rule = self._rule(type(row))
         if rule is not None:
-            _pending(session).update(_endings(row, rule, {}))
+            _get_pending(session).update(_endings(row, rule, {}))
 
     def _collect_bulk(self, state: ORMExecuteState) -> None:
         if not (state.is_update or state.is_delete or state.is_insert):
@@ -188,7 +188,7 @@ class CommitHooks:
                 f"execution_options={{{TENANTS!r}: [...]}}"
             )
         for tenant in tenants:
-            _pending(state.session).update((str(tenant), name, None, None) for name in (rule.data_type, *rule.also))
+            _get_pending(state.session).update((str(tenant), name, None, None) for name in (rule.data_type, *rule.also))
 
     def _rule(self, kind: type) -> Rule | None:
         return next((self._rules[base] for base in kind.__mro__ if base in self._rules), None)
@@ -235,12 +235,12 @@ class CommitHooks:
             session.info.pop(_PENDING, None)
 
 
-def _pending(session: Session) -> set[Ending]:
+def _get_pending(session: Session) -> set[Ending]:
     pending: set[Ending] = session.info.setdefault(_PENDING, set())
     return pending
 
 
-def _replaced(session: Session, row: object, name: str) -> set[Any]:
+def _find_replaced(session: Session, row: object, name: str) -> set[Any]:
     """Returns the stored value of an attribute that was set before it was ever loaded, so that nothing remembers the old one."""
     state: Any = inspect(row)
     history = state.attrs[name].history

@@ -36,11 +36,11 @@ def digest(*parts: Any) -> str:
     Raises:
         InvalidKeyError: Something among them cannot be told from others of its kind, such as a lambda.
     """
-    text = json.dumps(parts, sort_keys=True, separators=(",", ":"), default=_described)
+    text = json.dumps(parts, sort_keys=True, separators=(",", ":"), default=_describe)
     return sha256(text.encode()).hexdigest()
 
 
-def _described(value: Any) -> Any:
+def _describe(value: Any) -> Any:
     if isinstance(value, bytes):
         return ["bytes", value.hex()]
     if isinstance(value, set | frozenset):
@@ -50,7 +50,7 @@ def _described(value: Any) -> Any:
         if "<" not in name:
             return ["name", name]
     if callable(dump := getattr(value, "model_dump", None)):
-        return [_described(type(value)), dump(mode="json")]
+        return [_describe(type(value)), dump(mode="json")]
     raise InvalidKeyError(
         f"a {type(value).__name__} cannot be part of what names an entry: nothing tells it from others of its kind"
     )

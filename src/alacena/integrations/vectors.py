@@ -61,11 +61,11 @@ class CachedVectors:
         """
         batch = _Batch(self._ids(use, texts))
 
-        async def asked(ids: Sequence[str]) -> dict[str, Any]:
-            return batch.made(ids, await source(batch.texts(ids)))
+        async def ask(ids: Sequence[str]) -> dict[str, Any]:
+            return batch.make(ids, await source(batch.texts(ids)))
 
-        found = await self._access.load(asked, self._verb(batch))
-        return batch.ordered(found)
+        found = await self._access.load(ask, self._verb(batch))
+        return batch.order(found)
 
     def get_now(
         self, use: str, texts: Sequence[str], source: Callable[[list[str]], Sequence[Any]], name: str
@@ -73,11 +73,11 @@ class CachedVectors:
         """As `get`, from sync code; ``name`` is what the caller called."""
         batch = _Batch(self._ids(use, texts))
 
-        def asked(ids: Sequence[str]) -> dict[str, Any]:
-            return batch.made(ids, source(batch.texts(ids)))
+        def ask(ids: Sequence[str]) -> dict[str, Any]:
+            return batch.make(ids, source(batch.texts(ids)))
 
-        found = self._access.load_now(asked, self._verb(batch), name)
-        return batch.ordered(found)
+        found = self._access.load_now(ask, self._verb(batch), name)
+        return batch.order(found)
 
     def _ids(self, use: str, texts: Sequence[str]) -> list[tuple[str, str]]:
         return [(f"{self._model}:{use}:{digest(self._model, use, *self._names, text)}", text) for text in texts]
@@ -98,20 +98,20 @@ class _Batch:
         return [self._texts[one] for one in ids]
 
     @staticmethod
-    def made(ids: Sequence[str], vectors: Sequence[Any]) -> dict[str, Any]:
+    def make(ids: Sequence[str], vectors: Sequence[Any]) -> dict[str, Any]:
         vectors = list(vectors)
         if len(vectors) != len(ids) or any(vector is None or len(vector) == 0 for vector in vectors):
             raise ValueError(
                 f"the embedding model got {len(ids)} texts and returned {len(vectors)} vectors, or an empty one: it "
                 "must return one for each text in their order"
             )
-        return {one: _kept(vector) for one, vector in zip(ids, vectors, strict=True)}
+        return {one: _keep(vector) for one, vector in zip(ids, vectors, strict=True)}
 
-    def ordered(self, found: dict[str, Any]) -> list[list[float]]:
-        return [_listed(found[one]) for one in self._ids]
+    def order(self, found: dict[str, Any]) -> list[list[float]]:
+        return [_as_list(found[one]) for one in self._ids]
 
 
-def _kept(vector: Any) -> Any:
+def _keep(vector: Any) -> Any:
     try:
         import numpy as np
     except ImportError:
@@ -128,6 +128,6 @@ def _finite(vector: list[float]) -> list[float]:
     return vector
 
 
-def _listed(vector: Any) -> list[float]:
+def _as_list(vector: Any) -> list[float]:
     listed: list[float] = vector.tolist() if hasattr(vector, "tolist") else vector
     return listed

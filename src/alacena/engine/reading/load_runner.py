@@ -127,6 +127,10 @@ class LoadRunner:
             self._filler.resolve(flight, lookup, request.policy, new_entry)
         finally:
             renewal.cancel()
+        # The callers have their answer, but may not store it after an invalidation:
+        # 1. This load reads the row. 2. It is invalidated, which ends a generation that the lease rests on.
+        # 3. The fill arrives. The tier compares the lease with the generations of now in one step, and refuses.
+        # Here the lease is no longer the flight's: from now on `fill` gives it back, and `run` must not do it too.
         flight.lease = None
         replaces = replaces and not isinstance(permit, Held)  # else it is for the holder to replace
         flight.stored = await self._filler.fill(request.key, lease, new_entry, replaces=replaces)
@@ -196,6 +200,8 @@ class LoadRunner:
         def settle(flight: Flight, request: Request, permit: Permit) -> None:
             came.append(permit)
             if isinstance(permit, Lease):
+                # 1. The request for a lease is on its way. 2. The caller is cancelled, or Redis has had its time.
+                # 3. The lease comes all the same: held by nobody, it would keep other processes waiting until it ends.
                 if waiting:
                     flight.lease = permit
                 else:
@@ -311,6 +317,10 @@ class LoadRunner:
             # Another load began before this one was asked for: it must not store what it brings.
             await self._take_over(request.key)
             return None
+        # The holder may die, and then no push comes:
+        # 1. Another process has the lease, and ends without filling or giving it back.
+        # 2. `for_s` later the server forgets the lease. Asking again at that moment gets it, so nobody waits longer.
+        # If pushes may be lost, the entry may also be filled without our hearing of it: then we look now and then.
         poll_s = self._settings.lease_poll_s * (0.5 + self._environment.random())
         await asyncio.wait((held.change,), timeout=min(left_s, held.for_s if held.is_told else poll_s))
         may_be_filled = held.change.result() if held.change.done() else not held.is_told

@@ -193,6 +193,8 @@ class Reader:
         """Asks the source whatever the tiers hold and whoever is loading, and stores its answer."""
         started = self._environment.now()
         self._flights.check(request.key)
+        # 1. A load has read the row. 2. The row changes. 3. This caller asks for what the source says now.
+        # Closed, the flight of step 1 is joined by nobody from here on.
         self._flights.close(request.key.entry)
         insisting = replace(request, insist=True)
         flight = self._flights.start(request.key.entry, lambda started: self._runner.run(started, insisting, None))
@@ -268,7 +270,10 @@ class Reader:
             try:
                 lookup = await self._wait_for(request, stale, flight)
             except ClaimLeftError:
-                self._flights.check(request.key)  # what is loading it by now may wait for the one that asks
+                # 1. Several callers wait for a claim, whose block ends without a value.
+                # 2. All of them wake. The first starts a load of its own; the others find that flight, and join it.
+                # 3. That load may by now wait for the load that asks here: joined unchecked, both would wait for ever.
+                self._flights.check(request.key)
             except UnsharableValueError:
                 if request.alone:
                     raise
@@ -293,6 +298,10 @@ class Reader:
         """Waits for a load as long as the policy says, or lets an expired entry stand in for it."""
         if not may_stand_in(stale, request.policy):
             return await flight.join()  # type: ignore[no-any-return]
+        # Two callers share a load, and the one that began it is cancelled:
+        # 1. The first caller starts the flight and joins it; the second joins it.
+        # 2. The first is cancelled. Its own future is cancelled, not the load's task: the second still waits for that.
+        # 3. The last future that is cancelled cancels the task. `asyncio.wait` cancels nothing, hence the `cancel` below.
         outcome = flight.join()
         outcome.add_done_callback(consume)
         try:

@@ -111,6 +111,8 @@ class TieredLookup:
         while (look := self._looking.get(entry)) is not None:
             turn: asyncio.Future[_Word] = asyncio.get_running_loop().create_future()
             look.followers.append(turn)
+            # 1. The leader's answer arrives. 2. A push invalidates the entry. 3. The follower's turn of the loop comes.
+            # Memory has heard of step 2, the leader's answer has not: hence the look into memory.
             word = await turn
             if word is _Word.NOTHING and len(keys) <= look.candidates:
                 return self.in_memory(keys)
@@ -247,6 +249,7 @@ class TieredLookup:
             found = await self._ask(keys, policy, keep=True)
             word = _Word.NOTHING if found is None else self._where(found)
         finally:
+            # A leader that is cancelled tells its followers `LEFT`: one of them leads then, with a look of its own.
             if self._looking.get(entry) is look:
                 del self._looking[entry]
             for turn in look.followers:

@@ -85,7 +85,7 @@ class Accounts:
         self._record = record
         self._tasks: set[asyncio.Task[None]] = set()
 
-    def priced(self, call: Call, ending: Ending, at: float) -> Ending:
+    def price(self, call: Call, ending: Ending, at: float) -> Ending:
         """Returns the ending with what the answer costs, if that is known."""
         if ending.counts is None or not ending.is_usual:
             return ending
@@ -107,7 +107,7 @@ class Accounts:
         counts.nanodollars += nanodollars or 0
         self._tell(cache, usage_record(caller, call, ending, ending.counts, saved=False))
 
-    def saved(self, cache: Cache, caller: CallAttribution, call: Call, ending: Ending) -> None:
+    def count_saved(self, cache: Cache, caller: CallAttribution, call: Call, ending: Ending) -> None:
         """Counts a hit, behind it."""
         if ending.counts is None:
             self.counts.uncounted += 1
@@ -122,12 +122,12 @@ class Accounts:
 
     def _tell(self, cache: Cache, record: dict[str, Any]) -> None:
         if self._record:
-            task = asyncio.get_running_loop().create_task(_told(cache, record))
+            task = asyncio.get_running_loop().create_task(_record(cache, record))
             self._tasks.add(task)
             task.add_done_callback(self._tasks.discard)
 
 
-async def _told(cache: Cache, record: dict[str, Any]) -> None:
+async def _record(cache: Cache, record: dict[str, Any]) -> None:
     try:
         await cache.ledger.record(**record)
     except (AlacenaError, ValueError) as error:

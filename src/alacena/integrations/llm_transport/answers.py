@@ -100,7 +100,7 @@ def answer_of(record: dict[str, Any]) -> Answer:
     )
 
 
-def passed_on(headers: Iterable[tuple[str, str]]) -> Headers:
+def select_headers(headers: Iterable[tuple[str, str]]) -> Headers:
     """Returns the headers of an answer whose body has been decoded."""
     return [(name, value) for name, value in headers if name.lower() not in _OF_THE_WIRE]
 

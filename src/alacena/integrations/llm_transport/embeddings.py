@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
-from alacena.integrations.llm_transport.answers import Answer, Ending, UnansweredError, passed_on
-from alacena.integrations.llm_transport.http import renewed
+from alacena.integrations.llm_transport.answers import Answer, Ending, UnansweredError, select_headers
+from alacena.integrations.llm_transport.http import renew
 from alacena.integrations.usage import TokenCounts, read_usage
 
 if TYPE_CHECKING:
@@ -104,7 +104,7 @@ def reply_to(inputs: Inputs, found: dict[str, dict[str, Any]], paid: int) -> byt
     return msgspec.json.encode({"object": "list", "data": data, "model": model, "usage": usage})
 
 
-def _shared_out(total: int, lengths: Sequence[int]) -> list[int]:
+def _share_out(total: int, lengths: Sequence[int]) -> list[int]:
     """Parts of a total by length, which add up to it exactly."""
     whole, so_far, given, parts = max(1, sum(lengths)), 0, 0, []
     for length in lengths:
@@ -150,9 +150,9 @@ class EmbeddingExchange:
         except UnansweredError as error:
             if error.answer.status == 200 and error.asked != tuple(inputs.ids):
                 return None
-            return job.unanswered(error)
+            return job.make_failure(error)
         self._save(job, inputs, found, brought)
-        told = _told(job, inputs, found, brought)
+        told = _describe(job, inputs, found, brought)
         return job.response(200, brought.headers, reply_to(inputs, found, brought.paid), told)
 
     def _save(self, job: Job, inputs: Inputs, found: dict[str, Any], brought: _Brought) -> None:
@@ -163,7 +163,7 @@ class EmbeddingExchange:
         if tokens:
             model = found[inputs.ids[0]]["model"] or job.call.model
             ending = Ending(model=model, counts=TokenCounts(input_tokens=tokens))
-            self._accounts.saved(job.cache, job.caller, job.call, ending)
+            self._accounts.count_saved(job.cache, job.caller, job.call, ending)
 
 
 class _Brought:
@@ -184,31 +184,31 @@ class _Brought:
     async def load(self, ids: Sequence[str]) -> dict[str, dict[str, Any]]:
         """Asks the provider for the embeddings of these ids."""
         job = self._job
-        response = await self._send(renewed(job.request, self._inputs.body_for(ids)))
+        response = await self._send(renew(job.request, self._inputs.body_for(ids)))
         try:
             body = await response.aread()
         finally:
             await response.aclose()
         self._accounts.counts.misses += 1
-        headers, at = passed_on(response.headers.multi_items()), job.now()
+        headers, at = select_headers(response.headers.multi_items()), job.now()
         read = read_reply(body, len(ids)) if response.status_code == 200 else None
         if read is None:
             answer = Answer(status=response.status_code, headers=headers, body=body, at=at, ending=Ending())
             raise UnansweredError(answer, ids)
         counts = read_usage(read.usage)
-        ending = self._accounts.priced(job.call, Ending(model=read.model or job.call.model, counts=counts), at)
+        ending = self._accounts.price(job.call, Ending(model=read.model or job.call.model, counts=counts), at)
         self._accounts.used(job.cache, job.caller, job.call, ending)
         total = 0 if counts is None else counts.total
         self.ids.update(ids)
         self.headers, self.paid = headers, self.paid + total
-        parts = _shared_out(total, self._inputs.lengths(ids))
+        parts = _share_out(total, self._inputs.lengths(ids))
         return {
             one: {"embedding": bytes(made.embedding), "model": read.model, "tokens": tokens, "at": at}
             for one, made, tokens in zip(ids, read.data, parts, strict=True)
         }
 
 
-def _told(job: Job, inputs: Inputs, found: dict[str, Any], brought: _Brought) -> str:
+def _describe(job: Job, inputs: Inputs, found: dict[str, Any], brought: _Brought) -> str:
     """Returns the words of our own header for one response."""
     known = [one for one in inputs.ids if one not in brought.ids]
     if not known:

@@ -7,7 +7,7 @@ import sys
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 from alacena.engine import Policy
-from alacena.integrations.llm_transport.answers import Answer, UnansweredError, answer_of, judge, passed_on
+from alacena.integrations.llm_transport.answers import Answer, UnansweredError, answer_of, judge, select_headers
 from alacena.integrations.llm_transport.http import Stream
 from alacena.integrations.llm_transport.live import Live
 
@@ -54,7 +54,7 @@ class Exchange:
                 body = await response.aread()
             finally:
                 await response.aclose()
-            mine = self._judged(job, context, response, body)
+            mine = self._judge(job, context, response, body)
             if mine.status != 200:
                 raise UnansweredError(mine)  # if the policy has something stale for that, it is the answer
             return mine.record()
@@ -62,11 +62,11 @@ class Exchange:
         try:
             found = await self._lookup(job, _id(job), load)
         except UnansweredError as error:
-            return job.unanswered(error, shared=error.answer is not mine)
+            return job.make_failure(error, shared=error.answer is not mine)
         if mine is None or found.source != "loader":
-            return self._replayed(job, found)
+            return self._replay(job, found)
         reason = mine.ending.reason or found.reason
-        return job.answered(mine, f"miss; stored=no; reason={reason}" if reason else "miss")
+        return job.make_response(mine, f"miss; stored=no; reason={reason}" if reason else "miss")
 
     async def events(self, job: Job) -> Any:
         """Returns the response to a call whose answer comes in events, at once when the first has come.
@@ -81,7 +81,7 @@ class Exchange:
         live = self._live.get(key)
         if live is not None and live.takes_listeners:
             live.join(job)
-            return await self._heard(job, live, joined=True)
+            return await self._listen(job, live, joined=True)
         own = Live()
 
         async def load(context: LoadContext) -> dict[str, Any]:
@@ -91,8 +91,8 @@ class Exchange:
         task.add_done_callback(_consume)
         live = await self._begun(job, key, own, task)
         if live is None:
-            return self._replayed(job, task.result())
-        return await self._heard(job, live, joined=live is not own)
+            return self._replay(job, task.result())
+        return await self._listen(job, live, joined=live is not own)
 
     async def _begun(self, job: Job, key: _Key, own: Live, task: asyncio.Task[Lookup[Any]]) -> Live | None:
         """Returns the call that brings the answer, ours or an equal one that began after ours came; ``None``: there is one.
@@ -120,7 +120,7 @@ class Exchange:
             task.cancel()
         return begun.result()
 
-    async def _heard(self, job: Job, live: Live, *, joined: bool) -> Any:
+    async def _listen(self, job: Job, live: Live, *, joined: bool) -> Any:
         """Returns the response for one listener."""
         is_well = False
         try:
@@ -150,12 +150,12 @@ class Exchange:
         try:
             response = await self._send(job.request)
             try:
-                live.tell_head((response.status_code, passed_on(response.headers.multi_items())))
+                live.tell_head((response.status_code, select_headers(response.headers.multi_items())))
                 async for chunk in response.aiter_bytes():
                     live.tell(chunk)
             finally:
                 await response.aclose()
-            answer = self._judged(job, context, response, live.body)
+            answer = self._judge(job, context, response, live.body)
             live.end()
         finally:
             if self._live.get(key) is live:
@@ -186,7 +186,7 @@ class Exchange:
             self._policies = given, given.but(hard_timeout_s=None, shared=True)
         return self._policies[1]
 
-    def _judged(self, job: Job, context: LoadContext, response: Any, body: bytes) -> Answer:
+    def _judge(self, job: Job, context: LoadContext, response: Any, body: bytes) -> Answer:
         """Returns the answer that has just come; its usage is counted, and an unfinished one is not stored."""
         at, status = job.now(), response.status_code
         ending = judge(job.call, job.rules, status, response.headers.get("content-type", ""), body)
@@ -194,27 +194,29 @@ class Exchange:
             context.skip()
         self._accounts.counts.misses += 1
         if status == 200:
-            ending = self._accounts.priced(job.call, ending, at)
+            ending = self._accounts.price(job.call, ending, at)
             tokens = 0 if ending.counts is None else ending.counts.total
             context.cost(tokens=tokens, usd=(ending.nanodollars or 0) / 1e9)
             self._accounts.used(job.cache, job.caller, job.call, ending)
-        headers = passed_on(response.headers.multi_items())
+        headers = select_headers(response.headers.multi_items())
         return Answer(status=status, headers=headers, body=body, at=at, ending=ending)
 
-    def _replayed(self, job: Job, found: Lookup[Any]) -> Any:
+    def _replay(self, job: Job, found: Lookup[Any]) -> Any:
         """Returns the response to a call that somebody else made, before or at the same time."""
         assert found.value is not None  # a load always has an answer
         answer = answer_of(found.value)
         if answer.status != 200:
-            return job.answered(answer, "miss; tier=flight; stored=no; reason=status")
+            return job.make_response(answer, "miss; tier=flight; stored=no; reason=status")
         self._accounts.counts.hits += 1
         self._save(job, answer)
         tier = "flight" if found.source == "loader" else found.tier or "redis"
         age_s = max(0, int(job.now() - answer.at))
-        return job.answered(answer, f"hit; age={age_s}; tier={tier}" + ("; stale" if found.source == "stale" else ""))
+        return job.make_response(
+            answer, f"hit; age={age_s}; tier={tier}" + ("; stale" if found.source == "stale" else "")
+        )
 
     def _save(self, job: Job, answer: Answer) -> None:
-        self._accounts.saved(job.cache, job.caller, job.call, answer.ending)
+        self._accounts.count_saved(job.cache, job.caller, job.call, answer.ending)
 
 
 def _id(job: Job) -> str:

@@ -81,7 +81,7 @@ def respond(request: Request, status: int, headers: Headers, body: bytes | Strea
     return response(status, headers=headers, content=body, request=request)
 
 
-def renewed(request: Request, body: bytes) -> Any:
+def renew(request: Request, body: bytes) -> Any:
     """Returns the request with another body."""
     headers = [(name, value) for name, value in request.headers.multi_items() if name.lower() != "content-length"]
     return library_of(request).Request(

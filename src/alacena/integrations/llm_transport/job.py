@@ -59,10 +59,10 @@ class Job:
         """Returns the response that ends it, with our own header."""
         return respond(self.request, status, [*headers, (HEADER, told)], body)
 
-    def unanswered(self, error: UnansweredError, *, shared: bool = False) -> Any:
+    def make_failure(self, error: UnansweredError, *, shared: bool = False) -> Any:
         """Returns the response that passes an error of the provider on, as it was."""
-        return self.answered(error.answer, f"miss{'; tier=flight' if shared else ''}; stored=no; reason=status")
+        return self.make_response(error.answer, f"miss{'; tier=flight' if shared else ''}; stored=no; reason=status")
 
-    def answered(self, answer: Answer, told: str) -> Any:
+    def make_response(self, answer: Answer, told: str) -> Any:
         """Returns the response that an answer makes."""
         return self.response(answer.status, answer.headers, answer.body, told)

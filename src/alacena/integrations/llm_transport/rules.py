@@ -154,7 +154,7 @@ def refusal(call: Call, rules: Rules) -> str:
     for name in _STATEFUL:
         if body.get(name):
             return name
-    if "audio" in _listed(body.get("modalities")):
+    if "audio" in _as_list(body.get("modalities")):
         return "audio"
     if not rules.sampled:
         if _above(body.get("temperature"), 0):
@@ -169,11 +169,11 @@ def refusal(call: Call, rules: Rules) -> str:
 def _asks_for_provider_tools(body: dict[str, Any]) -> bool:
     if any(body.get(name) is not None for name in _PROVIDERS_TOOLS):
         return True
-    tools = [tool for tool in _listed(body.get("tools")) if isinstance(tool, dict)]
+    tools = [tool for tool in _as_list(body.get("tools")) if isinstance(tool, dict)]
     return any("type" in tool and tool["type"] not in _OWN_TOOLS for tool in tools)
 
 
-def _listed(value: object) -> Sequence[Any]:
+def _as_list(value: object) -> Sequence[Any]:
     return value if isinstance(value, list) else ()
 
 

@@ -16,7 +16,7 @@ from alacena.common.context import (
 from alacena.engine import Scope
 from alacena.integrations.caller import scope_for
 from alacena.integrations.llm_transport.accounts import Accounts, CallAttribution, CallCounts
-from alacena.integrations.llm_transport.answers import judge, passed_on
+from alacena.integrations.llm_transport.answers import judge, select_headers
 from alacena.integrations.llm_transport.embeddings import EmbeddingExchange
 from alacena.integrations.llm_transport.exchange import Exchange
 from alacena.integrations.llm_transport.http import Stream, TransportBase, plain_transport
@@ -177,11 +177,11 @@ class CachingTransport(TransportBase):
         response = await self._send(request)
         told = f"bypass; reason={reason}"
         if job is not None:
-            return self._heard(response, job, told)
+            return self._read_along(response, job, told)
         response.headers[HEADER] = told
         return response
 
-    def _heard(self, response: Any, job: Job, told: str) -> Any:
+    def _read_along(self, response: Any, job: Job, told: str) -> Any:
         """Returns the same response, whose body is read along with its reader."""
         chunks: list[bytes] = []
 
@@ -195,10 +195,10 @@ class CachingTransport(TransportBase):
             kind = response.headers.get("content-type", "")
             ending = judge(job.call, job.rules, response.status_code, kind, b"".join(chunks))
             if ending.counts is not None and job.cache.is_open:
-                ending = self._accounts.priced(job.call, ending, job.now())
+                ending = self._accounts.price(job.call, ending, job.now())
                 self._accounts.used(job.cache, job.caller, job.call, ending)
 
-        headers = passed_on(response.headers.multi_items())
+        headers = select_headers(response.headers.multi_items())
         return job.response(response.status_code, headers, Stream(read(), close), told)
 
     def _warn(self) -> None:

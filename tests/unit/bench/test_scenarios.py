@@ -109,10 +109,12 @@ async def test_invalidating_a_tenant_takes_one_round_trip_and_nothing_is_served_
 
 
 async def test_a_late_fill_is_never_served_by_ours_and_always_by_a_plain_client(server: Server) -> None:
-    result = await trial("stale_fill", server)
-    (table,) = result.tables
-    assert table.cell("alacena", "stale stores") == 0
-    assert table.cell("redis-py", "stale stores") == table.cell("redis-py", "late answers") != 0
+    late = 0
+    while not late:  # a busy machine may let every answer of a short trial come in time
+        (table,) = (await trial("stale_fill", server)).tables
+        assert table.cell("alacena", "stale stores") == 0
+        late = table.cell("redis-py", "late answers")
+        assert table.cell("redis-py", "stale stores") == late
 
 
 async def test_a_storm_of_cancellations_leaves_nothing_of_ours(server: Server) -> None:

@@ -27,10 +27,11 @@ folder=$1; shift
 server=$!
 read -r _
 kill -TERM "$server" 2>/dev/null
-(sleep 3; kill -KILL "$server") >/dev/null 2>&1 &
+(trap 'kill $!; exit' TERM; sleep 3 & wait $!; kill -KILL "$server") >/dev/null 2>&1 &
 killer=$!
 wait "$server"
 kill "$killer" 2>/dev/null
+wait "$killer" 2>/dev/null
 rm -rf "$folder"
 """
 """The server's parent: it ends the server, and removes its folder, when its standard input closes. That happens when

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from alacena.coordination.queues import Queues
     from alacena.coordination.sets import Sets
     from alacena.engine.api.cache import Cache
-    from alacena.engine.base.keys import DocumentId
+    from alacena.engine.base.keys import DocumentId, DocumentsById
     from alacena.engine.base.policy import Policy
     from alacena.engine.base.remote_tier import Lookup
     from alacena.engine.reading.answers import BatchLoader
@@ -331,7 +331,7 @@ class Tenant:
         *,
         ttl: TtlOrUnset = UNSET,
         tags: Iterable[str] = (),
-        document_ids: Iterable[DocumentId] = (),
+        document_ids: Iterable[DocumentId] | DocumentsById = (),
     ) -> int:
         """Stores many values by id, and returns how many were stored. See :meth:`Cache.set_many`.
 

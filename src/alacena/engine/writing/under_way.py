@@ -42,12 +42,13 @@ class UnderWay:
         self._at_work: WeakSet[asyncio.Task[Any]] = WeakSet()
         self._look_again_at = 0.0
 
-    def ended(self, names: Iterable[str], *, anew: bool) -> None:
+    def ended(self, names: Iterable[str], *, anew: bool, by: asyncio.Task[Any] | None = None) -> None:
         """The current task ends tags, given by the names of their generations.
 
         Args:
             names: The names.
             anew: Whether it is the first in this turn of the loop; the others are at work with the same tasks.
+            by: For which task it ends them, if that is another one.
         """
         names = list(names)
         if not names:
@@ -58,8 +59,7 @@ class UnderWay:
             self._at_work = WeakSet(task for task in tasks if not _waits_for_work(task))
             # Among very many tasks a look at all of them takes a while: then some that are new are overlooked instead.
             self._look_again_at = now + len(tasks) * _PAUSE_S if len(tasks) > _MANY else now
-        current = asyncio.current_task()
-        if current is not None:
+        for current in filter(None, (asyncio.current_task(), by)):
             for task in _with_awaiting(current, self._at_work):
                 self._at_work.discard(task)
         mark = (now + _REMEMBERED_S, self._at_work)

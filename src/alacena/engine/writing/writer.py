@@ -243,15 +243,23 @@ class Writer:
         return await self.end(scope, data_type, groups, entries)
 
     async def end(
-        self, scope: Scope, data_type: str | None, groups: Sequence[Sequence[str]], entries: Sequence[EntryKey]
+        self,
+        scope: Scope,
+        data_type: str | None,
+        groups: Sequence[Sequence[str]],
+        entries: Sequence[EntryKey],
+        *,
+        by: asyncio.Task[Any] | None = None,
     ) -> Ended:
         """End generations and remove entries, in one round trip a node.
 
         Whatever is ended in one turn of the loop leaves together, each name once: an ingestion that invalidates a
         document for each of its chunks costs one command.
+
+        ``by`` is the task for which that is done, if it is not the one that runs: it knows of it.
         """
         burst = self._burst
-        self._under_way.ended((group[0] for group in groups if len(group) > 1), anew=burst is None)
+        self._under_way.ended((group[0] for group in groups if len(group) > 1), anew=burst is None, by=by)
         if burst is None:
             burst = self._burst = Burst()
             burst.add(groups, entries)
@@ -302,7 +310,7 @@ class Writer:
             token, _ = await asyncio.gather(self._held(entries, generations, hold_s), ending)
             yield
         finally:
-            after = self._after_write(scope, groups, entries, token)
+            after = self._after_write(scope, groups, entries, token, asyncio.current_task())
             await asyncio.shield(self._flights.own(after))
 
     async def _held(self, entries: Sequence[EntryKey], generations: Sequence[str], hold_s: float) -> bytes | None:
@@ -318,8 +326,9 @@ class Writer:
         groups: Sequence[Sequence[str]],
         entries: Sequence[EntryKey],
         token: bytes | None,
+        by: asyncio.Task[Any] | None,
     ) -> None:
-        await self.end(scope, None, groups, entries)
+        await self.end(scope, None, groups, entries, by=by)
         if token is None:
             return
         try:

@@ -5,7 +5,8 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING, Any
 
-from alacena.engine.base.keys import collapse, named, named_each
+from alacena.engine.base.keys import collapse, named
+from alacena.engine.base.lineage import named_each
 from alacena.engine.base.remote_tier import MISSING
 from alacena.engine.base.scope import make_scope
 from alacena.engine.base.ttl import UNSET, TtlOrUnset, checked
@@ -16,7 +17,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
     from alacena.engine.api.assembly import Parts
-    from alacena.engine.base.keys import DocumentId, DocumentsById
+    from alacena.engine.base.keys import DocumentId
+    from alacena.engine.base.lineage import DocumentsById
     from alacena.engine.base.policy import Policy
     from alacena.engine.base.scope import Scope
     from alacena.engine.reading.answers import BatchLoader

@@ -23,7 +23,6 @@ from __future__ import annotations
 
 import re
 from base64 import b32encode
-from collections.abc import Mapping
 from enum import Enum
 from functools import lru_cache
 from hashlib import blake2b
@@ -40,7 +39,7 @@ from alacena.engine.base.family import Family
 from alacena.engine.base.scope import Scope, identifier, make_scope, tenant_text
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Iterable, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
 _PLAIN = re.compile(r"[A-Za-z0-9_.@/+-]+").fullmatch
 _COLONS = re.compile(r"[A-Za-z0-9_.@/+:-]+").fullmatch
@@ -94,9 +93,6 @@ def permission_digest(permissions: frozenset[str]) -> str:
 DocumentId: TypeAlias = str | int | UUID | Enum
 """The id of a document as sources give it; numbers of numpy count as numbers."""
 
-DocumentsById: TypeAlias = "Mapping[str, Iterable[DocumentId]]"
-"""Documents of each of several resources, by the resource's id."""
-
 
 def document_tag(document_id: object) -> str:
     """The tag of everything that was made from a document.
@@ -141,26 +137,6 @@ def named(tags: Iterable[str], document_ids: Iterable[DocumentId]) -> tuple[str,
     if any(name.startswith(MARK) for name in names):
         raise InvalidKeyError(f"a tag begins with {MARK!r}, which is kept for this library's own: give it another name")
     return names
-
-
-def named_each(
-    resource_ids: Collection[str], tags: Iterable[str], document_ids: Iterable[DocumentId] | DocumentsById
-) -> list[tuple[str, ...]]:
-    """Tags, and documents as tags, of each of several resources: the same for all, or documents by id.
-
-    Raises:
-        InvalidKeyError: As for :func:`named`.
-        ValueError: Documents are named for an id that is not among the resources.
-    """
-    if not isinstance(document_ids, Mapping):
-        given = named(tags, document_ids)
-        return [given] * len(resource_ids)
-    shared = named(tags, ())
-    if unknown := document_ids.keys() - set(resource_ids):
-        raise ValueError(
-            f"document_ids names {min(unknown)!r}, which is not among the values: name ids of values there"
-        )
-    return [(*shared, *named((), document_ids.get(one, ()))) for one in resource_ids]
 
 
 def _several(names: Any) -> Iterable[Any]:
@@ -288,6 +264,16 @@ class EntryKey(msgspec.Struct, eq=False, gc=False):
     def journal(self) -> str:
         """The name of the record of tags that ended in this bucket."""
         return self._family.journal
+
+    @property
+    def endings(self) -> tuple[str, ...]:
+        """What a journal may name if the entry itself is over: all that covers it below the tenant, and its own key.
+
+        Those of the resource are no generations of an entry that is removed by its own key.
+        """
+        prefix, tail = f"{self.journal[:-1]}r", f":{self._family.kind}:{self._name.decode()}"
+        narrow = (prefix + part.replace("=", f"{tail}:") for part in self._qualifiers.decode().split(":")[1:])
+        return (*self.generations[1:], prefix + tail, *narrow, self.entry.decode())
 
     @property
     def digest(self) -> bytes:
@@ -469,8 +455,7 @@ class Keys:
         The entry at exactly the scope is not covered by it: it can be named.
         """
         data_type, resource_id = identifier("data_type", data_type), identifier("resource_id", resource_id)
-        bucket = self.bucket(scope.tenant_id, data_type, resource_id)
-        namespace, tag = self._head(scope.tenant_id, bucket)
+        namespace, tag = self._head(scope.tenant_id, self.bucket(scope.tenant_id, data_type, resource_id))
         return f"{namespace}:g:{tag}:{self._resource(data_type, resource_id, scope)}"
 
     def resource_generations(self, data_type: str, resource_id: str, scope: Scope) -> tuple[tuple[str, str, str], ...]:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from alacena.engine.base.keys import named_each
+from alacena.engine.base.lineage import named_each
 from alacena.engine.base.ttl import UNSET, TtlOrUnset
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
 
-    from alacena.engine.base.keys import DocumentId, DocumentsById, Keys
+    from alacena.engine.base.keys import DocumentId, Keys
+    from alacena.engine.base.lineage import DocumentsById
     from alacena.engine.base.policy import Policy
     from alacena.engine.base.remote_tier import Beginning
     from alacena.engine.base.scope import Scope
@@ -70,8 +71,9 @@ class Reading:
             document_ids: Documents, likewise.
 
         Returns:
-            Whether it was stored; ``False`` if its tenant, its scope or anything it depends on was invalidated since the
-            reading began, while a source transaction holds the entry, or if Redis failed.
+            Whether it was stored; ``False`` if the entry, its resource, type, scope or tenant or anything it depends on
+            was invalidated since the reading began, or the entry was deleted; while a source transaction holds the
+            entry; or if Redis failed, or has ended more since then than it can name.
 
         Raises:
             EncodeError: The value holds something that cannot be stored; the message names where.

@@ -116,7 +116,7 @@ class Writer:
             late = [
                 key
                 for key, new_entry in zip(keys, new_entries, strict=True)
-                if new_entry.tags and overtaken(map(key.tag_name, new_entry.tags))
+                if overtaken((*key.endings, *map(key.tag_name, new_entry.tags)))
             ]
         if late:
             await self._refused([(key, "generation") for key in late])
@@ -215,10 +215,14 @@ class Writer:
                 reads.note(key.ident, new_entry.tags)
         return new_entries
 
-    async def delete(self, keys: Sequence[EntryKey]) -> int:
-        """Remove entries. See :meth:`alacena.engine.api.cache.Cache.delete`."""
+    async def delete(self, keys: Sequence[EntryKey], *, told: bool = False) -> int:
+        """Remove entries. See :meth:`alacena.engine.api.cache.Cache.delete`.
+
+        ``told`` says whether readings that are under way hear of it. They do if the caller deletes; not if a value was
+        refused, or each reading that is refused would be the reason to refuse the next one.
+        """
         try:
-            return await self._remote.delete(keys)
+            return await self._remote.delete(keys, told=told)
         except BackendError as error:
             self._tiers.report_failure("delete", keys[0], error)
             return 0

@@ -9,6 +9,7 @@ from unittest.mock import patch
 
 from msgspec import structs
 
+from alacena.engine.base.keys import EntryKey
 from alacena.engine.base.lineage import LoadReads
 from alacena.engine.coherence.generation_table import GenerationTable
 from alacena.engine.coherence.value_store import ValueStore
@@ -264,6 +265,21 @@ async def _store_as_if_just_read(place: Stores, keys: Any, new_entries: Any, _be
 _store_now = Stores.store_many
 
 
+def _any_name(space: Keyspace, journal: bytes, _: bytes, since: bytes) -> set[bytes]:
+    """What is found in a journal is believed, whatever its name is."""
+    return cache_twins._records(space.execute([b"GETRANGE", journal, since, b"-1"]))
+
+
+def _ask_only(kind: str) -> AbstractContextManager[Any]:
+    """A reading asks its journal only about some of what covers its entries: names that hold a text."""
+    kept = EntryKey.endings.fget
+
+    def endings(key: EntryKey) -> tuple[str, ...]:
+        return tuple(name for name in kept(key) if kind in name)
+
+    return patch.object(EntryKey, "endings", property(endings))
+
+
 MUTANTS: dict[str, tuple[str, Callable[[], AbstractContextManager[Any]]]] = {
     "a fill needs no lease": ("calm", lambda: _script("store", _store(lease=False))),
     "readers compare no stamps": ("calm", lambda: patch.object(Entries, "_alive", _any_stamps)),
@@ -322,6 +338,16 @@ MUTANTS: dict[str, tuple[str, Callable[[], AbstractContextManager[Any]]]] = {
     "a reading is stored under what is current": (
         "readings",
         lambda: patch.object(Stores, "store_many", _store_as_if_just_read),
+    ),
+    "a reading asks no journal": (
+        "readings beside blocks",
+        lambda: patch.object(stores, "_asked", lambda _: ([], [])),
+    ),
+    "a reading does not ask for its resource": ("readings beside blocks", lambda: _ask_only(":e:")),
+    "a reading does not ask for its entry": ("readings beside blocks", lambda: _ask_only(":g:")),
+    "a journal begun anew is believed by a reading": (
+        "readings beside blocks, flushed",
+        lambda: patch.object(cache_twins, "_ended_since", _any_name),
     ),
     "the journal is not asked": (
         "named late",

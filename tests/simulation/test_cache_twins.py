@@ -55,15 +55,20 @@ def _lease(chance: random.Random, generations: list[str], token: str, nonce: str
 def _store(
     chance: random.Random, generations: list[str], nonces: list[str], latest: str
 ) -> tuple[list[str], list[str]]:
-    """One or two entries; they rest on the first two generations and on some of the others, or on none of these."""
+    """One or two entries, maybe of readings; they rest on the first two generations and on some of the others, or on none."""
     count = chance.randint(1, 2)
     keys = ["e", "l", "h", "e2", "l2", "h2"][: 3 * count]
-    args = [str(count), "150000", latest, *nonces]
+    readings = chance.choice((0, 0, 1, 2))
+    args = [str(count), "150000", latest, str(readings), *nonces]
     for _ in range(count):
         places = ["1", "2", *(str(place) for place in range(3, len(generations) + 1) if chance.random() < 0.7)]
         token, life = chance.choice(("", *TOKENS)), chance.choice(("0", "100000"))
         args += [token, life, "value", str(len(places)), *places]
-    return [*keys, *generations], args
+    for _ in range(readings):
+        args += [chance.choice(RECORDS), str(4 * chance.randint(1, 3))]
+    for _ in range(count if readings else 0):
+        args += [str(chance.randint(0, readings)), "".join(chance.choices(RECORDS, k=2 * chance.randint(0, 3)))]
+    return [*keys, *generations, *["j"] * readings], args
 
 
 def _step(chance: random.Random) -> tuple[str, ...]:
@@ -118,9 +123,12 @@ def _store_by_the_first(space: Keyspace, keys: list[bytes], args: list[bytes]) -
     for one in stored(keys, args):
         names, nonces = zip(*one.generations, strict=True)
         places = [b"%d" % (place + 1) for place in range(len(names))]
-        alone = [b"1", *args[1:3], *nonces, one.token, one.life, one.value, b"%d" % len(places), *places]
+        readings = [one.began] if one.began else []
+        alone = [b"1", *args[1:3], b"%d" % len(readings), *nonces, one.token, one.life, one.value, b"%d" % len(places)]
+        alone += [*places, *(word for began in readings for word in (*began[1:], b"1", one.records))]
+        journals = [began[0] for began in readings]
         if not fates or fates[0] == b"ok":
-            fates += store(space, [one.entry, one.lease, one.hold, *names], alone)
+            fates += store(space, [one.entry, one.lease, one.hold, *names, *journals], alone)
         else:
             fates.append(fates[0])
     return [fates[0]] * len(fates)

@@ -106,6 +106,23 @@ PLANS = {
     "readings, cut off": Plan(
         late_tags=True, verbs=("reading", "reading", "document", "tag"), faults=CUTS, fault_every_s=0.4
     ),
+    "readings beside blocks": Plan(
+        profile=ROUGH, verbs=("reading", "batch", "write", "resource", "delete"), keys=2, write_pause_s=0.1
+    ),
+    "readings beside blocks, scoped": Plan(
+        profile=ROUGH, verbs=("reading", "batch", "write", "resource"), keys=2, write_pause_s=0.1, scoped=True
+    ),
+    "readings beside blocks, flushed": Plan(
+        verbs=("reading", "batch", "write", "delete"),
+        keys=2,
+        faults=("flush", "evict", "lose_generation"),
+    ),
+    "readings beside blocks, cut off": Plan(
+        verbs=("reading", "batch", "write", "resource", "delete"), keys=2, faults=CUTS, fault_every_s=0.4
+    ),
+    "readings beside blocks, failing over": Plan(
+        verbs=("reading", "batch", "write", "resource"), faults=("failover",), lag_s=(0.05, 0.6), fault_every_s=0.5
+    ),
     "readings of many": Plan(
         profile=ROUGH, memory_ratio=0.9, verbs=("batch", "batch", "type", "tag"), keys=4, write_pause_s=0.1
     ),

@@ -138,35 +138,51 @@ class Stored(NamedTuple):
     life: bytes
     value: bytes
     generations: list[tuple[bytes, bytes]]
+    began: tuple[bytes, bytes, bytes] | None = None
+    records: bytes = b""
 
 
 def stored(keys: list[bytes], args: list[bytes]) -> list[Stored]:
-    """What ``store.lua`` is asked to store; of each its generations with the nonces that they are to have."""
-    count = int(args[0])
-    names = keys[3 * count :]
-    pairs = list(zip(names, args[3:], strict=False))
-    wanted, at = [], 3 + len(names)
+    """What ``store.lua`` is asked to store; of each its generations with the nonces that they are to have.
+
+    What a reading brought has the journal, the journal's name and its length when the reading began, too.
+    """
+    count, readings = int(args[0]), int(args[3])
+    names = keys[3 * count : len(keys) - readings]
+    pairs = list(zip(names, args[4:], strict=False))
+    wanted, at = [], 4 + len(names)
     for number in range(count):
         places = args[at + 4 : at + 4 + int(args[at + 3])]
         rests_on = [pairs[int(place) - 1] for place in places]
         wanted.append(Stored(*keys[3 * number : 3 * number + 3], *args[at : at + 3], rests_on))
         at += 4 + len(places)
+    if readings:
+        begun, asked = [None, *_begun(keys, args)], iter(args[at + 2 * readings :])
+        wanted = [one._replace(began=begun[int(next(asked))], records=next(asked)) for one in wanted]
     return wanted
+
+
+def _begun(keys: list[bytes], args: list[bytes]) -> list[tuple[bytes, bytes, bytes]]:
+    """Of each reading the journal, and the journal's name and its length when the reading began."""
+    count, readings = int(args[0]), int(args[3])
+    at = len(args) - 2 * (readings + count)
+    return [(keys[place - readings], args[at + 2 * place], args[at + 2 * place + 1]) for place in range(readings)]
 
 
 def store(space: Keyspace, keys: list[bytes], args: list[bytes]) -> Any:
     """``store.lua``."""
     wanted = stored(keys, args)
-    names = keys[3 * len(wanted) :]
+    names = keys[3 * len(wanted) : len(keys) - int(args[3])]
     late = 0 < int(args[2]) < _now_ms(space)
     leases = [one.lease for one in wanted if one.token]
     held = iter(space.execute([b"MGET", *leases]) if leases else ())
     holders = [next(held) if one.token else b"" for one in wanted]
     under_hold = space.execute([b"EXISTS", *(one.hold for one in wanted)]) > 0
     nonces = dict(zip(names, space.execute([b"MGET", *names]), strict=True))
+    ended = {began: _ended_since(space, *began) for began in _begun(keys, args)}
     fates = []
     for one, holder in zip(wanted, holders, strict=True):
-        fates.append(_fate(space, one, holder, nonces, late=late, under_hold=under_hold))
+        fates.append(_fate(space, one, holder, nonces, late=late, under_hold=under_hold, ended=ended))
         if fates[-1] != b"ok" and one.token and holder == one.token:
             space.execute([b"DEL", one.lease])
     accepted = [one for one, fate in zip(wanted, fates, strict=True) if fate == b"ok"]
@@ -183,8 +199,30 @@ def store(space: Keyspace, keys: list[bytes], args: list[bytes]) -> Any:
     return fates
 
 
+def _ended_since(space: Keyspace, journal: bytes, name: bytes, since: bytes) -> set[bytes] | None:
+    """The records of a journal since a reading began; ``None`` if any may have ended."""
+    if space.execute([b"GETRANGE", journal, b"0", b"%d" % (len(name) - 1)]) != name:
+        return None
+    return _records(space.execute([b"GETRANGE", journal, since, b"-1"]))
+
+
+def _is_overtaken(since: set[bytes] | None, records: bytes) -> bool:
+    return since is None or not since.isdisjoint(_records(records))
+
+
+def _records(text: bytes) -> set[bytes]:
+    return {text[at : at + 8] for at in range(0, len(text), 8)}
+
+
 def _fate(
-    space: Keyspace, one: Stored, holder: bytes, nonces: dict[bytes, bytes], *, late: bool, under_hold: bool
+    space: Keyspace,
+    one: Stored,
+    holder: bytes,
+    nonces: dict[bytes, bytes],
+    *,
+    late: bool,
+    under_hold: bool,
+    ended: dict[Any, set[bytes] | None],
 ) -> bytes:
     if late:
         return b"late"
@@ -192,6 +230,8 @@ def _fate(
         return b"lease"
     if under_hold and _holds(space, one.hold) > 0:
         return b"hold"
+    if one.began is not None and _is_overtaken(ended[one.began], one.records):
+        return b"generation"
     return b"ok" if all(nonces[name] == nonce for name, nonce in one.generations) else b"generation"
 
 

@@ -316,8 +316,8 @@ async def test_round_trips_are_as_promised(cache, redis_server):
     assert await spent(cache.get("document", "d0", TENANT)) == {}
     assert (await spent(cache.get("document", "d0", TENANT, use_memory=False))) == {"get": 1}
     assert (await spent(cache.set("document", "d1", 1, TENANT)))["evalsha"] == 1
-    assert (await spent(cache.delete("document", "d1", TENANT))).get("unlink") == 2
-    assert (await spent(cache.invalidate(TENANT, "document"))) == {"eval": 1}  # with its name in the journal
+    assert (await spent(cache.delete("document", "d1", TENANT))) == {"eval": 1}  # with its name in the journal
+    assert (await spent(cache.invalidate(TENANT, "document"))) == {"eval": 1}
 
 
 async def test_stale_is_served_when_the_source_fails_and_never_when_it_was_invalidated(open_cache):

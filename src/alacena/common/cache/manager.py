@@ -401,7 +401,7 @@ class CacheManager(Primitives):
             document_id: The document that is read: all that is stored depends on it.
             document_ids: Others, likewise. What a value itself names as its ``document_id`` is added to them.
             tags: Other names, likewise.
-            data_types: Types that are stored, if an invalidation of the whole type is to stop them too.
+            data_types: Types that are stored: naming them spares each `set` a round trip.
 
         Cost: 1 round trip before the block.
         If Redis fails: the block runs; its ``set`` returns ``False``.

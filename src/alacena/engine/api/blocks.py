@@ -95,13 +95,17 @@ class BlockVerbs(ABC):
                 await reading.set_many("chunk", chunks)
 
         What is invalidated after the block began is not stored by it, however long the work takes: it was read before.
+        That holds for whatever covers an entry or what it depends on: its own id, a :meth:`write` block around it, its
+        type, its scope, its documents and tags; and for an entry that is deleted. An entry that others have only stored
+        anew meanwhile is replaced. What a process that died inside :meth:`write` had committed is not noticed if the
+        block began before the reading did, and its hold has expired before the value is stored.
 
         Args:
             tenant_id: The tenant, or a scope: all that the reading stores lies there.
             document_ids: Documents that are read: all that the reading stores depends on them. What a value itself names
                 as its ``document_id`` is added to them.
             tags: Other names, likewise.
-            data_types: Types that the reading stores, if it is to end with an invalidation of the whole type too.
+            data_types: Types that the reading stores: naming them spares each ``set`` a round trip.
 
         Cost: 1 round trip before the block.
         If Redis fails: the block runs; what it stores is not stored, and ``set`` returns ``False``.

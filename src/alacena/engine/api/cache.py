@@ -517,7 +517,7 @@ class Cache(ManyVerbs, BlockVerbs, CoordinationVerbs, InspectionVerbs):
         user_id: str | None = None,
         permissions: Iterable[str] | None = None,
     ) -> bool:
-        """Removes the one entry named.
+        """Removes the one entry named. A :meth:`reading` that began before does not store it.
 
         Returns:
             Whether it existed on the remote tier.
@@ -529,7 +529,7 @@ class Cache(ManyVerbs, BlockVerbs, CoordinationVerbs, InspectionVerbs):
         parts = self._open_parts()
         scope = make_scope(tenant_id, agent_id, conversation_id, collection_id, user_id, permissions)
         key = parts.keys.entry(data_type, resource_id, scope)
-        return await parts.writer.delete((key,)) > 0
+        return await parts.writer.delete((key,), told=True) > 0
 
     async def invalidate(
         self,

@@ -6,6 +6,7 @@ from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING, Any
 
 from alacena.engine.base.keys import collapse, named
+from alacena.engine.base.lineage import named_each
 from alacena.engine.base.remote_tier import MISSING
 from alacena.engine.base.scope import make_scope
 from alacena.engine.base.ttl import UNSET, TtlOrUnset, checked
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
 
     from alacena.engine.api.assembly import Parts
     from alacena.engine.base.keys import DocumentId
+    from alacena.engine.base.lineage import DocumentsById
     from alacena.engine.base.policy import Policy
     from alacena.engine.base.scope import Scope
     from alacena.engine.reading.answers import BatchLoader
@@ -112,7 +114,7 @@ class ManyVerbs(ABC):
         *,
         ttl: TtlOrUnset = UNSET,
         tags: Iterable[str] = (),
-        document_ids: Iterable[DocumentId] = (),
+        document_ids: Iterable[DocumentId] | DocumentsById = (),
     ) -> int:
         """Stores many values, as :meth:`Cache.set` does each; all are encoded before the first is sent.
 
@@ -129,11 +131,11 @@ class ManyVerbs(ABC):
 
         Raises:
             EncodeError: As for :meth:`Cache.set`.
-            ValueError: As for :meth:`Cache.set`.
+            ValueError: As for :meth:`Cache.set`; or documents are named for an id that has no value.
 
         Cost: 1 round trip a node for each 400 entries, 100 of them in one command.
         """
         parts = self._open_parts()
-        scope, given = make_scope(tenant_id), named(tags, document_ids)
+        scope, given = make_scope(tenant_id), named_each(values, tags, document_ids)
         keys = parts.keys.many(data_type, list(values), scope)
-        return await parts.writer.set(keys, list(values.values()), [given] * len(keys), self.policy(data_type), ttl)
+        return await parts.writer.set(keys, list(values.values()), given, self.policy(data_type), ttl)

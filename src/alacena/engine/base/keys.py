@@ -266,6 +266,16 @@ class EntryKey(msgspec.Struct, eq=False, gc=False):
         return self._family.journal
 
     @property
+    def endings(self) -> tuple[str, ...]:
+        """What a journal may name if the entry itself is over: all that covers it below the tenant, and its own key.
+
+        Those of the resource are no generations of an entry that is removed by its own key.
+        """
+        prefix, tail = f"{self.journal[:-1]}r", f":{self._family.kind}:{self._name.decode()}"
+        narrow = (prefix + part.replace("=", f"{tail}:") for part in self._qualifiers.decode().split(":")[1:])
+        return (*self.generations[1:], prefix + tail, *narrow, self.entry.decode())
+
+    @property
     def digest(self) -> bytes:
         """16 bytes that stand for the full key in the entry's header."""
         digest = self._digest
@@ -446,8 +456,7 @@ class Keys:
         The entry at exactly the scope is not covered by it: it can be named.
         """
         data_type, resource_id = identifier("data_type", data_type), identifier("resource_id", resource_id)
-        bucket = self.bucket(scope.tenant_id, data_type, resource_id)
-        namespace, tag = self._head(scope.tenant_id, bucket)
+        namespace, tag = self._head(scope.tenant_id, self.bucket(scope.tenant_id, data_type, resource_id))
         return f"{namespace}:g:{tag}:{self._resource(data_type, resource_id, scope)}"
 
     def resource_generations(self, data_type: str, resource_id: str, scope: Scope) -> tuple[tuple[str, str, str], ...]:

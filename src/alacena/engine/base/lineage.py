@@ -5,15 +5,24 @@ from __future__ import annotations
 from collections.abc import Mapping
 from collections.abc import Set as AbstractSet
 from itertools import islice
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
-from alacena.engine.base.keys import MANY, MOST_TAGS, collapse, collection_tag, document_tag, document_text, mark_tag
+from alacena.engine.base.keys import (
+    MANY,
+    MOST_TAGS,
+    collapse,
+    collection_tag,
+    document_tag,
+    document_text,
+    mark_tag,
+    named,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable
 
     from alacena.engine.base.generation import Generation
-    from alacena.engine.base.keys import EntryKey, Ident
+    from alacena.engine.base.keys import DocumentId, EntryKey, Ident
 
 DEEPEST: Final = 8
 """How far down in a value documents are looked for."""
@@ -30,6 +39,10 @@ _PARTS: Final = frozenset({"document", "chunk", "embedding"})
 _FIELD: Final = "document_id"
 _FIELDS: Final = "document_ids"
 _LEAVES: Final = frozenset({str, bytes, bytearray, int, float, bool, complex, type(None)})
+
+
+DocumentsById: TypeAlias = "Mapping[str, Iterable[DocumentId]]"
+"""Documents of each of several resources, by the resource's id."""
 
 
 class LoadReads:
@@ -82,6 +95,26 @@ UNDER_WAY: Final[list[None]] = []
 It is asked before the context variable is: a hit in memory has no nanoseconds to spare for one. It is a list because
 adding to one and taking from it need no lock, and asking whether it is empty is the cheapest question there is.
 """
+
+
+def named_each(
+    resource_ids: Collection[str], tags: Iterable[str], document_ids: Iterable[DocumentId] | DocumentsById
+) -> list[tuple[str, ...]]:
+    """Tags, and documents as tags, of each of several resources: the same for all, or documents by id.
+
+    Raises:
+        InvalidKeyError: As for :func:`named`.
+        ValueError: Documents are named for an id that is not among the resources.
+    """
+    if not isinstance(document_ids, Mapping):
+        given = named(tags, document_ids)
+        return [given] * len(resource_ids)
+    shared = named(tags, ())
+    if unknown := document_ids.keys() - set(resource_ids):
+        raise ValueError(
+            f"document_ids names {min(unknown)!r}, which is not among the values: name ids of values there"
+        )
+    return [(*shared, *named((), document_ids.get(one, ()))) for one in resource_ids]
 
 
 def made_from(key: EntryKey, value: Any, tags: Iterable[str]) -> tuple[str, ...]:

@@ -463,8 +463,15 @@ class RemoteTier(Protocol):
         """
         ...
 
-    async def delete(self, keys: Sequence[EntryKey]) -> int:
-        """Removes the entries named, in memory first. Cost: 1 round trip a node."""
+    async def delete(self, keys: Sequence[EntryKey], *, told: bool = False) -> int:
+        """Removes the entries named, in memory first.
+
+        Args:
+            keys: Which entries.
+            told: Whether readings that are under way are told, so that they do not store what they read before.
+
+        Cost: 1 round trip a node.
+        """
         ...
 
     async def invalidate(self, generations: Sequence[Sequence[str]], keys: Sequence[EntryKey]) -> Ended:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from alacena.engine.base.keys import named
+from alacena.engine.base.lineage import named_each
 from alacena.engine.base.ttl import UNSET, TtlOrUnset
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
 
     from alacena.engine.base.keys import DocumentId, Keys
+    from alacena.engine.base.lineage import DocumentsById
     from alacena.engine.base.policy import Policy
     from alacena.engine.base.remote_tier import Beginning
     from alacena.engine.base.scope import Scope
@@ -70,8 +71,9 @@ class Reading:
             document_ids: Documents, likewise.
 
         Returns:
-            Whether it was stored; ``False`` if its tenant, its scope or anything it depends on was invalidated since the
-            reading began, while a source transaction holds the entry, or if Redis failed.
+            Whether it was stored; ``False`` if the entry, its resource, type, scope or tenant or anything it depends on
+            was invalidated since the reading began, or the entry was deleted; while a source transaction holds the
+            entry; or if Redis failed, or has ended more since then than it can name.
 
         Raises:
             EncodeError: The value holds something that cannot be stored; the message names where.
@@ -90,7 +92,7 @@ class Reading:
         *,
         ttl: TtlOrUnset = UNSET,
         tags: Iterable[str] = (),
-        document_ids: Iterable[DocumentId] = (),
+        document_ids: Iterable[DocumentId] | DocumentsById = (),
     ) -> int:
         """Store many values by id, as :meth:`set` does each; all are encoded before the first is sent.
 
@@ -99,19 +101,18 @@ class Reading:
             values: The values by id.
             ttl: As for :meth:`set`.
             tags: What all of them depend on besides the reading's own tags and documents.
-            document_ids: Documents, likewise.
+            document_ids: Documents, likewise; or, by id, those of each.
 
         Returns:
             How many were stored.
 
         Raises:
             EncodeError: As for :meth:`set`.
-            ValueError: As for :meth:`set`.
+            ValueError: As for :meth:`set`; or documents are named for an id that has no value.
 
         Cost: 1 round trip a node for each 400 entries, 100 of them in one command.
         If Redis fails: 0.
         """
-        given = (*self._tags, *named(tags, document_ids))
         tenant_id, bucket = self._scope.tenant_id, self._keys.bucket
         beginnings = None
         if self._began is not None:
@@ -119,7 +120,7 @@ class Reading:
         return await self._writer.set_read(
             [self._keys.entry(data_type, resource_id, self._scope) for resource_id in values],
             list(values.values()),
-            [given] * len(values),
+            [(*self._tags, *own) for own in named_each(values, tags, document_ids)],
             self._policy_of(data_type),
             ttl,
             beginnings,

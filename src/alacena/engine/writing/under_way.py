@@ -82,12 +82,13 @@ class UnderWay:
         self._at_work = _AtWork()
         self._look_again_at = 0.0
 
-    def ended(self, names: Iterable[str], *, anew: bool) -> None:
+    def ended(self, names: Iterable[str], *, anew: bool, by: asyncio.Task[Any] | None = None) -> None:
         """The current task ends tags, given by the names of their generations.
 
         Args:
             names: The names.
             anew: Whether it is the first in this turn of the loop; the others are at work with the same tasks.
+            by: For which task it ends them, if that is another one.
         """
         names = list(names)
         if not names:
@@ -98,9 +99,8 @@ class UnderWay:
             self._at_work = _AtWork(tasks)
             # Among very many tasks a look at all of them takes a while: then some that are new are overlooked instead.
             self._look_again_at = now + len(tasks) * _PAUSE_S if len(tasks) > _MANY else now
-        current = asyncio.current_task()
-        if current is not None:
-            self._at_work.clear(current)
+        for knows in filter(None, (asyncio.current_task(), by)):
+            self._at_work.clear(knows)
         mark = (now + _REMEMBERED_S, self._at_work)
         for name in names:
             self._ended.pop(name, None)

@@ -118,7 +118,7 @@ class Writer:
             late = [
                 key
                 for key, new_entry in zip(keys, new_entries, strict=True)
-                if new_entry.tags and overtaken(map(key.tag_name, new_entry.tags))
+                if overtaken((*key.endings, *map(key.tag_name, new_entry.tags)))
             ]
         if late:
             await self._refused([(key, "generation") for key in late])
@@ -219,10 +219,14 @@ class Writer:
                 reads.note(key.ident, new_entry.tags)
         return new_entries
 
-    async def delete(self, keys: Sequence[EntryKey]) -> int:
-        """Remove entries. See :meth:`alacena.engine.api.cache.Cache.delete`."""
+    async def delete(self, keys: Sequence[EntryKey], *, told: bool = False) -> int:
+        """Remove entries. See :meth:`alacena.engine.api.cache.Cache.delete`.
+
+        ``told`` says whether readings that are under way hear of it. They do if the caller deletes; not if a value was
+        refused, or each reading that is refused would be the reason to refuse the next one.
+        """
         try:
-            return await self._remote.delete(keys)
+            return await self._remote.delete(keys, told=told)
         except BackendError as error:
             self._tiers.report_failure("delete", keys[0], error)
             return 0
@@ -247,15 +251,23 @@ class Writer:
         return await self.end(scope, data_type, groups, entries)
 
     async def end(
-        self, scope: Scope, data_type: str | None, groups: Sequence[Sequence[str]], entries: Sequence[EntryKey]
+        self,
+        scope: Scope,
+        data_type: str | None,
+        groups: Sequence[Sequence[str]],
+        entries: Sequence[EntryKey],
+        *,
+        by: asyncio.Task[Any] | None = None,
     ) -> Ended:
         """End generations and remove entries, in one round trip a node.
 
         Whatever is ended in one turn of the loop leaves together, each name once: an ingestion that invalidates a
         document for each of its chunks costs one command.
+
+        ``by`` is the task for which that is done, if it is not the one that runs: it knows of it.
         """
         burst = self._burst
-        self._under_way.ended((group[0] for group in groups if len(group) > 1), anew=burst is None)
+        self._under_way.ended((group[0] for group in groups if len(group) > 1), anew=burst is None, by=by)
         if burst is None:
             burst = self._burst = Burst()
             burst.add(groups, entries)
@@ -307,7 +319,7 @@ class Writer:
             token, _ = await asyncio.gather(self._held(entries, generations, hold_s), ending)
             yield
         finally:
-            after = self._after_write(scope, groups, entries, token)
+            after = self._after_write(scope, groups, entries, token, asyncio.current_task())
             await asyncio.shield(self._flights.own(after))
 
     async def _held(self, entries: Sequence[EntryKey], generations: Sequence[str], hold_s: float) -> bytes | None:
@@ -323,8 +335,9 @@ class Writer:
         groups: Sequence[Sequence[str]],
         entries: Sequence[EntryKey],
         token: bytes | None,
+        by: asyncio.Task[Any] | None,
     ) -> None:
-        await self.end(scope, None, groups, entries)
+        await self.end(scope, None, groups, entries, by=by)
         if token is None:
             return
         try:

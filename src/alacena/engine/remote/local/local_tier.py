@@ -193,7 +193,8 @@ class LocalTier:
         if began is not None:
             if any(generation.nonce != nonce for generation, nonce in began.stamps):
                 return "generation"
-            if any(self._journal.tells_of(key.tag_name(tag), began.noted) for tag in new_entry.tags):
+            names = (*key.endings, *map(key.tag_name, new_entry.tags))
+            if any(self._journal.tells_of(name, began.noted) for name in names):
                 return "generation"
         return self._keep(key, new_entry)
 
@@ -206,8 +207,11 @@ class LocalTier:
             begun.append(Beginning(stamps, (journal, self._nonce(journal)), self._journal.position))
         return tuple(begun)
 
-    async def delete(self, keys: Sequence[EntryKey]) -> int:
+    async def delete(self, keys: Sequence[EntryKey], *, told: bool = False) -> int:
         """See :meth:`alacena.engine.base.remote_tier.RemoteTier.delete`."""
+        if told:
+            for key in keys:
+                self._journal.note(key.entry.decode())
         return sum(self._drop(key) for key in keys)
 
     async def invalidate(self, generations: Sequence[Sequence[str]], keys: Sequence[EntryKey]) -> Ended:

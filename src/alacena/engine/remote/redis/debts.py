@@ -26,7 +26,6 @@ _AT_ONCE: Final = 500
 """Few enough to be answered in time: what was paid stays paid, however large the rest."""
 _ENTRY: Final = ":e:"
 _LEASE: Final = ":l:"
-_TAG: Final = ":k:"
 
 
 class Debts:
@@ -103,15 +102,18 @@ class Debts:
                 yield bucket, dict(owed[at : at + _AT_ONCE])
 
     def command(self, verb: str, bucket: str, names: Mapping[str, int]) -> Command:
-        """Returns the one command that removes them: entries with their leases, tags with their bucket's journal."""
+        """Returns the one command that removes them: entries with their leases, and the bucket's journal.
+
+        The journal does not name what was owed: a reading that remembers it is refused, as if any had ended.
+        """
         keys: dict[str, None] = {}
         for name in names:
             head, kind, rest = name.partition(_ENTRY)
             if kind and not head.endswith("}"):
                 keys[head + _LEASE + rest] = None
-            if f"{bucket}{_TAG}" in name:
-                keys[f"{self._namespace}:g:{bucket}:j"] = None
             keys[name] = None
+        if keys.keys() - {self._tenant_generation(bucket)}:
+            keys[f"{self._namespace}:g:{bucket}:j"] = None
         return (verb, *keys)
 
     def settle(self, bucket: str, names: Mapping[str, int]) -> None:

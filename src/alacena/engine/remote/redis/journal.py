@@ -1,9 +1,9 @@
-"""The journal of a bucket: which generations ended, for loads that know what they depend on only when they are done.
+"""The journal of a bucket: what ended, for loads and readings that know what they rest on only when they are done.
 
 It is a string that only grows: a name of its own, at random, and then a digest of each generation that ended: a tag's, a
-resource's, a type's or a scope's. A lease remembers the name and how long it was. The fill reads on from there: what
-follows is every one that ended since. If the name is another one, the journal was lost, evicted or begun anew, and any
-may have ended.
+resource's, a type's or a scope's; and of each entry that was deleted. A lease and the beginning of a reading remember the
+name and how long it was. The fill reads on from there, the store of a reading too: what follows is all that ended since.
+If the name is another one, the journal was lost, evicted or begun anew, and any may have ended.
 """
 
 from __future__ import annotations

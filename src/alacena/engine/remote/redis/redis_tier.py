@@ -151,9 +151,13 @@ class RedisTier:
             _ = key.digest  # Worked out while the server is at work.
         return await answer
 
-    async def delete(self, keys: Sequence[EntryKey]) -> int:
+    async def delete(self, keys: Sequence[EntryKey], *, told: bool = False) -> int:
         """See :meth:`alacena.engine.base.remote_tier.RemoteTier.delete`."""
-        return await self.invalidate((), keys)
+        if not told:
+            return await self.invalidate((), keys)
+        names = [(key.entry.decode(), key.journal, key.lease.decode()) for key in keys]
+        self._forget((), keys)
+        return await self._nodes.remove(list(endings(names)), (), keys, settled=lambda: self._forget((), keys))
 
     async def invalidate(self, generations: Sequence[Sequence[str]], keys: Sequence[EntryKey]) -> Ended:
         """See :meth:`alacena.engine.base.remote_tier.RemoteTier.invalidate`."""

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from alacena.engine.base.errors import BackendError
 from alacena.engine.remote.redis.cache_scripts import LATE, MINT, STORE
-from alacena.engine.remote.redis.journal import NAME_BYTES, NARROW_LIFE_MS, tells_of
+from alacena.engine.remote.redis.journal import NAME_BYTES, NARROW_LIFE_MS, records, tells_of
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
@@ -32,13 +32,14 @@ _MOST_BYTES = 1 << 18
 
 
 class _Item(NamedTuple):
-    """One entry on its way: with the nonces that it is stored under, and its bytes."""
+    """One entry on its way: with the nonces that it is stored under, its bytes, and what it was read since."""
 
     key: EntryKey
     token: bytes
     stamps: Sequence[tuple[Generation, bytes]]
     new_entry: NewEntry
     sealed: bytes
+    began: Beginning | None
 
 
 class Stores:
@@ -148,7 +149,13 @@ class Stores:
             elif node.replication_id != lease.epoch:
                 fates[index] = "replication"
         await self._send_rest(
-            node, fates, [lease.key for lease in leases], [lease.token for lease in leases], known, new_entries
+            node,
+            fates,
+            [lease.key for lease in leases],
+            [lease.token for lease in leases],
+            known,
+            new_entries,
+            [None] * len(leases),
         )
         return fates
 
@@ -186,7 +193,7 @@ class Stores:
                     known[index] = {**minted, **known[index]}
         # Asking for the stamps may have shown that the entries' slot has moved.
         node = self._nodes.of(keys[0].entry)
-        await self._send_rest(node, fates, keys, [b""] * len(keys), known, new_entries)
+        await self._send_rest(node, fates, keys, [b""] * len(keys), known, new_entries, beginnings)
         for index in left:
             if fates[index] == "generation":
                 # One of them ended while the value was on its way, or what was known here was not current. The value was
@@ -291,6 +298,7 @@ class Stores:
         tokens: Sequence[bytes],
         known: Sequence[Mapping[str, tuple[Generation, bytes]]],
         new_entries: Sequence[NewEntry],
+        beginnings: Sequence[Beginning | None],
     ) -> None:
         """Store those that are not refused yet, and put down what becomes of them."""
         left = [index for index, fate in enumerate(fates) if not fate]
@@ -299,7 +307,7 @@ class Stores:
         timeout_s = self._timeout_s * (1 + (len(left) - 1) / MOST_TOGETHER)
         # A fill has its lease; a value without one must not arrive after its caller was told that it failed.
         latest_ms = 0 if tokens[0] else node.within_ms(timeout_s)
-        items = (self._item(node, keys[i], tokens[i], known[i], new_entries[i]) for i in left)
+        items = (self._item(node, keys[i], tokens[i], known[i], new_entries[i], beginnings[i]) for i in left)
         sent: list[asyncio.Task[Sequence[Fate]]] = []
         last: list[_Item] = []
         try:
@@ -323,11 +331,12 @@ class Stores:
         token: bytes,
         known: Mapping[str, tuple[Generation, bytes]],
         new_entry: NewEntry,
+        began: Beginning | None,
     ) -> _Item:
         stamps = [known[name] for name in key.generations]
         tags = [known[key.tag_name(tag)] for tag in new_entry.tags]
         sealed = self._entries.seal(node, key, stamps, tags, new_entry)
-        return _Item(key, token, [*stamps, *tags] if tags else stamps, new_entry, sealed)
+        return _Item(key, token, [*stamps, *tags] if tags else stamps, new_entry, sealed, began)
 
     async def _send(self, node: Node, items: Sequence[_Item], latest_ms: int, timeout_s: float) -> Sequence[Fate]:
         """Store by one script, and keep the copies in memory in the step in which the server said so."""
@@ -347,7 +356,10 @@ class Stores:
             return [self._settled(node, answering, item, fate) for item, fate in zip(items, reply, strict=True)]
 
         names += [name for name, _ in places]
-        args = (len(items), NARROW_LIFE_MS, latest_ms, *(nonce for _, nonce in places), *wanted)
+        journals, asked = _asked(items)
+        names += journals
+        nonces = (nonce for _, nonce in places)
+        args = (len(items), NARROW_LIFE_MS, latest_ms, len(journals), *nonces, *wanted, *asked)
         try:
             return await node.evaluate(STORE, names, args, settle, timeout_s)
         except BackendError as error:
@@ -363,6 +375,24 @@ class Stores:
         if item.new_entry.policy.use_memory and answering is node and not (self._debts and key.entry in self._debts):
             self._entries.keep(key, item.new_entry, item.stamps)
         return ""
+
+
+def _asked(items: Sequence[_Item]) -> tuple[list[str], list[Argument]]:
+    """The journals of the readings that brought entries, and what they are asked.
+
+    That is whether anything that covers an entry has ended since its reading began.
+    """
+    readings: dict[tuple[str, bytes, int], int] = {}
+    asked: list[Argument] = []
+    for item in items:
+        if item.began is None:
+            asked += (0, b"")
+            continue
+        journal, noted = item.began.journal
+        place = readings.setdefault((journal.name, noted[:NAME_BYTES], item.began.noted), len(readings) + 1)
+        asked += (place, records(item.key.endings))
+    since: list[Argument] = [one for _, name, noted in readings for one in (name, noted)]
+    return [journal for journal, _, _ in readings], [*since, *asked] if readings else []
 
 
 def _batches(items: Iterator[_Item]) -> Iterator[list[_Item]]:

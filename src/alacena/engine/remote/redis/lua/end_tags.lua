@@ -1,6 +1,7 @@
 -- End generations, and write them into the journal, for loads under way that will learn late what they depend on. Twice
 -- is as good as once.
--- KEYS: journal, generation of what depends on too much to name, generations ...
+-- KEYS: journal, generation of what depends on too much to name, generations ...; of an entry that is deleted: journal,
+--       lease, entry
 -- ARGV: a record for each, longest journal in bytes
 -- Returns for each of the generations 1 where there was one, else 0.
 -- They go first: what a script adds after its first write is not refused by a server that is full.

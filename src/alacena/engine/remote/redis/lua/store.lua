@@ -1,9 +1,12 @@
 -- Store entries of one slot, each if everything that it rests on still stands.
--- KEYS: for each entry: entry, lease, hold; then the generations that any of them rests on
--- ARGV: how many entries, least life of further generations in ms, latest time in ms since the epoch (0: any),
---       the expected nonce of each generation, then for each entry: lease token ('' for a value that the caller vouches
---       for), life in ms (0: for ever), entry, how many generations it rests on, and which: the tenant's and the type's
---       first, each by its place among the generations
+-- KEYS: for each entry: entry, lease, hold; then the generations that any of them rests on; then for each reading that
+--       brought some of them: its journal
+-- ARGV: how many entries, least life of further generations in ms, latest time in ms since the epoch (0: any), how many
+--       readings, the expected nonce of each generation, then for each entry: lease token ('' for a value that the caller
+--       vouches for), life in ms (0: for ever), entry, how many generations it rests on, and which: the tenant's and the
+--       type's first, each by its place among the generations; then, if there are readings, for each of them: the
+--       journal's name when it began, and from which byte on it is read; and for each entry: the place of its reading
+--       (0: none), and the records, of 8 bytes, that the journal must not have since then
 -- Returns for each 'ok', or why not: 'late', or what is missing: 'lease', 'hold' or 'generation'.
 local count = tonumber(ARGV[1])
 local behind = 3 * count
@@ -11,10 +14,11 @@ local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
 -- Who sent this has given it up by then, and what has happened since must not be undone.
 local latest = tonumber(ARGV[3])
+local readings = tonumber(ARGV[4])
 local late = latest > 0 and now > latest
 
 local wanted, leases, holds = {}, {}, {}
-local at = 4 + #KEYS - behind
+local at = 5 + #KEYS - behind - readings
 for i = 1, count do
   local last = at + 3 + ARGV[at + 3]
   wanted[i] = {token = ARGV[at], life = tonumber(ARGV[at + 1]), value = ARGV[at + 2], first = at + 4, last = last}
@@ -29,7 +33,35 @@ end
 -- All of a kind are read by one command: Redis 7.0 notes every key of the script at each that reads.
 local held = #leases > 0 and redis.call('MGET', unpack(leases)) or {}
 local under_hold = redis.call('EXISTS', unpack(holds)) > 0
-local nonces = redis.call('MGET', unpack(KEYS, behind + 1))
+local nonces = redis.call('MGET', unpack(KEYS, behind + 1, #KEYS - readings))
+-- For each reading what has ended since it began; a journal of another name was begun anew, and any may have.
+local ended = {}
+for i = 1, readings do
+  local journal = KEYS[#KEYS - readings + i]
+  local is_same = redis.call('GETRANGE', journal, 0, #ARGV[at] - 1) == ARGV[at]
+  local since = is_same and redis.call('GETRANGE', journal, ARGV[at + 1], -1) or ''
+  ended[i] = {is_all = not is_same}
+  for first = 1, #since, 8 do
+    ended[i][string.sub(since, first, first + 7)] = true
+  end
+  at = at + 2
+end
+if readings > 0 then
+  for i = 1, count do
+    wanted[i].since, wanted[i].records = ended[tonumber(ARGV[at])], ARGV[at + 1]
+    at = at + 2
+  end
+end
+local function is_overtaken(one)
+  if one.since.is_all then
+    return true
+  end
+  for first = 1, #one.records, 8 do
+    if one.since[string.sub(one.records, first, first + 7)] then
+      return true
+    end
+  end
+end
 local function refusal(i, one)
   if late then
     return 'late'
@@ -40,9 +72,12 @@ local function refusal(i, one)
   if under_hold and redis.call('ZCOUNT', holds[i], '(' .. now, '+inf') > 0 then
     return 'hold'
   end
+  if one.since and is_overtaken(one) then
+    return 'generation'
+  end
   for at = one.first, one.last do
     local place = tonumber(ARGV[at])
-    if nonces[place] ~= ARGV[3 + place] then
+    if nonces[place] ~= ARGV[4 + place] then
       return 'generation'
     end
   end
@@ -83,5 +118,5 @@ for i, one in ipairs(wanted) do
   end
 end
 redis.call('EXISTS', unpack(entries))
-redis.call('MGET', unpack(KEYS, behind + 1))
+redis.call('MGET', unpack(KEYS, behind + 1, #KEYS - readings))
 return fates

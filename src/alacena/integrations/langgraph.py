@@ -129,7 +129,7 @@ class NodeCache(BaseCache[ValueT]):
         try:
             kind, text = self.serde.dumps_typed(value)
         except _OF_SERIALIZERS as error:
-            _log.warning("what a node of %r made is not kept, as it cannot be written: %r", self._graph, error)
+            _log.warning("the value of a node of %r is not kept, as it cannot be written: %r", self._graph, error)
             return None
         return kind, bytes(text)
 

@@ -106,7 +106,7 @@ class CacheCollector(SnapshotCollector):
 async def fleet_page(cache: Cache, accept: str = "", *, tenants: bool = False) -> tuple[bytes, str]:
     """Returns the page of metrics of all processes of the namespace, each with its name in the label ``process``.
 
-    Put it behind the one address that is scraped where several workers share a port. Give each worker a
+    Put it behind the one address that is scraped if several workers share a port. Give each worker a
     ``process_name`` that it keeps over restarts, such as the host and the worker's number.
 
     Args:

@@ -184,7 +184,7 @@ class CommitHooks:
         tenants = state.execution_options.get(TENANTS) or (() if ambient is None else (ambient,))
         if not tenants:
             raise MissingTenantError(
-                f"this statement changes rows of {rule.data_type!r} and nobody says whose: run it in a Context, or with "
+                f"this statement changes rows of {rule.data_type!r} and their tenant is not known: run it in a Context, or with "
                 f"execution_options={{{TENANTS!r}: [...]}}"
             )
         for tenant in tenants:
@@ -262,7 +262,7 @@ def _endings(row: object, rule: Rule, replaced: Mapping[str, set[Any]]) -> Itera
     tenants = {get_current_tenant_id()} if rule.tenant is None else values(rule.tenant)
     if not tenants or (rule.tenant is None and None in tenants):
         raise MissingTenantError(
-            f"a row of {rule.data_type!r} changes and nobody says whose: load its tenant before it is deleted, name the "
+            f"a row of {rule.data_type!r} changes and its tenant is not known: load its tenant before it is deleted, name the "
             "attribute in Rule(tenant=...), or enter a Context"
         )
     for tenant in (SYSTEM_TENANT if value is None else str(value) for value in tenants):

@@ -142,7 +142,7 @@ class BlockVerbs(ABC):
         having stored, however it ends, lets the next one in line have the claim: its error is nobody else's.
 
         A value is stored under a lease: what was invalidated since the claim began is not stored. An expired entry is
-        answered with where the policy serves it stale and it is being renewed by another load of this process;
+        answered with if the policy serves it stale and it is being renewed by another load of this process;
         otherwise it is the block's to renew, and ``claim.previous`` is the expired value.
 
         Args:
@@ -162,7 +162,7 @@ class BlockVerbs(ABC):
             LoadTimeoutError: The tenant's limit of loads had no place in time.
             Exception: The error of a load of this process that was waited for, as :meth:`load` raises it.
 
-        Cost: 0 round trips where memory answers, 1 where Redis does, 2 on a miss, before the block.
+        Cost: 0 round trips if memory answers, 1 if Redis does, 2 on a miss, before the block.
         Cancellation: gives the lease back; others wait on.
         If Redis fails: the block makes the value; ``store`` returns ``False``.
         """

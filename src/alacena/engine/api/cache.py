@@ -77,7 +77,7 @@ class Cache(ManyVerbs, BlockVerbs, CoordinationVerbs, InspectionVerbs):
         environment: Time and chance.
         peek: ``peek(ident)`` gives a fresh value in memory, or ``MISSING``; it is synchronous and asks nobody. ``ident``
             is ``(tenant_id, data_type, resource_id)``, for a scoped entry followed by agent, conversation and collection,
-            for one that names a reader followed by user and permissions too, ``None`` where not given. Nothing is
+            for one that names a reader followed by user and permissions too, ``None`` if not given. Nothing is
             allocated for values that are immutable or shared.
         seek: ``await seek(data_type, resource_id, tenant_id, default)`` gives the fresh value that Redis has for the
             tenant's own entry, whatever memory has: what :meth:`get` does with ``use_memory=False``, in fewer steps.
@@ -135,6 +135,7 @@ class Cache(ManyVerbs, BlockVerbs, CoordinationVerbs, InspectionVerbs):
             if self._opening is None or self._opening.get_loop() is not loop:
                 self._opening = loop.create_task(self._open())
                 self._opening.add_done_callback(consume)
+            # Several callers may open at once: one that is cancelled must not end the opening of the others.
             await asyncio.shield(self._opening)
         self._open_parts()
         return self
@@ -178,6 +179,7 @@ class Cache(ManyVerbs, BlockVerbs, CoordinationVerbs, InspectionVerbs):
             assert self._loop is not None
             if not self._loop.is_closed():
                 raise WrongLoopError(WrongLoopError.__doc__)
+        # First nothing is served any more, then the parts end: a read that came between would ask what has ended.
         parts, self._parts = self._parts, None
         self.peek, self.peek_entry, self.seek = peek_nothing, peek_no_entry, refuse
         self._guard.close()
@@ -185,6 +187,7 @@ class Cache(ManyVerbs, BlockVerbs, CoordinationVerbs, InspectionVerbs):
             if self._loop is here:
                 self._closing.begin(parts, parts.close(timeout_s))
             else:
+                # The loop has ended, and with it all tasks and sockets: nothing is left that could be awaited.
                 parts.let_go()
         await self._closing.wait()
 
@@ -261,7 +264,7 @@ class Cache(ManyVerbs, BlockVerbs, CoordinationVerbs, InspectionVerbs):
             collection_id: Its collection.
             user_id: The user who may see it.
             permissions: The set of permissions it was made under.
-            use_memory: ``False``: ask Redis even where memory has it (staleness bound 0).
+            use_memory: ``False``: ask Redis even if memory has it (staleness bound 0).
             search_hierarchy: Whether an entry of a more general scope may answer.
             default: What a miss returns.
 
@@ -272,7 +275,7 @@ class Cache(ManyVerbs, BlockVerbs, CoordinationVerbs, InspectionVerbs):
             MissingTenantError: No tenant.
             InvalidKeyError: A part of the key is blank or not text.
 
-        Cost: 0 round trips where memory has it, else 1.
+        Cost: 0 round trips if memory has it, else 1.
         If Redis fails: the default, within the read budget.
         """
         if use_memory and self._guard.thread == get_ident() and user_id is None and permissions is None:
@@ -560,7 +563,7 @@ class Cache(ManyVerbs, BlockVerbs, CoordinationVerbs, InspectionVerbs):
             tags: Also everything that carries these tags.
 
         Returns:
-            A number greater than 0 where the server confirmed; 0 where it did not.
+            A number greater than 0 if the server confirmed; 0 if it did not.
 
         Raises:
             InvalidKeyError: The tenant is a data type's name and the data type is none: the arguments stand in the order

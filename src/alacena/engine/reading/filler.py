@@ -104,7 +104,7 @@ class Filler:
             load_s: How long it took.
             lease: The permission to store it.
             replaces: Whether there is an older entry: then that the source has nothing is stored in any case, as dead
-                at once where it is not to be remembered, and the older entry is gone.
+                at once if it is not to be remembered, and the older entry is gone.
 
         Raises:
             UsageError: It is ``UNCHANGED``, and there is nothing that could be unchanged.
@@ -287,7 +287,7 @@ class Filler:
             refuse_one_shot(value, f"{key.data_type} {key.resource_id!r}")
             if self._says_first(f"value {key.data_type}"):
                 _log.warning(
-                    "%s/%s is served but cannot be cached: %s. The next of this type are not said",
+                    "%s/%s is served but cannot be cached: %s. Later ones of this type are not logged",
                     key.data_type, key.resource_id, error,
                 )  # fmt: skip
             self._note_refusal(key, "value")
@@ -299,7 +299,7 @@ class Filler:
         self._note_refusal(key, reason)
         if self._says_first(f"fill {key.data_type}"):
             _log.warning(
-                "%s/%s was served and not stored: %r. The next of this type are not said",
+                "%s/%s was served and not stored: %r. Later ones of this type are not logged",
                 key.data_type, key.resource_id, error,
             )  # fmt: skip
 

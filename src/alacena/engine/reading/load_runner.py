@@ -273,9 +273,9 @@ class LoadRunner:
 
         Args:
             key: The entry.
-            policy: How long, where the source does not say it.
+            policy: How long, if the source does not say it.
             flight: The load that failed.
-            error: What it failed with: where the source says for how long, or the policy does, it is raised meanwhile
+            error: What it failed with: if the source says for how long, or the policy does, it is raised meanwhile
                 for readers that nothing expired stands in for.
             stands_in: Whether there is an expired entry.
         """
@@ -304,7 +304,7 @@ class LoadRunner:
             if key.data_type not in self._said and len(self._said) < _MOST_SAID:
                 self._said.add(key.data_type)
                 _log.warning(
-                    "%s %r: its source said something that is left out of account: %s. The next of this type are not said",
+                    "%s %r: its source gave instructions that are ignored: %s. Later ones of this type are not logged",
                     key.data_type, key.resource_id, slip,
                 )  # fmt: skip
 

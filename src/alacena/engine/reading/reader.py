@@ -67,7 +67,7 @@ class Reader:
     async def look(self, keys: tuple[EntryKey, ...], policy: Policy, *, use_memory: bool) -> Lookup[Any]:
         """Looks at the tiers and nowhere else.
 
-        Cost: 0 round trips where memory answers, else 1.
+        Cost: 0 round trips if memory answers, else 1.
         If Redis fails: a miss and an event.
         """
         started = self._environment.now()
@@ -127,7 +127,7 @@ class Reader:
             OneShotValueError: The source returned what can be read only once.
             Exception: The loader's own exceptions, as they are.
 
-        Cost: 0 round trips where memory answers, 1 where Redis does, 2 and the source on a miss; the fill is not waited for.
+        Cost: 0 round trips if memory answers, 1 if Redis does, 2 and the source on a miss; the fill is not waited for.
         Cancellation: leaves the load to the other callers; the last to leave cancels it.
         If Redis fails: the source answers, and the value is not stored.
         """
@@ -147,7 +147,7 @@ class Reader:
     ) -> Lookup[Any] | tuple[Flight, asyncio.Future[Lookup[Any]]]:
         """Looks at the tiers, waits for the load of the entry, or starts one whose loader is the caller's claim.
 
-        An expired entry is the answer where its policy serves it stale and somebody renews it already, or its source has
+        An expired entry is the answer if its policy serves it stale and somebody renews it already, or its source has
         just failed. If nobody does, the caller is to renew it.
 
         Args:
@@ -364,4 +364,4 @@ async def _outcome_or_call(flight: Flight, called: asyncio.Future[None]) -> asyn
 def consume(work: asyncio.Future[Any]) -> None:
     """Takes note of a failure that nobody may be waiting for, so that asyncio does not report it as never retrieved."""
     if not work.cancelled() and work.exception() is not None:
-        _log.info("what may have been waited for failed: %r", work.exception())
+        _log.info("a load that a caller may have waited for failed: %r", work.exception())

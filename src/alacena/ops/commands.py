@@ -67,15 +67,15 @@ def explain(
     agent: Agent = None,
     conversation: Conversation = None,
     collection: Collection = None,
-    everywhere: Annotated[bool, typer.Option("--everywhere", help="Ask every process what its memory has.")] = False,
+    here: Annotated[bool, typer.Option("--here", help="Ask the server only, and no other process.")] = False,
     as_json: AsJson = False,
     redis_url: Url = None,
 ) -> None:
-    """Says why a read of one entry is what it is."""
+    """Says why a read of one entry is what it is: asks the server, and each process what it has seen."""
 
     async def ask(cache: Cache) -> CommandResult:
         scope = Scope(tenant, agent, conversation, collection)
-        return await report.explanation(cache, data_type, resource_id, scope, everywhere=everywhere)
+        return await report.explanation(cache, data_type, resource_id, scope, here=here)
 
     answer(redis_url, ask, as_json=as_json, needs_server=False)
 

@@ -53,7 +53,7 @@ def test_absent_is_not_guessed_at(why, on):
     code, sentence = why()
 
     assert code == "absent"
-    assert "does not know" in sentence
+    assert "has not seen it" in sentence
 
 
 @pytest.mark.parametrize(
@@ -164,7 +164,7 @@ def test_held_by_a_write_block_and_being_loaded(redis_server, work, alacena):
     assert said["held"]["reason"] == "held"
     assert "write block" in said["held"]["sentence"]
     assert said["loading"]["reason"] == "loading"
-    assert "does not note which process" in said["loading"]["sentence"]
+    assert "being loaded by " in said["loading"]["sentence"]
 
 
 def test_lost_state_is_named(start_redis, work, alacena):

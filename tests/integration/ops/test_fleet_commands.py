@@ -71,8 +71,9 @@ def test_stats_tell_what_processes_have_read(beside):
     assert {"tenant_id": "acme", "data_type": "document", "entries": 1} in said["entries"]
 
 
-def test_explain_everywhere_asks_each_process(beside):
-    said = beside("explain", "document", "d1", "--tenant", "acme", "--everywhere")
+def test_explain_asks_each_process_unless_told_not_to(beside):
+    assert "processes" not in beside("explain", "document", "d1", "--tenant", "acme", "--here")
+    said = beside("explain", "document", "d1", "--tenant", "acme")
     (one,) = said["processes"]
     assert one["process"].startswith("web-1#")
     assert one["loading"] is False

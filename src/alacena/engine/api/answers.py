@@ -12,8 +12,10 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping
 
     from alacena.engine.api.recorder import Recorder
+    from alacena.engine.base.counts import Counts
     from alacena.engine.base.environment import Environment
     from alacena.engine.base.keys import EntryKey, Keys
+    from alacena.engine.base.remote_tier import RemoteTier
     from alacena.engine.loading.single_flight import SingleFlight
     from alacena.engine.loading.source_backoff import SourceBackoff
     from alacena.engine.memory import MemoryTier
@@ -27,6 +29,8 @@ class Answers:
     Args:
         keys: Renders names.
         memory: The memory tier.
+        remote: The second tier.
+        counts: Remembers why entries have gone.
         flights: The loads under way.
         source_backoff: Sources that are left alone.
         recorder: Gives the newest snapshot.
@@ -37,6 +41,8 @@ class Answers:
         self,
         keys: Keys,
         memory: MemoryTier,
+        remote: RemoteTier,
+        counts: Counts,
         flights: SingleFlight,
         source_backoff: SourceBackoff,
         recorder: Recorder,
@@ -44,6 +50,8 @@ class Answers:
     ) -> None:
         self._keys = keys
         self._memory = memory
+        self._remote = remote
+        self._reasons = counts.reasons
         self._flights = flights
         self._source_backoff = source_backoff
         self._recorder = recorder
@@ -66,12 +74,16 @@ class Answers:
                 "alive": all(g.nonce == stamp for g, stamp in zip(slot.generations, slot.stamps, strict=True)),
                 "copied_on_read": slot.thaw is not None,
             }
+        flight, last = self._flights.get(key.entry), self._reasons.last(key.entry)
         return {
             "key": key.entry.decode(),
             "entry": None,
             "memory": in_memory,
             "memory_serves_for_s": self._memory.serving_until - now,
-            "loading": self._flights.get(key.entry) is not None,
+            "loading": flight is not None,
+            "loading_for_s": None if flight is None else now - flight.began_at,
+            "last_outcome": None if last is None else {"reason": last[0], "age_s": last[1]},
+            "removal_owed": self._remote.owes(key),
             "source_left_alone": self._source_backoff.is_active(key.entry),
         }
 

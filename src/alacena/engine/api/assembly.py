@@ -180,7 +180,7 @@ async def _assemble(
 ) -> Parts:
     import asyncio
 
-    counts, health = Counts(), Health()
+    counts, health = Counts(environment.now), Health()
     memory = _memory(settings, environment, counts)
     source_backoff = SourceBackoff(environment)
     flights = SingleFlight(memory, environment, settings.staleness_bound_s, source_backoff)

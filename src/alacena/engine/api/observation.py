@@ -55,7 +55,9 @@ def observe(
         settings=common.settings,
         loop=asyncio.get_running_loop(),
     )
-    answers = Answers(common.keys, memory, flights, source_backoff, recorder, common.environment)
+    answers = Answers(
+        common.keys, memory, common.remote, common.counts, flights, source_backoff, recorder, common.environment
+    )
     fleet = Fleet(
         store,
         common.keys,

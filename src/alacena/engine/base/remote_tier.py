@@ -455,6 +455,10 @@ class RemoteTier(Protocol):
         """
         ...
 
+    def owes(self, key: EntryKey) -> bool:
+        """Whether a removal that concerns an entry is not confirmed yet. Nobody is asked."""
+        ...
+
     def guarantee(self) -> Mapping[str, Any]:
         """Returns the promises that hold now, and a reason for each that does not."""
         ...

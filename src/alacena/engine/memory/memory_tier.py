@@ -383,7 +383,7 @@ class MemoryTier:
             return
         entry.tally.expirations += 1
         self._walk.row_of(entry).expirations += 1
-        self._reasons.note(entry.wire_key, EXPIRED)
+        self._reasons.note(entry.wire_key, EXPIRED, now - dies_at)
         self._drop(entry)
 
     def _displace(self, entry: MemoryEntry) -> None:
@@ -404,7 +404,11 @@ class MemoryTier:
 
     def _end(self, entry: MemoryEntry) -> None:
         """Let an entry go that is not to be read any more."""
-        self._reasons.note(entry.wire_key, INVALIDATED if self._now() < entry.dead_after else EXPIRED)
+        past_s = self._now() - entry.dead_after
+        if past_s < 0:
+            self._reasons.note(entry.wire_key, INVALIDATED)
+        else:
+            self._reasons.note(entry.wire_key, EXPIRED, past_s)
         self._drop(entry)
 
     def _drop(self, entry: MemoryEntry) -> None:

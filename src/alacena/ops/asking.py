@@ -131,6 +131,8 @@ def _refuse(error: Exception, *, as_json: bool) -> NoReturn:
     elif is_refusal or isinstance(error, BackendUnavailableError | OutcomeUnknownError | OSError):
         code = UNREACHED
     words = str(error) or type(error).__name__
+    if isinstance(error, ServerReplyError) and error.code == "NOPERM":
+        words += "; `alacena doctor` says what to grant"
     if as_json:
         sys.stdout.write(json.dumps({"error": words, "kind": type(error).__name__, "code": code}) + "\n")
     lines = "\n".join(printable(line) for line in words.splitlines())

@@ -113,9 +113,14 @@ def keys(
 
 
 @app.command()
-def stats(most: Most = names.MOST, as_json: AsJson = False, redis_url: Url = None) -> None:
+def stats(
+    limit: Annotated[int, typer.Option("--limit", min=1, help="How many rows are shown, at most.")] = 100,
+    most: Most = names.MOST,
+    as_json: AsJson = False,
+    redis_url: Url = None,
+) -> None:
     """Counts entries by tenant and type, and shows how the servers are used."""
-    answer(redis_url, lambda cache: report.stats(cache, most), as_json=as_json)
+    answer(redis_url, lambda cache: report.stats(cache, limit, most), as_json=as_json)
 
 
 @app.command("fleet")

@@ -9,7 +9,7 @@ from dataclasses import replace
 from statistics import median
 from typing import TYPE_CHECKING, Final
 
-from alacena.engine import AlacenaError, Cache, ServerReplyError, Settings, SettingsError
+from alacena.engine import AlacenaError, BackendError, Cache, ServerReplyError, Settings, SettingsError
 from alacena.ops import symptoms
 from alacena.ops.checks import Check, Finding, State
 from alacena.ops.names import objects
@@ -319,7 +319,10 @@ async def _writes(subject: Subject) -> list[Finding]:
 async def _fleet(subject: Subject) -> list[Finding]:
     """Looks at what the processes of the namespace say of themselves."""
     assert subject.cache is not None
-    members = await subject.cache.fleet()
+    try:
+        members = await subject.cache.fleet()
+    except BackendError as error:  # what refuses it has a check of its own
+        return [Finding("fleet", "skip", f"the processes could not be listed: {error}")]
     if not members:
         return [Finding("fleet", "pass", "no process of this namespace was heard within a minute")]
     found = []

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
-from alacena.engine import MISSING, BackendUnavailableError, Scope
+from alacena.engine import MISSING, AlacenaError, BackendError, BackendUnavailableError, Scope
 from alacena.ops import fleet, names
 from alacena.ops.output import Cell, CommandResult, Table
 from alacena.ops.reason import reason
@@ -74,13 +74,7 @@ async def explanation(
     limit = None
     is_server = cache.settings.redis_url is not None and "away" not in found
     if found.get("entry") is None and is_server:
-        async with servers_of(names.find_settings(cache)) as servers:
-            search = await names.entries(
-                servers, cache.settings, data_type=data_type, resource_id=resource_id, most=_LOOKED_FOR_PLACES
-            )
-        places = [name for name in search.names if name.name == resource_id and name.kind == data_type]
-        places = [name for name in places if (name.tenant_id, name.scope) != (scope.tenant_id, scope.parts)]
-        limit = search.limit
+        places, limit = await _other_places(cache, data_type, resource_id, scope)
     processes = await fleet.ask_others(cache, words, _ANSWER_S) if is_server and not here else []
     why = reason(found, scope.tenant_id, places, processes)
     elsewhere = [{"tenant_id": name.tenant_id, **name.scope} for name in places]
@@ -96,6 +90,20 @@ async def explanation(
     if "away" in found:
         data |= {"error": found["away"], "code": 3}
     return CommandResult(data, sentences, tables, last, code=3 if "away" in found else 0)
+
+
+async def _other_places(cache: Cache, data_type: str, resource_id: str, scope: Scope) -> tuple[list[names.Name], str]:
+    """Returns where else an entry of this name is stored, and how far was looked."""
+    try:
+        async with servers_of(names.find_settings(cache)) as servers:
+            search = await names.entries(
+                servers, cache.settings, data_type=data_type, resource_id=resource_id, most=_LOOKED_FOR_PLACES
+            )
+    except (AlacenaError, OSError) as error:  # a user without SCAN, or a part of the servers away: the rest is told
+        return [], f"not possible, {error or type(error).__name__}"
+    places = [name for name in search.names if name.name == resource_id and name.kind == data_type]
+    places = [name for name in places if (name.tenant_id, name.scope) != (scope.tenant_id, scope.parts)]
+    return places, search.limit
 
 
 async def value(cache: Cache, data_type: str, resource_id: str, scope: Scope) -> CommandResult:
@@ -144,8 +152,8 @@ async def keys(cache: Cache, tenant: str | None, data_type: str | None, limit: i
     return CommandResult(data, (), (Table("Entries", ("tenant", "type", "id", "scope"), cells),) if cells else (), last)
 
 
-async def stats(cache: Cache, most: int) -> CommandResult:
-    """Returns what the servers hold, by tenant and type, and how they are used."""
+async def stats(cache: Cache, limit: int, most: int) -> CommandResult:
+    """Returns what the servers hold, by tenant and type, the ``limit`` greatest, and how they are used."""
     async with servers_of(names.find_settings(cache)) as servers:
         found = await names.entries(servers, cache.settings, most=most)
         info = [facts(await server.ask("INFO", "everything")) for server in servers]
@@ -162,8 +170,12 @@ async def stats(cache: Cache, most: int) -> CommandResult:
         "keyspace_misses",
     )
     sums = {field: sum(int(one.get(field, 0)) for one in info) for field in fields} if all(info) else {}
-    busiest = sorted(counts.items(), key=lambda item: -item[1])
-    members = await cache.fleet()
+    busiest = sorted(counts.items(), key=lambda item: (-item[1], item[0]))[:limit]
+    left = f"; {len(counts) - limit} more tenants and types: give a greater --limit" if len(counts) > limit else ""
+    try:
+        members = await cache.fleet()
+    except BackendError:  # it is listed by a script, which not every user may run
+        members = []
     snapshots = fleet.living(members)
     reads = {name: sum(getattr(one.total.reads, name) for one in snapshots) for name in _READS}
     data = {
@@ -171,13 +183,13 @@ async def stats(cache: Cache, most: int) -> CommandResult:
         "servers": sums or None,
         "entries": [{"tenant_id": tenant, "data_type": kind, "entries": count} for (tenant, kind), count in busiest],
         "looked_at": found.looked_at,
-        "complete": found.complete,
+        "complete": found.complete and not left,
     }
     cells = [[Cell(tenant), Cell(kind), Cell(str(count))] for (tenant, kind), count in busiest]
     tables = [table("Servers", sums)] if sums else []
     tables += [Table("Entries", ("tenant", "type", "entries"), cells)] if cells else []
     told = ", ".join(f"{count} {name}" for name, count in reads.items())
-    words = f"{len(found.names)} entries; {found.limit}. Reads of {len(snapshots)} processes: {told}."
+    words = f"{len(found.names)} entries; {found.limit}{left}. Reads of {len(snapshots)} processes: {told}."
     return CommandResult(data, (), tables, (Cell(words),))
 
 

@@ -208,3 +208,22 @@ def test_a_server_that_is_away_ends_with_3(alacena):
 
     assert done.exit_code == 3
     assert json.loads(done.stdout)["code"] == 3
+
+
+def test_a_user_who_may_not_search_is_told_the_rest(start_redis, alacena, work):
+    server = start_redis(users=["app on >pw ~* &* +@all -scan"], tcp=True)
+    url = f"redis://app:pw@127.0.0.1:{server.port}"
+    work(url, load("other"))
+    done = alacena("explain", "document", "d1", "--tenant", "acme", url=url)
+
+    assert done.exit_code == 0
+    assert "Nothing is stored" in done.stdout
+    assert "Looked for elsewhere: not possible, NOPERM" in done.stdout
+
+
+def test_a_right_that_a_command_needs_leads_to_doctor(start_redis, alacena):
+    server = start_redis(users=["app on >pw ~* &* +@all -mget"], tcp=True)
+    done = alacena("explain", "document", "d1", "--tenant", "acme", url=f"redis://app:pw@127.0.0.1:{server.port}")
+
+    assert done.exit_code == 1
+    assert "`alacena doctor` says what to grant" in done.output

@@ -79,6 +79,19 @@ def test_explain_asks_each_process_unless_told_not_to(beside):
     assert one["loading"] is False
 
 
+def test_stats_show_a_bounded_number_of_rows(alacena, valkey_server, work):
+    async def fill(cache):
+        await cache.set_many("document", {f"d{number}": number for number in range(3)}, "most")
+        for tenant in "abcd":
+            await cache.set("document", "d", 1, tenant)
+
+    work(valkey_server.url, fill)
+    said = json.loads(alacena("stats", "--json", "--limit", "2", url=valkey_server.url).stdout)
+    assert [row["tenant_id"] for row in said["entries"]] == ["most", "a"]
+    assert said["complete"] is False
+    assert "3 more tenants and types" in alacena("stats", "--limit", "2", url=valkey_server.url).stdout
+
+
 @pytest.mark.parametrize("words", ["fleet", "top --once"])
 def test_without_a_server_they_end_with_3(words, alacena):
     assert alacena(*words.split()).exit_code == 3

@@ -117,7 +117,9 @@ def test_the_newest_outcome_counts_and_names_are_bounded():
     assert reason(FACTS, "acme", (), many).sentence.endswith("web-2#a and 37 more.")
 
 
-@pytest.mark.parametrize("code", ["memory_elsewhere", "too_large", "server_away", "expired", "evicted", "never", "owed"])
+@pytest.mark.parametrize(
+    "code", ["memory_elsewhere", "too_large", "server_away", "expired", "evicted", "never", "owed"]
+)
 def test_each_code_has_words_in_the_console(code):
     from importlib.resources import files
 

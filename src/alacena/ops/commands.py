@@ -5,9 +5,9 @@ from typing import Annotated
 
 import typer
 
-from alacena.engine import Cache, Scope
-from alacena.ops import checks, doctor, fleet, names, queues, report
-from alacena.ops.asking import answer, apply_migrations, end, run, settings_of, show
+from alacena.engine import BackendUnavailableError, Cache, Scope
+from alacena.ops import checks, doctor, fleet, measure, names, queues, report
+from alacena.ops.asking import NO_SERVER, answer, apply_migrations, check_migrations, end, run, settings_of, show
 from alacena.ops.options import AsJson, Most, Tenant, Url, Yes, confirm
 from alacena.ops.output import Cell, CommandResult, Tone
 
@@ -225,10 +225,32 @@ def console(
 
 
 @app.command()
+def bench(
+    seconds: Annotated[float, typer.Option("--seconds", min=0.2, max=60, help="How long it takes, about.")] = 4.0,
+    as_json: AsJson = False,
+    redis_url: Url = None,
+) -> None:
+    """Measures reads of the server and of memory from here; stores two entries of the tenant alacena-bench."""
+
+    async def ask() -> CommandResult:
+        settings = settings_of(redis_url)
+        if settings.redis_url is None:
+            raise BackendUnavailableError(NO_SERVER)
+        return await measure.measure(settings, seconds)
+
+    end(run(ask, as_json=as_json), as_json=as_json)
+
+
+@app.command()
 def migrations(
     apply: Annotated[str | None, typer.Option("--apply", help="A Postgres DSN to apply them to.")] = None,
+    check: Annotated[
+        str | None, typer.Option("--check", help="A Postgres DSN to look at: exit code 1 if one is missing.")
+    ] = None,
 ) -> None:
-    """Prints the SQL of the token ledger, for psql or a Supabase migration; or applies it."""
+    """Prints the SQL of the token ledger, for psql or a Supabase migration; or applies it, or looks for it."""
+    if check is not None:
+        end(run(lambda: check_migrations(check)), as_json=False)
     if apply is None:
         for name, text in report.migrations():
             typer.echo(f"-- {name}\n{text}")

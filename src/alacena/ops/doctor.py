@@ -321,7 +321,7 @@ async def _fleet(subject: Subject) -> list[Finding]:
     assert subject.cache is not None
     try:
         members = await subject.cache.fleet()
-    except BackendError as error:  # what refuses it has a check of its own
+    except BackendError as error:  # the right that is missing has a check of its own
         return [Finding("fleet", "skip", f"the processes could not be listed: {error}")]
     if not members:
         return [Finding("fleet", "pass", "no process of this namespace was heard within a minute")]
@@ -337,7 +337,7 @@ async def _fleet(subject: Subject) -> list[Finding]:
     if unread or len(versions) > 1:
         others = f", and {unread} of a version that this one cannot read" if unread else ""
         words = f"versions {', '.join(versions) or 'unknown'}{others}"
-        follows = "entries are shared as far as their formats agree; what differs is loaded anew"
+        follows = "entries are shared as far as their formats agree; others are loaded anew"
         found.append(Finding("fleet", "warn", words, follows, "finish the rollout: one version in all processes"))
     faults = [f"{one.process}: {fault.part}: {fault.fault}" for one in seen for fault in one.faults]
     if faults:

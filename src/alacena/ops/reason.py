@@ -43,7 +43,7 @@ def reason(
         facts: What ``cache.explain()`` says.
         whose: The tenant.
         places: Where else the same type and id is stored.
-        answers: What other processes know of it, each with its name in ``process``; or ``error``, if it did not answer.
+        answers: Facts of other processes, each with its name in ``process``; ``error`` if it did not answer.
     """
     known = [answer for answer in answers if "error" not in answer]
     memory, entry = facts.get("memory"), facts.get("entry")
@@ -164,7 +164,7 @@ def _absent(
 
 @dataclass(frozen=True, slots=True)
 class _Outcome:
-    """What a process saw last of an entry: why it was gone, and how long ago."""
+    """The last outcome of a read in a process: why there was no entry, and how long ago."""
 
     process: str
     reason: str
@@ -185,7 +185,7 @@ def _last_outcome(facts: Mapping[str, Any], known: Sequence[Mapping[str, Any]]) 
         if memory and memory["alive"] and memory["fresh_for_s"] <= 0:
             found.append(_Outcome(name, "expired", -memory["fresh_for_s"]))
         elif memory and not memory["alive"]:
-            # Its end is known, and when that was is not: whatever was noted before is older.
+            # Its end is known, but not the time of it; any reason that was noted before is older.
             found.append(_Outcome(name, "invalidated", 0.0))
     return min(found, key=lambda outcome: outcome.age_s, default=None)
 
@@ -194,7 +194,7 @@ def _explain_outcome(outcome: _Outcome) -> Reason:
     ago, process = f"{_time(outcome.age_s)} ago", outcome.process
     told = {
         "expired": f"Expired {ago}, as {process} saw it.",
-        "invalidated": f"Invalidated: {process} found it ended {ago}. What ended it is not noted any more.",
+        "invalidated": f"Invalidated: {process} found it ended {ago}. The cause is not noted any more.",
         "evicted": f"Evicted from the memory of {process} {ago} to make room, and the server has it no more.",
         "too_large": f"Refused: too large or not storable, when {process} loaded it {ago}; it is served without being stored.",
         "server_away": f"The server was away when {process} asked for it {ago}, and it was not stored since.",

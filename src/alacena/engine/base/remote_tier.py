@@ -456,7 +456,7 @@ class RemoteTier(Protocol):
         ...
 
     def owes(self, key: EntryKey) -> bool:
-        """Whether a removal that concerns an entry is not confirmed yet. Nobody is asked."""
+        """Returns whether a removal that concerns an entry is not confirmed yet. Cost: none, the server is not asked."""
         ...
 
     def guarantee(self) -> Mapping[str, Any]:

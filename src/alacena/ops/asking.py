@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
+import re
 import sys
 from typing import TYPE_CHECKING, Any, Final, NoReturn, TypeVar
 
@@ -20,7 +21,7 @@ from alacena.engine import (
     UsageError,
 )
 from alacena.ops import report
-from alacena.ops.output import CommandResult, printable, say
+from alacena.ops.output import Cell, CommandResult, printable, say
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Coroutine
@@ -31,7 +32,10 @@ FINDING: Final = 1
 USAGE: Final = 2
 UNREACHED: Final = 3
 
+NO_SERVER: Final = "no server is named: give --url, or set ALACENA_REDIS_URL or REDIS_URL"
+
 _REFUSED_AT_THE_DOOR: Final = frozenset({"WRONGPASS", "NOAUTH", "DENIED", "LOADING"})
+_MADE: Final = re.compile(r"CREATE (?:TABLE IF NOT EXISTS|OR REPLACE FUNCTION) (\w+)")
 _CLOSE_S: Final = 2.0
 
 T = TypeVar("T")
@@ -58,7 +62,7 @@ def answer(
     async def ask_cache() -> CommandResult:
         settings = settings_of(url)
         if needs_server and settings.redis_url is None:
-            raise BackendUnavailableError("no server is named: give --url, or set ALACENA_REDIS_URL or REDIS_URL")
+            raise BackendUnavailableError(NO_SERVER)
         async with Cache(settings) as cache:
             if needs_server and not (promised := cache.guarantee()).get("connected", True):
                 raise BackendUnavailableError(str(promised["why"]))
@@ -131,6 +135,8 @@ def _refuse(error: Exception, *, as_json: bool) -> NoReturn:
     elif is_refusal or isinstance(error, BackendUnavailableError | OutcomeUnknownError | OSError):
         code = UNREACHED
     words = str(error) or type(error).__name__
+    if isinstance(error, ServerReplyError) and error.code == "NOPERM":
+        words += "; `alacena doctor` says what to grant"
     if as_json:
         sys.stdout.write(json.dumps({"error": words, "kind": type(error).__name__, "code": code}) + "\n")
     lines = "\n".join(printable(line) for line in words.splitlines())
@@ -146,3 +152,20 @@ async def apply_migrations(dsn: str) -> list[str]:
         for _, text in report.migrations():
             await pool.execute(text)
     return [name for name, _ in report.migrations()]
+
+
+async def check_migrations(dsn: str) -> CommandResult:
+    """Returns which migrations a Postgres has: those whose tables and functions are all there. Nothing is changed."""
+    from alacena.sources.postgres import create_pool
+
+    query = "SELECT to_regclass($1) IS NOT NULL OR EXISTS (SELECT FROM pg_proc WHERE proname = $1)"
+    missing: dict[str, list[str]] = {}
+    async with await create_pool(dsn) as pool:
+        for name, text in report.migrations():
+            made = _MADE.findall(text)
+            missing[name] = [one for one in made if not await pool.fetchval(query, one)]
+    cells = [
+        Cell(f"{name}: missing {', '.join(lost)}", "bad") if lost else Cell(f"{name}: there", "good")
+        for name, lost in missing.items()
+    ]
+    return CommandResult(missing, cells, code=FINDING if any(missing.values()) else 0)

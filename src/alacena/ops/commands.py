@@ -5,9 +5,9 @@ from typing import Annotated
 
 import typer
 
-from alacena.engine import Cache, Scope
-from alacena.ops import checks, doctor, fleet, names, queues, report
-from alacena.ops.asking import answer, apply_migrations, end, run, settings_of, show
+from alacena.engine import BackendUnavailableError, Cache, Scope
+from alacena.ops import checks, doctor, fleet, measure, names, queues, report
+from alacena.ops.asking import NO_SERVER, answer, apply_migrations, check_migrations, end, run, settings_of, show
 from alacena.ops.options import AsJson, Most, Tenant, Url, Yes, confirm
 from alacena.ops.output import Cell, CommandResult, Tone
 
@@ -67,15 +67,15 @@ def explain(
     agent: Agent = None,
     conversation: Conversation = None,
     collection: Collection = None,
-    everywhere: Annotated[bool, typer.Option("--everywhere", help="Ask every process what its memory has.")] = False,
+    here: Annotated[bool, typer.Option("--here", help="Ask the server only, and no other process.")] = False,
     as_json: AsJson = False,
     redis_url: Url = None,
 ) -> None:
-    """Says why a read of one entry is what it is."""
+    """Says why a read of one entry is what it is: asks the server, and each process what it has seen."""
 
     async def ask(cache: Cache) -> CommandResult:
         scope = Scope(tenant, agent, conversation, collection)
-        return await report.explanation(cache, data_type, resource_id, scope, everywhere=everywhere)
+        return await report.explanation(cache, data_type, resource_id, scope, here=here)
 
     answer(redis_url, ask, as_json=as_json, needs_server=False)
 
@@ -113,9 +113,14 @@ def keys(
 
 
 @app.command()
-def stats(most: Most = names.MOST, as_json: AsJson = False, redis_url: Url = None) -> None:
+def stats(
+    limit: Annotated[int, typer.Option("--limit", min=1, help="How many rows are shown, at most.")] = 100,
+    most: Most = names.MOST,
+    as_json: AsJson = False,
+    redis_url: Url = None,
+) -> None:
     """Counts entries by tenant and type, and shows how the servers are used."""
-    answer(redis_url, lambda cache: report.stats(cache, most), as_json=as_json)
+    answer(redis_url, lambda cache: report.stats(cache, limit, most), as_json=as_json)
 
 
 @app.command("fleet")
@@ -220,10 +225,32 @@ def console(
 
 
 @app.command()
+def bench(
+    seconds: Annotated[float, typer.Option("--seconds", min=0.2, max=60, help="How long it takes, about.")] = 4.0,
+    as_json: AsJson = False,
+    redis_url: Url = None,
+) -> None:
+    """Measures reads of the server and of memory from here; stores two entries of the tenant alacena-bench."""
+
+    async def ask() -> CommandResult:
+        settings = settings_of(redis_url)
+        if settings.redis_url is None:
+            raise BackendUnavailableError(NO_SERVER)
+        return await measure.measure(settings, seconds)
+
+    end(run(ask, as_json=as_json), as_json=as_json)
+
+
+@app.command()
 def migrations(
     apply: Annotated[str | None, typer.Option("--apply", help="A Postgres DSN to apply them to.")] = None,
+    check: Annotated[
+        str | None, typer.Option("--check", help="A Postgres DSN to look at: exit code 1 if one is missing.")
+    ] = None,
 ) -> None:
-    """Prints the SQL of the token ledger, for psql or a Supabase migration; or applies it."""
+    """Prints the SQL of the token ledger, for psql or a Supabase migration; or applies it, or looks for it."""
+    if check is not None:
+        end(run(lambda: check_migrations(check)), as_json=False)
     if apply is None:
         for name, text in report.migrations():
             typer.echo(f"-- {name}\n{text}")

@@ -5,10 +5,11 @@ from __future__ import annotations
 import asyncio
 import logging
 from contextlib import contextmanager
+from dataclasses import replace
 from statistics import median
 from typing import TYPE_CHECKING, Final
 
-from alacena.engine import AlacenaError, Cache, ServerReplyError, Settings, SettingsError
+from alacena.engine import AlacenaError, BackendError, Cache, ServerReplyError, Settings, SettingsError
 from alacena.ops import symptoms
 from alacena.ops.checks import Check, Finding, State
 from alacena.ops.names import objects
@@ -27,6 +28,7 @@ _FULL_RATIO: Final = 0.9
 _OFFSET_S: Final = 2.0
 _SETTLE_S: Final = 2.0
 _LOOKED_FOR_USE: Final = 20_000
+_MOST_NAMED: Final = 3
 
 
 class _Words(logging.Handler):
@@ -273,7 +275,8 @@ async def _latency(subject: Subject) -> list[Finding]:
 async def _coherence(subject: Subject) -> list[Finding]:
     """Opens a cache as a service does, and looks at what it promises once it has settled."""
     assert subject.settings is not None
-    cache = subject.cache = await subject.held.enter_async_context(Cache(subject.settings))
+    unlisted = replace(subject.settings, fleet_every_s=None)  # it looks at the fleet, and is none of it
+    cache = subject.cache = await subject.held.enter_async_context(Cache(unlisted))
     loop = asyncio.get_running_loop()
     end = loop.time() + _SETTLE_S
     while not (promised := cache.guarantee())["memory"] and loop.time() < end:  # noqa: ASYNC110 - nothing tells of it
@@ -313,6 +316,47 @@ async def _writes(subject: Subject) -> list[Finding]:
     return [Finding("writes", "pass", "the server takes writes")]
 
 
+async def _fleet(subject: Subject) -> list[Finding]:
+    """Looks at what the processes of the namespace say of themselves."""
+    assert subject.cache is not None
+    try:
+        members = await subject.cache.fleet()
+    except BackendError as error:  # the right that is missing has a check of its own
+        return [Finding("fleet", "skip", f"the processes could not be listed: {error}")]
+    if not members:
+        return [Finding("fleet", "pass", "no process of this namespace was heard within a minute")]
+    found = []
+    silent = [member.name for member in members if member.is_stale]
+    if silent:
+        words = f"{len(silent)} of {len(members)} processes are silent: {_several(silent)}"
+        mend = "see whether they hang; one that was killed is listed for a minute"
+        found.append(Finding("fleet", "warn", words, "they have ended without closing, hang or are cut off", mend))
+    seen = [member.snapshot for member in members if member.snapshot is not None and not member.is_stale]
+    unread = sum(member.snapshot is None and not member.is_stale for member in members)
+    versions = sorted({snapshot.version for snapshot in seen})
+    if unread or len(versions) > 1:
+        others = f", and {unread} of a version that this one cannot read" if unread else ""
+        words = f"versions {', '.join(versions) or 'unknown'}{others}"
+        follows = "entries are shared as far as their formats agree; others are loaded anew"
+        found.append(Finding("fleet", "warn", words, follows, "finish the rollout: one version in all processes"))
+    faults = [f"{one.process}: {fault.part}: {fault.fault}" for one in seen for fault in one.faults]
+    if faults:
+        mend = "see the log of that process; `alacena fleet` lists them all"
+        found.append(Finding("fleet", "warn", _several(faults), "work in the background does not get on", mend))
+    away = [snapshot.process for snapshot in seen if not snapshot.connected]
+    if away:
+        follows = "their reads go to the source"
+        found.append(
+            Finding("fleet", "warn", f"not all connected: {_several(away)}", follows, "see the log of these processes")
+        )
+    return found or [Finding("fleet", "pass", f"{len(members)} processes, all heard, of version {versions[0]}")]
+
+
+def _several(names: list[str]) -> str:
+    rest = f" and {len(names) - _MOST_NAMED} more" if len(names) > _MOST_NAMED else ""
+    return "; ".join(names[:_MOST_NAMED]) + rest
+
+
 def checks(url: str | None = None) -> list[Check]:
     """Returns all checks, in their order."""
     return [
@@ -329,6 +373,7 @@ def checks(url: str | None = None) -> list[Check]:
         Check("clock", "server", _clock),
         Check("latency", "server", _latency),
         Check("tracking and canary", "server", _coherence),
+        Check("fleet", "cache", _fleet),
         Check("symptom: values are not in the cache", "settings", symptoms.check_values),
         Check("symptom: errors at access", "nothing", symptoms.wrong_interface),
         Check("symptom: inconsistent metadata", "server", symptoms.metadata),

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final, Literal
 
 import msgspec
 
+from alacena.engine import AlacenaError
 from alacena.ops.output import Cell, CommandResult, Table
 
 if TYPE_CHECKING:
@@ -18,6 +20,10 @@ if TYPE_CHECKING:
 By = Literal["reads", "misses", "loads", "failures", "bytes", "evictions"]
 
 _ANSWERS: Final = ("memory", "redis", "load", "waited", "stale", "none")
+_ASKED_FOR: Final = (
+    "memory", "memory_serves_for_s", "loading", "loading_for_s", "last_outcome", "removal_owed", "source_left_alone",
+)  # fmt: skip
+_MOST_ASKED: Final = 64
 COLUMNS: Final = (
     "tenant", "type", "reads", "memory %", "redis %", "misses", "why", "loads", "ms a load", "failures", "bytes",
     "evictions",
@@ -128,18 +134,41 @@ async def top(cache: Cache, by: By, most: int) -> CommandResult:
     return CommandResult(data, (), tables, (Cell(words),), code=0 if snapshots else 1)
 
 
-async def ask_all(cache: Cache, words: dict[str, Any], deadline_s: float) -> list[dict[str, Any]]:
-    """Returns what each process that is heard knows of one entry; one that does not answer is named."""
-    import asyncio
+async def ask_others(cache: Cache, words: dict[str, Any], deadline_s: float) -> list[dict[str, Any]]:
+    """Returns what each other process that is heard knows of one entry; one that does not answer has an ``error``.
 
-    members = [member for member in await cache.fleet() if not member.is_stale]
-    asked = (cache.ask(member.name, "explain", words, deadline_s=deadline_s) for member in members)
-    answers = await asyncio.gather(*asked, return_exceptions=True)
-    return [
-        {"process": member.name, "error": str(answer)} if isinstance(answer, BaseException)
-        else {"process": member.name, **{name: answer[name] for name in ("memory", "memory_serves_for_s", "loading")}}
-        for member, answer in zip(members, answers, strict=True)
-    ]  # fmt: skip
+    Args:
+        cache: The cache that asks.
+        words: Which entry.
+        deadline_s: How long to wait for all of them. Nothing is waited for if no other process is heard.
+    """
+    own = own_name(cache)
+    try:
+        async with asyncio.timeout(deadline_s):
+            members = [member for member in await cache.fleet() if not member.is_stale and member.name != own]
+    except (AlacenaError, TimeoutError) as error:
+        return [{"process": "the list of processes", "error": str(error) or "no answer in time"}]
+    asked, rest = members[:_MOST_ASKED], members[_MOST_ASKED:]
+    answers = await asyncio.gather(*(_ask(cache, member.name, words, deadline_s) for member in asked))
+    unasked = [{"process": member.name, "error": f"only {_MOST_ASKED} processes are asked"} for member in rest]
+    return [*answers, *unasked]
+
+
+def own_name(cache: Cache) -> str:
+    """Returns the name by which this process is asked."""
+    snapshot = cache.snapshot()
+    return f"{snapshot.process}#{snapshot.instance}"
+
+
+async def _ask(cache: Cache, process: str, words: dict[str, Any], deadline_s: float) -> dict[str, Any]:
+    try:
+        answer = await cache.ask(process, "explain", words, deadline_s=deadline_s)
+    except TimeoutError:
+        return {"process": process, "error": f"no answer within {deadline_s:g} s"}
+    except AlacenaError as error:
+        return {"process": process, "error": str(error)}
+    # A process of another version may say less, or more.
+    return {"process": process, **{name: answer[name] for name in _ASKED_FOR if name in answer}}
 
 
 def _member(member: Member) -> list[Cell]:

@@ -1,4 +1,4 @@
-"""The reason for a read's outcome, in a sentence: as far as the server and this process can tell."""
+"""The reason for a read's outcome, in a sentence: as far as the server and the processes can tell."""
 
 from __future__ import annotations
 
@@ -13,8 +13,10 @@ if TYPE_CHECKING:
 
 _UNKNOWN: Final = (
     "It was never stored, has expired, was evicted, was deleted, or was refused (too large, or invalidated while it was "
-    "loaded). The server keeps no note of which, and this process does not know: it has not seen it."
+    "loaded). The server keeps no note of which, and "
 )
+_HERE: Final = "this process"
+_MOST_NAMED: Final = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,23 +34,32 @@ class Reason:
     tone: Tone
 
 
-def reason(facts: Mapping[str, Any], whose: str, places: Sequence[Name] = ()) -> Reason:
+def reason(
+    facts: Mapping[str, Any], whose: str, places: Sequence[Name] = (), answers: Sequence[Mapping[str, Any]] = ()
+) -> Reason:
     """Returns the reason that decides.
 
     Args:
         facts: What ``cache.explain()`` says.
         whose: The tenant.
         places: Where else the same type and id is stored.
+        answers: Facts of other processes, each with its name in ``process``; ``error`` if it did not answer.
     """
+    known = [answer for answer in answers if "error" not in answer]
     memory, entry = facts.get("memory"), facts.get("entry")
     if memory and memory["alive"] and memory["fresh_for_s"] > 0 and facts["memory_serves_for_s"] > 0:
         return Reason(
             "memory", f"Fresh for {_time(memory['fresh_for_s'])}, served from the memory of this process.", "good"
         )
+    if "away" in facts:
+        return _explain_absence_of_server(facts)
     if "generations" not in facts:
         return _without_server(facts)
-    if facts.get("removal_owed"):
-        said = "A removal of it has not been confirmed by the server: reads go to the source until it is."
+    if debtors := [_HERE] * bool(facts.get("removal_owed")) + _processes(known, "removal_owed"):
+        said = (
+            f"A removal of it by {_together(debtors)} has not been confirmed by the server: reads there go to the source "
+            "until it is, and other processes may still be given the old value."
+        )
         return Reason("owed", said, "bad")
     if facts.get("hold"):
         left = f" for at most {_time(facts['hold_left_s'])}" if facts.get("hold_left_s") else ""
@@ -56,9 +67,10 @@ def reason(facts: Mapping[str, Any], whose: str, places: Sequence[Name] = ()) ->
             "held", f"A write block holds it{left}: reads go to the source, and nothing is stored.", "doubtful"
         )
     found = _of_entry(entry) if entry else None
-    if facts.get("lease") or facts.get("loading"):
-        return _explain_load(facts, found)
-    return found or _absent(facts, whose, places)
+    loaders = _loaders(facts, known)
+    if loaders or facts.get("lease"):
+        return _explain_load(facts, found, loaders)
+    return found or _absent(facts, whose, places, answers)
 
 
 def _of_entry(entry: Mapping[str, Any]) -> Reason:
@@ -88,17 +100,32 @@ def _explain_expiry(entry: Mapping[str, Any]) -> str:
     return "Expired." if left is None else f"Expired {_time(-left)} ago."
 
 
-def _explain_load(facts: Mapping[str, Any], found: Reason | None) -> Reason:
+def _explain_load(facts: Mapping[str, Any], found: Reason | None, loaders: Sequence[str]) -> Reason:
     before = f"{found.sentence} " if found is not None else "Nothing is stored yet. "
-    if facts.get("loading"):
-        return Reason("loading", f"{before}This process is loading it.", "doubtful")
+    if loaders:
+        return Reason("loading", f"{before}It is being loaded by {_together(loaders)}.", "doubtful")
     left = facts.get("lease_left_s")
     lasts = f", whose permission lasts {_time(left)} more unless it is prolonged" if left else ""
-    said = f"{before}It is being loaded by a process{lasts}. The server does not note which process, nor since when."
+    said = (
+        f"{before}It is being loaded by a process{lasts}. The server does not note which process, nor since when, and "
+        "none that was asked says that it does."
+    )
     return Reason("loading", said, "doubtful")
 
 
-def _absent(facts: Mapping[str, Any], whose: str, places: Sequence[Name]) -> Reason:
+def _loaders(facts: Mapping[str, Any], known: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Returns the processes that load it, each with how long it has."""
+    named = [(_HERE, facts)] * bool(facts.get("loading"))
+    named += [(answer["process"], answer) for answer in known if answer.get("loading")]
+    since = [(name, found.get("loading_for_s")) for name, found in named]
+    return [name if age_s is None else f"{name} (for {_time(age_s)} so far)" for name, age_s in since]
+
+
+def _absent(
+    facts: Mapping[str, Any], whose: str, places: Sequence[Name], answers: Sequence[Mapping[str, Any]]
+) -> Reason:
+    known = [answer for answer in answers if "error" not in answer]
+    outcome = _last_outcome(facts, known)
     if facts.get("wider"):
         said = (
             f"Nothing is stored at this scope. It is stored for {_scope(facts['wider'][0])}, where a read looks next."
@@ -109,16 +136,93 @@ def _absent(facts: Mapping[str, Any], whose: str, places: Sequence[Name]) -> Rea
         scopes = "; ".join(dict.fromkeys(_scope(place.scope) for place in here[:5]))
         said = f"Nothing is stored at this scope. It is stored for {scopes}: name that scope to read it."
         return Reason("other_scope", said, "doubtful")
+    if keepers := [answer["process"] for answer in known if _serves(answer)]:
+        said = f"The server has nothing. It is served from the memory of {_together(keepers)}, and there alone."
+        return Reason("memory_elsewhere", said, "doubtful")
     if ended := facts.get("ended_lately"):
-        said = f"Invalidated a while ago ({', '.join(ended)}), and nothing was stored since, or that has gone too."
+        seen = f"; {outcome.process} noticed {_time(outcome.age_s)} ago" if outcome and outcome.is_ending else ""
+        said = f"Invalidated ({', '.join(ended)}{seen}), and nothing was stored since, or that has gone too."
         return Reason("invalidated", said, "bad")
+    if outcome is not None:
+        return _explain_outcome(outcome)
     if places:
         tenants = ", ".join(dict.fromkeys(place.tenant_id for place in places[:5]))
         return Reason("other_tenant", f"Nothing is stored for tenant {whose}. Stored for: {tenants}.", "bad")
     if not all(list(facts["generations"].values())[:2]):
         said = "Never stored, or invalidated with all of its type: nothing of this type is alive for this tenant."
         return Reason("never", said, "bad")
-    return Reason("absent", f"Nothing is stored. {_UNKNOWN}", "bad")
+    if known and len(known) == len(answers):
+        said = (
+            f"Never stored, as far as is known: the server has nothing, and none of the {len(known) + 1} processes that "
+            "were asked remembers it. One that has ended, or has forgotten it for others, may have stored it."
+        )
+        return Reason("never", said, "bad")
+    silent = len(answers) - len(known)
+    rest = f"{silent} of {len(answers)} other processes did not answer." if silent else "nobody else is here to ask."
+    return Reason("absent", f"Nothing is stored. {_UNKNOWN}this process has not seen it; {rest}", "bad")
+
+
+@dataclass(frozen=True, slots=True)
+class _Outcome:
+    """The last outcome of a read in a process: why there was no entry, and how long ago."""
+
+    process: str
+    reason: str
+    age_s: float
+
+    @property
+    def is_ending(self) -> bool:
+        return self.reason == "invalidated"
+
+
+def _last_outcome(facts: Mapping[str, Any], known: Sequence[Mapping[str, Any]]) -> _Outcome | None:
+    """Returns the newest of what the processes remember."""
+    found: list[_Outcome] = []
+    for name, said in ((_HERE, facts), *((str(answer["process"]), answer) for answer in known)):
+        if last := said.get("last_outcome"):
+            found.append(_Outcome(name, last["reason"], last["age_s"]))
+        memory = said.get("memory")
+        if memory and memory["alive"] and memory["fresh_for_s"] <= 0:
+            found.append(_Outcome(name, "expired", -memory["fresh_for_s"]))
+        elif memory and not memory["alive"]:
+            # Its end is known, but not the time of it; any reason that was noted before is older.
+            found.append(_Outcome(name, "invalidated", 0.0))
+    return min(found, key=lambda outcome: outcome.age_s, default=None)
+
+
+def _explain_outcome(outcome: _Outcome) -> Reason:
+    ago, process = f"{_time(outcome.age_s)} ago", outcome.process
+    told = {
+        "expired": f"Expired {ago}, as {process} saw it.",
+        "invalidated": f"Invalidated: {process} found it ended {ago}. The cause is not noted any more.",
+        "evicted": f"Evicted from the memory of {process} {ago} to make room, and the server has it no more.",
+        "too_large": f"Refused: too large or not storable, when {process} loaded it {ago}; it is served without being stored.",
+        "server_away": f"The server was away when {process} asked for it {ago}, and it was not stored since.",
+    }
+    unknown = f"{process} says of it, {ago}: {outcome.reason}."  # another version may know another reason
+    tone: Tone = "doubtful" if outcome.reason == "server_away" else "bad"
+    return Reason(outcome.reason, told.get(outcome.reason, unknown), tone)
+
+
+def _serves(answer: Mapping[str, Any]) -> bool:
+    memory = answer.get("memory")
+    serves_for_s = answer.get("memory_serves_for_s")
+    return bool(memory and memory["alive"] and memory["fresh_for_s"] > 0 and (serves_for_s is None or serves_for_s > 0))
+
+
+def _processes(known: Sequence[Mapping[str, Any]], name: str) -> list[str]:
+    return [str(answer["process"]) for answer in known if answer.get(name)]
+
+
+def _together(names: Sequence[str]) -> str:
+    listed = ", ".join(names[:_MOST_NAMED])
+    return listed if len(names) <= _MOST_NAMED else f"{listed} and {len(names) - _MOST_NAMED} more"
+
+
+def _explain_absence_of_server(facts: Mapping[str, Any]) -> Reason:
+    loading = " It is being loaded by this process." if facts.get("loading") else ""
+    said = f"The server does not answer ({facts['away']}): reads go to the source, and nothing is stored.{loading}"
+    return Reason("server_away", said, "bad")
 
 
 def _without_server(facts: Mapping[str, Any]) -> Reason:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
-from alacena.engine import MISSING, Scope
+from alacena.engine import MISSING, AlacenaError, BackendError, BackendUnavailableError, Scope
 from alacena.ops import fleet, names
 from alacena.ops.output import Cell, CommandResult, Table
 from alacena.ops.reason import reason
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 _GOOD_WHEN_TRUE: Final = frozenset({"connected", "memory", "no_stale_fill", "lost_state_fails_closed", "same_history"})
 _GOOD_WHEN_EMPTY: Final = frozenset({"missing_rights", "ended", "faults"})
 _LOOKED_FOR_PLACES: Final = 20_000
-_ANSWER_S: Final = 5.0
+_ANSWER_S: Final = 3.0
 _READS: Final = ("memory", "redis", "load", "waited", "stale", "none")
 
 
@@ -54,21 +54,29 @@ async def guarantee(cache: Cache) -> CommandResult:
 
 
 async def explanation(
-    cache: Cache, data_type: str, resource_id: str, scope: Scope, *, everywhere: bool = False
+    cache: Cache, data_type: str, resource_id: str, scope: Scope, *, here: bool = False
 ) -> CommandResult:
-    """Returns why a read of an entry is what it is: a sentence, then the facts; on demand of every process too."""
-    found = await cache.explain(data_type, resource_id, scope.tenant_id, **scope.parts)
+    """Returns why a read of an entry is what it is: a sentence, then the facts of the server and of each process.
+
+    Args:
+        cache: The cache that asks.
+        data_type: The type of the entry.
+        resource_id: Its id.
+        scope: Its scope.
+        here: Whether no other process is asked; if they are, it takes three seconds at most.
+    """
+    words = {"data_type": data_type, "resource_id": resource_id, "tenant_id": scope.tenant_id, **scope.parts}
+    try:
+        found = await cache.explain(data_type, resource_id, scope.tenant_id, **scope.parts)
+    except BackendUnavailableError as error:
+        found = {**await cache.ask(fleet.own_name(cache), "explain", words), "away": str(error)}
     places: list[names.Name] = []
     limit = None
-    if found.get("entry") is None and cache.settings.redis_url is not None:
-        async with servers_of(names.find_settings(cache)) as servers:
-            search = await names.entries(
-                servers, cache.settings, data_type=data_type, resource_id=resource_id, most=_LOOKED_FOR_PLACES
-            )
-        places = [name for name in search.names if name.name == resource_id and name.kind == data_type]
-        places = [name for name in places if (name.tenant_id, name.scope) != (scope.tenant_id, scope.parts)]
-        limit = search.limit
-    why = reason(found, scope.tenant_id, places)
+    is_server = cache.settings.redis_url is not None and "away" not in found
+    if found.get("entry") is None and is_server:
+        places, limit = await _other_places(cache, data_type, resource_id, scope)
+    processes = await fleet.ask_others(cache, words, _ANSWER_S) if is_server and not here else []
+    why = reason(found, scope.tenant_id, places, processes)
     elsewhere = [{"tenant_id": name.tenant_id, **name.scope} for name in places]
     shown = plain(found)
     data = {"sentence": why.sentence, "reason": why.code, "elsewhere": elsewhere, "searched": limit, "facts": shown}
@@ -76,11 +84,26 @@ async def explanation(
     sentences = (Cell(title), Cell(why.sentence, why.tone))
     last = (Cell(f"Looked for elsewhere: {limit}."),) if limit else ()
     tables = [table("", shown)]
-    if everywhere:
-        words = {"data_type": data_type, "resource_id": resource_id, "tenant_id": scope.tenant_id, **scope.parts}
-        data["processes"] = await fleet.ask_all(cache, words, _ANSWER_S)
+    if is_server and not here:
+        data["processes"] = plain(processes)
         tables += [table(str(one["process"]), one) for one in data["processes"]]
-    return CommandResult(data, sentences, tables, last)
+    if "away" in found:
+        data |= {"error": found["away"], "code": 3}
+    return CommandResult(data, sentences, tables, last, code=3 if "away" in found else 0)
+
+
+async def _other_places(cache: Cache, data_type: str, resource_id: str, scope: Scope) -> tuple[list[names.Name], str]:
+    """Returns where else an entry of this name is stored, and how far was looked."""
+    try:
+        async with servers_of(names.find_settings(cache)) as servers:
+            search = await names.entries(
+                servers, cache.settings, data_type=data_type, resource_id=resource_id, most=_LOOKED_FOR_PLACES
+            )
+    except (AlacenaError, OSError) as error:  # a user without SCAN, or a part of the servers away: the rest is told
+        return [], f"not possible, {error or type(error).__name__}"
+    places = [name for name in search.names if name.name == resource_id and name.kind == data_type]
+    places = [name for name in places if (name.tenant_id, name.scope) != (scope.tenant_id, scope.parts)]
+    return places, search.limit
 
 
 async def value(cache: Cache, data_type: str, resource_id: str, scope: Scope) -> CommandResult:
@@ -129,8 +152,8 @@ async def keys(cache: Cache, tenant: str | None, data_type: str | None, limit: i
     return CommandResult(data, (), (Table("Entries", ("tenant", "type", "id", "scope"), cells),) if cells else (), last)
 
 
-async def stats(cache: Cache, most: int) -> CommandResult:
-    """Returns what the servers hold, by tenant and type, and how they are used."""
+async def stats(cache: Cache, limit: int, most: int) -> CommandResult:
+    """Returns what the servers hold, by tenant and type, the ``limit`` greatest, and how they are used."""
     async with servers_of(names.find_settings(cache)) as servers:
         found = await names.entries(servers, cache.settings, most=most)
         info = [facts(await server.ask("INFO", "everything")) for server in servers]
@@ -147,8 +170,12 @@ async def stats(cache: Cache, most: int) -> CommandResult:
         "keyspace_misses",
     )
     sums = {field: sum(int(one.get(field, 0)) for one in info) for field in fields} if all(info) else {}
-    busiest = sorted(counts.items(), key=lambda item: -item[1])
-    members = await cache.fleet()
+    busiest = sorted(counts.items(), key=lambda item: (-item[1], item[0]))[:limit]
+    left = f"; {len(counts) - limit} more tenants and types: give a greater --limit" if len(counts) > limit else ""
+    try:
+        members = await cache.fleet()
+    except BackendError:  # it is listed by a script, which not every user may run
+        members = []
     snapshots = fleet.fresh_snapshots(members)
     reads = {name: sum(getattr(one.total.reads, name) for one in snapshots) for name in _READS}
     data = {
@@ -156,13 +183,13 @@ async def stats(cache: Cache, most: int) -> CommandResult:
         "servers": sums or None,
         "entries": [{"tenant_id": tenant, "data_type": kind, "entries": count} for (tenant, kind), count in busiest],
         "looked_at": found.looked_at,
-        "complete": found.complete,
+        "complete": found.complete and not left,
     }
     cells = [[Cell(tenant), Cell(kind), Cell(str(count))] for (tenant, kind), count in busiest]
     tables = [table("Servers", sums)] if sums else []
     tables += [Table("Entries", ("tenant", "type", "entries"), cells)] if cells else []
     told = ", ".join(f"{count} {name}" for name, count in reads.items())
-    words = f"{len(found.names)} entries; {found.limit}. Reads of {len(snapshots)} processes: {told}."
+    words = f"{len(found.names)} entries; {found.limit}{left}. Reads of {len(snapshots)} processes: {told}."
     return CommandResult(data, (), tables, (Cell(words),))
 
 

@@ -222,3 +222,24 @@ def test_forty_columns_are_enough(valkey_server):
 
 def test_completion_can_be_installed(alacena):
     assert "--install-completion" in alacena("--help").stdout
+
+
+def test_bench_measures_and_leaves_no_entry(alacena, valkey_server):
+    done = alacena("bench", "--seconds", "0.4", "--json", url=valkey_server.url)
+    said = json.loads(done.stdout)
+
+    assert done.exit_code == (0 if said["memory_serves"] else 1)
+    assert said["server_read_ms"] > 0
+    assert said["server_reads_per_s"] > 0
+    assert (
+        alacena("get", "alacena_bench_memory", "one", "--tenant", "alacena-bench", url=valkey_server.url).exit_code == 1
+    )
+    assert alacena("bench").exit_code == 3
+
+
+def test_migrations_are_looked_for_and_applied(alacena, postgres_dsn):
+    done = alacena("migrations", "--check", postgres_dsn)
+    assert done.exit_code == 1
+    assert "020_fences.sql: missing alacena_fences" in done.stdout
+    assert alacena("migrations", "--apply", postgres_dsn).exit_code == 0
+    assert alacena("migrations", "--check", postgres_dsn).exit_code == 0

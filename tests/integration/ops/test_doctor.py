@@ -144,6 +144,14 @@ def test_a_right_that_is_missing_is_named_with_what_grants_it(right, start_redis
     assert found["right: read"]["state"] == "pass"
 
 
+def test_what_a_missing_right_keeps_from_being_looked_at_is_skipped(start_redis, findings):
+    server = start_redis(users=["app on >pw ~* &* +@all -@scripting"], tcp=True)
+    found = findings(f"redis://app:pw@127.0.0.1:{server.port}", code=1)
+
+    assert found["right: scripts"]["state"] == "fail"
+    assert found["fleet"]["state"] == "skip"
+
+
 def test_channels_that_are_missing_are_named(start_redis, findings):
     server = start_redis(users=["app on >pw ~* resetchannels +@all"], tcp=True)
     found = findings(f"redis://app:pw@127.0.0.1:{server.port}", code=0)

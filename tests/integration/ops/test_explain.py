@@ -53,7 +53,7 @@ def test_absent_is_not_guessed_at(why, on):
     code, sentence = why()
 
     assert code == "absent"
-    assert "does not know" in sentence
+    assert "has not seen it" in sentence
 
 
 @pytest.mark.parametrize(
@@ -164,7 +164,7 @@ def test_held_by_a_write_block_and_being_loaded(redis_server, work, alacena):
     assert said["held"]["reason"] == "held"
     assert "write block" in said["held"]["sentence"]
     assert said["loading"]["reason"] == "loading"
-    assert "does not note which process" in said["loading"]["sentence"]
+    assert "being loaded by " in said["loading"]["sentence"]
 
 
 def test_lost_state_is_named(start_redis, work, alacena):
@@ -208,3 +208,22 @@ def test_a_server_that_is_away_ends_with_3(alacena):
 
     assert done.exit_code == 3
     assert json.loads(done.stdout)["code"] == 3
+
+
+def test_a_user_who_may_not_search_is_told_the_rest(start_redis, alacena, work):
+    server = start_redis(users=["app on >pw ~* &* +@all -scan"], tcp=True)
+    url = f"redis://app:pw@127.0.0.1:{server.port}"
+    work(url, load("other"))
+    done = alacena("explain", "document", "d1", "--tenant", "acme", url=url)
+
+    assert done.exit_code == 0
+    assert "Nothing is stored" in done.stdout
+    assert "Looked for elsewhere: not possible, NOPERM" in done.stdout
+
+
+def test_a_right_that_a_command_needs_leads_to_doctor(start_redis, alacena):
+    server = start_redis(users=["app on >pw ~* &* +@all -mget"], tcp=True)
+    done = alacena("explain", "document", "d1", "--tenant", "acme", url=f"redis://app:pw@127.0.0.1:{server.port}")
+
+    assert done.exit_code == 1
+    assert "`alacena doctor` says what to grant" in done.output

@@ -71,11 +71,25 @@ def test_stats_tell_what_processes_have_read(beside):
     assert {"tenant_id": "acme", "data_type": "document", "entries": 1} in said["entries"]
 
 
-def test_explain_everywhere_asks_each_process(beside):
-    said = beside("explain", "document", "d1", "--tenant", "acme", "--everywhere")
+def test_explain_asks_each_process_unless_told_not_to(beside):
+    assert "processes" not in beside("explain", "document", "d1", "--tenant", "acme", "--here")
+    said = beside("explain", "document", "d1", "--tenant", "acme")
     (one,) = said["processes"]
     assert one["process"].startswith("web-1#")
     assert one["loading"] is False
+
+
+def test_stats_show_a_bounded_number_of_rows(alacena, valkey_server, work):
+    async def fill(cache):
+        await cache.set_many("document", {f"d{number}": number for number in range(3)}, "most")
+        for tenant in "abcd":
+            await cache.set("document", "d", 1, tenant)
+
+    work(valkey_server.url, fill)
+    said = json.loads(alacena("stats", "--json", "--limit", "2", url=valkey_server.url).stdout)
+    assert [row["tenant_id"] for row in said["entries"]] == ["most", "a"]
+    assert said["complete"] is False
+    assert "3 more tenants and types" in alacena("stats", "--limit", "2", url=valkey_server.url).stdout
 
 
 @pytest.mark.parametrize("words", ["fleet", "top --once"])

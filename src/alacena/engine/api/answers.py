@@ -12,11 +12,11 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping
 
     from alacena.engine.api.recorder import Recorder
-    from alacena.engine.base.environment import Environment
-    from alacena.engine.base.keys import EntryKey, Keys
+    from alacena.engine.base.keys import EntryKey
     from alacena.engine.loading.single_flight import SingleFlight
     from alacena.engine.loading.source_backoff import SourceBackoff
     from alacena.engine.memory import MemoryTier
+    from alacena.engine.reading.common_parts import CommonParts
 
 _MOST_LOADS: Final = 100
 
@@ -25,29 +25,29 @@ class Answers:
     """Answers questions about this process. No answer holds a value.
 
     Args:
-        keys: Renders names.
+        common: What all parts share: the names, the second tier, the memory of why entries have gone, the clock.
         memory: The memory tier.
         flights: The loads under way.
         source_backoff: Sources that are left alone.
         recorder: Gives the newest snapshot.
-        environment: The clock.
     """
 
     def __init__(
         self,
-        keys: Keys,
+        common: CommonParts,
         memory: MemoryTier,
         flights: SingleFlight,
         source_backoff: SourceBackoff,
         recorder: Recorder,
-        environment: Environment,
     ) -> None:
-        self._keys = keys
+        self._keys = common.keys
         self._memory = memory
+        self._remote = common.remote
+        self._reasons = common.counts.reasons
         self._flights = flights
         self._source_backoff = source_backoff
         self._recorder = recorder
-        self._environment = environment
+        self._environment = common.environment
 
     def by_question(self) -> Mapping[str, Callable[..., Awaitable[Any]]]:
         """Returns what can be asked, by name."""
@@ -66,12 +66,16 @@ class Answers:
                 "alive": all(g.nonce == stamp for g, stamp in zip(*slot.ground, strict=True)),
                 "copied_on_read": slot.thaw is not None,
             }
+        flight, last = self._flights.get(key.entry), self._reasons.last(key.ident)
         return {
             "key": key.entry.decode(),
             "entry": None,
             "memory": in_memory,
             "memory_serves_for_s": self._memory.serving_until - now,
-            "loading": self._flights.get(key.entry) is not None,
+            "loading": flight is not None,
+            "loading_for_s": None if flight is None else now - flight.began_at,
+            "last_outcome": None if last is None else {"reason": last[0], "age_s": last[1]},
+            "removal_owed": self._remote.owes(key),
             "source_left_alone": self._source_backoff.is_active(key.entry),
         }
 

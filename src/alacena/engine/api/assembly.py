@@ -181,7 +181,7 @@ async def _assemble(
     import asyncio
 
     keys = _keys(settings)
-    counts, health = Counts(), Health()
+    counts, health = Counts(environment.now), Health()
     memory = _memory(settings, environment, keys, counts)
     source_backoff = SourceBackoff(environment)
     flights = SingleFlight(memory, environment, settings.staleness_bound_s, source_backoff)

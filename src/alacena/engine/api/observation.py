@@ -46,7 +46,7 @@ def observe(
 ) -> Observation:
     """Begins to record, and to tell the others if the store is shared with any."""
     recorder = Recorder(common, memory, flights, health, asyncio.get_running_loop())
-    answers = Answers(common.keys, memory, flights, source_backoff, recorder, common.environment)
+    answers = Answers(common, memory, flights, source_backoff, recorder)
     presence = Presence(
         recorder.renew,
         answers.by_question(),

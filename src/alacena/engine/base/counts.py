@@ -141,14 +141,17 @@ class Counts:
         refused_fills: Values that were not stored, by reason.
         version: Changes whenever other tenants are listed: a row that was asked for before may be out of use.
         reasons: Why there is nothing under a key.
+
+    Args:
+        now: The clock, in seconds, by which reasons age; left out: they do not.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, now: Callable[[], float] | None = None) -> None:
         self.redis_hits = self.misses = self.loads = self.load_failures = self.shared_loads = 0
         self.stale_served = self.fills = self.backend_failures = self.slips = self.rejected_entries = 0
         self.refused_fills: dict[str, int] = {}
         self.version = 0
-        self.reasons = MissReasons()
+        self.reasons = MissReasons(now)
         self.redis_read, self.load, self.store, self.invalidate = (Histogram() for _ in range(4))
         self._rows: dict[tuple[Any, Any], CountedRow] = {}
         self._listed: dict[Any, int] = {}

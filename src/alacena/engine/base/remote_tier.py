@@ -530,6 +530,10 @@ class RemoteTier(Protocol):
         """
         ...
 
+    def owes(self, key: EntryKey) -> bool:
+        """Returns whether a removal that concerns an entry is not confirmed yet. Cost: none, the server is not asked."""
+        ...
+
     def guarantee(self) -> Mapping[str, Any]:
         """Returns the promises that hold now, and a reason for each that does not."""
         ...

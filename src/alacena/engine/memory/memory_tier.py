@@ -418,7 +418,7 @@ class MemoryTier:
         if now < dies_at:
             self._wheel.add(entry, dies_at, now)
             return
-        self._walk.count_expiration(entry, self._segments[entry.ident[0]])
+        self._walk.count_expiration(entry, self._segments[entry.ident[0]], now - dies_at)
         self._drop(entry)
 
     def _displace(self, entry: MemoryEntry) -> None:
@@ -440,7 +440,11 @@ class MemoryTier:
 
     def _end(self, entry: MemoryEntry) -> None:
         """Let an entry go that is not to be read any more."""
-        self._reasons.note(entry.ident, INVALIDATED if self._now() < entry.dead_after else EXPIRED)
+        past_s = self._now() - entry.dead_after
+        if past_s < 0:
+            self._reasons.note(entry.ident, INVALIDATED)
+        else:
+            self._reasons.note(entry.ident, EXPIRED, past_s)
         self._drop(entry)
 
     def _drop(self, entry: MemoryEntry) -> None:

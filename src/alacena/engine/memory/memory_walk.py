@@ -116,12 +116,12 @@ class MemoryWalk:
         self._row_of(segment.tenant, tally).evictions += 1
         self._counts.reasons.note(entry.ident, EVICTED)
 
-    def count_expiration(self, entry: MemoryEntry, segment: TenantSegment) -> None:
+    def count_expiration(self, entry: MemoryEntry, segment: TenantSegment, ago_s: float) -> None:
         """Count an entry that has died."""
         tally = segment.tally_of(entry.ident[1])
         tally.expirations += 1
         self._row_of(segment.tenant, tally).expirations += 1
-        self._counts.reasons.note(entry.ident, EXPIRED)
+        self._counts.reasons.note(entry.ident, EXPIRED, ago_s)
 
     def _row_of(self, tenant: object, tally: MemoryCounters) -> CountedRow:
         """Returns where a tenant's type is counted."""

@@ -263,6 +263,10 @@ class LocalTier:
             "wider": [other.scope.parts for other in wider if other.ident in self._coherence.memory.entries],
         }
 
+    def owes(self, key: EntryKey) -> bool:  # noqa: ARG002 - there is nobody to owe it to
+        """See :meth:`alacena.engine.base.remote_tier.RemoteTier.owes`."""
+        return False
+
     def guarantee(self) -> Mapping[str, Any]:
         """See :meth:`alacena.engine.base.remote_tier.RemoteTier.guarantee`."""
         return {

@@ -161,7 +161,7 @@ class Entries:
         if fresh_ms:
             now_ms = node.server_ms()
             if expires_ms <= now_ms:
-                self._counts.reasons.note(key.ident, EXPIRED)
+                self._counts.reasons.note(key.ident, EXPIRED, (now_ms - expires_ms) / 1000)
                 return None
             fresh_for_s = (fresh_ms - now_ms) / 1000
             stale_for_s = (expires_ms - fresh_ms) / 1000
@@ -300,7 +300,7 @@ class Entries:
                 fresh_for_s = (envelope.fresh_until_ms - node.server_ms()) / 1000
             stale_for_s = (envelope.expires_ms - envelope.fresh_until_ms) / 1000
             if fresh_for_s + stale_for_s <= 0:
-                self._counts.reasons.note(key.ident, EXPIRED)
+                self._counts.reasons.note(key.ident, EXPIRED, -fresh_for_s - stale_for_s)
                 return None
             value = NOT_FOUND if envelope.not_found else self._codec.decode(plain)
         except EntryError as error:

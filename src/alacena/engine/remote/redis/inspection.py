@@ -38,7 +38,7 @@ class Inspection:
 
     async def inspect(self, key: EntryKey, wider: Sequence[EntryKey] = ()) -> dict[str, Any]:
         """See :meth:`alacena.engine.base.remote_tier.RemoteTier.inspect`."""
-        node, debts, names = self._nodes.of(key.entry), self._nodes.debts, [*key.generations]
+        node, names = self._nodes.of(key.entry), [*key.generations]
         (entry, lease, *nonces), lease_ms, holds, journal, *others = await self._ask(
             node,
             key,
@@ -57,7 +57,6 @@ class Inspection:
             "lease_left_s": None if lease is None else lease_ms / 1000,
             "hold": hold_s > 0,
             "hold_left_s": hold_s if hold_s > 0 else None,
-            "removal_owed": key.entry in debts or any(name in debts for name in names),
             "generations": {name: nonce.hex() if nonce else None for name, nonce in zip(names, nonces, strict=True)},
             "ended_lately": list(map(generation_words, noted(journal, dict.fromkeys((*names, resource))))),
             "wider": [other.scope.parts for other, there in zip(wider, others, strict=True) if there],

@@ -174,6 +174,10 @@ class RedisTier:
         """See :meth:`alacena.engine.base.remote_tier.RemoteTier.owe`."""
         self._nodes.owe(generations, keys)
 
+    def owes(self, key: EntryKey) -> bool:
+        """See :meth:`alacena.engine.base.remote_tier.RemoteTier.owes`."""
+        return key.entry in self._debts or any(name in self._debts for name in key.generations)
+
     def guarantee(self) -> Mapping[str, Any]:
         """See :meth:`alacena.engine.base.remote_tier.RemoteTier.guarantee`."""
         return self._nodes.guarantee()

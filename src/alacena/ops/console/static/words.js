@@ -191,7 +191,9 @@ const WORDS = {
   why_other_tenant: ["Another tenant's.", 'Es de otro inquilino.'],
   why_never: ['Never stored.', 'Nunca se guardó.'],
   why_absent: ['Nothing is stored.', 'No hay nada guardado.'],
-  why_refused: ['Refused.', 'Rechazado.'],
+  why_too_large: ['Refused: too large.', 'Rechazado: demasiado grande.'],
+  why_server_away: ['The server was away.', 'El servidor no respondía.'],
+  why_memory_elsewhere: ['Only in the memory of another process.', 'Solo en la memoria de otro proceso.'],
   why_no_server: ['No server is configured.', 'No hay servidor configurado.'],
 }
 

@@ -18,7 +18,7 @@ from alacena.engine.reading.decision import RENEWING, STALE, Decision, may_stand
 from alacena.engine.reading.reader import consume
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Iterable, Mapping, Sequence
+    from collections.abc import Coroutine, Iterable, Mapping, Sequence
 
     from alacena.engine.base.keys import EntryKey
     from alacena.engine.base.policy import Policy
@@ -301,20 +301,33 @@ class BatchRunner:
         try:
             await self._load(places, loader, policy)
         except BaseException as error:
-            self._counts.failed(places[0].key)
-            reason = ended(task, error, f"a batch of {len(places)} {places[0].key.data_type!r} entries")
-            for place in places:
-                if not (place.flight.is_over or is_ended(task, error)):
-                    self._runner.leave_alone(place.key, policy, place.flight, error, stands_in=place.replaces)
-                self._flights.give_up(place.key.entry, place.flight, reason)
+            self._fail(places, policy, error)
             if is_order(task, error):
                 raise
         finally:
             renewal.cancel()
             for place in places:
-                self._runner.give_back(place.flight)
-                if place.held is not None:
-                    place.held.change.cancel()
+                self._leave(place)
+
+    def _fail(self, places: Sequence[_Place], policy: Policy, error: BaseException) -> None:
+        """Tell whoever waits for entries that are not there yet that nobody brings them."""
+        task = asyncio.current_task()
+        assert task is not None
+        failed = [place for place in places if not place.flight.is_over]
+        if failed:
+            self._counts.failed(failed[0].key)
+            reason = ended(task, error, f"a batch of {len(failed)} {failed[0].key.data_type!r} entries")
+        for place in failed:
+            if not is_ended(task, error):
+                self._runner.leave_alone(place.key, policy, place.flight, error, stands_in=place.replaces)
+            self._flights.give_up(place.key.entry, place.flight, reason)
+            self._leave(place)
+
+    def _leave(self, place: _Place) -> None:
+        """Give back what is left of a place."""
+        self._runner.give_back(place.flight)
+        if place.held is not None:
+            place.held.change.cancel()
 
     async def _load(self, places: list[_Place], loader: BatchLoader, policy: Policy) -> None:
         permits = await asyncio.gather(*(self._asked(place, len(places)) for place in places))
@@ -334,13 +347,10 @@ class BatchRunner:
         call = self._flights.own(self._call(mine, loader, policy))
         others = self._flights.own(self._await_others(theirs, loader, policy))
         try:
-            await asyncio.wait((call, others), return_when=asyncio.FIRST_EXCEPTION)
             await call  # what it loads is paid for, whatever becomes of the others
             await others
         finally:
-            for work in (call, others):
-                work.cancel()
-                work.add_done_callback(consume)
+            _cancel((call, others))
 
     async def _asked(self, place: _Place, among: int) -> Lease | Found | Held | BackendError | None:
         """What the remote tier says at once; without it, the entry is loaded and not stored."""
@@ -357,23 +367,42 @@ class BatchRunner:
 
     async def _await_others(self, places: list[_Place], loader: BatchLoader, policy: Policy) -> None:
         """Entries that other processes are loading: take each as it comes, and load what does not come."""
-        waits = {
+        waits: dict[asyncio.Future[Any], _Place] = {
             self._flights.own(self._runner.acquire(place.flight, place.request, place.held)): place for place in places
         }
+        calls: dict[asyncio.Future[Any], list[_Place]] = {}
+        failure: BaseException | None = None
         try:
-            while waits:
-                done, _ = await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
-                left = []
-                for wait in done:
-                    place, permit = waits.pop(wait), wait.result()
-                    if isinstance(permit, Found):
-                        self._settle(place, permit, policy)
-                    else:
-                        left.append(place)
-                await self._call(left, loader, policy)
+            while waits or calls:
+                done, _ = await asyncio.wait((*waits, *calls), return_when=asyncio.FIRST_COMPLETED)
+                left = self._take(waits, done, policy)
+                for call in done & calls.keys():
+                    called, error = calls.pop(call), _error_of(call)
+                    if error is not None:
+                        # Told now and not when all is over: the call of another part may wait for one of these.
+                        self._fail((*called, *left, *waits.values()), policy, error)
+                        _cancel(waits)
+                        waits, left, failure = {}, [], failure or error
+                if left:
+                    # Not after the call before: its loader may ask for one of these, or wait for somebody who does.
+                    calls[self._flights.own(self._call(left, loader, policy))] = left
+            if failure is not None:
+                raise failure
         finally:
-            for wait in waits:
-                wait.cancel()
+            _cancel((*waits, *calls))
+
+    def _take(
+        self, waits: dict[asyncio.Future[Any], _Place], done: set[asyncio.Future[Any]], policy: Policy
+    ) -> list[_Place]:
+        """Land what others have brought; returns what they have not."""
+        left = []
+        for wait in done & waits.keys():
+            place, permit = waits.pop(wait), wait.result()
+            if isinstance(permit, Found):
+                self._settle(place, permit, policy)
+            else:
+                left.append(place)
+        return left
 
     async def _call(self, places: list[_Place], loader: BatchLoader, policy: Policy) -> None:
         """Call the loader for entries that nobody else will bring."""
@@ -389,11 +418,19 @@ class BatchRunner:
                 values = align(ids, await answer if inspect.isawaitable(answer) else answer)
         each_s = stopwatch.elapsed_s / len(places)
         tags = (*shared.tags, *shared.reads.tags())
-        await asyncio.gather(*(self._deliver(p, v, each_s, policy, tags) for p, v in zip(places, values, strict=True)))
+        # In tasks of their own, which no cancellation of this one ends before their first step: then nothing would be
+        # stored of what is paid for, and nobody would give the leases back.
+        deliver = self._deliver
+        await asyncio.wait(
+            [
+                self._flights.own(deliver(place, value, each_s, policy, tags))
+                for place, value in zip(places, values, strict=True)
+            ]
+        )
 
     def _deliver(
         self, place: _Place, value: Any, load_s: float, policy: Policy, tags: tuple[str, ...]
-    ) -> Awaitable[bool]:
+    ) -> Coroutine[Any, Any, bool]:
         """Land one value now; what is returned stores it. A value that cannot be handed out fails its own entry alone."""
         request, flight = place.request, place.flight
         self._runner.note_success(request.key)
@@ -429,6 +466,17 @@ async def _never(_: object) -> None:
 
 
 _MISS: Final[Lookup[Any]] = Lookup(None, "none", found=False)
+
+
+def _cancel(works: Iterable[asyncio.Future[Any]]) -> None:
+    for work in works:
+        work.cancel()
+        work.add_done_callback(consume)
+
+
+def _error_of(work: asyncio.Future[Any]) -> BaseException | None:
+    """How a call that is done has failed. One that its own loader cancelled counts, too."""
+    return asyncio.CancelledError() if work.cancelled() else work.exception()
 
 
 def _is_well(outcome: asyncio.Future[Any]) -> bool:

@@ -18,7 +18,7 @@ from alacena.engine.base.errors import (
 from alacena.engine.base.remote_tier import NOT_FOUND, Found, Held, Lease
 from alacena.engine.loading.load import LoadContext, Renewal, Stopwatch, call_of_source, loading, within
 from alacena.engine.loading.load_limiter import LoadLimiter
-from alacena.engine.loading.single_flight import ClaimLeftError, ended, is_ended, is_order
+from alacena.engine.loading.single_flight import ClaimLeftError, ended, hurried, is_ended, is_order
 from alacena.engine.loading.source_backoff import told_pause
 
 if TYPE_CHECKING:
@@ -160,7 +160,7 @@ class LoadRunner:
                 left_s = (min(deadline, nested_deadline) if awaited else deadline) - self._environment.now()
                 if left_s <= 0 or not self._remote.is_up:
                     return permit
-                found = await self._wait_for_change(request, permit, left_s)
+                found = await self._wait_for_change(flight, request, permit, left_s)
             finally:
                 permit.change.cancel()
             if found is not None:
@@ -183,7 +183,8 @@ class LoadRunner:
             nonlocal came
             came = permit
             if isinstance(permit, Lease):
-                if waiting:
+                # A batch may have failed while one of its entries still asked: nobody would give this lease back.
+                if waiting and not flight.is_over:
                     flight.lease = permit
                 else:
                     self._remote.release(permit)
@@ -267,17 +268,20 @@ class LoadRunner:
                 "%s %r: its source said something that is left out of account: %s", key.data_type, key.resource_id, slip
             )
 
-    async def _wait_for_change(self, request: Request, held: Held, left_s: float) -> Found | None:
+    async def _wait_for_change(self, flight: Flight, request: Request, held: Held, left_s: float) -> Found | None:
         """What somebody else has filled meanwhile; ``None`` where the lease is to be asked for again.
 
-        Where pushes are sure to come, nothing is sent until one does, or the lease is over.
+        Where pushes are sure to come, nothing is sent until one does, or the lease is over, or another load begins to
+        wait for this one, which then waits for less long.
         """
         if request.insist:
             # Another load began before this one was asked for: it must not store what it brings.
             await self._take_over(request.key)
             return None
         poll_s = self._settings.lease_poll_s * (0.5 + self._environment.random())
-        await asyncio.wait((held.change,), timeout=min(left_s, held.for_s if held.is_told else poll_s))
+        timeout_s = min(left_s, held.for_s if held.is_told else poll_s)
+        with hurried((flight,)) as hurry:
+            await asyncio.wait((held.change, hurry), timeout=timeout_s, return_when=asyncio.FIRST_COMPLETED)
         may_be_filled = held.change.result() if held.change.done() else not held.is_told
         if not may_be_filled:
             return None

@@ -8,14 +8,14 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 from alacena.engine.base.errors import BackendError, UnsharableValueError
-from alacena.engine.base.remote_tier import MISSING, NOT_FOUND, Found, Held, Lease, Lookup
+from alacena.engine.base.remote_tier import Found, Held, Lease, Lookup
 from alacena.engine.base.ttl import UNSET, TtlOrUnset
 from alacena.engine.loading.load import LoadContext, Renewal, Request, loading, reads_under_way
 from alacena.engine.loading.one_shot import refuse_generator_function
 from alacena.engine.loading.single_flight import ClaimLeftError, ended, is_ended, is_order
-from alacena.engine.reading.answers import align
+from alacena.engine.reading.answers import align, value_of
 from alacena.engine.reading.decision import RENEWING, STALE, Decision, may_stand_in, stand_in
-from alacena.engine.reading.reader import consume
+from alacena.engine.reading.reader import cancel_all, consume, error_of, is_well
 
 if TYPE_CHECKING:
     from collections.abc import Coroutine, Iterable, Mapping, Sequence
@@ -140,7 +140,7 @@ class BatchRunner:
         self._count(told)
         self._reader.report(((key, self._report(hit or _MISS)) for key, hit in told), started)
         self._note(keys, hits)
-        return [_value_of(hit) for hit in hits]
+        return [value_of(hit) for hit in hits]
 
     async def load(self, batch: Batch) -> list[Any]:
         """What the tiers hold, and one loader call for the rest; in the order of the keys, ``MISSING`` for nothing.
@@ -172,7 +172,7 @@ class BatchRunner:
             ((key, self._report(outcome)) for key, outcome in zip(keys, outcomes, strict=True)), started
         )
         self._note(keys, outcomes)
-        values = [_value_of(outcome) for outcome in outcomes]
+        values = [value_of(outcome) for outcome in outcomes]
         if len(values) == len(batch.keys):
             return values
         by_entry = dict(zip(unique, values, strict=True))
@@ -256,7 +256,7 @@ class BatchRunner:
         try:
             patience_s = self._reader.patience_s(flights, policy) if replaceable else None
             await asyncio.wait(outcomes.values(), timeout=patience_s)
-            answers = {e: outcome.result() for e, outcome in outcomes.items() if _is_well(outcome)}
+            answers = {e: outcome.result() for e, outcome in outcomes.items() if is_well(outcome)}
             if len(answers) < len(outcomes):
                 answers |= await self._stand_ins(wanted, outcomes, policy)
             for entry, outcome in outcomes.items():
@@ -350,7 +350,7 @@ class BatchRunner:
             await call  # what it loads is paid for, whatever becomes of the others
             await others
         finally:
-            _cancel((call, others))
+            cancel_all((call, others))
 
     async def _asked(self, place: _Place, among: int) -> Lease | Found | Held | BackendError | None:
         """What the remote tier says at once; without it, the entry is loaded and not stored."""
@@ -377,11 +377,11 @@ class BatchRunner:
                 done, _ = await asyncio.wait((*waits, *calls), return_when=asyncio.FIRST_COMPLETED)
                 left = self._take(waits, done, policy)
                 for call in done & calls.keys():
-                    called, error = calls.pop(call), _error_of(call)
+                    called, error = calls.pop(call), error_of(call)
                     if error is not None:
-                        # Told now and not when all is over: the call of another part may wait for one of these.
+                        # It is told now and not when all is over: the call of another part may wait for one of these.
                         self._fail((*called, *left, *waits.values()), policy, error)
-                        _cancel(waits)
+                        cancel_all(waits)
                         waits, left, failure = {}, [], failure or error
                 if left:
                     # Not after the call before: its loader may ask for one of these, or wait for somebody who does.
@@ -389,7 +389,7 @@ class BatchRunner:
             if failure is not None:
                 raise failure
         finally:
-            _cancel((*waits, *calls))
+            cancel_all((*waits, *calls))
 
     def _take(
         self, waits: dict[asyncio.Future[Any], _Place], done: set[asyncio.Future[Any]], policy: Policy
@@ -420,13 +420,8 @@ class BatchRunner:
         tags = (*shared.tags, *shared.reads.tags())
         # In tasks of their own, which no cancellation of this one ends before their first step: then nothing would be
         # stored of what is paid for, and nobody would give the leases back.
-        deliver = self._deliver
-        await asyncio.wait(
-            [
-                self._flights.own(deliver(place, value, each_s, policy, tags))
-                for place, value in zip(places, values, strict=True)
-            ]
-        )
+        stores = [self._deliver(p, value, each_s, policy, tags) for p, value in zip(places, values, strict=True)]
+        await asyncio.wait([self._flights.own(store) for store in stores])
 
     def _deliver(
         self, place: _Place, value: Any, load_s: float, policy: Policy, tags: tuple[str, ...]
@@ -454,33 +449,11 @@ class BatchRunner:
         self._flights.remove(place.key.entry, place.flight)
 
 
-def _value_of(outcome: Lookup[Any] | Found | None) -> Any:
-    """The value of an outcome, ``MISSING`` where there is none."""
-    if isinstance(outcome, Found):
-        return MISSING if outcome.value is NOT_FOUND else outcome.value
-    return outcome.value if outcome is not None and outcome.found else MISSING
-
-
 async def _never(_: object) -> None:
     raise AssertionError("a batch is loaded by its batch loader")
 
 
 _MISS: Final[Lookup[Any]] = Lookup(None, "none", found=False)
-
-
-def _cancel(works: Iterable[asyncio.Future[Any]]) -> None:
-    for work in works:
-        work.cancel()
-        work.add_done_callback(consume)
-
-
-def _error_of(work: asyncio.Future[Any]) -> BaseException | None:
-    """How a call that is done has failed. One that its own loader cancelled counts, too."""
-    return asyncio.CancelledError() if work.cancelled() else work.exception()
-
-
-def _is_well(outcome: asyncio.Future[Any]) -> bool:
-    return outcome.done() and outcome.exception() is None
 
 
 _ASK_AGAIN: Final = (ClaimLeftError, UnsharableValueError)

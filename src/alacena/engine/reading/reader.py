@@ -354,3 +354,20 @@ def consume(work: asyncio.Future[Any]) -> None:
     """Take note of a failure that nobody may be waiting for, so that asyncio does not report it as never retrieved."""
     if not work.cancelled() and work.exception() is not None:
         _log.info("what may have been waited for failed: %r", work.exception())
+
+
+def cancel_all(works: Iterable[asyncio.Future[Any]]) -> None:
+    """Cancel works whose outcomes nobody waits for."""
+    for work in works:
+        work.cancel()
+        work.add_done_callback(consume)
+
+
+def error_of(work: asyncio.Future[Any]) -> BaseException | None:
+    """Returns how a call that is done has failed. One that its own loader cancelled counts, too."""
+    return asyncio.CancelledError() if work.cancelled() else work.exception()
+
+
+def is_well(outcome: asyncio.Future[Any]) -> bool:
+    """Returns whether there is a value."""
+    return outcome.done() and outcome.exception() is None

@@ -67,8 +67,9 @@ class LoadLimiter:
                 if has_place:
                     line.give()
         finally:
-            if line.free == self._per_tenant and not line.waiting:
-                self._lines.pop(tenant_id, None)
+            # A load that was hurried past the line may end after it: the tenant has another line by then.
+            if line.free == self._per_tenant and not line.waiting and self._lines.get(tenant_id) is line:
+                del self._lines[tenant_id]
 
     @staticmethod
     async def _turn(line: _Line, flights: Sequence[Flight]) -> bool:

@@ -182,6 +182,25 @@ class Flight:
         self._waiters.clear()
 
 
+@contextmanager
+def hurried(flights: Sequence[Flight]) -> Iterator[asyncio.Future[None]]:
+    """Yields a future that is done once another load begins to wait for one of the flights."""
+    future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+
+    def hurry() -> None:
+        if not future.done():
+            future.set_result(None)
+
+    for flight in flights:
+        flight.hurry = hurry
+    try:
+        yield future
+    finally:
+        for flight in flights:
+            flight.hurry = None
+        future.cancel()
+
+
 class SingleFlight:
     """The flights of one cache, by the entry they load, and the background work that it owns.
 

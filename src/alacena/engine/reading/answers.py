@@ -6,11 +6,14 @@ from typing import TYPE_CHECKING, Any, Final, TypeAlias
 from uuid import UUID
 
 from alacena.engine.base.errors import InvalidKeyError
+from alacena.engine.base.remote_tier import MISSING, NOT_FOUND, Found
 from alacena.engine.base.scope import identifier
 from alacena.engine.loading.load import UNCHANGED
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+
+    from alacena.engine.base.remote_tier import Lookup
 
 BatchLoader: TypeAlias = "Callable[[list[str]], Awaitable[Mapping[str, Any] | Sequence[Any]]]"
 """Gets many values from the source: a mapping by id, or a sequence in the order of the ids it was given."""
@@ -90,3 +93,10 @@ def _id_text(key: object) -> str | None:
         return identifier("resource_id", key)
     except InvalidKeyError:
         return None
+
+
+def value_of(outcome: Lookup[Any] | Found | None) -> Any:
+    """The value of an outcome, ``MISSING`` where there is none."""
+    if isinstance(outcome, Found):
+        return MISSING if outcome.value is NOT_FOUND else outcome.value
+    return outcome.value if outcome is not None and outcome.found else MISSING

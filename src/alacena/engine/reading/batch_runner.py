@@ -8,15 +8,15 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 from alacena.engine.base.errors import BackendError, UnsharableValueError
-from alacena.engine.base.remote_tier import MISSING, NOT_FOUND, Found, Held, Lookup
+from alacena.engine.base.remote_tier import Found, Held, Lookup
 from alacena.engine.base.ttl import UNSET, TtlOrUnset
 from alacena.engine.loading.load import LoadContext, Renewal, Request, loading, reads_under_way
 from alacena.engine.loading.one_shot import refuse_generator_function
 from alacena.engine.loading.single_flight import ClaimLeftError, ended, is_ended, is_order
-from alacena.engine.reading.answers import align
+from alacena.engine.reading.answers import align, value_of
 from alacena.engine.reading.decision import RENEWING, STALE, ReadDecision, may_stand_in, stand_in
 from alacena.engine.reading.filler import Fill
-from alacena.engine.reading.reader import consume
+from alacena.engine.reading.reader import cancel_all, consume, error_of, is_well
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -142,7 +142,7 @@ class BatchRunner:
         self._count((keys[at], found[at]) for at in told)
         self._reader.report(((keys[at], self._report(hits[at] or _MISS)) for at in told), started)
         self._note(keys, hits)
-        return [_value_of(hit) for hit in hits]
+        return [value_of(hit) for hit in hits]
 
     async def load(self, batch: Batch) -> list[Any]:
         """Returns what the tiers hold, and loads the rest in one call; in the order of the keys, ``MISSING`` for nothing.
@@ -174,7 +174,7 @@ class BatchRunner:
             ((key, self._report(outcome)) for key, outcome in zip(keys, outcomes, strict=True)), started
         )
         self._note(keys, outcomes)
-        values = [_value_of(outcome) for outcome in outcomes]
+        values = [value_of(outcome) for outcome in outcomes]
         if len(values) == len(batch.keys):
             return values
         by_entry = dict(zip(unique, values, strict=True))
@@ -260,7 +260,7 @@ class BatchRunner:
         try:
             patience_s = self._reader.patience_s(flights, policy) if replaceable else None
             await asyncio.wait(outcomes.values(), timeout=patience_s)
-            answers = {e: outcome.result() for e, outcome in outcomes.items() if _is_well(outcome)}
+            answers = {e: outcome.result() for e, outcome in outcomes.items() if is_well(outcome)}
             if len(answers) < len(outcomes):
                 answers |= await self._stand_ins(wanted, outcomes, policy)
             for entry, outcome in outcomes.items():
@@ -305,20 +305,33 @@ class BatchRunner:
         try:
             await self._load(places, loader, policy)
         except BaseException as error:
-            reason = ended(task, error, f"a batch of {len(places)} {places[0].key.data_type!r} entries")
-            self._runner.note_failure(places[0].key, reason)
-            for place in places:
-                if not (place.flight.is_over or is_ended(task, error)):
-                    self._runner.leave_alone(place.key, policy, place.flight, error, stands_in=place.replaces)
-                self._flights.give_up(place.key.entry, place.flight, reason)
+            self._fail(places, policy, error)
             if is_order(task, error):
                 raise
         finally:
             renewal.cancel()
             for place in places:
-                self._runner.give_back(place.flight)
-                if place.held is not None:
-                    place.held.change.cancel()
+                self._leave(place)
+
+    def _fail(self, places: Sequence[_Place], policy: Policy, error: BaseException) -> None:
+        """Tell whoever waits for entries that are not there yet that nobody brings them."""
+        task = asyncio.current_task()
+        assert task is not None
+        failed = [place for place in places if not place.flight.is_over]
+        if failed:
+            reason = ended(task, error, f"a batch of {len(failed)} {failed[0].key.data_type!r} entries")
+            self._runner.note_failure(failed[0].key, reason)
+        for place in failed:
+            if not is_ended(task, error):
+                self._runner.leave_alone(place.key, policy, place.flight, error, stands_in=place.replaces)
+            self._flights.give_up(place.key.entry, place.flight, reason)
+            self._leave(place)
+
+    def _leave(self, place: _Place) -> None:
+        """Give back what is left of a place."""
+        self._runner.give_back(place.flight)
+        if place.held is not None:
+            place.held.change.cancel()
 
     async def _load(self, places: list[_Place], loader: BatchLoader, policy: Policy) -> None:
         permits = await self._ask(places)
@@ -338,13 +351,10 @@ class BatchRunner:
         call = self._flights.own(self._call(mine, loader, policy))
         others = self._flights.own(self._await_others(theirs, loader, policy))
         try:
-            await asyncio.wait((call, others), return_when=asyncio.FIRST_EXCEPTION)
             await call  # what it loads is paid for, whatever becomes of the others
             await others
         finally:
-            for work in (call, others):
-                work.cancel()
-                work.add_done_callback(consume)
+            cancel_all((call, others))
 
     async def _ask(self, places: Sequence[_Place]) -> list[Permit | BackendError | None]:
         """Returns what the remote tier says at once; without it, the entries are loaded and not stored."""
@@ -364,23 +374,42 @@ class BatchRunner:
 
     async def _await_others(self, places: list[_Place], loader: BatchLoader, policy: Policy) -> None:
         """Entries that other processes are loading: take each as it comes, and load what does not come."""
-        waits = {
+        waits: dict[asyncio.Future[Any], _Place] = {
             self._flights.own(self._runner.acquire(place.flight, place.request, place.held)): place for place in places
         }
+        calls: dict[asyncio.Future[Any], list[_Place]] = {}
+        failure: BaseException | None = None
         try:
-            while waits:
-                done, _ = await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
-                left = []
-                for wait in done:
-                    place, permit = waits.pop(wait), wait.result()
-                    if isinstance(permit, Found):
-                        self._settle(place, permit, policy)
-                    else:
-                        left.append(place)
-                await self._call(left, loader, policy)
+            while waits or calls:
+                done, _ = await asyncio.wait((*waits, *calls), return_when=asyncio.FIRST_COMPLETED)
+                left = self._take(waits, done, policy)
+                for call in done & calls.keys():
+                    called, error = calls.pop(call), error_of(call)
+                    if error is not None:
+                        # It is told now and not when all is over: the call of another part may wait for one of these.
+                        self._fail((*called, *left, *waits.values()), policy, error)
+                        cancel_all(waits)
+                        waits, left, failure = {}, [], failure or error
+                if left:
+                    # Not after the call before: its loader may ask for one of these, or wait for somebody who does.
+                    calls[self._flights.own(self._call(left, loader, policy))] = left
+            if failure is not None:
+                raise failure
         finally:
-            for wait in waits:
-                wait.cancel()
+            cancel_all((*waits, *calls))
+
+    def _take(
+        self, waits: dict[asyncio.Future[Any], _Place], done: set[asyncio.Future[Any]], policy: Policy
+    ) -> list[_Place]:
+        """Land what others have brought; returns what they have not."""
+        left = []
+        for wait in done & waits.keys():
+            place, permit = waits.pop(wait), wait.result()
+            if isinstance(permit, Found):
+                self._settle(place, permit, policy)
+            else:
+                left.append(place)
+        return left
 
     async def _call(self, places: list[_Place], loader: BatchLoader, policy: Policy) -> None:
         """Calls the loader for entries that nobody else will bring."""
@@ -397,7 +426,9 @@ class BatchRunner:
         each_s = stopwatch.elapsed_s / len(places)
         tags = (*shared.tags, *shared.reads.tags())
         fills = [self._deliver(p, v, each_s, policy, tags) for p, v in zip(places, values, strict=True)]
-        await self._filler.fill_many(fills)
+        # In a task of its own, which no cancellation of this one ends before its first step: then nothing would be stored
+        # of what is paid for, and nobody would give the leases back.
+        await asyncio.wait([self._flights.own(self._filler.fill_many(fills))])
 
     def _deliver(self, place: _Place, value: Any, load_s: float, policy: Policy, tags: tuple[str, ...]) -> Fill:
         """Lands one value now; what is returned is to be stored. A value that cannot be handed out fails its own entry alone."""
@@ -423,22 +454,11 @@ class BatchRunner:
         self._flights.remove(place.key.entry, place.flight)
 
 
-def _value_of(outcome: Lookup[Any] | Found | None) -> Any:
-    """Returns the value of an outcome, ``MISSING`` if there is none."""
-    if isinstance(outcome, Found):
-        return MISSING if outcome.value is NOT_FOUND else outcome.value
-    return outcome.value if outcome is not None and outcome.found else MISSING
-
-
 async def _never(_: object) -> None:
     raise AssertionError("a batch is loaded by its batch loader")
 
 
 _MISS: Final[Lookup[Any]] = Lookup(None, "none", found=False)
-
-
-def _is_well(outcome: asyncio.Future[Any]) -> bool:
-    return outcome.done() and outcome.exception() is None
 
 
 _ASK_AGAIN: Final = (ClaimLeftError, UnsharableValueError)

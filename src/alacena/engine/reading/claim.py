@@ -206,7 +206,7 @@ class Claim:
         if self.check is not None:
             self.check(value)
         self._is_used = True
-        if landing.done():
+        if landing.done() or self._given.done():  # the latter: it ends in this step, and its load has not run since
             return False
         context.tags += tags
         if ttl is not UNSET:

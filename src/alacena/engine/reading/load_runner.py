@@ -20,7 +20,7 @@ from alacena.engine.base.events import LoadFailed, LoadFinished
 from alacena.engine.base.remote_tier import NOT_FOUND, Found, Held, Lease, LeaseRequest
 from alacena.engine.loading.load import LoadContext, Renewal, Stopwatch, call_of_source, loading, within
 from alacena.engine.loading.load_limiter import LoadLimiter
-from alacena.engine.loading.single_flight import ClaimLeftError, ended, is_ended, is_order
+from alacena.engine.loading.single_flight import ClaimLeftError, ended, hurried, is_ended, is_order
 from alacena.engine.loading.source_backoff import told_pause
 
 if TYPE_CHECKING:
@@ -169,7 +169,7 @@ class LoadRunner:
                 left_s = (min(deadline, nested_deadline) if awaited else deadline) - self._environment.now()
                 if left_s <= 0 or not self._remote.is_up:
                     return permit
-                found = await self._wait_for_change(request, permit, left_s)
+                found = await self._wait_for_change(flight, request, permit, left_s)
             finally:
                 permit.change.cancel()
             if found is not None:
@@ -200,9 +200,10 @@ class LoadRunner:
         def settle(flight: Flight, request: Request, permit: Permit) -> None:
             came.append(permit)
             if isinstance(permit, Lease):
-                # 1. The request for a lease is on its way. 2. The caller is cancelled, or Redis has had its time.
-                # 3. The lease comes all the same: held by nobody, it would keep other processes waiting until it ends.
-                if waiting:
+                # 1. The request for a lease is on its way. 2. The caller is cancelled, or Redis has had its time, or the
+                # batch has failed. 3. The lease comes all the same: held by nobody, it would keep others waiting until
+                # it ends, in memory for ever.
+                if waiting and not flight.is_over:
                     flight.lease = permit
                 else:
                     self._remote.release(permit)
@@ -308,10 +309,11 @@ class LoadRunner:
                     key.data_type, key.resource_id, slip,
                 )  # fmt: skip
 
-    async def _wait_for_change(self, request: Request, held: Held, left_s: float) -> Found | None:
+    async def _wait_for_change(self, flight: Flight, request: Request, held: Held, left_s: float) -> Found | None:
         """Returns what somebody else has filled meanwhile; ``None`` if the lease is to be asked for again.
 
-        If pushes are sure to come, nothing is sent until one does, or the lease is over.
+        If pushes are sure to come, nothing is sent until one does, or the lease is over, or another load begins to
+        wait for this one, which then waits for less long.
         """
         if request.insist:
             # Another load began before this one was asked for: it must not store what it brings.
@@ -322,7 +324,9 @@ class LoadRunner:
         # 2. `for_s` later the server forgets the lease. Asking again at that moment gets it, so nobody waits longer.
         # If pushes may be lost, the entry may also be filled without our hearing of it: then we look now and then.
         poll_s = self._settings.lease_poll_s * (0.5 + self._environment.random())
-        await asyncio.wait((held.change,), timeout=min(left_s, held.for_s if held.is_told else poll_s))
+        timeout_s = min(left_s, held.for_s if held.is_told else poll_s)
+        with hurried((flight,)) as hurry:
+            await asyncio.wait((held.change, hurry), timeout=timeout_s, return_when=asyncio.FIRST_COMPLETED)
         may_be_filled = held.change.result() if held.change.done() else not held.is_told
         if not may_be_filled:
             return None

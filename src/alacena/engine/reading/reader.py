@@ -365,3 +365,20 @@ def consume(work: asyncio.Future[Any]) -> None:
     """Takes note of a failure that nobody may be waiting for, so that asyncio does not report it as never retrieved."""
     if not work.cancelled() and work.exception() is not None:
         _log.info("a load that a caller may have waited for failed: %r", work.exception())
+
+
+def cancel_all(works: Iterable[asyncio.Future[Any]]) -> None:
+    """Cancels works whose outcomes are not waited for."""
+    for work in works:
+        work.cancel()
+        work.add_done_callback(consume)
+
+
+def error_of(work: asyncio.Future[Any]) -> BaseException | None:
+    """Returns how a call that is done has failed. One that its own loader cancelled counts, too."""
+    return asyncio.CancelledError() if work.cancelled() else work.exception()
+
+
+def is_well(outcome: asyncio.Future[Any]) -> bool:
+    """Returns whether there is a value."""
+    return outcome.done() and outcome.exception() is None

@@ -118,3 +118,28 @@ async def test_without_a_limit_there_is_no_line():
     limiter = LoadLimiter(None)
     async with limiter.place("a"), limiter.place("a"), limiter.place("a"):
         assert limiter._lines == {}
+
+
+async def test_who_was_hurried_past_the_line_does_not_take_the_line_of_those_after_it_away():
+    class Awaited:
+        loads_behind = ()
+        hurry = None
+
+    limiter, flight = LoadLimiter(1), Awaited()
+    first, second = limiter.place(TENANT), limiter.place(TENANT, [flight])
+    await first.__aenter__()
+    hurried = asyncio.create_task(second.__aenter__())
+    await asyncio.sleep(0)
+    flight.hurry()
+    await first.__aexit__(None, None, None)  # in the step in which the other was hurried: it still stands in line
+    third, fourth = limiter.place(TENANT), limiter.place(TENANT)
+    await third.__aenter__()
+    await hurried
+    await second.__aexit__(None, None, None)
+    waiting = asyncio.create_task(fourth.__aenter__())
+    await asyncio.sleep(0)
+    assert not waiting.done()
+    await third.__aexit__(None, None, None)
+    await waiting
+    await fourth.__aexit__(None, None, None)
+    assert limiter._lines == {}

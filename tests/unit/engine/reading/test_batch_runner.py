@@ -9,7 +9,7 @@ import pytest
 from alacena.engine import Cache, InvalidKeyError, Keyring, LoadTimeoutError, Policy, Scope, Settings
 from alacena.engine.base.events import LookupFinished
 from alacena.engine.reading.answers import align
-from tests.unit.engine.scene import TENANT, Source, play
+from tests.unit.engine.scene import TENANT, Source, play, settle
 from tests.waiting import until
 
 
@@ -318,6 +318,7 @@ def test_what_is_invalidated_during_a_batch_is_served_and_not_stored(server):
 def test_a_batch_is_told_of_entry_by_entry():
     async def scenario(stage):
         await stage.cache.load_many("note", ["a", "b"], TENANT, Shop(lacks=["b"]).load)
+        await settle()
         await stage.cache.get_many("note", ["a", "b"], TENANT)
         told = [(e.resource_id, e.source, e.tier) for e in stage.seen.of(LookupFinished)]
         assert told == [("a", "loader", None), ("b", "none", None), ("a", "cache", "memory"), ("b", "none", None)]

@@ -12,8 +12,11 @@ if TYPE_CHECKING:
 
 NAMES = (
     "memory_hit",
+    "faces",
     "redis_hit",
-    "miss_fill",
+    "promoted",
+    "misses",
+    "batches",
     "stampede",
     "invalidate_tenant",
     "lineage",
@@ -27,6 +30,8 @@ NAMES = (
     "noisy_tenant",
     "bytes_per_entry",
     "expiry",
+    "pauses",
+    "service",
 )
 """In the order in which they are run and shown."""
 

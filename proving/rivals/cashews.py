@@ -129,3 +129,12 @@ class Jsoned(OnRedis):
 
     about = f"pool of {CONNECTIONS}; JSON"
     pickler = PicklerType.JSON
+
+
+class ClientSide(OnRedis):
+    """Its Redis backend with copies in this process, of whose ends the server tells."""
+
+    about = f"client_side=True, pool of {CONNECTIONS}; decorator with lock=True; pickle"
+
+    def _set_up(self, cache: Cache, place: Place) -> None:
+        cache.setup(place.url, client_side=True, max_connections=CONNECTIONS, suppress=False)

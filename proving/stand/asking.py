@@ -8,12 +8,13 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Awaitable, Callable
 
     from proving.rivals.rival import Ask
 
 _UNROLLED = 10
 _SLICES = 10
+_FLOOR_CALLS = 10_000
 _LOOP = """
 async def loop(function, arguments, turns, clock):
     {names}, = arguments
@@ -64,3 +65,34 @@ def _loop(arity: int, awaited: bool) -> Callable[..., Any]:
     exec(_LOOP.format(names=names, calls="; ".join([call] * _UNROLLED)), space)
     made: Callable[..., Any] = space["loop"]
     return made
+
+
+class Cost(NamedTuple):
+    """Seconds of processor time: of a call, and of the floor meanwhile."""
+
+    call_s: float
+    floor_s: float
+
+
+async def work_beside_floor(work: Callable[[], Awaitable[None]], calls: int) -> Cost:
+    """Returns what each of ``calls`` calls costs, which ``work`` makes. The floor is measured before and after it.
+
+    Here no call can be repeated as it is: each has a key of its own.
+    """
+    before_s = await _floor_s()
+    began = time.process_time()
+    await work()
+    call_s = (time.process_time() - began) / calls
+    return Cost(call_s, (before_s + await _floor_s()) / 2)
+
+
+async def _floor_s() -> float:
+    table = dict.fromkeys(range(_FLOOR_CALLS))
+
+    async def look(key: int) -> object:
+        return table.get(key)
+
+    began = time.process_time()
+    for key in table:
+        await look(key)
+    return (time.process_time() - began) / _FLOOR_CALLS

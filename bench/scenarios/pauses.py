@@ -33,7 +33,7 @@ _AT_ONCE = 20
 _IN_ONE_CALL = 1_000
 _ROOM_BYTES = 1 << 34
 _IDLE_S, _AFTER_S = 2.0, 1.0
-_LIFE_S, _TENANTS_LIFE_S = (40.0, 4.0), (25.0, 4.0)
+_LIFE_S, _TENANTS_LIFE_S = (40.0, 3.0), (25.0, 3.0)
 """Full and quick: longer than it takes to fill."""
 
 _LONGER = 1.25

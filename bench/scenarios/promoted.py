@@ -68,7 +68,7 @@ async def measure(server: Server, effort: Effort) -> Result:
 
 async def _sample(server: Server, reads: int, callers: int) -> Sample:
     policy = Policy(redis_budget_s=_BUDGET_S)
-    async with Cache(Settings(redis_url=server.url, policies={"document": policy})) as cache:
+    async with Cache(Settings(redis_url=server.url), policies={"document": policy}) as cache:
         await _until_memory_serves(cache)
         ids = [f"d{number}" for number in range(reads)]
         await _read(cache, ids[:callers], callers, use_memory=False)

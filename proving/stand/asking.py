@@ -29,8 +29,8 @@ class Pair(NamedTuple):
     """A call and its floor, measured in turn.
 
     Attributes:
-        call_s: Seconds a call took.
-        floor_s: Seconds a call of the floor took meanwhile.
+        call_s: Seconds of processor time that a call took.
+        floor_s: Seconds that a call of the floor took meanwhile.
     """
 
     call_s: float
@@ -40,7 +40,8 @@ class Pair(NamedTuple):
 async def beside(floor: Ask, ask: Ask, repeat: int) -> Pair:
     """Measure a call and its floor in slices of a few milliseconds that take turns, ``repeat`` calls of each.
 
-    What slows the machine down for longer than a slice hits both.
+    What slows the machine down for longer than a slice hits both. Processor time counts: on the wall the longer of two
+    slices is interrupted more often, and a busy machine would make a ratio of them larger than it is.
     """
     call_s: list[float] = []
     floor_s: list[float] = []
@@ -51,9 +52,9 @@ async def beside(floor: Ask, ask: Ask, repeat: int) -> Pair:
 
 
 async def seconds_a_call(ask: Ask, repeat: int) -> float:
-    """How long one call takes, over ``repeat`` of them in one task, awaited one after the other."""
+    """How much of this thread's processor time one call takes, over ``repeat`` of them in one task, awaited one after the other."""
     turns = max(1, repeat // _UNROLLED)
-    took_s: float = await _loop(len(ask.arguments), ask.awaited)(ask.function, ask.arguments, turns, time.perf_counter)
+    took_s: float = await _loop(len(ask.arguments), ask.awaited)(ask.function, ask.arguments, turns, time.thread_time)
     return took_s / (turns * _UNROLLED)
 
 

@@ -112,7 +112,7 @@ async def tenants(server: Server, effort: Effort) -> Result:
                 await _us([lambda t=t: cache.get(_TYPE, "d", t) for t in picks], _IN_ONE),  # type: ignore[misc]
                 await _us([lambda t=t: cache.invalidate(t) for t in ended]),  # type: ignore[misc]
             )
-            rows.append(Row(f"{size:,} tenants", cells, "ours"))
+            rows.append(Row(f"{size:,} tenant{'s' * (size > 1)}", cells, "ours"))
     notes = ("memory only; tenants at random; invalidate: one tenant",)
     return Result((Table("Tenants of one entry", _COLUMNS, tuple(rows), notes),))
 
@@ -128,7 +128,7 @@ async def tags(server: Server, effort: Effort) -> Result:
             gets = [lambda i=i: cache.get(_TYPE, i, _TENANT) for i in ids]  # type: ignore[misc]
             cells = (await _us(sets), await _us(gets * _IN_ONE, _IN_ONE))
             ends = [lambda: cache.invalidate(_TENANT, tags=names[:1]) for _ in ids] if names else []
-            rows.append(Row(f"{count} tags", (*cells, await _us(ends) if ends else None), "ours"))
+            rows.append(Row(f"{count} tag{'s' * (count != 1)}", (*cells, await _us(ends) if ends else None), "ours"))
     return Result((Table("Tags an entry", _COLUMNS, tuple(rows), ("memory only; invalidate: one of the tags",)),))
 
 

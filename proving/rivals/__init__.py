@@ -29,7 +29,7 @@ MEMORY = {
 REDIS = {
     "bare": "bare:Bare",
     "alacena": "alacena:OnRedis",
-    "alacena, promoted": "alacena:Promoted",
+    "alacena, promoted in place of another": "alacena:Promoted",
     "redis-py": "redis_py:RedisPy",
     "coredis": "coredis:Coredis",
     "valkey-glide": "valkey_glide:Glide",

@@ -18,13 +18,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from rich.console import Console
-from tests.servers.redis_server import RedisServer
 
 from alacena.common.cache import CacheManager, acquire_job_lock, release_job_lock
 from alacena.common.runtime import configure
 from alacena.engine import Cache, Settings
-from bench.figures.show import show_result
-from bench.figures.tables import Column, Result, Row, Table, judged
+from proving.figures.show import show_result
+from proving.figures.tables import Column, Result, Row, Table, judged
+from proving.servers.redis_server import RedisServer
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Coroutine, Sequence

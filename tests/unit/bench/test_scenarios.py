@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import gc
 import re
+from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from rich.console import Console
 
 from bench import __main__ as command
 from bench import tables
+from bench.eviction import __main__ as eviction
 from bench.scenarios import NAMES, loops, misses, question, scenario
 from bench.scenarios.noisy_tenant import accesses
 from bench.scenarios.pauses import Watch
@@ -275,6 +278,21 @@ def test_the_command_lists_its_scenarios(capsys: pytest.CaptureFixture[str]) -> 
     assert command.main(["--list"]) == 0
     shown = capsys.readouterr().out
     assert all(name in shown for name in NAMES)
+
+
+@pytest.mark.parametrize(
+    "name", ["frameworks", "growth", "tables", "wire.hits", "eviction.__main__", "eviction.cost", "eviction.tier"]
+)
+def test_every_other_command_can_be_started(name: str) -> None:
+    assert import_module(f"bench.{name}").__doc__
+
+
+def test_eviction_policies_are_compared_cell_by_cell(capsys: pytest.CaptureFixture[str]) -> None:
+    eviction._compare(Console(width=150), "Hit ratio, %", [("loop", [*range(40)] * 5)])
+    shown = capsys.readouterr().out
+    assert "Belady" in shown
+    assert "Alacena: mean of the cells" in shown
+    assert "the best online policy of each cell" in shown
 
 
 def test_a_scenario_that_fails_is_shown_and_the_others_go_on(

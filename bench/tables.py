@@ -124,8 +124,8 @@ async def tags(server: Server, effort: Effort) -> Result:
         async with _in_memory() as cache:
             names = [f"tag-{number}" for number in range(count)]
             ids = [f"d{number}" for number in range(_SAMPLES)]
-            sets = [lambda i=i: cache.set(_TYPE, i, _TEXT, _TENANT, tags=names) for i in ids]  # type: ignore[misc]
-            gets = [lambda i=i: cache.get(_TYPE, i, _TENANT) for i in ids]  # type: ignore[misc]
+            sets = [lambda i=i: cache.set(_TYPE, i, _TEXT, _TENANT, tags=names) for i in ids]
+            gets = [lambda i=i: cache.get(_TYPE, i, _TENANT) for i in ids]
             cells = (await _us(sets), await _us(gets * _IN_ONE, _IN_ONE))
             ends = [lambda: cache.invalidate(_TENANT, tags=names[:1]) for _ in ids] if names else []
             rows.append(Row(f"{count} tag{'s' * (count != 1)}", (*cells, await _us(ends) if ends else None), "ours"))
@@ -138,9 +138,9 @@ async def keys(server: Server, effort: Effort) -> Result:
     for length in (8, 32, 96, 97, 300, 1_000):
         async with _in_memory() as cache:
             ids = [f"{number:0{length}}" for number in range(_SAMPLES)]
-            sets = [lambda i=i: cache.set(_TYPE, i, _TEXT, _TENANT) for i in ids]  # type: ignore[misc]
-            gets = [lambda i=i: cache.get(_TYPE, i, _TENANT) for i in ids]  # type: ignore[misc]
-            ends = [lambda i=i: cache.invalidate(_TENANT, _TYPE, i) for i in ids]  # type: ignore[misc]
+            sets = [lambda i=i: cache.set(_TYPE, i, _TEXT, _TENANT) for i in ids]
+            gets = [lambda i=i: cache.get(_TYPE, i, _TENANT) for i in ids]
+            ends = [lambda i=i: cache.invalidate(_TENANT, _TYPE, i) for i in ids]
             cells = (await _us(sets), await _us(gets * _IN_ONE, _IN_ONE), await _us(ends))
             rows.append(Row(f"{length:,} characters", cells, "ours"))
     return Result((Table("Length of an id", _COLUMNS, tuple(rows), ("memory only",)),))
@@ -164,10 +164,10 @@ async def values(server: Server, effort: Effort) -> Result:
             ids = [f"d{number}" for number in range(count)]
             cells = []
             for store, extra in ((cache, {}), (remote, {"use_memory": False})):
-                sets = [lambda i=i, s=store: s.set(_TYPE, i, value, _TENANT) for i in ids]  # type: ignore[misc]
-                gets = [lambda i=i, s=store, e=extra: s.get(_TYPE, i, _TENANT, **e) for i in ids]  # type: ignore[misc]
+                sets = [lambda i=i, s=store: s.set(_TYPE, i, value, _TENANT) for i in ids]
+                gets = [lambda i=i, s=store, e=extra: s.get(_TYPE, i, _TENANT, **e) for i in ids]
                 cells += [await _us(sets), await _us(gets)]
-            ends = [lambda i=i: remote.invalidate(_TENANT, _TYPE, i) for i in ids]  # type: ignore[misc]
+            ends = [lambda i=i: remote.invalidate(_TENANT, _TYPE, i) for i in ids]
             rows.append(Row(f"{size:,} bytes", (*cells, await _us(ends)), "ours"))
             server.flush()
     notes = (

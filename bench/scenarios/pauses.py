@@ -99,17 +99,18 @@ class Watch:
     @contextmanager
     def watching(self) -> Iterator[None]:
         """Watches every step of this process for the length of a block."""
-        run: Any = asyncio.Handle._run  # type: ignore[attr-defined]
+        handles: Any = asyncio.Handle
+        run = handles._run
 
         def timed(handle: Handle) -> None:
             self._timed(run, handle)
 
-        asyncio.Handle._run = timed  # type: ignore[attr-defined]
+        handles._run = timed
         gc.callbacks.append(self._collection)
         try:
             yield
         finally:
-            asyncio.Handle._run = run  # type: ignore[attr-defined]
+            handles._run = run
             gc.callbacks.remove(self._collection)
 
     def _timed(self, call: Any, *arguments: Any) -> None:

@@ -14,6 +14,7 @@ import os
 import platform
 import sys
 import time
+import traceback
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -23,7 +24,7 @@ from rich.console import Console
 from bench.scenarios import NAMES, loops, question, scenario
 from proving.figures.chart import draw
 from proving.figures.show import show_result, show_verdicts
-from proving.figures.tables import Report, Result
+from proving.figures.tables import Report, Result, unjudged
 from proving.stand.effort import FULL, QUICK
 from proving.stand.server import Server
 
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
 
 
 _WIDTH_IN_A_FILE = 140
+_FAILED = ": failed"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -52,7 +54,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         for name in options.only or NAMES:
             began = time.perf_counter()
             server.flush()
-            results[name] = _run(name, server, effort, options.loop)
+            results[name] = _run_or_fail(name, server, effort, options.loop)
             took_s[name] = time.perf_counter() - began
             show_result(console, name, question(name), results[name])
     report = Report(machine, results, took_s)
@@ -61,7 +63,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         options.json.write_bytes(msgspec.json.format(msgspec.json.encode(report)))
     if options.chart is not None:
         draw(report, options.chart)
-    return 0
+    return int(any(bar.question.endswith(_FAILED) for result in results.values() for bar in result.bars))
 
 
 def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
@@ -80,6 +82,15 @@ def _picture(name: str) -> Path:
     if path.suffix not in {".svg", ".png"}:
         raise argparse.ArgumentTypeError(f"{name}: write a file name that ends in .svg or .png")
     return path
+
+
+def _run_or_fail(name: str, server: Server, effort: Effort, loop: str | None) -> Result:
+    """One scenario; one that fails is shown as failed, and the others go on."""
+    try:
+        return _run(name, server, effort, loop)
+    except Exception as error:
+        traceback.print_exc()
+        return Result((), (unjudged(f"{name}{_FAILED}", "–", "–", f"{type(error).__name__}: {error}"),))
 
 
 def _run(name: str, server: Server, effort: Effort, loop: str | None) -> Result:

@@ -49,7 +49,11 @@ def _compare(console: Console, title: str, source: Iterable[tuple[str, traces.Tr
     table.add_row("mean", "", *_cells(means, len(rivals)))
     console.print(table)
     worst = min(row[-1] for row in rows)
-    console.print(f"Alacena: mean {means[-3]:.2f} %, worst cell {worst:+.2f} points from the best online policy.\n")
+    theirs = "".join(f"; {name} {mean:.2f} %" for name, mean in zip(rivals, means, strict=False) if name == "theine")
+    console.print(
+        f"Alacena: mean of the cells {means[-3]:.2f} %{theirs}; the best online policy of each cell "
+        f"{means[-3] - means[-1]:.2f} %; worst cell {worst:+.2f} points from the best.\n"
+    )
 
 
 def _cells(ratios: list[float], rivals: int) -> list[str]:

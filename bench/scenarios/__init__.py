@@ -13,8 +13,11 @@ if TYPE_CHECKING:
 NAMES = (
     "memory_hit",
     "writes",
+    "faces",
     "redis_hit",
-    "miss_fill",
+    "promoted",
+    "misses",
+    "batches",
     "stampede",
     "invalidate_tenant",
     "lineage",
@@ -28,6 +31,8 @@ NAMES = (
     "noisy_tenant",
     "bytes_per_entry",
     "expiry",
+    "pauses",
+    "service",
 )
 """In the order in which they are run and shown."""
 

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from proving.figures.tables import Column, Result, Row, Table
+from proving.figures.tables import Column, Result, Row, Table, judged
 from proving.rivals import MEMORY, invited
 from proving.rivals.rival import Place
 from proving.stand.workers import Worker
@@ -35,11 +35,12 @@ _SERVER_COLUMNS = (Column("bytes an entry", 0, "low"), Column("beyond SET of msg
 
 async def measure(server: Server, effort: Effort) -> Result:
     """Ask everybody."""
-    entries = effort.of(100_000, 30_000)
+    entries = effort.of(100_000, 20_000)
     field = invited(MEMORY, [name for name in MEMORY if name != "dict"])
-    rows = []
+    rows, texts = [], 0.0
     for name in field.present:
         cells = [await _in_memory(name, entries, kind) for kind in ("text", "document")]
+        texts = cells[0] if name == "alacena" else texts
         rows.append(Row(name, tuple(cells), "ours" if name == "alacena" else "peer"))
     notes = (
         "texts of 100 characters; documents: a dict of 4 fields, which alacena keeps encoded, so it may take less than the dict",
@@ -48,7 +49,7 @@ async def measure(server: Server, effort: Effort) -> Result:
     return Result((
         Table(f"Memory an entry, {entries:,} entries", _COLUMNS, tuple(rows), notes, charted=0),
         await _on_server(server),
-    ))  # fmt: skip
+    ), (judged(f"bytes an entry over a dict, {entries:,} texts", texts, bar=260),))  # fmt: skip
 
 
 def values(kind: str, entries: int) -> dict[str, Any]:

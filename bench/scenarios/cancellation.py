@@ -50,7 +50,7 @@ class Storm(NamedTuple):
 
 async def measure(server: Server, effort: Effort) -> Result:
     """Run the storm through everybody."""
-    cancels = effort.of(100_000, 5_000)
+    cancels = effort.of(30_000, 1_500)
     field = invited(MEMORY, _NAMES)
     storms = {}
     for name, rival in field.present.items():

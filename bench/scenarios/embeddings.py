@@ -229,7 +229,7 @@ async def measure(server: Server, effort: Effort) -> Result:
     for title, cached in (("all cached", _TEXTS), ("none cached", 0), ("half cached", _TEXTS // 2)):
         split = (texts[:cached], texts[cached:])
         there = {name: flow for name, flow in flows.items() if name != _MEMORY or cached == _TEXTS}
-        if cached != _TEXTS:
+        if cached != _TEXTS or effort.quick:
             there = {name: flow for name, flow in there.items() if name not in _LISTS}
         trips = {name: await _counted(server, flow, split) for name, flow in there.items()}
         for flow in there.values():
@@ -240,7 +240,7 @@ async def measure(server: Server, effort: Effort) -> Result:
         for flow in there.values():
             await flow.close()
         tables.append(_table(f"{_TEXTS:,} embeddings of {_DIMENSIONS:,} float32, {title}", found, trips, absent))
-        bars += _bars(title, found)
+        bars += _bars(title, found, () if effort.quick or cached != _TEXTS else _LISTS)
     return Result(tuple(tables), tuple(bars))
 
 
@@ -315,13 +315,13 @@ def _of(found: dict[str, list[Sample]], above: str, below: str) -> Spread:
     return ratio([sample.took_s for sample in found[above]], [sample.took_s for sample in found[below]])
 
 
-def _bars(title: str, found: dict[str, list[Sample]]) -> list[Bar]:
+def _bars(title: str, found: dict[str, list[Sample]], lists: tuple[str, ...]) -> list[Bar]:
     again = max(sample.made_again for sample in found[_OURS])
     bars = [
         judged(f"1,000 embeddings, {title}: time, of a bare MGET", _of(found, _OURS, _FLOOR).median, goal=1.5),
         judged(f"1,000 embeddings, {title}: made again though they were stored", again, bar=0),
     ]
-    for peer in (*_LISTS, *_PEERS) if _MEMORY in found else _PEERS:
+    for peer in (*lists, *_PEERS):
         question = f"1,000 embeddings, {title}: faster than {peer}"
         if peer in found:
             bars.append(judged(question, _of(found, peer, _OURS).median, bar=20, higher=True, unit="×"))

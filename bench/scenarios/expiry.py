@@ -35,7 +35,7 @@ _COLUMNS = (
 
 async def measure(server: Server, effort: Effort) -> Result:
     """Ask everybody."""
-    entries, ttl_s = effort.of((1_000_000, 40), (100_000, 6))
+    entries, ttl_s = effort.of((500_000, 20), (50_000, 4))
     field = invited(MEMORY, effort.of(_NAMES, ("alacena", "cashews")))
     said: dict[str, dict[str, float]] = {}
     for name in field.present:

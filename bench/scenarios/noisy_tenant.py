@@ -63,7 +63,7 @@ class Outcome(NamedTuple):
 
 async def measure(server: Server, effort: Effort) -> Result:
     """Ask everybody, without and with the noisy tenant, with little memory and with much."""
-    reads = effort.of(600, 150)
+    reads = effort.of(300, 60)
     field = invited(MEMORY, _NAMES)
     alone, beside = accesses(reads, noisy=False), accesses(reads, noisy=True)
     tables, lost = [], 0.0

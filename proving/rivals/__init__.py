@@ -29,7 +29,7 @@ MEMORY = {
 REDIS = {
     "bare": "bare:Bare",
     "alacena": "alacena:OnRedis",
-    "alacena, promoted": "alacena:Promoted",
+    "alacena, promoted in place of another": "alacena:Promoted",
     "redis-py": "redis_py:RedisPy",
     "coredis": "coredis:Coredis",
     "valkey-glide": "valkey_glide:Glide",
@@ -89,12 +89,35 @@ def invited(places: dict[str, str], only: Iterable[str] | None = None) -> Field:
     present: dict[str, Rival] = {}
     absent: dict[str, str] = {}
     for name in places if only is None else only:
-        module, _, cls = places[name].partition(":")
-        try:
-            present[name] = getattr(importlib.import_module(f"proving.rivals.{module}"), cls)()
-        except ModuleNotFoundError as error:
-            absent[name] = error.name or str(error)
+        missing = importable(places[name])
+        if missing is None:
+            present[name] = made(places[name])
+        else:
+            absent[name] = missing
     return Field(present, absent)
+
+
+def importable(place: str) -> str | None:
+    """Returns what is missing for a contender, or ``None`` if it is installed."""
+    try:
+        made(place)
+    except ModuleNotFoundError as error:
+        return error.name or str(error)
+    return None
+
+
+def made(place: str) -> Rival:
+    """Returns one contender that is not opened yet.
+
+    Args:
+        place: Its module in this package, and its class: ``"cashews:OnRedis"``.
+
+    Raises:
+        ModuleNotFoundError: It is not installed.
+    """
+    module, _, cls = place.partition(":")
+    rival: Rival = getattr(importlib.import_module(f"proving.rivals.{module}"), cls)()
+    return rival
 
 
 def settings_of(rivals: Mapping[str, Rival]) -> str:

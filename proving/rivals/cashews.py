@@ -129,3 +129,16 @@ class Jsoned(OnRedis):
 
     about = f"pool of {CONNECTIONS}; JSON"
     pickler = PicklerType.JSON
+
+
+class ClientSide(OnRedis):
+    """Its Redis backend with copies in this process, of whose ends the server tells.
+
+    Its lock across processes is taken for hits too, and costs them twenty times as much: the one within a process is used.
+    """
+
+    about = f"client_side=True, pool of {CONNECTIONS}; decorator with protected=True; pickle"
+    options = MappingProxyType({"protected": True})
+
+    def _set_up(self, cache: Cache, place: Place) -> None:
+        cache.setup(place.url, client_side=True, max_connections=CONNECTIONS, suppress=False)

@@ -25,5 +25,5 @@ class Effort:
         return quick if self.quick else full
 
 
-FULL = Effort(quick=False, rounds=9)
+FULL = Effort(quick=False, rounds=7)
 QUICK = Effort(quick=True, rounds=3)

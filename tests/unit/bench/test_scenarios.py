@@ -2,21 +2,27 @@
 
 from __future__ import annotations
 
+import gc
 import re
+from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from rich.console import Console
 
 from bench import __main__ as command
-from bench.scenarios import NAMES, loops, question, scenario
+from bench import tables
+from bench.eviction import __main__ as eviction
+from bench.scenarios import NAMES, loops, misses, question, scenario
 from bench.scenarios.noisy_tenant import accesses
+from bench.scenarios.pauses import Watch
 from bench.scenarios.stale_fill import schedule
 from proving.figures.statistics import Spread
+from proving.figures.tables import Result, judged
 from proving.rivals import MEMORY, REDIS, STALE, invited
 from proving.stand.effort import Effort
 
 if TYPE_CHECKING:
-    from proving.figures.tables import Result
     from proving.stand.server import Server
 
 pytestmark = [
@@ -128,11 +134,95 @@ async def test_a_storm_of_cancellations_leaves_nothing_of_ours(server: Server) -
 async def test_a_miss_has_round_trips_and_commands_for_everybody(
     server: Server, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("bench.scenarios.miss_fill._CALLERS", 4)
-    result = await trial("miss_fill", server)
-    (table,) = result.tables
+    monkeypatch.setattr("bench.scenarios.misses._CALLERS", 4)
+    result = await trial("misses", server)
+    memory, table = result.tables
+    assert [row.name for row in memory.rows if row.role == "ours"] == [
+        "Cache.load", "Cache.load_many, an entry", "get_with_cache_aside",
+    ]  # fmt: skip
+    assert {row.name for row in memory.rows if row.role == "peer"} == _present(MEMORY) & set(misses._IN_MEMORY)
     assert table.cell("bare", "round trips a miss") == table.cell("bare", "commands a miss") == 2
-    assert table.cell("alacena", "round trips a miss") == 3, "look, lease, and the fill behind the answer"
+    assert table.cell("alacena, get_with_cache_aside", "round trips a miss") == 3, "look, lease, and the fill behind it"
+    assert len(result.bars) == 4
+
+
+async def test_faces_has_a_bar_for_each_verb_of_the_engine(server: Server) -> None:
+    result = await trial("faces", server)
+    (table,) = result.tables
+    assert [row.name for row in table.rows] == ["Cache.get", "Tenant.get", "Cache.load", "Tenant.load"]
+    assert table.cell("Cache.get", "beside") == "CacheManager.get"
+    assert len(result.bars) == 4
+
+
+async def test_promoted_reads_are_compared_with_those_past_memory(server: Server) -> None:
+    result = await trial("promoted", server)
+    assert len(result.tables) == len(result.bars) == 2
+    for table in result.tables:
+        assert [row.name for row in table.rows] == ["Cache.get(use_memory=False)", "Cache.get, promoted"]
+        assert isinstance(table.cell("Cache.get, promoted", "copies kept, %"), Spread)
+
+
+async def test_a_cold_batch_is_answered_and_stored_by_everybody(server: Server) -> None:
+    pytest.importorskip("numpy")
+    result = await trial("batches", server)
+    (table,) = result.tables
+    assert {row.role for row in table.rows} >= {"ours", "floor"}
+    assert [bar.question for bar in result.bars] == [
+        "40 cold arrays, Cache.load_many: answer, of aiocache's time",
+        "40 cold arrays, Cache.load_many: CPU of the server, for 1,000",
+    ]
+
+
+async def test_pauses_times_every_step_of_both_processes(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in {
+        "_IDLE_S": 0.05,
+        "_AFTER_S": 0.05,
+        "_LIFE_S": (0.2, 0.2),
+        "_TENANTS_LIFE_S": (0.2, 0.2),
+    }.items():
+        monkeypatch.setattr(f"bench.scenarios.pauses.{name}", value)
+    result = await trial("pauses", server)
+    entries, tenants, collected, each = result.tables
+    assert [row.role for row in entries.rows] == ["floor", *["ours"] * 7]
+    assert len(tenants.rows) == 6
+    assert [row.name for row in collected.rows[:2]] == ["alacena, Cache.set_many", "dict"]
+    assert collected.cell("dict", "bytes over a dict") == 0
+    assert len(each.rows) == 1
+    assert len(result.bars) == 7 + 7 + 6
+
+
+def test_a_watch_takes_collections_off_a_step() -> None:
+    watch = Watch()
+    with watch.watching():
+        work_ms, wall_ms, collected_ms = watch.of_call(gc.collect)
+    assert collected_ms > 0
+    assert work_ms + collected_ms <= wall_ms + 1
+    assert watch.collected_ms >= collected_ms
+    assert watch.take() == (0.0, 0.0, 0.0), "it begins anew"
+
+
+async def test_a_service_answers_behind_every_look_up(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("uvicorn")
+    pytest.importorskip("fastapi")
+    for name, value in {"_CLIENTS": 4, "_KEYS": 5, "_SLICES": 1}.items():
+        monkeypatch.setattr(f"bench.scenarios.service.{name}", value)
+    result = await trial("service", server)
+    (table,) = result.tables
+    rows = [row.name for row in table.rows]
+    assert rows[:3] == ["no look-up", "CacheManager.get", "get_with_cache_aside"]
+    assert table.cell("CacheManager.get", "failed, %") == table.cell("get_with_cache_aside", "failed, %") == 0
+    assert len(result.bars) == 2
+
+
+@pytest.mark.parametrize("name", tables.GROUPS)
+async def test_tables_of_growth_have_a_row_a_size(name: str, server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("bench.tables._SAMPLES", 3)
+    sizes = {"entries": (10, 20), "tenants": (1, 5), "tags": (0, 2), "values": (100, 1_000)}
+    monkeypatch.setattr(Trial, "of", lambda _, full, __: sizes.get(name, 0.05 if isinstance(full, float) else 40))
+    result = await tables.GROUPS[name](server, TRIAL)
+    (table,) = result.tables
+    assert len(table.rows) >= 1
+    assert tables.GROUPS[name].__doc__.count("?") == 1
 
 
 def test_schedules_of_a_seed_are_always_the_same() -> None:
@@ -190,6 +280,38 @@ def test_the_command_lists_its_scenarios(capsys: pytest.CaptureFixture[str]) -> 
     assert command.main(["--list"]) == 0
     shown = capsys.readouterr().out
     assert all(name in shown for name in NAMES)
+
+
+@pytest.mark.parametrize(
+    "name", ["frameworks", "growth", "tables", "wire.hits", "eviction.__main__", "eviction.cost", "eviction.tier"]
+)
+def test_every_other_command_can_be_started(name: str) -> None:
+    assert import_module(f"bench.{name}").__doc__
+
+
+def test_eviction_policies_are_compared_cell_by_cell(capsys: pytest.CaptureFixture[str]) -> None:
+    eviction._compare(Console(width=150), "Hit ratio, %", [("loop", [*range(40)] * 5)])
+    shown = capsys.readouterr().out
+    assert "Belady" in shown
+    assert "Alacena: mean of the cells" in shown
+    assert "the best online policy of each cell" in shown
+
+
+def test_a_scenario_that_fails_is_shown_and_the_others_go_on(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def run(name: str, *_: Any) -> Result:
+        if name == "faces":
+            raise RuntimeError("no luck")
+        return Result((), (judged("another", 1.0, bar=2),))
+
+    monkeypatch.setattr(command, "_run", run)
+    assert command.main(["--only", "faces", "--only", "promoted"]) == 1
+    shown = capsys.readouterr().out
+    assert "faces: failed" in shown
+    assert "RuntimeError: no luck" in shown
+    assert "another" in shown
+    assert command.main(["--only", "promoted"]) == 0
 
 
 @pytest.mark.parametrize("wrong", [["--chart", "x.pdf"], ["--only", "nothing"], ["--loop", "trio"]])

@@ -33,10 +33,30 @@ def test_the_layers_are_those_that_the_linter_holds() -> None:
     assert [line.strip() for line in shown] == [layer.replace("(", "").replace(")", "") for layer in held]
 
 
-def test_every_module_that_it_names_exists() -> None:
-    named = re.findall(
-        r"`((?:engine|coordination|ledger|common|sources|testing|ops)/[\w/.]+)`", ARCHITECTURE.read_text("utf-8")
-    )
+NAMED = re.compile(r"`((?:[\w-]+/)+[\w.-]*|\w+\.(?:py|lua|js))`((?:,? `\w+(?:\.\w+)?`)*)")
+"""A path, and the names that follow it: they are in that file."""
 
-    assert named
-    assert [name for name in named if not (tree.SOURCE / name).exists()] == []
+
+def test_every_path_that_it_names_exists_and_holds_what_is_named_with_it() -> None:
+    wrong = []
+    room = None
+    for path, names in NAMED.findall(ARCHITECTURE.read_text("utf-8")):
+        places = [tree.SOURCE / path, tree.ROOT / path, *([room / path] if room is not None else [])]
+        if "/" not in path:  # a file of some room, such as a script's
+            places += tree.SOURCE.rglob(path)
+        place = next((place for place in places if place.exists()), None)
+        if place is None:
+            wrong.append(path)
+            continue
+        if place.is_file():
+            room = place.parent  # `a/b.py`, `c.py`: both are in a
+            text = place.read_text("utf-8")
+            defined = {*re.findall(r"(?:def|class) (\w+)|^(\w+)(?:: \w.*)? =", text, re.MULTILINE)}
+            known = {name for pair in defined for name in pair}
+            wrong += [
+                f"{path} {name}"
+                for name in re.findall(r"`([\w.]+)`", names)
+                if not (name.split(".")[-1] in known or (room / name).exists())
+            ]
+
+    assert wrong == []

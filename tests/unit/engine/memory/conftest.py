@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from alacena.engine.memory import SLOT_BYTES, MemoryEntry, MemoryTier
+from alacena.engine.memory import SLOT_BYTES, MemoryBounds, MemoryEntry, MemoryTier
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -52,6 +52,8 @@ def new_memory(environment: StillEnvironment) -> Callable[..., MemoryTier]:
 
     def make(entries: int, **settings: Any) -> MemoryTier:
         settings.setdefault("max_slot_ratio", 1.0)
-        return MemoryTier(max_bytes=entries * (SLOT_BYTES + 100), environment=environment, **settings)
+        parts = {name: settings.pop(name) for name in ("ident_of", "counts") if name in settings}
+        bounds = MemoryBounds(max_bytes=entries * (SLOT_BYTES + 100), **settings)
+        return MemoryTier(bounds, environment=environment, **parts)
 
     return make

@@ -35,7 +35,7 @@ class EvictionHistory:
     def fit(self, entries: int) -> None:
         """Makes room for the past of a tier that holds so many entries."""
         # Doubling by concatenation is a rehash: a cell's place is the low bits of the digest that it holds, so one of
-        # the two copies stands where the longer mask looks for it, and the other can match nobody.
+        # the two copies stands where the longer mask looks for it, and the other can match no key.
         self.entries = max(self.entries, _FEWEST_CELLS // _CELLS_PER_SLOT)
         while self.entries < entries:
             if len(self._digests) < _MOST_CELLS:

@@ -19,8 +19,8 @@ class MemoryBounds:
         max_bytes: Bound of what all entries take together, each counted as its ``size`` plus ``SLOT_BYTES``.
         max_entries: Bound of how many there are; ``None`` = as many as the bytes allow.
         max_slot_ratio: An entry that takes a larger part of ``max_bytes`` is not kept.
-        weights: Shares by tenant, if they differ: a tenant of weight 2 is guaranteed twice the bytes of one of weight
-            1. A tenant that is not listed has weight 1.
+        weights: Shares by tenant, if they differ: twice the weight guarantees twice the bytes. A tenant that is not listed
+            has weight 1.
 
     Raises:
         SettingsError: A bound or the ratio makes no sense.

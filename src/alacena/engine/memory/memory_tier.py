@@ -129,7 +129,7 @@ class MemoryTier:
         return self._bytes
 
     def get(self, ident: tuple[Any, ...], now: float) -> MemoryEntry | None:
-        """Returns the entry if it is fresh and alive, and counts a hit.
+        """Returns the entry if it is fresh and alive, and counts a hit; else ``None``.
 
         An entry whose generation changed is discarded on the way; one whose generations are not all known is a miss and
         stays.
@@ -147,7 +147,7 @@ class MemoryTier:
         return entry
 
     def get_stale(self, ident: tuple[Any, ...], now: float) -> MemoryEntry | None:
-        """Returns the entry if it is alive but no longer fresh, and not dead yet, and counts a hit."""
+        """Returns the entry if it is alive but no longer fresh, and not dead yet, and counts a hit; else ``None``."""
         entry = self.entries.get(ident)
         if entry is None or not entry.fresh_until <= now < entry.dead_after or now > self.serving_until:
             return None
@@ -410,7 +410,7 @@ class MemoryTier:
         self._drop(entry)
 
     def _displace(self, entry: MemoryEntry) -> None:
-        """Lets the entries go that have this one's ident or wire key, and enters it under both."""
+        """Lets the entries go that have this one's ident or wire key, and enters this one under both."""
         for held in (self.entries.get(entry.ident), self._by_wire_key.get(entry.wire_key)):
             if held is not None and held is not entry and held.queue is not None:
                 self._drop(held)
@@ -472,7 +472,7 @@ class MemoryTier:
         return segment
 
     def _forget_tenants(self) -> None:
-        """Forgets tenants that have had no entries for longest, once they are many."""
+        """Forgets the tenants that have had no entries for longest, once there are too many of them."""
         while len(self._empty) > _KEPT_EMPTY_TENANTS:
             tenant = next(iter(self._empty))
             del self._empty[tenant]

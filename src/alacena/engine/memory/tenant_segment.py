@@ -193,7 +193,7 @@ class TenantSegment:
     def clear(self) -> list[EntryQueue]:
         """Empties the segment, and returns the queues that held something, for the caller to take apart.
 
-        The counts, and what the segment has learnt, stay.
+        Its counts of hits, evictions and expirations stay, and so does what it has learnt.
         """
         full = [queue for queue in self.queues if queue.count]
         for queue in self.queues:

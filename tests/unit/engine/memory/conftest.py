@@ -13,6 +13,8 @@ from alacena.engine.memory import SLOT_BYTES, MemoryBounds, MemoryEntry, MemoryT
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from alacena.engine.base.counts import Counts
+
 
 class StillEnvironment:
     def __init__(self) -> None:
@@ -50,10 +52,9 @@ def new_slot() -> Callable[..., MemoryEntry]:
 def new_memory(environment: StillEnvironment) -> Callable[..., MemoryTier]:
     """A tier with room for so many slots of 100 bytes."""
 
-    def make(entries: int, **settings: Any) -> MemoryTier:
-        settings.setdefault("max_slot_ratio", 1.0)
-        parts = {name: settings.pop(name) for name in ("ident_of", "counts") if name in settings}
-        bounds = MemoryBounds(max_bytes=entries * (SLOT_BYTES + 100), **settings)
-        return MemoryTier(bounds, environment=environment, **parts)
+    def make(entries: int, *, counts: Counts | None = None, **bounds: Any) -> MemoryTier:
+        bounds.setdefault("max_slot_ratio", 1.0)
+        bounds.setdefault("max_bytes", entries * (SLOT_BYTES + 100))
+        return MemoryTier(MemoryBounds(**bounds), environment=environment, counts=counts)
 
     return make

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from alacena.engine.base.environment import SystemEnvironment
-from alacena.engine.memory import SLOT_BYTES, MemoryEntry, MemoryTier
+from alacena.engine.memory import SLOT_BYTES, MemoryBounds, MemoryEntry, MemoryTier
 
 if TYPE_CHECKING:
     from bench.eviction.traces import Trace
@@ -13,7 +13,9 @@ if TYPE_CHECKING:
 
 def alacena(trace: Trace, capacity: int) -> int:
     """The tier with room for ``capacity`` entries of one size, one tenant, no expiry."""
-    memory = MemoryTier(max_bytes=capacity * (SLOT_BYTES + 1), environment=SystemEnvironment(), max_slot_ratio=1.0)
+    memory = MemoryTier(
+        MemoryBounds(max_bytes=capacity * (SLOT_BYTES + 1), max_slot_ratio=1.0), environment=SystemEnvironment()
+    )
     kept = memory.entries.get
     hits = 0
     for key in trace:

@@ -10,7 +10,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from alacena.engine.memory import SLOT_BYTES, MemoryEntry, MemoryTier
+from alacena.engine.memory import SLOT_BYTES, MemoryBounds, MemoryEntry, MemoryTier
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -52,7 +52,7 @@ class MemoryMachine(RuleBasedStateMachine):
         self.environment = ModelEnvironment()
         self.max_bytes, self.max_entries = max_bytes, max_entries
         self.memory = MemoryTier(
-            max_bytes=max_bytes, max_entries=max_entries, environment=self.environment, weights=weights
+            MemoryBounds(max_bytes=max_bytes, max_entries=max_entries, weights=weights), environment=self.environment
         )
         self.latest: dict[tuple[object, ...], MemoryEntry] = {}
         self.generations = {tenant: Generation() for tenant in ("acme", "umbrella", "initech")}

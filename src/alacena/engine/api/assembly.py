@@ -20,7 +20,7 @@ from alacena.engine.coherence.generation_table import GenerationTable
 from alacena.engine.coherence.value_store import ValueStore
 from alacena.engine.loading.single_flight import SingleFlight
 from alacena.engine.loading.source_backoff import SourceBackoff
-from alacena.engine.memory import MemoryTier
+from alacena.engine.memory import MemoryBounds, MemoryTier
 from alacena.engine.reading.batch_runner import BatchRunner
 from alacena.engine.reading.common_parts import CommonParts
 from alacena.engine.reading.filler import Filler
@@ -269,8 +269,7 @@ def _elements(codec: Codec, settings: Settings, keyring: Keyring | None) -> Elem
 
 def _memory(settings: Settings, environment: Environment, keys: Keys, counts: Counts) -> MemoryTier:
     return MemoryTier(
-        max_bytes=settings.memory_max_bytes,
-        max_entries=settings.memory_max_entries,
+        MemoryBounds(max_bytes=settings.memory_max_bytes, max_entries=settings.memory_max_entries),
         environment=environment,
         ident_of=keys.ident_of,
         counts=counts,

@@ -255,8 +255,8 @@ class Counts:
             row.entries, row.bytes = row.entries_met, row.bytes_met
             row.entries_met = row.bytes_met = 0
 
-    def emptied(self) -> None:
-        """Count no entries any more, nor what a walk has met so far: memory was cleared."""
+    def reset_entries(self) -> None:
+        """Forgets the entries that were counted, and those that a walk has met so far, because memory was cleared."""
         for row in self._rows.values():
             row.entries = row.bytes = row.entries_met = row.bytes_met = 0
 

@@ -1,4 +1,4 @@
-"""What the keys of all entries of one tenant, type and bucket have in common."""
+"""The common parts of the keys of all entries of one tenant, type and bucket."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ if TYPE_CHECKING:
 
 
 class Family:
-    """What all entries of one tenant, type and bucket have in common.
+    """The common parts of the keys of all entries of one tenant, type and bucket.
 
     Attributes:
         entry: The first part of their keys on the server.
@@ -55,7 +55,11 @@ class Family:
         return f"{self.namespace}:{letter}:{self.tag}:{self.kind}:".encode()
 
     def digest(self, rest: bytes) -> bytes:
-        """16 bytes that stand for the key of an entry in its header; with what follows ``entry`` in that key."""
+        """Returns 16 bytes that stand for the key of an entry in its header.
+
+        Args:
+            rest: What follows ``entry`` in that key.
+        """
         if self.hasher is None:  # It takes half a kilobyte, and without a server nobody asks.
             self.hasher = blake2b(self.entry, digest_size=16)
         hasher = self.hasher.copy()

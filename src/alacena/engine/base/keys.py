@@ -379,7 +379,7 @@ class Keys:
         return EntryKey((tenant_id, data_type, resource_id), family, family.entry + name, family.generations, name)
 
     def within(self, data_type: str, resource_id: str, tenant_id: str | Scope, parts: tuple[Any, ...]) -> EntryKey:
-        """The key of the entry at a whole scope, or in a tenant and the further parts of a scope, in their order."""
+        """Returns the key of an entry at a whole scope, or at a tenant and the further parts of a scope, in their order."""
         if type(tenant_id) is str and parts == _WHOLE_TENANT:
             return self.plain(data_type, resource_id, tenant_id)
         return self.entry(data_type, resource_id, make_scope(tenant_id, *parts))
@@ -398,7 +398,9 @@ class Keys:
         return None
 
     def ident_of(self, entry: bytes) -> Ident | None:
-        """What memory files an entry under, told from its key; ``None`` where that is no entry's key of this namespace.
+        """Returns the ident under which memory keeps an entry, read from its key on the server.
+
+        ``None`` if it is not the key of an entry of this namespace.
 
         Only for keys without a digest: :attr:`EntryKey.wire_key` says which these are.
         """

@@ -367,7 +367,7 @@ class RemoteTier(Protocol):
         ...
 
     async def lease_many(self, asked: Sequence[LeaseRequest]) -> list[Permit | BackendError]:
-        """What :meth:`lease` does, for each of many; nothing is raised.
+        """Does for each of many what :meth:`lease` does; nothing is raised.
 
         Args:
             asked: Which entries; all are waited for longer the more there are.
@@ -389,7 +389,7 @@ class RemoteTier(Protocol):
         ...
 
     async def fill_many(self, leases: Sequence[Lease], new_entries: Sequence[NewEntry]) -> list[Fate]:
-        """What :meth:`fill` does, for each of many; nothing is raised.
+        """Does for each of many what :meth:`fill` does; nothing is raised.
 
         Returns:
             What became of each, in their order.
@@ -434,7 +434,7 @@ class RemoteTier(Protocol):
         new_entries: Sequence[NewEntry],
         beginnings: Sequence[Beginning | None] | None = None,
     ) -> list[Fate]:
-        """What :meth:`store` does, for each of many; nothing is raised.
+        """Does for each of many what :meth:`store` does; nothing is raised.
 
         Args:
             keys: Where.

@@ -35,7 +35,7 @@ _FEW = 1_024
 
 
 def _references(table: Mapping[str, Generation], name: str) -> int:
-    """How many there are to a generation."""
+    """Returns the number of references to a generation."""
     return sys.getrefcount(table[name])
 
 
@@ -77,7 +77,9 @@ class GenerationTable:
         return generation
 
     def _release(self) -> None:
-        """Forget those that nobody holds any more: two are looked at for each that comes, so that the rest stays small.
+        """Forgets generations that nothing else holds any more.
+
+        It looks at two for each one that comes, so that few of them are left.
 
         Weak references would do the same, at the price of one more object for each that the collector walks through.
         """

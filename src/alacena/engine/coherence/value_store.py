@@ -204,7 +204,7 @@ class ValueStore:
         return known
 
     def _instant(self, now: float, life_s: float) -> float:
-        """When a life ends that begins now; a long one a moment earlier, so that neighbours can share the number."""
+        """Returns when a life ends that begins now; a long one a moment earlier, so that neighbours can share the number."""
         if not _COARSE_LIFE_S <= life_s < math.inf:
             return now + life_s
         instants = self._instants
@@ -318,7 +318,7 @@ class _Refreshed:
 
 
 def _charge(size: int) -> int:
-    """What is counted for an entry: rounded up, so that entries of about the same size share the number."""
+    """Returns the bytes that are counted for an entry, rounded up so that entries of about the same size share the number."""
     return _CHARGES[(size + _GRAIN_BYTES - 1) // _GRAIN_BYTES] if size <= _GRADED_BYTES else size + SLOT_BYTES
 
 

@@ -1,7 +1,8 @@
 """The memory tier: entries in this process, bounded by bytes, fair between tenants, expiring."""
 
+from alacena.engine.memory.memory_bounds import MemoryBounds
 from alacena.engine.memory.memory_counters import MemoryCounts
 from alacena.engine.memory.memory_entry import SLOT_BYTES, UNGROUNDED, MemoryEntry
 from alacena.engine.memory.memory_tier import MemoryTier
 
-__all__ = ["SLOT_BYTES", "UNGROUNDED", "MemoryCounts", "MemoryEntry", "MemoryTier"]
+__all__ = ["SLOT_BYTES", "UNGROUNDED", "MemoryBounds", "MemoryCounts", "MemoryEntry", "MemoryTier"]

@@ -11,10 +11,10 @@ STAMP_MASK = (1 << 24) - 1
 
 
 class EvictionHistory:
-    """A table of cells of 8 bytes: use count and time of departure of evicted keys, by a 32-bit digest of the key.
+    """The use counts and times of departure of evicted keys, in cells of 8 bytes, by a 32-bit digest of the key.
 
-    A newcomer overwrites whoever shares its cell, so forgetting needs no list and no sweep: with four cells an entry, a
-    ghost lasts for about four capacities of departures. Two keys that share a digest share their past, which costs
+    A newcomer overwrites the key that shares its cell, so forgetting needs no list and no sweep: with four cells an
+    entry, a ghost lasts for about four capacities of departures. Two keys that share a digest share their past, which costs
     at most one wrong guess.
 
     Attributes:
@@ -33,9 +33,9 @@ class EvictionHistory:
         self.entries = 0
 
     def fit(self, entries: int) -> None:
-        """Make room for the past of a tier that holds so many entries."""
+        """Makes room for the past of a tier that holds so many entries."""
         # Doubling by concatenation is a rehash: a cell's place is the low bits of the digest that it holds, so one of
-        # the two copies stands where the longer mask looks for it, and the other can match nobody.
+        # the two copies stands where the longer mask looks for it, and the other can match no key.
         self.entries = max(self.entries, _FEWEST_CELLS // _CELLS_PER_SLOT)
         while self.entries < entries:
             if len(self._digests) < _MOST_CELLS:
@@ -45,13 +45,13 @@ class EvictionHistory:
         self._mask = len(self._digests) - 1
 
     def remember(self, digest: int, stamp: int, uses: int) -> None:
-        """Note a departure with the age and the use count of the key; a ``stamp`` of 0 says nothing about the time."""
+        """Notes a departure with the age and the use count of the key; a ``stamp`` of 0 says nothing about the time."""
         cell = digest & self._mask
         self._digests[cell] = digest
         self._notes[cell] = (stamp & STAMP_MASK) << 8 | uses
 
     def recall(self, digest: int) -> tuple[int, int] | None:
-        """Stamp and uses that were noted; ``None`` where nothing was, or was overwritten."""
+        """Returns the stamp and the uses that were noted; ``None`` if there are none, or a newcomer overwrote them."""
         cell = digest & self._mask
         if self._digests[cell] != digest:
             return None

@@ -1,4 +1,4 @@
-"""When entries die: found without a scan, each touched once."""
+"""The instants at which entries die: found without a scan, each touched once."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _STEPS_EXPONENT = 5
 
 
 class ExpiryBucket:
-    """Slots that are due at one instant: a ring of links inside the entries."""
+    """Entries that are due at one instant: a ring of links inside the entries."""
 
     __slots__ = ("due_newer", "due_older")
 
@@ -26,12 +26,12 @@ class ExpiryBuckets:
     """Deaths, rounded up to a grain that grows with the distance: the further away, the coarser.
 
     The grain is a power of two seconds, at most a sixteenth of the remaining life and at least an eighth of a second.
-    So a entry's memory is freed that much late at most (readers compare instants themselves and never see it), a few
+    So an entry's memory is freed that much late at most (readers compare instants themselves and never see it), a few
     hundred buckets cover any spread of lives, and nothing cascades from coarse buckets to fine ones: the idea of the
     Linux kernel's timer wheel since 4.8. A heap of the buckets' instants says which is next.
 
     Attributes:
-        next_due: Instant of the first bucket; ``inf`` where there is none.
+        next_due: Instant of the first bucket; ``inf`` if there is none.
     """
 
     __slots__ = ("_buckets", "_grain", "_longest", "_order", "_shortest", "next_due")
@@ -43,7 +43,7 @@ class ExpiryBuckets:
         self._grain = self._shortest = self._longest = 0.0
 
     def add(self, entry: MemoryEntry, dies_at: float, now: float) -> None:
-        """Note when a entry dies; one that never dies is not noted."""
+        """Notes when an entry dies; one that never dies is not noted."""
         if dies_at == math.inf:
             return
         # Entries that come one after the other mostly live about as long.
@@ -61,14 +61,14 @@ class ExpiryBuckets:
         last.due_newer = bucket.due_older = entry
 
     def _suit(self, life_s: float) -> None:
-        """Choose the grain for a life, and note for which others it is the right one too."""
+        """Chooses the grain for a life, and notes for which other lives it is the right one too."""
         exponent = math.frexp(life_s)[1] - _STEPS_EXPONENT
         self._grain = math.ldexp(1.0, max(exponent, _FINEST_EXPONENT))
         self._longest = self._grain * 2**_STEPS_EXPONENT
         self._shortest = 0.0 if exponent <= _FINEST_EXPONENT else self._longest / 2
 
     def remove(self, entry: MemoryEntry) -> None:
-        """Forget a entry, if it was noted."""
+        """Forgets an entry, if it was noted."""
         older = entry.due_older
         if older is not None:
             newer = entry.due_newer
@@ -76,7 +76,7 @@ class ExpiryBuckets:
             entry.due_newer = entry.due_older = None
 
     def pop(self, now: float) -> MemoryEntry | None:
-        """Take one entry whose bucket is due; ``None`` where none is."""
+        """Takes one entry out whose bucket is due; ``None`` if none is."""
         while self.next_due <= now:
             bucket = self._buckets[self.next_due]
             entry = bucket.due_newer

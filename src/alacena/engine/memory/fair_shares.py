@@ -22,8 +22,8 @@ _ENTRIES_PER_AUDIT = 4
 class FairShares:
     """Finds the tenant that holds most for its weight.
 
-    The one that holds most is above its guaranteed share whenever anybody is, so what others leave unused can be
-    borrowed, and is given back by whoever borrowed most (max-min fairness). Tenants stand on levels two per cent
+    The one that holds most is above its guaranteed share whenever any tenant is. So a tenant can borrow what others leave
+    unused, and the one that borrowed most gives back first (max-min fairness). Tenants stand on levels two per cent
     apart, and change level only when their bytes cross its border; on the highest level the tenant that is putting
     gives first.
 
@@ -48,11 +48,11 @@ class FairShares:
         self.single = False
 
     def weight_of(self, tenant: object) -> float:
-        """The configured weight; 1 where none is."""
+        """Returns the configured weight of a tenant; 1 if there is none."""
         return self._weights.get(tenant, 1.0) if isinstance(tenant, str) else 1.0
 
     def place(self, segment: TenantSegment) -> None:
-        """Put a segment on its level, once its bytes have crossed the borders of the one it stands on."""
+        """Puts a segment on its level, once its bytes have crossed the borders of the one it stands on."""
         self._leave(segment)
         if not segment.bytes:
             self._audits.pop(segment, None)
@@ -67,18 +67,18 @@ class FairShares:
         self._enter(segment)
 
     def clear(self) -> None:
-        """Forget every segment."""
+        """Forgets every segment."""
         self._levels.clear()
         self._audits.clear()
         self._top = 0
         self.single = False
 
     def find_heaviest(self, putting: TenantSegment) -> TenantSegment:
-        """The segment to take from, where there are several.
+        """Returns the segment to take from, if there are several.
 
         Args:
-            putting: Gives first where it holds enough for the highest level, which it need not have been moved to: what
-                it puts and what it gives for it mostly leave it where it was.
+            putting: Gives first if it holds enough for the highest level. It need not have been moved there: what it puts
+                and what it gives for it mostly leave it on its level.
         """
         if self._top not in self._levels:
             self._top = max(self._levels)
@@ -87,7 +87,7 @@ class FairShares:
         return next(iter(self._levels[self._top]))
 
     def audit(self, entries: int) -> None:
-        """Account for one eviction, and now and then look whether the next tenant in turn is still alive."""
+        """Accounts for one eviction, and now and then looks whether the next tenant in turn is still alive."""
         self._audit_credit += len(self._audits)
         if self._audit_credit < entries * _ENTRIES_PER_AUDIT:
             return
@@ -101,7 +101,7 @@ class FairShares:
             self._set_idle(segment, segment.idle + 1)
 
     def revive(self, segment: TenantSegment) -> None:
-        """A tenant that was idle puts again."""
+        """Restores the weight of a tenant that was idle and puts again."""
         self._set_idle(segment, 0)
 
     def _set_idle(self, segment: TenantSegment, idle: int) -> None:

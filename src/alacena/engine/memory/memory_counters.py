@@ -37,12 +37,12 @@ class MemoryCounters(msgspec.Struct, gc=False, eq=False):
 
     @property
     def counts(self) -> MemoryCounts:
-        """What is counted now."""
+        """The counts as they are now."""
         return MemoryCounts(self.entries, self.bytes, self.hits, self.evictions, self.expirations)
 
 
 class MemoryCounts(NamedTuple):
-    """What ``MemoryTier.stats`` says about one data type of one tenant.
+    """The counts of one data type of one tenant, as ``MemoryTier.stats`` returns them.
 
     ``entries`` and ``bytes`` (with the overhead of the entries) are what is held now; the others count since the tenant
     was first seen.

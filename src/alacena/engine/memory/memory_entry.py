@@ -15,11 +15,11 @@ SLOT_BYTES = 512
 ghosts. ``python -m bench.eviction --only cost`` measures it on the running interpreter."""
 
 UNGROUNDED: tuple[tuple[Any, ...], tuple[Any, ...]] = ((), ())
-"""What an entry stands on that depends on no generation."""
+"""The ground of an entry that depends on no generation."""
 
 
 class MemoryEntry(msgspec.Struct, gc=False, eq=False):
-    """One entry in memory. Whoever makes it fills the public fields; the tier owns it from ``put`` on.
+    """One entry in memory. Its maker fills the public fields; the tier owns it from ``put`` on.
 
     The garbage collector does not see it: a million entries that a full collection walks through stop the event loop
     for a second or two. So its links, which go in circles, are taken apart by hand (``unlink``) when it leaves, when
@@ -32,12 +32,12 @@ class MemoryEntry(msgspec.Struct, gc=False, eq=False):
             Unique among the entries of a tier.
         charge: What the tier counts for the entry: the bytes of the value as the caller measured them, plus
             ``SLOT_BYTES``.
-        thaw: Makes a private copy of ``value`` for a reader; ``None`` where the value may be handed out as it is.
+        thaw: Makes a private copy of ``value`` for a reader; ``None`` if the value may be handed out as it is.
         fresh_until: Instant (``environment.now()``) from which the entry is stale; ``inf`` = never.
-        dead_after: Instant until which a stale copy may be served, and the entry is held; ``fresh_until`` where none may.
+        dead_after: Instant until which a stale copy may be served, and the entry is held; ``fresh_until`` if none may.
         ground: What it depends on: objects with a ``nonce``, and the nonces under which the value was read, each compared
             by equality with its neighbour. One object for all entries that depend on the same.
-        cost: What it takes to make the value again, relative to other entries; 1 where nobody knows.
+        cost: What it takes to make the value again, relative to other entries; 1 if it is not known.
         checked: ``MemoryTier.epoch`` at which the generations were last found alive.
         hits: Reads served. The only field that a hit writes.
     """
@@ -53,7 +53,7 @@ class MemoryEntry(msgspec.Struct, gc=False, eq=False):
     cost: float = 1.0
     checked: int = -1
     hits: int = 0
-    # What only an entry in a queue has. Untyped for the checker where it is set from the start: the reader asks ``queue``.
+    # From here on: fields that only an entry in a queue uses. The links are untyped for the checker: readers ask ``queue``.
     # ``uses`` is a use count (low four bits) and the age that it is of: one small number, which takes no room of its own.
     queue: EntryQueue | None = None
     newer: Any = None
@@ -72,21 +72,21 @@ class MemoryEntry(msgspec.Struct, gc=False, eq=False):
 
     @property
     def generations(self) -> tuple[Any, ...]:
-        """What it depends on."""
+        """The generations on which it depends."""
         return self.ground[0]
 
     @property
     def stamps(self) -> tuple[Any, ...]:
-        """The nonces of these when the value was read."""
+        """The nonces of its generations when the value was read."""
         return self.ground[1]
 
     def unlink(self) -> None:
-        """Let go of the neighbours, where the queues that they stood in are gone."""
+        """Lets go of the neighbours, once the queues in which they stood are gone."""
         self.newer = self.older = self.queue = self.due_newer = self.due_older = None
 
 
 class EntryQueue(msgspec.Struct, gc=False, eq=False):
-    """Slots in order of arrival: a ring of links inside the entries, so that any of them leaves at once.
+    """Entries in order of arrival: a ring of links inside the entries, so that any of them leaves at once.
 
     The queue itself stands in the ring where the newest meets the oldest: ``newer`` is its oldest entry.
     """
@@ -100,11 +100,11 @@ class EntryQueue(msgspec.Struct, gc=False, eq=False):
         self.newer = self.older = self
 
     def unlink(self) -> None:
-        """Let go of the entries, and of itself: like them, it is invisible to the garbage collector."""
+        """Lets go of the entries, and of itself: like them, it is invisible to the garbage collector."""
         self.newer = self.older = None
 
     def walk(self) -> Iterator[MemoryEntry]:
-        """Its entries, from the oldest on; the one that was given may be taken apart before the next is asked for."""
+        """Yields the entries from the oldest on; the caller may take one apart before it asks for the next."""
         entry = self.newer
         while entry is not None and entry is not self:
             following = entry.newer
@@ -112,7 +112,7 @@ class EntryQueue(msgspec.Struct, gc=False, eq=False):
             entry = following
 
     def push(self, entry: MemoryEntry) -> None:
-        """Put a entry that was taken out of its queue, or was in none, at the end of this one."""
+        """Puts an entry that stands in no queue at the end of this one."""
         last = self.older
         entry.older = last
         entry.newer = self
@@ -122,16 +122,16 @@ class EntryQueue(msgspec.Struct, gc=False, eq=False):
         self.bytes += entry.charge
 
     def remove(self, entry: MemoryEntry) -> None:
-        """Take a entry of this queue out, wherever it stands."""
+        """Takes an entry of this queue out, wherever it stands."""
         older, newer = entry.older, entry.newer
         older.newer, newer.older = newer, older
-        # A entry that somebody still holds must not keep its former neighbours alive.
+        # An entry that a caller still holds must not keep its former neighbours alive.
         entry.newer = entry.older = entry.queue = None
         self.count -= 1
         self.bytes -= entry.charge
 
     def take(self, entry: MemoryEntry) -> None:
-        """Put a entry that stands in a queue, be it this one, at the end of this one."""
+        """Moves an entry that stands in a queue, be it this one, to the end of this one."""
         older, newer, charge = entry.older, entry.newer, entry.charge
         older.newer, newer.older = newer, older
         source = entry.queue
@@ -147,7 +147,7 @@ class EntryQueue(msgspec.Struct, gc=False, eq=False):
         last.newer = self.older = entry
 
     def rotate(self) -> None:
-        """Send the oldest entry to the end."""
+        """Moves the oldest entry to the end."""
         entry = self.newer
         if entry is self.older:
             return

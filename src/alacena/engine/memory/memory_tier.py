@@ -1,4 +1,4 @@
-"""The memory tier: what this process keeps in memory."""
+"""The memory tier: the entries that this process keeps in memory."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import weakref
 from typing import TYPE_CHECKING, Any
 
 from alacena.engine.base.counts import Counts
-from alacena.engine.base.errors import SettingsError, UsageError
+from alacena.engine.base.errors import UsageError
 from alacena.engine.base.miss_reasons import EXPIRED, INVALIDATED, TOO_LARGE
 from alacena.engine.memory.eviction_history import EvictionHistory
 from alacena.engine.memory.expiry_buckets import ExpiryBuckets
@@ -17,9 +17,10 @@ from alacena.engine.memory.remains import Remains
 from alacena.engine.memory.tenant_segment import TenantSegment
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Sequence
 
     from alacena.engine.base.environment import Environment
+    from alacena.engine.memory.memory_bounds import MemoryBounds
     from alacena.engine.memory.memory_counters import MemoryCounts
     from alacena.engine.memory.memory_entry import MemoryEntry
 
@@ -40,27 +41,23 @@ class MemoryTier:
 
     A hit costs a look-up, three comparisons and one write (``entry.hits``). Everything else happens when entries come
     and go: each tenant's ``TenantSegment`` decides what it keeps, ``FairShares`` which tenant gives when the tier is full,
-    ``ExpiryBuckets`` what has died.
+    and ``ExpiryBuckets`` finds what has died.
 
     Args:
-        max_bytes: Bound of what all entries take together, each counted as its ``size`` plus ``SLOT_BYTES``.
-        max_entries: Bound of how many there are; ``None`` = as many as the bytes allow.
+        bounds: How much it may hold, and how tenants share it.
         environment: Its ``now`` dates what is put.
         ident_of: Tells the ident of an entry from the key under which the server's pushes name it, for entries that have no
-            ``wire_key`` of their own; ``None`` where it cannot.
-        max_slot_ratio: A entry that takes a larger part of ``max_bytes`` is not kept.
-        weights: Shares by tenant where they should differ: a tenant of weight 2 is guaranteed twice the bytes of one
-            of weight 1, which is what a tenant that is not listed has.
+            ``wire_key`` of their own; ``None`` if it cannot.
         counts: Where reads are counted by tenant and type, and why entries have gone.
 
     Attributes:
         entries: Every entry by its ``ident``. To be read only.
-        epoch: Bumped by whoever keeps the generations, whenever one of them changes.
-        serving_until: Memory may be read while ``now <= serving_until``: ``inf`` where nothing can go stale behind its
-            back, ``-inf`` where memory must not be read.
+        epoch: Bumped by the keeper of the generations whenever one of them changes.
+        serving_until: Memory may be read while ``now <= serving_until``: ``inf`` if nothing can go stale behind its
+            back, ``-inf`` if memory must not be read.
 
     Raises:
-        SettingsError: A bound, the ratio or a weight makes no sense.
+        SettingsError: A weight makes no sense.
     """
 
     __slots__ = (
@@ -87,27 +84,18 @@ class MemoryTier:
 
     def __init__(
         self,
+        bounds: MemoryBounds,
         *,
-        max_bytes: int,
-        max_entries: int | None = None,
         environment: Environment,
         ident_of: Callable[[bytes], tuple[Any, ...] | None] = lambda _: None,
-        max_slot_ratio: float = 0.125,
-        weights: Mapping[str, float] | None = None,
         counts: Counts | None = None,
     ) -> None:
-        if max_bytes < 1:
-            raise SettingsError(f"memory max_bytes must be at least 1, not {max_bytes}")
-        if max_entries is not None and max_entries < 1:
-            raise SettingsError(f"memory max_entries must be at least 1, or None for no bound, not {max_entries}")
-        if not 0.0 < max_slot_ratio <= 1.0:
-            raise SettingsError(f"memory max_slot_ratio must be above 0 and at most 1, not {max_slot_ratio}")
         self.entries: dict[tuple[Any, ...], MemoryEntry] = {}
         self.epoch = 0
         self.serving_until = math.inf
-        self._max_bytes = max_bytes
-        self._max_entries = max_entries or 0
-        self._largest = int(max_bytes * max_slot_ratio)
+        self._max_bytes = bounds.max_bytes
+        self._max_entries = bounds.max_entries or 0
+        self._largest = int(bounds.max_bytes * bounds.max_slot_ratio)
         self._now = environment.now
         self._ident_of = ident_of
         self._bytes = 0
@@ -115,35 +103,35 @@ class MemoryTier:
         self._segments: dict[object, TenantSegment] = {}
         self._empty: dict[object, None] = {}
         self._remains = remains = Remains()
-        self._shares = FairShares(weights)
+        self._shares = FairShares(bounds.weights)
         self._ghosts = EvictionHistory()
         self._wheel = ExpiryBuckets()
         counts = counts or Counts()
         self._reasons = counts.reasons
         self._walk = MemoryWalk(self.entries, self._segments, remains, counts)
-        # A tier that is dropped without being closed: nobody else would take its entries apart. At the interpreter's end
-        # there is nothing to give back.
+        # For a tier that is dropped without being closed: nothing else would take its entries apart. At the interpreter's
+        # end there is nothing to give back.
         weakref.finalize(self, remains.take_apart, self.entries, self._segments).atexit = False
 
     @property
     def max_bytes(self) -> int:
-        """What the entries may take together."""
+        """The bytes that the entries may take together."""
         return self._max_bytes
 
     @property
     def tenants(self) -> int:
-        """How many tenants have entries."""
+        """The number of tenants that have entries."""
         return len(self._segments) - len(self._empty)
 
     @property
     def held_bytes(self) -> int:
-        """What the entries take together, overhead included; never above ``max_bytes``."""
+        """The bytes that the entries take together, overhead included; never above ``max_bytes``."""
         return self._bytes
 
     def get(self, ident: tuple[Any, ...], now: float) -> MemoryEntry | None:
-        """The entry, if it is fresh and alive; counted as a hit.
+        """Returns the entry if it is fresh and alive, and counts a hit; else ``None``.
 
-        A entry whose generation changed is discarded on the way; one whose generations are not all known is a miss and
+        An entry whose generation changed is discarded on the way; one whose generations are not all known is a miss and
         stays.
 
         Args:
@@ -159,26 +147,26 @@ class MemoryTier:
         return entry
 
     def get_stale(self, ident: tuple[Any, ...], now: float) -> MemoryEntry | None:
-        """The entry, if it is alive but no longer fresh, and not dead yet; counted as a hit."""
+        """Returns the entry if it is alive but no longer fresh, and not dead yet, and counts a hit; else ``None``."""
         entry = self.entries.get(ident)
         if entry is None or not entry.fresh_until <= now < entry.dead_after or now > self.serving_until:
             return None
         if entry.checked != self.epoch and not self._is_alive(entry):
             return None
-        # For the policy it is used; whether it answers a read is for the reader to say, who counts it then.
+        # The policy takes it for used. Whether it answers a read is for the reader to say: it counts the read then.
         entry.hits += 1
         entry.collected += 1
         self._segments[ident[0]].tally_of(ident[1]).hits += 1
         return entry
 
     def put(self, entry: MemoryEntry, now: float | None = None) -> bool:
-        """Keep a entry, in place of what has its ``ident``, and let others go where room is needed.
+        """Keeps an entry in place of the one with its ``ident``, and lets others go if it needs room.
 
-        What has the same ``ident`` or ``wire_key`` goes even where the entry is not kept.
+        An older entry with the same ``ident`` or ``wire_key`` goes even if the new one is not kept.
 
         Args:
-            entry: Whoever puts it has no further use for it.
-            now: ``environment.now()``, where the caller has it.
+            entry: The entry, which belongs to the tier from now on.
+            now: ``environment.now()``, if the caller has it.
 
         Returns:
             Whether the entry was kept: not if it is too large, or dead already.
@@ -189,11 +177,11 @@ class MemoryTier:
         if entry.queue is not None:
             raise UsageError(f"entry {entry.ident!r} was put already: make a new one for each put")
         if self._remains.queues or self._remains.segments:
-            self._remains.sweep(_SWEPT_PER_PUT, self._walk, self._wheel)
+            self._remains.sweep(_SWEPT_PER_PUT, self._walk.collect, self._wheel)
         now = self._now() if now is None else now
         ident, entries = entry.ident, self.entries
         if entry.charge > self._largest or not now < entry.dead_after:
-            return self._left_out(entry)
+            return self._leave_out(entry)
         if entries.setdefault(ident, entry) is not entry or (
             entry.wire_key and self._by_wire_key.setdefault(entry.wire_key, entry) is not entry
         ):
@@ -215,7 +203,7 @@ class MemoryTier:
         return entry.queue is not None
 
     def put_all(self, entries: Sequence[MemoryEntry]) -> None:
-        """What :meth:`put` does with each of the entries; for half the price where there is room for all of them.
+        """Puts each of the entries as :meth:`put` does; for half the price if there is room for all of them.
 
         Args:
             entries: Of one tenant and one data type, no two of them with the same ident or wire key.
@@ -248,14 +236,14 @@ class MemoryTier:
             self._shares.place(segment)
 
     def discard(self, ident: tuple[Any, ...]) -> MemoryEntry | None:
-        """Let one entry go, and return it; ``None`` where there was none."""
+        """Lets one entry go, and returns it; ``None`` if there was none."""
         entry = self.entries.get(ident)
         if entry is not None:
             self._end(entry)
         return entry
 
     def discard_wire(self, wire_key: bytes) -> MemoryEntry | None:
-        """Let the entry go that the server knows by this key, and return it; ``None`` where there was none."""
+        """Lets the entry go that the server knows by this key, and returns it; ``None`` if there was none."""
         entry = self._discard_named(wire_key)
         if entry is not None:
             return entry
@@ -273,7 +261,7 @@ class MemoryTier:
         return entry
 
     def clear(self) -> None:
-        """Let every entry go: from this call on nothing is found.
+        """Lets every entry go: from this call on nothing is found.
 
         The entries are taken apart little by little, by the calls of ``put`` and ``expire`` that follow; until then
         their values take memory that ``held_bytes`` does not count.
@@ -297,15 +285,15 @@ class MemoryTier:
         self._walk.clear()
 
     def expire(self, now: float, budget: int) -> int:
-        """Free what has died, at most ``budget`` entries in this call.
+        """Frees entries that have died, at most ``budget`` in this call.
 
-        To be called from a timer; again at once where it returned ``budget``. A entry is freed at most a sixteenth of
+        To be called from a timer; again at once if it returned ``budget``. An entry is freed at most a sixteenth of
         its life after its death (an eighth of a second, for the shortest lives); readers never see it in between.
 
         Returns:
             How many entries were freed, those included that ``clear`` had left to be taken apart.
         """
-        freed = self._remains.sweep(budget, self._walk, self._wheel)
+        freed = self._remains.sweep(budget, self._walk.collect, self._wheel)
         for _ in range(budget - freed):
             entry = self._wheel.pop(now)
             if entry is None:
@@ -315,7 +303,7 @@ class MemoryTier:
         return freed
 
     def compact(self) -> None:
-        """Give back what the tables of a tier take that holds few of the entries that it held.
+        """Gives memory back that the tables took for more entries than there are now.
 
         A dict does not shrink while entries leave, but when others come. To be called from a timer, between sweeps.
 
@@ -326,7 +314,7 @@ class MemoryTier:
             _compact(self._by_wire_key)
 
     def collect(self, budget: int) -> bool:
-        """Collect the hits of some entries, and go on with others the next time.
+        """Collects the hits of some entries, and goes on with others the next time.
 
         Returns:
             Whether all entries have been met since the last time that it returned ``True``.
@@ -336,12 +324,12 @@ class MemoryTier:
         return self._walk.step(budget)
 
     def bytes_of(self, tenant_id: object) -> int:
-        """What a tenant's entries take together."""
+        """Returns the bytes that a tenant's entries take together."""
         segment = self._segments.get(tenant_id)
         return 0 if segment is None else segment.bytes
 
     def stats(self) -> dict[tuple[Any, Any], MemoryCounts]:
-        """Counts by ``(tenant_id, data_type)``.
+        """Returns the counts by ``(tenant_id, data_type)``.
 
         Hits are counted where they happen, in the entries, and collected from there: of a tier with more than 10,000
         entries, from some thousands a call, so that what it says of hits trails behind. All else is exact.
@@ -371,19 +359,19 @@ class MemoryTier:
         return known
 
     def _pressure(self) -> float:
-        """How full the tier is by the bound that is nearer; above 1 it is too full."""
+        """Returns how full the tier is by the bound that is nearer; above 1 it is too full."""
         pressure = self._bytes / self._max_bytes
         if self._max_entries:
             pressure = max(pressure, len(self.entries) / self._max_entries)
         return pressure
 
     def _have_room(self, entries: Sequence[MemoryEntry]) -> bool:
-        """Whether nothing has to go for them."""
+        """Returns whether there is room for all of them."""
         held_bytes = self._bytes + sum([entry.charge for entry in entries])
         return held_bytes <= self._max_bytes and not 0 < self._max_entries < len(self.entries) + len(entries)
 
     def _are_newcomers(self, entries: Sequence[MemoryEntry], now: float) -> bool:
-        """Whether all of them will be kept, and none replaces anything."""
+        """Returns whether all of them will be kept, and none replaces anything."""
         idents = {entry.ident for entry in entries}
         wire_keys = [entry.wire_key for entry in entries if entry.wire_key]
         return (
@@ -422,7 +410,7 @@ class MemoryTier:
         self._drop(entry)
 
     def _displace(self, entry: MemoryEntry) -> None:
-        """Let those go that have a entry's ident or wire key, and enter it under both."""
+        """Lets the entries go that have this one's ident or wire key, and enters this one under both."""
         for held in (self.entries.get(entry.ident), self._by_wire_key.get(entry.wire_key)):
             if held is not None and held is not entry and held.queue is not None:
                 self._drop(held)
@@ -430,8 +418,8 @@ class MemoryTier:
         if entry.wire_key:
             self._by_wire_key[entry.wire_key] = entry
 
-    def _left_out(self, entry: MemoryEntry) -> bool:
-        """Keep nothing under the keys of an entry that is not kept itself."""
+    def _leave_out(self, entry: MemoryEntry) -> bool:
+        """Discards what stands under the keys of an entry that is not kept itself. Returns ``False``, for ``put``."""
         self.discard(entry.ident)
         self._discard_named(entry.wire_key)
         if entry.charge > self._largest:
@@ -439,7 +427,7 @@ class MemoryTier:
         return False
 
     def _end(self, entry: MemoryEntry) -> None:
-        """Let an entry go that is not to be read any more."""
+        """Lets an entry go that is not to be read any more, and notes why."""
         past_s = self._now() - entry.dead_after
         if past_s < 0:
             self._reasons.note(entry.ident, INVALIDATED)
@@ -453,7 +441,7 @@ class MemoryTier:
         self._unlink(entry, segment)
 
     def _unlink(self, entry: MemoryEntry, segment: TenantSegment) -> None:
-        """Take a entry that has left its queue out of everything else."""
+        """Takes an entry that has left its queue out of everything else."""
         del self.entries[entry.ident]
         if entry.wire_key:
             del self._by_wire_key[entry.wire_key]
@@ -484,7 +472,7 @@ class MemoryTier:
         return segment
 
     def _forget_tenants(self) -> None:
-        """Keep what is known of tenants without entries, but not of every tenant that ever was."""
+        """Forgets the tenants that have had no entries for longest, once there are too many of them."""
         while len(self._empty) > _KEPT_EMPTY_TENANTS:
             tenant = next(iter(self._empty))
             del self._empty[tenant]

@@ -1,4 +1,4 @@
-"""A walk through the entries in memory, a few at a time, that collects what they have counted themselves."""
+"""A walk through the entries in memory, a few at a time, that collects the hits that they have counted."""
 
 from __future__ import annotations
 
@@ -27,15 +27,15 @@ _REMEMBERED = 8
 class MemoryWalk:
     """Collects hits from tenant to tenant and from entry to entry, and knows how far it has come.
 
-    A hit writes nothing but its entry's ``hits``. The walk adds to the counts what has come since it was last there;
-    what leaves is collected as it leaves. So no hit is lost, and each is seen once the walk has come by. It feeds both
-    what ``MemoryTier.stats`` tells and the rows of the snapshot.
+    A hit writes nothing but its entry's ``hits``. The walk adds to the counts the hits that have come since it was last
+    there; the hits of an entry that leaves are collected as it leaves. So no hit is lost, and each is seen once the
+    walk has come by. It feeds both ``MemoryTier.stats`` and the rows of the snapshot.
 
     Args:
-        entries: What is in memory, by ident.
+        entries: The entries in memory, by ident.
         segments: The tenants' parts, by tenant.
         remains: Entries that were cleared away, but whose hits are not collected yet.
-        counts: Where reads, entries and bytes are counted by tenant and type.
+        counts: The counts of reads, entries and bytes, by tenant and type.
     """
 
     __slots__ = ("_at", "_counts", "_entries", "_order", "_passed", "_queue", "_remains", "_segments")
@@ -57,15 +57,15 @@ class MemoryWalk:
         self._passed: tuple[Any, ...] = ()
 
     def add(self, segment: TenantSegment) -> None:
-        """Take a tenant in."""
+        """Takes a tenant in."""
         segment.place = len(self._order)
         self._order.append(segment)
 
     def remove(self, segment: TenantSegment) -> None:
-        """Let a tenant go. The last takes its place, so that the walk neither misses nor meets another twice."""
+        """Lets a tenant go. The last takes its place, so that the walk neither misses another nor meets it twice."""
         hole = segment.place
         if hole < self._at:
-            # What was met stays before what was not: the one that was met last moves up, the one at hand follows.
+            # Tenants that were met stay before those that were not: the one met last moves up, the one at hand follows.
             self._move(self._at - 1, hole)
             self._move(self._at, self._at - 1)
             hole, self._at = self._at, self._at - 1
@@ -79,15 +79,15 @@ class MemoryWalk:
         segment.place = target
 
     def clear(self) -> None:
-        """Begin anew with the tenants that are left, which hold nothing any more."""
+        """Begins anew with the tenants that are left, which hold nothing any more."""
         self._order = []
         for segment in self._segments.values():
             self.add(segment)
         self._at, self._queue, self._passed = 0, None, ()
-        self._counts.emptied()
+        self._counts.reset_entries()
 
     def collect(self, entry: MemoryEntry, tally: MemoryCounters | None = None) -> None:
-        """Add the hits of an entry that have come since it was last seen.
+        """Adds the hits of an entry that have come since it was last seen.
 
         Args:
             entry: Is in memory, or was.
@@ -110,21 +110,21 @@ class MemoryWalk:
             self._counts.compete(tenant, new)
 
     def count_eviction(self, entry: MemoryEntry, segment: TenantSegment) -> None:
-        """Count an entry that had to give way."""
+        """Counts an entry that had to give way."""
         tally = segment.tally_of(entry.ident[1])
         tally.evictions += 1
         self._row_of(segment.tenant, tally).evictions += 1
         self._counts.reasons.note(entry.ident, EVICTED)
 
     def count_expiration(self, entry: MemoryEntry, segment: TenantSegment, ago_s: float) -> None:
-        """Count an entry that has died."""
+        """Counts an entry that died ``ago_s`` ago."""
         tally = segment.tally_of(entry.ident[1])
         tally.expirations += 1
         self._row_of(segment.tenant, tally).expirations += 1
         self._counts.reasons.note(entry.ident, EXPIRED, ago_s)
 
     def _row_of(self, tenant: object, tally: MemoryCounters) -> CountedRow:
-        """Returns where a tenant's type is counted."""
+        """Returns the row that counts a tenant's type."""
         row = tally.row
         if row is None or tally.version != self._counts.version:
             tally.version = self._counts.version
@@ -132,9 +132,10 @@ class MemoryWalk:
         return row
 
     def step(self, budget: int) -> bool:
-        """Walk on by so many entries; a tenant counts as one more.
+        """Walks on by so many entries; a tenant counts as one more.
 
-        Returns whether the end was reached: then the next step begins anew.
+        Returns:
+            Whether the end was reached. If so, the next step begins anew.
 
         Cost: some 150 ns an entry, or several times that for entries that the processor has not at hand.
         """
@@ -155,7 +156,7 @@ class MemoryWalk:
         return True
 
     def catch_up(self) -> None:
-        """Collect the hits of all entries; of so many that they would hold the loop up, of the next ones in turn."""
+        """Collects the hits of all entries; if they would hold the loop up, of the next ones in turn."""
         if len(self._entries) > _AT_ONCE:
             self.step(_AT_ONCE)
             return
@@ -171,9 +172,9 @@ class MemoryWalk:
                 row.bytes_met += tally.bytes
 
     def _pass(self, segment: TenantSegment, budget: int) -> int:
-        """Collect from a tenant's entries; what is left of the budget, -1: it ended among them.
+        """Collects from a tenant's entries, and returns what is left of the budget; -1 if it ran out among them.
 
-        From the newest of each queue on: the oldest are those that leave meanwhile, or go to the next queue.
+        It goes from the newest of each queue on: the oldest leave meanwhile, or go to the next queue.
         """
         for queue in segment.queues[self._queue :]:
             entry: Any = self._place_in(queue)
@@ -190,7 +191,10 @@ class MemoryWalk:
         return budget
 
     def _place_in(self, queue: EntryQueue) -> Any:
-        """Where the walk goes on in a queue. If all have left that it knows its place by, what follows is for the next."""
+        """Returns the entry at which the walk goes on in a queue.
+
+        If all entries have left by which it knows its place, the rest of the queue is left to the next walk.
+        """
         for ident in self._passed:
             entry = self._entries.get(ident)
             if entry is not None and entry.queue is queue:
@@ -199,7 +203,7 @@ class MemoryWalk:
 
 
 def _neighbours(entry: Any, queue: EntryQueue) -> tuple[Any, ...]:
-    """The idents of an entry and of those that were passed before it: not the entries, whose values they would hold."""
+    """Returns the idents of an entry and of those passed before it: the entries would keep their values alive."""
     idents: list[Any] = []
     while entry is not queue and len(idents) < _REMEMBERED:
         idents.append(entry.ident)

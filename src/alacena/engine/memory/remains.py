@@ -1,20 +1,19 @@
-"""What is left of a memory that was cleared, taken apart little by little."""
+"""The remains of a memory that was cleared, taken apart little by little."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from alacena.engine.memory.expiry_buckets import ExpiryBuckets
     from alacena.engine.memory.memory_entry import EntryQueue, MemoryEntry
-    from alacena.engine.memory.memory_walk import MemoryWalk
     from alacena.engine.memory.tenant_segment import TenantSegment
 
 
 class Remains:
-    """Queues and tenants that nobody finds any more, but whose links go in circles, which no reference count would free.
+    """Queues and tenants that no read finds any more. Their links go in circles, which no reference count would free.
 
     Attributes:
         queues: Their entries' hits are not collected yet.
@@ -28,17 +27,20 @@ class Remains:
         self.segments: list[TenantSegment] = []
 
     def entries(self) -> Iterator[MemoryEntry]:
-        """The entries of the queues."""
+        """Yields the entries of the queues."""
         for queue in self.queues:
             yield from queue.walk()
 
-    def sweep(self, budget: int, walk: MemoryWalk, wheel: ExpiryBuckets) -> int:
-        """Take some entries apart. Returns how many there were, at most ``budget``.
+    def sweep(self, budget: int, collect: Callable[[MemoryEntry], None], wheel: ExpiryBuckets) -> int:
+        """Takes some entries apart.
 
         Args:
-            budget: As above.
-            walk: Collects their hits.
+            budget: The most of them.
+            collect: Adds up the hits of an entry.
             wheel: Lets them out of their buckets.
+
+        Returns:
+            How many there were.
         """
         queues, swept = self.queues, 0
         while (queues or self.segments) and swept < budget:
@@ -54,13 +56,13 @@ class Remains:
                 queues.pop()
                 continue
             swept += 1
-            walk.collect(entry)
+            collect(entry)
             queue.remove(entry)
             wheel.remove(entry)
         return swept
 
     def take_apart(self, entries: dict[Any, MemoryEntry], segments: dict[object, TenantSegment]) -> None:
-        """Take everything apart at once, with the entries and tenants of a memory that is dropped itself."""
+        """Takes everything apart at once, with the entries and tenants of a memory that is dropped itself."""
         for segment in self.segments:
             self.queues += segment.clear()
         for segment in (*segments.values(), *self.segments):

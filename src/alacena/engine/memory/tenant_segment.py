@@ -25,19 +25,20 @@ _ATTEMPTS = 8
 _SECOND_CHANCES = 5
 _CLEAR_ADVANTAGE = 1.5
 _STAMPS_PER_CAPACITY = 8
-"""By how many bits the clock of puts is coarser than a capacity: entries share the number that says when they came."""
+"""The number of bits by which the clock of puts is coarser than a capacity: entries share the number that says when they came."""
 
 
 class TenantSegment:
     """A window for newcomers and a main queue for the proven, in the manner of W-TinyLFU, with lazy hit counts.
 
     A hit only counts itself in its entry. The policy reads the counts when it meets the entry again: on its way from the
-    window's front (``young``) into its tail (``old``), on its way out of the tail, and as the main queue turns. Who
-    leaves the window duels with the oldest of the main queue: the one used more often stays, uses counted over the
-    recent past, the time before the last eviction included (``EvictionHistory``), and halved as time goes by. A victim that wins
-    goes to the end of the queue, so that the next candidate meets another one. How large the window is: ``WindowSizer``.
+    window's front (``young``) into its tail (``old``), on its way out of the tail, and as the main queue turns. An
+    entry that leaves the window competes with the oldest of the main queue, and the one used more often stays. Uses are
+    counted over the recent past, the time before the last eviction included (``EvictionHistory``), and halved as time
+    goes by. A victim that wins goes to the end of the queue, so that the next candidate meets another one.
+    ``WindowSizer`` decides how large the window is.
 
-    Where costs and sizes differ, uses are weighed by cost per byte (as in GDSF); a candidate with fewer uses than its
+    If costs and sizes differ, uses are weighed by cost per byte (as in GDSF); a candidate with fewer uses than its
     victim needs a clear advantage there, so that slightly different sizes do not make equals replace each other.
 
     Sources: W-TinyLFU (Einziger, Friedman, Manes 2017); lazy promotion by second chances (CLOCK, and Yang et al.,
@@ -92,11 +93,11 @@ class TenantSegment:
 
     @property
     def queues(self) -> tuple[EntryQueue, EntryQueue, EntryQueue]:
-        """What its entries stand in."""
+        """The queues in which its entries stand."""
         return self._young, self._old, self._main
 
     def tally_of(self, data_type: object) -> MemoryCounters:
-        """The counts of one data type, made where there are none."""
+        """Returns the counts of one data type, and makes them if there are none."""
         tally = self.tallies
         while tally is not None:
             if tally.data_type == data_type:
@@ -106,14 +107,14 @@ class TenantSegment:
         return self.tallies
 
     def each_tally(self) -> Iterator[MemoryCounters]:
-        """The counts of all its data types."""
+        """Yields the counts of each of its data types."""
         tally = self.tallies
         while tally is not None:
             yield tally
             tally = tally.following
 
     def admit(self, entry: MemoryEntry, pressure: float) -> None:
-        """Take a newcomer in.
+        """Takes a newcomer in.
 
         Args:
             entry: Stands in no queue.
@@ -140,7 +141,7 @@ class TenantSegment:
             self._turn()
 
     def admit_all(self, entries: Sequence[MemoryEntry], pressure: float) -> None:
-        """Take newcomers in, for all of whom there is room.
+        """Takes newcomers in, if there is room for all of them.
 
         Args:
             entries: Stand in no queue.
@@ -163,7 +164,7 @@ class TenantSegment:
         self._spread(self.bytes / pressure, _MOVES_PER_INSERT * len(entries))
 
     def evict(self, room: float) -> MemoryEntry:
-        """Choose who leaves and take it out of its queue; the segment holds a entry.
+        """Chooses the entry that leaves, and takes it out of its queue; there must be one.
 
         Args:
             room: Bytes that the segment should come down to.
@@ -183,14 +184,17 @@ class TenantSegment:
         return loser
 
     def remove(self, entry: MemoryEntry) -> None:
-        """Let a entry go that expired or was discarded; its uses are remembered, in case it comes back."""
+        """Lets an entry go that expired or was discarded; its uses are remembered, in case it comes back."""
         self._look(entry)
         if self._ghosts.entries:
             self._ghosts.remember(_digest(entry), 0, entry.uses)
         self._take(entry)
 
     def clear(self) -> list[EntryQueue]:
-        """Stand empty. What was learnt stays; the queues that held something are left to the caller to take apart."""
+        """Empties the segment, and returns the queues that held something, for the caller to take apart.
+
+        Its counts of hits, evictions and expirations stay, and so does what it has learnt.
+        """
         full = [queue for queue in self.queues if queue.count]
         for queue in self.queues:
             if not queue.count:
@@ -204,13 +208,13 @@ class TenantSegment:
         return full
 
     def unlink(self) -> None:
-        """Cut the links that go in circles, which nobody else would: the segment is given up."""
+        """Cuts the links that go in circles, because the segment is given up and nothing else would cut them."""
         for queue in self.queues:
             queue.unlink()
         self._newest = None
 
     def is_used(self, sample: int) -> bool:
-        """Whether a few entries of the main queue, others each time, were hit since they were last looked at."""
+        """Returns whether a few entries of the main queue, others each time, were hit since the last look at them."""
         used = False
         for _ in range(min(sample, self._main.count)):
             entry = self._main.newer
@@ -220,7 +224,7 @@ class TenantSegment:
         return used or (newest is not None and newest.queue is not None and newest.hits > newest.seen)
 
     def _challenge(self, queue: EntryQueue, main_room: float) -> MemoryEntry | None:
-        """Who loses between a queue's oldest and the main queue's oldest; ``None`` where both may stay."""
+        """Returns the loser between a queue's oldest and the main queue's oldest; ``None`` if both may stay."""
         main = self._main
         candidate: MemoryEntry = queue.newer
         recent = self._look(candidate) if candidate.hits != candidate.seen or candidate.uses >> 4 != self._epoch else 0
@@ -228,7 +232,7 @@ class TenantSegment:
             self._young.take(candidate)
             return None
         if recent:
-            self._dial.tail_left()
+            self._dial.note_tail_hit()
         if main.bytes + candidate.charge <= main_room:
             self._promote(candidate)
             return None
@@ -265,7 +269,7 @@ class TenantSegment:
         return worth > bar and (mine > theirs or worth > bar * _CLEAR_ADVANTAGE)
 
     def _shift(self, window: float, moves: int = _MOVES_PER_INSERT) -> None:
-        """Move a few entries from the window's front to its tail, over the border that newcomers and the dial shift."""
+        """Moves a few entries from the window's front to its tail, over the border that newcomers and the dial shift."""
         young, old = self._young, self._old
         front = window * (1.0 - TAIL_RATIO)
         for _ in range(moves):
@@ -277,7 +281,7 @@ class TenantSegment:
             old.take(entry)
 
     def _spread(self, room: float, moves: int = _MOVES_PER_INSERT) -> None:
-        """While there is room for all, let the main queue fill up."""
+        """Lets the main queue fill up while there is room for all."""
         window = self._dial.ratio * room
         self._shift(window, moves)
         for _ in range(moves):
@@ -307,17 +311,17 @@ class TenantSegment:
         self.bytes -= entry.charge
 
     def _inspect(self, entry: MemoryEntry) -> MemoryEntry:
-        """Look at a entry of the main queue, and tell the dial."""
+        """Looks at an entry of the main queue, and tells the dial."""
         since, entry.since = entry.since, self._stamp
         if entry.hits == entry.seen and entry.uses >> 4 == self._epoch:
-            self._dial.main_looked(0.0)
+            self._dial.note_main_look(0.0)
         else:
             used = self._look(entry)
-            self._dial.main_looked(self._capacity / max(1, self.put_count - since) if used else 0.0)
+            self._dial.note_main_look(self._capacity / max(1, self.put_count - since) if used else 0.0)
         return entry
 
     def _look(self, entry: MemoryEntry) -> int:
-        """Read the hits since the last look, and bring the entry's use count up to date."""
+        """Reads the hits since the last look, brings the entry's use count up to date, and returns these hits."""
         recent = entry.hits - entry.seen
         if recent:
             entry.seen = entry.hits
@@ -329,7 +333,7 @@ class TenantSegment:
         return recent
 
     def _greet(self, entry: MemoryEntry) -> None:
-        """Take a newcomer's particulars, with what is remembered of its key."""
+        """Gives a newcomer its use count, with the uses that are remembered of its key."""
         entry.seen = entry.hits
         entry.since = self._stamp
         entry.uses = self._epoch << 4 | 1
@@ -343,11 +347,11 @@ class TenantSegment:
         entry.uses = self._epoch << 4 | min(_MOST_FREQUENT, frequency + 1)
         distance = (self.put_count - stamp) & STAMP_MASK
         if stamp and distance <= self._capacity:
-            self._dial.ghost_returned(distance / self._capacity)
+            self._dial.note_ghost(distance / self._capacity)
 
 
 def _digest(entry: MemoryEntry) -> int:
-    """What the history knows a key by; the same in every process, whatever the seed of its hashes."""
+    """Returns the digest by which the history knows a key: the same in every process, whatever the seed of its hashes."""
     if entry.wire_key:
         return crc32(entry.wire_key)
     return crc32("\0".join([part or "" for part in entry.ident]).encode("utf-8", "surrogatepass"))

@@ -1,4 +1,4 @@
-"""How much of a segment belongs to the new, and how much to the proven."""
+"""The border between the newcomers and the proven of a segment."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class WindowSizer(msgspec.Struct, gc=False, eq=False):
     * the window's tail: entries that were asked for while they stood in its last quarter;
     * the main queue: entries that were asked for between two looks at them.
 
-    A entry counts once a look, however often it was hit, because losing it costs one miss: afterwards it is back.
+    An entry counts once a look, however often it was hit, because losing it costs one miss: afterwards it is back.
     Comparing ghosts to move a border is ARC's idea; comparing it with the measured worth of what the border would
     displace keeps it from following a loop. Everything comes from insertions and looks, nothing from hits.
     """
@@ -46,8 +46,8 @@ class WindowSizer(msgspec.Struct, gc=False, eq=False):
     _main_density: float = 0.0
     _elapsed: float = 0.0
 
-    def ghost_returned(self, distance: float) -> None:
-        """A key came back that the window let go; ``distance`` in capacities of insertions since it first came."""
+    def note_ghost(self, distance: float) -> None:
+        """Notes that a key came back that the window let go; ``distance`` in capacities of insertions since it first came."""
         excess = distance - self.ratio
         if excess > 0.0:
             remaining = 1.0 - self._main_density * distance
@@ -59,17 +59,22 @@ class WindowSizer(msgspec.Struct, gc=False, eq=False):
                 self._ghosts = array("d", _NONE_RETURNED)
             self._ghosts[int(distance * _BINS)] += 1.0
 
-    def tail_left(self) -> None:
-        """A entry left the window that was hit in its tail."""
+    def note_tail_hit(self) -> None:
+        """Notes that an entry left the window that was hit in its tail."""
         self._tail_hits += 1.0
 
-    def main_looked(self, density: float) -> None:
-        """A entry of the main queue was looked at: 0 where it was not hit, else 1 a capacity of insertions."""
+    def note_main_look(self, density: float) -> None:
+        """Notes a look at an entry of the main queue.
+
+        Args:
+            density: 0 if it was not hit since the last look, else one hit divided by the capacities of insertions
+                since then.
+        """
         self._main_looks += 1.0
         self._main_hits += density
 
     def turn(self, interval: float, place: float) -> None:
-        """Compare and move; ``interval`` since the last turn and one ``place`` in capacities."""
+        """Compares the densities and moves the border; ``interval`` since the last turn and one ``place`` in capacities."""
         self._elapsed = self._elapsed * _DECAY + interval
         if self._main_looks > 0.0:
             self._main_density = self._main_hits / self._main_looks

@@ -204,7 +204,7 @@ class Filler:
         return (await self.fill_many((Fill(key, lease, new_entry, replaces),)))[0]
 
     async def fill_many(self, fills: Sequence[Fill]) -> list[bool]:
-        """Redeem leases by one call, or give back those for which there is nothing to store.
+        """Redeems leases by one call, or gives back those for which there is nothing to store.
 
         Returns:
             For each, whether the remote tier said that it has stored the new entry.
@@ -234,11 +234,11 @@ class Filler:
             return [(await self.fill_many((fill,)))[0] for fill in fills]
         left = iter(fates)
         return [
-            await self._filled(fill, None if fill.lease is None or fill.new_entry is None else next(left), failure)
+            await self._conclude(fill, None if fill.lease is None or fill.new_entry is None else next(left), failure)
             for fill in fills
         ]
 
-    async def _filled(self, fill: Fill, fate: Fate | None, failure: Exception | None) -> bool:
+    async def _conclude(self, fill: Fill, fate: Fate | None, failure: Exception | None) -> bool:
         """Logs and counts what became of one fill, and ends the older value."""
         lease = fill.lease
         if lease is None or fill.new_entry is None:
@@ -320,7 +320,7 @@ class Filler:
 
 
 class Fill(NamedTuple):
-    """What a load comes to in the end.
+    """The outcome of a load, on its way into the remote tier.
 
     Attributes:
         key: The entry.

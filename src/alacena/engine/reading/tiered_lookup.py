@@ -206,8 +206,8 @@ class TieredLookup:
     async def lease_many(self, asked: Sequence[LeaseRequest]) -> list[Permit | BackendError]:
         """See :meth:`alacena.engine.base.remote_tier.RemoteTier.lease_many`.
 
-        What Redis failed with is told of here. If it had just failed, the reads whose look has used their budget up go on
-        to the source.
+        The failures of Redis are reported here. If it had just failed, the reads whose look has used up their budget go
+        on to the source.
         """
         try:
             if self._breaker.just_failed:
@@ -221,7 +221,7 @@ class TieredLookup:
         return answers
 
     async def _ask_for_leases(self, asked: Sequence[LeaseRequest]) -> list[Permit | BackendError]:
-        """The answers, some of which may be failures.
+        """Returns the answers, some of which may be failures.
 
         Raises:
             BackendError: All of them are.

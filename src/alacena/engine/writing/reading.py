@@ -1,4 +1,4 @@
-"""What was read from the source from one moment on, on its way into the cache."""
+"""Values that were read from the source from one moment on, on their way into the cache."""
 
 from __future__ import annotations
 
@@ -24,11 +24,11 @@ class Reading:
     Made by :meth:`alacena.engine.api.cache.Cache.reading`.
 
     Args:
-        scope: Whose it is.
-        tags: What all of it depends on.
+        scope: The scope of the values.
+        tags: Tags on which all of them depend.
         keys: Renders keys.
         writer: Stores.
-        policy_of: How a type wants to be kept.
+        policy_of: Returns the policy of a type.
     """
 
     def __init__(
@@ -47,7 +47,10 @@ class Reading:
         self._began: tuple[Beginning, ...] | None = None
 
     async def begin(self, data_types: Iterable[str]) -> None:
-        """Note what the reading rests on; with the types that are named. Cost: 1 round trip."""
+        """Notes what the reading rests on, with the types that are named.
+
+        Cost: 1 round trip.
+        """
         self._began = await self._writer.begin(self._scope, data_types, self._tags)
 
     async def set(
@@ -60,7 +63,7 @@ class Reading:
         tags: Iterable[str] = (),
         document_ids: Iterable[DocumentId] = (),
     ) -> bool:
-        """Store a value that was read since the reading began.
+        """Stores a value that was read since the reading began.
 
         Args:
             data_type: Its type.
@@ -94,7 +97,7 @@ class Reading:
         tags: Iterable[str] = (),
         document_ids: Iterable[DocumentId] | DocumentsById = (),
     ) -> int:
-        """Store many values by id, as :meth:`set` does each; all are encoded before the first is sent.
+        """Stores many values by id, as :meth:`set` does each; all are encoded before the first is sent.
 
         Args:
             data_type: Their type.

@@ -1,4 +1,4 @@
-"""Tasks that were at work when a tag ended: what they are about to store may have been read before."""
+"""Tasks that were at work when a tag ended: the values that they are about to store may have been read before."""
 
 from __future__ import annotations
 
@@ -45,19 +45,19 @@ class _AtWork:
                 self.tasks[task] = _waits_for(task)
 
     def clear(self, knows: asyncio.Task[Any]) -> None:
-        """A task knows of what ended, and so do those that wait for it."""
+        """Takes out a task that knows of what ended, and those that wait for it."""
         for task in _with_awaiting(knows, self.tasks):
             self.tasks.pop(task, None)
             self.others.add(task)
 
     def holds(self, task: asyncio.Task[Any]) -> bool:
-        """Whether a task was at work, or was started since by one that was and waits for it now."""
+        """Returns whether a task was at work, or was started since by one that was and waits for it now."""
         if task in self.tasks or task in self.others or len(self.tasks) > _MANY:
             return task in self.tasks
-        # What a task that was waiting then still waits for may be given children by others.
+        # Without those that still wait for the same as then: others may have added tasks to it since.
         todo = [one for one, waiter in self.tasks.items() if waiter is None or waiter() is not _waiter_of(one)]
         while todo:
-            for child in _awaited_by(todo.pop()):
+            for child in _children_of(todo.pop()):
                 if isinstance(child, asyncio.Task) and child not in self.tasks and child not in self.others:
                     self.tasks[child] = None
                     todo.append(child)
@@ -65,12 +65,12 @@ class _AtWork:
 
 
 class UnderWay:
-    """Which tasks of this process a tag's end overtook.
+    """The tasks of this process that a tag's end overtook.
 
     A plain ``set`` does not say when its value was read. A task that was at work when a document ended, and stores a
-    value made from the document a moment later, read it before; so did the tasks that it starts to store it, and waits
-    for. The task that ended it knows of that, one that somebody else started later read later, and one that waited for
-    work at a queue had not begun.
+    value made from the document a moment later, read it before. So did the tasks that it starts to store it, and waits
+    for. Three others are not overtaken: the task that ended the document knows of it, a task that another one started
+    later read later, and a task that waited for work at a queue had not begun.
 
     Args:
         environment: The clock.
@@ -82,8 +82,8 @@ class UnderWay:
         self._at_work = _AtWork()
         self._look_again_at = 0.0
 
-    def ended(self, names: Iterable[str], *, anew: bool, by: asyncio.Task[Any] | None = None) -> None:
-        """The current task ends tags, given by the names of their generations.
+    def note_end(self, names: Iterable[str], *, anew: bool, by: asyncio.Task[Any] | None = None) -> None:
+        """Notes that the current task ends tags, given by the names of their generations.
 
         Args:
             names: The names.
@@ -112,8 +112,8 @@ class UnderWay:
         """Whether any tag ended lately."""
         return bool(self._ended)
 
-    def overtaken(self, names: Iterable[str]) -> bool:
-        """Whether one of these tags ended while the current task was at work already."""
+    def has_overtaken(self, names: Iterable[str]) -> bool:
+        """Returns whether one of these tags ended while the current task was at work already."""
         if not self._ended:
             return False
         self._forget()
@@ -131,19 +131,19 @@ class UnderWay:
 
 
 def _with_awaiting(task: asyncio.Task[Any], others: Collection[asyncio.Task[Any]]) -> set[asyncio.Task[Any]]:
-    """A task, and those that wait for it: one that has sent it to end something knows that it ended."""
+    """Returns a task and those that wait for it: one that has sent it to end something knows that it ended."""
     known = {task}
     if len(others) > _MANY:  # To look at very many would hold the loop up; then a caller that waits is refused.
         return known
     rest = [other for other in others if other is not task]
-    while awaiting := [other for other in rest if any(child in known for child in _awaited_by(other))]:
+    while awaiting := [other for other in rest if any(child in known for child in _children_of(other))]:
         known.update(awaiting)
         rest = [other for other in rest if other not in known]
     return known
 
 
-def _awaited_by(task: asyncio.Task[Any]) -> Iterable[Any]:
-    """The tasks that a task waits for: one, the children of a `gather`, or those that a frame of asyncio holds."""
+def _children_of(task: asyncio.Task[Any]) -> Iterable[Any]:
+    """Yields what a task waits for: one task, the children of a `gather`, or those that a frame of asyncio holds."""
     waiter = _waiter_of(task)
     yield waiter
     yield from getattr(waiter, "_children", ())

@@ -1,4 +1,4 @@
-"""The only code that changes what the tiers hold at a caller's word: set, delete, invalidate, and writes to the source."""
+"""The only code that changes the tiers at a caller's request: set, delete, invalidate, and writes to the source."""
 
 from __future__ import annotations
 
@@ -32,17 +32,17 @@ _AT_ONCE = 400
 """Entries of a batch that are under way together: they have a deadline, which others must not use up."""
 
 EVERY_RESOURCE = "*"
-"""What ``invalidate`` takes in place of an id for "the whole type"."""
+"""The id that stands for "the whole type" in a call of ``invalidate``."""
 
 
 class Burst:
-    """What is invalidated in one turn of the loop.
+    """The invalidations of one turn of the loop, which leave together.
 
     Attributes:
         groups: Generations to end, by bucket.
         entries: Entries to remove.
-        sent: Their removal: what there was, or ``None`` where it was not confirmed.
-        error: Why it was not.
+        sent: Their removal: its result is what there was, or ``None`` if the server did not confirm.
+        error: Why it did not.
     """
 
     def __init__(self) -> None:
@@ -52,7 +52,7 @@ class Burst:
         self.error: BackendError | None = None
 
     def add(self, groups: Iterable[Sequence[str]], entries: Iterable[EntryKey]) -> None:
-        """Take some more; what is there already stays there once."""
+        """Adds generations and entries, each once."""
         self.groups.update((tuple(group), None) for group in groups)
         self.entries.update((key.entry, key) for key in entries)
 
@@ -65,9 +65,9 @@ class Writer:
         tier: The remote tier, which looks after memory too.
         tiers: Notes failures.
         fills: Makes values ready for the tiers.
-        flights: Owns removals, so that a caller who leaves does not stop them.
-        events: Who is told.
-        counts: What is counted.
+        flights: Owns removals, so that a caller that leaves does not stop them.
+        events: Told of invalidations.
+        counts: Counts stores, refusals and invalidations.
         environment: The clock.
     """
 
@@ -102,7 +102,7 @@ class Writer:
         policy: Policy,
         ttl: TtlOrUnset,
     ) -> int:
-        """Store values that the caller vouches for, each with its tags. See :meth:`alacena.engine.api.cache.Cache.set`.
+        """Stores values that the caller vouches for, each with its tags. See :meth:`alacena.engine.api.cache.Cache.set`.
 
         Returns:
             How many were stored.
@@ -111,21 +111,21 @@ class Writer:
             EncodeError: A value holds something that cannot be stored.
             ValueError: A value is ``None``, or ``ttl`` is not greater than 0.
         """
-        new_entries = await self._parcels(keys, values, depends, policy, ttl)
+        new_entries = await self._make_entries(keys, values, depends, policy, ttl)
         late: list[EntryKey] = []
         if self._under_way.has_ended:
-            overtaken = self._under_way.overtaken
+            overtaken = self._under_way.has_overtaken
             late = [
                 key
                 for key, new_entry in zip(keys, new_entries, strict=True)
                 if overtaken((*key.endings, *map(key.tag_name, new_entry.tags)))
             ]
         if late:
-            await self._refused([(key, "generation") for key in late])
+            await self._drop_refused([(key, "generation") for key in late])
             entries = {key.entry for key in late}
             pairs = [pair for pair in zip(keys, new_entries, strict=True) if pair[0].entry not in entries]
             keys, new_entries = [key for key, _ in pairs], [new_entry for _, new_entry in pairs]
-        return await self._stored(keys, new_entries, None)
+        return await self._store(keys, new_entries, None)
 
     async def set_read(
         self,
@@ -136,7 +136,7 @@ class Writer:
         ttl: TtlOrUnset,
         beginnings: Sequence[Beginning] | None,
     ) -> int:
-        """Store what a reading brought, if nothing has ended since it began. See :class:`alacena.engine.writing.reading.Reading`.
+        """Stores what a reading brought, if nothing ended since it began. See :class:`alacena.engine.writing.reading.Reading`.
 
         ``beginnings`` is ``None`` if it is not known what the reading rests on: then nothing is stored.
 
@@ -147,23 +147,23 @@ class Writer:
             EncodeError: As for :meth:`set`.
             ValueError: As for :meth:`set`.
         """
-        new_entries = await self._parcels(keys, values, depends, policy, ttl)
+        new_entries = await self._make_entries(keys, values, depends, policy, ttl)
         if beginnings is None:
-            await self._refused([(key, "backend") for key in keys])
+            await self._drop_refused([(key, "backend") for key in keys])
             return 0
-        return await self._stored(keys, new_entries, beginnings)
+        return await self._store(keys, new_entries, beginnings)
 
-    async def _refused(self, refusals: Sequence[tuple[EntryKey, Refusal]]) -> None:
-        """The caller knows of newer values that are not stored: the older ones are not served any more."""
+    async def _drop_refused(self, refusals: Sequence[tuple[EntryKey, Refusal]]) -> None:
+        """Counts refusals, and removes the older values: the caller knows of newer ones, which are not stored."""
         for key, reason in refusals:
             self._counts.count_refusal(key, reason)
         if refusals:
             await self.delete([key for key, _ in refusals])
 
-    async def _stored(
+    async def _store(
         self, keys: Sequence[EntryKey], new_entries: Sequence[NewEntry], beginnings: Sequence[Beginning] | None
     ) -> int:
-        """Store, some at once, and count what was stored."""
+        """Stores entries, some at once, and returns how many were stored."""
         stored = 0
         for at in range(0, len(keys), _AT_ONCE):
             some = slice(at, at + _AT_ONCE)
@@ -179,11 +179,11 @@ class Writer:
                     self._tiers.report_failure("set", key, fate)
                 else:
                     refusals.append((key, fate))
-            await self._refused(refusals)
+            await self._drop_refused(refusals)
         return stored
 
     async def begin(self, scope: Scope, data_types: Iterable[str], tags: Sequence[str]) -> tuple[Beginning, ...] | None:
-        """Note what a reading rests on, for each bucket of the tenant; ``None`` if the remote tier failed."""
+        """Notes what a reading rests on, for each bucket of the tenant; ``None`` if the remote tier failed."""
         buckets, wide = self._keys.groundwork(scope, data_types, tags)
         try:
             return await self._remote.begin(buckets, wide)
@@ -191,7 +191,7 @@ class Writer:
             self._tiers.report_failure("reading", self._keys.entry("any", "any", scope), error)
             return None
 
-    async def _parcels(
+    async def _make_entries(
         self,
         keys: Sequence[EntryKey],
         values: Sequence[Any],
@@ -199,7 +199,7 @@ class Writer:
         policy: Policy,
         ttl: TtlOrUnset,
     ) -> list[NewEntry]:
-        """Values made ready for the tiers: encoded now, so that a bad value is refused before anything is sent.
+        """Makes values ready for the tiers: encoded now, so that a bad value is refused before anything is sent.
 
         If one cannot be stored, what was there before is outdated all the same, and is removed.
         """
@@ -213,14 +213,14 @@ class Writer:
         except EncodeError:
             await self.delete(keys)
             raise
-        # A source that looks, finds nothing, makes it and stores it by hand has it in hand as if it had read it.
+        # A loader that looks, finds nothing, makes the value and stores it by hand holds it as if it had read it.
         if (reads := reads_under_way()) is not None:
             for key, new_entry in zip(keys, new_entries, strict=True):
                 reads.note(key.ident, new_entry.tags)
         return new_entries
 
     async def delete(self, keys: Sequence[EntryKey], *, told: bool = False) -> int:
-        """Remove entries. See :meth:`alacena.engine.api.cache.Cache.delete`.
+        """Removes entries. See :meth:`alacena.engine.api.cache.Cache.delete`.
 
         ``told`` says whether readings that are under way hear of it. They do if the caller deletes; not if a value was
         refused, or each reading that is refused would be the reason to refuse the next one.
@@ -238,7 +238,7 @@ class Writer:
         resource_id: str | None,
         tags: Iterable[str],
     ) -> Ended:
-        """End what a scope, a type, a resource or tags stand for. See :meth:`alacena.engine.api.cache.Cache.invalidate`."""
+        """Ends what a scope, a type, a resource or tags stand for. See :meth:`alacena.engine.api.cache.Cache.invalidate`."""
         groups: list[tuple[str, ...]] = [
             names for tag in tags for names in self._keys.tag_generations(scope.tenant_id, tag)
         ]
@@ -259,15 +259,15 @@ class Writer:
         *,
         by: asyncio.Task[Any] | None = None,
     ) -> Ended:
-        """End generations and remove entries, in one round trip a node.
+        """Ends generations and removes entries, in one round trip a node.
 
-        Whatever is ended in one turn of the loop leaves together, each name once: an ingestion that invalidates a
+        All that is ended in one turn of the loop leaves together, each name once: an ingestion that invalidates a
         document for each of its chunks costs one command.
 
         ``by`` is the task for which that is done, if it is not the one that runs: it knows of it.
         """
         burst = self._burst
-        self._under_way.ended((group[0] for group in groups if len(group) > 1), anew=burst is None, by=by)
+        self._under_way.note_end((group[0] for group in groups if len(group) > 1), anew=burst is None, by=by)
         if burst is None:
             burst = self._burst = Burst()
             burst.add(groups, entries)
@@ -293,7 +293,7 @@ class Writer:
         try:
             ended = await self._remote.invalidate(groups, entries)
             if len({group[1] for group in groups if len(group) > 1}) > 1:
-                # Buckets hear of it one after the other: what was made in one that had heard, from an entry of one that
+                # Buckets hear of it one after the other: an entry made in one that had heard, from an entry of one that
                 # had not, would outlive this.
                 await self._remote.invalidate(groups, ())
         except BackendError as error:
@@ -306,23 +306,23 @@ class Writer:
     async def write(
         self, scope: Scope, resources: Sequence[tuple[str, str]], tags: Sequence[str], hold_s: float
     ) -> AsyncIterator[None]:
-        """Hold entries around a source transaction. See :meth:`alacena.engine.api.cache.Cache.write`."""
+        """Holds entries around a source transaction. See :meth:`alacena.engine.api.cache.Cache.write`."""
         entries = [self._keys.entry(data_type, resource_id, scope) for data_type, resource_id in resources]
         generations = [self._keys.resource_generation(t, r, scope) for t, r in resources]
         groups = [names for tag in tags for names in self._keys.tag_generations(scope.tenant_id, tag)]
-        # With the journals: what was made from a resource is named by loads when they are done.
+        # With the journals: a load names the resources that it was made from when it is done.
         groups += [names for t, r in resources for names in self._keys.resource_generations(t, r, scope)]
         token: bytes | None = None
         try:
-            # What is old ends now, not when the block does: a process that dies inside leaves nothing of it.
-            ending = self.end(scope, None, groups, ()) if groups else _nothing()
-            token, _ = await asyncio.gather(self._held(entries, generations, hold_s), ending)
+            # The old values end now, not when the block does: a process that dies inside leaves nothing of them.
+            ending = self.end(scope, None, groups, ()) if groups else _do_nothing()
+            token, _ = await asyncio.gather(self._hold(entries, generations, hold_s), ending)
             yield
         finally:
             after = self._after_write(scope, groups, entries, token, asyncio.current_task())
             await asyncio.shield(self._flights.own(after))
 
-    async def _held(self, entries: Sequence[EntryKey], generations: Sequence[str], hold_s: float) -> bytes | None:
+    async def _hold(self, entries: Sequence[EntryKey], generations: Sequence[str], hold_s: float) -> bytes | None:
         try:
             return await self._remote.hold(entries, generations, hold_s) if entries else None
         except BackendError as error:
@@ -357,5 +357,5 @@ class Writer:
         return self._keys.resource_generations(data_type, entry.resource_id, scope), [entry]
 
 
-async def _nothing() -> None:
-    """There is nothing to end."""
+async def _do_nothing() -> None:
+    """Does nothing: there is nothing to end."""

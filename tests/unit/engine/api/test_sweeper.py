@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from alacena.engine.api.assembly import Sweeper
-from alacena.engine.memory import MemoryEntry, MemoryTier
+from alacena.engine.memory import MemoryBounds, MemoryEntry, MemoryTier
 from alacena.testing.doubles import FakeEnvironment
 
 if TYPE_CHECKING:
@@ -35,7 +35,7 @@ class Turns:
 
 
 def filled(environment: FakeEnvironment, lives: Callable[[int], float]) -> MemoryTier:
-    memory = MemoryTier(max_bytes=10**9, environment=environment)
+    memory = MemoryTier(MemoryBounds(max_bytes=10**9), environment=environment)
     for number in range(ENTRIES):
         wire_key = b"%d" % number
         memory.put(

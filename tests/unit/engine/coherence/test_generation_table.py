@@ -8,12 +8,12 @@ import pytest
 from alacena.engine.base.generation import Generation
 from alacena.engine.coherence.generation_table import GenerationTable
 from alacena.engine.loading.single_flight import SingleFlight
-from alacena.engine.memory import MemoryEntry, MemoryTier
+from alacena.engine.memory import MemoryBounds, MemoryEntry, MemoryTier
 
 
 @pytest.fixture
 def parts(environment):
-    memory = MemoryTier(max_bytes=1_000_000, environment=environment)
+    memory = MemoryTier(MemoryBounds(max_bytes=1_000_000), environment=environment)
     flights = SingleFlight(memory, environment, 1.0)
     return GenerationTable(memory, flights), memory, flights
 

@@ -12,14 +12,14 @@ from alacena.engine.base.remote_tier import ABSENT, NOT_FOUND, Found
 from alacena.engine.base.scope import Scope
 from alacena.engine.codec import Codec
 from alacena.engine.coherence.value_store import ValueStore
-from alacena.engine.memory import MemoryTier
+from alacena.engine.memory import MemoryBounds, MemoryTier
 
 KEY = Keys().entry("note", "n", Scope("acme"))
 
 
 @pytest.fixture
 def copies(environment):
-    return ValueStore(MemoryTier(max_bytes=1_000_000, environment=environment), Codec(), environment)
+    return ValueStore(MemoryTier(MemoryBounds(max_bytes=1_000_000), environment=environment), Codec(), environment)
 
 
 def keep(copies, value, *, fresh_for_s=math.inf, stale_for_s=0.0, load_s=0.0, generations=(), **policy):
@@ -143,7 +143,7 @@ def test_what_is_received_together_is_kept_as_if_it_had_come_alone(copies, envir
     values = ["text", {"a": [1]}, np.arange(1536, dtype=np.float32), np.arange(3.0), (1, [2]), 7]
     generation = Generation("t")
     generation.nonce = b"one"
-    alone = ValueStore(MemoryTier(max_bytes=1_000_000, environment=environment), codec, environment)
+    alone = ValueStore(MemoryTier(MemoryBounds(max_bytes=1_000_000), environment=environment), codec, environment)
     received = []
     for number, value in enumerate(values):
         data = b"8 bytes." + codec.encode(value)

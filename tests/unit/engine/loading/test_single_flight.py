@@ -11,7 +11,7 @@ from alacena.engine.base.keys import Keys
 from alacena.engine.base.remote_tier import Lease
 from alacena.engine.base.scope import Scope
 from alacena.engine.loading.single_flight import Flight, SingleFlight, ended
-from alacena.engine.memory import MemoryTier
+from alacena.engine.memory import MemoryBounds, MemoryTier
 from tests.unit.engine.scene import settle
 from tests.waiting import for_ever
 
@@ -20,7 +20,7 @@ KEY = Keys().entry("note", "n", Scope("acme"))
 
 @pytest.fixture
 def memory(environment):
-    return MemoryTier(max_bytes=1_000_000, environment=environment)
+    return MemoryTier(MemoryBounds(max_bytes=1_000_000), environment=environment)
 
 
 @pytest.fixture

@@ -8,10 +8,12 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from alacena.engine.memory import SLOT_BYTES, MemoryEntry, MemoryTier
+from alacena.engine.memory import SLOT_BYTES, MemoryBounds, MemoryEntry, MemoryTier
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+    from alacena.engine.base.counts import Counts
 
 
 class StillEnvironment:
@@ -50,8 +52,9 @@ def new_slot() -> Callable[..., MemoryEntry]:
 def new_memory(environment: StillEnvironment) -> Callable[..., MemoryTier]:
     """A tier with room for so many slots of 100 bytes."""
 
-    def make(entries: int, **settings: Any) -> MemoryTier:
-        settings.setdefault("max_slot_ratio", 1.0)
-        return MemoryTier(max_bytes=entries * (SLOT_BYTES + 100), environment=environment, **settings)
+    def make(entries: int, *, counts: Counts | None = None, **bounds: Any) -> MemoryTier:
+        bounds.setdefault("max_slot_ratio", 1.0)
+        bounds.setdefault("max_bytes", entries * (SLOT_BYTES + 100))
+        return MemoryTier(MemoryBounds(**bounds), environment=environment, counts=counts)
 
     return make

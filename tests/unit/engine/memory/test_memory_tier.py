@@ -9,7 +9,7 @@ import weakref
 import pytest
 
 from alacena.engine.base.errors import SettingsError, UsageError
-from alacena.engine.memory import SLOT_BYTES, MemoryTier
+from alacena.engine.memory import SLOT_BYTES, MemoryBounds, MemoryTier
 
 KEY = ("acme", "document", "a")
 
@@ -316,4 +316,4 @@ def test_what_is_known_of_departed_tenants_is_bounded(new_memory, new_slot) -> N
 )
 def test_settings_that_make_no_sense_are_refused(environment, settings, complaint) -> None:
     with pytest.raises(SettingsError, match=complaint):
-        MemoryTier(**{"max_bytes": 1_000, "environment": environment, **settings})
+        MemoryTier(MemoryBounds(**{"max_bytes": 1_000, **settings}), environment=environment)

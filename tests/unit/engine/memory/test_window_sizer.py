@@ -9,11 +9,11 @@ def turned(dial: WindowSizer, times: int, *, distance: float | None = None, dens
     """The ratio after so many turns of a hundred-place segment, ten insertions each."""
     for _ in range(times):
         for _ in range(10):
-            dial.main_looked(density)
+            dial.note_main_look(density)
             if distance is not None:
-                dial.ghost_returned(distance)
+                dial.note_ghost(distance)
         for _ in range(tail):
-            dial.tail_left()
+            dial.note_tail_hit()
         dial.turn(0.1, 0.01)
     return dial.ratio
 

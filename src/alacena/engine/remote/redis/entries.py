@@ -192,7 +192,7 @@ class Entries:
         """
         if type(data) is not bytes:
             if data is None:
-                self._unanswered(ident)
+                self._count_unanswered(ident)
                 return MISSING
             raise data
         first, second = generations[0].nonce, generations[1].nonce
@@ -217,13 +217,13 @@ class Entries:
         if isinstance(found, Unsettled):
             return found
         if found is None or found.fresh_for_s <= 0 or found.value is NOT_FOUND:
-            self._unanswered(ident, found if found is not None and found.fresh_for_s <= 0 else None)
+            self._count_unanswered(ident, found if found is not None and found.fresh_for_s <= 0 else None)
             return MISSING
         self._counts.redis_hits += 1
         self._counts.count_hit(found)
         return found.value
 
-    def _unanswered(self, ident: Ident, expired: Found | None = None) -> None:
+    def _count_unanswered(self, ident: Ident, expired: Found | None = None) -> None:
         tenant_id, data_type, resource_id, *_ = ident
         self._counts.count_unanswered(self._keys.plain(data_type, resource_id, tenant_id), expired)
 

@@ -8,7 +8,7 @@ from alacena.engine.base.errors import ServerReplyError
 from alacena.engine.base.keys import MARK, generation_words, tag_words
 from alacena.engine.base.scope import Scope
 from alacena.engine.codec import EntryError
-from alacena.engine.remote.redis.journal import noted
+from alacena.engine.remote.redis.journal import pick_ended
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -58,7 +58,7 @@ class Inspection:
             "hold": hold_s > 0,
             "hold_left_s": hold_s if hold_s > 0 else None,
             "generations": {name: nonce.hex() if nonce else None for name, nonce in zip(names, nonces, strict=True)},
-            "ended_lately": list(map(generation_words, noted(journal, dict.fromkeys((*names, resource))))),
+            "ended_lately": list(map(generation_words, pick_ended(journal, dict.fromkeys((*names, resource))))),
             "wider": [other.scope.parts for other, there in zip(wider, others, strict=True) if there],
             "entry": None,
         }

@@ -70,7 +70,7 @@ def endings(groups: Iterable[Sequence[str]]) -> Iterable[Removal]:
             yield journal.encode(), ending, True
 
 
-def ended(command: Command, reply: Any) -> Sequence[Any]:
+def read_ended(command: Command, reply: Any) -> Sequence[Any]:
     """Returns the keys or, by script, the generations that a command has ended, as it names them."""
     if isinstance(reply, list):
         return [name for name, there in zip(command[5:-2], reply, strict=True) if there]
@@ -94,7 +94,7 @@ def tells_of(name: bytes, since: bytes, remembered: bytes, tags: Iterable[str]) 
     return any(_digest(tag) in ended or tag.endswith(_MANY) for tag in tags)
 
 
-def noted(journal: bytes, names: Iterable[str]) -> list[str]:
+def pick_ended(journal: bytes, names: Iterable[str]) -> list[str]:
     """Returns those of some generations that a whole journal says have ended since it began."""
     ended = {journal[at : at + RECORD_BYTES] for at in range(NAME_BYTES, len(journal), RECORD_BYTES)}
     return [name for name in names if _digest(name) in ended]

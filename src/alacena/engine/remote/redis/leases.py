@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import suppress
+from dataclasses import dataclass
 from itertools import repeat
 from typing import TYPE_CHECKING, Any
 
@@ -28,8 +29,23 @@ if TYPE_CHECKING:
     from alacena.engine.remote.redis.nodes import Nodes
 
 
+@dataclass(frozen=True, slots=True)
+class LeaseTimes:
+    """The times of leases: for an answer, for a script, and of a lease itself.
+
+    Attributes:
+        budget_s: The longest that a request for a lease waits for its answer.
+        timeout_s: The longest that a script may take, if what it does must not be left undone.
+        lease_ms: The life of a lease.
+    """
+
+    budget_s: float
+    timeout_s: float
+    lease_ms: int
+
+
 class _Terms:
-    """On which terms the leases of one call are asked for.
+    """The terms on which the leases of one call are asked for.
 
     Attributes:
         token: Whose they are; the server's history, as far as it is known, is part of it.
@@ -57,9 +73,7 @@ class Leases:
         entries: Judges what is there instead.
         coherence: Memory, which forgets what a lease has ended.
         environment: Chance.
-        budget_s: How long an answer may take.
-        timeout_s: How long a script may take that nobody can do without.
-        lease_ms: How long a lease lasts.
+        times: How long answers may take, and leases last.
     """
 
     def __init__(
@@ -68,18 +82,16 @@ class Leases:
         entries: Entries,
         coherence: GenerationTable,
         environment: Environment,
-        budget_s: float,
-        timeout_s: float,
-        lease_ms: int,
+        times: LeaseTimes,
     ) -> None:
         self._nodes = nodes
         self._debts = nodes.debts
         self._entries = entries
         self._coherence = coherence
         self._environment = environment
-        self._budget_s = budget_s
-        self._timeout_s = timeout_s
-        self._lease_ms = lease_ms
+        self._budget_s = times.budget_s
+        self._timeout_s = times.timeout_s
+        self._lease_ms = times.lease_ms
 
     async def lease(
         self,
@@ -114,7 +126,10 @@ class Leases:
         return [answer for answer in answers if answer is not None]
 
     def _batches(self, asked: Sequence[LeaseRequest]) -> Iterator[tuple[list[int], list[tuple[Generation, ...]]]]:
-        """Which of them one call asks for, and what each depends on: of one bucket, no entry twice, and not too many."""
+        """Returns batches of requests, each for one call, with the generations that each request depends on.
+
+        The entries of a batch are of one bucket, no entry stands in it twice, and they are not too many.
+        """
         open_: dict[str, tuple[list[int], list[tuple[Generation, ...]], set[bytes]]] = {}
         for index, one in enumerate(asked):
             journal, depends = one.key.journal, self._depends(one)
@@ -136,7 +151,7 @@ class Leases:
     async def _ask(
         self, asked: Sequence[LeaseRequest], depends: Sequence[tuple[Generation, ...]], timeout_s: float
     ) -> list[Permit]:
-        """Ask for leases in one bucket by one script; what the answer says becomes true in the parser."""
+        """Asks for leases in one bucket by one script; the answer takes effect in the parser."""
         node = self._nodes.of(asked[0].key.entry)
         epoch = node.replication_id
         terms = _Terms(self._environment.token(16) + epoch, epoch, self._coherence.generation(asked[0].key.journal))
@@ -163,7 +178,7 @@ class Leases:
             answering.expect_minted((terms.journal,), (name,), mint_name)
             said = dict(zip(generations, nonces, strict=True))
             permits = [
-                self._judged(node, answering, one, terms, tuple((g, said[g.name]) for g in own), *there)
+                self._judge(node, answering, one, terms, tuple((g, said[g.name]) for g in own), *there)
                 for one, own, there in zip(asked, depends, found, strict=True)
             ]
             # Last: the leases above carry the nonces as stamps. Forgotten before, they would be stamps of nothing.
@@ -179,7 +194,7 @@ class Leases:
         )  # fmt: skip
         return await node.evaluate(LEASE, (*names, *generations), args, settle, timeout_s)
 
-    def _judged(
+    def _judge(
         self,
         node: Node,
         answering: Node,
@@ -191,7 +206,7 @@ class Leases:
         left_ms: int,
         holds: int,
     ) -> Permit:
-        """What the server's answer means for one entry."""
+        """Turns the server's answer for one entry into a permit."""
         key = one.key
         owed = self._debts and key.entry in self._debts
         there = None if value is None or owed else self._entries.judge_fully(node, key, value, UNKEPT, keep=False)

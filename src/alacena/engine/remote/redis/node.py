@@ -223,13 +223,13 @@ class Node:
             self._own[key] = self._own.get(key, 0) + 1
 
     def expect_minted(self, generations: Sequence[Generation], nonces: Sequence[bytes | None], mint: bytes) -> None:
-        """Those of some generations that a script of ours has just made: their pushes say nothing new."""
+        """Expects the pushes about generations that a script of ours has just made: they say nothing new."""
         for generation, nonce in zip(generations, nonces, strict=False):
             if nonce == mint:
                 self.expect(generation.name.encode())
 
     def learn(self, generations: Sequence[Generation], nonces: Sequence[bytes], mint: bytes) -> None:
-        """Take note of nonces that a script of ours has read, or made out of ``mint``."""
+        """Notes nonces that a script of ours has read, or made out of ``mint``."""
         for generation, nonce in zip(generations, nonces, strict=True):
             self._coherence.learn(generation, nonce)
         self.unlearn(generations)

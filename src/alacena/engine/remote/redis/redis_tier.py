@@ -12,7 +12,7 @@ from alacena.engine.remote.redis.entries import Entries, values_of
 from alacena.engine.remote.redis.holds import Holds
 from alacena.engine.remote.redis.inspection import Inspection
 from alacena.engine.remote.redis.journal import endings
-from alacena.engine.remote.redis.leases import Leases
+from alacena.engine.remote.redis.leases import Leases, LeaseTimes
 from alacena.engine.remote.redis.stores import Stores
 
 if TYPE_CHECKING:
@@ -51,8 +51,8 @@ class RedisTier:
         self._timeout_s = settings.redis_timeout_s
         holds = Holds(nodes, coherence, environment, self._timeout_s)
         self.hold, self.unhold = holds.hold, holds.unhold
-        lease_ms = max(1, round(settings.lease_s * 1000))
-        leases = Leases(nodes, self._entries, coherence, environment, self._budget_s, self._timeout_s, lease_ms)
+        times = LeaseTimes(self._budget_s, self._timeout_s, max(1, round(settings.lease_s * 1000)))
+        leases = Leases(nodes, self._entries, coherence, environment, times)
         self.lease, self.lease_many = leases.lease, leases.lease_many
         self.renew, self.release, self.discard = leases.renew, leases.release, leases.discard
         stores = Stores(nodes, self._entries, coherence, environment, self._timeout_s, self.release)

@@ -11,7 +11,7 @@ from alacena.engine.base.keys import escape
 from alacena.engine.base.remote_tier import Ended
 from alacena.engine.remote.redis.commands import Remedy, is_forbidden, remedy
 from alacena.engine.remote.redis.debts import Debts
-from alacena.engine.remote.redis.journal import Removal, ended
+from alacena.engine.remote.redis.journal import Removal, read_ended
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
@@ -153,7 +153,7 @@ class Removals:
                     owe(reply)  # In the parser: what the server answers next may be the old value.
                     raise reply
             counted = [(command, reply) for (_, command, counts), reply in zip(group, replies, strict=True) if counts]
-            return [name for command, reply in counted for name in ended(command, reply)]
+            return [name for command, reply in counted for name in read_ended(command, reply)]
 
         commands = [(self._verb, *command[1:]) if command[0] == "UNLINK" else command for _, command, _ in group]
         try:

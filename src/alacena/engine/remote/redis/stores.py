@@ -1,4 +1,4 @@
-"""What is stored on the server: many entries by one script, each with a fate of its own; one entry is the case of one."""
+"""Stores entries on the server: many by one script, each with a fate of its own; one entry is the case of one."""
 
 from __future__ import annotations
 
@@ -73,11 +73,11 @@ class Stores:
 
     async def fill(self, lease: Lease, new_entry: NewEntry) -> Refusal:
         """See :meth:`alacena.engine.base.remote_tier.RemoteTier.fill`."""
-        return _told(await self.fill_many((lease,), (new_entry,)))
+        return _result_of(await self.fill_many((lease,), (new_entry,)))
 
     async def store(self, key: EntryKey, new_entry: NewEntry, began: Beginning | None = None) -> Refusal:
         """See :meth:`alacena.engine.base.remote_tier.RemoteTier.store`."""
-        return _told(await self.store_many((key,), (new_entry,), (began,)))
+        return _result_of(await self.store_many((key,), (new_entry,), (began,)))
 
     async def fill_many(self, leases: Sequence[Lease], new_entries: Sequence[NewEntry]) -> list[Fate]:
         """See :meth:`alacena.engine.base.remote_tier.RemoteTier.fill_many`."""
@@ -118,9 +118,12 @@ class Stores:
     async def _each_slot(
         self, keys: Sequence[EntryKey], act: Callable[[Sequence[int]], Awaitable[list[Fate]]]
     ) -> list[Fate]:
-        """What becomes of entries, those that may share a call together; where a call fails, of all that it was for."""
+        """Acts on entries, those that may share a call together, and returns what became of each.
 
-        async def guarded(indexes: Sequence[int]) -> list[Fate]:
+        If a call fails, it failed for all entries that it was for.
+        """
+
+        async def guard(indexes: Sequence[int]) -> list[Fate]:
             try:
                 return await act(indexes)
             except BackendError as error:
@@ -130,9 +133,9 @@ class Stores:
         for index, key in enumerate(keys):
             groups.setdefault(self._nodes.group(key.entry), []).append(index)
         if len(groups) == 1:
-            return await guarded(range(len(keys)))
+            return await guard(range(len(keys)))
         fates: list[Fate] = [""] * len(keys)
-        answers = await asyncio.gather(*map(guarded, groups.values()))
+        answers = await asyncio.gather(*map(guard, groups.values()))
         for indexes, answer in zip(groups.values(), answers, strict=True):
             for index, fate in zip(indexes, answer, strict=True):
                 fates[index] = fate
@@ -212,7 +215,7 @@ class Stores:
         beginnings: Sequence[Beginning | None],
         known: Sequence[dict[str, tuple[Generation, bytes]]],
     ) -> None:
-        """Judge those that a reading brought by what it began with."""
+        """Judges the entries that a reading brought by the nonces with which it began."""
         since = [began for began in beginnings if began is not None]
         late = await self._know_all_late(
             node, since, [keys[i] for i in begun], [new_entries[i].tags for i in begun], [known[i] for i in begun]
@@ -228,7 +231,7 @@ class Stores:
         tags: Sequence[Sequence[str]],
         known: Sequence[dict[str, tuple[Generation, bytes]]],
     ) -> list[Fate]:
-        """Learn the nonces of all tags that were not named from the beginning; ``generation`` if one may have ended."""
+        """Learns the nonces of all tags that were not named from the beginning; ``generation`` if one may have ended."""
         fates: list[Fate] = [""] * len(keys)
         late = {
             index: names
@@ -249,7 +252,7 @@ class Stores:
         late: Sequence[str],
         known: dict[str, tuple[Generation, bytes]],
     ) -> bool:
-        """Learn the nonces of tags that were not named from the beginning; ``False`` if one may have ended since then.
+        """Learns the nonces of tags that were not named from the beginning; ``False`` if one may have ended since then.
 
         Should one end after this was read, its nonce is another one, and the entry is dead.
         """
@@ -270,10 +273,10 @@ class Stores:
     async def _mint(
         self, node: Node, generations: Sequence[Generation], life_ms: int
     ) -> dict[str, tuple[Generation, bytes]]:
-        """Read the generations' nonces, making those that are missing; by name.
+        """Reads the nonces of generations, makes those that are missing, and returns them by name.
 
-        What the server says is returned, not what is noted here: by the time that this is read, a push may have made it
-        unknown again.
+        The nonces are those of the reply, not those of the table: by the time that the caller reads the table, a push
+        may have made one unknown again.
         """
         minted: dict[str, tuple[Generation, bytes]] = {}
         for at in range(0, len(generations), MOST_GENERATIONS):
@@ -300,7 +303,7 @@ class Stores:
         new_entries: Sequence[NewEntry],
         beginnings: Sequence[Beginning | None],
     ) -> None:
-        """Store those that are not refused yet, and put down what becomes of them."""
+        """Stores the entries that are not refused yet, and writes their fates down."""
         left = [index for index, fate in enumerate(fates) if not fate]
         if not left:
             return
@@ -339,7 +342,7 @@ class Stores:
         return _Item(key, token, [*stamps, *tags] if tags else stamps, new_entry, sealed, began)
 
     async def _send(self, node: Node, items: Sequence[_Item], latest_ms: int, timeout_s: float) -> Sequence[Fate]:
-        """Store by one script, and keep the copies in memory in the step in which the server said so."""
+        """Stores by one script, and keeps the copies in memory in the step in which the server confirms."""
         places: dict[tuple[str, bytes], int] = {}
         names: list[str | bytes] = [name for item in items for name in (item.key.entry, item.key.lease, item.key.hold)]
         wanted: list[Argument] = []
@@ -353,7 +356,7 @@ class Stores:
             wanted += (item.token, life_ms, item.sealed, len(rests_on), *rests_on)
 
         def settle(answering: Node, reply: list[bytes]) -> list[Refusal]:
-            return [self._settled(node, answering, item, fate) for item, fate in zip(items, reply, strict=True)]
+            return [self._settle(node, answering, item, fate) for item, fate in zip(items, reply, strict=True)]
 
         names += [name for name, _ in places]
         journals, asked = _asked(items)
@@ -365,7 +368,7 @@ class Stores:
         except BackendError as error:
             return [error] * len(items)
 
-    def _settled(self, node: Node, answering: Node, item: _Item, fate: bytes) -> Refusal:
+    def _settle(self, node: Node, answering: Node, item: _Item, fate: bytes) -> Refusal:
         if fate != b"ok":
             return fate.decode()  # type: ignore[return-value]
         key = item.key
@@ -396,7 +399,7 @@ def _asked(items: Sequence[_Item]) -> tuple[list[str], list[Argument]]:
 
 
 def _batches(items: Iterator[_Item]) -> Iterator[list[_Item]]:
-    """What one call stores: no entry twice, and not so much that others wait for it."""
+    """Returns batches of entries, each for one call: no entry twice, and not so much that others wait for it."""
     batch: list[_Item] = []
     entries: set[bytes] = set()
     generations = size = 0
@@ -414,7 +417,7 @@ def _batches(items: Iterator[_Item]) -> Iterator[list[_Item]]:
         yield batch
 
 
-def _told(fates: Sequence[Fate]) -> Refusal:
+def _result_of(fates: Sequence[Fate]) -> Refusal:
     """Returns what became of one entry.
 
     Raises:

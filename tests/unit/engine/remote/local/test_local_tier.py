@@ -12,7 +12,7 @@ from alacena.engine.codec import Codec
 from alacena.engine.coherence.generation_table import GenerationTable
 from alacena.engine.coherence.value_store import ValueStore
 from alacena.engine.loading.single_flight import SingleFlight
-from alacena.engine.memory import MemoryTier
+from alacena.engine.memory import MemoryBounds, MemoryTier
 from alacena.engine.remote.local.local_tier import LocalTier
 
 KEYS = Keys()
@@ -24,7 +24,7 @@ POLICY = Policy()
 
 @pytest.fixture
 def tier(environment):
-    memory = MemoryTier(max_bytes=1_000_000, environment=environment)
+    memory = MemoryTier(MemoryBounds(max_bytes=1_000_000), environment=environment)
     coherence = GenerationTable(memory, SingleFlight(memory, environment, 1.0))
     return LocalTier(coherence, ValueStore(memory, Codec(), environment), environment)
 

@@ -11,6 +11,7 @@ from msgspec import structs
 
 from alacena.engine.base.keys import EntryKey
 from alacena.engine.base.lineage import LoadReads
+from alacena.engine.base.remote_tier import Lease
 from alacena.engine.coherence.generation_table import GenerationTable
 from alacena.engine.coherence.value_store import ValueStore
 from alacena.engine.loading.single_flight import SingleFlight
@@ -313,9 +314,17 @@ MUTANTS: dict[str, tuple[str, Callable[[], AbstractContextManager[Any]]]] = {
     ),
     "no replication id": ("failing over", lambda: patch.object(Entries, "_alive", _same_history)),
     "the own process forgets last": ("calm", lambda: patch.object(RedisTier, "_forget", lambda *_: None)),
+    "loads are joined after their entry was replaced": (
+        "entries replaced",
+        lambda: patch.object(SingleFlight, "close", lambda *_: None),
+    ),
+    # A deletion is told twice: by the push on the entry, and by the journal that a lease rests on.
     "loads are joined after their removal": (
         "entries removed",
-        lambda: patch.object(SingleFlight, "close", lambda *_: None),
+        lambda: _patched(
+            patch.object(SingleFlight, "close", lambda *_: None),
+            patch.object(Lease, "is_current", Lease.stands),
+        ),
     ),
     "what a load reads from memory is not noted": ("nested", lambda: patch.object(LoadReads, "note", lambda *_: None)),
     "what a load reads is noted without its tags": (

@@ -307,6 +307,12 @@ class Service:
             return
         if verb == "write":
             version, confirmed = await self._hold_and_write(tenant, resource, process, cache)
+        elif verb == "set":
+            # Of two writers the slower one may store the older value: a plan with this verb has one.
+            version = await self._commit(key)
+            confirmed = await cache.set(TYPE, resource, [tenant, resource, version], tenant, tags=("all",))
+            if not confirmed:
+                return
         else:
             version = await self._commit(key)
             confirmed = await self._invalidate(verb, tenant, resource, cache) > 0

@@ -83,6 +83,14 @@ PLANS = {
         nested=True, keys=3, slow_load_ratio=0.1, faults=("lose_generation", "flush"), fault_every_s=0.2
     ),
     "entries removed": Plan(verbs=("delete",), slow_load_ratio=0.3),
+    "entries replaced": Plan(
+        verbs=("set", "set", "set", "delete"),
+        writing_processes=1,
+        keys=1,
+        slow_load_ratio=0.3,
+        faults=("evict",),
+        fault_every_s=0.05,
+    ),
     "unchanged after a wait": Plan(profile=ROUGH, conditional=True, verbs=("resource", "tag", "tag"), keys=2),
     "unchanged after a wait, cut off": Plan(conditional=True, verbs=("tag", "type"), faults=CUTS, fault_every_s=0.4),
     "outgrown": Plan(profile=ROUGH, outgrown_ratio=0.5, verbs=("commit", "commit", "resource"), write_pause_s=0.5),

@@ -56,7 +56,9 @@ class BlockVerbs(ABC):
 
         The resources are invalidated when the block begins and once more when it ends. A process that dies between its
         commit and the end of the block leaves a hold that expires after ``hold_s`` (left out: the setting), and nothing of
-        the resources that was read before the commit.
+        the resources that was read before the commit; but for a :meth:`reading` that began inside the block, read before
+        the commit, and stores after the hold has expired: nobody says then that the transaction was committed. A hold
+        that lasts as long as the longest transaction and the longest reading together leaves no room for that.
 
         Args:
             tenant_id: The tenant, or a scope.
@@ -97,8 +99,9 @@ class BlockVerbs(ABC):
         What is invalidated after the block began is not stored by it, however long the work takes: it was read before.
         That holds for whatever covers an entry or what it depends on: its own id, a :meth:`write` block around it, its
         type, its scope, its documents and tags; and for an entry that is deleted. An entry that others have only stored
-        anew meanwhile is replaced. What a process that died inside :meth:`write` had committed is not noticed if the
-        block began before the reading did, and its hold has expired before the value is stored.
+        anew meanwhile is replaced. Of a :meth:`write` block that began before the reading, the reading notices the hold
+        while it lasts, and the block's end. If the process dies inside the block, there is no end: after the hold has
+        expired, the reading stores what it read before the commit, and it stays until it expires or is invalidated.
 
         Args:
             tenant_id: The tenant, or a scope: all that the reading stores lies there.

@@ -271,9 +271,15 @@ class EntryKey(msgspec.Struct, eq=False, gc=False):
 
         Those of the resource are no generations of an entry that is removed by its own key.
         """
-        prefix, tail = f"{self.journal[:-1]}r", f":{self._family.kind}:{self._name.decode()}"
-        narrow = (prefix + part.replace("=", f"{tail}:") for part in self._qualifiers.decode().split(":")[1:])
-        return (*self.generations[1:], prefix + tail, *narrow, self.entry.decode())
+        family, name, covering = self._family, self._name.decode(), self.generations[1:]
+        of_resource = f"{family.namespace}:g:{family.tag}:r"
+        if not self._qualifiers:
+            return (*covering, f"{of_resource}:{family.kind}:{name}", self.entry.decode())
+        # With two parts or more, the resource's are all among the generations; with one, the part's own is not.
+        if self._qualifiers.count(b":") == 1:
+            letter, _, part = self._qualifiers[1:].decode().partition("=")
+            covering += (f"{of_resource}{letter}:{family.kind}:{name}:{part}",)
+        return (*covering, self.entry.decode())
 
     @property
     def digest(self) -> bytes:

@@ -110,11 +110,14 @@ class UnderWay:
     @property
     def has_ended(self) -> bool:
         """Whether any tag ended lately."""
+        if self._ended:
+            self._forget()
         return bool(self._ended)
 
-    def has_overtaken(self, names: Iterable[str]) -> bool:
+    def has_overtaken(self, names: Collection[str]) -> bool:
         """Returns whether one of these tags ended while the current task was at work already."""
-        if not self._ended:
+        # A `set` is rarely of what ended: nothing is asked before that is known.
+        if self._ended.keys().isdisjoint(names):
             return False
         self._forget()
         current = asyncio.current_task()

@@ -118,7 +118,8 @@ class Writer:
             late = [
                 key
                 for key, new_entry in zip(keys, new_entries, strict=True)
-                if overtaken((*key.endings, *map(key.tag_name, new_entry.tags)))
+                if overtaken(key.endings)
+                or (new_entry.tags and overtaken([key.tag_name(tag) for tag in new_entry.tags]))
             ]
         if late:
             await self._drop_refused([(key, "generation") for key in late])

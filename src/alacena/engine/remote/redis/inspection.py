@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
+from urllib.parse import unquote
 
 from alacena.engine.base.errors import ServerReplyError
-from alacena.engine.base.keys import MARK, generation_words, tag_words
+from alacena.engine.base.keys import MANY, MARK
 from alacena.engine.base.scope import Scope
 from alacena.engine.codec import EntryError
 from alacena.engine.remote.redis.journal import pick_ended
@@ -18,6 +19,8 @@ if TYPE_CHECKING:
     from alacena.engine.remote.redis.node import Node
     from alacena.engine.remote.redis.nodes import Nodes
     from alacena.engine.remote.redis.wire import Command, Reply
+
+_COVERED: Final = {"t": "tenant", "y": "type", "r": "resource", "a": "agent", "v": "conversation", "c": "collection"}
 
 
 class Inspection:
@@ -58,7 +61,7 @@ class Inspection:
             "hold": hold_s > 0,
             "hold_left_s": hold_s if hold_s > 0 else None,
             "generations": {name: nonce.hex() if nonce else None for name, nonce in zip(names, nonces, strict=True)},
-            "ended_lately": list(map(generation_words, pick_ended(journal, dict.fromkeys((*names, resource))))),
+            "ended_lately": list(map(_describe_generation, pick_ended(journal, dict.fromkeys((*names, resource))))),
             "wider": [other.scope.parts for other, there in zip(wider, others, strict=True) if there],
             "entry": None,
         }
@@ -110,9 +113,9 @@ def _list_ended(
 ) -> list[str]:
     """Returns the generations that have ended since an entry was stored, in words."""
     own = zip(key.generations, envelope.stamps, nonces, strict=False)
-    ended = [generation_words(name) for name, stamp, nonce in own if stamp != nonce]
+    ended = [_describe_generation(name) for name, stamp, nonce in own if stamp != nonce]
     tags = zip(envelope.tags, tagged, strict=False)
-    ended += [tag_words(tag) for (tag, stamp), nonce in tags if stamp != nonce]
+    ended += [_describe_tag(tag) for (tag, stamp), nonce in tags if stamp != nonce]
     return list(dict.fromkeys(ended))
 
 
@@ -121,3 +124,23 @@ def _sound(replies: list[Reply]) -> list[Any]:
         if isinstance(reply, ServerReplyError):
             raise reply
     return replies
+
+
+def _describe_generation(name: str) -> str:
+    """Returns what a generation stands for, in words for people: ``type document``, ``resource document:d1``."""
+    kind, _, rest = name.rpartition("}:")[2].partition(":")
+    if kind == MANY[1:]:
+        return "anything of the tenant"
+    if kind == "k":
+        return f"tag {unquote(rest)}"
+    words = _COVERED.get(kind[:1], kind)
+    within = f" in one {_COVERED.get(kind[1:], kind[1:])}" if len(kind) > 1 else ""
+    return " ".join(part for part in (words, unquote(rest)) if part) + within
+
+
+def _describe_tag(tag: str) -> str:
+    """Returns what a tag of an entry stands for, in words for people: ``document d1``, ``tag prices``."""
+    if tag.startswith(MARK):
+        return _describe_generation("}:" + tag[1:])
+    kind, _, rest = tag.partition(":")
+    return f"{kind} {rest}" if kind in {"document", "collection"} and rest else f"tag {tag}"

@@ -94,11 +94,11 @@ class BlockVerbs(ABC):
                 chunks = split(await fetch("d1"))
                 await reading.set_many("chunk", chunks)
 
-        What is invalidated after the block began is not stored by it, however long the work takes: it was read before.
+        A value that is invalidated after the block began is not stored by it, however long the work takes: it was read before.
         That holds for whatever covers an entry or what it depends on: its own id, a :meth:`write` block around it, its
         type, its scope, its documents and tags; and for an entry that is deleted. An entry that others have only stored
-        anew meanwhile is replaced. What a process that died inside :meth:`write` had committed is not noticed if the
-        block began before the reading did, and its hold has expired before the value is stored.
+        anew meanwhile is replaced. If a process committed inside :meth:`write` and died there, its change is not noticed if
+        that block began before the reading did, and its hold has expired before the value is stored.
 
         Args:
             tenant_id: The tenant, or a scope: all that the reading stores lies there.

@@ -314,7 +314,7 @@ class BatchRunner:
                 self._leave(place)
 
     def _fail(self, places: Sequence[_Place], policy: Policy, error: BaseException) -> None:
-        """Tell whoever waits for entries that are not there yet that nobody brings them."""
+        """Fails the entries that are not there yet, for all callers that wait for them."""
         task = asyncio.current_task()
         assert task is not None
         failed = [place for place in places if not place.flight.is_over]
@@ -328,7 +328,7 @@ class BatchRunner:
             self._leave(place)
 
     def _leave(self, place: _Place) -> None:
-        """Give back what is left of a place."""
+        """Gives back what is left of a place."""
         self._runner.give_back(place.flight)
         if place.held is not None:
             place.held.change.cancel()
@@ -401,7 +401,7 @@ class BatchRunner:
     def _take(
         self, waits: dict[asyncio.Future[Any], _Place], done: set[asyncio.Future[Any]], policy: Policy
     ) -> list[_Place]:
-        """Land what others have brought; returns what they have not."""
+        """Hands out the entries that others have brought, and returns the places of the rest."""
         left = []
         for wait in done & waits.keys():
             place, permit = waits.pop(wait), wait.result()

@@ -155,29 +155,6 @@ def mark_tag(generation: str) -> str:
     return tag if len(tag) <= MAX_TAG_BYTES else MANY
 
 
-_COVERED: Final = {"t": "tenant", "y": "type", "r": "resource", "a": "agent", "v": "conversation", "c": "collection"}
-
-
-def generation_words(name: str) -> str:
-    """Returns what a generation stands for, in words for people: ``type document``, ``resource document:d1``."""
-    kind, _, rest = name.rpartition("}:")[2].partition(":")
-    if kind == MANY[1:]:
-        return "anything of the tenant"
-    if kind == "k":
-        return f"tag {unquote(rest)}"
-    words = _COVERED.get(kind[:1], kind)
-    within = f" in one {_COVERED.get(kind[1:], kind[1:])}" if len(kind) > 1 else ""
-    return " ".join(part for part in (words, unquote(rest)) if part) + within
-
-
-def tag_words(tag: str) -> str:
-    """Returns what a tag of an entry stands for, in words for people: ``document d1``, ``tag prices``."""
-    if tag.startswith(MARK):
-        return generation_words("}:" + tag[1:])
-    kind, _, rest = tag.partition(":")
-    return f"{kind} {rest}" if kind in {"document", "collection"} and rest else f"tag {tag}"
-
-
 def escape(part: str) -> str:
     """Renders one part of a key without a secret."""
     if len(part) <= _LONGEST_PART:

@@ -15,7 +15,7 @@ from alacena.engine.loading.one_shot import refuse_generator_function
 from alacena.engine.loading.single_flight import ClaimLeftError, ended, is_ended, is_order
 from alacena.engine.reading.answers import align, value_of
 from alacena.engine.reading.decision import RENEWING, STALE, ReadDecision, may_stand_in, stand_in
-from alacena.engine.reading.filler import Fill
+from alacena.engine.reading.filler import Fill, Filler
 from alacena.engine.reading.reader import cancel_all, consume, error_of, is_well
 
 if TYPE_CHECKING:
@@ -27,7 +27,6 @@ if TYPE_CHECKING:
     from alacena.engine.loading.single_flight import Flight, SingleFlight
     from alacena.engine.reading.answers import BatchLoader
     from alacena.engine.reading.common_parts import CommonParts
-    from alacena.engine.reading.filler import Filler
     from alacena.engine.reading.load_runner import LoadRunner
     from alacena.engine.reading.reader import Reader
     from alacena.engine.reading.tiered_lookup import TieredLookup

@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from alacena.engine.base.errors import ServerReplyError
-from alacena.engine.base.keys import MARK, generation_words, tag_words
+from alacena.engine.base.generation_words import generation_words, tag_words
+from alacena.engine.base.keys import MARK
 from alacena.engine.base.scope import Scope
 from alacena.engine.codec import EntryError
 from alacena.engine.remote.redis.journal import pick_ended

@@ -390,7 +390,7 @@ class CacheManager(Primitives):
                 chunks = split(await fetch("d1"))
                 await reading.set_many("chunk", chunks)
 
-        What is invalidated after the block began is not stored by it: a document that is deleted while it is ingested
+        A value that is invalidated after the block began is not stored by it: a document that is deleted while it is ingested
         leaves no chunks.
 
         Args:

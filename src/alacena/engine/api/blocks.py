@@ -96,7 +96,7 @@ class BlockVerbs(ABC):
                 chunks = split(await fetch("d1"))
                 await reading.set_many("chunk", chunks)
 
-        What is invalidated after the block began is not stored by it, however long the work takes: it was read before.
+        A value that is invalidated after the block began is not stored by it, however long the work takes: it was read before.
         That holds for whatever covers an entry or what it depends on: its own id, a :meth:`write` block around it, its
         type, its scope, its documents and tags; and for an entry that is deleted. An entry that others have only stored
         anew meanwhile is replaced. Of a :meth:`write` block that began before the reading, the reading notices the hold

@@ -6,7 +6,7 @@ from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING, Any
 
 from alacena.engine.base.keys import collapse, named
-from alacena.engine.base.lineage import named_each
+from alacena.engine.base.lineage import tags_of_each
 from alacena.engine.base.remote_tier import MISSING
 from alacena.engine.base.scope import make_scope
 from alacena.engine.base.ttl import UNSET, TtlOrUnset, checked
@@ -136,6 +136,6 @@ class ManyVerbs(ABC):
         Cost: 1 round trip a node for each 400 entries, 100 of them in one command.
         """
         parts = self._open_parts()
-        scope, given = make_scope(tenant_id), named_each(values, tags, document_ids)
+        scope, given = make_scope(tenant_id), tags_of_each(values, tags, document_ids)
         keys = parts.keys.many(data_type, list(values), scope)
         return await parts.writer.set(keys, list(values.values()), given, self.policy(data_type), ttl)

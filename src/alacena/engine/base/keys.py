@@ -244,7 +244,7 @@ class EntryKey(msgspec.Struct, eq=False, gc=False):
 
     @property
     def endings(self) -> tuple[str, ...]:
-        """What a journal may name if the entry itself is over: all that covers it below the tenant, and its own key.
+        """The names by which a journal may end the entry itself: all that covers it below the tenant, and its own key.
 
         Those of the resource are no generations of an entry that is removed by its own key.
         """

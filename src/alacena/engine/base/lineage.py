@@ -97,10 +97,10 @@ adding to one and taking from it need no lock, and asking whether it is empty is
 """
 
 
-def named_each(
+def tags_of_each(
     resource_ids: Collection[str], tags: Iterable[str], document_ids: Iterable[DocumentId] | DocumentsById
 ) -> list[tuple[str, ...]]:
-    """Tags, and documents as tags, of each of several resources: the same for all, or documents by id.
+    """Returns the tags, and the documents as tags, of each of several resources: the same for all, or documents by id.
 
     Raises:
         InvalidKeyError: As for :func:`named`.

@@ -183,7 +183,7 @@ class Flight:
 
 
 @contextmanager
-def hurried(flights: Sequence[Flight]) -> Iterator[asyncio.Future[None]]:
+def watch_hurry(flights: Sequence[Flight]) -> Iterator[asyncio.Future[None]]:
     """Yields a future that is done once another load begins to wait for one of the flights."""
     future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 

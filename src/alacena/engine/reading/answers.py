@@ -96,7 +96,7 @@ def _id_text(key: object) -> str | None:
 
 
 def value_of(outcome: Lookup[Any] | Found | None) -> Any:
-    """The value of an outcome, ``MISSING`` where there is none."""
+    """Returns the value of an outcome, ``MISSING`` if there is none."""
     if isinstance(outcome, Found):
         return MISSING if outcome.value is NOT_FOUND else outcome.value
     return outcome.value if outcome is not None and outcome.found else MISSING

@@ -15,7 +15,7 @@ from alacena.engine.loading.one_shot import refuse_generator_function
 from alacena.engine.loading.single_flight import ClaimLeftError, ended, is_ended, is_order
 from alacena.engine.reading.answers import align, value_of
 from alacena.engine.reading.decision import RENEWING, STALE, ReadDecision, may_stand_in, stand_in
-from alacena.engine.reading.filler import Fill
+from alacena.engine.reading.filler import Fill, Filler
 from alacena.engine.reading.reader import cancel_all, consume, error_of, is_well
 
 if TYPE_CHECKING:
@@ -27,7 +27,6 @@ if TYPE_CHECKING:
     from alacena.engine.loading.single_flight import Flight, SingleFlight
     from alacena.engine.reading.answers import BatchLoader
     from alacena.engine.reading.common_parts import CommonParts
-    from alacena.engine.reading.filler import Filler
     from alacena.engine.reading.load_runner import LoadRunner
     from alacena.engine.reading.reader import Reader
     from alacena.engine.reading.tiered_lookup import TieredLookup
@@ -314,7 +313,7 @@ class BatchRunner:
                 self._leave(place)
 
     def _fail(self, places: Sequence[_Place], policy: Policy, error: BaseException) -> None:
-        """Tell whoever waits for entries that are not there yet that nobody brings them."""
+        """Fails the entries that are not there yet, for all callers that wait for them."""
         task = asyncio.current_task()
         assert task is not None
         failed = [place for place in places if not place.flight.is_over]
@@ -328,7 +327,7 @@ class BatchRunner:
             self._leave(place)
 
     def _leave(self, place: _Place) -> None:
-        """Give back what is left of a place."""
+        """Gives back what is left of a place."""
         self._runner.give_back(place.flight)
         if place.held is not None:
             place.held.change.cancel()
@@ -401,7 +400,7 @@ class BatchRunner:
     def _take(
         self, waits: dict[asyncio.Future[Any], _Place], done: set[asyncio.Future[Any]], policy: Policy
     ) -> list[_Place]:
-        """Land what others have brought; returns what they have not."""
+        """Hands out the entries that others have brought, and returns the places of the rest."""
         left = []
         for wait in done & waits.keys():
             place, permit = waits.pop(wait), wait.result()

@@ -20,7 +20,7 @@ from alacena.engine.base.events import LoadFailed, LoadFinished
 from alacena.engine.base.remote_tier import NOT_FOUND, Found, Held, Lease, LeaseRequest
 from alacena.engine.loading.load import LoadContext, Renewal, Stopwatch, call_of_source, loading, within
 from alacena.engine.loading.load_limiter import LoadLimiter
-from alacena.engine.loading.single_flight import ClaimLeftError, ended, hurried, is_ended, is_order
+from alacena.engine.loading.single_flight import ClaimLeftError, ended, is_ended, is_order, watch_hurry
 from alacena.engine.loading.source_backoff import told_pause
 
 if TYPE_CHECKING:
@@ -325,7 +325,7 @@ class LoadRunner:
         # If pushes may be lost, the entry may also be filled without our hearing of it: then we look now and then.
         poll_s = self._settings.lease_poll_s * (0.5 + self._environment.random())
         timeout_s = min(left_s, held.for_s if held.is_told else poll_s)
-        with hurried((flight,)) as hurry:
+        with watch_hurry((flight,)) as hurry:
             await asyncio.wait((held.change, hurry), timeout=timeout_s, return_when=asyncio.FIRST_COMPLETED)
         may_be_filled = held.change.result() if held.change.done() else not held.is_told
         if not may_be_filled:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from alacena.engine.base.lineage import named_each
+from alacena.engine.base.lineage import tags_of_each
 from alacena.engine.base.ttl import UNSET, TtlOrUnset
 
 if TYPE_CHECKING:
@@ -123,7 +123,7 @@ class Reading:
         return await self._writer.set_read(
             [self._keys.entry(data_type, resource_id, self._scope) for resource_id in values],
             list(values.values()),
-            [(*self._tags, *own) for own in named_each(values, tags, document_ids)],
+            [(*self._tags, *own) for own in tags_of_each(values, tags, document_ids)],
             self._policy_of(data_type),
             ttl,
             beginnings,

@@ -359,7 +359,7 @@ class Stores:
             return [self._settle(node, answering, item, fate) for item, fate in zip(items, reply, strict=True)]
 
         names += [name for name, _ in places]
-        journals, asked = _asked(items)
+        journals, asked = _questions(items)
         names += journals
         nonces = (nonce for _, nonce in places)
         args = (len(items), NARROW_LIFE_MS, latest_ms, len(journals), *nonces, *wanted, *asked)
@@ -380,10 +380,10 @@ class Stores:
         return ""
 
 
-def _asked(items: Sequence[_Item]) -> tuple[list[str], list[Argument]]:
-    """The journals of the readings that brought entries, and what they are asked.
+def _questions(items: Sequence[_Item]) -> tuple[list[str], list[Argument]]:
+    """Returns the journals of the readings that brought entries, and the words that ask them.
 
-    That is whether anything that covers an entry has ended since its reading began.
+    Each is asked whether anything that covers an entry has ended since its reading began.
     """
     readings: dict[tuple[str, bytes, int], int] = {}
     asked: list[Argument] = []

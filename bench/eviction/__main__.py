@@ -86,7 +86,7 @@ def _costs(console: Console) -> None:
 def main() -> None:
     """Read the options and print the tables."""
     parser = argparse.ArgumentParser(prog="python -m bench.eviction", description=__doc__)
-    parser.add_argument("--traces", help="folder of NAME.txt.gz; default: $BENCH_TRACES or ../shared/traces")
+    parser.add_argument("--traces", help="folder of NAME.txt.gz; default: $BENCH_TRACES or traces")
     parser.add_argument("--only", choices=("recorded", "synthetic", "cost"), help="one part instead of all three")
     options = parser.parse_args()
     console = Console(width=None if Console().is_terminal else 170)

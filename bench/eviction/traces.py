@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 Trace = list[int]
 """Requested keys in order, as dense integers."""
 
-DEFAULT_FOLDER = Path("../shared/traces")
+DEFAULT_FOLDER = Path("traces")
 
 
 def folder_of(option: str | None) -> Path:

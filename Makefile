@@ -14,7 +14,7 @@ SHELL := /bin/bash
 
 ARGS ?=
 # Test processes at the same time: one more than cores, because tests wait for servers. 0: one, for a debugger.
-WORKERS ?= 3
+WORKERS ?= 4
 VENV := .venv
 PARTS := $(CURDIR)/.parts
 POSTGREST := $(PARTS)/postgrest-12.0.2-2/postgrest

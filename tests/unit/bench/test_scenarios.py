@@ -283,7 +283,7 @@ def test_the_command_lists_its_scenarios(capsys: pytest.CaptureFixture[str]) -> 
 
 
 @pytest.mark.parametrize(
-    "name", ["frameworks", "growth", "tables", "wire.hits", "eviction.__main__", "eviction.cost", "eviction.tier"]
+    "name", ["growth", "tables", "wire.hits", "eviction.__main__", "eviction.cost", "eviction.tier"]
 )
 def test_every_other_command_can_be_started(name: str) -> None:
     assert import_module(f"bench.{name}").__doc__

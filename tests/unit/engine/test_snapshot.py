@@ -156,7 +156,7 @@ async def test_what_made_room_is_missed_as_evicted() -> None:
         for number in range(40):
             await cache.get("note", f"n{number}", TENANT)
         snapshot = cache._parts.observation.recorder.renew()
-    assert snapshot.total.misses.evicted == snapshot.total.evictions > 10
+    assert snapshot.total.misses.evicted == snapshot.total.evictions > 5
     assert snapshot.total.reads.none == snapshot.total.misses.total
 
 

@@ -75,7 +75,9 @@ async def _ours(server: Server, entries: int) -> Ending:
 
 async def _ended(server: Server, url: str, entries: int, relay: Relay | None = None) -> Ending:
     server.flush()
-    async with Cache(Settings(redis_url=url)) as cache, Cache(Settings(redis_url=server.url)) as other:
+    # A read that is over its budget on a busy machine is not what is measured here.
+    relayed, direct = (Settings(redis_url=one, redis_budget_s=5.0) for one in (url, server.url))
+    async with Cache(relayed) as cache, Cache(direct) as other:
         await _fill(server, cache, entries)
         ids = [f"d{number}" for number in range(_REAL)]
         assert len(await other.get_many("document", ids, "acme")) == _REAL
@@ -105,7 +107,7 @@ async def _fill(server: Server, cache: Cache, entries: int) -> None:
 
 async def _scanned(server: Server, entries: int) -> Ending:
     server.flush()
-    async with Cache(Settings(redis_url=server.url)) as cache:
+    async with Cache(Settings(redis_url=server.url, redis_budget_s=5.0)) as cache:
         await _fill(server, cache, entries)
     client = Redis(unix_socket_path=server.path)
     before, trips, cursor = sum(server.calls().values()), 0, 0

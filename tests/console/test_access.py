@@ -29,7 +29,6 @@ async def test_stranger_sees_the_page_and_nothing_of_the_cache(client_of: Callab
             "health",
             "fleet",
             "overview",
-            "everywhere",
             "tenants",
             "explain",
             "queues",

@@ -117,15 +117,18 @@ async def test_processes_are_summed_and_asked_one_by_one(
                 return found if len(found) == 2 else None
 
             fleet = await until(listed)
-            asked = (await client.get("/api/everywhere", params=question)).json()["processes"]
+            explained = (await client.get("/api/explain", params=question)).json()["data"]
 
             async def counted() -> Any:
                 return (await client.get("/api/overview")).json()["reads"]["memory"] == 1
 
             await until(counted)
-            mine = (await client.get("/api/overview", params={"process": cache.snapshot().process})).json()
+            (name,) = (one["name"] for one in fleet if not one["name"].startswith("other"))
+            mine = (await client.get("/api/overview", params={"process": name})).json()
 
-    assert len(fleet) == len(asked) == 2
     assert not any(one["is_stale"] for one in fleet)
-    assert [bool(one["memory"]) for one in asked if one["name"].startswith("other")] == [True]
-    assert mine["reads"].get("memory", 0) == 0
+    (there,) = explained["processes"]
+    assert there["process"].startswith("other")
+    assert there["memory"]["alive"]
+    assert explained["facts"]["memory"] is None
+    assert (mine["processes"], mine["reads"]["memory"]) == (1, 0)

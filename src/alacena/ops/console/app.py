@@ -31,7 +31,7 @@ LOOPBACK: Final = ("localhost", "127.0.0.1", "::1")
 _KINDS: Final = {"js": "text/javascript", "css": "text/css", "html": "text/html", "svg": "image/svg+xml"}
 _LONGEST_TOKEN_BODY: Final = 10_000
 _VIEWS: Final = (
-    "health", "fleet", "overview", "tenants", "explain", "everywhere", "queues", "dead", "locks", "tokens", "log"
+    "health", "fleet", "overview", "tenants", "explain", "queues", "dead", "locks", "tokens", "log"
 )  # fmt: skip
 
 

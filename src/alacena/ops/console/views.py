@@ -31,8 +31,6 @@ _HEALTH_S: Final = 10.0
 
 _MOST_NAMES: Final = 20_000
 _MOST_LETTERS: Final = 200
-_MOST_ASKED: Final = 32
-_ANSWER_S: Final = 5.0
 _PROCESS: Final = ("version", "uptime_s", "connected", "memory_serves", "memory_bytes", "loads_under_way", "why")
 _SCOPE: Final = ("agent_id", "conversation_id", "collection_id", "user_id")
 _LONGEST_PARAMETER: Final = 20_000
@@ -99,26 +97,8 @@ class Views:
             return [self._cache.snapshot()]
         return [one.snapshot for one in members if one.snapshot is not None and process in {None, "", one.name}]
 
-    async def everywhere(self, request: Request) -> dict[str, Any]:
-        """Returns what each process knows of one entry: its memory, and whether it loads it."""
-        words = {"data_type": _require(request, "type"), "resource_id": _require(request, "id")}
-        words |= {"tenant_id": _require(request, "tenant")}
-        words |= {name: given for name in _SCOPE if (given := request.query_params.get(name))}
-        members = [one for one in await self._cache.fleet() if not one.is_stale][:_MOST_ASKED]
-        answers = await asyncio.gather(*(self._ask(member.name, words) for member in members))
-        return {"processes": answers}
-
-    async def _ask(self, process: str, words: dict[str, str]) -> dict[str, Any]:
-        try:
-            found = await self._cache.ask(process, "explain", words, deadline_s=_ANSWER_S)
-        except TimeoutError:
-            return {"name": process, "error": f"no answer within {_ANSWER_S:g} s"}
-        except AlacenaError as error:
-            return {"name": process, "error": str(error)}
-        return {"name": process, **report.plain(found)}
-
     async def explain(self, request: Request) -> CommandResult:
-        """Returns why a read of one entry is what it is."""
+        """Returns why a read of one entry is what it is, and what each other process knows of it."""
         parts = {name: request.query_params.get(name) or None for name in _SCOPE}
         scope = Scope(_require(request, "tenant"), **parts)
         return await report.explanation(self._cache, _require(request, "type"), _require(request, "id"), scope)

@@ -101,7 +101,7 @@ function Explain({ about }) {
   const { parameters } = here()
   const [given, setGiven] = useState(parameters)
   const ready = Boolean(parameters.type && parameters.id && parameters.tenant)
-  const state = useLive('explain', parameters, { on: ready })
+  const state = useLive('explain', parameters, { on: ready, everyMs: 10_000 }) // each asks every process
   const action = useAction()
   const put = (name) => (event) => setGiven({ ...given, [name]: event.target.value })
   const drop = () => action.begin('invalidate', { tenant: parameters.tenant, type: parameters.type, id: parameters.id },
@@ -116,14 +116,13 @@ function Explain({ about }) {
       <p class="buttons"><a href=${location.href}>${t('link')}</a>
         ${about.actions && html`<button type="button" class="danger" onClick=${drop}>${t('invalidate')}</button>`}</p>
       ${action.view}
-      <${Everywhere} parameters=${parameters} />
+      <${Processes} found=${state.data.data} />
       <${Facts} caption=${t('facts')} facts=${state.data.data.facts} />`}`
 }
 
-function Everywhere({ parameters }) {
-  const state = useLive('everywhere', parameters, { everyMs: 10_000 })
-  if (state.data === null) return html`<${Notice} state=${state} />`
-  const rows = state.data.processes.map(({ name, error, memory, loading }) => ({ name, ...(memory ?? {}), loading: loading ?? null, error }))
+function Processes({ found }) {
+  const all = [{ process: t('this_process'), ...found.facts }, ...(found.processes ?? [])]
+  const rows = all.map(({ process, error, memory, loading }) => ({ name: process, ...(memory ?? {}), loading: loading ?? null, error }))
   return html`<${Table} caption=${t('in_each_process')} rows=${rows} columns=${[
     { key: 'name', label: t('process') },
     { key: 'fresh_for_s', label: t('in_memory'), show: (value, row) => (row.error ? english(row.error) : value == null ? t('not_there') : row.alive === false ? t('why_invalidated') : duration(value)) },

@@ -63,6 +63,7 @@ const WORDS = {
   of_processes: ['Processes together: {count}.', 'Procesos juntos: {count}.'],
   of_process: ['Process {process}.', 'Proceso {process}.'],
   of_all: ['All processes', 'Todos los procesos'],
+  this_process: ['(this process)', '(este proceso)'],
   in_each_process: ['In each process', 'En cada proceso'],
   in_memory: ['In memory, fresh for', 'En memoria, vigente durante'],
   not_there: ['not there', 'no está'],

@@ -132,13 +132,13 @@ def real_server() -> Iterator[str]:
 def _command(chance: random.Random) -> tuple[str, ...]:
     key, other, value = chance.choice(KEYS), chance.choice(KEYS), str(chance.randrange(10))
     commands: list[tuple[str, ...]] = [
-        *[(name, key) for name in ("GET", "STRLEN", "EXISTS", "PTTL", "TYPE", "GETDEL", "PERSIST", "DEL", "INCR")],
+        *[(name, key) for name in ("GET", "STRLEN", "EXISTS", "PTTL", "TYPE", "PERSIST", "DEL")],
         ("MGET", key, other),
         ("SET", key, value),
         ("SET", key, value, "GET"),
         ("SET", key, value, "NX"),
         ("SET", key, value, "XX"),
-        ("SETNX", key, value),
+        ("INCRBY", key, value),
         ("MSET", key, value, other, value),
         ("PEXPIRE", key, "-1"),
         ("UNLINK", key, other),

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from alacena.engine.remote.backend import Script
 from alacena.engine.remote.local.twins import TWINS, TwinServer
+from tests.simulator import keyspace_commands  # noqa: F401 - registers the commands that the scripts use
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING
 
 from alacena.engine.base.errors import ServerReplyError
 from alacena.engine.remote.local.keyspace import (
-    OK,
     TYPE_NAMES,
     Keyspace,
     all_keys,
@@ -39,10 +38,9 @@ def exists(space: Keyspace, words: list[bytes]) -> Reply:
     return sum(space.peek(key) is not None for key in words)
 
 
-@command("TYPE", 1, reads=True)
-def type_(space: Keyspace, words: list[bytes]) -> Reply:
-    """Returns the name of the value's type, or ``none``."""
-    value = space.peek(words[0])
+def type_name(space: Keyspace, key: bytes) -> bytes:
+    """Returns the type of a key's value, ``none`` if there is no such key."""
+    value = space.peek(key)
     return b"none" if value is None else TYPE_NAMES[type(value)]
 
 
@@ -55,24 +53,6 @@ def pttl(space: Keyspace, words: list[bytes]) -> Reply:
     return -1 if deadline is None else max(deadline - space.now_ms(), 0)
 
 
-@command("TTL", 1, reads=True)
-def ttl(space: Keyspace, words: list[bytes]) -> Reply:
-    """Returns seconds left, rounded; -1 if it does not expire, -2 if it is not there."""
-    left = pttl(space, words)
-    return left if left < 0 else (left + 500) // 1000
-
-
-def _expire(space: Keyspace, words: list[bytes], unit: int, *, absolute: bool) -> Reply:
-    deadline = integer(words[1]) * unit + (0 if absolute else space.now_ms())
-    condition = words[2].upper() if len(words) > 2 else b""
-    if condition not in {b"", b"NX", b"XX", b"GT", b"LT"}:
-        raise ServerReplyError(f"ERR Unsupported option {words[2].decode(errors='replace')}")
-    if space.peek(words[0]) is None or not _allows(condition, space.deadline_ms(words[0]), deadline):
-        return 0
-    space.set_deadline_ms(words[0], deadline)
-    return 1
-
-
 def _allows(condition: bytes, old: int | None, new: int) -> bool:
     if condition == b"NX":
         return old is None
@@ -83,28 +63,17 @@ def _allows(condition: bytes, old: int | None, new: int) -> bool:
     return condition != b"LT" or old is None or new < old
 
 
-@command("EXPIRE", 2, 3)
-def expire(space: Keyspace, words: list[bytes]) -> Reply:
-    """Expires after so many seconds; 1 if it will."""
-    return _expire(space, words, 1000, absolute=False)
-
-
 @command("PEXPIRE", 2, 3)
 def pexpire(space: Keyspace, words: list[bytes]) -> Reply:
     """Expires after so many milliseconds; 1 if it will."""
-    return _expire(space, words, 1, absolute=False)
-
-
-@command("EXPIREAT", 2, 3)
-def expireat(space: Keyspace, words: list[bytes]) -> Reply:
-    """Expires at a second of the server's clock; 1 if it will."""
-    return _expire(space, words, 1000, absolute=True)
-
-
-@command("PEXPIREAT", 2, 3)
-def pexpireat(space: Keyspace, words: list[bytes]) -> Reply:
-    """Expires at a millisecond of the server's clock; 1 if it will."""
-    return _expire(space, words, 1, absolute=True)
+    deadline = space.now_ms() + integer(words[1])
+    condition = words[2].upper() if len(words) > 2 else b""
+    if condition not in {b"", b"NX", b"XX", b"GT", b"LT"}:
+        raise ServerReplyError(f"ERR Unsupported option {words[2].decode(errors='replace')}")
+    if space.peek(words[0]) is None or not _allows(condition, space.deadline_ms(words[0]), deadline):
+        return 0
+    space.set_deadline_ms(words[0], deadline)
+    return 1
 
 
 @command("PERSIST", 1)
@@ -130,7 +99,7 @@ def scan(space: Keyspace, words: list[bytes]) -> Reply:
     match = _glob(named.get(b"MATCH", b"*")).fullmatch
     found = [key for key in space.names() if match(key)]
     if b"TYPE" in named:
-        found = [key for key in found if type_(space, [key]) == named[b"TYPE"].lower()]
+        found = [key for key in found if type_name(space, key) == named[b"TYPE"].lower()]
     return [b"0", found]
 
 
@@ -167,23 +136,3 @@ def ping(space: Keyspace, words: list[bytes]) -> Reply:  # noqa: ARG001 - every 
 def publish(space: Keyspace, words: list[bytes]) -> Reply:
     """Rings the listeners of a channel; returns how many there are."""
     return space.on_publish(words[0], words[1]) if space.on_publish is not None else 0
-
-
-@command("DBSIZE", 0, reads=True, keys=no_keys)
-def dbsize(space: Keyspace, words: list[bytes]) -> Reply:  # noqa: ARG001 - every command has this shape
-    """Returns how many keys there are."""
-    return len(space)
-
-
-@command("FLUSHALL", 0, 1, keys=no_keys)
-def flushall(space: Keyspace, words: list[bytes]) -> Reply:  # noqa: ARG001 - every command has this shape
-    """Deletes everything."""
-    for key in list(space.names()):
-        space.delete(key)
-    return OK
-
-
-@command("FLUSHDB", 0, 1, keys=no_keys)
-def flushdb(space: Keyspace, words: list[bytes]) -> Reply:
-    """Deletes everything: there is one database."""
-    return flushall(space, words)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from alacena.engine.base.errors import ServerReplyError
-from alacena.engine.remote.local.keyspace import OK, Keyspace, command, integer
+from alacena.engine.remote.local.keyspace import Keyspace, command, integer
 
 if TYPE_CHECKING:
     from alacena.engine.remote.backend import Reply
@@ -30,28 +30,10 @@ def hgetall(space: Keyspace, words: list[bytes]) -> Reply:
     return dict(space.get(words[0], dict) or {})
 
 
-@command("HLEN", 1, reads=True)
-def hlen(space: Keyspace, words: list[bytes]) -> Reply:
-    """Returns how many fields there are."""
-    return len(space.get(words[0], dict) or ())
-
-
 @command("HEXISTS", 2, reads=True)
 def hexists(space: Keyspace, words: list[bytes]) -> Reply:
     """Returns 1 if the field is there."""
     return int(words[1] in (space.get(words[0], dict) or ()))
-
-
-@command("HKEYS", 1, reads=True)
-def hkeys(space: Keyspace, words: list[bytes]) -> Reply:
-    """Returns the names of the fields."""
-    return list(space.get(words[0], dict) or ())
-
-
-@command("HVALS", 1, reads=True)
-def hvals(space: Keyspace, words: list[bytes]) -> Reply:
-    """Returns the values of the fields."""
-    return list((space.get(words[0], dict) or {}).values())
 
 
 @command("HSET", 3, None)
@@ -65,24 +47,6 @@ def hset(space: Keyspace, words: list[bytes]) -> Reply:
     fields.update(zip(pairs[::2], pairs[1::2], strict=True))
     space.mark_changed(key)
     return len(fields) - before
-
-
-@command("HMSET", 3, None)
-def hmset(space: Keyspace, words: list[bytes]) -> Reply:
-    """Sets fields; the old name."""
-    hset(space, words)
-    return OK
-
-
-@command("HSETNX", 3)
-def hsetnx(space: Keyspace, words: list[bytes]) -> Reply:
-    """Sets a field that is not there; 1 if it was set."""
-    key, field, value = words
-    if field in (space.get(key, dict) or ()):
-        return 0
-    space.get_or_create(key, dict)[field] = value
-    space.mark_changed(key)
-    return 1
 
 
 @command("HDEL", 2, None)

@@ -7,7 +7,7 @@ from itertools import islice
 from typing import TYPE_CHECKING
 
 from alacena.engine.base.errors import ServerReplyError
-from alacena.engine.remote.local.keyspace import OK, Keyspace, command, integer
+from alacena.engine.remote.local.keyspace import Keyspace, command, integer
 
 if TYPE_CHECKING:
     from alacena.engine.remote.backend import Reply
@@ -42,12 +42,6 @@ def lpush(space: Keyspace, words: list[bytes]) -> Reply:
 def lpop(space: Keyspace, words: list[bytes]) -> Reply:
     """Takes the first, or the first so many."""
     return _pop(space, words, left=True)
-
-
-@command("RPOP", 1, 2)
-def rpop(space: Keyspace, words: list[bytes]) -> Reply:
-    """Takes the last, or the last so many."""
-    return _pop(space, words, left=False)
 
 
 def _pop(space: Keyspace, words: list[bytes], *, left: bool) -> Reply:
@@ -85,39 +79,3 @@ def lindex(space: Keyspace, words: list[bytes]) -> Reply:
     index = integer(words[1])
     items = space.get(words[0], deque) or deque()
     return items[index] if -len(items) <= index < len(items) else None
-
-
-@command("LREM", 3)
-def lrem(space: Keyspace, words: list[bytes]) -> Reply:
-    """Removes equal elements: from the head, from the tail (negative) or all (0)."""
-    count = integer(words[1])
-    items = space.get(words[0], deque)
-    if items is None:
-        return 0
-    kept: deque[bytes] = deque()
-    removed = 0
-    for item in items if count >= 0 else reversed(items):
-        if item == words[2] and (count == 0 or removed < abs(count)):
-            removed += 1
-        elif count >= 0:
-            kept.append(item)
-        else:
-            kept.appendleft(item)
-    if removed:
-        items.clear()
-        items.extend(kept)
-        space.mark_changed(words[0])
-    return removed
-
-
-@command("LTRIM", 3)
-def ltrim(space: Keyspace, words: list[bytes]) -> Reply:
-    """Keeps a part of the list."""
-    start, stop = integer(words[1]), integer(words[2])
-    items = space.get(words[0], deque)
-    if items is not None:
-        kept = list(islice(items, *bounds(start, stop, len(items))))
-        items.clear()
-        items.extend(kept)
-        space.mark_changed(words[0])
-    return OK

@@ -46,9 +46,3 @@ def smembers(space: Keyspace, words: list[bytes]) -> Reply:
 def sismember(space: Keyspace, words: list[bytes]) -> Reply:
     """Returns 1 if it is a member."""
     return int(words[1] in (space.get(words[0], SetMembers) or ()))
-
-
-@command("SCARD", 1, reads=True)
-def scard(space: Keyspace, words: list[bytes]) -> Reply:
-    """Returns how many members there are."""
-    return len(space.get(words[0], SetMembers) or ())

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from math import isnan
 from typing import TYPE_CHECKING
 
 from alacena.engine.base.errors import ServerReplyError
@@ -52,20 +51,6 @@ def _may(flags: set[bytes], old: float | None, new: float) -> bool:
     return not (b"GT" in flags and new <= old) and not (b"LT" in flags and new >= old)
 
 
-@command("ZINCRBY", 3)
-def zincrby(space: Keyspace, words: list[bytes]) -> Reply:
-    """Adds to a score; returns it."""
-    key, amount, member = words
-    step = parse_float(amount)
-    members = space.get(key, SortedSet)
-    score = ((members and members.score(member)) or 0.0) + step
-    if isnan(score):
-        raise ServerReplyError("ERR resulting score is not a number (NaN)")
-    space.get_or_create(key, SortedSet).put(member, score)
-    space.mark_changed(key)
-    return score
-
-
 @command("ZREM", 2, None)
 def zrem(space: Keyspace, words: list[bytes]) -> Reply:
     """Removes members; returns how many were there."""
@@ -99,17 +84,6 @@ def zcard(space: Keyspace, words: list[bytes]) -> Reply:
     return 0 if members is None else len(members)
 
 
-@command("ZCOUNT", 3, reads=True)
-def zcount(space: Keyspace, words: list[bytes]) -> Reply:
-    """Returns how many members have a score in a range."""
-    low, high = _parse_bound(words[1]), _parse_bound(words[2])
-    members = space.get(words[0], SortedSet)
-    if members is None:
-        return 0
-    start, stop = members.span(low[0], high[0], above_low=low[1], below_high=high[1])
-    return stop - start
-
-
 @command("ZRANGE", 3, 4, reads=True)
 def zrange(space: Keyspace, words: list[bytes]) -> Reply:
     """Returns members by rank, both ends included; pairs with WITHSCORES."""
@@ -126,7 +100,7 @@ def zrange(space: Keyspace, words: list[bytes]) -> Reply:
 @command("ZRANGEBYSCORE", 3, 7, reads=True)
 def zrangebyscore(space: Keyspace, words: list[bytes]) -> Reply:
     """Returns members by score, with WITHSCORES and LIMIT."""
-    low, high = _parse_bound(words[1]), _parse_bound(words[2])
+    low, high = parse_bound(words[1]), parse_bound(words[2])
     with_scores, offset, count = _range_options(words[3:])
     members = space.get(words[0], SortedSet)
     if members is None or offset < 0:
@@ -154,7 +128,7 @@ def _range_options(words: list[bytes]) -> tuple[bool, int, int]:
 @command("ZREMRANGEBYSCORE", 3)
 def zremrangebyscore(space: Keyspace, words: list[bytes]) -> Reply:
     """Removes members by score; returns how many there were."""
-    low, high = _parse_bound(words[1]), _parse_bound(words[2])
+    low, high = parse_bound(words[1]), parse_bound(words[2])
     members = space.get(words[0], SortedSet)
     if members is None:
         return 0
@@ -166,30 +140,11 @@ def zremrangebyscore(space: Keyspace, words: list[bytes]) -> Reply:
     return len(gone)
 
 
-@command("ZPOPMIN", 1, 2)
-def zpopmin(space: Keyspace, words: list[bytes]) -> Reply:
-    """Takes the members of lowest score: ``[member, score]``, or a list of such pairs where a count is given."""
-    wrong = "ERR value is out of range, must be positive"
-    count = integer(words[1], wrong) if len(words) > 1 else 1
-    if count < 0:
-        raise ServerReplyError(wrong)
-    members = space.get(words[0], SortedSet)
-    if members is None:
-        return []
-    taken = members.slice(0, count)
-    for _, member in taken:
-        members.discard(member)
-    if taken:
-        space.mark_changed(words[0])
-    pairs = [[member, score] for score, member in taken]
-    return pairs if len(words) > 1 else pairs[0]
-
-
 def _list_pairs(pairs: list[tuple[float, bytes]], *, with_scores: bool) -> Reply:
     return [[member, score] for score, member in pairs] if with_scores else [member for _, member in pairs]
 
 
-def _parse_bound(word: bytes) -> tuple[float, bool]:
+def parse_bound(word: bytes) -> tuple[float, bool]:
     """Returns a score that ends a range, and whether it is itself outside."""
     outside = word[:1] == b"("
     return parse_float(word[1:] if outside else word, _BOUND_ERROR), outside

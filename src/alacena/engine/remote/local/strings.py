@@ -26,41 +26,6 @@ def mget(space: Keyspace, words: list[bytes]) -> Reply:
     return [value if type(value) is bytes else None for value in values]
 
 
-@command("STRLEN", 1, reads=True)
-def strlen(space: Keyspace, words: list[bytes]) -> Reply:
-    """Returns the length in bytes."""
-    return len(space.get(words[0], bytes) or b"")
-
-
-@command("GETRANGE", 3, reads=True)
-def getrange(space: Keyspace, words: list[bytes]) -> Reply:
-    """Returns a part of the value, both ends included; negative positions count from the end."""
-    value = space.get(words[0], bytes) or b""
-    start, end = integer(words[1]), integer(words[2])
-    if start < 0 and end < 0 and start > end:
-        return b""
-    start = max(len(value) + start if start < 0 else start, 0)
-    end = max(len(value) + end if end < 0 else end, 0)
-    return value[start : end + 1]
-
-
-@command("APPEND", 2)
-def append(space: Keyspace, words: list[bytes]) -> Reply:
-    """Appends, keeping the expiry; returns the length."""
-    key, tail = words
-    value = (space.get(key, bytes) or b"") + tail
-    space.put(key, value, space.deadline_ms(key))
-    return len(value)
-
-
-@command("GETDEL", 1)
-def getdel(space: Keyspace, words: list[bytes]) -> Reply:
-    """Returns the value, which is deleted."""
-    value = space.get(words[0], bytes)
-    space.delete(words[0])
-    return value
-
-
 @command("SET", 2, None)
 def set_(space: Keyspace, words: list[bytes]) -> Reply:
     """Sets, with NX, XX, GET, KEEPTTL and the four ways to give an expiry."""
@@ -107,62 +72,13 @@ def _deadline(space: Keyspace, name: bytes, amount: bytes) -> int:
     return number * unit + (0 if absolute else space.now_ms())
 
 
-@command("SETNX", 2)
-def setnx(space: Keyspace, words: list[bytes]) -> Reply:
-    """Sets if there is nothing; 1 if it was set."""
-    return int(set_(space, [*words, b"NX"]) is not None)
-
-
-@command("SETEX", 3)
-def setex(space: Keyspace, words: list[bytes]) -> Reply:
-    """Sets with an expiry in seconds."""
-    return set_(space, [words[0], words[2], b"EX", words[1]])
-
-
-@command("PSETEX", 3)
-def psetex(space: Keyspace, words: list[bytes]) -> Reply:
-    """Sets with an expiry in milliseconds."""
-    return set_(space, [words[0], words[2], b"PX", words[1]])
-
-
-@command("MSET", 2, None, keys=lambda words: words[::2])
-def mset(space: Keyspace, words: list[bytes]) -> Reply:
-    """Sets several keys."""
-    if len(words) % 2:
-        raise ServerReplyError("ERR wrong number of arguments for 'mset' command")
-    for key, value in zip(words[::2], words[1::2], strict=True):
-        space.put(key, value)
-    return OK
-
-
-def _add(space: Keyspace, key: bytes, amount: int) -> Reply:
+@command("INCRBY", 2)
+def incrby(space: Keyspace, words: list[bytes]) -> Reply:
+    """Adds a number."""
+    key, amount = words[0], integer(words[1])
     value = space.get(key, bytes)
     number = (0 if value is None else integer(value)) + amount
     if not -(2**63) <= number < 2**63:
         raise ServerReplyError("ERR increment or decrement would overflow")
     space.put(key, b"%d" % number, space.deadline_ms(key))
     return number
-
-
-@command("INCR", 1)
-def incr(space: Keyspace, words: list[bytes]) -> Reply:
-    """Adds one."""
-    return _add(space, words[0], 1)
-
-
-@command("DECR", 1)
-def decr(space: Keyspace, words: list[bytes]) -> Reply:
-    """Takes one away."""
-    return _add(space, words[0], -1)
-
-
-@command("INCRBY", 2)
-def incrby(space: Keyspace, words: list[bytes]) -> Reply:
-    """Adds a number."""
-    return _add(space, words[0], integer(words[1]))
-
-
-@command("DECRBY", 2)
-def decrby(space: Keyspace, words: list[bytes]) -> Reply:
-    """Takes a number away."""
-    return _add(space, words[0], -integer(words[1]))

@@ -47,8 +47,8 @@ def test_every_change_is_told_and_nothing_else(clock: Clock) -> None:
         ("SET a 1", [b"a"]),
         ("SET a 2 NX", []),
         ("GET a", []),
-        ("INCR a", [b"a"]),
-        ("EXPIRE a 5", [b"a"]),
+        ("INCRBY a 1", [b"a"]),
+        ("PEXPIRE a 5000", [b"a"]),
         ("DEL a missing", [b"a"]),
         ("RPUSH l 1", [b"l"]),
         ("LPOP l", [b"l"]),
@@ -87,7 +87,7 @@ def test_reads_are_told_of_every_key_named_there_or_not(clock: Clock) -> None:
     space = Keyspace(clock, on_read=read.append)
     _run(space, "SET a 1")
     _run(space, "MGET a b a")
-    _run(space, "STRLEN c")
+    _run(space, "HGETALL c")
     _run(space, "SCAN 0")
     assert read == [b"a", b"b", b"a", b"c"]
 
@@ -95,10 +95,10 @@ def test_reads_are_told_of_every_key_named_there_or_not(clock: Clock) -> None:
 def test_a_container_that_is_emptied_is_gone_with_its_expiry(clock: Clock) -> None:
     space = Keyspace(clock)
     _run(space, "RPUSH l 1")
-    _run(space, "EXPIRE l 100")
+    _run(space, "PEXPIRE l 100000")
     _run(space, "LPOP l")
     _run(space, "RPUSH l 2")
-    assert _run(space, "TTL l") == -1
+    assert _run(space, "PTTL l") == -1
 
 
 def test_published_messages_go_to_whoever_listens(clock: Clock) -> None:
@@ -109,7 +109,8 @@ def test_published_messages_go_to_whoever_listens(clock: Clock) -> None:
 
 
 @pytest.mark.parametrize(
-    ("line", "error"), [("", "empty"), ("NOPE", "unknown command"), ("GET", "wrong number"), ("INCR l", "WRONGTYPE")]
+    ("line", "error"),
+    [("", "empty"), ("NOPE", "unknown command"), ("GET", "wrong number"), ("INCRBY l 1", "WRONGTYPE")],
 )
 def test_refusals_name_what_is_wrong(clock: Clock, line: str, error: str) -> None:
     space = Keyspace(clock)

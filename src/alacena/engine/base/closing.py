@@ -34,7 +34,7 @@ class Deadline:
         return max(self._at - asyncio.get_running_loop().time(), least)
 
     def pull_in(self) -> None:
-        """Makes now the instant: whoever closes was cancelled himself."""
+        """Makes now the instant: whoever closes was cancelled himself, and what remains is cut short, but taken apart."""
         self._at = asyncio.get_running_loop().time()
 
 
@@ -67,6 +67,7 @@ class Closing(Generic[T]):
     async def wait(self) -> None:
         """Waits for the end of what is being closed on the running loop."""
         if self._task is not None and self.is_here:
+            # One caller of close() who gives up must not stop the closing that the others wait for.
             await asyncio.shield(self._task)
 
 

@@ -39,6 +39,7 @@ async def ask(provider: CredentialProvider) -> tuple[str, str]:
     try:
         given = await provider.get_credentials_async()
     except Exception as error:
+        # An outage of the provider is an outage of the server: reads go on to the source, and the next connect asks again.
         raise BackendUnavailableError(f"the credentials provider failed: {type(error).__name__}") from error
     if isinstance(given, (tuple, list)) and len(given) in (1, 2) and all(isinstance(word, str) for word in given):
         return ("default", given[0]) if len(given) == 1 else (given[0], given[1])

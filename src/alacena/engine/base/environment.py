@@ -41,6 +41,7 @@ class SystemEnvironment:
     def __init__(self) -> None:
         self.now: Callable[[], float] = partial(time.clock_gettime, _BOOTTIME)
         self.wall: Callable[[], float] = time.time
+        # Its own generator: random.seed() in an application would make all its processes renew at the same moment.
         self._random = random.Random()  # noqa: S311 - jitter, not secrets
 
     def random(self) -> float:

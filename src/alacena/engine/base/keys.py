@@ -80,6 +80,7 @@ def ident_of(data_type: str, resource_id: str, scope: Scope) -> Ident:
     if scope.is_tenant_wide:
         return (scope.tenant_id, data_type, resource_id)
     parts = (scope.agent_id, scope.conversation_id, scope.collection_id)
+    # Most idents name no reader, and memory holds one tuple an entry: two fields less are 16 bytes less for each.
     readers = (scope.user_id, scope.permissions) if scope.names_reader else ()
     return (scope.tenant_id, data_type, resource_id, *parts, *readers)
 
@@ -87,6 +88,8 @@ def ident_of(data_type: str, resource_id: str, scope: Scope) -> Ident:
 @lru_cache(maxsize=1_024)
 def permission_digest(permissions: frozenset[str]) -> str:
     """Returns the text that stands for a set of permissions in keys: equal for equal sets, in every process."""
+    # With its length before each, {"ab", "c"} and {"a", "bc"} are two sets; joined by a separator, a permission that
+    # holds the separator would be two.
     return _digest("".join(f"{len(one)}:{one}" for one in sorted(permissions)), b"")
 
 
@@ -108,9 +111,11 @@ def document_text(document_id: Any) -> str | None:
     if isinstance(document_id, Enum):
         document_id = document_id.value
     if isinstance(document_id, str):
+        # A subclass of str may render itself in another way; its characters are the id.
         return str.__str__(document_id) if document_id.strip() else None
     if isinstance(document_id, UUID):
         return str(document_id)
+    # True has an index, and a flag that stands in the field by mistake is not document 1.
     if isinstance(document_id, bool) or not hasattr(type(document_id), "__index__"):
         return None
     try:
@@ -172,6 +177,7 @@ def _quote(part: str) -> str:
     Few are remembered: each lives in memory between the parts of an entry, and what lives keeps the allocator from
     giving the memory around it back when the entries have expired.
     """
+    # quote() leaves "~" as it is, and "~" marks a digest here: a name that begins with one must not look like a digest.
     text = quote(part, safe=_SAFE, errors="surrogatepass").replace("~", "%7E")
     return text if len(text) <= _LONGEST_PART else "~" + _digest(part, b"")
 
@@ -224,6 +230,7 @@ class EntryKey(msgspec.Struct, eq=False, gc=False):
         qualifiers = self._qualifiers
         is_told = self._family.is_told and b"~" not in self._name
         if is_told and qualifiers:  # permissions stand in the key as a digest
+            # A digest cannot be read back, so a push that names such a key needs the key itself beside the entry.
             is_told = b"~" not in qualifiers and b":p=" not in qualifiers
         return b"" if is_told else self.entry
 
@@ -293,6 +300,7 @@ class EntryKey(msgspec.Struct, eq=False, gc=False):
             if value is not None:
                 narrow = part(permission_digest(value) if letter == "p" else value)
                 made += [f"{letter}:{narrow}", f"y{letter}:{kind}:{narrow}", f"r{letter}:{kind}:{name}:{narrow}"]
+        # An entry depends on its own tenant and type already: a tag for each would be compared twice at every read.
         own = {name.partition("}:")[2] for name in self.generations}
         tags = [tag if len(tag := MARK + one) <= MAX_TAG_BYTES else MANY for one in made if one not in own]
         if data_type == _WHOLE_DOCUMENTS:
@@ -354,6 +362,7 @@ class Keys:
             MissingTenantError: The tenant is blank.
         """
         place = self.place(data_type, resource_id, tenant_id)
+        # The long way checks and escapes; the short one has seen that nothing needs it.
         if place is None:
             tenant_id, data_type = tenant_text(tenant_id), identifier("data_type", data_type)
             resource_id = identifier("resource_id", resource_id)
@@ -371,6 +380,7 @@ class Keys:
         """Returns the place of the tenant's own entry, its name rendered; ``None`` if that takes more than a look."""
         if (
             self._is_simple
+            # Not isinstance: a member of a str enumeration is equal to its value, and hashes otherwise in some versions.
             and type(tenant_id) is type(data_type) is type(resource_id) is str
             and len(resource_id) <= _LONGEST_PART
             and _PLAIN(resource_id)
@@ -407,6 +417,7 @@ class Keys:
         Raises:
             InvalidKeyError: The type or an id is blank or not text.
         """
+        # In more than one bucket each id has a hash tag of its own, so nothing is common to all of them.
         if self._buckets or not scope.is_tenant_wide:
             return [self.entry(data_type, resource_id, scope) for resource_id in resource_ids]
         data_type = identifier("data_type", data_type)
@@ -420,6 +431,7 @@ class Keys:
 
     def _names(self, texts: Sequence[str]) -> Sequence[bytes]:
         """Returns parts rendered: together where all of them are simple, as they mostly are where they come in numbers."""
+        # One match over all texts in place of one for each. A newline cannot be in them: the pattern has none.
         if self._part is escape and _COLONS("".join(texts)):
             names = "\n".join(texts).replace(":", "%3A").encode().split(b"\n")
             if max(map(len, names)) <= _LONGEST_PART:

@@ -61,6 +61,7 @@ class LoadReads:
 
     def note(self, ident: Ident, tags: Iterable[str]) -> None:
         """Notes an entry that the load has in hand, with its tags: it read it, or stored it itself."""
+        # Generations are of one tenant: what another tenant ends can never end this value, so its tags would only be refused.
         if self._is_over or self._is_many or ident[0] != self._key.tenant_id:
             return
         self._idents[ident] = None
@@ -69,6 +70,7 @@ class LoadReads:
 
     def note_slot(self, ident: Ident, generations: Iterable[Generation]) -> None:
         """Notes that the load read an entry in memory."""
+        # The first two are the tenant's and the type's; lineage() derives these from the ident.
         self.note(ident, [tag_of(generation) for generation in generations][2:])
 
     def tags(self) -> tuple[str, ...]:
@@ -130,6 +132,7 @@ def made_from(key: EntryKey, value: Any, tags: Iterable[str]) -> tuple[str, ...]
     """
     search = _search(value)
     names = (*tags, *map(document_tag, search.found)) if search is not None else tuple(tags)
+    # The rest was not looked at, and may name more documents. What names one may name any: it ends with every one.
     if search is not None and search.left < 0 and search.found:
         return (MANY,)
     collection_id = key.ident[5] if len(key.ident) > 3 else None
@@ -182,6 +185,7 @@ class _Search:
             for holder in level:
                 inside = self._inside_or_nothing(holder)
                 if inside is not None and self.left >= 0:
+                    # A level that is larger than what is left is cut, not skipped: what stands first in a long list counts.
                     room = self.left
                     self.left -= len(inside)
                     some = inside if self.left >= 0 else islice(inside, room)
@@ -208,6 +212,7 @@ class _Search:
         if kind is list:
             return holder  # type: ignore[no-any-return]
         if kind is not dict and isinstance(holder, list | tuple | AbstractSet):
+            # A named tuple is looked at by its names, as it is a record; any other tuple is a list.
             names = getattr(holder, "_fields", None)
             if not isinstance(names, tuple):
                 return holder
@@ -232,10 +237,12 @@ def _fields_of(value: Any) -> Mapping[Any, Any] | None:
     """Returns the fields of an object, ``None`` if it has none. No property and no method of it runs."""
     if isinstance(value, type):
         return None
+    # From the class, so that an instance that answers to every name does not look like a struct.
     names = getattr(type(value), "__struct_fields__", None) or getattr(type(value), "__dataclass_fields__", None)
     if names is not None:
         return {name: getattr(value, name, None) for name in names}
     try:
+        # Past the object's own __getattr__, which may load from a database or raise anything.
         fields = object.__getattribute__(value, "__dict__")
     except AttributeError:
         return None

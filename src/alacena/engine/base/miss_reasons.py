@@ -52,6 +52,8 @@ class MissReasons:
             reason: Why.
             ago_s: How long ago that came about.
         """
+        # The hash stands for the ident: a table of idents would be as large as the cache. Two of one hash are rare, and
+        # the price is a wrong word in a diagnosis.
         mark = hash(ident)
         place = (mark >> 40) & (_PLACES - 1)
         self._places[place] = (mark & _MARK) | reason

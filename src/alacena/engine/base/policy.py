@@ -80,6 +80,7 @@ def _problem(name: str, value: object) -> str | None:
     optional = {"retry_after_s", "soft_timeout_s", "hard_timeout_s", "jitter_ratio", "redis_budget_s"}
     if value is None and name in optional:
         return None
+    # True is an int, and stale_if_error_s=True is meant as a switch: as one second it would hardly ever help.
     if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value) or value < 0:
         return f"must be a number of at least 0, not {value!r}"
     if name.endswith("timeout_s") and value == 0:

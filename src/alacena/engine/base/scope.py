@@ -43,9 +43,11 @@ def _text(name: str, value: object) -> str:
         # Its own str() and hash() go by its name, and differ between versions of Python.
         return identifier(name, value.value)
     if isinstance(value, str):
+        # The characters, not what a subclass makes of them: format() of a str enumeration changed in Python 3.11.
         return str.__str__(value)
     if isinstance(value, UUID):
         return str(value)
+    # True would be "1" by its index and "True" by its text: two keys for one id.
     if isinstance(value, Integral) and not _is_bool(value):
         return int.__repr__(int(value))
     raise InvalidKeyError(f"{name} must be a string, an int or a UUID, not {type(value).__name__}: {value!r:.80}")
@@ -134,6 +136,7 @@ class Scope:
             value = getattr(self, name)
             if value is not None:
                 checked = permission_set(value) if name == "permissions" else identifier(name, value)
+                # The dataclass is frozen for users; its own checks may still write.
                 object.__setattr__(self, name, checked)
 
     @property
@@ -164,6 +167,7 @@ class Scope:
             Scope(self.tenant_id, **{name: getattr(self, name) for name in kept})
             for size in range(len(given), -1, -1)
             for kept in combinations(given, size)
+            # See the docstring: without this line a reader with fewer rights meets what was made with all of the user's.
             if self.permissions is None or "permissions" in kept or "user_id" not in kept
         )
 

@@ -170,6 +170,7 @@ class _Reading:
         self._said: dict[str, object] = {}
         text = url.strip()
         scheme, separator, rest = text.partition("://")
+        # Quotes come from a file of variables that a shell would have taken off.
         if text[:1] in {'"', "'"}:
             self.faults.append("it stands in quotes: take them away")
         elif not separator or (scheme not in _SCHEMES and scheme != _UNIX):
@@ -191,6 +192,8 @@ class _Reading:
         before, _, query = rest.partition("?")
         authority, slash, path = before.partition("/")
         credentials, at, hosts = authority.rpartition("@")
+        # A "/" in a password ends the authority early, and the real "@" is then in the path. Reading on would connect to a
+        # host whose name is the first piece of the password.
         cut = "@" in path and (scheme != _UNIX or bool(authority))
         if cut or ("@" in query and not at and "=" not in query.partition("@")[0]):
             self.faults.append(f"it holds '/' or '?' before its last '@': {_ENCODE}")
@@ -211,7 +214,9 @@ class _Reading:
         options = dict(parse_qsl(query, keep_blank_values=True))
         self._said["options"] = {name: value for name, value in options.items() if name in KNOWN_OPTIONS}
         self._said["ignored"] = tuple(sorted(_IGNORED & options.keys()))
+        # Refused, not ignored: these change how long a call may take or what TLS checks, and silence would drop that.
         self.faults += [f"{name}: {why}" for name, why in _REFUSED.items() if name in options]
+        # Their number is said and not their names: after an unescaped "?" they are pieces of the password.
         unknown = options.keys() - _IGNORED - _REFUSED.keys() - set(KNOWN_OPTIONS)
         if unknown:
             near = sorted({one for name in unknown for one in get_close_matches(name, KNOWN_OPTIONS, 1, 0.8)})
@@ -278,6 +283,7 @@ class _Reading:
             self.faults.append(
                 f"an address has a port and no host: write host:port; if there is a password before it, {_ENCODE}"
             )
+        # Said before the port is looked at: "${HOST}:6379" has a port and is a variable that nobody filled in.
         elif not closing and _NO_HOST.search(text):
             self.faults.append("an address is no host name (an unexpanded variable?): write host:port")
         elif colon and not (port.isascii() and port.isdecimal() and int(port) < 65_536):
@@ -310,6 +316,7 @@ def _read_database(options: Mapping[str, str], otherwise: str) -> str:
 def _no_scheme(scheme: str) -> str:
     """Returns the message; it shows a scheme only if it is a known one, for what stands there may be a password."""
     known = ", ".join(f"{one}://" for one in ("redis", "rediss", "unix", "valkey", "redis+sentinel", "redis+cluster"))
+    # Only a scheme that is in a table is repeated: in "secret://…" the word may be the password of a broken URL.
     if (instead := _OTHER_SCHEMES.get(scheme.lower())) is None:
         if scheme.lower() in _SCHEMES or scheme.lower() == _UNIX:
             return f"its scheme must be in lower case: write {scheme.lower()}://"

@@ -116,16 +116,19 @@ class Settings:
             environ = os.environ
         values: dict[str, Any] = {}
         problems: list[str] = []
+        # Empty counts as left out: that is how a deployment switches the server off.
         if environ.get("REDIS_URL"):
             values["redis_url"] = environ["REDIS_URL"]
         foreign: list[str] = []
         for name, text in sorted(environ.items()):
             if name.startswith(_PREFIX):
                 _read(name, text, values, problems, foreign)
+            # Variables are written in capitals. One in small letters is told, not read, as no other program would read it.
             elif name.upper().startswith(_PREFIX):
                 foreign.append(name)
         if foreign:
             _log.warning("variables that begin with %s and are no settings: %s", _PREFIX, ", ".join(foreign))
+        # After the environment, so that what code says wins; and checked with it, so that one message has all faults.
         values.update(overrides)
         problems += [f"{name}: {why}" for name, value in values.items() if (why := _problem(name, value))]
         if problems:
@@ -163,6 +166,7 @@ def _read(variable: str, text: str, values: dict[str, Any], problems: list[str],
     kind = _KINDS.get(name)
     if kind is None:
         of_a_service = _OF_A_SERVICE.fullmatch(rest) and (
+            # ALACENA_PORT=6379 may be a setting that somebody believes in; Kubernetes writes tcp://10.0.0.1:6379 there.
             not rest.endswith("PORT") or "SERVICE" in rest or "://" in text
         )
         if of_a_service or not _is_meant(name):
@@ -182,6 +186,7 @@ def _parse(kind: str, text: str) -> Any:
     if "None" in kind and text.lower() in {"", "none"}:
         return None
     if kind.startswith("Mapping"):
+        # From the right: the id of a tenant may hold "=".
         pairs = (pair.rsplit("=", 1) for pair in text.split(",") if pair)
         return {tenant: int(count) for tenant, count in pairs}
     if kind == "bool":
@@ -213,6 +218,7 @@ def _problem(name: str, value: object) -> str | None:
 def _text_problem(name: str, value: object) -> str | None:
     if not isinstance(value, str) or not value.strip():
         hidden = "blank text" if isinstance(value, str) else f"a {type(value).__name__}"
+        # Of a secret only the type is shown; that it is empty is no secret.
         shown = hidden if name in _SECRET and value else repr(value)
         return f"must be a non-empty string, not {shown}"
     size = len(value.encode("utf-8", "surrogatepass"))

@@ -40,6 +40,7 @@ def seconds(ttl: Ttl) -> float | None:
     number = real_number(ttl.total_seconds() if isinstance(ttl, timedelta) else ttl)
     if number is None:
         raise TypeError(f"ttl must be seconds, a timedelta or None (never expires), not {type(ttl).__name__}")
+    # NaN is asked for by itself: every comparison with it is false, so "not number > 0" would do and be tidied away.
     if math.isnan(number) or number <= 0:
         raise ValueError(f"ttl must be greater than 0, not {ttl}: use None for an entry that never expires")
     return None if math.isinf(number) else number
@@ -52,6 +53,7 @@ def real_number(value: object) -> float | None:
     try:
         return float(value)
     except OverflowError:
+        # A whole number too large for a float is still a time: for ever, as infinity is.
         return math.copysign(math.inf, -1 if value < 0 else 1)
 
 

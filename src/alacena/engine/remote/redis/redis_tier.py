@@ -43,9 +43,10 @@ class RedisTier:
         coherence, environment = context.coherence, context.environment
         self._nodes = nodes
         self._debts = nodes.debts
-        self._keys = context.keys
         self._coherence = coherence
         self._entries = Entries(context)
+        # Bound once, for the most used way.
+        self._node_of, self._generations, self._judge = nodes.of, coherence.generations, self._entries.judge
         self._environment = environment
         self._budget_s = settings.redis_budget_s
         self._timeout_s = settings.redis_timeout_s
@@ -67,32 +68,17 @@ class RedisTier:
         return self._nodes.is_up
 
     def find(
-        self, keys: Sequence[EntryKey], policy: Policy, *, keep: bool, unknown: Sequence[Generation] = ()
+        self, keys: Sequence[EntryKey], policy: Policy, keep: bool, unknown: Sequence[Generation] = ()
     ) -> Awaitable[Found | Unsettled | None]:
         """See :meth:`alacena.engine.base.remote_tier.RemoteTier.find`."""
         key = keys[0]
         entry = key.entry
-        node = self._nodes.of(entry)
-        generations = self._coherence.generations(key.generations)
+        node = self._node_of(entry)
+        generations = self._generations(key.generations)
         if unknown or len(keys) > 1 or generations[0].nonce is None or generations[1].nonce is None:
             return self._find_among(node, keys, unknown, policy, keep=keep)
-        settle = partial(self._entries.judge, node, key, generations, policy, keep)
+        settle = partial(self._judge, node, key, generations, policy, keep)
         return node.fetch(entry, settle, policy.redis_budget_s or self._budget_s)
-
-    def seek(self, data_type: str, resource_id: str, tenant_id: str) -> Awaitable[Any] | None:
-        """See :meth:`alacena.engine.base.remote_tier.RemoteTier.seek`."""
-        place = self._keys.place(data_type, resource_id, tenant_id)
-        if place is None:
-            return None
-        family, name = place
-        generations = self._coherence.generations(family.generations)
-        if generations[0].nonce is None or generations[1].nonce is None:
-            return None
-        entry = family.entry + name
-        node = self._nodes.of(entry)
-        ident = (tenant_id, data_type, resource_id)
-        settle = partial(self._entries.judge_value, node, ident, place, generations)
-        return node.fetch(entry, settle, self._budget_s)
 
     async def _find_among(
         self, node: Node, keys: Sequence[EntryKey], unknown: Sequence[Generation], policy: Policy, *, keep: bool

@@ -13,7 +13,7 @@ from alacena.engine.base.ttl import UNSET, TtlOrUnset, checked
 from alacena.engine.loading.load import Request, adapt
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine, Iterable, Mapping
+    from collections.abc import Callable, Coroutine, Iterable
 
     from alacena.engine.api.assembly import Parts
     from alacena.engine.api.loop_guard import LoopGuard

@@ -358,9 +358,7 @@ class Keys:
         """
         family = None
         if (  # the most used way to a key: all its parts are known, or can stand in it as they are
-            self._is_simple
-            and type(tenant_id) is type(data_type) is type(resource_id) is str
-            and _SHORT(resource_id)
+            self._is_simple and type(tenant_id) is type(data_type) is type(resource_id) is str and _SHORT(resource_id)
         ):
             family, name = self._families.get((tenant_id, data_type, 0)), resource_id.encode()
         if family is None:

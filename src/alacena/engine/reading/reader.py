@@ -16,8 +16,8 @@ from alacena.engine.loading.single_flight import ClaimLeftError
 from alacena.engine.reading.decision import RENEWING, STALE, ReadDecision, decide, may_stand_in, patience_s, stand_in
 
 if TYPE_CHECKING:
-    from collections.abc import Coroutine, Iterable, Sequence
-    from typing import Protocol
+    from collections.abc import Callable, Coroutine, Iterable, Sequence
+    from typing import TypeAlias
 
     from alacena.engine.base.keys import EntryKey
     from alacena.engine.base.policy import Policy
@@ -29,13 +29,7 @@ if TYPE_CHECKING:
     from alacena.engine.reading.load_runner import LoadRunner
     from alacena.engine.reading.tiered_lookup import TieredLookup
 
-    class Find(Protocol):
-        """A look for a fresh entry."""
-
-        def __call__(
-            self, keys: Sequence[EntryKey], policy: Policy, keep: bool
-        ) -> Coroutine[Any, Any, Found | None]: ...
-
+    Find: TypeAlias = Callable[[Sequence[EntryKey], Policy, bool], Coroutine[Any, Any, Found | None]]
 
 _log = logging.getLogger("alacena")
 

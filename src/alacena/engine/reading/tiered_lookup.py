@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from enum import Enum
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from alacena.engine.base.errors import BackendError, BackendUnavailableError
 from alacena.engine.base.events import BackendFailed
@@ -92,7 +92,7 @@ class TieredLookup:
                 return self._values.found(key, entry)
         return None
 
-    async def find(
+    async def find(  # noqa: C901 - one step of the most used way: a call costs more than what it would tidy up
         self, keys: Sequence[EntryKey], policy: Policy, keep: bool, loads: bool = False, leads: bool = True
     ) -> Found | None:
         """Looks into memory, if copies are kept there, and then asks the remote tier.

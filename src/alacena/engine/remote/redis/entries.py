@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 from itertools import groupby
 from typing import TYPE_CHECKING, Any, cast
 
@@ -17,60 +16,33 @@ from alacena.engine.codec import NOTHING, EntryError, Envelope
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from alacena.engine.base.counts import Counts
-    from alacena.engine.base.environment import Environment
-    from alacena.engine.base.events import Events
     from alacena.engine.base.generation import Generation
-    from alacena.engine.base.keys import EntryKey, Keys
+    from alacena.engine.base.keys import EntryKey
     from alacena.engine.base.remote_tier import NewEntry
-    from alacena.engine.codec import Codec
-    from alacena.engine.coherence.generation_table import GenerationTable
-    from alacena.engine.coherence.value_store import Received, ValueStore
+    from alacena.engine.coherence.value_store import Received
     from alacena.engine.remote.redis.node import Node
     from alacena.engine.remote.redis.wire import Reply
+    from alacena.engine.remote.tier_parts import TierParts
 
 _ABSENCE_S = 60.0
 """How long memory remembers that a scope has no entry of its own: a push ends it sooner."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class EntryContext:
-    """The parts of a cache on which its entries on a server stand.
-
-    Attributes:
-        keys: Renders names.
-        coherence: The generations known to this process, and memory.
-        values: Puts values into memory.
-        codec: Seals and opens entries.
-        environment: Time and chance.
-        events: Observers, told of entries that are not ours.
-        counts: Counters of the remote tier.
-    """
-
-    keys: Keys
-    coherence: GenerationTable
-    values: ValueStore
-    codec: Codec
-    environment: Environment
-    events: Events
-    counts: Counts
 
 
 class Entries:
     """Entries as bytes of the server. Everything here runs inside the wire's parser or before a command is sent.
 
     Args:
-        context: The parts of the cache.
+        parts: The parts of the cache.
     """
 
-    def __init__(self, context: EntryContext) -> None:
-        self._codec = codec = context.codec
+    def __init__(self, parts: TierParts) -> None:
+        self._codec = codec = parts.codec
         self._glance, self._decode = codec.glance, codec.decode
-        self._coherence = context.coherence
-        self._values = context.values
-        self._now = context.environment.now
-        self._events = context.events
-        self._counts = context.counts
+        self._coherence = parts.coherence
+        self._values = parts.values
+        self._now = parts.environment.now
+        self._events = parts.events
+        self._counts = parts.counts
 
     def seal(
         self,

@@ -21,13 +21,12 @@ if TYPE_CHECKING:
     from alacena.engine.base.generation import Generation
     from alacena.engine.base.keys import EntryKey
     from alacena.engine.base.policy import Policy
-    from alacena.engine.base.settings import Settings
     from alacena.engine.remote.backend import Reply
-    from alacena.engine.remote.redis.entries import EntryContext
     from alacena.engine.remote.redis.journal import Removal
     from alacena.engine.remote.redis.node import Node
     from alacena.engine.remote.redis.nodes import Nodes
     from alacena.engine.remote.redis.wire import Command
+    from alacena.engine.remote.tier_parts import TierParts
 
 
 class RedisTier:
@@ -35,16 +34,15 @@ class RedisTier:
 
     Args:
         nodes: The servers.
-        context: The parts of the cache.
-        settings: Budgets.
+        parts: The parts of the cache.
     """
 
-    def __init__(self, nodes: Nodes, context: EntryContext, settings: Settings) -> None:
-        coherence, environment = context.coherence, context.environment
+    def __init__(self, nodes: Nodes, parts: TierParts) -> None:
+        coherence, environment, settings = parts.coherence, parts.environment, parts.settings
         self._nodes = nodes
         self._debts = nodes.debts
         self._coherence = coherence
-        self._entries = Entries(context)
+        self._entries = Entries(parts)
         # Bound once, for the most used way.
         self._node_of, self._generations, self._judge = nodes.of, coherence.generations, self._entries.judge
         self._environment = environment
@@ -60,7 +58,7 @@ class RedisTier:
         self.store, self.store_many = stores.store, stores.store_many
         self.fill, self.fill_many = stores.fill, stores.fill_many
         self.begin = Beginnings(nodes, coherence, environment, self._timeout_s).begin
-        self.inspect = Inspection(nodes, context.keys, context.codec, self._timeout_s).inspect
+        self.inspect = Inspection(nodes, parts.keys, parts.codec, self._timeout_s).inspect
 
     @property
     def is_up(self) -> bool:

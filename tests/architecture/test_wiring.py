@@ -10,11 +10,6 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 SOURCE = ROOT / "src"
-MAY_KNOW_EACH_OTHER = {
-    frozenset({"alacena.engine.api.cache", "alacena.engine.api.tenant"}): "a tenant's handle is made by its cache",
-}
-"""Circles of imports for types, each with its reason. None at run time: `lint-imports` and Python itself see to that."""
-
 MOST_ARGUMENTS = 6
 MAY_TAKE_MORE = {
     "BatchRunner": 10,
@@ -92,9 +87,10 @@ def imported_trees(path: Path) -> set[str]:
 
 
 def test_no_modules_import_each_other() -> None:
+    """For types neither."""
     graph = {name: imports_of(name) for name in trees()}
 
-    assert [sorted(group) for group in circles(graph) if group not in MAY_KNOW_EACH_OTHER] == []
+    assert [sorted(group) for group in circles(graph)] == []
 
 
 def test_a_circle_is_found() -> None:

@@ -16,6 +16,7 @@ from alacena.common.context.vars import ambient_tenant
 from alacena.common.runtime import PROCESS
 from alacena.constants import TTL_EXTENDED, TTL_PERMANENT, TTL_SHORT, TTL_STANDARD
 from alacena.engine import MISSING, UNSET, Scope
+from alacena.engine.base.remote_tier import NOT_FOUND
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterable, Mapping
@@ -108,11 +109,11 @@ class CacheManager(Primitives):
         Cost: 0 round trips on a memory hit, otherwise 1.
         If Redis fails: a miss.
         """
+        tenant: Any = tenant_id
+        if (ambient := ambient_tenant()) is not None and ambient is not tenant_id:
+            # Also on a hit: a tenant that is named and is not the ambient one is an error, not an answer.
+            tenant = ambient if tenant_id is None or ambient == tenant_id else tenant_of(tenant_id)
         if use_memory and PROCESS.thread == get_ident():
-            tenant: object = tenant_id
-            if (ambient := ambient_tenant()) is not None and ambient is not tenant_id:
-                # Also on a hit: a tenant that is named and is not the ambient one is an error, not an answer.
-                tenant = ambient if tenant_id is None or ambient == tenant_id else tenant_of(tenant_id)
             try:
                 if user_id is not None or permissions is not None:
                     value = MISSING  # what names a reader is looked up by its scope, which checks who asks
@@ -127,18 +128,13 @@ class CacheManager(Primitives):
         cache = PROCESS.cache if PROCESS.thread == get_ident() else None
         if cache is None:
             cache = await runtime.opened()
-        plain = agent_id is conversation_id is collection_id is user_id is permissions is None
-        if plain and not use_memory:
-            return await cache.seek(data_type, resource_id, tenant_of(tenant_id), default)
-        within = (agent_id, conversation_id, collection_id, user_id, permissions)
-        return await cache.get(
-            data_type,
-            resource_id,
-            tenant_of(tenant_id) if plain else scope_of(tenant_id, *within),
-            use_memory=use_memory,
-            search_hierarchy=search_hierarchy,
-            default=default,
-        )
+        if agent_id is conversation_id is collection_id is user_id is permissions is None:
+            where: str | Iterable[Scope] = tenant if type(tenant) is str else tenant_of(tenant_id)
+        else:
+            scope = scope_of(tenant_id, agent_id, conversation_id, collection_id, user_id, permissions)
+            where = scope.widening() if search_hierarchy else (scope,)
+        found = await cache.find(data_type, resource_id, where, use_memory=use_memory)
+        return default if found is None or found.value is NOT_FOUND else found.value
 
     @staticmethod
     async def set(

@@ -29,6 +29,7 @@ from alacena.engine.reading.reader import Reader
 from alacena.engine.reading.tiered_lookup import TieredLookup
 from alacena.engine.remote.local.local_backend import LocalBackend
 from alacena.engine.remote.local.local_tier import LocalTier
+from alacena.engine.remote.tier_parts import TierParts
 from alacena.engine.writing.writer import Writer
 
 if TYPE_CHECKING:
@@ -188,20 +189,19 @@ async def _assemble(
     coherence = GenerationTable(memory, flights)
     codec = _codec(settings, keyring)
     copies = ValueStore(memory, codec, environment)
-    remote, store, url = await _open_remote_tier(
+    tier_parts = TierParts(
         keys=keys,
         coherence=coherence,
-        copies=copies,
+        values=copies,
         codec=codec,
         flights=flights,
         environment=environment,
         events=events,
         counts=counts,
         settings=settings,
-        closers=closers,
         health=health,
-        credentials=credentials,
     )
+    remote, store, url = await _open_remote_tier(tier_parts, credentials, closers)
     common = CommonParts(remote, keys, events, counts, environment, settings)
     reader, batches, writer = _make_doors(common, TieredLookup(common, memory, copies), codec, flights, source_backoff)
     reports = Reports(events.emit, health, counts)
@@ -282,38 +282,13 @@ def _keys(settings: Settings) -> Keys:
 
 
 async def _open_remote_tier(
-    *,
-    keys: Keys,
-    coherence: GenerationTable,
-    copies: ValueStore,
-    codec: Codec,
-    flights: SingleFlight,
-    environment: Environment,
-    events: Events,
-    counts: Counts,
-    settings: Settings,
-    closers: list[Closer],
-    health: Health,
-    credentials: CredentialProvider | None,
+    parts: TierParts, credentials: CredentialProvider | None, closers: list[Closer]
 ) -> tuple[RemoteTier, Backend, str | None]:
     """Returns the tier, the store under coordination, and the address at which other processes reach both."""
-    if settings.redis_url is None:
-        backend = LocalBackend(environment)
+    if parts.settings.redis_url is None:
+        backend = LocalBackend(parts.environment)
         closers.append(backend.close)
-        return LocalTier(coherence, copies, environment), backend, None
+        return LocalTier(parts.coherence, parts.values, parts.environment), backend, None
     from alacena.engine.remote.redis.factory import open_redis
 
-    return await open_redis(
-        keys=keys,
-        coherence=coherence,
-        copies=copies,
-        codec=codec,
-        flights=flights,
-        environment=environment,
-        events=events,
-        counts=counts,
-        settings=settings,
-        closers=closers,
-        health=health,
-        credentials=credentials,
-    )
+    return await open_redis(parts, credentials, closers)

@@ -8,7 +8,6 @@ from contextlib import suppress
 from threading import get_ident
 from typing import TYPE_CHECKING, Any, Final
 
-from alacena.engine.base.errors import CacheClosedError
 from alacena.engine.base.remote_tier import MISSING
 
 if TYPE_CHECKING:
@@ -82,12 +81,3 @@ def peek_nothing(_: Ident) -> Any:
 def peek_no_entry(_: Ident, __: float) -> MemoryEntry | None:
     """Returns the entry that memory has of a cache that is not open."""
     return None
-
-
-async def refuse(*_: object) -> None:
-    """Refuses to ask the server of a cache that is not open.
-
-    Raises:
-        CacheClosedError: In any case.
-    """
-    raise CacheClosedError(CacheClosedError.__doc__)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from alacena.engine.api.blocks import CLAIM_LIFE_S
 from alacena.engine.base.keys import ident_of
-from alacena.engine.base.remote_tier import MISSING
+from alacena.engine.base.remote_tier import MISSING, value_or
 from alacena.engine.base.scope import Scope, check_pairs
 from alacena.engine.base.ttl import UNSET, TtlOrUnset
 from alacena.ledger.tenant_ledger import TenantLedger
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from alacena.coordination.locks import Locks
     from alacena.coordination.queues import Queues
     from alacena.coordination.sets import Sets
-    from alacena.engine.api.cache import Cache
+    from alacena.engine.api.verbs import Verbs
     from alacena.engine.base.keys import DocumentId
     from alacena.engine.base.lineage import DocumentsById
     from alacena.engine.base.policy import Policy
@@ -59,7 +59,7 @@ class Tenant:
 
     __slots__ = ("_cache", "_plain", "_scope_ident", "_wider", "scope")
 
-    def __init__(self, cache: Cache, scope: Scope) -> None:
+    def __init__(self, cache: Verbs, scope: Scope) -> None:
         self.scope = scope
         self._cache = cache
         self._plain = scope.tenant_id if scope.is_tenant_wide else None
@@ -99,7 +99,9 @@ class Tenant:
         If Redis fails: the default, within the read budget.
         """
         cache = self._cache
-        if use_memory and cache._guard.thread == get_ident():
+        if cache._guard.thread != get_ident():
+            cache._open_parts()
+        elif use_memory:
             try:
                 if data_type in cache._unpeeked:
                     value = MISSING
@@ -111,16 +113,8 @@ class Tenant:
                 value = MISSING
             if value is not MISSING:
                 return value
-        parts = cache._open_parts()
-        policy = cache._policies.get(data_type) or cache.policy(data_type)
-        if self._plain is None:
-            wider = self._wider if search_hierarchy else (self.scope,)
-            keys = tuple([parts.keys.entry(data_type, resource_id, scope) for scope in wider])
-        elif use_memory and policy.use_memory:
-            keys = (parts.keys.plain(data_type, resource_id, self._plain),)
-        else:
-            return await cache.seek(data_type, resource_id, self._plain, default)
-        return await parts.reader.value(keys, policy, default, use_memory=use_memory)
+        where = self._plain or (self._wider if search_hierarchy else (self.scope,))
+        return value_or(await cache.find(data_type, resource_id, where, use_memory=use_memory), default)
 
     async def get_many(self, data_type: str, resource_ids: Iterable[str], *, use_memory: bool = True) -> dict[str, Any]:
         """Returns the values of many entries, by id; misses are left out. Cost: at most 1 round trip a node."""

@@ -184,7 +184,9 @@ class Counts:
     def count_hit(self, found: Found) -> None:
         """Counts a read that a tier answered with something fresh; a hit in memory has counted itself."""
         if found.tier == "redis":
-            self.of(found.key.tenant_id, found.key.data_type).redis += 1
+            ident = found.key.ident
+            row = self._rows.get((ident[0], ident[1])) or self._place(ident[0], ident[1])
+            row.redis += 1
 
     def count_loaded_read(self, key: EntryKey, lookup: Lookup[Any], *, waited: bool) -> None:
         """Counts a read that a load answered, if no expired entry stood in for it: that is counted where it does."""

@@ -41,10 +41,11 @@ from alacena.engine.base.scope import Scope, identifier, make_scope, tenant_text
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
 
+_LONGEST_PART: Final = 96
 _PLAIN = re.compile(r"[A-Za-z0-9_.@/+-]+").fullmatch
+_SHORT = re.compile(rf"[A-Za-z0-9_.@/+-]{{1,{_LONGEST_PART}}}").fullmatch
 _COLONS = re.compile(r"[A-Za-z0-9_.@/+:-]+").fullmatch
 _SAFE: Final = "_.-@/+"
-_LONGEST_PART: Final = 96
 _MOST: Final = 8_192
 """Heads of keys, one a tenant and type, that are held at hand: about a kibibyte each, beside what memory counts."""
 _LETTERS: Final = (
@@ -270,7 +271,9 @@ class EntryKey(msgspec.Struct, eq=False, gc=False):
         """16 bytes that stand for the full key in the entry's header."""
         digest = self._digest
         if digest is None:
-            digest = self._digest = self._family.digest(self._name + self._qualifiers)
+            hasher = (self._family.hasher or self._family.make_hasher()).copy()
+            hasher.update(self._name + self._qualifiers)
+            digest = self._digest = hasher.digest()
         return digest
 
     def tag_name(self, tag: str) -> str:
@@ -361,13 +364,17 @@ class Keys:
             InvalidKeyError: The type or the id is blank or not text.
             MissingTenantError: The tenant is blank.
         """
-        place = self.place(data_type, resource_id, tenant_id)
-        # The long way checks and escapes; the short one has seen that nothing needs it.
-        if place is None:
+        family = None
+        if (  # the most used way to a key: all its parts are known, or can stand in it as they are
+            # Not isinstance: a member of a str enumeration equals its value, and hashes otherwise in some versions.
+            self._is_simple and type(tenant_id) is type(data_type) is type(resource_id) is str and _SHORT(resource_id)
+        ):
+            family, name = self._families.get((tenant_id, data_type, 0)), resource_id.encode()
+        if family is None:
             tenant_id, data_type = tenant_text(tenant_id), identifier("data_type", data_type)
             resource_id = identifier("resource_id", resource_id)
-            place = self._family(tenant_id, data_type, resource_id), self._part(resource_id).encode()
-        family, name = place
+            family = self._family(tenant_id, data_type, resource_id)
+            name = self._part(resource_id).encode()
         return EntryKey((tenant_id, data_type, resource_id), family, family.entry + name, family.generations, name)
 
     def within(self, data_type: str, resource_id: str, tenant_id: str | Scope, parts: tuple[Any, ...]) -> EntryKey:
@@ -375,20 +382,6 @@ class Keys:
         if type(tenant_id) is str and parts == _WHOLE_TENANT:
             return self.plain(data_type, resource_id, tenant_id)
         return self.entry(data_type, resource_id, make_scope(tenant_id, *parts))
-
-    def place(self, data_type: str, resource_id: str, tenant_id: str) -> tuple[Family, bytes] | None:
-        """Returns the place of the tenant's own entry, its name rendered; ``None`` if that takes more than a look."""
-        if (
-            self._is_simple
-            # Not isinstance: a member of a str enumeration is equal to its value, and hashes otherwise in some versions.
-            and type(tenant_id) is type(data_type) is type(resource_id) is str
-            and len(resource_id) <= _LONGEST_PART
-            and _PLAIN(resource_id)
-        ):
-            family = self._families.get((tenant_id, data_type, 0))
-            if family is not None:
-                return family, resource_id.encode()
-        return None
 
     def ident_of(self, entry: bytes) -> Ident | None:
         """Returns the ident under which memory keeps an entry, read from its key on the server.

@@ -132,6 +132,11 @@ class Found(msgspec.Struct, eq=False, gc=False):
         return tuple(map(tag_of, self.generations[own:])) if len(self.generations) > own else ()
 
 
+def value_or(found: Found | None, default: Any) -> Any:
+    """Returns the value of an entry, or the default if there is none, or if it says that the source has nothing."""
+    return default if found is None or found.value is NOT_FOUND else found.value
+
+
 @dataclass(slots=True)
 class Unsettled:
     """An entry of which it cannot be told yet whether it is alive.
@@ -306,7 +311,7 @@ class RemoteTier(Protocol):
         ...
 
     def find(
-        self, keys: Sequence[EntryKey], policy: Policy, *, keep: bool, unknown: Sequence[Generation] = ()
+        self, keys: Sequence[EntryKey], policy: Policy, keep: bool, unknown: Sequence[Generation] = ()
     ) -> Awaitable[Found | Unsettled | None]:
         """Returns the first of the keys (most specific first) that holds an entry which is alive, fresh or stale.
 
@@ -317,20 +322,6 @@ class RemoteTier(Protocol):
             policy: How the copy in memory is kept.
             keep: Whether a copy is put into memory.
             unknown: Generations to ask for along with the entry: those of an answer that was not settled.
-
-        Raises:
-            BackendError: The server did not answer.
-
-        Cost: 1 round trip.
-        """
-        ...
-
-    def seek(self, data_type: str, resource_id: str, tenant_id: str) -> Awaitable[Any] | None:
-        """Returns the fresh value of a tenant's own entry, by the shortest way there is; counted as a hit or a miss.
-
-        Returns:
-            ``None`` where only :meth:`find` can tell; else what to await: the value, ``MISSING`` if there is none, or
-            an :class:`Unsettled` for :meth:`find` to go on with.
 
         Raises:
             BackendError: The server did not answer.

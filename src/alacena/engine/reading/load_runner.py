@@ -330,7 +330,7 @@ class LoadRunner:
         may_be_filled = held.change.result() if held.change.done() else not held.is_told
         if not may_be_filled:
             return None
-        found = await self._tiers.find((request.key,), request.policy, keep=request.keep)
+        found = await self._tiers.find((request.key,), request.policy, keep=request.keep, loads=True)
         if found is None or found.fresh_for_s <= 0:
             return None
         self._flights.close(request.key.entry)

@@ -6,21 +6,21 @@ import asyncio
 import logging
 import math
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from alacena.engine.base.errors import UnsharableValueError
 from alacena.engine.base.events import LookupFinished
-from alacena.engine.base.policy import UNKEPT, Policy
 from alacena.engine.base.remote_tier import NOT_FOUND, Found, Lookup
-from alacena.engine.base.scope import identifier
 from alacena.engine.loading.load import reads_under_way
 from alacena.engine.loading.single_flight import ClaimLeftError
 from alacena.engine.reading.decision import RENEWING, STALE, ReadDecision, decide, may_stand_in, patience_s, stand_in
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine, Iterable, Mapping
+    from collections.abc import Callable, Coroutine, Iterable, Sequence
+    from typing import TypeAlias
 
     from alacena.engine.base.keys import EntryKey
+    from alacena.engine.base.policy import Policy
     from alacena.engine.loading.load import Request
     from alacena.engine.loading.single_flight import Flight, SingleFlight
     from alacena.engine.loading.source_backoff import SourceBackoff
@@ -28,6 +28,8 @@ if TYPE_CHECKING:
     from alacena.engine.reading.filler import Filler
     from alacena.engine.reading.load_runner import LoadRunner
     from alacena.engine.reading.tiered_lookup import TieredLookup
+
+    Find: TypeAlias = Callable[[Sequence[EntryKey], Policy, bool], Coroutine[Any, Any, Found | None]]
 
 _log = logging.getLogger("alacena")
 
@@ -42,6 +44,10 @@ class Reader:
         runner: Runs them.
         fills: Makes answers.
         source_backoff: Sources that are left alone.
+
+    Attributes:
+        find: Looks at the tiers and nowhere else, for an entry that is fresh. Arguments as for
+            :meth:`alacena.engine.reading.tiered_lookup.TieredLookup.find`.
     """
 
     def __init__(
@@ -54,69 +60,27 @@ class Reader:
         source_backoff: SourceBackoff,
     ) -> None:
         self._tiers = tiers
-        self._keys = common.keys
         self._flights = flights
         self._runner = runner
         self._filler = fills
         self._source_backoff = source_backoff
         self._events = common.events
         self._counts = common.counts
-        self._observed = bool(common.events)
         self._environment = common.environment
+        # Nobody's coroutine is in between: one more would be paid on every hit on the server.
+        self.find: Find = self._find_and_report if common.events else tiers.find
+
+    async def _find_and_report(self, keys: Sequence[EntryKey], policy: Policy, keep: bool) -> Found | None:
+        started = self._environment.now()
+        found = await self._tiers.find(keys, policy, keep)
+        self.report(((keys[0], _NOTHING if found is None else self._filler.found(found)),), started)
+        return found
 
     async def look(self, keys: tuple[EntryKey, ...], policy: Policy, *, use_memory: bool) -> Lookup[Any]:
-        """Looks at the tiers and nowhere else.
-
-        Cost: 0 round trips if memory answers, else 1.
-        If Redis fails: a miss and an event.
-        """
+        """Does what :meth:`find` does, and returns all that is known about the answer."""
         started = self._environment.now()
-        keep = use_memory and policy.use_memory
-        found = self._tiers.in_memory(keys, started) if keep else None
-        if found is None:
-            found = await self._tiers.find(keys, policy, keep=keep)
-        if found is None or found.fresh_for_s <= 0:
-            self._counts.count_unanswered(keys[0], found)
-            return self._finish(keys[0], Lookup(None, "none", found=False), started)
-        self._counts.count_hit(found)
-        return self._finish(keys[0], self._filler.found(found), started)
-
-    def seeker(self, policies: Mapping[str, Policy]) -> Callable[[str, str, str, Any], Coroutine[Any, Any, Any]]:
-        """Returns a function that looks for a tenant's own entry on the remote tier, in as few steps as there can be.
-
-        Args:
-            policies: By type; one with a budget of its own takes a step more.
-        """
-        shortest = self._seek_and_report if self._observed else self._tiers.seek
-        patient = {kind: policy for kind, policy in policies.items() if policy.redis_budget_s is not None}
-        if not patient:
-            return shortest
-
-        async def seek(data_type: str, resource_id: str, tenant_id: str, default: Any) -> Any:
-            policy = patient.get(identifier("data_type", data_type))
-            if policy is None:
-                return await shortest(data_type, resource_id, tenant_id, default)
-            key = self._keys.plain(data_type, resource_id, tenant_id)
-            return await self.value((key,), policy, default, use_memory=False)
-
-        return seek
-
-    async def _seek_and_report(self, data_type: str, resource_id: str, tenant_id: str, default: Any) -> Any:
-        key = self._keys.plain(data_type, resource_id, tenant_id)
-        return await self.value((key,), UNKEPT, default, use_memory=False)
-
-    async def value(self, keys: tuple[EntryKey, ...], policy: Policy, default: Any, *, use_memory: bool) -> Any:
-        """Returns the value that :meth:`look` finds, or the default; without the report if nobody listens."""
-        if self._observed:
-            lookup = await self.look(keys, policy, use_memory=use_memory)
-            return lookup.value if lookup.found else default
-        keep = use_memory and policy.use_memory
-        found = self._tiers.in_memory(keys) if keep else None
-        if found is None:
-            found = await self._tiers.find(keys, policy, keep=keep)
-        if found is not None and (reads := reads_under_way()) is not None:
-            reads.note(keys[0].ident, found.tags)
-        return self._tiers.worth(keys[0], found, default)
+        found = await self._tiers.find(keys, policy, keep=use_memory and policy.use_memory)
+        return self._finish(keys[0], _NOTHING if found is None else self._filler.found(found), started)
 
     async def load(self, request: Request) -> Lookup[Any]:
         """Looks at the tiers, then asks the source; callers who ask for one entry at a time share one load.
@@ -132,7 +96,7 @@ class Reader:
         If Redis fails: the source answers, and the value is not stored.
         """
         started, key = self._environment.now(), request.key
-        found = await self._found(request, started)
+        found = await self._tiers.find(request.keys, request.policy, keep=request.keep, loads=True)
         decision = self.decide(key, found, request.policy)
         if found is None or decision is ReadDecision.WAIT:
             self._counts.count_miss(key, found)
@@ -165,7 +129,7 @@ class Reader:
         Cancellation: as for :meth:`load`.
         """
         started, key = self._environment.now(), request.key
-        found = await self._found(request, started)
+        found = await self._tiers.find(request.keys, request.policy, keep=request.keep, loads=True)
         decision = self.decide(key, found, request.policy)
         if decision is ReadDecision.SERVE_STALE_AND_RENEW and self._flights.get(key.entry) is None:
             decision = ReadDecision.WAIT  # the caller is the one to renew it
@@ -204,7 +168,7 @@ class Reader:
 
     async def find_time_left(self, key: EntryKey, policy: Policy) -> float:
         """Seconds that an entry stays fresh: -1 for ever, -2 absent."""
-        found = await self._tiers.find((key,), policy, keep=False)
+        found = await self._tiers.find((key,), policy, keep=False, loads=True)
         if found is None or found.fresh_for_s <= 0 or found.value is NOT_FOUND:
             return -2
         return -1 if math.isinf(found.fresh_for_s) else found.fresh_for_s
@@ -254,13 +218,6 @@ class Reader:
             return self.stale(found)
         self._counts.count_hit(found)
         return self._filler.found(found)
-
-    async def _found(self, request: Request, now: float) -> Found | None:
-        """Returns the entry that the tiers have, fresh or expired."""
-        found = self._tiers.in_memory(request.keys, now) if request.keep else None
-        if found is None:
-            found = await self._tiers.find(request.keys, request.policy, keep=request.keep)
-        return found
 
     async def _join(self, request: Request, stale: Found | None) -> Lookup[Any]:
         """Joins the load of the entry, or starts it; again as long as it is a claim that is left without a value."""
@@ -346,6 +303,9 @@ class Reader:
             previous = self._filler.private(found, request.policy)
             flight = self._flights.start(entry, lambda started: self._runner.run(started, renewing, previous))
             flight.join(behind=True).add_done_callback(consume)
+
+
+_NOTHING: Final[Lookup[Any]] = Lookup(None, "none", found=False)
 
 
 async def _outcome_or_call(flight: Flight, called: asyncio.Future[None]) -> asyncio.Future[Lookup[Any]]:

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import asyncio
 from enum import Enum
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from alacena.engine.base.errors import BackendError, BackendUnavailableError
 from alacena.engine.base.events import BackendFailed
 from alacena.engine.base.lineage import UNDER_WAY
-from alacena.engine.base.policy import UNKEPT, Policy
-from alacena.engine.base.remote_tier import ABSENT, MISSING, NOT_FOUND, Found, Unsettled
+from alacena.engine.base.remote_tier import ABSENT, Found, Unsettled
 from alacena.engine.loading.load import reads_under_way
 from alacena.engine.reading.breaker import Breaker
 
@@ -18,8 +17,8 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
     from typing import TypeVar
 
-    from alacena.engine.base.generation import Generation
     from alacena.engine.base.keys import EntryKey
+    from alacena.engine.base.policy import Policy
     from alacena.engine.base.remote_tier import LeaseRequest, Permit
     from alacena.engine.coherence.value_store import ValueStore
     from alacena.engine.memory import MemoryTier
@@ -76,6 +75,8 @@ class TieredLookup:
         self._events = common.events
         self._counts = common.counts
         self._environment = common.environment
+        self._now = common.environment.now
+        self._observe = common.counts.redis_read.observe
         self._breaker = Breaker(common.environment)
         self._looking: dict[bytes, _Look] = {}
 
@@ -91,79 +92,117 @@ class TieredLookup:
                 return self._values.found(key, entry)
         return None
 
-    def find(self, keys: Sequence[EntryKey], policy: Policy, *, keep: bool) -> Awaitable[Found | None]:
-        """Asks the remote tier. A caller of a key that is being asked for waits, and then looks into memory.
+    async def find(  # noqa: C901 - one step of the most used way: a call costs more than what it would tidy up
+        self, keys: Sequence[EntryKey], policy: Policy, keep: bool, loads: bool = False, leads: bool = True
+    ) -> Found | None:
+        """Looks into memory, if copies are kept there, and then asks the remote tier.
 
+        A caller of a key that is being asked for waits, and then looks into memory.
+
+        Args:
+            keys: The candidates, most specific first.
+            policy: How the type wants it.
+            keep: Whether memory may answer and keep a copy.
+            loads: Whether the caller goes on to load: then what has expired is found too, and the read is counted there.
+            leads: Whether callers who come meanwhile wait for this one.
+
+        Cost: 0 round trips if memory answers, else 1.
         If Redis fails: ``None``, and an event.
         """
-        if not keep:
-            return self._ask(keys, policy, keep=False)
-        if keys[0].entry in self._looking:
-            return self._follow(keys, policy)
-        return self._lead(keys, policy)
+        # All in one coroutine: each more, and each call, would be paid on every hit on the server.
+        began, found, look, is_answered = self._now(), None, None, False
+        if keep:
+            found = self.in_memory(keys, began)
+            if found is None and leads:
+                if keys[0].entry in self._looking:
+                    return await self._follow(keys, policy, loads=loads)
+                look = self._looking[keys[0].entry] = _Look(len(keys))
+        if found is None:
+            breaker = self._breaker
+            answers = breaker.answers
+            try:
+                if breaker.failures and not breaker.admits():
+                    self._counts.note_unreached(keys)
+                else:
+                    answer = await self._remote.find(keys, policy, keep)
+                    if type(answer) is Unsettled:
+                        answer = await self._remote.find(keys, policy, keep, answer.unknown)
+                    if type(answer) is Found:  # what the server does not know either has ended
+                        found = answer
+                        if found.tier == "redis":
+                            self._counts.redis_hits += 1
+                    if breaker.failures:
+                        breaker.record_success()
+                    else:
+                        breaker.answers += 1
+                    self._observe(self._now() - began)
+                is_answered = True
+            except BackendError as error:
+                self._note_failure(error, began, answers)
+                self.report_failure("get", keys[0], error)
+                self._counts.note_unreached(keys)
+                is_answered = True
+            except asyncio.CancelledError:
+                breaker.record_leaving()
+                raise
+            finally:
+                if look is not None:
+                    self._tell(keys[0].entry, look, found, is_answered=is_answered)
+        if loads:
+            return found
+        if found is None or found.fresh_for_s <= 0 or UNDER_WAY:
+            return self._count(keys[0], found)
+        self._counts.count_hit(found)
+        return found
 
-    async def _follow(self, keys: Sequence[EntryKey], policy: Policy) -> Found | None:
+    async def _follow(self, keys: Sequence[EntryKey], policy: Policy, *, loads: bool) -> Found | None:
         """Waits for somebody else's look, and then looks into memory.
 
         A follower never takes the leader's value: it may have been invalidated between the answer and the follower.
         """
-        entry = keys[0].entry
-        while (look := self._looking.get(entry)) is not None:
+        found: Found | None = None
+        leads = True
+        while found is None and leads and (look := self._looking.get(keys[0].entry)) is not None:
             turn: asyncio.Future[_Word] = asyncio.get_running_loop().create_future()
             look.followers.append(turn)
             # 1. The leader's answer arrives. 2. A push invalidates the entry. 3. The follower's turn of the loop comes.
             # Memory has heard of step 2, the leader's answer has not: hence the look into memory.
             word = await turn
             if word is _Word.NOTHING and len(keys) <= look.candidates:
-                return self.in_memory(keys)
+                found = self.in_memory(keys)
+                return found if loads else self._count(keys[0], found)
             if word is _Word.KEPT or word is _Word.ASK:
-                return self._alive_in_memory(keys) or await self._ask(keys, policy, keep=True)
-        return await self._lead(keys, policy)
+                found, leads = self._alive_in_memory(keys), False
+        if found is None:
+            return await self.find(keys, policy, keep=True, loads=loads, leads=leads)
+        return found if loads else self._count(keys[0], found)
 
-    def worth(self, key: EntryKey, found: Found | None, default: Any) -> Any:
-        """Returns the value of a fresh entry that was asked for by a key, else the default."""
+    def _tell(self, entry: bytes, look: _Look, found: Found | None, *, is_answered: bool) -> None:
+        """Ends a look, and tells those who wait for it."""
+        # A leader that is cancelled tells its followers `LEFT`: one of them leads then, with a look of its own.
+        word = _Word.NOTHING if is_answered else _Word.LEFT
+        if found is not None:
+            word = _Word.KEPT if found.key.ident in self._memory.entries else _Word.ASK
+        if self._looking.get(entry) is look:
+            del self._looking[entry]
+        for turn in look.followers:
+            if not turn.done():
+                turn.set_result(word)
+
+    def _count(self, key: EntryKey, found: Found | None) -> Found | None:
+        """Counts a read that ends here, and returns what answers it: an entry that is fresh."""
+        if UNDER_WAY and found is not None and (reads := reads_under_way()) is not None:
+            reads.note(key.ident, found.tags)
         if found is None or found.fresh_for_s <= 0:
             self._counts.count_unanswered(key, found)
-            return default
+            return None
         self._counts.count_hit(found)
-        return default if found.value is NOT_FOUND else found.value
-
-    async def seek(self, data_type: str, resource_id: str, tenant_id: str, default: Any) -> Any:
-        """Returns the fresh value of a tenant's own entry on the remote tier, else the default, by the shortest way.
-
-        If Redis fails: the default, and an event.
-        """
-        unknown: Sequence[Generation] = ()
-        breaker = self._breaker
-        reads = reads_under_way() if UNDER_WAY else None
-        if not breaker.failures and reads is None:
-            asked, answers, began = None, breaker.answers, self._environment.now()
-            try:
-                asked = self._remote.seek(data_type, resource_id, tenant_id)
-                if asked is not None:
-                    found = await asked
-                    breaker.answers += 1
-                    self._counts.redis_read.observe(self._environment.now() - began)
-                    if type(found) is not Unsettled:
-                        return default if found is MISSING else found
-                    unknown = found.unknown
-            except BackendError as error:
-                if asked is not None:  # else it was known at once that nobody is there
-                    breaker.record_failure(answers)
-                key = self._keys.plain(data_type, resource_id, tenant_id)
-                self.report_failure("get", key, error)
-                self._counts.note_unreached((key,))
-                return self.worth(key, None, default)
-        key = self._keys.plain(data_type, resource_id, tenant_id)
-        found = await self._ask((key,), UNKEPT, keep=False, unknown=unknown)
-        if reads is not None and found is not None:
-            reads.note(found.key.ident, found.tags)
-        return self.worth(key, found, default)
+        return found
 
     async def find_again(self, keys: Sequence[EntryKey], policy: Policy, *, keep: bool) -> Found | None:
         """Returns the entry that is alive now, fresh or stale: the one that was found before may have been invalidated since."""
         found = self._alive_in_memory(keys) if keep else None
-        return found if found is not None else await self.find(keys, policy, keep=keep)
+        return found if found is not None else await self.find(keys, policy, keep=keep, loads=True)
 
     async def find_many(self, keys: Sequence[EntryKey], policy: Policy, *, keep: bool) -> list[Found | None]:
         """Finds many entries, each at its own key only, in memory and then at once on the remote tier."""
@@ -239,57 +278,6 @@ class TieredLookup:
         self._counts.backend_failures += 1
         if self._events:
             self._events.emit(BackendFailed(key.tenant_id, key.data_type, verb, str(error)))
-
-    async def _lead(self, keys: Sequence[EntryKey], policy: Policy) -> Found | None:
-        """Asks for this caller and for those who come meanwhile."""
-        entry = keys[0].entry
-        look = self._looking.setdefault(entry, _Look(len(keys)))
-        word = _Word.LEFT
-        try:
-            found = await self._ask(keys, policy, keep=True)
-            word = _Word.NOTHING if found is None else self._where(found)
-        finally:
-            # A leader that is cancelled tells its followers `LEFT`: one of them leads then, with a look of its own.
-            if self._looking.get(entry) is look:
-                del self._looking[entry]
-            for turn in look.followers:
-                if not turn.done():
-                    turn.set_result(word)
-        return found
-
-    def _where(self, found: Found) -> _Word:
-        return _Word.KEPT if found.key.ident in self._memory.entries else _Word.ASK
-
-    async def _ask(
-        self, keys: Sequence[EntryKey], policy: Policy, *, keep: bool, unknown: Sequence[Generation] = ()
-    ) -> Found | None:
-        """Asks, whoever else is asking, for the entry and for generations that are not known."""
-        breaker = self._breaker
-        if breaker.failures and not breaker.admits():
-            self._counts.note_unreached(keys)
-            return None
-        began, answers = self._environment.now(), breaker.answers
-        try:
-            found = await self._remote.find(keys, policy, keep=keep, unknown=unknown)
-            if isinstance(found, Unsettled):
-                found = await self._remote.find(keys, policy, keep=keep, unknown=found.unknown)
-        except BackendError as error:
-            self._note_failure(error, began, answers)
-            self.report_failure("get", keys[0], error)
-            self._counts.note_unreached(keys)
-            return None
-        except asyncio.CancelledError:
-            breaker.record_leaving()
-            raise
-        if breaker.failures:
-            breaker.record_success()
-        else:
-            breaker.answers += 1
-        self._counts.redis_read.observe(self._environment.now() - began)
-        if found is None or isinstance(found, Unsettled):  # what the server does not know either has ended
-            return None
-        self._counts.redis_hits += found.tier == "redis"
-        return found
 
     async def _call_remote(self, ask: Callable[[], Awaitable[T]]) -> T:
         """Asks the remote tier something, if the breaker allows.

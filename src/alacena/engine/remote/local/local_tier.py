@@ -75,7 +75,6 @@ class LocalTier:
         self,
         keys: Sequence[EntryKey],
         policy: Policy,  # noqa: ARG002
-        *,
         keep: bool,  # noqa: ARG002
         unknown: Sequence[Generation] = (),  # noqa: ARG002
     ) -> Found | None:
@@ -85,9 +84,6 @@ class LocalTier:
             if found is not None:
                 return found
         return None
-
-    def seek(self, data_type: str, resource_id: str, tenant_id: str) -> None:
-        """See :meth:`alacena.engine.base.remote_tier.RemoteTier.seek`. Memory is the only tier: there is no shorter way."""
 
     async def find_many(self, keys: Sequence[EntryKey], policy: Policy, *, keep: bool) -> list[Found | None]:  # noqa: ARG002
         """See :meth:`alacena.engine.base.remote_tier.RemoteTier.find_many`."""

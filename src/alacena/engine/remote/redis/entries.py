@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 from itertools import groupby
 from typing import TYPE_CHECKING, Any, cast
 
@@ -11,68 +10,39 @@ from alacena.engine.base.errors import ServerReplyError
 from alacena.engine.base.events import EntryRejected
 from alacena.engine.base.miss_reasons import EXPIRED, INVALIDATED
 from alacena.engine.base.policy import UNKEPT, Policy
-from alacena.engine.base.remote_tier import ABSENT, MISSING, NOT_FOUND, Found, Unsettled
+from alacena.engine.base.remote_tier import ABSENT, NOT_FOUND, Found, Unsettled
 from alacena.engine.codec import NOTHING, EntryError, Envelope
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from alacena.engine.base.counts import Counts
-    from alacena.engine.base.environment import Environment
-    from alacena.engine.base.events import Events
-    from alacena.engine.base.family import Family
     from alacena.engine.base.generation import Generation
-    from alacena.engine.base.keys import EntryKey, Ident, Keys
+    from alacena.engine.base.keys import EntryKey
     from alacena.engine.base.remote_tier import NewEntry
-    from alacena.engine.codec import Codec
-    from alacena.engine.coherence.generation_table import GenerationTable
-    from alacena.engine.coherence.value_store import Received, ValueStore
+    from alacena.engine.coherence.value_store import Received
     from alacena.engine.remote.redis.node import Node
     from alacena.engine.remote.redis.wire import Reply
+    from alacena.engine.remote.tier_parts import TierParts
 
 _ABSENCE_S = 60.0
 """How long memory remembers that a scope has no entry of its own: a push ends it sooner."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class EntryContext:
-    """The parts of a cache on which its entries on a server stand.
-
-    Attributes:
-        keys: Renders names.
-        coherence: The generations known to this process, and memory.
-        values: Puts values into memory.
-        codec: Seals and opens entries.
-        environment: Time and chance.
-        events: Observers, told of entries that are not ours.
-        counts: Counters of the remote tier.
-    """
-
-    keys: Keys
-    coherence: GenerationTable
-    values: ValueStore
-    codec: Codec
-    environment: Environment
-    events: Events
-    counts: Counts
 
 
 class Entries:
     """Entries as bytes of the server. Everything here runs inside the wire's parser or before a command is sent.
 
     Args:
-        context: The parts of the cache.
+        parts: The parts of the cache.
     """
 
-    def __init__(self, context: EntryContext) -> None:
-        self._codec = codec = context.codec
+    def __init__(self, parts: TierParts) -> None:
+        self._codec = codec = parts.codec
         self._glance, self._decode = codec.glance, codec.decode
-        self._keys = context.keys
-        self._coherence = context.coherence
-        self._values = context.values
-        self._now = context.environment.now
-        self._events = context.events
-        self._counts = context.counts
+        self._coherence = parts.coherence
+        self._values = parts.values
+        self._now = parts.environment.now
+        self._events = parts.events
+        self._counts = parts.counts
 
     def seal(
         self,
@@ -157,14 +127,13 @@ class Entries:
         if glance is None:
             return self.judge_fully(node, key, data, policy, keep=keep)
         fresh_ms, expires_ms, load_ms, payload = glance
-        fresh_for_s, stale_for_s = math.inf, 0.0
+        fresh_for_s = math.inf
         if fresh_ms:
-            now_ms = node.server_ms()
+            now_ms = self._now() * 1000.0 + node.offset_ms
             if expires_ms <= now_ms:
                 self._counts.reasons.note(key.ident, EXPIRED, (now_ms - expires_ms) / 1000)
                 return None
             fresh_for_s = (fresh_ms - now_ms) / 1000
-            stale_for_s = (expires_ms - fresh_ms) / 1000
             if fresh_for_s <= 0 or (
                 policy.early_refresh_beta and not keep
             ):  # it may be renewed: its stamps are asked for
@@ -174,6 +143,7 @@ class Entries:
         except EntryError:
             return self.judge_fully(node, key, data, policy, keep=keep)
         if keep:
+            stale_for_s = (expires_ms - fresh_ms) / 1000
             nonces: Any = tuple([generation.nonce for generation in generations])
             self._values.keep(
                 key, value, payload, generations, nonces,
@@ -181,51 +151,6 @@ class Entries:
             )  # fmt: skip
             return Found(key, value, "redis", fresh_for_s, load_ms / 1000, generations, nonces)
         return Found(key, value, "redis", fresh_for_s, load_ms / 1000)
-
-    def judge_value(
-        self, node: Node, ident: Ident, place: tuple[Family, bytes], generations: tuple[Generation, ...], data: Reply
-    ) -> Any:
-        """Returns the fresh value of a tenant's own entry, ``MISSING`` if there is none, or what cannot be told yet.
-
-        Raises:
-            ServerReplyError: The server answered with an error.
-        """
-        if type(data) is not bytes:
-            if data is None:
-                self._count_unanswered(ident)
-                return MISSING
-            raise data
-        first, second = generations[0].nonce, generations[1].nonce
-        if first is not None and second is not None:
-            family, name = place
-            glance = self._glance(data, node.replication_id + family.digest(name), first + second)
-            if glance is not None and (not glance[0] or glance[0] > self._now() * 1000.0 + node.offset_ms):
-                try:
-                    value = self._decode(glance[3])
-                except EntryError:
-                    pass
-                else:
-                    self._counts.redis_hits += 1
-                    self._counts.of(ident[0], ident[1]).redis += 1
-                    return value
-        return self._judge_value_fully(node, ident, data)
-
-    def _judge_value_fully(self, node: Node, ident: Ident, data: bytes) -> Any:
-        """Returns the same for an entry of any other kind: with tags, compressed, encrypted, stale, dead or broken."""
-        tenant_id, data_type, resource_id, *_ = ident
-        found = self.judge_fully(node, self._keys.plain(data_type, resource_id, tenant_id), data, UNKEPT, keep=False)
-        if isinstance(found, Unsettled):
-            return found
-        if found is None or found.fresh_for_s <= 0 or found.value is NOT_FOUND:
-            self._count_unanswered(ident, found if found is not None and found.fresh_for_s <= 0 else None)
-            return MISSING
-        self._counts.redis_hits += 1
-        self._counts.count_hit(found)
-        return found.value
-
-    def _count_unanswered(self, ident: Ident, expired: Found | None = None) -> None:
-        tenant_id, data_type, resource_id, *_ = ident
-        self._counts.count_unanswered(self._keys.plain(data_type, resource_id, tenant_id), expired)
 
     def judge_many(
         self, node: Node, keys: Sequence[EntryKey], values: Sequence[bytes | None], policy: Policy, *, keep: bool

@@ -10,7 +10,6 @@ from alacena.engine.base.errors import BackendUnavailableError
 from alacena.engine.base.server_url import EMBEDDED
 from alacena.engine.remote.redis.embedded import EmbeddedServer
 from alacena.engine.remote.redis.endpoint import Endpoint
-from alacena.engine.remote.redis.entries import EntryContext
 from alacena.engine.remote.redis.hooks import Hooks, LinkSettings
 from alacena.engine.remote.redis.nodes import Nodes
 from alacena.engine.remote.redis.redis_backend import RedisBackend
@@ -20,45 +19,34 @@ from alacena.engine.remote.redis.wire.supervisor import Pace
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
+    from typing import TypeAlias
 
-    from alacena.engine.base.counts import Counts
     from alacena.engine.base.credentials import CredentialProvider
-    from alacena.engine.base.environment import Environment
-    from alacena.engine.base.events import Events
-    from alacena.engine.base.health import Health
-    from alacena.engine.base.keys import Keys
     from alacena.engine.base.settings import Settings
-    from alacena.engine.codec import Codec
-    from alacena.engine.coherence.generation_table import GenerationTable
-    from alacena.engine.coherence.value_store import ValueStore
-    from alacena.engine.loading.single_flight import SingleFlight
     from alacena.engine.remote.redis.link import Link
+    from alacena.engine.remote.tier_parts import TierParts
+
+    Closer: TypeAlias = Callable[[], Coroutine[Any, Any, Any]]
 
 _log = logging.getLogger("alacena")
 
 
 async def open_redis(
-    *,
-    keys: Keys,
-    coherence: GenerationTable,
-    copies: ValueStore,
-    codec: Codec,
-    flights: SingleFlight,
-    environment: Environment,
-    events: Events,
-    counts: Counts,
-    settings: Settings,
-    closers: list[Callable[[], Coroutine[Any, Any, Any]]],
-    health: Health,
-    credentials: CredentialProvider | None = None,
+    parts: TierParts, credentials: CredentialProvider | None, closers: list[Closer]
 ) -> tuple[RedisTier, RedisBackend, str]:
     """Connects to the server that the settings name, and says how to take it apart again.
+
+    Args:
+        parts: The parts of the cache.
+        credentials: Gives user and password at each connect.
+        closers: What ends the cache; what ends the connections is put there.
 
     Returns:
         The tier, the store, and the URL under which other processes reach the same server.
     """
+    settings, environment = parts.settings, parts.environment
     endpoint, url = await _endpoint(settings, credentials, closers)
-    nodes = Nodes(coherence, flights, environment, settings, events, health)
+    nodes = Nodes(parts.coherence, parts.flights, environment, settings, parts.events, parts.health)
 
     def connect(hooks: Hooks[Link], beat_s: float) -> Topology:
         pace = Pace(connect_timeout_s=settings.redis_connect_timeout_s, beat_s=beat_s)
@@ -84,20 +72,11 @@ async def open_redis(
     store = RedisBackend(nodes, settings.redis_timeout_s, lambda spare: connect(spare, 5.0))
     closers += [topology.close, store.close]
     await _first_connection(topology, settings.redis_connect_timeout_s)
-    context = EntryContext(
-        keys=keys,
-        coherence=coherence,
-        values=copies,
-        codec=codec,
-        environment=environment,
-        events=events,
-        counts=counts,
-    )
-    return RedisTier(nodes, context, settings), store, url
+    return RedisTier(nodes, parts), store, url
 
 
 async def _endpoint(
-    settings: Settings, credentials: CredentialProvider | None, closers: list[Callable[[], Coroutine[Any, Any, Any]]]
+    settings: Settings, credentials: CredentialProvider | None, closers: list[Closer]
 ) -> tuple[Endpoint, str]:
     url = settings.redis_url or ""
     if url == EMBEDDED:

@@ -21,13 +21,12 @@ if TYPE_CHECKING:
     from alacena.engine.base.generation import Generation
     from alacena.engine.base.keys import EntryKey
     from alacena.engine.base.policy import Policy
-    from alacena.engine.base.settings import Settings
     from alacena.engine.remote.backend import Reply
-    from alacena.engine.remote.redis.entries import EntryContext
     from alacena.engine.remote.redis.journal import Removal
     from alacena.engine.remote.redis.node import Node
     from alacena.engine.remote.redis.nodes import Nodes
     from alacena.engine.remote.redis.wire import Command
+    from alacena.engine.remote.tier_parts import TierParts
 
 
 class RedisTier:
@@ -35,17 +34,17 @@ class RedisTier:
 
     Args:
         nodes: The servers.
-        context: The parts of the cache.
-        settings: Budgets.
+        parts: The parts of the cache.
     """
 
-    def __init__(self, nodes: Nodes, context: EntryContext, settings: Settings) -> None:
-        coherence, environment = context.coherence, context.environment
+    def __init__(self, nodes: Nodes, parts: TierParts) -> None:
+        coherence, environment, settings = parts.coherence, parts.environment, parts.settings
         self._nodes = nodes
         self._debts = nodes.debts
-        self._keys = context.keys
         self._coherence = coherence
-        self._entries = Entries(context)
+        self._entries = Entries(parts)
+        # Bound once, for the most used way.
+        self._node_of, self._generations, self._judge = nodes.of, coherence.generations, self._entries.judge
         self._environment = environment
         self._budget_s = settings.redis_budget_s
         self._timeout_s = settings.redis_timeout_s
@@ -59,7 +58,7 @@ class RedisTier:
         self.store, self.store_many = stores.store, stores.store_many
         self.fill, self.fill_many = stores.fill, stores.fill_many
         self.begin = Beginnings(nodes, coherence, environment, self._timeout_s).begin
-        self.inspect = Inspection(nodes, context.keys, context.codec, self._timeout_s).inspect
+        self.inspect = Inspection(nodes, parts.keys, parts.codec, self._timeout_s).inspect
 
     @property
     def is_up(self) -> bool:
@@ -67,32 +66,17 @@ class RedisTier:
         return self._nodes.is_up
 
     def find(
-        self, keys: Sequence[EntryKey], policy: Policy, *, keep: bool, unknown: Sequence[Generation] = ()
+        self, keys: Sequence[EntryKey], policy: Policy, keep: bool, unknown: Sequence[Generation] = ()
     ) -> Awaitable[Found | Unsettled | None]:
         """See :meth:`alacena.engine.base.remote_tier.RemoteTier.find`."""
         key = keys[0]
         entry = key.entry
-        node = self._nodes.of(entry)
-        generations = self._coherence.generations(key.generations)
+        node = self._node_of(entry)
+        generations = self._generations(key.generations)
         if unknown or len(keys) > 1 or generations[0].nonce is None or generations[1].nonce is None:
             return self._find_among(node, keys, unknown, policy, keep=keep)
-        settle = partial(self._entries.judge, node, key, generations, policy, keep)
+        settle = partial(self._judge, node, key, generations, policy, keep)
         return node.fetch(entry, settle, policy.redis_budget_s or self._budget_s)
-
-    def seek(self, data_type: str, resource_id: str, tenant_id: str) -> Awaitable[Any] | None:
-        """See :meth:`alacena.engine.base.remote_tier.RemoteTier.seek`."""
-        place = self._keys.place(data_type, resource_id, tenant_id)
-        if place is None:
-            return None
-        family, name = place
-        generations = self._coherence.generations(family.generations)
-        if generations[0].nonce is None or generations[1].nonce is None:
-            return None
-        entry = family.entry + name
-        node = self._nodes.of(entry)
-        ident = (tenant_id, data_type, resource_id)
-        settle = partial(self._entries.judge_value, node, ident, place, generations)
-        return node.fetch(entry, settle, self._budget_s)
 
     async def _find_among(
         self, node: Node, keys: Sequence[EntryKey], unknown: Sequence[Generation], policy: Policy, *, keep: bool

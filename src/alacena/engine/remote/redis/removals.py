@@ -196,7 +196,7 @@ class Removals:
 
     def guard(self, node: Node) -> None:
         """Lets a node's shortest way look at what is owed, while something is."""
-        node.fetch = self._fetch if self.debts else self._nodes.topology.fetch
+        node.fetch = self._fetch if self.debts else self._nodes.shortest_way(node)
 
     async def pay_over(self, connection: Connection) -> None:
         """Pays what a new connection takes; the rest stays owed.

@@ -1,0 +1,437 @@
+"""The verbs of a cache for one entry, and for what a scope covers: they turn arguments into keys, and decide nothing."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from threading import get_ident
+from typing import TYPE_CHECKING, Any
+
+from alacena.engine.base.keys import collapse, ident_of, named
+from alacena.engine.base.remote_tier import MISSING, value_or
+from alacena.engine.base.scope import Scope, check_order, make_scope
+from alacena.engine.base.ttl import UNSET, TtlOrUnset, checked
+from alacena.engine.loading.load import Request, adapt
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Coroutine, Iterable
+
+    from alacena.engine.api.assembly import Parts
+    from alacena.engine.api.loop_guard import LoopGuard
+    from alacena.engine.base.keys import DocumentId, EntryKey, Ident
+    from alacena.engine.base.policy import Policy
+    from alacena.engine.base.remote_tier import Found, Lookup
+    from alacena.engine.memory import MemoryEntry
+
+NO_PARTS = (None,) * 5
+"""A call that names nothing below the tenant."""
+
+_NO_NAMES: tuple[str, ...] = ()
+"""What is left out of a call, as the default of its signature."""
+
+
+class EntryVerbs(ABC):
+    """The verbs of a cache that name one entry, or all that a scope covers.
+
+    Attributes:
+        peek: ``peek(ident)`` gives a fresh value in memory, or ``MISSING``; it is synchronous and asks nobody. ``ident``
+            is ``(tenant_id, data_type, resource_id)``, for a scoped entry followed by agent, conversation and collection,
+            for one that names a reader followed by user and permissions too, ``None`` if not given. Nothing is
+            allocated for values that are immutable or shared.
+        peek_entry: ``peek_entry(ident, environment.now())`` gives the slot that holds the value, or ``None``: for a caller
+            that has read the clock already. ``slot.thaw``, if there is one, makes the reader's own copy.
+    """
+
+    peek: Callable[[Ident], Any]
+    peek_entry: Callable[[Ident, float], MemoryEntry | None]
+
+    _parts: Parts | None
+    _guard: LoopGuard
+    _policies: dict[str, Policy]
+    _unpeeked: frozenset[str]
+
+    @abstractmethod
+    def policy(self, data_type: str) -> Policy:
+        """Returns the policy by which a data type is kept and loaded."""
+
+    @abstractmethod
+    def _open_parts(self) -> Parts: ...
+
+    async def get(
+        self,
+        data_type: str,
+        resource_id: str,
+        tenant_id: str | Scope,
+        *,
+        agent_id: str | None = None,
+        conversation_id: str | None = None,
+        collection_id: str | None = None,
+        user_id: str | None = None,
+        permissions: Iterable[str] | None = None,
+        use_memory: bool = True,
+        search_hierarchy: bool = True,
+        default: Any = None,
+    ) -> Any:
+        """Returns the value of an entry, or ``default``.
+
+        Args:
+            data_type: Its type.
+            resource_id: Its id within the type.
+            tenant_id: Its tenant, or its whole scope.
+            agent_id: Its agent.
+            conversation_id: Its conversation.
+            collection_id: Its collection.
+            user_id: The user who may see it.
+            permissions: The set of permissions it was made under.
+            use_memory: ``False``: ask Redis even if memory has it (staleness bound 0).
+            search_hierarchy: Whether an entry of a more general scope may answer.
+            default: What a miss returns.
+
+        Returns:
+            The value, private to the caller unless it is immutable or its type's policy shares it.
+
+        Raises:
+            MissingTenantError: No tenant.
+            InvalidKeyError: A part of the key is blank or not text.
+
+        Cost: 0 round trips if memory has it, else 1.
+        If Redis fails: the default, within the read budget.
+        """
+        if self._guard.thread != get_ident():
+            self._open_parts()
+        elif use_memory and user_id is None and permissions is None:
+            try:
+                ident: Ident = (tenant_id, data_type, resource_id)
+                if not (agent_id is None and conversation_id is None and collection_id is None):
+                    ident = (*ident, agent_id, conversation_id, collection_id)
+                value = MISSING if data_type in self._unpeeked else self.peek(ident)
+            except TypeError:  # a part that cannot be looked up: what follows says which
+                value = MISSING
+            if value is not MISSING:
+                return value
+        if agent_id is conversation_id is collection_id is user_id is permissions is None and type(tenant_id) is str:
+            where: str | Iterable[Scope] = tenant_id
+        else:
+            scope = make_scope(tenant_id, agent_id, conversation_id, collection_id, user_id, permissions)
+            where = scope.widening() if search_hierarchy else (scope,)
+        return value_or(await self.find(data_type, resource_id, where, use_memory=use_memory), default)
+
+    def find(
+        self, data_type: str, resource_id: str, where: str | Iterable[Scope], *, use_memory: bool
+    ) -> Coroutine[Any, Any, Found | None]:
+        """Looks at the tiers for a fresh entry: for every read that loads nothing, once :attr:`peek` has not answered it.
+
+        For a caller that has made sure that it runs on the thread of the cache's event loop.
+
+        Not a coroutine of its own, which would be one more on the way of every hit on the server.
+
+        Args:
+            data_type: Its type.
+            resource_id: Its id within the type.
+            where: The tenant that has it; or the scopes to look at, most specific first.
+            use_memory: Whether memory may answer and keep a copy.
+
+        Cost: 0 round trips if memory has it, else 1.
+        If Redis fails: a miss.
+        """
+        # Which loop runs takes a system call to ask: past memory the connection asks, once in each turn of the loop.
+        parts = (None if use_memory else self._parts) or self._open_parts()
+        policy = self._policies.get(data_type) or self.policy(data_type)
+        if type(where) is str:
+            keys: tuple[EntryKey, ...] = (parts.keys.plain(data_type, resource_id, where),)
+        else:
+            keys = tuple([parts.keys.entry(data_type, resource_id, scope) for scope in where])
+        return parts.reader.find(keys, policy, use_memory and policy.use_memory)
+
+    async def lookup(
+        self,
+        data_type: str,
+        resource_id: str,
+        tenant_id: str | Scope,
+        loader: Callable[..., Any] | None = None,
+        *,
+        ttl: TtlOrUnset = UNSET,
+        tags: Iterable[str] = (),
+        document_ids: Iterable[DocumentId] = (),
+        policy: Policy | None = None,
+        use_memory: bool = True,
+        search_hierarchy: bool = True,
+    ) -> Lookup[Any]:
+        """Does what :meth:`get` and :meth:`load` do, and returns everything that is known about the answer.
+
+        Args:
+            data_type: Its type.
+            resource_id: Its id within the type.
+            tenant_id: Its tenant, or its whole scope.
+            loader: Asks the source on a miss; ``None``: only look. See :meth:`load`.
+            ttl: Seconds that what is loaded stays fresh; left out: the type's.
+            tags: What the value depends on, if that is known before it is loaded.
+            document_ids: Documents it depends on, likewise.
+            policy: In place of the type's.
+            use_memory: Whether memory may answer and keep a copy.
+            search_hierarchy: Whether an entry of a more general scope may answer.
+
+        Raises:
+            ValueError: ``ttl`` is not greater than 0.
+        """
+        parts, ttl = self._open_parts(), checked(ttl)
+        scope = tenant_id if isinstance(tenant_id, Scope) else make_scope(tenant_id)
+        keys = (
+            parts.keys.entries(data_type, resource_id, scope)
+            if search_hierarchy
+            else (parts.keys.entry(data_type, resource_id, scope),)
+        )
+        policy = policy or self.policy(data_type)
+        if loader is None:
+            return await parts.reader.look(keys, policy, use_memory=use_memory)
+        request = Request(
+            keys=keys,
+            loader=adapt(loader),
+            policy=policy,
+            ttl=ttl,
+            tags=collapse(named(tags, document_ids)),
+            use_memory=use_memory,
+        )
+        return await parts.reader.load(request)
+
+    async def load(
+        self,
+        data_type: str,
+        resource_id: str,
+        tenant_id: str | Scope,
+        loader: Callable[..., Any],
+        *,
+        ttl: TtlOrUnset = UNSET,
+        tags: Iterable[str] = (),
+        document_ids: Iterable[DocumentId] = (),
+        policy: Policy | None = None,
+        use_memory: bool = True,
+        search_hierarchy: bool = True,
+    ) -> Any:
+        """Returns the value of an entry; asks the source if the tiers do not have it.
+
+        Args:
+            data_type: Its type.
+            resource_id: Its id within the type.
+            tenant_id: Its tenant, or its whole scope.
+            loader: ``async def loader(context) -> value``; ``None`` means that the source has nothing. A loader
+                without parameters, or one that is not async, is accepted. See :class:`LoadContext`.
+            ttl: Seconds that what is loaded stays fresh; left out: the type's.
+            tags: What the value depends on, if that is known before it is loaded.
+            document_ids: Documents it depends on, likewise.
+            policy: In place of the type's.
+            use_memory: Whether memory may answer and keep a copy.
+            search_hierarchy: Whether an entry of a more general scope may answer.
+
+        Raises:
+            ValueError: ``ttl`` is not greater than 0.
+            LoadTimeoutError: The type's hard timeout passed.
+            Exception: The loader's own, as they are.
+
+        Cost: 0 round trips from memory, 1 from Redis, 2 and the source on a miss.
+        Cancellation: leaves the load to the other callers; the last to leave cancels it.
+        If Redis fails: the source answers, and the value is not stored.
+        """
+        if ttl is not UNSET:
+            ttl = checked(ttl)
+        given = named(tags, document_ids) if tags is not _NO_NAMES or document_ids is not _NO_NAMES else ()
+        if use_memory and self._guard.thread == get_ident() and policy is None:
+            try:
+                ident: Ident = (tenant_id, data_type, resource_id)
+                if isinstance(tenant_id, Scope):
+                    ident = ident_of(data_type, resource_id, tenant_id)
+                value = MISSING if data_type in self._unpeeked else self.peek(ident)
+            except TypeError:  # a part that cannot be looked up: what follows says which
+                value = MISSING
+            if value is not MISSING:
+                return value
+        lookup = await self.lookup(
+            data_type,
+            resource_id,
+            tenant_id,
+            loader,
+            ttl=ttl,
+            tags=given,
+            policy=policy,
+            use_memory=use_memory,
+            search_hierarchy=search_hierarchy,
+        )
+        return lookup.value
+
+    async def refresh(
+        self,
+        data_type: str,
+        resource_id: str,
+        tenant_id: str | Scope,
+        loader: Callable[..., Any],
+        *,
+        ttl: TtlOrUnset = UNSET,
+        tags: Iterable[str] = (),
+        document_ids: Iterable[DocumentId] = (),
+    ) -> Any:
+        """Asks the source whatever the tiers hold and whoever is loading, and stores its answer.
+
+        The answer is one that the source gave after the call: a load that was under way is not joined, and loses to this
+        one. If the source has nothing, the entry is gone.
+
+        Args:
+            data_type: Its type.
+            resource_id: Its id within the type.
+            tenant_id: Its tenant, or its whole scope.
+            loader: As for :meth:`load`.
+            ttl: As for :meth:`set`.
+            tags: What the value depends on.
+            document_ids: Documents it depends on.
+        """
+        parts = self._open_parts()
+        request = Request(
+            keys=(parts.keys.entry(data_type, resource_id, make_scope(tenant_id)),),
+            loader=adapt(loader),
+            policy=self.policy(data_type),
+            ttl=checked(ttl),
+            tags=collapse(named(tags, document_ids)),
+        )
+        return (await parts.reader.refresh(request)).value
+
+    async def set(
+        self,
+        data_type: str,
+        resource_id: str,
+        value: Any,
+        tenant_id: str | Scope,
+        *,
+        agent_id: str | None = None,
+        conversation_id: str | None = None,
+        collection_id: str | None = None,
+        user_id: str | None = None,
+        permissions: Iterable[str] | None = None,
+        ttl: TtlOrUnset = UNSET,
+        tags: Iterable[str] = (),
+        document_ids: Iterable[DocumentId] = (),
+        use_memory: bool = True,
+    ) -> bool:
+        """Stores a value that the caller vouches for: a load in flight loses to it.
+
+        Args:
+            data_type: Its type.
+            resource_id: Its id within the type.
+            value: Anything the codec knows, except ``None``.
+            tenant_id: Its tenant, or its whole scope.
+            agent_id: Its agent.
+            conversation_id: Its conversation.
+            collection_id: Its collection.
+            user_id: The user who may see it.
+            permissions: The set of permissions it was made under.
+            ttl: Seconds it stays fresh; left out: the type's; ``None``: for ever.
+            tags: What it depends on.
+            document_ids: Documents it depends on.
+            use_memory: Whether this process keeps a copy.
+
+        The value replaces an older one in any case: if it cannot be stored, the older one is removed.
+
+        Returns:
+            Whether it was stored; ``False`` while a source transaction holds the entry, if an invalidation overtook it,
+            or if Redis failed. See :meth:`reading` for values whose making takes a while.
+
+        Raises:
+            EncodeError: The value holds something that cannot be stored; the message names where.
+            ValueError: ``ttl`` is not greater than 0, or the value is ``None``.
+
+        Cost: 1 round trip; one more for a scope or tag that this process has not met.
+        If Redis fails: ``False``; the older value is gone from memory, and its removal is made up for as for :meth:`delete`.
+        """
+        parts = self._open_parts()
+        within = (agent_id, conversation_id, collection_id, user_id, permissions)
+        key = parts.keys.within(data_type, resource_id, tenant_id, within)
+        policy = self.policy(data_type)
+        if not use_memory:
+            policy = policy.but(use_memory=False)
+        return await parts.writer.set((key,), (value,), (named(tags, document_ids),), policy, ttl) > 0
+
+    async def delete(
+        self,
+        data_type: str,
+        resource_id: str,
+        tenant_id: str | Scope,
+        *,
+        agent_id: str | None = None,
+        conversation_id: str | None = None,
+        collection_id: str | None = None,
+        user_id: str | None = None,
+        permissions: Iterable[str] | None = None,
+    ) -> bool:
+        """Removes the one entry named. A :meth:`reading` that began before does not store it.
+
+        Returns:
+            Whether it existed on the remote tier.
+
+        Cost: 1 round trip.
+        If Redis fails: it is gone from memory, ``False`` is returned, and the removal is made up for when the
+            connection is back, before anything is read through it.
+        """
+        parts = self._open_parts()
+        scope = make_scope(tenant_id, agent_id, conversation_id, collection_id, user_id, permissions)
+        key = parts.keys.entry(data_type, resource_id, scope)
+        return await parts.writer.delete((key,), told=True) > 0
+
+    async def invalidate(
+        self,
+        tenant_id: str | Scope,
+        data_type: str | None = None,
+        resource_id: str | None = None,
+        *,
+        agent_id: str | None = None,
+        conversation_id: str | None = None,
+        collection_id: str | None = None,
+        user_id: str | None = None,
+        permissions: Iterable[str] | None = None,
+        document_ids: Iterable[DocumentId] = (),
+        tags: Iterable[str] = (),
+    ) -> int:
+        """Makes everything that matches a miss, wherever it is.
+
+        Args:
+            tenant_id: The tenant, or a scope.
+            data_type: Only this type; ``None``: every type.
+            resource_id: Only this resource, at every scope; ``None`` or ``"*"``: every one. Never a pattern.
+            agent_id: Only what belongs to the agent.
+            conversation_id: Only what belongs to the conversation.
+            collection_id: Only what belongs to the collection.
+            user_id: Only what belongs to the user.
+            permissions: Only what was made under exactly this set of permissions.
+            document_ids: Also everything that was made from these documents. Given alone (with tags or without), only that.
+            tags: Also everything that carries these tags.
+
+        Returns:
+            A number greater than 0 if the server confirmed; 0 if it did not.
+
+        Raises:
+            InvalidKeyError: The tenant is a data type's name and the data type is none: the arguments stand in the order
+                of `get`. A tenant that is called like a type is passed as a :class:`Scope`.
+
+        Cost: 1 round trip a node, whatever the number of entries.
+        If Redis fails: as for :meth:`delete`.
+        """
+        parts = self._open_parts()
+        check_order(tenant_id, data_type, self._policies, "invalidate(tenant_id, data_type, resource_id)")
+        scope = make_scope(tenant_id, agent_id, conversation_id, collection_id, user_id, permissions)
+        return int(await parts.writer.invalidate(scope, data_type, resource_id, named(tags, document_ids)))
+
+    async def invalidate_known(
+        self, tenant_id: str | Scope, *, document_ids: Iterable[DocumentId] = (), tags: Iterable[str] = ()
+    ) -> int:
+        """Does what :meth:`invalidate` does with documents and tags, and says whether anything was tied to them.
+
+        Args:
+            tenant_id: The tenant, or a scope.
+            document_ids: Everything that was made from these documents.
+            tags: Everything that carries these tags.
+
+        Returns:
+            Of how many of them anything is known that depends on them. 0: nothing that may still be alive was ever
+            stored as depending on any, or the server did not confirm.
+
+        Cost: 1 round trip a node.
+        If Redis fails: as for :meth:`delete`.
+        """
+        names, scope = named(tags, document_ids), make_scope(tenant_id)
+        return (await self._open_parts().writer.invalidate(scope, None, None, names)).known if names else 0

@@ -1,0 +1,13 @@
+"""All verbs of a cache, as its tenants' handles use them."""
+
+from __future__ import annotations
+
+from alacena.engine.api.blocks import BlockVerbs
+from alacena.engine.api.coordination_verbs import CoordinationVerbs
+from alacena.engine.api.entry_verbs import EntryVerbs
+from alacena.engine.api.inspection import InspectionVerbs
+from alacena.engine.api.many import ManyVerbs
+
+
+class Verbs(EntryVerbs, ManyVerbs, BlockVerbs, CoordinationVerbs, InspectionVerbs):
+    """The verbs of a cache. How it is built, opened and closed is not their business."""

@@ -51,8 +51,7 @@ Source: TypeAlias = Literal["cache", "loader", "stale", "none"]
 Tier: TypeAlias = Literal["memory", "redis"]
 
 
-@dataclass(frozen=True, slots=True)
-class Lookup(Generic[V]):
+class Lookup(msgspec.Struct, Generic[V], frozen=True):
     """The outcome of a read.
 
     Attributes:
@@ -143,8 +142,7 @@ class Unsettled:
     unknown: list[Generation]
 
 
-@dataclass(slots=True)
-class Lease:
+class Lease(msgspec.Struct, eq=False):
     """The permission to fill one entry once.
 
     Attributes:
@@ -170,7 +168,7 @@ class Lease:
     @property
     def stands(self) -> bool:
         """Whether, as far as this process knows, nothing that the lease rests on has ended."""
-        return all(generation.stands(nonce) for generation, nonce in self.stamps)
+        return all(nonce == generation.nonce or generation.stands(nonce) for generation, nonce in self.stamps)
 
     @property
     def is_current(self) -> bool:
@@ -199,8 +197,7 @@ class Beginning:
     epoch: bytes = b""
 
 
-@dataclass(frozen=True, slots=True)
-class Held:
+class Held(msgspec.Struct, frozen=True, eq=False):
     """A lease that another caller has.
 
     Attributes:

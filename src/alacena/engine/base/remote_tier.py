@@ -302,6 +302,11 @@ class RemoteTier(Protocol):
         """Whether it is worth waiting for."""
         ...
 
+    @property
+    def is_here(self) -> bool:
+        """Whether it is in this process: nothing is waited for, and leases last as long as their loads."""
+        ...
+
     def find(
         self, keys: Sequence[EntryKey], policy: Policy, *, keep: bool, unknown: Sequence[Generation] = ()
     ) -> Awaitable[Found | Unsettled | None]:

@@ -73,7 +73,7 @@ class LoadLimiter:
             tenant_id: The tenant.
             flights: Who waits for the load.
         """
-        if self._per_tenant is None or any(flight.loads_behind for flight in flights):
+        if self._per_tenant is None or any(flight.is_awaited for flight in flights):
             yield
             return
         line = self._lines.setdefault(tenant_id, _Line(self._per_tenant))

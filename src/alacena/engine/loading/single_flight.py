@@ -95,11 +95,13 @@ class Flight:
 
     @property
     def loads_behind(self) -> list[SourceCall]:
-        """The loads that wait for this one, or for another one that waits for its lease."""
-        behind = [load for waiter, load in self._waiters.items() if load and not load.is_over and not waiter.done()]
-        for follower in self.followers:
-            behind += follower.loads_behind
-        return behind
+        """The loads that wait for this one."""
+        return [load for waiter, load in self._waiters.items() if load and not load.is_over and not waiter.done()]
+
+    @property
+    def is_awaited(self) -> bool:
+        """Whether another load waits for this one, or for one that waits for its lease."""
+        return bool(self.loads_behind) or any(follower.is_awaited for follower in self.followers)
 
     def resolve(self, outcome: Any, copy: Callable[[Any], Any] | None = None, *, taken: bool = False) -> None:
         """Gives everybody the outcome.
@@ -314,7 +316,7 @@ class SingleFlight:
         # Not hurried, the second would wait for the first, and the first for the lease until that is over.
         for holder in holders:
             holder.followers = (*holder.followers, flight)
-            if holder.hurry is not None and flight.loads_behind:
+            if holder.hurry is not None and flight.is_awaited:
                 holder.hurry()
         try:
             yield holders

@@ -198,13 +198,13 @@ class Filler:
 
         flight.resolve(lookup, copy, taken=taken)
 
-    async def fill(self, key: EntryKey, lease: Lease | None, new_entry: NewEntry | None, *, replaces: bool) -> bool:
+    async def fill(self, fill: Fill) -> bool:
         """Redeems a lease, or gives it back if there is nothing to store; see :meth:`fill_many`."""
         fate: Fate | None = None
         failure: Exception | None = None
-        if lease is not None and new_entry is not None:
-            (fate,), failure = await self._send((lease,), (new_entry,))
-        return await self._conclude(Fill(key, lease, new_entry, replaces), fate, failure)
+        if fill.lease is not None and fill.new_entry is not None:
+            (fate,), failure = await self._send((fill.lease,), (fill.new_entry,))
+        return await self._conclude(fill, fate, failure)
 
     async def fill_many(self, fills: Sequence[Fill]) -> list[bool]:
         """Redeems leases by one call, or gives back those for which there is nothing to store.
@@ -217,12 +217,18 @@ class Filler:
         ready = [(f.lease, f.new_entry) for f in fills if f.lease is not None and f.new_entry is not None]
         fates, failure = await self._send([lease for lease, _ in ready], [entry for _, entry in ready])
         if failure is not None and len(ready) > 1:  # one value's fault must not take the others with it
-            return [await self.fill(f.key, f.lease, f.new_entry, replaces=f.replaces) for f in fills]
+            return [await self.fill(f) for f in fills]
         left = iter(fates)
         return [
             await self._conclude(f, None if f.lease is None or f.new_entry is None else next(left), failure)
             for f in fills
         ]
+
+    def give_up(self, fills: Sequence[Fill]) -> None:
+        """Gives back the leases of fills that were not sent, or are not known to have arrived."""
+        for fill in fills:
+            if fill.lease is not None:
+                self._remote.release(fill.lease)
 
     async def _send(
         self, leases: Sequence[Lease], new_entries: Sequence[NewEntry]

@@ -21,6 +21,8 @@ from alacena.engine.loading.load_limiter import LoadLimiter
 from alacena.engine.loading.load_timers import HardTimeouts, Renewals
 from alacena.engine.loading.single_flight import ClaimLeftError, ended, is_ended, is_order, watch_hurry
 from alacena.engine.loading.source_backoff import told_pause
+from alacena.engine.reading.fill_gatherer import FillGatherer
+from alacena.engine.reading.filler import Fill
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Sequence
@@ -72,6 +74,7 @@ class LoadRunner:
         self._said: set[str] = set()
         self._limiter = LoadLimiter(settings.max_loads_per_tenant)
         self._timeouts = HardTimeouts()
+        self._gatherer = FillGatherer(fills, flights.own)
         self.renewals = Renewals(common.remote, settings.lease_s / 3)
 
     async def run(self, flight: Flight, request: Request, stale: Found | None) -> None:
@@ -115,7 +118,8 @@ class LoadRunner:
         if stale is not None or (lease is not None and lease.previous is not None):
             loader = _hand_over(loader, stale, lease, flight)
         carriers = (flight,)
-        if lease is not None:
+        is_renewed = lease is not None and not self._remote.is_here
+        if is_renewed:
             self.renewals.begin(carriers)
         try:
             try:
@@ -129,16 +133,23 @@ class LoadRunner:
             self.note_success(key)
             replaces = stale is not None or request.renew or request.insist
             new_entry, lookup = self._filler.evaluate(request, context, value, load_s, lease, replaces=replaces)
+            # Alone, a fill is sent in this step. Several leave together in the next, before the callers wake up.
+            gathered = self._gatherer.open(key.journal) if len(self._flights) > 1 and not self._remote.is_here else None
             self._filler.resolve(flight, lookup, policy, new_entry)
         finally:
-            self.renewals.end(carriers)
+            if is_renewed:
+                self.renewals.end(carriers)
         # The callers have their answer, but may not store it after an invalidation:
         # 1. This load reads the row. 2. It is invalidated, which ends a generation that the lease rests on.
         # 3. The fill arrives. The tier compares the lease with the generations of now in one step, and refuses.
         # Here the lease is no longer the flight's: from now on `fill` gives it back, and `run` must not do it too.
         flight.lease = None
         replaces = replaces and not isinstance(permit, Held)  # else it is for the holder to replace
-        flight.stored = await self._filler.fill(key, lease, new_entry, replaces=replaces)
+        fill = Fill(key, lease, new_entry, replaces)
+        if gathered is not None and gathered.takes(fill):
+            flight.stored = await gathered.add(fill)
+        else:
+            flight.stored = await self._filler.fill(fill)
 
     async def acquire(
         self, flight: Flight, request: Request, held: Held | None = None, *, also: Sequence[str] = ()
@@ -170,7 +181,7 @@ class LoadRunner:
                         continue
                     # A load that another load waits for may be part of a circle through another process, where nobody
                     # sees all of it: then each side loads for itself, and finds out that it asks for what it is loading.
-                    awaited = bool(flight.loads_behind)
+                    awaited = flight.is_awaited
                     patience_s = self._settings.lease_wait_s
                     if awaited:
                         patience_s = min(patience_s, self._settings.lease_s)

@@ -68,7 +68,7 @@ class LocalTier:
         self._leases: dict[bytes, Lease] = {}
         self._holds: dict[bytes, dict[bytes, float]] = {}
         self._journal = _Journal()
-        self.is_up = True
+        self.is_up = self.is_here = True
         coherence.memory.serving_until = math.inf
 
     async def find(

@@ -568,3 +568,47 @@ def test_a_process_that_dies_in_its_block_holds_the_others_for_a_lease():
         assert stage.now() < 10
 
     play(scenario, server=True, processes=2, lease_s=5.0)
+
+
+@pytest.mark.parametrize("server", [False, True])
+def test_a_cache_that_closes_waits_for_no_claim_that_nobody_may_come_back_for(server):
+    async def scenario(stage):
+        claim = await stage.cache.begin_claim("note", "n", TENANT)
+        waiting = beside(stage.cache.load("note", "n", TENANT, lambda: "loaded"))
+        await asyncio.sleep(0.1)
+        began = stage.now()
+        await stage.cache.close()
+        assert stage.now() - began < 1.0
+        assert await waiting == "loaded"
+        assert not claim.is_open
+        assert not await claim.store("v")
+
+    play(scenario, server=server)
+
+
+@pytest.mark.parametrize("server", [False, True])
+def test_a_cache_that_closes_waits_for_a_block_that_stores(server):
+    async def scenario(stage):
+        async def block():
+            async with stage.cache.claim("note", "n", TENANT) as claim:
+                await asyncio.sleep(2)
+                return await claim.store("v")
+
+        storing = asyncio.create_task(block())
+        await asyncio.sleep(0.1)
+        await stage.cache.close()
+        assert await storing
+        assert 2 <= stage.now() < 3
+
+    play(scenario, server=server)
+
+
+@pytest.mark.parametrize("server", [False, True])
+def test_a_block_that_closes_its_cache_does_not_wait_for_itself(server):
+    async def scenario(stage):
+        async with stage.cache.claim("note", "n", TENANT) as claim:
+            await stage.cache.close()
+            assert not await claim.store("v")
+        assert stage.now() < 1.0
+
+    play(scenario, server=server)

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from alacena.engine import Policy, Scope
 from alacena.engine.base.remote_tier import Found, Held, Lease, LeaseRequest, NewEntry
+from tests.unit.engine.scene import TENANT, Source, play, settle
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
     from alacena.engine import Cache
+    from tests.unit.engine.scene import Stage
 
     Open = Callable[..., Awaitable[Cache]]
 
@@ -106,3 +109,73 @@ async def test_leases_of_several_tenants_come_in_the_order_in_which_they_were_as
     made = [new_entry(number) for number in range(count)]
     assert await remote.fill_many(leases, made) == [""] * count  # type: ignore[arg-type]
     assert await cache.get("note", "n0", "acme") == 0
+
+
+def test_single_loads_of_one_turn_ask_and_store_together() -> None:
+    async def scenario(stage: Stage) -> None:
+        assert stage.server is not None
+        source = Source("v")
+        before = stage.server.commands.get("EVALSHA", 0)
+        loads = [stage.cache.load("note", f"n{number}", TENANT, source.load) for number in range(60)]
+        assert await asyncio.gather(*loads) == ["v"] * 60
+        assert source.asked == 60
+        await asyncio.sleep(1)
+        assert stage.server.commands["EVALSHA"] - before < 30
+        assert stage.cache.stats()["fills"] == 60
+        assert not any(stage.left_behind().values())
+
+    play(scenario, server=True)
+
+
+@pytest.mark.parametrize("size", [10, 10_000])
+@pytest.mark.parametrize("document_ids", [(), ("d1",)])
+async def test_by_the_time_that_a_caller_has_its_answer_its_fill_has_left(
+    cache: Cache, size: int, document_ids: tuple[str, ...]
+) -> None:
+    async def load(context: Any) -> str:
+        context.depends_on(document_ids)
+        return "v" * size
+
+    async def call(number: int) -> Any:
+        name = f"n{number}"
+        await cache.load("note", name, "acme", load, document_ids=document_ids)
+        return await cache.get("note", name, "acme", use_memory=False)
+
+    assert await asyncio.gather(*map(call, range(60))) == ["v" * size] * 60
+
+
+@pytest.mark.parametrize("turns", range(8))
+def test_of_loads_that_ask_together_one_that_is_cancelled_takes_no_other_along(turns: int) -> None:
+    async def scenario(stage: Stage) -> None:
+        loads = [
+            asyncio.create_task(stage.cache.load("note", f"n{number}", TENANT, Source(number).load))
+            for number in range(20)
+        ]
+        await settle(turns)
+        for load in loads[::2]:
+            load.cancel()
+        outcomes = await asyncio.gather(*loads, return_exceptions=True)
+        assert outcomes[1::2] == list(range(1, 20, 2))
+        await asyncio.sleep(1)
+        assert not any(stage.left_behind().values())
+        assert set(await stage.cache.get_many("note", [f"n{n}" for n in range(20)], TENANT)) >= {
+            f"n{n}" for n in range(1, 20, 2)
+        }
+
+    play(scenario, server=True)
+
+
+def test_loads_that_ask_together_while_the_server_is_away_are_answered_and_leave_nothing() -> None:
+    async def scenario(stage: Stage) -> None:
+        assert stage.server is not None
+        loads = [
+            asyncio.create_task(stage.cache.load("note", f"n{number}", TENANT, Source(number, takes_s=0.01).load))
+            for number in range(20)
+        ]
+        await settle(6)
+        stage.server.kill_clients()
+        assert await asyncio.gather(*loads) == list(range(20))
+        await asyncio.sleep(10)
+        assert not any(stage.left_behind().values())
+
+    play(scenario, server=True)

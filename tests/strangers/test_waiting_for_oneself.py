@@ -166,6 +166,48 @@ def test_who_has_a_place_never_waits_for_who_waits_for_one(server, many, limit):
     play(scenario, server=server, max_loads_per_tenant=limit)
 
 
+@pytest.mark.parametrize("server", [False, True])
+@pytest.mark.parametrize("many", [False, True])
+@pytest.mark.parametrize("how", ["refreshed", "past memory", "removed twice"])
+def test_who_has_a_place_does_not_wait_for_the_lease_of_who_waits_for_one(server, many, how):
+    """After bytedance/deer-flow#4294, too: what waits in line for the place was closed, and may not be joined."""
+
+    async def scenario(stage):
+        async def document():
+            await asyncio.sleep(0.05)
+            return "document"
+
+        async def documents(ids):
+            return dict.fromkeys(ids, await document())
+
+        async def answer():
+            await asyncio.sleep(0.1)
+            use_memory = how != "past memory"
+            if many:
+                ids = ["popular"]
+                return await stage.cache.load_many("document", ids, TENANT, documents, use_memory=use_memory)
+            return await stage.cache.load("document", "popular", TENANT, document, use_memory=use_memory)
+
+        asked = [asyncio.create_task(stage.cache.load("answer", "a", TENANT, answer))]
+        await asyncio.sleep(0.01)
+        asked.append(asyncio.create_task(stage.cache.load("document", "popular", TENANT, document)))
+        await asyncio.sleep(0.01)
+        if how == "refreshed":
+            asked.append(asyncio.create_task(stage.cache.refresh("document", "popular", TENANT, document)))
+        if how == "removed twice":
+            await stage.cache.delete("document", "popular", TENANT)
+            asked.append(asyncio.create_task(stage.cache.load("document", "popular", TENANT, document)))
+            await asyncio.sleep(0.01)
+            await stage.cache.delete("document", "popular", TENANT)
+        await asyncio.gather(*asked)
+        assert stage.now() < 1.0
+        await asyncio.sleep(1.0)
+        assert not any(stage.left_behind().values())
+        assert stage.cache._parts.flights._aside == {}
+
+    play(scenario, server=server, max_loads_per_tenant=1)
+
+
 def test_two_tenants_that_read_of_each_other_need_no_place_twice():
     async def scenario(stage):
         async def inner():

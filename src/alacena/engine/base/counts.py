@@ -170,16 +170,20 @@ class Counts:
         row = self._rows.get((tenant_id, data_type))
         return self._place(tenant_id, data_type) if row is None else row
 
+    def _of_key(self, key: EntryKey) -> CountedRow:
+        row = self._rows.get(key.ident[:2])
+        return self._place(key.tenant_id, key.data_type) if row is None else row
+
     def count_miss(self, key: EntryKey, expired: Found | None = None) -> None:
         """Counts a read that no tier could answer with something fresh, but perhaps with an expired entry."""
         self.misses += 1
         reason = self.reasons.why(key.ident) if expired is None else NAMES[EXPIRED]
-        self.of(key.tenant_id, key.data_type).count_miss(reason)
+        self._of_key(key).count_miss(reason)
 
     def count_unanswered(self, key: EntryKey, expired: Found | None = None) -> None:
         """Counts a read that no tier could answer, and that nobody was asked for."""
         self.count_miss(key, expired)
-        self.of(key.tenant_id, key.data_type).none += 1
+        self._of_key(key).none += 1
 
     def count_hit(self, found: Found) -> None:
         """Counts a read that a tier answered with something fresh; a hit in memory has counted itself."""
@@ -192,7 +196,7 @@ class Counts:
         """Counts a read that a load answered, if no expired entry stood in for it: that is counted where it does."""
         if lookup.source == "stale":
             return
-        row = self.of(key.tenant_id, key.data_type)
+        row = self._of_key(key)
         if waited or lookup.source == "cache":
             row.waited += 1
         else:
@@ -201,11 +205,11 @@ class Counts:
     def count_stale(self, key: EntryKey) -> None:
         """Counts an answer with an expired entry."""
         self.stale_served += 1
-        self.of(key.tenant_id, key.data_type).stale += 1
+        self._of_key(key).stale += 1
 
     def count_load(self, key: EntryKey, took_s: float) -> None:
         """Counts a source that has answered."""
-        row = self.of(key.tenant_id, key.data_type)
+        row = self._of_key(key)
         row.loads += 1
         row.load_s += took_s
         self.load.observe(took_s)
@@ -213,12 +217,12 @@ class Counts:
     def count_failure(self, key: EntryKey) -> None:
         """Counts a load that failed."""
         self.load_failures += 1
-        self.of(key.tenant_id, key.data_type).load_failures += 1
+        self._of_key(key).load_failures += 1
 
     def count_fill(self, key: EntryKey) -> None:
         """Counts a loaded value that was stored."""
         self.fills += 1
-        self.of(key.tenant_id, key.data_type).fills += 1
+        self._of_key(key).fills += 1
 
     def count_store(self, fates: Iterable[object], took_s: float) -> None:
         """Counts a call that stored entries, if anything of it was answered."""
@@ -228,12 +232,12 @@ class Counts:
     def count_refusal(self, key: EntryKey, reason: str) -> None:
         """Counts a value that was not stored."""
         self.refused_fills[reason] = self.refused_fills.get(reason, 0) + 1
-        self.of(key.tenant_id, key.data_type).refuse(reason)
+        self._of_key(key).refuse(reason)
 
     def count_rejection(self, key: EntryKey) -> None:
         """Counts an entry of the server that could not be read."""
         self.rejected_entries += 1
-        self.of(key.tenant_id, key.data_type).rejected += 1
+        self._of_key(key).rejected += 1
 
     def note_too_large(self, key: EntryKey) -> None:
         """Notes that a value is not kept because of its size."""

@@ -77,6 +77,8 @@ class LoadReads:
         """Returns the tags that the value depends on because of it."""
         if self._is_many:
             return (MANY,)
+        if not self._idents:
+            return ()
         own = {mark_tag(name) for name in self._key.generations}
         known = dict.fromkeys(tag for ident in self._idents for tag in self._key.lineage(ident))
         return tuple(tag for tag in {**known, **self._tags} if tag not in own)

@@ -51,8 +51,7 @@ Source: TypeAlias = Literal["cache", "loader", "stale", "none"]
 Tier: TypeAlias = Literal["memory", "redis"]
 
 
-@dataclass(frozen=True, slots=True)
-class Lookup(Generic[V]):
+class Lookup(msgspec.Struct, Generic[V], frozen=True):
     """The outcome of a read.
 
     Attributes:
@@ -148,8 +147,7 @@ class Unsettled:
     unknown: list[Generation]
 
 
-@dataclass(slots=True)
-class Lease:
+class Lease(msgspec.Struct, eq=False):
     """The permission to fill one entry once.
 
     Attributes:
@@ -175,7 +173,7 @@ class Lease:
     @property
     def stands(self) -> bool:
         """Whether, as far as this process knows, nothing that the lease rests on has ended."""
-        return all(generation.stands(nonce) for generation, nonce in self.stamps)
+        return all(nonce == generation.nonce or generation.stands(nonce) for generation, nonce in self.stamps)
 
     @property
     def is_current(self) -> bool:
@@ -204,8 +202,7 @@ class Beginning:
     epoch: bytes = b""
 
 
-@dataclass(frozen=True, slots=True)
-class Held:
+class Held(msgspec.Struct, frozen=True, eq=False):
     """A lease that another caller has.
 
     Attributes:
@@ -308,6 +305,11 @@ class RemoteTier(Protocol):
     @property
     def is_up(self) -> bool:
         """Whether it is worth waiting for."""
+        ...
+
+    @property
+    def is_here(self) -> bool:
+        """Whether it is in this process: nothing is waited for, and leases last as long as their loads."""
         ...
 
     def find(

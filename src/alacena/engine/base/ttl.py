@@ -35,8 +35,8 @@ def seconds(ttl: Ttl) -> float | None:
         ValueError: It is zero, negative or NaN.
         TypeError: It is not a number, a ``timedelta`` or ``None``.
     """
-    if ttl is None:
-        return None
+    if ttl is None or (type(ttl) is float and 0.0 < ttl < math.inf):
+        return ttl
     number = real_number(ttl.total_seconds() if isinstance(ttl, timedelta) else ttl)
     if number is None:
         raise TypeError(f"ttl must be seconds, a timedelta or None (never expires), not {type(ttl).__name__}")

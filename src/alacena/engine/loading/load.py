@@ -1,19 +1,17 @@
-"""One load: a loader, what it may say about its value, how long it may take."""
+"""One load: a loader, what it may say about its value, what its source reads and waits for."""
 
 from __future__ import annotations
 
-import asyncio
 import inspect
 import math
-from contextlib import asynccontextmanager, contextmanager
 from contextvars import ContextVar
-from dataclasses import dataclass, field
 from enum import Enum
 from functools import partial
-from types import FunctionType
-from typing import TYPE_CHECKING, Any, Final, TypeAlias
+from types import CoroutineType, FunctionType
+from typing import TYPE_CHECKING, Any, Final, Protocol, Self, TypeAlias
 
-from alacena.engine.base.errors import LoadTimeoutError
+import msgspec
+
 from alacena.engine.base.keys import named
 from alacena.engine.base.lineage import UNDER_WAY, LoadReads
 from alacena.engine.base.remote_tier import MISSING
@@ -22,14 +20,13 @@ from alacena.engine.loading.one_shot import refuse_generator_function
 from alacena.engine.loading.source_backoff import pause
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Sequence
+    from collections.abc import Awaitable, Callable, Iterable, Sequence
     from datetime import timedelta
     from decimal import Decimal
 
-    from alacena.engine.base.environment import Environment
     from alacena.engine.base.keys import EntryKey
     from alacena.engine.base.policy import Policy
-    from alacena.engine.base.remote_tier import Lease, Refusal, RemoteTier
+    from alacena.engine.base.remote_tier import Refusal
 
 
 class _Unchanged(Enum):
@@ -74,27 +71,35 @@ class LoadContext:
         usd: What :meth:`cost` was told, in dollars.
     """
 
-    def __init__(
-        self, key: EntryKey, previous: Any = MISSING, tags: Iterable[str] = (), previous_tags: Iterable[str] = ()
-    ) -> None:
-        self.tenant_id = key.tenant_id
-        self.data_type = key.data_type
-        self.resource_id = key.resource_id
-        self.agent_id, self.conversation_id, self.collection_id = key.ident[3:6] or (None, None, None)
-        self.user_id, self.permissions = key.ident[6:] or (None, None)
-        self.previous = previous
-        self.previous_tags = tuple(previous_tags)
-        self._ttl: TtlOrUnset = UNSET
-        self.origin: str | None = None
+    # Most loads say nothing about their value: what they do not set costs them nothing.
+    agent_id: str | None = None
+    conversation_id: str | None = None
+    collection_id: str | None = None
+    user_id: str | None = None
+    permissions: frozenset[str] | None = None
+    previous: Any = MISSING
+    previous_tags: tuple[str, ...] = ()
+    origin: str | None = None
+    stored: bool = True
+    refusal: Refusal = ""
+    slips: Sequence[str] = ()
+    tokens: int = 0
+    usd: float = 0.0
+    _ttl: TtlOrUnset = UNSET
+    _retry_after_s: float | None = None
+    _may_join: Callable[[], bool] | None = None
+
+    def __init__(self, key: EntryKey, tags: Iterable[str] = ()) -> None:
+        ident = key.ident
+        self.tenant_id: str = ident[0]
+        self.data_type: str = ident[1]
+        self.resource_id: str = ident[2]
+        if len(ident) > 3:
+            self.agent_id, self.conversation_id, self.collection_id = ident[3:6]
+            if len(ident) > 6:
+                self.user_id, self.permissions = ident[6:]
         self.tags: list[str] = list(tags)
-        self.stored = True
-        self.refusal: Refusal = ""
-        self.slips: list[str] = []
         self.reads = LoadReads(key)
-        self.tokens = 0
-        self.usd = 0.0
-        self._retry_after_s: float | None = None
-        self._may_join: Callable[[], bool] = _nobody
 
     @property
     def is_joinable(self) -> bool:
@@ -102,7 +107,7 @@ class LoadContext:
 
         A source that brings its value bit by bit asks this before it lets somebody else have a part of it.
         """
-        return self._may_join()
+        return self._may_join is not None and self._may_join()
 
     def join_while(self, may_join: Callable[[], bool]) -> None:
         """Says what decides whether others may join; the load's own flight does."""
@@ -161,13 +166,9 @@ class LoadContext:
             self._slip("", f"cost(tokens={tokens!r:.80}, usd={usd!r:.80}): {error}")
 
     def _slip(self, reason: Refusal, what: str) -> None:
-        self.slips.append(what)
+        self.slips = (*self.slips, what)
         if reason:
             self.refuse(reason)
-
-
-def _nobody() -> bool:
-    return False
 
 
 def _amount(given: float) -> float:
@@ -178,19 +179,6 @@ def _amount(given: float) -> float:
 
 LOAD: Final[ContextVar[LoadContext | None]] = ContextVar("alacena.load", default=None)
 """The load under way in this task."""
-
-
-@contextmanager
-def loading(context: LoadContext) -> Iterator[None]:
-    """Notes what a loader reads from the cache while it is called, in tasks that it starts too."""
-    token = LOAD.set(context)
-    UNDER_WAY.append(None)
-    try:
-        yield
-    finally:
-        UNDER_WAY.pop()
-        LOAD.reset(token)
-        context.reads.close()
 
 
 def reads_under_way() -> LoadReads | None:
@@ -220,7 +208,7 @@ def adapt(loader: Callable[..., Any]) -> Loader:
     async def load(context: LoadContext) -> Any:
         refuse_generator_function(loader)
         answer = loader(context) if takes_context else loader()
-        return await answer if inspect.isawaitable(answer) else answer
+        return await answer if type(answer) is CoroutineType or inspect.isawaitable(answer) else answer
 
     load.__wrapped__ = loader  # type: ignore[attr-defined]
     return load
@@ -270,8 +258,7 @@ def _is_contexts_name(name: str) -> bool:
     return name in _CONTEXT_NAMES or name.startswith("_")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Request:
+class Request(msgspec.Struct, kw_only=True, eq=False):
     """A read that may load.
 
     Attributes:
@@ -285,8 +272,8 @@ class Request:
         insist: Whether nothing will do but what the source says from now on.
         alone: Whether the value is for this caller alone, and is not stored.
         claimed: Whether the source is a claim: if it brings no value, the others who wait ask again.
-        key: The entry that a load fills.
-        keep: Whether a copy is put into memory.
+        key: The entry that a load fills; worked out.
+        keep: Whether a copy is put into memory; worked out.
     """
 
     keys: tuple[EntryKey, ...]
@@ -299,116 +286,76 @@ class Request:
     insist: bool = False
     alone: bool = False
     claimed: bool = False
-    key: EntryKey = field(init=False)
-    keep: bool = field(init=False)
+    key: EntryKey = None  # type: ignore[assignment]
+    keep: bool = True
 
     def __post_init__(self) -> None:
         # One load asks for either a dozen times: as properties they were a tenth of its calls.
-        object.__setattr__(self, "key", self.keys[0])
-        object.__setattr__(self, "keep", self.use_memory and self.policy.use_memory)
+        self.key = self.keys[0]
+        self.keep = self.use_memory and self.policy.use_memory
 
 
-@asynccontextmanager
-async def within(policy: Policy, keys: Sequence[EntryKey], loader: object) -> AsyncIterator[None]:
-    """Yields a type's hard timeout around the wait for a place and the call of a loader.
+class Carrier(Protocol):
+    """A load, as those see it who wait for it."""
+
+    @property
+    def loads_behind(self) -> list[SourceCall]:
+        """The loads that wait for it."""
+        ...
+
+
+class SourceCall:
+    """A call of a source that is under way: a block around it, which notes what it reads from the cache and waits for.
+
+    It is seen by all that the source runs, in tasks that it starts too.
 
     Args:
-        policy: The type's policy.
-        keys: What is loaded.
-        loader: What loads it.
+        flights: The flights of its cache: one process may have several caches, with equal names for other entries.
+        keys: What it loads.
+        carriers: The flights that carry it.
+        context: What it says about its value; its reads are noted there.
 
-    Raises:
-        LoadTimeoutError: The hard timeout passed; what ran inside was cancelled.
+    Attributes:
+        is_over: Whether its outcome is known: from then on its code asks for nothing in the load's name.
+        is_left: Whether the block has ended.
     """
-    if policy.hard_timeout_s is None:
-        yield
-        return
-    try:
-        async with asyncio.timeout(policy.hard_timeout_s) as limit:
-            yield
-    except (TimeoutError, asyncio.CancelledError) as error:  # the latter after a TaskGroup that failed, before 3.13
-        if not limit.expired():
-            raise
-        key, others = keys[0], f" and {len(keys) - 1} more" if len(keys) > 1 else ""
-        message = (
-            f"{key.data_type} {key.resource_id!r}{others}: no answer of {source_name(loader)} within "
-            f"{policy.hard_timeout_s:g} s, the hard_timeout_s of {key.data_type!r}: give the type a "
-            "Policy(hard_timeout_s=...) of its own if its source may take longer"
-        )
-        raise LoadTimeoutError(message) from error
 
+    __slots__ = ("_before", "carriers", "context", "flights", "is_left", "is_over", "keys")
 
-class _LoaderCall:
-    """A call of a source, as those see it who work inside it."""
+    def __init__(
+        self, flights: object, keys: Sequence[EntryKey], carriers: Sequence[Carrier], context: LoadContext
+    ) -> None:
+        self.flights = flights
+        self.keys = keys
+        self.carriers = carriers
+        self.context = context
+        self.is_over = self.is_left = False
 
-    __slots__ = ("under_way",)
+    def __enter__(self) -> Self:
+        self._before = (_CALL.set(self), LOAD.set(self.context))
+        UNDER_WAY.append(None)
+        return self
 
-    def __init__(self) -> None:
-        self.under_way = True
+    def __exit__(self, *_: object) -> None:
+        UNDER_WAY.pop()
+        call, load = self._before
+        LOAD.reset(load)
+        _CALL.reset(call)
+        self.context.reads.close()
+        self.is_over = self.is_left = True
 
 
 # Only a context variable reaches what a source calls, in whatever task it does so.
-_CALL: Final[ContextVar[_LoaderCall | None]] = ContextVar("alacena_source_call", default=None)
+_CALL: Final[ContextVar[SourceCall | None]] = ContextVar("alacena_source_call", default=None)
 
 
-@contextmanager
-def call_of_source() -> Iterator[None]:
-    """Marks the code that runs as a source's: its work is done for an answer that is being paid for."""
-    call = _LoaderCall()
-    token = _CALL.set(call)
-    try:
-        yield
-    finally:
-        call.under_way = False
-        _CALL.reset(token)
+def current_call() -> SourceCall | None:
+    """Returns the call that the running code works for; a task that outlived its load works for none."""
+    call = _CALL.get()
+    return None if call is None or call.is_over else call
 
 
 def in_source() -> bool:
     """Returns whether a source is being called: in its own task, or in one that it started and still waits for."""
     call = _CALL.get()
-    return call is not None and call.under_way
-
-
-class Stopwatch:
-    """A stopwatch for one load.
-
-    Attributes:
-        elapsed_s: Seconds; 0 until it is stopped.
-    """
-
-    __slots__ = ("_began", "_environment", "elapsed_s")
-
-    def __init__(self, environment: Environment) -> None:
-        self._environment = environment
-        self._began = environment.now()
-        self.elapsed_s = 0.0
-
-    def stop(self) -> None:
-        """Stops it."""
-        self.elapsed_s = self._environment.now() - self._began
-
-
-class Renewal:
-    """Prolongs leases again and again while their load is on its way.
-
-    Args:
-        tier: Where they are.
-        leases: Which ones, at that moment.
-        every_s: How often, in seconds.
-    """
-
-    def __init__(self, remote: RemoteTier, leases: Callable[[], Iterable[Lease]], every_s: float) -> None:
-        self._remote = remote
-        self._leases = leases
-        self._every_s = every_s
-        self._loop = asyncio.get_running_loop()
-        self._timer = self._loop.call_later(every_s, self._renew)
-
-    def _renew(self) -> None:
-        for lease in self._leases():
-            self._remote.renew(lease)
-        self._timer = self._loop.call_later(self._every_s, self._renew)
-
-    def cancel(self) -> None:
-        """Stops."""
-        self._timer.cancel()
+    return call is not None and not call.is_left

@@ -5,12 +5,14 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, TypeVar
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Sequence
+    from collections.abc import AsyncIterator, Coroutine, Sequence
 
     from alacena.engine.loading.single_flight import Flight
+
+V = TypeVar("V")
 
 
 class _Line:
@@ -47,6 +49,22 @@ class LoadLimiter:
         self._per_tenant = per_tenant
         self._lines: dict[str, _Line] = {}
 
+    @property
+    def is_limited(self) -> bool:
+        """Whether there is a limit."""
+        return self._per_tenant is not None
+
+    async def run(self, load: Coroutine[Any, Any, V], tenant_id: str, flights: Sequence[Flight]) -> V:
+        """Returns what a load returns, for which it has a place. See :meth:`place`.
+
+        Cancellation: while it waits for a place, the load is never begun.
+        """
+        try:
+            async with self.place(tenant_id, flights):
+                return await load
+        finally:
+            load.close()  # one that was not begun would be reported as never awaited
+
     @asynccontextmanager
     async def place(self, tenant_id: str, flights: Sequence[Flight] = ()) -> AsyncIterator[None]:
         """Yields a place for one load; waits while the tenant has none left and no other load waits for this one.
@@ -55,7 +73,7 @@ class LoadLimiter:
             tenant_id: The tenant.
             flights: Who waits for the load.
         """
-        if self._per_tenant is None or any(flight.loads_behind for flight in flights):
+        if self._per_tenant is None or any(flight.is_awaited for flight in flights):
             yield
             return
         line = self._lines.setdefault(tenant_id, _Line(self._per_tenant))

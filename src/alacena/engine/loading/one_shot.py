@@ -15,7 +15,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import AbstractContextManager
 from itertools import islice
-from types import AsyncGeneratorType, CoroutineType, GeneratorType
+from types import AsyncGeneratorType, CoroutineType, FunctionType, GeneratorType
 from typing import Any, Final, TypeAlias
 
 from alacena.engine.base.errors import OneShotValueError, UnsharableValueError
@@ -116,8 +116,13 @@ def refuse_generator_function(source: object) -> None:
         raise OneShotValueError(f"{name} is a generator function, whose result can be read only once: {_COLLECT}")
 
 
+_STREAMS: Final = inspect.CO_GENERATOR | inspect.CO_ASYNC_GENERATOR
+
+
 def makes_stream(source: object) -> bool:
     """Returns whether a function can be seen to return a generator: it, or what it is a part or an object of, has a ``yield``."""
+    if type(source) is FunctionType:
+        return bool(source.__code__.co_flags & _STREAMS)
     while isinstance(source, functools.partial):
         source = source.func
     if not inspect.isroutine(source):

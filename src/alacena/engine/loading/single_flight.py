@@ -10,12 +10,12 @@ from __future__ import annotations
 import asyncio
 import math
 from contextlib import contextmanager
-from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any, Final
 from weakref import WeakSet
 
 from alacena.engine.base.closing import Deadline, finish
 from alacena.engine.base.errors import CacheClosedError, CircularLoadError, LoadCancelledError, UnsharableValueError
+from alacena.engine.loading.load import current_call
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Iterator, Sequence
@@ -23,37 +23,9 @@ if TYPE_CHECKING:
     from alacena.engine.base.environment import Environment
     from alacena.engine.base.keys import EntryKey
     from alacena.engine.base.remote_tier import Lease, Refusal
+    from alacena.engine.loading.load import SourceCall
     from alacena.engine.loading.source_backoff import SourceBackoff
     from alacena.engine.memory import MemoryTier
-
-
-class Load:
-    """A call of a source that is under way, as the code sees it that the source runs.
-
-    Args:
-        flights: The flights of its cache: one process may have several caches, with equal names for other entries.
-        keys: What it loads.
-        carriers: The flights that carry it.
-    """
-
-    __slots__ = ("carriers", "flights", "is_over", "keys")
-
-    def __init__(self, flights: SingleFlight, keys: Sequence[EntryKey], carriers: Sequence[Flight]) -> None:
-        self.flights = flights
-        self.keys = keys
-        self.carriers = carriers
-        self.is_over = False
-
-
-# The one context variable of the engine, and nobody's but this module's: whether a load was asked for by another load
-# can be told by nothing else, since loaders start tasks of their own.
-_INSIDE: Final[ContextVar[Load | None]] = ContextVar("alacena_load", default=None)
-
-
-def _current_load() -> Load | None:
-    """Returns the load that the running code works for; a task that outlived its load works for none."""
-    load = _INSIDE.get()
-    return None if load is None or load.is_over else load
 
 
 class ClaimLeftError(Exception):
@@ -76,21 +48,21 @@ class Flight:
         joinable: Whether a caller may join at all.
         started_at: When the source was asked; ``None`` before that, when anybody may join.
         endings: How many endings the process knew of at that moment.
-        before: The flight that it replaces, which carries what is not true any more.
         began_at: When somebody first wanted it.
         task: The task that loads.
         retry_after_s: For how long its source, which failed, asked to be left alone, if it said so.
         unleased: Why it has no lease, if it loads without one.
         hurry: What to do when another load begins to wait for it; ``None``: nothing.
         stored: Whether its value was stored; ``False`` until then.
+        followers: The flights of its entry that wait for its lease.
     """
 
     __slots__ = (
         "_over",
         "_waiters",
-        "before",
         "began_at",
         "endings",
+        "followers",
         "hurry",
         "joinable",
         "lease",
@@ -101,8 +73,7 @@ class Flight:
         "unleased",
     )
 
-    def __init__(self, before: Flight | None = None, began_at: float = 0.0) -> None:
-        self.before = before
+    def __init__(self, began_at: float = 0.0) -> None:
         self.began_at = began_at
         self.lease: Lease | None = None
         self.joinable = True
@@ -113,8 +84,9 @@ class Flight:
         self.unleased: Refusal = "lease"
         self.hurry: Callable[[], None] | None = None
         self.stored = False
+        self.followers: Sequence[Flight] = ()
         self._over = False
-        self._waiters: dict[asyncio.Future[Any], Load | None] = {}
+        self._waiters: dict[asyncio.Future[Any], SourceCall | None] = {}
 
     @property
     def is_over(self) -> bool:
@@ -122,9 +94,14 @@ class Flight:
         return self._over
 
     @property
-    def loads_behind(self) -> list[Load]:
+    def loads_behind(self) -> list[SourceCall]:
         """The loads that wait for this one."""
         return [load for waiter, load in self._waiters.items() if load and not load.is_over and not waiter.done()]
+
+    @property
+    def is_awaited(self) -> bool:
+        """Whether another load waits for this one, or for one that waits for its lease."""
+        return bool(self.loads_behind) or any(follower.is_awaited for follower in self.followers)
 
     def resolve(self, outcome: Any, copy: Callable[[Any], Any] | None = None, *, taken: bool = False) -> None:
         """Gives everybody the outcome.
@@ -137,10 +114,14 @@ class Flight:
             taken: Whether somebody who is not carriers has the original; otherwise the first waiter gets it.
         """
         waiting = [waiter for waiter in self._waiters if not waiter.done()]
+        if copy is None:
+            self._end()
+            for waiter in waiting:
+                waiter.set_result(outcome)
+            return
+        first = 0 if taken else 1
         outcomes = [outcome] * len(waiting)
-        if copy is not None:
-            first = 0 if taken else 1
-            outcomes[first:] = [_copy(copy, outcome) for _ in waiting[first:]]
+        outcomes[first:] = [_copy(copy, outcome) for _ in waiting[first:]]
         self._end()
         for waiter, private in zip(waiting, outcomes, strict=True):
             if isinstance(private, UnsharableValueError):
@@ -164,7 +145,7 @@ class Flight:
         Cancellation: of the future leaves the flight; the last to leave cancels the load.
         """
         waiter: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
-        load = None if behind else _current_load()
+        load = None if behind else current_call()
         self._waiters[waiter] = load
         waiter.add_done_callback(self._left)
         if load is not None and self.hurry is not None:
@@ -179,6 +160,9 @@ class Flight:
 
     def _end(self) -> None:
         self._over = True
+        for waiter in self._waiters:
+            # It is too late to leave. A callback that has nothing to do would cost each waiter a turn of the loop.
+            waiter.remove_done_callback(self._left)
         self._waiters.clear()
 
 
@@ -212,6 +196,7 @@ class SingleFlight:
 
     Attributes:
         endings: How many things this process has seen end: entries, generations, connections.
+        claims: The claims that are open: how each is ended, and the block around its caller's code, if there is one.
     """
 
     def __init__(
@@ -223,6 +208,8 @@ class SingleFlight:
         self._bound_s = bound_s
         self._source_backoff = source_backoff
         self._flights: dict[bytes, Flight] = {}
+        self._aside: dict[bytes, list[Flight]] = {}
+        self.claims: dict[Callable[[], None], SourceCall | None] = {}
         self._tasks: set[asyncio.Task[Any]] = set()
 
     def __len__(self) -> int:
@@ -243,24 +230,13 @@ class SingleFlight:
         Raises:
             CircularLoadError: It would wait for itself. The message names the circle.
         """
-        load = _current_load()
+        load = current_call()
         if load is not None and (circle := _circle(self, key, load, set())) is not None:
             raise CircularLoadError(_describe_circle(circle))
 
-    @contextmanager
-    def inside(self, keys: Sequence[EntryKey], carriers: Sequence[Flight]) -> Iterator[Load]:
-        """Marks the code that runs as a load's: what it asks for is asked for by its load."""
-        load = Load(self, keys, carriers)
-        token = _INSIDE.set(load)
-        try:
-            yield load
-        finally:
-            load.is_over = True
-            _INSIDE.reset(token)
-
     def solo(self) -> Flight:
         """Returns a flight that nobody else may join."""
-        return Flight(None, self._environment.now())
+        return Flight(self._environment.now())
 
     def get(self, entry: bytes, *, exact: bool = False) -> Flight | None:
         """Returns the flight that a caller may join, if there is one.
@@ -280,11 +256,11 @@ class SingleFlight:
             return None
         return flight if flight.started_at is None or self._is_joinable(flight, flight.started_at) else None
 
-    def mark_started(self, flight: Flight) -> None:
+    def mark_started(self, flight: Flight, now: float | None = None) -> None:
         """Notes that the source is being asked: from now on the flight carries what was true now."""
         # Set when the source is asked and not when the flight began: what waits for a place in the limit has read nothing yet,
         # and takes whoever comes.
-        flight.started_at = self._environment.now()
+        flight.started_at = self._environment.now() if now is None else now
         flight.endings = self.endings
 
     def _is_joinable(self, flight: Flight, started_at: float) -> bool:
@@ -310,18 +286,43 @@ class SingleFlight:
     ) -> Flight:
         """Starts a load; it replaces a flight that takes no waiters any more, or is ``alone`` beside it."""
         flight = self.solo() if alone else self.register(entry)
-        flight.task = self.own(load(flight))
-        flight.task.add_done_callback(lambda _: self._forget(entry, flight))
+        flight.task = task = asyncio.get_running_loop().create_task(load(flight))
+        self._tasks.add(task)
+
+        def forget(task: asyncio.Task[Any]) -> None:
+            self._tasks.discard(task)
+            self._forget(entry, flight)
+
+        task.add_done_callback(forget)
         return flight
 
     def register(self, entry: bytes) -> Flight:
         """Returns a flight without a task of its own: a batch loads it, and nobody's leaving cancels that."""
-        before = self._flights.get(entry)
-        # One step back only: a chain of flights that each replaced the last would keep all their values alive.
-        if before is not None:
-            before.before = None
-        flight = self._flights[entry] = Flight(before, self._environment.now())
+        if entry in self._flights:
+            self._set_aside(entry)
+        flight = self._flights[entry] = Flight(self._environment.now())
         return flight
+
+    @contextmanager
+    def follow(self, flight: Flight, entry: bytes) -> Iterator[Sequence[Flight]]:
+        """Goes around the wait of a flight for a lease, and yields the flights of this cache that may have it.
+
+        The loads that wait for the flight wait for those, too.
+        """
+        others = (*self._aside.get(entry, ()), *filter(None, (self._flights.get(entry),)))
+        holders = [other for other in others if other is not flight and other.lease is not None]
+        # 1. A load has the place that the tenant's limit allows. 2. Another load has the lease of an entry, and waits for
+        # that place. 3. The first asks for the entry, and may not join the second, which was closed meanwhile.
+        # Not hurried, the second would wait for the first, and the first for the lease until that is over.
+        for holder in holders:
+            holder.followers = (*holder.followers, flight)
+            if holder.hurry is not None and flight.is_awaited:
+                holder.hurry()
+        try:
+            yield holders
+        finally:
+            for holder in holders:
+                holder.followers = tuple(other for other in holder.followers if other is not flight)
 
     def remove(self, entry: bytes, flight: Flight) -> None:
         """Takes an adopted flight off the table."""
@@ -335,9 +336,14 @@ class SingleFlight:
     def close(self, entry: bytes) -> None:
         """Lets nobody board the flight of an entry that was just changed or removed."""
         self.endings += 1
-        flight = self._flights.pop(entry, None)
-        if flight is not None:
-            flight.joinable = False
+        if entry in self._flights:
+            self._set_aside(entry).joinable = False
+
+    def _set_aside(self, entry: bytes) -> Flight:
+        """Takes a flight off the table, which goes on: it may have the lease that the next one waits for."""
+        flight = self._flights.pop(entry)
+        self._aside.setdefault(entry, []).append(flight)
+        return flight
 
     def close_replaced(self, entry: bytes) -> None:
         """Closes the flight of an entry that was changed or removed; its source may be asked again."""
@@ -358,8 +364,16 @@ class SingleFlight:
         return task
 
     async def drain(self, grace_s: float) -> None:
-        """Waits for the work under way and what it starts, then cancels what is left."""
+        """Waits for the work under way and what it starts, then cancels what is left.
+
+        A claim that no block is around may stay open for as long as it lives, and one whose own block closes the cache
+        for ever: these end at once.
+        """
         deadline = Deadline(grace_s)
+        here = current_call()
+        for end, block in tuple(self.claims.items()):
+            if block is None or block is here:
+                end()
         try:
             while self._tasks and deadline.left_s():
                 await asyncio.wait(self._tasks, timeout=deadline.left_s())
@@ -371,6 +385,10 @@ class SingleFlight:
     def _forget(self, entry: bytes, flight: Flight) -> None:
         if self._flights.get(entry) is flight:
             del self._flights[entry]
+        elif (aside := self._aside.get(entry)) is not None and flight in aside:
+            aside.remove(flight)
+            if not aside:
+                del self._aside[entry]
 
 
 # Not `task.cancelling()`: before Python 3.13 a `TaskGroup` whose child fails while it is being left counts one too many.
@@ -401,7 +419,7 @@ def _copy(copy: Callable[[Any], Any], outcome: Any) -> Any:
         return error
 
 
-def _circle(flights: SingleFlight, key: EntryKey, load: Load, seen: set[Load]) -> list[EntryKey] | None:
+def _circle(flights: SingleFlight, key: EntryKey, load: SourceCall, seen: set[SourceCall]) -> list[EntryKey] | None:
     """Returns the entries from ``key`` to those of ``load``, if the load is waited for by one of ``key``; else ``None``."""
     if load.flights is flights and any(own.entry == key.entry for own in load.keys):
         return [key]

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import inspect
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
+
+from msgspec.structs import replace
 
 from alacena.engine.base.errors import BackendError, UnsharableValueError
 from alacena.engine.base.remote_tier import Found, Held, Lookup
 from alacena.engine.base.ttl import UNSET, TtlOrUnset
-from alacena.engine.loading.load import LoadContext, Renewal, Request, loading, reads_under_way
+from alacena.engine.loading.load import LoadContext, Request, reads_under_way
 from alacena.engine.loading.one_shot import refuse_generator_function
 from alacena.engine.loading.single_flight import ClaimLeftError, ended, is_ended, is_order
 from alacena.engine.reading.answers import align, value_of
@@ -100,7 +102,7 @@ class BatchRunner:
     """Reads and loads of many entries.
 
     Args:
-        common: The remote tier, for the leases; counts, the clock, and how often leases are renewed.
+        common: Counts and the clock.
         tiers: Where to look.
         flights: The loads under way.
         runner: Gets permissions and places, and notes how sources answer.
@@ -118,14 +120,12 @@ class BatchRunner:
         reader: Reader,
     ) -> None:
         self._tiers = tiers
-        self._remote = common.remote
         self._flights = flights
         self._runner = runner
         self._filler = fills
         self._reader = reader
         self._counts = common.counts
         self._environment = common.environment
-        self._renew_every_s = common.settings.lease_s / 3
 
     async def look(
         self, keys: Sequence[EntryKey], policy: Policy, *, use_memory: bool, is_last: bool = True
@@ -300,7 +300,7 @@ class BatchRunner:
         """Loads a batch to its end. However it ends, those who wait are told and no lease is left."""
         task = asyncio.current_task()
         assert task is not None
-        renewal = Renewal(self._remote, lambda: [p.flight.lease for p in places if p.flight.lease], self._renew_every_s)
+        self._runner.renewals.begin(carriers := tuple([place.flight for place in places]))
         try:
             await self._load(places, loader, policy)
         except BaseException as error:
@@ -308,7 +308,7 @@ class BatchRunner:
             if is_order(task, error):
                 raise
         finally:
-            renewal.cancel()
+            self._runner.renewals.end(carriers)
             for place in places:
                 self._leave(place)
 
@@ -416,14 +416,17 @@ class BatchRunner:
             return
         keys = [place.key for place in places]
         ids = [key.resource_id for key in keys]
-        shared = LoadContext(keys[0])  # what the loader reads and says is about all of its values
-        async with self._runner.call_source(keys, policy, [place.flight for place in places], loader) as stopwatch:
+
+        async def ask(_: LoadContext) -> list[Any]:
             refuse_generator_function(loader)
-            with loading(shared):
-                answer = loader(list(ids))
-                values = align(ids, await answer if inspect.isawaitable(answer) else answer)
-        each_s = stopwatch.elapsed_s / len(places)
+            answer = loader(list(ids))
+            return align(ids, await answer if inspect.isawaitable(answer) else answer)
+
+        shared = LoadContext(keys[0])  # what the loader reads and says is about all of its values
+        flights = [place.flight for place in places]
+        values, took_s = await self._runner.call_source(keys, policy, flights, ask, shared, source=loader)
         tags = (*shared.tags, *shared.reads.tags())
+        each_s = took_s / len(places)
         fills = [self._deliver(p, v, each_s, policy, tags) for p, v in zip(places, values, strict=True)]
         # In a task of its own, which no cancellation of this one ends before its first step: then nothing would be stored
         # of what is paid for, and nobody would give the leases back.

@@ -9,14 +9,15 @@ from __future__ import annotations
 import asyncio
 import logging
 from contextlib import contextmanager
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final
+
+from msgspec.structs import replace
 
 from alacena.engine.base.errors import ClaimError, LoadTimeoutError
 from alacena.engine.base.keys import named
 from alacena.engine.base.remote_tier import MISSING, Lookup
 from alacena.engine.base.ttl import UNSET, TtlOrUnset, checked
-from alacena.engine.loading.load import call_of_source, loading, reads_under_way
+from alacena.engine.loading.load import SourceCall, reads_under_way
 from alacena.engine.loading.single_flight import ClaimLeftError
 
 if TYPE_CHECKING:
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
     from alacena.engine.base.environment import Environment
     from alacena.engine.base.keys import DocumentId
     from alacena.engine.loading.load import LoadContext, Request
-    from alacena.engine.loading.single_flight import Flight, Load, SingleFlight
+    from alacena.engine.loading.single_flight import Flight, SingleFlight
     from alacena.engine.reading.reader import Reader
 
 _log = logging.getLogger("alacena")
@@ -68,9 +69,10 @@ class Claim:
         self._context: LoadContext | None = None
         self._flight: Flight | None = None
         self._landing: asyncio.Future[Lookup[Any]] | None = None
-        self._load: Load | None = None
+        self._call: SourceCall | None = None
         self._is_used = False
         self._is_closed = False
+        self._is_ended = False
 
     @property
     def is_open(self) -> bool:
@@ -168,6 +170,7 @@ class Claim:
             self.found, self.value, self.lookup = True, answer.value, answer
             return
         assert self._landing is not None
+        self._flights.claims[self._end] = None
         self._landing.add_done_callback(self._note_end)
         if life_s is not None:
             timer = asyncio.get_running_loop().call_later(life_s, self._give_up)
@@ -179,11 +182,9 @@ class Claim:
         if self._context is None or self._flight is None:
             yield
             return
-        with (
-            call_of_source(),
-            self._flights.inside((self._key,), (self._flight,)) as self._load,
-            loading(self._context),
-        ):
+        with SourceCall(self._flights, (self._key,), (self._flight,), self._context) as self._call:
+            if self.is_open:
+                self._flights.claims[self._end] = self._call
             yield
 
     async def _wait_for_value(self, context: LoadContext) -> Any:
@@ -224,15 +225,21 @@ class Claim:
             self._outer.note(self._key.ident, lookup.tags)
         return flight.stored
 
+    def _end(self) -> None:
+        """Ends the claim because the cache closes; :meth:`store` returns ``False`` from now on."""
+        self._is_ended = True
+        self._give_up()
+
     def _give_up(self) -> None:
         if not self._given.done():
             self._given.set_result(_NO_VALUE)
 
     def _note_end(self, landing: asyncio.Future[Lookup[Any]]) -> None:
-        if self._load is not None:
-            self._load.is_over = True
+        self._flights.claims.pop(self._end, None)
+        if self._call is not None:
+            self._call.is_over = True
         error = None if landing.cancelled() else landing.exception()
-        if isinstance(error, ClaimLeftError) and not (self._is_used or self._is_closed):
+        if isinstance(error, ClaimLeftError) and not (self._is_used or self._is_closed or self._is_ended):
             _log.warning(
                 "the claim of %s was neither stored nor closed in time, and has ended: the next one has it", self._named
             )

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from msgspec import structs
@@ -194,14 +193,18 @@ class Filler:
             try:
                 payload = payload or self._codec.encode(original.value)
             except EncodeError:
-                return replace(original, value=duplicate(original.value))
-            return replace(original, value=self._codec.decode(payload))
+                return structs.replace(original, value=duplicate(original.value))
+            return structs.replace(original, value=self._codec.decode(payload))
 
         flight.resolve(lookup, copy, taken=taken)
 
-    async def fill(self, key: EntryKey, lease: Lease | None, new_entry: NewEntry | None, *, replaces: bool) -> bool:
+    async def fill(self, fill: Fill) -> bool:
         """Redeems a lease, or gives it back if there is nothing to store; see :meth:`fill_many`."""
-        return (await self.fill_many((Fill(key, lease, new_entry, replaces),)))[0]
+        fate: Fate | None = None
+        failure: Exception | None = None
+        if fill.lease is not None and fill.new_entry is not None:
+            (fate,), failure = await self._send((fill.lease,), (fill.new_entry,))
+        return await self._conclude(fill, fate, failure)
 
     async def fill_many(self, fills: Sequence[Fill]) -> list[bool]:
         """Redeems leases by one call, or gives back those for which there is nothing to store.
@@ -211,32 +214,43 @@ class Filler:
 
         Whatever goes wrong is said by events, counts and the log: the callers have their answer, so nobody else hears.
         """
-        ready = [
-            (fill.lease, fill.new_entry) for fill in fills if fill.lease is not None and fill.new_entry is not None
+        ready = [(f.lease, f.new_entry) for f in fills if f.lease is not None and f.new_entry is not None]
+        fates, failure = await self._send([lease for lease, _ in ready], [entry for _, entry in ready])
+        if failure is not None and len(ready) > 1:  # one value's fault must not take the others with it
+            return [await self.fill(f) for f in fills]
+        left = iter(fates)
+        return [
+            await self._conclude(f, None if f.lease is None or f.new_entry is None else next(left), failure)
+            for f in fills
         ]
-        fates: list[Fate | None] = [None] * len(ready)
+
+    def give_up(self, fills: Sequence[Fill]) -> None:
+        """Gives back the leases of fills that were not sent, or are not known to have arrived."""
+        for fill in fills:
+            if fill.lease is not None:
+                self._remote.release(fill.lease)
+
+    async def _send(
+        self, leases: Sequence[Lease], new_entries: Sequence[NewEntry]
+    ) -> tuple[Sequence[Fate | None], Exception | None]:
+        """Redeems leases by one call; returns what became of each, and why the call failed, if it did."""
+        fates: Sequence[Fate | None] = (None,) * len(leases)
         failure: Exception | None = None
         answered = False
         began = self._environment.now()
         try:
-            if ready:
-                fates = list(await self._remote.fill_many([lease for lease, _ in ready], [entry for _, entry in ready]))
-                self._counts.count_store(fates, self._environment.now() - began)
+            if leases:
+                fates = told = await self._remote.fill_many(leases, new_entries)
+                self._counts.count_store(told, self._environment.now() - began)
             answered = True
         except Exception as error:  # noqa: BLE001 - what fails after the landing has no caller to be raised to
             failure = error
         finally:
-            if answered or len(ready) == 1 or failure is None:
-                for (lease, _), fate in zip(ready, fates, strict=True):
+            if answered or len(leases) == 1 or failure is None:
+                for lease, fate in zip(leases, fates, strict=True):
                     if fate not in _SETTLED:
                         self._remote.release(lease)
-        if failure is not None and len(ready) > 1:  # one value's fault must not take the others with it
-            return [(await self.fill_many((fill,)))[0] for fill in fills]
-        left = iter(fates)
-        return [
-            await self._conclude(fill, None if fill.lease is None or fill.new_entry is None else next(left), failure)
-            for fill in fills
-        ]
+        return fates, failure
 
     async def _conclude(self, fill: Fill, fate: Fate | None, failure: Exception | None) -> bool:
         """Logs and counts what became of one fill, and ends the older value."""

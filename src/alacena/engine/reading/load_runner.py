@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from contextlib import asynccontextmanager
-from functools import partial
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from alacena.engine.base.errors import (
     BackendError,
@@ -18,18 +16,21 @@ from alacena.engine.base.errors import (
 )
 from alacena.engine.base.events import LoadFailed, LoadFinished
 from alacena.engine.base.remote_tier import NOT_FOUND, Found, Held, Lease, LeaseRequest
-from alacena.engine.loading.load import LoadContext, Renewal, Stopwatch, call_of_source, loading, within
+from alacena.engine.loading.load import LoadContext, SourceCall
 from alacena.engine.loading.load_limiter import LoadLimiter
+from alacena.engine.loading.load_timers import HardTimeouts, Renewals
 from alacena.engine.loading.single_flight import ClaimLeftError, ended, is_ended, is_order, watch_hurry
 from alacena.engine.loading.source_backoff import told_pause
+from alacena.engine.reading.fill_gatherer import FillGatherer
+from alacena.engine.reading.filler import Fill
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Sequence
+    from collections.abc import Awaitable, Sequence
 
     from alacena.engine.base.keys import EntryKey
     from alacena.engine.base.policy import Policy
-    from alacena.engine.base.remote_tier import Permit
-    from alacena.engine.loading.load import Request
+    from alacena.engine.base.remote_tier import Permit, RemoteTier
+    from alacena.engine.loading.load import Loader, Request
     from alacena.engine.loading.single_flight import Flight, SingleFlight
     from alacena.engine.loading.source_backoff import SourceBackoff
     from alacena.engine.reading.common_parts import CommonParts
@@ -48,6 +49,9 @@ class LoadRunner:
         flights: The loads under way.
         fills: Says what becomes of a value.
         source_backoff: Sources that failed.
+
+    Attributes:
+        renewals: Prolongs the leases of the loads under way.
     """
 
     def __init__(
@@ -69,6 +73,9 @@ class LoadRunner:
         self._events = common.events
         self._said: set[str] = set()
         self._limiter = LoadLimiter(settings.max_loads_per_tenant)
+        self._timeouts = HardTimeouts()
+        self._gatherer = FillGatherer(fills, flights.own)
+        self.renewals = Renewals(common.remote, settings.lease_s / 3)
 
     async def run(self, flight: Flight, request: Request, stale: Found | None) -> None:
         """Runs one load to its end. However it ends, the callers are told and no lease is left.
@@ -103,37 +110,46 @@ class LoadRunner:
         if isinstance(permit, Found):
             self._filler.resolve(flight, self._filler.found(permit), request.policy)
             return
+        key, policy = request.key, request.policy
         lease = permit if isinstance(permit, Lease) else None
-        context = LoadContext(request.key, tags=request.tags)
-        context.join_while(lambda: self._flights.get(request.key.entry) is flight)
-        leases = () if lease is None else (lease,)
-        renewal = Renewal(self._remote, lambda: leases, self._settings.lease_s / 3)
+        context = LoadContext(key, request.tags)
+        context.join_while(lambda: self._flights.get(key.entry) is flight)
+        loader = request.loader
+        if stale is not None or (lease is not None and lease.previous is not None):
+            loader = _hand_over(loader, stale, lease, flight)
+        carriers = (flight,)
+        is_renewed = lease is not None and not self._remote.is_here
+        if is_renewed:
+            self.renewals.begin(carriers)
         try:
-            async with self.call_source((request.key,), request.policy, (flight,), request.loader) as stopwatch:
-                _offer(context, stale, lease, flight)
-                try:
-                    with loading(context):
-                        value = await request.loader(context)
-                finally:
-                    flight.retry_after_s = context.retry_after
-            self._note(request.key, context)
+            try:
+                value, load_s = await self.call_source((key,), policy, carriers, loader, context, request.loader)
+            finally:
+                flight.retry_after_s = context.retry_after
+            if context.slips:
+                self._note_slips(key, context)
             if lease is None:
                 context.refuse(flight.unleased)
-            self.note_success(request.key)
+            self.note_success(key)
             replaces = stale is not None or request.renew or request.insist
-            new_entry, lookup = self._filler.evaluate(
-                request, context, value, stopwatch.elapsed_s, lease, replaces=replaces
-            )
-            self._filler.resolve(flight, lookup, request.policy, new_entry)
+            new_entry, lookup = self._filler.evaluate(request, context, value, load_s, lease, replaces=replaces)
+            # Alone, a fill is sent in this step. Several leave together in the next, before the callers wake up.
+            gathered = self._gatherer.open(key.journal) if len(self._flights) > 1 and not self._remote.is_here else None
+            self._filler.resolve(flight, lookup, policy, new_entry)
         finally:
-            renewal.cancel()
+            if is_renewed:
+                self.renewals.end(carriers)
         # The callers have their answer, but may not store it after an invalidation:
         # 1. This load reads the row. 2. It is invalidated, which ends a generation that the lease rests on.
         # 3. The fill arrives. The tier compares the lease with the generations of now in one step, and refuses.
         # Here the lease is no longer the flight's: from now on `fill` gives it back, and `run` must not do it too.
         flight.lease = None
         replaces = replaces and not isinstance(permit, Held)  # else it is for the holder to replace
-        flight.stored = await self._filler.fill(request.key, lease, new_entry, replaces=replaces)
+        fill = Fill(key, lease, new_entry, replaces)
+        if gathered is not None and gathered.takes(fill):
+            flight.stored = await gathered.add(fill)
+        else:
+            flight.stored = await self._filler.fill(fill)
 
     async def acquire(
         self, flight: Flight, request: Request, held: Held | None = None, *, also: Sequence[str] = ()
@@ -143,93 +159,57 @@ class LoadRunner:
         Args:
             flight: The flight.
             request: What it loads.
-            held: The answer of :meth:`ask`, if it was asked already.
+            held: The answer of :meth:`ask_many`, if it was asked already.
             also: Tags that the value may depend on besides those of the request.
 
         Returns:
             :class:`Held` if somebody else had the lease for too long, ``None`` if the remote tier failed.
         """
-        began = self._environment.now()
-        deadline, nested_deadline = began + self._settings.lease_wait_s, began + self._settings.lease_s
+        began = flight.began_at if held is None else self._environment.now()
+        wanted = ((flight, request),)
         while True:
-            try:
-                permit = held or await self.ask(flight, request, also=also)
-            except BackendError:
+            permit = held or (await self.ask_many(wanted, also=also))[0]
+            held = None
+            if isinstance(permit, BackendError):
                 flight.unleased = "backend"
                 return None
-            held = None
             if not isinstance(permit, Held):
                 return permit
-            try:
-                if self._clear_the_way(flight):
-                    continue
-                # A load that another load waits for may be part of a circle through another process, where nobody sees
-                # all of it: then each side loads for itself, and finds out that it asks for what it is loading.
-                awaited = bool(flight.loads_behind)
-                left_s = (min(deadline, nested_deadline) if awaited else deadline) - self._environment.now()
-                if left_s <= 0 or not self._remote.is_up:
-                    return permit
-                found = await self._wait_for_change(flight, request, permit, left_s)
-            finally:
-                permit.change.cancel()
+            with self._flights.follow(flight, request.key.entry) as holders:
+                try:
+                    if self._clear_the_way(holders):
+                        continue
+                    # A load that another load waits for may be part of a circle through another process, where nobody
+                    # sees all of it: then each side loads for itself, and finds out that it asks for what it is loading.
+                    awaited = flight.is_awaited
+                    patience_s = self._settings.lease_wait_s
+                    if awaited:
+                        patience_s = min(patience_s, self._settings.lease_s)
+                    left_s = began + patience_s - self._environment.now()
+                    if left_s <= 0 or not self._remote.is_up:
+                        return permit
+                    found = await self._wait_for_change(flight, request, permit, left_s)
+                finally:
+                    permit.change.cancel()
             if found is not None:
                 return found
-
-    async def ask(self, flight: Flight, request: Request, *, also: Sequence[str] = ()) -> Permit:
-        """Asks for a lease once; it rests on the tags of the request, and on others ``also``.
-
-        Raises:
-            BackendError: Redis failed.
-        """
-        answer = (await self.ask_many(((flight, request),), also=also))[0]
-        if isinstance(answer, BackendError):
-            raise answer
-        return answer
 
     async def ask_many(
         self, wanted: Sequence[tuple[Flight, Request]], *, also: Sequence[str] = ()
     ) -> list[Permit | BackendError]:
         """Asks for several leases once, by one call; what Redis failed with stands in the place of an answer.
 
-        A lease that comes when nobody waits for it any more is given back: what is read from the source without
-        waiting for it may be older.
+        A lease rests on the tags of its request, and on others ``also``. One that comes when nobody waits for it any more
+        is given back: what is read from the source without waiting for it may be older.
         """
-        waiting = True
-        came: list[Permit] = []
-
-        def settle(flight: Flight, request: Request, permit: Permit) -> None:
-            came.append(permit)
-            if isinstance(permit, Lease):
-                # 1. The request for a lease is on its way. 2. The caller is cancelled, or Redis has had its time, or the
-                # batch has failed. 3. The lease comes all the same: held by nobody, it would keep others waiting until
-                # it ends, in memory for ever.
-                if waiting and not flight.is_over:
-                    flight.lease = permit
-                else:
-                    self._remote.release(permit)
-            elif isinstance(permit, Found):
-                self._flights.close(request.key.entry)
-            elif not waiting:
-                permit.change.cancel()
-
-        asked = [
-            LeaseRequest(
-                request.key,
-                tuple(dict.fromkeys((*request.tags, *also))),
-                partial(settle, flight, request),
-                request.renew or request.insist,
-            )
-            for flight, request in wanted
-        ]
+        ask = _Ask(self._flights, self._remote)
+        answered = False
         try:
-            answers = await self._tiers.lease_many(asked)
-            came.clear()
+            answers = await self._tiers.lease_many([ask.about(flight, request, also) for flight, request in wanted])
+            answered = True
             return answers
         finally:
-            waiting = False
-            for permit in came:
-                if isinstance(permit, Held):
-                    permit.change.cancel()
+            ask.end(answered=answered)
 
     def give_back(self, flight: Flight) -> None:
         """Gives back the lease that a flight still has."""
@@ -237,25 +217,58 @@ class LoadRunner:
         if lease is not None:
             self._remote.release(lease)
 
-    @asynccontextmanager
     async def call_source(
-        self, keys: Sequence[EntryKey], policy: Policy, flights: Sequence[Flight], loader: object
-    ) -> AsyncIterator[Stopwatch]:
-        """Wraps a call of the source: the hard timeout, a place in the tenant's limit, the time taken."""
-        async with within(policy, keys, loader), self._limiter.place(keys[0].tenant_id, flights):
-            for flight in flights:
-                self._flights.mark_started(flight)
-            stopwatch = Stopwatch(self._environment)
-            self._counts.loads += 1
-            with call_of_source(), self._flights.inside(keys, flights):
-                yield stopwatch
-            stopwatch.stop()
-            self._counts.count_load(keys[0], stopwatch.elapsed_s)
-            if self._events:
-                key = keys[0]
-                self._events.emit(
-                    LoadFinished(key.tenant_id, key.data_type, key.resource_id, len(keys), stopwatch.elapsed_s)
-                )
+        self,
+        keys: Sequence[EntryKey],
+        policy: Policy,
+        carriers: Sequence[Flight],
+        loader: Loader,
+        context: LoadContext,
+        source: object = None,
+    ) -> tuple[Any, float]:
+        """Calls a source within the type's hard timeout, in a place of the tenant's limit.
+
+        Args:
+            keys: What is loaded.
+            policy: The type's policy.
+            carriers: The flights that wait for it.
+            loader: Is given the context.
+            context: Takes what it says of its value.
+            source: What messages name, if the loader is a wrapper of it.
+
+        Returns:
+            What it returned, and the seconds that it took.
+
+        Raises:
+            LoadTimeoutError: The hard timeout passed.
+            Exception: The loader's own, as they are.
+        """
+        call = self._call_source(keys, carriers, loader, context)
+        if self._limiter.is_limited:
+            call = self._limiter.run(call, keys[0].tenant_id, carriers)
+        if policy.hard_timeout_s is None:
+            return await call
+        return await self._timeouts.within(policy.hard_timeout_s, call, keys, source or loader)
+
+    async def _call_source(
+        self,
+        keys: Sequence[EntryKey],
+        carriers: Sequence[Flight],
+        loader: Loader,
+        context: LoadContext,
+    ) -> tuple[Any, float]:
+        began = self._environment.now()
+        for flight in carriers:
+            self._flights.mark_started(flight, began)
+        self._counts.loads += 1
+        with SourceCall(self._flights, keys, carriers, context):
+            value = await loader(context)
+        took_s = self._environment.now() - began
+        key = keys[0]
+        self._counts.count_load(key, took_s)
+        if self._events:
+            self._events.emit(LoadFinished(key.tenant_id, key.data_type, key.resource_id, len(keys), took_s))
+        return value, took_s
 
     def note_failure(self, key: EntryKey, error: BaseException) -> None:
         """Counts a load that failed, and tells of it."""
@@ -298,7 +311,7 @@ class LoadRunner:
 
         self._source_backoff.record_failure(key.entry, policy, told_s, repeated, stands)
 
-    def _note(self, key: EntryKey, context: LoadContext) -> None:
+    def _note_slips(self, key: EntryKey, context: LoadContext) -> None:
         """Tells of what a source said wrongly about its value, which its callers get all the same."""
         for slip in context.slips:
             self._counts.slips += 1
@@ -336,13 +349,12 @@ class LoadRunner:
         self._flights.close(request.key.entry)
         return found
 
-    def _clear_the_way(self, flight: Flight) -> bool:
-        """Gives back the lease of the flight before, if what that flight carries can be stored no more."""
-        before = flight.before
-        if before is None or before.lease is None or before.lease.stands:
-            return False
-        self.give_back(before)
-        return True
+    def _clear_the_way(self, holders: Sequence[Flight]) -> bool:
+        """Gives back leases of this cache, if what their flights carry can be stored no more."""
+        useless = [holder for holder in holders if holder.lease is not None and not holder.lease.stands]
+        for holder in useless:
+            self.give_back(holder)
+        return bool(useless)
 
     async def _take_over(self, key: EntryKey) -> None:
         try:
@@ -361,6 +373,62 @@ _NOT_THE_SOURCES: Final = (
     UnsharableValueError,
 )
 """What the source did not say: another load may do better at once."""
+
+
+def _hand_over(loader: Loader, stale: Found | None, lease: Lease | None, flight: Flight) -> Loader:
+    """Returns a loader that is handed the value that is there at the moment at which it is called."""
+
+    def load(context: LoadContext) -> Awaitable[Any]:
+        _offer(context, stale, lease, flight)
+        return loader(context)
+
+    return load
+
+
+class _Ask:
+    """One question for leases: what to do with each answer in the step in which it comes.
+
+    Args:
+        flights: Closes the flights of what somebody else has filled.
+        remote: Takes leases back that nobody waits for.
+    """
+
+    __slots__ = ("_flights", "_held", "_is_over", "_remote")
+
+    def __init__(self, flights: SingleFlight, remote: RemoteTier) -> None:
+        self._flights = flights
+        self._remote = remote
+        self._held: list[Held] = []
+        self._is_over = False
+
+    def about(self, flight: Flight, request: Request, also: Sequence[str]) -> LeaseRequest:
+        """Returns the part of the question that is about one entry."""
+        tags = tuple(dict.fromkeys((*request.tags, *also))) if also else request.tags
+
+        def settle(permit: Permit) -> None:
+            if isinstance(permit, Lease):
+                # 1. The request for a lease is on its way. 2. The caller is cancelled, or Redis has had its time, or the
+                # batch has failed. 3. The lease comes all the same: held by nobody, it would keep others waiting until
+                # it ends, in memory for ever.
+                if self._is_over or flight.is_over:
+                    self._remote.release(permit)
+                else:
+                    flight.lease = permit
+            elif isinstance(permit, Found):
+                self._flights.close(request.key.entry)
+            elif self._is_over:
+                permit.change.cancel()
+            else:
+                self._held.append(permit)
+
+        return LeaseRequest(request.key, tags, settle, request.renew or request.insist)
+
+    def end(self, *, answered: bool) -> None:
+        """Ends the wait. If there was no answer, nobody waits for the changes of what others hold."""
+        self._is_over = True
+        if not answered:
+            for held in self._held:
+                held.change.cancel()
 
 
 def _offer(context: LoadContext, stale: Found | None, lease: Lease | None, flight: Flight) -> None:

@@ -5,8 +5,9 @@ from __future__ import annotations
 import asyncio
 import logging
 import math
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final
+
+from msgspec.structs import replace
 
 from alacena.engine.base.errors import UnsharableValueError
 from alacena.engine.base.events import LookupFinished

@@ -248,27 +248,25 @@ class TieredLookup:
         The failures of Redis are reported here. If it had just failed, the reads whose look has used up their budget go
         on to the source.
         """
+        breaker = self._breaker
+        if breaker.failures and (breaker.just_failed or not breaker.admits()):
+            return [_LeftAloneError("Redis has just failed")] * len(asked)
+        began, before = self._environment.now(), breaker.answers
+        answers: list[Permit | BackendError] = []
         try:
-            if self._breaker.just_failed:
-                raise _LeftAloneError("Redis has just failed")
-            answers = await self._call_remote(lambda: self._ask_for_leases(asked))
-        except BackendError as error:
-            answers = [error] * len(asked)
-        for one, answer in zip(asked, answers, strict=True):
-            if isinstance(answer, BackendError):
-                self.report_failure("lease", one.key, answer)
-        return answers
-
-    async def _ask_for_leases(self, asked: Sequence[LeaseRequest]) -> list[Permit | BackendError]:
-        """Returns the answers, some of which may be failures.
-
-        Raises:
-            BackendError: All of them are.
-        """
-        answers = await self._remote.lease_many(asked)
-        first = answers[0]
-        if isinstance(first, BackendError) and all(isinstance(answer, BackendError) for answer in answers):
-            raise first
+            answers = await self._remote.lease_many(asked)
+        finally:
+            if not answers:
+                breaker.record_leaving()
+        errors = [answer for answer in answers if isinstance(answer, BackendError)]
+        if errors and len(errors) == len(answers):
+            self._note_failure(errors[0], began, before)
+        else:
+            breaker.record_success()
+        if errors:
+            for one, answer in zip(asked, answers, strict=True):
+                if isinstance(answer, BackendError):
+                    self.report_failure("lease", one.key, answer)
         return answers
 
     def report_failure(self, verb: str, key: EntryKey, error: BackendError) -> None:

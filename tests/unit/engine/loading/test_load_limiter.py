@@ -122,7 +122,7 @@ async def test_without_a_limit_there_is_no_line():
 
 async def test_who_was_hurried_past_the_line_does_not_take_the_line_of_those_after_it_away():
     class Awaited:
-        loads_behind = ()
+        is_awaited = False
         hurry = None
 
     limiter, flight = LoadLimiter(1), Awaited()

@@ -177,9 +177,24 @@ async def test_a_tag_that_ends_may_be_one_that_the_load_will_name(flights):
     assert flight.lease.stands, "its fill may be good all the same"
 
 
-async def test_a_flight_knows_the_one_before_it_and_no_other(flights):
+async def test_who_waits_for_a_lease_finds_every_flight_that_may_have_it(flights):
     first, second, third = [flights.register(b"n") for _ in range(3)]
-    assert (first.before, second.before, third.before) == (None, None, second)
+    first.lease = second.lease = lease()
+    with flights.follow(third, b"n") as holders:
+        assert holders == [first, second]
+        assert first.followers == second.followers == (third,)
+    assert first.followers == second.followers == ()
+    flights.remove(b"n", first)
+    with flights.follow(third, b"n") as holders:
+        assert holders == [second]
+    flights.remove(b"n", second)
+    flights.close(b"n")
+    third.lease = lease()
+    with flights.follow(flights.register(b"n"), b"n") as holders:
+        assert holders == [third]
+    flights.remove(b"n", third)
+    with flights.follow(third, b"n") as holders:
+        assert holders == []
 
 
 async def test_without_a_lease_any_ending_closes_it(flights):

@@ -68,7 +68,7 @@ class LocalTier:
         self._leases: dict[bytes, Lease] = {}
         self._holds: dict[bytes, dict[bytes, float]] = {}
         self._journal = _Journal()
-        self.is_up = True
+        self.is_up = self.is_here = True
         coherence.memory.serving_until = math.inf
 
     async def find(
@@ -111,12 +111,14 @@ class LocalTier:
             permit = Held(self._coherence.watch(key.entry, names), math.inf, is_told=True)
             settled(permit)
             return permit
-        depends = (*self._coherence.generations(key.generations), *self._coherence.intern_tags(key, tags))
-        stamps = tuple((generation, self._nonce(generation)) for generation in depends)
+        depends = self._coherence.generations(key.generations)
+        if tags:
+            depends = (*depends, *self._coherence.intern_tags(key, tags))
+        stamps = tuple([(generation, generation.nonce or self._nonce(generation)) for generation in depends])
         journal = self._coherence.generation(key.journal)
         lease = self._leases[key.entry] = Lease(
             key,
-            self._environment.token(16),
+            b"",  # Nobody but this process is shown it, and here a lease is told from another by being it.
             stamps,
             (journal, self._nonce(journal)),
             self._journal.position,
@@ -152,12 +154,13 @@ class LocalTier:
             return "hold"
         if not lease.stands:
             return "generation"
-        known = {generation.name for generation, _ in lease.stamps}
-        # Tags that the load named only at its end have no stamp in the lease: the journal tells whether one ended
-        # meanwhile.
-        late = [tag for tag in new_entry.tags if key.tag_name(tag) not in known]
-        if any(self._has_ended(key, tag, lease.noted) for tag in late):
-            return "generation"
+        if new_entry.tags:
+            known = {generation.name for generation, _ in lease.stamps}
+            # Tags that the load named only at its end have no stamp in the lease: the journal tells whether one ended
+            # meanwhile.
+            late = [tag for tag in new_entry.tags if key.tag_name(tag) not in known]
+            if any(self._has_ended(key, tag, lease.noted) for tag in late):
+                return "generation"
         return self._keep(key, new_entry)
 
     async def discard(self, lease: Lease) -> None:
@@ -277,6 +280,8 @@ class LocalTier:
 
     def _look(self, key: EntryKey) -> Found | None:
         memory = self._coherence.memory
+        if key.ident not in memory.entries:
+            return None
         now = self._environment.now()
         slot = memory.get(key.ident, now) or memory.get_stale(key.ident, now)
         if slot is None:

@@ -5,8 +5,9 @@ from __future__ import annotations
 import asyncio
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from itertools import repeat
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from alacena.engine.base.errors import BackendError
 from alacena.engine.base.policy import UNKEPT
@@ -27,6 +28,8 @@ if TYPE_CHECKING:
     from alacena.engine.remote.redis.entries import Entries
     from alacena.engine.remote.redis.node import Node
     from alacena.engine.remote.redis.nodes import Nodes
+
+    _Gathered: TypeAlias = list[tuple[LeaseRequest, asyncio.Future[Permit | BackendError]]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,6 +95,9 @@ class Leases:
         self._budget_s = times.budget_s
         self._timeout_s = times.timeout_s
         self._lease_ms = times.lease_ms
+        self._under_way = 0
+        self._gathered: _Gathered = []
+        self._tasks: set[asyncio.Task[None]] = set()
 
     async def lease(
         self,
@@ -108,7 +114,56 @@ class Leases:
         return answer
 
     async def lease_many(self, asked: Sequence[LeaseRequest]) -> list[Permit | BackendError]:
-        """See :meth:`alacena.engine.base.remote_tier.RemoteTier.lease_many`."""
+        """See :meth:`alacena.engine.base.remote_tier.RemoteTier.lease_many`.
+
+        While an answer is waited for, single requests that come in one turn of the loop leave together at its end: the
+        server is as busy with one call as with a few requests.
+        """
+        if len(asked) == 1 and self._under_way:
+            return [await self._gather(asked[0])]
+        self._under_way += 1
+        try:
+            return await self._ask_all(asked)
+        finally:
+            self._under_way -= 1
+
+    def _gather(self, one: LeaseRequest) -> asyncio.Future[Permit | BackendError]:
+        loop = asyncio.get_running_loop()
+        gathered = self._gathered
+        if not gathered:
+            # In a task of its own: a caller who is cancelled must not take along what the others ask for.
+            task = loop.create_task(self._ask_for_gathered(gathered))
+            self._tasks.add(task)
+            task.add_done_callback(partial(self._end_gathered, gathered))
+        waiter: asyncio.Future[Permit | BackendError] = loop.create_future()
+        gathered.append((one, waiter))
+        return waiter
+
+    async def _ask_for_gathered(self, gathered: _Gathered) -> None:
+        self._gathered = []
+        wanted = [(one, waiter) for one, waiter in gathered if not waiter.done()]
+        if not wanted:
+            return
+        self._under_way += 1
+        try:
+            answers = await self._ask_all([one for one, _ in wanted])
+        finally:
+            self._under_way -= 1
+        for (_, waiter), answer in zip(wanted, answers, strict=True):
+            if not waiter.done():
+                waiter.set_result(answer)
+
+    def _end_gathered(self, gathered: _Gathered, task: asyncio.Task[None]) -> None:
+        """Leaves nobody waiting, however the call ended; one that was cancelled at once has not even begun."""
+        self._tasks.discard(task)
+        if self._gathered is gathered:
+            self._gathered = []
+        error = None if task.cancelled() else task.exception()
+        for _, waiter in gathered:
+            if not waiter.done():
+                waiter.cancel() if error is None else waiter.set_exception(error)
+
+    async def _ask_all(self, asked: Sequence[LeaseRequest]) -> list[Permit | BackendError]:
         answers: list[Permit | BackendError | None] = [None] * len(asked)
         timeout_s = self._budget_s * (1 + (len(asked) - 1) / 100)
 

@@ -65,6 +65,11 @@ class RedisTier:
         """Whether it is worth waiting for."""
         return self._nodes.is_up
 
+    @property
+    def is_here(self) -> bool:
+        """See :meth:`alacena.engine.base.remote_tier.RemoteTier.is_here`."""
+        return False
+
     def find(
         self, keys: Sequence[EntryKey], policy: Policy, keep: bool, unknown: Sequence[Generation] = ()
     ) -> Awaitable[Found | Unsettled | None]:

@@ -131,6 +131,9 @@ PLANS = {
     "readings beside blocks, failing over": Plan(
         verbs=("reading", "batch", "write", "resource"), faults=("failover",), lag_s=(0.05, 0.6), fault_every_s=0.5
     ),
+    "readings beside blocks that die": Plan(
+        profile=ROUGH, verbs=("reading", "batch", "write"), keys=1, write_pause_s=0.1, abandon_ratio=0.5, hold_s=0.2
+    ),
     "readings of many": Plan(
         profile=ROUGH, memory_ratio=0.9, verbs=("batch", "batch", "type", "tag"), keys=4, write_pause_s=0.1
     ),

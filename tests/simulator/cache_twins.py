@@ -73,9 +73,11 @@ def _stands(held: bytes, history: bytes, stamp: bytes) -> bool:
     return own == stamp[:16] and (tags != stamp[16:32] or nonces == stamp[32:])
 
 
-def _holds(space: Keyspace, hold: bytes) -> Any:
-    """How many holds have not come to their end."""
-    return space.execute([b"ZCOUNT", hold, b"(%d" % _now_ms(space), b"+inf"])
+def _holds(space: Keyspace, hold: bytes, began_ms: int | None = None) -> Any:
+    """How many holds have not come to their end; with those that have, by themselves, since a reading began."""
+    now = _now_ms(space)
+    since = now if began_ms is None else min(now, began_ms)
+    return space.execute([b"ZCOUNT", hold, b"(%d" % since, b"+inf"])
 
 
 def _now_ms(space: Keyspace) -> int:
@@ -138,14 +140,14 @@ class Stored(NamedTuple):
     life: bytes
     value: bytes
     generations: list[tuple[bytes, bytes]]
-    began: tuple[bytes, bytes, bytes] | None = None
+    began: tuple[bytes, bytes, bytes, bytes] | None = None
     records: bytes = b""
 
 
 def stored(keys: list[bytes], args: list[bytes]) -> list[Stored]:
     """What ``store.lua`` is asked to store; of each its generations with the nonces that they are to have.
 
-    What a reading brought has the journal, the journal's name and its length when the reading began, too.
+    What a reading brought has the journal, the journal's name and its length when the reading began, and the time, too.
     """
     count, readings = int(args[0]), int(args[3])
     names = keys[3 * count : len(keys) - readings]
@@ -157,16 +159,16 @@ def stored(keys: list[bytes], args: list[bytes]) -> list[Stored]:
         wanted.append(Stored(*keys[3 * number : 3 * number + 3], *args[at : at + 3], rests_on))
         at += 4 + len(places)
     if readings:
-        begun, asked = [None, *_begun(keys, args)], iter(args[at + 2 * readings :])
+        begun, asked = [None, *_begun(keys, args)], iter(args[at + 3 * readings :])
         wanted = [one._replace(began=begun[int(next(asked))], records=next(asked)) for one in wanted]
     return wanted
 
 
-def _begun(keys: list[bytes], args: list[bytes]) -> list[tuple[bytes, bytes, bytes]]:
-    """Of each reading the journal, and the journal's name and its length when the reading began."""
+def _begun(keys: list[bytes], args: list[bytes]) -> list[tuple[bytes, bytes, bytes, bytes]]:
+    """Of each reading the journal, the journal's name and its length when the reading began, and the time."""
     count, readings = int(args[0]), int(args[3])
-    at = len(args) - 2 * (readings + count)
-    return [(keys[place - readings], args[at + 2 * place], args[at + 2 * place + 1]) for place in range(readings)]
+    at = len(args) - 3 * readings - 2 * count
+    return [(keys[place - readings], *args[at + 3 * place : at + 3 * place + 3]) for place in range(readings)]
 
 
 def store(space: Keyspace, keys: list[bytes], args: list[bytes]) -> Any:
@@ -179,7 +181,7 @@ def store(space: Keyspace, keys: list[bytes], args: list[bytes]) -> Any:
     holders = [next(held) if one.token else b"" for one in wanted]
     under_hold = space.execute([b"EXISTS", *(one.hold for one in wanted)]) > 0
     nonces = dict(zip(names, space.execute([b"MGET", *names]), strict=True))
-    ended = {began: _ended_since(space, *began) for began in _begun(keys, args)}
+    ended = {began: _ended_since(space, *began[:3]) for began in _begun(keys, args)}
     fates = []
     for one, holder in zip(wanted, holders, strict=True):
         fates.append(_fate(space, one, holder, nonces, late=late, under_hold=under_hold, ended=ended))
@@ -228,7 +230,7 @@ def _fate(
         return b"late"
     if holder != one.token:
         return b"lease"
-    if under_hold and _holds(space, one.hold) > 0:
+    if under_hold and _holds(space, one.hold, None if one.began is None else int(one.began[3])) > 0:
         return b"hold"
     if one.began is not None and _is_overtaken(ended[one.began], one.records):
         return b"generation"
@@ -245,20 +247,20 @@ def _prolong(space: Keyspace, key: bytes, life_ms: int, least_ms: int) -> None:
 def hold(space: Keyspace, keys: list[bytes], args: list[bytes]) -> Any:
     """``hold.lua``."""
     now = _now_ms(space)
-    space.execute([b"ZREMRANGEBYSCORE", keys[0], b"-inf", b"%d" % now])
-    space.execute([b"ZADD", keys[0], b"%d" % (now + int(args[1])), args[0]])
-    if space.execute([b"PTTL", keys[0]]) < int(args[1]):
-        space.execute([b"PEXPIRE", keys[0], args[1]])
+    hold_ms, remembered_ms = map(int, args[1:])
+    space.execute([b"ZREMRANGEBYSCORE", keys[0], b"-inf", b"%d" % (now - remembered_ms)])
+    space.execute([b"ZADD", keys[0], b"%d" % (now + hold_ms), args[0]])
+    if space.execute([b"PTTL", keys[0]]) < hold_ms + remembered_ms:
+        space.execute([b"PEXPIRE", keys[0], b"%d" % (hold_ms + remembered_ms)])
     space.execute([b"UNLINK", keys[3], keys[2], keys[1]])
     return 1
 
 
 def unhold(space: Keyspace, keys: list[bytes], args: list[bytes]) -> Any:
     """``unhold.lua``."""
-    space.execute([b"ZREMRANGEBYSCORE", keys[0], b"-inf", b"%d" % _now_ms(space)])
-    lasted = space.execute([b"ZREM", keys[0], args[0]])
+    there = space.execute([b"ZREM", keys[0], args[0]])
     space.execute([b"UNLINK", keys[2], keys[1]])
-    return lasted
+    return there
 
 
 def discard(space: Keyspace, keys: list[bytes], args: list[bytes]) -> Any:
@@ -276,7 +278,7 @@ def begin(space: Keyspace, keys: list[bytes], args: list[bytes]) -> Any:
     if length == 0:
         space.execute([b"SET", keys[0], name, b"PX", life_ms])
         length = len(name)
-    found = [space.execute([b"GETRANGE", keys[0], b"0", b"%d" % (len(name) - 1)]), length]
+    found = [space.execute([b"GETRANGE", keys[0], b"0", b"%d" % (len(name) - 1)]), length, _now_ms(space)]
     for number, key in enumerate(keys[1:], 1):
         if space.execute([b"EXISTS", key]) == 0:
             space.execute([b"SET", key, nonce, *([b"PX", life_ms] if number > int(wide) else [])])

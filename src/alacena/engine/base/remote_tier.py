@@ -191,12 +191,14 @@ class Beginning:
         journal: As for a :class:`Lease`.
         noted: As for a :class:`Lease`.
         epoch: As for a :class:`Lease`.
+        began_ms: When it began, on the clock by which holds end.
     """
 
     stamps: tuple[tuple[Generation, bytes], ...]
     journal: tuple[Generation, bytes]
     noted: int
     epoch: bytes = b""
+    began_ms: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -26,6 +26,10 @@ _NOTED_TAGS = 10_000
 """Endings of tags that are remembered: how many may come during a load that names its tags late."""
 
 
+_REMEMBERED_S = 7 * 24 * 3600.0
+"""How long a hold is remembered that has come to its end by itself."""
+
+
 class _Journal:
     """The tags that ended in this process, in their order, for loads that name their tags only when they are done.
 
@@ -188,7 +192,7 @@ class LocalTier:
         self._leases.pop(key.entry, None)
         self._coherence.wake_waiters(key.entry)
         self._coherence.memory.discard(key.ident)
-        if self._holds and self._is_held(key):
+        if self._holds and self._is_held(key, began):
             return "hold"
         if began is not None:
             if any(generation.nonce != nonce for generation, nonce in began.stamps):
@@ -204,7 +208,8 @@ class LocalTier:
         for names in buckets:
             journal, *generations = (self._coherence.generation(name) for name in names)
             stamps = tuple((generation, self._nonce(generation)) for generation in generations)
-            begun.append(Beginning(stamps, (journal, self._nonce(journal)), self._journal.position))
+            noted, began_ms = self._journal.position, round(self._environment.now() * 1000)
+            begun.append(Beginning(stamps, (journal, self._nonce(journal)), noted, began_ms=began_ms))
         return tuple(begun)
 
     async def delete(self, keys: Sequence[EntryKey], *, told: bool = False) -> int:
@@ -316,16 +321,18 @@ class LocalTier:
         self._coherence.drop(key.entry, key.ident)
         return known
 
-    def _is_held(self, key: EntryKey) -> bool:
-        if not self._holds:
+    def _is_held(self, key: EntryKey, began: Beginning | None = None) -> bool:
+        """Returns whether a hold lasts, or has come to its end by itself since a reading began."""
+        holds = self._holds.get(key.hold)
+        if holds is None:
             return False
         now = self._environment.now()
-        holds = {token: until for token, until in self._holds.get(key.hold, {}).items() if until > now}
-        if holds:
-            self._holds[key.hold] = holds
-        else:
-            self._holds.pop(key.hold, None)
-        return bool(holds)
+        for token in [token for token, until in holds.items() if until < now - _REMEMBERED_S]:
+            del holds[token]
+        if not holds:
+            del self._holds[key.hold]
+        since = now if began is None else min(now, began.began_ms / 1000)
+        return any(until > since for until in holds.values())
 
     def _nonce(self, generation: Generation) -> bytes:
         if generation.nonce is None:

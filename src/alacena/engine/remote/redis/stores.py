@@ -385,17 +385,19 @@ def _questions(items: Sequence[_Item]) -> tuple[list[str], list[Argument]]:
 
     Each is asked whether anything that covers an entry has ended since its reading began.
     """
-    readings: dict[tuple[str, bytes, int], int] = {}
+    readings: dict[tuple[str, bytes, int, int], int] = {}
     asked: list[Argument] = []
     for item in items:
         if item.began is None:
             asked += (0, b"")
             continue
-        journal, noted = item.began.journal
-        place = readings.setdefault((journal.name, noted[:NAME_BYTES], item.began.noted), len(readings) + 1)
+        began = item.began
+        journal, noted = began.journal
+        reading = (journal.name, noted[:NAME_BYTES], began.noted, began.began_ms)
+        place = readings.setdefault(reading, len(readings) + 1)
         asked += (place, records(item.key.endings))
-    since: list[Argument] = [one for _, name, noted in readings for one in (name, noted)]
-    return [journal for journal, _, _ in readings], [*since, *asked] if readings else []
+    since: list[Argument] = [word for reading in readings for word in reading[1:]]
+    return [journal for journal, *_ in readings], [*since, *asked] if readings else []
 
 
 def _batches(items: Iterator[_Item]) -> Iterator[list[_Item]]:

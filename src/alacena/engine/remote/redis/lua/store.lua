@@ -5,7 +5,7 @@
 --       readings, the expected nonce of each generation, then for each entry: lease token ('' for a value that the caller
 --       vouches for), life in ms (0: for ever), entry, how many generations it rests on, and which: the tenant's and the
 --       type's first, each by its place among the generations; then, if there are readings, for each of them: the
---       journal's name when it began, and from which byte on it is read; and for each entry: the place of its reading
+--       journal's name when it began, from which byte on it is read, and when it began; and for each entry: the place of its reading
 --       (0: none), and the records, of 8 bytes, that the journal must not have since then
 -- Returns for each 'ok', or why not: 'late', or what is missing: 'lease', 'hold' or 'generation'.
 local count = tonumber(ARGV[1])
@@ -40,11 +40,11 @@ for i = 1, readings do
   local journal = KEYS[#KEYS - readings + i]
   local is_same = redis.call('GETRANGE', journal, 0, #ARGV[at] - 1) == ARGV[at]
   local since = is_same and redis.call('GETRANGE', journal, ARGV[at + 1], -1) or ''
-  ended[i] = {is_all = not is_same}
+  ended[i] = {is_all = not is_same, began = math.min(now, ARGV[at + 2])}
   for first = 1, #since, 8 do
     ended[i][string.sub(since, first, first + 7)] = true
   end
-  at = at + 2
+  at = at + 3
 end
 if readings > 0 then
   for i = 1, count do
@@ -69,7 +69,10 @@ local function refusal(i, one)
   if one.place and held[one.place] ~= one.token then
     return 'lease'
   end
-  if under_hold and redis.call('ZCOUNT', holds[i], '(' .. now, '+inf') > 0 then
+  -- A hold that came to its end by itself was a process's that died, perhaps after its commit: what was read before that end
+  -- may be older.
+  local since = one.since and one.since.began or now
+  if under_hold and redis.call('ZCOUNT', holds[i], '(' .. since, '+inf') > 0 then
     return 'hold'
   end
   if one.since and is_overtaken(one) then

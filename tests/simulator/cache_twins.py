@@ -195,7 +195,7 @@ def store(space: Keyspace, keys: list[bytes], args: list[bytes]) -> Any:
         for name, _ in one.generations[2:]:
             _prolong(space, name, int(one.life), int(args[1]))
         space.execute([b"SET", one.entry, one.value, *([b"PX", one.life] if int(one.life) else [])])
-        space.execute([b"DEL", one.lease])
+    space.execute([b"DEL", *(one.lease for one in accepted)])
     space.execute([b"EXISTS", *(one.entry for one in accepted)])
     space.execute([b"MGET", *names])
     return fates

@@ -29,7 +29,7 @@ class Family:
         self.tag = tag
         self.kind = kind
         self.part = part
-        self.entry = self._key("e")
+        self.entry = f"{namespace}:e:{tag}:{kind}:".encode()
         self.hasher: Any = None
         self.generations = (f"{namespace}:g:{tag}:t", f"{namespace}:g:{tag}:y:{kind}")
         self.is_told = "~" not in tag and "~" not in kind
@@ -37,22 +37,9 @@ class Family:
     # Made when they are asked for: kept for each tenant, they would take as much as an entry does.
 
     @property
-    def lease(self) -> bytes:
-        """The first part of the keys of leases."""
-        return self._key("l")
-
-    @property
-    def hold(self) -> bytes:
-        """The first part of the keys of holds."""
-        return self._key("h")
-
-    @property
     def journal(self) -> str:
         """The name of the record of tags that ended in this bucket."""
         return f"{self.namespace}:g:{self.tag}:j"
-
-    def _key(self, letter: str) -> bytes:
-        return f"{self.namespace}:{letter}:{self.tag}:{self.kind}:".encode()
 
     def digest(self, rest: bytes) -> bytes:
         """Returns 16 bytes that stand for the key of an entry in its header.

@@ -230,12 +230,12 @@ class EntryKey(msgspec.Struct, eq=False, gc=False):
     @property
     def lease(self) -> bytes:
         """The key of the lease: who may fill the entry."""
-        return self._family.lease + self._name + self._qualifiers
+        return self.entry.replace(b":e:", b":l:", 1)
 
     @property
     def hold(self) -> bytes:
         """The key of the hold, which covers the resource at every scope: a source transaction is under way."""
-        return self._family.hold + self._name
+        return self.entry[: len(self.entry) - len(self._qualifiers)].replace(b":e:", b":h:", 1)
 
     @property
     def journal(self) -> str:

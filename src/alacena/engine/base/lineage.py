@@ -128,15 +128,36 @@ def made_from(key: EntryKey, value: Any, tags: Iterable[str]) -> tuple[str, ...]
         value: What may name its documents itself.
         tags: What is known besides.
     """
-    search = _search(value)
-    names = (*tags, *map(document_tag, search.found)) if search is not None else tuple(tags)
+    search = None if _names_nothing(value) else _search(value)
+    names = tuple(tags)
+    if search is not None and search.found:
+        names += tuple(map(document_tag, search.found))
     if search is not None and search.left < 0 and search.found:
         return (MANY,)
     collection_id = key.ident[5] if len(key.ident) > 3 else None
     of_collection = key.data_type in ANSWER_TYPES if collection_id is None else key.data_type not in _PARTS
     if of_collection and not any(name.startswith("document:") for name in names):
         names = (*names, collection_tag(collection_id))
-    return collapse(names)
+    return collapse(names) if names else ()
+
+
+def _names_nothing(value: Any) -> bool:
+    """Returns whether a value is one of the many that can be told at a glance: leaves, or a plain holder of leaves and lists."""
+    kind = type(value)
+    if kind in _LEAVES:
+        return True
+    if kind is dict:
+        if _FIELD in value or _FIELDS in value:
+            return False
+        inside = value.values()
+    elif kind is list:
+        inside = value
+    else:
+        return False
+    for one in inside:
+        if type(one) not in _LEAVES and not (type(one) is list and _LEAVES.issuperset(map(type, one))):
+            return False
+    return True
 
 
 def documents_in(value: Any) -> tuple[str, ...]:

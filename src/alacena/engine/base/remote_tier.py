@@ -7,6 +7,7 @@ in which it becomes true: doing it a step later is how caches store what was inv
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from enum import Enum
 from typing import TYPE_CHECKING, Any, Final, Generic, Literal, Protocol, Self, TypeAlias, TypeVar
@@ -259,6 +260,11 @@ class NewEntry(msgspec.Struct, frozen=True, kw_only=True, eq=False):
     load_s: float = 0.0
     usd: float = 0.0
     policy: Policy
+
+    @property
+    def life_s(self) -> float:
+        """Seconds until it is stale; ``inf``: it never is."""
+        return math.inf if self.fresh_for_s is None else self.fresh_for_s
 
 
 class Ended(int):

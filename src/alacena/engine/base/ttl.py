@@ -22,6 +22,8 @@ class Unset(Enum):
 UNSET: Final = Unset.UNSET
 """Left out, as distinct from ``None``: "the default of the data type" against "never expires"."""
 
+_ORDINARY_S: Final = 1e18
+
 Ttl: TypeAlias = float | timedelta | None
 """Seconds, or a ``timedelta``; ``None`` never expires."""
 
@@ -37,6 +39,8 @@ def seconds(ttl: Ttl) -> float | None:
     """
     if ttl is None:
         return None
+    if (type(ttl) is float or type(ttl) is int) and 0 < ttl < _ORDINARY_S:  # each write asks: no look at classes for it
+        return float(ttl)
     number = real_number(ttl.total_seconds() if isinstance(ttl, timedelta) else ttl)
     if number is None:
         raise TypeError(f"ttl must be seconds, a timedelta or None (never expires), not {type(ttl).__name__}")

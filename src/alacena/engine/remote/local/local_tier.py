@@ -26,6 +26,9 @@ _NOTED_TAGS = 10_000
 """Endings of tags that are remembered: how many may come during a load that names its tags late."""
 
 
+_SHARED = 2
+"""How many generations a tenant's own entry has: those that it shares with all of its type."""
+
 _REMEMBERED_S = 7 * 24 * 3600.0
 """How long a hold is remembered that has come to its end by itself."""
 
@@ -54,6 +57,14 @@ class _Journal:
     def tells_of(self, name: str, since: int) -> bool:
         """Returns whether a tag may have ended since a position."""
         return since < self._forgotten or self._has_ended.get(name, 0) > since
+
+
+def _are_alike(keys: Sequence[EntryKey], new_entries: Sequence[NewEntry]) -> bool:
+    """Returns whether entries are of one type, and depend on no more than their neighbours."""
+    names = keys[0].generations if keys else ()
+    return len(names) == _SHARED and all(
+        key.generations is names and not new_entry.tags for key, new_entry in zip(keys, new_entries, strict=True)
+    )
 
 
 class LocalTier:
@@ -184,8 +195,28 @@ class LocalTier:
         beginnings: Sequence[Beginning | None] | None = None,
     ) -> list[Fate]:
         """See :meth:`alacena.engine.base.remote_tier.RemoteTier.store_many`."""
+        if beginnings is None and not self._holds and _are_alike(keys, new_entries):
+            return self._store_alike(keys, new_entries)
         begun = beginnings or [None] * len(keys)
         return [self._store(*one) for one in zip(keys, new_entries, begun, strict=True)]
+
+    def _store_alike(self, keys: Sequence[EntryKey], new_entries: Sequence[NewEntry]) -> list[Fate]:
+        """Stores entries that nothing holds and that depend on the same generations; see :meth:`_store`."""
+        leases, coherence = self._leases, self._coherence
+        for key in keys:
+            if leases:
+                leases.pop(key.entry, None)
+            coherence.wake_waiters(key.entry)
+            coherence.memory.discard(key.ident)
+        generations = coherence.generations(keys[0].generations)
+        stamps = tuple([generation.nonce or self._nonce(generation) for generation in generations])
+        kept = self._values.keep_new(keys, new_entries, generations, stamps)
+        for key in keys:
+            coherence.wake(key.entry, filled=True)
+        return [
+            "" if is_kept or new_entry.fresh_for_s == 0 else "value"
+            for is_kept, new_entry in zip(kept, new_entries, strict=True)
+        ]
 
     def _store(self, key: EntryKey, new_entry: NewEntry, began: Beginning | None) -> Refusal:
         # The lease goes first: a load that is under way read before this store, and its fill must find no lease.
@@ -303,7 +334,7 @@ class LocalTier:
             new_entry.payload,
             generations,
             stamps,
-            fresh_for_s=math.inf if new_entry.fresh_for_s is None else new_entry.fresh_for_s,
+            fresh_for_s=new_entry.life_s,
             stale_for_s=new_entry.stale_for_s,
             load_s=new_entry.load_s,
             usd=new_entry.usd,

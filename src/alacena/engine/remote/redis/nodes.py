@@ -51,6 +51,7 @@ class Nodes:
 
     Attributes:
         topology: The servers; from :meth:`attach` on.
+        by_slot: Whether the keys of a command must share a slot.
         debts: The removals that no server has confirmed; what is in it must not be read.
     """
 
@@ -70,7 +71,7 @@ class Nodes:
         self._events = events
         self._serves = False
         self.topology: Topology
-        self._by_slot = False
+        self.by_slot = False
         self._nodes: dict[Link, Node] = {}
         self._notices = Notices(health or Health(), events)
         self._removals = Removals(self, coherence, flights, environment, settings, self._notices)
@@ -79,7 +80,7 @@ class Nodes:
     def attach(self, topology: Topology, *, by_slot: bool) -> None:
         """Says where the servers are, and whether a command's keys must share a slot; before anything else is asked."""
         self.topology = topology
-        self._by_slot = by_slot
+        self.by_slot = by_slot
 
     @property
     def is_up(self) -> bool:
@@ -249,4 +250,4 @@ class Nodes:
 
     def group(self, key: bytes) -> int:
         """Returns the group whose keys may be asked for in one exchange."""
-        return slot_of(key) if self._by_slot else 0
+        return slot_of(key) if self.by_slot else 0

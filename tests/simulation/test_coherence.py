@@ -140,6 +140,23 @@ PLANS = {
     "readings of many, evicted": Plan(
         verbs=("batch", "batch", "type", "tag"), keys=4, faults=("evict", "lose_generation", "flush", "lose_scripts")
     ),
+    "in pieces": Plan(
+        profile=ROUGH, piece_bytes=50, verbs=("reading", "batch", "type", "resource", "tag"), write_pause_s=0.1
+    ),
+    "in pieces, replaced": Plan(
+        piece_bytes=50,
+        verbs=("set", "set", "set", "delete"),
+        writing_processes=1,
+        keys=1,
+        faults=("evict", "lose_scripts"),
+        fault_every_s=0.05,
+    ),
+    "in pieces, cut off": Plan(
+        piece_bytes=50, verbs=("reading", "resource", "write"), faults=(*CUTS, "flush"), fault_every_s=0.4
+    ),
+    "in pieces, failing over": Plan(
+        piece_bytes=50, verbs=("reading", "resource"), faults=("failover",), lag_s=(0.05, 0.6), fault_every_s=0.5
+    ),
     "everything": Plan(profile=BAD, faults=get_args(Fault), fault_every_s=0.5),
 }
 

@@ -150,13 +150,15 @@ def stored(keys: list[bytes], args: list[bytes]) -> list[Stored]:
     What a reading brought has the journal, the journal's name and its length when the reading began, and the time, too.
     """
     count, readings = int(args[0]), int(args[3])
-    names = keys[3 * count : len(keys) - readings]
-    pairs = list(zip(names, args[4:], strict=False))
-    wanted, at = [], 4 + len(names)
+    names = _generations(keys, args)
+    pairs = list(zip(names, args[5:], strict=False))
+    wanted, at = [], 5 + len(names)
     for number in range(count):
         places = args[at + 4 : at + 4 + int(args[at + 3])]
         rests_on = [pairs[int(place) - 1] for place in places]
-        wanted.append(Stored(*keys[3 * number : 3 * number + 3], *args[at : at + 3], rests_on))
+        entry, lease, hold_key = keys[3 * number : 3 * number + 3]
+        token, life, value = args[at : at + 3]
+        wanted.append(Stored(entry, lease, hold_key, token, life, value, rests_on))
         at += 4 + len(places)
     if readings:
         begun, asked = [None, *_begun(keys, args)], iter(args[at + 3 * readings :])
@@ -168,14 +170,42 @@ def _begun(keys: list[bytes], args: list[bytes]) -> list[tuple[bytes, bytes, byt
     """Of each reading the journal, the journal's name and its length when the reading began, and the time."""
     count, readings = int(args[0]), int(args[3])
     at = len(args) - 3 * readings - 2 * count
-    return [(keys[place - readings], *args[at + 3 * place : at + 3 * place + 3]) for place in range(readings)]
+    journals = _journals(keys, args)
+    begun = (args[at + 3 * place : at + 3 * place + 3] for place in range(readings))
+    return [(journal, name, since, began_ms) for journal, (name, since, began_ms) in zip(journals, begun, strict=True)]
+
+
+def _generations(keys: list[bytes], args: list[bytes]) -> list[bytes]:
+    return keys[3 * int(args[0]) : len(keys) - int(args[3]) - len(_parts(keys, args))]
+
+
+def _journals(keys: list[bytes], args: list[bytes]) -> list[bytes]:
+    beyond = len(keys) - len(_parts(keys, args))
+    return keys[beyond - int(args[3]) : beyond]
+
+
+def _parts(keys: list[bytes], args: list[bytes]) -> list[bytes]:
+    """The key under which a value lies that was sent in pieces, if one was."""
+    return keys[-1:] if args[4] != b"0" else []
+
+
+def piece(space: Keyspace, keys: list[bytes], args: list[bytes]) -> Any:
+    """``piece.lua``."""
+    if space.execute([b"STRLEN", keys[0]]) != int(args[1]):
+        return 0
+    space.execute([b"APPEND", keys[0], args[0]])
+    space.execute([b"PEXPIRE", keys[0], args[2]])
+    return 1
 
 
 def store(space: Keyspace, keys: list[bytes], args: list[bytes]) -> Any:
     """``store.lua``."""
     wanted = stored(keys, args)
-    names = keys[3 * len(wanted) : len(keys) - int(args[3])]
+    names = _generations(keys, args)
     late = 0 < int(args[2]) < _now_ms(space)
+    if parts := _parts(keys, args):
+        late = late or space.execute([b"STRLEN", *parts]) != int(args[4])
+        wanted = [one if late else one._replace(value=space.execute([b"GET", *parts])) for one in wanted]
     leases = [one.lease for one in wanted if one.token]
     held = iter(space.execute([b"MGET", *leases]) if leases else ())
     holders = [next(held) if one.token else b"" for one in wanted]
@@ -188,6 +218,8 @@ def store(space: Keyspace, keys: list[bytes], args: list[bytes]) -> Any:
         if fates[-1] != b"ok" and one.token and holder == one.token:
             space.execute([b"DEL", one.lease])
     accepted = [one for one, fate in zip(wanted, fates, strict=True) if fate == b"ok"]
+    if parts:
+        space.execute([b"DEL", *parts])
     if not accepted:
         return fates
     space.execute([b"EXISTS", *(one.entry for one in accepted)])
@@ -295,6 +327,7 @@ CACHE_TWINS: Mapping[str, Callable[[Keyspace, list[bytes], list[bytes]], Any]] =
         "late": late,
         "lease": lease,
         "mint": mint,
+        "piece": piece,
         "release": release,
         "renew": renew,
         "store": store,

@@ -145,7 +145,10 @@ class Codec:
 
     def is_sure(self, value: object) -> bool:
         """Returns whether a value is certain to be encoded without a fault, so that this may wait until bytes are asked for."""
-        return type(value) is str and len(value) <= self._short_text and value.isascii()
+        kind = type(value)
+        if kind is str:
+            return len(value) <= self._short_text and value.isascii()  # type: ignore[arg-type, attr-defined]
+        return kind is bytes and len(value) <= self._short_text  # type: ignore[arg-type]
 
     def canonical(self, value: object) -> bytes:
         """As `encode`, with the same bytes for all equal values, in every process.

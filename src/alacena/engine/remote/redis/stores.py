@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import math
+from itertools import groupby
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
 import msgspec
 
 from alacena.engine.base.errors import BackendError
+from alacena.engine.remote.redis import uploads
 from alacena.engine.remote.redis.cache_scripts import LATE, MINT, STORE
 from alacena.engine.remote.redis.journal import NAME_BYTES, NARROW_LIFE_MS, records, tells_of
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+    from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
 
     from alacena.engine.base.environment import Environment
     from alacena.engine.base.generation import Generation
@@ -31,6 +33,10 @@ MOST_TOGETHER = 100
 MOST_GENERATIONS = 1_500
 _MOST_BYTES = 1 << 18
 """What one call of several entries rests on and carries: an entry that has more goes by itself."""
+
+
+_HEAVY_BYTES = 1 << 20
+"""From here on, compressing and sealing a value would hold the loop up for milliseconds."""
 
 
 class _Ground(NamedTuple):
@@ -92,6 +98,7 @@ class Stores:
         self._environment = environment
         self._timeout_s = timeout_s
         self._release = release
+        self._uploads = uploads.Uploads(environment, timeout_s)
 
     async def fill(self, lease: Lease, new_entry: NewEntry) -> Refusal:
         """See :meth:`alacena.engine.base.remote_tier.RemoteTier.fill`."""
@@ -348,8 +355,6 @@ class Stores:
         if not left:
             return
         timeout_s = self._timeout_s * (1 + (len(left) - 1) / MOST_TOGETHER)
-        # A fill has its lease; a value without one must not arrive after its caller was told that it failed.
-        latest_ms = 0 if tokens[0] else node.within_ms(timeout_s)
         seal = self._entries.sealer(node)
         grounds: dict[Any, _Ground] = {}
 
@@ -364,16 +369,18 @@ class Stores:
             sealed = seal(key, ground.own, ground.tags, new_entry)
             return _Item(key, tokens[i], ground, new_entry, sealed, beginnings[i])
 
-        items = map(item, left)
         sent: list[asyncio.Task[Sequence[Fate]]] = []
         last: list[_Item] = []
         try:
-            for some in _batches(items):
+            async for some in _all_batches(left, new_entries, item):
                 if last:
-                    sent.append(asyncio.create_task(self._send(node, last, latest_ms, timeout_s)))
-                    await asyncio.sleep(0)  # It leaves now, and the server is at work while the next ones are sealed.
+                    sent.append(asyncio.create_task(self._send(node, last, timeout_s)))
+                    if _is_large(last):  # What is sent in pieces would arrive behind a later value of the same entry.
+                        await asyncio.wait(sent[-1:])
+                    else:
+                        await asyncio.sleep(0)  # It leaves now; the server is at work while the next ones are sealed.
                 last = some
-            told = await self._send(node, last, latest_ms, timeout_s)
+            told = await self._send(node, last, timeout_s)
             before = [fate for task in sent for fate in await task]
         finally:  # whoever is cancelled takes along what has not left
             for task in sent:
@@ -381,8 +388,16 @@ class Stores:
         for index, fate in zip(left, (*before, *told), strict=True):
             fates[index] = fate
 
-    async def _send(self, node: Node, items: Sequence[_Item], latest_ms: int, timeout_s: float) -> Sequence[Fate]:
+    async def _send(self, node: Node, items: Sequence[_Item], timeout_s: float) -> Sequence[Fate]:
         """Stores by one script, and keeps the copies in memory in the step in which the server confirms."""
+        parts: tuple[str, ...] = ()
+        length = 0
+        if _is_large(items):
+            try:
+                parts = (await self._uploads.send(node, items[0].key, items[0].sealed),)
+            except BackendError as error:
+                return [error]
+            length = len(items[0].sealed)
         places: dict[tuple[str, bytes], int] = {}
         told: dict[int, tuple[int, ...]] = {}
         names: list[str | bytes] = []
@@ -394,16 +409,18 @@ class Stores:
             if rests_on is None:
                 stamps = ((generation.name, nonce) for generation, nonce in ground.stamps)
                 rests_on = told[id(ground)] = tuple([places.setdefault(one, len(places) + 1) for one in stamps])
-            wanted += (item.token, _life_ms(new_entry), item.sealed, len(rests_on), *rests_on)
+            wanted += (item.token, _life_ms(new_entry), b"" if parts else item.sealed, len(rests_on), *rests_on)
 
         def settle(answering: Node, reply: list[bytes]) -> list[Refusal]:
             return self._settle(node, answering, items, reply)
 
         names += [name for name, _ in places]
         journals, asked = _questions(items)
-        names += journals
+        names += (*journals, *parts)
         nonces = (nonce for _, nonce in places)
-        args = (len(items), NARROW_LIFE_MS, latest_ms, len(journals), *nonces, *wanted, *asked)
+        # A fill has its lease; a value without one must not arrive after its caller was told that it failed.
+        latest_ms = 0 if items[0].token else node.within_ms(timeout_s)
+        args = (len(items), NARROW_LIFE_MS, latest_ms, len(journals), length, *nonces, *wanted, *asked)
         try:
             return await node.evaluate(STORE, names, args, settle, timeout_s)
         except BackendError as error:
@@ -442,6 +459,11 @@ def _known_by_leases(leases: Sequence[Lease], new_entries: Sequence[NewEntry]) -
     return known
 
 
+def _is_large(items: Sequence[_Item]) -> bool:
+    """Returns whether what is to be sent is one entry that goes in pieces."""
+    return len(items) == 1 and len(items[0].sealed) > uploads.PIECE_BYTES
+
+
 def _life_ms(new_entry: NewEntry) -> int:
     """Returns how long an entry is to live on the server; 0: for ever."""
     if new_entry.fresh_for_s is None:
@@ -467,6 +489,24 @@ def _questions(items: Sequence[_Item]) -> tuple[list[str], list[Argument]]:
         asked += (place, records(item.key.endings))
     since: list[Argument] = [word for reading in readings for word in reading[1:]]
     return [journal for journal, *_ in readings], [*since, *asked] if readings else []
+
+
+async def _all_batches(
+    indexes: Sequence[int], new_entries: Sequence[NewEntry], make: Callable[[int], _Item]
+) -> AsyncIterator[list[_Item]]:
+    """Yields batches of entries, each for one call; a heavy one is compressed and sealed on a thread of its own meanwhile."""
+    for is_heavy, run in groupby(indexes, lambda index: _is_heavy(new_entries[index])):
+        if is_heavy:
+            for index in run:
+                yield [await asyncio.to_thread(make, index)]
+        else:
+            for some in _batches(map(make, run)):
+                yield some
+
+
+def _is_heavy(new_entry: NewEntry) -> bool:
+    content = new_entry.value if new_entry.payload is None else new_entry.payload
+    return isinstance(content, str | bytes) and len(content) > _HEAVY_BYTES
 
 
 def _batches(items: Iterator[_Item]) -> Iterator[list[_Item]]:

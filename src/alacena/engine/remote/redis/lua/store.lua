@@ -1,8 +1,8 @@
 -- Store entries of one slot, each if everything that it rests on still stands.
 -- KEYS: for each entry: entry, lease, hold; then the generations that any of them rests on; then for each reading that
---       brought some of them: its journal
+--       brought some of them: its journal; then, if the value of the one entry was sent in pieces, the key under which they lie
 -- ARGV: how many entries, least life of further generations in ms, latest time in ms since the epoch (0: any), how many
---       readings, the expected nonce of each generation, then for each entry: lease token ('' for a value that the caller
+--       readings, the length of the value that was sent in pieces (0: none was), the expected nonce of each generation, then for each entry: lease token ('' for a value that the caller
 --       vouches for), life in ms (0: for ever), entry, how many generations it rests on, and which: the tenant's and the
 --       type's first, each by its place among the generations; then, if there are readings, for each of them: the
 --       journal's name when it began, from which byte on it is read, and when it began; and for each entry: the place of its reading
@@ -10,18 +10,22 @@
 -- Returns for each 'ok', or why not: 'late', or what is missing: 'lease', 'hold' or 'generation'.
 local KEYS, ARGV, call = KEYS, ARGV, redis.call  -- Globals are slow to look at, and this is done some thousand times.
 local count = tonumber(ARGV[1])
-local behind = 3 * count
+local length = tonumber(ARGV[5])
+local parts = length > 0 and KEYS[#KEYS]
+local behind, beyond = 3 * count, parts and #KEYS - 1 or #KEYS
 local time = call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
 -- Who sent this has given it up by then, and what has happened since must not be undone.
 local latest = tonumber(ARGV[3])
 local readings = tonumber(ARGV[4])
 local late = latest > 0 and now > latest
+-- A value that is not whole any more came too late as well: its pieces have expired, or are on another server.
+late = late or (parts and call('STRLEN', parts) ~= length)
 
 -- Of each entry where its words begin: token, life, value, how many generations, and which; and where its lease is among those
 -- that are asked for.
 local words, places, leases, holds = {}, {}, {}, {}
-local at = 5 + #KEYS - behind - readings
+local at = 6 + beyond - behind - readings
 for i = 1, count do
   words[i] = at
   holds[i] = KEYS[3 * i]
@@ -35,15 +39,15 @@ end
 -- All of a kind are read by one command: Redis 7.0 notes every key of the script at each that reads.
 local held = #leases > 0 and call('MGET', unpack(leases)) or {}
 local under_hold = call('EXISTS', unpack(holds)) > 0
-local stands, all_stand = call('MGET', unpack(KEYS, behind + 1, #KEYS - readings)), true
+local stands, all_stand = call('MGET', unpack(KEYS, behind + 1, beyond - readings)), true
 for place = 1, #stands do
-  stands[place] = stands[place] == ARGV[4 + place]
+  stands[place] = stands[place] == ARGV[5 + place]
   all_stand = all_stand and stands[place]
 end
 -- For each reading what has ended since it began; a journal of another name was begun anew, and any may have.
 local ended, since, records = {}, {}, {}
 for i = 1, readings do
-  local journal = KEYS[#KEYS - readings + i]
+  local journal = KEYS[beyond - readings + i]
   local is_same = call('GETRANGE', journal, 0, #ARGV[at] - 1) == ARGV[at]
   local noted = is_same and call('GETRANGE', journal, ARGV[at + 1], -1) or ''
   ended[i] = {is_all = not is_same, began = math.min(now, ARGV[at + 2])}
@@ -103,6 +107,9 @@ for i = 1, count do
   end
 end
 if #entries == 0 then
+  if parts then
+    call('DEL', parts)
+  end
   return fates
 end
 
@@ -121,7 +128,15 @@ for i = 1, count do
         call('PEXPIRE', name, ARGV[2])
       end
     end
-    if life == '0' then
+    if parts then  -- A value of megabytes would hold the server up on its way through this script.
+      call('COPY', parts, KEYS[1], 'REPLACE')
+      call('DEL', parts)
+      if life == '0' then
+        call('PERSIST', KEYS[1])
+      else
+        call('PEXPIRE', KEYS[1], life)
+      end
+    elseif life == '0' then
       call('SET', KEYS[3 * i - 2], ARGV[first + 2])
     else
       call('SET', KEYS[3 * i - 2], ARGV[first + 2], 'PX', life)
@@ -130,5 +145,5 @@ for i = 1, count do
 end
 call('DEL', unpack(taken))
 call('EXISTS', unpack(entries))
-call('MGET', unpack(KEYS, behind + 1, #KEYS - readings))
+call('MGET', unpack(KEYS, behind + 1, beyond - readings))
 return fates

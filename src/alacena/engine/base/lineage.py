@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from collections.abc import Set as AbstractSet
+from functools import lru_cache
 from itertools import islice
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
@@ -153,11 +154,19 @@ def _names_nothing(value: Any) -> bool:
     elif kind is list:
         inside = value
     else:
-        return False
+        return _is_opaque(kind)
     for one in inside:
         if type(one) not in _LEAVES and not (type(one) is list and _LEAVES.issuperset(map(type, one))):
             return False
     return True
+
+
+@lru_cache(maxsize=256)
+def _is_opaque(kind: type) -> bool:
+    """Returns whether no object of a type can name a document: it has no fields and holds no others, such as an array."""
+    holds = issubclass(kind, list | tuple | AbstractSet | Mapping | type)
+    has_fields = hasattr(kind, "__struct_fields__") or hasattr(kind, "__dataclass_fields__")
+    return not holds and not has_fields and kind.__dictoffset__ == 0
 
 
 def documents_in(value: Any) -> tuple[str, ...]:

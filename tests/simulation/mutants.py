@@ -362,7 +362,7 @@ MUTANTS: dict[str, tuple[str, Callable[[], AbstractContextManager[Any]]]] = {
     ),
     "a reading asks no journal": (
         "readings beside blocks",
-        lambda: patch.object(stores, "_questions", lambda _: ([], [])),
+        lambda: patch.object(stores, "questions", lambda _: ([], [])),
     ),
     "a reading does not ask for its resource": ("readings beside blocks", lambda: _ask_only(":e:")),
     "a reading does not ask for its entry": ("readings beside blocks", lambda: _ask_only(":g:")),

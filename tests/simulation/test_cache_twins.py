@@ -62,9 +62,11 @@ def _store(
     readings = chance.choice((0, 0, 1, 2))
     length = chance.choice(("0", "2", "4")) if count == 1 else "0"
     args = [str(count), "150000", latest, str(readings), length, *nonces]
-    for _ in range(count):
+    for number in range(count):
         places = ["1", "2", *(str(place) for place in range(3, len(generations) + 1) if chance.random() < 0.7)]
         token, life = chance.choice(("", *TOKENS)), chance.choice(("0", "100000"))
+        if number and chance.random() < 0.5:
+            places = []  # the same as the first
         args += [token, life, "value", str(len(places)), *places]
     for _ in range(readings):
         began = chance.choice(("0", "2", "99999999999999"))

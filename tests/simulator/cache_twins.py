@@ -155,7 +155,7 @@ def stored(keys: list[bytes], args: list[bytes]) -> list[Stored]:
     wanted, at = [], 5 + len(names)
     for number in range(count):
         places = args[at + 4 : at + 4 + int(args[at + 3])]
-        rests_on = [pairs[int(place) - 1] for place in places]
+        rests_on = [pairs[int(place) - 1] for place in places] or wanted[-1].generations
         entry, lease, hold_key = keys[3 * number : 3 * number + 3]
         token, life, value = args[at : at + 3]
         wanted.append(Stored(entry, lease, hold_key, token, life, value, rests_on))

@@ -162,7 +162,7 @@ def _names_nothing(value: Any) -> bool:
 
 
 @lru_cache(maxsize=256)
-def _is_opaque(kind: type) -> bool:
+def _is_opaque(kind: Any) -> bool:
     """Returns whether no object of a type can name a document: it has no fields and holds no others, such as an array."""
     holds = issubclass(kind, list | tuple | AbstractSet | Mapping | type)
     has_fields = hasattr(kind, "__struct_fields__") or hasattr(kind, "__dataclass_fields__")

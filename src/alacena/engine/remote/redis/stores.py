@@ -3,19 +3,25 @@
 from __future__ import annotations
 
 import asyncio
-import math
-from itertools import groupby
-from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
-
-import msgspec
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from alacena.engine.base.errors import BackendError
-from alacena.engine.remote.redis import uploads
 from alacena.engine.remote.redis.cache_scripts import LATE, MINT, STORE
-from alacena.engine.remote.redis.journal import NAME_BYTES, NARROW_LIFE_MS, records, tells_of
+from alacena.engine.remote.redis.journal import NAME_BYTES, NARROW_LIFE_MS, tells_of
+from alacena.engine.remote.redis.store_batches import (
+    MOST_GENERATIONS,
+    MOST_TOGETHER,
+    Ground,
+    Item,
+    all_batches,
+    is_large,
+    life_ms,
+    questions,
+)
+from alacena.engine.remote.redis.uploads import Uploads
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
+    from collections.abc import Awaitable, Callable, Mapping, Sequence
 
     from alacena.engine.base.environment import Environment
     from alacena.engine.base.generation import Generation
@@ -26,43 +32,6 @@ if TYPE_CHECKING:
     from alacena.engine.remote.redis.entries import Entries
     from alacena.engine.remote.redis.node import Node
     from alacena.engine.remote.redis.nodes import Nodes
-
-MOST_TOGETHER = 100
-"""Entries of one script call: a server that is at work on more answers nobody else for too long."""
-
-MOST_GENERATIONS = 1_500
-_MOST_BYTES = 1 << 18
-"""What one call of several entries rests on and carries: an entry that has more goes by itself."""
-
-
-_HEAVY_BYTES = 1 << 20
-"""From here on, compressing and sealing a value would hold the loop up for milliseconds."""
-
-
-class _Ground(NamedTuple):
-    """The generations that entries rest on, with their nonces: one object for all that rest on the same.
-
-    Attributes:
-        own: The nonces of the generations of the entry's key.
-        tags: Those of its tags.
-        stamps: All of them.
-    """
-
-    own: Sequence[bytes]
-    tags: Sequence[tuple[Generation, bytes]]
-    stamps: Sequence[tuple[Generation, bytes]]
-
-
-class _Item(msgspec.Struct, eq=False, gc=False):
-    """One entry on its way: with what it is stored under, its bytes, and what it was read since."""
-
-    key: EntryKey
-    token: bytes
-    ground: _Ground
-    new_entry: NewEntry
-    sealed: bytes
-    began: Beginning | None
-
 
 _Pick: TypeAlias = "Callable[[Sequence[Any]], Sequence[Any]]"
 
@@ -98,7 +67,7 @@ class Stores:
         self._environment = environment
         self._timeout_s = timeout_s
         self._release = release
-        self._uploads = uploads.Uploads(environment, timeout_s)
+        self._uploads = Uploads(environment, timeout_s)
 
     async def fill(self, lease: Lease, new_entry: NewEntry) -> Refusal:
         """See :meth:`alacena.engine.base.remote_tier.RemoteTier.fill`."""
@@ -148,6 +117,8 @@ class Stores:
         If a call fails, it failed for all entries that it was for. ``act`` is given a function that picks, of things by
         entry, those of one slot.
         """
+        if not keys:
+            return []
         if not self._nodes.by_slot:
             try:
                 return await act(lambda all_of_them: all_of_them)
@@ -203,7 +174,7 @@ class Stores:
         if begun:
             await self._know_begun(node, fates, begun, keys, new_entries, beginnings, known)
         left = [index for index, fate in enumerate(fates) if not fate]
-        for wide, life_ms in ((True, 0), (False, NARROW_LIFE_MS)):
+        for wide, lasts_ms in ((True, 0), (False, NARROW_LIFE_MS)):
             asked = {id(known[index]): (depends[index], known[index]) for index in left}.values()
             unknown = {
                 generation.name: generation
@@ -212,7 +183,7 @@ class Stores:
                 if generation.name not in nonces
             }
             if unknown:
-                minted = await self._mint(node, list(unknown.values()), life_ms)
+                minted = await self._mint(node, list(unknown.values()), lasts_ms)
                 for _, nonces in asked:
                     nonces.update({**minted, **nonces})
         # Asking for the stamps may have shown that the entries' slot has moved.
@@ -356,26 +327,25 @@ class Stores:
             return
         timeout_s = self._timeout_s * (1 + (len(left) - 1) / MOST_TOGETHER)
         seal = self._entries.sealer(node)
-        grounds: dict[Any, _Ground] = {}
+        grounds: dict[int, Ground] = {}
 
-        def item(i: int) -> _Item:
+        def item(i: int) -> Item:
             key, new_entry = keys[i], new_entries[i]
-            mark = (id(known[i]), key.generations, new_entry.tags)
-            ground = grounds.get(mark)
+            ground = grounds.get(id(known[i]))
             if ground is None:
                 stamps = [known[i][name] for name in key.generations]
                 tags = [known[i][key.tag_name(tag)] for tag in new_entry.tags]
-                ground = grounds[mark] = _Ground([nonce for _, nonce in stamps], tags, [*stamps, *tags])
+                ground = grounds[id(known[i])] = Ground([nonce for _, nonce in stamps], tags, [*stamps, *tags])
             sealed = seal(key, ground.own, ground.tags, new_entry)
-            return _Item(key, tokens[i], ground, new_entry, sealed, beginnings[i])
+            return Item(key, tokens[i], ground, new_entry, sealed, beginnings[i])
 
         sent: list[asyncio.Task[Sequence[Fate]]] = []
-        last: list[_Item] = []
+        last: list[Item] = []
         try:
-            async for some in _all_batches(left, new_entries, item):
+            async for some in all_batches(left, new_entries, item):
                 if last:
                     sent.append(asyncio.create_task(self._send(node, last, timeout_s)))
-                    if _is_large(last):  # What is sent in pieces would arrive behind a later value of the same entry.
+                    if is_large(last):  # What is sent in pieces would arrive behind a later value of the same entry.
                         await asyncio.wait(sent[-1:])
                     else:
                         await asyncio.sleep(0)  # It leaves now; the server is at work while the next ones are sealed.
@@ -388,34 +358,36 @@ class Stores:
         for index, fate in zip(left, (*before, *told), strict=True):
             fates[index] = fate
 
-    async def _send(self, node: Node, items: Sequence[_Item], timeout_s: float) -> Sequence[Fate]:
+    async def _send(self, node: Node, items: Sequence[Item], timeout_s: float) -> Sequence[Fate]:
         """Stores by one script, and keeps the copies in memory in the step in which the server confirms."""
         parts: tuple[str, ...] = ()
         length = 0
-        if _is_large(items):
+        if is_large(items):
             try:
                 parts = (await self._uploads.send(node, items[0].key, items[0].sealed),)
             except BackendError as error:
                 return [error]
             length = len(items[0].sealed)
         places: dict[tuple[str, bytes], int] = {}
-        told: dict[int, tuple[int, ...]] = {}
         names: list[str | bytes] = []
         wanted: list[Argument] = []
+        last: Ground | None = None
         for item in items:
-            key, new_entry, ground = item.key, item.new_entry, item.ground
+            key, ground = item.key, item.ground
             names += (key.entry, key.lease, key.hold)
-            rests_on = told.get(id(ground))
-            if rests_on is None:
-                stamps = ((generation.name, nonce) for generation, nonce in ground.stamps)
-                rests_on = told[id(ground)] = tuple([places.setdefault(one, len(places) + 1) for one in stamps])
-            wanted += (item.token, _life_ms(new_entry), b"" if parts else item.sealed, len(rests_on), *rests_on)
+            wanted += (item.token, life_ms(item.new_entry), b"" if parts else item.sealed)
+            if ground is last:
+                wanted.append(0)
+                continue
+            last = ground
+            stamps = ((generation.name, nonce) for generation, nonce in ground.stamps)
+            wanted += (len(ground.stamps), *[places.setdefault(one, len(places) + 1) for one in stamps])
 
         def settle(answering: Node, reply: list[bytes]) -> list[Refusal]:
             return self._settle(node, answering, items, reply)
 
         names += [name for name, _ in places]
-        journals, asked = _questions(items)
+        journals, asked = questions(items)
         names += (*journals, *parts)
         nonces = (nonce for _, nonce in places)
         # A fill has its lease; a value without one must not arrive after its caller was told that it failed.
@@ -426,9 +398,9 @@ class Stores:
         except BackendError as error:
             return [error] * len(items)
 
-    def _settle(self, node: Node, answering: Node, items: Sequence[_Item], reply: Sequence[bytes]) -> list[Refusal]:
+    def _settle(self, node: Node, answering: Node, items: Sequence[Item], reply: Sequence[bytes]) -> list[Refusal]:
         fates: list[Refusal] = []
-        kept: dict[int, list[_Item]] = {}
+        kept: dict[int, list[Item]] = {}
         for item, fate in zip(items, reply, strict=True):
             if fate != b"ok":
                 fates.append(fate.decode())  # type: ignore[arg-type]
@@ -457,75 +429,6 @@ def _known_by_leases(leases: Sequence[Lease], new_entries: Sequence[NewEntry]) -
             one = taken[mark] = {generation.name: (generation, nonce) for generation, nonce in lease.stamps}
         known.append(one)
     return known
-
-
-def _is_large(items: Sequence[_Item]) -> bool:
-    """Returns whether what is to be sent is one entry that goes in pieces."""
-    return len(items) == 1 and len(items[0].sealed) > uploads.PIECE_BYTES
-
-
-def _life_ms(new_entry: NewEntry) -> int:
-    """Returns how long an entry is to live on the server; 0: for ever."""
-    if new_entry.fresh_for_s is None:
-        return 0
-    return max(1, math.ceil((new_entry.fresh_for_s + new_entry.stale_for_s) * 1000))
-
-
-def _questions(items: Sequence[_Item]) -> tuple[list[str], list[Argument]]:
-    """Returns the journals of the readings that brought entries, and the words that ask them.
-
-    Each is asked whether anything that covers an entry has ended since its reading began.
-    """
-    readings: dict[tuple[str, bytes, int, int], int] = {}
-    asked: list[Argument] = []
-    for item in items:
-        if item.began is None:
-            asked += (0, b"")
-            continue
-        began = item.began
-        journal, noted = began.journal
-        reading = (journal.name, noted[:NAME_BYTES], began.noted, began.began_ms)
-        place = readings.setdefault(reading, len(readings) + 1)
-        asked += (place, records(item.key.endings))
-    since: list[Argument] = [word for reading in readings for word in reading[1:]]
-    return [journal for journal, *_ in readings], [*since, *asked] if readings else []
-
-
-async def _all_batches(
-    indexes: Sequence[int], new_entries: Sequence[NewEntry], make: Callable[[int], _Item]
-) -> AsyncIterator[list[_Item]]:
-    """Yields batches of entries, each for one call; a heavy one is compressed and sealed on a thread of its own meanwhile."""
-    for is_heavy, run in groupby(indexes, lambda index: _is_heavy(new_entries[index])):
-        if is_heavy:
-            for index in run:
-                yield [await asyncio.to_thread(make, index)]
-        else:
-            for some in _batches(map(make, run)):
-                yield some
-
-
-def _is_heavy(new_entry: NewEntry) -> bool:
-    content = new_entry.value if new_entry.payload is None else new_entry.payload
-    return isinstance(content, str | bytes) and len(content) > _HEAVY_BYTES
-
-
-def _batches(items: Iterator[_Item]) -> Iterator[list[_Item]]:
-    """Returns batches of entries, each for one call: no entry twice, and not so much that others wait for it."""
-    batch: list[_Item] = []
-    entries: set[bytes] = set()
-    generations = size = 0
-    for item in items:
-        generations += len(item.ground.stamps)
-        size += len(item.sealed)
-        is_full = len(batch) >= MOST_TOGETHER or generations > MOST_GENERATIONS or size > _MOST_BYTES
-        if batch and (is_full or item.key.entry in entries):
-            yield batch
-            batch, entries = [], set()
-            generations, size = len(item.ground.stamps), len(item.sealed)
-        batch.append(item)
-        entries.add(item.key.entry)
-    if batch:
-        yield batch
 
 
 def _result_of(fates: Sequence[Fate]) -> Refusal:

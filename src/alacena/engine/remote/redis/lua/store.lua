@@ -2,11 +2,12 @@
 -- KEYS: for each entry: entry, lease, hold; then the generations that any of them rests on; then for each reading that
 --       brought some of them: its journal; then, if the value of the one entry was sent in pieces, the key under which they lie
 -- ARGV: how many entries, least life of further generations in ms, latest time in ms since the epoch (0: any), how many
---       readings, the length of the value that was sent in pieces (0: none was), the expected nonce of each generation, then for each entry: lease token ('' for a value that the caller
---       vouches for), life in ms (0: for ever), entry, how many generations it rests on, and which: the tenant's and the
---       type's first, each by its place among the generations; then, if there are readings, for each of them: the
---       journal's name when it began, from which byte on it is read, and when it began; and for each entry: the place of its reading
---       (0: none), and the records, of 8 bytes, that the journal must not have since then
+--       readings, the length of the value that was sent in pieces (0: none was), the expected nonce of each generation, then
+--       for each entry: lease token ('' for a value that the caller vouches for), life in ms (0: for ever), entry, how many
+--       generations it rests on (0: the same as the entry before), and which: the tenant's and the type's first, each by its
+--       place among the generations; then, if there are readings, for each of them: the journal's name when it began, from
+--       which byte on it is read, and when it began; and for each entry: the place of its reading (0: none), and the
+--       records, of 8 bytes, that the journal must not have since then
 -- Returns for each 'ok', or why not: 'late', or what is missing: 'lease', 'hold' or 'generation'.
 local KEYS, ARGV, call = KEYS, ARGV, redis.call  -- Globals are slow to look at, and this is done some thousand times.
 local count = tonumber(ARGV[1])
@@ -22,9 +23,9 @@ local late = latest > 0 and now > latest
 -- A value that is not whole any more came too late as well: its pieces have expired, or are on another server.
 late = late or (parts and call('STRLEN', parts) ~= length)
 
--- Of each entry where its words begin: token, life, value, how many generations, and which; and where its lease is among those
--- that are asked for.
-local words, places, leases, holds = {}, {}, {}, {}
+-- Of each entry where its words begin: token, life, value, how many generations, and which; where it is said how many these
+-- are; and where its lease is among those that are asked for.
+local words, grounds, places, leases, holds = {}, {}, {}, {}, {}
 local at = 6 + beyond - behind - readings
 for i = 1, count do
   words[i] = at
@@ -33,6 +34,7 @@ for i = 1, count do
     leases[#leases + 1] = KEYS[3 * i - 1]
     places[i] = #leases
   end
+  grounds[i] = ARGV[at + 3] == '0' and grounds[i - 1] or at + 3
   at = at + 4 + ARGV[at + 3]
 end
 
@@ -77,8 +79,8 @@ end
 local function is_held(i)
   return call('ZCOUNT', holds[i], '(' .. (since[i] and since[i].began or now), '+inf') > 0
 end
-local function rests_on_ended(first)
-  for place = first + 4, first + 3 + ARGV[first + 3] do
+local function rests_on_ended(ground)
+  for place = ground + 1, ground + ARGV[ground] do
     if not stands[tonumber(ARGV[place])] then
       return true
     end
@@ -95,7 +97,7 @@ for i = 1, count do
     fate = 'lease'
   elseif under_hold and is_held(i) then
     fate = 'hold'
-  elseif (since[i] and is_overtaken(i)) or (not all_stand and rests_on_ended(first)) then
+  elseif (since[i] and is_overtaken(i)) or (not all_stand and rests_on_ended(grounds[i])) then
     fate = 'generation'
   end
   fates[i] = fate
@@ -120,7 +122,7 @@ for i = 1, count do
   if fates[i] == 'ok' then
     local first = words[i]
     local life = ARGV[first + 1]
-    for place = first + 6, first + 3 + ARGV[first + 3] do
+    for place = grounds[i] + 3, grounds[i] + ARGV[grounds[i]] do
       local name = KEYS[behind + ARGV[place]]
       if life == '0' then
         call('PERSIST', name)

@@ -183,7 +183,7 @@ def test_no_read_is_stale_beyond_the_bound(plan: str) -> None:
 
 SEEN_WITH = {
     "a hold ends no generation": 103,
-    "a journal begun anew is believed by a reading": 41,
+    "a journal begun anew is believed by a reading": 122,
     "a fill needs no lease": 20,
     "a journal begun anew is believed": 15,
     "pushes come late": 12,

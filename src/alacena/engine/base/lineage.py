@@ -154,7 +154,7 @@ def _names_nothing(value: Any) -> bool:
     elif kind is list:
         inside = value
     else:
-        return _is_opaque(kind)
+        return _is_opaque(kind)  # type: ignore[arg-type] # a class has a hash
     for one in inside:
         if type(one) not in _LEAVES and not (type(one) is list and _LEAVES.issuperset(map(type, one))):
             return False

@@ -40,6 +40,7 @@ if TYPE_CHECKING:
     from alacena.engine.codec.integrity import IntegrityCheck
 
 __all__ = [
+    "MSGPACK",
     "NOTHING",
     "Codec",
     "Encoded",
@@ -103,6 +104,7 @@ class Codec:
 
     Attributes:
         glance: The short way into an entry; see :func:`alacena.engine.codec.envelope.glance`. With a key, there is none.
+        compress_over_bytes: Up to so many bytes, a payload is packed as it is.
         is_plain: Whether entries are neither encrypted nor carry a MAC: those without tags are sealed by :meth:`seal_plain`.
 
     Everything runs on the caller's thread. Cost: a small value takes about 3 µs to encode and seal, and as much to
@@ -121,7 +123,7 @@ class Codec:
     ) -> None:
         self._registry = registry
         self._values = ValueCodec(registry)
-        self._compress_over_bytes = max_value_bytes if compress_over_bytes is None else compress_over_bytes
+        self.compress_over_bytes = max_value_bytes if compress_over_bytes is None else compress_over_bytes
         self._max_value_bytes = max_value_bytes
         self._short_text = max_value_bytes - _TEXT_HEADER_BYTES
         self._check: IntegrityCheck = crc if integrity_key is None else Mac(integrity_key)
@@ -160,7 +162,7 @@ class Codec:
 
     def pack(self, payload: bytes) -> Encoded:
         """Returns a payload as it will be stored, compressed where that pays."""
-        if len(payload) > self._compress_over_bytes and arrays.worth_compressing(payload):
+        if len(payload) > self.compress_over_bytes and arrays.worth_compressing(payload):
             packed, how = compression.compress(payload)
             return Encoded(packed, compression=how)
         return Encoded(payload)

@@ -12,7 +12,7 @@ from alacena.engine.base.events import EntryRejected
 from alacena.engine.base.miss_reasons import EXPIRED, INVALIDATED
 from alacena.engine.base.policy import UNKEPT, Policy
 from alacena.engine.base.remote_tier import ABSENT, MISSING, NOT_FOUND, Found, Unsettled
-from alacena.engine.codec import NOTHING, EntryError, Envelope
+from alacena.engine.codec import MSGPACK, NOTHING, EntryError, Envelope
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -85,7 +85,7 @@ class Entries:
         it is for entries that are written now.
         """
         codec, history, now_ms = self._codec, node.replication_id, node.server_ms()
-        created_ms, is_plain = round(now_ms), codec.is_plain
+        created_ms, is_plain, short = round(now_ms), codec.is_plain, codec.compress_over_bytes
 
         def seal(key: EntryKey, own: Sequence[bytes], tags: Tags, new_entry: NewEntry) -> bytes:
             fresh_ms = expires_ms = 0
@@ -93,15 +93,15 @@ class Entries:
                 fresh_for_ms = now_ms + new_entry.fresh_for_s * 1000
                 fresh_ms, expires_ms = round(fresh_for_ms), round(fresh_for_ms + new_entry.stale_for_s * 1000)
             load_ms = min(round(new_entry.load_s * 1000), _LONGEST_LOAD_MS) if new_entry.load_s else 0
-            encoded = NOTHING
+            encoded, times_ms = NOTHING, (created_ms, fresh_ms, expires_ms)
             if new_entry.value is not NOT_FOUND:
                 plain = new_entry.payload if new_entry.payload is not None else codec.encode(new_entry.value)
+                if is_plain and not tags and len(plain) <= short:
+                    return codec.seal_plain(history, key.digest, b"".join(own), times_ms, load_ms, MSGPACK, 0, plain)
                 encoded = codec.pack(plain)
             if is_plain and not tags:
-                times_ms, payload = (created_ms, fresh_ms, expires_ms), encoded.payload
-                return codec.seal_plain(
-                    history, key.digest, b"".join(own), times_ms, load_ms, encoded.codec, encoded.compression, payload
-                )
+                how = (encoded.codec, encoded.compression)
+                return codec.seal_plain(history, key.digest, b"".join(own), times_ms, load_ms, *how, encoded.payload)
             envelope = Envelope(
                 key_digest=key.digest,
                 replication_id=history,

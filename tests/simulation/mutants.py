@@ -258,6 +258,14 @@ def _hold_the_entry_alone(space: Keyspace, keys: Words, args: Words) -> Any:
     return cache_twins.hold(space, [*keys[:3], b"nothing"], args)
 
 
+def _holds_of_now(space: Keyspace, hold: bytes, _: int | None = None) -> Any:
+    """A reading asks only for holds that last."""
+    return _holds_kept(space, hold)
+
+
+_holds_kept = cache_twins._holds
+
+
 async def _store_as_if_just_read(place: Stores, keys: Any, new_entries: Any, _begun: Any = None) -> Any:
     """A value is stamped with what is current when it is stored, whenever it was read."""
     return await _store_now(place, keys, new_entries)
@@ -344,13 +352,17 @@ MUTANTS: dict[str, tuple[str, Callable[[], AbstractContextManager[Any]]]] = {
         lambda: patch.object(Filler, "_end_older", _leave_the_older),
     ),
     "a hold ends no generation": ("blocks that die", lambda: _script("hold", _hold_the_entry_alone)),
+    "a hold that has come to its end by itself is forgotten": (
+        "readings beside blocks that die",
+        lambda: patch.object(cache_twins, "_holds", _holds_of_now),
+    ),
     "a reading is stored under what is current": (
         "readings",
         lambda: patch.object(Stores, "store_many", _store_as_if_just_read),
     ),
     "a reading asks no journal": (
         "readings beside blocks",
-        lambda: patch.object(stores, "_questions", lambda _: ([], [])),
+        lambda: patch.object(stores, "questions", lambda _: ([], [])),
     ),
     "a reading does not ask for its resource": ("readings beside blocks", lambda: _ask_only(":e:")),
     "a reading does not ask for its entry": ("readings beside blocks", lambda: _ask_only(":g:")),

@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
+from unittest.mock import patch
 
 from alacena.engine.api.cache import Cache
 from alacena.engine.base.policy import Policy
@@ -15,6 +16,7 @@ from alacena.engine.base.remote_tier import MISSING
 from alacena.engine.base.scope import Scope
 from alacena.engine.base.settings import Settings
 from alacena.engine.loading.load import UNCHANGED
+from alacena.engine.remote.redis import uploads
 from alacena.testing.staleness import Operation, Report, check
 from tests.simulator import (
     LinkProfile,
@@ -76,6 +78,7 @@ class Plan:
         late_tags: Whether loaders name two documents once they have read them; the verb ``"document"`` invalidates it.
         conditional: Whether an expired value is kept if its version is still the source's, and loads may fail or wait.
         outgrown_ratio: Chance that a loaded value cannot be stored; some loads are refreshes then.
+        piece_bytes: Entries that are longer are sent in pieces of so many bytes; 0: as long ones are.
         scoped: Whether half of the reads are of an agent's own entry, and all name their document; some write blocks name it too.
     """
 
@@ -106,6 +109,7 @@ class Plan:
     conditional: bool = False
     outgrown_ratio: float = 0.0
     scoped: bool = False
+    piece_bytes: int = 0
 
 
 @dataclass
@@ -495,7 +499,7 @@ def _refuse_writes(service: Service) -> None:
 
 
 FATES: dict[str, Callable[[Service], None]] = {
-    "evict": lambda service: service.evict((b":e:", b":l:")),
+    "evict": lambda service: service.evict((b":e:", b":l:", b":p:")),
     "failover": lambda service: service.fail_over(),
     "flush": lambda service: service.server.flush_everything(),
     "half_open_down": _for_link(lambda link, _service: link.down.blackhole()),
@@ -532,6 +536,7 @@ def play(
         await service.work()
         return service.record
 
-    outcome = run(main, seed=seed, options=options or SimOptions(profile=plan.profile))
+    with patch.object(uploads, "PIECE_BYTES", plan.piece_bytes or uploads.PIECE_BYTES):
+        outcome = run(main, seed=seed, options=options or SimOptions(profile=plan.profile))
     outcome.result.trace_digest = outcome.trace.digest()
     return outcome.result, check(outcome.result.history, plan.bound_s)

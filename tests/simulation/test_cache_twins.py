@@ -29,6 +29,7 @@ def _keys_and_args(script: Script, chance: random.Random) -> tuple[list[str], li
     latest = chance.choice(("0", "0", "1", "99999999999999"))
     return {
         "lease": _lease(chance, generations, token, nonce),
+        "piece": (["p"], [nonce, chance.choice(("0", "2")), "150000"]),
         "mint": (generations, [nonce, chance.choice(("0", "300000"))]),
         "late": (["j", *generations], [nonce, "200000", "4", str(chance.randint(0, 3) * 4)]),
         "end_tags": (["j", *generations], ["".join(chance.choices(RECORDS, k=len(generations))), "40"]),
@@ -37,7 +38,7 @@ def _keys_and_args(script: Script, chance: random.Random) -> tuple[list[str], li
         "store": _store(chance, generations, nonces, latest),
         "discard": (["e", "l"], [token]),
         "begin": (["j", *generations], [nonce, "2", "200000", chance.choice(RECORDS)]),
-        "hold": (["h", "e", "l", "gr"], [token, str(chance.randint(10**6, 10**10))]),
+        "hold": (["h", "e", "l", "gr"], [token, str(chance.randint(10**6, 10**10)), chance.choice(("0", "100000000"))]),
         "unhold": (["h", "e", "l"], [token]),
     }[script.name]
 
@@ -59,16 +60,20 @@ def _store(
     count = chance.randint(1, 2)
     keys = ["e", "l", "h", "e2", "l2", "h2"][: 3 * count]
     readings = chance.choice((0, 0, 1, 2))
-    args = [str(count), "150000", latest, str(readings), *nonces]
-    for _ in range(count):
+    length = chance.choice(("0", "2", "4")) if count == 1 else "0"
+    args = [str(count), "150000", latest, str(readings), length, *nonces]
+    for number in range(count):
         places = ["1", "2", *(str(place) for place in range(3, len(generations) + 1) if chance.random() < 0.7)]
         token, life = chance.choice(("", *TOKENS)), chance.choice(("0", "100000"))
+        if number and chance.random() < 0.5:
+            places = []  # the same as the first
         args += [token, life, "value", str(len(places)), *places]
     for _ in range(readings):
-        args += [chance.choice(RECORDS), str(4 * chance.randint(1, 3))]
+        began = chance.choice(("0", "2", "99999999999999"))
+        args += [chance.choice(RECORDS), str(4 * chance.randint(1, 3)), began]
     for _ in range(count if readings else 0):
         args += [str(chance.randint(0, readings)), "".join(chance.choices(RECORDS, k=2 * chance.randint(0, 3)))]
-    return [*keys, *generations, *["j"] * readings], args
+    return [*keys, *generations, *["j"] * readings, *["p"] * (length != "0")], args
 
 
 def _step(chance: random.Random) -> tuple[str, ...]:
@@ -84,6 +89,7 @@ def _step(chance: random.Random) -> tuple[str, ...]:
         ("SET", "l2", chance.choice(TOKENS)),
         ("ZADD", "h2", "99999999999999", "token"),
         ("UNLINK", "h2"),
+        ("SET", "p", chance.choice(NONCES)),
         ("UNLINK", "l"),
         ("UNLINK", "h"),
         ("ZADD", "h", chance.choice(("1", "99999999999999")), chance.choice(TOKENS)),
@@ -104,15 +110,18 @@ def test_random_histories_of_four_clients_agree(real_server: str, seed: int) -> 
 
 
 def _rounded(answers: list[Any]) -> list[Any]:
-    """What a lease has left goes by each server's own clock, so to within 10 s; all other numbers are small."""
-    return [
-        _rounded(one) if isinstance(one, list) else round(one, -4) if isinstance(one, int) and one > 10_000 else one
-        for one in answers
-    ]
+    """What a lease has left goes by each server's own clock, so to within 10 s; a time is one; other numbers are small."""
+    return [_rounded(one) if isinstance(one, list) else _round(one) for one in answers]
+
+
+def _round(one: Any) -> Any:
+    if not isinstance(one, int) or one <= 10_000:
+        return one
+    return "a time" if one > 10**11 else round(one, -4)
 
 
 def _same_keys(pair: Pair) -> None:
-    for key in ("e", "l", "h", "e2", "l2", "h2", "j", *GENERATIONS):
+    for key in ("e", "l", "h", "e2", "l2", "h2", "j", "p", *GENERATIONS):
         pair.step("untracked", ("GET", key))
         pair.step("untracked", ("EXISTS", key))
 
@@ -124,11 +133,22 @@ def _store_by_the_first(space: Keyspace, keys: list[bytes], args: list[bytes]) -
         names, nonces = zip(*one.generations, strict=True)
         places = [b"%d" % (place + 1) for place in range(len(names))]
         readings = [one.began] if one.began else []
-        alone = [b"1", *args[1:3], b"%d" % len(readings), *nonces, one.token, one.life, one.value, b"%d" % len(places)]
+        alone = [
+            b"1",
+            *args[1:3],
+            b"%d" % len(readings),
+            args[4],
+            *nonces,
+            one.token,
+            one.life,
+            one.value,
+            b"%d" % len(places),
+        ]
         alone += [*places, *(word for began in readings for word in (*began[1:], b"1", one.records))]
         journals = [began[0] for began in readings]
+        parts = keys[-1:] if args[4] != b"0" else []
         if not fates or fates[0] == b"ok":
-            fates += store(space, [one.entry, one.lease, one.hold, *names, *journals], alone)
+            fates += store(space, [one.entry, one.lease, one.hold, *names, *journals, *parts], alone)
         else:
             fates.append(fates[0])
     return [fates[0]] * len(fates)

@@ -131,11 +131,31 @@ PLANS = {
     "readings beside blocks, failing over": Plan(
         verbs=("reading", "batch", "write", "resource"), faults=("failover",), lag_s=(0.05, 0.6), fault_every_s=0.5
     ),
+    "readings beside blocks that die": Plan(
+        profile=ROUGH, verbs=("reading", "batch", "write"), keys=1, write_pause_s=0.1, abandon_ratio=0.5, hold_s=0.2
+    ),
     "readings of many": Plan(
         profile=ROUGH, memory_ratio=0.9, verbs=("batch", "batch", "type", "tag"), keys=4, write_pause_s=0.1
     ),
     "readings of many, evicted": Plan(
         verbs=("batch", "batch", "type", "tag"), keys=4, faults=("evict", "lose_generation", "flush", "lose_scripts")
+    ),
+    "in pieces": Plan(
+        profile=ROUGH, piece_bytes=50, verbs=("reading", "batch", "type", "resource", "tag"), write_pause_s=0.1
+    ),
+    "in pieces, replaced": Plan(
+        piece_bytes=50,
+        verbs=("set", "set", "set", "delete"),
+        writing_processes=1,
+        keys=1,
+        faults=("evict", "lose_scripts"),
+        fault_every_s=0.05,
+    ),
+    "in pieces, cut off": Plan(
+        piece_bytes=50, verbs=("reading", "resource", "write"), faults=(*CUTS, "flush"), fault_every_s=0.4
+    ),
+    "in pieces, failing over": Plan(
+        piece_bytes=50, verbs=("reading", "resource"), faults=("failover",), lag_s=(0.05, 0.6), fault_every_s=0.5
     ),
     "everything": Plan(profile=BAD, faults=get_args(Fault), fault_every_s=0.5),
 }
@@ -163,7 +183,7 @@ def test_no_read_is_stale_beyond_the_bound(plan: str) -> None:
 
 SEEN_WITH = {
     "a hold ends no generation": 103,
-    "a journal begun anew is believed by a reading": 41,
+    "a journal begun anew is believed by a reading": 122,
     "a fill needs no lease": 20,
     "a journal begun anew is believed": 15,
     "pushes come late": 12,

@@ -74,9 +74,11 @@ def _stands(held: bytes, history: bytes, stamp: bytes) -> bool:
     return own == stamp[:16] and (tags != stamp[16:32] or nonces == stamp[32:])
 
 
-def _holds(space: Keyspace, hold: bytes) -> Any:
-    """How many holds have not come to their end."""
-    return space.execute([b"ZCOUNT", hold, b"(%d" % _now_ms(space), b"+inf"])
+def _holds(space: Keyspace, hold: bytes, began_ms: int | None = None) -> Any:
+    """How many holds have not come to their end; with those that have, by themselves, since a reading began."""
+    now = _now_ms(space)
+    since = now if began_ms is None else min(now, began_ms)
+    return space.execute([b"ZCOUNT", hold, b"(%d" % since, b"+inf"])
 
 
 def _now_ms(space: Keyspace) -> int:
@@ -139,54 +141,86 @@ class Stored(NamedTuple):
     life: bytes
     value: bytes
     generations: list[tuple[bytes, bytes]]
-    began: tuple[bytes, bytes, bytes] | None = None
+    began: tuple[bytes, bytes, bytes, bytes] | None = None
     records: bytes = b""
 
 
 def stored(keys: list[bytes], args: list[bytes]) -> list[Stored]:
     """What ``store.lua`` is asked to store; of each its generations with the nonces that they are to have.
 
-    What a reading brought has the journal, the journal's name and its length when the reading began, too.
+    What a reading brought has the journal, the journal's name and its length when the reading began, and the time, too.
     """
     count, readings = int(args[0]), int(args[3])
-    names = keys[3 * count : len(keys) - readings]
-    pairs = list(zip(names, args[4:], strict=False))
-    wanted, at = [], 4 + len(names)
+    names = _generations(keys, args)
+    pairs = list(zip(names, args[5:], strict=False))
+    wanted, at = [], 5 + len(names)
     for number in range(count):
         places = args[at + 4 : at + 4 + int(args[at + 3])]
-        rests_on = [pairs[int(place) - 1] for place in places]
-        wanted.append(Stored(*keys[3 * number : 3 * number + 3], *args[at : at + 3], rests_on))
+        rests_on = [pairs[int(place) - 1] for place in places] or wanted[-1].generations
+        entry, lease, hold_key = keys[3 * number : 3 * number + 3]
+        token, life, value = args[at : at + 3]
+        wanted.append(Stored(entry, lease, hold_key, token, life, value, rests_on))
         at += 4 + len(places)
     if readings:
-        begun, asked = [None, *_begun(keys, args)], iter(args[at + 2 * readings :])
+        begun, asked = [None, *_begun(keys, args)], iter(args[at + 3 * readings :])
         wanted = [one._replace(began=begun[int(next(asked))], records=next(asked)) for one in wanted]
     return wanted
 
 
-def _begun(keys: list[bytes], args: list[bytes]) -> list[tuple[bytes, bytes, bytes]]:
-    """Of each reading the journal, and the journal's name and its length when the reading began."""
+def _begun(keys: list[bytes], args: list[bytes]) -> list[tuple[bytes, bytes, bytes, bytes]]:
+    """Of each reading the journal, the journal's name and its length when the reading began, and the time."""
     count, readings = int(args[0]), int(args[3])
-    at = len(args) - 2 * (readings + count)
-    return [(keys[place - readings], args[at + 2 * place], args[at + 2 * place + 1]) for place in range(readings)]
+    at = len(args) - 3 * readings - 2 * count
+    journals = _journals(keys, args)
+    begun = (args[at + 3 * place : at + 3 * place + 3] for place in range(readings))
+    return [(journal, name, since, began_ms) for journal, (name, since, began_ms) in zip(journals, begun, strict=True)]
+
+
+def _generations(keys: list[bytes], args: list[bytes]) -> list[bytes]:
+    return keys[3 * int(args[0]) : len(keys) - int(args[3]) - len(_parts(keys, args))]
+
+
+def _journals(keys: list[bytes], args: list[bytes]) -> list[bytes]:
+    beyond = len(keys) - len(_parts(keys, args))
+    return keys[beyond - int(args[3]) : beyond]
+
+
+def _parts(keys: list[bytes], args: list[bytes]) -> list[bytes]:
+    """The key under which a value lies that was sent in pieces, if one was."""
+    return keys[-1:] if args[4] != b"0" else []
+
+
+def piece(space: Keyspace, keys: list[bytes], args: list[bytes]) -> Any:
+    """``piece.lua``."""
+    if space.execute([b"STRLEN", keys[0]]) != int(args[1]):
+        return 0
+    space.execute([b"APPEND", keys[0], args[0]])
+    space.execute([b"PEXPIRE", keys[0], args[2]])
+    return 1
 
 
 def store(space: Keyspace, keys: list[bytes], args: list[bytes]) -> Any:
     """``store.lua``."""
     wanted = stored(keys, args)
-    names = keys[3 * len(wanted) : len(keys) - int(args[3])]
+    names = _generations(keys, args)
     late = 0 < int(args[2]) < _now_ms(space)
+    if parts := _parts(keys, args):
+        late = late or space.execute([b"STRLEN", *parts]) != int(args[4])
+        wanted = [one if late else one._replace(value=space.execute([b"GET", *parts])) for one in wanted]
     leases = [one.lease for one in wanted if one.token]
     held = iter(space.execute([b"MGET", *leases]) if leases else ())
     holders = [next(held) if one.token else b"" for one in wanted]
     under_hold = space.execute([b"EXISTS", *(one.hold for one in wanted)]) > 0
     nonces = dict(zip(names, space.execute([b"MGET", *names]), strict=True))
-    ended = {began: _ended_since(space, *began) for began in _begun(keys, args)}
+    ended = {began: _ended_since(space, *began[:3]) for began in _begun(keys, args)}
     fates = []
     for one, holder in zip(wanted, holders, strict=True):
         fates.append(_fate(space, one, holder, nonces, late=late, under_hold=under_hold, ended=ended))
         if fates[-1] != b"ok" and one.token and holder == one.token:
             space.execute([b"DEL", one.lease])
     accepted = [one for one, fate in zip(wanted, fates, strict=True) if fate == b"ok"]
+    if parts:
+        space.execute([b"DEL", *parts])
     if not accepted:
         return fates
     space.execute([b"EXISTS", *(one.entry for one in accepted)])
@@ -194,7 +228,7 @@ def store(space: Keyspace, keys: list[bytes], args: list[bytes]) -> Any:
         for name, _ in one.generations[2:]:
             _prolong(space, name, int(one.life), int(args[1]))
         space.execute([b"SET", one.entry, one.value, *([b"PX", one.life] if int(one.life) else [])])
-        space.execute([b"DEL", one.lease])
+    space.execute([b"DEL", *(one.lease for one in accepted)])
     space.execute([b"EXISTS", *(one.entry for one in accepted)])
     space.execute([b"MGET", *names])
     return fates
@@ -229,7 +263,7 @@ def _fate(
         return b"late"
     if holder != one.token:
         return b"lease"
-    if under_hold and _holds(space, one.hold) > 0:
+    if under_hold and _holds(space, one.hold, None if one.began is None else int(one.began[3])) > 0:
         return b"hold"
     if one.began is not None and _is_overtaken(ended[one.began], one.records):
         return b"generation"
@@ -246,20 +280,20 @@ def _prolong(space: Keyspace, key: bytes, life_ms: int, least_ms: int) -> None:
 def hold(space: Keyspace, keys: list[bytes], args: list[bytes]) -> Any:
     """``hold.lua``."""
     now = _now_ms(space)
-    space.execute([b"ZREMRANGEBYSCORE", keys[0], b"-inf", b"%d" % now])
-    space.execute([b"ZADD", keys[0], b"%d" % (now + int(args[1])), args[0]])
-    if space.execute([b"PTTL", keys[0]]) < int(args[1]):
-        space.execute([b"PEXPIRE", keys[0], args[1]])
+    hold_ms, remembered_ms = map(int, args[1:])
+    space.execute([b"ZREMRANGEBYSCORE", keys[0], b"-inf", b"%d" % (now - remembered_ms)])
+    space.execute([b"ZADD", keys[0], b"%d" % (now + hold_ms), args[0]])
+    if space.execute([b"PTTL", keys[0]]) < hold_ms + remembered_ms:
+        space.execute([b"PEXPIRE", keys[0], b"%d" % (hold_ms + remembered_ms)])
     space.execute([b"UNLINK", keys[3], keys[2], keys[1]])
     return 1
 
 
 def unhold(space: Keyspace, keys: list[bytes], args: list[bytes]) -> Any:
     """``unhold.lua``."""
-    space.execute([b"ZREMRANGEBYSCORE", keys[0], b"-inf", b"%d" % _now_ms(space)])
-    lasted = space.execute([b"ZREM", keys[0], args[0]])
+    there = space.execute([b"ZREM", keys[0], args[0]])
     space.execute([b"UNLINK", keys[2], keys[1]])
-    return lasted
+    return there
 
 
 def discard(space: Keyspace, keys: list[bytes], args: list[bytes]) -> Any:
@@ -277,7 +311,7 @@ def begin(space: Keyspace, keys: list[bytes], args: list[bytes]) -> Any:
     if length == 0:
         space.execute([b"SET", keys[0], name, b"PX", life_ms])
         length = len(name)
-    found = [space.execute([b"GETRANGE", keys[0], b"0", b"%d" % (len(name) - 1)]), length]
+    found = [space.execute([b"GETRANGE", keys[0], b"0", b"%d" % (len(name) - 1)]), length, _now_ms(space)]
     for number, key in enumerate(keys[1:], 1):
         if space.execute([b"EXISTS", key]) == 0:
             space.execute([b"SET", key, nonce, *([b"PX", life_ms] if number > int(wide) else [])])
@@ -294,6 +328,7 @@ CACHE_TWINS: Mapping[str, Callable[[Keyspace, list[bytes], list[bytes]], Any]] =
         "late": late,
         "lease": lease,
         "mint": mint,
+        "piece": piece,
         "release": release,
         "renew": renew,
         "store": store,

@@ -118,6 +118,26 @@ async def test_a_block_that_begins_inside_and_is_still_open_is_noticed(open_cach
     assert await mine.get("document", "d1", "acme") is None
 
 
+async def test_a_block_whose_process_died_is_held_against_readings_that_began_before_its_hold_expired(
+    open_cache: Open,
+) -> None:
+    """Once the hold had expired, such a reading stored the row that it had read before the commit, for good."""
+    reader, dying = await pair(open_cache)
+    dead = dying.write(TENANT, ("document", "d1"), hold_s=0.2)
+    await dead.__aenter__()
+    async with reader.reading(TENANT, data_types=["document"]) as early:
+
+        async def is_over() -> bool:
+            return await reader.set("document", "d1", "new", "acme")
+
+        await until(is_over)
+        assert not await early.set("document", "d1", "old")
+        assert await early.set_many("document", {"d1": "old", "d2": "other"}) == 1
+    assert await reader.get("document", "d1", "acme") is None
+    async with reader.reading(TENANT) as later:
+        assert await later.set("document", "d1", "new")
+
+
 @pytest.mark.parametrize("ending", ["resource", "delete"])
 async def test_a_journal_that_has_forgotten_is_a_reason_to_refuse(
     open_cache: Open, ending: str, monkeypatch: pytest.MonkeyPatch

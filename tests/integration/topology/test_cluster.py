@@ -11,6 +11,7 @@ import pytest
 from alacena.engine import Cache, Settings
 from alacena.engine.remote.redis.endpoint import Address
 from alacena.engine.remote.redis.slots import SLOTS, Range, SlotMap, slot_of
+from alacena.engine.remote.redis.uploads import PIECE_BYTES
 from tests.waiting import until
 
 if TYPE_CHECKING:
@@ -67,6 +68,14 @@ async def test_a_change_at_any_server_reaches_memory_elsewhere(open_caches: Any)
     for tenant in TENANTS:
         await writer.invalidate(tenant, "document", "d1")
         await until(partial(lost, reader, tenant), "the push")
+
+
+async def test_a_value_in_pieces_is_put_together_at_the_server_that_has_its_slot(open_caches: Any) -> None:
+    writer, reader = await open_caches(), await open_caches()
+    for tenant in TENANTS:
+        value = tenant * PIECE_BYTES
+        assert await writer.set("document", "d1", value, tenant)
+        assert await reader.get("document", "d1", tenant) == value
 
 
 async def test_a_slot_that_moves_takes_nothing_stale_along(start_cluster: Callable[..., RedisCluster]) -> None:

@@ -127,6 +127,8 @@ def check_data(value: Any, tenant_id: str) -> Any:
 
 
 def _check_one(value: Any, tenant_id: str) -> None:
+    if type(value) is dict and "tenant_id" not in value and "metadata" not in value and "node" not in value:
+        return
     node = _field(value, "node")
     for holder in (value, _field(value, "metadata"), None if node is None else _field(node, "metadata")):
         named = _field(holder, "tenant_id")

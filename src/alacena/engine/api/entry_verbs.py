@@ -345,7 +345,7 @@ class EntryVerbs(ABC):
         policy = self.policy(data_type)
         if not use_memory:
             policy = policy.but(use_memory=False)
-        return await parts.writer.set((key,), (value,), (named(tags, document_ids),), policy, ttl) > 0
+        return await parts.writer.set_one(key, value, named(tags, document_ids), policy, ttl)
 
     async def delete(
         self,

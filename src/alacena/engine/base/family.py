@@ -29,22 +29,12 @@ class Family:
         self.tag = tag
         self.kind = kind
         self.part = part
-        self.entry = self._key("e")
+        self.entry = f"{namespace}:e:{tag}:{kind}:".encode()
         self.hasher: Any = None
         self.generations = (f"{namespace}:g:{tag}:t", f"{namespace}:g:{tag}:y:{kind}")
         self.is_told = "~" not in tag and "~" not in kind
 
     # Made when they are asked for: kept for each tenant, they would take as much as an entry does.
-
-    @property
-    def lease(self) -> bytes:
-        """The first part of the keys of leases."""
-        return self._key("l")
-
-    @property
-    def hold(self) -> bytes:
-        """The first part of the keys of holds."""
-        return self._key("h")
 
     @property
     def journal(self) -> str:

@@ -9,6 +9,7 @@ Layout, for namespace ``alacena``, tenant ``acme``, bucket 0::
     alacena:g:{acme.0}:yc:document:manuals    ... of a type in it    alacena:g:{acme.0}:r:document:d1 ... of a resource
     alacena:g:{acme.0}:rc:document:d1:manuals ... of a resource in it, for entries that belong to more than one scope part
     alacena:g:{acme.0}:k:document%3Ad1        ... of a tag           alacena:g:{acme.0}:j             the journal of endings
+    alacena:p:{acme.0}:0f3c...                what there is of a large entry while it is sent in pieces
     alacena:g:{acme.0}:d                      ... of what depends on more than an entry can name: it ends with any other
 
 The letters of scope parts are ``a`` (agent), ``v`` (conversation), ``c`` (collection), ``u`` (user) and ``p``
@@ -238,12 +239,16 @@ class EntryKey(msgspec.Struct, eq=False, gc=False):
     @property
     def lease(self) -> bytes:
         """The key of the lease: who may fill the entry."""
-        return self._family.lease + self._name + self._qualifiers
+        return self.entry.replace(b":e:", b":l:", 1)
 
     @property
     def hold(self) -> bytes:
         """The key of the hold, which covers the resource at every scope: a source transaction is under way."""
-        return self._family.hold + self._name
+        return self.entry[: len(self.entry) - len(self._qualifiers)].replace(b":e:", b":h:", 1)
+
+    def name_parts(self, token: bytes) -> str:
+        """Returns the key under which the bytes of the entry lie while they are sent in pieces."""
+        return f"{self._family.namespace}:p:{self._family.tag}:{token.hex()}"
 
     @property
     def journal(self) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from collections.abc import Set as AbstractSet
+from functools import lru_cache
 from itertools import islice
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
@@ -132,8 +133,10 @@ def made_from(key: EntryKey, value: Any, tags: Iterable[str]) -> tuple[str, ...]
         value: What may name its documents itself.
         tags: What is known besides.
     """
-    search = _search(value)
-    names = (*tags, *map(document_tag, search.found)) if search is not None else tuple(tags)
+    search = None if _names_nothing(value) else _search(value)
+    names = tuple(tags)
+    if search is not None and search.found:
+        names += tuple(map(document_tag, search.found))
     # The rest was not looked at, and may name more documents. What names one may name any: it ends with every one.
     if search is not None and search.left < 0 and search.found:
         return (MANY,)
@@ -141,7 +144,34 @@ def made_from(key: EntryKey, value: Any, tags: Iterable[str]) -> tuple[str, ...]
     of_collection = key.data_type in ANSWER_TYPES if collection_id is None else key.data_type not in _PARTS
     if of_collection and not any(name.startswith("document:") for name in names):
         names = (*names, collection_tag(collection_id))
-    return collapse(names)
+    return collapse(names) if names else ()
+
+
+def _names_nothing(value: Any) -> bool:
+    """Returns whether a value is one of the many that can be told at a glance: leaves, or a plain holder of leaves and lists."""
+    kind = type(value)
+    if kind in _LEAVES:
+        return True
+    if kind is dict:
+        if _FIELD in value or _FIELDS in value:
+            return False
+        inside = value.values()
+    elif kind is list:
+        inside = value
+    else:
+        return _is_opaque(kind)  # type: ignore[arg-type] # a class has a hash
+    for one in inside:
+        if type(one) not in _LEAVES and not (type(one) is list and _LEAVES.issuperset(map(type, one))):
+            return False
+    return True
+
+
+@lru_cache(maxsize=256)
+def _is_opaque(kind: Any) -> bool:
+    """Returns whether no object of a type can name a document: it has no fields and holds no others, such as an array."""
+    holds = issubclass(kind, list | tuple | AbstractSet | Mapping | type)
+    has_fields = hasattr(kind, "__struct_fields__") or hasattr(kind, "__dataclass_fields__")
+    return not holds and not has_fields and kind.__dictoffset__ == 0
 
 
 def documents_in(value: Any) -> tuple[str, ...]:

@@ -7,6 +7,7 @@ in which it becomes true: doing it a step later is how caches store what was inv
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from enum import Enum
 from typing import TYPE_CHECKING, Any, Final, Generic, Literal, Protocol, Self, TypeAlias, TypeVar
@@ -194,12 +195,14 @@ class Beginning:
         journal: As for a :class:`Lease`.
         noted: As for a :class:`Lease`.
         epoch: As for a :class:`Lease`.
+        began_ms: When it began, on the clock by which holds end.
     """
 
     stamps: tuple[tuple[Generation, bytes], ...]
     journal: tuple[Generation, bytes]
     noted: int
     epoch: bytes = b""
+    began_ms: int = 0
 
 
 class Held(msgspec.Struct, frozen=True, eq=False):
@@ -259,6 +262,11 @@ class NewEntry(msgspec.Struct, frozen=True, kw_only=True, eq=False):
     load_s: float = 0.0
     usd: float = 0.0
     policy: Policy
+
+    @property
+    def life_s(self) -> float:
+        """Seconds until it is stale; ``inf``: it never is."""
+        return math.inf if self.fresh_for_s is None else self.fresh_for_s
 
 
 class Ended(int):

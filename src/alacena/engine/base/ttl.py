@@ -22,6 +22,8 @@ class Unset(Enum):
 UNSET: Final = Unset.UNSET
 """Left out, as distinct from ``None``: "the default of the data type" against "never expires"."""
 
+_ORDINARY_S: Final = 1e18
+
 Ttl: TypeAlias = float | timedelta | None
 """Seconds, or a ``timedelta``; ``None`` never expires."""
 
@@ -35,8 +37,10 @@ def seconds(ttl: Ttl) -> float | None:
         ValueError: It is zero, negative or NaN.
         TypeError: It is not a number, a ``timedelta`` or ``None``.
     """
-    if ttl is None or (type(ttl) is float and 0.0 < ttl < math.inf):
-        return ttl
+    if ttl is None:
+        return None
+    if (type(ttl) is float or type(ttl) is int) and 0 < ttl < _ORDINARY_S:  # each write asks: no look at classes for it
+        return float(ttl)
     number = real_number(ttl.total_seconds() if isinstance(ttl, timedelta) else ttl)
     if number is None:
         raise TypeError(f"ttl must be seconds, a timedelta or None (never expires), not {type(ttl).__name__}")

@@ -24,6 +24,7 @@ from alacena.engine.codec.envelope import (
     glance_all,
     header,
     pack,
+    pack_plain,
     slice_authenticated,
     unpack,
 )
@@ -39,6 +40,7 @@ if TYPE_CHECKING:
     from alacena.engine.codec.integrity import IntegrityCheck
 
 __all__ = [
+    "MSGPACK",
     "NOTHING",
     "Codec",
     "Encoded",
@@ -59,6 +61,8 @@ __all__ = [
 
 NO_CODEC: Final = 0
 """Id of the codec of an entry without a value."""
+
+_TEXT_HEADER_BYTES: Final = 5
 
 MSGPACK: Final = 1
 """Id of the only codec so far: MessagePack with extensions, or a raw array."""
@@ -100,6 +104,8 @@ class Codec:
 
     Attributes:
         glance: The short way into an entry; see :func:`alacena.engine.codec.envelope.glance`. With a key, there is none.
+        compress_over_bytes: Up to so many bytes, a payload is packed as it is.
+        is_plain: Whether entries are neither encrypted nor carry a MAC: those without tags are sealed by :meth:`seal_plain`.
 
     Everything runs on the caller's thread. Cost: a small value takes about 3 µs to encode and seal, and as much to
     open. The scan of types makes encoding a tree cost about 5 times a bare msgspec call; decoding costs the bare call.
@@ -117,13 +123,13 @@ class Codec:
     ) -> None:
         self._registry = registry
         self._values = ValueCodec(registry)
-        self._compress_over_bytes = max_value_bytes if compress_over_bytes is None else compress_over_bytes
+        self.compress_over_bytes = max_value_bytes if compress_over_bytes is None else compress_over_bytes
         self._max_value_bytes = max_value_bytes
+        self._short_text = max_value_bytes - _TEXT_HEADER_BYTES
         self._check: IntegrityCheck = crc if integrity_key is None else Mac(integrity_key)
         self._keyring = keyring
-        self.glance: Callable[[bytes, bytes, bytes], Glance | None] = (
-            glance if keyring is None and integrity_key is None else _no_glance
-        )
+        self.is_plain = keyring is None and integrity_key is None
+        self.glance: Callable[[bytes, bytes, bytes], Glance | None] = glance if self.is_plain else _no_glance
 
     def encode(self, value: object) -> bytes:
         """Returns the value's payload, neither compressed nor encrypted: what memory keeps of a value that could be changed.
@@ -139,6 +145,13 @@ class Codec:
             )
         return payload
 
+    def is_sure(self, value: object) -> bool:
+        """Returns whether a value is certain to be encoded without a fault, so that this may wait until bytes are asked for."""
+        kind = type(value)
+        if kind is str:
+            return len(value) <= self._short_text and value.isascii()  # type: ignore[arg-type, attr-defined]
+        return kind is bytes and len(value) <= self._short_text  # type: ignore[arg-type]
+
     def canonical(self, value: object) -> bytes:
         """As `encode`, with the same bytes for all equal values, in every process.
 
@@ -149,7 +162,7 @@ class Codec:
 
     def pack(self, payload: bytes) -> Encoded:
         """Returns a payload as it will be stored, compressed where that pays."""
-        if len(payload) > self._compress_over_bytes and arrays.worth_compressing(payload):
+        if len(payload) > self.compress_over_bytes and arrays.worth_compressing(payload):
             packed, how = compression.compress(payload)
             return Encoded(packed, compression=how)
         return Encoded(payload)
@@ -183,6 +196,9 @@ class Codec:
             body = header(envelope, len(payload) + encryption.OVERHEAD_BYTES)
             payload = ring.encrypt(payload, tenant=tenant, header=body)
         return pack(envelope, payload, check=self._check)
+
+    seal_plain = staticmethod(pack_plain)
+    """Seals without tags and keys: does what :meth:`seal` does, by a shorter way."""
 
     def open(self, data: bytes | memoryview, *, key_digest: bytes, tenant: str) -> tuple[Envelope, bytes | memoryview]:
         """Returns the envelope and the payload of an entry, decrypted and decompressed; see :meth:`decode`.

@@ -18,12 +18,13 @@ from alacena.engine.loading.load import LOAD
 from alacena.engine.memory import SLOT_BYTES, UNGROUNDED, MemoryEntry
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Sequence
 
     from alacena.engine.base.environment import Environment
     from alacena.engine.base.generation import Generation
     from alacena.engine.base.keys import EntryKey, Ident
     from alacena.engine.base.policy import Policy
+    from alacena.engine.base.remote_tier import NewEntry
     from alacena.engine.codec import Codec
     from alacena.engine.memory import MemoryTier
 
@@ -112,15 +113,60 @@ class ValueStore:
             usd: What its load cost, in dollars: with the time, that is what its place in memory is worth.
             policy: Whether it may be shared.
         """
-        value, thaw = self._prepare_kept(value, payload, policy)
         now = self._environment.now()
+        ground = self._ground(generations, stamps)
+        entry = self._make_entry(key, value, payload, ground, now, fresh_for_s, stale_for_s, load_s, usd, policy)
+        return self.memory.put(entry, now)
+
+    def keep_new(
+        self,
+        keys: Sequence[EntryKey],
+        new_entries: Sequence[NewEntry],
+        generations: tuple[Generation, ...],
+        stamps: tuple[bytes, ...],
+    ) -> list[bool]:
+        """Puts new entries of one type into memory that depend on the same generations; see :meth:`keep`."""
+        now, ground = self._environment.now(), self._ground(generations, stamps)
+        return self.memory.put_all(
+            [
+                self._make_entry(
+                    key,
+                    new.value,
+                    new.payload,
+                    ground,
+                    now,
+                    new.life_s,
+                    new.stale_for_s,
+                    new.load_s,
+                    new.usd,
+                    new.policy,
+                )
+                for key, new in zip(keys, new_entries, strict=True)
+            ]
+        )
+
+    def _make_entry(
+        self,
+        key: EntryKey,
+        value: Any,
+        payload: bytes | memoryview | None,
+        ground: tuple[_Generations, _Stamps],
+        now: float,
+        fresh_for_s: float,
+        stale_for_s: float,
+        load_s: float,
+        usd: float,
+        policy: Policy,
+    ) -> MemoryEntry:
+        """Returns an entry for memory: its value in the form in which it is kept, and its life."""
+        value, thaw = self._prepare_kept(value, payload, policy)
         is_eager = policy.early_refresh_beta and load_s and not math.isinf(fresh_for_s)
         if is_eager or usd:
             window_s = _REFRESH_WINDOW * load_s * policy.early_refresh_beta if is_eager else 0.0
             thaw = _Refreshed(thaw, now + fresh_for_s - window_s, self._environment, load_s)
         fresh_until = self._instant(now, fresh_for_s)
         size = len(value) + _BYTES_BYTES if type(value) is bytes else size_of(value)
-        entry = MemoryEntry(
+        return MemoryEntry(
             key.ident,
             value,
             key.wire_key,
@@ -128,10 +174,9 @@ class ValueStore:
             thaw,
             fresh_until,
             fresh_until + stale_for_s if stale_for_s else fresh_until,
-            self._ground(generations, stamps),
+            ground,
             self._cost(load_s, usd),
         )
-        return self.memory.put(entry, now)
 
     def keep_received(
         self,

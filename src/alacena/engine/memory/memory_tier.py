@@ -202,11 +202,14 @@ class MemoryTier:
             self._shares.place(segment)
         return entry.queue is not None
 
-    def put_all(self, entries: Sequence[MemoryEntry]) -> None:
+    def put_all(self, entries: Sequence[MemoryEntry]) -> list[bool]:
         """Puts each of the entries as :meth:`put` does; for half the price if there is room for all of them.
 
         Args:
-            entries: Of one tenant and one data type, no two of them with the same ident or wire key.
+            entries: Of one tenant and one data type.
+
+        Returns:
+            Whether each was kept.
         """
         now = self._now()
         if (
@@ -216,9 +219,7 @@ class MemoryTier:
             or not self._have_room(entries)
             or not self._are_newcomers(entries, now)
         ):
-            for entry in entries:
-                self.put(entry)
-            return
+            return [self.put(entry) for entry in entries]
         tenant, data_type = entries[0].ident[:2]
         segment = self._segment_of(tenant)
         held_bytes = self._bytes
@@ -234,6 +235,7 @@ class MemoryTier:
         segment.admit_all(entries, self._pressure())
         if not segment.floor <= segment.bytes < segment.ceiling:
             self._shares.place(segment)
+        return [True] * len(entries)
 
     def discard(self, ident: tuple[Any, ...]) -> MemoryEntry | None:
         """Lets one entry go, and returns it; ``None`` if there was none."""

@@ -17,7 +17,7 @@ from alacena.engine.loading.load import UNCHANGED
 from alacena.engine.loading.one_shot import duplicate, refuse_one_shot
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
 
     from alacena.engine.base.keys import EntryKey
     from alacena.engine.base.policy import Policy
@@ -62,14 +62,14 @@ class Filler:
     ) -> NewEntry:
         """Makes a value ready for the tiers.
 
-        It is encoded here in any case, so that a value which cannot be stored is refused before anything is sent, and
-        alike with and without a server.
+        It is encoded here unless that is sure to succeed, so that a value which cannot be stored is refused before anything
+        is sent, and alike with and without a server.
 
         Raises:
             EncodeError: The value cannot be stored.
         """
-        payload = self._codec.encode(value)
-        if policy.shared and not is_immutable(value):
+        payload = None if self._codec.is_sure(value) else self._codec.encode(value)
+        if payload is not None and policy.shared and not is_immutable(value):
             # What memory hands to everybody must be what the server has, whatever the caller does with its own.
             value = self._codec.decode(payload)
         return NewEntry(
@@ -83,13 +83,47 @@ class Filler:
             policy=policy,
         )
 
+    def new_entries(
+        self, values: Sequence[Any], tags: Iterable[tuple[str, ...]], policy: Policy, ttl: TtlOrUnset
+    ) -> list[NewEntry]:
+        """Makes values of one type ready for the tiers, as :meth:`new_entry` does each.
+
+        Raises:
+            EncodeError: One of them cannot be stored.
+        """
+        asked, ratio = self._asked(policy, ttl)
+        stale_for_s, is_shared = min(policy.stale_s, _LONGEST_S), policy.shared
+        encode, is_sure, random = self._codec.encode, self._codec.is_sure, self._environment.random
+        made = []
+        for value, own in zip(values, tags, strict=True):
+            payload = None if is_sure(value) else encode(value)
+            kept = value
+            if is_shared and payload is not None and not is_immutable(value):
+                # What memory hands to everybody must be what the server has, whatever the caller does with its own.
+                kept = self._codec.decode(payload)
+            made.append(
+                NewEntry(
+                    value=kept,
+                    payload=payload,
+                    fresh_for_s=jitter(asked, ratio, random()),
+                    stale_for_s=stale_for_s,
+                    tags=tuple(dict.fromkeys(own)) if len(own) > 1 else own,
+                    policy=policy,
+                )
+            )
+        return made
+
     def lifetime(self, policy: Policy, ttl: TtlOrUnset) -> float | None:
         """Seconds that a value stays fresh: the time asked for or the type's own, less the jitter."""
-        asked = policy.ttl_s if ttl is UNSET else seconds(ttl)
-        ratio = self._jitter_ratio if policy.jitter_ratio is None else policy.jitter_ratio
-        if asked is not None and asked > _LONGEST_S:
-            return _LONGEST_S
+        asked, ratio = self._asked(policy, ttl)
         return jitter(asked, ratio, self._environment.random())
+
+    def _asked(self, policy: Policy, ttl: TtlOrUnset) -> tuple[float | None, float]:
+        """Returns the time asked for, or the type's own, and the part of it that may be taken off."""
+        asked = policy.ttl_s if ttl is UNSET else seconds(ttl)
+        if asked is not None and asked > _LONGEST_S:
+            return _LONGEST_S, 0.0
+        return asked, self._jitter_ratio if policy.jitter_ratio is None else policy.jitter_ratio
 
     def evaluate(
         self, request: Request, context: LoadContext, value: Any, load_s: float, lease: Lease | None, *, replaces: bool

@@ -31,6 +31,8 @@ if TYPE_CHECKING:
 _AT_ONCE = 400
 """Entries of a batch that are under way together: they have a deadline, which others must not use up."""
 
+_NO_VALUE = "None cannot be stored, it is how a miss looks: store another value, or delete the entry"
+
 EVERY_RESOURCE = "*"
 """The id that stands for "the whole type" in a call of ``invalidate``."""
 
@@ -114,19 +116,44 @@ class Writer:
         new_entries = await self._make_entries(keys, values, depends, policy, ttl)
         late: list[EntryKey] = []
         if self._under_way.has_ended:
-            overtaken = self._under_way.has_overtaken
-            late = [
-                key
-                for key, new_entry in zip(keys, new_entries, strict=True)
-                if overtaken(key.endings)
-                or (new_entry.tags and overtaken([key.tag_name(tag) for tag in new_entry.tags]))
-            ]
+            late = [key for key, made in zip(keys, new_entries, strict=True) if self._is_overtaken(key, made)]
         if late:
             await self._drop_refused([(key, "generation") for key in late])
             entries = {key.entry for key in late}
             pairs = [pair for pair in zip(keys, new_entries, strict=True) if pair[0].entry not in entries]
             keys, new_entries = [key for key, _ in pairs], [new_entry for _, new_entry in pairs]
         return await self._store(keys, new_entries, None)
+
+    async def set_one(self, key: EntryKey, value: Any, tags: tuple[str, ...], policy: Policy, ttl: TtlOrUnset) -> bool:
+        """Stores one value as :meth:`set` does, by the short way, and returns whether it was stored."""
+        if value is None:
+            raise ValueError(_NO_VALUE)
+        try:
+            new_entry = self._filler.new_entry(value, policy, ttl, made_from(key, value, tags))
+        except EncodeError:
+            await self.delete((key,))
+            raise
+        if (reads := reads_under_way()) is not None:
+            reads.note(key.ident, new_entry.tags)
+        if self._under_way.has_ended and self._is_overtaken(key, new_entry):
+            await self._drop_refused([(key, "generation")])
+            return False
+        began = self._environment.now()
+        try:
+            fate = await self._remote.store(key, new_entry)
+        except BackendError as error:
+            self._tiers.report_failure("set", key, error)
+            return False
+        self._counts.store.observe(self._environment.now() - began)
+        if fate:
+            await self._drop_refused([(key, fate)])
+        return not fate
+
+    def _is_overtaken(self, key: EntryKey, new_entry: NewEntry) -> bool:
+        overtaken = self._under_way.has_overtaken
+        return overtaken(key.endings) or bool(
+            new_entry.tags and overtaken([key.tag_name(tag) for tag in new_entry.tags])
+        )
 
     async def set_read(
         self,
@@ -205,12 +232,10 @@ class Writer:
         If one cannot be stored, what was there before is outdated all the same, and is removed.
         """
         if any(value is None for value in values):
-            raise ValueError("None cannot be stored, it is how a miss looks: store another value, or delete the entry")
+            raise ValueError(_NO_VALUE)
         try:
-            triples = zip(keys, values, depends, strict=True)
-            new_entries = [
-                self._filler.new_entry(value, policy, ttl, made_from(key, value, tags)) for key, value, tags in triples
-            ]
+            tags = map(made_from, keys, values, depends)
+            new_entries = self._filler.new_entries(values, tags, policy, ttl)
         except EncodeError:
             await self.delete(keys)
             raise

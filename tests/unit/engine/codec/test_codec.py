@@ -133,3 +133,13 @@ def test_an_unknown_codec_or_class_is_a_value_error_of_the_entry():
     assert open_(other, data)[1] is colour.RED
     assert reason_of(codec, data) == "value"
     assert codec.decode(b"\xc0") is None
+
+
+@pytest.mark.parametrize(
+    "value", ["", "a", "a" * 95, "a" * 96, "é", "\ud800", 1, b"a" * 95, b"a" * 96, ["a"]], ids=repr
+)
+def test_what_is_sure_is_encoded_without_a_fault(value):
+    codec = Codec(max_value_bytes=100)
+    if codec.is_sure(value):
+        assert codec.decode(codec.encode(value)) == value
+    assert codec.is_sure(value) == (isinstance(value, str | bytes) and value.isascii() and len(value) <= 95)

@@ -4,7 +4,7 @@ import pytest
 
 from alacena.engine.base.errors import DecodeError, UsageError
 from alacena.engine.codec import EntryError, Envelope
-from alacena.engine.codec.envelope import MAX_HEADER_BYTES, header, pack, unpack
+from alacena.engine.codec.envelope import MAX_HEADER_BYTES, header, pack, pack_plain, unpack
 from alacena.engine.codec.integrity import Mac, crc
 
 DIGEST = bytes(range(16))
@@ -156,3 +156,23 @@ def test_an_integrity_key_of_the_wrong_length_is_a_usage_error(size):
 def test_checks_do_not_depend_on_how_the_bytes_are_cut():
     assert crc(b"ab", b"c") == crc(b"abc") == (0x352441C2).to_bytes(16, "little")
     assert MAC(b"ab", b"c") == MAC(b"abc")
+
+
+@pytest.mark.parametrize("codec", [0, 1])
+@pytest.mark.parametrize("stamps", [(), (b"tenant 1",), (b"tenant 1", b"type   1", b"collect1")])
+@pytest.mark.parametrize("payload", [b"", b"p" * 61, memoryview(b"view")])
+def test_the_shorter_way_packs_the_same_bytes(codec, stamps, payload):
+    envelope = Envelope(
+        key_digest=DIGEST,
+        replication_id=b"replica1",
+        created_ms=7,
+        fresh_until_ms=2**41,
+        expires_ms=2**42,
+        load_ms=2**32 - 1,
+        stamps=stamps,
+        not_found=not codec,
+        codec=codec,
+        compression=2,
+    )
+    plain = pack_plain(b"replica1", DIGEST, b"".join(stamps), (7, 2**41, 2**42), 2**32 - 1, codec, 2, payload)
+    assert plain == pack(envelope, payload)

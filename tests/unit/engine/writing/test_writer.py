@@ -185,9 +185,11 @@ def test_a_set_that_redis_did_not_take_is_false_and_a_fill_too():
         async def away(entries, *_):
             return [BackendUnavailableError("away")] * len(entries)
 
+        async def away_alone(*_):
+            raise BackendUnavailableError("away")
+
         tier = stage.cache._parts.remote
-        tier.store_many = away
-        tier.fill_many = away
+        tier.store, tier.store_many, tier.fill_many = away_alone, away, away
         assert await stage.cache.set("note", "n", 1, TENANT) is False
         assert await stage.cache.set_many("note", {"a": 1, "b": 2}, TENANT) == 0
         assert await stage.cache.load("note", "n", TENANT, Source().load) == "v1"

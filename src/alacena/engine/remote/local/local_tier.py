@@ -26,6 +26,13 @@ _NOTED_TAGS = 10_000
 """Endings of tags that are remembered: how many may come during a load that names its tags late."""
 
 
+_SHARED = 2
+"""How many generations a tenant's own entry has: those that it shares with all of its type."""
+
+_REMEMBERED_S = 7 * 24 * 3600.0
+"""How long a hold is remembered that has come to its end by itself."""
+
+
 class _Journal:
     """The tags that ended in this process, in their order, for loads that name their tags only when they are done.
 
@@ -50,6 +57,14 @@ class _Journal:
     def tells_of(self, name: str, since: int) -> bool:
         """Returns whether a tag may have ended since a position."""
         return since < self._forgotten or self._has_ended.get(name, 0) > since
+
+
+def _are_alike(keys: Sequence[EntryKey], new_entries: Sequence[NewEntry]) -> bool:
+    """Returns whether entries are of one type, and depend on no more than their neighbours."""
+    names = keys[0].generations if keys else ()
+    return len(names) == _SHARED and all(
+        key.generations is names and not new_entry.tags for key, new_entry in zip(keys, new_entries, strict=True)
+    )
 
 
 class LocalTier:
@@ -179,15 +194,35 @@ class LocalTier:
         beginnings: Sequence[Beginning | None] | None = None,
     ) -> list[Fate]:
         """See :meth:`alacena.engine.base.remote_tier.RemoteTier.store_many`."""
+        if beginnings is None and not self._holds and _are_alike(keys, new_entries):
+            return self._store_alike(keys, new_entries)
         begun = beginnings or [None] * len(keys)
         return [self._store(*one) for one in zip(keys, new_entries, begun, strict=True)]
+
+    def _store_alike(self, keys: Sequence[EntryKey], new_entries: Sequence[NewEntry]) -> list[Fate]:
+        """Stores entries that nothing holds and that depend on the same generations; see :meth:`_store`."""
+        leases, coherence = self._leases, self._coherence
+        for key in keys:
+            if leases:
+                leases.pop(key.entry, None)
+            coherence.wake_waiters(key.entry)
+            coherence.memory.discard(key.ident)
+        generations = coherence.generations(keys[0].generations)
+        stamps = tuple([generation.nonce or self._nonce(generation) for generation in generations])
+        kept = self._values.keep_new(keys, new_entries, generations, stamps)
+        for key in keys:
+            coherence.wake(key.entry, filled=True)
+        return [
+            "" if is_kept or new_entry.fresh_for_s == 0 else "value"
+            for is_kept, new_entry in zip(kept, new_entries, strict=True)
+        ]
 
     def _store(self, key: EntryKey, new_entry: NewEntry, began: Beginning | None) -> Refusal:
         # The lease goes first: a load that is under way read before this store, and its fill must find no lease.
         self._leases.pop(key.entry, None)
         self._coherence.wake_waiters(key.entry)
         self._coherence.memory.discard(key.ident)
-        if self._holds and self._is_held(key):
+        if self._holds and self._is_held(key, began):
             return "hold"
         if began is not None:
             if any(generation.nonce != nonce for generation, nonce in began.stamps):
@@ -203,7 +238,8 @@ class LocalTier:
         for names in buckets:
             journal, *generations = (self._coherence.generation(name) for name in names)
             stamps = tuple((generation, self._nonce(generation)) for generation in generations)
-            begun.append(Beginning(stamps, (journal, self._nonce(journal)), self._journal.position))
+            noted, began_ms = self._journal.position, round(self._environment.now() * 1000)
+            begun.append(Beginning(stamps, (journal, self._nonce(journal)), noted, began_ms=began_ms))
         return tuple(begun)
 
     async def delete(self, keys: Sequence[EntryKey], *, told: bool = False) -> int:
@@ -299,7 +335,7 @@ class LocalTier:
             new_entry.payload,
             generations,
             stamps,
-            fresh_for_s=math.inf if new_entry.fresh_for_s is None else new_entry.fresh_for_s,
+            fresh_for_s=new_entry.life_s,
             stale_for_s=new_entry.stale_for_s,
             load_s=new_entry.load_s,
             usd=new_entry.usd,
@@ -317,16 +353,18 @@ class LocalTier:
         self._coherence.drop(key.entry, key.ident)
         return known
 
-    def _is_held(self, key: EntryKey) -> bool:
-        if not self._holds:
+    def _is_held(self, key: EntryKey, began: Beginning | None = None) -> bool:
+        """Returns whether a hold lasts, or has come to its end by itself since a reading began."""
+        holds = self._holds.get(key.hold)
+        if holds is None:
             return False
         now = self._environment.now()
-        holds = {token: until for token, until in self._holds.get(key.hold, {}).items() if until > now}
-        if holds:
-            self._holds[key.hold] = holds
-        else:
-            self._holds.pop(key.hold, None)
-        return bool(holds)
+        for token in [token for token, until in holds.items() if until < now - _REMEMBERED_S]:
+            del holds[token]
+        if not holds:
+            del self._holds[key.hold]
+        since = now if began is None else min(now, began.began_ms / 1000)
+        return any(until > since for until in holds.values())
 
     def _nonce(self, generation: Generation) -> bytes:
         if generation.nonce is None:

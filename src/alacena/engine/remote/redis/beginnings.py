@@ -46,7 +46,7 @@ class Beginnings:
         mint, mint_name = self._environment.token(8), new_name(self._environment)
 
         def settle(answering: Node, reply: list[Any]) -> Beginning:
-            name, length, *nonces = reply
+            name, length, now_ms, *nonces = reply
             for generation, nonce in zip(generations, nonces, strict=True):
                 self._coherence.learn(generation, nonce)
                 if nonce == mint:
@@ -55,7 +55,8 @@ class Beginnings:
             if name == mint_name:
                 answering.expect(journal_name.encode())
             answering.unlearn((*generations, journal))
-            return Beginning(tuple(zip(generations, nonces, strict=True)), (journal, noted), length, epoch)
+            stamps = tuple(zip(generations, nonces, strict=True))
+            return Beginning(stamps, (journal, noted), length, epoch, now_ms)
 
         args = (mint, wide, NARROW_LIFE_MS, mint_name)
         return await node.evaluate(BEGIN, (journal_name, *names), args, settle, self._timeout_s)

@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import math
 from itertools import groupby
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, TypeAlias, cast
 
 from alacena.engine.base.errors import ServerReplyError
 from alacena.engine.base.events import EntryRejected
 from alacena.engine.base.miss_reasons import EXPIRED, INVALIDATED
 from alacena.engine.base.policy import UNKEPT, Policy
 from alacena.engine.base.remote_tier import ABSENT, NOT_FOUND, Found, Unsettled
-from alacena.engine.codec import NOTHING, EntryError, Envelope
+from alacena.engine.codec import MSGPACK, NOTHING, EntryError, Envelope
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from alacena.engine.base.generation import Generation
     from alacena.engine.base.keys import EntryKey
@@ -23,6 +23,10 @@ if TYPE_CHECKING:
     from alacena.engine.remote.redis.node import Node
     from alacena.engine.remote.redis.wire import Reply
     from alacena.engine.remote.tier_parts import TierParts
+
+    Tags: TypeAlias = Sequence[tuple[Generation, bytes]]
+
+_LONGEST_LOAD_MS = 2**32 - 1
 
 _ABSENCE_S = 60.0
 """How long memory remembers that a scope has no entry of its own: a push ends it sooner."""
@@ -44,42 +48,62 @@ class Entries:
         self._events = parts.events
         self._counts = parts.counts
 
-    def seal(
-        self,
-        node: Node,
-        key: EntryKey,
-        own: Sequence[tuple[Generation, bytes]],
-        tags: Sequence[tuple[Generation, bytes]],
-        new_entry: NewEntry,
-    ) -> bytes:
-        """Returns the bytes of an entry: its value, and everything that it depends on; ``tags`` in the order of the entry's."""
-        now_ms = node.server_ms()
-        fresh_ms = 0 if new_entry.fresh_for_s is None else now_ms + new_entry.fresh_for_s * 1000
-        encoded = NOTHING
-        if new_entry.value is not NOT_FOUND:
-            plain = new_entry.payload if new_entry.payload is not None else self._codec.encode(new_entry.value)
-            encoded = self._codec.pack(plain)
-        envelope = Envelope(
-            key_digest=key.digest,
-            replication_id=node.replication_id,
-            created_ms=round(now_ms),
-            fresh_until_ms=round(fresh_ms),
-            expires_ms=0 if new_entry.fresh_for_s is None else round(fresh_ms + new_entry.stale_for_s * 1000),
-            load_ms=min(round(new_entry.load_s * 1000), 2**32 - 1),
-            stamps=tuple([nonce for _, nonce in own]),
-            tags=tuple([(key.tag_in_header(t), n) for t, (_, n) in zip(new_entry.tags, tags, strict=True)]),
-        )
-        return self._codec.seal(envelope, encoded, tenant=key.tenant_id)
+    def sealer(self, node: Node) -> Callable[[EntryKey, Sequence[bytes], Tags, NewEntry], bytes]:
+        """Returns a function that gives the bytes of an entry: its value, and everything that it depends on.
 
-    def keep(self, key: EntryKey, new_entry: NewEntry, stamps: Sequence[tuple[Generation, bytes]]) -> None:
-        """Puts what was just stored into memory."""
+        The function takes the key, the nonces of its generations, its tags with their generations and nonces, and the entry;
+        it is for entries that are written now.
+        """
+        codec, history, now_ms = self._codec, node.replication_id, node.server_ms()
+        created_ms, is_plain, short = round(now_ms), codec.is_plain, codec.compress_over_bytes
+
+        def seal(key: EntryKey, own: Sequence[bytes], tags: Tags, new_entry: NewEntry) -> bytes:
+            fresh_ms = expires_ms = 0
+            if new_entry.fresh_for_s is not None:
+                fresh_for_ms = now_ms + new_entry.fresh_for_s * 1000
+                fresh_ms, expires_ms = round(fresh_for_ms), round(fresh_for_ms + new_entry.stale_for_s * 1000)
+            load_ms = min(round(new_entry.load_s * 1000), _LONGEST_LOAD_MS) if new_entry.load_s else 0
+            encoded, times_ms = NOTHING, (created_ms, fresh_ms, expires_ms)
+            if new_entry.value is not NOT_FOUND:
+                plain = new_entry.payload if new_entry.payload is not None else codec.encode(new_entry.value)
+                if is_plain and not tags and len(plain) <= short:
+                    return codec.seal_plain(history, key.digest, b"".join(own), times_ms, load_ms, MSGPACK, 0, plain)
+                encoded = codec.pack(plain)
+            if is_plain and not tags:
+                how = (encoded.codec, encoded.compression)
+                return codec.seal_plain(history, key.digest, b"".join(own), times_ms, load_ms, *how, encoded.payload)
+            envelope = Envelope(
+                key_digest=key.digest,
+                replication_id=history,
+                created_ms=created_ms,
+                fresh_until_ms=fresh_ms,
+                expires_ms=expires_ms,
+                load_ms=load_ms,
+                stamps=tuple(own),
+                tags=tuple(
+                    [(key.tag_in_header(tag), nonce) for tag, (_, nonce) in zip(new_entry.tags, tags, strict=True)]
+                ),
+            )
+            return codec.seal(envelope, encoded, tenant=key.tenant_id)
+
+        return seal
+
+    def keep(
+        self, keys: Sequence[EntryKey], new_entries: Sequence[NewEntry], stamps: Sequence[tuple[Generation, bytes]]
+    ) -> None:
+        """Puts what was just stored into memory: entries of one type that depend on the same generations."""
+        generations, nonces = zip(*stamps, strict=True)
+        if len(keys) > 1:
+            self._values.keep_new(keys, new_entries, generations, nonces)
+            return
+        (key,), (new_entry,) = keys, new_entries
         self._values.keep(
             key,
             new_entry.value,
             new_entry.payload,
-            tuple([generation for generation, _ in stamps]),
-            tuple([nonce for _, nonce in stamps]),
-            fresh_for_s=math.inf if new_entry.fresh_for_s is None else new_entry.fresh_for_s,
+            generations,
+            nonces,
+            fresh_for_s=new_entry.life_s,
             stale_for_s=new_entry.stale_for_s,
             load_s=new_entry.load_s,
             usd=new_entry.usd,

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from alacena.engine.base.errors import BackendError
 from alacena.engine.remote.redis.cache_scripts import HOLD, UNHOLD
+from alacena.engine.remote.redis.journal import NARROW_LIFE_MS
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -38,7 +39,7 @@ class Holds:
     async def hold(self, keys: Sequence[EntryKey], resources: Sequence[str], hold_s: float) -> bytes:
         """See :meth:`alacena.engine.base.remote_tier.RemoteTier.hold`."""
         token = self._environment.token(16)
-        args = (token, max(1, round(hold_s * 1000)))
+        args = (token, max(1, round(hold_s * 1000)), NARROW_LIFE_MS)
         asked = [self._run(HOLD, key, (name,), args) for key, name in zip(keys, resources, strict=True)]
         try:
             outcomes = await asyncio.gather(*asked, return_exceptions=True)

@@ -14,7 +14,7 @@ from alacena.engine.base.policy import UNKEPT
 from alacena.engine.base.remote_tier import Found, Held, Lease, LeaseRequest
 from alacena.engine.remote.redis.cache_scripts import DISCARD, LEASE, RELEASE, RENEW
 from alacena.engine.remote.redis.journal import NARROW_LIFE_MS, new_name, state
-from alacena.engine.remote.redis.stores import MOST_GENERATIONS, MOST_TOGETHER
+from alacena.engine.remote.redis.store_batches import MOST_GENERATIONS, MOST_TOGETHER
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterator, Sequence

@@ -51,6 +51,7 @@ class Nodes:
 
     Attributes:
         topology: The servers; from :meth:`attach` on.
+        by_slot: Whether the keys of a command must share a slot.
         debts: The removals that no server has confirmed; what is in it must not be read.
     """
 
@@ -70,7 +71,7 @@ class Nodes:
         self._events = events
         self._serves = False
         self.topology: Topology
-        self._by_slot = False
+        self.by_slot = False
         self._nodes: dict[Link, Node] = {}
         self._only: Node | None = None
         self._notices = Notices(health or Health(), events)
@@ -80,7 +81,7 @@ class Nodes:
     def attach(self, topology: Topology, *, by_slot: bool) -> None:
         """Says where the servers are, and whether a command's keys must share a slot; before anything else is asked."""
         self.topology = topology
-        self._by_slot = by_slot
+        self.by_slot = by_slot
 
     @property
     def is_up(self) -> bool:
@@ -96,7 +97,7 @@ class Nodes:
         node = self._only
         if node is None:
             node = self.at(self.topology.link_for(key))
-            if not self._by_slot:
+            if not self.by_slot:
                 self._only = node  # each look asks: two calls less on every hit
         return node
 
@@ -117,7 +118,7 @@ class Nodes:
 
     def shortest_way(self, node: Node) -> Callable[..., Awaitable[Any]]:
         """Returns the function that asks a node for one entry: its connection's own, if no slot of it can move away."""
-        connection = None if self._by_slot else node.link.connection
+        connection = None if self.by_slot else node.link.connection
         return self.topology.fetch if connection is None else connection.fetch
 
     def group_keys(self, keys: Sequence[bytes]) -> list[tuple[Node, list[int]]]:
@@ -260,4 +261,4 @@ class Nodes:
 
     def group(self, key: bytes) -> int:
         """Returns the group whose keys may be asked for in one exchange."""
-        return slot_of(key) if self._by_slot else 0
+        return slot_of(key) if self.by_slot else 0

@@ -3,15 +3,25 @@
 from __future__ import annotations
 
 import asyncio
-import math
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from alacena.engine.base.errors import BackendError
 from alacena.engine.remote.redis.cache_scripts import LATE, MINT, STORE
-from alacena.engine.remote.redis.journal import NAME_BYTES, NARROW_LIFE_MS, records, tells_of
+from alacena.engine.remote.redis.journal import NAME_BYTES, NARROW_LIFE_MS, tells_of
+from alacena.engine.remote.redis.store_batches import (
+    MOST_GENERATIONS,
+    MOST_TOGETHER,
+    Ground,
+    Item,
+    all_batches,
+    is_large,
+    life_ms,
+    questions,
+)
+from alacena.engine.remote.redis.uploads import Uploads
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+    from collections.abc import Awaitable, Callable, Mapping, Sequence
 
     from alacena.engine.base.environment import Environment
     from alacena.engine.base.generation import Generation
@@ -23,23 +33,10 @@ if TYPE_CHECKING:
     from alacena.engine.remote.redis.node import Node
     from alacena.engine.remote.redis.nodes import Nodes
 
-MOST_TOGETHER = 100
-"""Entries of one script call: a server that is at work on more answers nobody else for too long."""
+_Pick: TypeAlias = "Callable[[Sequence[Any]], Sequence[Any]]"
 
-MOST_GENERATIONS = 1_500
-_MOST_BYTES = 1 << 18
-"""What one call of several entries rests on and carries: an entry that has more goes by itself."""
-
-
-class _Item(NamedTuple):
-    """One entry on its way: with the nonces that it is stored under, its bytes, and what it was read since."""
-
-    key: EntryKey
-    token: bytes
-    stamps: Sequence[tuple[Generation, bytes]]
-    new_entry: NewEntry
-    sealed: bytes
-    began: Beginning | None
+_Known: TypeAlias = "dict[str, tuple[Generation, bytes]]"
+"""Generations with their nonces, by name."""
 
 
 class Stores:
@@ -70,6 +67,7 @@ class Stores:
         self._environment = environment
         self._timeout_s = timeout_s
         self._release = release
+        self._uploads = Uploads(environment, timeout_s)
 
     async def fill(self, lease: Lease, new_entry: NewEntry) -> Refusal:
         """See :meth:`alacena.engine.base.remote_tier.RemoteTier.fill`."""
@@ -88,8 +86,8 @@ class Stores:
         for lease in leases:
             self._coherence.memory.discard(lease.key.ident)
 
-        def fill(indexes: Sequence[int]) -> Awaitable[list[Fate]]:
-            return self._fill([leases[i] for i in indexes], [new_entries[i] for i in indexes])
+        def fill(slot: _Pick) -> Awaitable[list[Fate]]:
+            return self._fill(slot(leases), slot(new_entries))
 
         return await self._each_slot([lease.key for lease in leases], fill)
 
@@ -104,10 +102,8 @@ class Stores:
             self._coherence.memory.discard(key.ident)
         begun = [None] * len(keys) if beginnings is None else beginnings
 
-        def store(indexes: Sequence[int]) -> Awaitable[list[Fate]]:
-            return self._store(
-                [keys[i] for i in indexes], [new_entries[i] for i in indexes], [begun[i] for i in indexes]
-            )
+        def store(slot: _Pick) -> Awaitable[list[Fate]]:
+            return self._store(slot(keys), slot(new_entries), slot(begun))
 
         fates = await self._each_slot(keys, store)
         for key, fate in zip(keys, fates, strict=True):
@@ -115,25 +111,29 @@ class Stores:
                 self._nodes.owe((), (key,), fate)
         return fates
 
-    async def _each_slot(
-        self, keys: Sequence[EntryKey], act: Callable[[Sequence[int]], Awaitable[list[Fate]]]
-    ) -> list[Fate]:
+    async def _each_slot(self, keys: Sequence[EntryKey], act: Callable[[_Pick], Awaitable[list[Fate]]]) -> list[Fate]:
         """Acts on entries, those that may share a call together, and returns what became of each.
 
-        If a call fails, it failed for all entries that it was for.
+        If a call fails, it failed for all entries that it was for. ``act`` is given a function that picks, of things by
+        entry, those of one slot.
         """
+        if not keys:
+            return []
+        if not self._nodes.by_slot:
+            try:
+                return await act(lambda all_of_them: all_of_them)
+            except BackendError as error:
+                return [error] * len(keys)
 
         async def guard(indexes: Sequence[int]) -> list[Fate]:
             try:
-                return await act(indexes)
+                return await act(lambda all_of_them: [all_of_them[i] for i in indexes])
             except BackendError as error:
                 return [error] * len(indexes)
 
         groups: dict[int, list[int]] = {}
         for index, key in enumerate(keys):
             groups.setdefault(self._nodes.group(key.entry), []).append(index)
-        if len(groups) == 1:
-            return await guard(range(len(keys)))
         fates: list[Fate] = [""] * len(keys)
         answers = await asyncio.gather(*map(guard, groups.values()))
         for indexes, answer in zip(groups.values(), answers, strict=True):
@@ -143,7 +143,7 @@ class Stores:
 
     async def _fill(self, leases: Sequence[Lease], new_entries: Sequence[NewEntry]) -> list[Fate]:
         node = self._nodes.of(leases[0].key.entry)
-        known = [{generation.name: (generation, nonce) for generation, nonce in lease.stamps} for lease in leases]
+        known = _known_by_leases(leases, new_entries)
         tags = [new_entry.tags for new_entry in new_entries]
         fates = await self._know_all_late(node, leases, [lease.key for lease in leases], tags, known)
         for index, lease in enumerate(leases):
@@ -166,34 +166,26 @@ class Stores:
         self, keys: Sequence[EntryKey], new_entries: Sequence[NewEntry], beginnings: Sequence[Beginning | None]
     ) -> list[Fate]:
         node = self._nodes.of(keys[0].entry)
-        depends = [
-            (*self._coherence.generations(key.generations), *self._coherence.intern_tags(key, new_entry.tags))
-            for key, new_entry in zip(keys, new_entries, strict=True)
-        ]
         # Taken down before anything is asked: the values are not newer than this call, and what ends from now on ended
         # after they were read.
-        known = [
-            {g.name: (g, nonce) for g in own if (nonce := g.nonce) is not None}
-            if began is None
-            else {generation.name: (generation, nonce) for generation, nonce in began.stamps}
-            for own, began in zip(depends, beginnings, strict=True)
-        ]
+        depends, known = self._take_down(keys, new_entries, beginnings)
         fates: list[Fate] = [""] * len(keys)
         begun = [index for index, began in enumerate(beginnings) if began is not None]
         if begun:
             await self._know_begun(node, fates, begun, keys, new_entries, beginnings, known)
         left = [index for index, fate in enumerate(fates) if not fate]
-        for wide, life_ms in ((True, 0), (False, NARROW_LIFE_MS)):
+        for wide, lasts_ms in ((True, 0), (False, NARROW_LIFE_MS)):
+            asked = {id(known[index]): (depends[index], known[index]) for index in left}.values()
             unknown = {
                 generation.name: generation
-                for index in left
-                for generation in (depends[index][:2] if wide else depends[index][2:])
-                if generation.name not in known[index]
+                for own, nonces in asked
+                for generation in (own[:2] if wide else own[2:])
+                if generation.name not in nonces
             }
             if unknown:
-                minted = await self._mint(node, list(unknown.values()), life_ms)
-                for index in left:
-                    known[index] = {**minted, **known[index]}
+                minted = await self._mint(node, list(unknown.values()), lasts_ms)
+                for _, nonces in asked:
+                    nonces.update({**minted, **nonces})
         # Asking for the stamps may have shown that the entries' slot has moved.
         node = self._nodes.of(keys[0].entry)
         await self._send_rest(node, fates, keys, [b""] * len(keys), known, new_entries, beginnings)
@@ -204,6 +196,29 @@ class Stores:
                 for generation in depends[index]:
                     self._coherence.learn(generation, None)
         return fates
+
+    def _take_down(
+        self, keys: Sequence[EntryKey], new_entries: Sequence[NewEntry], beginnings: Sequence[Beginning | None]
+    ) -> tuple[list[tuple[Generation, ...]], list[_Known]]:
+        """Returns the generations that each entry is to rest on, and the nonces that are known of them.
+
+        Entries that rest on the same, and were read since the same, have the same objects.
+        """
+        taken: dict[Any, tuple[tuple[Generation, ...], _Known]] = {}
+        depends, known = [], []
+        for key, new_entry, began in zip(keys, new_entries, beginnings, strict=True):
+            mark = (key.generations, new_entry.tags, id(began))
+            one = taken.get(mark)
+            if one is None:
+                own = (*self._coherence.generations(key.generations), *self._coherence.intern_tags(key, new_entry.tags))
+                if began is None:
+                    nonces = {g.name: (g, nonce) for g in own if (nonce := g.nonce) is not None}
+                else:
+                    nonces = {generation.name: (generation, nonce) for generation, nonce in began.stamps}
+                one = taken[mark] = (own, nonces)
+            depends.append(one[0])
+            known.append(one[1])
+        return depends, known
 
     async def _know_begun(
         self,
@@ -239,9 +254,12 @@ class Stores:
             if tags[index] and (names := [tag for tag in tags[index] if key.tag_name(tag) not in known[index]])
         }
         if late:
-            asked = (self._know_late(node, since[i], keys[i], names, known[i]) for i, names in late.items())
-            for index, stands in zip(late, await asyncio.gather(*asked), strict=True):
-                fates[index] = "" if stands else "generation"
+            # Those that share what is known name the same tags and were read since the same: one question for all of them.
+            firsts = {id(known[i]): i for i in reversed(late)}
+            asked = (self._know_late(node, since[i], keys[i], late[i], known[i]) for i in firsts.values())
+            stand = dict(zip(firsts, await asyncio.gather(*asked), strict=True))
+            for index in late:
+                fates[index] = "" if stand[id(known[index])] else "generation"
         return fates
 
     async def _know_late(
@@ -308,18 +326,31 @@ class Stores:
         if not left:
             return
         timeout_s = self._timeout_s * (1 + (len(left) - 1) / MOST_TOGETHER)
-        # A fill has its lease; a value without one must not arrive after its caller was told that it failed.
-        latest_ms = 0 if tokens[0] else node.within_ms(timeout_s)
-        items = (self._item(node, keys[i], tokens[i], known[i], new_entries[i], beginnings[i]) for i in left)
+        seal = self._entries.sealer(node)
+        grounds: dict[int, Ground] = {}
+
+        def item(i: int) -> Item:
+            key, new_entry = keys[i], new_entries[i]
+            ground = grounds.get(id(known[i]))
+            if ground is None:
+                stamps = [known[i][name] for name in key.generations]
+                tags = [known[i][key.tag_name(tag)] for tag in new_entry.tags]
+                ground = grounds[id(known[i])] = Ground([nonce for _, nonce in stamps], tags, [*stamps, *tags])
+            sealed = seal(key, ground.own, ground.tags, new_entry)
+            return Item(key, tokens[i], ground, new_entry, sealed, beginnings[i])
+
         sent: list[asyncio.Task[Sequence[Fate]]] = []
-        last: list[_Item] = []
+        last: list[Item] = []
         try:
-            for some in _batches(items):
+            async for some in all_batches(left, new_entries, item):
                 if last:
-                    sent.append(asyncio.create_task(self._send(node, last, latest_ms, timeout_s)))
-                    await asyncio.sleep(0)  # It leaves now, and the server is at work while the next ones are sealed.
+                    sent.append(asyncio.create_task(self._send(node, last, timeout_s)))
+                    if is_large(last):  # What is sent in pieces would arrive behind a later value of the same entry.
+                        await asyncio.wait(sent[-1:])
+                    else:
+                        await asyncio.sleep(0)  # It leaves now; the server is at work while the next ones are sealed.
                 last = some
-            told = await self._send(node, last, latest_ms, timeout_s)
+            told = await self._send(node, last, timeout_s)
             before = [fate for task in sent for fate in await task]
         finally:  # whoever is cancelled takes along what has not left
             for task in sent:
@@ -327,94 +358,77 @@ class Stores:
         for index, fate in zip(left, (*before, *told), strict=True):
             fates[index] = fate
 
-    def _item(
-        self,
-        node: Node,
-        key: EntryKey,
-        token: bytes,
-        known: Mapping[str, tuple[Generation, bytes]],
-        new_entry: NewEntry,
-        began: Beginning | None,
-    ) -> _Item:
-        stamps = [known[name] for name in key.generations]
-        tags = [known[key.tag_name(tag)] for tag in new_entry.tags]
-        sealed = self._entries.seal(node, key, stamps, tags, new_entry)
-        return _Item(key, token, [*stamps, *tags] if tags else stamps, new_entry, sealed, began)
-
-    async def _send(self, node: Node, items: Sequence[_Item], latest_ms: int, timeout_s: float) -> Sequence[Fate]:
+    async def _send(self, node: Node, items: Sequence[Item], timeout_s: float) -> Sequence[Fate]:
         """Stores by one script, and keeps the copies in memory in the step in which the server confirms."""
+        parts: tuple[str, ...] = ()
+        length = 0
+        if is_large(items):
+            try:
+                parts = (await self._uploads.send(node, items[0].key, items[0].sealed),)
+            except BackendError as error:
+                return [error]
+            length = len(items[0].sealed)
         places: dict[tuple[str, bytes], int] = {}
-        names: list[str | bytes] = [name for item in items for name in (item.key.entry, item.key.lease, item.key.hold)]
+        names: list[str | bytes] = []
         wanted: list[Argument] = []
+        last: Ground | None = None
         for item in items:
-            new_entry = item.new_entry
-            life_s = None if new_entry.fresh_for_s is None else new_entry.fresh_for_s + new_entry.stale_for_s
-            life_ms = 0 if life_s is None else max(1, math.ceil(life_s * 1000))
-            rests_on = [
-                places.setdefault((generation.name, nonce), len(places) + 1) for generation, nonce in item.stamps
-            ]
-            wanted += (item.token, life_ms, item.sealed, len(rests_on), *rests_on)
+            key, ground = item.key, item.ground
+            names += (key.entry, key.lease, key.hold)
+            wanted += (item.token, life_ms(item.new_entry), b"" if parts else item.sealed)
+            if ground is last:
+                wanted.append(0)
+                continue
+            last = ground
+            stamps = ((generation.name, nonce) for generation, nonce in ground.stamps)
+            wanted += (len(ground.stamps), *[places.setdefault(one, len(places) + 1) for one in stamps])
 
         def settle(answering: Node, reply: list[bytes]) -> list[Refusal]:
-            return [self._settle(node, answering, item, fate) for item, fate in zip(items, reply, strict=True)]
+            return self._settle(node, answering, items, reply)
 
         names += [name for name, _ in places]
-        journals, asked = _questions(items)
-        names += journals
+        journals, asked = questions(items)
+        names += (*journals, *parts)
         nonces = (nonce for _, nonce in places)
-        args = (len(items), NARROW_LIFE_MS, latest_ms, len(journals), *nonces, *wanted, *asked)
+        # A fill has its lease; a value without one must not arrive after its caller was told that it failed.
+        latest_ms = 0 if items[0].token else node.within_ms(timeout_s)
+        args = (len(items), NARROW_LIFE_MS, latest_ms, len(journals), length, *nonces, *wanted, *asked)
         try:
             return await node.evaluate(STORE, names, args, settle, timeout_s)
         except BackendError as error:
             return [error] * len(items)
 
-    def _settle(self, node: Node, answering: Node, item: _Item, fate: bytes) -> Refusal:
-        if fate != b"ok":
-            return fate.decode()  # type: ignore[return-value]
-        key = item.key
-        # Where the slot has moved, the push comes from the server that answered; and that one is asked for a copy.
-        answering.expect(key.entry)
-        self._coherence.drop(key.entry, key.ident)
-        if item.new_entry.policy.use_memory and answering is node and not (self._debts and key.entry in self._debts):
-            self._entries.keep(key, item.new_entry, item.stamps)
-        return ""
+    def _settle(self, node: Node, answering: Node, items: Sequence[Item], reply: Sequence[bytes]) -> list[Refusal]:
+        fates: list[Refusal] = []
+        kept: dict[int, list[Item]] = {}
+        for item, fate in zip(items, reply, strict=True):
+            if fate != b"ok":
+                fates.append(fate.decode())  # type: ignore[arg-type]
+                continue
+            fates.append("")
+            entry = item.key.entry
+            # Where the slot has moved, the push comes from the server that answered; and that one is asked for a copy.
+            answering.expect(entry)
+            self._coherence.drop(entry, item.key.ident)
+            if item.new_entry.policy.use_memory and answering is node and not (self._debts and entry in self._debts):
+                kept.setdefault(id(item.ground), []).append(item)
+        for alike in kept.values():
+            keys, new_entries = [item.key for item in alike], [item.new_entry for item in alike]
+            self._entries.keep(keys, new_entries, alike[0].ground.stamps)
+        return fates
 
 
-def _questions(items: Sequence[_Item]) -> tuple[list[str], list[Argument]]:
-    """Returns the journals of the readings that brought entries, and the words that ask them.
-
-    Each is asked whether anything that covers an entry has ended since its reading began.
-    """
-    readings: dict[tuple[str, bytes, int], int] = {}
-    asked: list[Argument] = []
-    for item in items:
-        if item.began is None:
-            asked += (0, b"")
-            continue
-        journal, noted = item.began.journal
-        place = readings.setdefault((journal.name, noted[:NAME_BYTES], item.began.noted), len(readings) + 1)
-        asked += (place, records(item.key.endings))
-    since: list[Argument] = [one for _, name, noted in readings for one in (name, noted)]
-    return [journal for journal, _, _ in readings], [*since, *asked] if readings else []
-
-
-def _batches(items: Iterator[_Item]) -> Iterator[list[_Item]]:
-    """Returns batches of entries, each for one call: no entry twice, and not so much that others wait for it."""
-    batch: list[_Item] = []
-    entries: set[bytes] = set()
-    generations = size = 0
-    for item in items:
-        generations += len(item.stamps)
-        size += len(item.sealed)
-        is_full = len(batch) >= MOST_TOGETHER or generations > MOST_GENERATIONS or size > _MOST_BYTES
-        if batch and (is_full or item.key.entry in entries):
-            yield batch
-            batch, entries = [], set()
-            generations, size = len(item.stamps), len(item.sealed)
-        batch.append(item)
-        entries.add(item.key.entry)
-    if batch:
-        yield batch
+def _known_by_leases(leases: Sequence[Lease], new_entries: Sequence[NewEntry]) -> list[_Known]:
+    """Returns the nonces that each fill's lease vouches for; one object for those that were given alike and depend alike."""
+    taken: dict[Any, _Known] = {}
+    known = []
+    for lease, new_entry in zip(leases, new_entries, strict=True):
+        mark = (lease.stamps, lease.journal, lease.noted, lease.key.generations, new_entry.tags)
+        one = taken.get(mark)
+        if one is None:
+            one = taken[mark] = {generation.name: (generation, nonce) for generation, nonce in lease.stamps}
+        known.append(one)
+    return known
 
 
 def _result_of(fates: Sequence[Fate]) -> Refusal:

@@ -141,6 +141,20 @@ async def test_a_hold_keeps_everything_out_until_its_owner_ends_it_or_it_expires
     assert await tier.store(KEY, new_entry()) == "hold"
     environment.advance(2)
     assert await tier.store(KEY, new_entry("after")) == ""
+
+
+async def test_a_hold_that_ended_by_itself_is_held_against_readings_that_began_before(tier, environment):
+    (early,) = await tier.begin([(KEY.journal,)], 0)
+    await tier.hold((KEY,), (), 30)
+    environment.advance(29)
+    (during,) = await tier.begin([(KEY.journal,)], 0)
+    environment.advance(2)
+    (after,) = await tier.begin([(KEY.journal,)], 0)
+    assert await tier.store(KEY, new_entry("old"), early) == "hold"
+    assert await tier.store(KEY, new_entry("old"), during) == "hold"
+    assert await tier.store(KEY, new_entry("new"), after) == ""
+    environment.advance(8 * 24 * 3600)
+    assert await tier.store(KEY, new_entry("new")) == ""
     assert tier._holds == {}
 
 

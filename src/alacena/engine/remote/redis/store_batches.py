@@ -1,0 +1,126 @@
+"""Entries on their way to the server: what each rests on, and which of them share a call."""
+
+from __future__ import annotations
+
+import asyncio
+import math
+from itertools import groupby
+from typing import TYPE_CHECKING, NamedTuple
+
+import msgspec
+
+from alacena.engine.remote.redis import uploads
+from alacena.engine.remote.redis.journal import NAME_BYTES, records
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+
+    from alacena.engine.base.generation import Generation
+    from alacena.engine.base.keys import EntryKey
+    from alacena.engine.base.remote_tier import Beginning, NewEntry
+    from alacena.engine.remote.backend import Argument
+
+MOST_TOGETHER = 100
+"""Entries of one script call: a server that is at work on more answers nobody else for too long."""
+
+MOST_GENERATIONS = 1_500
+_MOST_BYTES = 1 << 18
+"""What one call of several entries rests on and carries: an entry that has more goes by itself."""
+
+
+_HEAVY_BYTES = 1 << 20
+"""From here on, compressing and sealing a value would hold the loop up for milliseconds."""
+
+
+class Ground(NamedTuple):
+    """The generations that entries rest on, with their nonces: one object for all that rest on the same.
+
+    Attributes:
+        own: The nonces of the generations of the entry's key.
+        tags: Those of its tags.
+        stamps: All of them.
+    """
+
+    own: Sequence[bytes]
+    tags: Sequence[tuple[Generation, bytes]]
+    stamps: Sequence[tuple[Generation, bytes]]
+
+
+class Item(msgspec.Struct, eq=False, gc=False):
+    """One entry on its way: with what it is stored under, its bytes, and what it was read since."""
+
+    key: EntryKey
+    token: bytes
+    ground: Ground
+    new_entry: NewEntry
+    sealed: bytes
+    began: Beginning | None
+
+
+def is_large(items: Sequence[Item]) -> bool:
+    """Returns whether what is to be sent is one entry that goes in pieces."""
+    return len(items) == 1 and len(items[0].sealed) > uploads.PIECE_BYTES
+
+
+def life_ms(new_entry: NewEntry) -> int:
+    """Returns how long an entry is to live on the server; 0: for ever."""
+    if new_entry.fresh_for_s is None:
+        return 0
+    return max(1, math.ceil((new_entry.fresh_for_s + new_entry.stale_for_s) * 1000))
+
+
+def questions(items: Sequence[Item]) -> tuple[list[str], list[Argument]]:
+    """Returns the journals of the readings that brought entries, and the words that ask them.
+
+    Each is asked whether anything that covers an entry has ended since its reading began.
+    """
+    readings: dict[tuple[str, bytes, int, int], int] = {}
+    asked: list[Argument] = []
+    for item in items:
+        if item.began is None:
+            asked += (0, b"")
+            continue
+        began = item.began
+        journal, noted = began.journal
+        reading = (journal.name, noted[:NAME_BYTES], began.noted, began.began_ms)
+        place = readings.setdefault(reading, len(readings) + 1)
+        asked += (place, records(item.key.endings))
+    since: list[Argument] = [word for reading in readings for word in reading[1:]]
+    return [journal for journal, *_ in readings], [*since, *asked] if readings else []
+
+
+async def all_batches(
+    indexes: Sequence[int], new_entries: Sequence[NewEntry], make: Callable[[int], Item]
+) -> AsyncIterator[list[Item]]:
+    """Yields batches of entries, each for one call; a heavy one is compressed and sealed on a thread of its own meanwhile."""
+    for is_heavy, run in groupby(indexes, lambda index: _is_heavy(new_entries[index])):
+        if is_heavy:
+            for index in run:
+                yield [await asyncio.to_thread(make, index)]
+        else:
+            for some in _batches(map(make, run)):
+                yield some
+
+
+def _is_heavy(new_entry: NewEntry) -> bool:
+    content = new_entry.value if new_entry.payload is None else new_entry.payload
+    return isinstance(content, str | bytes) and len(content) > _HEAVY_BYTES
+
+
+def _batches(items: Iterator[Item]) -> Iterator[list[Item]]:
+    """Returns batches of entries, each for one call: no entry twice, and not so much that others wait for it."""
+    batch: list[Item] = []
+    entries: set[bytes] = set()
+    generations = size = 0
+    for item in items:
+        generations += len(item.ground.stamps)
+        size += len(item.sealed)
+        is_full = len(batch) >= MOST_TOGETHER or generations > MOST_GENERATIONS or size > _MOST_BYTES
+        if batch and (is_full or item.key.entry in entries):
+            yield batch
+            batch, entries = [], set()
+            generations, size = len(item.ground.stamps), len(item.sealed)
+        batch.append(item)
+        entries.add(item.key.entry)
+    if batch:
+        yield batch

@@ -5,23 +5,21 @@ from __future__ import annotations
 import asyncio
 import inspect
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final, TypeAlias
+from functools import partial
+from typing import TYPE_CHECKING, Any, Final
 
-from msgspec.structs import replace
-
-from alacena.engine.base.errors import BackendError, UnsharableValueError
+from alacena.engine.base.errors import BackendError
 from alacena.engine.base.remote_tier import Found, Held, Lookup
 from alacena.engine.base.ttl import UNSET, TtlOrUnset
 from alacena.engine.loading.load import LoadContext, Request, reads_under_way
 from alacena.engine.loading.one_shot import refuse_generator_function
-from alacena.engine.loading.single_flight import ClaimLeftError, ended, is_ended, is_order
+from alacena.engine.loading.single_flight import ended, is_ended, is_order
 from alacena.engine.reading.answers import align, value_of
-from alacena.engine.reading.decision import RENEWING, STALE, ReadDecision, may_stand_in, stand_in
 from alacena.engine.reading.filler import Fill, Filler
-from alacena.engine.reading.reader import cancel_all, consume, error_of, is_well
+from alacena.engine.reading.reader import cancel_all, error_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Iterable, Sequence
 
     from alacena.engine.base.keys import EntryKey
     from alacena.engine.base.policy import Policy
@@ -30,7 +28,7 @@ if TYPE_CHECKING:
     from alacena.engine.reading.answers import BatchLoader
     from alacena.engine.reading.common_parts import CommonParts
     from alacena.engine.reading.load_runner import LoadRunner
-    from alacena.engine.reading.reader import Reader
+    from alacena.engine.reading.reader import Reader, Wanted
     from alacena.engine.reading.tiered_lookup import TieredLookup
 
 
@@ -94,10 +92,6 @@ class _Place:
         return self.request.key
 
 
-_Wanted: TypeAlias = "tuple[Request, Found | None]"
-"""What is asked for, and the entry that is there."""
-
-
 class BatchRunner:
     """Reads and loads of many entries.
 
@@ -153,21 +147,14 @@ class BatchRunner:
         keys = list(unique.values())
         found = await self._tiers.find_many(keys, batch.policy, keep=batch.keep)
         answers: dict[bytes, Lookup[Any]] = {}
-        missing, behind = self._judge(batch, keys, found, answers)
-        self._start(behind, batch.loader, batch.policy)
+        missing: list[Wanted] = []
+        behind: list[Wanted] = []
+        self._judge(batch, keys, found, answers, missing, behind)
+        if behind:
+            self._start([one for one in behind if self._reader.find_flight(one[0]) is None], batch)
         for request, _ in missing:
             self._reader.admit(request.key, batch.policy)
-        while missing:
-            joined: set[bytes] = set()
-            flights = self._start(missing, batch.loader, batch.policy, joined)
-            again: dict[bytes, bool] = {}
-            landed = await self._wait_for_all(missing, flights, batch.policy, again)
-            for entry, lookup in landed.items():
-                self._counts.count_loaded_read(unique[entry], lookup, waited=entry in joined)
-            answers |= landed
-            missing = [(replace(r, alone=again[r.key.entry]), s) for r, s in missing if r.key.entry in again]
-            for request, _ in missing:
-                self._flights.check(request.key)
+        answers |= await self._reader.wait_for_loads(missing, partial(self._start, batch=batch))
         outcomes = [answers.get(entry) or hit for entry, hit in zip(unique, found, strict=True)]
         self._reader.report(
             ((key, self._report(outcome)) for key, outcome in zip(keys, outcomes, strict=True)), started
@@ -180,27 +167,27 @@ class BatchRunner:
         return [by_entry[key.entry] for key in batch.keys]
 
     def _judge(
-        self, batch: Batch, keys: Sequence[EntryKey], found: Sequence[Found | None], answers: dict[bytes, Lookup[Any]]
-    ) -> tuple[list[_Wanted], list[_Wanted]]:
-        """Returns the entries to load now, and those to load behind an answer; stale ones are put into ``answers``."""
-        missing: list[_Wanted] = []
-        behind: list[_Wanted] = []
+        self,
+        batch: Batch,
+        keys: Sequence[EntryKey],
+        found: Sequence[Found | None],
+        answers: dict[bytes, Lookup[Any]],
+        missing: list[Wanted],
+        behind: list[Wanted],
+    ) -> None:
+        """Puts each entry where it belongs: served as an answer, loaded now, loaded behind an answer."""
         is_eager = batch.policy.early_refresh_beta > 0
         for key, hit in zip(keys, found, strict=True):
             if hit is not None and hit.fresh_for_s > 0 and not is_eager:
                 self._counts.count_hit(hit)
                 continue  # most of a batch; the decision is known, and asking for it would cost as much as the rest
-            decision = self._reader.decide(key, hit, batch.policy)
-            if hit is None or decision is ReadDecision.WAIT:
-                self._counts.count_miss(key, hit)
+            answer, renews = self._reader.settle(key, hit, batch.policy)
+            if answer is None:
                 missing.append((batch.request(key), hit))
                 continue
-            answer = self._reader.answer(hit, decision)
-            if decision in STALE:
-                answers[key.entry] = answer
-            if decision in RENEWING:
+            answers[key.entry] = answer
+            if renews:
                 behind.append((batch.request(key, renew=True), hit))
-        return missing, behind
 
     def _count(self, told: Iterable[tuple[EntryKey, Found | None]]) -> None:
         for key, hit in told:
@@ -223,76 +210,19 @@ class BatchRunner:
         assert outcome is not None
         return self._filler.found(outcome) if isinstance(outcome, Found) else outcome
 
-    def _start(
-        self, wanted: Sequence[_Wanted], loader: BatchLoader, policy: Policy, joined: set[bytes] | None = None
-    ) -> list[Flight]:
-        """Joins the flights of what is being loaded, and adopts those of the rest at once: a later caller joins them.
-
-        The entries whose flights were there already are put into ``joined``.
-        """
-        flights = []
-        places = []
-        for request, stale in wanted:
-            flight = self._reader.find_flight(request)
-            if flight is None:
-                flight = self._flights.solo() if request.alone else self._flights.register(request.key.entry)
-                places.append(_Place(request, flight, replaces=stale is not None))
-            elif joined is not None:
-                joined.add(request.key.entry)
-            flights.append(flight)
+    def _start(self, wanted: Sequence[Wanted], batch: Batch) -> list[Flight]:
+        """Starts one load of many entries at once: a later caller joins it, and nobody's leaving cancels it."""
+        places = [
+            _Place(
+                request,
+                self._flights.solo() if request.alone else self._flights.register(request.key.entry),
+                replaces=stale is not None,
+            )
+            for request, stale in wanted
+        ]
         if places:
-            self._flights.own(self._run(places, loader, policy))
-        return flights
-
-    # Waiting
-
-    async def _wait_for_all(
-        self, wanted: Sequence[_Wanted], flights: Sequence[Flight], policy: Policy, again: dict[bytes, bool]
-    ) -> dict[bytes, Lookup[Any]]:
-        """Returns the outcomes of flights, or stale entries in place of those that fail or take too long.
-
-        Without those to ask for again, put into ``again``: ``False`` if a claim was left without a value, ``True``
-        (ask for this caller alone) if another caller has the value and nobody can copy it.
-        """
-        outcomes = {request.key.entry: flight.join() for (request, _), flight in zip(wanted, flights, strict=True)}
-        replaceable = all(may_stand_in(stale, policy) for _, stale in wanted)
-        try:
-            patience_s = self._reader.patience_s(flights, policy) if replaceable else None
-            await asyncio.wait(outcomes.values(), timeout=patience_s)
-            answers = {e: outcome.result() for e, outcome in outcomes.items() if is_well(outcome)}
-            if len(answers) < len(outcomes):
-                answers |= await self._stand_ins(wanted, outcomes, policy)
-            for entry, outcome in outcomes.items():
-                if entry not in answers:
-                    try:
-                        answers[entry] = await outcome
-                    except _ASK_AGAIN as error:
-                        again[entry] = isinstance(error, UnsharableValueError)
-        except asyncio.CancelledError:
-            for outcome in outcomes.values():
-                outcome.cancel()
-            raise
-        finally:
-            for outcome in outcomes.values():
-                if outcome.done():
-                    consume(outcome)
-                else:
-                    outcome.add_done_callback(consume)
-        return answers
-
-    async def _stand_ins(
-        self, wanted: Sequence[_Wanted], outcomes: Mapping[bytes, asyncio.Future[Lookup[Any]]], policy: Policy
-    ) -> dict[bytes, Lookup[Any]]:
-        """Returns stale entries, looked up once more: they may have been invalidated meanwhile, or renewed."""
-        keys = [r.key for r, stale in wanted if stale is not None and _has_failed(outcomes[r.key.entry])]
-        answers = {}
-        for key, hit in zip(keys, await self._tiers.find_many(keys, policy, keep=False), strict=True):
-            decision = stand_in(hit, policy, has_failed=outcomes[key.entry].done())
-            if hit is not None and decision is ReadDecision.SERVE:
-                answers[key.entry] = self._filler.found(hit)
-            elif hit is not None and decision is ReadDecision.SERVE_STALE:
-                answers[key.entry] = self._reader.stale(hit)
-        return answers
+            self._flights.own(self._run(places, batch.loader, batch.policy))
+        return [place.flight for place in places]
 
     # Loading
 
@@ -461,12 +391,3 @@ async def _never(_: object) -> None:
 
 
 _MISS: Final[Lookup[Any]] = Lookup(None, "none", found=False)
-
-
-_ASK_AGAIN: Final = (ClaimLeftError, UnsharableValueError)
-"""How loads end that say nothing of the source."""
-
-
-def _has_failed(outcome: asyncio.Future[Any]) -> bool:
-    """Returns whether a load has failed, or takes too long."""
-    return not outcome.done() or (outcome.exception() is not None and not isinstance(outcome.exception(), _ASK_AGAIN))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import math
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Final
 
 from msgspec.structs import replace
@@ -30,6 +31,8 @@ if TYPE_CHECKING:
     from alacena.engine.reading.load_runner import LoadRunner
     from alacena.engine.reading.tiered_lookup import TieredLookup
 
+    Wanted: TypeAlias = tuple[Request, Found | None]
+    Start: TypeAlias = Callable[[Sequence[Wanted]], Sequence[Flight]]
     Find: TypeAlias = Callable[[Sequence[EntryKey], Policy, bool], Coroutine[Any, Any, Found | None]]
 
 _log = logging.getLogger("alacena")
@@ -98,14 +101,14 @@ class Reader:
         """
         started, key = self._environment.now(), request.key
         found = await self._tiers.find(request.keys, request.policy, keep=request.keep, loads=True)
-        decision = self.decide(key, found, request.policy)
-        if found is None or decision is ReadDecision.WAIT:
-            self._counts.count_miss(key, found)
+        answer, renews = self.settle(key, found, request.policy)
+        if answer is None:
             self.admit(key, request.policy)
-            return self._finish(key, await self._join(request, found), started)
-        if decision in RENEWING:
+            answers = await self.wait_for_loads([(request, found)], self._start_one)
+            answer = answers[key.entry]
+        elif renews and found is not None:
             self._refresh_behind(request, found)
-        return self._finish(key, self.answer(found, decision), started)
+        return self._finish(key, answer, started)
 
     async def claim(
         self, request: Request, called: asyncio.Future[None]
@@ -131,23 +134,21 @@ class Reader:
         """
         started, key = self._environment.now(), request.key
         found = await self._tiers.find(request.keys, request.policy, keep=request.keep, loads=True)
-        decision = self.decide(key, found, request.policy)
+        decision = self._decide(key, found, request.policy)
         if decision is ReadDecision.SERVE_STALE_AND_RENEW and self._flights.get(key.entry) is None:
             decision = ReadDecision.WAIT  # the caller is the one to renew it
         if found is not None and decision is not ReadDecision.WAIT:
-            return self._finish(key, self.answer(found, decision), started)
+            return self._finish(key, self._answer(found, decision), started)
         self._counts.count_miss(key, found)
         self.admit(key, request.policy)
         while (flight := self.find_flight(request)) is not None:
-            try:
-                lookup = await self._wait_for(request, found, flight)
+            answers, again = await self._wait([(request, found)], [flight])
+            if not again:
+                lookup = answers[key.entry]
                 self._counts.count_loaded_read(key, lookup, waited=True)
                 return self._finish(key, lookup, started)
-            except ClaimLeftError:
-                self._flights.check(key)
-            except UnsharableValueError:
-                request = replace(request, alone=True)
-        flight = self._start(request, found)
+            request = again[0][0]
+        (flight,) = self._start_one([(request, found)])
         outcome = await _outcome_or_call(flight, called)
         if called.done():
             return flight, outcome
@@ -197,7 +198,18 @@ class Reader:
             reads.note(key.ident, lookup.tags)
         return lookup.within(self.report(((key, lookup),), started))
 
-    def decide(self, key: EntryKey, found: Found | None, policy: Policy) -> ReadDecision:
+    def settle(self, key: EntryKey, found: Found | None, policy: Policy) -> tuple[Lookup[Any] | None, bool]:
+        """Returns the answer of a read that may load, and whether a load behind it renews the entry; counts the read.
+
+        Without an answer, it joins the load of the entry, or starts it, and waits.
+        """
+        decision = self._decide(key, found, policy)
+        if found is None or decision is ReadDecision.WAIT:
+            self._counts.count_miss(key, found)
+            return None, False
+        return self._answer(found, decision), decision in RENEWING
+
+    def _decide(self, key: EntryKey, found: Found | None, policy: Policy) -> ReadDecision:
         """Returns what a read does with what it found, by the rule in `decision`."""
         has_failed = found is not None and self._source_backoff.is_active(key.entry)
         return decide(found, policy, has_failed=has_failed, random=self._environment.random)
@@ -212,7 +224,7 @@ class Reader:
         self._flights.check(key)
         self._source_backoff.repeat(key.entry, policy)
 
-    def answer(self, found: Found, decision: ReadDecision) -> Lookup[Any]:
+    def _answer(self, found: Found, decision: ReadDecision) -> Lookup[Any]:
         """Returns an entry that is served as an answer, and counts it."""
         if decision in STALE:
             self._counts.count_miss(found.key, found)
@@ -220,25 +232,114 @@ class Reader:
         self._counts.count_hit(found)
         return self._filler.found(found)
 
-    async def _join(self, request: Request, stale: Found | None) -> Lookup[Any]:
-        """Joins the load of the entry, or starts it; again as long as it is a claim that is left without a value."""
-        while True:
-            joined = self.find_flight(request)
-            flight = joined or self._start(request, stale)
+    async def wait_for_loads(self, wanted: Sequence[Wanted], start: Start) -> dict[bytes, Lookup[Any]]:
+        """Returns the outcome of the load of each entry, which is joined or started, however many there are.
+
+        Args:
+            wanted: What is asked for, each with the entry that is there.
+            start: Starts the loads of those that nobody is loading. What a load does that nobody waits for any more
+                is for it to say: a flight with a task of its own ends with the last caller, one of a batch goes on.
+        """
+        answers: dict[bytes, Lookup[Any]] = {}
+        while wanted:
+            joined = [self.find_flight(request) for request, _ in wanted]
+            lonely = [one for one, flight in zip(wanted, joined, strict=True) if flight is None]
+            started = iter(start(lonely) if lonely else ())
+            landed, again = await self._wait(wanted, [flight or next(started) for flight in joined])
+            for (request, _), flight in zip(wanted, joined, strict=True):
+                if (lookup := landed.get(request.key.entry)) is not None:
+                    self._counts.count_loaded_read(request.key, lookup, waited=flight is not None)
+            answers |= landed
+            wanted = again
+        return answers
+
+    async def _wait(
+        self, wanted: Sequence[Wanted], flights: Sequence[Flight]
+    ) -> tuple[dict[bytes, Lookup[Any]], list[Wanted]]:
+        """Waits for loads as long as the policy says, or lets expired entries stand in for those that fail or take too long.
+
+        Returns:
+            The outcomes, and what is to be asked for again: a claim was left without a value, or another caller has the
+            value and nobody can copy it.
+        """
+        # Two callers share a load, and the one that began it is cancelled:
+        # 1. The first caller starts the flight and joins it; the second joins it.
+        # 2. The first is cancelled. Its own future is cancelled, not the load's task: the second still waits for that.
+        # 3. The last future that is cancelled cancels the task. `asyncio.wait` cancels nothing, hence the `cancel` below.
+        outcomes = [flight.join() for flight in flights]
+        policy = wanted[0][0].policy
+        try:
+            if all(may_stand_in(stale, policy) for _, stale in wanted):
+                await asyncio.wait(outcomes, timeout=patience_s(flights, policy, self._environment.now()))
+            else:
+                for outcome in outcomes:
+                    with suppress(Exception):  # whatever one brings, the others are waited for; it is told below
+                        await outcome
+            answers = {} if all(map(is_well, outcomes)) else await self._stand_ins(wanted, outcomes)
+            again = await self._take(wanted, outcomes, answers)
+        except asyncio.CancelledError:
+            for outcome in outcomes:
+                outcome.cancel()
+            raise
+        finally:
+            for outcome in outcomes:
+                if not outcome.done():
+                    outcome.add_done_callback(consume)
+                elif len(outcomes) > 1:  # of several that failed, only the first is raised
+                    consume(outcome)
+        return answers, again
+
+    async def _take(
+        self,
+        wanted: Sequence[Wanted],
+        outcomes: Sequence[asyncio.Future[Lookup[Any]]],
+        answers: dict[bytes, Lookup[Any]],
+    ) -> list[Wanted]:
+        """Puts the outcomes among the answers where there is none yet. Returns what is to be asked for again."""
+        again: list[Wanted] = []
+        for (request, stale), outcome in zip(wanted, outcomes, strict=True):
+            if request.key.entry in answers:
+                continue
             try:
-                lookup = await self._wait_for(request, stale, flight)
+                answers[request.key.entry] = await outcome
             except ClaimLeftError:
                 # 1. Several callers wait for a claim, whose block ends without a value.
                 # 2. All of them wake. The first starts a load of its own; the others find that flight, and join it.
                 # 3. That load may by now wait for the load that asks here: joined unchecked, both would wait for ever.
                 self._flights.check(request.key)
+                again.append((request, stale))
             except UnsharableValueError:
                 if request.alone:
                     raise
-                request = replace(request, alone=True)
-            else:
-                self._counts.count_loaded_read(request.key, lookup, waited=joined is not None)
-                return lookup
+                again.append((replace(request, alone=True), stale))
+        return again
+
+    async def _stand_ins(
+        self, wanted: Sequence[Wanted], outcomes: Sequence[asyncio.Future[Lookup[Any]]]
+    ) -> dict[bytes, Lookup[Any]]:
+        """Returns entries that stand in for loads that failed or take too long.
+
+        They are looked up once more at that moment: they may have been invalidated, or renewed, meanwhile.
+        """
+        failed = [
+            (request, outcome)
+            for (request, stale), outcome in zip(wanted, outcomes, strict=True)
+            if may_stand_in(stale, request.policy) and _has_failed(outcome)
+        ]
+        answers: dict[bytes, Lookup[Any]] = {}
+        found = await self._tiers.find_all_again([request for request, _ in failed])
+        for (request, outcome), hit in zip(failed, found, strict=True):
+            decision = stand_in(hit, request.policy, has_failed=outcome.done())
+            if hit is not None and decision is ReadDecision.SERVE:
+                answers[request.key.entry] = self._filler.found(hit)
+            elif hit is not None and decision is ReadDecision.SERVE_STALE:
+                if outcome.done() and not any(answer.source == "stale" for answer in answers.values()):
+                    _log.warning(
+                        "serving %s/%s stale: its source failed: %r",
+                        hit.key.data_type, hit.key.resource_id, outcome.exception(),
+                    )  # fmt: skip
+                answers[request.key.entry] = self.stale(hit)
+        return answers
 
     def find_flight(self, request: Request) -> Flight | None:
         """Returns the load under way that a request joins, if there is one."""
@@ -247,54 +348,13 @@ class Reader:
             self._counts.shared_loads += 1
         return flight
 
-    def _start(self, request: Request, stale: Found | None) -> Flight:
-        return self._flights.start(
+    def _start_one(self, wanted: Sequence[Wanted]) -> list[Flight]:
+        """Starts the load of one entry. Its loader is given the entry that is there."""
+        ((request, stale),) = wanted
+        flight = self._flights.start(
             request.key.entry, lambda started: self._runner.run(started, request, stale), alone=request.alone
         )
-
-    async def _wait_for(self, request: Request, stale: Found | None, flight: Flight) -> Lookup[Any]:
-        """Waits for a load as long as the policy says, or lets an expired entry stand in for it."""
-        if not may_stand_in(stale, request.policy):
-            return await flight.join()  # type: ignore[no-any-return]
-        # Two callers share a load, and the one that began it is cancelled:
-        # 1. The first caller starts the flight and joins it; the second joins it.
-        # 2. The first is cancelled. Its own future is cancelled, not the load's task: the second still waits for that.
-        # 3. The last future that is cancelled cancels the task. `asyncio.wait` cancels nothing, hence the `cancel` below.
-        outcome = flight.join()
-        outcome.add_done_callback(consume)
-        try:
-            return await self._wait_or_serve_stale(request, outcome, self.patience_s((flight,), request.policy))
-        except asyncio.CancelledError:
-            outcome.cancel()
-            raise
-
-    def patience_s(self, flights: Iterable[Flight], policy: Policy) -> float | None:
-        """Seconds to wait for loads that expired entries may stand in for; ``None``: without limit."""
-        return patience_s(flights, policy, self._environment.now())
-
-    async def _wait_or_serve_stale(
-        self, request: Request, outcome: asyncio.Future[Lookup[Any]], patience_s: float | None
-    ) -> Lookup[Any]:
-        """Waits for a load that a stale entry may stand in for, if the load takes too long or fails.
-
-        The entry is looked up once more at that moment: it may have been invalidated, or renewed, meanwhile.
-        """
-        policy = request.policy
-        await asyncio.wait((outcome,), timeout=patience_s)
-        error = outcome.exception() if outcome.done() else None
-        if outcome.done() and (error is None or isinstance(error, UnsharableValueError | ClaimLeftError)):
-            return outcome.result()
-        found = await self._tiers.find_again(request.keys, policy, keep=request.keep)
-        decision = stand_in(found, policy, has_failed=error is not None)
-        if found is None or decision is ReadDecision.WAIT:
-            return await outcome
-        if decision is ReadDecision.SERVE:
-            return self._filler.found(found)
-        if error is not None:
-            _log.warning(
-                "serving %s/%s stale: its source failed: %r", found.key.data_type, found.key.resource_id, error
-            )
-        return self.stale(found)
+        return [flight]
 
     def _refresh_behind(self, request: Request, found: Found) -> None:
         """Renews an entry that is being answered with; the loader gets a copy of its own."""
@@ -307,6 +367,15 @@ class Reader:
 
 
 _NOTHING: Final[Lookup[Any]] = Lookup(None, "none", found=False)
+
+
+_ASK_AGAIN: Final = (ClaimLeftError, UnsharableValueError)
+"""How loads end that say nothing of the source."""
+
+
+def _has_failed(outcome: asyncio.Future[Any]) -> bool:
+    """Returns whether a load has failed, or takes too long."""
+    return not outcome.done() or (outcome.exception() is not None and not isinstance(outcome.exception(), _ASK_AGAIN))
 
 
 async def _outcome_or_call(flight: Flight, called: asyncio.Future[None]) -> asyncio.Future[Lookup[Any]]:

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from alacena.engine.base.policy import Policy
     from alacena.engine.base.remote_tier import LeaseRequest, Permit
     from alacena.engine.coherence.value_store import ValueStore
+    from alacena.engine.loading.load import Request
     from alacena.engine.memory import MemoryTier
     from alacena.engine.reading.common_parts import CommonParts
 
@@ -199,10 +200,18 @@ class TieredLookup:
         self._counts.count_hit(found)
         return found
 
-    async def find_again(self, keys: Sequence[EntryKey], policy: Policy, *, keep: bool) -> Found | None:
-        """Returns the entry that is alive now, fresh or stale: the one that was found before may have been invalidated since."""
-        found = self._alive_in_memory(keys) if keep else None
-        return found if found is not None else await self.find(keys, policy, keep=keep, loads=True)
+    async def find_all_again(self, requests: Sequence[Request]) -> list[Found | None]:
+        """Returns the entries that are alive now, fresh or stale: those found before may have been invalidated since.
+
+        Args:
+            requests: What is asked for, all of one type; several each at their own key only.
+        """
+        if len(requests) != 1:
+            keys = [request.key for request in requests]
+            return await self.find_many(keys, requests[0].policy, keep=False) if keys else []
+        (one,) = requests
+        found = self._alive_in_memory(one.keys) if one.keep else None
+        return [found if found is not None else await self.find(one.keys, one.policy, keep=one.keep, loads=True)]
 
     async def find_many(self, keys: Sequence[EntryKey], policy: Policy, *, keep: bool) -> list[Found | None]:
         """Finds many entries, each at its own key only, in memory and then at once on the remote tier."""

@@ -53,6 +53,10 @@ class Servers(Protocol):
         """Returns every node that was ever asked for."""
         ...
 
+    def shortest_way(self, node: Node) -> Callable[..., Awaitable[Any]]:
+        """Returns the function that asks a node for one entry."""
+        ...
+
     def refresh(self) -> None:
         """Takes over what the nodes vouch for together."""
         ...

@@ -188,6 +188,7 @@ class TenantSegment(msgspec.Struct, gc=False, eq=False):
         self._newest = None
         self.count = self.bytes = 0
         self.floor = self.ceiling = 0.0
+        self.turn = -1
         for tally in self.each_tally():
             tally.entries = tally.bytes = 0
         return full

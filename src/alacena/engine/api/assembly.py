@@ -94,6 +94,18 @@ class Parts:
             await take_apart(steps, deadline)
         finally:
             self.memory.clear()
+            await self._free_memory()
+
+    async def _free_memory(self) -> None:
+        """Takes apart what was in memory, a little in each turn of the loop."""
+        import asyncio
+
+        try:
+            while self.memory.expire(0.0, _EXPIRY_STEP):
+                await asyncio.sleep(0)
+        finally:
+            while self.memory.expire(0.0, _EXPIRY_STEP):
+                pass
 
     async def _drain(self, deadline: Deadline) -> None:
         await self.flights.drain(deadline.left_s())
@@ -269,7 +281,11 @@ def _elements(codec: Codec, settings: Settings, keyring: Keyring | None) -> Elem
 
 def _memory(settings: Settings, environment: Environment, keys: Keys, counts: Counts) -> MemoryTier:
     return MemoryTier(
-        MemoryBounds(max_bytes=settings.memory_max_bytes, max_entries=settings.memory_max_entries),
+        MemoryBounds(
+            max_bytes=settings.memory_max_bytes,
+            max_entries=settings.memory_max_entries,
+            weights=settings.memory_weights,
+        ),
         environment=environment,
         ident_of=keys.ident_of,
         counts=counts,

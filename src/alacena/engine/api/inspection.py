@@ -142,6 +142,9 @@ class InspectionVerbs(ABC):
     def stats(self) -> dict[str, Any]:
         """Counts since the cache was opened, and what memory holds by tenant and type.
 
-        Cost: linear in the number of entries; :meth:`snapshot` costs nothing.
+        Of more than 2,000 tenants, memory is told as :meth:`snapshot` tells it: those with the most reads and bytes one by
+        one, all others under the tenant ``None``.
+
+        Cost: up to 5 ms, however much is held; :meth:`snapshot` costs nothing.
         """
         return self._open_parts().stats()

@@ -35,6 +35,9 @@ class Settings:
     """What the memory tier may hold, in bytes."""
     memory_max_entries: int | None = None
     """The same in entries; ``None``: bytes alone decide."""
+    memory_weights: Mapping[str, float] = field(default_factory=lambda: MappingProxyType({}))
+    """Shares of memory by tenant id, if tenants differ: twice the weight is sure of twice the bytes. A tenant that is not
+    named has 1."""
     ttl_default_s: float = 3600.0
     """Freshness of a type that no policy names, in seconds."""
     ttl_jitter_ratio: float = 0.1
@@ -188,7 +191,8 @@ def _parse(kind: str, text: str) -> Any:
     if kind.startswith("Mapping"):
         # From the right: the id of a tenant may hold "=".
         pairs = (pair.rsplit("=", 1) for pair in text.split(",") if pair)
-        return {tenant: int(count) for tenant, count in pairs}
+        number = float if "float" in kind else int
+        return {tenant: number(count) for tenant, count in pairs}
     if kind == "bool":
         if text.lower() not in _BOOLS:
             raise ValueError(text)
@@ -211,7 +215,7 @@ def _problem(name: str, value: object) -> str | None:
     if kind.startswith("str"):
         return _text_problem(name, value)
     if kind.startswith("Mapping"):
-        return _buckets_problem(value)
+        return _buckets_problem(value) if "int" in kind else _weights_problem(value)
     return _number_problem(name, kind, value)
 
 
@@ -236,6 +240,13 @@ def _buckets_problem(value: object) -> str | None:
     if all(isinstance(tenant, str) and type(count) is int and 1 <= count <= 1024 for tenant, count in items):
         return None
     return f"must map tenant ids to 1..1024 buckets, not {value!r}"
+
+
+def _weights_problem(value: object) -> str | None:
+    items = list(value.items()) if hasattr(value, "items") else [(None, None)]
+    if all(isinstance(tenant, str) and _number_problem("", "float", weight) is None for tenant, weight in items):
+        return None
+    return f"must map tenant ids to weights above 0, not {value!r}"
 
 
 def _number_problem(name: str, kind: str, value: object) -> str | None:

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from alacena.engine.base.generation import Generation
 from alacena.engine.base.keys import MARK
+from alacena.engine.memory.sharded_dict import ShardedDict
 
 if TYPE_CHECKING:
     from collections.abc import Container, Iterable, Mapping
@@ -60,7 +61,7 @@ class GenerationTable:
         self.memory = memory
         self._flights = flights
         self.barred: Container[str] | None = None
-        self._generations: dict[str, Generation] = {}
+        self._generations: ShardedDict[str, Generation] = ShardedDict()
         self._turns: deque[str] = deque()
         self._shared: dict[tuple[str, ...], tuple[Generation, ...]] = {}
         self._watchers: dict[bytes, set[asyncio.Future[bool]]] = {}

@@ -31,47 +31,51 @@ class FairShares:
     quarter: a departed tenant's entries do not keep the room of the living. One hit or put restores it.
 
     Attributes:
+        weights: The configured weights.
         single: Whether one tenant has the tier for itself.
     """
 
-    __slots__ = ("_audit_credit", "_audits", "_levels", "_top", "_weights", "single")
+    __slots__ = ("_audit_credit", "_holders", "_levels", "_next", "_top", "single", "weights")
 
     def __init__(self, weights: Mapping[str, float] | None) -> None:
         wrong = {tenant: weight for tenant, weight in (weights or {}).items() if not 0.0 < weight < float("inf")}
         if wrong:
             raise SettingsError(f"memory weights must be positive finite numbers, not {wrong}")
-        self._weights: Mapping[str, float] = weights or {}
-        self._levels: dict[int, dict[TenantSegment, None]] = {}
+        self.weights: Mapping[str, float] = weights or {}
+        # Lists in which each segment knows its place: a dict would hold the loop up now and then to grow.
+        self._levels: dict[int, list[TenantSegment]] = {}
+        self._holders: list[TenantSegment] = []
         self._top = 0
-        self._audits: dict[TenantSegment, int] = {}
+        self._next = 0
         self._audit_credit = 0
         self.single = False
 
     def weight_of(self, tenant: object) -> float:
         """Returns the configured weight of a tenant; 1 if there is none."""
-        return self._weights.get(tenant, 1.0) if isinstance(tenant, str) else 1.0
+        return self.weights.get(tenant, 1.0) if isinstance(tenant, str) else 1.0
 
     def place(self, segment: TenantSegment) -> None:
         """Puts a segment on its level, once its bytes have crossed the borders of the one it stands on."""
         self._leave(segment)
         if not segment.bytes:
-            self._audits.pop(segment, None)
-            self.single = len(self._audits) == 1
+            if segment.turn >= 0:
+                last = self._holders.pop()
+                if last is not segment:
+                    self._holders[segment.turn] = last
+                    last.turn = segment.turn
+                segment.turn = -1
+            self.single = len(self._holders) == 1
             return
-        self._audits.setdefault(segment, segment.put_count)
-        was_single, self.single = self.single, len(self._audits) == 1
+        if segment.turn < 0:
+            segment.turn = len(self._holders)
+            segment.audited = segment.put_count
+            self._holders.append(segment)
+        was_single, self.single = self.single, len(self._holders) == 1
         if was_single and not self.single:
-            for other in self._audits.keys() - {segment}:
+            for other in self._holders[:-1]:
                 self._leave(other)
                 self._enter(other)
         self._enter(segment)
-
-    def clear(self) -> None:
-        """Forgets every segment."""
-        self._levels.clear()
-        self._audits.clear()
-        self._top = 0
-        self.single = False
 
     def find_heaviest(self, putting: TenantSegment) -> TenantSegment:
         """Returns the segment to take from, if there are several.
@@ -84,17 +88,17 @@ class FairShares:
             self._top = max(self._levels)
         if putting.bytes >= _LEVEL_WIDTH**self._top * _scale(putting):
             return putting
-        return next(iter(self._levels[self._top]))
+        return self._levels[self._top][0]
 
     def audit(self, entries: int) -> None:
         """Accounts for one eviction, and now and then looks whether the next tenant in turn is still alive."""
-        self._audit_credit += len(self._audits)
+        self._audit_credit += len(self._holders)
         if self._audit_credit < entries * _ENTRIES_PER_AUDIT:
             return
         self._audit_credit = 0
-        segment = next(iter(self._audits))
-        before = self._audits.pop(segment)
-        self._audits[segment] = segment.put_count
+        self._next = (self._next + 1) % len(self._holders)
+        segment = self._holders[self._next]
+        before, segment.audited = segment.audited, segment.put_count
         if segment.put_count != before or segment.is_used(_AUDIT_SAMPLE):
             self._set_idle(segment, 0)
         elif segment.idle < _MOST_IDLE:
@@ -121,13 +125,18 @@ class FairShares:
         segment.level = level
         segment.floor = _LEVEL_WIDTH**level * scale
         segment.ceiling = segment.floor * _LEVEL_WIDTH
-        self._levels.setdefault(level, {})[segment] = None
+        neighbours = self._levels.setdefault(level, [])
+        segment.rank = len(neighbours)
+        neighbours.append(segment)
         self._top = max(self._top, level)
 
     def _leave(self, segment: TenantSegment) -> None:
         if 0.0 < segment.ceiling < math.inf:
             level = self._levels[segment.level]
-            del level[segment]
+            last = level.pop()
+            if last is not segment:
+                level[segment.rank] = last
+                last.rank = segment.rank
             if not level:
                 del self._levels[segment.level]
         segment.floor = segment.ceiling = 0.0

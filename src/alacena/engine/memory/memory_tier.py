@@ -12,8 +12,10 @@ from alacena.engine.base.miss_reasons import EXPIRED, INVALIDATED, TOO_LARGE
 from alacena.engine.memory.eviction_history import EvictionHistory
 from alacena.engine.memory.expiry_buckets import ExpiryBuckets
 from alacena.engine.memory.fair_shares import FairShares
+from alacena.engine.memory.memory_counters import MemoryCounts
 from alacena.engine.memory.memory_walk import MemoryWalk
 from alacena.engine.memory.remains import Remains
+from alacena.engine.memory.sharded_dict import ShardedDict
 from alacena.engine.memory.tenant_segment import TenantSegment
 
 if TYPE_CHECKING:
@@ -21,23 +23,21 @@ if TYPE_CHECKING:
 
     from alacena.engine.base.environment import Environment
     from alacena.engine.memory.memory_bounds import MemoryBounds
-    from alacena.engine.memory.memory_counters import MemoryCounts
     from alacena.engine.memory.memory_entry import MemoryEntry
 
 _KEPT_EMPTY_TENANTS = 1024
 _EXPIRED_PER_PUT = 4
 _SWEPT_PER_PUT = 4
 
-_SMALL_TABLE_BYTES = 1 << 20
-_SPARSE_BYTES = 2048
-"""A table that takes more than that for each entry is rebuilt; one that has just grown takes a tenth of it."""
+_TOLD_ONE_BY_ONE = 2_000
+"""Tenants up to which ``stats`` lists each of them."""
 
 
 class MemoryTier:
     """Entries in this process: bounded by bytes, fair between tenants, expiring without being read.
 
-    Synchronous, for one thread: the one that runs the event loop. Every call but ``stats`` and ``clear`` does a bounded
-    amount of work, whatever the number of entries.
+    Synchronous, for one thread: the one that runs the event loop. Every call does a bounded amount of work, whatever the
+    number of entries and tenants.
 
     A hit costs a look-up, three comparisons and one write (``entry.hits``). Everything else happens when entries come
     and go: each tenant's ``TenantSegment`` decides what it keeps, ``FairShares`` which tenant gives when the tier is full,
@@ -64,6 +64,7 @@ class MemoryTier:
         "__weakref__",
         "_by_wire_key",
         "_bytes",
+        "_counts",
         "_empty",
         "_ghosts",
         "_ident_of",
@@ -90,7 +91,7 @@ class MemoryTier:
         ident_of: Callable[[bytes], tuple[Any, ...] | None] = lambda _: None,
         counts: Counts | None = None,
     ) -> None:
-        self.entries: dict[tuple[Any, ...], MemoryEntry] = {}
+        self.entries: ShardedDict[tuple[Any, ...], MemoryEntry] = ShardedDict()
         self.epoch = 0
         self.serving_until = math.inf
         self._max_bytes = bounds.max_bytes
@@ -99,14 +100,15 @@ class MemoryTier:
         self._now = environment.now
         self._ident_of = ident_of
         self._bytes = 0
-        self._by_wire_key: dict[bytes, MemoryEntry] = {}
-        self._segments: dict[object, TenantSegment] = {}
+        self._by_wire_key: ShardedDict[bytes, MemoryEntry] = ShardedDict()
+        self._segments: ShardedDict[object, TenantSegment] = ShardedDict()
         self._empty: dict[object, None] = {}
         self._remains = remains = Remains()
         self._shares = FairShares(bounds.weights)
         self._ghosts = EvictionHistory()
         self._wheel = ExpiryBuckets()
         counts = counts or Counts()
+        self._counts = counts
         self._reasons = counts.reasons
         self._walk = MemoryWalk(self.entries, self._segments, remains, counts)
         # For a tier that is dropped without being closed: nothing else would take its entries apart. At the interpreter's
@@ -138,8 +140,11 @@ class MemoryTier:
             ident: Key of the entry.
             now: ``environment.now()`` of this read.
         """
-        entry = self.entries.get(ident)
-        if entry is None or now >= entry.fresh_until or now > self.serving_until:
+        try:
+            entry = self.entries[ident]
+        except KeyError:
+            return None
+        if now >= entry.fresh_until or now > self.serving_until:
             return None
         if entry.checked != self.epoch and not self._is_alive(entry):
             return None
@@ -176,7 +181,7 @@ class MemoryTier:
         """
         if entry.queue is not None:
             raise UsageError(f"entry {entry.ident!r} was put already: make a new one for each put")
-        if self._remains.queues or self._remains.segments:
+        if self._remains.queues or self._remains.segments or self._remains.parts:
             self._remains.sweep(_SWEPT_PER_PUT, self._walk.collect, self._wheel)
         now = self._now() if now is None else now
         ident, entries = entry.ident, self.entries
@@ -214,8 +219,7 @@ class MemoryTier:
         now = self._now()
         if (
             not entries
-            or self._remains.queues
-            or self._remains.segments
+            or self._remains.is_left
             or not self._have_room(entries)
             or not self._are_newcomers(entries, now)
         ):
@@ -268,21 +272,21 @@ class MemoryTier:
         The entries are taken apart little by little, by the calls of ``put`` and ``expire`` that follow; until then
         their values take memory that ``held_bytes`` does not count.
 
-        Cost: linear, but some tens of nanoseconds an entry: its place in the index is given up.
+        Cost: up to 3 ms, however much there is.
         """
-        self.entries.clear()
-        self._by_wire_key.clear()
+        remains = self._remains
+        remains.tables += self.entries.empty()
+        remains.tables += self._by_wire_key.empty()
         self._bytes = 0
         self._wheel = ExpiryBuckets()
-        self._shares.clear()
+        shares, self._shares = self._shares, FairShares(self._shares.weights)
         self._empty.clear()
         if len(self._segments) > _KEPT_EMPTY_TENANTS:
-            segments = list(self._segments.values())
-            self._remains.segments += segments[:-_KEPT_EMPTY_TENANTS]
-            self._segments.clear()
-            self._segments.update({segment.tenant: segment for segment in segments[-_KEPT_EMPTY_TENANTS:]})
+            remains.tables.append(shares)
+            remains.parts.append(list(next(self._segments.parts())))
+            remains.parts += [shard.values() for shard in self._segments.empty()]
         for segment in self._segments.values():
-            self._remains.queues += segment.clear()
+            remains.queues += segment.clear()
         self._empty.update(dict.fromkeys(self._segments))
         self._walk.clear()
 
@@ -293,9 +297,13 @@ class MemoryTier:
         its life after its death (an eighth of a second, for the shortest lives); readers never see it in between.
 
         Returns:
-            How many entries were freed, those included that ``clear`` had left to be taken apart.
+            How much of the budget it took: 1 for an entry that was freed, those included that ``clear`` had left to be taken
+            apart, and all of it for a table that ``clear`` had left.
         """
-        freed = self._remains.sweep(budget, self._walk.collect, self._wheel)
+        if self._remains.tables:
+            self._remains.tables.pop()
+            return budget
+        freed = self._remains.sweep(budget, self._walk.collect, self._wheel) if self._remains.is_left else 0
         for _ in range(budget - freed):
             entry = self._wheel.pop(now)
             if entry is None:
@@ -309,11 +317,10 @@ class MemoryTier:
 
         A dict does not shrink while entries leave, but when others come. To be called from a timer, between sweeps.
 
-        Cost: two comparisons; or, now and then, about what it took the dict to grow to its size: 7 ms for a million
-        entries. One table a call.
+        Cost: some comparisons; or, now and then, a millisecond.
         """
-        if not _compact(self.entries):
-            _compact(self._by_wire_key)
+        self.entries.compact()
+        self._by_wire_key.compact()
 
     def collect(self, budget: int) -> bool:
         """Collects the hits of some entries, and goes on with others the next time.
@@ -333,12 +340,21 @@ class MemoryTier:
     def stats(self) -> dict[tuple[Any, Any], MemoryCounts]:
         """Returns the counts by ``(tenant_id, data_type)``.
 
-        Hits are counted where they happen, in the entries, and collected from there: of a tier with more than 10,000
-        entries, from some thousands a call, so that what it says of hits trails behind. All else is exact.
+        Hits are counted where they happen, in the entries, and collected from there: of a tier with more than some
+        thousand entries, from some thousands a call, so that what it says of hits trails behind. All else is exact for
+        up to 2,000 tenants. If there are more, the counts are those of the snapshot, as of its last walk: the tenants
+        with the most reads and bytes one by one, and all others under the tenant ``None``.
 
-        Cost: linear in the number of pairs of tenant and type, not in that of entries.
+        Cost: up to 3 ms.
         """
         self._walk.catch_up()
+        if len(self._segments) > _TOLD_ONE_BY_ONE:
+            return {
+                (row.tenant_id, row.data_type): MemoryCounts(
+                    row.entries, row.bytes, row.reads.memory, row.evictions, row.expirations
+                )
+                for row in self._counts.rows()
+            }
         return {
             (segment.tenant, tally.data_type): tally.counts
             for segment in self._segments.values()
@@ -481,13 +497,3 @@ class MemoryTier:
             segment = self._segments.pop(tenant)
             self._walk.remove(segment)
             segment.unlink()
-
-
-def _compact(table: dict[Any, MemoryEntry]) -> bool:
-    if table.__sizeof__() <= max(_SMALL_TABLE_BYTES, _SPARSE_BYTES * len(table)):
-        return False
-    left = dict(table)
-    # In place: readers hold on to the table itself.
-    table.clear()
-    table.update(left)
-    return True

@@ -17,8 +17,11 @@ if TYPE_CHECKING:
     from alacena.engine.memory.remains import Remains
     from alacena.engine.memory.tenant_segment import TenantSegment
 
-_AT_ONCE = 10_000
-"""Entries that one call of :meth:`MemoryWalk.catch_up` collects the hits of."""
+_FEW = 5_000
+"""Entries that one call of :meth:`MemoryWalk.catch_up` looks at all of."""
+
+_AT_ONCE = 1_000
+"""Entries that it goes on by if there are more: they may be as many tenants, which take longer."""
 
 _REMEMBERED = 8
 """Entries by which a walk finds its place again: most of those that it stood at are still there a moment later."""
@@ -157,10 +160,10 @@ class MemoryWalk:
 
     def catch_up(self) -> None:
         """Collects the hits of all entries; if they would hold the loop up, of the next ones in turn."""
-        if len(self._entries) > _AT_ONCE:
+        if len(self._entries) > _FEW:
             self.step(_AT_ONCE)
             return
-        gone = itertools.islice(self._remains.entries(), _AT_ONCE)
+        gone = itertools.islice(self._remains.entries(), _FEW)
         for entry in itertools.chain(self._entries.values(), gone):
             self.collect(entry)
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 from zlib import crc32
+
+import msgspec
 
 from alacena.engine.memory.eviction_history import STAMP_MASK
 from alacena.engine.memory.memory_counters import MemoryCounters
@@ -28,7 +30,7 @@ _STAMPS_PER_CAPACITY = 8
 """The number of bits by which the clock of puts is coarser than a capacity: entries share the number that says when they came."""
 
 
-class TenantSegment:
+class TenantSegment(msgspec.Struct, gc=False, eq=False):
     """A window for newcomers and a main queue for the proven, in the manner of W-TinyLFU, with lazy hit counts.
 
     A hit only counts itself in its entry. The policy reads the counts when it meets the entry again: on its way from the
@@ -43,53 +45,36 @@ class TenantSegment:
 
     Sources: W-TinyLFU (Einziger, Friedman, Manes 2017); lazy promotion by second chances (CLOCK, and Yang et al.,
     *FIFO queues are all you need*, 2023); an adaptive border (ARC, Megiddo and Modha 2003).
+
+    The garbage collector does not see it, as it does not see the entries.
     """
 
-    __slots__ = (
-        "_capacity",
-        "_dial",
-        "_epoch",
-        "_events",
-        "_ghosts",
-        "_main",
-        "_newest",
-        "_old",
-        "_stamp",
-        "_turn_at",
-        "_young",
-        "bytes",
-        "ceiling",
-        "count",
-        "floor",
-        "idle",
-        "level",
-        "place",
-        "put_count",
-        "tallies",
-        "tenant",
-        "weight",
-    )
-
-    def __init__(self, tenant: object, weight: float, ghosts: EvictionHistory) -> None:
-        self.tenant = tenant
-        self.weight = weight
-        self.tallies: MemoryCounters | None = None
-        self.count = 0
-        self.bytes = 0
-        self.put_count = 0
-        self.idle = 0
-        self.level = 0
-        self.place = 0
-        self.floor = self.ceiling = 0.0
-        self._ghosts = ghosts
-        self._dial = WindowSizer()
-        self._young, self._old, self._main = EntryQueue(), EntryQueue(), EntryQueue()
-        self._newest: MemoryEntry | None = None
-        self._capacity = 1
-        self._turn_at = 0
-        self._events = 0
-        self._epoch = 0
-        self._stamp = 0
+    tenant: Any
+    weight: float
+    _ghosts: EvictionHistory
+    tallies: MemoryCounters | None = None
+    count: int = 0
+    bytes: int = 0
+    put_count: int = 0
+    idle: int = 0
+    level: int = 0
+    # Its places in the lists of the walk, of the shares' level and of their audits, and what it had put at the last audit.
+    place: int = 0
+    rank: int = 0
+    turn: int = -1
+    audited: int = 0
+    floor: float = 0.0
+    ceiling: float = 0.0
+    _dial: WindowSizer = msgspec.field(default_factory=WindowSizer)
+    _young: EntryQueue = msgspec.field(default_factory=EntryQueue)
+    _old: EntryQueue = msgspec.field(default_factory=EntryQueue)
+    _main: EntryQueue = msgspec.field(default_factory=EntryQueue)
+    _newest: Any = None
+    _capacity: int = 1
+    _turn_at: int = 0
+    _events: int = 0
+    _epoch: int = 0
+    _stamp: int = 0
 
     @property
     def queues(self) -> tuple[EntryQueue, EntryQueue, EntryQueue]:
@@ -203,6 +188,7 @@ class TenantSegment:
         self._newest = None
         self.count = self.bytes = 0
         self.floor = self.ceiling = 0.0
+        self.turn = -1
         for tally in self.each_tally():
             tally.entries = tally.bytes = 0
         return full

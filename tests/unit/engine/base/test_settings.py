@@ -54,6 +54,10 @@ def test_a_text_that_is_none_is_named(name, value):
         ({"tenant_buckets": {"a": True}}, "tenant_buckets: must map"),
         ({"tenant_buckets": {3: 2}}, "tenant_buckets: must map"),
         ({"tenant_buckets": ["a"]}, "tenant_buckets: must map"),
+        ({"memory_weights": {"a": 0}}, "memory_weights: must map tenant ids to weights above 0"),
+        ({"memory_weights": {"a": float("inf")}}, "memory_weights: must map"),
+        ({"memory_weights": {"a": "2"}}, "memory_weights: must map"),
+        ({"memory_weights": 2}, "memory_weights: must map"),
     ],
 )
 def test_what_is_wrong_is_said(settings, why):
@@ -84,6 +88,7 @@ def test_the_environment_is_read_by_kind():
             "ALACENA_LEASE_S": "2.5",
             "ALACENA_NAMESPACE": "ours",
             "ALACENA_TENANT_BUCKETS": "big=8,with=sign=2",
+            "ALACENA_MEMORY_WEIGHTS": "big=2.5,small=1",
             "ALACENA_KEY_SECRET": "",
             "UNRELATED": "x",
         },
@@ -93,6 +98,7 @@ def test_the_environment_is_read_by_kind():
     assert (settings.memory_max_bytes, settings.memory_max_entries, settings.lease_s) == (1000, None, 2.5)
     assert (settings.namespace, settings.hold_s, settings.key_secret) == ("ours", 9, None)
     assert settings.tenant_buckets == {"big": 8, "with=sign": 2}
+    assert settings.memory_weights == {"big": 2.5, "small": 1.0}
 
 
 def test_our_own_name_wins_over_redis_url_and_arguments_over_both():

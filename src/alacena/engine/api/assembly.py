@@ -210,7 +210,7 @@ async def _assemble(
     desk.start()
     observation = observe(
         common, memory=memory, flights=flights, source_backoff=source_backoff, health=health, store=store,
-        is_shared=url is not None,
+        locks=desk.locks, is_shared=url is not None,
     )  # fmt: skip
     return Parts(
         keys=keys,

@@ -11,6 +11,7 @@ from alacena.engine.api.answers import Answers
 from alacena.engine.api.recorder import Recorder
 
 if TYPE_CHECKING:
+    from alacena.coordination.locks import Locks
     from alacena.engine.base.health import Health
     from alacena.engine.loading.single_flight import SingleFlight
     from alacena.engine.loading.source_backoff import SourceBackoff
@@ -42,6 +43,7 @@ def observe(
     source_backoff: SourceBackoff,
     health: Health,
     store: Backend,
+    locks: Locks,
     is_shared: bool,
 ) -> Observation:
     """Begins to record, and to tell the others if the store is shared with any."""
@@ -52,6 +54,7 @@ def observe(
         answers.by_question(),
         every_s=common.settings.fleet_every_s if is_shared else None,
         is_seen=common.settings.fleet_every_s is not None,
+        locks=locks.list_held,
     )
     fleet = Fleet(store, common.keys, common.environment, health, presence)
     fleet.start()

@@ -147,7 +147,7 @@ function Queues({ about }) {
     ${parameters.queue && parameters.tenant && html`<${Letters} key=${`${parameters.tenant} ${parameters.queue}`} about=${about} ...${parameters} />`}
     ${locks.data && html`<${Table} caption=${t('locks')} rows=${locks.data.data.locks} columns=${[
       { key: 'name', label: t('lock') }, { key: 'tenant_id', label: t('tenant') },
-      ...(locks.data.data.locks.some((lock) => lock.holder) ? [{ key: 'holder', label: t('process') }] : []),
+      ...(locks.data.data.locks.some((lock) => lock.process) ? [{ key: 'process', label: t('process') }] : []),
       { key: 'left_s', label: t('left_s'), number: true, show: duration }, number_('fence'), number_('waiting'),
     ]} />`}`
 }

@@ -43,8 +43,10 @@ def reason(
         facts: What ``cache.explain()`` says.
         whose: The tenant.
         places: Where else the same type and id is stored.
-        answers: Facts of other processes, each with its name in ``process``; ``error`` if it did not answer.
+        answers: Facts of other processes, each with its name in ``process``; ``error`` if it did not answer, and
+            ``silent_s`` if it was not asked because it has been silent for so long.
     """
+    answers, everybody = [answer for answer in answers if "silent_s" not in answer], answers
     known = [answer for answer in answers if "error" not in answer]
     memory, entry = facts.get("memory"), facts.get("entry")
     if memory and memory["alive"] and memory["fresh_for_s"] > 0 and facts["memory_serves_for_s"] > 0:
@@ -69,7 +71,7 @@ def reason(
     found = _of_entry(entry) if entry else None
     loaders = _loaders(facts, known)
     if loaders or facts.get("lease"):
-        return _explain_load(facts, found, loaders)
+        return _explain_load(facts, found, loaders, everybody)
     return found or _absent(facts, whose, places, answers)
 
 
@@ -100,17 +102,32 @@ def _explain_expiry(entry: Mapping[str, Any]) -> str:
     return "Expired." if left is None else f"Expired {_time(-left)} ago."
 
 
-def _explain_load(facts: Mapping[str, Any], found: Reason | None, loaders: Sequence[str]) -> Reason:
+def _explain_load(
+    facts: Mapping[str, Any], found: Reason | None, loaders: Sequence[str], everybody: Sequence[Mapping[str, Any]]
+) -> Reason:
     before = f"{found.sentence} " if found is not None else "Nothing is stored yet. "
     if loaders:
         return Reason("loading", f"{before}It is being loaded by {_together(loaders)}.", "doubtful")
+    return Reason("loading", f"{before}{_explain_lease(facts, everybody)}", "doubtful")
+
+
+def _explain_lease(facts: Mapping[str, Any], everybody: Sequence[Mapping[str, Any]]) -> str:
+    """Says who holds the permission to load an entry, if no process says that it loads it."""
     left = facts.get("lease_left_s")
-    lasts = f", whose permission lasts {_time(left)} more unless it is prolonged" if left else ""
-    said = (
-        f"{before}It is being loaded by a process{lasts}. The server does not note which process, nor since when, and "
-        "none that was asked says that it does."
-    )
-    return Reason("loading", said, "doubtful")
+    ends = f"Its permission lasts {_time(left)} more unless it is prolonged." if left else "Its permission ends by itself."
+    mark = facts.get("lease_holder")
+    holder = next((answer for answer in everybody if mark and str(answer["process"]).endswith(f"#{mark}")), None)
+    if holder is None and not everybody:
+        return f"It is being loaded by another process; none was asked which, or none is listed. {ends}"
+    if holder is None:
+        return f"It is being loaded by a process that is not listed: it has ended, or tells nothing of itself. {ends}"
+    process = holder["process"]
+    if "silent_s" in holder:
+        silent = _time(holder["silent_s"])
+        return f"It was being loaded by {process}, which has been silent for {silent}: it may have ended. {ends}"
+    if "error" in holder:
+        return f"It is being loaded by {process}, which does not say since when: {holder['error']}. {ends}"
+    return f"{process} has the permission to load it, and says that it does not load it now: it has just begun or ended. {ends}"
 
 
 def _loaders(facts: Mapping[str, Any], known: Sequence[Mapping[str, Any]]) -> list[str]:

@@ -33,6 +33,7 @@ def test_a_user_who_may_not_scan_finds_queues_and_locks(start_redis, alacena, wo
 
 
 def test_on_a_cluster(redis_cluster, alacena, work):
+    url = "redis+cluster://" + ",".join(f"{host}:{port}" for host, port in redis_cluster.addresses)
     tenants = [f"tenant-{number}" for number in range(6)]
 
     async def job(cache):
@@ -41,11 +42,11 @@ def test_on_a_cluster(redis_cluster, alacena, work):
             await cache.locks.take("reindex", tenant_id=tenant)
         await cache.fleet()
         return [
-            json.loads((await asyncio.to_thread(alacena, *words, "--json", url=redis_cluster.url)).stdout)
+            json.loads((await asyncio.to_thread(alacena, *words, "--json", url=url)).stdout)
             for words in (("queues", "stats"), ("locks",))
         ]
 
-    queues, locks = work(redis_cluster.url, job, process_name="web-1")
+    queues, locks = work(url, job, process_name="web-1")
     assert [row["tenant_id"] for row in queues["queues"]] == tenants
     assert [lock["tenant_id"] for lock in locks["locks"]] == tenants
     assert all(lock["process"].startswith("web-1#") for lock in locks["locks"])

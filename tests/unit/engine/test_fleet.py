@@ -211,3 +211,18 @@ def test_a_lock_that_another_has_by_now_is_not_said_to_be_the_old_ones() -> None
         assert state.process == other._parts.observation.fleet.name
 
     play(scenario, server=True, processes=2)
+
+
+def test_a_lease_names_its_holder_also_after_it_was_killed() -> None:
+    async def scenario(stage: Any) -> None:
+        left, killed = stage.caches
+        await asyncio.sleep(3)
+        name = killed._parts.observation.fleet.name
+        stage.processes[1].spawn(killed.load("note", "n", TENANT, Source("v", takes_s=30).load))
+        await asyncio.sleep(1)
+        stage.processes[1].kill()
+        facts = await left.explain("note", "n", TENANT)
+        assert facts["lease"]
+        assert name.endswith(f"#{facts['lease_holder']}")
+
+    play(scenario, server=True, processes=2)

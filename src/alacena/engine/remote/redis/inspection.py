@@ -7,6 +7,7 @@ from urllib.parse import unquote
 
 from alacena.engine.base.errors import ServerReplyError
 from alacena.engine.base.keys import MANY, MARK
+from alacena.engine.base.remote_tier import LEASE_MARK_BYTES
 from alacena.engine.base.scope import Scope
 from alacena.engine.codec import EntryError
 from alacena.engine.remote.redis.journal import pick_ended
@@ -57,6 +58,7 @@ class Inspection:
             "tier": node.facts.server,
             "key": key.entry.decode(),
             "lease": lease is not None,
+            "lease_holder": None if lease is None else lease[:LEASE_MARK_BYTES].hex(),
             "lease_left_s": None if lease is None else lease_ms / 1000,
             "hold": hold_s > 0,
             "hold_left_s": hold_s if hold_s > 0 else None,

@@ -95,9 +95,7 @@ def test_every_word_of_a_check_and_of_an_explanation_is_translated() -> None:
     known = "\n".join(english for name in ("CHECKS", "FINDINGS", "REASONS") for english, _ in _templates(name))
     said = [piece for path in FINDERS for piece in _pieces(Path(str(files("alacena"))) / path)]
     said += [piece for need in NEEDS.values() for piece in need.replace("; ", ": ").split(": ")]
-    missing = {
-        piece for piece in said if piece not in known and not any(piece.startswith(words) for words in UNSEEN)
-    }
+    missing = {piece for piece in said if piece not in known and not any(piece.startswith(words) for words in UNSEEN)}
     assert missing == set()
 
 
@@ -115,5 +113,7 @@ def _pieces(path: Path) -> list[str]:
         for node in ast.walk(tree)
         if isinstance(node, ast.Constant) and isinstance(node.value, str) and id(node) not in docstrings
     ]
-    parts = [part.strip(" ;,:.()") for text in texts for part in text.replace("{ns}", ": ").replace("; ", ": ").split(": ")]
+    parts = [
+        part.strip(" ;,:.()") for text in texts for part in text.replace("{ns}", ": ").replace("; ", ": ").split(": ")
+    ]
     return [part for part in parts if re.search(r"[a-z]{2} [a-z]", part) and not part.startswith("symptom")]

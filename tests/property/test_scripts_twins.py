@@ -278,8 +278,16 @@ SMALL = st.one_of(
     ),
     _step("roster_turns", ROSTER, st.integers(1, 3)),
     _step("roster_park", ROSTER, IDS, st.sampled_from([0, *MARKS]), st.sampled_from([-1, 5_000])),
-    _step("fleet_publish", FLEET, IDS, IDS, st.sampled_from([10_500, 20_500]), st.sampled_from([30_500, 60_500]),
-          IDS, st.sampled_from([0, 20_500, 40_500])),
+    _step(
+        "fleet_publish",
+        FLEET,
+        IDS,
+        IDS,
+        st.sampled_from([10_500, 20_500]),
+        st.sampled_from([30_500, 60_500]),
+        IDS,
+        st.sampled_from([0, 20_500, 40_500]),
+    ),
     _step("fleet_list", FLEET[:1], st.integers(1, 3), st.sampled_from([30_500, 60_500])),
     _step("fleet_ask", FLEET[2:3], IDS, st.just(20_500), st.integers(1, 3)),
     *[

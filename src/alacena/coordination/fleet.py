@@ -187,7 +187,13 @@ class Fleet:
         report = _Report(every_s, self._hide_names(self._presence.snapshot()))
         said = zlib.compress(msgspec.msgpack.encode(report), 1)
         name = self.name
-        keys = [self._members, self._key("said", name), self._key("inbox", name), self._holders, self._key("locks", name)]
+        keys = [
+            self._members,
+            self._key("said", name),
+            self._key("inbox", name),
+            self._holders,
+            self._key("locks", name),
+        ]
         # What ends soon is not worth telling: it is the lock that stays behind that somebody looks for.
         held = sorted(self._presence.locks(), key=lambda lock: -lock.left_s)[:_MOST_LOCKS]
         # A lock that is renewed until just before its process dies ends later than it says here.

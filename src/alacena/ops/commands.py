@@ -170,7 +170,8 @@ def tokens(
 @app.command("relay")
 def carry(
     to: Annotated[
-        str | None, typer.Option("--to", envvar="DATABASE_URL", help="The Postgres; left out: only what waits is shown.")
+        str | None,
+        typer.Option("--to", envvar="DATABASE_URL", help="The Postgres; left out: only what waits is shown."),
     ] = None,
     follows: Annotated[bool, typer.Option("--follow", help="Go on until it is interrupted.")] = False,
     as_json: AsJson = False,

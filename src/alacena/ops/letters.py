@@ -39,19 +39,23 @@ async def queues(
     if tenant is not None and name is not None:
         data = [await _measure(cache, tenant, name)]
     else:
-        queues = cache.queues if tenant is None else cache.queues.of(tenant)
-        listed = await queues.find_keys(_MOST_QUEUES)
+        some = cache.queues if tenant is None else cache.queues.of(tenant)
+        listed = await some.find_keys(_MOST_QUEUES)
         limit = f"The {_MOST_QUEUES} queues that were used last." if len(listed) == _MOST_QUEUES else ""
         found = names.read_objects("queue", listed)
         if search:
             async with servers_of(names.find_settings(cache)) as servers:
                 looked = await names.objects(servers, cache.settings, "queue", tenant=tenant, most=most)
-            found, limit = names.read_objects("queue", [name.key for name in (*found, *looked.names)]), f"{looked.limit}."
+            found, limit = (
+                names.read_objects("queue", [name.key for name in (*found, *looked.names)]),
+                f"{looked.limit}.",
+            )
         wanted = [(one.tenant_id, one.name) for one in found if one.is_readable and name in {None, one.name}]
         data = []
         for at in range(0, len(wanted), _AT_ONCE):
             data += await asyncio.gather(*(_measure(cache, *one) for one in wanted[at : at + _AT_ONCE]))
-        data = sorted((row for row in data if any(row[part] for part in _SIGNS)), key=lambda row: (row["tenant_id"], row["queue"]))
+        data = [row for row in data if any(row[part] for part in _SIGNS)]
+        data.sort(key=lambda row: (row["tenant_id"], row["queue"]))
     fields = ("tenant_id", "queue", "ready", "delayed", "in_flight", "dead", "oldest_age_s")
     cells = [
         [Cell(_text(row[field]), "bad" if field == "dead" and row[field] else "plain") for field in fields]

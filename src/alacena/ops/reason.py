@@ -114,7 +114,9 @@ def _explain_load(
 def _explain_lease(facts: Mapping[str, Any], everybody: Sequence[Mapping[str, Any]]) -> str:
     """Says who holds the permission to load an entry, if no process says that it loads it."""
     left = facts.get("lease_left_s")
-    ends = f"Its permission lasts {_time(left)} more unless it is prolonged." if left else "Its permission ends by itself."
+    ends = (
+        f"Its permission lasts {_time(left)} more unless it is prolonged." if left else "Its permission ends by itself."
+    )
     mark = facts.get("lease_holder")
     holder = next((answer for answer in everybody if mark and str(answer["process"]).endswith(f"#{mark}")), None)
     if holder is None and not everybody:

@@ -47,11 +47,16 @@ async def carry_once(cache: Cache, dsn: str) -> CommandResult:
     words = "" if failed is None else str(failed) or type(failed).__name__
     data = {**counts, "waiting": waiting, "failed": words or None}
     is_clean = not (waiting or failed or counts["conflicts"] or counts["unreadable"])
-    lines = [Cell(f"{counts['carried']} uses of tokens were carried; {sum(waiting.values())} wait.", "good" if is_clean else "doubtful")]
+    carried = f"{counts['carried']} uses of tokens were carried; {sum(waiting.values())} wait."
+    lines = [Cell(carried, "good" if is_clean else "doubtful")]
     if counts["conflicts"]:
-        lines.append(Cell(f"{counts['conflicts']} of them have a key that was used with other figures: not counted.", "bad"))
+        lines.append(
+            Cell(f"{counts['conflicts']} of them have a key that was used with other figures: not counted.", "bad")
+        )
     if counts["unreadable"]:
-        lines.append(Cell(f"{counts['unreadable']} cannot be read or taken: they are set aside beside the outbox.", "bad"))
+        lines.append(
+            Cell(f"{counts['unreadable']} cannot be read or taken: they are set aside beside the outbox.", "bad")
+        )
     if failed is not None:
         lines.append(Cell(f"It stopped: {words}", "bad"))
     is_unreached = isinstance(failed, BackendUnavailableError | OutcomeUnknownError | OSError)
@@ -80,7 +85,9 @@ async def follow(cache: Cache, dsn: str, *, as_json: bool) -> CommandResult:
 def _print_change(last: dict[str, Any] | None, now: dict[str, Any], *, as_json: bool) -> dict[str, Any]:
     if now == last:
         return now
-    line = json.dumps(now) if as_json else printable(", ".join(f"{name} {value}" for name, value in now.items() if value))
+    line = (
+        json.dumps(now) if as_json else printable(", ".join(f"{name} {value}" for name, value in now.items() if value))
+    )
     if line:
         sys.stdout.write(f"{line}\n")
         sys.stdout.flush()

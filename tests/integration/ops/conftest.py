@@ -73,7 +73,8 @@ def work() -> Callable[..., Any]:
 
 _DROP = """
 DROP VIEW IF EXISTS alacena_token_monthly;
-DROP TABLE IF EXISTS alacena_token_usage, alacena_token_daily, alacena_token_conflicts, alacena_token_parts, alacena_fences CASCADE;
+DROP TABLE IF EXISTS alacena_token_usage, alacena_token_daily, alacena_token_conflicts CASCADE;
+DROP TABLE IF EXISTS alacena_token_parts, alacena_fences CASCADE;
 DROP FUNCTION IF EXISTS alacena_absorb_usage(jsonb), alacena_claimed_tenant() CASCADE;
 """
 

@@ -6,7 +6,6 @@ import asyncio
 import json
 
 
-
 def test_a_user_who_may_not_scan_finds_queues_and_locks(start_redis, alacena, work):
     server = start_redis(users=["app on >pw ~* &* +@all -scan -keys"], tcp=True)
     url = f"redis://app:pw@127.0.0.1:{server.port}"
@@ -19,7 +18,13 @@ def test_a_user_who_may_not_scan_finds_queues_and_locks(start_redis, alacena, wo
             await cache.fleet()
             return [
                 json.loads((await asyncio.to_thread(alacena, *words.split(), "--json", url=url)).stdout)
-                for words in ("queues stats", "queues stats --tenant acme", "queues stats ingest", "locks", "locks --tenant x")
+                for words in (
+                    "queues stats",
+                    "queues stats --tenant acme",
+                    "queues stats ingest",
+                    "locks",
+                    "locks --tenant x",
+                )
             ]
 
     every, acme, ingest, locks, foreign = work(url, job)
@@ -74,7 +79,7 @@ def test_a_queue_that_was_forgotten_is_not_shown(valkey_server, alacena, work):
     async def job(cache):
         queue = cache.queues("ingest", tenant_id="acme")
         await queue.push(1)
-        valkey_server.call("DEL", *[key for key in valkey_server.call("KEYS", "*:queue:*")])
+        valkey_server.call("DEL", *valkey_server.call("KEYS", "*:queue:*"))
         assert len(await cache.queues.find_keys()) == 1
 
     work(valkey_server.url, job)

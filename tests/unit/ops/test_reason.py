@@ -114,7 +114,10 @@ def test_what_another_process_knows_decides_if_the_server_has_nothing(answer, co
     [
         ([], "by another process; none was asked which, or none is listed. Its permission lasts 4.0 s more"),
         ([P1], "by a process that is not listed"),
-        ([{**P1, "process": "web-1#0a"}], "web-1#0a has the permission to load it, and says that it does not load it now"),
+        (
+            [{**P1, "process": "web-1#0a"}],
+            "web-1#0a has the permission to load it, and says that it does not load it now",
+        ),
         (
             [{"process": "web-1#0a", "error": "no answer within 3 s"}],
             "by web-1#0a, which does not say since when: no answer within 3 s.",

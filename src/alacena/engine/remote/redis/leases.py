@@ -156,7 +156,8 @@ class Leases:
         """Asks for leases in one bucket by one script; the answer takes effect in the parser."""
         node = self._nodes.of(asked[0].key.entry)
         epoch = node.replication_id
-        terms = _Terms(self.mark + self._environment.token(16 - LEASE_MARK_BYTES) + epoch, epoch, self._coherence.generation(asked[0].key.journal))
+        token = self.mark + self._environment.token(16 - LEASE_MARK_BYTES) + epoch
+        terms = _Terms(token, epoch, self._coherence.generation(asked[0].key.journal))
         mint, mint_name = self._environment.token(8), new_name(self._environment)
         wide = {generation.name: generation for own in depends for generation in own[:2]}
         generations = wide | {generation.name: generation for own in depends for generation in own[2:]}

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from contextlib import AbstractAsyncContextManager
 
     from alacena.coordination.coordination_context import CoordinationContext
-    from alacena.engine.remote.backend import Notification
+    from alacena.engine.remote.backend import Argument, Notification
 
 ANNOUNCE: Final = Script("roster_announce", idempotent=True)
 TURNS: Final = Script("roster_turns", idempotent=True)
@@ -100,7 +100,8 @@ class ReadyTenants:
         await self._announce(tenant_id, 1)
 
     async def _announce(self, tenant_id: str, has_work: int) -> None:
-        keys, words = self._keys, [tenant_id, has_work, self._channel]
+        keys = self._keys
+        words: list[Argument] = [tenant_id, has_work, self._channel]
         if self._part is not None:
             keys = [*keys, list_key(self._port, self._kind)]
             words += [self._port.key(self._kind, tenant_id, self._name, self._part), MOST_LISTED]

@@ -22,6 +22,7 @@ By = Literal["reads", "misses", "loads", "failures", "bytes", "evictions"]
 _ANSWERS: Final = ("memory", "redis", "load", "waited", "stale", "none")
 _ASKED_FOR: Final = (
     "memory", "memory_serves_for_s", "loading", "loading_for_s", "last_outcome", "removal_owed", "source_left_alone",
+    "ended_for_s",
 )  # fmt: skip
 _MOST_ASKED: Final = 64
 COLUMNS: Final = (

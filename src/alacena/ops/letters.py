@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 _MOST_QUEUES: Final = 1_000
 _AT_ONCE: Final = 50
 _SIGNS: Final = ("pushed", "ready", "delayed", "in_flight", "dead")
-"""What a queue has unless it was forgotten: a day after the last item of it."""
+"""Figures of a queue, of which one at least is not 0 until it is forgotten, a day after its last item."""
 
 
 async def queues(

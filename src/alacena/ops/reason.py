@@ -68,20 +68,22 @@ def reason(
         return Reason(
             "held", f"A write block holds it{left}: reads go to the source, and nothing is stored.", "doubtful"
         )
-    found = _of_entry(entry) if entry else None
+    found = _of_entry(entry, _say_end_age(facts, known)) if entry else None
     loaders = _loaders(facts, known)
     if loaders or facts.get("lease"):
         return _explain_load(facts, found, loaders, everybody)
-    return found or _absent(facts, whose, places, answers)
+    return found or _absent(facts, whose, places, answers, len(everybody))
 
 
-def _of_entry(entry: Mapping[str, Any]) -> Reason:
+def _of_entry(entry: Mapping[str, Any], ended_ago: str) -> Reason:
     if not entry["valid"]:
         why, age = str(entry["why"]), entry.get("age_s")
         if entry.get("ended"):
             ended = ", ".join(entry["ended"])
             stored = f" (it was stored {_time(age)} ago)" if age is not None else ""
-            return Reason("invalidated", f"Invalidated: {ended} has ended since it was stored{stored}.", "bad")
+            return Reason(
+                "invalidated", f"Invalidated: {ended} has ended{ended_ago or ' since it was stored'}{stored}.", "bad"
+            )
         if why == "expired":
             return Reason("expired", _explain_expiry(entry), "bad")
         return Reason("unreadable", f"Stored, and not served: {why}.", "bad")
@@ -95,6 +97,12 @@ def _of_entry(entry: Mapping[str, Any]) -> Reason:
         f"{what}{_explain_expiry(entry)} It is kept as stale: served only while it is renewed, or if its source fails."
     )
     return Reason("stale", said, "doubtful")
+
+
+def _say_end_age(facts: Mapping[str, Any], known: Sequence[Mapping[str, Any]]) -> str:
+    """Says how long ago what it depends on has ended; empty if no process saw it."""
+    ages = [age for said in (facts, *known) if (age := said.get("ended_for_s")) is not None]
+    return f" {_time(max(ages))} ago" if ages else ""
 
 
 def _explain_expiry(entry: Mapping[str, Any]) -> str:
@@ -141,7 +149,7 @@ def _loaders(facts: Mapping[str, Any], known: Sequence[Mapping[str, Any]]) -> li
 
 
 def _absent(
-    facts: Mapping[str, Any], whose: str, places: Sequence[Name], answers: Sequence[Mapping[str, Any]]
+    facts: Mapping[str, Any], whose: str, places: Sequence[Name], answers: Sequence[Mapping[str, Any]], others: int
 ) -> Reason:
     known = [answer for answer in answers if "error" not in answer]
     outcome = _last_outcome(facts, known)
@@ -160,7 +168,8 @@ def _absent(
         return Reason("memory_elsewhere", said, "doubtful")
     if ended := facts.get("ended_lately"):
         seen = f"; {outcome.process} noticed {_time(outcome.age_s)} ago" if outcome and outcome.is_ending else ""
-        said = f"Invalidated ({', '.join(ended)}{seen}), and nothing was stored since, or that has gone too."
+        ago = _say_end_age(facts, known)
+        said = f"Invalidated{ago} ({', '.join(ended)}{seen}), and nothing was stored since, or that has gone too."
         return Reason("invalidated", said, "bad")
     if outcome is not None:
         return _explain_outcome(outcome)
@@ -176,8 +185,8 @@ def _absent(
             "were asked remembers it. One that has ended, or has forgotten it for others, may have stored it."
         )
         return Reason("never", said, "bad")
-    silent = len(answers) - len(known)
-    rest = f"{silent} of {len(answers)} other processes did not answer." if silent else "nobody else is here to ask."
+    silent = others - len(known)
+    rest = f"{silent} of {others} other processes did not answer." if silent else "nobody else is here to ask."
     return Reason("absent", f"Nothing is stored. {_UNKNOWN}this process has not seen it; {rest}", "bad")
 
 

@@ -64,7 +64,7 @@ async def carry_once(cache: Cache, dsn: str) -> CommandResult:
 
 
 async def follow(cache: Cache, dsn: str, *, as_json: bool) -> CommandResult:
-    """Carries until it is interrupted, and prints a line when something has changed. What fails is tried again."""
+    """Carries until it is interrupted, and prints a line when something has changed. A failure is tried again."""
     async with _authority(dsn) as authority:
         relay = cache.ledger.relay(authority)
         loop = asyncio.get_running_loop()

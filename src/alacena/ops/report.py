@@ -75,6 +75,7 @@ async def explanation(
     is_server = cache.settings.redis_url is not None and "away" not in found
     if found.get("entry") is None and is_server:
         places, limit = await _other_places(cache, data_type, resource_id, scope)
+    words["generations"] = found.get("ended_generations", [])
     processes = await fleet.ask_others(cache, words, _ANSWER_S) if is_server and not here else []
     why = reason(found, scope.tenant_id, places, processes)
     elsewhere = [{"tenant_id": name.tenant_id, **name.scope} for name in places]

@@ -140,7 +140,7 @@ def test_whose_load_it_is_is_said_also_if_it_does_not_answer(answers, words):
 def test_one_that_is_silent_is_not_counted_among_those_that_were_asked():
     gone = {"process": "web-2#b", "error": "silent for 7 s", "silent_s": 7.0}
     assert reason(FACTS, "acme", (), [P1, gone]).code == "never"
-    assert "nobody else is here to ask" in reason(FACTS, "acme", (), [gone]).sentence
+    assert "1 of 1 other processes did not answer" in reason(FACTS, "acme", (), [gone]).sentence
 
 
 def test_the_newest_outcome_counts_and_names_are_bounded():

@@ -13,6 +13,7 @@ from alacena.engine.api.recorder import Recorder
 if TYPE_CHECKING:
     from alacena.coordination.locks import Locks
     from alacena.engine.base.health import Health
+    from alacena.engine.coherence.recent_ends import RecentEnds
     from alacena.engine.loading.single_flight import SingleFlight
     from alacena.engine.loading.source_backoff import SourceBackoff
     from alacena.engine.memory import MemoryTier
@@ -44,11 +45,12 @@ def observe(
     health: Health,
     store: Backend,
     locks: Locks,
+    ends: RecentEnds,
     is_shared: bool,
 ) -> Observation:
     """Begins to record, and to tell the others if the store is shared with any."""
     recorder = Recorder(common, memory, flights, health, asyncio.get_running_loop())
-    answers = Answers(common, memory, flights, source_backoff, recorder)
+    answers = Answers(common, memory, flights, source_backoff, recorder, ends)
     presence = Presence(
         recorder.renew,
         answers.by_question(),

@@ -166,12 +166,17 @@ class Fleet:
             return
         task.cancel()
         await asyncio.wait((task,))
+        parts = ["said", "inbox"]
         try:
+            if self._presence.locks():  # They outlive this process, and somebody may ask whose they were.
+                async with asyncio.timeout(_LEAVE_S):
+                    await self.publish()
+            else:
+                await self._store.call("ZREM", self._holders, self.name, timeout_s=_LEAVE_S)
+                parts.append("locks")
             await self._store.call("ZREM", self._members, self.name, timeout_s=_LEAVE_S)
-            await self._store.call("ZREM", self._holders, self.name, timeout_s=_LEAVE_S)
-            own = (self._key(part, self.name) for part in ("said", "inbox", "locks"))
-            await self._store.call("DEL", *own, timeout_s=_LEAVE_S)
-        except AlacenaError as error:
+            await self._store.call("DEL", *(self._key(part, self.name) for part in parts), timeout_s=_LEAVE_S)
+        except (AlacenaError, TimeoutError) as error:
             _log.debug("the fleet was not told that this process ends: %s", error)
 
     async def publish(self) -> None:

@@ -145,14 +145,20 @@ def test_locks_tokens_and_stats(told, alacena, valkey_server, work):
             assert held["fence"] == lock.fence
             assert held["process"].startswith("web-1#")
             assert 0 < held["left_s"] <= 30
+
+    async def leave(cache):
         await cache.locks.try_acquire("left", tenant_id="acme")
-        await cache.fleet()
 
     work(valkey_server.url, job, process_name="web-1")
-
     assert told("locks") == {"locks": []}
-    (left,) = told("locks", "--search")["locks"]
-    assert (left["name"], left["process"]) == ("left", None)
+    work(valkey_server.url, leave, process_name="web-2", fleet_every_s=None)
+    assert told("locks") == {"locks": []}
+    (found,) = told("locks", "--search")["locks"]
+    assert (found["name"], found["process"]) == ("left", None)
+    work(valkey_server.url, lambda cache: cache.locks.try_acquire("kept", tenant_id="acme"), process_name="web-3")
+    (kept,) = told("locks")["locks"]
+    assert kept["name"] == "kept"
+    assert kept["process"].startswith("web-3#")
     assert told("tokens", "--tenant", "acme")["used"] == 120
     assert told("tokens", "--tenant", "acme", "--month", "2020-01")["used"] == 0
     assert {"tenant_id": "acme", "data_type": "document", "entries": 1} in told("stats")["entries"]

@@ -205,6 +205,15 @@ async def test_spanish_is_chosen_by_the_browser_and_english_by_hand(busy: Cache,
         await seen.sign_in()
         await seen.page.get_by_role("heading", name="Salud").wait_for()
         assert await seen.page.evaluate("document.documentElement.lang") == "es"
+        await seen.page.locator("caption", has_text="Promesas").wait_for()
+        english = await seen.page.locator("td span[lang=en]").all_text_contents()
+        assert [words for words in english if " " in words] == []  # an address is the same in both
+        assert "el servidor acepta escrituras" in await seen.page.locator("td span[lang=es]").all_text_contents()
+        await seen.go("explain?type=document&id=d7&tenant=acme", "Datos")
+        sentence = seen.page.locator("p.sentence span")
+        assert await sentence.get_attribute("lang") == "es"
+        assert "document d7" not in await sentence.text_content()
+        await seen.go("health", "Promesas")
         await seen.page.get_by_role("button", name="English").click()
         await seen.page.get_by_role("heading", name="Health").wait_for()
 

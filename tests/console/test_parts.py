@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import ast
 import hashlib
 import json
 import re
 from importlib.resources import files
 from pathlib import Path
+
+from alacena.engine.remote.redis.facts import NEEDS
+from alacena.ops import doctor
 
 STATIC = files("alacena.ops.console").joinpath("static")
 OWN = [
@@ -54,3 +58,62 @@ def test_both_languages_say_everything() -> None:
     assert used <= names
     for name, english, spanish in entries:
         assert set(re.findall(r"\{\w+\}", english)) == set(re.findall(r"\{\w+\}", spanish)), name
+
+
+FINDERS = (
+    "ops/doctor.py", "ops/checks.py", "ops/rights.py", "ops/symptoms.py", "ops/reason.py",
+    "engine/remote/redis/promises.py",
+)  # fmt: skip
+UNSEEN = (
+    "max number of clients",  # is looked for in a refusal
+    "return redis.call",  # a script
+    "checks were skipped", "Not well", "It works", "look at", "All is well",  # the verdict: the page has its own
+    "await CacheManager", "await ",  # code
+    "Set maxmemory-policy noeviction there",  # an error's words
+    "all processes", "per process",  # values of facts
+)  # fmt: skip
+
+
+def _templates(name: str) -> list[tuple[str, str]]:
+    """The pairs of words of a table of ``findings.js``."""
+    text = (Path(str(STATIC)) / "findings.js").read_text()
+    table = text.partition(f"const {name} = [")[2].partition("\n]\n")[0]
+    found = re.findall(r"""^  \[('[^']*'|"[^"]*"), ('[^']*'|"[^"]*")(?:, FIRST)?\],$""", table, re.MULTILINE)
+    assert len(found) == len(table.strip().splitlines()), name
+    return [(english[1:-1], spanish[1:-1]) for english, spanish in found]
+
+
+def test_what_checks_and_explanations_say_is_there_in_both_languages_with_the_same_parts() -> None:
+    for name in ("CHECKS", "FINDINGS", "REASONS"):
+        pairs = _templates(name)
+        assert len({english for english, _ in pairs}) == len(pairs)
+        for english, spanish in pairs:
+            assert english.count("{}") == spanish.count("{}"), english
+
+
+def test_every_word_of_a_check_and_of_an_explanation_is_translated() -> None:
+    known = "\n".join(english for name in ("CHECKS", "FINDINGS", "REASONS") for english, _ in _templates(name))
+    said = [piece for path in FINDERS for piece in _pieces(Path(str(files("alacena"))) / path)]
+    said += [piece for need in NEEDS.values() for piece in need.replace("; ", ": ").split(": ")]
+    missing = {piece for piece in said if piece not in known and not any(piece.startswith(words) for words in UNSEEN)}
+    assert missing == set()
+
+
+def test_every_check_has_a_name_in_both_languages() -> None:
+    known = {english for english, _ in _templates("CHECKS")}
+    assert {check.name for check in doctor.checks()} | {"coordination", "storing"} <= known
+
+
+def _pieces(path: Path) -> list[str]:
+    """The runs of words in the texts of a module, without what varies in them; its docstrings are left out."""
+    tree = ast.parse(path.read_text())
+    docstrings = {id(node.value) for node in ast.walk(tree) if isinstance(node, ast.Expr)}
+    texts = [
+        node.value
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Constant) and isinstance(node.value, str) and id(node) not in docstrings
+    ]
+    parts = [
+        part.strip(" ;,:.()") for text in texts for part in text.replace("{ns}", ": ").replace("; ", ": ").split(": ")
+    ]
+    return [part for part in parts if re.search(r"[a-z]{2} [a-z]", part) and not part.startswith("symptom")]

@@ -26,6 +26,7 @@ from alacena.ledger.tenant_ledger import TenantLedger
 SCOPE_PARTS = {"tenant_id", "agent_id", "conversation_id", "collection_id", "user_id", "permissions"}
 OF_THE_WHOLE_CACHE = {"open", "close", "is_open", "tenant", "policy", "guarantee", "stats", "url", "settings"} | {
     "snapshot",
+    "find_locks",
     "fleet",
     "ask",
 }

@@ -252,7 +252,7 @@ FIELDS = st.sampled_from([b"llm", b"embedding"])
 ROSTER = [b"r", b"r:announced", b"r:clock"]
 MARKS = [START_MS * 1000 + STEP_US * steps for steps in range(4)]
 LEDGER_KEYS = [b"ever", b"month", b"day", b"outbox"]
-FLEET = [b"f", b"f:said", b"f:inbox"]
+FLEET = [b"f", b"f:said", b"f:inbox", b"f:holders", b"f:locks"]
 SMALL = st.one_of(
     TURNS,
     _step(
@@ -267,11 +267,29 @@ SMALL = st.one_of(
     _step("limit_window", [b"w"], st.integers(1, 5), st.sampled_from([1_000, 60_000]), st.integers(1, 3), st.just(60)),
     _step("limit_bucket", [b"g"], st.sampled_from([333_333.3333, 1_000_000.0]), st.integers(1, 4), st.integers(1, 5)),
     _step("roster_announce", ROSTER, IDS, st.sampled_from([0, 1]), st.just(b"ch")),
+    _step(
+        "roster_announce",
+        [*ROSTER, b"r:list"],
+        IDS,
+        st.sampled_from([0, 1]),
+        st.just(b"ch"),
+        st.sampled_from([b"o1", b"o2", b"o3"]),
+        st.integers(1, 2),
+    ),
     _step("roster_turns", ROSTER, st.integers(1, 3)),
     _step("roster_park", ROSTER, IDS, st.sampled_from([0, *MARKS]), st.sampled_from([-1, 5_000])),
-    _step("fleet_publish", FLEET, IDS, IDS, st.sampled_from([10_500, 20_500]), st.sampled_from([30_500, 60_500])),
+    _step(
+        "fleet_publish",
+        FLEET,
+        IDS,
+        IDS,
+        st.sampled_from([10_500, 20_500]),
+        st.sampled_from([30_500, 60_500]),
+        IDS,
+        st.sampled_from([0, 20_500, 40_500]),
+    ),
     _step("fleet_list", FLEET[:1], st.integers(1, 3), st.sampled_from([30_500, 60_500])),
-    _step("fleet_ask", FLEET[2:], IDS, st.just(20_500), st.integers(1, 3)),
+    _step("fleet_ask", FLEET[2:3], IDS, st.just(20_500), st.integers(1, 3)),
     *[
         _step(
             "ledger_record",

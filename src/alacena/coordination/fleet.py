@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Final, Protocol
 import msgspec
 
 from alacena.coordination.coordination_keys import coordination_key
+from alacena.coordination.held_locks import HeldLock
 from alacena.coordination.trouble import ends_a_task
 from alacena.engine.base.errors import (
     AlacenaError,
@@ -43,6 +44,7 @@ _STALE_AFTER: Final = 2.5
 _KEPT_FOR: Final = 5
 _LISTED_MS: Final = 60_000
 _MOST: Final = 256
+_MOST_LOCKS: Final = 200
 _MOST_QUESTIONS: Final = 32
 _LOOK_EVERY_S: Final = 0.1
 _LEAVE_S: Final = 0.2
@@ -103,12 +105,14 @@ class Presence:
         answers: What it can be asked, by the question's name.
         every_s: How often it reports; ``None``: never by itself.
         is_seen: Whether it reports at all: else it can but list and ask the others.
+        locks: Gives the locks that this process holds.
     """
 
     snapshot: Callable[[], Snapshot]
     answers: Mapping[str, Callable[..., Awaitable[Any]]]
     every_s: float | None
     is_seen: bool
+    locks: Callable[[], list[HeldLock]] = list
 
 
 class Fleet:
@@ -139,6 +143,7 @@ class Fleet:
         self._health = health
         self._presence = presence
         self._members = self._key("members")
+        self._holders = self._key("holders")
         self._task: asyncio.Task[None] | None = None
 
     def start(self) -> None:
@@ -161,11 +166,17 @@ class Fleet:
             return
         task.cancel()
         await asyncio.wait((task,))
+        parts = ["said", "inbox"]
         try:
+            if self._presence.locks():  # They outlive this process, and somebody may ask whose they were.
+                async with asyncio.timeout(_LEAVE_S):
+                    await self.publish()
+            else:
+                await self._store.call("ZREM", self._holders, self.name, timeout_s=_LEAVE_S)
+                parts.append("locks")
             await self._store.call("ZREM", self._members, self.name, timeout_s=_LEAVE_S)
-            own = (self._key("said", self.name), self._key("inbox", self.name))
-            await self._store.call("DEL", *own, timeout_s=_LEAVE_S)
-        except AlacenaError as error:
+            await self._store.call("DEL", *(self._key(part, self.name) for part in parts), timeout_s=_LEAVE_S)
+        except (AlacenaError, TimeoutError) as error:
             _log.debug("the fleet was not told that this process ends: %s", error)
 
     async def publish(self) -> None:
@@ -180,8 +191,20 @@ class Fleet:
         every_s = self._presence.every_s or _EVERY_S
         report = _Report(every_s, self._hide_names(self._presence.snapshot()))
         said = zlib.compress(msgspec.msgpack.encode(report), 1)
-        keys = [self._members, self._key("said", self.name), self._key("inbox", self.name)]
-        words: list[Argument] = [self.name, said, round(every_s * _KEPT_FOR * 1000), _LISTED_MS]
+        name = self.name
+        keys = [
+            self._members,
+            self._key("said", name),
+            self._key("inbox", name),
+            self._holders,
+            self._key("locks", name),
+        ]
+        # What ends soon is not worth telling: it is the lock that stays behind that somebody looks for.
+        held = sorted(self._presence.locks(), key=lambda lock: -lock.left_s)[:_MOST_LOCKS]
+        # A lock that is renewed until just before its process dies ends later than it says here.
+        held_ms = round(held[0].left_s * 1000 + every_s * 1000) if held else 0
+        words: list[Argument] = [name, said, round(every_s * _KEPT_FOR * 1000), _LISTED_MS]
+        words += [msgspec.msgpack.encode(held) if held else b"", held_ms]
         for question in await self._store.script(_PUBLISH, keys, words):
             await self._answer(question)
 
@@ -204,6 +227,28 @@ class Fleet:
             self._member(name, max(0, now_ms - int(heard)) / 1000, word)
             for name, heard, word in zip(names, found[1::2], said, strict=True)
         ]
+
+    async def find_locks(self) -> dict[str, list[HeldLock]]:
+        """Returns the locks that each process holds, by its name: also of one that has died, until they have ended.
+
+        256 processes and 200 locks of each at most, those that last longest.
+
+        Cost: 2 round trips; 3 if this process speaks too.
+
+        Raises:
+            BackendError: The server did not answer.
+        """
+        if self._presence.is_seen:
+            await self.publish()
+        names = [bytes(name).decode() for name in await self._store.call("ZRANGE", self._holders, -_MOST, -1)]
+        if not names:
+            return {}
+        said = await self._store.call("MGET", *(self._key("locks", name) for name in names))
+        return {
+            name: msgspec.msgpack.decode(held, type=list[HeldLock])
+            for name, held in zip(names, said, strict=True)
+            if held is not None
+        }
 
     async def ask(self, name: str, question: str, deadline_s: float, words: Mapping[str, Any]) -> Any:
         """Asks a process what only it knows.

@@ -91,6 +91,16 @@ class Lock:
         """Seconds for which the lock is surely held, if no renewal succeeds any more."""
         return 0.0 if self.lost.is_set() else max(self._deadline - self._port.environment.now(), 0.0)
 
+    @property
+    def is_kept(self) -> bool:
+        """Whether it is renewed: it was neither given back nor lost."""
+        return not self._renewal.done() and not self._renewal.cancelling() and self.remaining_s > 0
+
+    @property
+    def key(self) -> str:
+        """Its key on the server."""
+        return self._keys[0]
+
     def is_of(self, keys: list[str]) -> bool:
         """Returns whether it is the lock of these keys."""
         return self._keys == keys

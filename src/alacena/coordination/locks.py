@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Final
 from weakref import WeakSet
 
 from alacena.coordination.coordination_context import milliseconds, wait_seconds
+from alacena.coordination.held_locks import HeldLock, HeldTokens, LockState
 from alacena.coordination.lock import HEAD_MS, RENEW, Grant, Lock, bell_prefix, give_back
 from alacena.coordination.per_tenant import PerTenant
 from alacena.engine.base.errors import (
@@ -54,6 +55,7 @@ class Locks(PerTenant):
         super().__init__(port)
         self._background = port._background
         self._held: WeakSet[Lock] = WeakSet()
+        self._tokens = HeldTokens()
 
     def acquire(
         self, name: str, *, tenant_id: str | None = None, ttl_s: float = 30.0, wait_s: float | None = None
@@ -150,7 +152,11 @@ class Locks(PerTenant):
             if token is None:  # Nobody knows the one that was made.
                 self._background.start(claim.withdraw())
             raise
-        return None if granted is None else granted[0]
+        if granted is None:
+            return None
+        fence, sent = granted
+        self._tokens.keep(claim.keys[0], claim.token, fence, sent + ttl_ms / 1000)
+        return fence
 
     def withdraw(self, name: str, *, tenant_id: str | None = None, token: str, ttl_s: float = 30.0) -> None:
         """Gives a lock back in the background that :meth:`try_acquire` may have taken, although it raised.
@@ -159,17 +165,38 @@ class Locks(PerTenant):
         """
         ttl_ms = milliseconds(ttl_s, "ttl_s", least=_LEAST_TTL_MS)
         keys = self._keys(name, self._tenant(tenant_id))
+        self._tokens.drop(keys[0], token)
         self._background.start(_Claim(self._port, keys, ttl_ms, token).withdraw())
 
     async def renew(self, name: str, *, tenant_id: str | None = None, token: str, ttl_s: float = 30.0) -> bool:
         """Lengthens the lease of a token; False if it does not hold the lock. Cost: 1 round trip."""
         words: list[Argument] = [token, milliseconds(ttl_s, "ttl_s", least=_LEAST_TTL_MS)]
-        return bool(await self._port.run(RENEW, self._keys(name, self._tenant(tenant_id))[:2], words))
+        keys = self._keys(name, self._tenant(tenant_id))[:2]
+        until = self._port.environment.now() + ttl_s
+        if not await self._port.run(RENEW, keys, words):
+            return False
+        self._tokens.prolong(keys[0], token, until)
+        return True
 
     async def release(self, name: str, *, tenant_id: str | None = None, token: str) -> bool:
         """Gives a lock back; False if the token does not hold it. Cost: 1 round trip. Idempotent."""
         keys = self._keys(name, self._tenant(tenant_id))
+        self._tokens.drop(keys[0], token)
         return await self._background.finish(give_back(self._port, keys, token))
+
+    def list_held(self) -> list[HeldLock]:
+        """Returns the locks that this process holds, of every tenant. Nothing is sent."""
+        kept = [HeldLock(lock.key, lock.fence, lock.remaining_s) for lock in list(self._held) if lock.is_kept]
+        return [*kept, *self._tokens.list_held(self._port.environment.now())]
+
+    async def look_up(self, key: str) -> LockState | None:
+        """Returns the lock of a key as the server says; ``None`` if nobody holds it. Cost: 3 round trips at once."""
+        state, line = (key.removesuffix("owner") + part for part in ("state", "line"))
+        questions = (("PTTL", key), ("HGET", state, "f"), ("ZCARD", line))
+        left_ms, fence, waiting = await asyncio.gather(*(self._port.call(*words) for words in questions))
+        if left_ms <= 0:
+            return None
+        return LockState(key, left_ms / 1000, None if fence is None else int(fence), waiting)
 
     async def close(self, deadline: Deadline | None = None) -> None:
         """Waits until what was given up has been given back; what is still held is renewed no more, and so lost."""

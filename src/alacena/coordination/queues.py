@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Final
 
 from alacena.coordination.per_tenant import PerTenant
 from alacena.coordination.queue import Queue
-from alacena.coordination.ready_tenants import ReadyTenants
+from alacena.coordination.ready_tenants import ReadyTenants, list_key
 from alacena.coordination.round_robin import AllTenants, SomeTenants
 from alacena.coordination.worker import Worker
 from alacena.engine.base.scope import identifier
@@ -120,6 +120,22 @@ class Queues(PerTenant):
             grace_s=grace_s,
         )
 
+    async def find_keys(self, limit: int = 1_000) -> list[str]:
+        """Returns the keys of queues, of every tenant or of the one that these are bound to, the last used first.
+
+        A queue is listed from its first push on, until nothing was pushed into it for 90 days: 100,000 of them at most.
+        Queues that serve no tenants in turn (``fair=False``) are not.
+
+        Cost: 1 round trip, whatever else the server holds; linear in the number of queues.
+
+        Args:
+            limit: How many at most.
+        """
+        own = "" if self.tenant_id is None else self._port.key("queue", self.tenant_id, "any").partition("}")[0]
+        found = await self._port.call("ZRANGE", list_key(self._port, "queue"), 0 if own else -limit, -1)
+        keys = [key.decode("utf-8", "surrogatepass") for key in reversed(found)]
+        return [key for key in keys if key.startswith(own)][:limit]
+
     async def close(self, deadline: Deadline | None = None) -> None:
         """Waits until what was given up has been given back."""
         self._refuse_bound("close()")
@@ -129,7 +145,7 @@ class Queues(PerTenant):
         if not self._fair:
             return None
         name = identifier("the name of a queue", name)
-        ready_tenants = self._rosters.pop(name, None) or ReadyTenants(self._port, "queue", name)
+        ready_tenants = self._rosters.pop(name, None) or ReadyTenants(self._port, "queue", name, "data")
         self._rosters[name] = ready_tenants
         if len(self._rosters) > _MOST_ROSTERS:
             del self._rosters[next(iter(self._rosters))]  # Its next push announces its tenant once more.

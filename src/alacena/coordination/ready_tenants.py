@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from contextlib import AbstractAsyncContextManager
 
     from alacena.coordination.coordination_context import CoordinationContext
-    from alacena.engine.remote.backend import Notification
+    from alacena.engine.remote.backend import Argument, Notification
 
 ANNOUNCE: Final = Script("roster_announce", idempotent=True)
 TURNS: Final = Script("roster_turns", idempotent=True)
@@ -29,6 +29,14 @@ _LONGEST_PAUSE_S: Final = 600.0
 _STRIKE_OFF_AFTER: Final = 10
 _MOST_KNOWN: Final = 10_000
 """Tenants that a process remembers something of; the others cost a round trip more."""
+
+MOST_LISTED: Final = 100_000
+"""Objects of a kind that are listed; beyond that those are left out that have been silent for longest."""
+
+
+def list_key(port: CoordinationContext, kind: str) -> str:
+    """Returns the key of the list of all objects of a kind that announce themselves, of every tenant."""
+    return port.key(f"{kind}-list", NOBODY, "all")
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,10 +64,15 @@ class ReadyTenants:
         port: The coordination context.
         kind: Of what.
         name: Of which.
+        part: The part of a tenant's object whose key stands for it in the list of all of the kind; ``None``: it is not
+            listed.
     """
 
-    def __init__(self, port: CoordinationContext, kind: str, name: str) -> None:
+    def __init__(self, port: CoordinationContext, kind: str, name: str, part: str | None = None) -> None:
         self._port = port
+        self._kind = kind
+        self._name = name
+        self._part = part
         self._key = port.key(f"{kind}-ready_tenants", NOBODY, name)
         parts = ("announced", "clock")
         self._keys = [self._key, *(port.key(f"{kind}-ready_tenants", NOBODY, name, part) for part in parts)]
@@ -76,7 +89,7 @@ class ReadyTenants:
         # Before the item is pushed, and not after: a push whose process dies in between would leave work that no round
         # visits.
         if now >= self._ensured.get(tenant_id, now):
-            await self._port.run(ANNOUNCE, self._keys, [tenant_id, 0, self._channel])
+            await self._announce(tenant_id, 0)
             self._ensured.pop(tenant_id, None)
             self._ensured[tenant_id] = now + _ENSURE_S
             while len(self._ensured) > _MOST_KNOWN or next(iter(self._ensured.values())) <= now:
@@ -84,7 +97,15 @@ class ReadyTenants:
 
     async def announce(self, tenant_id: str) -> None:
         """Says that there is work now. Cost: 1 round trip."""
-        await self._port.run(ANNOUNCE, self._keys, [tenant_id, 1, self._channel])
+        await self._announce(tenant_id, 1)
+
+    async def _announce(self, tenant_id: str, has_work: int) -> None:
+        keys = self._keys
+        words: list[Argument] = [tenant_id, has_work, self._channel]
+        if self._part is not None:
+            keys = [*keys, list_key(self._port, self._kind)]
+            words += [self._port.key(self._kind, tenant_id, self._name, self._part), MOST_LISTED]
+        await self._port.run(ANNOUNCE, keys, words)
 
     async def turns(self, count: int) -> tuple[list[Turn], float | None]:
         """Returns the tenants whose turn it is, and the seconds until the next one (``None``: there is none).
@@ -96,6 +117,11 @@ class ReadyTenants:
         rows, left_ms = await self._port.run(TURNS, self._keys, [count])
         found = [Turn(member.decode("utf-8", "surrogatepass"), mark.decode()) for member, mark in rows]
         return found, None if left_ms < 0 else left_ms / 1000
+
+    async def list_all(self, limit: int) -> list[str]:
+        """Returns the tenants on the list, those first whose turn comes first. Cost: 1 round trip."""
+        members = await self._port.call("ZRANGE", self._key, 0, limit - 1)
+        return [member.decode("utf-8", "surrogatepass") for member in members]
 
     def found(self, turn: Turn) -> None:
         """Notes that there was work: the next turn is in the next round."""

@@ -34,6 +34,7 @@ from alacena.engine.remote.backend import Script
 from alacena.ledger.authority import Authority
 from alacena.ledger.group_commit import GroupCommit
 from alacena.ledger.pending_usage import Pending
+from alacena.ledger.relay import Relay
 from alacena.ledger.totals import Totals, day_of, month_of, totals_from
 from alacena.ledger.usage import Usage, check_usage, key_of, micros, plain, unpack_usage, whole, whole_parts
 
@@ -59,6 +60,7 @@ _REFUSALS: Final = (AlacenaError, ValueError, TypeError)
 
 RECORD: Final = Script("ledger_record", idempotent=True)
 KIND: Final = "tokens"
+_ASKED_AT_ONCE: Final = 100
 _FSYNC_S: Final = 5.0
 """How long the server's file may take: two questions, with room for a slow disk."""
 
@@ -403,6 +405,26 @@ class Ledger:
     async def backlog(self, tenant_id: str) -> int:
         """Returns how many uses of a tenant wait for the relay. Cost: 1 round trip."""
         return exact(await self._port.call("ZCARD", self.outbox_key(tenant_id)), "backlog")
+
+    async def backlogs(self, limit: int = 10_000) -> dict[str, int]:
+        """Returns how many uses wait for a relay, by tenant, of those tenants with any: 10,000 tenants at most.
+
+        Cost: 1 round trip, and 1 for each tenant that used tokens within the last hour or has any that wait.
+        """
+        tenants = await self._ready_tenants.list_all(limit)
+        found: dict[str, int] = {}
+        for at in range(0, len(tenants), _ASKED_AT_ONCE):
+            some = tenants[at : at + _ASKED_AT_ONCE]
+            counts = await asyncio.gather(*map(self.backlog, some))
+            found |= {tenant: count for tenant, count in zip(some, counts, strict=True) if count}
+        return found
+
+    def relay(self, authority: Authority) -> Relay:
+        """Returns a relay that carries the outboxes of all tenants to an authority; nothing is carried yet.
+
+        A cache that has an authority runs one by itself. Another may run beside it: a use that arrives twice is kept once.
+        """
+        return Relay(self._port, self, authority)
 
     def outbox_key(self, tenant_id: str) -> str:
         """Returns the key of a tenant's outbox."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from alacena.coordination.coordination_context import pause_s
 from alacena.coordination.trouble import Trouble, ends_a_task
@@ -16,13 +16,26 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from alacena.coordination.coordination_context import CoordinationContext
-    from alacena.coordination.ready_tenants import Turn
-    from alacena.ledger.ledger import Authority, Ledger
+    from alacena.coordination.ready_tenants import ReadyTenants, Turn
+    from alacena.ledger.authority import Authority
 
 PART: Final = "alacena: relay"
 """Its name among the parts that have faults."""
 
 _TURNS_AT_ONCE: Final = 16
+
+
+class Outboxes(Protocol):
+    """The outboxes of a ledger."""
+
+    @property
+    def ready_tenants(self) -> ReadyTenants:
+        """The tenants whose outbox may hold something."""
+        ...
+
+    def outbox_key(self, tenant_id: str) -> str:
+        """Returns the key of a tenant's outbox."""
+        ...
 
 
 @dataclass(slots=True)
@@ -60,7 +73,13 @@ class Relay:
     """
 
     def __init__(
-        self, port: CoordinationContext, ledger: Ledger, authority: Authority, *, batch: int = 500, retry_s: float = 1.0
+        self,
+        port: CoordinationContext,
+        ledger: Outboxes,
+        authority: Authority,
+        *,
+        batch: int = 500,
+        retry_s: float = 1.0,
     ) -> None:
         self.counts = RelayCounts()
         self._port = port

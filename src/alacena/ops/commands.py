@@ -6,9 +6,9 @@ from typing import Annotated
 import typer
 
 from alacena.engine import BackendUnavailableError, Cache, Scope
-from alacena.ops import checks, doctor, fleet, measure, names, queues, report
+from alacena.ops import checks, doctor, fleet, measure, names, queues, relay, report
 from alacena.ops.asking import NO_SERVER, answer, apply_migrations, check_migrations, end, run, settings_of, show
-from alacena.ops.options import AsJson, Most, Tenant, Url, Yes, confirm
+from alacena.ops.options import AsJson, Most, Search, Tenant, Url, Yes, confirm
 from alacena.ops.output import Cell, CommandResult, Tone
 
 app = typer.Typer(
@@ -144,9 +144,15 @@ def top(
 
 
 @app.command()
-def locks(tenant: AnyTenant = None, most: Most = names.MOST, as_json: AsJson = False, redis_url: Url = None) -> None:
-    """Lists locks that are held, with their fence, the time left, and how many wait."""
-    answer(redis_url, lambda cache: report.locks(cache, tenant, most), as_json=as_json)
+def locks(
+    tenant: AnyTenant = None,
+    search: Search = False,
+    most: Most = names.MOST,
+    as_json: AsJson = False,
+    redis_url: Url = None,
+) -> None:
+    """Lists locks that are held, with their fence, the time left, how many wait, and the process that holds each."""
+    answer(redis_url, lambda cache: report.locks(cache, tenant, most, search=search), as_json=as_json)
 
 
 @app.command()
@@ -159,6 +165,26 @@ def tokens(
 ) -> None:
     """Shows the totals of the token ledger."""
     answer(redis_url, lambda cache: report.tokens(cache, tenant, day, month), as_json=as_json)
+
+
+@app.command("relay")
+def carry(
+    to: Annotated[
+        str | None,
+        typer.Option("--to", envvar="DATABASE_URL", help="The Postgres; left out: only what waits is shown."),
+    ] = None,
+    follows: Annotated[bool, typer.Option("--follow", help="Go on until it is interrupted.")] = False,
+    as_json: AsJson = False,
+    redis_url: Url = None,
+) -> None:
+    """Carries what the token ledger's outboxes hold to Postgres: once, or on and on; without --to shows what waits."""
+    if to is None:
+        if follows:
+            raise typer.BadParameter("--follow needs --to, the Postgres to carry to")
+        answer(redis_url, relay.show_waiting, as_json=as_json)
+    if follows:
+        answer(redis_url, lambda cache: relay.follow(cache, to, as_json=as_json), as_json=as_json)
+    answer(redis_url, lambda cache: relay.carry_once(cache, to), as_json=as_json)
 
 
 @app.command()
@@ -247,13 +273,16 @@ def migrations(
     check: Annotated[
         str | None, typer.Option("--check", help="A Postgres DSN to look at: exit code 1 if one is missing.")
     ] = None,
+    as_json: AsJson = False,
 ) -> None:
     """Prints the SQL of the token ledger, for psql or a Supabase migration; or applies it, or looks for it."""
     if check is not None:
-        end(run(lambda: check_migrations(check)), as_json=False)
-    if apply is None:
-        for name, text in report.migrations():
-            typer.echo(f"-- {name}\n{text}")
-        return
-    for name in run(lambda: apply_migrations(apply)):
-        typer.echo(f"applied {name}")
+        end(run(lambda: check_migrations(check), as_json=as_json), as_json=as_json)
+    if apply is not None:
+        applied = run(lambda: apply_migrations(apply), as_json=as_json)
+        end(CommandResult({"applied": applied}, [Cell(f"applied {name}") for name in applied]), as_json=as_json)
+    texts = report.migrations()
+    if as_json:
+        end(CommandResult([{"name": name, "sql": text} for name, text in texts]), as_json=True)
+    for name, text in texts:
+        typer.echo(f"-- {name}\n{text}")

@@ -22,6 +22,7 @@ By = Literal["reads", "misses", "loads", "failures", "bytes", "evictions"]
 _ANSWERS: Final = ("memory", "redis", "load", "waited", "stale", "none")
 _ASKED_FOR: Final = (
     "memory", "memory_serves_for_s", "loading", "loading_for_s", "last_outcome", "removal_owed", "source_left_alone",
+    "ended_for_s",
 )  # fmt: skip
 _MOST_ASKED: Final = 64
 COLUMNS: Final = (
@@ -135,7 +136,9 @@ async def top(cache: Cache, by: By, most: int) -> CommandResult:
 
 
 async def ask_others(cache: Cache, words: dict[str, Any], deadline_s: float) -> list[dict[str, Any]]:
-    """Returns what each other process that is heard knows of one entry; one that does not answer has an ``error``.
+    """Returns what each other process knows of one entry; one that does not answer has an ``error``.
+
+    One that has been silent for a while is not asked; ``silent_s`` says for how long.
 
     Args:
         cache: The cache that asks.
@@ -145,13 +148,19 @@ async def ask_others(cache: Cache, words: dict[str, Any], deadline_s: float) -> 
     own = own_name(cache)
     try:
         async with asyncio.timeout(deadline_s):
-            members = [member for member in await cache.fleet() if not member.is_stale and member.name != own]
+            others = [member for member in await cache.fleet() if member.name != own]
     except (AlacenaError, TimeoutError) as error:
         return [{"process": "the list of processes", "error": str(error) or "no answer in time"}]
+    members = [member for member in others if not member.is_stale]
+    gone = [
+        {"process": member.name, "silent_s": member.age_s, "error": f"silent for {member.age_s:.0f} s"}
+        for member in others
+        if member.is_stale
+    ]
     asked, rest = members[:_MOST_ASKED], members[_MOST_ASKED:]
     answers = await asyncio.gather(*(_ask(cache, member.name, words, deadline_s) for member in asked))
     unasked = [{"process": member.name, "error": f"only {_MOST_ASKED} processes are asked"} for member in rest]
-    return [*answers, *unasked]
+    return [*answers, *unasked, *gone]
 
 
 def own_name(cache: Cache) -> str:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import asdict
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Final
 
 from alacena.ops import names
 from alacena.ops.output import Cell, CommandResult, Table
@@ -16,26 +17,45 @@ if TYPE_CHECKING:
     from alacena.engine import Cache
 
 
-async def queues(cache: Cache, tenant: str | None, name: str | None, most: int) -> CommandResult:
+_MOST_QUEUES: Final = 1_000
+_AT_ONCE: Final = 50
+_SIGNS: Final = ("pushed", "ready", "delayed", "in_flight", "dead")
+"""Figures of a queue, of which one at least is not 0 until it is forgotten, a day after its last item."""
+
+
+async def queues(
+    cache: Cache, tenant: str | None, name: str | None, most: int, *, search: bool = False
+) -> CommandResult:
     """Returns what is ready, delayed, in flight and dead, by queue.
 
     Args:
         cache: The cache.
         tenant: Whose queues; ``None``: every tenant's.
         name: The queue; ``None``: every queue that is found.
-        most: How many keys of a server are looked at for the names.
+        most: How many keys of a server are looked at, if they are.
+        search: Whether keys are looked at for queues that are not listed.
     """
-    found, limit = [(tenant, name)] if tenant is not None and name is not None else [], ""
-    if not found:
-        async with servers_of(names.find_settings(cache)) as servers:
-            search = await names.objects(servers, cache.settings, "queue", tenant=tenant, most=most)
-        found = [(one.tenant_id, one.name) for one in search.names if one.is_readable and name in {None, one.name}]
-        limit = f"{search.limit}."
-    data = [
-        {"tenant_id": whose, "queue": queue, **asdict(await cache.queues(queue, tenant_id=whose).stats())}
-        for whose, queue in found
-        if whose is not None and queue is not None
-    ]
+    limit = ""
+    if tenant is not None and name is not None:
+        data = [await _measure(cache, tenant, name)]
+    else:
+        some = cache.queues if tenant is None else cache.queues.of(tenant)
+        listed = await some.find_keys(_MOST_QUEUES)
+        limit = f"The {_MOST_QUEUES} queues that were used last." if len(listed) == _MOST_QUEUES else ""
+        found = names.read_objects("queue", listed)
+        if search:
+            async with servers_of(names.find_settings(cache)) as servers:
+                looked = await names.objects(servers, cache.settings, "queue", tenant=tenant, most=most)
+            found, limit = (
+                names.read_objects("queue", [name.key for name in (*found, *looked.names)]),
+                f"{looked.limit}.",
+            )
+        wanted = [(one.tenant_id, one.name) for one in found if one.is_readable and name in {None, one.name}]
+        data = []
+        for at in range(0, len(wanted), _AT_ONCE):
+            data += await asyncio.gather(*(_measure(cache, *one) for one in wanted[at : at + _AT_ONCE]))
+        data = [row for row in data if any(row[part] for part in _SIGNS)]
+        data.sort(key=lambda row: (row["tenant_id"], row["queue"]))
     fields = ("tenant_id", "queue", "ready", "delayed", "in_flight", "dead", "oldest_age_s")
     cells = [
         [Cell(_text(row[field]), "bad" if field == "dead" and row[field] else "plain") for field in fields]
@@ -45,6 +65,10 @@ async def queues(cache: Cache, tenant: str | None, name: str | None, most: int) 
     tables = (Table("Queues", columns, cells),) if cells else ()
     nothing = () if cells else (Cell("No queue is there."),)
     return CommandResult({"queues": data}, nothing, tables, (Cell(limit),) if limit else ())
+
+
+async def _measure(cache: Cache, tenant: str, name: str) -> dict[str, Any]:
+    return {"tenant_id": tenant, "queue": name, **asdict(await cache.queues(name, tenant_id=tenant).stats())}
 
 
 async def dead(cache: Cache, tenant: str, name: str, limit: int) -> CommandResult:

@@ -1,4 +1,4 @@
-"""Names that the servers hold, read back from their keys. No list of them is kept, so a bounded part of all is looked at."""
+"""Names that the servers hold, read back from their keys: from keys that are listed, or from a bounded part of all keys."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from alacena.engine import Scope
 from alacena.ops.server import escape, keys_of
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
 
     from alacena.engine import Cache, Settings
     from alacena.ops.server import Server
@@ -103,10 +103,15 @@ async def objects(
     whose = "*" if tenant is None else _part(settings, tenant)
     head = f"{_plain(escape(settings.namespace))}:{_part(settings, kind)}:{{{whose}.*}}:*"
     found = await _look(servers, head, most)
-    once = {(name.tenant_id, name.kind): name for name in found.names}
+    return Names(read_objects(kind, (name.key for name in found.names)), found.looked_at, found.complete)
+
+
+def read_objects(kind: str, keys: Iterable[str]) -> list[Name]:
+    """Returns the objects to which keys belong, each once."""
+    found = [name for key in keys if (name := _read(key)) is not None]
     # Of an object the first part behind the tenant is its name, if an entry has its type.
-    names = [Name(tenant_id, kind, name, key=found.key) for (tenant_id, name), found in once.items()]
-    return Names(names, found.looked_at, found.complete)
+    once = {(name.tenant_id, name.kind): Name(name.tenant_id, kind, name.kind, key=name.key) for name in found}
+    return list(once.values())
 
 
 async def _look(servers: Sequence[Server], pattern: str, most: int) -> Names:
@@ -131,9 +136,18 @@ def _read(key: str) -> Name | None:
     return Name(unquote(tenant), unquote(kind), unquote(parts[0]) if parts else "", scope, key)
 
 
+def render_name(settings: Settings, text: str) -> str:
+    """Returns a name as it is read back from a key: itself, or its digest."""
+    return unquote(_render(settings, text))
+
+
 def _part(settings: Settings, text: str) -> str:
     """Returns a part of a key as a pattern that matches it alone."""
-    return _plain(keys_of(settings).render(text, "any", "any").split(":")[1])
+    return _plain(_render(settings, text))
+
+
+def _render(settings: Settings, text: str) -> str:
+    return keys_of(settings).render(text, "any", "any").split(":")[1]
 
 
 def _plain(part: str) -> str:

@@ -13,6 +13,9 @@ Url = Annotated[str | None, typer.Option("--url", help="The server; left out: AL
 Tenant = Annotated[str, typer.Option("--tenant", help="Whose entries.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print everything as JSON.")]
 Yes = Annotated[bool, typer.Option("--yes", help="Do not ask.")]
+Search = Annotated[
+    bool, typer.Option("--search", help="Look at keys too, for what is not listed; it takes as long as there are keys.")
+]
 Most = Annotated[int, typer.Option("--most", min=1, help="How many keys of a server are looked at, at most.")]
 
 

@@ -8,7 +8,7 @@ import typer
 
 from alacena.ops import letters, names
 from alacena.ops.asking import answer
-from alacena.ops.options import AsJson, Most, Url, Yes, confirm
+from alacena.ops.options import AsJson, Most, Search, Url, Yes, confirm
 
 app = typer.Typer(
     no_args_is_help=True, rich_markup_mode=None, help="Look into queues, and decide what becomes of dead letters."
@@ -26,12 +26,13 @@ Limit = Annotated[int, typer.Option("--limit", min=1, help="So many at most, the
 def stats(
     name: Annotated[str | None, typer.Argument(help="The queue's name; left out: every queue that is found.")] = None,
     tenant: Annotated[str | None, typer.Option("--tenant", help="Whose; left out: every tenant's.")] = None,
+    search: Search = False,
     most: Most = names.MOST,
     as_json: AsJson = False,
     redis_url: Url = None,
 ) -> None:
     """Shows what is ready, delayed, in flight and dead."""
-    answer(redis_url, lambda cache: letters.queues(cache, tenant, name, most), as_json=as_json)
+    answer(redis_url, lambda cache: letters.queues(cache, tenant, name, most, search=search), as_json=as_json)
 
 
 @app.command("dead")

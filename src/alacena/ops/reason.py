@@ -43,8 +43,10 @@ def reason(
         facts: What ``cache.explain()`` says.
         whose: The tenant.
         places: Where else the same type and id is stored.
-        answers: Facts of other processes, each with its name in ``process``; ``error`` if it did not answer.
+        answers: Facts of other processes, each with its name in ``process``; ``error`` if it did not answer, and
+            ``silent_s`` if it was not asked because it has been silent for so long.
     """
+    answers, everybody = [answer for answer in answers if "silent_s" not in answer], answers
     known = [answer for answer in answers if "error" not in answer]
     memory, entry = facts.get("memory"), facts.get("entry")
     if memory and memory["alive"] and memory["fresh_for_s"] > 0 and facts["memory_serves_for_s"] > 0:
@@ -66,20 +68,22 @@ def reason(
         return Reason(
             "held", f"A write block holds it{left}: reads go to the source, and nothing is stored.", "doubtful"
         )
-    found = _of_entry(entry) if entry else None
+    found = _of_entry(entry, _say_end_age(facts, known)) if entry else None
     loaders = _loaders(facts, known)
     if loaders or facts.get("lease"):
-        return _explain_load(facts, found, loaders)
-    return found or _absent(facts, whose, places, answers)
+        return _explain_load(facts, found, loaders, everybody)
+    return found or _absent(facts, whose, places, answers, len(everybody))
 
 
-def _of_entry(entry: Mapping[str, Any]) -> Reason:
+def _of_entry(entry: Mapping[str, Any], ended_ago: str) -> Reason:
     if not entry["valid"]:
         why, age = str(entry["why"]), entry.get("age_s")
         if entry.get("ended"):
             ended = ", ".join(entry["ended"])
             stored = f" (it was stored {_time(age)} ago)" if age is not None else ""
-            return Reason("invalidated", f"Invalidated: {ended} has ended since it was stored{stored}.", "bad")
+            return Reason(
+                "invalidated", f"Invalidated: {ended} has ended{ended_ago or ' since it was stored'}{stored}.", "bad"
+            )
         if why == "expired":
             return Reason("expired", _explain_expiry(entry), "bad")
         return Reason("unreadable", f"Stored, and not served: {why}.", "bad")
@@ -95,22 +99,45 @@ def _of_entry(entry: Mapping[str, Any]) -> Reason:
     return Reason("stale", said, "doubtful")
 
 
+def _say_end_age(facts: Mapping[str, Any], known: Sequence[Mapping[str, Any]]) -> str:
+    """Says how long ago what it depends on has ended; empty if no process saw it."""
+    ages = [age for said in (facts, *known) if (age := said.get("ended_for_s")) is not None]
+    return f" {_time(max(ages))} ago" if ages else ""
+
+
 def _explain_expiry(entry: Mapping[str, Any]) -> str:
     left = entry.get("fresh_for_s")
     return "Expired." if left is None else f"Expired {_time(-left)} ago."
 
 
-def _explain_load(facts: Mapping[str, Any], found: Reason | None, loaders: Sequence[str]) -> Reason:
+def _explain_load(
+    facts: Mapping[str, Any], found: Reason | None, loaders: Sequence[str], everybody: Sequence[Mapping[str, Any]]
+) -> Reason:
     before = f"{found.sentence} " if found is not None else "Nothing is stored yet. "
     if loaders:
         return Reason("loading", f"{before}It is being loaded by {_together(loaders)}.", "doubtful")
+    return Reason("loading", f"{before}{_explain_lease(facts, everybody)}", "doubtful")
+
+
+def _explain_lease(facts: Mapping[str, Any], everybody: Sequence[Mapping[str, Any]]) -> str:
+    """Says who holds the permission to load an entry, if no process says that it loads it."""
     left = facts.get("lease_left_s")
-    lasts = f", whose permission lasts {_time(left)} more unless it is prolonged" if left else ""
-    said = (
-        f"{before}It is being loaded by a process{lasts}. The server does not note which process, nor since when, and "
-        "none that was asked says that it does."
+    ends = (
+        f"Its permission lasts {_time(left)} more unless it is prolonged." if left else "Its permission ends by itself."
     )
-    return Reason("loading", said, "doubtful")
+    mark = facts.get("lease_holder")
+    holder = next((answer for answer in everybody if mark and str(answer["process"]).endswith(f"#{mark}")), None)
+    if holder is None and not everybody:
+        return f"It is being loaded by another process; none was asked which, or none is listed. {ends}"
+    if holder is None:
+        return f"It is being loaded by a process that is not listed: it has ended, or tells nothing of itself. {ends}"
+    process = holder["process"]
+    if "silent_s" in holder:
+        silent = _time(holder["silent_s"])
+        return f"It was being loaded by {process}, which has been silent for {silent}: it may have ended. {ends}"
+    if "error" in holder:
+        return f"It is being loaded by {process}, which does not say since when: {holder['error']}. {ends}"
+    return f"{process} has the permission to load it, and says that it does not load it now: it has just begun or ended. {ends}"
 
 
 def _loaders(facts: Mapping[str, Any], known: Sequence[Mapping[str, Any]]) -> list[str]:
@@ -122,7 +149,7 @@ def _loaders(facts: Mapping[str, Any], known: Sequence[Mapping[str, Any]]) -> li
 
 
 def _absent(
-    facts: Mapping[str, Any], whose: str, places: Sequence[Name], answers: Sequence[Mapping[str, Any]]
+    facts: Mapping[str, Any], whose: str, places: Sequence[Name], answers: Sequence[Mapping[str, Any]], others: int
 ) -> Reason:
     known = [answer for answer in answers if "error" not in answer]
     outcome = _last_outcome(facts, known)
@@ -141,7 +168,8 @@ def _absent(
         return Reason("memory_elsewhere", said, "doubtful")
     if ended := facts.get("ended_lately"):
         seen = f"; {outcome.process} noticed {_time(outcome.age_s)} ago" if outcome and outcome.is_ending else ""
-        said = f"Invalidated ({', '.join(ended)}{seen}), and nothing was stored since, or that has gone too."
+        ago = _say_end_age(facts, known)
+        said = f"Invalidated{ago} ({', '.join(ended)}{seen}), and nothing was stored since, or that has gone too."
         return Reason("invalidated", said, "bad")
     if outcome is not None:
         return _explain_outcome(outcome)
@@ -157,8 +185,8 @@ def _absent(
             "were asked remembers it. One that has ended, or has forgotten it for others, may have stored it."
         )
         return Reason("never", said, "bad")
-    silent = len(answers) - len(known)
-    rest = f"{silent} of {len(answers)} other processes did not answer." if silent else "nobody else is here to ask."
+    silent = others - len(known)
+    rest = f"{silent} of {others} other processes did not answer." if silent else "nobody else is here to ask."
     return Reason("absent", f"Nothing is stored. {_UNKNOWN}this process has not seen it; {rest}", "bad")
 
 

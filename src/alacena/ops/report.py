@@ -75,6 +75,7 @@ async def explanation(
     is_server = cache.settings.redis_url is not None and "away" not in found
     if found.get("entry") is None and is_server:
         places, limit = await _other_places(cache, data_type, resource_id, scope)
+    words["generations"] = found.get("ended_generations", [])
     processes = await fleet.ask_others(cache, words, _ANSWER_S) if is_server and not here else []
     why = reason(found, scope.tenant_id, places, processes)
     elsewhere = [{"tenant_id": name.tenant_id, **name.scope} for name in places]
@@ -216,29 +217,39 @@ async def tokens(cache: Cache, tenant: str, day: str | None, month: str | None) 
     return CommandResult(data, (sentence,), (Table("", columns, cells),) if cells else ())
 
 
-async def locks(cache: Cache, tenant: str | None, most: int) -> CommandResult:
-    """Returns the locks that are held or waited for, with their fence and the time they have left."""
+async def locks(cache: Cache, tenant: str | None, most: int, *, search: bool = False) -> CommandResult:
+    """Returns the locks that are held, with their holder, their fence, the time they have left, and how many wait.
+
+    Args:
+        cache: The cache.
+        tenant: Whose locks; ``None``: every tenant's.
+        most: How many keys of a server are looked at, if they are.
+        search: Whether keys are looked at for locks that no process says it holds.
+    """
+    states = await cache.find_locks()
+    limit = ""
+    if search:
+        async with servers_of(names.find_settings(cache)) as servers:
+            looked = await names.objects(servers, cache.settings, "lock", tenant=tenant, most=most)
+        known = {state.key for state in states}
+        keys = {f"{name.key.rpartition(':')[0]}:owner" for name in looked.names} - known
+        states += [state for key in sorted(keys) if (state := await cache.locks.look_up(key)) is not None]
+        limit = f"{looked.limit}."
+    whose = None if tenant is None else names.render_name(cache.settings, tenant)
     held = []
-    async with servers_of(names.find_settings(cache)) as servers:
-        for server in servers:
-            for name in (await names.objects([server], cache.settings, "lock", tenant=tenant, most=most)).names:
-                base = name.key.rpartition(":")[0]
-                left, fence = await server.ask("PTTL", f"{base}:owner"), await server.ask("HGET", f"{base}:state", "f")
-                waiting = await server.ask("ZCARD", f"{base}:line")
-                if isinstance(left, int) and (left > 0 or waiting):
-                    held.append(
-                        {
-                            "tenant_id": name.tenant_id,
-                            "name": name.name,
-                            "left_s": max(left, 0) / 1000,
-                            "fence": int(fence) if isinstance(fence, bytes) else None,
-                            "waiting": waiting if isinstance(waiting, int) else None,
-                        }
-                    )
-    fields = ("tenant_id", "name", "left_s", "fence", "waiting")
+    for state in states:
+        (name,) = names.read_objects("lock", [state.key])
+        if whose in {None, name.tenant_id}:
+            facts = msgspec.structs.asdict(state)
+            del facts["key"]
+            held.append({"tenant_id": name.tenant_id, "name": name.name, **facts})
+    held.sort(key=lambda lock: (lock["tenant_id"], lock["name"]))
+    fields = ("tenant_id", "name", "left_s", "fence", "waiting", "process")
     cells = [[Cell(_text(lock[field])) for field in fields] for lock in held]
-    tables = (Table("Locks", ("tenant", "name", "left in s", "fence", "waiting"), cells),) if cells else ()
-    return CommandResult({"locks": held}, () if cells else (Cell("No lock is held."),), tables)
+    columns = ("tenant", "name", "left in s", "fence", "waiting", "held by")
+    tables = (Table("Locks", columns, cells),) if cells else ()
+    nothing = () if cells else (Cell("No lock is held, as far as the processes say."),)
+    return CommandResult({"locks": held}, nothing, tables, (Cell(limit),) if limit else ())
 
 
 def migrations() -> list[tuple[str, str]]:

@@ -13,9 +13,11 @@ from alacena.engine import Cache, Settings
 from alacena.ops.commands import app
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     from typer.testing import Result
+
+    from proving.servers.postgres import Postgres
 
 
 @pytest.fixture(autouse=True)
@@ -67,3 +69,19 @@ def work() -> Callable[..., Any]:
         return asyncio.run(inside())
 
     return run
+
+
+_DROP = """
+DROP VIEW IF EXISTS alacena_token_monthly;
+DROP TABLE IF EXISTS alacena_token_usage, alacena_token_daily, alacena_token_conflicts CASCADE;
+DROP TABLE IF EXISTS alacena_token_parts, alacena_fences CASCADE;
+DROP FUNCTION IF EXISTS alacena_absorb_usage(jsonb), alacena_claimed_tenant() CASCADE;
+"""
+
+
+@pytest.fixture
+def unmigrated(postgres: Postgres) -> Iterator[str]:
+    """The DSN of a Postgres without the ledger's tables; they are taken away again."""
+    postgres.execute(_DROP)
+    yield postgres.dsn
+    postgres.execute(_DROP)

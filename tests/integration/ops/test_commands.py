@@ -138,15 +138,27 @@ def test_locks_tokens_and_stats(told, alacena, valkey_server, work):
         await cache.ledger.record("acme", 120, model="m", idempotency_key="k")
         await cache.set("document", "d1", 1, "acme")
         async with cache.locks.acquire("reindex", tenant_id="acme") as lock:
+            await cache.fleet()
             done = await asyncio.to_thread(alacena, "locks", "--json", url=valkey_server.url)
             (held,) = json.loads(done.stdout)["locks"]
             assert held["name"] == "reindex"
             assert held["fence"] == lock.fence
+            assert held["process"].startswith("web-1#")
             assert 0 < held["left_s"] <= 30
 
-    work(valkey_server.url, job)
+    async def leave(cache):
+        await cache.locks.try_acquire("left", tenant_id="acme")
 
+    work(valkey_server.url, job, process_name="web-1")
     assert told("locks") == {"locks": []}
+    work(valkey_server.url, leave, process_name="web-2", fleet_every_s=None)
+    assert told("locks") == {"locks": []}
+    (found,) = told("locks", "--search")["locks"]
+    assert (found["name"], found["process"]) == ("left", None)
+    work(valkey_server.url, lambda cache: cache.locks.try_acquire("kept", tenant_id="acme"), process_name="web-3")
+    (kept,) = told("locks")["locks"]
+    assert kept["name"] == "kept"
+    assert kept["process"].startswith("web-3#")
     assert told("tokens", "--tenant", "acme")["used"] == 120
     assert told("tokens", "--tenant", "acme", "--month", "2020-01")["used"] == 0
     assert {"tenant_id": "acme", "data_type": "document", "entries": 1} in told("stats")["entries"]
@@ -237,9 +249,11 @@ def test_bench_measures_and_leaves_no_entry(alacena, valkey_server):
     assert alacena("bench").exit_code == 3
 
 
-def test_migrations_are_looked_for_and_applied(alacena, postgres_dsn):
-    done = alacena("migrations", "--check", postgres_dsn)
+def test_migrations_are_looked_for_and_applied(alacena, unmigrated):
+    done = alacena("migrations", "--check", unmigrated)
     assert done.exit_code == 1
     assert "020_fences.sql: missing alacena_fences" in done.stdout
-    assert alacena("migrations", "--apply", postgres_dsn).exit_code == 0
-    assert alacena("migrations", "--check", postgres_dsn).exit_code == 0
+    applied = json.loads(alacena("migrations", "--apply", unmigrated, "--json").stdout)["applied"]
+    assert applied == [one["name"] for one in json.loads(alacena("migrations", "--json").stdout)]
+    done = alacena("migrations", "--check", unmigrated, "--json")
+    assert (done.exit_code, set(map(tuple, json.loads(done.stdout).values()))) == (0, {()})

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 from typing import Any
 
 import msgspec
@@ -162,3 +163,66 @@ async def test_without_a_server_the_fleet_is_this_process() -> None:
         assert member.name.startswith("alone#")
         assert member.snapshot.total.reads.none == 1
         assert (await cache.ask(member.name, "loads"))["count"] == 0
+
+
+def test_the_locks_of_one_that_is_killed_are_named_until_they_end() -> None:
+    async def scenario(stage: Any) -> None:
+        left, killed = stage.caches
+        locks = killed.locks
+
+        async def take() -> None:
+            await locks.take("long", tenant_id=TENANT, ttl_s=300)
+            await locks.try_acquire("by token", tenant_id=TENANT, ttl_s=200, token="t")
+            short = await locks.take("given back", tenant_id=TENANT)
+            await short.release()
+
+        await stage.processes[1].spawn(take())
+        await asyncio.sleep(3)
+        name = killed._parts.observation.fleet.name
+        stage.processes[1].kill()
+
+        async def found() -> dict[str, str | None]:
+            return {state.key.split(":")[3]: state.process for state in await left.find_locks()}
+
+        assert await found() == {"long": name, "by%20token": name}
+        await asyncio.sleep(220)
+        assert await found() == {"long": name}
+        await asyncio.sleep(100)
+        assert await found() == {}
+
+    play(scenario, server=True, processes=2)
+
+
+def test_a_lock_that_another_has_by_now_is_not_said_to_be_the_old_ones() -> None:
+    async def scenario(stage: Any) -> None:
+        left, other = stage.caches
+        lock = await left.locks.take("long", tenant_id=TENANT)
+        await asyncio.sleep(3)
+        await lock.release()
+        await stage.processes[1].spawn(other.locks.take("long", tenant_id=TENANT))
+        # Neither has said anything since: the server is asked for the fence.
+        left._parts.observation.fleet._presence = dataclasses.replace(
+            left._parts.observation.fleet._presence, is_seen=False
+        )
+        (state,) = await left.find_locks()
+        assert state.process is None
+        await asyncio.sleep(3)
+        (state,) = await left.find_locks()
+        assert state.process == other._parts.observation.fleet.name
+
+    play(scenario, server=True, processes=2)
+
+
+def test_a_lease_names_its_holder_also_after_it_was_killed() -> None:
+    async def scenario(stage: Any) -> None:
+        left, killed = stage.caches
+        await asyncio.sleep(3)
+        name = killed._parts.observation.fleet.name
+        stage.processes[1].spawn(killed.load("note", "n", TENANT, Source("v", takes_s=30).load))
+        await asyncio.sleep(1)
+        stage.processes[1].kill()
+        facts = await left.explain("note", "n", TENANT)
+        assert facts["lease"]
+        assert name.endswith(f"#{facts['lease_holder']}")
+
+    play(scenario, server=True, processes=2)

@@ -109,6 +109,40 @@ def test_what_another_process_knows_decides_if_the_server_has_nothing(answer, co
     assert words in said.sentence
 
 
+@pytest.mark.parametrize(
+    ("answers", "words"),
+    [
+        ([], "by another process; none was asked which, or none is listed. Its permission lasts 4.0 s more"),
+        ([P1], "by a process that is not listed"),
+        (
+            [{**P1, "process": "web-1#0a"}],
+            "web-1#0a has the permission to load it, and says that it does not load it now",
+        ),
+        (
+            [{"process": "web-1#0a", "error": "no answer within 3 s"}],
+            "by web-1#0a, which does not say since when: no answer within 3 s.",
+        ),
+        (
+            [P1, {"process": "web-1#0a", "error": "silent for 7 s", "silent_s": 7.0}],
+            "It was being loaded by web-1#0a, which has been silent for 7.0 s: it may have ended.",
+        ),
+        ([{**P1, "loading": True, "loading_for_s": 2.0}], "by web-1#a (for 2.0 s so far)"),
+    ],
+)
+def test_whose_load_it_is_is_said_also_if_it_does_not_answer(answers, words):
+    facts = {**FACTS, "lease": True, "lease_left_s": 4.0, "lease_holder": "0a"}
+    said = reason(facts, "acme", (), answers)
+
+    assert said.code == "loading"
+    assert words in said.sentence
+
+
+def test_one_that_is_silent_is_not_counted_among_those_that_were_asked():
+    gone = {"process": "web-2#b", "error": "silent for 7 s", "silent_s": 7.0}
+    assert reason(FACTS, "acme", (), [P1, gone]).code == "never"
+    assert "1 of 1 other processes did not answer" in reason(FACTS, "acme", (), [gone]).sentence
+
+
 def test_the_newest_outcome_counts_and_names_are_bounded():
     older = {**P1, "last_outcome": {"reason": "evicted", "age_s": 30.0}}
     newer = {**P1, "process": "web-2#b", "last_outcome": {"reason": "expired", "age_s": 3.0}}

@@ -24,7 +24,8 @@ async def why(stage: Stage, **scope: str) -> Reason:
     """Asks in the first process, as the command does."""
     asking = stage.cache
     facts = await asking.explain("note", "n", TENANT, **scope)
-    return reason(facts, TENANT, (), await ask_others(asking, {**WORDS, **scope}, 3.0))
+    words = {**WORDS, **scope, "generations": facts.get("ended_generations", [])}
+    return reason(facts, TENANT, (), await ask_others(asking, words, 3.0))
 
 
 def keep_alive(stage: Stage) -> Awaitable[Any]:
@@ -45,9 +46,16 @@ async def expired(stage: Stage) -> None:
 async def invalidated(stage: Stage) -> None:
     seen = stage.caches[1]
     await seen.set("note", "n", "v", TENANT, document_ids=["d1"])
+    await asyncio.sleep(4)
     await seen.invalidate(TENANT, document_ids=["d1"])
-    await seen.get("note", "n", TENANT)
-    await asyncio.sleep(3)
+    await asyncio.sleep(12)
+
+
+async def removed(stage: Stage) -> None:
+    await keep_alive(stage)
+    await stage.caches[1].set("note", "n", "v", TENANT)
+    await stage.caches[1].invalidate(TENANT, "note", "n")
+    await asyncio.sleep(12)
 
 
 async def evicted(stage: Stage) -> None:
@@ -75,7 +83,8 @@ async def server_away(stage: Stage) -> None:
 SEEN: dict[str, tuple[Callable[[Stage], Awaitable[None]], str, tuple[str, ...]]] = {
     "never stored": (never_stored, "never", ("Never stored", "none of the 2 processes")),
     "expired": (expired, "expired", ("Expired ", " s ago, as {p}")),
-    "invalidated": (invalidated, "invalidated", ("document d1 has ended",)),
+    "invalidated": (invalidated, "invalidated", ("document d1 has ended 1", " s ago (it was stored 16 s ago).")),
+    "removed by name": (removed, "invalidated", ("Invalidated: {p} found it ended 1", " s ago")),
     "evicted": (evicted, "evicted", ("Evicted from the memory of {p}", " s ago")),
     "too large": (too_large, "too_large", ("too large", "when {p}", " s ago")),
     "server away": (server_away, "server_away", ("was away when {p}", " s ago")),

@@ -9,10 +9,11 @@ import msgspec
 from alacena.engine.base.scope import make_scope
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Mapping
+    from collections.abc import Awaitable, Callable, Iterable, Mapping
 
     from alacena.engine.api.recorder import Recorder
     from alacena.engine.base.keys import EntryKey
+    from alacena.engine.coherence.recent_ends import RecentEnds
     from alacena.engine.loading.single_flight import SingleFlight
     from alacena.engine.loading.source_backoff import SourceBackoff
     from alacena.engine.memory import MemoryTier
@@ -30,6 +31,7 @@ class Answers:
         flights: The loads under way.
         source_backoff: Sources that are left alone.
         recorder: Gives the newest snapshot.
+        ends: When generations have ended.
     """
 
     def __init__(
@@ -39,7 +41,9 @@ class Answers:
         flights: SingleFlight,
         source_backoff: SourceBackoff,
         recorder: Recorder,
+        ends: RecentEnds,
     ) -> None:
+        self._ends = ends
         self._keys = common.keys
         self._memory = memory
         self._remote = common.remote
@@ -79,9 +83,14 @@ class Answers:
             "source_left_alone": self._source_backoff.is_active(key.entry),
         }
 
+    def find_end_age(self, generations: Iterable[str]) -> float | None:
+        """Returns for how long the first of some generations has been over; ``None`` if this process saw none of them end."""
+        return self._ends.age_s(generations)
+
     async def _explain(self, data_type: str, resource_id: str, tenant_id: str, **scope: Any) -> dict[str, Any]:
         parts = (scope.get(name) for name in ("agent_id", "conversation_id", "collection_id", "user_id", "permissions"))
-        return self.facts(self._keys.entry(data_type, resource_id, make_scope(tenant_id, *parts)))
+        facts = self.facts(self._keys.entry(data_type, resource_id, make_scope(tenant_id, *parts)))
+        return {**facts, "ended_for_s": self.find_end_age(scope.get("generations", ()))}
 
     async def _loads(self) -> dict[str, Any]:
         """Returns the loads that are running, the oldest first, a hundred at most: each by its key and age."""

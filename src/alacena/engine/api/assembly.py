@@ -119,10 +119,9 @@ class Parts:
 
     async def explain(self, key: EntryKey, wider: Sequence[EntryKey] = ()) -> dict[str, Any]:
         """Returns what every part knows of one entry, and which of the wider ones are there."""
-        return {
-            **self.observation.answers.facts(key),
-            **await self.remote.inspect(key, wider),
-        }
+        answers = self.observation.answers
+        found = {**answers.facts(key), **await self.remote.inspect(key, wider)}
+        return {**found, "ended_for_s": answers.find_end_age(found.get("ended_generations", ()))}
 
     def stats(self) -> dict[str, Any]:
         """Counts since the cache was opened."""
@@ -198,7 +197,7 @@ async def _assemble(
     memory = _memory(settings, environment, keys, counts)
     source_backoff = SourceBackoff(environment)
     flights = SingleFlight(memory, environment, settings.staleness_bound_s, source_backoff)
-    coherence = GenerationTable(memory, flights)
+    coherence = GenerationTable(memory, flights, environment.now)
     codec = _codec(settings, keyring)
     copies = ValueStore(memory, codec, environment)
     tier_parts = TierParts(
@@ -222,7 +221,7 @@ async def _assemble(
     desk.start()
     observation = observe(
         common, memory=memory, flights=flights, source_backoff=source_backoff, health=health, store=store,
-        is_shared=url is not None,
+        locks=desk.locks, ends=coherence.ends, is_shared=url is not None,
     )  # fmt: skip
     return Parts(
         keys=keys,

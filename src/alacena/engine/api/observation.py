@@ -11,7 +11,9 @@ from alacena.engine.api.answers import Answers
 from alacena.engine.api.recorder import Recorder
 
 if TYPE_CHECKING:
+    from alacena.coordination.locks import Locks
     from alacena.engine.base.health import Health
+    from alacena.engine.coherence.recent_ends import RecentEnds
     from alacena.engine.loading.single_flight import SingleFlight
     from alacena.engine.loading.source_backoff import SourceBackoff
     from alacena.engine.memory import MemoryTier
@@ -42,16 +44,19 @@ def observe(
     source_backoff: SourceBackoff,
     health: Health,
     store: Backend,
+    locks: Locks,
+    ends: RecentEnds,
     is_shared: bool,
 ) -> Observation:
     """Begins to record, and to tell the others if the store is shared with any."""
     recorder = Recorder(common, memory, flights, health, asyncio.get_running_loop())
-    answers = Answers(common, memory, flights, source_backoff, recorder)
+    answers = Answers(common, memory, flights, source_backoff, recorder, ends)
     presence = Presence(
         recorder.renew,
         answers.by_question(),
         every_s=common.settings.fleet_every_s if is_shared else None,
         is_seen=common.settings.fleet_every_s is not None,
+        locks=locks.list_held,
     )
     fleet = Fleet(store, common.keys, common.environment, health, presence)
     fleet.start()

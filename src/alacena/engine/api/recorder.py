@@ -57,7 +57,7 @@ class Recorder:
         started_at = environment.wall()
         self._who: dict[str, Any] = {
             "process": settings.process_name or f"{socket.gethostname()}:{os.getpid()}",
-            "instance": "" if settings.fleet_every_s is None else environment.token(4).hex(),
+            "instance": "" if settings.fleet_every_s is None else common.remote.mark.hex(),
             "namespace": settings.namespace,
             "version": version("alacena"),
             "started_at": started_at,

@@ -307,8 +307,17 @@ Fate: TypeAlias = Refusal | BackendError
 """What became of one of many entries: empty where it was stored, else why it was not."""
 
 
+LEASE_MARK_BYTES: Final = 4
+"""The size of :attr:`RemoteTier.mark`."""
+
+
 class RemoteTier(Protocol):
     """The remote tier."""
+
+    @property
+    def mark(self) -> bytes:
+        """The bytes by which people tell the leases of this tier from those of other processes."""
+        ...
 
     @property
     def is_up(self) -> bool:

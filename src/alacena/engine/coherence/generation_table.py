@@ -12,15 +12,17 @@ from __future__ import annotations
 
 import asyncio
 import sys
+import time
 from collections import deque
 from typing import TYPE_CHECKING, Any
 
 from alacena.engine.base.generation import Generation
 from alacena.engine.base.keys import MARK
+from alacena.engine.coherence.recent_ends import RecentEnds
 from alacena.engine.memory.sharded_dict import ShardedDict
 
 if TYPE_CHECKING:
-    from collections.abc import Container, Iterable, Mapping
+    from collections.abc import Callable, Container, Iterable, Mapping
 
     from alacena.engine.base.keys import EntryKey, Ident
     from alacena.engine.loading.single_flight import SingleFlight
@@ -52,13 +54,16 @@ class GenerationTable:
     Args:
         memory: The memory tier it governs.
         flights: The loads under way, which nobody may join once what they load was changed.
+        now: The clock by which ends are dated, for people.
 
     Attributes:
+        ends: When generations have ended.
         barred: Names of generations whose end no server has confirmed yet: their nonces stay unknown; ``None``: none.
     """
 
-    def __init__(self, memory: MemoryTier, flights: SingleFlight) -> None:
+    def __init__(self, memory: MemoryTier, flights: SingleFlight, now: Callable[[], float] = time.monotonic) -> None:
         self.memory = memory
+        self.ends = RecentEnds(now)
         self._flights = flights
         self.barred: Container[str] | None = None
         self._generations: ShardedDict[str, Generation] = ShardedDict()
@@ -139,6 +144,7 @@ class GenerationTable:
         # 2. The generation ends. A caller that comes now must not join the load: its answer was read before.
         # 3. The load compares this count only. Counted after the wake-up, a waiter could join in between.
         self._flights.endings += 1
+        self.ends.note(name)
         generation = self._generations.get(name)
         if generation is not None:
             self.learn(generation, None)

@@ -13,6 +13,7 @@ from alacena.engine import AlacenaError, BackendError, Scope
 from alacena.ops import checks, doctor, letters, names, report
 from alacena.ops.console import summary
 from alacena.ops.console.console_access import refusal
+from alacena.ops.fleet import fresh_snapshots
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -95,7 +96,9 @@ class Views:
             members = await self._cache.fleet()
         except BackendError:  # Without the server this process still knows its own.
             return [self._cache.snapshot()]
-        return [one.snapshot for one in members if one.snapshot is not None and process in {None, "", one.name}]
+        if not process:  # One that has died would stay in the sums for as long as it is listed.
+            return fresh_snapshots(members)
+        return [one.snapshot for one in members if one.snapshot is not None and process == one.name]
 
     async def explain(self, request: Request) -> CommandResult:
         """Returns why a read of one entry is what it is, and what each other process knows of it."""

@@ -6,7 +6,7 @@ import math
 from typing import TYPE_CHECKING, Any
 
 from alacena.engine.base.keys import MANY
-from alacena.engine.base.remote_tier import Beginning, Ended, Found, Held, Lease
+from alacena.engine.base.remote_tier import LEASE_MARK_BYTES, Beginning, Ended, Found, Held, Lease
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -83,6 +83,7 @@ class LocalTier:
         self._leases: dict[bytes, Lease] = {}
         self._holds: dict[bytes, dict[bytes, float]] = {}
         self._journal = _Journal()
+        self.mark = environment.token(LEASE_MARK_BYTES)
         self.is_up = self.is_here = True
         coherence.memory.serving_until = math.inf
 

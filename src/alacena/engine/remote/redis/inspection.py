@@ -7,6 +7,7 @@ from urllib.parse import unquote
 
 from alacena.engine.base.errors import ServerReplyError
 from alacena.engine.base.keys import MANY, MARK
+from alacena.engine.base.remote_tier import LEASE_MARK_BYTES
 from alacena.engine.base.scope import Scope
 from alacena.engine.codec import EntryError
 from alacena.engine.remote.redis.journal import pick_ended
@@ -53,20 +54,24 @@ class Inspection:
         )
         resource = self._keys.resource_generation(key.data_type, key.resource_id, Scope(key.tenant_id))
         hold_s = (holds[0][1] - node.server_ms()) / 1000 if holds else 0.0
+        lately = pick_ended(journal, dict.fromkeys((*names, resource)))
         report: dict[str, Any] = {
             "tier": node.facts.server,
             "key": key.entry.decode(),
             "lease": lease is not None,
+            "lease_holder": None if lease is None else lease[:LEASE_MARK_BYTES].hex(),
             "lease_left_s": None if lease is None else lease_ms / 1000,
             "hold": hold_s > 0,
             "hold_left_s": hold_s if hold_s > 0 else None,
             "generations": {name: nonce.hex() if nonce else None for name, nonce in zip(names, nonces, strict=True)},
-            "ended_lately": list(map(_describe_generation, pick_ended(journal, dict.fromkeys((*names, resource))))),
+            "ended_lately": list(map(_describe_generation, lately)),
+            "ended_generations": list(lately),
             "wider": [other.scope.parts for other, there in zip(wider, others, strict=True) if there],
             "entry": None,
         }
         if entry is not None:
-            report["entry"] = await self._describe(node, key, entry, nonces)
+            report["entry"] = described = await self._describe(node, key, entry, nonces)
+            report["ended_generations"] = described.pop("ended_generations", [])
         return report
 
     async def _describe(self, node: Node, key: EntryKey, data: bytes, nonces: Sequence[bytes | None]) -> dict[str, Any]:
@@ -79,6 +84,12 @@ class Inspection:
             (tagged,) = await self._ask(node, key, ("MGET", *(key.tag_name(tag) for tag, _ in envelope.tags)))
         now_ms = node.server_ms()
         ended = _list_ended(key, envelope, nonces, tagged)
+        names = [
+            name for name, stamp, nonce in zip(key.generations, envelope.stamps, nonces, strict=False) if stamp != nonce
+        ]
+        names += [
+            key.tag_name(tag) for (tag, stamp), nonce in zip(envelope.tags, tagged, strict=False) if stamp != nonce
+        ]
         is_of_history = envelope.replication_id == node.replication_id
         why = None
         if ended:
@@ -91,6 +102,7 @@ class Inspection:
             "valid": why is None,
             "why": why,
             "ended": ended,
+            "ended_generations": names,
             "bytes": len(data),
             "payload_bytes": len(plain),
             "age_s": (now_ms - envelope.created_ms) / 1000,

@@ -52,6 +52,7 @@ class RedisTier:
         self.hold, self.unhold = holds.hold, holds.unhold
         times = LeaseTimes(self._budget_s, self._timeout_s, max(1, round(settings.lease_s * 1000)))
         leases = Leases(nodes, self._entries, coherence, environment, times)
+        self.mark = leases.mark
         self.lease, self.lease_many = leases.lease, leases.lease_many
         self.renew, self.release, self.discard = leases.renew, leases.release, leases.discard
         stores = Stores(nodes, self._entries, coherence, environment, self._timeout_s, self.release)

@@ -3,6 +3,7 @@
 import { useRef, useState } from './vendor/parts.js'
 import { Chart, Facts, Field, Notice, State, Table, html, useAction } from './elements.js'
 import { useLive } from './live.js'
+import { say, sayCheck } from './findings.js'
 import { duration, knows, moment, number, share, size, t } from './words.js'
 import { go, here } from './route.js'
 
@@ -19,8 +20,8 @@ function Health() {
   const rest = checks.filter((one) => !notWell.includes(one))
   return html`<p class="verdict ${tone}" role="status">${t(`verdict_${tone}`)} <small>${t('examined', { age: duration(age) })}</small></p>
     ${notWell.length > 0 && html`<${Table} caption=${t('look_at')} filter=${false} rows=${notWell} columns=${[
-      ...CHECK, { key: 'follows', label: t('follows'), show: english },
-      { key: 'mend', label: t('mend'), show: (value) => value && html`<code lang="en">${value}</code>` },
+      ...CHECK, { key: 'follows', label: t('follows'), show: inWords(say) },
+      { key: 'mend', label: t('mend'), show: (value) => value && html`<code>${inWords(say)(value)}</code>` },
     ]} />`}
     <details open=${notWell.length === 0}><summary>${t('in_order', { count: number(rest.filter((one) => one.state === 'pass').length) })}</summary>
       <${Table} caption=${t('in_order_caption')} filter=${false} rows=${rest} columns=${CHECK} /></details>
@@ -33,7 +34,7 @@ function Health() {
         { key: 'memory_bytes', label: t('bytes'), number: true, show: size },
         { key: 'uptime_s', label: t('uptime'), number: true, show: duration },
         { key: 'version', label: t('version') },
-        { key: 'why', label: t('found'), show: english },
+        { key: 'why', label: t('found'), show: inWords(say) },
       ]} />`}
     <${Facts} caption=${t('promises')} facts=${guarantee} />`
 }
@@ -41,11 +42,15 @@ function Health() {
 const Heard = ({ age, stale }) => html`<span class=${stale ? 'state fail' : ''}>${duration(age)}</span>`
 
 const english = (words) => html`<span lang="en">${words}</span>`
+const inWords = (speak) => (text) => {
+  const { words, lang } = speak(text)
+  return html`<span lang=${lang}>${words}</span>`
+}
 
 const CHECK = [
-  { key: 'check', get label() { return t('check') } },
+  { key: 'check', get label() { return t('check') }, show: inWords(sayCheck) },
   { key: 'state', get label() { return t('state') }, show: (value) => html`<${State} state=${value} />` },
-  { key: 'found', get label() { return t('found') }, show: english },
+  { key: 'found', get label() { return t('found') }, show: inWords(say) },
 ]
 
 const SOURCES = ['memory', 'redis', 'load', 'waited', 'stale', 'none']
@@ -112,7 +117,7 @@ function Explain({ about }) {
     ${ready && html`<${Notice} state=${state} />`}
     ${ready && state.data && html`<section aria-live="polite">
       <p class="verdict ${state.data.sentences[1]?.tone ?? 'plain'}">${knows(`why_${state.data.data.reason}`) ? t(`why_${state.data.data.reason}`) : ''}</p>
-      <p class="sentence" lang="en">${state.data.data.sentence}</p></section>
+      <p class="sentence">${inWords(say)(state.data.data.sentence)}</p></section>
       <p class="buttons"><a href=${location.href}>${t('link')}</a>
         ${about.actions && html`<button type="button" class="danger" onClick=${drop}>${t('invalidate')}</button>`}</p>
       ${action.view}
@@ -125,7 +130,7 @@ function Processes({ found }) {
   const rows = all.map(({ process, error, memory, loading }) => ({ name: process, ...(memory ?? {}), loading: loading ?? null, error }))
   return html`<${Table} caption=${t('in_each_process')} rows=${rows} columns=${[
     { key: 'name', label: t('process') },
-    { key: 'fresh_for_s', label: t('in_memory'), show: (value, row) => (row.error ? english(row.error) : value == null ? t('not_there') : row.alive === false ? t('why_invalidated') : duration(value)) },
+    { key: 'fresh_for_s', label: t('in_memory'), show: (value, row) => (row.error ? inWords(say)(row.error) : value == null ? t('not_there') : row.alive === false ? t('why_invalidated') : duration(value)) },
     { key: 'hits', label: t('hits'), number: true, show: (value) => number(value) },
     { key: 'bytes', label: t('bytes'), number: true, show: size },
     { key: 'loading', label: t('loads_it'), show: (value) => (value == null ? '–' : t(value ? 'yes_word' : 'no')) },
@@ -147,7 +152,7 @@ function Queues({ about }) {
     ${parameters.queue && parameters.tenant && html`<${Letters} key=${`${parameters.tenant} ${parameters.queue}`} about=${about} ...${parameters} />`}
     ${locks.data && html`<${Table} caption=${t('locks')} rows=${locks.data.data.locks} columns=${[
       { key: 'name', label: t('lock') }, { key: 'tenant_id', label: t('tenant') },
-      ...(locks.data.data.locks.some((lock) => lock.holder) ? [{ key: 'holder', label: t('process') }] : []),
+      ...(locks.data.data.locks.some((lock) => lock.process) ? [{ key: 'process', label: t('process') }] : []),
       { key: 'left_s', label: t('left_s'), number: true, show: duration }, number_('fence'), number_('waiting'),
     ]} />`}`
 }

@@ -13,12 +13,19 @@ if TYPE_CHECKING:
 @twin
 def fleet_publish(server: TwinServer, keys: list[bytes], args: list[bytes]) -> Reply:
     """Notes that a process is there and what it has counted, and takes the questions that wait for it."""
-    name, snapshot, kept_ms, listed_ms = args
+    name, snapshot, kept_ms, listed_ms, locks, held_ms = args
     now = server.now_ms
     server.call("ZADD", keys[0], now, name)
     server.call("ZREMRANGEBYSCORE", keys[0], "-inf", now - int(listed_ms))
     server.call("PEXPIRE", keys[0], listed_ms)
     server.call("SET", keys[1], snapshot, "PX", kept_ms)
+    server.call("ZREMRANGEBYSCORE", keys[3], "-inf", now)
+    if held_ms == b"0":
+        server.call("ZREM", keys[3], name)
+        server.call("DEL", keys[4])
+    else:
+        server.call("ZADD", keys[3], now + int(held_ms), name)
+        server.call("SET", keys[4], locks, "PX", held_ms)
     questions = server.call("LRANGE", keys[2], 0, -1)
     server.call("DEL", keys[2])
     return questions

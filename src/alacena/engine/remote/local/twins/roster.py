@@ -20,7 +20,7 @@ def _expire(server: TwinServer, keys: list[bytes]) -> None:
 @twin
 def roster_announce(server: TwinServer, keys: list[bytes], args: list[bytes]) -> Reply:
     """Says that a member may have work."""
-    member, has_work, channel = args
+    member, has_work, channel, *listed = args
     now, ahead = server.own_clock(keys[2], server.now_us)
     server.keep_clock(keys[2], server.now_us, ahead)
     if has_work == b"1":
@@ -29,6 +29,13 @@ def roster_announce(server: TwinServer, keys: list[bytes], args: list[bytes]) ->
         server.call("PUBLISH", channel, "1")
     else:
         server.call("ZADD", keys[0], "NX", now, member)
+    if listed:
+        name, most = listed
+        server.call("ZADD", keys[3], server.now_us, name)
+        server.call("ZREMRANGEBYSCORE", keys[3], "-inf", server.now_us - _FORGET_MS * 1000)
+        over = server.call("ZCARD", keys[3]) - int(most)
+        if over > 0:
+            server.call("ZPOPMIN", keys[3], over)
     _expire(server, keys)
     return 1
 

@@ -34,7 +34,7 @@ class _Miss:
     def __init__(self, given: Claim | Reading, cache: Cache) -> None:
         self.claim: Claim | None = None
         self.reading: Reading | None = None
-        self._is_taken = False
+        self.is_taken = False  # for a store: the end of the task that missed no longer ends it
         if isinstance(given, Reading):
             self.reading = given
             return
@@ -45,26 +45,22 @@ class _Miss:
 
     @property
     def is_open(self) -> bool:
-        """Whether others may be waiting for it."""
-        return self.claim is not None and self.claim.is_open
-
-    def take(self) -> None:
-        """Takes it for the store that follows: the end of the task that missed no longer ends it."""
-        self._is_taken = True
+        """Whether others may be waiting for what the code that holds it will store."""
+        return self.claim is not None and self.claim.is_open and not self.is_taken
 
     def give_up(self) -> None:
         """Closes the claim, unless it was taken for a store."""
-        if self.claim is not None and not self._is_taken:
+        if self.claim is not None and not self.is_taken:
             self._give_up()
 
-    async def store(self, data_type: str, resource_id: str, value: Any, ttl: TtlOrUnset, tags: Iterable[str]) -> bool:
+    async def store(self, data_type: str, resource_id: str, value: Any, **options: Any) -> bool:
         """Stores the value, unless what it rests on was invalidated since the miss."""
         if self.reading is not None:
-            return await self.reading.set(data_type, resource_id, value, ttl=ttl, tags=tags)
+            return await self.reading.set(data_type, resource_id, value, **options)
         assert self.claim is not None
         if not self.claim.is_open:  # it ended by itself, or a task that branched off has used it
             return False
-        return await self.claim.store(value, ttl=ttl, tags=tags)
+        return await self.claim.store(value, **options)
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,33 +108,44 @@ class LookAside:
         self._access = access
         self._data_type = data_type
 
-    async def look(self, ids: Sequence[str], scope: Scope) -> dict[str, Any]:
+    async def look(self, ids: Sequence[str], scope: Scope, *, document_ids: Iterable[str] = ()) -> dict[str, Any]:
         """Returns the values that are there, by id.
+
+        Args:
+            ids: The ids.
+            scope: Whose they are.
+            document_ids: Documents that what is missing will be made from.
 
         Cost: 1 round trip for one id, found or not; for several, 1 round trip a node, and one more for each miss.
         """
+        if any(self.holds(one, scope) for one in ids):
+            await asyncio.sleep(0)  # a task that was begun to store it comes first
         own = self._own(ids, scope)
         may_wait = not self._holds_others(own)
         misses: dict[str, _Miss] = {}
         try:
-            return await self._access.call(lambda cache: self._look(cache, ids, scope, own, misses, may_wait=may_wait))
+            return await self._access.call(
+                lambda cache: self._look(cache, ids, scope, own, misses, document_ids, may_wait=may_wait)
+            )
         finally:
             self._note(scope, misses)
 
-    def look_now(self, ids: Sequence[str], scope: Scope, name: str) -> dict[str, Any]:
+    def look_now(
+        self, ids: Sequence[str], scope: Scope, name: str, *, document_ids: Iterable[str] = ()
+    ) -> dict[str, Any]:
         """As `look`, from sync code; ``name`` is what the caller called."""
         own = self._own(ids, scope)
         may_wait = not _is_on_a_loop() and not self._holds_others(own)
         misses: dict[str, _Miss] = {}
         try:
             return self._access.call_now(
-                lambda cache: self._look(cache, ids, scope, own, misses, may_wait=may_wait), name
+                lambda cache: self._look(cache, ids, scope, own, misses, document_ids, may_wait=may_wait), name
             )
         finally:
             self._note(scope, misses)
 
     async def store(self, resource_id: str, value: Any, scope: Scope, **options: Any) -> bool:
-        """Stores one value; ``ttl`` and ``tags`` as for `Cache.set`. Returns whether it was stored."""
+        """Stores one value; ``ttl``, ``tags`` and ``document_ids`` as for `Cache.set`. Returns whether it was stored."""
         miss, may_store = self._take(resource_id, scope)
         if not may_store:
             return False
@@ -164,6 +171,11 @@ class LookAside:
         taken = self._take_many(values, scope)
         return self._access.call_now(lambda cache: self._store_many(cache, taken, values, scope, ttl), name)
 
+    def holds(self, resource_id: str, scope: Scope) -> bool:
+        """Returns whether the code that runs here has looked this up and not stored it yet."""
+        miss = _NOTES.get().misses.get((self, scope, resource_id))
+        return miss is not None and not miss.is_taken
+
     def forget(self, resource_id: str, scope: Scope) -> None:
         """Gives up what a look-up noted: the caller has ended the entry itself, or has nothing that can be stored."""
         notes, key = _NOTES.get(), (self, scope, resource_id)
@@ -179,19 +191,23 @@ class LookAside:
         scope: Scope,
         own: Sequence[_Miss],
         misses: dict[str, _Miss],
+        document_ids: Iterable[str],
         *,
         may_wait: bool,
     ) -> dict[str, Any]:
         for miss in own:
             if miss.claim is not None:
                 await miss.claim.close()
+        documents = tuple(document_ids)
         found = await cache.get_many(self._data_type, ids, scope) if len(ids) > 1 or not may_wait else {}
         # In their order: two that claim the same ones never wait for each other.
         for one in sorted(set(ids) - set(found)):
             if not may_wait or (misses and cache.settings.max_loads_per_tenant is not None):
                 break  # a claim takes a place of the tenant's limit: the next one could wait for our own
             try:
-                claim = await cache.begin_claim(self._data_type, one, scope, search_hierarchy=False, life_s=_LIFE_S)
+                claim = await cache.begin_claim(
+                    self._data_type, one, scope, document_ids=documents, search_hierarchy=False, life_s=_LIFE_S
+                )
             except LoadTimeoutError:  # the tenant's limit of loads has no place
                 break
             if not claim.found:
@@ -200,7 +216,7 @@ class LookAside:
                 found[one] = claim.value
         left = set(ids) - set(found) - set(misses)
         if left:
-            async with cache.reading(scope, data_types=(self._data_type,)) as reading:
+            async with cache.reading(scope, document_ids=documents, data_types=(self._data_type,)) as reading:
                 misses.update(dict.fromkeys(left, _Miss(reading, cache)))
         return found
 
@@ -211,13 +227,11 @@ class LookAside:
         resource_id: str,
         value: Any,
         scope: Scope,
-        *,
-        ttl: TtlOrUnset = UNSET,
-        tags: Iterable[str] = (),
+        **options: Any,
     ) -> bool:
         if miss is not None:
-            return await miss.store(self._data_type, resource_id, value, ttl, tags)
-        return await cache.set(self._data_type, resource_id, value, scope, ttl=ttl, tags=tags)
+            return await miss.store(self._data_type, resource_id, value, **options)
+        return await cache.set(self._data_type, resource_id, value, scope, **options)
 
     async def _store_many(
         self,
@@ -229,7 +243,7 @@ class LookAside:
     ) -> int:
         own_word = {one: values[one] for one, miss in taken.items() if miss is None}
         stores: list[Awaitable[int]] = [
-            miss.store(self._data_type, one, values[one], ttl, ()) for one, miss in taken.items() if miss is not None
+            miss.store(self._data_type, one, values[one], ttl=ttl) for one, miss in taken.items() if miss is not None
         ]
         if own_word:
             stores.append(cache.set_many(self._data_type, own_word, scope, ttl=ttl))
@@ -256,7 +270,7 @@ class LookAside:
         miss = notes.misses.get(key)
         if miss is not None:
             _NOTES.set(notes.without(key))
-            miss.take()
+            miss.is_taken = True
         return miss, miss is not None or not notes.is_partial
 
     def _take_many(self, ids: Iterable[str], scope: Scope) -> dict[str, _Miss | None]:

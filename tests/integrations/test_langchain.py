@@ -24,6 +24,7 @@ from pydantic import BaseModel, Field
 
 from alacena import Cache, Context, MissingTenantError, Settings, UsageError
 from alacena.integrations.bridge import Bridge
+from alacena.integrations.caller import Caller, Serving
 from alacena.integrations.langchain import (
     CachedByteStore,
     CachedEmbeddings,
@@ -451,6 +452,21 @@ def test_sync_gets_of_threads_wait_for_the_first_ones_set() -> None:
         asked = [pool.submit(copy_context().run, embed) for _ in range(4)]
         assert [one.result(30) for one in asked] == [[b"1"]] * 4
     assert made == ["a"]
+
+
+async def test_answers_of_one_set_of_permissions_are_not_anothers_and_clear_ends_all(cache: Cache) -> None:
+    model = Model(cache=LangChainCache(cache))
+    callers = [
+        Caller(tenant_id="acme", user_id="u1", permissions=frozenset(permissions)) for permissions in ("a", "ab", "")
+    ]
+    for _ in range(2):
+        for number, caller in enumerate(callers, 1):
+            with Serving(caller):
+                assert (await model.ainvoke("hello")).content == f"answer {number}"
+    with Serving(callers[0]):
+        await model.cache.aclear()
+    with Serving(callers[1]):
+        assert (await model.ainvoke("hello")).content == "answer 4"
 
 
 async def test_usage_of_runs_is_counted_once_and_that_of_hits_never(cache: Cache) -> None:

@@ -1,4 +1,4 @@
-"""instructor and DSPy over the caching transport: they need no adapter."""
+"""instructor over the caching transport: it needs no adapter."""
 
 from __future__ import annotations
 

@@ -7,6 +7,7 @@ import os
 import warnings
 from concurrent.futures import ThreadPoolExecutor
 from contextvars import copy_context
+from datetime import UTC, datetime
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
@@ -280,6 +281,22 @@ async def test_tokens_are_counted_once_and_those_of_hits_as_saved(
     async with asyncio.timeout(60):
         while await totals("acme") != (15, 30, 1) or await totals("globex") != (15, 0, 1):
             await asyncio.sleep(0)
+
+
+def test_call_that_is_logged_where_nobody_is_ambient_counts_for_whom_it_was_made() -> None:
+    """As LiteLLM does with streams of sync calls."""
+    with Bridge(Cache(Settings())) as bridge:
+        logger, call = LedgerLogger(bridge), {"call_type": "completion"}
+        with Context(tenant_id="acme"):
+            logger.log_pre_api_call("m", [], call)
+        for _ in range(2):
+            now = datetime.now(UTC)
+            logger.log_success_event(call, _answer(ModelResponse(id="a", choices=[{"message": {}}]), 1), now, now)
+
+        async def totals() -> Any:
+            return await bridge.cache.ledger.totals("acme")
+
+        assert (bridge.run(totals()).used, bridge.run(totals()).calls) == (15, 1)
 
 
 async def test_foreign_entry_is_a_miss(ours: LiteLLMCache, provider: Provider, cache: Cache) -> None:

@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any, Final
 from alacena.common.context import get_current_agent_id, get_current_conversation_id, get_current_tenant_id
 from alacena.engine import UNSET, AlacenaError, Cache, TtlOrUnset, UsageError
 from alacena.integrations.bridge import Access, Bridge
+from alacena.integrations.caller import Serving, ambient_ids
 from alacena.integrations.llm_transport.lineage import current_documents
 from alacena.integrations.lookaside import LookAside
 from alacena.integrations.requirement import require_extra
@@ -32,15 +33,16 @@ with require_extra("alacena.integrations.litellm", "litellm", ("litellm", "1.100
     from litellm.integrations.custom_logger import CustomLogger
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Sequence
+    from collections.abc import Coroutine, Sequence
     from datetime import datetime
 
     from alacena.engine import Reading, Scope
 
 _log = logging.getLogger("alacena")
+_FOR: Final = "alacena_for"
 
 
-class LiteLLMCache(CallCache):  # type: ignore[misc] # LiteLLM's signatures are loose
+class LiteLLMCache(CallCache):
     """The cache of LiteLLM's calls: ``litellm.cache = LiteLLMCache()``, apart for each tenant, user and set of permissions.
 
     LiteLLM names a call by its parameters; whose it is, the ambient caller says, and a call without a tenant is neither
@@ -74,7 +76,7 @@ class LiteLLMCache(CallCache):  # type: ignore[misc] # LiteLLM's signatures are 
         super().__init__(**options)
         self._backend = self.cache = _Backend(Access(cache), data_type, ttl, record_saved=record_saved)
 
-    def async_get_cache(self, dynamic_cache_object: BaseCache | None = None, **kwargs: Any) -> Awaitable[Any]:
+    def async_get_cache(self, dynamic_cache_object: BaseCache | None = None, **kwargs: Any) -> Coroutine[Any, Any, Any]:
         """Returns an answer that is kept, or ``None``.
 
         Of the inputs of one call of embeddings LiteLLM asks for each in a task of its own: what these find out for the
@@ -82,7 +84,7 @@ class LiteLLMCache(CallCache):  # type: ignore[misc] # LiteLLM's signatures are 
         """
         if "model" not in kwargs:
             self._backend.begin_inputs()
-        found: Awaitable[Any] = super().async_get_cache(dynamic_cache_object, **kwargs)
+        found: Coroutine[Any, Any, Any] = super().async_get_cache(dynamic_cache_object, **kwargs)
         return found
 
 
@@ -96,7 +98,7 @@ class _Inputs:
 _INPUTS: Final[ContextVar[_Inputs | None]] = ContextVar("alacena.litellm", default=None)
 
 
-class _Backend(BaseCache):  # type: ignore[misc]
+class _Backend(BaseCache):
     """What LiteLLM's cache looks up and stores through."""
 
     def __init__(self, access: Access, data_type: str, ttl: TtlOrUnset, *, record_saved: bool) -> None:
@@ -215,7 +217,7 @@ class _Backend(BaseCache):  # type: ignore[misc]
             _log.warning("%s", text)
 
 
-class LedgerLogger(CustomLogger):  # type: ignore[misc]
+class LedgerLogger(CustomLogger):
     """Counts the tokens of LiteLLM's calls in the token ledger: ``litellm.callbacks = [LedgerLogger()]``.
 
     A call counts once, under the provider's id of its answer, for the ambient tenant; what LiteLLM says that it cost
@@ -230,6 +232,10 @@ class LedgerLogger(CustomLogger):  # type: ignore[misc]
         super().__init__()
         self._access = Access(cache)
         self._operation = operation
+
+    def log_pre_api_call(self, model: str, messages: Any, kwargs: dict[str, Any]) -> None:  # noqa: ARG002 - LiteLLM's
+        """Notes for whom a call is made: LiteLLM logs streams of sync calls in a thread that does not know it."""
+        kwargs[_FOR] = ambient_ids()
 
     async def async_log_success_event(
         self,
@@ -260,6 +266,11 @@ class LedgerLogger(CustomLogger):  # type: ignore[misc]
             self._access.call_now(lambda cache: _record(cache, record), "LedgerLogger.log_success_event")
 
     def _record(self, kwargs: dict[str, Any], response: Any) -> dict[str, Any] | None:
+        ids = ambient_ids()
+        with Serving(ids if "tenant_id" in ids else kwargs.get(_FOR) or {}):
+            return self._read(kwargs, response)
+
+    def _read(self, kwargs: dict[str, Any], response: Any) -> dict[str, Any] | None:
         counts, saved = read_usage(getattr(response, "usage", None)), bool(kwargs.get("cache_hit"))
         if counts is None or not counts.total:
             return None

@@ -36,15 +36,15 @@ _MOST_VARIANTS: Final = 64
 
 
 @dataclass(slots=True)
-class _Look:
-    """What a look-up found, for the response that may be kept after it."""
+class _Noted:
+    """The findings of a look-up, for the response that may be kept after it."""
 
     of: tuple[object, str, Scope]
     reading: Reading | None = None
     found: set[str] = field(default_factory=set)
 
 
-_LOOK: Final[ContextVar[_Look | None]] = ContextVar("alacena.hishel", default=None)
+_LOOK: Final[ContextVar[_Noted | None]] = ContextVar("alacena.hishel", default=None)
 
 
 class AlacenaStorage(AsyncBaseStorage):
@@ -168,7 +168,7 @@ class AlacenaStorage(AsyncBaseStorage):
         else:
             ids = await cache.get(VARIANTS, key, scope, default=[], search_hierarchy=False)
         found = await cache.get_many(RESPONSE, ids, scope) if ids else {}
-        look = _Look((self, key, scope), found=set(found))
+        look = _Noted((self, key, scope), found=set(found))
         if not found:
             look.reading = await _begin(cache, scope)
         _LOOK.set(look)

@@ -47,13 +47,13 @@ class LiteLLMCache(CallCache):
 
     LiteLLM names a call by its parameters; whose it is, the ambient caller says, and a call without a tenant is neither
     answered nor kept. Equal calls at one time ask the model once, here and in other processes: the first claims the
-    entry, and the others have its answer, or ask if it fails. What was asked before an invalidation of the tenant, the
-    type or a document that it was made from is not kept. The documents are those of `based_on` and of the call's
+    entry, and the others have its answer, or ask if it fails. An answer that was asked for before an invalidation of
+    the tenant, the type or a document that it was made from is not kept. The documents are those of `based_on` and of the call's
     ``metadata={"document_ids": [...]}``.
 
     An answer from the cache has no tokens in its ``usage``; ``response._hidden_params["cache_hit"]`` says that it is
-    one. What it had cost is in the ledger, as saved. Of embeddings, those of one input each are kept, and equal inputs
-    at one time are embedded each.
+    one. The ledger has its tokens as saved. Embeddings are kept one by one, and equal inputs at one time are embedded
+    each.
 
     Args:
         cache: An open cache, or a started `Bridge`, which LiteLLM's sync calls need; ``None``: the process-wide cache.
@@ -61,7 +61,7 @@ class LiteLLMCache(CallCache):
             ``cache={"ttl": ...}`` goes before it.
         data_type: The type that its entries have.
         record_saved: Whether the ledger is told what hits saved.
-        options: What LiteLLM's own ``Cache`` takes: ``supported_call_types``, ``mode``, ``namespace``, ``max_messages``.
+        options: Those of LiteLLM's own ``Cache``: ``supported_call_types``, ``mode``, ``namespace``, ``max_messages``.
     """
 
     def __init__(
@@ -99,7 +99,7 @@ _INPUTS: Final[ContextVar[_Inputs | None]] = ContextVar("alacena.litellm", defau
 
 
 class _Backend(BaseCache):
-    """What LiteLLM's cache looks up and stores through."""
+    """The backend through which LiteLLM's cache looks up and stores."""
 
     def __init__(self, access: Access, data_type: str, ttl: TtlOrUnset, *, record_saved: bool) -> None:
         super().__init__()
@@ -147,7 +147,8 @@ class _Backend(BaseCache):
         try:
             found = self._steps.look_now([key], scope, "litellm.completion", document_ids=_documents(kwargs))
         except UsageError as error:  # LiteLLM would say nothing of it
-            self._warn(str(error))
+            if self._is_first_warning():
+                _log.warning("sync calls of LiteLLM are not cached: %s", error)
             return None
         if key not in found:
             return None
@@ -168,11 +169,11 @@ class _Backend(BaseCache):
         if scope is None or (text is not None and not _skips_look_up(kwargs) and self._steps.holds(key, scope)):
             return text
         self._steps.forget(key, scope)
-        # What was not looked up by wish is the caller's own word; otherwise code that has ended looked it up.
+        # Of a call that was not to be looked up it is the caller's own word; otherwise code that has ended looked it up.
         return text if _skips_look_up(kwargs) else None
 
     async def disconnect(self) -> None:
-        """The cache is closed by whoever opened it."""
+        """Does nothing: the cache is closed where it was opened."""
 
     async def test_connection(self) -> dict[str, Any]:
         return {"status": "success", "message": "the cache is in this process"}
@@ -205,16 +206,16 @@ class _Backend(BaseCache):
 
     def _scope(self) -> Scope | None:
         if get_current_tenant_id() is None:
-            self._warn(
-                "calls of LiteLLM are made without a tenant and not cached: make them inside Context(tenant_id=...)"
-            )
+            if self._is_first_warning():
+                _log.warning(
+                    "calls of LiteLLM are made without a tenant and not cached: make them inside Context(tenant_id=...)"
+                )
             return None
         return reader_scope()
 
-    def _warn(self, text: str) -> None:
-        if not self._has_warned:
-            self._has_warned = True
-            _log.warning("%s", text)
+    def _is_first_warning(self) -> bool:
+        has_warned, self._has_warned = self._has_warned, True
+        return not has_warned
 
 
 class LedgerLogger(CustomLogger):
@@ -277,7 +278,7 @@ class LedgerLogger(CustomLogger):
         cost = kwargs.get("response_cost") or 0
         name = getattr(response, "id", None) or kwargs.get("litellm_call_id")
         model = str(getattr(response, "model", None) or kwargs.get("model") or "unknown")
-        record = _attributed(model, counts, is_embedding="embedding" in str(kwargs.get("call_type")), saved=saved)
+        record = _make_record(model, counts, is_embedding="embedding" in str(kwargs.get("call_type")), saved=saved)
         record |= {"cost": Decimal(str(cost)), "idempotency_key": None if saved else name}
         return record if self._operation is None else {**record, "operation": self._operation}
 
@@ -289,7 +290,7 @@ async def _record(cache: Cache, record: dict[str, Any]) -> None:
         _log.warning("%s tokens of %s are not in the ledger: %r", record["tokens"], record["model"], error)
 
 
-def _attributed(model: str, counts: TokenCounts, *, is_embedding: bool, saved: bool) -> dict[str, Any]:
+def _make_record(model: str, counts: TokenCounts, *, is_embedding: bool, saved: bool) -> dict[str, Any]:
     return {
         "tenant_id": tenant_scope().tenant_id,
         "tokens": counts.total,
@@ -331,16 +332,16 @@ def _without_usage(stored: str) -> tuple[Any, dict[str, Any] | None]:
     counts = read_usage(answer.get("usage"))
     saved = None
     if "usage" in answer:
-        answer["usage"] = _zeroed(answer["usage"])
+        answer["usage"] = _zero(answer["usage"])
     if "embedding" in answer:  # the record of one input
         answer |= {"prompt_tokens": 0, "prompt_tokens_details": None}
     if counts is not None and counts.total:
         is_embedding = answer.get("object") == "list"
-        saved = _attributed(str(answer.get("model") or "unknown"), counts, is_embedding=is_embedding, saved=True)
+        saved = _make_record(str(answer.get("model") or "unknown"), counts, is_embedding=is_embedding, saved=True)
     return {**kept, "response": json.dumps(answer) if is_text else answer}, saved
 
 
-def _zeroed(usage: Any) -> Any:
+def _zero(usage: Any) -> Any:
     if isinstance(usage, dict):
-        return {name: _zeroed(value) for name, value in usage.items()}
+        return {name: _zero(value) for name, value in usage.items()}
     return 0 if isinstance(usage, int | float) else usage

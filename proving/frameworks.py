@@ -17,6 +17,8 @@ import argparse
 import asyncio
 import json
 import logging
+import os
+import warnings
 from dataclasses import asdict, dataclass
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Any, TypedDict
@@ -258,6 +260,56 @@ async def key_value(cache: Cache) -> list[Row]:
     )
 
 
+async def litellm(cache: Cache) -> list[Row]:
+    """A model of LiteLLM's with its own cache in memory, and with `LiteLLMCache`."""
+    os.environ.setdefault("LITELLM_LOCAL_MODEL_COST_MAP", "True")  # it asks the network for its prices otherwise
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        import litellm
+        from litellm.caching.caching import Cache as Theirs
+        from litellm.litellm_core_utils.logging_worker import GLOBAL_LOGGING_WORKER
+        from litellm.types.utils import Usage
+
+        from alacena.integrations.litellm import LiteLLMCache
+
+    source = Source()
+
+    class Provider(litellm.CustomLLM):
+        async def acompletion(self, *args: Any, model_response: Any, **kwargs: Any) -> Any:
+            model_response.choices[0].message.content = str(await source.ask())
+            model_response.usage = Usage(prompt_tokens=10, completion_tokens=5, total_tokens=15)
+            return model_response
+
+    async def said(text: str) -> Any:
+        answer = await litellm.acompletion(model="proving/m", messages=[{"role": "user", "content": text}])
+        for _ in range(10):
+            await asyncio.sleep(0)  # it stores in a task of its own
+        return answer
+
+    async def measured(used: Any, clear: Callable[[], Awaitable[Any]]) -> dict[str, Any]:
+        litellm.cache = used
+        await _of(TENANT, lambda: said("zero"))  # it imports most of itself now
+        found: dict[str, Any] = {"calls": await _at_once(source, lambda: said("one"), 3)}
+        found["stale"] = await _stale(source, lambda: said("two"), clear)
+        found["tenants"] = await _tenants(source, lambda: said("three"))
+        found["tokens"] = (await _of(TENANT, lambda: said("three"))).usage.total_tokens
+        return found
+
+    litellm.suppress_debug_info = True
+    litellm.custom_provider_map = [{"provider": "proving", "custom_handler": Provider()}]
+    theirs = Theirs()
+
+    async def flushed() -> None:
+        theirs.cache.flush_cache()
+
+    try:
+        before = await measured(theirs, flushed)
+        return _paired("litellm", before, await measured(LiteLLMCache(cache), lambda: cache.invalidate(TENANT)), 3)
+    finally:
+        litellm.cache, litellm.custom_provider_map = None, []
+        await GLOBAL_LOGGING_WORKER.stop()
+
+
 async def openai(cache: Cache) -> list[Row]:
     """OpenAI's client as it is, and with `CachingTransport`."""
     import httpx2
@@ -321,6 +373,7 @@ FRAMEWORKS: dict[str, tuple[str, Callable[[Cache], Awaitable[list[Row]]]]] = {
     "llama-index": ("llama-index-core", llama_index),
     "py-key-value": ("py-key-value-aio", key_value),
     "openai": ("openai", openai),
+    "litellm": ("litellm", litellm),
 }
 
 
@@ -346,6 +399,7 @@ def main() -> int:
     parser.add_argument("--json", action="store_true", help="print the rows as JSON")
     options = parser.parse_args()
     logging.disable(logging.WARNING)
+    warnings.simplefilter("ignore")  # those of frameworks
     rows, skipped = asyncio.run(measure(options.frameworks))
     if options.json:
         print(json.dumps({"rows": [asdict(row) for row in rows], "skipped": skipped}, indent=2))

@@ -124,5 +124,5 @@ def test_dependency_gives_the_caller() -> None:
 
 
 def test_missing_framework_is_named_with_its_extra(import_without: Callable[[str, str], Any]) -> None:
-    with pytest.raises(ImportError, match=r"needs fastapi>=0\.118: pip install 'alacena\[fastapi\]'"):
+    with pytest.raises(ImportError, match=r"needs fastapi>=0\.118,<1: pip install 'alacena\[fastapi\]'"):
         import_without("alacena.integrations.fastapi", "fastapi")

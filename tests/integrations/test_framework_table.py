@@ -7,6 +7,7 @@ import pytest
 from proving.frameworks import FRAMEWORKS, measure
 
 
+@pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::UserWarning")
 @pytest.mark.parametrize("framework", FRAMEWORKS)
 async def test_ours_is_right_in_every_row(framework: str) -> None:
     rows, skipped = await measure([framework])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
@@ -18,6 +19,7 @@ from alacena import CacheManager, Context, Scope
 from alacena.integrations.asgi import TenantMiddleware
 from alacena.integrations.caller import Caller, Serving
 from alacena.integrations.hishel import RESPONSE, AlacenaStorage
+from tests.waiting import until
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
@@ -176,3 +178,74 @@ async def test_response_that_an_invalidation_overtook_is_not_kept(cache: Cache) 
         await read(await storage.create_entry(REQUEST, response(b"new"), "k"))
         (found,) = await storage.get_entries("k")
         assert await read(found) == b"new"
+
+
+async def test_response_that_replaces_an_invalidated_one_is_not_kept(cache: Cache) -> None:
+    """As after a revalidation: what was asked for while the old one was there is no newer than the invalidation."""
+    storage = AlacenaStorage()
+    with Context("acme"):
+        await read(await storage.create_entry(REQUEST, response(b"old"), "k"))
+        assert len(await storage.get_entries("k")) == 1  # it is stale, so the service is asked
+        await CacheManager.invalidate("acme", RESPONSE)
+        assert await read(await storage.create_entry(REQUEST, response(b"asked before"), "k")) == b"asked before"
+        assert await storage.get_entries("k") == []
+
+
+async def test_response_that_replaces_others_of_the_same_code_is_kept(cache: Cache) -> None:
+    storage = AlacenaStorage()
+    with Context("acme"):
+        for body in (b"1", b"2"):
+            await read(await storage.create_entry(REQUEST, response(body), "k"))
+        first, _ = await storage.get_entries("k")
+        await storage.remove_entry(first.id)
+        await read(await storage.create_entry(REQUEST, response(b"3"), "k"))
+        assert [await read(entry) for entry in await storage.get_entries("k")] == [b"2", b"3"]
+
+
+async def test_headers_do_not_bring_an_invalidated_response_back(cache: Cache, monkeypatch: pytest.MonkeyPatch) -> None:
+    storage = AlacenaStorage(cache)
+    with Context("acme"):
+        entry = await storage.create_entry(REQUEST, response(b"a", etag="1"), "k")
+        await read(entry)
+        ask = cache.ttl
+
+        async def ttl(*arguments: Any, **options: Any) -> int:
+            left = await ask(*arguments, **options)
+            await cache.invalidate("acme", RESPONSE)
+            return left
+
+        monkeypatch.setattr(cache, "ttl", ttl)
+        await storage.update_headers(entry.id, Headers({"etag": "2"}))
+        assert await storage.get_entries("k") == []
+
+
+async def test_equal_requests_at_one_time_are_made_once_if_the_storage_fills(cache: Cache) -> None:
+    storage, gate, calls = AlacenaStorage(fills=True), asyncio.Event(), []
+
+    async def ask(path: str = "k") -> bytes:
+        with Context("acme"):
+            found = await storage.get_entries(path)
+            if found:
+                return await read(found[0])
+            calls.append(path)
+            await gate.wait()
+            if path == "not kept":
+                return b"b"
+            return await read(await storage.create_entry(REQUEST, response(b"a"), path))
+
+    async with asyncio.timeout(30):
+        running = [asyncio.create_task(ask()) for _ in range(3)]
+        await until(lambda: bool(calls))
+        gate.set()
+        assert (await asyncio.gather(*running), calls) == ([b"a"] * 3, ["k"])
+        assert await asyncio.gather(*[ask("not kept") for _ in range(3)]) == [b"b"] * 3
+
+
+async def test_response_that_an_invalidation_overtook_is_not_kept_if_the_storage_fills(cache: Cache) -> None:
+    storage = AlacenaStorage(fills=True)
+    with Context("acme"):
+        assert await storage.get_entries("k") == []
+        entry = await storage.create_entry(REQUEST, response(b"old"), "k")
+        await CacheManager.invalidate("acme")
+        assert await read(entry) == b"old"
+        assert await storage.get_entries("k") == []

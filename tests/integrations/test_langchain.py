@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+from concurrent.futures import ThreadPoolExecutor
+from contextvars import copy_context
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
@@ -22,6 +24,7 @@ from pydantic import BaseModel, Field
 
 from alacena import Cache, Context, MissingTenantError, Settings, UsageError
 from alacena.integrations.bridge import Bridge
+from alacena.integrations.caller import Caller, Serving
 from alacena.integrations.langchain import (
     CachedByteStore,
     CachedEmbeddings,
@@ -403,6 +406,67 @@ async def test_byte_store_keeps_bytes_for_one_tenant_and_does_not_list(cache: Ca
             store.yield_keys()
     with Context(tenant_id="globex"):
         assert await store.amget(["b"]) == [None]
+
+
+async def test_equal_gets_at_one_time_wait_for_the_first_ones_set(cache: Cache) -> None:
+    """As `CacheBackedEmbeddings` does: what is missing in a batch is made and set."""
+    store, made = CachedByteStore("vectors", cache), []
+
+    async def embed(texts: list[str]) -> list[bytes | None]:
+        with Context(tenant_id="acme"):
+            found = await store.amget(texts)
+            missing = [text for text, one in zip(texts, found, strict=True) if one is None]
+            made.extend(missing)
+            await asyncio.sleep(0)
+            await store.amset([(text, text.encode()) for text in missing])
+            return await store.amget(texts)
+
+    async with asyncio.timeout(30):
+        answers = await asyncio.gather(*[embed(["a", "b", "c"]) for _ in range(4)])
+    assert answers == [[b"a", b"b", b"c"]] * 4
+    assert sorted(made) == ["a", "b", "c"]
+
+
+async def test_set_whose_get_began_before_an_invalidation_is_not_kept(cache: Cache) -> None:
+    store, own_word = CachedByteStore("docs", cache), CachedByteStore("docs", cache, fills=False)
+    with Context(tenant_id="acme"):
+        assert await store.amget(["a", "b"]) == [None, None]
+        await cache.invalidate("acme")
+        await store.amset([("a", b"old"), ("b", b"old"), ("c", b"of nobody's get")])
+        assert await own_word.amget(["a", "b", "c"]) == [None, None, b"of nobody's get"]
+        await own_word.amset([("a", b"1")])
+        assert await store.amget(["a"]) == [b"1"]
+
+
+def test_sync_gets_of_threads_wait_for_the_first_ones_set() -> None:
+    made: list[str] = []
+    with Bridge(Cache(Settings())) as bridge, Context(tenant_id="acme"), ThreadPoolExecutor(4) as pool:
+        store = CachedByteStore("vectors", bridge)
+
+        def embed() -> list[bytes | None]:
+            if store.mget(["a"]) == [None]:
+                made.append("a")
+                store.mset([("a", b"1")])
+            return store.mget(["a"])
+
+        asked = [pool.submit(copy_context().run, embed) for _ in range(4)]
+        assert [one.result(30) for one in asked] == [[b"1"]] * 4
+    assert made == ["a"]
+
+
+async def test_answers_of_one_set_of_permissions_are_not_anothers_and_clear_ends_all(cache: Cache) -> None:
+    model = Model(cache=LangChainCache(cache))
+    callers = [
+        Caller(tenant_id="acme", user_id="u1", permissions=frozenset(permissions)) for permissions in ("a", "ab", "")
+    ]
+    for _ in range(2):
+        for number, caller in enumerate(callers, 1):
+            with Serving(caller):
+                assert (await model.ainvoke("hello")).content == f"answer {number}"
+    with Serving(callers[0]):
+        await model.cache.aclear()
+    with Serving(callers[1]):
+        assert (await model.ainvoke("hello")).content == "answer 4"
 
 
 async def test_usage_of_runs_is_counted_once_and_that_of_hits_never(cache: Cache) -> None:

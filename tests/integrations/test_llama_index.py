@@ -301,6 +301,35 @@ async def test_kv_store_keeps_llama_indexs_own_values_for_one_tenant(cache: Cach
         assert await store.aget("b") is None
 
 
+async def test_models_own_cache_asks_the_model_once_for_equal_texts_at_one_time(cache: Cache) -> None:
+    """LlamaIndex looks up, embeds and puts: its ``embeddings_cache``."""
+    store, made = CachedKVStore("embeddings", cache), []
+
+    async def embed() -> dict[str, Any] | None:
+        with Context(tenant_id="acme"):
+            found = await store.aget("text", "embeddings")
+            if found is None:
+                made.append("text")
+                await asyncio.sleep(0)
+                await store.aput("text", {"vector": [1.0]}, "embeddings")
+            return await store.aget("text", "embeddings")
+
+    async with asyncio.timeout(30):
+        assert await asyncio.gather(*[embed() for _ in range(3)]) == [{"vector": [1.0]}] * 3
+    assert made == ["text"]
+
+
+async def test_put_whose_get_began_before_an_invalidation_is_not_kept(cache: Cache) -> None:
+    store, own_word = CachedKVStore("kv", cache), CachedKVStore("kv", cache, fills=False)
+    with Context(tenant_id="acme"):
+        assert await store.aget("k") is None
+        await cache.invalidate("acme")
+        await store.aput("k", {"n": 1})
+        assert await own_word.aget("k") is None
+        await own_word.aput("k", {"n": 2})
+        assert await store.aget("k") == {"n": 2}
+
+
 def test_kv_store_serves_the_frameworks_own_cache_over_a_bridge(bridge: Bridge) -> None:
     halves = Halves()
     pipeline = IngestionPipeline(

@@ -20,9 +20,10 @@ import httpx2
 import openai
 import pytest
 
-from alacena import Cache, Context, Policy, Settings, SettingsError
+from alacena import Cache, Context, Policy, Settings, SettingsError, UsageError
 from alacena.common import runtime
 from alacena.common.context import set_current_tenant_id
+from alacena.integrations.bridge import Bridge
 from alacena.integrations.caller import Caller, Serving, ids_in, labels_of
 from alacena.integrations.llm_transport import HEADER, CachingTransport, Rules, based_on, is_hit
 from alacena.integrations.prices import ModelPrice, PriceTable
@@ -234,6 +235,42 @@ async def test_the_process_wide_cache_is_the_default(provider: Provider, cache: 
                 await client.chat.completions.create(**ASKED)
 
     assert len(provider.seen) == 1
+
+
+@pytest.mark.parametrize("library", [httpx, httpx2])
+def test_sync_client_is_told_what_to_use(library: Any) -> None:
+    client = library.Client(transport=CachingTransport())
+    with pytest.raises(UsageError, match="sync client: use AsyncOpenAI"):
+        client.post("https://api.openai.com/v1/chat/completions", json=ASKED)
+
+
+def test_sync_code_calls_over_a_bridge(provider: Provider) -> None:
+    with Bridge(Cache(Settings())) as bridge, Context(tenant_id="acme"):
+        http = httpx2.AsyncClient(transport=CachingTransport(provider, cache=bridge.cache))
+        client = openai.AsyncOpenAI(api_key="k", http_client=http, max_retries=0)
+        answers = [bridge.run(client.chat.completions.create(**ASKED)).id for _ in range(2)]
+        bridge.run(client.close())
+
+    assert (answers, len(provider.seen)) == (["chatcmpl-1"] * 2, 1)
+
+
+async def test_limit_of_the_provider_reaches_all_who_wait_and_is_asked_again_once(
+    desk: Coordination, provider: Provider
+) -> None:
+    provider.answers = [(429, {"retry-after": "7"}, {"error": {"message": "slow down"}})]
+    provider.hold = asyncio.Event()
+    url = "https://api.openai.com/v1/chat/completions"
+    running = [asyncio.create_task(desk.http.post(url, json=ASKED)) for _ in range(4)]
+    await provider.arrived.wait()
+    provider.hold.set()
+    refused = await asyncio.gather(*running)
+
+    assert {(one.status_code, one.headers["retry-after"]) for one in refused} == {(429, "7")}
+    assert len(provider.seen) == 1
+    again = await asyncio.gather(*[desk.http.post(url, json=ASKED) for _ in range(4)])
+    assert ({one.status_code for one in again}, len(provider.seen)) == ({200}, 2)
+    totals = await desk.totals()
+    assert (totals.used, totals.saved) == (27, 3 * 27)
 
 
 async def test_calls_go_on_when_the_cache_is_closed(desk: Coordination, cache: Cache) -> None:

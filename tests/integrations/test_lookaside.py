@@ -172,6 +172,61 @@ async def test_several_look_ups_of_one_batch_are_claimed_and_the_rest_of_others_
     assert sum(made) == 3
 
 
+async def test_look_ups_that_store_nothing_do_not_wait_for_one_another(cache: Cache) -> None:
+    """`asyncio.gather` keeps a task that is over, and so its context, until the last one is over."""
+    steps = LookAside(Access(cache), "step")
+    async with asyncio.timeout(30):
+        assert await asyncio.gather(*[steps.look(["a"], Scope("acme")) for _ in range(3)]) == [{}, {}, {}]
+
+
+async def test_store_that_outlives_the_task_that_missed_is_kept(cache: Cache) -> None:
+    steps = LookAside(Access(cache), "step")
+    stores: list[asyncio.Task[bool]] = []
+
+    async def ask() -> None:
+        if not await steps.look(["a"], Scope("acme")):
+            stores.append(asyncio.create_task(steps.store("a", "A", Scope("acme"))))
+
+    async with asyncio.timeout(30):
+        await asyncio.gather(ask(), ask())
+        assert [await store for store in stores] == [True]
+        assert await steps.look(["a"], Scope("acme")) == {"a": "A"}
+
+
+async def test_what_cannot_be_kept_is_waited_for_by_nobody(cache: Cache) -> None:
+    ours, done = LangChainCache(cache), asyncio.Event()
+
+    async def ask() -> None:
+        with Context(tenant_id="acme"):
+            assert await ours.alookup("p", "m") is None
+            await ours.aupdate("p", "m", [_Foreign(text="a")])
+            await done.wait()
+
+    first = asyncio.create_task(ask())
+    async with asyncio.timeout(30):
+        with Context(tenant_id="acme"):
+            await until(lambda: bool(claims_of(cache)))
+            assert await ours.alookup("p", "m") is None
+        done.set()
+        await first
+
+
+async def test_one_look_up_of_many_claims_no_more_places_than_there_are(url: str | None) -> None:
+    async with Cache(Settings(redis_url=url, max_loads_per_tenant=2, redis_budget_s=5.0)) as cache:
+        steps = LookAside(Access(cache), "step")
+        async with asyncio.timeout(30):
+            assert await steps.look(["a", "b", "c"], Scope("acme")) == {}
+            for name in "abc":
+                assert await steps.store(name, name.upper(), Scope("acme"))
+            assert await steps.look(["a", "b", "c"], Scope("acme")) == {"a": "A", "b": "B", "c": "C"}
+
+
+async def test_look_up_of_more_than_is_noted_of_old_ones_keeps_all_of_its_own(cache: Cache) -> None:
+    steps, names = LookAside(Access(cache), "step"), [f"n{n}" for n in range(300)]
+    assert await steps.look(names, Scope("acme")) == {}
+    assert all([await steps.store(name, name, Scope("acme")) for name in names])
+
+
 async def test_store_after_an_invalidation_is_refused_to_one_that_waited_for_nobody_too(cache: Cache) -> None:
     ours = LangChainCache(cache)
     with Context(tenant_id="acme"):
@@ -208,6 +263,14 @@ def test_sync_look_up_on_the_thread_of_a_loop_waits_for_nobody(bridge: Bridge) -
             holder.cancel()
 
     asyncio.run(asyncio.wait_for(both(), 30))
+
+
+class _Foreign(Generation):
+    """Of no module that LangChain's loader knows."""
+
+    @classmethod
+    def is_lc_serializable(cls) -> bool:
+        return False
 
 
 async def _hold(ours: LangChainCache, looked: asyncio.Event) -> None:

@@ -149,7 +149,7 @@ def current_caller() -> Caller:
     """
     if get_current_tenant_id() is None:
         raise MissingTenantError
-    return Caller(**ambient_ids(), permissions=_permissions())
+    return Caller(**ambient_ids(), permissions=ambient_permissions())
 
 
 def current_scope() -> Scope:
@@ -166,11 +166,11 @@ def current_scope() -> Scope:
 
 def scope_for(tenant_id: str) -> Scope:
     """Returns the scope of what the ambient user may see in a tenant, which need not be the ambient one."""
-    permissions = _permissions() if tenant_id == get_current_tenant_id() else None
+    permissions = ambient_permissions() if tenant_id == get_current_tenant_id() else None
     return Scope(tenant_id, user_id=get_current_user_id(), permissions=permissions)
 
 
-def _permissions() -> frozenset[str] | None:
+def ambient_permissions() -> frozenset[str] | None:
     """Returns the permissions of the caller who is served, unless the code has begun to work for somebody else since."""
     known = _CALLER.get()
     if known is None or (known.tenant_id, known.user_id) != (get_current_tenant_id(), get_current_user_id()):

@@ -13,12 +13,10 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from alacena import CacheManager, TenantMismatchError, UsageError, configure
 from alacena.integrations.caller import AMBIENT, LABEL, Serving, ambient_ids, ids_in, labels_of
-from alacena.integrations.extras import missing_extra
+from alacena.integrations.requirement import require_extra
 
-try:
+with require_extra("alacena.integrations.celery", "celery", ("celery", "5.4", "6")):
     from celery import signals
-except ImportError as error:
-    raise missing_extra(__name__, "celery", "celery>=5.4") from error
 
 if TYPE_CHECKING:
     from collections.abc import Coroutine

@@ -12,12 +12,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from alacena import Cache, CacheManager, MissingTenantError, get_current_tenant_id
 from alacena.integrations.caller import Caller, Serving, current_caller
-from alacena.integrations.extras import missing_extra
+from alacena.integrations.requirement import require_extra
 
-try:
+with require_extra("alacena.integrations.fastapi", "fastapi", ("fastapi", "0.118", "1")):
     from fastapi import Depends, HTTPException
-except ImportError as error:
-    raise missing_extra(__name__, "fastapi", "fastapi>=0.118") from error
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable

@@ -8,19 +8,19 @@ what it stores. It works for answers of your own service (``hishel.asgi``) and f
 from __future__ import annotations
 
 from contextvars import ContextVar
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 from uuid import UUID, uuid4
 
 from alacena import UNSET, AlacenaError, CacheManager, Scope, get_current_tenant_id
+from alacena.integrations.bridge import Access
 from alacena.integrations.caller import current_scope
-from alacena.integrations.extras import missing_extra
+from alacena.integrations.lookaside import LookAside
+from alacena.integrations.requirement import require_extra
 
-try:
+with require_extra("alacena.integrations.hishel", "hishel", ("hishel", "2.0", "3")):
     from hishel import AsyncBaseStorage, Entry, Headers, Request, Response
-except ImportError as error:
-    raise missing_extra(__name__, "hishel", "hishel>=2.0,<3") from error
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -33,7 +33,18 @@ RESPONSE: Final = "http_response"
 VARIANTS: Final = "http_variants"
 """The data type of a list of the responses under one key."""
 _MOST_VARIANTS: Final = 64
-_MISS: Final[ContextVar[tuple[tuple[object, str, Scope], Reading] | None]] = ContextVar("alacena.hishel", default=None)
+
+
+@dataclass(slots=True)
+class _Noted:
+    """The findings of a look-up, for the response that may be kept after it."""
+
+    of: tuple[object, str, Scope]
+    reading: Reading | None = None
+    found: set[str] = field(default_factory=set)
+
+
+_LOOK: Final[ContextVar[_Noted | None]] = ContextVar("alacena.hishel", default=None)
 
 
 class AlacenaStorage(AsyncBaseStorage):
@@ -51,6 +62,9 @@ class AlacenaStorage(AsyncBaseStorage):
             for that user alone, and a request that changes something ends that user's alone.
         default_ttl: Seconds that a response is kept, if hishel does not say; ``None``: as the type ``http_response``.
         max_stream_size: Bytes of the largest body that is kept.
+        fills: Whether equal requests at one time wait for the first one's response, here and in other processes, so that
+            it is made once. For a service, or a client, most of whose responses are kept: one that is not kept is made
+            for each of them, one after the other.
     """
 
     def __init__(
@@ -58,12 +72,14 @@ class AlacenaStorage(AsyncBaseStorage):
         cache: Cache | None = None,
         *,
         public: bool = False,
+        fills: bool = False,
         default_ttl: float | None = None,
         max_stream_size: int | None = 1_000_000,
     ) -> None:
         super().__init__(default_ttl=default_ttl, max_stream_size=max_stream_size)
         self._cache = cache
         self._public = public
+        self._steps = LookAside(Access(cache), VARIANTS) if fills else None
 
     async def create_entry(
         self,
@@ -74,14 +90,21 @@ class AlacenaStorage(AsyncBaseStorage):
         ttl: float | None = None,
         tti: float | None = None,  # noqa: ARG002 - entries are kept by their age
     ) -> Entry:
-        """Returns an entry whose body is kept once it was read to its end. ``tti`` does not count."""
+        """Returns an entry whose body is kept once it was read to its end. ``tti`` does not count.
+
+        A response that replaces others is kept only if these have not been invalidated since they were found.
+        """
         entry = Entry(id=uuid4(), request=request, response=response)
         scope = self._scope()
         if scope is None:
             return entry
         ttl = self.default_ttl if ttl is None else ttl
-        noted = _MISS.get()
-        began = noted[1] if noted is not None and noted[0] == (self, key, scope) else None
+        look = _LOOK.get()
+        began: Reading | None = None
+        if look is not None and look.of == (self, key, scope):
+            began = look.reading or await self._begin_behind(look.found, scope)
+            if began is None:
+                return entry
         stream = self._read_and_keep(entry, key, scope, ttl, began)
         return replace(entry, response=replace(response, stream=stream))
 
@@ -102,6 +125,13 @@ class AlacenaStorage(AsyncBaseStorage):
         if kept is not None:
             await self._keep(entry, key, scope, b"".join(kept), ttl, began)
 
+    async def _begin_behind(self, found: set[str], scope: Scope) -> Reading | None:
+        """Returns a reading that counts from when these were found; ``None`` if one of them has ended since then."""
+        cache = await self._get_cache()
+        reading = await _begin(cache, scope)
+        alive = await cache.get_many(RESPONSE, sorted(found), scope)
+        return reading if len(alive) == len(found) else None
+
     async def _keep(
         self, entry: Entry, key: str, scope: Scope, body: bytes, ttl: float | None, began: Reading | None
     ) -> None:
@@ -115,25 +145,33 @@ class AlacenaStorage(AsyncBaseStorage):
                 return
             others = await cache.get(VARIANTS, key, scope, default=[], search_hierarchy=False)
             alive = await cache.get_many(RESPONSE, others, scope) if others else {}
-            await set_one(VARIANTS, key, [*alive, str(entry.id)][-_MOST_VARIANTS:], ttl=lives)
+            variants = [*alive, str(entry.id)][-_MOST_VARIANTS:]
+            if self._steps is not None:
+                await self._steps.store(key, variants, scope, ttl=lives)
+            else:
+                await set_one(VARIANTS, key, variants, ttl=lives)
         except (AlacenaError, ValueError):  # the body was delivered: what could not be kept costs nobody anything
             return
 
     async def get_entries(self, key: str) -> list[Entry]:
         """Returns the responses that are kept under a key for the ambient tenant and user.
 
-        If there is none, the response that the same code keeps next counts as made from now on: one that an invalidation
-        overtakes is not kept. Equal requests at one time are made each, as most responses are not to be kept.
+        The response that the same code keeps next counts as made from now on: one that an invalidation overtakes is not
+        kept. Equal requests at one time are made each, unless the storage ``fills``.
         """
         scope = self._scope()
         if scope is None:
             return []
         cache = await self._get_cache()
-        ids = await cache.get(VARIANTS, key, scope, default=[], search_hierarchy=False)
+        if self._steps is not None:
+            ids = (await self._steps.look([key], scope)).get(key, [])
+        else:
+            ids = await cache.get(VARIANTS, key, scope, default=[], search_hierarchy=False)
         found = await cache.get_many(RESPONSE, ids, scope) if ids else {}
+        look = _Noted((self, key, scope), found=set(found))
         if not found:
-            async with cache.reading(scope, data_types=(RESPONSE, VARIANTS)) as reading:
-                _MISS.set(((self, key, scope), reading))
+            look.reading = await _begin(cache, scope)
+        _LOOK.set(look)
         return [_entry(resource_id, value) for resource_id, value in found.items() if value["key"] == key]
 
     async def update_headers(self, id: UUID, headers: Headers) -> None:  # noqa: A002 - hishel's name for it
@@ -142,18 +180,21 @@ class AlacenaStorage(AsyncBaseStorage):
         if scope is None:
             return
         cache = await self._get_cache()
+        reading = await _begin(cache, scope)  # what is invalidated from here on is not written once more
         value = await cache.get(RESPONSE, str(id), scope, search_hierarchy=False)
         left = await cache.ttl(RESPONSE, str(id), scope) if value is not None else 0
         if value is not None and left != _ABSENT:
-            await cache.set(
-                RESPONSE, str(id), {**value, "headers": _pack(headers)}, scope, ttl=left if left > 0 else None
-            )
+            lives = left if left > 0 else None
+            await reading.set(RESPONSE, str(id), {**value, "headers": _pack(headers)}, ttl=lives)
 
     async def remove_entry(self, id: UUID) -> None:  # noqa: A002 - likewise
         """Removes a response."""
-        scope = self._scope()
-        if scope is not None:
-            await (await self._get_cache()).delete(RESPONSE, str(id), scope)
+        scope, look = self._scope(), _LOOK.get()
+        if scope is None:
+            return
+        was_there = await (await self._get_cache()).delete(RESPONSE, str(id), scope)
+        if look is not None and was_there:  # one that somebody else has ended stays: what replaces it may be older
+            look.found.discard(str(id))
 
     async def _get_cache(self) -> Cache:
         return self._cache or await CacheManager.cache()
@@ -166,6 +207,11 @@ class AlacenaStorage(AsyncBaseStorage):
 
 
 _ABSENT: Final = -2
+
+
+async def _begin(cache: Cache, scope: Scope) -> Reading:
+    async with cache.reading(scope, data_types=(RESPONSE, VARIANTS)) as reading:
+        return reading
 
 
 def _pack(headers: Headers) -> dict[str, list[str]]:

@@ -84,10 +84,8 @@ class CachedStore(BaseStore):
             return
         scope = reader_scope()
         if self._steps is not None:
-            for name, text in values.items():
-                await self._steps.store(
-                    name, text, scope, ttl=await self._access.call(lambda cache: _lengthen(cache, ttl))
-                )
+            lives = await self._access.call(lambda cache: _lengthen(cache, ttl))
+            await self._steps.store_many(values, scope, ttl=lives)
             return
 
         async def verb(cache: Cache) -> int:

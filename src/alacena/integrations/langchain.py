@@ -5,11 +5,11 @@ The middleware of agents is in `alacena.integrations.langchain_agents`.
 
 from __future__ import annotations
 
-import json
 from typing import TYPE_CHECKING, Any, Final
 
 from alacena.common.tracking import OPERATION_GENERATION, TOKEN_TYPE_LLM
 from alacena.engine import UNSET, Cache, TtlOrUnset, UsageError
+from alacena.integrations.adapter_store import AdapterStore
 from alacena.integrations.bridge import Access, Bridge
 from alacena.integrations.lookaside import LookAside
 from alacena.integrations.requirement import require_extra
@@ -149,8 +149,11 @@ class LangChainCache(BaseCache):
 
     async def aupdate(self, prompt: str, llm_string: str, return_val: Sequence[Generation]) -> None:
         """Keeps the generations of a call, if LangChain can write them and read them back."""
-        if (written := dump_objects(list(return_val), self._allowed)) is not None:
-            await self._steps.store(digest(prompt, llm_string), written, reader_scope(), ttl=self._ttl)
+        name, written = digest(prompt, llm_string), dump_objects(list(return_val), self._allowed)
+        if written is None:
+            self._steps.forget(name, reader_scope())
+        else:
+            await self._steps.store(name, written, reader_scope(), ttl=self._ttl)
 
     async def aclear(self, **kwargs: Any) -> None:  # noqa: ARG002 - LangChain's signature
         """Ends all entries of this cache's type of the ambient tenant, of every user. No other tenant's."""
@@ -163,8 +166,10 @@ class LangChainCache(BaseCache):
 
     def update(self, prompt: str, llm_string: str, return_val: Sequence[Generation]) -> None:
         """As `aupdate`, over a bridge."""
-        if (written := dump_objects(list(return_val), self._allowed)) is not None:
-            name = digest(prompt, llm_string)
+        name, written = digest(prompt, llm_string), dump_objects(list(return_val), self._allowed)
+        if written is None:
+            self._steps.forget(name, reader_scope())
+        else:
             self._steps.store_now(name, written, reader_scope(), "LangChainCache.update", ttl=self._ttl)
 
     def clear(self, **kwargs: Any) -> None:  # noqa: ARG002 - LangChain's signature
@@ -247,13 +252,18 @@ class CachedEmbeddings(Embeddings):
 class CachedByteStore(BaseStore[str, bytes]):
     """A `ByteStore` whose values may be forgotten: for what can be made again, never as the only place of anything.
 
-    Keys are apart for each ambient tenant. Keys are not listed, as a cache does not know them.
+    Keys are apart for each ambient tenant. Keys are not listed, as a cache does not know them. A get that finds nothing
+    is taken to be followed by the set of what was made, as `CacheBackedEmbeddings` does: equal gets at one time wait for
+    the first one's set, so that it is made once, and a set whose get began before an invalidation is not kept. A value
+    that nobody asked for before is stored as the caller's own word.
 
     Args:
         namespace: Keeps its keys apart from those of other stores.
         cache: As for `LangChainCache`.
         ttl: Seconds that a value lives; left out: the type's; ``None``: for ever.
         data_type: The type that its entries have.
+        fills: ``False``: no get is waited for, and every set is the caller's own word; for code to which a miss is an
+            answer.
     """
 
     def __init__(
@@ -263,37 +273,33 @@ class CachedByteStore(BaseStore[str, bytes]):
         *,
         ttl: TtlOrUnset = UNSET,
         data_type: str = "langchain_bytes",
+        fills: bool = True,
     ) -> None:
-        if not namespace.strip():
-            raise UsageError("namespace is blank: name what this store is for, so that its keys are its own")
-        self._access = Access(cache)
-        self._namespace = namespace
-        self._ttl = ttl
-        self._data_type = data_type
+        self._store = AdapterStore(namespace, cache, data_type=data_type, ttl=ttl, fills=fills, scope=tenant_scope)
 
     async def amget(self, keys: Sequence[str]) -> list[bytes | None]:
         """Returns the values in the order of the keys, ``None`` for what is not there."""
-        return await self._access.call(lambda cache: self._get(cache, keys))
+        return await self._store.get([(key,) for key in keys])
 
     async def amset(self, key_value_pairs: Sequence[tuple[str, bytes]]) -> None:
         """Stores values."""
-        await self._access.call(lambda cache: self._set(cache, key_value_pairs))
+        await self._store.set({(key,): value for key, value in key_value_pairs})
 
     async def amdelete(self, keys: Sequence[str]) -> None:
         """Removes values."""
-        await self._access.call(lambda cache: self._delete(cache, keys))
+        await self._store.delete([(key,) for key in keys])
 
     def mget(self, keys: Sequence[str]) -> list[bytes | None]:
         """As `amget`, over a bridge."""
-        return self._access.call_now(lambda cache: self._get(cache, keys), "CachedByteStore.mget")
+        return self._store.get_now([(key,) for key in keys], "CachedByteStore.mget")
 
     def mset(self, key_value_pairs: Sequence[tuple[str, bytes]]) -> None:
         """As `amset`, over a bridge."""
-        self._access.call_now(lambda cache: self._set(cache, key_value_pairs), "CachedByteStore.mset")
+        self._store.set_now({(key,): value for key, value in key_value_pairs}, "CachedByteStore.mset")
 
     def mdelete(self, keys: Sequence[str]) -> None:
         """As `amdelete`, over a bridge."""
-        self._access.call_now(lambda cache: self._delete(cache, keys), "CachedByteStore.mdelete")
+        self._store.delete_now([(key,) for key in keys], "CachedByteStore.mdelete")
 
     def yield_keys(self, *, prefix: str | None = None) -> Iterator[str]:  # noqa: ARG002 - LangChain's signature
         """Refuses: a cache does not know its keys. Raises: `UsageError`."""
@@ -303,23 +309,6 @@ class CachedByteStore(BaseStore[str, bytes]):
         """Refuses, as `yield_keys` does. Raises: `UsageError`."""
         for key in self.yield_keys(prefix=prefix):
             yield key
-
-    async def _get(self, cache: Cache, keys: Sequence[str]) -> list[bytes | None]:
-        names = [self._name(key) for key in keys]
-        found = await cache.get_many(self._data_type, names, tenant_scope())
-        return [found.get(name) for name in names]
-
-    async def _set(self, cache: Cache, pairs: Sequence[tuple[str, bytes]]) -> None:
-        values = {self._name(key): value for key, value in pairs}
-        await cache.set_many(self._data_type, values, tenant_scope(), ttl=self._ttl)
-
-    async def _delete(self, cache: Cache, keys: Sequence[str]) -> None:
-        scope = tenant_scope()
-        for key in keys:
-            await cache.delete(self._data_type, self._name(key), scope)
-
-    def _name(self, key: str) -> str:
-        return json.dumps([self._namespace, key])
 
 
 class LedgerCallback(AsyncCallbackHandler):

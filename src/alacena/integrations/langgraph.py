@@ -81,7 +81,10 @@ class NodeCache(BaseCache[ValueT]):
         """Keeps values, each for its seconds; ``None``: for ever."""
         scope = reader_scope()
         for key, (value, ttl) in _group_by_ttl(pairs):
-            if (written := self._written(value)) is not None:
+            written = self._written(value)
+            if written is None:
+                self._steps.forget(self._name(key), scope)
+            else:
                 await self._steps.store(self._name(key), written, scope, ttl=ttl, tags=self._tags(key))
 
     async def aclear(self, namespaces: Sequence[Namespace] | None = None) -> None:
@@ -98,7 +101,10 @@ class NodeCache(BaseCache[ValueT]):
         """As `aset`, over a bridge."""
         scope = reader_scope()
         for key, (value, ttl) in _group_by_ttl(pairs):
-            if (written := self._written(value)) is not None:
+            written = self._written(value)
+            if written is None:
+                self._steps.forget(self._name(key), scope)
+            else:
                 tags = self._tags(key)
                 self._steps.store_now(self._name(key), written, scope, "NodeCache.set", ttl=ttl, tags=tags)
 

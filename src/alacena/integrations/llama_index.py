@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from alacena.common.cache import standardize_llama_metadata
 from alacena.engine import UNSET, Cache, TtlOrUnset, UsageError
+from alacena.integrations.adapter_store import AdapterStore
 from alacena.integrations.bridge import Access, Bridge
 from alacena.integrations.node_identity import Maker
 from alacena.integrations.requirement import require_extra
@@ -23,7 +24,7 @@ with require_extra("alacena.integrations.llama_index", "llama-index", ("llama-in
     from llama_index.core.extractors import BaseExtractor
     from llama_index.core.schema import BaseNode, MetadataMode, TransformComponent
     from llama_index.core.storage.docstore.utils import doc_to_json
-    from llama_index.core.storage.kvstore.types import DEFAULT_COLLECTION, BaseKVStore
+    from llama_index.core.storage.kvstore.types import DEFAULT_BATCH_SIZE, DEFAULT_COLLECTION, BaseKVStore
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Sequence
@@ -274,11 +275,18 @@ class CachedEmbedding(BaseEmbedding):
 class CachedKVStore(BaseKVStore):
     """A key-value store whose values may be forgotten: for what can be made again. It does not list its keys.
 
+    Keys are apart for each ambient tenant and user. A get that finds nothing is taken to be followed by the put of what was
+    made, as LlamaIndex's own caches do: equal gets at one time wait for the first one's put, so that it is made once, and a
+    put whose get began before an invalidation is not kept. A value that nobody asked for before is stored as the caller's
+    own word.
+
     Args:
         namespace: Keeps its keys apart from those of other stores.
         cache: As for `CachedTransform`.
         ttl: Seconds that a value lives; left out: the type's; ``None``: for ever.
         data_type: The type that its entries have.
+        fills: ``False``: no get is waited for, and every put is the caller's own word; for code to which a miss is an
+            answer.
     """
 
     def __init__(
@@ -288,37 +296,51 @@ class CachedKVStore(BaseKVStore):
         *,
         ttl: TtlOrUnset = UNSET,
         data_type: str = "llama_kv",
+        fills: bool = True,
     ) -> None:
-        if not namespace.strip():
-            raise UsageError("namespace is blank: name what this store is for, so that its keys are its own")
-        self._namespace = namespace
-        self._access = Access(cache)
-        self._ttl = ttl
-        self._data_type = data_type
+        self._store = AdapterStore(namespace, cache, data_type=data_type, ttl=ttl, fills=fills, scope=reader_scope)
 
     async def aput(self, key: str, val: dict[str, Any], collection: str = DEFAULT_COLLECTION) -> None:
         """Stores a value."""
-        await self._access.call(self._make_put(key, val, collection))
+        await self._store.set({(collection, key): _text(val)})
 
     def put(self, key: str, val: dict[str, Any], collection: str = DEFAULT_COLLECTION) -> None:
         """As `aput`, over a bridge."""
-        self._access.call_now(self._make_put(key, val, collection), "CachedKVStore.put")
+        self._store.set_now({(collection, key): _text(val)}, "CachedKVStore.put")
+
+    async def aput_all(
+        self,
+        kv_pairs: list[tuple[str, dict[str, Any]]],
+        collection: str = DEFAULT_COLLECTION,
+        batch_size: int = DEFAULT_BATCH_SIZE,  # noqa: ARG002 - LlamaIndex's signature
+    ) -> None:
+        """Stores values."""
+        await self._store.set({(collection, key): _text(val) for key, val in kv_pairs})
+
+    def put_all(
+        self,
+        kv_pairs: list[tuple[str, dict[str, Any]]],
+        collection: str = DEFAULT_COLLECTION,
+        batch_size: int = DEFAULT_BATCH_SIZE,  # noqa: ARG002 - LlamaIndex's signature
+    ) -> None:
+        """As `aput_all`, over a bridge."""
+        self._store.set_now({(collection, key): _text(val) for key, val in kv_pairs}, "CachedKVStore.put_all")
 
     async def aget(self, key: str, collection: str = DEFAULT_COLLECTION) -> dict[str, Any] | None:
         """Returns a value, or ``None``."""
-        return _value(await self._access.call(self._make_get(key, collection)))
+        return _value((await self._store.get([(collection, key)]))[0])
 
     def get(self, key: str, collection: str = DEFAULT_COLLECTION) -> dict[str, Any] | None:
         """As `aget`, over a bridge."""
-        return _value(self._access.call_now(self._make_get(key, collection), "CachedKVStore.get"))
+        return _value(self._store.get_now([(collection, key)], "CachedKVStore.get")[0])
 
     async def adelete(self, key: str, collection: str = DEFAULT_COLLECTION) -> bool:
         """Removes a value; returns whether there was one."""
-        return await self._access.call(self._make_delete(key, collection))
+        return await self._store.delete([(collection, key)]) > 0
 
     def delete(self, key: str, collection: str = DEFAULT_COLLECTION) -> bool:
         """As `adelete`, over a bridge."""
-        return self._access.call_now(self._make_delete(key, collection), "CachedKVStore.delete")
+        return self._store.delete_now([(collection, key)], "CachedKVStore.delete") > 0
 
     def get_all(self, collection: str = DEFAULT_COLLECTION) -> dict[str, dict[str, Any]]:
         """Refuses: a cache does not know its keys. Raises: `UsageError`."""
@@ -328,21 +350,10 @@ class CachedKVStore(BaseKVStore):
         """Refuses, as `get_all` does. Raises: `UsageError`."""
         return self.get_all(collection)
 
-    def _make_put(self, key: str, val: dict[str, Any], collection: str) -> Callable[[Cache], Coroutine[Any, Any, bool]]:
-        # As JSON, which LlamaIndex makes for it: some of what it holds is an Enum of LlamaIndex's own.
-        name, text, scope = self._name(collection, key), json.dumps(val), reader_scope()
-        return lambda cache: cache.set(self._data_type, name, text, scope, ttl=self._ttl)
 
-    def _make_get(self, key: str, collection: str) -> Callable[[Cache], Coroutine[Any, Any, Any]]:
-        name, scope = self._name(collection, key), reader_scope()
-        return lambda cache: cache.get(self._data_type, name, scope, search_hierarchy=False)
-
-    def _make_delete(self, key: str, collection: str) -> Callable[[Cache], Coroutine[Any, Any, bool]]:
-        name, scope = self._name(collection, key), reader_scope()
-        return lambda cache: cache.delete(self._data_type, name, scope)
-
-    def _name(self, collection: str, key: str) -> str:
-        return json.dumps([self._namespace, collection, key])
+def _text(value: dict[str, Any]) -> str:
+    # As JSON, which LlamaIndex makes for it: some of what it holds is an Enum of LlamaIndex's own.
+    return json.dumps(value)
 
 
 def _value(text: str | None) -> dict[str, Any] | None:

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import asyncio
-from contextvars import ContextVar
+from contextvars import Context, ContextVar
 from dataclasses import dataclass, field
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
-from weakref import finalize
+from weakref import WeakKeyDictionary, WeakSet, finalize
 
 from alacena.engine import UNSET, Cache, Claim, LoadTimeoutError, Reading, Scope, TtlOrUnset
 from alacena.integrations.open_claims import note_claim
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Awaitable, Iterable, Mapping, Sequence
 
     from alacena.integrations.bridge import Access
 
@@ -26,33 +27,40 @@ class _Miss:
     """A miss, for the store that may follow: a claim of the entry, or the moment from which the value counts.
 
     It is held by nothing but the contexts that may still store with it. So a claim is closed when the last of them is
-    gone: the model failed, or the answer was none to keep, and those who wait must not wait for it.
+    gone: the model failed, or the answer was none to keep, and those who wait must not wait for it. It is closed too when
+    the task that missed is over: somebody may keep that task, and with it its context, as `asyncio.gather` does.
     """
 
     def __init__(self, given: Claim | Reading, cache: Cache) -> None:
         self.claim: Claim | None = None
         self.reading: Reading | None = None
+        self.is_taken = False  # for a store: the end of the task that missed no longer ends it
         if isinstance(given, Reading):
             self.reading = given
             return
         self.claim = given
         note_claim(cache, given)
-        self._ended = finalize(self, _close_behind, asyncio.get_running_loop(), given)
-        self._ended.atexit = False
+        self._give_up = finalize(self, _close_behind, asyncio.get_running_loop(), given)
+        self._give_up.atexit = False
 
     @property
     def is_open(self) -> bool:
-        """Whether others may be waiting for it."""
-        return self.claim is not None and self.claim.is_open
+        """Whether others may be waiting for what the code that holds it will store."""
+        return self.claim is not None and self.claim.is_open and not self.is_taken
 
-    async def store(self, data_type: str, resource_id: str, value: Any, ttl: TtlOrUnset, tags: Iterable[str]) -> bool:
+    def give_up(self) -> None:
+        """Closes the claim, unless it was taken for a store."""
+        if self.claim is not None and not self.is_taken:
+            self._give_up()
+
+    async def store(self, data_type: str, resource_id: str, value: Any, **options: Any) -> bool:
         """Stores the value, unless what it rests on was invalidated since the miss."""
         if self.reading is not None:
-            return await self.reading.set(data_type, resource_id, value, ttl=ttl, tags=tags)
+            return await self.reading.set(data_type, resource_id, value, **options)
         assert self.claim is not None
         if not self.claim.is_open:  # it ended by itself, or a task that branched off has used it
             return False
-        return await self.claim.store(value, ttl=ttl, tags=tags)
+        return await self.claim.store(value, **options)
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +73,7 @@ class _Notes:
     def add(self, misses: Mapping[_Key, _Miss]) -> _Notes:
         """Returns these notes and those of one more look-up; the oldest go if they are too many."""
         noted = {**{key: old for key, old in self.misses.items() if key not in misses}, **misses}
-        surplus = max(0, len(noted) - _MOST_NOTED)
+        surplus = max(0, len(noted) - max(_MOST_NOTED, len(misses)))
         return _Notes(dict(list(noted.items())[surplus:]), self.is_partial or surplus > 0)
 
     def without(self, key: _Key) -> _Notes:
@@ -76,13 +84,14 @@ class _Notes:
 _NOTHING: Final = _Notes()
 _NOTES: Final[ContextVar[_Notes]] = ContextVar("alacena.lookaside", default=_NOTHING)
 _CLOSING: Final[set[asyncio.Task[None]]] = set()
+_OF_TASKS: Final[WeakKeyDictionary[asyncio.Task[Any], WeakSet[_Miss]]] = WeakKeyDictionary()
 
 
 class LookAside:
     """Looks entries up, and stores later what the caller made of the misses.
 
     A miss claims its entry: others who look it up meanwhile, here and in other processes, wait for what is stored, and
-    what was invalidated since the miss is not stored. A claim ends when it is used, when the code that missed ends
+    what was invalidated since the miss is not stored. A claim ends when it is used, when the task that missed ends
     without having stored, when it looks again, and after the type's ``hard_timeout_s``.
 
     A caller that holds a claim from an earlier look-up does not wait for another, as two could wait for each other. Nor
@@ -99,33 +108,44 @@ class LookAside:
         self._access = access
         self._data_type = data_type
 
-    async def look(self, ids: Sequence[str], scope: Scope) -> dict[str, Any]:
+    async def look(self, ids: Sequence[str], scope: Scope, *, document_ids: Iterable[str] = ()) -> dict[str, Any]:
         """Returns the values that are there, by id.
+
+        Args:
+            ids: The ids.
+            scope: Whose they are.
+            document_ids: Documents that what is missing will be made from.
 
         Cost: 1 round trip for one id, found or not; for several, 1 round trip a node, and one more for each miss.
         """
+        if any(self.holds(one, scope) for one in ids):
+            await asyncio.sleep(0)  # a task that was begun to store it comes first
         own = self._own(ids, scope)
         may_wait = not self._holds_others(own)
         misses: dict[str, _Miss] = {}
         try:
-            return await self._access.call(lambda cache: self._look(cache, ids, scope, own, misses, may_wait=may_wait))
+            return await self._access.call(
+                lambda cache: self._look(cache, ids, scope, own, misses, document_ids, may_wait=may_wait)
+            )
         finally:
             self._note(scope, misses)
 
-    def look_now(self, ids: Sequence[str], scope: Scope, name: str) -> dict[str, Any]:
+    def look_now(
+        self, ids: Sequence[str], scope: Scope, name: str, *, document_ids: Iterable[str] = ()
+    ) -> dict[str, Any]:
         """As `look`, from sync code; ``name`` is what the caller called."""
         own = self._own(ids, scope)
         may_wait = not _is_on_a_loop() and not self._holds_others(own)
         misses: dict[str, _Miss] = {}
         try:
             return self._access.call_now(
-                lambda cache: self._look(cache, ids, scope, own, misses, may_wait=may_wait), name
+                lambda cache: self._look(cache, ids, scope, own, misses, document_ids, may_wait=may_wait), name
             )
         finally:
             self._note(scope, misses)
 
     async def store(self, resource_id: str, value: Any, scope: Scope, **options: Any) -> bool:
-        """Stores one value; ``ttl`` and ``tags`` as for `Cache.set`. Returns whether it was stored."""
+        """Stores one value; ``ttl``, ``tags`` and ``document_ids`` as for `Cache.set`. Returns whether it was stored."""
         miss, may_store = self._take(resource_id, scope)
         if not may_store:
             return False
@@ -138,9 +158,31 @@ class LookAside:
             return False
         return self._access.call_now(lambda cache: self._store(cache, miss, resource_id, value, scope, **options), name)
 
+    async def store_many(self, values: Mapping[str, Any], scope: Scope, *, ttl: TtlOrUnset = UNSET) -> int:
+        """Stores several values by id. Returns how many were stored.
+
+        Cost: 1 round trip for each that was looked up before, all at one time, and 1 a node for the others together.
+        """
+        taken = self._take_many(values, scope)
+        return await self._access.call(lambda cache: self._store_many(cache, taken, values, scope, ttl))
+
+    def store_many_now(self, values: Mapping[str, Any], scope: Scope, name: str, *, ttl: TtlOrUnset = UNSET) -> int:
+        """As `store_many`, from sync code; ``name`` is what the caller called."""
+        taken = self._take_many(values, scope)
+        return self._access.call_now(lambda cache: self._store_many(cache, taken, values, scope, ttl), name)
+
+    def holds(self, resource_id: str, scope: Scope) -> bool:
+        """Returns whether the code that runs here has looked this up and not stored it yet."""
+        miss = _NOTES.get().misses.get((self, scope, resource_id))
+        return miss is not None and not miss.is_taken
+
     def forget(self, resource_id: str, scope: Scope) -> None:
-        """Gives up what a look-up noted: the caller has ended the entry itself."""
-        self._take(resource_id, scope)
+        """Gives up what a look-up noted: the caller has ended the entry itself, or has nothing that can be stored."""
+        notes, key = _NOTES.get(), (self, scope, resource_id)
+        miss = notes.misses.get(key)
+        if miss is not None:
+            _NOTES.set(notes.without(key))
+            miss.give_up()
 
     async def _look(
         self,
@@ -149,19 +191,23 @@ class LookAside:
         scope: Scope,
         own: Sequence[_Miss],
         misses: dict[str, _Miss],
+        document_ids: Iterable[str],
         *,
         may_wait: bool,
     ) -> dict[str, Any]:
         for miss in own:
             if miss.claim is not None:
                 await miss.claim.close()
+        documents = tuple(document_ids)
         found = await cache.get_many(self._data_type, ids, scope) if len(ids) > 1 or not may_wait else {}
         # In their order: two that claim the same ones never wait for each other.
         for one in sorted(set(ids) - set(found)):
-            if not may_wait:
-                break
+            if not may_wait or (misses and cache.settings.max_loads_per_tenant is not None):
+                break  # a claim takes a place of the tenant's limit: the next one could wait for our own
             try:
-                claim = await cache.begin_claim(self._data_type, one, scope, search_hierarchy=False, life_s=_LIFE_S)
+                claim = await cache.begin_claim(
+                    self._data_type, one, scope, document_ids=documents, search_hierarchy=False, life_s=_LIFE_S
+                )
             except LoadTimeoutError:  # the tenant's limit of loads has no place
                 break
             if not claim.found:
@@ -170,7 +216,7 @@ class LookAside:
                 found[one] = claim.value
         left = set(ids) - set(found) - set(misses)
         if left:
-            async with cache.reading(scope, data_types=(self._data_type,)) as reading:
+            async with cache.reading(scope, document_ids=documents, data_types=(self._data_type,)) as reading:
                 misses.update(dict.fromkeys(left, _Miss(reading, cache)))
         return found
 
@@ -181,17 +227,32 @@ class LookAside:
         resource_id: str,
         value: Any,
         scope: Scope,
-        *,
-        ttl: TtlOrUnset = UNSET,
-        tags: Iterable[str] = (),
+        **options: Any,
     ) -> bool:
         if miss is not None:
-            return await miss.store(self._data_type, resource_id, value, ttl, tags)
-        return await cache.set(self._data_type, resource_id, value, scope, ttl=ttl, tags=tags)
+            return await miss.store(self._data_type, resource_id, value, **options)
+        return await cache.set(self._data_type, resource_id, value, scope, **options)
+
+    async def _store_many(
+        self,
+        cache: Cache,
+        taken: Mapping[str, _Miss | None],
+        values: Mapping[str, Any],
+        scope: Scope,
+        ttl: TtlOrUnset,
+    ) -> int:
+        own_word = {one: values[one] for one, miss in taken.items() if miss is None}
+        stores: list[Awaitable[int]] = [
+            miss.store(self._data_type, one, values[one], ttl=ttl) for one, miss in taken.items() if miss is not None
+        ]
+        if own_word:
+            stores.append(cache.set_many(self._data_type, own_word, scope, ttl=ttl))
+        return sum(await asyncio.gather(*stores))
 
     def _note(self, scope: Scope, misses: dict[str, _Miss]) -> None:
         if misses:
             _NOTES.set(_NOTES.get().add({(self, scope, one): miss for one, miss in misses.items()}))
+            _watch_task(misses.values())
             misses.clear()  # futures keep what a bridge was called with until the garbage is collected
 
     @staticmethod
@@ -209,7 +270,13 @@ class LookAside:
         miss = notes.misses.get(key)
         if miss is not None:
             _NOTES.set(notes.without(key))
+            miss.is_taken = True
         return miss, miss is not None or not notes.is_partial
+
+    def _take_many(self, ids: Iterable[str], scope: Scope) -> dict[str, _Miss | None]:
+        """Takes the notes of several ids; ``None`` for one that was not looked up. One whose note may be lost is left out."""
+        taken = {one: self._take(one, scope) for one in ids}
+        return {one: miss for one, (miss, may_store) in taken.items() if may_store}
 
 
 def _is_on_a_loop() -> bool:
@@ -218,6 +285,25 @@ def _is_on_a_loop() -> bool:
     except RuntimeError:
         return False
     return True
+
+
+def _watch_task(misses: Iterable[_Miss]) -> None:
+    """Lets the claims of the task that runs here end with it."""
+    task = asyncio.current_task() if _is_on_a_loop() else None
+    claims = [miss for miss in misses if miss.claim is not None]
+    if task is None or not claims:
+        return
+    mine = _OF_TASKS.get(task)
+    if mine is None:
+        mine = _OF_TASKS[task] = WeakSet()
+        # In a context of its own: the task's, with its notes, would be held for as long as the task runs.
+        task.add_done_callback(partial(_give_up_all, mine), context=Context())
+    mine.update(claims)
+
+
+def _give_up_all(misses: WeakSet[_Miss], _: asyncio.Task[Any]) -> None:
+    for miss in tuple(misses):
+        miss.give_up()
 
 
 def _close_behind(loop: asyncio.AbstractEventLoop, claim: Claim) -> None:

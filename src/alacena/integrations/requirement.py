@@ -7,8 +7,6 @@ from contextlib import contextmanager
 from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING
 
-from alacena.integrations.extras import missing_extra
-
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
@@ -27,16 +25,21 @@ def require_extra(module: str, extra: str, *ranges: tuple[str, str, str]) -> Ite
     """
     wanted = [f"{name}>={lowest},<{ceiling}" for name, lowest, ceiling in ranges]
     try:
-        for name, lowest, ceiling in ranges:
-            if not _numbers(lowest) <= _numbers(version(name)) < _numbers(ceiling):
-                raise missing_extra(
-                    module, extra, *(f"{one} (here is {version(name)})" for one in wanted if name in one)
-                )
-        yield
+        wrong = [
+            f"{one} (here is {version(name)})"
+            for one, (name, lowest, ceiling) in zip(wanted, ranges, strict=True)
+            if not _numbers(lowest) <= _numbers(version(name)) < _numbers(ceiling)
+        ]
+        if not wrong:
+            yield
     except (PackageNotFoundError, ImportError) as error:
-        if getattr(error, "name", None) == module:
-            raise
-        raise missing_extra(module, extra, *wanted) from error
+        raise _make_error(module, extra, wanted) from error
+    if wrong:
+        raise _make_error(module, extra, wrong)
+
+
+def _make_error(module: str, extra: str, needed: list[str]) -> ImportError:
+    return ImportError(f"{module} needs {' and '.join(needed)}: pip install 'alacena[{extra}]'", name=module)
 
 
 def _numbers(text: str) -> tuple[int, ...]:

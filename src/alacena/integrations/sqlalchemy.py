@@ -27,17 +27,15 @@ from alacena import (
     generate_resource_id_hash,
     get_current_tenant_id,
 )
-from alacena.integrations.extras import missing_extra
+from alacena.integrations.requirement import require_extra
 
-try:
+with require_extra("alacena.integrations.sqlalchemy", "sqlalchemy", ("sqlalchemy", "2.0.30", "3")):
     from sqlalchemy import event, inspect, select
     from sqlalchemy.engine import IteratorResult
     from sqlalchemy.engine.result import SimpleResultMetaData
     from sqlalchemy.exc import MissingGreenlet
     from sqlalchemy.ext.asyncio import async_sessionmaker
     from sqlalchemy.util import await_only
-except ImportError as error:
-    raise missing_extra(__name__, "sqlalchemy", "sqlalchemy[asyncio]>=2.0.30") from error
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable

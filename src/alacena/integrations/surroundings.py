@@ -9,6 +9,7 @@ from typing import Any
 from alacena.common.cache.tenancy import scope_of
 from alacena.common.context import get_current_user_id
 from alacena.engine import InvalidKeyError, Scope
+from alacena.integrations.caller import ambient_permissions
 
 
 def tenant_scope() -> Scope:
@@ -21,13 +22,13 @@ def tenant_scope() -> Scope:
 
 
 def reader_scope() -> Scope:
-    """Returns the ambient tenant and user, for what may show what one user may see.
+    """Returns the ambient tenant, user and permissions, for what may show what one user may see.
 
     Raises:
         MissingTenantError: None is ambient.
         UsageError: It is called inside a load whose entry is for everybody, while a user is ambient.
     """
-    return scope_of(None, user_id=get_current_user_id())
+    return scope_of(None, user_id=get_current_user_id(), permissions=ambient_permissions())
 
 
 def digest(*parts: Any) -> str:

@@ -7,12 +7,10 @@ from typing import TYPE_CHECKING, Any, Final
 
 from alacena import CacheManager, configure
 from alacena.integrations.caller import Serving, ambient_ids, ids_in, labels_of
-from alacena.integrations.extras import missing_extra
+from alacena.integrations.requirement import require_extra
 
-try:
+with require_extra("alacena.integrations.taskiq", "taskiq", ("taskiq", "0.11.12", "1")):
     from taskiq import TaskiqEvents, TaskiqMiddleware
-except ImportError as error:
-    raise missing_extra(__name__, "taskiq", "taskiq>=0.11.12") from error
 
 if TYPE_CHECKING:
     from taskiq import AsyncBroker, TaskiqMessage, TaskiqResult, TaskiqState

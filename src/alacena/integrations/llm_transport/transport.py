@@ -13,7 +13,7 @@ from alacena.common.context import (
     get_current_tenant_id,
     get_current_user_id,
 )
-from alacena.engine import Scope
+from alacena.engine import Scope, UsageError
 from alacena.integrations.caller import scope_for
 from alacena.integrations.llm_transport.accounts import Accounts, CallAttribution, CallCounts
 from alacena.integrations.llm_transport.answers import judge, select_headers
@@ -137,6 +137,14 @@ class CachingTransport(TransportBase):
         if call.endpoint == "embeddings":
             return await self._embeddings.answer(job) or await self._pass_on(request, job, "input")
         return await (self._exchange.events(job) if call.streams else self._exchange.whole(job))
+
+    def handle_request(self, request: Request) -> Any:
+        """Refuses: a cache lives on an event loop, and the client is sync. Raises: `UsageError`."""
+        raise UsageError(
+            f"{type(self).__name__} is for asyncio, and {request.method} {request.url.host} came from a sync client: use "
+            "AsyncOpenAI, AsyncAnthropic or AsyncClient, and in sync code wait for their calls with a Bridge "
+            "(alacena.integrations.bridge): bridge.run(client.chat.completions.create(...))"
+        )
 
     async def aclose(self) -> None:
         """Waits until the ledger has been told of everything, then closes the inner transport."""

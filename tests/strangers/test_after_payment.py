@@ -6,6 +6,7 @@ import asyncio
 import logging
 from collections import OrderedDict
 from decimal import Decimal
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -347,3 +348,90 @@ async def test_money_may_be_a_decimal(cache_here: Cache) -> None:
         return "v"
 
     assert (await get_with_cache_aside("answer", "q", "acme", generate_func=source, ctx=context))[0] == "v"
+
+
+def _broken(*_: object) -> Any:
+    raise RuntimeError("a hook that fails")
+
+
+@pytest.mark.parametrize(
+    "hooks",
+    [
+        {"serializer": _broken, "deserializer": dict},
+        {"serializer": lambda value: value.update(seen=True), "deserializer": dict},
+        {"serializer": dict, "deserializer": _broken},
+        {"depends_on": _broken},
+        {"depends_on": lambda value: value["documents"]},
+    ],
+    ids=["serializer", "serializer of nothing", "deserializer", "depends_on", "depends_on of nothing"],
+)
+async def test_a_hook_of_the_callers_that_fails_costs_nobody_the_answer(
+    manager: type[CacheManager], hooks: dict[str, Any], caplog: pytest.LogCaptureFixture
+) -> None:
+    """After BerriAI/litellm 35273: what was made of the answer failed, and the answer that was paid for was lost with it."""
+    paid = 0
+
+    def source() -> dict[str, Any]:
+        nonlocal paid
+        paid += 1
+        return {"answer": "30 days"}
+
+    for count in (1, 2):
+        value, _ = await get_with_cache_aside("answer", "q", "acme", source, **hooks)
+        assert value["answer"] == "30 days"
+        assert paid == count
+    assert "failed: " in caplog.text
+
+
+async def test_what_can_only_be_misread_is_loaded_anew(manager: type[CacheManager]) -> None:
+    """A value in the cache that its reader fails on, however it fails, is a miss."""
+    await manager.set("answer", "q", {"answer": "old"}, "acme")
+
+    def read(stored: dict[str, Any]) -> Any:
+        if stored["answer"] == "old":
+            raise RuntimeError("of an older version")
+        return stored
+
+    got = await get_with_cache_aside(
+        "answer", "q", "acme", lambda: {"answer": "new"}, serializer=dict, deserializer=read
+    )
+    assert got[0] == {"answer": "new"}
+
+
+USAGES: dict[str, tuple[Any, dict[str, int], int]] = {
+    "Gemini": (
+        SimpleNamespace(
+            prompt_token_count=10,
+            candidates_token_count=4,
+            thoughts_token_count=3,
+            cached_content_token_count=2,
+            total_token_count=17,
+        ),
+        {"input": 10, "output": 7, "cached": 2, "reasoning": 3},
+        17,
+    ),
+    "Bedrock": ({"inputTokens": 10, "outputTokens": 5, "totalTokens": 15}, {"input": 10, "output": 5}, 15),
+    "LangChain": (
+        {"input_tokens": 10, "output_tokens": 5, "input_token_details": {"cache_read": 3}},
+        {"input": 10, "output": 5, "cached": 3},
+        15,
+    ),
+}
+
+
+@pytest.mark.parametrize("provider", USAGES)
+async def test_the_usage_of_every_provider_is_counted_and_not_as_nothing(
+    manager: type[CacheManager], provider: str
+) -> None:
+    """After BerriAI/litellm 14849: usage in other words than OpenAI's was counted as 0, and nobody heard of it."""
+    usage, parts, tokens = USAGES[provider]
+    await track_token_usage("acme", model="m", idempotency_key="call", parts=usage)
+    totals = await (await manager.cache()).ledger.totals("acme")
+    assert totals.used == tokens
+    assert {name: count for name, count in totals.parts.items() if count} == parts
+
+
+@pytest.mark.parametrize("usage", [[1], 5, "text", SimpleNamespace(tokens=5), {"total": 5}], ids=repr)
+async def test_a_usage_that_names_no_tokens_is_refused(manager: type[CacheManager], usage: Any) -> None:
+    with pytest.raises(ValueError, match="parts"):
+        await track_token_usage("acme", model="m", parts=usage)

@@ -318,16 +318,17 @@ class _Load:
     def _serialize(self, load: LoadContext, value: Any) -> Any:
         if self.sources.serializer is None:
             return value
+        error: Exception = ValueError("it returned None, which is how a miss looks")
         try:
             stored = self.sources.serializer(value)
-            if stored is None:
-                raise ValueError("it returned None, which is how a miss looks")
-        except Exception as error:  # noqa: BLE001 - code of the caller's runs, and the value was paid for
-            _log.warning("%s/%s is not cached: its serializer failed: %r", load.data_type, load.resource_id, error)
-            load.skip()
-            return _Unserialized(value, repr(error))
-        self.loaded = value
-        return stored
+        except Exception as raised:  # noqa: BLE001 - code of the caller's runs, and the value was paid for
+            stored, error = None, raised
+        if stored is not None:
+            self.loaded = value
+            return stored
+        _log.warning("%s/%s is not cached: its serializer failed: %r", load.data_type, load.resource_id, error)
+        load.skip()
+        return _Unserialized(value, repr(error))
 
 
 def _listed(documents: Any) -> tuple[Any, ...]:

@@ -52,10 +52,10 @@ def cached(
     ``price(product_id="p1", currency="EUR")`` are one entry, in every process; the order of dicts, sets and keywords
     does not count. Parameters called ``tenant_id``, ``agent_id``, ``conversation_id``, ``collection_id``, ``user_id``
     and ``permissions`` are its scope, in a ``**kwargs`` too. ``ctx`` is no part of it, but its tenant must agree, and so
-    must that of a ``TenantInfo`` (see `with_context`). The function runs for the entry's tenant. ``None`` is not kept, unless the type's policy remembers absences. Inside the function, `depends_on`
-    says what its result is made from, `skip` that it is not to be kept, `set_ttl` for how long it is, `add_cost` what it
-    cost, and `set_retry_after` for how long it is not to be called again once it has failed. One that streams is wrapped
-    in `collected` first.
+    must that of a ``TenantInfo`` (see `with_context`). The function runs for the entry's tenant. ``None`` is not kept,
+    unless the type's policy remembers absences. Inside the function, `depends_on` says what its result is made from,
+    `skip` that it is not to be kept, `set_ttl` for how long it is, `add_cost` what it cost, and `set_retry_after` for how
+    long it is not to be called again once it has failed. One that streams is wrapped in `collected` first.
 
     Of a function inside another one, what it is made with is part of the key: the numbers, texts and other unchangeable
     values around it, as they are when it is decorated. So the functions that one factory makes for each model are told

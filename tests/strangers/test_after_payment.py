@@ -115,6 +115,66 @@ async def test_an_outage_costs_neither_the_answer_nor_the_count(
     assert "alacena: pending usage" not in cache_here.guarantee()["faults"]
 
 
+async def spend(cache: Cache, actual: Any, before: Callable[[], None] = lambda: None) -> Any:
+    budget = cache.budgets("tokens", tenant_id="acme", limit=1_000)
+
+    async def source() -> str:
+        async with await budget.reserve(100) as reservation:
+            before()
+            await reservation.commit(actual)
+        return "an answer"
+
+    return (await get_with_cache_aside("answer", "q", "acme", source))[0]
+
+
+@pytest.mark.parametrize("executes", [False, True], ids=["lost", "done"])
+@pytest.mark.parametrize("error", REFUSALS[:3], ids=lambda error: str(error).split()[0])
+async def test_a_commit_in_an_outage_costs_neither_the_answer_nor_the_money(
+    cache_here: Cache, outage: Outage, error: Exception, executes: bool
+) -> None:
+    """After BerriAI/litellm 35273 and 26672: the budget's server went away while the model was answering."""
+    outage.executes = executes
+
+    def goes_away() -> None:
+        outage.error = error
+
+    assert await spend(cache_here, 120, goes_away) == "an answer"
+    budget = cache_here.budgets("tokens", tenant_id="acme", limit=1_000)
+    outage.error = None
+    await budget._port._background.close()
+    state = await budget.state()
+    assert (state.spent, state.reserved) == (120, 0)
+
+
+async def test_a_commit_outside_of_a_source_is_raised(cache_here: Cache, outage: Outage) -> None:
+    reservation = await cache_here.budgets("tokens", tenant_id="acme", limit=9).reserve(5)
+    outage.error = BackendUnavailableError("away")
+    with pytest.raises(BackendUnavailableError):
+        await reservation.commit(3)
+    with pytest.raises(ValueError, match="actual"):
+        await reservation.commit("3")  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("actual", [1.5, "120", -1, 2**60], ids=repr)
+async def test_a_bad_amount_in_a_source_counts_as_what_was_set_aside(cache_here: Cache, actual: Any) -> None:
+    """After sapientinc/PRAXIST 81: what the provider said could not be counted, so nothing was."""
+    assert await spend(cache_here, actual) == "an answer"
+    state = await cache_here.budgets("tokens", tenant_id="acme", limit=1_000).state()
+    assert (state.spent, state.reserved) == (100, 0)
+
+
+async def test_a_commit_that_the_cache_cannot_make_before_its_end_is_in_the_log(
+    cache_here: Cache, outage: Outage, caplog: pytest.LogCaptureFixture
+) -> None:
+    def goes_away() -> None:
+        outage.error = BackendUnavailableError("away")
+
+    assert await spend(cache_here, 120, goes_away) == "an answer"
+    await cache_here.budgets("tokens", tenant_id="acme", limit=1_000)._port._background.close()
+    assert "120 were spent and are not counted" in caplog.text
+    assert "given up" in caplog.text
+
+
 async def test_what_was_counted_though_nobody_heard_is_counted_once(cache_here: Cache, outage: Outage) -> None:
     outage.error, outage.executes = OutcomeUnknownError("lost"), True
 

@@ -6,7 +6,7 @@ import asyncio
 import inspect
 import math
 from contextlib import asynccontextmanager, contextmanager
-from contextvars import ContextVar
+from contextvars import ContextVar, Token
 from dataclasses import dataclass, field
 from enum import Enum
 from functools import partial
@@ -69,6 +69,7 @@ class LoadContext:
         refusal: Why the value is not stored, if that is known already; empty if it may be.
         slips: What the loader said that means nothing. It costs nobody the value, which was paid for: a wrong ``cost``
             is left out; after a wrong ``ttl`` or :meth:`depends_on` the value is handed out and not stored.
+        around: The load inside which this one was begun, or ``None``.
         reads: What the load has read from the cache so far: its value depends on all that this depends on.
         tokens: What :meth:`cost` was told.
         usd: What :meth:`cost` was told, in dollars.
@@ -95,6 +96,7 @@ class LoadContext:
         self.usd = 0.0
         self._retry_after_s: float | None = None
         self._may_join: Callable[[], bool] = _nobody
+        self.around: LoadContext | None = None
 
     @property
     def is_joinable(self) -> bool:
@@ -151,6 +153,17 @@ class LoadContext:
         self.stored = False
         self.refusal = self.refusal or reason
 
+    def keep_for_reader(self) -> None:
+        """Keeps the value for the one caller who asked, because its source has asked who that is.
+
+        It is neither stored nor given to those who share the load, who ask the source themselves; nor is what the loads
+        around this one make of it. Nothing happens if the entry names its readers.
+        """
+        load: LoadContext | None = self
+        while load is not None and load.user_id is load.permissions is None:
+            load.stored, load.refusal = False, "reader"
+            load = load.around
+
     def cost(self, *, tokens: int = 0, usd: float | Decimal = 0.0) -> None:
         """Records what the load cost: dearer values stay longer when memory is short."""
         try:
@@ -159,6 +172,19 @@ class LoadContext:
             self.usd += paid
         except (TypeError, ValueError, OverflowError) as error:
             self._slip("", f"cost(tokens={tokens!r:.80}, usd={usd!r:.80}): {error}")
+
+    def part(self, key: EntryKey, tags: Iterable[str], share: float) -> LoadContext:
+        """Returns the context of one of several entries that one call loads: what was said is about each of them.
+
+        Args:
+            key: The entry.
+            tags: All that it depends on.
+            share: Its share of what the call cost.
+        """
+        one = LoadContext(key, tags=tags)
+        one.stored, one.refusal, one.origin = self.stored, self.refusal, self.origin
+        one._ttl, one.usd = self._ttl, self.usd * share
+        return one
 
     def _slip(self, reason: Refusal, what: str) -> None:
         self.slips.append(what)
@@ -184,6 +210,8 @@ LOAD: Final[ContextVar[LoadContext | None]] = ContextVar("alacena.load", default
 def loading(context: LoadContext) -> Iterator[None]:
     """Notes what a loader reads from the cache while it is called, in tasks that it starts too."""
     token = LOAD.set(context)
+    if token.old_value is not Token.MISSING and token.old_value is not context:
+        context.around = token.old_value
     UNDER_WAY.append(None)
     try:
         yield

@@ -419,22 +419,28 @@ class BatchRunner:
         shared = LoadContext(keys[0])  # what the loader reads and says is about all of its values
         async with self._runner.call_source(keys, policy, [place.flight for place in places], loader) as stopwatch:
             refuse_generator_function(loader)
-            with loading(shared):
-                answer = loader(list(ids))
-                values = align(ids, await answer if inspect.isawaitable(answer) else answer)
+            try:
+                with loading(shared):
+                    answer = loader(list(ids))
+                    values = align(ids, await answer if inspect.isawaitable(answer) else answer)
+            finally:
+                for place in places:
+                    place.flight.retry_after_s = shared.retry_after
+        self._runner.note(keys[0], shared)
         each_s = stopwatch.elapsed_s / len(places)
         tags = (*shared.tags, *shared.reads.tags())
-        fills = [self._deliver(p, v, each_s, policy, tags) for p, v in zip(places, values, strict=True)]
+        share = 1 / len(places)
+        contexts = [shared.part(place.key, (*place.request.tags, *tags), share) for place in places]
+        fills = [self._deliver(p, v, each_s, policy, c) for p, v, c in zip(places, values, contexts, strict=True)]
         # In a task of its own, which no cancellation of this one ends before its first step: then nothing would be stored
         # of what is paid for, and nobody would give the leases back.
         await asyncio.wait([self._flights.own(self._filler.fill_many(fills))])
 
-    def _deliver(self, place: _Place, value: Any, load_s: float, policy: Policy, tags: tuple[str, ...]) -> Fill:
+    def _deliver(self, place: _Place, value: Any, load_s: float, policy: Policy, context: LoadContext) -> Fill:
         """Lands one value now; what is returned is to be stored. A value that cannot be handed out fails its own entry alone."""
         request, flight = place.request, place.flight
         self._runner.note_success(request.key)
         lease, new_entry = flight.lease, None
-        context = LoadContext(request.key, tags=(*request.tags, *tags))
         if lease is None:
             context.refuse(flight.unleased)
         try:

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import logging
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from msgspec import structs
 
-from alacena.engine.base.errors import BackendError, EncodeError, UsageError
+from alacena.engine.base.errors import BackendError, EncodeError, UnsharableValueError, UsageError
 from alacena.engine.base.events import FillRefused
 from alacena.engine.base.lineage import made_from
 from alacena.engine.base.remote_tier import MISSING, NOT_FOUND, Found, Lookup, NewEntry
@@ -134,6 +134,7 @@ class Filler:
                 context.origin,
                 found=False,
                 stored=may_store and policy.negative_ttl_s > 0,
+                reason=_READER if context.refusal == _READER else None,
                 tags=tags,
             )
             return nothing if remember else None, lookup
@@ -184,6 +185,9 @@ class Filler:
             new_entry: The value's new_entry, if it has one.
             taken: Whether somebody who is not aboard has the original.
         """
+        if lookup.reason == _READER:
+            flight.resolve(lookup, _refuse_copy, taken=taken)
+            return
         if self._is_shared(lookup.value, policy):
             flight.resolve(lookup)
             return
@@ -319,6 +323,10 @@ class Filler:
         return policy.shared or value is NOT_FOUND or is_immutable(value)
 
 
+def _refuse_copy(_: Lookup[Any]) -> Lookup[Any]:
+    raise UnsharableValueError("this value is one reader's: the others ask the source themselves")
+
+
 class Fill(NamedTuple):
     """The outcome of a load, on its way into the remote tier.
 
@@ -335,6 +343,7 @@ class Fill(NamedTuple):
     replaces: bool
 
 
+_READER: Final = "reader"
 _MOST_TOLD = 1_000
 
 _LONGEST_S = 1_000 * 365.25 * 24 * 3600

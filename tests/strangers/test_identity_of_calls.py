@@ -192,6 +192,18 @@ async def test_functions_that_one_factory_makes_do_not_answer_for_each_other(opt
     assert [await ask() for ask in partials] == ["q by small", "q by large"]
 
 
+async def test_equal_values_around_a_function_each_count() -> None:
+    def made(system: str, model: str, fallback: str) -> Any:
+        @cached("ask")
+        async def ask(question: str) -> str:
+            return f"{system} {model} {fallback} {question}"
+
+        return ask
+
+    asks = [made(*words) for words in (("a", "a", "b"), ("a", "b", "b"), ("b", "a", "a"), ("a", "b", "a"))]
+    assert len({await ask("q") for ask in asks}) == len(asks)
+
+
 async def test_what_changes_around_a_function_is_no_part_of_its_key() -> None:
     """A source of a test, a client and a counter are no parameters: the value stays until it is invalidated."""
     price, calls, client = 1, [0], object()

@@ -131,11 +131,9 @@ async def track_token_usage(
         tenant = tenant_of(tenant_id)
         cache = await runtime.opened()
         made = parts_of(parts)
-        if tokens is UNSET:
-            tokens = _sum_of(made)
         return await cache.ledger.record(
             tenant,
-            tokens,
+            _sum_of(made) if tokens is UNSET else tokens,
             model=_UNKNOWN_MODEL if model is None else model,
             token_type=token_type,
             operation=operation,

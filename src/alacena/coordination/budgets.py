@@ -6,7 +6,7 @@ import logging
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, Self
 
-from alacena.coordination.coordination_context import exact, milliseconds, sent_id
+from alacena.coordination.coordination_context import exact, milliseconds, text_id
 from alacena.coordination.per_tenant import PerTenant
 from alacena.engine.base.errors import (
     BackendError,
@@ -202,7 +202,7 @@ class Budget:
             InvalidKeyError: The id is blank, or neither text nor a number nor a UUID.
         """
         amount = exact(amount, "amount", least=0)
-        own_id = self._port.token() if reservation_id is None else sent_id("reservation_id", reservation_id)
+        own_id = self._port.token() if reservation_id is None else text_id("reservation_id", reservation_id)
         held = Reservation(self._port, self._keys, own_id, amount, 0, self._keep_ms)
         words: list[Argument] = [self._limit, own_id, amount, milliseconds(ttl_s, "ttl_s"), self._keep_ms]
 

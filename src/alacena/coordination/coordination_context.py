@@ -189,7 +189,7 @@ def wait_seconds(wait_s: float, name: str = "wait_s") -> float:
     return number
 
 
-def sent_id(name: str, value: object) -> str:
+def text_id(name: str, value: object) -> str:
     """Returns an id that is sent to the server as it is.
 
     Raises:

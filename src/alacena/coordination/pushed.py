@@ -6,7 +6,7 @@ from datetime import datetime
 from itertools import islice
 from typing import TYPE_CHECKING, Final, Literal, Self
 
-from alacena.coordination.coordination_context import milliseconds, sent_id
+from alacena.coordination.coordination_context import milliseconds, text_id
 from alacena.engine.base.errors import InvalidKeyError
 from alacena.engine.codec.scalars import DUMPERS
 
@@ -52,7 +52,7 @@ def item_id(name: object) -> str:
     Raises:
         InvalidKeyError: It is blank, too long, no UTF-8, or of a type that has no single text form.
     """
-    text = sent_id("an item's id", name)
+    text = text_id("an item's id", name)
     if text.startswith("~") or len(text) > _LONGEST_ID:
         raise InvalidKeyError(
             f"an item's id must have 1 to {_LONGEST_ID} characters and no leading '~', not {text[:80]!r}"

@@ -306,12 +306,12 @@ class _Load:
         given: Any = self.sources.depends_on
         if callable(given):
             try:
-                given = _listed(given(value))
+                given = _list_documents(given(value))
             except Exception as error:  # noqa: BLE001 - code of the caller's runs, and the value was paid for
                 _log.warning("%s/%s is not cached: its depends_on= failed: %r", load.data_type, load.resource_id, error)
                 load.refuse("tags")
                 return ()
-        named = _listed(given)
+        named = _list_documents(given)
         # What is stored in its place may say no more of it.
         return named if self.sources.serializer is None else (*named, *documents_in(value))
 
@@ -331,7 +331,7 @@ class _Load:
         return _Unserialized(value, repr(error))
 
 
-def _listed(documents: Any) -> tuple[Any, ...]:
+def _list_documents(documents: Any) -> tuple[Any, ...]:
     if hasattr(documents, "__iter__") and not isinstance(documents, str | bytes):
         return tuple(documents)
     return (documents,)
@@ -342,7 +342,7 @@ async def _read_checked(
 ) -> tuple[Any, Metrics]:
     """Reads; if the cached value cannot be used, reads once more from the sources.
 
-    What this read paid for it hands out, even if its serializer or deserializer fails.
+    It hands out the value that it paid for, even if the serializer or the deserializer fails.
     """
     lookup, metrics, loaded = await read.look_up()
     value, error = _deserialize(lookup.value, deserializer)

@@ -47,7 +47,7 @@ class CallShape:
         self._whole = inspect.signature(target)
         self._left_out = left_out
         self._more = next((p.name for p in self._whole.parameters.values() if p.kind is p.VAR_KEYWORD), None)
-        self._captured = _captured(target)
+        self._captured = _find_captured(target)
 
     @property
     def first(self) -> str | None:
@@ -66,7 +66,7 @@ class CallShape:
         bound.apply_defaults()
         return dict(bound.arguments)
 
-    def named(self, given: Mapping[str, Any]) -> Mapping[str, Any]:
+    def flatten(self, given: Mapping[str, Any]) -> Mapping[str, Any]:
         """Returns the arguments by name, those too that a ``**kwargs`` takes in."""
         return given if self._more is None else {**given[self._more], **given}
 
@@ -146,22 +146,20 @@ class CallShape:
             raise EncodeError(message, error.path) from error
 
 
-def _captured(function: Any) -> bytes | None:
+def _find_captured(function: Any) -> bytes | None:
     """Returns the identity of what a nested function was made with; ``None`` if that is nothing.
 
-    It tells the functions apart that one factory makes for each model or prompt. What counts is as it was when the
-    function was decorated, and only what cannot change: a counter, a client or a list is no part of any identity.
+    It tells the functions apart that one factory makes for each model or prompt. They count as they were when the
+    function was decorated, if they cannot change: a counter, a client or a list is no part of any identity.
     """
     found: list[bytes] = []
     todo, seen = [function], set[int]()
     while todo:
         part = todo.pop(0)
-        if id(part) in seen:
-            continue
-        seen.add(id(part))
         if isinstance(part, functools.partial):
             todo += [part.func, *part.args, *part.keywords.values()]
-        elif isinstance(part, FunctionType):
+        elif isinstance(part, FunctionType) and id(part) not in seen:  # one may refer to itself
+            seen.add(id(part))
             todo += [content for cell in part.__closure__ or () for content in _contents(cell)]
         elif is_immutable(part):
             try:

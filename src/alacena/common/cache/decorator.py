@@ -178,7 +178,7 @@ class CachedFunction(Generic[P, R]):
 
     def _place(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[str, Scope]:
         given = self._shape.arguments(args, kwargs)
-        named = self._shape.named(given)
+        named = self._shape.flatten(given)
         info = find_tenant_info((named.get(name) for name in INFO_NAMES), (*args, *kwargs.values()))
         stated = agree_on_tenant(
             ("the tenant info", getattr(info, "tenant_id", None)), ("the argument tenant_id", named.get("tenant_id"))

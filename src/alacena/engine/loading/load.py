@@ -207,8 +207,13 @@ LOAD: Final[ContextVar[LoadContext | None]] = ContextVar("alacena.load", default
 
 
 @contextmanager
-def loading(context: LoadContext) -> Iterator[None]:
-    """Notes what a loader reads from the cache while it is called, in tasks that it starts too."""
+def loading(context: LoadContext, carriers: Iterable[Any] = ()) -> Iterator[None]:
+    """Notes what a loader reads from the cache while it is called, in tasks that it starts too.
+
+    Args:
+        context: What the loader says of its value.
+        carriers: The flights that it is called for, which are told how long to leave it alone.
+    """
     token = LOAD.set(context)
     if token.old_value is not Token.MISSING and token.old_value is not context:
         context.around = token.old_value
@@ -219,6 +224,8 @@ def loading(context: LoadContext) -> Iterator[None]:
         UNDER_WAY.pop()
         LOAD.reset(token)
         context.reads.close()
+        for carrier in carriers:
+            carrier.retry_after_s = context.retry_after
 
 
 def reads_under_way() -> LoadReads | None:

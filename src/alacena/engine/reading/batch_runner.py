@@ -419,18 +419,12 @@ class BatchRunner:
         shared = LoadContext(keys[0])  # what the loader reads and says is about all of its values
         async with self._runner.call_source(keys, policy, [place.flight for place in places], loader) as stopwatch:
             refuse_generator_function(loader)
-            try:
-                with loading(shared):
-                    answer = loader(list(ids))
-                    values = align(ids, await answer if inspect.isawaitable(answer) else answer)
-            finally:
-                for place in places:
-                    place.flight.retry_after_s = shared.retry_after
+            with loading(shared, [place.flight for place in places]):
+                answer = loader(list(ids))
+                values = align(ids, await answer if inspect.isawaitable(answer) else answer)
         self._runner.note(keys[0], shared)
-        each_s = stopwatch.elapsed_s / len(places)
-        tags = (*shared.tags, *shared.reads.tags())
-        share = 1 / len(places)
-        contexts = [shared.part(place.key, (*place.request.tags, *tags), share) for place in places]
+        each_s, tags = stopwatch.elapsed_s / len(places), (*shared.tags, *shared.reads.tags())
+        contexts = [shared.part(place.key, (*place.request.tags, *tags), 1 / len(places)) for place in places]
         fills = [self._deliver(p, v, each_s, policy, c) for p, v, c in zip(places, values, contexts, strict=True)]
         # In a task of its own, which no cancellation of this one ends before its first step: then nothing would be stored
         # of what is paid for, and nobody would give the leases back.

@@ -111,11 +111,8 @@ class LoadRunner:
         try:
             async with self.call_source((request.key,), request.policy, (flight,), request.loader) as stopwatch:
                 _offer(context, stale, lease, flight)
-                try:
-                    with loading(context):
-                        value = await request.loader(context)
-                finally:
-                    flight.retry_after_s = context.retry_after
+                with loading(context, (flight,)):
+                    value = await request.loader(context)
             self.note(request.key, context)
             if lease is None:
                 context.refuse(flight.unleased)

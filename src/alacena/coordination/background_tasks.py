@@ -87,7 +87,7 @@ class BackgroundTasks:
                     return
         finally:
             if not arrived:
-                _log.error("%s, and it is given up", what)
+                _log.error("given up at the cache's end: %s", what)
 
     def _own(self, step: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
         task = asyncio.get_running_loop().create_task(step)

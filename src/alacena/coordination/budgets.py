@@ -100,7 +100,7 @@ class Reservation:
         except ValueError as error:
             if not in_source():
                 raise
-            _log.error("%s: %s, and %d are counted", self._what(), error, self.amount)
+            _log.error("a commit's amount is none, and what was set aside is counted: %s: %s", self._what(), error)
             spent = self.amount
         self._is_settled = True
         try:
@@ -119,9 +119,11 @@ class Reservation:
         what = f"{self._what()}: {spent} were spent and are not counted ({error})"
         waits = isinstance(error, BackendError)
         if not (waits and self._port._background.keep_trying(lambda: self._settle(spent), what)):
-            _log.error(what)
+            _log.error("a commit does not count: %s", what)
         elif self._port.says_first(f"budget {self._keys[0]}: away"):
-            _log.warning("%s yet: they will be as soon as the server answers. Later ones are not logged", what)
+            _log.warning(
+                "a commit waits for the server, and is sent until it is taken: %s. Later ones are not logged", what
+            )
 
     def _what(self) -> str:
         return f"reservation {self.id!r:.80} of {self._keys[0]!r:.200}"

@@ -21,6 +21,8 @@ MAY_CATCH_ANYTHING = {
     "engine/reading/filler.py": "what fails after the callers have landed has nobody to be raised to",
     "engine/reading/batch_runner.py": "whatever ends a batch ends the flights that wait for it",
     "engine/loading/one_shot.py": "how a value of the application's is copied may raise anything",
+    "common/cache/aside.py": "what the caller's hooks raise must not cost the answer, which is paid for",
+    "engine/reading/answers.py": "how a value of the application's is looked into may raise anything",
     "common/cache/tenancy.py": "how a value of the application's is looked into may raise anything",
     "engine/base/lineage.py": "how a value of the application's is looked into may raise anything",
     "engine/remote/redis/link.py": "whatever ends a dial closes the socket",

@@ -6,6 +6,7 @@ import asyncio
 import logging
 from collections import OrderedDict
 from decimal import Decimal
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -112,6 +113,66 @@ async def test_an_outage_costs_neither_the_answer_nor_the_count(
     assert cache_here.stats()["background"]["ledger"]["pending"] == 0
     assert cache_here.stats()["background"]["failing"] == {}
     assert "alacena: pending usage" not in cache_here.guarantee()["faults"]
+
+
+async def spend(cache: Cache, actual: Any, before: Callable[[], None] = lambda: None) -> Any:
+    budget = cache.budgets("tokens", tenant_id="acme", limit=1_000)
+
+    async def source() -> str:
+        async with await budget.reserve(100) as reservation:
+            before()
+            await reservation.commit(actual)
+        return "an answer"
+
+    return (await get_with_cache_aside("answer", "q", "acme", source))[0]
+
+
+@pytest.mark.parametrize("executes", [False, True], ids=["lost", "done"])
+@pytest.mark.parametrize("error", REFUSALS[:3], ids=lambda error: str(error).split()[0])
+async def test_a_commit_in_an_outage_costs_neither_the_answer_nor_the_money(
+    cache_here: Cache, outage: Outage, error: Exception, executes: bool
+) -> None:
+    """After BerriAI/litellm 35273 and 26672: the budget's server went away while the model was answering."""
+    outage.executes = executes
+
+    def goes_away() -> None:
+        outage.error = error
+
+    assert await spend(cache_here, 120, goes_away) == "an answer"
+    budget = cache_here.budgets("tokens", tenant_id="acme", limit=1_000)
+    outage.error = None
+    await budget._port._background.close()
+    state = await budget.state()
+    assert (state.spent, state.reserved) == (120, 0)
+
+
+async def test_a_commit_outside_of_a_source_is_raised(cache_here: Cache, outage: Outage) -> None:
+    reservation = await cache_here.budgets("tokens", tenant_id="acme", limit=9).reserve(5)
+    outage.error = BackendUnavailableError("away")
+    with pytest.raises(BackendUnavailableError):
+        await reservation.commit(3)
+    with pytest.raises(ValueError, match="actual"):
+        await reservation.commit("3")  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("actual", [1.5, "120", -1, 2**60], ids=repr)
+async def test_a_bad_amount_in_a_source_counts_as_what_was_set_aside(cache_here: Cache, actual: Any) -> None:
+    """After sapientinc/PRAXIST 81: what the provider said could not be counted, so nothing was."""
+    assert await spend(cache_here, actual) == "an answer"
+    state = await cache_here.budgets("tokens", tenant_id="acme", limit=1_000).state()
+    assert (state.spent, state.reserved) == (100, 0)
+
+
+async def test_a_commit_that_the_cache_cannot_make_before_its_end_is_in_the_log(
+    cache_here: Cache, outage: Outage, caplog: pytest.LogCaptureFixture
+) -> None:
+    def goes_away() -> None:
+        outage.error = BackendUnavailableError("away")
+
+    assert await spend(cache_here, 120, goes_away) == "an answer"
+    await cache_here.budgets("tokens", tenant_id="acme", limit=1_000)._port._background.close()
+    assert "120 were spent and are not counted" in caplog.text
+    assert "given up" in caplog.text
 
 
 async def test_what_was_counted_though_nobody_heard_is_counted_once(cache_here: Cache, outage: Outage) -> None:
@@ -347,3 +408,90 @@ async def test_money_may_be_a_decimal(cache_here: Cache) -> None:
         return "v"
 
     assert (await get_with_cache_aside("answer", "q", "acme", generate_func=source, ctx=context))[0] == "v"
+
+
+def _broken(*_: object) -> Any:
+    raise RuntimeError("a hook that fails")
+
+
+@pytest.mark.parametrize(
+    "hooks",
+    [
+        {"serializer": _broken, "deserializer": dict},
+        {"serializer": lambda value: value.update(seen=True), "deserializer": dict},
+        {"serializer": dict, "deserializer": _broken},
+        {"depends_on": _broken},
+        {"depends_on": lambda value: value["documents"]},
+    ],
+    ids=["serializer", "serializer of nothing", "deserializer", "depends_on", "depends_on of nothing"],
+)
+async def test_a_hook_of_the_callers_that_fails_costs_nobody_the_answer(
+    manager: type[CacheManager], hooks: dict[str, Any], caplog: pytest.LogCaptureFixture
+) -> None:
+    """After BerriAI/litellm 35273: what was made of the answer failed, and the answer that was paid for was lost with it."""
+    paid = 0
+
+    def source() -> dict[str, Any]:
+        nonlocal paid
+        paid += 1
+        return {"answer": "30 days"}
+
+    for count in (1, 2):
+        value, _ = await get_with_cache_aside("answer", "q", "acme", source, **hooks)
+        assert value["answer"] == "30 days"
+        assert paid == count
+    assert "failed: " in caplog.text
+
+
+async def test_what_can_only_be_misread_is_loaded_anew(manager: type[CacheManager]) -> None:
+    """A value in the cache that its reader fails on, however it fails, is a miss."""
+    await manager.set("answer", "q", {"answer": "old"}, "acme")
+
+    def read(stored: dict[str, Any]) -> Any:
+        if stored["answer"] == "old":
+            raise RuntimeError("of an older version")
+        return stored
+
+    got = await get_with_cache_aside(
+        "answer", "q", "acme", lambda: {"answer": "new"}, serializer=dict, deserializer=read
+    )
+    assert got[0] == {"answer": "new"}
+
+
+USAGES: dict[str, tuple[Any, dict[str, int], int]] = {
+    "Gemini": (
+        SimpleNamespace(
+            prompt_token_count=10,
+            candidates_token_count=4,
+            thoughts_token_count=3,
+            cached_content_token_count=2,
+            total_token_count=17,
+        ),
+        {"input": 10, "output": 7, "cached": 2, "reasoning": 3},
+        17,
+    ),
+    "Bedrock": ({"inputTokens": 10, "outputTokens": 5, "totalTokens": 15}, {"input": 10, "output": 5}, 15),
+    "LangChain": (
+        {"input_tokens": 10, "output_tokens": 5, "input_token_details": {"cache_read": 3}},
+        {"input": 10, "output": 5, "cached": 3},
+        15,
+    ),
+}
+
+
+@pytest.mark.parametrize("provider", USAGES)
+async def test_the_usage_of_every_provider_is_counted_and_not_as_nothing(
+    manager: type[CacheManager], provider: str
+) -> None:
+    """After BerriAI/litellm 14849: usage in other words than OpenAI's was counted as 0, and nobody heard of it."""
+    usage, parts, tokens = USAGES[provider]
+    await track_token_usage("acme", model="m", idempotency_key="call", parts=usage)
+    totals = await (await manager.cache()).ledger.totals("acme")
+    assert totals.used == tokens
+    assert {name: count for name, count in totals.parts.items() if count} == parts
+
+
+@pytest.mark.parametrize("usage", [[1], 5, "text", SimpleNamespace(tokens=5), {"total": 5}], ids=repr)
+async def test_a_usage_that_names_no_tokens_is_refused(manager: type[CacheManager], usage: Any) -> None:
+    with pytest.raises(ValueError, match="parts"):
+        await track_token_usage("acme", model="m", parts=usage)

@@ -7,17 +7,24 @@ import copy
 import functools
 import inspect
 import os
+import re
 import subprocess
 import sys
 from dataclasses import dataclass, field
 from enum import Enum
+from fractions import Fraction
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
+from uuid import UUID
+from zoneinfo import ZoneInfo
 
+import numpy as np
 import pytest
 from pydantic import BaseModel
 
 from alacena import CacheManager, Context, EncodeError, cached
 from alacena.common.cache.calls import CallShape
+from alacena.engine.base.errors import InvalidKeyError
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -134,6 +141,112 @@ async def test_different_arguments_are_different_entries() -> None:
     ]
     assert len({await search("q", value) for value in values}) == len(values)
     assert await search("q", {"a": 1}) != await search("q", None, {"a": 1}) != await search("q", a=1)
+
+
+SAME: dict[str, tuple[Any, Any]] = {
+    "paths": (Path("/a/b"), Path("/a/b")),
+    "a number of numpy": (np.int64(3), 3),
+    "a fraction of numpy": (np.float64(1.5), 1.5),
+    "a text of numpy": (np.str_("x"), "x"),
+    "a truth of numpy": (np.bool_(True), True),
+    "ranges": (range(3), range(3)),
+    "patterns": (re.compile("a"), re.compile("a")),
+    "fractions": (Fraction(1, 3), Fraction(2, 6)),
+    "zones": (ZoneInfo("UTC"), ZoneInfo("UTC")),
+}
+
+
+@pytest.mark.parametrize("form", SAME)
+async def test_what_pandas_and_the_standard_library_give_is_part_of_a_key(form: str) -> None:
+    """After joblib/joblib 1136, python-cachier/cachier 109: a path was no argument, and a number was another one."""
+    one, other = SAME[form]
+    search = counted()
+    assert await search("q", one) == await search("q", other) == 0
+    assert await search("q", {"in": [one]}) == await search("q", {"in": [other]}) == 1
+    others = [Path("/a/c"), 4, 2.5, "y", False, range(4), re.compile("b"), Fraction(1, 2), ZoneInfo("Europe/Madrid")]
+    assert len({await search("q", value) for value in others}) == len(others)
+
+
+def asker(model: Any, **options: Any) -> Any:
+    """A factory, as services have one for each model."""
+
+    async def call(question: str) -> str:
+        return f"{question} by {model}"
+
+    @cached("ask", **options)
+    async def ask(question: str) -> str:
+        return await call(question)
+
+    return ask
+
+
+@pytest.mark.parametrize("options", [{}, {"key": lambda question: question}], ids=["arguments", "a key"])
+async def test_functions_that_one_factory_makes_do_not_answer_for_each_other(options: Any) -> None:
+    """After joblib/joblib 1283 and long2ice/fastapi-cache 91: two functions of one name and two meanings were one."""
+    for models in (("small", "large"), (1, 2), (Kind.LEASE, None), (("a", 1), ("a", 2))):
+        one, other, again = (asker(model, **options) for model in (*models, models[0]))
+        assert await one("q") == await again("q") == f"q by {models[0]}"
+        assert await other("q") == f"q by {models[1]}"
+        await one.invalidate("q")
+    partials = [cached("part")(functools.partial(asker(model).__wrapped__, "q")) for model in ("small", "large")]
+    assert [await ask() for ask in partials] == ["q by small", "q by large"]
+
+
+async def test_equal_values_around_a_function_each_count() -> None:
+    def made(system: str, model: str, fallback: str) -> Any:
+        @cached("ask")
+        async def ask(question: str) -> str:
+            return f"{system} {model} {fallback} {question}"
+
+        return ask
+
+    asks = [made(*words) for words in (("a", "a", "b"), ("a", "b", "b"), ("b", "a", "a"), ("a", "b", "a"))]
+    assert len({await ask("q") for ask in asks}) == len(asks)
+
+
+async def test_what_changes_around_a_function_is_no_part_of_its_key() -> None:
+    """A source of a test, a client and a counter are no parameters: the value stays until it is invalidated."""
+    price, calls, client = 1, [0], object()
+
+    @cached("price")
+    async def ask(product: str) -> tuple[int, object]:
+        calls[0] += 1
+        return price, client is not None
+
+    assert await ask("p") == (1, True)
+    price = 2
+    assert await ask("p") == (1, True)
+    assert calls == [1]
+    await ask.invalidate("p")
+    assert await ask("p") == (2, True)
+
+
+LATER = "a coroutine"
+
+
+@pytest.mark.parametrize("made", [None, object(), LATER, [object()]], ids=["nothing", "an object", LATER, "objects"])
+async def test_a_key_that_would_be_one_for_all_calls_is_refused(made: Any) -> None:
+    """After Krukov/cashews 220: a key function that returned nothing made one entry of all, and the first one answered."""
+
+    async def later(question: str) -> str:
+        return question
+
+    @cached("keyed", key=later if made is LATER else lambda question: made)
+    async def ask(question: str) -> str:
+        raise AssertionError("nobody is paid for what cannot be told apart")
+
+    with pytest.raises((InvalidKeyError, EncodeError), match="key= returned"):
+        await ask("a")
+
+
+async def test_a_key_may_be_any_id_or_values_together() -> None:
+    for number, made in enumerate((7, UUID(int=7), Kind.LEASE, ("a", 1), ["a", 1], {"a": 1})):
+
+        @cached(f"keyed {number}", key=lambda question, made=made: made)
+        async def ask(question: str) -> str:
+            return question
+
+        assert await ask("a") == await ask("b") == "a"
 
 
 PROGRAM = """

@@ -21,7 +21,7 @@ from alacena import (
     track_token_usage,
 )
 from alacena.common.cache.jobs import job_lock_fence
-from alacena.engine import Cache, InvalidKeyError, MissingTenantError, Policy, Scope
+from alacena.engine import Cache, EncodeError, InvalidKeyError, MissingTenantError, Policy, Scope
 from alacena.sources.postgres import row_loader
 
 if TYPE_CHECKING:
@@ -324,3 +324,31 @@ async def test_what_is_no_number_is_named(cache: Cache) -> None:
                 await cache.locks.take("k", tenant_id="acme", wait_s=wrong)
     with pytest.raises(ValueError, match="max_items"):
         await queue.reserve(1.0)  # type: ignore[arg-type]
+
+
+LONE = "\ud800"
+
+
+async def test_an_id_that_no_server_takes_is_refused_without_one_too(manager: type[CacheManager]) -> None:
+    """After redis/redis-py 2539: a text that is no UTF-8 worked in the tests of a service and failed on its server."""
+    cache = await manager.cache()
+    with pytest.raises(InvalidKeyError, match="UTF-8"):
+        await cache.queues("jobs", tenant_id="acme").push("v", LONE)
+    with pytest.raises(InvalidKeyError, match="reservation_id"):
+        await cache.budgets("tokens", tenant_id="acme", limit=9).reserve(1, reservation_id=LONE)
+    assert (await cache.budgets("tokens", tenant_id="acme", limit=9).reserve(1, reservation_id=7)).id == "7"  # type: ignore[arg-type]
+
+
+def test_a_chunk_without_a_document_is_told_what_a_documents_id_may_be() -> None:
+    """After langchain-ai/langgraph 4181: ids of databases were refused by an error about something else."""
+    with pytest.raises(ValueError, match="int or a UUID"):
+        standardize_llama_metadata({}, uuid.UUID(int=5), chunk_id=3)
+
+
+@pytest.mark.parametrize("text", [LONE, "a\0b"], ids=["a lone surrogate", "a NUL"])
+async def test_usage_that_cannot_be_stored_names_the_field(manager: type[CacheManager], text: str) -> None:
+    for field in ("model", "idempotency_key"):
+        with pytest.raises(EncodeError, match=f"because of its {field}"):
+            await track_token_usage("acme", 1, **{"model": "m", field: text})
+    with pytest.raises(EncodeError, match="because of its metadata"):
+        await track_token_usage("acme", 1, metadata={"note": text})

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import enum
+import functools
 import uuid
-from collections import namedtuple
+from collections import deque, namedtuple
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
+from pydantic import BaseModel
 
 from alacena import cached, depends_on, get_with_cache_aside, invalidate_document_update
 from alacena.common.cache.embeddings import embedding_id, get_embeddings_batch_with_cache
@@ -43,6 +45,27 @@ class Node:
     metadata: dict[str, Any] = field(default_factory=dict)
 
 
+class Loose(BaseModel, extra="allow"):
+    """A model that takes whatever it is given."""
+
+    text: str
+
+
+class Slotted:
+    """A row of an application that saves memory."""
+
+    __slots__ = ("document_id",)
+
+    def __init__(self, document_id: str) -> None:
+        self.document_id = document_id
+
+
+class Below(Slotted):
+    """A row of another kind."""
+
+    __slots__ = ("__weakref__",)
+
+
 class Kind(str, enum.Enum):  # noqa: UP042 - formatted, it is not its text: that is what is tried
     """An id that is a member of an enumeration."""
 
@@ -58,6 +81,9 @@ ID = uuid.UUID("5f0c7a2e-0000-4000-8000-000000000001")
 def _classes() -> None:
     register(Hit, "Hit")
     register(Node, "Node")
+    register(Loose, "Loose")
+    for row in (Slotted, Below):
+        register(row, row.__name__, dump=lambda value: value.document_id, load=row)
 
 
 async def answered(kind: str, made: Callable[[], Any], tenant: str = "acme", **options: Any) -> Any:
@@ -313,6 +339,16 @@ FORMS: dict[str, tuple[Any, Any]] = {
     "several": ({"answer": "x", "document_ids": ["other", "d"]}, "d"),
     "an object": (Node("x", {"document_id": "d"}), "d"),
     "objects with a score": ([Hit(Node("x", {"document_id": "d"}))], "d"),
+    "one under the name of several": ({"document_ids": "d"}, "d"),
+    "several as keys": ({"document_ids": {"other": 1, "d": 2}}, "d"),
+    "several in a deque": ({"document_ids": deque(["other", "d"])}, "d"),
+    "a deque": (deque([{"document_id": "d"}]), "d"),
+    "what pandas makes of a number": ({"document_id": 42.0}, 42),
+    "bytes of a client that decodes nothing": ({"document_id": b"d"}, "d"),
+    "a field that the model did not declare": (Loose(text="x", document_id="d"), "d"),
+    "slots": (Slotted("d"), "d"),
+    "slots of a parent": (Below("d"), "d"),
+    "far down": (functools.reduce(lambda inner, _: {"in": [inner]}, range(12), {"document_id": "d"}), "d"),
 }
 
 

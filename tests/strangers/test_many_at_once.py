@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -179,3 +180,50 @@ def test_loads_that_ask_together_while_the_server_is_away_are_answered_and_leave
         assert not any(stage.left_behind().values())
 
     play(scenario, server=True)
+
+
+@dataclass
+class Row:
+    """A row of an object mapper."""
+
+    id: Any
+    text: str = ""
+
+
+REMEDY = "return a mapping by id"
+
+
+@pytest.mark.parametrize(
+    "make",
+    [lambda one: {"id": one}, Row, lambda one: {"document_id": one, "n": 1}],
+    ids=["dicts", "objects", "documents"],
+)
+async def test_rows_in_the_databases_order_are_not_taken_for_each_others(
+    cache: Cache, make: Callable[[Any], Any]
+) -> None:
+    """After graphql/dataloader 66 and 222: `WHERE id IN (...)` answers in any order, and two users had each other's row."""
+    with pytest.raises(ValueError, match="another order"):
+        await cache.load_many("row", ["1", "2"], "acme", lambda ids: [make(2), make(1)])
+    assert await cache.get_many("row", ["1", "2"], "acme") == {}
+    with pytest.raises(ValueError, match=REMEDY):
+        await cache.load_many("row", ["1", "2"], "acme", lambda ids: {"a", "b"})
+    rows = {str(one): make(one) for one in (1, 2)}
+    assert await cache.load_many("row", ["1", "2"], "acme", lambda ids: [make(1), make(2)]) == rows
+
+
+async def test_rows_that_the_database_has_not_are_nobody_elses(cache: Cache) -> None:
+    """Fewer rows than ids: each says whose it is, so the missing one is missing, and not the last."""
+    rows = [{"id": 3, "v": "c"}, {"id": 1, "v": "a"}]
+    found = await cache.load_many("row", [1, 2, 3], "acme", lambda ids: rows)
+    assert found == {"1": rows[1], "3": rows[0]} or found == {1: rows[1], 3: rows[0]}
+    with pytest.raises(ValueError, match=REMEDY):
+        await cache.load_many("row", ["4", "5"], "acme", lambda ids: [{"v": "whose?"}])
+
+
+async def test_values_may_speak_of_others_that_are_asked_for(cache: Cache) -> None:
+    """The manager of each: in the order of the ids, as agreed, though the rows have ids of their own."""
+    boss, founder = {"id": "2"}, {"id": "9"}
+    asked = {"1": boss, "2": founder, "3": boss}
+    assert await cache.load_many("manager", list(asked), "acme", lambda ids: [asked[one] for one in ids]) == asked
+    same = {"5": {"id": "6"}, "6": {"id": "6"}}
+    assert await cache.load_many("manager", list(same), "acme", lambda ids: [same[one] for one in ids]) == same

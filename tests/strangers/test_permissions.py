@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any
+import asyncio
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -15,9 +16,13 @@ from alacena import (
     get_supabase_client,
     get_with_cache_aside,
 )
+from alacena.common.context import get_current_user_id
 from alacena.common.db import close_supabase_clients, configure_supabase
 from alacena.engine import Cache, LoadContext, UsageError
 from alacena.engine.base.keys import Keys
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
 
 READERS = (
     {"user_id": "director"},
@@ -191,3 +196,80 @@ def test_the_keys_of_readers_are_injective() -> None:
     entries = [keys.entry("d", "r", scope) for scope in scopes]
     assert len({entry.entry for entry in entries}) == len({entry.ident for entry in entries}) == len(scopes)
     assert [entry.scope for entry in entries] == scopes
+
+
+def rows_of_the_user() -> str:
+    """A source that asks for the ambient user, as one that sets a row-level security variable does."""
+    return f"rows of {get_current_user_id()}"
+
+
+@cached("own rows")
+async def own_rows() -> str:
+    return rows_of_the_user()
+
+
+async def _many() -> Any:
+    cache = await CacheManager.cache()
+    found = await cache.load_many("own rows", ["q"], "acme", lambda ids: dict.fromkeys(ids, rows_of_the_user()))
+    return found["q"]
+
+
+async def _nested() -> Any:
+    async def outer() -> Any:
+        return (await get_with_cache_aside("own rows", "inner", "acme", rows_of_the_user))[0]
+
+    return (await get_with_cache_aside("own answer", "q", "acme", outer))[0]
+
+
+ASKED: dict[str, Callable[[], Awaitable[Any]]] = {
+    "cache-aside": lambda: _first(get_with_cache_aside("own rows", "q", "acme", rows_of_the_user)),
+    "a cached function": own_rows,
+    "by its ctx": lambda: _first(
+        get_with_cache_aside("own rows", "q", "acme", lambda ctx: f"rows of {ctx.get_user_id()}")
+    ),
+    "many": _many,
+    "inside another load": _nested,
+    "nothing": lambda: _first(get_with_cache_aside("no rows", "q", "acme", lambda: get_current_user_id() and None)),
+}
+
+
+async def _first(work: Awaitable[tuple[Any, Any]]) -> Any:
+    return (await work)[0]
+
+
+@pytest.mark.parametrize("door", ASKED)
+async def test_what_a_source_made_for_the_ambient_user_is_nobody_elses(
+    manager: type[CacheManager], door: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """After vllm-project/semantic-router 2134: the rows that one user's policy let through were the next one's hit."""
+
+    async def as_user(user: str) -> Any:
+        with Context("acme", user_id=user):
+            return await ASKED[door]()
+
+    expected = [None, None] if door == "nothing" else ["rows of ana", "rows of bob"]
+    assert [await as_user("ana"), await as_user("bob")] == expected
+    together = await asyncio.gather(*(as_user(user) for user in ("ana", "bob", "ana")))
+    assert together == [*expected, expected[0]]
+    assert "user_id=..." in caplog.text
+
+
+async def test_what_names_its_reader_is_kept_whoever_its_source_asks(manager: type[CacheManager]) -> None:
+    """The metrics say why a value is not kept, and naming the user mends it."""
+    loads: list[str | None] = []
+
+    def source() -> str:
+        loads.append(get_current_user_id())
+        return rows_of_the_user()
+
+    with Context("acme", user_id="ana"):
+        _, metrics = await get_with_cache_aside("own rows", "q", generate_func=source)
+        assert (metrics["stored"], metrics["reason"]) == (False, "reader")
+        for _ in range(2):
+            value, metrics = await get_with_cache_aside("own rows", "q", generate_func=source, user_id="ana")
+            assert value == "rows of ana"
+    assert metrics["cache_hit"]
+    with Context("acme"):  # nobody is ambient: there is nobody whose value it could be
+        for _ in range(2):
+            assert (await get_with_cache_aside("own rows", "q", generate_func=source))[0] == "rows of None"
+    assert loads == ["ana", "ana", None]

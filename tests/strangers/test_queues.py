@@ -269,6 +269,22 @@ async def test_ids_are_text_numbers_or_uuids(cache: Cache) -> None:
     assert isinstance(await queue.push("w", uuid), Pushed)
 
 
+async def test_one_where_several_may_stand_is_taken_as_one(cache: Cache) -> None:
+    """After rq/rq 1190: one job was passed where a list was meant, and its letters were taken for ids of jobs."""
+    queue = cache.queues("jobs", tenant_id="t", max_attempts=1)
+    for name in ("job-1", "job-2", "job-3", "job-4"):
+        await queue.push("v", name)
+    one, two, three, four = await queue.reserve(4)
+    assert await queue.extend(one, 30.0) == []
+    assert await queue.ack(one) == []
+    assert await queue.ack(item for item in (two,)) == []
+    await three.nack()
+    await four.nack()
+    assert await queue.replay("job-3") == 1
+    assert await queue.discard("job-4") == 1
+    assert await _states(queue) == [(1, 0, 0, 0)]
+
+
 async def test_the_id_that_a_push_gives_is_used_and_stored_as_text(cache: Cache) -> None:
     pushed = await cache.queues("jobs", tenant_id="t").push("v", "job-1")
     assert await cache.set("job", pushed, {"id": pushed}, "t")

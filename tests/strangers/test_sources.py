@@ -13,6 +13,8 @@ from alacena import (
     Context,
     add_cost,
     cached,
+    depends_on,
+    get_embeddings_batch_with_cache,
     get_with_cache_aside,
     set_retry_after,
     set_ttl,
@@ -122,6 +124,49 @@ def test_what_was_paid_for_is_handed_out_whatever_its_source_says_of_it(server, 
 
     play(scenario, server=server, seeds=(1,))
     assert "note 'n'" in caplog.text
+
+
+@MODES
+@pytest.mark.parametrize(
+    ("say", "kept_s"),
+    [
+        (skip, 0),
+        (lambda: set_ttl(5), 5),
+        (lambda: depends_on(None), 0),
+        (lambda: set_ttl("5"), 0),
+        (lambda: add_cost(tokens=9, usd=0.1), 60),
+    ],
+    ids=["skip", "set_ttl", "a bad depends_on", "a bad set_ttl", "add_cost"],
+)
+def test_what_a_source_of_many_says_holds_for_each_value(server, say, kept_s):
+    """After Aharshi3614/Devwhisper 293: what one source may say of its value, that of many may say of all it brings."""
+
+    async def scenario(stage):
+        def source(ids):
+            say()
+            return dict.fromkeys(ids, "sorry")
+
+        ids = ["a", "b"]
+        assert await stage.cache.load_many("note", ids, TENANT, source) == dict.fromkeys(ids, "sorry")
+        await asyncio.sleep(1)
+        assert len(await stage.cache.get_many("note", ids, TENANT)) == (2 if kept_s else 0)
+        await asyncio.sleep(9)
+        assert len(await stage.cache.get_many("note", ids, TENANT)) == (2 if kept_s > 10 else 0)
+
+    play(scenario, server=server, seeds=(1,))
+
+
+async def test_a_provider_may_say_that_its_vectors_are_not_to_be_kept(manager):
+    calls = []
+
+    def provider(texts):
+        calls.append(texts)
+        skip()
+        return [[1.0] for _ in texts]
+
+    for _ in range(2):
+        assert (await get_embeddings_batch_with_cache(["a"], "acme", "m", provider))[0] == [[1.0]]
+    assert len(calls) == 2
 
 
 async def test_a_depends_on_that_fails_costs_nobody_the_answer(manager):

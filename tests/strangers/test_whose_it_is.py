@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+from collections import deque
 from contextlib import aclosing, asynccontextmanager, contextmanager
+from dataclasses import dataclass
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
@@ -149,6 +151,12 @@ VALUES = {
     "an object": SimpleNamespace(tenant_id="victim"),
     "a framework's document": SimpleNamespace(metadata=UPLOADED),
     "a scored node": SimpleNamespace(node=SimpleNamespace(metadata=UPLOADED)),
+    "documents with a score": [(SimpleNamespace(metadata=UPLOADED), 0.5)],
+    "rows under a key": {"count": 1, "rows": [{"tenant_id": "acme"}, UPLOADED]},
+    "lists of a collection": {"ids": [["a"]], "metadatas": [[UPLOADED]]},
+    "a deque": deque([UPLOADED]),
+    "a point of a vector store": SimpleNamespace(id=1, payload=UPLOADED),
+    "a hit": {"score": 1.0, "document": {"metadata": UPLOADED}},
 }
 
 
@@ -178,6 +186,46 @@ async def test_a_value_that_says_it_is_another_tenants_is_refused(form: str) -> 
                 with pytest.raises(TenantMismatchError):
                     await door()
     assert await CacheManager.get("chunk", "c", "acme") is None
+
+
+async def test_what_a_dict_holds_in_a_dict_may_be_another_services_tenant() -> None:
+    """An account of a cloud has a tenant of its own making, which says nothing of whose the value is."""
+    value = {"tenant_id": "acme", "login": {"tenant_id": "72f988bf"}, "hosts": {"a": {"tenant_id": "72f988bf"}}}
+    assert await CacheManager.set("account", "a", value, "acme")
+    assert await CacheManager.get("account", "a", "acme") == value
+
+
+@cached("by keywords")
+async def by_keywords(name: str, *rest: object, **more: object) -> str:
+    return f"{name} of {get_current_tenant_id()}"
+
+
+@dataclass
+class TenantInfo:
+    tenant_id: str
+
+
+async def test_a_cached_functions_keywords_and_tenant_infos_name_its_tenant() -> None:
+    """After agno-agi/agno 8664: what a call says of the tenant by another way than a parameter did not count."""
+    calls = (
+        lambda: by_keywords("d", tenant_id="victim"),
+        lambda: by_keywords("d", ctx=Context("victim")),
+        lambda: by_keywords("d", TenantInfo("victim")),
+        lambda: by_keywords("d", tenant=TenantInfo("victim")),
+        lambda: by_keywords("d", who=TenantInfo("victim")),
+    )
+    with Context("acme"):
+        for call in calls:
+            with pytest.raises(TenantMismatchError):
+                await call()
+    for call in calls:
+        assert await call() == "d of victim"
+    with pytest.raises(TenantMismatchError):
+        await by_keywords("d", TenantInfo("victim"), tenant_id="acme")
+    with Context("acme"):
+        one, other = [await by_keywords("d", user_id=user) for user in ("u1", "u2")]
+        assert one == other == "d of acme"
+        assert await by_keywords.explain("d", user_id="u1") != await by_keywords.explain("d", user_id="u2")
 
 
 async def test_what_belongs_to_nobody_may_speak_of_all_tenants() -> None:

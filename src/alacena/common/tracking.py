@@ -110,8 +110,8 @@ async def track_token_usage(
         idempotency_key: Names one call of a provider, the same on every retry of it: a repeated key counts once.
             Without one, every call counts. No key is ever made up from the time.
         parts: Tokens by what they were, totalled apart: a dict with ``"input"``, ``"output"``, ``"cached"`` (of the
-            input), ``"reasoning"`` (of the output), ``"cache_write"`` (of the input); or the usage object of OpenAI's or
-            Anthropic's answer, as it is.
+            input), ``"reasoning"`` (of the output), ``"cache_write"`` (of the input); or the usage object of OpenAI's,
+            Anthropic's or Gemini's answer, as it is.
         cost: Money, counted exactly in millionths: ``Decimal("0.0024")``.
 
     Returns:
@@ -131,11 +131,9 @@ async def track_token_usage(
         tenant = tenant_of(tenant_id)
         cache = await runtime.opened()
         made = parts_of(parts)
-        if tokens is UNSET:
-            tokens = 0 if made is None else made.get("input", 0) + made.get("output", 0)
         return await cache.ledger.record(
             tenant,
-            tokens,
+            _sum_of(made) if tokens is UNSET else tokens,
             model=_UNKNOWN_MODEL if model is None else model,
             token_type=token_type,
             operation=operation,
@@ -153,6 +151,18 @@ async def track_token_usage(
         what = f"{tokens!r:.80} tokens of {model!r:.80} under {idempotency_key!r:.80}"
         _log.error("token usage is not counted, and the answer that it was for is kept: %s: %s", what, error)
         return False
+
+
+def _sum_of(parts: dict[str, Any] | None) -> Any:
+    """Returns the tokens of a call that are told by their parts alone.
+
+    Raises:
+        ValueError: There are parts, and neither input nor output is among them.
+    """
+    if parts and "input" not in parts and "output" not in parts:
+        names = ", ".join(map(repr, sorted(map(str, parts))))
+        raise ValueError(f"parts names {names}, and neither 'input' nor 'output': pass tokens= as well")
+    return parts.get("input", 0) + parts.get("output", 0) if parts else 0
 
 
 async def track_embedding_usage(

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, Any, TypeVar
+import logging
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from alacena.engine.base.closing import finish
-from alacena.engine.base.errors import AlacenaError
+from alacena.engine.base.errors import AlacenaError, BackendError
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Coroutine
@@ -14,6 +15,13 @@ if TYPE_CHECKING:
     from alacena.engine.base.closing import Deadline
 
 T = TypeVar("T")
+
+_MOST_TASKS: Final = 10_000
+"""How many steps may wait for the backend at once."""
+
+_FIRST_PAUSE_S: Final = 0.05
+_LONGEST_PAUSE_S: Final = 2.0
+_log = logging.getLogger("alacena")
 
 
 class BackgroundTasks:
@@ -45,6 +53,41 @@ class BackgroundTasks:
     def start(self, step: Coroutine[Any, Any, Any]) -> None:
         """Runs a step without waiting for it."""
         self._own(_quietly(step))
+
+    def keep_trying(self, step: Callable[[], Awaitable[Any]], what: str) -> bool:
+        """Runs a step again and again until the backend has taken it, without anybody who waits for it.
+
+        Args:
+            step: May be run several times. Whatever else than a failing backend it meets is its end.
+            what: What it is for the log, if it has to be given up because of the cache's end.
+
+        Returns:
+            Whether there was room for it: what waits is bounded.
+        """
+        if len(self._tasks) >= _MOST_TASKS:
+            return False
+        self._own(_quietly(self._try_again(step, what)))
+        return True
+
+    async def _try_again(self, step: Callable[[], Awaitable[Any]], what: str) -> None:
+        pause_s, arrived = _FIRST_PAUSE_S, False
+        try:
+            while True:
+                if not self.is_closing:
+                    await asyncio.sleep(pause_s)
+                pause_s = min(2 * pause_s, _LONGEST_PAUSE_S)
+                was_last = self.is_closing
+                try:
+                    await step()
+                except BackendError:
+                    if was_last:
+                        return
+                else:
+                    arrived = True
+                    return
+        finally:
+            if not arrived:
+                _log.error("given up at the cache's end: %s", what)
 
     def _own(self, step: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
         task = asyncio.get_running_loop().create_task(step)

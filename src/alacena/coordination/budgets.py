@@ -6,9 +6,16 @@ import logging
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, Self
 
-from alacena.coordination.coordination_context import exact, milliseconds
+from alacena.coordination.coordination_context import exact, milliseconds, text_id
 from alacena.coordination.per_tenant import PerTenant
-from alacena.engine.base.errors import BackendError, LimitExceededError, NotOwnerError, OutcomeUnknownError
+from alacena.engine.base.errors import (
+    BackendError,
+    IdempotencyConflictError,
+    LimitExceededError,
+    NotOwnerError,
+    OutcomeUnknownError,
+)
+from alacena.engine.loading.load import in_source
 from alacena.engine.remote.backend import Script
 
 if TYPE_CHECKING:
@@ -77,19 +84,49 @@ class Reservation:
         It counts in full, also if it is more than was set aside, or the reservation has run out: then the budget
         may be overdrawn, and the next reservation is refused.
 
+        Inside a source it never takes the answer down, which is paid for by then: if the server is away, the commit goes
+        on in the background until it has arrived, and an amount that is none counts as what was set aside.
+
         Cost: 1 round trip. Idempotent for a day: after an error, commit the same amount again.
         Cancellation: the commit goes on in the background.
 
         Raises:
-            IdempotencyConflictError: It was settled before at another amount.
+            IdempotencyConflictError: It was settled before at another amount. Outside of a source; so for the next two.
+            ValueError: ``actual`` is no amount.
+            BackendError: The server is away.
         """
-        spent = exact(self.amount if actual is None else actual, "actual", least=0)
+        try:
+            spent = exact(self.amount if actual is None else actual, "actual", least=0)
+        except ValueError as error:
+            if not in_source():
+                raise
+            _log.error("a commit's amount is none, and what was set aside is counted: %s: %s", self._what(), error)
+            spent = self.amount
         self._is_settled = True
-        _, _, was_late = await self._port._background.finish(self._settle(spent))
+        try:
+            _, _, was_late = await self._port._background.finish(self._settle(spent))
+        except (BackendError, IdempotencyConflictError) as error:
+            if not in_source():
+                raise
+            self._go_on(spent, error)
+            return
         if was_late and spent and self._port.says_first(f"budget {self._keys[0]}: late"):
             _log.warning(
                 "a reservation had run out before its commit, which was counted: give it a ttl_s above the longest work"
             )
+
+    def _go_on(self, spent: int, error: Exception) -> None:
+        what = f"{self._what()}: {spent} were spent and are not counted ({error})"
+        waits = isinstance(error, BackendError)
+        if not (waits and self._port._background.keep_trying(lambda: self._settle(spent), what)):
+            _log.error("a commit does not count: %s", what)
+        elif self._port.says_first(f"budget {self._keys[0]}: away"):
+            _log.warning(
+                "a commit waits for the server, and is sent until it is taken: %s. Later ones are not logged", what
+            )
+
+    def _what(self) -> str:
+        return f"reservation {self.id!r:.80} of {self._keys[0]!r:.200}"
 
     async def refund(self) -> None:
         """Gives all of it back. Cost: 1 round trip. Idempotent; harmless where it ran out.
@@ -126,9 +163,9 @@ class Reservation:
         try:
             await self.refund()
         except BackendError:
-            if kind is None:
+            if kind is None and not in_source():
                 raise
-            # The block's own error says more; the reservation runs out by itself.
+            # The block's own error says more, or its answer is worth more; the reservation runs out by itself.
 
 
 class Budget:
@@ -164,9 +201,10 @@ class Budget:
             LimitExceededError: It does not fit; ``retry_after_s`` says when the next reservation runs out.
             IdempotencyConflictError: The id holds another amount.
             NotOwnerError: The id was settled within the last day.
+            InvalidKeyError: The id is blank, or neither text nor a number nor a UUID.
         """
         amount = exact(amount, "amount", least=0)
-        own_id = reservation_id or self._port.token()
+        own_id = self._port.token() if reservation_id is None else text_id("reservation_id", reservation_id)
         held = Reservation(self._port, self._keys, own_id, amount, 0, self._keep_ms)
         words: list[Argument] = [self._limit, own_id, amount, milliseconds(ttl_s, "ttl_s"), self._keep_ms]
 

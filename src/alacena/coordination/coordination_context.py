@@ -15,12 +15,14 @@ from alacena.engine.base.errors import (
     AlacenaError,
     BackendUnavailableError,
     IdempotencyConflictError,
+    InvalidKeyError,
     LimitExceededError,
     NotOwnerError,
     OutcomeUnknownError,
     ServerReplyError,
 )
 from alacena.engine.base.health import Health
+from alacena.engine.base.scope import identifier
 from alacena.engine.base.ttl import real_number
 
 if TYPE_CHECKING:
@@ -185,6 +187,20 @@ def wait_seconds(wait_s: float, name: str = "wait_s") -> float:
     if number is None or math.isnan(number):
         raise ValueError(f"{name} must be a number of seconds, not {wait_s!r}")
     return number
+
+
+def text_id(name: str, value: object) -> str:
+    """Returns an id that is sent to the server as it is.
+
+    Raises:
+        InvalidKeyError: It is blank, of a type that has no single text form, or no UTF-8 can carry it.
+    """
+    text = identifier(name, value)
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        raise InvalidKeyError(f"{name} holds a lone surrogate, which no UTF-8 carries: {text!r:.80}") from None
+    return text
 
 
 def exact(given: Any, name: str, *, least: int | None = None) -> int:

@@ -6,9 +6,8 @@ from datetime import datetime
 from itertools import islice
 from typing import TYPE_CHECKING, Final, Literal, Self
 
-from alacena.coordination.coordination_context import milliseconds
+from alacena.coordination.coordination_context import milliseconds, text_id
 from alacena.engine.base.errors import InvalidKeyError
-from alacena.engine.base.scope import identifier
 from alacena.engine.codec.scalars import DUMPERS
 
 if TYPE_CHECKING:
@@ -51,9 +50,9 @@ def item_id(name: object) -> str:
     """Returns the id of an item as text.
 
     Raises:
-        InvalidKeyError: It is blank, too long, or of a type that has no single text form.
+        InvalidKeyError: It is blank, too long, no UTF-8, or of a type that has no single text form.
     """
-    text = identifier("an item's id", name)
+    text = text_id("an item's id", name)
     if text.startswith("~") or len(text) > _LONGEST_ID:
         raise InvalidKeyError(
             f"an item's id must have 1 to {_LONGEST_ID} characters and no leading '~', not {text[:80]!r}"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from typing import TYPE_CHECKING, Any, Final, Literal
+from uuid import UUID
 
 from alacena.coordination.coordination_context import exact, milliseconds
 from alacena.coordination.item import DeadLetter, Item, QueueStats, stats_from
@@ -19,7 +20,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
     from contextlib import AbstractAsyncContextManager
     from datetime import datetime
-    from uuid import UUID
 
     from alacena.coordination.coordination_context import CoordinationContext
     from alacena.coordination.ready_tenants import ReadyTenants
@@ -217,8 +217,8 @@ class Queue:
         """Rings when something becomes ready, or due sooner."""
         return self._port.store.listen(self._channel)
 
-    async def ack(self, items: Sequence[Item]) -> list[Item]:
-        """Finishes items of this queue for good.
+    async def ack(self, items: Sequence[Item] | Item) -> list[Item]:
+        """Finishes items of this queue, or one of them, for good.
 
         Cost: 1 round trip. Atomicity: all in one step. Idempotent.
 
@@ -228,8 +228,8 @@ class Queue:
         words: list[Argument] = [_REMEMBER_GIVEN_MS, _REMEMBER_MADE_MS]
         return await self._each(ACK, words, items)
 
-    async def extend(self, items: Sequence[Item], visibility_s: float) -> list[Item]:
-        """Lengthens the leases of items of this queue.
+    async def extend(self, items: Sequence[Item] | Item, visibility_s: float) -> list[Item]:
+        """Lengthens the leases of items of this queue, or of one.
 
         Cost: 1 round trip.
 
@@ -259,7 +259,7 @@ class Queue:
             letters += [self._letter(*row) for row in rows]
         return letters
 
-    async def replay(self, ids: Sequence[str | int | UUID] | None = None) -> int:
+    async def replay(self, ids: Sequence[str | int | UUID] | str | int | UUID | None = None) -> int:
         """Makes dead letters ready again, with all their attempts before them; all of them where no ids are given.
 
         Cost: 1 round trip a thousand, and 1 if it is served for all tenants.
@@ -271,7 +271,7 @@ class Queue:
         await self._announce()
         return count
 
-    async def discard(self, ids: Sequence[str | int | UUID] | None = None) -> int:
+    async def discard(self, ids: Sequence[str | int | UUID] | str | int | UUID | None = None) -> int:
         """Forgets dead letters for good, and their ids at once; all of them where no ids are given.
 
         Cost: 1 round trip a thousand.
@@ -296,16 +296,18 @@ class Queue:
         gone = (self._nack(item.id, item.slot, 0, "", self._max_attempts, count_attempt=False) for item in items)
         await asyncio.gather(*gone)
 
-    async def _each(self, script: Script, words: list[Argument], items: Sequence[Item]) -> list[Item]:
-        if not items:
+    async def _each(self, script: Script, words: list[Argument], items: Sequence[Item] | Item) -> list[Item]:
+        given = [items] if isinstance(items, Item) else list(items)
+        if not given:
             return []
-        pairs = [word for item in items for word in (item.id, item.slot)]
+        pairs = [word for item in given for word in (item.id, item.slot)]
         answers = await self._port.run(script, self._keys, [*words, *pairs])
-        return [item for item, answer in zip(items, answers, strict=True) if not answer]
+        return [item for item, answer in zip(given, answers, strict=True) if not answer]
 
-    async def _letters(self, script: Script, words: list[Argument], ids: Sequence[str | int | UUID] | None) -> int:
+    async def _letters(self, script: Script, words: list[Argument], ids: Any) -> int:
         count = 0
-        names: list[str] = [] if ids is None else [_letter_id(name) for name in ids]
+        given = (ids,) if isinstance(ids, str | int | UUID) else ids  # the letters of a text are no ids
+        names: list[str] = [] if given is None else [_letter_id(name) for name in given]
         pages_of_ids = [[]] if ids is None else [names[at : at + 1000] for at in range(0, len(names), 1000)]
         for page in pages_of_ids:
             while True:

@@ -21,6 +21,7 @@ from alacena.common.context import (
     set_current_tenant_id,
     set_current_user_id,
 )
+from alacena.common.context.vars import user_of_code
 
 if TYPE_CHECKING:
     from contextvars import Token
@@ -137,7 +138,7 @@ class Serving:
 
 def ambient_ids() -> dict[str, Any]:
     """Returns the ids that are ambient, by field."""
-    ids = {**get_full_context(), "user_id": get_current_user_id()}
+    ids = {**get_full_context(), "user_id": user_of_code()}
     return {name: value for name, value in ids.items() if value is not None}
 
 
@@ -149,6 +150,7 @@ def current_caller() -> Caller:
     """
     if get_current_tenant_id() is None:
         raise MissingTenantError
+    get_current_user_id()  # a source that asks who the caller is makes a value for it
     return Caller(**ambient_ids(), permissions=ambient_permissions())
 
 
@@ -167,13 +169,13 @@ def current_scope() -> Scope:
 def scope_for(tenant_id: str) -> Scope:
     """Returns the scope of what the ambient user may see in a tenant, which need not be the ambient one."""
     permissions = ambient_permissions() if tenant_id == get_current_tenant_id() else None
-    return Scope(tenant_id, user_id=get_current_user_id(), permissions=permissions)
+    return Scope(tenant_id, user_id=user_of_code(), permissions=permissions)
 
 
 def ambient_permissions() -> frozenset[str] | None:
     """Returns the permissions of the caller who is served, unless the code has begun to work for somebody else since."""
     known = _CALLER.get()
-    if known is None or (known.tenant_id, known.user_id) != (get_current_tenant_id(), get_current_user_id()):
+    if known is None or (known.tenant_id, known.user_id) != (get_current_tenant_id(), user_of_code()):
         return None
     return known.permissions
 

@@ -7,7 +7,7 @@ from hashlib import sha256
 from typing import Any
 
 from alacena.common.cache.tenancy import scope_of
-from alacena.common.context import get_current_user_id
+from alacena.common.context.vars import user_of_code
 from alacena.engine import InvalidKeyError, Scope
 from alacena.integrations.caller import ambient_permissions
 
@@ -28,7 +28,7 @@ def reader_scope() -> Scope:
         MissingTenantError: None is ambient.
         UsageError: It is called inside a load whose entry is for everybody, while a user is ambient.
     """
-    return scope_of(None, user_id=get_current_user_id(), permissions=ambient_permissions())
+    return scope_of(None, user_id=user_of_code(), permissions=ambient_permissions())
 
 
 def digest(*parts: Any) -> str:

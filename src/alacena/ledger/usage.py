@@ -17,7 +17,7 @@ from alacena.engine.base.errors import DecodeError, EncodeError
 from alacena.engine.base.scope import identifier, tenant_text
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
 _NUL = re.compile(rb"(?<!\\)(?:\\\\)*\\u0000").search
 _LONGEST_KEY: Final = 512
@@ -30,6 +30,14 @@ _LONGEST: Final = {"tenant_id": 512, "model": 256, "token_type": 128, "operation
 _ALONE: Final = frozenset({"llm", "embedding"})
 """Types of a whole call, which use its key up; any other type names a part of a call."""
 _MICROS: Final = Decimal(1_000_000)
+
+
+def _is_utf8(text: str) -> bool:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 class Usage(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -107,10 +115,19 @@ class Usage(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
         try:
             record = msgspec.json.encode(self)
         except (TypeError, ValueError, RecursionError) as error:
-            raise EncodeError(f"the usage cannot be stored, because of its metadata: {error}", "$.metadata") from error
+            name = self._field_with(lambda text: not _is_utf8(text)) or "metadata"
+            raise EncodeError(f"the usage cannot be stored, because of its {name}: {error}", f"$.{name}") from error
         if _NUL(record):
-            raise EncodeError("the usage cannot be stored: Postgres keeps no NUL in text", "$.metadata")
+            name = self._field_with(lambda text: "\0" in text) or "metadata"
+            raise EncodeError(
+                f"the usage cannot be stored, because of its {name}: Postgres keeps no NUL in text", f"$.{name}"
+            )
         return record
+
+    def _field_with(self, has: Callable[[str], bool]) -> str | None:
+        """Returns the first field that is such a text, ``None`` if none is."""
+        fields = ((name, getattr(self, name)) for name in self.__struct_fields__)
+        return next((name for name, given in fields if isinstance(given, str) and has(given)), None)
 
 
 COST: Final = "$"

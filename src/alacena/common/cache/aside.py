@@ -37,8 +37,6 @@ Metrics: TypeAlias = dict[str, Any]
 
 _log = logging.getLogger("alacena")
 
-_CONVERSION_ERRORS: Final = (TypeError, ValueError, LookupError, AttributeError, ArithmeticError, RecursionError)
-
 
 async def get_with_cache_aside(
     data_type: str,
@@ -211,7 +209,12 @@ class _Read(NamedTuple):
     ttl: TtlOrUnset
     use_memory: bool
 
-    async def look_up(self) -> tuple[Lookup[Any], Metrics]:
+    @property
+    def entry(self) -> tuple[str, str]:
+        """The entry, for messages."""
+        return self.data_type, self.request.resource_id
+
+    async def look_up(self) -> tuple[Lookup[Any], Metrics, Any]:
         """Looks at the tiers and then at the sources."""
         cache = await runtime.opened()
         load = _Load(self.request, self.sources)
@@ -223,9 +226,9 @@ class _Read(NamedTuple):
             ttl=self.ttl,
             use_memory=self.use_memory,
         )
-        return lookup, self._metrics(lookup, load)
+        return lookup, self._metrics(lookup, load), load.loaded
 
-    async def ask_again(self) -> tuple[Lookup[Any], Metrics]:
+    async def ask_again(self) -> tuple[Lookup[Any], Metrics, Any]:
         """Asks the sources whatever the tiers hold."""
         cache, started = await runtime.opened(), PROCESS.now()
         load = _Load(self.request, self.sources)
@@ -243,7 +246,7 @@ class _Read(NamedTuple):
             latency_s=latency_s,
             reason=reason,
         )
-        return lookup, self._metrics(lookup, load)
+        return lookup, self._metrics(lookup, load), load.loaded
 
     def _metrics(self, lookup: Lookup[Any], load: _Load) -> Metrics:
         sources = {"cache": SOURCE_CACHE, "stale": SOURCE_STALE, "loader": lookup.origin or SOURCE_SUPABASE}
@@ -270,6 +273,8 @@ class _Load:
     origin: str | None = None
     source_name: str = ""
     context: LoadContext | None = None
+    loaded: Any = None
+    """The value as its source gave it, before its serializer; of this read's own load alone."""
     times_ms: Metrics = field(default_factory=dict)
 
     async def __call__(self, load: LoadContext) -> Any:
@@ -301,43 +306,58 @@ class _Load:
         given: Any = self.sources.depends_on
         if callable(given):
             try:
-                given = tuple(given(value))
-            except _CONVERSION_ERRORS as error:  # the value was paid for
+                given = _list_documents(given(value))
+            except Exception as error:  # noqa: BLE001 - code of the caller's runs, and the value was paid for
                 _log.warning("%s/%s is not cached: its depends_on= failed: %r", load.data_type, load.resource_id, error)
                 load.refuse("tags")
                 return ()
-        named: tuple[Any, ...] = (given,)
-        if hasattr(given, "__iter__") and not isinstance(given, str):
-            named = tuple(given)
+        named = _list_documents(given)
         # What is stored in its place may say no more of it.
         return named if self.sources.serializer is None else (*named, *documents_in(value))
 
     def _serialize(self, load: LoadContext, value: Any) -> Any:
         if self.sources.serializer is None:
             return value
+        error: Exception = ValueError("it returned None, which is how a miss looks")
         try:
-            return self.sources.serializer(value)
-        except _CONVERSION_ERRORS as error:
-            _log.warning("%s/%s is not cached: its serializer failed: %r", load.data_type, load.resource_id, error)
-            load.skip()
-            return _Unserialized(value, repr(error))
+            stored = self.sources.serializer(value)
+        except Exception as raised:  # noqa: BLE001 - code of the caller's runs, and the value was paid for
+            stored, error = None, raised
+        if stored is not None:
+            self.loaded = value
+            return stored
+        _log.warning("%s/%s is not cached: its serializer failed: %r", load.data_type, load.resource_id, error)
+        load.skip()
+        return _Unserialized(value, repr(error))
+
+
+def _list_documents(documents: Any) -> tuple[Any, ...]:
+    if hasattr(documents, "__iter__") and not isinstance(documents, str | bytes):
+        return tuple(documents)
+    return (documents,)
 
 
 async def _read_checked(
     read: _Read, deserializer: Callable[[Any], Any] | None, validation_func: Callable[[Any], Any] | None
 ) -> tuple[Any, Metrics]:
-    """Reads; if the cached value cannot be used, reads once more from the sources."""
-    lookup, metrics = await read.look_up()
+    """Reads; if the cached value cannot be used, reads once more from the sources.
+
+    It hands out the value that it paid for, even if the serializer or the deserializer fails.
+    """
+    lookup, metrics, loaded = await read.look_up()
     value, error = _deserialize(lookup.value, deserializer)
     refused = error is not None or (
         validation_func is not None and lookup.hit and not await _answer(validation_func(value))
     )
     if refused and lookup.hit:
-        lookup, metrics = await read.ask_again()
+        lookup, metrics, loaded = await read.ask_again()
         value, error = _deserialize(lookup.value, deserializer)
     if error is not None:
         if not isinstance(lookup.value, _Unserialized):
-            raise error
+            if loaded is None:
+                raise error
+            value = loaded
+            _log.warning("%s/%s is loaded at each read: deserializer= failed: %r", *read.entry, error)
         metrics["serialization_error"] = str(error)
     return value, metrics
 
@@ -349,7 +369,7 @@ def _deserialize(stored: Any, deserializer: Callable[[Any], Any] | None) -> tupl
         return stored, None
     try:
         return deserializer(stored), None
-    except _CONVERSION_ERRORS as error:
+    except Exception as error:  # noqa: BLE001 - code of the caller's runs, and the value may have been paid for
         return None, error
 
 

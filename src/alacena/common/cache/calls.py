@@ -5,10 +5,14 @@ from __future__ import annotations
 import functools
 import inspect
 from hashlib import blake2b
+from types import FunctionType
 from typing import TYPE_CHECKING, Any, Final
 
 from alacena.engine import EncodeError
+from alacena.engine.base.errors import InvalidKeyError
+from alacena.engine.base.scope import identifier
 from alacena.engine.codec import identity
+from alacena.engine.codec.sharing import is_immutable
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -42,6 +46,8 @@ class CallShape:
         self.signature = inspect.signature(function)
         self._whole = inspect.signature(target)
         self._left_out = left_out
+        self._more = next((p.name for p in self._whole.parameters.values() if p.kind is p.VAR_KEYWORD), None)
+        self._captured = _find_captured(target)
 
     @property
     def first(self) -> str | None:
@@ -60,6 +66,10 @@ class CallShape:
         bound.apply_defaults()
         return dict(bound.arguments)
 
+    def flatten(self, given: Mapping[str, Any]) -> Mapping[str, Any]:
+        """Returns the arguments by name, those too that a ``**kwargs`` takes in."""
+        return given if self._more is None else {**given[self._more], **given}
+
     def digest(self, given: Mapping[str, Any], owner: str | None) -> str:
         """Returns the id of a call.
 
@@ -74,9 +84,37 @@ class CallShape:
         for name, value in given.items():
             if name == owner and name not in self._left_out:
                 counted[name] = self._object(value)
+            elif name == self._more:
+                counted[name] = self._encode(name, {k: v for k, v in value.items() if k not in self._left_out})
             elif name not in self._left_out:
                 counted[name] = self._encode(name, value)
-        return blake2b(identity([self.name, counted]), digest_size=_DIGEST_BYTES).hexdigest()
+        captured = () if self._captured is None else (self._captured,)
+        return blake2b(identity([self.name, counted, *captured]), digest_size=_DIGEST_BYTES).hexdigest()
+
+    def id_of(self, key: Any) -> str:
+        """Returns the id of a call for which ``key=`` returned ``key``.
+
+        Raises:
+            InvalidKeyError: It is ``None`` or awaitable.
+            EncodeError: It is neither an id nor made of values that are equal in every process.
+        """
+        what = f"{self.name}: key= returned {key!r:.80}, "
+        if key is None or inspect.isawaitable(key):
+            if inspect.iscoroutine(key):
+                key.close()
+            raise InvalidKeyError(
+                f"{what}which would be one entry for all calls: write a plain function that returns an id"
+            )
+        try:
+            text = key if isinstance(key, str) else identifier("key", key)
+        except InvalidKeyError:
+            try:
+                text = blake2b(identity(key), digest_size=_DIGEST_BYTES).hexdigest()
+            except EncodeError as error:
+                raise EncodeError(f"{what}which is no id ({error}): return a string", error.path) from error
+        if self._captured is None:
+            return f"{self.name}:{text}"
+        return f"{self.name}[{blake2b(self._captured, digest_size=8).hexdigest()}]:{text}"
 
     def _encode(self, name: str, value: Any) -> bytes:
         try:
@@ -106,6 +144,36 @@ class CallShape:
                 f"apart, or name {self.first!r} in ignore= if all of them give the same results"
             )
             raise EncodeError(message, error.path) from error
+
+
+def _find_captured(function: Any) -> bytes | None:
+    """Returns the identity of what a nested function was made with; ``None`` if that is nothing.
+
+    It tells the functions apart that one factory makes for each model or prompt. They count as they were when the
+    function was decorated, if they cannot change: a counter, a client or a list is no part of any identity.
+    """
+    found: list[bytes] = []
+    todo, seen = [function], set[int]()
+    while todo:
+        part = todo.pop(0)
+        if isinstance(part, functools.partial):
+            todo += [part.func, *part.args, *part.keywords.values()]
+        elif isinstance(part, FunctionType) and id(part) not in seen:  # one may refer to itself
+            seen.add(id(part))
+            todo += [content for cell in part.__closure__ or () for content in _contents(cell)]
+        elif is_immutable(part):
+            try:
+                found.append(identity(part))
+            except EncodeError:  # nothing that has one form in every process
+                continue
+    return identity(found) if found else None
+
+
+def _contents(cell: Any) -> list[Any]:
+    try:
+        return [cell.cell_contents]
+    except ValueError:  # the name is bound later
+        return []
 
 
 def _state(instance: Any) -> dict[str, Any]:

@@ -8,8 +8,10 @@ from typing import TYPE_CHECKING, Any, Final, Generic, ParamSpec, TypeVar, cast
 
 from alacena.common import runtime
 from alacena.common.cache.calls import CallShape
-from alacena.common.cache.tenancy import check_data, scope_of, tenant_of
+from alacena.common.cache.tenancy import check_data, scope_of
 from alacena.common.context.block import Context
+from alacena.common.context.decorators import INFO_NAMES, find_tenant_info
+from alacena.common.context.vars import agree_on_tenant
 from alacena.engine import UNCHANGED, UNSET
 
 if TYPE_CHECKING:
@@ -49,11 +51,15 @@ def cached(
     The key is made from the function's qualified name and the bound arguments: ``price("p1")`` and
     ``price(product_id="p1", currency="EUR")`` are one entry, in every process; the order of dicts, sets and keywords
     does not count. Parameters called ``tenant_id``, ``agent_id``, ``conversation_id``, ``collection_id``, ``user_id``
-    and ``permissions`` are its scope. ``ctx`` is no part of it, but its tenant must agree. The function runs for the
-    entry's tenant. ``None`` is not kept, unless the type's policy remembers absences. Inside the function, `depends_on`
-    says what its result is made from, `skip` that it is not to be kept, `set_ttl` for how long it is, `add_cost` what it
-    cost, and `set_retry_after` for how long it is not to be called again once it has failed. One that streams is wrapped
-    in `collected` first.
+    and ``permissions`` are its scope, in a ``**kwargs`` too. ``ctx`` is no part of it, but its tenant must agree, and so
+    must that of a ``TenantInfo`` (see `with_context`). The function runs for the entry's tenant. ``None`` is not kept,
+    unless the type's policy remembers absences. Inside the function, `depends_on` says what its result is made from,
+    `skip` that it is not to be kept, `set_ttl` for how long it is, `add_cost` what it cost, and `set_retry_after` for how
+    long it is not to be called again once it has failed. One that streams is wrapped in `collected` first.
+
+    Of a function inside another one, what it is made with is part of the key: the numbers, texts and other unchangeable
+    values around it, as they are when it is decorated. So the functions that one factory makes for each model are told
+    apart; what can change, such as a client, does not count: pass it as an argument, or name it in ``key``.
 
     A method's object is part of the key: by its ``__cache_key__`` (a value, or a method that returns one), else by its
     class and its attributes as they are at the call. If these cannot be part of a key, the call is an error. With
@@ -62,7 +68,8 @@ def cached(
     Args:
         data_type: The type of the entries, whose policy holds; left out: the function's qualified name.
         ttl: Seconds a result stays fresh; left out: the type's.
-        key: Makes the id from the arguments, in place of a digest of all of them; the function's name stays part of it.
+        key: Makes the id (text, an int, a UUID, or plain values together) from the arguments, in place of a digest of all
+            of them; the function's name, and what a nested one is made with, stay part of it.
         tags: What every result depends on.
         ignore: Further parameters that are no part of the key, such as a database session.
 
@@ -171,10 +178,14 @@ class CachedFunction(Generic[P, R]):
 
     def _place(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[str, Scope]:
         given = self._shape.arguments(args, kwargs)
-        tenant = tenant_of(given.get("tenant_id"), given.get("ctx"))
-        scope = scope_of(tenant, *(given.get(name) for name in _SCOPE_PARAMETERS[1:]))
+        named = self._shape.flatten(given)
+        info = find_tenant_info((named.get(name) for name in INFO_NAMES), (*args, *kwargs.values()))
+        stated = agree_on_tenant(
+            ("the tenant info", getattr(info, "tenant_id", None)), ("the argument tenant_id", named.get("tenant_id"))
+        )
+        scope = scope_of(stated, *(named.get(name) for name in _SCOPE_PARAMETERS[1:]), ctx=named.get("ctx"))
         if self._key is not None:
-            return f"{self._shape.name}:{self._key(*args, **kwargs)}", scope
+            return self._shape.id_of(self._key(*args, **kwargs)), scope
         return self._shape.digest(given, self._shape.first if self._is_method else None), scope
 
 

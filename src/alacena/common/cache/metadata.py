@@ -122,6 +122,6 @@ def _surroundings(ctx: Any) -> dict[str, Any]:
 
 def _chunk_name(chunk_id: str, document_id: str | None) -> str:
     if document_id is None or _blank(document_id):
-        msg = f"chunk {chunk_id!r} has no document: pass document_id=... with every chunk_id"
+        msg = f"chunk {chunk_id!r} has no document: pass document_id=... (text, an int or a UUID) with every chunk_id"
         raise ValueError(msg)
     return f"{document_id}_{chunk_id}" if chunk_id.removeprefix("-").isdecimal() else chunk_id

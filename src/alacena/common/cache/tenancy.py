@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Iterable, Mapping
+from itertools import islice
 from types import EllipsisType
 from typing import Any, Final, TypeAlias
 
@@ -22,6 +24,13 @@ Permissions: TypeAlias = Iterable[str] | None
 """A set of permissions, or ``None`` if a call names none."""
 
 _SCALARS: Final = (str, bytes, bytearray, int, float, complex, type(None))
+_ROWS: Final = (list, tuple, set, frozenset, deque)
+_ABOUT: Final = ("node", "document", "payload")
+"""What search results call the thing that was found."""
+_SPEAKING: Final = ("tenant_id", "metadata", *_ABOUT)
+"""Fields in which a value can say whose it is."""
+_MOST_PARTS: Final = 20_000
+"""How many parts of one value are looked at."""
 
 
 def tenant_of(tenant_id: str | None, ctx: Any = None) -> str:
@@ -110,27 +119,34 @@ def left_out(value: Id) -> str | None:
 def check_data(value: Any, tenant_id: str) -> Any:
     """Returns ``value``, unless it says that it is another tenant's: data never chooses whose it is.
 
-    Read are ``tenant_id`` of a dict or an object, that of its ``metadata``, and the same of the members of a list. Code
-    that belongs to no tenant (``"system"``) may speak of all of them.
+    Read are ``tenant_id`` of a dict or an object, that of its ``metadata``, and of the ``node``, ``document`` or
+    ``payload`` that it is about; and the same of what lists, tuples and sets hold, and of lists under the keys of a dict,
+    such as the rows of an answer or pairs of a document and its score. A dict inside a dict may speak of whatever it
+    likes. Code that belongs to no tenant (``"system"``) may speak of all of them.
 
     Raises:
         TenantMismatchError: It names another tenant.
     """
     if isinstance(value, _SCALARS) or tenant_id == SYSTEM_TENANT:
         return value
-    _check_one(value, tenant_id)
-    if isinstance(value, list | tuple):
-        for item in value:
-            if not isinstance(item, _SCALARS):
-                _check_one(item, tenant_id)
+    todo, left = deque((value,)), _MOST_PARTS
+    while todo and left:
+        left -= 1
+        part = todo.popleft()
+        if isinstance(part, _ROWS):
+            todo.extend(item for item in islice(part, _MOST_PARTS) if not isinstance(item, _SCALARS))
+            continue
+        _check_one(part, tenant_id)
+        if type(part) is dict:
+            todo.extend(rows for rows in part.values() if isinstance(rows, _ROWS))
     return value
 
 
 def _check_one(value: Any, tenant_id: str) -> None:
-    if type(value) is dict and "tenant_id" not in value and "metadata" not in value and "node" not in value:
+    if type(value) is dict and value.keys().isdisjoint(_SPEAKING):
         return
-    node = _field(value, "node")
-    for holder in (value, _field(value, "metadata"), None if node is None else _field(node, "metadata")):
+    about = [inner for name in _ABOUT if (inner := _field(value, name)) is not None]
+    for holder in (value, _field(value, "metadata"), *about, *(_field(inner, "metadata") for inner in about)):
         named = _field(holder, "tenant_id")
         if named is None or (isinstance(named, str) and not named.strip()):
             continue

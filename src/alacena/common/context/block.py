@@ -15,6 +15,7 @@ from alacena.common.context.vars import (
     TENANT,
     USER,
     check_id,
+    note_reader,
     require_tenant,
 )
 from alacena.engine.base.errors import TenantMismatchError
@@ -203,7 +204,10 @@ class Context(LoadAccess):
 
     def get_user_id(self, validate: bool = False) -> str | None:
         """Returns this context's user, else the ambient one, else ``None`` (with ``validate``: `LookupError`)."""
-        return _found("user_id", self.user_id, USER, validate)
+        user = _found("user_id", self.user_id, USER, validate)
+        if user is not None:
+            note_reader()
+        return user
 
     def set_agent_id(self, agent_id: str | None) -> None:
         """Changes the agent here and, while this is the innermost open block, in the code that runs."""

@@ -14,13 +14,13 @@ from alacena.common.context.vars import agree_on_tenant, require_tenant
 from alacena.engine.base.errors import MissingTenantError
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+    from collections.abc import Awaitable, Callable, Iterable
 
 P = ParamSpec("P")
 R = TypeVar("R")
 
 _UNGIVEN = object()
-_INFO_NAMES = ("tenant_info", "tenant")
+INFO_NAMES = ("tenant_info", "tenant")
 
 
 class _Arguments:
@@ -92,15 +92,22 @@ class _Wanted:
 
 
 def _tenant_info(arguments: _Arguments, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    named = (arguments.value(name, args, kwargs) for name in INFO_NAMES)
+    return find_tenant_info(named, (*args, *kwargs.values()))
+
+
+def find_tenant_info(named: Iterable[Any], everything: Iterable[Any]) -> Any:
     """Returns the argument that describes the tenant: by its parameter's name, or by its class (``...TenantInfo``).
 
     A request body that merely has a ``tenant_id`` does not count: who calls must not choose the tenant with it.
+
+    Args:
+        named: The arguments of the parameters called like one.
+        everything: All arguments.
     """
-    for name in _INFO_NAMES:
-        value = arguments.value(name, args, kwargs)
+    for value in named:
         if isinstance(getattr(value, "tenant_id", None), str):
             return value
-    everything = (*args, *kwargs.values())
     return next((value for value in everything if type(value).__name__.endswith("TenantInfo")), None)
 
 

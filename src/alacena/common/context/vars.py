@@ -12,6 +12,7 @@ from alacena.common.context.generators import GeneratorValue, ambient, possible
 from alacena.constants import NIL_TENANT_ID
 from alacena.engine.base.errors import InvalidKeyError, MissingTenantError, TenantMismatchError, UsageError
 from alacena.engine.base.scope import identifier, tenant_text
+from alacena.engine.loading.load import LOAD
 from alacena.sources.surroundings import Surroundings
 
 OptionalId: TypeAlias = str | None
@@ -116,7 +117,25 @@ def get_current_collection_id() -> OptionalId:
 
 
 def get_current_user_id() -> OptionalId:
-    """Returns the ambient user, or ``None``."""
+    """Returns the ambient user, or ``None``.
+
+    A source that asks for it makes a value for this user: if its entry names neither a user nor permissions, the value is
+    for the caller alone, and not stored.
+    """
+    user = ambient(USER)
+    if user is not None:
+        note_reader()
+    return user
+
+
+def note_reader() -> None:
+    """Notes for the load under way, if there is one, that its source has asked who the user is."""
+    if (load := LOAD.get()) is not None:
+        load.keep_for_reader()
+
+
+def user_of_code() -> OptionalId:
+    """Returns the ambient user, or ``None``, for labels and keys: no value is made of it."""
     return ambient(USER)
 
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Mapping
 from collections.abc import Set as AbstractSet
 from functools import lru_cache
 from itertools import islice
+from types import MemberDescriptorType
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 from alacena.engine.base.keys import (
@@ -25,7 +27,7 @@ if TYPE_CHECKING:
     from alacena.engine.base.generation import Generation
     from alacena.engine.base.keys import DocumentId, EntryKey, Ident
 
-DEEPEST: Final = 8
+DEEPEST: Final = 32
 """How far down in a value documents are looked for."""
 
 MOST_OBJECTS: Final = 20_000
@@ -178,8 +180,9 @@ def documents_in(value: Any) -> tuple[str, ...]:
     """Returns the documents that a value says it belongs to, by their text, each once.
 
     It says so in fields called ``document_id`` (text, a number, a UUID, a member of an enumeration) and
-    ``document_ids``, wherever they stand: in the value, in what its lists, tuples, sets and mappings hold, in fields of
-    objects, such as the ``metadata`` of LangChain's and LlamaIndex's.
+    ``document_ids`` (several of these, or one), wherever they stand: in the value, in what its lists, tuples, sets and
+    mappings hold, in fields of objects, such as the ``metadata`` of LangChain's and LlamaIndex's. A float without a
+    fraction, which is what pandas makes of an id, and bytes that are text count as the id that they stand for.
 
     Cost: texts, bytes, numbers and arrays nothing; others some 0.05 microseconds for a text or number inside, 0.5 for
         what holds others. At most :data:`MOST_OBJECTS` are looked at, down to depth :data:`DEEPEST`.
@@ -243,7 +246,7 @@ class _Search:
         kind = type(holder)
         if kind is list:
             return holder  # type: ignore[no-any-return]
-        if kind is not dict and isinstance(holder, list | tuple | AbstractSet):
+        if kind is not dict and isinstance(holder, list | tuple | deque | AbstractSet):
             # A named tuple is looked at by its names, as it is a record; any other tuple is a list.
             names = getattr(holder, "_fields", None)
             if not isinstance(names, tuple):
@@ -254,12 +257,17 @@ class _Search:
             return None
         if _FIELD in fields:
             self._name(fields[_FIELD])
-        if _FIELDS in fields and isinstance(several := fields[_FIELDS], list | tuple | AbstractSet):
-            for one in several:
+        if _FIELDS in fields:
+            several = fields[_FIELDS]
+            for one in several if isinstance(several, list | tuple | deque | AbstractSet | Mapping) else (several,):
                 self._name(one)
         return fields.values()
 
     def _name(self, document_id: Any) -> None:
+        if isinstance(document_id, float) and document_id.is_integer():
+            document_id = int(document_id)
+        elif isinstance(document_id, bytes):
+            document_id = document_id.decode(errors="replace")
         text = document_text(document_id)
         if text is not None:
             self.found[text] = None
@@ -277,5 +285,20 @@ def _fields_of(value: Any) -> Mapping[Any, Any] | None:
         # Past the object's own __getattr__, which may load from a database or raise anything.
         fields = object.__getattribute__(value, "__dict__")
     except AttributeError:
+        return _slots_of(value)
+    if not isinstance(fields, dict):
         return None
-    return fields if isinstance(fields, dict) else None
+    extra = getattr(value, "__pydantic_extra__", None) if hasattr(type(value), "__pydantic_extra__") else None
+    return {**fields, **extra} if isinstance(extra, dict) else fields
+
+
+def _slots_of(value: Any) -> Mapping[Any, Any] | None:
+    """Returns the slots of an object without a ``__dict__``; ``None`` if it has none that can be read."""
+    fields = {
+        name: getattr(value, name, None)
+        for kind in type(value).__mro__
+        if "__slots__" in vars(kind)
+        for name, slot in vars(kind).items()
+        if type(slot) is MemberDescriptorType
+    }
+    return fields or None

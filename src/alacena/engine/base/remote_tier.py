@@ -291,7 +291,19 @@ class Ended(int):
 
 
 Refusal: TypeAlias = Literal[
-    "", "lease", "generation", "hold", "late", "replication", "backend", "value", "skip", "ttl", "tags", "truncated"
+    "",
+    "lease",
+    "generation",
+    "hold",
+    "late",
+    "replication",
+    "backend",
+    "value",
+    "skip",
+    "ttl",
+    "tags",
+    "truncated",
+    "reader",
 ]
 """Why a value was not stored; empty if it was.
 
@@ -299,7 +311,7 @@ Refusal: TypeAlias = Literal[
 ``hold``: a source transaction was under way. ``late``: it arrived too late. ``replication``: the server lost its state.
 ``backend``: the server did not answer. ``value``: it cannot be encoded, or is too large. ``skip``: its source said so.
 ``ttl``, ``tags``: its source gave a time to live, or documents, that mean nothing. ``truncated``: its source was given a
-page and not the whole.
+page and not the whole. ``reader``: its source asked who the user is, and its entry names nobody.
 """
 
 

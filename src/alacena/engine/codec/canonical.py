@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import inspect
+import pathlib
+import re
+import zoneinfo
+from fractions import Fraction
 from typing import TYPE_CHECKING, Any, Final
 
 from msgspec import msgpack
@@ -24,6 +29,18 @@ if TYPE_CHECKING:
 _CLASS: Final = "class"
 _ORDER: Final = msgpack.Encoder().encode
 
+_CONSTANTS: Final[dict[type, Callable[[Any], object]]] = {
+    pathlib.PurePath: lambda path: path.as_posix(),
+    range: lambda value: (value.start, value.stop, value.step),
+    re.Pattern: lambda pattern: (pattern.pattern, pattern.flags),
+    Fraction: lambda value: (value.numerator, value.denominator),
+    zoneinfo.ZoneInfo: lambda zone: zone.key,
+    dt.timezone: lambda zone: (zone.utcoffset(None), zone.tzname(None)),
+}
+"""Unchangeable objects of the standard library, and what tells them apart from others of their kind."""
+
+_BARE: Final = frozenset({bool, int, float, str, bytes, complex})
+
 
 class CanonicalWrapper(Wrapper):
     """A wrapper that puts the members of dicts and sets in the order of their bytes."""
@@ -44,7 +61,8 @@ class CanonicalWrapper(Wrapper):
 class IdentityWrapper(CanonicalWrapper):
     """A canonical wrapper for what is only compared and never read back: it takes more, and tells less apart.
 
-    A set and the equal frozenset are one. A class stands for itself by its name. Dataclasses, enums, named tuples,
+    A set and the equal frozenset are one, and so are a number or text of numpy and the equal plain one. A class stands
+    for itself by its name; a path, pattern, range, fraction or time zone for what it says. Dataclasses, enums, named tuples,
     structs and pydantic models need not be registered; of a model, which fields were given does not count.
     """
 
@@ -54,6 +72,8 @@ class IdentityWrapper(CanonicalWrapper):
             return super().wrap(frozenset(value), depth)
         if inspect.isclass(value):
             return Ext(FROZENSET, self._encode([_CLASS, value.__module__, value.__qualname__]))
+        if arrays.is_scalar(value) and type(bare := value.item()) in _BARE:
+            return super().wrap(bare, depth)
         return super().wrap(value, depth)
 
     def _wrap_leaf(self, value: Any, kind: type, depth: int) -> object:
@@ -62,6 +82,10 @@ class IdentityWrapper(CanonicalWrapper):
         except EncodeError:
             if self._registry.of(kind) is not None:
                 raise
+            for constant, parts in _CONSTANTS.items():
+                if isinstance(value, constant):
+                    name = f"{constant.__module__}.{constant.__qualname__}"
+                    return Ext(FROZENSET, self._encode([_CLASS, name, self.wrap(parts(value), depth + 1)]))
             try:
                 record = record_of(kind)
             except UsageError:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 import math
-from contextvars import ContextVar
+from contextvars import ContextVar, Token
 from enum import Enum
 from functools import partial
 from types import CoroutineType, FunctionType
@@ -66,6 +66,7 @@ class LoadContext:
         refusal: Why the value is not stored, if that is known already; empty if it may be.
         slips: What the loader said that means nothing. It costs nobody the value, which was paid for: a wrong ``cost``
             is left out; after a wrong ``ttl`` or :meth:`depends_on` the value is handed out and not stored.
+        around: The load inside which this one was begun, or ``None``.
         reads: What the load has read from the cache so far: its value depends on all that this depends on.
         tokens: What :meth:`cost` was told.
         usd: What :meth:`cost` was told, in dollars.
@@ -88,6 +89,7 @@ class LoadContext:
     _ttl: TtlOrUnset = UNSET
     _retry_after_s: float | None = None
     _may_join: Callable[[], bool] | None = None
+    around: LoadContext | None = None
 
     def __init__(self, key: EntryKey, tags: Iterable[str] = ()) -> None:
         ident = key.ident
@@ -156,6 +158,17 @@ class LoadContext:
         self.stored = False
         self.refusal = self.refusal or reason
 
+    def keep_for_reader(self) -> None:
+        """Keeps the value for the one caller who asked, because its source has asked who that is.
+
+        It is neither stored nor given to those who share the load, who ask the source themselves; nor is what the loads
+        around this one make of it. Nothing happens if the entry names its readers.
+        """
+        load: LoadContext | None = self
+        while load is not None and load.user_id is None and load.permissions is None:
+            load.stored, load.refusal = False, "reader"
+            load = load.around
+
     def cost(self, *, tokens: int = 0, usd: float | Decimal = 0.0) -> None:
         """Records what the load cost: dearer values stay longer when memory is short."""
         try:
@@ -164,6 +177,19 @@ class LoadContext:
             self.usd += paid
         except (TypeError, ValueError, OverflowError) as error:
             self._slip("", f"cost(tokens={tokens!r:.80}, usd={usd!r:.80}): {error}")
+
+    def part(self, key: EntryKey, tags: Iterable[str], share: float) -> LoadContext:
+        """Returns the context of one of several entries that one call loads: what was said is about each of them.
+
+        Args:
+            key: The entry.
+            tags: All that it depends on.
+            share: Its share of what the call cost.
+        """
+        one = LoadContext(key, tags=tags)
+        one.stored, one.refusal, one.origin = self.stored, self.refusal, self.origin
+        one._ttl, one.usd = self._ttl, self.usd * share
+        return one
 
     def _slip(self, reason: Refusal, what: str) -> None:
         self.slips = (*self.slips, what)
@@ -296,7 +322,13 @@ class Request(msgspec.Struct, kw_only=True, eq=False):
 
 
 class Carrier(Protocol):
-    """A load, as those see it who wait for it."""
+    """A load, as those see it who wait for it.
+
+    Attributes:
+        retry_after_s: For how long its source asks to be left alone if it fails.
+    """
+
+    retry_after_s: float | None
 
     @property
     def loads_behind(self) -> list[SourceCall]:
@@ -332,7 +364,10 @@ class SourceCall:
         self.is_over = self.is_left = False
 
     def __enter__(self) -> Self:
-        self._before = (_CALL.set(self), LOAD.set(self.context))
+        context, load = self.context, LOAD.set(self.context)
+        if load.old_value is not Token.MISSING and load.old_value is not context:
+            context.around = load.old_value
+        self._before = (_CALL.set(self), load)
         UNDER_WAY.append(None)
         return self
 
@@ -342,6 +377,8 @@ class SourceCall:
         LOAD.reset(load)
         _CALL.reset(call)
         self.context.reads.close()
+        for carrier in self.carriers:
+            carrier.retry_after_s = self.context.retry_after
         self.is_over = self.is_left = True
 
 

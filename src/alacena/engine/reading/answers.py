@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Set as AbstractSet
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
 from uuid import UUID
 
@@ -21,6 +22,11 @@ BatchLoader: TypeAlias = "Callable[[list[str]], Awaitable[Mapping[str, Any] | Se
 _REMEDY: Final = (
     "return a mapping by id, or one value for each id in their order, None for what the source does not have"
 )
+
+_OWN_IDS: Final = ("id", "resource_id", "document_id", "chunk_id")
+"""Fields in which a row says whose it is."""
+
+_NO_ROWS: Final = (str, bytes, bytearray, int, float, complex, list, tuple)
 
 
 def distinct(resource_ids: Iterable[str]) -> list[str]:
@@ -50,21 +56,63 @@ def as_asked(loader: BatchLoader, resource_ids: Sequence[Any]) -> BatchLoader:
 def align(ids: Sequence[str], values: Any) -> list[Any]:
     """Returns a batch loader's answer in the order of its ids; ``None`` for what the source does not have.
 
+    If a database leaves out what it does not have, its rows are taken by their own ids (:data:`_OWN_IDS`).
+
     Raises:
-        ValueError: A sequence of another length (whose value is whose cannot be told), or no sequence at all; a mapping
-            with an id that was not asked for in place of one that was.
+        ValueError: Whose value is whose cannot be told: a sequence of another length whose values do not say it, or rows
+            whose own ids stand in another order; a set; no sequence at all; a mapping with an id that was not asked for
+            in place of one that was.
     """
     if hasattr(values, "keys"):
         listed = _by_id(ids, values)
-    elif isinstance(values, str | bytes) or not hasattr(values, "__iter__"):
+    elif isinstance(values, str | bytes | AbstractSet) or not hasattr(values, "__iter__"):
         raise ValueError(f"the loader was asked for {len(ids)} values and returned {values!r:.80}: {_REMEDY}")
     else:
-        listed = list(values)
+        rows = list(values)
+        listed = _by_own_ids(ids, rows) or rows
     if len(listed) != len(ids):
         raise ValueError(f"the loader was asked for {len(ids)} values and returned {len(listed)}: {_REMEDY}")
     if any(value is UNCHANGED for value in listed):
         raise ValueError("load_many's loader is given no previous values: return the value instead of UNCHANGED")
     return listed
+
+
+def _by_own_ids(ids: Sequence[str], rows: Sequence[Any]) -> list[Any] | None:
+    """Returns rows in the order of the ids, if each of them says which of these is its own; else ``None``.
+
+    Raises:
+        ValueError: There is one for each id, and they are in another order. A row may speak of somebody else who is among
+            them, so it cannot be told which order is meant.
+    """
+    given = [row for row in rows if row is not None]
+    if not given or isinstance(given[0], _NO_ROWS) or hasattr(given[0], "dtype"):
+        return None
+    wanted = set(ids)
+    for name in _OWN_IDS:
+        if _id_text(_field(given[0], name)) not in wanted:
+            continue
+        own = [_id_text(_field(row, name)) for row in given]
+        if not wanted.issuperset(own):
+            continue
+        by_id = dict(zip(own, given, strict=True))
+        if len(by_id) < len(own):
+            return None
+        given_to = [one for row, one in zip(rows, ids, strict=False) if row is not None]
+        if len(rows) == len(ids) and own != given_to:
+            raise ValueError(
+                f"the loader's rows are in another order than the ids that it was given, by their {name}: return a mapping "
+                f"by id, {{row[{name!r}]: row for row in rows}}"
+            )
+        return [by_id.get(resource_id) for resource_id in ids]
+    return None
+
+
+def _field(row: Any, name: str) -> Any:
+    try:
+        get = getattr(row, "get", None)
+        return get(name) if callable(get) else getattr(row, name, None)
+    except Exception:  # noqa: BLE001 - code of the row's own runs, and it was paid for
+        return None
 
 
 def _by_id(ids: Sequence[str], values: Any) -> list[Any]:

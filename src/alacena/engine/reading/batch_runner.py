@@ -355,19 +355,19 @@ class BatchRunner:
         shared = LoadContext(keys[0])  # what the loader reads and says is about all of its values
         flights = [place.flight for place in places]
         values, took_s = await self._runner.call_source(keys, policy, flights, ask, shared, source=loader)
-        tags = (*shared.tags, *shared.reads.tags())
-        each_s = took_s / len(places)
-        fills = [self._deliver(p, v, each_s, policy, tags) for p, v in zip(places, values, strict=True)]
+        self._runner.note(keys[0], shared)
+        each_s, tags = took_s / len(places), (*shared.tags, *shared.reads.tags())
+        contexts = [shared.part(place.key, (*place.request.tags, *tags), 1 / len(places)) for place in places]
+        fills = [self._deliver(p, v, each_s, policy, c) for p, v, c in zip(places, values, contexts, strict=True)]
         # In a task of its own, which no cancellation of this one ends before its first step: then nothing would be stored
         # of what is paid for, and nobody would give the leases back.
         await asyncio.wait([self._flights.own(self._filler.fill_many(fills))])
 
-    def _deliver(self, place: _Place, value: Any, load_s: float, policy: Policy, tags: tuple[str, ...]) -> Fill:
+    def _deliver(self, place: _Place, value: Any, load_s: float, policy: Policy, context: LoadContext) -> Fill:
         """Lands one value now; what is returned is to be stored. A value that cannot be handed out fails its own entry alone."""
         request, flight = place.request, place.flight
         self._runner.note_success(request.key)
         lease, new_entry = flight.lease, None
-        context = LoadContext(request.key, tags=(*request.tags, *tags))
         if lease is None:
             context.refuse(flight.unleased)
         try:

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import logging
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from msgspec import structs
 
-from alacena.engine.base.errors import BackendError, EncodeError, UsageError
+from alacena.engine.base.errors import BackendError, EncodeError, UnsharableValueError, UsageError
 from alacena.engine.base.events import FillRefused
 from alacena.engine.base.lineage import made_from
 from alacena.engine.base.remote_tier import MISSING, NOT_FOUND, Found, Lookup, NewEntry
@@ -167,6 +167,7 @@ class Filler:
                 context.origin,
                 found=False,
                 stored=may_store and policy.negative_ttl_s > 0,
+                reason=_READER if context.refusal == _READER else None,
                 tags=tags,
             )
             return nothing if remember else None, lookup
@@ -217,6 +218,9 @@ class Filler:
             new_entry: The value's new_entry, if it has one.
             taken: Whether somebody who is not aboard has the original.
         """
+        if lookup.reason == _READER:
+            flight.resolve(lookup, _refuse_copy, taken=taken)
+            return
         if self._is_shared(lookup.value, policy):
             flight.resolve(lookup)
             return
@@ -367,6 +371,10 @@ class Filler:
         return policy.shared or value is NOT_FOUND or is_immutable(value)
 
 
+def _refuse_copy(_: Lookup[Any]) -> Lookup[Any]:
+    raise UnsharableValueError("this value is one reader's: the others ask the source themselves")
+
+
 class Fill(NamedTuple):
     """The outcome of a load, on its way into the remote tier.
 
@@ -383,6 +391,7 @@ class Fill(NamedTuple):
     replaces: bool
 
 
+_READER: Final = "reader"
 _MOST_TOLD = 1_000
 
 _LONGEST_S = 1_000 * 365.25 * 24 * 3600

@@ -122,12 +122,9 @@ class LoadRunner:
         if is_renewed:
             self.renewals.begin(carriers)
         try:
-            try:
-                value, load_s = await self.call_source((key,), policy, carriers, loader, context, request.loader)
-            finally:
-                flight.retry_after_s = context.retry_after
-            if context.slips:
-                self._note_slips(key, context)
+            value, load_s = await self.call_source((key,), policy, carriers, loader, context, request.loader)
+            if context.slips or not context.stored:
+                self.note(key, context)
             if lease is None:
                 context.refuse(flight.unleased)
             self.note_success(key)
@@ -311,8 +308,15 @@ class LoadRunner:
 
         self._source_backoff.record_failure(key.entry, policy, told_s, repeated, stands)
 
-    def _note_slips(self, key: EntryKey, context: LoadContext) -> None:
+    def note(self, key: EntryKey, context: LoadContext) -> None:
         """Tells of what a source said wrongly about its value, which its callers get all the same."""
+        if context.refusal == "reader" and f"reader {key.data_type}" not in self._said and len(self._said) < _MOST_SAID:
+            self._said.add(f"reader {key.data_type}")
+            _log.warning(
+                "%s %r is loaded by each who asks, and not stored: its source asks who the user is, and its entry is for "
+                "everybody in the tenant: load it with user_id=... or permissions=... Later ones of this type are not logged",
+                key.data_type, key.resource_id,
+            )  # fmt: skip
         for slip in context.slips:
             self._counts.slips += 1
             if key.data_type not in self._said and len(self._said) < _MOST_SAID:

@@ -11,8 +11,8 @@ from alacena.common.context import (
     get_current_agent_id,
     get_current_conversation_id,
     get_current_tenant_id,
-    get_current_user_id,
 )
+from alacena.common.context.vars import user_of_code
 from alacena.engine import Scope, UsageError
 from alacena.integrations.caller import scope_for
 from alacena.integrations.llm_transport.accounts import Accounts, CallAttribution, CallCounts
@@ -118,9 +118,7 @@ class CachingTransport(TransportBase):
         if tenant_id is None:
             self._warn()
             return await self._pass_on(request, None, "tenant")
-        caller = CallAttribution(
-            tenant_id, get_current_agent_id(), get_current_conversation_id(), get_current_user_id()
-        )
+        caller = CallAttribution(tenant_id, get_current_agent_id(), get_current_conversation_id(), user_of_code())
         cache = self._cache or await runtime.opened()
         job = Job(
             request=request,

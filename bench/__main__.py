@@ -2,6 +2,8 @@
 
 python -m bench                                all of them, about a quarter of an hour
 python -m bench --quick                        the order of things, in three minutes
+python -m bench --bars                         only what memory, misses and a service are judged by, and at the end one
+                                               table: question, ours, bar, goal, met
 python -m bench --only redis_hit --only outage --json out.json --chart out.svg
 python -m bench --list
 """
@@ -21,7 +23,7 @@ from typing import TYPE_CHECKING
 import msgspec
 from rich.console import Console
 
-from bench.scenarios import NAMES, loops, question, scenario
+from bench.scenarios import JUDGED, NAMES, loops, question, scenario
 from proving.figures.chart import draw
 from proving.figures.show import show_result, show_verdicts
 from proving.figures.tables import Report, Result, unjudged
@@ -51,14 +53,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     took_s: dict[str, float] = {}
     with Server() as server:
         machine = _machine(server)
-        for name in options.only or NAMES:
+        for name in options.only or (JUDGED if options.bars else NAMES):
             began = time.perf_counter()
             server.flush()
             results[name] = _run_or_fail(name, server, effort, options.loop)
             took_s[name] = time.perf_counter() - began
-            show_result(console, name, question(name), results[name])
+            show_result(console, name, question(name), results[name], bars_too=not options.bars)
     report = Report(machine, results, took_s)
-    show_verdicts(console, report)
+    show_verdicts(console, report, always=options.bars)
     if options.json is not None:
         options.json.write_bytes(msgspec.json.format(msgspec.json.encode(report)))
     if options.chart is not None:
@@ -69,6 +71,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m bench", description="Alacena beside other caches and the floors.")
     parser.add_argument("--only", action="append", choices=NAMES, metavar="NAME", help="one scenario; may be repeated")
+    parser.add_argument("--bars", action="store_true", help="the scenarios with a bar for each cost, judged at the end")
     parser.add_argument("--quick", action="store_true", help="fewer rounds, smaller sizes")
     parser.add_argument("--loop", choices=("asyncio", "uvloop"), help="only this event loop, where there are several")
     parser.add_argument("--json", type=Path, metavar="FILE", help="also write everything as JSON")

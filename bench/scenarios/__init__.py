@@ -36,6 +36,9 @@ NAMES = (
 )
 """In the order in which they are run and shown."""
 
+JUDGED = ("memory_hit", "writes", "faces", "promoted", "misses", "batches", "pauses", "service")
+"""Those that say what each thing costs, with a bar for it."""
+
 
 class Scenario(Protocol):
     """A module of this package."""

@@ -48,6 +48,7 @@ _CAUSES = {
     "snapshot": "Cache.snapshot()",
     "invalidate": "Cache.invalidate of half the entries, and 1 s after",
     "expiry": "half the entries expire unread",
+    "close": "Cache.close() with the other half in memory",
 }
 _OF_TENANTS = {
     "fill": "fill, Cache.set: one entry a tenant",
@@ -243,6 +244,9 @@ async def entries(talk: Talk, entries: int, ttl_s: float, idle_s: float, after_s
             steps["invalidate"] = watch.take()
             await asyncio.sleep(max(0.0, filled + ttl_s * _LONGER - time.perf_counter()) + after_s)
             steps["expiry"] = watch.take()
+            await cache.close()
+            await asyncio.sleep(0)
+            steps["close"] = watch.take()
     talk.say({**facts, "steps": steps})
 
 
@@ -274,6 +278,7 @@ async def tenants(talk: Talk, tenants: int, ttl_s: float, idle_s: float, after_s
             steps |= await _scraped(cache, watch, idle_s)
             for number in range(min(tenants, 1_000)):
                 await cache.invalidate(f"tenant-{number:07}")
+                await asyncio.sleep(0)
             await asyncio.sleep(after_s)
             steps["invalidate"] = watch.take()
             await asyncio.sleep(max(0.0, filled + ttl_s * _LONGER - time.perf_counter()) + after_s)

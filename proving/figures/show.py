@@ -62,28 +62,28 @@ def _cells(row: Row, table: Table) -> list[str]:
 def bars(found: tuple[Bar, ...]) -> RenderableType:
     """What had to be reached, and what was."""
     shown = RichTable(title="Bars", title_justify="left", title_style="bold", header_style="bold")
-    for heading in ("question", "bar", "goal", "seen", ""):
+    for heading in ("question", "ours", "bar", "goal", "met"):
         shown.add_column(heading)
     for bar in found:
         word, style = _VERDICTS[bar.verdict]
-        shown.add_row(bar.question, bar.bar, bar.goal, bar.seen, Text(word, style=style))
+        shown.add_row(bar.question, bar.seen, bar.bar, bar.goal, Text(word, style=style))
     return shown
 
 
-def show_result(console: Console, name: str, question: str, result: Result) -> None:
-    """One scenario."""
+def show_result(console: Console, name: str, question: str, result: Result, *, bars_too: bool = True) -> None:
+    """One scenario; without its bars if all bars are shown together at the end."""
     console.print()
     console.print(Panel(question, title=name, title_align="left", expand=False, border_style="cyan"))
     for table in result.tables:
         console.print(rendered(table))
-    if result.bars:
+    if result.bars and bars_too:
         console.print(bars(result.bars))
 
 
-def show_verdicts(console: Console, report: Report) -> None:
-    """All bars of a run together."""
+def show_verdicts(console: Console, report: Report, *, always: bool = False) -> None:
+    """All bars of a run together; of a single scenario only if they were not shown with it."""
     found = tuple(bar for result in report.results.values() for bar in result.bars)
-    if len(report.results) > 1 and found:
+    if found and (always or len(report.results) > 1):
         console.print()
         console.print(bars(found))
     took = ", ".join(f"{name} {seconds:.0f} s" for name, seconds in report.took_s.items())

@@ -101,9 +101,11 @@ class Parts:
         import asyncio
 
         try:
-            while self.memory.expire(0.0, _EXPIRY_STEP):
+            left = self.memory.expire(0.0, _EXPIRY_STEP)
+            while left:
                 await asyncio.sleep(0)
-        finally:
+                left = self.memory.expire(0.0, _EXPIRY_STEP)
+        finally:  # at once, if there is no more time for turns
             while self.memory.expire(0.0, _EXPIRY_STEP):
                 pass
 

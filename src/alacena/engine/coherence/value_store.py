@@ -276,9 +276,8 @@ class ValueStore:
         under_way, loading = UNDER_WAY, LOAD.get
 
         def peek(ident: Ident) -> Any:
-            try:
-                entry = entries[ident]  # `get` would be a call more on every hit
-            except KeyError:
+            entry: MemoryEntry | None = entries[ident]  # `get` would be a call more on every hit
+            if entry is None:
                 return MISSING
             instant = now()
             if entry.checked != memory.epoch:
@@ -301,9 +300,8 @@ class ValueStore:
         under_way, loading = UNDER_WAY, LOAD.get
 
         def peek_entry(ident: Ident, instant: float) -> MemoryEntry | None:
-            try:
-                entry = entries[ident]
-            except KeyError:
+            entry: MemoryEntry | None = entries[ident]
+            if entry is None:
                 return None
             if entry.checked != memory.epoch:
                 if memory.get(ident, instant) is None:

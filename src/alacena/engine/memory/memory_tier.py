@@ -140,11 +140,8 @@ class MemoryTier:
             ident: Key of the entry.
             now: ``environment.now()`` of this read.
         """
-        try:
-            entry = self.entries[ident]
-        except KeyError:
-            return None
-        if now >= entry.fresh_until or now > self.serving_until:
+        entry: MemoryEntry | None = self.entries[ident]
+        if entry is None or now >= entry.fresh_until or now > self.serving_until:
             return None
         if entry.checked != self.epoch and not self._is_alive(entry):
             return None
@@ -191,7 +188,7 @@ class MemoryTier:
             entry.wire_key and self._by_wire_key.setdefault(entry.wire_key, entry) is not entry
         ):
             self._displace(entry)
-        segment = self._segments.get(ident[0])
+        segment: TenantSegment | None = self._segments[ident[0]]
         if segment is None or segment.idle or not segment.count:
             segment = self._segment_of(ident[0])
         tally = segment.tally_of(ident[1])
@@ -229,10 +226,9 @@ class MemoryTier:
         held_bytes = self._bytes
         for entry in entries:
             self._wheel.add(entry, entry.dead_after, now)
-            self.entries[entry.ident] = entry
-            if entry.wire_key:
-                self._by_wire_key[entry.wire_key] = entry
             self._bytes += entry.charge
+        self.entries.add_all({entry.ident: entry for entry in entries})
+        self._by_wire_key.add_all({entry.wire_key: entry for entry in entries if entry.wire_key})
         tally = segment.tally_of(data_type)
         tally.entries += len(entries)
         tally.bytes += self._bytes - held_bytes
@@ -395,8 +391,8 @@ class MemoryTier:
         return (
             len(idents) == len(entries)
             and len(set(wire_keys)) == len(wire_keys)
-            and self.entries.keys().isdisjoint(idents)
-            and self._by_wire_key.keys().isdisjoint(wire_keys)
+            and not self.entries.has_any(idents)
+            and not self._by_wire_key.has_any(wire_keys)
             and all(
                 s.queue is None and s.charge <= self._largest and now < s.fresh_until <= s.dead_after for s in entries
             )

@@ -7,7 +7,7 @@ from itertools import chain
 from typing import TYPE_CHECKING, Any, Final, TypeVar, overload
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Collection, Iterator
 
 K = TypeVar("K")
 V = TypeVar("V")
@@ -19,6 +19,10 @@ FIRST: Final = 1 << 15
 SHARDS: Final = 256
 _NO_SHARDS: Final[list[dict[Any, Any]]] = [{}] * SHARDS
 
+_length: Final[Any] = dict.__len__
+_set: Final[Any] = dict.__setitem__
+_set_default: Final[Any] = dict.setdefault
+
 _SMALL_BYTES: Final = 1 << 15
 _SPARSE_BYTES: Final = 2048
 """A dict that takes more than that for each entry is rebuilt; one that has just grown takes a tenth of it."""
@@ -29,8 +33,9 @@ class ShardedDict(dict[K, V]):
 
     A plain dict moves all that it holds when it grows, and so it does now and then while entries come and go. Here each
     part is small, and so is each move. What the dict itself holds is found as in any dict, at the same price; an entry in
-    a shard is found by ``__missing__``, at the price of a call. No value may be ``None``.
+    a shard is found by ``__missing__``, at the price of a call.
 
+    No value may be ``None``: ``table[key]`` is ``None`` if there is nothing, which takes less than an error.
     ``popitem``, ``copy``, ``|`` and ``==`` know nothing of the shards: they are not to be used.
 
     Attributes:
@@ -44,8 +49,8 @@ class ShardedDict(dict[K, V]):
         self._shards: list[dict[K, V]] = _NO_SHARDS
         self._looked_at = 0
 
-    def __missing__(self, key: K) -> V:
-        return self._shards[hash(key) >> 16 & 255][key]
+    def __missing__(self, key: K) -> V | None:
+        return self._shards[hash(key) >> 16 & 255].get(key) if self.overflow else None
 
     def __contains__(self, key: object) -> bool:
         return dict.__contains__(self, key) or key in self._shards[hash(key) >> 16 & 255]
@@ -54,8 +59,8 @@ class ShardedDict(dict[K, V]):
         return dict.__len__(self) + self.overflow
 
     def __setitem__(self, key: K, value: V) -> None:
-        if not self.overflow and dict.__len__(self) < FIRST:
-            dict.__setitem__(self, key, value)
+        if not self.overflow and _length(self) < FIRST:
+            _set(self, key, value)
         elif self.setdefault(key, value) is not value:
             if dict.__contains__(self, key):
                 dict.__setitem__(self, key, value)
@@ -79,18 +84,18 @@ class ShardedDict(dict[K, V]):
     def get(self, key: K, default: D, /) -> V | D: ...
     def get(self, key: K, default: Any = None, /) -> Any:
         """Returns the value under a key, or the default."""
-        try:
-            return self[key]
-        except KeyError:
-            return default
+        value = self[key]
+        return default if value is None else value
 
     def setdefault(self, key: K, value: V) -> V:  # type: ignore[override]  # without a value it would be of no use
         """Returns the value under a key, and puts one there if there is none."""
+        if not self.overflow and _length(self) < FIRST:
+            return _set_default(self, key, value)
         if self.overflow:
             held = self._shards[hash(key) >> 16 & 255].get(key)
             if held is not None:
                 return held
-        if dict.__len__(self) < FIRST or dict.__contains__(self, key):
+        if _length(self) < FIRST or dict.__contains__(self, key):
             return dict.setdefault(self, key, value)
         if self._shards is _NO_SHARDS:
             self._shards = [{} for _ in range(SHARDS)]
@@ -104,12 +109,9 @@ class ShardedDict(dict[K, V]):
     def pop(self, key: K, default: D, /) -> V | D: ...
     def pop(self, key: K, /, *default: Any) -> Any:
         """Removes the value under a key, and returns it."""
-        try:
-            value = self[key]
-        except KeyError:
-            if default:
-                return default[0]
-            raise
+        value = self[key]
+        if value is None and default:
+            return default[0]
         del self[key]
         return value
 
@@ -127,6 +129,20 @@ class ShardedDict(dict[K, V]):
     def items(self) -> ItemsView[K, V]:  # type: ignore[override]
         """Returns the keys and values."""
         return ItemsView(self)
+
+    def add_all(self, new: dict[K, V]) -> None:
+        """Enters values under keys that are not there yet."""
+        if not self.overflow and _length(self) + len(new) <= FIRST:
+            dict.update(self, new)
+            return
+        for key, value in new.items():
+            self[key] = value
+
+    def has_any(self, keys: Collection[K]) -> bool:
+        """Returns whether there is a value under one of the keys."""
+        if not dict.keys(self).isdisjoint(keys):
+            return True
+        return self.overflow > 0 and any(self[key] is not None for key in keys)
 
     def parts(self) -> Iterator[ValuesView[V]]:
         """Yields the values of the dict itself, and those of each shard."""

@@ -40,13 +40,18 @@ def test_it_says_what_a_dict_says(first, seed) -> None:
     assert sorted(table.values()) == sorted(plain.values())
     assert set(table.keys()) == set(plain) == set(table)
     assert table.keys().isdisjoint([("t", 1_000)])
+    assert not table.has_any([("t", 1_000)])
+    assert all(table.has_any([("t", 1_000), key]) for key in plain)
+    table.add_all(new := {("new", number): number for number in range(10)})
+    assert dict(table.items()) == {**plain, **new}
 
 
-def test_what_is_not_there_is_an_error(first) -> None:
+def test_what_is_not_there_cannot_be_removed(first) -> None:
     table: ShardedDict[str, int] = ShardedDict()
     for number in range(10):
         table[str(number)] = number
-    for wrong in (lambda: table["x"], lambda: table.__delitem__("x"), lambda: table.pop("x")):
+    assert table["x"] is None
+    for wrong in (lambda: table.__delitem__("x"), lambda: table.pop("x")):
         with pytest.raises(KeyError):
             wrong()
 

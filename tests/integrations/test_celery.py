@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 def app() -> Iterator[Celery]:
     app = Celery("test", broker="memory://", backend="cache+memory://", set_as_current=False)
     app.conf.update(worker_hijack_root_logger=False, broker_connection_retry_on_startup=False)
+    app.conf.broker_transport_options = {"polling_interval": 0.01}  # a whole second by default, for each message
     integration.install()
     integration.install()  # twice is no error
     root = logging.getLogger()

@@ -13,7 +13,7 @@ SHELL := /bin/bash
 .DELETE_ON_ERROR:
 
 ARGS ?=
-# Test processes at the same time: one more than cores, because tests wait for servers. 0: one, for a debugger.
+# Test processes at the same time: two for each of two cores, because tests wait for servers. 0: one, for a debugger.
 WORKERS ?= 4
 VENV := .venv
 PARTS := $(CURDIR)/.parts

@@ -1,7 +1,9 @@
 """What all tests share: real servers, virtual time, and the check that a test cleans up after itself."""
 
 import gc
+import os
 import signal
+import sys
 
 import hypothesis
 import pytest
@@ -18,6 +20,9 @@ def pytest_configure() -> None:
     for number, default in ((signal.SIGINT, signal.default_int_handler), (signal.SIGHUP, signal.SIG_DFL)):
         if signal.getsignal(number) is signal.SIG_IGN:
             signal.signal(number, default)
+    # Hundreds of processes are started: what one has compiled, the others find.
+    os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+    sys.dont_write_bytecode = False
 
 
 @pytest.hookimpl(trylast=True)

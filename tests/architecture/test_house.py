@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.architecture.trees import tree_of
+
 SOURCE = Path(__file__).parents[2] / "src" / "alacena"
 MODULES = sorted(SOURCE.rglob("*.py"))
 LONGEST_FUNCTION = 60
@@ -42,10 +44,6 @@ MAY_CATCH_ANYTHING = {
 }
 
 
-def tree_of(path: Path) -> ast.Module:
-    return ast.parse(path.read_text("utf-8"))
-
-
 def name_of(path: Path) -> str:
     return path.relative_to(SOURCE).as_posix()
 
@@ -63,7 +61,7 @@ def code_lines(path: Path) -> int:
     """Lines that are neither blank, nor comment, nor docstring: prose is free."""
     text = path.read_text("utf-8")
     prose = set()
-    for node in ast.walk(ast.parse(text)):
+    for node in ast.walk(tree_of(path)):
         if isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant) and isinstance(node.value.value, str):
             prose |= set(range(node.lineno, (node.end_lineno or node.lineno) + 1))
     lines = enumerate(text.splitlines(), start=1)

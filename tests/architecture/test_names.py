@@ -4,8 +4,9 @@ import ast
 import re
 from collections import defaultdict
 from collections.abc import Iterator
-from functools import cache
 from pathlib import Path
+
+from tests.architecture.trees import tree_of
 
 ROOT = Path(__file__).parents[2]
 SOURCE = ROOT / "src" / "alacena"
@@ -103,9 +104,8 @@ def room_of(path: Path) -> str:
     return "/".join(parts[:2]) if parts[0] == "engine" and len(parts) > 2 else parts[0]
 
 
-@cache
 def trees() -> dict[Path, ast.Module]:
-    return {path: ast.parse(path.read_text("utf-8")) for path in sorted(SOURCE.rglob("*.py"))}
+    return {path: tree_of(path) for path in sorted(SOURCE.rglob("*.py"))}
 
 
 def words_of(name: str) -> list[str]:

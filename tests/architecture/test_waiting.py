@@ -4,8 +4,9 @@ Virtual time is free, so a module that plays on a simulated loop may sleep as lo
 """
 
 import ast
-from functools import cache
 from pathlib import Path
+
+from tests.architecture.trees import tree_of
 
 TESTS = Path(__file__).parents[1]
 MODULES = sorted(TESTS.rglob("*.py"))
@@ -17,11 +18,6 @@ VIRTUAL_TIME = (
     "tests.unit.coordination.virtual",
 )
 """Whoever imports one of these plays, at least in part, on a loop whose time is virtual."""
-
-
-@cache
-def tree_of(path: Path) -> ast.Module:
-    return ast.parse(path.read_text("utf-8"))
 
 
 def name_of(path: Path) -> str:
@@ -42,11 +38,18 @@ def plays_in_virtual_time(tree: ast.AST) -> bool:
     return any(name == home or name.startswith(f"{home}.") for name in imported(tree) for home in VIRTUAL_TIME)
 
 
+def called(call: ast.Call) -> str | None:
+    """The last word of what is called."""
+    if isinstance(call.func, ast.Attribute):
+        return call.func.attr
+    return call.func.id if isinstance(call.func, ast.Name) else None
+
+
 def sleeps(tree: ast.AST, *, virtual: bool) -> list[int]:
     """The lines that sleep: `asyncio.sleep(0)` only gives others their turn, and virtual time knows no `time.sleep`."""
     found = []
     for node in ast.walk(tree):
-        if isinstance(node, ast.Call) and ast.unparse(node.func).rpartition(".")[2] == "sleep":
+        if isinstance(node, ast.Call) and called(node) == "sleep":
             gives_way = bool(node.args) and ast.unparse(node.args[0]) == "0"
             if not gives_way and not (virtual and ast.unparse(node.func) == "asyncio.sleep"):
                 found.append(node.lineno)

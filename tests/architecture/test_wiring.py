@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.architecture.trees import tree_of
+
 ROOT = Path(__file__).parents[2]
 SOURCE = ROOT / "src"
 MOST_ARGUMENTS = 6
@@ -32,14 +34,12 @@ def name_of(path: Path) -> str:
     return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
 
 
-@cache
 def trees() -> dict[str, tuple[Path, ast.Module]]:
-    return {name_of(path): (path, ast.parse(path.read_text("utf-8"))) for path in sorted(SOURCE.rglob("*.py"))}
+    return {name_of(path): (path, tree_of(path)) for path in sorted(SOURCE.rglob("*.py"))}
 
 
-def imports_of(name: str) -> set[str]:
-    """The modules that a module imports anywhere, for types too."""
-    known = trees()
+def imports_of(name: str, known: dict[str, tuple[Path, ast.Module]]) -> set[str]:
+    """Those of the known modules that a module imports anywhere, for types too."""
     found = set()
     for node in ast.walk(known[name][1]):
         if isinstance(node, ast.Import):
@@ -75,10 +75,10 @@ def arguments_of(made: ast.ClassDef) -> int:
     return 0
 
 
+@cache
 def imported_trees(path: Path) -> set[str]:
-    tree = ast.parse(path.read_text("utf-8"))
     found = set()
-    for node in ast.walk(tree):
+    for node in ast.walk(tree_of(path)):
         if isinstance(node, ast.Import):
             found |= {alias.name.split(".")[0] for alias in node.names}
         elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
@@ -88,7 +88,8 @@ def imported_trees(path: Path) -> set[str]:
 
 def test_no_modules_import_each_other() -> None:
     """For types neither."""
-    graph = {name: imports_of(name) for name in trees()}
+    known = trees()
+    graph = {name: imports_of(name, known) for name in known}
 
     assert [sorted(group) for group in circles(graph)] == []
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 import ast
 import re
 import tomllib
+from functools import cache
 from pathlib import Path
 
 from tests.docs.pages import ROOT
@@ -18,6 +19,7 @@ _LEVELS = {"warning": "WARNING", "error": "ERROR", "exception": "ERROR", "critic
 _HEADS = {"en": "| message | what it means | what to do |", "es": "| mensaje | qué significa | qué hacer |"}
 
 
+@cache
 def logged() -> dict[str, str]:
     """Returns each message of the code with its level, the changing parts as ``…``.
 

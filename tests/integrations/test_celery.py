@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 def app() -> Iterator[Celery]:
     app = Celery("test", broker="memory://", backend="cache+memory://", set_as_current=False)
     app.conf.update(worker_hijack_root_logger=False, broker_connection_retry_on_startup=False)
+    app.conf.broker_transport_options = {"polling_interval": 0.01}  # a whole second by default, for each message
     integration.install()
     integration.install()  # twice is no error
     root = logging.getLogger()
@@ -59,18 +60,21 @@ def test_task_works_for_who_sent_it(app: Celery) -> None:
     def relay() -> Any:
         cached.apply_async(("relayed",), task_id="relayed")
 
-    with start_worker(app, pool="solo", perform_ping_check=False, shutdown_timeout=10):
+    with start_worker(app, pool="solo", perform_ping_check=False, shutdown_timeout=60):
         with Context("acme", user_id="u1"):
-            assert see.delay().get(timeout=60) == ["acme", "u1"]
-            assert cached.delay("x").get(timeout=60) == ["acme", "u1", None, "x"]
-            assert cached.delay("y").get(timeout=60) == ["acme", "u1", "x", "y"]
-            relay.delay().get(timeout=60)
-        assert app.AsyncResult("relayed").get(timeout=60) == ["acme", "u1", "y", "relayed"]
-        assert see.delay().get(timeout=60) == [None, None]
+            assert see.delay().get(timeout=60, interval=0.01) == ["acme", "u1"]
+            assert cached.delay("x").get(timeout=60, interval=0.01) == ["acme", "u1", None, "x"]
+            assert cached.delay("y").get(timeout=60, interval=0.01) == ["acme", "u1", "x", "y"]
+            relay.delay().get(timeout=60, interval=0.01)
+        assert app.AsyncResult("relayed").get(timeout=60, interval=0.01) == ["acme", "u1", "y", "relayed"]
+        assert see.delay().get(timeout=60, interval=0.01) == [None, None]
         with Context("umbrella"):
-            assert cached.delay("z").get(timeout=60) == ["umbrella", None, None, "z"]
-            assert see.apply_async(headers={"alacena_tenant_id": "umbrella"}).get(timeout=60) == ["umbrella", None]
-            assert see.apply_async(headers={"alacena_tenant_id": "acme"}).get(timeout=60) == [None, None]
+            assert cached.delay("z").get(timeout=60, interval=0.01) == ["umbrella", None, None, "z"]
+            assert see.apply_async(headers={"alacena_tenant_id": "umbrella"}).get(timeout=60, interval=0.01) == [
+                "umbrella",
+                None,
+            ]
+            assert see.apply_async(headers={"alacena_tenant_id": "acme"}).get(timeout=60, interval=0.01) == [None, None]
 
 
 def test_eager_task_works_in_the_surroundings_of_its_caller(app: Celery) -> None:

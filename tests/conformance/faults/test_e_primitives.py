@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -127,12 +128,19 @@ async def test_e5_a_lock_is_renewed_while_the_task_that_took_it_runs(
 
 @pytest.mark.usefixtures("cache")
 async def test_e6_a_counter_gets_its_expiry_with_its_first_increment_and_keeps_it() -> None:
-    assert await MANAGER.increment_counter("c", 5, tenant_id="t", ttl=1.0) == 5
-    assert await MANAGER.increment_counter("c", tenant_id="t", ttl=600) == 6
+    names = map(str, itertools.count())
+    name = ""
+
+    async def incremented_while_it_lives() -> bool:
+        nonlocal name
+        name = next(names)
+        assert await MANAGER.increment_counter(name, 5, tenant_id="t", ttl=0.2) == 5
+        return await MANAGER.increment_counter(name, tenant_id="t", ttl=600) == 6
 
     async def over() -> bool:
-        return await MANAGER.get_counter("c", tenant_id="t") == 0
+        return await MANAGER.get_counter(name, tenant_id="t") == 0
 
+    await until(incremented_while_it_lives)
     await until(over)
 
 

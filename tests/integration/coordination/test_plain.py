@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -98,17 +99,24 @@ async def test_a_counter_counts_from_zero_and_expires_from_its_first_increment(
     port: CoordinationContext, store: LossyStore
 ) -> None:
     counters = Counters(port)
-    assert await counters.get("c", tenant_id="t") == 0
-    assert await counters.increment("c", 5, tenant_id="t", ttl_s=1.0) == 5
-    assert await counters.increment("c", -7, tenant_id="t", ttl_s=1000) == -2
+    names = map(str, itertools.count())
+    name = next(names)
+    assert await counters.get(name, tenant_id="t") == 0
+
+    async def incremented_while_it_lives() -> bool:
+        nonlocal name
+        name = next(names)
+        assert await counters.increment(name, 5, tenant_id="t", ttl_s=0.2) == 5
+        return await counters.increment(name, -7, tenant_id="t", ttl_s=1000) == -2
 
     async def gone() -> bool:
-        return await counters.get("c", tenant_id="t") == 0
+        return await counters.get(name, tenant_id="t") == 0
 
+    await until(incremented_while_it_lives)
     await until(gone)
-    assert await counters.increment("c", tenant_id="t") == 1
-    assert await counters.reset("c", tenant_id="t")
-    assert await counters.get("c", tenant_id="t") == 0
+    assert await counters.increment(name, tenant_id="t") == 1
+    assert await counters.reset(name, tenant_id="t")
+    assert await counters.get(name, tenant_id="t") == 0
 
 
 async def test_an_increment_with_an_id_counts_once_however_often_its_reply_is_lost(

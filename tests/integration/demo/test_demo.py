@@ -21,25 +21,6 @@ COMMAND = (sys.executable, "-m", "examples.rag_service")
 QUESTIONS = ("How are tenants kept apart?", "¿Cómo se encola un trabajo?", "What are tokens counted with?")
 WITHIN_S = 90
 
-DOCUMENTS = {
-    "tenants.md": "# Tenants\n\nTenants are kept apart by keys: every key names its tenant, and none is shared.\n",
-    "colas.md": "# Colas\n\nUn trabajo se encola con rpush.\n\n## Bloqueos\n\nUn bloqueo evita procesarlo dos veces.\n",
-    "tokens.txt": "Tokens are counted with a ledger. A key names each call, so that none is counted twice.\n",
-    "weather.txt": "It rains in the mountains. Snow falls above two thousand metres.\n",
-    "cooking.txt": "Boil the rice for eighteen minutes. Let it rest before you serve it.\n",
-    "music.txt": "The orchestra tunes to the oboe. The violins play the first theme.\n",
-}
-
-
-@pytest.fixture
-def folder(tmp_path: Path) -> Path:
-    """Six small documents, of which no answer uses all."""
-    documents = tmp_path / "documents"
-    documents.mkdir()
-    for name, text in DOCUMENTS.items():
-        (documents / name).write_text(text, encoding="utf-8")
-    return documents
-
 
 def environment(**extra: str) -> dict[str, str]:
     kept = {name: value for name, value in os.environ.items() if not name.startswith(("OPENAI_", "ALACENA_", "REDIS"))}
@@ -111,14 +92,6 @@ def check_edits(figures: dict[str, Any]) -> None:
     originals = [reply["text"] for reply in figures["first_pass"]["replies"]]
     assert [reply["text"] for reply in there["where"]["replies"]] == originals
     assert [reply["text"] for reply in here["where"]["replies"]] != originals
-
-
-def test_questions_come_from_the_headings_where_none_are_given(folder: Path, tmp_path: Path) -> None:
-    with endpoint() as served:
-        done = demo(folder, "--json", tmp_path / "figures.json", OPENAI_BASE_URL=served.url)
-    assert done.returncode == 0, done.stdout + done.stderr
-    figures = json.loads((tmp_path / "figures.json").read_text(encoding="utf-8"))
-    assert figures["questions"] == ["Colas?", "Tenants?", "Bloqueos?"]
 
 
 def test_an_endpoint_is_asked_only_for_what_the_cache_lacks(folder: Path, asked: list[str], tmp_path: Path) -> None:

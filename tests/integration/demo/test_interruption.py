@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import re
 import shutil
@@ -53,10 +54,10 @@ def temporary() -> Iterator[Path]:
     shutil.rmtree(folder)
 
 
-def start(temporary: Path, documents: Path, url: str) -> subprocess.Popen[str]:
+def start(temporary: Path, documents: Path, url: str, *options: str) -> subprocess.Popen[str]:
     kept = {name: value for name, value in os.environ.items() if not name.startswith(("OPENAI_", "ALACENA_", "REDIS"))}
     return subprocess.Popen(
-        [sys.executable, "-u", "-m", "examples.rag_service", str(documents)],
+        [sys.executable, "-u", "-m", "examples.rag_service", str(documents), *options],
         cwd=REPOSITORY,
         env={**kept, "TMPDIR": str(temporary), "OPENAI_BASE_URL": url},
         stdout=subprocess.PIPE,
@@ -149,13 +150,18 @@ def check_nothing_is_left(temporary: Path, documents: Path, url: str, moment: st
     assert list(temporary.iterdir()) == []
 
 
-def test_a_second_start_after_an_interruption_works(temporary: Path, documents: Path, url: str) -> None:
+def test_a_second_start_after_an_interruption_works(
+    temporary: Path, documents: Path, folder: Path, url: str, tmp_path: Path
+) -> None:
+    """And where no questions are given, they come from the headings."""
     check_nothing_is_left(temporary, documents, url, "while questions are asked", signal.SIGHUP)
-    again = start(temporary, documents, url)
+    figures = tmp_path / "figures.json"
+    again = start(temporary, folder, url, "--json", str(figures))
     output = ended(again)
     assert again.returncode == 0, output
     assert len(re.findall(r"^ok ", output, re.MULTILINE)) == 6
     assert list(temporary.iterdir()) == []
+    assert json.loads(figures.read_text(encoding="utf-8"))["questions"] == ["Colas?", "Tenants?", "Bloqueos?"]
 
 
 def test_a_killed_demo_takes_its_servers_with_it(temporary: Path, documents: Path, url: str) -> None:

@@ -4,10 +4,12 @@ One test a property, in virtual time. Where ours differs on purpose, the test sa
 """
 
 import asyncio
+from unittest.mock import patch
 
 import pytest
 
 from alacena.engine import MISSING, UNCHANGED, LoadTimeoutError, Policy
+from alacena.engine.api import assembly, recorder
 from alacena.engine.loading.source_backoff import _MOST, SourceBackoff
 from alacena.testing.doubles import FakeEnvironment
 from tests.unit.engine import scene
@@ -19,8 +21,9 @@ BOTH = pytest.mark.parametrize("server", [False, True])
 
 
 def play(scenario, **options):
-    """Hours pass here: a heart that beats four times a second would be most of the work, so it beats once in ten."""
-    scene.play(scenario, **{"staleness_bound_s": 40.0, **options})
+    """Hours pass here: what a process does ten times a second would be most of the work, so it does it once in ten."""
+    with patch.object(recorder, "_TURN_S", 10.0), patch.object(assembly, "_EXPIRY_EVERY_S", 10.0):
+        scene.play(scenario, **{"staleness_bound_s": 40.0, **options})
 
 
 async def read(stage, source, **options):

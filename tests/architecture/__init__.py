@@ -1,0 +1,1 @@
+"""What the source must look like; all of it is read from the text."""

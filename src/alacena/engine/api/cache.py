@@ -339,12 +339,8 @@ class Cache(ManyVerbs, BlockVerbs, CoordinationVerbs, InspectionVerbs):
         if type(tenant_id) is str:
             keys: tuple[EntryKey, ...] = (parts.keys.plain(data_type, resource_id, tenant_id),)
         else:
-            scope = make_scope(tenant_id)
-            keys = (
-                parts.keys.entries(data_type, resource_id, scope)
-                if search_hierarchy
-                else (parts.keys.entry(data_type, resource_id, scope),)
-            )
+            keys = parts.keys.entries(data_type, resource_id, make_scope(tenant_id))
+            keys = keys if search_hierarchy else keys[:1]
         policy = policy or self.policy(data_type)
         if loader is None:
             return await parts.reader.look(keys, policy, use_memory=use_memory)

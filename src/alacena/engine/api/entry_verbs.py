@@ -174,12 +174,11 @@ class EntryVerbs(ABC):
             ValueError: ``ttl`` is not greater than 0.
         """
         parts, ttl = self._open_parts(), checked(ttl)
-        scope = tenant_id if isinstance(tenant_id, Scope) else make_scope(tenant_id)
-        keys = (
-            parts.keys.entries(data_type, resource_id, scope)
-            if search_hierarchy
-            else (parts.keys.entry(data_type, resource_id, scope),)
-        )
+        if type(tenant_id) is str:
+            keys: tuple[EntryKey, ...] = (parts.keys.plain(data_type, resource_id, tenant_id),)
+        else:
+            keys = parts.keys.entries(data_type, resource_id, make_scope(tenant_id))
+            keys = keys if search_hierarchy else keys[:1]
         policy = policy or self.policy(data_type)
         if loader is None:
             return await parts.reader.look(keys, policy, use_memory=use_memory)

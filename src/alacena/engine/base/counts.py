@@ -226,8 +226,10 @@ class Counts:
 
     def count_store(self, fates: Iterable[object], took_s: float) -> None:
         """Counts a call that stored entries, if anything of it was answered."""
-        if not all(isinstance(fate, BackendError) for fate in fates):
-            self.store.observe(took_s)
+        for fate in fates:
+            if not isinstance(fate, BackendError):
+                self.store.observe(took_s)
+                return
 
     def count_refusal(self, key: EntryKey, reason: str) -> None:
         """Counts a value that was not stored."""

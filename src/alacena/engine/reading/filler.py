@@ -242,6 +242,9 @@ class Filler:
         failure: Exception | None = None
         if fill.lease is not None and fill.new_entry is not None:
             (fate,), failure = await self._send((fill.lease,), (fill.new_entry,))
+            if fate == "":
+                self._counts.count_fill(fill.key)
+                return True
         return await self._conclude(fill, fate, failure)
 
     async def fill_many(self, fills: Sequence[Fill]) -> list[bool]:

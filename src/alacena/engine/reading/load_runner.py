@@ -85,11 +85,11 @@ class LoadRunner:
             request: What to load.
             stale: The entry that is there already: the loader's ``previous``; nobody else's.
         """
-        task = asyncio.current_task()
-        assert task is not None
         try:
             await self._run(flight, request, stale)
         except BaseException as error:
+            task = asyncio.current_task()
+            assert task is not None
             reason = ended(task, error, f"{request.key.data_type} {request.key.resource_id!r}")
             if request.claimed and not is_ended(task, error):
                 # The others did not ask for what this block was about to do: its end says nothing of their sources.
@@ -214,7 +214,7 @@ class LoadRunner:
         if lease is not None:
             self._remote.release(lease)
 
-    async def call_source(
+    def call_source(
         self,
         keys: Sequence[EntryKey],
         policy: Policy,
@@ -222,7 +222,7 @@ class LoadRunner:
         loader: Loader,
         context: LoadContext,
         source: object = None,
-    ) -> tuple[Any, float]:
+    ) -> Awaitable[tuple[Any, float]]:
         """Calls a source within the type's hard timeout, in a place of the tenant's limit.
 
         Args:
@@ -244,8 +244,8 @@ class LoadRunner:
         if self._limiter.is_limited:
             call = self._limiter.run(call, keys[0].tenant_id, carriers)
         if policy.hard_timeout_s is None:
-            return await call
-        return await self._timeouts.within(policy.hard_timeout_s, call, keys, source or loader)
+            return call
+        return self._timeouts.within(policy.hard_timeout_s, call, keys, source or loader)
 
     async def _call_source(
         self,

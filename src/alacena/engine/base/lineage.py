@@ -171,9 +171,9 @@ def _names_nothing(value: Any) -> bool:
 @lru_cache(maxsize=256)
 def _is_opaque(kind: Any) -> bool:
     """Returns whether no object of a type can name a document: it has no fields and holds no others, such as an array."""
-    holds = issubclass(kind, list | tuple | AbstractSet | Mapping | type)
+    holds = issubclass(kind, list | tuple | deque | AbstractSet | Mapping | type)
     has_fields = hasattr(kind, "__struct_fields__") or hasattr(kind, "__dataclass_fields__")
-    return not holds and not has_fields and kind.__dictoffset__ == 0
+    return not holds and not has_fields and kind.__dictoffset__ == 0 and not _slot_names(kind)
 
 
 def documents_in(value: Any) -> tuple[str, ...]:
@@ -294,11 +294,10 @@ def _fields_of(value: Any) -> Mapping[Any, Any] | None:
 
 def _slots_of(value: Any) -> Mapping[Any, Any] | None:
     """Returns the slots of an object without a ``__dict__``; ``None`` if it has none that can be read."""
-    fields = {
-        name: getattr(value, name, None)
-        for kind in type(value).__mro__
-        if "__slots__" in vars(kind)
-        for name, slot in vars(kind).items()
-        if type(slot) is MemberDescriptorType
-    }
-    return fields or None
+    return {name: getattr(value, name, None) for name in _slot_names(type(value))} or None
+
+
+def _slot_names(kind: type) -> list[str]:
+    """Returns the names of the slots that a class and its parents declare."""
+    declaring = (vars(one) for one in kind.__mro__ if "__slots__" in vars(one))
+    return [name for fields in declaring for name, slot in fields.items() if type(slot) is MemberDescriptorType]

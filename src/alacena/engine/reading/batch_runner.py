@@ -358,10 +358,13 @@ class BatchRunner:
         self._runner.note(keys[0], shared)
         each_s, tags = took_s / len(places), (*shared.tags, *shared.reads.tags())
         contexts = [shared.part(place.key, (*place.request.tags, *tags), 1 / len(places)) for place in places]
-        fills = [self._deliver(p, v, each_s, policy, c) for p, v, c in zip(places, values, contexts, strict=True)]
+        fills: list[Fill] = []
         # In a task of its own, which no cancellation of this one ends before its first step: then nothing would be stored
-        # of what is paid for, and nobody would give the leases back.
-        await asyncio.wait([self._flights.own(self._filler.fill_many(fills))])
+        # of what is paid for, and nobody would give the leases back. It is made before the callers have their answers: they
+        # wake up behind it, so that what they ask the server for next comes to it behind the fills.
+        storing = self._flights.own(self._filler.fill_many(fills))
+        fills += [self._deliver(p, v, each_s, policy, c) for p, v, c in zip(places, values, contexts, strict=True)]
+        await asyncio.wait([storing])
 
     def _deliver(self, place: _Place, value: Any, load_s: float, policy: Policy, context: LoadContext) -> Fill:
         """Lands one value now; what is returned is to be stored. A value that cannot be handed out fails its own entry alone."""

@@ -70,7 +70,7 @@ async def monitored(server: RedisServer) -> AsyncIterator[Monitor]:
     try:
         yield monitor
         server.call("ECHO", "end of the watch")
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(60):
             while not monitor.asked or monitor.asked[-1].name != "ECHO":
                 await asyncio.sleep(0.005)
         monitor.asked = [one for one in monitor.asked if one.name != "ECHO"]

@@ -118,7 +118,7 @@ async def test_whoever_waits_for_the_file_at_the_same_time_is_answered_together(
     try:
         async with Cache(Settings(redis_url=valkey_server.url)) as cache:
             store, before = port_of(cache).store, _calls(valkey_server, "waitaof")
-            confirmed = await asyncio.gather(*(store.wait_aof(f"k{number}", timeout_s=10) for number in range(100)))
+            confirmed = await asyncio.gather(*(store.wait_aof(f"k{number}", timeout_s=60) for number in range(100)))
             assert confirmed == [True] * 100
             assert 1 <= _calls(valkey_server, "waitaof") - before <= 3
     finally:

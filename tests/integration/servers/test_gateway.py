@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 def ask(gateway: Gateway, method: str, path: str, key: str, body: bytes = b"") -> tuple[int, Any]:
-    connection = http.client.HTTPConnection(gateway.url.removeprefix("http://"), timeout=10)
+    connection = http.client.HTTPConnection(gateway.url.removeprefix("http://"), timeout=60)
     try:
         connection.request(method, path, body, {"Authorization": f"Bearer {key}", "Content-Type": "application/json"})
         response = connection.getresponse()

@@ -35,7 +35,7 @@ def free_ports(count: int) -> list[int]:
 
 async def ask(address: Address, *command: Any) -> Any:
     """One question on a connection of its own."""
-    return await ask_once(open_socket, address, ServerAccess(), command, timeout_s=5)
+    return await ask_once(open_socket, address, ServerAccess(), command, timeout_s=20)
 
 
 class Farm:

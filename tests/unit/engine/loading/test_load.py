@@ -293,7 +293,7 @@ def test_an_expiring_value_is_renewed_early_by_one_process_under_the_lease():
                 found = await cache.lookup("note", "n", TENANT, source.load)
                 assert (found.value, found.source) == ("v1", "cache")
                 ages.append(stage.now())
-                await asyncio.sleep(0.05)
+                await asyncio.sleep(0.25)
 
         await asyncio.gather(*(read(cache) for cache in stage.caches for _ in range(5)))
         await asyncio.sleep(1.5)

@@ -211,6 +211,23 @@ async def test_what_cannot_be_kept_is_waited_for_by_nobody(cache: Cache) -> None
         await first
 
 
+async def test_store_that_fails_is_waited_for_by_nobody(cache: Cache) -> None:
+    steps, done = LookAside(Access(cache), "step"), asyncio.Event()
+
+    async def ask() -> None:
+        assert await steps.look(["a"], Scope("acme")) == {}
+        with pytest.raises(ValueError, match="ttl"):
+            await asyncio.create_task(steps.store("a", "A", Scope("acme"), ttl=0))
+        await done.wait()
+
+    first = asyncio.create_task(ask())
+    async with asyncio.timeout(30):
+        await until(lambda: bool(claims_of(cache)))
+        assert await steps.look(["a"], Scope("acme")) == {}
+        done.set()
+        await first
+
+
 async def test_one_look_up_of_many_claims_no_more_places_than_there_are(url: str | None) -> None:
     async with Cache(Settings(redis_url=url, max_loads_per_tenant=2, redis_budget_s=5.0)) as cache:
         steps = LookAside(Access(cache), "step")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from contextlib import contextmanager
 from contextvars import Context, ContextVar
 from dataclasses import dataclass, field
 from functools import partial
@@ -13,7 +14,7 @@ from alacena.engine import UNSET, Cache, Claim, LoadTimeoutError, Reading, Scope
 from alacena.integrations.open_claims import note_claim
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Iterable, Mapping, Sequence
+    from collections.abc import Awaitable, Iterable, Iterator, Mapping, Sequence
 
     from alacena.integrations.bridge import Access
 
@@ -50,7 +51,12 @@ class _Miss:
 
     def give_up(self) -> None:
         """Closes the claim, unless it was taken for a store."""
-        if self.claim is not None and not self.is_taken:
+        if not self.is_taken:
+            self.end()
+
+    def end(self) -> None:
+        """Closes the claim if nothing was stored with it: a store that failed must not be waited for."""
+        if self.claim is not None:
             self._give_up()
 
     async def store(self, data_type: str, resource_id: str, value: Any, **options: Any) -> bool:
@@ -149,14 +155,18 @@ class LookAside:
         miss, may_store = self._take(resource_id, scope)
         if not may_store:
             return False
-        return await self._access.call(lambda cache: self._store(cache, miss, resource_id, value, scope, **options))
+        with _end_after(miss):
+            return await self._access.call(lambda cache: self._store(cache, miss, resource_id, value, scope, **options))
 
     def store_now(self, resource_id: str, value: Any, scope: Scope, name: str, **options: Any) -> bool:
         """As `store`, from sync code; ``name`` is what the caller called."""
         miss, may_store = self._take(resource_id, scope)
         if not may_store:
             return False
-        return self._access.call_now(lambda cache: self._store(cache, miss, resource_id, value, scope, **options), name)
+        with _end_after(miss):
+            return self._access.call_now(
+                lambda cache: self._store(cache, miss, resource_id, value, scope, **options), name
+            )
 
     async def store_many(self, values: Mapping[str, Any], scope: Scope, *, ttl: TtlOrUnset = UNSET) -> int:
         """Stores several values by id. Returns how many were stored.
@@ -164,12 +174,14 @@ class LookAside:
         Cost: 1 round trip for each that was looked up before, all at one time, and 1 a node for the others together.
         """
         taken = self._take_many(values, scope)
-        return await self._access.call(lambda cache: self._store_many(cache, taken, values, scope, ttl))
+        with _end_after(*taken.values()):
+            return await self._access.call(lambda cache: self._store_many(cache, taken, values, scope, ttl))
 
     def store_many_now(self, values: Mapping[str, Any], scope: Scope, name: str, *, ttl: TtlOrUnset = UNSET) -> int:
         """As `store_many`, from sync code; ``name`` is what the caller called."""
         taken = self._take_many(values, scope)
-        return self._access.call_now(lambda cache: self._store_many(cache, taken, values, scope, ttl), name)
+        with _end_after(*taken.values()):
+            return self._access.call_now(lambda cache: self._store_many(cache, taken, values, scope, ttl), name)
 
     def holds(self, resource_id: str, scope: Scope) -> bool:
         """Returns whether the code that runs here has looked this up and not stored it yet."""
@@ -277,6 +289,16 @@ class LookAside:
         """Takes the notes of several ids; ``None`` for one that was not looked up. One whose note may be lost is left out."""
         taken = {one: self._take(one, scope) for one in ids}
         return {one: miss for one, (miss, may_store) in taken.items() if may_store}
+
+
+@contextmanager
+def _end_after(*misses: _Miss | None) -> Iterator[None]:
+    try:
+        yield
+    finally:
+        for miss in misses:
+            if miss is not None:
+                miss.end()
 
 
 def _is_on_a_loop() -> bool:

@@ -158,7 +158,7 @@ SAME: dict[str, tuple[Any, Any]] = {
 
 @pytest.mark.parametrize("form", SAME)
 async def test_what_pandas_and_the_standard_library_give_is_part_of_a_key(form: str) -> None:
-    """After joblib/joblib 1136, python-cachier/cachier 109: a path was no argument, and a number was another one."""
+    """A path was no argument, and a number of a data frame was another one than its equal."""
     one, other = SAME[form]
     search = counted()
     assert await search("q", one) == await search("q", other) == 0
@@ -182,7 +182,7 @@ def asker(model: Any, **options: Any) -> Any:
 
 @pytest.mark.parametrize("options", [{}, {"key": lambda question: question}], ids=["arguments", "a key"])
 async def test_functions_that_one_factory_makes_do_not_answer_for_each_other(options: Any) -> None:
-    """After joblib/joblib 1283 and long2ice/fastapi-cache 91: two functions of one name and two meanings were one."""
+    """As python-cachier/cachier 134: one function answered for another, here for one of the same name."""
     for models in (("small", "large"), (1, 2), (Kind.LEASE, None), (("a", 1), ("a", 2))):
         one, other, again = (asker(model, **options) for model in (*models, models[0]))
         assert await one("q") == await again("q") == f"q by {models[0]}"
@@ -226,7 +226,7 @@ LATER = "a coroutine"
 
 @pytest.mark.parametrize("made", [None, object(), LATER, [object()]], ids=["nothing", "an object", LATER, "objects"])
 async def test_a_key_that_would_be_one_for_all_calls_is_refused(made: Any) -> None:
-    """After Krukov/cashews 220: a key function that returned nothing made one entry of all, and the first one answered."""
+    """A key function that returned nothing made one entry of all calls, and the first one answered."""
 
     async def later(question: str) -> str:
         return question

@@ -330,7 +330,7 @@ LONE = "\ud800"
 
 
 async def test_an_id_that_no_server_takes_is_refused_without_one_too(manager: type[CacheManager]) -> None:
-    """After redis/redis-py 2539: a text that is no UTF-8 worked in the tests of a service and failed on its server."""
+    """A text that is no UTF-8 worked in the tests of a service and failed on its server."""
     cache = await manager.cache()
     with pytest.raises(InvalidKeyError, match="UTF-8"):
         await cache.queues("jobs", tenant_id="acme").push("v", LONE)

@@ -201,7 +201,7 @@ REMEDY = "return a mapping by id"
 async def test_rows_in_the_databases_order_are_not_taken_for_each_others(
     cache: Cache, make: Callable[[Any], Any]
 ) -> None:
-    """After graphql/dataloader 66 and 222: `WHERE id IN (...)` answers in any order, and two users had each other's row."""
+    """`WHERE id IN (...)` answers in any order, and two users had each other's row."""
     with pytest.raises(ValueError, match="another order"):
         await cache.load_many("row", ["1", "2"], "acme", lambda ids: [make(2), make(1)])
     assert await cache.get_many("row", ["1", "2"], "acme") == {}

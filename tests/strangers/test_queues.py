@@ -270,7 +270,7 @@ async def test_ids_are_text_numbers_or_uuids(cache: Cache) -> None:
 
 
 async def test_one_where_several_may_stand_is_taken_as_one(cache: Cache) -> None:
-    """After rq/rq 1190: one job was passed where a list was meant, and its letters were taken for ids of jobs."""
+    """One job was passed where a list was meant, and the letters of its id were taken for ids of jobs."""
     queue = cache.queues("jobs", tenant_id="t", max_attempts=1)
     for name in ("job-1", "job-2", "job-3", "job-4"):
         await queue.push("v", name)

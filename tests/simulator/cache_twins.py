@@ -153,7 +153,8 @@ def stored(keys: list[bytes], args: list[bytes]) -> list[Stored]:
     count, readings = int(args[0]), int(args[3])
     names = _generations(keys, args)
     pairs = list(zip(names, args[5:], strict=False))
-    wanted, at = [], 5 + len(names)
+    wanted: list[Stored] = []
+    at = 5 + len(names)
     for number in range(count):
         places = args[at + 4 : at + 4 + int(args[at + 3])]
         rests_on = [pairs[int(place) - 1] for place in places] or wanted[-1].generations

@@ -91,7 +91,7 @@ class Filler:
         Raises:
             EncodeError: One of them cannot be stored.
         """
-        asked, ratio = self._asked(policy, ttl)
+        asked, ratio = self._choose_lifetime(policy, ttl)
         stale_for_s, is_shared = min(policy.stale_s, _LONGEST_S), policy.shared
         encode, is_sure, random = self._codec.encode, self._codec.is_sure, self._environment.random
         made = []
@@ -115,10 +115,10 @@ class Filler:
 
     def lifetime(self, policy: Policy, ttl: TtlOrUnset) -> float | None:
         """Seconds that a value stays fresh: the time asked for or the type's own, less the jitter."""
-        asked, ratio = self._asked(policy, ttl)
+        asked, ratio = self._choose_lifetime(policy, ttl)
         return jitter(asked, ratio, self._environment.random())
 
-    def _asked(self, policy: Policy, ttl: TtlOrUnset) -> tuple[float | None, float]:
+    def _choose_lifetime(self, policy: Policy, ttl: TtlOrUnset) -> tuple[float | None, float]:
         """Returns the time asked for, or the type's own, and the part of it that may be taken off."""
         asked = policy.ttl_s if ttl is UNSET else seconds(ttl)
         if asked is not None and asked > _LONGEST_S:

@@ -46,7 +46,7 @@ class Ground(NamedTuple):
     stamps: Sequence[tuple[Generation, bytes]]
 
 
-class Item(msgspec.Struct, eq=False, gc=False):
+class StoreItem(msgspec.Struct, eq=False, gc=False):
     """One entry on its way: with what it is stored under, its bytes, and what it was read since."""
 
     key: EntryKey
@@ -57,7 +57,7 @@ class Item(msgspec.Struct, eq=False, gc=False):
     began: Beginning | None
 
 
-def is_large(items: Sequence[Item]) -> bool:
+def is_large(items: Sequence[StoreItem]) -> bool:
     """Returns whether what is to be sent is one entry that goes in pieces."""
     return len(items) == 1 and len(items[0].sealed) > uploads.PIECE_BYTES
 
@@ -69,7 +69,7 @@ def life_ms(new_entry: NewEntry) -> int:
     return max(1, math.ceil((new_entry.fresh_for_s + new_entry.stale_for_s) * 1000))
 
 
-def questions(items: Sequence[Item]) -> tuple[list[str], list[Argument]]:
+def questions(items: Sequence[StoreItem]) -> tuple[list[str], list[Argument]]:
     """Returns the journals of the readings that brought entries, and the words that ask them.
 
     Each is asked whether anything that covers an entry has ended since its reading began.
@@ -90,8 +90,8 @@ def questions(items: Sequence[Item]) -> tuple[list[str], list[Argument]]:
 
 
 async def all_batches(
-    indexes: Sequence[int], new_entries: Sequence[NewEntry], make: Callable[[int], Item]
-) -> AsyncIterator[list[Item]]:
+    indexes: Sequence[int], new_entries: Sequence[NewEntry], make: Callable[[int], StoreItem]
+) -> AsyncIterator[list[StoreItem]]:
     """Yields batches of entries, each for one call; a heavy one is compressed and sealed on a thread of its own meanwhile."""
     for is_heavy, run in groupby(indexes, lambda index: _is_heavy(new_entries[index])):
         if is_heavy:
@@ -107,9 +107,9 @@ def _is_heavy(new_entry: NewEntry) -> bool:
     return isinstance(content, str | bytes) and len(content) > _HEAVY_BYTES
 
 
-def _batches(items: Iterator[Item]) -> Iterator[list[Item]]:
+def _batches(items: Iterator[StoreItem]) -> Iterator[list[StoreItem]]:
     """Returns batches of entries, each for one call: no entry twice, and not so much that others wait for it."""
-    batch: list[Item] = []
+    batch: list[StoreItem] = []
     entries: set[bytes] = set()
     generations = size = 0
     for item in items:

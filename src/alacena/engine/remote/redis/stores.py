@@ -12,7 +12,7 @@ from alacena.engine.remote.redis.store_batches import (
     MOST_GENERATIONS,
     MOST_TOGETHER,
     Ground,
-    Item,
+    StoreItem,
     all_batches,
     is_large,
     life_ms,
@@ -143,7 +143,7 @@ class Stores:
 
     async def _fill(self, leases: Sequence[Lease], new_entries: Sequence[NewEntry]) -> list[Fate]:
         node = self._nodes.of(leases[0].key.entry)
-        known = _known_by_leases(leases, new_entries)
+        known = _collect_nonces(leases, new_entries)
         tags = [new_entry.tags for new_entry in new_entries]
         fates = await self._know_all_late(node, leases, [lease.key for lease in leases], tags, known)
         for index, lease in enumerate(leases):
@@ -329,7 +329,7 @@ class Stores:
         seal = self._entries.sealer(node)
         grounds: dict[int, Ground] = {}
 
-        def item(i: int) -> Item:
+        def item(i: int) -> StoreItem:
             key, new_entry = keys[i], new_entries[i]
             ground = grounds.get(id(known[i]))
             if ground is None:
@@ -337,15 +337,15 @@ class Stores:
                 tags = [known[i][key.tag_name(tag)] for tag in new_entry.tags]
                 ground = grounds[id(known[i])] = Ground([nonce for _, nonce in stamps], tags, [*stamps, *tags])
             sealed = seal(key, ground.own, ground.tags, new_entry)
-            return Item(key, tokens[i], ground, new_entry, sealed, beginnings[i])
+            return StoreItem(key, tokens[i], ground, new_entry, sealed, beginnings[i])
 
         sent: list[asyncio.Task[Sequence[Fate]]] = []
-        last: list[Item] = []
+        last: list[StoreItem] = []
         try:
             async for some in all_batches(left, new_entries, item):
                 if last:
                     sent.append(asyncio.create_task(self._send(node, last, timeout_s)))
-                    if is_large(last):  # What is sent in pieces would arrive behind a later value of the same entry.
+                    if is_large(last):  # Pieces take longer: a later value of the same entry would overtake them.
                         await asyncio.wait(sent[-1:])
                     else:
                         await asyncio.sleep(0)  # It leaves now; the server is at work while the next ones are sealed.
@@ -358,7 +358,7 @@ class Stores:
         for index, fate in zip(left, (*before, *told), strict=True):
             fates[index] = fate
 
-    async def _send(self, node: Node, items: Sequence[Item], timeout_s: float) -> Sequence[Fate]:
+    async def _send(self, node: Node, items: Sequence[StoreItem], timeout_s: float) -> Sequence[Fate]:
         """Stores by one script, and keeps the copies in memory in the step in which the server confirms."""
         parts: tuple[str, ...] = ()
         length = 0
@@ -398,9 +398,9 @@ class Stores:
         except BackendError as error:
             return [error] * len(items)
 
-    def _settle(self, node: Node, answering: Node, items: Sequence[Item], reply: Sequence[bytes]) -> list[Refusal]:
+    def _settle(self, node: Node, answering: Node, items: Sequence[StoreItem], reply: Sequence[bytes]) -> list[Refusal]:
         fates: list[Refusal] = []
-        kept: dict[int, list[Item]] = {}
+        kept: dict[int, list[StoreItem]] = {}
         for item, fate in zip(items, reply, strict=True):
             if fate != b"ok":
                 fates.append(fate.decode())  # type: ignore[arg-type]
@@ -418,7 +418,7 @@ class Stores:
         return fates
 
 
-def _known_by_leases(leases: Sequence[Lease], new_entries: Sequence[NewEntry]) -> list[_Known]:
+def _collect_nonces(leases: Sequence[Lease], new_entries: Sequence[NewEntry]) -> list[_Known]:
     """Returns the nonces that each fill's lease vouches for; one object for those that were given alike and depend alike."""
     taken: dict[Any, _Known] = {}
     known = []

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from alacena.engine.remote.redis.wire import Reply
 
 PIECE_BYTES: Final = 1 << 18
-"""What is sent at a time: the most that a small command has to wait for on the connection that it shares with a large one."""
+"""The bytes that are sent at a time: a small command waits for no more on the connection that it shares with a large one."""
 
 _LIFE_MS: Final = 60_000
 """How long pieces lie on the server whose sender has gone."""
@@ -23,8 +23,8 @@ _LIFE_MS: Final = 60_000
 class Uploads:
     """Sends large entries piece by piece to keys of their own, from which ``store.lua`` takes them in one step.
 
-    An entry is changed by that script alone, like a small one, and by a command of the same connection. What a sender leaves
-    behind expires.
+    An entry is changed by that script alone, like a small one, and by a command of the same connection. The pieces of a sender
+    that has gone expire.
 
     Args:
         environment: Chance.

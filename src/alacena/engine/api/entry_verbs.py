@@ -136,7 +136,7 @@ class EntryVerbs(ABC):
         # Which loop runs takes a system call to ask: past memory the connection asks, once in each turn of the loop.
         parts = (None if use_memory else self._parts) or self._open_parts()
         policy = self._policies.get(data_type) or self.policy(data_type)
-        if type(where) is str:
+        if isinstance(where, str):
             keys: tuple[EntryKey, ...] = (parts.keys.plain(data_type, resource_id, where),)
         else:
             keys = tuple([parts.keys.entry(data_type, resource_id, scope) for scope in where])

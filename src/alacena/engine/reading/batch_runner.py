@@ -356,10 +356,14 @@ class BatchRunner:
                 values = align(ids, await answer if inspect.isawaitable(answer) else answer)
         each_s = stopwatch.elapsed_s / len(places)
         tags = (*shared.tags, *shared.reads.tags())
-        fills = [self._deliver(p, v, each_s, policy, tags) for p, v in zip(places, values, strict=True)]
         # In a task of its own, which no cancellation of this one ends before its first step: then nothing would be stored
-        # of what is paid for, and nobody would give the leases back.
-        await asyncio.wait([self._flights.own(self._filler.fill_many(fills))])
+        # of what is paid for, and nobody would give the leases back. It is begun before the callers are told, so that its
+        # first step comes before theirs: without a server, one who asks again at once finds what was stored.
+        fills: list[Fill] = []
+        filling = self._flights.own(self._filler.fill_many(fills))
+        for place, value in zip(places, values, strict=True):
+            fills.append(self._deliver(place, value, each_s, policy, tags))
+        await asyncio.wait([filling])
 
     def _deliver(self, place: _Place, value: Any, load_s: float, policy: Policy, tags: tuple[str, ...]) -> Fill:
         """Lands one value now; what is returned is to be stored. A value that cannot be handed out fails its own entry alone."""

@@ -133,7 +133,7 @@ class CacheManager(Primitives):
         else:
             scope = scope_of(tenant_id, agent_id, conversation_id, collection_id, user_id, permissions)
             where = scope.widening() if search_hierarchy else (scope,)
-        found = await cache.find(data_type, resource_id, where, use_memory=use_memory)
+        found = await cache._find(data_type, resource_id, where, use_memory=use_memory)
         return default if found is None or found.value is NOT_FOUND else found.value
 
     @staticmethod

@@ -33,7 +33,7 @@ class EntryVerbs(ABC):
     """The verbs of a cache that name one entry, or all that a scope covers.
 
     Attributes:
-        peek: ``peek(ident)`` gives a fresh value in memory, or ``MISSING``; it is synchronous and asks nobody. ``ident``
+        peek: ``peek(ident)`` gives a fresh value in memory, or ``MISSING``; it is synchronous and sends nothing. ``ident``
             is ``(tenant_id, data_type, resource_id)``, for a scoped entry followed by agent, conversation and collection,
             for one that names a reader followed by user and permissions too, ``None`` if not given. Nothing is
             allocated for values that are immutable or shared.
@@ -113,9 +113,9 @@ class EntryVerbs(ABC):
         else:
             scope = make_scope(tenant_id, agent_id, conversation_id, collection_id, user_id, permissions)
             where = scope.widening() if search_hierarchy else (scope,)
-        return value_or(await self.find(data_type, resource_id, where, use_memory=use_memory), default)
+        return value_or(await self._find(data_type, resource_id, where, use_memory=use_memory), default)
 
-    def find(
+    def _find(
         self, data_type: str, resource_id: str, where: str | Iterable[Scope], *, use_memory: bool
     ) -> Coroutine[Any, Any, Found | None]:
         """Looks at the tiers for a fresh entry: for every read that loads nothing, once :attr:`peek` has not answered it.

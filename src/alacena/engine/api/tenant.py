@@ -114,7 +114,7 @@ class Tenant:
             if value is not MISSING:
                 return value
         where = self._plain or (self._wider if search_hierarchy else (self.scope,))
-        return value_or(await cache.find(data_type, resource_id, where, use_memory=use_memory), default)
+        return value_or(await cache._find(data_type, resource_id, where, use_memory=use_memory), default)
 
     async def get_many(self, data_type: str, resource_ids: Iterable[str], *, use_memory: bool = True) -> dict[str, Any]:
         """Returns the values of many entries, by id; misses are left out. Cost: at most 1 round trip a node."""

@@ -10,4 +10,4 @@ from alacena.engine.api.many import ManyVerbs
 
 
 class Verbs(EntryVerbs, ManyVerbs, BlockVerbs, CoordinationVerbs, InspectionVerbs):
-    """The verbs of a cache. How it is built, opened and closed is not their business."""
+    """The verbs of a cache. Another module builds, opens and closes it."""

@@ -120,6 +120,7 @@ class BatchRunner:
         self._reader = reader
         self._counts = common.counts
         self._environment = common.environment
+        self._is_here = common.remote.is_here
 
     async def look(
         self, keys: Sequence[EntryKey], policy: Policy, *, use_memory: bool, is_last: bool = True
@@ -362,9 +363,12 @@ class BatchRunner:
         # In a task of its own, which no cancellation of this one ends before its first step: then nothing would be stored
         # of what is paid for, and nobody would give the leases back. It is made before the callers have their answers: they
         # wake up behind it, so that what they ask the server for next comes to it behind the fills.
-        storing = self._flights.own(self._filler.fill_many(fills))
+        storing = None if self._is_here else self._flights.own(self._filler.fill_many(fills))
         fills += [self._deliver(p, v, each_s, policy, c) for p, v, c in zip(places, values, contexts, strict=True)]
-        await asyncio.wait([storing])
+        if storing is None:
+            await self._filler.fill_many(fills)  # without a server nothing in it waits: it is done in this step
+        else:
+            await asyncio.wait([storing])
 
     def _deliver(self, place: _Place, value: Any, load_s: float, policy: Policy, context: LoadContext) -> Fill:
         """Lands one value now; what is returned is to be stored. A value that cannot be handed out fails its own entry alone."""

@@ -71,7 +71,7 @@ class Reader:
         self._events = common.events
         self._counts = common.counts
         self._environment = common.environment
-        # Nobody's coroutine is in between: one more would be paid on every hit on the server.
+        # No coroutine stands in between: one more would be paid on every hit on the server.
         self.find: Find = self._find_and_report if common.events else tiers.find
 
     async def _find_and_report(self, keys: Sequence[EntryKey], policy: Policy, keep: bool) -> Found | None:

@@ -192,7 +192,7 @@ async def test_a_type_of_large_values_has_a_budget_of_its_own(valkey_server: Red
         try:
             waits = [
                 asyncio.ensure_future(cache.get("large", "r", "acme")),
-                asyncio.ensure_future(cache.seek("large", "r", "acme", None)),
+                asyncio.ensure_future(cache.tenant("acme").get("large", "r")),
                 asyncio.ensure_future(cache.get_many("large", ["r"], "acme")),
             ]
             assert await cache.get("small", "r", "acme") is None

@@ -32,7 +32,7 @@ class ShardedDict(dict[K, V]):
     """A dict whose first 32,768 entries are its own, and whose others are in shards by hash.
 
     A plain dict moves all that it holds when it grows, and so it does now and then while entries come and go. Here each
-    part is small, and so is each move. What the dict itself holds is found as in any dict, at the same price; an entry in
+    part is small, and so is each move. An entry of the dict itself is found as in any dict, at the same price; one in
     a shard is found by ``__missing__``, at the price of a call.
 
     No value may be ``None``: ``table[key]`` is ``None`` if there is nothing, which takes less than an error.

@@ -20,7 +20,7 @@ class Remains:
         queues: Their entries' hits are not collected yet.
         segments: Tenants that are given up, with the queues that they have.
         parts: More of these.
-        tables: What the entries stood in. To let go of one takes some tens of microseconds, or a millisecond of the largest.
+        tables: Dicts in which the entries stood. Each takes some tens of microseconds to let go of.
     """
 
     __slots__ = ("parts", "queues", "segments", "tables")

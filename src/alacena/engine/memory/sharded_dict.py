@@ -32,7 +32,7 @@ class ShardedDict(dict[K, V]):
     """A dict whose first 32,768 entries are its own, and whose others are in shards by hash.
 
     A plain dict moves all that it holds when it grows, and so it does now and then while entries come and go. Here each
-    part is small, and so is each move. What the dict itself holds is found as in any dict, at the same price; an entry in
+    part is small, and so is each move. An entry of the dict itself is found as in any dict, at the same price; one in
     a shard is found by ``__missing__``, at the price of a call.
 
     No value may be ``None``: ``table[key]`` is ``None`` if there is nothing, which takes less than an error.
@@ -87,14 +87,15 @@ class ShardedDict(dict[K, V]):
         value = self[key]
         return default if value is None else value
 
-    def setdefault(self, key: K, value: V) -> V:  # type: ignore[override]  # without a value it would be of no use
+    def setdefault(self, key: K, value: V) -> V:
         """Returns the value under a key, and puts one there if there is none."""
         if not self.overflow and _length(self) < FIRST:
-            return _set_default(self, key, value)
+            held: V = _set_default(self, key, value)
+            return held
         if self.overflow:
-            held = self._shards[hash(key) >> 16 & 255].get(key)
-            if held is not None:
-                return held
+            known = self._shards[hash(key) >> 16 & 255].get(key)
+            if known is not None:
+                return known
         if _length(self) < FIRST or dict.__contains__(self, key):
             return dict.setdefault(self, key, value)
         if self._shards is _NO_SHARDS:

@@ -47,7 +47,7 @@ _PLAIN = re.compile(r"[A-Za-z0-9_.@/+-]+").fullmatch
 _SHORT = re.compile(rf"[A-Za-z0-9_.@/+-]{{1,{_LONGEST_PART}}}").fullmatch
 _COLONS = re.compile(r"[A-Za-z0-9_.@/+:-]+").fullmatch
 _SAFE: Final = "_.-@/+"
-_MOST: Final = 8_192
+_MOST: Final = 5_000
 """Heads of keys, one a tenant and type, that are held at hand: about a kibibyte each, beside what memory counts."""
 _LETTERS: Final = (
     ("agent_id", "a"),

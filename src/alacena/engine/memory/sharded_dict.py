@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import ItemsView, KeysView, ValuesView
-from itertools import chain
+from itertools import chain, islice
 from typing import TYPE_CHECKING, Any, Final, TypeVar, overload
 
 if TYPE_CHECKING:
@@ -29,7 +29,7 @@ _SPARSE_BYTES: Final = 2048
 
 
 class ShardedDict(dict[K, V]):
-    """A dict whose first 32,768 entries are its own, and whose others are in shards by hash.
+    """A dict whose newest 32,768 entries are its own, and whose others are in shards by hash.
 
     A plain dict moves all that it holds when it grows, and so it does now and then while entries come and go. Here each
     part is small, and so is each move. An entry of the dict itself is found as in any dict, at the same price; one in
@@ -96,13 +96,20 @@ class ShardedDict(dict[K, V]):
             known = self._shards[hash(key) >> 16 & 255].get(key)
             if known is not None:
                 return known
-        if _length(self) < FIRST or dict.__contains__(self, key):
-            return dict.setdefault(self, key, value)
+        if _length(self) >= FIRST and not dict.__contains__(self, key):
+            self._move_oldest()
+        return dict.setdefault(self, key, value)
+
+    def _move_oldest(self) -> None:
+        # The newest stay: the collector has not seen their keys yet, and would walk through every shard that has such a
+        # key. It goes through the shards in no order of memory, which takes long.
         if self._shards is _NO_SHARDS:
             self._shards = [{} for _ in range(SHARDS)]
-        self._shards[hash(key) >> 16 & 255][key] = value
-        self.overflow += 1
-        return value
+        oldest = list(islice(dict.items(self), max(1, FIRST // 64)))
+        for key, value in oldest:
+            dict.__delitem__(self, key)
+            self._shards[hash(key) >> 16 & 255][key] = value
+        self.overflow += len(oldest)
 
     @overload
     def pop(self, key: K, /) -> V: ...

@@ -61,7 +61,7 @@ def test_no_part_of_a_million_is_large() -> None:
     for number in range(200_000):
         table["acme", "document", f"d{number}"] = number
     sizes = [len(part) for part in table.parts()]
-    assert sizes[0] == sharded_dict.FIRST
+    assert 0.98 * sharded_dict.FIRST < sizes[0] <= sharded_dict.FIRST
     assert sum(sizes) == len(table) == 200_000
     assert max(sizes[1:]) < 2 * (200_000 - sharded_dict.FIRST) / sharded_dict.SHARDS
 

@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 _LINE = re.compile(rb'^\+[\d.]+ \[\d+ (?P<client>[^\]]+)\] "(?P<name>[^"]*)"(?: "(?P<first>[^"]*)")?')
 _HEARTBEAT = frozenset({"INFO", "TIME"})
 """What a heartbeat asks, besides what it does to its canary."""
+_END = "ECHO"
+"""A command that nobody else sends: with it the watch is over, whatever others ask behind it."""
 
 
 class Asked(NamedTuple):
@@ -51,12 +53,14 @@ class Monitor:
         return sum(one.is_heartbeat for one in self.asked)
 
     async def listen(self, reader: asyncio.StreamReader) -> None:
-        """Take the lines down until the connection ends."""
+        """Take the lines down until the word that ends the watch, or the connection's end."""
         while line := await reader.readline():
             found = _LINE.match(line)
             if found is not None:
-                first = (found["first"] or b"").decode(errors="replace")
-                self.asked.append(Asked(found["client"].decode(), found["name"].decode().upper(), first))
+                name, first = found["name"].decode().upper(), (found["first"] or b"").decode(errors="replace")
+                if name == _END:
+                    return
+                self.asked.append(Asked(found["client"].decode(), name, first))
 
 
 @asynccontextmanager
@@ -69,11 +73,9 @@ async def monitored(server: RedisServer) -> AsyncIterator[Monitor]:
     listening = asyncio.create_task(monitor.listen(reader))
     try:
         yield monitor
-        server.call("ECHO", "end of the watch")
+        server.call(_END, "end of the watch")
         async with asyncio.timeout(60):
-            while not monitor.asked or monitor.asked[-1].name != "ECHO":
-                await asyncio.sleep(0.005)
-        monitor.asked = [one for one in monitor.asked if one.name != "ECHO"]
+            await listening
     finally:
         writer.close()
         listening.cancel()

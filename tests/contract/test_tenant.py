@@ -18,6 +18,7 @@ from alacena.engine import (
 )
 from alacena.engine.api.blocks import BlockVerbs
 from alacena.engine.api.coordination_verbs import CoordinationVerbs
+from alacena.engine.api.entry_verbs import EntryVerbs
 from alacena.engine.api.inspection import InspectionVerbs
 from alacena.engine.api.many import ManyVerbs
 from alacena.ledger.ledger import Ledger
@@ -275,7 +276,7 @@ def verbs_of(*kinds):
 
 
 def test_a_handle_has_every_verb_of_a_cache_with_its_keywords():
-    verbs = verbs_of(InspectionVerbs, BlockVerbs, CoordinationVerbs, ManyVerbs, Cache)
+    verbs = verbs_of(InspectionVerbs, BlockVerbs, CoordinationVerbs, ManyVerbs, EntryVerbs, Cache)
     assert {"get", "load", "write", "reading", "ttl", "locks", "ledger"} <= set(verbs)
     for name in set(verbs) - OF_THE_WHOLE_CACHE:
         ours = vars(Tenant)[name]
@@ -291,7 +292,7 @@ def test_the_ledger_of_a_handle_takes_what_the_ledger_does():
 
 
 def test_no_public_verb_hides_its_keywords():
-    for name, verb in verbs_of(Cache, InspectionVerbs, BlockVerbs, ManyVerbs, Tenant).items():
+    for name, verb in verbs_of(Cache, InspectionVerbs, BlockVerbs, ManyVerbs, EntryVerbs, Tenant).items():
         if inspect.isfunction(verb):
             kinds = {p.kind for p in inspect.signature(verb).parameters.values()}
             assert inspect.Parameter.VAR_KEYWORD not in kinds, name

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from alacena.engine.base.errors import ServerReplyError
 from alacena.engine.remote.local.generic import type_name
-from alacena.engine.remote.local.keyspace import OK, Keyspace, command, integer
+from alacena.engine.remote.local.keyspace import OK, Keyspace, command, integer, no_keys
 from alacena.engine.remote.local.sorted_set import SortedSet
 from alacena.engine.remote.local.sorted_sets import parse_bound
 
@@ -66,3 +66,11 @@ def zcount(space: Keyspace, words: list[bytes]) -> Reply:
 def type_(space: Keyspace, words: list[bytes]) -> Reply:
     """Return the type of a key's value."""
     return type_name(space, words[0])
+
+
+@command("FLUSHALL", 0, 1, keys=no_keys)
+def flushall(space: Keyspace, words: list[bytes]) -> Reply:
+    """Delete everything."""
+    for key in list(space.names()):
+        space.delete(key)
+    return OK

@@ -26,6 +26,7 @@ from alacena.ledger.ledger import Ledger
 from alacena.ledger.relay import Relay
 from alacena.ledger.spool import Spool
 from tests.integration.coordination.stand import LossyStore, PlainKeys
+from tests.simulator import keyspace_commands  # noqa: F401 - registers commands that the library does not send
 from tests.waiting import until
 
 if TYPE_CHECKING:

@@ -184,12 +184,12 @@ async def test_pauses_times_every_step_of_both_processes(server: Server, monkeyp
         monkeypatch.setattr(f"bench.scenarios.pauses.{name}", value)
     result = await trial("pauses", server)
     entries, tenants, collected, each = result.tables
-    assert [row.role for row in entries.rows] == ["floor", *["ours"] * 7]
+    assert [row.role for row in entries.rows] == ["floor", *["ours"] * 8]
     assert len(tenants.rows) == 6
     assert [row.name for row in collected.rows[:2]] == ["alacena, Cache.set_many", "dict"]
     assert collected.cell("dict", "bytes over a dict") == 0
     assert len(each.rows) == 1
-    assert len(result.bars) == 7 + 7 + 6
+    assert len(result.bars) == 8 + 7 + 6
 
 
 def test_a_watch_takes_collections_off_a_step() -> None:

@@ -140,6 +140,25 @@ def zremrangebyscore(space: Keyspace, words: list[bytes]) -> Reply:
     return len(gone)
 
 
+@command("ZPOPMIN", 1, 2)
+def zpopmin(space: Keyspace, words: list[bytes]) -> Reply:
+    """Takes the members of lowest score: ``[member, score]``, or a list of such pairs where a count is given."""
+    wrong = "ERR value is out of range, must be positive"
+    count = integer(words[1], wrong) if len(words) > 1 else 1
+    if count < 0:
+        raise ServerReplyError(wrong)
+    members = space.get(words[0], SortedSet)
+    if members is None:
+        return []
+    taken = members.slice(0, count)
+    for _, member in taken:
+        members.discard(member)
+    if taken:
+        space.mark_changed(words[0])
+    pairs = [[member, score] for score, member in taken]
+    return pairs if len(words) > 1 else pairs[0]
+
+
 def _list_pairs(pairs: list[tuple[float, bytes]], *, with_scores: bool) -> Reply:
     return [[member, score] for score, member in pairs] if with_scores else [member for _, member in pairs]
 

@@ -1,4 +1,4 @@
-"""A Postgres of one's own. For scripts that replay what a stranger saw; the tests take it from `proving.servers`."""
+"""A Postgres, for scripts that replay a stranger's case; tests take it from `proving.servers`."""
 
 from proving.servers.postgres import Postgres
 

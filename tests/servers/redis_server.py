@@ -1,4 +1,4 @@
-"""A Redis or Valkey of one's own. For scripts that replay what a stranger saw; the tests take it from `proving.servers`."""
+"""A Redis or Valkey, for scripts that replay a stranger's case; tests take it from `proving.servers`."""
 
 from proving.servers.redis_server import RedisServer
 

@@ -1,4 +1,4 @@
-"""One command to a server, without a client. For scripts that replay what a stranger saw; the tests take it from `proving.servers`."""
+"""One command to a server, for scripts that replay a stranger's case; tests take it from `proving.servers`."""
 
 from proving.servers.resp import call
 

@@ -1,4 +1,4 @@
-"""A cluster, and servers behind Sentinel, of one's own. For scripts that replay what a stranger saw; the tests take it from `proving.servers`."""
+"""A cluster, and servers behind Sentinel, for scripts that replay a stranger's case; tests take them from `proving.servers`."""
 
 from proving.servers.topology import RedisCluster, RedisSentinel
 

@@ -28,6 +28,7 @@ class _Line:
         """Gives a place to who waits longest."""
         while self.waiting:
             turn = self.waiting.popleft()
+            # One that was cancelled or hurried needs no place.
             if not turn.done():
                 turn.set_result(True)
                 return

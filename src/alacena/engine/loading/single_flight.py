@@ -121,6 +121,7 @@ class Flight:
             return
         first = 0 if taken else 1
         outcomes = [outcome] * len(waiting)
+        # Before the flight ends: if a copy raises, those who wait must still be there to be told by `fail`.
         outcomes[first:] = [_copy(copy, outcome) for _ in waiting[first:]]
         self._end()
         for waiter, private in zip(waiting, outcomes, strict=True):
@@ -148,6 +149,7 @@ class Flight:
         load = None if behind else current_call()
         self._waiters[waiter] = load
         waiter.add_done_callback(self._left)
+        # The flight may wait for a place in the tenant's limit that this very load has.
         if load is not None and self.hurry is not None:
             self.hurry()
         return waiter
@@ -155,6 +157,7 @@ class Flight:
     def _left(self, waiter: asyncio.Future[Any]) -> None:
         self._waiters.pop(waiter, None)
         if waiter.cancelled() and not self._waiters and not self._over and self.task is not None:
+            # Over before its task has ended: a caller that comes now must not join what is being cancelled.
             self._over = True
             _cancel(self.task)
 

@@ -74,6 +74,7 @@ class SourceBackoff:
             pause_s = jitter(asked_s, _SPREAD, chance) or 0.0
         if not pause_s:
             return
+        # Taken out first: the dict's order is that of the failures, and the oldest is forgotten if there are too many.
         self._source_backoff.pop(entry, None)
         trace = None if error is None else error.__traceback__
         self._source_backoff[entry] = _Pause(
@@ -130,6 +131,7 @@ def told_pause(error: BaseException, environment: Environment) -> float | None:
     """
     told_s = pause(getattr(error, "retry_after", None))
     response = getattr(error, "response", None)
+    # Other answers may carry the header too: in a redirect it says nothing of the source's trouble.
     if told_s is not None or getattr(response, "status_code", None) not in _TOO_MANY:
         return told_s
     try:

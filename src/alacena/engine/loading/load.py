@@ -381,6 +381,7 @@ class SourceCall:
         call, load = self._before
         LOAD.reset(load)
         _CALL.reset(call)
+        # A task that the source left behind reads on, and what it reads then is no part of the value.
         self.context.reads.close()
         for carrier in self.carriers:
             carrier.retry_after_s = self.context.retry_after

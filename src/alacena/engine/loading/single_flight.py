@@ -290,6 +290,7 @@ class SingleFlight:
         """Starts a load; it replaces a flight that takes no waiters any more, or is ``alone`` beside it."""
         flight = self.solo() if alone else self.register(entry)
         flight.task = task = asyncio.get_running_loop().create_task(load(flight))
+        # The loop refers to its tasks weakly: one that nothing else holds may be collected while it runs.
         self._tasks.add(task)
 
         def forget(task: asyncio.Task[Any]) -> None:
@@ -386,6 +387,7 @@ class SingleFlight:
             await finish(left, 0.0)
 
     def _forget(self, entry: bytes, flight: Flight) -> None:
+        # Only itself: the next flight of the entry may have taken its place.
         if self._flights.get(entry) is flight:
             del self._flights[entry]
         elif (aside := self._aside.get(entry)) is not None and flight in aside:

@@ -131,7 +131,6 @@ def told_pause(error: BaseException, environment: Environment) -> float | None:
     """
     told_s = pause(getattr(error, "retry_after", None))
     response = getattr(error, "response", None)
-    # Other answers may carry the header too: in a redirect it says nothing of the source's trouble.
     if told_s is not None or getattr(response, "status_code", None) not in _TOO_MANY:
         return told_s
     try:

@@ -92,8 +92,8 @@ def _unzstd(packed: memoryview, declared: int) -> bytes | None:
     zstd = _zstd()
     if zstd is None:
         raise EntryError("The entry is compressed with zstd: install alacena[zstd] to read it.", "compression")
-    # A frame names the window that it wants, and that is allocated before a byte comes out. None needs a window
-    # larger than its content. zstd takes no bound below the smallest.
+    # A frame names the window that it wants, and that is allocated before a byte comes out. No frame needs a
+    # window larger than its content. zstd takes no bound below the smallest.
     window_log = max(_SMALLEST_WINDOW_LOG, declared.bit_length())
     try:
         stream = zstd.ZstdDecompressor(options={zstd.DecompressionParameter.window_log_max: window_log})

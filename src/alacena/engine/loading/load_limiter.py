@@ -93,7 +93,7 @@ class LoadLimiter:
     @staticmethod
     async def _turn(line: _Line, flights: Sequence[Flight]) -> bool:
         """Waits for a place, or for another load to wait for this one; whether there is a place to give back."""
-        # Nobody is overtaken: `give` frees a place only if no load waits for one.
+        # This overtakes no load that waits: `give` frees a place only if none does.
         if line.free:
             line.free -= 1
             return True

@@ -67,6 +67,7 @@ def install_as_common() -> None:
         )
         raise UsageError(msg)
     if not any(isinstance(finder, _Alias) for finder in sys.meta_path):
+        # Before the finder for sys.path, which would take a directory called common that happens to lie there.
         sys.meta_path.insert(0, _Alias())
     importlib.import_module(_THERE)
 

@@ -114,6 +114,7 @@ PROCESS = Process()
 
 def _forget_parents_cache() -> None:
     """Forgets the parent's cache in a forked child: its connections, loop and tasks are not ours."""
+    # At the fork the parent's lock may have been held by a thread that the child does not have.
     PROCESS.turn = Lock()
     PROCESS.opening, PROCESS.closing = None, Closing()
     PROCESS.tasks = set()
@@ -194,6 +195,7 @@ async def opened() -> Cache:
         opening = PROCESS.opening
     if abandoned is not None:
         _log.info("the process-wide cache is opened anew: the event loop that it was opened on has ended")
+        # Outside of the lock: this waits, and a thread that wants the lock meanwhile would stand still with its loop.
         await abandoned.close()
     return await asyncio.shield(opening)
 
@@ -220,13 +222,17 @@ async def close(*, timeout_s: float = 5.0) -> None:
             PROCESS.abandon()
             await cache.close(timeout_s=timeout_s)
             return
+        # Before the closing begins: a new caller must not be given a cache that is being taken apart.
         PROCESS.hold(None, None)
         PROCESS.closing.begin(cache, _close(cache, timeout_s))
+    # Also if no cache is held: an earlier close, whose caller was cancelled, may still be under way.
     await PROCESS.closing.wait()
 
 
 async def _close(cache: Cache, timeout_s: float) -> None:
+    # The tuple is taken now: a cache that is opened while this one closes has tasks of its own, which must run on.
     tasks = partial(finish, tuple(PROCESS.tasks), 0.0)
+    # The last one runs first: renewals and the watch, then the cache, then Supabase, which loads may still ask.
     await take_apart((close_supabase_clients, partial(cache.close, timeout_s=timeout_s), tasks), Deadline(timeout_s))
 
 
@@ -256,6 +262,7 @@ def default_ttl(data_type: str) -> float | None:
 
 
 async def _open(loop: asyncio.AbstractEventLoop) -> Cache:
+    # Imported at the first opening: at the top, importing any helper of this package would load the whole engine.
     from alacena.engine import Cache, Policy, Settings
 
     guide = {data_type: Policy(ttl=ttl) for data_type, ttl in DEFAULT_TTL_MAPPING.items()}
@@ -273,6 +280,7 @@ async def _open(loop: asyncio.AbstractEventLoop) -> Cache:
         PROCESS.hold(cache, loop)
         own(_watch(cache))
     finally:
+        # Another loop may have abandoned this opening and begun its own, which must not be forgotten.
         if PROCESS.opening is asyncio.current_task():
             PROCESS.opening = None
     return cache
@@ -281,6 +289,7 @@ async def _open(loop: asyncio.AbstractEventLoop) -> Cache:
 async def _watch(cache: Cache) -> None:
     """Ends with the loop, and let memory answer no more from then on."""
     try:
+        # Nobody completes it: asyncio.run() cancels the task with all that are left, just before it closes the loop.
         await asyncio.get_running_loop().create_future()
     finally:
         if PROCESS.cache is cache:

@@ -146,6 +146,7 @@ async def track_token_usage(
             cost=cost,
         )
     except (AlacenaError, ValueError, TypeError, AttributeError) as error:
+        # Outside of a source an error loses nothing. TypeError and AttributeError: parts may be any object.
         if not in_source():
             raise
         what = f"{tokens!r:.80} tokens of {model!r:.80} under {idempotency_key!r:.80}"
@@ -213,6 +214,7 @@ async def track_query(
             raise ValueError(
                 f"{missing} must be an integer, not {given[missing]!r:.80}: pass what the provider reported"
             )
+        # The answer is paid for, and is not lost for a figure that its provider left out.
         given[missing] = 0
     return await track_token_usage(
         tenant_id,

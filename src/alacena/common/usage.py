@@ -37,6 +37,7 @@ def parts_of(usage: Any) -> dict[str, Any] | None:
     """
     if usage is None:
         return None
+    # The first name of each row is the ledger's own: a dict with no other name of these is parts already, and is kept.
     known = [name for names in _NAMES.values() for name in names[1:]]
     if isinstance(usage, Mapping) and not any(name in usage for name in known):
         return dict(usage)

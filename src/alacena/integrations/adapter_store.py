@@ -103,6 +103,7 @@ class AdapterStore:
     def _forget(self, keys: Sequence[Key]) -> tuple[list[str], Scope]:
         names, scope = self._names(keys), self._scope()
         if self._steps is not None:
+            # Others may wait for what this code was to store. It deletes the key instead, so they are let go.
             for name in names:
                 self._steps.forget(name, scope)
         return names, scope
@@ -111,4 +112,5 @@ class AdapterStore:
         return [self._name(key) for key in keys]
 
     def _name(self, key: Key) -> str:
+        # As a JSON list: with any sign as a separator, parts that hold the sign could make one name of two keys.
         return json.dumps([self._namespace, *key])

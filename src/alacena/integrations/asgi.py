@@ -135,6 +135,7 @@ class TenantMiddleware:
     async def _caller(self, scope: ASGIScope) -> Caller | None:
         if self._is_public(scope):
             return None
+        # Not asked on a public path: `who` may raise for a request without a token, such as a health check.
         named = self._who(scope)
         if inspect.isawaitable(named):
             named = await named
@@ -161,6 +162,7 @@ class TenantMiddleware:
 async def _answer(send: Send, status: int) -> None:
     body = json.dumps({"detail": _REFUSAL}).encode()
     headers = [(b"content-type", b"application/json"), (b"content-length", b"%d" % len(body))]
+    # A shared cache that kept the refusal would give it to callers who have a tenant.
     headers.append((b"cache-control", b"no-store"))
     if status == 401:
         headers.append((b"www-authenticate", b"Bearer"))

@@ -69,6 +69,7 @@ class Bridge:
         try:
             ready.result()
         except BaseException:
+            # An interrupt of this wait would leave a thread whose cache nobody closes.
             self.stop()
             raise
         return self
@@ -129,6 +130,7 @@ class Bridge:
         except CancelledError:
             raise _make_stopped_error() from None
         except BaseException:
+            # After an interrupt nobody waits for the verb. After an error of its own this changes nothing.
             future.cancel()
             raise
 
@@ -155,6 +157,7 @@ class Bridge:
             return await asyncio.wrap_future(future)
         except asyncio.CancelledError:
             task = asyncio.current_task()
+            # A bridge that stops cancels the verb alone: a cancellation of this task shows in cancelling().
             if future.cancelled() and task is not None and not task.cancelling():
                 raise _make_stopped_error() from None
             raise
@@ -239,6 +242,7 @@ class _Window:
         answer: Future[Any] = Future()
         # The context of the load goes along, so that what the source reads from the cache is noted for its value.
         self._asked.put((copy_context(), arguments, answer))
+        # After the put: close() sets the flag first and empties the queue then, so one of the two refuses this request.
         if self._closed:
             self._refuse()
         return await asyncio.wrap_future(answer)
@@ -248,12 +252,14 @@ class _Window:
         outcome.add_done_callback(lambda _: self._asked.put(None))
         while (asked := self._asked.get()) is not None:
             context, arguments, answer = asked
+            # The load was cancelled before its turn came, and needs no answer.
             if not answer.set_running_or_notify_cancel():
                 continue
             try:
                 made = context.run(self._source, *arguments)
             except Exception as error:  # noqa: BLE001 - the source's fault is the load's
                 answer.set_exception(error)
+            # An interrupt is this thread's own. The load, which others may have joined, hears that the thread has gone.
             except BaseException:
                 answer.set_exception(_make_gone_error())
                 raise
@@ -325,6 +331,7 @@ def _on_this_loop(source: Callable[..., Awaitable[Any]]) -> Ask:
     async def hop(*arguments: Any) -> Any:
         if asyncio.get_running_loop() is home:
             return await source(*arguments)
+        # The task there has a copy of this context, the load's: what the source reads is noted for its value.
         return await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(ask(*arguments), home))
 
     return hop

@@ -76,6 +76,7 @@ class Caller:
             msg = f"{self.tenant_id!r:.80} is no tenant that a caller can work for"
             raise MissingTenantError(msg)
         checked = Scope(**{field.name: getattr(self, field.name) for field in fields(self)})
+        # Scope has checked each id and made text of it. The class is frozen: there is no other way to set it.
         for field in fields(self):
             object.__setattr__(self, field.name, getattr(checked, field.name))
 
@@ -168,6 +169,7 @@ def current_scope() -> Scope:
 
 def scope_for(tenant_id: str) -> Scope:
     """Returns the scope of what the ambient user may see in a tenant, which need not be the ambient one."""
+    # Permissions in one tenant say nothing about what the same user may see in another.
     permissions = ambient_permissions() if tenant_id == get_current_tenant_id() else None
     return Scope(tenant_id, user_id=user_of_code(), permissions=permissions)
 

@@ -85,6 +85,7 @@ def _result(future: Future[T], timeout_s: float | None) -> T:
     try:
         return future.result(timeout_s)
     finally:
+        # After a timeout or an interrupt nobody waits for the work. If it is done, this changes nothing.
         future.cancel()
 
 
@@ -135,6 +136,7 @@ def install(**configuration: Any) -> None:
     signals.task_postrun.connect(_end, weak=False, dispatch_uid=_UID)
     signals.worker_process_init.connect(_open, weak=False, dispatch_uid=_UID)
     signals.worker_process_shutdown.connect(_close, weak=False, dispatch_uid=_UID)
+    # Only prefork sends worker_process_shutdown: other pools have the cache in the worker's own process.
     signals.worker_shutdown.connect(_close, weak=False, dispatch_uid=_UID)
 
 
@@ -167,6 +169,7 @@ def _begin(*, task_id: str, task: Any, **_: Any) -> None:
         return
     serving = Serving(ids_in({**(request.headers or {}), **vars(request)}))
     serving.__enter__()
+    # By the task: a pool of threads or greenlets runs several at one time.
     _SERVED[task_id] = serving
 
 

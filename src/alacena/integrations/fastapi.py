@@ -75,6 +75,8 @@ def works_for(who: Callable[..., Any]) -> Callable[..., AsyncIterator[Caller]]:
         HTTPException: 401, on a request whose dependency names no tenant.
     """
 
+    # Async though it awaits nothing: FastAPI runs a sync dependency in a thread with a copy of the context, and the
+    # endpoint would not see what is set there.
     async def work(named: Any = Depends(who)) -> AsyncIterator[Caller]:  # noqa: B008 - how a dependency is named
         try:
             caller = Caller.of(named)

@@ -118,6 +118,7 @@ class AlacenaStorage(AsyncBaseStorage):
             async for chunk in source:
                 size += len(chunk)
                 if kept is not None and self.max_stream_size is not None and size > self.max_stream_size:
+                    # Only the copy is given up: the response is delivered to its end.
                     kept = None
                 if kept is not None:
                     kept.append(bytes(chunk))
@@ -141,6 +142,7 @@ class AlacenaStorage(AsyncBaseStorage):
         cache = await self._get_cache()
         set_one = partial(cache.set, tenant_id=scope) if began is None else began.set
         try:
+            # The response first and the list that names it after: a reader of the list finds what it names.
             if not await set_one(RESPONSE, str(entry.id), value, ttl=lives):
                 return
             others = await cache.get(VARIANTS, key, scope, default=[], search_hierarchy=False)

@@ -108,6 +108,7 @@ def load_objects(stored: bytes, allowed: Iterable[type[Serializable]] = ()) -> A
     Raises:
         ValueError: Something else is in it.
     """
+    # LangChain warns at each load that it is beta: an error in programs that turn warnings into errors.
     with suppress_langchain_beta_warning():
         return loads(stored.decode(), allowed_objects=(*_ALLOWED, *allowed))
 
@@ -181,6 +182,7 @@ class LangChainCache(BaseCache):
         if stored is None:
             return None
         try:
+            # A list and no other sequence: LangChain takes anything else for a miss.
             generations: list[Generation] = load_objects(stored, self._allowed)
         except (ValueError, TypeError, KeyError, AttributeError, NotImplementedError):
             # of another version, of an allow-list that has become shorter, or none of ours
@@ -189,6 +191,7 @@ class LangChainCache(BaseCache):
             return None
         for generation in generations:
             if isinstance(generation, ChatGeneration):
+                # Made anew at each load, so it may be changed: LangChain itself changes the hits of chat models.
                 generation.message = mark_cached(generation.message)
         return generations
 

@@ -74,6 +74,7 @@ class CachedModelCalls(AgentMiddleware[Any, Any, Any]):
         async def source(context: LoadContext) -> bytes:
             return call.keep(await handler(request), context)
 
+        # A response that cannot be stored is for its own caller alone: those who waited ask the model too.
         return call.answer(await self._access.load(source, self._verb(request))) or await handler(request)
 
     def wrap_model_call(
@@ -114,6 +115,7 @@ def name_of(request: ModelRequest[Any]) -> str:
     return digest(
         type(request.model).__qualname__,
         request.model._get_llm_string(),
+        # A message from the cache has a mark and no id, and must name the same call as the model's own.
         dumps([without_usage(message) for message in messages]),
         [tool if isinstance(tool, dict) else convert_to_openai_tool(tool) for tool in request.tools],
         request.tool_choice,

@@ -193,6 +193,7 @@ class _Backend(BaseCache):
             if scope not in inputs.readings:
                 begin = self._access.call(lambda cache: self._begin(cache, scope))
                 inputs.readings[scope] = asyncio.get_running_loop().create_task(begin)
+            # Shielded: all inputs of the call share it, and one that is cancelled must not end it for the others.
             await asyncio.shield(inputs.readings[scope])
         return None
 

@@ -91,6 +91,7 @@ class CachedTransform(TransformComponent):
                 made |= batch.keep(group, await self.transform.acall(batch.copy_nodes(group), **kwargs))
             return made
 
+        # One load for each document: all that a load brings ends with the documents that are named for it.
         loads = [self._access.load(source, self._verb(ids, one)) for one, ids in batch.by_document().items()]
         kept: dict[str, Any] = {}
         for found in await asyncio.gather(*loads):
@@ -133,6 +134,7 @@ class _NodeBatch:
         told = [kind.__module__, kind.__qualname__, cached.transform.to_dict(), cached.version, kwargs]
         shown = {node.node_id: self._copy_node(node) for node in self._nodes}
         self._names = [digest(told, _content(shown[node.node_id])) for node in self._nodes]
+        # Backwards, so that of several nodes with one content the first is the one that stays.
         self._shown_by_name = {
             name: shown[node.node_id] for name, node in zip(reversed(self._names), reversed(self._nodes), strict=True)
         }

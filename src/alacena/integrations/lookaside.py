@@ -42,6 +42,7 @@ class _Miss:
         self.claim = given
         note_claim(cache, given)
         self._give_up = finalize(self, _close_behind, asyncio.get_running_loop(), given)
+        # When the interpreter ends, no loop is left on which a claim could be closed.
         self._give_up.atexit = False
 
     @property
@@ -134,6 +135,7 @@ class LookAside:
                 lambda cache: self._look(cache, ids, scope, own, misses, document_ids, may_wait=may_wait)
             )
         finally:
+            # After an error or a cancellation too: only claims that are noted end with this task.
             self._note(scope, misses)
 
     def look_now(
@@ -207,6 +209,7 @@ class LookAside:
         *,
         may_wait: bool,
     ) -> dict[str, Any]:
+        # It asks again, so it has not stored: a claim of its own would let it wait for itself.
         for miss in own:
             if miss.claim is not None:
                 await miss.claim.close()

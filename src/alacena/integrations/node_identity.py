@@ -51,6 +51,7 @@ class Maker:
         """
         nodes = [json_to_doc(one) for one in written]
         ids = {node.node_id: self._id(node.node_id, asker) for node in nodes}
+        # All new ids are known by now: nodes of one outcome refer to each other, also to later ones.
         for node in nodes:
             node.relationships = self._relations(node, asker, ids)
             node.node_id = ids[node.node_id]

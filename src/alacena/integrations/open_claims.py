@@ -8,6 +8,7 @@ from weakref import WeakKeyDictionary, WeakSet
 if TYPE_CHECKING:
     from alacena.engine import Cache, Claim
 
+# Weak on both sides: a claim ends when nobody holds it any more, so a note of it must not hold it.
 _CLAIMS: Final[WeakKeyDictionary[Cache, WeakSet[Claim]]] = WeakKeyDictionary()
 
 

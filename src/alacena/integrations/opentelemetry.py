@@ -72,6 +72,7 @@ def _durations(cache: Cache, part: str, _: CallbackOptions) -> Iterator[Observat
             yield Observation(one.count, attributes)
         else:
             below = 0
+            # Not strict: there is one count more, of what took longer than all bounds, and `count` has that.
             for bound, count in zip(one.bounds_s, one.counts, strict=False):
                 below += count
                 yield Observation(below, {**attributes, "le": repr(bound)})

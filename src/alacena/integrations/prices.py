@@ -73,6 +73,7 @@ class ModelPrice:
             if tokens and usd is None:
                 return None
             total += tokens * (usd or Decimal(0))
+        # Rounded once, at the end: parts that are rounded one by one do not add up.
         return _nano(total / _PER)
 
 
@@ -86,6 +87,7 @@ class PriceTable:
 
     def __init__(self, rows: Iterable[ModelPrice], otherwise: Prices | None = None) -> None:
         self._rows: dict[str, list[ModelPrice]] = {}
+        # The newest first: the first row that holds on a day is then the one that counts.
         for row in sorted(rows, key=lambda row: row.since, reverse=True):
             self._rows.setdefault(row.model, []).append(row)
         self._otherwise = otherwise

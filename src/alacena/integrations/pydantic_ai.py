@@ -86,6 +86,7 @@ class CachedModelRequests(AbstractCapability[Any]):
             return ModelMessagesTypeAdapter.dump_json([own[0]])
 
         stored = await Access(self.cache).load(source, self._verb(request_context))
+        # Nothing of our own means that another run has paid for it, now or before.
         return own[0] if own else _mark(stored)
 
     def _verb(self, request: ModelRequestContext) -> Callable[[Cache, Ask], Coroutine[Any, Any, bytes]]:

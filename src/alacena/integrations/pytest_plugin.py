@@ -42,6 +42,7 @@ def alacena_events() -> RecordingObserver:
 @pytest.fixture
 def alacena_tenant(request: pytest.FixtureRequest) -> str:
     """Returns a tenant of this test alone; make it ambient with ``with Context(alacena_tenant)``."""
+    # Not hash(): it differs from process to process, and so from one run of a test to the next.
     return f"tenant-{zlib.crc32(request.node.nodeid.encode()):08x}"
 
 
@@ -128,6 +129,7 @@ def alacena_server() -> Iterator[str]:
         yield loop.run_until_complete(start())
     finally:
         loop.run_until_complete(cache.close())
+        # asyncio.run() would do this: a loop that is run by hand leaves the threads of its executor behind.
         loop.run_until_complete(loop.shutdown_default_executor())
         loop.close()
 

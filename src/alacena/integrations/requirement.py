@@ -31,6 +31,7 @@ def require_extra(module: str, extra: str, *ranges: tuple[str, str, str]) -> Ite
             if not _numbers(lowest) <= _numbers(version(name)) < _numbers(ceiling)
         ]
         if not wrong:
+            # The imports of the block raise here.
             yield
     except (PackageNotFoundError, ImportError) as error:
         raise _make_error(module, extra, wanted) from error

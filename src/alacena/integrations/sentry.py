@@ -53,6 +53,7 @@ class SentryObserver:
         key = self._key(event.data_type, event.resource_id)
         ended = datetime.now(UTC)
         started = ended - timedelta(seconds=event.latency_s)
+        # The event comes when the read is over, so the span is told when it began and when it ended.
         span = parent.start_child(op="cache.get", name=key, origin="auto.cache.alacena", start_timestamp=started)
         span.set_data("cache.hit", event.source in {"cache", "stale"})
         span.set_data("cache.key", [key])

@@ -163,6 +163,7 @@ class CommitHooks:
                 _get_pending(session).update(_endings(row, rule, replaced))
 
     def _collect(self, session: Session, _: object) -> None:
+        # SQLAlchemy lists a row as dirty once an attribute was set, even to the value that it had.
         changed = [row for row in session.dirty if session.is_modified(row)]
         for row in (*session.new, *changed):
             self._collect_one(session, row)
@@ -201,8 +202,10 @@ class CommitHooks:
     def _wait(self, endings: set[Ending]) -> None:
         """Waits in a hook, which is synchronous: in an AsyncSession by its greenlet, in a thread by the cache's loop."""
         try:
+            # If there is no greenlet, this closes the coroutine: each of the other ways makes its own.
             await_only(self._invalidate(endings))
         except MissingGreenlet:
+            # Not get_running_loop(): a thread without a loop is the usual case here, and no error.
             here = asyncio._get_running_loop()
             if here is self._loop:  # nothing can be awaited here: it begins as soon as the loop runs again
                 task = here.create_task(self._invalidate(endings))
@@ -412,6 +415,7 @@ def statement_id(statement: Select[Any], engine: AsyncEngine) -> str:
         raise InvalidKeyError(
             "this statement cannot be told from others: a type or a construct in it says cache_ok=False or nothing"
         )
+    # render_postcompile writes a list of IN out, so that its length and its values are in what is hashed.
     compiled = statement.compile(dialect=engine.dialect, compile_kwargs={"render_postcompile": True})
     schemas = statement.get_execution_options().get("schema_translate_map")
     parts: tuple[Hashable, ...] = (
@@ -420,6 +424,7 @@ def statement_id(statement: Select[Any], engine: AsyncEngine) -> str:
         engine.url.database,
         str(compiled),
         tuple((name, _stable(value)) for name, value in sorted(compiled.params.items())),
+        # The same SQL has other results if the types of its columns read them otherwise.
         tuple((str(column.key), _type_form(column.type)) for column in statement.selected_columns),
         None if not schemas else tuple(sorted((str(of), str(to)) for of, to in schemas.items())),
     )

@@ -48,6 +48,7 @@ def _describe(value: Any) -> Any:
         return ["set", *sorted(digest(one) for one in value)]
     if isinstance(value, type) or callable(getattr(value, "__func__", value)):
         name = f"{getattr(value, '__module__', None)}.{getattr(value, '__qualname__', '<')}"
+        # Lambdas and functions inside others have <lambda> or <locals> in their names, and may share them.
         if "<" not in name:
             return ["name", name]
     if callable(dump := getattr(value, "model_dump", None)):

@@ -41,6 +41,7 @@ class TenantMiddleware(TaskiqMiddleware):
     def pre_execute(self, message: TaskiqMessage) -> TaskiqMessage:
         """Makes the ids of a message ambient for its task."""
         serving = Serving(ids_in(message.labels))
+        # taskiq calls this in the task that runs the job: the ids are ambient in the job, and end with that task.
         serving.__enter__()
         _SERVING.set(serving)
         return message

@@ -68,6 +68,7 @@ def read_usage(usage: Any) -> TokenCounts | None:
         return _inclusive(usage, "prompt_tokens", "completion_tokens")
     if _field(usage, "input_tokens") is None:
         return None
+    # Both providers say input_tokens. OpenAI's responses say the total or the details too, Anthropic's neither.
     if _field(usage, "total_tokens") is not None or _field(usage, "input_tokens_details") is not None:
         return _inclusive(usage, "input_tokens", "output_tokens")
     return TokenCounts(

@@ -100,6 +100,7 @@ class _Batch:
     @staticmethod
     def make(ids: Sequence[str], vectors: Sequence[Any]) -> dict[str, Any]:
         vectors = list(vectors)
+        # Not `not vector`: the truth value of an array of several numbers is an error.
         if len(vectors) != len(ids) or any(vector is None or len(vector) == 0 for vector in vectors):
             raise ValueError(
                 f"the embedding model got {len(ids)} texts and returned {len(vectors)} vectors, or an empty one: it "
@@ -116,7 +117,9 @@ def _keep(vector: Any) -> Any:
         import numpy as np
     except ImportError:
         return _finite([float(number) for number in vector])
+    # A copy even of float32: it is made read-only below, and the model's own array must stay writable.
     array = np.array(vector, dtype=np.float32)
+    # After the conversion: a number that no float32 can hold has become infinite by now.
     _finite(array.tolist())
     array.setflags(write=False)
     return array

@@ -131,6 +131,7 @@ async def get_with_cache_aside(
     ):
         try:
             if agent_id is None and conversation_id is None and collection_id is None:
+                # The slot is judged by the latency's first instant: a hit reads the clock twice in all.
                 slot = PROCESS.peek_entry((tenant, data_type, resource_id), started)
             else:
                 ident = (tenant, data_type, resource_id, agent_id, conversation_id, collection_id)
@@ -149,7 +150,9 @@ async def get_with_cache_aside(
         msg = "give serializer= and deserializer= together: with one of them, a hit is of another type than a miss"
         raise TypeError(msg)
     sources = _Sources(fetch_from_db_func, generate_func, serializer, depends_on)
+    # Inside a generator the ambient tenant is an object. It equals no key, so memory has missed, and is settled here.
     scope = scope_of(settle_value(tenant), agent_id, conversation_id, collection_id, user_id, permissions)
+    # None is the guide's word for the type's own duration in this function. In CacheManager.set it means for ever.
     read = _Read(data_type, SourceRequest(resource_id, scope, ctx), sources, UNSET if ttl is None else ttl, use_memory)
     value, metrics = await _read_checked(read, deserializer, validation_func)
     metrics["total_time_ms"] = (PROCESS.now() - started) * 1000.0
@@ -233,6 +236,7 @@ class _Read(NamedTuple):
         cache, started = await runtime.opened(), PROCESS.now()
         load = _Load(self.request, self.sources)
         entry = (self.data_type, self.request.resource_id, self.request.scope)
+        # If the sources fail now, the value that was refused must be gone all the same.
         await cache.delete(*entry)
         value = await cache.refresh(*entry, load, ttl=self.ttl)
         latency_s = PROCESS.now() - started
@@ -281,6 +285,7 @@ class _Load:
         """Asks the database, then the generator; ``None`` where neither has a value."""
         self.context = load
         fetch, generate = self.sources.fetch, self.sources.generate
+        # Both plans are made before either source is called: a function that cannot be a source costs no query.
         steps: list[tuple[SourceFunction, Plan, str, str]] = []
         if fetch is not None:
             steps.append((fetch, plan(fetch), SOURCE_SUPABASE, "db_check_time_ms"))
@@ -324,6 +329,7 @@ class _Load:
         except Exception as raised:  # noqa: BLE001 - code of the caller's runs, and the value was paid for
             stored, error = None, raised
         if stored is not None:
+            # For this load's own caller: if the deserializer fails, the value that was paid for is handed out.
             self.loaded = value
             return stored
         _log.warning("%s/%s is not cached: its serializer failed: %r", load.data_type, load.resource_id, error)
@@ -349,6 +355,7 @@ async def _read_checked(
     refused = error is not None or (
         validation_func is not None and lookup.hit and not await _answer(validation_func(value))
     )
+    # Only what was cached is asked for again: a value that has just been loaded would be paid for twice.
     if refused and lookup.hit:
         lookup, metrics, loaded = await read.ask_again()
         value, error = _deserialize(lookup.value, deserializer)

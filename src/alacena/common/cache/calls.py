@@ -44,6 +44,7 @@ class CallShape:
         self.name = f"{target.__module__}.{target.__qualname__}"
         self.function = function
         self.signature = inspect.signature(function)
+        # Callers see the parameters that a partial leaves open. The identity counts those that it binds as well.
         self._whole = inspect.signature(target)
         self._left_out = left_out
         self._more = next((p.name for p in self._whole.parameters.values() if p.kind is p.VAR_KEYWORD), None)
@@ -60,6 +61,7 @@ class CallShape:
         bound_kwargs: dict[str, Any] = {}
         layer: Any = self.function
         while isinstance(layer, functools.partial):
+            # From the outside in: positions bound inside come first, and keywords outside win, as in a call.
             bound_args, bound_kwargs = (*layer.args, *bound_args), {**layer.keywords, **bound_kwargs}
             layer = layer.func
         bound = self._whole.bind(*bound_args, *args, **{**bound_kwargs, **kwargs})
@@ -101,6 +103,7 @@ class CallShape:
         what = f"{self.name}: key= returned {key!r:.80}, "
         if key is None or inspect.isawaitable(key):
             if inspect.iscoroutine(key):
+                # Never awaited, it would warn at some later point, beside the error that says what is wrong.
                 key.close()
             raise InvalidKeyError(
                 f"{what}which would be one entry for all calls: write a plain function that returns an id"

@@ -80,6 +80,7 @@ def cached(
         raise TypeError('write @cached("data_type") or @cached(), with parentheses')
 
     def decorate(function: Callable[P, Coroutine[Any, Any, R]]) -> CachedFunction[P, R]:
+        # A text is iterable too, and its letters would be the tags.
         names = (tags,) if isinstance(tags, str) else tuple(tags)
         left_out = (ignore,) if isinstance(ignore, str) else tuple(ignore)
         shape = CallShape(function, frozenset((*_IGNORED, *left_out)))
@@ -143,6 +144,7 @@ class CachedFunction(Generic[P, R]):
             self._loader(args, kwargs, scope),
             ttl=self._ttl,
             tags=self._tags,
+            # The parameters of the scope are not in the id: an entry of a wider scope is the result of other arguments.
             search_hierarchy=False,
         )
         return cast("R", found.value)
@@ -212,6 +214,7 @@ class _BoundFunction:
         return isinstance(other, _BoundFunction) and self._cached is other._cached and self._instance is other._instance
 
     def __hash__(self) -> int:
+        # By identity, as bound methods do: the object may be unhashable, and two equal objects are still two.
         return hash((id(self._cached), id(self._instance)))
 
     def __getattr__(self, name: str) -> Any:
@@ -226,6 +229,7 @@ def _look_like(wrapper: Any, function: Any) -> None:
         target = target.func
     if hasattr(inspect, "markcoroutinefunction"):  # Python 3.12
         inspect.markcoroutinefunction(wrapper)
+    # Before Python 3.12 inspect reads the flag in __code__, and only of objects that have all of these.
     for name in (
         "__code__",
         "__defaults__",

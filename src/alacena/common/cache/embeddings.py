@@ -49,6 +49,8 @@ def _embedding_ids(
     """Returns the digest of what tells an embedding from the others, as a JSON list, behind the model's name."""
     # Without a use the list is one shorter: ids that were made before there was such a word stay as they are.
     what = [model_name, revision, dimensions, *(() if input_type is None else (input_type,))]
+    # The JSON of all but the text is the same for each: it is made once, and the text is closed into it. quoted()
+    # escapes what is not ASCII, so a lone surrogate in a text does not fail the encoding.
     shared = json.dumps(what, separators=(",", ":"))[:-1]
     return [f"{model_name}:{sha256(f'{shared},{quoted(text)}]'.encode()).hexdigest()}" for text in texts]
 
@@ -177,6 +179,7 @@ async def _found(
     cache: Cache, ids: list[str], scope: Scope, provider: _Provider, batch_size: int | None
 ) -> dict[str, Any]:
     """Returns the vectors by id; each portion of those that are missing is a load of its own, stored before the next."""
+    # Before anything is loaded: the length of the cached vectors is what new ones are compared with.
     known = await cache.peek_many(_TYPE, tuple(ids), scope)
     lengths = Counter(len(vector) for vector in known.values())
     provider.cached = provider.dimensions or (lengths.most_common(1)[0][0] if lengths else None)
@@ -197,8 +200,11 @@ async def _load(
     """Loads what is not known, and what has another length than the model's vectors have now."""
     for one in [one for one, vector in known.items() if len(vector) != provider.cached]:
         del known[one]
+        # Left in place, load_many would find it and answer with the wrong length again.
         await cache.delete(_TYPE, one, scope)
+    # A text that the provider left out is not asked for once more by the second pass.
     missing = [one for one in ids if one not in known and one not in provider.asked]
+    # range() refuses a step of 0, which is what nothing missing would give.
     step = batch_size or len(missing) or 1
     for start in range(0, len(missing), step):
         try:
@@ -257,6 +263,7 @@ class _Provider:
 
     async def __call__(self, ids: Sequence[str]) -> dict[str, Any]:
         """Returns the embeddings by id; without those that the provider left out, or that are no vectors."""
+        # Before the call: _doubt() picks a text that is not among these, which is one whose vector is cached.
         self.asked.update(ids)
         texts = [self._texts[one] for one in ids]
         vectors = await self._call_provider(texts)
@@ -294,7 +301,9 @@ class _Provider:
 
     async def _call_provider(self, texts: list[str]) -> Vectors:
         started = PROCESS.now()
+        # The tenant may have come as an argument alone: the provider's own code finds it here as the ambient one.
         with Context(self._tenant_id):
+            # A copy: if a provider sorted or emptied its list, vectors would be paired with other texts.
             answer = self._provider(list(texts))
             if inspect.isawaitable(answer):
                 answer = await answer

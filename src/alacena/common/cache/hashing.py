@@ -23,8 +23,10 @@ def generate_resource_id_hash(data: Any) -> str:
         TypeError: Something in it has no stable form, such as an object known by its address only.
     """
     if isinstance(data, str):
+        # A lone surrogate, as in text that was decoded wrongly, has an id as well and is no error.
         return hashlib.sha256(data.encode("utf-8", "surrogatepass")).hexdigest()
     stable = json.dumps(_stable(data), sort_keys=True, separators=(",", ":"))
+    # Without the prefix a structure would have the id of the text that is its JSON.
     return hashlib.sha256(b"\x00json\x00" + stable.encode()).hexdigest()
 
 
@@ -36,9 +38,11 @@ def _stable(value: Any) -> Any:
     if isinstance(value, list | tuple):
         return [_stable(item) for item in value]
     if isinstance(value, set | frozenset):
+        # Sorted as text: different types cannot be compared, and a set's own order differs by process.
         return {"set": sorted(json.dumps(_stable(item), sort_keys=True) for item in value)}
     if isinstance(value, bytes | bytearray | memoryview):
         return {"bytes": bytes(value).hex()}
+    # With the name of the type: str() of a date and a text can be equal.
     if isinstance(value, date | time | timedelta | Decimal | UUID):
         return {type(value).__name__: str(value)}
     msg = f"cannot hash a {type(value).__name__}: pass text, or what identifies it as text, numbers, lists and dicts"

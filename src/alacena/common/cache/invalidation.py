@@ -63,6 +63,8 @@ async def invalidate_coordinated(
     scope = {"agent_id": agent_id, "conversation_id": conversation_id, "collection_id": collection_id}
     wanted: list[dict[str, Any]] = [{"data_type": primary_data_type, "resource_id": primary_resource_id, **scope}]
     wanted += [dict(related) for related in related_invalidations or ()]
+    # _invalidate demands a data type. CacheManager.invalidate takes a missing one for all types, and a related dict
+    # that forgot it could end the whole tenant.
     counts = await asyncio.gather(*(_invalidate(tenant_id, **one) for one in wanted))
     METRICS.add(primary_data_type, METRIC_CACHE_INVALIDATION_COORDINATED, sum(counts))
     return _add_up(zip((str(one["data_type"]) for one in wanted), counts, strict=True))
@@ -103,6 +105,7 @@ async def invalidate_document_update(
     """
     known = metadata or {}
     tenant_id = tenant_of(tenant_id, ctx)
+    # Metadata comes with a document, often a stranger's: it may confirm the tenant and never chooses it.
     check_data({"metadata": known}, tenant_id)
     document_id = document_id or known.get("document_id") or None
     collection_id = collection_id or known.get("collection_id") or None
@@ -117,6 +120,7 @@ async def invalidate_document_update(
     if collection_id is not None:
         for data_type in ANSWER_TYPES:
             work[data_type] = CacheManager.invalidate(tenant_id, data_type, collection_id=collection_id)
+        # The second tag is on answers that were stored for no collection: they may rest on this one as well.
         work["undocumented"] = _end_known_tags(tenant_id, (collection_tag(collection_id), collection_tag(None)))
     names = [*work] if own is None else [*work, "dependents"]
     return _add_up(zip(names, await _together(own, work.values()), strict=True))
@@ -163,11 +167,13 @@ async def _together(own: Coroutine[Any, Any, int] | None, others: Iterable[Corou
 
     The engine tells whoever ended a document from those who read it before by the task that did it.
     """
+    # gather() makes tasks at once: the others run while ours is awaited.
     rest = asyncio.gather(*others)
     try:
         ended = [] if own is None else [await own]
         return [*await rest, *ended]
     finally:
+        # If ours failed or the caller was cancelled, nobody awaits the others. After a success this does nothing.
         rest.cancel()
 
 

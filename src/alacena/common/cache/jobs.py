@@ -19,9 +19,11 @@ from alacena.engine.base.scope import identifier, tenant_text
 if TYPE_CHECKING:
     from alacena.engine import Cache
 
+# A renewal that fails leaves time for another one before the lock lapses.
 _RENEW_RATIO: Final = 1 / 3
 
 
+# Not compared by value: it is a key of what belongs to this one taking, and a job's lock can be taken again.
 @dataclass(frozen=True, slots=True, eq=False)
 class _Held:
     """A job lock of this process."""
@@ -65,16 +67,20 @@ async def acquire_job_lock(job_id: str, tenant_id: str | None = None, expiry_sec
     """
     tenant, job_id = _job(job_id, tenant_id)
     cache = await runtime.opened()
+    # Made here and not by the lock: if the reply is lost, only a token that is known can give the lock back.
     name, token = f"{JOB_LOCK_PREFIX}:{job_id}", runtime.PROCESS.environment.token(16).hex()
     try:
         fence = await cache.locks.try_acquire(name, tenant_id=tenant, ttl_s=expiry_seconds, token=token)
     except (BackendError, asyncio.CancelledError):
+        # Either error may come after the server has granted the lock: it would be held for its whole expiry by nobody.
         cache.locks.withdraw(name, tenant_id=tenant, token=token, ttl_s=expiry_seconds)
         raise
     if fence is None:
         return False
     held = _Held(cache, name, tenant, token, fence, expiry_seconds, asyncio.current_task())
     _HELD[tenant, job_id] = held
+    # A new set: tasks that were started before keep the one that they inherited. Locks that are over are left out, or a
+    # task that takes one after another would keep them all.
     _TAKEN.set(frozenset((*(one for one in _TAKEN.get() if one in _RENEWALS), held)))
     _RENEWALS[held] = renewal = runtime.own(_renew(held, held.owner))
     renewal.add_done_callback(lambda _: _forget(held, job_id))
@@ -98,6 +104,7 @@ async def release_job_lock(job_id: str, tenant_id: str | None = None) -> bool:
     held = _HELD.get(name)
     if held is None or not _is_takers(held):
         return False
+    # Before the await: a second release meanwhile says False, and no renewal is sent after the release.
     del _HELD[name]
     _RENEWALS[held].cancel()
     return await held.cache.locks.release(held.name, tenant_id=held.tenant_id, token=held.token)
@@ -131,6 +138,7 @@ def _is_takers(held: _Held) -> bool:
 async def _renew(held: _Held, owner: asyncio.Task[object] | None) -> None:
     """Renews while the owner runs; then remembers the lock until it has lapsed, so that it can still be released."""
     while owner is not None and not owner.done():
+        # wait() and not sleep(): the renewals end with their owner, and wait() neither raises its error nor cancels it.
         await asyncio.wait({owner}, timeout=held.ttl_s * _RENEW_RATIO)
         if not owner.done() and not await _renew_once(held):
             return
@@ -139,6 +147,8 @@ async def _renew(held: _Held, owner: asyncio.Task[object] | None) -> None:
 
 def _forget(held: _Held, job_id: str) -> None:
     del _RENEWALS[held]
+    # 1. The lock lapses. 2. Another task of this process takes the job's lock anew. 3. The old renewal ends. The newer
+    # lock stands under the same name, and stays.
     if _HELD.get((held.tenant_id, job_id)) is held:
         del _HELD[held.tenant_id, job_id]
 
@@ -147,5 +157,6 @@ async def _renew_once(held: _Held) -> bool:
     """Returns whether the lock is still ours, as far as can be told."""
     try:
         return await held.cache.locks.renew(held.name, tenant_id=held.tenant_id, token=held.token, ttl_s=held.ttl_s)
+    # An error does not say that the lock is lost. Only the server's word that the token has no lock ends the renewals.
     except BackendError:
         return True

@@ -125,10 +125,12 @@ class CacheManager(Primitives):
                 value = MISSING
             if value is not MISSING:
                 return value
+        # Not opened() at once: its coroutine and its lock would be on the way of every hit on the server.
         cache = PROCESS.cache if PROCESS.thread == get_ident() else None
         if cache is None:
             cache = await runtime.opened()
         if agent_id is conversation_id is collection_id is user_id is permissions is None:
+            # Text is a key as it is. Anything else (a UUID, the value of a generator) is settled first.
             where: str | Iterable[Scope] = tenant if type(tenant) is str else tenant_of(tenant_id)
         else:
             scope = scope_of(tenant_id, agent_id, conversation_id, collection_id, user_id, permissions)
@@ -223,12 +225,14 @@ class CacheManager(Primitives):
         if key is not None:
             tenant, name = split_tenant(key, tenant_id)
             holders = (cache.lists, cache.sets, cache.flags)
+            # Not `or`: a list, a set and a flag may bear one name, and all of them are removed.
             return any(await asyncio.gather(*(holder.delete(name, tenant_id=tenant) for holder in holders)))
         if data_type is None or resource_id is None:
             msg = "write delete(data_type, resource_id, tenant_id), or delete(key=...) for a list, a set or a flag"
             raise TypeError(msg)
         scope = scope_of(tenant_id, agent_id, conversation_id, collection_id, user_id, permissions)
         deleted = await cache.delete(data_type, resource_id, scope)
+        # set_if_not_exists keeps these as flags and not as entries, and code gives them back by delete().
         if data_type in _LOCKS:
             lowered = await cache.flags.delete(flag_name(data_type, resource_id), tenant_id=scope.tenant_id)
             deleted = lowered or deleted
@@ -358,6 +362,7 @@ class CacheManager(Primitives):
             permissions: Keep them for this set of permissions.
         """
         scope = scope_of(tenant_id, agent_id, conversation_id, collection_id, user_id, permissions)
+        # All are checked before anything is sent: a value of another tenant's stores none of the others.
         for value in values.values():
             check_data(value, scope.tenant_id)
         given = _documents(document_id, document_ids)
@@ -456,6 +461,7 @@ class CacheManager(Primitives):
         """
         scope = scope_of(tenant_id, agent_id, conversation_id, collection_id, user_id, permissions)
         async with (await runtime.opened()).claim(data_type, resource_id, scope, **options) as claim:
+            # The engine knows no surroundings: it is told here how to find out whose a value says that it is.
             claim.check = partial(check_data, tenant_id=scope.tenant_id)
             yield claim
 
@@ -474,6 +480,7 @@ class CacheManager(Primitives):
         """Returns whole seconds that an entry has left, at least 1; ``-1``: it never expires; ``-2``: there is none."""
         scope = scope_of(tenant_id, agent_id, conversation_id, collection_id, user_id, permissions)
         left_s = await (await runtime.opened()).ttl(data_type, resource_id, scope)
+        # The last half second must not round to 0: an entry that is alive has time left.
         return round(left_s) if left_s < 0 else max(1, round(left_s))
 
     @staticmethod
@@ -494,6 +501,7 @@ class CacheManager(Primitives):
 
 
 def _documents(document_id: DocumentId | None, document_ids: Iterable[DocumentId]) -> tuple[Any, ...]:
+    # A text is iterable too, and its letters would be documents.
     several = (document_ids,) if isinstance(document_ids, str) else tuple(document_ids)
     return several if document_id is None else (document_id, *several)
 

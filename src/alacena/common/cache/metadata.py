@@ -67,6 +67,7 @@ def standardize_llama_metadata(
     if tenant is None:
         msg = "tenant_id es obligatorio en los metadatos: pass tenant_id=..., or a ctx that has one"
         raise MissingTenantError(msg)
+    # After the surroundings, whose ids become text too, and before the chunk's name, made of the document's.
     standard.update({name: identifier(name, standard[name]) for name in given if not _blank(standard.get(name))})
     if not _blank(standard.get("chunk_id")):
         standard["chunk_id"] = _chunk_name(standard["chunk_id"], standard.get("document_id"))

@@ -17,6 +17,7 @@ def compose(*parts: str | None) -> str:
 
 def _quote(part: str) -> str:
     text = part if part == "" else identifier("a part of a name", part)
+    # quote() leaves ~ as it is, and a bare ~ stands for None.
     return quote(text, safe="", errors="surrogatepass").replace("~", "%7E")
 
 
@@ -42,6 +43,7 @@ def split_tenant(name: str, tenant_id: str | None) -> tuple[str, str]:
     head, colon, rest = name.partition(":")
     ambient = get_current_tenant_id() if tenant_id is None else None
     if ambient is not None:
+        # A guess could put one tenant's work into another's list: the caller has to say which is meant.
         if colon and not name.startswith(f"{ambient}:"):
             msg = (
                 f"{name!r} may name the tenant {head!r} or a list of the ambient tenant {ambient!r}: "
@@ -51,6 +53,7 @@ def split_tenant(name: str, tenant_id: str | None) -> tuple[str, str]:
         tenant_id = ambient
     if tenant_id is not None:
         tenant_id = tenant_of(tenant_id)
+        # Only this tenant's own head is taken off: `other:queue` is a plain name inside the tenant that was given.
         return tenant_id, name.removeprefix(f"{tenant_id}:")
     if not colon or not head.strip():
         raise MissingTenantError

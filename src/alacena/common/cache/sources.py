@@ -73,6 +73,7 @@ class Plan:
                 keywords[name] = value
         result = function(*[request.value(name) for name in self.positional], **keywords)
         value = await result if inspect.isawaitable(result) else result
+        # `async def f(resource_id): return fetch(resource_id)` forgets an await, and gives a coroutine once more.
         return execute_query(await value if inspect.iscoroutine(value) else value, _name(function))
 
 
@@ -87,6 +88,7 @@ def plan(function: SourceFunction) -> Plan:
         TypeError: It is not callable, or needs arguments that a source is not given. Nothing was called.
         OneShotValueError: It is a generator function that nobody wrapped in ``collected``. Nothing was called.
     """
+    # Two tables: one function has another plan as a method, whose first parameter is taken.
     known, name = _PLANS, function
     if inspect.ismethod(function):  # a new bound method is made at every attribute access: remember its function
         known, name = _BOUND_PLANS, function.__func__
@@ -116,6 +118,7 @@ def _plan(function: object) -> Plan:
         )
         raise TypeError(msg) from error
     kinds = {parameter.kind for parameter in parameters}
+    # The guide writes `lambda *args: ...`. It does not say how many it takes, so it gets all three.
     if inspect.Parameter.VAR_POSITIONAL in kinds:
         return Plan(_CONTRACT, _list_required_keywords(function, parameters), ())
     positional, claimed = _positional(function, parameters)

@@ -45,6 +45,7 @@ def tenant_of(tenant_id: str | None, ctx: Any = None) -> str:
         TenantMismatchError: Two of them name different ones.
         InvalidKeyError: One of them is neither text nor an int nor a UUID.
     """
+    # The value of a generator equals no text: it takes the long way, which asks whether the generator runs.
     if ctx is None and tenant_id is not None and (tenant_id == TENANT.get() or TENANT.get() is None):
         return tenant_id if type(tenant_id) is str else tenant_text(tenant_id)
     tenant = agree_on_tenant(("the argument tenant_id", tenant_id), ("the argument ctx", tenant_in_context(ctx)))
@@ -104,6 +105,8 @@ def tenant_first(tenant_id: str | None, data_type: str | None, order: str) -> st
     if tenant_id is not None and tenant_id not in around and _is_type(tenant_id) and not _is_type(data_type):
         raise InvalidKeyError(f"{tenant_id!r} is a data type, and stands in the place of the tenant: write {order}")
     tenant = tenant_of(tenant_id)
+    # The engine refuses text that is a data type in the tenant's place, as swapped arguments look like that. This
+    # tenant is confirmed by the surroundings, and a Scope passes.
     return Scope(tenant) if tenant in around else tenant
 
 
@@ -129,11 +132,13 @@ def check_data(value: Any, tenant_id: str) -> Any:
     """
     if isinstance(value, _SCALARS) or tenant_id == SYSTEM_TENANT:
         return value
+    # Breadth first: in a value of more parts than are looked at, what is near its top is checked.
     todo, left = deque((value,)), _MOST_PARTS
     while todo and left:
         left -= 1
         part = todo.popleft()
         if isinstance(part, _ROWS):
+            # Of a huge row no more is queued than will be looked at.
             todo.extend(item for item in islice(part, _MOST_PARTS) if not isinstance(item, _SCALARS))
             continue
         _check_one(part, tenant_id)
@@ -143,6 +148,7 @@ def check_data(value: Any, tenant_id: str) -> Any:
 
 
 def _check_one(value: Any, tenant_id: str) -> None:
+    # Most rows say nothing of a tenant, and one set operation spares them the rest.
     if type(value) is dict and value.keys().isdisjoint(_SPEAKING):
         return
     about = [inner for name in _ABOUT if (inner := _field(value, name)) is not None]
@@ -152,6 +158,7 @@ def _check_one(value: Any, tenant_id: str) -> None:
             continue
         try:
             text = identifier("tenant_id", named)
+        # A field of that name that holds no id, such as an object of the value's own library, names nobody.
         except InvalidKeyError:
             continue
         if text != tenant_id:

@@ -171,6 +171,7 @@ def _vector(one: Any) -> Any:
         raise ValueError(_ONE_NUMBER if array.ndim == 0 else f"it has {array.ndim} dimensions and not one")
     if not array.size:
         raise ValueError(_EMPTY)
+    # After the conversion: a double that no float32 can hold has become infinite by now.
     if not np.isfinite(array).all():
         raise ValueError(_NOT_FINITE)
     array.setflags(write=False)
@@ -182,6 +183,7 @@ def _float32(one: Any, np: Any) -> Any:
     try:
         with np.errstate(over="ignore", invalid="ignore"):
             given = np.asarray(one)
+            # A copy even of float32: it is made read-only, and the provider's own array must stay writable.
             return np.array(given, dtype=np.float32) if given.dtype.kind in "fiu" else None
     except (TypeError, ValueError, OverflowError):
         return None
@@ -203,6 +205,7 @@ def _plain_vector(one: Any) -> list[float]:
         numbers = [float(number) for number in given]
     except (TypeError, ValueError, OverflowError):
         raise ValueError(_NO_NUMBERS) from None
+    # float() takes "1" and True, which numpy's kinds rule out: what is a vector must not depend on numpy.
     if any(isinstance(number, str | bytes | bool) for number in given):
         raise ValueError(_NO_NUMBERS)
     if not all(math.isfinite(number) and abs(number) < _LARGEST_FLOAT32 for number in numbers):

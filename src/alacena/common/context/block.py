@@ -127,8 +127,10 @@ class Context(LoadAccess):
     def __enter__(self) -> Self:
         if self.validate_tenant:
             require_tenant(self.tenant_id if self.tenant_id is not None else ambient(TENANT))
+        # As they stand and not settled: on the way out a generator's value comes back as the same object.
         before = tuple(variable.get() for variable in FIELDS.values())
         inside: list[GeneratorValue] = []
+        # Called from here and from no helper: it counts the frames up to the code that enters the block.
         generator = find_entering_generator()
         for name, variable in FIELDS.items():
             if (value := getattr(self, name)) is None:
@@ -144,6 +146,7 @@ class Context(LoadAccess):
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         frame = _FRAMES.get()
+        # Not simply the innermost: a generator that is suspended may have left a block of its own open above this one.
         while frame is not None and not (frame.owner is self and frame.may_end):
             frame = frame.outer
         if frame is None:  # left in a task that never entered it: there is nothing to restore here
@@ -159,6 +162,8 @@ class Context(LoadAccess):
     def _leave_generator(frame: _Frame) -> None:
         """Ends a block of a generator, and leaves those alone that other generators have open meanwhile."""
         for value in frame.inside:
+            # 1. Generator A enters a block. 2. Generator B enters one, and notes A's value as what was before. 3. A
+            # leaves. B's note cannot be taken back, so A's value is marked: from now on it means what was before A.
             value.ended = True
             for variable in FIELDS.values():
                 if variable.get() is value:

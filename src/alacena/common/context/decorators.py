@@ -47,6 +47,7 @@ class _Arguments:
         """Returns the call's arguments with ``context`` as ``ctx``, where the function takes one and the call brings none."""
         if not self.takes_ctx or self.value("ctx", args, kwargs) is not None:
             return args, kwargs
+        # A `None` that was given by position cannot be given by keyword too: its place is filled.
         position = self._positions.get("ctx")
         if "ctx" not in kwargs and position is not None and position < len(args):
             return (*args[:position], context, *args[position + 1 :]), kwargs
@@ -73,6 +74,7 @@ class _Wanted:
 
     def _tenant_id(self, explicit: Any, info: Any, given: Any) -> str | None:
         if self._tenant and self._validate_tenant and explicit is not None:
+            # Before the comparison: "default" is refused as no tenant at all, not as another than the ambient one.
             require_tenant(str(explicit) if isinstance(explicit, UUID) else explicit)
         tenant_id = agree_on_tenant(
             ("the tenant info", getattr(info, "tenant_id", None)),
@@ -88,6 +90,7 @@ class _Wanted:
     @staticmethod
     def _field(name: str, explicit: Any, given: Any) -> Any:
         value = explicit if explicit is not None else getattr(given, name, None)
+        # A blank id counts as left out: Context would refuse the whole call for it.
         return value or None
 
 
@@ -186,9 +189,11 @@ def _decorate(target: Callable[P, R], wanted: _Wanted) -> Callable[P, R]:
         with context:
             result = target(*args_, **kwargs_)
             if inspect.isasyncgen(result):
+                # Copied inside the block, so that the generator's own context begins with what the block has set.
                 return async_steps(result, copy_context())
             if inspect.isgenerator(result):
                 return steps(result, copy_context())
+        # The block is over when the call returns, and the coroutine has not begun: it is entered once more around that.
         return _within(context, result) if inspect.iscoroutine(result) else result
 
     return run

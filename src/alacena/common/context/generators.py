@@ -44,6 +44,7 @@ class GeneratorValue:
     @property
     def running(self) -> bool:
         """Whether the generator runs: a suspended one has no caller."""
+        # CPython links a generator's frame to its caller for as long as it runs, and unlinks it at a yield.
         return self._frame.f_back is not None
 
     def current(self) -> str | None:
@@ -68,8 +69,10 @@ class GeneratorValue:
             return possible(self.before)
         if self.running:
             return (self._value,)
+        # The task that entered the block runs and the generator does not: this is its consumer.
         if _get_running_task() is self._task:
             return possible(self.before)
+        # Another task has a copy of the variables, from either side. If both sides say the same, there is no doubt.
         return tuple(dict.fromkeys((self._value, *possible(self.before))))
 
 
@@ -90,6 +93,7 @@ def ambient(variable: ContextVar[str | GeneratorValue | None]) -> str | None:
 
 def find_entering_generator() -> FrameType | None:
     """Returns the frame of the generator that enters a block right now, unless it is driven to set something."""
+    # 0 is this function, 1 is Context.__enter__, 2 is the code that enters the block.
     frame = sys._getframe(2)
     while frame.f_back is not None and frame.f_globals.get("__name__") in {
         "contextlib",
@@ -97,6 +101,7 @@ def find_entering_generator() -> FrameType | None:
     }:
         frame = frame.f_back
     flags = frame.f_code.co_flags
+    # types.coroutine makes generators that are awaited and never iterated: they are no generators here.
     if not flags & _GENERATORS or flags & inspect.CO_ITERABLE_COROUTINE or frame.f_back is None:
         return None
     driver = str(frame.f_back.f_globals.get("__name__", ""))

@@ -27,6 +27,7 @@ HEADERS: Final[Mapping[str, str]] = {
     "collection_id": "X-Collection-ID",
 }
 
+# Without %: as it is, it would be read as the beginning of an encoded byte.
 _SAFE: Final = "!#$&'()*+,/:;=?@[]~"
 
 
@@ -80,6 +81,7 @@ async def run_public_context(
         agree_on_tenant(("the argument tenant_id", tenant_id))
     except TenantMismatchError:
         if inspect.iscoroutine(work):
+            # Never awaited, it would warn at some later point, beside the error that says what is wrong.
             work.close()
         raise
     with Context(tenant_id, agent_id, conversation_id, collection_id, validate_tenant=True):

@@ -19,6 +19,7 @@ def steps(source: Generator[Any, Any, Any], own: Variables) -> Generator[Any, An
     try:
         return (yield from _driven(source, own))
     finally:
+        # In its own context: there alone can a `finally` of the source reset the variables that it has set.
         own.run(source.close)
 
 
@@ -33,6 +34,7 @@ async def async_steps(source: AsyncGenerator[Any, Any], own: Variables) -> Async
                 return
             try:
                 sent = yield item
+            # This generator is being closed: the source is closed below, and must not be asked for another item.
             except GeneratorExit:
                 raise
             except BaseException as error:  # noqa: BLE001 - what the consumer throws is the source's to catch
@@ -53,6 +55,7 @@ class _Within:
         self._own = own
 
     def __await__(self) -> Generator[Any, Any, Any]:
+        # Driven by hand and not as a task: current_task(), timeouts and cancellation stay those of the consumer.
         return _driven(self._own.run(self._work.__await__), self._own)
 
 

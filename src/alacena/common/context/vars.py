@@ -27,6 +27,7 @@ USER: Final[Field] = ContextVar("alacena.user_id", default=None)
 ambient_tenant: Final = TENANT.get
 """The ambient tenant as it was set. Every hit in memory asks, so it is bound once."""
 
+# alacena.sources lies below this package and must not import it, so it is told here how to ask for the tenant.
 Surroundings.tenants = staticmethod(lambda: possible(TENANT.get()))
 
 FIELDS: Final[dict[str, Field]] = {
@@ -92,7 +93,9 @@ def agree_on_tenant(*named: tuple[str, object]) -> OptionalId:
         text = tenant_text(value)
         if text not in around and None not in around:
             raise TenantMismatchError(source, text, str(around[0]))
+        # One name is enough from here on, also for a task that may be of either side of a generator.
         around = (text,)
+    # With several left, ambient() raises: they are all possible, and nothing that was given tells which one is meant.
     return around[0] if len(around) == 1 else ambient(TENANT)
 
 

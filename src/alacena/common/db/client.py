@@ -89,6 +89,7 @@ class LoopClients:
     def _make(self, url: str, key: str, access_token: str | None) -> SupabaseClient:
         options = AsyncClientOptions(httpx_client=self._http, auto_refresh_token=False, persist_session=False)
         if access_token is not None:
+            # supabase keeps this header if it is there, and makes one from the key if not.
             options.headers["Authorization"] = f"Bearer {access_token}"
         return SupabaseClient(url, key, options)
 
@@ -108,6 +109,7 @@ class ClientRegistry:
         """Returns the clients of the running loop; outside of one, those of the loop that will first use them."""
         place = (_get_running_loop(), timeout_s)
         if place not in self._by_loop:
+            # A program that runs a new loop for each job would leave a pool of connections behind for each.
             self._forget_closed_loops()
             self._by_loop[place] = LoopClients(timeout_s)
         return self._by_loop[place]
@@ -120,6 +122,7 @@ class ClientRegistry:
     async def close_here(self) -> None:
         """Closes the clients of the running loop, and those made outside of any."""
         here = {None, _get_running_loop()}
+        # Each is taken out before it is awaited: a client that is asked for meanwhile is a new one.
         for place in [place for place in self._by_loop if place[0] in here]:
             await self._by_loop.pop(place).close()
 

@@ -30,6 +30,8 @@ async def all_rows(query: Callable[[], Any], *, page_rows: int = PAGE_ROWS) -> l
         msg = f"page_rows must be at least 1, not {page_rows}"
         raise ValueError(msg)
     rows: list[Any] = []
+    # Only an empty page is the end: a server whose own limit is lower gives fewer rows than asked for, and has more. So
+    # the next page begins behind the rows that have come, not behind those that were asked for.
     while page := (await query().range(len(rows), len(rows) + page_rows - 1).execute()).data:
         rows += page
     return rows

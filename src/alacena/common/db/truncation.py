@@ -30,11 +30,13 @@ async def note_truncation(response: httpx.Response) -> None:
     if given is None:
         return
     first, last, total = int(given[1]), int(given[2]), given[3]
+    # A full page is the whole if the caller asked for no more, or if the server counted and this row is the last.
     if last - first + 1 != PAGE_ROWS or _read_limit(request) <= PAGE_ROWS or total == str(last + 1):
         return
     if (load := LOAD.get()) is not None:
         load.refuse("truncated")
     table = request.url.path.rpartition("/")[2]
+    # Once for each table, as it is read at each request. The names are callers', so their number is bounded.
     if table not in _said and len(_said) < _MOST_NAMES:
         _said.add(table)
         _log.warning(

@@ -62,6 +62,7 @@ __all__ = [
 NO_CODEC: Final = 0
 """Id of the codec of an entry without a value."""
 
+# MessagePack puts at most five bytes before text or bytes: the type, and a length of 32 bits.
 _TEXT_HEADER_BYTES: Final = 5
 
 MSGPACK: Final = 1
@@ -129,6 +130,7 @@ class Codec:
         self._check: IntegrityCheck = crc if integrity_key is None else Mac(integrity_key)
         self._keyring = keyring
         self.is_plain = keyring is None and integrity_key is None
+        # The function itself, chosen once: a method that asks `is_plain` would ask it again for each hit.
         self.glance: Callable[[bytes, bytes, bytes], Glance | None] = glance if self.is_plain else _no_glance
 
     def encode(self, value: object) -> bytes:
@@ -149,6 +151,8 @@ class Codec:
         """Returns whether a value is certain to be encoded without a fault, so that this may wait until bytes are asked for."""
         kind = type(value)
         if kind is str:
+            # Only ASCII has one byte a character. Of other text the length tells neither how many bytes it takes
+            # nor whether UTF-8 can hold it.
             return len(value) <= self._short_text and value.isascii()  # type: ignore[arg-type, attr-defined]
         return kind is bytes and len(value) <= self._short_text  # type: ignore[arg-type]
 
@@ -193,6 +197,7 @@ class Codec:
         )
         payload = encoded.payload
         if ring is not None:
+            # The header is authenticated with the payload, so it says the length that the payload has once encrypted.
             body = header(envelope, len(payload) + encryption.OVERHEAD_BYTES)
             payload = ring.encrypt(payload, tenant=tenant, header=body)
         return pack(envelope, payload, check=self._check)
@@ -211,10 +216,14 @@ class Codec:
         Raises:
             EntryError: The entry must not be used; ``reason`` says why.
         """
+        # Before the check, which reads every byte on the caller's thread.
         if len(data) > self._max_value_bytes + MAX_HEADER_BYTES + encryption.OVERHEAD_BYTES:
             raise EntryError(f"The entry has {len(data)} bytes, more than may be read.", "size")
         envelope, payload = unpack(data, key_digest=key_digest, check=self._check)
+        # Before any field is believed, even if there is no value: anybody can compute a CRC, but not the tag of the
+        # cipher, which covers the header.
         plain = self._decrypt(envelope, payload, data, tenant)
+        # Before the codec is asked, which is 0 for an entry without a value.
         if envelope.not_found:
             return envelope, b""
         if envelope.codec != MSGPACK:
@@ -227,6 +236,7 @@ class Codec:
         ring = self._keyring
         if ring is None and envelope.encryption == encryption.NONE:
             return payload
+        # With a keyring, an entry in the clear is refused too: anybody who can write to the server could make one.
         if ring is None or envelope.encryption != encryption.AES_GCM:
             raise EntryError("The entry is encrypted where it should not be, or the other way round.", "cipher")
         body = slice_authenticated(data, len(payload))

@@ -54,6 +54,8 @@ def _numpy() -> Any:
 def is_array(value: object) -> bool:
     """Returns whether ``value`` is exactly a ``numpy.ndarray``; numpy is not imported to find out."""
     numpy = sys.modules.get("numpy")
+    # Exactly this class: a masked or a record array would come back as a plain one. `getattr`, because a module
+    # is in `sys.modules` before it has its names, while it is being imported.
     return numpy is not None and type(value) is getattr(numpy, "ndarray", None)
 
 
@@ -73,6 +75,7 @@ def dump(array: Any) -> bytes:
     in_order = flags.c_contiguous
     order = "F" if flags.f_contiguous and not in_order else "C"
     header = _header(array.dtype, array.shape, order)
+    # `join` copies the buffer once; `tobytes` and `+` copy it twice. Dates have no buffer in numpy.
     if in_order and array.dtype.kind in _BUFFERED_KINDS:
         return b"".join((header, array.data))
     return header + bytes(array.tobytes(order=order))
@@ -92,10 +95,13 @@ def load(data: bytes | memoryview, start: int = 0) -> Any:
         raise DecodeError("The entry holds a numpy array: install alacena[numpy] to read it.") from error
     if len(data) < start + _HEAD.size:
         raise DecodeError("The array is truncated.")
+    # All readers may get this array: over a buffer that can be written to, it must be read-only too.
     if not isinstance(data, bytes):
         data = data.toreadonly()
     offset = start + _HEAD.unpack_from(data, start)[4]
+    # Bytes of their own: `_layout` remembers its argument, and a view would keep the whole entry alive.
     dtype, shape, order, length = _layout(bytes(data[start:offset]))
+    # numpy refuses a buffer that is too short, and takes one that is too long.
     if len(data) != offset + length:
         raise DecodeError(f"The array should have {length} bytes after its header, not {len(data) - offset}.")
     array = numpy.ndarray(shape, dtype, data, offset, None, order)
@@ -116,6 +122,7 @@ def _check_text(array: Any) -> None:
             _check_text(array[name])
     elif dtype.kind == "U" and array.nbytes:
         numpy = _numpy()
+        # A copy: the elements of a record's field do not lie side by side, and `frombuffer` wants them so.
         codes = numpy.frombuffer(array.tobytes(), numpy.dtype("u4").newbyteorder(dtype.byteorder))
         if codes.max() > sys.maxunicode:
             raise DecodeError("The array holds what is no text.")
@@ -134,6 +141,7 @@ def remember_header(decode: Callable[[bytes, int], Any]) -> Callable[[bytes, int
             array_type, shape, dtype, order = layout
             return array_type(shape, dtype, data, offset, None, order)
         value = decode(data, start)
+        # Text is left out: the short way would skip the look at its code points.
         if len(data) > start and data[start] == MARK and value.dtype.kind not in _WITH_TEXT:
             length = value.nbytes
             header = data[start : len(data) - length]
@@ -146,6 +154,7 @@ def remember_header(decode: Callable[[bytes, int], Any]) -> Callable[[bytes, int
 def dump_scalar(value: Any) -> bytes:
     """Returns the bytes of a numpy scalar: those of an array without dimensions."""
     array = _numpy().asarray(value)
+    # numpy drops zero characters at the end of text: a scalar that would come back shorter is refused.
     if type(array[()]) is not type(value) or array.tobytes() != _numpy().asarray(array[()]).tobytes():
         raise EncodeError(f"{type(value).__name__} cannot be stored as a numpy scalar: pass value.item()")
     return dump(array)
@@ -166,6 +175,7 @@ def _header(dtype: Any, shape: tuple[int, ...], order: str) -> bytes:
     _require_portable(dtype)
     described = describe(dtype)
     rebuilt = _build(described)
+    # Equality does not suffice: a dtype of `numpy.record` equals a plain one, and would come back as that.
     if rebuilt != dtype or rebuilt.type is not dtype.type:
         raise EncodeError(f"the dtype {dtype} cannot be described: cast the array to a plain dtype")
     text = msgpack.encode(described)
@@ -188,10 +198,12 @@ def _layout(header: bytes) -> tuple[Any, tuple[int, ...], str, int]:
         raise DecodeError("This is not the header of an array that this release can read.")
     shape = struct.unpack_from(f"<{dimensions}Q", header, _HEAD.size)
     try:
+        # The dtype is judged as on writing: bytes may name one that no writer stores, such as a long double.
         dtype = _build(msgpack.decode(header[start:end]))
         _require_portable(dtype)
     except (ValueError, TypeError, KeyError, RecursionError) as error:
         raise DecodeError("The array's dtype is unknown here.") from error
+    # In Python's own integers: numpy's wrap, and a shape of hostile size would pass for a small one.
     count = 1
     for extent in shape:
         count *= extent
@@ -234,5 +246,6 @@ def _require_portable(dtype: Any) -> None:
             _require_portable(dtype.fields[name][0])
     elif dtype.hasobject or dtype.kind not in _KINDS:
         raise EncodeError(f"an array of dtype {dtype} has no bytes of its own: pass array.tolist()")
+    # A long double is refused only if it is longer than a double: on some platforms it is not.
     elif dtype.char in "gG" and dtype.itemsize > _numpy().dtype("d" if dtype.char == "g" else "D").itemsize:
         raise EncodeError(f"{dtype} differs between machines: cast the array to float64 or complex128")

@@ -49,6 +49,7 @@ class CanonicalWrapper(Wrapper):
         """Returns what stands for ``value``; see `Wrapper.wrap`."""
         kind = type(value)
         if kind is set or kind is frozenset:
+            # By their bytes: members of different types cannot be compared with one another.
             members = sorted(self._wrap_items(value, depth, "{{{}}}"), key=_ORDER)
             return Ext(SET if kind is set else FROZENSET, self._encode(members))
         return super().wrap(value, depth)
@@ -80,8 +81,10 @@ class IdentityWrapper(CanonicalWrapper):
         try:
             return super()._wrap_leaf(value, kind, depth)
         except EncodeError:
+            # A registered class is taken apart in one way only: the error is about a part of it.
             if self._registry.of(kind) is not None:
                 raise
+            # Not by exact type: a path is an instance of a subclass for its platform.
             for constant, parts in _CONSTANTS.items():
                 if isinstance(value, constant):
                     name = f"{constant.__module__}.{constant.__qualname__}"

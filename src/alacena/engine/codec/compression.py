@@ -81,6 +81,7 @@ def decompress(stored: bytes | memoryview, compression: int, *, max_bytes: int) 
 def _inflate(packed: memoryview, declared: int) -> bytes | None:
     stream = zlib.decompressobj()
     try:
+        # One byte more than declared shows a stream that holds more; and to zlib a bound of 0 means none.
         payload = stream.decompress(packed, declared + 1)
     except zlib.error as error:
         raise EntryError(f"The compressed stream is broken: {error}", "compression") from error
@@ -91,6 +92,8 @@ def _unzstd(packed: memoryview, declared: int) -> bytes | None:
     zstd = _zstd()
     if zstd is None:
         raise EntryError("The entry is compressed with zstd: install alacena[zstd] to read it.", "compression")
+    # A frame names the window that it wants, and that is allocated before a byte comes out. No frame needs a
+    # window larger than its content. zstd takes no bound below the smallest.
     window_log = max(_SMALLEST_WINDOW_LOG, declared.bit_length())
     try:
         stream = zstd.ZstdDecompressor(options={zstd.DecompressionParameter.window_log_max: window_log})

@@ -41,12 +41,14 @@ class ElementCipher:
         The same bytes each time, so that the server can tell equal members; it learns that they are equal, and no more.
         """
         ring = self._keyring
+        # The order matters: the first form is the one that is added, the others are only looked for.
         ids = [ring.current, *(key_id for key_id in ring.ids if key_id != ring.current)]
         heads = [_HEAD + key_id.to_bytes(_ID_BYTES, "little") for key_id in ids]
         sealed = [
             head + ring.encrypt_alike(payload, key_id=key_id, tenant=tenant, header=_bind(head, place))
             for key_id, head in zip(ids, heads, strict=True)
         ]
+        # A member that was added before there was a keyring is in the clear: it must be found and removed too.
         return sealed if self._refuse_plain else [*sealed, payload]
 
     def open(self, raw: bytes, tenant: str, place: str, *, alike: bool) -> bytes:
@@ -66,4 +68,5 @@ class ElementCipher:
 
 
 def _bind(head: bytes, place: str) -> bytes:
+    # All parts but the last have a fixed length, so two different bindings never have the same bytes.
     return _PURPOSE + head + place.encode("utf-8", "surrogatepass")

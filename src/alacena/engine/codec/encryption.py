@@ -61,6 +61,7 @@ class Keyring:
         if current not in keys:
             raise UsageError(f"The current key {current!r} is not among the keys given: {sorted(keys)}.")
         self.current: Final = current
+        # A copy: a key that the caller adds to its own mapping later would not have been checked.
         self._keys: Final = dict(keys)
         self._token = (environment or SystemEnvironment()).token
         self._aead = _aead()
@@ -81,6 +82,7 @@ class Keyring:
         Raises:
             EntryError: Another tenant's, tampered with, or of a key that is not on this ring.
         """
+        # Imported here: the codec must be importable without this optional library.
         from cryptography.exceptions import InvalidTag
 
         self._check(key_id)
@@ -131,6 +133,7 @@ class Keyring:
         if cipher is None:
             master = self._keys[key_id]
             cipher = ciphers[name] = _siv(master, tenant) if alike else self._aead(derive(master, tenant))
+            # Not an `lru_cache` on the method: that would keep each ring alive, with its keys.
             if len(ciphers) > _CIPHERS_KEPT:
                 ciphers.popitem(last=False)
         else:
@@ -142,6 +145,7 @@ def _siv(master: bytes, tenant: str) -> Any:
     """Returns the cipher for members of a tenant's sets. AES-SIV wants two keys in one."""
     from cryptography.hazmat.primitives.ciphers.aead import AESSIV
 
+    # A key for this purpose alone: one key never serves two algorithms.
     return AESSIV(derive(master, tenant, _SET_PURPOSE, 2 * _MASTER_BYTES))
 
 
@@ -150,6 +154,8 @@ def derive(master: bytes, tenant: str, purpose: bytes = _PURPOSE, size: int = _M
     from cryptography.hazmat.primitives.hashes import SHA256
     from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
+    # Each purpose ends in a zero byte, so that none is the beginning of another, whatever the tenant is called.
+    # Tenants whose names differ in lone surrogates have different keys: `replace` would give them one.
     info = purpose + tenant.encode("utf-8", "surrogatepass")
     return HKDF(algorithm=SHA256(), length=size, salt=None, info=info).derive(master)
 

@@ -173,10 +173,12 @@ def header(envelope: Envelope, payload_bytes: int, *, stamps: Sequence[bytes] | 
         raise UsageError(f"A generation stamp has {STAMP_BYTES} bytes.")
     rest = _tags(envelope.tags) + _source_version(envelope.source_version)
     offset = -(-(_FIXED + len(stamped) + len(rest)) // 8) * 8
+    # `Struct` would cut or pad these without a word.
     if len(envelope.key_digest) != DIGEST_BYTES or len(envelope.replication_id) != STAMP_BYTES:
         raise UsageError(f"A key digest has {DIGEST_BYTES} bytes, a replication id {STAMP_BYTES}.")
     try:
         fields = _FIELDS.pack(
+            # A cost has a flag of its own: 0 is a known cost, and an unknown one is written as 0 too.
             (_NOT_FOUND if envelope.not_found else 0) | (0 if envelope.cost is None else _HAS_COST),
             envelope.codec,
             envelope.compression,
@@ -248,16 +250,21 @@ def unpack(
         raise EntryError(f"The entry has {len(view)} bytes, fewer than its header.", "truncated")
     fields = _FIELDS.unpack_from(view, _BODY)
     offset, length = fields[8], fields[9]
+    # Before the check: an entry that was cut off is told as such, and not as one that was changed.
     if len(view) != offset + length:
         raise EntryError(f"The entry has {len(view)} bytes where it declares {offset + length}.", "truncated")
+    # In constant time: how early a comparison ends would tell a forger how much of a MAC is right.
     if not compare_digest(view[len(_PREFIX) : _BODY], check(view[_BODY:])):
         raise EntryError("The entry does not match its check: changed, or sealed with another key.", "checksum")
     envelope = _envelope(fields, view)
+    # After the check: the reason "key" means a sound entry of another key, which no accident makes.
     if not compare_digest(envelope.key_digest, key_digest):
         raise EntryError("The entry belongs to another key: somebody moved it.", "key")
     return envelope, view[offset:]
 
 
+# All that a hit needs in one call into C. `28s` is what `_PLAIN` says it must be. Skipped (`x`) are the time of
+# writing, the cost and the last zeros. Entries with more than 16 stamps take the long way.
 _GLANCE: Final = tuple(Struct(f"<4sI28sI24s8xQQ8xI4x{count * STAMP_BYTES}s") for count in range(17))
 
 
@@ -303,6 +310,7 @@ def glance(data: bytes, witness: bytes, stamps: bytes) -> Glance | None:
     ):
         return None
     body = (data if len(data) <= _SMALL_BYTES else memoryview(data))[_BODY:]
+    # Last, because it reads every byte.
     if crc32(body) != check:
         return None
     return fresh_ms, expires_ms, load_ms, body[start - _BODY :]
@@ -346,6 +354,7 @@ def slice_authenticated(data: bytes | memoryview, payload_bytes: int) -> bytes:
 def _require_magic(view: memoryview) -> None:
     if view[: len(_PREFIX)] == _PREFIX:
         return
+    # An entry that is cut off inside the magic begins with as much of it as there is.
     if view[: len(_MAGIC)] != _MAGIC[: len(view)]:
         raise EntryError("These bytes are no entry of a cache.", "foreign")
     if len(view) < len(_PREFIX):
@@ -383,6 +392,7 @@ def _envelope(fields: tuple[Any, ...], view: memoryview) -> Envelope:
 def _read_tags(view: memoryview, position: int, count: int, end: int) -> tuple[tuple[tuple[str, bytes], ...], int]:
     tags = []
     for _ in range(count):
+        # Beyond the end of the tags no length is read: `end` stands for it, which is too long.
         middle = position + 1 + (view[position] if position < end else end)
         if middle + STAMP_BYTES > end:
             raise EntryError("The tags run out of the header.", "version")

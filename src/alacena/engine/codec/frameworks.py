@@ -29,6 +29,7 @@ _DATA_CLASSES: Final = (
 )
 """Modules, with those below them, all of whose models, dataclasses and enums hold data and do nothing."""
 
+# An entry names its factory: if more were allowed, its writer would choose what is called here.
 _FACTORIES: Final[dict[str, type]] = {cls.__name__: cls for cls in (list, dict, set, int, float, str, bool, tuple)}
 
 
@@ -56,6 +57,7 @@ _Pair = tuple["Callable[[Any], object]", "Callable[[Any], Any]"]
 
 _STANDARD: Final[dict[type, _Pair]] = {
     collections.OrderedDict: (_pairs, lambda state: collections.OrderedDict(zip(*state, strict=True))),
+    # `Counter` would count the pairs, so they become a dict first.
     collections.Counter: (_pairs, lambda state: collections.Counter(dict(zip(*state, strict=True)))),
     collections.defaultdict: (_of_default_dict, _to_default_dict),
     collections.deque: (lambda value: [list(value), value.maxlen], lambda state: collections.deque(*state)),
@@ -111,6 +113,7 @@ def find_class(cls: type) -> Record | None:
     """Returns the record of a class that needs no registration, or ``None``."""
     name = f"{cls.__module__}.{cls.__qualname__}"
     pair = _STANDARD.get(cls)
+    # A class can give itself any name: it must be the one that the module holds under it.
     if pair is None and _found(name) is cls:
         if make := _DRIVERS.get(name):
             pair = make(cls)
@@ -125,6 +128,7 @@ def find_name(name: str) -> Record | None:
         if f"{cls.__module__}.{cls.__qualname__}" == name:
             return find_class(cls)
     found = _found(name) if name in _DRIVERS or _holds_data(name.rpartition(".")[0]) else None
+    # A module of the list may import other classes: only one that is defined under this name counts.
     return None if found is None or f"{found.__module__}.{found.__qualname__}" != name else find_class(found)
 
 
@@ -137,6 +141,7 @@ def plain(value: Any) -> Any:
     kind = type(value)
     if isinstance(value, str) and (isinstance(value, enum.Enum) or not getattr(value, "__dict__", None)):
         text = value.value if isinstance(value, enum.Enum) else value
+        # Not `str(text)`: a class of its own may answer with anything.
         return str.__str__(text) if isinstance(text, str) else value
     if kind.__name__ == "Record" and kind.__module__.startswith("asyncpg.") and _found_record() in kind.__mro__:
         return dict(value.items())
@@ -150,6 +155,7 @@ def _found_record() -> Any:
 def _found(name: str) -> type | None:
     """Returns the class of this name, if the application has imported its module."""
     module, _, bare = name.rpartition(".")
+    # Not `getattr`: a module's own `__getattr__` may import what an entry names.
     found = vars(sys.modules[module]).get(bare) if module in sys.modules else None
     return found if isinstance(found, type) else None
 

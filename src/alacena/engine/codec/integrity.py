@@ -54,6 +54,7 @@ class Mac:
 
     def __call__(self, *parts: bytes | memoryview) -> bytes:
         """Returns the MAC of the concatenation of ``parts``. Cost: about 1.2 µs, and 1 µs a KB."""
+        # A copy of the state spares working the key in again.
         state = self._keyed.copy()
         for part in parts:
             state.update(part)

@@ -50,6 +50,7 @@ class Record(NamedTuple):
             DecodeError: It was of another kind, or a field without a default is missing.
         """
         own = self.shape
+        # An entry may say its fields by a checksum alone: it is read as long as they are the same.
         if len(state) == len(self.fields) and (shape == own or shape == zlib.crc32(own.encode())):
             return self.load(state)
         kind, *fields = shape.split("\0") if isinstance(shape, str) else ("",)
@@ -142,11 +143,13 @@ def _of_functions(cls: type, name: str, dump: Callable[[Any], object], load: Cal
 
 
 def _of_enum(cls: type[enum.Enum], name: str) -> Record:
+    # A combination of flags is no declared member: only its value brings it back.
     by_value = issubclass(cls, enum.Flag)
 
     def dump(member: enum.Enum) -> list[object]:
         if by_value:
             return [member.value]
+        # A member that `_missing_` made is not declared: its name would not bring it back.
         if cls.__members__.get(member.name) is not member:
             raise EncodeError(f"{member!r} is not one of the members that {cls.__qualname__} declares")
         return [member.name]
@@ -184,6 +187,7 @@ def _of_dataclass(cls: type, name: str) -> Record:
         return [getattr(value, field) for field in fields]
 
     def load(state: list[Any]) -> object:
+        # Past `__init__`, which may compute fields anew, and past the `__setattr__` of a frozen class.
         value: object = object.__new__(cls)
         for field, item in zip(fields, state, strict=True):
             object.__setattr__(value, field, item)
@@ -202,6 +206,7 @@ def _of_named_tuple(cls: Any, name: str) -> Record:
     fields: tuple[str, ...] = cls._fields
 
     def load(state: list[Any]) -> object:
+        # Past a `__new__` of the class's own, which may take other arguments.
         restored: object = tuple.__new__(cls, state)
         return restored
 
@@ -233,6 +238,8 @@ def _of_pydantic(cls: Any, name: str) -> Record:
         value: Any = cls.__new__(cls)
         count = len(declared)
         rest = dict(zip(_PYDANTIC_STATE, state[count:], strict=True))
+        # Another version of the class may have had more fields. With extras, names that are no fields stay: pydantic
+        # counts extras as given.
         if not rest[PYDANTIC_FIELDS_SET] <= known and rest["__pydantic_extra__"] is None:
             rest[PYDANTIC_FIELDS_SET] &= known
         value.__setstate__({"__dict__": dict(zip(declared, state[:count], strict=True)), **rest})
@@ -252,6 +259,7 @@ def _is_named_tuple(cls: type) -> bool:
 
 
 _KINDS: Final[tuple[tuple[Callable[[Any], bool], Callable[[Any, str], Record]], ...]] = (
+    # First: an enum that mixes in a dataclass or a named tuple must come back as its member.
     (lambda cls: issubclass(cls, enum.Enum), _of_enum),
     (lambda cls: issubclass(cls, msgspec.Struct), _of_struct),
     (is_pydantic, _of_pydantic),

@@ -75,6 +75,7 @@ class Registry:
         other = self._by_class.get(cls)
         if other is not None and other.name != record.name:
             raise UsageError(f"{cls!r} is already registered as {other.name!r}: a class has one name.")
+        # Only after both checks: a class that is refused must stay unknown.
         self._by_name[record.name] = self._by_class[cls] = record
         if deep:
             self._register_below(cls)
@@ -85,6 +86,7 @@ class Registry:
         while todo:
             found = todo.pop()
             todo += get_args(found)
+            # Types may name one another in a circle, and a class that has a name keeps it.
             if can_be_taken_apart(found) and found not in self._by_class:
                 self.register(found)
                 todo += annotations_of(found)

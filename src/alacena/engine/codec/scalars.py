@@ -33,6 +33,7 @@ def _dump_zone(value: dt.datetime | dt.time) -> bytes:
         offset, name = zone.utcoffset(None), zone.tzname(None)
         given = [] if name == dt.timezone(offset).tzname(None) else [name]
         return msgpack.encode([offset // _MICROSECOND, *given])
+    # A zone that was read from a file has no key: another process could not find it by name.
     if isinstance(zone, zoneinfo.ZoneInfo) and zone.key is not None:
         return msgpack.encode(zone.key)
     at = value.utcoffset()
@@ -50,6 +51,7 @@ def _load_zone(data: memoryview) -> dt.tzinfo | None:
     described = msgpack.decode(data)
     if isinstance(described, str):
         try:
+            # A hostile name may be that of a directory: the error is then the file system's own.
             return zoneinfo.ZoneInfo(described)
         except (zoneinfo.ZoneInfoNotFoundError, ValueError, OSError) as error:
             raise DecodeError(f"The time zone {described!r} is unknown on this machine: install tzdata.") from error
@@ -87,9 +89,11 @@ def plain_time(value: Any) -> Any:
     if not isinstance(value, dt.date | dt.time | dt.timedelta) or getattr(value, "__dict__", None):
         return value
     try:
+        # `NaT` is a datetime whose year is no number.
         bare = _bare_time(value)
     except (TypeError, ValueError):
         return value
+    # The comparison finds what the fields do not say, such as nanoseconds.
     return bare if bare == value else value
 
 
@@ -105,6 +109,7 @@ def _bare_time(value: Any) -> Any:
 
 
 def _dump_int(value: int) -> bytes:
+    # At least one bit more than the number has, for its sign.
     return value.to_bytes(value.bit_length() // 8 + 1, "little", signed=True)
 
 
@@ -113,6 +118,7 @@ def _load_int(data: memoryview) -> int:
 
 
 def _dump_decimal(value: Decimal) -> bytes:
+    # Text keeps trailing zeros and what a NaN carries, and no context rounds it.
     return str(value).encode()
 
 
@@ -120,6 +126,7 @@ def _load_decimal(data: memoryview) -> Decimal:
     return Decimal(str(data, "ascii"))
 
 
+# The codes stand in stored entries: a code that is given to another type reads them as that type.
 DUMPERS: Final[dict[type, tuple[int, Callable[[Any], bytes]]]] = {
     int: (5, _dump_int),
     str: (6, lambda value: value.encode("utf-8", "surrogatepass")),

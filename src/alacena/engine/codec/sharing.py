@@ -55,6 +55,7 @@ def is_immutable(value: object) -> bool:
         return True
     if type(value) in _CONTAINERS:
         return False
+    # A list and not recursion: tuples may be nested deeper than the interpreter's stack.
     todo = [value]
     seen: set[int] = set()
     while todo:
@@ -83,18 +84,22 @@ def _frozen_parts(value: Any) -> list[object] | None:
         return _parts_of_dataclass(value)
     if arrays.is_array(value):
         return [] if _is_read_only(value) else None
+    # A structured scalar (`V`) can be written to.
     return [] if arrays.is_scalar(value) and value.dtype.kind != "V" else None
 
 
 def _is_named_tuple(kind: Any) -> bool:
+    # A subclass without `__slots__ = ()` has a dict, and so attributes that anybody can change.
     return hasattr(kind, "_fields") and kind.__dictoffset__ == 0
 
 
 def _parts_of_dataclass(value: Any) -> list[object] | None:
+    # Of the class itself and not inherited: instances of an undecorated subclass take new attributes.
     params = vars(type(value)).get("__dataclass_params__")
     if params is None or not params.frozen:
         return None
     fields = [getattr(value, field.name, None) for field in dataclasses.fields(value)]
+    # A frozen instance may hold more than its fields, such as the result of a `cached_property`.
     return [*fields, *getattr(value, "__dict__", {}).values()]
 
 
@@ -122,6 +127,7 @@ def size_of(value: object) -> int:
         return sys.getsizeof(value)
     if arrays.is_array(value) and (size := _size_of_array(value)):
         return size
+    # It holds the objects and not their ids alone: the id of an object that is gone may be given to the next.
     seen: dict[int, object] = {}
     level = [value]
     total = 0
@@ -160,6 +166,7 @@ def _members(holders: list[Any]) -> list[Any]:
 
 def _members_of_object(value: Any) -> list[Any]:
     if arrays.is_array(value):
+        # The collector does not see what an array of objects refers to.
         inner = value.ravel().tolist() if value.dtype.hasobject else []
         return inner if value.base is None else [*inner, value.base]
     if type(value) is memoryview:

@@ -81,6 +81,7 @@ class ValueCodec:
                 return self._encode(value)
             if arrays.is_array(value):
                 return arrays.dump(value)
+            # Without care first: a look at every string and integer would cost all values what few of them need.
             return self._encode(Wrapper(self._registry, self._encode, careful=False).wrap(value))
         except (OverflowError, UnicodeEncodeError):
             return self._encode_carefully(value)

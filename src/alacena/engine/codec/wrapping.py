@@ -31,6 +31,7 @@ MAX_ELEMENTS: Final = 1 << 22
 TUPLE, SET, FROZENSET, MAP, ARRAY, NUMPY_SCALAR, REGISTERED = 1, 2, 3, 4, 20, 21, 30
 
 _PLAIN: Final[frozenset[type]] = frozenset({str, int, float, bool, type(None), bytes})
+# MessagePack can hold every value of these types. It cannot hold long integers, or text with lone surrogates.
 _CERTAIN: Final[frozenset[type]] = _PLAIN - {str, int}
 _TREES: Final = frozenset({dict, list})
 _INT64: Final = range(-(1 << 63), 1 << 64)
@@ -73,6 +74,7 @@ def is_plain(value: object) -> bool:
     level: list[Any] = [value]
     elements = 0
     for _ in range(MAX_DEPTH):
+        # Counted before the level is laid open: a value that multiplies itself at each level would fill memory.
         elements += sum(map(len, level))
         if elements > MAX_ELEMENTS:
             raise _too_large()
@@ -137,6 +139,7 @@ class Wrapper:
         if dumper is not None:
             code, dump = dumper
             return Ext(code, dump(value))
+        # Before all that it resembles: a registered subclass of UUID or str comes back as its own class.
         record = self._registry.of(kind)
         if record is not None:
             return self._wrap_registered(value, record, depth)
@@ -155,6 +158,7 @@ class Wrapper:
 
     def _wrap_items(self, items: Collection[Any], depth: int, segment: str = "[{}]") -> list[object]:
         self._count(items)
+        # The `try` is around the loop and not in it: how many items are done tells which one failed.
         leaves, wrap, wrapped = self._leaves, self.wrap, list[object]()
         try:
             for item in items:
@@ -197,6 +201,7 @@ class Wrapper:
             for item in state:
                 wrapped.append(self.wrap(item, depth + 1))  # noqa: PERF401 - its length is the index that failed
         except EncodeError as error:
+            # The name and the shape stand before the fields.
             field = record.fields[len(wrapped) - 2]
             raise _below(f".{field}" if field else "", error) from error.__cause__
         return Ext(REGISTERED, self._encode(wrapped))

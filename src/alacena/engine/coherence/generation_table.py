@@ -98,6 +98,7 @@ class GenerationTable:
 
     def generations(self, names: tuple[str, ...]) -> tuple[Generation, ...]:
         """Returns the objects for an entry's names, in their order."""
+        # Two names are the tenant's and the type's, which many entries share. More of them name a narrower scope.
         if len(names) > 2:
             return tuple(self.generation(name) for name in names)
         found = self._shared.get(names)
@@ -135,6 +136,7 @@ class GenerationTable:
         for generation in generations:
             nonce = generation.nonce
             self.learn(generation, None)
+            # After `learn`, which clears it.
             generation.glimpse = nonce
 
     def end(self, name: str) -> None:

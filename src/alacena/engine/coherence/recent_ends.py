@@ -26,6 +26,7 @@ class RecentEnds:
 
     def note(self, name: str) -> None:
         """Notes that a generation has ended now."""
+        # Two dicts in turn: the older half is forgotten in one step.
         if len(self._ended) >= _MOST:
             self._before, self._ended = self._ended, {}
         self._ended[name] = self._now()

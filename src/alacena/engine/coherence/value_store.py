@@ -161,6 +161,7 @@ class ValueStore:
         """Returns an entry for memory: its value in the form in which it is kept, and its life."""
         value, thaw = self._prepare_kept(value, payload, policy)
         is_eager = policy.early_refresh_beta and load_s and not math.isinf(fresh_for_s)
+        # With dollars in it, `cost` does not tell how long the load took: `_Refreshed` keeps that.
         if is_eager or usd:
             window_s = _REFRESH_WINDOW * load_s * policy.early_refresh_beta if is_eager else 0.0
             thaw = _Refreshed(thaw, now + fresh_for_s - window_s, self._environment, load_s)
@@ -198,6 +199,7 @@ class ValueStore:
         entries = []
         for found, stale_for_s, data, start in received:
             key, value, thaw = found.key, found.value, None
+            # An array that is a view keeps the whole entry alive: it may, if it is most of the entry.
             if getattr(value, "base", None) is data and len(data) <= 1.5 * value.nbytes + _HEADER_BYTES:
                 size = sys.getsizeof(value) + sys.getsizeof(data)
             else:
@@ -228,6 +230,7 @@ class ValueStore:
             return value, None
         if kind is Nothing:
             return value, _return_nothing
+        # The copy lets go of the entry on which the payload may be a view.
         if kind is dict and payload is not None and not policy.shared:
             return bytes(payload), self._decode
         is_array = hasattr(value, "__array_interface__")
@@ -235,6 +238,7 @@ class ValueStore:
         if as_it_is and not (is_array and _holds_more_than_it_shows(value)):
             return value, None
         encoded = bytes(payload) if payload is not None else self._codec.encode(value)
+        # An array that can be written to, or shows a part of a larger one, becomes a read-only copy for all readers.
         return (self._codec.decode(encoded), None) if is_array or policy.shared else (encoded, self._decode)
 
     def _ground(self, generations: _Generations, stamps: _Stamps) -> tuple[_Generations, _Stamps]:
@@ -264,6 +268,7 @@ class ValueStore:
         cost = (load_s or _UNKNOWN_LOAD_S) + usd * _WORTH_OF_A_DOLLAR
         if len(self._costs) >= _MOST_NUMBERS:
             self._costs.clear()
+        # Rounded, so that many share the number; but never to 0, with which an entry could not win against any other.
         cost = round(cost, 3) or cost
         return self._costs.setdefault(cost, cost)
 
@@ -280,6 +285,7 @@ class ValueStore:
             if entry is None:
                 return MISSING
             instant = now()
+            # `memory.get` compares the generations, and counts the hit by itself.
             if entry.checked != memory.epoch:
                 if memory.get(ident, instant) is None:
                     return MISSING

@@ -166,12 +166,14 @@ class LoadContext:
         """
         load: LoadContext | None = self
         while load is not None and load.user_id is None and load.permissions is None:
+            # Over any reason given before: this one keeps the value from those who share the load, too.
             load.stored, load.refusal = False, "reader"
             load = load.around
 
     def cost(self, *, tokens: int = 0, usd: float | Decimal = 0.0) -> None:
         """Records what the load cost: dearer values stay longer when memory is short."""
         try:
+            # Both are judged before either is counted: a call that means nothing changes nothing.
             counted, paid = _amount(int(tokens)), _amount(float(usd))
             self.tokens += int(counted)
             self.usd += paid
@@ -264,6 +266,7 @@ def _takes_context(loader: Any) -> bool:
         bound = 1
     if not isinstance(function, FunctionType):
         return _signature_takes_context(loader)
+    # The code object and not `inspect.signature`, which takes many times as long: each loader that is given is asked.
     code, defaults = function.__code__, function.__defaults__ or ()
     count = code.co_argcount - bound
     if count <= 0:
@@ -368,6 +371,8 @@ class SourceCall:
         if load.old_value is not Token.MISSING and load.old_value is not context:
             context.around = load.old_value
         self._before = (_CALL.set(self), load)
+        # A list as a counter, because a hit in memory asks it with one test of its truth. Calls end in any order: what
+        # is popped need not be what was appended.
         UNDER_WAY.append(None)
         return self
 
@@ -376,6 +381,7 @@ class SourceCall:
         call, load = self._before
         LOAD.reset(load)
         _CALL.reset(call)
+        # A task that the source left behind reads on, and what it reads then is no part of the value.
         self.context.reads.close()
         for carrier in self.carriers:
             carrier.retry_after_s = self.context.retry_after

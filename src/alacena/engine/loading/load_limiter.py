@@ -28,6 +28,7 @@ class _Line:
         """Gives a place to who waits longest."""
         while self.waiting:
             turn = self.waiting.popleft()
+            # One that was cancelled or hurried needs no place.
             if not turn.done():
                 turn.set_result(True)
                 return
@@ -92,6 +93,7 @@ class LoadLimiter:
     @staticmethod
     async def _turn(line: _Line, flights: Sequence[Flight]) -> bool:
         """Waits for a place, or for another load to wait for this one; whether there is a place to give back."""
+        # This overtakes no load that waits: `give` frees a place only if none does.
         if line.free:
             line.free -= 1
             return True

@@ -63,9 +63,11 @@ class SharedTimer(Generic[T]):
         try:
             # In the order in which they are due: equal times end in the order in which they began.
             while self._due and self._due[thing := next(iter(self._due))] <= now:
+                # Before it is acted on: `act` may start it again.
                 del self._due[thing]
                 self._act(thing)
         finally:
+            # In `finally`: an `act` that raises must not leave the others without a timer.
             self._timer = loop.call_at(next(iter(self._due.values())), self._fire) if self._due else None
 
 
@@ -143,6 +145,7 @@ class HardTimeouts:
         try:
             return await load
         except (TimeoutError, asyncio.CancelledError) as error:
+            # A library inside may have turned the cancellation into a `TimeoutError` of its own: the limit decides.
             if not limit.is_over:
                 raise
             key, others = keys[0], f" and {len(keys) - 1} more" if len(keys) > 1 else ""
@@ -154,5 +157,6 @@ class HardTimeouts:
             raise LoadTimeoutError(message) from error
         finally:
             timer.stop(limit)
+            # The cancellation was this limit's own: left counted, `is_ended` would take it for an order to end the task.
             if limit.is_over:
                 task.uncancel()

@@ -31,6 +31,7 @@ Join: TypeAlias = Callable[[list[Any]], Any]
 
 def one_shot(value: object) -> str | None:
     """Returns the kind of a value that can be read only once, with the remedy; ``None`` if it is no such value."""
+    # All is asked of the class, not of the value: an object that answers to any name would pass for a stream.
     kind = type(value)
     if kind in _PLAIN or isinstance(value, type):
         return None

@@ -121,6 +121,7 @@ class Flight:
             return
         first = 0 if taken else 1
         outcomes = [outcome] * len(waiting)
+        # Before the flight ends: if a copy raises, those who wait must still be there to be told by `fail`.
         outcomes[first:] = [_copy(copy, outcome) for _ in waiting[first:]]
         self._end()
         for waiter, private in zip(waiting, outcomes, strict=True):
@@ -148,6 +149,7 @@ class Flight:
         load = None if behind else current_call()
         self._waiters[waiter] = load
         waiter.add_done_callback(self._left)
+        # The flight may wait for a place in the tenant's limit that this very load has.
         if load is not None and self.hurry is not None:
             self.hurry()
         return waiter
@@ -155,6 +157,7 @@ class Flight:
     def _left(self, waiter: asyncio.Future[Any]) -> None:
         self._waiters.pop(waiter, None)
         if waiter.cancelled() and not self._waiters and not self._over and self.task is not None:
+            # Over before its task has ended: a caller that comes now must not join what is being cancelled.
             self._over = True
             _cancel(self.task)
 
@@ -287,6 +290,7 @@ class SingleFlight:
         """Starts a load; it replaces a flight that takes no waiters any more, or is ``alone`` beside it."""
         flight = self.solo() if alone else self.register(entry)
         flight.task = task = asyncio.get_running_loop().create_task(load(flight))
+        # The loop refers to its tasks weakly: one that nothing else holds may be collected while it runs.
         self._tasks.add(task)
 
         def forget(task: asyncio.Task[Any]) -> None:
@@ -383,6 +387,7 @@ class SingleFlight:
             await finish(left, 0.0)
 
     def _forget(self, entry: bytes, flight: Flight) -> None:
+        # Only itself: the next flight of the entry may have taken its place.
         if self._flights.get(entry) is flight:
             del self._flights[entry]
         elif (aside := self._aside.get(entry)) is not None and flight in aside:

@@ -74,6 +74,7 @@ class SourceBackoff:
             pause_s = jitter(asked_s, _SPREAD, chance) or 0.0
         if not pause_s:
             return
+        # Taken out first: the dict's order is that of the failures, and the oldest is forgotten if there are too many.
         self._source_backoff.pop(entry, None)
         trace = None if error is None else error.__traceback__
         self._source_backoff[entry] = _Pause(

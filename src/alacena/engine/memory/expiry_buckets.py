@@ -49,6 +49,7 @@ class ExpiryBuckets:
         # Entries that come one after the other mostly live about as long.
         if not self._shortest <= dies_at - now < self._longest:
             self._suit(dies_at - now)
+        # Rounded up: nothing is freed before it dies.
         due = -(-dies_at // self._grain) * self._grain
         bucket = self._buckets.get(due)
         if bucket is None:
@@ -69,6 +70,7 @@ class ExpiryBuckets:
 
     def remove(self, entry: MemoryEntry) -> None:
         """Forgets an entry, if it was noted."""
+        # A bucket that becomes empty stays in the heap until it is due: to take it out would be a search.
         older = entry.due_older
         if older is not None:
             newer = entry.due_newer

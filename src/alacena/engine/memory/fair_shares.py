@@ -71,6 +71,7 @@ class FairShares:
             segment.audited = segment.put_count
             self._holders.append(segment)
         was_single, self.single = self.single, len(self._holders) == 1
+        # A tenant that was alone has no level. The last holder, which has just come, is entered below.
         if was_single and not self.single:
             for other in self._holders[:-1]:
                 self._leave(other)
@@ -84,6 +85,7 @@ class FairShares:
             putting: Gives first if it holds enough for the highest level. It need not have been moved there: what it puts
                 and what it gives for it mostly leave it on its level.
         """
+        # A level that empties does not lower the top: the next one is looked for only if it is asked for.
         if self._top not in self._levels:
             self._top = max(self._levels)
         if putting.bytes >= _LEVEL_WIDTH**self._top * _scale(putting):
@@ -93,6 +95,7 @@ class FairShares:
     def audit(self, entries: int) -> None:
         """Accounts for one eviction, and now and then looks whether the next tenant in turn is still alive."""
         self._audit_credit += len(self._holders)
+        # Each eviction counts once for each tenant, so that each of them is audited once in four turnovers of the tier.
         if self._audit_credit < entries * _ENTRIES_PER_AUDIT:
             return
         self._audit_credit = 0

@@ -178,12 +178,14 @@ class MemoryTier:
         """
         if entry.queue is not None:
             raise UsageError(f"entry {entry.ident!r} was put already: make a new one for each put")
+        # Not `is_left`: a property costs a call, and this is asked on every put.
         if self._remains.queues or self._remains.segments or self._remains.parts:
             self._remains.sweep(_SWEPT_PER_PUT, self._walk.collect, self._wheel)
         now = self._now() if now is None else now
         ident, entries = entry.ident, self.entries
         if entry.charge > self._largest or not now < entry.dead_after:
             return self._leave_out(entry)
+        # One look-up enters a newcomer and finds an older entry, which is rare.
         if entries.setdefault(ident, entry) is not entry or (
             entry.wire_key and self._by_wire_key.setdefault(entry.wire_key, entry) is not entry
         ):
@@ -200,8 +202,10 @@ class MemoryTier:
         segment.admit(entry, pressure)
         if pressure > 1.0:
             self._make_room(segment, pressure, now)
+        # Last: once it has given for what it put, a tenant mostly holds what it held, and keeps its level.
         if not segment.floor <= segment.bytes < segment.ceiling:
             self._shares.place(segment)
+        # The newcomer itself may have had to give way, if its tenant holds too much for its weight.
         return entry.queue is not None
 
     def put_all(self, entries: Sequence[MemoryEntry]) -> list[bool]:
@@ -251,6 +255,7 @@ class MemoryTier:
             return entry
         ident = self._ident_of(wire_key)
         entry = None if ident is None else self.entries.get(ident)
+        # Its own name on the server is another one, or it would have been found by it: the push is not about it.
         if entry is None or entry.wire_key:
             return None
         self._end(entry)
@@ -274,11 +279,13 @@ class MemoryTier:
         remains.tables += self.entries.empty()
         remains.tables += self._by_wire_key.empty()
         self._bytes = 0
+        # The entries leave the old buckets as they are swept: they are linked to one another, and need no table.
         self._wheel = ExpiryBuckets()
         shares, self._shares = self._shares, FairShares(self._shares.weights)
         self._empty.clear()
         if len(self._segments) > _KEPT_EMPTY_TENANTS:
             remains.tables.append(shares)
+            # A copy of the dict's own part: `empty` clears that in place, and hands over the shards only.
             remains.parts.append(list(next(self._segments.parts())))
             remains.parts += [shard.values() for shard in self._segments.empty()]
         for segment in self._segments.values():
@@ -362,10 +369,12 @@ class MemoryTier:
         for generation, stamp in zip(*entry.ground, strict=True):
             nonce = generation.nonce
             if nonce is None:
+                # Goes on: a generation that is known to have changed ends the entry, even beside one that is not known.
                 known = False
             elif nonce != stamp:
                 self._end(entry)
                 return False
+        # Not noted if one is unknown: that it becomes known, be it as another, moves no epoch.
         if known:
             entry.checked = self.epoch
         else:
@@ -399,11 +408,14 @@ class MemoryTier:
         )
 
     def _make_room(self, putting: TenantSegment, pressure: float, now: float) -> None:
+        # A tenant that has just come has no level yet, and may be the one that has to give.
         if not putting.ceiling:
             self._shares.place(putting)
+        # The dead go first: otherwise the living would give way for them.
         if self._wheel.next_due <= now:
             self.expire(now, _EXPIRED_PER_PUT)
             pressure = self._pressure()
+        # Only now: nothing is remembered, and no room taken for it, until something has to give.
         if self._ghosts.entries < len(self.entries):
             self._ghosts.fit(len(self.entries))
         while pressure > 1.0:
@@ -417,6 +429,7 @@ class MemoryTier:
 
     def _expire_one(self, entry: MemoryEntry, now: float) -> None:
         dies_at = max(entry.fresh_until, entry.dead_after)
+        # Its life was prolonged in place, which does not move it to another bucket.
         if now < dies_at:
             self._wheel.add(entry, dies_at, now)
             return
@@ -426,8 +439,10 @@ class MemoryTier:
     def _displace(self, entry: MemoryEntry) -> None:
         """Lets the entries go that have this one's ident or wire key, and enters this one under both."""
         for held in (self.entries.get(entry.ident), self._by_wire_key.get(entry.wire_key)):
+            # One older entry may stand under both: the second time it has left its queue already.
             if held is not None and held is not entry and held.queue is not None:
                 self._drop(held)
+        # Entered once more: an entry that was dropped above took its keys along.
         self.entries[entry.ident] = entry
         if entry.wire_key:
             self._by_wire_key[entry.wire_key] = entry

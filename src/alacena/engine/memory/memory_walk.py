@@ -129,6 +129,7 @@ class MemoryWalk:
     def _row_of(self, tenant: object, tally: MemoryCounters) -> CountedRow:
         """Returns the row that counts a tenant's type."""
         row = tally.row
+        # The row is remembered, since finding it takes longer, until other tenants are listed.
         if row is None or tally.version != self._counts.version:
             tally.version = self._counts.version
             row = tally.row = self._counts.of(tenant, tally.data_type)

@@ -58,6 +58,7 @@ class Remains:
                 if not self.segments:
                     self.segments += self.parts.pop()
                     continue
+                # One tenant at a time: to lay the queues of all open at once would hold the loop up if there are many.
                 segment = self.segments.pop()
                 queues += segment.clear()
                 segment.unlink()

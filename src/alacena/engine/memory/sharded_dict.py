@@ -17,6 +17,7 @@ FIRST: Final = 1 << 15
 """Entries that the dict itself holds: growing beyond that takes a plain dict several milliseconds, and 34 at a million."""
 
 SHARDS: Final = 256
+# One empty dict 256 times, so that `in` need not ask whether there are shards. It is never written to.
 _NO_SHARDS: Final[list[dict[Any, Any]]] = [{}] * SHARDS
 
 _length: Final[Any] = dict.__len__
@@ -50,6 +51,7 @@ class ShardedDict(dict[K, V]):
         self._looked_at = 0
 
     def __missing__(self, key: K) -> V | None:
+        # Not the low bits of the hash: a dict places its keys by these, and all keys of a shard would share them.
         return self._shards[hash(key) >> 16 & 255].get(key) if self.overflow else None
 
     def __contains__(self, key: object) -> bool:
@@ -92,6 +94,7 @@ class ShardedDict(dict[K, V]):
         if not self.overflow and _length(self) < FIRST:
             held: V = _set_default(self, key, value)
             return held
+        # A shard is asked first, even if the dict has room again: the key may have come while it was full.
         if self.overflow:
             known = self._shards[hash(key) >> 16 & 255].get(key)
             if known is not None:
@@ -192,6 +195,7 @@ class ShardedDict(dict[K, V]):
 class _Values(ValuesView[V]):
     _mapping: ShardedDict[Any, V]
 
+    # By parts: the iterator of `ValuesView` looks each key up again.
     def __iter__(self) -> Iterator[V]:
         return chain.from_iterable(self._mapping.parts())
 

@@ -109,6 +109,7 @@ class TenantSegment(msgspec.Struct, gc=False, eq=False):
         self.put_count += 1
         self.bytes += entry.charge
         self._capacity = capacity = int(self.count / pressure) or 1
+        # A stamp of 0 would say that the time is not known.
         if self.put_count - self._stamp > capacity >> _STAMPS_PER_CAPACITY or not self._stamp:
             self._stamp = self.put_count
         self._events += 1
@@ -118,6 +119,7 @@ class TenantSegment(msgspec.Struct, gc=False, eq=False):
         self._greet(entry)
         self._newest = entry
         self._young.push(entry)
+        # As long as nothing has to give, nothing tells what another border would save: the dial stands still.
         if pressure < 1.0:
             self._spread(self.bytes / pressure)
             return
@@ -164,6 +166,7 @@ class TenantSegment(msgspec.Struct, gc=False, eq=False):
             if loser is not None:
                 break
         else:
+            # All that were looked at may stay, but one has to go: the oldest newcomer.
             loser = old.newer if old.count else young.newer
         self._take(loser)
         return loser
@@ -182,6 +185,7 @@ class TenantSegment(msgspec.Struct, gc=False, eq=False):
         """
         full = [queue for queue in self.queues if queue.count]
         for queue in self.queues:
+            # An empty queue refers to itself, and no collector sees it.
             if not queue.count:
                 queue.unlink()
         self._young, self._old, self._main = EntryQueue(), EntryQueue(), EntryQueue()
@@ -214,6 +218,7 @@ class TenantSegment(msgspec.Struct, gc=False, eq=False):
         main = self._main
         candidate: MemoryEntry = queue.newer
         recent = self._look(candidate) if candidate.hits != candidate.seen or candidate.uses >> 4 != self._epoch else 0
+        # What was put a moment ago cannot have been asked for yet: a put must not throw out its own entry.
         if candidate is self._newest and self.count > 1:
             self._young.take(candidate)
             return None
@@ -231,6 +236,7 @@ class TenantSegment(msgspec.Struct, gc=False, eq=False):
         if recent:
             self._young.take(candidate)
             return None
+        # With its time, because the window lets it go: the dial learns from it how large a window would have kept it.
         self._ghosts.remember(_digest(candidate), candidate.since, candidate.uses)
         return candidate
 
@@ -239,6 +245,7 @@ class TenantSegment(msgspec.Struct, gc=False, eq=False):
         victim: MemoryEntry
         for _ in range(_SECOND_CHANCES):
             victim = main.newer
+            # Read before `_inspect`, which brings it up to date.
             seen = victim.seen
             self._inspect(victim)
             if victim.hits == seen:

@@ -90,6 +90,7 @@ class WindowSizer(msgspec.Struct, gc=False, eq=False):
         self._main_looks *= _DECAY
 
     def _beyond(self) -> float:
+        # The best of all growths and not of the next step: the keys of a loop all come back at one distance.
         best = gathered = 0.0
         start = int(self.ratio * _BINS)
         for width, count in enumerate(self._ghosts[start:], 1):

@@ -117,11 +117,13 @@ class Accounts:
 
     async def settle(self) -> None:
         """Waits until the ledger has been told of everything."""
+        # Again and again: while these end, calls that are under way begin to tell of themselves.
         while self._tasks:
             await asyncio.wait(tuple(self._tasks))
 
     def _tell(self, cache: Cache, record: dict[str, Any]) -> None:
         if self._record:
+            # An event loop refers to its tasks only weakly: without the set one could be collected before it has ended.
             task = asyncio.get_running_loop().create_task(_record(cache, record))
             self._tasks.add(task)
             task.add_done_callback(self._tasks.discard)
@@ -156,6 +158,7 @@ def usage_record(
         "parts": counts.parts,
         "cost": Decimal(ending.nanodollars or 0) / 1_000_000_000,
         "metadata": {"nanodollars": ending.nanodollars} if known else None,
+        # A blank id is no name: as a key it would make all calls without an id count as one.
         "idempotency_key": None if saved else ending.response_id or None,
         "saved": saved,
     }

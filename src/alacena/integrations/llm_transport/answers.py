@@ -173,6 +173,7 @@ class LastEvent:
         """Takes note of the next bytes."""
         text = self._tail + chunk
         self.has_come = self.has_come or any(mark in text for mark in _LAST_EVENTS)
+        # The chunks may cut a mark in two: the end of each is looked at again with the next.
         self._tail = text[-_LONGEST_LAST_EVENT:]
 
 

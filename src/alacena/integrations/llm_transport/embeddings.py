@@ -28,6 +28,7 @@ EMBEDDING: Final = "llm_embedding"
 
 
 class _Embedding(msgspec.Struct):
+    # Never read: it is numbers or base64, as the caller asked for it, and is handed on byte for byte.
     embedding: msgspec.Raw
     index: int = 0
 
@@ -69,6 +70,7 @@ class Inputs:
 def inputs_of(call: Call) -> Inputs | None:
     """Returns the inputs of a call; ``None`` if it is not understood."""
     given = call.body.get("input")
+    # A flat list of numbers is one input, given as tokens. A list of such lists is several.
     if isinstance(given, str) or (isinstance(given, list) and given and all(isinstance(one, int) for one in given)):
         given = [given]
     if not isinstance(given, list) or not given or not all(isinstance(one, str | list) and one for one in given):
@@ -109,6 +111,7 @@ def _share_out(total: int, lengths: Sequence[int]) -> list[int]:
     whole, so_far, given, parts = max(1, sum(lengths)), 0, 0, []
     for length in lengths:
         so_far += length
+        # The running sum is rounded and not each part: so the parts add up to the total.
         parts.append(total * so_far // whole - given)
         given += parts[-1]
     return parts
@@ -148,6 +151,8 @@ class EmbeddingExchange:
                 document_ids=job.document_ids,
             )
         except UnansweredError as error:
+            # The provider was asked for fewer inputs than the caller sent, and the answer to these is not understood.
+            # The call as it was sent is passed on, so that the caller has an answer to what was asked.
             if error.answer.status == 200 and error.asked != tuple(inputs.ids):
                 return None
             return job.make_failure(error)
@@ -158,6 +163,7 @@ class EmbeddingExchange:
     def _save(self, job: Job, inputs: Inputs, found: dict[str, Any], brought: _Brought) -> None:
         """Counts what was not paid for now: what was known, and inputs that the call brings twice."""
         tokens = sum(found[one]["tokens"] for one in inputs.ids)
+        # Each id once: an input that the call brings twice was paid for once, and its second embedding is saved.
         tokens -= sum(found[one]["tokens"] for one in brought.ids)
         self._accounts.counts.hits += not brought.ids
         if tokens:
@@ -203,6 +209,7 @@ class _Brought:
         self.headers, self.paid = headers, self.paid + total
         parts = _share_out(total, self._inputs.lengths(ids))
         return {
+            # bytes() copies: a Raw is a view, and each embedding would keep the whole reply in memory.
             one: {"embedding": bytes(made.embedding), "model": read.model, "tokens": tokens, "at": at}
             for one, made, tokens in zip(ids, read.data, parts, strict=True)
         }

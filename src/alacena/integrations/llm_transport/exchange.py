@@ -45,6 +45,7 @@ class Exchange:
 
         Cancellation: leaves the call to the others that wait for it; the last to leave ends it.
         """
+        # Set by this caller's own load alone. Without it the caller has joined another's, and its answer is a hit.
         mine: Answer | None = None
 
         async def load(context: LoadContext) -> dict[str, Any]:
@@ -101,12 +102,15 @@ class Exchange:
         """
         begun: asyncio.Future[Live] = asyncio.get_running_loop().create_future()
         waiting = self._waiting.setdefault(key, {})
+        # 1. Two callers ask at one time. 2. The cache shares one load, which is either's. 3. The load that runs finds
+        # the other caller here, and tells it which call to listen to.
         waiting[begun] = job
         try:
             await asyncio.wait((task, begun), return_when=asyncio.FIRST_COMPLETED)
         except asyncio.CancelledError:
             if begun.done():
                 begun.result().leave(job)
+            # If our own call has begun, others may hear it by now, and leave() has decided whether it goes on.
             if not (begun.done() and begun.result() is own):
                 task.cancel()
             raise
@@ -124,6 +128,7 @@ class Exchange:
         """Returns the response for one listener."""
         is_well = False
         try:
+            # Shielded: the future is of all listeners, and one that is cancelled would cancel it for the others.
             status, headers = await asyncio.shield(live.head)
             is_well = True
         finally:
@@ -158,11 +163,13 @@ class Exchange:
             answer = self._judge(job, context, response, live.body)
             live.end()
         finally:
+            # If something that the answer rests on has ended, a later call has taken the place, and keeps it.
             if self._live.get(key) is live:
                 del self._live[key]
             if not live.is_over:
                 live.end(sys.exception())
         if answer.status == 200:
+            # The caller whose load this is has paid. Each of the others has saved what it cost.
             for listener in live.served - {job}:
                 self._save(listener, answer)
         return answer.record()

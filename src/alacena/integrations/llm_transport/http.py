@@ -63,6 +63,7 @@ class Stream(StreamBase):
 
     async def aclose(self) -> None:
         """Closes it; closing twice is no error."""
+        # Taken away before the await: a second aclose() meanwhile finds nothing to do.
         close, self._close = self._close, None
         if close is not None:
             await close()
@@ -83,6 +84,7 @@ def respond(request: Request, status: int, headers: Headers, body: bytes | Strea
 
 def renew(request: Request, body: bytes) -> Any:
     """Returns the request with another body."""
+    # The library writes the length of the new body itself.
     headers = [(name, value) for name, value in request.headers.multi_items() if name.lower() != "content-length"]
     return library_of(request).Request(
         request.method, request.url, headers=headers, content=body, extensions=request.extensions

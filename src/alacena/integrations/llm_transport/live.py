@@ -103,6 +103,7 @@ class Live:
             while heard < len(self._chunks):
                 heard += 1
                 yield self._chunks[heard - 1]
+            # After the chunks: a listener hears all that came before the fault, however late it listens.
             if self._error is not None:
                 raise self._error
             if self._is_over:
@@ -110,5 +111,6 @@ class Live:
             await self._news.wait()
 
     def _wake(self) -> None:
+        # Listeners that wait on the old event come back and find the new one: nothing has to be cleared.
         news, self._news = self._news, asyncio.Event()
         news.set()

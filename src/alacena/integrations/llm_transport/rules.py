@@ -103,6 +103,7 @@ class Call:
             parts: What tells the answer from the others, besides URL, headers and model.
         """
         whole = ["POST", self.url, self.headers, self.model, *parts]
+        # Sorted: the order in which a client writes its fields decides nothing about the answer.
         return f"{self.model[:80]}:{sha256(msgspec.json.encode(whole, order='sorted')).hexdigest()}"
 
 
@@ -136,6 +137,7 @@ def read_call(url: str, headers: Mapping[str, str], content: bytes, vary: Iterab
 
 def endpoint_of(url: str) -> Endpoint | None:
     """Returns what the path of a URL asks for; ``None``: none of what may be kept (files, batches, realtime ...)."""
+    # By its end: a gateway serves the same paths under a prefix.
     path = tuple(part for part in urlsplit(url).path.split("/") if part)
     return next((endpoint for end, endpoint in _ENDS if path[-len(end) :] == end), None)
 
@@ -152,6 +154,7 @@ def refusal(call: Call, rules: Rules) -> str:
     """Returns why a call must not be answered from the cache, in a word; empty if it may."""
     body = call.body
     for name in _STATEFUL:
+        # By its value: `"store": false` leaves nothing behind at the provider.
         if body.get(name):
             return name
     if "audio" in _as_list(body.get("modalities")):
@@ -170,6 +173,7 @@ def _asks_for_provider_tools(body: dict[str, Any]) -> bool:
     if any(body.get(name) is not None for name in _PROVIDERS_TOOLS):
         return True
     tools = [tool for tool in _as_list(body.get("tools")) if isinstance(tool, dict)]
+    # Anthropic's tools of the application need no type. A type that is not known here counts as the provider's.
     return any("type" in tool and tool["type"] not in _OWN_TOOLS for tool in tools)
 
 

@@ -108,6 +108,7 @@ class CachingTransport(TransportBase):
 
         Cost: 0 round trips if memory answers, 1 if Redis does, 2 and the provider on a miss.
         """
+        # Before anything else: the provider must not see this header, whichever way the request goes.
         named = request.headers.pop(DOCUMENTS_HEADER, "")
         call = await self._call_of(request)
         if call is None:
@@ -130,6 +131,7 @@ class CachingTransport(TransportBase):
             tags=tuple(Context().tags),
             document_ids=self._documents(call, named),
         )
+        # Only now: a call that is passed on is counted too, for a tenant that had to be found first.
         if reason or not cache.is_open:
             return await self._pass_on(request, job, reason or "closed")
         if call.endpoint == "embeddings":
@@ -163,6 +165,7 @@ class CachingTransport(TransportBase):
         """Returns what a request asks for; a body that is no JSON is left unread."""
         if request.method != "POST" or "json" not in request.headers.get("content-type", ""):
             return None
+        # A user or a password in the URL decides nothing about the answer, and has no place in an id.
         url = (
             request.url.copy_with(fragment=None, username=None, password=None) if request.url.userinfo else request.url
         )

@@ -107,8 +107,8 @@ async def invalidate_document_update(
     tenant_id = tenant_of(tenant_id, ctx)
     # Metadata comes with a document, often a stranger's: it may confirm the tenant and never chooses it.
     check_data({"metadata": known}, tenant_id)
-    document_id = document_id or known.get("document_id") or None
-    collection_id = collection_id or known.get("collection_id") or None
+    document_id = _first_named(document_id, known.get("document_id"))
+    collection_id = _first_named(collection_id, known.get("collection_id"))
     if document_id is None and collection_id is None:
         msg = "name what was updated: document_id=..., collection_id=..., or metadata= with one of them"
         raise ValueError(msg)
@@ -192,6 +192,11 @@ async def _invalidate(
     collection_id: str | None = None,
 ) -> int:
     return await CacheManager.invalidate(tenant_id, data_type, resource_id, agent_id, conversation_id, collection_id)
+
+
+def _first_named(*given: Any) -> Any:
+    """Returns the first id that is one: neither ``None`` nor blank text. The number 0 is an id."""
+    return next((one for one in given if one is not None and not (isinstance(one, str) and not one.strip())), None)
 
 
 def _add_up(counts: Iterable[tuple[str, int]]) -> dict[str, int]:

@@ -408,12 +408,14 @@ class CacheManager(Primitives):
         If Redis fails: the block runs; its ``set`` returns ``False``.
         """
         cache = await runtime.opened()
+        scope = scope_of(tenant_id, agent_id, conversation_id, collection_id)
         async with cache.reading(
-            scope_of(tenant_id, agent_id, conversation_id, collection_id),
+            scope,
             document_ids=_documents(document_id, document_ids),
             tags=tags,
             data_types=data_types,
         ) as reading:
+            reading.check = partial(check_data, tenant_id=scope.tenant_id)
             yield reading
 
     @staticmethod

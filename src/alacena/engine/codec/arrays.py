@@ -74,7 +74,7 @@ def dump(array: Any) -> bytes:
     flags = array.flags
     in_order = flags.c_contiguous
     order = "F" if flags.f_contiguous and not in_order else "C"
-    header = _header(array.dtype, array.shape, order)
+    header = _header(array.dtype, array.dtype.type, array.shape, order)
     # `join` copies the buffer once; `tobytes` and `+` copy it twice. Dates have no buffer in numpy.
     if in_order and array.dtype.kind in _BUFFERED_KINDS:
         return b"".join((header, array.data))
@@ -171,12 +171,13 @@ def worth_compressing(payload: bytes | memoryview) -> bool:
 
 
 @lru_cache(maxsize=512)
-def _header(dtype: Any, shape: tuple[int, ...], order: str) -> bytes:
+def _header(dtype: Any, element: type, shape: tuple[int, ...], order: str) -> bytes:
+    # The elements' type is an argument so that the cache tells by it too: `numpy.record` hides behind an equal dtype.
     _require_portable(dtype)
     described = describe(dtype)
     rebuilt = _build(described)
     # Equality does not suffice: a dtype of `numpy.record` equals a plain one, and would come back as that.
-    if rebuilt != dtype or rebuilt.type is not dtype.type:
+    if rebuilt != dtype or rebuilt.type is not element:
         raise EncodeError(f"the dtype {dtype} cannot be described: cast the array to a plain dtype")
     text = msgpack.encode(described)
     body = struct.pack(f"<{len(shape)}Q", *shape) + text

@@ -26,7 +26,8 @@ if TYPE_CHECKING:
     from alacena.engine.codec.records import Record
     from alacena.engine.codec.registry import Registry
 
-_CLASS: Final = "class"
+_CLASS: Final = ("class", "class")
+"""How the members of a set begin that stands for a class or a constant: no real set has a member twice."""
 _ORDER: Final = msgpack.Encoder().encode
 
 _CONSTANTS: Final[dict[type, Callable[[Any], object]]] = {
@@ -72,8 +73,9 @@ class IdentityWrapper(CanonicalWrapper):
         if type(value) is set:
             return super().wrap(frozenset(value), depth)
         if inspect.isclass(value):
-            return Ext(FROZENSET, self._encode([_CLASS, value.__module__, value.__qualname__]))
-        if arrays.is_scalar(value) and type(bare := value.item()) in _BARE:
+            return Ext(FROZENSET, self._encode([*_CLASS, value.__module__, value.__qualname__]))
+        # A moment or a span in numpy's finer units comes out as a bare number, without its unit: 5 years would be 5 days.
+        if arrays.is_scalar(value) and value.dtype.kind not in "mM" and type(bare := value.item()) in _BARE:
             return super().wrap(bare, depth)
         return super().wrap(value, depth)
 
@@ -88,7 +90,7 @@ class IdentityWrapper(CanonicalWrapper):
             for constant, parts in _CONSTANTS.items():
                 if isinstance(value, constant):
                     name = f"{constant.__module__}.{constant.__qualname__}"
-                    return Ext(FROZENSET, self._encode([_CLASS, name, self.wrap(parts(value), depth + 1)]))
+                    return Ext(FROZENSET, self._encode([*_CLASS, name, self.wrap(parts(value), depth + 1)]))
             try:
                 record = record_of(kind)
             except UsageError:

@@ -116,7 +116,7 @@ def annotations_of(cls: type) -> list[Any]:
     """Returns the types of a class's fields, as far as they can be found out.
 
     Raises:
-        UsageError: A name in them means nothing if the class was written.
+        UsageError: A name in them means nothing in the module of the class.
     """
     if is_pydantic(cls):
         return [field.annotation for field in cls.model_fields.values()]  # type: ignore[attr-defined]  # pydantic's

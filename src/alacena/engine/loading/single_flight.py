@@ -111,7 +111,7 @@ class Flight:
             copy: Makes a private copy of it; without it all get the same object. If it raises
                 ``UnsharableValueError``, that waiter gets the error in place of a copy; what else it raises is raised
                 before anybody has anything.
-            taken: Whether somebody who is not carriers has the original; otherwise the first waiter gets it.
+            taken: Whether somebody who does not wait has the original; otherwise the first waiter gets it.
         """
         waiting = [waiter for waiter in self._waiters if not waiter.done()]
         if copy is None:

@@ -216,7 +216,7 @@ class Filler:
             lookup: The answer.
             policy: Whether the value may be shared.
             new_entry: The value's new_entry, if it has one.
-            taken: Whether somebody who is not aboard has the original.
+            taken: Whether somebody who does not wait has the original.
         """
         if lookup.reason == _READER:
             flight.resolve(lookup, _refuse_copy, taken=taken)

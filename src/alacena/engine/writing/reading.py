@@ -29,6 +29,9 @@ class Reading:
         keys: Renders keys.
         writer: Stores.
         policy_of: Returns the policy of a type.
+
+    Attributes:
+        check: Is called with each value before anything is stored, and raises to refuse it.
     """
 
     def __init__(
@@ -45,6 +48,7 @@ class Reading:
         self._writer = writer
         self._policy_of = policy_of
         self._began: tuple[Beginning, ...] | None = None
+        self.check: Callable[[Any], object] | None = None
 
     async def begin(self, data_types: Iterable[str]) -> None:
         """Notes what the reading rests on, with the types that are named.
@@ -116,6 +120,9 @@ class Reading:
         Cost: 1 round trip a node for each 400 entries, 100 of them in one command.
         If Redis fails: 0.
         """
+        if self.check is not None:
+            for value in values.values():
+                self.check(value)
         tenant_id, bucket = self._scope.tenant_id, self._keys.bucket
         beginnings = None
         if self._began is not None:

@@ -123,6 +123,7 @@ class PostgresAuthority:
         asyncpg = _asyncpg()
         try:
             return await self._within(query, *args)
+        # First those that have changed nothing for sure: they are subclasses of some that come later.
         except (asyncpg.CannotConnectNowError, ConnectionRefusedError, FileNotFoundError) as error:
             raise BackendUnavailableError(f"Postgres is away: {error}") from error
         except asyncpg.exceptions.TargetServerAttributeNotMatched as error:

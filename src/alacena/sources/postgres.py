@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 CLAIMS = "request.jwt.claims"
 """Where PostgREST puts the claims of a token, and where policies written for Supabase read them."""
+# Postgres cuts a longer name off without an error, and would read another table.
 MAX_IDENTIFIER_BYTES = 63
 
 
@@ -58,6 +59,7 @@ async def create_pool(
     async def prepare(connection: Connection) -> None:
         await _speak_json(connection)
         await _speak_vectors(connection)
+        # The application's own comes last: it may replace a codec that was set above.
         if init is not None:
             await init(connection)
 
@@ -122,6 +124,7 @@ def _check_dsn(dsn: str) -> None:
     credentials, at, _ = before.partition("/")[0].rpartition("@")
     if not separator or scheme not in ("postgres", "postgresql"):
         raise SettingsError(f"the DSN must look like postgresql://user:password@host:5432/database: {_DSN_MEND}")
+    # A "/" or "?" in a password ends the part before the host: its "@" then stands in the path or the query.
     cut = "@" in before.partition("/")[2] or ("@" in query and not at and "=" not in query.partition("@")[0])
     if cut or "#" in rest or {"[", "]"} & set(credentials):
         raise SettingsError(f"the DSN holds '/', '?', '#', '[' or ']' before its last '@': {_DSN_MEND}")
@@ -155,6 +158,7 @@ async def as_tenant(pool: Pool, tenant_id: str, *, role: str = "authenticated") 
     """
     claims = _to_json({"role": role, "tenant_id": check_tenant(tenant_id)})
     async with pool.acquire() as connection, connection.transaction():
+        # `true`: for this transaction only. The pool gives the connection to another tenant next.
         await connection.execute("select set_config($1, $2, true), set_config('role', $3, true)", CLAIMS, claims, role)
         yield connection
 
@@ -176,6 +180,7 @@ def row_loader(
         ValueError: A name is not one that Postgres could have.
     """
     name = ".".join(_identifier(part) for part in table.split("."))
+    # Columns are cast and ids are not: an id that is no number or UUID finds no row, in place of a server's error.
     conditions = f"{_identifier(id_column)}::text = $1 and {_identifier(tenant_column)}::text = $2"
     statement = f"select * from {name} where {conditions} limit 1"  # noqa: S608 - quoted identifiers, bound values
 

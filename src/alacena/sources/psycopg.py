@@ -40,6 +40,7 @@ async def as_tenant(
     """
     claims = json.dumps({"role": role, "tenant_id": check_tenant(tenant_id)})
     async with pool.connection() as connection, connection.transaction():
+        # `true`: for this transaction only. The pool gives the connection to another tenant next.
         await connection.execute(
             "select set_config(%s, %s, true), set_config('role', %s, true)", (CLAIMS, claims, role)
         )

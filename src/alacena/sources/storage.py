@@ -109,6 +109,7 @@ class StorageDownloads:
 
     def object_path(self, file_key: str, tenant_id: str) -> str:
         """Returns the object's path in the bucket, checked."""
+        # A blank key goes on to `_check_path`, whose message shows what a key looks like.
         tenant_id, file_key = check_tenant(tenant_id), identifier("file_key", file_key) if file_key else ""
         _check_path(tenant_id, "tenant_id")
         _check_path(file_key, "file_key")
@@ -139,6 +140,7 @@ class StorageDownloads:
 
 
 def _check_path(path: str, what: str) -> None:
+    # As a server may decode it: "%2e%2e" is ".." for a bucket that takes its path for encoded.
     parts = unquote(path).split("/")
     if _CONTROL.search(unquote(path)) or any(part.strip() in {"", ".", ".."} for part in parts):
         raise InvalidKeyError(
@@ -159,7 +161,9 @@ def _remove_oldest(directory: Path, newest: Path, max_files: int, max_bytes: int
     """Removes copies, oldest first, until the rest is within the limits. Other files in the folder are left alone."""
     copies = []
     for path in directory.glob("*/*"):
+        # Only names that are made here: the folder may be the caller's, and hold drafts of other downloads.
         if path != newest and _COPY.fullmatch(f"{path.parent.name}/{path.name}"):
+            # Another download may remove it in this moment.
             with suppress(FileNotFoundError):
                 told = path.stat()
                 copies.append((told.st_mtime_ns, told.st_size, path))
@@ -177,10 +181,12 @@ def _digest(text: str) -> str:
 
 def _write_whole(data: bytes, target: Path) -> str:
     target.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    # In the folder of the copy: a file is replaced in one step only within one file system.
     with tempfile.NamedTemporaryFile(dir=target.parent, prefix=".part-", delete=False) as part:
         draft = Path(part.name)
         try:
             part.write(data)
+            # Before `replace`: from then on others read the file, and would miss what is still in the buffer.
             part.flush()
             draft.replace(target)
         finally:

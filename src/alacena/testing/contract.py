@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from alacena.engine.api.cache import Cache
 
 T = TypeVar("T")
+# One count for all contracts of a process: their caches may share a server.
 _numbers = count()
 
 FALSY: tuple[Any, ...] = (0, 0.0, "", b"", [], {}, False)
@@ -73,8 +74,10 @@ class CacheContract(ABC):
         async def body(cache: Cache, tenant: str) -> None:
             for number, value in enumerate((*FALSY, 1, "text", b"bytes", [1, "two"], {"three": [3]}, True, 2**40)):
                 assert await cache.set(self.data_type, f"r{number}", value, tenant)
+                # Past memory, too: a type that the codec changes is seen only on what comes from the server.
                 for use_memory in (True, False):
                     found = await cache.get(self.data_type, f"r{number}", tenant, use_memory=use_memory)
+                    # With its type: 0, 0.0 and False are equal.
                     assert (type(found), found) == (type(value), value)
 
         self.check(body)
@@ -179,6 +182,7 @@ class CacheContract(ABC):
             source = _Source()
             tasks = [asyncio.ensure_future(cache.load(self.data_type, "r", tenant, source.load)) for _ in range(3)]
             await source.asked.wait()
+            # The caller that began the load: if the load ran in its task, all would be cancelled.
             tasks[0].cancel()
             source.answer.set()
             outcomes = await asyncio.gather(*tasks, return_exceptions=True)
@@ -201,6 +205,7 @@ class CacheContract(ABC):
                 source.answer.set()
                 assert await early == "value 1"
                 assert await late == "value 2"
+                # Nothing yet, if the fill of the second load is still on its way.
                 assert await cache.get(self.data_type, resource, tenant) in {None, "value 2"}
 
         self.check(body)
@@ -215,6 +220,7 @@ class CacheContract(ABC):
             await cache.set(self.data_type, "r", "mine", tenant)
             source.answer.set()
             assert await loading == "value 1"
+            # The load's fill is sent behind its answer: it must arrive, and be refused, before the next line.
             await asyncio.sleep(0.05)
             assert await cache.get(self.data_type, "r", tenant) == "mine"
 

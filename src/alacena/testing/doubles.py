@@ -29,10 +29,12 @@ class FakeEnvironment:
     """
 
     def __init__(self, *, now: float = 1_000.0, wall: float = 1_750_000_000.0, seed: int | str = 0) -> None:
+        # Attributes, as an `Environment` has them: the library binds them once, for all hits.
         self.now: Callable[[], float] = lambda: self._now
         self.wall: Callable[[], float] = lambda: self._wall
         self._now = now
         self._wall = wall
+        # With a word before it: another generator with the same seed must not give the same numbers.
         self._random = random.Random(f"fake/{seed}")  # noqa: S311 - reproducible on purpose
 
     def random(self) -> float:

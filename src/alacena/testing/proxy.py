@@ -53,6 +53,7 @@ class Faults:
 
     async def until_released(self) -> None:
         """Waits while the direction is held."""
+        # Asked again after each release: it may be held anew before this task has its turn.
         while self.held:
             await self._changed.wait()
 
@@ -72,6 +73,7 @@ class _ProxyChannel:
     pumps: tuple[asyncio.Task[None], ...] = ()
 
     def end(self, *, reset: bool) -> None:
+        # Before they see their sides end: a pump passes an end on, and a reset would arrive as an orderly end.
         for pump in self.pumps:
             pump.cancel()
         for writer in (self.client, self.server):
@@ -222,6 +224,7 @@ class FaultProxy:
         outlet = asyncio.create_task(self._let_out(channel, line, writer, faults))
         try:
             while data := await _read(reader):
+                # Due from its own arrival: counted from the piece before, the delays would add up.
                 line.put_nowait((now() + faults.latency_s + faults.jitter_s * self._chance.random(), data))
             line.put_nowait((now() + faults.latency_s, b""))
             await outlet
@@ -241,6 +244,7 @@ class FaultProxy:
             due, data = await line.get()
             await asyncio.sleep(max(0.0, due - now()))
             await faults.until_released()
+            # The end of a stream is lost as its bytes are: its receiver sees a connection that stays open.
             if faults.lost:
                 has_hole = True
                 continue
@@ -269,6 +273,7 @@ class FaultProxy:
             await asyncio.sleep(len(piece) / faults.bytes_per_s if faults.bytes_per_s else 0)
 
     def _pieces(self, data: bytes, faults: Faults) -> list[bytes]:
+        # More than a second's bytes go one by one: in one piece they would arrive at once, and the pause after them.
         if faults.split == "every" or (faults.bytes_per_s is not None and faults.bytes_per_s < len(data)):
             return [data[index : index + 1] for index in range(len(data))]
         if faults.split == "none" or len(data) < 2:

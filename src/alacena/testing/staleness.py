@@ -87,6 +87,7 @@ class Report:
 
     def quantile(self, ratio: float) -> float:
         """Returns the staleness that this ratio of *all* reads did not exceed, in seconds."""
+        # Reads that were not stale are not listed: they stand before the others, with 0 s each.
         rank = int(ratio * self.reads) - (self.reads - len(self.staleness_s))
         if rank < 0 or not self.staleness_s:
             return 0.0
@@ -111,6 +112,8 @@ class _Timeline:
         self._versions: list[int] = []
         self._events: list[Operation] = []
         for event in sorted(invalidations, key=lambda operation: operation.returned_at):
+            # A read that breaks one of no higher version breaks an earlier one as well.
+            # Without these, times and versions rise together, and can be searched by halves.
             if not self._versions or event.version > self._versions[-1]:
                 self._times.append(event.returned_at)
                 self._versions.append(event.version)
@@ -166,6 +169,7 @@ def _judge(
 ) -> None:
     report.reads += 1
     bound_s = bound_s if read.bound_s is None else read.bound_s
+    # A bound of the read's own, such as 0 past memory, holds for its own process as well.
     own_bound_s = min(own_bound_s, bound_s)
     staleness_s = everybody.staleness_s(read)
     if staleness_s is not None:

@@ -48,10 +48,12 @@ async def torment(proxy: FaultProxy, *, duration_s: float, every_s: float, seed:
     try:
         while loop.time() < until:
             await asyncio.sleep(min(chance.expovariate(1 / every_s), max(0.0, until - loop.time())))
+            # In the order in which they are written: a seed names its faults by their places.
             name = chance.choice(list(_TORMENTS))
             done.append(name)
             _TORMENTS[name](proxy, chance)
     finally:
+        # However it ends: a torment that is cancelled must not leave its faults to the next test.
         proxy.calm()
     return done
 
@@ -74,6 +76,7 @@ def _hold(proxy: FaultProxy, chance: random.Random) -> None:
 
 
 _TORMENTS: dict[str, Callable[[FaultProxy, random.Random], None]] = {
+    # One of them ends all faults: they would add up until nothing passes.
     "calm": lambda proxy, _chance: proxy.calm(),
     "cut": lambda proxy, _chance: proxy.cut(),
     "delay": _delay,

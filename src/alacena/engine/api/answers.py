@@ -60,6 +60,7 @@ class Answers:
     def facts(self, key: EntryKey) -> dict[str, Any]:
         """Returns what this process knows of one entry."""
         now = self._environment.now()
+        # Not `memory.get`, which counts a hit and drops what has ended: a question must change nothing.
         slot = self._memory.entries.get(key.ident)
         in_memory = None
         if slot is not None:

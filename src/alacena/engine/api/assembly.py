@@ -88,6 +88,7 @@ class Parts:
         deadline = Deadline(timeout_s)
         self.sweeper.stop()
         self.observation.recorder.stop()
+        # Taken apart from the end: loads are drained while coordination and the connection still work.
         own = (self.observation.fleet.close, partial(self.desk.close, deadline), partial(self._drain, deadline))
         steps: list[Closer] = [*self.closers, *own]
         try:
@@ -101,6 +102,7 @@ class Parts:
         import asyncio
 
         try:
+            # Any instant will do: `clear` has left nothing that could expire, only what it took out.
             left = self.memory.expire(0.0, _EXPIRY_STEP)
             while left:
                 await asyncio.sleep(0)
@@ -149,6 +151,7 @@ class Sweeper:
         now = self._environment.now()
         end, left = now + _EXPIRY_STEP_S, _EXPIRY_STEP
         pause_s = 0.0
+        # By number too: by a clock that stands still, as in tests, the time is never up.
         while left and now < end:
             if self._memory.expire(now, _EXPIRY_BATCH) < _EXPIRY_BATCH:
                 self._memory.compact()
@@ -178,6 +181,7 @@ async def assemble(
         parts = await _assemble(settings, environment, events, authority, keyring, credentials, closers)
         done = True
     finally:
+        # In `finally` and not in an `except`: an opening that is cancelled must close what it opened, too.
         if not done:
             await take_apart(closers, Deadline(_CLOSING_S))
     return parts
@@ -214,6 +218,7 @@ async def _assemble(
         settings=settings,
         health=health,
     )
+    # `closers` is the caller's list: if a later step fails, the caller closes what was opened up to then.
     remote, store, url = await _open_remote_tier(tier_parts, credentials, closers)
     common = CommonParts(remote, keys, events, counts, environment, settings)
     reader, batches, writer = _make_doors(common, TieredLookup(common, memory, copies), codec, flights, source_backoff)

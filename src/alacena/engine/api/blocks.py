@@ -172,6 +172,7 @@ class BlockVerbs(ABC):
         claim = self._claim(
             data_type, resource_id, tenant_id, ttl, named(tags, document_ids), policy, use_memory, search_hierarchy
         )
+        # Outside of the `try`: a claim that could not begin has given itself up.
         await claim.begin()
         try:
             with claim.inside():
@@ -224,6 +225,7 @@ class BlockVerbs(ABC):
         Cancellation: As for :meth:`claim`.
         If Redis fails: As for :meth:`claim`.
         """
+        # Checked first: if it failed after the claim had begun, nobody could close the claim.
         life = seconds(life_s)
         claim = self._claim(
             data_type, resource_id, tenant_id, ttl, named(tags, document_ids), policy, use_memory, search_hierarchy

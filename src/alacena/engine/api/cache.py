@@ -107,6 +107,7 @@ class Cache(Verbs):
         """
         if self._parts is None:
             loop = asyncio.get_running_loop()
+            # An opening on a loop that has ended will never be done.
             if self._opening is None or self._opening.get_loop() is not loop:
                 self._opening = loop.create_task(self._open())
                 self._opening.add_done_callback(consume)
@@ -126,6 +127,7 @@ class Cache(Verbs):
             if not self._events:  # a read that somebody is told of has more to do than to peek
                 await self._guard.open()
         finally:
+            # After a failure, too: the next caller must try anew.
             self._opening = None
 
     async def close(self, *, timeout_s: float = 5.0) -> None:
@@ -155,6 +157,7 @@ class Cache(Verbs):
         parts, self._parts = self._parts, None
         self.peek, self.peek_entry = peek_nothing, peek_no_entry
         self._guard.close()
+        # A forked child has the sockets of its parent: taking the parts apart would send on them.
         if parts is not None and self._pid == os.getpid():
             if self._loop is here:
                 self._closing.begin(parts, parts.close(timeout_s))

@@ -94,6 +94,7 @@ class Coordination:
             try:
                 await self.ledger.drain()
                 self._trouble.over()
+            # An outage of the server is no trouble of this part: only other failures are reported as one.
             except BackendUnavailableError as error:
                 _log.debug("spilled usage waits on: %s", error)
             except BaseException as error:  # it must not end while there may be something to count
@@ -129,6 +130,7 @@ class Coordination:
         Cancellation: everything is cancelled at once.
         """
         deadline = deadline or Deadline(5.0)
+        # Emptied first: `_on_end` takes a task that is still listed for one that nobody ended.
         background, self._background = self._background, []
         if self._relay is not None:
             self._relay.stop()
@@ -145,6 +147,7 @@ class Coordination:
             await take_apart(steps, deadline)
         finally:
             if self._spill is not None:
+                # After the ledger, which may write into it until its own end.
                 self._spill.close()
 
 

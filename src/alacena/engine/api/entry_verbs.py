@@ -96,8 +96,10 @@ class EntryVerbs(ABC):
         Cost: 0 round trips if memory has it, else 1.
         If Redis fails: the default, within the read budget.
         """
+        # On another thread, on another loop or with an observer, memory must not answer before the loop is checked.
         if self._guard.thread != get_ident():
             self._open_parts()
+        # Permissions come in any order and form: only the long way makes them a set, as idents hold it.
         elif use_memory and user_id is None and permissions is None:
             try:
                 ident: Ident = (tenant_id, data_type, resource_id)
@@ -108,6 +110,7 @@ class EntryVerbs(ABC):
                 value = MISSING
             if value is not MISSING:
                 return value
+        # Exactly `str`: a member of an Enum is made text by `make_scope`.
         if agent_id is conversation_id is collection_id is user_id is permissions is None and type(tenant_id) is str:
             where: str | Iterable[Scope] = tenant_id
         else:
@@ -230,9 +233,11 @@ class EntryVerbs(ABC):
         Cancellation: leaves the load to the other callers; the last to leave cancels it.
         If Redis fails: the source answers, and the value is not stored.
         """
+        # Arguments are checked before memory answers: a wrong call must not pass on each hit and fail on a miss.
         if ttl is not UNSET:
             ttl = checked(ttl)
         given = named(tags, document_ids) if tags is not _NO_NAMES or document_ids is not _NO_NAMES else ()
+        # A policy of the call's own may want no memory, or an early refresh: both are for the long way.
         if use_memory and self._guard.thread == get_ident() and policy is None:
             try:
                 ident: Ident = (tenant_id, data_type, resource_id)
@@ -433,4 +438,5 @@ class EntryVerbs(ABC):
         If Redis fails: as for :meth:`delete`.
         """
         names, scope = named(tags, document_ids), make_scope(tenant_id)
+        # Without names, the writer would take the whole scope to be meant.
         return (await self._open_parts().writer.invalidate(scope, None, None, names)).known if names else 0

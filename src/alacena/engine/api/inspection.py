@@ -101,6 +101,7 @@ class InspectionVerbs(ABC):
         Raises:
             CacheClosedError: The cache is not open.
         """
+        # Not `_open_parts`, which checks the loop: exporters ask from threads of their own.
         parts = self._parts
         if parts is None:
             raise CacheClosedError(CacheClosedError.__doc__)
@@ -133,6 +134,7 @@ class InspectionVerbs(ABC):
         """
         parts = self._open_parts()
         held = await parts.observation.fleet.find_locks()
+        # By the fence, too: a process may still name a lock that another one has by now.
         holders = {(lock.key, lock.fence): process for process, locks in held.items() for lock in locks}
         keys = list(dict.fromkeys(key for key, _ in holders))
         found: list[LockState] = []

@@ -38,6 +38,7 @@ class LoopGuard:
     async def open(self) -> None:
         """Lets memory answer on this thread, until the running loop ends."""
         self._watch = _watch(weakref.ref(self))
+        # A loop is told of a generator at its first step, and ends only those that it was told of.
         await anext(self._watch)
         self.thread = get_ident()
 

@@ -54,6 +54,7 @@ def observe(
     presence = Presence(
         recorder.renew,
         answers.by_question(),
+        # Without a shared store there is nobody to tell.
         every_s=common.settings.fleet_every_s if is_shared else None,
         is_seen=common.settings.fleet_every_s is not None,
         locks=locks.list_held,

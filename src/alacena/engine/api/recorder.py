@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 _TURN_S: Final = 0.1
 _TURNS: Final = 10
+# Summing and taking have a turn each: together they would hold the loop up for longer.
 _SUMMED_AT: Final = _TURNS - 2
 _TURNS_AN_ELECTION: Final = 100
 _ENTRIES_A_TURN: Final = 2_000
@@ -96,6 +97,7 @@ class Recorder:
     def _walk(self) -> bool:
         """Walks through some entries of memory. Returns whether all have been met."""
         end, left = self._environment.now() + _WALK_S, _ENTRIES_A_TURN
+        # By number too: by a clock that stands still, as in tests, the time is never up.
         while left and self._environment.now() < end:
             if self._memory.collect(_ENTRIES_A_STEP):
                 return True
@@ -107,6 +109,7 @@ class Recorder:
         promised = self._remote.guarantee()
         mode = str(promised["mode"])
         latencies = self._counts.latencies()
+        # Each look at the tier is timed, whichever tier it is: without a server these times are of no server.
         if mode == "memory":
             latencies = tuple(one for one in latencies if one.operation != "redis_read")
         return Snapshot(

@@ -64,6 +64,7 @@ class Tenant:
         self._cache = cache
         self._plain = scope.tenant_id if scope.is_tenant_wide else None
         self._wider = scope.widening()
+        # The part of an ident that all entries of the scope share.
         self._scope_ident = ident_of("", "", scope)[3:]
 
     @property
@@ -98,6 +99,7 @@ class Tenant:
         Cost: 0 round trips if memory has it, else 1.
         If Redis fails: the default, within the read budget.
         """
+        # The look of `Cache.get`, written out: calling that would put one more coroutine on the way of each hit.
         cache = self._cache
         if cache._guard.thread != get_ident():
             cache._open_parts()
@@ -113,6 +115,7 @@ class Tenant:
                 value = MISSING
             if value is not MISSING:
                 return value
+        # A tenant's name is never blank, so `or` goes on only if the scope is narrower than the tenant.
         where = self._plain or (self._wider if search_hierarchy else (self.scope,))
         return value_or(await cache._find(data_type, resource_id, where, use_memory=use_memory), default)
 
@@ -402,6 +405,7 @@ class Tenant:
 
         Cost: 1 round trip before the block and 2 after it.
         """
+        # Here too: the message shows the call as it is written on a handle, and comes before the block is entered.
         check_pairs(resources, "write((data_type, resource_id), ...)")
         return self._cache.write(self.scope, *resources, document_ids=document_ids, hold_s=hold_s)
 

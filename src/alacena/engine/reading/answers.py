@@ -38,6 +38,7 @@ def distinct(resource_ids: Iterable[str]) -> list[str]:
     if isinstance(resource_ids, str | bytes | int | UUID):
         raise InvalidKeyError(f"resource_ids is one id, {resource_ids!r:.80}: give a list of ids")
     try:
+        # Listed first: an iterator that was used up could not be gone through again to name the wrong id.
         return list(dict.fromkeys(ids := list(resource_ids)))
     except TypeError:
         for one in ids:
@@ -95,6 +96,7 @@ def _by_own_ids(ids: Sequence[str], rows: Sequence[Any]) -> list[Any] | None:
         if not wanted.issuperset(own):
             continue
         by_id = dict(zip(own, given, strict=True))
+        # Several rows bear one id, such as chunks the id of their document: the field does not say whose each row is.
         if len(by_id) < len(own):
             return None
         given_to = [one for row, one in zip(rows, ids, strict=False) if row is not None]

@@ -153,6 +153,7 @@ class BatchRunner:
         self._judge(batch, keys, found, answers, missing, behind)
         if behind:
             self._start([one for one in behind if self._reader.find_flight(one[0]) is None], batch)
+        # All before any of them is loaded: a refusal would leave the loads of the others without a caller.
         for request, _ in missing:
             self._reader.admit(request.key, batch.policy)
         answers |= await self._reader.wait_for_loads(missing, partial(self._start, batch=batch))
@@ -350,6 +351,7 @@ class BatchRunner:
 
         async def ask(_: LoadContext) -> list[Any]:
             refuse_generator_function(loader)
+            # A list of its own: a loader may sort or empty it, and the answer is compared with `ids`.
             answer = loader(list(ids))
             return align(ids, await answer if inspect.isawaitable(answer) else answer)
 
@@ -368,6 +370,7 @@ class BatchRunner:
         if storing is None:
             await self._filler.fill_many(fills)  # without a server nothing in it waits: it is done in this step
         else:
+            # Not `await storing`, which would pass a cancellation of this task on to it.
             await asyncio.wait([storing])
 
     def _deliver(self, place: _Place, value: Any, load_s: float, policy: Policy, context: LoadContext) -> Fill:

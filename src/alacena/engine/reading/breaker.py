@@ -62,8 +62,10 @@ class Breaker:
 
     def record_failure(self, answers: int) -> None:
         """Notes that a try was not answered, or too late. ``answers``: how many there were when it began."""
+        # Only while it is closed: a late failure of a try that began before the last answer must not close it.
         if answers != self.answers and not self.is_open:
             self.failures = 0
+        # A hundred reads that fail together open it once. Only a failed probe opens it again, for a longer pause.
         opens = self.failures == _FAILURES - 1 or (self.failures >= _FAILURES and self._probing)
         self.failures += 1
         self._failed_at = self._environment.now()
@@ -75,4 +77,5 @@ class Breaker:
 
     def record_leaving(self) -> None:
         """Notes that a try was given up by its caller: it says nothing about the server."""
+        # A probe that left and was still counted as under way would keep everybody away for ever.
         self._probing = False

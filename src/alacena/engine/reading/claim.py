@@ -63,6 +63,7 @@ class Claim:
         self._flights = flights
         self._environment = environment
         self._began_at = environment.now()
+        # Asked for now: inside its block, the load under way is the claim itself.
         self._outer = reads_under_way()
         self._called: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._given: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
@@ -184,6 +185,7 @@ class Claim:
             return
         with SourceCall(self._flights, (self._key,), (self._flight,), self._context) as self._call:
             if self.is_open:
+                # With its block named, a closing cache waits for the claim. It ends a claim without a block at once.
                 self._flights.claims[self._end] = self._call
             yield
 
@@ -206,6 +208,7 @@ class Claim:
             raise ClaimError(f"the claim of {self._named} {how}; cache.set replaces a value")
         if self.check is not None:
             self.check(value)
+        # After `check`: a value that was refused leaves the claim open for another one.
         self._is_used = True
         if landing.done() or self._given.done():  # the latter: it ends in this step, and its load has not run since
             return False
@@ -213,6 +216,7 @@ class Claim:
         if ttl is not UNSET:
             context.ttl = ttl
         self._given.set_result(value)
+        # Not `await flight.task`: a caller that is cancelled here would cancel the load, and nothing would be stored.
         await asyncio.wait((flight.task,))
         try:
             self.lookup = lookup = landing.result()

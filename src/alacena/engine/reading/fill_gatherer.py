@@ -85,6 +85,7 @@ class FillGatherer:
         return gathered
 
     async def _send(self, bucket: str, gathered: GatheredFills) -> None:
+        # Before anything is awaited: a fill that was added after the call had left would never be sent.
         del self._open[bucket]
         if gathered.fills:
             gathered.settle(await self._filler.fill_many(gathered.fills))

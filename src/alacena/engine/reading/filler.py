@@ -154,6 +154,7 @@ class Filler:
         if lease is None or not lease.storable:
             context.refuse("lease" if lease is None else "hold")
         may_store = context.stored
+        # For a value that is not stored, too: a load around this one depends on all that it was made from.
         tags = made_from(request.key, value, (*context.tags, *context.reads.tags()))
         if value is None:
             remember = may_store and (replaces or policy.negative_ttl_s > 0)
@@ -218,6 +219,7 @@ class Filler:
             new_entry: The value's new_entry, if it has one.
             taken: Whether somebody who does not wait has the original.
         """
+        # Before it is asked whether the value may be shared: a text is immutable, and still one reader's.
         if lookup.reason == _READER:
             flight.resolve(lookup, _refuse_copy, taken=taken)
             return
@@ -287,6 +289,7 @@ class Filler:
         except Exception as error:  # noqa: BLE001 - what fails after the landing has no caller to be raised to
             failure = error
         finally:
+            # Several that failed together are sent again one by one: they need their leases.
             if answered or len(leases) == 1 or failure is None:
                 for lease, fate in zip(leases, fates, strict=True):
                     if fate not in _SETTLED:

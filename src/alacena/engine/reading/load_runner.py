@@ -94,6 +94,7 @@ class LoadRunner:
             if request.claimed and not is_ended(task, error):
                 # The others did not ask for what this block was about to do: its end says nothing of their sources.
                 reason = error if isinstance(error, ClaimLeftError) else ClaimLeftError(reason)
+            # Over, its callers have their value or have left: neither is a failure for which to leave the source alone.
             elif not flight.is_over:
                 self.note_failure(request.key, reason)
                 if not is_ended(task, error):
@@ -125,6 +126,7 @@ class LoadRunner:
             value, load_s = await self.call_source((key,), policy, carriers, loader, context, request.loader)
             if context.slips or not context.stored:
                 self.note(key, context)
+            # Before `evaluate`, which would say "lease": the first reason stays, and "backend" may be the true one.
             if lease is None:
                 context.refuse(flight.unleased)
             self.note_success(key)
@@ -174,6 +176,7 @@ class LoadRunner:
                 return permit
             with self._flights.follow(flight, request.key.entry) as holders:
                 try:
+                    # The releases go out before the next request, on one connection: the server frees the lease first.
                     if self._clear_the_way(holders):
                         continue
                     # A load that another load waits for may be part of a circle through another process, where nobody
@@ -210,6 +213,7 @@ class LoadRunner:
 
     def give_back(self, flight: Flight) -> None:
         """Gives back the lease that a flight still has."""
+        # Taken off first: a follower may give it back as useless, and `run` comes here once more at its end.
         lease, flight.lease = flight.lease, None
         if lease is not None:
             self._remote.release(lease)
@@ -240,6 +244,7 @@ class LoadRunner:
             LoadTimeoutError: The hard timeout passed.
             Exception: The loader's own, as they are.
         """
+        # The timeout goes around the line for a place: a caller's wait ends in time, however long that line is.
         call = self._call_source(keys, carriers, loader, context)
         if self._limiter.is_limited:
             call = self._limiter.run(call, keys[0].tenant_id, carriers)
@@ -301,6 +306,7 @@ class LoadRunner:
             repeated = None
         if repeated is None and not stands_in:
             return
+        # Taken down now: `stands` is called when the flight has given its lease back.
         lease, endings = flight.lease, self._flights.endings
 
         def stands() -> bool:
@@ -350,6 +356,8 @@ class LoadRunner:
         found = await self._tiers.find((request.key,), request.policy, keep=request.keep, loads=True)
         if found is None or found.fresh_for_s <= 0:
             return None
+        # 1. The entry is found here. 2. It is invalidated. 3. Somebody asks for it before this flight lands.
+        # Without a lease, and before its source is asked, a flight takes anybody: step 3 would get the old entry.
         self._flights.close(request.key.entry)
         return found
 

@@ -170,6 +170,7 @@ class Reader:
 
     async def find_time_left(self, key: EntryKey, policy: Policy) -> float:
         """Seconds that an entry stays fresh: -1 for ever, -2 absent."""
+        # `loads` although nothing is loaded: so the look is not counted as a read.
         found = await self._tiers.find((key,), policy, keep=False, loads=True)
         if found is None or found.fresh_for_s <= 0 or found.value is NOT_FOUND:
             return -2
@@ -242,6 +243,7 @@ class Reader:
         """
         answers: dict[bytes, Lookup[Any]] = {}
         while wanted:
+            # No await may come between this line and `start`: two callers would both find no flight, and load twice.
             joined = [self.find_flight(request) for request, _ in wanted]
             lonely = [one for one, flight in zip(wanted, joined, strict=True) if flight is None]
             started = iter(start(lonely) if lonely else ())
@@ -269,6 +271,7 @@ class Reader:
         outcomes = [flight.join() for flight in flights]
         policy = wanted[0][0].policy
         try:
+            # One entry without a stand-in must be waited for anyway, so a soft timeout would spare this caller nothing.
             if all(may_stand_in(stale, policy) for _, stale in wanted):
                 await asyncio.wait(outcomes, timeout=patience_s(flights, policy, self._environment.now()))
             else:
@@ -283,6 +286,7 @@ class Reader:
             raise
         finally:
             for outcome in outcomes:
+                # Not cancelled: the last caller to leave would end the load, which is to go on behind the stand-in.
                 if not outcome.done():
                     outcome.add_done_callback(consume)
                 elif len(outcomes) > 1:  # of several that failed, only the first is raised
@@ -309,6 +313,7 @@ class Reader:
                 self._flights.check(request.key)
                 again.append((request, stale))
             except UnsharableValueError:
+                # Nobody shares a load that is alone. If its own loader raises this, asking again would never end.
                 if request.alone:
                     raise
                 again.append((replace(request, alone=True), stale))
@@ -363,6 +368,7 @@ class Reader:
             renewing = replace(request, renew=True)
             previous = self._filler.private(found, request.policy)
             flight = self._flights.start(entry, lambda started: self._runner.run(started, renewing, previous))
+            # It joins for nobody: so a caller who joins later and is cancelled is not the last, and ends nothing.
             flight.join(behind=True).add_done_callback(consume)
 
 

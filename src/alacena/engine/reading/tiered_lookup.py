@@ -127,6 +127,7 @@ class TieredLookup:
                 else:
                     answer = await self._remote.find(keys, policy, keep)
                     if type(answer) is Unsettled:
+                        # The entry is asked for again, too: since the first answer it may have been deleted.
                         answer = await self._remote.find(keys, policy, keep, answer.unknown)
                     if type(answer) is Found:  # what the server does not know either has ended
                         found = answer
@@ -173,6 +174,7 @@ class TieredLookup:
                 found = self.in_memory(keys)
                 return found if loads else self._count(keys[0], found)
             if word is _Word.KEPT or word is _Word.ASK:
+                # Memory may not keep this value: if each follower led in turn, ten would make ten round trips in a row.
                 found, leads = self._alive_in_memory(keys), False
         if found is None:
             return await self.find(keys, policy, keep=True, loads=loads, leads=leads)
@@ -258,6 +260,7 @@ class TieredLookup:
         on to the source.
         """
         breaker = self._breaker
+        # `admits` comes last: it may make this call the probe, and a probe must report, or nobody is admitted again.
         if breaker.failures and (breaker.just_failed or not breaker.admits()):
             return [_LeftAloneError("Redis has just failed")] * len(asked)
         began, before = self._environment.now(), breaker.answers
@@ -268,6 +271,7 @@ class TieredLookup:
             if not answers:
                 breaker.record_leaving()
         errors = [answer for answer in answers if isinstance(answer, BackendError)]
+        # In a cluster one node may fail while the others answer: that is no reason to stay away from all of them.
         if errors and len(errors) == len(answers):
             self._note_failure(errors[0], began, before)
         else:

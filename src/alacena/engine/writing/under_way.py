@@ -103,6 +103,7 @@ class UnderWay:
             self._at_work.clear(knows)
         mark = (now + _REMEMBERED_S, self._at_work)
         for name in names:
+            # Put at the end again: `_forget` begins with the oldest, and stops at the first that still counts.
             self._ended.pop(name, None)
             self._ended[name] = mark
         self._forget()

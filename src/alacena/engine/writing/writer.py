@@ -115,6 +115,8 @@ class Writer:
         """
         new_entries = await self._make_entries(keys, values, depends, policy, ttl)
         late: list[EntryKey] = []
+        # 1. This task reads a document. 2. Another task invalidates it. 3. This task sets what it has made from it.
+        # The tier would take step 3: the generations that it knows by then all stand.
         if self._under_way.has_ended:
             late = [key for key, made in zip(keys, new_entries, strict=True) if self._is_overtaken(key, made)]
         if late:
@@ -142,6 +144,7 @@ class Writer:
         try:
             fate = await self._remote.store(key, new_entry)
         except BackendError as error:
+            # Nothing is removed here: the tier owes that, as for each store that no server confirmed.
             self._tiers.report_failure("set", key, error)
             return False
         self._counts.store.observe(self._environment.now() - began)
@@ -272,6 +275,7 @@ class Writer:
         if resource_id is not None and resource_id != EVERY_RESOURCE:
             named, entries = self._resource(scope, data_type, resource_id)
             groups += named
+        # Tags alone name what is meant: the whole tenant or scope is ended only if nothing narrower was named.
         elif data_type is not None or not groups:
             groups += self._keys.scope_generations(scope, data_type)
         return await self.end(scope, data_type, groups, entries)
@@ -293,6 +297,7 @@ class Writer:
         ``by`` is the task for which that is done, if it is not the one that runs: it knows of it.
         """
         burst = self._burst
+        # Before anything is awaited: only tasks that are there now can have read before this call.
         self._under_way.note_end((group[0] for group in groups if len(group) > 1), anew=burst is None, by=by)
         if burst is None:
             burst = self._burst = Burst()
@@ -301,6 +306,7 @@ class Writer:
         else:
             burst.add(groups, entries)
         assert burst.sent is not None
+        # A caller that leaves must not stop the removal: others of the same turn wait for it.
         ended = await asyncio.shield(burst.sent)
         if ended is None:
             witness = entries[0] if entries else self._keys.entry(data_type or "any", "any", scope)
@@ -310,9 +316,11 @@ class Writer:
             what = ", ".join(name for group in groups for name in group)
             self._events.emit(Invalidated(scope.tenant_id, data_type, what, int(ended)))
         named: set[str | bytes] = {*(group[0] for group in groups), *(key.entry for key in entries)}
+        # The server has confirmed, so it is more than 0, even if there was nothing to end.
         return Ended(max(ended, 1), ended.names & named)
 
     async def _send(self, burst: Burst) -> Ended | None:
+        # What is ended from now on opens a burst of its own: added to this one, it would be confirmed and never sent.
         self._burst = None
         groups, entries = list(burst.groups), list(burst.entries.values())
         began = self._environment.now()
@@ -345,6 +353,7 @@ class Writer:
             token, _ = await asyncio.gather(self._hold(entries, generations, hold_s), ending)
             yield
         finally:
+            # The end runs in a task of the cache's: unless told whose block this is, it bars that task's next `set`.
             after = self._after_write(scope, groups, entries, token, asyncio.current_task())
             await asyncio.shield(self._flights.own(after))
 
@@ -367,6 +376,7 @@ class Writer:
         if token is None:
             return
         try:
+            # Last: if this process dies before this line, readers bypass the entries until the hold expires.
             await self._remote.unhold(entries, token)
         except BackendError as error:
             self._tiers.report_failure("write", entries[0], error)

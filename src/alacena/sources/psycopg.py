@@ -10,6 +10,7 @@ from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
 from alacena.engine.base.errors import SettingsError
+from alacena.engine.base.scope import identifier
 from alacena.sources.postgres import CLAIMS, MAX_IDENTIFIER_BYTES
 from alacena.sources.surroundings import check_tenant
 
@@ -80,9 +81,9 @@ def row_loader(
     )
 
     async def load_row(resource_id: str, tenant_id: str) -> dict[str, Any] | None:
-        check_tenant(tenant_id)
+        tenant, resource = check_tenant(tenant_id), identifier("resource_id", resource_id)
         async with pool.connection() as connection, connection.cursor(row_factory=dict_row) as cursor:
-            await cursor.execute(statement, (resource_id, tenant_id))
+            await cursor.execute(statement, (resource, tenant))
             row: dict[str, Any] | None = await cursor.fetchone()
             return row
 

@@ -167,7 +167,9 @@ def _remove_oldest(directory: Path, newest: Path, max_files: int, max_bytes: int
             with suppress(FileNotFoundError):
                 told = path.stat()
                 copies.append((told.st_mtime_ns, told.st_size, path))
-    files, size = len(copies) + 1, sum(copy[1] for copy in copies) + newest.stat().st_size
+    files, size = len(copies) + 1, sum(copy[1] for copy in copies)
+    with suppress(FileNotFoundError):
+        size += newest.stat().st_size
     for _, its_size, path in sorted(copies):
         if files <= max_files and size <= max_bytes:
             return

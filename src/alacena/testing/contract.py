@@ -15,8 +15,8 @@ from __future__ import annotations
 
 import asyncio
 from abc import ABC, abstractmethod
-from itertools import count
 from typing import TYPE_CHECKING, Any, TypeVar
+from uuid import uuid4
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
@@ -25,8 +25,6 @@ if TYPE_CHECKING:
     from alacena.engine.api.cache import Cache
 
 T = TypeVar("T")
-# One count for all contracts of a process: their caches may share a server.
-_numbers = count()
 
 FALSY: tuple[Any, ...] = (0, 0.0, "", b"", [], {}, False)
 """Values, all of them: only ``None`` is a miss."""
@@ -51,7 +49,8 @@ class CacheContract(ABC):
 
     def check(self, body: Callable[[Cache, str], Coroutine[Any, Any, None]]) -> None:
         """Runs ``body`` with an open cache and the name of a tenant that no other test uses."""
-        tenant = f"tenant-{next(_numbers)}"
+        # Not a count: contracts in several test processes may share a server.
+        tenant = f"tenant-{uuid4().hex}"
 
         async def test() -> None:
             async with self.open_cache() as cache:

@@ -225,11 +225,11 @@ async def _assemble(
     reports = Reports(events.emit, health, counts)
     port = CoordinationContext(store, keys, environment, _elements(codec, settings, keyring), reports)
     desk = Coordination(port, authority=authority, spill_path=settings.ledger_spill_path)
-    desk.start()
     observation = observe(
         common, memory=memory, flights=flights, source_backoff=source_backoff, health=health, store=store,
         locks=desk.locks, ends=coherence.ends, is_shared=url is not None,
     )  # fmt: skip
+    desk.start()  # last: its tasks would run on if a later step failed
     return Parts(
         keys=keys,
         memory=memory,

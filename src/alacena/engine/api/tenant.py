@@ -337,7 +337,7 @@ class Tenant:
     ) -> int:
         """Stores many values by id, and returns how many were stored. See :meth:`Cache.set_many`.
 
-        Cost: 1 round trip a node for each 256 entries, their commands written together.
+        Cost: 1 round trip a node for each 400 entries, 100 of them in one command.
         """
         return await self._cache.set_many(data_type, values, self.scope, ttl=ttl, tags=tags, document_ids=document_ids)
 

@@ -332,9 +332,14 @@ class ValueStore:
 
     def found(self, key: EntryKey, entry: MemoryEntry) -> Found:
         """Returns a slot as a tier's answer."""
-        load_s = entry.thaw.load_s if isinstance(entry.thaw, _Refreshed) else entry.cost
+        load_s = self.load_s(entry)
         value, fresh_for_s = self.hand_out(entry), self.fresh_for(entry)
         return Found(key, value, "memory", fresh_for_s, load_s, entry.generations, entry.stamps)
+
+    def load_s(self, entry: MemoryEntry) -> float:
+        """Returns how long the value took to load, in seconds."""
+        # The cost of an entry counts money too: it decides what stays in memory, not how early an entry is renewed.
+        return entry.thaw.load_s if isinstance(entry.thaw, _Refreshed) else entry.cost
 
     def fresh_for(self, entry: MemoryEntry) -> float:
         """Returns seconds a slot stays fresh; negative if it is stale."""

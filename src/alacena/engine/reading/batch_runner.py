@@ -152,7 +152,8 @@ class BatchRunner:
         behind: list[Wanted] = []
         self._judge(batch, keys, found, answers, missing, behind)
         if behind:
-            self._start([one for one in behind if self._reader.find_flight(one[0]) is None], batch)
+            # Not `find_flight`: nobody joins a renewal behind, and past memory it would not see the one under way.
+            self._start([one for one in behind if self._flights.get(one[0].key.entry) is None], batch)
         # All before any of them is loaded: a refusal would leave the loads of the others without a caller.
         for request, _ in missing:
             self._reader.admit(request.key, batch.policy)

@@ -116,7 +116,7 @@ class LoadRunner:
         context = LoadContext(key, request.tags)
         context.join_while(lambda: self._flights.get(key.entry) is flight)
         loader = request.loader
-        if stale is not None or (lease is not None and lease.previous is not None):
+        if stale is not None:
             loader = _hand_over(loader, stale, lease, flight)
         carriers = (flight,)
         is_renewed = lease is not None and not self._remote.is_here

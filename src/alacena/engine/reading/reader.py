@@ -326,19 +326,22 @@ class Reader:
 
         They are looked up once more at that moment: they may have been invalidated, or renewed, meanwhile.
         """
+        # Whether a load has failed is told before the wait: one that was slow may end in the meantime, and well.
         failed = [
-            (request, outcome)
+            (request, outcome, outcome.done())
             for (request, stale), outcome in zip(wanted, outcomes, strict=True)
             if may_stand_in(stale, request.policy) and _has_failed(outcome)
         ]
         answers: dict[bytes, Lookup[Any]] = {}
-        found = await self._tiers.find_all_again([request for request, _ in failed])
-        for (request, outcome), hit in zip(failed, found, strict=True):
-            decision = stand_in(hit, request.policy, has_failed=outcome.done())
+        found = await self._tiers.find_all_again([request for request, *_ in failed])
+        for (request, outcome, has_failed), hit in zip(failed, found, strict=True):
+            if is_well(outcome):
+                continue
+            decision = stand_in(hit, request.policy, has_failed=has_failed)
             if hit is not None and decision is ReadDecision.SERVE:
                 answers[request.key.entry] = self._filler.found(hit)
             elif hit is not None and decision is ReadDecision.SERVE_STALE:
-                if outcome.done() and not any(answer.source == "stale" for answer in answers.values()):
+                if has_failed and not any(answer.source == "stale" for answer in answers.values()):
                     _log.warning(
                         "serving %s/%s stale: its source failed: %r",
                         hit.key.data_type, hit.key.resource_id, outcome.exception(),

@@ -144,7 +144,8 @@ class TieredLookup:
                 self.report_failure("get", keys[0], error)
                 self._counts.note_unreached(keys)
                 is_answered = True
-            except asyncio.CancelledError:
+            except BaseException:
+                # Cancelled, or called on another loop. A probe that did not report would keep everybody away for ever.
                 breaker.record_leaving()
                 raise
             finally:
@@ -236,20 +237,20 @@ class TieredLookup:
 
     def _all_in_memory(self, keys: Sequence[EntryKey]) -> list[Found | None]:
         """Returns what :meth:`in_memory` gives for each of the keys."""
-        entries, get, hand_out, now = (
-            self._memory.entries,
+        get, hand_out, load_s_of, now = (
             self._memory.get,
             self._values.hand_out,
+            self._values.load_s,
             self._environment.now(),
         )
         found: list[Found | None] = []
         for key in keys:
-            entry = get(key.ident, now) if key.ident in entries else None
+            entry = get(key.ident, now)
             if entry is None or entry.value is ABSENT:
                 found.append(None)
             else:
                 found.append(
-                    Found(key, hand_out(entry), "memory", entry.fresh_until - now, entry.cost, entry.generations)
+                    Found(key, hand_out(entry), "memory", entry.fresh_until - now, load_s_of(entry), entry.generations)
                 )
         return found
 

@@ -58,6 +58,7 @@ def _allows(condition: bytes, old: int | None, new: int) -> bool:
         return old is None
     if condition == b"XX":
         return old is not None
+    # A key without an expiry counts as one that lives for ever: nothing is longer, and everything is shorter.
     if condition == b"GT":
         return old is not None and new > old
     return condition != b"LT" or old is None or new < old

@@ -71,6 +71,7 @@ def hincrby(space: Keyspace, words: list[bytes]) -> Reply:
     number = integer(fields.get(field, b"0"), "ERR hash value is not an integer") + amount
     if not -(2**63) <= number < 2**63:
         raise ServerReplyError("ERR increment or decrement would overflow")
+    # Made only now, when the sum is known to fit: a refusal must leave no empty hash.
     space.get_or_create(key, dict)[field] = b"%d" % number
     space.mark_changed(key)
     return number

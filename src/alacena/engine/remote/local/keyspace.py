@@ -146,6 +146,8 @@ class Keyspace:
             name = words[0].lower().decode(errors="replace")
             raise ServerReplyError(f"ERR wrong number of arguments for '{name}' command")
         arguments = words[1:]
+        # Told of as read only afterwards: a reading command that finds the key expired drops it, and that end comes
+        # first.
         reply = found.run(self, arguments)
         if found.reads and self.on_read is not None:
             for key in found.keys(arguments):
@@ -170,6 +172,7 @@ class Keyspace:
         while self._by_deadline and now > self._by_deadline[0][0] and limit != 0:
             deadline, key = heapq.heappop(self._by_deadline)
             limit = None if limit is None else limit - 1
+            # The heap keeps deadlines that were replaced since: only the one that stands counts.
             if self._deadlines_ms.get(key) == deadline:
                 gone += self.delete(key)
         return gone
@@ -177,6 +180,7 @@ class Keyspace:
     def _note_deadline(self, key: bytes, deadline_ms: int) -> None:
         self._deadlines_ms[key] = deadline_ms
         heapq.heappush(self._by_deadline, (deadline_ms, key))
+        # Rebuilt when most of it is over: a key that is given a new expiry again and again would let it grow for ever.
         if len(self._by_deadline) > 2 * len(self._deadlines_ms) + _LEAST_NOTED:
             self._by_deadline = [(deadline, key) for key, deadline in self._deadlines_ms.items()]
             heapq.heapify(self._by_deadline)
@@ -194,6 +198,8 @@ class Keyspace:
     def peek(self, key: bytes) -> Value | None:
         """Returns the value of a key, whatever its type; ``None`` if it is not there (any more)."""
         deadline = self._deadlines_ms.get(key)
+        # `>` here and `<=` in `set_deadline_ms`, as on the server: a key lives to the millisecond of its deadline, but
+        # one that is given an expiry of now goes at once.
         if deadline is not None and self.now_ms() > deadline:
             self.delete(key)
             return None
@@ -208,6 +214,7 @@ class Keyspace:
         value = self.peek(key)
         if value is None:
             return None
+        # Not `isinstance`: a set is a `dict` here, and must not pass for a hash.
         if type(value) is not kind:
             raise ServerReplyError("WRONGTYPE Operation against a key holding the wrong kind of value")
         return value
@@ -271,6 +278,7 @@ def integer(word: bytes, error: str = "ERR value is not an integer or out of ran
         ServerReplyError: It is none.
     """
     digits = word[1:] if word[:1] == b"-" else word
+    # The server takes no leading zeros, no `-0`, no `+`, no blanks and no underscores; `int` takes all of these.
     if not digits.isdigit() or (len(digits) > 1 and digits[:1] == b"0") or word == b"-0":
         raise ServerReplyError(error)
     number = int(word)
@@ -289,6 +297,7 @@ def parse_float(word: bytes, error: str = "ERR value is not a valid float") -> f
         number = float(word)
     except ValueError:
         raise ServerReplyError(error) from None
+    # NaN is the one number that is not equal to itself. `float` takes it, and blanks and underscores as well.
     if number != number or word.strip() != word or b"_" in word:
         raise ServerReplyError(error)
     return number

@@ -33,6 +33,7 @@ def rpush(space: Keyspace, words: list[bytes]) -> Reply:
 def lpush(space: Keyspace, words: list[bytes]) -> Reply:
     """Puts before the first; returns the length."""
     items = space.get_or_create(words[0], deque)
+    # Reversed, as on the server: the last word becomes the first element.
     items.extendleft(words[1:])
     space.mark_changed(words[0])
     return len(items)

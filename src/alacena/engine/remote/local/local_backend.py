@@ -51,6 +51,7 @@ class LocalNotification:
                 await self._rung.wait()
         except TimeoutError:
             return False
+        # Only after a ring was heard: one that comes when nobody waits is kept for the next wait.
         self._rung.clear()
         return True
 

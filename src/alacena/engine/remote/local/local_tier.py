@@ -48,10 +48,12 @@ class _Journal:
     def note(self, name: str) -> None:
         """Notes that a tag ended."""
         self.position += 1
+        # Out and in again: an assignment alone would leave it in its old place, and the oldest would not be the first.
         self._has_ended.pop(name, None)
         self._has_ended[name] = self.position
         if len(self._has_ended) > _NOTED_TAGS:
             oldest = next(iter(self._has_ended))
+            # From here on nobody can tell: whoever began before this position hears that any may have ended.
             self._forgotten = self._has_ended.pop(oldest)
 
     def tells_of(self, name: str, since: int) -> bool:
@@ -165,7 +167,10 @@ class LocalTier:
         key = lease.key
         if self._leases.get(key.entry) is not lease:
             return "lease"
+        # Given back whatever comes of it: those who wait behind a fill that is refused must not wait on.
         self.release(lease)
+        # A hold of the time at which the lease was given counts though it has ended since: the value may have been read
+        # before the commit.
         if not lease.storable or self._is_held(key):
             return "hold"
         if not lease.stands:
@@ -222,6 +227,7 @@ class LocalTier:
         # The lease goes first: a load that is under way read before this store, and its fill must find no lease.
         self._leases.pop(key.entry, None)
         self._coherence.wake_waiters(key.entry)
+        # The older value goes too, whatever becomes of the new one: a refusal must not leave it.
         self._coherence.memory.discard(key.ident)
         if self._holds and self._is_held(key, began):
             return "hold"
@@ -277,6 +283,7 @@ class LocalTier:
             self._coherence.end(name)
         for key in keys:
             self._holds.setdefault(key.hold, {})[token] = self._environment.now() + hold_s
+            # With its lease: a load that is under way has read before the block, and its fill must find none.
             self._drop(key)
         return token
 
@@ -288,6 +295,7 @@ class LocalTier:
             holds.pop(token, None)
             if not holds:
                 self._holds.pop(key.hold, None)
+            # Also if the hold had come to its end by itself: what was stored since may be from before the commit.
             self._drop(key)
 
     async def inspect(self, key: EntryKey, wider: Sequence[EntryKey] = ()) -> dict[str, Any]:
@@ -364,6 +372,8 @@ class LocalTier:
             del holds[token]
         if not holds:
             del self._holds[key.hold]
+        # A hold that came to its end by itself was of a block that died, perhaps behind its commit: what was read
+        # before that end may be older.
         since = now if began is None else min(now, began.began_ms / 1000)
         return any(until > since for until in holds.values())
 

@@ -37,6 +37,7 @@ class SortedSet:
         if old == score:
             return False
         if old is not None:
+            # The pair is there, as both are changed together, so that `bisect_left` finds its very place.
             del self._order[bisect_left(self._order, (old, member))]
         self._scores[member] = score
         insort(self._order, (score, member))

@@ -26,6 +26,7 @@ def zadd(space: Keyspace, words: list[bytes]) -> Reply:
         raise syntax_error()
     if (b"NX" in flags and flags & {b"XX", b"GT", b"LT"}) or {b"GT", b"LT"} <= flags:
         raise ServerReplyError("ERR GT, LT, and/or NX options at the same time are not compatible")
+    # All scores are read before anything changes: a word that is no number refuses the command as a whole.
     scored = [(member, parse_float(score)) for score, member in zip(pairs[::2], pairs[1::2], strict=True)]
     members = space.get(key, SortedSet)
     if members is None:
@@ -100,6 +101,7 @@ def zrange(space: Keyspace, words: list[bytes]) -> Reply:
 @command("ZRANGEBYSCORE", 3, 7, reads=True)
 def zrangebyscore(space: Keyspace, words: list[bytes]) -> Reply:
     """Returns members by score, with WITHSCORES and LIMIT."""
+    # Read before the key is looked at: a bad bound is refused even if there is no such key.
     low, high = parse_bound(words[1]), parse_bound(words[2])
     with_scores, offset, count = _range_options(words[3:])
     members = space.get(words[0], SortedSet)

@@ -31,6 +31,7 @@ def set_(space: Keyspace, words: list[bytes]) -> Reply:
     """Sets, with NX, XX, GET, KEEPTTL and the four ways to give an expiry."""
     key, value, *options = words
     flags, deadline = _set_options(space, options)
+    # Only `GET` asks for the old value's type: a plain `SET` replaces a key of any.
     old = space.get(key, bytes) if b"GET" in flags else None
     exists = space.peek(key) is not None
     if (b"NX" in flags and exists) or (b"XX" in flags and not exists):

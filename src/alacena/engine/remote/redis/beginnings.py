@@ -40,6 +40,7 @@ class Beginnings:
 
     async def _begin(self, journal_name: str, names: Sequence[str], wide: int) -> Beginning:
         node = self._nodes.of(journal_name.encode())
+        # Noted before the question: if another server is promoted meanwhile, what the reading brings is refused.
         epoch = node.replication_id
         generations = [self._coherence.generation(name) for name in names]
         journal = self._coherence.generation(journal_name)
@@ -47,6 +48,8 @@ class Beginnings:
 
         def settle(answering: Node, reply: list[Any]) -> Beginning:
             name, length, now_ms, *nonces = reply
+            # In the parser: the pushes about our own writes are right behind this reply. Expected later, they would end
+            # what was just learnt.
             for generation, nonce in zip(generations, nonces, strict=True):
                 self._coherence.learn(generation, nonce)
                 if nonce == mint:

@@ -179,6 +179,7 @@ class Cluster:
         attempt = 0
         while True:
             await self._doubt.wait()
+            # Before the question: a hint that comes while it is under way may be of a later move, and asks once more.
             self._doubt.clear()
             try:
                 is_whole = await self._refresh() and all(link.up for link in self.links())
@@ -301,6 +302,7 @@ class _At:
         """Waits for the key's master, whoever that is by then."""
         loop = asyncio.get_running_loop()
         deadline = loop.time() + timeout_s
+        # In slices: while its old master is waited for, the slot may be given to another one.
         while (left_s := deadline - loop.time()) > 0:
             if await self._cluster.link_for(self._key).wait_up(timeout_s=min(left_s, _WAIT_SLICE_S)):
                 return True

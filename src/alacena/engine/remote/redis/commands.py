@@ -137,6 +137,7 @@ _CONDITIONS = {"SET": frozenset({"NX", "XX", "GET", "IFEQ"}), "ZADD": frozenset(
 def classify(command: Command) -> Kind:
     """Returns the effect of a second execution of ``command``; unknown commands are mutations."""
     name = _word(command[0])
+    # Before the reads: `XREAD` is one, but with `BLOCK` it holds up everybody behind it.
     if name in _BLOCKING or (name in ("XREAD", "XREADGROUP") and _has(command, frozenset({"BLOCK"}))):
         return Kind.BLOCKING
     if name in _READS:
@@ -155,6 +156,7 @@ def remedy(code: str) -> Remedy:
 
 
 _LASTING: Final = frozenset({"WRONGPASS", "NOAUTH", "NOPERM", "NOPROTO"})
+# These come under the code `ERR`, which says nothing: only their words tell.
 _LASTING_WORDS: Final = (
     "invalid db index",
     "db index is out of range",
@@ -186,6 +188,8 @@ def is_forbidden(reply: object) -> bool:
 
 
 def _has(command: Command, words: frozenset[str]) -> bool:
+    # Behind the key, which may be called `NX`. A value of that name makes the command a mutation: that errs on the safe
+    # side.
     return bool(words) and any(_word(argument) in words for argument in command[2:])
 
 

@@ -74,15 +74,20 @@ class Debts:
     def add(self, name: str) -> str:
         """Notes that a generation or an entry must go. Returns what is owed for it: the same, or what covers it."""
         if self._everything:
+            # A serial of its own: the scan that is under way may be past this name's bucket, and must not settle it.
             self._everything = next(self._serial)
             return ""
         bucket = _bucket(name)
         names = self._buckets.setdefault(bucket, {})
         if bucket not in self._whole:
             self._count += name not in names
+            # 1. The payment of this name is on its way to the server.
+            # 2. The name comes to be owed again, because of a value that is stored behind the payment.
+            # 3. The payment's confirmation must not settle both: it carries the older serial.
             names[name] = next(self._serial)
             if len(names) <= _MOST_OF_A_BUCKET and self._count <= _MOST:
                 return name
+        # A bucket that is owed as a whole gets here too: its serial is renewed, for the same reason.
         for wide in [bucket] if self._count <= _MOST else list(self._buckets):
             self._widen(wide)
         if len(self._whole) > _MOST_BUCKETS:
@@ -94,6 +99,8 @@ class Debts:
     def payments(self) -> Iterator[tuple[str, Mapping[str, int]]]:
         """Yields what to remove: one bucket's names in each step, with the serial numbers to settle them by."""
         for bucket in list(self._whole):
+            # Looked up anew in each step: between two of them the payer awaits, and debts are settled and widened
+            # meanwhile.
             if bucket in self._whole:
                 yield bucket, {self._tenant_generation(bucket): self._whole[bucket]}
         for bucket in list(self._buckets):
@@ -112,6 +119,7 @@ class Debts:
             if kind and not head.endswith("}"):
                 keys[head + _LEASE + rest] = None
             keys[name] = None
+        # The tenant's generation needs no journal: it is a stamp of each lease and of each reading in its bucket.
         if keys.keys() - {self._tenant_generation(bucket)}:
             keys[f"{self._namespace}:g:{bucket}:j"] = None
         return (verb, *keys)

@@ -18,6 +18,7 @@ from alacena.engine.remote.redis.endpoint import Address, Endpoint
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+# A socket's path has 104 bytes on macOS and 108 on Linux, with the file's name and the final zero.
 _LONGEST_SOCKET_PATH = 100
 _ENDING_S = 3.0
 
@@ -118,7 +119,9 @@ class EmbeddedServer:
         """This is a forked child: the server ends with the parent, and must not be kept alive from here."""
         guard, self._guard, self._folder = self._guard, None, None
         if guard is not None and guard.stdin is not None:
+            # The guard ends its server when no process has this input open any more, and a fork has inherited it.
             guard.stdin.close()
+            # It is the parent's child: `Popen` must not wait for it here when it is thrown away.
             guard.returncode = 0
 
     def _socket(self) -> Path:
@@ -193,6 +196,7 @@ async def _accepts(socket: Path) -> bool:
 
 
 def _disown_all() -> None:
+    # `before` acquired it in the parent, and the child has a copy that is locked.
     _launching.release()
     for server in list(_running):
         server._disown()

@@ -147,6 +147,7 @@ def _context(said: ServerUrl) -> ssl.SSLContext:
             context.load_cert_chain(options["ssl_certfile"], options.get("ssl_keyfile"), options.get("ssl_password"))
     except OSError as error:
         raise SettingsError(f"the TLS files of the server's URL cannot be read: {error.strerror or error}") from error
+    # In this order: `CERT_NONE` is refused while host names are checked.
     if not said.checks_hostname:
         context.check_hostname = False
     if not said.verifies:

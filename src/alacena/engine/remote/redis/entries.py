@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
     Tags: TypeAlias = Sequence[tuple[Generation, bytes]]
 
+# The entry's header has four bytes for it.
 _LONGEST_LOAD_MS = 2**32 - 1
 
 _ABSENCE_S = 60.0
@@ -54,6 +55,7 @@ class Entries:
         The function takes the key, the nonces of its generations, its tags with their generations and nonces, and the entry;
         it is for entries that are written now.
         """
+        # The history of before the entry is sent: if another server is promoted in between, the entry is a miss.
         codec, history, now_ms = self._codec, node.replication_id, node.server_ms()
         created_ms, is_plain, short = round(now_ms), codec.is_plain, codec.compress_over_bytes
 
@@ -66,6 +68,8 @@ class Entries:
             encoded, times_ms = NOTHING, (created_ms, fresh_ms, expires_ms)
             if new_entry.value is not NOT_FOUND:
                 plain = new_entry.payload if new_entry.payload is not None else codec.encode(new_entry.value)
+                # This way and the next give the bytes that the long way below would give: readers cannot tell which one
+                # was taken.
                 if is_plain and not tags and len(plain) <= short:
                     return codec.seal_plain(history, key.digest, b"".join(own), times_ms, load_ms, MSGPACK, 0, plain)
                 encoded = codec.pack(plain)
@@ -119,6 +123,8 @@ class Entries:
                 hit = self.judge_fully(node, key, data, policy, keep=keep)
                 if hit is not None:
                     return hit
+            # Memory goes on to a more general key only where it knows that the narrower one is absent. With one key
+            # there is none to go on to, and its absence would only take up room.
             if keep and len(keys) > 1:
                 self._note_absence(key)
         return None
@@ -142,12 +148,15 @@ class Entries:
                 return None
             raise data
         try:
+            # `None` raises here, which costs nothing on a hit; to ask each nonce would.
             stamps: bytes = generations[0].nonce + generations[1].nonce  # type: ignore[operator]
             if len(generations) > 2:
                 stamps += b"".join([generation.nonce for generation in generations[2:]])  # type: ignore[misc]
         except TypeError:  # one of them ended while the answer was under way
             return self.judge_fully(node, key, data, policy, keep=keep)
         glance = self._glance(data, node.replication_id + key.digest, stamps)
+        # Not a miss but a doubt: the short way compares runs of bytes with what they must be, and only the long one may
+        # say that an entry is dead, because that one knows why.
         if glance is None:
             return self.judge_fully(node, key, data, policy, keep=keep)
         fresh_ms, expires_ms, load_ms, payload = glance
@@ -168,6 +177,7 @@ class Entries:
             return self.judge_fully(node, key, data, policy, keep=keep)
         if keep:
             stale_for_s = (expires_ms - fresh_ms) / 1000
+            # Nothing was awaited since the comparison, so these are the nonces that the entry carries.
             nonces: Any = tuple([generation.nonce for generation in generations])
             self._values.keep(
                 key, value, payload, generations, nonces,
@@ -190,6 +200,7 @@ class Entries:
             entries = [(keys[index], cast("bytes", values[index])) for index in indexes]
             hits = self._judge_together(node, names, entries, policy, keep=keep)
             for index, (key, data), hit in zip(indexes, entries, hits, strict=True):
+                # `None` is a doubt here: the long way decides, and notes why an entry is not taken.
                 opened[index] = self.judge_fully(node, key, data, policy, keep=keep) if hit is None else hit
         return opened
 
@@ -224,6 +235,7 @@ class Entries:
                 continue
             try:
                 value = decode(data, start)
+            # Swallowed here: the long way meets it again, and reports it.
             except EntryError:
                 continue
             hit = found[index] = Found(key, value, "redis", fresh_for_s, load_ms / 1000)
@@ -248,6 +260,8 @@ class Entries:
             if envelope.fresh_until_ms:
                 fresh_for_s = (envelope.fresh_until_ms - node.server_ms()) / 1000
             stale_for_s = (envelope.expires_ms - envelope.fresh_until_ms) / 1000
+            # Looked at although its key expires too: that life begins when the entry arrives, and this one when it was
+            # sealed.
             if fresh_for_s + stale_for_s <= 0:
                 self._counts.reasons.note(key.ident, EXPIRED, -fresh_for_s - stale_for_s)
                 return None
@@ -266,16 +280,20 @@ class Entries:
         return Found(key, value, "redis", fresh_for_s, load_s, generations, stamps)
 
     def _note_absence(self, key: EntryKey) -> None:
+        # Under no generation, because it says nothing about a value: a push on the key, which was read, ends it.
         self._values.keep(key, ABSENT, None, (), (), fresh_for_s=_ABSENCE_S, stale_for_s=0.0, load_s=0.0, policy=UNKEPT)
 
     def _alive(
         self, node: Node, key: EntryKey, envelope: Envelope
     ) -> tuple[tuple[Generation, ...], tuple[bytes, ...]] | Unsettled | None:
         """Returns the generations that an entry depends on, if all of them stand."""
+        # Before the nonces: another history may lack the very invalidation that changed one, and they would agree.
         if envelope.replication_id != node.replication_id:
             return None
         generations = self._coherence.generations(key.generations)
         stamps = envelope.stamps
+        # A miss, as of an entry of another release. Left to `strict` below, it would be an error, and end the
+        # connection.
         if len(stamps) != len(generations):
             return None
         for generation, stamp in zip(generations, stamps, strict=True):
@@ -285,6 +303,7 @@ class Entries:
             return generations, stamps
         tagged = self._coherence.intern_tags(key, (tag for tag, _ in envelope.tags))
         unknown = [generation for generation in tagged if generation.nonce is None]
+        # Not a miss: only the entry says which tags it has, so nobody could ask for their nonces along with it.
         if unknown:
             return Unsettled(unknown)
         if any(g.nonce != stamp for g, (_, stamp) in zip(tagged, envelope.tags, strict=True)):

@@ -57,6 +57,7 @@ class Facts:
     @staticmethod
     def questions() -> list[Command]:
         """Returns what to ask with each heartbeat."""
+        # Two questions: servers before 7.0 take one section at a time.
         return [("INFO", "memory"), ("INFO", "persistence")]
 
     def read(self, replies: Sequence[Reply]) -> None:
@@ -86,7 +87,9 @@ class Facts:
         key = f"{namespace}:probe:{{{tag}}}"
         return [
             ("SCRIPT", "LOAD", RELEASE.source),
+            # `-` is no lease's token: the script runs and does nothing.
             ("EVALSHA", RELEASE.sha, 1, key, "-"),
+            # It expires by itself, as neither removal may be allowed.
             ("SET", key, "1", "PX", 1000),
             ("UNLINK", key),
             ("DEL", key),

@@ -42,6 +42,8 @@ class Holds:
         args = (token, max(1, round(hold_s * 1000)), NARROW_LIFE_MS)
         asked = [self._run(HOLD, key, (name,), args) for key, name in zip(keys, resources, strict=True)]
         try:
+            # All are heard before any is undone: a script that is asked again behind its `UNHOLD` would hold until its
+            # own end.
             outcomes = await asyncio.gather(*asked, return_exceptions=True)
         except asyncio.CancelledError:
             self._undo(keys, token)
@@ -70,6 +72,9 @@ class Holds:
         def settle(_: Node, __: Reply) -> None:
             forget()
 
+        # 1. Memory forgets before the script is sent: from here on it shows nothing old.
+        # 2. A read that is under way may bring the old entry back, as long as the server has it.
+        # 3. So it is forgotten again in the step in which the server says that it is gone.
         forget()
         keys: list[bytes | str] = [key.hold, key.entry, key.lease, *resource]
         try:

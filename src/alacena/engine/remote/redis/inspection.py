@@ -43,6 +43,7 @@ class Inspection:
     async def inspect(self, key: EntryKey, wider: Sequence[EntryKey] = ()) -> dict[str, Any]:
         """See :meth:`alacena.engine.base.remote_tier.RemoteTier.inspect`."""
         node, names = self._nodes.of(key.entry), [*key.generations]
+        # Nothing is learnt from the answers: what an operator asks must not change what readers know.
         (entry, lease, *nonces), lease_ms, holds, journal, *others = await self._ask(
             node,
             key,
@@ -84,6 +85,7 @@ class Inspection:
             (tagged,) = await self._ask(node, key, ("MGET", *(key.tag_name(tag) for tag, _ in envelope.tags)))
         now_ms = node.server_ms()
         ended = _list_ended(key, envelope, nonces, tagged)
+        # Not strict: an entry of another release may have fewer stamps, and is to be shown all the same.
         names = [
             name for name, stamp, nonce in zip(key.generations, envelope.stamps, nonces, strict=False) if stamp != nonce
         ]

@@ -66,6 +66,8 @@ def endings(groups: Iterable[Sequence[str]]) -> Iterable[Removal]:
         for at in range(0, len(names), _MOST_AT_ONCE):
             some = names[at : at + _MOST_AT_ONCE]
             keys = (journal, many, *some)
+            # By its text and not by its hash: it leaves among other commands in one exchange, in which nobody would
+            # load a script that the server has forgotten.
             ending: Command = ("EVAL", END_TAGS.source, len(keys), *keys, records(some), LONGEST_BYTES)
             yield journal.encode(), ending, True
 
@@ -73,6 +75,7 @@ def endings(groups: Iterable[Sequence[str]]) -> Iterable[Removal]:
 def read_ended(command: Command, reply: Any) -> Sequence[Any]:
     """Returns the keys or, by script, the generations that a command has ended, as it names them."""
     if isinstance(reply, list):
+        # Behind `EVAL`, text, count, journal and the wide generation; before the records and the bound.
         return [name for name, there in zip(command[5:-2], reply, strict=True) if there]
     return command[1:] if reply else ()
 
@@ -86,6 +89,7 @@ def tells_of(name: bytes, since: bytes, remembered: bytes, tags: Iterable[str]) 
         remembered: Its state at the lease.
         tags: Their generations.
     """
+    # The length is asked too: a journal that is not there has an empty name, with which every state begins.
     if len(name) < NAME_BYTES or not remembered.startswith(name):
         return True
     if not since:

@@ -104,6 +104,7 @@ class Link:
             BackendUnavailableError: At once, while the link is down.
             WrongLoopError: The link was opened on another event loop, or before a fork.
         """
+        # Without `_admit`: the connection looks at loop and process itself, once in each turn.
         if self._connection is not None:
             return self._connection.exchange(commands, settle=settle, timeout_s=timeout_s)
         loop = self._admit()
@@ -214,6 +215,7 @@ class Link:
             self._closed = True
             return
         self._admit()
+        # Before the drop, because the hook asks `is_closed`: an end is not told as a loss.
         self._closed = True
         self.drop("the link was closed")
         await self._supervisor.stop()
@@ -224,6 +226,8 @@ class Link:
     async def _dial(self) -> Connection:
         """Returns a connection that is greeted, checked and prepared, or an exception."""
         connection = Connection(limits=self.settings.limits)
+        # Before the socket is open: the first heartbeat, sent while the connection is prepared, needs the canary's
+        # push.
         connection.on_push = partial(self.hooks.on_push, self)
         try:
             if self._find is not None:
@@ -232,6 +236,8 @@ class Link:
             self.greeting = await greet(connection, self._access, timeout_s=self.settings.pace.connect_timeout_s)
             self._check_role()
             await self.hooks.prepare(self, connection)
+            # It may have been lost behind the last reply, when nobody was told of losses yet. From here to `_rise`
+            # nothing is awaited.
             connection.check()
         except BaseException:
             connection.close(BackendUnavailableError("the connection could not be prepared"))
@@ -243,6 +249,7 @@ class Link:
             raise BackendUnavailableError(f"{self.address} is a {self.greeting.role}, not the {self.settings.role}")
 
     def _rise(self, connection: Connection) -> None:
+        # Not earlier: a refusal or a loss during the preparation fails the attempt, and is told as that.
         connection.on_error = partial(self._refuse, connection)
         connection.on_lost = self._fall
         self._connection = connection
@@ -279,6 +286,7 @@ class Link:
     async def _wait_for_change(self, timeout_s: float) -> None:
         """Waits until the link comes up, fails to, or is closed."""
         if self._change is not None:
+            # Not `wait_for`: at its timeout it would cancel the future that all the others wait for.
             await asyncio.wait({self._change}, timeout=timeout_s)
 
     def _announce(self) -> None:

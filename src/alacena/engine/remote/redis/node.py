@@ -278,6 +278,9 @@ class Node:
         sent_at = self._environment.now()
         tag = self._topology.tag_at(self.link)
         canary = f"{self._canary}:{{{tag}}}"
+        # 1. `EXISTS` makes the server track the canary, and `PEXPIRE` changes it.
+        # 2. The push about that stands before the replies that follow, of `INFO` and `TIME`.
+        # 3. `settle` runs at the last reply: if no push was parsed by then, something swallows them.
         self._canary_died = False
         asks_for_tracking = self._asks_for_tracking
         commands: list[Command] = [("CLIENT", "TRACKING", "ON")] if asks_for_tracking else []
@@ -316,6 +319,8 @@ class Node:
         if push[1] is None:
             # A null push: the server flushed its table of what we track. Every push that it owed us is in this one.
             self._coherence.forget_all()
+            # `forget_all` has switched memory off. The server goes on telling of what is read from now on, so it may
+            # serve again.
             self._serve(self.serving_until)
             return
         for key in push[1]:
@@ -327,6 +332,7 @@ class Node:
                 self._coherence.end(key.decode())
             elif key.startswith(self._leases):
                 self._coherence.wake_waiters(self._entries + key[len(self._leases) :])
+            # A prefix: in a cluster, the hash tag at the canary's end changes with the slots.
             elif key.startswith(self._canary_prefix):
                 self._canary_died = True
 
@@ -354,6 +360,8 @@ class Node:
         """Takes note of the server's history and time; whether it is fit to be our server."""
         if isinstance(info, ServerReplyError) or isinstance(time, ServerReplyError):
             self.replication_id = _UNKNOWN_HISTORY
+            # Our wall stands in for the server's clock, so that entries expire. Commands get no latest time by it: the
+            # two may be far apart, and every store might be refused as late.
             self.offset_ms = (self._environment.wall() - self._environment.now()) * 1000.0
             self._least_offset_ms = None
             self._judge(
@@ -364,6 +372,7 @@ class Node:
         if said.get("role") != "master":
             connection.close(BackendUnavailableError(f"this server is a {said.get('role')} now, not the master"))
             return False
+        # Half of it: an entry's header and a lease's token have eight bytes for the history.
         history = bytes.fromhex(said.get("master_replid", "")[:16])
         # Another history may lack writes that this process saw, and invalidations with them:
         # 1. The old master takes an invalidation and dies before it is replicated.
@@ -377,9 +386,14 @@ class Node:
 
     def _read_clock(self, server_ms: float, sent_at: float) -> None:
         """Reads the server's clock: it stood at ``server_ms`` at some instant between ``sent_at`` and now."""
+        # 1. The heartbeat leaves at `sent_at`; the server reads its clock; the reply is parsed now.
+        # 2. So that clock is ahead of ours by `offset_ms` at most and by `least_ms` at least.
+        # 3. Entries are judged by the most. A command's latest time goes by the least: it is given up early, never
+        #    executed late.
         self.offset_ms = server_ms - sent_at * 1000.0
         least_ms = server_ms - self._environment.now() * 1000.0
         known_ms = self._least_offset_ms
+        # A bound that fits is kept: it is of a quicker reply, and closer. If it does not fit, that clock was set.
         if known_ms is None or not least_ms <= known_ms <= self.offset_ms:
             self._least_offset_ms = least_ms
 
@@ -397,6 +411,8 @@ class Node:
             return "the canary has to be laid first", _NEVER
         if not self._canary_died:
             return "no push came for the canary: something between here and the server swallows them", _NEVER
+        # From the sending on: the server replied at some instant after it, and tells of what it changed later behind
+        # the reply.
         return "", sent_at + self._bound_s
 
     def _judge(self, doubt: str, until: float = _NEVER) -> None:
@@ -405,6 +421,8 @@ class Node:
         Entries that came into memory while there was a doubt were filled without the proof that pushes arrive: they go. And if
         a doubt begins, what was known of generations goes: nobody is sure to tell of their end.
         """
+        # True at a change in either direction, as `tracked` is still what it was. `forget_all` switches memory off:
+        # `_serve` is last.
         if bool(doubt) == self.tracked:
             self._coherence.forget_all()
         self.doubt = doubt

@@ -113,6 +113,7 @@ class Nodes:
                 self._settings,
                 self,
             )
+            # A node that is met while something is owed must not be asked past the bar.
             self._removals.guard(node)
         return node
 
@@ -146,12 +147,14 @@ class Nodes:
 
         A removal that is not taken stays owed, and bars what it covers on this connection too.
         """
+        # Debts first: nobody else has this connection yet, so that removals are the first that the server hears.
         await self._removals.pay_over(connection)
         await self.at(link).prepare(connection)
         self._note_facts(link)
 
     def up(self, link: Link, _: Connection) -> None:
         """Notes that a connection serves from now on."""
+        # The shortest way is the new connection's own: what was bound is the last one's, which is closed.
         self._removals.guard(self.at(link))
         self._notices.report_connected(str(link.address))
 
@@ -183,6 +186,7 @@ class Nodes:
     def down(self, link: Link, error: BackendError) -> None:
         """Notes that a connection was lost."""
         self.at(link).down(error)
+        # The lost connection's own way must not be taken any more: the topology's tells callers that it is away.
         self._removals.guard(self.at(link))
         if not link.is_closed:
             self._notices.report_lost(str(link.address), error)
@@ -228,6 +232,8 @@ class Nodes:
             why = "; ".join(sorted({node.doubt for node in nodes})) or "no server of the cluster is known yet"
             raise BackendUnavailableError(f"nothing was sent: {why}")
         for node in nodes:
+            # Only servers that are up: the policy of one that is away was forgotten with its connection, and would
+            # count as unsafe.
             if node.is_up and (why := unsafe(node, self._settings)):
                 raise UnsafeServerError(
                     f"{node.facts.server} at {node.link.address}: {why}, so it may evict queues, locks, counters, "
@@ -251,6 +257,7 @@ class Nodes:
     def refresh(self) -> None:
         """Says until when memory may be served, by what the nodes vouch for."""
         nodes = self.all()
+        # Memory has one instant for all of its entries: the server that vouches least decides.
         until = min((node.serving_until for node in nodes), default=_NEVER)
         self._coherence.memory.serving_until = until
         serves = until > _NEVER

@@ -57,6 +57,7 @@ class Notices:
     def _report(self, address: str, error: BaseException) -> bool:
         """Returns whether the fault is news. Observers are told once, however many reasons there come to be."""
         part, words = f"connection to {address}", _words(error)
+        # Before it is reported: afterwards it is a known fault, and observers would hear of nothing.
         if part not in self._health.faults():
             self._events.emit(ServerLost(address=address, error=words))
         return self._health.report(part, words)

@@ -94,7 +94,11 @@ class RedisTier:
 
         def settle(answering: Node, replies: list[Reply]) -> Found | Unsettled | None:
             values = values_of(replies[0])
+            # Learnt before the entries are judged, because they are compared with these nonces; forgotten after it,
+            # where nobody would tell of their end.
             self._learn(asked, values[len(keys) :])
+            # By the history of `node`, whoever answered: through a redirection, entries are misses until that server is
+            # asked itself. Debts are asked in this step: one may be new since the command was sent.
             found = self._entries.first(node, keys, self._debts.readable(keys, values), policy, keep=keep)
             answering.unlearn(asked)
             return found
@@ -152,6 +156,7 @@ class RedisTier:
     async def invalidate(self, generations: Sequence[Sequence[str]], keys: Sequence[EntryKey]) -> Ended:
         """See :meth:`alacena.engine.base.remote_tier.RemoteTier.invalidate`."""
         names = [name for group in generations for name in group]
+        # Now and when the server confirms: a read that was sent before may bring the old value back in between.
         self._forget(names, keys)
         removals: list[Removal] = [
             *endings([group for group in generations if len(group) > 1]),

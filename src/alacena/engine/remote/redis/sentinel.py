@@ -58,6 +58,8 @@ class Sentinel(Standalone):
             endpoint.sentinel_access,
             environment=environment,
             hooks=Hooks(prepare=self._subscribe, on_push=self._on_push, beat=self._compare),
+            # Compared once a second, because an announcement may get lost. A sentinel's role is its own, so none is
+            # asked for.
             settings=replace(settings, role=None, pace=replace(settings.pace, beat_s=1.0)),
             opener=opener,
         )
@@ -75,6 +77,7 @@ class Sentinel(Standalone):
     async def _find_master(self) -> Address:
         """Asks one sentinel after another; the one that knew is asked first the next time."""
         last: Exception | None = None
+        # A copy: `_next_sentinel` turns the list round while an answer is waited for.
         for sentinel in list(self._sentinels):
             try:
                 reply = await ask_once(
@@ -100,6 +103,7 @@ class Sentinel(Standalone):
         return self._sentinels[-1]
 
     async def _subscribe(self, link: Link, connection: Connection) -> None:
+        # First this, then the comparison: the other way round, nobody would hear of a switch between the two.
         connection.tell("SUBSCRIBE", _SWITCH)
         await self._compare(link, connection)
 
@@ -119,6 +123,7 @@ class Sentinel(Standalone):
             self._follow(Address(host, int(port)))
 
     def _follow(self, master: Address) -> None:
+        # While the link is down, it asks for the master itself before each attempt.
         if self.link.up and self.link.address != master:
             self.link.drop(f"the sentinels chose {master} as the master")
 

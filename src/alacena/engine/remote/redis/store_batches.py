@@ -66,6 +66,7 @@ def life_ms(new_entry: NewEntry) -> int:
     """Returns how long an entry is to live on the server; 0: for ever."""
     if new_entry.fresh_for_s is None:
         return 0
+    # At least 1: the script takes 0 for "for ever".
     return max(1, math.ceil((new_entry.fresh_for_s + new_entry.stale_for_s) * 1000))
 
 
@@ -83,6 +84,7 @@ def questions(items: Sequence[StoreItem]) -> tuple[list[str], list[Argument]]:
         began = item.began
         journal, noted = began.journal
         reading = (journal.name, noted[:NAME_BYTES], began.noted, began.began_ms)
+        # From 1 on, as Lua counts: 0 says that no reading brought the entry.
         place = readings.setdefault(reading, len(readings) + 1)
         asked += (place, records(item.key.endings))
     since: list[Argument] = [word for reading in readings for word in reading[1:]]
@@ -93,6 +95,7 @@ async def all_batches(
     indexes: Sequence[int], new_entries: Sequence[NewEntry], make: Callable[[int], StoreItem]
 ) -> AsyncIterator[list[StoreItem]]:
     """Yields batches of entries, each for one call; a heavy one is compressed and sealed on a thread of its own meanwhile."""
+    # By runs, so that the order stays: of two values of one entry, the later one must be stored last.
     for is_heavy, run in groupby(indexes, lambda index: _is_heavy(new_entries[index])):
         if is_heavy:
             for index in run:
@@ -115,7 +118,11 @@ def _batches(items: Iterator[StoreItem]) -> Iterator[list[StoreItem]]:
     for item in items:
         generations += len(item.ground.stamps)
         size += len(item.sealed)
+        # 1. One script writes an entry twice. It is tracked at the first write only, so that one push comes.
+        # 2. The reply says twice that it is stored, and two pushes are expected.
+        # 3. The expectation that is left over would swallow the next writer's. So no entry stands in a batch twice.
         is_full = len(batch) >= MOST_TOGETHER or generations > MOST_GENERATIONS or size > _MOST_BYTES
+        # `batch and`: an entry that is too much by itself still leaves, alone.
         if batch and (is_full or item.key.entry in entries):
             yield batch
             batch, entries = [], set()

@@ -44,10 +44,12 @@ class Uploads:
 
         Cost: 1 round trip for each :data:`PIECE_BYTES`. One piece is on its way to a server at a time, whoever sends it.
         """
+        # A name for this upload alone: the pieces of two senders must not mix.
         name = key.name_parts(self._environment.token(16))
         turn = self._turns.setdefault(node, asyncio.Lock())
         for at in range(0, len(sealed), PIECE_BYTES):
             args = (sealed[at : at + PIECE_BYTES], at, _LIFE_MS)
+            # A turn for a piece, not for a value: of two large values, neither waits for the whole of the other.
             async with turn:
                 await node.evaluate(PIECE, (name,), args, _ignore, self._timeout_s)
         return name

@@ -57,6 +57,7 @@ def budget_reserve(server: TwinServer, keys: list[bytes], args: list[bytes]) -> 
         if int(known) != amount:
             raise refuse(f"IDEMCONFLICT the id holds a reservation of {known.decode()}")
         return [2, limit - taken, 0]
+    # The instant is asked too: `_forget` clears away a few at a time, and one that is over may still stand here.
     settled = server.call("ZSCORE", done, reservation)
     if settled is not None and settled > now:
         raise refuse("NOTOWNER the reservation was settled")
@@ -69,6 +70,7 @@ def budget_reserve(server: TwinServer, keys: list[bytes], args: list[bytes]) -> 
     server.call("HSET", data, b"a:" + reservation, amount)
     server.call("HINCRBY", data, "reserved", amount)
     server.call("ZADD", opened, now + ttl_ms, reservation)
+    # Once more: `_now` keeps it only where there is a budget, and this may be its first reservation.
     server.keep_clock(data, server.now_ms, ahead)
     _keep(server, keys, args[4])
     return [1, limit - taken - amount, 0]
@@ -98,6 +100,7 @@ def budget_settle(server: TwinServer, keys: list[bytes], args: list[bytes]) -> R
 
 def _settle(server: TwinServer, data: bytes, opened: bytes, reservation: bytes, actual: bytes, now: int) -> int:
     taken = server.number("HGET", data, "spent") + server.number("HGET", data, "reserved")
+    # Before anything is written: what a script has done is not taken back when it refuses.
     if taken + int(actual) > MOST_EXACT:
         raise refuse("OVERFLOW what was spent would leave the range of exact integers")
     expiry = server.call("ZSCORE", opened, reservation)

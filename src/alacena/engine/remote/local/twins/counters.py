@@ -21,6 +21,7 @@ def counter_add(server: TwinServer, keys: list[bytes], args: list[bytes]) -> Rep
             raise refuse(f"IDEMCONFLICT the id was used with amount {before.decode()}")
         return int(value)
     current = server.call("GET", keys[0]) or b"0"
+    # What is no number is left to `INCRBY`, which refuses it in the server's words.
     if current.lstrip(b"-").isdigit() and abs(int(current) + int(amount)) > MOST_EXACT:
         raise refuse("OVERFLOW the counter would leave the range of exact integers")
     value = server.call("INCRBY", keys[0], amount)

@@ -22,6 +22,7 @@ def ledger_record(server: TwinServer, keys: list[bytes], args: list[bytes]) -> R
         return [0, int(server.call("ZCARD", outbox) > 0)]
     added = [(b"t:" + field, tokens), (b"c:" + field, b"1")]
     added += [(b"p:" + name, amount) for name, amount in zip(parts[::2], parts[1::2], strict=True)]
+    # All are checked before any is counted: what a script has done is not taken back when it refuses.
     for name, amount in added:
         if server.number("HGET", totals[0], name) + int(amount) > MOST_EXACT:
             raise refuse("OVERFLOW the total would leave the range of exact integers")

@@ -16,6 +16,7 @@ _FORGET_MS = 86_400_000
 def _strike_off(server: TwinServer, keys: list[bytes], spared: bytes | None) -> int:
     passed = 0
     for gone in server.due(keys[3], 100):
+        # Whoever asks is alive, whatever its deadline says: it keeps its place in line.
         if gone != spared:
             passed += server.call("ZREM", keys[2], gone)
             server.call("ZREM", keys[3], gone)
@@ -26,11 +27,13 @@ def _ring_first(
     server: TwinServer, keys: list[bytes], head_ms: bytes, prefix: bytes, own: bytes | None
 ) -> bytes | None:
     """Rings the first in line that listens, unless that is whoever asks; the others are passed over."""
+    # `PUBLISH` says how many listen: with none, that waiter has died or lost its connection.
     while (head := server.first(keys[2])) not in {None, own} and not server.call("PUBLISH", prefix + head, "1"):
         server.call("ZREM", keys[2], head)
         server.call("ZREM", keys[3], head)
     if head not in {None, own}:
         deadline = server.now_ms + int(head_ms)
+        # Only ever shortened: a ring must not prolong the life of a waiter that gives no sign.
         if server.call("ZSCORE", keys[3], head) > deadline:
             server.call("ZADD", keys[3], deadline, head)
     return head
@@ -52,6 +55,7 @@ def lock_acquire(server: TwinServer, keys: list[bytes], args: list[bytes]) -> Re
     token, ttl_ms, waiter_ms, head_ms, prefix = args
     passed = _strike_off(server, keys, token)
     owner = server.call("GET", keys[0])
+    # Asked again, perhaps because the first reply was lost: it is answered alike.
     if owner == token:
         server.call("PEXPIRE", keys[0], ttl_ms)
         fence = server.number("HGET", keys[1], "f") or server.now_us
@@ -62,6 +66,8 @@ def lock_acquire(server: TwinServer, keys: list[bytes], args: list[bytes]) -> Re
         server.call("PEXPIRE", keys[0], most)
     head = _ring_first(server, keys, head_ms, prefix, token) if owner is None or passed else None
     if owner is None and head in {None, token}:
+        # The count, because the clock may be set back; the clock, because the count is forgotten with an unused lock's
+        # state.
         fence = max(server.number("HGET", keys[1], "f") + 1, server.now_us)
         server.call("SET", keys[0], token, "PX", ttl_ms)
         _keep_state(server, keys[1], fence, ttl_ms, token)
@@ -73,8 +79,10 @@ def lock_acquire(server: TwinServer, keys: list[bytes], args: list[bytes]) -> Re
         return [0, server.call("PTTL", keys[0]), -1]
     if server.call("ZSCORE", keys[2], token) is None:
         last = server.call("ZRANGE", keys[2], -1, -1, "WITHSCORES")
+        # Behind the last in line, whatever the clock says: nobody may come before those who came earlier.
         server.call("ZADD", keys[2], max(server.now_us, int(last[0][1]) + 1 if last else 0), token)
     rank = server.call("ZRANK", keys[2], token)
+    # The first in line must show sooner that it lives: all the others wait behind it.
     server.call("ZADD", keys[3], server.now_ms + int(waiter_ms if rank else head_ms), token)
     for key in keys[2:]:
         server.call("PEXPIRE", key, int(waiter_ms) + 60_000)

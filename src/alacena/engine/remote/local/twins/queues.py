@@ -22,6 +22,7 @@ def _now(server: TwinServer, data: bytes) -> tuple[int, int]:
 
 
 def _keep_clock(server: TwinServer, data: bytes, ahead: int) -> None:
+    # Only for a queue that there is: its clock alone would make one.
     if server.call("EXISTS", data):
         server.keep_clock(data, server.now_ms, ahead, "m:")
 
@@ -53,6 +54,7 @@ def queue_push(server: TwinServer, keys: list[bytes], args: list[bytes]) -> Repl
     channel, revive, token = args[:3]
     now, ahead = server.own_clock(data, server.now_ms, "m:")
     _forget(server, data, done, now)
+    # Asked before anything is pushed: consumers sleep only while nothing is ready.
     was_empty = server.call("LLEN", ready) == 0
     added, ring, codes = 0, 0, []
     for item, when, payload in zip(args[3::3], args[4::3], args[5::3], strict=True):
@@ -134,6 +136,7 @@ def queue_reserve(server: TwinServer, keys: list[bytes], args: list[bytes]) -> R
         item = server.call("LINDEX", ready, 0)
         record = b"" if item is None else server.call("HGET", data, b"v:" + item)
         room -= len(record)
+        # Looked at before it is taken: what has no room left stays first in line. One item always fits.
         if item is None or (at > 1 and room < 0):
             break
         server.call("LPOP", ready)
@@ -166,6 +169,7 @@ def queue_return(server: TwinServer, keys: list[bytes], args: list[bytes]) -> Re
     data, ready, _, flight, *_ = keys
     channel, token, wanted = args
     returned = 0
+    # Backwards, because each goes to the head: they come out again in their old order.
     for at in range(int(wanted), 0, -1):
         slot = b"%b:%d" % (token, at)
         item = server.call("HGET", data, b"k:" + slot)
@@ -203,6 +207,7 @@ def _reap(server: TwinServer, data: bytes, ready: bytes, dead: bytes, item: byte
 
 def _owns(server: TwinServer, data: bytes, flight: bytes, item: bytes, slot: bytes, now: int) -> bool:
     expiry = server.call("ZSCORE", flight, item)
+    # Both: a lease that has run out may not have been reaped yet, and an item that was reaped may be another's by now.
     return expiry is not None and expiry > now and server.call("HGET", data, b"o:" + item) == slot
 
 
@@ -262,6 +267,7 @@ def queue_nack(server: TwinServer, keys: list[bytes], args: list[bytes]) -> Repl
     now, _ = _now(server, data)
     channel, item, slot, delay_ms, reason, limit, uncounted = args
     given_back = server.call("HGET", data, b"r:" + item)
+    # Before the ownership is asked: given back twice answers alike, and the first time has ended it.
     if given_back is not None and given_back[1:] == slot:
         return int(given_back[:1])
     if not _owns(server, data, flight, item, slot, now):

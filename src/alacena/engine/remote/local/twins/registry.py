@@ -51,6 +51,8 @@ class TwinServer:
     def own_clock(self, key: bytes, wall: int, prefix: str = "") -> tuple[int, int]:
         """Returns an object's own clock, which goes on where the server's is set back: its time, and how far it is ahead."""
         last, before = self.call("HMGET", key, f"{prefix}clock", f"{prefix}ahead")
+        # If the clock was set back since the last look, the difference is added for good: the object's own time never
+        # goes back.
         ahead = int(before or 0) + max(int(last or 0) - wall, 0)
         return wall + ahead, ahead
 

@@ -28,6 +28,7 @@ def roster_announce(server: TwinServer, keys: list[bytes], args: list[bytes]) ->
         server.call("HSET", keys[1], member, now)
         server.call("PUBLISH", channel, "1")
     else:
+        # `NX`: its turn may have been put off, and to say that it exists is no reason to bring that forward.
         server.call("ZADD", keys[0], "NX", now, member)
     if listed:
         name, most = listed
@@ -52,6 +53,7 @@ def roster_turns(server: TwinServer, keys: list[bytes], args: list[bytes]) -> Re
     if soonest is not None:
         server.keep_clock(keys[2], server.now_us, ahead)
         _expire(server, keys)
+    # Rounded up: whoever wakes a moment early finds that it is nobody's turn.
     left = -1 if soonest is None else max(-((now - int(soonest)) // 1000), 0)
     return [turns, left]
 
@@ -60,6 +62,9 @@ def roster_turns(server: TwinServer, keys: list[bytes], args: list[bytes]) -> Re
 def roster_park(server: TwinServer, keys: list[bytes], args: list[bytes]) -> Reply:
     """Puts a member's next turn off, or strike it off."""
     member, mark, pause_ms = args
+    # 1. A worker has the member's turn and finds no work.
+    # 2. Work comes: the member announces itself, which changes the mark.
+    # 3. Put off now, the member would keep that work waiting.
     if (server.call("HGET", keys[1], member) or b"0") != mark:
         return 0
     if pause_ms == b"-1":

@@ -132,8 +132,10 @@ class Connection(Incoming, asyncio.Protocol):
         """
         data = pack(command)
         self._admit()
+        # What was asked for earlier in this turn goes first: bytes leave in the order of the calls.
         self._flush()
         if self._paused:
+            # Without a place in line it could not be taken back when it is overdue, so it is not kept for later.
             raise BackendUnavailableError("the socket takes no more: nothing was sent")
         cast("asyncio.Transport", self._transport).write(data)
 
@@ -147,6 +149,8 @@ class Connection(Incoming, asyncio.Protocol):
             raise BackendUnavailableError(f"the connection is closed: {self.error}") from self.error
 
     def _ask(self, data: bytes, settling: Settling, timeout_s: float) -> asyncio.Future[Any]:
+        # A flush that is due says that a command of this turn was admitted. Bytes are counted for each all the same:
+        # one turn may bring any number of commands.
         if not self._flush_due:
             self._admit()
         elif self._unsent_bytes > self._unsent_limit:
@@ -173,6 +177,7 @@ class Connection(Incoming, asyncio.Protocol):
         if running is not self._loop:
             raise WrongLoopError("this connection belongs to another event loop or process: open one here")
         if self._refusal is not None:
+            # A new exception for each: one object raised in many tasks would gather the tracebacks of all of them.
             raise type(self._refusal)(*self._refusal.args) from self.error
         if self.in_flight >= self._limits.in_flight:
             raise BackendUnavailableError(f"{self.in_flight} exchanges are in flight: nothing more is taken on")
@@ -181,6 +186,7 @@ class Connection(Incoming, asyncio.Protocol):
         self._now = self._time()
 
     def _first_of_turn(self, data: bytes, place: PendingReply) -> None:
+        # Nobody waits, so there is nobody to leave together with: a lone command saves a turn of the loop.
         if not self._waiters and not self._paused:
             self._waiters.append(place)
             cast("asyncio.Transport", self._transport).write(data)
@@ -211,6 +217,7 @@ class Connection(Incoming, asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Notes that the socket is open."""
         self._transport = cast("asyncio.Transport", transport)
+        # Bytes beyond this wait here and not in the transport: only here they can be taken back when they are overdue.
         self._transport.set_write_buffer_limits(high=_WRITE_BUFFER_BYTES)
         self._refusal = None
 
@@ -236,6 +243,7 @@ class Connection(Incoming, asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         """Applies the answers and pushes of the bytes that came in, before it returns."""
+        # Those who asked were told that nobody knows the outcome: bytes that still come must settle nothing.
         if self.error is not None:
             return
         standing = len(self._waiters)
@@ -246,6 +254,8 @@ class Connection(Incoming, asyncio.Protocol):
         except ProtocolDoubtError as error:
             done = True
             self.close(error)
+        # `finally`, not `except Exception`: whatever a push handler raises goes on to the loop, and the connection ends
+        # with it.
         finally:
             if not done:
                 self.close(ProtocolDoubtError("the parser or a push handler failed: what was read may be half applied"))
@@ -265,12 +275,15 @@ class Connection(Incoming, asyncio.Protocol):
         if self.error is not None:
             return
         self.error = error or BackendUnavailableError("the connection was closed here")
+        # Before anybody is called: what `on_lost` or a waiter asks for next must be refused, and join no line.
         self._refusal = BackendUnavailableError(f"the connection is closed: {self.error}")
         self._flush_due = False
         sent, unsent = self._leave()
         try:
             if self.on_lost is not None:
                 self.on_lost(self.error)
+        # Also if `on_lost` fails: nobody is left waiting. `abort`, because `close` would wait until the buffer is sent,
+        # and a server that is gone never takes it.
         finally:
             if self._transport is not None:
                 self._transport.abort()
@@ -278,6 +291,8 @@ class Connection(Incoming, asyncio.Protocol):
 
     def _disown(self) -> None:
         """Disowns the socket in a forked child: it is the parent's, and not a byte may be written or read here."""
+        # The transport is left alone: to close it would take the socket out of the epoll set, which parent and child
+        # share.
         self.error = BackendUnavailableError("the connection belongs to the process that forked this one")
         self._refusal = WrongLoopError("the process was forked: open a connection of its own in the child")
         self._flush_due = False
@@ -288,6 +303,7 @@ def is_readable(file: int) -> bool:
     """Returns whether an open socket has bytes, or its end, to be read."""
     if file < 0:
         return False
+    # Not `select.select`: in a process with many open files, this one's number may be more than that takes (1,023).
     poll = select.poll()
     poll.register(file, select.POLLIN)
     return bool(poll.poll(0))

@@ -57,6 +57,7 @@ async def open_socket(factory: Callable[[], asyncio.Protocol], address: Address,
     if address.path is not None:
         await loop.create_unix_connection(factory, address.path)
         return
+    # asyncio refuses a `server_hostname` without TLS.
     name = address.host if access.tls is not None else None
     await loop.create_connection(factory, address.host, address.port, ssl=access.tls, server_hostname=name)
 
@@ -70,6 +71,7 @@ async def greet(connection: Connection, access: ServerAccess, *, timeout_s: floa
     credentials = await access.credentials()
     hello: Command = ("HELLO", 3)
     if credentials is not None:
+        # Inside `HELLO`: a server that wants a password refuses a `HELLO` without one.
         hello += ("AUTH", *credentials)
     if access.client_name:
         hello += ("SETNAME", access.client_name)
@@ -90,6 +92,7 @@ async def ask_once(
     """
     connection = Connection()
     try:
+        # For all three together: each has a limit of its own, and three in a row would be three times as long.
         async with asyncio.timeout(timeout_s):
             await opener(lambda: connection, address, access)
             await greet(connection, access, timeout_s=timeout_s)
@@ -102,6 +105,7 @@ def _read_greeting(replies: list[Reply]) -> Greeting:
     for reply in replies:
         if isinstance(reply, ServerReplyError):
             raise reply
+    # An answer in RESP2 is a list: no push can ever come over such a connection.
     if not isinstance(replies[0], dict):
         raise ServerReplyError("ERR the server does not speak RESP3: Redis 6 or newer, or Valkey, is needed")
     return Greeting.read(cast("dict[bytes, Any]", replies[0]))

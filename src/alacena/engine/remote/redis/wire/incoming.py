@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
     from alacena.engine.remote.redis.wire.command import Reply
 
+# A type's sign and eight digits: with so much of it there, a header is judged and not held back any longer.
 _HEADER_BYTES = 9
 
 _LARGE_BYTES = 16 * 1024
@@ -54,6 +55,7 @@ class Incoming(PendingReplies):
         self.on_push = on_push
         self.on_error = on_error
         self.error: BackendError | None = None
+        # `...` for "not enough data": the default is `False`, which is also an answer of RESP3, and so is `None`.
         self._reader = hiredis.Reader(protocolError=ProtocolDoubtError, replyError=ServerReplyError, notEnoughData=...)
         self._held = b""
         self._inside = 0
@@ -61,7 +63,10 @@ class Incoming(PendingReplies):
     def _take(self, data: bytes) -> None:
         if self._held:
             data, self._held = self._held + data, b""
+        # A short segment must be counted too while the rest of a long value is on its way (`_inside`).
         start = 0 if len(data) < _LARGE_BYTES and not self._inside else self._skip_long_values(data)
+        # From one byte before `start` on: the pattern begins with a line's end, and the one that ends the last long
+        # value is the one that the next header stands behind.
         if (not start and suspect_at_start(data)) or suspect_inside(data, max(0, start - 1)):
             self._take_carefully(data)
         else:
@@ -71,8 +76,11 @@ class Incoming(PendingReplies):
     def _skip_long_values(self, data: bytes) -> int:
         """Returns how much of a segment is known to be long values with their headers, beginning where the parser stands."""
         start = self._inside
+        # A run begins only at a header: while the parser has unused bytes, the segment goes on inside a value. Bytes
+        # that look like `$70000` there would be taken for a header, and a lie behind them would be skipped.
         if start <= len(data) and (start or not self._reader.has_data()):
             start = past_long_values(data, start)
+        # The last value may end beyond this segment: so many bytes of the next ones are known to be its inside.
         self._inside = max(0, start - len(data))
         return start
 
@@ -92,6 +100,8 @@ class Incoming(PendingReplies):
             elif not waiters:
                 raise ProtocolDoubtError("an answer came that nobody asked for") from _refusal(reply)
             else:
+                # Out of the line before it is settled: `settle` may ask anew or close the connection, and the line must
+                # be right by then.
                 place = waiters.popleft()
                 future, _, settling = place
                 if settling is None:
@@ -120,12 +130,14 @@ class Incoming(PendingReplies):
             self.on_error(error)
 
     def _push(self, push: list[Any]) -> None:
+        # A settle earlier in the same segment may have closed the connection: `on_lost` was its last word.
         if self.on_push is not None and self.error is None:
             self.on_push(push)
 
     def _collect(self, group: Group, place: PendingReply, reply: Reply) -> None:
         group.replies.append(reply)
         if len(group.replies) < group.count:
+            # Back to the head: nothing comes between the answers of a group, so the next one is this group's too.
             self._waiters.appendleft(place)
         else:
             group.finish(place[0])
@@ -143,13 +155,17 @@ class Incoming(PendingReplies):
         start = 0
         for suspect in suspects(data):
             place = suspect.start()
+            # All before the place is parsed first: only then the parser's state says what the place is.
             self._reader.feed(data[start:place])
             self._drain(place - start)
             start = place
+            # Bytes are left that the parser could not use yet, so the place is inside a value. Whole elements of an
+            # array are used up: a header between two of them leaves nothing, and is judged.
             if self._reader.has_data():
                 continue
             if suspect.end() < len(data) or suspect.end() - place >= _HEADER_BYTES:
                 raise ProtocolDoubtError(f"refused a header of the stream: {suspect[0]!r}")
+            # Fed now, the half would become a header together with the next segment, without a look at it.
             self._held = data[place:]
             return
         self._reader.feed(data[start:])

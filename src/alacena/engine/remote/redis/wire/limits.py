@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
+# `\Z` stands beside the digits because a segment may end inside a header: `*999` now and `99999` with the next segment
+# would both look harmless, and the parser would still see eight digits.
 _HEADER = rb"(?:[*%~>](?:\d{8}|\d{0,7}\Z)|\|(?:\d|\Z))"
 
 suspect_at_start = re.compile(_HEADER).match
@@ -18,6 +20,7 @@ suspects = re.compile(rb"(?:\A|(?<=\n))" + _HEADER).finditer
 """Every place of a segment that one of the two would stop at."""
 
 
+# At most seven digits of elements, as in `_HEADER`: what that one refuses must not be passed over here.
 _long_value = re.compile(rb"(?:\*\d{1,7}\r\n|_\r\n)*\$(\d{4,9})\r\n").match
 
 

@@ -62,6 +62,7 @@ def hand_on(error: Exception, future: asyncio.Future[Any]) -> None:
         return
     future.get_loop().call_exception_handler({"message": "an answer could not be settled", "exception": error})
     doubt = ProtocolDoubtError(f"an answer is not what was asked for: {error!r}")
+    # Here, and not by the connection's end: this command has left the line already.
     fail(future, OutcomeUnknownError(str(doubt)))
     raise doubt from error
 
@@ -146,12 +147,17 @@ class PendingReplies:
 
     def _tick(self) -> None:
         now, grain_s = self._time(), self._limits.grain_s
+        # Every two grains while something waits, however far the alarm is: only a timer that fires often shows when the
+        # loop was busy. One grain behind an alarm, so that deadlines close to each other share a tick.
         self._ticked, self._due = now, min(now + 2 * grain_s, max(now, self._alarm) + grain_s)
         self._first = self._waiters[0] if self._waiters else None
+        # `_due` is in the time without busy moments; the loop's timers are in its own, so the difference is added back.
         self._timer = self._loop.call_at(self._due + self._busy_s, self._tend)
 
     def _tend(self) -> None:
         """Fails what is overdue; ends a connection whose oldest answer will not come; sets the next alarm."""
+        # Both take time out of the clock, so that `now` is read behind them: read first, it would hold against callers
+        # what was not the server's.
         waits_on = self._is_to_look_again()
         self._leave_out_transfer()
         now = self._time()
@@ -165,6 +171,7 @@ class PendingReplies:
         # Unsent commands first: they were surely not executed, and their callers may be told so. For those sent, nobody
         # knows.
         self._withdraw(now)
+        # Failed, not taken out: the answer may still come, and without its place it would go to the next in line.
         for future, deadline, _ in self._waiters:
             if deadline <= now:
                 fail(future, OutcomeUnknownError("no answer in time: it may or may not have been executed"))
@@ -189,8 +196,11 @@ class PendingReplies:
         is_late = now > self._due + grain_s
         brought = self._first is not None and not (self._waiters and self._waiters[0] is self._first)
         if (is_late and brought) or self._has_unread():
+            # Answers have come, or lie there unread: of the time since the last tick, hardly anything was a wait for
+            # the server.
             self._busy_s += now - self._ticked - _BARELY * grain_s
         elif is_late:
+            # Nothing has come: only the lateness is ours, so that a busy loop still gives a silent server up.
             self._busy_s += now - self._due
         else:
             self._late = False
@@ -207,6 +217,8 @@ class PendingReplies:
         self._credited_bytes = self._partial_bytes
         passed_s = self._time() - self._ticked
         left_s = self._limits.transfer_s - self._credited_s
+        # By the bytes, so that a trickle earns little; no more than has passed, so that time never runs backwards; no
+        # more than `transfer_s`, so that an answer without an end is given up.
         given_s = min(arrived / self._limits.bytes_per_s, passed_s, left_s)
         if given_s > 0:
             self._credited_s += given_s
@@ -215,6 +227,8 @@ class PendingReplies:
     def _next_deadline(self) -> float:
         waiting = [deadline for future, deadline, _ in self._waiters if not future.done()]
         waiting += [deadline for _, deadline, _ in self._unsent]
+        # The oldest is watched even if its caller has gone: that its answer does not come is how a mute server is
+        # noticed.
         if self._waiters:
             waiting.append(self._waiters[0][1] + self._limits.stall_s)
         return min(waiting, default=NEVER)

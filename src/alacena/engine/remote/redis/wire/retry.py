@@ -23,6 +23,8 @@ class RetryBackoff:
 
     def pause_s(self, attempt: int, environment: Environment) -> float:
         """Returns how long to wait before attempt number ``attempt`` (from 0) is repeated, in seconds."""
+        # The exponent is bounded first: `2.0 ** 1024` is an OverflowError, and a server may be away for thousands of
+        # attempts.
         ceiling: float = min(self.cap_s, self.base_s * 2.0 ** min(attempt, 32))
         return ceiling * environment.random()
 

@@ -86,6 +86,8 @@ class Supervisor:
             if connection is not None:
                 began = self._environment.now()
                 await self._live(connection)
+                # Only after it stood for a while: a server that hangs up right after the greeting would else be dialled
+                # in a tight loop.
                 if self._environment.now() - began >= self._pace.settled_s:
                     attempt = 0
             await asyncio.sleep(self._pace.backoff.pause_s(attempt, self._environment))
@@ -93,6 +95,9 @@ class Supervisor:
 
     async def _try_once(self) -> Connection | None:
         """Makes one attempt, in a task of its own: whatever it raises is recorded, and the supervisor survives it."""
+        # 1. The attempt succeeds: the connection rises, inside the attempt's task.
+        # 2. It is lost before this task runs again, and `lost` sets the event.
+        # 3. Cleared behind the attempt, the event would be gone, and `_live` would wait for it for ever.
         self._lost.clear()
         attempt = asyncio.get_running_loop().create_task(self._dial_in_time(), name="alacena: connect")
         await _finish(attempt)
@@ -164,6 +169,7 @@ async def _finish(task: asyncio.Task[Connection]) -> None:
     except asyncio.CancelledError:
         task.cancel()
         await asyncio.wait({task})
+        # It may have succeeded in the very moment of the cancellation: nobody else would ever close that connection.
         if not task.cancelled() and task.exception() is None:
             task.result().close()
         raise

@@ -5,7 +5,7 @@ with the nonces it was made under and is alive while all of them are equal to th
 nothing is counted, so a lost, evicted or unknown generation can only make a miss, never bring old data back.
 
 The rules are the same with and without a server. Without one, this process mints the nonces; with one, the server holds
-them and :mod:`alacena.engine.remote.redis.coherence` reports what the connection says, in byte order.
+them and :mod:`alacena.engine.remote.redis.node` reports what the connection says, in byte order.
 """
 
 from __future__ import annotations
@@ -168,9 +168,13 @@ class GenerationTable:
         self._flights.close_replaced(entry)
         self.wake(entry, filled=True)
 
+    def close_load(self, entry: bytes) -> None:
+        """Closes the flight of an entry whose lease ended: nobody joins it any more."""
+        self._flights.close(entry)
+
     def wake_waiters(self, entry: bytes) -> None:
         """Closes the flight of an entry whose lease ended, and wakes the entry's waiters."""
-        self._flights.close(entry)
+        self.close_load(entry)
         self.wake(entry, filled=False)
 
     def wake(self, entry: bytes, *, filled: bool) -> None:

@@ -65,12 +65,12 @@ COMMANDS: dict[bytes, Command] = {}
 
 
 def first_key(words: list[bytes]) -> Iterable[bytes]:
-    """Returns the key is the first word."""
+    """Returns the first word: the one key."""
     return words[:1]
 
 
 def all_keys(words: list[bytes]) -> Iterable[bytes]:
-    """Returns every word is a key."""
+    """Returns all words: each is a key."""
     return words
 
 

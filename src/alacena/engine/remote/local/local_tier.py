@@ -211,7 +211,7 @@ class LocalTier:
         for key in keys:
             if leases:
                 leases.pop(key.entry, None)
-            coherence.wake_waiters(key.entry)
+            coherence.close_load(key.entry)
             coherence.memory.discard(key.ident)
         generations = coherence.generations(keys[0].generations)
         stamps = tuple([generation.nonce or self._nonce(generation) for generation in generations])
@@ -226,9 +226,16 @@ class LocalTier:
     def _store(self, key: EntryKey, new_entry: NewEntry, began: Beginning | None) -> Refusal:
         # The lease goes first: a load that is under way read before this store, and its fill must find no lease.
         self._leases.pop(key.entry, None)
-        self._coherence.wake_waiters(key.entry)
+        self._coherence.close_load(key.entry)
         # The older value goes too, whatever becomes of the new one: a refusal must not leave it.
         self._coherence.memory.discard(key.ident)
+        refusal = self._refuse(key, new_entry, began) or self._keep(key, new_entry)
+        # Those whom `_keep` has told that there is an entry are gone; to the others only the lease has changed.
+        self._coherence.wake(key.entry, filled=False)
+        return refusal
+
+    def _refuse(self, key: EntryKey, new_entry: NewEntry, began: Beginning | None) -> Refusal:
+        """Returns the reason for which an entry is not stored; empty if there is none."""
         if self._holds and self._is_held(key, began):
             return "hold"
         if began is not None:
@@ -237,7 +244,7 @@ class LocalTier:
             names = (*key.endings, *map(key.tag_name, new_entry.tags))
             if any(self._journal.tells_of(name, began.noted) for name in names):
                 return "generation"
-        return self._keep(key, new_entry)
+        return ""
 
     async def begin(self, buckets: Sequence[Sequence[str]], wide: int) -> tuple[Beginning, ...]:  # noqa: ARG002
         """See :meth:`alacena.engine.base.remote_tier.RemoteTier.begin`."""

@@ -24,8 +24,6 @@ _MOST: Final = 65_536
 """Above so many removals, they are owed bucket by bucket instead."""
 _AT_ONCE: Final = 500
 """Few enough to be answered in time: what was paid stays paid, however large the rest."""
-_ENTRY: Final = ":e:"
-_LEASE: Final = ":l:"
 
 
 class Debts:
@@ -40,6 +38,7 @@ class Debts:
 
     def __init__(self, namespace: str) -> None:
         self._namespace = namespace
+        self._entries, self._leases = f"{namespace}:e:", f"{namespace}:l:"
         self._serial = count(1)
         self._buckets: dict[str, dict[str, int]] = {}
         self._whole: dict[str, int] = {}
@@ -115,9 +114,9 @@ class Debts:
         """
         keys: dict[str, None] = {}
         for name in names:
-            head, kind, rest = name.partition(_ENTRY)
-            if kind and not head.endswith("}"):
-                keys[head + _LEASE + rest] = None
+            # By the head: a generation of a type called "e" holds the letter of entries too.
+            if name.startswith(self._entries):
+                keys[self._leases + name[len(self._entries) :]] = None
             keys[name] = None
         # The tenant's generation needs no journal: it is a stamp of each lease and of each reading in its bucket.
         if keys.keys() - {self._tenant_generation(bucket)}:

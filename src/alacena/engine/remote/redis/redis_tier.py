@@ -79,7 +79,9 @@ class RedisTier:
         entry = key.entry
         node = self._node_of(entry)
         generations = self._generations(key.generations)
-        if unknown or len(keys) > 1 or generations[0].nonce is None or generations[1].nonce is None:
+        # A plain entry rests on two generations, and this is asked at each hit; a scoped one rests on more.
+        is_open = generations[0].nonce is None or generations[1].nonce is None
+        if unknown or len(keys) > 1 or is_open or (len(generations) > 2 and not all(one.nonce for one in generations)):
             return self._find_among(node, keys, unknown, policy, keep=keep)
         settle = partial(self._judge, node, key, generations, policy, keep)
         return node.fetch(entry, settle, policy.redis_budget_s or self._budget_s)

@@ -108,7 +108,7 @@ class Sentinel(Standalone):
         await self._compare(link, connection)
 
     async def _compare(self, link: Link, connection: Connection) -> None:  # noqa: ARG002 - a hook's signature
-        """Returns whether we are connected to whom the sentinel takes for the master; an announcement may have been missed."""
+        """Asks a sentinel for the master, and follows it: an announcement may have been missed."""
         reply = await connection.call(
             "SENTINEL", "GET-MASTER-ADDR-BY-NAME", self._service, timeout_s=self._ask_timeout_s
         )

@@ -1,4 +1,4 @@
-"""An answer of Supabase that is a page and not the whole: it says so nowhere, and is neither kept nor passed in silence."""
+"""The size of a Supabase page, and answers that are one page and not the whole: logged, and not stored."""
 
 from __future__ import annotations
 

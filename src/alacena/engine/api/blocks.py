@@ -1,4 +1,4 @@
-"""Blocks of a cache: around a transaction that changes the source, and around work on what was read from it."""
+"""The verbs that are blocks (`write`, `reading`, `claim`): they turn arguments into keys, and decide nothing."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Runs a load: lease, source, answers, fill."""
+"""Runs a load: waits for a lease or another process's fill, calls the source, answers the callers, stores."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""From a URL to a tier and a store that serve."""
+"""Connects to the servers of a URL, sets their heartbeat, and returns the tier and the backend that use them."""
 
 from __future__ import annotations
 

@@ -11,6 +11,7 @@ import re
 import subprocess
 import sys
 from dataclasses import dataclass, field
+from datetime import timedelta
 from enum import Enum
 from fractions import Fraction
 from pathlib import Path
@@ -25,6 +26,7 @@ from pydantic import BaseModel
 from alacena import CacheManager, Context, EncodeError, cached
 from alacena.common.cache.calls import CallShape
 from alacena.engine.base.errors import InvalidKeyError
+from alacena.engine.codec.canonical import identity
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -469,3 +471,19 @@ async def test_a_decorated_function_looks_like_what_it_wraps() -> None:
     assert await copy.copy(service.answer)("q") == "small: q"
     assert CallShape(coroutine, frozenset()).name == f"{__name__}.coroutine"
     assert await CacheManager.get("module level", "q") is None
+
+
+NUMPYS = [
+    (np.timedelta64(5, "Y"), np.timedelta64(5, "M")),
+    (np.timedelta64(5, "ns"), np.timedelta64(5, "ps")),
+    (np.timedelta64(5, "ns"), 5),
+    (np.datetime64("2026-01-01T00:00:00", "ns"), int(np.datetime64("2026-01-01T00:00:00", "ns").astype(int))),
+    (timedelta, frozenset({"class", "datetime", "timedelta"})),
+]
+
+
+@pytest.mark.parametrize(("one", "other"), NUMPYS, ids=repr)
+def test_a_span_is_not_its_bare_number_and_a_class_no_set(one: Any, other: Any) -> None:
+    """After joblib/joblib#235: what two arguments look like inside is not what tells them apart."""
+    assert identity(one) != identity(other)
+    assert identity(one) == identity(one)

@@ -16,6 +16,7 @@ from alacena import (
     acquire_job_lock,
     get_embeddings_batch_with_cache,
     get_with_cache_aside,
+    invalidate_document_update,
     release_job_lock,
     standardize_llama_metadata,
     track_token_usage,
@@ -109,6 +110,15 @@ async def test_coordination_names_are_texts(open_cache: Callable[..., Awaitable[
     await cache.ledger.record(T, 5, model=Plain.TWIN, agent_id=Number.SEVEN, idempotency_key=T)
     await cache.ledger.record(str(T), 5, model="twin", agent_id="7", idempotency_key=str(T))
     assert (await other.ledger.totals(T)).used == 5
+
+
+async def test_the_number_0_is_an_id(manager: type[CacheManager]) -> None:
+    """langchain-ai/langgraph#4181, the other way about: serial keys begin at 0, which is false and an id all the same."""
+    await manager.set("chunk", "c0", {"document_id": 0}, "acme")
+    await manager.set("chunk", "c1", {"document_id": "d1"}, "acme")
+    await invalidate_document_update("acme", 0, metadata={"document_id": "d1"})
+    assert await manager.get("chunk", "c0", "acme") is None
+    assert await manager.get("chunk", "c1", "acme") == {"document_id": "d1"}
 
 
 async def test_the_guides_verbs_take_a_uuid_everywhere(manager: type[CacheManager]) -> None:

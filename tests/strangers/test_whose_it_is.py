@@ -160,6 +160,11 @@ VALUES = {
 }
 
 
+async def stored_by_a_reading(value: Any) -> bool:
+    async with CacheManager.reading("acme", document_id="d") as reading:
+        return await reading.set("chunk", "c", value)
+
+
 @pytest.mark.parametrize("form", VALUES)
 async def test_a_value_that_says_it_is_another_tenants_is_refused(form: str) -> None:
     """After agno-agi/agno 8912: a chunk with another tenant's id in it was stored, or pushed to a queue, as it was."""
@@ -176,6 +181,7 @@ async def test_a_value_that_says_it_is_another_tenants_is_refused(form: str) -> 
         lambda: ONE.rpush("jobs", value, tenant_id="acme"),
         lambda: ONE.add_to_set("jobs", value, tenant_id="acme"),
         lambda: ONE.set_nx("jobs", value, tenant_id="acme"),
+        lambda: stored_by_a_reading(value),
         found,
     )
     for ambient in (None, "acme"):

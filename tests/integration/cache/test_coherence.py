@@ -364,3 +364,13 @@ async def test_a_document_can_be_ended_on_a_server_that_is_full(open_cache, star
     assert await cache.invalidate(TENANT, document_ids=["d1"]) > 0
     assert cache.guarantee()["removals_owed"] == 0
     assert await cache.get("answer", "q1", TENANT) is None
+
+
+async def test_an_entry_of_a_scope_that_a_process_has_not_met_is_found(cache, other):
+    """It knows the generations of tenant and type, and not those of the scope: it asks for these, and does not miss."""
+    await cache.set("document", "d1", "the agent's", TENANT, agent_id="a1")
+    await cache.set("document", "d2", "the tenant's", TENANT)
+    assert await other.get("document", "d2", TENANT) == "the tenant's"
+    for use_memory in (False, True):
+        found = await other.get("document", "d1", TENANT, agent_id="a1", search_hierarchy=False, use_memory=use_memory)
+        assert found == "the agent's"

@@ -166,3 +166,11 @@ def test_without_numpy_an_array_is_a_decode_error_that_names_the_extra(monkeypat
         with pytest.raises(DecodeError, match=r"alacena\[numpy\]"):
             decode(payload)
     assert decode(encode([1, (2,)])) == [1, (2,)]
+
+
+def test_a_record_array_is_refused_after_a_plain_one_of_the_same_fields() -> None:
+    """The dtypes are equal and hash alike: what was said of one must not be remembered for the other."""
+    fields = [("a", "i4")]
+    arrays.dump(np.zeros(2, dtype=fields))
+    with pytest.raises(EncodeError):
+        arrays.dump(np.zeros(2, dtype=(np.record, fields)))

@@ -205,3 +205,18 @@ async def test_it_says_what_it_promises_and_what_it_knows(tier):
     assert await tier.inspect(KEY) == {"tier": "this process only", "lease": True, "hold": False, "wider": []}
     assert (await tier.inspect(KEYS.entry("note", "m", SCOPE)))["hold"] is True
     assert tier._coherence.memory.serving_until == math.inf
+
+
+async def test_who_waits_for_a_lease_is_told_whether_a_value_was_set(tier):
+    async def told_by(store):
+        await leased(tier)
+        held = await tier.lease(KEY, (), lambda _: None)
+        assert isinstance(held, Held)
+        await store()
+        return held.change.result()
+
+    assert await told_by(lambda: tier.store(KEY, new_entry("mine"))) is True
+    assert await told_by(lambda: tier.store_many((KEY,), (new_entry("mine"),))) is True
+    (began,) = await tier.begin(*KEYS.groundwork(SCOPE, ("note",), ()))
+    await tier.delete((KEY,), told=True)
+    assert await told_by(lambda: tier.store(KEY, new_entry("old"), began)) is False

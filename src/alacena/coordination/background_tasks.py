@@ -20,6 +20,7 @@ _MOST_TASKS: Final = 10_000
 """How many steps may wait for the backend at once."""
 
 _FIRST_PAUSE_S: Final = 0.05
+# close() cuts no pause short: a longer one would use up the time that is left for the last try.
 _LONGEST_PAUSE_S: Final = 2.0
 _log = logging.getLogger("alacena")
 
@@ -44,6 +45,7 @@ class BackgroundTasks:
         """
         task = self._own(step)
         try:
+            # Without the shield, a cancellation would end the step before the reply that says what is to be undone.
             return await asyncio.shield(task)
         except asyncio.CancelledError:
             if undo is not None:
@@ -76,6 +78,8 @@ class BackgroundTasks:
                 if not self.is_closing:
                     await asyncio.sleep(pause_s)
                 pause_s = min(2 * pause_s, _LONGEST_PAUSE_S)
+                # 1. The step is sent while nobody closes. 2. close() begins. 3. The step fails. Read after the step,
+                # the flag would end the tries here. Read before it, one more follows at once.
                 was_last = self.is_closing
                 try:
                     await step()
@@ -91,6 +95,7 @@ class BackgroundTasks:
 
     def _own(self, step: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
         task = asyncio.get_running_loop().create_task(step)
+        # The loop refers to its tasks weakly: one that nobody else refers to may be collected before it ends.
         self._tasks.add(task)
         task.add_done_callback(self._finish)
         return task
@@ -104,6 +109,7 @@ class BackgroundTasks:
         """Waits until every step has come to its end, or the deadline: what is left then is cancelled."""
         self.is_closing = True
         try:
+            # A loop, as steps are still started meanwhile: a caller that is cancelled now has its step undone.
             while self._tasks and (deadline is None or deadline.left_s()):
                 await asyncio.wait(set(self._tasks), timeout=None if deadline is None else deadline.left_s())
         finally:

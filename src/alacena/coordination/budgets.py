@@ -102,6 +102,7 @@ class Reservation:
                 raise
             _log.error("a commit's amount is none, and what was set aside is counted: %s: %s", self._what(), error)
             spent = self.amount
+        # Before it is sent: if its outcome stays unknown, the block's end must not refund what may have been spent.
         self._is_settled = True
         try:
             _, _, was_late = await self._port._background.finish(self._settle(spent))
@@ -118,6 +119,7 @@ class Reservation:
     def _go_on(self, spent: int, error: Exception) -> None:
         what = f"{self._what()}: {spent} were spent and are not counted ({error})"
         waits = isinstance(error, BackendError)
+        # Only a server that is away is asked again: a conflict stays one, however often it is sent.
         if not (waits and self._port._background.keep_trying(lambda: self._settle(spent), what)):
             _log.error("a commit does not count: %s", what)
         elif self._port.says_first(f"budget {self._keys[0]}: away"):
@@ -209,6 +211,7 @@ class Budget:
         words: list[Argument] = [self._limit, own_id, amount, milliseconds(ttl_s, "ttl_s"), self._keep_ms]
 
         async def give_back(reply: list[int] | None) -> None:
+            # Under an id of the caller's, an earlier request may have set it aside: that is not ours to give back.
             if reply is None and reservation_id is None:
                 await held.refund()
             elif reply is not None and reply[0] == _NEW:
@@ -220,6 +223,7 @@ class Budget:
         try:
             fits, remaining, wait_ms = await self._port._background.finish(self._reserve(words), give_back)
         except OutcomeUnknownError:
+            # Nobody else knows this id. A lost command that runs after its refund finds the id settled, and is refused.
             if reservation_id is None:
                 self._port._background.start(held.refund())
             raise

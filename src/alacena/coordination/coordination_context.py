@@ -107,6 +107,7 @@ class CoordinationContext:
 
     def says_first(self, words: str) -> bool:
         """Returns whether something is said for the first time: what goes to the log must not fill it."""
+        # At its bound it goes silent instead of forgetting: a forgotten word would be news again, and fill the log.
         if words in self._said or len(self._said) >= _MOST_SAID:
             return False
         self._said.add(words)
@@ -158,6 +159,7 @@ class CoordinationContext:
 
 def pause_s(environment: Environment, due_s: float | None) -> float:
     """Returns how long to wait for a notification that may be lost, if something is due in ``due_s``."""
+    # Spread, so that waiters that began together do not all ask in the same instant.
     look_again_s = _LOOK_AGAIN_S * (0.8 + 0.2 * environment.random())
     return look_again_s if due_s is None else min(look_again_s, due_s + 0.001)
 
@@ -169,6 +171,7 @@ def milliseconds(seconds: float, name: str, *, least: int = 1) -> int:
         ValueError: It is not a finite number of at least ``least`` milliseconds.
     """
     number = real_number(seconds)
+    # NaN compares false to everything: only a negated range refuses it.
     if number is None or not 0 <= number < 10**11:
         raise ValueError(f"{name} must be a number of seconds, not {seconds!r}")
     whole = round(number * 1000)
@@ -214,6 +217,7 @@ def exact(given: Any, name: str, *, least: int | None = None) -> int:
         raise ValueError(  # noqa: TRY004
             f"{name} must be an integer, not {given!r}: count in the smallest unit (tokens, cents, millionths)"
         )
+    # Before abs(): that of numpy's least int64 is negative again, and would pass the bound.
     amount = int(given)
     if abs(amount) >= 2**53:
         raise ValueError(f"{name} must lie within ±(2**53 - 1), not {amount}")

@@ -8,6 +8,7 @@ from alacena.coordination.coordination_context import exact, milliseconds
 from alacena.coordination.per_tenant import PerTenant
 from alacena.engine.remote.backend import Script
 
+# One script, two promises: only with a receipt does a second run change nothing, so only then is it sent again.
 ADD: Final = Script("counter_add", idempotent=False)
 ADD_ONCE: Final = Script("counter_add", idempotent=True)
 _RECEIPT_S: Final = 86_400.0

@@ -38,6 +38,7 @@ class Elements:
         if cipher is None:
             return self
         tenant, encode, decode = tenant_text(tenant_id), self.encode, self.decode
+        # Without the cipher, because the two functions apply it already.
         return Elements(
             lambda value: cipher.seal(encode(value), tenant, place),
             lambda raw: decode(cipher.open(raw, tenant, place, alike=False)),
@@ -106,6 +107,7 @@ def all_read(decode: Callable[[bytes], Any], rows: Sequence[bytes]) -> list[Any]
 
 def _encode(value: Any) -> bytes:
     try:
+        # In one order: this function is ``canonical``, too, and the server compares members by their bytes.
         return msgspec.msgpack.encode(value, order="deterministic")
     except (TypeError, OverflowError) as error:
         raise EncodeError(f"{type(value).__name__} cannot be stored: {error}") from error

@@ -24,6 +24,7 @@ from alacena.engine.base.errors import NotOwnerError, UsageError
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+# `<=` and not `<`: one owner writes in several transactions, all of them under the same fence.
 FENCE_SQL: Final = """
 INSERT INTO alacena_fences (tenant_id, resource, fence) VALUES ($1, $2, $3)
 ON CONFLICT (tenant_id, resource) DO UPDATE SET fence = EXCLUDED.fence, seen_at = now()
@@ -65,6 +66,7 @@ def fenced_update_sql(table: str, columns: Sequence[str], key: str = "id", fence
     Raises:
         UsageError: A name is not a plain SQL identifier.
     """
+    # A name cannot be a parameter of a statement: it is checked before it becomes a part of the text.
     for name in (table, *columns, key, fence):
         if not _NAME(name):
             raise UsageError(f"{name!r} is not a plain SQL name")

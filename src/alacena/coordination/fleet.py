@@ -35,6 +35,7 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger("alacena")
 
+# Publishing empties the inbox, and asking fills it: a second run would find no questions, or ask one twice.
 _PUBLISH: Final = Script("fleet_publish", idempotent=False)
 _LIST: Final = Script("fleet_list", idempotent=True)
 _ASK: Final = Script("fleet_ask", idempotent=False)
@@ -161,6 +162,7 @@ class Fleet:
 
     async def close(self) -> None:
         """Ends the reports, and removes this process from the list if the server answers."""
+        # Let go of first: the end of a task that is still ours is reported as a fault.
         task, self._task = self._task, None
         if task is None:
             return
@@ -169,6 +171,7 @@ class Fleet:
         parts = ["said", "inbox"]
         try:
             if self._presence.locks():  # They outlive this process, and somebody may ask whose they were.
+                # publish() lists this process once more, so it comes before the removal from the list.
                 async with asyncio.timeout(_LEAVE_S):
                     await self.publish()
             else:
@@ -273,6 +276,7 @@ class Fleet:
                 f"there is no question {question!r}; there are {', '.join(sorted(self._presence.answers))}"
             )
         if name == self.name:
+            # Through bytes, as another process's answer comes: the types are the same whoever is asked.
             return msgspec.msgpack.decode(msgspec.msgpack.encode(await self._reply_to(question, dict(words))))
         wait_ms = round(deadline_s * 1000)
         answer_id = self._environment.token(16).hex()
@@ -306,6 +310,7 @@ class Fleet:
                         "is not concerned. A server that refuses it must allow ZADD, SET and EVALSHA", error,
                     )  # fmt: skip
             except BaseException as error:
+                # An answer to a question runs code of other rooms, which may raise anything: the reports must go on.
                 if ends_a_task(error):
                     raise
                 if self._is_news(error):
@@ -332,6 +337,7 @@ class Fleet:
         except (AlacenaError, TypeError, ValueError, KeyError) as error:
             answer = {"error": f"{type(error).__name__}: {error}"}
         key = self._key("answer", asked.answer_id)
+        # The server refuses ``PX 0``, to which a very short deadline is rounded.
         await self._store.call("SET", key, msgspec.msgpack.encode(answer), "PX", max(asked.wait_ms, 1))
 
     async def _reply_to(self, question: str, words: dict[str, Any]) -> Any:

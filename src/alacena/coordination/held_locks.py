@@ -55,6 +55,7 @@ class HeldTokens:
 
     def keep(self, key: str, token: str, fence: int, until: float) -> None:
         """Notes that a token holds a lock until an instant."""
+        # Taken out first: a key that is set again keeps its old place, and the first in the dict is the one given up.
         self._held.pop((key, token), None)
         self._held[key, token] = (fence, until)
         if len(self._held) > _MOST_TOKENS:

@@ -163,6 +163,8 @@ def stats_from(reply: list[Any]) -> QueueStats:
     pushed, ready, delayed, in_flight, dead, acked, discarded, now_ms, minute, this, before, first = reply
     into_minute = now_ms % 60_000 / 60_000
     current = now_ms // 60_000
+    # The counts are of the last minute with an acknowledgement, and of the one before. A minute later the last is the
+    # one before; two minutes later both are over.
     before = this if minute == current - 1 else before if minute == current else 0
     this = this if minute == current else 0
     return QueueStats(

@@ -82,6 +82,7 @@ class Limits(PerTenant):
         rate = real_number(rate_per_s)
         if rate is None or not 0 < rate <= 1_000_000:
             raise ValueError(f"rate_per_s must be above 0 and at most 1,000,000, not {rate_per_s!r}")
+        # The text is a part of the key: ``repr`` gives the shortest one that is this very number and no other.
         interval = repr(1_000_000 / rate)
         words: list[Argument] = [interval, exact(burst, "burst", least=1), _cost(cost)]
         key = self._port.key("limit", self._tenant(tenant_id), name, "bucket", interval, str(burst))

@@ -58,6 +58,7 @@ class Lists(PerTenant):
         except DecodeError as error:
             words = f"the first element of list {name!r} cannot be read: {error}; "
             try:
+                # Finished even if the caller is cancelled: at this moment the element is in this process alone.
                 await self._port._background.finish(self._port.call("LPUSH", key, element))
             except BackendError:
                 words += "it could not be put back, and is the error's raw"

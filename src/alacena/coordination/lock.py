@@ -94,6 +94,7 @@ class Lock:
     @property
     def is_kept(self) -> bool:
         """Whether it is renewed: it was neither given back nor lost."""
+        # A task that was told to end takes a turn of the loop for it: a lock that was given back is not kept meanwhile.
         return not self._renewal.done() and not self._renewal.cancelling() and self.remaining_s > 0
 
     @property
@@ -123,7 +124,10 @@ class Lock:
         Returns:
             True if it was held until now; False if the lease had ended.
         """
+        # 1. A renewal is under way. 2. The release deletes the key. 3. The renewal hears that the token holds nothing.
+        # Cancelled only after the release, the renewal would report a lock as lost that was given back.
         self._renewal.cancel()
+        # Its deadline is not over yet: without a taker it is not taken for a lock that this task still holds.
         self.taker = None
         return bool(await self._background.finish(give_back(self._port, self._keys, self.token)))
 
@@ -149,6 +153,7 @@ class Lock:
 
     def abandon(self) -> None:
         """Renews no more, because the cache is closed: the lock is lost, and ends with its lease."""
+        # False if the renewal has ended: then the lock was given back, or its loss was told.
         if self._renewal.cancel():
             self._lose()
 

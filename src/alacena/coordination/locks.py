@@ -36,6 +36,7 @@ ACQUIRE: Final = Script("lock_acquire", idempotent=True)
 WAITER_S: Final = 15.0
 """How long a waiter that has died may stand in line; less once it is first (:data:`HEAD_MS`)."""
 
+# A third of WAITER_S, and of HEAD_MS for the first in line, so that two heartbeats may be lost.
 _HEARTBEAT_S: Final = 5.0
 _HEAD_HEARTBEAT_S: Final = 2.0
 _LEAST_TTL_MS: Final = 50
@@ -100,6 +101,7 @@ class Locks(PerTenant):
         deadline = None if wait_s is None else self._port.environment.now() + wait_s
         hint = ""
         try:
+            # Not in line at first: a free lock costs one round trip and no subscription.
             granted = await claim.ask(in_line=False)
             if granted is None and wait_s != 0:
                 hint = self._own_hint(name, tenant_id, is_patient=wait_s is None)
@@ -108,6 +110,7 @@ class Locks(PerTenant):
             self._background.start(claim.withdraw())
             raise
         if granted is None:
+            # Only a claim that stood in line has a place to leave.
             if wait_s != 0:
                 self._background.start(claim.withdraw())
             raise LockTimeoutError(f"lock {name!r} of tenant {tenant_id!r} was not had within {wait_s} s{hint}")
@@ -128,6 +131,7 @@ class Locks(PerTenant):
         for lock in self._held:
             if lock.taker is task and lock.is_of(keys) and lock.remaining_s > 0:
                 hint = "this task holds it already, and locks are not re-entrant"
+                # Any other wait can end: at its deadline, or because another task releases a lock that has no block.
                 if lock.is_block and is_patient:
                     raise UsageError(f"lock {name!r} of tenant {tenant_id!r}: {hint}: pass on what its block gave")
                 _log.warning("lock %r of tenant %r: %s: it waits for whoever releases it", name, tenant_id, hint)
@@ -172,6 +176,7 @@ class Locks(PerTenant):
         """Lengthens the lease of a token; False if it does not hold the lock. Cost: 1 round trip."""
         words: list[Argument] = [token, milliseconds(ttl_s, "ttl_s", least=_LEAST_TTL_MS)]
         keys = self._keys(name, self._tenant(tenant_id))[:2]
+        # Read before the command is sent: the server counts from later, so the lease lasts until then at least.
         until = self._port.environment.now() + ttl_s
         if not await self._port.run(RENEW, keys, words):
             return False
@@ -294,6 +299,7 @@ class LockBlock:
         assert self._task is not None
         self._cancelling = self._task.cancelling()
         self._lock = await self._locks.take(name, tenant_id=tenant_id, ttl_s=ttl_s, wait_s=wait_s)
+        # No await between taking it and listening for its loss: a loss in between would interrupt nobody.
         self._lock.is_block = True
         self._lock.on_lost = self._interrupt
         return self._lock
@@ -308,11 +314,14 @@ class LockBlock:
     ) -> None:
         assert self._lock is not None
         assert self._task is not None
+        # From here on a loss has no block left to interrupt: it must not cancel the code that follows.
         self._lock.on_lost = None
         if not self._interrupted:
             if not await self._release_or_prove(self._lock) and error is None:
                 raise LockLostError(f"lock {self._lock.name!r} (fence {self._lock.fence}) had ended before its block")
             return
+        # Our own request is taken back. If one is left that came since the block began, somebody else cancelled the
+        # task: that goes on as a cancellation, and does not become a LockLostError.
         others = self._task.uncancel() > self._cancelling
         if error is None or (kind is asyncio.CancelledError and not others):
             raise LockLostError(f"lock {self._lock.name!r} (fence {self._lock.fence}) could not be renewed") from error

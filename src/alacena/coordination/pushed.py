@@ -53,6 +53,7 @@ def item_id(name: object) -> str:
         InvalidKeyError: It is blank, too long, no UTF-8, or of a type that has no single text form.
     """
     text = text_id("an item's id", name)
+    # ``~`` marks ids that were made here: they are known for two minutes after the acknowledgement, and not an hour.
     if text.startswith("~") or len(text) > _LONGEST_ID:
         raise InvalidKeyError(
             f"an item's id must have 1 to {_LONGEST_ID} characters and no leading '~', not {text[:80]!r}"

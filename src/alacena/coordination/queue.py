@@ -130,10 +130,12 @@ class Queue:
         """
         if if_dead not in {"revive", "keep"}:
             raise ValueError(f'if_dead must be "revive" or "keep", not {if_dead!r}')
+        # All are encoded before anything is sent: a value that cannot be stored leaves no half of them pushed.
         payloads = [self._elements.encode(value) for value in values]
         names = [f"~{self._port.token()}" for _ in payloads] if ids is None else [item_id(name) for name in ids]
         if len(names) != len(payloads):
             raise ValueError(f"{len(payloads)} values, but {len(names)} ids")
+        # With the token a page that is sent again is answered as at first; without, its own items would be known.
         head: list[Argument] = [self._channel, int(if_dead == "revive"), self._port.token()[:16]]
         due = due_word(delay_s, at)
         if self._ready_tenants is not None and payloads:
@@ -209,6 +211,7 @@ class Queue:
             try:
                 await self._background.finish(self._put_off(unreadable))
             except asyncio.CancelledError:
+                # Nobody has seen these, and with the caller gone nobody would acknowledge them.
                 give_back(self._port, items)
                 raise
         return Taken(items, None if due_ms < 0 else due_ms / 1000, len(unreadable))
@@ -308,6 +311,7 @@ class Queue:
         count = 0
         given = (ids,) if isinstance(ids, str | int | UUID) else ids  # the letters of a text are no ids
         names: list[str] = [] if given is None else [_letter_id(name) for name in given]
+        # No ids mean all letters; an empty list means none of them.
         pages_of_ids = [[]] if ids is None else [names[at : at + 1000] for at in range(0, len(names), 1000)]
         for page in pages_of_ids:
             while True:
@@ -332,6 +336,7 @@ class Queue:
         unreadable: list[Item] = []
         for name, slot, attempt, record in rows:
             try:
+                # The script's own head before the payload holds no colon, so the first colon ends it.
                 value = self._elements.decode(record.partition(b":")[2])
             except DecodeError as error:
                 unreadable.append(
@@ -391,6 +396,7 @@ def _letter_id(name: str | int | UUID) -> str:
 
 def _unreadable_ms(attempt: int) -> int:
     """Returns how long an item waits that could not be read: 1 s at first, minutes at last, as long as a deploy may take."""
+    # The exponent is bounded because attempts are not: a power of floats overflows.
     return round(1000 * min(float(_UNREADABLE_FACTOR) ** min(attempt - 1, 9), _UNREADABLE_MOST_S))
 
 

@@ -132,6 +132,7 @@ class Queues(PerTenant):
             limit: How many at most.
         """
         own = "" if self.tenant_id is None else self._port.key("queue", self.tenant_id, "any").partition("}")[0]
+        # One tenant's queues may stand anywhere in the list: all of it is read, and cut at the end.
         found = await self._port.call("ZRANGE", list_key(self._port, "queue"), 0 if own else -limit, -1)
         keys = [key.decode("utf-8", "surrogatepass") for key in reversed(found)]
         return [key for key in keys if key.startswith(own)][:limit]
@@ -145,6 +146,8 @@ class Queues(PerTenant):
         if not self._fair:
             return None
         name = identifier("the name of a queue", name)
+        # Shared by name, because each remembers which tenants it has announced: a new one would announce all of them
+        # again. Put back at the end, so that the first in the dict is the one used longest ago.
         ready_tenants = self._rosters.pop(name, None) or ReadyTenants(self._port, "queue", name, "data")
         self._rosters[name] = ready_tenants
         if len(self._rosters) > _MOST_ROSTERS:

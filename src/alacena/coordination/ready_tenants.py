@@ -26,6 +26,7 @@ NOBODY: Final = "system"
 
 _ENSURE_S: Final = 900.0
 _LONGEST_PAUSE_S: Final = 600.0
+# For one process, pauses of 2, 4, 8 and seven times 10 minutes make 84 minutes: far more than ensure() is good for.
 _STRIKE_OFF_AFTER: Final = 10
 _MOST_KNOWN: Final = 10_000
 """Tenants that a process remembers something of; the others cost a round trip more."""
@@ -90,6 +91,8 @@ class ReadyTenants:
         # visits.
         if now >= self._ensured.get(tenant_id, now):
             await self._announce(tenant_id, 0)
+            # Noted only after the server has it: one that failed is made again with the next push. Popped, so that the
+            # dict stays in the order of its instants: the loop below looks at its front alone.
             self._ensured.pop(tenant_id, None)
             self._ensured[tenant_id] = now + _ENSURE_S
             while len(self._ensured) > _MOST_KNOWN or next(iter(self._ensured.values())) <= now:

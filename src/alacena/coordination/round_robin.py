@@ -62,7 +62,9 @@ class AllTenants:
     async def take(self, max_items: int, visibility_s: float, token: str | None = None) -> Taken:
         """Takes what there is, without waiting; ``due_s`` are the seconds until the next turn. See :meth:`reserve`."""
         with collect_taken(self._port) as taken:
+            # This comes to an end: a tenant that had nothing is put off, and with no turn due it returns.
             while not taken.items:
+                # No more turns than items are wanted, as each turn may take one.
                 turns, taken.due_s = await self._ready_tenants.turns(min(max_items, _TURNS_AT_ONCE))
                 if not turns:
                     return taken
@@ -83,6 +85,7 @@ class AllTenants:
         """Adds what a tenant has to what was taken."""
         try:
             found = await self._queue_of(turn.tenant_id).take(share, visibility_s, token, max_bytes)
+            # Before the next await: if the turn cannot be put off, the items are still handed out or given back.
             _add(taken, found)
             if found.items:
                 self._ready_tenants.found(turn)
@@ -137,6 +140,7 @@ class SomeTenants:
         with collect_taken(self._port) as taken:
             for _ in range(len(self._queues)):
                 queue = self._queues[self._at]
+                # Moved on before it is asked: a queue that fails must not be the first again next time.
                 self._at = (self._at + 1) % len(self._queues)
                 try:
                     _add(taken, await queue.take(min(share, max_items - len(taken.items)), visibility_s, token))

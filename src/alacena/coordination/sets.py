@@ -9,6 +9,7 @@ from alacena.coordination.elements import all_read
 from alacena.coordination.per_tenant import PerTenant
 from alacena.engine.remote.backend import Script
 
+# Not sent again after a lost reply: the members would be there, but the answer would say that none is new.
 ADD: Final = Script("set_add", idempotent=False)
 
 

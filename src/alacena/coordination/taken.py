@@ -64,10 +64,13 @@ async def reserve_from(
     if taken.items or wait_s <= 0:
         return taken.items
     deadline = port.environment.now() + wait_s
+    # 1. The first look finds nothing. 2. Something is pushed, and its ring is heard by nobody. 3. The bell is held, and
+    # a look comes before the wait: else the item of step 2 would be missed.
     with collect_taken(port) as found:
         async with source.bell() as bell:
             while True:
                 taken = await source.take(max_items, visibility_s, token)
+                # Kept in ``found`` at once: leaving the bell awaits, and a cancellation there gives them back.
                 found.items = taken.items
                 left_s = deadline - port.environment.now()
                 if found.items or left_s <= 0:

@@ -151,6 +151,7 @@ class Worker:
             if self._jobs:
                 await asyncio.wait([job.task for job in self._jobs], timeout=self._grace_s)
         finally:
+            # Not before: handlers that use their grace need their leases to the end of it.
             heart.cancel()
             await self._drop_all()
         return self.counts
@@ -223,6 +224,7 @@ class Worker:
             self._jobs.discard(job)
 
     async def _settle(self, item: Item, work: asyncio.Future[None]) -> None:
+        # ``exception()`` of a cancelled future raises: a handler that cancelled itself has failed like any other.
         error = asyncio.CancelledError("cancelled itself") if work.cancelled() else work.exception()
         if error is None:
             await item.ack()
@@ -244,6 +246,7 @@ class Worker:
         try:
             lost = await queue.extend([job.item for job in jobs], self._visibility_s)
         except AlacenaError:
+            # The handlers go on: the lease may outlast the outage, and if it does not, the next beat says so.
             self.counts.outages += 1
             return
         for job in jobs:
@@ -261,6 +264,7 @@ class Worker:
             job.task.cancel()
         if jobs:
             await asyncio.wait([job.task for job in jobs])
+        # Even if run() is cancelled once more: else the items stay out of sight until their leases end.
         await self._port._background.finish(self._give_back_all(jobs))
 
     async def _give_back_all(self, jobs: list[_Job]) -> None:
@@ -277,4 +281,5 @@ def _reason(error: BaseException) -> str:
         words = str(error)
     except Exception as another:  # noqa: BLE001 - the exception is the application's
         words = f"(its text raised {type(another).__name__})"
+    # A lone surrogate in a message is not UTF-8, and must not keep the item from being given back.
     return f"{type(error).__name__}: {words}"[:1000].encode("utf-8", "backslashreplace").decode()

@@ -50,6 +50,7 @@ async def _hand_over(authority: Authority, usages: Sequence[Usage], handed: Deli
         if len(usages) == 1:
             handed.unfit.append((usages[0], refusal))
             return
+        # Halved, not one by one: one bad record among 500 costs some 20 transactions, and not 500.
         half = len(usages) // 2
         await _hand_over(authority, usages[:half], handed)
         await _hand_over(authority, usages[half:], handed)

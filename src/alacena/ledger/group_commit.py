@@ -58,6 +58,7 @@ class GroupCommit:
         """
         place = _place(usage)
         while self._next is not None and not self._may_join(place, usage):
+            # Waited for and not awaited: its failure is raised to its own callers, and not to this one.
             await asyncio.wait((self._next,))
         self._waiting[place] = usage
         if self._next is None:

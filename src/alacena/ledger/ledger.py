@@ -197,6 +197,7 @@ class Ledger:
                     cost_micros=micros(cost),
                 )
             )
+            # After the checks: a use of nothing is refused as any other if its figures or names are wrong.
             if not usage.tokens and not usage.cost_micros:
                 return True
             if paid:
@@ -245,6 +246,7 @@ class Ledger:
             await self._confirm(usage, record)
         if mode == "durable":
             assert self._commits is not None
+            # Counted before: if the commit fails, the use is in the outbox or in the spill file, and is brought later.
             await self._commits.commit(usage)
 
     async def _count_or_spill(self, usage: Usage) -> bool:
@@ -265,6 +267,7 @@ class Ledger:
         tenant = usage.tenant_id
         if self._outbox:
             await self._ready_tenants.ensure(tenant)
+        # The day of the use and not of this count: a use may wait in the spill file beyond midnight.
         at = datetime.fromtimestamp(usage.at, UTC)
         keys = [
             self._key(tenant, "receipt", usage.idempotency_key),
@@ -293,9 +296,11 @@ class Ledger:
         if outcome:
             self._port.counts.count_tokens(tenant, usage.tokens, usage.cost_micros, saved=usage.saved)
         if tell and self._outbox:
+            # It may raise although the use is counted: the repeat finds the receipt, and is told again of what waits.
             await self._ready_tenants.announce(tenant)
 
     async def _confirm(self, usage: Usage, record: bytes) -> None:
+        # Any key of the tenant will do: it names the server that has counted.
         if await self._port.store.wait_aof(self._key(usage.tenant_id, "ever"), timeout_s=_FSYNC_S):
             return
         if self._spill is None:
@@ -310,6 +315,7 @@ class Ledger:
         """Takes out of the outboxes what the authority has."""
         by_tenant: dict[str, list[bytes]] = {}
         for usage in usages:
+            # The outbox holds these very bytes, and a member is removed by its bytes.
             by_tenant.setdefault(usage.tenant_id, []).append(usage.pack())
         await asyncio.gather(*(self._take_out(tenant, records) for tenant, records in by_tenant.items()))
 
@@ -364,6 +370,7 @@ class Ledger:
 
     async def _drain(self, spill: Spool, line: bytes) -> int:
         try:
+            # The line as it was written: packed anew it would lose fields that only a newer version knows.
             await self._count(unpack_usage(line), line)
         except (DecodeError, IdempotencyConflictError, LimitExceededError, UsageError) as error:
             await spill.reject(line)

@@ -97,6 +97,7 @@ class Pending:
     async def flush(self) -> float:
         """Counts what is kept, until that fails; returns the seconds to wait before it is worth trying again."""
         while self._kept:
+            # Taken off only after the count: if this task is cancelled in between, close() still has the use.
             usage = self._kept[0]
             try:
                 await self._count(usage)
@@ -106,6 +107,8 @@ class Pending:
                 if ends_a_task(error):
                     raise
                 self.refuse(f"{usage.tenant_id!r}, {usage.idempotency_key!r}: {usage.figures}", error)
+            # 1. The oldest use is sent. 2. Meanwhile one too many comes, and keep() gives the oldest up. 3. Another use
+            # is first now, and was never sent: it must not be taken off.
             if self._kept and self._kept[0] is usage:
                 self._kept.popleft()
         self._trouble.over()
@@ -115,6 +118,7 @@ class Pending:
         """Tries once more, within the deadline; what is left is written to the log with its figures."""
         try:
             if self._task is not None:
+                # The task may be in its pause: it is ended, so that the last try comes at once and alone.
                 await finish((self._task,), 0.0)
             if self._kept:
                 last = asyncio.get_running_loop().create_task(self.flush())

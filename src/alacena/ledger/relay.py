@@ -103,6 +103,7 @@ class Relay:
         """Carries until :meth:`stop`. Nothing but that, or a cancellation, ends it: what fails is tried again."""
         while not self._stopping.is_set():
             try:
+                # Listening begins before the first look: an announcement in between is heard.
                 async with self._ledger.ready_tenants.bell() as bell:
                     while not self._stopping.is_set():
                         next_s = await self.run_once()
@@ -157,6 +158,8 @@ class Relay:
         usages = await self._readable(key, records)
         if usages:
             await self._absorb(key, usages)
+        # 1. Two relays read the same records. 2. One removes them. 3. Removed by rank, the other would take out the
+        # next ones, which nobody has carried: so each is removed by its bytes.
         self.counts.carried += await self._port.call("ZREM", key, *records)
 
     async def _absorb(self, key: str, usages: Sequence[Usage]) -> None:
@@ -175,6 +178,7 @@ class Relay:
         return usages
 
     async def _set_aside(self, key: str, record: bytes) -> None:
+        # Before the record leaves the outbox: if this process dies in between, it is in both places, and not in none.
         await self._port.call("RPUSH", f"{key}:unreadable", record)
         self.counts.unreadable += 1
 

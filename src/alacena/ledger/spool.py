@@ -72,6 +72,7 @@ class Spool:
         Raises:
             OSError: The file cannot be read or moved: no drain was begun.
         """
+        # A thread cannot be cancelled: if the caller leaves, it sees the event. Past that, the callback lets go.
         has_left = Event()
         taking = asyncio.ensure_future(asyncio.to_thread(self._take, has_left))
         try:
@@ -117,6 +118,7 @@ class Spool:
                 except OSError:
                     file.truncate(size)  # Half a line would be taken for a whole one when the next is appended.
                     raise
+            # The directory holds a new file's name: without this, a crash may lose the file with what was synced.
             if created:
                 _sync_directory(path.parent)
 
@@ -133,6 +135,7 @@ class Spool:
                 # 3. Both are one drain now, the older lines first. Replacing the first file by the second would lose
                 #    it.
                 elif self._path.exists():
+                    # The old file goes after the new one is on disk: a crash in between gives its lines twice.
                     self._replace([*_lines(self._draining), *_lines(self._path)])
                     self._path.unlink()
                 self._taken = _lines(self._draining)
@@ -145,6 +148,7 @@ class Spool:
                 self.close()
 
     def _begin_drain(self) -> bool:
+        # Not at the top: the module must load on systems without ``fcntl``, too.
         import fcntl
 
         file = self._drain_lock.open("ab")
@@ -187,6 +191,7 @@ class Spool:
         """Disowns the lock in a forked child: it is the parent's, and must not live as long as this process does."""
         drain, self._drain = self._drain, None
         if drain is not None:
+            # Closed and not unlocked: the lock is shared with the parent, and LOCK_UN would end it there too.
             drain.close()
 
     @contextmanager

@@ -106,6 +106,7 @@ def totals_from(fields: Mapping[bytes, bytes]) -> Totals:
         saved, model, token_type, operation = head = tuple(msgspec.json.decode(name))
         tokens, calls = int(fields[b"t:" + name]), int(fields[b"c:" + name])
         named = parts.get(head, {})
+        # Money is totalled among the parts, under a name that no part may have.
         cost = Decimal(named.pop(COST, 0)) / 1_000_000
         rows.append(TotalRow(saved, model, token_type, operation, tokens, calls, named, cost))
     return Totals(tuple(rows))
@@ -135,6 +136,7 @@ def _check_name(given: date | str, name: str, form: str, example: str) -> str:
     if isinstance(given, date):
         return given.strftime(form).rjust(len(example), "0")
     try:
+        # strptime takes '2025-1-3' as well: nothing is filed under that, so it is compared with its full form.
         read = datetime.strptime(given, form).replace(tzinfo=UTC)
     except (TypeError, ValueError):
         read = None

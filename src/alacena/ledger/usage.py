@@ -19,6 +19,7 @@ from alacena.engine.base.scope import identifier, tenant_text
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
+# After an even number of backslashes ``u0000`` is plain text, and no NUL.
 _NUL = re.compile(rb"(?<!\\)(?:\\\\)*\\u0000").search
 _LONGEST_KEY: Final = 512
 _PLACES: Final = ("agent_id", "conversation_id", "collection_id")
@@ -97,6 +98,7 @@ class Usage(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     @property
     def field(self) -> bytes:
         """Under what it is totalled."""
+        # As JSON, because any separator could be part of a model's name.
         return msgspec.json.encode([self.saved, self.model, self.token_type, self.operation])
 
     @property
@@ -152,6 +154,7 @@ def whole(amount: Any, name: str) -> int:
             f"{name} must be an integer, not None: the provider gave no usage. Ask it for it (OpenAI's streams: "
             'stream_options={"include_usage": True}), or pass an estimate'
         )
+    # index() takes True as 1: a truth value is left for exact(), which refuses it.
     if not isinstance(amount, bool):
         with suppress(TypeError):
             amount = index(amount)
@@ -182,6 +185,7 @@ def micros(cost: Decimal | float | str | None) -> int:
     if cost is None:
         return 0
     try:
+        # Through its text: a float may lie beside the half that was written, and be rounded the other way.
         amount = cost if isinstance(cost, Decimal) else Decimal(str(cost))
         if isinstance(cost, bool) or not amount.is_finite():
             raise InvalidOperation  # noqa: TRY301 - one message for all that is no amount
@@ -258,4 +262,5 @@ def short_key(key: str) -> str:
 
 
 def _bytes(text: str) -> bytes:
+    # A lone surrogate is refused by pack(), which names its field: to measure a text must not fail before.
     return text.encode("utf-8", "surrogatepass")

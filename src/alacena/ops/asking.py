@@ -64,6 +64,7 @@ def answer(
         if needs_server and settings.redis_url is None:
             raise BackendUnavailableError(NO_SERVER)
         async with Cache(settings) as cache:
+            # A cache opens without its server, too, and would answer from an empty memory.
             if needs_server and not (promised := cache.guarantee()).get("connected", True):
                 raise BackendUnavailableError(str(promised["why"]))
             return await ask(cache)
@@ -101,6 +102,7 @@ def run(main: Callable[[], Coroutine[Any, Any, T]], *, as_json: bool = False) ->
     """Runs a coroutine; an error of ours ends the command with its message and its code."""
     log = logging.getLogger("alacena")
     silence = logging.NullHandler()
+    # Without a handler Python writes the library's warnings to stderr: the command itself says what went wrong.
     log.addHandler(silence)
     try:
         return _run(main())
@@ -122,6 +124,7 @@ def _run(main: Coroutine[Any, Any, T]) -> T:
             task.cancel()
         if left:
             loop.run_until_complete(asyncio.wait(left, timeout=_CLOSE_S))
+        # asyncio.run() would also shut down the default executor, and join its threads.
         loop.run_until_complete(loop.shutdown_asyncgens())
         asyncio.set_event_loop(None)
         loop.close()

@@ -100,6 +100,7 @@ async def examine(checks: Sequence[Check], subject: Subject, *, all_s: float = A
             continue
         findings += await _look(check, subject, min(CHECK_S, left_s))
     try:
+        # Outside of ``all_s``: connections are closed even if the checks have used up their time.
         async with asyncio.timeout(2.0):
             await subject.held.aclose()
     except (TimeoutError, AlacenaError, OSError):
@@ -136,6 +137,7 @@ async def _look(check: Check, subject: Subject, limit_s: float) -> list[Finding]
         async with asyncio.timeout(limit_s):
             return list(await check.look(subject))
     except TimeoutError:
+        # Caught before OSError, of which TimeoutError is one: its own text is empty.
         found = f"no answer within {limit_s:.1f} s"
     except (AlacenaError, OSError) as error:
         found = str(error) or type(error).__name__
@@ -144,6 +146,7 @@ async def _look(check: Check, subject: Subject, limit_s: float) -> list[Finding]
 
 
 def _describe_missing(check: Check, subject: Subject) -> str:
+    # In the order in which one thing needs the other: the first that is missing is the one to mend.
     if check.needs == "nothing":
         return ""
     if subject.settings is None:

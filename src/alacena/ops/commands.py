@@ -181,6 +181,7 @@ def carry(
     if to is None:
         if follows:
             raise typer.BadParameter("--follow needs --to, the Postgres to carry to")
+        # answer() ends the command: nothing that follows is reached.
         answer(redis_url, relay.show_waiting, as_json=as_json)
     if follows:
         answer(redis_url, lambda cache: relay.follow(cache, to, as_json=as_json), as_json=as_json)

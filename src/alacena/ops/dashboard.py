@@ -64,6 +64,7 @@ def _rate(metric: str, labels: str, by: str) -> str:
 
 def _quantile(part: float) -> str:
     buckets = f"rate(alacena_operation_duration_seconds_bucket{{{_PICK}}}[{_RATE}])"
+    # ``le`` stays in the sum, because the quantile is read from it.
     return f"histogram_quantile({part}, sum by (le, operation) ({buckets}))"
 
 
@@ -103,11 +104,13 @@ ALERTS: Final = (
     Alert("AlacenaMemoryOff", "min by (namespace) (alacena_memory_serving) == 0", "10m", "ticket",
           "Memory does not serve in a process of {{ $labels.namespace }}: every read asks the server.",
           "alacena guarantee says why; mostly a right is missing (CLIENT TRACKING, INFO)."),
+    # ``loads`` counts those that came back: the share is that of both together.
     Alert("AlacenaLoadsFail",
           "sum by (namespace, data_type) (rate(alacena_load_failures_total[5m])) > "
           "0.1 * sum by (namespace, data_type) (rate(alacena_loads_total[5m]) + rate(alacena_load_failures_total[5m]))",
           "5m", "page", "More than a tenth of the loads of {{ $labels.data_type }} fail.",
           "Look at the source; expired entries are served meanwhile if the policy allows it."),
+    # ``> 0`` leaves out namespaces that store nothing: any removal would be more than half of that.
     Alert("AlacenaEvictsMuch",
           'sum by (namespace) (rate(alacena_memory_removals_total{reason="evicted"}[10m])) > '
           "0.5 * sum by (namespace) (rate(alacena_fills_total[10m]) > 0)", "30m", "ticket",
@@ -195,6 +198,7 @@ def _variable(name: str, query: str) -> dict[str, Any]:
         "datasource": {"type": "prometheus", "uid": "${datasource}"},
         "multi": True,
         "includeAll": True,
+        # A list of all names would leave out series that lack the label.
         "allValue": ".*",
         "current": {"text": "All", "value": "$__all"},
         "refresh": 2,

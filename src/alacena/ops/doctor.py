@@ -94,6 +94,7 @@ async def _reachable(subject: Subject) -> list[Finding]:
     except (AlacenaError, OSError) as error:
         return [_report_unreached(error)]
     for server in subject.servers:
+        # A refusal gives no facts: the checks that need them are skipped, and the right has a check of its own.
         subject.info.append(facts(await server.ask("INFO", "everything")))
     where = ", ".join(server.address for server in subject.servers)
     return [Finding("reachable", "pass", "; ".join([*ways, where]))]
@@ -131,6 +132,7 @@ async def _topology(subject: Subject) -> list[Finding]:
             found.append(Finding("topology", "fail", f"{server.address} is a {role}", follows, mend))
         if _mode(info) == "cluster":
             found += await _cluster(server)
+        # The server gives this figure only if min-replicas-to-write is set.
         least = int(info.get("min_slaves_good_slaves", -1))
         if "min_slaves_good_slaves" in info and least == 0:
             follows = "with min-replicas-to-write the server takes no writes now"
@@ -171,6 +173,7 @@ async def _version(subject: Subject) -> list[Finding]:
 
 async def _eviction(subject: Subject) -> list[Finding]:
     assert subject.settings is not None
+    # Noted for later checks, too: the kinds in use decide how bad their findings are.
     for kind in ("queue", "lock", "tokens"):
         if (await objects(subject.servers, subject.settings, kind, most=_LOOKED_FOR_USE)).names:
             subject.in_use.append(kind)
@@ -201,6 +204,7 @@ async def _memory(subject: Subject) -> list[Finding]:
             else "writes are refused when it is full: nothing is stored"
         )
         mend = "redis-cli CONFIG SET maxmemory 2gb, or shorter times to live"
+        # A server that evicts is full as a rule; one that does not evict refuses writes then.
         state: State = "fail" if used >= limit and not evicts else "warn"
         found.append(Finding("memory", state, f"{server.address}: {amount}", follows, mend))
     return list(dict.fromkeys(found))
@@ -242,6 +246,7 @@ async def _clock(subject: Subject) -> list[Finding]:
         after = subject.environment.wall()
         if isinstance(reply, ServerReplyError):
             return [Finding("clock", "skip", f"this user has no right to TIME: {reply}")]
+        # The server answered between the two readings: their middle is off by half the round trip at most.
         offset = int(reply[0]) + int(reply[1]) / 1e6 - (before + after) / 2
         worst = max(worst, offset, key=abs)
     words = f"the server's clock is {abs(worst):.3f} s {'ahead of' if worst > 0 else 'behind'} this machine's"
@@ -303,6 +308,7 @@ async def _coherence(subject: Subject) -> list[Finding]:
 async def _writes(subject: Subject) -> list[Finding]:
     assert subject.settings is not None
     for server in subject.servers:
+        # A write that changes nothing, as the key is not there: a server that takes no writes refuses it all the same.
         reply = await server.ask("PEXPIRE", f"{escape(subject.settings.namespace)}:probe", 1)
         if isinstance(reply, ServerReplyError) and reply.code in {"READONLY", "MISCONF", "NOREPLICAS", "OOM"}:
             mends = {
@@ -360,6 +366,7 @@ def _several(names: list[str]) -> str:
 def checks(url: str | None = None) -> list[Check]:
     """Returns all checks, in their order."""
     return [
+        # The order counts: each check leaves in the subject what later ones need, from the settings to an open cache.
         settings_check(url),
         Check("reachable", "settings", _reachable),
         Check("topology", "info", _topology),

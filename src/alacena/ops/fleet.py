@@ -95,6 +95,7 @@ def lines(snapshots: Iterable[Snapshot], by: By = "reads") -> list[Line]:
         for row in snapshot.rows:
             name = (row.tenant, row.kind)
             found.setdefault(name, Line(*name)).add(row)
+    # Names break ties, so that rows keep their places from one look to the next.
     return sorted(found.values(), key=lambda line: (-getattr(line, by), line.tenant, line.kind))
 
 
@@ -151,6 +152,7 @@ async def ask_others(cache: Cache, words: dict[str, Any], deadline_s: float) -> 
             others = [member for member in await cache.fleet() if member.name != own]
     except (AlacenaError, TimeoutError) as error:
         return [{"process": "the list of processes", "error": str(error) or "no answer in time"}]
+    # A silent process is not asked: waiting for it would use up the whole deadline.
     members = [member for member in others if not member.is_stale]
     gone = [
         {"process": member.name, "silent_s": member.age_s, "error": f"silent for {member.age_s:.0f} s"}

@@ -46,6 +46,7 @@ async def queues(
         if search:
             async with servers_of(names.find_settings(cache)) as servers:
                 looked = await names.objects(servers, cache.settings, "queue", tenant=tenant, most=most)
+            # Read together once more: a queue that is listed and found is shown once.
             found, limit = (
                 names.read_objects("queue", [name.key for name in (*found, *looked.names)]),
                 f"{looked.limit}.",
@@ -105,6 +106,7 @@ async def discard(cache: Cache, tenant: str, name: str, ids: Sequence[str] | Non
 
 
 def _say_count(count: int, done: str, ids: Sequence[str] | None) -> CommandResult:
+    # An id that is given twice is one letter.
     missing = bool(ids) and count < len(set(ids or ()))
     words = f"{count} {done}." + (" The other ids are no dead letters of this queue." if missing else "")
     return CommandResult({"count": count}, (Cell(words, "doubtful" if missing else "good"),), code=1 if missing else 0)

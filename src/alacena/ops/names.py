@@ -92,7 +92,9 @@ async def entries(
     kind = "*" if data_type is None else _part(settings, data_type)
     name = "*" if resource_id is None else _part(settings, resource_id)
     whose = "*" if tenant is None else _part(settings, tenant)
+    # Behind the tenant its tag holds the number of a bucket: entries of one tenant may be spread over several.
     head = f"{_plain(escape(settings.namespace))}:e:{{{whose}.*}}:{kind}:"
+    # The scope follows the id, so a longer id that begins alike matches too: the caller compares.
     return await _look(servers, head + (name if name == "*" else f"{name}*"), most)
 
 
@@ -128,6 +130,7 @@ async def _look(servers: Sequence[Server], pattern: str, most: int) -> Names:
 def _read(key: str) -> Name | None:
     _, _, rest = key.partition(":{")
     tag, closed, rest = rest.partition("}:")
+    # From the right: a tenant's name may hold a dot, and the number of a bucket does not.
     tenant = tag.rpartition(".")[0]
     if not closed or not tenant or not rest:
         return None
@@ -147,6 +150,7 @@ def _part(settings: Settings, text: str) -> str:
 
 
 def _render(settings: Settings, text: str) -> str:
+    # The kind of a key is rendered as its other parts are, and no part holds a colon: it can be cut out.
     return keys_of(settings).render(text, "any", "any").split(":")[1]
 
 

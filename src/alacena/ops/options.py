@@ -30,6 +30,7 @@ def confirm(question: str, *, yes: bool) -> None:
     if not sys.stdin.isatty():
         sys.stderr.write("alacena: nobody can be asked here: give --yes\n")
         raise typer.Exit(2)
+    # The question goes to stderr: stdout is for the answer, which may be JSON.
     if not typer.confirm(printable(question, 200), err=True):
         sys.stderr.write("nothing was done\n")
         raise typer.Exit(1)

@@ -79,6 +79,7 @@ def printable(text: str, most: int | None = None) -> str:
 def say(answer: CommandResult, *, as_json: bool) -> None:
     """Prints an answer: whole and without style if no terminal reads it."""
     if as_json:
+        # ASCII only: marks of direction in an id must not reach a terminal, nor letters that its encoding lacks.
         text = json.dumps(answer.data, indent=2, default=str, ensure_ascii=True)
         sys.stdout.write(text + "\n")
         return
@@ -118,6 +119,7 @@ def _draw(console: Console, table: Table) -> None:
     widths = [max([len(name), *(len(row[at].text) for row in rows)]) for at, name in enumerate(table.columns)]
     if table.title:
         console.print(Text(printable(table.title, _LONGEST), "italic"))
+    # Folded columns are hard to read: a table that is too wide is written as a list.
     if len(widths) > 2 and sum(widths) + 2 * len(widths) > console.width:
         for row in rows:
             for name, cell in zip(table.columns, row, strict=True):

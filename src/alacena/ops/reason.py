@@ -46,9 +46,11 @@ def reason(
         answers: Facts of other processes, each with its name in ``process``; ``error`` if it did not answer, and
             ``silent_s`` if it was not asked because it has been silent for so long.
     """
+    # A silent process answers nothing, but may hold the lease: it stays in ``everybody``.
     answers, everybody = [answer for answer in answers if "silent_s" not in answer], answers
     known = [answer for answer in answers if "error" not in answer]
     memory, entry = facts.get("memory"), facts.get("entry")
+    # In the order in which a read asks: the first fact that decides is the reason.
     if memory and memory["alive"] and memory["fresh_for_s"] > 0 and facts["memory_serves_for_s"] > 0:
         return Reason(
             "memory", f"Fresh for {_time(memory['fresh_for_s'])}, served from the memory of this process.", "good"
@@ -102,6 +104,7 @@ def _of_entry(entry: Mapping[str, Any], ended_ago: str) -> Reason:
 def _say_end_age(facts: Mapping[str, Any], known: Sequence[Mapping[str, Any]]) -> str:
     """Says how long ago what it depends on has ended; empty if no process saw it."""
     ages = [age for said in (facts, *known) if (age := said.get("ended_for_s")) is not None]
+    # The process that saw it first was nearest to the end in time.
     return f" {_time(max(ages))} ago" if ages else ""
 
 
@@ -153,6 +156,7 @@ def _absent(
 ) -> Reason:
     known = [answer for answer in answers if "error" not in answer]
     outcome = _last_outcome(facts, known)
+    # From what is certain to what is guessed: the first that applies is told.
     if facts.get("wider"):
         said = (
             f"Nothing is stored at this scope. It is stored for {_scope(facts['wider'][0])}, where a read looks next."
@@ -176,6 +180,7 @@ def _absent(
     if places:
         tenants = ", ".join(dict.fromkeys(place.tenant_id for place in places[:5]))
         return Reason("other_tenant", f"Nothing is stored for tenant {whose}. Stored for: {tenants}.", "bad")
+    # The first two are the tenant's and the type's, on which every entry of the type depends.
     if not all(list(facts["generations"].values())[:2]):
         said = "Never stored, or invalidated with all of its type: nothing of this type is alive for this tenant."
         return Reason("never", said, "bad")
@@ -235,6 +240,7 @@ def _explain_outcome(outcome: _Outcome) -> Reason:
 def _serves(answer: Mapping[str, Any]) -> bool:
     memory = answer.get("memory")
     serves_for_s = answer.get("memory_serves_for_s")
+    # A process of another version may not say for how long its memory serves: it is believed.
     return bool(memory and memory["alive"] and memory["fresh_for_s"] > 0 and (serves_for_s is None or serves_for_s > 0))
 
 

@@ -41,6 +41,7 @@ async def carry_once(cache: Cache, dsn: str) -> CommandResult:
         try:
             await relay.run_once()
         except (AlacenaError, OSError) as error:
+            # Not raised: the records that were carried before it are counted, and reported.
             failed = error
     counts = asdict(relay.counts)
     waiting = await cache.ledger.backlogs()
@@ -70,6 +71,7 @@ async def follow(cache: Cache, dsn: str, *, as_json: bool) -> CommandResult:
         loop = asyncio.get_running_loop()
         for number in (signal.SIGINT, signal.SIGTERM):
             with suppress(NotImplementedError, RuntimeError, ValueError):  # not in every system, nor in every thread
+                # stop() and no cancellation: the batch in hand is brought to its end.
                 loop.add_signal_handler(number, relay.stop)
         running = asyncio.create_task(relay.run())
         last: dict[str, Any] | None = None

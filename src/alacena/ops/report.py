@@ -69,12 +69,15 @@ async def explanation(
     try:
         found = await cache.explain(data_type, resource_id, scope.tenant_id, **scope.parts)
     except BackendUnavailableError as error:
+        # This process still answers for itself, without the server.
         found = {**await cache.ask(fleet.own_name(cache), "explain", words), "away": str(error)}
     places: list[names.Name] = []
     limit = None
     is_server = cache.settings.redis_url is not None and "away" not in found
+    # A search reads thousands of keys: it is made only if there is no entry to speak of.
     if found.get("entry") is None and is_server:
         places, limit = await _other_places(cache, data_type, resource_id, scope)
+    # The others are told which generations this look found ended: only then can they say when they saw it.
     words["generations"] = found.get("ended_generations", [])
     processes = await fleet.ask_others(cache, words, _ANSWER_S) if is_server and not here else []
     why = reason(found, scope.tenant_id, places, processes)
@@ -109,6 +112,7 @@ async def _other_places(cache: Cache, data_type: str, resource_id: str, scope: S
 
 async def value(cache: Cache, data_type: str, resource_id: str, scope: Scope) -> CommandResult:
     """Returns the value of an entry; a miss is a finding."""
+    # A stored None is a value: it must not look like a miss.
     found = await cache.get(data_type, resource_id, scope, default=MISSING)
     if found is MISSING:
         sentence = Cell("Not in the cache; `alacena explain` says why.", "bad")
@@ -170,6 +174,7 @@ async def stats(cache: Cache, limit: int, most: int) -> CommandResult:
         "keyspace_hits",
         "keyspace_misses",
     )
+    # Without one of the servers a sum would look whole, and be too small.
     sums = {field: sum(int(one.get(field, 0)) for one in info) for field in fields} if all(info) else {}
     busiest = sorted(counts.items(), key=lambda item: (-item[1], item[0]))[:limit]
     left = f"; {len(counts) - limit} more tenants and types: give a greater --limit" if len(counts) > limit else ""
@@ -232,9 +237,11 @@ async def locks(cache: Cache, tenant: str | None, most: int, *, search: bool = F
         async with servers_of(names.find_settings(cache)) as servers:
             looked = await names.objects(servers, cache.settings, "lock", tenant=tenant, most=most)
         known = {state.key for state in states}
+        # A lock is several keys: each that is found leads to the owner's, which can be asked about.
         keys = {f"{name.key.rpartition(':')[0]}:owner" for name in looked.names} - known
         states += [state for key in sorted(keys) if (state := await cache.locks.look_up(key)) is not None]
         limit = f"{looked.limit}."
+    # With ``key_secret`` the keys hold digests: the tenant is compared in the form that is read from them.
     whose = None if tenant is None else names.render_name(cache.settings, tenant)
     held = []
     for state in states:
@@ -265,6 +272,7 @@ def plain(value: Any) -> Any:
         return {str(name): plain(part) for name, part in value.items()}
     if isinstance(value, list | tuple | set | frozenset):
         return [plain(part) for part in value]
+    # JSON has no infinity and no NaN: strict parsers refuse the whole text.
     return None if isinstance(value, float) and not math.isfinite(value) else value
 
 

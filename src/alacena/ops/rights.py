@@ -32,6 +32,7 @@ async def rights(subject: Subject) -> list[Finding]:
     for server in subject.servers:
         for finding in await _of(server, namespace):
             known = found.get(finding.check)
+            # One server that refuses is enough: a right that another one grants does not replace its finding.
             if known is None or known.state == "pass":
                 found[finding.check] = finding
     return list(found.values())
@@ -41,9 +42,11 @@ async def _of(server: Server, namespace: str) -> list[Finding]:
     tag = await _tag(server)
     key = f"{namespace}:probe:{{{tag}}}"
     script = await server.ask("SCRIPT", "LOAD", _LUA)
+    # If loading is refused, a digest that no script has still shows whether EVALSHA is allowed.
     sha = script if isinstance(script, bytes) else b"0" * 40
     replies: dict[str, Sequence[object]] = {
         "read": [await server.ask("GET", key), await server.ask("MGET", key)],
+        # The key ends by itself if UNLINK is refused.
         "write": [await server.ask("SET", key, "1", "PX", _PROBE_MS), await server.ask("PEXPIRE", key, _PROBE_MS)],
         "UNLINK": [await server.ask("UNLINK", key)],
         "scripts": [script, await server.ask("EVALSHA", sha, 1, key), await server.ask("EVAL", _LUA, 1, key)],

@@ -53,6 +53,7 @@ class Server:
             async with asyncio.timeout(timeout_s):
                 await open_socket(lambda: self._connection, self._where, self._access)
                 await greet(self._connection, self._access, timeout_s=timeout_s)
+        # Before OSError, of which it is one: its own text is empty.
         except TimeoutError:
             self.close()
             raise BackendUnavailableError(f"no answer from {self.address} within {timeout_s:g} s") from None
@@ -89,6 +90,7 @@ class Server:
         spare._connection = Connection(on_push=note)
         try:
             await spare.open(ANSWER_S)
+            # In RESP3 a subscription that is granted is told by a push and has no reply: only a refusal is one.
             refused = asyncio.ensure_future(spare.ask("SUBSCRIBE", channel))
             await asyncio.wait((heard, refused), timeout=ANSWER_S, return_when=asyncio.FIRST_COMPLETED)
             refusal = refused.result() if refused.done() and not refused.exception() else None
@@ -104,6 +106,7 @@ class Server:
         Returns:
             Those that match, how many were looked at, and whether these were all.
         """
+        # SCAN may give a key more than once: a dict keeps each once, in order.
         found: dict[str, None] = {}
         cursor, looked = b"0", 0
         while True:
@@ -111,6 +114,7 @@ class Server:
             if isinstance(reply, ServerReplyError):
                 raise reply
             cursor, page = reply
+            # COUNT is about how many keys are looked at, whether they match or not.
             looked += 1_000
             found.update(dict.fromkeys(key.decode("utf-8", "replace") for key in page))
             if cursor == b"0":
@@ -142,6 +146,7 @@ async def servers_of(settings: Settings, note: Callable[[str], None] = lambda _:
         OSError: One is not reached.
     """
     endpoint = Endpoint.parse(settings.redis_url or "", client_name=settings.client_name)
+    # Less than a check of the doctor may take: its finding then names the server that hangs.
     timeout_s = min(settings.redis_connect_timeout_s, 2.0)
     opened: list[Server] = []
     try:
@@ -169,6 +174,7 @@ async def _masters(endpoint: Endpoint, timeout_s: float, note: Callable[[str], N
             troubles.append(f"{address}: {error or type(error).__name__}")
             continue
         if is_cluster and reply:
+            # An empty host means the one that was asked.
             masters = {(row[2][0].decode() or address.host, row[2][1]) for row in reply}
             note(f"a cluster of {len(masters)} masters, as {address} knows it")
             return [Address(host, port) for host, port in sorted(masters)]

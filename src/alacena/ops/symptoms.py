@@ -44,6 +44,7 @@ async def check_values(subject: Subject) -> list[Finding]:
         )
     if subject.cache is None:
         return found or [Finding(_MISSING, "skip", "no cache could be opened on a server")]
+    # A name of its own: two examinations at one time must not delete each other's entry.
     name = subject.environment.token(8).hex()
     stored = await subject.cache.set("alacena_doctor", name, "found", SYSTEM_TENANT, ttl=_PROBE_TTL_S)
     read = None
@@ -81,6 +82,7 @@ async def _elsewhere(subject: Subject, settings: Settings) -> list[Finding]:
 
 async def wrong_interface(subject: Subject) -> list[Finding]:
     """Looks in the application's code for instance methods on the class, and for calls that nobody awaits."""
+    # In a thread: to parse a large folder on the loop would delay the deadline of this very check.
     return await asyncio.to_thread(_interface, subject)
 
 
@@ -119,6 +121,7 @@ def _wrong_calls(tree: ast.Module) -> Iterator[tuple[int, str, str]]:
 
 
 def _verbs() -> tuple[frozenset[str], frozenset[str]]:
+    # From the base upwards, so that a subclass's own definition counts.
     named = {name: value for kind in reversed(CacheManager.__mro__) for name, value in vars(kind).items()}
     own = frozenset(name for name, value in named.items() if isinstance(value, instance_only))
     others = {name for name, value in named.items() if inspect.iscoroutinefunction(getattr(value, "__func__", value))}
@@ -135,6 +138,7 @@ async def metadata(subject: Subject) -> list[Finding]:
     seen, bad = 0, []
     names = await entries(subject.servers, subject.settings, most=_LOOKED_AT)
     for name in [name for name in names.names if name.is_readable][:_SAMPLE]:
+        # From the server and at this scope alone: the entry that was listed, and no wider one in its place.
         value = await subject.cache.get(name.kind, name.name, name.where, use_memory=False, search_hierarchy=False)
         for one in _metadata_in(value):
             seen += 1

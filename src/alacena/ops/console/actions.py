@@ -81,6 +81,7 @@ class Actions:
             given = msgspec.json.decode(body or b"{}", type=kind)
         except msgspec.MsgspecError as error:
             return refusal(400, "parameter", f"wrong parameters of {name}: {error}")
+        # The code is no part of the parameters for which it is made.
         confirm, given.confirm = given.confirm, None
         parameters = msgspec.to_builtins(given)
         if confirm is None or not self._is_confirmed(name, parameters, confirm):
@@ -93,6 +94,7 @@ class Actions:
         try:
             found = await act
         except (AlacenaError, ValueError) as error:
+            # Written down as well: an action that failed may have been done all the same.
             self._write(name, parameters, operator, f"{type(error).__name__}: {error}")
             return refusal(422, type(error).__name__, str(error))
         except OSError as error:
@@ -106,6 +108,7 @@ class Actions:
         _log.warning("console: %s by %s with %s: %s", name, operator, json.dumps(parameters), outcome)
 
     def _code(self, name: str, parameters: Mapping[str, Any], at: float) -> str:
+        # Sorted, so that equal parameters have one text, and one code.
         words = json.dumps([name, parameters, at], sort_keys=True).encode()
         return f"{at}.{hmac.new(self._key, words, hashlib.sha256).hexdigest()}"
 
@@ -115,6 +118,7 @@ class Actions:
         except ValueError:
             return False
         expected = self._code(name, parameters, at).encode()
+        # NaN, which float() reads as well, is in no range. As bytes: compare_digest takes no text beyond ASCII.
         return 0 <= self._clock() - at <= CONFIRM_S and hmac.compare_digest(code.encode(), expected)
 
 

@@ -39,6 +39,7 @@ class ActivityLog:
 
     def observe(self, event: Event) -> None:
         """Writes an event down, if it is one that tells of a change."""
+        # One for each read that memory does not answer: they would push all else out of the lines that are kept.
         if isinstance(event, LookupFinished):
             return
         found = {field.name: _short(getattr(event, field.name)) for field in fields(event)}

@@ -113,6 +113,7 @@ def _session(access: ConsoleAccess) -> Callable[[Request], Any]:
         where = request.scope.get("root_path", "") or "/"
         signed = Response(status_code=204)
         if request.method == "DELETE":
+            # A cookie is removed only under the path for which it was set.
             signed.delete_cookie(COOKIE, path=where)
             return signed
         body = await request.body()

@@ -69,6 +69,7 @@ class ConsoleAccess:
 
     def name(self, request: HTTPConnection) -> str | None:
         """Returns the name of the caller for the log; ``None`` for a stranger."""
+        # Without a token the expected cookie is empty, and a stranger's is, too: the two must not be compared.
         if self._token is not None:
             cookie = request.cookies.get(COOKIE, "").encode()
             if hmac.compare_digest(cookie, self._cookie.encode()) or self._has_bearer(request):
@@ -77,11 +78,13 @@ class ConsoleAccess:
 
     def refuse(self, request: HTTPConnection) -> JSONResponse | None:
         """Returns the answer to a request that may not pass; ``None`` for one that may."""
+        # The host first: a name that is not ours gets no other answer, not even the page to sign in on.
         host = request.headers.get("host", "")
         if self._hosts and _hostname(host) not in self._hosts:
             return refusal(
                 421, "host", f"the console does not answer to the name {host[:100]!r}: allow it with --host-name"
             )
+        # Another site cannot make a browser send the bearer's token: such a request needs no origin.
         if request.scope["method"] not in _SAFE and not (_is_same_origin(request) or self._has_bearer(request)):
             return refusal(403, "origin", "this request was sent by another site: nothing was done")
         path = request.scope["path"].removeprefix(request.scope.get("root_path", "")) or "/"
@@ -107,6 +110,7 @@ class ConsoleAccessMiddleware:
         async def send_with_headers(message: Message) -> None:
             if message["type"] == "http.response.start":
                 there = Headers(raw=message["headers"])
+                # A header of the answer's own stays: the files of the page may be kept for a while.
                 more = [(name.encode(), text.encode()) for name, text in HEADERS.items() if name not in there]
                 message = {**message, "headers": [*message["headers"], *more]}
             await send(message)

@@ -36,11 +36,13 @@ async def serve(
     token = token or secrets.token_urlsafe(24)
     activity = ActivityLog()
     async with Cache(settings, observers=[activity]) as cache:
+        # An address that stands for all of them is no name by which a page is asked for.
         names = (*LOOPBACK, *host_names, *(() if host in {"0.0.0.0", "::"} else (host,)))  # noqa: S104
         app = console_app(cache, token=token, allow_actions=allow_actions, hosts=names, activity=activity)
         config = uvicorn.Config(
             app, host=host, port=port, log_level="warning", timeout_graceful_shutdown=_END_S, server_header=False
         )
+        # Bound before the address is printed: with port 0 it is known only then.
         listener = config.bind_socket()
         shown = f"[{host}]" if ":" in host else host
         # Behind the #, so that neither a server's log nor a proxy sees it.

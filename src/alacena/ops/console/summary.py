@@ -51,6 +51,7 @@ def _columns(row: Row) -> dict[str, int]:
 def _fields(groups: Iterable[Any]) -> dict[str, int]:
     sums: Counter[str] = Counter()
     for group in groups:
+        # update() and not ``+``, which leaves out counts of 0.
         sums.update({name: getattr(group, name) for name in group.__struct_fields__})
     return dict(sums)
 
@@ -60,6 +61,7 @@ def _latencies(snapshots: Iterable[Snapshot]) -> list[dict[str, Any]]:
     for seen in snapshots:
         for one in seen.latencies:
             before = sums.get(one.operation)
+            # Buckets can be added up, and quantiles cannot: those are read from the sums.
             counts = one.counts if before is None else tuple(map(sum, zip(one.counts, before.counts, strict=True)))
             sums[one.operation] = Latency(one.operation, counts, one.sum_s + (0 if before is None else before.sum_s))
     return [

@@ -61,6 +61,7 @@ class Views:
         """Returns the findings of the doctor, the worst first, and which promises hold."""
         task = self._examination
         if task is None or (task.done() and self._clock() - self._examined_at > _HEALTH_S):
+            # Their age counts from the beginning, so that the findings are never older than it says.
             self._examined_at = self._clock()
             task = self._examination = asyncio.ensure_future(self._examine())
         # A page that is closed meanwhile must not end what the next one waits for.
@@ -102,6 +103,7 @@ class Views:
 
     async def explain(self, request: Request) -> CommandResult:
         """Returns why a read of one entry is what it is, and what each other process knows of it."""
+        # An empty field of the page stands for none.
         parts = {name: request.query_params.get(name) or None for name in _SCOPE}
         scope = Scope(_require(request, "tenant"), **parts)
         return await report.explanation(self._cache, _require(request, "type"), _require(request, "id"), scope)

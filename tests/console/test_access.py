@@ -14,7 +14,8 @@ from alacena.ops.console import console_app
 from tests.console.conftest import BEARER, TOKEN
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import AsyncIterator, Callable
+    from pathlib import Path
 
     from alacena import Cache
 
@@ -118,11 +119,46 @@ async def test_every_answer_forbids_what_is_not_ours(client_of: Callable[..., ht
 
 @pytest.mark.parametrize(
     "path",
-    ["../app.py", "..%2fapp.py", "vendor/../../app.py", "", "vendor", "SHA256SUMS", "vendor/htm.LICENSE", "\x00.js"],
+    [
+        "../app.py",
+        "..%2fapp.py",
+        "vendor/../../app.py",
+        "",
+        "vendor",
+        "SHA256SUMS",
+        "vendor/htm.LICENSE",
+        "\x00.js",
+        "{outside}",
+        "%2F{outside}",
+        "vendor/{outside}",
+        "vendor//../console.js",
+    ],
 )
-async def test_only_the_files_of_the_page_are_served(client_of: Callable[..., httpx.AsyncClient], path: str) -> None:
+async def test_only_the_files_of_the_page_are_served(
+    client_of: Callable[..., httpx.AsyncClient], path: str, tmp_path: Path
+) -> None:
+    """Nor one of the machine's, which `joinpath` gives for an absolute path."""
+    outside = tmp_path / "x.html"
+    outside.write_text("a secret")
     async with client_of() as client:
-        assert (await client.get("/static/" + path.replace("\x00", "%00"))).status_code == 404
+        asked = path.replace("\x00", "%00").replace("{outside}", str(outside))
+        assert (await client.get("/static/" + asked)).status_code == 404
+
+
+async def test_no_more_of_a_request_is_read_than_a_token_can_have(client_of: Callable[..., httpx.AsyncClient]) -> None:
+    """Signing in is open to everybody: a body without an end must not fill the process."""
+    sent = 0
+
+    async def body() -> AsyncIterator[bytes]:
+        nonlocal sent
+        for _ in range(1_000):
+            sent += 1
+            yield b"x" * 1_000
+
+    async with client_of() as client:
+        headers = {"origin": str(client.base_url).rstrip("/")}
+        assert (await client.post("/session", content=body(), headers=headers)).status_code in {401, 403}
+    assert sent <= 20
 
 
 async def test_application_lets_in_by_its_own_login(cache: Cache) -> None:

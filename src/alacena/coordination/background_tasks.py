@@ -72,7 +72,7 @@ class BackgroundTasks:
         return True
 
     async def _try_again(self, step: Callable[[], Awaitable[Any]], what: str) -> None:
-        pause_s, arrived = _FIRST_PAUSE_S, False
+        pause_s, is_over = _FIRST_PAUSE_S, False
         try:
             while True:
                 if not self.is_closing:
@@ -87,10 +87,14 @@ class BackgroundTasks:
                     if was_last:
                         return
                 else:
-                    arrived = True
+                    is_over = True
                     return
+        except Exception as error:
+            is_over = True
+            _log.error("it was refused: %s: %r", what, error)
+            raise
         finally:
-            if not arrived:
+            if not is_over:
                 _log.error("given up at the cache's end: %s", what)
 
     def _own(self, step: Coroutine[Any, Any, T]) -> asyncio.Task[T]:

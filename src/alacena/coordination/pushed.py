@@ -79,11 +79,9 @@ def pages(pairs: Iterable[tuple[str, bytes]]) -> Iterator[list[tuple[str, bytes]
     rest = iter(pairs)
     while page := list(islice(rest, 1)):
         size = len(page[0][1])
-        for pair in islice(rest, _PAGE - 1):
+        while size < _PAGE_BYTES and len(page) < _PAGE and (pair := next(rest, None)) is not None:
             page.append(pair)
             size += len(pair[1])
-            if size >= _PAGE_BYTES:
-                break
         yield page
 
 

@@ -312,13 +312,14 @@ class Queue:
         given = (ids,) if isinstance(ids, str | int | UUID) else ids  # the letters of a text are no ids
         names: list[str] = [] if given is None else [_letter_id(name) for name in given]
         # No ids mean all letters; an empty list means none of them.
-        pages_of_ids = [[]] if ids is None else [names[at : at + 1000] for at in range(0, len(names), 1000)]
-        for page in pages_of_ids:
-            while True:
-                done = await self._port.run(script, self._keys, [*words, *page])
-                count += done
-                if page or not done:
-                    break
+        if ids is not None:
+            for at in range(0, len(names), 1000):
+                count += await self._port.run(script, self._keys, [*words, *names[at : at + 1000]])
+            return count
+        # Those that are dead now: one that is replayed may die again at once, and would be counted for ever.
+        dead = (await self.stats()).dead
+        while count < dead and (done := await self._port.run(script, self._keys, words)):
+            count += done
         return count
 
     async def _nack(

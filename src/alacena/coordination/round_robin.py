@@ -74,8 +74,9 @@ class AllTenants:
                 )
                 # All of them come to their end first, so that nothing is taken after it was given back.
                 failed = [error for error in await asyncio.gather(*asked, return_exceptions=True) if error is not None]
-                if failed and not (taken.items and isinstance(failed[0], BackendError)):
-                    raise failed[0]
+                faults = [error for error in failed if not isinstance(error, BackendError)]
+                if faults or (failed and not taken.items):
+                    raise (faults or failed)[0]
             taken.due_s = 0.0
         return taken
 
@@ -175,8 +176,12 @@ class _Bells:
         self._bells: list[Notification] = []
 
     async def __aenter__(self) -> Self:
-        for queue in self._queues:
-            self._bells.append(await self._stack.enter_async_context(queue.bell()))
+        try:
+            for queue in self._queues:
+                self._bells.append(await self._stack.enter_async_context(queue.bell()))
+        except BaseException:
+            await self._stack.aclose()  # nobody calls `__aexit__` of what was not entered
+            raise
         return self
 
     async def __aexit__(self, *error: object) -> None:

@@ -308,8 +308,9 @@ async def _coherence(subject: Subject) -> list[Finding]:
 async def _writes(subject: Subject) -> list[Finding]:
     assert subject.settings is not None
     for server in subject.servers:
-        # A write that changes nothing, as the key is not there: a server that takes no writes refuses it all the same.
-        reply = await server.ask("PEXPIRE", f"{escape(subject.settings.namespace)}:probe", 1)
+        # A write that changes nothing, as the key is not there: a server that takes no writes, or is full, refuses it all
+        # the same. It is one that could take memory, as a full server takes the others.
+        reply = await server.ask("SET", f"{escape(subject.settings.namespace)}:probe", "1", "XX", "PX", 1)
         if isinstance(reply, ServerReplyError) and reply.code in {"READONLY", "MISCONF", "NOREPLICAS", "OOM"}:
             mends = {
                 "READONLY": "name the master; a master that was made a replica: redis-cli REPLICAOF NO ONE",

@@ -25,6 +25,7 @@ _ASKED_FOR: Final = (
     "ended_for_s",
 )  # fmt: skip
 _MOST_ASKED: Final = 64
+_LEAST_S: Final = 0.1
 COLUMNS: Final = (
     "tenant", "type", "reads", "memory %", "redis %", "misses", "why", "loads", "ms a load", "failures", "bytes",
     "evictions",
@@ -146,9 +147,9 @@ async def ask_others(cache: Cache, words: dict[str, Any], deadline_s: float) -> 
         words: Which entry.
         deadline_s: How long to wait for all of them. Nothing is waited for if no other process is heard.
     """
-    own = own_name(cache)
+    own, until = own_name(cache), asyncio.get_running_loop().time() + deadline_s
     try:
-        async with asyncio.timeout(deadline_s):
+        async with asyncio.timeout_at(until):
             others = [member for member in await cache.fleet() if member.name != own]
     except (AlacenaError, TimeoutError) as error:
         return [{"process": "the list of processes", "error": str(error) or "no answer in time"}]
@@ -160,7 +161,8 @@ async def ask_others(cache: Cache, words: dict[str, Any], deadline_s: float) -> 
         if member.is_stale
     ]
     asked, rest = members[:_MOST_ASKED], members[_MOST_ASKED:]
-    answers = await asyncio.gather(*(_ask(cache, member.name, words, deadline_s) for member in asked))
+    left_s = max(until - asyncio.get_running_loop().time(), _LEAST_S)
+    answers = await asyncio.gather(*(_ask(cache, member.name, words, left_s) for member in asked))
     unasked = [{"process": member.name, "error": f"only {_MOST_ASKED} processes are asked"} for member in rest]
     return [*answers, *unasked, *gone]
 

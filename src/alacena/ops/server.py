@@ -12,6 +12,7 @@ from alacena.engine.base.server_url import EMBEDDED
 from alacena.engine.remote.redis.commands import is_forbidden
 from alacena.engine.remote.redis.endpoint import Address, Endpoint
 from alacena.engine.remote.redis.facts import NEEDS, SAFE_POLICY, facts
+from alacena.engine.remote.redis.slots import read_slots
 from alacena.engine.remote.redis.wire import Connection
 from alacena.engine.remote.redis.wire.handshake import ask_once, greet, open_socket
 
@@ -174,10 +175,13 @@ async def _masters(endpoint: Endpoint, timeout_s: float, note: Callable[[str], N
             troubles.append(f"{address}: {error or type(error).__name__}")
             continue
         if is_cluster and reply:
-            # An empty host means the one that was asked.
-            masters = {(row[2][0].decode() or address.host, row[2][1]) for row in reply}
+            try:
+                masters = {one.owner for one in read_slots(reply, address)}
+            except ValueError as error:
+                troubles.append(f"{address}: {error}")
+                continue
             note(f"a cluster of {len(masters)} masters, as {address} knows it")
-            return [Address(host, port) for host, port in sorted(masters)]
+            return sorted(masters, key=str)
         if not is_cluster and reply:
             note(f"the master {endpoint.service!r}, as the sentinel {address} knows it")
             return [Address(reply[0].decode(), int(reply[1]))]

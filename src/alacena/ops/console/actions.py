@@ -16,7 +16,7 @@ from starlette.responses import JSONResponse
 
 from alacena.engine import AlacenaError
 from alacena.ops import letters
-from alacena.ops.console.console_access import refusal
+from alacena.ops.console.console_access import read_body, refusal
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -73,8 +73,8 @@ class Actions:
             return refusal(404, "action", f"there is no action {name!r}")
         if not self.allowed:
             return refusal(403, "read-only", "this console is read-only: start it with --allow-actions")
-        body = await request.body()
-        if len(body) > _LONGEST_BODY:
+        body = await read_body(request, _LONGEST_BODY)
+        if body is None:
             return refusal(413, "parameter", "the request is too long")
         kind, do = _ACTIONS[name]
         try:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from functools import cache
 from importlib.metadata import version
 from importlib.resources import files
 from typing import TYPE_CHECKING, Any, Final
@@ -15,11 +16,19 @@ from starlette.routing import Route
 from alacena.engine import SettingsError
 from alacena.ops.console.actions import Actions
 from alacena.ops.console.activity_log import ActivityLog
-from alacena.ops.console.console_access import COOKIE, COOKIE_S, ConsoleAccess, ConsoleAccessMiddleware, refusal
+from alacena.ops.console.console_access import (
+    COOKIE,
+    COOKIE_S,
+    ConsoleAccess,
+    ConsoleAccessMiddleware,
+    read_body,
+    refusal,
+)
 from alacena.ops.console.views import Views, make_endpoint
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection
+    from collections.abc import Callable, Collection, Iterator
+    from importlib.resources.abc import Traversable
 
     from starlette.requests import HTTPConnection, Request
 
@@ -93,18 +102,32 @@ async def _page(request: Request) -> Response:
 async def _static(request: Request) -> Response:
     path = request.path_params["path"]
     kind = _KINDS.get(path.rpartition(".")[2])
-    missing = refusal(404, "path", "there is no such file")
-    if kind is None or ".." in path.split("/"):
-        return missing
-    try:
-        found = _read(path)
-    except (OSError, ValueError):
-        return missing
-    return Response(found, media_type=kind, headers={"cache-control": "private, max-age=300"})
+    # Only names that were found in the folder: a path that was made of what is asked for can lead out of it.
+    if kind is None or path not in _names():
+        return refusal(404, "path", "there is no such file")
+    return Response(_read(path), media_type=kind, headers={"cache-control": "private, max-age=300"})
+
+
+def _folder() -> Traversable:
+    return files("alacena.ops.console").joinpath("static")
+
+
+@cache
+def _names() -> frozenset[str]:
+    """Returns the names of the page's files, relative to their folder."""
+
+    def names_in(folder: Traversable, head: str) -> Iterator[str]:
+        for one in folder.iterdir():
+            if one.is_dir():
+                yield from names_in(one, f"{head}{one.name}/")
+            else:
+                yield f"{head}{one.name}"
+
+    return frozenset(names_in(_folder(), ""))
 
 
 def _read(path: str) -> bytes:
-    return files("alacena.ops.console").joinpath("static", path).read_bytes()
+    return _folder().joinpath(path).read_bytes()
 
 
 def _session(access: ConsoleAccess) -> Callable[[Request], Any]:
@@ -116,9 +139,9 @@ def _session(access: ConsoleAccess) -> Callable[[Request], Any]:
             # A cookie is removed only under the path for which it was set.
             signed.delete_cookie(COOKIE, path=where)
             return signed
-        body = await request.body()
+        body = await read_body(request, _LONGEST_TOKEN_BODY)
         try:
-            given = json.loads(body[:_LONGEST_TOKEN_BODY])["token"]
+            given = json.loads(body or b"")["token"]
             found = access.exchange(given) if isinstance(given, str) else None
         except (ValueError, KeyError, TypeError):
             found = None

@@ -15,6 +15,7 @@ from starlette.responses import JSONResponse
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection
 
+    from starlette.requests import Request
     from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 COOKIE: Final = "alacena_console"
@@ -125,6 +126,16 @@ class ConsoleAccessMiddleware:
 def refusal(status: int, reason: str, words: str, **more: Any) -> JSONResponse:
     """Returns the answer that says why nothing was done."""
     return JSONResponse({"error": words, "reason": reason, **more}, status)
+
+
+async def read_body(request: Request, most: int) -> bytes | None:
+    """Returns the body of a request; ``None`` if it has more than ``most`` bytes, of which no more are read."""
+    body = bytearray()
+    async for part in request.stream():
+        body += part
+        if len(body) > most:
+            return None
+    return bytes(body)
 
 
 def _is_same_origin(request: HTTPConnection) -> bool:

@@ -176,12 +176,11 @@ class _Bells:
         self._bells: list[Notification] = []
 
     async def __aenter__(self) -> Self:
-        try:
+        # Entered in a block of their own: if one fails, nobody calls `__aexit__`, and the others would stay subscribed.
+        async with AsyncExitStack() as entered:
             for queue in self._queues:
-                self._bells.append(await self._stack.enter_async_context(queue.bell()))
-        except BaseException:
-            await self._stack.aclose()  # nobody calls `__aexit__` of what was not entered
-            raise
+                self._bells.append(await entered.enter_async_context(queue.bell()))
+            self._stack = entered.pop_all()
         return self
 
     async def __aexit__(self, *error: object) -> None:

@@ -363,9 +363,8 @@ class BatchRunner:
         each_s, tags = took_s / len(places), (*shared.tags, *shared.reads.tags())
         contexts = [shared.part(place.key, (*place.request.tags, *tags), 1 / len(places)) for place in places]
         fills: list[Fill] = []
-        # In a task of its own, which no cancellation of this one ends before its first step: then nothing would be stored
-        # of what is paid for, and nobody would give the leases back. It is made before the callers have their answers: they
-        # wake up behind it, so that what they ask the server for next comes to it behind the fills.
+        # In a task of its own: cancelled before its first step, it would store nothing and give no lease back. It is made
+        # before the callers have their answers: what they ask the server for next comes to it behind the fills.
         storing = None if self._is_here else self._flights.own(self._filler.fill_many(fills))
         fills += [self._deliver(p, v, each_s, policy, c) for p, v, c in zip(places, values, contexts, strict=True)]
         if storing is None:

@@ -77,5 +77,4 @@ class Breaker:
 
     def record_leaving(self) -> None:
         """Notes that a try was given up by its caller: it says nothing about the server."""
-        # A probe that left and was still counted as under way would keep everybody away for ever.
         self._probing = False

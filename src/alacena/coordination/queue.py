@@ -39,6 +39,7 @@ STATS: Final = Script("queue_stats", idempotent=True)
 _REMEMBER_GIVEN_MS: Final = 3_600_000
 _REMEMBER_MADE_MS: Final = 120_000
 _MOST_AT_ONCE: Final = 1_000
+_LETTERS_AT_ONCE: Final = 1_000
 _UNREADABLE_FACTOR: Final = 8
 _UNREADABLE_MOST_S: Final = 300.0
 
@@ -313,12 +314,13 @@ class Queue:
         names: list[str] = [] if given is None else [_letter_id(name) for name in given]
         # No ids mean all letters; an empty list means none of them.
         if ids is not None:
-            for at in range(0, len(names), 1000):
-                count += await self._port.run(script, self._keys, [*words, *names[at : at + 1000]])
+            for at in range(0, len(names), _LETTERS_AT_ONCE):
+                count += await self._port.run(script, self._keys, [*words, *names[at : at + _LETTERS_AT_ONCE]])
             return count
-        # Those that are dead now: one that is replayed may die again at once, and would be counted for ever.
-        dead = (await self.stats()).dead
-        while count < dead and (done := await self._port.run(script, self._keys, words)):
+        # Not until there is none: one that is replayed may die again at once, and would be counted for ever.
+        done = _LETTERS_AT_ONCE
+        while done == _LETTERS_AT_ONCE:
+            done = await self._port.run(script, self._keys, words)
             count += done
         return count
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from typing import TYPE_CHECKING, Final
+from weakref import WeakKeyDictionary
 
 from alacena.engine.remote.redis.cache_scripts import PIECE
 
@@ -34,7 +35,8 @@ class Uploads:
     def __init__(self, environment: Environment, timeout_s: float) -> None:
         self._environment = environment
         self._timeout_s = timeout_s
-        self._turns: dict[Node, asyncio.Lock] = {}
+        # Servers of a cluster come and go: what is kept for one goes with it.
+        self._turns: WeakKeyDictionary[Node, asyncio.Lock] = WeakKeyDictionary()
 
     async def send(self, node: Node, key: EntryKey, sealed: bytes) -> str:
         """Sends the bytes of an entry, and returns the name of the key under which they lie, if they are all there yet.

@@ -97,7 +97,8 @@ async def test_the_blocks_own_error_is_not_hidden_by_a_refund_that_failed(budget
 async def test_reservations_that_ran_out_are_freed_however_many_they_are(port: Port) -> None:
     """300 reservations ran out; state() said that the budget was free, and reserve() refused."""
     budget = Budgets(port)("many", tenant_id="acme", limit=1_200)
-    await asyncio.gather(*(budget.reserve(1, ttl_s=0.001) for _ in range(1_200)))
+    for _ in range(12):  # a hundred at a time: a busy machine answers no more within their deadline
+        await asyncio.gather(*(budget.reserve(1, ttl_s=0.001) for _ in range(100)))
 
     async def freed() -> bool:
         return (await budget.reserve(1, ttl_s=0.001)).amount == 1

@@ -28,6 +28,7 @@ def app() -> Iterator[Celery]:
     app = Celery("test", broker="memory://", backend="cache+memory://", set_as_current=False)
     app.conf.update(worker_hijack_root_logger=False, broker_connection_retry_on_startup=False)
     app.conf.broker_transport_options = {"polling_interval": 0.01}  # a whole second by default, for each message
+    configure()  # a test before may have left a server behind, which holds what others stored
     integration.install()
     integration.install()  # twice is no error
     root = logging.getLogger()

@@ -36,6 +36,7 @@ async def test_next_test_has_another(alacena_cache, alacena_tenant, alacena_even
 async def test_own_cache(alacena_open, alacena_server, alacena_events):
     async with alacena_open(redis_url=alacena_server, namespace="own") as cache, alacena_open(redis_url=alacena_server,
             namespace="own") as other:
+        assert cache.settings.redis_budget_s == cache.settings.redis_timeout_s == 5.0
         assert await cache.set("document", "d1", "x", "acme")
         assert await other.get("document", "d1", "acme") == "x"
 

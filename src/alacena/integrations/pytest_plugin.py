@@ -53,6 +53,8 @@ def alacena_open(
     """Opens caches on the loop that runs, whatever the scope of a test's loop.
 
     ``async with alacena_open(redis_url=..., policies=...) as cache`` makes it the process-wide cache for the block.
+    It waits 5 s for a reply of the server, longer than ``Settings``' defaults, unless ``redis_budget_s`` (reads) and
+    ``redis_timeout_s`` (all else) say otherwise.
     """
 
     @asynccontextmanager
@@ -66,7 +68,9 @@ def alacena_open(
         policies = {**guide, **options.pop("policies", {})}
         parts = {name: options.pop(name) for name in ("environment", "authority", "keyring") if name in options}
         observers = (alacena_events, *options.pop("observers", ()))
-        async with Cache(Settings(**options), policies=policies, observers=observers, **parts) as cache:
+        # A busy machine answers late, and a read over its budget is a miss: a test would fail by chance.
+        settings = Settings(**{"redis_budget_s": 5.0, "redis_timeout_s": 5.0, **options})
+        async with Cache(settings, policies=policies, observers=observers, **parts) as cache:
             with override(cache):
                 yield cache
 

@@ -88,10 +88,9 @@ class LoadContext:
     usd: float = 0.0
     _ttl: TtlOrUnset = UNSET
     _retry_after_s: float | None = None
-    _may_join: Callable[[], bool] | None = None
     around: LoadContext | None = None
 
-    def __init__(self, key: EntryKey, tags: Iterable[str] = ()) -> None:
+    def __init__(self, key: EntryKey, tags: Iterable[str] = (), may_join: Callable[[], bool] | None = None) -> None:
         ident = key.ident
         self.tenant_id: str = ident[0]
         self.data_type: str = ident[1]
@@ -102,6 +101,7 @@ class LoadContext:
                 self.user_id, self.permissions = ident[6:]
         self.tags: list[str] = list(tags)
         self.reads = LoadReads(key)
+        self._may_join = may_join
 
     @property
     def is_joinable(self) -> bool:
@@ -110,10 +110,6 @@ class LoadContext:
         A source that brings its value bit by bit asks this before it lets somebody else have a part of it.
         """
         return self._may_join is not None and self._may_join()
-
-    def join_while(self, may_join: Callable[[], bool]) -> None:
-        """Says what decides whether others may join; the load's own flight does."""
-        self._may_join = may_join
 
     @property
     def ttl(self) -> TtlOrUnset:

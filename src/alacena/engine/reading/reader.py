@@ -246,8 +246,12 @@ class Reader:
         answers: dict[bytes, Lookup[Any]] = {}
         while wanted:
             # No await may come between this line and `start`: two callers would both find no flight, and load twice.
-            joined = [self.find_flight(request) for request, _ in wanted]
-            lonely = [one for one, flight in zip(wanted, joined, strict=True) if flight is None]
+            joined, lonely = [], []
+            for one in wanted:
+                flight = self.find_flight(one[0])
+                joined.append(flight)
+                if flight is None:
+                    lonely.append(one)
             started = iter(start(lonely) if lonely else ())
             landed, again = await self._wait(wanted, [flight or next(started) for flight in joined])
             for (request, _), flight in zip(wanted, joined, strict=True):

@@ -102,9 +102,6 @@ class LoadRunner:
 
     async def _run(self, loads: Sequence[EntryLoad], loader: BatchLoader | None) -> None:
         """Runs a load to its end. However it ends, the callers are told and no lease is left."""
-        carriers = () if self._is_here else tuple([one.flight for one in loads])
-        if carriers:
-            self._renewals.begin(carriers)
         try:
             await self._load(loads, loader)
         except BaseException as error:
@@ -114,8 +111,6 @@ class LoadRunner:
             if is_order(task, error):
                 raise
         finally:
-            if carriers:
-                self._renewals.end(carriers)
             for one in loads:
                 self._permits.give_back(one)
 
@@ -181,13 +176,24 @@ class LoadRunner:
             cancel_all((*waits, *calls))
 
     async def _call(self, loads: Sequence[EntryLoad], loader: BatchLoader | None) -> None:
-        """Calls the source for entries that nobody else will bring, answers their callers, and stores the values."""
+        """Calls the source for entries that nobody else will bring, and lands what it returns."""
         if not loads:
             return
-        if loader is None:
-            values, contexts, load_s = await self._ask_one(*loads)
-        else:
-            values, contexts, load_s = await self._ask_many(loads, loader)
+        carriers = () if self._is_here else tuple([one.flight for one in loads])
+        if carriers:
+            # From now on, and not while another's lease was waited for: a renewal too early would wake those who wait.
+            self._renewals.begin(carriers)
+        try:
+            loaded = await (self._ask_one(*loads) if loader is None else self._ask_many(loads, loader))
+        finally:
+            if carriers:
+                self._renewals.end(carriers)
+        await self._land(loads, *loaded)
+
+    async def _land(
+        self, loads: Sequence[EntryLoad], values: Sequence[Any], contexts: Sequence[LoadContext], load_s: float
+    ) -> None:
+        """Answers the callers, and then stores the values."""
         fills: list[Fill] = []
         gathered = storing = None
         # Several fills leave together in the next step, before the callers wake up: what these ask the server for next

@@ -90,7 +90,13 @@ class LoadContext:
     _retry_after_s: float | None = None
     around: LoadContext | None = None
 
-    def __init__(self, key: EntryKey, tags: Iterable[str] = (), may_join: Callable[[], bool] | None = None) -> None:
+    def __init__(
+        self,
+        key: EntryKey,
+        tags: Iterable[str] = (),
+        may_join: Callable[[], bool] | None = None,
+        reads: LoadReads | None = None,
+    ) -> None:
         ident = key.ident
         self.tenant_id: str = ident[0]
         self.data_type: str = ident[1]
@@ -100,7 +106,7 @@ class LoadContext:
             if len(ident) > 6:
                 self.user_id, self.permissions = ident[6:]
         self.tags: list[str] = list(tags)
-        self.reads = LoadReads(key)
+        self.reads = LoadReads(key) if reads is None else reads
         self._may_join = may_join
 
     @property
@@ -176,18 +182,23 @@ class LoadContext:
         except (TypeError, ValueError, OverflowError) as error:
             self._slip("", f"cost(tokens={tokens!r:.80}, usd={usd!r:.80}): {error}")
 
-    def part(self, key: EntryKey, tags: Iterable[str], share: float) -> LoadContext:
-        """Returns the context of one of several entries that one call loads: what was said is about each of them.
+    def parts(self, keys: Sequence[EntryKey], tags: Sequence[tuple[str, ...]]) -> list[LoadContext]:
+        """Returns the contexts of entries that one call loads: what was said and read is about each of them.
 
         Args:
-            key: The entry.
-            tags: All that it depends on.
-            share: Its share of what the call cost.
+            keys: The entries.
+            tags: What each of them was known to depend on.
         """
-        one = LoadContext(key, tags=tags)
-        one.stored, one.refusal, one.origin = self.stored, self.refusal, self.origin
-        one._ttl, one.usd = self._ttl, self.usd * share
-        return one
+        said, share = (*self.tags, *self.reads.tags()), 1 / len(keys)
+        # All that was read is among the tags by now: one empty record does for all of them.
+        unread = LoadReads(keys[0])
+        parts = []
+        for key, own in zip(keys, tags, strict=True):
+            one = LoadContext(key, (*own, *said), reads=unread)
+            one.stored, one.refusal, one.origin = self.stored, self.refusal, self.origin
+            one._ttl, one.usd = self._ttl, self.usd * share
+            parts.append(one)
+        return parts
 
     def _slip(self, reason: Refusal, what: str) -> None:
         self.slips = (*self.slips, what)

@@ -97,6 +97,11 @@ class Flight:
         return self._over
 
     @property
+    def waiting(self) -> int:
+        """The number of those who wait for it, or have just left."""
+        return len(self._waiters)
+
+    @property
     def loads_behind(self) -> list[SourceCall]:
         """The loads that wait for this one."""
         return [load for waiter, load in self._waiters.items() if load and not load.is_over and not waiter.done()]
@@ -106,15 +111,14 @@ class Flight:
         """Whether another load waits for this one, or for one that waits for its lease."""
         return bool(self.loads_behind) or any(follower.is_awaited for follower in self.followers)
 
-    def resolve(self, outcome: Any, copy: Callable[[Any], Any] | None = None, *, taken: bool = False) -> None:
+    def resolve(self, outcome: Any, copy: Callable[[Any], Any] | None = None) -> None:
         """Gives everybody the outcome.
 
         Args:
             outcome: The outcome.
-            copy: Makes a private copy of it; without it all get the same object. If it raises
+            copy: Makes a private copy of it for all but the first; without it all get the same object. If it raises
                 ``UnsharableValueError``, that waiter gets the error in place of a copy; what else it raises is raised
                 before anybody has anything.
-            taken: Whether somebody who does not wait has the original; otherwise the first waiter gets it.
         """
         waiting = [waiter for waiter in self._waiters if not waiter.done()]
         if copy is None:
@@ -122,12 +126,10 @@ class Flight:
             for waiter in waiting:
                 waiter.set_result(outcome)
             return
-        first = 0 if taken else 1
-        outcomes = [outcome] * len(waiting)
         # Before the flight ends: if a copy raises, those who wait must still be there to be told by `fail`.
-        outcomes[first:] = [_copy(copy, outcome) for _ in waiting[first:]]
+        outcomes = [outcome, *(_copy(copy, outcome) for _ in waiting[1:])]
         self._end()
-        for waiter, private in zip(waiting, outcomes, strict=True):
+        for waiter, private in zip(waiting, outcomes, strict=False):  # nobody may be left
             if isinstance(private, UnsharableValueError):
                 waiter.set_exception(private)
             else:

@@ -91,7 +91,6 @@ class BatchReader:
         self._reader = reader
         self._counts = common.counts
         self._environment = common.environment
-        self._is_here = common.remote.is_here
 
     async def look(
         self, keys: Sequence[EntryKey], policy: Policy, *, use_memory: bool, is_last: bool = True

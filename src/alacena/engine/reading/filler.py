@@ -207,8 +207,6 @@ class Filler:
         lookup: Lookup[Any],
         policy: Policy,
         new_entry: NewEntry | None = None,
-        *,
-        taken: bool = False,
     ) -> None:
         """Gives the callers their answer, each a private copy if the value could be changed.
 
@@ -217,11 +215,14 @@ class Filler:
             lookup: The answer.
             policy: Whether the value may be shared.
             new_entry: The value's new_entry, if it has one.
-            taken: Whether somebody who does not wait has the original.
         """
+        # Nobody shares it: what it would cost to tell whether it may be shared is saved.
+        if flight.waiting < 2:
+            flight.resolve(lookup)
+            return
         # Before it is asked whether the value may be shared: a text is immutable, and still one reader's.
         if lookup.reason == _READER:
-            flight.resolve(lookup, _refuse_copy, taken=taken)
+            flight.resolve(lookup, _refuse_copy)
             return
         if self._is_shared(lookup.value, policy):
             flight.resolve(lookup)
@@ -236,7 +237,7 @@ class Filler:
                 return structs.replace(original, value=duplicate(original.value))
             return structs.replace(original, value=self._codec.decode(payload))
 
-        flight.resolve(lookup, copy, taken=taken)
+        flight.resolve(lookup, copy)
 
     async def fill_many(self, fills: Sequence[Fill]) -> list[bool]:
         """Redeems leases by one call, or gives back those for which there is nothing to store.

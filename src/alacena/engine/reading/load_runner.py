@@ -159,7 +159,7 @@ class LoadRunner:
                 for wait in ready:
                     wait.result()
                 mine, theirs = self._sort([waits.pop(wait) for wait in ready])
-                left = mine + theirs  # the others have had their time
+                left = mine + theirs
                 for call in done & calls.keys():
                     called, error = calls.pop(call), error_of(call)
                     if error is not None:
@@ -239,12 +239,11 @@ class LoadRunner:
             answer = loader(list(ids))
             return align(ids, await answer if inspect.isawaitable(answer) else answer)
 
-        shared = LoadContext(keys[0])  # what the loader reads and says is about all of its values
+        shared = LoadContext(keys[0])
         flights = [one.flight for one in loads]
         values, load_s = await self._call_source(keys, loads[0].request.policy, flights, ask, shared, loader)
-        share, tags = 1 / len(loads), (*shared.tags, *shared.reads.tags())
-        contexts = [shared.part(one.request.key, (*one.request.tags, *tags), share) for one in loads]
-        return values, contexts, load_s * share
+        contexts = shared.parts(keys, [one.request.tags for one in loads])
+        return values, contexts, load_s / len(loads)
 
     def _deliver(self, one: EntryLoad, value: Any, context: LoadContext, load_s: float) -> Fill:
         """Answers the callers of one entry, and returns what is to be stored.
@@ -353,8 +352,8 @@ class LoadRunner:
     def _leave_alone(self, one: EntryLoad, error: BaseException) -> None:
         """Notes that a source failed, and for how long it is not to be asked again.
 
-        What it failed with is raised meanwhile for readers that nothing expired stands in for, if the source or the
-        policy says for how long.
+        Its error is raised meanwhile for readers that nothing expired stands in for, if the source or the policy says for
+        how long.
         """
         policy, flight = one.request.policy, one.flight
         told_s = flight.retry_after_s

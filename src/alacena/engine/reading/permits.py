@@ -89,9 +89,8 @@ class Permits:
     def _settle(self, one: EntryLoad, permit: Permit) -> None:
         """Notes the answer for one entry, in the step in which it comes."""
         if isinstance(permit, Lease):
-            # 1. The request for a lease is on its way. 2. The caller is cancelled, or Redis has had its time, or the batch
-            # has failed. 3. The lease comes all the same: held by nobody, it would keep others waiting until it ends, in
-            # memory for ever.
+            # 1. The request for a lease is on its way. 2. The caller is cancelled, or Redis has had its time, or its batch
+            # has failed. 3. The lease comes all the same: held by nobody, it would keep others waiting until it ends.
             if one.is_asking and not one.flight.is_over:
                 one.flight.lease = permit
             else:

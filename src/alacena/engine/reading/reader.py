@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import math
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Final
 
 from msgspec.structs import replace
@@ -282,10 +283,8 @@ class Reader:
                 await asyncio.wait(outcomes, timeout=patience_s(flights, policy, self._environment.now()))
             else:
                 for outcome in outcomes:
-                    try:
+                    with suppress(Exception):  # whatever one brings, the others are waited for; it is told below
                         await outcome
-                    except Exception:  # noqa: BLE001, S112 - whatever one brings, the others are waited for; it is told below
-                        continue
             answers = {} if all(map(is_well, outcomes)) else await self._stand_ins(wanted, outcomes)
             again = await self._take(wanted, outcomes, answers)
         except asyncio.CancelledError:

@@ -44,16 +44,6 @@ async def test_everybody_gets_the_outcome_the_first_the_original_the_rest_copies
     assert sum(value is original for value in got) == 1
 
 
-async def test_where_somebody_else_has_the_original_all_get_copies():
-    flight = Flight(b"n")
-    waiters = [flight.join() for _ in range(2)]
-    original = ["v"]
-    flight.resolve(original, list, taken=True)
-    got = [await waiter for waiter in waiters]
-    assert got == [["v"]] * 2
-    assert all(value is not original for value in got)
-
-
 async def test_a_copy_that_cannot_be_made_leaves_nobody_waiting_for_ever():
     flight = Flight(b"n")
     waiters = [flight.join() for _ in range(3)]

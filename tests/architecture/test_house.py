@@ -23,7 +23,6 @@ MAY_CATCH_ANYTHING = {
     "engine/reading/filler.py": "what fails after the callers have landed has nobody to be raised to",
     "coordination/background_tasks.py": "a step that nobody waits for may fail as it likes, and the log is told",
     "engine/reading/tiered_lookup.py": "whatever ends a look, the breaker is told that it has ended",
-    "engine/reading/batch_runner.py": "whatever ends a batch ends the flights that wait for it",
     "engine/loading/one_shot.py": "how a value of the application's is copied may raise anything",
     "common/cache/aside.py": "what the caller's hooks raise must not cost the answer, which is paid for",
     "engine/reading/answers.py": "how a value of the application's is looked into may raise anything",

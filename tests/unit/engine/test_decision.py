@@ -88,7 +88,7 @@ def test_chance_is_drawn_only_where_a_policy_renews_early() -> None:
 
 
 def test_the_soft_timeout_is_counted_from_the_youngest_load() -> None:
-    flights = [Flight(10.0), Flight(12.0)]
+    flights = [Flight(b"n", 10.0), Flight(b"m", 12.0)]
     assert patience_s(flights, Policy(soft_timeout_s=3.0), 13.0) == 2.0
     assert patience_s(flights, Policy(soft_timeout_s=3.0), 20.0) == 0.0
     assert patience_s(flights, Policy(), 13.0) is None

@@ -21,7 +21,7 @@ from alacena.engine.coherence.value_store import ValueStore
 from alacena.engine.loading.single_flight import SingleFlight
 from alacena.engine.loading.source_backoff import SourceBackoff
 from alacena.engine.memory import MemoryBounds, MemoryTier
-from alacena.engine.reading.batch_runner import BatchRunner
+from alacena.engine.reading.batch_reader import BatchReader
 from alacena.engine.reading.common_parts import CommonParts
 from alacena.engine.reading.filler import Filler
 from alacena.engine.reading.load_runner import LoadRunner
@@ -66,7 +66,7 @@ class Parts:
     remote: RemoteTier
     reader: Reader
     writer: Writer
-    batches: BatchRunner
+    batches: BatchReader
     desk: Coordination
     counts: Counts
     health: Health
@@ -253,7 +253,7 @@ async def _assemble(
 
 def _make_doors(
     common: CommonParts, tiers: TieredLookup, codec: Codec, flights: SingleFlight, source_backoff: SourceBackoff
-) -> tuple[Reader, BatchRunner, Writer]:
+) -> tuple[Reader, BatchReader, Writer]:
     """Makes the parts that read one entry, read many, and write."""
     fills = Filler(common, tiers, codec)
     runner = LoadRunner(common, tiers, flights, fills, source_backoff)
@@ -268,7 +268,7 @@ def _make_doors(
         counts=common.counts,
         environment=common.environment,
     )
-    return reader, BatchRunner(common, tiers, flights, runner, fills, reader), writer
+    return reader, BatchReader(common, tiers, flights, runner, fills, reader), writer
 
 
 def _codec(settings: Settings, keyring: Keyring | None) -> Codec:

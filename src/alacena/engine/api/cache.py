@@ -20,7 +20,7 @@ from alacena.engine.base.policy import Policy
 from alacena.engine.base.scope import Scope, identifier, make_scope
 from alacena.engine.base.settings import Settings
 from alacena.engine.loading.load import in_source
-from alacena.engine.reading.reader import consume
+from alacena.engine.reading.load_runner import consume
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping

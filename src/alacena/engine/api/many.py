@@ -11,7 +11,7 @@ from alacena.engine.base.remote_tier import MISSING
 from alacena.engine.base.scope import make_scope
 from alacena.engine.base.ttl import UNSET, TtlOrUnset, checked
 from alacena.engine.reading.answers import as_asked, distinct
-from alacena.engine.reading.batch_runner import Batch
+from alacena.engine.reading.batch_reader import Batch
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping

@@ -391,7 +391,7 @@ class RemoteTier(Protocol):
         """
         ...
 
-    async def lease_many(self, asked: Sequence[LeaseRequest]) -> list[Permit | BackendError]:
+    async def lease_many(self, asked: Sequence[LeaseRequest]) -> Sequence[Permit | BackendError]:
         """Does for each of many what :meth:`lease` does; nothing is raised.
 
         Args:

@@ -44,16 +44,15 @@ class LoadLimiter:
 
     Args:
         per_tenant: The limit; ``None``: no limit.
+
+    Attributes:
+        is_limited: Whether there is a limit.
     """
 
     def __init__(self, per_tenant: int | None) -> None:
+        self.is_limited = per_tenant is not None
         self._per_tenant = per_tenant
         self._lines: dict[str, _Line] = {}
-
-    @property
-    def is_limited(self) -> bool:
-        """Whether there is a limit."""
-        return self._per_tenant is not None
 
     async def run(self, load: Coroutine[Any, Any, V], tenant_id: str, flights: Sequence[Flight]) -> V:
         """Returns what a load returns, for which it has a place. See :meth:`place`.

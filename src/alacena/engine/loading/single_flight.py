@@ -44,12 +44,13 @@ class Flight:
     """One load under way.
 
     Attributes:
+        entry: What it loads.
         lease: Its permission, once it has one. From then on it is joined only while the lease is current.
         joinable: Whether a caller may join at all.
         started_at: When the source was asked; ``None`` before that, when anybody may join.
         endings: How many endings the process knew of at that moment.
         began_at: When somebody first wanted it.
-        task: The task that loads.
+        task: The task that ends with the last of its callers; ``None``: it loads for other flights, too, and goes on.
         retry_after_s: For how long its source, which failed, asked to be left alone, if it said so.
         unleased: Why it has no lease, if it loads without one.
         hurry: What to do when another load begins to wait for it; ``None``: nothing.
@@ -62,6 +63,7 @@ class Flight:
         "_waiters",
         "began_at",
         "endings",
+        "entry",
         "followers",
         "hurry",
         "joinable",
@@ -73,7 +75,8 @@ class Flight:
         "unleased",
     )
 
-    def __init__(self, began_at: float = 0.0) -> None:
+    def __init__(self, entry: bytes, began_at: float = 0.0) -> None:
+        self.entry = entry
         self.began_at = began_at
         self.lease: Lease | None = None
         self.joinable = True
@@ -94,6 +97,11 @@ class Flight:
         return self._over
 
     @property
+    def waiting(self) -> int:
+        """The number of those who wait for it, or have just left."""
+        return len(self._waiters)
+
+    @property
     def loads_behind(self) -> list[SourceCall]:
         """The loads that wait for this one."""
         return [load for waiter, load in self._waiters.items() if load and not load.is_over and not waiter.done()]
@@ -103,15 +111,14 @@ class Flight:
         """Whether another load waits for this one, or for one that waits for its lease."""
         return bool(self.loads_behind) or any(follower.is_awaited for follower in self.followers)
 
-    def resolve(self, outcome: Any, copy: Callable[[Any], Any] | None = None, *, taken: bool = False) -> None:
+    def resolve(self, outcome: Any, copy: Callable[[Any], Any] | None = None) -> None:
         """Gives everybody the outcome.
 
         Args:
             outcome: The outcome.
-            copy: Makes a private copy of it; without it all get the same object. If it raises
+            copy: Makes a private copy of it for all but the first; without it all get the same object. If it raises
                 ``UnsharableValueError``, that waiter gets the error in place of a copy; what else it raises is raised
                 before anybody has anything.
-            taken: Whether somebody who does not wait has the original; otherwise the first waiter gets it.
         """
         waiting = [waiter for waiter in self._waiters if not waiter.done()]
         if copy is None:
@@ -119,12 +126,10 @@ class Flight:
             for waiter in waiting:
                 waiter.set_result(outcome)
             return
-        first = 0 if taken else 1
-        outcomes = [outcome] * len(waiting)
         # Before the flight ends: if a copy raises, those who wait must still be there to be told by `fail`.
-        outcomes[first:] = [_copy(copy, outcome) for _ in waiting[first:]]
+        outcomes = [outcome, *(_copy(copy, outcome) for _ in waiting[1:])]
         self._end()
-        for waiter, private in zip(waiting, outcomes, strict=True):
+        for waiter, private in zip(waiting, outcomes, strict=False):  # nobody may be left
             if isinstance(private, UnsharableValueError):
                 waiter.set_exception(private)
             else:
@@ -237,9 +242,9 @@ class SingleFlight:
         if load is not None and (circle := _circle(self, key, load, set())) is not None:
             raise CircularLoadError(_describe_circle(circle))
 
-    def solo(self) -> Flight:
+    def solo(self, entry: bytes) -> Flight:
         """Returns a flight that nobody else may join."""
-        return Flight(self._environment.now())
+        return Flight(entry, self._environment.now())
 
     def get(self, entry: bytes, *, exact: bool = False) -> Flight | None:
         """Returns the flight that a caller may join, if there is one.
@@ -284,27 +289,29 @@ class SingleFlight:
             now - started_at <= self._bound_s or (flight.lease is not None and now <= self._memory.serving_until)
         )
 
-    def start(
-        self, entry: bytes, load: Callable[[Flight], Coroutine[Any, Any, None]], *, alone: bool = False
-    ) -> Flight:
-        """Starts a load; it replaces a flight that takes no waiters any more, or is ``alone`` beside it."""
-        flight = self.solo() if alone else self.register(entry)
-        flight.task = task = asyncio.get_running_loop().create_task(load(flight))
+    def start(self, flights: Sequence[Flight], load: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+        """Runs the load of some flights in a task that the cache owns; however it ends, they leave the table.
+
+        A flight whose ``task`` is set to it is ended by the last of its callers who leaves.
+        """
+        task = asyncio.get_running_loop().create_task(load)
         # The loop refers to its tasks weakly: one that nothing else holds may be collected while it runs.
         self._tasks.add(task)
 
         def forget(task: asyncio.Task[Any]) -> None:
             self._tasks.discard(task)
-            self._forget(entry, flight)
+            for flight in flights:
+                self._forget(flight)
 
+        # One callback for both: each is a handle and a turn of the loop.
         task.add_done_callback(forget)
-        return flight
+        return task
 
     def register(self, entry: bytes) -> Flight:
-        """Returns a flight without a task of its own: a batch loads it, and nobody's leaving cancels that."""
+        """Returns a flight that callers may join from now on; it replaces one that takes no waiters any more."""
         if entry in self._flights:
             self._set_aside(entry)
-        flight = self._flights[entry] = Flight(self._environment.now())
+        flight = self._flights[entry] = Flight(entry, self._environment.now())
         return flight
 
     @contextmanager
@@ -327,15 +334,6 @@ class SingleFlight:
         finally:
             for holder in holders:
                 holder.followers = tuple(other for other in holder.followers if other is not flight)
-
-    def remove(self, entry: bytes, flight: Flight) -> None:
-        """Takes an adopted flight off the table."""
-        self._forget(entry, flight)
-
-    def give_up(self, entry: bytes, flight: Flight, error: BaseException) -> None:
-        """Ends an adopted flight with an error, if it has not landed."""
-        flight.fail(error)
-        self._forget(entry, flight)
 
     def close(self, entry: bytes) -> None:
         """Lets nobody board the flight of an entry that was just changed or removed."""
@@ -386,8 +384,9 @@ class SingleFlight:
             _CANCELLED.update(left)
             await finish(left, 0.0)
 
-    def _forget(self, entry: bytes, flight: Flight) -> None:
+    def _forget(self, flight: Flight) -> None:
         # Only itself: the next flight of the entry may have taken its place.
+        entry = flight.entry
         if self._flights.get(entry) is flight:
             del self._flights[entry]
         elif (aside := self._aside.get(entry)) is not None and flight in aside:

@@ -207,8 +207,6 @@ class Filler:
         lookup: Lookup[Any],
         policy: Policy,
         new_entry: NewEntry | None = None,
-        *,
-        taken: bool = False,
     ) -> None:
         """Gives the callers their answer, each a private copy if the value could be changed.
 
@@ -217,11 +215,14 @@ class Filler:
             lookup: The answer.
             policy: Whether the value may be shared.
             new_entry: The value's new_entry, if it has one.
-            taken: Whether somebody who does not wait has the original.
         """
+        # Nobody shares it: what it would cost to tell whether it may be shared is saved.
+        if flight.waiting < 2:
+            flight.resolve(lookup)
+            return
         # Before it is asked whether the value may be shared: a text is immutable, and still one reader's.
         if lookup.reason == _READER:
-            flight.resolve(lookup, _refuse_copy, taken=taken)
+            flight.resolve(lookup, _refuse_copy)
             return
         if self._is_shared(lookup.value, policy):
             flight.resolve(lookup)
@@ -236,18 +237,7 @@ class Filler:
                 return structs.replace(original, value=duplicate(original.value))
             return structs.replace(original, value=self._codec.decode(payload))
 
-        flight.resolve(lookup, copy, taken=taken)
-
-    async def fill(self, fill: Fill) -> bool:
-        """Redeems a lease, or gives it back if there is nothing to store; see :meth:`fill_many`."""
-        fate: Fate | None = None
-        failure: Exception | None = None
-        if fill.lease is not None and fill.new_entry is not None:
-            (fate,), failure = await self._send((fill.lease,), (fill.new_entry,))
-            if fate == "":
-                self._counts.count_fill(fill.key)
-                return True
-        return await self._conclude(fill, fate, failure)
+        flight.resolve(lookup, copy)
 
     async def fill_many(self, fills: Sequence[Fill]) -> list[bool]:
         """Redeems leases by one call, or gives back those for which there is nothing to store.
@@ -257,15 +247,24 @@ class Filler:
 
         Whatever goes wrong is said by events, counts and the log: the callers have their answer, so nobody else hears.
         """
-        ready = [(f.lease, f.new_entry) for f in fills if f.lease is not None and f.new_entry is not None]
-        fates, failure = await self._send([lease for lease, _ in ready], [entry for _, entry in ready])
-        if failure is not None and len(ready) > 1:  # one value's fault must not take the others with it
-            return [await self.fill(f) for f in fills]
-        left = iter(fates)
-        return [
-            await self._conclude(f, None if f.lease is None or f.new_entry is None else next(left), failure)
-            for f in fills
-        ]
+        leases: list[Lease] = []
+        new_entries: list[NewEntry] = []
+        for fill in fills:
+            if fill.lease is not None and fill.new_entry is not None:
+                leases.append(fill.lease)
+                new_entries.append(fill.new_entry)
+        fates, failure = await self._send(leases, new_entries)
+        if failure is not None and len(leases) > 1:  # one value's fault must not take the others with it
+            return [(await self.fill_many((fill,)))[0] for fill in fills]
+        told, stored = iter(fates), []
+        for fill in fills:
+            fate = None if fill.lease is None or fill.new_entry is None else next(told)
+            if fate == "":
+                self._counts.count_fill(fill.key)
+            else:
+                await self._conclude(fill, fate, failure)
+            stored.append(fate == "")
+        return stored
 
     def give_up(self, fills: Sequence[Fill]) -> None:
         """Gives back the leases of fills that were not sent, or are not known to have arrived."""
@@ -296,12 +295,12 @@ class Filler:
                         self._remote.release(lease)
         return fates, failure
 
-    async def _conclude(self, fill: Fill, fate: Fate | None, failure: Exception | None) -> bool:
-        """Logs and counts what became of one fill, and ends the older value."""
+    async def _conclude(self, fill: Fill, fate: Fate | None, failure: Exception | None) -> None:
+        """Logs and counts why one new entry was not stored, and ends the older value."""
         lease = fill.lease
         if lease is None or fill.new_entry is None:
             await self._end_older(fill.key, lease, replaces=fill.replaces)
-            return False
+            return
         if isinstance(fate, BackendError):
             self._tiers.report_failure("fill", lease.key, fate)
             self._log_failure(lease.key, "backend", fate)
@@ -309,11 +308,8 @@ class Filler:
             self._log_failure(lease.key, "value", failure)
         elif fate:
             self._note_refusal(lease.key, fate)
-        else:
-            self._counts.count_fill(lease.key)
         if fate not in _TAKEN_CARE_OF:
             await self._end_older(fill.key, None, replaces=fill.replaces)
-        return fate == ""
 
     async def _end_older(self, key: EntryKey, lease: Lease | None, *, replaces: bool) -> None:
         """Removes the older value that a newer one was to replace; a value that was stored since stays."""

@@ -16,6 +16,7 @@ from alacena.engine.base.remote_tier import NOT_FOUND, Found, Lookup
 from alacena.engine.loading.load import reads_under_way
 from alacena.engine.loading.single_flight import ClaimLeftError
 from alacena.engine.reading.decision import RENEWING, STALE, ReadDecision, decide, may_stand_in, patience_s, stand_in
+from alacena.engine.reading.load_runner import consume
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Iterable, Sequence
@@ -104,7 +105,7 @@ class Reader:
         answer, renews = self.settle(key, found, request.policy)
         if answer is None:
             self.admit(key, request.policy)
-            answers = await self.wait_for_loads([(request, found)], self._start_one)
+            answers = await self.wait_for_loads([(request, found)], self._runner.start)
             answer = answers[key.entry]
         elif renews and found is not None:
             self._refresh_behind(request, found)
@@ -148,7 +149,7 @@ class Reader:
                 self._counts.count_loaded_read(key, lookup, waited=True)
                 return self._finish(key, lookup, started)
             request = again[0][0]
-        (flight,) = self._start_one([(request, found)])
+        (flight,) = self._runner.start([(request, found)])
         outcome = await _outcome_or_call(flight, called)
         if called.done():
             return flight, outcome
@@ -163,7 +164,7 @@ class Reader:
         # Closed, the flight of step 1 is joined by nobody from here on.
         self._flights.close(request.key.entry)
         insisting = replace(request, insist=True)
-        flight = self._flights.start(request.key.entry, lambda started: self._runner.run(started, insisting, None))
+        (flight,) = self._runner.start([(insisting, None)])
         lookup = await flight.join()
         self._counts.count_loaded_read(request.key, lookup, waited=False)
         return self._finish(request.key, lookup, started)
@@ -212,7 +213,9 @@ class Reader:
 
     def _decide(self, key: EntryKey, found: Found | None, policy: Policy) -> ReadDecision:
         """Returns what a read does with what it found, by the rule in `decision`."""
-        has_failed = found is not None and self._source_backoff.is_active(key.entry)
+        if found is None:
+            return ReadDecision.WAIT
+        has_failed = self._source_backoff.is_active(key.entry)
         return decide(found, policy, has_failed=has_failed, random=self._environment.random)
 
     def admit(self, key: EntryKey, policy: Policy) -> None:
@@ -244,8 +247,12 @@ class Reader:
         answers: dict[bytes, Lookup[Any]] = {}
         while wanted:
             # No await may come between this line and `start`: two callers would both find no flight, and load twice.
-            joined = [self.find_flight(request) for request, _ in wanted]
-            lonely = [one for one, flight in zip(wanted, joined, strict=True) if flight is None]
+            joined, lonely = [], []
+            for one in wanted:
+                flight = self.find_flight(one[0])
+                joined.append(flight)
+                if flight is None:
+                    lonely.append(one)
             started = iter(start(lonely) if lonely else ())
             landed, again = await self._wait(wanted, [flight or next(started) for flight in joined])
             for (request, _), flight in zip(wanted, joined, strict=True):
@@ -356,21 +363,13 @@ class Reader:
             self._counts.shared_loads += 1
         return flight
 
-    def _start_one(self, wanted: Sequence[Wanted]) -> list[Flight]:
-        """Starts the load of one entry. Its loader is given the entry that is there."""
-        ((request, stale),) = wanted
-        flight = self._flights.start(
-            request.key.entry, lambda started: self._runner.run(started, request, stale), alone=request.alone
-        )
-        return [flight]
-
     def _refresh_behind(self, request: Request, found: Found) -> None:
         """Renews an entry that is being answered with; the loader gets a copy of its own."""
         entry = request.key.entry
         if self._flights.get(entry) is None:
             renewing = replace(request, renew=True)
             previous = self._filler.private(found, request.policy)
-            flight = self._flights.start(entry, lambda started: self._runner.run(started, renewing, previous))
+            (flight,) = self._runner.start([(renewing, previous)])
             # It joins for nobody: so a caller who joins later and is cancelled is not the last, and ends nothing.
             flight.join(behind=True).add_done_callback(consume)
 
@@ -398,24 +397,6 @@ async def _outcome_or_call(flight: Flight, called: asyncio.Future[None]) -> asyn
     if not called.done() and isinstance(error := outcome.exception(), ClaimLeftError):
         raise error.reason or error
     return outcome
-
-
-def consume(work: asyncio.Future[Any]) -> None:
-    """Takes note of a failure that nobody may be waiting for, so that asyncio does not report it as never retrieved."""
-    if not work.cancelled() and work.exception() is not None:
-        _log.info("a load that a caller may have waited for failed: %r", work.exception())
-
-
-def cancel_all(works: Iterable[asyncio.Future[Any]]) -> None:
-    """Cancels works whose outcomes are not waited for."""
-    for work in works:
-        work.cancel()
-        work.add_done_callback(consume)
-
-
-def error_of(work: asyncio.Future[Any]) -> BaseException | None:
-    """Returns how a call that is done has failed. One that its own loader cancelled counts, too."""
-    return asyncio.CancelledError() if work.cancelled() else work.exception()
 
 
 def is_well(outcome: asyncio.Future[Any]) -> bool:

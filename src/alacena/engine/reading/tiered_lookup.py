@@ -254,7 +254,7 @@ class TieredLookup:
                 )
         return found
 
-    async def lease_many(self, asked: Sequence[LeaseRequest]) -> list[Permit | BackendError]:
+    async def lease_many(self, asked: Sequence[LeaseRequest]) -> Sequence[Permit | BackendError]:
         """See :meth:`alacena.engine.base.remote_tier.RemoteTier.lease_many`.
 
         The failures of Redis are reported here. If it had just failed, the reads whose look has used up their budget go
@@ -265,7 +265,7 @@ class TieredLookup:
         if breaker.failures and (breaker.just_failed or not breaker.admits()):
             return [_LeftAloneError("Redis has just failed")] * len(asked)
         began, before = self._environment.now(), breaker.answers
-        answers: list[Permit | BackendError] = []
+        answers: Sequence[Permit | BackendError] = ()
         try:
             answers = await self._remote.lease_many(asked)
         finally:

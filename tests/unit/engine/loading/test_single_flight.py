@@ -34,7 +34,7 @@ def lease(*generations, journal=None):
 
 
 async def test_everybody_gets_the_outcome_the_first_the_original_the_rest_copies():
-    flight = Flight()
+    flight = Flight(b"n")
     waiters = [flight.join() for _ in range(3)]
     original = ["v"]
     flight.resolve(original, list)
@@ -44,18 +44,8 @@ async def test_everybody_gets_the_outcome_the_first_the_original_the_rest_copies
     assert sum(value is original for value in got) == 1
 
 
-async def test_where_somebody_else_has_the_original_all_get_copies():
-    flight = Flight()
-    waiters = [flight.join() for _ in range(2)]
-    original = ["v"]
-    flight.resolve(original, list, taken=True)
-    got = [await waiter for waiter in waiters]
-    assert got == [["v"]] * 2
-    assert all(value is not original for value in got)
-
-
 async def test_a_copy_that_cannot_be_made_leaves_nobody_waiting_for_ever():
-    flight = Flight()
+    flight = Flight(b"n")
     waiters = [flight.join() for _ in range(3)]
 
     def broken(_):
@@ -70,7 +60,7 @@ async def test_a_copy_that_cannot_be_made_leaves_nobody_waiting_for_ever():
 
 
 async def test_landing_and_crashing_twice_changes_nothing():
-    flight = Flight()
+    flight = Flight(b"n")
     waiter = flight.join()
     flight.resolve("first")
     flight.resolve("second")
@@ -81,14 +71,15 @@ async def test_landing_and_crashing_twice_changes_nothing():
 async def test_only_the_last_to_leave_cancels_the_load(flights):
     began, gone = asyncio.Event(), asyncio.Event()
 
-    async def load(_):
+    async def load():
         began.set()
         try:
             await asyncio.Event().wait()
         finally:
             gone.set()
 
-    flight = flights.start(b"n", load)
+    flight = flights.register(b"n")
+    flight.task = flights.start([flight], load())
     waiters = [flight.join() for _ in range(3)]
     await began.wait()
     for waiter in waiters[:2]:
@@ -107,30 +98,43 @@ async def test_only_the_last_to_leave_cancels_the_load(flights):
 
 
 async def test_a_passenger_boards_even_if_the_load_ends_at_once(flights):
-    async def load(flight):
+    flight = flights.register(b"n")
+
+    async def load():
         flight.resolve("v")
 
-    flight = flights.start(b"n", load)
+    flights.start([flight], load())
     assert await flight.join() == "v"
 
 
-async def test_an_adopted_flight_is_cancelled_by_nobody(flights):
-    flight = flights.register(b"n")
-    flight.join().cancel()
+async def test_a_load_for_several_flights_is_cancelled_by_nobody(flights):
+    both = [flights.register(entry) for entry in (b"n", b"m")]
+    going = asyncio.Event()
+
+    async def load():
+        await going.wait()
+        for flight in both:
+            flight.resolve("v")
+
+    flights.start(both, load())
+    for flight in both:
+        flight.join().cancel()
     await asyncio.sleep(0)
     waiter = flights.get(b"n").join()
-    flight.resolve("v")
-    flights.remove(b"n", flight)
+    going.set()
     assert await waiter == "v"
+    await flights.drain(1)
     assert len(flights) == 0
 
 
 async def test_a_flight_that_was_replaced_does_not_take_its_successor_with_it(flights):
     first = flights.register(b"n")
     second = flights.register(b"n")
-    flights.remove(b"n", first)
+    await flights.start([first], asyncio.sleep(0))
+    await settle()
     assert flights.get(b"n") is second
-    flights.give_up(b"n", second, OSError())
+    await flights.start([second], asyncio.sleep(0))
+    await settle()
     assert flights.get(b"n") is None
 
 
@@ -184,15 +188,18 @@ async def test_who_waits_for_a_lease_finds_every_flight_that_may_have_it(flights
         assert holders == [first, second]
         assert first.followers == second.followers == (third,)
     assert first.followers == second.followers == ()
-    flights.remove(b"n", first)
+    await flights.start([first], asyncio.sleep(0))
+    await settle()
     with flights.follow(third, b"n") as holders:
         assert holders == [second]
-    flights.remove(b"n", second)
+    await flights.start([second], asyncio.sleep(0))
+    await settle()
     flights.close(b"n")
     third.lease = lease()
     with flights.follow(flights.register(b"n"), b"n") as holders:
         assert holders == [third]
-    flights.remove(b"n", third)
+    await flights.start([third], asyncio.sleep(0))
+    await settle()
     with flights.follow(third, b"n") as holders:
         assert holders == []
 

@@ -140,7 +140,7 @@ class LocalTier:
             stamps,
             (journal, self._nonce(journal)),
             self._journal.position,
-            storable=not self._is_held(key),
+            storable=not (self._holds and self._is_held(key)),
             previous=self._look(key),
         )
         settled(lease)
@@ -171,7 +171,7 @@ class LocalTier:
         self.release(lease)
         # A hold of the time at which the lease was given counts though it has ended since: the value may have been read
         # before the commit.
-        if not lease.storable or self._is_held(key):
+        if not lease.storable or (self._holds and self._is_held(key)):
             return "hold"
         if not lease.stands:
             return "generation"

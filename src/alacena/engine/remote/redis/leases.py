@@ -6,7 +6,6 @@ import asyncio
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
-from itertools import repeat
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from alacena.engine.base.errors import BackendError
@@ -17,7 +16,7 @@ from alacena.engine.remote.redis.journal import NARROW_LIFE_MS, new_name, state
 from alacena.engine.remote.redis.store_batches import MOST_GENERATIONS, MOST_TOGETHER
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Iterator, Sequence
+    from collections.abc import Awaitable, Callable, Sequence
 
     from alacena.engine.base.environment import Environment
     from alacena.engine.base.generation import Generation
@@ -115,7 +114,7 @@ class Leases:
             raise answer
         return answer
 
-    async def lease_many(self, asked: Sequence[LeaseRequest]) -> list[Permit | BackendError]:
+    async def lease_many(self, asked: Sequence[LeaseRequest]) -> Sequence[Permit | BackendError]:
         """See :meth:`alacena.engine.base.remote_tier.RemoteTier.lease_many`.
 
         While an answer is waited for, single requests that come in one turn of the loop leave together at its end: the
@@ -165,54 +164,61 @@ class Leases:
             if not waiter.done():
                 waiter.cancel() if error is None else waiter.set_exception(error)
 
-    async def _ask_all(self, asked: Sequence[LeaseRequest]) -> list[Permit | BackendError]:
-        answers: list[Permit | BackendError | None] = [None] * len(asked)
+    async def _ask_all(self, asked: Sequence[LeaseRequest]) -> Sequence[Permit | BackendError]:
+        batches = self._batches(asked)
         timeout_s = self._budget_s * (1 + (len(asked) - 1) / 100)
+        if len(batches) == 1:
+            return await self._ask_batch(asked, batches[0][1], timeout_s)
+        calls = [
+            self._ask_batch([asked[index] for index in indexes], depends, timeout_s) for indexes, depends in batches
+        ]
+        answers: dict[int, Permit | BackendError] = {}
+        for (indexes, _), found in zip(batches, await asyncio.gather(*calls), strict=True):
+            answers.update(zip(indexes, found, strict=True))
+        return [answers[index] for index in range(len(asked))]
 
-        async def ask(indexes: Sequence[int], depends: Sequence[tuple[Generation, ...]]) -> None:
-            found: Sequence[Permit] | Iterator[BackendError]
-            try:
-                found = await self._ask([asked[index] for index in indexes], depends, timeout_s)
-            except BackendError as error:
-                found = repeat(error)
-            for index, answer in zip(indexes, found, strict=False):
-                answers[index] = answer
-
-        calls = [ask(*batch) for batch in self._batches(asked)]
-        await (calls[0] if len(calls) == 1 else _together(calls))
-        return [answer for answer in answers if answer is not None]
-
-    def _batches(self, asked: Sequence[LeaseRequest]) -> Iterator[tuple[list[int], list[tuple[Generation, ...]]]]:
+    def _batches(self, asked: Sequence[LeaseRequest]) -> list[tuple[Sequence[int], Sequence[tuple[Generation, ...]]]]:
         """Returns batches of requests, each for one call, with the generations that each request depends on.
 
         The entries of a batch are of one bucket, no entry stands in it twice, and they are not too many.
         """
+        if len(asked) == 1:
+            return [((0,), (self._depends(asked[0]),))]
+        batches: list[tuple[Sequence[int], Sequence[tuple[Generation, ...]]]] = []
         open_: dict[str, tuple[list[int], list[tuple[Generation, ...]], set[bytes]]] = {}
         for index, one in enumerate(asked):
             journal, depends = one.key.journal, self._depends(one)
             indexes, groups, entries = open_.setdefault(journal, ([], [], set()))
             generations = sum(map(len, groups)) + len(depends) if len(depends) > 2 else 0
             if len(indexes) >= MOST_TOGETHER or generations > MOST_GENERATIONS or one.key.entry in entries:
-                yield indexes, groups
+                batches.append((indexes, groups))
                 indexes, groups, entries = open_[journal] = ([], [], set())
             indexes.append(index)
             groups.append(depends)
             entries.add(one.key.entry)
-        for indexes, groups, _ in open_.values():
-            yield indexes, groups
+        batches += [(indexes, groups) for indexes, groups, _ in open_.values()]
+        return batches
 
     def _depends(self, one: LeaseRequest) -> tuple[Generation, ...]:
         own = self._coherence.generations(one.key.generations)
         return (*own, *self._coherence.intern_tags(one.key, one.tags)) if one.tags else own
 
-    async def _ask(
+    async def _ask_batch(
         self, asked: Sequence[LeaseRequest], depends: Sequence[tuple[Generation, ...]], timeout_s: float
-    ) -> list[Permit]:
+    ) -> Sequence[Permit | BackendError]:
+        try:
+            return await self._ask(asked, depends, timeout_s)
+        except BackendError as error:
+            return [error] * len(asked)
+
+    def _ask(
+        self, asked: Sequence[LeaseRequest], depends: Sequence[tuple[Generation, ...]], timeout_s: float
+    ) -> Awaitable[list[Permit]]:
         """Asks for leases in one bucket by one script; the answer takes effect in the parser."""
-        node = self._nodes.of(asked[0].key.entry)
+        node, bucket = self._nodes.of(asked[0].key.entry), asked[0].key.journal
         epoch = node.replication_id
         token = self.mark + self._environment.token(16 - LEASE_MARK_BYTES) + epoch
-        terms = _Terms(token, epoch, self._coherence.generation(asked[0].key.journal))
+        terms = _Terms(token, epoch, self._coherence.generation(bucket))
         mint, mint_name = self._environment.token(8), new_name(self._environment)
         wide = {generation.name: generation for own in depends for generation in own[:2]}
         generations = wide | {generation.name: generation for own in depends for generation in own[2:]}
@@ -245,12 +251,12 @@ class Leases:
                 one.settled(permit)
             return permits
 
-        names: list[str | bytes] = [asked[0].key.journal]
+        names: list[str | bytes] = [bucket]
         names += [name for one in asked for name in (one.key.entry, one.key.lease, one.key.hold)]
         args: tuple[Argument, ...] = (
             len(asked), terms.token, self._lease_ms, mint, len(wide), NARROW_LIFE_MS, mint_name, *wanted,
         )  # fmt: skip
-        return await node.evaluate(LEASE, (*names, *generations), args, settle, timeout_s)
+        return node.evaluate(LEASE, (*names, *generations), args, settle, timeout_s)
 
     def _judge(
         self,
@@ -318,7 +324,3 @@ class Leases:
         except BackendError as error:
             self._nodes.owe((), (key,), error)
             raise
-
-
-async def _together(calls: Sequence[Awaitable[None]]) -> None:
-    await asyncio.gather(*calls)

@@ -20,6 +20,7 @@ from alacena.constants import DEFAULT_TTL_MAPPING, TTL_STANDARD
 from alacena.engine.base.closing import Closing, Deadline, finish, take_apart
 from alacena.engine.base.environment import SystemEnvironment
 from alacena.engine.base.errors import UsageError, WrongLoopError
+from alacena.engine.base.surroundings import outside
 from alacena.engine.loading.load import in_source
 
 if TYPE_CHECKING:

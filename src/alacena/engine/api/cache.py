@@ -19,6 +19,7 @@ from alacena.engine.base.events import Events
 from alacena.engine.base.policy import Policy
 from alacena.engine.base.scope import Scope, identifier, make_scope
 from alacena.engine.base.settings import Settings
+from alacena.engine.base.surroundings import outside
 from alacena.engine.loading.load import in_source
 from alacena.engine.reading.reader import consume
 
@@ -109,7 +110,7 @@ class Cache(Verbs):
             loop = asyncio.get_running_loop()
             # An opening on a loop that has ended will never be done.
             if self._opening is None or self._opening.get_loop() is not loop:
-                self._opening = loop.create_task(self._open())
+                self._opening = outside(loop.create_task, self._open())
                 self._opening.add_done_callback(consume)
             # Several callers may open at once: one that is cancelled must not end the opening of the others.
             await asyncio.shield(self._opening)

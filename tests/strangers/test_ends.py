@@ -420,3 +420,14 @@ def test_backend_errors_of_the_store_back_off_longer_each_time() -> None:
         assert 10 < Away.tries < 60
 
     run_virtual(test)
+
+
+async def test_a_close_ends_its_own_tasks_though_the_next_cache_is_opened_at_once(url: str | None) -> None:
+    """redis/redis-py 2749: a close that leaves a task behind is seen much later, as a task that was destroyed while pending."""
+    before = asyncio.all_tasks()
+    configure(redis_url=url, redis_budget_s=5.0)
+    for _ in range(3):
+        await CacheManager.set("document", "d1", 1, "acme")
+        await asyncio.gather(CacheManager.close(), CacheManager.get("document", "d1", "acme"))
+    await CacheManager.close()
+    await until(lambda: asyncio.all_tasks() == before)

@@ -192,7 +192,7 @@ async def opened() -> Cache:
             return PROCESS.closing.of  # the work that a closing waits for must not open another cache
         abandoned = PROCESS.abandon() if owner is not loop else None
         if PROCESS.opening is None:
-            PROCESS.opening = loop.create_task(_open(loop))
+            PROCESS.opening = outside(loop.create_task, _open(loop))
         opening = PROCESS.opening
     if abandoned is not None:
         _log.info("the process-wide cache is opened anew: the event loop that it was opened on has ended")
@@ -223,18 +223,19 @@ async def close(*, timeout_s: float = 5.0) -> None:
             PROCESS.abandon()
             await cache.close(timeout_s=timeout_s)
             return
-        # Before the closing begins: a new caller must not be given a cache that is being taken apart.
+        # Before the closing begins: a new caller must not be given a cache that is being taken apart. Its tasks are taken
+        # here and not in the closing's first step, before which a new caller may begin the next cache's.
         PROCESS.hold(None, None)
-        PROCESS.closing.begin(cache, _close(cache, timeout_s))
+        PROCESS.closing.begin(cache, _close(cache, tuple(PROCESS.tasks), timeout_s))
     # Also if no cache is held: an earlier close, whose caller was cancelled, may still be under way.
     await PROCESS.closing.wait()
 
 
-async def _close(cache: Cache, timeout_s: float) -> None:
-    # The tuple is taken now: a cache that is opened while this one closes has tasks of its own, which must run on.
-    tasks = partial(finish, tuple(PROCESS.tasks), 0.0)
+async def _close(cache: Cache, tasks: tuple[asyncio.Task[None], ...], timeout_s: float) -> None:
+    """Closes a cache with the tasks beside it; one that is opened meanwhile has tasks of its own, which must run on."""
     # The last one runs first: renewals and the watch, then the cache, then Supabase, which loads may still ask.
-    await take_apart((close_supabase_clients, partial(cache.close, timeout_s=timeout_s), tasks), Deadline(timeout_s))
+    steps = (close_supabase_clients, partial(cache.close, timeout_s=timeout_s), partial(finish, tasks, 0.0))
+    await take_apart(steps, Deadline(timeout_s))
 
 
 def own(work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:

@@ -7,8 +7,6 @@ import contextvars
 import logging
 from typing import TYPE_CHECKING, Any
 
-import pytest
-
 from alacena import CacheManager, Context, configure, get_current_tenant_id
 from alacena.common.context import get_full_context
 from alacena.engine import SYSTEM_TENANT, BackendUnavailableError, Cache, SystemEnvironment
@@ -18,6 +16,8 @@ from tests.waiting import until
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+
+    import pytest
 
     from alacena.coordination import Item
 

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from alacena.common.db import close_supabase_clients
 from alacena.constants import DEFAULT_TTL_MAPPING, TTL_STANDARD
-from alacena.engine.base.closing import Closing, Deadline, finish, take_apart
+from alacena.engine.base.closing import Closing, Deadline, closed_while_opening, finish, take_apart, wait_shared
 from alacena.engine.base.environment import SystemEnvironment
 from alacena.engine.base.errors import UsageError, WrongLoopError
 from alacena.engine.base.surroundings import outside
@@ -177,6 +177,7 @@ async def opened() -> Cache:
     A cache whose event loop has ended without closing it is let go of, and a new one is opened.
 
     Raises:
+        CacheClosedError: It was closed before it was open.
         WrongLoopError: It was opened, or is being opened, on another event loop that has not ended.
 
     Cancellation: a caller that goes does not stop the opening that others wait for.
@@ -198,7 +199,7 @@ async def opened() -> Cache:
         _log.info("the process-wide cache is opened anew: the event loop that it was opened on has ended")
         # Outside of the lock: this waits, and a thread that wants the lock meanwhile would stand still with its loop.
         await abandoned.close()
-    return await asyncio.shield(opening)
+    return await wait_shared(opening, closed_while_opening)
 
 
 async def close(*, timeout_s: float = 5.0) -> None:
@@ -278,7 +279,8 @@ async def _open(loop: asyncio.AbstractEventLoop) -> Cache:
             keyring=PROCESS.keyring,
             credentials=PROCESS.credentials,
         )
-        await cache.open()
+        # As a block: a closing cancels this task, and the cache's own opening must not go on for nobody.
+        await cache.__aenter__()
         PROCESS.hold(cache, loop)
         own(_watch(cache))
     finally:

@@ -11,7 +11,7 @@ from alacena.engine.api.entry_verbs import NO_PARTS
 from alacena.engine.api.loop_guard import LoopGuard, peek_no_entry, peek_nothing
 from alacena.engine.api.tenant import Tenant
 from alacena.engine.api.verbs import Verbs
-from alacena.engine.base.closing import Closing, finish
+from alacena.engine.base.closing import Closing, closed_while_opening, finish, wait_shared
 from alacena.engine.base.credentials import check_credentials
 from alacena.engine.base.environment import SystemEnvironment
 from alacena.engine.base.errors import CacheClosedError, InvalidKeyError, WrongLoopError
@@ -102,6 +102,7 @@ class Cache(Verbs):
         Opening twice is no error.
 
         Raises:
+            CacheClosedError: It was closed before it was open.
             ServerReplyError: The server refuses us (wrong password, wrong database).
             SettingsError: The URL is wrong, or an extra that it needs is not installed.
             WrongLoopError: It is open on another event loop.
@@ -113,7 +114,7 @@ class Cache(Verbs):
                 self._opening = outside(loop.create_task, self._open())
                 self._opening.add_done_callback(consume)
             # Several callers may open at once: one that is cancelled must not end the opening of the others.
-            await asyncio.shield(self._opening)
+            await wait_shared(self._opening, closed_while_opening)
         self._open_parts()
         return self
 
@@ -168,7 +169,13 @@ class Cache(Verbs):
         await self._closing.wait()
 
     async def __aenter__(self) -> Self:
-        return await self.open()
+        try:
+            return await self.open()
+        except BaseException:
+            # Nobody leaves a block that was not entered, and an opening whose caller was cancelled goes on: it would be
+            # open for nobody, to the end of the loop.
+            await self.close(timeout_s=0.0)
+            raise
 
     async def __aexit__(self, *_: object) -> None:
         await self.close()

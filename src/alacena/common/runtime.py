@@ -150,21 +150,30 @@ def configure(
         **settings: What `Settings` takes, such as ``redis_url``.
 
     Raises:
-        SettingsError: Settings are wrong; the message lists every one of them.
+        SettingsError: Settings or parts are wrong; the message lists every one of them.
         UsageError: The process-wide cache is open: ``await CacheManager.close()`` first.
     """
     from alacena.engine import Settings
+    from alacena.engine.api.given_parts import check_parts
 
     if PROCESS.loop is not None and PROCESS.loop.is_closed():
         PROCESS.abandon()
     if PROCESS.cache is not None or PROCESS.opening is not None:
         msg = "the process-wide cache is open: `await CacheManager.close()` before configure()"
         raise UsageError(msg)
+    by_type, observers = check_parts(
+        policies=policies,
+        observers=observers,
+        credentials=credentials,
+        environment=environment,
+        authority=authority,
+        keyring=keyring,
+    )
     PROCESS.set_up(
         Settings(**settings),
-        dict(policies or {}),
+        by_type,
         environment or SystemEnvironment(),
-        tuple(observers),
+        observers,
         authority=authority,
         keyring=keyring,
         credentials=credentials,

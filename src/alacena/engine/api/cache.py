@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, Self
 
 from alacena.engine.api.assembly import Parts, assemble
 from alacena.engine.api.entry_verbs import NO_PARTS
+from alacena.engine.api.given_parts import check_parts
 from alacena.engine.api.loop_guard import LoopGuard, peek_no_entry, peek_nothing
 from alacena.engine.api.tenant import Tenant
 from alacena.engine.api.verbs import Verbs
 from alacena.engine.base.closing import Closing, closed_while_opening, finish, wait_shared
-from alacena.engine.base.credentials import check_credentials
 from alacena.engine.base.environment import SystemEnvironment
 from alacena.engine.base.errors import CacheClosedError, InvalidKeyError, WrongLoopError
 from alacena.engine.base.events import Events
@@ -58,6 +58,9 @@ class Cache(Verbs):
             change. An object with ``async def get_credentials_async()``, which returns ``(password,)`` or
             ``(user, password)``, as those for redis-py do. If it fails, connecting is tried again.
 
+    Raises:
+        SettingsError: A part is of another kind; the message names each, and what to write instead.
+
     Attributes:
         settings: How it is set up.
         environment: Time and chance.
@@ -76,14 +79,22 @@ class Cache(Verbs):
         keyring: Keyring | None = None,
         credentials: CredentialProvider | None = None,
     ) -> None:
+        self._policies, observers = check_parts(
+            settings=settings,
+            policies=policies,
+            observers=observers,
+            credentials=credentials,
+            environment=environment,
+            authority=authority,
+            keyring=keyring,
+        )
         self.settings = settings or Settings()
         self.environment: Environment = environment or SystemEnvironment()
         self._events = Events(observers, self.environment.now)
-        self._policies = dict(policies or {})
         self._default_policy = Policy(ttl=self.settings.ttl_default_s)
         self._authority = authority
         self._keyring = keyring
-        self._credentials = check_credentials(credentials)
+        self._credentials = credentials
         self._parts: Parts | None = None
         self._opening: asyncio.Task[None] | None = None
         self._closing: Closing[Parts] = Closing()

@@ -74,7 +74,7 @@ def _by_type(policies: Any, problems: list[str]) -> dict[str, Policy]:
             problems.append(f"policies[{shown(data_type)}] is {_kind(policy)}: write Policy(ttl=...)")
             continue
         try:
-            # A member of an Enum is hashed by its name: under it, no read would find the policy by the type's text.
+            # As the types of reads are: under the number 7, a policy would not be found by a read that names "7".
             by_type[identifier("data_type", data_type)] = policy
         except InvalidKeyError as error:
             problems.append(f"policies: {error}")

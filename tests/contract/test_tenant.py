@@ -173,6 +173,14 @@ async def test_the_queues_of_a_tenant_are_never_all_queues(cache):
         acme.queues.any("work", tenant_ids=["acme", "other"])
     with pytest.raises(TenantMismatchError):
         acme.queues.worker(other.queues("work"), print)
+    for view in (
+        other.queues.any("work"),
+        cache.queues.any("work"),
+        cache.queues.any("work", tenant_ids=["acme", "other"]),
+    ):
+        with pytest.raises(TenantMismatchError):
+            acme.queues.worker(view, print)
+    acme.queues.worker(acme.queues.any("work"), print)
 
 
 async def test_tokens_are_counted_for_the_tenant_and_the_agent_of_the_handle(cache):

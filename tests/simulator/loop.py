@@ -6,6 +6,7 @@ The idea is FoundationDB's: one seed owns time, order and network, so that every
 from __future__ import annotations
 
 import asyncio
+import contextvars
 import heapq
 import random
 import socket
@@ -15,11 +16,11 @@ from tests.simulator.errors import SimDeadlockError, SimStuckError, SimUnsupport
 from tests.simulator.process import CURRENT
 
 if TYPE_CHECKING:
-    import contextvars
     from collections import deque
     from collections.abc import Callable, Coroutine, Generator, Sequence
 
     from tests.simulator.network import Listener, SimNetwork
+    from tests.simulator.process import SimProcess
 
     Factory = Callable[[], asyncio.BaseProtocol]
 
@@ -89,6 +90,7 @@ class SimLoop(asyncio.BaseEventLoop):
         self._time = 0.0
         self._timers: list[tuple[float, float, asyncio.TimerHandle]] = []
         self._numbers = 0
+        self._process: SimProcess | None = None
 
     def time(self) -> float:
         """The virtual time in seconds; it starts at zero."""
@@ -149,6 +151,10 @@ class SimLoop(asyncio.BaseEventLoop):
         """Start a task; without a name it gets one that is the same in every replay."""
         if self.get_task_factory() is not None:
             return super().create_task(coro, name=name, context=context, **kwargs)
+        context = contextvars.copy_context() if context is None else context
+        # Code that starts a task for nobody leaves all context variables behind, but not the process that it runs in.
+        if self._process is not None and CURRENT not in context:
+            context.run(CURRENT.set, self._process)
         number = self.next_number()
         return SimTask(number, coro, loop=self, name=str(name or f"task-{number}"), context=context)
 
@@ -174,6 +180,7 @@ class SimLoop(asyncio.BaseEventLoop):
         self.steps += 1
         if self.steps > self._max_steps:
             raise SimStuckError(self.steps, self._time)
+        self._process = process
         handle._run()
 
     def _collect_due(self) -> None:

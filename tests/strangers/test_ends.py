@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,7 +16,7 @@ from alacena.coordination.locks import Locks
 from alacena.engine import Cache, Settings
 from alacena.engine.base.closing import Deadline, finish, take_apart
 from alacena.engine.base.environment import SystemEnvironment
-from alacena.engine.base.errors import BackendUnavailableError, CacheClosedError
+from alacena.engine.base.errors import BackendUnavailableError, CacheClosedError, OutcomeUnknownError
 from alacena.engine.remote.local.local_backend import LocalBackend
 from alacena.ledger.ledger import Ledger
 from alacena.ledger.relay import Relay
@@ -29,6 +30,8 @@ from tests.waiting import DEADLINE_S, until
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
+
+    from proving.servers.redis_server import RedisServer
 
 USE = Usage(tenant_id="acme", idempotency_key="k", tokens=1, model="m", token_type="llm", operation="query", at=1.7e9)
 
@@ -420,3 +423,122 @@ def test_backend_errors_of_the_store_back_off_longer_each_time() -> None:
         assert 10 < Away.tries < 60
 
     run_virtual(test)
+
+
+async def test_a_close_ends_its_own_tasks_though_the_next_cache_is_opened_at_once(url: str | None) -> None:
+    """redis/redis-py 2749: a close that leaves a task behind is seen much later, as a task that was destroyed while pending."""
+    before = asyncio.all_tasks()
+    configure(redis_url=url, redis_budget_s=5.0)
+    for _ in range(3):
+        await CacheManager.set("document", "d1", 1, "acme")
+        await asyncio.gather(CacheManager.close(), CacheManager.get("document", "d1", "acme"))
+    await CacheManager.close()
+    await until(lambda: asyncio.all_tasks() == before)
+
+
+class _Mute:
+    """A server that accepts connections and says nothing."""
+
+    async def __aenter__(self) -> str:
+        self._writers: list[asyncio.StreamWriter] = []
+        self.called = asyncio.Event()
+        self._server = await asyncio.start_server(self._accept, "127.0.0.1", 0)
+        return f"redis://127.0.0.1:{self._server.sockets[0].getsockname()[1]}"
+
+    async def _accept(self, _: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self._writers.append(writer)
+        self.called.set()
+
+    async def __aexit__(self, *_: object) -> None:
+        self._server.close()
+        for writer in self._writers:
+            writer.close()
+
+
+async def test_an_opening_that_a_close_ends_is_no_cancellation_of_its_callers() -> None:
+    """ccxt/ccxt 29926: callers of a shared step were cancelled though nobody cancelled them, past every `except Exception`."""
+    async with (mute := _Mute()) as url:
+        cache = Cache(Settings(redis_url=url, redis_connect_timeout_s=60.0))
+        callers = [asyncio.create_task(cache.open()) for _ in range(2)]
+        await mute.called.wait()
+        cancelled = asyncio.create_task(cache.open())
+        await asyncio.sleep(0)
+        cancelled.cancel()
+        await cache.close(timeout_s=0.0)
+        for caller in callers:
+            with pytest.raises(CacheClosedError, match="open it again"):
+                await caller
+        with pytest.raises(asyncio.CancelledError):
+            await cancelled
+
+
+async def test_a_caller_of_the_process_wide_cache_is_not_cancelled_by_its_close() -> None:
+    """The same, for a request that is the first to use the cache while the service is shut down."""
+    async with (mute := _Mute()) as url:
+        configure(redis_url=url, redis_connect_timeout_s=60.0)
+        caller = asyncio.create_task(CacheManager.get("document", "d1", "acme"))
+        await mute.called.wait()
+        await CacheManager.close(timeout_s=0.0)
+        with pytest.raises(CacheClosedError, match="open it again"):
+            await caller
+    configure()
+
+
+async def test_an_opening_that_its_only_caller_left_is_open_for_nobody() -> None:
+    """redis/redis-py 2749: a connect under a timeout of the caller's own, and a task that stays for ever."""
+    before = asyncio.all_tasks()
+    async with (mute := _Mute()) as url:
+        entering = asyncio.create_task(Cache(Settings(redis_url=url, redis_connect_timeout_s=60.0)).__aenter__())
+        await mute.called.wait()
+        entering.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await entering
+        assert {task for task in asyncio.all_tasks() - before if "alacena" in task.get_name()} == set()
+
+
+async def _sent() -> None:
+    """Lets what was begun send its first command."""
+    for _ in range(20):
+        await asyncio.sleep(0)
+
+
+VERBS: dict[str, Callable[[Cache], Any]] = {
+    "push": lambda cache: cache.queues("q", tenant_id="acme").push(1),
+    "reserve": lambda cache: cache.queues("q", tenant_id="acme").reserve(),
+    "acquire": lambda cache: cache.locks.take("l", tenant_id="acme"),
+    "reserve of a budget": lambda cache: cache.budgets("b", tenant_id="acme", limit=5).reserve(1),
+    "increment": lambda cache: cache.counters.increment("c", tenant_id="acme"),
+    "record": lambda cache: cache.ledger.record("acme", 1, model="m", idempotency_key="k"),
+}
+
+
+@pytest.mark.parametrize("verb", VERBS)
+async def test_what_was_sent_when_the_cache_closes_may_have_been_done(verb: str, valkey_server: RedisServer) -> None:
+    """redis/redis-py 3847: who is not told that the outcome is unknown asks again, and has it twice."""
+    cache = await Cache(Settings(redis_url=valkey_server.url, redis_timeout_s=60.0)).open()
+    valkey_server.process.pause()
+    try:
+        caller = asyncio.create_task(VERBS[verb](cache))
+        await _sent()
+        await cache.close(timeout_s=0.1)
+        with pytest.raises(OutcomeUnknownError):
+            await caller
+    finally:
+        valkey_server.process.resume()
+
+
+async def test_an_invalidation_that_a_close_ends_is_unconfirmed(
+    valkey_server: RedisServer, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The same for what never raises: 0 says that the server did not confirm; and no task fails for nobody to see."""
+    cache = await Cache(Settings(redis_url=valkey_server.url, redis_timeout_s=60.0)).open()
+    valkey_server.process.pause()
+    try:
+        caller = asyncio.create_task(cache.invalidate("acme", "document", "d1"))
+        await _sent()
+        await cache.close(timeout_s=0.1)
+        assert await caller == 0
+    finally:
+        valkey_server.process.resume()
+    gc.collect()
+    assert "never retrieved" not in caplog.text

@@ -129,3 +129,12 @@ def test_no_embedded_servers_pile_up(caplog: pytest.LogCaptureFixture) -> None:
                 guard.wait(30)  # it ends by itself, or this raises
     finally:
         configure()
+
+
+@pytest.mark.filterwarnings("ignore:unclosed:ResourceWarning")
+@pytest.mark.usefixtures("collected")
+def test_the_end_of_a_loop_is_no_fault_of_a_task(configured: None, caplog: pytest.LogCaptureFixture) -> None:
+    """basicmachines-co/basic-memory#842: a background task that ended with its loop was reported as a failure."""
+    caplog.set_level(logging.WARNING, "alacena")
+    assert [in_a_loop_that_ends(number) for number in (1, 2)] == [1, 2]
+    assert caplog.messages == []

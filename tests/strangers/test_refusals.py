@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from proving.servers.redis_server import RedisServer
+    from proving.servers.topology import RedisCluster
 
 DEADLINE_S = 40.0
 """Of what ends at once, and would take a minute or for ever if it were not for the mend."""
@@ -345,3 +346,16 @@ async def test_a_server_that_accepts_and_says_nothing_is_named_with_the_reason(
     assert any("is not reached yet: it did not answer within 0.05 s" in line for line in caplog.messages)
     silent.close()
     await silent.wait_closed()
+
+
+async def test_one_node_of_a_cluster_is_refused_at_once_with_the_scheme_to_write(redis_cluster: RedisCluster) -> None:
+    """redis/redis-py#1030: a plain client of a cluster works for the keys of one node, and says MOVED for the others."""
+    with pytest.raises(ServerReplyError, match=r"one node of a cluster of 3.*redis\+cluster://"):
+        await Cache(Settings(redis_url=redis_cluster.url)).open()
+
+
+async def test_a_server_without_hello_is_named_with_what_is_needed(start_redis: Callable[..., RedisServer]) -> None:
+    """envoyproxy/envoy#17571: an old server, or a proxy before it, takes HELLO for an unknown command."""
+    server = start_redis("redis", extra=("--rename-command", "HELLO", "HALLO"))
+    with pytest.raises(ServerReplyError, match=r"does not speak RESP3.*unknown command"):
+        await Cache(Settings(redis_url=server.url)).open()

@@ -8,13 +8,18 @@ import re
 import subprocess
 import sys
 import tempfile
+import time
+import traceback
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from alacena import CacheManager, configure
-from alacena.engine import Cache, Settings, SettingsError
+from alacena import CacheManager, UsageError, configure
+from alacena.common.db.settings import SupabaseSettings
+from alacena.engine import Cache, Keyring, Policy, Settings, SettingsError
 from alacena.engine.remote.redis.endpoint import Endpoint
+from alacena.sources.ledger import PostgresAuthority
 from alacena.sources.postgres import create_pool
 
 SECRET = "s3cr3tPart"
@@ -213,3 +218,71 @@ def test_the_process_wide_cache_is_as_it_was() -> None:
     with pytest.raises(SettingsError):
         configure(redis_url="redis://:a#b@h")
     assert CacheManager.get_instance() is not None
+
+
+PARTS: dict[str, Any] = {
+    "policies": ({"document": 60}, "write Policy"),
+    "observers": ([print], "def observe"),
+    "authority": (PostgresAuthority, "the class PostgresAuthority, not an instance"),
+    "keyring": ("hunter2-hunter2-hunter2-hunter2!", "pass Keyring"),
+    "environment": (time, "SystemEnvironment"),
+    "credentials": ("hunter2", "get_credentials_async"),
+}
+
+
+@pytest.mark.parametrize("build", [Cache, configure])
+@pytest.mark.parametrize("name", PARTS)
+def test_a_part_of_another_kind_is_refused_before_anything_is_opened(name: str, build: Any) -> None:
+    """A part that cannot do its work is heard of at once, and not by a background task or the first value that is stored."""
+    part, instead = PARTS[name]
+    with pytest.raises(SettingsError, match=instead) as caught:
+        build(**{name: part})
+    assert name.removesuffix("s")[:6] in str(caught.value)
+    assert "hunter2" not in "".join(traceback.format_exception_only(caught.value))
+
+
+def test_a_url_in_place_of_the_settings_is_told_what_to_write() -> None:
+    """The first thing that people write, as other clients take it."""
+    with pytest.raises(SettingsError, match=r"Cache\(Settings\(redis_url=") as caught:
+        Cache("redis://:hunter2@cache")  # type: ignore[arg-type]
+    assert "hunter2" not in str(caught.value)
+
+
+async def test_a_policy_is_found_under_the_text_of_its_type(open_cache: Any) -> None:
+    """aio-libs/aiocache#633: a number and its text are one data type, also where policies are looked up."""
+    cache = await open_cache(policies={7: Policy(ttl=7.0)})
+    assert cache.policy("7").ttl_s == cache.policy(7).ttl_s == 7.0
+
+
+@pytest.mark.parametrize("value", [10**400, 10**5000, "9" * 5_000, b"x" * 5_000], ids=range(4))
+@pytest.mark.parametrize("name", ["memory_max_bytes", "ttl_default_s"])
+def test_no_value_of_a_setting_is_too_large_for_its_message(name: str, value: Any) -> None:
+    """A number of hundreds of digits is refused as a setting, and not with an OverflowError that names none."""
+    with pytest.raises(SettingsError, match=name) as caught:
+        Settings(**{name: value})
+    assert len(str(caught.value)) < 300
+    with pytest.raises(SettingsError):
+        Settings.from_env({f"ALACENA_{name.upper()}": "1" * 400})
+    with pytest.raises(ValueError, match="soft_timeout_s"):
+        Policy(soft_timeout_s=value)
+
+
+@pytest.mark.parametrize("url", [f"redis://h:{'1' * 5_000}", f"redis://h/{'1' * 5_000}"], ids=["port", "database"])
+def test_a_number_of_thousands_of_digits_in_a_url_is_a_fault_of_the_url(url: str) -> None:
+    with pytest.raises(SettingsError, match="number"):
+        Settings(redis_url=url)
+
+
+def test_a_key_in_place_of_the_supabase_url_is_not_shown() -> None:
+    """The-Vibe-Company/quivr#188: URL and key that do not fit are printed to see which is which, and the key is in the log."""
+    for url in ("sb_secret_hunter2", "eyJhbGciOi.hunter2", "https://user:hunter2@x.supabase.co/rest/v1"):
+        with pytest.raises(SettingsError) as caught:
+            SupabaseSettings(url=url)
+        assert "hunter2" not in str(caught.value)
+
+
+@pytest.mark.parametrize("keys", [{b"hunter2-" * 4: 1}, [b"hunter2-" * 4], {1: "hunter2-" * 4}, {1: b"hunter2-" * 4}])
+def test_a_keyring_that_was_written_the_wrong_way_round_shows_no_key(keys: Any) -> None:
+    with pytest.raises(UsageError) as caught:
+        Keyring(keys, current=b"hunter2-" * 4)  # type: ignore[arg-type]
+    assert "hunter2" not in str(caught.value)

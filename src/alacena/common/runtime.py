@@ -17,9 +17,10 @@ from typing import TYPE_CHECKING, Any
 
 from alacena.common.db import close_supabase_clients
 from alacena.constants import DEFAULT_TTL_MAPPING, TTL_STANDARD
-from alacena.engine.base.closing import Closing, Deadline, finish, take_apart
+from alacena.engine.base.closing import Closing, Deadline, closed_while_opening, finish, take_apart, wait_shared
 from alacena.engine.base.environment import SystemEnvironment
 from alacena.engine.base.errors import UsageError, WrongLoopError
+from alacena.engine.base.surroundings import outside
 from alacena.engine.loading.load import in_source
 
 if TYPE_CHECKING:
@@ -149,21 +150,30 @@ def configure(
         **settings: What `Settings` takes, such as ``redis_url``.
 
     Raises:
-        SettingsError: Settings are wrong; the message lists every one of them.
+        SettingsError: Settings or parts are wrong; the message lists every one of them.
         UsageError: The process-wide cache is open: ``await CacheManager.close()`` first.
     """
     from alacena.engine import Settings
+    from alacena.engine.api.given_parts import check_parts
 
     if PROCESS.loop is not None and PROCESS.loop.is_closed():
         PROCESS.abandon()
     if PROCESS.cache is not None or PROCESS.opening is not None:
         msg = "the process-wide cache is open: `await CacheManager.close()` before configure()"
         raise UsageError(msg)
+    by_type, observers = check_parts(
+        policies=policies,
+        observers=observers,
+        credentials=credentials,
+        environment=environment,
+        authority=authority,
+        keyring=keyring,
+    )
     PROCESS.set_up(
         Settings(**settings),
-        dict(policies or {}),
+        by_type,
         environment or SystemEnvironment(),
-        tuple(observers),
+        observers,
         authority=authority,
         keyring=keyring,
         credentials=credentials,
@@ -176,6 +186,7 @@ async def opened() -> Cache:
     A cache whose event loop has ended without closing it is let go of, and a new one is opened.
 
     Raises:
+        CacheClosedError: It was closed before it was open.
         WrongLoopError: It was opened, or is being opened, on another event loop that has not ended.
 
     Cancellation: a caller that goes does not stop the opening that others wait for.
@@ -191,13 +202,13 @@ async def opened() -> Cache:
             return PROCESS.closing.of  # the work that a closing waits for must not open another cache
         abandoned = PROCESS.abandon() if owner is not loop else None
         if PROCESS.opening is None:
-            PROCESS.opening = loop.create_task(_open(loop))
+            PROCESS.opening = outside(loop.create_task, _open(loop))
         opening = PROCESS.opening
     if abandoned is not None:
         _log.info("the process-wide cache is opened anew: the event loop that it was opened on has ended")
         # Outside of the lock: this waits, and a thread that wants the lock meanwhile would stand still with its loop.
         await abandoned.close()
-    return await asyncio.shield(opening)
+    return await wait_shared(opening, closed_while_opening)
 
 
 async def close(*, timeout_s: float = 5.0) -> None:
@@ -222,18 +233,19 @@ async def close(*, timeout_s: float = 5.0) -> None:
             PROCESS.abandon()
             await cache.close(timeout_s=timeout_s)
             return
-        # Before the closing begins: a new caller must not be given a cache that is being taken apart.
+        # Before the closing begins: a new caller must not be given a cache that is being taken apart. Its tasks are taken
+        # here and not in the closing's first step, before which a new caller may begin the next cache's.
         PROCESS.hold(None, None)
-        PROCESS.closing.begin(cache, _close(cache, timeout_s))
+        PROCESS.closing.begin(cache, _close(cache, tuple(PROCESS.tasks), timeout_s))
     # Also if no cache is held: an earlier close, whose caller was cancelled, may still be under way.
     await PROCESS.closing.wait()
 
 
-async def _close(cache: Cache, timeout_s: float) -> None:
-    # The tuple is taken now: a cache that is opened while this one closes has tasks of its own, which must run on.
-    tasks = partial(finish, tuple(PROCESS.tasks), 0.0)
+async def _close(cache: Cache, tasks: tuple[asyncio.Task[None], ...], timeout_s: float) -> None:
+    """Closes a cache with the tasks beside it; one that is opened meanwhile has tasks of its own, which must run on."""
     # The last one runs first: renewals and the watch, then the cache, then Supabase, which loads may still ask.
-    await take_apart((close_supabase_clients, partial(cache.close, timeout_s=timeout_s), tasks), Deadline(timeout_s))
+    steps = (close_supabase_clients, partial(cache.close, timeout_s=timeout_s), partial(finish, tasks, 0.0))
+    await take_apart(steps, Deadline(timeout_s))
 
 
 def own(work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
@@ -276,7 +288,8 @@ async def _open(loop: asyncio.AbstractEventLoop) -> Cache:
             keyring=PROCESS.keyring,
             credentials=PROCESS.credentials,
         )
-        await cache.open()
+        # As a block: a closing cancels this task, and the cache's own opening must not go on for nobody.
+        await cache.__aenter__()
         PROCESS.hold(cache, loop)
         own(_watch(cache))
     finally:

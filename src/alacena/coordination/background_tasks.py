@@ -6,8 +6,8 @@ import asyncio
 import logging
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
-from alacena.engine.base.closing import finish
-from alacena.engine.base.errors import AlacenaError, BackendError
+from alacena.engine.base.closing import finish, wait_shared
+from alacena.engine.base.errors import AlacenaError, BackendError, OutcomeUnknownError
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Coroutine
@@ -42,12 +42,17 @@ class BackgroundTasks:
         """Runs a step to its end.
 
         Cancellation: the caller leaves, the step goes on; ``undo`` then gets its result, or ``None`` if it failed.
+
+        Raises:
+            OutcomeUnknownError: A closing ended the step.
         """
         task = self._own(step)
         try:
             # Without the shield, a cancellation would end the step before the reply that says what is to be undone.
-            return await asyncio.shield(task)
-        except asyncio.CancelledError:
+            return await wait_shared(task, _closed)
+        except (asyncio.CancelledError, OutcomeUnknownError) as error:
+            if not isinstance(error, asyncio.CancelledError) and not task.cancelled():
+                raise  # The step's own.
             if undo is not None:
                 self._own(_undo(task, undo))
             raise
@@ -118,6 +123,10 @@ class BackgroundTasks:
                 await asyncio.wait(set(self._tasks), timeout=None if deadline is None else deadline.left_s())
         finally:
             await finish(tuple(self._tasks), 0.0)
+
+
+def _closed() -> OutcomeUnknownError:
+    return OutcomeUnknownError("the cache was closed before the answer came: it may or may not have been done")
 
 
 async def _quietly(step: Awaitable[Any]) -> None:

@@ -14,6 +14,7 @@ from alacena.engine.base.counts import Counts
 from alacena.engine.base.errors import (
     AlacenaError,
     BackendUnavailableError,
+    CacheClosedError,
     IdempotencyConflictError,
     InvalidKeyError,
     LimitExceededError,
@@ -146,7 +147,7 @@ class CoordinationContext:
                 unknown = error
                 if not script.idempotent or attempt == _ATTEMPTS:
                     raise
-            except BackendUnavailableError as error:
+            except (BackendUnavailableError, CacheClosedError) as error:
                 if unknown is None:
                     raise
                 raise unknown from error  # This attempt was not executed; an earlier one may have been.

@@ -12,7 +12,7 @@ import msgspec
 
 from alacena.coordination.coordination_keys import coordination_key
 from alacena.coordination.held_locks import HeldLock
-from alacena.coordination.trouble import ends_a_task
+from alacena.coordination.trouble import ends_a_task, watch_end
 from alacena.engine.base.errors import (
     AlacenaError,
     BackendError,
@@ -151,8 +151,8 @@ class Fleet:
         """Reports from now on, the first time after a period."""
         every_s = self._presence.every_s
         if every_s is not None:
-            self._task = asyncio.get_running_loop().create_task(self._run(every_s), name=TASK)
-            self._task.add_done_callback(self._on_end)
+            self._task = task = asyncio.get_running_loop().create_task(self._run(every_s), name=TASK)
+            watch_end(task, lambda: task is self._task, self._health, _PART)
 
     @property
     def name(self) -> str:
@@ -320,11 +320,6 @@ class Fleet:
 
     def _is_news(self, error: BaseException) -> bool:
         return self._health.report(_PART, f"this process is not seen by the others: {type(error).__name__}")
-
-    def _on_end(self, task: asyncio.Task[None]) -> None:
-        if task is self._task:
-            self._health.report(_PART, "has ended, though nobody ended it: close the cache and open it anew")
-            _log.error("the task %r has ended, though nobody ended it: close the cache and open it anew", TASK)
 
     async def _answer(self, packed: bytes) -> None:
         try:

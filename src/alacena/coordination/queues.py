@@ -9,6 +9,7 @@ from alacena.coordination.queue import Queue
 from alacena.coordination.ready_tenants import ReadyTenants, list_key
 from alacena.coordination.round_robin import AllTenants, SomeTenants
 from alacena.coordination.worker import Worker
+from alacena.engine.base.errors import TenantMismatchError
 from alacena.engine.base.scope import identifier
 
 if TYPE_CHECKING:
@@ -105,10 +106,17 @@ class Queues(PerTenant):
             grace_s: How long :meth:`Worker.stop` lets running handlers finish.
 
         Raises:
-            TenantMismatchError: The queue is another tenant's than these queues are bound to.
+            TenantMismatchError: A queue is another tenant's than these queues are bound to.
         """
         if isinstance(source, Queue):
             self._tenant(source.tenant_id)
+        elif isinstance(source, SomeTenants):
+            for tenant_id in source.tenant_ids:
+                self._tenant(tenant_id)
+        elif isinstance(source, AllTenants) and self.tenant_id is not None:
+            raise TenantMismatchError(
+                "the view", "of everybody", self.tenant_id, remedy="make the worker with the cache's own queues"
+            )
         return Worker(
             self._port,
             source,

@@ -119,6 +119,11 @@ class SomeTenants:
         self._queues = list(queues)
         self._at = 0
 
+    @property
+    def tenant_ids(self) -> list[str]:
+        """The tenants that it serves."""
+        return [queue.tenant_id for queue in self._queues]
+
     async def reserve(self, max_items: int = 1, *, visibility_s: float = 60.0, wait_s: float = 0.0) -> list[Item]:
         """Takes up to ``max_items``, one of each tenant in turn.
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from alacena.coordination.coordination_context import pause_s
 from alacena.coordination.taken import give_back
 from alacena.engine.base.errors import AlacenaError, BackendError, NotOwnerError, UsageError
+from alacena.engine.base.surroundings import Surroundings
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -77,9 +78,8 @@ class Worker:
         await cache.queues("ingestion", tenant_id=tenant_id).push(job, id=job["job_id"])
 
         async def ingest(item: Item) -> None:
-            async with Context(tenant_id=item.tenant_id):
-                response = await embed(item.value["chunks"])
-                await track_token_usage(..., idempotency_key=f"embed:{item.id}")
+            response = await embed(item.value["chunks"])
+            await track_token_usage(..., idempotency_key=f"embed:{item.id}")
 
         worker = cache.queues.worker(cache.queues.any("ingestion"), ingest, concurrency=8)
         asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, worker.stop)
@@ -87,6 +87,9 @@ class Worker:
 
     The same job may be handled again after its worker died: make what a handler does idempotent by ``item.id``, or
     fence it with ``item.attempt``. A lock of the job is not needed: a lease is one.
+
+    A handler runs for the item's tenant, whatever tenant the worker was started for, and for no agent or user. An item
+    of `SYSTEM_TENANT` belongs to nobody: its handler enters a `Context` of its own.
 
     A handler that returns acknowledges its item; one that raises gives it back after a growing delay, with the
     exception as the reason. Leases are lengthened in one command a queue for as long as handlers run; a handler whose
@@ -197,6 +200,8 @@ class Worker:
                 event.result()
 
     async def _handle(self, item: Item) -> None:
+        # The task inherited the tenant that the worker was started for, which may be another one than the item's.
+        Surroundings.work_for(item.tenant_id)
         done = self._handler(item)
         if inspect.isawaitable(done):
             await done

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 from alacena.coordination.trouble import Trouble, ends_a_task
 from alacena.engine.base.closing import finish
 from alacena.engine.base.errors import BackendError
+from alacena.engine.base.surroundings import outside
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -54,6 +55,7 @@ class Pending:
         self._count = count
         self._environment = environment
         self._kept: deque[Usage] = deque()
+        self._sent: Usage | None = None
         self._task: asyncio.Task[None] | None = None
         self._trouble = Trouble(
             "token usage is not counted",
@@ -76,9 +78,13 @@ class Pending:
             self._trouble.record(error)
         self._kept.append(usage)
         if len(self._kept) > MOST:
-            self._give_up(self._kept.popleft())
+            # The oldest that is not on its way: given up, one that is being sent would be counted and said to be lost.
+            oldest = 1 if self._kept[0] is self._sent else 0
+            self._give_up(self._kept[oldest])
+            del self._kept[oldest]
         if self._task is None:
-            self._task = asyncio.get_running_loop().create_task(self._work(), name="alacena: pending usage")
+            # For nobody: it counts what every tenant has used.
+            self._task = outside(asyncio.get_running_loop().create_task, self._work(), name="alacena: pending usage")
 
     def refuse(self, what: str, error: BaseException) -> None:
         """Takes note of a use that can never be counted."""
@@ -98,7 +104,7 @@ class Pending:
         """Counts what is kept, until that fails; returns the seconds to wait before it is worth trying again."""
         while self._kept:
             # Taken off only after the count: if this task is cancelled in between, close() still has the use.
-            usage = self._kept[0]
+            usage = self._sent = self._kept[0]
             try:
                 await self._count(usage)
             except BackendError as error:
@@ -107,10 +113,9 @@ class Pending:
                 if ends_a_task(error):
                     raise
                 self.refuse(f"{usage.tenant_id!r}, {usage.idempotency_key!r}: {usage.figures}", error)
-            # 1. The oldest use is sent. 2. Meanwhile one too many comes, and keep() gives the oldest up. 3. Another use
-            # is first now, and was never sent: it must not be taken off.
-            if self._kept and self._kept[0] is usage:
-                self._kept.popleft()
+            finally:
+                self._sent = None
+            self._kept.popleft()
         self._trouble.over()
         return 0.0
 

@@ -1,29 +1,10 @@
-"""For whom the running code works, as far as a source can know: asked of whoever keeps the ambient tenant."""
+"""The tenant of a source's call, which must be the one that the running code works for."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from alacena.engine.base.errors import TenantMismatchError
 from alacena.engine.base.scope import tenant_text
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-
-def _nobody() -> tuple[str | None, ...]:
-    return (None,)
-
-
-class Surroundings:
-    """The provider of the ambient tenant.
-
-    Attributes:
-        tenants: Returns the ambient tenant or ``None``; both where it may be one or the other. `alacena.common.context`
-            puts its own here when it is imported: sources stand below it and cannot ask it by name.
-    """
-
-    tenants: Callable[[], tuple[str | None, ...]] = staticmethod(_nobody)
+from alacena.engine.base.surroundings import Surroundings
 
 
 def check_tenant(tenant_id: str) -> str:

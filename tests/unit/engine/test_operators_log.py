@@ -23,7 +23,7 @@ from alacena.engine import (
 )
 from alacena.engine.base.events import Events
 from tests.unit.engine.scene import TENANT, play
-from tests.waiting import wait_for
+from tests.waiting import until, wait_for
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -135,7 +135,7 @@ async def test_a_dead_background_task_is_said(caplog: pytest.LogCaptureFixture, 
         await asyncio.wait((task,))
         await asyncio.sleep(0)
         assert "alacena: spilled usage" in cache.guarantee()["faults"]
-    assert said(caplog, "has ended, though nobody ended it") == ["ERROR"]
+        await until(lambda: said(caplog, "has ended, though nobody ended it") == ["ERROR"])
 
 
 async def test_loads_are_told_of(caplog: pytest.LogCaptureFixture) -> None:

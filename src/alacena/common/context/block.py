@@ -15,10 +15,13 @@ from alacena.common.context.vars import (
     TENANT,
     USER,
     check_id,
+    is_valid_tenant_id,
     note_reader,
     require_tenant,
 )
 from alacena.engine.base.errors import TenantMismatchError
+from alacena.engine.base.scope import SYSTEM_TENANT
+from alacena.engine.base.surroundings import Surroundings
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -241,6 +244,21 @@ class Context(LoadAccess):
         frame = _FRAMES.get()
         if frame is not None and frame.owner is self and not frame.inside:
             variable.set(value)
+
+
+def _work_for(tenant_id: str) -> None:
+    """Makes the running task work for a tenant until it ends, as if nobody had started it.
+
+    What belongs to nobody (`SYSTEM_TENANT`) has no tenant to work for: such work enters a `Context` of its own.
+    """
+    for variable in FIELDS.values():
+        variable.set(None)
+    _FRAMES.set(None)
+    if tenant_id != SYSTEM_TENANT and is_valid_tenant_id(tenant_id):
+        TENANT.set(tenant_id)
+
+
+Surroundings.work_for = staticmethod(_work_for)
 
 
 def _found(name: str, own: OptionalId, variable: Field, validate: bool) -> OptionalId:

@@ -12,8 +12,8 @@ from alacena.common.context.generators import GeneratorValue, ambient, possible
 from alacena.constants import NIL_TENANT_ID
 from alacena.engine.base.errors import InvalidKeyError, MissingTenantError, TenantMismatchError, UsageError
 from alacena.engine.base.scope import identifier, tenant_text
+from alacena.engine.base.surroundings import Surroundings
 from alacena.engine.loading.load import LOAD
-from alacena.sources.surroundings import Surroundings
 
 OptionalId: TypeAlias = str | None
 Field: TypeAlias = ContextVar[str | GeneratorValue | None]
@@ -27,7 +27,7 @@ USER: Final[Field] = ContextVar("alacena.user_id", default=None)
 ambient_tenant: Final = TENANT.get
 """The ambient tenant as it was set. Every hit in memory asks, so it is bound once."""
 
-# alacena.sources lies below this package and must not import it, so it is told here how to ask for the tenant.
+# The layers below this package must not import it, so they are told here how to ask for the tenant.
 Surroundings.tenants = staticmethod(lambda: possible(TENANT.get()))
 
 FIELDS: Final[dict[str, Field]] = {

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import math
 import os
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from alacena.engine.base.errors import SettingsError
+from alacena.engine.base.ttl import is_finite, shown
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -44,16 +44,17 @@ class SupabaseSettings:
     def _wrong_url(self) -> str | None:
         if self.url is None:
             return None
-        if not self.url.startswith(("http://", "https://")):
-            return f"the Supabase URL must start with https:// (or http://): {self.url!r}"
+        # Neither message quotes it: where the variables of URL and key were swapped, this is the key.
+        if not isinstance(self.url, str) or not self.url.startswith(("http://", "https://")):
+            return "the Supabase URL must start with https:// (or http://): see whether the URL and a key were swapped"
         if self.url.rstrip("/").endswith("/v1"):
-            return f"the Supabase URL is the project's, without /rest/v1: {self.url!r}"
+            return "the Supabase URL is the project's, without /rest/v1: leave that out"
         return None
 
     def _wrong_timeout(self) -> str | None:
-        if self.timeout_s > 0 and math.isfinite(self.timeout_s):
+        if is_finite(self.timeout_s) and self.timeout_s > 0:
             return None
-        return f"timeout_s must be a positive number of seconds: {self.timeout_s!r}"
+        return f"timeout_s must be a positive number of seconds: {shown(self.timeout_s)}"
 
     def or_from(self, environ: Mapping[str, str] = os.environ) -> SupabaseSettings:
         """Returns these settings, with what is not known filled in from the environment.

@@ -8,17 +8,18 @@ from typing import TYPE_CHECKING, Self
 
 from alacena.engine.api.assembly import Parts, assemble
 from alacena.engine.api.entry_verbs import NO_PARTS
+from alacena.engine.api.given_parts import check_parts
 from alacena.engine.api.loop_guard import LoopGuard, peek_no_entry, peek_nothing
 from alacena.engine.api.tenant import Tenant
 from alacena.engine.api.verbs import Verbs
-from alacena.engine.base.closing import Closing, finish
-from alacena.engine.base.credentials import check_credentials
+from alacena.engine.base.closing import Closing, closed_while_opening, finish, wait_shared
 from alacena.engine.base.environment import SystemEnvironment
 from alacena.engine.base.errors import CacheClosedError, InvalidKeyError, WrongLoopError
 from alacena.engine.base.events import Events
 from alacena.engine.base.policy import Policy
 from alacena.engine.base.scope import Scope, identifier, make_scope
 from alacena.engine.base.settings import Settings
+from alacena.engine.base.surroundings import outside
 from alacena.engine.loading.load import in_source
 from alacena.engine.reading.load_runner import consume
 
@@ -57,6 +58,9 @@ class Cache(Verbs):
             change. An object with ``async def get_credentials_async()``, which returns ``(password,)`` or
             ``(user, password)``, as those for redis-py do. If it fails, connecting is tried again.
 
+    Raises:
+        SettingsError: A part is of another kind; the message names each, and what to write instead.
+
     Attributes:
         settings: How it is set up.
         environment: Time and chance.
@@ -75,14 +79,22 @@ class Cache(Verbs):
         keyring: Keyring | None = None,
         credentials: CredentialProvider | None = None,
     ) -> None:
+        self._policies, observers = check_parts(
+            settings=settings,
+            policies=policies,
+            observers=observers,
+            credentials=credentials,
+            environment=environment,
+            authority=authority,
+            keyring=keyring,
+        )
         self.settings = settings or Settings()
         self.environment: Environment = environment or SystemEnvironment()
         self._events = Events(observers, self.environment.now)
-        self._policies = dict(policies or {})
         self._default_policy = Policy(ttl=self.settings.ttl_default_s)
         self._authority = authority
         self._keyring = keyring
-        self._credentials = check_credentials(credentials)
+        self._credentials = credentials
         self._parts: Parts | None = None
         self._opening: asyncio.Task[None] | None = None
         self._closing: Closing[Parts] = Closing()
@@ -101,6 +113,7 @@ class Cache(Verbs):
         Opening twice is no error.
 
         Raises:
+            CacheClosedError: It was closed before it was open.
             ServerReplyError: The server refuses us (wrong password, wrong database).
             SettingsError: The URL is wrong, or an extra that it needs is not installed.
             WrongLoopError: It is open on another event loop.
@@ -109,10 +122,10 @@ class Cache(Verbs):
             loop = asyncio.get_running_loop()
             # An opening on a loop that has ended will never be done.
             if self._opening is None or self._opening.get_loop() is not loop:
-                self._opening = loop.create_task(self._open())
+                self._opening = outside(loop.create_task, self._open())
                 self._opening.add_done_callback(consume)
             # Several callers may open at once: one that is cancelled must not end the opening of the others.
-            await asyncio.shield(self._opening)
+            await wait_shared(self._opening, closed_while_opening)
         self._open_parts()
         return self
 
@@ -167,7 +180,13 @@ class Cache(Verbs):
         await self._closing.wait()
 
     async def __aenter__(self) -> Self:
-        return await self.open()
+        try:
+            return await self.open()
+        except BaseException:
+            # Nobody leaves a block that was not entered, and an opening whose caller was cancelled goes on: it would be
+            # open for nobody, to the end of the loop.
+            await self.close(timeout_s=0.0)
+            raise
 
     async def __aexit__(self, *_: object) -> None:
         await self.close()

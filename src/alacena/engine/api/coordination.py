@@ -15,7 +15,7 @@ from alacena.coordination.lists import Lists
 from alacena.coordination.locks import Locks
 from alacena.coordination.queues import Queues
 from alacena.coordination.sets import Sets
-from alacena.coordination.trouble import Trouble, ends_a_task
+from alacena.coordination.trouble import Trouble, ends_a_task, watch_end
 from alacena.engine.base.closing import Deadline, finish, take_apart
 from alacena.engine.base.errors import BackendUnavailableError
 from alacena.ledger.ledger import Ledger
@@ -75,18 +75,11 @@ class Coordination:
         if self._spill is not None:
             self._background.append(loop.create_task(self._drain(), name=_DRAIN))
         for task in self._background:
-            task.add_done_callback(self._on_end)
+            # A desk that was closed has none left.
+            watch_end(task, partial(self._is_listed, task), self._health, task.get_name())
 
-    def _on_end(self, task: asyncio.Task[object]) -> None:
-        if task in self._background:  # A desk that was closed has none left.
-            fault = "has ended, though nobody ended it: close the cache and open it anew"
-            if self._health.report(task.get_name(), fault):
-                error = None if task.cancelled() else task.exception()
-                _log.error(
-                    "the task %r has ended, though nobody ended it: close the cache and open it anew",
-                    task.get_name(),
-                    exc_info=error,
-                )
+    def _is_listed(self, task: asyncio.Task[object]) -> bool:
+        return task in self._background
 
     async def _drain(self) -> None:
         while True:
@@ -130,7 +123,7 @@ class Coordination:
         Cancellation: everything is cancelled at once.
         """
         deadline = deadline or Deadline(5.0)
-        # Emptied first: `_on_end` takes a task that is still listed for one that nobody ended.
+        # Emptied first: `watch_end` takes a task that is still listed for one that nobody ended.
         background, self._background = self._background, []
         if self._relay is not None:
             self._relay.stop()

@@ -6,6 +6,8 @@ import asyncio
 import logging
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
+from alacena.engine.base.errors import CacheClosedError
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Iterable, Sequence
 
@@ -69,6 +71,28 @@ class Closing(Generic[T]):
         if self._task is not None and self.is_here:
             # One caller of close() who gives up must not stop the closing that the others wait for.
             await asyncio.shield(self._task)
+
+
+async def wait_shared(step: asyncio.Future[T], ended: Callable[[], Exception]) -> T:
+    """Waits for a step that goes on without its caller: others wait for it too, or it must come to its end.
+
+    Args:
+        step: The step.
+        ended: Makes the error to raise if the step itself was cancelled, as a closing does with what is left.
+    """
+    try:
+        return await asyncio.shield(step)
+    except asyncio.CancelledError:
+        here = asyncio.current_task()
+        # A caller that nobody cancelled must not end like one that was: its own caller would take that for an order.
+        if step.cancelled() and not (here is not None and here.cancelling()):
+            raise ended() from None
+        raise
+
+
+def closed_while_opening() -> CacheClosedError:
+    """Returns the error of an opening that a closing ended."""
+    return CacheClosedError("the cache was closed while it was being opened: open it again")
 
 
 async def finish(tasks: Iterable[asyncio.Future[Any]], timeout_s: float | None) -> None:

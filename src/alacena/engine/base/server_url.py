@@ -103,6 +103,8 @@ _ANSWERS: Final[Mapping[str, bool]] = {"true": True, "yes": True, "1": True, "fa
 
 _ENCODE: Final = "percent-encode the password (urllib.parse.quote(password, safe=''))"
 _NO_HOST: Final = re.compile(r"[\s\[\]{}()<>$\"'`\\^|]")
+_NUMBER: Final = re.compile(r"[0-9]{1,9}")
+"""Of as many digits as a port or a database may have: Python reads no number of thousands of digits."""
 _CONTROL: Final = re.compile(r"[\x00-\x20\x7f]")
 
 
@@ -286,7 +288,7 @@ class _Reading:
         # Said before the port is looked at: "${HOST}:6379" has a port and is a variable that nobody filled in.
         elif not closing and _NO_HOST.search(text):
             self.faults.append("an address is no host name (an unexpanded variable?): write host:port")
-        elif colon and not (port.isascii() and port.isdecimal() and int(port) < 65_536):
+        elif colon and not (_NUMBER.fullmatch(port) and int(port) < 65_536):
             self.faults.append(
                 "the port of an address is no number up to 65535: write host:port, and [::1]:6379 for IPv6; if there is "
                 f"a password before it, {_ENCODE}"
@@ -298,7 +300,7 @@ class _Reading:
         return "", 0
 
     def _number(self, text: str) -> int:
-        if text.isascii() and text.isdecimal():
+        if _NUMBER.fullmatch(text):
             return int(text)
         self.faults.append("its database is no number: write it as in redis://host:6379/0")
         return 0

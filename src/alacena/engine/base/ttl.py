@@ -23,6 +23,7 @@ UNSET: Final = Unset.UNSET
 """Left out, as distinct from ``None``: "the default of the data type" against "never expires"."""
 
 _ORDINARY_S: Final = 1e18
+_MOST_SHOWN: Final = 80
 
 Ttl: TypeAlias = float | timedelta | None
 """Seconds, or a ``timedelta``; ``None`` never expires."""
@@ -59,6 +60,21 @@ def real_number(value: object) -> float | None:
     except OverflowError:
         # A whole number too large for a float is still a time: for ever, as infinity is.
         return math.copysign(math.inf, -1 if value < 0 else 1)
+
+
+def is_finite(value: object) -> bool:
+    """Returns whether this is a number that a float can hold, and neither infinite nor NaN."""
+    number = real_number(value)
+    return number is not None and math.isfinite(number)
+
+
+def shown(value: object) -> str:
+    """Returns a value for a message: short, whatever it is."""
+    try:
+        words = repr(value)
+    except Exception:  # noqa: BLE001 - an integer of too many digits has none, and a class of the application's may fail
+        return f"a {type(value).__name__} that cannot be shown"
+    return words if len(words) <= _MOST_SHOWN else f"{words[:_MOST_SHOWN]}..."
 
 
 def checked(ttl: TtlOrUnset) -> TtlOrUnset:

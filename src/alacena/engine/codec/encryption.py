@@ -11,6 +11,7 @@ tenant has had that many entries written.
 from __future__ import annotations
 
 from collections import OrderedDict
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Final
 
 from alacena.engine.base.environment import SystemEnvironment
@@ -18,8 +19,6 @@ from alacena.engine.base.errors import UsageError
 from alacena.engine.codec.faults import EntryError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
     from alacena.engine.base.environment import Environment
 
 NONE: Final = 0
@@ -52,14 +51,25 @@ class Keyring:
     """
 
     def __init__(self, keys: Mapping[int, bytes], current: int, environment: Environment | None = None) -> None:
+        # Of a mapping that was written the wrong way round, the ids are the keys: only an id that is a number is shown.
+        if not isinstance(keys, Mapping) or not all(type(key_id) is int for key_id in keys):
+            raise UsageError(
+                f"the master keys must be a mapping of ids, whole numbers, to keys of {_MASTER_BYTES} bytes, as in "
+                f"{{1: secrets.token_bytes({_MASTER_BYTES})}}"
+            )
         for key_id, master in keys.items():
-            if not 0 < key_id <= _MAX_KEY_ID or len(master) != _MASTER_BYTES:
+            if (
+                not 0 < key_id <= _MAX_KEY_ID
+                or not isinstance(master, bytes | bytearray)
+                or len(master) != _MASTER_BYTES
+            ):
                 raise UsageError(
                     f"Master key {key_id!r} is refused: ids go from 1 to {_MAX_KEY_ID}, "
                     f"keys have {_MASTER_BYTES} random bytes (secrets.token_bytes({_MASTER_BYTES}))."
                 )
         if current not in keys:
-            raise UsageError(f"The current key {current!r} is not among the keys given: {sorted(keys)}.")
+            named = repr(current) if type(current) is int else "(not an id)"
+            raise UsageError(f"The current key {named} is not among the keys given: {sorted(keys)}.")
         self.current: Final = current
         # A copy: a key that the caller adds to its own mapping later would not have been checked.
         self._keys: Final = dict(keys)

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
-from alacena.engine.base.errors import BackendError, EncodeError, InvalidKeyError
+from alacena.engine.base.closing import wait_shared
+from alacena.engine.base.errors import BackendError, CacheClosedError, EncodeError, InvalidKeyError
 from alacena.engine.base.events import Invalidated
 from alacena.engine.base.lineage import made_from
 from alacena.engine.base.remote_tier import Ended
@@ -307,7 +308,10 @@ class Writer:
             burst.add(groups, entries)
         assert burst.sent is not None
         # A caller that leaves must not stop the removal: others of the same turn wait for it.
-        ended = await asyncio.shield(burst.sent)
+        try:
+            ended = await wait_shared(burst.sent, _closed)
+        except CacheClosedError as error:
+            ended, burst.error = None, BackendError(str(error))
         if ended is None:
             witness = entries[0] if entries else self._keys.entry(data_type or "any", "any", scope)
             self._tiers.report_failure("invalidate", witness, burst.error or BackendError())
@@ -355,7 +359,8 @@ class Writer:
         finally:
             # The end runs in a task of the cache's: unless told whose block this is, it bars that task's next `set`.
             after = self._after_write(scope, groups, entries, token, asyncio.current_task())
-            await asyncio.shield(self._flights.own(after))
+            with suppress(CacheClosedError):  # As if the server were away: the hold outlives this process.
+                await wait_shared(self._flights.own(after), _closed)
 
     async def _hold(self, entries: Sequence[EntryKey], generations: Sequence[str], hold_s: float) -> bytes | None:
         try:
@@ -395,3 +400,7 @@ class Writer:
 
 async def _do_nothing() -> None:
     """Does nothing: there is nothing to end."""
+
+
+def _closed() -> CacheClosedError:
+    return CacheClosedError("the cache was closed before the server confirmed it")

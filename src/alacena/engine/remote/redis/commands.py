@@ -164,6 +164,7 @@ _LASTING_WORDS: Final = (
     "invalid password",
     "without any password configured",
     "does not speak resp3",
+    "one node of a cluster",
     "unknown command",
 )
 

@@ -54,7 +54,7 @@ async def open_redis(
             endpoint,
             environment=environment,
             hooks=hooks,
-            settings=LinkSettings(pace=pace, role="master"),
+            settings=LinkSettings(pace=pace, role="master", has_all=endpoint.kind == "standalone"),
             on_slots_moved=nodes.on_slots_moved,
         )
 

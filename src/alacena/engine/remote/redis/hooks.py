@@ -65,6 +65,7 @@ class LinkSettings:
         pace: When to connect, and how often the heart beats.
         beat_timeout_s: For the answer to the default heartbeat.
         role: What the server must be (``"master"``); ``None`` takes any.
+        has_all: Whether the server must have every key: one node of several is refused.
         retry: Pauses between repeats of a command.
         limits: Of each connection.
     """
@@ -72,6 +73,7 @@ class LinkSettings:
     pace: Pace = field(default_factory=Pace)
     beat_timeout_s: float = 2.0
     role: str | None = None
+    has_all: bool = False
     retry: RetryBackoff = field(default_factory=lambda: RetryBackoff(base_s=0.005, cap_s=0.25))
     limits: WireLimits = field(default_factory=WireLimits)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import re
 from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
@@ -235,6 +236,7 @@ class Link:
             await self._opener(lambda: connection, cast("Address", self.address), self._access)
             self.greeting = await greet(connection, self._access, timeout_s=self.settings.pace.connect_timeout_s)
             self._check_role()
+            await self._check_completeness(connection)
             await self.hooks.prepare(self, connection)
             # It may have been lost behind the last reply, when nobody was told of losses yet. From here to `_rise`
             # nothing is awaited.
@@ -247,6 +249,21 @@ class Link:
     def _check_role(self) -> None:
         if self.settings.role not in (None, self.greeting.role):
             raise BackendUnavailableError(f"{self.address} is a {self.greeting.role}, not the {self.settings.role}")
+
+    async def _check_completeness(self, connection: Connection) -> None:
+        """Refuses one node of a cluster that has several: it would refuse most keys, each at its first use."""
+        if not self.settings.has_all or self.greeting.mode != "cluster":
+            return
+        try:
+            said = await connection.call("CLUSTER", "INFO", timeout_s=self.settings.pace.connect_timeout_s)
+        except ServerReplyError:
+            return  # It does not say: then each refusal speaks for itself.
+        size = re.search(rb"cluster_size:(\d+)", said) if isinstance(said, bytes) else None
+        if size is not None and int(size[1]) > 1:
+            raise ServerReplyError(
+                f"ERR the server is one node of a cluster of {int(size[1])}, and has a part of the keys: write "
+                "redis+cluster:// in its URL, and rediss+cluster:// for TLS"
+            )
 
     def _rise(self, connection: Connection) -> None:
         # Not earlier: a refusal or a loss during the preparation fails the attempt, and is told as that.

@@ -6,7 +6,7 @@ import asyncio
 from functools import partial
 from typing import TYPE_CHECKING, Any, Protocol, TypeAlias, TypeVar, cast
 
-from alacena.engine.base.errors import BackendError, BackendUnavailableError, ServerReplyError
+from alacena.engine.base.errors import BackendError, BackendUnavailableError, CacheClosedError, ServerReplyError
 from alacena.engine.base.keys import escape
 from alacena.engine.base.remote_tier import Ended
 from alacena.engine.remote.redis.commands import Remedy, is_forbidden, remedy
@@ -256,9 +256,12 @@ class Removals:
         while self.debts:
             await asyncio.sleep(pause_s * (0.5 + self._environment.random()))
             pause_s = min(pause_s * 2, _LONGEST_RETRY_S)
-            await self._pay_all()
-            if self.debts.owes_everything:
-                await self._pay_everything()
+            try:
+                await self._pay_all()
+                if self.debts.owes_everything:
+                    await self._pay_everything()
+            except CacheClosedError:  # There is no connection left, and nobody who could read what is barred.
+                return
 
     async def _pay_all(self) -> None:
         """Tries to pay what is owed, each at its node; one that refuses or keeps silent is asked no more this time."""

@@ -5,7 +5,13 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, Any, Protocol
 
-from alacena.engine.base.errors import BackendError, BackendUnavailableError, OutcomeUnknownError, ServerReplyError
+from alacena.engine.base.errors import (
+    BackendError,
+    BackendUnavailableError,
+    CacheClosedError,
+    OutcomeUnknownError,
+    ServerReplyError,
+)
 from alacena.engine.remote.redis.commands import Remedy, classify, remedy
 
 if TYPE_CHECKING:
@@ -77,6 +83,10 @@ async def persist(
                 if unknown is not None and _not_executed(error):
                     raise unknown from error
                 raise
+        except CacheClosedError as closed:
+            if unknown is not None:
+                raise unknown from closed
+            raise
         attempt += 1
         asked.counters.retries += 1
 
@@ -92,7 +102,12 @@ async def _again_soon(
     if loop.time() + pause_s >= deadline:
         return False
     await asyncio.sleep(pause_s)
-    return await asked.wait_up(timeout_s=deadline - loop.time())
+    try:
+        return await asked.wait_up(timeout_s=deadline - loop.time())
+    except (
+        CacheClosedError
+    ):  # Then the attempt that was made is what the caller must hear of: it may have been executed.
+        return False
 
 
 def _not_executed(error: BackendError) -> bool:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, TypeAlias, cast
+from typing import TYPE_CHECKING, Any, Final, TypeAlias, cast
 
 from alacena.engine.base.errors import ServerReplyError
 from alacena.engine.remote.redis.wire.connection import Connection
@@ -14,6 +14,8 @@ if TYPE_CHECKING:
 
     from alacena.engine.remote.redis.endpoint import Address, ServerAccess
     from alacena.engine.remote.redis.wire.command import Command, Reply
+
+_NO_RESP3: Final = "the server does not speak RESP3: Redis 6 or newer, or Valkey, is needed"
 
 Opener: TypeAlias = "Callable[[Callable[[], asyncio.Protocol], Address, ServerAccess], Awaitable[object]]"
 """Opens a transport for the protocol that the factory makes; a simulation brings its own."""
@@ -104,10 +106,15 @@ async def ask_once(
 def _read_greeting(replies: list[Reply]) -> Greeting:
     for reply in replies:
         if isinstance(reply, ServerReplyError):
+            words = str(reply).lower()
+            # Old servers say unknown, proxies such as Envoy unsupported.
+            is_strange = reply is replies[0] and ("unknown command" in words or "unsupported" in words)
+            if is_strange or reply.code == "NOPROTO":
+                raise ServerReplyError(f"ERR {_NO_RESP3} ({reply})") from reply
             raise reply
     # An answer in RESP2 is a list: no push can ever come over such a connection.
     if not isinstance(replies[0], dict):
-        raise ServerReplyError("ERR the server does not speak RESP3: Redis 6 or newer, or Valkey, is needed")
+        raise ServerReplyError(f"ERR {_NO_RESP3}")
     return Greeting.read(cast("dict[bytes, Any]", replies[0]))
 
 

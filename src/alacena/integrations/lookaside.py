@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+from collections import deque
 from contextlib import contextmanager
 from contextvars import Context, ContextVar
 from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
-from weakref import WeakKeyDictionary, WeakSet, finalize
+from weakref import WeakKeyDictionary, WeakSet, WeakValueDictionary, finalize
 
 from alacena.engine import UNSET, Cache, Claim, LoadTimeoutError, Reading, Scope, TtlOrUnset
 from alacena.integrations.open_claims import note_claim
@@ -114,6 +115,9 @@ class LookAside:
     def __init__(self, access: Access, data_type: str) -> None:
         self._access = access
         self._data_type = data_type
+        self._noted: WeakValueDictionary[tuple[Scope, str], _Miss] = WeakValueDictionary()
+        # A reading keeps nobody waiting, so it may outlive the context that noted it: the store may come later.
+        self._readings: deque[_Miss] = deque(maxlen=_MOST_NOTED)
 
     async def look(self, ids: Sequence[str], scope: Scope, *, document_ids: Iterable[str] = ()) -> dict[str, Any]:
         """Returns the values that are there, by id.
@@ -151,6 +155,39 @@ class LookAside:
             )
         finally:
             self._note(scope, misses)
+
+    async def peek(self, ids: Sequence[str], scope: Scope) -> dict[str, Any]:
+        """Returns the values that are there, and waits for nobody: a miss only notes when it was.
+
+        For a look-up whose task is not the one that stores, and may end long before.
+
+        Cost: 1 round trip a node, and one more if something is missing.
+        """
+        held, misses = self._held(ids, scope), dict[str, _Miss]()
+        try:
+            return await self._access.call(lambda cache: self._peek(cache, ids, scope, held, misses))
+        finally:
+            self._note(scope, misses)
+
+    def peek_now(self, ids: Sequence[str], scope: Scope, name: str) -> dict[str, Any]:
+        """As `peek`, from sync code; ``name`` is what the caller called."""
+        held, misses = self._held(ids, scope), dict[str, _Miss]()
+        try:
+            return self._access.call_now(lambda cache: self._peek(cache, ids, scope, held, misses), name)
+        finally:
+            self._note(scope, misses)
+
+    def adopt(self, resource_id: str, scope: Scope) -> bool:
+        """Takes over the note of a look-up, for code that stores outside of the context in which it looked.
+
+        Returns:
+            Whether there is one. Without it nothing tells what was invalidated since the look-up.
+        """
+        miss = self._noted.get((scope, resource_id))
+        if miss is None or miss.is_taken:
+            return False
+        _NOTES.set(_NOTES.get().add({(self, scope, resource_id): miss}))
+        return True
 
     async def store(self, resource_id: str, value: Any, scope: Scope, **options: Any) -> bool:
         """Stores one value; ``ttl``, ``tags`` and ``document_ids`` as for `Cache.set`. Returns whether it was stored."""
@@ -229,11 +266,23 @@ class LookAside:
                 misses[one] = _Miss(claim, cache)
             elif claim.value is not None:
                 found[one] = claim.value
-        left = set(ids) - set(found) - set(misses)
-        if left:
-            async with cache.reading(scope, document_ids=documents, data_types=(self._data_type,)) as reading:
-                misses.update(dict.fromkeys(left, _Miss(reading, cache)))
+        await self._read(cache, set(ids) - set(found) - set(misses), scope, misses, documents)
         return found
+
+    async def _peek(
+        self, cache: Cache, ids: Sequence[str], scope: Scope, held: set[str], misses: dict[str, _Miss]
+    ) -> dict[str, Any]:
+        found = await cache.get_many(self._data_type, ids, scope)
+        # Of two look-ups of this code the earlier one counts: what it stores may have been made after the first.
+        await self._read(cache, set(ids) - set(found) - held, scope, misses)
+        return found
+
+    async def _read(
+        self, cache: Cache, ids: set[str], scope: Scope, misses: dict[str, _Miss], documents: Sequence[str] = ()
+    ) -> None:
+        if ids:
+            async with cache.reading(scope, document_ids=documents, data_types=(self._data_type,)) as reading:
+                misses.update({one: _Miss(reading, cache) for one in ids})
 
     async def _store(
         self,
@@ -268,11 +317,23 @@ class LookAside:
         if misses:
             _NOTES.set(_NOTES.get().add({(self, scope, one): miss for one, miss in misses.items()}))
             _watch_task(misses.values())
+            self._offer(scope, misses)
             misses.clear()  # futures keep what a bridge was called with until the garbage is collected
+
+    def _offer(self, scope: Scope, misses: Mapping[str, _Miss]) -> None:
+        """Lets `adopt` find the misses; of several of one entry the earliest, which is right for each of them."""
+        self._readings.extend(miss for miss in misses.values() if miss.reading is not None)
+        for one, miss in misses.items():
+            earlier = self._noted.get((scope, one))
+            if earlier is None or earlier.is_taken or not (earlier.is_open or earlier.reading is not None):
+                self._noted[scope, one] = miss
 
     @staticmethod
     def _holds_others(own: Sequence[_Miss]) -> bool:
         return any(miss.is_open for miss in _NOTES.get().misses.values() if miss not in own)
+
+    def _held(self, ids: Sequence[str], scope: Scope) -> set[str]:
+        return {one for one in ids if self.holds(one, scope)}
 
     def _own(self, ids: Sequence[str], scope: Scope) -> list[_Miss]:
         """Returns the misses of these ids that this code holds already: it asks again, so it has not stored."""

@@ -11,6 +11,8 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
 from weakref import WeakKeyDictionary, WeakSet, WeakValueDictionary, finalize
 
+from alacena.common.context import get_current_tenant_id
+from alacena.common.context.block import ON_LEAVE
 from alacena.engine import UNSET, Cache, Claim, LoadTimeoutError, Reading, Scope, TtlOrUnset
 from alacena.integrations.open_claims import note_claim
 
@@ -30,13 +32,15 @@ class _Miss:
 
     It is held by nothing but the contexts that may still store with it. So a claim is closed when the last of them is
     gone: the model failed, or the answer was none to keep, and those who wait must not wait for it. It is closed too when
-    the task that missed is over: somebody may keep that task, and with it its context, as `asyncio.gather` does.
+    the task that missed is over: somebody may keep that task, and with it its context, as `asyncio.gather` does. Sync code
+    has no task, and the context of its thread stays: there it is closed when the block of the tenant is left.
     """
 
     def __init__(self, given: Claim | Reading, cache: Cache) -> None:
         self.claim: Claim | None = None
         self.reading: Reading | None = None
         self.is_taken = False  # for a store: the end of the task that missed no longer ends it
+        self.is_of_sync_code = False
         if isinstance(given, Reading):
             self.reading = given
             return
@@ -84,9 +88,9 @@ class _Notes:
         surplus = max(0, len(noted) - max(_MOST_NOTED, len(misses)))
         return _Notes(dict(list(noted.items())[surplus:]), self.is_partial or surplus > 0)
 
-    def without(self, key: _Key) -> _Notes:
-        """Returns these notes but one."""
-        return _Notes({other: miss for other, miss in self.misses.items() if other != key}, self.is_partial)
+    def without(self, *keys: _Key) -> _Notes:
+        """Returns these notes but some."""
+        return _Notes({other: miss for other, miss in self.misses.items() if other not in keys}, self.is_partial)
 
 
 _NOTHING: Final = _Notes()
@@ -100,7 +104,8 @@ class LookAside:
 
     A miss claims its entry: others who look it up meanwhile, here and in other processes, wait for what is stored, and
     what was invalidated since the miss is not stored. A claim ends when it is used, when the task that missed ends
-    without having stored, when it looks again, and after the type's ``hard_timeout_s``.
+    without having stored, or for sync code the block of its tenant, when it looks again, and after the type's
+    ``hard_timeout_s``.
 
     A caller that holds a claim from an earlier look-up does not wait for another, as two could wait for each other. Nor
     does sync code on the thread of an event loop, which may be the one that the other runs on. Such a miss notes when it was, and
@@ -318,6 +323,8 @@ class LookAside:
             _NOTES.set(_NOTES.get().add({(self, scope, one): miss for one, miss in misses.items()}))
             _watch_task(misses.values())
             self._offer(scope, misses)
+            for miss in misses.values():
+                miss.is_of_sync_code = not _is_on_a_loop()
             misses.clear()  # futures keep what a bridge was called with until the garbage is collected
 
     def _offer(self, scope: Scope, misses: Mapping[str, _Miss]) -> None:
@@ -371,6 +378,22 @@ def _is_on_a_loop() -> bool:
     except RuntimeError:
         return False
     return True
+
+
+def _leave_block() -> None:
+    """Gives up what sync code looked up for a tenant for whom it no longer works, and has not stored."""
+    notes = _NOTES.get()
+    if not notes.misses or _is_on_a_loop():
+        return
+    tenant_id = get_current_tenant_id()
+    left = {key: miss for key, miss in notes.misses.items() if miss.is_of_sync_code and key[1].tenant_id != tenant_id}
+    if left:
+        _NOTES.set(notes.without(*left))
+        for miss in left.values():
+            miss.give_up()
+
+
+ON_LEAVE.append(_leave_block)
 
 
 def _watch_task(misses: Iterable[_Miss]) -> None:

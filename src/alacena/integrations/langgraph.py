@@ -117,7 +117,7 @@ class NodeCache(BaseCache[ValueT]):
 
     async def aset(self, pairs: Mapping[FullKey, tuple[ValueT, int | None]]) -> None:
         """Keeps values, each for its seconds; ``None``: for ever."""
-        for name, scope, written, options in self._kept(pairs):
+        for name, scope, written, options in self._write_values(pairs):
             await self._steps.store(name, written, scope, **options)
 
     async def aclear(self, namespaces: Sequence[Namespace] | None = None) -> None:
@@ -134,7 +134,7 @@ class NodeCache(BaseCache[ValueT]):
 
     def set(self, pairs: Mapping[FullKey, tuple[ValueT, int | None]]) -> None:
         """As `aset`, over a bridge."""
-        for name, scope, written, options in self._kept(pairs):
+        for name, scope, written, options in self._write_values(pairs):
             self._steps.store_now(name, written, scope, "NodeCache.set", **options)
 
     def clear(self, namespaces: Sequence[Namespace] | None = None) -> None:
@@ -155,7 +155,7 @@ class NodeCache(BaseCache[ValueT]):
         # LangGraph looks a call up in a task of asyncio's that ends at once: a claim would end with it.
         return self._names([key for key in keys if len(key[0]) == _PARTS_OF_A_TASK and key[0][0] == _WRITES])
 
-    def _kept(
+    def _write_values(
         self, pairs: Mapping[FullKey, tuple[ValueT, int | None]]
     ) -> Iterator[tuple[str, Scope, tuple[str, bytes], dict[str, Any]]]:
         """Yields what is to be stored: its name, whose it is, and the value as it is written; gives the rest up."""

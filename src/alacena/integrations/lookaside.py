@@ -168,7 +168,7 @@ class LookAside:
 
         Cost: 1 round trip a node, and one more if something is missing.
         """
-        held, misses = self._held(ids, scope), dict[str, _Miss]()
+        held, misses = self._find_held(ids, scope), dict[str, _Miss]()
         try:
             return await self._access.call(lambda cache: self._peek(cache, ids, scope, held, misses))
         finally:
@@ -176,7 +176,7 @@ class LookAside:
 
     def peek_now(self, ids: Sequence[str], scope: Scope, name: str) -> dict[str, Any]:
         """As `peek`, from sync code; ``name`` is what the caller called."""
-        held, misses = self._held(ids, scope), dict[str, _Miss]()
+        held, misses = self._find_held(ids, scope), dict[str, _Miss]()
         try:
             return self._access.call_now(lambda cache: self._peek(cache, ids, scope, held, misses), name)
         finally:
@@ -339,7 +339,7 @@ class LookAside:
     def _holds_others(own: Sequence[_Miss]) -> bool:
         return any(miss.is_open for miss in _NOTES.get().misses.values() if miss not in own)
 
-    def _held(self, ids: Sequence[str], scope: Scope) -> set[str]:
+    def _find_held(self, ids: Sequence[str], scope: Scope) -> set[str]:
         return {one for one in ids if self.holds(one, scope)}
 
     def _own(self, ids: Sequence[str], scope: Scope) -> list[_Miss]:

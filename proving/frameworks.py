@@ -367,12 +367,79 @@ async def openai(cache: Cache) -> list[Row]:
     return _paired("openai", theirs, {**ours, "tokens": (await cache.ledger.totals(TENANT)).used - before}, 5)
 
 
+async def pydantic_ai(cache: Cache) -> list[Row]:
+    """An agent of Pydantic AI's as it is, and with `CachedModelRequests`."""
+    from pydantic_ai import Agent
+    from pydantic_ai.messages import ModelResponse, TextPart
+    from pydantic_ai.models.function import FunctionModel
+    from pydantic_ai.usage import RequestUsage
+
+    from alacena.integrations.pydantic_ai import CachedModelRequests
+
+    async def measured(used: list[Any]) -> dict[str, Any]:
+        source = Source()
+
+        async def answer(*_: Any) -> ModelResponse:
+            said = TextPart(str(await source.ask()))
+            return ModelResponse(parts=[said], usage=RequestUsage(input_tokens=10, output_tokens=5))
+
+        agent = Agent(FunctionModel(answer, model_name="m"), capabilities=used)
+        found: dict[str, Any] = {"calls": await _at_once(source, lambda: agent.run("one"), 4)}
+        found["stale"] = await _stale(source, lambda: agent.run("two"), lambda: cache.invalidate(TENANT))
+        found["tenants"] = await _tenants(source, lambda: agent.run("three"))
+        found["tokens"] = (await _of(TENANT, lambda: agent.run("three"))).usage.total_tokens
+        return found
+
+    # The framework has no cache: there is no hit whose tokens it could count.
+    theirs = {**await measured([]), "tokens": NOT_ASKED}
+    return _paired("pydantic-ai", theirs, await measured([CachedModelRequests(cache)]), 4)
+
+
+async def sqlalchemy(cache: Cache) -> list[Row]:
+    """A select of SQLAlchemy's as it is, and by `CachedSelect` with `CommitHooks`' way to end it."""
+    from sqlalchemy import literal_column, select
+    from sqlalchemy.ext.asyncio import create_async_engine
+    from sqlalchemy.pool import StaticPool
+
+    from alacena.integrations.sqlalchemy import CachedSelect
+
+    source = Source()
+    engine = create_async_engine("sqlite+aiosqlite://", poolclass=StaticPool)
+
+    async def prepare(*_: Any) -> None:
+        await source.ask()
+
+    async def plain(statement: Any, *_: Any) -> Any:
+        async with engine.connect() as connection:
+            await prepare()
+            return await connection.execute(statement)
+
+    async def measured(ask: Callable[..., Awaitable[Any]]) -> dict[str, Any]:
+        def rows(name: str) -> Callable[[], Awaitable[Any]]:
+            return lambda: ask(select(literal_column(f"'{name}'").label("name")), "proving")
+
+        return {
+            "calls": await _at_once(source, rows("one"), 4),
+            "stale": await _stale(source, rows("two"), lambda: cache.invalidate(TENANT, "proving")),
+            "tenants": await _tenants(source, rows("three")),
+        }
+
+    try:
+        return _paired(
+            "sqlalchemy", await measured(plain), await measured(CachedSelect(cache, engine, prepare=prepare)), 4
+        )
+    finally:
+        await engine.dispose()
+
+
 FRAMEWORKS: dict[str, tuple[str, Callable[[Cache], Awaitable[list[Row]]]]] = {
     "langchain": ("langchain-core", langchain),
     "langgraph": ("langgraph", langgraph),
     "llama-index": ("llama-index-core", llama_index),
     "py-key-value": ("py-key-value-aio", key_value),
     "openai": ("openai", openai),
+    "pydantic-ai": ("pydantic-ai-slim", pydantic_ai),
+    "sqlalchemy": ("sqlalchemy", sqlalchemy),
     "litellm": ("litellm", litellm),
 }
 

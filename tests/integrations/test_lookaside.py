@@ -22,6 +22,7 @@ from pydantic import Field
 from alacena import Cache, Context, Settings
 from alacena.engine import Scope
 from alacena.integrations.bridge import Access, Bridge
+from alacena.integrations.caller import Serving
 from alacena.integrations.langchain import LangChainCache
 from alacena.integrations.langgraph import NodeCache
 from alacena.integrations.lookaside import LookAside
@@ -309,3 +310,34 @@ def test_bridge_does_not_wait_for_what_nobody_will_store() -> None:
         assert claim.is_open
         bridge.stop()
         assert not claim.is_open
+
+
+@pytest.mark.parametrize("block", [Context(tenant_id="acme"), Serving({"tenant_id": "acme"})], ids=["block", "job"])
+def test_sync_call_that_failed_keeps_nobody_waiting_though_its_thread_goes_on(bridge: Bridge, block: Any) -> None:
+    """After langchain-ai/langchain#26130, as a worker meets it: threads that serve one job after the other."""
+    cache = LangChainCache(bridge)
+    asked: list[int] = []
+
+    def answer() -> str:
+        asked.append(1)
+        if len(asked) == 1:
+            raise ConnectionError("the provider is away")
+        return f"answer {len(asked)}"
+
+    def serve(_: int) -> Any:
+        with block:
+            return _ask(cache, answer)
+
+    with ThreadPoolExecutor(1) as stays, ThreadPoolExecutor(1) as other:
+        with pytest.raises(ConnectionError):
+            stays.submit(serve, 1).result(60)
+        assert other.submit(serve, 2).result(60) == "answer 2"
+
+
+def _ask(cache: LangChainCache, answer: Any) -> str:
+    """What LangChain does in sync code."""
+    found = cache.lookup("hello", "model")
+    if found is None:
+        found = [Generation(text=answer())]
+        cache.update("hello", "model", found)
+    return str(found[0].text)

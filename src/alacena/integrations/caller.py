@@ -21,6 +21,7 @@ from alacena.common.context import (
     set_current_tenant_id,
     set_current_user_id,
 )
+from alacena.common.context.block import ON_LEAVE
 from alacena.common.context.vars import user_of_code
 
 if TYPE_CHECKING:
@@ -135,6 +136,8 @@ class Serving:
         for name, token in reversed(self._tokens):
             reset_context(token, name)
         _CALLER.reset(self._token)
+        for tell in ON_LEAVE:
+            tell()
 
 
 def ambient_ids() -> dict[str, Any]:

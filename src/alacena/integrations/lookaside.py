@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+from collections import deque
 from contextlib import contextmanager
 from contextvars import Context, ContextVar
 from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
-from weakref import WeakKeyDictionary, WeakSet, finalize
+from weakref import WeakKeyDictionary, WeakSet, WeakValueDictionary, finalize
 
+from alacena.common.context import get_current_tenant_id
+from alacena.common.context.block import ON_LEAVE
 from alacena.engine import UNSET, Cache, Claim, LoadTimeoutError, Reading, Scope, TtlOrUnset
 from alacena.integrations.open_claims import note_claim
 
@@ -29,13 +32,15 @@ class _Miss:
 
     It is held by nothing but the contexts that may still store with it. So a claim is closed when the last of them is
     gone: the model failed, or the answer was none to keep, and those who wait must not wait for it. It is closed too when
-    the task that missed is over: somebody may keep that task, and with it its context, as `asyncio.gather` does.
+    the task that missed is over: somebody may keep that task, and with it its context, as `asyncio.gather` does. Sync code
+    has no task, and the context of its thread stays: there it is closed when the block of the tenant is left.
     """
 
     def __init__(self, given: Claim | Reading, cache: Cache) -> None:
         self.claim: Claim | None = None
         self.reading: Reading | None = None
         self.is_taken = False  # for a store: the end of the task that missed no longer ends it
+        self.is_of_sync_code = False
         if isinstance(given, Reading):
             self.reading = given
             return
@@ -83,9 +88,9 @@ class _Notes:
         surplus = max(0, len(noted) - max(_MOST_NOTED, len(misses)))
         return _Notes(dict(list(noted.items())[surplus:]), self.is_partial or surplus > 0)
 
-    def without(self, key: _Key) -> _Notes:
-        """Returns these notes but one."""
-        return _Notes({other: miss for other, miss in self.misses.items() if other != key}, self.is_partial)
+    def without(self, *keys: _Key) -> _Notes:
+        """Returns these notes but some."""
+        return _Notes({other: miss for other, miss in self.misses.items() if other not in keys}, self.is_partial)
 
 
 _NOTHING: Final = _Notes()
@@ -99,7 +104,8 @@ class LookAside:
 
     A miss claims its entry: others who look it up meanwhile, here and in other processes, wait for what is stored, and
     what was invalidated since the miss is not stored. A claim ends when it is used, when the task that missed ends
-    without having stored, when it looks again, and after the type's ``hard_timeout_s``.
+    without having stored, or for sync code the block of its tenant, when it looks again, and after the type's
+    ``hard_timeout_s``.
 
     A caller that holds a claim from an earlier look-up does not wait for another, as two could wait for each other. Nor
     does sync code on the thread of an event loop, which may be the one that the other runs on. Such a miss notes when it was, and
@@ -114,6 +120,9 @@ class LookAside:
     def __init__(self, access: Access, data_type: str) -> None:
         self._access = access
         self._data_type = data_type
+        self._noted: WeakValueDictionary[tuple[Scope, str], _Miss] = WeakValueDictionary()
+        # A reading keeps nobody waiting, so it may outlive the context that noted it: the store may come later.
+        self._readings: deque[_Miss] = deque(maxlen=_MOST_NOTED)
 
     async def look(self, ids: Sequence[str], scope: Scope, *, document_ids: Iterable[str] = ()) -> dict[str, Any]:
         """Returns the values that are there, by id.
@@ -151,6 +160,39 @@ class LookAside:
             )
         finally:
             self._note(scope, misses)
+
+    async def peek(self, ids: Sequence[str], scope: Scope) -> dict[str, Any]:
+        """Returns the values that are there, and waits for nobody: a miss only notes when it was.
+
+        For a look-up whose task is not the one that stores, and may end long before.
+
+        Cost: 1 round trip a node, and one more if something is missing.
+        """
+        held, misses = self._find_held(ids, scope), dict[str, _Miss]()
+        try:
+            return await self._access.call(lambda cache: self._peek(cache, ids, scope, held, misses))
+        finally:
+            self._note(scope, misses)
+
+    def peek_now(self, ids: Sequence[str], scope: Scope, name: str) -> dict[str, Any]:
+        """As `peek`, from sync code; ``name`` is what the caller called."""
+        held, misses = self._find_held(ids, scope), dict[str, _Miss]()
+        try:
+            return self._access.call_now(lambda cache: self._peek(cache, ids, scope, held, misses), name)
+        finally:
+            self._note(scope, misses)
+
+    def adopt(self, resource_id: str, scope: Scope) -> bool:
+        """Takes over the note of a look-up, for code that stores outside of the context in which it looked.
+
+        Returns:
+            Whether there is one. Without it nothing tells what was invalidated since the look-up.
+        """
+        miss = self._noted.get((scope, resource_id))
+        if miss is None or miss.is_taken:
+            return False
+        _NOTES.set(_NOTES.get().add({(self, scope, resource_id): miss}))
+        return True
 
     async def store(self, resource_id: str, value: Any, scope: Scope, **options: Any) -> bool:
         """Stores one value; ``ttl``, ``tags`` and ``document_ids`` as for `Cache.set`. Returns whether it was stored."""
@@ -229,11 +271,23 @@ class LookAside:
                 misses[one] = _Miss(claim, cache)
             elif claim.value is not None:
                 found[one] = claim.value
-        left = set(ids) - set(found) - set(misses)
-        if left:
-            async with cache.reading(scope, document_ids=documents, data_types=(self._data_type,)) as reading:
-                misses.update(dict.fromkeys(left, _Miss(reading, cache)))
+        await self._read(cache, set(ids) - set(found) - set(misses), scope, misses, documents)
         return found
+
+    async def _peek(
+        self, cache: Cache, ids: Sequence[str], scope: Scope, held: set[str], misses: dict[str, _Miss]
+    ) -> dict[str, Any]:
+        found = await cache.get_many(self._data_type, ids, scope)
+        # Of two look-ups of this code the earlier one counts: what it stores may have been made after the first.
+        await self._read(cache, set(ids) - set(found) - held, scope, misses)
+        return found
+
+    async def _read(
+        self, cache: Cache, ids: set[str], scope: Scope, misses: dict[str, _Miss], documents: Sequence[str] = ()
+    ) -> None:
+        if ids:
+            async with cache.reading(scope, document_ids=documents, data_types=(self._data_type,)) as reading:
+                misses.update({one: _Miss(reading, cache) for one in ids})
 
     async def _store(
         self,
@@ -268,11 +322,25 @@ class LookAside:
         if misses:
             _NOTES.set(_NOTES.get().add({(self, scope, one): miss for one, miss in misses.items()}))
             _watch_task(misses.values())
+            self._offer(scope, misses)
+            for miss in misses.values():
+                miss.is_of_sync_code = not _is_on_a_loop()
             misses.clear()  # futures keep what a bridge was called with until the garbage is collected
+
+    def _offer(self, scope: Scope, misses: Mapping[str, _Miss]) -> None:
+        """Lets `adopt` find the misses; of several of one entry the earliest, which is right for each of them."""
+        self._readings.extend(miss for miss in misses.values() if miss.reading is not None)
+        for one, miss in misses.items():
+            earlier = self._noted.get((scope, one))
+            if earlier is None or earlier.is_taken or not (earlier.is_open or earlier.reading is not None):
+                self._noted[scope, one] = miss
 
     @staticmethod
     def _holds_others(own: Sequence[_Miss]) -> bool:
         return any(miss.is_open for miss in _NOTES.get().misses.values() if miss not in own)
+
+    def _find_held(self, ids: Sequence[str], scope: Scope) -> set[str]:
+        return {one for one in ids if self.holds(one, scope)}
 
     def _own(self, ids: Sequence[str], scope: Scope) -> list[_Miss]:
         """Returns the misses of these ids that this code holds already: it asks again, so it has not stored."""
@@ -310,6 +378,22 @@ def _is_on_a_loop() -> bool:
     except RuntimeError:
         return False
     return True
+
+
+def _leave_block() -> None:
+    """Gives up what sync code looked up for a tenant for whom it no longer works, and has not stored."""
+    notes = _NOTES.get()
+    if not notes.misses or _is_on_a_loop():
+        return
+    tenant_id = get_current_tenant_id()
+    left = {key: miss for key, miss in notes.misses.items() if miss.is_of_sync_code and key[1].tenant_id != tenant_id}
+    if left:
+        _NOTES.set(notes.without(*left))
+        for miss in left.values():
+            miss.give_up()
+
+
+ON_LEAVE.append(_leave_block)
 
 
 def _watch_task(misses: Iterable[_Miss]) -> None:

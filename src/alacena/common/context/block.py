@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from contextvars import ContextVar
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from alacena.common.context.generators import GeneratorValue, ambient, find_entering_generator
 from alacena.common.context.load import LoadAccess
@@ -24,6 +24,7 @@ from alacena.engine.base.scope import SYSTEM_TENANT
 from alacena.engine.base.surroundings import Surroundings
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from types import TracebackType
     from typing import Self
 
@@ -52,6 +53,9 @@ class _Frame(NamedTuple):
 
 
 _FRAMES: ContextVar[_Frame | None] = ContextVar("alacena.context_frames", default=None)
+
+ON_LEAVE: Final[list[Callable[[], None]]] = []
+"""Called by code that has left a block, with what is ambient from then on."""
 
 
 class Context(LoadAccess):
@@ -160,6 +164,8 @@ class Context(LoadAccess):
         for variable, value in zip(FIELDS.values(), frame.before, strict=True):
             variable.set(value)
         _FRAMES.set(frame.outer)
+        for tell in ON_LEAVE:
+            tell()
 
     @staticmethod
     def _leave_generator(frame: _Frame) -> None:

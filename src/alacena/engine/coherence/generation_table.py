@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Container, Iterable, Mapping
 
     from alacena.engine.base.keys import EntryKey, Ident
+    from alacena.engine.coherence.changes import Changes
     from alacena.engine.loading.single_flight import SingleFlight
     from alacena.engine.memory import MemoryTier
 
@@ -58,6 +59,7 @@ class GenerationTable:
 
     Attributes:
         ends: When generations have ended.
+        calls: The changes since each call began that is under way and stores in portions.
         barred: Names of generations whose end no server has confirmed yet: their nonces stay unknown; ``None``: none.
     """
 
@@ -65,6 +67,7 @@ class GenerationTable:
         self.memory = memory
         self.ends = RecentEnds(now)
         self._flights = flights
+        self.calls: list[Changes] = []
         self.barred: Container[str] | None = None
         self._generations: ShardedDict[str, Generation] = ShardedDict()
         self._turns: deque[str] = deque()
@@ -147,6 +150,8 @@ class GenerationTable:
         # 3. The load compares this count only. Counted after the wake-up, a waiter could join in between.
         self._flights.endings += 1
         self.ends.note(name)
+        for call in self.calls:
+            call.names.add(name)
         generation = self._generations.get(name)
         if generation is not None:
             self.learn(generation, None)
@@ -188,6 +193,8 @@ class GenerationTable:
         # Memory is off before a waiter is woken: one that runs first would read it, and start what is to be prevented.
         self.memory.serving_until = float("-inf")
         self.memory.clear()
+        for call in self.calls:
+            call.is_lost = True
         self._flights.endings += 1
         self._flights.close_all()
         for generation in list(self._generations.values()):

@@ -139,7 +139,23 @@ class Codec:
         Raises:
             EncodeError: It holds something that cannot be stored, or is larger than ``max_value_bytes``.
         """
-        payload = self._values.encode(value)
+        return self._check_size(self._values.encode(value))
+
+    def encode_unsure(self, values: Sequence[Any]) -> list[bytes | None]:
+        """Returns the payload of each value as :meth:`encode` does; ``None`` for one of which :meth:`is_sure`.
+
+        Raises:
+            EncodeError: As for :meth:`encode`, of the first that cannot be stored.
+        """
+        is_sure = [self.is_sure(value) for value in values]
+        if all(is_sure):
+            return [None] * len(values)
+        encoded = iter(
+            self._values.encode_all([value for value, sure in zip(values, is_sure, strict=True) if not sure])
+        )
+        return [None if sure else self._check_size(next(encoded)) for sure in is_sure]
+
+    def _check_size(self, payload: bytes) -> bytes:
         if len(payload) > self._max_value_bytes:
             raise EncodeError(
                 f"$: the value takes {len(payload)} bytes, more than max_value_bytes={self._max_value_bytes}: "

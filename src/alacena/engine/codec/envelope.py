@@ -153,10 +153,10 @@ def pack_plain(
         compression: Id of its compression.
         payload: The encoded value.
     """
-    count = len(stamped) // STAMP_BYTES
+    count, start = len(stamped) // STAMP_BYTES, _FIXED + len(stamped)
     body = (
         _FIELDS.pack(
-            0 if codec else _NOT_FOUND, codec, compression, 0, count, 0, 0, 0, _FIXED + len(stamped), len(payload),
+            0 if codec else _NOT_FOUND, codec, compression, 0, count, 0, 0, 0, start, len(payload),
             replication_id, key_digest, *times_ms, 0, load_ms,
         )
         + stamped

@@ -22,7 +22,7 @@ from alacena.engine.coherence.recent_ends import RecentEnds
 from alacena.engine.memory.sharded_dict import ShardedDict
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Container, Iterable, Mapping
+    from collections.abc import Callable, Container, Iterable, Mapping, Sequence
 
     from alacena.engine.base.keys import EntryKey, Ident
     from alacena.engine.coherence.changes import Changes
@@ -172,6 +172,14 @@ class GenerationTable:
             self.memory.discard(ident)
         self._flights.close_replaced(entry)
         self.wake(entry, filled=True)
+
+    def drop_all(self, keys: Sequence[EntryKey]) -> None:
+        """Drops entries that were changed by this process, as :meth:`drop` does each."""
+        self.memory.discard_all([key.ident for key in keys])
+        for key in keys:
+            self._flights.close_replaced(key.entry)
+            if self._watchers:
+                self.wake(key.entry, filled=True)
 
     def close_load(self, entry: bytes) -> None:
         """Closes the flight of an entry whose lease ended: nobody joins it any more."""

@@ -267,6 +267,8 @@ class Writer:
         began = self._environment.now()
         fates = await self._remote.store_many(keys, new_entries, begun)
         self._counts.count_store(fates, self._environment.now() - began)
+        if not any(fates):
+            return len(keys)
         stored = 0
         refusals: list[tuple[EntryKey, Refusal]] = []
         for key, fate in zip(keys, fates, strict=True):

@@ -11,7 +11,7 @@ from alacena.engine.base.events import EntryRejected
 from alacena.engine.base.miss_reasons import EXPIRED, INVALIDATED
 from alacena.engine.base.policy import UNKEPT, Policy
 from alacena.engine.base.remote_tier import ABSENT, NOT_FOUND, Found, Unsettled
-from alacena.engine.codec import MSGPACK, NOTHING, EntryError, Envelope
+from alacena.engine.codec import MSGPACK, NOTHING, Encoded, EntryError, Envelope
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -28,6 +28,10 @@ if TYPE_CHECKING:
 
 # The entry's header has four bytes for it.
 _LONGEST_LOAD_MS = 2**32 - 1
+
+_NO_VALUE = (NOTHING.codec, NOTHING.compression)
+_AS_IT_IS = (MSGPACK, NOTHING.compression)
+"""The ids of codec and compression of an entry without a value, and of one whose value is not compressed."""
 
 _ABSENCE_S = 60.0
 """How long memory remembers that a scope has no entry of its own: a push ends it sooner."""
@@ -65,17 +69,20 @@ class Entries:
                 fresh_for_ms = now_ms + new_entry.fresh_for_s * 1000
                 fresh_ms, expires_ms = round(fresh_for_ms), round(fresh_for_ms + new_entry.stale_for_s * 1000)
             load_ms = min(round(new_entry.load_s * 1000), _LONGEST_LOAD_MS) if new_entry.load_s else 0
-            encoded, times_ms = NOTHING, (created_ms, fresh_ms, expires_ms)
+            payload: bytes | memoryview = b""
+            how = _NO_VALUE
             if new_entry.value is not NOT_FOUND:
-                plain = new_entry.payload if new_entry.payload is not None else codec.encode(new_entry.value)
-                # This way and the next give the bytes that the long way below would give: readers cannot tell which one
-                # was taken.
-                if is_plain and not tags and len(plain) <= short:
-                    return codec.seal_plain(history, key.digest, b"".join(own), times_ms, load_ms, MSGPACK, 0, plain)
-                encoded = codec.pack(plain)
+                how, payload = (
+                    _AS_IT_IS,
+                    codec.encode(new_entry.value) if new_entry.payload is None else new_entry.payload,
+                )
+                if len(payload) > short:
+                    encoded = codec.pack(payload)
+                    how, payload = (encoded.codec, encoded.compression), encoded.payload
             if is_plain and not tags:
-                how = (encoded.codec, encoded.compression)
-                return codec.seal_plain(history, key.digest, b"".join(own), times_ms, load_ms, *how, encoded.payload)
+                times_ms = (created_ms, fresh_ms, expires_ms)
+                # The bytes are those that the long way below would give, for a quarter of its time: most entries are plain.
+                return codec.seal_plain(history, key.digest, b"".join(own), times_ms, load_ms, *how, payload)
             envelope = Envelope(
                 key_digest=key.digest,
                 replication_id=history,
@@ -88,7 +95,7 @@ class Entries:
                     [(key.tag_in_header(tag), nonce) for tag, (_, nonce) in zip(new_entry.tags, tags, strict=True)]
                 ),
             )
-            return codec.seal(envelope, encoded, tenant=key.tenant_id)
+            return codec.seal(envelope, Encoded(payload, *how), tenant=key.tenant_id)
 
         return seal
 

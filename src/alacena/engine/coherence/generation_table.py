@@ -37,6 +37,9 @@ _MOST = 8_192
 _FEW = 1_024
 """Generations that are not worth looking through."""
 
+_TOGETHER = 256
+"""Names of generations that wait together to be looked at: fewer than those of which some are looked at."""
+
 
 def _references(table: Mapping[str, Generation], name: str) -> int:
     """Returns the number of references to a generation."""
@@ -70,7 +73,9 @@ class GenerationTable:
         self.calls: list[Changes] = []
         self.barred: Container[str] | None = None
         self._generations: ShardedDict[str, Generation] = ShardedDict()
-        self._turns: deque[str] = deque()
+        self._turns: deque[tuple[str, ...]] = deque()
+        self._newest: list[str] = []
+        self._oldest: list[str] = []
         self._shared: dict[tuple[str, ...], tuple[Generation, ...]] = {}
         self._watchers: dict[bytes, set[asyncio.Future[bool]]] = {}
         self._dependents: dict[str, set[asyncio.Future[bool]]] = {}
@@ -80,10 +85,17 @@ class GenerationTable:
         generation = self._generations.get(name)
         if generation is None:
             generation = self._generations[name] = Generation(name)
-            self._turns.append(name)
-            if len(self._turns) > _FEW:
+            self._queue(name)
+            if len(self._generations) > _FEW:
                 self._release()
         return generation
+
+    def _queue(self, name: str) -> None:
+        self._newest.append(name)
+        # A tuple of texts is left out by the collector from its second look on; in a deque it would walk through all names.
+        if len(self._newest) == _TOGETHER:
+            self._turns.append(tuple(self._newest))
+            self._newest.clear()
 
     def _release(self) -> None:
         """Forgets generations that nothing else holds any more.
@@ -93,11 +105,13 @@ class GenerationTable:
         Weak references would do the same, at the price of one more object for each that the collector walks through.
         """
         for _ in range(2):
-            name = self._turns.popleft()
+            if not self._oldest:
+                self._oldest.extend(self._turns.popleft())
+            name = self._oldest.pop()
             if _references(self._generations, name) == _ALONE:
                 del self._generations[name]
             else:
-                self._turns.append(name)
+                self._queue(name)
 
     def generations(self, names: tuple[str, ...]) -> tuple[Generation, ...]:
         """Returns the objects for an entry's names, in their order."""

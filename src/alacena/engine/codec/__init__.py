@@ -17,9 +17,11 @@ from alacena.engine.codec import arrays, compression, encryption
 from alacena.engine.codec.canonical import canonical, identity
 from alacena.engine.codec.encryption import Keyring
 from alacena.engine.codec.envelope import (
+    FIXED_BYTES,
     MAX_HEADER_BYTES,
     Envelope,
     Glance,
+    declared_bytes,
     glance,
     glance_all,
     header,
@@ -40,6 +42,7 @@ if TYPE_CHECKING:
     from alacena.engine.codec.integrity import IntegrityCheck
 
 __all__ = [
+    "FIXED_BYTES",
     "MSGPACK",
     "NOTHING",
     "Codec",
@@ -50,6 +53,7 @@ __all__ = [
     "Registry",
     "ValueCodec",
     "canonical",
+    "declared_bytes",
     "decode",
     "default_registry",
     "encode",

@@ -12,6 +12,7 @@ from alacena.engine.base.miss_reasons import EXPIRED, INVALIDATED
 from alacena.engine.base.policy import UNKEPT, Policy
 from alacena.engine.base.remote_tier import ABSENT, NOT_FOUND, Found, Unsettled
 from alacena.engine.codec import MSGPACK, NOTHING, Encoded, EntryError, Envelope
+from alacena.engine.remote.redis.uploads import PIECE_BYTES
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -33,6 +34,8 @@ _NO_VALUE = (NOTHING.codec, NOTHING.compression)
 _AS_IT_IS = (MSGPACK, NOTHING.compression)
 """The ids of codec and compression of an entry without a value, and of one whose value is not compressed."""
 
+_MOST_TYPES = 1_000
+
 _ABSENCE_S = 60.0
 """How long memory remembers that a scope has no entry of its own: a push ends it sooner."""
 
@@ -42,9 +45,13 @@ class Entries:
 
     Args:
         parts: The parts of the cache.
+
+    Attributes:
+        large_types: Types of which a large entry was seen.
     """
 
     def __init__(self, parts: TierParts) -> None:
+        self.large_types: set[str] = set()
         self._codec = codec = parts.codec
         self._glance, self._decode = codec.glance, codec.decode
         self._coherence = parts.coherence
@@ -98,6 +105,11 @@ class Entries:
             return codec.seal(envelope, Encoded(payload, *how), tenant=key.tenant_id)
 
         return seal
+
+    def note_size(self, key: EntryKey, size: int) -> None:
+        """Notes the size of an entry: of a type that has large ones, the next are read in pieces."""
+        if size > PIECE_BYTES and len(self.large_types) < _MOST_TYPES:
+            self.large_types.add(key.data_type)
 
     def keep(
         self, keys: Sequence[EntryKey], new_entries: Sequence[NewEntry], stamps: Sequence[tuple[Generation, bytes]]
@@ -154,6 +166,8 @@ class Entries:
             if data is None:
                 return None
             raise data
+        if len(data) > PIECE_BYTES:
+            self.note_size(key, len(data))
         try:
             # `None` raises here, which costs nothing on a hit; to ask each nonce would.
             stamps: bytes = generations[0].nonce + generations[1].nonce  # type: ignore[operator]
@@ -255,6 +269,7 @@ class Entries:
         self, node: Node, key: EntryKey, data: bytes, policy: Policy, *, keep: bool
     ) -> Found | Unsettled | None:
         """Returns an entry of the server, if it is ours, whole and alive; generations to ask for if that is not known yet."""
+        self.note_size(key, len(data))
         try:
             envelope, plain = self._codec.open(data, key_digest=key.digest, tenant=key.tenant_id)
             depends = self._alive(node, key, envelope)

@@ -368,6 +368,7 @@ class Stores:
             except BackendError as error:
                 return [error]
             length = len(items[0].sealed)
+            self._entries.note_size(items[0].key, length)
         places: dict[tuple[str, bytes], int] = {}
         names: list[str | bytes] = []
         wanted: list[Argument] = []

@@ -227,7 +227,7 @@ def _source_version(version: bytes | None) -> bytes:
     return version
 
 
-def declared_bytes(data: bytes) -> int | None:
+def read_length(data: bytes) -> int | None:
     """Returns how long an entry says that it is, read from its first bytes; ``None`` if they are no entry's of this version."""
     if len(data) < _FIXED or not data.startswith(_PREFIX):
         return None

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Final
 from weakref import WeakKeyDictionary
 
 from alacena.engine.base.errors import BackendUnavailableError, ServerReplyError
-from alacena.engine.codec import FIXED_BYTES, declared_bytes
+from alacena.engine.codec import FIXED_BYTES, read_length
 from alacena.engine.remote.redis import uploads
 
 if TYPE_CHECKING:
@@ -103,7 +103,7 @@ class _Download:
     def take_first(self, _: Node, replies: list[Reply]) -> tuple[bool, Any]:
         """Takes the first piece: the answer, if it is the whole entry."""
         head = _bytes_of(replies[0])
-        length = declared_bytes(head)
+        length = read_length(head)
         if len(head) < self._size or length is None or length <= len(head):
             return self._judge(head)
         self._pieces, self._length = [head], length

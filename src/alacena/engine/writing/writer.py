@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from alacena.engine.base.errors import BackendError, EncodeError, InvalidKeyError
 from alacena.engine.base.events import Invalidated
 from alacena.engine.base.lineage import made_from
+from alacena.engine.base.miss_reasons import INVALIDATED
 from alacena.engine.base.remote_tier import Ended
 from alacena.engine.coherence.changes import Changes
 from alacena.engine.loading.load import reads_under_way
@@ -202,6 +203,7 @@ class Writer:
         """Counts refusals, and removes the older values: the caller knows of newer ones, which are not stored."""
         for key, reason in refusals:
             self._counts.count_refusal(key, reason)
+            self._counts.reasons.note(key.ident, INVALIDATED)
         if refusals:
             await self.delete([key for key, _ in refusals])
 

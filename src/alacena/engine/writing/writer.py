@@ -121,7 +121,10 @@ class Writer:
             return await self._store(keys, new_entries, None, changes)
 
     async def set_one(self, key: EntryKey, value: Any, tags: tuple[str, ...], policy: Policy, ttl: TtlOrUnset) -> bool:
-        """Stores one value as :meth:`set` does, by the short way, and returns whether it was stored."""
+        """Stores one value as :meth:`set` does, and returns whether it was stored.
+
+        A way of its own: as a batch of one, a value takes more than twice as long.
+        """
         if value is None:
             raise ValueError(_NO_VALUE)
         if self._calls:

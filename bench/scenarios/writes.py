@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 _BATCH = 1_000
 _TENANT = "acme"
 _SET, _SET_MANY = "Cache.set", "Cache.set_many, an entry"
+_TO_SERVER = "alacena, CacheManager.set_many"
 _PEER = "aiocache"
 _FLOORS = (Column("floors", 1, "low"), Column("µs of CPU", 1, "low"))
 _TIMES = (Column(f"times {_PEER}", 2, "low"), Column("ms", 1, "low"))
@@ -59,8 +60,11 @@ async def measure(server: Server, effort: Effort) -> Result:
     ]
     times = _times(to_server)
     sent = [
-        Row(name, (times.get(name), spread(took_s).times(1e3)), "ours" if name == "alacena" else "peer")
+        Row(
+            _TO_SERVER if is_ours else name, (times.get(name), spread(took_s).times(1e3)), "ours" if is_ours else "peer"
+        )
         for name, took_s in to_server.items()
+        for is_ours in (name == "alacena",)
     ]
     notes = (settings_of(field.present), *field.note)
     bars = [

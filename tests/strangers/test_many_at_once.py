@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from alacena.engine import Policy, Scope
+from alacena.engine import EncodeError, Policy, Scope
 from alacena.engine.base.remote_tier import Found, Held, Lease, LeaseRequest, NewEntry
 from tests.unit.engine.scene import TENANT, Source, play, settle
 
@@ -227,3 +227,109 @@ async def test_values_may_speak_of_others_that_are_asked_for(cache: Cache) -> No
     assert await cache.load_many("manager", list(asked), "acme", lambda ids: [asked[one] for one in ids]) == asked
     same = {"5": {"id": "6"}, "6": {"id": "6"}}
     assert await cache.load_many("manager", list(same), "acme", lambda ids: [same[one] for one in ids]) == same
+
+
+LONG = 1_000
+LAST = f"n{LONG - 1}"
+
+
+async def store_and_meanwhile(cache: Cache, act: Callable[[], Awaitable[object]], **depends: Any) -> int:
+    """Stores a thousand values in one call; another task acts as soon as the first of them are stored."""
+    remote: Any = cache._open_parts().remote
+    store_many, acts = remote.store_many, [act]
+
+    async def store_and_act(*arguments: Any) -> Any:
+        fates = await store_many(*arguments)
+        while acts:
+            await asyncio.create_task(acts.pop()())  # type: ignore[arg-type]
+        return fates
+
+    remote.store_many = store_and_act
+    try:
+        return await cache.set_many("note", {f"n{n}": f"old {n}" for n in range(LONG)}, "acme", **depends)
+    finally:
+        remote.store_many = store_many
+
+
+async def read_all(cache: Cache) -> dict[str, Any]:
+    return await cache.get_many("note", [f"n{n}" for n in range(LONG)], "acme")
+
+
+@pytest.mark.parametrize("ended", [{}, {"data_type": "note"}, {"tags": ["t"]}, {"document_ids": ["d"]}])
+async def test_what_ends_between_two_portions_of_a_call_ends_all_of_them(cache: Cache, ended: dict[str, Any]) -> None:
+    async def invalidate() -> None:
+        assert await cache.invalidate("acme", **ended)
+
+    stored = await store_and_meanwhile(cache, invalidate, tags=["t"], document_ids=["d"])
+    assert 0 < stored < LONG
+    assert await read_all(cache) == {}
+    assert cache.stats()["refused_fills"] == {"generation": LONG - stored}
+    assert await cache.set_many("note", {f"n{n}": n for n in range(LONG)}, "acme", tags=["t"]) == LONG
+
+
+async def test_what_another_process_ends_between_two_portions_ends_all_of_them(cache: Cache, open_cache: Open) -> None:
+    if cache.settings.redis_url is None:
+        pytest.skip("in memory there is no other process")
+    other = await open_cache(policies={"note": POLICY})
+    await cache.set("note", "first", 1, "acme")
+
+    async def invalidate() -> None:
+        assert await other.invalidate("acme")
+        assert await cache.get("note", "first", "acme", use_memory=False) is None  # the push came before this answer
+
+    assert 0 < await store_and_meanwhile(cache, invalidate) < LONG
+    assert await read_all(cache) == await read_all(other) == {}
+
+
+async def test_of_several_documents_the_one_that_ends_between_two_portions_takes_its_own(cache: Cache) -> None:
+    ids = {f"n{n}": [f"d{n % 2}"] for n in range(LONG)}
+
+    async def invalidate() -> None:
+        await cache.invalidate("acme", document_ids=["d1"])
+
+    await store_and_meanwhile(cache, invalidate, document_ids=ids)
+    assert await read_all(cache) == {f"n{n}": f"old {n}" for n in range(0, LONG, 2)}
+
+
+async def test_an_entry_that_is_changed_between_two_portions_stays_as_it_was_changed(cache: Cache) -> None:
+    async def change() -> None:
+        assert await cache.set("note", LAST, "new", "acme")
+        assert await cache.set_many("note", {"n998": "newer", "n997": "newer"}, "acme") == 2
+        await cache.delete("note", "n996", "acme")
+        await cache.invalidate("acme", "note", "n995")
+        async with cache.write("acme", ("note", "n994")):
+            pass
+
+    assert await store_and_meanwhile(cache, change) >= LONG - 2
+    found = await read_all(cache)
+    assert [found.get(f"n{n}") for n in range(993, LONG)] == ["old 993", None, None, None, "newer", "newer", "new"]
+
+
+async def test_of_two_calls_for_the_same_entries_the_later_one_wins(cache: Cache) -> None:
+    both = [cache.set_many("note", {f"n{n}": value for n in range(LONG)}, "acme") for value in ("a", "b")]
+    assert await asyncio.gather(*both) == [LONG, LONG]
+    assert await read_all(cache) == {f"n{n}": "b" for n in range(LONG)}
+
+
+async def test_other_tasks_run_between_the_portions_of_a_call(cache: Cache) -> None:
+    turns = 0
+
+    async def turn() -> None:
+        nonlocal turns
+        while True:
+            turns += 1
+            await asyncio.sleep(0)
+
+    turning = asyncio.create_task(turn())
+    values = {f"n{n}": {"text": f"{n}"} for n in range(LONG)}
+    assert await cache.set_many("note", values, "acme") == LONG
+    turning.cancel()
+    assert turns >= 2 * (LONG // 200 - 1)
+
+
+async def test_of_a_value_that_cannot_be_stored_nothing_is_stored_beside_it(cache: Cache) -> None:
+    await cache.set_many("note", {"n0": "older", LAST: "older"}, "acme")
+    values: dict[str, Any] = {f"n{n}": n for n in range(LONG)}
+    with pytest.raises(EncodeError):
+        await cache.set_many("note", {**values, LAST: object()}, "acme")
+    assert await read_all(cache) == {}

@@ -25,6 +25,7 @@ Permissions: TypeAlias = Iterable[str] | None
 
 _SCALARS: Final = (str, bytes, bytearray, int, float, complex, type(None))
 _ROWS: Final = (list, tuple, set, frozenset, deque)
+_LEAVES: Final[frozenset[type]] = frozenset((*_SCALARS, bool))
 _ABOUT: Final = ("node", "document", "payload")
 """What search results call the thing that was found."""
 _SPEAKING: Final = ("tenant_id", "metadata", *_ABOUT)
@@ -130,7 +131,7 @@ def check_data(value: Any, tenant_id: str) -> Any:
     Raises:
         TenantMismatchError: It names another tenant.
     """
-    if isinstance(value, _SCALARS) or tenant_id == SYSTEM_TENANT:
+    if isinstance(value, _SCALARS) or tenant_id == SYSTEM_TENANT or (type(value) is dict and _says_nothing(value)):
         return value
     # Breadth first: in a value of more parts than are looked at, what is near its top is checked.
     todo, left = deque((value,)), _MOST_PARTS
@@ -145,6 +146,19 @@ def check_data(value: Any, tenant_id: str) -> Any:
         if type(part) is dict:
             todo.extend(rows for rows in part.values() if isinstance(rows, _ROWS))
     return value
+
+
+def _says_nothing(value: dict[Any, Any]) -> bool:
+    """Returns whether a dict names no tenant, as far as a glance tells: no field that may, and no rows but of scalars."""
+    if not value.keys().isdisjoint(_SPEAKING):
+        return False
+    for part in value.values():
+        kind = type(part)
+        if kind in _LEAVES or kind is dict:
+            continue
+        if kind is not list or len(part) > _MOST_PARTS or not _LEAVES.issuperset(map(type, part)):
+            return False
+    return True
 
 
 def _check_one(value: Any, tenant_id: str) -> None:

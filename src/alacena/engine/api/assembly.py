@@ -43,6 +43,7 @@ if TYPE_CHECKING:
     from alacena.engine.base.remote_tier import RemoteTier
     from alacena.engine.base.settings import Settings
     from alacena.engine.codec import Keyring
+    from alacena.engine.coherence.changes import Changes
     from alacena.engine.remote.backend import Backend
     from alacena.ledger.ledger import Authority
 
@@ -221,7 +222,8 @@ async def _assemble(
     # `closers` is the caller's list: if a later step fails, the caller closes what was opened up to then.
     remote, store, url = await _open_remote_tier(tier_parts, credentials, closers)
     common = CommonParts(remote, keys, events, counts, environment, settings)
-    reader, batches, writer = _make_doors(common, TieredLookup(common, memory, copies), codec, flights, source_backoff)
+    tiers = TieredLookup(common, memory, copies)
+    reader, batches, writer = _make_doors(common, tiers, codec, flights, source_backoff, coherence.calls)
     reports = Reports(events.emit, health, counts)
     port = CoordinationContext(store, keys, environment, _elements(codec, settings, keyring), reports)
     desk = Coordination(port, authority=authority, spill_path=settings.ledger_spill_path)
@@ -252,22 +254,18 @@ async def _assemble(
 
 
 def _make_doors(
-    common: CommonParts, tiers: TieredLookup, codec: Codec, flights: SingleFlight, source_backoff: SourceBackoff
+    common: CommonParts,
+    tiers: TieredLookup,
+    codec: Codec,
+    flights: SingleFlight,
+    source_backoff: SourceBackoff,
+    calls: list[Changes],
 ) -> tuple[Reader, BatchReader, Writer]:
     """Makes the parts that read one entry, read many, and write."""
     fills = Filler(common, tiers, codec)
     runner = LoadRunner(common, tiers, flights, fills, source_backoff)
     reader = Reader(common, tiers, flights, runner, fills, source_backoff)
-    writer = Writer(
-        keys=common.keys,
-        remote=common.remote,
-        tiers=tiers,
-        fills=fills,
-        flights=flights,
-        events=common.events,
-        counts=common.counts,
-        environment=common.environment,
-    )
+    writer = Writer(common, tiers, fills, flights, calls)
     return reader, BatchReader(common, tiers, flights, runner, fills, reader), writer
 
 

@@ -360,7 +360,7 @@ class RemoteTier(Protocol):
         Raises:
             BackendError: The server did not answer.
 
-        Cost: 1 round trip.
+        Cost: 1 round trip; one for each 256 KiB of an entry, if entries of its type have been larger than that.
         """
         ...
 

@@ -17,6 +17,7 @@ from alacena.engine.codec import arrays, compression, encryption
 from alacena.engine.codec.canonical import canonical, identity
 from alacena.engine.codec.encryption import Keyring
 from alacena.engine.codec.envelope import (
+    FIXED_BYTES,
     MAX_HEADER_BYTES,
     Envelope,
     Glance,
@@ -25,6 +26,7 @@ from alacena.engine.codec.envelope import (
     header,
     pack,
     pack_plain,
+    read_length,
     slice_authenticated,
     unpack,
 )
@@ -40,6 +42,7 @@ if TYPE_CHECKING:
     from alacena.engine.codec.integrity import IntegrityCheck
 
 __all__ = [
+    "FIXED_BYTES",
     "MSGPACK",
     "NOTHING",
     "Codec",
@@ -55,6 +58,7 @@ __all__ = [
     "encode",
     "identity",
     "is_immutable",
+    "read_length",
     "register",
     "size_of",
 ]
@@ -139,7 +143,23 @@ class Codec:
         Raises:
             EncodeError: It holds something that cannot be stored, or is larger than ``max_value_bytes``.
         """
-        payload = self._values.encode(value)
+        return self._check_size(self._values.encode(value))
+
+    def encode_unsure(self, values: Sequence[Any]) -> list[bytes | None]:
+        """Returns the payload of each value as :meth:`encode` does; ``None`` for one of which :meth:`is_sure`.
+
+        Raises:
+            EncodeError: As for :meth:`encode`, of the first that cannot be stored.
+        """
+        is_sure = [self.is_sure(value) for value in values]
+        if all(is_sure):
+            return [None] * len(values)
+        encoded = iter(
+            self._values.encode_all([value for value, sure in zip(values, is_sure, strict=True) if not sure])
+        )
+        return [None if sure else self._check_size(next(encoded)) for sure in is_sure]
+
+    def _check_size(self, payload: bytes) -> bytes:
         if len(payload) > self._max_value_bytes:
             raise EncodeError(
                 f"$: the value takes {len(payload)} bytes, more than max_value_bytes={self._max_value_bytes}: "

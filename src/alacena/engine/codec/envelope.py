@@ -59,6 +59,7 @@ _PREFIX: Final = _MAGIC + bytes([_VERSION])
 _BODY: Final = len(_PREFIX) + CHECK_BYTES
 _FIELDS: Final = Struct("<HBBBBHHBxII8s16sQQQQI4x")
 _FIXED: Final = _BODY + _FIELDS.size
+FIXED_BYTES: Final = _FIXED
 _NOT_FOUND: Final = 1
 _HAS_COST: Final = 2
 _KNOWN_FLAGS: Final = _NOT_FOUND | _HAS_COST
@@ -153,10 +154,10 @@ def pack_plain(
         compression: Id of its compression.
         payload: The encoded value.
     """
-    count = len(stamped) // STAMP_BYTES
+    count, start = len(stamped) // STAMP_BYTES, _FIXED + len(stamped)
     body = (
         _FIELDS.pack(
-            0 if codec else _NOT_FOUND, codec, compression, 0, count, 0, 0, 0, _FIXED + len(stamped), len(payload),
+            0 if codec else _NOT_FOUND, codec, compression, 0, count, 0, 0, 0, start, len(payload),
             replication_id, key_digest, *times_ms, 0, load_ms,
         )
         + stamped
@@ -224,6 +225,14 @@ def _source_version(version: bytes | None) -> bytes:
             f"A source version has 1 to {MAX_SOURCE_VERSION_BYTES} bytes, not {len(version)}: pass a digest of it."
         )
     return version
+
+
+def read_length(data: bytes) -> int | None:
+    """Returns how long an entry says that it is, read from its first bytes; ``None`` if they are no entry's of this version."""
+    if len(data) < _FIXED or not data.startswith(_PREFIX):
+        return None
+    fields = _FIELDS.unpack_from(data, _BODY)
+    return int(fields[8]) + int(fields[9])
 
 
 def unpack(

@@ -88,6 +88,20 @@ class ValueCodec:
         except EncodeError as error:
             raise locate(error) from error.__cause__
 
+    def encode_all(self, values: list[Any]) -> list[bytes]:
+        """Returns the bytes of each of several values, as :meth:`encode` does: for less, if all of them are plain.
+
+        Raises:
+            EncodeError: As for :meth:`encode`, of the first that cannot be stored.
+        """
+        try:
+            if is_plain(values):
+                return list(map(self._encode, values))
+        # Together they may be too large, or one of them cannot be stored: that is found out one by one.
+        except (OverflowError, UnicodeEncodeError, EncodeError):
+            pass
+        return list(map(self.encode, values))
+
     def _encode_carefully(self, value: object) -> bytes:
         """Encodes a value that holds an integer beyond 64 bits, or a string that UTF-8 cannot hold."""
         try:

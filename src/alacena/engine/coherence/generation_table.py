@@ -22,9 +22,10 @@ from alacena.engine.coherence.recent_ends import RecentEnds
 from alacena.engine.memory.sharded_dict import ShardedDict
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Container, Iterable, Mapping
+    from collections.abc import Callable, Container, Iterable, Mapping, Sequence
 
     from alacena.engine.base.keys import EntryKey, Ident
+    from alacena.engine.coherence.changes import Changes
     from alacena.engine.loading.single_flight import SingleFlight
     from alacena.engine.memory import MemoryTier
 
@@ -35,6 +36,9 @@ _MOST = 8_192
 
 _FEW = 1_024
 """Generations that are not worth looking through."""
+
+_TOGETHER = 256
+"""Names of generations that wait together to be looked at: fewer than those of which some are looked at."""
 
 
 def _references(table: Mapping[str, Generation], name: str) -> int:
@@ -58,6 +62,7 @@ class GenerationTable:
 
     Attributes:
         ends: When generations have ended.
+        calls: The changes since each call began that is under way and stores in portions.
         barred: Names of generations whose end no server has confirmed yet: their nonces stay unknown; ``None``: none.
     """
 
@@ -65,9 +70,12 @@ class GenerationTable:
         self.memory = memory
         self.ends = RecentEnds(now)
         self._flights = flights
+        self.calls: list[Changes] = []
         self.barred: Container[str] | None = None
         self._generations: ShardedDict[str, Generation] = ShardedDict()
-        self._turns: deque[str] = deque()
+        self._turns: deque[tuple[str, ...]] = deque()
+        self._newest: list[str] = []
+        self._oldest: list[str] = []
         self._shared: dict[tuple[str, ...], tuple[Generation, ...]] = {}
         self._watchers: dict[bytes, set[asyncio.Future[bool]]] = {}
         self._dependents: dict[str, set[asyncio.Future[bool]]] = {}
@@ -77,10 +85,17 @@ class GenerationTable:
         generation = self._generations.get(name)
         if generation is None:
             generation = self._generations[name] = Generation(name)
-            self._turns.append(name)
-            if len(self._turns) > _FEW:
+            self._queue(name)
+            if len(self._generations) > _FEW:
                 self._release()
         return generation
+
+    def _queue(self, name: str) -> None:
+        self._newest.append(name)
+        # A tuple of texts is left out by the collector from its second look on; in a deque it would walk through all names.
+        if len(self._newest) == _TOGETHER:
+            self._turns.append(tuple(self._newest))
+            self._newest.clear()
 
     def _release(self) -> None:
         """Forgets generations that nothing else holds any more.
@@ -90,11 +105,13 @@ class GenerationTable:
         Weak references would do the same, at the price of one more object for each that the collector walks through.
         """
         for _ in range(2):
-            name = self._turns.popleft()
+            if not self._oldest:
+                self._oldest.extend(self._turns.popleft())
+            name = self._oldest.pop()
             if _references(self._generations, name) == _ALONE:
                 del self._generations[name]
             else:
-                self._turns.append(name)
+                self._queue(name)
 
     def generations(self, names: tuple[str, ...]) -> tuple[Generation, ...]:
         """Returns the objects for an entry's names, in their order."""
@@ -147,6 +164,8 @@ class GenerationTable:
         # 3. The load compares this count only. Counted after the wake-up, a waiter could join in between.
         self._flights.endings += 1
         self.ends.note(name)
+        for call in self.calls:
+            call.names.add(name)
         generation = self._generations.get(name)
         if generation is not None:
             self.learn(generation, None)
@@ -168,6 +187,14 @@ class GenerationTable:
         self._flights.close_replaced(entry)
         self.wake(entry, filled=True)
 
+    def drop_all(self, keys: Sequence[EntryKey]) -> None:
+        """Drops entries that were changed by this process, as :meth:`drop` does each."""
+        self.memory.discard_all([key.ident for key in keys])
+        for key in keys:
+            self._flights.close_replaced(key.entry)
+            if self._watchers:
+                self.wake(key.entry, filled=True)
+
     def close_load(self, entry: bytes) -> None:
         """Closes the flight of an entry whose lease ended: nobody joins it any more."""
         self._flights.close(entry)
@@ -188,6 +215,8 @@ class GenerationTable:
         # Memory is off before a waiter is woken: one that runs first would read it, and start what is to be prevented.
         self.memory.serving_until = float("-inf")
         self.memory.clear()
+        for call in self.calls:
+            call.is_lost = True
         self._flights.endings += 1
         self._flights.close_all()
         for generation in list(self._generations.values()):

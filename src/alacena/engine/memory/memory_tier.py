@@ -248,6 +248,14 @@ class MemoryTier:
             self._end(entry)
         return entry
 
+    def discard_all(self, idents: Sequence[tuple[Any, ...]]) -> None:
+        """Lets entries go that others take the place of: no reason is noted for which they are not there."""
+        entries = self.entries
+        for ident in idents:
+            entry = entries[ident]
+            if entry is not None:
+                self._drop(entry)
+
     def discard_wire(self, wire_key: bytes) -> MemoryEntry | None:
         """Lets the entry go that the server knows by this key, and returns it; ``None`` if there was none."""
         entry = self._discard_named(wire_key)

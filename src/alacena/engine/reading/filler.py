@@ -93,10 +93,9 @@ class Filler:
         """
         asked, ratio = self._choose_lifetime(policy, ttl)
         stale_for_s, is_shared = min(policy.stale_s, _LONGEST_S), policy.shared
-        encode, is_sure, random = self._codec.encode, self._codec.is_sure, self._environment.random
+        random = self._environment.random
         made = []
-        for value, own in zip(values, tags, strict=True):
-            payload = None if is_sure(value) else encode(value)
+        for value, own, payload in zip(values, tags, self._codec.encode_unsure(values), strict=True):
             kept = value
             if is_shared and payload is not None and not is_immutable(value):
                 # What memory hands to everybody must be what the server has, whatever the caller does with its own.

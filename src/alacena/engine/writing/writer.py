@@ -3,34 +3,38 @@
 from __future__ import annotations
 
 import asyncio
-from contextlib import asynccontextmanager, suppress
+from collections import deque
+from contextlib import asynccontextmanager, contextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
 from alacena.engine.base.closing import wait_shared
 from alacena.engine.base.errors import BackendError, CacheClosedError, EncodeError, InvalidKeyError
 from alacena.engine.base.events import Invalidated
 from alacena.engine.base.lineage import made_from
+from alacena.engine.base.miss_reasons import INVALIDATED
 from alacena.engine.base.remote_tier import Ended
+from alacena.engine.coherence.changes import Changes
 from alacena.engine.loading.load import reads_under_way
 from alacena.engine.writing.under_way import UnderWay
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterable, Sequence
+    from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
 
-    from alacena.engine.base.counts import Counts
-    from alacena.engine.base.environment import Environment
-    from alacena.engine.base.events import Events
-    from alacena.engine.base.keys import EntryKey, Keys
+    from alacena.engine.base.keys import EntryKey
     from alacena.engine.base.policy import Policy
-    from alacena.engine.base.remote_tier import Beginning, NewEntry, Refusal, RemoteTier
+    from alacena.engine.base.remote_tier import Beginning, NewEntry, Refusal
     from alacena.engine.base.scope import Scope
     from alacena.engine.base.ttl import TtlOrUnset
     from alacena.engine.loading.single_flight import SingleFlight
+    from alacena.engine.reading.common_parts import CommonParts
     from alacena.engine.reading.filler import Filler
     from alacena.engine.reading.tiered_lookup import TieredLookup
 
-_AT_ONCE = 400
-"""Entries of a batch that are under way together: they have a deadline, which others must not use up."""
+_PORTION = 200
+"""Entries of a batch that are worked on in one turn of the loop: more would hold it up."""
+
+_SENT_PORTIONS = 2
+"""Portions that are on their way to a server together: they have a deadline, which others must not use up."""
 
 _NO_VALUE = "None cannot be stored, it is how a miss looks: store another value, or delete the entry"
 
@@ -64,37 +68,26 @@ class Writer:
     """Changes the tiers.
 
     Args:
-        keys: Renders keys.
-        tier: The remote tier, which looks after memory too.
+        common: Keys, the remote tier, events, counts, the clock.
         tiers: Notes failures.
         fills: Makes values ready for the tiers.
         flights: Owns removals, so that a caller that leaves does not stop them.
-        events: Told of invalidations.
-        counts: Counts stores, refusals and invalidations.
-        environment: The clock.
+        calls: The calls under way that store in portions; the table of generations tells them of each end.
     """
 
     def __init__(
-        self,
-        *,
-        keys: Keys,
-        remote: RemoteTier,
-        tiers: TieredLookup,
-        fills: Filler,
-        flights: SingleFlight,
-        events: Events,
-        counts: Counts,
-        environment: Environment,
+        self, common: CommonParts, tiers: TieredLookup, fills: Filler, flights: SingleFlight, calls: list[Changes]
     ) -> None:
-        self._keys = keys
-        self._remote = remote
+        self._keys = common.keys
+        self._remote = common.remote
+        self._events = common.events
+        self._counts = common.counts
+        self._environment = environment = common.environment
         self._tiers = tiers
         self._filler = fills
         self._flights = flights
+        self._calls = calls
         self._burst: Burst | None = None
-        self._events = events
-        self._counts = counts
-        self._environment = environment
         self._under_way = UnderWay(environment)
 
     async def set(
@@ -114,23 +107,29 @@ class Writer:
             EncodeError: A value holds something that cannot be stored.
             ValueError: A value is ``None``, or ``ttl`` is not greater than 0.
         """
-        new_entries = await self._make_entries(keys, values, depends, policy, ttl)
-        late: list[EntryKey] = []
-        # 1. This task reads a document. 2. Another task invalidates it. 3. This task sets what it has made from it.
-        # The tier would take step 3: the generations that it knows by then all stand.
-        if self._under_way.has_ended:
-            late = [key for key, made in zip(keys, new_entries, strict=True) if self._is_overtaken(key, made)]
-        if late:
-            await self._drop_refused([(key, "generation") for key in late])
-            entries = {key.entry for key in late}
-            pairs = [pair for pair in zip(keys, new_entries, strict=True) if pair[0].entry not in entries]
-            keys, new_entries = [key for key, _ in pairs], [new_entry for _, new_entry in pairs]
-        return await self._store(keys, new_entries, None)
+        with self._note_changes(keys) as changes:
+            new_entries = await self._make_entries(keys, values, depends, policy, ttl)
+            late: list[EntryKey] = []
+            # 1. This task reads a document. 2. Another task invalidates it. 3. This task sets what it has made from it.
+            # The tier would take step 3: the generations that it knows by then all stand.
+            if self._under_way.has_ended:
+                late = [key for key, made in zip(keys, new_entries, strict=True) if self._is_overtaken(key, made)]
+            if late:
+                await self._drop_refused([(key, "generation") for key in late])
+                entries = {key.entry for key in late}
+                pairs = [pair for pair in zip(keys, new_entries, strict=True) if pair[0].entry not in entries]
+                keys, new_entries = [key for key, _ in pairs], [new_entry for _, new_entry in pairs]
+            return await self._store(keys, new_entries, None, changes)
 
     async def set_one(self, key: EntryKey, value: Any, tags: tuple[str, ...], policy: Policy, ttl: TtlOrUnset) -> bool:
-        """Stores one value as :meth:`set` does, by the short way, and returns whether it was stored."""
+        """Stores one value as :meth:`set` does, and returns whether it was stored.
+
+        A way of its own: as a batch of one, a value takes more than twice as long.
+        """
         if value is None:
             raise ValueError(_NO_VALUE)
+        if self._calls:
+            self._tell_calls((key,))
         try:
             new_entry = self._filler.new_entry(value, policy, ttl, made_from(key, value, tags))
         except EncodeError:
@@ -179,39 +178,113 @@ class Writer:
             EncodeError: As for :meth:`set`.
             ValueError: As for :meth:`set`.
         """
-        new_entries = await self._make_entries(keys, values, depends, policy, ttl)
-        if beginnings is None:
-            await self._drop_refused([(key, "backend") for key in keys])
-            return 0
-        return await self._store(keys, new_entries, beginnings)
+        with self._note_changes(keys) as changes:
+            new_entries = await self._make_entries(keys, values, depends, policy, ttl)
+            if beginnings is None:
+                await self._drop_refused([(key, "backend") for key in keys])
+                return 0
+            return await self._store(keys, new_entries, beginnings, changes)
+
+    @contextmanager
+    def _note_changes(self, keys: Sequence[EntryKey]) -> Iterator[Changes]:
+        """Notes what changes while entries are stored in portions, and tells the calls before this one that it stores them."""
+        self._tell_calls(keys)
+        changes = Changes()
+        self._calls.append(changes)
+        try:
+            yield changes
+        finally:
+            self._calls.remove(changes)
+
+    def _tell_calls(self, keys: Iterable[EntryKey]) -> None:
+        """Tells the calls that are under way that a later one stores or removes entries: they must not undo that."""
+        if self._calls:
+            entries = [key.entry for key in keys]
+            for call in self._calls:
+                call.entries.update(entries)
 
     async def _drop_refused(self, refusals: Sequence[tuple[EntryKey, Refusal]]) -> None:
         """Counts refusals, and removes the older values: the caller knows of newer ones, which are not stored."""
         for key, reason in refusals:
             self._counts.count_refusal(key, reason)
+            self._counts.reasons.note(key.ident, INVALIDATED)
         if refusals:
             await self.delete([key for key, _ in refusals])
 
     async def _store(
-        self, keys: Sequence[EntryKey], new_entries: Sequence[NewEntry], beginnings: Sequence[Beginning] | None
+        self,
+        keys: Sequence[EntryKey],
+        new_entries: Sequence[NewEntry],
+        beginnings: Sequence[Beginning | None] | None,
+        changes: Changes,
     ) -> int:
-        """Stores entries, some at once, and returns how many were stored."""
+        """Stores entries, a portion at a time, and returns how many were stored."""
         stored = 0
-        for at in range(0, len(keys), _AT_ONCE):
-            some = slice(at, at + _AT_ONCE)
-            begun = None if beginnings is None else beginnings[some]
-            began = self._environment.now()
-            fates = await self._remote.store_many(keys[some], new_entries[some], begun)
-            self._counts.count_store(fates, self._environment.now() - began)
-            refusals: list[tuple[EntryKey, Refusal]] = []
-            for key, fate in zip(keys[some], fates, strict=True):
-                if not fate:
-                    stored += 1
-                elif isinstance(fate, BackendError):
-                    self._tiers.report_failure("set", key, fate)
-                else:
-                    refusals.append((key, fate))
-            await self._drop_refused(refusals)
+        sent: deque[asyncio.Task[int]] = deque()
+        try:
+            for at in range(0, len(keys), _PORTION):
+                if at and self._remote.is_here:
+                    await asyncio.sleep(0)
+                some = slice(at, at + _PORTION)
+                begun = None if beginnings is None else beginnings[some]
+                if self._remote.is_here or len(keys) <= _PORTION:
+                    stored += await self._store_unchanged(keys[some], new_entries[some], begun, changes)
+                    continue
+                if len(sent) == _SENT_PORTIONS:
+                    stored += await sent.popleft()
+                portion = self._store_unchanged(keys[some], new_entries[some], begun, changes)
+                sent.append(asyncio.create_task(portion))
+            while sent:
+                stored += await sent.popleft()
+        finally:  # a caller that is cancelled takes along what has not left
+            for task in sent:
+                task.cancel()
+        return stored
+
+    async def _store_unchanged(
+        self,
+        keys: Sequence[EntryKey],
+        new_entries: Sequence[NewEntry],
+        begun: Sequence[Beginning | None] | None,
+        changes: Changes,
+    ) -> int:
+        """Stores those of a portion that nothing has overtaken since the call began, and returns how many count as stored."""
+        if not changes:
+            return await self._store_portion(keys, new_entries, begun)
+        # As if all had been stored when the call began: what was stored or removed since came after it.
+        left = [index for index, key in enumerate(keys) if key.entry not in changes.entries]
+        stored = len(keys) - len(left)
+        # 1. A call stores its first portion. 2. Another task, or a push, ends what the second one rests on.
+        # 3. Stored under what stands by then, old values would be taken for new ones.
+        ended = {index for index in left if changes.has_ended(_names_of(keys[index], new_entries[index]))}
+        left = [index for index in left if index not in ended]
+        if left:
+            own = None if begun is None else [begun[index] for index in left]
+            some = [keys[index] for index in left], [new_entries[index] for index in left]
+            stored += await self._store_portion(*some, own)
+        # Last: while a removal is awaited, more may end.
+        await self._drop_refused([(keys[index], "generation") for index in ended])
+        return stored
+
+    async def _store_portion(
+        self, keys: Sequence[EntryKey], new_entries: Sequence[NewEntry], begun: Sequence[Beginning | None] | None
+    ) -> int:
+        """Stores entries that leave together, and returns how many were stored."""
+        began = self._environment.now()
+        fates = await self._remote.store_many(keys, new_entries, begun)
+        self._counts.count_store(fates, self._environment.now() - began)
+        if not any(fates):
+            return len(keys)
+        stored = 0
+        refusals: list[tuple[EntryKey, Refusal]] = []
+        for key, fate in zip(keys, fates, strict=True):
+            if not fate:
+                stored += 1
+            elif isinstance(fate, BackendError):
+                self._tiers.report_failure("set", key, fate)
+            else:
+                refusals.append((key, fate))
+        await self._drop_refused(refusals)
         return stored
 
     async def begin(self, scope: Scope, data_types: Iterable[str], tags: Sequence[str]) -> tuple[Beginning, ...] | None:
@@ -237,9 +310,14 @@ class Writer:
         """
         if any(value is None for value in values):
             raise ValueError(_NO_VALUE)
+        new_entries: list[NewEntry] = []
         try:
-            tags = map(made_from, keys, values, depends)
-            new_entries = self._filler.new_entries(values, tags, policy, ttl)
+            for at in range(0, len(keys), _PORTION):
+                if at:
+                    await asyncio.sleep(0)
+                some = slice(at, at + _PORTION)
+                tags = map(made_from, keys[some], values[some], depends[some])
+                new_entries += self._filler.new_entries(values[some], tags, policy, ttl)
         except EncodeError:
             await self.delete(keys)
             raise
@@ -255,6 +333,7 @@ class Writer:
         ``told`` says whether readings that are under way hear of it. They do if the caller deletes; not if a value was
         refused, or each reading that is refused would be the reason to refuse the next one.
         """
+        self._tell_calls(keys)
         try:
             return await self._remote.delete(keys, told=told)
         except BackendError as error:
@@ -297,6 +376,7 @@ class Writer:
 
         ``by`` is the task for which that is done, if it is not the one that runs: it knows of it.
         """
+        self._tell_calls(entries)
         burst = self._burst
         # Before anything is awaited: only tasks that are there now can have read before this call.
         self._under_way.note_end((group[0] for group in groups if len(group) > 1), anew=burst is None, by=by)
@@ -351,6 +431,7 @@ class Writer:
         # With the journals: a load names the resources that it was made from when it is done.
         groups += [names for t, r in resources for names in self._keys.resource_generations(t, r, scope)]
         token: bytes | None = None
+        self._tell_calls(entries)
         try:
             # The old values end now, not when the block does: a process that dies inside leaves nothing of them.
             ending = self.end(scope, None, groups, ()) if groups else _do_nothing()
@@ -396,6 +477,11 @@ class Writer:
             )
         entry = self._keys.entry(data_type, resource_id, scope)
         return self._keys.resource_generations(data_type, entry.resource_id, scope), [entry]
+
+
+def _names_of(key: EntryKey, new_entry: NewEntry) -> list[str]:
+    """Returns the names of all generations that an entry rests on, and of those that end it by its own name."""
+    return [key.generations[0], *key.endings, *map(key.tag_name, new_entry.tags)]
 
 
 async def _do_nothing() -> None:

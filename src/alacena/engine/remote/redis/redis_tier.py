@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from alacena.engine.base.remote_tier import Ended, Found, Unsettled
 from alacena.engine.remote.redis.beginnings import Beginnings
+from alacena.engine.remote.redis.downloads import Downloads
 from alacena.engine.remote.redis.entries import Entries, values_of
 from alacena.engine.remote.redis.holds import Holds
 from alacena.engine.remote.redis.inspection import Inspection
@@ -45,6 +46,7 @@ class RedisTier:
         self._entries = Entries(parts)
         # Bound once, for the most used way.
         self._node_of, self._generations, self._judge = nodes.of, coherence.generations, self._entries.judge
+        self._large_types, self._read = self._entries.large_types, Downloads(nodes.debts).read
         self._environment = environment
         self._budget_s = settings.redis_budget_s
         self._timeout_s = settings.redis_timeout_s
@@ -84,7 +86,10 @@ class RedisTier:
         if unknown or len(keys) > 1 or is_open or (len(generations) > 2 and not all(one.nonce for one in generations)):
             return self._find_among(node, keys, unknown, policy, keep=keep)
         settle = partial(self._judge, node, key, generations, policy, keep)
-        return node.fetch(entry, settle, policy.redis_budget_s or self._budget_s)
+        budget_s = policy.redis_budget_s or self._budget_s
+        if self._large_types and key.ident[1] in self._large_types:
+            return self._read(node, key, settle, budget_s)
+        return node.fetch(entry, settle, budget_s)
 
     async def _find_among(
         self, node: Node, keys: Sequence[EntryKey], unknown: Sequence[Generation], policy: Policy, *, keep: bool

@@ -116,18 +116,19 @@ def _batches(items: Iterator[StoreItem]) -> Iterator[list[StoreItem]]:
     entries: set[bytes] = set()
     generations = size = 0
     for item in items:
-        generations += len(item.ground.stamps)
+        entry, depends = item.key.entry, len(item.ground.stamps)
+        generations += depends
         size += len(item.sealed)
         # 1. One script writes an entry twice. It is tracked at the first write only, so that one push comes.
         # 2. The reply says twice that it is stored, and two pushes are expected.
         # 3. The expectation that is left over would swallow the next writer's. So no entry stands in a batch twice.
         is_full = len(batch) >= MOST_TOGETHER or generations > MOST_GENERATIONS or size > _MOST_BYTES
         # `batch and`: an entry that is too much by itself still leaves, alone.
-        if batch and (is_full or item.key.entry in entries):
+        if batch and (is_full or entry in entries):
             yield batch
             batch, entries = [], set()
-            generations, size = len(item.ground.stamps), len(item.sealed)
+            generations, size = depends, len(item.sealed)
         batch.append(item)
-        entries.add(item.key.entry)
+        entries.add(entry)
     if batch:
         yield batch

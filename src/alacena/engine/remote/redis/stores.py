@@ -98,17 +98,17 @@ class Stores:
         beginnings: Sequence[Beginning | None] | None = None,
     ) -> list[Fate]:
         """See :meth:`alacena.engine.base.remote_tier.RemoteTier.store_many`."""
-        for key in keys:
-            self._coherence.memory.discard(key.ident)
+        self._coherence.memory.discard_all([key.ident for key in keys])
         begun = [None] * len(keys) if beginnings is None else beginnings
 
         def store(slot: _Pick) -> Awaitable[list[Fate]]:
             return self._store(slot(keys), slot(new_entries), slot(begun))
 
         fates = await self._each_slot(keys, store)
-        for key, fate in zip(keys, fates, strict=True):
-            if isinstance(fate, BackendError):
-                self._nodes.owe((), (key,), fate)
+        if any(fates):
+            for key, fate in zip(keys, fates, strict=True):
+                if isinstance(fate, BackendError):
+                    self._nodes.owe((), (key,), fate)
         return fates
 
     async def _each_slot(self, keys: Sequence[EntryKey], act: Callable[[_Pick], Awaitable[list[Fate]]]) -> list[Fate]:
@@ -174,8 +174,8 @@ class Stores:
         if begun:
             await self._know_begun(node, fates, begun, keys, new_entries, beginnings, known)
         left = [index for index, fate in enumerate(fates) if not fate]
+        asked = {id(known[index]): (depends[index], known[index]) for index in left}.values()
         for wide, lasts_ms in ((True, 0), (False, NARROW_LIFE_MS)):
-            asked = {id(known[index]): (depends[index], known[index]) for index in left}.values()
             unknown = {
                 generation.name: generation
                 for own, nonces in asked
@@ -189,7 +189,7 @@ class Stores:
         # Asking for the stamps may have shown that the entries' slot has moved.
         node = self._nodes.of(keys[0].entry)
         await self._send_rest(node, fates, keys, [b""] * len(keys), known, new_entries, beginnings)
-        for index in left:
+        for index in left if any(fates) else ():
             if fates[index] == "generation":
                 # One of them ended while the value was on its way, or what was known here was not current. The value was
                 # read before either: it is not stored under what is current now.
@@ -368,6 +368,7 @@ class Stores:
             except BackendError as error:
                 return [error]
             length = len(items[0].sealed)
+            self._entries.note_size(items[0].key, length)
         places: dict[tuple[str, bytes], int] = {}
         names: list[str | bytes] = []
         wanted: list[Argument] = []
@@ -400,6 +401,7 @@ class Stores:
 
     def _settle(self, node: Node, answering: Node, items: Sequence[StoreItem], reply: Sequence[bytes]) -> list[Refusal]:
         fates: list[Refusal] = []
+        stored: list[EntryKey] = []
         kept: dict[int, list[StoreItem]] = {}
         for item, fate in zip(items, reply, strict=True):
             if fate != b"ok":
@@ -407,11 +409,13 @@ class Stores:
                 continue
             fates.append("")
             entry = item.key.entry
+            stored.append(item.key)
             # Where the slot has moved, the push comes from the server that answered; and that one is asked for a copy.
             answering.expect(entry)
-            self._coherence.drop(entry, item.key.ident)
             if item.new_entry.policy.use_memory and answering is node and not (self._debts and entry in self._debts):
                 kept.setdefault(id(item.ground), []).append(item)
+        # Before the new copies come: it drops the older ones.
+        self._coherence.drop_all(stored)
         for alike in kept.values():
             keys, new_entries = [item.key for item in alike], [item.new_entry for item in alike]
             self._entries.keep(keys, new_entries, alike[0].ground.stamps)

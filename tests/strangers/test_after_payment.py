@@ -213,6 +213,16 @@ async def test_a_task_that_outlives_its_source_is_outside_of_it(outage: Outage) 
         await later[0]
 
 
+class Broken:
+    """An object of a client that was closed: whatever it is asked, it fails."""
+
+    def __getattr__(self, name: str) -> Any:
+        raise RuntimeError("closed")
+
+    def __repr__(self) -> str:
+        raise RuntimeError("closed")
+
+
 FIGURES: dict[str, tuple[tuple[Any, ...], dict[str, Any]]] = {
     "no usage in the stream": (("acme", None, "m"), {}),
     "negative": (("acme", -1, "m"), {}),
@@ -221,6 +231,12 @@ FIGURES: dict[str, tuple[tuple[Any, ...], dict[str, Any]]] = {
     "a tenant that is none": ((object(), 1, "m"), {}),
     "a part that is none": (("acme", 1, "m"), {"parts": {"input": "many"}}),
     "a cost that is none": (("acme", 1, "m"), {"cost": "much"}),
+    "no usage object": (("acme",), {"model": "m", "parts": None}),
+    "a usage without any part": (("acme",), {"model": "m", "parts": {}}),
+    "nothing at all": (("acme",), {}),
+    "an input that is text": (("acme",), {"parts": {"input": "3", "output": 2}}),
+    "an object that cannot be asked": (("acme",), {"parts": Broken()}),
+    "an object that cannot be printed": (("acme", Broken(), "m"), {}),
 }
 
 
@@ -238,7 +254,7 @@ async def test_bad_figures_do_not_cost_the_answer(
     with caplog.at_level(logging.ERROR, "alacena"):
         assert (await get_with_cache_aside("answer", "s1", "acme", generate_func=source))[0] == "the answer"
     assert "s1" in caplog.text
-    with pytest.raises((ValueError, TypeError)):
+    with pytest.raises((ValueError, TypeError, RuntimeError)):
         await track_token_usage(*words, idempotency_key="s1", **more)
     assert (await cache_here.ledger.totals("acme")).used == 0
 

@@ -223,6 +223,129 @@ async def test_what_changes_around_a_function_is_no_part_of_its_key() -> None:
     assert await ask("p") == (2, True)
 
 
+class Books:
+    async def find(self, question: str) -> str:
+        return f"{question} in books"
+
+
+class Pages:
+    async def find(self, question: str) -> str:
+        return f"{question} in pages"
+
+
+async def find_books(question: str) -> str:
+    return await Books().find(question)
+
+
+async def find_pages(question: str) -> str:
+    return await Pages().find(question)
+
+
+async def answer_of(call: Any) -> str:
+    answer = call("3")
+    return str(await answer if inspect.isawaitable(answer) else answer)
+
+
+AROUND: dict[str, tuple[Any, Any]] = {
+    "functions": (find_books, find_pages),
+    "cached functions": (cached("inner")(find_books), cached("inner")(find_pages)),
+    "methods": (Books().find, Pages().find),
+    "parts of functions": (functools.partial(find_books), functools.partial(find_pages)),
+    "lambdas": (lambda question: f"{question} in books", lambda question: f"{question} in pages"),
+    "lambdas that call others": (lambda it: find_books(it.strip()), lambda it: find_pages(it.strip())),
+    "defaults of lambdas": tuple(lambda question, find=find: find(question) for find in (find_books, find_pages)),
+    "built-in functions": (len, ascii),
+    "methods of built-in types": (str.upper, str.isdigit),
+    "classes": (int, float),
+}
+
+
+@pytest.mark.parametrize("options", [{}, {"key": lambda question: question}], ids=["arguments", "a key"])
+@pytest.mark.parametrize("form", AROUND)
+async def test_functions_around_other_functions_do_not_answer_for_each_other(form: str, options: Any) -> None:
+    """As aio-libs/aiocache 734, by a decorator of the caller's own: it makes one function, by its name, of each that it wraps."""
+
+    def around(call: Any) -> Any:
+        @cached("around", **options)
+        async def ask(question: str) -> Any:
+            return await answer_of(call)
+
+        return ask
+
+    first, second = AROUND[form]
+    one, other, again = around(first), around(second), around(first)
+    assert await one("3") == await again("3")
+    assert await other("3") == await answer_of(second) != await one("3")
+
+
+async def test_functions_around_clients_of_two_classes_do_not_answer_for_each_other() -> None:
+    def around(client: Any) -> Any:
+        @cached("around")
+        async def ask(question: str) -> str:
+            return str(await client.find(question))
+
+        return ask
+
+    assert [await around(client)("q") for client in (Books(), Pages(), Books())] == [
+        "q in books",
+        "q in pages",
+        "q in books",
+    ]
+
+
+class Absent:
+    """A proxy of a request, as web frameworks have one, outside of any request."""
+
+    def __getattribute__(self, name: str) -> Any:
+        raise RuntimeError("no request")
+
+
+async def test_a_proxy_around_a_function_is_not_asked_for_anything() -> None:
+    proxy = Absent()
+
+    @cached("ask")
+    async def ask(question: str) -> bool:
+        return proxy is None
+
+    assert await ask("q") is False
+
+
+class Table:
+    def __init__(self, name: str, connection: Any = None) -> None:
+        self.name = name
+        self.connection = connection
+
+    def __bool__(self) -> bool:
+        return False
+
+    async def read(self, row: str) -> str:
+        return f"{row} of {self.name}"
+
+
+@pytest.mark.parametrize("options", [{}, {"key": lambda row: row}], ids=["arguments", "a key"])
+async def test_methods_decorated_as_one_object_has_them_do_not_answer_for_each_other(options: Any) -> None:
+    """As python-cachier/cachier 134: one call answered for another, here of the same method of two objects."""
+    people, orders, again = (cached("row", **options)(Table(name).read) for name in ("people", "orders", "people"))
+    assert await people("1") == await again("1") == "1 of people"
+    assert await orders("1") == "1 of orders"
+    with pytest.raises(EncodeError, match="__cache_key__"):
+        await cached("row", **options)(Table("people", object()).read)("1")
+    shared = cached("row", ignore=("self",), **options)(Table("people", object()).read)
+    assert await shared("1") == "1 of people"
+
+
+async def test_an_argument_may_have_any_name() -> None:
+    @cached("search")
+    async def search(**filters: Any) -> dict[str, Any]:
+        return filters
+
+    for name in ("self", "args", "kwargs", "key", "function", "load"):
+        for value in (1, 2):
+            assert await search(**{name: value}) == {name: value}
+            assert await search.invalidate(**{name: value})
+            assert await search.refresh(**{name: value}) == {name: value}
+
+
 LATER = "a coroutine"
 
 

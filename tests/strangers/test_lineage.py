@@ -352,6 +352,14 @@ FORMS: dict[str, tuple[Any, Any]] = {
 }
 
 
+GIVEN: list[Any] = []
+
+
+@cached("row", key=lambda tenant_id: "q")
+async def row_that_was_given(tenant_id: str) -> Any:
+    return GIVEN[0]
+
+
 @pytest.mark.parametrize("form", FORMS)
 @pytest.mark.parametrize("door", ["set", "set_many", "load", "load_many", "cached", "besides"])
 async def test_a_value_that_names_its_document_ends_with_it(manager: type[CacheManager], form: str, door: str) -> None:
@@ -367,13 +375,9 @@ async def test_a_value_that_names_its_document_ends_with_it(manager: type[CacheM
     elif door == "load_many":
         await cache.load_many("row", ["q"], "acme", lambda ids: dict.fromkeys(ids, value))
     elif door == "cached":
-
-        @cached("row", key=lambda tenant_id: "q")
-        async def row(tenant_id: str) -> Any:
-            return value
-
-        await row("acme")
-        name = f"{row.__module__}.{row.__qualname__}:q"
+        GIVEN[:] = [value]
+        await row_that_was_given("acme")
+        name = f"{row_that_was_given.__module__}.{row_that_was_given.__qualname__}:q"
     else:
         await answered("row", lambda: value, depends_on=["else"])
     await stored(cache)

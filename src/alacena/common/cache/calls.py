@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import inspect
 from hashlib import blake2b
-from types import FunctionType
+from types import CodeType, FunctionType, MethodType
 from typing import TYPE_CHECKING, Any, Final
 
 from alacena.engine import EncodeError
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 _DIGEST_BYTES: Final = 20
 _REMEDY: Final = "__cache_key__"
+_OBJECT_NAMES: Final = frozenset({"self", "cls"})
 
 
 class CallShape:
@@ -49,6 +50,9 @@ class CallShape:
         self._left_out = left_out
         self._more = next((p.name for p in self._whole.parameters.values() if p.kind is p.VAR_KEYWORD), None)
         self._captured = _find_captured(target)
+        # Of a method that is decorated as one object has it, the object is no argument of any call, and still counts.
+        is_bound = isinstance(target, MethodType) and not _OBJECT_NAMES & left_out
+        self._bound_to: Any = target.__self__ if is_bound else None
 
     @property
     def first(self) -> str | None:
@@ -90,8 +94,12 @@ class CallShape:
                 counted[name] = self._encode(name, {k: v for k, v in value.items() if k not in self._left_out})
             elif name not in self._left_out:
                 counted[name] = self._encode(name, value)
-        captured = () if self._captured is None else (self._captured,)
-        return blake2b(identity([self.name, counted, *captured]), digest_size=_DIGEST_BYTES).hexdigest()
+        return blake2b(identity([self.name, counted, *self._around()]), digest_size=_DIGEST_BYTES).hexdigest()
+
+    def _around(self) -> list[bytes]:
+        """Returns the identity of what belongs to the function and to no call: its object, and what it was made with."""
+        captured = [] if self._captured is None else [self._captured]
+        return captured if self._bound_to is None else [*captured, self._object(self._bound_to)]
 
     def id_of(self, key: Any) -> str:
         """Returns the id of a call for which ``key=`` returned ``key``.
@@ -115,9 +123,10 @@ class CallShape:
                 text = blake2b(identity(key), digest_size=_DIGEST_BYTES).hexdigest()
             except EncodeError as error:
                 raise EncodeError(f"{what}which is no id ({error}): return a string", error.path) from error
-        if self._captured is None:
+        around = self._around()
+        if not around:
             return f"{self.name}:{text}"
-        return f"{self.name}[{blake2b(self._captured, digest_size=8).hexdigest()}]:{text}"
+        return f"{self.name}[{blake2b(b''.join(around), digest_size=8).hexdigest()}]:{text}"
 
     def _encode(self, name: str, value: Any) -> bytes:
         try:
@@ -144,7 +153,8 @@ class CallShape:
             message = (
                 f"{self.name}: two objects of {kind.__qualname__} must not answer for each other, and what this one "
                 f"consists of cannot be part of a key ({error}): give the class a {_REMEDY} that tells its objects "
-                f"apart, or name {self.first!r} in ignore= if all of them give the same results"
+                f"apart, or name {'self' if instance is self._bound_to else self.first!r} in ignore= if all of them give the "
+                "same results"
             )
             raise EncodeError(message, error.path) from error
 
@@ -152,24 +162,53 @@ class CallShape:
 def _find_captured(function: Any) -> bytes | None:
     """Returns the identity of what a nested function was made with; ``None`` if that is nothing.
 
-    It tells the functions apart that one factory makes for each model or prompt. They count as they were when the
-    function was decorated, if they cannot change: a counter, a client or a list is no part of any identity.
+    It tells the functions apart that one factory makes for each model, prompt or function that it wraps. What cannot
+    change counts as it was when the function was decorated; functions count by their names and by what they were made
+    with themselves; anything else by its class alone: a counter, a client or a list may change.
     """
     found: list[bytes] = []
     todo, seen = [function], set[int]()
     while todo:
         part = todo.pop(0)
-        if isinstance(part, functools.partial):
+        kind = type(part)  # not isinstance: a proxy of a request that is not there yet raises if it is asked
+        if issubclass(kind, functools.partial):
             todo += [part.func, *part.args, *part.keywords.values()]
-        elif isinstance(part, FunctionType) and id(part) not in seen:  # one may refer to itself
+            continue
+        if issubclass(kind, MethodType):
+            todo += [part.__func__] if part is function else [type(part.__self__), part.__func__]
+            continue
+        if issubclass(kind, FunctionType):
+            if id(part) in seen:  # one may refer to itself
+                continue
             seen.add(id(part))
             todo += [content for cell in part.__closure__ or () for content in _contents(cell)]
-        elif is_immutable(part):
-            try:
-                found.append(identity(part))
-            except EncodeError:  # nothing that has one form in every process
-                continue
+            if part is getattr(function, "__func__", function):
+                continue  # its name and its arguments are in each key
+            todo += [*(part.__defaults__ or ()), *(part.__kwdefaults__ or {}).values()]
+        try:
+            found.append(identity(_stand_in(part)))
+        except EncodeError:  # nothing that has one form in every process
+            continue
     return identity(found) if found else None
+
+
+def _stand_in(part: Any) -> Any:
+    """Returns what stands for a thing that a function was made with."""
+    kind = type(part)
+    try:
+        if issubclass(kind, type) or is_immutable(part):
+            return part
+        module, name = str(getattr(part, "__module__", "")), str(part.__qualname__)
+    except Exception:  # noqa: BLE001 - an object that answers to any name, or whose own code fails
+        return kind
+    if issubclass(kind, FunctionType) and name.endswith("<lambda>"):
+        return [module, name, _tell_code(part.__code__)]  # all lambdas of one place have one name
+    return [kind, module, name]
+
+
+def _tell_code(code: CodeType) -> list[Any]:
+    constants = [_tell_code(one) if isinstance(one, CodeType) else one for one in code.co_consts]
+    return [code.co_code, code.co_names, code.co_varnames, constants]
 
 
 def _contents(cell: Any) -> list[Any]:

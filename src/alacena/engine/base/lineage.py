@@ -41,6 +41,7 @@ _PARTS: Final = frozenset({"document", "chunk", "embedding"})
 
 _FIELD: Final = "document_id"
 _FIELDS: Final = "document_ids"
+_SIZED: Final = frozenset({list, tuple, set, frozenset, type({}.values())})
 _LEAVES: Final = frozenset({str, bytes, bytearray, int, float, bool, complex, type(None)})
 
 
@@ -237,7 +238,11 @@ class _Search:
 
     def _inside_or_nothing(self, holder: Any) -> Collection[Any] | None:
         try:
-            return self._inside(holder)
+            inside = self._inside(holder)
+            # A mapping of another make may give its values as a generator, without a length, and fail as they are read.
+            if inside is None or type(inside) in _SIZED:
+                return inside
+            return list(islice(inside, max(self.left, 0) + 1))
         except Exception:  # noqa: BLE001 - code of the value's own runs, and the value was paid for
             return None
 

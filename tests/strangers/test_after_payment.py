@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import weakref
 from collections import OrderedDict
+from collections.abc import Mapping
 from decimal import Decimal
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
@@ -211,6 +213,50 @@ async def test_a_task_that_outlives_its_source_is_outside_of_it(outage: Outage) 
     go.set()
     with pytest.raises(BackendUnavailableError):
         await later[0]
+
+
+class Lazy(Mapping[str, Any]):
+    """A mapping of another make, whose values are made as they are read, and fail."""
+
+    def __init__(self, error: Exception | None) -> None:
+        self.error = error
+
+    def __getitem__(self, name: str) -> Any:
+        if self.error is not None:
+            raise self.error
+        return name
+
+    def __iter__(self) -> Any:
+        return iter(("a", "b"))
+
+    def __len__(self) -> int:
+        return 2
+
+    def values(self) -> Any:
+        return (self[name] for name in self)
+
+
+class Answer:
+    def __init__(self, held: Any) -> None:
+        self.text = "the answer"
+        self.held = held
+
+
+HELD: dict[str, Callable[[], Any]] = {
+    "values that are a generator": lambda: Lazy(None),
+    "values that fail": lambda: Lazy(RuntimeError("the session is closed")),
+    "objects that others hold": lambda: weakref.WeakValueDictionary({"a": Broken()}),
+    "a reader of a connection": asyncio.StreamReader,
+}
+
+
+@pytest.mark.parametrize("held", HELD)
+async def test_an_answer_that_holds_odd_things_reaches_its_caller(manager: type[CacheManager], held: str) -> None:
+    """After langchain-ai/langchain 29003: looking into an answer for what it is made from failed, and took it down."""
+    answer = Answer(HELD[held]())
+    value, metrics = await get_with_cache_aside("answer", held, "acme", generate_func=lambda: answer)
+    assert value is answer
+    assert metrics["reason"] == "value"
 
 
 class Broken:

@@ -194,6 +194,45 @@ async def test_whatever_a_load_reads_is_what_its_value_is_made_from(
     assert loads == 2
 
 
+async def _load_nothing(cache: Cache, manager: type[CacheManager]) -> Any:
+    return await cache.load("chunk", "c", "acme", lambda: None)
+
+
+async def _peek_many(cache: Cache, manager: type[CacheManager]) -> Any:
+    return await cache.peek_many("chunk", ["c"], "acme")
+
+
+@pytest.mark.parametrize("read", [one for one in READS if one is not _load_many] + [_load_nothing, _peek_many])
+@pytest.mark.parametrize("end", ["resource", "type"])
+async def test_that_there_was_nothing_is_what_an_answer_is_made_from(
+    manager: type[CacheManager], read: Callable[..., Awaitable[Any]], end: str
+) -> None:
+    """HKUDS/LightRAG#755: the answer that found nothing is still given after the document has come."""
+    cache = await manager.cache()
+
+    async def answer() -> str:
+        await read(cache, manager)
+        return "nothing is known of it"
+
+    await answered("reply", answer)
+    await stored(cache)
+    assert await manager.get("reply", "q", "acme") is not None
+    await manager.invalidate("acme", "chunk", *["c"] * (end == "resource"))
+    assert await manager.get("reply", "q", "acme") is None
+
+
+async def test_an_answer_made_without_a_document_ends_when_it_comes(manager: type[CacheManager]) -> None:
+    async def answer() -> str:
+        return f"I know {await manager.get('document', 'd1', 'acme')}"
+
+    await answered("reply", answer)
+    await stored(await manager.cache())
+    await manager.set("document", "d1", "the lease", "acme")
+    assert (await invalidate_document_update("acme", "d1"))["dependents"] > 0
+    await manager.set("document", "d1", "the lease", "acme")
+    assert await answered("reply", answer) == "I know the lease"
+
+
 async def test_an_answer_made_from_a_cached_document_depends_on_it(manager: type[CacheManager]) -> None:
     await manager.set("document", "d1", "old", "acme")
 

@@ -6,19 +6,21 @@ import asyncio
 import copy
 import functools
 import inspect
+import itertools
 import os
 import re
 import subprocess
 import sys
-from dataclasses import dataclass, field
+from dataclasses import InitVar, dataclass, field
 from datetime import timedelta
 from enum import Enum
 from fractions import Fraction
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, Generic, NamedTuple, TypeVar
 from uuid import UUID
 from zoneinfo import ZoneInfo
 
+import msgspec
 import numpy as np
 import pytest
 from pydantic import BaseModel
@@ -29,11 +31,13 @@ from alacena.engine.base.errors import InvalidKeyError
 from alacena.engine.codec.canonical import identity
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Callable
 
     from alacena.engine import Cache
 
 pytestmark = pytest.mark.usefixtures("manager")
+
+T = TypeVar("T")
 
 
 @pytest.fixture(autouse=True)
@@ -109,6 +113,8 @@ EQUAL: dict[str, tuple[Any, Any]] = {
     "sets of sets": ({frozenset({1, 2}), frozenset({3})}, {frozenset({3}), frozenset({2, 1})}),
     "dataclasses": (Filter({"a", "b"}, {"x": 1, "y": 2}), Filter({"b", "a"}, {"y": 2, "x": 1})),
     "models": (Model(tags={"b", "a"}), Model(top_k=5, tags={"a", "b"})),
+    "arrays of two layouts": (np.array([[1, 2], [3, 4]]), np.array([[1, 3], [2, 4]]).T),
+    "arrays inside of others": ({"a": [np.arange(4)[::2]]}, {"a": [np.array([0, 2])]}),
     "keys of many kinds": ({(1, 2): 1, "a": 2, Kind.LEASE: 3}, {Kind.LEASE: 3, "a": 2, (1, 2): 1}),
 }
 
@@ -332,6 +338,131 @@ async def test_methods_decorated_as_one_object_has_them_do_not_answer_for_each_o
         await cached("row", **options)(Table("people", object()).read)("1")
     shared = cached("row", ignore=("self",), **options)(Table("people", object()).read)
     assert await shared("1") == "1 of people"
+
+
+@dataclass
+class Prompt:
+    name: str
+    flavour: InitVar[str] = ""
+
+    def __post_init__(self, flavour: str) -> None:
+        self.style = flavour
+
+    @cached("told")
+    async def tell(self) -> str:
+        return self.style
+
+
+class Words(list[str]):
+    @cached("told")
+    async def tell(self) -> str:
+        return " ".join(self)
+
+
+class Prices(dict[str, int]):
+    @cached("told")
+    async def tell(self) -> str:
+        return str(dict(self))
+
+
+class Row(msgspec.Struct, dict=True):
+    name: str
+
+    @cached("told")
+    async def tell(self) -> str:
+        return str(self.note)  # type: ignore[attr-defined]
+
+
+class Hidden:
+    __slots__ = ("__name",)
+
+    def __init__(self, name: str) -> None:
+        self.__name = name
+
+    @cached("told")
+    async def tell(self) -> str:
+        return self.__name
+
+
+@dataclass
+class Repository(Generic[T]):
+    name: str
+
+    @cached("told")
+    async def tell(self) -> str:
+        return str(self.__orig_class__)  # type: ignore[attr-defined]
+
+
+def made_class(table: str) -> Any:
+    class Made:
+        name = table
+
+        def where(self) -> str:
+            return table
+
+        @cached("told")
+        async def tell(self) -> str:
+            return self.where()
+
+    return Made()
+
+
+def noted(row: Row, note: str) -> Row:
+    row.note = note  # type: ignore[attr-defined]
+    return row
+
+
+OBJECTS: dict[str, Callable[[str], Any]] = {
+    "what a dataclass makes when it is made": lambda word: Prompt("p", word),
+    "what a list holds": lambda word: Words([word]),
+    "what a dict holds": lambda word: Prices({word: 1}),
+    "what a struct was given later": lambda word: noted(Row("r"), word),
+    "a private slot": Hidden,
+    "for what a generic class stands": lambda word: Repository[int if word == "one" else str]("r"),
+    "what a class was made with": made_class,
+}
+
+
+@pytest.mark.parametrize("form", OBJECTS)
+async def test_all_that_an_object_is_tells_it_apart(form: str) -> None:
+    """As python-cachier/cachier 134: one object's result was another's, whose fields, and not all else, were equal."""
+    make = OBJECTS[form]
+    one, other = make("one"), make("other")
+    assert await one.tell() != await other.tell()
+    assert await make("one").tell() == await one.tell()
+    assert await one.tell.invalidate() > 0
+
+
+class Lazy:
+    """A service as many are written: what is dear to make is made when it is first asked for."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+
+    @functools.cached_property
+    def client(self) -> object:
+        return object()
+
+    @functools.cached_property
+    def title(self) -> str:
+        return self.name.title()
+
+    @cached("asked")
+    async def ask(self, answers: Any) -> str:
+        assert self.client
+        return f"{self.title} {next(ANSWERS)}"
+
+
+ANSWERS = itertools.count()
+
+
+async def test_what_an_object_makes_of_itself_later_is_no_part_of_it() -> None:
+    """As joblib/joblib 235: equal calls had different keys, here as soon as the object had been used."""
+    service = Lazy("legal")
+    first = await service.ask("q")
+    assert await service.ask("q") == await Lazy("legal").ask("q") == first
+    await service.ask.invalidate("q")
+    assert await Lazy("legal").ask("q") != first
 
 
 async def test_an_argument_may_have_any_name() -> None:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import functools
 import inspect
+from enum import Enum
 from hashlib import blake2b
-from types import CodeType, FunctionType, MethodType
+from types import CodeType, FunctionType, MemberDescriptorType, MethodType
 from typing import TYPE_CHECKING, Any, Final
 
 from alacena.engine import EncodeError
@@ -144,11 +145,7 @@ class CallShape:
         if stated is not None:
             return identity([kind, stated() if callable(stated) else stated])
         try:
-            return identity([kind, instance])
-        except EncodeError:
-            pass
-        try:
-            return identity([kind, _state(instance)])
+            return _tell_object(instance)
         except EncodeError as error:
             message = (
                 f"{self.name}: two objects of {kind.__qualname__} must not answer for each other, and what this one "
@@ -198,6 +195,11 @@ def _stand_in(part: Any) -> Any:
     try:
         if issubclass(kind, type) or is_immutable(part):
             return part
+        if (arguments := getattr(part, "__args__", None)) and not issubclass(kind, FunctionType):
+            return [
+                getattr(part, "__origin__", kind),
+                [_stand_in(one) for one in arguments],
+            ]  # a generic class for one type
         module, name = str(getattr(part, "__module__", "")), str(part.__qualname__)
     except Exception:  # noqa: BLE001 - an object that answers to any name, or whose own code fails
         return kind
@@ -218,10 +220,73 @@ def _contents(cell: Any) -> list[Any]:
         return []
 
 
+_BUILT_IN: Final = (str, bytes, bytearray, int, float, complex, dict, list, tuple, set, frozenset)
+
+
+def _tell_object(instance: Any) -> bytes:
+    """Returns the identity of an object by its class, what it holds, and its attributes.
+
+    Raises:
+        EncodeError: An attribute has no form that is the same in every process. Of a class with declared fields only these
+            are asked for: of anything else that it was given, the class counts.
+    """
+    kind = type(instance)
+    state = _state(instance)
+    around = _tell_class(kind)
+    try:
+        fields = identity([kind, instance, *around])
+    except EncodeError:
+        held = [base(instance) for base in _BUILT_IN if isinstance(instance, base)][:1]
+        return identity([kind, held, state, *around])
+    declared = _declared(kind)
+    more = [[name, _try_to_tell(value)] for name, value in sorted(state.items()) if name not in declared]
+    return identity([fields, more]) if more and not isinstance(instance, Enum) else fields
+
+
+def _try_to_tell(value: Any) -> bytes:
+    try:
+        return identity(value)
+    except EncodeError:
+        return identity(_stand_in(value))
+
+
+def _declared(kind: type) -> frozenset[str]:
+    """Returns the fields that a dataclass, a model, a struct or a named tuple declares."""
+    holders = ("__dataclass_fields__", "__pydantic_fields__", "__struct_fields__", "_fields")
+    return frozenset(name for holder in holders for name in getattr(kind, holder, None) or ())
+
+
 def _state(instance: Any) -> dict[str, Any]:
-    slots = (name for kind in type(instance).__mro__ for name in getattr(kind, "__slots__", ()))
-    state = {name: getattr(instance, name) for name in slots if name != "__dict__" and hasattr(instance, name)}
-    return {**state, **getattr(instance, "__dict__", {})}
+    """Returns the attributes of an object, without those that it makes of the others when they are first asked for."""
+    kind = type(instance)
+    slots = (name for one in kind.__mro__ for name, slot in vars(one).items() if type(slot) is MemberDescriptorType)
+    state = {name: getattr(instance, name) for name in slots if hasattr(instance, name)}
+    state |= getattr(instance, "__dict__", {})
+    if "__orig_class__" in state:  # Repo[User] and Repo[Order] are objects of one class
+        state["__orig_class__"] = _stand_in(state["__orig_class__"])
+    return {
+        name: value for name, value in state.items() if not (name.startswith("__pydantic") or _is_derived(kind, name))
+    }
+
+
+def _is_derived(kind: type, name: str) -> bool:
+    found = next((vars(one)[name] for one in kind.__mro__ if name in vars(one)), None)
+    makes = type(found)
+    return makes.__name__ == "cached_property" or (
+        hasattr(makes, "__get__") and not hasattr(makes, "__set__") and makes is not FunctionType
+    )
+
+
+def _tell_class(kind: type) -> list[Any]:
+    """Returns what tells apart the classes that one function makes, which have one name: what they were made with."""
+    found: list[Any] = []
+    for one in kind.__mro__:
+        for name, value in sorted(vars(one).items()) if "<locals>" in one.__qualname__ else ():
+            if type(value) is FunctionType and (captured := _find_captured(value)) is not None:
+                found.append([name, captured])
+            elif not name.startswith("__") and is_immutable(value):
+                found.append([name, _try_to_tell(value)])
+    return found
 
 
 def _check(function: Any) -> None:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import weakref
 from collections import OrderedDict
+from collections.abc import Mapping
 from decimal import Decimal
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
@@ -213,6 +215,60 @@ async def test_a_task_that_outlives_its_source_is_outside_of_it(outage: Outage) 
         await later[0]
 
 
+class Lazy(Mapping[str, Any]):
+    """A mapping of another make, whose values are made as they are read, and fail."""
+
+    def __init__(self, error: Exception | None) -> None:
+        self.error = error
+
+    def __getitem__(self, name: str) -> Any:
+        if self.error is not None:
+            raise self.error
+        return name
+
+    def __iter__(self) -> Any:
+        return iter(("a", "b"))
+
+    def __len__(self) -> int:
+        return 2
+
+    def values(self) -> Any:
+        return (self[name] for name in self)
+
+
+class Answer:
+    def __init__(self, held: Any) -> None:
+        self.text = "the answer"
+        self.held = held
+
+
+HELD: dict[str, Callable[[], Any]] = {
+    "values that are a generator": lambda: Lazy(None),
+    "values that fail": lambda: Lazy(RuntimeError("the session is closed")),
+    "objects that others hold": lambda: weakref.WeakValueDictionary({"a": Broken()}),
+    "a reader of a connection": asyncio.StreamReader,
+}
+
+
+@pytest.mark.parametrize("held", HELD)
+async def test_an_answer_that_holds_odd_things_reaches_its_caller(manager: type[CacheManager], held: str) -> None:
+    """After langchain-ai/langchain 29003: looking into an answer for what it is made from failed, and took it down."""
+    answer = Answer(HELD[held]())
+    value, metrics = await get_with_cache_aside("answer", held, "acme", generate_func=lambda: answer)
+    assert value is answer
+    assert metrics["reason"] == "value"
+
+
+class Broken:
+    """An object of a client that was closed: whatever it is asked, it fails."""
+
+    def __getattr__(self, name: str) -> Any:
+        raise RuntimeError("closed")
+
+    def __repr__(self) -> str:
+        raise RuntimeError("closed")
+
+
 FIGURES: dict[str, tuple[tuple[Any, ...], dict[str, Any]]] = {
     "no usage in the stream": (("acme", None, "m"), {}),
     "negative": (("acme", -1, "m"), {}),
@@ -221,6 +277,12 @@ FIGURES: dict[str, tuple[tuple[Any, ...], dict[str, Any]]] = {
     "a tenant that is none": ((object(), 1, "m"), {}),
     "a part that is none": (("acme", 1, "m"), {"parts": {"input": "many"}}),
     "a cost that is none": (("acme", 1, "m"), {"cost": "much"}),
+    "no usage object": (("acme",), {"model": "m", "parts": None}),
+    "a usage without any part": (("acme",), {"model": "m", "parts": {}}),
+    "nothing at all": (("acme",), {}),
+    "an input that is text": (("acme",), {"parts": {"input": "3", "output": 2}}),
+    "an object that cannot be asked": (("acme",), {"parts": Broken()}),
+    "an object that cannot be printed": (("acme", Broken(), "m"), {}),
 }
 
 
@@ -238,7 +300,7 @@ async def test_bad_figures_do_not_cost_the_answer(
     with caplog.at_level(logging.ERROR, "alacena"):
         assert (await get_with_cache_aside("answer", "s1", "acme", generate_func=source))[0] == "the answer"
     assert "s1" in caplog.text
-    with pytest.raises((ValueError, TypeError)):
+    with pytest.raises((ValueError, TypeError, RuntimeError)):
         await track_token_usage(*words, idempotency_key="s1", **more)
     assert (await cache_here.ledger.totals("acme")).used == 0
 

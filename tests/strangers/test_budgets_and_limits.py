@@ -84,6 +84,21 @@ async def test_a_commit_that_failed_is_no_refund_and_can_be_made_again(budget: B
     assert (await budget.state()).spent == 950
 
 
+@pytest.mark.parametrize("amount", [1.5, "7", -1, float("nan"), True])
+async def test_an_amount_that_is_none_is_no_refund(budget: Budget, amount: Any) -> None:
+    """As sapientinc/PRAXIST 81: what a call had spent was forgiven, here because its figure was no whole number."""
+    with pytest.raises(ValueError, match="actual"):
+        async with await budget.reserve(300) as held:
+            await held.commit(amount)
+    assert (await budget.state()).spent == 300
+    async with await budget.reserve(300) as held:
+        with pytest.raises(ValueError, match="actual"):
+            await held.commit(amount)
+        await held.commit(200)
+    state = await budget.state()
+    assert (state.spent, state.reserved) == (500, 0)
+
+
 async def test_the_blocks_own_error_is_not_hidden_by_a_refund_that_failed(budget: Budget, gate: Gate) -> None:
     async def work() -> None:
         async with await budget.reserve(800):

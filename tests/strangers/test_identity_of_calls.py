@@ -6,19 +6,21 @@ import asyncio
 import copy
 import functools
 import inspect
+import itertools
 import os
 import re
 import subprocess
 import sys
-from dataclasses import dataclass, field
+from dataclasses import InitVar, dataclass, field
 from datetime import timedelta
 from enum import Enum
 from fractions import Fraction
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, Generic, NamedTuple, TypeVar
 from uuid import UUID
 from zoneinfo import ZoneInfo
 
+import msgspec
 import numpy as np
 import pytest
 from pydantic import BaseModel
@@ -29,11 +31,13 @@ from alacena.engine.base.errors import InvalidKeyError
 from alacena.engine.codec.canonical import identity
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Callable
 
     from alacena.engine import Cache
 
 pytestmark = pytest.mark.usefixtures("manager")
+
+T = TypeVar("T")
 
 
 @pytest.fixture(autouse=True)
@@ -109,6 +113,8 @@ EQUAL: dict[str, tuple[Any, Any]] = {
     "sets of sets": ({frozenset({1, 2}), frozenset({3})}, {frozenset({3}), frozenset({2, 1})}),
     "dataclasses": (Filter({"a", "b"}, {"x": 1, "y": 2}), Filter({"b", "a"}, {"y": 2, "x": 1})),
     "models": (Model(tags={"b", "a"}), Model(top_k=5, tags={"a", "b"})),
+    "arrays of two layouts": (np.array([[1, 2], [3, 4]]), np.array([[1, 3], [2, 4]]).T),
+    "arrays inside of others": ({"a": [np.arange(4)[::2]]}, {"a": [np.array([0, 2])]}),
     "keys of many kinds": ({(1, 2): 1, "a": 2, Kind.LEASE: 3}, {Kind.LEASE: 3, "a": 2, (1, 2): 1}),
 }
 
@@ -221,6 +227,254 @@ async def test_what_changes_around_a_function_is_no_part_of_its_key() -> None:
     assert calls == [1]
     await ask.invalidate("p")
     assert await ask("p") == (2, True)
+
+
+class Books:
+    async def find(self, question: str) -> str:
+        return f"{question} in books"
+
+
+class Pages:
+    async def find(self, question: str) -> str:
+        return f"{question} in pages"
+
+
+async def find_books(question: str) -> str:
+    return await Books().find(question)
+
+
+async def find_pages(question: str) -> str:
+    return await Pages().find(question)
+
+
+async def answer_of(call: Any) -> str:
+    answer = call("3")
+    return str(await answer if inspect.isawaitable(answer) else answer)
+
+
+AROUND: dict[str, tuple[Any, Any]] = {
+    "functions": (find_books, find_pages),
+    "cached functions": (cached("inner")(find_books), cached("inner")(find_pages)),
+    "methods": (Books().find, Pages().find),
+    "parts of functions": (functools.partial(find_books), functools.partial(find_pages)),
+    "lambdas": (lambda question: f"{question} in books", lambda question: f"{question} in pages"),
+    "lambdas that call others": (lambda it: find_books(it.strip()), lambda it: find_pages(it.strip())),
+    "defaults of lambdas": tuple(lambda question, find=find: find(question) for find in (find_books, find_pages)),
+    "built-in functions": (len, ascii),
+    "methods of built-in types": (str.upper, str.isdigit),
+    "classes": (int, float),
+}
+
+
+@pytest.mark.parametrize("options", [{}, {"key": lambda question: question}], ids=["arguments", "a key"])
+@pytest.mark.parametrize("form", AROUND)
+async def test_functions_around_other_functions_do_not_answer_for_each_other(form: str, options: Any) -> None:
+    """As aio-libs/aiocache 734, by a decorator of the caller's own: it makes one function, by its name, of each that it wraps."""
+
+    def around(call: Any) -> Any:
+        @cached("around", **options)
+        async def ask(question: str) -> Any:
+            return await answer_of(call)
+
+        return ask
+
+    first, second = AROUND[form]
+    one, other, again = around(first), around(second), around(first)
+    assert await one("3") == await again("3")
+    assert await other("3") == await answer_of(second) != await one("3")
+
+
+async def test_functions_around_clients_of_two_classes_do_not_answer_for_each_other() -> None:
+    def around(client: Any) -> Any:
+        @cached("around")
+        async def ask(question: str) -> str:
+            return str(await client.find(question))
+
+        return ask
+
+    assert [await around(client)("q") for client in (Books(), Pages(), Books())] == [
+        "q in books",
+        "q in pages",
+        "q in books",
+    ]
+
+
+class Absent:
+    """A proxy of a request, as web frameworks have one, outside of any request."""
+
+    def __getattribute__(self, name: str) -> Any:
+        raise RuntimeError("no request")
+
+
+async def test_a_proxy_around_a_function_is_not_asked_for_anything() -> None:
+    proxy = Absent()
+
+    @cached("ask")
+    async def ask(question: str) -> bool:
+        return proxy is None
+
+    assert await ask("q") is False
+
+
+class Table:
+    def __init__(self, name: str, connection: Any = None) -> None:
+        self.name = name
+        self.connection = connection
+
+    def __bool__(self) -> bool:
+        return False
+
+    async def read(self, row: str) -> str:
+        return f"{row} of {self.name}"
+
+
+@pytest.mark.parametrize("options", [{}, {"key": lambda row: row}], ids=["arguments", "a key"])
+async def test_methods_decorated_as_one_object_has_them_do_not_answer_for_each_other(options: Any) -> None:
+    """As python-cachier/cachier 134: one call answered for another, here of the same method of two objects."""
+    people, orders, again = (cached("row", **options)(Table(name).read) for name in ("people", "orders", "people"))
+    assert await people("1") == await again("1") == "1 of people"
+    assert await orders("1") == "1 of orders"
+    with pytest.raises(EncodeError, match="__cache_key__"):
+        await cached("row", **options)(Table("people", object()).read)("1")
+    shared = cached("row", ignore=("self",), **options)(Table("people", object()).read)
+    assert await shared("1") == "1 of people"
+
+
+@dataclass
+class Prompt:
+    name: str
+    flavour: InitVar[str] = ""
+
+    def __post_init__(self, flavour: str) -> None:
+        self.style = flavour
+
+    @cached("told")
+    async def tell(self) -> str:
+        return self.style
+
+
+class Words(list[str]):
+    @cached("told")
+    async def tell(self) -> str:
+        return " ".join(self)
+
+
+class Prices(dict[str, int]):
+    @cached("told")
+    async def tell(self) -> str:
+        return str(dict(self))
+
+
+class Row(msgspec.Struct, dict=True):
+    name: str
+
+    @cached("told")
+    async def tell(self) -> str:
+        return str(self.note)  # type: ignore[attr-defined]
+
+
+class Hidden:
+    __slots__ = ("__name",)
+
+    def __init__(self, name: str) -> None:
+        self.__name = name
+
+    @cached("told")
+    async def tell(self) -> str:
+        return self.__name
+
+
+@dataclass
+class Repository(Generic[T]):
+    name: str
+
+    @cached("told")
+    async def tell(self) -> str:
+        return str(self.__orig_class__)  # type: ignore[attr-defined]
+
+
+def made_class(table: str) -> Any:
+    class Made:
+        name = table
+
+        def where(self) -> str:
+            return table
+
+        @cached("told")
+        async def tell(self) -> str:
+            return self.where()
+
+    return Made()
+
+
+def noted(row: Row, note: str) -> Row:
+    row.note = note  # type: ignore[attr-defined]
+    return row
+
+
+OBJECTS: dict[str, Callable[[str], Any]] = {
+    "what a dataclass makes when it is made": lambda word: Prompt("p", word),
+    "what a list holds": lambda word: Words([word]),
+    "what a dict holds": lambda word: Prices({word: 1}),
+    "what a struct was given later": lambda word: noted(Row("r"), word),
+    "a private slot": Hidden,
+    "for what a generic class stands": lambda word: Repository[int if word == "one" else str]("r"),
+    "what a class was made with": made_class,
+}
+
+
+@pytest.mark.parametrize("form", OBJECTS)
+async def test_all_that_an_object_is_tells_it_apart(form: str) -> None:
+    """As python-cachier/cachier 134: one object's result was another's, whose fields, and not all else, were equal."""
+    make = OBJECTS[form]
+    one, other = make("one"), make("other")
+    assert await one.tell() != await other.tell()
+    assert await make("one").tell() == await one.tell()
+    assert await one.tell.invalidate() > 0
+
+
+class Lazy:
+    """A service as many are written: what is dear to make is made when it is first asked for."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+
+    @functools.cached_property
+    def client(self) -> object:
+        return object()
+
+    @functools.cached_property
+    def title(self) -> str:
+        return self.name.title()
+
+    @cached("asked")
+    async def ask(self, answers: Any) -> str:
+        assert self.client
+        return f"{self.title} {next(ANSWERS)}"
+
+
+ANSWERS = itertools.count()
+
+
+async def test_what_an_object_makes_of_itself_later_is_no_part_of_it() -> None:
+    """As joblib/joblib 235: equal calls had different keys, here as soon as the object had been used."""
+    service = Lazy("legal")
+    first = await service.ask("q")
+    assert await service.ask("q") == await Lazy("legal").ask("q") == first
+    await service.ask.invalidate("q")
+    assert await Lazy("legal").ask("q") != first
+
+
+async def test_an_argument_may_have_any_name() -> None:
+    @cached("search")
+    async def search(**filters: Any) -> dict[str, Any]:
+        return filters
+
+    for name in ("self", "args", "kwargs", "key", "function", "load"):
+        for value in (1, 2):
+            assert await search(**{name: value}) == {name: value}
+            assert await search.invalidate(**{name: value})
+            assert await search.refresh(**{name: value}) == {name: value}
 
 
 LATER = "a coroutine"

@@ -194,6 +194,45 @@ async def test_whatever_a_load_reads_is_what_its_value_is_made_from(
     assert loads == 2
 
 
+async def _load_nothing(cache: Cache, manager: type[CacheManager]) -> Any:
+    return await cache.load("chunk", "c", "acme", lambda: None)
+
+
+async def _peek_many(cache: Cache, manager: type[CacheManager]) -> Any:
+    return await cache.peek_many("chunk", ["c"], "acme")
+
+
+@pytest.mark.parametrize("read", [one for one in READS if one is not _load_many] + [_load_nothing, _peek_many])
+@pytest.mark.parametrize("end", ["resource", "type"])
+async def test_that_there_was_nothing_is_what_an_answer_is_made_from(
+    manager: type[CacheManager], read: Callable[..., Awaitable[Any]], end: str
+) -> None:
+    """HKUDS/LightRAG#755: the answer that found nothing is still given after the document has come."""
+    cache = await manager.cache()
+
+    async def answer() -> str:
+        await read(cache, manager)
+        return "nothing is known of it"
+
+    await answered("reply", answer)
+    await stored(cache)
+    assert await manager.get("reply", "q", "acme") is not None
+    await manager.invalidate("acme", "chunk", *["c"] * (end == "resource"))
+    assert await manager.get("reply", "q", "acme") is None
+
+
+async def test_an_answer_made_without_a_document_ends_when_it_comes(manager: type[CacheManager]) -> None:
+    async def answer() -> str:
+        return f"I know {await manager.get('document', 'd1', 'acme')}"
+
+    await answered("reply", answer)
+    await stored(await manager.cache())
+    await manager.set("document", "d1", "the lease", "acme")
+    assert (await invalidate_document_update("acme", "d1"))["dependents"] > 0
+    await manager.set("document", "d1", "the lease", "acme")
+    assert await answered("reply", answer) == "I know the lease"
+
+
 async def test_an_answer_made_from_a_cached_document_depends_on_it(manager: type[CacheManager]) -> None:
     await manager.set("document", "d1", "old", "acme")
 
@@ -352,6 +391,14 @@ FORMS: dict[str, tuple[Any, Any]] = {
 }
 
 
+GIVEN: list[Any] = []
+
+
+@cached("row", key=lambda tenant_id: "q")
+async def row_that_was_given(tenant_id: str) -> Any:
+    return GIVEN[0]
+
+
 @pytest.mark.parametrize("form", FORMS)
 @pytest.mark.parametrize("door", ["set", "set_many", "load", "load_many", "cached", "besides"])
 async def test_a_value_that_names_its_document_ends_with_it(manager: type[CacheManager], form: str, door: str) -> None:
@@ -367,13 +414,9 @@ async def test_a_value_that_names_its_document_ends_with_it(manager: type[CacheM
     elif door == "load_many":
         await cache.load_many("row", ["q"], "acme", lambda ids: dict.fromkeys(ids, value))
     elif door == "cached":
-
-        @cached("row", key=lambda tenant_id: "q")
-        async def row(tenant_id: str) -> Any:
-            return value
-
-        await row("acme")
-        name = f"{row.__module__}.{row.__qualname__}:q"
+        GIVEN[:] = [value]
+        await row_that_was_given("acme")
+        name = f"{row_that_was_given.__module__}.{row_that_was_given.__qualname__}:q"
     else:
         await answered("row", lambda: value, depends_on=["else"])
     await stored(cache)

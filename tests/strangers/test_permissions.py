@@ -181,6 +181,83 @@ async def test_a_value_for_everybody_is_not_made_of_one_readers() -> None:
     assert value == "from salaries"
 
 
+async def stored(cache: Cache) -> None:
+    """Wait until what was loaded is stored, or refused: it happens behind the answer."""
+    parts = cache._parts
+    assert parts is not None
+    while tasks := parts.flights.tasks:
+        await asyncio.wait(tasks)
+
+
+LEAKS: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
+    "a user's, for all with the same permissions": ({"user_id": "ana"}, {"permissions": ["read"]}),
+    "a user's, for another user": ({"user_id": "ana"}, {"user_id": "bob"}),
+    "a user's, for the same one with fewer rights": ({"user_id": "ana"}, {"user_id": "ana", "permissions": ["read"]}),
+    "of more permissions": ({"permissions": ["read", "salaries"]}, {"permissions": ["read"]}),
+    "of other permissions": ({"permissions": ["salaries"]}, {"permissions": ["read"]}),
+    "of a user with permissions": ({"user_id": "ana", "permissions": ["read"]}, {"permissions": ["read"]}),
+    "a user's, for all": ({"user_id": "ana"}, {}),
+}
+NO_LEAKS: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
+    "a user's, for the same user": ({"user_id": "ana"}, {"user_id": "ana"}),
+    "of permissions, for a user": ({"permissions": ["read"]}, {"user_id": "ana"}),
+    "of fewer permissions": ({"permissions": ["read"]}, {"permissions": ["salaries", "read"]}),
+    "of no permissions": ({"permissions": []}, {"permissions": ["read"]}),
+    "everybody's": ({}, {"permissions": ["read"]}),
+    "an agent's": ({"agent_id": "support"}, {}),
+}
+
+
+@pytest.mark.usefixtures("manager")
+@pytest.mark.parametrize("case", LEAKS | NO_LEAKS)
+async def test_a_value_is_not_made_of_what_not_all_its_readers_may_see(case: str) -> None:
+    """As aurelio-labs/semantic-router 1448, one load further in: an answer for many, made from one user's rows."""
+    inner, outer = (LEAKS | NO_LEAKS)[case]
+
+    async def answer() -> Any:
+        return (await get_with_cache_aside("rows", "all", None, lambda: "salaries", **inner))[0]
+
+    with Context("acme"):
+        if case in LEAKS:
+            with pytest.raises(UsageError, match="user_id="):
+                await get_with_cache_aside("answer", "q", None, answer, **outer)
+            assert await CacheManager.get("answer", "q", **outer) is None
+        else:
+            _, metrics = await get_with_cache_aside("answer", "q", None, answer, **outer)
+            assert metrics["stored"]
+
+
+@pytest.mark.parametrize("nested", [False, True], ids=["at once", "through another load"])
+@pytest.mark.parametrize("many", [False, True], ids=["load", "load_many"])
+@pytest.mark.parametrize("case", LEAKS | NO_LEAKS)
+async def test_the_engine_keeps_for_its_caller_what_is_made_of_one_readers(
+    cache: Cache, case: str, *, many: bool, nested: bool
+) -> None:
+    """The same in the engine, whose verbs take any scope: the value is its caller's alone, and not stored."""
+    inner, outer = (LEAKS | NO_LEAKS)[case]
+    await cache.set("rows", "all", "salaries", "acme", **inner)
+    scope = Scope("acme", **outer)
+
+    async def read(*_: Any) -> Any:
+        return await cache.get("rows", "all", "acme", search_hierarchy=False, **inner)
+
+    async def read_further_in(*_: Any) -> Any:
+        return await cache.load("digest", "all", scope, read)
+
+    source = read_further_in if nested else read
+    if many:
+
+        async def answer(ids: list[str]) -> dict[str, Any]:
+            return dict.fromkeys(ids, await source())
+
+        assert await cache.load_many("answer", ["q"], scope, answer) == {"q": "salaries"}
+    else:
+        assert await cache.load("answer", "q", scope, source) == "salaries"
+    await stored(cache)
+    found = [await cache.lookup(kind, "all" if kind == "digest" else "q", scope) for kind in ("answer", "digest")]
+    assert [one.found for one in found] == [case in NO_LEAKS, case in NO_LEAKS and nested]
+
+
 def test_the_keys_of_readers_are_injective() -> None:
     parts = [None, "a", "b", "a:u=b", "=", ",", "a,b", "1:a"]
     sets = [None, (), ("a",), ("a", "b"), ("a,b",), ("1:a",), ("a1:b",)]

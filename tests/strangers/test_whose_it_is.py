@@ -29,7 +29,14 @@ from alacena import (
     with_context,
 )
 from alacena.common.cache import invalidate_chunk_cache
-from alacena.common.context import run_public_context, setup_context_from_headers
+from alacena.common.context import (
+    get_current_agent_id,
+    get_current_collection_id,
+    get_current_conversation_id,
+    get_current_user_id,
+    run_public_context,
+    setup_context_from_headers,
+)
 from alacena.common.db import close_supabase_clients, configure_supabase
 from alacena.engine import Cache, Scope
 from alacena.engine.base.errors import InvalidKeyError, MissingTenantError, UsageError
@@ -38,7 +45,7 @@ from alacena.sources.storage import StorageDownloads
 from alacena.sources.surroundings import check_tenant
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import AsyncIterator, Callable, Iterator
 
     from alacena.engine import Cache
 
@@ -525,3 +532,59 @@ async def test_a_part_beside_a_whole_scope_is_an_error_and_not_ignored(cache: Ca
         await cache.get("document", "d1", Scope("acme"), agent_id="a1")
     with pytest.raises(UsageError, match="whole Scope"):
         await cache.set("document", "d1", "of a1", Scope("acme"), user_id="ana")
+
+
+def _ids() -> tuple[str | None, ...]:
+    read = (get_current_agent_id, get_current_conversation_id, get_current_collection_id, get_current_user_id)
+    return tuple(one() for one in read)
+
+
+async def test_who_crosses_to_another_tenant_takes_nobody_along() -> None:
+    """As agno-agi/agno 8664, the other way round: one tenant's user and conversation stood in another's records."""
+    with Context("acme", agent_id="support", conversation_id="c1", collection_id="legal", user_id="ana"):
+        with Context("other", agent_id="sales"):
+            assert _ids() == ("sales", None, None, None)
+            with Context(user_id="bob"):
+                assert _ids() == ("sales", None, None, "bob")
+        with Context("acme"), Context():
+            assert _ids() == ("support", "c1", "legal", "ana")
+
+        def stream() -> Iterator[tuple[str | None, ...]]:
+            with Context("other"):
+                yield _ids()
+
+        assert [(inside, _ids()) for inside in stream()] == [((None,) * 4, ("support", "c1", "legal", "ana"))]
+    assert _ids() == (None,) * 4
+    with Context(user_id="ana"), Context("acme"):
+        assert get_current_user_id() == "ana"
+
+
+async def test_a_generator_that_a_function_hands_out_runs_for_the_functions_tenant() -> None:
+    """A handler that returns a stream: it is iterated when the handler's own block has ended."""
+
+    async def tokens() -> AsyncIterator[str | None]:
+        yield get_current_tenant_id()
+        yield get_current_tenant_id()
+
+    def lines() -> Iterator[str | None]:
+        yield get_current_tenant_id()
+
+    @with_context
+    async def answer(tenant_id: str) -> AsyncIterator[str | None]:
+        return tokens()
+
+    @with_context
+    async def listing(tenant_id: str) -> Iterator[str | None]:
+        return lines()
+
+    async def later(tenant_id: str) -> AsyncIterator[str | None]:
+        return tokens()
+
+    @with_context
+    def call(tenant_id: str) -> Any:
+        return later(tenant_id)
+
+    assert [one async for one in await answer("acme")] == ["acme", "acme"]
+    assert [one async for one in await call("acme")] == ["acme", "acme"]
+    assert list(await listing("acme")) == ["acme"]
+    assert get_current_tenant_id() is None

@@ -33,8 +33,8 @@ from alacena.constants import (
     TOKEN_TYPE_TOKENIZATION,
 )
 from alacena.engine import UNSET
-from alacena.engine.base.errors import AlacenaError
 from alacena.engine.loading.load import in_source
+from alacena.ledger.usage import whole
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -145,25 +145,37 @@ async def track_token_usage(
             parts=made,
             cost=cost,
         )
-    except (AlacenaError, ValueError, TypeError, AttributeError) as error:
-        # Outside of a source an error loses nothing. TypeError and AttributeError: parts may be any object.
+    except Exception as error:
+        # Outside of a source an error loses nothing. Any: parts may be any object, and code of its own runs.
         if not in_source():
             raise
-        what = f"{tokens!r:.80} tokens of {model!r:.80} under {idempotency_key!r:.80}"
+        what = f"{_tell(tokens)} tokens of {_tell(model)} under {_tell(idempotency_key)}"
         _log.error("token usage is not counted, and the answer that it was for is kept: %s: %s", what, error)
         return False
 
 
-def _sum_of(parts: dict[str, Any] | None) -> Any:
+def _tell(given: Any) -> str:
+    try:
+        return f"{given!r:.80}"
+    except Exception:  # noqa: BLE001 - code of the caller's own, and the answer is paid for
+        return f"a {type(given).__name__}"
+
+
+def _sum_of(parts: dict[str, Any] | None) -> int:
     """Returns the tokens of a call that are told by their parts alone.
 
     Raises:
-        ValueError: There are parts, and neither input nor output is among them.
+        ValueError: There are no parts, neither input nor output is among them, or one of these is no number.
     """
-    if parts and "input" not in parts and "output" not in parts:
+    if not parts:
+        raise ValueError(
+            "tokens must be an integer, or parts name some, and both are left out: the provider gave no usage. Ask it for it "
+            "(OpenAI's streams: stream_options={'include_usage': True}), or pass tokens=0"
+        )
+    if "input" not in parts and "output" not in parts:
         names = ", ".join(map(repr, sorted(map(str, parts))))
         raise ValueError(f"parts names {names}, and neither 'input' nor 'output': pass tokens= as well")
-    return parts.get("input", 0) + parts.get("output", 0) if parts else 0
+    return sum(whole(parts.get(name, 0), f"parts[{name!r}]") for name in ("input", "output"))
 
 
 async def track_embedding_usage(

@@ -59,7 +59,7 @@ class Reservation:
     """An amount set aside until it is committed, refunded, or runs out.
 
     As a context manager it is refunded at the end of the block, unless a commit was begun in it: what was spent stays
-    spent, also if nobody knows whether the commit arrived.
+    spent, also if nobody knows whether the commit arrived. If the amount of a commit was none, what was set aside counts.
 
     Attributes:
         id: Its id.
@@ -77,6 +77,7 @@ class Reservation:
         self._keys = keys
         self._keep_ms = keep_ms
         self._is_settled = False
+        self._was_spent = False
 
     async def commit(self, actual: int | None = None) -> None:
         """Spends what was really used (left out: all that was set aside); what is left of it is free again.
@@ -98,6 +99,8 @@ class Reservation:
         try:
             spent = exact(self.amount if actual is None else actual, "actual", least=0)
         except ValueError as error:
+            # Something was spent, though not this: the block's end counts what was set aside, unless the amount comes.
+            self._was_spent = True
             if not in_source():
                 raise
             _log.error("a commit's amount is none, and what was set aside is counted: %s: %s", self._what(), error)
@@ -163,7 +166,7 @@ class Reservation:
         if self._is_settled:
             return
         try:
-            await self.refund()
+            await (self.commit() if self._was_spent else self.refund())
         except BackendError:
             if kind is None and not in_source():
                 raise

@@ -48,9 +48,9 @@ def nothing_ambient():
 
 def test_a_block_restores_what_was_ambient_before_it() -> None:
     with Context("a", "agent"):
-        with Context("b", collection_id="c"):
+        with Context(collection_id="c"):
             assert get_full_context() == {
-                "tenant_id": "b",
+                "tenant_id": "a",
                 "agent_id": "agent",
                 "conversation_id": None,
                 "collection_id": "c",

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import functools
 import inspect
+from collections.abc import Mapping
 from hashlib import blake2b
-from types import FunctionType
+from types import CodeType, FunctionType, MemberDescriptorType, MethodType
 from typing import TYPE_CHECKING, Any, Final
 
 from alacena.engine import EncodeError
@@ -15,10 +16,11 @@ from alacena.engine.codec import identity
 from alacena.engine.codec.sharing import is_immutable
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable
 
 _DIGEST_BYTES: Final = 20
 _REMEDY: Final = "__cache_key__"
+_OBJECT_NAMES: Final = frozenset({"self", "cls"})
 
 
 class CallShape:
@@ -49,6 +51,9 @@ class CallShape:
         self._left_out = left_out
         self._more = next((p.name for p in self._whole.parameters.values() if p.kind is p.VAR_KEYWORD), None)
         self._captured = _find_captured(target)
+        # Of a method that is decorated as one object has it, the object is no argument of any call, and still counts.
+        is_bound = isinstance(target, MethodType) and not _OBJECT_NAMES & left_out
+        self._bound_to: Any = target.__self__ if is_bound else None
 
     @property
     def first(self) -> str | None:
@@ -90,8 +95,12 @@ class CallShape:
                 counted[name] = self._encode(name, {k: v for k, v in value.items() if k not in self._left_out})
             elif name not in self._left_out:
                 counted[name] = self._encode(name, value)
-        captured = () if self._captured is None else (self._captured,)
-        return blake2b(identity([self.name, counted, *captured]), digest_size=_DIGEST_BYTES).hexdigest()
+        return blake2b(identity([self.name, counted, *self._around()]), digest_size=_DIGEST_BYTES).hexdigest()
+
+    def _around(self) -> list[bytes]:
+        """Returns the identity of what belongs to the function and to no call: its object, and what it was made with."""
+        captured = [] if self._captured is None else [self._captured]
+        return captured if self._bound_to is None else [*captured, self._object(self._bound_to)]
 
     def id_of(self, key: Any) -> str:
         """Returns the id of a call for which ``key=`` returned ``key``.
@@ -115,9 +124,10 @@ class CallShape:
                 text = blake2b(identity(key), digest_size=_DIGEST_BYTES).hexdigest()
             except EncodeError as error:
                 raise EncodeError(f"{what}which is no id ({error}): return a string", error.path) from error
-        if self._captured is None:
+        around = self._around()
+        if not around:
             return f"{self.name}:{text}"
-        return f"{self.name}[{blake2b(self._captured, digest_size=8).hexdigest()}]:{text}"
+        return f"{self.name}[{blake2b(b''.join(around), digest_size=8).hexdigest()}]:{text}"
 
     def _encode(self, name: str, value: Any) -> bytes:
         try:
@@ -135,16 +145,13 @@ class CallShape:
         if stated is not None:
             return identity([kind, stated() if callable(stated) else stated])
         try:
-            return identity([kind, instance])
-        except EncodeError:
-            pass
-        try:
-            return identity([kind, _state(instance)])
+            return _tell_object(instance)
         except EncodeError as error:
             message = (
                 f"{self.name}: two objects of {kind.__qualname__} must not answer for each other, and what this one "
                 f"consists of cannot be part of a key ({error}): give the class a {_REMEDY} that tells its objects "
-                f"apart, or name {self.first!r} in ignore= if all of them give the same results"
+                f"apart, or name {'self' if instance is self._bound_to else self.first!r} in ignore= if all of them give the "
+                "same results"
             )
             raise EncodeError(message, error.path) from error
 
@@ -152,24 +159,58 @@ class CallShape:
 def _find_captured(function: Any) -> bytes | None:
     """Returns the identity of what a nested function was made with; ``None`` if that is nothing.
 
-    It tells the functions apart that one factory makes for each model or prompt. They count as they were when the
-    function was decorated, if they cannot change: a counter, a client or a list is no part of any identity.
+    It tells the functions apart that one factory makes for each model, prompt or function that it wraps. What cannot
+    change counts as it was when the function was decorated; functions count by their names and by what they were made
+    with themselves; anything else by its class alone: a counter, a client or a list may change.
     """
     found: list[bytes] = []
     todo, seen = [function], set[int]()
     while todo:
         part = todo.pop(0)
-        if isinstance(part, functools.partial):
+        kind = type(part)  # not isinstance: a proxy of a request that is not there yet raises if it is asked
+        if issubclass(kind, functools.partial):
             todo += [part.func, *part.args, *part.keywords.values()]
-        elif isinstance(part, FunctionType) and id(part) not in seen:  # one may refer to itself
+            continue
+        if issubclass(kind, MethodType):
+            todo += [part.__func__] if part is function else [type(part.__self__), part.__func__]
+            continue
+        if issubclass(kind, FunctionType):
+            if id(part) in seen:  # one may refer to itself
+                continue
             seen.add(id(part))
             todo += [content for cell in part.__closure__ or () for content in _contents(cell)]
-        elif is_immutable(part):
-            try:
-                found.append(identity(part))
-            except EncodeError:  # nothing that has one form in every process
-                continue
+            if part is getattr(function, "__func__", function):
+                continue  # its name and its arguments are in each key
+            todo += [*(part.__defaults__ or ()), *(part.__kwdefaults__ or {}).values()]
+        try:
+            found.append(identity(_stand_in(part)))
+        except EncodeError:  # nothing that has one form in every process
+            continue
     return identity(found) if found else None
+
+
+def _stand_in(part: Any) -> Any:
+    """Returns what stands for a thing that a function was made with."""
+    kind = type(part)
+    try:
+        if issubclass(kind, type) or is_immutable(part):
+            return part
+        if (arguments := getattr(part, "__args__", None)) and not issubclass(kind, FunctionType):
+            return [
+                getattr(part, "__origin__", kind),
+                [_stand_in(one) for one in arguments],
+            ]  # a generic class for one type
+        module, name = str(getattr(part, "__module__", "")), str(part.__qualname__)
+    except Exception:  # noqa: BLE001 - an object that answers to any name, or whose own code fails
+        return kind
+    if issubclass(kind, FunctionType) and name.endswith("<lambda>"):
+        return [module, name, _tell_code(part.__code__)]  # all lambdas of one place have one name
+    return [kind, module, name]
+
+
+def _tell_code(code: CodeType) -> list[Any]:
+    constants = [_tell_code(one) if isinstance(one, CodeType) else one for one in code.co_consts]
+    return [code.co_code, code.co_names, code.co_varnames, constants]
 
 
 def _contents(cell: Any) -> list[Any]:
@@ -179,10 +220,75 @@ def _contents(cell: Any) -> list[Any]:
         return []
 
 
+_BUILT_IN: Final[tuple[Any, ...]] = (str, bytes, bytearray, int, float, complex, dict, list, tuple, set, frozenset)
+
+
+def _tell_object(instance: Any) -> bytes:
+    """Returns the identity of an object by its class, what it holds, and its attributes.
+
+    Raises:
+        EncodeError: An attribute has no form that is the same in every process. Of a class with declared fields only these
+            are asked for: of anything else that it was given, the class counts.
+    """
+    kind = type(instance)
+    state = _state(instance)
+    around = _tell_class(kind)
+    try:
+        fields = identity([kind, instance, *around])
+    except EncodeError:
+        held = [base(instance) for base in _BUILT_IN if isinstance(instance, base)][:1]
+        return identity([kind, held, state, *around])
+    declared = _declared(kind)
+    # Of a class that was registered with a `dump`, that says what its objects are.
+    more = [[name, _try_to_tell(value)] for name, value in sorted(state.items()) if declared and name not in declared]
+    return identity([fields, more]) if more else fields
+
+
+def _try_to_tell(value: Any) -> bytes:
+    try:
+        return identity(value)
+    except EncodeError:
+        return identity(_stand_in(value))
+
+
+def _declared(kind: type) -> frozenset[str]:
+    """Returns the fields that a dataclass, a model, a struct or a named tuple declares."""
+    holders = ("__dataclass_fields__", "__pydantic_fields__", "__struct_fields__", "_fields")
+    found = (getattr(kind, holder, None) for holder in holders)
+    return frozenset(name for names in found if isinstance(names, Mapping | tuple) for name in names)
+
+
 def _state(instance: Any) -> dict[str, Any]:
-    slots = (name for kind in type(instance).__mro__ for name in getattr(kind, "__slots__", ()))
-    state = {name: getattr(instance, name) for name in slots if name != "__dict__" and hasattr(instance, name)}
-    return {**state, **getattr(instance, "__dict__", {})}
+    """Returns the attributes of an object, without those that it makes of the others when they are first asked for."""
+    kind = type(instance)
+    slots = (name for one in kind.__mro__ for name, slot in vars(one).items() if type(slot) is MemberDescriptorType)
+    state = {name: getattr(instance, name) for name in slots if hasattr(instance, name)}
+    state |= getattr(instance, "__dict__", {})
+    if "__orig_class__" in state:  # Repo[User] and Repo[Order] are objects of one class
+        state["__orig_class__"] = _stand_in(state["__orig_class__"])
+    return {
+        name: value for name, value in state.items() if not (name.startswith("__pydantic") or _is_derived(kind, name))
+    }
+
+
+def _is_derived(kind: type, name: str) -> bool:
+    found = next((vars(one)[name] for one in kind.__mro__ if name in vars(one)), None)
+    makes: type = type(found)
+    return makes.__name__ == "cached_property" or (
+        hasattr(makes, "__get__") and not hasattr(makes, "__set__") and makes is not FunctionType
+    )
+
+
+def _tell_class(kind: type) -> list[Any]:
+    """Returns what tells apart the classes that one function makes, which have one name: what they were made with."""
+    found: list[Any] = []
+    for one in kind.__mro__:
+        for name, value in sorted(vars(one).items()) if "<locals>" in one.__qualname__ else ():
+            if type(value) is FunctionType and (captured := _find_captured(value)) is not None:
+                found.append([name, captured])
+            elif not name.startswith("__") and is_immutable(value):
+                found.append([name, _try_to_tell(value)])
+    return found
 
 
 def _check(function: Any) -> None:

@@ -58,12 +58,14 @@ def cached(
     long it is not to be called again once it has failed. One that streams is wrapped in `collected` first.
 
     Of a function inside another one, what it is made with is part of the key: the numbers, texts and other unchangeable
-    values around it, as they are when it is decorated. So the functions that one factory makes for each model are told
-    apart; what can change, such as a client, does not count: pass it as an argument, or name it in ``key``.
+    values around it, as they are when it is decorated, and the names of functions and classes. So the functions that one
+    factory makes for each model, or around each function, are told apart; of what can change, such as a client, only the
+    class counts: pass it as an argument, or name it in ``key``.
 
     A method's object is part of the key: by its ``__cache_key__`` (a value, or a method that returns one), else by its
     class and its attributes as they are at the call. If these cannot be part of a key, the call is an error. With
-    ``ignore=("self",)`` all objects share. A class method is its class's own.
+    ``ignore=("self",)`` all objects share. The same holds of a method that is decorated as one object has it:
+    ``cached("rows")(table.read)``. A class method is its class's own.
 
     Args:
         data_type: The type of the entries, whose policy holds; left out: the function's qualified name.
@@ -124,7 +126,7 @@ class CachedFunction(Generic[P, R]):
         """Returns the function as a method of an object, which is part of the key."""
         return self if instance is None else _BoundFunction(self, instance)
 
-    async def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
+    async def __call__(self, /, *args: P.args, **kwargs: P.kwargs) -> R:
         """Returns the result for these arguments, from the cache or from the function.
 
         Raises:
@@ -149,7 +151,7 @@ class CachedFunction(Generic[P, R]):
         )
         return cast("R", found.value)
 
-    async def invalidate(self, *args: P.args, **kwargs: P.kwargs) -> int:
+    async def invalidate(self, /, *args: P.args, **kwargs: P.kwargs) -> int:
         """Ends the result for these arguments. Cost: 1 round trip."""
         resource_id, scope = self._place(args, kwargs)
         return await (await runtime.opened()).invalidate(scope, self.data_type, resource_id)
@@ -158,14 +160,14 @@ class CachedFunction(Generic[P, R]):
         """Ends every result of a tenant that is of the function's data type. Cost: 1 round trip, whatever their number."""
         return await (await runtime.opened()).invalidate(scope_of(tenant_id), self.data_type)
 
-    async def refresh(self, *args: P.args, **kwargs: P.kwargs) -> R:
+    async def refresh(self, /, *args: P.args, **kwargs: P.kwargs) -> R:
         """Calls the function whatever the cache holds, and keeps its result."""
         resource_id, scope = self._place(args, kwargs)
         cache = await runtime.opened()
         load = self._loader(args, kwargs, scope)
         return cast("R", await cache.refresh(self.data_type, resource_id, scope, load, ttl=self._ttl, tags=self._tags))
 
-    async def explain(self, *args: P.args, **kwargs: P.kwargs) -> dict[str, Any]:
+    async def explain(self, /, *args: P.args, **kwargs: P.kwargs) -> dict[str, Any]:
         """Returns why a call with these arguments is answered as it is. Cost: 1 round trip."""
         resource_id, scope = self._place(args, kwargs)
         return await (await runtime.opened()).explain(self.data_type, resource_id, scope)
@@ -202,7 +204,7 @@ class _BoundFunction:
         self.__signature__ = whole.replace(parameters=list(whole.parameters.values())[1:])
         _look_like(self, cached_function._function)
 
-    async def __call__(self, *args: Any, **kwargs: Any) -> Any:
+    async def __call__(self, /, *args: Any, **kwargs: Any) -> Any:
         """Returns the result for these arguments, as `CachedFunction` gives it."""
         return await self._cached(self._instance, *args, **kwargs)
 

@@ -6,7 +6,7 @@ from collections import deque
 from collections.abc import Iterable, Mapping
 from itertools import islice
 from types import EllipsisType
-from typing import Any, Final, TypeAlias
+from typing import Any, Final, TypeAlias, cast
 
 from alacena.common import runtime
 from alacena.common.context.generators import possible
@@ -87,7 +87,8 @@ def scope_of(
         None if isinstance(permissions, EllipsisType) else permissions,
     )
     if scope.names_reader:
-        require_reader("this reads or writes what belongs to a user or a set of permissions")
+        reader = (scope.user_id, cast("frozenset[str] | None", scope.permissions))
+        require_reader("this reads or writes what belongs to a user or a set of permissions", reader)
     return scope
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
-from alacena.common.context.generators import GeneratorValue, ambient, find_entering_generator
+from alacena.common.context.generators import GeneratorValue, ambient, find_entering_generator, possible
 from alacena.common.context.load import LoadAccess
 from alacena.common.context.vars import (
     AGENT,
@@ -73,11 +73,12 @@ class Context(LoadAccess):
 
     Args:
         tenant_id: The tenant; ``None`` keeps the ambient one.
-        agent_id: The agent; ``None`` keeps the ambient one. The same holds for the next two.
+        agent_id: The agent; ``None`` keeps the ambient one, unless the block is another tenant's: then there is none. The
+            same holds for the next two.
         conversation_id: The conversation.
         collection_id: The collection.
         validate_tenant: Refuse a tenant that is missing, ``"default"`` or the nil UUID when the block is entered.
-        user_id: The user; ``None`` keeps the ambient one.
+        user_id: The user; ``None`` keeps the ambient one, likewise.
         tenant_info: Anything the application knows about the tenant; its ``tenant_id`` counts, and agrees with the
             argument if both are given.
 
@@ -139,8 +140,11 @@ class Context(LoadAccess):
         inside: list[GeneratorValue] = []
         # Called from here and from no helper: it counts the frames up to the code that enters the block.
         generator = find_entering_generator()
+        crosses = self.tenant_id is not None and any(
+            one not in (None, self.tenant_id) for one in possible(TENANT.get())
+        )
         for name, variable in FIELDS.items():
-            if (value := getattr(self, name)) is None:
+            if (value := getattr(self, name)) is None and not crosses:
                 continue
             if generator is not None:
                 value = GeneratorValue(value, variable.get(), generator)

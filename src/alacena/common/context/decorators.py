@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 from contextvars import copy_context
 from functools import wraps
-from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar, overload
+from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar, cast, overload
 from uuid import UUID
 
 from alacena.common.context.block import Context
@@ -178,7 +178,7 @@ def _decorate(target: Callable[P, R], wanted: _Wanted) -> Callable[P, R]:
             context = wanted.context(arguments, args, kwargs)
             args_, kwargs_ = arguments.with_ctx(context, args, kwargs)
             with context:
-                return await target(*args_, **kwargs_)
+                return _keep_inside(await target(*args_, **kwargs_))
 
         return run_async  # type: ignore[return-value]  # R is the coroutine that run_async makes
 
@@ -187,19 +187,22 @@ def _decorate(target: Callable[P, R], wanted: _Wanted) -> Callable[P, R]:
         context = wanted.context(arguments, args, kwargs)
         args_, kwargs_ = arguments.with_ctx(context, args, kwargs)
         with context:
-            result = target(*args_, **kwargs_)
-            if inspect.isasyncgen(result):
-                # Copied inside the block, so that the generator's own context begins with what the block has set.
-                return async_steps(result, copy_context())
-            if inspect.isgenerator(result):
-                return steps(result, copy_context())
+            result = _keep_inside(target(*args_, **kwargs_))
         # The block is over when the call returns, and the coroutine has not begun: it is entered once more around that.
         return _within(context, result) if inspect.iscoroutine(result) else result
 
     return run
 
 
+def _keep_inside(result: Any) -> Any:
+    """Returns what a function returned; a generator's steps run inside the block that is open now."""
+    # Copied inside the block, so that the generator's own context begins with what the block has set.
+    if inspect.isasyncgen(result):
+        return async_steps(result, copy_context())
+    return steps(result, copy_context()) if inspect.isgenerator(result) else result
+
+
 async def _within(context: Context, result: Awaitable[R]) -> R:
     """Awaits what a plain function returned inside the block that it was called in."""
     with context:
-        return await result
+        return cast("R", _keep_inside(await result))

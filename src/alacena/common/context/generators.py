@@ -34,7 +34,7 @@ class GeneratorValue:
 
     __slots__ = ("_frame", "_task", "_value", "before", "ended")
 
-    def __init__(self, value: str, before: str | GeneratorValue | None, frame: FrameType) -> None:
+    def __init__(self, value: str | None, before: str | GeneratorValue | None, frame: FrameType) -> None:
         self._value = value
         self._frame = frame
         self._task = _get_running_task()

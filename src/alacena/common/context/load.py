@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from alacena.engine import MISSING, UNSET
 from alacena.engine.base.errors import UsageError
+from alacena.engine.base.scope import covers
 from alacena.engine.loading.load import LOAD
 
 if TYPE_CHECKING:
@@ -14,23 +15,30 @@ if TYPE_CHECKING:
     from decimal import Decimal
 
     from alacena.engine import TtlOrUnset
+    from alacena.engine.base.scope import Reader
 
 
-def require_reader(deed: str) -> None:
-    """Refuses, inside a load whose entry is for everybody, what only some may see: its value would be served to all.
+def require_reader(deed: str, reader: Reader | None = None) -> None:
+    """Refuses, inside a load, what not all may see who are served its entry.
 
     Args:
         deed: What is refused, for the message.
+        reader: The user and the permissions whose it is; left out: it is unknown, and any that the entry names will do.
 
     Raises:
-        UsageError: The load under way names neither a user nor permissions.
+        UsageError: The load under way names no reader, or one who may not see it.
     """
     load = LOAD.get()
-    if load is not None and getattr(load, "user_id", None) is getattr(load, "permissions", None) is None:
+    if load is None:
+        return
+    served = getattr(load, "user_id", None), getattr(load, "permissions", None)
+    what = f"{deed}, inside the load of {load.data_type!r} {load.resource_id!r:.80}, whose entry"
+    if served == (None, None):
         raise UsageError(
-            f"{deed}, inside the load of {load.data_type!r} {load.resource_id!r:.80}, whose entry everybody in the "
-            "tenant is served: load that one with user_id=... or permissions=... too"
+            f"{what} everybody in the tenant is served: load that one with user_id=... or permissions=... too"
         )
+    if reader is not None and not covers(reader, served):
+        raise UsageError(f"{what} others are served: load that one with the same user_id=... and permissions=...")
 
 
 class LoadAccess:

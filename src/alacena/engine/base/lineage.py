@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
     from alacena.engine.base.generation import Generation
     from alacena.engine.base.keys import DocumentId, EntryKey, Ident
+    from alacena.engine.base.scope import Reader
 
 DEEPEST: Final = 32
 """How far down in a value documents are looked for."""
@@ -41,6 +42,7 @@ _PARTS: Final = frozenset({"document", "chunk", "embedding"})
 
 _FIELD: Final = "document_id"
 _FIELDS: Final = "document_ids"
+_SIZED: Final = frozenset({list, tuple, set, frozenset, type({}.values())})
 _LEAVES: Final = frozenset({str, bytes, bytearray, int, float, bool, complex, type(None)})
 
 
@@ -48,11 +50,18 @@ DocumentsById: TypeAlias = "Mapping[str, Iterable[DocumentId]]"
 """Documents of each of several resources, by the resource's id."""
 
 
+_UP_TO_READER: Final = 6
+"""How many parts of an ident come before its reader."""
+
+
 class LoadReads:
     """The entries that one load has read from the cache. Bounded: beyond an entry's number of tags it only notes the overflow.
 
     Args:
         key: What is loaded. What is read of other tenants is not what it depends on: nothing of theirs decides over it.
+
+    Attributes:
+        readers: The readers that the entries name: the user and the permissions of each.
     """
 
     def __init__(self, key: EntryKey) -> None:
@@ -61,11 +70,16 @@ class LoadReads:
         self._tags: dict[str, None] = {}
         self._is_many = False
         self._is_over = False
+        self.readers: dict[Reader, None] = {}
 
     def note(self, ident: Ident, tags: Iterable[str]) -> None:
         """Notes an entry that the load has in hand, with its tags: it read it, or stored it itself."""
         # Generations are of one tenant: what another tenant ends can never end this value, so its tags would only be refused.
-        if self._is_over or self._is_many or ident[0] != self._key.tenant_id:
+        if self._is_over or ident[0] != self._key.tenant_id:
+            return
+        if len(ident) > _UP_TO_READER:
+            self.readers[ident[_UP_TO_READER:]] = None
+        if self._is_many:
             return
         self._idents[ident] = None
         self._tags.update(dict.fromkeys(tags))
@@ -237,7 +251,11 @@ class _Search:
 
     def _inside_or_nothing(self, holder: Any) -> Collection[Any] | None:
         try:
-            return self._inside(holder)
+            inside = self._inside(holder)
+            # A mapping of another make may give its values as a generator, without a length, and fail as they are read.
+            if inside is None or type(inside) in _SIZED:
+                return inside
+            return list(islice(inside, max(self.left, 0) + 1))
         except Exception:  # noqa: BLE001 - code of the value's own runs, and the value was paid for
             return None
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from enum import Enum
 from itertools import combinations
 from numbers import Integral
-from typing import Any, Final
+from typing import Any, Final, TypeAlias
 from uuid import UUID
 
 from alacena.engine.base.errors import InvalidKeyError, MissingTenantError, UsageError
@@ -170,6 +170,24 @@ class Scope:
             # See the docstring: without this line a reader with fewer rights meets what was made with all of the user's.
             if self.permissions is None or "permissions" in kept or "user_id" not in kept
         )
+
+
+Reader: TypeAlias = tuple[str | None, frozenset[str] | None]
+"""The reader that an entry names: its user and its permissions, each ``None`` if it names none."""
+
+
+def covers(inner: Reader, outer: Reader) -> bool:
+    """Returns whether all who are served an entry of the reader ``outer`` may see what belongs to ``inner``.
+
+    A user may see all of their own. Who reads with permissions may be allowed less than the user, and more than fewer
+    permissions allow.
+    """
+    (user_id, permissions), (for_user, for_permissions) = inner, outer
+    if user_id is not None and user_id != for_user:
+        return False
+    if for_permissions is None:
+        return for_user is not None
+    return permissions is not None and permissions <= for_permissions
 
 
 def make_scope(tenant_id: str | Scope, *within: Any, **parts: Any) -> Scope:

@@ -65,6 +65,11 @@ def is_scalar(value: object) -> bool:
     return numpy is not None and isinstance(value, getattr(numpy, "generic", ()))
 
 
+def in_c_order(value: Any) -> Any:
+    """Returns ``value``; an array that is laid out otherwise, as an equal one in C order."""
+    return value.copy(order="C") if is_array(value) and not value.flags.c_contiguous else value
+
+
 def dump(array: Any) -> bytes:
     """Returns the bytes of an array: one copy of its buffer. An array in neither order is laid out in C order.
 

@@ -63,7 +63,8 @@ class CanonicalWrapper(Wrapper):
 class IdentityWrapper(CanonicalWrapper):
     """A canonical wrapper for what is only compared and never read back: it takes more, and tells less apart.
 
-    A set and the equal frozenset are one, and so are a number or text of numpy and the equal plain one. A class stands
+    A set and the equal frozenset are one, and so are a number or text of numpy and the equal plain one, and an array and
+    the equal one of another layout. A class stands
     for itself by its name; a path, pattern, range, fraction or time zone for what it says. Dataclasses, enums, named tuples,
     structs and pydantic models need not be registered; of a model, which fields were given does not count.
     """
@@ -72,6 +73,7 @@ class IdentityWrapper(CanonicalWrapper):
         """Returns what stands for ``value``; see `Wrapper.wrap`."""
         if type(value) is set:
             return super().wrap(frozenset(value), depth)
+        value = arrays.in_c_order(value)
         if inspect.isclass(value):
             return Ext(FROZENSET, self._encode([*_CLASS, value.__module__, value.__qualname__]))
         # A moment or a span in numpy's finer units comes out as a bare number, without its unit: 5 years would be 5 days.
@@ -128,7 +130,7 @@ def identity(value: object) -> bytes:
     Raises:
         EncodeError: It holds something that has no such form, such as an object known by its address only.
     """
-    return _encode(IdentityWrapper, value, None)
+    return _encode(IdentityWrapper, arrays.in_c_order(value), None)
 
 
 def _encode(wrapper: Callable[..., Wrapper], value: object, registry: Registry | None) -> bytes:

@@ -15,6 +15,7 @@ import msgspec
 from alacena.engine.base.keys import named
 from alacena.engine.base.lineage import UNDER_WAY, LoadReads
 from alacena.engine.base.remote_tier import MISSING
+from alacena.engine.base.scope import covers
 from alacena.engine.base.ttl import UNSET, TtlOrUnset, checked
 from alacena.engine.loading.one_shot import refuse_generator_function
 from alacena.engine.loading.source_backoff import pause
@@ -171,6 +172,17 @@ class LoadContext:
             # Over any reason given before: this one keeps the value from those who share the load, too.
             load.stored, load.refusal = False, "reader"
             load = load.around
+
+    def heed_reads(self) -> None:
+        """Keeps the value for the one caller who asked, if it was made from what not all may see who are served its entry.
+
+        Nor is what the loads around this one make of it for others.
+        """
+        for reader in self.reads.readers:
+            load: LoadContext | None = self
+            while load is not None and not covers(reader, (load.user_id, load.permissions)):
+                load.stored, load.refusal = False, "reader"
+                load = load.around
 
     def cost(self, *, tokens: int = 0, usd: float | Decimal = 0.0) -> None:
         """Records what the load cost: dearer values stay longer when memory is short."""
@@ -388,6 +400,8 @@ class SourceCall:
         call, load = self._before
         LOAD.reset(load)
         _CALL.reset(call)
+        if self.context.reads.readers:
+            self.context.heed_reads()
         # A task that the source left behind reads on, and what it reads then is no part of the value.
         self.context.reads.close()
         for carrier in self.carriers:

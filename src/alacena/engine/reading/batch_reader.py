@@ -175,8 +175,7 @@ class BatchReader:
         reads = reads_under_way()
         if reads is not None:
             for key, outcome in zip(keys, outcomes, strict=True):
-                if outcome is not None:
-                    reads.note(key.ident, outcome.tags)
+                reads.note(key.ident, () if outcome is None else outcome.tags)
 
     def _report(self, outcome: Lookup[Any] | Found | None) -> Lookup[Any]:
         """Returns the look-up that a read's event is made from."""

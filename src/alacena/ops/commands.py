@@ -26,6 +26,8 @@ Conversation = Annotated[str | None, typer.Option("--conversation", help="Of thi
 Collection = Annotated[str | None, typer.Option("--collection", help="Of this collection.")]
 AnyTenant = Annotated[str | None, typer.Option("--tenant", help="Whose; left out: every tenant's.")]
 
+_ANSWERS_S = 5.0
+
 _TONES: dict[str, Tone] = {"pass": "good", "warn": "doubtful", "fail": "bad", "skip": "plain"}
 
 
@@ -134,10 +136,15 @@ def top(
     once: Annotated[bool, typer.Option("--once", help="Print it once; without a terminal it always is.")] = False,
     by: Annotated[fleet.By, typer.Option("--by", help="What comes first.")] = "reads",
     limit: Annotated[int, typer.Option("--limit", min=1, help="How many rows are shown, at most.")] = 50,
+    tenant: Annotated[
+        str | None, typer.Option("--tenant", help="Ask each process for this tenant, once: also if it is summed up.")
+    ] = None,
     as_json: AsJson = False,
     redis_url: Url = None,
 ) -> None:
     """Shows the tenants and types that read, miss and load most, over all processes; live (extra top), or once."""
+    if tenant is not None:
+        answer(redis_url, lambda cache: fleet.tenant(cache, tenant, _ANSWERS_S), as_json=as_json)
     if once or as_json or not sys.stdout.isatty():
         answer(redis_url, lambda cache: fleet.top(cache, by, limit), as_json=as_json)
     show(redis_url, by)

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import re
 from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import replace
 from statistics import median
 from typing import TYPE_CHECKING, Final
@@ -29,6 +31,31 @@ _OFFSET_S: Final = 2.0
 _SETTLE_S: Final = 2.0
 _LOOKED_FOR_USE: Final = 20_000
 _MOST_NAMED: Final = 3
+_CALLED: Final = re.compile(r"Connect call failed \('([^']+)', (\d+)")
+_MUST_NOT_BE_LOST: Final = {"queue": "queues", "lock": "locks", "tokens": "the token ledger"}
+"""Kinds of keys that a server must not lose, and what people call them."""
+
+
+_silent: ContextVar[bool] = ContextVar("silent", default=False)
+
+
+@contextmanager
+def _silence() -> Iterator[None]:
+    """Keeps what the examining cache logs out of the application's log: the findings say it, every few seconds anew.
+
+    The caches of the application log on: only this task, and those that it starts, are silent.
+    """
+
+    def speaks(_: logging.LogRecord) -> bool:
+        return not _silent.get()
+
+    log, token = logging.getLogger("alacena"), _silent.set(True)
+    log.addFilter(speaks)
+    try:
+        yield
+    finally:
+        log.removeFilter(speaks)
+        _silent.reset(token)
 
 
 class _Words(logging.Handler):
@@ -102,6 +129,9 @@ async def _reachable(subject: Subject) -> list[Finding]:
 
 def _report_unreached(error: Exception) -> Finding:
     said = str(error) or type(error).__name__
+    if places := _CALLED.findall(said):
+        # What asyncio says of it are numbers and tuples, one for each address of the name.
+        said = f"nothing listens at {', '.join(f'{host}:{port}' for host, port in places)}"
     mend = "start the server, or correct host and port in ALACENA_REDIS_URL; try: redis-cli -u URL PING"
     if isinstance(error, ServerReplyError):
         mends = {
@@ -174,9 +204,9 @@ async def _version(subject: Subject) -> list[Finding]:
 async def _eviction(subject: Subject) -> list[Finding]:
     assert subject.settings is not None
     # Noted for later checks, too: the kinds in use decide how bad their findings are.
-    for kind in ("queue", "lock", "tokens"):
+    for kind, words in _MUST_NOT_BE_LOST.items():
         if (await objects(subject.servers, subject.settings, kind, most=_LOOKED_FOR_USE)).names:
-            subject.in_use.append(kind)
+            subject.in_use.append(words)
     policies = {info.get("maxmemory_policy", "") for info in subject.info} - {SAFE_POLICY}
     if not policies:
         return [Finding("eviction", "pass", f"maxmemory-policy {SAFE_POLICY}")]
@@ -218,7 +248,7 @@ async def _disk(subject: Subject) -> list[Finding]:
             mend = f"make room on its disk; see its log, and redis-cli INFO persistence at {server.address}"
             found.append(Finding("persistence", "fail", f"{server.address} could not write to its disk", follows, mend))
         elif info.get("aof_enabled") != "1" and subject.in_use:
-            follows = f"what {', '.join(subject.in_use)} hold is lost when the server ends"
+            follows = f"what is in {', '.join(subject.in_use)} is lost when the server ends"
             mend = "redis-cli CONFIG SET appendonly yes (and in redis.conf)"
             found.append(Finding("persistence", "warn", f"{server.address} keeps no append-only file", follows, mend))
     kind = "append-only file" if all(info.get("aof_enabled") == "1" for info in subject.info) else "none, or snapshots"
@@ -280,6 +310,10 @@ async def _latency(subject: Subject) -> list[Finding]:
 async def _coherence(subject: Subject) -> list[Finding]:
     """Opens a cache as a service does, and looks at what it promises once it has settled."""
     assert subject.settings is not None
+    if all(info.get("role", "master") != "master" for info in subject.info):
+        # It would wait for a master until its time is up, and be reported as a server that hangs.
+        return [Finding("tracking and canary", "skip", "no master is reached: a cache does not use a replica")]
+    subject.held.enter_context(_silence())
     unlisted = replace(subject.settings, fleet_every_s=None)  # it looks at the fleet, and is none of it
     cache = subject.cache = await subject.held.enter_async_context(Cache(unlisted))
     loop = asyncio.get_running_loop()
@@ -289,9 +323,9 @@ async def _coherence(subject: Subject) -> list[Finding]:
     found = [Finding("tracking and canary", "pass", "memory is served")]
     if not promised["memory"]:
         follows = "memory stays off: every read asks the server"
-        mend = (
-            "grant CLIENT TRACKING, INFO and TIME; connect to the server itself, not through a proxy that drops pushes"
-        )
+        mend = "connect to the server itself, not through a proxy that drops pushes"
+        if promised["missing_rights"] or "NOPERM" in str(promised["why"]):
+            mend = "see the checks on rights: grant CLIENT TRACKING, INFO and TIME"
         found = [Finding("tracking and canary", "warn", str(promised["why"]), follows, mend)]
     if promised["coordination"] != "all processes":
         follows = "queues, locks, counters, limits and the ledger raise"

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal
 import msgspec
 
 from alacena.engine import AlacenaError
+from alacena.engine.base.snapshot import REST
 from alacena.ops.output import Cell, CommandResult, Table
 
 if TYPE_CHECKING:
@@ -24,6 +25,7 @@ _ASKED_FOR: Final = (
     "memory", "memory_serves_for_s", "loading", "loading_for_s", "last_outcome", "removal_owed", "source_left_alone",
     "ended_for_s",
 )  # fmt: skip
+_TENANT: Final = ("entries", "bytes", "hits", "misses", "loads", "load_failures", "evictions", "expirations")
 _MOST_ASKED: Final = 64
 _LEAST_S: Final = 0.1
 COLUMNS: Final = (
@@ -132,9 +134,54 @@ async def top(cache: Cache, by: By, most: int) -> CommandResult:
     cells = [[Cell(text) for text in line.cells] for line in shown]
     tables = (Table("", COLUMNS, cells),) if cells else ()
     left = f"; {len(found) - len(shown)} more: give a greater --limit" if len(found) > len(shown) else ""
-    words = f"{len(snapshots)} processes; counted since each of them started{left}."
+    rest = " _other sums up the rest: --tenant NAME asks the processes for one." if any(map(_is_rest, found)) else ""
+    words = f"{len(snapshots)} processes; counted since each of them started{left}.{rest}"
     data = {"processes": len(snapshots), "rows": [line.data for line in shown], "complete": not left}
     return CommandResult(data, (), tables, (Cell(words),), code=0 if snapshots else 1)
+
+
+def _is_rest(line: Line) -> bool:
+    return REST in (line.tenant, line.kind)
+
+
+async def tenant(cache: Cache, tenant_id: str, deadline_s: float) -> CommandResult:
+    """Returns what the processes hold and have counted of one tenant, by type: also of one that their reports sum up.
+
+    Args:
+        cache: The cache that asks.
+        tenant_id: Which tenant.
+        deadline_s: How long to wait for all of them; one that does not answer has an error.
+    """
+    answers = await ask_all(cache, "tenant", {"tenant_id": tenant_id}, deadline_s)
+    known = [answer for answer in answers if "error" not in answer]
+    sums: dict[str, dict[str, int | None]] = {}
+    for answer in known:
+        for kind, counts in answer["types"].items():
+            before = sums.get(kind)
+            sums[kind] = counts if before is None else {name: _add(before[name], counts[name]) for name in counts}
+    rows = [{"tenant_id": tenant_id, "data_type": kind, **counts} for kind, counts in sorted(sums.items())]
+    data = {"rows": rows, "asked": len(answers), "answered": len(known), "processes": answers}
+    cells = [
+        [Cell(kind), *(Cell(_told(name, counts[name])) for name in _TENANT)] for kind, counts in sorted(sums.items())
+    ]
+    tables = (
+        (Table(f"Tenant {tenant_id}", ("type", *(name.replace("_", " ") for name in _TENANT)), cells),) if cells else ()
+    )
+    silent = len(answers) - len(known)
+    words = f"{len(known)} of {len(answers)} processes answered; counted since each of them listed this tenant."
+    nothing = "" if cells else f" None of them holds or counts anything of tenant {tenant_id!r}."
+    return CommandResult(
+        data, (), tables, (Cell(words + nothing, "doubtful" if silent else "plain"),), code=0 if cells else 1
+    )
+
+
+def _add(one: int | None, other: int | None) -> int | None:
+    # A process that does not count the tenant one by one knows no misses of it; another one may.
+    return other if one is None else one if other is None else one + other
+
+
+def _told(name: str, count: int | None) -> str:
+    return "" if count is None else _size(count) if name == "bytes" else str(count)
 
 
 async def ask_others(cache: Cache, words: dict[str, Any], deadline_s: float) -> list[dict[str, Any]]:
@@ -147,10 +194,27 @@ async def ask_others(cache: Cache, words: dict[str, Any], deadline_s: float) -> 
         words: Which entry.
         deadline_s: How long to wait for all of them. Nothing is waited for if no other process is heard.
     """
-    own, until = own_name(cache), asyncio.get_running_loop().time() + deadline_s
+    answers = await ask_all(cache, "explain", words, deadline_s, besides=own_name(cache))
+    kept = {"process", "error", "silent_s", *_ASKED_FOR}
+    return [{name: value for name, value in answer.items() if name in kept} for answer in answers]
+
+
+async def ask_all(
+    cache: Cache, question: str, words: dict[str, Any], deadline_s: float, *, besides: str = ""
+) -> list[dict[str, Any]]:
+    """Returns the answer of each process, under ``process`` its name; one that does not answer has an ``error``.
+
+    Args:
+        cache: The cache that asks.
+        question: What is asked: see ``Cache.ask``.
+        words: The words of the question.
+        deadline_s: How long to wait for all of them.
+        besides: A process that is not asked.
+    """
+    until = asyncio.get_running_loop().time() + deadline_s
     try:
         async with asyncio.timeout_at(until):
-            others = [member for member in await cache.fleet() if member.name != own]
+            others = [member for member in await cache.fleet() if member.name != besides]
     except (AlacenaError, TimeoutError) as error:
         return [{"process": "the list of processes", "error": str(error) or "no answer in time"}]
     # A silent process is not asked: waiting for it would use up the whole deadline.
@@ -162,7 +226,7 @@ async def ask_others(cache: Cache, words: dict[str, Any], deadline_s: float) -> 
     ]
     asked, rest = members[:_MOST_ASKED], members[_MOST_ASKED:]
     left_s = max(until - asyncio.get_running_loop().time(), _LEAST_S)
-    answers = await asyncio.gather(*(_ask(cache, member.name, words, left_s) for member in asked))
+    answers = await asyncio.gather(*(_ask(cache, member.name, question, words, left_s) for member in asked))
     unasked = [{"process": member.name, "error": f"only {_MOST_ASKED} processes are asked"} for member in rest]
     return [*answers, *unasked, *gone]
 
@@ -173,15 +237,14 @@ def own_name(cache: Cache) -> str:
     return f"{snapshot.process}#{snapshot.instance}"
 
 
-async def _ask(cache: Cache, process: str, words: dict[str, Any], deadline_s: float) -> dict[str, Any]:
+async def _ask(cache: Cache, process: str, question: str, words: dict[str, Any], deadline_s: float) -> dict[str, Any]:
     try:
-        answer = await cache.ask(process, "explain", words, deadline_s=deadline_s)
+        answer = await cache.ask(process, question, words, deadline_s=deadline_s)
     except TimeoutError:
         return {"process": process, "error": f"no answer within {deadline_s:g} s"}
     except AlacenaError as error:
         return {"process": process, "error": str(error)}
-    # A process of another version may say less, or more.
-    return {"process": process, **{name: answer[name] for name in _ASKED_FOR if name in answer}}
+    return {**answer, "process": process}
 
 
 def _member(member: Member) -> list[Cell]:

@@ -51,6 +51,11 @@ async def queues(
                 names.read_objects("queue", [name.key for name in (*found, *looked.names)]),
                 f"{looked.limit}.",
             )
+        hidden = sum(not one.is_readable for one in found)
+        if hidden:
+            # A long name, or any with ``key_secret``, stands on the servers as a digest.
+            words = "of the queues have names that cannot be read back: name one, and its tenant, to see it."
+            limit = f"{limit} {hidden} {words}".strip()
         wanted = [(one.tenant_id, one.name) for one in found if one.is_readable and name in {None, one.name}]
         data = []
         for at in range(0, len(wanted), _AT_ONCE):

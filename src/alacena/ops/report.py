@@ -24,6 +24,10 @@ _GOOD_WHEN_TRUE: Final = frozenset({"connected", "memory", "no_stale_fill", "los
 _GOOD_WHEN_EMPTY: Final = frozenset({"missing_rights", "ended", "faults"})
 _LOOKED_FOR_PLACES: Final = 20_000
 _ANSWER_S: Final = 3.0
+_UNTOLD: Final = (
+    "Each process tells its 200 longest locks every two seconds; locks taken later, others of a process, and those of a "
+    "process that tells nothing are found on the servers: alacena locks --search."
+)
 _READS: Final = ("memory", "redis", "load", "waited", "stale", "none")
 
 
@@ -232,7 +236,7 @@ async def locks(cache: Cache, tenant: str | None, most: int, *, search: bool = F
         search: Whether keys are looked at for locks that no process says it holds.
     """
     states = await cache.find_locks()
-    limit = ""
+    limit, complete = "", True
     if search:
         async with servers_of(names.find_settings(cache)) as servers:
             looked = await names.objects(servers, cache.settings, "lock", tenant=tenant, most=most)
@@ -240,7 +244,7 @@ async def locks(cache: Cache, tenant: str | None, most: int, *, search: bool = F
         # A lock is several keys: each that is found leads to the owner's, which can be asked about.
         keys = {f"{name.key.rpartition(':')[0]}:owner" for name in looked.names} - known
         states += [state for key in sorted(keys) if (state := await cache.locks.look_up(key)) is not None]
-        limit = f"{looked.limit}."
+        limit, complete = f"{looked.limit}.", looked.complete
     # With ``key_secret`` the keys hold digests: the tenant is compared in the form that is read from them.
     whose = None if tenant is None else names.render_name(cache.settings, tenant)
     held = []
@@ -256,7 +260,8 @@ async def locks(cache: Cache, tenant: str | None, most: int, *, search: bool = F
     columns = ("tenant", "name", "left in s", "fence", "waiting", "held by")
     tables = (Table("Locks", columns, cells),) if cells else ()
     nothing = () if cells else (Cell("No lock is held, as far as the processes say."),)
-    return CommandResult({"locks": held}, nothing, tables, (Cell(limit),) if limit else ())
+    last = limit or _UNTOLD
+    return CommandResult({"locks": held, "complete": search and complete}, nothing, tables, (Cell(last),))
 
 
 def migrations() -> list[tuple[str, str]]:

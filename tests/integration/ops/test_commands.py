@@ -150,9 +150,9 @@ def test_locks_tokens_and_stats(told, alacena, valkey_server, work):
         await cache.locks.try_acquire("left", tenant_id="acme")
 
     work(valkey_server.url, job, process_name="web-1")
-    assert told("locks") == {"locks": []}
+    assert told("locks") == {"locks": [], "complete": False}
     work(valkey_server.url, leave, process_name="web-2", fleet_every_s=None)
-    assert told("locks") == {"locks": []}
+    assert told("locks") == {"locks": [], "complete": False}
     (found,) = told("locks", "--search")["locks"]
     assert (found["name"], found["process"]) == ("left", None)
     work(valkey_server.url, lambda cache: cache.locks.try_acquire("kept", tenant_id="acme"), process_name="web-3")

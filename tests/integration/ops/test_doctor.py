@@ -168,6 +168,13 @@ def test_a_replica_is_no_server_for_a_cache(start_redis, findings):
     assert found["topology"]["state"] == "fail"
     assert "master" in found["topology"]["mend"]
     assert found["writes"]["state"] == "fail"
+    # It does not hang: it is a replica, and the cache waits for a master.
+    assert found["tracking and canary"]["state"] == "skip"
+
+
+def test_a_server_that_is_not_there_is_told_in_words(findings):
+    found = findings("redis://127.0.0.1:1", code=1)
+    assert found["reachable"]["found"] == "nothing listens at 127.0.0.1:1"
 
 
 def test_a_server_without_room_for_another_client(start_redis, findings):

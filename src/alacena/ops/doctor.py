@@ -15,6 +15,7 @@ from alacena.engine import AlacenaError, BackendError, Cache, ServerReplyError, 
 from alacena.ops import symptoms
 from alacena.ops.checks import Check, Finding, State
 from alacena.ops.names import objects
+from alacena.ops.output import count_processes
 from alacena.ops.rights import rights
 from alacena.ops.server import EMBEDDED, SAFE_POLICY, escape, facts, servers_of
 
@@ -390,7 +391,7 @@ async def _fleet(subject: Subject) -> list[Finding]:
         found.append(
             Finding("fleet", "warn", f"not all connected: {_several(away)}", follows, "see the log of these processes")
         )
-    return found or [Finding("fleet", "pass", f"{len(members)} processes, all heard, of version {versions[0]}")]
+    return found or [Finding("fleet", "pass", f"{count_processes(len(members))} heard, of version {versions[0]}")]
 
 
 def _several(names: list[str]) -> str:

@@ -10,7 +10,7 @@ import msgspec
 
 from alacena.engine import AlacenaError
 from alacena.engine.base.snapshot import REST
-from alacena.ops.output import Cell, CommandResult, Table
+from alacena.ops.output import Cell, CommandResult, Table, count_processes
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -77,7 +77,7 @@ class Line:
         return [
             self.tenant, self.kind, str(self.reads), _part(self.answers["memory"], self.reads),
             _part(self.answers["redis"], self.reads), str(self.misses), why[0] if why[1] else "", str(self.loads),
-            f"{1000 * self.load_s / self.loads:.1f}" if self.loads else "", str(self.failures), _size(self.bytes),
+            f"{1000 * self.load_s / self.loads:.1f}" if self.loads else "", str(self.failures), size(self.bytes),
             str(self.evictions),
         ]  # fmt: skip
 
@@ -116,10 +116,10 @@ async def fleet(cache: Cache) -> CommandResult:
         return CommandResult({"processes": []}, (Cell(words, "bad"),), code=1)
     cells = [_member(member) for member in members]
     columns = ("process", "heard", "up", "server", "memory", "reads", "loading", "faults")
-    verdict = Cell(f"{len(members)} processes, all heard.", "good")
+    verdict = Cell(f"{count_processes(len(members))} heard.", "good")
     if silent:
         verdict = Cell(
-            f"{len(members)} processes, {silent} of them silent: ended without closing, hung or cut off.", "bad"
+            f"{count_processes(len(members))}, {silent} silent: ended without closing, hung or cut off.", "bad"
         )
     data = {"processes": [msgspec.to_builtins(member) for member in members], "silent": silent}
     return CommandResult(data, (), (Table("", columns, cells),), (verdict,), code=1 if silent else 0)
@@ -135,7 +135,7 @@ async def top(cache: Cache, by: By, most: int) -> CommandResult:
     tables = (Table("", COLUMNS, cells),) if cells else ()
     left = f"; {len(found) - len(shown)} more: give a greater --limit" if len(found) > len(shown) else ""
     rest = " _other sums up the rest: --tenant NAME asks the processes for one." if any(map(_is_rest, found)) else ""
-    words = f"{len(snapshots)} processes; counted since each of them started{left}.{rest}"
+    words = f"{count_processes(len(snapshots))}; counted since the start of each{left}.{rest}"
     data = {"processes": len(snapshots), "rows": [line.data for line in shown], "complete": not left}
     return CommandResult(data, (), tables, (Cell(words),), code=0 if snapshots else 1)
 
@@ -168,7 +168,9 @@ async def tenant(cache: Cache, tenant_id: str, deadline_s: float) -> CommandResu
         (Table(f"Tenant {tenant_id}", ("type", *(name.replace("_", " ") for name in _TENANT)), cells),) if cells else ()
     )
     silent = len(answers) - len(known)
-    words = f"{len(known)} of {len(answers)} processes answered; counted since each of them listed this tenant."
+    words = f"{len(known)} of {count_processes(len(answers))} answered."
+    if any(row["misses"] is None for row in rows):
+        words += " None of them counts its misses and loads one by one: it is not among the busiest."
     nothing = "" if cells else f" None of them holds or counts anything of tenant {tenant_id!r}."
     return CommandResult(
         data, (), tables, (Cell(words + nothing, "doubtful" if silent else "plain"),), code=0 if cells else 1
@@ -181,7 +183,7 @@ def _add(one: int | None, other: int | None) -> int | None:
 
 
 def _told(name: str, count: int | None) -> str:
-    return "" if count is None else _size(count) if name == "bytes" else str(count)
+    return "" if count is None else size(count) if name == "bytes" else str(count)
 
 
 async def ask_others(cache: Cache, words: dict[str, Any], deadline_s: float) -> list[dict[str, Any]]:
@@ -260,7 +262,7 @@ def _member(member: Member) -> list[Cell]:
         Cell(_span(snapshot.uptime_s)),
         server,
         Cell(
-            f"{_size(snapshot.memory_bytes)} of {_size(snapshot.memory_max_bytes)}",
+            f"{size(snapshot.memory_bytes)} of {size(snapshot.memory_max_bytes)}",
             "plain" if snapshot.memory_serves else "doubtful",
         ),
         Cell(str(snapshot.total.reads.total)),
@@ -273,7 +275,8 @@ def _part(some: int, of: int) -> str:
     return f"{100 * some / of:.1f}" if of else ""
 
 
-def _size(count: float) -> str:
+def size(count: float) -> str:
+    """Returns a number of bytes in the unit that reads best."""
     for unit in ("B", "KiB", "MiB", "GiB"):
         if count < 1024:
             return f"{count:.0f} {unit}" if unit == "B" else f"{count:.1f} {unit}"

@@ -113,7 +113,10 @@ async def discard(cache: Cache, tenant: str, name: str, ids: Sequence[str] | Non
 def _say_count(count: int, done: str, ids: Sequence[str] | None) -> CommandResult:
     # An id that is given twice is one letter.
     missing = bool(ids) and count < len(set(ids or ()))
-    words = f"{count} {done}." + (" The other ids are no dead letters of this queue." if missing else "")
+    words = f"{count} {done}."
+    if missing:
+        others = "None of these ids is a dead letter" if not count else "The other ids are no dead letters"
+        words = f"{words} {others} of this queue."
     return CommandResult({"count": count}, (Cell(words, "doubtful" if missing else "good"),), code=1 if missing else 0)
 
 

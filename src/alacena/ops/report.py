@@ -10,7 +10,7 @@ import msgspec
 
 from alacena.engine import MISSING, AlacenaError, BackendError, BackendUnavailableError, Scope
 from alacena.ops import fleet, names
-from alacena.ops.output import Cell, CommandResult, Table
+from alacena.ops.output import Cell, CommandResult, Table, count_of, count_processes
 from alacena.ops.reason import reason
 from alacena.ops.server import facts, servers_of
 
@@ -196,10 +196,13 @@ async def stats(cache: Cache, limit: int, most: int) -> CommandResult:
         "complete": found.complete and not left,
     }
     cells = [[Cell(tenant), Cell(kind), Cell(str(count))] for (tenant, kind), count in busiest]
-    tables = [table("Servers", sums)] if sums else []
+    sizes = {"used_memory": fleet.size(sums["used_memory"]), "maxmemory": fleet.size(sums["maxmemory"])} if sums else {}
+    if sums and not sums["maxmemory"]:
+        sizes["maxmemory"] = "no limit"
+    tables = [table("Servers", {**sums, **sizes})] if sums else []
     tables += [Table("Entries", ("tenant", "type", "entries"), cells)] if cells else []
     told = ", ".join(f"{count} {name}" for name, count in reads.items())
-    words = f"{len(found.names)} entries; {found.limit}{left}. Reads of {len(snapshots)} processes: {told}."
+    words = f"{len(found.names)} entries; {found.limit}{left}. Reads of {count_processes(len(snapshots))}: {told}."
     return CommandResult(data, (), tables, (Cell(words),))
 
 
@@ -221,7 +224,9 @@ async def tokens(cache: Cache, tenant: str, day: str | None, month: str | None) 
         for row in totals.rows
     ]  # fmt: skip
     when = day or month or "ever"
-    sentence = Cell(f"{tenant}, {when}: {totals.used} tokens used in {totals.calls} calls, {totals.saved} saved.")
+    sentence = Cell(
+        f"{tenant}, {when}: {totals.used} tokens used in {count_of(totals.calls, 'call', 'calls')}, {totals.saved} saved."
+    )
     columns = ("model", "type", "operation", "tokens", "calls", "kind")
     return CommandResult(data, (sentence,), (Table("", columns, cells),) if cells else ())
 

@@ -133,6 +133,19 @@ def test_discard_is_not_done_without_a_yes(alacena, valkey_server):
     assert alacena("queues", "discard", "ingest", "--tenant", "acme", url=valkey_server.url).exit_code == 2
 
 
+def test_locks_say_what_they_may_leave_out_and_how_it_is_found(alacena, valkey_server):
+    assert "alacena locks --search" in alacena("locks", url=valkey_server.url).output
+    assert "--search" not in alacena("locks", "--search", url=valkey_server.url).output
+
+
+def test_queues_whose_names_cannot_be_read_back_are_counted(alacena, valkey_server, work):
+    work(valkey_server.url, lambda cache: cache.queues("q" * 300, tenant_id="acme").push(1))
+    assert (
+        "1 of the queues have names that cannot be read back"
+        in alacena("queues", "stats", url=valkey_server.url).output
+    )
+
+
 def test_locks_tokens_and_stats(told, alacena, valkey_server, work):
     async def job(cache):
         await cache.ledger.record("acme", 120, model="m", idempotency_key="k")

@@ -81,11 +81,11 @@ function compare(a, b) {
   return typeof a === 'number' && typeof b === 'number' ? a - b : String(a).localeCompare(String(b))
 }
 
-// Facts as a list; what is nested is named with its path. A name that has no words of its own is the one that programs read.
-export function Facts({ caption, facts }) {
+// Facts as a list; what is nested is named with its path. If not `named` in words, names are those that programs read.
+export function Facts({ caption, facts, named = false }) {
   const rows = [...flatten(facts)].map(([name, value]) => ({ name, value }))
   return html`<${Table} caption=${caption} filter=${false} rows=${rows} columns=${[
-    { key: 'name', label: t('fact'), show: (name) => (knows(`fact_${name}`) ? t(`fact_${name}`) : html`<code>${visible(name)}</code>`) },
+    { key: 'name', label: t('fact'), show: (name) => (named && knows(`fact_${name}`) ? t(`fact_${name}`) : html`<code>${visible(name)}</code>`) },
     { key: 'value', label: t('value'), show: (value, { name }) => fact(name, value) },
   ]} />`
 }

@@ -37,7 +37,7 @@ function Health() {
         { key: 'version', label: t('version') },
         { key: 'why', label: t('found'), wide: true, show: inWords(say) },
       ]} />`}
-    <${Facts} caption=${t('promises')} facts=${guarantee} />`
+    <${Facts} named caption=${t('promises')} facts=${guarantee} />`
 }
 
 const Heard = ({ age, stale }) => html`<span class=${stale ? 'state fail' : ''}>${since(age)}</span>`
@@ -83,7 +83,7 @@ function Overview() {
     ]} rows=${data.latencies.map((one) => ({ ...one, operation: t(`op_${one.operation}`) }))} />`}
     <dl class="figures">${['used', 'saved', 'saved_calls'].map((name) => html`<div><dt>${t(`tokens_${name}`)}</dt><dd>${number(data.tokens[name])}</dd></div>`)}
       ${data.tokens.saved_micros > 0 && html`<div><dt>${t('money_saved')}</dt><dd>${number(data.tokens.saved_micros / 1e6, 2)}</dd></div>`}</dl>
-    <${Facts} caption=${t('more')} facts=${data.facts} />`
+    <${Facts} named caption=${t('more')} facts=${data.facts} />`
 }
 
 // Without the server a process knows its own figures only: they must not be taken for everybody's.

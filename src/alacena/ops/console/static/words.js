@@ -316,7 +316,7 @@ export const moment = (seconds) =>
 
 // Somebody's text as it can be read: what moves the cursor, turns the line or is not seen is written as its code, and the
 // middle of a long one is left out.
-export function visible(text, most = 160) {
+export function visible(text, most = 100) {
   const seen = text.replace(/[\p{Cc}\p{Cf}\p{Co}\p{Cs}\p{Zl}\p{Zp}]/gu, (letter) => CODES[letter] ?? `\\u{${letter.codePointAt(0).toString(16)}}`)
   if (seen.length <= most) return seen
   return `${seen.slice(0, (most * 2) / 3)} … ${t('characters', { count: number(text.length) })} … ${seen.slice(-most / 6)}`

@@ -67,7 +67,6 @@ FINDERS = (
 UNSEEN = (
     "max number of clients",  # is looked for in a refusal
     "return redis.call",  # a script
-    "Connect call failed",  # is looked for in an error
     "checks were skipped", "Not well", "It works", "look at", "All is well",  # the verdict: the page has its own
     "await CacheManager", "await ",  # code
     "Set maxmemory-policy noeviction there",  # an error's words

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import re
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import replace
@@ -32,7 +31,6 @@ _OFFSET_S: Final = 2.0
 _SETTLE_S: Final = 2.0
 _LOOKED_FOR_USE: Final = 20_000
 _MOST_NAMED: Final = 3
-_CALLED: Final = re.compile(r"Connect call failed \('([^']+)', (\d+)")
 _MUST_NOT_BE_LOST: Final = {"queue": "queues", "lock": "locks", "tokens": "the token ledger"}
 """Kinds of keys that a server must not lose, and what people call them."""
 
@@ -130,9 +128,6 @@ async def _reachable(subject: Subject) -> list[Finding]:
 
 def _report_unreached(error: Exception) -> Finding:
     said = str(error) or type(error).__name__
-    if places := _CALLED.findall(said):
-        # What asyncio says of it are numbers and tuples, one for each address of the name.
-        said = f"nothing listens at {', '.join(f'{host}:{port}' for host, port in places)}"
     mend = "start the server, or correct host and port in ALACENA_REDIS_URL; try: redis-cli -u URL PING"
     if isinstance(error, ServerReplyError):
         mends = {

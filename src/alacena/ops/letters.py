@@ -54,8 +54,10 @@ async def queues(
         hidden = sum(not one.is_readable for one in found)
         if hidden:
             # A long name, or any with ``key_secret``, stands on the servers as a digest.
-            words = "of the queues have names that cannot be read back: name one, and its tenant, to see it."
-            limit = f"{limit} {hidden} {words}".strip()
+            words = (
+                f"Not shown, because their names cannot be read back: {hidden}. Name a queue and its tenant to see it."
+            )
+            limit = f"{limit} {words}".strip()
         wanted = [(one.tenant_id, one.name) for one in found if one.is_readable and name in {None, one.name}]
         data = []
         for at in range(0, len(wanted), _AT_ONCE):

@@ -10,9 +10,7 @@ from alacena.ops import letters, names
 from alacena.ops.asking import answer
 from alacena.ops.options import AsJson, Most, Search, Url, Yes, confirm
 
-app = typer.Typer(
-    no_args_is_help=True, rich_markup_mode=None, help="Look into queues, and decide what becomes of dead letters."
-)
+app = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="Looks into queues and their dead letters.")
 
 QueueName = Annotated[str, typer.Argument(help="The queue's name.")]
 Whose = Annotated[str, typer.Option("--tenant", help="Whose queue.")]

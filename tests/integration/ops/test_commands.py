@@ -140,10 +140,7 @@ def test_locks_say_what_they_may_leave_out_and_how_it_is_found(alacena, valkey_s
 
 def test_queues_whose_names_cannot_be_read_back_are_counted(alacena, valkey_server, work):
     work(valkey_server.url, lambda cache: cache.queues("q" * 300, tenant_id="acme").push(1))
-    assert (
-        "1 of the queues have names that cannot be read back"
-        in alacena("queues", "stats", url=valkey_server.url).output
-    )
+    assert "cannot be read back: 1." in alacena("queues", "stats", url=valkey_server.url).output
 
 
 def test_locks_tokens_and_stats(told, alacena, valkey_server, work):

@@ -174,7 +174,12 @@ def test_a_replica_is_no_server_for_a_cache(start_redis, findings):
 
 def test_a_server_that_is_not_there_is_told_in_words(findings):
     found = findings("redis://127.0.0.1:1", code=1)
-    assert found["reachable"]["found"] == "nothing listens at 127.0.0.1:1"
+    assert found["reachable"]["found"] == "127.0.0.1:1 cannot be reached: Connection refused"
+    # A name with several addresses is one place.
+    found = findings("redis://localhost:1", code=1)
+    assert found["reachable"]["found"] == "localhost:1 cannot be reached: Connection refused"
+    found = findings("unix:///no/such/socket", code=1)
+    assert found["reachable"]["found"] == "unix:/no/such/socket cannot be reached: No such file or directory"
 
 
 def test_a_server_without_room_for_another_client(start_redis, findings):

@@ -159,6 +159,7 @@ def locks(
     redis_url: Url = None,
 ) -> None:
     """Lists locks that are held, with their fence, the time left, how many wait, and the process that holds each."""
+    most = most if search else min(most, report.LOOKED_AT_UNASKED)
     answer(redis_url, lambda cache: report.locks(cache, tenant, most, search=search), as_json=as_json)
 
 

@@ -43,7 +43,7 @@ def dead(name: QueueName, tenant: Whose, limit: Limit = 100, as_json: AsJson = F
 def replay(
     name: QueueName, tenant: Whose, ids: Ids = None, yes: Yes = False, as_json: AsJson = False, redis_url: Url = None
 ) -> None:
-    """Makes dead letters ready again, with all their attempts before them."""
+    """Makes dead letters ready again, with new attempts."""
     which = "all dead letters" if not ids else f"{len(ids)} dead letters"
     confirm(f"Make {which} of queue {name!r} of {tenant!r} ready again?", yes=yes)
 

@@ -155,7 +155,8 @@ async def _topology(subject: Subject) -> list[Finding]:
         if role != "master":
             follows = "it takes no writes: nothing is stored, and it is not used"
             mend = "name the master, or the sentinels: redis+sentinel://host:26379/NAME"
-            found.append(Finding("topology", "fail", f"{server.address} is a {role}", follows, mend))
+            words = f"{server.address} is a {'replica' if role == 'slave' else role}"
+            found.append(Finding("topology", "fail", words, follows, mend))
         if _mode(info) == "cluster":
             found += await _cluster(server)
         # The server gives this figure only if min-replicas-to-write is set.

@@ -226,7 +226,7 @@ function Log() {
   }))
   return html`<${Table} caption=${t('log')} empty=${t('empty_log')} rows=${rows} columns=${[
     { key: 'at', label: t('when'), whole: true, show: moment }, { key: 'what', label: t('what') },
-    { key: 'facts', label: t('facts'), wide: true, show: (value) => html`<code>${visible(value, 400)}</code>` },
+    { key: 'facts', label: t('facts'), wide: true, show: (value) => html`<code lang="en">${visible(value, 400)}</code>` },
   ]} />`
 }
 

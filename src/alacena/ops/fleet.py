@@ -162,7 +162,8 @@ async def tenant(cache: Cache, tenant_id: str, deadline_s: float) -> CommandResu
     rows = [{"tenant_id": tenant_id, "data_type": kind, **counts} for kind, counts in sorted(sums.items())]
     data = {"rows": rows, "asked": len(answers), "answered": len(known), "processes": answers}
     cells = [
-        [Cell(kind), *(Cell(_told(name, counts[name])) for name in _TENANT)] for kind, counts in sorted(sums.items())
+        [Cell(kind), *(Cell(_show_count(name, counts[name])) for name in _TENANT)]
+        for kind, counts in sorted(sums.items())
     ]
     tables = (
         (Table(f"Tenant {tenant_id}", ("type", *(name.replace("_", " ") for name in _TENANT)), cells),) if cells else ()
@@ -182,7 +183,7 @@ def _add(one: int | None, other: int | None) -> int | None:
     return other if one is None else one if other is None else one + other
 
 
-def _told(name: str, count: int | None) -> str:
+def _show_count(name: str, count: int | None) -> str:
     return "" if count is None else size(count) if name == "bytes" else str(count)
 
 

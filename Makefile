@@ -21,6 +21,7 @@ POSTGREST := $(PARTS)/postgrest-12.0.2-2/postgrest
 AXE := $(PARTS)/axe/node_modules/axe-core/axe.min.js
 PYRIGHT := $(PARTS)/pyright/node_modules/.bin/pyright
 REDIS := $(PARTS)/redis/usr/bin/redis-server
+PROMETHEUS := $(PARTS)/prometheus/usr/bin/prometheus
 MERMAID := $(PARTS)/mermaid/mermaid.min.js
 MERMAID_VERSION := 12.3.0
 
@@ -99,6 +100,10 @@ console: $(VENV)/.console $(AXE) ## build the console's parts again and compare,
 redis: $(REDIS) ## unpack Debian's Redis into .parts/, so that tests run on it too
 	@LD_LIBRARY_PATH="$$(echo $(PARTS)/redis/usr/lib/*-linux-gnu)" $(REDIS) --version
 
+.PHONY: prometheus
+prometheus: $(PROMETHEUS) ## unpack Debian's Prometheus into .parts/, so that the dashboard and the alerts are tried on it
+	@$(PROMETHEUS) --version 2>&1 | head -n 1
+
 .PHONY: clean
 clean: ## remove what make made
 	rm -rf $(VENV) $(VENV)-* $(PARTS) build dist site .pytest_cache .mypy_cache .ruff_cache .hypothesis
@@ -160,3 +165,12 @@ $(REDIS):
 			|| { apt-get update -qq && apt-get download -q $$packages >/dev/null; } } \
 		&& for package in *.deb; do dpkg -x "$$package" .; done && rm -f -- *.deb
 	@rm -rf $(PARTS)/redis && mv $(PARTS)/redis.new $(PARTS)/redis
+
+# It needs nothing but the C library.
+$(PROMETHEUS):
+	@rm -rf $(PARTS)/prometheus.new && mkdir -p $(PARTS)/prometheus.new
+	@cd $(PARTS)/prometheus.new \
+		&& { apt-get download -q prometheus >/dev/null 2>&1 \
+			|| { apt-get update -qq && apt-get download -q prometheus >/dev/null; } } \
+		&& dpkg -x prometheus_*.deb . && rm -f -- *.deb
+	@rm -rf $(PARTS)/prometheus && mv $(PARTS)/prometheus.new $(PARTS)/prometheus

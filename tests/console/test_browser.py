@@ -218,6 +218,42 @@ async def test_spanish_is_chosen_by_the_browser_and_english_by_hand(busy: Cache,
         await seen.page.get_by_role("heading", name="Health").wait_for()
 
 
+async def test_what_is_not_seen_in_a_name_is_written_as_its_code_and_long_names_are_shortened(
+    cache: Cache, look: Any
+) -> None:
+    for name in ("line\nbreak", "\u202egnp.exe", "x" * 300):
+        await cache.set("document", "d1", "text", name)
+    async with look() as seen:
+        await seen.sign_in()
+        await seen.go("tenants", VIEWS["tenants"])
+        cells = await seen.page.locator("tbody td:first-child").all_inner_texts()
+    assert {"line\\nbreak", "\\u{202e}gnp.exe"} <= set(cells)
+    assert any("(300 characters)" in text for text in cells)
+
+
+async def test_tenant_that_is_summed_up_is_asked_for(cache: Cache, look: Any) -> None:
+    for number in range(30):
+        await cache.set("document", "d1", "text", f"tenant-{number}")
+    async with look() as seen:
+        await seen.sign_in()
+        await seen.go("tenants", VIEWS["tenants"])
+        assert "tenant-29" not in await seen.page.locator("tbody td:first-child").all_inner_texts()
+        await seen.page.get_by_label("One tenant").fill("tenant-29")
+        await seen.page.get_by_role("button", name="Show").click()
+        await seen.page.get_by_text("1 of 1 answered").wait_for()
+        await seen.page.get_by_role("cell", name="tenant-29").wait_for()
+
+
+async def test_every_view_is_reached_on_a_phone_without_scrolling_aside(busy: Cache, look: Any) -> None:
+    async with look(**(SHAPES["phone"] | {"locale": "es-ES"})) as seen:
+        await seen.sign_in()
+        for link in await seen.page.locator("nav a").all():
+            box = await link.bounding_box()
+            assert box is not None
+            assert box["x"] >= 0
+            assert box["x"] + box["width"] <= 375
+
+
 async def test_page_of_another_site_changes_nothing(busy: Cache, look: Any) -> None:
     async with look() as seen:
         await seen.sign_in()

@@ -73,6 +73,29 @@ async def test_queues_locks_and_tokens(cache: Cache, client_of: Callable[..., ht
     assert (tokens["used"], tokens["saved"]) == (1_200, 700)
 
 
+async def test_tenant_that_is_named_is_asked_of_the_processes(
+    cache: Cache, client_of: Callable[..., httpx.AsyncClient]
+) -> None:
+    await cache.set("document", "d1", "text", "acme")
+    async with client_of() as client:
+        found = (await client.get("/api/tenants", params={"tenant": "acme"})).json()
+        nobody = (await client.get("/api/tenants", params={"tenant": "nobody"})).json()
+
+    assert [(row["tenant_id"], row["data_type"], row["entries"]) for row in found["rows"]] == [("acme", "document", 1)]
+    assert (found["asked"], found["answered"]) == (1, 1)
+    assert nobody["rows"] == []
+
+
+async def test_loads_do_not_push_what_an_operator_looks_for_out_of_the_activity_log(
+    cache: Cache, activity: ActivityLog
+) -> None:
+    await cache.invalidate("acme", "document", "d1")
+    before = len(activity.lines())
+    for number in range(3):
+        await cache.load("document", f"d{number}", "acme", lambda: "text")
+    assert len(activity.lines()) == before
+
+
 async def test_activity_log_tells_what_happened_the_newest_first(
     cache: Cache, activity: ActivityLog, client_of: Callable[..., httpx.AsyncClient]
 ) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 import subprocess
 import threading
 from typing import TYPE_CHECKING, Any
@@ -21,7 +20,10 @@ from alacena.integrations.prometheus import (  # noqa: E402
     exported_names,
     fleet_page,
 )
+from proving.servers.prometheus import find_program  # noqa: E402
 from tests.waiting import until  # noqa: E402
+
+PROMTOOL = find_program("promtool")
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -106,14 +108,14 @@ async def test_one_page_tells_of_every_process_of_the_namespace(valkey_server: A
         assert b'process="web-1"' in page
 
 
-@pytest.mark.skipif(shutil.which("promtool") is None, reason="promtool (Debian's package prometheus) is not installed")
+@pytest.mark.skipif(PROMTOOL is None, reason="no promtool is installed: make prometheus")
 async def test_promtool_has_nothing_to_say_about_the_page() -> None:
     async with Cache() as cache:
         await used(cache)
         registry = prometheus_client.CollectorRegistry()
         registry.register(CacheCollector(cache, tenants=True))
         page = prometheus_client.generate_latest(registry)
-    checked = subprocess.run(["promtool", "check", "metrics"], input=page, capture_output=True, check=False)  # noqa: ASYNC221
+    checked = subprocess.run([str(PROMTOOL), "check", "metrics"], input=page, capture_output=True, check=False)  # noqa: ASYNC221
     assert checked.returncode == 0, checked.stderr + checked.stdout
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import shutil
 import subprocess
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlencode
@@ -14,6 +13,7 @@ import pytest
 
 from alacena.engine import Cache
 from alacena.ops.dashboard import queries, rules
+from proving.servers.prometheus import find_program
 from proving.servers.redis_server import free_port
 from tests.waiting import until
 
@@ -22,8 +22,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 prometheus_client = pytest.importorskip("prometheus_client")
-PROGRAM = shutil.which("prometheus")
-pytestmark = pytest.mark.skipif(PROGRAM is None, reason="Prometheus (Debian's package prometheus) is not installed")
+PROGRAM = find_program("prometheus")
+pytestmark = pytest.mark.skipif(PROGRAM is None, reason="no Prometheus is installed: make prometheus")
 
 
 @pytest.fixture

@@ -55,7 +55,7 @@ class Subject:
         servers: The servers that answered.
         info: What each says of itself, by field; empty if it does not tell.
         cache: A cache that was opened on them.
-        in_use: Kinds of objects that must not be lost and are there: ``queue``, ``lock``, ``ledger``.
+        in_use: Kinds of objects that must not be lost and are there, as people call them.
         held: What is closed at the end.
     """
 

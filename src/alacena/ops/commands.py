@@ -26,10 +26,12 @@ Conversation = Annotated[str | None, typer.Option("--conversation", help="Of thi
 Collection = Annotated[str | None, typer.Option("--collection", help="Of this collection.")]
 AnyTenant = Annotated[str | None, typer.Option("--tenant", help="Whose; left out: every tenant's.")]
 
+_ANSWERS_S = 5.0
+
 _TONES: dict[str, Tone] = {"pass": "good", "warn": "doubtful", "fail": "bad", "skip": "plain"}
 
 
-@app.command("doctor")
+@app.command("doctor", short_help="Examines all, and says what to mend.")
 def examine(
     source: Annotated[
         str | None, typer.Option("--source", help="A folder with your code, to look for wrong calls.")
@@ -53,13 +55,13 @@ def examine(
     end(CommandResult(data, lines, last=(Cell(data["verdict"], tone),), code=0 if data["ok"] else 1), as_json=as_json)
 
 
-@app.command()
+@app.command(short_help="Shows which promises hold, and why.")
 def guarantee(as_json: AsJson = False, redis_url: Url = None) -> None:
     """Shows which promises hold with this server, and why not where they do not."""
     answer(redis_url, report.guarantee, as_json=as_json, needs_server=False)
 
 
-@app.command()
+@app.command(short_help="Says why a read of an entry is what it is.")
 def explain(
     data_type: DataType,
     resource_id: ResourceId,
@@ -112,7 +114,7 @@ def keys(
     answer(redis_url, lambda cache: report.keys(cache, tenant, data_type, limit, most), as_json=as_json)
 
 
-@app.command()
+@app.command(short_help="Counts what the servers hold.")
 def stats(
     limit: Annotated[int, typer.Option("--limit", min=1, help="How many rows are shown, at most.")] = 100,
     most: Most = names.MOST,
@@ -123,27 +125,32 @@ def stats(
     answer(redis_url, lambda cache: report.stats(cache, limit, most), as_json=as_json)
 
 
-@app.command("fleet")
+@app.command("fleet", short_help="Lists the processes of the namespace.")
 def processes(as_json: AsJson = False, redis_url: Url = None) -> None:
     """Lists the processes that share the namespace: when each was heard, how it is, what it has counted."""
     answer(redis_url, fleet.fleet, as_json=as_json)
 
 
-@app.command()
+@app.command(short_help="Shows who reads, misses and loads most.")
 def top(
     once: Annotated[bool, typer.Option("--once", help="Print it once; without a terminal it always is.")] = False,
     by: Annotated[fleet.By, typer.Option("--by", help="What comes first.")] = "reads",
     limit: Annotated[int, typer.Option("--limit", min=1, help="How many rows are shown, at most.")] = 50,
+    tenant: Annotated[
+        str | None, typer.Option("--tenant", help="Ask each process for this tenant, once: also if it is summed up.")
+    ] = None,
     as_json: AsJson = False,
     redis_url: Url = None,
 ) -> None:
     """Shows the tenants and types that read, miss and load most, over all processes; live (extra top), or once."""
+    if tenant is not None:
+        answer(redis_url, lambda cache: fleet.tenant(cache, tenant, _ANSWERS_S), as_json=as_json)
     if once or as_json or not sys.stdout.isatty():
         answer(redis_url, lambda cache: fleet.top(cache, by, limit), as_json=as_json)
     show(redis_url, by)
 
 
-@app.command()
+@app.command(short_help="Lists locks that are held, and by whom.")
 def locks(
     tenant: AnyTenant = None,
     search: Search = False,
@@ -152,6 +159,7 @@ def locks(
     redis_url: Url = None,
 ) -> None:
     """Lists locks that are held, with their fence, the time left, how many wait, and the process that holds each."""
+    most = most if search else min(most, report.LOOKED_AT_UNASKED)
     answer(redis_url, lambda cache: report.locks(cache, tenant, most, search=search), as_json=as_json)
 
 
@@ -167,7 +175,7 @@ def tokens(
     answer(redis_url, lambda cache: report.tokens(cache, tenant, day, month), as_json=as_json)
 
 
-@app.command("relay")
+@app.command("relay", short_help="Carries the ledger to Postgres.")
 def carry(
     to: Annotated[
         str | None,
@@ -188,7 +196,7 @@ def carry(
     answer(redis_url, lambda cache: relay.carry_once(cache, to), as_json=as_json)
 
 
-@app.command()
+@app.command(short_help="Makes all that matches a miss everywhere.")
 def invalidate(
     tenant: Tenant,
     data_type: Annotated[str | None, typer.Option("--type", help="Only this type.")] = None,
@@ -214,7 +222,7 @@ def invalidate(
     answer(redis_url, ask, as_json=as_json)
 
 
-@app.command()
+@app.command(short_help="Serves the console, a page in a browser.")
 def console(
     host: Annotated[str, typer.Option("--host", help="The address to listen on.")] = "127.0.0.1",
     port: Annotated[int, typer.Option("--port", min=0, max=65_535, help="The port; 0: any that is free.")] = 8484,
@@ -251,7 +259,7 @@ def console(
     )
 
 
-@app.command()
+@app.command(short_help="Measures reads from here.")
 def bench(
     seconds: Annotated[float, typer.Option("--seconds", min=0.2, max=60, help="How long it takes, about.")] = 4.0,
     as_json: AsJson = False,
@@ -268,7 +276,7 @@ def bench(
     end(run(ask, as_json=as_json), as_json=as_json)
 
 
-@app.command()
+@app.command(short_help="Prints or applies the SQL of the ledger.")
 def migrations(
     apply: Annotated[str | None, typer.Option("--apply", help="A Postgres DSN to apply them to.")] = None,
     check: Annotated[

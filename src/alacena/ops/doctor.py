@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import replace
 from statistics import median
 from typing import TYPE_CHECKING, Final
@@ -13,6 +14,7 @@ from alacena.engine import AlacenaError, BackendError, Cache, ServerReplyError, 
 from alacena.ops import symptoms
 from alacena.ops.checks import Check, Finding, State
 from alacena.ops.names import objects
+from alacena.ops.output import count_processes
 from alacena.ops.rights import rights
 from alacena.ops.server import EMBEDDED, SAFE_POLICY, escape, facts, servers_of
 
@@ -29,6 +31,30 @@ _OFFSET_S: Final = 2.0
 _SETTLE_S: Final = 2.0
 _LOOKED_FOR_USE: Final = 20_000
 _MOST_NAMED: Final = 3
+_MUST_NOT_BE_LOST: Final = {"queue": "queues", "lock": "locks", "tokens": "the token ledger"}
+"""Kinds of keys that a server must not lose, and what people call them."""
+
+
+_silent: ContextVar[bool] = ContextVar("silent", default=False)
+
+
+@contextmanager
+def _silence() -> Iterator[None]:
+    """Keeps what the examining cache logs out of the application's log: the findings say it, every few seconds anew.
+
+    The caches of the application log on: only this task, and those that it starts, are silent.
+    """
+
+    def speaks(_: logging.LogRecord) -> bool:
+        return not _silent.get()
+
+    log, token = logging.getLogger("alacena"), _silent.set(True)
+    log.addFilter(speaks)
+    try:
+        yield
+    finally:
+        log.removeFilter(speaks)
+        _silent.reset(token)
 
 
 class _Words(logging.Handler):
@@ -129,7 +155,8 @@ async def _topology(subject: Subject) -> list[Finding]:
         if role != "master":
             follows = "it takes no writes: nothing is stored, and it is not used"
             mend = "name the master, or the sentinels: redis+sentinel://host:26379/NAME"
-            found.append(Finding("topology", "fail", f"{server.address} is a {role}", follows, mend))
+            words = f"{server.address} is a {'replica' if role == 'slave' else role}"
+            found.append(Finding("topology", "fail", words, follows, mend))
         if _mode(info) == "cluster":
             found += await _cluster(server)
         # The server gives this figure only if min-replicas-to-write is set.
@@ -174,9 +201,9 @@ async def _version(subject: Subject) -> list[Finding]:
 async def _eviction(subject: Subject) -> list[Finding]:
     assert subject.settings is not None
     # Noted for later checks, too: the kinds in use decide how bad their findings are.
-    for kind in ("queue", "lock", "tokens"):
+    for kind, words in _MUST_NOT_BE_LOST.items():
         if (await objects(subject.servers, subject.settings, kind, most=_LOOKED_FOR_USE)).names:
-            subject.in_use.append(kind)
+            subject.in_use.append(words)
     policies = {info.get("maxmemory_policy", "") for info in subject.info} - {SAFE_POLICY}
     if not policies:
         return [Finding("eviction", "pass", f"maxmemory-policy {SAFE_POLICY}")]
@@ -218,7 +245,7 @@ async def _disk(subject: Subject) -> list[Finding]:
             mend = f"make room on its disk; see its log, and redis-cli INFO persistence at {server.address}"
             found.append(Finding("persistence", "fail", f"{server.address} could not write to its disk", follows, mend))
         elif info.get("aof_enabled") != "1" and subject.in_use:
-            follows = f"what {', '.join(subject.in_use)} hold is lost when the server ends"
+            follows = f"what is in {', '.join(subject.in_use)} is lost when the server ends"
             mend = "redis-cli CONFIG SET appendonly yes (and in redis.conf)"
             found.append(Finding("persistence", "warn", f"{server.address} keeps no append-only file", follows, mend))
     kind = "append-only file" if all(info.get("aof_enabled") == "1" for info in subject.info) else "none, or snapshots"
@@ -280,6 +307,10 @@ async def _latency(subject: Subject) -> list[Finding]:
 async def _coherence(subject: Subject) -> list[Finding]:
     """Opens a cache as a service does, and looks at what it promises once it has settled."""
     assert subject.settings is not None
+    if all(info.get("role", "master") != "master" for info in subject.info):
+        # It would wait for a master until its time is up, and be reported as a server that hangs.
+        return [Finding("tracking and canary", "skip", "no master is reached: a cache does not use a replica")]
+    subject.held.enter_context(_silence())
     unlisted = replace(subject.settings, fleet_every_s=None)  # it looks at the fleet, and is none of it
     cache = subject.cache = await subject.held.enter_async_context(Cache(unlisted))
     loop = asyncio.get_running_loop()
@@ -289,9 +320,9 @@ async def _coherence(subject: Subject) -> list[Finding]:
     found = [Finding("tracking and canary", "pass", "memory is served")]
     if not promised["memory"]:
         follows = "memory stays off: every read asks the server"
-        mend = (
-            "grant CLIENT TRACKING, INFO and TIME; connect to the server itself, not through a proxy that drops pushes"
-        )
+        mend = "connect to the server itself, not through a proxy that drops pushes"
+        if promised["missing_rights"] or "NOPERM" in str(promised["why"]):
+            mend = "see the checks on rights: grant CLIENT TRACKING, INFO and TIME"
         found = [Finding("tracking and canary", "warn", str(promised["why"]), follows, mend)]
     if promised["coordination"] != "all processes":
         follows = "queues, locks, counters, limits and the ledger raise"
@@ -356,7 +387,7 @@ async def _fleet(subject: Subject) -> list[Finding]:
         found.append(
             Finding("fleet", "warn", f"not all connected: {_several(away)}", follows, "see the log of these processes")
         )
-    return found or [Finding("fleet", "pass", f"{len(members)} processes, all heard, of version {versions[0]}")]
+    return found or [Finding("fleet", "pass", f"{count_processes(len(members))} heard, of version {versions[0]}")]
 
 
 def _several(names: list[str]) -> str:

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any, Final, Literal
 import msgspec
 
 from alacena.engine import AlacenaError
-from alacena.ops.output import Cell, CommandResult, Table
+from alacena.engine.base.snapshot import REST
+from alacena.ops.output import Cell, CommandResult, Table, count_processes
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -24,6 +25,7 @@ _ASKED_FOR: Final = (
     "memory", "memory_serves_for_s", "loading", "loading_for_s", "last_outcome", "removal_owed", "source_left_alone",
     "ended_for_s",
 )  # fmt: skip
+_TENANT: Final = ("entries", "bytes", "hits", "misses", "loads", "load_failures", "evictions", "expirations")
 _MOST_ASKED: Final = 64
 _LEAST_S: Final = 0.1
 COLUMNS: Final = (
@@ -75,7 +77,7 @@ class Line:
         return [
             self.tenant, self.kind, str(self.reads), _part(self.answers["memory"], self.reads),
             _part(self.answers["redis"], self.reads), str(self.misses), why[0] if why[1] else "", str(self.loads),
-            f"{1000 * self.load_s / self.loads:.1f}" if self.loads else "", str(self.failures), _size(self.bytes),
+            f"{1000 * self.load_s / self.loads:.1f}" if self.loads else "", str(self.failures), size(self.bytes),
             str(self.evictions),
         ]  # fmt: skip
 
@@ -114,10 +116,10 @@ async def fleet(cache: Cache) -> CommandResult:
         return CommandResult({"processes": []}, (Cell(words, "bad"),), code=1)
     cells = [_member(member) for member in members]
     columns = ("process", "heard", "up", "server", "memory", "reads", "loading", "faults")
-    verdict = Cell(f"{len(members)} processes, all heard.", "good")
+    verdict = Cell(f"{count_processes(len(members))} heard.", "good")
     if silent:
         verdict = Cell(
-            f"{len(members)} processes, {silent} of them silent: ended without closing, hung or cut off.", "bad"
+            f"{count_processes(len(members))}, {silent} silent: ended without closing, hung or cut off.", "bad"
         )
     data = {"processes": [msgspec.to_builtins(member) for member in members], "silent": silent}
     return CommandResult(data, (), (Table("", columns, cells),), (verdict,), code=1 if silent else 0)
@@ -132,9 +134,57 @@ async def top(cache: Cache, by: By, most: int) -> CommandResult:
     cells = [[Cell(text) for text in line.cells] for line in shown]
     tables = (Table("", COLUMNS, cells),) if cells else ()
     left = f"; {len(found) - len(shown)} more: give a greater --limit" if len(found) > len(shown) else ""
-    words = f"{len(snapshots)} processes; counted since each of them started{left}."
+    rest = " _other sums up the rest: --tenant NAME asks the processes for one." if any(map(_is_rest, found)) else ""
+    words = f"{count_processes(len(snapshots))}; counted since the start of each{left}.{rest}"
     data = {"processes": len(snapshots), "rows": [line.data for line in shown], "complete": not left}
     return CommandResult(data, (), tables, (Cell(words),), code=0 if snapshots else 1)
+
+
+def _is_rest(line: Line) -> bool:
+    return REST in (line.tenant, line.kind)
+
+
+async def tenant(cache: Cache, tenant_id: str, deadline_s: float) -> CommandResult:
+    """Returns what the processes hold and have counted of one tenant, by type: also of one that their reports sum up.
+
+    Args:
+        cache: The cache that asks.
+        tenant_id: Which tenant.
+        deadline_s: How long to wait for all of them; one that does not answer has an error.
+    """
+    answers = await ask_all(cache, "tenant", {"tenant_id": tenant_id}, deadline_s)
+    known = [answer for answer in answers if "error" not in answer]
+    sums: dict[str, dict[str, int | None]] = {}
+    for answer in known:
+        for kind, counts in answer["types"].items():
+            before = sums.get(kind)
+            sums[kind] = counts if before is None else {name: _add(before[name], counts[name]) for name in counts}
+    rows = [{"tenant_id": tenant_id, "data_type": kind, **counts} for kind, counts in sorted(sums.items())]
+    data = {"rows": rows, "asked": len(answers), "answered": len(known), "processes": answers}
+    cells = [
+        [Cell(kind), *(Cell(_show_count(name, counts[name])) for name in _TENANT)]
+        for kind, counts in sorted(sums.items())
+    ]
+    tables = (
+        (Table(f"Tenant {tenant_id}", ("type", *(name.replace("_", " ") for name in _TENANT)), cells),) if cells else ()
+    )
+    silent = len(answers) - len(known)
+    words = f"{len(known)} of {count_processes(len(answers))} answered."
+    if any(row["misses"] is None for row in rows):
+        words += " None of them counts its misses and loads one by one: it is not among the busiest."
+    nothing = "" if cells else f" None of them holds or counts anything of tenant {tenant_id!r}."
+    return CommandResult(
+        data, (), tables, (Cell(words + nothing, "doubtful" if silent else "plain"),), code=0 if cells else 1
+    )
+
+
+def _add(one: int | None, other: int | None) -> int | None:
+    # A process that does not count the tenant one by one knows no misses of it; another one may.
+    return other if one is None else one if other is None else one + other
+
+
+def _show_count(name: str, count: int | None) -> str:
+    return "" if count is None else size(count) if name == "bytes" else str(count)
 
 
 async def ask_others(cache: Cache, words: dict[str, Any], deadline_s: float) -> list[dict[str, Any]]:
@@ -147,10 +197,27 @@ async def ask_others(cache: Cache, words: dict[str, Any], deadline_s: float) -> 
         words: Which entry.
         deadline_s: How long to wait for all of them. Nothing is waited for if no other process is heard.
     """
-    own, until = own_name(cache), asyncio.get_running_loop().time() + deadline_s
+    answers = await ask_all(cache, "explain", words, deadline_s, besides=own_name(cache))
+    kept = {"process", "error", "silent_s", *_ASKED_FOR}
+    return [{name: value for name, value in answer.items() if name in kept} for answer in answers]
+
+
+async def ask_all(
+    cache: Cache, question: str, words: dict[str, Any], deadline_s: float, *, besides: str = ""
+) -> list[dict[str, Any]]:
+    """Returns the answer of each process, under ``process`` its name; one that does not answer has an ``error``.
+
+    Args:
+        cache: The cache that asks.
+        question: What is asked: see ``Cache.ask``.
+        words: The words of the question.
+        deadline_s: How long to wait for all of them.
+        besides: A process that is not asked.
+    """
+    until = asyncio.get_running_loop().time() + deadline_s
     try:
         async with asyncio.timeout_at(until):
-            others = [member for member in await cache.fleet() if member.name != own]
+            others = [member for member in await cache.fleet() if member.name != besides]
     except (AlacenaError, TimeoutError) as error:
         return [{"process": "the list of processes", "error": str(error) or "no answer in time"}]
     # A silent process is not asked: waiting for it would use up the whole deadline.
@@ -162,7 +229,7 @@ async def ask_others(cache: Cache, words: dict[str, Any], deadline_s: float) -> 
     ]
     asked, rest = members[:_MOST_ASKED], members[_MOST_ASKED:]
     left_s = max(until - asyncio.get_running_loop().time(), _LEAST_S)
-    answers = await asyncio.gather(*(_ask(cache, member.name, words, left_s) for member in asked))
+    answers = await asyncio.gather(*(_ask(cache, member.name, question, words, left_s) for member in asked))
     unasked = [{"process": member.name, "error": f"only {_MOST_ASKED} processes are asked"} for member in rest]
     return [*answers, *unasked, *gone]
 
@@ -173,15 +240,14 @@ def own_name(cache: Cache) -> str:
     return f"{snapshot.process}#{snapshot.instance}"
 
 
-async def _ask(cache: Cache, process: str, words: dict[str, Any], deadline_s: float) -> dict[str, Any]:
+async def _ask(cache: Cache, process: str, question: str, words: dict[str, Any], deadline_s: float) -> dict[str, Any]:
     try:
-        answer = await cache.ask(process, "explain", words, deadline_s=deadline_s)
+        answer = await cache.ask(process, question, words, deadline_s=deadline_s)
     except TimeoutError:
         return {"process": process, "error": f"no answer within {deadline_s:g} s"}
     except AlacenaError as error:
         return {"process": process, "error": str(error)}
-    # A process of another version may say less, or more.
-    return {"process": process, **{name: answer[name] for name in _ASKED_FOR if name in answer}}
+    return {**answer, "process": process}
 
 
 def _member(member: Member) -> list[Cell]:
@@ -197,7 +263,7 @@ def _member(member: Member) -> list[Cell]:
         Cell(_span(snapshot.uptime_s)),
         server,
         Cell(
-            f"{_size(snapshot.memory_bytes)} of {_size(snapshot.memory_max_bytes)}",
+            f"{size(snapshot.memory_bytes)} of {size(snapshot.memory_max_bytes)}",
             "plain" if snapshot.memory_serves else "doubtful",
         ),
         Cell(str(snapshot.total.reads.total)),
@@ -210,7 +276,8 @@ def _part(some: int, of: int) -> str:
     return f"{100 * some / of:.1f}" if of else ""
 
 
-def _size(count: float) -> str:
+def size(count: float) -> str:
+    """Returns a number of bytes in the unit that reads best."""
     for unit in ("B", "KiB", "MiB", "GiB"):
         if count < 1024:
             return f"{count:.0f} {unit}" if unit == "B" else f"{count:.1f} {unit}"

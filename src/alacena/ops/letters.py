@@ -51,6 +51,13 @@ async def queues(
                 names.read_objects("queue", [name.key for name in (*found, *looked.names)]),
                 f"{looked.limit}.",
             )
+        hidden = sum(not one.is_readable for one in found)
+        if hidden:
+            # A long name, or any with ``key_secret``, stands on the servers as a digest.
+            words = (
+                f"Not shown, because their names cannot be read back: {hidden}. Name a queue and its tenant to see it."
+            )
+            limit = f"{limit} {words}".strip()
         wanted = [(one.tenant_id, one.name) for one in found if one.is_readable and name in {None, one.name}]
         data = []
         for at in range(0, len(wanted), _AT_ONCE):
@@ -108,7 +115,10 @@ async def discard(cache: Cache, tenant: str, name: str, ids: Sequence[str] | Non
 def _say_count(count: int, done: str, ids: Sequence[str] | None) -> CommandResult:
     # An id that is given twice is one letter.
     missing = bool(ids) and count < len(set(ids or ()))
-    words = f"{count} {done}." + (" The other ids are no dead letters of this queue." if missing else "")
+    words = f"{count} {done}."
+    if missing:
+        others = "None of these ids is a dead letter" if not count else "The other ids are no dead letters"
+        words = f"{words} {others} of this queue."
     return CommandResult({"count": count}, (Cell(words, "doubtful" if missing else "good"),), code=1 if missing else 0)
 
 

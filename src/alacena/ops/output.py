@@ -76,6 +76,16 @@ def printable(text: str, most: int | None = None) -> str:
     return "".join(_show(letter) for letter in text)
 
 
+def count_of(number: int, one: str, many: str) -> str:
+    """Returns a number with its noun: ``1 process``, ``3 processes``."""
+    return f"{number} {one if number == 1 else many}"
+
+
+def count_processes(number: int) -> str:
+    """Returns how many processes there are, in words."""
+    return count_of(number, "process", "processes")
+
+
 def say(answer: CommandResult, *, as_json: bool) -> None:
     """Prints an answer: whole and without style if no terminal reads it."""
     if as_json:
@@ -119,14 +129,21 @@ def _draw(console: Console, table: Table) -> None:
     widths = [max([len(name), *(len(row[at].text) for row in rows)]) for at, name in enumerate(table.columns)]
     if table.title:
         console.print(Text(printable(table.title, _LONGEST), "italic"))
+    is_facts = not any(table.columns)
+    is_narrow = widths[0] > console.width * 2 // 5 if is_facts else sum(widths) + 2 * len(widths) > console.width
     # Folded columns are hard to read: a table that is too wide is written as a list.
-    if len(widths) > 2 and sum(widths) + 2 * len(widths) > console.width:
+    if is_narrow and len(widths) > 1:
         for row in rows:
-            for name, cell in zip(table.columns, row, strict=True):
-                console.print(Text(f"{name}: ", "bold") + Text(cell.text, _COLOURS[cell.tone]))
-            console.print()
+            names = [row[0].text] if is_facts else table.columns
+            for name, cell in zip(names, row[is_facts:], strict=True):
+                if cell.text:
+                    console.print(
+                        Text.assemble((f"{name}: ", "bold"), (cell.text, _COLOURS[cell.tone]), overflow="fold")
+                    )
+            if not is_facts:
+                console.print()
         return
-    drawn = Drawn(box=None, pad_edge=False, show_header=any(table.columns))
+    drawn = Drawn(box=None, pad_edge=False, show_header=not is_facts)
     for at, name in enumerate(table.columns):
         is_first = at == 0
         drawn.add_column(Text(name), overflow="fold", max_width=max(console.width * 2 // 5, 8) if is_first else None)

@@ -10,9 +10,7 @@ from alacena.ops import letters, names
 from alacena.ops.asking import answer
 from alacena.ops.options import AsJson, Most, Search, Url, Yes, confirm
 
-app = typer.Typer(
-    no_args_is_help=True, rich_markup_mode=None, help="Look into queues, and decide what becomes of dead letters."
-)
+app = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="Looks into queues and their dead letters.")
 
 QueueName = Annotated[str, typer.Argument(help="The queue's name.")]
 Whose = Annotated[str, typer.Option("--tenant", help="Whose queue.")]
@@ -45,7 +43,7 @@ def dead(name: QueueName, tenant: Whose, limit: Limit = 100, as_json: AsJson = F
 def replay(
     name: QueueName, tenant: Whose, ids: Ids = None, yes: Yes = False, as_json: AsJson = False, redis_url: Url = None
 ) -> None:
-    """Makes dead letters ready again, with all their attempts before them."""
+    """Makes dead letters ready again, with new attempts."""
     which = "all dead letters" if not ids else f"{len(ids)} dead letters"
     confirm(f"Make {which} of queue {name!r} of {tenant!r} ready again?", yes=yes)
 

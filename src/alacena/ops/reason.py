@@ -70,22 +70,22 @@ def reason(
         return Reason(
             "held", f"A write block holds it{left}: reads go to the source, and nothing is stored.", "doubtful"
         )
-    found = _of_entry(entry, _say_end_age(facts, known)) if entry else None
+    found = _of_entry(entry, _find_end_age(facts, known)) if entry else None
     loaders = _loaders(facts, known)
     if loaders or facts.get("lease"):
         return _explain_load(facts, found, loaders, everybody)
     return found or _absent(facts, whose, places, answers, len(everybody))
 
 
-def _of_entry(entry: Mapping[str, Any], ended_ago: str) -> Reason:
+def _of_entry(entry: Mapping[str, Any], ended_s: float | None) -> Reason:
     if not entry["valid"]:
         why, age = str(entry["why"]), entry.get("age_s")
         if entry.get("ended"):
-            ended = ", ".join(entry["ended"])
+            ended = ", ".join("all of the tenant" if name == "tenant" else name for name in entry["ended"])
             stored = f" (it was stored {_time(age)} ago)" if age is not None else ""
-            return Reason(
-                "invalidated", f"Invalidated: {ended} has ended{ended_ago or ' since it was stored'}{stored}.", "bad"
-            )
+            # The processes answer a moment after the server: what was stored before must not look as if it came later.
+            ago = "" if ended_s is None else f", {_time(ended_s if age is None else min(ended_s, age))} ago"
+            return Reason("invalidated", f"Invalidated with {ended}{ago}{stored}.", "bad")
         if why == "expired":
             return Reason("expired", _explain_expiry(entry), "bad")
         return Reason("unreadable", f"Stored, and not served: {why}.", "bad")
@@ -101,11 +101,10 @@ def _of_entry(entry: Mapping[str, Any], ended_ago: str) -> Reason:
     return Reason("stale", said, "doubtful")
 
 
-def _say_end_age(facts: Mapping[str, Any], known: Sequence[Mapping[str, Any]]) -> str:
-    """Says how long ago what it depends on has ended; empty if no process saw it."""
-    ages = [age for said in (facts, *known) if (age := said.get("ended_for_s")) is not None]
+def _find_end_age(facts: Mapping[str, Any], known: Sequence[Mapping[str, Any]]) -> float | None:
+    """Returns for how long what it depends on has been over; ``None`` if no process saw it end."""
     # The process that saw it first was nearest to the end in time.
-    return f" {_time(max(ages))} ago" if ages else ""
+    return max((age for said in (facts, *known) if (age := said.get("ended_for_s")) is not None), default=None)
 
 
 def _explain_expiry(entry: Mapping[str, Any]) -> str:
@@ -172,7 +171,8 @@ def _absent(
         return Reason("memory_elsewhere", said, "doubtful")
     if ended := facts.get("ended_lately"):
         seen = f"; {outcome.process} noticed {_time(outcome.age_s)} ago" if outcome and outcome.is_ending else ""
-        ago = _say_end_age(facts, known)
+        ended_s = _find_end_age(facts, known)
+        ago = "" if ended_s is None else f" {_time(ended_s)} ago"
         said = f"Invalidated{ago} ({', '.join(ended)}{seen}), and nothing was stored since, or that has gone too."
         return Reason("invalidated", said, "bad")
     if outcome is not None:
@@ -227,7 +227,9 @@ def _explain_outcome(outcome: _Outcome) -> Reason:
     ago, process = f"{_time(outcome.age_s)} ago", outcome.process
     told = {
         "expired": f"Expired {ago}, as {process} saw it.",
-        "invalidated": f"Invalidated: {process} found it ended {ago}. The cause is not noted any more.",
+        "invalidated": (
+            f"Invalidated or deleted, as {process} saw it {ago}: by its own name, or with something that is noted no more."
+        ),
         "evicted": f"Evicted from the memory of {process} {ago} to make room, and the server has it no more.",
         "too_large": f"Refused: too large or not storable, when {process} loaded it {ago}; it is served without being stored.",
         "server_away": f"The server was away when {process} asked for it {ago}, and it was not stored since.",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
 from alacena.engine import ServerReplyError
@@ -20,6 +21,10 @@ _READ: Final = "grant reads of the keys of the namespace (+@read ~{ns}:*): witho
 _HEAR: Final = "grant SUBSCRIBE on the channels of the namespace (&{ns}:*): without it waiters are not woken"
 _TIME: Final = "grant TIME: without it memory stays off, and scripts that ask for it are refused: nothing is stored"
 _SAFE: Final = "grant WAITAOF and BLPOP if the ledger is used with mode='safe'; nothing else needs them"
+_RULES: Final = {
+    "read": "+@read", "write": "+@write", "UNLINK": "+unlink", "scripts": "+@scripting", "tracking": "+client|tracking",
+    "channels": "+publish", "subscribe": "+subscribe", "INFO": "+info", "TIME": "+time", "WAITAOF": "+waitaof +blpop",
+}  # fmt: skip
 _OPTIONAL: Final = frozenset({"UNLINK", "channels", "subscribe", "tracking", "INFO", "WAITAOF"})
 """Rights without which the cache works, at a cost."""
 
@@ -57,7 +62,24 @@ async def _of(server: Server, namespace: str) -> list[Finding]:
         "TIME": [await server.ask("TIME")],
         "WAITAOF": [await server.ask("COMMAND", "INFO", "WAITAOF"), await server.ask("WAITAOF", 0, 0, 1)],
     }
-    return [_describe_right(right, answers, server, namespace) for right, answers in replies.items()]
+    user = await server.ask("ACL", "WHOAMI")
+    # One who may not ask for a name of its own has one all the same.
+    grant = f"redis-cli ACL SETUSER {user.decode('utf-8', 'replace') if isinstance(user, bytes) else 'USER'}"
+    findings = [_describe_right(right, answers, server, namespace) for right, answers in replies.items()]
+    return [
+        replace(one, mend=f"{one.mend}: {grant} {_rule(right, one.found, namespace)}") if one.mend else one
+        for one, right in zip(findings, replies, strict=True)
+    ]
+
+
+def _rule(right: str, refusal: str, namespace: str) -> str:
+    """Returns the rule that grants a right: a pattern if the keys or channels were refused, and else the commands.
+
+    A server refuses a pattern beside one that allows everything, so both are not given at once.
+    """
+    if "permissions to access" not in refusal:
+        return _RULES[right]
+    return f"{'&' if 'channel' in refusal else '~'}{namespace}:*"
 
 
 def _describe_right(right: str, answers: Sequence[object], server: Server, namespace: str) -> Finding:

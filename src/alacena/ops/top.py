@@ -10,7 +10,7 @@ from textual.widgets import DataTable, Footer, Static
 
 from alacena.engine import AlacenaError
 from alacena.ops.fleet import COLUMNS, By, fresh_snapshots, lines
-from alacena.ops.output import printable
+from alacena.ops.output import count_processes, printable
 
 if TYPE_CHECKING:
     from textual.binding import BindingType
@@ -63,7 +63,7 @@ class TopApp(App[None]):
             return
         snapshots = fresh_snapshots(members)
         silent = len(members) - len(snapshots)
-        words = f"{len(snapshots)} processes, {silent} silent; by {self._by}; counted since each of them started"
+        words = f"{count_processes(len(snapshots))}, {silent} silent; by {self._by}; counted since the start of each"
         summary.update(words)
         table: DataTable[Any] = self.query_one(DataTable)
         table.clear()

@@ -133,6 +133,18 @@ def test_discard_is_not_done_without_a_yes(alacena, valkey_server):
     assert alacena("queues", "discard", "ingest", "--tenant", "acme", url=valkey_server.url).exit_code == 2
 
 
+def test_locks_say_what_they_may_leave_out_and_how_it_is_found(alacena, valkey_server):
+    assert "every key was looked at" in alacena("locks", url=valkey_server.url).output
+    valkey_server.call("MSET", *(word for number in range(21_000) for word in (f"other:{number}", "1")))
+    assert "alacena locks --search" in alacena("locks", url=valkey_server.url).output
+    assert "--search" not in alacena("locks", "--search", url=valkey_server.url).output
+
+
+def test_queues_whose_names_cannot_be_read_back_are_counted(alacena, valkey_server, work):
+    work(valkey_server.url, lambda cache: cache.queues("q" * 300, tenant_id="acme").push(1))
+    assert "cannot be read back: 1." in alacena("queues", "stats", url=valkey_server.url).output
+
+
 def test_locks_tokens_and_stats(told, alacena, valkey_server, work):
     async def job(cache):
         await cache.ledger.record("acme", 120, model="m", idempotency_key="k")
@@ -150,13 +162,13 @@ def test_locks_tokens_and_stats(told, alacena, valkey_server, work):
         await cache.locks.try_acquire("left", tenant_id="acme")
 
     work(valkey_server.url, job, process_name="web-1")
-    assert told("locks") == {"locks": []}
+    assert told("locks") == {"locks": [], "complete": True}
     work(valkey_server.url, leave, process_name="web-2", fleet_every_s=None)
-    assert told("locks") == {"locks": []}
-    (found,) = told("locks", "--search")["locks"]
-    assert (found["name"], found["process"]) == ("left", None)
+    for words in ((), ("--search",)):
+        (found,) = told("locks", *words)["locks"]
+        assert (found["name"], found["process"]) == ("left", None)
     work(valkey_server.url, lambda cache: cache.locks.try_acquire("kept", tenant_id="acme"), process_name="web-3")
-    (kept,) = told("locks")["locks"]
+    kept, _ = told("locks")["locks"]
     assert kept["name"] == "kept"
     assert kept["process"].startswith("web-3#")
     assert told("tokens", "--tenant", "acme")["used"] == 120

@@ -142,6 +142,10 @@ def test_a_right_that_is_missing_is_named_with_what_grants_it(right, start_redis
     assert "NOPERM" in found[f"right: {right}"]["found"]
     assert "grant" in found[f"right: {right}"]["mend"]
     assert found["right: read"]["state"] == "pass"
+    # What it says is done: then it is well.
+    _, command = found[f"right: {right}"]["mend"].split("redis-cli ")
+    server.call(*command.split())
+    assert findings(f"redis://app:pw@127.0.0.1:{server.port}", code=0)[f"right: {right}"]["state"] == "pass"
 
 
 def test_what_a_missing_right_keeps_from_being_looked_at_is_skipped(start_redis, findings):
@@ -158,6 +162,7 @@ def test_channels_that_are_missing_are_named(start_redis, findings):
 
     assert found["right: channels"]["state"] == "warn"
     assert found["right: subscribe"]["state"] == "warn"
+    assert found["right: channels"]["mend"].endswith("redis-cli ACL SETUSER app &alacena:*")
 
 
 def test_a_replica_is_no_server_for_a_cache(start_redis, findings):
@@ -168,6 +173,18 @@ def test_a_replica_is_no_server_for_a_cache(start_redis, findings):
     assert found["topology"]["state"] == "fail"
     assert "master" in found["topology"]["mend"]
     assert found["writes"]["state"] == "fail"
+    # It does not hang: it is a replica, and the cache waits for a master.
+    assert found["tracking and canary"]["state"] == "skip"
+
+
+def test_a_server_that_is_not_there_is_told_in_words(findings):
+    found = findings("redis://127.0.0.1:1", code=1)
+    assert found["reachable"]["found"] == "127.0.0.1:1 cannot be reached: Connection refused"
+    # A name with several addresses is one place.
+    found = findings("redis://localhost:1", code=1)
+    assert found["reachable"]["found"] == "localhost:1 cannot be reached: Connection refused"
+    found = findings("unix:///no/such/socket", code=1)
+    assert found["reachable"]["found"] == "unix:/no/such/socket cannot be reached: No such file or directory"
 
 
 def test_a_server_without_room_for_another_client(start_redis, findings):

@@ -57,6 +57,14 @@ def test_top_sums_by_tenant_and_type_and_sorts(beside):
     assert rows[1]["misses"]["absent"] == 1
 
 
+def test_top_asks_for_one_tenant_whether_it_is_listed_or_not(beside):
+    said = beside("top", "--tenant", "acme")
+    (row,) = said["rows"]
+    assert (row["data_type"], row["entries"], row["loads"]) == ("document", 1, 1)
+    assert (said["asked"], said["answered"]) == (1, 1)
+    assert beside("top", "--tenant", "nobody", code=1)["rows"] == []
+
+
 def test_top_without_a_terminal_prints_lines_once(alacena, valkey_server):
     done = alacena("top", url=valkey_server.url)
     assert done.exit_code == 1  # no process is heard

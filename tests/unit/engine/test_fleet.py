@@ -10,6 +10,7 @@ import msgspec
 import pytest
 
 from alacena.engine import Cache, LimitExceededError, Settings, UsageError
+from alacena.engine.base.counts import MOST_TENANTS
 from alacena.testing.doubles import FakeEnvironment
 from tests.unit.engine.scene import TENANT, Source, play
 
@@ -94,12 +95,34 @@ def test_what_only_one_process_knows_is_asked_of_it() -> None:
     play(scenario, server=True, processes=2)
 
 
+def test_a_tenant_that_a_snapshot_sums_up_is_found_by_asking() -> None:
+    async def scenario(stage: Any) -> None:
+        one, two = stage.caches
+        await asyncio.sleep(1)
+        for number in range(MOST_TENANTS + 40):
+            await two.set("note", "n", "v", f"t{number}")
+            await two.get("note", "n", f"t{number}")
+        await asyncio.sleep(3)
+        name, last = two._parts.observation.fleet.name, f"t{MOST_TENANTS + 39}"
+        listed = {row.tenant_id for row in two.snapshot().rows}
+        assert last not in listed
+        found = await one.ask(name, "tenant", {"tenant_id": last})
+        assert found["is_listed"] is False
+        assert found["types"]["note"]["entries"] == 1
+        assert found["types"]["note"]["misses"] is None
+        of_listed = await one.ask(name, "tenant", {"tenant_id": "t0"})
+        assert (of_listed["is_listed"], of_listed["types"]["note"]["misses"]) == (True, 0)
+        assert (await one.ask(name, "tenant", {"tenant_id": "nobody"})) == {"is_listed": False, "types": {}}
+
+    play(scenario, server=True, processes=2)
+
+
 def test_a_question_ends_in_time_and_says_what_is_wrong_with_it() -> None:
     async def scenario(stage: Any) -> None:
         one, two = stage.caches
         await asyncio.sleep(3)
         name = two._parts.observation.fleet.name
-        with pytest.raises(UsageError, match="explain, loads, snapshot"):
+        with pytest.raises(UsageError, match="explain, loads, snapshot, tenant"):
             await one.ask(name, "password")
         with pytest.raises(UsageError, match="missing 3 required"):
             await one.ask(name, "explain")

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import json
 import re
-import shutil
 import subprocess
 import sys
 
 import pytest
 
 from alacena.ops.dashboard import ALERTS, PANELS, grafana, queries, rules
+from proving.servers.prometheus import find_program
 
+PROMTOOL = find_program("promtool")
 NAMES = re.compile(r"\balacena_[a-z_]+")
 
 
@@ -29,11 +30,13 @@ def test_every_query_is_one():
         parser.parse(query)
 
 
-@pytest.mark.skipif(shutil.which("promtool") is None, reason="promtool (Debian's package prometheus) is not installed")
+@pytest.mark.skipif(PROMTOOL is None, reason="no promtool is installed: make prometheus")
 def test_promtool_takes_the_rules(tmp_path):
     written = tmp_path / "alacena.rules.json"
     written.write_text(json.dumps(rules()))
-    checked = subprocess.run(["promtool", "check", "rules", str(written)], capture_output=True, text=True, check=False)
+    checked = subprocess.run(
+        [str(PROMTOOL), "check", "rules", str(written)], capture_output=True, text=True, check=False
+    )
     assert checked.returncode == 0, checked.stdout + checked.stderr
 
 

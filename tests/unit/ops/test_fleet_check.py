@@ -38,7 +38,7 @@ FAULT = Fault(part="relay", fault="OSError")
     ("members", "state", "words"),
     [
         ([], "pass", "no process of this namespace"),
-        ([heard("a"), heard("b")], "pass", "2 processes, all heard, of version 1.0"),
+        ([heard("a"), heard("b")], "pass", "2 processes heard, of version 1.0"),
         ([heard("a"), heard("b", "1.1")], "warn", "versions 1.0, 1.1"),
         ([heard("a"), Member("b#1", 0.5, is_stale=False)], "warn", "1 of a version that this one cannot read"),
         ([Member("b#1", 0.5, is_stale=False)], "warn", "versions unknown, and 1 of"),

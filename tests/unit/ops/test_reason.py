@@ -36,7 +36,7 @@ ALIVE = {"alive": True, "fresh_for_s": 9.0}
         (
             {"entry": {**ENTRY, "valid": False, "why": "ended: x", "ended": ["type x"]}},
             "invalidated",
-            "type x has ended",
+            "Invalidated with type x",
         ),
         ({"entry": {"valid": False, "why": "checksum: no"}}, "unreadable", "checksum"),
         ({"entry": ENTRY, "removal_owed": True}, "owed", "not been confirmed"),
@@ -94,7 +94,7 @@ P1 = {"process": "web-1#a", "memory": None, "memory_serves_for_s": 1.0, "loading
         ({"loading": True}, "loading", "by web-1#a."),
         ({"memory": ALIVE}, "memory_elsewhere", "served from the memory of web-1#a"),
         ({"memory": {**ALIVE, "fresh_for_s": -3.0}}, "expired", "Expired 3.0 s ago, as web-1#a saw it."),
-        ({"memory": {**ALIVE, "alive": False}}, "invalidated", "web-1#a found it ended"),
+        ({"memory": {**ALIVE, "alive": False}}, "invalidated", "as web-1#a saw it"),
         ({"last_outcome": {"reason": "expired", "age_s": 3.0}}, "expired", "Expired 3.0 s ago, as web-1#a saw it."),
         ({"last_outcome": {"reason": "evicted", "age_s": 3.0}}, "evicted", "from the memory of web-1#a 3.0 s ago"),
         ({"last_outcome": {"reason": "too_large", "age_s": 3.0}}, "too_large", "when web-1#a loaded it 3.0 s ago"),

@@ -83,8 +83,12 @@ async def server_away(stage: Stage) -> None:
 SEEN: dict[str, tuple[Callable[[Stage], Awaitable[None]], str, tuple[str, ...]]] = {
     "never stored": (never_stored, "never", ("Never stored", "none of the 2 processes")),
     "expired": (expired, "expired", ("Expired ", " s ago, as {p}")),
-    "invalidated": (invalidated, "invalidated", ("document d1 has ended 1", " s ago (it was stored 16 s ago).")),
-    "removed by name": (removed, "invalidated", ("Invalidated: {p} found it ended 1", " s ago")),
+    "invalidated": (
+        invalidated,
+        "invalidated",
+        ("Invalidated with document d1, 1", " s ago (it was stored 16 s ago)."),
+    ),
+    "removed by name": (removed, "invalidated", ("Invalidated or deleted, as {p} saw it 1", " s ago")),
     "evicted": (evicted, "evicted", ("Evicted from the memory of {p}", " s ago")),
     "too large": (too_large, "too_large", ("too large", "when {p}", " s ago")),
     "server away": (server_away, "server_away", ("was away when {p}", " s ago")),

@@ -55,7 +55,7 @@ class Answers:
 
     def by_question(self) -> Mapping[str, Callable[..., Awaitable[Any]]]:
         """Returns what can be asked, by name."""
-        return {"explain": self._explain, "loads": self._loads, "snapshot": self._snapshot}
+        return {"explain": self._explain, "loads": self._loads, "snapshot": self._snapshot, "tenant": self._tenant}
 
     def facts(self, key: EntryKey) -> dict[str, Any]:
         """Returns what this process knows of one entry."""
@@ -102,3 +102,25 @@ class Answers:
 
     async def _snapshot(self) -> Any:
         return msgspec.to_builtins(self._recorder.renew())
+
+    async def _tenant(self, tenant_id: str) -> dict[str, Any]:
+        """Returns what memory holds of one tenant and what was counted for it, by type: also of one that is summed up.
+
+        ``is_listed`` says whether its reads and loads are counted one by one; if not, they are not known.
+        """
+        held = {str(kind): counts for kind, counts in self._memory.stats_of(tenant_id).items()}
+        rows = {str(row.data_type): row for row in self._recorder.renew().rows if row.tenant_id == tenant_id}
+        types = {}
+        for kind in dict.fromkeys((*held, *rows)):
+            counts, row = held.get(kind), rows.get(kind)
+            types[kind] = {
+                "entries": 0 if counts is None else counts.entries,
+                "bytes": 0 if counts is None else counts.bytes,
+                "hits": row.reads.memory + row.reads.redis if row else counts.hits if counts else 0,
+                "misses": None if row is None else row.misses.total,
+                "loads": None if row is None else row.loads,
+                "load_failures": None if row is None else row.load_failures,
+                "evictions": 0 if counts is None else counts.evictions,
+                "expirations": 0 if counts is None else counts.expirations,
+            }
+        return {"is_listed": bool(rows), "types": types}

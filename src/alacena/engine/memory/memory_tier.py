@@ -372,6 +372,14 @@ class MemoryTier:
             for tally in segment.each_tally()
         }
 
+    def stats_of(self, tenant: Any) -> dict[Any, MemoryCounts]:
+        """Returns the counts of one tenant by data type, however many tenants there are; hits trail behind.
+
+        Cost: linear in the number of its types.
+        """
+        segment = self._segments.get(tenant)
+        return {} if segment is None else {tally.data_type: tally.counts for tally in segment.each_tally()}
+
     def _is_alive(self, entry: MemoryEntry) -> bool:
         known = True
         for generation, stamp in zip(*entry.ground, strict=True):

@@ -7,7 +7,7 @@ from collections import deque
 from dataclasses import fields
 from typing import TYPE_CHECKING, Any, Final
 
-from alacena.engine import LookupFinished
+from alacena.engine import LoadFinished, LookupFinished
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -40,7 +40,7 @@ class ActivityLog:
     def observe(self, event: Event) -> None:
         """Writes an event down, if it is one that tells of a change."""
         # One for each read that memory does not answer: they would push all else out of the lines that are kept.
-        if isinstance(event, LookupFinished):
+        if isinstance(event, LookupFinished | LoadFinished):
             return
         found = {field.name: _short(getattr(event, field.name)) for field in fields(event)}
         self.write(type(event).__name__, {name: value for name, value in found.items() if value not in {None, ""}})

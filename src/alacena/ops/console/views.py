@@ -10,10 +10,9 @@ from typing import TYPE_CHECKING, Any, Final
 from starlette.responses import JSONResponse
 
 from alacena.engine import AlacenaError, BackendError, Scope
-from alacena.ops import checks, doctor, letters, names, report
+from alacena.ops import checks, doctor, fleet, letters, names, report
 from alacena.ops.console import summary
 from alacena.ops.console.console_access import refusal
-from alacena.ops.fleet import fresh_snapshots
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -30,6 +29,7 @@ if TYPE_CHECKING:
 _HEALTH_S: Final = 10.0
 """How old the findings of the doctor may be: an examination opens connections of its own."""
 
+_ANSWERS_S: Final = 4.0
 _MOST_NAMES: Final = 20_000
 _MOST_LETTERS: Final = 200
 _PROCESS: Final = ("version", "uptime_s", "connected", "memory_serves", "memory_bytes", "loads_under_way", "why")
@@ -86,20 +86,29 @@ class Views:
 
     async def overview(self, request: Request) -> dict[str, Any]:
         """Returns what the processes of the namespace have counted, all of them or one."""
-        return {"at": time.time(), **summary.overview(await self._snapshots(request.query_params.get("process")))}
+        snapshots, alone = await self._snapshots(request.query_params.get("process"))
+        return {"at": time.time(), "alone": alone, **summary.overview(snapshots)}
 
     async def tenants(self, request: Request) -> dict[str, Any]:
-        """Returns what each tenant and type has and was counted for; those that are not listed are summed up."""
-        return {"rows": summary.tenants(await self._snapshots(request.query_params.get("process")))}
+        """Returns what each tenant and type has and was counted for; those that are not listed are summed up.
 
-    async def _snapshots(self, process: str | None) -> list[Snapshot]:
+        A tenant that is named is asked of every process, so that it is found if it is not listed either.
+        """
+        if whose := request.query_params.get("tenant"):
+            found = (await fleet.tenant(self._cache, whose, _ANSWERS_S)).data
+            return {name: found[name] for name in ("rows", "asked", "answered")}
+        snapshots, alone = await self._snapshots(request.query_params.get("process"))
+        return {"rows": summary.tenants(snapshots), "alone": alone}
+
+    async def _snapshots(self, process: str | None) -> tuple[list[Snapshot], str]:
+        """Returns the snapshots of the processes, and why they are those of this process alone; empty if they are not."""
         try:
             members = await self._cache.fleet()
-        except BackendError:  # Without the server this process still knows its own.
-            return [self._cache.snapshot()]
+        except BackendError as error:  # Without the server this process still knows its own.
+            return [self._cache.snapshot()], str(error)
         if not process:  # One that has died would stay in the sums for as long as it is listed.
-            return fresh_snapshots(members)
-        return [one.snapshot for one in members if one.snapshot is not None and process == one.name]
+            return fleet.fresh_snapshots(members), ""
+        return [one.snapshot for one in members if one.snapshot is not None and process == one.name], ""
 
     async def explain(self, request: Request) -> CommandResult:
         """Returns why a read of one entry is what it is, and what each other process knows of it."""
@@ -118,7 +127,8 @@ class Views:
 
     async def locks(self, request: Request) -> CommandResult:
         """Returns the locks that are held or waited for."""
-        return await report.locks(self._cache, request.query_params.get("tenant") or None, _MOST_NAMES)
+        # The page asks every two seconds: no keys are looked at.
+        return await report.locks(self._cache, request.query_params.get("tenant") or None, 0)
 
     async def tokens(self, request: Request) -> CommandResult:
         """Returns the totals of one tenant's ledger."""

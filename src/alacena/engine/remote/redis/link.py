@@ -326,7 +326,9 @@ class Link:
 
     def _unavailable(self) -> BackendUnavailableError:
         reason = self.last_error or "not in time"
-        error = BackendUnavailableError(f"{self.address or 'the server'} is not connected: {reason}")
+        # An error of opening the socket names the address itself.
+        where = "" if str(reason).startswith(f"{self.address} ") else f"{self.address or 'the server'} is "
+        error = BackendUnavailableError(f"{where}not connected: {reason}")
         error.__cause__ = self.last_error
         return error
 

@@ -1,10 +1,10 @@
 // The seven views, in the order in which they answer questions.
 
 import { useRef, useState } from './vendor/parts.js'
-import { Chart, Facts, Field, Notice, State, Table, html, useAction } from './elements.js'
+import { Chart, Facts, Field, Notice, State, Table, html, inWords, useAction } from './elements.js'
 import { useLive } from './live.js'
 import { say, sayCheck } from './findings.js'
-import { duration, knows, moment, number, share, size, t } from './words.js'
+import { duration, knows, moment, number, share, since, size, t, visible } from './words.js'
 import { go, here } from './route.js'
 
 const HISTORY = 150
@@ -18,14 +18,15 @@ function Health() {
   const tone = worst === 'fail' ? 'bad' : worst === 'warn' ? 'doubtful' : 'good'
   const notWell = checks.filter(({ state: one }) => one === 'fail' || one === 'warn')
   const rest = checks.filter((one) => !notWell.includes(one))
-  return html`<p class="verdict ${tone}" role="status">${t(`verdict_${tone}`)} <small>${t('examined', { age: duration(age) })}</small></p>
+  return html`<p class="verdict ${tone}" role="status">${t(`verdict_${tone}`)} <small>${t('examined', { age: since(age) })}</small></p>
     ${notWell.length > 0 && html`<${Table} caption=${t('look_at')} filter=${false} rows=${notWell} columns=${[
-      ...CHECK, { key: 'follows', label: t('follows'), show: inWords(say) },
-      { key: 'mend', label: t('mend'), show: (value) => value && html`<code>${inWords(say)(value)}</code>` },
+      ...CHECK, { key: 'follows', label: t('follows'), wide: true, show: inWords(say) },
+      { key: 'mend', label: t('mend'), wide: true, show: (value) => value && html`<code>${inWords(say)(value)}</code>` },
     ]} />`}
     <details open=${notWell.length === 0}><summary>${t('in_order', { count: number(rest.filter((one) => one.state === 'pass').length) })}</summary>
       <${Table} caption=${t('in_order_caption')} filter=${false} rows=${rest} columns=${CHECK} /></details>
-    ${fleet.data && html`<${Table} caption=${t('processes')} rows=${fleet.data.processes}
+    ${fleet.data === null && fleet.error && html`<p class="notice bad">${t('no_processes')} ${inWords(say)(fleet.error.message)}</p>`}
+    ${fleet.data && html`<${Table} caption=${t('processes')} empty=${t('empty_processes')} rows=${fleet.data.processes}
       link=${(row) => `#/overview?${new URLSearchParams({ process: row.name })}`} columns=${[
         { key: 'name', label: t('process') },
         { key: 'age_s', label: t('heard'), number: true, show: (value, row) => html`<${Heard} age=${value} stale=${row.is_stale} />` },
@@ -34,23 +35,17 @@ function Health() {
         { key: 'memory_bytes', label: t('bytes'), number: true, show: size },
         { key: 'uptime_s', label: t('uptime'), number: true, show: duration },
         { key: 'version', label: t('version') },
-        { key: 'why', label: t('found'), show: inWords(say) },
+        { key: 'why', label: t('found'), wide: true, show: inWords(say) },
       ]} />`}
-    <${Facts} caption=${t('promises')} facts=${guarantee} />`
+    <${Facts} named caption=${t('promises')} facts=${guarantee} />`
 }
 
-const Heard = ({ age, stale }) => html`<span class=${stale ? 'state fail' : ''}>${duration(age)}</span>`
-
-const english = (words) => html`<span lang="en">${words}</span>`
-const inWords = (speak) => (text) => {
-  const { words, lang } = speak(text)
-  return html`<span lang=${lang}>${words}</span>`
-}
+const Heard = ({ age, stale }) => html`<span class=${stale ? 'state fail' : ''}>${since(age)}</span>`
 
 const CHECK = [
   { key: 'check', get label() { return t('check') }, show: inWords(sayCheck) },
   { key: 'state', get label() { return t('state') }, show: (value) => html`<${State} state=${value} />` },
-  { key: 'found', get label() { return t('found') }, show: inWords(say) },
+  { key: 'found', get label() { return t('found') }, wide: true, show: inWords(say) },
 ]
 
 const SOURCES = ['memory', 'redis', 'load', 'waited', 'stale', 'none']
@@ -68,7 +63,7 @@ function Overview() {
     const before = points[at - 1]
     return before ? Math.max(0, (point.reads[name] - before.reads[name]) / Math.max(point.at - before.at, 0.001)) : 0
   })
-  return html`<p>${parameters.process ? html`${t('of_process', parameters)} <a href="#/overview">${t('of_all')}</a>` : t('of_processes', { count: number(data.processes) })}</p>
+  return html`<${Alone} data=${data} /><p>${parameters.process ? html`${t('of_process', parameters)} <a href="#/overview">${t('of_all')}</a>` : t('of_processes', { count: number(data.processes) })}</p>
     <${Chart} label=${t('reads_second')} times=${points.map((point) => point.at)}
       series=${SOURCES.filter((name) => name !== 'none').map((name) => ({ label: t(name), values: rates(name) }))} />
     <${Table} caption=${t('reads')} filter=${false} rows=${SOURCES.map((name) => ({ name: t(name), count: data.reads[name] ?? 0 }))} columns=${[
@@ -88,16 +83,29 @@ function Overview() {
     ]} rows=${data.latencies.map((one) => ({ ...one, operation: t(`op_${one.operation}`) }))} />`}
     <dl class="figures">${['used', 'saved', 'saved_calls'].map((name) => html`<div><dt>${t(`tokens_${name}`)}</dt><dd>${number(data.tokens[name])}</dd></div>`)}
       ${data.tokens.saved_micros > 0 && html`<div><dt>${t('money_saved')}</dt><dd>${number(data.tokens.saved_micros / 1e6, 2)}</dd></div>`}</dl>
-    <${Facts} caption=${t('more')} facts=${data.facts} />`
+    <${Facts} named caption=${t('more')} facts=${data.facts} />`
 }
 
+// Without the server a process knows its own figures only: they must not be taken for everybody's.
+const Alone = ({ data }) => (data.alone ? html`<p class="notice bad" role="status">${t('alone')} ${inWords(say)(data.alone)}</p>` : null)
+
+const TENANT_COLUMNS = ['entries', 'bytes', 'hits', 'misses', 'loads', 'load_failures', 'evictions', 'expirations']
+
 function Tenants() {
-  const state = useLive('tenants', {}, { everyMs: 5_000 })
-  if (state.data === null) return html`<${Notice} state=${state} />`
-  const columns = ['entries', 'bytes', 'hits', 'misses', 'loads', 'load_failures', 'evictions', 'expirations']
-    .map((key) => ({ key, label: t(key), number: true, show: key === 'bytes' ? size : (value) => number(value) }))
-  return html`<${Table} caption=${t('tenants')} rows=${state.data.rows.map((row) => ({ ...row, tenant_id: row.tenant_id === '_other' ? t('others') : row.tenant_id }))}
-    columns=${[{ key: 'tenant_id', label: t('tenant') }, { key: 'data_type', label: t('type') }, ...columns]} />`
+  const { parameters } = here()
+  const [given, setGiven] = useState(parameters)
+  const state = useLive('tenants', parameters, { everyMs: 5_000 })
+  const columns = TENANT_COLUMNS.map((key) => ({ key, label: t(key), number: true, show: key === 'bytes' ? size : (value) => number(value) }))
+  const form = html`<form class="fields" onSubmit=${(event) => { event.preventDefault(); go('tenants', given) }}>
+      <${Field} name="tenant" label=${t('one_tenant')} value=${given.tenant} onInput=${(event) => setGiven({ tenant: event.target.value })} />
+      <p class="buttons"><button class="main">${t('show')}</button> ${parameters.tenant && html`<a href="#/tenants" onClick=${() => setGiven({})}>${t('all_tenants')}</a>`}</p></form>`
+  if (state.data === null) return html`${form}<${Notice} state=${state} />`
+  const { rows, asked, answered } = state.data
+  return html`${form}<${Alone} data=${state.data} />
+    ${parameters.tenant && html`<p role="status">${t('asked_processes', { asked: number(asked), answered: number(answered) })}</p>`}
+    <${Table} caption=${t('tenants')} empty=${t(parameters.tenant ? 'empty_tenant' : 'empty_tenants')}
+      rows=${rows.map((row) => ({ ...row, tenant_id: row.tenant_id === '_other' ? t('others') : row.tenant_id, data_type: row.data_type === '_other' ? t('others') : row.data_type }))}
+      columns=${[{ key: 'tenant_id', label: t('tenant') }, { key: 'data_type', label: t('type') }, ...columns]} />`
 }
 
 const PARTS = [['type', 'type', true], ['id', 'id', true], ['tenant', 'tenant', true], ['agent_id', 'agent'], ['conversation_id', 'conversation'], ['collection_id', 'collection'], ['user_id', 'user']]
@@ -110,14 +118,14 @@ function Explain({ about }) {
   const action = useAction()
   const put = (name) => (event) => setGiven({ ...given, [name]: event.target.value })
   const drop = () => action.begin('invalidate', { tenant: parameters.tenant, type: parameters.type, id: parameters.id },
-    t('ask_invalidate', { which: `${parameters.type} ${parameters.id}`, tenant: parameters.tenant }))
+    t('ask_invalidate', { which: visible(`${parameters.type} ${parameters.id}`), tenant: visible(parameters.tenant) }))
   return html`<form class="fields" onSubmit=${(event) => { event.preventDefault(); go('explain', given) }}>
       ${PARTS.map(([name, label, needed]) => html`<${Field} name=${name} label=${t(label)} value=${given[name]} required=${Boolean(needed)} onInput=${put(name)} />`)}
       <p class="buttons"><button class="main">${t('why')}</button></p></form>
-    ${ready && html`<${Notice} state=${state} />`}
+    ${ready ? html`<${Notice} state=${state} />` : html`<p class="notice">${t('name_an_entry')}</p>`}
     ${ready && state.data && html`<section aria-live="polite">
       <p class="verdict ${state.data.sentences[1]?.tone ?? 'plain'}">${knows(`why_${state.data.data.reason}`) ? t(`why_${state.data.data.reason}`) : ''}</p>
-      <p class="sentence">${inWords(say)(state.data.data.sentence)}</p></section>
+      <p class="sentence">${inWords(say)(visible(state.data.data.sentence, 2_000))}</p></section>
       <p class="buttons"><a href=${location.href}>${t('link')}</a>
         ${about.actions && html`<button type="button" class="danger" onClick=${drop}>${t('invalidate')}</button>`}</p>
       ${action.view}
@@ -143,18 +151,19 @@ function Queues({ about }) {
   const locks = useLive('locks')
   const number_ = (key, label) => ({ key, label: t(label ?? key), number: true, show: (value) => number(value) })
   return html`<${Notice} state=${queues} />
-    ${queues.data && html`<${Table} caption=${t('queues')} rows=${queues.data.data.queues}
+    ${queues.data && html`<${Table} caption=${t('queue_list')} empty=${t('empty_queues')} rows=${queues.data.data.queues}
       link=${(row) => `#/queues?${new URLSearchParams({ tenant: row.tenant_id, queue: row.queue })}`} columns=${[
         { key: 'queue', label: t('queue') }, { key: 'tenant_id', label: t('tenant') },
         number_('ready'), number_('delayed'), number_('in_flight'), number_('dead'),
         { key: 'oldest_age_s', label: t('oldest_age_s'), number: true, show: duration },
       ]} />`}
-    ${parameters.queue && parameters.tenant && html`<${Letters} key=${`${parameters.tenant} ${parameters.queue}`} about=${about} ...${parameters} />`}
-    ${locks.data && html`<${Table} caption=${t('locks')} rows=${locks.data.data.locks} columns=${[
+    ${queues.data?.last.map(({ text }) => html`<p class="notice">${inWords(say)(text)}</p>`)}
+    ${queues.data && parameters.queue && parameters.tenant && html`<${Letters} key=${`${parameters.tenant} ${parameters.queue}`} about=${about} ...${parameters} />`}
+    ${locks.data && html`<${Table} caption=${t('locks')} empty=${t('empty_locks')} rows=${locks.data.data.locks} columns=${[
       { key: 'name', label: t('lock') }, { key: 'tenant_id', label: t('tenant') },
       ...(locks.data.data.locks.some((lock) => lock.process) ? [{ key: 'process', label: t('process') }] : []),
-      { key: 'left_s', label: t('left_s'), number: true, show: duration }, number_('fence'), number_('waiting'),
-    ]} />`}`
+      { key: 'left_s', label: t('left_s'), number: true, show: duration }, { key: 'fence', label: t('fence'), number: true }, number_('waiting'),
+    ]} />${locks.data.last.map(({ text }) => html`<p class="notice">${inWords(say)(text)}</p>`)}`}`
 }
 
 function Letters({ tenant, queue, about }) {
@@ -168,16 +177,16 @@ function Letters({ tenant, queue, about }) {
   const all = (shown, on) => { const next = new Set(chosen); shown.forEach((row) => (on ? next.add(row.id) : next.delete(row.id))); setChosen(next) }
   const there = rows.filter((row) => chosen.has(row.id)).map((row) => row.id)
   const which = there.length ? t('some_letters', { count: number(there.length) }) : t('all_letters')
-  const act = (name) => action.begin(name, { tenant, queue, ...(there.length ? { ids: there } : {}) }, t(`ask_${name}`, { which, queue, tenant }))
+  const act = (name) => action.begin(name, { tenant, queue, ...(there.length ? { ids: there } : {}) }, t(`ask_${name}`, { which, queue: visible(queue), tenant: visible(tenant) }))
   const title = t('dead_letters', { queue, tenant })
   return html`${about.actions && rows.length > 0 && html`<p class="buttons"><span>${which}:</span>
       <button type="button" onClick=${() => act('replay')}>${t('replay')}</button>
       <button type="button" class="danger" onClick=${() => act('discard')}>${t('discard')}</button></p>`}
     ${action.view}
-    <${Table} caption=${title} rows=${rows} choose=${about.actions ? { chosen, one: keep, all } : null} columns=${[
-      { key: 'id', label: t('id') }, { key: 'reason', label: t('reason') },
-      { key: 'attempts', label: t('attempts'), number: true }, { key: 'died_at', label: t('died_at'), show: (value) => moment(Date.parse(value) / 1000) },
-      { key: 'value', label: t('value'), show: (value) => html`<code>${value.slice(0, 400)}</code>` },
+    <${Table} caption=${title} empty=${t('empty_dead')} rows=${rows} choose=${about.actions ? { chosen, one: keep, all } : null} columns=${[
+      { key: 'id', label: t('id') }, { key: 'reason', label: t('reason'), wide: true, show: (value) => visible(value, 400) },
+      { key: 'attempts', label: t('attempts'), number: true }, { key: 'died_at', label: t('died_at'), whole: true, show: (value) => moment(Date.parse(value) / 1000) },
+      { key: 'value', label: t('value'), wide: true, show: (value) => html`<code>${visible(value, 400)}</code>` },
     ]} />`
 }
 
@@ -192,11 +201,11 @@ function Tokens() {
       <${Field} name="day" label=${t('day')} value=${given.day} onInput=${put('day')} />
       <${Field} name="month" label=${t('month')} value=${given.month} onInput=${put('month')} />
       <p class="buttons"><button class="main">${t('show')}</button></p></form>
-    ${parameters.tenant && html`<${Notice} state=${state} />`}
+    ${parameters.tenant ? html`<${Notice} state=${state} />` : html`<p class="notice">${t('name_a_tenant')}</p>`}
     ${found && html`<dl class="figures">
         ${['used', 'saved', 'calls', 'backlog'].map((name) => html`<div><dt>${t(name)}</dt><dd>${number(found[name])}</dd></div>`)}</dl>
       <p class="notice">${t('no_price')}</p>
-      <${Table} caption=${t('tokens')} rows=${found.rows.map((row) => ({ ...row, kind: t(row.saved ? 'saved' : 'used') }))} columns=${[
+      <${Table} caption=${t('tokens')} empty=${t('empty_tokens')} rows=${found.rows.map((row) => ({ ...row, kind: t(row.saved ? 'saved' : 'used') }))} columns=${[
         { key: 'model', label: t('model') }, { key: 'token_type', label: t('token_type') }, { key: 'operation', label: t('operation') },
         { key: 'kind', label: t('state') },
         { key: 'tokens', label: t('tokens_n'), number: true, show: (value) => number(value) },
@@ -204,12 +213,20 @@ function Tokens() {
       ]} />`}`
 }
 
+const name = (what) => { const key = `event_${what.replace('console:', '')}`; return knows(key) ? t(key) : what }
+const shorten = (value) => (typeof value === 'number' ? number(value, 3) : value)
+
 function Log() {
   const state = useLive('log')
   if (state.data === null) return html`<${Notice} state=${state} />`
-  const rows = state.data.lines.map((line) => ({ ...line, facts: Object.entries(line.facts).map(([name, value]) => `${name}=${value}`).join(' ') }))
-  return html`<${Table} caption=${t('log')} rows=${rows} columns=${[
-    { key: 'at', label: t('when'), show: moment }, { key: 'what', label: t('what'), show: english }, { key: 'facts', label: t('facts'), show: english },
+  const rows = state.data.lines.map((line) => ({
+    at: line.at,
+    what: name(line.what),
+    facts: Object.entries(line.facts).map(([name, value]) => `${name}=${shorten(value)}`).join(' '),
+  }))
+  return html`<${Table} caption=${t('log')} empty=${t('empty_log')} rows=${rows} columns=${[
+    { key: 'at', label: t('when'), whole: true, show: moment }, { key: 'what', label: t('what') },
+    { key: 'facts', label: t('facts'), wide: true, show: (value) => html`<code lang="en">${visible(value, 400)}</code>` },
   ]} />`
 }
 

@@ -30,11 +30,40 @@ const WORDS = {
   read_only: ['read-only', 'solo lectura'],
   loading: ['Asking…', 'Consultando…'],
   nothing: ['Nothing to show.', 'No hay nada que mostrar.'],
+  empty: ['none', 'ninguno'],
+  empty_processes: ['No process was heard within a minute.', 'No se oyó a ningún proceso en un minuto.'],
+  empty_tenants: [
+    'Nothing was read or stored since the processes started.',
+    'No se leyó ni se guardó nada desde que arrancaron los procesos.',
+  ],
+  empty_queues: ['No queue of this namespace was used lately.', 'Ninguna cola de este espacio de nombres se usó últimamente.'],
+  empty_locks: [
+    'No process says that it holds a lock.',
+    'Ningún proceso dice tener un cerrojo.',
+  ],
+  empty_dead: ['This queue has no dead letters.', 'Esta cola no tiene mensajes muertos.'],
+  empty_tokens: ['The ledger holds nothing of this tenant and time.', 'El libro no tiene nada de este inquilino y este tiempo.'],
+  empty_log: ['Nothing has happened since the console started.', 'No ha pasado nada desde que arrancó la consola.'],
+  name_an_entry: ['Name an entry: its type, its id and its tenant.', 'Nombre una entrada: su tipo, su id y su inquilino.'],
+  name_a_tenant: ['Name a tenant.', 'Nombre un inquilino.'],
+  one_tenant: ['One tenant, also one that is summed up', 'Un inquilino, también uno que está sumado'],
+  all_tenants: ['All tenants', 'Todos los inquilinos'],
+  asked_processes: [
+    'In memory of the processes: {answered} of {asked} answered.',
+    'En memoria de los procesos: respondieron {answered} de {asked}.',
+  ],
+  empty_tenant: ['No process holds or counts anything of this tenant.', 'Ningún proceso guarda ni cuenta nada de este inquilino.'],
+  alone: [
+    'The server does not answer; these are the figures of this process alone.',
+    'El servidor no responde; estas son las cifras de este proceso solo.',
+  ],
+  no_processes: ['The processes cannot be listed:', 'No se puede hacer la lista de procesos:'],
+  under_a_second: ['less than 1 s', 'menos de 1 s'],
   filter: ['Filter', 'Filtrar'],
   shown: ['{shown} of {all}', '{shown} de {all}'],
   examined: ['Examined {age} ago', 'Examinado hace {age}'],
   look_at: ['Look at these', 'Revise esto'],
-  in_order: ['{count} checks pass', '{count} comprobaciones bien'],
+  in_order: ['Checks that pass: {count}', 'Comprobaciones bien: {count}'],
   in_order_caption: ['In order, or not looked at', 'En orden, o no examinadas'],
   check: ['Check', 'Comprobación'],
   state: ['State', 'Estado'],
@@ -120,6 +149,7 @@ const WORDS = {
   link: ['Link to this answer', 'Enlace a esta respuesta'],
   facts: ['Facts', 'Datos'],
   invalidate: ['Invalidate…', 'Invalidar…'],
+  queue_list: ['Queues', 'Colas'],
   queue: ['Queue', 'Cola'],
   ready: ['Ready', 'Listos'],
   delayed: ['Delayed', 'Aplazados'],
@@ -137,6 +167,7 @@ const WORDS = {
   locks: ['Locks', 'Cerrojos'],
   lock: ['Lock', 'Cerrojo'],
   left_s: ['Left', 'Queda'],
+  characters: ['({count} characters)', '({count} caracteres)'],
   fence: ['Fence', 'Barrera'],
   waiting: ['Waiting', 'Esperan'],
   day: ['Day (2026-01-31)', 'Día (2026-01-31)'],
@@ -177,6 +208,45 @@ const WORDS = {
     'The server did not confirm: do it again.',
     'El servidor no lo confirmó: repítalo.',
   ],
+  event_FillRefused: ['Value not stored', 'Valor no guardado'],
+  event_EntryRejected: ['Entry not readable', 'Entrada ilegible'],
+  event_Invalidated: ['Invalidated', 'Invalidado'],
+  event_BackendFailed: ['Went on without the server', 'Siguió sin el servidor'],
+  event_MemorySwitched: ['Memory on or off', 'Memoria encendida o apagada'],
+  event_ItemRejected: ['Job not readable', 'Trabajo ilegible'],
+  event_ServerLost: ['Server lost', 'Servidor perdido'],
+  event_ServerFound: ['Server found', 'Servidor encontrado'],
+  event_LoadFailed: ['Load failed', 'Carga fallida'],
+  event_replay: ['Replayed from the console', 'Reintentado desde la consola'],
+  event_discard: ['Discarded from the console', 'Descartado desde la consola'],
+  event_invalidate: ['Invalidated from the console', 'Invalidado desde la consola'],
+  fact_mode: ['Way to the server', 'Camino al servidor'],
+  fact_server: ['Server', 'Servidor'],
+  fact_connected: ['Connected', 'Conectado'],
+  fact_no_stale_fill: ['Nothing old is stored as new', 'Nada viejo se guarda como nuevo'],
+  fact_memory: ['Memory serves', 'La memoria sirve'],
+  fact_staleness_bound_s: ['Oldest wrong answer, in s', 'Respuesta errónea más vieja, en s'],
+  fact_lost_state_fails_closed: ['Lost state counts as a miss', 'Lo perdido cuenta como fallo'],
+  fact_one_load: ['One load for', 'Una carga para'],
+  fact_coordination: ['Queues and locks for', 'Colas y cerrojos para'],
+  fact_eviction_policy: ['Eviction policy', 'Política de desalojo'],
+  fact_persistence: ['Persistence', 'Persistencia'],
+  fact_missing_rights: ['Missing rights', 'Permisos que faltan'],
+  fact_removals_owed: ['Removals not confirmed', 'Eliminaciones sin confirmar'],
+  fact_why: ['Why', 'Por qué'],
+  fact_faults: ['Faults in the background', 'Fallos de fondo'],
+  fact_memory_bytes: ['Memory held', 'Memoria ocupada'],
+  fact_memory_max_bytes: ['Memory allowed', 'Memoria permitida'],
+  fact_memory_entries: ['Entries in memory', 'Entradas en memoria'],
+  fact_loads_under_way: ['Loads under way', 'Cargas en curso'],
+  fact_backend_failures: ['Calls without the server', 'Llamadas sin el servidor'],
+  fact_loads: ['Loads', 'Cargas'],
+  fact_load_failures: ['Failed loads', 'Cargas fallidas'],
+  fact_load_s: ['Seconds of loading', 'Segundos de carga'],
+  fact_fills: ['Loaded values stored', 'Valores cargados y guardados'],
+  fact_rejected: ['Entries not readable', 'Entradas ilegibles'],
+  fact_evictions: ['Evictions', 'Desalojos'],
+  fact_expirations: ['Expired in memory', 'Caducadas en memoria'],
   why_memory: ['Fresh, served from memory.', 'Vigente, servido desde memoria.'],
   why_redis: ['Fresh, served from Redis.', 'Vigente, servido desde Redis.'],
   why_stale: ['Expired, and kept as stale.', 'Caducado, y guardado como respaldo.'],
@@ -232,14 +302,26 @@ export function t(key, values = {}) {
 }
 export const knows = (key) => key in WORDS
 
+// The reader's own way of writing dates and numbers, if it is one of the language of the page.
+const locale = () => (navigator.language.startsWith(language) ? navigator.language : language)
+
 export const number = (value, digits = 0) =>
-  value == null ? '–' : new Intl.NumberFormat(language, { maximumFractionDigits: digits, useGrouping: 'always' }).format(value)
+  value == null ? '–' : new Intl.NumberFormat(locale(), { maximumFractionDigits: digits, useGrouping: 'always' }).format(value)
 export const share = (part, whole) =>
-  whole ? new Intl.NumberFormat(language, { style: 'percent', maximumFractionDigits: 1 }).format(part / whole) : '–'
+  whole ? new Intl.NumberFormat(locale(), { style: 'percent', maximumFractionDigits: 1 }).format(part / whole) : '–'
 export const clock = (seconds) =>
-  new Intl.DateTimeFormat(language, { hour: '2-digit', minute: '2-digit', second: '2-digit', hour12: false }).format(seconds * 1000)
+  new Intl.DateTimeFormat(locale(), { hour: '2-digit', minute: '2-digit', second: '2-digit', hour12: false }).format(seconds * 1000)
 export const moment = (seconds) =>
-  new Intl.DateTimeFormat(language, { dateStyle: 'short', timeStyle: 'medium', hour12: false }).format(seconds * 1000)
+  new Intl.DateTimeFormat(locale(), { dateStyle: 'short', timeStyle: 'medium', hour12: false }).format(seconds * 1000)
+
+// Somebody's text as it can be read: what moves the cursor, turns the line or is not seen is written as its code, and the
+// middle of a long one is left out.
+export function visible(text, most = 100) {
+  const seen = text.replace(/[\p{Cc}\p{Cf}\p{Co}\p{Cs}\p{Zl}\p{Zp}]/gu, (letter) => CODES[letter] ?? `\\u{${letter.codePointAt(0).toString(16)}}`)
+  if (seen.length <= most) return seen
+  return `${seen.slice(0, (most * 2) / 3)} … ${t('characters', { count: number(text.length) })} … ${seen.slice(-most / 6)}`
+}
+const CODES = { '\n': '\\n', '\r': '\\r', '\t': '\\t' }
 
 export function duration(seconds) {
   if (seconds == null) return '–'
@@ -249,6 +331,9 @@ export function duration(seconds) {
   if (seconds < 7200) return `${number(seconds / 60)} min`
   return `${number(seconds / 3600)} h`
 }
+
+// An age: less than a second is of no interest.
+export const since = (seconds) => (seconds != null && seconds < 1 ? t('under_a_second') : duration(seconds))
 
 export function size(bytes) {
   if (bytes == null) return '–'

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import re
+import ssl
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final, TypeAlias, cast
 
@@ -16,6 +19,7 @@ if TYPE_CHECKING:
     from alacena.engine.remote.redis.wire.command import Command, Reply
 
 _NO_RESP3: Final = "the server does not speak RESP3: Redis 6 or newer, or Valkey, is needed"
+_CALLED: Final = re.compile(r"\[Errno (\d+)\] Connect call failed")
 
 Opener: TypeAlias = "Callable[[Callable[[], asyncio.Protocol], Address, ServerAccess], Awaitable[object]]"
 """Opens a transport for the protocol that the factory makes; a simulation brings its own."""
@@ -54,14 +58,26 @@ class Greeting:
 
 
 async def open_socket(factory: Callable[[], asyncio.Protocol], address: Address, access: ServerAccess) -> None:
-    """Opens a TCP, TLS or unix connection of the running loop."""
+    """Opens a TCP, TLS or unix connection of the running loop.
+
+    Raises:
+        OSError: It cannot be opened; its text says where to, and why.
+    """
     loop = asyncio.get_running_loop()
-    if address.path is not None:
-        await loop.create_unix_connection(factory, address.path)
-        return
-    # asyncio refuses a `server_hostname` without TLS.
-    name = address.host if access.tls is not None else None
-    await loop.create_connection(factory, address.host, address.port, ssl=access.tls, server_hostname=name)
+    try:
+        if address.path is not None:
+            await loop.create_unix_connection(factory, address.path)
+            return
+        # asyncio refuses a `server_hostname` without TLS.
+        name = address.host if access.tls is not None else None
+        await loop.create_connection(factory, address.host, address.port, ssl=access.tls, server_hostname=name)
+    except (TimeoutError, ssl.SSLError):  # these say in words what is wrong
+        raise
+    except OSError as error:
+        # What asyncio says of it are numbers and tuples, one for each address of the name.
+        numbers = dict.fromkeys(_CALLED.findall(str(error)))
+        why = ", ".join(os.strerror(int(number)) for number in numbers) or error.strerror or str(error)
+        raise ConnectionError(f"{address} cannot be reached: {why}") from error
 
 
 async def greet(connection: Connection, access: ServerAccess, *, timeout_s: float) -> Greeting:

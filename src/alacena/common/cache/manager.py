@@ -183,7 +183,7 @@ class CacheManager(Primitives):
             TenantMismatchError: The tenant is not the ambient one, or the value says that it is another tenant's.
             ValueError: ``ttl`` is zero, negative or NaN.
 
-        Cost: 1 round trip.
+        Cost: 1 round trip; one more for a type, scope, document or tag that this process has not met.
         If Redis fails: ``False``.
         """
         scope = scope_of(tenant_id, agent_id, conversation_id, collection_id, user_id, permissions)
@@ -345,7 +345,7 @@ class CacheManager(Primitives):
         user_id: Id = None,
         permissions: Permissions = None,
     ) -> bool:
-        """Stores many values by id, as `set` does each. Returns whether all were stored. Cost: 1 round trip a node.
+        """Stores many values by id, as `set` does each. Returns whether all were stored.
 
         Args:
             data_type: What they are.
@@ -360,6 +360,9 @@ class CacheManager(Primitives):
             tags: Other names that all of them depend on, for `invalidate`.
             user_id: Make them the user's own.
             permissions: Keep them for this set of permissions.
+
+        Cost: 1 round trip a node for each 400 entries; one more for what `set` asks for.
+        If Redis fails: ``False``.
         """
         scope = scope_of(tenant_id, agent_id, conversation_id, collection_id, user_id, permissions)
         # All are checked before anything is sent: a value of another tenant's stores none of the others.

@@ -5,7 +5,7 @@ import asyncio
 # --8<-- [start:service]
 import os
 
-from fastapi import FastAPI
+from fastapi import FastAPI, HTTPException
 
 from alacena import get_with_cache_aside, invalidate_document_update
 from alacena.integrations.asgi import TenantMiddleware, cache_lifespan, from_header
@@ -20,9 +20,11 @@ app.add_middleware(TenantMiddleware, who=from_header("X-Tenant-ID"))  # later: t
 @app.get("/documents/{document_id}")
 async def read(document_id: str, tenant_id: CurrentTenant):
     async def fetch():
-        return DOCUMENTS[tenant_id, document_id]
+        return DOCUMENTS.get((tenant_id, document_id))  # None: there is no such document
 
     text, metrics = await get_with_cache_aside("document", document_id, fetch_from_db_func=fetch)
+    if text is None:
+        raise HTTPException(404, "there is no such document")
     return {"text": text, "source": metrics["source"]}
 
 
@@ -47,6 +49,7 @@ async def try_it():
         answer = await client.get("/documents/d1", headers=acme)
         assert answer.json() == {"text": "60 days.", "source": "supabase"}
         assert (await client.get("/documents/d1")).status_code == 401
+        assert (await client.get("/documents/d1", headers={"X-Tenant-ID": "globex"})).status_code == 404
 
 
 if __name__ == "__main__":

@@ -3,8 +3,6 @@
 import asyncio
 
 # --8<-- [start:service]
-import os
-
 from fastapi import FastAPI, HTTPException
 
 from alacena import get_with_cache_aside, invalidate_document_update
@@ -13,7 +11,7 @@ from alacena.integrations.fastapi import CurrentTenant
 
 DOCUMENTS = {("acme", "d1"): "The notice period is 30 days."}
 
-app = FastAPI(lifespan=cache_lifespan(redis_url=os.environ.get("REDIS_URL") or None))
+app = FastAPI(lifespan=cache_lifespan())  # the server is that of REDIS_URL
 app.add_middleware(TenantMiddleware, who=from_header("X-Tenant-ID"))  # later: the claims of a token
 
 

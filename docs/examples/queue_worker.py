@@ -5,10 +5,13 @@ import asyncio
 from alacena import Cache, Context, Settings, get_current_tenant_id
 
 DONE = []
+BOTH = asyncio.Event()
 
 
 async def index(document_id):
     DONE.append((get_current_tenant_id(), document_id))
+    if len(DONE) == 2:
+        BOTH.set()
 
 
 # --8<-- [start:worker]
@@ -29,8 +32,7 @@ async def main():
 
         worker = make_worker(cache)
         running = asyncio.create_task(worker.run())
-        while len(DONE) < 2:
-            await asyncio.sleep(0.01)
+        await BOTH.wait()
         worker.stop()
         counts = await running
         assert (counts.done, counts.failed) == (2, 0)

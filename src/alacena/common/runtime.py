@@ -135,9 +135,10 @@ def configure(
     credentials: CredentialProvider | None = None,
     **settings: Any,
 ) -> None:
-    """Says how the process-wide cache shall be. A setting that is not given has its default; nothing is opened.
+    """Says how the process-wide cache shall be; nothing is opened.
 
-    Without a call, the settings come from the environment (``ALACENA_*``, ``REDIS_URL``).
+    If a call names no setting, or there is none, all settings come from the environment (``ALACENA_*``, ``REDIS_URL``).
+    If it names one, code decides alone: a setting that is not given has its default.
 
     Args:
         policies: How long and how entries live, by data type; types not named keep the guide's durations.
@@ -160,7 +161,8 @@ def configure(
         msg = "the process-wide cache is open: `await CacheManager.close()` before configure()"
         raise UsageError(msg)
     PROCESS.set_up(
-        Settings(**settings),
+        # Without the environment, and not `Settings(...)`: an unknown name is answered with the one that was meant.
+        Settings.from_env({}, **settings) if settings else None,
         dict(policies or {}),
         environment or SystemEnvironment(),
         tuple(observers),

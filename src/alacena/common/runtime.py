@@ -263,6 +263,13 @@ def default_ttl(data_type: str) -> float | None:
     return policy.ttl_s if policy is not None else DEFAULT_TTL_MAPPING.get(data_type, TTL_STANDARD)
 
 
+def settings() -> Settings:
+    """Returns the settings of the open cache, or of the one that the next call opens."""
+    from alacena.engine import Settings
+
+    return PROCESS.settings or Settings.from_env() if PROCESS.cache is None else PROCESS.cache.settings
+
+
 async def _open(loop: asyncio.AbstractEventLoop) -> Cache:
     # Imported at the first opening: at the top, importing any helper of this package would load the whole engine.
     from alacena.engine import Cache, Policy, Settings

@@ -11,6 +11,7 @@ from types import MemberDescriptorType
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 from alacena.engine.base.keys import (
+    IDENT_WITHOUT_READER,
     MANY,
     MOST_TAGS,
     collapse,
@@ -53,9 +54,13 @@ class LoadReads:
 
     Args:
         key: What is loaded. What is read of other tenants is not what it depends on: nothing of theirs decides over it.
+
+    Attributes:
+        names_reader: Whether one of them belongs to a user or to a set of permissions.
     """
 
     def __init__(self, key: EntryKey) -> None:
+        self.names_reader = False
         self._key = key
         self._idents: dict[Ident, None] = {}
         self._tags: dict[str, None] = {}
@@ -64,8 +69,12 @@ class LoadReads:
 
     def note(self, ident: Ident, tags: Iterable[str]) -> None:
         """Notes an entry that the load has in hand, with its tags: it read it, or stored it itself."""
+        if self._is_over:
+            return
+        if len(ident) > IDENT_WITHOUT_READER:
+            self.names_reader = True
         # Generations are of one tenant: what another tenant ends can never end this value, so its tags would only be refused.
-        if self._is_over or self._is_many or ident[0] != self._key.tenant_id:
+        if self._is_many or ident[0] != self._key.tenant_id:
             return
         self._idents[ident] = None
         self._tags.update(dict.fromkeys(tags))

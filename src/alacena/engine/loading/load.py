@@ -159,7 +159,7 @@ class LoadContext:
         self.refusal = self.refusal or reason
 
     def keep_for_reader(self) -> None:
-        """Keeps the value for the one caller who asked, because its source has asked who that is.
+        """Keeps the value for the one caller who asked: its source has asked who that is, or read what only some may see.
 
         It is neither stored nor given to those who share the load, who ask the source themselves; nor is what the loads
         around this one make of it. Nothing happens if the entry names its readers.
@@ -393,6 +393,8 @@ class SourceCall:
         _CALL.reset(call)
         # A task that the source left behind reads on, and what it reads then is no part of the value.
         self.context.reads.close()
+        if self.context.reads.names_reader:
+            self.context.keep_for_reader()
         for carrier in self.carriers:
             carrier.retry_after_s = self.context.retry_after
         self.is_over = self.is_left = True

@@ -319,8 +319,9 @@ class LoadRunner:
         if context.refusal == "reader" and f"reader {key.data_type}" not in self._said and len(self._said) < _MOST_SAID:
             self._said.add(f"reader {key.data_type}")
             _log.warning(
-                "%s %r is loaded by each who asks, and not stored: its source asks who the user is, and its entry is for "
-                "everybody in the tenant: load it with user_id=... or permissions=... Later ones of this type are not logged",
+                "%s %r is loaded by each who asks, and not stored: its source asks who the user is, or reads what only some "
+                "may see, and its entry is for everybody in the tenant: load it with user_id=... or permissions=... "
+                "Later ones of this type are not logged",
                 key.data_type, key.resource_id,
             )  # fmt: skip
         for slip in context.slips:

@@ -3,9 +3,7 @@
 import asyncio
 
 # --8<-- [start:service]
-import os
-
-from fastapi import FastAPI
+from fastapi import FastAPI, HTTPException
 
 from alacena import get_with_cache_aside, invalidate_document_update
 from alacena.integrations.asgi import TenantMiddleware, cache_lifespan, from_header
@@ -13,16 +11,18 @@ from alacena.integrations.fastapi import CurrentTenant
 
 DOCUMENTS = {("acme", "d1"): "The notice period is 30 days."}
 
-app = FastAPI(lifespan=cache_lifespan(redis_url=os.environ.get("REDIS_URL") or None))
+app = FastAPI(lifespan=cache_lifespan())  # the server is that of REDIS_URL
 app.add_middleware(TenantMiddleware, who=from_header("X-Tenant-ID"))  # later: the claims of a token
 
 
 @app.get("/documents/{document_id}")
 async def read(document_id: str, tenant_id: CurrentTenant):
     async def fetch():
-        return DOCUMENTS[tenant_id, document_id]
+        return DOCUMENTS.get((tenant_id, document_id))  # None: there is no such document
 
     text, metrics = await get_with_cache_aside("document", document_id, fetch_from_db_func=fetch)
+    if text is None:
+        raise HTTPException(404, "there is no such document")
     return {"text": text, "source": metrics["source"]}
 
 
@@ -47,6 +47,7 @@ async def try_it():
         answer = await client.get("/documents/d1", headers=acme)
         assert answer.json() == {"text": "60 days.", "source": "supabase"}
         assert (await client.get("/documents/d1")).status_code == 401
+        assert (await client.get("/documents/d1", headers={"X-Tenant-ID": "globex"})).status_code == 404
 
 
 if __name__ == "__main__":

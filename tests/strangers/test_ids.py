@@ -161,7 +161,10 @@ async def test_what_has_no_single_text_is_refused_with_its_type(manager: type[Ca
         lambda: cache.set("t", "r", 1, "acme", tags=[wrong]),
     ]
     for call in calls:
-        with pytest.raises(InvalidKeyError, match=f"must be a string, an int or a UUID, not {type(wrong).__name__}"):
+        with pytest.raises(
+            InvalidKeyError,
+            match=f"must be a string, an int, a UUID or a member of an Enum, not {type(wrong).__name__}",
+        ):
             await call()
     with pytest.raises(InvalidKeyError, match="must be a string"):
         Context(tenant_id=wrong)

@@ -277,6 +277,26 @@ def test_what_cannot_be_kept_is_refused_with_its_place_and_the_mend(value: Any, 
         encode({"rows": [1, value]})
 
 
+def test_a_class_of_the_callers_is_named_with_the_line_that_registers_it() -> None:
+    """What a newcomer meets first: his own model, and a frame of pandas, which is no plain data."""
+
+    class Invoice(pydantic.BaseModel):
+        number: int
+
+    with pytest.raises(EncodeError, match=r"register its class with alacena\.register\(Invoice\)"):
+        encode({"invoices": [Invoice(number=1)]})
+    frame = type("DataFrame", (), {"__module__": "pandas.core.frame"})
+    with pytest.raises(EncodeError, match=r"pass value\.to_dict\(\"records\"\)"):
+        encode(frame())
+
+
+async def test_a_line_of_the_log_has_one_full_stop(
+    manager: type[CacheManager], caplog: pytest.LogCaptureFixture
+) -> None:
+    await get_with_cache_aside("document", "d1", "acme", generate_func=object)
+    assert "plain data. Later ones" in caplog.text
+
+
 def test_only_classes_that_are_known_are_built_from_bytes() -> None:
     """A hostile entry names a class; nothing is imported for it, and no class that does anything is built."""
     probe = (

@@ -588,3 +588,36 @@ async def test_a_generator_that_a_function_hands_out_runs_for_the_functions_tena
     assert [one async for one in await call("acme")] == ["acme", "acme"]
     assert list(await listing("acme")) == ["acme"]
     assert get_current_tenant_id() is None
+
+
+@pytest.mark.parametrize("whose", [{"user_id": "ana"}, {"permissions": ["salaries"]}], ids=["user", "permissions"])
+@pytest.mark.parametrize("how", ["load", "load_many", "claim", "around"])
+async def test_what_a_load_for_everybody_made_of_one_readers_entry_is_kept_for_nobody(
+    cache: Cache, whose: dict[str, Any], how: str
+) -> None:
+    """The engine's verbs are explicit, and a source that mixes up two scopes would hand one user's row to all."""
+    await cache.set("salary", "ana", "90,000", "acme", **whose)
+
+    async def source(*_: object) -> Any:
+        return await cache.get("salary", "ana", "acme", **whose)
+
+    async def source_of_many(ids: Any, *_: object) -> dict[str, Any]:
+        return {one: await source() for one in ids}
+
+    async def around(_: object) -> Any:
+        return await cache.load("note", "inner", "acme", source)
+
+    if how == "load":
+        assert await cache.load("note", "n", "acme", source) == "90,000"
+    elif how == "load_many":
+        assert await cache.load_many("note", ["n"], "acme", source_of_many) == {"n": "90,000"}
+    elif how == "claim":
+        async with cache.claim("note", "n", "acme") as claim:
+            assert not await claim.store(await source())
+    else:
+        assert await cache.load("note", "n", "acme", around) == "90,000"
+    assert await cache.get("note", "n", "acme") is None
+    assert await cache.get("note", "inner", "acme") is None
+
+    await cache.load("note", "n", Scope("acme", **whose), source)  # its entry names who may see it
+    assert await cache.get("note", "n", "acme") is None

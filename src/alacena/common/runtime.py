@@ -136,9 +136,10 @@ def configure(
     credentials: CredentialProvider | None = None,
     **settings: Any,
 ) -> None:
-    """Says how the process-wide cache shall be. A setting that is not given has its default; nothing is opened.
+    """Says how the process-wide cache shall be; nothing is opened.
 
-    Without a call, the settings come from the environment (``ALACENA_*``, ``REDIS_URL``).
+    If a call names no setting, or there is none, all settings come from the environment (``ALACENA_*``, ``REDIS_URL``).
+    If it names one, code decides alone: a setting that is not given has its default.
 
     Args:
         policies: How long and how entries live, by data type; types not named keep the guide's durations.
@@ -170,7 +171,8 @@ def configure(
         keyring=keyring,
     )
     PROCESS.set_up(
-        Settings(**settings),
+        # Without the environment, and not `Settings(...)`: an unknown name is answered with the one that was meant.
+        Settings.from_env({}, **settings) if settings else None,
         by_type,
         environment or SystemEnvironment(),
         observers,
@@ -271,6 +273,13 @@ def default_ttl(data_type: str) -> float | None:
     """Returns seconds that an entry of the type lives where no ``ttl`` is given; ``None``: it never expires."""
     policy = PROCESS.policies.get(data_type)
     return policy.ttl_s if policy is not None else DEFAULT_TTL_MAPPING.get(data_type, TTL_STANDARD)
+
+
+def settings() -> Settings:
+    """Returns the settings of the open cache, or of the one that the next call opens."""
+    from alacena.engine import Settings
+
+    return PROCESS.settings or Settings.from_env() if PROCESS.cache is None else PROCESS.cache.settings
 
 
 async def _open(loop: asyncio.AbstractEventLoop) -> Cache:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, NoReturn
 from weakref import WeakSet
 
 from alacena.coordination.coordination_context import milliseconds, wait_seconds
@@ -303,6 +303,11 @@ class LockBlock:
         self._lock.is_block = True
         self._lock.on_lost = self._interrupt
         return self._lock
+
+    def __await__(self) -> NoReturn:
+        raise UsageError(
+            "a lock is taken by a block: write `async with locks.acquire(...) as lock:`, or `await locks.take(...)`"
+        )
 
     def _interrupt(self) -> None:
         assert self._task is not None

@@ -125,6 +125,8 @@ class Worker:
             raise ValueError(f"concurrency must be at least 1, not {concurrency}")
         if not callable(handler):
             raise UsageError(f"a worker's handler must be callable with an item, not {handler!r:.80}")
+        if isinstance(source, str):
+            raise UsageError(f"a worker's source must be a queue, or cache.queues.any({source!r}), not a name")
         self.counts = WorkerCounts()
         self._port = port
         self._source = source

@@ -9,12 +9,13 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from alacena import Cache, CacheManager, Context, configure, get_with_cache_aside
+from alacena import Cache, CacheManager, Context, Policy, configure, get_with_cache_aside
 from alacena.common import runtime
 from alacena.common.runtime import PROCESS, override
 from alacena.engine import MISSING
 from alacena.engine.base.errors import SettingsError
 from alacena.engine.memory import MemoryEntry
+from alacena.testing.doubles import RecordingObserver
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -134,6 +135,22 @@ async def test_without_configure_the_environment_decides(monkeypatch: pytest.Mon
     monkeypatch.delenv("REDIS_URL", raising=False)
     monkeypatch.setenv("ALACENA_NAMESPACE", "from-env")
     assert (await runtime.opened()).settings.namespace == "from-env"
+
+
+def test_a_setting_that_does_not_exist_is_refused_with_the_one_that_was_meant() -> None:
+    with pytest.raises(SettingsError, match=r"redisurl: no such setting; .*\(is redis_url meant\?\)"):
+        configure(redisurl="redis://localhost")
+
+
+async def test_observers_and_policies_leave_the_settings_to_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A service that listens to events, or names a policy, goes on sharing the server that its deployment names."""
+    monkeypatch.delenv("REDIS_URL", raising=False)
+    monkeypatch.setenv("ALACENA_NAMESPACE", "from-env")
+    configure(observers=[RecordingObserver()], policies={"price": Policy(ttl=60)})
+    assert (await runtime.opened()).settings.namespace == "from-env"
+    await CacheManager.close()
+    configure(ttl_jitter_ratio=0.0)  # code has the word: nothing of the environment is mixed in
+    assert (await runtime.opened()).settings.namespace == "alacena"
 
 
 async def test_an_opening_that_fails_is_tried_again_by_the_next_call() -> None:

@@ -168,7 +168,7 @@ class CachedFunction(Generic[P, R]):
         return cast("R", await cache.refresh(self.data_type, resource_id, scope, load, ttl=self._ttl, tags=self._tags))
 
     async def explain(self, /, *args: P.args, **kwargs: P.kwargs) -> dict[str, Any]:
-        """Returns why a call with these arguments is answered as it is. Cost: 1 round trip."""
+        """Returns why a call with these arguments is answered as it is. Cost: as `Cache.explain`."""
         resource_id, scope = self._place(args, kwargs)
         return await (await runtime.opened()).explain(self.data_type, resource_id, scope)
 

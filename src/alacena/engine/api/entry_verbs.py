@@ -175,6 +175,9 @@ class EntryVerbs(ABC):
 
         Raises:
             ValueError: ``ttl`` is not greater than 0.
+
+        Cost: as for :meth:`get`, and with a loader as for :meth:`load`.
+        If Redis fails: without a loader a miss, with one the source answers.
         """
         parts, ttl = self._open_parts(), checked(ttl)
         if type(tenant_id) is str:
@@ -285,6 +288,9 @@ class EntryVerbs(ABC):
             ttl: As for :meth:`set`.
             tags: What the value depends on.
             document_ids: Documents it depends on.
+
+        Cost: 1 round trip and the source; the answer is stored behind.
+        If Redis fails: the source answers, and the value is not stored.
         """
         parts = self._open_parts()
         request = Request(
@@ -340,7 +346,7 @@ class EntryVerbs(ABC):
             EncodeError: The value holds something that cannot be stored; the message names where.
             ValueError: ``ttl`` is not greater than 0, or the value is ``None``.
 
-        Cost: 1 round trip; one more for a scope or tag that this process has not met.
+        Cost: 1 round trip; one more for a type, scope or tag that this process has not met.
         If Redis fails: ``False``; the older value is gone from memory, and its removal is made up for as for :meth:`delete`.
         """
         parts = self._open_parts()

@@ -127,7 +127,7 @@ class InspectionVerbs(ABC):
         lock that was taken and left behind within these seconds, or whose process tells nothing of itself, is not listed;
         neither are more than 200 of a process.
 
-        Cost: 3 round trips, and 3 for each lock, many at once; nothing depends on how many keys the server holds.
+        Cost: 3 round trips, and 1 for each 100 locks; nothing depends on how many keys the server holds.
 
         Raises:
             BackendError: The server did not answer.

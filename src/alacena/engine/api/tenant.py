@@ -278,6 +278,9 @@ class Tenant:
             ttl: As for :meth:`set`.
             tags: What the value depends on.
             document_ids: Documents it depends on.
+
+        Cost: 1 round trip and the source; the answer is stored behind.
+        If Redis fails: the source answers, and the value is not stored.
         """
         return await self._cache.refresh(
             data_type, resource_id, self.scope, loader, ttl=ttl, tags=tags, document_ids=document_ids
@@ -312,7 +315,7 @@ class Tenant:
             EncodeError: The value holds something that cannot be stored; the message names where.
             ValueError: ``ttl`` is not greater than 0, or the value is ``None``.
 
-        Cost: 1 round trip; one more for a scope or tag that this process has not met.
+        Cost: 1 round trip; one more for a type, scope or tag that this process has not met.
         If Redis fails: ``False``; the older value is gone from memory, and its removal is made up for.
         """
         return await self._cache.set(
@@ -337,7 +340,7 @@ class Tenant:
     ) -> int:
         """Stores many values by id, and returns how many were stored. See :meth:`Cache.set_many`.
 
-        Cost: 1 round trip a node for each 400 entries, 100 of them in one command.
+        Cost: 1 round trip a node for each 400 entries, 100 of them in one command; one more for what :meth:`set` asks for.
         """
         return await self._cache.set_many(data_type, values, self.scope, ttl=ttl, tags=tags, document_ids=document_ids)
 
@@ -488,7 +491,7 @@ class Tenant:
         return await self._cache.ttl(data_type, resource_id, self.scope)
 
     async def explain(self, data_type: str, resource_id: str) -> dict[str, Any]:
-        """Returns why a read of this entry is what it is: for people. Cost: 1 round trip."""
+        """Returns why a read of this entry is what it is: for people. Cost: as for :meth:`Cache.explain`."""
         return await self._cache.explain(data_type, resource_id, self.scope)
 
     @property

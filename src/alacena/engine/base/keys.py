@@ -75,6 +75,8 @@ _WHOLE_DOCUMENTS: Final = "document"
 Ident = tuple[Any, ...]
 """What the memory tier files an entry under: ``(tenant, type, id)``; if there are scope parts, followed by agent,
 conversation and collection; if one of them names a reader, followed by user and permissions too."""
+IDENT_WITHOUT_READER: Final = 6
+"""The parts of the longest ident that names neither a user nor permissions."""
 
 
 def ident_of(data_type: str, resource_id: str, scope: Scope) -> Ident:

@@ -11,6 +11,7 @@ from types import MemberDescriptorType
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 from alacena.engine.base.keys import (
+    IDENT_WITHOUT_READER,
     MANY,
     MOST_TAGS,
     collapse,
@@ -50,10 +51,6 @@ DocumentsById: TypeAlias = "Mapping[str, Iterable[DocumentId]]"
 """Documents of each of several resources, by the resource's id."""
 
 
-_UP_TO_READER: Final = 6
-"""How many parts of an ident come before its reader."""
-
-
 class LoadReads:
     """The entries that one load has read from the cache. Bounded: beyond an entry's number of tags it only notes the overflow.
 
@@ -74,12 +71,12 @@ class LoadReads:
 
     def note(self, ident: Ident, tags: Iterable[str]) -> None:
         """Notes an entry that the load has in hand, with its tags: it read it, or stored it itself."""
-        # Generations are of one tenant: what another tenant ends can never end this value, so its tags would only be refused.
-        if self._is_over or ident[0] != self._key.tenant_id:
+        if self._is_over:
             return
-        if len(ident) > _UP_TO_READER:
-            self.readers[ident[_UP_TO_READER:]] = None
-        if self._is_many:
+        if len(ident) > IDENT_WITHOUT_READER:
+            self.readers[ident[IDENT_WITHOUT_READER:]] = None
+        # Generations are of one tenant: what another tenant ends can never end this value, so its tags would only be refused.
+        if self._is_many or ident[0] != self._key.tenant_id:
             return
         self._idents[ident] = None
         self._tags.update(dict.fromkeys(tags))

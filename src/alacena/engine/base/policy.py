@@ -11,7 +11,18 @@ from alacena.engine.base.ttl import Ttl, is_finite, seconds, shown
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Policy:
-    """The rules by which entries of one data type are kept and loaded."""
+    """The rules by which entries of one data type are kept and loaded.
+
+    ::
+
+        price = Policy(ttl=600, stale_if_error_s=3600, soft_timeout_s=2)
+        Cache(settings, policies={"price": price})  # or configure(policies=...)
+
+    Nothing is served after its time to live unless a window after it is set. The text under each field says what it does.
+
+    Raises:
+        SettingsError: A rule is wrong; the message lists every one of them.
+    """
 
     ttl: Ttl = 3600.0
     """Seconds an entry is fresh; ``None`` never expires."""

@@ -50,7 +50,9 @@ def _text(name: str, value: object) -> str:
     # True would be "1" by its index and "True" by its text: two keys for one id.
     if isinstance(value, Integral) and not _is_bool(value):
         return int.__repr__(int(value))
-    raise InvalidKeyError(f"{name} must be a string, an int or a UUID, not {type(value).__name__}: {value!r:.80}")
+    raise InvalidKeyError(
+        f"{name} must be a string, an int, a UUID or a member of an Enum, not {type(value).__name__}: {value!r:.80}"
+    )
 
 
 def _is_bool(value: object) -> bool:

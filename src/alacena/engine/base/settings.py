@@ -24,7 +24,18 @@ _SECRET: Final = frozenset({"redis_url", "key_secret", "integrity_key"})
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Settings:
-    """The settings of a cache."""
+    """The settings of a cache.
+
+    ::
+
+        Settings(redis_url="redis://localhost:6379/0", namespace="shop")
+        Settings.from_env()  # reads REDIS_URL and ALACENA_NAMESPACE, ALACENA_REDIS_BUDGET_S ...
+
+    Without ``redis_url`` everything stays in this process. The text under each field says what it does.
+
+    Raises:
+        SettingsError: Settings are wrong; the message lists every one of them.
+    """
 
     redis_url: str | None = None
     """The server: ``redis://``, ``rediss://``, ``unix://``, ``redis+sentinel://``, ``redis+cluster://``;

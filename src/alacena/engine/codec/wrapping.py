@@ -39,7 +39,7 @@ _NAME: Final = re.compile(r"[^\W\d]\w*", re.ASCII)
 _LONGEST_KEY: Final = 60
 
 _ADVICE: Final[tuple[tuple[Any, str], ...]] = (
-    (enum.Enum, "register its class: alacena.engine.codec.register"),
+    (enum.Enum, "register its class with alacena.register"),
     (str, "it is a subclass of str with attributes of its own, which would be lost: pass str(value)"),
     (bytes, "it is a subclass of bytes, which would come back as bytes: pass bytes(value)"),
     (int, "it is a subclass of int, which would come back as int: pass int(value)"),
@@ -58,6 +58,13 @@ _ADVICE: Final[tuple[tuple[Any, str], ...]] = (
     ),
     (memoryview, "pass bytes(value)"),
 )
+# By their names: a process that has no pandas does not import it for a message.
+_FRAMES: Final[dict[tuple[str, str], str]] = {
+    ("pandas", "DataFrame"): 'pass value.to_dict("records")',
+    ("pandas", "Series"): "pass value.to_list()",
+    ("polars", "DataFrame"): "pass value.to_dicts()",
+    ("polars", "Series"): "pass value.to_list()",
+}
 
 
 def is_plain(value: object) -> bool:
@@ -239,4 +246,6 @@ def _advice(value: object) -> str:
     for kind, advice in _ADVICE:
         if isinstance(value, kind):
             return advice
-    return "turn it into plain data, or register its class with alacena.engine.codec.register"
+    kind = type(value)
+    frame = _FRAMES.get((kind.__module__.partition(".")[0], kind.__name__))
+    return frame or f"register its class with alacena.register({kind.__name__}), or turn it into plain data"

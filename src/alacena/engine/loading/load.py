@@ -249,7 +249,11 @@ Loader: TypeAlias = "Callable[[LoadContext], Awaitable[Any]]"
 
 
 def adapt(loader: Callable[..., Any]) -> Loader:
-    """Returns a loader as the reader calls it: one that takes nothing, or is not async, is accepted too."""
+    """Returns a loader as the reader calls it: one that takes nothing, or is not async, is accepted too.
+
+    Raises:
+        TypeError: It is no function, such as the coroutine that calling one returns.
+    """
     takes_context = _takes_context(loader)
 
     async def load(context: LoadContext) -> Any:
@@ -277,6 +281,12 @@ def _takes_context(loader: Any) -> bool:
 
     One with a default is the loader's own (``lambda d=d: fetch(d)``), unless its name says otherwise.
     """
+    if not callable(loader):
+        if inspect.iscoroutine(loader):
+            loader.close()  # It would be reported as never awaited, far from here.
+        raise TypeError(
+            f"a loader must be a function of (context), or of nothing: pass it without calling it, not {loader!r:.80}"
+        )
     if hasattr(loader, "__wrapped__"):
         return _signature_takes_context(loader)
     function, bound = loader, 0

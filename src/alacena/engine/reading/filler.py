@@ -341,7 +341,7 @@ class Filler:
             if self._says_first(f"value {key.data_type}"):
                 _log.warning(
                     "%s/%s is served but cannot be cached: %s. Later ones of this type are not logged",
-                    key.data_type, key.resource_id, error,
+                    key.data_type, key.resource_id, str(error).rstrip("."),
                 )  # fmt: skip
             self._note_refusal(key, "value")
             self._counts.note_too_large(key)

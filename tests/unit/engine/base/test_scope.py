@@ -28,7 +28,8 @@ def test_what_is_blank_is_named(value):
 @pytest.mark.parametrize("value", [None, True, 1.0, b"a", ["a"], object()])
 def test_what_has_no_single_text_is_named(value):
     with pytest.raises(
-        InvalidKeyError, match=rf"agent_id must be a string, an int or a UUID, not {type(value).__name__}"
+        InvalidKeyError,
+        match=rf"agent_id must be a string, an int, a UUID or a member of an Enum, not {type(value).__name__}",
     ):
         identifier("agent_id", value)
 

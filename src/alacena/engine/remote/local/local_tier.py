@@ -322,11 +322,18 @@ class LocalTier:
         """See :meth:`alacena.engine.base.remote_tier.RemoteTier.guarantee`."""
         return {
             "mode": "memory",
+            "server": None,
+            "connected": True,
             "no_stale_fill": True,
+            "memory": True,
             "staleness_bound_s": 0.0,
             "lost_state_fails_closed": True,
             "one_load": "per process",
             "coordination": "this process only",
+            "eviction_policy": None,
+            "persistence": None,
+            "missing_rights": [],
+            "removals_owed": 0,
             "why": "no redis_url is set: every promise holds within this process and none beyond it",
         }
 

@@ -18,7 +18,7 @@ steady = settings(max_examples=EXAMPLES, deadline=None, database=None)
 DIGEST = b"digest of a key."
 PLAIN = Envelope(key_digest=DIGEST, replication_id=b"replica1", created_ms=1)
 TAGGED = msgspec.structs.replace(
-    PLAIN, stamps=(b"stamp  1", b"stamp  2"), tags=(("doc:1", b"stamp  3"),), source_version=b"v1", cost=7, expires_ms=9
+    PLAIN, stamps=(b"stamp  1", b"stamp  2"), tags=(("doc:1", b"stamp  3"),), cost=7, expires_ms=9
 )
 CODECS = {
     "crc": Codec(compress_over_bytes=60),
@@ -46,7 +46,7 @@ def refuse(codec, data):
 
 def test_the_short_way_into_many_gives_what_the_long_way_gives_or_nothing():
     codec, stamps, witness = Codec(compress_over_bytes=60), TAGGED.stamps, b"replica1" + DIGEST
-    plain = msgspec.structs.replace(PLAIN, stamps=stamps, fresh_until_ms=5, expires_ms=9, load_ms=3)
+    plain = msgspec.structs.replace(PLAIN, stamps=stamps, fresh_until_ms=5, expires_ms=9, cost=7, load_ms=3)
     entry = codec.seal(plain, codec.pack(codec.encode(VALUES[0])), tenant="acme")
     flipped = [bytes(b ^ (at == place) for at, b in enumerate(entry)) for place in range(len(entry))]
     cut = [entry[:length] for length in range(len(entry))]
@@ -54,9 +54,9 @@ def test_the_short_way_into_many_gives_what_the_long_way_gives_or_nothing():
     entries = [entry, *flipped, *cut, *others, entry]
     first, *between, last = codec.glance_all(entries, [witness] * len(entries), b"".join(stamps))
     assert first == last
-    assert first[:3] == (5, 9, 3)
-    assert codec.decode(entry, first[3]) == VALUES[0]
-    assert codec.glance(entry, witness, b"".join(stamps))[:3] == first[:3]
+    assert first[:4] == (5, 9, 7, 3)
+    assert codec.decode(entry, first[4]) == VALUES[0]
+    assert codec.glance(entry, witness, b"".join(stamps))[:4] == first[:4]
     assert between == [None] * len(between)
     assert codec.glance_all([entry], [b"replica2" + DIGEST], b"".join(stamps)) == [None]
     assert codec.glance_all([entry], [witness], b"".join(stamps[:1])) == [None]
@@ -127,12 +127,11 @@ ENVELOPES = st.builds(
     fresh_until_ms=st.integers(0, 2**64 - 1),
     expires_ms=st.integers(0, 2**64 - 1),
     load_ms=st.integers(0, 2**32 - 1),
-    cost=st.none() | st.integers(0, 2**64 - 1),
+    cost=st.integers(0, 2**64 - 1),
     stamps=st.lists(STAMP, max_size=6).map(tuple),
     tags=st.lists(st.tuples(st.text(st.characters(codec="utf-8"), min_size=1, max_size=60), STAMP), max_size=5).map(
         tuple
     ),
-    source_version=st.none() | st.binary(min_size=1, max_size=64),
     not_found=st.booleans(),
     codec=st.integers(0, 255),
     compression=st.integers(0, 255),

@@ -46,6 +46,31 @@ async def test_a_tenant_of_twice_the_weight_is_sure_of_twice_the_bytes(open_cach
     assert 1.7 < held["gold", "note"].bytes / held["plain", "note"].bytes < 2.3
 
 
+@pytest.mark.parametrize("many", [False, True])
+@pytest.mark.parametrize("document_ids", [(), ("d1",)])
+async def test_what_a_load_cost_is_known_to_the_process_that_did_not_pay_it(open_cache, url, document_ids, many) -> None:
+    """A process that reads an answer from the server keeps it as long as the one that paid for it would."""
+    payer, reader = await open_cache(), await open_cache()
+    if url is None:
+        reader = payer  # in memory alone there is nothing to share
+
+    async def dear(context) -> str:
+        context.cost(usd=0.25)
+        return "paid for"
+
+    for name in ("a", "b"):
+        await payer.load("answer", name, "acme", dear, document_ids=document_ids)
+    if many:
+        await reader.get_many("answer", ["a", "b"], "acme")
+    else:
+        assert await reader.get("answer", "a", "acme") == "paid for"
+
+    paid, read = (cache._parts.memory.entries["acme", "answer", "a"] for cache in (payer, reader))
+    assert paid.cost == pytest.approx(25, abs=1)
+    assert read.cost == pytest.approx(paid.cost, abs=1)
+    assert (await reader.explain("answer", "a", "acme")).get("load_s", 0) < 1
+
+
 async def test_of_very_many_tenants_the_counts_are_told_in_sum(open_cache) -> None:
     cache = await open_cache(memory_max_bytes=1 << 30, max_value_bytes=10_000)
     for number in range(2_500):

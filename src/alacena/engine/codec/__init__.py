@@ -264,7 +264,7 @@ class Codec:
 
     def glance_all(
         self, entries: Sequence[bytes], witnesses: Sequence[bytes], stamps: bytes
-    ) -> list[tuple[int, int, int, int] | None]:
+    ) -> list[tuple[int, int, int, int, int] | None]:
         """Returns the short way into many entries; see :func:`alacena.engine.codec.envelope.glance_all`."""
         return glance_all(entries, witnesses, stamps) if self.glance is glance else [None] * len(entries)
 

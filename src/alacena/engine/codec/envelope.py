@@ -11,19 +11,18 @@ Layout, little-endian::
     25   u8   number of stamps
     26   u16  number of tags
     28   u16  id of the encryption key
-    30   u8   length of the source version
-    31   u8   zero
+    30   u16  zero, not read
     32   u32  offset of the payload, a multiple of 8
     36   u32  length of the payload
     40   8s   replication id
     48   16s  digest of the full key
     64   u64  created, fresh until, expires: milliseconds since the epoch on the server's clock, 0 = never
-    88   u64  cost
+    88   u64  what the load cost, in millionths of a dollar, 0 = nothing or unknown
     96   u32  milliseconds that the load took
     100  u32  zero
     104  8s   x stamps
     ..   tags: u8 length, name, 8s stamp
-    ..   source version, then zeros up to the payload
+    ..   zeros up to the payload
 
 Everything up to 104 has a fixed size, the stamps follow, and nothing after them depends on them: an entry is stamped as
 late as its writer likes. The bytes before the check are constant, so the check covers all that varies.
@@ -51,22 +50,21 @@ if TYPE_CHECKING:
 
 STAMP_BYTES: Final = 8
 DIGEST_BYTES: Final = 16
-MAX_SOURCE_VERSION_BYTES: Final = 64
 
 _MAGIC: Final = b"\xa1LC"
 _VERSION: Final = 1
 _PREFIX: Final = _MAGIC + bytes([_VERSION])
 _BODY: Final = len(_PREFIX) + CHECK_BYTES
-_FIELDS: Final = Struct("<HBBBBHHBxII8s16sQQQQI4x")
+_FIELDS: Final = Struct("<HBBBBHHHII8s16sQQQQI4x")
 _FIXED: Final = _BODY + _FIELDS.size
 FIXED_BYTES: Final = _FIXED
 _NOT_FOUND: Final = 1
-_HAS_COST: Final = 2
-_KNOWN_FLAGS: Final = _NOT_FOUND | _HAS_COST
+# An entry may carry 2, which said that its cost is known: it is read all the same.
+_KNOWN_FLAGS: Final = _NOT_FOUND | 2
 _MAX_STAMPS: Final = 255
 
 MAX_HEADER_BYTES: Final = (
-    _FIXED + _MAX_STAMPS * STAMP_BYTES + MOST_TAGS * (1 + MAX_TAG_BYTES + STAMP_BYTES) + MAX_SOURCE_VERSION_BYTES + 8
+    _FIXED + _MAX_STAMPS * STAMP_BYTES + MOST_TAGS * (1 + MAX_TAG_BYTES + STAMP_BYTES) + 8
 )
 
 
@@ -80,10 +78,9 @@ class Envelope(msgspec.Struct, frozen=True, kw_only=True, gc=False):
         fresh_until_ms: When it becomes stale, on the same clock; 0 = never.
         expires_ms: When it is gone, on the same clock; 0 = never.
         load_ms: How long the source took.
-        cost: What the source charged, in millionths of the caller's unit; ``None`` = unknown.
+        cost: What the load cost, in millionths of a dollar; 0 = nothing, or unknown.
         stamps: Generations of the scopes that the entry is under, 8 bytes each, in canonical order.
         tags: Name and generation (8 bytes) of each tag.
-        source_version: What the source calls this version of the value, up to 64 bytes; ``None`` = unknown.
         not_found: The source was asked and has nothing: there is no value, and the payload is empty.
         codec: Id of the payload's codec.
         compression: Id of the payload's compression (`alacena.engine.codec.compression`), 0 = none.
@@ -97,10 +94,9 @@ class Envelope(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     fresh_until_ms: int = 0
     expires_ms: int = 0
     load_ms: int = 0
-    cost: int | None = None
+    cost: int = 0
     stamps: tuple[bytes, ...] = ()
     tags: tuple[tuple[str, bytes], ...] = ()
-    source_version: bytes | None = None
     not_found: bool = False
     codec: int = 0
     compression: int = 0
@@ -136,11 +132,12 @@ def pack_plain(
     stamped: bytes,
     times_ms: tuple[int, int, int],
     load_ms: int,
+    cost: int,
     codec: int,
     compression: int,
     payload: bytes | memoryview,
 ) -> bytes:
-    """Returns the bytes of an entry that has neither tags nor cost nor version, is not encrypted and is checked by CRC-32.
+    """Returns the bytes of an entry that has no tags, is not encrypted and is checked by CRC-32.
 
     The same as :func:`pack` of such an envelope, by a shorter way.
 
@@ -150,6 +147,7 @@ def pack_plain(
         stamped: The stamps, joined.
         times_ms: When it was written, becomes stale and is gone.
         load_ms: As in the envelope.
+        cost: As in the envelope.
         codec: Id of the payload's codec; 0 if nothing was found.
         compression: Id of its compression.
         payload: The encoded value.
@@ -158,7 +156,7 @@ def pack_plain(
     body = (
         _FIELDS.pack(
             0 if codec else _NOT_FOUND, codec, compression, 0, count, 0, 0, 0, start, len(payload),
-            replication_id, key_digest, *times_ms, 0, load_ms,
+            replication_id, key_digest, *times_ms, cost, load_ms,
         )
         + stamped
     )  # fmt: skip
@@ -172,22 +170,21 @@ def header(envelope: Envelope, payload_bytes: int, *, stamps: Sequence[bytes] | 
     stamped = b"".join(stamps)
     if len(stamped) != STAMP_BYTES * len(stamps):
         raise UsageError(f"A generation stamp has {STAMP_BYTES} bytes.")
-    rest = _tags(envelope.tags) + _source_version(envelope.source_version)
+    rest = _tags(envelope.tags)
     offset = -(-(_FIXED + len(stamped) + len(rest)) // 8) * 8
     # `Struct` would cut or pad these without a word.
     if len(envelope.key_digest) != DIGEST_BYTES or len(envelope.replication_id) != STAMP_BYTES:
         raise UsageError(f"A key digest has {DIGEST_BYTES} bytes, a replication id {STAMP_BYTES}.")
     try:
         fields = _FIELDS.pack(
-            # A cost has a flag of its own: 0 is a known cost, and an unknown one is written as 0 too.
-            (_NOT_FOUND if envelope.not_found else 0) | (0 if envelope.cost is None else _HAS_COST),
+            _NOT_FOUND if envelope.not_found else 0,
             envelope.codec,
             envelope.compression,
             envelope.encryption,
             len(stamps),
             len(envelope.tags),
             envelope.key_id,
-            0 if envelope.source_version is None else len(envelope.source_version),
+            0,
             offset,
             payload_bytes,
             envelope.replication_id,
@@ -195,7 +192,7 @@ def header(envelope: Envelope, payload_bytes: int, *, stamps: Sequence[bytes] | 
             envelope.created_ms,
             envelope.fresh_until_ms,
             envelope.expires_ms,
-            envelope.cost or 0,
+            envelope.cost,
             envelope.load_ms,
         )
     except StructError as error:
@@ -215,16 +212,6 @@ def _tags(tags: tuple[tuple[str, bytes], ...]) -> bytes:
             raise UsageError(f"A tag has 1 to {MAX_TAG_BYTES} bytes of UTF-8 and a stamp of {STAMP_BYTES}: {tag!r}.")
         parts.append(bytes([len(name)]) + name + stamp)
     return b"".join(parts)
-
-
-def _source_version(version: bytes | None) -> bytes:
-    if version is None:
-        return b""
-    if not 0 < len(version) <= MAX_SOURCE_VERSION_BYTES:
-        raise UsageError(
-            f"A source version has 1 to {MAX_SOURCE_VERSION_BYTES} bytes, not {len(version)}: pass a digest of it."
-        )
-    return version
 
 
 def read_length(data: bytes) -> int | None:
@@ -273,8 +260,8 @@ def unpack(
 
 
 # All that a hit needs in one call into C. `28s` is what `_PLAIN` says it must be. Skipped (`x`) are the time of
-# writing, the cost and the last zeros. Entries with more than 16 stamps take the long way.
-_GLANCE: Final = tuple(Struct(f"<4sI28sI24s8xQQ8xI4x{count * STAMP_BYTES}s") for count in range(17))
+# writing and the last zeros. Entries with more than 16 stamps take the long way.
+_GLANCE: Final = tuple(Struct(f"<4sI28sI24s8xQQQI4x{count * STAMP_BYTES}s") for count in range(17))
 
 
 def _plain(stamps: int) -> bytes:
@@ -283,8 +270,9 @@ def _plain(stamps: int) -> bytes:
     return bytes(CHECK_BYTES - 4) + kind[:16]
 
 
-Glance: TypeAlias = tuple[int, int, int, "bytes | memoryview"]
-"""Fresh until and expires (milliseconds on the server's clock, 0 = never), milliseconds of the load, and the payload."""
+Glance: TypeAlias = tuple[int, int, int, int, "bytes | memoryview"]
+"""Fresh until and expires (milliseconds on the server's clock, 0 = never), cost and milliseconds of the load, and the
+payload."""
 
 _SMALL_BYTES: Final = 4096
 """Up to here a copy of the payload is cheaper than a view on it."""
@@ -309,7 +297,7 @@ def glance(data: bytes, witness: bytes, stamps: bytes) -> Glance | None:
     start = _FIXED + len(stamps)
     if count >= len(_GLANCE) or len(data) < start:
         return None
-    prefix, check, meta, length, found, fresh_ms, expires_ms, load_ms, stamped = _GLANCE[count].unpack_from(data)
+    prefix, check, meta, length, found, fresh_ms, expires_ms, cost, load_ms, stamped = _GLANCE[count].unpack_from(data)
     if (
         found != witness
         or stamped != stamps
@@ -322,12 +310,12 @@ def glance(data: bytes, witness: bytes, stamps: bytes) -> Glance | None:
     # Last, because it reads every byte.
     if crc32(body) != check:
         return None
-    return fresh_ms, expires_ms, load_ms, body[start - _BODY :]
+    return fresh_ms, expires_ms, cost, load_ms, body[start - _BODY :]
 
 
 def glance_all(
     entries: Sequence[bytes], witnesses: Sequence[bytes], stamps: bytes
-) -> list[tuple[int, int, int, int] | None]:
+) -> list[tuple[int, int, int, int, int] | None]:
     """Returns the same for entries that depend on the same generations, each with its own witness.
 
     Returns:
@@ -337,12 +325,12 @@ def glance_all(
     if count >= len(_GLANCE):
         return [None] * len(entries)
     start, unpack_from, plain = _FIXED + len(stamps), _GLANCE[count].unpack_from, _PLAIN[count]
-    glances: list[tuple[int, int, int, int] | None] = []
+    glances: list[tuple[int, int, int, int, int] | None] = []
     for data, witness in zip(entries, witnesses, strict=True):
         glances.append(None)
         if len(data) < start:
             continue
-        prefix, check, meta, length, found, fresh_ms, expires_ms, load_ms, stamped = unpack_from(data)
+        prefix, check, meta, length, found, fresh_ms, expires_ms, cost, load_ms, stamped = unpack_from(data)
         if (
             found == witness
             and stamped == stamps
@@ -351,7 +339,7 @@ def glance_all(
             and len(data) == start + length
             and crc32(memoryview(data)[_BODY:]) == check
         ):
-            glances[-1] = (fresh_ms, expires_ms, load_ms, start)
+            glances[-1] = (fresh_ms, expires_ms, cost, load_ms, start)
     return glances
 
 
@@ -373,12 +361,12 @@ def _require_magic(view: memoryview) -> None:
 
 def _envelope(fields: tuple[Any, ...], view: memoryview) -> Envelope:
     """Returns the envelope of an entry whose check passed: it is still taken for somebody's mistake, never trusted blindly."""
-    flags, codec, compression, encryption, stamp_count, tag_count, key_id, version_bytes, offset = fields[:9]
+    flags, codec, compression, encryption, stamp_count, tag_count, key_id, _, offset = fields[:9]
     position = _FIXED + stamp_count * STAMP_BYTES
-    if flags & ~_KNOWN_FLAGS or offset % 8 or position + tag_count * (2 + STAMP_BYTES) + version_bytes > offset:
+    if flags & ~_KNOWN_FLAGS or offset % 8 or position + tag_count * (2 + STAMP_BYTES) > offset:
         raise EntryError("The header contradicts itself.", "version")
     stamps = tuple([bytes(view[at : at + STAMP_BYTES]) for at in range(_FIXED, position, STAMP_BYTES)])
-    tags, position = _read_tags(view, position, tag_count, offset - version_bytes) if tag_count else ((), position)
+    tags = _read_tags(view, position, tag_count, offset) if tag_count else ()
     return Envelope(
         key_digest=fields[11],
         replication_id=fields[10],
@@ -386,10 +374,9 @@ def _envelope(fields: tuple[Any, ...], view: memoryview) -> Envelope:
         fresh_until_ms=fields[13],
         expires_ms=fields[14],
         load_ms=fields[16],
-        cost=fields[15] if flags & _HAS_COST else None,
+        cost=fields[15],
         stamps=stamps,
         tags=tags,
-        source_version=bytes(view[position : position + version_bytes]) if version_bytes else None,
         not_found=bool(flags & _NOT_FOUND),
         codec=codec,
         compression=compression,
@@ -398,7 +385,7 @@ def _envelope(fields: tuple[Any, ...], view: memoryview) -> Envelope:
     )
 
 
-def _read_tags(view: memoryview, position: int, count: int, end: int) -> tuple[tuple[tuple[str, bytes], ...], int]:
+def _read_tags(view: memoryview, position: int, count: int, end: int) -> tuple[tuple[str, bytes], ...]:
     tags = []
     for _ in range(count):
         # Beyond the end of the tags no length is read: `end` stands for it, which is too long.
@@ -411,4 +398,4 @@ def _read_tags(view: memoryview, position: int, count: int, end: int) -> tuple[t
             raise EntryError("A tag is not UTF-8.", "version") from error
         position = middle + STAMP_BYTES
         tags.append((name, bytes(view[middle:position])))
-    return tuple(tags), position
+    return tuple(tags)

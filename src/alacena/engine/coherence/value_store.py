@@ -42,9 +42,9 @@ _BYTES_BYTES = sys.getsizeof(b"")
 _HEADER_BYTES = 1024
 """What may lie before an array in the bytes that it was received in."""
 
-Received: TypeAlias = tuple[Found, float, bytes, int]
-"""What was found, for how many seconds after its expiry it may be served, its entry's bytes, and where in them its
-payload begins."""
+Received: TypeAlias = tuple[Found, float, float, bytes, int]
+"""The entry that was found, for how many seconds after its expiry it may be served, what it cost in dollars, its bytes,
+and where in them its payload begins."""
 _GROUND = 2
 """How many generations an entry of the whole tenant has: the tenant's and the type's, which its neighbours share."""
 
@@ -188,16 +188,16 @@ class ValueStore:
     ) -> None:
         """Puts many entries into memory that have just been received and depend on the same generations; see :meth:`keep`."""
         if policy.early_refresh_beta:
-            for found, stale_for_s, data, start in received:
+            for found, stale_for_s, usd, data, start in received:
                 self.keep(
                     found.key, found.value, memoryview(data)[start:], generations, stamps,
-                    fresh_for_s=found.fresh_for_s, stale_for_s=stale_for_s, load_s=found.load_s, policy=policy,
+                    fresh_for_s=found.fresh_for_s, stale_for_s=stale_for_s, load_s=found.load_s, usd=usd, policy=policy,
                 )  # fmt: skip
             return
         ground = self._ground(generations, stamps)
         now = self._environment.now()
         entries = []
-        for found, stale_for_s, data, start in received:
+        for found, stale_for_s, usd, data, start in received:
             key, value, thaw = found.key, found.value, None
             # An array that is a view keeps the whole entry alive: it may, if it is most of the entry.
             if getattr(value, "base", None) is data and len(data) <= 1.5 * value.nbytes + _HEADER_BYTES:
@@ -205,6 +205,8 @@ class ValueStore:
             else:
                 value, thaw = self._prepare_kept(value, memoryview(data)[start:], policy)
                 size = size_of(value)
+            if usd:
+                thaw = _Refreshed(thaw, now + found.fresh_for_s, self._environment, found.load_s)
             fresh_until = self._instant(now, found.fresh_for_s)
             entries.append(
                 MemoryEntry(
@@ -216,7 +218,7 @@ class ValueStore:
                     fresh_until,
                     fresh_until + stale_for_s if stale_for_s else fresh_until,
                     ground,
-                    self._cost(found.load_s, 0.0),
+                    self._cost(found.load_s, usd),
                 )
             )
         self.memory.put_all(entries)

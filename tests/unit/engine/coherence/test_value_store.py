@@ -148,17 +148,18 @@ def test_what_is_received_together_is_kept_as_if_it_had_come_alone(copies, envir
     for number, value in enumerate(values):
         data = b"8 bytes." + codec.encode(value)
         found = Found(keys.entry("note", f"n{number}", Scope("acme")), codec.decode(data, 8), "redis", 60.0, 0.5)
-        received.append((found, 30.0, data, 8))
+        received.append((found, 30.0, 0.25, data, 8))
         alone.keep(
             found.key, codec.decode(data, 8), data[8:], (generation,), (b"one",),
-            fresh_for_s=60.0, stale_for_s=30.0, load_s=0.5, policy=policy,
+            fresh_for_s=60.0, stale_for_s=30.0, load_s=0.5, usd=0.25, policy=policy,
         )  # fmt: skip
     copies.keep_received(received, (generation,), (b"one",), policy)
-    for found, _, data, _ in received:
+    for found, _, _, data, _ in received:
         slot, other = copies.memory.entries[found.key.ident], alone.memory.entries[found.key.ident]
         np.testing.assert_equal(copies.hand_out(slot), alone.hand_out(other))
         assert type(slot.value) is type(other.value)
         assert (slot.fresh_until, slot.dead_after, slot.cost) == (other.fresh_until, other.dead_after, other.cost)
+        assert copies.load_s(slot) == 0.5
         assert (slot.stamps, slot.wire_key, slot.size) == (
             other.stamps,
             other.wire_key,
@@ -172,7 +173,7 @@ def test_what_is_received_together_is_kept_as_if_it_had_come_alone(copies, envir
 def test_a_small_array_does_not_keep_a_large_entry_alive(copies):
     codec, key = Codec(), Keys().entry("note", "n", Scope("acme"))
     data = bytes(8_000) + codec.encode(np.arange(3.0))
-    copies.keep_received([(Found(key, codec.decode(data, 8_000), "redis", 60.0), 0.0, data, 8_000)], (), (), Policy())
+    copies.keep_received([(Found(key, codec.decode(data, 8_000), "redis", 60.0), 0.0, 0.0, data, 8_000)], (), (), Policy())
     slot = copies.memory.entries[key.ident]
     assert np.array_equal(slot.value, np.arange(3.0))
     assert slot.size < 500

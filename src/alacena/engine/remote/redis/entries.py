@@ -36,6 +36,10 @@ _AS_IT_IS = (MSGPACK, NOTHING.compression)
 
 _MOST_TYPES = 1_000
 
+_DOLLAR = 1_000_000
+"""A cost in the header is in millionths."""
+_HIGHEST_COST = 2**64 - 1
+
 _ABSENCE_S = 60.0
 """How long memory remembers that a scope has no entry of its own: a push ends it sooner."""
 
@@ -76,6 +80,7 @@ class Entries:
                 fresh_for_ms = now_ms + new_entry.fresh_for_s * 1000
                 fresh_ms, expires_ms = round(fresh_for_ms), round(fresh_for_ms + new_entry.stale_for_s * 1000)
             load_ms = min(round(new_entry.load_s * 1000), _LONGEST_LOAD_MS) if new_entry.load_s else 0
+            cost = min(round(new_entry.usd * _DOLLAR), _HIGHEST_COST) if new_entry.usd else 0
             payload: bytes | memoryview = b""
             how = _NO_VALUE
             if new_entry.value is not NOT_FOUND:
@@ -89,7 +94,7 @@ class Entries:
             if is_plain and not tags:
                 times_ms = (created_ms, fresh_ms, expires_ms)
                 # The bytes are those that the long way below would give, for a quarter of its time: most entries are plain.
-                return codec.seal_plain(history, key.digest, b"".join(own), times_ms, load_ms, *how, payload)
+                return codec.seal_plain(history, key.digest, b"".join(own), times_ms, load_ms, cost, *how, payload)
             envelope = Envelope(
                 key_digest=key.digest,
                 replication_id=history,
@@ -97,6 +102,7 @@ class Entries:
                 fresh_until_ms=fresh_ms,
                 expires_ms=expires_ms,
                 load_ms=load_ms,
+                cost=cost,
                 stamps=tuple(own),
                 tags=tuple(
                     [(key.tag_in_header(tag), nonce) for tag, (_, nonce) in zip(new_entry.tags, tags, strict=True)]
@@ -180,7 +186,7 @@ class Entries:
         # say that an entry is dead, because that one knows why.
         if glance is None:
             return self.judge_fully(node, key, data, policy, keep=keep)
-        fresh_ms, expires_ms, load_ms, payload = glance
+        fresh_ms, expires_ms, cost, load_ms, payload = glance
         fresh_for_s = math.inf
         if fresh_ms:
             now_ms = self._now() * 1000.0 + node.offset_ms
@@ -202,7 +208,7 @@ class Entries:
             nonces: Any = tuple([generation.nonce for generation in generations])
             self._values.keep(
                 key, value, payload, generations, nonces,
-                fresh_for_s=fresh_for_s, stale_for_s=stale_for_s, load_s=load_ms / 1000, policy=policy,
+                fresh_for_s=fresh_for_s, stale_for_s=stale_for_s, load_s=load_ms / 1000, usd=cost / _DOLLAR, policy=policy,
             )  # fmt: skip
             return Found(key, value, "redis", fresh_for_s, load_ms / 1000, generations, nonces)
         return Found(key, value, "redis", fresh_for_s, load_ms / 1000)
@@ -249,7 +255,7 @@ class Entries:
             if glance is None:
                 continue
             key, data = entries[index]
-            fresh_ms, expires_ms, load_ms, start = glance
+            fresh_ms, expires_ms, cost, load_ms, start = glance
             fresh_for_s = (fresh_ms - now_ms) / 1000 if fresh_ms else math.inf
             stale_for_s = (expires_ms - fresh_ms) / 1000
             if fresh_for_s + stale_for_s <= 0:
@@ -260,7 +266,7 @@ class Entries:
             except EntryError:
                 continue
             hit = found[index] = Found(key, value, "redis", fresh_for_s, load_ms / 1000)
-            received.append((hit, stale_for_s, data, start))
+            received.append((hit, stale_for_s, cost / _DOLLAR, data, start))
         if keep:
             self._values.keep_received(received, generations, nonces, policy)
         return found
@@ -297,7 +303,7 @@ class Entries:
         if keep:
             self._values.keep(
                 key, value, plain, generations, stamps,
-                fresh_for_s=fresh_for_s, stale_for_s=stale_for_s, load_s=load_s, policy=policy,
+                fresh_for_s=fresh_for_s, stale_for_s=stale_for_s, load_s=load_s, usd=envelope.cost / _DOLLAR, policy=policy,
             )  # fmt: skip
         return Found(key, value, "redis", fresh_for_s, load_s, generations, stamps)
 

@@ -26,7 +26,6 @@ from alacena.integrations.caller import Serving
 from alacena.integrations.langchain import LangChainCache
 from alacena.integrations.langgraph import NodeCache
 from alacena.integrations.lookaside import LookAside
-from alacena.integrations.open_claims import claims_of
 from tests.integrations.test_langchain import Model
 from tests.integrations.test_langgraph import Node, graph
 from tests.waiting import for_ever, until
@@ -195,35 +194,37 @@ async def test_store_that_outlives_the_task_that_missed_is_kept(cache: Cache) ->
 
 
 async def test_what_cannot_be_kept_is_waited_for_by_nobody(cache: Cache) -> None:
-    ours, done = LangChainCache(cache), asyncio.Event()
+    ours, over, done = LangChainCache(cache), asyncio.Event(), asyncio.Event()
 
     async def ask() -> None:
         with Context(tenant_id="acme"):
             assert await ours.alookup("p", "m") is None
             await ours.aupdate("p", "m", [_Foreign(text="a")])
+            over.set()
             await done.wait()
 
     first = asyncio.create_task(ask())
     async with asyncio.timeout(30):
         with Context(tenant_id="acme"):
-            await until(lambda: bool(claims_of(cache)))
+            await over.wait()
             assert await ours.alookup("p", "m") is None
         done.set()
         await first
 
 
 async def test_store_that_fails_is_waited_for_by_nobody(cache: Cache) -> None:
-    steps, done = LookAside(Access(cache), "step"), asyncio.Event()
+    steps, over, done = LookAside(Access(cache), "step"), asyncio.Event(), asyncio.Event()
 
     async def ask() -> None:
         assert await steps.look(["a"], Scope("acme")) == {}
         with pytest.raises(ValueError, match="ttl"):
             await asyncio.create_task(steps.store("a", "A", Scope("acme"), ttl=0))
+        over.set()
         await done.wait()
 
     first = asyncio.create_task(ask())
     async with asyncio.timeout(30):
-        await until(lambda: bool(claims_of(cache)))
+        await over.wait()
         assert await steps.look(["a"], Scope("acme")) == {}
         done.set()
         await first
@@ -301,15 +302,16 @@ async def _text(stream: Any) -> str:
     return "".join([chunk.content async for chunk in stream])
 
 
-def test_bridge_does_not_wait_for_what_nobody_will_store() -> None:
+def test_bridge_does_not_wait_for_what_nobody_will_store(caplog: pytest.LogCaptureFixture) -> None:
     """The code of a script ends when the script does: what it claimed would be waited for, as a load is."""
     cache = Cache(Settings())
     with Bridge(cache) as bridge, Context(tenant_id="acme"):
         assert LangChainCache(bridge).lookup("p", "m") is None
-        (claim,) = claims_of(cache)
-        assert claim.is_open
+        claims = cache._parts.flights.claims
+        assert len(claims) == 1
         bridge.stop()
-        assert not claim.is_open
+        assert not claims
+        assert not caplog.records
 
 
 @pytest.mark.parametrize("block", [Context(tenant_id="acme"), Serving({"tenant_id": "acme"})], ids=["block", "job"])

@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Any, Self, TypeAlias, TypeVar
 
 from alacena.common import runtime
 from alacena.engine import Cache, CacheClosedError, UsageError, WrongLoopError
-from alacena.integrations.open_claims import close_claims
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Coroutine
@@ -225,7 +224,6 @@ class Bridge:
             ready.set_result(None)
             await self._ended.wait()
         finally:
-            await close_claims(cache)
             await (runtime.close() if self._given is None else cache.close())
 
 

@@ -14,7 +14,6 @@ from weakref import WeakKeyDictionary, WeakSet, WeakValueDictionary, finalize
 from alacena.common.context import get_current_tenant_id
 from alacena.common.context.block import ON_LEAVE
 from alacena.engine import UNSET, Cache, Claim, LoadTimeoutError, Reading, Scope, TtlOrUnset
-from alacena.integrations.open_claims import note_claim
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Iterable, Iterator, Mapping, Sequence
@@ -36,7 +35,7 @@ class _Miss:
     has no task, and the context of its thread stays: there it is closed when the block of the tenant is left.
     """
 
-    def __init__(self, given: Claim | Reading, cache: Cache) -> None:
+    def __init__(self, given: Claim | Reading) -> None:
         self.claim: Claim | None = None
         self.reading: Reading | None = None
         self.is_taken = False  # for a store: the end of the task that missed no longer ends it
@@ -45,7 +44,6 @@ class _Miss:
             self.reading = given
             return
         self.claim = given
-        note_claim(cache, given)
         self._give_up = finalize(self, _close_behind, asyncio.get_running_loop(), given)
         # When the interpreter ends, no loop is left on which a claim could be closed.
         self._give_up.atexit = False
@@ -268,7 +266,7 @@ class LookAside:
             except LoadTimeoutError:  # the tenant's limit of loads has no place
                 break
             if not claim.found:
-                misses[one] = _Miss(claim, cache)
+                misses[one] = _Miss(claim)
             elif claim.value is not None:
                 found[one] = claim.value
         await self._read(cache, set(ids) - set(found) - set(misses), scope, misses, documents)
@@ -287,7 +285,7 @@ class LookAside:
     ) -> None:
         if ids:
             async with cache.reading(scope, document_ids=documents, data_types=(self._data_type,)) as reading:
-                misses.update({one: _Miss(reading, cache) for one in ids})
+                misses.update({one: _Miss(reading) for one in ids})
 
     async def _store(
         self,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from datetime import UTC, date, datetime
 from decimal import Decimal
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -13,6 +14,7 @@ from openai.types import CompletionUsage
 from openai.types.create_embedding_response import Usage as EmbeddingUsage
 from openai.types.responses import ResponseUsage
 
+from alacena.common.usage import read_parts
 from alacena.integrations.prices import GenaiPrices, ModelPrice, PriceTable, known_prices
 from alacena.integrations.usage import TokenCounts, read_usage
 from tests.integrations import provider as says
@@ -20,6 +22,15 @@ from tests.integrations import provider as says
 CHAT = says.chat()["usage"]
 RESPONSE = says.response_object()["usage"]
 MESSAGE = says.message()["usage"]
+GEMINI = {
+    "prompt_token_count": 10,
+    "tool_use_prompt_token_count": 5,
+    "cached_content_token_count": 2,
+    "candidates_token_count": 4,
+    "thoughts_token_count": 3,
+    "total_token_count": 22,
+}
+"""The fields of google-genai: the prompts of tools are counted beside the prompt, thoughts beside the candidates."""
 READ = {
     "chat": (
         CHAT,
@@ -61,6 +72,70 @@ def test_usage_reads_alike_as_a_mapping_and_as_the_clients_object(kind: str) -> 
     assert counts.total == total
 
 
+@pytest.mark.parametrize(
+    ("usage", "counts"),
+    [
+        (
+            GEMINI,
+            TokenCounts(input_tokens=13, cache_read_tokens=2, output_tokens=7, reasoning_tokens=3),
+        ),
+        (
+            SimpleNamespace(**dict.fromkeys(GEMINI) | {"prompt_token_count": 8, "response_token_count": 2}),
+            TokenCounts(input_tokens=8, output_tokens=2),
+        ),
+        (
+            {"promptTokenCount": 10, "cachedContentTokenCount": 2, "candidatesTokenCount": 4, "thoughtsTokenCount": 3},
+            TokenCounts(input_tokens=8, cache_read_tokens=2, output_tokens=7, reasoning_tokens=3),
+        ),
+        (
+            {
+                "inputTokens": 10,
+                "outputTokens": 5,
+                "totalTokens": 22,
+                "cacheReadInputTokens": 4,
+                "cacheWriteInputTokens": 3,
+            },
+            TokenCounts(input_tokens=10, cache_read_tokens=4, cache_write_tokens=3, output_tokens=5),
+        ),
+        (
+            {
+                "input_tokens": 20,
+                "output_tokens": 5,
+                "total_tokens": 25,
+                "input_token_details": {
+                    "cache_read": 4,
+                    "cache_creation": 0,
+                    "ephemeral_5m_input_tokens": 6,
+                    "ephemeral_1h_input_tokens": 3,
+                },
+                "output_token_details": {"reasoning": 2},
+            },
+            TokenCounts(
+                input_tokens=7,
+                cache_read_tokens=4,
+                cache_write_tokens=9,
+                long_cache_write_tokens=3,
+                output_tokens=5,
+                reasoning_tokens=2,
+            ),
+        ),
+        (
+            {
+                "prompt_tokens": 20,
+                "completion_tokens": 5,
+                "cache_read_input_tokens": 4,
+                "cache_creation_input_tokens": 3,
+            },
+            TokenCounts(input_tokens=13, cache_read_tokens=4, cache_write_tokens=3, output_tokens=5),
+        ),
+    ],
+    ids=["Gemini", "Gemini live", "Gemini as JSON", "Bedrock", "LangChain", "LiteLLM"],
+)
+def test_usage_of_others_reads_into_the_same_form(usage: Any, counts: TokenCounts) -> None:
+    assert read_usage(usage) == counts
+    assert read_parts(usage) == counts.parts
+
+
 def test_thinking_is_a_part_of_the_output() -> None:
     read = read_usage({"input_tokens": 1, "output_tokens": 9, "output_tokens_details": {"thinking_tokens": 4}})
 
@@ -74,7 +149,7 @@ def test_parts_never_exceed_the_whole() -> None:
     assert read == TokenCounts(cache_read_tokens=8, cache_write_tokens=2, output_tokens=1)
 
 
-@pytest.mark.parametrize("usage", [None, {}, {"tokens": 3}, object(), "usage"])
+@pytest.mark.parametrize("usage", [None, {}, {"tokens": 3}, {"prompt_tokens": "many"}, object(), "usage"])
 def test_what_is_no_usage_is_none(usage: object) -> None:
     assert read_usage(usage) is None
 

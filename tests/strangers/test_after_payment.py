@@ -524,15 +524,25 @@ USAGES: dict[str, tuple[Any, dict[str, int], int]] = {
     "Gemini": (
         SimpleNamespace(
             prompt_token_count=10,
+            tool_use_prompt_token_count=5,
             candidates_token_count=4,
             thoughts_token_count=3,
             cached_content_token_count=2,
-            total_token_count=17,
+            total_token_count=22,
         ),
-        {"input": 10, "output": 7, "cached": 2, "reasoning": 3},
-        17,
+        {"input": 15, "output": 7, "cached": 2, "reasoning": 3},
+        22,
     ),
-    "Bedrock": ({"inputTokens": 10, "outputTokens": 5, "totalTokens": 15}, {"input": 10, "output": 5}, 15),
+    "Bedrock": (
+        {"inputTokens": 10, "outputTokens": 5, "totalTokens": 18, "cacheReadInputTokens": 3},
+        {"input": 13, "output": 5, "cached": 3},
+        18,
+    ),
+    "LiteLLM": (
+        {"prompt_tokens": 10, "completion_tokens": 5, "cache_read_input_tokens": 3},
+        {"input": 10, "output": 5, "cached": 3},
+        15,
+    ),
     "LangChain": (
         {"input_tokens": 10, "output_tokens": 5, "input_token_details": {"cache_read": 3}},
         {"input": 10, "output": 5, "cached": 3},

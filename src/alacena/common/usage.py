@@ -1,72 +1,195 @@
-"""Usage reported by providers, as parts that the ledger totals."""
+"""Usage as providers report it, read into one normal form.
+
+OpenAI counts what its prompt cache read or wrote within the input, Anthropic and Bedrock beside it. Gemini counts thoughts
+beside the output, and the prompts of tools beside the input. A program that adds the fields up without knowing which is
+which counts tokens twice, or not at all.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Final
+from dataclasses import dataclass
+from typing import Any, Final, TypeAlias
 
-_NAMES: Final = {
-    "input": ("input", "prompt_tokens", "input_tokens", "prompt_token_count", "inputTokens"),
-    "output": ("output", "completion_tokens", "output_tokens", "candidates_token_count", "outputTokens"),
-}
-_CACHED: Final = (
-    ("prompt_tokens_details", "cached_tokens"),
-    ("input_tokens_details", "cached_tokens"),
-    ("input_token_details", "cache_read"),
-    ("", "cached_content_token_count"),
-)
-_REASONING: Final = (
-    ("completion_tokens_details", "reasoning_tokens"),
-    ("output_tokens_details", "reasoning_tokens"),
-    ("output_token_details", "reasoning"),
-    ("", "thoughts_token_count"),
-)
-_THOUGHTS: Final = "thoughts_token_count"
-_READ: Final = "cache_read_input_tokens"
-_WRITTEN: Final = "cache_creation_input_tokens"
+_Path: TypeAlias = "tuple[str, ...]"
+
+_CHAT: Final = ("prompt_tokens", "completion_tokens")
+_TOKENS: Final = ("input_tokens", "output_tokens")
+_BEDROCK: Final = ("inputTokens", "outputTokens")
+_GEMINI: Final = (
+    "prompt_token_count", "tool_use_prompt_token_count", "cached_content_token_count",
+    "candidates_token_count", "response_token_count", "thoughts_token_count",
+)  # fmt: skip
+_GEMINI_JSON: Final = (
+    "promptTokenCount", "toolUsePromptTokenCount", "cachedContentTokenCount",
+    "candidatesTokenCount", "responseTokenCount", "thoughtsTokenCount",
+)  # fmt: skip
 
 
-def parts_of(usage: Any) -> dict[str, Any] | None:
-    """Returns the parts of a provider's usage object, or the parts themselves if they are given as such.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TokenCounts:
+    """Tokens of one call. The four main fields add up to what the provider charges for; the other two are parts of them.
 
-    Anthropic counts what it read from its cache, or wrote to it, beside the input, and Gemini its thoughts beside the
-    output; here they are of the input and the output, as with OpenAI, so that both together are the whole call.
+    Attributes:
+        input_tokens: Tokens of the input that the provider's prompt cache neither read nor wrote.
+        cache_read_tokens: Tokens of the input that its prompt cache read.
+        cache_write_tokens: Tokens of the input that it wrote into its prompt cache.
+        long_cache_write_tokens: Those of ``cache_write_tokens`` that it keeps for longer (an hour, twelve hours).
+        output_tokens: Tokens of the output, reasoning included.
+        reasoning_tokens: Those of ``output_tokens`` that were reasoning.
+    """
+
+    input_tokens: int = 0
+    cache_read_tokens: int = 0
+    cache_write_tokens: int = 0
+    long_cache_write_tokens: int = 0
+    output_tokens: int = 0
+    reasoning_tokens: int = 0
+
+    @property
+    def whole_input(self) -> int:
+        """The whole input, from whatever cache it came."""
+        return self.input_tokens + self.cache_read_tokens + self.cache_write_tokens
+
+    @property
+    def parts(self) -> dict[str, int]:
+        """The tokens by what they were, as the ledger names it."""
+        parts = {
+            "input": self.whole_input,
+            "output": self.output_tokens,
+            "cached": self.cache_read_tokens,
+            "cache_write": self.cache_write_tokens,
+            "reasoning": self.reasoning_tokens,
+        }
+        return {name: tokens for name, tokens in parts.items() if tokens}
+
+    @property
+    def total(self) -> int:
+        """Input and output together."""
+        return self.whole_input + self.output_tokens
+
+
+def read_usage(usage: Any) -> TokenCounts | None:
+    """Returns the tokens of a provider's usage: a mapping, or an object of its client.
+
+    It knows OpenAI's chat completions, responses and embeddings, Anthropic's messages, Gemini's ``usage_metadata``,
+    Bedrock's Converse, LangChain's ``usage_metadata`` and LiteLLM's usage.
+
+    Returns:
+        ``None`` if it is none of these.
+    """
+    if _says(usage, _CHAT):
+        return _read_whole(usage, *_CHAT)
+    for names in (_GEMINI, _GEMINI_JSON):
+        if _says(usage, names):
+            return _read_gemini(usage, names)
+    if _says(usage, _BEDROCK):
+        return _read_apart(usage, *_BEDROCK, read="cacheReadInputTokens", written="cacheWriteInputTokens")
+    if not _says(usage, _TOKENS):
+        return None
+    # All three say input_tokens. OpenAI's responses and LangChain say the total or the details too, Anthropic's neither.
+    if any(_field(usage, name) is not None for name in ("total_tokens", "input_tokens_details", "input_token_details")):
+        return _read_whole(usage, *_TOKENS)
+    return _read_apart(usage, *_TOKENS, read="cache_read_input_tokens", written="cache_creation_input_tokens")
+
+
+def read_parts(usage: Any) -> dict[str, Any] | None:
+    """Returns the ledger's parts of a provider's usage, or the parts themselves if they are given as such.
 
     Raises:
         ValueError: It is no usage that is known.
     """
     if usage is None:
         return None
-    # The first name of each row is the ledger's own: a dict with no other name of these is parts already, and is kept.
-    known = [name for names in _NAMES.values() for name in names[1:]]
-    if isinstance(usage, Mapping) and not any(name in usage for name in known):
+    counts = read_usage(usage)
+    if counts is not None:
+        return counts.parts
+    # A dict in none of the providers' words is parts already: the ledger says which of them mean nothing.
+    foreign = (*_CHAT, *_TOKENS, *_BEDROCK, *_GEMINI, *_GEMINI_JSON)
+    if isinstance(usage, Mapping) and not any(name in usage for name in foreign):
         return dict(usage)
-    if not any(_of(usage, name) is not None for name in known):
-        msg = (
-            f"parts is a {type(usage).__name__} that names no tokens: pass the usage object of the provider's answer, or "
-            'a dict such as {"input": 10, "output": 5}'
-        )
-        raise ValueError(msg)
-    parts: dict[str, Any] = {}
-    for part, names in _NAMES.items():
-        parts[part] = next((found for name in names if (found := _of(usage, name)) is not None), 0)
-    parts["cached"] = _first(usage, _CACHED)
-    parts["reasoning"] = _first(usage, _REASONING)
-    if thoughts := _of(usage, _THOUGHTS):
-        parts["output"] += thoughts
-    read, written = _of(usage, _READ) or 0, _of(usage, _WRITTEN) or 0
-    if read or written:
-        parts["input"] += read + written
-        parts["cached"], parts["cache_write"] = read, written
-    return parts
+    raise ValueError(
+        f"parts is a {type(usage).__name__} that names no tokens: pass the usage object of the provider's answer, or "
+        'a dict such as {"input": 10, "output": 5}'
+    )
 
 
-def _first(usage: Any, places: tuple[tuple[str, str], ...]) -> Any:
-    for holder, name in places:
-        if found := _of(_of(usage, holder) if holder else usage, name):
-            return found
-    return 0
+def _read_whole(usage: Any, whole: str, output: str) -> TokenCounts:
+    """Reads the form in which the input includes what the prompt cache read and wrote: its parts never exceed the whole."""
+    of_input, of_output, langchains = f"{whole}_details", f"{output}_details", "input_token_details"
+    short, long = (_count(usage, langchains, f"ephemeral_{life}_input_tokens") for life in ("5m", "1h"))
+    written = _first(
+        usage, (of_input, "cache_write_tokens"), (langchains, "cache_creation"), ("cache_creation_input_tokens",)
+    )
+    return _within(
+        _count(usage, whole),
+        _first(usage, (of_input, "cached_tokens"), (langchains, "cache_read"), ("cache_read_input_tokens",)),
+        # LangChain sets the sum to 0 if it says by their lives what was written.
+        written or short + long,
+        long or _count(usage, of_input, "cache_write_tokens_details", "ttl_12h_tokens"),
+        _count(usage, output),
+        _first(usage, (of_output, "reasoning_tokens"), ("output_token_details", "reasoning")),
+    )
 
 
-def _of(usage: Any, name: str) -> Any:
-    return usage.get(name) if isinstance(usage, Mapping) else getattr(usage, name, None)
+def _read_gemini(usage: Any, names: tuple[str, ...]) -> TokenCounts:
+    """Reads Gemini's form: the cached content is a part of the prompt; tools and thoughts are counted apart."""
+    prompt, tools, cached, candidates, response, thoughts = names
+    reasoning = _count(usage, thoughts)
+    return _within(
+        _count(usage, prompt) + _count(usage, tools),
+        _count(usage, cached),
+        0,
+        0,
+        # The Live API says `response` for what the others call `candidates`.
+        _first(usage, (candidates,), (response,)) + reasoning,
+        reasoning,
+    )
+
+
+def _within(whole: int, read: int, written: int, kept_long: int, output: int, reasoning: int) -> TokenCounts:
+    read = min(read, whole)
+    written = min(written, whole - read)
+    return TokenCounts(
+        input_tokens=whole - read - written,
+        cache_read_tokens=read,
+        cache_write_tokens=written,
+        long_cache_write_tokens=min(kept_long, written),
+        output_tokens=output,
+        reasoning_tokens=reasoning,
+    )
+
+
+def _read_apart(usage: Any, given: str, output: str, *, read: str, written: str) -> TokenCounts:
+    """Reads the form in which what the prompt cache read and wrote is counted beside the input."""
+    return TokenCounts(
+        input_tokens=_count(usage, given),
+        cache_read_tokens=_count(usage, read),
+        cache_write_tokens=_count(usage, written),
+        long_cache_write_tokens=_count(usage, "cache_creation", "ephemeral_1h_input_tokens"),
+        output_tokens=_count(usage, output),
+        reasoning_tokens=_count(usage, "output_tokens_details", "thinking_tokens"),
+    )
+
+
+def _says(usage: Any, names: tuple[str, ...]) -> bool:
+    """Returns whether one of the fields is a number: a usage with anything else in it is none, and not one of 0 tokens."""
+    return any(_is_count(_field(usage, name)) for name in names)
+
+
+def _first(usage: Any, *paths: _Path) -> int:
+    return next((tokens for path in paths if (tokens := _count(usage, *path))), 0)
+
+
+def _count(usage: Any, *path: str) -> int:
+    for name in path:
+        usage = _field(usage, name)
+    return int(usage) if _is_count(usage) and usage > 0 else 0
+
+
+def _is_count(number: Any) -> bool:
+    return isinstance(number, int) and not isinstance(number, bool)
+
+
+def _field(holder: Any, name: str) -> Any:
+    return holder.get(name) if isinstance(holder, Mapping) else getattr(holder, name, None)

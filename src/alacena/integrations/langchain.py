@@ -343,17 +343,7 @@ class LedgerCallback(AsyncCallbackHandler):
         if not usage:
             return
         model = message.response_metadata.get("model_name") or message.response_metadata.get("model") or "unknown"
-        read, written = usage.get("input_token_details") or {}, usage.get("output_token_details") or {}
-        counts = read_usage(
-            {
-                **usage,
-                "input_tokens_details": {
-                    "cached_tokens": read.get("cache_read"),
-                    "cache_write_tokens": read.get("cache_creation"),
-                },
-                "output_tokens_details": {"reasoning_tokens": written.get("reasoning")},
-            }
-        )
+        counts = read_usage(usage)
         await self._access.call(
             lambda cache: cache.ledger.record(
                 tenant_id,

@@ -48,7 +48,9 @@ async def test_a_tenant_of_twice_the_weight_is_sure_of_twice_the_bytes(open_cach
 
 @pytest.mark.parametrize("many", [False, True])
 @pytest.mark.parametrize("document_ids", [(), ("d1",)])
-async def test_what_a_load_cost_is_known_to_the_process_that_did_not_pay_it(open_cache, url, document_ids, many) -> None:
+async def test_what_a_load_cost_is_known_to_the_process_that_did_not_pay_it(
+    open_cache, url, document_ids, many
+) -> None:
     """A process that reads an answer from the server keeps it as long as the one that paid for it would."""
     payer, reader = await open_cache(), await open_cache()
     if url is None:

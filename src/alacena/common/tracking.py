@@ -224,7 +224,7 @@ async def track_query(
     if missing is not None:
         if not in_source():
             raise ValueError(
-                f"{missing} must be an integer, not {given[missing]!r:.80}: pass what the provider reported"
+                f"{missing} must be an integer, not {given[missing]!r:.80}: pass the number that the provider reported"
             )
         # The answer is paid for, and is not lost for a figure that its provider left out.
         given[missing] = 0

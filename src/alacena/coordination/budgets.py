@@ -152,7 +152,7 @@ class Reservation:
         """
         words: list[Argument] = [self.id, milliseconds(ttl_s, "ttl_s"), self._keep_ms]
         if not await self._port.run(EXTEND, self._keys, words):
-            raise NotOwnerError(f"reservation {self.id} ran out or was settled")
+            raise NotOwnerError(f"reservation {self.id} ran out or was settled: reserve again")
 
     async def _settle(self, spent: int) -> list[int]:
         words: list[Argument] = [self.id, spent, _REMEMBER_MS, self._keep_ms]
@@ -232,7 +232,9 @@ class Budget:
             raise
         if fits == _NO_ROOM:
             wait_s = None if wait_ms < 0 else wait_ms / 1000
-            raise LimitExceededError(f"{amount} does not fit: {max(remaining, 0)} of {self._limit} left", wait_s)
+            remedy = "reserve less" if wait_s is None else f"reserve less, or wait {wait_s:g} s"
+            left = f"{max(remaining, 0)} of {self._limit} left"
+            raise LimitExceededError(f"{amount} does not fit, {left}: {remedy}", wait_s)
         held.remaining = remaining
         return held
 

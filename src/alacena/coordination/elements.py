@@ -117,7 +117,7 @@ def _decode(raw: bytes) -> Any:
     try:
         return msgspec.msgpack.decode(raw)
     except msgspec.DecodeError as error:
-        raise DecodeError(f"not an element of ours: {error}") from error
+        raise DecodeError(f"these bytes are no element that was written here: {error}") from error
 
 
 MSGPACK: Final = Elements(_encode, _decode, _encode)

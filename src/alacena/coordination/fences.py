@@ -55,7 +55,7 @@ async def check_fence(connection: SqlConnection, tenant_id: str, resource: str, 
         NotOwnerError: A higher fence was seen: roll back.
     """
     if await connection.fetchval(FENCE_SQL, tenant_id, resource, fence) is None:
-        raise NotOwnerError(f"fence {fence} of {resource!r} is behind: a later owner has written")
+        raise NotOwnerError(f"fence {fence} of {resource!r} is behind: a later owner has written, so roll back")
 
 
 def fenced_update_sql(table: str, columns: Sequence[str], key: str = "id", fence: str = "fence") -> str:
@@ -69,7 +69,7 @@ def fenced_update_sql(table: str, columns: Sequence[str], key: str = "id", fence
     # A name cannot be a parameter of a statement: it is checked before it becomes a part of the text.
     for name in (table, *columns, key, fence):
         if not _NAME(name):
-            raise UsageError(f"{name!r} is not a plain SQL name")
+            raise UsageError(f"{name!r} is not a plain SQL name: write a letter or _, then letters, digits and _")
     sets = "".join(f"{column} = ${place}, " for place, column in enumerate(columns, 1))
     at = len(columns) + 1
     return f"UPDATE {table} SET {sets}{fence} = ${at} WHERE {key} = ${at + 1} AND {fence} <= ${at}"  # noqa: S608 - checked

@@ -99,7 +99,9 @@ class Item:
             raise self._not_owner()
 
     def _not_owner(self) -> NotOwnerError:
-        return NotOwnerError(f"item {self.id!r}, attempt {self.attempt}: its lease has ended")
+        return NotOwnerError(
+            f"item {self.id!r}, attempt {self.attempt}: its lease has ended: another worker has the item, or will have it"
+        )
 
     def __repr__(self) -> str:
         return f"Item(id={self.id!r}, attempt={self.attempt}, tenant_id={self.tenant_id!r})"

@@ -43,7 +43,8 @@ class Decision:
             LimitExceededError: It was not allowed.
         """
         if not self.allowed:
-            raise LimitExceededError(f"the limit is used up; {self.remaining} left", self.retry_after_s)
+            remedy = "ask for less" if self.retry_after_s is None else f"wait {self.retry_after_s:g} s"
+            raise LimitExceededError(f"the limit is used up, {self.remaining} left: {remedy}", self.retry_after_s)
         return self
 
 

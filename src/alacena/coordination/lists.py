@@ -56,14 +56,14 @@ class Lists(PerTenant):
         try:
             return self._port.elements.of(tenant_id, key).decode(element)
         except DecodeError as error:
-            words = f"the first element of list {name!r} cannot be read: {error}; "
+            words = f"the first element of list {name!r} cannot be read: {error}"
             try:
                 # Finished even if the caller is cancelled: at this moment the element is in this process alone.
                 await self._port._background.finish(self._port.call("LPUSH", key, element))
             except BackendError:
-                words += "it could not be put back, and is the error's raw"
+                words += "; it could not be put back, and is the error's raw"
             else:
-                words += "it is first again: register its class, or take it off with lpop(..., raw=True)"
+                words += "; it is first again: register its class, or take it off with lpop(..., raw=True)"
             raise DecodeError(words, raw=element) from error
 
     async def lrange(self, name: str, start: int = 0, end: int = -1, *, tenant_id: str | None = None) -> list[Any]:

@@ -113,7 +113,7 @@ class Lock:
             LockLostError: The lease is over.
         """
         if self.remaining_s <= 0:
-            raise LockLostError(f"lock {self.name!r} (fence {self.fence}) is lost")
+            raise LockLostError(f"lock {self.name!r} (fence {self.fence}) is lost: stop its work, and acquire it again")
 
     async def release(self) -> bool:
         """Gives the lock back, if it is still this owner's, and wakes the next in line.

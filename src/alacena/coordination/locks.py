@@ -113,7 +113,7 @@ class Locks(PerTenant):
             # Only a claim that stood in line has a place to leave.
             if wait_s != 0:
                 self._background.start(claim.withdraw())
-            raise LockTimeoutError(f"lock {name!r} of tenant {tenant_id!r} was not had within {wait_s} s{hint}")
+            raise LockTimeoutError(f"lock {name!r} of tenant {tenant_id!r} was not free within {wait_s} s{hint}")
         fence, sent = granted
         grant = Grant(name=name, keys=claim.keys, token=claim.token, fence=fence, ttl_ms=claim.ttl_ms, sent=sent)
         lock = Lock(self._port, self._background, grant)
@@ -133,8 +133,10 @@ class Locks(PerTenant):
                 hint = "this task holds it already, and locks are not re-entrant"
                 # Any other wait can end: at its deadline, or because another task releases a lock that has no block.
                 if lock.is_block and is_patient:
-                    raise UsageError(f"lock {name!r} of tenant {tenant_id!r}: {hint}: pass on what its block gave")
-                _log.warning("lock %r of tenant %r: %s: it waits for whoever releases it", name, tenant_id, hint)
+                    raise UsageError(
+                        f"lock {name!r} of tenant {tenant_id!r}: {hint}: pass on the lock that its block gave"
+                    )
+                _log.warning("lock %r of tenant %r: %s: it waits until another task releases it", name, tenant_id, hint)
                 return f": {hint}"
         return ""
 
@@ -323,7 +325,9 @@ class LockBlock:
         self._lock.on_lost = None
         if not self._interrupted:
             if not await self._release_or_prove(self._lock) and error is None:
-                raise LockLostError(f"lock {self._lock.name!r} (fence {self._lock.fence}) had ended before its block")
+                raise LockLostError(
+                    f"lock {self._lock.name!r} (fence {self._lock.fence}) had ended before its block: give it a longer ttl_s"
+                )
             return
         # Our own request is taken back. If one is left that came since the block began, somebody else cancelled the
         # task: that goes on as a cancellation, and does not become a LockLostError.

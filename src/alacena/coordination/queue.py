@@ -136,7 +136,7 @@ class Queue:
         payloads = [self._elements.encode(value) for value in values]
         names = [f"~{self._port.token()}" for _ in payloads] if ids is None else [item_id(name) for name in ids]
         if len(names) != len(payloads):
-            raise ValueError(f"{len(payloads)} values, but {len(names)} ids")
+            raise ValueError(f"ids names {len(names)} items and there are {len(payloads)} values: give one id for each")
         # With the token a page that is sent again is answered as at first; without, its own items would be known.
         head: list[Argument] = [self._channel, int(if_dead == "revive"), self._port.token()[:16]]
         due = due_word(delay_s, at)

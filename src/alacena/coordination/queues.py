@@ -64,7 +64,7 @@ class Queues(PerTenant):
             return SomeTenants(self._port, queues)
         ready_tenants = self._ready_tenants(name)
         if ready_tenants is None:
-            raise ValueError("Queues(fair=False) keeps no ready_tenants of tenants: give tenant_ids")
+            raise ValueError("Queues(fair=False) keeps no index of tenants with work: give tenant_ids")
         return AllTenants(
             self._port, ready_tenants, lambda tenant: self(name, tenant_id=tenant, max_attempts=max_attempts)
         )

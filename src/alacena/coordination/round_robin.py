@@ -114,7 +114,7 @@ class SomeTenants:
 
     def __init__(self, port: CoordinationContext, queues: Sequence[Queue]) -> None:
         if not queues:
-            raise ValueError("give at least one tenant")
+            raise ValueError("tenant_ids is empty: give at least one tenant")
         self._port = port
         self._queues = list(queues)
         self._at = 0

@@ -340,4 +340,4 @@ def _make_gone_error() -> UsageError:
 
 
 def _make_stopped_error() -> CacheClosedError:
-    return CacheClosedError("the bridge was stopped while this waited for it")
+    return CacheClosedError("the bridge was stopped while this call waited for it: call start() again")

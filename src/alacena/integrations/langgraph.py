@@ -100,7 +100,7 @@ class NodeCache(BaseCache[ValueT]):
         super().__init__(serde=serde)
         if not isinstance(graph, str) or not graph.strip():
             raise UsageError(
-                'NodeCache("support-agent"): name the graph, as LangGraph does not, and two graphs would share their nodes'
+                'graph is blank: name it, as in NodeCache("support-agent"), or two graphs would share their nodes'
             )
         self._graph = graph
         self._data_type = data_type

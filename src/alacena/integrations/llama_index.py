@@ -161,7 +161,9 @@ class _NodeBatch:
             return {name: self._written(name, made) for name in names}
         ids = [self._shown_by_name[name].node_id for name in names]
         if [node.node_id for node in made] != ids:
-            raise UsageError(f"the transformation was given {len(ids)} nodes and did not return these, in their order")
+            raise UsageError(
+                f"the transformation was given {len(ids)} nodes and did not return these in their order: keep it out of the cache"
+            )
         return {name: self._written(name, [node]) for name, node in zip(names, made, strict=True)}
 
     def _written(self, name: str, made: Sequence[BaseNode]) -> str:

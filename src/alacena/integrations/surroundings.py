@@ -54,5 +54,5 @@ def _describe(value: Any) -> Any:
     if callable(dump := getattr(value, "model_dump", None)):
         return [_describe(type(value)), dump(mode="json")]
     raise InvalidKeyError(
-        f"a {type(value).__name__} cannot be part of what names an entry: nothing tells it from others of its kind"
+        f"a {type(value).__name__} cannot be part of a key, as nothing tells it from others of its kind: pass text or numbers"
     )

@@ -151,7 +151,7 @@ def whole(amount: Any, name: str) -> int:
     """
     if amount is None:
         raise ValueError(
-            f"{name} must be an integer, not None: the provider gave no usage. Ask it for it (OpenAI's streams: "
+            f"{name} must be an integer, not None: the provider gave no usage. Ask it for usage (OpenAI's streams: "
             'stream_options={"include_usage": True}), or pass an estimate'
         )
     # index() takes True as 1: a truth value is left for exact(), which refuses it.
@@ -232,7 +232,7 @@ def unpack_usage(record: bytes) -> Usage:
     try:
         return msgspec.json.decode(record, type=Usage)
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        raise DecodeError(f"not a record of usage: {error}") from error
+        raise DecodeError(f"these bytes are no record of usage: {error}") from error
 
 
 def check_usage(usage: Usage) -> Usage:

@@ -171,5 +171,5 @@ def _asyncpg() -> Any:
     try:
         import asyncpg
     except ImportError as error:
-        raise UsageError("the Postgres authority needs asyncpg: install alacena[postgres]") from error
+        raise UsageError("the Postgres authority needs asyncpg: pip install 'alacena[postgres]'") from error
     return asyncpg

@@ -246,7 +246,7 @@ async def test_bad_input_is_refused_before_anything_is_sent(queue: Queue, store:
     for max_items in (0, 1001):
         with pytest.raises(ValueError, match="max_items"):
             await queue.reserve(max_items)
-    with pytest.raises(ValueError, match="2 values, but 1 ids"):
+    with pytest.raises(ValueError, match="ids names 1 items and there are 2 values"):
         await queue.push_many([1, 2], ids=["a"])
     assert store.sent == []
 

@@ -148,8 +148,8 @@ class CallShape:
             return _tell_object(instance)
         except EncodeError as error:
             message = (
-                f"{self.name}: two objects of {kind.__qualname__} must not answer for each other, and what this one "
-                f"consists of cannot be part of a key ({error}): give the class a {_REMEDY} that tells its objects "
+                f"{self.name}: two objects of {kind.__qualname__} must not answer for each other, and the fields "
+                f"of this one cannot be part of a key ({error}): give the class a {_REMEDY} that tells its objects "
                 f"apart, or name {'self' if instance is self._bound_to else self.first!r} in ignore= if all of them give the "
                 "same results"
             )
@@ -303,7 +303,7 @@ def _check(function: Any) -> None:
     name = getattr(target, "__qualname__", repr(target))
     if inspect.isasyncgenfunction(target) or inspect.isgeneratorfunction(target):
         raise TypeError(
-            f"{name} is a generator, and what it yields can be read once: cache an async function that returns the "
+            f"{name} is a generator, and its items can be read only once: cache an async function that returns the "
             "whole list, and let the generator yield from that"
         )
     if not inspect.iscoroutinefunction(target):

@@ -45,7 +45,7 @@ def _stable(value: Any) -> Any:
     # With the name of the type: str() of a date and a text can be equal.
     if isinstance(value, date | time | timedelta | Decimal | UUID):
         return {type(value).__name__: str(value)}
-    msg = f"cannot hash a {type(value).__name__}: pass text, or what identifies it as text, numbers, lists and dicts"
+    msg = f"cannot hash a {type(value).__name__}: pass text, or its identity as text, numbers, lists and dicts"
     raise TypeError(msg)
 
 

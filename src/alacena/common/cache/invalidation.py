@@ -110,7 +110,7 @@ async def invalidate_document_update(
     document_id = _first_named(document_id, known.get("document_id"))
     collection_id = _first_named(collection_id, known.get("collection_id"))
     if document_id is None and collection_id is None:
-        msg = "name what was updated: document_id=..., collection_id=..., or metadata= with one of them"
+        msg = "nothing names the document: pass document_id=..., collection_id=..., or metadata= with one of them"
         raise ValueError(msg)
     work: dict[str, Any] = {}
     own = None

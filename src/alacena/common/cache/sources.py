@@ -161,7 +161,7 @@ def _list_required_keywords(function: SourceFunction, parameters: Iterable[Param
 def _too_many(function: SourceFunction, parameter: str) -> TypeError:
     return TypeError(
         f"{_name(function)} cannot be a source: nothing is known for its parameter {parameter!r}. A source gets "
-        "(resource_id, tenant_id, ctx) or fewer; bind what else it needs with functools.partial or a closure"
+        "(resource_id, tenant_id, ctx) or fewer; bind anything else with functools.partial or a closure"
     )
 
 

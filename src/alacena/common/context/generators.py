@@ -58,8 +58,8 @@ class GeneratorValue:
         if len(values) > 1:
             name = self._frame.f_code.co_qualname
             raise UsageError(
-                f"this task was started while the generator {name} was inside `with Context(...)`, and it cannot be told "
-                "for whom it works: decorate the generator with @with_context in place of the block"
+                f"this task was started while the generator {name} was inside `with Context(...)`, so its tenant "
+                "is not known: decorate the generator with @with_context in place of the block"
             )
         return values[0]
 

@@ -34,11 +34,9 @@ def require_reader(deed: str, reader: Reader | None = None) -> None:
     served = getattr(load, "user_id", None), getattr(load, "permissions", None)
     what = f"{deed}, inside the load of {load.data_type!r} {load.resource_id!r:.80}, whose entry"
     if served == (None, None):
-        raise UsageError(
-            f"{what} everybody in the tenant is served: load that one with user_id=... or permissions=... too"
-        )
+        raise UsageError(f"{what} serves the whole tenant: load that one with user_id=... or permissions=... too")
     if reader is not None and not covers(reader, served):
-        raise UsageError(f"{what} others are served: load that one with the same user_id=... and permissions=...")
+        raise UsageError(f"{what} serves others too: load that one with the same user_id=... and permissions=...")
 
 
 class LoadAccess:

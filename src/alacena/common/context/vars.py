@@ -68,7 +68,7 @@ def require_tenant(tenant_id: object) -> str:
     text = tenant_text(tenant_id)
     if is_valid_tenant_id(text):
         return text
-    msg = f"{text!r} names no tenant: pass the real one (or 'system' for what belongs to nobody)"
+    msg = f"{text!r} names no tenant: pass the real one (or 'system' for entries of no tenant)"
     raise MissingTenantError(msg)
 
 

@@ -113,7 +113,7 @@ def get_supabase_client(
     if isinstance(tenant_id, bool):
         tenant_id, use_service_role = None, tenant_id
     if use_service_role and access_token is not None:
-        raise UsageError("an access token limits what the service role may do to nothing: pass one of the two")
+        raise UsageError("access_token and use_service_role exclude each other: pass one of the two")
     if tenant_id is not None:
         tenant_id = agree_on_tenant(("the argument tenant_id", tenant_id))
     if access_token is not None:

@@ -165,7 +165,7 @@ class Cache(Verbs):
         if self._parts is not None and self._loop is not here and self._pid == os.getpid():
             assert self._loop is not None
             if not self._loop.is_closed():
-                raise WrongLoopError(WrongLoopError.__doc__)
+                raise WrongLoopError
         # First nothing is served any more, then the parts end: a read that came between would ask what has ended.
         parts, self._parts = self._parts, None
         self.peek, self.peek_entry = peek_nothing, peek_no_entry
@@ -248,11 +248,11 @@ class Cache(Verbs):
         if parts is None and in_source():
             parts = self._closing.of  # The work that a closing waits for must be able to come to its end.
         if parts is None:
-            raise CacheClosedError(CacheClosedError.__doc__)
+            raise CacheClosedError
         try:
             here = asyncio.get_running_loop()
         except RuntimeError:
             raise WrongLoopError("no event loop runs here: use the cache inside the coroutines of its loop") from None
         if self._loop is not here:
-            raise WrongLoopError(WrongLoopError.__doc__)
+            raise WrongLoopError
         return parts

@@ -104,7 +104,7 @@ class InspectionVerbs(ABC):
         # Not `_open_parts`, which checks the loop: exporters ask from threads of their own.
         parts = self._parts
         if parts is None:
-            raise CacheClosedError(CacheClosedError.__doc__)
+            raise CacheClosedError
         return parts.observation.recorder.snapshot
 
     async def fleet(self) -> list[Member]:

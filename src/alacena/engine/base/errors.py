@@ -49,6 +49,10 @@ class UsageError(AlacenaError):
     The message says what to write instead.
     """
 
+    def __init__(self, message: str | None = None) -> None:
+        # Of a class that always means the same, its docstring is the message.
+        super().__init__(" ".join((self.__doc__ or "").split()).removesuffix(".") if message is None else message)
+
 
 class MissingTenantError(UsageError, ValueError):
     """No tenant was given and none is current.
@@ -56,9 +60,6 @@ class MissingTenantError(UsageError, ValueError):
     Pass ``tenant_id=...``, or run inside ``async with Context(tenant_id=...)`` or a function decorated with
     ``@with_context(tenant=True)``. ``"system"`` is the tenant of what belongs to nobody.
     """
-
-    def __init__(self, message: str | None = None) -> None:
-        super().__init__(message or " ".join((self.__doc__ or "").split()))
 
 
 class TenantMismatchError(UsageError, ValueError):

@@ -163,7 +163,7 @@ class Codec:
         if len(payload) > self._max_value_bytes:
             raise EncodeError(
                 f"$: the value takes {len(payload)} bytes, more than max_value_bytes={self._max_value_bytes}: "
-                "split it, or raise the limit."
+                "split it, or raise the limit"
             )
         return payload
 
@@ -238,7 +238,7 @@ class Codec:
         """
         # Before the check, which reads every byte on the caller's thread.
         if len(data) > self._max_value_bytes + MAX_HEADER_BYTES + encryption.OVERHEAD_BYTES:
-            raise EntryError(f"The entry has {len(data)} bytes, more than may be read.", "size")
+            raise EntryError(f"the entry has {len(data)} bytes, more than max_value_bytes allows", "size")
         envelope, payload = unpack(data, key_digest=key_digest, check=self._check)
         # Before any field is believed, even if there is no value: anybody can compute a CRC, but not the tag of the
         # cipher, which covers the header.
@@ -247,7 +247,7 @@ class Codec:
         if envelope.not_found:
             return envelope, b""
         if envelope.codec != MSGPACK:
-            raise EntryError(f"The codec {envelope.codec} is unknown to this release.", "value")
+            raise EntryError(f"the codec {envelope.codec} is unknown to this release", "value")
         return envelope, compression.decompress(plain, envelope.compression, max_bytes=self._max_value_bytes)
 
     def _decrypt(
@@ -258,7 +258,7 @@ class Codec:
             return payload
         # With a keyring, an entry in the clear is refused too: anybody who can write to the server could make one.
         if ring is None or envelope.encryption != encryption.AES_GCM:
-            raise EntryError("The entry is encrypted where it should not be, or the other way round.", "cipher")
+            raise EntryError("the entry is encrypted and there is no keyring, or the other way round", "cipher")
         body = slice_authenticated(data, len(payload))
         return ring.decrypt(payload, key_id=envelope.key_id, tenant=tenant, header=body)
 

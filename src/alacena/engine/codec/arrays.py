@@ -97,9 +97,9 @@ def load(data: bytes | memoryview, start: int = 0) -> Any:
     try:
         numpy = _numpy()
     except ImportError as error:
-        raise DecodeError("The entry holds a numpy array: install alacena[numpy] to read it.") from error
+        raise DecodeError("the entry holds a numpy array: pip install 'alacena[numpy]' to read it") from error
     if len(data) < start + _HEAD.size:
-        raise DecodeError("The array is truncated.")
+        raise DecodeError("the array is truncated")
     # All readers may get this array: over a buffer that can be written to, it must be read-only too.
     if not isinstance(data, bytes):
         data = data.toreadonly()
@@ -108,7 +108,7 @@ def load(data: bytes | memoryview, start: int = 0) -> Any:
     dtype, shape, order, length = _layout(bytes(data[start:offset]))
     # numpy refuses a buffer that is too short, and takes one that is too long.
     if len(data) != offset + length:
-        raise DecodeError(f"The array should have {length} bytes after its header, not {len(data) - offset}.")
+        raise DecodeError(f"the array should have {length} bytes after its header, not {len(data) - offset}")
     array = numpy.ndarray(shape, dtype, data, offset, None, order)
     if dtype.kind in _WITH_TEXT:
         _check_text(array)
@@ -130,7 +130,7 @@ def _check_text(array: Any) -> None:
         # A copy: the elements of a record's field do not lie side by side, and `frombuffer` wants them so.
         codes = numpy.frombuffer(array.tobytes(), numpy.dtype("u4").newbyteorder(dtype.byteorder))
         if codes.max() > sys.maxunicode:
-            raise DecodeError("The array holds what is no text.")
+            raise DecodeError("the array holds bytes that are not text")
 
 
 def remember_header(decode: Callable[[bytes, int], Any]) -> Callable[[bytes, int], Any]:
@@ -196,19 +196,19 @@ def _header(dtype: Any, element: type, shape: tuple[int, ...], order: str) -> by
 @lru_cache(maxsize=512)
 def _layout(header: bytes) -> tuple[Any, tuple[int, ...], str, int]:
     if len(header) < _HEAD.size:
-        raise DecodeError("The header of the array is truncated.")
+        raise DecodeError("the header of the array is truncated")
     mark, version, _, order, offset, described, dimensions = _HEAD.unpack_from(header)
     start = _HEAD.size + 8 * dimensions
     end = start + described
     if (mark, version) != (MARK, _VERSION) or offset != len(header) or offset % 8 or end > offset:
-        raise DecodeError("This is not the header of an array that this release can read.")
+        raise DecodeError("this is not the header of an array that this release can read")
     shape = struct.unpack_from(f"<{dimensions}Q", header, _HEAD.size)
     try:
         # The dtype is judged as on writing: bytes may name one that no writer stores, such as a long double.
         dtype = _build(msgpack.decode(header[start:end]))
         _require_portable(dtype)
     except (ValueError, TypeError, KeyError, RecursionError) as error:
-        raise DecodeError("The array's dtype is unknown here.") from error
+        raise DecodeError("the array's dtype is unknown here") from error
     # In Python's own integers: numpy's wrap, and a shape of hostile size would pass for a small one.
     count = 1
     for extent in shape:

@@ -63,18 +63,18 @@ def decompress(stored: bytes | memoryview, compression: int, *, max_bytes: int) 
     if compression == NONE:
         return stored
     if compression not in (ZLIB, ZSTD):
-        raise EntryError(f"The compression {compression} is unknown to this release.", "compression")
+        raise EntryError(f"the compression {compression} is unknown to this release", "compression")
     if len(stored) < _DECLARED.size:
-        raise EntryError("The compressed payload is truncated.", "truncated")
+        raise EntryError("the compressed payload is truncated", "truncated")
     declared: int = _DECLARED.unpack_from(stored)[0]
     packed = memoryview(stored)[_DECLARED.size :]
     if declared > max_bytes:
-        raise EntryError(f"The entry declares {declared} bytes, more than the {max_bytes} allowed.", "size")
+        raise EntryError(f"the entry declares {declared} bytes, more than the {max_bytes} that may be read", "size")
     if declared > len(packed) * MAX_RATIO:
-        raise EntryError(f"The entry declares {declared} bytes out of {len(packed)}: a bomb.", "compression")
+        raise EntryError(f"the entry declares {declared} bytes out of {len(packed)}: a bomb", "compression")
     payload = _inflate(packed, declared) if compression == ZLIB else _unzstd(packed, declared)
     if payload is None or len(payload) != declared:
-        raise EntryError("The compressed stream does not hold what the entry declares.", "compression")
+        raise EntryError("the compressed stream has another length than the entry declares", "compression")
     return payload
 
 
@@ -84,14 +84,14 @@ def _inflate(packed: memoryview, declared: int) -> bytes | None:
         # One byte more than declared shows a stream that holds more; and to zlib a bound of 0 means none.
         payload = stream.decompress(packed, declared + 1)
     except zlib.error as error:
-        raise EntryError(f"The compressed stream is broken: {error}", "compression") from error
+        raise EntryError(f"the compressed stream is broken: {error}", "compression") from error
     return payload if stream.eof and not stream.unused_data else None
 
 
 def _unzstd(packed: memoryview, declared: int) -> bytes | None:
     zstd = _zstd()
     if zstd is None:
-        raise EntryError("The entry is compressed with zstd: install alacena[zstd] to read it.", "compression")
+        raise EntryError("the entry is compressed with zstd: pip install 'alacena[zstd]' to read it", "compression")
     # A frame names the window that it wants, and that is allocated before a byte comes out. No frame needs a
     # window larger than its content. zstd takes no bound below the smallest.
     window_log = max(_SMALLEST_WINDOW_LOG, declared.bit_length())
@@ -99,5 +99,5 @@ def _unzstd(packed: memoryview, declared: int) -> bytes | None:
         stream = zstd.ZstdDecompressor(options={zstd.DecompressionParameter.window_log_max: window_log})
         payload: bytes = stream.decompress(packed, declared + 1)
     except (zstd.ZstdError, ValueError) as error:
-        raise EntryError(f"The compressed stream is broken: {error}", "compression") from error
+        raise EntryError(f"the compressed stream is broken: {error}", "compression") from error
     return payload if stream.eof and not stream.unused_data else None

@@ -60,7 +60,7 @@ class ElementCipher:
         """
         if not raw.startswith(_HEAD):
             if self._refuse_plain:
-                raise EntryError("The element is not encrypted, and integrity_key refuses such.", "cipher")
+                raise EntryError("the element is not encrypted, and integrity_key refuses such", "cipher")
             return raw
         head, key_id = raw[:_START], int.from_bytes(raw[len(_HEAD) : _START], "little")
         decrypt = self._keyring.decrypt_alike if alike else self._keyring.decrypt

@@ -64,12 +64,12 @@ class Keyring:
                 or len(master) != _MASTER_BYTES
             ):
                 raise UsageError(
-                    f"Master key {key_id!r} is refused: ids go from 1 to {_MAX_KEY_ID}, "
-                    f"keys have {_MASTER_BYTES} random bytes (secrets.token_bytes({_MASTER_BYTES}))."
+                    f"master key {key_id!r} is refused: ids go from 1 to {_MAX_KEY_ID}, "
+                    f"keys have {_MASTER_BYTES} random bytes (secrets.token_bytes({_MASTER_BYTES}))"
                 )
         if current not in keys:
             named = repr(current) if type(current) is int else "(not an id)"
-            raise UsageError(f"The current key {named} is not among the keys given: {sorted(keys)}.")
+            raise UsageError(f"the current key {named} is not among the keys given: {sorted(keys)}")
         self.current: Final = current
         # A copy: a key that the caller adds to its own mapping later would not have been checked.
         self._keys: Final = dict(keys)
@@ -97,13 +97,13 @@ class Keyring:
 
         self._check(key_id)
         if len(stored) < OVERHEAD_BYTES:
-            raise EntryError("The encrypted payload is truncated.", "truncated")
+            raise EntryError("the encrypted payload is truncated", "truncated")
         view = memoryview(stored)
         cipher = self._cipher(key_id, tenant)
         try:
             payload: bytes = cipher.decrypt(bytes(view[:_NONCE_BYTES]), bytes(view[_NONCE_BYTES:]), header)
         except InvalidTag:
-            raise EntryError("The payload is not what its tenant's key encrypted.", "cipher") from None
+            raise EntryError("the payload is not what its tenant's key encrypted", "cipher") from None
         return payload
 
     @property
@@ -128,12 +128,12 @@ class Keyring:
         try:
             payload: bytes = self._cipher(key_id, tenant, alike=True).decrypt(bytes(stored), [header])
         except (InvalidTag, ValueError):
-            raise EntryError("The payload is not what its tenant's key encrypted.", "cipher") from None
+            raise EntryError("the payload is not what its tenant's key encrypted", "cipher") from None
         return payload
 
     def _check(self, key_id: int) -> None:
         if key_id not in self._keys:
-            raise EntryError(f"The entry was encrypted with master key {key_id}, which is not on this ring.", "cipher")
+            raise EntryError(f"the entry was encrypted with master key {key_id}, which is not on this ring", "cipher")
 
     def _cipher(self, key_id: int, tenant: str, *, alike: bool = False) -> Any:
         """Returns the cipher of one tenant; the ones used last are kept."""
@@ -174,5 +174,5 @@ def _aead() -> Any:
     try:
         from cryptography.hazmat.primitives.ciphers.aead import AESGCM
     except ImportError as error:
-        raise UsageError("A keyring needs the library cryptography: install alacena[crypto].") from error
+        raise UsageError("a keyring needs the library cryptography: pip install 'alacena[crypto]'") from error
     return AESGCM

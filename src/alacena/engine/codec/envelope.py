@@ -63,9 +63,7 @@ _NOT_FOUND: Final = 1
 _KNOWN_FLAGS: Final = _NOT_FOUND | 2
 _MAX_STAMPS: Final = 255
 
-MAX_HEADER_BYTES: Final = (
-    _FIXED + _MAX_STAMPS * STAMP_BYTES + MOST_TAGS * (1 + MAX_TAG_BYTES + STAMP_BYTES) + 8
-)
+MAX_HEADER_BYTES: Final = _FIXED + _MAX_STAMPS * STAMP_BYTES + MOST_TAGS * (1 + MAX_TAG_BYTES + STAMP_BYTES) + 8
 
 
 class Envelope(msgspec.Struct, frozen=True, kw_only=True, gc=False):
@@ -169,12 +167,12 @@ def header(envelope: Envelope, payload_bytes: int, *, stamps: Sequence[bytes] | 
     stamps = envelope.stamps if stamps is None else stamps
     stamped = b"".join(stamps)
     if len(stamped) != STAMP_BYTES * len(stamps):
-        raise UsageError(f"A generation stamp has {STAMP_BYTES} bytes.")
+        raise UsageError(f"a generation stamp has {STAMP_BYTES} bytes")
     rest = _tags(envelope.tags)
     offset = -(-(_FIXED + len(stamped) + len(rest)) // 8) * 8
     # `Struct` would cut or pad these without a word.
     if len(envelope.key_digest) != DIGEST_BYTES or len(envelope.replication_id) != STAMP_BYTES:
-        raise UsageError(f"A key digest has {DIGEST_BYTES} bytes, a replication id {STAMP_BYTES}.")
+        raise UsageError(f"a key digest has {DIGEST_BYTES} bytes, a replication id {STAMP_BYTES}")
     try:
         fields = _FIELDS.pack(
             _NOT_FOUND if envelope.not_found else 0,
@@ -196,7 +194,7 @@ def header(envelope: Envelope, payload_bytes: int, *, stamps: Sequence[bytes] | 
             envelope.load_ms,
         )
     except StructError as error:
-        raise UsageError(f"A field of {envelope!r} does not fit into the header: {error}") from error
+        raise UsageError(f"a field of {envelope!r} does not fit into the header: {error}") from error
     return (fields + stamped + rest).ljust(offset - _BODY, b"\0")
 
 
@@ -204,12 +202,12 @@ def _tags(tags: tuple[tuple[str, bytes], ...]) -> bytes:
     if not tags:
         return b""
     if len(tags) > MOST_TAGS:
-        raise UsageError(f"An entry has at most {MOST_TAGS} tags, not {len(tags)}.")
+        raise UsageError(f"an entry has at most {MOST_TAGS} tags, not {len(tags)}")
     parts = []
     for tag, stamp in tags:
         name = tag.encode()
         if not 0 < len(name) <= MAX_TAG_BYTES or len(stamp) != STAMP_BYTES:
-            raise UsageError(f"A tag has 1 to {MAX_TAG_BYTES} bytes of UTF-8 and a stamp of {STAMP_BYTES}: {tag!r}.")
+            raise UsageError(f"a tag has 1 to {MAX_TAG_BYTES} bytes of UTF-8 and a stamp of {STAMP_BYTES}: {tag!r}")
         parts.append(bytes([len(name)]) + name + stamp)
     return b"".join(parts)
 
@@ -243,19 +241,19 @@ def unpack(
     view = memoryview(data).toreadonly()
     _require_magic(view)
     if len(view) < _FIXED:
-        raise EntryError(f"The entry has {len(view)} bytes, fewer than its header.", "truncated")
+        raise EntryError(f"the entry has {len(view)} bytes, fewer than its header", "truncated")
     fields = _FIELDS.unpack_from(view, _BODY)
     offset, length = fields[8], fields[9]
     # Before the check: an entry that was cut off is told as such, and not as one that was changed.
     if len(view) != offset + length:
-        raise EntryError(f"The entry has {len(view)} bytes where it declares {offset + length}.", "truncated")
+        raise EntryError(f"the entry has {len(view)} bytes and declares {offset + length}", "truncated")
     # In constant time: how early a comparison ends would tell a forger how much of a MAC is right.
     if not compare_digest(view[len(_PREFIX) : _BODY], check(view[_BODY:])):
-        raise EntryError("The entry does not match its check: changed, or sealed with another key.", "checksum")
+        raise EntryError("the entry does not match its check: changed, or sealed with another key", "checksum")
     envelope = _envelope(fields, view)
     # After the check: the reason "key" means a sound entry of another key, which no accident makes.
     if not compare_digest(envelope.key_digest, key_digest):
-        raise EntryError("The entry belongs to another key: somebody moved it.", "key")
+        raise EntryError("the entry belongs to another key: it was moved", "key")
     return envelope, view[offset:]
 
 
@@ -353,10 +351,10 @@ def _require_magic(view: memoryview) -> None:
         return
     # An entry that is cut off inside the magic begins with as much of it as there is.
     if view[: len(_MAGIC)] != _MAGIC[: len(view)]:
-        raise EntryError("These bytes are no entry of a cache.", "foreign")
+        raise EntryError("these bytes are not an entry of this cache", "foreign")
     if len(view) < len(_PREFIX):
-        raise EntryError("The entry is cut off inside its magic.", "truncated")
-    raise EntryError(f"The entry has version {view[len(_MAGIC)]}, this release knows {_VERSION}.", "version")
+        raise EntryError("the entry is cut off inside its magic", "truncated")
+    raise EntryError(f"the entry has version {view[len(_MAGIC)]}, this release knows {_VERSION}", "version")
 
 
 def _envelope(fields: tuple[Any, ...], view: memoryview) -> Envelope:
@@ -364,7 +362,7 @@ def _envelope(fields: tuple[Any, ...], view: memoryview) -> Envelope:
     flags, codec, compression, encryption, stamp_count, tag_count, key_id, _, offset = fields[:9]
     position = _FIXED + stamp_count * STAMP_BYTES
     if flags & ~_KNOWN_FLAGS or offset % 8 or position + tag_count * (2 + STAMP_BYTES) > offset:
-        raise EntryError("The header contradicts itself.", "version")
+        raise EntryError("the header contradicts itself", "version")
     stamps = tuple([bytes(view[at : at + STAMP_BYTES]) for at in range(_FIXED, position, STAMP_BYTES)])
     tags = _read_tags(view, position, tag_count, offset) if tag_count else ()
     return Envelope(
@@ -391,11 +389,11 @@ def _read_tags(view: memoryview, position: int, count: int, end: int) -> tuple[t
         # Beyond the end of the tags no length is read: `end` stands for it, which is too long.
         middle = position + 1 + (view[position] if position < end else end)
         if middle + STAMP_BYTES > end:
-            raise EntryError("The tags run out of the header.", "version")
+            raise EntryError("the tags run out of the header", "version")
         try:
             name = str(view[position + 1 : middle], "utf-8")
         except UnicodeDecodeError as error:
-            raise EntryError("A tag is not UTF-8.", "version") from error
+            raise EntryError("a tag is not UTF-8", "version") from error
         position = middle + STAMP_BYTES
         tags.append((name, bytes(view[middle:position])))
     return tuple(tags)

@@ -47,8 +47,8 @@ class Mac:
     def __init__(self, key: bytes) -> None:
         if not _SHORTEST_KEY_BYTES <= len(key) <= _LONGEST_KEY_BYTES:
             raise UsageError(
-                f"An integrity key has {_SHORTEST_KEY_BYTES} to {_LONGEST_KEY_BYTES} bytes, not {len(key)}: "
-                "use secrets.token_bytes(32)."
+                f"an integrity key has {_SHORTEST_KEY_BYTES} to {_LONGEST_KEY_BYTES} bytes, not {len(key)}: "
+                "use secrets.token_bytes(32)"
             )
         self._keyed = hashlib.blake2b(key=key, digest_size=CHECK_BYTES, person=_PURPOSE)
 

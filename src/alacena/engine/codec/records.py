@@ -56,15 +56,15 @@ class Record(NamedTuple):
         kind, *fields = shape.split("\0") if isinstance(shape, str) else ("",)
         if kind != self.kind or len(fields) != len(state):
             raise DecodeError(
-                f"The class registered as {self.name!r} was of another kind, or had other fields, when this entry was written."
+                f"the class registered as {self.name!r} was of another kind, or had other fields, when this entry was written"
             )
         given = dict(zip(fields, state, strict=True))
         try:
             return self.load([given[f] if f in given else self.default(f) for f in self.fields])
         except LookupError as missing:
             raise DecodeError(
-                f"The class registered as {self.name!r} had other fields when this entry was written: give "
-                f"{missing} a default."
+                f"the class registered as {self.name!r} had other fields when this entry was written: give "
+                f"{missing} a default"
             ) from missing
 
 
@@ -92,10 +92,10 @@ def record_of(
         UsageError: The class is not of a kind that can be taken apart, and no functions are given that do.
     """
     if not isinstance(cls, type):
-        raise UsageError(f"register() takes a class, not {cls!r}.")
+        raise UsageError(f"register() takes a class, not {cls!r}")
     name = name or f"{cls.__module__}.{cls.__qualname__}"
     if (dump is None) is not (load is None):
-        raise UsageError("Give both dump= and load=, or neither.")
+        raise UsageError("give both dump= and load=, or neither")
     if dump is not None and load is not None:
         return _of_functions(cls, name, dump, load)
     for is_such, make in _KINDS:
@@ -103,7 +103,7 @@ def record_of(
             return make(cls, name)
     raise UsageError(
         f"{cls!r} is no Enum, dataclass, pydantic model, msgspec.Struct or named tuple: "
-        "pass dump= and load=, which turn an instance into a storable value and back."
+        "pass dump= and load=, which turn an instance into a storable value and back"
     )
 
 

@@ -69,12 +69,12 @@ class Registry:
         known = self._by_name.get(record.name)
         if known is not None and known.cls is not cls:
             raise UsageError(
-                f"The name {record.name!r} already stands for {known.cls!r}: "
-                f"register {cls!r} under another, with register(cls, name='...')."
+                f"the name {record.name!r} already stands for {known.cls!r}: "
+                f"register {cls!r} under another, with register(cls, name='...')"
             )
         other = self._by_class.get(cls)
         if other is not None and other.name != record.name:
-            raise UsageError(f"{cls!r} is already registered as {other.name!r}: a class has one name.")
+            raise UsageError(f"{cls!r} is already registered as {other.name!r}: a class has one name")
         # Only after both checks: a class that is refused must stay unknown.
         self._by_name[record.name] = self._by_class[cls] = record
         if deep:
@@ -106,7 +106,7 @@ class Registry:
         """
         record = (self._by_name.get(name) or find_name(name)) if isinstance(name, str) else None
         if record is None:
-            raise DecodeError(f"No class is registered as {name!r} in this process: register it before reading.")
+            raise DecodeError(f"no class is registered as {name!r} in this process: register it before reading")
         return record.restore(shape, state)
 
 

@@ -54,7 +54,7 @@ def _load_zone(data: memoryview) -> dt.tzinfo | None:
             # A hostile name may be that of a directory: the error is then the file system's own.
             return zoneinfo.ZoneInfo(described)
         except (zoneinfo.ZoneInfoNotFoundError, ValueError, OSError) as error:
-            raise DecodeError(f"The time zone {described!r} is unknown on this machine: install tzdata.") from error
+            raise DecodeError(f"the time zone {described!r} is unknown on this machine: install tzdata") from error
     offset, *name = described
     return dt.timezone(offset * _MICROSECOND, *name)
 

@@ -125,7 +125,7 @@ class ValueCodec:
         except DecodeError:
             raise
         except _BROKEN as error:
-            raise DecodeError(f"These bytes hold no value: {error}") from error
+            raise DecodeError(f"these bytes hold no value: {error}") from error
 
     def _restore(self, code: int, data: memoryview) -> object:
         load = LOADERS.get(code)
@@ -149,13 +149,13 @@ class ValueCodec:
         if code == REGISTERED:
             name, shape, *state = items
             return self._registry.restore(name, shape, state)
-        raise DecodeError(f"The extension {code} is unknown to this release.")
+        raise DecodeError(f"the extension {code} is unknown to this release")
 
 
 def locate(error: EncodeError) -> EncodeError:
     """Returns the error with the whole path from the value's root in its message."""
     path = error.path if error.path.startswith("$") else "$" + error.path
-    return EncodeError(f"{path}: {error}.", path)
+    return EncodeError(f"{path}: {error}", path)
 
 
 _default: Final = ValueCodec()

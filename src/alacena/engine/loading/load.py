@@ -220,7 +220,7 @@ class LoadContext:
 
 def _amount(given: float) -> float:
     if not 0 <= given < math.inf:
-        raise ValueError("tokens and dollars are finite and not below 0")
+        raise ValueError("tokens and usd must be finite and not below 0")
     return given
 
 

@@ -24,7 +24,7 @@ _PLAIN: Final = frozenset({str, bytes, bytearray, int, float, complex, bool, typ
 _MOST_PARTS: Final = 10_000
 """How many parts of a value are looked at: it is looked at if it cannot be stored, which each load of it repeats."""
 
-_COLLECT: Final = "wrap the source in collected(...), which reads it to its end, or return what it gives"
+_COLLECT: Final = "wrap the source in collected(...), which reads it to its end, or return its items in a list"
 _READ: Final = ("read", "close")
 Join: TypeAlias = Callable[[list[Any]], Any]
 

@@ -451,7 +451,7 @@ def ended(task: asyncio.Task[Any], error: BaseException, what: str) -> BaseExcep
     if isinstance(error, asyncio.CancelledError):
         if is_ended(task, error):
             return CacheClosedError(f"{what}: the cache was closed while it was being loaded")
-        return LoadCancelledError(f"{what}: its loader was cancelled from inside, by something that it waited for")
+        return LoadCancelledError(f"{what}: its loader was cancelled from inside, by a task or a time limit of its own")
     if isinstance(error, KeyboardInterrupt | SystemExit):
         return LoadCancelledError(f"{what}: the process was told to stop while it was being loaded")
     return error

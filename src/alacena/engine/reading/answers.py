@@ -36,7 +36,7 @@ def distinct(resource_ids: Iterable[str]) -> list[str]:
         InvalidKeyError: It is one id; the letters of a string would be taken for ids.
     """
     if isinstance(resource_ids, str | bytes | int | UUID):
-        raise InvalidKeyError(f"resource_ids is one id, {resource_ids!r:.80}: give a list of ids")
+        raise InvalidKeyError(f"resource_ids must be a list of ids, not the one id {resource_ids!r:.80}")
     try:
         # Listed first: an iterator that was used up could not be gone through again to name the wrong id.
         return list(dict.fromkeys(ids := list(resource_ids)))

@@ -136,7 +136,8 @@ def test_a_header_that_contradicts_itself_is_refused_even_with_a_good_check(posi
     ("field", "value"),
     [
         ("key_digest", b"short"), ("replication_id", b"123456789"), ("created_ms", -1), ("expires_ms", 2**64),
-        ("load_ms", 2**32), ("cost", -1), ("cost", 2**64), ("cost", None), ("stamps", (b"short",)), ("stamps", (b"12345678",) * 256),
+        ("load_ms", 2**32), ("cost", -1), ("cost", 2**64), ("cost", None),
+        ("stamps", (b"short",)), ("stamps", (b"12345678",) * 256),
         ("tags", (("", b"12345678"),)), ("tags", (("t" * 256, b"12345678"),)), ("tags", (("t", b"1"),)),
         ("tags", (("t", b"12345678"),) * 1025), ("key_id", 65536), ("codec", 256), ("load_ms", 1.5),
     ],

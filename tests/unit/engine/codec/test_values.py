@@ -174,7 +174,7 @@ def test_what_cannot_come_back_is_refused_with_its_path(value, wrap, path):
         encode(wrap(value))
     assert caught.value.path == path
     assert str(caught.value).startswith(f"{path}: ")
-    assert str(caught.value).endswith(".")
+    assert not str(caught.value).endswith(".")
 
 
 def test_an_unsupported_key_is_refused_with_its_path():

@@ -173,7 +173,9 @@ def test_what_is_received_together_is_kept_as_if_it_had_come_alone(copies, envir
 def test_a_small_array_does_not_keep_a_large_entry_alive(copies):
     codec, key = Codec(), Keys().entry("note", "n", Scope("acme"))
     data = bytes(8_000) + codec.encode(np.arange(3.0))
-    copies.keep_received([(Found(key, codec.decode(data, 8_000), "redis", 60.0), 0.0, 0.0, data, 8_000)], (), (), Policy())
+    copies.keep_received(
+        [(Found(key, codec.decode(data, 8_000), "redis", 60.0), 0.0, 0.0, data, 8_000)], (), (), Policy()
+    )
     slot = copies.memory.entries[key.ident]
     assert np.array_equal(slot.value, np.arange(3.0))
     assert slot.size < 500

@@ -275,7 +275,7 @@ def test_answers_are_brought_into_the_order_of_the_ids():
 async def test_one_string_is_not_taken_for_a_list_of_ids(call):
     async with Cache() as cache:
         arguments = [Shop().load] if call == "load_many" else []
-        with pytest.raises(InvalidKeyError, match="'abc': give a list of ids"):
+        with pytest.raises(InvalidKeyError, match="a list of ids, not the one id 'abc'"):
             await getattr(cache, call)("note", "abc", TENANT, *arguments)
 
 

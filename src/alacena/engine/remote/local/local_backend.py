@@ -114,7 +114,7 @@ class LocalBackend:
             CacheClosedError: The cache was closed: its waiters are woken, and ask again.
         """
         if self._closed:
-            raise CacheClosedError(CacheClosedError.__doc__)
+            raise CacheClosedError
 
     async def close(self) -> None:
         """Wakes all that wait."""

@@ -48,7 +48,7 @@ class Fsyncs:
     async def wait(self, key: str, replicas: int, timeout_s: float) -> bool:
         """See :meth:`alacena.engine.remote.backend.Store.wait_aof`."""
         if self._closed:
-            raise CacheClosedError(CacheClosedError.__doc__)
+            raise CacheClosedError
         try:
             async with asyncio.timeout(timeout_s):
                 topology = await self._connect()

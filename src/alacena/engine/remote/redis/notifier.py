@@ -96,7 +96,7 @@ class Notifier:
         Cost: 1 round trip for the first listener of a channel.
         """
         if self._closed:
-            raise CacheClosedError(CacheClosedError.__doc__)
+            raise CacheClosedError
         channel, bell = self._channels.get(name), RedisNotification()
         if channel is None:
             channel = self._channels[name] = _Channel()

@@ -62,7 +62,7 @@ class RedisBackend:
         if (
             self._closed
         ):  # Who waited is woken by the end, and asks again: it is to hear of that, and of no lost server.
-            raise CacheClosedError(CacheClosedError.__doc__)
+            raise CacheClosedError
         await self._nodes.require_safe()
 
     async def wait_aof(self, key: str, *, replicas: int = 0, timeout_s: float = 5.0) -> bool:

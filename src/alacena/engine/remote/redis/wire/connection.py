@@ -258,7 +258,9 @@ class Connection(Incoming, asyncio.Protocol):
         # with it.
         finally:
             if not done:
-                self.close(ProtocolDoubtError("the parser or a push handler failed: what was read may be half applied"))
+                self.close(
+                    ProtocolDoubtError("the parser or a push handler failed: the bytes it read may be half applied")
+                )
         if standing - len(self._waiters) > 1 and not self._flush_due and not self._paused and self.error is None:
             # Several tasks wake up now; what they ask for next leaves together, before the loop polls again.
             self._now = self._time()

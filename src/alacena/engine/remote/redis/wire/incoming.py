@@ -98,7 +98,7 @@ class Incoming(PendingReplies):
             if kind is push_kind:
                 self._push(reply)
             elif not waiters:
-                raise ProtocolDoubtError("an answer came that nobody asked for") from _refusal(reply)
+                raise ProtocolDoubtError("an answer came to no request") from _refusal(reply)
             else:
                 # Out of the line before it is settled: `settle` may ask anew or close the connection, and the line must
                 # be right by then.

@@ -119,7 +119,7 @@ class Supervisor:
                 try:
                     self._rise(connection)
                 except BaseException:
-                    connection.close(BackendUnavailableError("whoever was to use the connection failed"))
+                    connection.close(BackendUnavailableError("the first user of the connection failed"))
                     raise
                 return connection
         except TimeoutError as error:
